@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Weights: which layer lies on which device, and the bytes that go with it.
+
+A model with L blocks has L + 1 places ("slots"): the blocks 0..L-1 and the output layer, slot L. llama.cpp deals
+these slots to devices; the token embedding always stays on the host. Source: llama.cpp `load_tensors`
+(src/llama-model.cpp), confirmed against the engine's dry run (build 11669).
+"""
+
+from __future__ import annotations
+
+import bisect
+import struct
+
+HOST = None  # the device of a slot that is not offloaded
+
+
+def float32(value):
+    """Round a Python float to the nearest 32 bit float, because llama.cpp compares shares in that precision."""
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def slot_bytes(model):
+    """Bytes of every slot of a model.
+
+    Args:
+        model: dict of model_info; uses `layers[].weight_bytes`, `output_bytes`, `embedding_bytes`, `tied_embeddings`.
+
+    Returns:
+        list of block_count + 1 integers (bytes). The last is the output layer. Where the model has no output matrix
+        of its own (tied embeddings) the token embedding is loaded a second time beside the output norm.
+    """
+    slots = [layer["weight_bytes"] for layer in model["layers"]]
+    output = model["output_bytes"]
+    if model.get("tied_embeddings"):
+        output += model["embedding_bytes"]
+    return slots + [output]
+
+
+def assign_layers(shares, slot_count, gpu_layers=None):
+    """Deal slots to devices as llama.cpp's split mode "layer" does.
+
+    Args:
+        shares: list of numbers, one a device, in the engine's device order: free memory, or the values of
+            `--tensor-split`. Only their proportion counts.
+        slot_count: number of slots (block_count + 1).
+        gpu_layers: number of slots to offload, from the back; None or anything larger than slot_count means all.
+
+    Returns:
+        list of slot_count entries: the device index of the slot, or HOST.
+
+    Source: llama.cpp `load_tensors`: splits are cumulative shares, layer i of the n offloaded goes to
+    `upper_bound(splits, i / n)`, all in 32 bit floats.
+    """
+    offloaded = slot_count if gpu_layers is None else max(0, min(gpu_layers, slot_count))
+    if not shares or not offloaded:
+        return [HOST] * slot_count
+    sums = []
+    total = 0.0
+    for share in shares:
+        total = float32(total + float32(share))
+        sums.append(total)
+    if total <= 0:
+        return [HOST] * slot_count
+    bounds = [float32(value / total) for value in sums]
+    first = slot_count - offloaded
+    devices = []
+    for slot in range(slot_count):
+        if slot < first:
+            devices.append(HOST)
+        else:
+            place = bisect.bisect_right(bounds, float32((slot - first) / offloaded))
+            devices.append(min(place, len(shares) - 1))
+    return devices
+
+
+def layer_counts(slots_to_device, device_count):
+    """Number of slots on each device: a list of device_count integers."""
+    return [sum(1 for device in slots_to_device if device == index) for index in range(device_count)]
+
+
+def weights_by_device(model, slots_to_device, device_count):
+    """Bytes of weights on each device and on the host.
+
+    Returns:
+        (list of device_count integers, host bytes). Host bytes are the token embedding and the slots that are not
+        offloaded; with mmap they are file pages rather than allocated memory.
+    """
+    devices = [0] * device_count
+    host = model["embedding_bytes"]
+    for size, device in zip(slot_bytes(model), slots_to_device):
+        if device is HOST:
+            host += size
+        else:
+            devices[device] += size
+    return devices, host

@@ -1,0 +1,121 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The controller's pure-Python copies of the modules' libraries, as an archive that Python imports from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import zipfile
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import NVML, REQUESTS
+
+#: Import names that a copy must have, and those that it takes along where the controller has them.
+_NEEDED = {REQUESTS: ("requests", "urllib3", "idna", "certifi"), NVML: ("pynvml",)}
+_OPTIONAL = {REQUESTS: ("charset_normalizer",), NVML: ()}
+_DISTRIBUTION = {"pynvml": NVML, "charset_normalizer": "charset-normalizer"}
+
+
+class CopyUnavailable(Exception):
+    """The controller has no copy to send; the text says what is missing and what to install there."""
+
+
+class LibraryCopy:
+    """One library as the controller has it: `files` {path in the archive: pathlib.Path}, `version`, `digest` (SHA-256)."""
+
+    def __init__(self, name):
+        self.name = name
+        self.files = {}
+        self._requirements = []  # (distribution, version, Requires-Python)
+        for module in _NEEDED[name]:
+            self._add(module, needed=True)
+        for module in _OPTIONAL[name]:
+            self._add(module, needed=False)
+        if name == REQUESTS:
+            self._add_what_urllib3_1_needs()
+        self.version = self._requirements[0][1]
+
+    @property
+    def digest(self):
+        """SHA-256 over the names and contents of all files, in the order of their names."""
+        return tree_digest({path: source.read_bytes() for path, source in self.files.items()})
+
+    def too_new_for(self, python_version):
+        """Return (distribution, version, Requires-Python) of the first part that this Python cannot run, or None."""
+        for distribution, version, requires in self._requirements:
+            try:
+                if requires and python_version not in SpecifierSet(requires):
+                    return distribution, version, requires
+            except InvalidSpecifier:
+                continue
+        return None
+
+    def _add(self, module, needed):
+        root, distribution = _locate(module)
+        if root is None:
+            if needed:
+                raise CopyUnavailable(
+                    "the controller has no %s to send along: install %s into the Python that runs Ansible" % (_DISTRIBUTION.get(module, module), self.name)
+                )
+            return
+        self._requirements.append(distribution)
+        if root.is_file():
+            self.files[root.name] = root
+            return
+        for source in sorted(root.rglob("*")):
+            # Compiled parts belong to the controller's Python; each of these packages runs without them.
+            if source.suffix in (".py", ".pem") and "__pycache__" not in source.parts and source.is_file():
+                self.files[str(source.relative_to(root.parent))] = source
+
+    def _add_what_urllib3_1_needs(self):
+        """Debian's urllib3 1.26 imports `six` from outside; the upstream one carries it, and urllib3 2 needs none."""
+        version = next(version for name, version, requires in self._requirements if name == "urllib3")
+        if version.startswith("1."):
+            self._add("six", needed=False)
+
+
+def _locate(module):
+    """Return (file or package directory, (distribution, version, Requires-Python)) of a top-level module; (None, None) if absent."""
+    name = _DISTRIBUTION.get(module, module)
+    try:
+        distribution = importlib.metadata.distribution(name)
+        described = (name, distribution.version, distribution.metadata["Requires-Python"])
+    except importlib.metadata.PackageNotFoundError:
+        distribution, described = None, (name, "unknown", None)
+    if module == "pynvml" and distribution is not None:
+        # A stale PyPI `pynvml` package directory shadows this file; the distribution knows where its own one lies.
+        own = pathlib.Path(str(distribution.locate_file("pynvml.py")))
+        if own.is_file():
+            return own, described
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.origin:
+        return None, None
+    if spec.submodule_search_locations:
+        if module == "pynvml":
+            return None, None
+        return pathlib.Path(next(iter(spec.submodule_search_locations))), described
+    return pathlib.Path(spec.origin), described
+
+
+def tree_digest(contents):
+    """SHA-256 of {relative path: bytes}, independent of the order; the module `libraries` computes the same of a directory."""
+    total = hashlib.sha256()
+    for path in sorted(contents):
+        total.update(("%s\0%s\n" % (path, hashlib.sha256(contents[path]).hexdigest())).encode())
+    return total.hexdigest()
+
+
+def write_archive(copies, path):
+    """Write the files of several LibraryCopy objects into one zip file at `path` (replaced in one step)."""
+    draft = "%s.%d" % (path, os.getpid())
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        for copy in copies:
+            for name, source in sorted(copy.files.items()):
+                archive.writestr(zipfile.ZipInfo(name), source.read_bytes(), zipfile.ZIP_DEFLATED)
+    os.replace(draft, path)

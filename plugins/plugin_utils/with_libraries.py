@@ -1,0 +1,116 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Action base that brings a module's libraries along: run it, and only if a library is missing send a copy and run it again."""
+
+from __future__ import annotations
+
+import os
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import merge_hash
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import DISTRIBUTION_PACKAGE, LIBRARIES_VARIABLE, NVML, REQUESTS
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import CopyUnavailable, LibraryCopy, write_archive
+
+
+class WithLibraries(ActionBase):
+    """Subclasses name the libraries that their module imports in `LIBRARIES`."""
+
+    LIBRARIES = (REQUESTS, NVML)
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        del tmp  # Ansible keeps it for old plugins only
+        wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
+        if wrap_async:
+            # The job's own result is read much later by async_status: what is missing must be known before it starts.
+            missing = self._probe(task_vars)
+            problem = self._send(missing, task_vars) if missing else None
+            if problem:
+                return merge_hash(result, {"failed": True, "msg": problem})
+            return merge_hash(result, self._run_module(task_vars, wrap_async=True))
+
+        outcome = self._run_module(task_vars)
+        missing = outcome.get("missing_library")
+        if missing:
+            problem = self._send(outcome, task_vars)
+            outcome = self.without_library(outcome, problem) if problem else self._run_module(task_vars)
+            # A library that is still missing after its copy was sent: the module's own sentence says why it cannot be used.
+            for key in ("missing_library", "missing_reason", "python_version"):
+                outcome.pop(key, None)
+        return merge_hash(result, outcome)
+
+    def without_library(self, outcome, problem):
+        """Return the result to show when nothing could be sent: the module's own, with the whole reason as its message."""
+        outcome["msg"] = problem
+        return outcome
+
+    def _run_module(self, task_vars, wrap_async=False):
+        return self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
+
+    def _probe(self, task_vars):
+        """Ask the host which of the libraries it lacks (for `async`, where a first run cannot tell); {} when none."""
+        answer = self._execute_module(
+            module_name="gpufleet.ollama.libraries",
+            module_args={"state": "present", "names": list(self.LIBRARIES)},
+            task_vars=task_vars,
+        )
+        missing = [name for name, place in (answer.get("found") or {}).items() if place is None]
+        if not missing:
+            return {}
+        return {"missing_library": missing[0], "python_version": answer.get("python_version", "")}
+
+    def _send(self, outcome, task_vars):
+        """Send the controller's copies and point the next run at them; return why that is not possible, else None."""
+        name = outcome["missing_library"]
+        host = (task_vars or {}).get("inventory_hostname", "the host")
+        start = "The Python library %s is missing on %s" % (name, host)
+        if outcome.get("missing_reason"):
+            start += " (%s)" % outcome["missing_reason"]
+        python_version = str(outcome.get("python_version") or "")
+        copies, problem = [], None
+        for library in self.LIBRARIES:
+            try:
+                copy = LibraryCopy(library)
+            except CopyUnavailable as reason:
+                if library == name:
+                    problem = "%s, and %s, or the package %s on the host." % (start, reason, DISTRIBUTION_PACKAGE[name])
+                continue
+            too_new = copy.too_new_for(python_version) if python_version else None
+            if not too_new:
+                copies.append(copy)
+            elif library == name:
+                problem = "%s (Python %s), and the controller's copy is too new for it (%s %s needs Python %s): install the package %s on the host." % (
+                    (start, python_version) + too_new + (DISTRIBUTION_PACKAGE[name],)
+                )
+        if problem:
+            return problem
+        self.send_archive(copies)
+        return None
+
+    def send_archive(self, copies):
+        """Upload `copies` as one zip file into the remote temporary directory, for this task's next module run; return its path there."""
+        local = os.path.join(C.DEFAULT_LOCAL_TMP, "libraries-%s.zip" % "-".join(copy.name for copy in copies))
+        if not os.path.exists(local):  # one archive for all hosts and tasks of this run
+            write_archive(copies, local)
+        if self._connection._shell.tmpdir is None:
+            self._make_tmp_path()
+        directory = self._connection._shell.tmpdir
+        remote = self._connection._shell.join_path(directory, "libraries.zip")
+        self._transfer_file(local, remote)
+        self._fixup_perms2([directory, remote])
+        environment = self._task.environment or []
+        if not isinstance(environment, list):
+            environment = [environment]
+        # A new list: the task object is shared with later loop items, whose temporary directory is another one.
+        self._task.environment = [entry for entry in environment if not _ours(entry)] + [{LIBRARIES_VARIABLE: remote}]
+        return remote
+
+
+def _ours(entry):
+    return isinstance(entry, dict) and list(entry) == [LIBRARIES_VARIABLE]

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Prepare a machine for the tests and the demo, then run a command there.
+
+    environment.py [--hosts] COMMAND [ARGUMENT...]
+
+Debian packages that are missing are installed when the user is root or may use sudo without a password. Python packages go into a
+virtual environment below GPUFLEET_CACHE (default ~/.cache/gpufleet-ollama), never into the checkout and never into the system's Python.
+A second run finds a stamp (a hash of the requirement files and of the interpreter) and installs nothing. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+REQUIREMENTS = HERE / "requirements.txt"
+CONSTRAINTS = HERE / "constraints.txt"
+CACHE = pathlib.Path(os.environ.get("GPUFLEET_CACHE") or "~/.cache/gpufleet-ollama").expanduser().absolute()
+
+# Controllers that ansible-core 2.19 to 2.21 run on, the one to take first in front.
+CONTROLLERS = ("3.13", "3.12", "3.14", "3.11")
+
+# Debian package -> a file that shows it is there on a system without dpkg.
+COMPILER = {"gcc": "gcc", "libc6-dev": None, "zstd": "zstd"}
+HOSTS = {
+    "podman": "podman", "runc": "runc", "conmon": "conmon", "netavark": None, "aardvark-dns": None, "iptables": "iptables",
+    "uidmap": "newuidmap", "mmdebstrap": "mmdebstrap", "debian-archive-keyring": None,
+}
+
+# The PyPI distribution of Ansible carries the collections; one of them enters the rig's hosts.
+ANSIBLE_BUNDLE = "ansible==12.3.0"
+BUNDLED = "ansible_collections/containers/podman/"
+
+
+class SetupError(Exception):
+    """One sentence: what is missing and what to do."""
+
+
+def say(text):
+    print("setup: " + text, file=sys.stderr, flush=True)
+
+
+def run(command, why, **options):
+    """Run a command with its output shown; a failure becomes one sentence."""
+    say(" ".join(str(part) for part in command))
+    try:
+        subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr, **options)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SetupError("%s: %s" % (why, error)) from error
+
+
+# --- Debian packages ---------------------------------------------------------------------------------------------------------
+
+def missing_packages(wanted):
+    """Names of the packages in wanted {package: command} that this machine lacks."""
+    if shutil.which("dpkg-query"):
+        answer = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"] + list(wanted),
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+        there = {line.split()[0] for line in answer.stdout.splitlines() if line.endswith(" installed")}
+        return [name for name in wanted if name not in there]
+    return [name for name, command in wanted.items() if command and not shutil.which(command)]
+
+
+def install_packages(names):
+    """Install Debian packages as root or through sudo; where neither is possible, say which command to run."""
+    by_hand = "apt-get install --no-install-recommends " + " ".join(names)
+    if not shutil.which("apt-get"):
+        raise SetupError("these programs are missing and this is not Debian or Ubuntu, so install them by hand: " + " ".join(names))
+    prefix = []
+    if os.geteuid() != 0:
+        may_ask = sys.stdin.isatty()
+        if not shutil.which("sudo") or (not may_ask and subprocess.run(["sudo", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode):
+            raise SetupError("these Debian packages are missing and you are neither root nor allowed to use sudo; as root run: " + by_hand)
+        prefix = ["sudo"]
+    say("installing missing Debian packages: " + " ".join(names))
+    environment = prefix + ["env", "DEBIAN_FRONTEND=noninteractive"]
+    run(environment + ["apt-get", "-qq", "update"], "the list of Debian packages could not be read")
+    run(environment + ["apt-get", "-qq", "-y", "install", "--no-install-recommends"] + names,
+        "Debian packages could not be installed; by hand: " + by_hand)
+
+
+# --- Python ------------------------------------------------------------------------------------------------------------------
+
+def probe(python):
+    """(major.minor, real path) of an interpreter that can make virtual environments, or None."""
+    code = "import sys, ensurepip, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
+    try:
+        answer = subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return tuple(answer.stdout.split(None, 1)) if answer.returncode == 0 else None
+
+
+def interpreters():
+    """{major.minor: path} of every usable Python on PATH and in ~/.pyenv/versions; the first one found of a version counts."""
+    places = [os.environ["GPUFLEET_PYTHON"]] if os.environ.get("GPUFLEET_PYTHON") else []
+    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser() / "versions"
+    places += sorted(str(path) for path in pyenv.glob("3.*/bin/python3"))
+    for name in ["python3"] + ["python3.%d" % minor for minor in range(9, 16)]:
+        places += [str(pathlib.Path(folder) / name) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    found = {}
+    for place in places:
+        if os.path.exists(place) and "shims" not in pathlib.Path(place).parts:
+            known = probe(place)
+            if known:
+                found.setdefault(known[0], known[1].strip())
+    return found
+
+
+def controller():
+    """(version, path) of the Python for Ansible: GPUFLEET_PYTHON, or the first of CONTROLLERS that is there."""
+    wish = os.environ.get("GPUFLEET_PYTHON")
+    if wish:
+        known = probe(wish)
+        if not known or known[0] not in CONTROLLERS:
+            raise SetupError("GPUFLEET_PYTHON=%s is no Python of %s with venv and ensurepip." % (wish, ", ".join(sorted(CONTROLLERS))))
+        return known[0], known[1].strip()
+    found = interpreters()
+    for version in CONTROLLERS:
+        if version in found:
+            return version, found[version]
+    return None
+
+
+def digest(*parts):
+    """Hash over files (their content) and texts."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part.read_bytes() if isinstance(part, pathlib.Path) else str(part).encode())
+        state.update(b"\0")
+    return state.hexdigest()
+
+
+@contextlib.contextmanager
+def locked():
+    """One installer at a time in the cache."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w", encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
+    """Path of a virtual environment with these requirements (a file, or a list of requirement texts); made or renewed where it differs."""
+    home = CACHE / name
+    stamp = home / "stamp"
+    arguments = ["-r", requirements] if isinstance(requirements, pathlib.Path) else list(requirements)
+    wanted = digest(python, requirements, constraints or "")
+    with locked():
+        works = probe(home / "bin" / "python") if stamp.exists() and stamp.read_text(encoding="ascii") == wanted else None
+        if not works:
+            say("Python environment %s: installing (once, a few minutes)" % home)
+            run([python, "-m", "venv", "--clear", home], "no virtual environment could be made with %s" % python)
+            limits = ["-c", constraints] if constraints else []
+            run([home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"] + arguments + limits,
+                "Python packages could not be installed (is a package index reachable, and pip's configuration right?)")
+            stamp.write_text(wanted, encoding="ascii")
+    return home
+
+
+def bundled_collections(home):
+    """Path for ANSIBLE_COLLECTIONS_PATH with the collection that enters podman hosts, taken from the PyPI distribution of Ansible."""
+    place = CACHE / "collections"
+    stamp = place / "stamp"
+    wanted = digest(ANSIBLE_BUNDLE, BUNDLED)
+    with locked():
+        if not stamp.exists() or stamp.read_text(encoding="ascii") != wanted:
+            shutil.rmtree(place, ignore_errors=True)
+            wheels = place / "wheels"
+            wheels.mkdir(parents=True)
+            run([home / "bin" / "python", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "-d", wheels, ANSIBLE_BUNDLE],
+                "the connection plugin for podman could not be fetched")
+            with zipfile.ZipFile(next(wheels.glob("ansible-*.whl"))) as bundle:
+                bundle.extractall(place, [member for member in bundle.namelist() if member.startswith(BUNDLED)])
+            shutil.rmtree(wheels)
+            stamp.write_text(wanted, encoding="ascii")
+    return place
+
+
+def prepare(hosts):
+    """Install what is missing; returns the environment variables for the command."""
+    chosen = controller()
+    wanted = dict(COMPILER, **(HOSTS if hosts else {}))
+    missing = missing_packages(wanted)
+    if chosen is None and shutil.which("apt-get"):
+        missing.append("python3-venv")
+    if missing:
+        install_packages(missing)
+        chosen = chosen or controller()
+    if chosen is None:
+        raise SetupError("no Python of %s with venv was found (found: %s); install one or name it in GPUFLEET_PYTHON."
+                         % (", ".join(sorted(CONTROLLERS)), ", ".join(sorted(interpreters())) or "none"))
+    home = virtual_environment("test-" + chosen[0], chosen[1], REQUIREMENTS)
+    environment = dict(os.environ, GPUFLEET_CACHE=str(CACHE), VIRTUAL_ENV=str(home), LC_ALL="C.UTF-8")
+    environment["PATH"] = os.pathsep.join([str(home / "bin"), os.environ.get("PATH", os.defpath)])
+    environment.pop("PYTHONHOME", None)
+    environment["ANSIBLE_COLLECTIONS_PATH"] = str(bundled_collections(home))
+    return environment
+
+
+def main(arguments):
+    hosts = "--hosts" in arguments[:1]
+    command = arguments[1:] if hosts else arguments
+    try:
+        environment = prepare(hosts)
+    except SetupError as error:
+        say(str(error))
+        return 1
+    if not command:
+        return 0
+    try:
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        say("%s cannot be run: %s" % (command[0], error))
+        return 127
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The rig's GPU state file: read it, change it under a lock, make presets (format: README.md beside this file).
+
+Standard library only and one file, so that it can be piped into a host: ``python3 - preset rtx-a6000-x2 < state.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+DEFAULT_PATH = "/dev/shm/gpu-rig/state"
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+DEFAULT_CONTEXT = 300 * MIB
+LIES = ("one_gpu", "contexts_only", "foreign", "nothing", "cpu", "far", "die_after_load", "die_generating", "idle")
+# What `process add` and `lie foreign` start; the last argument is what `ps` shows.
+SLEEPER = "import time\nwhile True: time.sleep(3600)"
+
+
+class StateError(Exception):
+    """A wrong command or a state that cannot be; the text is for the user."""
+
+
+def state_path():
+    """The state file's path: $GPU_RIG_STATE or the default."""
+    return os.environ.get("GPU_RIG_STATE") or DEFAULT_PATH
+
+
+# --- reading and writing -------------------------------------------------------------------------
+
+def parse(text):
+    """Text of a state file -> {key: value}; last line wins, `-` removes."""
+    state = {}
+    for line in text.splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        key, _separator, value = line.partition(" ")
+        state.pop(key, None)
+        if value.strip() != "-":
+            state[key] = value.strip()
+    return state
+
+
+def load(path=None):
+    """{key: value} of the file, or None where there is no file (= no driver)."""
+    try:
+        with open(path or state_path(), encoding="utf-8") as stream:
+            return parse(stream.read())
+    except FileNotFoundError:
+        return None
+
+
+def _open_lock(path):
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
+        os.makedirs(directory, exist_ok=True)
+        # Without the sticky bit: a service user must be able to replace a file that root wrote.
+        os.chmod(directory, 0o777)
+    lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    with contextlib.suppress(PermissionError):
+        os.fchmod(lock, 0o666)
+    return lock
+
+
+@contextlib.contextmanager
+def edit(path=None, new=False):
+    """Context manager over the state as a dict: locked, written at the end by an atomic rename.
+
+    With ``new`` the file need not exist and is started empty. Raises StateError where it does not exist otherwise.
+    """
+    path = path or state_path()
+    lock = _open_lock(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = {} if new else load(path)
+        if state is None:
+            raise StateError("there is no state file at %s: make one with the preset command" % path)
+        yield state
+        _write(path, state)
+    finally:
+        os.close(lock)
+
+
+def _write(path, state):
+    text = "".join("%s %s\n" % (key, value) for key, value in state.items())
+    handle, temporary = tempfile.mkstemp(prefix=".state-", dir=os.path.dirname(os.path.abspath(path)))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        # mkstemp makes 0600: another user's reader would take that for an unloaded driver.
+        os.chmod(temporary, 0o666)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+# --- views ---------------------------------------------------------------------------------------
+
+def alive(pid):
+    """Whether the pid runs here (a zombie holds no GPU memory)."""
+    try:
+        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stream:
+            return stream.read().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def count(state):
+    """Number of GPUs."""
+    return int(state.get("gpus", 0))
+
+
+def processes(state, index):
+    """[{pid, bytes (None = NVML cannot say), type, name, alive}] of GPU `index`."""
+    prefix = "gpu%d.process." % index
+    found = []
+    for key, value in state.items():
+        if not key.startswith(prefix):
+            continue
+        pid = int(key[len(prefix):])
+        size, kind, name = (value.split(" ", 2) + ["", ""])[:3]
+        found.append({"pid": pid, "bytes": None if size == "-" else int(size), "type": kind or "C", "name": name,
+                      "alive": alive(pid)})
+    return found
+
+
+def gpus(state):
+    """[{index, uuid, name, pci, compute_capability, total, used, free, context, processes}], bytes; total None = unified memory."""
+    result = []
+    for index in range(count(state)):
+        def get(name, default=None, index=index):
+            return state.get("gpu%d.%s" % (index, name), default)
+        total = get("memory.total")
+        total = None if total is None else int(total)
+        holders = processes(state, index)
+        used = int(get("memory.base", 0)) + sum(p["bytes"] or 0 for p in holders if p["alive"])
+        free = None if total is None else max(0, total - int(get("memory.reserved", 0)) - used)
+        result.append({"index": index, "uuid": get("uuid"), "name": get("name"), "pci": get("pci"), "compute_capability": get("compute_capability"),
+                       "total": total, "used": used, "free": free, "context": int(get("context", DEFAULT_CONTEXT)), "processes": holders})
+    return result
+
+
+def permute(state, order):
+    """The state with GPU order[i] at index i: every gpuN., topology. and p2p. key follows its GPU; the PCI address too."""
+    if sorted(order) != list(range(count(state))):
+        raise StateError("the order %s must name each of the %d GPUs once" % (order, count(state)))
+    place = dict((old, new) for new, old in enumerate(order))
+    result = {}
+    for key, value in state.items():
+        head, _dot, rest = key.partition(".")
+        if head.startswith("gpu") and head[3:].isdigit() and int(head[3:]) in place:
+            key = "gpu%d.%s" % (place[int(head[3:])], rest)
+        elif head in ("topology", "p2p"):
+            pair = sorted(place[int(n)] for n in rest.split("."))
+            key = "%s.%d.%d" % (head, pair[0], pair[1])
+        result[key] = value
+    return result
+
+
+# --- presets -------------------------------------------------------------------------------------
+# total MiB, reserved MiB (so that free is what such a card reports when idle), compute capability, NVML architecture and brand, W, bus width, cores.
+CARDS = {
+    "NVIDIA RTX A6000": (49140, 540, "8.6", 7, 1, 300, 384, 10752),
+    "NVIDIA GeForce RTX 4090": (24564, 464, "8.9", 8, 5, 450, 384, 16384),
+    "NVIDIA GeForce RTX 3090": (24576, 376, "8.6", 7, 5, 350, 384, 10496),
+    "NVIDIA H100 80GB HBM3": (81559, 559, "9.0", 9, 2, 700, 5120, 16896),
+    "NVIDIA A100-SXM4-40GB": (40960, 615, "8.0", 7, 2, 400, 5120, 6912),
+    "NVIDIA GB10": (None, None, "12.1", 10, 5, None, None, 6144),
+}
+PRESETS = {
+    "none": [],
+    "rtx-a6000": ["NVIDIA RTX A6000"],
+    "rtx-a6000-x2": ["NVIDIA RTX A6000"] * 2,
+    "rtx-4090-x2": ["NVIDIA GeForce RTX 4090"] * 2,
+    "mixed": ["NVIDIA GeForce RTX 3090", "NVIDIA RTX A6000"],
+    "h100-x8": ["NVIDIA H100 80GB HBM3"] * 8,
+    "gb10": ["NVIDIA GB10"],
+    "a100-mig": ["NVIDIA A100-SXM4-40GB"],
+}
+
+
+def _card(index, name):
+    total, reserved, capability, architecture, brand, watts, bus_width, cores = CARDS[name]
+    geforce = brand == 5
+    values = {
+        "uuid": "GPU-%08x-1111-2222-3333-%012x" % (0x6a5e0000 + index, 0x444400000000 + sum(name.encode()) * 256 + index),
+        "name": name, "pci": "%04x:%02x:00.0" % (0xf if name.endswith("GB10") else 0, (1, 0x41, 0x81, 0xc1, 0x21, 0x61, 0xa1, 0xe1)[index]),
+        "minor": index, "brand": brand, "architecture": architecture, "cores": cores, "compute_capability": capability, "vbios": "94.02.5c.00.0%d" % index,
+        "compute_mode": 0, "persistence": 1, "virtualization": 0, "display": 0, "numa": -1, "utilization": 0, "utilization.memory": 0, "pstate": 8,
+        "throttle": 1, "temperature": 34 + index, "clock.graphics": 210, "clock.sm": 210, "pcie.gen": 1, "pcie.width": 16, "pcie.max_gen": 4,
+        "pcie.max_width": 16, "cpu_affinity": "ffff", "context": DEFAULT_CONTEXT, "recovery_action": 0, "addressing": 0,
+    }
+    if total is None:
+        # One memory for CPU and GPU: both memory calls are not supported, and most of the management functions neither.
+        for key in ("pcie.gen", "pcie.width", "pcie.max_gen", "pcie.max_width"):
+            values.pop(key)
+        values["addressing"] = 2
+        return values
+    values.update({
+        "memory.total": total * MIB, "memory.reserved": reserved * MIB, "memory.base": 0, "bus_width": bus_width, "bar1.total": 256 * MIB, "bar1.used": 2 * MIB,
+        "temperature.slowdown": 93, "temperature.shutdown": 98, "power": 22000, "power.limit": watts * 1000, "power.default": watts * 1000,
+        "clock.memory": 405, "clock.max.graphics": 2100, "clock.max.sm": 2100, "clock.max.memory": 8001,
+    })
+    if not geforce:
+        values.update({"ecc": 0, "ecc.pending": 0, "mig": 0, "mig.pending": 0, "remapped": "0 0 0 0", "serial": "13201210%05d" % index,
+                       "part_number": "900-5G133-2200-000"})
+        if name == "NVIDIA RTX A6000":
+            values.pop("mig"), values.pop("mig.pending")
+        else:
+            values.update({"ecc": 1, "ecc.pending": 1, "ecc.volatile": 0, "ecc.aggregate": 0, "ecc.corrected": 0, "bar1.total": 65536 * MIB})
+    return values
+
+
+def preset(name):
+    """The whole state of a named machine; StateError for an unknown name."""
+    if name not in PRESETS:
+        raise StateError("unknown preset %s: one of %s" % (name, ", ".join(PRESETS)))
+    cards = PRESETS[name]
+    state = {"driver.version": "580.95.05", "driver.cuda": "13000", "driver.nvml": "13.580.95.05", "gpus": str(len(cards))}
+    for index, card in enumerate(cards):
+        for key, value in _card(index, card).items():
+            state["gpu%d.%s" % (index, key)] = str(value)
+    linked = {"rtx-a6000-x2": (4, 14062), "h100-x8": (18, 26562)}.get(name)
+    for a in range(len(cards)):
+        if linked:
+            state.update({"gpu%d.nvlink.links" % a: str(linked[0]), "gpu%d.nvlink.speed" % a: str(linked[1])})
+            for link in range(linked[0]):
+                state["gpu%d.nvlink.%d.remote" % (a, link)] = state["gpu%d.pci" % (1 - a if len(cards) == 2 else (a + 1 + link % 7) % 8)]
+        for b in range(a + 1, len(cards)):
+            state["topology.%d.%d" % (a, b)] = "40" if a // 4 == b // 4 else "50"
+            state["p2p.%d.%d" % (a, b)] = "1" if name in ("rtx-4090-x2", "mixed") else "0"
+    if name == "a100-mig":
+        state.update({"gpu0.mig": "1", "gpu0.mig.pending": "1", "gpu0.mig.max": "7"})
+        state.pop("gpu0.utilization"), state.pop("gpu0.utilization.memory")
+        for slot, instance in ((0, 1), (2, 2)):  # slot 1 is a hole, as left by a destroyed instance
+            for key, value in {"uuid": "MIG-%08x-1111-5222-8333-444444444444" % (0xc0de0000 + slot), "name": "NVIDIA A100-SXM4-40GB MIG 3g.20gb", "gi": instance,
+                               "ci": 0, "slices": 3, "sm": 42, "memory.total": 20096 * MIB, "memory.used": 19 * MIB}.items():
+                state["gpu0.mig.%d.%s" % (slot, key)] = str(value)
+    return state
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+def parse_bytes(text):
+    """'10G', '512M', '300K' or a plain number -> bytes."""
+    factor = {"K": 1024, "M": MIB, "G": GIB}.get(text[-1:].upper(), 1)
+    try:
+        return int(float(text[:-1]) * factor) if factor > 1 else int(text)
+    except ValueError:
+        raise StateError("%s is not a number of bytes (10G, 512M, 12345)" % text)
+
+
+def start_sleeper(name):
+    """Start a process that does nothing for ever, free of this one; returns its pid."""
+    return subprocess.Popen([sys.executable, "-c", SLEEPER, name], start_new_session=True, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/").pid
+
+
+def end_sleeper(pid):
+    """End a process started here (recognised by its command line: never anything else)."""
+    with contextlib.suppress(OSError):
+        with open("/proc/%d/cmdline" % pid, "rb") as stream:
+            if SLEEPER.encode() in stream.read():
+                os.kill(pid, signal.SIGKILL)
+
+
+def remove_process(state, pid):
+    """Drop every line of a pid."""
+    for key in [k for k in state if k.startswith("gpu") and k.endswith(".process.%d" % pid)]:
+        del state[key]
+
+
+def add_process(path, index, size, pid=None, name="foreign"):
+    """Let a process hold `size` bytes on GPU `index`; without a pid one is started. Returns the pid."""
+    with edit(path) as state:
+        if index >= count(state):
+            raise StateError("there is no GPU %d: the host has %d" % (index, count(state)))
+        pid = pid or start_sleeper(name)
+        state["gpu%d.process.%d" % (index, pid)] = "%d C %s" % (size, name)
+    return pid
+
+
+def set_lie(path, name, factor=None):
+    """Set, replace or (name 'off') end the lie."""
+    if name != "off" and name not in LIES:
+        raise StateError("unknown lie %s: one of %s, or off" % (name, ", ".join(LIES)))
+    with edit(path) as state:
+        if "engine.lie.pid" in state:
+            remove_process(state, int(state["engine.lie.pid"]))
+            end_sleeper(int(state["engine.lie.pid"]))
+        for key in ("engine.lie", "engine.lie.factor", "engine.lie.pid"):
+            state.pop(key, None)
+        if name != "off":
+            state["engine.lie"] = name
+        if factor:
+            state["engine.lie.factor"] = str(float(factor))
+        if name == "foreign":
+            state["engine.lie.pid"] = str(start_sleeper("somebody-else"))
+
+
+def _process(path, arguments):
+    if arguments[:1] == ["remove"] and len(arguments) == 2:
+        with edit(path) as state:
+            pids = set(p["pid"] for i in range(count(state)) for p in processes(state, i))
+            for pid in pids if arguments[1] == "all" else [int(arguments[1])]:
+                remove_process(state, pid)
+                end_sleeper(pid)
+        return
+    options = dict(zip(arguments[3::2], arguments[4::2]))
+    if arguments[:1] != ["add"] or len(arguments) % 2 == 0 or set(options) - {"--pid", "--name"}:
+        raise StateError("say: process add GPU BYTES [--pid P] [--name N], or process remove PID|all")
+    print(add_process(path, int(arguments[1]), parse_bytes(arguments[2]), int(options.get("--pid", 0)), options.get("--name", "foreign")))
+
+
+def main(arguments):
+    """Run one command; returns the exit status."""
+    path = state_path()
+    if arguments[:1] == ["--state"]:
+        path, arguments = arguments[1], arguments[2:]
+    command, rest = (arguments + ["help"])[0], arguments[1:]
+    if command == "preset" and len(rest) == 1:
+        fresh = preset(rest[0])
+        with edit(path, new=True) as state:
+            state.update(fresh)
+    elif command == "set" and rest and len(rest) % 2 == 0:
+        with edit(path) as state:
+            state.update(zip(rest[::2], rest[1::2]))
+    elif command == "unset" and rest:
+        with edit(path) as state:
+            for key in rest:
+                state.pop(key, None)
+    elif command == "get" and len(rest) == 1:
+        value = (load(path) or {}).get(rest[0])
+        if value is None:
+            return 1
+        print(value)
+    elif command == "process":
+        _process(path, rest)
+    elif command == "lie" and len(rest) in (1, 2):
+        set_lie(path, *rest)
+    elif command == "permute" and len(rest) == 1:
+        with edit(path) as state:
+            changed = permute(state, [int(n) for n in rest[0].split(",")])
+            state.clear()
+            state.update(changed)
+    elif command == "remove" and not rest:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    elif command == "dump" and not rest:
+        state = load(path)
+        print(json.dumps({"path": path, "state": state, "gpus": gpus(state or {})}, indent=1))
+    else:
+        raise StateError("unknown command %s: see tests/rig/gpus/README.md, Commands" % " ".join(arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (StateError, ValueError) as error:
+        print("state.py: %s" % error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The memory of one loaded model, device by device: the room's front door."""
+
+from __future__ import annotations
+
+from . import compute, kv_cache, weights
+
+
+def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=kv_cache.DEFAULT_CACHE_TYPE, flash_attention=True, gpu_layers=None):
+    """Predict the memory of a model under llama.cpp's layer split.
+
+    Args:
+        model: dict of model_info.
+        shares: one number a device in the engine's device order (free memory, or a tensor split); [] = no GPU.
+        context_length: tokens of one slot.
+        parallel: number of slots.
+        ubatch: physical batch, tokens.
+        cache_type: KV cache type, for K and V.
+        flash_attention: whether the engine uses it ("auto" counts as on: llama.cpp takes it where the device can).
+        gpu_layers: slots to offload from the back; None = all.
+
+    Returns:
+        dict: `devices` (list of {layers, weight_bytes, kv_bytes, compute_bytes, projector_bytes}), `gpu_layers`,
+        `total_layers`, `host_bytes` (weights and KV cache that stay on the host).
+
+    Raises:
+        ValueError: KV cache type unknown or not dividing a row.
+    """
+    count = len(shares)
+    total = model["block_count"] + 1
+    slots = weights.assign_layers(shares, total, gpu_layers)
+    layers = weights.layer_counts(slots, count)
+    weight_bytes, host_bytes = weights.weights_by_device(model, slots, count)
+    kv_bytes = [0] * count
+    for size, device in zip(kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type), slots):
+        if device is weights.HOST:
+            host_bytes += size
+        else:
+            kv_bytes[device] += size
+    full = sum(layers) == total
+    compute_bytes = compute.compute_by_device(model, layers, context_length, parallel, ubatch, flash_attention, full) if count else []
+    projector = model.get("projector_bytes") or 0
+    devices = []
+    for index in range(count):
+        devices.append(
+            {
+                "layers": layers[index],
+                "weight_bytes": weight_bytes[index],
+                "kv_bytes": kv_bytes[index],
+                "compute_bytes": compute_bytes[index],
+                "projector_bytes": projector if index == 0 else 0,
+            }
+        )
+    return {"devices": devices, "gpu_layers": sum(layers), "total_layers": total, "host_bytes": host_bytes}

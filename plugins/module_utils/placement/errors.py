@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The one error of this room."""
+
+from __future__ import annotations
+
+
+class PlacementError(ValueError):
+    """Wrong input: the message is one sentence that names the value and the remedy. Nothing was planned."""

@@ -1,0 +1,330 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: placement_info
+short_description: Plan which model runs on which GPUs of a host
+version_added: "1.0.0"
+description:
+  - Computes, from the facts of M(gpufleet.ollama.gpu_facts) and M(gpufleet.ollama.model_info), which models run on which GPUs,
+    in which Ollama instances and with which settings, and predicts the memory of every device.
+  - Says as well what the given Ollama version would do if left alone, and which settings have no effect on it.
+  - Changes nothing and reads nothing from the host, so it runs in check mode and before anything is installed.
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: The module changes nothing.
+  platform:
+    platforms: posix
+options:
+  gpu_inventory:
+    description:
+      - The fact RV(gpufleet.ollama.gpu_facts#module:ansible_facts.gpu_inventory), whole.
+    type: dict
+    required: true
+  models:
+    description:
+      - The models of this host.
+      - All of them are planned together.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description:
+          - Name of the model as Ollama knows it, for example V(llama4:16x17b).
+        type: str
+        required: true
+      model:
+        description:
+          - What M(gpufleet.ollama.model_info) returned for it as RV(gpufleet.ollama.model_info#module:model).
+        type: dict
+        required: true
+      context_length:
+        description:
+          - Tokens of context of one request.
+          - V(auto) takes the largest that fits.
+          - The default is 8192, or what the model was trained for where that is less.
+        type: str
+      parallel:
+        description:
+          - Requests served at once by one instance; the KV cache grows with it.
+        type: int
+        default: 1
+      kv_cache_type:
+        description:
+          - Type of the KV cache.
+          - The default is what Ollama takes, V(f16).
+        type: str
+      flash_attention:
+        description:
+          - Whether flash attention is forced on or off.
+          - The default leaves it to the engine, which uses it where the GPU can.
+        type: bool
+      ubatch:
+        description:
+          - Tokens of a physical batch.
+          - The default is what this Ollama version chooses.
+        type: int
+      strategy:
+        description:
+          - V(single) puts the model on one GPU, V(replicate) on one GPU each in several instances, V(split) over the fewest GPUs that
+            hold it, V(spread) over all GPUs even if fewer would do.
+          - V(auto) decides between them.
+        type: str
+        choices: [auto, single, replicate, split, spread]
+        default: auto
+      replicas:
+        description:
+          - Number of instances that serve the model.
+          - The default is one, or with V(replicate) one for each GPU.
+        type: int
+      allow_cpu_offload:
+        description:
+          - Whether layers may stay in the host's memory where the GPUs do not hold the model.
+        type: bool
+        default: false
+      headroom_bytes:
+        description:
+          - Bytes kept free on every GPU that serves this model.
+          - The default is O(headroom_bytes).
+        type: int
+      keep_alive:
+        description:
+          - How long the model stays loaded, as Ollama takes it; V(-1) means for ever.
+        type: raw
+        default: -1
+      insecure:
+        description:
+          - Whether the model is pulled over plain HTTP or without a check of the certificate.
+        type: bool
+        default: false
+      digest:
+        description:
+          - The manifest's digest to insist on.
+        type: str
+      optimized:
+        description:
+          - What the optimized model that is made from this one carries besides the planned parameters.
+        type: dict
+        suboptions:
+          suffix:
+            description:
+              - Added to the end of the tag.
+            type: str
+            default: -optimized
+          parameters:
+            description:
+              - Parameters of a Modelfile.
+            type: dict
+          system:
+            description:
+              - System message of a Modelfile.
+            type: str
+          template:
+            description:
+              - Template of a Modelfile.
+            type: str
+      parameters:
+        description:
+          - Further parameters of a Modelfile, the same as O(models[].optimized.parameters), which win.
+        type: dict
+  ollama_version:
+    description:
+      - The Ollama version that is to run, for example V(0.32.15).
+    type: str
+    required: true
+  selectors:
+    description:
+      - GPUs to use, by index, UUID or PCI address.
+      - The default is all of them.
+    type: list
+    elements: str
+    default: []
+  applied_plan:
+    description:
+      - The plan that is in force on the host, or empty.
+      - Memory that its units hold counts as available, and GPUs keep the numbers it gave them.
+    type: dict
+    default: {}
+  own_units:
+    description:
+      - Further systemd units whose GPU memory counts as available, such as an V(ollama.service) that is being adopted.
+    type: list
+    elements: str
+    default: []
+  models_dir:
+    description:
+      - Directory that holds the stores of the instances.
+    type: path
+    default: /usr/share/ollama/.ollama/models
+  environment:
+    description:
+      - Further environment variables of the services.
+    type: dict
+    default: {}
+  overhead_bytes:
+    description:
+      - Measured bytes that one process holds on one GPU beside the model.
+      - The default is the figure that the collection knows for the architecture of the GPU.
+    type: int
+  headroom_bytes:
+    description:
+      - Bytes kept free on every GPU.
+    type: int
+    default: 1073741824
+  listen_address:
+    description:
+      - Address the instances listen on.
+    type: str
+    default: 127.0.0.1
+  base_port:
+    description:
+      - Port of the first instance; the others follow.
+    type: int
+    default: 11434
+seealso:
+  - module: gpufleet.ollama.gpu_facts
+  - module: gpufleet.ollama.model_info
+  - module: gpufleet.ollama.placement_check
+"""
+
+EXAMPLES = r"""
+- name: Read the GPUs
+  gpufleet.ollama.gpu_facts:
+
+- name: Read the model's header before any pull
+  gpufleet.ollama.model_info:
+    name: llama4:16x17b
+    source: registry
+  register: llama4
+  delegate_to: localhost
+
+- name: Plan
+  gpufleet.ollama.placement_info:
+    gpu_inventory: "{{ ansible_facts.gpu_inventory }}"
+    ollama_version: 0.32.15
+    models:
+      - name: llama4:16x17b
+        model: "{{ llama4.model }}"
+        context_length: 32768
+  register: planned
+
+- name: Show which GPUs serve it
+  ansible.builtin.debug:
+    var: planned.placement.instances
+"""
+
+RETURN = r"""
+placement:
+  description: The plan.
+  returned: success
+  type: dict
+  contains:
+    plan_version:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    feasible:
+      description: Whether every model has its place.
+      type: bool
+    ollama_version:
+      description: The version that was planned for.
+      type: str
+    engine:
+      description: The program that holds the model.
+      type: str
+      sample: llama-server
+    models_dir:
+      description: Directory that holds the stores of the instances.
+      type: str
+    models:
+      description:
+        - Per model the strategy that was chosen, the reason, what is missing and what would help, and what this Ollama version would do untouched.
+      type: list
+      elements: dict
+    instances:
+      description:
+        - Per Ollama instance its name, unit, address, port, GPUs, environment and models with the predicted memory of every device.
+      type: list
+      elements: dict
+    gpus:
+      description: The GPUs that were planned with, in PCI order.
+      type: list
+      elements: dict
+    warnings:
+      description: What the user should know.
+      type: list
+      elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.placement.errors import PlacementError
+from ..module_utils.placement.plan import make_plan
+
+
+def argument_spec():
+    """The options, apart from the documentation so that tests can read them."""
+    optimized = dict(
+        suffix=dict(type="str", default="-optimized"),
+        parameters=dict(type="dict"),
+        system=dict(type="str"),
+        template=dict(type="str"),
+    )
+    model = dict(
+        name=dict(type="str", required=True),
+        model=dict(type="dict", required=True),
+        context_length=dict(type="str"),
+        parallel=dict(type="int", default=1),
+        kv_cache_type=dict(type="str"),
+        flash_attention=dict(type="bool"),
+        ubatch=dict(type="int"),
+        strategy=dict(type="str", default="auto", choices=["auto", "single", "replicate", "split", "spread"]),
+        replicas=dict(type="int"),
+        allow_cpu_offload=dict(type="bool", default=False),
+        headroom_bytes=dict(type="int"),
+        keep_alive=dict(type="raw", default=-1),
+        insecure=dict(type="bool", default=False),
+        digest=dict(type="str"),
+        optimized=dict(type="dict", options=optimized),
+        parameters=dict(type="dict"),
+    )
+    return dict(
+        gpu_inventory=dict(type="dict", required=True),
+        models=dict(type="list", elements="dict", required=True, options=model),
+        ollama_version=dict(type="str", required=True),
+        selectors=dict(type="list", elements="str", default=[]),
+        applied_plan=dict(type="dict", default={}),
+        own_units=dict(type="list", elements="str", default=[]),
+        models_dir=dict(type="path", default="/usr/share/ollama/.ollama/models"),
+        environment=dict(type="dict", default={}),
+        overhead_bytes=dict(type="int"),
+        headroom_bytes=dict(type="int", default=1024**3),
+        listen_address=dict(type="str", default="127.0.0.1"),
+        base_port=dict(type="int", default=11434),
+    )
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        placement = make_plan(**module.params)
+    except PlacementError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, placement=placement)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Who listens on which TCP port, from /proc alone (as ss -ltnp does)."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+
+_LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
+
+
+def listeners(proc="/proc"):
+    """[{address, port, pid, process, unit}] of all listening TCP sockets, by port. pid, process and unit are null where the owner is not visible
+    (another namespace, or no root)."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        for address, port, inode in _table(os.path.join(proc, "net", table)):
+            sockets[inode] = (address, port)
+    owners = _owners(proc, set(sockets)) if sockets else {}
+    found = []
+    for inode, (address, port) in sockets.items():
+        pid = owners.get(inode)
+        found.append({
+            "address": address,
+            "port": port,
+            "pid": pid,
+            "process": _first_line(os.path.join(proc, str(pid), "comm")) if pid else None,
+            "unit": unit_of(pid, proc) if pid else None,
+        })
+    return sorted(found, key=lambda entry: (entry["port"], entry["address"]))
+
+
+def unit_of(pid, proc="/proc"):
+    """The systemd service whose control group holds process `pid`, or None."""
+    for line in _lines(os.path.join(proc, str(pid), "cgroup")):
+        services = re.findall(r"/([^/]+\.service)", line)
+        if services:
+            return services[-1]
+    return None
+
+
+def _table(path):
+    """(address, port, inode) of each listening line of /proc/net/tcp or tcp6."""
+    for line in _lines(path)[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == _LISTEN:
+            address, port = fields[1].split(":")
+            yield _address(address), int(port, 16), fields[9]
+
+
+def _address(text):
+    """The kernel prints an address as 32-bit words in the host's byte order."""
+    raw = b"".join(struct.pack("=I", int(text[start:start + 8], 16)) for start in range(0, len(text), 8))
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def _owners(proc, inodes):
+    """{inode: lowest pid that holds it}."""
+    owners = {}
+    for pid in sorted((int(name) for name in os.listdir(proc) if name.isdigit()), reverse=True):
+        directory = os.path.join(proc, str(pid), "fd")
+        try:
+            names = os.listdir(directory)
+        except OSError:  # gone, or not ours to read
+            continue
+        for name in names:
+            try:
+                target = os.readlink(os.path.join(directory, name))
+            except OSError:
+                continue
+            if target.startswith("socket:[") and target[8:-1] in inodes:
+                owners[target[8:-1]] = pid
+    return owners
+
+
+def _lines(path):
+    try:
+        with open(path, "r", encoding="utf-8", errors="replace") as handle:
+            return handle.read().splitlines()
+    except OSError:
+        return []
+
+
+def _first_line(path):
+    lines = _lines(path)
+    return lines[0] if lines else None

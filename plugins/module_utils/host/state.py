@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the role has put on a host, and what was there before it: read from files, without a service running."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import shutil
+
+from . import listeners, systemd
+
+CONFIGURATION = "etc/ollama-multigpu"
+INSTALLATION = "usr/local/lib/ollama-multigpu"
+COMMAND = "usr/local/bin/ollama"
+#: Written into a release directory as its last file: a directory without it is the remains of a run that was killed.
+MARKER = ".complete"
+
+
+def host_state(models_dir, root="/"):
+    """The state as the module host_info returns it. `models_dir` is the parent of the instances' stores. `root` is / except in tests."""
+    units = systemd.show_units() if root == "/" else {}
+    adopted = _json(os.path.join(root, CONFIGURATION, "adopted.json")) or {}
+    return {
+        "systemd": os.path.isdir(os.path.join(root, "run/systemd/system")),
+        "zstd": shutil.which("zstd", path="/usr/local/bin:/usr/bin:/bin") is not None,
+        "groups": sorted(entry.gr_name for entry in grp.getgrall() if entry.gr_name in ("render", "video", "ollama")),
+        "installed": os.path.isdir(os.path.join(root, INSTALLATION)),
+        "release": releases(root),
+        "command": _command(root),
+        "applied_plan": _json(os.path.join(root, CONFIGURATION, "plan.json")) or {},
+        "adopted": adopted,
+        "existing": None if adopted else existing(units.get(systemd.EXISTING_UNIT) or {}, models_dir),
+        "instances": instances(units, models_dir, root),
+        "drop_ins": systemd.drop_ins(root),
+        "listeners": listeners.listeners(os.path.join(root, "proc")),
+    }
+
+
+def releases(root="/"):
+    """{current: version or null, complete: {version: the checksum it was verified with}, leftovers: [paths of killed installations]}."""
+    parent = os.path.join(root, INSTALLATION, "releases")
+    complete, leftovers = {}, []
+    for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
+        marker = _json(os.path.join(parent, name, MARKER))
+        if marker is None:
+            leftovers.append(os.path.join(parent, name))
+        else:
+            complete[name] = marker.get("checksum")
+    try:
+        current = os.path.basename(os.readlink(os.path.join(root, INSTALLATION, "current")))
+    except OSError:
+        current = None
+    return {"current": current, "complete": complete, "leftovers": leftovers}
+
+
+def instances(units, models_dir, root="/"):
+    """[{name, active, enabled, env_file, store}] of every instance that left a trace: a unit, a link, an environment file or a store."""
+    files = _names(os.path.join(root, CONFIGURATION, "instances"), ".env")
+    stores = _names(os.path.join(models_dir, "instances"), "")
+    enabled = systemd.enabled_instances(root)
+    active = {systemd.instance_of(unit) for unit, properties in units.items() if properties.get("ActiveState") not in (None, "inactive")} - {None}
+    return [
+        {"name": name, "active": name in active, "enabled": name in enabled, "env_file": name in files, "store": name in stores}
+        for name in sorted(files | stores | enabled | active)
+    ]
+
+
+def existing(properties, models_dir):
+    """The Ollama that another installer put here (ollama.service), or None. `properties` are the unit's of systemctl show."""
+    path = properties.get("FragmentPath")
+    if properties.get("LoadState") != "loaded" or not path:
+        return None
+    drop_ins = properties.get("DropInPaths", "").split()
+    environment = systemd.environment_of([path] + drop_ins)
+    store = environment.get("OLLAMA_MODELS") or os.path.join(_home(systemd.user_of([path] + drop_ins)), ".ollama/models")
+    return {
+        "unit": systemd.EXISTING_UNIT,
+        "path": path,
+        "drop_ins": drop_ins,
+        "active": properties.get("ActiveState") in ("active", "activating", "reloading"),
+        "enabled": properties.get("UnitFileState") in ("enabled", "enabled-runtime"),
+        "environment": environment,
+        "store": store,
+        "same_file_system": _device(store) == _device(models_dir),
+    }
+
+
+def _command(root):
+    """absent, ours (a link into our installation) or foreign: what /usr/local/bin/ollama is."""
+    path = os.path.join(root, COMMAND)
+    if not os.path.lexists(path):
+        return "absent"
+    return "ours" if os.path.islink(path) and os.readlink(path).lstrip("/").startswith(INSTALLATION + "/") else "foreign"
+
+
+def _home(user):
+    try:
+        return pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return "/usr/share/ollama"
+
+
+def _device(path):
+    """Number of the file system that holds `path`, or its nearest parent that exists."""
+    while not os.path.exists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return os.stat(path).st_dev
+
+
+def _names(directory, suffix):
+    """Names in `directory` that end in `suffix`, without it; nothing where there is no directory."""
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    return {name[: len(name) - len(suffix)] for name in names if name.endswith(suffix) and not name.startswith(".")}
+
+
+def _json(path):
+    """The object in a JSON file; None where the file is missing, cut or no object: such a file was never finished."""
+    try:
+        with open(path, "r", encoding="utf-8") as handle:
+            content = json.load(handle)
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Tell what this collection and others have put on a host to run Ollama
+version_added: "1.0.0"
+description:
+  - One step that reads what the role ollama_multigpu decides on - the releases installed, the plan applied, the instances that left a trace,
+    drop-ins that change them, an Ollama that came from elsewhere, and which process listens on which port.
+  - It starts no service, needs no library and changes nothing.
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+options:
+  models_dir:
+    description:
+      - The parent of the instances' stores.
+    type: path
+    default: /usr/share/ollama/.ollama/models
+"""
+
+EXAMPLES = r"""
+- name: Read what is on the host
+  gpufleet.ollama.host_info:
+  become: true
+  register: result
+
+- name: Show the version that runs
+  ansible.builtin.debug:
+    msg: "{{ result.host.release.current }}"
+"""
+
+RETURN = r"""
+host:
+  description: What is on the host.
+  type: dict
+  returned: always
+  contains:
+    systemd:
+      description: Whether systemd runs the host.
+      type: bool
+    zstd:
+      description: Whether the program zstd is there, which unpacks releases.
+      type: bool
+    groups:
+      description: Which of the groups render, video and ollama exist.
+      type: list
+      elements: str
+    installed:
+      description: Whether the collection's installation directory exists.
+      type: bool
+    release:
+      description: RV(host.release.current) (a version or null), RV(host.release.complete) (the checksum by version) and RV(host.release.leftovers)
+        (directories of installations that were cut short).
+      type: dict
+    command:
+      description: What C(/usr/local/bin/ollama) is - V(absent), V(ours) or V(foreign).
+      type: str
+    applied_plan:
+      description: The plan that was applied last; empty where none was.
+      type: dict
+    adopted:
+      description: What was recorded of an Ollama that was adopted; empty where none was.
+      type: dict
+    existing:
+      description: An Ollama from elsewhere that was not adopted - C(unit), C(path), C(drop_ins), C(active), C(enabled), C(environment), C(store) and
+        C(same_file_system); null where there is none.
+      type: dict
+    instances:
+      description: Every instance that left a trace - C(name), C(active), C(enabled), C(env_file) and C(store).
+      type: list
+      elements: dict
+    drop_ins:
+      description: Drop-ins that change the instances' units - C(path) and C(unit). The collection itself writes none.
+      type: list
+      elements: dict
+    listeners:
+      description: Listening TCP sockets - C(address), C(port), C(pid), C(process) and C(unit).
+      type: list
+      elements: dict
+  sample:
+    systemd: true
+    zstd: true
+    groups: [render, video]
+    installed: false
+    release: {current: null, complete: {}, leftovers: []}
+    command: absent
+    applied_plan: {}
+    adopted: {}
+    existing: null
+    instances: []
+    drop_ins: []
+    listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import host_state
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={"models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"}},
+        supports_check_mode=True,
+    )
+    try:
+        state = host_state(module.params["models_dir"])
+    except OSError as error:
+        module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)
+    module.exit_json(host=state)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What Ansible needs to reach rig hosts: an inventory, and the collection with podman's connection plugin."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+
+from tests.rig.settings import RigError, cache_root
+
+#: The Python package that bundles the collections; this version's wheel is for any Python 3.
+BUNDLE = "ansible==12.3.0"
+COLLECTIONS = ("containers/podman",)
+
+
+def collections(say=print) -> pathlib.Path:
+    """Directory for ANSIBLE_COLLECTIONS_PATH with containers.podman in it, unpacked once out of the bundle's wheel.
+
+    Ansible Galaxy need not be reachable: the wheel comes by pip from its package index.
+    """
+    root = cache_root() / "collections"
+    if all((root / "ansible_collections" / name / "MANIFEST.json").is_file() for name in COLLECTIONS):
+        return root
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="download-", dir=cache_root()) as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+                   "--only-binary=:all:", "--python-version=3.13", f"--dest={scratch}", BUNDLE]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise RigError(f"The collection containers.podman could not be taken from the Python package {BUNDLE}: {reason}")
+        wheel = next(pathlib.Path(scratch).glob("*.whl"))
+        size = wheel.stat().st_size
+        unpacked = pathlib.Path(scratch) / "unpacked"
+        with zipfile.ZipFile(wheel) as bundle:
+            wanted = tuple(f"ansible_collections/{name}/" for name in COLLECTIONS)
+            bundle.extractall(unpacked, [name for name in bundle.namelist() if name.startswith(wanted)])
+        for name in COLLECTIONS:
+            target = root / "ansible_collections" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            (unpacked / "ansible_collections" / name).replace(target)
+    say(f"Unpacked {', '.join(COLLECTIONS)} out of {BUNDLE} ({size / 1e6:.0f} MB downloaded) in {time.monotonic() - started:.1f} s.")
+    return root
+
+
+def write_inventory(path: pathlib.Path, hosts: dict[str, str], podman_program: pathlib.Path, variables: dict[str, str]) -> None:
+    """Write a YAML inventory of hosts {name: container}; values are JSON strings, which YAML reads alike.
+
+    Hosts are entered as the unprivileged user rig; become (sudo) is left to each task, as the product does it.
+    """
+    common = {
+        "ansible_connection": "containers.podman.podman",
+        "ansible_podman_executable": str(podman_program),
+        "ansible_user": "rig",
+        "ansible_become_method": "ansible.builtin.sudo",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        **variables,
+    }
+    lines = ["---", "all:", "  vars:", "    ansible_pipelining: true"]
+    lines += [f"    {key}: {json.dumps(value)}" for key, value in common.items()]
+    lines += ["  hosts:" if hosts else "  hosts: {}"]
+    for name, container in hosts.items():
+        lines += [f"    {name}:", f"      ansible_host: {json.dumps(container)}"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text("\n".join(lines) + "\n")
+    temporary.replace(path)

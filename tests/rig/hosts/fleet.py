@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Sets of hosts: made in parallel, always fresh, several sets beside each other on one network."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import pathlib
+import re
+import shutil
+
+from tests.rig.hosts import ansible, image
+from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, wrapper
+from tests.rig.settings import RigError, set_directory
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+def parse_hosts(text: str) -> dict[str, str]:
+    """'a=2xA6000,b=none' -> {'a': '2xA6000', 'b': 'none'}; a name alone has no GPU."""
+    hosts = {}
+    for part in filter(None, text.split(",")):
+        name, _, gpus = part.partition("=")
+        if not _NAME.fullmatch(name) or name in hosts:
+            raise RigError(f"'{part}' names no new host: write --hosts name=gpus,... with small letters, digits and '-', each name once.")
+        hosts[name] = gpus or "none"
+    if not hosts:
+        raise RigError("No host was named: write --hosts name=gpus,... , for example --hosts a=2xA6000,b=none.")
+    return hosts
+
+
+def container_name(set_name: str, host: str) -> str:
+    """Name of a host's container."""
+    return f"{set_name}-{host}"
+
+
+def check_set_name(set_name: str) -> str:
+    """Return the name of a set, or raise RigError when it cannot be one."""
+    if not _NAME.fullmatch(set_name):
+        raise RigError(f"'{set_name}' cannot name a set of hosts: use small letters, digits and '-', starting with a letter.")
+    return set_name
+
+
+def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
+    """Make the hosts afresh (a host of the same name is replaced), wait until systemd runs, return the inventory's path."""
+    base = image.ensure(say)
+    network()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(lambda item: _make(set_name, *item, base), hosts.items()))
+    state = load(set_name)
+    state["hosts"].update(hosts)
+    save(set_name, state)
+    return write_inventory(set_name)
+
+
+def _make(set_name: str, host: str, gpus: str, base: str) -> None:
+    container = container_name(set_name, host)
+    podman("rm", "-f", "-t", "0", container, check=False)
+    podman(
+        "run", "-d", "--name", container, "--hostname", host, "--label", f"{LABEL}={set_name}", "--label", f"gpufleet.rig.host={host}",
+        "--privileged", "--systemd=always", "--cgroupns=private", "--network", NETWORK, "--dns=127.0.0.1", base,
+    )
+    # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the loop waits.
+    waited = podman(
+        "exec", container, "sh", "-c",
+        "for i in $(seq 200); do s=$(systemctl is-system-running --wait 2>/dev/null); case $s in running|degraded) break;; esac; sleep 0.05; done;"
+        " echo $s; systemctl --failed --no-legend --plain",
+        timeout=60,
+    ).stdout.decode().split("\n", 1)
+    if waited[0] != "running":
+        raise RigError(f"systemd on host {host} ended its start as '{waited[0]}': {waited[1].strip() or 'look at podman logs ' + container}")
+
+
+def down(set_name: str, hosts: list[str] | None = None) -> list[str]:
+    """Remove hosts (all of the set when none is named); return the names of what was removed."""
+    there = [item for item in containers(set_name) if hosts is None or item["host"] in hosts]
+    if there:
+        podman("rm", "-f", "-t", "0", *(item["container"] for item in there))
+    state = load(set_name)
+    state["hosts"] = {name: gpus for name, gpus in state["hosts"].items() if hosts is not None and name not in hosts}
+    if state["hosts"]:
+        save(set_name, state)
+        write_inventory(set_name)
+    else:
+        shutil.rmtree(set_directory(set_name), ignore_errors=True)
+    return [item["host"] for item in there]
+
+
+def load(set_name: str) -> dict:
+    """State of a set: {'hosts': {name: gpus}, 'variables': {name: value for the inventory}}."""
+    path = set_directory(set_name) / "set.json"
+    return json.loads(path.read_text()) if path.is_file() else {"hosts": {}, "variables": {}}
+
+
+def save(set_name: str, state: dict) -> None:
+    """Write the state of a set."""
+    path = set_directory(set_name) / "set.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(state, indent=1))
+
+
+def write_inventory(set_name: str) -> pathlib.Path:
+    """Write the inventory of a set from its state and return its path."""
+    state = load(set_name)
+    path = set_directory(set_name) / "inventory.yml"
+    ansible.write_inventory(path, {host: container_name(set_name, host) for host in state["hosts"]}, wrapper(), state["variables"])
+    return path
+
+
+def require_host(set_name: str, host: str) -> str:
+    """Container of a host of the set; RigError when there is none."""
+    known = {item["host"]: item["container"] for item in containers(set_name)}
+    if host not in known:
+        raise RigError(f"The set '{set_name}' has no host '{host}' (it has: {', '.join(sorted(known)) or 'none'}): start it with 'up'.")
+    return known[host]

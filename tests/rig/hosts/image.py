@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The image of a rig host: Debian (or Ubuntu, as the controller), minbase, with systemd, python3, sudo and zstd."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from tests.rig.hosts.podman import podman
+from tests.rig.settings import RigError, cache_root, require_programs, root_prefix
+
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd")
+REPOSITORY = "localhost/gpufleet-rig"
+FILES = pathlib.Path(__file__).parent / "files"
+# Nothing may run in the background and change the host; nothing may touch the controller's kernel (a host is privileged).
+MASKED = (
+    "systemd-modules-load.service", "systemd-sysctl.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount",
+    "proc-sys-fs-binfmt_misc.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "motd-news.timer",
+    "console-getty.service", "getty@tty1.service", "systemd-udevd.service", "systemd-udev-trigger.service", "systemd-networkd.service",
+    "systemd-resolved.service", "systemd-timesyncd.service", "systemd-firstboot.service",
+)
+SETUP = r"""#!/bin/sh
+set -eu
+root="$1"
+chroot "$root" useradd --create-home --shell /bin/bash rig
+echo 'rig ALL=(ALL) NOPASSWD: ALL' > "$root/etc/sudoers.d/rig"
+chmod 0440 "$root/etc/sudoers.d/rig"
+install -m 0755 "@FILES@/rig-init" "$root/sbin/rig-init"
+for unit in @MASKED@; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
+: > "$root/etc/machine-id"
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/etc/resolv.conf "$root"/etc/hostname
+"""
+
+
+def name() -> str:
+    """Tag of the image; it changes with its recipe, so that an old image is never taken for a new one."""
+    recipe = "\n".join([_suite(), *PACKAGES, *MASKED, SETUP, (FILES / "rig-init").read_text()])
+    return f"{REPOSITORY}:{_suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def exists() -> bool:
+    """Whether podman has the image of this recipe."""
+    return podman("image", "exists", name(), check=False).returncode == 0
+
+
+def ensure(say=print) -> str:
+    """Return the image's name, building it (about a minute) or importing the kept archive when podman lacks it."""
+    if exists():
+        return name()
+    archive = cache_root() / "image" / (name().rsplit(":", 1)[1] + ".tar")
+    if not archive.is_file():
+        _build(archive, say)
+    say(f"Importing the image of the rig's hosts as {name()}.")
+    podman("import", "--change", 'CMD ["/sbin/rig-init"]', "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), name())
+    return name()
+
+
+def _build(archive: pathlib.Path, say) -> None:
+    require_programs("mmdebstrap")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    sources = _sources()
+    say(f"Building the image of the rig's hosts ({_suite()}: {', '.join(PACKAGES)}) from this machine's own apt sources; this takes about a minute, once.")
+    with tempfile.TemporaryDirectory(prefix="gpufleet-image-") as scratch:
+        hook = pathlib.Path(scratch) / "setup"
+        hook.write_text(SETUP.replace("@FILES@", str(FILES)).replace("@MASKED@", " ".join(MASKED)))
+        hook.chmod(0o755)
+        partial = archive.with_name(f"{archive.name}.{os.getpid()}.partial")
+        command = [
+            *root_prefix(), "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+            "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+            f"--customize-hook={hook} \"$1\"", "--format=tar", _suite(), "-", *sources,
+        ]
+        with partial.open("wb") as output:
+            built = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, check=False)
+    if built.returncode:
+        partial.unlink(missing_ok=True)
+        lines = built.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
+        raise RigError(f"mmdebstrap could not build the image of the rig's hosts from this machine's apt sources: {lines[-1]}")
+    partial.replace(archive)
+
+
+def _os_release() -> dict[str, str]:
+    pairs = (line.partition("=") for line in pathlib.Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    return {key: value.strip('"') for key, _, value in pairs}
+
+
+def _suite() -> str:
+    codename = _os_release().get("VERSION_CODENAME")
+    if not codename:
+        raise RigError("The rig builds its hosts from this machine's own Debian or Ubuntu, and /etc/os-release names no VERSION_CODENAME.")
+    return codename
+
+
+def _sources() -> list[str]:
+    """deb lines of this machine's own distribution, as apt reads them from /etc/apt; other vendors' sources are left out."""
+    found = _index_targets()
+    if not found:
+        subprocess.run([*root_prefix(), "apt-get", "update", "-q"], capture_output=True, check=False)
+        found = _index_targets()
+    if not found:
+        raise RigError(f"apt knows no source for {_suite()} on this machine: check /etc/apt/sources.list and run 'apt-get update'.")
+    return found
+
+
+def _index_targets() -> list[str]:
+    require_format = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(CREATED_BY)"
+    listed = subprocess.run(["apt-get", "indextargets", "--format", require_format], capture_output=True, text=True, check=False)
+    lines = []
+    for target in listed.stdout.splitlines():
+        uri, release, component, origin, kind = target.split("|")
+        # A security or updates suite is named after the codename in both distributions.
+        if kind == "Packages" and origin in ("Debian", "Ubuntu") and (release == _suite() or release.startswith(_suite() + "-")):
+            lines.append(f"deb {uri} {release} {component}")
+    return sorted(set(lines))

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Where the rig keeps what it makes, and how it says that something is missing."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+#: Debian packages that the rig needs on the controller, by the program that proves each one.
+DEBIAN_PACKAGES = {
+    "podman": "podman",
+    "runc": "runc",
+    "conmon": "conmon",
+    "iptables": "iptables",
+    "mmdebstrap": "mmdebstrap",
+}
+#: Installed with podman where recommendations are on; without them networks have no bridge and no names.
+MORE_PACKAGES = ("netavark", "aardvark-dns")
+
+
+class RigError(Exception):
+    """One sentence for the person at the keyboard: what is wrong and what to do."""
+
+
+def cache_root() -> pathlib.Path:
+    """Directory outside the checkout for the image, downloads and the sets' state (GPUFLEET_CACHE moves it)."""
+    default = pathlib.Path.home() / ".cache" / "gpufleet-ollama"
+    root = pathlib.Path(os.environ.get("GPUFLEET_CACHE") or default).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def set_directory(name: str) -> pathlib.Path:
+    """State of one set of hosts: set.json, inventory, registry pid and logs."""
+    return cache_root() / "sets" / name
+
+
+def find_program(name: str) -> str | None:
+    """Like shutil.which, also looking where a user's PATH does not (/usr/sbin)."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    return shutil.which(name, path=path)
+
+
+def require_programs(*names: str) -> None:
+    """Raise RigError naming the Debian packages when one of the programs is missing."""
+    missing = [name for name in names if not find_program(name)]
+    if missing:
+        packages = " ".join([DEBIAN_PACKAGES[name] for name in missing] + (list(MORE_PACKAGES) if "podman" in missing else []))
+        raise RigError(
+            f"The rig needs {', '.join(missing)}, which this machine lacks: "
+            f"run 'apt-get install -y --no-install-recommends {packages}' as root and try again."
+        )
+
+
+def root_prefix() -> list[str]:
+    """Words that make a command run as root: nothing for root, sudo otherwise; RigError when neither is possible."""
+    if os.geteuid() == 0:
+        return []
+    if not shutil.which("sudo"):
+        raise RigError("The rig's hosts need root and there is no sudo here: run this as root, or install sudo and allow it without a password.")
+    if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
+        raise RigError("The rig's hosts need root and sudo asks for a password: run this as root, or allow sudo without a password.")
+    return ["sudo", "-n"]

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Read a host's GPUs through NVML (nvidia-ml-py), in a child process with a deadline.
+
+One nvmlInit and one nvmlShutdown per reading: without persistence mode each of them may take seconds a GPU.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import device, health, host, schema
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import ChildDied, DeadlineExceeded, run_with_deadline
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import FieldError, Unavailable, call, text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing, import_pynvml
+
+#: NVML's answer to nvmlInit -> state of the host.
+_INIT_STATES = {
+    4: schema.NO_PERMISSION,
+    6: schema.NO_DEVICES,
+    9: schema.DRIVER_NOT_LOADED,
+    12: schema.NO_LIBRARY,
+    17: schema.NO_PERMISSION,
+    18: schema.VERSION_MISMATCH,
+}
+
+#: NVML_TOPOLOGY_* -> the abbreviations of `nvidia-smi topo -m`.
+_PATHS = {0: "internal", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
+
+
+def read_inventory(timeout=30.0):
+    """Return (facts, missing): the schema.Inventory of this host as plain dicts, and the LibraryMissing or None.
+
+    Never raises for the state of the host: what is wrong is in `state`, `reason` and `remedy`.
+    `timeout`: seconds after which a driver that does not answer is given up.
+    """
+    try:
+        pynvml = import_pynvml()
+    except LibraryMissing as missing:
+        return schema.as_facts(_without(schema.NO_BINDING, str(missing))), missing
+    try:
+        return run_with_deadline(read_here, (pynvml,), timeout), None
+    except DeadlineExceeded:
+        inventory = _without(schema.TIMEOUT, "NVML gave no answer within %g seconds" % timeout)
+    except ChildDied as died:
+        inventory = _without(schema.NVML_ERROR, "The driver's library libnvidia-ml.so.1 crashed the process that called it: %s" % died)
+    return schema.as_facts(inventory), None
+
+
+def read_here(pynvml):
+    """Read the inventory in this process, without a deadline; returns facts as read_inventory does."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return schema.as_facts(_init_failure(error.value, str(error)))
+    except AttributeError as error:
+        return schema.as_facts(_without(schema.NVML_ERROR, "The NVML binding does not fit the library: %s" % error))
+    try:
+        return schema.as_facts(_inventory(pynvml))
+    except FieldError as error:
+        return schema.as_facts(_without(schema.NVML_ERROR, str(error)))
+    finally:
+        try:
+            pynvml.nvmlShutdown()
+        except pynvml.NVMLError:
+            pass  # the reading is done
+
+
+def _inventory(pynvml):
+    inventory = schema.Inventory(
+        driver_version=_system(pynvml, "nvmlSystemGetDriverVersion"),
+        nvml_version=_system(pynvml, "nvmlSystemGetNVMLVersion"),
+        cuda_version=_cuda_version(_system(pynvml, "nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion")),
+    )
+    handles = []
+    for index in range(call(pynvml, ("nvmlDeviceGetCount",))):
+        handle, gpu = device.read(pynvml, index)
+        inventory.gpus.append(gpu)
+        handles.append((handle, gpu))
+    inventory.topology = _topology(pynvml, [(handle, gpu) for handle, gpu in handles if handle is not None and gpu.uuid])
+    listed = {gpu.pci_bus_id for gpu in inventory.gpus}
+    inventory.unlisted = [address for address in host.pci_gpus() if address not in listed]
+    if not inventory.gpus:
+        inventory.state = schema.NO_DEVICES
+        inventory.reason = "The NVIDIA driver %s lists no GPU%s" % (inventory.driver_version or "", _seen_on_the_bus())
+        inventory.remedy = health.REMEDIES[schema.NO_DEVICES]
+    return inventory
+
+
+def _system(pynvml, *names):
+    try:
+        return text(call(pynvml, names))
+    except (FieldError, Unavailable):
+        return None
+
+
+def _cuda_version(number):
+    """13000 -> "13.0"."""
+    return "%d.%d" % (number // 1000, number % 1000 // 10) if number else None
+
+
+def _topology(pynvml, opened):
+    """Return a schema.Link for every pair of GPUs whose connection NVML knows."""
+    links = []
+    for place, (handle, gpu) in enumerate(opened):
+        for other_handle, other in opened[place + 1:]:
+            try:
+                path = _PATHS.get(call(pynvml, ("nvmlDeviceGetTopologyCommonAncestor",), handle, other_handle))
+            except (FieldError, Unavailable):
+                path = None
+            nvlinks = device.nvlinks_between(pynvml, handle, other.pci_bus_id)
+            if path is not None or nvlinks is not None:
+                links.append(schema.Link(uuids=[gpu.uuid, other.uuid], path=path, nvlinks=nvlinks))
+    return links
+
+
+def _without(state, reason):
+    return schema.Inventory(state=state, reason=reason, remedy=health.REMEDIES[state], unlisted=host.pci_gpus())
+
+
+def _init_failure(code, message):
+    """Return the Inventory of a host whose NVML cannot be initialised: what is wrong, with what the kernel says about it."""
+    state = _INIT_STATES.get(code, schema.NVML_ERROR)
+    loaded = host.loaded_driver_version()
+    if state == schema.NO_LIBRARY:
+        reason = "The library libnvidia-ml.so.1 cannot be loaded%s" % _seen_on_the_bus()
+        if host.is_tegra():
+            reason = "this is a Jetson, whose system has no libnvidia-ml.so.1: its GPU cannot be read through NVML"
+    elif state == schema.DRIVER_NOT_LOADED:
+        reason = "the NVIDIA kernel module is not loaded%s" % _seen_on_the_bus()
+    elif state == schema.VERSION_MISMATCH:
+        reason = "the driver's library and the loaded kernel module%s have different versions" % (" %s" % loaded if loaded else "")
+    elif state == schema.NO_PERMISSION:
+        reason = "this user may not open the NVIDIA devices (NVML: %s)" % message
+    elif state == schema.NO_DEVICES:
+        reason = "the NVIDIA driver finds no GPU%s" % _seen_on_the_bus()
+    else:
+        reason = "NVML cannot be initialised: %s (error %d)" % (message, code)
+    return _without(state, reason[0].upper() + reason[1:])
+
+
+def _seen_on_the_bus():
+    found = host.pci_gpus()
+    return ", but %s on the PCI bus: %s" % ("GPUs are" if len(found) > 1 else "a GPU is", ", ".join(found)) if found else ""

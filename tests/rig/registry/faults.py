@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Faults: which answer goes wrong, how, and how often."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import threading
+
+#: Kinds of answers, in the order in which a pull asks for them; release = a file under /releases.
+KINDS = ("manifest", "head", "blob", "data", "release")
+
+#: fault -> kinds of answers that it spoils when the rule does not say ("at").
+FAULTS = {
+    "404": ("manifest", "release"), "401": ("manifest", "release"), "500": ("manifest", "release"), "503": ("manifest", "release"),
+    "badjson": ("manifest",),
+    "blob404": ("head", "blob", "data"),
+    "slow": ("manifest", "data", "release"),  # "delay" seconds before the answer, "rate" bytes a second
+    "cut": ("data", "release"),  # the connection ends after "after" bytes of the body
+    "corrupt": ("data", "release"),  # the first byte is another one: the digest cannot fit
+    "direct200": ("blob",),  # 200 with the body and without Location, as a plain registry answers
+    "loc302": ("blob",),  # 302 where the real client wants 307
+    "loc200": ("blob",),  # 200 with a Location, which the real client takes
+}
+MESSAGES = {"404": "NOT_FOUND", "401": "UNAUTHORIZED", "500": "INTERNAL", "503": "UNAVAILABLE"}
+
+
+@dataclasses.dataclass
+class Fault:
+    """One rule. target is 'namespace/model' or 'releases/vX/file', with * and ?; times 0 = always."""
+
+    target: str
+    fault: str
+    at: tuple = ()
+    times: int = 0
+    after: int = 0
+    rate: int = 0
+    delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.fault not in FAULTS:
+            raise ValueError(f"unknown fault {self.fault!r}: one of {', '.join(FAULTS)}")
+        self.at = (self.at,) if isinstance(self.at, str) else tuple(self.at) or FAULTS[self.fault]
+        if set(self.at) - set(KINDS):
+            raise ValueError(f"'at' is {self.at}: it takes {', '.join(KINDS)}")
+
+
+class Faults:
+    """The rules in force; the first one that fits is used, and used up where it has a number of times."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: list[Fault] = []
+
+    def add(self, rule: dict) -> None:
+        """Add a rule from JSON; ValueError or TypeError says what is wrong with it."""
+        with self._lock:
+            self._rules.append(Fault(**rule))
+
+    def clear(self) -> None:
+        """Drop all rules (those by model name stay: they are not rules)."""
+        with self._lock:
+            self._rules.clear()
+
+    def rules(self) -> list[dict]:
+        """The rules in force as JSON."""
+        with self._lock:
+            return [dataclasses.asdict(rule) for rule in self._rules]
+
+    def take(self, target: str, kind: str) -> Fault | None:
+        """The fault for this answer, or None. A model named f-<fault> always has that fault."""
+        named = named_fault(target)
+        if named and kind in named.at:
+            return named
+        with self._lock:
+            for rule in self._rules:
+                if kind in rule.at and fnmatch.fnmatchcase(target, rule.target):
+                    if rule.times:
+                        rule.times -= 1
+                        if not rule.times:
+                            self._rules.remove(rule)
+                    return rule
+        return None
+
+
+def named_fault(target: str) -> Fault | None:
+    """'library/f-corrupt' -> Fault(corrupt), as in the recordings; None for any other name."""
+    name = target.rpartition("/")[2]
+    fault = name[2:] if name.startswith("f-") else ""
+    return Fault(target=target, fault=fault, after=1000, rate=200_000) if fault in FAULTS else None

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The registry answers as the recorded one did, spoils what it is told to spoil, and logs what it served."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import time
+
+import pytest
+
+from tests.rig.registry.faults import FAULTS
+from tests.rig.registry.server import Registry, serve
+
+RECORDINGS = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "recordings" / "ollama-0.32.15-api.json"
+BIG = 67_436_800_960
+BIG_DIGEST = "sha256:" + "b" * 64
+
+
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(name="tree", scope="module")
+def _tree(tmp_path_factory):
+    """A store with a tiny model, a 67 GB sparse one, and a release."""
+    root = tmp_path_factory.mktemp("registry")
+    tiny, config = bytes(range(256)) * 2634, b'{"model_format":"gguf"}'
+    (root / "blobs").mkdir()
+    for data in (tiny, config):
+        (root / "blobs" / _digest(data).replace(":", "-")).write_bytes(data)
+    with (root / "blobs" / BIG_DIGEST.replace(":", "-")).open("wb") as stream:
+        stream.write(b"GGUF header")
+        stream.seek(40 << 30)
+        stream.write(b"island")
+        stream.truncate(BIG)
+    for name, digest, size in (("tiny/latest", _digest(tiny), len(tiny)), ("llama4/16x17b", BIG_DIGEST, BIG)):
+        path = root / "manifests" / "library" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({
+            "schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": _digest(config), "size": len(config)},
+            "layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": size}],
+        }))
+    release = root / "releases" / "v0.32.15"
+    release.mkdir(parents=True)
+    (release / "ollama-linux-amd64.tar.zst").write_bytes(b"archive" * 1000)
+    return root, tiny
+
+
+class Client:
+    """Plain requests to the server under test; redirects are not followed."""
+
+    def __init__(self, registry, port):
+        self.registry, self.port = registry, port
+
+    def ask(self, method, path, headers=None, body=None, host="127.0.0.1"):
+        """(status, headers, body, complete)"""
+        connection = http.client.HTTPConnection(host, self.port, timeout=10)
+        try:
+            connection.request(method, path, headers=headers or {}, body=body)
+            answer = connection.getresponse()
+            try:
+                return answer.status, answer.headers, answer.read(), True
+            except http.client.IncompleteRead as cut:
+                return answer.status, answer.headers, cut.partial, False
+        finally:
+            connection.close()
+
+    def logged(self, count):
+        """The log once it has so many entries: an entry is written after its answer."""
+        deadline = time.monotonic() + 5
+        while len(self.registry.requests) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.registry.requests
+
+    def fault(self, **rule):
+        """Add a fault through the control interface."""
+        status, _headers, body, _complete = self.ask("POST", "/control/faults", body=json.dumps(rule))
+        assert status == 200, body
+
+
+@pytest.fixture(name="client")
+def _client(tree):
+    registry = Registry(tree[0], ["127.0.0.1"])
+    servers = serve(registry, ["127.0.0.1"])
+    yield Client(registry, servers[0].server_address[1])
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _recorded():
+    return next(entry for entry in json.loads(RECORDINGS.read_text()) if entry["name"] == "pull-registry-side")["requests"]
+
+
+def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
+    """The recorded requests, with this model's digest, for the manifest and the first blob: same status, same range, all logged."""
+    size, digest = len(tree[1]), _digest(tree[1])
+    assert size == 674_304
+    for recorded in _recorded()[:4]:
+        path = recorded["path"].rpartition("sha256:")[0] + digest if "sha256:" in recorded["path"] else recorded["path"]
+        headers = dict(recorded["headers"])
+        status, _headers, _body, _complete = client.ask(recorded["method"], path, headers)
+        assert status == recorded["status"]
+        if "range" in recorded:
+            assert client.logged(4)[-1]["range"] == recorded["range"]
+    assert [(entry["method"], entry["status"]) for entry in client.logged(4)] == [(recorded["method"], recorded["status"]) for recorded in _recorded()[:4]]
+    assert all(recorded["headers"].items() <= entry["headers"].items() for recorded, entry in zip(_recorded(), client.registry.requests))
+
+
+def test_the_redirect_leads_to_another_host_name_that_serves_the_blob(client, tree):
+    """With the same name the real client follows by itself and then misses the Location."""
+    path = "/v2/library/tiny/blobs/" + _digest(tree[1])
+    status, headers, body, _complete = client.ask("GET", path)
+    assert (status, body) == (307, b"")
+    assert headers["Location"] == f"http://localhost:{client.port}/v2/cdn/library/tiny/blobs/{_digest(tree[1])}"
+    status, _headers, body, _complete = client.ask("GET", headers["Location"].partition(str(client.port))[2])
+    assert (status, body) == (200, tree[1])
+
+
+def test_head_of_a_blob_tells_its_size(client):
+    """The client takes the total from there."""
+    status, headers, body, _complete = client.ask("HEAD", "/v2/library/llama4/blobs/" + BIG_DIGEST)
+    assert (status, headers["Content-Length"], body) == (200, str(BIG), b"")
+
+
+@pytest.mark.parametrize(("asked", "status", "content_range", "body"), [
+    ("bytes=0-10", 206, f"bytes 0-10/{BIG}", b"GGUF header"),
+    ("bytes=5-13", 206, f"bytes 5-13/{BIG}", b"header\0\0\0"),
+    (f"bytes={(40 << 30) - 2}-{(40 << 30) + 7}", 206, f"bytes {(40 << 30) - 2}-{(40 << 30) + 7}/{BIG}", b"\0\0island\0\0"),
+    (f"bytes={BIG - 3}-", 206, f"bytes {BIG - 3}-{BIG - 1}/{BIG}", b"\0\0\0"),
+    ("bytes=-4", 206, f"bytes {BIG - 4}-{BIG - 1}/{BIG}", b"\0\0\0\0"),
+    (f"bytes={BIG}-", 416, f"bytes */{BIG}", b""),
+])
+def test_ranges_of_a_sparse_blob(client, asked, status, content_range, body):
+    """Data and holes, the ends included."""
+    answer = client.ask("GET", "/v2/cdn/library/llama4/blobs/" + BIG_DIGEST, {"Range": asked})
+    assert (answer[0], answer[1]["Content-Range"], answer[2]) == (status, content_range, body)
+
+
+def test_the_log_counts_the_bytes_served_by_model(client):
+    """What 'at most 16 MiB of header a model, read once' is checked with."""
+    client.ask("GET", "/v2/cdn/library/llama4/blobs/" + BIG_DIGEST, {"Range": f"bytes=0-{(4 << 20) - 1}"})
+    client.ask("GET", "/v2/library/llama4/manifests/16x17b")
+    manifest = client.logged(2)[1]
+    assert [(entry["kind"], entry["target"]) for entry in client.registry.requests] == [("data", "library/llama4"), ("manifest", "library/llama4")]
+    assert client.registry.requests[0]["bytes"] == 4 << 20 and 300 < manifest["bytes"] < 600
+    assert json.loads(client.ask("GET", "/control/requests")[2])[0]["bytes"] == 4 << 20
+    client.ask("DELETE", "/control/requests")
+    assert client.registry.requests == []
+
+
+def test_releases_and_their_checksums(client, tree):
+    """sha256sum.txt is written as the release job does: './name'."""
+    archive = (tree[0] / "releases/v0.32.15/ollama-linux-amd64.tar.zst").read_bytes()
+    assert client.ask("GET", "/releases/v0.32.15/ollama-linux-amd64.tar.zst")[2] == archive
+    sums = client.ask("GET", "/releases/v0.32.15/sha256sum.txt")[2].decode()
+    assert sums == f"{hashlib.sha256(archive).hexdigest()}  ./ollama-linux-amd64.tar.zst\n"
+    assert client.ask("GET", "/releases/v0.1.0/sha256sum.txt")[0] == 404
+
+
+@pytest.mark.parametrize("path", [
+    "/v2/library/nope/manifests/latest", "/v2/library/tiny/manifests/nosuch", "/v2/../blobs/manifests/x", "/v2/library/../manifests/library",
+    "/v2/library/tiny/blobs/sha256:" + "0" * 64, "/v2/library/tiny/blobs/x", "/releases/../blobs", "/releases/../sha256sum.txt", "/", "/control/x",
+])
+def test_what_is_not_there_is_404_with_a_registry_error(client, path):
+    """Names that lead out of the directory included."""
+    status, _headers, body, _complete = client.ask("GET", path)
+    assert status == 404 and json.loads(body)["errors"][0]["code"]
+
+
+@pytest.mark.parametrize(("fault", "status", "body"), [
+    ("500", 500, b'{"errors":[{"code":"INTERNAL","message":"boom"}]}'), ("401", 401, b'{"errors":[{"code":"UNAUTHORIZED","message":"boom"}]}'),
+    ("404", 404, b'{"errors":[{"code":"NOT_FOUND","message":"boom"}]}'), ("badjson", 200, b"{not json"),
+])
+def test_faults_of_a_manifest_by_name(client, fault, status, body):
+    """As in the recordings: library/f-500 and so on."""
+    answer = client.ask("GET", f"/v2/library/f-{fault}/manifests/latest")
+    assert (answer[0], answer[2]) == (status, body)
+    assert client.logged(1)[0]["fault"] == fault
+
+
+@pytest.mark.parametrize(("fault", "status", "location"), [("direct200", 200, False), ("loc302", 302, True), ("loc200", 200, True), ("blob404", 404, False)])
+def test_faults_of_a_blob_by_name(client, fault, status, location):
+    """A model named after a fault has a blob of its own, whole but for the fault."""
+    manifest = json.loads(client.ask("GET", f"/v2/library/f-{fault}/manifests/latest")[2])
+    layer = manifest["layers"][0]
+    answer = client.ask("GET", f"/v2/library/f-{fault}/blobs/{layer['digest']}")
+    assert (answer[0], "Location" in answer[1]) == (status, location)
+    if fault == "direct200":
+        assert _digest(answer[2]) == layer["digest"] and len(answer[2]) == layer["size"]
+
+
+def test_every_fault_has_a_model_of_its_name(client):
+    """And no two share a blob: a pull of one must not find the blob of another."""
+    digests = {client.registry.store.manifest(f"library/f-{fault}", "latest") for fault in FAULTS}
+    assert len(digests) == len(FAULTS)
+    assert client.registry.store.manifest("library/f-nonsense", "latest") is None
+
+
+def test_a_corrupt_blob_has_the_size_but_not_the_digest(client, tree):
+    """Only the content differs."""
+    client.fault(target="library/tiny", fault="corrupt")
+    body = client.ask("GET", "/v2/cdn/library/tiny/blobs/" + _digest(tree[1]))[2]
+    assert len(body) == len(tree[1]) and body != tree[1] and body[1:] == tree[1][1:]
+
+
+def test_a_cut_once_ends_the_body_early_and_the_next_request_is_whole(client, tree):
+    """The second one asks for the rest, as a client that resumes does."""
+    path = "/v2/cdn/library/tiny/blobs/" + _digest(tree[1])
+    client.fault(target="library/*", fault="cut", after=5000, times=1)
+    _status, _headers, first, complete = client.ask("GET", path)
+    assert not complete and first == tree[1][:5000]
+    status, _headers, rest, complete = client.ask("GET", path, {"Range": "bytes=5000-"})
+    assert status == 206 and complete and first + rest == tree[1]
+    assert [entry["bytes"] for entry in client.logged(2)] == [5000, len(tree[1]) - 5000]
+
+
+def test_a_slow_answer_arrives_in_portions(client, tree):
+    """0.3 s at 2.5 MB/s for 674 KB."""
+    client.fault(target="library/tiny", fault="slow", rate=2_500_000)
+    started = time.monotonic()
+    body = client.ask("GET", "/v2/cdn/library/tiny/blobs/" + _digest(tree[1]))[2]
+    assert body == tree[1] and 0.2 < time.monotonic() - started < 3
+
+
+def test_faults_of_a_release_and_their_end(client):
+    """A release is addressed by its path; DELETE drops the rules."""
+    path = "/releases/v0.32.15/ollama-linux-amd64.tar.zst"
+    client.fault(target="releases/*/*.tar.zst", fault="503")
+    assert client.ask("GET", path)[0] == 503
+    assert client.ask("GET", "/releases/v0.32.15/sha256sum.txt")[0] == 200
+    client.ask("DELETE", "/control/faults")
+    assert client.ask("GET", path)[0] == 200
+
+
+@pytest.mark.parametrize("rule", [{"target": "x", "fault": "nonsense"}, {"fault": "500"}, {"target": "x", "fault": "500", "at": "nowhere"}, {"x": 1}, []])
+def test_a_wrong_fault_is_refused(client, rule):
+    """With a sentence, and nothing is added."""
+    status, _headers, body, _complete = client.ask("POST", "/control/faults", body=json.dumps(rule))
+    assert status == 400 and json.loads(body)["errors"][0]["message"]
+    assert client.registry.faults.rules() == []
+
+
+def test_holes_are_not_read(client, monkeypatch):
+    """1 GiB of a hole costs no read: the file is asked where its data is."""
+    def refuse(*_arguments):
+        raise AssertionError("a hole was read")
+    monkeypatch.setattr(os, "pread", refuse)
+    content = client.registry.store.blob("library/llama4", BIG_DIGEST)
+    assert sum(len(piece) for piece in content.pieces(1 << 30, 1 << 30)) == 1 << 30

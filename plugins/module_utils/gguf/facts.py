@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Header of a model -> the facts that the plan needs: exact bytes per layer and the hyperparameters of `memory/`. Pure.
+
+Which tensor lies where follows llama.cpp (src/llama-arch.cpp LLM_TENSOR_INFOS, src/llama-model.cpp load_tensors):
+`blk.N.*` is layer N, input tensors stay on the CPU, everything else of the text model goes with the output layer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import FILE_TYPES
+
+_BLOCK = re.compile(r"blk\.(\d+)\.")
+_EXPERT = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps|\.ffn_(?:up|down|gate)\.\d+\.")  # the second form: Mixtral files of 2023
+_INPUT = ("token_embd", "per_layer_token_embd", "token_types", "position_embd")
+_PROJECTOR = ("v.", "mm.", "a.")
+# The most that any real model has (DeepSeek, Kimi, Llama 405B: 61 to 126); beyond it the file is damaged, and a list of that length harmful.
+MAX_BLOCKS = 4096
+
+
+def merge(headers):
+    """One Header of the parts of a split model (`split.count` files): keys of the first, tensors of all."""
+    first = headers[0]
+    if len(headers) == 1:
+        return first
+    tensors = [tensor for header in headers for tensor in header.tensors]
+    return Header(first.version, first.keys, first.lengths, tensors, sum(header.size_bytes for header in headers))
+
+
+def model_facts(header, projector=None):
+    """The `model` dictionary without name, source, digest and file sizes (bytes are ints, lengths tokens, unknown is None).
+
+    header: Header of the model; projector: Header of a separate projector file, or None. Raises HeaderError.
+    """
+    keys = header.keys
+    architecture = keys.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        raise HeaderError("the GGUF header does not name an architecture (general.architecture), so it is no model")
+    if architecture == "clip":
+        raise HeaderError("the file is a vision projector, not a model; give the file of the language model")
+    unknown = sorted(set(tensor.type for tensor in header.tensors if tensor.bytes is None))
+    if unknown:
+        raise HeaderError("the model has tensors of an unknown %s, so its size cannot be computed; this collection is older than the model" % ", ".join(unknown))
+
+    def key(name, *others):
+        for candidate in (name,) + others:
+            if keys.get("%s.%s" % (architecture, candidate)) is not None:
+                return keys["%s.%s" % (architecture, candidate)]
+        return None
+
+    blocks = _integer(key("block_count"))
+    if blocks is not None and not 0 <= blocks <= MAX_BLOCKS:
+        raise HeaderError("the model claims %d layers; the file is damaged" % blocks)
+    head_count = _per_layer(key("attention.head_count"), blocks)
+    head_count_kv = _per_layer(key("attention.head_count_kv"), blocks) or head_count  # llama.cpp: n_head_kv defaults to n_head
+    embedding = _integer(key("embedding_length"))
+    # llama.cpp: both lengths default to n_embd / n_head
+    default_length = embedding // max(head_count) if embedding and head_count and max(head_count) else None
+    facts = {
+        "architecture": architecture,
+        "parameter_count": _integer(keys.get("general.parameter_count")) or _elements(header.tensors),
+        "quantization": FILE_TYPES.get(keys.get("general.file_type")),
+        "block_count": blocks,
+        "context_length": _integer(key("context_length")),
+        "embedding_length": embedding,
+        "feed_forward_length": _largest(key("feed_forward_length")),
+        "vocab_size": _vocab_size(header, key("vocab_size")),
+        "head_count": head_count,
+        "head_count_kv": head_count_kv,
+        "key_length": _integer(key("attention.key_length")) or default_length,
+        "value_length": _integer(key("attention.value_length")) or default_length,
+        "key_length_mla": _integer(key("attention.key_length_mla")),
+        "value_length_mla": _integer(key("attention.value_length_mla")),
+        "kv_lora_rank": _integer(key("attention.kv_lora_rank")),
+        "rope_dimension_count": _integer(key("rope.dimension_count")),
+        "sliding_window": _largest(key("attention.sliding_window")) or None,
+        "sliding_window_pattern": _pattern(key("attention.sliding_window_pattern")),
+        "attention_chunk_size": _integer(key("attention.chunk_size", "attention_chunk_size")),
+        "expert_count": _integer(key("expert_count")),
+        "expert_used_count": _integer(key("expert_used_count")),
+        "expert_feed_forward_length": _integer(key("expert_feed_forward_length")),
+        "leading_dense_block_count": _integer(key("leading_dense_block_count")),
+        "full_attention_interval": _integer(key("full_attention_interval")),
+        "shared_kv_layers": _integer(key("attention.shared_kv_layers")),
+        "ssm": _ssm(key),
+        "split_count": _integer(keys.get("split.count")) or 1,
+        "tensor_count": len(header.tensors),
+    }
+    facts.update(_weights(header, blocks))
+    facts["projector_separate"] = projector is not None
+    if projector is not None:
+        facts["projector_bytes"] += sum(tensor.bytes or 0 for tensor in projector.tensors)
+    facts["capabilities"] = _capabilities(facts, key)
+    return facts
+
+
+def _weights(header, blocks):
+    """Bytes of the tensors by place: layers, output, embedding, projector."""
+    layers = [{"index": index, "weight_bytes": 0, "expert_bytes": 0} for index in range(blocks or 0)]
+    output = embedding = projector = 0
+    tied = True
+    for tensor in header.tensors:
+        match = _BLOCK.match(tensor.name)
+        if match and int(match.group(1)) < len(layers):
+            layer = layers[int(match.group(1))]
+            layer["weight_bytes"] += tensor.bytes
+            if _EXPERT.search(tensor.name):
+                layer["expert_bytes"] += tensor.bytes
+        elif tensor.name.startswith(_PROJECTOR):
+            projector += tensor.bytes
+        elif tensor.name.startswith(_INPUT):
+            embedding += tensor.bytes
+        else:
+            output += tensor.bytes
+            tied = tied and tensor.name != "output.weight"
+    return {
+        "layers": layers,
+        "output_bytes": output,
+        "embedding_bytes": embedding,
+        "projector_bytes": projector,
+        "tied_embeddings": tied,
+    }
+
+
+def _integer(value):
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _largest(value):
+    """Some architectures give a list, one number a layer; what is allocated once a device follows the largest."""
+    if isinstance(value, list):
+        numbers = [number for number in (_integer(item) for item in value) if number is not None]
+        return max(numbers) if numbers else None
+    return _integer(value)
+
+
+def _per_layer(value, blocks):
+    """One int a layer of a number or list; None where the header does not say, or says it for another number of layers."""
+    if blocks is None or value is None:
+        return None
+    if isinstance(value, list):
+        if len(value) < blocks or any(_integer(item) is None for item in value):
+            return None
+        return value[:blocks]
+    return [value] * blocks if _integer(value) is not None else None
+
+
+def _pattern(value):
+    """List of bool a layer (True = windowed), int period, or None."""
+    if isinstance(value, list):
+        return [bool(item) for item in value] or None
+    return _integer(value)
+
+
+def _vocab_size(header, stated):
+    """Rows of the token embedding: what the buffers are allocated for, also where the stated size is not padded alike."""
+    for tensor in header.tensors:
+        if tensor.name == "token_embd.weight" and len(tensor.shape) > 1:
+            return tensor.shape[1]
+    return _integer(stated) or header.lengths.get("tokenizer.ggml.tokens")
+
+
+def _ssm(key):
+    names = ("conv_kernel", "inner_size", "state_size", "group_count", "time_step_rank")
+    values = dict((name, _integer(key("ssm." + name))) for name in names)
+    return values if any(value is not None for value in values.values()) else None
+
+
+def _elements(tensors):
+    total = 0
+    for tensor in tensors:
+        elements = 1
+        for dimension in tensor.shape:
+            elements *= dimension
+        total += elements
+    return total or None
+
+
+def _capabilities(facts, key):
+    """What the header alone tells (Ollama's server/images.go Capabilities); "tools" and "thinking" would need the template."""
+    capabilities = ["embedding" if key("pooling_type") is not None else "completion"]
+    if facts["projector_separate"] or facts["projector_bytes"] or key("vision.block_count"):
+        capabilities.append("vision")
+    return capabilities

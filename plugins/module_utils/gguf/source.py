@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Where a model's header comes from: a registry (by ranges), a server (/api/show), a store, a file. Each gives the `model` dictionary.
+
+Every function returns (model, bytes_read): the dictionary of `facts.model_facts` with name, source, digest, size_bytes and file_bytes added,
+and how many bytes were read for it over the network or from the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import merge, model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError, Tensor, read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import tensor_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import normalise_digest, parse
+
+CHUNK = 4 * 1024 * 1024  # two of them hold the header of a vocabulary of 128 thousand
+SMALL_CHUNK = 256 * 1024  # projectors and the parts of a split model have no vocabulary
+NETWORK_LIMIT = 16 * 1024 * 1024  # bytes of header a model
+FILE_LIMIT = 64 * 1024 * 1024
+_FILE_CHUNK = 1024 * 1024
+_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z")
+
+
+class SourceError(Exception):
+    """The model cannot be read there. The text is one sentence."""
+
+
+class _Tally(object):
+    """Sequential reads of `get(offset, size)`, counted, in steps of `chunk` that never go beyond `budget` or the file's `end`."""
+
+    def __init__(self, get, chunk, end=None):
+        self._get = get
+        self._chunk = chunk
+        self._end = end
+        self.bytes_read = 0
+
+    def read(self, size):
+        want = max(size, self._chunk)
+        if self._end is not None:
+            want = min(want, self._end - self.bytes_read)
+        if want <= 0:
+            return b""
+        part = self._get(self.bytes_read, want)
+        self.bytes_read += len(part)
+        return part
+
+
+def file_header(path):
+    """(Header, bytes read) of the GGUF file at `path`. Raises SourceError, HeaderError (with the path in it)."""
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            tally = _Tally(lambda unused, size: stream.read(size), _FILE_CHUNK)
+            return read_header(tally.read, FILE_LIMIT), tally.bytes_read
+    except OSError as error:
+        raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
+    except HeaderError as error:
+        raise HeaderError("%s: %s" % (path, error))
+
+
+def from_file(path, name=None):
+    """Model of a GGUF file; the parts of a split one (`-00001-of-00003.gguf`) are read too. Raises SourceError, HeaderError."""
+    paths = _split_paths(path)
+    read = [file_header(part) for part in paths]
+    header = merge([item[0] for item in read])
+    expected = header.keys.get("split.count")
+    if isinstance(expected, int) and expected > len(paths):
+        raise SourceError("%s is one of %d parts of a model, and its name does not end in -00001-of-%05d.gguf, so the others are not found"
+                          % (path, expected, expected))
+    size = sum(os.path.getsize(part) for part in paths)
+    return _model(name or os.path.basename(path), "file", None, size, size, model_facts(header)), sum(item[1] for item in read)
+
+
+def _split_paths(path):
+    match = _SPLIT_NAME.match(path)
+    if not match:
+        return [path]
+    paths = ["%s-%05d-of-%s.gguf" % (match.group(1), number, match.group(3)) for number in range(1, min(int(match.group(3)), 1000) + 1)]
+    missing = [part for part in paths if not os.path.exists(part)]
+    if missing and os.path.exists(path):
+        raise SourceError("the part %s of the split model is missing" % missing[0])
+    return paths if not missing else [path]
+
+
+def from_store(store, name):
+    """Model `name` of a store (ollama.store.Store). Raises SourceError, HeaderError, StoreError."""
+    manifest = store.manifest(parse(name))
+    if manifest is None:
+        raise SourceError("the store %s has no model %s; pull it, or take source: registry" % (store.path, parse(name)))
+    read = []
+
+    def header(layer, unused):
+        read.append(file_header(store.blob_path(layer.digest)))
+        return read[-1][0]
+
+    facts = _manifest_facts(manifest, header, name)
+    return _of_manifest(name, "store", manifest, facts), sum(item[1] for item in read)
+
+
+def from_registry(registry, name, cache):
+    """Model `name` of a registry (ollama.registry.Registry): manifest and ranges of the header, which `cache` (gguf.cache.Cache) keeps by digest.
+
+    Raises RegistryError, SourceError, HeaderError.
+    """
+    manifest = registry.manifest()
+    spent = []
+
+    def header(layer, chunk):
+        tally = _Tally(lambda offset, size: registry.blob_range(layer.digest, offset, size), chunk, min(layer.size_bytes, NETWORK_LIMIT))
+        try:
+            return read_header(tally.read, NETWORK_LIMIT)
+        except HeaderError as error:
+            raise HeaderError("%s from %s: %s" % (name, registry.host, error))
+        finally:
+            spent.append(tally.bytes_read)
+
+    digests = [layer.digest for layer in manifest.of_type(media.MODEL, media.PROJECTOR)]
+    facts = cache.fetch(digests, lambda: _manifest_facts(manifest, header, name))
+    return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
+
+
+def _manifest_facts(manifest, header, name):
+    """Facts of the model and projector layers; header(layer, chunk) reads one."""
+    layers = manifest.of_type(media.MODEL)
+    if not layers:
+        raise SourceError("the manifest of %s has no model in the GGUF format, so it cannot be planned" % name)
+    parts = [header(layer, CHUNK if index == 0 else SMALL_CHUNK) for index, layer in enumerate(layers)]
+    projectors = [header(layer, SMALL_CHUNK) for layer in manifest.of_type(media.PROJECTOR)]
+    return model_facts(merge(parts), merge(projectors) if projectors else None)
+
+
+def _of_manifest(name, source, manifest, facts):
+    file_bytes = sum(layer.size_bytes for layer in manifest.of_type(media.MODEL))
+    return _model(str(parse(name)), source, manifest.digest, manifest.size_bytes(), file_bytes, facts)
+
+
+def from_server(client, name):
+    """Model `name` of a running server. Raises SourceError, HeaderError, OllamaError."""
+    wanted = parse(name)
+    entry = next((item for item in client.tags() if parse(item.get("name", "")).same(wanted)), None)
+    if entry is None:
+        raise SourceError("the server at %s has no model %s; pull it, or take source: registry" % (client.url, wanted))
+    try:
+        show = client.show(str(wanted))
+        if _needs_arrays(show):
+            show = client.show(str(wanted), verbose=True)
+    except OllamaError as error:
+        if error.status == 404:
+            raise SourceError("the server at %s lists %s but does not have it" % (client.url, wanted))
+        raise
+    header = show_header(show)
+    facts = model_facts(header)
+    projector = show.get("projector_info")
+    if projector and not facts["projector_bytes"]:
+        facts["projector_separate"] = True
+        facts["projector_bytes"] = None  # /api/show tells that there is one, not its size
+    facts["capabilities"] = sorted(show.get("capabilities") or facts["capabilities"])
+    size = entry.get("size")
+    return _model(str(wanted), "server", normalise_digest(entry.get("digest")), size, _server_file_bytes(show, size), facts), 0
+
+
+def _needs_arrays(show):
+    """Whether an array that says something about each layer was left out (only short ones come without verbose, which ships the vocabulary too)."""
+    info = show.get("model_info") or {}
+    return any(value is None and not key.startswith("tokenizer.") for key, value in info.items())
+
+
+def show_header(show):
+    """Header that /api/show amounts to. Raises HeaderError when it is malformed."""
+    info = show.get("model_info")
+    tensors = show.get("tensors")
+    if not isinstance(info, dict) or not isinstance(tensors, list):
+        raise HeaderError("the server's answer to /api/show has no model_info or tensors; Ollama 0.5 and later give them")
+    lengths = dict((key, len(value)) for key, value in info.items() if isinstance(value, list))
+    keys = dict((key, value) for key, value in info.items() if value is not None and not key.startswith("tokenizer."))
+    read = []
+    for item in tensors:
+        try:
+            shape = [int(dimension) for dimension in item["shape"]]
+            read.append(Tensor(str(item["name"]), shape, str(item["type"]), tensor_bytes(shape, str(item["type"]))))
+        except (KeyError, TypeError, ValueError):
+            raise HeaderError("the server's answer to /api/show has a tensor without name, type or shape: %.80r" % (item,))
+    return Header(3, keys, lengths, read, 0)
+
+
+def _server_file_bytes(show, size):
+    """Size of the GGUF file: of the file itself where this process may see it, otherwise the model's whole size, which is some KiB more."""
+    match = re.search(r"^FROM (/\S+)$", show.get("modelfile") or "", re.MULTILINE)
+    try:
+        return os.stat(match.group(1)).st_size if match else size
+    except OSError:
+        return size
+
+
+def _model(name, source, digest, size_bytes, file_bytes, facts):
+    return dict(facts, name=name, source=source, digest=digest, size_bytes=size_bytes, file_bytes=file_bytes)

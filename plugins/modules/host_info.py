@@ -50,6 +50,9 @@ host:
   type: dict
   returned: always
   contains:
+    architecture:
+      description: The machine's architecture as C(uname -m) prints it.
+      type: str
     systemd:
       description: Whether systemd runs the host.
       type: bool
@@ -77,7 +80,7 @@ host:
       description: What was recorded of an Ollama that was adopted; empty where none was.
       type: dict
     existing:
-      description: An Ollama from elsewhere that was not adopted - C(unit), C(path), C(drop_ins), C(active), C(enabled), C(environment), C(store) and
+      description: An Ollama from elsewhere, adopted or not - C(unit), C(path), C(drop_ins), C(active), C(enabled), C(environment), C(store) and
         C(same_file_system); null where there is none.
       type: dict
     instances:
@@ -93,6 +96,7 @@ host:
       type: list
       elements: dict
   sample:
+    architecture: x86_64
     systemd: true
     zstd: true
     groups: [render, video]

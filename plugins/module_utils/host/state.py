@@ -7,6 +7,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import platform
 import pwd
 import shutil
 
@@ -22,8 +23,8 @@ MARKER = ".complete"
 def host_state(models_dir, root="/"):
     """The state as the module host_info returns it. `models_dir` is the parent of the instances' stores. `root` is / except in tests."""
     units = systemd.show_units() if root == "/" else {}
-    adopted = _json(os.path.join(root, CONFIGURATION, "adopted.json")) or {}
     return {
+        "architecture": platform.machine(),
         "systemd": os.path.isdir(os.path.join(root, "run/systemd/system")),
         "zstd": shutil.which("zstd", path="/usr/local/bin:/usr/bin:/bin") is not None,
         "groups": sorted(entry.gr_name for entry in grp.getgrall() if entry.gr_name in ("render", "video", "ollama")),
@@ -31,8 +32,8 @@ def host_state(models_dir, root="/"):
         "release": releases(root),
         "command": _command(root),
         "applied_plan": _json(os.path.join(root, CONFIGURATION, "plan.json")) or {},
-        "adopted": adopted,
-        "existing": None if adopted else existing(units.get(systemd.EXISTING_UNIT) or {}, models_dir),
+        "adopted": _json(os.path.join(root, CONFIGURATION, "adopted.json")) or {},
+        "existing": existing(units.get(systemd.EXISTING_UNIT) or {}, models_dir),
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
         "listeners": listeners.listeners(os.path.join(root, "proc")),
@@ -69,7 +70,7 @@ def instances(units, models_dir, root="/"):
 
 
 def existing(properties, models_dir):
-    """The Ollama that another installer put here (ollama.service), or None. `properties` are the unit's of systemctl show."""
+    """The Ollama that another installer put here (ollama.service), adopted or not; None where there is none. `properties` are the unit's of systemctl show."""
     path = properties.get("FragmentPath")
     if properties.get("LoadState") != "loaded" or not path:
         return None

@@ -1,0 +1,58 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: plan_endpoints
+short_description: Take from a plan what clients need to know
+version_added: "1.0.0"
+author: The gpufleet.ollama contributors (@gpufleet)
+description:
+  - Lists where a host serves which model. The role keeps it on the host as a local fact, so that other playbooks can configure clients and proxies.
+options:
+  _input:
+    description: The plan.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show where the models are served
+  ansible.builtin.debug:
+    var: ansible_facts.ansible_local.ollama_multigpu.endpoints
+
+- name: Take it from a plan
+  ansible.builtin.debug:
+    msg: "{{ planned.placement | gpufleet.ollama.plan_endpoints }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(ollama_version) and C(endpoints), each with C(instance), C(url), C(address), C(port), C(gpu_uuids) and C(models).
+  type: dict
+"""
+
+
+def plan_endpoints(plan):
+    """{ollama_version, endpoints[]} of `plan`; the models by the names that clients use."""
+    return {
+        "ollama_version": plan["ollama_version"],
+        "endpoints": [
+            {
+                "instance": instance["name"],
+                "url": instance["url"],
+                "address": instance["address"],
+                "port": instance["port"],
+                "gpu_uuids": instance["gpu_uuids"],
+                "models": [model.get("create_as") or model["name"] for model in instance["models"]],
+            }
+            for instance in plan["instances"]
+        ],
+    }
+
+
+class FilterModule:
+    def filters(self):
+        return {"plan_endpoints": plan_endpoints}

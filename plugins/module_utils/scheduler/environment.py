@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""How Ollama reads its service environment (envconfig/config.go), and which GPUs CUDA then shows."""
+
+from __future__ import annotations
+
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+
+def text(environment, name):
+    """Value of a variable without surrounding blanks and quotes, "" where unset (envconfig `Var`)."""
+    return str(environment.get(name) or "").strip().strip("\"'")
+
+
+def boolean(environment, name, default=False):
+    """Value of a switch: empty is the default, anything that Go's ParseBool does not know counts as true."""
+    value = text(environment, name)
+    if not value:
+        return default
+    return value not in _FALSE
+
+
+def known_boolean(value):
+    """Whether a text is one that Go's ParseBool understands."""
+    return value in _TRUE or value in _FALSE
+
+
+def number(environment, name, default=0):
+    """Value of a whole number; a bad one is replaced by the default, as Ollama does (with a warning in its log)."""
+    value = text(environment, name)
+    return int(value) if value.isdigit() else default
+
+
+def visible_gpus(gpus, environment):
+    """GPUs that CUDA shows to the service.
+
+    Args:
+        gpus: list of dicts with `uuid`, in the order of CUDA's indices.
+        environment: the service environment; only CUDA_VISIBLE_DEVICES counts here.
+
+    Returns:
+        list of (position in gpus, token): the token is how Ollama names the GPU to its engine (the user's word, or
+        the index). An unknown entry ends the list, as in CUDA.
+    """
+    if "CUDA_VISIBLE_DEVICES" not in environment:
+        return [(index, str(index)) for index in range(len(gpus))]
+    found = []
+    for token in str(environment["CUDA_VISIBLE_DEVICES"]).split(","):
+        token = token.strip()
+        matches = [
+            index
+            for index, gpu in enumerate(gpus)
+            if token and (token == str(index) or (token.startswith(("GPU-", "MIG-")) and gpu["uuid"].startswith(token)))
+        ]
+        if len(matches) != 1 or matches[0] in [index for index, dummy in found]:
+            break
+        found.append((matches[0], token))
+    return found

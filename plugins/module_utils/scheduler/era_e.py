@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Ollama 0.30 and later: Ollama picks one GPU or all of them, llama.cpp's fit decides the layers.
+
+Source: Ollama server/sched.go (`selectLlamaServerPlacement`, `load`) and llm/llama_server.go, read at 0.32.15; checked
+against recorded loads of that version.
+"""
+
+from __future__ import annotations
+
+from . import environment as env
+from . import llama_fit
+
+FIRST_VERSION = (0, 30, 0)
+SINGLE_GPU_PERCENT = 80  # a model goes to one GPU only if its figure is at most this share of that GPU's free memory
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+# Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.
+CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
+# One request at a time whatever OLLAMA_NUM_PARALLEL says (server/sched.go); nemotron_h is a prefix.
+SERIAL_ARCHITECTURES = (
+    "mllama",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "qwen35",
+    "qwen35moe",
+    "qwen3next",
+    "lfm2",
+    "lfm2moe",
+)
+# Batch when none is asked for: (tokens of context above which, batch, surcharge, percent of free memory that the
+# model's figure may take, percent that figure and surcharge together may take). llm/llama_server.go.
+BATCHES = ((32768, 2048, 2 * GIB, 60, 80), (4096, 1024, 768 * MIB, 75, 80))
+SMALLEST_BATCH = 512
+NO_FLASH_SMALL_GPU_BYTES = 8 * GIB
+
+# What a setting does in this era, for the settings that users believe to do something else.
+EFFECTS = {
+    "OLLAMA_GPU_OVERHEAD": "no effect on placement since 0.30; it only lowers the total that chooses the default context",
+    "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if one would do",
+    "OLLAMA_KV_CACHE_TYPE": "passed to the engine; the choice of GPUs always counts the cache as f16",
+    "num_gpu": "number of layers, not of GPUs; it does not force several GPUs",
+    "num_gpu_all": "no fallback to the CPU: all layers go to the GPUs, and llama.cpp's own fitting is off; it does not force several GPUs",
+    "main_gpu": "the model goes to this one GPU, even with OLLAMA_SCHED_SPREAD",
+    "LLAMA_ARG_TENSOR_SPLIT": "proportion of layers per GPU where the model goes to all GPUs; llama.cpp's own fitting is off",
+    "LLAMA_ARG_FIT_TARGET": "MiB that llama.cpp's fitting leaves free on each GPU",
+}
+
+
+def predicted_bytes(model, context_total):
+    """Ollama's own figure for a model: size of the file plus a KV cache in f16 of all layers (`PredictServerVRAM`).
+
+    It knows neither window, nor cache type, nor compute buffers, nor a projector in a file of its own.
+
+    Args:
+        model: dict of model_info; uses file_bytes, block_count, head_count, head_count_kv, embedding_length.
+        context_total: tokens of all slots together.
+    """
+    heads = max(model["head_count"])
+    kv_heads = min(model["head_count_kv"])
+    return model["file_bytes"] + 2 * model["block_count"] * kv_heads * (model["embedding_length"] // heads) * context_total * 2
+
+
+def default_context(gpus, environment):
+    """Tokens of context where neither request, model nor environment names one: by total memory of the visible GPUs."""
+    overhead = env.number(environment, "OLLAMA_GPU_OVERHEAD")
+    total = sum(max(0, gpu["total_bytes"] - overhead) for gpu in gpus)
+    return next(tokens for least, tokens in CONTEXT_TIERS if total >= least)
+
+
+def effective_context(model, options, environment, gpus):
+    """Tokens of context of one slot: what is asked for, at most what the model was trained for, at least 4."""
+    asked = options.get("num_ctx")
+    if asked is None:
+        asked = env.number(environment, "OLLAMA_CONTEXT_LENGTH") or default_context(gpus, environment)
+    return max(4, min(asked, model["context_length"]))
+
+
+def slots(model, environment):
+    """Requests served at once."""
+    architecture = model["architecture"]
+    if architecture in SERIAL_ARCHITECTURES or architecture.startswith("nemotron_h") or "embedding" in (model.get("capabilities") or []):
+        return 1
+    return max(env.number(environment, "OLLAMA_NUM_PARALLEL", 1), 1)
+
+
+def flash_attention(gpus, environment):
+    """What the engine is told: "on", "off" or "auto"."""
+    if any(tuple(gpu.get("compute_capability") or (8, 0)) == (7, 2) for gpu in gpus):
+        return "off"
+    if not env.text(environment, "OLLAMA_FLASH_ATTENTION"):
+        return "auto"
+    return "on" if env.boolean(environment, "OLLAMA_FLASH_ATTENTION") else "off"
+
+
+def batch_size(predicted, context_total, gpus, flash):
+    """(batch, surcharge in bytes) where the request names none.
+
+    Args:
+        predicted: Ollama's figure for the model, bytes.
+        context_total: tokens of all slots together.
+        gpus: the chosen GPUs (free_bytes), or [] where the free memory is unknown: then nothing is lowered.
+        flash: "on", "off" or "auto".
+    """
+    if flash == "off" and gpus:
+        small = context_total > 4096 and any(gpu["free_bytes"] <= NO_FLASH_SMALL_GPU_BYTES for gpu in gpus)
+        return (256 if small else SMALLEST_BATCH), 0
+    free = sum(gpu["free_bytes"] for gpu in gpus)
+    for above, batch, surcharge, alone, together in BATCHES:
+        if context_total <= above:
+            continue
+        if not gpus or (predicted * 100 <= free * alone and (predicted + surcharge) * 100 <= free * together):
+            return batch, surcharge
+    return SMALLEST_BATCH, 0
+
+
+def choose_gpus(gpus, predicted, options, environment):
+    """The GPUs that a model goes to: (positions in gpus, the engine's --main-gpu or None, error or None).
+
+    Args:
+        gpus: visible GPUs in discovery order: dicts with `free_bytes`, optional `integrated` and `library`.
+        predicted: Ollama's figure for the model, bytes.
+        options: the request's or model's parameters (`num_gpu`, `main_gpu`).
+        environment: the service environment.
+    """
+    everything = list(range(len(gpus)))
+    main = options.get("main_gpu")
+    if options.get("num_gpu") == 0 or len(gpus) <= 1:
+        return everything, main, _missing(main, gpus)
+    groups = {}
+    for index in everything:
+        groups.setdefault(gpus[index].get("library", "CUDA"), []).append(index)
+
+    def rank(index):
+        return (bool(gpus[index].get("integrated")), -gpus[index]["free_bytes"], index)
+
+    if main is not None:
+        candidates = [members[main] for members in groups.values() if 0 <= main < len(members)]
+        if candidates:
+            return [min(candidates, key=rank)], 0, None
+    elif not env.boolean(environment, "OLLAMA_SCHED_SPREAD") and predicted > 0:
+        candidates = [index for index in everything if predicted <= gpus[index]["free_bytes"] * SINGLE_GPU_PERCENT // 100]
+        if candidates:
+            return [min(candidates, key=rank)], 0, None
+
+    def total(members):
+        integrated = all(gpus[index].get("integrated") for index in members)
+        return (integrated, -sum(gpus[index]["free_bytes"] for index in members))
+
+    return min(groups.values(), key=total), main, _missing(main, gpus)
+
+
+def _missing(main, gpus):
+    if main is not None and gpus and main >= len(gpus):
+        return "main_gpu %d does not exist: the engine ends with an error" % main
+    return None
+
+
+def decide(model, gpus, options=None, environment=None, residents=None, layers=True):
+    """What this era does with one load on a server that holds nothing else, or `residents`.
+
+    Args:
+        model: dict of model_info.
+        gpus: all GPUs of the host in CUDA's order, dicts {uuid, total_bytes, free_bytes, compute_capability}.
+        options: parameters of the request and the Modelfile (num_ctx, num_gpu, num_batch, main_gpu).
+        environment: the service environment.
+        residents: None (empty server) or a list of engines that run already, see `evicts`.
+        layers: whether to work out the layers too (llama.cpp's fit); without, `outcome` and `layers` are None.
+
+    Returns:
+        dict: `outcome` (single, split, partial, cpu), `gpus` (positions of the chosen GPUs), `tokens` (how they are
+        named to the engine), `single_gpu` and `main_gpu` (--split-mode none --main-gpu), `layers` (per chosen GPU),
+        `context_length` (of one slot), `parallel`, `batch`, `gpu_layers` (-ngl or None), `flash_attention`,
+        `cache_type`, `predicted_bytes`, `error` (None, or why the load fails), `evicts` (whether everything else is
+        unloaded first).
+    """
+    options = options or {}
+    environment = environment or {}
+    visible = env.visible_gpus(gpus, environment)
+    shown = [gpus[index] for index, dummy in visible]
+    context = effective_context(model, options, environment, shown)
+    parallel = slots(model, environment)
+    predicted = predicted_bytes(model, context * parallel)
+    chosen, main, error = choose_gpus(shown, predicted, options, environment)
+    members = [shown[index] for index in chosen]
+    on_cpu = options.get("num_gpu") == 0 or not members
+    flash = flash_attention(shown, environment)
+    batch, surcharge = options.get("num_batch"), 0
+    if batch is None:
+        batch, surcharge = batch_size(predicted, context * parallel, [] if options.get("num_gpu") == 0 else members, flash)
+    decision = {
+        "gpus": [visible[index][0] for index in chosen],
+        "tokens": [visible[index][1] for index in chosen],
+        "single_gpu": main is not None,
+        "main_gpu": main,
+        "context_length": context,
+        "parallel": parallel,
+        "batch": batch,
+        "gpu_layers": options.get("num_gpu") if (options.get("num_gpu") or 0) >= 0 and options.get("num_gpu") is not None else None,
+        "flash_attention": flash,
+        "cache_type": env.text(environment, "OLLAMA_KV_CACHE_TYPE").lower() or None,
+        "predicted_bytes": predicted,
+        "error": error,
+        "evicts": bool(residents) and evicts(predicted + surcharge, members, model, options, environment),
+    }
+    decision.update(_layers(model, members, decision, environment, on_cpu) if layers else {"layers": None, "outcome": None})
+    return decision
+
+
+def evicts(needed, members, model, options, environment):
+    """Whether the models that are loaded are unloaded first (`requireFull`).
+
+    Args:
+        needed: Ollama's figure with the batch's surcharge, bytes.
+        members: the chosen GPUs with their free memory beside what is loaded.
+    """
+    if env.number(environment, "OLLAMA_MAX_LOADED_MODELS") == 1:
+        return True
+    if 0 < (options.get("num_gpu") or 0) < model["block_count"] + 1:
+        return False
+    return bool(members) and needed > sum(gpu["free_bytes"] for gpu in members) * SINGLE_GPU_PERCENT // 100
+
+
+def _layers(model, members, decision, environment, on_cpu):
+    """Layers per chosen GPU and the outcome, after llama.cpp's fit."""
+    if on_cpu:
+        return {"layers": [0] * len(members), "outcome": "cpu"}
+    fitted = llama_fit.fit(
+        model,
+        [gpu["free_bytes"] for gpu in members],
+        context_length=decision["context_length"],
+        parallel=decision["parallel"],
+        ubatch=decision["batch"],
+        cache_type=decision["cache_type"] or "f16",
+        flash_attention=decision["flash_attention"] != "off",
+        gpu_layers=decision["gpu_layers"],
+        margins=fit_margins(model, members, environment),
+        enabled=env.boolean(environment, "LLAMA_ARG_FIT", True),
+        tensor_split=tensor_split(environment, len(members)),
+    )
+    layers = fitted["layers"]
+    if sum(layers) == 0:
+        outcome = "cpu"
+    elif sum(layers) < model["block_count"] + 1 or fitted["overflowing"]:
+        outcome = "partial"
+    else:
+        outcome = "split" if sum(1 for count in layers if count) > 1 else "single"
+    return {"layers": layers, "outcome": outcome}
+
+
+def fit_margins(model, members, environment):
+    """Bytes that llama.cpp's fit leaves free on each GPU: 1 GiB, more with a projector, or what the user sets."""
+    asked = env.text(environment, "LLAMA_ARG_FIT_TARGET")
+    if asked:
+        values = [int(value) * MIB for value in asked.split(",") if value.strip().isdigit()] or [llama_fit.MARGIN_BYTES]
+        return [values[index] if index < len(values) else values[-1] for index in range(len(members))]
+    projector = model.get("projector_bytes") or 0
+    if projector and projector_on_gpu(projector, members):
+        return [-(-(projector + GIB) // MIB) * MIB] * len(members)
+    return [llama_fit.MARGIN_BYTES] * len(members)
+
+
+def projector_on_gpu(projector_bytes, members):
+    """Whether the projector is offloaded: not if any chosen GPU has less free than its bytes and 1 GiB."""
+    return all(gpu["free_bytes"] >= projector_bytes + GIB for gpu in members)
+
+
+def tensor_split(environment, count):
+    """The user's LLAMA_ARG_TENSOR_SPLIT as a list of `count` numbers, or None."""
+    asked = env.text(environment, "LLAMA_ARG_TENSOR_SPLIT")
+    if not asked:
+        return None
+    values = [float(value) for value in asked.replace("/", ",").split(",") if value.strip()]
+    return (values + [0.0] * count)[:count] if any(values) else None

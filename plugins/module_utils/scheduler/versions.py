@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Which era of Ollama a version belongs to. An era is a module with `decide`, `EFFECTS` and `FIRST_VERSION`."""
+
+from __future__ import annotations
+
+import re
+
+from . import era_e
+
+# Newest first. Eras A (to 0.11.4), B (0.11.5), C (0.11.11) and D (0.12.11) take their place behind era_e.
+ERAS = (era_e,)
+
+
+def parse_version(version):
+    """A version as a tuple of three integers; "v0.32.15" and "0.33.0-rc2" are understood.
+
+    Raises:
+        ValueError: not a version.
+    """
+    match = re.match(r"^v?(\d+)\.(\d+)\.(\d+)(?:[-+.].*)?$", str(version).strip())
+    if not match:
+        raise ValueError("Ollama version '%s' is not a version such as 0.32.15; give the number of a release." % version)
+    return tuple(int(part) for part in match.groups())
+
+
+def era_for(version):
+    """The era module of a version, or None where this collection does not know its rules.
+
+    Raises:
+        ValueError: not a version.
+    """
+    numbers = parse_version(version)
+    for era in ERAS:
+        if numbers >= era.FIRST_VERSION:
+            return era
+    return None

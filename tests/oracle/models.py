@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The models of the recordings as model_info would describe them, built from the recorded dimensions."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+
+RECORDINGS = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "recordings"
+
+# What the recordings do not hold: tag, experts, experts used, width of an expert, shared experts.
+EXPERTS = {
+    "llama4-scout": ("llama4:16x17b", 16, 1, 8192, 1),
+    "gpt-oss-20b": ("gpt-oss:20b", 32, 4, 2880, None),
+    "gpt-oss-120b": ("gpt-oss:120b", 128, 4, 2880, None),
+    "mixtral-8x7b": ("mixtral:8x7b", 8, 2, 14336, None),
+    "qwen3-30b-a3b": ("qwen3:30b", 128, 8, 768, None),
+    "qwen3-235b-a22b": ("qwen3:235b", 128, 8, 1536, None),
+}
+WINDOWS = {"gemma3": 1024, "gpt-oss": 128}
+
+
+@functools.lru_cache(maxsize=None)
+def _tables():
+    era = json.loads((RECORDINGS / "era-models.json").read_text())["models"]
+    placement = json.loads((RECORDINGS / "placement-models.json").read_text())
+    return era, placement
+
+
+def names():
+    """Names of the models that both tables hold."""
+    era, placement = _tables()
+    return [name for name in placement if name in era]
+
+
+def model(name, **changes):
+    """The `model` of model_info for a recorded model; `changes` replace entries."""
+    era, placement = _tables()
+    dims, recorded = era[name], placement[name]
+    blocks = dims["block_count"]
+    tag, experts, used, width, shared = EXPERTS.get(name, (name, None, None, None, None))
+    facts = {
+        "name": tag if ":" in tag else "%s:latest" % tag,
+        "source": "file",
+        "digest": None,
+        "size_bytes": recorded["file_bytes"],
+        "file_bytes": recorded["file_bytes"],
+        "architecture": dims["architecture"],
+        "quantization": "Q4_K_M",
+        "block_count": blocks,
+        "context_length": recorded["ctx"],
+        "embedding_length": dims["embedding_length"],
+        "feed_forward_length": dims["feed_forward_length"],
+        "vocab_size": dims["vocab_size"],
+        "head_count": [dims["head_count_max"]] * blocks,
+        "head_count_kv": [dims["head_count_kv_max"]] * blocks,
+        "key_length": dims["key_length"],
+        "value_length": dims["value_length"],
+        "key_length_mla": None,
+        "value_length_mla": None,
+        "kv_lora_rank": None,
+        "rope_dimension_count": None,
+        "sliding_window": WINDOWS.get(dims["architecture"]),
+        "sliding_window_pattern": None,
+        "attention_chunk_size": 8192 if dims["architecture"] == "llama4" else None,
+        "expert_count": experts,
+        "expert_used_count": used,
+        "expert_feed_forward_length": width,
+        "leading_dense_block_count": None,
+        "full_attention_interval": None,
+        "shared_kv_layers": None,
+        "ssm": None,
+        "layers": [{"index": index, "weight_bytes": size, "expert_bytes": 0} for index, size in enumerate(dims["block_bytes"])],
+        "output_bytes": (dims["output_bytes"] or 0) + dims["output_norm_bytes"],
+        "embedding_bytes": dims["token_embd_bytes"],
+        "tied_embeddings": dims["output_bytes"] is None,
+        "projector_bytes": 0,
+        "projector_separate": False,
+        "split_count": 1,
+        "capabilities": ["completion"],
+        "tensor_count": None,
+    }
+    facts.update(changes)
+    return facts

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Run the product's own functions on every row of recorded decisions and print what differs.
+
+Usage: python tests/oracle/replay.py FILE ...
+
+Takes *-placement.jsonl (choices of a running Ollama) and engine-rows.json (the engine's memory per device). Prints
+`NAME: equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+import tempfile
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
+MIB = 1024 * 1024
+
+
+def importable():
+    """Make the checkout importable as the collection where nobody did it yet (run as a program)."""
+    if str(CHECKOUT) not in sys.path:
+        sys.path.insert(0, str(CHECKOUT))
+    try:
+        import ansible_collections.gpufleet.ollama  # noqa: F401
+    except ImportError:
+        parent = pathlib.Path(tempfile.mkdtemp(prefix="gpufleet-collections-")) / "ansible_collections" / "gpufleet"
+        parent.mkdir(parents=True)
+        (parent / "ollama").symlink_to(CHECKOUT)
+        sys.path.insert(0, str(parent.parent.parent))
+
+
+importable()
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import versions  # noqa: E402
+from tests.oracle import models  # noqa: E402
+
+PLACEMENT_VERSION = "0.32.15"
+
+
+def gpus_of(row):
+    """GPUs of a recorded row in the scheduler's terms."""
+    return [
+        {
+            "uuid": gpu["uuid"],
+            "total_bytes": gpu["total_mib"] * MIB,
+            "free_bytes": gpu["free_mib"] * MIB,
+            "compute_capability": [int(part) for part in gpu["compute_capability"].split(".")],
+        }
+        for gpu in row["gpus"]
+    ]
+
+
+def placement_row(row):
+    """(expected, got) of a recorded load: the fields that recordings/README.md says to compare."""
+    gpus = gpus_of(row)
+    decision = versions.era_for(PLACEMENT_VERSION).decide(models.model(row["model"]), gpus, row["options"], row["environment"], layers=False)
+    if row["options"].get("num_gpu") == 0:
+        visible = row["environment"].get("CUDA_VISIBLE_DEVICES")
+    else:
+        visible = ",".join(decision["tokens"]) if decision["tokens"] else row["environment"].get("CUDA_VISIBLE_DEVICES")
+
+    def text(value):
+        return None if value is None else str(value)
+
+    got = {
+        "status": 500 if decision["error"] else 200,
+        "child_cuda_visible_devices": visible,
+        "single_gpu": decision["single_gpu"],
+        "main_gpu": text(decision["main_gpu"]),
+        "c": decision["context_length"] * decision["parallel"],
+        "np": decision["parallel"],
+        "b": text(decision["batch"]),
+        "ub": text(decision["batch"]),
+        "ngl": text(decision["gpu_layers"]),
+        "flash_attn": decision["flash_attention"],
+        "cache_type_k": decision["cache_type"],
+    }
+    return {key: row["result"][key] for key in got}, got
+
+
+def engine_row(row):
+    """(expected, got) of an engine row, MiB per device [weights, KV, compute], as far as the tolerances allow.
+
+    Weights and KV must agree to 1 MiB; the total of a device within max(3 %, 128 MiB). Within those, the expected
+    value stands for the predicted one.
+    """
+    split = row["tensor_split"]
+    predicted = memory.estimate(
+        models.model(row["model"]),
+        split,
+        row["n_ctx"],
+        parallel=row["n_parallel"],
+        ubatch=row["n_ubatch"],
+        cache_type=row["cache_type"],
+        flash_attention=row["flash_attn"] != "off",
+    )
+    expected, got = {}, {}
+    for index, device in enumerate(predicted["devices"]):
+        engine = row["mib"]["RPC%d" % index]
+        ours = [device[key] / MIB for key in ("weight_bytes", "kv_bytes", "compute_bytes")]
+        total = sum(engine)
+        near = all(abs(a - b) <= 1 for a, b in zip(engine[:2], ours[:2])) and abs(sum(ours) - total) <= max(0.03 * total, 128)
+        expected[str(index)] = engine
+        got[str(index)] = engine if near else [round(value, 1) for value in ours]
+    return expected, got
+
+
+def rows_of(path):
+    """(rows, function for one row) of a file."""
+    path = pathlib.Path(path)
+    if path.name.endswith("engine-rows.json"):
+        return json.loads(path.read_text())["rows"], engine_row
+    if path.name.endswith("-placement.jsonl"):
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()], placement_row
+    raise ValueError("%s is not a recording this replayer knows; give *-placement.jsonl or engine-rows.json." % path.name)
+
+
+def replay(path):
+    """(rows compared, list of (row number, expected, got) that differ)."""
+    rows, compare = rows_of(path)
+    differing = []
+    for number, row in enumerate(rows, 1):
+        expected, got = compare(row)
+        if expected != got:
+            differing.append((number, expected, got))
+    return len(rows), differing
+
+
+def main(paths):
+    """Replay files; the exit status."""
+    if not paths:
+        print(__doc__)
+        return 2
+    worst = 0
+    for path in paths:
+        try:
+            count, differing = replay(path)
+        except (OSError, ValueError) as error:
+            print(error)
+            return 2
+        print("%s: equal %d of %d" % (pathlib.Path(path).name, count - len(differing), count))
+        for number, expected, got in differing:
+            worst = 1
+            print("  row %d" % number)
+            for key in expected:
+                if expected[key] != got[key]:
+                    print("    %s: expected %s, got %s" % (key, expected[key], got[key]))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections import namedtuple
+from dataclasses import dataclass, replace
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
@@ -24,10 +24,14 @@ class InvalidName(ValueError):
     """A model name, suffix or digest that Ollama would refuse, or that would leave the store. The text is one sentence."""
 
 
-class Name(namedtuple("Name", "host namespace model tag")):
+@dataclass(frozen=True, order=True)
+class Name(object):
     """A complete name. str() is the short form that /api/tags shows: host and namespace left out where they are the defaults, the tag always given."""
 
-    __slots__ = ()
+    host: str
+    namespace: str
+    model: str
+    tag: str
 
     def __str__(self):
         text = "%s:%s" % (self.model, self.tag)
@@ -39,11 +43,11 @@ class Name(namedtuple("Name", "host namespace model tag")):
 
     def manifest_path(self):
         """Path of the manifest below a store: manifests/<host>/<namespace>/<model>/<tag>."""
-        return "/".join(("manifests",) + tuple(self))
+        return "/".join(("manifests", self.host, self.namespace, self.model, self.tag))
 
     def same(self, other):
         """Whether `other` is the same model: Ollama matches names without regard to case (getExistingName)."""
-        return tuple(part.lower() for part in self) == tuple(part.lower() for part in other)
+        return self.manifest_path().lower() == other.manifest_path().lower()
 
 
 def _refuse(text, reason):
@@ -86,7 +90,7 @@ def with_suffix(text, suffix):
         raise InvalidName("suffix %r of an optimized model must be made of letters, digits, '_', '.' and '-'" % (suffix,))
     if not _TAG.match(name.tag + suffix):
         raise InvalidName("tag %r with the suffix %r is longer than the 80 characters that Ollama takes" % (name.tag, suffix))
-    return str(name._replace(tag=name.tag + suffix))
+    return str(replace(name, tag=name.tag + suffix))
 
 
 def with_registry(text, registry):

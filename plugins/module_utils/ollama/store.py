@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A models directory of Ollama on this host: <store>/manifests/<host>/<namespace>/<model>/<tag> and <store>/blobs/sha256-<hex>.
+
+Instances have a store each, with blobs hard-linked between them: no byte is there twice, and a delete or a pruning start in one store
+cannot take a blob from another (seen on a running server: ollama-behaviour.md 14.17). A running server sees what is put into its store at once.
+Manifests are written last and atomically, so a run that is killed leaves blobs without a name, which the next run or a pruning start takes care of.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import MAX_BYTES, Manifest, ManifestError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, parse
+
+
+class StoreError(Exception):
+    """The store cannot be read or changed. The text is one sentence."""
+
+
+class Store(object):
+    """Store at the directory `path`, which need not exist until something is put into it."""
+
+    def __init__(self, path):
+        self.path = os.path.normpath(path)
+
+    def blob_path(self, digest):
+        """Path of the blob `digest` ("sha256:<hex>")."""
+        return os.path.join(self.path, "blobs", digest.replace(":", "-"))
+
+    def manifest_path(self, name):
+        """Path of the manifest of `name` (names.Name), in the case in which the store has it."""
+        at = self.path
+        for part in name.manifest_path().split("/"):
+            exact = os.path.join(at, part)
+            if not os.path.lexists(exact) and os.path.isdir(at):
+                exact = next((os.path.join(at, entry) for entry in sorted(os.listdir(at)) if entry.lower() == part.lower()), exact)
+            at = exact
+        return at
+
+    def manifest(self, name):
+        """Manifest of `name`; None where the store has none. Raises StoreError."""
+        path = self.manifest_path(name)
+        try:
+            with open(path, "rb") as stream:
+                return Manifest(stream.read(MAX_BYTES + 1))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError("cannot read the manifest %s: %s" % (path, error.strerror or error))
+        except ManifestError as error:
+            raise StoreError("the manifest %s %s; remove it and pull the model again" % (path, error))
+
+    def missing(self, manifest):
+        """Layers of `manifest` whose blob is not there in its full size."""
+        return [layer for layer in manifest.blobs() if self._size(layer.digest) != layer.size_bytes]
+
+    def complete(self, name):
+        """Manifest of `name` where all its blobs are there too, otherwise None. Raises StoreError."""
+        manifest = self.manifest(name)
+        return manifest if manifest is not None and not self.missing(manifest) else None
+
+    def names(self):
+        """Names of the models in the store, sorted. What is no valid name is left out, as Ollama leaves it out."""
+        found = []
+        base = os.path.join(self.path, "manifests")
+        for directory, unused, files in os.walk(base):
+            parts = os.path.relpath(directory, base).split(os.sep)
+            if len(parts) != 3:
+                continue
+            for tag in files:
+                try:
+                    found.append(parse("%s/%s/%s:%s" % (parts[0], parts[1], parts[2], tag)))
+                except InvalidName:
+                    continue
+        return sorted(found)
+
+    def small_blob(self, layer, limit=1024 * 1024):
+        """Bytes of a small blob (parameters, template). Raises StoreError."""
+        try:
+            with open(self.blob_path(layer.digest), "rb") as stream:
+                return stream.read(limit)
+        except OSError as error:
+            raise StoreError("cannot read the blob %s of the store %s: %s" % (layer.digest[:19], self.path, error.strerror or error))
+
+    def free_bytes(self):
+        """Bytes that are free for this store, or None where its directory does not exist yet and no parent can be asked."""
+        at = self.path
+        while not os.path.isdir(at) and at != os.path.dirname(at):
+            at = os.path.dirname(at)
+        try:
+            space = os.statvfs(at)
+        except OSError:
+            return None
+        return space.f_bavail * space.f_frsize
+
+    def _size(self, digest):
+        try:
+            status = os.lstat(self.blob_path(digest))
+        except OSError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    # -- changing ----------------------------------------------------------------------------------------------------------------
+
+    def link_from(self, other, name, target=None):
+        """Put model `name` of the store `other` into this one, under `target` if given: blobs hard-linked, manifest copied, owners kept.
+
+        Raises StoreError, also where both are not on one file system: bytes are never copied.
+        """
+        manifest = other.complete(name)
+        if manifest is None:
+            raise StoreError("the store %s does not have all of %s" % (other.path, name))
+        try:
+            owner = os.stat(other.path)
+            self._directory(os.path.join(self.path, "blobs"), owner)
+            for layer in manifest.blobs():
+                self._link(other.blob_path(layer.digest), self.blob_path(layer.digest))
+            path = self.manifest_path(target or name)
+            self._directory(os.path.dirname(path), owner)
+            self._write(path, manifest.raw, os.stat(other.manifest_path(name)))
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise StoreError("%s and %s are not on one file system, so blobs cannot be linked between them; put both below one models directory"
+                                 % (other.path, self.path))
+            raise StoreError("cannot link %s from %s into %s: %s" % (name, other.path, self.path, error.strerror or error))
+        return manifest
+
+    def _directory(self, path, owner):
+        """Create `path` with the parents that are missing, each owned like `owner` (a stat result)."""
+        missing = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            try:
+                os.mkdir(directory, 0o755)
+            except FileExistsError:
+                continue
+            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.chown(directory, owner.st_uid, owner.st_gid)
+
+    def _link(self, source, target):
+        """Hard-link `source` to `target`; what is there and is not the same file is replaced (a damaged blob has another size or inode)."""
+        status = os.lstat(source)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError("the blob %s is no regular file, so it cannot be linked into another store; adopt the store that really holds it" % source)
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            present = os.lstat(target)
+            if (present.st_dev, present.st_ino) == (status.st_dev, status.st_ino):
+                return
+            if stat.S_ISREG(present.st_mode) and present.st_size == status.st_size:
+                return  # a blob of the same name and size; its content is the server's to verify
+            temporary = "%s-linking-%d" % (target, os.getpid())
+            os.link(source, temporary, follow_symlinks=False)
+            os.replace(temporary, target)
+
+    def _write(self, path, content, like):
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                os.fchmod(stream.fileno(), stat.S_IMODE(like.st_mode))
+                if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(stream.fileno(), like.st_uid, like.st_gid)
+            os.replace(temporary, path)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+    def remove(self, name):
+        """Remove model `name` and those of its blobs that no other model of this store uses. Other stores keep theirs. Raises StoreError."""
+        manifest = self.manifest(name)
+        if manifest is None:
+            return
+        try:
+            path = self.manifest_path(name)
+            os.unlink(path)
+            for unused in range(3):  # the directories of model, namespace and host, where they are empty now
+                path = os.path.dirname(path)
+                if os.listdir(path):
+                    break
+                os.rmdir(path)
+            used = set()
+            for other in self.names():
+                kept = self.manifest(other)
+                used.update(layer.digest for layer in kept.blobs())
+            for layer in manifest.blobs():
+                if layer.digest not in used and os.path.lexists(self.blob_path(layer.digest)):
+                    os.unlink(self.blob_path(layer.digest))
+        except OSError as error:
+            raise StoreError("cannot remove %s from the store %s: %s" % (name, self.path, error.strerror or error))

@@ -1,0 +1,325 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Facts of a model from its header: thin, see module_utils/gguf."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_info
+short_description: Read what a model needs, before it is pulled
+version_added: "1.0.0"
+description:
+  - Reads the header of a model and returns the exact bytes of each layer and the hyperparameters from which its memory is predicted.
+  - From a registry it takes the manifest and a few ranges of the model file, at most 16 MiB, so a plan needs no pull.
+  - Changes nothing, apart from the entries in O(cache_dir).
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+requirements:
+  - requests, which the collection brings along
+options:
+  name:
+    description:
+      - The model, as V(llama3.1:8b) or V(host:port/namespace/model:tag).
+      - With O(source=file) it only names the result, and may be left out.
+    type: str
+  source:
+    description:
+      - Where the header is read.
+      - V(registry) before any pull.
+      - V(server) asks a running Ollama at O(url), which must have the model.
+      - V(store) reads a models directory on this host.
+      - V(file) reads a GGUF file on this host.
+    type: str
+    choices: [registry, server, store, file]
+    default: registry
+  registry:
+    description:
+      - Host and port of a mirror that has the model in place of the registry of its name.
+    type: str
+  insecure:
+    description:
+      - Speak plain http with the registry.
+    type: bool
+    default: false
+  url:
+    description:
+      - Address of the Ollama API for O(source=server).
+    type: str
+    default: http://127.0.0.1:11434
+  store:
+    description:
+      - Models directory (the one that holds C(manifests) and C(blobs)) for O(source=store).
+    type: path
+  path:
+    description:
+      - GGUF file for O(source=file). Of a split model any part, the others are found beside it.
+    type: path
+  cache_dir:
+    description:
+      - Directory in which the facts of a header are kept by the digest of the model file, so that several hosts that delegate to one
+        machine read it once. Created for this user alone when missing.
+    type: path
+  timeout:
+    description:
+      - Seconds without a byte after which a server or registry is given up.
+    type: int
+    default: 30
+seealso:
+  - module: gpufleet.ollama.placement_info
+  - module: gpufleet.ollama.model
+"""
+
+EXAMPLES = r"""
+- name: Read the header of a model from the registry, before any pull
+  gpufleet.ollama.model_info:
+    name: llama3.1:8b
+  register: llama
+
+- name: Read it once for all hosts, on the controller
+  gpufleet.ollama.model_info:
+    name: llama4:16x17b
+    registry: mirror.example.com:5000
+    cache_dir: "{{ lookup('env', 'HOME') }}/.cache/gpufleet-headers"
+  delegate_to: localhost
+  become: false
+  register: scout
+
+- name: Look at a file
+  gpufleet.ollama.model_info:
+    source: file
+    path: /srv/models/qwen3-32b-q4_k_m.gguf
+  register: qwen
+"""
+
+RETURN = r"""
+model:
+  description: The model. Sizes are bytes, lengths tokens; what the header does not say is null.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Complete name of the model.
+      type: str
+      sample: llama3.1:8b
+    source:
+      description: Where it was read.
+      type: str
+      sample: registry
+    digest:
+      description: Digest of the manifest; null for a file.
+      type: str
+      sample: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
+    size_bytes:
+      description: Bytes of all layers and the config of the manifest, as Ollama lists them.
+      type: int
+      sample: 4920753328
+    file_bytes:
+      description: Bytes of the model file alone. From a server whose files cannot be seen it is RV(model.size_bytes), some KiB more.
+      type: int
+      sample: 4920738944
+    architecture:
+      description: Architecture that the header names.
+      type: str
+      sample: llama
+    parameter_count:
+      description: Number of parameters.
+      type: int
+      sample: 8030261312
+    quantization:
+      description: Quantization of most of its tensors.
+      type: str
+      sample: Q4_K_M
+    block_count:
+      description: Number of layers (blocks), without the output layer.
+      type: int
+      sample: 32
+    context_length:
+      description: Context length that the model was trained for.
+      type: int
+      sample: 131072
+    embedding_length:
+      description: Width of the model.
+      type: int
+      sample: 4096
+    feed_forward_length:
+      description: Width of its feed-forward part, the largest where layers differ.
+      type: int
+      sample: 14336
+    vocab_size:
+      description: Rows of the token embedding.
+      type: int
+      sample: 128256
+    head_count:
+      description: Attention heads of each layer.
+      type: list
+      elements: int
+    head_count_kv:
+      description: Key and value heads of each layer; 0 for a layer without a KV cache.
+      type: list
+      elements: int
+    key_length:
+      description: Elements of a key of one head.
+      type: int
+      sample: 128
+    value_length:
+      description: Elements of a value of one head.
+      type: int
+      sample: 128
+    key_length_mla:
+      description: Elements of a key under multi-head latent attention.
+      type: int
+    value_length_mla:
+      description: Elements of a value under multi-head latent attention.
+      type: int
+    kv_lora_rank:
+      description: Rank of the compressed keys and values under multi-head latent attention.
+      type: int
+    rope_dimension_count:
+      description: Elements that the rotary embedding turns.
+      type: int
+      sample: 128
+    sliding_window:
+      description: Window of the layers with windowed attention.
+      type: int
+    sliding_window_pattern:
+      description: Which layers are windowed, a list of booleans or a period.
+      type: raw
+    attention_chunk_size:
+      description: Length of a chunk of the layers with chunked attention.
+      type: int
+    expert_count:
+      description: Experts of a layer.
+      type: int
+    expert_used_count:
+      description: Experts that each token uses.
+      type: int
+    expert_feed_forward_length:
+      description: Width of an expert.
+      type: int
+    leading_dense_block_count:
+      description: Layers without experts at the beginning.
+      type: int
+    full_attention_interval:
+      description: Every how many layers one has full attention, the others being recurrent.
+      type: int
+    shared_kv_layers:
+      description: Layers at the end that use the KV cache of earlier ones.
+      type: int
+    ssm:
+      description: Sizes of the recurrent layers.
+      type: dict
+    layers:
+      description: Bytes of each layer, and of its experts among them.
+      type: list
+      elements: dict
+      sample:
+        - index: 0
+          weight_bytes: 141107200
+          expert_bytes: 0
+    output_bytes:
+      description: Bytes of the output layer and what else goes with it.
+      type: int
+      sample: 430972928
+    embedding_bytes:
+      description: Bytes of the token embedding, which stays in the host's memory.
+      type: int
+      sample: 295501824
+    tied_embeddings:
+      description: Whether the output layer uses the token embedding, which then is in the memory of a GPU as well.
+      type: bool
+    projector_bytes:
+      description: Bytes of the vision or audio part. Null where a server says only that there is one.
+      type: int
+      sample: 0
+    projector_separate:
+      description: Whether that part is a file of its own.
+      type: bool
+    split_count:
+      description: Number of files that the model is split into.
+      type: int
+      sample: 1
+    capabilities:
+      description: What the model can do, as far as the source tells.
+      type: list
+      elements: str
+      sample: [completion]
+    tensor_count:
+      description: Number of tensors in the model file.
+      type: int
+      sample: 292
+bytes_read:
+  description: Bytes that came over the network from the registry, or were read from disk. 0 from a server, and the manifest alone when the cache knew the header.
+  returned: success
+  type: int
+  sample: 8389376
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.cache import Cache, CacheError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import HeaderError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.source import SourceError, from_file, from_registry, from_server, from_store
+from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
+
+
+def read_model(params):
+    """(model, bytes_read) for the module's parameters. Raises what the sources raise."""
+    source, name = params["source"], params["name"]
+    if source == "file":
+        return from_file(params["path"], name)
+    parse(name)
+    if source == "server":
+        return from_server(OllamaClient(params["url"], params["timeout"]), name)
+    if source == "store":
+        return from_store(Store(params["store"]), name)
+    return from_registry(Registry(parse(name), params["registry"], params["insecure"], params["timeout"]), name, Cache(params["cache_dir"]))
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(
+            name=dict(type="str"),
+            source=dict(type="str", choices=["registry", "server", "store", "file"], default="registry"),
+            registry=dict(type="str"),
+            insecure=dict(type="bool", default=False),
+            url=dict(type="str", default="http://127.0.0.1:11434"),
+            store=dict(type="path"),
+            path=dict(type="path"),
+            cache_dir=dict(type="path"),
+            timeout=dict(type="int", default=30),
+        ),
+        required_if=[
+            ("source", "registry", ["name"]),
+            ("source", "server", ["name"]),
+            ("source", "store", ["name", "store"]),
+            ("source", "file", ["path"]),
+        ],
+        supports_check_mode=True,
+    )
+    if module.params["timeout"] <= 0:
+        module.fail_json(msg="timeout %d must be at least one second" % module.params["timeout"])
+    try:
+        model, bytes_read = read_model(module.params)
+    except LibraryMissing as error:
+        module.fail_json(**error.as_failure())
+    except (CacheError, HeaderError, InvalidName, OllamaError, RegistryError, SourceError, StoreError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, model=model, bytes_read=bytes_read)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@
 #       - gpufleet.ollama.attributes.actiongroup_all  # complete
 #       - gpufleet.ollama.attributes.idempotent       # complete, for modules that change something
 #
-# A module that extends the first one gives C(support) for check_mode, diff_mode and platform.
+# A module that extends the first one gives C(support) for check_mode and diff_mode.
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
   platform:
     description: Target OS/families that can be operated against.
+    support: full
+    platforms: linux
 """
 
     IDEMPOTENT = r"""

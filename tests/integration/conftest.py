@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The built archive and the collection installed from it: what a user has. Every integration test works on these, not on the checkout."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.support import CHECKOUT, environment, run, tool, why_no_hosts
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory):
+    """Path of the archive that 'ansible-galaxy collection build' makes of the checkout."""
+    place = tmp_path_factory.mktemp("archive")
+    run([tool("ansible-galaxy"), "collection", "build", "--output-path", place], cwd=CHECKOUT, env=environment())
+    return next(place.glob("gpufleet-ollama-*.tar.gz"))
+
+
+@pytest.fixture(scope="session")
+def collections(archive, tmp_path_factory):
+    """A collections path into which the archive was installed."""
+    place = tmp_path_factory.mktemp("collections")
+    run([tool("ansible-galaxy"), "collection", "install", "--offline", "-p", place, archive], cwd=place, env=environment(collections=place))
+    return place
+
+
+@pytest.fixture(scope="session")
+def podman_hosts():
+    """Skips, with the reason, where the rig's hosts cannot run."""
+    reason = why_no_hosts()
+    if reason:
+        pytest.skip(reason)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Commands run on the collection as a user has it, and their failures told in short."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+SCENARIOS = CHECKOUT / "extensions" / "molecule"
+TAIL = 60
+
+
+def scenarios():
+    """Names of the Molecule scenarios that are there."""
+    return sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml"))
+
+
+def module_names():
+    """Names of the collection's modules, from the files."""
+    return sorted(path.stem for path in (CHECKOUT / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
+
+
+def galaxy():
+    """Content of galaxy.yml."""
+    return yaml.safe_load((CHECKOUT / "galaxy.yml").read_text(encoding="utf-8"))
+
+
+def tool(name):
+    """Path of a program of the test environment; the test fails with the remedy when it is missing."""
+    beside = pathlib.Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        pytest.fail("%s is not installed here: run the tests by 'make test', which prepares the environment." % name)
+    return found
+
+
+def environment(collections=None, **more):
+    """Variables for a command that sees only the given collections (a path), not the checkout and not the user's own Ansible."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "PYTEST_")) and name != "PYTHONPATH"}
+    kept["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    kept["ANSIBLE_NOCOLOR"] = "1"
+    kept["LC_ALL"] = "C.UTF-8"
+    if collections:
+        # The second path holds the connection plugin for podman (tests/setup/environment.py).
+        kept["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join([str(collections), os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")]).rstrip(os.pathsep)
+    kept.update(more)
+    return kept
+
+
+def run(command, cwd, env=None, timeout=900, expect=0):
+    """Run a command to its end and return its output (stdout and stderr in order); another exit code than expected fails with the output's tail."""
+    try:
+        done = subprocess.run([str(part) for part in command], cwd=str(cwd), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        pytest.fail("%s did not end within %d s\n%s" % (command[0], timeout, tail((error.stdout or b"").decode("utf-8", "replace"))), pytrace=False)
+    output = done.stdout.decode("utf-8", "replace")
+    if expect is not None and done.returncode != expect:
+        pytest.fail("%s: exit code %d\n%s" % (" ".join(str(part) for part in command), done.returncode, tail(output)), pytrace=False)
+    return output
+
+
+def tail(text, lines=TAIL):
+    """The last lines of an output."""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def checkout_files():
+    """Files of the checkout that are committed or would be: relative paths."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=str(CHECKOUT), stdout=subprocess.PIPE, check=True)
+    names = [name for name in listed.stdout.decode("utf-8").split("\0") if name]
+    return [name for name in sorted(set(names)) if (CHECKOUT / name).exists()]
+
+
+def copy_checkout(target, keep=lambda name: True):
+    """Copy the checkout's files (those whose relative path keep() accepts) below target."""
+    for name in filter(keep, checkout_files()):
+        place = pathlib.Path(target) / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(str(CHECKOUT / name), str(place), follow_symlinks=False)
+
+
+def why_no_hosts():
+    """Why podman hosts cannot run on this machine, in one sentence; None where they can."""
+    if not shutil.which("podman", path=os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"):
+        return "podman is not installed (make test installs it where it may)"
+    if os.geteuid() != 0 and subprocess.run(["sudo", "-n", "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
+        return "podman hosts with systemd need root, and sudo asks for a password here"
+    return None

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The archive holds what a user needs and nothing else, and works where there is nothing but ansible-core."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+
+import pytest
+
+from tests.integration.support import CHECKOUT, checkout_files, environment, module_names, run, tool
+
+SHIPPED = {
+    "COPYING", "CHANGELOG.md", "CHANGELOG.rst", "FILES.json", "LICENSES", "MANIFEST.json", "README.md", "REUSE.toml", "changelogs", "docs", "meta",
+    "playbooks", "plugins", "requirements.txt", "roles",
+}
+
+
+@pytest.fixture(scope="module")
+def members(archive):
+    with tarfile.open(str(archive)) as content:
+        return {member.name for member in content.getmembers() if member.isfile()}
+
+
+def test_nothing_but_what_a_user_needs(members):
+    assert {name.split("/")[0] for name in members} <= SHIPPED
+
+
+def test_every_file_of_the_shipped_folders_is_in(members):
+    folders = ("meta/", "plugins/", "roles/", "playbooks/", "docs/", "LICENSES/", "README.md", "COPYING", "requirements.txt")
+    missing = [name for name in checkout_files() if name.startswith(folders) and name not in members]
+    assert not missing
+
+
+def test_no_clutter_in_the_shipped_folders(members):
+    committed = set(checkout_files()) | {"MANIFEST.json", "FILES.json"}
+    assert not [name for name in members if name not in committed]
+
+
+def test_ansible_doc_knows_every_module_role_and_playbook(collections, tmp_path):
+    env = environment(collections)
+    listed = json.loads(run([tool("ansible-doc"), "-t", "module", "-l", "-j", "gpufleet.ollama"], cwd=tmp_path, env=env))
+    assert sorted(listed) == ["gpufleet.ollama." + name for name in module_names()]
+    roles = json.loads(run([tool("ansible-doc"), "-t", "role", "-l", "-j", "gpufleet.ollama"], cwd=tmp_path, env=env))
+    assert "gpufleet.ollama.ollama_multigpu" in roles
+    for playbook in sorted((CHECKOUT / "playbooks").glob("*.yml")):
+        name = "gpufleet.ollama." + playbook.stem
+        assert "playbook: " + name in run([tool("ansible-playbook"), "-i", "localhost,", "--syntax-check", name], cwd=tmp_path, env=env)
+
+
+def test_a_module_answers_where_there_is_no_gpu(collections, tmp_path):
+    """gpu_facts from the archive alone, with a Python that has neither requests nor nvidia-ml-py: a state and a remedy, no traceback."""
+    command = [tool("ansible"), "localhost", "-c", "local", "-e", "ansible_python_interpreter=/usr/bin/python3", "-m", "gpufleet.ollama.gpu_facts"]
+    output = run(command, cwd=tmp_path, env=environment(collections), expect=None)
+    assert "Traceback" not in output
+    inventory = json.loads(output.split("=>", 1)[1])["ansible_facts"]["gpu_inventory"]
+    assert inventory["state"] == "ok" or (inventory["reason"] and inventory["remedy"])

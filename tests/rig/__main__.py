@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Command line of the rig: python -m tests.rig COMMAND. See README.md."""
+"""Command line of the rig: python -m tests.rig [--set NAME] COMMAND. See README.md."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import pathlib
 import sys
 
-from tests.rig.hosts import ansible, fleet, image
-from tests.rig.hosts.podman import containers
-from tests.rig.settings import RigError
+from tests.rig.hosts import ansible, changes, fleet, gpus, image, seed
+from tests.rig.hosts.podman import containers, podman
+from tests.rig.registry import background
+from tests.rig.settings import RigError, cache_root
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,11 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         fleet.check_set_name(options.set)
-        options.run(options)
+        return options.run(options) or 0
     except RigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,26 +31,45 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", default="rig", metavar="NAME", help="set of hosts; several sets live beside each other (default: rig)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("image", help="build the hosts' image, if podman lacks it")
-    command.set_defaults(run=lambda options: print(image.ensure()))
+    def command(name: str, run, text: str, *words: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text)
+        added.set_defaults(run=run)
+        for word in words:
+            added.add_argument(word)
+        return added
 
-    command = commands.add_parser("collections", help="unpack containers.podman; print the directory for ANSIBLE_COLLECTIONS_PATH")
-    command.set_defaults(run=lambda options: print(ansible.collections(say=_aside)))
+    command("image", _image, "build the hosts' image, if podman lacks it")
+    command("collections", _collections, "unpack containers.podman; print the directory for ANSIBLE_COLLECTIONS_PATH")
+    up = command("up", _up, "make hosts afresh and write their inventory; prints its path")
+    up.add_argument("--hosts", required=True, metavar="NAME=GPUS,...", help="for example a=2xA6000,b=2x4090,c=none")
+    down = command("down", _down, "remove hosts and everything else that the set started")
+    down.add_argument("--hosts", metavar="NAME,...", help="only these hosts (default: the whole set)")
+    down.add_argument("--all-sets", action="store_true", help="every set of this machine")
+    command("status", _status, "what runs, of all sets")
+    command("inventory", _inventory, "print the path of the set's inventory")
 
-    command = commands.add_parser("up", help="make hosts afresh and write their inventory")
-    command.add_argument("--hosts", required=True, metavar="NAME=GPUS,...", help="for example a=2xA6000,b=2x4090,c=none")
-    command.set_defaults(run=_up)
+    serve = command("serve", _serve, "start the set's registry and release server in the background; prints its addresses as JSON")
+    serve.add_argument("--port", type=int, default=0, help="default: any free one")
+    command("requests", _requests, "print the server's log of requests as JSON").add_argument("--clear", action="store_true", help="and forget them")
+    fault = command("fault", _fault, "let answers of the server go wrong; without arguments: list the rules")
+    fault.add_argument("target", nargs="?", help="namespace/model or releases/vX/FILE, with * and ?")
+    fault.add_argument("fault", nargs="?", help="404 401 500 503 badjson blob404 slow cut corrupt direct200 loc302 loc200")
+    fault.add_argument("--at", action="append", help="manifest, head, blob, data or release (default: where the fault belongs)")
+    for name, kind, text in (("times", int, "so often, 0 = always"), ("after", int, "cut: bytes of the body"), ("rate", int, "slow: bytes a second"),
+                             ("delay", float, "seconds before the answer")):
+        fault.add_argument(f"--{name}", type=kind, default=0, help=text)
+    fault.add_argument("--clear", action="store_true", help="drop all rules")
 
-    command = commands.add_parser("down", help="remove hosts and everything else that the set started")
-    command.add_argument("--hosts", metavar="NAME,...", help="only these (default: the whole set)")
-    command.add_argument("--all-sets", action="store_true", help="remove every set")
-    command.set_defaults(run=_down)
-
-    command = commands.add_parser("status", help="what is running, of all sets")
-    command.set_defaults(run=_status)
-
-    command = commands.add_parser("inventory", help="print the path of the set's inventory")
-    command.set_defaults(run=lambda options: print(fleet.write_inventory(options.set)))
+    seeding = command("seed", _seed, "put a model of true size into a host's store as a sparse file", "host", "model", "store")
+    seeding.add_argument("--registry", metavar="ADDRESS:PORT|served", help="host part of the model's name (served: the set's own server)")
+    seeding.add_argument("--blobs-only", action="store_true", help="no manifest: a pull then finds every blob there")
+    seeding.add_argument("--owner", help="user on the host that the store shall belong to (default: root)")
+    gpu = command("gpu", _gpu, "run a command of tests/rig/gpus/state.py in a host", "host")
+    gpu.add_argument("arguments", nargs=argparse.REMAINDER)
+    logs = command("logs", _logs, "print a host's journal", "host")
+    logs.add_argument("--unit", help="of one unit")
+    command("snapshot", _snapshot, "remember the state of a host's files in FILE", "host", "file")
+    command("diff", _diff, "print what changed since the snapshot in FILE; status 1 if anything did", "host", "file")
     return parser
 
 
@@ -57,21 +78,92 @@ def _aside(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _up(options: argparse.Namespace) -> None:
-    print(fleet.up(options.set, fleet.parse_hosts(options.hosts), say=_aside))
+def _image(_options) -> None:
+    print(image.ensure(say=_aside))
 
 
-def _down(options: argparse.Namespace) -> None:
-    names = sorted({item["set"] for item in containers()}) if options.all_sets else [options.set]
-    for name in names:
+def _collections(_options) -> None:
+    print(ansible.collections(_aside))
+
+
+def _up(options) -> None:
+    print(fleet.up(options.set, fleet.parse_hosts(options.hosts), _aside))
+
+
+def _down(options) -> None:
+    there = {path.name for path in (cache_root() / "sets").glob("*")} | {item["set"] for item in containers()} if options.all_sets else {options.set}
+    for name in sorted(there):
         removed = fleet.down(name, options.hosts.split(",") if options.hosts else None)
-        print(f"{name}: removed {', '.join(removed) or 'nothing'}")
+        print(f"{name}: removed {', '.join(removed) or 'no host'}")
 
 
-def _status(options: argparse.Namespace) -> None:
-    for item in containers():
-        gpus = fleet.load(item["set"])["hosts"].get(item["host"], "?")
-        print(f"{item['set']:12} {item['host']:12} {item['state']:10} {gpus}")
+def _status(_options) -> None:
+    there = containers()
+    for item in there:
+        print(f"{item['set']:16} host {item['host']:12} {item['state']:10} {fleet.load(item['set'])['hosts'].get(item['host'], '?')}")
+    for path in sorted((cache_root() / "sets").glob("*/server.json")):
+        running = background.status(path)
+        if running:
+            print(f"{path.parent.name:16} server            running    http://{running['addresses'][0]}:{running['port']}")
+
+
+def _inventory(options) -> None:
+    print(fleet.write_inventory(options.set))
+
+
+def _serve(options) -> None:
+    print(json.dumps(fleet.serve(options.set, options.port, _aside), indent=1))
+
+
+def _requests(options) -> None:
+    running = fleet.require_server(options.set)
+    print(json.dumps(background.control(running, "GET", "requests"), indent=1))
+    if options.clear:
+        background.control(running, "DELETE", "requests")
+
+
+def _fault(options) -> None:
+    running = fleet.require_server(options.set)
+    if options.clear:
+        background.control(running, "DELETE", "faults")
+    if options.target and not options.fault:
+        raise RigError(f"Say which fault '{options.target}' shall have: see 'fault --help'.")
+    if options.target:
+        rule = {name: getattr(options, name) for name in ("target", "fault", "times", "after", "rate", "delay")}
+        background.control(running, "POST", "faults", {**rule, "at": options.at or []})
+    print(json.dumps(background.control(running, "GET", "faults"), indent=1))
+
+
+def _seed(options) -> None:
+    registry = options.registry
+    if registry == "served":
+        running = fleet.require_server(options.set)
+        registry = f"{running['addresses'][0]}:{running['port']}"
+    container = fleet.require_host(options.set, options.host)
+    print(seed.seed(container, options.model, options.store, registry, not options.blobs_only, options.owner))
+
+
+def _gpu(options) -> None:
+    print(gpus.run(fleet.require_host(options.set, options.host), *options.arguments), end="")
+
+
+def _logs(options) -> None:
+    unit = ["-u", options.unit] if options.unit else []
+    print(podman("exec", fleet.require_host(options.set, options.host), "journalctl", "--no-pager", "-o", "short-precise", *unit).stdout.decode(errors="replace"), end="")
+
+
+def _snapshot(options) -> None:
+    pathlib.Path(options.file).write_text(json.dumps(changes.snapshot(fleet.require_host(options.set, options.host))))
+
+
+def _diff(options) -> int:
+    try:
+        before = json.loads(pathlib.Path(options.file).read_text())
+    except (OSError, ValueError) as error:
+        raise RigError(f"'{options.file}' is no snapshot: make one with 'snapshot {options.host} {options.file}'.") from error
+    lines = changes.compare(before, changes.snapshot(fleet.require_host(options.set, options.host)))
+    print("\n".join(lines), end="\n" if lines else "")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

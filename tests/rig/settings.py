@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -31,6 +33,14 @@ def cache_root() -> pathlib.Path:
     root = pathlib.Path(os.environ.get("GPUFLEET_CACHE") or default).absolute()
     root.mkdir(parents=True, exist_ok=True)
     return root
+
+
+@contextlib.contextmanager
+def locked(name: str):
+    """Hold a lock in the cache, so that two rigs started at once do not make the same thing twice."""
+    with (cache_root() / f".{name}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def set_directory(name: str) -> pathlib.Path:

@@ -10,21 +10,22 @@ import pathlib
 import re
 import shutil
 
-from tests.rig.hosts import ansible, image
+from tests.rig.hosts import ansible, gpus, image
 from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, wrapper
+from tests.rig.registry import background, content
 from tests.rig.settings import RigError, set_directory
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 def parse_hosts(text: str) -> dict[str, str]:
-    """'a=2xA6000,b=none' -> {'a': '2xA6000', 'b': 'none'}; a name alone has no GPU."""
+    """'a=2xA6000,b' -> {'a': 'rtx-a6000-x2', 'b': 'none'}; a name alone has no GPU and no driver."""
     hosts = {}
     for part in filter(None, text.split(",")):
-        name, _, gpus = part.partition("=")
+        name, _, cards = part.partition("=")
         if not _NAME.fullmatch(name) or name in hosts:
             raise RigError(f"'{part}' names no new host: write --hosts name=gpus,... with small letters, digits and '-', each name once.")
-        hosts[name] = gpus or "none"
+        hosts[name] = gpus.preset_name(cards or gpus.NO_DRIVER)
     if not hosts:
         raise RigError("No host was named: write --hosts name=gpus,... , for example --hosts a=2xA6000,b=none.")
     return hosts
@@ -44,7 +45,7 @@ def check_set_name(set_name: str) -> str:
 
 def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
     """Make the hosts afresh (a host of the same name is replaced), wait until systemd runs, return the inventory's path."""
-    base = image.ensure(say)
+    base = image.ensure(None, say)
     network()
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda item: _make(set_name, *item, base), hosts.items()))
@@ -54,7 +55,7 @@ def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
     return write_inventory(set_name)
 
 
-def _make(set_name: str, host: str, gpus: str, base: str) -> None:
+def _make(set_name: str, host: str, preset: str, base: str) -> None:
     container = container_name(set_name, host)
     podman("rm", "-f", "-t", "0", container, check=False)
     podman(
@@ -70,25 +71,61 @@ def _make(set_name: str, host: str, gpus: str, base: str) -> None:
     ).stdout.decode().split("\n", 1)
     if waited[0] != "running":
         raise RigError(f"systemd on host {host} ended its start as '{waited[0]}': {waited[1].strip() or 'look at podman logs ' + container}")
+    if preset == gpus.NO_DRIVER:
+        podman("exec", container, "rm", "-f", image.library_path())
+    else:
+        gpus.run(container, "preset", gpus.NO_DRIVER if preset == "no-devices" else preset)
 
 
 def down(set_name: str, hosts: list[str] | None = None) -> list[str]:
-    """Remove hosts (all of the set when none is named); return the names of what was removed."""
+    """Remove hosts, or (none named) the whole set with its server and files; return the names of the hosts removed."""
     there = [item for item in containers(set_name) if hosts is None or item["host"] in hosts]
     if there:
         podman("rm", "-f", "-t", "0", *(item["container"] for item in there))
-    state = load(set_name)
-    state["hosts"] = {name: gpus for name, gpus in state["hosts"].items() if hosts is not None and name not in hosts}
-    if state["hosts"]:
+    if hosts is None:
+        background.stop(server_state(set_name))
+        shutil.rmtree(set_directory(set_name), ignore_errors=True)
+    else:
+        state = load(set_name)
+        state["hosts"] = {name: preset for name, preset in state["hosts"].items() if name not in hosts}
         save(set_name, state)
         write_inventory(set_name)
-    else:
-        shutil.rmtree(set_directory(set_name), ignore_errors=True)
     return [item["host"] for item in there]
 
 
+def serve(set_name: str, port: int = 0, say=print) -> dict:
+    """Start the set's registry and release server on the network's gateways and loopback; return its addresses for people and inventories.
+
+    {'rig_registry': 'address:port', 'rig_registry_url': ..., 'rig_release_url': ..., 'rig_checksum_url': ...}
+    """
+    directory = set_directory(set_name) / "served"
+    variables = content.prepare(directory, say)
+    running = background.start(directory, server_state(set_name), [*network(), "127.0.0.1"], port)
+    url = f"http://{running['addresses'][0]}:{running['port']}"
+    variables = {name: f"{url}/{path}" for name, path in variables.items()}
+    variables.update(rig_registry=url.removeprefix("http://"), rig_registry_url=url)
+    state = load(set_name)
+    state["variables"].update(variables)
+    save(set_name, state)
+    write_inventory(set_name)
+    return variables
+
+
+def server_state(set_name: str) -> pathlib.Path:
+    """State file of the set's server (for registry.background)."""
+    return set_directory(set_name) / "server.json"
+
+
+def require_server(set_name: str) -> dict:
+    """What the set's server runs as; RigError when it does not run."""
+    running = background.status(server_state(set_name))
+    if not running:
+        raise RigError(f"No server runs for the set '{set_name}': start it with 'serve'.")
+    return running
+
+
 def load(set_name: str) -> dict:
-    """State of a set: {'hosts': {name: gpus}, 'variables': {name: value for the inventory}}."""
+    """State of a set: {'hosts': {name: preset}, 'variables': {name: value for the inventory}}."""
     path = set_directory(set_name) / "set.json"
     return json.loads(path.read_text()) if path.is_file() else {"hosts": {}, "variables": {}}
 

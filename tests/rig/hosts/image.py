@@ -7,11 +7,13 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import platform
 import subprocess
 import tempfile
+import uuid
 
 from tests.rig.hosts.podman import podman
-from tests.rig.settings import RigError, cache_root, require_programs, root_prefix
+from tests.rig.settings import RigError, cache_root, locked, require_programs, root_prefix
 
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd")
 REPOSITORY = "localhost/gpufleet-rig"
@@ -44,21 +46,41 @@ def name() -> str:
     return f"{REPOSITORY}:{_suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def exists() -> bool:
-    """Whether podman has the image of this recipe."""
-    return podman("image", "exists", name(), check=False).returncode == 0
+def ensure(library: pathlib.Path | None = None, say=print) -> str:
+    """Return the image's name, with the library (a fake libnvidia-ml.so.1) in its system path where one is given.
+
+    Built once (about half a minute), kept as an archive in the cache, imported where podman has lost it.
+    """
+    with locked("image"):
+        if not _exists(name()):
+            archive = cache_root() / "image" / (name().rsplit(":", 1)[1] + ".tar")
+            if not archive.is_file():
+                _build(archive, say)
+            say(f"Importing the image of the rig's hosts as {name()}.")
+            podman("import", "--change", 'CMD ["/sbin/rig-init"]', "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), name())
+        return name() if library is None else _with_library(library)
 
 
-def ensure(say=print) -> str:
-    """Return the image's name, building it (about a minute) or importing the kept archive when podman lacks it."""
-    if exists():
-        return name()
-    archive = cache_root() / "image" / (name().rsplit(":", 1)[1] + ".tar")
-    if not archive.is_file():
-        _build(archive, say)
-    say(f"Importing the image of the rig's hosts as {name()}.")
-    podman("import", "--change", 'CMD ["/sbin/rig-init"]', "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), name())
-    return name()
+def library_path() -> str:
+    """Where the image has libnvidia-ml.so.1, and where a distribution's driver package puts it."""
+    return f"/usr/lib/{platform.machine()}-linux-gnu/libnvidia-ml.so.1"
+
+
+def _exists(image: str) -> bool:
+    return podman("image", "exists", image, check=False).returncode == 0
+
+
+def _with_library(library: pathlib.Path) -> str:
+    image = f"{name()}-{hashlib.sha256(library.read_bytes()).hexdigest()[:12]}"
+    if not _exists(image):
+        container = f"gpufleet-image-{uuid.uuid4().hex[:12]}"
+        podman("create", "--name", container, name())
+        try:
+            podman("cp", str(library), f"{container}:{library_path()}")
+            podman("commit", "--quiet", container, image)
+        finally:
+            podman("rm", "-f", container)
+    return image
 
 
 def _build(archive: pathlib.Path, say) -> None:

@@ -10,7 +10,7 @@ import pathlib
 import shlex
 import subprocess
 
-from tests.rig.settings import RigError, cache_root, find_program, require_programs, root_prefix
+from tests.rig.settings import RigError, cache_root, find_program, locked, require_programs, root_prefix
 
 NETWORK = "gpufleet-rig"
 LABEL = "gpufleet.rig.set"
@@ -81,10 +81,9 @@ def network() -> list[str]:
 
     Two, because the real client accepts the registry's redirect only to another host name than the one it asked.
     """
-    if podman("network", "exists", NETWORK, check=False).returncode:
-        created = podman("network", "create", "--disable-dns", *_subnets(), NETWORK, check=False)
-        if created.returncode and podman("network", "exists", NETWORK, check=False).returncode:
-            raise RigError(f"The network of the rig cannot be made: {created.stderr.decode(errors='replace').strip()}")
+    with locked("network"):
+        if podman("network", "exists", NETWORK, check=False).returncode:
+            podman("network", "create", "--disable-dns", *_subnets(), NETWORK)
     inspected = json.loads(podman("network", "inspect", NETWORK).stdout)[0]
     return [subnet["gateway"] for subnet in inspected["subnets"]]
 

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What changed on a host between two moments: stricter than podman diff, which does not see a second change of a changed file."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from tests.rig.hosts.podman import podman
+
+#: What a run in check mode may touch: Ansible's temporary directories, the journal, /run, systemd's and sudo's own state.
+NOISE = (
+    "/home/rig/.ansible", "/root/.ansible", "/var/log/journal", "/run", "/var/lib/systemd", "/var/lib/sudo", "/var/log/wtmp", "/var/log/lastlog",
+)
+_WALK = pathlib.Path(__file__).parent / "files" / "walk.py"
+
+
+def snapshot(container: str) -> dict[str, str]:
+    """{path: fingerprint} of everything on the host but NOISE: mode, owner, size, time of change."""
+    done = podman("exec", "-i", container, "python3", "-", *NOISE, stdin=_WALK.read_bytes(), timeout=120)
+    return json.loads(done.stdout)
+
+
+def compare(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """One line a difference: 'A path' added, 'D path' deleted, 'C path: before -> after' changed; empty = nothing happened."""
+    lines = [f"A {path}" for path in after.keys() - before.keys()]
+    lines += [f"D {path}" for path in before.keys() - after.keys()]
+    lines += [f"C {path}: {before[path]} -> {after[path]}" for path in before.keys() & after.keys() if before[path] != after[path]]
+    return sorted(lines, key=lambda line: line[2:])

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""GPUs of a host: which preset a short name means, and the state file's commands run inside the host."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from tests.rig.gpus import state
+from tests.rig.hosts.podman import podman
+from tests.rig.settings import RigError
+
+#: A host of the command line without any GPU or driver; the preset of the same name in state.py has a driver and no GPU.
+NO_DRIVER = "none"
+
+
+def preset_name(text: str) -> str:
+    """'2xA6000' -> 'rtx-a6000-x2'; a preset's own name is itself, 'none' is a host without driver, 'no-devices' a driver without GPU."""
+    if text in (NO_DRIVER, "no-devices") or text in state.PRESETS:
+        return text
+    match = re.fullmatch(r"([0-9]+)x(.+)", text)
+    for name, cards in state.PRESETS.items():
+        if match and cards and len(cards) == int(match[1]) and len(set(cards)) == 1 and match[2].lower() in cards[0].lower().split():
+            return name
+    known = ", ".join(name for name in state.PRESETS if name != NO_DRIVER)
+    raise RigError(f"'{text}' names no GPUs of the rig: write 2xA6000, 2x4090, none (no driver), no-devices (a driver and no GPU), or one of {known}.")
+
+
+def run(container: str, *arguments: str) -> str:
+    """Run a command of tests/rig/gpus/state.py in a host; return what it prints. RigError with its own sentence when it fails."""
+    done = podman("exec", "-i", container, "python3", "-", *arguments, stdin=pathlib.Path(state.__file__).read_bytes(), check=False, timeout=60)
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
+        raise RigError(f"The GPU state of {container} did not take '{' '.join(arguments)}': {reason[-1].removeprefix('state.py: ')}")
+    return done.stdout.decode()

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Seeding: a model of true size put into a host's store as a sparse file, without a byte of weights crossing anything."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+
+from tests.rig.hosts.podman import wrapper
+from tests.rig.models import catalog, store
+from tests.rig.settings import RigError
+
+
+def seed(container: str, model: str, directory: str, registry: str | None = None, manifest: bool = True, owner: str | None = None) -> str:
+    """Put a model of the rig into the Ollama models directory of a host; return the sentence to say about it.
+
+    registry is the host part of the model's name ("registry.ollama.ai" as default, or "address:port"). Without the manifest only the blobs
+    are laid down: a pull then fetches the manifest and finds every blob there. owner is a user of the host; none = root.
+    """
+    try:
+        name = catalog.full_name(model)
+    except KeyError as error:
+        raise RigError(f"The model {model} cannot be seeded: {error.args[0]}.") from error
+    if not directory.startswith("/"):
+        raise RigError(f"'{directory}' is no store: give the absolute path of a models directory on the host.")
+    place = shlex.quote(directory)
+    script = f"mkdir -p {place} && tar -x -S -C {place} --no-same-owner"
+    if owner:
+        script += f" && chown -R {shlex.quote(owner)}: {place}"
+    with tempfile.TemporaryDirectory(prefix="gpufleet-seed-") as scratch:
+        store.write_into_store(name, scratch, registry=registry or store.DEFAULT_REGISTRY)
+        packed = subprocess.Popen(
+            ["tar", "-c", "-S", "--mode=u=rwX,go=rX", "-C", scratch, "blobs", *(["manifests"] if manifest else [])], stdout=subprocess.PIPE)
+        done = subprocess.run([str(wrapper()), "exec", "-i", container, "sh", "-c", script], stdin=packed.stdout, capture_output=True, check=False)
+        packed.stdout.close()
+        if packed.wait() or done.returncode:
+            reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
+            raise RigError(f"The model {name} could not be seeded into {directory}: {reason[-1]}")
+    blob = store.blobs(name)[1]
+    kind = "sparse, a header and no weights, never hashed" if store.is_sparse(name) else "real data"
+    return f"Seeded {name} into {directory}: model blob {blob.digest[:19]}, {blob.size:,} bytes ({kind}){'' if manifest else ', without its manifest'}."

@@ -49,8 +49,9 @@ def test_sanity(tmp_path):
     env = environment(HOME=str(home()))
     # Behind the test environment's own folder: only Pythons of other versions are taken from there.
     env["PATH"] = os.pathsep.join([env["PATH"]] + [str(pathlib.Path(path).parent) for path in pythons.values()])
-    output = run([tool("ansible-test"), "sanity", "--venv", "--color", "no"], cwd=tree, env=env, timeout=1500)
-    print(output)
+    output = run([tool("ansible-test"), "sanity", "--venv", "--color", "no"], cwd=tree, env=env, timeout=1500, expect=None)
+    complaints = [line for line in output.splitlines() if line.startswith(("ERROR:", "FATAL:"))]
+    assert not complaints, "\n".join(complaints)
     ran = re.findall(r"^Running sanity test \"([\w-]+)\"", output, re.MULTILINE)
     assert {"compile", "import", "pep8", "pylint", "validate-modules", "yamllint"} <= set(ran)
     missing = [version for version in HOST_PYTHONS if version not in pythons]

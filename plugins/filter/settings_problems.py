@@ -86,6 +86,8 @@ def settings_problems(settings, names, decided):
         problems.append("ollama_multigpu_headroom_bytes is %r: give a number of bytes, 0 or more." % (value("headroom_bytes"),))
     for name, text in (value("environment") or {}).items():
         problems += _environment(str(name), text, decided)
+    if "ollama_multigpu_models" in settings and not value("models"):
+        problems.append("ollama_multigpu_models is empty: name at least one model to serve.")
     names = [model.get("name") for model in value("models") or [] if isinstance(model, dict)]
     for name in sorted({str(name) for name in names if names.count(name) > 1}):
         problems.append("ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies." % name)

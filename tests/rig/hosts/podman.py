@@ -29,7 +29,7 @@ def wrapper() -> pathlib.Path:
 
     Ansible's connection plugin takes its path, so that a playbook needs neither root nor an environment variable.
     """
-    require_programs("podman", "runc", "conmon")
+    require_programs("podman", "runc", "conmon", "iptables")
     root = cache_root()
     configuration = root / "containers.conf"
     given = os.environ.get("CONTAINERS_CONF")

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The rig itself: what its hosts promise to the other tests. Nothing of the collection takes part."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pynvml
+import pytest
+
+from tests.integration.support import CHECKOUT, environment, run, tool
+from tests.rig.hosts import ansible, changes, fleet, gpus, seed
+from tests.rig.hosts.podman import containers, podman
+from tests.rig.registry import background
+
+pytestmark = pytest.mark.hosts
+SET = f"rig-test-{os.getpid()}"
+UNIT = """[Service]
+Type=oneshot
+User=probe
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+ExecStart=/usr/bin/python3 /opt/state.py set gpu0.utilization 77
+ExecStart=/bin/echo probe-wrote-this
+ExecStart=-/usr/bin/touch /etc/probe-was-here
+"""
+
+
+@pytest.fixture(name="hosts", scope="module", autouse=True)
+def _hosts(podman_hosts):
+    """Hosts a (2 GPUs), b (4090s), c (no driver) and a server; gone afterwards, with everything they were."""
+    fleet.up(SET, fleet.parse_hosts("a=2xA6000,b=2x4090,c=none"))
+    fleet.serve(SET)
+    yield
+    fleet.down(SET)
+    assert containers(SET) == [] and background.status(fleet.server_state(SET)) is None
+
+
+def on(host: str, *command: str, user: str = "root", stdin: bytes | None = None) -> str:
+    """Output of a command on a host."""
+    return podman("exec", "-i", "--user", user, fleet.container_name(SET, host), *command, stdin=stdin).stdout.decode()
+
+
+def play(*arguments: str) -> str:
+    """Output of an ad hoc Ansible task on the hosts."""
+    env = environment(collections=ansible.collections())
+    return run([tool("ansible"), "-i", fleet.write_inventory(SET), *arguments], cwd=CHECKOUT.parent, env=env, timeout=120)
+
+
+def test_three_hosts_are_fresh_within_ten_seconds():
+    """The image exists by now; a file of the last life of a host is gone."""
+    on("c", "touch", "/etc/old")
+    started = time.monotonic()
+    fleet.up(SET, fleet.parse_hosts("a=2xA6000,b=2x4090,c=none"))
+    assert time.monotonic() - started < 10
+    with pytest.raises(Exception, match="/etc/old"):
+        on("c", "cat", "/etc/old")
+
+
+def test_systemd_runs_with_a_control_group_tree_of_its_own():
+    """A service's control group reads as on a real host."""
+    assert on("a", "systemctl", "is-system-running").strip() == "running"
+    pid = on("a", "systemctl", "show", "-p", "MainPID", "--value", "dbus.service").strip()
+    assert "0::/system.slice/dbus.service" in on("a", "cat", f"/proc/{pid}/cgroup").splitlines()
+
+
+def test_nothing_but_what_a_host_promises():
+    """No pip, no compiler, no curl, no libraries of ours: the collection must bring what it needs."""
+    assert on("a", "sh", "-c", "for p in systemctl python3 sudo zstd tar; do command -v $p >/dev/null || echo $p; done") == ""
+    assert on("a", "sh", "-c", "for p in pip3 gcc curl wget nvidia-smi ollama; do command -v $p; done; true") == ""
+    assert on("a", "python3", "-c", "import importlib.util as u; print([n for n in ('requests', 'pynvml', 'yaml') if u.find_spec(n)])").strip() == "[]"
+
+
+def test_ansible_enters_as_an_unprivileged_user_and_becomes_root():
+    """With pipelining, through the written inventory alone."""
+    assert play("a", "-m", "ansible.builtin.command", "-a", "id -un").split(">>")[1].strip() == "rig"
+    assert play("a", "-b", "-m", "ansible.builtin.command", "-a", "id -un").split(">>")[1].strip() == "root"
+
+
+def test_a_hardened_service_writes_the_state_file_and_the_journal():
+    """As Ollama's unit does with the engine stand-in below it."""
+    on("a", "sh", "-c", "useradd -r probe; cat > /opt/state.py", stdin=pathlib.Path(gpus.state.__file__).read_bytes())
+    on("a", "sh", "-c", "cat > /etc/systemd/system/probe.service", stdin=UNIT.encode())
+    on("a", "systemctl", "daemon-reload")
+    on("a", "systemctl", "start", "probe.service")
+    container = fleet.container_name(SET, "a")
+    assert gpus.run(container, "get", "gpu0.utilization").strip() == "77"
+    assert "probe-wrote-this" in on("a", "journalctl", "-u", "probe.service", "--no-pager")
+    assert on("a", "sh", "-c", "ls /etc/probe-was-here 2>/dev/null; true") == ""
+
+
+def test_the_real_pynvml_sees_the_gpus_of_the_state_file():
+    """Through the library in the system's path; a process that holds memory shows; a host without driver has no library."""
+    script = ("import json, pynvml as n\nn.nvmlInit()\nh = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())]\n"
+              "print(json.dumps([[n.nvmlDeviceGetName(x), n.nvmlDeviceGetMemoryInfo(x).total, [p.usedGpuMemory for p in n.nvmlDeviceGetComputeRunningProcesses(x)]]"
+              " for x in h]))\n").encode()
+    library = pathlib.Path(pynvml.__file__).read_bytes()
+    for host in "ac":
+        on(host, "sh", "-c", "cat > /tmp/pynvml.py", stdin=library)
+    gpus.run(fleet.container_name(SET, "a"), "process", "add", "1", "10G")
+    seen = json.loads(on("a", "env", "PYTHONPATH=/tmp", "python3", "-", user="rig", stdin=script))
+    assert seen == [["NVIDIA RTX A6000", 49140 << 20, []], ["NVIDIA RTX A6000", 49140 << 20, [10 << 30]]]
+    failed = podman("exec", "-i", fleet.container_name(SET, "c"), "env", "PYTHONPATH=/tmp", "python3", "-", stdin=script, check=False)
+    assert "NVMLError_LibraryNotFound" in failed.stderr.decode()
+
+
+def test_registry_and_releases_are_reached_at_the_same_address_from_hosts_and_controller():
+    """And the redirect's other name as well."""
+    variables = fleet.load(SET)["variables"]
+    manifest = json.loads(_get(f"{variables['rig_registry_url']}/v2/library/tiny/manifests/latest"))
+    digest = manifest["layers"][0]["digest"]
+    script = f"""import urllib.request as u
+class No(u.HTTPRedirectHandler):
+    def redirect_request(self, *a): return None
+try: u.build_opener(No).open("{variables['rig_registry_url']}/v2/library/tiny/blobs/{digest}")
+except u.HTTPError as e: place = e.headers["Location"]
+import hashlib; print(place, hashlib.sha256(u.urlopen(place).read()).hexdigest())
+"""
+    for place, hexadecimal in (on("b", "python3", "-c", script).split(), subprocess.check_output([sys.executable, "-c", script], text=True).split()):
+        assert "sha256:" + hexadecimal == digest
+        assert place.split("/")[2].split(":")[0] != variables["rig_registry"].split(":")[0]
+    sums = _get(variables["rig_checksum_url"]).decode().split()
+    assert sums[1] == "./ollama-linux-amd64.tar.zst" and len(sums[0]) == 64
+
+
+def _get(url: str) -> bytes:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10).read()
+
+
+def test_a_seeded_model_has_its_true_size_and_takes_no_room():
+    """67 GB in about 12 MB; a blob's name is its digest."""
+    said = seed.seed(fleet.container_name(SET, "b"), "llama4:16x17b", "/srv/models", registry="mirror:5000", owner="rig")
+    assert "67,436,800,960 bytes (sparse" in said
+    listed = on("b", "sh", "-c", "cd /srv/models; find . -type f -size +1G -printf '%u %s %k\\n'; ls -d manifests/mirror:5000/library/llama4/16x17b")
+    owner, size, kilobytes, manifest = listed.split()
+    assert (owner, size, manifest) == ("rig", "67436800960", "manifests/mirror:5000/library/llama4/16x17b") and int(kilobytes) < 20_000
+
+
+def test_check_mode_leaves_no_trace_and_every_touch_is_seen():
+    """The same bytes written again are a touch; Ansible's own traffic is none."""
+    container = fleet.container_name(SET, "b")
+    on("b", "sh", "-c", "echo one > /etc/probe; echo gone > /etc/gone; mkdir /etc/place")
+    before = changes.snapshot(container)
+    play("b", "-b", "--check", "-m", "ansible.builtin.copy", "-a", "content=two dest=/etc/probe")
+    play("b", "-b", "-m", "ansible.builtin.setup")
+    assert changes.compare(before, changes.snapshot(container)) == []
+    on("b", "sh", "-c", "echo one > /etc/probe; rm /etc/gone; touch /var/new; chmod 700 /etc/place; mkdir -p /dev/shm/x")
+    lines = changes.compare(before, changes.snapshot(container))
+    assert [line.split(":")[0] for line in lines] == ["A /dev/shm/x", "D /etc/gone", "C /etc/place", "C /etc/probe", "A /var/new"]

@@ -261,6 +261,18 @@ class OllamaClient(object):
                 raise problem
             time.sleep(pause * 2 ** (failures - 1))
 
+    def put_blob(self, digest, path):
+        """Give the server the file at `path` as the blob `digest`, unless it has it. Raises OllamaError (400 when the digest is not the file's)."""
+        if self.has_blob(digest):
+            return
+        try:
+            with open(path, "rb") as stream:
+                response = self._session.post(self.url + "/api/blobs/" + digest, data=stream, timeout=(self.timeout, LOAD_TIMEOUT), allow_redirects=False)
+        except self._requests.exceptions.RequestException as error:
+            raise OllamaUnreachable(self.url, _cause(error))
+        if response.status_code >= 400:
+            raise OllamaError(response.status_code, self._error_text(response))
+
     def create(self, payload, progress=None, stall_timeout=300.0):
         """/api/create with `payload` (model, from | files, parameters, template, system, adapters, license, messages). Returns the status lines."""
         lines = []

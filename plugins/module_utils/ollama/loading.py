@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A model that is loaded or not, and loaded in the state in which it is on the disk."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, normalise_digest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.parameters import of_show
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
+
+_DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\Z")
+_FOR_EVER_YEARS = 50  # -1 expires in the year 2319; no duration that a user gives comes near
+
+
+def check_keep_alive(value):
+    """keep_alive as the API takes it: int seconds (negative = for ever) or a Go duration. Raises ModelError."""
+    text = str(value).strip()
+    if isinstance(value, bool) or not (re.match(r"-?\d+\Z", text) or _DURATION.match(text)):
+        raise ModelError("keep_alive %r must be seconds, -1 (for ever) or a duration such as 10m or 1h30m" % (value,))
+    number = int(text) if re.match(r"-?\d+\Z", text) else text
+    if number == 0 or re.match(r"-?0+(?:\.0+)?[a-z]+\Z", text):
+        raise ModelError("keep_alive 0 would unload the model at once; use state: unloaded for that")
+    return number
+
+
+def ensure_loaded(target, name, keep_alive=-1, check_mode=False):
+    """Model `name` loaded as it is on the disk. Returns Outcome (load, reload, keep_alive or none). Raises ModelError, OllamaError."""
+    if check_mode and not target.reachable():
+        return Outcome("load", None, 0, {"loaded": False}, {"loaded": True})
+    if not target.reachable():
+        raise target.unreachable
+    digest = target.digest(name)
+    if digest is None:
+        if check_mode:  # an earlier task would have brought it
+            return Outcome("load", None, 0, {"loaded": False}, {"loaded": True})
+        raise ModelError("the server at %s has no model %s to load; bring it with state: present first" % (target.client.url, name))
+    entry = target.loaded(name)
+    reason = _stale(target, name, digest, entry) if entry else None
+    if entry is None:
+        outcome = Outcome("load", digest, 0, {"loaded": False}, {"loaded": True})
+    elif reason:
+        outcome = Outcome("reload", digest, 0, {"loaded": True, "stale": reason}, {"loaded": True, "stale": None})
+    elif _for_ever(keep_alive) and not _stays(entry):
+        outcome = Outcome("keep_alive", digest, 0, {"loaded": True, "kept": False}, {"loaded": True, "kept": True})
+    else:
+        return Outcome(digest=digest, loaded=_summary(entry))
+    if not check_mode:
+        entry = _load(target, name, keep_alive, unload_first=bool(reason))
+    outcome.loaded = _summary(entry) if entry else None
+    return outcome
+
+
+def _load(target, name, keep_alive, unload_first):
+    try:
+        if unload_first:
+            target.client.unload(str(name))
+        target.client.load(str(name), keep_alive=keep_alive, timeout=max(LOAD_TIMEOUT, target.client.timeout))
+        entry = target.loaded(name)
+    except OllamaUnreachable:
+        raise
+    except OllamaError as error:
+        raise ModelError("the server at %s cannot load %s: %s; the journal of its unit says more" % (target.client.url, name, error.message))
+    if entry is None:
+        raise ModelError("the server at %s loaded %s but no longer lists it: its engine died or another model took its place; see the journal of its unit"
+                         % (target.client.url, name))
+    return entry
+
+
+def _stale(target, name, digest, entry):
+    """Why a loaded model is not what is on the disk, or None. /api/ps shows the old digest until the next request (ps-after-recreate-while-loaded)."""
+    try:
+        if normalise_digest(entry.get("digest")) != digest:
+            return "loaded from the older digest %s" % entry["digest"][:12]
+    except InvalidName:
+        pass
+    show = target.client.show(str(name))
+    info = show.get("model_info") or {}
+    trained = info.get("%s.context_length" % info.get("general.architecture"))
+    asked = of_show(show.get("parameters")).get("num_ctx")
+    running = entry.get("context_length")
+    if isinstance(asked, int) and isinstance(running, int):
+        effective = min(asked, trained) if isinstance(trained, int) and trained > 0 else asked  # the server's own rule (ollama-behaviour.md 14.5)
+        if running != effective:
+            return "loaded with a context of %d tokens instead of %d" % (running, effective)
+    return None
+
+
+def _for_ever(keep_alive):
+    return str(keep_alive).startswith("-")
+
+
+def _stays(entry):
+    year = re.match(r"(\d{4,})-", str(entry.get("expires_at") or ""))
+    return bool(year) and int(year.group(1)) > datetime.datetime.now(datetime.timezone.utc).year + _FOR_EVER_YEARS
+
+
+def _summary(entry):
+    return {"size_bytes": entry.get("size"), "size_vram_bytes": entry.get("size_vram"), "context_length": entry.get("context_length"), "expires_at": entry.get("expires_at")}
+
+
+def ensure_unloaded(target, name, check_mode=False):
+    """Model `name` off the GPUs. Raises ModelError, OllamaError."""
+    if not target.reachable():
+        if check_mode:
+            return Outcome()
+        raise target.unreachable
+    entry = target.loaded(name)
+    digest = target.digest(name)
+    if entry is None:
+        return Outcome(digest=digest)
+    if not check_mode:
+        try:
+            target.client.unload(str(name))
+        except OllamaError as error:
+            if error.status != 404:
+                raise
+            raise ModelError("%s was deleted while it was loaded, so the server at %s cannot unload it by name; restart its unit, or wait until it expires"
+                             % (name, target.client.url))
+    return Outcome("unload", digest, 0, {"loaded": True}, {"loaded": False})

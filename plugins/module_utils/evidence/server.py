@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""State of Ollama servers: what the API says, what the unit would start, what the process really runs with."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import in_parallel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.systemd import environment_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
+
+#: What a server reads of its environment; the rest (PATH, INVOCATION_ID ...) is systemd's.
+_PREFIXES = ("OLLAMA_", "CUDA_", "LLAMA_", "GGML_", "NVIDIA_", "HTTP", "NO_PROXY", "http", "no_proxy")
+
+
+def read_server(url, unit=None, timeout=10.0, properties=None):
+    """Return what module server_info returns of one server.
+
+    `unit`: its systemd unit or None; `properties`: what unit.show gave for it (None: it is asked). Raises InvalidUrl, LibraryMissing.
+    """
+    client = OllamaClient(url, timeout)
+    server = {"url": url, "reachable": False, "error": None, "version": None, "models": [], "loaded": []}
+    try:
+        server["version"] = client.version()
+        server["models"], server["loaded"] = client.tags(), client.ps()
+        server["reachable"] = True
+    except OllamaError as error:
+        server["error"] = error.message
+    if properties is None:
+        properties = units.show([unit]).get(unit, {}) if unit else {}
+    pid = int(properties.get("MainPID") or 0)
+    process = host.process_environment(pid) if pid else None
+    server["environment"] = {
+        "unit": _relevant(environment_of(_files(properties))) if properties.get("FragmentPath") else None,
+        "process": _relevant(process) if process is not None else None,
+    }
+    server["executable"] = host.process_executable(pid) if pid else None
+    server["arguments"] = host.process_arguments(pid) if pid else []
+    server["unit"] = _unit(unit, properties)
+    return server
+
+
+def read_servers(plan, executable, timeout=10.0):
+    """Return {instance name: server} for all instances of a plan; each with `needs_restart` and `reasons` (sentences)."""
+    instances = plan["instances"]
+    properties = units.show([instance["unit"] for instance in instances])
+    found = {}
+
+    def read(instance):
+        server = read_server(instance["url"], instance["unit"], timeout, properties.get(instance["unit"], {}))
+        server["reasons"] = restart_reasons(instance, server, executable)
+        server["needs_restart"] = bool(server["reasons"])
+        found[instance["name"]] = server
+
+    in_parallel([lambda instance=instance: read(instance) for instance in instances])
+    return found
+
+
+def restart_reasons(instance, server, executable):
+    """Return why the process of an instance has to be (re)started so that it runs with what the plan says; [] if it need not be.
+
+    `instance`: of the plan; `server`: from read_server; `executable`: the file that it should run (links are followed).
+    """
+    unit, reasons = server["unit"], []
+    if unit is None or unit["active_state"] not in ("active", "reloading"):
+        return ["%s is %s" % (instance["unit"], unit["active_state"] if unit else "not known to systemd")]
+    if unit["needs_daemon_reload"]:
+        reasons.append("a file of the unit has changed since systemd read it")
+    if _runs(executable, server) is False:
+        reasons.append("the process runs another file than %s, or an earlier one" % os.path.realpath(executable))
+    process = server["environment"]["process"]
+    if process is None:
+        return reasons
+    wanted = instance.get("environment") or {}
+    for name in sorted(wanted):
+        if process.get(name) != str(wanted[name]):
+            # Values may be secret (proxies with passwords): only their names are said for what is not the plan's own.
+            reasons.append("%s of the process is not what the plan says" % name if name in process else "%s is missing in the process" % name)
+    # What a drop-in adds to the plan comes back with every restart; what no file sets any more is gone after one.
+    now = server["environment"]["unit"] or {}
+    for name in sorted(process):
+        if name not in wanted and name.startswith(("OLLAMA_", "CUDA_", "LLAMA_ARG_")) and process[name] != now.get(name):
+            reasons.append("%s of the process is set by no file any more" % name if name not in now else "%s of the process is not what the unit's files say" % name)
+    return reasons
+
+
+def _runs(executable, server):
+    """True if the process runs `executable`, False if it runs another file or an earlier one of that name, None where that is unknown."""
+    running, wanted = server["executable"], os.path.realpath(executable)
+    if running is None or running == wanted:
+        return None if running is None else True
+    # The process of a script shows its interpreter; the script is an argument, by a path that may lead elsewhere by now.
+    scripts = [word for word in server["arguments"][:4] if os.path.isabs(word) and os.path.realpath(word) != running]
+    if not any(os.path.realpath(word) == wanted for word in scripts):
+        return False
+    started = units.process_start(server["unit"]["main_pid"])
+    return started is None or not any(_changed_since(word, started) for word in scripts)
+
+
+def _changed_since(path, moment):
+    """True if the file or a symbolic link on the way to it is younger than `moment` (seconds since 1970)."""
+    while path not in ("/", ""):
+        try:
+            # Rounded down: a link made in the second of the start belongs to that start.
+            if (os.path.islink(path) or os.path.isfile(path)) and int(os.lstat(path).st_mtime) > moment + 1:
+                return True
+        except OSError:
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def _relevant(environment):
+    return {name: value for name, value in environment.items() if name.startswith(_PREFIXES)}
+
+
+def _files(properties):
+    return [path for path in [properties.get("FragmentPath")] + properties.get("DropInPaths", "").split() if path]
+
+
+def _unit(name, properties):
+    if not name or not properties or properties.get("LoadState") not in (None, "loaded"):
+        return None
+    return {
+        "name": properties.get("Id", name),
+        "active_state": properties.get("ActiveState"),
+        "sub_state": properties.get("SubState"),
+        "main_pid": int(properties.get("MainPID") or 0) or None,
+        "needs_daemon_reload": properties.get("NeedDaemonReload") == "yes",
+        "path": properties.get("FragmentPath") or None,
+        "drop_ins": properties.get("DropInPaths", "").split(),
+    }

@@ -1,0 +1,155 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server_info
+short_description: Read what an Ollama server serves, has loaded and runs with
+version_added: "1.0.0"
+description:
+  - Returns the version, the models, the loaded models and the environment of one server, or of all servers of a plan in one step.
+  - The environment is given twice, as the unit would start the process now and as the process was really started.
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+requirements:
+  - requests on the host, or on the controller, which sends its copy along
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+options:
+  url:
+    description:
+      - Address of the server.
+    type: str
+    default: http://127.0.0.1:11434
+  unit:
+    description:
+      - The systemd unit that runs it, for its environment and state.
+    type: str
+  plan:
+    description:
+      - A plan of M(gpufleet.ollama.placement_info). All its instances are read, and each is compared with what the plan wants it to run with.
+    type: dict
+  executable:
+    description:
+      - The file that the plan's servers should run. A process that runs another one, as after an upgrade, needs a restart.
+    type: path
+    default: /usr/local/lib/ollama-multigpu/current/bin/ollama
+  timeout:
+    description:
+      - Seconds without an answer after which a server counts as unreachable.
+    type: float
+    default: 10.0
+notes:
+  - Reading a process's environment needs O(ignore:become).
+"""
+
+EXAMPLES = r"""
+- name: Read the server on the default port
+  gpufleet.ollama.server_info:
+    unit: ollama.service
+  become: true
+  register: result
+
+- name: Find the instances of a plan that have to be restarted
+  gpufleet.ollama.server_info:
+    plan: "{{ plan }}"
+  become: true
+  register: result
+"""
+
+RETURN = r"""
+server:
+  description: The server at O(url).
+  type: dict
+  returned: when O(plan) is not given
+  contains:
+    url:
+      description: Its address.
+      type: str
+    reachable:
+      description: Whether it answers.
+      type: bool
+    error:
+      description: Why it does not.
+      type: str
+    version:
+      description: Its version.
+      type: str
+    models:
+      description: The models in its store, as C(/api/tags) lists them.
+      type: list
+      elements: dict
+    loaded:
+      description: The loaded models, as C(/api/ps) lists them. A model whose engine was killed is listed until the next request.
+      type: list
+      elements: dict
+    environment:
+      description: The variables that Ollama, CUDA and the engine read, C(unit) as the unit would set them now and C(process) as the process got them.
+      type: dict
+    unit:
+      description: C(name), C(active_state), C(sub_state), C(main_pid), C(needs_daemon_reload), C(path), C(drop_ins); null where there is no unit.
+      type: dict
+    executable:
+      description: The file that the process runs.
+      type: str
+servers:
+  description: The servers of the plan, by name of the instance. Each also has C(needs_restart) and C(reasons).
+  type: dict
+  returned: when O(plan) is given
+  sample:
+    gpu0:
+      url: http://127.0.0.1:11434
+      reachable: true
+      version: 0.32.15
+      needs_restart: true
+      reasons: ["OLLAMA_CONTEXT_LENGTH of the process is 4096, the plan wants 8192"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import plan_problem
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.server import read_server, read_servers
+from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import InvalidUrl
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "default": "http://127.0.0.1:11434"},
+            "unit": {"type": "str"},
+            "plan": {"type": "dict"},
+            "executable": {"type": "path", "default": "/usr/local/lib/ollama-multigpu/current/bin/ollama"},
+            "timeout": {"type": "float", "default": 10.0},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    if params["timeout"] <= 0:
+        module.fail_json(msg="timeout is %g: give a number of seconds above 0." % params["timeout"])
+    try:
+        if params["plan"] is None:
+            module.exit_json(server=read_server(params["url"], params["unit"], params["timeout"]))
+        problem = plan_problem(params["plan"])
+        if problem:
+            module.fail_json(msg=problem)
+        module.exit_json(servers=read_servers(params["plan"], params["executable"], params["timeout"]))
+    except LibraryMissing as missing:
+        module.fail_json(**missing.as_failure())
+    except InvalidUrl as error:
+        module.fail_json(msg="%s." % error)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,14 +43,13 @@ def tool(name):
 
 
 def environment(collections=None, **more):
-    """Variables for a command that sees only the given collections (a path), not the checkout and not the user's own Ansible."""
+    """Variables for a command that sees only the given collections (a path or a list of them), not the checkout and not the user's own Ansible."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "PYTEST_")) and name != "PYTHONPATH"}
     kept["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     kept["ANSIBLE_NOCOLOR"] = "1"
     kept["LC_ALL"] = "C.UTF-8"
     if collections:
-        # The second path holds the connection plugin for podman (tests/setup/environment.py).
-        kept["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join([str(collections), os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")]).rstrip(os.pathsep)
+        kept["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(str(path) for path in (collections if isinstance(collections, list) else [collections]))
     kept.update(more)
     return kept
 
@@ -95,3 +94,14 @@ def why_no_hosts():
     if os.geteuid() != 0 and subprocess.run(["sudo", "-n", "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
         return "podman hosts with systemd need root, and sudo asks for a password here"
     return None
+
+
+def molecule(name, collections, scratch, **variables):
+    """Run 'molecule test' of one scenario on the installed collection, with Molecule's own files below scratch."""
+    from tests.rig.hosts.ansible import collections as rig_collections
+
+    path = [collections, rig_collections(say=lambda text: None)]
+    env = environment(path, MOLECULE_EPHEMERAL_DIRECTORY=str(scratch / "molecule"), ANSIBLE_HOME=str(scratch / "ansible"), **variables)
+    if "OLLAMA_ARCHIVE" not in variables:
+        env.pop("OLLAMA_ARCHIVE", None)
+    return run([tool("molecule"), "test", "--scenario-name", name], cwd=SCENARIOS.parent, env=env, timeout=1500)

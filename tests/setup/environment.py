@@ -19,7 +19,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
@@ -35,10 +34,6 @@ HOSTS = {
     "podman": "podman", "runc": "runc", "conmon": "conmon", "netavark": None, "aardvark-dns": None, "iptables": "iptables",
     "uidmap": "newuidmap", "mmdebstrap": "mmdebstrap", "debian-archive-keyring": None,
 }
-
-# The PyPI distribution of Ansible carries the collections; one of them enters the rig's hosts.
-ANSIBLE_BUNDLE = "ansible==12.3.0"
-BUNDLED = "ansible_collections/containers/podman/"
 
 
 class SetupError(Exception):
@@ -167,25 +162,6 @@ def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
     return home
 
 
-def bundled_collections(home):
-    """Path for ANSIBLE_COLLECTIONS_PATH with the collection that enters podman hosts, taken from the PyPI distribution of Ansible."""
-    place = CACHE / "collections"
-    stamp = place / "stamp"
-    wanted = digest(ANSIBLE_BUNDLE, BUNDLED)
-    with locked():
-        if not stamp.exists() or stamp.read_text(encoding="ascii") != wanted:
-            shutil.rmtree(place, ignore_errors=True)
-            wheels = place / "wheels"
-            wheels.mkdir(parents=True)
-            run([home / "bin" / "python", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "-d", wheels, ANSIBLE_BUNDLE],
-                "the connection plugin for podman could not be fetched")
-            with zipfile.ZipFile(next(wheels.glob("ansible-*.whl"))) as bundle:
-                bundle.extractall(place, [member for member in bundle.namelist() if member.startswith(BUNDLED)])
-            shutil.rmtree(wheels)
-            stamp.write_text(wanted, encoding="ascii")
-    return place
-
-
 def prepare(hosts):
     """Install what is missing; returns the environment variables for the command."""
     chosen = controller()
@@ -203,7 +179,6 @@ def prepare(hosts):
     environment = dict(os.environ, GPUFLEET_CACHE=str(CACHE), VIRTUAL_ENV=str(home), LC_ALL="C.UTF-8")
     environment["PATH"] = os.pathsep.join([str(home / "bin"), os.environ.get("PATH", os.defpath)])
     environment.pop("PYTHONHOME", None)
-    environment["ANSIBLE_COLLECTIONS_PATH"] = str(bundled_collections(home))
     return environment
 
 

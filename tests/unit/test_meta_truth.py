@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What is written twice in this repository says the same twice; rules that no other gate checks."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+import subprocess
+
+import pytest
+import yaml
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+ROLE = CHECKOUT / "roles" / "ollama_multigpu"
+MODULES = sorted(path for path in (CHECKOUT / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
+LONGEST_FILE = 450
+FILE_KINDS = (".py", ".yml", ".yaml", ".j2", ".sh", ".c", ".h", ".md", ".rst", ".toml", ".cfg", ".ini", ".txt", "")
+
+# Written in pieces so that this file itself obeys the rule.
+REGISTRY_HOSTS = ["pypi" + ".org", "files.python" + "hosted.org", "registry.npm" + "js.org", "static.crates" + ".io", "deb.debian" + ".org", "proxy.golang" + ".org"]
+MACHINE_PATHS = ["/wo" + "rk/", "/ro" + "ot/.cache", "/ro" + "ot/.pyenv"]
+
+
+def _load(path):
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _files():
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=str(CHECKOUT), stdout=subprocess.PIPE, check=True)
+    return [CHECKOUT / name for name in sorted(listed.stdout.decode("utf-8").split("\0")) if name and (CHECKOUT / name).is_file()]
+
+
+def _text(path):
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _constant(path, name):
+    """Value of a string constant of a module, without importing it."""
+    for node in ast.parse(_text(path)).body:
+        if isinstance(node, ast.Assign) and any(getattr(target, "id", None) == name for target in node.targets):
+            return ast.literal_eval(node.value)
+    return None
+
+
+def _readme_table(heading):
+    """Rows of the first table below a heading of README.md: lists of cells."""
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    section = re.split(r"^#+ ", re.split(r"^##+ %s$" % heading, text, maxsplit=1, flags=re.MULTILINE)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+def _as_text(value):
+    """A default as the README writes it."""
+    if value is None:
+        return ""
+    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+# --- the collection ----------------------------------------------------------------------------------------------------------
+
+def test_galaxy_metadata():
+    meta = _load(CHECKOUT / "galaxy.yml")
+    assert (meta["namespace"], meta["name"]) == ("gpufleet", "ollama")
+    assert set(meta["license"]) == {path.stem for path in (CHECKOUT / "LICENSES").glob("*.txt")}
+    assert meta["dependencies"] == {}, "Galaxy need not be reachable to use this collection"
+
+
+def test_every_module_is_in_the_action_group():
+    runtime = _load(CHECKOUT / "meta" / "runtime.yml")
+    assert runtime["action_groups"]["all"] == [path.stem for path in MODULES]
+    assert runtime["requires_ansible"] == ">=2.17.0"
+
+
+def test_every_action_plugin_belongs_to_a_module():
+    actions = {path.stem for path in (CHECKOUT / "plugins" / "action").glob("*.py")} - {"__init__"}
+    assert actions <= {path.stem for path in MODULES}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_is_documented(path):
+    documentation = yaml.safe_load(_constant(path, "DOCUMENTATION"))
+    assert documentation["module"] == path.stem
+    assert documentation["version_added"] == "1.0.0"
+    assert {"gpufleet.ollama.attributes", "gpufleet.ollama.attributes.actiongroup_all"} <= set(documentation["extends_documentation_fragment"])
+    assert {"check_mode", "diff_mode"} <= set(documentation["attributes"])
+    assert yaml.safe_load(_constant(path, "RETURN"))
+    tasks = yaml.safe_load(_constant(path, "EXAMPLES"))
+    used = {key for task in tasks for key in task if key.startswith("gpufleet.ollama.")}
+    assert "gpufleet.ollama." + path.stem in used
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_has_unit_tests(path):
+    assert list((CHECKOUT / "tests" / "unit" / "plugins").glob("**/test_%s*.py" % path.stem))
+
+
+def test_packages_are_empty_so_that_ansible_ships_them():
+    for package in (CHECKOUT / "plugins" / "module_utils").glob("**/"):
+        if any(package.glob("*.py")):
+            assert (package / "__init__.py").read_bytes() == b"", package
+
+
+def test_changelog_fragments():
+    sections = {name for name, title in _load(CHECKOUT / "changelogs" / "config.yaml")["sections"]} | {"release_summary", "trivial"}
+    fragments = sorted((CHECKOUT / "changelogs" / "fragments").glob("*"))
+    assert fragments, "what is not released yet is told in fragments"
+    for path in fragments:
+        content = _load(path)
+        assert path.suffix == ".yml" and set(content) <= sections, path
+
+
+# --- the role ----------------------------------------------------------------------------------------------------------------
+
+def _options(entry):
+    return _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"][entry]["options"]
+
+
+def test_defaults_are_the_documented_defaults():
+    defaults = _load(ROLE / "defaults" / "main.yml")
+    documented = {}
+    for entry in _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]:
+        for name, option in _options(entry).items():
+            documented.setdefault(name, option.get("default"))
+    assert set(documented) == set(defaults)
+    for name, value in defaults.items():
+        if "{{" not in str(value):
+            assert documented[name] in (value, [value]), name
+
+
+def test_entry_points_are_task_files():
+    entries = _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]
+    assert {"main", "plan", "verify", "remove"} <= set(entries)
+    for entry in entries:
+        assert (ROLE / "tasks" / (entry + ".yml")).is_file(), entry
+
+
+def test_main_is_a_table_of_contents():
+    for task in _load(ROLE / "tasks" / "main.yml"):
+        assert set(task) & {"ansible.builtin.import_tasks", "ansible.builtin.include_tasks"} and task.get("tags"), task
+
+
+# --- the README --------------------------------------------------------------------------------------------------------------
+
+def test_readme_lists_the_modules():
+    rows = _readme_table("Modules")
+    assert [row[0].strip("`") for row in rows] == [path.stem for path in MODULES]
+    for row, path in zip(rows, MODULES):
+        assert row[1] == yaml.safe_load(_constant(path, "DOCUMENTATION"))["short_description"], path.stem
+
+
+def test_readme_lists_the_variables_of_the_role():
+    defaults = _load(ROLE / "defaults" / "main.yml")
+    rows = {row[0].strip("`"): row[1] for row in _readme_table("Variables of the role")}
+    assert sorted(rows) == sorted(defaults)
+    for name, shown in rows.items():
+        if "{{" not in str(defaults[name]):
+            assert shown.strip("`") == _as_text(defaults[name]), name
+
+
+def test_readme_lists_the_keys_of_a_model():
+    options = _options("main")["ollama_multigpu_models"]["options"]
+    rows = _readme_table("Keys of a model")
+    assert sorted(row[0].strip("`") for row in rows) == sorted(options)
+    for row in rows:
+        assert row[1].strip("`") == _as_text(options[row[0].strip("`")].get("default")), row[0]
+
+
+def test_readme_names_the_playbooks():
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    for path in (CHECKOUT / "playbooks").glob("*.yml"):
+        assert "gpufleet.ollama.%s`" % path.stem in text or "gpufleet.ollama.%s " % path.stem in text, path.name
+
+
+# --- the files ---------------------------------------------------------------------------------------------------------------
+
+def test_no_registry_host_and_no_path_of_one_machine():
+    found = []
+    for path in _files():
+        text = _text(path)
+        found += ["%s: %s" % (path.relative_to(CHECKOUT), word) for word in REGISTRY_HOSTS if word in text]
+        if "fixtures" not in path.parts and path.name not in ("constraints.txt", "COPYING"):
+            found += ["%s: %s" % (path.relative_to(CHECKOUT), word) for word in MACHINE_PATHS if word in text]
+    assert not found
+
+
+def test_nothing_reads_the_folder_beside_the_checkout():
+    word = "../sha" + "red"
+    assert not [str(path) for path in _files() if word in _text(path)]
+
+
+def test_no_binaries():
+    known = {".json", ".jsonl"} | set(FILE_KINDS)
+    for path in _files():
+        assert b"\0" not in path.read_bytes() and (path.suffix in known or path.name.startswith(".")), path
+
+
+def test_files_are_short():
+    data = {"COPYING", "GPL-3.0-or-later.txt"}
+    long = {str(path.relative_to(CHECKOUT)): len(_text(path).splitlines()) for path in _files()
+            if "fixtures" not in path.parts and path.suffix in FILE_KINDS and path.name not in data}
+    assert not {name: lines for name, lines in long.items() if lines > LONGEST_FILE}
+
+
+def test_licence_headers():
+    missing = []
+    for path in _files():
+        relative = path.relative_to(CHECKOUT)
+        if path.suffix != ".py" or path.name == "__init__.py":
+            continue
+        head = _text(path)[:600]
+        wanted = "BSD-2-Clause" if relative.parts[:2] == ("plugins", "module_utils") else "GPL-3.0-or-later"
+        if "SPDX-License-Identifier: " + wanted not in head:
+            missing.append(str(relative))
+        elif relative.parts[0] == "plugins" and wanted.startswith("GPL") and "GNU General Public License v3.0+" not in head:
+            missing.append(str(relative))
+    assert not missing
+
+
+def test_the_rig_does_not_import_the_product():
+    product = re.compile(r"^\s*(from|import)\s+(ansible_collections|plugins)\b", re.MULTILINE)
+    assert not [str(path) for path in (CHECKOUT / "tests" / "rig").rglob("*.py") if product.search(_text(path))]

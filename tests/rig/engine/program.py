@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The engine stand-in's three ways to run: discovery (no model), --list-devices, and a model served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from tests.rig.engine import devices as cuda
+from tests.rig.engine import fit, header as gguf_header, journal, options as arguments, sizes
+from tests.rig.gpus import state as gpu_state
+
+DEFAULT_PROJECTOR = 256 * 1024 * 1024
+DIE_AFTER = 0.7
+
+
+class Refused(Exception):
+    """The load fails: `lines` are logged, exit status 1."""
+
+    def __init__(self, lines):
+        super().__init__(lines)
+        self.lines = lines
+
+
+def log(lines):
+    """Write lines to standard error, one write each: Ollama looks for one device in each piece that it reads."""
+    for line in lines:
+        os.write(2, (line + "\n").encode("utf-8", "replace"))
+
+
+def discover(state, environment):
+    """Devices and system information, then wait for the end."""
+    devices, why = cuda.visible(state, environment)
+    log(cuda.init_lines(devices, why))
+    log([journal.system_info(devices)])
+    while True:
+        time.sleep(3600)
+
+
+def list_devices(state, environment):
+    """--list-devices."""
+    devices, why = cuda.visible(state, environment)
+    log(cuda.init_lines(devices, why))
+    if environment.get("GGML_CUDA_INIT") == "1" and not devices and environment.get("CUDA_VISIBLE_DEVICES") not in (None, "", "-1"):
+        return 1  # Ollama tries each device alone and drops those that fail
+    sys.stdout.write("Available devices:\n")
+    for device in devices:
+        sys.stdout.write("  %s: %s (%d MiB, %d MiB free)\n" % (device.name, device.description, device.total // cuda.MIB, device.free // cuda.MIB))
+    return 0
+
+
+def choose(options, devices):
+    """The devices that this load uses: --device, --split-mode none with --main-gpu."""
+    if options.device:
+        wanted = options.device.split(",")
+        devices = [device for device in devices if device.name in wanted]
+    if options.split_mode == "none" and devices:
+        if not 0 <= options.main_gpu < len(devices):
+            raise Refused(["llama_prepare_model_devices: invalid value for main_gpu: %d (available devices: %d)" % (options.main_gpu, len(devices))]
+                          + journal.no_model(options))
+        devices = [devices[options.main_gpu]]
+    return devices
+
+
+def check_cache(options, header):
+    """The sentence with which llama.cpp refuses a KV cache type, or None."""
+    for letter, kind, size in (("K", options.cache_type_k, header.key_size), ("V", options.cache_type_v, header.value_size)):
+        block = sizes.CACHE[kind][1]
+        if size % block:
+            return "llama_init_from_model: %s cache type %s with block size %d does not divide n_embd_head_%s=%d" % (letter, kind, block, letter.lower(), size)
+    if options.flash_attention == "off" and sizes.CACHE[options.cache_type_v][1] > 1:
+        return "llama_init_from_model: quantized V cache requires flash_attn to be enabled"
+    return None
+
+
+def check_room(options, devices, load, extra):
+    """Raise Refused for the first allocation that a GPU has no room for; `extra` = projector bytes on the first device."""
+    for number, (device, part) in enumerate(zip(devices, load.parts)):
+        room = device.free
+        for size in (part.model, part.kv, part.compute) + ((extra,) if number == 0 else ()):
+            if size > room:
+                raise Refused(journal.no_memory(options, device, size))
+            room -= size
+
+
+def load_model(options, state, environment):
+    """Everything up to the loaded model: logs it, returns (header, Holder)."""
+    from tests.rig.engine import memory  # threads: not needed for discovery
+    devices, why = cuda.visible(state, environment)
+    log(cuda.init_lines(devices, why))
+    host = cuda.host_memory()
+    log(journal.start(options, devices, host))
+    try:
+        header = gguf_header.read_header(options.model)
+    except (OSError, gguf_header.HeaderError) as error:
+        raise Refused(["gguf_init_from_file: failed to open GGUF file '%s' (%s)" % (options.model, error), "llama_model_load: error loading model"]
+                      + journal.no_model(options))
+    devices = choose(options, devices)
+    state = state or {}
+    lie = state.get("engine.lie")
+    log(journal.FITTING)
+    refusal = check_cache(options, header)
+    if refusal:
+        log([fit.ME + "getting device memory data for initial parameters:", refusal,
+             "common_fit_params: encountered an error while trying to fit params to free device memory: failed to create llama_context from model"])
+    trial = arguments_without_cache(options) if refusal else options
+    load, lines = fit.fit(header, trial, devices, host[0])
+    if not refusal:
+        log(lines)
+    log(["common_fit_params: fitting params to free memory took 0.02 seconds"])
+    on_cpu = lie == "cpu"
+    log(journal.model_info(header, options, devices))
+    time.sleep(float(state.get("engine.load_ms", 50)) / 1000)
+    log(journal.tensors(options, devices, load, on_cpu))
+    if refusal:
+        raise Refused(journal.no_context(options, refusal))
+    weights = header.projector_bytes() if options.mmproj else 0
+    extra = int(state.get("engine.projector.compute", DEFAULT_PROJECTOR)) if weights else 0
+    with_projector = bool(weights and devices and not options.no_mmproj_offload)
+    check_room(options, devices, load, weights + extra if with_projector else 0)
+    log(journal.context(header, options, devices, load, on_cpu))
+    if weights:
+        log(journal.projector(devices[0].name if with_projector else "CPU", weights, extra))
+    model = [part.total for part in load.parts]
+    if with_projector:
+        model[0] += weights + extra
+    busy = [device for device, part in zip(devices, load.parts) if part.layers]
+    pid = state.get("engine.lie.pid")
+    return header, memory.Holder(devices, model, busy, lie, float(state.get("engine.lie.factor", 1.5)), int(pid) if pid else None)
+
+
+def arguments_without_cache(options):
+    """A copy of the options with an f16 cache, for the sizes of a load that will be refused for its cache type."""
+    copy = arguments.Options()
+    copy.__dict__.update(options.__dict__, cache_type_k="f16", cache_type_v="f16")
+    return copy
+
+
+def serve(options, state, environment):
+    """Load the model and answer until SIGTERM."""
+    from tests.rig.engine import serve as web
+    engine = web.Engine(options, None, float((state or {}).get("engine.token_ms", 5)))
+    server = web.Server(engine)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_arguments: ended.set())
+    engine.header, engine.holder = load_model(options, state, environment)
+    engine.lie = engine.holder.lie
+    engine.holder.enter()
+    try:
+        log(journal.ready(options, sizes.cells(options) // max(1, options.parallel)))
+        engine.ready.set()
+        if engine.lie == "die_after_load":
+            ended.wait(DIE_AFTER)
+            return 0 if ended.is_set() else 1
+        ended.wait()
+        return 0
+    finally:
+        engine.holder.leave()
+
+
+def main(arguments_given, environment):
+    """Run as llama-server would; returns the exit status."""
+    try:
+        options = arguments.parse(arguments_given, environment)
+    except arguments.OptionError as error:
+        log([str(error)])
+        return 1
+    state = gpu_state.load()
+    if options.list_devices:
+        return list_devices(state, environment)
+    if not options.model:
+        return discover(state, environment)
+    try:
+        return serve(options, state, environment)
+    except Refused as refused:
+        log(refused.lines)
+    except sizes.NotRecorded as error:
+        log(["error: %s" % error] + journal.no_model(options))
+    except (OSError, gpu_state.StateError) as error:
+        log(["error: the engine stand-in cannot go on: %s" % error])
+    return 1

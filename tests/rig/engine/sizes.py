@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""How many bytes a load puts where: recorded engine rows for the large models, computed from the header for models below 1 GiB.
+
+The rows are the truth (engine-rows.json: llama.cpp build 11669, llama-fit-params). The formulas for small models are the rig's own, fitted on the recorded loads of `tiny`.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+
+MIB = 1024 * 1024
+COMPUTED_BELOW = 1024 * MIB
+#: bytes an element and elements a block of a KV cache type
+CACHE = {"f32": (4.0, 1), "f16": (2.0, 1), "bf16": (2.0, 1), "q8_0": (34 / 32, 32), "q5_1": (24 / 32, 32), "q5_0": (22 / 32, 32), "q4_1": (20 / 32, 32),
+         "q4_0": (18 / 32, 32), "iq4_nl": (18 / 32, 32)}
+
+
+class NotRecorded(Exception):
+    """No row for this load; the text names the command that records one."""
+
+
+class Part:
+    """What one device (or the host) holds, in bytes: model, kv, compute; and its layers (the output counts as one)."""
+
+    def __init__(self, model=0.0, kv=0.0, compute=0.0, layers=0, kv_layers=0):
+        self.model, self.kv, self.compute, self.layers, self.kv_layers = model, kv, compute, layers, kv_layers
+
+    @property
+    def total(self):
+        return self.model + self.kv + self.compute
+
+
+class Load:
+    """A load: `parts` one per device, `host`, `layers` on GPUs of `of`, `recorded` (from a row)."""
+
+    def __init__(self, parts, host, layers, of, recorded):
+        self.parts, self.host, self.layers, self.of, self.recorded = parts, host, layers, of, recorded
+
+    @property
+    def on_gpu(self):
+        return sum(part.total for part in self.parts)
+
+
+def cells(options):
+    """KV cells of all sequences: each sequence padded to 256."""
+    per_sequence = -(-options.ctx // max(1, options.parallel))
+    return -(-per_sequence // 256) * 256 * max(1, options.parallel)
+
+
+def assign(layers, ratios):
+    """llama.cpp's default split: device of each of the `layers` last layers, by count: upper_bound(cumulative ratios, i / layers)."""
+    total, sums = sum(ratios), []
+    for ratio in ratios:
+        sums.append((sums[-1] if sums else 0.0) + ratio / total)
+    return [next((d for d, top in enumerate(sums) if number / layers < top), len(ratios) - 1) for number in range(layers)]
+
+
+# --- recorded ------------------------------------------------------------------------------------
+
+def _data(name, package="tests.rig.engine"):
+    return json.loads(pkgutil.get_data(package, name))
+
+
+def row_model(header):
+    """Name of the recorded model that this header is (same dimensions, same weights), or None."""
+    for model in _data("models.json", "tests.rig.models").values():
+        wanted = (model["architecture"], model["blocks"], model["width"], model["heads"], model["kv_heads"], model["vocabulary"], model["context"])
+        found = (header.architecture, header.blocks, header.width, header.heads, header.kv_heads, header.vocabulary, header.get("context_length"))
+        if "engine_rows" in model and wanted == found:
+            return model["engine_rows"]
+    return None
+
+
+def _text_bytes(header):
+    layers, output, embedding = header.layer_bytes()
+    return sum(layers) + output + embedding
+
+
+def recorded(header, options, devices, ratios):
+    """The row of this load as a Load; NotRecorded where there is none. `ratios` are those of the split over `devices` GPUs."""
+    model, flash = row_model(header), "off" if options.flash_attention == "off" else "on"
+    layers = header.blocks + 1
+    places = assign(layers, ratios)
+    for row in _data("engine-rows.json")["rows"]:
+        if (row["model"], row["n_ctx"], row["cache_type"], row["flash_attn"], row["n_ubatch"], row["n_parallel"]) != (
+                model, options.ctx, options.cache_type_k, flash, options.ubatch, options.parallel) or options.cache_type_k != options.cache_type_v:
+            continue
+        if len(row["tensor_split"]) != devices or assign(layers, row["tensor_split"]) != places:
+            continue
+        values = [[number * MIB for number in row["mib"][name]] for name in ["RPC%d" % d for d in range(devices)] + ["Host"]]
+        if abs(sum(value[0] for value in values) - _text_bytes(header)) > 8 * MIB:
+            continue  # same dimensions, other quantization
+        parts = [Part(*values[d], layers=places.count(d), kv_layers=places[:-1].count(d)) for d in range(devices)]
+        return Load(parts, Part(*values[-1]), layers, layers, True)
+    raise NotRecorded(
+        "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-fit-params -m MODEL.gguf -c %d -ngl 999 -ts %s -fa %s -ctk %s -ctv %s "
+        "-b %d -ub %d -np %d -fitp on' and add the row to tests/rig/engine/engine-rows.json"
+        % (model or "this model of more than 1 GiB", header.path, options.ctx, ",".join("%g" % ratio for ratio in ratios) or "1", flash, options.cache_type_k,
+           options.cache_type_v, options.batch, options.ubatch, options.parallel))
+
+
+# --- computed ------------------------------------------------------------------------------------
+
+def _compute(header, options, devices, active, gpu_layers):
+    """[bytes of the compute buffer per device] and the host's; `active` = number of devices with layers."""
+    c, ub, width = cells(options) // max(1, options.parallel), options.ubatch, header.width
+    unit, logits, mask = 4 * ub * width, 4 * ub * header.vocabulary, 2 * ub * c
+    scores = 4 * ub * header.heads * c if options.flash_attention == "off" else 0
+    full = gpu_layers > header.blocks
+    if not devices:
+        return [], mask + logits + 7 * unit + scores
+    if not full:
+        return [mask + logits + (8 if gpu_layers else 6) * unit + scores] + [0.0] * (devices - 1), mask + 4.16 * unit
+    if active == 1:
+        return [mask + logits + 4 * unit + scores] * devices, mask + 4.16 * unit
+    # Pipeline parallelism keeps four copies of the inputs.
+    return [4 * mask + 21.4 * unit + scores] * (devices - 1) + [4 * mask + logits + 8 * unit + scores], 4 * mask + 10.5 * unit
+
+
+def computed(header, options, devices, gpu_layers, ratios):
+    """A Load worked out from the header: `gpu_layers` of blocks + 1 go to the GPUs, from the back, split by `ratios`."""
+    blocks, output, embedding = header.layer_bytes()
+    wanted = min(gpu_layers, header.blocks + 1) if devices else 0
+    places = assign(wanted, ratios) if wanted else []
+    per_layer = cells(options) * header.kv_heads * (header.key_size * CACHE[options.cache_type_k][0] + header.value_size * CACHE[options.cache_type_v][0])
+    compute, host_compute = _compute(header, options, devices, len(set(places)), wanted)
+    parts = [Part() for _device in range(devices)]
+    host = Part(model=float(embedding), compute=host_compute)
+    for number, size in enumerate(blocks + [output]):
+        place = number - (header.blocks + 1 - wanted)
+        part = parts[places[place]] if place >= 0 else host
+        part.model += size
+        part.layers += 1
+        if number < header.blocks:
+            part.kv += per_layer
+            part.kv_layers += 1
+    for part, size in zip(parts, compute):
+        part.compute = size if part.layers or part is parts[0] else 0.0
+    return Load(parts, host, wanted, header.blocks + 1, False)
+
+
+def load_for(header, options, devices, gpu_layers, ratios):
+    """The Load of these options: a recorded row, or computed for small models and for loads that put no layer on a GPU."""
+    if not devices or gpu_layers == 0 or header.file_bytes < COMPUTED_BELOW:
+        return computed(header, options, devices, gpu_layers, ratios)
+    if gpu_layers <= header.blocks:
+        raise NotRecorded("the rig has engine rows for whole models only, not for %d of %d layers on the GPUs: use the models tiny or small for that" % (
+            gpu_layers, header.blocks + 1))
+    return recorded(header, options, devices, ratios)

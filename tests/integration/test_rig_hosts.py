@@ -102,9 +102,12 @@ def test_a_hardened_service_writes_the_state_file_and_the_journal():
 
 def test_the_real_pynvml_sees_the_gpus_of_the_state_file():
     """Through the library in the system's path; a process that holds memory shows; a host without driver has no library."""
-    script = ("import json, pynvml as n\nn.nvmlInit()\nh = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())]\n"
-              "print(json.dumps([[n.nvmlDeviceGetName(x), n.nvmlDeviceGetMemoryInfo(x).total, [p.usedGpuMemory for p in n.nvmlDeviceGetComputeRunningProcesses(x)]]"
-              " for x in h]))\n").encode()
+    script = b"""import json, pynvml as n
+n.nvmlInit()
+gpus = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())]
+print(json.dumps([[n.nvmlDeviceGetName(g), n.nvmlDeviceGetMemoryInfo(g).total,
+                   [p.usedGpuMemory for p in n.nvmlDeviceGetComputeRunningProcesses(g)]] for g in gpus]))
+"""
     library = pathlib.Path(pynvml.__file__).read_bytes()
     for host in "ac":
         on(host, "sh", "-c", "cat > /tmp/pynvml.py", stdin=library)

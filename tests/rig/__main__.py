@@ -148,8 +148,8 @@ def _gpu(options) -> None:
 
 
 def _logs(options) -> None:
-    unit = ["-u", options.unit] if options.unit else []
-    print(podman("exec", fleet.require_host(options.set, options.host), "journalctl", "--no-pager", "-o", "short-precise", *unit).stdout.decode(errors="replace"), end="")
+    command = ["journalctl", "--no-pager", "-o", "short-precise", *(["-u", options.unit] if options.unit else [])]
+    print(podman("exec", fleet.require_host(options.set, options.host), *command).stdout.decode(errors="replace"), end="")
 
 
 def _snapshot(options) -> None:

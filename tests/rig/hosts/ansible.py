@@ -56,6 +56,7 @@ def write_inventory(path: pathlib.Path, hosts: dict[str, str], podman_program: p
     """Write a YAML inventory of hosts {name: container}; values are JSON strings, which YAML reads alike.
 
     Hosts are entered as the unprivileged user rig; become (sudo) is left to each task, as the product does it.
+    They are in a group of their own: variables of 'all' would reach localhost, to which tasks are delegated.
     """
     common = {
         "ansible_connection": "containers.podman.podman",
@@ -65,7 +66,7 @@ def write_inventory(path: pathlib.Path, hosts: dict[str, str], podman_program: p
         "ansible_python_interpreter": "/usr/bin/python3",
         **variables,
     }
-    lines = ["---", "all:", "  vars:", "    ansible_pipelining: true"]
+    lines = ["---", "rig:", "  vars:", "    ansible_pipelining: true"]
     lines += [f"    {key}: {json.dumps(value)}" for key, value in common.items()]
     lines += ["  hosts:" if hosts else "  hosts: {}"]
     for name, container in hosts.items():

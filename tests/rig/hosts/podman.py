@@ -13,6 +13,7 @@ import subprocess
 from tests.rig.settings import RigError, cache_root, find_program, locked, require_programs, root_prefix
 
 NETWORK = "gpufleet-rig"
+ROUTES = pathlib.Path("/proc/net/route")
 LABEL = "gpufleet.rig.set"
 
 # podman lowers its own limit on processes at start; any number given later is then a forbidden raise.
@@ -90,7 +91,7 @@ def network() -> list[str]:
 
 def _subnets() -> list[str]:
     """Two free private subnets: the first pair that no route of this machine overlaps."""
-    taken = {line.split()[1] for line in pathlib.Path("/proc/net/route").read_text().splitlines()[1:]}
+    taken = {line.split()[1] for line in ROUTES.read_text().splitlines()[1:]}
     for third in range(66, 250, 2):
         pair = [(10, 89, third), (10, 89, third + 1)]
         if not any("00" + "".join(f"{byte:02X}" for byte in reversed(subnet)) in taken for subnet in pair):

@@ -271,8 +271,8 @@ placement:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.placement.errors import PlacementError
-from ..module_utils.placement.plan import make_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 
 def argument_spec():

@@ -53,3 +53,9 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
             }
         )
     return {"devices": devices, "gpu_layers": sum(layers), "total_layers": total, "host_bytes": host_bytes}
+
+
+def layer_bytes(model, context_length, parallel=1, ubatch=512, cache_type=kv_cache.DEFAULT_CACHE_TYPE):
+    """Bytes of every slot with its KV cache: list of block_count + 1 integers, the output layer last."""
+    cached = kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type) + [0]
+    return [size + cache for size, cache in zip(weights.slot_bytes(model), cached)]

@@ -30,20 +30,21 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
         PlacementError: a selector matches no GPU.
     """
     applied_plan = applied_plan or {}
-    facts = sorted(gpu_inventory.get("gpus") or [], key=pci_order)
+    facts = sorted((fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid")), key=pci_order)
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
+    nameless = [fact for fact in gpu_inventory.get("gpus") or [] if not fact.get("uuid")]
     units = {instance.get("unit") for instance in applied_plan.get("instances") or []}
     units.update(own_units)
     gpus = []
-    left_out = []
+    left_out = [{"uuid": fact.get("pci_bus_id") or "at index %s" % fact.get("index"), "reason": unusable_reason(fact) or "it has no UUID"} for fact in nameless]
     for fact in chosen:
         reason = unusable_reason(fact)
         if reason:
             left_out.append({"uuid": fact["uuid"], "reason": reason})
             continue
         for device in _devices(fact):
-            memory = device["memory"]
+            memory = device.get("memory") or {}
             if memory.get("total_bytes") is None or memory.get("free_bytes") is None:
                 left_out.append({"uuid": device["uuid"], "reason": "its memory is unknown to NVML"})
                 continue
@@ -56,6 +57,7 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
                     "pci_bus_id": fact.get("pci_bus_id"),
                     "name": device.get("name") or fact.get("name"),
                     "architecture": fact.get("architecture"),
+                    "compute_capability": [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None,
                     "total_bytes": memory["total_bytes"],
                     "available_bytes": min(memory["free_bytes"] + own, memory["total_bytes"]),
                     "foreign_bytes": foreign,
@@ -132,8 +134,7 @@ def unusable_reason(fact):
 
 
 def _mig_enabled(fact):
-    mode = (fact.get("mig") or {}).get("mode")
-    return mode is True or str(mode).lower() in ("enabled", "on", "1")
+    return (fact.get("mig") or {}).get("mode") == "enabled"
 
 
 def _devices(fact):

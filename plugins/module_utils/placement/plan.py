@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Assemble the plan: skeleton with the final shape; policy and refusals follow."""
+"""The plan of a host: from checked input and the policy's choices to the dictionary that everything else copies from."""
 
 from __future__ import annotations
 
-from ..memory import estimate as memory
-from ..memory import overhead
+from ..scheduler import versions
+from . import environment as service
 from . import gpus as gpu_room
+from . import instances as instance_room
+from . import naming, policy, remedies, request, untouched
+from .errors import PlacementError
+from .fitting import Fitting
+from .parameters import whole_number
+from .text import gib
 
 PLAN_VERSION = 1
+ENGINE = "llama-server"
+HIGHEST_PORT = 65535
 GIB = 1024**3
+GPU_KEYS = ("uuid", "index", "number", "pci_bus_id", "name", "total_bytes", "available_bytes", "foreign_bytes")
 
 
 def make_plan(
@@ -26,90 +35,152 @@ def make_plan(
     base_port=11434,
     own_units=(),
 ):
-    """Plan a host: which model on which GPUs, in which instances, with which settings. Returns the plan (dict)."""
-    gpus, left_out = gpu_room.usable_gpus(gpu_inventory, selectors, applied_plan, own_units)
-    warnings = ["GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out]
-    instances = []
-    reports = []
-    for wanted in models:
-        facts = wanted["model"]
-        context = int(wanted.get("context_length") or 0) or min(8192, facts["context_length"])
-        ubatch = wanted.get("ubatch") or (2048 if context > 32768 else 1024 if context > 4096 else 512)
-        strategy = wanted.get("strategy") or "auto"
-        alone = memory.estimate(facts, [1], context, ubatch=ubatch)["devices"][0]
-        fits = bool(gpus) and sum(v for k, v in alone.items() if k.endswith("_bytes")) + GIB < gpus[0]["available_bytes"]
-        if strategy == "auto":
-            strategy = "replicate" if fits and len(models) == 1 else "single" if fits else "split"
-        sets = [[gpu] for gpu in gpus] if strategy == "replicate" else [gpus[:1]] if strategy == "single" else [gpus]
-        for members in sets:
-            predicted = memory.estimate(facts, [gpu["available_bytes"] for gpu in members], context, ubatch=ubatch)
-            for gpu, device in zip(members, predicted["devices"]):
-                device["uuid"] = gpu["uuid"]
-                device["overhead_bytes"] = overhead.context_overhead(gpu["architecture"], overhead_bytes)[0]
-                device["total_bytes"] = sum(v for k, v in device.items() if k.endswith("_bytes"))
-                device["free_bytes"] = gpu["available_bytes"]
-            predicted["fully_on_gpu"] = True
-            predicted["ubatch"] = ubatch
-            predicted["headroom_bytes"] = headroom_bytes
-            name = "gpu" + "-".join(str(gpu["number"]) for gpu in members)
-            port = base_port + len(instances)
-            served = facts["name"] if ":" in facts["name"] else facts["name"] + ":latest"
-            env = {
-                "OLLAMA_HOST": "%s:%d" % (listen_address, port),
-                "OLLAMA_MODELS": "%s/instances/%s" % (models_dir, name),
-                "CUDA_VISIBLE_DEVICES": ",".join(gpu["uuid"] for gpu in members),
-                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-                "OLLAMA_VULKAN": "0",
-                "OLLAMA_NO_CLOUD": "1",
-                "OLLAMA_CONTEXT_LENGTH": str(context),
-                "OLLAMA_NUM_PARALLEL": "1",
-                "OLLAMA_MAX_LOADED_MODELS": "1",
-                "OLLAMA_KEEP_ALIVE": "-1",
-            }
-            if strategy in ("split", "spread"):
-                env["OLLAMA_SCHED_SPREAD"] = "1"
-            env.update(environment or {})
-            instances.append(
-                {
-                    "name": name,
-                    "unit": "ollama@%s.service" % name,
-                    "address": listen_address,
-                    "port": port,
-                    "url": "http://127.0.0.1:%d" % port,
-                    "store": "%s/instances/%s" % (models_dir, name),
-                    "gpu_uuids": [gpu["uuid"] for gpu in members],
-                    "environment": env,
-                    "models": [
-                        {
-                            "name": wanted["name"],
-                            "create_as": served + "-optimized",
-                            "from": wanted["name"],
-                            "digest": wanted.get("digest"),
-                            "insecure": bool(wanted.get("insecure")),
-                            "parameters": {"num_ctx": context, "num_gpu": 999},
-                            "system": None,
-                            "template": None,
-                            "keep_alive": -1,
-                            "expected": {"outcome": "split" if len(members) > 1 else "single"},
-                            "context_length": context,
-                            "parallel": 1,
-                            "kv_cache_type": "f16",
-                            "predicted": predicted,
-                        }
-                    ],
-                }
-            )
-        reports.append(
-            {"name": wanted["name"], "strategy": strategy, "reason": "", "shortfall_bytes": None, "remedies": [], "default_behaviour": None}
-        )
-    return {
+    """Plan a host: which model on which GPUs, in which instances, with which settings.
+
+    The arguments are the options of the module placement_info; the same arguments always give the same plan.
+
+    Returns:
+        dict as design.md describes it ("Contracts", placement_info). `feasible` is false, and `instances` empty, where
+        a model has no place; `models[]` then says what is missing and what would help.
+
+    Raises:
+        PlacementError: wrong input; one sentence with the value and the remedy.
+    """
+    variables, warnings = service.check_environment(environment)
+    wanted, notes = request.wanted_models(models, variables, headroom_bytes)
+    warnings.extend(notes)
+    naming.check_address(listen_address)
+    base_port = whole_number(base_port, "base_port", 1)
+    _check_port(base_port)
+    if not str(models_dir).startswith("/") or "\n" in str(models_dir):
+        raise PlacementError("models_dir '%s' is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % models_dir)
+    if overhead_bytes is not None:
+        whole_number(overhead_bytes, "overhead_bytes", 0)
+    try:
+        era = versions.era_for(ollama_version)
+    except ValueError as error:
+        raise PlacementError(str(error))
+    plan = {
         "plan_version": PLAN_VERSION,
-        "ollama_version": ollama_version,
-        "engine": "llama-server",
-        "feasible": bool(gpus),
+        "ollama_version": str(ollama_version).lstrip("v"),
+        "engine": ENGINE,
+        "feasible": False,
         "models_dir": models_dir,
-        "models": reports,
-        "instances": instances,
+        "models": [],
+        "instances": [],
         "warnings": warnings,
-        "gpus": [{key: gpu[key] for key in ("uuid", "index", "number", "pci_bus_id", "name", "total_bytes", "available_bytes", "foreign_bytes")} for gpu in gpus],
+        "gpus": [],
     }
+    gpus, left_out = gpu_room.usable_gpus(gpu_inventory, selectors, applied_plan, own_units)
+    plan["gpus"] = [{key: gpu[key] for key in GPU_KEYS} for gpu in gpus]
+    warnings.extend("GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out)
+    warnings.extend(_foreign(gpus))
+    if era is None:
+        plan["models"] = [_report(one["name"], one["strategy"], _unsupported(ollama_version)) for one in wanted]
+        return plan
+    fitting = Fitting(era, overhead_bytes)
+    topology = gpu_inventory.get("topology") or []
+    choices = policy.choose(wanted, gpus, fitting, topology)
+    plan["feasible"] = all(choice["placements"] for choice in choices)
+    built = instance_room.build(choices, era, variables, models_dir, listen_address, base_port)
+    if built:
+        _check_port(max(instance["port"] for instance in built), base_port)
+    for choice in choices:
+        plan["models"].append(_explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, choices))
+    if plan["feasible"]:
+        plan["instances"] = built
+    for choice in choices:
+        warnings.extend(_notes(choice))
+    return plan
+
+
+def _check_port(port, base_port=None):
+    if port > HIGHEST_PORT:
+        raise PlacementError(
+            "Port %d is above %d, and Ollama would silently take 11434 instead; give a lower base_port%s."
+            % (port, HIGHEST_PORT, "" if base_port is None else " than %d" % base_port)
+        )
+
+
+def _report(name, strategy, reason, shortfall_bytes=None, found=(), behaviour=None):
+    return {
+        "name": name,
+        "strategy": strategy,
+        "reason": reason,
+        "shortfall_bytes": shortfall_bytes,
+        "remedies": list(found),
+        "default_behaviour": behaviour,
+    }
+
+
+def _unsupported(version):
+    first = ".".join(str(part) for part in versions.ERAS[-1].FIRST_VERSION)
+    return "The placement rules of Ollama %s are not known to this collection; use %s or later." % (version, first)
+
+
+def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, choices):
+    wanted = choice["wanted"]
+    parameters, variables = _settings_of(wanted, built)
+    behaviour = untouched.default_behaviour(fitting.era, wanted["facts"], gpus, choice["placements"], parameters, variables)
+    reason = choice["reason"]
+    if choice["placements"]:
+        if untouched.differs(behaviour, choice["placements"]):
+            reason += "; left alone, this Ollama version would place it otherwise (%s), so the plan sets %s" % (
+                behaviour["outcome"],
+                "CUDA_VISIBLE_DEVICES and OLLAMA_SCHED_SPREAD" if len(choice["placements"][0]["gpus"]) > 1 else "CUDA_VISIBLE_DEVICES",
+            )
+        return _report(wanted["name"], choice["strategy"], reason + ".", None, (), behaviour)
+    others = [other for other in choices if other is not choice and other["placements"]]
+    remaining = _remaining(gpus, others)
+    found = remedies.remedies(choice, remaining, fitting, topology, left_out)
+    if not gpus:
+        state = gpu_inventory.get("state")
+        why = gpu_inventory.get("reason") or "the host has no GPU that can be used"
+        remedy = gpu_inventory.get("remedy")
+        if state not in (None, "ok") and remedy:
+            found.insert(0, remedy)
+        return _report(wanted["name"], choice["strategy"], "No usable GPU: %s." % str(why).rstrip("."), None, found, behaviour)
+    reason = "It does not fit: %s missing with the headroom of %s kept on every GPU." % (gib(choice["shortfall_bytes"]), gib(wanted["headroom_bytes"]))
+    return _report(wanted["name"], choice["strategy"], reason, choice["shortfall_bytes"], found, behaviour)
+
+
+def _settings_of(wanted, built):
+    """(parameters, environment) of a model in the instances that were built."""
+    for instance in built:
+        for model in instance["models"]:
+            if model["create_as"] == wanted["served"]:
+                return model["parameters"], instance["environment"]
+    return {}, {}
+
+
+def _remaining(gpus, others):
+    taken = {}
+    for choice in others:
+        for placed in choice["placements"]:
+            for device in placed["predicted"]["devices"]:
+                taken[device["uuid"]] = taken.get(device["uuid"], 0) + device["total_bytes"]
+    return [dict(gpu, available_bytes=max(0, gpu["available_bytes"] - taken.get(gpu["uuid"], 0))) for gpu in gpus]
+
+
+def _foreign(gpus):
+    return [
+        "Other processes hold %s of GPU %s (%s); the plan leaves it to them." % (gib(gpu["foreign_bytes"]), gpu["index"], gpu["uuid"])
+        for gpu in gpus
+        if gpu["foreign_bytes"]
+    ]
+
+
+def _notes(choice):
+    wanted = choice["wanted"]
+    notes = []
+    replicas = wanted["replicas"]
+    if replicas and choice["placements"] and choice["strategy"] in ("single", "replicate") and len(choice["placements"]) < replicas:
+        notes.append("%s gets %d of the %d replicas asked for: no further GPU has room for one." % (wanted["name"], len(choice["placements"]), replicas))
+    if wanted["strategy"] == "spread" and choice["placements"] and len(choice["placements"][0]["gpus"]) == 1:
+        notes.append("%s was to be spread over all GPUs, but there is only one." % wanted["name"])
+    if choice["placements"] and choice["placements"][0]["outcome"] in ("partial", "cpu"):
+        predicted = choice["placements"][0]["predicted"]
+        notes.append("%s runs %d of %d layers on GPUs and the rest on the CPU, as allowed." % (wanted["name"], predicted["gpu_layers"], predicted["total_layers"]))
+    if choice["placements"] and choice["placements"][0]["tensor_split"]:
+        notes.append("%s would not fit as llama.cpp splits it by free memory; LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU." % wanted["name"])
+    return notes

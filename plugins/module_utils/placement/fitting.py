@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""One model on one set of GPUs: what it takes there, and whether it fits with the headroom kept."""
+
+from __future__ import annotations
+
+from ..memory import estimate as memory
+from ..memory import overhead
+
+GIB = 1024**3
+
+
+class Fitting:
+    """How a version's batch rule, the overhead and the free memory turn a wanted model into bytes per GPU.
+
+    Args:
+        era: module of scheduler/ for the version planned for.
+        overhead_bytes: measured context overhead per process and GPU, or None for the table's figure.
+    """
+
+    def __init__(self, era, overhead_bytes=None):
+        self.era = era
+        self.overhead_bytes = overhead_bytes
+
+    def batch(self, wanted, free, context_length):
+        """Tokens of a batch: the user's, or what this version chooses with `free` bytes on the chosen GPUs."""
+        if wanted["ubatch"]:
+            return wanted["ubatch"]
+        total = context_length * wanted["parallel"]
+        members = [{"free_bytes": size} for size in free]
+        flash = "off" if wanted["flash_attention"] is False else "auto"
+        return self.era.batch_size(self.era.predicted_bytes(wanted["facts"], total), total, members, flash)[0]
+
+    def estimate(self, wanted, shares, free, context_length, gpu_layers=None):
+        """memory.estimate of a wanted model, with the batch that belongs to it."""
+        ubatch = self.batch(wanted, free, context_length)
+        estimated = memory.estimate(
+            wanted["facts"],
+            shares,
+            context_length,
+            wanted["parallel"],
+            ubatch,
+            wanted["kv_cache_type"] or "f16",
+            wanted["flash_attention"] is not False,
+            gpu_layers,
+        )
+        estimated["ubatch"] = ubatch
+        return estimated
+
+    def predict(self, wanted, gpus, free, context_length, tensor_split=None, gpu_layers=None):
+        """What a model takes on a set of GPUs, laid out as the plan's `predicted`.
+
+        Args:
+            wanted: a checked model of request.
+            gpus: list of GPUs, in PCI order.
+            free: bytes that each of them has for this model.
+            context_length: tokens.
+            tensor_split: layers per GPU to insist on, or None for the engine's split by free memory.
+            gpu_layers: slots to offload, None = all.
+        """
+        estimated = self.estimate(wanted, tensor_split or free, free, context_length, gpu_layers)
+        devices = []
+        for gpu, size, device in zip(gpus, free, estimated["devices"]):
+            held = overhead.context_overhead(gpu["architecture"], self.overhead_bytes)[0]
+            total = device["weight_bytes"] + device["kv_bytes"] + device["compute_bytes"] + device["projector_bytes"] + held
+            devices.append(
+                {
+                    "uuid": gpu["uuid"],
+                    "layers": device["layers"],
+                    "weight_bytes": device["weight_bytes"],
+                    "kv_bytes": device["kv_bytes"],
+                    "compute_bytes": device["compute_bytes"],
+                    "projector_bytes": device["projector_bytes"],
+                    "overhead_bytes": held,
+                    "total_bytes": total,
+                    "free_bytes": size,
+                }
+            )
+        return {
+            "gpu_layers": estimated["gpu_layers"],
+            "total_layers": estimated["total_layers"],
+            "fully_on_gpu": estimated["gpu_layers"] == estimated["total_layers"],
+            "host_bytes": estimated["host_bytes"],
+            "ubatch": estimated["ubatch"],
+            "context_length": context_length,
+            "headroom_bytes": wanted["headroom_bytes"],
+            "devices": devices,
+        }
+
+    def place(self, wanted, gpus, free, context_length, every_gpu=False):
+        """Lay a model over exactly these GPUs.
+
+        Args:
+            every_gpu: whether each GPU must get at least one layer (strategies split and spread).
+
+        Returns:
+            dict: `gpus`, `predicted`, `tensor_split` (None, or layers per GPU where the engine's own split by free
+            memory would not fit but this one does), `shortfall_bytes` (0 if it fits with the headroom kept).
+        """
+        predicted = self.predict(wanted, gpus, free, context_length)
+        placed = {"gpus": gpus, "predicted": predicted, "tensor_split": None, "shortfall_bytes": shortfall(predicted)}
+        if self._good(placed, every_gpu) or len(gpus) < 2:
+            return placed
+        counts = self.balanced(wanted, gpus, free, context_length)
+        if counts:
+            other = self.predict(wanted, gpus, free, context_length, counts)
+            balanced = {"gpus": gpus, "predicted": other, "tensor_split": counts, "shortfall_bytes": shortfall(other)}
+            if self._good(balanced, every_gpu):
+                return balanced
+        if not placed["shortfall_bytes"]:
+            placed["shortfall_bytes"] = 1  # fits, but leaves a GPU without a layer
+        return placed
+
+    @staticmethod
+    def _good(placed, every_gpu):
+        layers = [device["layers"] for device in placed["predicted"]["devices"]]
+        return not placed["shortfall_bytes"] and (not every_gpu or all(layers))
+
+    def balanced(self, wanted, gpus, free, context_length):
+        """Layers per GPU such that the fullest GPU is as empty as it can be, or None if no such split fits.
+
+        Layers are contiguous, so for a given limit (a share of each GPU's room) filling from the first GPU is exact;
+        the smallest limit that places all layers is found by bisection.
+        """
+        fixed, sizes = self._parts(wanted, gpus, free, context_length)
+        rooms = [size - wanted["headroom_bytes"] - part for size, part in zip(free, fixed)]
+
+        def fill(limit):
+            counts = []
+            start = 0
+            for index, room in enumerate(rooms):
+                left = len(rooms) - index - 1
+                budget = (room + fixed[index]) * limit - fixed[index]
+                used = count = 0
+                while start < len(sizes) - left and used + sizes[start] <= budget:
+                    used += sizes[start]
+                    start += 1
+                    count += 1
+                if not count:
+                    return None
+                counts.append(count)
+            return counts if start == len(sizes) else None
+
+        best = fill(1.0)
+        if best is None:
+            return None
+        low, high = 0.0, 1.0
+        for dummy in range(20):
+            middle = (low + high) / 2
+            counts = fill(middle)
+            if counts is None:
+                low = middle
+            else:
+                high, best = middle, counts
+        return best
+
+    def _parts(self, wanted, gpus, free, context_length):
+        """(bytes of each GPU that do not depend on its layers, bytes of each layer with its KV cache)."""
+        ubatch = self.batch(wanted, free, context_length)
+        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16")
+        even = self.predict(wanted, gpus, free, context_length, [1] * len(gpus))
+        return [device["compute_bytes"] + device["projector_bytes"] + device["overhead_bytes"] for device in even["devices"]], sizes
+
+
+def shortfall(predicted):
+    """Bytes missing on the GPUs of a prediction when the headroom is kept, summed; 0 if it fits."""
+    return sum(max(0, device["total_bytes"] + predicted["headroom_bytes"] - device["free_bytes"]) for device in predicted["devices"])
+
+
+def spare(predicted):
+    """Least bytes that any GPU of a prediction keeps free."""
+    return min(device["free_bytes"] - device["total_bytes"] for device in predicted["devices"])

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""From placements to Ollama instances: one per set of GPUs and server-wide settings, with everything their units need."""
+
+from __future__ import annotations
+
+from . import naming
+from .fitting import spare
+
+GIB = 1024**3
+MIB = 1024**2
+ALL_LAYERS = 999
+NO_GPU = "-1"
+
+
+def build(choices, era, environment, models_dir, listen_address, base_port):
+    """The instances of a plan.
+
+    Args:
+        choices: what policy.choose returned; models without placements are passed over.
+        era: module of scheduler/.
+        environment: the user's checked service variables.
+
+    Returns:
+        list of instances in the order of their GPUs' numbers ("cpu" last), ports counted from base_port.
+    """
+    groups = []
+    for choice in choices:
+        for placed in choice["placements"]:
+            member = {"wanted": choice["wanted"], "placed": placed, "settings": _settings(choice["wanted"], placed)}
+            for group in groups:
+                if _shares(group, member, era):
+                    group.append(member)
+                    break
+            else:
+                groups.append([member])
+    groups.sort(key=lambda group: _gpu_order(group[0]))
+    seen = {}
+    instances = []
+    for place, group in enumerate(groups):
+        base = naming.instance_name(group[0]["placed"]["gpus"])
+        name = naming.further_name(base, seen.get(base, 0))
+        seen[base] = seen.get(base, 0) + 1
+        instances.append(_instance(name, group, environment, models_dir, listen_address, base_port + place))
+    return instances
+
+
+def _gpu_order(member):
+    numbers = [gpu["number"] for gpu in member["placed"]["gpus"]]
+    return (not numbers, numbers)
+
+
+def _settings(wanted, placed):
+    """Server-wide variables that a model needs; models with the same ones can share an instance."""
+    settings = {"OLLAMA_NUM_PARALLEL": str(wanted["parallel"])}
+    if wanted["kv_cache_type"]:
+        settings["OLLAMA_KV_CACHE_TYPE"] = wanted["kv_cache_type"]
+    if wanted["flash_attention"] is not None:
+        settings["OLLAMA_FLASH_ATTENTION"] = "1" if wanted["flash_attention"] else "0"
+    if len(placed["gpus"]) > 1:
+        settings["OLLAMA_SCHED_SPREAD"] = "1"
+    if placed["tensor_split"]:
+        settings["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(str(layers) for layers in placed["tensor_split"])
+    elif placed["gpus"] and not wanted["allow_cpu_offload"] and spare(placed["predicted"]) < GIB:
+        # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less.
+        settings["LLAMA_ARG_FIT_TARGET"] = str(wanted["headroom_bytes"] // MIB)
+    return settings
+
+
+def _shares(group, member, era):
+    """Whether a model joins an instance: same GPUs, same settings, and Ollama would not evict one for the other."""
+    first = group[0]
+    if [gpu["uuid"] for gpu in first["placed"]["gpus"]] != [gpu["uuid"] for gpu in member["placed"]["gpus"]]:
+        return False
+    if first["settings"] != member["settings"] or any(gpu["exclusive"] for gpu in member["placed"]["gpus"]):
+        return False
+    together = group + [member]
+    return not any(_evicts(one, [other for other in together if other is not one], era) for one in together)
+
+
+def _evicts(member, others, era):
+    """Whether loading a model last would make Ollama unload the others first."""
+    wanted, placed = member["wanted"], member["placed"]
+    if not placed["gpus"]:
+        return False
+    left = {gpu["uuid"]: gpu["available_bytes"] for gpu in placed["gpus"]}
+    for other in others:
+        for device in other["placed"]["predicted"]["devices"]:
+            left[device["uuid"]] -= device["total_bytes"]
+    members = [{"free_bytes": max(0, left[gpu["uuid"]])} for gpu in placed["gpus"]]
+    total = placed["predicted"]["context_length"] * wanted["parallel"]
+    predicted = era.predicted_bytes(wanted["facts"], total)
+    flash = "off" if wanted["flash_attention"] is False else "auto"
+    surcharge = 0 if wanted["ubatch"] else era.batch_size(predicted, total, members, flash)[1]
+    return era.evicts(predicted + surcharge, members, wanted["facts"], {}, {})
+
+
+def _instance(name, group, environment, models_dir, listen_address, port):
+    gpus = group[0]["placed"]["gpus"]
+    store = "%s/instances/%s" % (str(models_dir).rstrip("/"), name)
+    variables = {
+        "OLLAMA_HOST": naming.host_and_port(listen_address, port),
+        "OLLAMA_MODELS": store,
+        "CUDA_VISIBLE_DEVICES": ",".join(gpu["uuid"] for gpu in gpus) or NO_GPU,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "OLLAMA_VULKAN": "0",
+        "OLLAMA_NO_CLOUD": "1",
+        # The smallest of the instance, so that a request for a plain model never takes more than was planned.
+        "OLLAMA_CONTEXT_LENGTH": str(min(member["placed"]["predicted"]["context_length"] for member in group)),
+        "OLLAMA_MAX_LOADED_MODELS": str(len(group)),
+        "OLLAMA_KEEP_ALIVE": "-1",
+    }
+    planned = dict(variables, **group[0]["settings"])
+    variables = dict(planned, **environment)
+    for owned in ("OLLAMA_CONTEXT_LENGTH", "OLLAMA_NUM_PARALLEL", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_FLASH_ATTENTION"):
+        # The user's value of these was taken as a default of the models already.
+        if owned in planned:
+            variables[owned] = planned[owned]
+    return {
+        "name": name,
+        "unit": "ollama@%s.service" % name,
+        "address": listen_address,
+        "port": port,
+        "url": naming.url(listen_address, port),
+        "store": store,
+        "gpu_uuids": [gpu["uuid"] for gpu in gpus],
+        "environment": variables,
+        "models": [_model(member) for member in group],
+    }
+
+
+def _model(member):
+    wanted, placed = member["wanted"], member["placed"]
+    predicted = placed["predicted"]
+    parameters = dict(wanted["parameters"])
+    parameters["num_ctx"] = predicted["context_length"]
+    if wanted["ubatch"]:
+        parameters["num_batch"] = wanted["ubatch"]
+    if placed["outcome"] == "cpu":
+        if placed["gpus"]:
+            parameters["num_gpu"] = 0
+    elif wanted["allow_cpu_offload"]:
+        if wanted["num_gpu"] is not None:
+            parameters["num_gpu"] = wanted["num_gpu"]
+    elif spare(predicted) >= GIB:
+        parameters["num_gpu"] = ALL_LAYERS
+    return {
+        "name": wanted["name"],
+        "create_as": wanted["served"],
+        "from": wanted["name"],
+        "digest": wanted["digest"],
+        "insecure": wanted["insecure"],
+        "parameters": parameters,
+        "system": wanted["system"],
+        "template": wanted["template"],
+        "keep_alive": wanted["keep_alive"],
+        "expected": {"outcome": placed["outcome"]},
+        "context_length": predicted["context_length"],
+        "parallel": wanted["parallel"],
+        "kv_cache_type": wanted["kv_cache_type"] or "f16",
+        "predicted": predicted,
+    }

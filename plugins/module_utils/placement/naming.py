@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Names: of models, of optimized models, of instances."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import PlacementError
+
+DEFAULT_SUFFIX = "-optimized"
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_MODEL_NAME = re.compile(r"^(?:%s(?::\d+)?/)?(?:%s/)?%s(?::%s)?$" % (_PART, _PART, _PART, _PART))
+_SUFFIX = re.compile(r"^[A-Za-z0-9_.-]+$")
+_ADDRESS = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+)$")
+
+
+def check_model_name(name):
+    """Raise PlacementError unless the text is a model name ([host/][namespace/]model[:tag])."""
+    if not isinstance(name, str) or not _MODEL_NAME.match(name) or "\n" in name or ".." in name:
+        raise PlacementError(
+            "Model name %r is not a name that Ollama takes; use [host/][namespace/]model[:tag] with letters, digits, '.', '_' and '-'." % (name,)
+        )
+    return name
+
+
+def full_name(name):
+    """The name with its tag: "llama3" is "llama3:latest"."""
+    return name if ":" in name.rsplit("/", 1)[-1] else name + ":latest"
+
+
+def optimized_name(name, suffix=DEFAULT_SUFFIX):
+    """Name of the optimized model: the suffix goes to the end of the tag.
+
+    Raises:
+        PlacementError: a suffix that cannot be part of a tag.
+    """
+    if not isinstance(suffix, str) or not _SUFFIX.match(suffix) or "\n" in suffix:
+        raise PlacementError("optimized.suffix %r cannot be part of a tag; use letters, digits, '.', '_' and '-', for example '%s'." % (suffix, DEFAULT_SUFFIX))
+    return full_name(name) + suffix
+
+
+def instance_name(gpus):
+    """Name of the instance on these GPUs, from their numbers: "gpu0", "gpu0-1"; "cpu" without GPUs.
+
+    MIG slices of one GPU share its number and get the start of their UUID added.
+    """
+    if not gpus:
+        return "cpu"
+    if len(gpus) == 1 and gpus[0].get("is_slice"):
+        return "gpu%dm%s" % (gpus[0]["number"], re.sub(r"[^0-9a-f]", "", gpus[0]["uuid"][4:].lower())[:8])
+    return "gpu" + "-".join(str(gpu["number"]) for gpu in gpus)
+
+
+def further_name(name, place):
+    """Name of the instance at `place` (0, 1, ...) among those on the same GPUs: "gpu0", "gpu0b", "gpu0c"."""
+    if place >= 26:
+        raise PlacementError("More than 26 instances on the GPUs of %s; give the models the same settings so that they can share one." % name)
+    return name if place == 0 else name + "abcdefghijklmnopqrstuvwxyz"[place]
+
+
+def check_address(address):
+    """Raise PlacementError unless the text can be a listen address."""
+    if not isinstance(address, str) or not _ADDRESS.match(address) or "\n" in address:
+        raise PlacementError("Listen address %r is neither an IP address nor a host name; use for example 127.0.0.1 or 0.0.0.0." % (address,))
+    return address
+
+
+def host_and_port(address, port):
+    """The text for OLLAMA_HOST; IPv6 addresses get brackets."""
+    return "%s:%d" % ("[%s]" % address if ":" in address else address, port)
+
+
+def url(address, port):
+    """The address clients on the host use; a wildcard becomes the loopback address."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1", "0:0:0:0:0:0:0:0": "::1"}.get(address, address)
+    return "http://" + host_and_port(local, port)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Parameters of a Modelfile: known names, types, and the two that users take for something else.
+
+Source: Ollama api/types.go (`Options`, `Runner`). The server accepts unknown names without a word and wrong types only
+until the model is loaded, so both are refused here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from .errors import PlacementError
+
+INTEGERS = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "draft_num_predict")
+NUMBERS = ("top_p", "min_p", "typical_p", "temperature", "repeat_penalty", "presence_penalty", "frequency_penalty")
+SWITCHES = ("use_mmap",)
+TEXTS = ("stop",)
+# Names that earlier versions knew; they are kept and change nothing.
+RETIRED = ("mirostat", "mirostat_eta", "mirostat_tau", "tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "vocab_only", "use_mlock", "num_gqa")
+ALL = INTEGERS + NUMBERS + SWITCHES + TEXTS
+
+
+def check_parameters(parameters, where):
+    """Check a dict of parameters and return it with the right types.
+
+    Args:
+        parameters: dict of name to value, or None. Numbers may be given as text, as templates produce them.
+        where: words that say whose they are, for the message.
+
+    Returns:
+        (dict with typed values, list of warnings).
+
+    Raises:
+        PlacementError: unknown name (with the nearest known one), or a value of the wrong type.
+    """
+    checked = {}
+    warnings = []
+    for name, value in (parameters or {}).items():
+        if value is None:
+            continue
+        if name in RETIRED:
+            warnings.append("Parameter %s of %s has no effect on this Ollama version." % (name, where))
+            checked[name] = value
+        elif name not in ALL:
+            near = difflib.get_close_matches(str(name), ALL, 1, 0.6)
+            hint = "did you mean '%s'?" % near[0] if near else "the known ones are %s." % ", ".join(sorted(ALL))
+            raise PlacementError("Parameter '%s' of %s is unknown to Ollama: %s" % (name, where, hint))
+        else:
+            checked[name] = _typed(name, value, where)
+    return checked, warnings
+
+
+def _typed(name, value, where):
+    if name in INTEGERS:
+        return whole_number(value, "Parameter '%s' of %s" % (name, where))
+    if name in NUMBERS:
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            return float(value)
+        except (TypeError, ValueError):
+            raise PlacementError("Parameter '%s' of %s is %r, which is not a number; give one, for example 0.8." % (name, where, value))
+    if name in SWITCHES:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false", "yes", "no"):
+            return str(value).lower() in ("true", "yes")
+        raise PlacementError("Parameter '%s' of %s is %r; give true or false." % (name, where, value))
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [str(item) for item in values]
+
+
+def whole_number(value, what, least=None):
+    """The value as an integer; text of digits is understood.
+
+    Raises:
+        PlacementError: not a whole number, or below `least`.
+    """
+    number = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and re.match(r"^[+-]?\d+$", value.strip()):
+        number = int(value)
+    elif isinstance(value, float) and value == int(value):
+        number = int(value)
+    if number is None:
+        raise PlacementError("%s is %r, which is not a whole number; give one." % (what, value))
+    if least is not None and number < least:
+        raise PlacementError("%s is %d; give a whole number of at least %d." % (what, number, least))
+    return number
+
+
+def check_layers(num_gpu, model, allow_cpu_offload, name):
+    """Refuse a num_gpu that would leave layers on the CPU without the user saying so.
+
+    Args:
+        num_gpu: the user's value; negative = Ollama decides.
+        model: dict of model_info.
+        allow_cpu_offload: whether layers on the CPU are wanted.
+        name: the model's name, for the message.
+    """
+    layers = model["block_count"] + 1
+    if num_gpu is None or num_gpu < 0 or num_gpu >= layers or allow_cpu_offload:
+        return
+    raise PlacementError(
+        "num_gpu %d for %s is a number of layers, not of GPUs: only %d of its %d layers would go to the GPUs and the rest would run on the CPU; "
+        "leave num_gpu out and use strategy split or spread for several GPUs, or set allow_cpu_offload: true if that is what you want."
+        % (num_gpu, name, num_gpu, layers)
+    )

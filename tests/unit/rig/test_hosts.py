@@ -21,7 +21,7 @@ def test_gpus_by_their_short_name(text, preset):
     assert gpus.preset_name(text) == preset
 
 
-@pytest.mark.parametrize("text", ["3xA6000", "2xfoo", "A6000", "2x", "2xNVIDIA GeForce", ""])
+@pytest.mark.parametrize("text", ["3xA6000", "2x3090", "2xfoo", "A6000", "2x", "2xNVIDIA GeForce", ""])
 def test_gpus_that_the_rig_does_not_have(text):
     with pytest.raises(RigError, match="write 2xA6000"):
         gpus.preset_name(text)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""/api/create: a model from one that is there (or is pulled first), or from uploaded GGUF files."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+from . import gguf, gotext, names, pull
+from .errors import ApiError
+from .store import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE
+
+
+def create(store, name, request):
+    """Yield the progress objects of one creation. `request`: from | files, adapters, template, system, license, parameters, messages."""
+    if request.get("from"):
+        base = names.parse(request["from"])
+        if store.load(base) is None:
+            for progress in pull.pull(store, base, insecure=False):
+                yield progress
+        config, layers = _inherited(store, store.load(base))
+    elif request.get("files"):
+        yield {"status": "parsing GGUF"}
+        config, layers = None, []
+        for digest in request["files"].values():
+            layers.append(_rewritten(store, digest))
+            yield {"status": "verifying conversion"}
+        config = _config(gguf.read(store.blob_path(layers[0]["digest"])))
+    else:
+        raise ApiError(400, "neither 'from' or 'files' was specified")
+    for digest in (request.get("adapters") or {}).values():
+        layers.append(_layer("adapter", digest, os.path.getsize(store.blob_path(digest)), "using existing layer"))
+    _set_texts(store, layers, request)
+    for layer in layers:
+        yield {"status": "%s %s" % (layer.pop("status"), layer["digest"])}
+    raw = (gotext.dumps(config) + "\n").encode()
+    digest, _new = store.put(raw)
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": {"mediaType": CONFIG_TYPE, "digest": digest, "size": len(raw)}, "layers": layers}
+    yield {"status": "writing manifest"}
+    before = store.load(name)
+    store.write(name, (gotext.dumps(manifest) + "\n").encode())
+    if before:
+        store.drop_unused(before.digests())
+    yield {"status": "success"}
+
+
+def _layer(kind, digest, size, status):
+    return {"mediaType": LAYER_TYPE + kind, "digest": digest, "size": size, "status": status}
+
+
+def _inherited(store, manifest):
+    layers = [dict(layer, **{"from": manifest.name.shortest, "status": "using existing layer"}) for layer in manifest.layers]
+    path = next(layer["digest"] for layer in layers if layer["mediaType"] == LAYER_TYPE + "model")
+    return _config(gguf.read(store.blob_path(path))), layers
+
+
+def _config(header):
+    return {"model_format": "gguf", "model_family": header.architecture, "model_families": [header.architecture],
+            "model_type": gotext.human_number(header.parameter_count), "file_type": header.file_type, "architecture": "amd64", "os": "linux"}
+
+
+def _rewritten(store, digest):
+    """The layer of an uploaded file. The real server writes it anew; here it is copied with 32 zero bytes behind it, so its digest is new too."""
+    path = store.blob_path(digest)
+    try:
+        gguf.read(path)
+    except FileNotFoundError:
+        raise ApiError(500, "open %s: no such file or directory" % path) from None
+    except gguf.NotGguf:
+        raise ApiError(400, "supplied file was not in GGUF format") from None
+    with open(path, "rb") as stream:
+        data = stream.read() + b"\0" * 32
+    new, fresh = store.put(data)
+    shutil.copymode(path, store.blob_path(new))
+    return _layer("model", new, len(data), "creating new layer" if fresh else "using existing layer")
+
+
+def _add(store, layers, kind, data):
+    digest, fresh = store.put(data)
+    layers.append(_layer(kind, digest, len(data), "creating new layer" if fresh else "using existing layer"))
+
+
+def _drop(layers, kind):
+    layers[:] = [layer for layer in layers if layer["mediaType"] != LAYER_TYPE + kind]
+
+
+def _set_texts(store, layers, request):
+    for kind in ("template", "system"):
+        if request.get(kind):
+            _drop(layers, kind)
+            _add(store, layers, kind, request[kind].encode())
+    licenses = request.get("license") or []
+    for text in [licenses] if isinstance(licenses, str) else licenses:
+        _add(store, layers, "license", text.encode())
+    if request.get("parameters"):
+        merged = {}
+        for layer in layers:
+            if layer["mediaType"] == LAYER_TYPE + "params":
+                merged.update(json.loads(store.read(layer["digest"])))
+        merged.update(request["parameters"])
+        _drop(layers, "params")
+        _add(store, layers, "params", (gotext.dumps(dict(sorted(merged.items()))) + "\n").encode())
+    if request.get("messages"):
+        _drop(layers, "messages")
+        _add(store, layers, "messages", (gotext.dumps(request["messages"]) + "\n").encode())

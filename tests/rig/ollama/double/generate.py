@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""/api/generate and /api/chat: loading, unloading, and answers from the engine."""
+from __future__ import annotations
+
+import time
+
+from . import gotext, settings
+from .errors import ApiError
+
+_INTEGERS = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "num_predict", "top_k", "repeat_last_n")
+_FLOATS = ("temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "presence_penalty", "frequency_penalty")
+_BOOLEANS = ("use_mmap", "numa")
+
+
+def merged_options(model, given):
+    """The model's parameters under the request's options, types checked (api/types.go:1007-1026)."""
+    found = {}
+    for name, value in list(model.parameters.items()) + list((given or {}).items()):
+        if value is None:
+            continue
+        if name in _INTEGERS:
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ApiError(500, 'option "%s" must be of type integer' % name)
+            found[name] = int(value)
+        elif name in _FLOATS:
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ApiError(500, 'option "%s" must be of type float32' % name)
+            found[name] = value
+        elif name in _BOOLEANS:
+            if not isinstance(value, bool):
+                raise ApiError(500, 'option "%s" must be of type boolean' % name)
+            found[name] = value
+        elif name == "stop":
+            found[name] = value if isinstance(value, list) else [value]
+        else:
+            gotext.log("WARN", "types.go:1007", "invalid option provided", option=name)
+    return found
+
+
+def keep_alive(value):
+    """Seconds of a request's keep_alive (number of seconds, or a Go duration); None where the server's own counts."""
+    if value is None:
+        return None
+    try:
+        seconds = gotext.duration(value) if isinstance(value, str) else float(value)
+    except (ValueError, TypeError):
+        raise ApiError(400, 'time: invalid duration "%s"' % value) from None
+    return settings.FOREVER if seconds < 0 else seconds
+
+
+def _now():
+    return gotext.timestamp(time.time())
+
+
+def answer(scheduler, model, request, chat):
+    """Yield the objects of one answer; a load or an unload is a single one. `request` is the decoded body."""
+    keep = keep_alive(request.get("keep_alive"))
+    empty = not request.get("messages") if chat else not request.get("prompt")
+    part = (lambda text: {"message": {"role": "assistant", "content": text}}) if chat else (lambda text: {"response": text})
+    if empty and keep == 0:
+        scheduler.unload(model)
+        yield dict({"model": request["model"], "created_at": _now()}, **part(""), done=True, done_reason="unload")
+        return
+    options = merged_options(model, request.get("options"))
+    begun = time.monotonic()
+    runner = scheduler.acquire(model, options, keep)
+    try:
+        loaded = time.monotonic()
+        if empty:
+            yield dict({"model": request["model"], "created_at": _now()}, **part(""), done=True, done_reason="load")
+            return
+        for piece in runner.engine.complete(_prompt(request, chat), options.get("num_predict", -1), options):
+            text = piece.get("content", "")
+            if not piece.get("stop"):
+                yield dict({"model": request["model"], "created_at": _now()}, **part(text), done=False)
+                continue
+            yield dict({"model": request["model"], "created_at": _now()}, **part(text), **_last(piece, chat, begun, loaded))
+    finally:
+        scheduler.release(runner)
+
+
+def _prompt(request, chat):
+    if not chat:
+        return request["prompt"]
+    return "\n".join("%s: %s" % (message.get("role", ""), message.get("content", "")) for message in request["messages"])
+
+
+def _last(piece, chat, begun, loaded):
+    times = piece.get("timings") or {}
+    prompt, count = int(times.get("prompt_n", piece.get("tokens_evaluated", 0))), int(times.get("predicted_n", piece.get("tokens_predicted", 0)))
+    limit = piece.get("stop_type") == "limit" or piece.get("stopped_limit")
+    found = {"done": True, "done_reason": "length" if limit else "stop"}
+    if not chat:
+        found["context"] = list(range(1, prompt + count + 1))
+    found.update({
+        "total_duration": int((time.monotonic() - begun) * 1e9), "load_duration": int((loaded - begun) * 1e9), "prompt_eval_count": prompt,
+        "prompt_eval_duration": int(times.get("prompt_ms", 0) * 1e6), "eval_count": count, "eval_duration": int(times.get("predicted_ms", 0) * 1e6)})
+    return found
+
+
+def joined(objects, chat):
+    """One object for `stream: false`: the texts of all, under the last one's figures."""
+    texts, last = [], None
+    for last in objects:
+        texts.append(last["message"]["content"] if chat else last["response"])
+    text = "".join(texts)
+    return dict(last, message={"role": "assistant", "content": text}) if chat else dict(last, response=text)

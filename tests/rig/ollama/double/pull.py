@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""/api/pull: manifest, blobs in ranged parts with `-partial` files, verification, manifest written last."""
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+
+from . import gotext, registry, settings
+from .errors import ApiError
+
+_PARTS, _PART_MIN, _PART_MAX = 16, 100 * 10 ** 6, 1000 * 10 ** 6
+_TRIES = 6
+_STALL = 5.0  # seconds without a byte before a part is asked for again
+_TICK = 0.06  # seconds between two progress lines
+_RUNNING = {}  # path of a blob -> its _Download: two pulls of one blob share it
+_LOCK = threading.Lock()
+
+
+def pull(store, name, insecure):
+    """Yield the progress objects of one pull. Closing the generator (the client went away) stops the download; its parts stay for the next."""
+    base = "%s://%s/v2/%s/%s" % ("http" if insecure else "https", name.host, name.namespace, name.model)
+    before = store.load(name)
+    yield {"status": "pulling manifest"}
+    raw = registry.manifest(base, name)
+    data = json.loads(raw)
+    layers = (data.get("layers") or []) + [data["config"]]
+    fetched = []
+    for layer in layers:
+        digest = layer["digest"]
+        path = store.blob_path(digest)
+        label = {"status": "pulling %s" % digest[7:19], "digest": digest}
+        if os.path.exists(path):
+            size = os.path.getsize(path)
+            yield dict(label, total=size, completed=size)
+            continue
+        fetched.append(digest)
+        download = _download(path, base, digest)
+        try:
+            while not download.finished.wait(_TICK):
+                if download.total:
+                    yield dict(label, total=download.total, completed=download.completed)
+        finally:
+            download.leave()
+        if download.error:
+            raise download.error
+    yield {"status": "verifying sha256 digest"}
+    for digest in fetched:
+        _verify(store, digest)
+    yield {"status": "writing manifest"}
+    store.write(name, raw)
+    if before and not settings.boolean("OLLAMA_NOPRUNE"):
+        unused = set(before.digests()) - {layer["digest"] for layer in layers}
+        if unused:
+            yield {"status": "removing unused layers"}
+            store.drop_unused(unused)
+    yield {"status": "success"}
+
+
+def _verify(store, digest):
+    path = store.blob_path(digest)
+    found = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            found.update(chunk)
+    if "sha256:" + found.hexdigest() != digest:
+        os.unlink(path)
+        raise ApiError(500, "digest mismatch, file must be downloaded again: want %s, got sha256:%s" % (digest, found.hexdigest()))
+
+
+def _download(path, base, digest):
+    with _LOCK:
+        running = _RUNNING.get(path)
+        if running is None:
+            running = _RUNNING[path] = _Download(path, base, digest)
+            running.start()
+        running.readers += 1
+        return running
+
+
+class _Download(threading.Thread):
+    """One blob on its way: `<blob>-partial` holds the bytes, `<blob>-partial-N` how far part N is."""
+
+    def __init__(self, path, base, digest):
+        super().__init__(daemon=True)
+        self.path, self.base, self.digest = path, base, digest
+        self.parts, self.total, self.error, self.readers = [], 0, None, 0
+        self.finished, self.cancelled = threading.Event(), threading.Event()
+
+    @property
+    def completed(self):
+        """Bytes that are on disk."""
+        return sum(part["Completed"] for part in self.parts)
+
+    def leave(self):
+        """A reader goes; the last one stops the download."""
+        with _LOCK:
+            self.readers -= 1
+            if not self.readers:
+                self.cancelled.set()
+                if _RUNNING.get(self.path) is self:
+                    del _RUNNING[self.path]
+
+    def run(self):
+        """Fetch every part that is not complete, then give the blob its name."""
+        try:
+            self._prepare()
+            address = self._address()
+            with open(self.path + "-partial", "r+b" if os.path.exists(self.path + "-partial") else "w+b") as stream:
+                stream.truncate(self.total)
+                for part in self.parts:
+                    self._part(stream, address, part)
+            os.replace(self.path + "-partial", self.path)
+            for part in self.parts:
+                os.unlink(self._part_path(part))
+        except ApiError as error:
+            self.error = error
+        except OSError as error:
+            self.error = ApiError(500, str(error))
+        finally:
+            self.finished.set()
+
+    def _part_path(self, part):
+        return "%s-partial-%d" % (self.path, part["N"])
+
+    def _prepare(self):
+        folder, stem = os.path.split(self.path + "-partial-")
+        for entry in sorted((name for name in os.listdir(folder) if name.startswith(stem)), key=lambda name: int(name[len(stem):])):
+            with open(os.path.join(folder, entry), encoding="utf-8") as stream:
+                self.parts.append(json.load(stream))
+        if self.parts:
+            self.total = sum(part["Size"] for part in self.parts)
+            return
+        self.total = registry.blob_size(self.base, self.digest)
+        size = min(max(self.total // _PARTS, _PART_MIN), _PART_MAX)
+        for number, offset in enumerate(range(0, self.total, size)):
+            part = {"N": number, "Offset": offset, "Size": min(size, self.total - offset), "Completed": 0}
+            self.parts.append(part)
+            self._save(part)
+        gotext.log("INFO", "download.go:181", "downloading %s in %d %s part(s)" % (
+            self.digest[7:19], len(self.parts), gotext.human_bytes(self.parts[0]["Size"] if self.parts else 0)))
+
+    def _save(self, part):
+        with open(self._part_path(part), "w", encoding="utf-8") as stream:
+            stream.write(gotext.dumps(part) + "\n")
+
+    def _address(self):
+        """The final address; server errors are asked again for 30 seconds, as the real client does."""
+        deadline, wait = time.monotonic() + 30, 0.01
+        while True:
+            try:
+                return registry.direct_address(self.base, self.digest)
+            except ApiError as error:
+                if not error.text.startswith("5") or time.monotonic() > deadline or self.cancelled.is_set():
+                    raise
+                gotext.log("WARN", "download.go:300", "failed to get direct URL; backing off and retrying", err=error.text)
+            self.cancelled.wait(wait)
+            wait = min(wait * 4, 10)
+
+    def _part(self, stream, address, part):
+        for attempt in range(_TRIES):
+            if part["Completed"] >= part["Size"]:
+                return
+            try:
+                self._fetch(stream, address, part)
+            except socket.timeout:
+                gotext.log("INFO", "download.go:380", "%s part %d stalled; retrying" % (self.digest[7:19], part["N"]))
+                continue
+            except (ApiError, OSError, http.client.HTTPException) as error:
+                if self.cancelled.is_set():
+                    raise ApiError(499, "context canceled") from None
+                if attempt + 1 == _TRIES:
+                    raise ApiError(500, "max retries exceeded: %s" % (error or "unexpected EOF")) from None
+                gotext.log("INFO", "download.go:296", "%s part %d attempt %d failed: %s, retrying in %ds" % (
+                    self.digest[7:19], part["N"], attempt, error or "unexpected EOF", 2 ** attempt))
+                self.cancelled.wait(2 ** attempt)
+
+    def _fetch(self, stream, address, part):
+        first, last = part["Offset"] + part["Completed"], part["Offset"] + part["Size"] - 1
+        response = registry.send("GET", address, {"User-Agent": "Go-http-client/1.1", "Range": "bytes=%d-%d" % (first, last)}, timeout=_STALL)
+        stream.seek(first)
+        try:
+            if response.status >= 400:
+                raise http.client.HTTPException("EOF")
+            while part["Completed"] < part["Size"]:
+                if self.cancelled.is_set():
+                    raise ApiError(499, "context canceled")
+                data = response.read1(min(1 << 20, part["Size"] - part["Completed"]))
+                if not data:
+                    raise http.client.HTTPException("unexpected EOF")
+                stream.write(data)
+                stream.flush()
+                part["Completed"] += len(data)
+        finally:
+            self._save(part)
+            response.connection.close()

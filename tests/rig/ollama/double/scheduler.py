@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Which engines run: loading, reloading, evicting, expiring. The choice of GPUs is choosing.py's."""
+from __future__ import annotations
+
+import threading
+import time
+
+from . import choosing, discovery, gotext, settings
+from .engine import Engine
+from .errors import ApiError
+
+RELOADING = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
+_TIERS = (262144, 32768, 4096)
+
+
+class Runner:
+    """A model with its engine. `keep` and `expires` are seconds; `users` counts requests in progress."""
+
+    def __init__(self, model, options, choice, engine):
+        self.model, self.options, self.choice, self.engine = model, options, choice, engine
+        self.keep, self.expires, self.users = 0.0, 0.0, 0
+
+    def listed(self):
+        """The entry of /api/ps."""
+        whole = int(self.expires)
+        expires = gotext.timestamp(whole, int((self.expires - whole) * 1e9) or 1)
+        return {"name": self.model.name.shortest, "model": self.model.name.shortest, "size": self.engine.size, "digest": self.model.manifest.digest,
+                "details": self.model.details(parent=False), "expires_at": expires, "size_vram": self.engine.size_vram,
+                "context_length": self.choice.context // self.choice.parallel}
+
+    def resident(self):
+        """What the server's books say of this engine: its own device indices turned into the server's."""
+        indices = tuple(gpu.index for gpu in self.choice.gpus)
+        return choosing.Resident(
+            indices, {index: self.engine.used.get(place, 0) for place, index in enumerate(indices)},
+            {index: self.engine.free.get(place, gpu.free) for place, (index, gpu) in enumerate(zip(indices, self.choice.gpus))})
+
+
+class Scheduler:
+    """All runners of one server, keyed by the path of the model's blob: two names of one blob share a runner."""
+
+    def __init__(self):
+        self.runners = {}
+        self._lock, self._waiting = threading.Lock(), 0
+        self.gpus, self.names = discovery.discover()
+        total = [gpu.total for gpu in self.gpus]
+        self.tier = choosing.default_context(total, settings.overhead())
+        gotext.log("INFO", "routes.go:2058", "vram-based default context", total_vram=gotext.human_bytes2(sum(total)), default_num_ctx=self.tier)
+        threading.Thread(target=self._expire, daemon=True).start()
+
+    def acquire(self, model, options, keep):
+        """The Runner for a request, loaded if need be; give it back with `release`. ApiError where the load fails."""
+        self._waiting += 1
+        try:
+            if self._waiting > max(settings.unsigned("OLLAMA_MAX_QUEUE", 512), 1) and model.path not in self.runners:
+                raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
+            with self._lock:
+                runner = self.runners.get(model.path)
+                if runner and self._stale(runner, model, options):
+                    self._unload(runner)
+                    runner = None
+                if runner is None:
+                    runner = self._load(model, options)
+                    runner.keep = settings.keep_alive()
+                if keep is not None:
+                    runner.keep = keep
+                runner.users += 1
+                self._touch(runner)
+                return runner
+        finally:
+            self._waiting -= 1
+
+    def release(self, runner):
+        """The request is done: the time to live starts now."""
+        with self._lock:
+            runner.users -= 1
+            self._touch(runner)
+            if runner.keep <= 0 and not runner.users:
+                self._unload(runner)
+
+    def unload(self, model):
+        """What `keep_alive: 0` with nothing to generate does; nothing where the model is not loaded."""
+        with self._lock:
+            runner = self.runners.get(model.path)
+            if runner:
+                runner.keep = 0.0
+                if not runner.users:
+                    self._unload(runner)
+
+    def listed(self):
+        """The models of /api/ps, the one that stays longest first."""
+        with self._lock:
+            return [runner.listed() for runner in sorted(self.runners.values(), key=lambda runner: -int(runner.expires))]
+
+    def stop(self):
+        """End every engine."""
+        for runner in list(self.runners.values()):
+            runner.engine.stop()
+
+    @staticmethod
+    def _touch(runner):
+        runner.expires = time.time() + runner.keep
+
+    def _stale(self, runner, model, options):
+        """Does a request need the engine to be started anew (sched.go needsReload)?"""
+        old, new = dict(runner.options), dict(options)
+        if new.get("num_gpu", -1) < 0:
+            old.pop("num_gpu", None)
+            new.pop("num_gpu", None)
+        changed = any(old.get(name) != new.get(name) for name in RELOADING)
+        return changed or runner.model.adapters != model.adapters or runner.model.projectors != model.projectors or not runner.engine.healthy()
+
+    def _unload(self, runner):
+        self.runners.pop(runner.model.path, None)
+        runner.engine.stop()
+
+    def _expire(self):
+        while True:
+            time.sleep(0.1)
+            with self._lock:
+                for runner in [runner for runner in self.runners.values() if not runner.users and runner.expires <= time.time()]:
+                    self._unload(runner)
+
+    def _evict_one(self):
+        """Idle runners first, then the shortest time to live, then by name of the blob."""
+        runner = min(self.runners.values(), key=lambda runner: (runner.users > 0, runner.keep, runner.model.path))
+        while runner.users:
+            self._lock.release()
+            time.sleep(0.02)
+            self._lock.acquire()
+        self._unload(runner)
+
+    def _settings(self):
+        return choosing.Settings(
+            default_context=settings.unsigned("OLLAMA_CONTEXT_LENGTH", 0) or self.tier, parallel=settings.unsigned("OLLAMA_NUM_PARALLEL", 1),
+            spread=settings.boolean("OLLAMA_SCHED_SPREAD"), flash_attention=settings.flash_attention(), kv_cache_type=settings.var("OLLAMA_KV_CACHE_TYPE"))
+
+    def _refreshed(self):
+        """The GPUs with the memory that is free now, by the server's own accounting."""
+        residents = [runner.resident() for runner in self.runners.values()]
+        covered = {index for resident in residents for index in resident.gpus}
+        gpus = self.gpus
+        if gpus and not all(gpu.index in covered for gpu in gpus):
+            listed = discovery.devices()
+            gpus = [choosing.Gpu(**dict(gpu.__dict__, free=listed[gpu.index][2] if gpu.index < len(listed) else 0)) for gpu in gpus]
+        found = choosing.accounted_free(gpus, residents)
+        for gpu in found if residents else ():
+            gotext.log("INFO", "sched.go:1332", "updated VRAM based on existing loaded models", gpu=str(gpu.index), library=gpu.library,
+                       total=gotext.human_bytes2(gpu.total), available=gotext.human_bytes2(gpu.free))
+        return found
+
+    def _place(self, model, options):
+        """The Choice for a model, after evicting what does not fit beside it."""
+        shape, limit = model.shape(), settings.unsigned("OLLAMA_MAX_LOADED_MODELS", 0) or 3 * max(len(self.gpus), 1)
+        while True:
+            while self.runners and len(self.runners) >= limit:
+                self._evict_one()
+            choice = choosing.choose(shape, self._refreshed(), self._settings(), options)
+            if not self.runners or not choosing.must_evict(choice, shape, options):
+                return choice
+            self._evict_one()
+
+    def _load(self, model, options):
+        wanted = dict(options)
+        for last in (False, True):
+            choice = self._place(model, wanted)
+            self._log_choice(model, choice, wanted)
+            engine = None
+            try:
+                engine = Engine(model, choice, wanted, self._load_mode(model, choice, wanted))
+                self._log_memory(model, choice)
+                engine.wait_ready()
+            except ApiError as error:
+                if engine:
+                    engine.stop()
+                gotext.log("INFO", "sched.go:641", "Load failed", model=model.path, error=error.text)
+                if last or "out of memory" not in error.text or not self._retry(wanted, choice):
+                    raise
+                continue
+            runner = self.runners[model.path] = Runner(model, dict(options), choice, engine)
+            gotext.log("INFO", "sched.go:728", "loaded runners", count=len(self.runners))
+            return runner
+
+    def _retry(self, wanted, choice):
+        """Out of memory: an automatic context goes down one tier, else every other model goes; once (sched.go:640-680)."""
+        lower = [tier for tier in _TIERS if tier < choice.context // choice.parallel]
+        if "num_ctx" not in wanted and not settings.unsigned("OLLAMA_CONTEXT_LENGTH", 0) and lower:
+            wanted["num_ctx"] = lower[0]
+            return True
+        if not self.runners:
+            return False
+        while self.runners:
+            self._evict_one()
+        return True
+
+    @staticmethod
+    def _load_mode(model, choice, options):
+        if options.get("use_mmap") is not None:
+            return None if options["use_mmap"] else "none"
+        if not choice.gpus or options.get("num_gpu", -1) == 0:
+            gotext.log("INFO", "sched.go:1147", "disabling mmap for llama-server load by default", model=model.path, reason="cpu")
+            return "none"
+        if model.header.size > discovery.host_memory()["MemAvailable"]:
+            gotext.log("INFO", "sched.go:1160", "disabling mmap for llama-server load due to host memory pressure", model=model.path)
+            return "none"
+        return None
+
+    def _log_choice(self, model, choice, options):
+        asked = options.get("num_ctx", self._settings().default_context)
+        if choice.main_gpu is not None and len(choice.gpus) == 1 < len(self.gpus):
+            gpu = choice.gpus[0]
+            what = dict(id=str(gpu.index), filter_id=gpu.filter_id, library=gpu.library, name="CUDA%d" % gpu.index, description=self.names[gpu.index],
+                        integrated=False)
+            if "main_gpu" in options:
+                gotext.log("INFO", "sched.go:995", "selecting requested single GPU for llama-server model", requested_main_gpu=options["main_gpu"],
+                           main_gpu=choice.main_gpu, available=gotext.human_bytes2(gpu.free), **what)
+            else:
+                gotext.log("INFO", "sched.go:1013", "selecting single GPU for llama-server model", main_gpu=choice.main_gpu, **what,
+                           predicted=gotext.human_bytes2(choice.predicted), available=gotext.human_bytes2(gpu.free))
+            gotext.log("INFO", "sched.go:1132", "selecting GPU backend for llama-server model", library=gpu.library, gpu_count=1,
+                       available_gpu_count=len(self.gpus))
+        gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.path)
+        trained = model.header.number("context_length", max)
+        if trained and asked > trained:
+            gotext.log("WARN", "server.go:114", "requested context size too large for model", num_ctx=asked, n_ctx_train=trained)
+
+    @staticmethod
+    def _log_memory(model, choice):
+        memory, overhead = discovery.host_memory(), settings.overhead()
+        gotext.log("INFO", "sched.go:613", "system memory", total=gotext.human_bytes2(memory["MemTotal"]), free=gotext.human_bytes2(memory["MemAvailable"]),
+                   free_swap=gotext.human_bytes2(memory.get("SwapFree", 0)))
+        for gpu in choice.gpus if choice.pins_devices else ():
+            available = max(gpu.free - overhead - (457 << 20), 0)
+            gotext.log("INFO", "sched.go:620", "gpu memory", id=str(gpu.index), library=gpu.library, available=gotext.human_bytes2(available),
+                       free=gotext.human_bytes2(gpu.free), minimum="457.0 MiB", overhead=gotext.human_bytes2(overhead))
+        gotext.log("INFO", "llama_server.go:1048", "loading model via llama-server", model=model.path)
+

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The model store on disk: manifests/<host>/<namespace>/<model>/<tag> and blobs/sha256-<hex>, as the real server keeps them.
+
+Blobs that are there are never hashed: a seeded blob may be a sparse file of its true size.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+
+from . import gotext, names, settings
+from .errors import ApiError
+
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+LAYER_TYPE = "application/vnd.ollama.image."
+_DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
+_GRACE = 3600  # seconds that an unreferenced blob is safe from pruning
+
+
+class Manifest:
+    """A manifest as it lies on disk: `name`, parsed `data`, `digest` (hex) of its bytes, `modified` (seconds, nanoseconds)."""
+
+    def __init__(self, name, path):
+        self.name = name
+        with open(path, "rb") as stream:
+            raw = stream.read()
+            stat = os.fstat(stream.fileno())
+        self.data = json.loads(raw)
+        self.digest = hashlib.sha256(raw).hexdigest()
+        self.modified = (int(stat.st_mtime_ns // 10 ** 9), int(stat.st_mtime_ns % 10 ** 9))
+
+    @property
+    def modified_text(self):
+        """The time of the last change, as the API shows it."""
+        return gotext.timestamp(*self.modified)
+
+    @property
+    def layers(self):
+        """The layers [{mediaType, digest, size}]."""
+        return self.data.get("layers") or []
+
+    @property
+    def size(self):
+        """Bytes of all layers and the config."""
+        return sum(layer["size"] for layer in self.layers) + self.data["config"]["size"]
+
+    def digests(self):
+        """Every digest that it refers to."""
+        return [layer["digest"] for layer in self.layers] + [self.data["config"]["digest"]]
+
+
+class Store:
+    """One models directory. It is read anew at every call: another server's changes are seen at once."""
+
+    def __init__(self, root):
+        self.root = root
+        self.manifests = os.path.join(root, "manifests")
+        self.blobs = os.path.join(root, "blobs")
+        os.makedirs(self.blobs, exist_ok=True)
+
+    def blob_path(self, digest):
+        """Where the blob of a digest lies. ApiError 400 for what is no digest."""
+        match = _DIGEST.fullmatch(digest)
+        if not match:
+            raise ApiError(400, "invalid digest format")
+        return os.path.join(self.blobs, "sha256-" + match.group(1))
+
+    def manifest_path(self, name):
+        """Where the manifest of a Name lies."""
+        return os.path.join(self.manifests, *name)
+
+    def all(self):
+        """Every readable manifest."""
+        found = []
+        for folder, _folders, files in os.walk(self.manifests):
+            for tag in files:
+                parts = os.path.relpath(os.path.join(folder, tag), self.manifests).split(os.sep)
+                try:
+                    found.append(Manifest(names.parse("%s/%s/%s:%s" % tuple(parts)), os.path.join(folder, tag)))
+                except (ApiError, TypeError, OSError, ValueError):
+                    continue
+        return found
+
+    def existing(self, name):
+        """The Name under which a model is there, matched without case; `name` itself where none is."""
+        if os.path.exists(self.manifest_path(name)):
+            return name
+        wanted = name.full.lower()
+        return next((other.name for other in self.all() if other.name.full.lower() == wanted), name)
+
+    def load(self, name):
+        """The Manifest of a Name, or None."""
+        try:
+            return Manifest(self.existing(name), self.manifest_path(self.existing(name)))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+
+    def write(self, name, raw):
+        """Put down the bytes of a manifest, whole or not at all."""
+        path = self.manifest_path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=self.root)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(raw)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+
+    def put(self, data):
+        """A blob of these bytes: (digest, True where it was not there before)."""
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        path = self.blob_path(digest)
+        if os.path.exists(path):
+            return digest, False
+        handle, partial = tempfile.mkstemp(dir=self.blobs, prefix="sha256-")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+        return digest, True
+
+    def read(self, digest):
+        """The bytes of a small blob."""
+        with open(self.blob_path(digest), "rb") as stream:
+            return stream.read()
+
+    def copy(self, source, target):
+        """Give a model a second name: only the manifest is copied."""
+        os.makedirs(os.path.dirname(self.manifest_path(target)), exist_ok=True)
+        shutil.copyfile(self.manifest_path(source), self.manifest_path(target))
+
+    def delete(self, manifest):
+        """Remove a model, then those of its blobs that no other manifest refers to."""
+        path = self.manifest_path(manifest.name)
+        os.unlink(path)
+        self._remove_empty(os.path.dirname(path))
+        self.drop_unused(manifest.digests())
+
+    def drop_unused(self, digests):
+        """Remove those of `digests` that no manifest refers to. Returns how many were removed."""
+        used = {digest for other in self.all() for digest in other.digests()}
+        removed = 0
+        for digest in set(digests) - used:
+            try:
+                os.unlink(self.blob_path(digest))
+                removed += 1
+            except FileNotFoundError:
+                pass
+        return removed
+
+    def _remove_empty(self, folder):
+        while folder != self.manifests and folder.startswith(self.manifests):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            folder = os.path.dirname(folder)
+
+    def prune(self):
+        """What a starting server does: unreferenced blobs and `-partial` files older than an hour go."""
+        if settings.boolean("OLLAMA_NOPRUNE"):
+            return
+        used = {digest.replace(":", "-") for manifest in self.all() for digest in manifest.digests()}
+        old = time.time() - _GRACE
+        unused = []
+        for entry in os.scandir(self.blobs):
+            if entry.name not in used and entry.stat().st_mtime < old:
+                unused.append(entry)
+        gotext.log("INFO", "images.go:919", "total blobs: %d" % sum(1 for entry in unused if _DIGEST.fullmatch(entry.name)))
+        for entry in unused:
+            os.unlink(entry.path)
+        gotext.log("INFO", "images.go:926", "total unused blobs removed: %d" % sum(1 for entry in unused if _DIGEST.fullmatch(entry.name)))
+        for folder, _folders, _files in os.walk(self.manifests, topdown=False):
+            self._remove_empty(folder)

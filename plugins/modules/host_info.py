@@ -67,7 +67,7 @@ host:
       description: Whether the collection's installation directory exists.
       type: bool
     release:
-      description: RV(host.release.current) (a version or null), RV(host.release.complete) (the checksum by version) and RV(host.release.leftovers)
+      description: C(current) (a version or null), C(complete) (the checksum by version) and C(leftovers)
         (directories of installations that were cut short).
       type: dict
     command:

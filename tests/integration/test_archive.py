@@ -46,7 +46,8 @@ def test_ansible_doc_knows_every_module_role_and_playbook(collections, tmp_path)
     assert "gpufleet.ollama.ollama_multigpu" in roles
     for playbook in sorted((CHECKOUT / "playbooks").glob("*.yml")):
         name = "gpufleet.ollama." + playbook.stem
-        assert "playbook: " + name in run([tool("ansible-playbook"), "-i", "localhost,", "--syntax-check", name], cwd=tmp_path, env=env)
+        checked = run([tool("ansible-playbook"), "-i", "localhost,", "--syntax-check", name], cwd=tmp_path, env=env)
+        assert "playbook: %s/ansible_collections/gpufleet/ollama/playbooks/%s" % (collections, playbook.name) in checked
 
 
 def test_a_module_answers_where_there_is_no_gpu(collections, tmp_path):

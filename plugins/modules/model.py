@@ -229,6 +229,9 @@ def read_request(params):
         )
         request["from"] = params["from"]
     else:
+        alone = [option for option in BUILD_OPTIONS if params[option]]
+        if alone:
+            raise ModelError("%s changes a model, so from must name the one to build on" % " and ".join(alone))
         return None
     if modelfile.is_file(request["from"]):
         raise ModelError("from %s is a file, and only models can be built on; import it once with ollama create, and name that model" % request["from"])
@@ -244,6 +247,8 @@ def ensure(params, check_mode):
     request = read_request(params)
     pin = normalise_digest(params["digest"]) if params["digest"] else None
     keep_alive = loading.check_keep_alive(params["keep_alive"])
+    if params["link_from"] and not params["store"]:
+        raise ModelError("link_from needs store, the models directory to link into")
     if params["registry"]:
         registry_host(params["registry"])
     if params["source"]:
@@ -283,7 +288,6 @@ def main():
             **{"from": dict(type="str")}
         ),
         mutually_exclusive=[("modelfile", "from")] + [("modelfile", option) for option in BUILD_OPTIONS] + [("source", "registry")],
-        required_by=dict([(option, "from") for option in BUILD_OPTIONS] + [("link_from", "store")]),
         supports_check_mode=True,
     )
     try:

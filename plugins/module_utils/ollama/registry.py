@@ -87,9 +87,8 @@ class Registry(object):
                     problem = "its certificate is not trusted (%s)" % _short(error)
                 raise RegistryError("unreachable", "cannot get %s from the registry %s: %s" % (what, self.host, problem))
             except exceptions.Timeout:
-                problem = RegistryError("unreachable", "the registry %s did not answer within %d seconds for %s; check the network, "
-                                                       "or set a mirror with registry" % (self.host, self.timeout, what))
-                continue
+                raise RegistryError("unreachable", "the registry %s did not answer within %d seconds for %s; check the network, "
+                                                   "or set a mirror with registry" % (self.host, self.timeout, what))
             except exceptions.RequestException as error:
                 problem = RegistryError("unreachable", "cannot reach the registry %s for %s: %s; check the network, or set a mirror with registry"
                                         % (self.host, what, _short(error)))

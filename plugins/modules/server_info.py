@@ -113,7 +113,7 @@ servers:
       reachable: true
       version: 0.32.15
       needs_restart: true
-      reasons: ["OLLAMA_CONTEXT_LENGTH of the process is 4096, the plan wants 8192"]
+      reasons: ["OLLAMA_CONTEXT_LENGTH of the process is not what the plan says"]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -263,6 +263,9 @@ def _layers(case):
                       "Look at journalctl -u %s for the line \"inference compute\", and restart the service once the driver lists its GPUs." % case.unit)
     elif case.layers_missing():
         case.diagnose(*case.layers_finding())
+    elif vram is not None and not enough:
+        case.diagnose("layers_on_cpu", "/api/ps says that %s of %s of %s are on GPUs" % (memory.text(vram), memory.text(size), case.name),
+                      "Free memory on the GPUs or shorten the context, then load the model again.")
 
 
 def _dry_run(case):

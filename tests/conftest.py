@@ -15,3 +15,19 @@ _PARENT.mkdir(parents=True)
 (_PARENT / "ollama").symlink_to(CHECKOUT)
 sys.path.insert(0, _TREE.name)
 sys.path.insert(0, str(CHECKOUT))  # tests.rig
+
+# Fast things first: a typing error should not wait for the hosts.
+_ORDER = (
+    "unit/", "oracle/", "integration/test_archive", "integration/test_docs", "integration/test_lint", "integration/test_importer",
+    "integration/test_gpu_lane", "integration/test_sanity", "integration/test_cores", "integration/test_scenarios", "integration/test_real",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Order the session by _ORDER; files that it does not name come before the hosts."""
+
+    def place(item):
+        path = item.path.relative_to(CHECKOUT / "tests").as_posix()
+        return next((number for number, start in enumerate(_ORDER) if path.startswith(start)), _ORDER.index("integration/test_sanity"))
+
+    items.sort(key=place)

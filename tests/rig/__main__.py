@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = command("serve", _serve, "start the set's registry and release server in the background; prints its addresses as JSON")
     serve.add_argument("--port", type=int, default=0, help="default: any free one")
+    serve.add_argument("--version", action="append", help="Ollama version to offer, several times for several (default: 0.32.15)")
     command("requests", _requests, "print the server's log of requests as JSON").add_argument("--clear", action="store_true", help="and forget them")
     fault = command("fault", _fault, "let answers of the server go wrong; without arguments: list the rules")
     fault.add_argument("target", nargs="?", help="namespace/model or releases/vX/FILE, with * and ?")
@@ -79,7 +80,7 @@ def _aside(text: str) -> None:
 
 
 def _image(_options) -> None:
-    print(image.ensure(say=_aside))
+    print(image.ensure(image.library(), _aside))
 
 
 def _collections(_options) -> None:
@@ -112,7 +113,7 @@ def _inventory(options) -> None:
 
 
 def _serve(options) -> None:
-    print(json.dumps(fleet.serve(options.set, options.port, _aside), indent=1))
+    print(json.dumps(fleet.serve(options.set, options.port, options.version, _aside), indent=1))
 
 
 def _requests(options) -> None:

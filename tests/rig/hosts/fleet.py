@@ -45,7 +45,7 @@ def check_set_name(set_name: str) -> str:
 
 def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
     """Make the hosts afresh (a host of the same name is replaced), wait until systemd runs, return the inventory's path."""
-    base = image.ensure(None, say)
+    base = image.ensure(image.library(), say)
     network()
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda item: _make(set_name, *item, base), hosts.items()))
@@ -93,13 +93,13 @@ def down(set_name: str, hosts: list[str] | None = None) -> list[str]:
     return [item["host"] for item in there]
 
 
-def serve(set_name: str, port: int = 0, say=print) -> dict:
+def serve(set_name: str, port: int = 0, versions: list[str] | None = None, say=print) -> dict:
     """Start the set's registry and release server on the network's gateways and loopback; return its addresses for people and inventories.
 
-    {'rig_registry': 'address:port', 'rig_registry_url': ..., 'rig_release_url': ..., 'rig_checksum_url': ...}
+    {'rig_registry': 'address:port', 'rig_registry_url', 'rig_release_url' (a directory), 'rig_archive_url', 'rig_checksum_url'}; versions: Ollama's.
     """
     directory = set_directory(set_name) / "served"
-    variables = content.prepare(directory, say)
+    variables = content.prepare(directory, versions or [content.VERSION], say)
     running = background.start(directory, server_state(set_name), [*network(), "127.0.0.1"], port)
     url = f"http://{running['addresses'][0]}:{running['port']}"
     variables = {name: f"{url}/{path}" for name, path in variables.items()}

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import uuid
 
+from tests.rig.gpus import build
 from tests.rig.hosts.podman import podman
 from tests.rig.settings import RigError, cache_root, locked, require_programs, root_prefix
 
@@ -46,7 +47,7 @@ def name() -> str:
     return f"{REPOSITORY}:{_suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def ensure(library: pathlib.Path | None = None, say=print) -> str:
+def ensure(library_file: pathlib.Path | None = None, say=print) -> str:
     """Return the image's name, with the library (a fake libnvidia-ml.so.1) in its system path where one is given.
 
     Built once (about half a minute), kept as an archive in the cache, imported where podman has lost it.
@@ -58,7 +59,17 @@ def ensure(library: pathlib.Path | None = None, say=print) -> str:
                 _build(archive, say)
             say(f"Importing the image of the rig's hosts as {name()}.")
             podman("import", "--change", 'CMD ["/sbin/rig-init"]', "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), name())
-        return name() if library is None else _with_library(library)
+        return name() if library_file is None else _with_library(library_file)
+
+
+def library() -> pathlib.Path:
+    """The fake libnvidia-ml.so.1, compiled once for each state of its source."""
+    source = hashlib.sha256(build.SOURCE.read_bytes()).hexdigest()[:12]
+    try:
+        with locked("nvml"):
+            return build.build_nvml(cache_root() / "nvml" / source)
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        raise RigError(str(error)) from error
 
 
 def library_path() -> str:

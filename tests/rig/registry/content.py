@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What a set's server offers: the rig's models and a release archive, laid out for registry/store.py."""
+"""What a set's server offers: the rig's models and release archives, laid out for registry/store.py."""
 
 from __future__ import annotations
 
+import os
 import pathlib
+import re
+import subprocess
 
 from tests.rig.models import store
+from tests.rig.ollama import build_archive
+from tests.rig.settings import RigError, find_program
+
+VERSION = "0.32.15"
 
 
-def prepare(directory: pathlib.Path, say=print) -> dict[str, str]:
-    """Write models and the release into the directory, keeping what lies there already; return inventory variables {name: path on the server}."""
+def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str, str]:
+    """Write models and the releases of these versions into the directory; return inventory variables {name: path on the server} of the first version.
+
+    Each release is the double under that version's name, or the real archive of $OLLAMA_ARCHIVE (one version only) with the engine stand-in in it.
+    """
     for name in store.names():
         model, _, tag = name.partition(":")
         for blob in store.blobs(name):
@@ -18,4 +28,22 @@ def prepare(directory: pathlib.Path, say=print) -> dict[str, str]:
         path = directory / "manifests" / "library" / model / tag
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.manifest(name))
-    return {}
+    for version in versions:
+        _release(directory / "releases" / f"v{version}", version, say)
+    place = f"releases/v{versions[0]}"
+    return {"rig_release_url": place, "rig_checksum_url": f"{place}/sha256sum.txt", "rig_archive_url": f"{place}/{build_archive.NAME}"}
+
+
+def _release(directory: pathlib.Path, version: str, say) -> None:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)+[0-9A-Za-z.-]*", version):
+        raise RigError(f"'{version}' is no version of Ollama: write it as {VERSION}.")
+    if not find_program("zstd"):
+        raise RigError("The release archive needs zstd, which this machine lacks: run 'apt-get install -y zstd' as root and try again.")
+    given = os.environ.get("OLLAMA_ARCHIVE")
+    if given and not pathlib.Path(given).is_file():
+        raise RigError(f"OLLAMA_ARCHIVE names '{given}', which is no file: give the path of a downloaded ollama-linux-amd64.tar.zst, or unset it.")
+    try:
+        build_archive.build(directory, version, real=pathlib.Path(given) if given else None)
+    except (OSError, RuntimeError, subprocess.SubprocessError, SystemExit) as error:
+        raise RigError(f"The release archive of {version} could not be made: {error}") from error
+    say(f"Offering Ollama {version}: " + (f"{given} with the engine stand-in in place of its llama-server." if given else "the double, not the real program."))

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import InvalidUrl, OllamaClient, OllamaError, OllamaUnreachable, check_url
+
+from tests.unit.plugins.scripted_server import ndjson, recorded, replay, serving
+
+RECORDED = recorded()
+
+
+def client_of(server, timeout=5):
+    return OllamaClient(server.url, timeout)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:11434", "https://gpu.example.com", "http://[::1]:11434", "http://h:1/"])
+def test_addresses_of_a_server(url):
+    assert check_url(url) == url.rstrip("/")
+
+
+@pytest.mark.parametrize("url, words", [
+    ("http://127.0.0.1:99999", "port that is not between 1 and 65535"),
+    ("http://127.0.0.1:0", "port that is not between 1 and 65535"),
+    ("http://h:port", "port"),
+    ("127.0.0.1:11434", "not an http or https address"),
+    ("ftp://h", "not an http or https address"),
+    ("http://", "not an http or https address"),
+    ("http://user:secret@h", "user name or password"),
+    ("http://h/api", "path"),
+    ("http://h\n", "white space"),
+    (None, "no text"),
+])
+def test_what_is_no_address_is_refused(url, words):
+    with pytest.raises(InvalidUrl, match=words) as caught:
+        OllamaClient(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_calls_replay_the_recordings():
+    routes = {("GET", "/api/version"): replay(RECORDED["version"]), ("GET", "/api/tags"): replay(RECORDED["tags"]),
+              ("GET", "/api/ps"): replay(RECORDED["ps-empty"]), ("POST", "/api/show"): replay(RECORDED["show"])}
+    with serving(routes) as server:
+        client = client_of(server)
+        assert client.version() == "0.32.15"
+        assert [item["name"] for item in client.tags()][0] == "127.0.0.1:5001/library/tiny:latest"
+        assert client.ps() == []
+        assert client.show("tiny")["system"] == "You are tiny."
+        assert server.requests[-1].json == {"model": "tiny", "verbose": False}
+
+
+@pytest.mark.parametrize("name, call", [
+    ("show-unknown-model", lambda client: client.show("nope")),
+    ("generate-unknown-model", lambda client: client.load("nope")),
+    ("copy-unknown-model", lambda client: client.copy("nope", "x")),
+    ("delete-unknown-model", lambda client: client.delete("nope")),
+])
+def test_recorded_errors_have_the_status_and_the_servers_words(name, call):
+    entry = RECORDED[name]
+    with serving({(entry["request"]["method"], entry["request"]["path"]): replay(entry)}) as server:
+        with pytest.raises(OllamaError) as caught:
+            call(client_of(server))
+    assert caught.value.status == entry["response"]["status"] == 404
+    assert caught.value.message == entry["response"]["body"]["error"]
+
+
+@pytest.mark.parametrize("name", ["pull-unknown-tag", "pull-fault-500", "pull-fault-401", "pull-fault-badjson", "pull-fault-corrupt",
+                                  "pull-fault-direct200", "pull-unreachable"])
+def test_an_error_line_under_http_200_is_an_error_and_final(name):
+    with serving({("POST", "/api/pull"): replay(RECORDED[name])}) as server:
+        with pytest.raises(OllamaError) as caught:
+            client_of(server).pull("x", insecure=True, pause=0)
+        assert len(server.requests) == 1
+    assert caught.value.message == RECORDED[name]["response"]["body"][-1]["error"]
+
+
+def test_a_pull_tells_what_came_over_the_network():
+    digest = "sha256:" + "a" * 64
+    seen = []
+    lines = [{"status": "pulling manifest"}] + [{"status": "pulling aaa", "digest": digest, "total": 100, "completed": done} for done in (0, 40, 100)]
+    with serving({("POST", "/api/pull"): ndjson(*lines, {"status": "success"})}) as server:
+        result = client_of(server).pull("x", progress=seen.append)
+        assert server.requests[0].json == {"model": "x", "insecure": False, "stream": True}
+    assert result == {"blobs": {digest: 100}, "attempts": 1}
+    assert [item["status"] for item in seen][-1] == "success"
+
+
+def test_pulling_what_is_there_moves_nothing():
+    with serving({("POST", "/api/pull"): replay(RECORDED["pull-again"])}) as server:
+        assert sum(client_of(server).pull("x")["blobs"].values()) == 0
+
+
+def cut_after(*lines):
+    """Answer that promises more than it sends and closes."""
+    def answer(unused, handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        for line in lines:
+            handler.wfile.write(json.dumps(line).encode() + b"\n")
+        handler.wfile.flush()
+        handler.connection.shutdown(socket.SHUT_RDWR)
+        handler.close_connection = True
+    return answer
+
+
+def progress(done):
+    return {"status": "pulling a", "digest": "sha256:a", "total": 100, "completed": done}
+
+
+def test_a_cut_pull_is_taken_up_again():
+    answers = [cut_after(progress(0), progress(30)), cut_after(progress(30), progress(60)), ndjson(progress(60), progress(100), {"status": "success"})]
+    with serving({("POST", "/api/pull"): answers}) as server:
+        result = client_of(server).pull("x", pause=0)
+    assert result == {"blobs": {"sha256:a": 100}, "attempts": 3}
+
+
+def test_a_pull_that_is_cut_without_progress_is_given_up():
+    with serving({("POST", "/api/pull"): cut_after(progress(0))}) as server:
+        with pytest.raises(OllamaUnreachable, match="closed in the middle"):
+            client_of(server).pull("x", pause=0, attempts=3)
+        assert len(server.requests) == 3
+
+
+def test_a_pull_that_ends_without_success_is_no_success():
+    with serving({("POST", "/api/pull"): ndjson({"status": "pulling manifest"})}) as server:
+        with pytest.raises(OllamaUnreachable, match="without success"):
+            client_of(server).pull("x", pause=0, attempts=2)
+
+
+def test_a_resumable_message_of_the_registry_is_tried_again():
+    answers = [ndjson({"error": "max retries exceeded: unexpected EOF"}), ndjson({"status": "success"})]
+    with serving({("POST", "/api/pull"): answers}) as server:
+        assert client_of(server).pull("x", pause=0)["attempts"] == 2
+
+
+def slowly(*lines, pause):
+    def answer(unused, handler):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        for line in lines:
+            handler.wfile.write(json.dumps(line).encode() + b"\n")
+            handler.wfile.flush()
+            time.sleep(pause)
+        handler.close_connection = True
+    return answer
+
+
+def test_the_time_limit_is_that_of_a_stall_not_of_the_pull():
+    lines = [progress(done) for done in (0, 25, 50, 75, 100)] + [{"status": "success"}]
+    with serving({("POST", "/api/pull"): slowly(*lines, pause=0.15)}) as server:
+        assert client_of(server).pull("x", stall_timeout=0.5)["attempts"] == 1
+
+
+def test_a_stall_is_named():
+    with serving({("POST", "/api/pull"): slowly(progress(0), pause=2)}) as server:
+        with pytest.raises(OllamaUnreachable, match="nothing came for"):
+            client_of(server).pull("x", stall_timeout=0.3, attempts=1)
+
+
+def test_a_load_waits_and_sends_what_ollama_expects():
+    with serving({("POST", "/api/generate"): (200, {"done": True, "done_reason": "load"})}) as server:
+        client_of(server).load("m", keep_alive=-1)
+        client_of(server).unload("m")
+        assert [request.json for request in server.requests] == [
+            {"model": "m", "keep_alive": -1, "stream": False}, {"model": "m", "keep_alive": 0, "stream": False}]
+
+
+def test_create_replays_the_recording():
+    with serving({("POST", "/api/create"): replay(RECORDED["create-from"])}) as server:
+        assert client_of(server).create({"model": "x", "from": "y"})[-1] == {"status": "success"}
+    with serving({("POST", "/api/create"): replay(RECORDED["create-from-unknown-stream"])}) as server:
+        with pytest.raises(OllamaError, match="connection refused"):
+            client_of(server).create({"model": "x", "from": "y"})
+
+
+def test_a_blob_is_sent_only_when_it_is_missing(tmp_path):
+    path = tmp_path / "adapter"
+    path.write_bytes(b"hello")
+    url = "/api/blobs/sha256:" + "1" * 64
+    with serving({("HEAD", url): [(404, b""), (200, b"")], ("POST", url): (201, b"")}) as server:
+        client = client_of(server)
+        client.put_blob("sha256:" + "1" * 64, str(path))
+        client.put_blob("sha256:" + "1" * 64, str(path))
+        assert server.paths() == [("HEAD", url), ("POST", url), ("HEAD", url)]
+        assert server.requests[1].body == b"hello"
+
+
+@pytest.mark.parametrize("answer, words", [
+    ((200, b"<html>"), "is not JSON"),
+    ((200, []), "not a JSON object"),
+    ((403, b""), "answers only to loopback host names"),
+    ((502, b"<html>bad gateway</html>"), "answered 502"),
+    ((500, {"error": {"nested": 1}}), "answered 500"),
+])
+def test_another_program_on_the_port_is_one_sentence(answer, words):
+    with serving({("GET", "/api/version"): answer}) as server:
+        with pytest.raises(OllamaError, match=words):
+            client_of(server).version()
+
+
+def test_nobody_there():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = "http://127.0.0.1:%d" % taken.getsockname()[1]
+        with pytest.raises(OllamaUnreachable, match="connection refused") as caught:
+            OllamaClient(url).version()
+    assert caught.value.url == url
+    with pytest.raises(OllamaUnreachable, match="host name"):
+        OllamaClient("http://no-such-host.invalid:11434", 5).version()
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_host(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with serving({("GET", "/api/version"): (200, {"version": "1"})}) as server:
+        assert client_of(server).version() == "1"

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
+
+TINY = parse("tiny")
+
+
+def put(store, name, *contents, shared=b"the model"):
+    """Write a model of these layers and return its manifest digest."""
+    layers = []
+    os.makedirs(os.path.join(store.path, "blobs"), exist_ok=True)
+    for content in (shared,) + contents:
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        layers.append({"mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": len(content)})
+        with open(store.blob_path(digest), "wb") as stream:
+            stream.write(content)
+    raw = json.dumps({"layers": layers}).encode()
+    path = store.manifest_path(name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as stream:
+        stream.write(raw)
+    return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
+def blobs(store):
+    return sorted(os.listdir(os.path.join(store.path, "blobs")))
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return Store(str(tmp_path / "gpu0")), Store(str(tmp_path / "gpu1"))
+
+
+def test_an_empty_store_has_nothing(stores):
+    assert stores[0].names() == [] and stores[0].manifest(TINY) is None and stores[0].complete(TINY) is None
+    assert stores[0].free_bytes() > 0
+
+
+def test_models_are_listed_and_found_in_any_case(stores):
+    store = stores[0]
+    put(store, parse("Tiny:V2"), b"a")
+    put(store, parse("reg:5000/me/x"), b"b")
+    assert [str(name) for name in store.names()] == ["reg:5000/me/x:latest", "Tiny:V2"]
+    assert store.complete(parse("tiny:v2")) is not None
+
+
+def test_a_link_moves_no_byte_and_keeps_the_digest(stores):
+    first, second = stores
+    digest = put(first, TINY, b"params")
+    second.link_from(first, TINY)
+    assert second.complete(TINY).digest == digest
+    for name in blobs(first):
+        assert os.path.samefile(os.path.join(first.path, "blobs", name), os.path.join(second.path, "blobs", name))
+    assert not os.path.samefile(first.manifest_path(TINY), second.manifest_path(TINY))
+    second.link_from(first, TINY)  # again: nothing to do
+    assert blobs(first) == blobs(second)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_owners_are_kept(stores):
+    first, second = stores
+    put(first, TINY)
+    for directory, unused, files in os.walk(first.path):
+        os.chown(directory, 1234, 1235)
+        for file in files:
+            os.chown(os.path.join(directory, file), 1234, 1235)
+    second.link_from(first, TINY)
+    for directory, unused, files in os.walk(second.path):
+        for path in [directory] + [os.path.join(directory, file) for file in files]:
+            assert (os.stat(path).st_uid, os.stat(path).st_gid) == (1234, 1235), path
+
+
+def test_what_is_removed_in_one_store_stays_in_the_other(stores):
+    first, second = stores
+    put(first, TINY, b"params")
+    second.link_from(first, TINY)
+    second.remove(TINY)
+    assert blobs(second) == [] and second.names() == []
+    assert first.complete(TINY) is not None
+
+
+def test_a_blob_that_another_model_uses_stays(stores):
+    store = stores[0]
+    put(store, TINY, b"params")
+    put(store, parse("tiny:optimized"), b"other params")
+    store.remove(TINY)
+    assert store.complete(parse("tiny:optimized")) is not None
+    assert len(blobs(store)) == 2
+
+
+def test_a_truncated_blob_is_replaced_and_a_damaged_source_refused(stores):
+    first, second = stores
+    put(first, TINY, b"params")
+    second.link_from(first, TINY)
+    path = os.path.join(second.path, "blobs", blobs(second)[0])
+    os.unlink(path)
+    with open(path, "wb"):
+        pass
+    assert second.complete(TINY) is None
+    second.link_from(first, TINY)
+    assert second.complete(TINY) is not None
+    os.unlink(os.path.join(first.path, "blobs", blobs(first)[0]))
+    with pytest.raises(StoreError, match="does not have all of tiny:latest"):
+        second.link_from(first, TINY)
+
+
+def test_never_across_file_systems(stores, monkeypatch):
+    first, second = stores
+    put(first, TINY)
+
+    def refuse(*unused, **unused2):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StoreError, match="not on one file system"):
+        second.link_from(first, TINY)
+    assert second.names() == []
+
+
+def test_a_symbolic_link_is_not_linked(stores, tmp_path):
+    first, second = stores
+    put(first, TINY)
+    path = os.path.join(first.path, "blobs", blobs(first)[0])
+    os.rename(path, str(tmp_path / "elsewhere"))
+    os.symlink(str(tmp_path / "elsewhere"), path)
+    with pytest.raises(StoreError, match="does not have all"):
+        second.link_from(first, TINY)
+
+
+def test_a_broken_manifest_is_one_sentence(stores):
+    put(stores[0], TINY)
+    with open(stores[0].manifest_path(TINY), "w") as stream:
+        stream.write("{")
+    with pytest.raises(StoreError, match="is not JSON; remove it"):
+        stores[0].manifest(TINY)
+
+
+def test_a_run_that_is_killed_before_the_manifest_leaves_no_model(stores, monkeypatch):
+    first, second = stores
+    put(first, TINY)
+
+    def killed(*unused):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        second.link_from(first, TINY)
+    monkeypatch.undo()
+    assert second.names() == [] and os.listdir(os.path.dirname(second.manifest_path(TINY))) == []
+    second.link_from(first, TINY)
+    assert second.complete(TINY) is not None

@@ -98,17 +98,20 @@ static int enter(const char *function) {
 
 static int gpu_count(void) { return (int)number(find("gpus"), 0); }
 
-static int resolve(handle h, const char *function, target *t) {
-    int code = enter(function);
+static int locate(handle h, const char *function, target *t) {
     char prefix[32];
     long place = (long)(intptr_t)h - HANDLE_BASE;
-    if (code) return code;
     t->gpu = (int)(place % MIG_STEP);
     t->mig = (int)(place / MIG_STEP) - 1;
     if (place < 0 || t->gpu >= gpu_count() || (t->mig >= 0 && !of(*t, "uuid"))) return INVALID_ARGUMENT;
     snprintf(prefix, sizeof prefix, "gpu%d.", t->gpu);
     const char *lost = find("%sfault", prefix);
     return lost ? (int)number(lost, 0) : fault_or_delay(prefix, function);
+}
+
+static int resolve(handle h, const char *function, target *t) {
+    int code = enter(function);
+    return code ? code : locate(h, function, t);
 }
 
 #define BEGIN(name) target t; int code = resolve(h, name, &t); if (code) return code
@@ -175,7 +178,7 @@ API int nvmlDeviceGetCount_v2(unsigned *out) { return count("nvmlDeviceGetCount_
 static int hand_out(int gpu, const char *function, handle *out) {
     target t;
     *out = (handle)(intptr_t)(HANDLE_BASE + gpu);
-    return resolve(*out, function, &t);
+    return locate(*out, function, &t);
 }
 
 static int by_index(const char *function, unsigned index, handle *out) {

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A child with a deadline: answers, hangs, crashes."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import Child, ChildDied, DeadlineExceeded, run_with_deadline
+
+
+def test_the_answer_comes_back_whatever_its_size():
+    assert run_with_deadline(lambda size: {"text": "x" * size}, (300000,), 5) == {"text": "x" * 300000}
+
+
+def test_a_call_that_never_returns_is_given_up():
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        run_with_deadline(lambda: time.sleep(60), (), 0.1)
+    assert time.monotonic() - began < 2
+
+
+def test_nothing_is_left_of_a_call_that_was_given_up():
+    child = Child(lambda stop: time.sleep(60))
+    with pytest.raises(DeadlineExceeded):
+        child.result(0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child._pid, 0)
+
+
+def test_a_signal_that_the_call_ignores_does_not_keep_it():
+    def stubborn(stop):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        time.sleep(60)
+
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        Child(stubborn).result(0.1)
+    assert time.monotonic() - began < 2
+
+
+def test_a_crash_is_told_from_a_hang():
+    with pytest.raises(ChildDied, match="signal 9"):
+        run_with_deadline(lambda: os.kill(os.getpid(), signal.SIGKILL), (), 5)
+    with pytest.raises(ChildDied, match="exit code 1"):
+        run_with_deadline(lambda: 1 / 0, (), 5)
+
+
+def test_the_child_holds_no_stream_of_its_parent():
+    """Ansible waits for every holder of its pipes, also for a child that hangs in the driver."""
+    read, write = os.pipe()
+    saved = os.dup(1)
+    os.dup2(write, 1)
+    os.close(write)
+    child = Child(lambda stop: time.sleep(60))
+    os.dup2(saved, 1)
+    try:
+        # Only the child could still hold the writing end; it lets go of it before it starts.
+        assert select.select([read], [], [], 2)[0] and os.read(read, 1) == b""
+    finally:
+        child.kill()
+
+
+def test_a_child_can_measure_until_it_is_asked():
+    def measure(stop):
+        rounds = 0
+        while not select.select([stop], [], [], 0.01)[0]:
+            rounds += 1
+        return rounds
+
+    child = Child(measure)
+    time.sleep(0.1)
+    child.ask()
+    assert child.result(5) > 1
+
+
+def test_the_parents_streams_are_as_before(capfd):
+    run_with_deadline(lambda: os.write(1, b"from the child"), (), 5)
+    print("from the parent")
+    sys.stdout.flush()
+    assert capfd.readouterr().out == "from the parent\n"

@@ -83,8 +83,11 @@ class Resident:
 
 
 def default_context(totals: List[int], overhead: int) -> int:
-    """Default num_ctx by the sum of all GPUs' memory, less OLLAMA_GPU_OVERHEAD each (server/routes.go:2040-2058)."""
-    vram = sum(max(total - overhead, 0) for total in totals)
+    """Default num_ctx by the sum of all GPUs' memory, less OLLAMA_GPU_OVERHEAD each (server/routes.go:2040-2058).
+
+    Unsigned 64-bit arithmetic, as there: an overhead above the total wraps round to the highest tier (seen: gpu-overhead-huge).
+    """
+    vram = sum(total - overhead for total in totals) % (1 << 64)
     if vram >= 47 * GIB:
         return 262144
     return 32768 if vram >= 23 * GIB else 4096

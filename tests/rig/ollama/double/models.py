@@ -153,7 +153,8 @@ def _shown(value, verbose):
     if isinstance(value, list) and len(value) > gguf.LONG and not verbose:
         return None
     if isinstance(value, float):
-        return float("%.7g" % value)  # a float32 in its shortest form
+        short = float("%.7g" % value)  # a float32 in its shortest form; Go writes 1 for 1.0
+        return int(short) if short.is_integer() else short
     return [_shown(item, verbose) for item in value] if isinstance(value, list) else value
 
 

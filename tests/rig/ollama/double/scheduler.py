@@ -157,15 +157,22 @@ class Scheduler:
             while self.runners and len(self.runners) >= limit:
                 self._evict_one()
             choice = choosing.choose(shape, self._refreshed(), self._settings(), options)
-            if not self.runners or not choosing.must_evict(choice, shape, options):
-                return choice
-            self._evict_one()
+            if self.runners and choosing.must_evict(choice, shape, options):
+                self._evict_one()
+                continue
+            self._log_choice(model, choice, options)
+            if self.runners and choice.gpus:
+                free, host = gotext.human_bytes2(sum(gpu.free for gpu in choice.gpus)), gotext.human_bytes2(discovery.host_memory()["MemAvailable"])
+                gotext.log("INFO", "sched.go:562", "llama-server model fits alongside existing models", predicted=gotext.human_bytes2(choice.predicted),
+                           predicted_num_ctx=choice.context // choice.parallel, num_batch=choice.batch, available=free, gpu_free=free, system_free=host,
+                           system_limited=False)
+            self._log_start(model, options)
+            return choice
 
     def _load(self, model, options):
         wanted = dict(options)
         for last in (False, True):
             choice = self._place(model, wanted)
-            self._log_choice(model, choice, wanted)
             engine = None
             try:
                 engine = Engine(model, choice, wanted, self._load_mode(model, choice, wanted))
@@ -207,19 +214,22 @@ class Scheduler:
         return None
 
     def _log_choice(self, model, choice, options):
-        asked = options.get("num_ctx", self._settings().default_context)
         if choice.main_gpu is not None and len(choice.gpus) == 1 < len(self.gpus):
             gpu = choice.gpus[0]
-            what = dict(id=str(gpu.index), filter_id=gpu.filter_id, library=gpu.library, name="CUDA%d" % gpu.index, description=self.names[gpu.index],
-                        integrated=False)
+            what = dict(main_gpu=choice.main_gpu, id=str(gpu.index), filter_id=gpu.filter_id, library=gpu.library, name="CUDA%d" % gpu.index,
+                        description=self.names[gpu.index], integrated=False)
+            available = gotext.human_bytes2(gpu.free)
             if "main_gpu" in options:
                 gotext.log("INFO", "sched.go:995", "selecting requested single GPU for llama-server model", requested_main_gpu=options["main_gpu"],
-                           main_gpu=choice.main_gpu, available=gotext.human_bytes2(gpu.free), **what)
+                           **what, available=available)
             else:
-                gotext.log("INFO", "sched.go:1013", "selecting single GPU for llama-server model", main_gpu=choice.main_gpu, **what,
-                           predicted=gotext.human_bytes2(choice.predicted), available=gotext.human_bytes2(gpu.free))
+                gotext.log("INFO", "sched.go:1013", "selecting single GPU for llama-server model", **what,
+                           predicted=gotext.human_bytes2(choice.predicted), available=available)
             gotext.log("INFO", "sched.go:1132", "selecting GPU backend for llama-server model", library=gpu.library, gpu_count=1,
                        available_gpu_count=len(self.gpus))
+
+    def _log_start(self, model, options):
+        asked = options.get("num_ctx", self._settings().default_context)
         gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.path)
         trained = model.header.number("context_length", max)
         if trained and asked > trained:

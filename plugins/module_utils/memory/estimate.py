@@ -38,8 +38,7 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
             host_bytes += size
         else:
             kv_bytes[device] += size
-    full = sum(layers) == total
-    compute_bytes = compute.compute_by_device(model, layers, context_length, parallel, ubatch, flash_attention, full) if count else []
+    compute_bytes = compute.compute_by_device(model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type)
     projector = model.get("projector_bytes") or 0
     devices = []
     for index in range(count):

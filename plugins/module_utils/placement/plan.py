@@ -182,5 +182,5 @@ def _notes(choice):
         predicted = choice["placements"][0]["predicted"]
         notes.append("%s runs %d of %d layers on GPUs and the rest on the CPU, as allowed." % (wanted["name"], predicted["gpu_layers"], predicted["total_layers"]))
     if choice["placements"] and choice["placements"][0]["tensor_split"]:
-        notes.append("%s would not fit as llama.cpp splits it by free memory; LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU." % wanted["name"])
+        notes.append("%s does not rely on llama.cpp's split by free memory: LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU." % wanted["name"])
     return notes

@@ -62,6 +62,8 @@ def choose(wanted, gpus, fitting, topology=()):
     for one in wanted:
         if one["context_length"] == AUTO:
             _grow_context(choices[one["served"]], host, fitting)
+    for one in wanted:
+        _pin(choices[one["served"]], host)
     return [choices[one["served"]] for one in wanted]
 
 
@@ -269,3 +271,13 @@ def _returned(host, device):
     return host.left[device["uuid"]] + device["total_bytes"] - device["free_bytes"]
 
 
+
+
+def _pin(choice, host):
+    """Write the layers per GPU down where other models share the GPUs: the engine splits by the memory that is free
+    when it loads, so its split would depend on which model comes first."""
+    for placed in choice["placements"]:
+        layers = [device["layers"] for device in placed["predicted"]["devices"]]
+        shared = any(host.served[gpu["uuid"]] > 1 for gpu in placed["gpus"])
+        if placed["outcome"] == "split" and shared and all(layers) and not choice["wanted"]["allow_cpu_offload"]:
+            placed["tensor_split"] = layers

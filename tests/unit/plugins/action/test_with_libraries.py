@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The libraries come along: modules on an interpreter that has neither requests nor nvidia-ml-py, run by Ansible itself."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+ANSIBLE = pathlib.Path(sys.executable).parent / "ansible-playbook"
+if not ANSIBLE.exists():
+    ANSIBLE = pathlib.Path(shutil.which("ansible-playbook") or "ansible-playbook")
+COLLECTIONS = next(path for path in sys.path if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama" / "plugins").exists())
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory):
+    """A Python with its standard library and nothing else, as on a rig host."""
+    directory = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
+    python = directory / "bin" / "python"
+    for library in ("requests", "pynvml"):
+        assert subprocess.run([str(python), "-c", "import " + library], stderr=subprocess.DEVNULL, check=False).returncode != 0
+    return python
+
+
+@pytest.fixture
+def ollama():
+    """The address of a server that answers what server_info asks."""
+    answers = {"/api/version": {"version": "0.32.15"}, "/api/tags": {"models": []}, "/api/ps": {"models": []}}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(answers[self.path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield "http://127.0.0.1:%d" % server.server_port
+    server.shutdown()
+
+
+@pytest.fixture
+def play(tmp_path):
+    """A function that runs one task on localhost: play(python, module, arguments, keywords, *options) -> (result, output)."""
+
+    def run(python, module, arguments, keywords=None, options=(), environment=None):
+        book = [{"hosts": "localhost", "gather_facts": False, "vars": {"ansible_python_interpreter": str(python)}, "tasks": [
+            dict({"gpufleet.ollama." + module: arguments, "register": "outcome", "ignore_errors": True}, **(keywords or {})),
+            {"ansible.builtin.copy": {"dest": str(tmp_path / "outcome.json"), "content": "{{ outcome | to_json }}", "mode": "0600"},
+             "vars": {"ansible_python_interpreter": sys.executable}, "check_mode": False, "diff": False},
+        ]}]
+        (tmp_path / "book.yml").write_text(json.dumps(book))
+        (tmp_path / "ansible.cfg").write_text("[defaults]\n")
+        answer = subprocess.run(
+            [str(ANSIBLE), "-i", "localhost,", "-c", "local", *options, str(tmp_path / "book.yml")],
+            env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=COLLECTIONS, ANSIBLE_CONFIG=str(tmp_path / "ansible.cfg"), ANSIBLE_LOCAL_TEMP=str(tmp_path / "local"),
+                     ANSIBLE_REMOTE_TEMP=str(tmp_path / "remote"), ANSIBLE_NOCOLOR="1", **(environment or {})),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        output = answer.stdout.decode()
+        assert answer.returncode == 0, output
+        return json.loads((tmp_path / "outcome.json").read_text()), output
+
+    return run
+
+
+PIPELINING = {"ANSIBLE_PIPELINING": "1"}
+
+
+@pytest.mark.parametrize("environment", [{}, PIPELINING], ids=["files", "pipelining"])
+def test_requests_comes_along(play, bare_python, ollama, environment):
+    outcome, output = play(bare_python, "server_info", {"url": ollama}, options=["-vvv"], environment=environment)
+    assert outcome["server"]["version"] == "0.32.15"
+    assert outcome["changed"] is False
+    assert output.count("libraries.zip") >= 1
+    assert not set(outcome) & {"missing_library", "missing_reason", "python_version"}
+
+
+def test_it_comes_along_in_check_mode(play, bare_python, ollama):
+    outcome, output = play(bare_python, "server_info", {"url": ollama}, options=["--check"])
+    assert outcome["server"]["reachable"] is True
+
+
+def test_it_comes_along_under_async(play, bare_python, ollama):
+    outcome, output = play(bare_python, "server_info", {"url": ollama}, keywords={"async": 30, "poll": 1})
+    assert outcome["server"]["version"] == "0.32.15"
+
+
+def test_it_comes_along_for_each_item_of_a_loop(play, bare_python, ollama):
+    outcome, output = play(bare_python, "server_info", {"url": "{{ item }}"}, keywords={"loop": [ollama, ollama]})
+    assert [result["server"]["reachable"] for result in outcome["results"]] == [True, True]
+
+
+def test_nothing_is_sent_where_the_library_is(play, ollama):
+    outcome, output = play(sys.executable, "server_info", {"url": ollama}, options=["-vvv"])
+    assert outcome["server"]["reachable"] is True
+    assert "libraries.zip" not in output
+    assert output.count("modules/server_info.py") == 1
+
+
+def test_nothing_is_left_in_the_remote_directory(play, bare_python, ollama, tmp_path):
+    play(bare_python, "server_info", {"url": ollama})
+    assert list((tmp_path / "remote").glob("*")) == []
+
+
+def test_facts_are_nothing_but_facts_and_the_binding_comes_along(play, bare_python):
+    outcome, output = play(bare_python, "gpu_facts", {}, options=["-vvv"])
+    assert set(outcome) == {"ansible_facts", "changed", "failed"}
+    assert outcome["ansible_facts"]["gpu_inventory"]["state"] not in ("no_binding", None)
+    assert "libraries-nvidia-ml-py.zip" in output
+
+
+def test_a_controller_without_the_library_says_what_to_install(play, bare_python, ollama, tmp_path):
+    """The controller's copy is hidden: an empty package directory named urllib3 without metadata cannot be made, so its finder is."""
+    (tmp_path / "hide").mkdir()
+    (tmp_path / "hide" / "sitecustomize.py").write_text(
+        "import importlib.util as util\nreal = util.find_spec\n"
+        "util.find_spec = lambda name, package=None: None if name in ('requests', 'pynvml') else real(name, package)\n"
+        "import importlib.metadata as metadata\nrealone = metadata.distribution\n"
+        "def distribution(name):\n    if name == 'nvidia-ml-py':\n        raise metadata.PackageNotFoundError(name)\n    return realone(name)\n"
+        "metadata.distribution = distribution\n")
+    hidden = {"PYTHONPATH": str(tmp_path / "hide")}
+    outcome, output = play(bare_python, "server_info", {"url": ollama}, environment=hidden)
+    assert outcome["failed"] is True
+    assert "requests" in outcome["msg"] and "python3-requests" in outcome["msg"]
+    assert "Traceback" not in output
+    outcome, output = play(bare_python, "gpu_facts", {}, environment=hidden)
+    assert outcome["failed"] is False
+    assert outcome["ansible_facts"]["gpu_inventory"]["state"] == "no_binding"
+    assert "python3-pynvml" in outcome["ansible_facts"]["gpu_inventory"]["remedy"]
+
+
+def test_a_host_whose_python_is_too_old_for_the_copy_is_told_the_package(play, ollama):
+    """requests 2.34 needs Python 3.10."""
+    old = sorted(pathlib.Path.home().glob(".pyenv/versions/3.9.*/bin/python"))
+    if not old:
+        pytest.skip("no Python 3.9 on this machine")
+    outcome, output = play(old[0], "server_info", {"url": ollama})
+    if not outcome["failed"]:
+        pytest.skip("the controller's copy runs on Python 3.9, or that Python has its own")
+    assert "too new" in outcome["msg"] and "python3-requests" in outcome["msg"]
+
+
+# -- for good --------------------------------------------------------------------------------------------------------------------
+
+
+def test_libraries_are_put_down_once(play, bare_python, tmp_path):
+    place = tmp_path / "python"
+    arguments = {"path": str(place)}
+    outcome, output = play(bare_python, "libraries", arguments, options=["--check", "--diff"])
+    assert outcome["changed"] is True and not place.exists()
+    assert outcome["diff"]["before"]["libraries"] == {"nvidia-ml-py": None, "requests": None}
+    assert outcome["diff"]["after"]["libraries"]["requests"].startswith("sha256:")
+
+    outcome, output = play(bare_python, "libraries", arguments)
+    assert outcome["changed"] is True
+    assert sorted(outcome["needed"]) == ["nvidia-ml-py", "requests"]
+    assert (place / "pynvml.py").stat().st_mode & 0o777 == 0o644
+    assert list(place.rglob("*.so")) == []
+    code = "import sys; sys.path.insert(0, %r); import requests, pynvml; print(requests.__file__)" % str(place)
+    assert str(place) in subprocess.run([str(bare_python), "-c", code], stdout=subprocess.PIPE, check=True).stdout.decode()
+
+    # Running it leaves byte code behind, which is no difference.
+    outcome, output = play(bare_python, "libraries", arguments, options=["-vvv"])
+    assert outcome["changed"] is False and "libraries.zip" not in output
+
+    (place / "requests" / "api.py").write_text("broken")
+    outcome, output = play(bare_python, "libraries", arguments)
+    assert outcome["changed"] is True and outcome["needed"] == ["requests"]
+    assert (place / "requests" / "api.py").read_text() != "broken"
+
+    outcome, output = play(bare_python, "libraries", dict(arguments, state="absent"), options=["--check"])
+    assert outcome["changed"] is True and place.exists()
+    outcome, output = play(bare_python, "libraries", dict(arguments, state="absent"))
+    assert outcome["changed"] is True and not place.exists()
+    assert not list(tmp_path.glob(".libraries-*"))
+    outcome, output = play(bare_python, "libraries", dict(arguments, state="absent"))
+    assert outcome["changed"] is False
+
+
+def test_an_interpreter_that_has_the_libraries_is_left_alone(play, tmp_path):
+    place = tmp_path / "python"
+    outcome, output = play(sys.executable, "libraries", {"path": str(place)})
+    assert outcome["changed"] is False and not place.exists()
+    assert all(outcome["found"].values())

@@ -11,7 +11,7 @@ from tests.rig.hosts.podman import podman
 
 #: What a run in check mode may touch: Ansible's temporary directories, the journal, /run, systemd's and sudo's own state.
 NOISE = (
-    "/home/rig/.ansible", "/root/.ansible", "/var/log/journal", "/run", "/var/lib/systemd", "/var/lib/sudo", "/var/log/wtmp", "/var/log/lastlog",
+    "/home/rig/.ansible", "/root/.ansible", "/var/log/journal", "/run", "/var/lib/systemd", "/var/lib/sudo",
 )
 _WALK = pathlib.Path(__file__).parent / "files" / "walk.py"
 

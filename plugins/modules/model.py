@@ -217,9 +217,13 @@ BUILD_OPTIONS = ("parameters", "template", "system", "adapters")
 
 def read_request(params):
     """What is to be built (modelfile.py), or None where the model is used as the registry has it. Raises ModelfileError, InvalidParameter, InvalidName."""
-    if params["modelfile"] is not None:
+    # By hand and not by mutually_exclusive, for which an option that a template left null counts as given.
+    both = [option for option in ("from",) + BUILD_OPTIONS if params[option]]
+    if params["modelfile"] and both:
+        raise ModelError("modelfile and %s are mutually exclusive; write it into the Modelfile" % both[0])
+    if params["modelfile"]:
         request = modelfile.parse(params["modelfile"])
-    elif params["from"] is not None:
+    elif params["from"]:
         request = dict(
             modelfile.empty_request(),
             parameters=parameters.check(params["parameters"]),
@@ -249,6 +253,8 @@ def ensure(params, check_mode):
     keep_alive = loading.check_keep_alive(params["keep_alive"])
     if params["link_from"] and not params["store"]:
         raise ModelError("link_from needs store, the models directory to link into")
+    if params["registry"] and params["source"]:
+        raise ModelError("registry and source are mutually exclusive; source names its registry itself")
     if params["registry"]:
         registry_host(params["registry"])
     if params["source"]:
@@ -287,7 +293,6 @@ def main():
             timeout=dict(type="int", default=120),
             **{"from": dict(type="str")}
         ),
-        mutually_exclusive=[("modelfile", "from")] + [("modelfile", option) for option in BUILD_OPTIONS] + [("source", "registry")],
         supports_check_mode=True,
     )
     try:

@@ -65,6 +65,7 @@ def ensure_pulled(target, name, pull, pin=None, check_mode=False):
         return Outcome("pull", after["digest"], wanted, before, after)
     if not target.reachable():
         raise target.unreachable
+    keep = pull.source and target.digest(source) is not None  # it was there under that name before, so it is not ours to take away
     told = _pull(target, source, pull)
     target.forget()
     digest = target.digest(source)
@@ -74,7 +75,8 @@ def ensure_pulled(target, name, pull, pin=None, check_mode=False):
         raise ModelError("the pulled %s has the digest %s, not the pinned %s: it changed in the registry during the pull; run again" % (source, digest, pin))
     if not source.same(name):
         target.client.copy(str(source), str(name))
-        target.client.delete(str(source))  # its blobs stay: the copy uses them
+        if not keep:
+            target.client.delete(str(source))  # its blobs stay: the copy uses them
         target.forget()
     return Outcome("pull", digest, told if wanted is None else wanted, before, {"digest": digest})
 

@@ -60,7 +60,11 @@ class Registry(object):
         """Up to `size` bytes of the blob `digest` from `offset`; fewer at its end, b"" beyond. Raises RegistryError."""
         what = "the blob %s of %s" % (digest[:19], self.name)
         url = self._final.get(digest) or "%s/blobs/%s" % (self._base, digest)
-        response = self._get(url, {"Range": "bytes=%d-%d" % (offset, offset + size - 1), "Accept-Encoding": "identity"}, what)
+        headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1), "Accept-Encoding": "identity"}
+        response = self._get(url, headers, what)
+        if response.status_code == 200 and response.headers.get("Location"):  # a redirect that Ollama follows too (pull-fault-loc200)
+            response.close()
+            response = self._get(urllib.parse.urljoin(response.url, response.headers["Location"]), headers, what)
         if response.status_code == 416:
             response.close()
             return b""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import os
 import pathlib
@@ -87,7 +88,7 @@ def install_packages(names):
 
 def probe(python):
     """(major.minor, real path) of an interpreter that can make virtual environments, or None."""
-    code = "import sys, ensurepip, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
+    code = "import os, sys, ensurepip, venv; print('%d.%d' % sys.version_info[:2], os.path.realpath(sys.executable))"
     try:
         answer = subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -98,8 +99,8 @@ def probe(python):
 def interpreters():
     """{major.minor: path} of every usable Python on PATH and in ~/.pyenv/versions; the first one found of a version counts."""
     places = [os.environ["GPUFLEET_PYTHON"]] if os.environ.get("GPUFLEET_PYTHON") else []
-    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser() / "versions"
-    places += sorted(str(path) for path in pyenv.glob("3.*/bin/python3"))
+    pyenv = os.path.expanduser(os.environ.get("PYENV_ROOT") or "~/.pyenv")
+    places += sorted(glob.glob(os.path.join(glob.escape(pyenv), "versions", "3.*", "bin", "python3")))
     for name in ["python3"] + ["python3.%d" % minor for minor in range(9, 16)]:
         places += [str(pathlib.Path(folder) / name) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     found = {}
@@ -187,7 +188,7 @@ def main(arguments):
     command = arguments[1:] if hosts else arguments
     try:
         environment = prepare(hosts)
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         say(str(error))
         return 1
     if not command:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The release archive: layout, same bytes each time, another version's label, and a real archive repacked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+
+from tests.rig.ollama import build_archive
+
+pytestmark = pytest.mark.skipif(not shutil.which("zstd"), reason="the zstd program is not installed")
+
+
+def unpack(archive, directory):
+    """{path: bytes} of the files, unpacked into `directory`."""
+    directory.mkdir()
+    data = subprocess.run(["zstd", "-dc", str(archive)], stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.extractall(directory)
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_double(tmp_path):
+    """bin/ollama runs and says its version; twice the same bytes; the checksum file fits."""
+    first, second = (build_archive.build(tmp_path / name, "0.33.0") for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    assert (tmp_path / "a" / "sha256sum.txt").read_text() == "%s  ./ollama-linux-amd64.tar.zst\n" % hashlib.sha256(first.read_bytes()).hexdigest()
+    files = unpack(first, tmp_path / "tree")
+    assert sorted(files) == ["bin/ollama", "lib/ollama/cuda_v12/libggml-cuda.so", "lib/ollama/cuda_v13/libggml-cuda.so", "lib/ollama/llama-server"]
+    assert files["bin/ollama"].startswith(b"#!/usr/bin/python3\n")
+    environment = dict(os.environ, OLLAMA_HOST="127.0.0.1:1")
+    done = subprocess.run([str(tmp_path / "tree" / "bin" / "ollama"), "-v"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "Warning: client version is 0.33.0"
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_repacked(tmp_path, prefix):
+    """A real archive keeps all but its engine and its GPU libraries."""
+    plain = tmp_path / "real.tar"
+    with tarfile.open(plain, "w") as tar:
+        for name, data in (("bin/ollama", b"real"), ("lib/ollama/llama-server", b"real engine"), ("lib/ollama/libggml-base.so", b"base"),
+                           ("lib/ollama/cuda_v13/libggml-cuda.so", b"large"), ("lib/ollama/vulkan/libggml-vulkan.so", b"vulkan")):
+            entry = tarfile.TarInfo(prefix + name)
+            entry.size, entry.mode = len(data), 0o755
+            tar.addfile(entry, io.BytesIO(data))
+    subprocess.run(["zstd", "-q", str(plain)], check=True)
+    engine = tmp_path / "stand-in"
+    engine.write_bytes(b"stand-in")
+    files = unpack(build_archive.build(tmp_path / "out", engine=engine, real=tmp_path / "real.tar.zst"), tmp_path / "tree")
+    assert files == {"bin/ollama": b"real", "lib/ollama/llama-server": b"stand-in", "lib/ollama/libggml-base.so": b"base",
+                     "lib/ollama/cuda_v12/libggml-cuda.so": b"", "lib/ollama/cuda_v13/libggml-cuda.so": b""}

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The double's store: the recorded digests of created models, byte for byte; names; texts as Go writes them; resumed pulls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+import pytest
+
+from tests.rig.models import store as rig_models
+from tests.rig.ollama.double import create, gguf, gotext, models, names, pull
+from tests.rig.ollama.double.errors import ApiError
+from tests.rig.ollama.double.store import LAYER_TYPE, Store
+from tests.rig.registry.server import Registry, serve
+from tests.unit.rig import double_content
+
+ENTRIES = {entry["name"]: entry for entry in double_content.recorded("ollama-0.32.15-api.json")}
+BASE = "127.0.0.1:5001/library/tiny:latest"
+
+
+@pytest.fixture
+def seeded(tmp_path):
+    """A store with the recorded tiny under its recorded digests; the model blob is the rig's tiny: blobs that are there are not hashed."""
+    store = Store(str(tmp_path / "models"))
+    layers = []
+    sizes = [line for line in ENTRIES["pull-again"]["response"]["body"] if "digest" in line]
+    for kind, line in zip(("model", "template", "system", "license", "params", "config"), sizes):
+        data = dict(double_content.TEXTS).get(kind)
+        if kind == "model":
+            data = double_content.tiny()
+        if kind == "config":
+            data = b"{}"
+        elif kind != "model":
+            assert line["digest"] == "sha256:" + hashlib.sha256(data).hexdigest()
+        (tmp_path / "models" / "blobs" / line["digest"].replace(":", "-")).write_bytes(data)
+        layers.append({"mediaType": LAYER_TYPE + kind, "digest": line["digest"], "size": line["total"]})
+    config = dict(layers.pop(), mediaType=rig_models.CONFIG_TYPE)
+    manifest = {"schemaVersion": 2, "mediaType": rig_models.MANIFEST_TYPE, "config": config, "layers": layers}
+    store.write(names.parse(BASE), json.dumps(manifest).encode())
+    return store
+
+
+def test_pulled_manifest_keeps_its_bytes(seeded):
+    """The digest in /api/tags is that of the registry's own bytes."""
+    want = next(model for model in ENTRIES["tags"]["response"]["body"]["models"] if model["name"] == BASE)
+    found = seeded.load(names.parse(BASE))
+    assert (found.digest, found.size) == (want["digest"], want["size"])
+
+
+def test_created_manifests_are_the_recorded_ones(seeded):
+    """Every create of the recording that starts from tiny gives the recorded digest and size: same layers, order, JSON."""
+    for name in ("create-from", "create-from-again-same", "create-from-again-param-order", "create-nostream", "create-num-gpu-string",
+                 "create-unknown-parameter", "create-chain-remove-param"):
+        request = ENTRIES[name]["request"]["json"]
+        lines = list(create.create(seeded, names.parse(request["model"]), request))
+        if request.get("stream", True):
+            assert lines == ENTRIES[name]["response"]["body"]
+    compared = 0
+    for want in ENTRIES["tags-final"]["response"]["body"]["models"]:
+        if "127.0.0.1" not in want["name"] and want["name"] != "fromfile:latest":  # that one's model layer is the recorder's rewritten file
+            found = seeded.load(names.parse(want["name"]))
+            assert (want["name"], found.digest, found.size) == (want["name"], want["digest"], want["size"])
+            compared += 1
+    assert compared == 5
+
+
+@pytest.mark.parametrize("text, shortest", [
+    ("tiny", "tiny:latest"), ("llama4:16x17b", "llama4:16x17b"), ("me/tiny", "me/tiny:latest"), ("http://127.0.0.1:5001/library/tiny:v2", "127.0.0.1:5001/library/tiny:v2"),
+    ("registry.ollama.ai/library/tiny", "tiny:latest")])
+def test_names(text, shortest):
+    """Missing parts are filled in; lists leave the default host and namespace out."""
+    assert names.parse(text).shortest == shortest
+
+
+@pytest.mark.parametrize("text", ["", "::bad::", "a b", "a b/../c", "../x", "a:{{7*7}}", "x:", "/x", "a\nb", "t" * 81])
+def test_bad_names(text):
+    """One sentence, status 400."""
+    with pytest.raises(ApiError) as caught:
+        names.parse(text)
+    assert (caught.value.status, caught.value.text) == (400, "invalid model name")
+
+
+@pytest.mark.parametrize("value, text", [(999, "999"), (0.1, "0.1"), (131072, "131072"), (1048576, "1.048576e+06"), (1000000, "1e+06"), ("</s>", '"</s>"'),
+                                         (True, "true"), (-1, "-1"), (0.00001, "1e-05")])
+def test_parameter_texts(value, text):
+    """`%#v` of what a JSON decoder in Go gives: numbers are float64."""
+    assert gotext.sharp(value) == text
+
+
+@pytest.mark.parametrize("text, seconds", [("5m", 300), ("1h30m", 5400), ("-1s", -1), ("1.5s", 1.5), ("0", 0)])
+def test_durations(text, seconds):
+    """Go durations."""
+    assert gotext.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "5", "5 m", ""])
+def test_bad_durations(text):
+    """What is none is refused."""
+    with pytest.raises(ValueError):
+        gotext.duration(text)
+
+
+def test_header_of_a_large_model(tmp_path):
+    """llama4's 202,048 tokens are skipped, the 67 GB of the sparse file are not read."""
+    rig_models.write_into_store("llama4:16x17b", tmp_path)
+    store = Store(str(tmp_path))
+    model = models.Model(store, store.load(names.parse("llama4:16x17b")))
+    begun = time.monotonic()
+    shown, shape = model.show(False), model.shape()
+    assert time.monotonic() - begun < 3
+    assert (shape.file_bytes, shape.block_count, shown["model_info"]["llama4.block_count"]) == (67436800960, 48, 48)
+    assert shown["model_info"]["tokenizer.ggml.tokens"] is None
+    assert shown["capabilities"] == ["completion", "vision"] and model.projector_bytes() > 1.5 * 2 ** 30
+
+
+def test_no_gguf(tmp_path):
+    """A file that is none."""
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello")
+    with pytest.raises(gguf.NotGguf):
+        gguf.read(str(path))
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """The rig's registry: (Registry, name of tiny on it)."""
+    found = Registry(double_content.registry_directory(tmp_path / "registry"), ["127.0.0.1"])
+    servers = serve(found, ["127.0.0.1"])
+    yield found, names.parse("127.0.0.1:%d/library/tiny" % servers[0].server_address[1])
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_cut_download_is_resumed(tmp_path, registry):
+    """The line breaks once: the next request asks for the rest only, and the digest fits."""
+    found, name = registry
+    found.faults.add({"target": "library/tiny", "fault": "cut", "at": ["data"], "times": 1, "after": 300000})
+    store = Store(str(tmp_path / "models"))
+    assert list(pull.pull(store, name, True))[-1] == {"status": "success"}
+    ranges = [request["range"] for request in found.requests if request["kind"] == "data"]
+    assert ranges[0][0] == 0 and ranges[1] == [300000, ranges[0][1]]
+    assert not list((tmp_path / "models" / "blobs").glob("*partial*"))
+
+
+def test_a_left_download_is_taken_up_again(tmp_path, registry):
+    """The client goes away: parts stay, nothing is listed; the next pull fetches the rest only."""
+    found, name = registry
+    found.faults.add({"target": "library/tiny", "fault": "slow", "at": ["data"], "rate": 200000})
+    store = Store(str(tmp_path / "models"))
+    lines = pull.pull(store, name, True)
+    for line in lines:
+        if line.get("completed", 0) > 0:
+            break
+    lines.close()
+    time.sleep(0.3)
+    partial = list((tmp_path / "models" / "blobs").glob("*-partial"))
+    assert len(partial) == 1 and store.all() == []
+    found.faults.clear()
+    found.requests.clear()
+    assert list(pull.pull(store, name, True))[-1] == {"status": "success"}
+    first = next(request for request in found.requests if request["kind"] == "data")
+    assert first["range"][0] > 0
+    assert store.load(name).digest == hashlib.sha256((tmp_path / "registry" / "manifests" / "library" / "tiny" / "latest").read_bytes()).hexdigest()
+
+
+def test_a_seeded_blob_is_never_hashed(tmp_path, registry):
+    """A blob that is there is taken as it is, whatever it holds."""
+    found, name = registry
+    store = Store(str(tmp_path / "models"))
+    manifest = json.loads((tmp_path / "registry" / "manifests" / "library" / "tiny" / "latest").read_text())
+    model = manifest["layers"][0]
+    with open(store.blob_path(model["digest"]), "wb") as stream:
+        stream.truncate(model["size"])
+    assert list(pull.pull(store, name, True))[-1] == {"status": "success"}
+    assert not [request for request in found.requests if model["digest"] in request["path"]]

@@ -68,12 +68,11 @@ def _fill(header, options, devices, targets):
     """Layers per device when they are filled from the last device back, each up to its target."""
     left, counts = header.blocks + 1, [0] * len(devices)
     for number in reversed(range(len(devices))):
-        room = devices[number].free - targets[number] * MIB
         while left:
             trial = list(counts)
             trial[number] += 1
-            load = sizes.computed(header, options, len(devices), sum(trial), [max(n, 1e-9) for n in trial])
-            if load.parts[number].total > room:
+            load = sizes.computed(header, options, len(devices), sum(trial), trial)
+            if any(part.total > device.free - target * MIB for part, device, target in zip(load.parts, devices, targets)):
                 break
             counts, left = trial, left - 1
     return counts
@@ -102,7 +101,7 @@ def fit(header, options, devices, host_total):
         raise sizes.NotRecorded("llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for that: free memory on the GPUs, "
                                 "or record it with 'llama-fit-params -m MODEL.gguf -c %d' on devices of that size" % options.ctx)
     counts = _fill(header, options, devices, targets)
-    load = sizes.computed(header, options, count, sum(counts), [max(n, 1e-9) for n in counts])
+    load = sizes.computed(header, options, count, sum(counts), counts)
     lines.append(ME + "filling dense layers back-to-front:")
     for device, part in zip(devices, load.parts):
         lines.append(ME + "  - %s: %2d layers, %6d MiB used, %6d MiB free" % (_label(device), part.layers, part.total / MIB, device.free / MIB - part.total / MIB))

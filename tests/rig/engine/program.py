@@ -16,6 +16,15 @@ from tests.rig.gpus import state as gpu_state
 
 DEFAULT_PROJECTOR = 256 * 1024 * 1024
 DIE_AFTER = 0.7
+FOREVER = 10**8  # seconds
+
+
+class Ended(Exception):
+    """SIGTERM or SIGINT came."""
+
+
+def _end(_number, _frame):
+    raise Ended
 
 
 class Refused(Exception):
@@ -37,8 +46,7 @@ def discover(state, environment):
     devices, why = cuda.visible(state, environment)
     log(cuda.init_lines(devices, why))
     log([journal.system_info(devices)])
-    while True:
-        time.sleep(3600)
+    time.sleep(FOREVER)
 
 
 def list_devices(state, environment):
@@ -68,12 +76,12 @@ def choose(options, devices):
 
 def check_cache(options, header):
     """The sentence with which llama.cpp refuses a KV cache type, or None."""
+    if options.flash_attention == "off" and sizes.CACHE[options.cache_type_v][1] > 1:
+        return "llama_init_from_model: quantized V cache requires flash_attn to be enabled"
     for letter, kind, size in (("K", options.cache_type_k, header.key_size), ("V", options.cache_type_v, header.value_size)):
         block = sizes.CACHE[kind][1]
         if size % block:
             return "llama_init_from_model: %s cache type %s with block size %d does not divide n_embd_head_%s=%d" % (letter, kind, block, letter.lower(), size)
-    if options.flash_attention == "off" and sizes.CACHE[options.cache_type_v][1] > 1:
-        return "llama_init_from_model: quantized V cache requires flash_attn to be enabled"
     return None
 
 
@@ -145,23 +153,25 @@ def serve(options, state, environment):
     from tests.rig.engine import serve as web
     engine = web.Engine(options, None, float((state or {}).get("engine.token_ms", 5)))
     server = web.Server(engine)
+    options.port = server.server_port
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_arguments: ended.set())
-    engine.header, engine.holder = load_model(options, state, environment)
-    engine.lie = engine.holder.lie
-    engine.holder.enter()
+        signal.signal(number, _end)
     try:
-        log(journal.ready(options, sizes.cells(options) // max(1, options.parallel)))
+        engine.header, engine.holder = load_model(options, state, environment)
+        engine.lie = engine.holder.lie
+        engine.holder.enter()
         engine.ready.set()
-        if engine.lie == "die_after_load":
-            ended.wait(DIE_AFTER)
-            return 0 if ended.is_set() else 1
-        ended.wait()
+        log(journal.ready(options, sizes.cells(options) // max(1, options.parallel)))
+        time.sleep(DIE_AFTER if engine.lie == "die_after_load" else FOREVER)
+        return 1
+    except Ended:
         return 0
     finally:
-        engine.holder.leave()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if engine.holder:
+            engine.holder.leave()
 
 
 def main(arguments_given, environment):

@@ -103,8 +103,9 @@ def recorded(header, options, devices, ratios):
 
 # --- computed ------------------------------------------------------------------------------------
 
-def _compute(header, options, devices, active, gpu_layers):
-    """[bytes of the compute buffer per device] and the host's; `active` = number of devices with layers."""
+def _compute(header, options, devices, places):
+    """[bytes of the compute buffer per device] and the host's; `places` = device of each layer on a GPU, the output last."""
+    active, gpu_layers = len(set(places)), len(places)
     c, ub, width = cells(options) // max(1, options.parallel), options.ubatch, header.width
     unit, logits, mask = 4 * ub * width, 4 * ub * header.vocabulary, 2 * ub * c
     scores = 4 * ub * header.heads * c if options.flash_attention == "off" else 0
@@ -116,7 +117,8 @@ def _compute(header, options, devices, active, gpu_layers):
     if active == 1:
         return [mask + logits + 4 * unit + scores] * devices, mask + 4.16 * unit
     # Pipeline parallelism keeps four copies of the inputs.
-    return [4 * mask + 21.4 * unit + scores] * (devices - 1) + [4 * mask + logits + 8 * unit + scores], 4 * mask + 10.5 * unit
+    last = 4 * mask + logits + (8 if places.count(places[-1]) > 2 else 3.1) * unit + scores
+    return [4 * mask + 21.4 * unit + scores] * (devices - 1) + [last], 4 * mask + 10.5 * unit
 
 
 def computed(header, options, devices, gpu_layers, ratios):
@@ -125,7 +127,7 @@ def computed(header, options, devices, gpu_layers, ratios):
     wanted = min(gpu_layers, header.blocks + 1) if devices else 0
     places = assign(wanted, ratios) if wanted else []
     per_layer = cells(options) * header.kv_heads * (header.key_size * CACHE[options.cache_type_k][0] + header.value_size * CACHE[options.cache_type_v][0])
-    compute, host_compute = _compute(header, options, devices, len(set(places)), wanted)
+    compute, host_compute = _compute(header, options, devices, places)
     parts = [Part() for _device in range(devices)]
     host = Part(model=float(embedding), compute=host_compute)
     for number, size in enumerate(blocks + [output]):

@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The engine stand-in: devices, bytes, refusals, entries in the state file, lies, answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.rig.engine import devices, fit, header, options, sizes
+from tests.rig.engine.build import build_engine, files
+from tests.rig.gpus import state
+from tests.rig.models import store
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+CONTEXT = state.DEFAULT_CONTEXT
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("models")
+    names = ("llama4:16x17b", "llama3.1:8b", "tiny:latest")
+    for name in names:
+        store.write_model(name, directory / name.replace(":", "-"))
+    return {name: str(directory / name.replace(":", "-")) for name in names}
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    return build_engine(tmp_path_factory.mktemp("engine") / "llama-server", sys.executable)
+
+
+@pytest.fixture
+def rig(tmp_path, monkeypatch):
+    """Two A6000, loads without delay; the value is the state file's path."""
+    path = str(tmp_path / "rig" / "state")
+    monkeypatch.setenv("GPU_RIG_STATE", path)
+    for name in [name for name in os.environ if name.startswith(("LLAMA_ARG", "CUDA_"))]:
+        monkeypatch.delenv(name)
+    state.main(["preset", "rtx-a6000-x2"])
+    state.main(["set", "engine.load_ms", "0", "engine.token_ms", "1"])
+    return path
+
+
+class Running:
+    """A serving engine."""
+
+    def __init__(self, process, log):
+        self.process, self.log, self.pid = process, log, process.pid
+        self.url = "http://" + re.search(r"listening on http://(\S+)", "\n".join(log)).group(1)
+
+    def post(self, path, document):
+        """The answer's body as text."""
+        request = urllib.request.Request(self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read().decode()
+
+    def holds(self):
+        """Bytes of this engine per GPU, as the state file has it."""
+        return [[p["bytes"] for p in gpu["processes"] if p["pid"] == self.pid and p["alive"]] for gpu in state.gpus(state.load())]
+
+
+@contextlib.contextmanager
+def serving(program, model, *arguments, environment=()):
+    process = subprocess.Popen([str(program), "--model", model, "--port", "0", *arguments], stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, **dict(environment)})
+    log = []
+    try:
+        for line in process.stderr:
+            log.append(line.rstrip("\n"))
+            if "all slots are idle" in line:
+                break
+        else:
+            raise AssertionError("the engine ended with %s: %s" % (process.wait(), "\n".join(log[-8:])))
+        yield Running(process, log)
+    finally:
+        process.terminate()
+        process.wait()
+        process.stderr.close()
+
+
+def refused(program, model, *arguments, environment=()):
+    """The log of a load that must fail with status 1."""
+    done = subprocess.run([str(program), "--model", model, "--port", "0", *arguments], capture_output=True, text=True, timeout=20, check=False,
+                          env={**os.environ, **dict(environment)})
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+LLAMA4 = ("-c", "32768", "-np", "1", "-b", "1024", "-ub", "1024", "--flash-attn", "auto")
+
+# --- devices -------------------------------------------------------------------------------------
+
+
+def names(content, **environment):
+    return [device.uuid[:12] for device in devices.visible(content, environment)[0]]
+
+
+def test_cuda_visible_devices():
+    content = state.preset("rtx-a6000-x2")
+    first, second = names(content)
+    assert names(content, CUDA_VISIBLE_DEVICES="1,0") == [second, first]
+    assert names(content, CUDA_VISIBLE_DEVICES=second) == [second]
+    assert names(content, CUDA_VISIBLE_DEVICES="0,7,1") == [first]
+    assert names(content, CUDA_VISIBLE_DEVICES="GPU-nope,0") == []
+    assert names(content, CUDA_VISIBLE_DEVICES="GPU-") == []  # not unique
+    assert names(content, CUDA_VISIBLE_DEVICES="-1") == names(content, CUDA_VISIBLE_DEVICES="") == []
+    assert [d.name for d in devices.visible(content, {"CUDA_VISIBLE_DEVICES": "1"})[0]] == ["CUDA0"]
+
+
+def test_cuda_s_own_order_is_the_fastest_first():
+    content = state.preset("mixed")
+    by_address = names(content, CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    assert [d.description for d in devices.visible(content, {})[0]] == ["NVIDIA RTX A6000", "NVIDIA GeForce RTX 3090"]
+    assert names(content) == by_address[::-1]
+
+
+def test_gpus_that_cuda_cannot_use_are_not_listed():
+    content = dict(state.preset("rtx-a6000-x2"), **{"gpu0.compute_mode": "2"})
+    assert len(names(content)) == 1
+    assert names(dict(content, **{"gpu1.fault": "15"})) == []
+    assert names(dict(content, **{"fault.nvmlInit": "18"})) == []
+    assert names(None) == []
+    assert names(state.preset("rtx-a6000-x2"), LD_LIBRARY_PATH="/x/lib/ollama:/x/lib/ollama/vulkan") == []
+
+
+def test_a_process_sees_one_mig_device():
+    assert names(state.preset("a100-mig")) == ["MIG-c0de0000"]
+    assert names(state.preset("a100-mig"), CUDA_VISIBLE_DEVICES="MIG-c0de0002-1111") == ["MIG-c0de0002"]
+
+
+def test_listing_the_devices(program, rig):
+    done = subprocess.run([str(program), "--list-devices", "--offline", "--verbose"], capture_output=True, text=True, check=True)
+    assert done.stdout == ("Available devices:\n  CUDA0: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n  CUDA1: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n")
+    assert "ggml_cuda_init: found 2 CUDA devices:\n  Device 0: NVIDIA RTX A6000, compute capability 8.6, VMM: yes, VRAM: 49140 MiB\n" in done.stderr
+
+
+def test_a_device_that_fails_alone_ends_with_an_error(program, rig):
+    environment = {**os.environ, "GGML_CUDA_INIT": "1", "CUDA_VISIBLE_DEVICES": "9"}
+    assert subprocess.run([str(program), "--list-devices"], capture_output=True, env=environment, check=False).returncode == 1
+
+
+def test_discovery_waits_until_it_is_killed(program, rig):
+    process = subprocess.Popen([str(program), "--port", "1", "--host", "127.0.0.1", "--no-webui", "--offline", "--verbose"], stderr=subprocess.PIPE, text=True)
+    lines = [process.stderr.readline() for _line in range(4)]
+    assert "system_info: " in lines[3] and ",860," in lines[3]
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+# --- bytes ---------------------------------------------------------------------------------------
+
+
+def plan(model, content, arguments, environment=None):
+    """(Load, log lines) in process."""
+    parsed = options.parse(["--model", model, *arguments], environment or {})
+    return fit.fit(header.read_header(model), parsed, devices.visible(content, environment or {})[0], 64 * GIB)
+
+
+def mib(load):
+    return [[part.model / MIB, part.kv / MIB, part.compute / MIB] for part in load.parts]
+
+
+@pytest.mark.parametrize("ub, wanted", [("512", [[31659, 1414, 380], [30105, 1346, 676]]), ("1024", [[31659, 1452, 764], [30105, 1380, 1357]])])
+def test_llama4_over_two_gpus_takes_the_recorded_row(models, ub, wanted):
+    load, lines = plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), ["-c", "32768", "-b", ub, "-ub", ub])
+    assert mib(load) == wanted
+    assert load.host.model / MIB == 554
+    assert load.layers == load.of == 49
+    assert lines[-1] == "common_fit_params: successfully fit params to free device memory"
+
+
+def test_a_little_less_free_memory_on_one_gpu_is_the_same_row(models):
+    content = dict(state.preset("rtx-a6000-x2"), **{"gpu0.memory.base": str(300 * MIB)})
+    assert mib(plan(models["llama4:16x17b"], content, LLAMA4)[0]) == [[31659, 1452, 764], [30105, 1380, 1357]]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["-c", "10000", "-ub", "512"], "llama-fit-params -m MODEL.gguf -c 10000 -ngl 999"),
+    (["-c", "32768", "-ub", "512", "-fa", "off"], "-fa off"),
+    (["-c", "32768", "-ub", "512", "-ts", "3,1"], "-ts 3,1"),
+    (["-c", "32768", "-ub", "512", "-np", "2"], "-np 2"),
+    (["-c", "32768", "-ub", "512", "-ngl", "20"], "whole models only"),
+    (["-c", "32768", "-ub", "512", "-ctk", "q4_0", "-ctv", "q4_0"], "-ctk q4_0"),
+])
+def test_a_load_without_a_row_names_the_command_that_records_it(models, arguments, words):
+    with pytest.raises(sizes.NotRecorded, match=re.escape(words)):
+        plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), arguments)
+
+
+def test_another_quantization_is_another_model(models):
+    llama = header.read_header(models["llama3.1:8b"])
+    llama.tensors = [(name, kind, shape, size * 2) for name, kind, shape, size in llama.tensors]
+    with pytest.raises(sizes.NotRecorded):
+        sizes.recorded(llama, options.parse(["-c", "8192", "-ub", "1024"], {}), 1, [1])
+
+
+def test_the_split_counts_layers():
+    assert sizes.assign(9, [1, 1]) == [0] * 5 + [1] * 4
+    assert sizes.assign(9, [3, 1]) == [0] * 7 + [1] * 2
+    assert sizes.assign(49, [1, 1]).count(0) == 25
+
+
+def test_a_split_by_unequal_free_memory(models):
+    content = dict(state.preset("rtx-a6000-x2"), **{"gpu0.memory.base": str(32 * GIB)})
+    load, _lines = plan(models["tiny:latest"], content, ["-c", "2048"])
+    assert [part.layers for part in load.parts] == [3, 6]
+
+
+def test_fitting_moves_layers_of_a_small_model_to_the_cpu(models):
+    content = state.preset("rtx-a6000-x2")
+    for number in (0, 1):
+        content["gpu%d.memory.base" % number] = str((48600 - 300 - 1024 - 70 - number) * MIB)
+    load, lines = plan(models["tiny:latest"], content, ["-c", "131072", "-ub", "64"])
+    assert 0 < load.layers < 9
+    assert any("filling dense layers back-to-front" in line for line in lines)
+    assert any("need to use" in line for line in lines)
+    assert all(part.total <= 72 * MIB for part in load.parts)
+
+
+def test_999_layers_switch_the_fitting_off(models):
+    content = dict(state.preset("rtx-a6000-x2"), **{"gpu%d.memory.base" % n: str((48600 - 300 - 1000) * MIB) for n in (0, 1)})
+    load, lines = plan(models["tiny:latest"], content, ["-c", "2048", "-ngl", "999"])
+    assert lines[-1] == "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set by user to 999, abort"
+    assert load.layers == 9
+
+
+def test_margins_per_device():
+    assert options.parse(["--fit-target", "512,2048"], {}).targets(2) == [512, 2048]
+    assert options.parse([], {"LLAMA_ARG_FIT_TARGET": "2691"}).targets(2) == [2691, 2691]
+    assert options.parse(["-ngl", "3"], {"LLAMA_ARG_N_GPU_LAYERS": "5"}).gpu_layers == 3
+
+
+# --- serving -------------------------------------------------------------------------------------
+
+
+def test_a_loaded_model_is_in_the_state_file_until_the_engine_ends(program, models, rig):
+    path = models["llama4:16x17b"]
+    with serving(program, path, "--mmproj", path, *LLAMA4) as engine:
+        projector = header.read_header(path).projector_bytes() + 256 * MIB
+        wanted = [(31659 + 1452 + 764) * MIB + CONTEXT + projector, (30105 + 1380 + 1357) * MIB + CONTEXT]
+        assert engine.holds() == [[wanted[0]], [wanted[1]]]
+        assert "load_tensors: offloaded 49/49 layers to GPU" in engine.log
+        assert "llama_prepare_model_devices: using device CUDA0 (NVIDIA RTX A6000) (0000:01:00.0) - 48300 MiB free" in engine.log
+        assert "load_tensors:        CUDA0 model buffer size = 31659.00 MiB" in engine.log
+    assert ".process." not in open(rig, encoding="utf-8").read()
+    assert engine.process.returncode == 0
+
+
+def test_the_projector_can_stay_on_the_cpu(program, models, rig):
+    path = models["llama4:16x17b"]
+    with serving(program, path, "--mmproj", path, "--no-mmproj-offload", *LLAMA4) as engine:
+        assert engine.holds()[0] == [(31659 + 1452 + 764) * MIB + CONTEXT]
+
+
+def test_one_gpu_of_two(program, models, rig):
+    with serving(program, models["llama3.1:8b"], "-c", "8192", "-ub", "1024", "--split-mode", "none", "--main-gpu", "1") as engine:
+        held = engine.holds()
+        assert held[0] == [] and held[1][0] > 5 * GIB
+        assert any("using device CUDA1" in line for line in engine.log)
+
+
+def test_the_visible_gpu_is_the_one_that_is_used(program, models, rig):
+    second = state.gpus(state.load())[1]["uuid"]
+    with serving(program, models["tiny:latest"], "-c", "2048", environment={"CUDA_VISIBLE_DEVICES": second}) as engine:
+        held = engine.holds()
+        assert held[0] == [] and held[1][0] > CONTEXT
+        assert any("CUDA0 model buffer size" in line for line in engine.log)
+
+
+def test_without_a_gpu_nothing_is_entered(program, models, rig):
+    with serving(program, models["llama3.1:8b"], "-c", "4096", environment={"CUDA_VISIBLE_DEVICES": "-1"}) as engine:
+        assert engine.holds() == [[], []]
+        assert "load_tensors: offloaded 33/33 layers to GPU" in engine.log
+        assert not any("CUDA" in line and "buffer size" in line for line in engine.log)
+
+
+def test_a_killed_engine_holds_nothing_and_the_next_one_cleans_up(program, models, rig):
+    with serving(program, models["tiny:latest"], "-c", "2048") as engine:
+        engine.process.kill()
+        engine.process.wait()
+        assert state.gpus(state.load())[0]["used"] == 0
+    with serving(program, models["tiny:latest"], "-c", "2048"):
+        assert str(engine.pid) not in open(rig, encoding="utf-8").read()
+
+
+def test_no_room_is_an_error_of_cudamalloc(program, models, rig):
+    state.main(["process", "add", "1", "30G", "--pid", str(os.getpid())])
+    log = refused(program, models["llama4:16x17b"], "-ngl", "999", "-ts", "1,1", *LLAMA4)
+    assert "on device 1: cudaMalloc failed: out of memory" in log
+    assert "failed to fit params to free device memory: n_gpu_layers already set by user to 999, abort" in log
+    assert "exiting due to model loading error" in log
+
+
+def test_a_main_gpu_that_is_not_there(program, models, rig):
+    assert "invalid value for main_gpu: 5 (available devices: 2)" in refused(program, models["tiny:latest"], "--split-mode", "none", "--main-gpu", "5")
+
+
+def test_a_file_that_is_no_model(program, rig, tmp_path):
+    (tmp_path / "m").write_text("hello")
+    assert "llama_model_load: error loading model" in refused(program, str(tmp_path / "m"))
+
+
+def test_an_unknown_argument(program, rig):
+    done = subprocess.run([str(program), "--frobnicate"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: invalid argument: --frobnicate\n")
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def busy():
+    return [key for key in state.load() if ".busy." in key]
+
+
+def test_streams_words_with_timings_and_keeps_the_gpus_busy(program, models, rig):
+    with serving(program, models["tiny:latest"], "-c", "2048") as engine:
+        assert busy() == []
+        events = [json.loads(line[6:]) for line in engine.post("/completion", {"prompt": "hi there", "n_predict": 5, "stream": True}).splitlines() if line]
+        assert [event["stop"] for event in events] == [False] * 5 + [True]
+        assert len({event["content"] for event in events[:5]}) > 1
+        assert events[-1]["stop_type"] == "limit"
+        assert events[-1]["timings"]["predicted_n"] == 5 and events[-1]["timings"]["predicted_ms"] > 4
+        assert busy() == ["gpu0.busy.%d" % engine.pid, "gpu1.busy.%d" % engine.pid]
+        deadline = time.monotonic() + 5
+        while busy() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert busy() == []
+
+
+def test_the_other_endpoints(program, models, rig):
+    with serving(program, models["tiny:latest"], "-c", "2048", "-np", "2") as engine:
+        tokens = json.loads(engine.post("/tokenize", {"content": "zwölf"}))["tokens"]
+        assert json.loads(engine.post("/detokenize", {"tokens": tokens}))["content"] == "zwölf"
+        messages = [{"role": "user", "content": "hi"}]
+        assert json.loads(engine.post("/apply-template", {"messages": messages}))["prompt"] == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+        stream = engine.post("/v1/chat/completions", {"messages": messages, "n_predict": 2, "stream": True}).split("\n\n")
+        assert stream[-2] == "data: [DONE]" and json.loads(stream[-3][6:])["choices"][0]["finish_reason"] == "length"
+        assert json.loads(engine.post("/completion", {"prompt": "x"}))["stop_type"] == "eos"
+        with urllib.request.urlopen(engine.url + "/props", timeout=5) as answer:
+            assert json.load(answer)["total_slots"] == 2
+        for path, status in (("/nothing", 404), ("/v1/embeddings", 501)):
+            with pytest.raises(urllib.error.HTTPError) as raised:
+                engine.post(path, {})
+            assert raised.value.code == status
+
+
+def test_health_while_the_model_loads(program, models, rig):
+    state.main(["set", "engine.load_ms", "1500"])
+    process = subprocess.Popen([str(program), "--model", models["tiny:latest"], "--port", "18931", "-c", "2048"], stderr=subprocess.DEVNULL)
+    seen = set()
+    deadline = time.monotonic() + 10
+    while 200 not in seen and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:18931/health", timeout=2) as answer:
+                seen.add(answer.status)
+        except urllib.error.HTTPError as error:
+            seen.add(error.code)
+            assert json.load(error)["error"]["message"] == "Loading model"
+        except OSError:
+            pass
+        time.sleep(0.05)
+    process.terminate()
+    process.wait()
+    assert seen == {200, 503}
+
+
+# --- lies ----------------------------------------------------------------------------------------
+
+TRUTH = [(31659 + 1452 + 764) * MIB, (30105 + 1380 + 1357) * MIB]
+
+
+@pytest.mark.parametrize("lie, factor, wanted", [
+    ("one_gpu", (), [[sum(TRUTH) + CONTEXT], [CONTEXT]]),
+    ("contexts_only", (), [[CONTEXT], [CONTEXT]]),
+    ("foreign", (), [[CONTEXT], [CONTEXT]]),
+    ("nothing", (), [[], []]),
+    ("cpu", (), [[], []]),
+    ("far", ("1.25",), [[int(TRUTH[0] * 1.25) + CONTEXT], [int(TRUTH[1] * 1.25) + CONTEXT]]),
+    ("idle", (), [[TRUTH[0] + CONTEXT], [TRUTH[1] + CONTEXT]]),
+])
+def test_lies_about_memory(program, models, rig, lie, factor, wanted):
+    state.main(["lie", lie, *factor])
+    try:
+        with serving(program, models["llama4:16x17b"], *LLAMA4) as engine:
+            assert engine.holds() == wanted
+            assert "load_tensors: offloaded 49/49 layers to GPU" in engine.log
+            on_gpu = sum("CUDA%d" % number in line and "model buffer size" in line for number in (0, 1) for line in engine.log)
+            assert on_gpu == (0 if lie == "cpu" else 2)
+            engine.post("/completion", {"prompt": "x", "n_predict": 2})
+            assert len(busy()) == {"one_gpu": 1, "foreign": 2, "far": 2}.get(lie, 0)
+            if lie == "foreign":
+                other = int(state.load()["engine.lie.pid"])
+                assert [[p["bytes"] for p in gpu["processes"] if p["pid"] == other] for gpu in state.gpus(state.load())] == [[size] for size in TRUTH]
+    finally:
+        state.main(["lie", "off"])
+
+
+def test_an_engine_that_dies_after_the_load(program, models, rig):
+    state.main(["lie", "die_after_load"])
+    with serving(program, models["tiny:latest"], "-c", "2048") as engine:
+        with urllib.request.urlopen(engine.url + "/health", timeout=5) as answer:
+            assert answer.status == 200
+        assert engine.process.wait(5) == 1
+
+
+def test_an_engine_that_dies_while_it_generates(program, models, rig):
+    state.main(["lie", "die_generating"])
+    with serving(program, models["tiny:latest"], "-c", "2048") as engine:
+        with pytest.raises(OSError):
+            engine.post("/completion", {"prompt": "x", "n_predict": 20})
+        assert engine.process.wait(5) == 1
+        assert state.gpus(state.load())[0]["used"] == 0
+
+
+# --- the program ---------------------------------------------------------------------------------
+
+
+def test_the_same_sources_give_the_same_program(tmp_path):
+    first, second = (build_engine(tmp_path / name, "/usr/bin/python3").read_bytes() for name in "ab")
+    assert first == second and first.startswith(b"#!/usr/bin/python3\n")
+
+
+def test_the_program_uses_the_standard_library_and_nothing_newer_than_python_3_9():
+    import ast
+    for name, content in files().items():
+        if name.endswith(".py"):
+            tree = ast.parse(content, name, feature_version=(3, 9))
+            for node in ast.walk(tree):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                for module in modules:
+                    top = module.split(".")[0]
+                    assert top == "__future__" or top in sys.stdlib_module_names or module.startswith("tests.rig."), (name, module)

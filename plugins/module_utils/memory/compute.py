@@ -17,7 +17,8 @@ feed-forward matrices, Q the width of all query heads, V the vocabulary:
 
 Several devices with all layers on them work as a pipeline: each input of a device is kept in four copies
 (GGML_SCHED_MAX_COPIES), masks as well. Then a device holds 6 E and one Q more, the first another 5 E for the token
-embeddings, and the output device V beside 9 E (experts 10 E, shared experts 12 E).
+embeddings, and the output device V beside 9 E (experts 10 E, shared experts 12 E). With some layers on the host there
+is no pipeline, what flows in is freed (2 E less), and the logits are beside one E only, the masks gone.
 
 Found by varying one dimension at a time on the engine's dry run (build 11669), checked on models not used for that.
 """
@@ -47,24 +48,29 @@ def compute_by_device(model, slots_to_device, device_count, context_length, para
     Returns:
         list of device_count integers (bytes); 0 for a device without a layer.
     """
-    pipeline = device_count > 1 and None not in slots_to_device
+    partial = None in slots_to_device
+    pipeline = device_count > 1 and not partial
     row = F32 * ubatch
     width = model["embedding_length"]
-    queries = query_width(model)
     inner = block_values(model, context_length, flash_attention)
+    if partial:
+        inner -= 2 * width  # what flows in is freed once it is used; in a graph of one piece it stays
+    if pipeline:
+        inner += 6 * width + _pipeline_queries(query_width(model), width, cache_type)
     sizes = []
     for index in range(device_count):
         held = [slot for slot, device in enumerate(slots_to_device) if device == index]
         if not held:
             sizes.append(0)
             continue
-        values = inner + (6 * width + _pipeline_queries(queries, width, cache_type) if pipeline else 0)
-        if held[-1] == model["block_count"]:
-            beside = 4 if not pipeline else _output_rows(model)
-            values = max(values, model["vocab_size"] + beside * width)
+        masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention)
+        output = model["vocab_size"] if held[-1] == model["block_count"] else 0
+        if partial:
+            sizes.append(max(row * inner + masks, row * (output + width)))
+            continue
+        values = max(inner, output + (_output_rows(model) if pipeline else 4) * width) if output else inner
         if pipeline and held[0] == 0:
             values += 5 * width
-        masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention)
         sizes.append(row * values + (COPIES if pipeline else 1) * masks)
     return sizes
 

@@ -140,6 +140,9 @@ def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, ch
         if state not in (None, "ok") and remedy:
             found.insert(0, remedy)
         return _report(wanted["name"], choice["strategy"], "No usable GPU: %s." % str(why).rstrip("."), None, found, behaviour)
+    if choice["attempt"] is None:
+        reason = "Every GPU is in exclusive compute mode and serves another model already."
+        return _report(wanted["name"], choice["strategy"], reason, None, ["compute mode: nvidia-smi -c 0 lets several models share a GPU"], behaviour)
     reason = "It does not fit: %s missing with the headroom of %s kept on every GPU." % (gib(choice["shortfall_bytes"]), gib(wanted["headroom_bytes"]))
     return _report(wanted["name"], choice["strategy"], reason, choice["shortfall_bytes"], found, behaviour)
 

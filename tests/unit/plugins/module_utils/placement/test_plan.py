@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the planner chooses and how the plan says it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+from tests.oracle import hosts, models
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+TWO_A6000 = hosts.inventory(hosts.A6000, hosts.A6000)
+TWO_4090 = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
+
+
+def wanted(name, **settings_):
+    facts = models.model(name)
+    return dict(settings_, name=facts["name"], model=facts)
+
+
+def plan(inventory, *models_, **options):
+    return make_plan(inventory, list(models_), options.pop("ollama_version", "0.32.15"), **options)
+
+
+def outline(result):
+    """(instance, model, layers per GPU) of a plan."""
+    return [
+        (instance["name"], model["create_as"], [device["layers"] for device in model["predicted"]["devices"]])
+        for instance in result["instances"]
+        for model in instance["models"]
+    ]
+
+
+def test_llama4_is_split_over_two_gpus_that_cannot_hold_it_alone():
+    result = plan(TWO_A6000, wanted("llama4-scout", context_length=32768))
+    assert outline(result) == [("gpu0-1", "llama4:16x17b-optimized", [25, 24])]
+    instance = result["instances"][0]
+    model = instance["models"][0]
+    assert result["feasible"] and result["models"][0]["strategy"] == "split"
+    assert instance["unit"] == "ollama@gpu0-1.service" and instance["url"] == "http://127.0.0.1:11434"
+    assert instance["environment"]["CUDA_VISIBLE_DEVICES"] == ",".join(gpu["uuid"] for gpu in TWO_A6000["gpus"])
+    assert instance["environment"]["OLLAMA_SCHED_SPREAD"] == "1" and instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "32768"
+    assert model["parameters"] == {"num_ctx": 32768, "num_gpu": 999} and model["expected"] == {"outcome": "split"}
+    first, second = model["predicted"]["devices"]
+    assert model["predicted"]["ubatch"] == 1024 and model["predicted"]["fully_on_gpu"]
+    assert [round(first[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == [31659, 1452, 764]
+    assert [round(second[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == pytest.approx([30105, 1380, 1357], abs=1)
+    for device in (first, second):
+        parts = ("weight_bytes", "kv_bytes", "compute_bytes", "projector_bytes", "overhead_bytes")
+        assert device["total_bytes"] == sum(device[key] for key in parts)
+
+
+def test_the_projector_is_a_line_on_the_first_gpu():
+    model = wanted("llama4-scout", context_length=32768)
+    model["model"] = dict(model["model"], projector_bytes=1619 * MIB)
+    devices = plan(TWO_A6000, model)["instances"][0]["models"][0]["predicted"]["devices"]
+    assert [device["projector_bytes"] for device in devices] == [1619 * MIB, 0]
+
+
+def test_the_only_model_is_replicated_where_it_fits_one_gpu():
+    result = plan(TWO_4090, wanted("llama3.1-8b"))
+    assert outline(result) == [("gpu0", "llama3.1-8b:latest-optimized", [33]), ("gpu1", "llama3.1-8b:latest-optimized", [33])]
+    assert [instance["port"] for instance in result["instances"]] == [11434, 11435]
+    assert all("OLLAMA_SCHED_SPREAD" not in instance["environment"] for instance in result["instances"])
+    assert len(plan(TWO_4090, wanted("llama3.1-8b", replicas=1))["instances"]) == 1
+    assert "1 of the 3" not in " ".join(plan(TWO_4090, wanted("llama3.1-8b", replicas=3))["warnings"])
+    assert "2 of the 3" in " ".join(plan(TWO_4090, wanted("llama3.1-8b", replicas=3))["warnings"])
+
+
+def test_spread_takes_all_gpus_though_one_would_do():
+    result = plan(TWO_4090, wanted("llama3.1-8b", strategy="spread"))
+    assert outline(result) == [("gpu0-1", "llama3.1-8b:latest-optimized", [17, 16])]
+    assert result["instances"][0]["environment"]["OLLAMA_SCHED_SPREAD"] == "1"
+
+
+def test_several_models_go_where_they_leave_the_fullest_gpu_emptiest():
+    result = plan(TWO_A6000, wanted("llama3.1-8b"), wanted("qwen3-14b"), wanted("qwen3-32b"))
+    where = {name: instance for instance, name, dummy in outline(result)}
+    assert where == {"qwen3-32b:latest-optimized": "gpu0", "qwen3-14b:latest-optimized": "gpu1", "llama3.1-8b:latest-optimized": "gpu1"}
+    shared = result["instances"][1]
+    assert shared["environment"]["OLLAMA_MAX_LOADED_MODELS"] == "2"
+    assert [report["name"] for report in result["models"]] == ["llama3.1-8b:latest", "qwen3-14b:latest", "qwen3-32b:latest"]
+
+
+def test_models_that_ollama_would_evict_for_each_other_get_an_instance_each():
+    one = hosts.inventory(hosts.RTX4090)
+    result = plan(one, wanted("qwen3-14b", context_length=26624), wanted("llama3.1-8b", context_length=32768))
+    assert [instance["name"] for instance in result["instances"]] == ["gpu0", "gpu0b"]
+
+
+def test_models_with_other_server_wide_settings_get_an_instance_each():
+    result = plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", kv_cache_type="q8_0"), wanted("qwen3-8b"))
+    assert [instance["environment"].get("OLLAMA_KV_CACHE_TYPE") for instance in result["instances"]] == ["q8_0", None]
+
+
+def test_a_split_beside_other_models_does_not_depend_on_the_order_of_loading():
+    result = plan(TWO_A6000, wanted("llama3.1-8b"), wanted("llama4-scout"))
+    split = next(instance for instance in result["instances"] if instance["name"] == "gpu0-1")
+    assert split["environment"]["LLAMA_ARG_TENSOR_SPLIT"] == "25,24"
+
+
+def test_equal_before_and_after_loading_and_with_foreign_memory_another():
+    before = plan(TWO_A6000, wanted("llama4-scout", context_length=32768))
+    running = hosts.loaded(TWO_A6000, before)
+    after = plan(running, wanted("llama4-scout", context_length=32768), applied_plan=before)
+    assert outline(after) == outline(before)
+    assert [instance["environment"] for instance in after["instances"]] == [instance["environment"] for instance in before["instances"]]
+    without = plan(running, wanted("llama4-scout", context_length=32768))
+    assert not without["feasible"]
+    foreign = plan(hosts.with_process(running, 0, 10000, "other.service"), wanted("llama4-scout", context_length=32768), applied_plan=before)
+    assert outline(foreign) != outline(before)
+    assert any("9.8 GiB" in warning for warning in foreign["warnings"])
+    adopted = plan(hosts.with_process(TWO_A6000, 0, 40000, "ollama.service"), wanted("llama4-scout"), own_units=["ollama.service"])
+    assert adopted["feasible"]
+
+
+def test_memory_of_our_units_that_nvml_does_not_tell_is_taken_from_the_applied_plan():
+    before = plan(TWO_A6000, wanted("llama4-scout", context_length=32768))
+    running = hosts.loaded(TWO_A6000, before)
+    for gpu in running["gpus"]:
+        gpu["processes"] = [dict(process, used_bytes=None) for process in gpu["processes"]]
+    after = plan(running, wanted("llama4-scout", context_length=32768), applied_plan=before)
+    assert outline(after) == outline(before)
+
+
+@pytest.mark.parametrize("name", ["llama4-scout", "llama3.1-8b"])
+def test_the_order_of_the_gpus_changes_nothing(name):
+    turned = dict(TWO_A6000, gpus=list(reversed(TWO_A6000["gpus"])))
+    assert plan(turned, wanted(name)) == plan(TWO_A6000, wanted(name))
+
+
+def test_a_gpu_keeps_the_number_of_the_applied_plan():
+    before = plan(TWO_4090, wanted("llama3.1-8b"))
+    moved = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
+    moved["gpus"][0]["pci_bus_id"], moved["gpus"][1]["pci_bus_id"] = "0000:02:00.0", "0000:01:00.0"
+    after = plan(moved, wanted("llama3.1-8b"), applied_plan=before)
+    names = {instance["gpu_uuids"][0]: instance["name"] for instance in after["instances"]}
+    assert names == {instance["gpu_uuids"][0]: instance["name"] for instance in before["instances"]}
+
+
+def test_selectors_take_index_uuid_and_pci_address():
+    second = TWO_4090["gpus"][1]
+    for selector in ("1", 1, second["uuid"], second["pci_bus_id"].upper(), "00000000:02:00.0"):
+        result = plan(TWO_4090, wanted("llama3.1-8b"), selectors=[selector])
+        assert [instance["name"] for instance in result["instances"]] == ["gpu1"]
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"health": {"state": "unusable", "reasons": ["row remapping failed"]}}, "row remapping failed"),
+        ({"compute_mode": "prohibited"}, "compute mode is prohibited"),
+        ({"memory": {"total_bytes": None, "free_bytes": None}}, "memory is unknown"),
+        ({"mig": {"mode": "enabled", "devices": []}}, "no MIG device"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_left_out_with_the_reason(change, reason):
+    inventory = hosts.inventory(hosts.A6000, hosts.A6000)
+    inventory["gpus"][0].update(change)
+    result = plan(inventory, wanted("llama3.1-8b"))
+    assert [instance["name"] for instance in result["instances"]] == ["gpu1"]
+    assert any(reason in warning for warning in result["warnings"])
+
+
+def test_a_mig_slice_is_an_instance_and_never_part_of_a_split():
+    inventory = hosts.inventory((81559, 81000))
+    slices = [{"uuid": "MIG-%08x-0000" % number, "name": "3g.40gb", "memory": {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB}} for number in (1, 2)]
+    inventory["gpus"][0]["mig"] = {"mode": "enabled", "devices": slices}
+    result = plan(inventory, wanted("llama3.1-8b"))
+    assert [instance["environment"]["CUDA_VISIBLE_DEVICES"] for instance in result["instances"]] == ["MIG-00000001-0000", "MIG-00000002-0000"]
+    assert len({instance["name"] for instance in result["instances"]}) == 2
+    assert not plan(inventory, wanted("llama3.3-70b"))["feasible"]
+
+
+def test_a_gpu_in_exclusive_mode_serves_one_model():
+    inventory = hosts.inventory(hosts.A6000, hosts.A6000, compute_mode="exclusive_process")
+    result = plan(inventory, wanted("llama3.1-8b"), wanted("qwen3-8b"), wanted("qwen3-0.6b"))
+    assert not result["feasible"]
+    assert plan(inventory, wanted("llama3.1-8b"), wanted("qwen3-8b"))["feasible"]
+
+
+def test_too_big_names_the_shortfall_and_the_remedies_in_order():
+    result = plan(TWO_4090, wanted("llama3.3-70b", context_length=16384))
+    report = result["models"][0]
+    assert not result["feasible"] and result["instances"] == []
+    assert 0 < report["shortfall_bytes"] < 2 * GIB
+    words = [remedy.split(":")[0].split(" ")[0] for remedy in report["remedies"]]
+    assert words == ["context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]
+    tokens = int(report["remedies"][0].split("at most ")[1].split(" ")[0])
+    assert plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens))["feasible"]
+    assert not plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens + 1024))["feasible"]
+    assert plan(TWO_4090, wanted("llama3.3-70b", context_length=16384, kv_cache_type="q8_0"))["feasible"]
+
+
+def test_layers_on_the_cpu_only_where_they_are_allowed():
+    result = plan(TWO_4090, wanted("llama3.3-70b", context_length=32768, allow_cpu_offload=True))
+    model = result["instances"][0]["models"][0]
+    assert model["expected"]["outcome"] == "partial" and "num_gpu" not in model["parameters"]
+    assert 0 < model["predicted"]["gpu_layers"] < 81 and model["predicted"]["host_bytes"] > GIB
+
+
+def test_without_a_gpu():
+    none = {"state": "driver_not_loaded", "reason": "the driver is not loaded", "remedy": "Load the kernel module nvidia.", "gpus": []}
+    result = plan(none, wanted("llama3.1-8b"))
+    assert not result["feasible"] and "the driver is not loaded" in result["models"][0]["reason"]
+    assert result["models"][0]["remedies"][0] == none["remedy"]
+    result = plan(none, wanted("llama3.1-8b", allow_cpu_offload=True))
+    instance = result["instances"][0]
+    assert instance["name"] == "cpu" and instance["environment"]["CUDA_VISIBLE_DEVICES"] == "-1" and instance["gpu_uuids"] == []
+    assert instance["models"][0]["expected"] == {"outcome": "cpu"} and "num_gpu" not in instance["models"][0]["parameters"]
+    assert instance["models"][0]["predicted"]["devices"] == []
+
+
+def test_num_gpu_999_only_where_every_gpu_keeps_a_gigabyte():
+    tight = plan(TWO_A6000, wanted("llama4-scout", context_length="auto"), headroom_bytes=300 * MIB)
+    model = tight["instances"][0]["models"][0]
+    spare = min(device["free_bytes"] - device["total_bytes"] for device in model["predicted"]["devices"])
+    assert spare < GIB and "num_gpu" not in model["parameters"]
+    assert "num_gpu" not in plan(TWO_A6000, wanted("llama4-scout", allow_cpu_offload=True))["instances"][0]["models"][0]["parameters"]
+
+
+def test_auto_context_is_the_largest_that_fits():
+    result = plan(TWO_4090, wanted("llama3.3-70b", context_length="auto"))
+    tokens = result["instances"][0]["models"][0]["context_length"]
+    assert 8192 < tokens < 131072
+    assert plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens))["feasible"]
+    assert not plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens + 256))["feasible"]
+
+
+def test_what_the_version_would_do_untouched():
+    behaviour = plan(TWO_4090, wanted("llama3.1-8b", strategy="spread"))["models"][0]["default_behaviour"]
+    assert behaviour["context_length"] == 131072 and behaviour["outcome"] == "split"  # the tier of two 24 GB cards, capped by the training
+    effects = {setting["name"]: setting for setting in behaviour["settings"]}
+    assert effects["OLLAMA_GPU_OVERHEAD"]["effect"].startswith("no effect")
+    assert effects["num_gpu"]["value"] == 999 and "no fallback to the CPU" in effects["num_gpu"]["effect"]
+    assert effects["OLLAMA_SCHED_SPREAD"]["value"] == "1" and "all visible GPUs" in effects["OLLAMA_SCHED_SPREAD"]["effect"]
+    single = plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", context_length=4096))["models"][0]["default_behaviour"]
+    assert single["outcome"] == "single" and single["predicted_bytes"] == models.model("llama3.1-8b")["file_bytes"] + 131072 * 131072
+
+
+def test_a_version_whose_rules_are_not_known_is_infeasible_and_says_so():
+    result = plan(TWO_4090, wanted("llama3.1-8b"), ollama_version="0.12.3")
+    assert not result["feasible"] and "0.12.3" in result["models"][0]["reason"] and "0.30.0" in result["models"][0]["reason"]
+
+
+def test_unequal_gpus_get_a_split_that_fits():
+    inventory = hosts.inventory((24564, 24100), (49140, 48600), (24564, 6000))
+    result = plan(inventory, wanted("llama4-scout", context_length=4096))
+    assert result["feasible"]
+    for device in result["instances"][0]["models"][0]["predicted"]["devices"]:
+        assert device["total_bytes"] + GIB <= device["free_bytes"]
+
+
+SIZES = st.lists(st.tuples(st.sampled_from([12288, 24564, 49140, 81559]), st.integers(0, 4000)), min_size=1, max_size=4)
+NAMES = st.sampled_from(["llama4-scout", "llama3.1-8b", "gpt-oss-20b", "qwen3-32b", "llama3.3-70b", "gemma3-27b"])
+
+
+def host_of(sizes):
+    return hosts.inventory(*[(total, total - taken) for total, taken in sizes])
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES, NAMES, st.sampled_from([2048, 8192, 32768]), st.sampled_from(["auto", "single", "split", "spread"]))
+def test_a_plan_never_puts_more_on_a_gpu_than_it_has_and_every_layer_once(sizes, name, context, strategy):
+    result = plan(host_of(sizes), wanted(name, context_length=context, strategy=strategy))
+    for instance in result["instances"]:
+        for model in instance["models"]:
+            layers = [device["layers"] for device in model["predicted"]["devices"]]
+            assert sum(layers) == model["predicted"]["total_layers"] == models.model(name)["block_count"] + 1
+            for device in model["predicted"]["devices"]:
+                assert device["total_bytes"] + GIB <= device["free_bytes"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES, NAMES, st.integers(0, 3), st.integers(1, 4000), st.sampled_from(["auto", "single", "split"]))
+def test_more_memory_never_makes_a_feasible_plan_infeasible(sizes, name, index, more, strategy):
+    if not plan(host_of(sizes), wanted(name, strategy=strategy))["feasible"]:
+        return
+    index %= len(sizes)
+    total, taken = sizes[index]
+    roomier = sizes[:index] + [(total, max(0, taken - more))] + sizes[index + 1:]
+    assert plan(host_of(roomier), wanted(name, strategy=strategy))["feasible"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(SIZES, st.lists(NAMES, min_size=1, max_size=3, unique=True), st.randoms(use_true_random=False))
+def test_permuting_the_gpus_permutes_the_plan(sizes, names, random):
+    inventory = host_of(sizes)
+    gpus = list(inventory["gpus"])
+    random.shuffle(gpus)
+    entries = [wanted(name) for name in names]
+    assert plan(dict(inventory, gpus=gpus), *entries) == plan(inventory, *entries)

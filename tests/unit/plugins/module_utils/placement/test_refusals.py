@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Wrong input: one sentence that names the value and the remedy, and no plan."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+from tests.oracle import hosts, models
+
+TWO = hosts.inventory(hosts.A6000, hosts.A6000)
+
+
+def refused(entry=None, **options):
+    facts = models.model("llama4-scout")
+    one = {"name": "llama4:16x17b", "model": facts}
+    one.update(entry or {})
+    version = options.pop("ollama_version", "0.32.15")
+    listed = options.pop("models", [one])
+    with pytest.raises(PlacementError) as caught:
+        make_plan(TWO, listed, version, **options)
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith((".", "?"))
+    return message
+
+
+@pytest.mark.parametrize("where", ["parameters", "optimized"])
+@pytest.mark.parametrize("layers", [1, 2, 48, "2"])
+def test_num_gpu_is_explained_as_layers(where, layers):
+    parameters = {"num_gpu": layers}
+    message = refused({"parameters": parameters} if where == "parameters" else {"optimized": {"parameters": parameters}})
+    assert "number of layers, not of GPUs" in message and "49 layers" in message and "allow_cpu_offload" in message
+
+
+def test_num_gpu_below_all_layers_needs_cpu_offload_and_then_passes():
+    entry = {"name": "llama4:16x17b", "model": models.model("llama4-scout"), "parameters": {"num_gpu": 20}, "allow_cpu_offload": True}
+    model = make_plan(TWO, [entry], "0.32.15")["instances"][0]["models"][0]
+    assert model["parameters"]["num_gpu"] == 20
+    for layers in (49, 999, -1):
+        entry = dict(entry, parameters={"num_gpu": layers}, allow_cpu_offload=False)
+        assert make_plan(TWO, [entry], "0.32.15")["feasible"]
+
+
+@pytest.mark.parametrize(
+    "entry, words",
+    [
+        ({"parameters": {"main_gpu": 0}}, ["main_gpu 0", "strategy: single"]),
+        ({"parameters": {"nun_gpu": 2}}, ["'nun_gpu'", "'num_gpu'"]),
+        ({"parameters": {"temprature": 0.5}}, ["'temprature'", "'temperature'"]),
+        ({"parameters": {"num_ctx": "many"}}, ["num_ctx", "'many'", "whole number"]),
+        ({"parameters": {"num_ctx": 1.5}}, ["num_ctx", "1.5"]),
+        ({"parameters": {"temperature": "hot"}}, ["temperature", "'hot'"]),
+        ({"parameters": {"num_ctx": 4096}, "context_length": 8192}, ["same setting"]),
+        ({"context_length": "many"}, ["context_length", "'many'"]),
+        ({"context_length": 0}, ["context_length", "at least"]),
+        ({"parallel": 0}, ["parallel", "at least 1"]),
+        ({"replicas": "two"}, ["replicas", "'two'"]),
+        ({"replicas": 2, "strategy": "split"}, ["replicas 2", "split"]),
+        ({"headroom_bytes": -1}, ["headroom_bytes", "at least 0"]),
+        ({"strategy": "both"}, ["'both'", "spread"]),
+        ({"kv_cache_type": "q9"}, ["'q9'", "q8_0"]),
+        ({"kv_cache_type": "q8_0", "flash_attention": False}, ["flash attention"]),
+        ({"digest": "sha256:12"}, ["sha256:12", "64"]),
+        ({"model": {}}, ["model_info"]),
+        ({"model": {"architecture": "llama"}}, ["block_count"]),
+        ({"optimized": {"suffix": "a/b"}}, ["a/b", "tag"]),
+    ],
+)
+def test_wrong_settings_of_a_model(entry, words):
+    message = refused(entry)
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("name", ["../x", "a:{{7*7}}", "a b", "a\nb", "a:b:c", "", "/etc/passwd", "a/../b", "-rf", None, 7])
+def test_hostile_names(name):
+    assert "[host/][namespace/]model[:tag]" in refused({"name": name})
+
+
+@pytest.mark.parametrize("name", ["llama4:16x17b", "hf.co/org/repo-GGUF:Q4_K_M", "registry.local:5000/library/llama3", "user/model"])
+def test_ordinary_names_pass(name):
+    assert make_plan(TWO, [{"name": name, "model": models.model("llama3.1-8b")}], "0.32.15")["feasible"]
+
+
+def test_a_model_listed_twice():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    assert "twice" in refused(models=[entry, dict(entry, name="llama3:latest")])
+    assert "No model" in refused(models=[])
+
+
+@pytest.mark.parametrize(
+    "environment, words",
+    [
+        ({"OLLAMA_KEEP_ALVE": "5m"}, ["OLLAMA_KEEP_ALVE", "OLLAMA_KEEP_ALIVE?"]),
+        ({"OLAMA_DEBUG": "1"}, ["OLLAMA_DEBUG?"]),
+        ({"OLLAMA_SOMETHING_ELSE": "1"}, ["ignore it silently"]),
+        ({"LLAMA_ARG_THREDS": "4"}, ["LLAMA_ARG_THREADS?"]),
+        ({"LLAMA_ARG_SWA_FULL": "1"}, ["LLAMA_ARG_SWA_FULL", "leave it out"]),
+        ({"OLLAMA_NUM_PARALLEL": "many"}, ["OLLAMA_NUM_PARALLEL", "'many'"]),
+        ({"OLLAMA_FLASH_ATTENTION": "fales"}, ["'fales'", "1 or 0"]),
+        ({"OLLAMA_KEEP_ALIVE": "soon"}, ["'soon'", "30m"]),
+        ({"OLLAMA_HOST": "0.0.0.0"}, ["OLLAMA_HOST", "listen_address"]),
+        ({"OLLAMA_SCHED_SPREAD": "1"}, ["strategy: spread"]),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, ["selectors"]),
+        ({"OLLAMA_ORIGINS": "a\nExecStart=/bin/sh"}, ["OLLAMA_ORIGINS", "line break"]),
+        ({"A B": "1"}, ["'A B'"]),
+        ({"HTTPS_PROXY": ["x"]}, ["HTTPS_PROXY", "list"]),
+    ],
+)
+def test_wrong_environment(environment, words):
+    message = refused(environment=environment)
+    for word in words:
+        assert word in message
+
+
+def test_values_arrive_unchanged():
+    given = {"HTTPS_PROXY": "http://a:b@proxy:3128", "OLLAMA_ORIGINS": "50% $HOME \"q\" 'q' \\ end", "OLLAMA_DEBUG": 1, "OLLAMA_NOPRUNE": True}
+    result = make_plan(TWO, [{"name": "llama3", "model": models.model("llama3.1-8b")}], "0.32.15", environment=given)
+    environment = result["instances"][0]["environment"]
+    assert environment["OLLAMA_ORIGINS"] == given["OLLAMA_ORIGINS"] and environment["HTTPS_PROXY"] == given["HTTPS_PROXY"]
+    assert environment["OLLAMA_DEBUG"] == "1" and environment["OLLAMA_NOPRUNE"] == "1"
+    assert all(isinstance(value, str) for value in environment.values())
+
+
+def test_the_environment_gives_defaults_that_a_model_overrides():
+    given = {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_CONTEXT_LENGTH": "4096", "OLLAMA_NUM_PARALLEL": 2}
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    model = make_plan(TWO, [entry], "0.32.15", environment=given)["instances"][0]["models"][0]
+    assert (model["kv_cache_type"], model["context_length"], model["parallel"]) == ("q8_0", 4096, 2)
+    instance = make_plan(TWO, [dict(entry, context_length=8192, kv_cache_type="f16")], "0.32.15", environment=given)["instances"][0]
+    assert instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "8192" and instance["environment"]["OLLAMA_KV_CACHE_TYPE"] == "f16"
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"base_port": 70000}, ["70000", "65535", "11434"]),
+        ({"base_port": 0}, ["base_port", "at least 1"]),
+        ({"base_port": "http"}, ["'http'"]),
+        ({"listen_address": "not an address"}, ["not an address"]),
+        ({"models_dir": "models"}, ["'models'", "absolute"]),
+        ({"headroom_bytes": "1GiB"}, ["headroom_bytes", "'1GiB'"]),
+        ({"overhead_bytes": -1}, ["overhead_bytes"]),
+        ({"ollama_version": "latest"}, ["'latest'"]),
+        ({"selectors": ["7"]}, ["'7'", TWO["gpus"][0]["uuid"]]),
+        ({"selectors": ["GPU-nope"]}, ["'GPU-nope'"]),
+    ],
+)
+def test_wrong_settings_of_the_host(options, words):
+    message = refused(**options)
+    for word in words:
+        assert word in message
+
+
+def test_ports_that_run_past_the_last_one():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    with pytest.raises(PlacementError, match="65536"):
+        make_plan(TWO, [entry], "0.32.15", base_port=65535)
+
+
+def test_addresses():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    instance = make_plan(TWO, [entry], "0.32.15", listen_address="0.0.0.0")["instances"][0]
+    assert (instance["environment"]["OLLAMA_HOST"], instance["url"]) == ("0.0.0.0:11434", "http://127.0.0.1:11434")
+    instance = make_plan(TWO, [entry], "0.32.15", listen_address="::")["instances"][0]
+    assert (instance["environment"]["OLLAMA_HOST"], instance["url"]) == ("[::]:11434", "http://[::1]:11434")

@@ -154,6 +154,15 @@ def test_default_context(totals, overhead, context):
     assert choosing.default_context(totals, overhead) == context
 
 
+@pytest.mark.parametrize("num_gpu, batch, free, evicts", [(-1, 512, 13, False), (-1, 1024, 13, True), (-1, 1024, 14, False), (-1, 2048, 14, True), (-1, 2048, 16, False),
+                                                          (5, 2048, 4, False), (33, 2048, 4, True)])
+def test_eviction(num_gpu, batch, free, evicts):
+    """Prediction and the batch's surcharge above 80 % of what is free; never where part of the model was asked to stay on the CPU."""
+    gpu = choosing.Gpu(0, "0", 24 * choosing.GIB, free * choosing.GIB)
+    choice = choosing.Choice((gpu,), 0, 4096, 1, batch, 10 * choosing.GIB, "auto", True)
+    assert choosing.must_evict(choice, model("llama3.1-8b"), {"num_gpu": num_gpu}) is evicts
+
+
 def test_one_gpu_engine_on_a_higher_index_is_not_found():
     """14.21: what a one-GPU engine holds on index 1 counts as free once engines cover all GPUs."""
     gpus = [choosing.Gpu(0, "0", 100, 40), choosing.Gpu(1, "1", 100, 30)]

@@ -258,7 +258,9 @@ model:
       type: int
       sample: 292
 bytes_read:
-  description: Bytes that came over the network from the registry, or were read from disk. 0 from a server, and the manifest alone when the cache knew the header.
+  description:
+    - Bytes that came over the network from the registry, or were read from disk.
+    - From a server 0, and the manifest alone where the cache knew the header.
   returned: success
   type: int
   sample: 8389376

@@ -43,7 +43,8 @@ def model_facts(header, projector=None):
         raise HeaderError("the file is a vision projector, not a model; give the file of the language model")
     unknown = sorted(set(tensor.type for tensor in header.tensors if tensor.bytes is None))
     if unknown:
-        raise HeaderError("the model has tensors of an unknown %s, so its size cannot be computed; this collection is older than the model" % ", ".join(unknown))
+        raise HeaderError("the model has tensors of an unknown %s, so its size cannot be computed; this collection is older than the model"
+                          % ", ".join(unknown))
 
     def key(name, *others):
         for candidate in (name,) + others:

@@ -99,7 +99,12 @@ def _stays(entry):
 
 
 def _summary(entry):
-    return {"size_bytes": entry.get("size"), "size_vram_bytes": entry.get("size_vram"), "context_length": entry.get("context_length"), "expires_at": entry.get("expires_at")}
+    return {
+        "size_bytes": entry.get("size"),
+        "size_vram_bytes": entry.get("size_vram"),
+        "context_length": entry.get("context_length"),
+        "expires_at": entry.get("expires_at"),
+    }
 
 
 def ensure_unloaded(target, name, check_mode=False):

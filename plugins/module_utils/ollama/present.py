@@ -20,7 +20,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target impo
 # Part of the server's message about a failed pull -> what to do about it
 _REMEDIES = (
     ("file does not exist", "the registry does not have it; check the name and the tag"),
-    ("digest mismatch", "the registry sent something else than its manifest says, and Ollama has thrown it away; run again, and if it stays, tell the owner of the registry"),
+    ("digest mismatch", "the registry sent something else than its manifest says, and Ollama has thrown it away; run again, "
+                        "and if it stays, tell the owner of the registry"),
     ("tls: first record", "the registry speaks plain http; set insecure: true if you trust the way to it"),
     ("no Location header", "the registry does not redirect to its blobs, which Ollama insists on; use another mirror"),
     ("unexpected status code 30", "the registry redirects with another status than 307, which Ollama does not follow; use another mirror"),
@@ -56,8 +57,8 @@ def ensure_pulled(target, name, pull, pin=None, check_mode=False):
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
     manifest = _registry_manifest(source, pull, pin, check_mode)
     if pin and manifest.digest != pin:
-        raise ModelError("the registry %s has %s with the digest %s, not the pinned %s, so nothing was pulled; change the pin, or use a mirror that keeps that model"
-                         % (source.host, source, manifest.digest, pin))
+        raise ModelError("the registry %s has %s with the digest %s, not the pinned %s, so nothing was pulled; change the pin, "
+                         "or use a mirror that keeps that model" % (source.host, source, manifest.digest, pin))
     wanted = _missing_bytes(target, manifest)
     _check_space(target, name, wanted)
     after = {"digest": manifest.digest if manifest else None}
@@ -174,7 +175,8 @@ def ensure_created(target, name, request, pull, pin=None, check_mode=False):
     target.forget()
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, modelfile.render(want))
     if target.content(name) != want:
-        outcome.warnings.append("Ollama made %s with another content than asked for, so the next run will create it again; compare ollama show --modelfile %s" % (name, name))
+        outcome.warnings.append("Ollama made %s with another content than asked for, so the next run will create it again; "
+                                "compare ollama show --modelfile %s" % (name, name))
     return outcome
 
 

@@ -26,7 +26,8 @@ def digest_of(content):
 
 
 def manifest_of(*layers):
-    return json.dumps({"layers": [{"mediaType": "application/vnd.ollama.image." + kind, "digest": digest_of(data), "size": size} for kind, data, size in layers],
+    listed = [{"mediaType": "application/vnd.ollama.image." + kind, "digest": digest_of(data), "size": size} for kind, data, size in layers]
+    return json.dumps({"layers": listed,
                        "config": {"mediaType": "c", "digest": "sha256:" + "e" * 64, "size": 500}}).encode()
 
 
@@ -137,8 +138,12 @@ def test_a_damaged_entry_is_read_anew(tmp_path, damage):
 
 def test_a_failure_is_not_kept(tmp_path):
     cache = Cache(str(tmp_path))
+
+    def fail():
+        raise HeaderError("x")
+
     with pytest.raises(HeaderError):
-        cache.fetch(["sha256:1"], lambda: (_ for _ in ()).throw(HeaderError("x")))
+        cache.fetch(["sha256:1"], fail)
     assert cache.fetch(["sha256:1"], lambda: {"n": 3}) == {"n": 3}
 
 

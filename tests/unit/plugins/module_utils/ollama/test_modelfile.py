@@ -161,7 +161,8 @@ def test_without_the_base_what_is_not_asked_for_is_believed():
 
 def test_the_diff_is_readable_and_sorted():
     text = modelfile.render(content("show-optimized"))
-    assert text.splitlines()[1:6] == ["PARAMETER num_ctx 2048", "PARAMETER num_gpu 999", 'PARAMETER stop "</s>"', 'PARAMETER stop "<|end|>"', "PARAMETER temperature 0.1"]
+    assert text.splitlines()[1:6] == [
+        "PARAMETER num_ctx 2048", "PARAMETER num_gpu 999", 'PARAMETER stop "</s>"', 'PARAMETER stop "<|end|>"', "PARAMETER temperature 0.1"]
     assert text.startswith("FROM sha256:cc067141")
 
 

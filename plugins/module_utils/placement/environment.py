@@ -13,10 +13,9 @@ import re
 
 from . import engine_variables
 from .errors import PlacementError
-from .parameters import whole_number
+from .parameters import DURATION, whole_number
 
 _SWITCH_VALUES = {"1": "1", "true": "1", "yes": "1", "on": "1", "t": "1", "0": "0", "false": "0", "no": "0", "off": "0", "f": "0"}
-_DURATION = re.compile(r"^-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+)$")
 
 KNOWN = {
     "OLLAMA_ORIGINS": "text",
@@ -133,6 +132,6 @@ def _typed(name, text):
         if text.strip().lower() not in _SWITCH_VALUES:
             raise PlacementError("Environment variable %s is '%s', which Ollama would take for true; give 1 or 0." % (name, text))
         return _SWITCH_VALUES[text.strip().lower()]
-    if kind == "duration" and not _DURATION.match(text.strip()):
+    if kind == "duration" and not DURATION.match(text.strip()):
         raise PlacementError("Environment variable %s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1." % (name, text))
     return text

@@ -19,6 +19,8 @@ SWITCHES = ("use_mmap",)
 TEXTS = ("stop",)
 # Names that earlier versions knew; they are kept and change nothing.
 RETIRED = ("mirostat", "mirostat_eta", "mirostat_tau", "tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "vocab_only", "use_mlock", "num_gqa")
+# A duration as Go writes it, or a number of seconds.
+DURATION = re.compile(r"^-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+)$")
 ALL = INTEGERS + NUMBERS + SWITCHES + TEXTS
 
 

@@ -9,7 +9,7 @@ import re
 from ..memory import hyperparameters, kv_cache
 from . import naming
 from .errors import PlacementError
-from .parameters import check_layers, check_parameters, whole_number
+from .parameters import DURATION, check_layers, check_parameters, whole_number
 
 DEFAULT_CONTEXT = 8192
 AUTO = "auto"
@@ -98,7 +98,6 @@ def _wanted(entry, environment, headroom_bytes):
     digest = entry.get("digest")
     if digest and not _DIGEST.match(str(digest)):
         raise PlacementError("digest '%s' of %s is not a SHA-256; give sha256: and 64 hexadecimal digits." % (digest, name))
-    keep_alive = entry.get("keep_alive")
     one = {
         "name": name,
         "facts": facts,
@@ -111,7 +110,7 @@ def _wanted(entry, environment, headroom_bytes):
         "replicas": replicas,
         "allow_cpu_offload": allow_cpu_offload,
         "headroom_bytes": headroom_bytes if own_headroom is None else own_headroom,
-        "keep_alive": -1 if keep_alive is None or keep_alive == "" else keep_alive,
+        "keep_alive": _keep_alive(entry.get("keep_alive"), name),
         "insecure": bool(entry.get("insecure")),
         "digest": digest or None,
         "parameters": {key: value for key, value in parameters.items() if key not in ("num_ctx", "num_batch", "num_gpu")},
@@ -146,6 +145,20 @@ def _switch(value, what):
     if str(value).lower() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
         return str(value).lower() in ("true", "yes", "on", "1")
     raise PlacementError("%s is %r; %s." % (what, value, _SUGGESTED_SWITCH))
+
+
+def _keep_alive(value, name):
+    """Seconds as a number (negative = for ever) or a duration as text; Ollama does not take the text "-1"."""
+    if value is None or value == "":
+        return -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = str(value).strip()
+    if re.match(r"^-?\d+$", text):
+        return int(text)
+    if not DURATION.match(text):
+        raise PlacementError("keep_alive %r of %s is not a duration; give seconds, -1 for ever, or one such as 30m or 24h." % (value, name))
+    return text
 
 
 def _context(entry, parameters, environment, facts, name, warnings):

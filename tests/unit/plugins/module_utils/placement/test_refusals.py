@@ -62,6 +62,7 @@ def test_num_gpu_below_all_layers_needs_cpu_offload_and_then_passes():
         ({"strategy": "both"}, ["'both'", "spread"]),
         ({"kv_cache_type": "q9"}, ["'q9'", "q8_0"]),
         ({"kv_cache_type": "q8_0", "flash_attention": False}, ["flash attention"]),
+        ({"keep_alive": "soon"}, ["keep_alive", "'soon'", "30m"]),
         ({"digest": "sha256:12"}, ["sha256:12", "64"]),
         ({"model": {}}, ["model_info"]),
         ({"model": {"architecture": "llama"}}, ["block_count"]),
@@ -152,6 +153,12 @@ def test_wrong_settings_of_the_host(options, words):
     message = refused(**options)
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("given, planned", [(None, -1), ("-1", -1), (0, 0), ("24h", "24h"), ("1h30m", "1h30m")])
+def test_keep_alive(given, planned):
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b"), "keep_alive": given}
+    assert make_plan(TWO, [entry], "0.32.15")["instances"][0]["models"][0]["keep_alive"] == planned
 
 
 def test_ports_that_run_past_the_last_one():

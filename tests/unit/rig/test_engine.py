@@ -210,6 +210,7 @@ def test_another_quantization_is_another_model(models):
 
 def test_the_split_counts_layers():
     assert sizes.assign(9, [1, 1]) == [0] * 5 + [1] * 4
+    assert sizes.assign(8, [1, 1]) == [0] * 4 + [1] * 4  # half way is the second device's
     assert sizes.assign(9, [3, 1]) == [0] * 7 + [1] * 2
     assert sizes.assign(49, [1, 1]).count(0) == 25
 

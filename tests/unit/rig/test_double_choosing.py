@@ -154,8 +154,8 @@ def test_default_context(totals, overhead, context):
     assert choosing.default_context(totals, overhead) == context
 
 
-@pytest.mark.parametrize("num_gpu, batch, free, evicts", [(-1, 512, 13, False), (-1, 1024, 13, True), (-1, 1024, 14, False), (-1, 2048, 14, True), (-1, 2048, 16, False),
-                                                          (5, 2048, 4, False), (33, 2048, 4, True)])
+@pytest.mark.parametrize("num_gpu, batch, free, evicts", [
+    (-1, 512, 13, False), (-1, 1024, 13, True), (-1, 1024, 14, False), (-1, 2048, 14, True), (-1, 2048, 16, False), (5, 2048, 4, False), (33, 2048, 4, True)])
 def test_eviction(num_gpu, batch, free, evicts):
     """Prediction and the batch's surcharge above 80 % of what is free; never where part of the model was asked to stay on the CPU."""
     gpu = choosing.Gpu(0, "0", 24 * choosing.GIB, free * choosing.GIB)

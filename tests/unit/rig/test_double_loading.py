@@ -185,5 +185,6 @@ def _line(text):
 
 def test_digest_of_a_loaded_model_changes_with_the_next_request(replayed):
     """Re-created while loaded: /api/ps keeps the old digest until a request reloads the model."""
-    digest = lambda name: replayed[name]["ps"]["models"][0]["digest"]  # noqa: E731 - a name for one look-up
-    assert digest("load-optimized") == digest("ps-after-recreate-while-loaded") != digest("generate-after-recreate")
+    before, while_loaded, after = (replayed[name]["ps"]["models"][0]["digest"]
+                                   for name in ("load-optimized", "ps-after-recreate-while-loaded", "generate-after-recreate"))
+    assert before == while_loaded != after

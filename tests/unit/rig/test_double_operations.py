@@ -18,6 +18,7 @@ import pytest
 from tests.rig.gpus import state
 from tests.rig.models import store as rig_models
 from tests.rig.ollama import running
+from tests.rig.ollama.double import gguf
 from tests.unit.rig import double_content
 
 FACTS = {entry["name"]: entry for entry in double_content.recorded("ollama-0.32.15-operations.json")}
@@ -109,8 +110,10 @@ def test_hard_linked_stores_are_independent(rig, tmp_path):
     assert (generate(first, "tiny")[0], generate(second, "tiny")[0]) == (404, 200)
 
 
-@pytest.mark.parametrize("environment, left", [({}, ["sha256-1111111111111", "sha256-22222-partial"]),
-                                               ({"OLLAMA_NOPRUNE": "1"}, ["sha256-1111111111111", "sha256-22222-partial", "sha256-3333333333333", "sha256-44444-partial"])])
+FRESH, OLD = ["sha256-1111111111111", "sha256-22222-partial"], ["sha256-3333333333333", "sha256-44444-partial"]
+
+
+@pytest.mark.parametrize("environment, left", [({}, FRESH), ({"OLLAMA_NOPRUNE": "1"}, FRESH + OLD)])
 def test_prune_at_start(rig, tmp_path, environment, left):
     """Unreferenced blobs and partial files older than an hour go, fresh ones and referenced ones stay."""
     rig_models.write_into_store("tiny", tmp_path / "models")
@@ -188,10 +191,39 @@ def test_bad_settings(entry, rig, tmp_path):
 def _bad_port(entry):
     """A port above 65535 silently becomes 11434: read without binding, since that port may be somebody's."""
     code = "from double import settings; print(settings.host()); print(settings.as_map()['OLLAMA_HOST'])"
-    done = subprocess.run(["python3", "-c", code], cwd=running.build_archive.HERE, env=dict(os.environ, **entry["environment"]), capture_output=True, text=True, check=True)
+    done = subprocess.run(["python3", "-c", code], cwd=running.build_archive.HERE, env=dict(os.environ, **entry["environment"]), capture_output=True,
+                          text=True, check=True)
     assert done.stdout.splitlines() == ["('http', '127.0.0.1', 11434)", entry["effective"]["OLLAMA_HOST"]]
     want = next(line for line in entry["log"] if "invalid port" in line)
     assert re.search(r"level=.*", want).group(0) in done.stderr
+
+
+def test_sigterm_while_a_model_loads(rig, tmp_path):
+    """An engine that is still loading goes too; /api/ps and loaded models answer meanwhile."""
+    rig_models.write_into_store("tiny", tmp_path / "models")
+    server = rig()
+    with state.edit(server.environment["GPU_RIG_STATE"]) as values:
+        values["engine.load_ms"] = "60000"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        load = pool.submit(generate, server, "tiny")
+        deadline = time.monotonic() + 5
+        while not server.engines() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.request("GET", "/api/ps")[0] == 200
+        assert (server.stop(), server.engines()) == (0, [])
+        assert load.exception() is not None
+
+
+def test_a_store_with_a_missing_blob(rig, tmp_path):
+    """One sentence that names the file, no traceback."""
+    path = rig_models.write_into_store("tiny", tmp_path / "models")
+    assert path.exists()
+    for blob in (tmp_path / "models" / "blobs").iterdir():
+        blob.unlink()
+    server = rig()
+    status, body = generate(server, "tiny")
+    assert status == 500 and "no such file or directory" in body["error"]
+    assert not [line for line in server.log() if "Traceback" in line]
 
 
 def test_queue_of_one_with_twelve_clients(rig, tmp_path):
@@ -224,6 +256,24 @@ def test_main_gpu_beyond_the_last(rig, tmp_path):
     assert status == 500 and body["error"].startswith("llama-server process has terminated: exit status 1")
 
 
+def test_projector_and_uuids(rig, tmp_path):
+    """5.2: the child gets the user's own tokens, the model file as its projector, and a margin of projector + 1 GiB."""
+    rig_models.write_into_store("llama4:16x17b", tmp_path / "models")
+    running.gpus(tmp_path / "gpus", "rtx-a6000-x2")
+    uuids = ",".join(gpu["uuid"] for gpu in reversed(state.gpus(state.load(str(tmp_path / "gpus")))))
+    server = rig({"CUDA_VISIBLE_DEVICES": uuids, "OLLAMA_CONTEXT_LENGTH": "32768"})
+    assert generate(server, "llama4:16x17b")[0] == 200
+    pid, = server.engines()
+    words, variables = server.arguments(pid), server.variables(pid)
+    assert variables["CUDA_VISIBLE_DEVICES"] == uuids
+    assert words[words.index("--mmproj") + 1] == words[words.index("--model") + 1]
+    assert words[words.index("-b") + 1] == "1024" and "--split-mode" not in words
+    projector = sum(tensor.bytes for tensor in gguf.read(words[words.index("--model") + 1]).tensors if tensor.name.startswith(("v.", "mm.")))
+    assert int(variables["LLAMA_ARG_FIT_TARGET"]) == -(-(projector + 2 ** 30) // 2 ** 20)
+    loaded, = server.request("GET", "/api/ps")[2]["models"]
+    assert loaded["size"] == loaded["size_vram"] > 60 * 2 ** 30 and loaded["context_length"] == 32768
+
+
 def test_limit_of_loaded_models_and_expiry(rig, tmp_path):
     """OLLAMA_MAX_LOADED_MODELS=1 evicts; a model goes when its keep_alive has passed."""
     rig_models.write_into_store("tiny", tmp_path / "models")
@@ -244,10 +294,10 @@ def test_limit_of_loaded_models_and_expiry(rig, tmp_path):
 def test_version(rig, program):
     """With a server its version, without one a warning and the program's own."""
     server = rig()
-    run = lambda: subprocess.run([str(program), "--version"], env=server.environment, capture_output=True, text=True, check=True).stdout  # noqa: E731
-    assert run() == "ollama version is 0.32.15\n"
+    call = dict(args=[str(program), "--version"], env=server.environment, capture_output=True, text=True, check=True)
+    assert subprocess.run(**call).stdout == "ollama version is 0.32.15\n"
     server.stop()
-    assert run() == "Warning: could not connect to a running Ollama instance\nWarning: client version is 0.32.15\n"
+    assert subprocess.run(**call).stdout == "Warning: could not connect to a running Ollama instance\nWarning: client version is 0.32.15\n"
 
 
 def test_unknown_field_is_an_error(rig):

@@ -68,7 +68,8 @@ def test_created_manifests_are_the_recorded_ones(seeded):
 
 
 @pytest.mark.parametrize("text, shortest", [
-    ("tiny", "tiny:latest"), ("llama4:16x17b", "llama4:16x17b"), ("me/tiny", "me/tiny:latest"), ("http://127.0.0.1:5001/library/tiny:v2", "127.0.0.1:5001/library/tiny:v2"),
+    ("tiny", "tiny:latest"), ("llama4:16x17b", "llama4:16x17b"), ("me/tiny", "me/tiny:latest"),
+    ("http://127.0.0.1:5001/library/tiny:v2", "127.0.0.1:5001/library/tiny:v2"),
     ("registry.ollama.ai/library/tiny", "tiny:latest")])
 def test_names(text, shortest):
     """Missing parts are filled in; lists leave the default host and namespace out."""

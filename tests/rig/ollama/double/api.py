@@ -42,7 +42,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, address, store):
         self.store, self.scheduler = store, None
-        self.loopback = ipaddress.ip_address(socket.gethostbyname(address[0])).is_loopback
+        self.address_family, _kind, _protocol, _name, found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        self.loopback = ipaddress.ip_address(found[0]).is_loopback
         super().__init__(address, Handler)
 
     def server_bind(self):
@@ -80,6 +81,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._json(error.status, {"error": error.text})
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+        except OSError as error:
+            self._json(500, {"error": "open %s: %s" % (error.filename, (error.strerror or str(error)).lower())})
         except Exception as error:  # pylint: disable=broad-except  # a fault of the double must be seen, and not end it
             gotext.write(traceback.format_exc())
             self._json(500, {"error": "fault of the double: %r" % (error,)})

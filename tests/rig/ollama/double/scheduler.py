@@ -38,11 +38,15 @@ class Runner:
 
 
 class Scheduler:
-    """All runners of one server, keyed by the path of the model's blob: two names of one blob share a runner."""
+    """All runners of one server, keyed by the path of the model's blob: two names of one blob share a runner.
+
+    `_loading` is held for a whole load, `_table` only for a look: a loaded model answers while another one loads.
+    """
 
     def __init__(self):
         self.runners = {}
-        self._lock, self._waiting = threading.Lock(), 0
+        self._table, self._loading = threading.Lock(), threading.Lock()
+        self._waiting, self._starting = 0, None
         self.gpus, self.names = discovery.discover()
         total = [gpu.total for gpu in self.gpus]
         self.tier = choosing.default_context(total, settings.overhead())
@@ -51,52 +55,70 @@ class Scheduler:
 
     def acquire(self, model, options, keep):
         """The Runner for a request, loaded if need be; give it back with `release`. ApiError where the load fails."""
+        runner = self._loaded(model, options, keep)
+        if runner:
+            return runner
+        if self._waiting >= max(settings.unsigned("OLLAMA_MAX_QUEUE", 512), 1):
+            raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
         self._waiting += 1
         try:
-            if self._waiting > max(settings.unsigned("OLLAMA_MAX_QUEUE", 512), 1) and model.path not in self.runners:
-                raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
-            with self._lock:
-                runner = self.runners.get(model.path)
-                if runner and self._stale(runner, model, options):
-                    self._unload(runner)
-                    runner = None
-                if runner is None:
-                    runner = self._load(model, options)
-                    runner.keep = settings.keep_alive()
-                if keep is not None:
-                    runner.keep = keep
-                runner.users += 1
+            with self._loading:
+                runner = self._loaded(model, options, keep)
+                if runner:
+                    return runner
+                if model.path in self.runners:
+                    self._end(self.runners[model.path])
+                runner = self._load(model, options)
+                runner.keep = settings.keep_alive() if keep is None else keep
+                runner.users = 1
                 self._touch(runner)
+                with self._table:
+                    self.runners[model.path] = runner
+                gotext.log("INFO", "sched.go:728", "loaded runners", count=len(self.runners))
                 return runner
         finally:
             self._waiting -= 1
 
+    def _loaded(self, model, options, keep):
+        """The runner that can serve a request as it is, taken; or None."""
+        with self._table:
+            runner = self.runners.get(model.path)
+            if runner is None or self._stale(runner, model, options):
+                return None
+            if keep is not None:
+                runner.keep = keep
+            runner.users += 1
+            self._touch(runner)
+            return runner
+
     def release(self, runner):
         """The request is done: the time to live starts now."""
-        with self._lock:
+        with self._table:
             runner.users -= 1
             self._touch(runner)
-            if runner.keep <= 0 and not runner.users:
-                self._unload(runner)
+            gone = runner.keep <= 0 and not runner.users
+        if gone:
+            self._unload(runner)
 
     def unload(self, model):
         """What `keep_alive: 0` with nothing to generate does; nothing where the model is not loaded."""
-        with self._lock:
-            runner = self.runners.get(model.path)
-            if runner:
-                runner.keep = 0.0
-                if not runner.users:
-                    self._unload(runner)
+        runner = self.runners.get(model.path)
+        if runner:
+            runner.keep = 0.0
+            if not runner.users:
+                self._unload(runner)
 
     def listed(self):
         """The models of /api/ps, the one that stays longest first."""
-        with self._lock:
+        with self._table:
             return [runner.listed() for runner in sorted(self.runners.values(), key=lambda runner: -int(runner.expires))]
 
     def stop(self):
-        """End every engine."""
-        for runner in list(self.runners.values()):
-            runner.engine.stop()
+        """End every engine, also one that is being loaded."""
+        engines = [runner.engine for runner in list(self.runners.values())] + [self._starting]
+        for engine in engines:
+            if engine:
+                engine.stop()
 
     @staticmethod
     def _touch(runner):
@@ -112,24 +134,27 @@ class Scheduler:
         return changed or runner.model.adapters != model.adapters or runner.model.projectors != model.projectors or not runner.engine.healthy()
 
     def _unload(self, runner):
-        self.runners.pop(runner.model.path, None)
+        with self._table:
+            if self.runners.get(runner.model.path) is runner:
+                del self.runners[runner.model.path]
         runner.engine.stop()
 
     def _expire(self):
         while True:
             time.sleep(0.1)
-            with self._lock:
-                for runner in [runner for runner in self.runners.values() if not runner.users and runner.expires <= time.time()]:
+            for runner in list(self.runners.values()):
+                if not runner.users and runner.expires <= time.time():
                     self._unload(runner)
+
+    def _end(self, runner):
+        """Unload a runner when its requests are done."""
+        while runner.users and runner.engine.alive:
+            time.sleep(0.02)
+        self._unload(runner)
 
     def _evict_one(self):
         """Idle runners first, then the shortest time to live, then by name of the blob."""
-        runner = min(self.runners.values(), key=lambda runner: (runner.users > 0, runner.keep, runner.model.path))
-        while runner.users:
-            self._lock.release()
-            time.sleep(0.02)
-            self._lock.acquire()
-        self._unload(runner)
+        self._end(min(self.runners.values(), key=lambda runner: (runner.users > 0, runner.keep, runner.model.path)))
 
     def _settings(self):
         return choosing.Settings(
@@ -175,19 +200,19 @@ class Scheduler:
             choice = self._place(model, wanted)
             engine = None
             try:
-                engine = Engine(model, choice, wanted, self._load_mode(model, choice, wanted))
+                engine = self._starting = Engine(model, choice, wanted, self._load_mode(model, choice, wanted))
                 self._log_memory(model, choice)
                 engine.wait_ready()
+                return Runner(model, dict(options), choice, engine)
             except ApiError as error:
                 if engine:
                     engine.stop()
                 gotext.log("INFO", "sched.go:641", "Load failed", model=model.path, error=error.text)
                 if last or "out of memory" not in error.text or not self._retry(wanted, choice):
                     raise
-                continue
-            runner = self.runners[model.path] = Runner(model, dict(options), choice, engine)
-            gotext.log("INFO", "sched.go:728", "loaded runners", count=len(self.runners))
-            return runner
+            finally:
+                self._starting = None
+        raise AssertionError("the second try returns or raises")
 
     def _retry(self, wanted, choice):
         """Out of memory: an automatic context goes down one tier, else every other model goes; once (sched.go:640-680)."""
@@ -245,4 +270,3 @@ class Scheduler:
             gotext.log("INFO", "sched.go:620", "gpu memory", id=str(gpu.index), library=gpu.library, available=gotext.human_bytes2(available),
                        free=gotext.human_bytes2(gpu.free), minimum="457.0 MiB", overhead=gotext.human_bytes2(overhead))
         gotext.log("INFO", "llama_server.go:1048", "loading model via llama-server", model=model.path)
-

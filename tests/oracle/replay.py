@@ -5,7 +5,8 @@
 
 Usage: python tests/oracle/replay.py FILE ...
 
-Takes *-placement.jsonl (choices of a running Ollama) and engine-rows.json (the engine's memory per device). Prints
+Takes *-placement.jsonl (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a
+step) and engine-rows.json (the engine's memory per device). Prints
 `NAME: equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs.
 """
 
@@ -18,6 +19,7 @@ import tempfile
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 MIB = 1024 * 1024
+CONTEXT_MIB = 300  # what the stand-in of the recordings took per GPU beside its buffers
 
 
 def importable():
@@ -83,6 +85,51 @@ def placement_row(row):
     return {key: row["result"][key] for key in got}, got
 
 
+def resident_steps(rows):
+    """Rows of sequences as single steps, each with the engines that run before it.
+
+    The recordings do not hold the engines' buffers: what a model takes from the driver's free memory between two steps
+    is its buffers and CONTEXT_MIB a GPU.
+    """
+    steps = []
+    for row in rows:
+        running = {}
+        for number, step in enumerate(row["steps"]):
+            free = step["free_mib_before"]
+            running = {name: engine for name, engine in running.items() if name in step["resident_before"]}
+            for name, positions in step["resident_before"].items():
+                if name not in running:
+                    before = _free_without(row, running)
+                    held = {position: (before[position] - free[position]) * MIB for position in positions}
+                    running[name] = {
+                        "held": held,
+                        "buffers": {position: max(0, size - CONTEXT_MIB * MIB) for position, size in held.items()},
+                        "free_at_load": {position: before[position] * MIB for position in positions},
+                    }
+            steps.append(dict(row, step=step, residents=list(running.values()), number=number))
+    return steps
+
+
+def _free_without(row, running):
+    free = [gpu["free_mib"] for gpu in row["gpus"]]
+    for engine in running.values():
+        for position, size in engine["held"].items():
+            free[position] -= size // MIB
+    return free
+
+
+def resident_step(row):
+    """(expected, got) of one load on a server that holds models already: GPUs chosen and what is loaded afterwards."""
+    step = row["step"]
+    gpus = [dict(gpu, free_bytes=free * MIB) for gpu, free in zip(gpus_of(row), step["free_mib_before"])]
+    decision = versions.era_for(PLACEMENT_VERSION).decide(
+        models.model(step["model"]), gpus, step["options"], row["environment"], residents=row["residents"], layers=False
+    )
+    stay = [] if decision["evicts"] else list(step["resident_before"])
+    expected = {"gpus": step["result"]["child_cuda_visible_devices"], "resident_after": sorted(step["resident_after"])}
+    return expected, {"gpus": ",".join(decision["tokens"]), "resident_after": sorted(set(stay + [step["model"]]))}
+
+
 def engine_row(row):
     """(expected, got) of an engine row, MiB per device [weights, KV, compute], as far as the tolerances allow.
 
@@ -110,14 +157,20 @@ def engine_row(row):
     return expected, got
 
 
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
 def rows_of(path):
     """(rows, function for one row) of a file."""
     path = pathlib.Path(path)
     if path.name.endswith("engine-rows.json"):
         return json.loads(path.read_text())["rows"], engine_row
     if path.name.endswith("-placement.jsonl"):
-        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()], placement_row
-    raise ValueError("%s is not a recording this replayer knows; give *-placement.jsonl or engine-rows.json." % path.name)
+        return _lines(path), placement_row
+    if path.name.endswith("-residents.jsonl"):
+        return resident_steps(_lines(path)), resident_step
+    raise ValueError("%s is not a recording this replayer knows; give *-placement.jsonl, *-residents.jsonl or engine-rows.json." % path.name)
 
 
 def replay(path):

@@ -157,6 +157,43 @@ def _missing(main, gpus):
     return None
 
 
+def accounted_free(gpus, residents):
+    """Free memory of every GPU as this era believes it while engines are running: list of bytes.
+
+    From 0.30 to 0.32.15 (and 0.33.0-rc2) an engine's figures are looked up by the name that it gives its GPU, and an
+    engine that was given one GPU calls it CUDA0 whatever its index. So what a one-GPU engine holds on a GPU of index
+    above 0 is not found, and where engines cover every GPU, that GPU counts as empty (server/sched.go,
+    `updateFreeSpace`; seen on a running server).
+
+    Args:
+        gpus: GPUs in discovery order, `free_bytes` as the driver says.
+        residents: running engines in the order of loading: dicts {buffers: {position: bytes}, free_at_load:
+            {position: bytes}}; an engine with one position is a one-GPU engine.
+    """
+    covered = {position for resident in residents for position in resident["buffers"]}
+    everywhere = covered >= set(range(len(gpus)))
+    free = []
+    for position, gpu in enumerate(gpus):
+        total = gpu["total_bytes"]
+        amount = gpu["free_bytes"]
+        found = 0
+        said = None
+        for resident in residents:
+            if position not in resident["buffers"]:
+                continue
+            if len(resident["buffers"]) == 1 and position > 0:
+                if said is None:
+                    said = total
+                continue
+            held = resident["buffers"][position]
+            found += held
+            said = min(total - held, resident["free_at_load"][position] - held)
+        if everywhere and said is not None:
+            amount = said
+        free.append(max(0, min(amount, total - found)))
+    return free
+
+
 def decide(model, gpus, options=None, environment=None, residents=None, layers=True):
     """What this era does with one load on a server that holds nothing else, or `residents`.
 
@@ -165,7 +202,8 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
         gpus: all GPUs of the host in CUDA's order, dicts {uuid, total_bytes, free_bytes, compute_capability}.
         options: parameters of the request and the Modelfile (num_ctx, num_gpu, num_batch, main_gpu).
         environment: the service environment.
-        residents: None (empty server) or a list of engines that run already, see `evicts`.
+        residents: None (empty server) or the engines that run already: dicts {buffers, free_at_load, held}, each
+            {position in the visible GPUs: bytes}; `held` is what the driver gets back when the engine ends.
         layers: whether to work out the layers too (llama.cpp's fit); without, `outcome` and `layers` are None.
 
     Returns:
@@ -182,13 +220,21 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
     context = effective_context(model, options, environment, shown)
     parallel = slots(model, environment)
     predicted = predicted_bytes(model, context * parallel)
-    chosen, main, error = choose_gpus(shown, predicted, options, environment)
-    members = [shown[index] for index in chosen]
-    on_cpu = options.get("num_gpu") == 0 or not members
     flash = flash_attention(shown, environment)
-    batch, surcharge = options.get("num_batch"), 0
-    if batch is None:
-        batch, surcharge = batch_size(predicted, context * parallel, [] if options.get("num_gpu") == 0 else members, flash)
+    evicted = False
+    if residents:
+        accounted = [dict(gpu, free_bytes=free) for gpu, free in zip(shown, accounted_free(shown, residents))]
+        attempt = _attempt(predicted, context * parallel, accounted, options, environment, flash)
+        evicted = evicts(predicted + attempt["surcharge"], attempt["members"], model, options, environment)
+        if not evicted:
+            shown = accounted
+        else:
+            back = [sum(resident["held"].get(position, 0) for resident in residents) for position in range(len(shown))]
+            shown = [dict(gpu, free_bytes=min(gpu["free_bytes"] + size, gpu["total_bytes"])) for gpu, size in zip(shown, back)]
+    attempt = _attempt(predicted, context * parallel, shown, options, environment, flash)
+    chosen, main, members = attempt["chosen"], attempt["main"], attempt["members"]
+    on_cpu = options.get("num_gpu") == 0 or not members
+    num_gpu = options.get("num_gpu")
     decision = {
         "gpus": [visible[index][0] for index in chosen],
         "tokens": [visible[index][1] for index in chosen],
@@ -196,16 +242,26 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
         "main_gpu": main,
         "context_length": context,
         "parallel": parallel,
-        "batch": batch,
-        "gpu_layers": options.get("num_gpu") if (options.get("num_gpu") or 0) >= 0 and options.get("num_gpu") is not None else None,
+        "batch": attempt["batch"],
+        "gpu_layers": num_gpu if num_gpu is not None and num_gpu >= 0 else None,
         "flash_attention": flash,
         "cache_type": env.text(environment, "OLLAMA_KV_CACHE_TYPE").lower() or None,
         "predicted_bytes": predicted,
-        "error": error,
-        "evicts": bool(residents) and evicts(predicted + surcharge, members, model, options, environment),
+        "error": attempt["error"],
+        "evicts": evicted,
     }
     decision.update(_layers(model, members, decision, environment, on_cpu) if layers else {"layers": None, "outcome": None})
     return decision
+
+
+def _attempt(predicted, context_total, shown, options, environment, flash):
+    """Choice of GPUs and batch with the free memory given: dict of chosen, main, error, members, batch, surcharge."""
+    chosen, main, error = choose_gpus(shown, predicted, options, environment)
+    members = [shown[index] for index in chosen]
+    batch, surcharge = options.get("num_batch"), 0
+    if batch is None:
+        batch, surcharge = batch_size(predicted, context_total, [] if options.get("num_gpu") == 0 else members, flash)
+    return {"chosen": chosen, "main": main, "error": error, "members": members, "batch": batch, "surcharge": surcharge}
 
 
 def evicts(needed, members, model, options, environment):

@@ -28,6 +28,21 @@ def test_every_engine_row_is_within_the_tolerance():
     assert (rows, differing) == (624, [])
 
 
+def test_loads_beside_resident_models_are_decided_alike_but_for_two():
+    rows, differing = replay.replay(models.RECORDINGS / "ollama-0.32.15-residents.jsonl")
+    # Row 20 is a tie; in row 36 the engine's buffers, which the recording does not hold, decide.
+    assert rows == 66 and {number for number, dummy, dummy_too in differing} <= {20, 36}
+
+
+def test_a_one_gpu_engine_on_a_gpu_of_index_above_0_is_not_accounted():
+    two = gpus(24000, 10000)
+    two = [dict(gpu, total_bytes=24564 * MIB) for gpu in two]
+    first = {"buffers": {0: 5000 * MIB}, "free_at_load": {0: 24100 * MIB}}
+    second = {"buffers": {1: 14000 * MIB}, "free_at_load": {1: 24100 * MIB}}
+    assert era_e.accounted_free(two, [second]) == [24000 * MIB, 10000 * MIB]
+    assert era_e.accounted_free(two, [first, second]) == [19100 * MIB, 24564 * MIB]
+
+
 def test_the_replayer_reports_a_row_that_differs(tmp_path, capsys):
     line = (models.RECORDINGS / "ollama-0.32.15-placement.jsonl").read_text().splitlines()[0]
     changed = tmp_path / "x-placement.jsonl"

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The figures of a model that the estimators of Ollama up to 0.24 read from its header (fs/ggml/ggml.go, type KV)."""
+
+from __future__ import annotations
+
+MIB = 1024 * 1024
+
+
+class Dimensions:
+    """Figures of one model under the names that the formulas use; bytes and elements are integers.
+
+    Args:
+        model: dict of model_info. Beside its usual keys these are used where present: `gate_expert_bytes` (tensor
+            blk.0.ffn_gate_exps), `gate_split_length` (rows of blk.0.ffn_gate.0: Mixtral files with split experts),
+            `qkv_bias_length` (blk.0.attn_qkv.bias), `cross_attention_layers` (mllama), `rope_frequencies` (elements),
+            `token_embedding_bytes` (token_embd alone), `vision` (see `graph_sizes.vision_graph`).
+    """
+
+    def __init__(self, model):
+        self.architecture = model["architecture"]
+        self.blocks = model["block_count"]
+        self.context = model.get("context_length") or 0
+        self.embedding = model.get("embedding_length") or 0
+        self.feed_forward = model.get("feed_forward_length") or 0
+        self.vocabulary = model.get("vocab_size") or 0
+        self.heads = list(model.get("head_count") or [1] * self.blocks)
+        self.kv_heads = list(model.get("head_count_kv") or [1] * self.blocks)
+        self.heads_max, heads_min = max(self.heads or [1]), min(self.heads or [1])
+        self.kv_max, self.kv_min = max(self.kv_heads or [1]), min(self.kv_heads or [1])
+        # embedding_head_count_max: width / heads, also where the header names another key length
+        self.head_width = self.embedding // heads_min if heads_min else 0
+        self.key = self.head_width if model.get("key_length") is None else model["key_length"]
+        self.value = self.head_width if model.get("value_length") is None else model["value_length"]
+        self.window = model.get("sliding_window") or 0
+        self.ssm = model.get("ssm") or {}
+        self.block_bytes = [layer["weight_bytes"] for layer in model["layers"]]
+        embedding_bytes = model.get("token_embedding_bytes") or model.get("embedding_bytes") or 0
+        self.output_bytes = (model.get("output_bytes") or 0) + (embedding_bytes if model.get("tied_embeddings") else 0)
+        self.gate_expert_bytes = _gate_expert_bytes(model)
+        self.gate_split_length = model.get("gate_split_length")
+        self.qkv_bias_length = model.get("qkv_bias_length")
+        self.cross_attention_layers = model.get("cross_attention_layers") or []
+        self.rope_frequencies = model.get("rope_frequencies") or 0
+        self.vision = model.get("vision") or {}
+        capabilities = model.get("capabilities") or []
+        self.is_embedding = "embedding" in capabilities
+        self.sees_images = "vision" in capabilities
+
+
+def _gate_expert_bytes(model):
+    """Bytes of blk.0.ffn_gate_exps; a third of the experts of block 0 where the header's own figure is not at hand."""
+    if model.get("gate_expert_bytes") is not None:
+        return model["gate_expert_bytes"] or None
+    if not model.get("expert_count") or model.get("gate_split_length") or not model["layers"]:
+        return None
+    return (model["layers"][0].get("expert_bytes") or 0) // 3 or None

@@ -17,7 +17,8 @@ MAIN = "import os, sys\nfrom tests.rig.engine import program\nsys.stdout.reconfi
 
 def files() -> dict[str, bytes]:
     """{name in the archive: content}."""
-    content = {"__main__.py": MAIN.encode(), "tests/__init__.py": b"", "tests/rig/__init__.py": b"", "tests/rig/gpus/__init__.py": b"", "tests/rig/models/__init__.py": b""}
+    content = {"__main__.py": MAIN.encode()}
+    content.update((name + "/__init__.py", b"") for name in ("tests", "tests/rig", "tests/rig/gpus", "tests/rig/models"))
     for path in sorted((RIG / "engine").glob("*.py")):
         if path.name not in ("build.py", "__main__.py"):
             content["tests/rig/engine/" + path.name] = path.read_bytes()

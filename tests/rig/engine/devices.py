@@ -51,10 +51,11 @@ def _usable(state):
 def _order(state, gpus, environment):
     if environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
         return sorted(gpus, key=lambda gpu: gpu["pci"] or "")
-    # FASTEST_FIRST, CUDA's default; equal cards stay in the order of NVML.
+
     def speed(gpu):
         major, _dot, minor = (gpu["compute_capability"] or "0.0").partition(".")
         return -int(major) * 100 - int(minor), -int(state.get("gpu%d.cores" % gpu["index"], 0))
+    # FASTEST_FIRST, CUDA's default; equal cards stay in the order of NVML.
     return sorted(gpus, key=speed)
 
 

@@ -98,11 +98,12 @@ def fit(header, options, devices, host_total):
     if ratios:
         return load, lines + [failed % "model_params::tensor_split already set by user"]
     if load.recorded:
-        raise sizes.NotRecorded("llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for that: free memory on the GPUs, "
-                                "or record it with 'llama-fit-params -m MODEL.gguf -c %d' on devices of that size" % options.ctx)
+        raise sizes.NotRecorded("llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for that: "
+                                "free memory on the GPUs, or record it with 'llama-fit-params -m MODEL.gguf -c %d' on devices of that size" % options.ctx)
     counts = _fill(header, options, devices, targets)
     load = sizes.computed(header, options, count, sum(counts), counts)
     lines.append(ME + "filling dense layers back-to-front:")
     for device, part in zip(devices, load.parts):
-        lines.append(ME + "  - %s: %2d layers, %6d MiB used, %6d MiB free" % (_label(device), part.layers, part.total / MIB, device.free / MIB - part.total / MIB))
+        lines.append(ME + "  - %s: %2d layers, %6d MiB used, %6d MiB free" % (
+            _label(device), part.layers, part.total / MIB, (device.free - part.total) / MIB))
     return load, lines + ["common_fit_params: successfully fit params to free device memory"]

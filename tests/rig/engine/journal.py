@@ -32,9 +32,9 @@ def start(options, devices, host):
 
 def system_info(devices, threads=2):
     """The line in which Ollama looks for the compiled CUDA architectures."""
-    cuda = "CUDA : ARCHS = 500,520,600,610,700,750,800,860,870,890,900,1000,1030,1100,1200,1210 | USE_GRAPHS = 1 | PEER_MAX_BATCH_SIZE = 128 | " if devices else ""
-    return "system_info: n_threads = %d (n_threads_batch = %d) / 2 | %sCPU : SSE3 = 1 | SSSE3 = 1 | AVX = 1 | AVX2 = 1 | F16C = 1 | FMA = 1 | OPENMP = 1 | REPACK = 1 | " % (
-        threads, threads, cuda)
+    cuda = "CUDA : ARCHS = 500,520,600,610,700,750,800,860,870,890,900,1000,1030,1100,1200,1210 | USE_GRAPHS = 1 | " if devices else ""
+    cpu = "CPU : SSE3 = 1 | SSSE3 = 1 | AVX = 1 | AVX2 = 1 | F16C = 1 | FMA = 1 | OPENMP = 1 | REPACK = 1 | "
+    return "system_info: n_threads = %d (n_threads_batch = %d) / 2 | %s%s" % (threads, threads, cuda, cpu)
 
 
 FITTING = ["cmn  common_init_: fitting params to device memory ...",
@@ -59,7 +59,8 @@ def model_info(header, options, devices):
             device.name, device.description, device.pci or "unknown id", device.free // MIB))
     window = header.get("attention.sliding_window") or header.get("attention.chunk_size")
     facts = [("arch", header.architecture), ("vocab_only", 0), ("no_alloc", 0), ("n_ctx_train", header.get("context_length")), ("n_embd", header.width),
-             ("n_layer", header.blocks), ("n_head", header.heads), ("n_head_kv", header.kv_heads), ("n_rot", header.get("rope.dimension_count", header.key_size)),
+             ("n_layer", header.blocks), ("n_head", header.heads), ("n_head_kv", header.kv_heads),
+             ("n_rot", header.get("rope.dimension_count", header.key_size)),
              ("n_swa", window), ("is_swa_any", int(bool(window))), ("n_embd_head_k", header.key_size), ("n_embd_head_v", header.value_size),
              ("n_gqa", header.heads // max(1, header.kv_heads)), ("n_embd_k_gqa", header.key_size * header.kv_heads),
              ("n_embd_v_gqa", header.value_size * header.kv_heads), ("n_ff", header.get("feed_forward_length")), ("n_expert", header.get("expert_count")),
@@ -80,7 +81,8 @@ def tensors(options, devices, load, lie_on_cpu):
     host_name = "CPU" if lie_on_cpu or not devices else "CPU_Mapped" if options.load_mode == "mmap" else "CUDA_Host"
     shown = _on_cpu(load) if lie_on_cpu else load
     lines.append("load_tensors: %12s model buffer size = %8.2f MiB" % (host_name, shown.host.model / MIB))
-    return lines + ["load_tensors: %12s model buffer size = %8.2f MiB" % (device.name, part.model / MIB) for device, part in zip(devices, shown.parts) if part.model]
+    return lines + ["load_tensors: %12s model buffer size = %8.2f MiB" % (device.name, part.model / MIB)
+                    for device, part in zip(devices, shown.parts) if part.model]
 
 
 def _on_cpu(load):
@@ -94,9 +96,9 @@ def context(header, options, devices, load, lie_on_cpu):
     shown = _on_cpu(load) if lie_on_cpu else load
     per_sequence = sizes.cells(options) // options.parallel
     lines = ["llama_context: constructing llama_context"]
-    for name, value in (("n_seq_max", options.parallel), ("n_ctx", per_sequence * options.parallel), ("n_ctx_seq", per_sequence), ("n_batch", options.batch),
-                        ("n_ubatch", options.ubatch), ("causal_attn", 1), ("flash_attn", {"on": "enabled", "off": "disabled"}.get(options.flash_attention, "auto")),
-                        ("kv_unified", "false"), ("freq_base", "%.1f" % header.get("rope.freq_base", 10000.0)), ("freq_scale", 1)):
+    flash = {"on": "enabled", "off": "disabled"}.get(options.flash_attention, "auto")
+    for name, value in (("n_seq_max", options.parallel), ("n_ctx", per_sequence * options.parallel), ("n_ctx_seq", per_sequence),
+                        ("n_batch", options.batch), ("n_ubatch", options.ubatch), ("causal_attn", 1), ("flash_attn", flash), ("kv_unified", "false"), ("freq_base", "%.1f" % header.get("rope.freq_base", 10000.0)), ("freq_scale", 1)):
         lines.append("llama_context: %-21s = %s" % (name, value))
     if per_sequence < header.get("context_length"):
         lines.append("llama_context: n_ctx_seq (%d) < n_ctx_train (%d) -- the full capacity of the model will not be utilized" % (

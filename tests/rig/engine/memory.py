@@ -28,7 +28,6 @@ class Holder:
 
     def holdings(self):
         """[(device, pid, bytes)] as the lie has it."""
-        contexts = [device.context for device in self.devices]
         if self.lie in ("nothing", "cpu"):
             return []
         if self.lie == "one_gpu":
@@ -39,7 +38,8 @@ class Holder:
             model = [size * self.factor for size in self.model]
         else:
             model = self.model
-        held = [(device, self.pid, int(size + context)) for device, size, context in zip(self.devices, model, contexts)]
+        # No lie goes beyond the card: what does not fit is not there.
+        held = [(device, self.pid, int(min(size, device.free) + device.context)) for device, size in zip(self.devices, model)]
         if self.lie == "foreign" and self.lie_pid:
             held += [(device, self.lie_pid, int(size)) for device, size in zip(self.devices, self.model) if size]
         return held

@@ -105,5 +105,8 @@ def parse(arguments, environment):
     _check_cache_type("-ctv", "v", options.cache_type_v)
     if options.flash_attention not in ("on", "off", "auto"):
         options.flash_attention = {"1": "on", "true": "on", "enabled": "on", "0": "off", "false": "off", "disabled": "off"}.get(options.flash_attention, "auto")
-    options.gpu_layers = None if options.gpu_layers in (None, "auto", "-1") else 999 if options.gpu_layers == "all" else _convert(int, "-ngl", options.gpu_layers)
+    if options.gpu_layers in (None, "auto", "-1"):
+        options.gpu_layers = None
+    else:
+        options.gpu_layers = 999 if options.gpu_layers == "all" else _convert(int, "-ngl", options.gpu_layers)
     return options

@@ -132,7 +132,7 @@ def load_model(options, state, environment):
     check_room(options, devices, load, weights + extra if with_projector else 0)
     log(journal.context(header, options, devices, load, on_cpu))
     if weights:
-        log(journal.projector(devices[0].name if with_projector else "CPU", weights, extra))
+        log(journal.projector(devices[0].name if with_projector and not on_cpu else "CPU", weights, extra))
     model = [part.total for part in load.parts]
     if with_projector:
         model[0] += weights + extra

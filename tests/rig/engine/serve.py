@@ -170,7 +170,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         def last(content):
             spent = (time.monotonic() - started) * 1000
             return {"index": 0, "content": content, "tokens": [], "id_slot": 0, "stop": True, "model": engine.options.model, "tokens_predicted": limit,
-                    "tokens_evaluated": read, "truncated": False, "stop_type": "limit" if limited else "eos", "stopping_word": "", "timings": _timings(read, limit, spent)}
+                    "tokens_evaluated": read, "truncated": False, "stop_type": "limit" if limited else "eos", "stopping_word": "",
+                    "timings": _timings(read, limit, spent)}
         if body.get("stream"):
             events = ({"index": 0, "content": word, "tokens": [], "stop": False, "id_slot": 0, "tokens_predicted": number + 1, "tokens_evaluated": read}
                       for number, word in enumerate(engine.words(prompt, limit)))

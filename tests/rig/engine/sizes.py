@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """How many bytes a load puts where: recorded engine rows for the large models, computed from the header for models below 1 GiB.
 
-The rows are the truth (engine-rows.json: llama.cpp build 11669, llama-fit-params). The formulas for small models are the rig's own, fitted on the recorded loads of `tiny`.
+The rows are the truth (engine-rows.json: llama.cpp build 11669, llama-fit-params).
+The formulas for small models are the rig's own, fitted on the recorded loads of `tiny`.
 """
 
 from __future__ import annotations
@@ -94,10 +95,11 @@ def recorded(header, options, devices, ratios):
             continue  # same dimensions, other quantization
         parts = [Part(*values[d], layers=places.count(d), kv_layers=places[:-1].count(d)) for d in range(devices)]
         return Load(parts, Part(*values[-1]), layers, layers, True)
+    shares = ["1"] * devices if len(set(ratios)) == 1 else ["%d" % (ratio / MIB) if ratio > MIB else "%g" % ratio for ratio in ratios]
     raise NotRecorded(
-        "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-fit-params -m MODEL.gguf -c %d -ngl 999 -ts %s -fa %s -ctk %s -ctv %s "
-        "-b %d -ub %d -np %d -fitp on' and add the row to tests/rig/engine/engine-rows.json"
-        % (model or "this model of more than 1 GiB", header.path, options.ctx, ",".join("%g" % ratio for ratio in ratios) or "1", flash, options.cache_type_k,
+        "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-fit-params -m MODEL.gguf -c %d -ngl 999 -ts %s "
+        "-fa %s -ctk %s -ctv %s -b %d -ub %d -np %d -fitp on' and add the row to tests/rig/engine/engine-rows.json"
+        % (model or "this model of more than 1 GiB", header.path, options.ctx, ",".join(shares), flash, options.cache_type_k,
            options.cache_type_v, options.batch, options.ubatch, options.parallel))
 
 

@@ -244,8 +244,8 @@ def preset(name):
         state.update({"gpu0.mig": "1", "gpu0.mig.pending": "1", "gpu0.mig.max": "7"})
         state.pop("gpu0.utilization"), state.pop("gpu0.utilization.memory")
         for slot, instance in ((0, 1), (2, 2)):  # slot 1 is a hole, as left by a destroyed instance
-            for key, value in {"uuid": "MIG-%08x-1111-5222-8333-444444444444" % (0xc0de0000 + slot), "name": "NVIDIA A100-SXM4-40GB MIG 3g.20gb", "gi": instance,
-                               "ci": 0, "slices": 3, "sm": 42, "memory.total": 20096 * MIB, "memory.used": 19 * MIB}.items():
+            for key, value in {"uuid": "MIG-%08x-1111-5222-8333-444444444444" % (0xc0de0000 + slot), "name": "NVIDIA A100-SXM4-40GB MIG 3g.20gb",
+                               "gi": instance, "ci": 0, "slices": 3, "sm": 42, "memory.total": 20096 * MIB, "memory.used": 19 * MIB}.items():
                 state["gpu0.mig.%d.%s" % (slot, key)] = str(value)
     return state
 

@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """The rig's models: dimensions (models.json) -> key-values and tensors of their GGUF files.
 
-Tensor types follow llama.cpp's Q4_K_M mix (Q6_K for attn_v and ffn_down in the layers of `more_bits`), gpt-oss those of its published file; so the sums per device
-are those of the recorded engine rows (tests/unit/rig/test_models.py compares them). Names as in llama.cpp and, for llama4's vision part, as Ollama's converter writes them.
+Tensor types follow llama.cpp's Q4_K_M mix (Q6_K for attn_v and ffn_down in the layers of `more_bits`), gpt-oss those of its published file;
+so the sums per device are those of the recorded engine rows (tests/unit/rig/test_models.py compares them).
+Names as in llama.cpp and, for llama4's vision part, as Ollama's converter writes them.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ def pairs_of(name):
         pairs.update({a + ".attention.key_length": m["head_size"], a + ".attention.value_length": m["head_size"]})
     pairs[a + ".vocab_size"] = m["vocabulary"]
     if "experts" in m:
-        pairs.update({a + ".expert_count": m["experts"], a + ".expert_used_count": m["experts_used"], a + ".expert_feed_forward_length": m["expert_feed_forward"]})
+        pairs.update({a + ".expert_count": m["experts"], a + ".expert_used_count": m["experts_used"],
+                      a + ".expert_feed_forward_length": m["expert_feed_forward"]})
     if a == "llama4":
         pairs.update({a + ".attention.chunk_size": m["chunk"], a + ".interleave_moe_layer_step": 1, a + ".use_qk_norm": True})
     if a == "gpt-oss":

@@ -385,7 +385,7 @@ TRUTH = [(31659 + 1452 + 764) * MIB, (30105 + 1380 + 1357) * MIB]
 
 
 @pytest.mark.parametrize("lie, factor, wanted", [
-    ("one_gpu", (), [[sum(TRUTH) + CONTEXT], [CONTEXT]]),
+    ("one_gpu", (), [[48600 * MIB], [CONTEXT]]),  # both halves do not fit: the card is full
     ("contexts_only", (), [[CONTEXT], [CONTEXT]]),
     ("foreign", (), [[CONTEXT], [CONTEXT]]),
     ("nothing", (), [[], []]),
@@ -408,6 +408,14 @@ def test_lies_about_memory(program, models, rig, lie, factor, wanted):
                 assert [[p["bytes"] for p in gpu["processes"] if p["pid"] == other] for gpu in state.gpus(state.load())] == [[size] for size in TRUTH]
     finally:
         state.main(["lie", "off"])
+
+
+def test_one_gpu_carries_all_of_a_smaller_model(program, models, rig):
+    with serving(program, models["llama3.1:8b"], "-c", "8192", "-ub", "1024") as engine:
+        truth = [held[0] - CONTEXT for held in engine.holds()]
+    state.main(["lie", "one_gpu"])
+    with serving(program, models["llama3.1:8b"], "-c", "8192", "-ub", "1024") as engine:
+        assert engine.holds() == [[sum(truth) + CONTEXT], [CONTEXT]]
 
 
 def test_an_engine_that_dies_after_the_load(program, models, rig):
@@ -441,7 +449,8 @@ def test_the_program_uses_the_standard_library_and_nothing_newer_than_python_3_9
         if name.endswith(".py"):
             tree = ast.parse(content, name, feature_version=(3, 9))
             for node in ast.walk(tree):
-                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 for module in modules:
                     top = module.split(".")[0]
                     assert top == "__future__" or top in sys.stdlib_module_names or module.startswith("tests.rig."), (name, module)

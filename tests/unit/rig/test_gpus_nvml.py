@@ -45,7 +45,8 @@ def nvml(library, tmp_path, monkeypatch):
             state.main(["preset", preset])
             with state.edit() as content:
                 content.update(changes)
-        lines = PREAMBLE + ("n.nvmlInit()\nh = n.nvmlDeviceGetHandleByIndex(0) if n.nvmlDeviceGetCount() else None\n" if initialise else "") + code + "\nprint(json.dumps(out))"
+        start = "n.nvmlInit()\nh = n.nvmlDeviceGetHandleByIndex(0) if n.nvmlDeviceGetCount() else None\n" if initialise else ""
+        lines = PREAMBLE + start + code + "\nprint(json.dumps(out))"
         done = subprocess.run([sys.executable, "-c", lines], capture_output=True, check=False,
                               env={**os.environ, "LD_LIBRARY_PATH": str(library.parent), **dict(environment)})
         assert done.returncode == 0, done.stderr.decode()
@@ -134,7 +135,8 @@ def test_a_fault_of_one_function_on_one_gpu(nvml):
 
 
 def test_a_fault_of_one_version_of_a_function(nvml):
-    out = nvml("out = [attempt(n.nvmlDeviceGetMemoryInfo, h, n.nvmlMemory_v2), n.nvmlDeviceGetMemoryInfo(h).total > 0]", changes={"fault.nvmlDeviceGetMemoryInfo_v2": "25"})
+    out = nvml("out = [attempt(n.nvmlDeviceGetMemoryInfo, h, n.nvmlMemory_v2), n.nvmlDeviceGetMemoryInfo(h).total > 0]",
+               changes={"fault.nvmlDeviceGetMemoryInfo_v2": "25"})
     assert out == ["error 25", True]
 
 
@@ -167,7 +169,8 @@ def test_mig_devices_with_a_hole(nvml):
                "    try:\n        m = n.nvmlDeviceGetMigDeviceHandleByIndex(h, slot)\n"
                "    except n.NVMLError as error:\n        out[3].append(error.value); continue\n"
                "    a = n.nvmlDeviceGetAttributes_v2(m)\n"
-               "    out[3].append([n.nvmlDeviceGetUUID(m)[:4], n.nvmlDeviceGetMemoryInfo(m).total, n.nvmlDeviceGetGpuInstanceId(m), a.gpuInstanceSliceCount, a.memorySizeMB])",
+               "    out[3].append([n.nvmlDeviceGetUUID(m)[:4], n.nvmlDeviceGetMemoryInfo(m).total, n.nvmlDeviceGetGpuInstanceId(m),"
+               " a.gpuInstanceSliceCount, a.memorySizeMB])",
                preset="a100-mig")
     assert out == [[1, 1], 7, "error 3", [["MIG-", 20096 * 1024**2, 1, 3, 20096], 6, ["MIG-", 20096 * 1024**2, 2, 3, 20096]]]
 

@@ -53,7 +53,9 @@ def model_facts(header, projector=None):
         return None
 
     blocks = _integer(key("block_count"))
-    if blocks is not None and not 0 <= blocks <= MAX_BLOCKS:
+    if blocks is None:
+        raise HeaderError("the GGUF header does not say how many layers the model has (%.80r plus .block_count)" % architecture)
+    if not 0 <= blocks <= MAX_BLOCKS:
         raise HeaderError("the model claims %d layers; the file is damaged" % blocks)
     head_count = _per_layer(key("attention.head_count"), blocks)
     head_count_kv = _per_layer(key("attention.head_count_kv"), blocks) or head_count  # llama.cpp: n_head_kv defaults to n_head
@@ -63,7 +65,7 @@ def model_facts(header, projector=None):
     facts = {
         "architecture": architecture,
         "parameter_count": _integer(keys.get("general.parameter_count")) or _elements(header.tensors),
-        "quantization": FILE_TYPES.get(keys.get("general.file_type")),
+        "quantization": FILE_TYPES.get(_integer(keys.get("general.file_type"))),
         "block_count": blocks,
         "context_length": _integer(key("context_length")),
         "embedding_length": embedding,
@@ -100,7 +102,7 @@ def model_facts(header, projector=None):
 
 def _weights(header, blocks):
     """Bytes of the tensors by place: layers, output, embedding, projector."""
-    layers = [{"index": index, "weight_bytes": 0, "expert_bytes": 0} for index in range(blocks or 0)]
+    layers = [{"index": index, "weight_bytes": 0, "expert_bytes": 0} for index in range(blocks)]
     output = embedding = projector = 0
     tied = True
     for tensor in header.tensors:
@@ -140,8 +142,6 @@ def _largest(value):
 
 def _per_layer(value, blocks):
     """One int a layer of a number or list; None where the header does not say, or says it for another number of layers."""
-    if blocks is None or value is None:
-        return None
     if isinstance(value, list):
         if len(value) < blocks or any(_integer(item) is None for item in value):
             return None

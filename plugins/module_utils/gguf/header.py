@@ -158,7 +158,7 @@ def read_header(read, limit=64 * 1024 * 1024):
 def _read_value(window, key, keys, lengths):
     kind = window.take(_U32)
     if kind == _STRING:
-        value = window.text(MAX_VALUE_BYTES, "the value of %s" % key)
+        value = window.text(MAX_VALUE_BYTES, "the value of %r" % key[:80])
         keys[key] = value[:MAX_KEPT_VALUE_BYTES]
     elif kind == _ARRAY:
         kind, count = window.take(_U32), window.take(_U64)
@@ -169,7 +169,7 @@ def _read_value(window, key, keys, lengths):
     elif kind in _KEY_TYPES:
         keys[key] = window.take(_KEY_TYPES[kind])
     else:
-        raise HeaderError("the key %s of the GGUF header has the unknown type %d; the file is damaged or newer than this collection" % (key[:80], kind))
+        raise HeaderError("the key %r of the GGUF header has the unknown type %d; the file is damaged or newer than this collection" % (key[:80], kind))
 
 
 def _read_array(window, key, kind, count, depth):
@@ -187,12 +187,12 @@ def _read_array(window, key, kind, count, depth):
         window.skip_texts(count)
     elif kind == _ARRAY:
         if depth >= MAX_ARRAY_DEPTH:
-            raise HeaderError("the key %s of the GGUF header nests arrays more than %d deep; the file is damaged" % (key[:80], MAX_ARRAY_DEPTH))
+            raise HeaderError("the key %r of the GGUF header nests arrays more than %d deep; the file is damaged" % (key[:80], MAX_ARRAY_DEPTH))
         for unused in range(count):
             inner, length = window.take(_U32), window.take(_U64)
             _read_array(window, key, inner, length, depth + 1)
     else:
-        raise HeaderError("the array %s of the GGUF header has the unknown type %d; the file is damaged or newer than this collection" % (key[:80], kind))
+        raise HeaderError("the array %r of the GGUF header has the unknown type %d; the file is damaged or newer than this collection" % (key[:80], kind))
     return None
 
 
@@ -200,13 +200,13 @@ def _read_tensor(window):
     name = window.text(MAX_TENSOR_NAME_BYTES, "a tensor name")
     dimensions = window.take(_U32)
     if not 0 < dimensions <= MAX_DIMENSIONS:
-        raise HeaderError("the tensor %s has %d dimensions, but GGUF allows 1 to %d; the file is damaged" % (name[:80], dimensions, MAX_DIMENSIONS))
+        raise HeaderError("the tensor %r has %d dimensions, but GGUF allows 1 to %d; the file is damaged" % (name[:80], dimensions, MAX_DIMENSIONS))
     shape = [window.take(_U64) for unused in range(dimensions)]
     kind, unused = window.take(_TENSOR_TAIL)
     elements = 1
     for dimension in shape:
         elements *= dimension
     if not 0 < elements < MAX_ELEMENTS:
-        raise HeaderError("the tensor %s has the impossible shape %s; the file is damaged" % (name[:80], shape))
+        raise HeaderError("the tensor %r has the impossible shape %s; the file is damaged" % (name[:80], shape))
     type_name = TENSOR_TYPES[kind][0] if kind in TENSOR_TYPES else "type %d" % kind
     return Tensor(name, shape, type_name, tensor_bytes(shape, type_name))

@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import normalise_digest, parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import find
 
 CHUNK = 4 * 1024 * 1024  # two of them hold the header of a vocabulary of 128 thousand
 SMALL_CHUNK = 256 * 1024  # projectors and the parts of a split model have no vocabulary
@@ -141,7 +142,7 @@ def _of_manifest(name, source, manifest, facts):
 def from_server(client, name):
     """Model `name` of a running server. Raises SourceError, HeaderError, OllamaError."""
     wanted = parse(name)
-    entry = next((item for item in client.tags() if parse(item.get("name", "")).same(wanted)), None)
+    entry = find(client.tags(), wanted)
     if entry is None:
         raise SourceError("the server at %s has no model %s; pull it, or take source: registry" % (client.url, wanted))
     try:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
+import ssl
 import time
 import urllib.parse
 
@@ -79,6 +81,12 @@ def _is_loopback(url):
         return False
 
 
+def trusted():
+    """What requests should verify certificates with: the system's own list where there is one, as Ollama does, so that a private authority counts."""
+    path = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    return path if os.path.exists(path) and not os.environ.get("REQUESTS_CA_BUNDLE") else True
+
+
 def _cause(error):
     """One short phrase for an exception of requests, whose own texts are nested reprs."""
     text = str(error)
@@ -111,6 +119,7 @@ class OllamaClient(object):
         self.timeout = float(timeout)
         self._requests = import_requests()
         self._session = self._requests.Session()
+        self._session.verify = trusted()
         if _is_loopback(self.url):
             self._session.trust_env = False  # a proxy of the environment must not get requests for this host
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import time
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, normalise_digest
@@ -13,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.parameters 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 
 _DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\Z")
+UNLOAD_SECONDS = 30.0
 _FOR_EVER_YEARS = 50  # -1 expires in the year 2319; no duration that a user gives comes near
 
 
@@ -57,7 +59,7 @@ def ensure_loaded(target, name, keep_alive=-1, check_mode=False):
 def _load(target, name, keep_alive, unload_first):
     try:
         if unload_first:
-            target.client.unload(str(name))
+            unload(target, name)
         target.client.load(str(name), keep_alive=keep_alive, timeout=max(LOAD_TIMEOUT, target.client.timeout))
         entry = target.loaded(name)
     except OllamaUnreachable:
@@ -107,6 +109,23 @@ def _summary(entry):
     }
 
 
+def unload(target, name):
+    """Take `name` off the GPUs and wait until it is gone: the server answers before its engine has ended. Raises ModelError, OllamaError."""
+    try:
+        target.client.unload(str(name))
+    except OllamaError as error:
+        if error.status != 404:
+            raise
+        raise ModelError("%s was deleted while it was loaded, so the server at %s cannot unload it by name; restart its unit, or wait until it expires"
+                         % (name, target.client.url))
+    deadline = time.monotonic() + UNLOAD_SECONDS
+    while target.loaded(name) is not None:
+        if time.monotonic() > deadline:
+            raise ModelError("%s is still loaded %d seconds after it was told to go, so a request is using it; run again when it has ended"
+                             % (name, UNLOAD_SECONDS))
+        time.sleep(0.1)
+
+
 def ensure_unloaded(target, name, check_mode=False):
     """Model `name` off the GPUs. Raises ModelError, OllamaError."""
     if not target.reachable():
@@ -118,11 +137,5 @@ def ensure_unloaded(target, name, check_mode=False):
     if entry is None:
         return Outcome(digest=digest)
     if not check_mode:
-        try:
-            target.client.unload(str(name))
-        except OllamaError as error:
-            if error.status != 404:
-                raise
-            raise ModelError("%s was deleted while it was loaded, so the server at %s cannot unload it by name; restart its unit, or wait until it expires"
-                             % (name, target.client.url))
+        unload(target, name)
     return Outcome("unload", digest, 0, {"loaded": True}, {"loaded": False})

@@ -13,6 +13,7 @@ import os
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import modelfile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError, OllamaUnreachable
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.loading import unload
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import parse, with_registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome, content_in
@@ -240,7 +241,7 @@ def ensure_absent(target, name, check_mode=False):
     if not check_mode:
         if target.reachable():
             if target.loaded(name):
-                target.client.unload(str(name))
+                unload(target, name)
             target.client.delete(str(name))
         else:
             target.store.remove(name)

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import import_requests
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import trusted
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import registry_host
 
@@ -40,6 +41,7 @@ class Registry(object):
         self._requests = import_requests()
         self._session = self._requests.Session()
         self._session.headers["User-Agent"] = USER_AGENT
+        self._session.verify = trusted()
         self._base = "%s://%s/v2/%s/%s" % ("http" if self._insecure else "https", self.host, name.namespace, name.model)
         self._final = {}  # digest -> address that its redirect led to, so that each range costs one request
 

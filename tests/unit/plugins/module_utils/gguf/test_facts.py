@@ -2,10 +2,16 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 from __future__ import annotations
 
+import io
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import merge, model_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError, Tensor
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError, Tensor, read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import tensor_bytes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.rig.models import catalog
 
 
 def tensor(name, shape=(32, 2), kind="F16"):
@@ -102,8 +108,37 @@ def test_parts_of_a_split_model_add_up():
     (header(TENSORS, general__architecture=None), "does not name an architecture"),
     (header(TENSORS, general__architecture="clip"), "vision projector"),
     (header([Tensor("t", [4], "type 99", None)]), "unknown type 99"),
+    (header(TENSORS, arch__block_count=None), "how many layers"),
     (header(TENSORS, arch__block_count=10 ** 9), "1000000000 layers"),
 ])
 def test_what_cannot_be_planned_is_refused(broken, words):
     with pytest.raises(HeaderError, match=words):
         model_facts(broken)
+
+
+WHOLE = catalog.header_of("tiny")[0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(24, len(WHOLE) - 1), st.binary(min_size=1, max_size=9))
+def test_a_damaged_header_gives_facts_or_a_sentence(at, damage):
+    stream = io.BytesIO(WHOLE[:at] + damage + WHOLE[at + len(damage):])
+    try:
+        model_facts(read_header(lambda size: stream.read(max(size, 65536))))
+    except HeaderError as error:
+        assert "\n" not in str(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(
+    st.sampled_from(["general.file_type", "general.parameter_count", "arch.block_count", "arch.attention.head_count", "arch.attention.head_count_kv",
+                     "arch.embedding_length", "arch.attention.sliding_window", "arch.attention.sliding_window_pattern", "arch.feed_forward_length",
+                     "arch.ssm.state_size", "arch.vocab_size", "split.count", "general.architecture"]),
+    st.one_of(st.integers(-3, 9), st.floats(), st.booleans(), st.text(max_size=3), st.lists(st.one_of(st.integers(-3, 9), st.booleans()), max_size=3))))
+def test_keys_of_the_wrong_type_give_facts_or_a_sentence(keys):
+    try:
+        facts = model_facts(header(TENSORS, **keys))
+    except HeaderError as error:
+        assert "\n" not in str(error)
+    else:
+        assert facts["block_count"] == len(facts["layers"])

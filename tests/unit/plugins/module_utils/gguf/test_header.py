@@ -91,7 +91,7 @@ def test_a_header_that_is_cut_anywhere_is_one_sentence(cut):
     (gguf(tensor_count=2 ** 40), "1099511627776 tensors"),
     (gguf([text(b"k" * 70000)]), "a key of 70000 bytes"),
     (gguf([struct.pack("<Q", 2 ** 60)], key_count=1), "a key of 1152921504606846976 bytes"),
-    (gguf([key("k", 8, struct.pack("<Q", 2 ** 50))]), "the value of k of 1125899906842624 bytes"),
+    (gguf([key("k", 8, struct.pack("<Q", 2 ** 50))]), "the value of .k. of 1125899906842624 bytes"),
     (gguf([key("k", 99, b"")]), "unknown type 99"),
     (gguf([array("k", 77, 1, b"")]), "unknown type 77"),
     (gguf([array("k", 8, 2, struct.pack("<Q", 2 ** 50))]), "a string of more than"),

@@ -98,7 +98,8 @@ def context(header, options, devices, load, lie_on_cpu):
     lines = ["llama_context: constructing llama_context"]
     flash = {"on": "enabled", "off": "disabled"}.get(options.flash_attention, "auto")
     for name, value in (("n_seq_max", options.parallel), ("n_ctx", per_sequence * options.parallel), ("n_ctx_seq", per_sequence),
-                        ("n_batch", options.batch), ("n_ubatch", options.ubatch), ("causal_attn", 1), ("flash_attn", flash), ("kv_unified", "false"), ("freq_base", "%.1f" % header.get("rope.freq_base", 10000.0)), ("freq_scale", 1)):
+                        ("n_batch", options.batch), ("n_ubatch", options.ubatch), ("causal_attn", 1), ("flash_attn", flash), ("kv_unified", "false"),
+                        ("freq_base", "%.1f" % header.get("rope.freq_base", 10000.0)), ("freq_scale", 1)):
         lines.append("llama_context: %-21s = %s" % (name, value))
     if per_sequence < header.get("context_length"):
         lines.append("llama_context: n_ctx_seq (%d) < n_ctx_train (%d) -- the full capacity of the model will not be utilized" % (

@@ -107,6 +107,7 @@ def load_model(options, state, environment):
     except (OSError, gguf_header.HeaderError) as error:
         raise Refused(["gguf_init_from_file: failed to open GGUF file '%s' (%s)" % (options.model, error), "llama_model_load: error loading model"]
                       + journal.no_model(options))
+    options.ctx = options.ctx or header.get("context_length")
     devices = choose(options, devices)
     state = state or {}
     lie = state.get("engine.lie")

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -360,13 +361,16 @@ def test_the_other_endpoints(program, models, rig):
 
 
 def test_health_while_the_model_loads(program, models, rig):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     state.main(["set", "engine.load_ms", "1500"])
-    process = subprocess.Popen([str(program), "--model", models["tiny:latest"], "--port", "18931", "-c", "2048"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([str(program), "--model", models["tiny:latest"], "--port", str(port), "-c", "2048"], stderr=subprocess.DEVNULL)
     seen = set()
     deadline = time.monotonic() + 10
     while 200 not in seen and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen("http://127.0.0.1:18931/health", timeout=2) as answer:
+            with urllib.request.urlopen("http://127.0.0.1:%d/health" % port, timeout=2) as answer:
                 seen.add(answer.status)
         except urllib.error.HTTPError as error:
             seen.add(error.code)

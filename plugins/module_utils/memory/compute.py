@@ -32,7 +32,16 @@ F16 = 2
 COPIES = 4
 
 
-def compute_by_device(model, slots_to_device, device_count, context_length, parallel=1, ubatch=512, flash_attention=True, cache_type=kv_cache.DEFAULT_CACHE_TYPE):
+def compute_by_device(
+    model,
+    slots_to_device,
+    device_count,
+    context_length,
+    parallel=1,
+    ubatch=512,
+    flash_attention=True,
+    cache_type=kv_cache.DEFAULT_CACHE_TYPE,
+):
     """Bytes of the compute buffer of every device.
 
     Args:

@@ -121,7 +121,8 @@ def _check_name(name):
     if near and (engine or not name.startswith("CUDA_")):
         raise PlacementError("Environment variable %s is unknown to Ollama: did you mean %s?" % (name, near[0]))
     if engine or name.upper().startswith("OLLAMA_"):
-        raise PlacementError("Environment variable %s is unknown to %s, which would ignore it silently; leave it out." % (name, "llama-server" if engine else "Ollama"))
+        program = "llama-server" if engine else "Ollama"
+        raise PlacementError("Environment variable %s is unknown to %s, which would ignore it silently; leave it out." % (name, program))
 
 
 def _typed(name, text):
@@ -133,5 +134,7 @@ def _typed(name, text):
             raise PlacementError("Environment variable %s is '%s', which Ollama would take for true; give 1 or 0." % (name, text))
         return _SWITCH_VALUES[text.strip().lower()]
     if kind == "duration" and not DURATION.match(text.strip()):
-        raise PlacementError("Environment variable %s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1." % (name, text))
+        raise PlacementError(
+            "Environment variable %s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1." % (name, text)
+        )
     return text

@@ -29,7 +29,7 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
     Raises:
         PlacementError: a selector matches no GPU.
     """
-    applied_plan = applied_plan or {}
+    applied_plan = sound(applied_plan)
     facts = sorted((fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid")), key=pci_order)
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
@@ -67,6 +67,21 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
                 }
             )
     return gpus, left_out
+
+
+def sound(applied_plan):
+    """The applied plan if it has the shape of one, else an empty one: a damaged file must not stop the next plan."""
+    try:
+        for gpu in applied_plan.get("gpus") or []:
+            gpu["uuid"], gpu.get("number")
+        for instance in applied_plan.get("instances") or []:
+            instance.get("unit")
+            for model in instance.get("models") or []:
+                for device in (model.get("predicted") or {}).get("devices") or []:
+                    device["uuid"], device["total_bytes"] + 0
+    except (AttributeError, KeyError, TypeError):
+        return {}
+    return applied_plan
 
 
 def pci_order(fact):

@@ -72,6 +72,7 @@ def make_plan(
         "gpus": [],
     }
     gpus, left_out = gpu_room.usable_gpus(gpu_inventory, selectors, applied_plan, own_units)
+    gpus, left_out = _accepted(era, ollama_version, gpus, left_out, gpu_inventory.get("driver_version"))
     plan["gpus"] = [{key: gpu[key] for key in GPU_KEYS} for gpu in gpus]
     warnings.extend("GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out)
     warnings.extend(_foreign(gpus))
@@ -92,6 +93,21 @@ def make_plan(
     for choice in choices:
         warnings.extend(_notes(choice))
     return plan
+
+
+def _accepted(era, ollama_version, gpus, left_out, driver_version):
+    """(gpus, left_out) after the GPUs that this Ollama version would leave out on its own."""
+    if era is None or not hasattr(era, "refused_gpu"):
+        return gpus, left_out
+    accepted = []
+    left_out = list(left_out)
+    for gpu in gpus:
+        reason = era.refused_gpu(versions.parse_version(ollama_version), gpu["compute_capability"], driver_version)
+        if reason:
+            left_out.append({"uuid": gpu["uuid"], "reason": reason})
+        else:
+            accepted.append(gpu)
+    return accepted, left_out
 
 
 def _check_port(port, base_port=None):
@@ -183,7 +199,10 @@ def _notes(choice):
         notes.append("%s was to be spread over all GPUs, but there is only one." % wanted["name"])
     if choice["placements"] and choice["placements"][0]["outcome"] in ("partial", "cpu"):
         predicted = choice["placements"][0]["predicted"]
-        notes.append("%s runs %d of %d layers on GPUs and the rest on the CPU, as allowed." % (wanted["name"], predicted["gpu_layers"], predicted["total_layers"]))
+        notes.append(
+            "%s runs %d of %d layers on GPUs and the rest on the CPU, as allowed."
+            % (wanted["name"], predicted["gpu_layers"], predicted["total_layers"])
+        )
     if choice["placements"] and choice["placements"][0]["tensor_split"]:
         notes.append("%s does not rely on llama.cpp's split by free memory: LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU." % wanted["name"])
     return notes

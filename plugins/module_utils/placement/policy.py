@@ -271,8 +271,6 @@ def _returned(host, device):
     return host.left[device["uuid"]] + device["total_bytes"] - device["free_bytes"]
 
 
-
-
 def _pin(choice, host):
     """Write the layers per GPU down where other models share the GPUs: the engine splits by the memory that is free
     when it loads, so its split would depend on which model comes first."""

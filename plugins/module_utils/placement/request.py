@@ -93,7 +93,9 @@ def _wanted(entry, environment, headroom_bytes):
         flash = environment["OLLAMA_FLASH_ATTENTION"] == "1"
     replicas = _number(entry.get("replicas"), "replicas of %s" % name, 1)
     if replicas and replicas > 1 and strategy in ("split", "spread"):
-        raise PlacementError("replicas %d of %s does not go with strategy %s, which is one instance; use replicate, or leave replicas out." % (replicas, name, strategy))
+        raise PlacementError(
+            "replicas %d of %s does not go with strategy %s, which is one instance; use replicate, or leave replicas out." % (replicas, name, strategy)
+        )
     own_headroom = _number(entry.get("headroom_bytes"), "headroom_bytes of %s" % name, 0)
     digest = entry.get("digest")
     if digest and not _DIGEST.match(str(digest)):
@@ -129,7 +131,9 @@ def _facts(entry, name):
     facts = hyperparameters.complete(facts)
     missing = [key for key in NEEDED_FACTS if facts.get(key) in (None, "", [])]
     if missing:
-        raise PlacementError("The header of %s does not say %s, so its memory cannot be predicted; use another build of the model." % (name, ", ".join(missing)))
+        raise PlacementError(
+            "The header of %s does not say %s, so its memory cannot be predicted; use another build of the model." % (name, ", ".join(missing))
+        )
     return facts
 
 

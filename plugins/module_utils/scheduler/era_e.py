@@ -48,6 +48,26 @@ EFFECTS = {
 }
 
 
+def refused_gpu(version, compute_capability, driver_version):
+    """Why this Ollama does not use an NVIDIA GPU (it leaves such a GPU out without an error), or None.
+
+    Source: docs/gpu.mdx; discover/cuda_compat.go from 0.30.11 on.
+
+    Args:
+        version: tuple of three integers.
+        compute_capability: list of two integers, or None where unknown.
+        driver_version: text, for example "580.95.05", or None.
+    """
+    if compute_capability and tuple(compute_capability) < (5, 0):
+        return "Ollama needs compute capability 5.0, it has %d.%d" % tuple(compute_capability)
+    major = (driver_version or "").split(".")[0]
+    if version >= (0, 30, 11) and major.isdigit():
+        needed = 570 if compute_capability and compute_capability[0] < 7 else 550
+        if int(major) < needed:
+            return "this Ollama version needs NVIDIA driver %d for it, the host has %s" % (needed, driver_version)
+    return None
+
+
 def predicted_bytes(model, context_total):
     """Ollama's own figure for a model: size of the file plus a KV cache in f16 of all layers (`PredictServerVRAM`).
 

@@ -166,6 +166,25 @@ def test_a_gpu_that_cannot_be_used_is_left_out_with_the_reason(change, reason):
     assert any(reason in warning for warning in result["warnings"])
 
 
+@pytest.mark.parametrize(
+    "driver, capability, words",
+    [("535.129.03", "8.6", ["driver 550", "535.129.03"]), ("560.35.03", "6.1", ["driver 570"]), ("580.95.05", "3.7", ["compute capability 5.0"])],
+)
+def test_gpus_that_this_ollama_would_leave_out_are_not_planned_with(driver, capability, words):
+    inventory = dict(hosts.inventory(hosts.A6000, compute_capability=capability), driver_version=driver)
+    result = plan(inventory, wanted("llama3.1-8b"))
+    assert not result["feasible"] and all(word in " ".join(result["warnings"]) for word in words)
+    assert plan(dict(inventory, driver_version="580.95.05", gpus=hosts.inventory(hosts.A6000)["gpus"]), wanted("llama3.1-8b"))["feasible"]
+
+
+DEVICE_WITHOUT_BYTES = {"instances": [{"models": [{"predicted": {"devices": [{"uuid": "x"}]}}]}]}
+
+
+@pytest.mark.parametrize("applied", [{}, {"gpus": [{}]}, {"instances": ["x"]}, {"gpus": 7}, DEVICE_WITHOUT_BYTES])
+def test_a_damaged_applied_plan_is_as_none(applied):
+    assert plan(TWO_4090, wanted("llama3.1-8b"), applied_plan=applied) == plan(TWO_4090, wanted("llama3.1-8b"))
+
+
 def test_a_mig_slice_is_an_instance_and_never_part_of_a_split():
     inventory = hosts.inventory((81559, 81000))
     slices = [{"uuid": "MIG-%08x-0000" % number, "name": "3g.40gb", "memory": {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB}} for number in (1, 2)]

@@ -173,8 +173,8 @@ def summary(result):
         return "%s is not as planned: %s is %s instead of %s." % (name, check["name"], check["observed"], check["expected"])
     first = result["diagnosis"][0]
     more = len(result["diagnosis"]) - 1
-    return "%s on %s: %s (%s). %s%s" % (
-        first["model"], first["instance"], first["evidence"], first["finding"], first["remedy"], " There %s %d more in diagnosis." % ("is" if more == 1 else "are", more) if more else "")
+    return "Instance %s: %s (%s). %s%s" % (
+        first["instance"], first["evidence"], first["finding"], first["remedy"], " There %s %d more in diagnosis." % ("is" if more == 1 else "are", more) if more else "")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ FLASH_NEVER = (((0, 11, 2), (0, 11, 4), ("gptoss",)), ((0, 11, 11), None, ("gemm
 FLASH_ALWAYS = (((0, 17, 1), None, ("qwen35", "qwen35moe", "qwen3next")),)
 FLASH_DEFAULT_SWITCHABLE = (0, 12, 4)  # from here OLLAMA_FLASH_ATTENTION=0 beats the model's wish
 FLASH_OF_LISTED_GPUS = (0, 12, 4)  # from here only the GPUs being estimated must support it, before all discovered ones
+SEPARATE_PROJECTOR_SINCE = (0, 11, 11)  # from here a model with a projector file of its own runs on llama.cpp
 QUANTIZED_GPT_OSS = (0, 12, 4)  # before, gpt-oss took f16 only
 
 
@@ -70,7 +71,7 @@ def ollama_engine(dims, version, separate_projector=False, environment=None):
     required = listed(OLLAMA_ENGINE, dims.architecture, version)
     if not required and env.boolean(environment or {}, "OLLAMA_NEW_ENGINE"):
         required = any(dims.architecture in names for dummy_first, dummy_last, names in OLLAMA_ENGINE)
-    return required and not (separate_projector and version >= (0, 12, 7))
+    return required and not (separate_projector and version >= SEPARATE_PROJECTOR_SINCE)
 
 
 def flash_on_gpus(gpus, version):

@@ -14,6 +14,8 @@ from .dimensions import MIB
 
 MINIMUM_BYTES = 457 * MIB  # what Ollama keeps for the context of a CUDA or ROCm GPU
 BACK_TO_FRONT_SINCE = (0, 7, 0)
+VISION_WITH_OUTPUT_SINCE = (0, 7, 1)  # before, vision weights and graph lie on the first GPU, as a projector does
+VARIANTS_UNTIL = (0, 12, 7)  # before, cuda_v11 and cuda_v12 GPUs are never used together
 
 
 class Load:
@@ -57,6 +59,9 @@ def estimate(load, gpus, context):
     """
     dims = load.dims
     vision_bytes, vision_graph_bytes = (0, 0) if load.projector_bytes else graph_sizes.vision_graph(dims)
+    first_gpu_bytes = load.projector_bytes
+    if load.version < VISION_WITH_OUTPUT_SINCE:
+        first_gpu_bytes, vision_bytes, vision_graph_bytes = first_gpu_bytes + vision_bytes + vision_graph_bytes, 0, 0
     batch = min(context, load.batch)
     flash = load.flash(gpus)
     cache = engines.cache_type(dims, load.version, load.environment) if flash else ""
@@ -64,13 +69,13 @@ def estimate(load, gpus, context):
     kv, partial, full = graph_sizes.graph_size(dims, total_context, batch, load.parallel, cache, flash, load.version)
     partial, full = graph_sizes.complete_graphs(dims, kv, partial, full)
     if len(gpus) > 1:
-        full = partial
+        full = partial  # several GPUs always count the partial graph
     largest = max(partial, full)
     first_layer = dims.block_bytes[0] + kv[0] if kv else 0
-    sizes, space = _with_space(load, gpus, largest, first_layer)
+    sizes, space = _with_space(load, gpus, largest, first_layer, first_gpu_bytes)
     if space:
-        sizes[space[0]] += load.projector_bytes
-    overflow = 0 if space else load.projector_bytes
+        sizes[space[0]] += first_gpu_bytes
+    overflow = 0 if space else first_gpu_bytes
 
     def fits(place, size):
         return gpus[place]["free_bytes"] > load.overhead_bytes + sizes[place] + largest + size
@@ -120,19 +125,19 @@ def estimate(load, gpus, context):
         "kv": sum(kv),
         "fully_offloaded": False,
     }
-    if count:
+    if count and not (gpus and gpus[0].get("library") == "cpu"):
         found.update(layers=count, split=split, gpu_sizes=sizes, vram_size=sum(sizes), graph=graph, fully_offloaded=complete)
     found["overflow"] = found["total_size"] - found["vram_size"]
     return found
 
 
-def _with_space(load, gpus, graph, layer):
+def _with_space(load, gpus, graph, layer, first_gpu_bytes):
     """(bytes taken per GPU before any layer, positions of the GPUs that have room for two layers)."""
     sizes, space = [0] * len(gpus), []
     for place, gpu in enumerate(gpus):
         minimum = gpu.get("minimum_bytes", MINIMUM_BYTES)
-        projector = 0 if space else load.projector_bytes
-        if gpu["free_bytes"] < load.overhead_bytes + projector + graph + minimum + 2 * layer:
+        first = 0 if space else first_gpu_bytes
+        if gpu["free_bytes"] < load.overhead_bytes + first + graph + minimum + 2 * layer:
             continue
         space.append(place)
         sizes[place] = minimum + layer
@@ -150,10 +155,10 @@ def fits_fully(load, gpus, context):
 
 
 def by_library(gpus, version):
-    """Positions of the GPUs grouped by library (and, before 0.12.4, its variant), in order of first appearance."""
+    """Positions of the GPUs grouped by library (and, before 0.12.7, its variant), in order of first appearance."""
     groups = {}
     for place, gpu in enumerate(gpus):
-        name = (gpu.get("library") or "CUDA", "" if version >= (0, 12, 4) else gpu.get("variant") or "")
+        name = (gpu.get("library") or "CUDA", "" if version >= VARIANTS_UNTIL else gpu.get("variant") or "")
         groups.setdefault(name, []).append(place)
     return list(groups.values())
 

@@ -56,7 +56,8 @@ def graph_size(dims, context, batch, parallel, cache_type, flash, version):
         cell = int(float((dims.key + dims.value) * dims.kv_max) * width)
         kv = [cell * (context if index % 2 else parallel * 4096 + batch) for index in range(dims.blocks)]
         if version < PARALLEL_IN_GRAPH_SINCE:
-            full = partial = 4 * dims.heads_max // (dims.kv_min or 1) * plain // 6
+            full = 4 * dims.heads_max // (dims.kv_min or 1) * plain // 6
+            partial = full if version >= (0, 11, 3) else 2 * full
         elif flash and version >= (0, 11, 8):
             partial = (4 * parallel + (context >> 10) + 110) * MIB
         else:

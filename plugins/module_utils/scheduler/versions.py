@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import re
 
-from . import era_e
+from . import era_a, era_b, era_c, era_d, era_e
 
-# Newest first. Eras A (to 0.11.4), B (0.11.5), C (0.11.11) and D (0.12.11) take their place behind era_e.
-ERAS = (era_e,)
+# Newest first.
+ERAS = (era_e, era_d, era_c, era_b, era_a)
 
 
 def parse_version(version):

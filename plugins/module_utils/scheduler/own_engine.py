@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A load on Ollama's own engine, 0.11.5 to 0.24: the runner measures, layouts follow (`ollamaServer.Load`)."""
+
+from __future__ import annotations
+
+from ..memory import compute, hyperparameters
+from ..memory import estimate as memory
+from . import engines, faults, graph_sizes, measured, older
+from . import layout as layouts
+
+
+def decide(request, beside_others, runner=None):
+    """The decision (see `era_a.decide`) for a request; `ranges` holds the layout.
+
+    Args:
+        request: older.Request.
+        beside_others: whether another model is loaded.
+        runner: function (operation, layout) -> measured.Report, or None for `predicted_runner`.
+    """
+    rules = layouts.Rules(request.version, request.num_gpu, request.spread, request.overhead_bytes, beside_others, request.system)
+    wanted = engines.flash_wanted(request.dims, request.version, request.environment)[0]
+    flash = wanted and engines.flash_on_gpus(request.gpus, request.version) and engines.flash_for_model(request.dims, request.version)
+    cache = engines.cache_type(request.dims, request.version, request.environment) if flash else ""
+    extra = {"flash_attention": "on" if flash else "off", "cache_type": cache or None, "batch": min(request.batch, request.context)}
+    if runner is None:
+        runner = predicted_runner(request, flash, cache or "f16")
+    gpus = request.gpus if request.num_gpu else []
+    try:
+        found = measured.load(rules, gpus, request.dims.blocks + 1, runner)
+    except layouts.SearchForEver as error:
+        return hangs(request, error, **extra)
+    except layouts.NeedsRoom:
+        return older.refused(request, None, evicts=True, **extra)
+    except (layouts.NoSystemMemory, measured.CannotAllocate) as error:
+        return older.refused(request, str(error), **extra)
+    extra["ranges"] = found
+    return older.decision(request, [(place, len(numbers)) for place, numbers in found], request.num_gpu if request.num_gpu > 0 else None, **extra)
+
+
+def hangs(request, error, **extra):
+    """The decision of a load on which this version never returns."""
+    extra.update(hangs=True, faults=extra.get("faults", []) + faults.met(request.version, "endless_search"))
+    return older.refused(request, "%s; leave num_gpu out" % error, **extra)
+
+
+def predicted_runner(request, flash, cache_type):
+    """A runner that reports what memory/ predicts; an allocation fails where a layout takes more than a GPU has free."""
+    facts = hyperparameters.complete(request.model)
+    layers = memory.layer_bytes(facts, request.context, request.parallel, min(request.batch, request.context), cache_type)
+    vision_bytes, vision_graph_bytes = graph_sizes.vision_graph(request.dims)
+    layers[-1] += vision_bytes
+
+    def run(operation, layout):
+        graphs, fits = {place: 0 for place in range(len(request.gpus))}, True
+        for place, numbers in layout:
+            if not numbers:
+                continue
+            slots = [0 if index in set(numbers) else None for index in range(len(layers))]
+            graphs[place] = compute.compute_by_device(
+                facts, slots, 1, request.context, request.parallel, min(request.batch, request.context), flash, cache_type
+            )[0]
+            if len(layers) - 1 in numbers:
+                graphs[place] += vision_graph_bytes
+            fits = fits and sum(layers[index] for index in numbers) + graphs[place] <= request.gpus[place]["free_bytes"]
+        return measured.Report(operation == "fit" or fits, layers, graphs, facts["embedding_bytes"])
+
+    return run

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Rows of era-A.jsonl to era-D.jsonl: decisions of older releases' own functions, beside the product's.
+
+era-README.md beside the files tells what the rows hold. Compared are outcome, GPUs and layers per GPU (`final`), which
+layers, for Ollama's own engine every request to the runner, and for the estimator its bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import layout, measured, versions
+
+RECORDINGS = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "recordings"
+MODELS = "era-models.json"
+ESTIMATE = ("layers", "split", "gpu_sizes", "graph", "vram_size", "total_size", "overflow", "kv", "graph_full", "graph_partial", "fully_offloaded")
+
+
+@functools.lru_cache(maxsize=None)
+def _table(path):
+    return json.loads(pathlib.Path(path).read_text())
+
+
+def tables(folder):
+    """The tables of models and projectors: of a folder if it has them, else of the fixtures."""
+    beside = pathlib.Path(folder) / MODELS
+    return _table(str(beside if beside.exists() else RECORDINGS / MODELS))
+
+
+def model(name, table, projector=None):
+    """The `model` of model_info for a model of the table, with what only these eras need."""
+    dims = table["models"][name]
+    blocks = dims["block_count"]
+    tied = dims["output_bytes"] is None
+    ssm = {key[4:]: dims[key] for key in ("ssm_conv_kernel", "ssm_inner_size", "ssm_state_size", "ssm_group_count")}
+    vision = {"weight_bytes": dims["vision_weights_bytes"], "graph_bytes": dims["vision_graph_bytes"]}
+    return {
+        "name": "%s:latest" % name,
+        "architecture": dims["architecture"],
+        "block_count": blocks,
+        "context_length": dims["context_length"],
+        "embedding_length": dims["embedding_length"],
+        "feed_forward_length": dims["feed_forward_length"],
+        "vocab_size": dims["vocab_size"],
+        "head_count": dims["head_count_array"] or [dims["head_count_max"]] * blocks,
+        "head_count_kv": dims["head_count_kv_array"] or [dims["head_count_kv_max"]] * blocks,
+        "key_length": dims["key_length"],
+        "value_length": dims["value_length"],
+        "sliding_window": dims["sliding_window"] or None,
+        "ssm": ssm if any(ssm.values()) else None,
+        "layers": [{"index": index, "weight_bytes": size, "expert_bytes": 0} for index, size in enumerate(dims["block_bytes"])],
+        "output_bytes": (dims["output_bytes"] or 0) + dims["output_norm_bytes"],
+        "embedding_bytes": dims["token_embd_bytes"],
+        "tied_embeddings": tied,
+        "projector_bytes": table["projectors"][projector]["bytes"] if projector else 0,
+        "projector_separate": bool(projector),
+        "capabilities": ["completion"],
+        "gate_expert_bytes": dims["ffn_gate_exps_bytes"] or 0,
+        "gate_split_length": dims["ffn_gate0_shape1"],
+        "qkv_bias_length": dims["attn_qkv_bias_shape0"],
+        "cross_attention_layers": dims["cross_attention_layers"],
+        "rope_frequencies": dims.get("rope_freqs_elements"),
+        "vision": vision,
+    }
+
+
+def gpus_of(case):
+    """GPUs of a case in the scheduler's terms."""
+    return [
+        {
+            "uuid": gpu["id"],
+            "total_bytes": gpu["total"],
+            "free_bytes": gpu["free"],
+            "minimum_bytes": gpu["min_memory"],
+            "library": gpu["library"],
+            "variant": gpu.get("variant"),
+            "driver_major": gpu["driver_major"],
+            "compute_capability": [gpu["compute_major"], gpu["compute_minor"]],
+            "integrated": gpu.get("integrated", False),
+        }
+        for gpu in case["gpus"]
+    ]
+
+
+def system_of(case):
+    """System memory of a case."""
+    return {"free_bytes": case["system"]["free"], "swap_bytes": case["system"]["swap"]}
+
+
+def compare(row, folder, version=None, result="result"):
+    """(expected, got) of a row."""
+    case, expected = row["case"], row[result]
+    version = versions.parse_version(version or case["release"])
+    if case["kind"] == "layout":
+        got = _layout(case, version)
+    else:
+        got = _decision(case, version, tables(folder))
+    return _pruned(expected), {key: value for key, value in got.items() if key in _pruned(expected)}
+
+
+def _pruned(expected):
+    """The parts of a recorded result that are compared."""
+    kept = {key: expected[key] for key in ("final", "gpu_layers", "hang", "runner_requests") if key in expected}
+    if "error" in expected:
+        kept["error"] = expected["error"]
+    if "estimate" in expected:
+        kept["estimate"] = {key: expected["estimate"][key] for key in ESTIMATE}
+    return kept
+
+
+def _layout(case, version):
+    gpus, memory = gpus_of(case), case["memory"]
+    rules = layout.Rules(
+        version,
+        case["num_gpu"],
+        case["env"].get("OLLAMA_SCHED_SPREAD") == "1",
+        int(case["env"].get("OLLAMA_GPU_OVERHEAD") or 0),
+        case["other_model_loaded"],
+        system_of(case),
+    )
+    sizes = [weights + cache for weights, cache in zip(memory["weights"], memory["cache"])]
+    graphs = dict(enumerate(memory["graph"]))
+    try:
+        found = layout.create(rules, gpus, sizes, graphs, memory["input_weights"] + memory["cpu_graph"], case["backoff"])
+    except layout.SearchForEver:
+        return {"hang": True}
+    except layout.NeedsRoom:
+        return {"error": "evict", "final": {"outcome": "evict"}}
+    except layout.NoSystemMemory:
+        return {"error": "system_memory", "final": {"outcome": "error"}}
+    return dict(_placed([(gpus[place]["uuid"], numbers) for place, numbers in found]))
+
+
+def _placed(ranges):
+    used = [(uuid, len(numbers)) for uuid, numbers in ranges if numbers]
+    entries = [
+        {"id": uuid, "count": len(numbers), "first": numbers[0] if numbers else None, "last": numbers[-1] if numbers else None} for uuid, numbers in ranges
+    ]
+    final = {"outcome": "load", "gpus": [uuid for uuid, dummy in used], "split": [count for dummy, count in used], "cpu_only": not used}
+    return {"gpu_layers": entries, "final": final}
+
+
+def _decision(case, version, table):
+    gpus = gpus_of(case)
+    options = {"num_gpu": case["num_gpu"], "num_ctx": case["num_ctx"], "num_batch": case["num_batch"]}
+    requests, keywords = [], {}
+    if case["kind"] == "ollama_engine":
+        keywords["runner"] = _runner(case, requests)
+    decided = versions.era_for("%d.%d.%d" % version).decide(
+        model(case["model"], table, case.get("projector")),
+        gpus,
+        options,
+        case["env"],
+        residents=[{}] if case["other_model_loaded"] else None,
+        version=version,
+        system=system_of(case),
+        **keywords
+    )
+    got = {"runner_requests": requests}
+    if decided.get("estimate"):
+        got["estimate"] = {key: decided["estimate"][key] for key in ESTIMATE}
+    if decided["hangs"]:
+        return {"hang": True}
+    if decided["evicts"]:
+        got.update(error="evict", final={"outcome": "evict"})
+    elif decided["error"]:
+        got.update(error="layout_num_gpu" if "num_gpu" in decided["error"] else "system_memory", final={"outcome": "error"})
+    else:
+        uuids = [gpus[place]["uuid"] for place in decided["gpus"]]
+        if "ranges" in decided:
+            got.update(_placed([(uuid, numbers) for uuid, (dummy, numbers) in zip(uuids, decided["ranges"])]))
+        else:
+            used = [(uuid, count) for uuid, count in zip(uuids, decided["layers"]) if count or case["era"] == "A"]
+            final = {"outcome": "load", "gpus": [uuid for uuid, dummy in used], "split": [count for dummy, count in used], "cpu_only": not used}
+            got.update(final=final, gpu_layers=[])
+        if case["era"] == "A":
+            got["final"]["n_gpu_layers"] = decided["gpu_layers"]
+    return got
+
+
+def _runner(case, requests):
+    """The simulated runner of the recordings: sizes where layers are, a graph on every GPU with a layer."""
+    memory = case["memory"]
+    sizes = [weights + cache for weights, cache in zip(memory["weights"], memory["cache"])]
+
+    def run(operation, found):
+        graphs, enough = {place: 0 for place in range(len(case["gpus"]))}, True
+        for place, numbers in found:
+            if numbers:
+                graphs[place] = memory["graph_base"] + (memory["graph_output"] if len(sizes) - 1 in numbers else 0)
+                enough = enough and sum(sizes[number] for number in numbers) + graphs[place] <= memory["real_free"][place]
+        success = operation == "fit" or enough
+        requests.append({"layers": layout.layers_of(found), "operation": operation, "success": success})
+        return measured.Report(success, sizes, graphs, memory["input_weights"] + memory["cpu_graph"])
+
+    return run

@@ -35,6 +35,13 @@ def names():
     return [name for name in placement if name in era]
 
 
+def _expert_bytes(dims, block_bytes):
+    """Bytes of the experts of a block: gate, up and down of one type, but down Q6_K instead of Q4_K in larger blocks."""
+    matrix = dims["ffn_gate_exps_bytes"]
+    larger = block_bytes > min(dims["block_bytes"]) + matrix // 5
+    return 2 * matrix + (matrix * 210 // 144 if larger else matrix)
+
+
 def model(name, **changes):
     """The `model` of model_info for a recorded model; `changes` replace entries."""
     era, placement = _tables()
@@ -72,7 +79,10 @@ def model(name, **changes):
         "full_attention_interval": None,
         "shared_kv_layers": None,
         "ssm": None,
-        "layers": [{"index": index, "weight_bytes": size, "expert_bytes": 0} for index, size in enumerate(dims["block_bytes"])],
+        "layers": [
+            {"index": index, "weight_bytes": size, "expert_bytes": _expert_bytes(dims, size) if experts else 0}
+            for index, size in enumerate(dims["block_bytes"])
+        ],
         "output_bytes": (dims["output_bytes"] or 0) + dims["output_norm_bytes"],
         "embedding_bytes": dims["token_embd_bytes"],
         "tied_embeddings": dims["output_bytes"] is None,

@@ -6,7 +6,7 @@
 Usage: python tests/oracle/replay.py FILE ...
 
 Takes *-placement.jsonl (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a
-step) and engine-rows.json (the engine's memory per device). Prints
+step), engine-rows.json (the engine's memory per device) and engine-fit.jsonl (what llama.cpp's fit chose). Prints
 `NAME: equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs.
 """
 
@@ -38,8 +38,8 @@ def importable():
 importable()
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import versions  # noqa: E402
-from tests.oracle import models  # noqa: E402
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit, versions  # noqa: E402
+from tests.oracle import eras, models  # noqa: E402
 
 PLACEMENT_VERSION = "0.32.15"
 
@@ -157,6 +157,28 @@ def engine_row(row):
     return expected, got
 
 
+def fit_row(row):
+    """(expected, got) of a fit: whether it changed anything, layers per device, presence of overrides, MiB used.
+
+    MiB used stand as expected where they agree within max(3 %, 128 MiB).
+    """
+    fitted = llama_fit.fit(
+        models.model(row["model"]), [size * MIB for size in row["devices_mib"]], row["n_ctx"], 1, row["n_ubatch"], row["cache_type"]
+    )
+    ours = [size / MIB for size in fitted["counted_bytes"]]
+    expected = {"changed": row["changed"]}
+    got = {"changed": fitted["changed"]}
+    devices = [row["devices"][str(index)] for index in range(len(row["devices"]))]
+    engine = [device["used_mib"] if row["changed"] else device["initial_used_mib"] for device in devices]
+    if row["changed"] and devices:
+        expected["layers"], got["layers"] = [device["layers"] for device in devices], fitted["layers"]
+        expected["overrides"], got["overrides"] = "-ot" in row["arguments"], bool(fitted["moved"])
+    if engine:
+        near = len(engine) == len(ours) and all(abs(a - b) <= max(0.03 * a, 128) for a, b in zip(engine, ours))
+        expected["used_mib"], got["used_mib"] = engine, engine if near else [round(value) for value in ours]
+    return expected, got
+
+
 def _lines(path):
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
@@ -168,9 +190,14 @@ def rows_of(path):
         return json.loads(path.read_text())["rows"], engine_row
     if path.name.endswith("-placement.jsonl"):
         return _lines(path), placement_row
+    if path.name.endswith("engine-fit.jsonl"):
+        return _lines(path), fit_row
     if path.name.endswith("-residents.jsonl"):
         return resident_steps(_lines(path)), resident_step
-    raise ValueError("%s is not a recording this replayer knows; give *-placement.jsonl, *-residents.jsonl or engine-rows.json." % path.name)
+    if path.name.startswith("era-") and path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        return rows, lambda row: eras.compare(row, path.parent)
+    raise ValueError("%s is not a recording this replayer knows; give *-placement.jsonl, *-residents.jsonl, engine-rows.json or engine-fit.jsonl." % path.name)
 
 
 def replay(path):

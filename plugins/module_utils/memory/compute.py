@@ -41,6 +41,7 @@ def compute_by_device(
     ubatch=512,
     flash_attention=True,
     cache_type=kv_cache.DEFAULT_CACHE_TYPE,
+    moved=(),
 ):
     """Bytes of the compute buffer of every device.
 
@@ -53,12 +54,13 @@ def compute_by_device(
         ubatch: physical batch, tokens.
         flash_attention: whether the engine uses it.
         cache_type: KV cache type.
+        moved: slots whose experts lie elsewhere than the slot (llama.cpp's tensor overrides); any switch the pipeline off.
 
     Returns:
         list of device_count integers (bytes); 0 for a device without a layer.
     """
     partial = None in slots_to_device
-    pipeline = device_count > 1 and not partial
+    pipeline = device_count > 1 and not partial and not moved
     row = F32 * ubatch
     width = model["embedding_length"]
     inner = block_values(model, context_length, flash_attention)
@@ -74,7 +76,7 @@ def compute_by_device(
             continue
         masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention)
         output = model["vocab_size"] if held[-1] == model["block_count"] else 0
-        if partial:
+        if partial or (moved and held[0] != 0):
             sizes.append(max(row * inner + masks, row * (output + width)))
             continue
         values = max(inner, output + (_output_rows(model) if pipeline else 4) * width) if output else inner

@@ -7,7 +7,7 @@ from __future__ import annotations
 from . import compute, kv_cache, weights
 
 
-def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=kv_cache.DEFAULT_CACHE_TYPE, flash_attention=True, gpu_layers=None):
+def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=kv_cache.DEFAULT_CACHE_TYPE, flash_attention=True, gpu_layers=None, moved=None):
     """Predict the memory of a model under llama.cpp's layer split.
 
     Args:
@@ -19,6 +19,7 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
         cache_type: KV cache type, for K and V.
         flash_attention: whether the engine uses it ("auto" counts as on: llama.cpp takes it where the device can).
         gpu_layers: slots to offload from the back; None = all.
+        moved: {slot: (bytes, device or None)}: weights of a slot that lie on another device or the host.
 
     Returns:
         dict: `devices` (list of {layers, weight_bytes, kv_bytes, compute_bytes, projector_bytes}), `gpu_layers`,
@@ -32,13 +33,20 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
     slots = weights.assign_layers(shares, total, gpu_layers)
     layers = weights.layer_counts(slots, count)
     weight_bytes, host_bytes = weights.weights_by_device(model, slots, count)
+    for slot, (size, target) in (moved or {}).items():
+        if slots[slot] is not weights.HOST:
+            weight_bytes[slots[slot]] -= size
+            if target is weights.HOST:
+                host_bytes += size
+            else:
+                weight_bytes[target] += size
     kv_bytes = [0] * count
     for size, device in zip(kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type), slots):
         if device is weights.HOST:
             host_bytes += size
         else:
             kv_bytes[device] += size
-    compute_bytes = compute.compute_by_device(model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type)
+    compute_bytes = compute.compute_by_device(model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type, moved or ())
     projector = model.get("projector_bytes") or 0
     devices = []
     for index in range(count):

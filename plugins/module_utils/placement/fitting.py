@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ..memory import estimate as memory
 from ..memory import overhead
+from ..scheduler import llama_fit
 
 GIB = 1024**3
 
@@ -31,7 +32,7 @@ class Fitting:
         flash = "off" if wanted["flash_attention"] is False else "auto"
         return self.era.batch_size(self.era.predicted_bytes(wanted["facts"], total), total, members, flash)[0]
 
-    def estimate(self, wanted, shares, free, context_length, gpu_layers=None):
+    def estimate(self, wanted, shares, free, context_length, gpu_layers=None, moved=None):
         """memory.estimate of a wanted model, with the batch that belongs to it."""
         ubatch = self.batch(wanted, free, context_length)
         estimated = memory.estimate(
@@ -43,11 +44,12 @@ class Fitting:
             wanted["kv_cache_type"] or "f16",
             wanted["flash_attention"] is not False,
             gpu_layers,
+            moved,
         )
         estimated["ubatch"] = ubatch
         return estimated
 
-    def predict(self, wanted, gpus, free, context_length, tensor_split=None, gpu_layers=None):
+    def predict(self, wanted, gpus, free, context_length, tensor_split=None, gpu_layers=None, moved=None):
         """What a model takes on a set of GPUs, laid out as the plan's `predicted`.
 
         Args:
@@ -57,8 +59,9 @@ class Fitting:
             context_length: tokens.
             tensor_split: layers per GPU to insist on, or None for the engine's split by free memory.
             gpu_layers: slots to offload, None = all.
+            moved: weights that lie elsewhere than their layer, as memory.estimate takes it.
         """
-        estimated = self.estimate(wanted, tensor_split or free, free, context_length, gpu_layers)
+        estimated = self.estimate(wanted, tensor_split or free, free, context_length, gpu_layers, moved)
         devices = []
         for gpu, size, device in zip(gpus, free, estimated["devices"]):
             held = overhead.context_overhead(gpu["architecture"], self.overhead_bytes)[0]
@@ -79,7 +82,7 @@ class Fitting:
         return {
             "gpu_layers": estimated["gpu_layers"],
             "total_layers": estimated["total_layers"],
-            "fully_on_gpu": estimated["gpu_layers"] == estimated["total_layers"],
+            "fully_on_gpu": estimated["gpu_layers"] == estimated["total_layers"] and not llama_fit.on_host(moved or {}),
             "host_bytes": estimated["host_bytes"],
             "ubatch": estimated["ubatch"],
             "context_length": context_length,

@@ -202,7 +202,7 @@ def _offload(wanted, host, fitting):
         )
         layers = fitted["layers"]
         if sum(layers) and wanted["num_gpu"] != 0:
-            predicted = fitting.predict(wanted, members, free, context, layers, sum(layers))
+            predicted = fitting.predict(wanted, members, free, context, layers, sum(layers), fitted["moved"])
             full = predicted["fully_on_gpu"]
             outcome = ("split" if sum(1 for count in layers if count) > 1 else "single") if full else "partial"
             return {"gpus": members, "predicted": predicted, "tensor_split": None, "shortfall_bytes": 0, "outcome": outcome}

@@ -318,7 +318,7 @@ def _layers(model, members, decision, environment, on_cpu):
     layers = fitted["layers"]
     if sum(layers) == 0:
         outcome = "cpu"
-    elif sum(layers) < model["block_count"] + 1 or fitted["overflowing"]:
+    elif sum(layers) < model["block_count"] + 1 or llama_fit.on_host(fitted["moved"]):
         outcome = "partial"
     else:
         outcome = "split" if sum(1 for count in layers if count) > 1 else "single"

@@ -16,10 +16,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client impo
 _PREFIXES = ("OLLAMA_", "CUDA_", "LLAMA_", "GGML_", "NVIDIA_", "HTTP", "NO_PROXY", "http", "no_proxy")
 
 
-def read_server(url, unit=None, timeout=10.0, properties=None):
+def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
     """Return what module server_info returns of one server.
 
-    `unit`: its systemd unit or None; `properties`: what unit.show gave for it (None: it is asked). Raises InvalidUrl, LibraryMissing.
+    `unit`: its systemd unit or None; `properties`: what unit.show gave for it (None: it is asked); `names`:
+    variables to read besides those that a server is known to read. Raises InvalidUrl, LibraryMissing.
     """
     client = OllamaClient(url, timeout)
     server = {"url": url, "reachable": False, "error": None, "version": None, "models": [], "loaded": []}
@@ -34,8 +35,8 @@ def read_server(url, unit=None, timeout=10.0, properties=None):
     pid = int(properties.get("MainPID") or 0)
     process = host.process_environment(pid) if pid else None
     server["environment"] = {
-        "unit": _relevant(environment_of(_files(properties))) if properties.get("FragmentPath") else None,
-        "process": _relevant(process) if process is not None else None,
+        "unit": _relevant(environment_of(_files(properties)), names) if properties.get("FragmentPath") else None,
+        "process": _relevant(process, names) if process is not None else None,
     }
     server["executable"] = host.process_executable(pid) if pid else None
     server["arguments"] = host.process_arguments(pid) if pid else []
@@ -50,7 +51,7 @@ def read_servers(plan, executable, timeout=10.0):
     found = {}
 
     def read(instance):
-        server = read_server(instance["url"], instance["unit"], timeout, properties.get(instance["unit"], {}))
+        server = read_server(instance["url"], instance["unit"], timeout, properties.get(instance["unit"], {}), instance.get("environment") or ())
         server["reasons"] = restart_reasons(instance, server, executable)
         server["needs_restart"] = bool(server["reasons"])
         found[instance["name"]] = server
@@ -113,8 +114,8 @@ def _changed_since(path, moment):
     return False
 
 
-def _relevant(environment):
-    return {name: value for name, value in environment.items() if name.startswith(_PREFIXES)}
+def _relevant(environment, names):
+    return {name: value for name, value in environment.items() if name.startswith(_PREFIXES) or name in names}
 
 
 def _files(properties):

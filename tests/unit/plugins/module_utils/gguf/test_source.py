@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import struct
+import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf import source
@@ -111,6 +112,7 @@ def _compute_in(directory, counter):
     def compute():
         with open(counter, "a") as stream:
             stream.write("x")
+        time.sleep(0.3)  # long enough for all the others to come
         return {"n": 1}
     assert Cache(directory).fetch(["sha256:1"], compute) == {"n": 1}
 

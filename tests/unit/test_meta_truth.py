@@ -94,7 +94,10 @@ def test_a_module_is_documented(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_has_unit_tests(path):
-    assert list((CHECKOUT / "tests" / "unit" / "plugins").glob("**/test_%s*.py" % path.stem))
+    """A test imports the module (or its action plugin) and runs it; tests of the rooms below are not enough."""
+    runs = re.compile(r"plugins\.(modules|action)(\.| import )%s\b|plugins/(modules|action)/%s\b" % (path.stem, path.stem))
+    files = (CHECKOUT / "tests" / "unit" / "plugins").glob("**/*.py")
+    assert [test for test in files if test.name == "test_%s.py" % path.stem or runs.search(_text(test))]
 
 
 def test_packages_are_empty_so_that_ansible_ships_them():

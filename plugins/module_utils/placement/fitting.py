@@ -7,6 +7,7 @@ from __future__ import annotations
 from ..memory import estimate as memory
 from ..memory import overhead
 from ..scheduler import llama_fit
+from . import confirm
 
 GIB = 1024**3
 
@@ -15,26 +16,17 @@ class Fitting:
     """How a version's batch rule, the overhead and the free memory turn a wanted model into bytes per GPU.
 
     Args:
-        era: module of scheduler/ for the version planned for.
+        release: the Release planned for.
         overhead_bytes: measured context overhead per process and GPU, or None for the table's figure.
     """
 
-    def __init__(self, era, overhead_bytes=None):
-        self.era = era
+    def __init__(self, release, overhead_bytes=None):
+        self.release = release
         self.overhead_bytes = overhead_bytes
-
-    def batch(self, wanted, free, context_length):
-        """Tokens of a batch: the user's, or what this version chooses with `free` bytes on the chosen GPUs."""
-        if wanted["ubatch"]:
-            return wanted["ubatch"]
-        total = context_length * wanted["parallel"]
-        members = [{"free_bytes": size} for size in free]
-        flash = "off" if wanted["flash_attention"] is False else "auto"
-        return self.era.batch_size(self.era.predicted_bytes(wanted["facts"], total), total, members, flash)[0]
 
     def estimate(self, wanted, shares, free, context_length, gpu_layers=None, moved=None):
         """memory.estimate of a wanted model, with the batch that belongs to it."""
-        ubatch = self.batch(wanted, free, context_length)
+        ubatch = self.release.batch(wanted, free, context_length)[0]
         estimated = memory.estimate(
             wanted["facts"],
             shares,
@@ -102,6 +94,8 @@ class Fitting:
         """
         predicted = self.predict(wanted, gpus, free, context_length)
         placed = {"gpus": gpus, "predicted": predicted, "tensor_split": None, "shortfall_bytes": shortfall(predicted)}
+        if not self.release.engine_splits:
+            return confirm.confirmed(self, wanted, placed)
         if self._good(placed, every_gpu) or len(gpus) < 2:
             return placed
         counts = self.balanced(wanted, gpus, free, context_length)
@@ -159,7 +153,7 @@ class Fitting:
 
     def _parts(self, wanted, gpus, free, context_length):
         """(bytes of each GPU that do not depend on its layers, bytes of each layer with its KV cache)."""
-        ubatch = self.batch(wanted, free, context_length)
+        ubatch = self.release.batch(wanted, free, context_length)[0]
         sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16")
         even = self.predict(wanted, gpus, free, context_length, [1] * len(gpus))
         return [device["compute_bytes"] + device["projector_bytes"] + device["overhead_bytes"] for device in even["devices"]], sizes

@@ -13,12 +13,12 @@ ALL_LAYERS = 999
 NO_GPU = "-1"
 
 
-def build(choices, era, environment, models_dir, listen_address, base_port):
+def build(choices, release, environment, models_dir, listen_address, base_port):
     """The instances of a plan.
 
     Args:
         choices: what policy.choose returned; models without placements are passed over.
-        era: module of scheduler/.
+        release: the Release planned for.
         environment: the user's checked service variables.
 
     Returns:
@@ -27,9 +27,9 @@ def build(choices, era, environment, models_dir, listen_address, base_port):
     groups = []
     for choice in choices:
         for placed in choice["placements"]:
-            member = {"wanted": choice["wanted"], "placed": placed, "settings": _settings(choice["wanted"], placed)}
+            member = {"wanted": choice["wanted"], "placed": placed, "settings": _settings(choice["wanted"], placed, release)}
             for group in groups:
-                if _shares(group, member, era):
+                if _shares(group, member, release):
                     group.append(member)
                     break
             else:
@@ -41,7 +41,7 @@ def build(choices, era, environment, models_dir, listen_address, base_port):
         base = naming.instance_name(group[0]["placed"]["gpus"])
         name = naming.further_name(base, seen.get(base, 0))
         seen[base] = seen.get(base, 0) + 1
-        instances.append(_instance(name, group, environment, models_dir, listen_address, base_port + place))
+        instances.append(_instance(name, group, release, environment, models_dir, listen_address, base_port + place))
     return instances
 
 
@@ -50,7 +50,7 @@ def _gpu_order(member):
     return (not numbers, numbers)
 
 
-def _settings(wanted, placed):
+def _settings(wanted, placed, release):
     """Server-wide variables that a model needs; models with the same ones can share an instance."""
     settings = {"OLLAMA_NUM_PARALLEL": str(wanted["parallel"])}
     if wanted["kv_cache_type"]:
@@ -59,6 +59,8 @@ def _settings(wanted, placed):
         settings["OLLAMA_FLASH_ATTENTION"] = "1" if wanted["flash_attention"] else "0"
     if len(placed["gpus"]) > 1:
         settings["OLLAMA_SCHED_SPREAD"] = "1"
+    if not release.engine_splits:
+        return settings
     if placed["tensor_split"]:
         settings["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(str(layers) for layers in placed["tensor_split"])
     elif placed["gpus"] and not wanted["allow_cpu_offload"] and spare(placed["predicted"]) < GIB:
@@ -67,7 +69,7 @@ def _settings(wanted, placed):
     return settings
 
 
-def _shares(group, member, era):
+def _shares(group, member, release):
     """Whether a model joins an instance: same GPUs, same settings, and Ollama would not evict one for the other."""
     first = group[0]
     if [gpu["uuid"] for gpu in first["placed"]["gpus"]] != [gpu["uuid"] for gpu in member["placed"]["gpus"]]:
@@ -75,10 +77,10 @@ def _shares(group, member, era):
     if first["settings"] != member["settings"] or any(gpu["exclusive"] for gpu in member["placed"]["gpus"]):
         return False
     together = group + [member]
-    return not any(_evicts(one, [other for other in together if other is not one], era) for one in together)
+    return not any(_evicts(one, [other for other in together if other is not one], release) for one in together)
 
 
-def _evicts(member, others, era):
+def _evicts(member, others, release):
     """Whether loading a model last would make Ollama unload the others first."""
     wanted, placed = member["wanted"], member["placed"]
     if not placed["gpus"]:
@@ -87,15 +89,11 @@ def _evicts(member, others, era):
     for other in others:
         for device in other["placed"]["predicted"]["devices"]:
             left[device["uuid"]] -= device["total_bytes"]
-    members = [{"free_bytes": max(0, left[gpu["uuid"]])} for gpu in placed["gpus"]]
-    total = placed["predicted"]["context_length"] * wanted["parallel"]
-    predicted = era.predicted_bytes(wanted["facts"], total)
-    flash = "off" if wanted["flash_attention"] is False else "auto"
-    surcharge = 0 if wanted["ubatch"] else era.batch_size(predicted, total, members, flash)[1]
-    return era.evicts(predicted + surcharge, members, wanted["facts"], {}, {})
+    free = [max(0, left[gpu["uuid"]]) for gpu in placed["gpus"]]
+    return release.evicts(wanted, free, placed["predicted"]["context_length"])
 
 
-def _instance(name, group, environment, models_dir, listen_address, port):
+def _instance(name, group, release, environment, models_dir, listen_address, port):
     gpus = group[0]["placed"]["gpus"]
     store = "%s/instances/%s" % (str(models_dir).rstrip("/"), name)
     variables = {
@@ -125,11 +123,11 @@ def _instance(name, group, environment, models_dir, listen_address, port):
         "store": store,
         "gpu_uuids": [gpu["uuid"] for gpu in gpus],
         "environment": variables,
-        "models": [_model(member) for member in group],
+        "models": [_model(member, release) for member in group],
     }
 
 
-def _model(member):
+def _model(member, release):
     wanted, placed = member["wanted"], member["placed"]
     predicted = placed["predicted"]
     parameters = dict(wanted["parameters"])
@@ -142,7 +140,8 @@ def _model(member):
     elif wanted["allow_cpu_offload"]:
         if wanted["num_gpu"] is not None:
             parameters["num_gpu"] = wanted["num_gpu"]
-    elif spare(predicted) >= GIB:
+    elif release.engine_splits and spare(predicted) >= GIB:
+        # Not before 0.30: there a forced num_gpu takes all GPUs or makes Ollama search for ever.
         parameters["num_gpu"] = ALL_LAYERS
     return {
         "name": wanted["name"],

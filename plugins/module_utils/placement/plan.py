@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from ..scheduler import versions
 from . import environment as service
 from . import gpus as gpu_room
 from . import instances as instance_room
@@ -12,10 +11,10 @@ from . import naming, policy, remedies, request, untouched
 from .errors import PlacementError
 from .fitting import Fitting
 from .parameters import whole_number
+from .release import Release
 from .text import gib
 
 PLAN_VERSION = 1
-ENGINE = "llama-server"
 HIGHEST_PORT = 65535
 GIB = 1024**3
 GPU_KEYS = ("uuid", "index", "number", "pci_bus_id", "name", "total_bytes", "available_bytes", "foreign_bytes")
@@ -56,14 +55,11 @@ def make_plan(
         raise PlacementError("models_dir '%s' is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % models_dir)
     if overhead_bytes is not None:
         whole_number(overhead_bytes, "overhead_bytes", 0)
-    try:
-        era = versions.era_for(ollama_version)
-    except ValueError as error:
-        raise PlacementError(str(error))
+    release = Release(ollama_version)
     plan = {
         "plan_version": PLAN_VERSION,
-        "ollama_version": str(ollama_version).lstrip("v"),
-        "engine": ENGINE,
+        "ollama_version": release.version,
+        "engine": release.engine,
         "feasible": False,
         "models_dir": models_dir,
         "models": [],
@@ -72,18 +68,15 @@ def make_plan(
         "gpus": [],
     }
     gpus, left_out = gpu_room.usable_gpus(gpu_inventory, selectors, applied_plan, own_units)
-    gpus, left_out = _accepted(era, ollama_version, gpus, left_out, gpu_inventory.get("driver_version"))
+    gpus, left_out = _accepted(release, gpus, left_out, gpu_inventory.get("driver_version"))
     plan["gpus"] = [{key: gpu[key] for key in GPU_KEYS} for gpu in gpus]
     warnings.extend("GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out)
     warnings.extend(_foreign(gpus))
-    if era is None:
-        plan["models"] = [_report(one["name"], one["strategy"], _unsupported(ollama_version)) for one in wanted]
-        return plan
-    fitting = Fitting(era, overhead_bytes)
+    fitting = Fitting(release, overhead_bytes)
     topology = gpu_inventory.get("topology") or []
     choices = policy.choose(wanted, gpus, fitting, topology)
     plan["feasible"] = all(choice["placements"] for choice in choices)
-    built = instance_room.build(choices, era, variables, models_dir, listen_address, base_port)
+    built = instance_room.build(choices, release, variables, models_dir, listen_address, base_port)
     if built:
         _check_port(max(instance["port"] for instance in built), base_port)
     for choice in choices:
@@ -92,17 +85,16 @@ def make_plan(
         plan["instances"] = built
     for choice in choices:
         warnings.extend(_notes(choice))
+    warnings.extend(_of_release(release))
     return plan
 
 
-def _accepted(era, ollama_version, gpus, left_out, driver_version):
+def _accepted(release, gpus, left_out, driver_version):
     """(gpus, left_out) after the GPUs that this Ollama version would leave out on its own."""
-    if era is None or not hasattr(era, "refused_gpu"):
-        return gpus, left_out
     accepted = []
     left_out = list(left_out)
     for gpu in gpus:
-        reason = era.refused_gpu(versions.parse_version(ollama_version), gpu["compute_capability"], driver_version)
+        reason = release.refused_gpu(gpu["compute_capability"], driver_version)
         if reason:
             left_out.append({"uuid": gpu["uuid"], "reason": reason})
         else:
@@ -129,15 +121,10 @@ def _report(name, strategy, reason, shortfall_bytes=None, found=(), behaviour=No
     }
 
 
-def _unsupported(version):
-    first = ".".join(str(part) for part in versions.ERAS[-1].FIRST_VERSION)
-    return "The placement rules of Ollama %s are not known to this collection; use %s or later." % (version, first)
-
-
 def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, choices):
     wanted = choice["wanted"]
     parameters, variables = _settings_of(wanted, built)
-    behaviour = untouched.default_behaviour(fitting.era, wanted["facts"], gpus, choice["placements"], parameters, variables)
+    behaviour = untouched.default_behaviour(fitting.release, wanted["facts"], gpus, choice["placements"], parameters, variables)
     reason = choice["reason"]
     if choice["placements"]:
         if untouched.differs(behaviour, choice["placements"]):
@@ -159,6 +146,8 @@ def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, ch
     if choice["attempt"] is None:
         reason = "Every GPU is in exclusive compute mode and serves another model already."
         return _report(wanted["name"], choice["strategy"], reason, None, ["compute mode: nvidia-smi -c 0 lets several models share a GPU"], behaviour)
+    if choice["attempt"].get("refusal"):
+        return _report(wanted["name"], choice["strategy"], choice["attempt"]["refusal"] + ".", choice["shortfall_bytes"], found, behaviour)
     reason = "It does not fit: %s missing with the headroom of %s kept on every GPU." % (gib(choice["shortfall_bytes"]), gib(wanted["headroom_bytes"]))
     return _report(wanted["name"], choice["strategy"], reason, choice["shortfall_bytes"], found, behaviour)
 
@@ -187,6 +176,15 @@ def _foreign(gpus):
         for gpu in gpus
         if gpu["foreign_bytes"]
     ]
+
+
+def _of_release(release):
+    """What the user should know of a release whose engine deals the layers itself."""
+    if release.engine_splits:
+        return []
+    notes = ["Predicted bytes are those of the engine of Ollama 0.30 and later; the engine of %s differs." % release.version]
+    notes.extend("Known fault of Ollama %s: %s; what avoids it: %s." % (release.version, fault["text"], fault["remedy"]) for fault in release.faults())
+    return notes
 
 
 def _notes(choice):

@@ -8,11 +8,11 @@ from __future__ import annotations
 FOLKLORE = ("num_gpu", "OLLAMA_SCHED_SPREAD", "OLLAMA_GPU_OVERHEAD")
 
 
-def default_behaviour(era, facts, gpus, placements, parameters, environment):
+def default_behaviour(release, facts, gpus, placements, parameters, environment):
     """The decision of the version without any setting, and the effect of the settings.
 
     Args:
-        era: module of scheduler/.
+        release: the Release planned for.
         facts: dict of model_info, completed.
         gpus: the host's usable GPUs with `available_bytes`.
         placements: where the plan puts the model (may be empty).
@@ -28,7 +28,7 @@ def default_behaviour(era, facts, gpus, placements, parameters, environment):
         }
         for gpu in gpus
     ]
-    decision = era.decide(facts, devices)
+    decision = release.decide(facts, devices)
     return {
         "outcome": decision["outcome"],
         "gpu_uuids": [gpus[index]["uuid"] for index in decision["gpus"]],
@@ -36,20 +36,20 @@ def default_behaviour(era, facts, gpus, placements, parameters, environment):
         "context_length": decision["context_length"],
         "batch": decision["batch"],
         "predicted_bytes": decision["predicted_bytes"],
-        "settings": _settings(era, facts, placements, parameters, environment),
+        "settings": _settings(release, facts, placements, parameters, environment),
     }
 
 
-def _settings(era, facts, placements, parameters, environment):
+def _settings(release, facts, placements, parameters, environment):
     several = any(len(placed["gpus"]) > 1 for placed in placements)
     values = {name: None for name in FOLKLORE}
-    values.update({name: value for name, value in parameters.items() if name in era.EFFECTS})
-    values.update({name: value for name, value in environment.items() if name in era.EFFECTS})
+    values.update({name: value for name, value in parameters.items() if name in release.effects})
+    values.update({name: value for name, value in environment.items() if name in release.effects})
     settings = []
     for name in sorted(values):
-        effect = era.EFFECTS[name]
+        effect = release.effects[name]
         if name == "num_gpu" and (values[name] or 0) > facts["block_count"]:
-            effect = era.EFFECTS["num_gpu_all"]
+            effect = release.effects["num_gpu_all"]
         if name == "OLLAMA_SCHED_SPREAD" and placements and not several:
             effect = "no effect where the instance sees one GPU only"
         settings.append({"name": name, "value": values[name], "effect": effect})

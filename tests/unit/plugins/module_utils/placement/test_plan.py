@@ -261,9 +261,25 @@ def test_what_the_version_would_do_untouched():
     assert single["outcome"] == "single" and single["predicted_bytes"] == models.model("llama3.1-8b")["file_bytes"] + 131072 * 131072
 
 
-def test_a_version_whose_rules_are_not_known_is_infeasible_and_says_so():
-    result = plan(TWO_4090, wanted("llama3.1-8b"), ollama_version="0.12.3")
-    assert not result["feasible"] and "0.12.3" in result["models"][0]["reason"] and "0.30.0" in result["models"][0]["reason"]
+@pytest.mark.parametrize("version", ["0.5.13", "0.11.4", "0.11.8", "0.12.3", "0.13.5", "0.24.0"])
+def test_releases_before_0_30_are_planned_as_they_decide_themselves(version):
+    result = plan(TWO_A6000, wanted("llama3.1-8b"), ollama_version=version)
+    assert [instance["name"] for instance in result["instances"]] == ["gpu0", "gpu1"] and result["engine"] == "ollama runner"
+    split = plan(TWO_A6000, wanted("llama3.3-70b", strategy="split"), ollama_version=version)
+    model = split["instances"][0]["models"][0]
+    assert split["instances"][0]["environment"]["OLLAMA_SCHED_SPREAD"] == "1" and "num_gpu" not in model["parameters"]
+    assert sum(device["layers"] for device in model["predicted"]["devices"]) == 81 and model["predicted"]["ubatch"] == 512
+
+
+def test_what_an_old_release_s_own_estimate_refuses_is_infeasible_and_says_so():
+    result = plan(hosts.inventory((24564, 23000), (24564, 23000)), wanted("llama3.3-70b", context_length=4096), ollama_version="0.11.4")
+    assert not result["feasible"] and "own estimate" in result["models"][0]["reason"] and "0.11.4" in result["models"][0]["reason"]
+    assert plan(hosts.inventory((24564, 23000), (24564, 23000)), wanted("llama3.3-70b", context_length=4096))["feasible"]
+
+
+def test_known_faults_of_a_release_are_said():
+    assert any("search" in warning for warning in plan(TWO_4090, wanted("llama3.1-8b"), ollama_version="0.12.11")["warnings"])
+    assert plan(TWO_4090, wanted("llama3.1-8b"))["warnings"] == []
 
 
 def test_unequal_gpus_get_a_split_that_fits():

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import environment, era_e, llama_fit, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import environment, era_a, era_b, era_c, era_d, era_e, llama_fit, versions
 from tests.oracle import models, replay
 
 MIB = 1024 * 1024
@@ -117,7 +117,23 @@ def test_environment_is_read_as_ollama_reads_it():
     assert environment.visible_gpus(two, {"CUDA_VISIBLE_DEVICES": "-1"}) == []
 
 
-@pytest.mark.parametrize("version, era", [("0.32.15", era_e), ("v0.30.0", era_e), ("0.33.0-rc2", era_e), ("1.0.0", era_e), ("0.24.0", None), ("0.5.9", None)])
+@pytest.mark.parametrize(
+    "version, era",
+    [
+        ("0.32.15", era_e),
+        ("v0.30.0", era_e),
+        ("0.33.0-rc2", era_e),
+        ("1.0.0", era_e),
+        ("0.24.0", era_d),
+        ("0.12.11", era_d),
+        ("0.12.10", era_c),
+        ("0.11.11", era_c),
+        ("0.11.10", era_b),
+        ("0.11.5", era_b),
+        ("0.11.4", era_a),
+        ("0.5.9", era_a),
+    ],
+)
 def test_era_of_a_version(version, era):
     assert versions.era_for(version) is era
 

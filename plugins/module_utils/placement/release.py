@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The Ollama release that is planned for: one face for all eras of scheduler/."""
+
+from __future__ import annotations
+
+from ..scheduler import era_e, faults, versions
+from .errors import PlacementError
+
+DEFAULT_BATCH = 512  # every release before 0.30, where the request names none
+
+
+class Release:
+    """One Ollama version.
+
+    Args:
+        version: text such as "0.32.15".
+
+    Attributes:
+        numbers: tuple of three integers; era: module of scheduler/; engine: the program that holds a model;
+        engine_splits: whether llama.cpp deals the layers (0.30 and later), so that LLAMA_ARG_* and a forced num_gpu
+        act on it.
+
+    Raises:
+        PlacementError: not a version, or one before all eras.
+    """
+
+    def __init__(self, version):
+        try:
+            self.numbers = versions.parse_version(version)
+        except ValueError as error:
+            raise PlacementError(str(error))
+        self.version = str(version).strip().lstrip("v")
+        self.era = versions.era_for(version)
+        if self.era is None:
+            raise PlacementError("The placement rules of Ollama %s are not known to this collection; use a later release." % version)
+        self.engine_splits = self.era is era_e
+        self.engine = "llama-server" if self.engine_splits else "ollama runner"
+        self.effects = self.era.EFFECTS
+
+    def decide(self, model, gpus, options=None, environment=None):
+        """What this release does with one load on an empty server, see `era_e.decide`."""
+        if self.engine_splits:
+            return self.era.decide(model, gpus, options, environment)
+        return self.era.decide(model, gpus, options, environment, version=self.numbers)
+
+    def batch(self, wanted, free, context_length):
+        """(tokens of a batch, surcharge in bytes): the user's, or what this release chooses with `free` bytes per GPU."""
+        if wanted["ubatch"]:
+            return wanted["ubatch"], 0
+        if not self.engine_splits:
+            return min(DEFAULT_BATCH, context_length), 0
+        total = context_length * wanted["parallel"]
+        flash = "off" if wanted["flash_attention"] is False else "auto"
+        return era_e.batch_size(era_e.predicted_bytes(wanted["facts"], total), total, [{"free_bytes": size} for size in free], flash)
+
+    def evicts(self, wanted, free, context_length):
+        """Whether loading a model where others are loaded, with `free` bytes left per GPU, would unload those.
+
+        Before 0.30 the rules for this are not followed up here: every model gets an instance of its own.
+        """
+        if not self.engine_splits:
+            return True
+        needed = era_e.predicted_bytes(wanted["facts"], context_length * wanted["parallel"]) + self.batch(wanted, free, context_length)[1]
+        return era_e.evicts(needed, [{"free_bytes": size} for size in free], wanted["facts"], {}, {})
+
+    def refused_gpu(self, compute_capability, driver_version):
+        """Why this release leaves a GPU out, or None."""
+        if not self.engine_splits:
+            return None
+        return era_e.refused_gpu(self.numbers, compute_capability, driver_version)
+
+    def faults(self):
+        """Known faults of this release's placement: list of {name, text, remedy}."""
+        return faults.known_faults(self.numbers)

@@ -216,7 +216,7 @@ class Evidence:
             else:
                 own = journal.engine_lines(lines, None, self._blob(name)) if self._blob(name) else []
             found["log"] = journal.parse_engine(own)
-            if found["log"] and found["load_seconds"] is None:
+            if found["log"] and found["loaded"] and found["load_seconds"] is None:
                 found["load_seconds"] = found["log"]["load_seconds"]
 
 

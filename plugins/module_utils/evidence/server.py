@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment, unit as units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import in_parallel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.systemd import environment_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
 
 #: What a server reads of its environment; the rest (PATH, INVOCATION_ID ...) is systemd's.
@@ -35,7 +34,7 @@ def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
     pid = int(properties.get("MainPID") or 0)
     process = host.process_environment(pid) if pid else None
     server["environment"] = {
-        "unit": _relevant(environment_of(_files(properties)), names) if properties.get("FragmentPath") else None,
+        "unit": _relevant(environment.effective(properties), names) if properties.get("FragmentPath") else None,
         "process": _relevant(process, names) if process is not None else None,
     }
     server["executable"] = host.process_executable(pid) if pid else None
@@ -114,12 +113,8 @@ def _changed_since(path, moment):
     return False
 
 
-def _relevant(environment, names):
-    return {name: value for name, value in environment.items() if name.startswith(_PREFIXES) or name in names}
-
-
-def _files(properties):
-    return [path for path in [properties.get("FragmentPath")] + properties.get("DropInPaths", "").split() if path]
+def _relevant(variables, names):
+    return {name: value for name, value in variables.items() if name.startswith(_PREFIXES) or name in names}
 
 
 def _unit(name, properties):

@@ -9,7 +9,7 @@ import subprocess
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host
 
-_PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NeedDaemonReload", "FragmentPath", "DropInPaths", "NRestarts")
+_PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NeedDaemonReload", "FragmentPath", "DropInPaths", "Environment", "EnvironmentFiles")
 
 
 def show(units, run=subprocess.run):
@@ -24,7 +24,10 @@ def show(units, run=subprocess.run):
         return {}
     found = {}
     for block in answer.stdout.decode("utf-8", "replace").split("\n\n"):
-        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        properties = {}
+        for name, value in [line.split("=", 1) for line in block.splitlines() if "=" in line]:
+            # Several environment files are several lines of the same name.
+            properties[name] = properties[name] + "\n" + value if name in properties else value
         if properties.get("Id"):
             found[properties["Id"]] = properties
     return found

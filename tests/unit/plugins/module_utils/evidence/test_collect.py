@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Gathering: what is loaded and what is not touched, which engine is whose, what runs side by side."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
+from tests.unit.plugins.module_utils.evidence.builders import A, B, GIB, NAME, UNIT, plan
+from tests.unit.plugins.scripted_server import serving
+
+BLOB = "sha256-" + "1" * 64
+START = 'msg="starting llama-server" cmd="/x/llama-server --model /m/blobs/%s --port 40000 -c 32768"' % BLOB
+
+
+class Host:
+    """An instance with its server: `loaded` (names), `engines`; what was asked of it is in `asked`."""
+
+    def __init__(self, loaded=(), engines=(), load_answer=(200, {"done": True, "done_reason": "load"}), dies=False):
+        self.loaded, self.engines = list(loaded), list(engines)
+        self.load_answer, self.dies = load_answer, dies
+        self.asked = []
+
+    def routes(self):
+        return {
+            ("GET", "/api/ps"): lambda request, handler: (200, {"models": [
+                {"name": name, "size": 1, "size_vram": 1, "context_length": 32768} for name in self.loaded]}),
+            ("POST", "/api/show"): (200, {"modelfile": "# Modelfile\nFROM /store/blobs/%s\nPARAMETER num_ctx 32768\n" % BLOB}),
+            ("POST", "/api/generate"): self.generate,
+        }
+
+    def generate(self, request, handler):
+        body = request.json
+        self.asked.append(body)
+        if "prompt" in body:
+            return 200, {"response": "x", "eval_count": 10, "eval_duration": 500000000, "done": True}
+        if self.load_answer[0] == 200:
+            self.loaded.append(body["model"])
+            self.engines = [] if self.dies else [engine()]
+        return self.load_answer
+
+
+def engine(pid=4242, model=BLOB, context="32768"):
+    return {"pid": pid, "model_file": model, "port": 40000, "arguments": ["llama-server", "--model", "/m/" + model, "-c", context], "started": 7}
+
+
+@pytest.fixture
+def gather(monkeypatch):
+    """A function that gathers the evidence of the plan on a Host: gather(host, load, generate) -> evidence of its model."""
+
+    def run(host, load=True, generate=True, wanted=None, pid="4200"):
+        monkeypatch.setattr(units, "engines", lambda unit, root="/proc": list(host.engines))
+        monkeypatch.setattr(units, "is_alive", lambda pid, started, root="/proc": any(one["pid"] == pid for one in host.engines))
+        monkeypatch.setattr(units, "show", lambda names: {UNIT: {"ActiveState": "active", "MainPID": pid}})
+        monkeypatch.setattr(units, "journal", lambda unit, since: ([START, "load_tensors: offloaded 49/49 layers to GPU"], None))
+        monkeypatch.setattr(collecting.nvml, "read_inventory", lambda timeout: ({"state": "ok", "gpus": [{"uuid": A}, {"uuid": B}]}, None))
+        monkeypatch.setattr(collecting, "Sampler", lambda pynvml: type("S", (), {"finish": lambda self, timeout: {"utilization_peak": {A: 40, B: None}}})())
+        monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0)
+        monkeypatch.setattr(collecting, "_POLL", 0.01)
+        with serving(host.routes()) as double:
+            wanted = wanted or plan()
+            wanted["instances"][0]["url"] = double.url
+            return collecting.collect(wanted, load=load, generate=generate, timeout=5)
+
+    return run
+
+
+def model_of(evidence):
+    return evidence["instances"]["gpu0-1"]["models"][NAME]
+
+
+def test_what_is_loaded_is_used_as_it_is(gather):
+    host = Host([NAME], [engine()])
+    found = model_of(gather(host))
+    assert [("prompt" in body, body["model"], body["keep_alive"]) for body in host.asked] == [(True, NAME, -1)]
+    assert set(host.asked[0]["options"]) == {"num_predict"}  # anything else could make the server load the model anew
+    assert found["engine"]["pid"] == 4242
+    assert found["tokens_per_second"] == 20.0
+    assert found["utilization_peak"] == {A: 40, B: None}
+    assert found["log"]["layers"] == 49
+
+
+def test_what_is_not_loaded_is_loaded_with_the_plans_keep_alive(gather):
+    host = Host()
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["keep_alive"] = "10m"
+    found = model_of(gather(host, wanted=wanted))
+    assert host.asked[0] == {"model": NAME, "keep_alive": "10m", "stream": False}
+    assert found["loaded"] and found["load_seconds"] is not None and found["died"] is None
+
+
+def test_nothing_is_loaded_or_generated_when_it_is_not_wanted(gather):
+    host = Host()
+    found = model_of(gather(host, load=False, generate=False))
+    assert host.asked == []
+    assert found["loaded"] is False
+    host = Host([NAME], [engine()])
+    assert model_of(gather(host, load=False, generate=False))["utilization_peak"] is None
+    assert host.asked == []
+
+
+def test_nothing_is_loaded_where_that_could_evict_a_model(gather):
+    host = Host(["stray:latest"], [engine()])
+    found = model_of(gather(host))
+    assert host.asked == []
+    assert found["would_evict"] == ["stray:latest"]
+
+
+def test_a_model_that_is_only_listed_is_loaded_again(gather):
+    """/api/ps goes on listing a model whose engine was killed."""
+    host = Host([NAME], [])
+    found = model_of(gather(host))
+    assert "prompt" not in host.asked[0]
+    assert found["died"] is None and found["engine"]["pid"] == 4242
+
+
+def test_without_loading_it_is_dead_and_a_generation_does_not_hide_that(gather):
+    host = Host([NAME], [])
+    found = model_of(gather(host, load=False))
+    assert host.asked == []
+    assert "gone" in found["died"]
+
+
+def test_an_engine_that_dies_after_the_load(gather):
+    found = model_of(gather(Host(dies=True)))
+    assert found["died"]
+
+
+def test_an_engine_that_is_replaced_while_it_generates(gather, monkeypatch):
+    host = Host([NAME], [engine()])
+
+    def generate(request, handler):
+        host.engines = [engine(pid=4300)]
+        return 200, {"response": "x", "eval_count": 1, "eval_duration": 1}
+
+    host.generate = generate
+    assert "4242" in model_of(gather(host))["died"]
+
+
+def test_a_load_that_fails_keeps_the_servers_words(gather):
+    host = Host(load_answer=(500, {"error": "llama-server process has terminated: exit status 1"}))
+    assert model_of(gather(host))["load_error"] == "llama-server process has terminated: exit status 1"
+
+
+def test_a_server_that_is_down(gather):
+    wanted = plan()
+    evidence = gather(Host(), wanted=wanted)  # sets the pieces up
+    wanted["instances"][0]["url"] = "http://127.0.0.1:9"
+    evidence = collecting.collect(wanted, timeout=1)
+    data = evidence["instances"]["gpu0-1"]
+    assert data["reachable"] is False and "127.0.0.1:9" in data["error"]
+
+
+def test_a_stall_is_given_up_and_progress_is_not(gather, monkeypatch):
+    monkeypatch.setattr(units, "activity", lambda unit: 1)
+    host = Host()
+    host.generate = lambda request, handler: __import__("time").sleep(3) or (200, {})
+    monkeypatch.setattr(collecting.Evidence, "__init__", _short(collecting.Evidence.__init__))
+    assert "nothing has moved" in model_of(gather(host))["load_error"]
+    numbers = iter(range(10**6))
+    monkeypatch.setattr(units, "activity", lambda unit: next(numbers))
+    host = Host()
+    slow = host.generate
+    host.generate = lambda request, handler: __import__("time").sleep(0.6) or slow(request, handler)
+    assert model_of(gather(host))["load_error"] is None
+
+
+def _short(original):
+    def build(self, instance, timeout, properties):
+        original(self, instance, timeout, properties)
+        self.timeout = 0.2
+
+    return build
+
+
+def test_an_engine_is_found_by_its_blob_and_its_context(gather):
+    """The plain and the optimized model share a blob."""
+    host = Host([NAME, "llama4:16x17b"], [engine(1, context="4096"), engine(2, context="32768"), engine(3, model="sha256-2")])
+    assert model_of(gather(host))["engine"]["pid"] == 2
+
+
+def test_without_a_running_unit_nothing_is_said_about_engines(gather):
+    found = model_of(gather(Host([NAME], []), pid="0"))
+    assert found["died"] is None and found["tokens_per_second"] == 20.0
+
+
+def test_generations_share_neither_a_gpu_nor_an_instance():
+    first = plan({A: 5 * GIB})["instances"][0]
+    second = copy.deepcopy(plan({B: 5 * GIB})["instances"][0])
+    second["name"] = "gpu1"
+    third = copy.deepcopy(first)
+    third["name"] = "gpu0b"
+    third["models"].append(dict(copy.deepcopy(third["models"][0]), predicted={"devices": []}))
+    names = [[instance["name"] for instance, model in together] for together in collecting.rounds([first, second, third])]
+    # gpu0b's first model shares GPU A with gpu0-1; its second one, on the CPU, shares no GPU and runs with the others.
+    assert names == [["gpu0-1", "gpu1", "gpu0b"], ["gpu0b"]]
+
+
+def test_an_error_in_one_thread_is_the_callers():
+    with pytest.raises(ZeroDivisionError):
+        collecting.in_parallel([lambda: 1, lambda: 1 / 0])

@@ -28,7 +28,7 @@ class ActionModule(WithLibraries):
         arguments = dict(self._task.args)
         arguments["copies"] = {name: {"version": copy.version, "digest": copy.digest} for name, copy in copies.items()}
         first = self._execute_module(module_args=arguments, task_vars=task_vars)
-        needed = [name for name in first.get("needed") or []]
+        needed = list(first.get("needed") or [])
         if first.get("failed") or not needed:
             return merge_hash(result, first)
 

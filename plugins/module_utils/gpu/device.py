@@ -146,7 +146,7 @@ def _field_value(pynvml, handle, field):
 
 def _mig_and_processes(fields, handle, gpu):
     modes = fields.read("mig", "nvmlDeviceGetMigMode", handle, convert=tuple)
-    processes = [(process, info) for process, info in _processes(fields, handle, gpu.memory.total_bytes)]
+    processes = list(_processes(fields, handle, gpu.memory.total_bytes))
     if modes is None:
         return schema.Mig(), [process for process, info in processes]
     names = {0: "disabled", 1: "enabled"}

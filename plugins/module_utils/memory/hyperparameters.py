@@ -16,7 +16,7 @@ def complete(model):
     model["head_count"] = per_layer(model.get("head_count"), count)
     model["head_count_kv"] = per_layer(model.get("head_count_kv"), count) or model["head_count"]
     if model["head_count"] and model.get("embedding_length"):
-        size = model["embedding_length"] // max(max(model["head_count"]), 1)
+        size = model["embedding_length"] // max(model["head_count"] + [1])
         model["key_length"] = model.get("key_length") or size
         model["value_length"] = model.get("value_length") or size
     model["file_bytes"] = model.get("file_bytes") or model.get("size_bytes")

@@ -125,7 +125,7 @@ def select(facts, selectors):
             fact["uuid"]
             for fact in facts
             if text in (str(fact.get("index")), fact["uuid"].lower(), str(fact.get("pci_bus_id") or "").lower())
-            or (text.count(":") == 2 and text.split(":", 1)[1] == str(fact.get("pci_bus_id") or "").lower().split(":", 1)[-1] and len(text.split(":")[0]) == 8)
+            or (text.count(":") == 2 and text.split(":", 1)[1] == str(fact.get("pci_bus_id") or "").lower().split(":", 1)[-1] and text.index(":") == 8)
         ]
         if not matches:
             there = ", ".join("%s (%s, %s)" % (fact.get("index"), fact["uuid"], fact.get("pci_bus_id")) for fact in facts) or "none"

@@ -45,7 +45,7 @@ def decide(request, beside_others):
     if not found["layers"]:
         return older.decision(request, [], max(0, wanted), **extra)
     dealt = estimator.deal(found["split"], request.dims.blocks, wanted)
-    extra["ranges"] = [(place, numbers) for place, numbers in zip(chosen, dealt)]
+    extra["ranges"] = list(zip(chosen, dealt))
     return older.decision(request, [(place, len(numbers)) for place, numbers in extra["ranges"]], wanted, **extra)
 
 

@@ -22,7 +22,7 @@ def parse_hosts(text: str) -> dict[str, str]:
     """'a=2xA6000,b' -> {'a': 'rtx-a6000-x2', 'b': 'none'}; a name alone has no GPU and no driver."""
     hosts = {}
     for part in filter(None, text.split(",")):
-        name, _, cards = part.partition("=")
+        name, unused, cards = part.partition("=")
         if not _NAME.fullmatch(name) or name in hosts:
             raise RigError(f"'{part}' names no new host: write --hosts name=gpus,... with small letters, digits and '-', each name once.")
         hosts[name] = gpus.preset_name(cards or gpus.NO_DRIVER)

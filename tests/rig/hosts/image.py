@@ -120,7 +120,7 @@ def _build(archive: pathlib.Path, say) -> None:
 
 def _os_release() -> dict[str, str]:
     pairs = (line.partition("=") for line in pathlib.Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    return {key: value.strip('"') for key, _, value in pairs}
+    return {key: value.strip('"') for key, unused, value in pairs}
 
 
 def _suite() -> str:

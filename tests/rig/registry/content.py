@@ -22,7 +22,7 @@ def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str
     Each release is the double under that version's name, or the real archive of $OLLAMA_ARCHIVE (one version only) with the engine stand-in in it.
     """
     for name in store.names():
-        model, _, tag = name.partition(":")
+        model, unused, tag = name.partition(":")
         for blob in store.blobs(name):
             store.write_blob(name, blob, directory / "blobs")
         path = directory / "manifests" / "library" / model / tag

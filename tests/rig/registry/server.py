@@ -163,7 +163,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(content, fault, "application/octet-stream", ranges=kind != "head")
 
     def _redirect(self, status: int, path: str) -> None:
-        host, _, port = (self.headers["Host"] or "127.0.0.1").partition(":")
+        host, unused, port = (self.headers["Host"] or "127.0.0.1").partition(":")
         self._start(status, {"Location": f"http://{self.server.registry.other_name(host)}:{port or self.server.server_port}{path}"}, 0)
 
     def _send(self, content: Content, fault: Fault | None, media_type: str, ranges: bool = True) -> None:

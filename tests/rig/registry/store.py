@@ -124,7 +124,7 @@ class Store:
 
     def _variant(self, target: str) -> tuple[bytes, bytes] | None:
         """(manifest, model blob) of 'library/f-<fault>': tiny with a tail of its own, so that no other pull has its blob already."""
-        namespace, _, name = target.partition("/")
+        namespace, unused, name = target.partition("/")
         if namespace != "library" or not name.startswith("f-") or name[2:] not in FAULTS:
             return None
         if name not in self._variants:

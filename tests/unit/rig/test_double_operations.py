@@ -294,10 +294,10 @@ def test_limit_of_loaded_models_and_expiry(rig, tmp_path):
 def test_version(rig, program):
     """With a server its version, without one a warning and the program's own."""
     server = rig()
-    call = dict(args=[str(program), "--version"], env=server.environment, capture_output=True, text=True, check=True)
-    assert subprocess.run(**call).stdout == "ollama version is 0.32.15\n"
+    call = dict(args=[str(program), "--version"], env=server.environment, capture_output=True, text=True)
+    assert subprocess.run(check=True, **call).stdout == "ollama version is 0.32.15\n"
     server.stop()
-    assert subprocess.run(**call).stdout == "Warning: could not connect to a running Ollama instance\nWarning: client version is 0.32.15\n"
+    assert subprocess.run(check=True, **call).stdout == "Warning: could not connect to a running Ollama instance\nWarning: client version is 0.32.15\n"
 
 
 def test_unknown_field_is_an_error(rig):

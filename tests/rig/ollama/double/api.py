@@ -343,7 +343,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def _chain(first, rest):
     try:
         yield first
-        for value in rest:
-            yield value
+        yield from rest
     finally:
         rest.close()

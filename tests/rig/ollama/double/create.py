@@ -17,8 +17,7 @@ def create(store, name, request):
     if request.get("from"):
         base = names.parse(request["from"])
         if store.load(base) is None:
-            for progress in pull.pull(store, base, insecure=False):
-                yield progress
+            yield from pull.pull(store, base, insecure=False)
         config, layers = _inherited(store, store.load(base))
     elif request.get("files"):
         yield {"status": "parsing GGUF"}

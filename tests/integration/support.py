@@ -104,4 +104,4 @@ def molecule(name, collections, scratch, **variables):
     env = environment(path, MOLECULE_EPHEMERAL_DIRECTORY=str(scratch / "molecule"), ANSIBLE_HOME=str(scratch / "ansible"), **variables)
     if "OLLAMA_ARCHIVE" not in variables:
         env.pop("OLLAMA_ARCHIVE", None)
-    return run([tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--scenario-name", name], cwd=SCENARIOS.parent, env=env, timeout=1500)
+    return run([tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--scenario-name", name], cwd=CHECKOUT, env=env, timeout=1500)

@@ -41,7 +41,8 @@ def plan_lines(plan):
     lines = ["Plan for Ollama %s: %s" % (plan["ollama_version"], "feasible" if plan["feasible"] else "NOT FEASIBLE")]
     for gpu in plan.get("gpus") or []:
         lines.append("%s %s %s %s: %s in all, %s for the plan, %s held by others" % (
-            names[gpu["uuid"]], gpu["pci_bus_id"], gpu["uuid"], gpu["name"], _mib(gpu["total_bytes"]), _mib(gpu["available_bytes"]), _mib(gpu["foreign_bytes"])))
+            names[gpu["uuid"]], gpu["pci_bus_id"], gpu["uuid"], gpu["name"],
+            _mib(gpu["total_bytes"]), _mib(gpu["available_bytes"]), _mib(gpu["foreign_bytes"])))
     for model in plan["models"]:
         lines.append("Model %s: %s. %s" % (model["name"], model["strategy"], model.get("reason") or ""))
         if model.get("shortfall_bytes"):

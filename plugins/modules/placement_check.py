@@ -168,13 +168,15 @@ def main():
 def summary(result):
     """Return one sentence on the first finding, with its remedy, and how many more there are."""
     if not result["diagnosis"]:
-        failed = [(model["name"], check) for instance in result["instances"] for model in instance["models"] for check in model["checks"] if check["passed"] is False]
+        failed = [(model["name"], check)
+                  for instance in result["instances"] for model in instance["models"] for check in model["checks"] if check["passed"] is False]
         name, check = failed[0]
         return "%s is not as planned: %s is %s instead of %s." % (name, check["name"], check["observed"], check["expected"])
     first = result["diagnosis"][0]
     more = len(result["diagnosis"]) - 1
     return "Instance %s: %s (%s). %s%s" % (
-        first["instance"], first["evidence"], first["finding"], first["remedy"], " There %s %d more in diagnosis." % ("is" if more == 1 else "are", more) if more else "")
+        first["instance"], first["evidence"], first["finding"], first["remedy"],
+        " There %s %d more in diagnosis." % ("is" if more == 1 else "are", more) if more else "")
 
 
 if __name__ == "__main__":

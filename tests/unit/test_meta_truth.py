@@ -19,7 +19,9 @@ LONGEST_FILE = {".c": 550}  # the fake library is one translation unit; everythi
 FILE_KINDS = (".py", ".yml", ".yaml", ".j2", ".sh", ".c", ".h", ".md", ".rst", ".toml", ".cfg", ".ini", ".txt", "")
 
 # Written in pieces so that this file itself obeys the rule.
-REGISTRY_HOSTS = ["pypi" + ".org", "files.python" + "hosted.org", "registry.npm" + "js.org", "static.crates" + ".io", "deb.debian" + ".org", "proxy.golang" + ".org"]
+REGISTRY_HOSTS = [
+    "pypi" + ".org", "files.python" + "hosted.org", "registry.npm" + "js.org", "static.crates" + ".io", "deb.debian" + ".org", "proxy.golang" + ".org",
+]
 MACHINE_PATHS = ["/wo" + "rk/", "/ro" + "ot/.cache", "/ro" + "ot/.pyenv"]
 
 

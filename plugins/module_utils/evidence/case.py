@@ -125,7 +125,8 @@ class Case:
     def foreign_finding(self, grown, consequence):
         """Return the finding for memory that processes of others took."""
         who = "; ".join("process %s (%s, %s) and others outside the plan's services hold %s more of %s than at planning" % (
-            process["pid"], process.get("name") or "unknown", process.get("unit") or "no service", memory.text(growth), uuid) for uuid, growth, process in grown)
+            process["pid"], process.get("name") or "unknown", process.get("unit") or "no service", memory.text(growth), uuid)
+            for uuid, growth, process in grown)
         pids = ", ".join(str(process["pid"]) for uuid, growth, process in grown)
         return (
             "foreign_process",
@@ -160,7 +161,8 @@ class Case:
                 "utilization_peak": peaks.get(uuid),
             })
         for uuid in sorted(set(self.observed) - {device["uuid"] for device in devices}):
-            devices.append({"uuid": uuid, "predicted_bytes": 0, "engine_bytes": engine.get(uuid), "observed_bytes": self.observed[uuid], "utilization_peak": None})
+            devices.append({"uuid": uuid, "predicted_bytes": 0, "engine_bytes": engine.get(uuid), "observed_bytes": self.observed[uuid],
+                            "utilization_peak": None})
         return {
             "name": self.name,
             "checks": self.checks,

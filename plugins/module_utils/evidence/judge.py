@@ -118,7 +118,8 @@ def _is_loaded(case):
             "loaded", case.name, error, "not_loaded", "loading %s failed: %s" % (case.name, error),
             "Pull or create the model with the role, and look at journalctl -u %s." % case.unit)
     return case.fail(
-        "loaded", case.name, "not loaded", "not_loaded", "%s is in the store and not loaded" % case.name if case.loading_not_tried else "%s is not loaded" % case.name,
+        "loaded", case.name, "not loaded", "not_loaded",
+        "%s is in the store and not loaded" % case.name if case.loading_not_tried else "%s is not loaded" % case.name,
         "Run the check with load: true and without check mode, or run the role again.")
 
 
@@ -196,7 +197,8 @@ def _memory(case):
         _explain_short(case, short, elsewhere)
     elif far or elsewhere:
         case.diagnose("far_from_predicted", "%s holds %s, where %s is predicted" % (case.name, case.observed_text(), case.predicted_text()),
-                      "Compare the context length, KV cache type and parallel slots of the running server with the plan; restart %s if they differ." % case.unit)
+                      "Compare the context length, KV cache type and parallel slots of the running server with the plan; "
+                      "restart %s if they differ." % case.unit)
 
 
 def _explain_short(case, short, elsewhere):
@@ -227,7 +229,8 @@ def _explain_short(case, short, elsewhere):
         case.diagnose(*case.layers_finding())
     else:
         case.diagnose("far_from_predicted", "%s holds %s, where %s is predicted" % (case.name, case.observed_text(), case.predicted_text()),
-                      "Check that %s runs with the plan's environment (CUDA_VISIBLE_DEVICES, context length, KV cache type), restart it and load the model again." % case.unit)
+                      "Check that %s runs with the plan's environment (CUDA_VISIBLE_DEVICES, context length, KV cache type), "
+                      "restart it and load the model again." % case.unit)
 
 
 def _carries_anywhere(case, uuid, size):
@@ -248,7 +251,8 @@ def _layers(case):
         case.record("layers", not case.layers_missing(), "%s/%s" % (planned, total), "%d/%d" % (log["layers"], log["layers_total"]))
     if log and log["buffers"]:
         on_gpu = sum(size for device, size in log["buffers"].items() if journal.is_gpu(device))
-        case.record("gpu_buffers", bool(on_gpu), "buffers on a GPU", ", ".join("%s %s" % (device, memory.text(size)) for device, size in sorted(log["buffers"].items())))
+        case.record("gpu_buffers", bool(on_gpu), "buffers on a GPU",
+                    ", ".join("%s %s" % (device, memory.text(size)) for device, size in sorted(log["buffers"].items())))
     size, vram = ps.get("size"), ps.get("size_vram")
     if vram is None:
         case.unknown("size_vram", "above 0", None)
@@ -284,7 +288,8 @@ def _dry_run(case):
         case.record("engine_dry_run " + device["uuid"], good, "at most %s" % memory.text(predicted + headroom), memory.text(size))
         if not good and not case.diagnosis:
             case.diagnose("far_from_predicted", "the engine expects %s on %s, the plan %s" % (memory.text(size), device["uuid"], memory.text(predicted)),
-                          "Raise headroom_bytes of the model to at least %d and run the role again; please report the model and its settings." % (size - predicted))
+                          "Raise headroom_bytes of the model to at least %d and run the role again; "
+                          "please report the model and its settings." % (size - predicted))
     return None
 
 

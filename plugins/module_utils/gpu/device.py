@@ -7,7 +7,8 @@ from __future__ import annotations
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import health, host, schema
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import NOT_FOUND, FieldError, Fields, Unavailable, call, text
 
-_BRANDS = {1: "Quadro", 2: "Tesla", 3: "NVS", 4: "GRID", 5: "GeForce", 6: "Titan", 12: "Quadro RTX", 13: "NVIDIA RTX", 14: "NVIDIA", 15: "GeForce RTX", 16: "Titan RTX"}
+_BRANDS = {1: "Quadro", 2: "Tesla", 3: "NVS", 4: "GRID", 5: "GeForce", 6: "Titan",
+           12: "Quadro RTX", 13: "NVIDIA RTX", 14: "NVIDIA", 15: "GeForce RTX", 16: "Titan RTX"}
 _ARCHITECTURES = {2: "Kepler", 3: "Maxwell", 4: "Pascal", 5: "Volta", 6: "Turing", 7: "Ampere", 8: "Ada", 9: "Hopper", 10: "Blackwell", 13: "Rubin"}
 _COMPUTE_MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
 _VIRTUALIZATION = {0: "none", 1: "passthrough", 2: "vgpu_guest", 3: "vgpu_host", 4: "vsga_host"}
@@ -52,10 +53,12 @@ def _identity(fields, handle, gpu):
     gpu.uuid = read_field("uuid", "nvmlDeviceGetUUID", handle)
     gpu.name = read_field("name", "nvmlDeviceGetName", handle)
     gpu.minor_number = read_field("minor_number", "nvmlDeviceGetMinorNumber", handle)
-    gpu.pci_bus_id = read_field("pci_bus_id", ("nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo"), handle, convert=lambda info: host.sysfs_bus_id(text(info.busId)))
+    gpu.pci_bus_id = read_field("pci_bus_id", ("nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo"), handle,
+                                convert=lambda info: host.sysfs_bus_id(text(info.busId)))
     gpu.brand = read_field("brand", "nvmlDeviceGetBrand", handle, convert=_BRANDS.get)
     # A GPU newer than the binding has a number without a name: the number is kept, as text.
-    gpu.architecture = read_field("architecture", "nvmlDeviceGetArchitecture", handle, convert=lambda value: _ARCHITECTURES.get(value, "architecture %d" % value))
+    gpu.architecture = read_field("architecture", "nvmlDeviceGetArchitecture", handle,
+                                  convert=lambda value: _ARCHITECTURES.get(value, "architecture %d" % value))
     gpu.compute_capability = read_field("compute_capability", "nvmlDeviceGetCudaComputeCapability", handle, convert=lambda pair: "%d.%d" % tuple(pair))
     gpu.numa_node = host.numa_node(gpu.pci_bus_id)
     if gpu.numa_node is None:
@@ -95,7 +98,8 @@ def _is_host_memory(total, gpu):
 def _modes(fields, handle, gpu):
     gpu.compute_mode = fields.read("compute_mode", "nvmlDeviceGetComputeMode", handle, convert=_COMPUTE_MODES.get)
     gpu.persistence_mode = fields.read("persistence_mode", "nvmlDeviceGetPersistenceMode", handle, convert=bool)
-    gpu.virtualization_mode = fields.read("virtualization_mode", "nvmlDeviceGetVirtualizationMode", handle, convert=lambda value: _VIRTUALIZATION.get(int(value)))
+    gpu.virtualization_mode = fields.read("virtualization_mode", "nvmlDeviceGetVirtualizationMode", handle,
+                                          convert=lambda value: _VIRTUALIZATION.get(int(value)))
     gpu.display_active = fields.read("display_active", "nvmlDeviceGetDisplayActive", handle, convert=bool)
     gpu.pcie = schema.Pcie(
         generation=fields.read("pcie.generation", "nvmlDeviceGetCurrPcieLinkGeneration", handle),

@@ -92,7 +92,8 @@ def test_good_settings_have_no_problem():
 
 
 def test_a_slip_of_the_pen_is_named_with_what_was_meant():
-    assert problems(["ollama_multigpu_base_prot"], base_port=1) == ["ollama_multigpu_base_prot is not a variable of this role: did you mean ollama_multigpu_base_port?"]
+    assert problems(["ollama_multigpu_base_prot"], base_port=1) == [
+        "ollama_multigpu_base_prot is not a variable of this role: did you mean ollama_multigpu_base_port?"]
 
 
 @pytest.mark.parametrize("settings, word", [

@@ -68,7 +68,8 @@ def test_which_buffers_are_on_a_gpu(device, yes):
 
 
 def start(port, model="sha256-1"):
-    return 'time=2026 level=INFO source=llama_server.go:433 msg="starting llama-server" cmd="/x/llama-server --model /m/blobs/%s --port %d -c 4096"' % (model, port)
+    return 'time=2026 level=INFO source=llama_server.go:433 msg="starting llama-server" ' \
+        'cmd="/x/llama-server --model /m/blobs/%s --port %d -c 4096"' % (model, port)
 
 
 def buffer(size, component="load_tensors", kind="model", device="CUDA0"):

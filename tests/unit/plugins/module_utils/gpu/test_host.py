@@ -38,7 +38,8 @@ def test_a_pci_address_keeps_its_domain(given, expected):
 
 def test_gpus_on_the_bus_are_nvidias_display_controllers(tmp_path):
     for address, vendor, kind in (
-        ("0000:18:00.0", "0x10de", "0x030200"), ("0000:18:00.1", "0x10de", "0x040300"), ("0000:3b:00.0", "0x10de", "0x030000"), ("0000:00:02.0", "0x8086", "0x030000"),
+        ("0000:18:00.0", "0x10de", "0x030200"), ("0000:18:00.1", "0x10de", "0x040300"),
+        ("0000:3b:00.0", "0x10de", "0x030000"), ("0000:00:02.0", "0x8086", "0x030000"),
     ):
         (tmp_path / address).mkdir()
         (tmp_path / address / "vendor").write_text(vendor + "\n")

@@ -12,7 +12,10 @@ import os
 import pathlib
 import zipfile
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+try:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+except ImportError:  # ansible-core requires it; only ansible-test imports plugins without
+    InvalidSpecifier, SpecifierSet = ValueError, None
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import NVML, REQUESTS
 
@@ -50,7 +53,7 @@ class LibraryCopy:
         """Return (distribution, version, Requires-Python) of the first part that this Python cannot run, or None."""
         for distribution, version, requires in self._requirements:
             try:
-                if requires and python_version not in SpecifierSet(requires):
+                if requires and SpecifierSet and python_version not in SpecifierSet(requires):
                     return distribution, version, requires
             except InvalidSpecifier:
                 continue

@@ -251,7 +251,8 @@ placement:
       type: str
     models:
       description:
-        - Per model the strategy that was chosen, the reason, what is missing and what would help, and what this Ollama version would do untouched.
+        - Per model the strategy that was chosen, the reason, the alternatives with their numbers, what is missing and what would help,
+          and what this Ollama version would do untouched.
       type: list
       elements: dict
     instances:

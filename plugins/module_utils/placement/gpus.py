@@ -71,6 +71,7 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
 
 def sound(applied_plan):
     """The applied plan if it has the shape of one, else an empty one: a damaged file must not stop the next plan."""
+    applied_plan = applied_plan or {}
     try:
         for gpu in applied_plan.get("gpus") or []:
             gpu["uuid"], gpu.get("number")

@@ -8,6 +8,7 @@ from . import environment as service
 from . import gpus as gpu_room
 from . import instances as instance_room
 from . import naming, policy, remedies, request, untouched
+from .applied import Applied
 from .errors import PlacementError
 from .fitting import Fitting
 from .parameters import whole_number
@@ -74,7 +75,8 @@ def make_plan(
     warnings.extend(_foreign(gpus))
     fitting = Fitting(release, overhead_bytes)
     topology = gpu_inventory.get("topology") or []
-    choices = policy.choose(wanted, gpus, fitting, topology)
+    applied = Applied(gpu_room.sound(applied_plan))
+    choices = policy.choose(wanted, gpus, fitting, topology, applied)
     plan["feasible"] = all(choice["placements"] for choice in choices)
     built = instance_room.build(choices, release, variables, models_dir, listen_address, base_port)
     if built:
@@ -110,13 +112,14 @@ def _check_port(port, base_port=None):
         )
 
 
-def _report(name, strategy, reason, shortfall_bytes=None, found=(), behaviour=None):
+def _report(name, strategy, reason, shortfall_bytes, found, behaviour, rejected):
     return {
         "name": name,
         "strategy": strategy,
         "reason": reason,
         "shortfall_bytes": shortfall_bytes,
         "remedies": list(found),
+        "alternatives": rejected,
         "default_behaviour": behaviour,
     }
 
@@ -125,6 +128,8 @@ def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, ch
     wanted = choice["wanted"]
     parameters, variables = _settings_of(wanted, built)
     behaviour = untouched.default_behaviour(fitting.release, wanted["facts"], gpus, choice["placements"], parameters, variables)
+    remaining = _remaining(gpus, [other for other in choices if other is not choice])
+    rejected = policy.alternatives(choice, remaining, fitting, topology)
     reason = choice["reason"]
     if choice["placements"]:
         if untouched.differs(behaviour, choice["placements"]):
@@ -132,9 +137,7 @@ def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, ch
                 behaviour["outcome"],
                 "CUDA_VISIBLE_DEVICES and OLLAMA_SCHED_SPREAD" if len(choice["placements"][0]["gpus"]) > 1 else "CUDA_VISIBLE_DEVICES",
             )
-        return _report(wanted["name"], choice["strategy"], reason + ".", None, (), behaviour)
-    others = [other for other in choices if other is not choice and other["placements"]]
-    remaining = _remaining(gpus, others)
+        return _report(wanted["name"], choice["strategy"], reason + ".", None, (), behaviour, rejected)
     found = remedies.remedies(choice, remaining, fitting, topology, left_out)
     if not gpus:
         state = gpu_inventory.get("state")
@@ -142,14 +145,14 @@ def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, ch
         remedy = gpu_inventory.get("remedy")
         if state not in (None, "ok") and remedy:
             found.insert(0, remedy)
-        return _report(wanted["name"], choice["strategy"], "No usable GPU: %s." % str(why).rstrip("."), None, found, behaviour)
+        return _report(wanted["name"], choice["strategy"], "No usable GPU: %s." % str(why).rstrip("."), None, found, behaviour, rejected)
     if choice["attempt"] is None:
         reason = "Every GPU is in exclusive compute mode and serves another model already."
-        return _report(wanted["name"], choice["strategy"], reason, None, ["compute mode: nvidia-smi -c 0 lets several models share a GPU"], behaviour)
+        return _report(wanted["name"], choice["strategy"], reason, None, ["compute mode: nvidia-smi -c 0 lets several models share a GPU"], behaviour, rejected)
     if choice["attempt"].get("refusal"):
-        return _report(wanted["name"], choice["strategy"], choice["attempt"]["refusal"] + ".", choice["shortfall_bytes"], found, behaviour)
+        return _report(wanted["name"], choice["strategy"], choice["attempt"]["refusal"] + ".", choice["shortfall_bytes"], found, behaviour, rejected)
     reason = "It does not fit: %s missing with the headroom of %s kept on every GPU." % (gib(choice["shortfall_bytes"]), gib(wanted["headroom_bytes"]))
-    return _report(wanted["name"], choice["strategy"], reason, choice["shortfall_bytes"], found, behaviour)
+    return _report(wanted["name"], choice["strategy"], reason, choice["shortfall_bytes"], found, behaviour, rejected)
 
 
 def _settings_of(wanted, built):

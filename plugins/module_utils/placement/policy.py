@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from ..scheduler import llama_fit
 from . import subsets
+from .applied import KEEP_CONTEXT, KEEP_SHARE, Applied
+from .fitting import shortfall
 from .request import AUTO, DEFAULT_CONTEXT
 from .text import gib
 
@@ -15,8 +17,9 @@ CONTEXT_STEP = 256  # llama.cpp pads the context to this
 class Host:
     """The GPUs of a host and what the models planned so far leave on each of them."""
 
-    def __init__(self, gpus, topology=()):
+    def __init__(self, gpus, topology=(), applied=None):
         self.gpus = gpus
+        self.applied = applied or Applied()
         self.topology = topology
         self.left = {gpu["uuid"]: gpu["available_bytes"] for gpu in gpus}
         self.served = {gpu["uuid"]: 0 for gpu in gpus}
@@ -40,7 +43,7 @@ class Host:
             self.served[device["uuid"]] += 1
 
 
-def choose(wanted, gpus, fitting, topology=()):
+def choose(wanted, gpus, fitting, topology=(), applied=None):
     """Place all models of a host.
 
     Args:
@@ -48,12 +51,13 @@ def choose(wanted, gpus, fitting, topology=()):
         gpus: usable GPUs in PCI order.
         fitting: a Fitting for the version planned for.
         topology: facts about connections between GPUs.
+        applied: the Applied of the host, or None.
 
     Returns:
         list in the order of `wanted`: dicts {wanted, strategy, reason, placements, shortfall_bytes}. placements is a
         list of {gpus, predicted, tensor_split, outcome}, one an instance; empty if the model cannot be placed.
     """
-    host = Host(gpus, topology)
+    host = Host(gpus, topology, applied)
     choices = {}
     for one in sorted(wanted, key=lambda item: _order(item, host, fitting)):
         choices[one["served"]] = _place(one, host, fitting, alone=len(wanted) == 1)
@@ -63,7 +67,7 @@ def choose(wanted, gpus, fitting, topology=()):
         if one["context_length"] == AUTO:
             _grow_context(choices[one["served"]], host, fitting)
     for one in wanted:
-        _pin(choices[one["served"]], host)
+        _pin(choices[one["served"]], host, fitting)
     return [choices[one["served"]] for one in wanted]
 
 
@@ -135,8 +139,10 @@ def _needs(placed):
 
 
 def _single(wanted, host, fitting, exclude=()):
-    """The GPU that is emptiest with the model on it, or None if no GPU holds it."""
+    """The GPU that is emptiest with the model on it, or None if no GPU holds it. The one that serves it now is kept if
+    it is hardly fuller."""
     best = None
+    serving = [uuids[0] for uuids in host.applied.sets(wanted["served"]) if len(uuids) == 1]
     for gpu in host.open():
         if gpu["uuid"] in exclude:
             continue
@@ -144,6 +150,8 @@ def _single(wanted, host, fitting, exclude=()):
         if placed["shortfall_bytes"]:
             continue
         left = host.left[gpu["uuid"]] - placed["predicted"]["devices"][0]["total_bytes"]
+        if gpu["uuid"] in serving:
+            left += KEEP_SHARE * gpu["total_bytes"]
         if best is None or left * best[1]["total_bytes"] > best[0] * gpu["total_bytes"]:
             best = (left, gpu, placed)
     return best[2] if best else None
@@ -155,10 +163,21 @@ def _split(wanted, host, fitting):
     for members in subsets.candidates(host.joinable(), host.left, host.topology):
         placed = fitting.place(wanted, members, host.free(members), planned_context(wanted), every_gpu=True)
         if not placed["shortfall_bytes"]:
-            return placed
+            return _kept_split(wanted, host, fitting, len(members)) or placed
         if closest is None or placed["shortfall_bytes"] < closest["shortfall_bytes"]:
             closest = placed
     return closest
+
+
+def _kept_split(wanted, host, fitting, size):
+    """The set of this many GPUs that serves the model now, if it still holds it."""
+    for uuids in host.applied.sets(wanted["served"]):
+        members = [gpu for gpu in host.joinable() if gpu["uuid"] in uuids]
+        if len(members) == len(uuids) == size:
+            placed = fitting.place(wanted, members, host.free(members), planned_context(wanted), every_gpu=True)
+            if not placed["shortfall_bytes"]:
+                return placed
+    return None
 
 
 def _spread(wanted, host, fitting):
@@ -177,6 +196,42 @@ def _closest(wanted, host, fitting):
         attempts.append(_spread(wanted, host, fitting))
     attempts = [attempt for attempt in attempts if attempt]
     return min(attempts, key=lambda attempt: attempt["shortfall_bytes"]) if attempts else None
+
+
+def alternatives(choice, gpus, fitting, topology=()):
+    """The ways that were not taken, with their numbers.
+
+    Args:
+        choice: what `choose` returned for the model.
+        gpus: usable GPUs with the memory that the other models of the host leave.
+
+    Returns:
+        list of {strategy, gpu_uuids, total_bytes, shortfall_bytes} (bytes on all GPUs of one instance; 0 missing = it
+        would fit as well).
+    """
+    wanted = choice["wanted"]
+    host = Host(gpus, topology)
+    attempts = {"single": None, "split": None, "spread": None}
+    for gpu in host.open():
+        placed = fitting.place(wanted, [gpu], host.free([gpu]), planned_context(wanted))
+        if attempts["single"] is None or placed["shortfall_bytes"] < attempts["single"]["shortfall_bytes"]:
+            attempts["single"] = placed
+    if len(host.joinable()) > 1:
+        attempts["split"] = _split(wanted, host, fitting)
+        attempts["spread"] = _spread(wanted, host, fitting) if len(host.joinable()) > 2 else None
+    taken = [sorted(gpu["uuid"] for gpu in placed["gpus"]) for placed in choice["placements"]]
+    found = []
+    for strategy, placed in attempts.items():
+        if placed and sorted(gpu["uuid"] for gpu in placed["gpus"]) not in taken:
+            found.append(
+                {
+                    "strategy": strategy,
+                    "gpu_uuids": [gpu["uuid"] for gpu in placed["gpus"]],
+                    "total_bytes": sum(device["total_bytes"] for device in placed["predicted"]["devices"]),
+                    "shortfall_bytes": placed["shortfall_bytes"],
+                }
+            )
+    return found
 
 
 def _offload(wanted, host, fitting):
@@ -257,6 +312,9 @@ def _grow_context(choice, host, fitting):
             best, low = fitting_now, middle + 1
         else:
             high = middle - 1
+    now = host.applied.context_length(wanted["served"])
+    if best and now and now <= best[0]["predicted"]["context_length"] <= now * (1 + KEEP_CONTEXT):
+        best = grown(now) or best
     if best:
         for old in choice["placements"]:
             for device in old["predicted"]["devices"]:
@@ -271,7 +329,7 @@ def _returned(host, device):
     return host.left[device["uuid"]] + device["total_bytes"] - device["free_bytes"]
 
 
-def _pin(choice, host):
+def _pin(choice, host, fitting):
     """Write the layers per GPU down where other models share the GPUs: the engine splits by the memory that is free
     when it loads, so its split would depend on which model comes first."""
     for placed in choice["placements"]:
@@ -279,3 +337,14 @@ def _pin(choice, host):
         shared = any(host.served[gpu["uuid"]] > 1 for gpu in placed["gpus"])
         if placed["outcome"] == "split" and shared and all(layers) and not choice["wanted"]["allow_cpu_offload"]:
             placed["tensor_split"] = layers
+            kept = host.applied.layers(choice["wanted"]["served"], [gpu["uuid"] for gpu in placed["gpus"]])
+            if kept and kept != layers:
+                _keep_layers(choice["wanted"], placed, kept, fitting)
+
+
+def _keep_layers(wanted, placed, layers, fitting):
+    """Stay with the layers that are in force if they still fit."""
+    free = [device["free_bytes"] for device in placed["predicted"]["devices"]]
+    predicted = fitting.predict(wanted, placed["gpus"], free, placed["predicted"]["context_length"], layers)
+    if predicted["fully_on_gpu"] and not shortfall(predicted):
+        placed["predicted"], placed["tensor_split"] = predicted, layers

@@ -142,6 +142,33 @@ def test_a_gpu_keeps_the_number_of_the_applied_plan():
     assert names == {instance["gpu_uuids"][0]: instance["name"] for instance in before["instances"]}
 
 
+def test_a_small_change_in_free_memory_does_not_move_a_model():
+    before = plan(TWO_A6000, wanted("qwen3-32b"), wanted("qwen3-14b"))
+    shifted = hosts.inventory((49140, 47900), hosts.A6000)
+    assert outline(plan(shifted, wanted("qwen3-32b"), wanted("qwen3-14b"), applied_plan=before)) == outline(before)
+    assert outline(plan(shifted, wanted("qwen3-32b"), wanted("qwen3-14b"))) != outline(before)
+    taken = hosts.inventory((49140, 30000), hosts.A6000)
+    assert outline(plan(taken, wanted("qwen3-32b"), wanted("qwen3-14b"), applied_plan=before)) != outline(before)
+
+
+def test_a_split_stays_on_its_gpus_while_they_hold_it():
+    four = hosts.inventory(hosts.RTX4090, hosts.RTX4090, hosts.RTX4090, hosts.RTX4090)
+    before = plan(four, wanted("llama3.3-70b"))
+    assert before["instances"][0]["name"] == "gpu0-1"
+    shifted = hosts.inventory((24564, 24000), (24564, 24000), hosts.RTX4090, hosts.RTX4090)
+    assert plan(shifted, wanted("llama3.3-70b"), applied_plan=before)["instances"][0]["name"] == "gpu0-1"
+    assert plan(shifted, wanted("llama3.3-70b"))["instances"][0]["name"] == "gpu2-3"
+
+
+def test_an_automatic_context_does_not_follow_every_megabyte():
+    before = plan(TWO_4090, wanted("llama3.3-70b", context_length="auto"))
+    tokens = before["instances"][0]["models"][0]["context_length"]
+    roomier = hosts.inventory((24564, 24200), (24564, 24200))
+    after = plan(roomier, wanted("llama3.3-70b", context_length="auto"), applied_plan=before)
+    assert after["instances"][0]["models"][0]["context_length"] == tokens
+    assert plan(roomier, wanted("llama3.3-70b", context_length="auto"))["instances"][0]["models"][0]["context_length"] > tokens
+
+
 def test_selectors_take_index_uuid_and_pci_address():
     second = TWO_4090["gpus"][1]
     for selector in ("1", 1, second["uuid"], second["pci_bus_id"].upper(), "00000000:02:00.0"):
@@ -213,6 +240,14 @@ def test_too_big_names_the_shortfall_and_the_remedies_in_order():
     assert plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens))["feasible"]
     assert not plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens + 1024))["feasible"]
     assert plan(TWO_4090, wanted("llama3.3-70b", context_length=16384, kv_cache_type="q8_0"))["feasible"]
+
+
+def test_the_plan_shows_what_it_did_not_choose():
+    report = plan(TWO_A6000, wanted("llama4-scout", context_length=32768))["models"][0]
+    assert [(entry["strategy"], len(entry["gpu_uuids"])) for entry in report["alternatives"]] == [("single", 1)]
+    assert report["alternatives"][0]["shortfall_bytes"] > 15 * GIB
+    report = plan(TWO_4090, wanted("llama3.1-8b"))["models"][0]
+    assert [(entry["strategy"], entry["shortfall_bytes"]) for entry in report["alternatives"]] == [("split", 0)]
 
 
 def test_layers_on_the_cpu_only_where_they_are_allowed():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment, unit as units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import in_parallel
@@ -13,6 +14,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client impo
 
 #: What a server reads of its environment; the rest (PATH, INVOCATION_ID ...) is systemd's.
 _PREFIXES = ("OLLAMA_", "CUDA_", "LLAMA_", "GGML_", "NVIDIA_", "HTTP", "NO_PROXY", "http", "no_proxy")
+#: Names whose values, and parts of values, that are nobody's business in a task's output.
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
 def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
@@ -53,10 +57,20 @@ def read_servers(plan, executable, timeout=10.0):
         server = read_server(instance["url"], instance["unit"], timeout, properties.get(instance["unit"], {}), instance.get("environment") or ())
         server["reasons"] = restart_reasons(instance, server, executable)
         server["needs_restart"] = bool(server["reasons"])
+        hide_secrets(server)
         found[instance["name"]] = server
 
     in_parallel([lambda instance=instance: read(instance) for instance in instances])
     return found
+
+
+def hide_secrets(server):
+    """Blank passwords in addresses (a proxy's) and the values of variables that are secrets by their names; changes `server`."""
+    for origin, variables in server["environment"].items():
+        if variables:
+            server["environment"][origin] = {
+                name: "***" if _SECRET_NAME.search(name) else _CREDENTIALS.sub("//***@", value) for name, value in variables.items()}
+    return server
 
 
 def restart_reasons(instance, server, executable):

@@ -137,3 +137,10 @@ def test_a_server_that_does_not_answer_is_no_error():
 def test_a_unit_that_systemd_does_not_know():
     properties = {"Id": "x.service", "LoadState": "not-found", "ActiveState": "inactive", "MainPID": "0"}
     assert servers.read_server("http://127.0.0.1:9", "x.service", 1, properties)["unit"] is None
+
+
+def test_secrets_are_blanked():
+    server = {"environment": {"unit": None, "process": {
+        "HTTPS_PROXY": "http://user:pass@proxy:3128", "OLLAMA_API_KEY": "abc", "MY_TOKEN": "x", "OLLAMA_HOST": "127.0.0.1:1", "OLLAMA_KEEP_ALIVE": "-1"}}}
+    assert servers.hide_secrets(server)["environment"] == {"unit": None, "process": {
+        "HTTPS_PROXY": "http://***@proxy:3128", "OLLAMA_API_KEY": "***", "MY_TOKEN": "***", "OLLAMA_HOST": "127.0.0.1:1", "OLLAMA_KEEP_ALIVE": "-1"}}

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""gpu_facts on this machine's real GPUs against `nvidia-smi -q -x`, field by field (make gpu). Skipped where there is none."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from tests.integration.support import environment, tool
+
+MIB = 1024 * 1024
+
+
+def real_gpus():
+    """Return (root element of nvidia-smi's report, None), or (None, why there is nothing to compare with)."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return None, "this machine has no nvidia-smi"
+    answer = subprocess.run([program, "-q", "-x"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
+    if answer.returncode != 0:
+        return None, "nvidia-smi says: %s" % answer.stdout.decode("utf-8", "replace").strip().splitlines()[:1]
+    root = ElementTree.fromstring(answer.stdout)
+    return (root, None) if root.findall("gpu") else (None, "nvidia-smi lists no GPU")
+
+
+@pytest.fixture(scope="module")
+def report():
+    root, why = real_gpus()
+    if root is None:
+        pytest.skip("NOT RUN on a real GPU: %s" % why)
+    return root
+
+
+@pytest.fixture(scope="module")
+def facts(report, collections, tmp_path_factory):
+    """The facts, by Ansible and the installed archive, as a user gets them."""
+    place = tmp_path_factory.mktemp("gpu")
+    answer = subprocess.run(
+        [tool("ansible"), "localhost", "-i", "localhost,", "-c", "local", "-m", "gpufleet.ollama.gpu_facts", "-e", "ansible_python_interpreter=" + sys.executable],
+        env=environment(collections=collections), cwd=str(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+    assert answer.returncode == 0, answer.stdout.decode("utf-8", "replace")
+    text = answer.stdout.decode("utf-8", "replace")
+    return json.loads(text[text.index("{"):text.rindex("}") + 1])["ansible_facts"]["gpu_inventory"]
+
+
+def number(text):
+    """The number at the start of "81559 MiB"; None for N/A."""
+    match = re.match(r"-?\d+(\.\d+)?", text or "")
+    return float(match.group(0)) if match else None
+
+
+def pairs(report, facts):
+    by_uuid = {gpu["uuid"]: gpu for gpu in facts["gpus"]}
+    return [(element, by_uuid.get(element.findtext("uuid"))) for element in report.findall("gpu")]
+
+
+def test_the_driver(report, facts):
+    assert facts["state"] == "ok"
+    assert facts["driver_version"] == report.findtext("driver_version")
+    assert facts["cuda_version"] == report.findtext("cuda_version")
+    assert len(facts["gpus"]) == int(report.findtext("attached_gpus"))
+
+
+def test_the_identity_of_every_gpu(report, facts):
+    for element, gpu in pairs(report, facts):
+        assert gpu is not None, "nvidia-smi lists %s, the facts do not" % element.findtext("uuid")
+        assert gpu["name"] == element.findtext("product_name")
+        domain, rest = element.get("id").lower().split(":", 1)
+        assert gpu["pci_bus_id"] == "%04x:%s" % (int(domain, 16), rest)
+        assert gpu["minor_number"] == int(element.findtext("minor_number"))
+        assert gpu["architecture"].lower() in element.findtext("product_architecture").lower()
+
+
+def test_the_memory_of_every_gpu(report, facts):
+    for element, gpu in pairs(report, facts):
+        usage = element.find("fb_memory_usage")
+        total = number(usage.findtext("total"))
+        if total is None:
+            assert gpu["memory"]["kind"] == "unified"
+            continue
+        memory = gpu["memory"]
+        assert memory["kind"] == "dedicated"
+        assert abs(memory["total_bytes"] / MIB - total) <= 1
+        for name in ("reserved", "used", "free"):
+            assert abs(memory["%s_bytes" % name] / MIB - number(usage.findtext(name))) <= 64, name
+        # nvml.md 6 (a): version 2 counts the driver's reserve apart from what is used.
+        assert abs(memory["total_bytes"] - memory["free_bytes"] - memory["used_bytes"] - memory["reserved_bytes"]) <= 2 * MIB
+
+
+def test_the_modes_of_every_gpu(report, facts):
+    for element, gpu in pairs(report, facts):
+        assert gpu["compute_mode"] == element.findtext("compute_mode").lower().replace(" ", "_")
+        assert gpu["persistence_mode"] == (element.findtext("persistence_mode") == "Enabled")
+        mig = element.findtext("mig_mode/current_mig")
+        assert gpu["mig"]["mode"] == (None if mig in (None, "N/A") else mig.lower())
+        ecc = element.findtext("ecc_mode/current_ecc")
+        assert gpu["ecc"]["enabled"] == (None if ecc in (None, "N/A") else ecc == "Enabled")
+        width = number(element.findtext("pci/pci_gpu_link_info/link_widths/max_link_width"))
+        assert gpu["pcie"]["max_width"] == (None if width is None else int(width))
+
+
+def test_the_sensors_of_every_gpu(report, facts):
+    for element, gpu in pairs(report, facts):
+        temperature = number(element.findtext("temperature/gpu_temp"))
+        if temperature is not None:
+            assert abs(gpu["temperature_celsius"] - temperature) <= 15
+        if number(element.findtext("utilization/gpu_util")) is not None:
+            assert 0 <= gpu["utilization"]["gpu_percent"] <= 100
+
+
+def test_the_processes_of_every_gpu(report, facts):
+    for element, gpu in pairs(report, facts):
+        expected = {int(process.findtext("pid")): process.findtext("used_memory") for process in element.findall("processes/process_info")}
+        seen = {process["pid"]: process["used_bytes"] for process in gpu["processes"]}
+        assert set(seen) == set(expected)
+        for pid, text in expected.items():
+            if number(text) is not None:
+                assert abs(seen[pid] / MIB - number(text)) <= 64
+
+
+def test_a_healthy_gpu_has_no_errors(facts):
+    for gpu in facts["gpus"]:
+        assert gpu["health"]["state"] in ("ok", "degraded"), gpu["health"]
+        assert gpu["errors"] == {}

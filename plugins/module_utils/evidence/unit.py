@@ -8,22 +8,23 @@ import os
 import subprocess
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.command import ask
 
-_PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NeedDaemonReload", "FragmentPath", "DropInPaths", "Environment", "EnvironmentFiles")
+_PROPERTIES = (
+    "Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NeedDaemonReload", "FragmentPath", "DropInPaths", "Environment", "EnvironmentFiles",
+)
 
 
-def show(units, run=subprocess.run):
+def show(units):
     """Return {unit: {property: text}} of `systemctl show` for all units in one call; {} where systemd does not answer."""
     if not units:
         return {}
     try:
-        answer = run(
-            ["systemctl", "show", "--no-pager", "--property=" + ",".join(_PROPERTIES)] + list(units),
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=dict(os.environ, LC_ALL="C"), timeout=30, check=False)
+        output = ask(["systemctl", "show", "--no-pager", "--property=" + ",".join(_PROPERTIES)] + list(units), timeout=30)[1]
     except (OSError, subprocess.TimeoutExpired):
         return {}
     found = {}
-    for block in answer.stdout.decode("utf-8", "replace").split("\n\n"):
+    for block in output.split("\n\n"):
         properties = {}
         for name, value in [line.split("=", 1) for line in block.splitlines() if "=" in line]:
             # Several environment files are several lines of the same name.
@@ -105,17 +106,16 @@ def activity(unit, root="/proc"):
     return total
 
 
-def journal(unit, since=None, run=subprocess.run):
+def journal(unit, since=None):
     """Return (lines, reason): the unit's journal from `since` (seconds since 1970), or [] and why it cannot be read."""
     command = ["journalctl", "--unit=" + unit, "--output=cat", "--no-pager", "--quiet"]
     if since is not None:
         command.append("--since=@%d" % since)
     try:
-        answer = run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"), timeout=60, check=False)
+        status, text, complaints = ask(command, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return [], "journalctl cannot be run: %s" % error
-    text = answer.stdout.decode("utf-8", "replace")
-    if answer.returncode != 0 or not text:
-        reason = answer.stderr.decode("utf-8", "replace").strip().splitlines()
+    if status != 0 or not text:
+        reason = complaints.strip().splitlines()
         return [], "the journal of %s holds nothing of this engine%s" % (unit, " (%s)" % reason[0] if reason else "")
     return text.splitlines(), None

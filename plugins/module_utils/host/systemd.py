@@ -10,6 +10,8 @@ import re
 import shlex
 import subprocess
 
+from .command import ask
+
 EXISTING_UNIT = "ollama.service"
 INSTANCE_PATTERN = "ollama@*.service"
 #: Where an administrator's drop-ins for our units may lie; the collection itself writes none.
@@ -18,14 +20,13 @@ _PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths"
 _INSTANCE = re.compile(r"ollama@(.+)\.service\Z")
 
 
-def show_units(run=subprocess.run):
+def show_units():
     """{unit: {property: text}} of ollama.service and of every loaded instance. Empty where systemd does not answer (a container without it)."""
     try:
-        answer = run(["systemctl", "show", "--no-pager", "--property=" + _PROPERTIES, EXISTING_UNIT, INSTANCE_PATTERN],
-                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=dict(os.environ, LC_ALL="C"), timeout=30, check=False)
+        output = ask(["systemctl", "show", "--no-pager", "--property=" + _PROPERTIES, EXISTING_UNIT, INSTANCE_PATTERN], timeout=30)[1]
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return parse_show(answer.stdout.decode("utf-8", "replace"))
+    return parse_show(output)
 
 
 def parse_show(text):

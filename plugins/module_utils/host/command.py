@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The programs of a host that are asked: systemctl and journalctl."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+
+def ask(command, timeout):
+    """Return (status, output, complaints) of a program in the C locale; the texts are decoded.
+
+    AnsibleModule.run_command knows no time limit, and evidence of several instances is collected in threads.
+
+    Raises:
+        OSError: the program is not there.
+        subprocess.TimeoutExpired: it took longer than `timeout` seconds.
+    """
+    answer = subprocess.run(  # pylint: disable=ansible-bad-function
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"), timeout=timeout, check=False)
+    return answer.returncode, answer.stdout.decode("utf-8", "replace"), answer.stderr.decode("utf-8", "replace")

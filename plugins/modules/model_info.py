@@ -244,6 +244,9 @@ model:
     projector_separate:
       description: Whether that part is a file of its own.
       type: bool
+    estimator:
+      description: Figures of single tensors and of the vision part that only the estimators of Ollama up to 0.24 read; null for what the header does not have.
+      type: dict
     split_count:
       description: Number of files that the model is split into.
       type: int

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import l
 
 RECORDINGS = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "recordings"
 MODELS = "era-models.json"
+SECOND_RELEASE = "v0.12.11"
 ESTIMATE = ("layers", "split", "gpu_sizes", "graph", "vram_size", "total_size", "overflow", "kv", "graph_full", "graph_partial", "fully_offloaded")
 
 
@@ -36,7 +37,6 @@ def model(name, table, projector=None):
     blocks = dims["block_count"]
     tied = dims["output_bytes"] is None
     ssm = {key[4:]: dims[key] for key in ("ssm_conv_kernel", "ssm_inner_size", "ssm_state_size", "ssm_group_count")}
-    vision = {"weight_bytes": dims["vision_weights_bytes"], "graph_bytes": dims["vision_graph_bytes"]}
     return {
         "name": "%s:latest" % name,
         "architecture": dims["architecture"],
@@ -58,12 +58,14 @@ def model(name, table, projector=None):
         "projector_bytes": table["projectors"][projector]["bytes"] if projector else 0,
         "projector_separate": bool(projector),
         "capabilities": ["completion"],
-        "gate_expert_bytes": dims["ffn_gate_exps_bytes"] or 0,
-        "gate_split_length": dims["ffn_gate0_shape1"],
-        "qkv_bias_length": dims["attn_qkv_bias_shape0"],
-        "cross_attention_layers": dims["cross_attention_layers"],
-        "rope_frequencies": dims.get("rope_freqs_elements"),
-        "vision": vision,
+        "estimator": {
+            "gate_expert_bytes": dims["ffn_gate_exps_bytes"],
+            "gate_split_length": dims["ffn_gate0_shape1"],
+            "qkv_bias_length": dims["attn_qkv_bias_shape0"],
+            "cross_attention_layers": dims["cross_attention_layers"],
+            "rope_frequencies": dims.get("rope_freqs_elements"),
+            "vision": {"weight_bytes": dims["vision_weights_bytes"], "graph_bytes": dims["vision_graph_bytes"]},
+        },
     }
 
 
@@ -90,15 +92,20 @@ def system_of(case):
     return {"free_bytes": case["system"]["free"], "swap_bytes": case["system"]["swap"]}
 
 
-def compare(row, folder, version=None, result="result"):
-    """(expected, got) of a row."""
-    case, expected = row["case"], row[result]
-    version = versions.parse_version(version or case["release"])
-    if case["kind"] == "layout":
-        got = _layout(case, version)
-    else:
-        got = _decision(case, version, tables(folder))
-    return _pruned(expected), {key: value for key, value in got.items() if key in _pruned(expected)}
+def compare(row, folder):
+    """(expected, got) of a row; rows of era D hold the decision of a second release too."""
+    expected, got = _compare(row["case"], row["case"]["release"], row["result"], folder)
+    if "same_in_%s" % SECOND_RELEASE in row:
+        other = row.get("result_%s" % SECOND_RELEASE, row["result"])
+        expected[SECOND_RELEASE], got[SECOND_RELEASE] = _compare(row["case"], SECOND_RELEASE, other, folder)
+    return expected, got
+
+
+def _compare(case, release, recorded, folder):
+    version = versions.parse_version(release)
+    got = _layout(case, version) if case["kind"] == "layout" else _decision(case, version, tables(folder))
+    expected = _pruned(recorded)
+    return expected, {key: got.get(key) for key in expected}
 
 
 def _pruned(expected):
@@ -106,6 +113,8 @@ def _pruned(expected):
     kept = {key: expected[key] for key in ("final", "gpu_layers", "hang", "runner_requests") if key in expected}
     if "error" in expected:
         kept["error"] = expected["error"]
+    if "reported_memory" in expected and expected["final"]["outcome"] == "load":
+        kept["reported_memory"] = expected["reported_memory"]
     if "estimate" in expected:
         kept["estimate"] = {key: expected["estimate"][key] for key in ESTIMATE}
     return kept
@@ -131,7 +140,7 @@ def _layout(case, version):
         return {"error": "evict", "final": {"outcome": "evict"}}
     except layout.NoSystemMemory:
         return {"error": "system_memory", "final": {"outcome": "error"}}
-    return dict(_placed([(gpus[place]["uuid"], numbers) for place, numbers in found]))
+    return _placed([(gpus[place]["uuid"], numbers) for place, numbers in found])
 
 
 def _placed(ranges):
@@ -172,6 +181,8 @@ def _decision(case, version, table):
         uuids = [gpus[place]["uuid"] for place in decided["gpus"]]
         if "ranges" in decided:
             got.update(_placed([(uuid, numbers) for uuid, (dummy, numbers) in zip(uuids, decided["ranges"])]))
+            if "graphs" in decided:
+                got["reported_memory"] = _reported(decided, gpus)
         else:
             used = [(uuid, count) for uuid, count in zip(uuids, decided["layers"]) if count or case["era"] == "A"]
             final = {"outcome": "load", "gpus": [uuid for uuid, dummy in used], "split": [count for dummy, count in used], "cpu_only": not used}
@@ -179,6 +190,20 @@ def _decision(case, version, table):
         if case["era"] == "A":
             got["final"]["n_gpu_layers"] = decided["gpu_layers"]
     return got
+
+
+def _reported(decided, gpus):
+    """Bytes per GPU as era D's llama engine reports them: weights, cache and graph; what no GPU has is the CPU's."""
+    graph = {gpus[place]["uuid"]: size for place, size in decided["graphs"].items()}
+    weights, cache = ({uuid: 0 for uuid in graph} for dummy in range(2))
+    left = {"weights": sum(decided["weights"]), "cache": sum(decided["cache"])}
+    for place, numbers in decided["ranges"]:
+        uuid = gpus[place]["uuid"]
+        weights[uuid] = sum(decided["weights"][number] for number in numbers)
+        cache[uuid] = sum(decided["cache"][number] for number in numbers)
+        left["weights"] -= weights[uuid]
+        left["cache"] -= cache[uuid]
+    return {"weights": dict(weights, cpu=left["weights"]), "cache": dict(cache, cpu=left["cache"]), "graph": graph}
 
 
 def _runner(case, requests):

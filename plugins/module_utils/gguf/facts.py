@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.estimator import estimator_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import FILE_TYPES
 
@@ -93,6 +94,7 @@ def model_facts(header, projector=None):
         "tensor_count": len(header.tensors),
     }
     facts.update(_weights(header, blocks))
+    facts["estimator"] = estimator_facts(header)
     facts["projector_separate"] = projector is not None
     if projector is not None:
         facts["projector_bytes"] += sum(tensor.bytes or 0 for tensor in projector.tensors)

@@ -11,13 +11,12 @@ class Dimensions:
     """Figures of one model under the names that the formulas use; bytes and elements are integers.
 
     Args:
-        model: dict of model_info. Beside its usual keys these are used where present: `gate_expert_bytes` (tensor
-            blk.0.ffn_gate_exps), `gate_split_length` (rows of blk.0.ffn_gate.0: Mixtral files with split experts),
-            `qkv_bias_length` (blk.0.attn_qkv.bias), `cross_attention_layers` (mllama), `rope_frequencies` (elements),
-            `token_embedding_bytes` (token_embd alone), `vision` (see `graph_sizes.vision_graph`).
+        model: dict of model_info. Its `estimator` (gguf/estimator.py) holds what only these estimators read; where
+            it is missing, as with facts from an API, the formulas that need it are a little off.
     """
 
     def __init__(self, model):
+        extra = model.get("estimator") or {}
         self.architecture = model["architecture"]
         self.blocks = model["block_count"]
         self.context = model.get("context_length") or 0
@@ -35,23 +34,21 @@ class Dimensions:
         self.window = model.get("sliding_window") or 0
         self.ssm = model.get("ssm") or {}
         self.block_bytes = [layer["weight_bytes"] for layer in model["layers"]]
-        embedding_bytes = model.get("token_embedding_bytes") or model.get("embedding_bytes") or 0
+        embedding_bytes = extra.get("token_embedding_bytes") or model.get("embedding_bytes") or 0
         self.output_bytes = (model.get("output_bytes") or 0) + (embedding_bytes if model.get("tied_embeddings") else 0)
-        self.gate_expert_bytes = _gate_expert_bytes(model)
-        self.gate_split_length = model.get("gate_split_length")
-        self.qkv_bias_length = model.get("qkv_bias_length")
-        self.cross_attention_layers = model.get("cross_attention_layers") or []
-        self.rope_frequencies = model.get("rope_frequencies") or 0
-        self.vision = model.get("vision") or {}
+        self.gate_split_length = extra.get("gate_split_length")
+        self.gate_expert_bytes = extra["gate_expert_bytes"] if "gate_expert_bytes" in extra else _third_of_experts(model)
+        self.qkv_bias_length = extra.get("qkv_bias_length")
+        self.cross_attention_layers = extra.get("cross_attention_layers") or []
+        self.rope_frequencies = extra.get("rope_frequencies") or 0
+        self.vision = extra.get("vision") or {}
         capabilities = model.get("capabilities") or []
         self.is_embedding = "embedding" in capabilities
         self.sees_images = "vision" in capabilities
 
 
-def _gate_expert_bytes(model):
-    """Bytes of blk.0.ffn_gate_exps; a third of the experts of block 0 where the header's own figure is not at hand."""
-    if model.get("gate_expert_bytes") is not None:
-        return model["gate_expert_bytes"] or None
-    if not model.get("expert_count") or model.get("gate_split_length") or not model["layers"]:
+def _third_of_experts(model):
+    """Bytes of blk.0.ffn_gate_exps where the header's own figure is not at hand: gate, up and down are alike."""
+    if not model.get("expert_count") or not model["layers"]:
         return None
     return (model["layers"][0].get("expert_bytes") or 0) // 3 or None

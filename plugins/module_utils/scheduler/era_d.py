@@ -30,7 +30,8 @@ EFFECTS = {
 
 
 def decide(model, gpus, options=None, environment=None, residents=None, layers=True, version=NEWEST_VERSION, system=None, runner=None):
-    """What this era does with one load, see `era_b.decide`. Further entry: `graph` (bytes counted per GPU used)."""
+    """What this era does with one load, see `era_b.decide`. Further entries, for llama.cpp: `graphs` (position of
+    the GPU -> bytes counted there), `weights` and `cache` (bytes of every layer, the output layer last)."""
     request = older.Request(model, gpus, options, environment, version, system)
     if request.own_engine:
         return own_engine.decide(request, bool(residents), runner)
@@ -58,13 +59,14 @@ def _on_llama(request, beside_others):
     except layouts.NoSystemMemory as error:
         return older.refused(request, str(error), **extra)
     complete = layouts.layers_of(found) == len(sizes)
-    graph = full if complete else partial
+    graphs.update((place, full if complete else partial) for place, dummy in found)
     placed = set(number for dummy, numbers in found for number in numbers)
     extra.update(
         ranges=found,
-        graph=graph,
-        kv=kv,
-        predicted_bytes=sum(sizes[number] for number in placed) + graph * len(found),
+        graphs=graphs,
+        weights=dims.block_bytes + [dims.output_bytes],
+        cache=kv + [0],
+        predicted_bytes=sum(sizes[number] for number in placed) + sum(graphs.values()),
     )
     return older.decision(request, [(place, len(numbers)) for place, numbers in found], request.num_gpu if request.num_gpu > 0 else None, **extra)
 

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Ollama up to 0.24: every recorded decision of the releases' own functions, what settings do, and the known faults."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import era_a, era_b, era_c, era_d, era_e, faults, older, versions
+from tests.oracle import eras, models, replay
+
+GIB = 1024**3
+ROWS = {"A": 406, "B": 474, "C": 532, "D": 808}
+OLDER = (era_a, era_b, era_c, era_d)
+
+
+def gpus(*free_gib):
+    return [{"uuid": "GPU-%d" % index, "total_bytes": int(size * GIB), "free_bytes": int(size * GIB)} for index, size in enumerate(free_gib)]
+
+
+def model(name, projector=None):
+    return eras.model(name, eras.tables(eras.RECORDINGS), projector)
+
+
+def rows(era, kind=None):
+    lines = (eras.RECORDINGS / ("era-%s.jsonl" % era)).read_text().splitlines()
+    return [row for row in map(json.loads, lines) if kind in (None, row["case"]["kind"])]
+
+
+@pytest.mark.parametrize("era", sorted(ROWS))
+def test_every_recorded_decision_is_made_alike(era):
+    count, differing = replay.replay(models.RECORDINGS / ("era-%s.jsonl" % era))
+    assert count == ROWS[era]
+    assert differing == []
+
+
+@pytest.mark.parametrize("era", sorted(ROWS))
+def test_the_replayer_notices_one_layer_more_and_one_byte_less_free(era, tmp_path):
+    row = next(row for row in rows(era) if len(row["result"].get("final", {}).get("split") or []) > 1)
+    changed = json.loads(json.dumps(row))
+    changed["result"]["final"]["split"][0] += 1
+    other = json.loads(json.dumps(row))
+    for gpu in other["case"]["gpus"]:
+        gpu["free"] = gpu["min_memory"]
+    path = tmp_path / ("era-%s.jsonl" % era)
+    path.write_text("".join(json.dumps(one) + "\n" for one in (row, changed, other)))
+    assert [number for number, dummy, dummy_got in replay.replay(path)[1]] == [2, 3]
+
+
+def test_a_table_of_models_beside_the_file_wins(tmp_path):
+    row = next(row for row in rows("A") if row["case"]["model"] == "llama3.1-8b" and row["result"].get("estimate", {}).get("layers"))
+    (tmp_path / "era-A.jsonl").write_text(json.dumps(row) + "\n")
+    table = json.loads((eras.RECORDINGS / eras.MODELS).read_text())
+    table["models"]["llama3.1-8b"]["block_bytes"] = [1] * 32
+    (tmp_path / eras.MODELS).write_text(json.dumps(table))
+    assert len(replay.replay(tmp_path / "era-A.jsonl")[1]) == 1
+
+
+@pytest.mark.parametrize(
+    "era, spread",
+    [(era_a, [11, 11, 11]), (era_b, [11, 11, 11]), (era_c, [11, 11, 11]), (era_d, [12, 12, 9])],  # counts until 0.12.10, then bytes: the output layer is large
+)
+def test_a_model_that_fits_one_gpu_takes_one_and_all_with_spread(era, spread):
+    facts, host, options = model("llama3.1-8b"), gpus(24, 24, 24), {"num_ctx": 4096}
+    alone = era.decide(facts, host, options)
+    assert (alone["outcome"], alone["gpus"], alone["layers"]) == ("single", [0], [33])
+    everywhere = era.decide(facts, host, options, {"OLLAMA_SCHED_SPREAD": "1"})
+    assert (everywhere["outcome"], everywhere["layers"]) == ("split", spread)
+
+
+def test_era_a_takes_all_gpus_where_later_eras_take_the_fewest():
+    facts, host, options = model("llama3.3-70b"), gpus(30, 30, 30, 30), {"num_ctx": 4096}
+    assert era_a.decide(facts, host, options)["gpus"] == [0, 1, 2, 3]
+    for era in (era_b, era_c, era_d):
+        assert era.decide(facts, host, options)["gpus"] == [0, 1]
+
+
+def test_num_gpu_999_takes_all_gpus_by_accident_until_0_12_10():
+    facts, host, options = model("llama3.1-8b"), gpus(24, 24), {"num_ctx": 4096, "num_gpu": 999}
+    for era in (era_a, era_b, era_c):
+        decided = era.decide(facts, host, options)
+        assert decided["gpus"] == [0, 1]
+        assert sum(decided["layers"]) == 33
+        assert "num_gpu_takes_all_gpus" in [fault["name"] for fault in decided["faults"]]
+        assert era.decide(facts, host, dict(options, num_gpu=33))["gpus"] == [0]
+    assert era_d.decide(facts, host, options)["gpus"] == [0]
+    assert era_c.decide(model("llama4-scout"), gpus(79, 79), options)["gpus"] == [0]
+
+
+def test_fewer_layers_than_asked_for_are_partly_on_the_cpu():
+    facts = model("llama3.1-8b")
+    for era in OLDER:
+        decided = era.decide(facts, gpus(24), {"num_ctx": 4096, "num_gpu": 10})
+        assert (decided["outcome"], decided["layers"]) == ("partial", [10])
+        assert era.decide(facts, gpus(24), {"num_ctx": 4096, "num_gpu": 0})["outcome"] == "cpu"
+        assert era.decide(facts, [], {"num_ctx": 4096})["outcome"] == "cpu"
+        assert era.decide(facts, gpus(0.5), {"num_ctx": 4096})["outcome"] == "cpu"
+
+
+def test_the_vectors_of_the_reference_with_the_layers_of_both_old_and_new_rules():
+    facts, options = model("llama4-scout"), {"num_ctx": 4096}
+    assert era_d.decide(facts, gpus(47, 47), options)["layers"] == [24, 25]
+    assert era_d.decide(facts, gpus(79, 79), options)["layers"] == [49]
+    assert era_d.decide(facts, gpus(79, 79), options, {"OLLAMA_SCHED_SPREAD": "1"})["layers"] == [24, 25]
+    assert sum(era_d.decide(facts, gpus(23, 23), options)["layers"]) < 49
+
+
+@pytest.mark.parametrize("era", OLDER)
+def test_gpu_overhead_is_left_free_on_every_gpu(era):
+    facts, options = model("llama3.1-8b"), {"num_ctx": 4096}
+    free = next(size for size in range(40, 200) if era.decide(facts, gpus(size / 8), options)["outcome"] == "single") / 8
+    assert era.decide(facts, gpus(free), options, {"OLLAMA_GPU_OVERHEAD": str(GIB)})["outcome"] == "partial"
+    assert era.decide(facts, gpus(free + 1), options, {"OLLAMA_GPU_OVERHEAD": str(GIB)})["outcome"] == "single"
+
+
+@pytest.mark.parametrize("era", (era_a, era_b, era_c))
+def test_the_estimate_must_be_below_the_free_memory(era):
+    facts, options = model("llama3.1-8b"), {"num_ctx": 4096}
+    found = era.decide(facts, gpus(24), options)["estimate"]
+    needed = found["vram_size"] - found["graph"] + max(found["graph_full"], found["graph_partial"])
+    exact = [{"uuid": "GPU-0", "total_bytes": 24 * GIB, "free_bytes": needed}]
+    assert era.decide(facts, exact, options)["layers"] == [32]
+    exact[0]["free_bytes"] += 1
+    assert era.decide(facts, exact, options)["layers"] == [33]
+
+
+def test_era_a_never_counts_less_than_2048_tokens():
+    facts = model("llama3.1-8b")
+    small, least, more = (era_a.decide(facts, gpus(24), {"num_ctx": tokens}) for tokens in (512, 2048, 4096))
+    assert small["context_length"] == 512
+    assert small["predicted_bytes"] == least["predicted_bytes"] < more["predicted_bytes"]
+
+
+@pytest.mark.parametrize("era", OLDER)
+def test_a_gpu_that_another_process_fills_is_passed_over(era):
+    facts, options = model("llama3.1-8b"), {"num_ctx": 4096}
+    assert era.decide(facts, gpus(2, 24), options)["gpus"] == [1]
+    assert era.decide(facts, gpus(2, 24), options, {"CUDA_VISIBLE_DEVICES": "0"})["gpus"] in ([0], [])
+
+
+@pytest.mark.parametrize("era", OLDER)
+def test_a_second_model_evicts_where_it_does_not_fit_whole(era):
+    facts, options = model("llama3.1-8b"), {"num_ctx": 4096}
+    assert era.decide(facts, gpus(24), options, residents=[{}])["outcome"] == "single"
+    decided = era.decide(facts, gpus(4), options, residents=[{}])
+    assert (decided["outcome"], decided["evicts"], decided["gpus"]) == ("evict", True, [])
+
+
+@pytest.mark.parametrize("era", OLDER)
+def test_too_little_system_memory_is_an_error_in_one_sentence(era):
+    system = {"free_bytes": GIB, "swap_bytes": 0}
+    decided = era.decide(model("llama3.3-70b"), gpus(8), {"num_ctx": 4096}, system=system)
+    assert decided["outcome"] is None
+    assert "system memory" in decided["error"]
+
+
+def test_quantized_cache_needs_flash_attention():
+    facts, host, options = model("llama3.1-8b"), gpus(24), {"num_ctx": 131072}
+    for era in (era_a, era_b, era_c, era_d):
+        plain = era.decide(facts, host, options)
+        ignored = era.decide(facts, host, options, {"OLLAMA_KV_CACHE_TYPE": "q8_0"})
+        used = era.decide(facts, host, options, {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"})
+        assert plain["layers"] == ignored["layers"]
+        assert sum(used["layers"]) > sum(plain["layers"])
+
+
+def test_default_contexts_by_version():
+    assert older.default_context((0, 6, 6), []) == 2048
+    assert older.default_context((0, 15, 4), gpus(80)) == 4096
+    assert [older.default_context((0, 15, 5), gpus(size)) for size in (8, 24, 48)] == [4096, 32768, 262144]
+    assert older.default_context((0, 24, 0), gpus(24), 2 * GIB) == 4096
+    assert era_d.decide(model("llama3.1-8b"), gpus(24, 24), version=(0, 15, 5))["context_length"] == 131072
+
+
+def test_slots_by_version():
+    facts = model("llama3.1-8b")
+    assert era_a.decide(facts, gpus(24), {"num_ctx": 2048}, version=(0, 6, 6))["parallel"] == 4
+    assert era_a.decide(facts, gpus(24), {"num_ctx": 2048}, version=(0, 9, 6))["parallel"] == 2
+    assert era_a.decide(facts, gpus(24), {"num_ctx": 2048})["parallel"] == 1
+    assert era_d.decide(model("llama3.2-vision-11b"), gpus(24), {}, {"OLLAMA_NUM_PARALLEL": "4"})["parallel"] == 1
+
+
+def test_a_forced_num_gpu_on_full_gpus_hangs_and_says_so():
+    row = next(row for row in rows("D", "llama_engine") if row["result"].get("hang"))
+    case = row["case"]
+    for version in ((0, 12, 11), (0, 24, 0)):
+        decided = era_d.decide(model(case["model"]), eras.gpus_of(case), {"num_gpu": case["num_gpu"], "num_ctx": case["num_ctx"]}, case["env"], version=version)
+        assert decided["hangs"] and decided["outcome"] is None
+        assert "num_gpu" in decided["error"]
+        assert "endless_search" in [fault["name"] for fault in decided["faults"]]
+
+
+def test_a_gpu_smaller_than_a_layer_gets_everything_before_0_14():
+    facts, host, options = model("llama3.3-70b"), gpus(0.3, 60), {"num_ctx": 4096}
+    wrapped = era_d.decide(facts, host, options, version=(0, 13, 5))
+    assert (wrapped["gpus"], wrapped["layers"]) == ([0], [81])
+    assert [fault["name"] for fault in wrapped["faults"]] == ["wrap_around"]
+    mended = era_d.decide(facts, host, options, version=(0, 14, 0))
+    assert (mended["gpus"], mended["layers"], mended["faults"]) == ([1], [81], [])
+
+
+def test_the_projector_is_not_counted_from_0_12_11_on():
+    plain, seeing = model("llama3.1-8b"), model("llama3.1-8b", "proj-llava")
+    host, options = gpus(8), {"num_ctx": 4096}
+    with_projector = era_d.decide(seeing, host, options)
+    assert with_projector["layers"] == era_d.decide(plain, host, options)["layers"]
+    assert [fault["name"] for fault in with_projector["faults"]] == ["projector_not_counted"]
+    assert era_c.decide(seeing, host, options)["predicted_bytes"] > era_c.decide(plain, host, options)["predicted_bytes"]
+
+
+def test_known_faults_belong_to_their_versions():
+    names = {version: [fault["name"] for fault in faults.known_faults(version)] for version in ((0, 11, 4), (0, 12, 10), (0, 13, 5), (0, 24, 0), (0, 32, 15))}
+    assert names[(0, 11, 4)] == ["context_not_clamped", "num_gpu_takes_all_gpus"]
+    assert "endless_search" in names[(0, 12, 10)]
+    assert "wrap_around" in names[(0, 13, 5)]
+    assert names[(0, 24, 0)] == ["endless_search", "projector_not_counted"]
+    assert names[(0, 32, 15)] == ["one_gpu_engines_not_seen"]
+    assert all(fault["text"] and fault["remedy"] for version in names for fault in faults.known_faults(version))
+
+
+def test_own_engine_is_predicted_where_no_runner_measures():
+    for name in ("gemma3-12b", "gpt-oss-20b", "llama4-scout", "qwen3-32b"):
+        facts = model(name)
+        decided = era_d.decide(facts, gpus(79, 79), {"num_ctx": 8192})
+        assert (decided["outcome"], sum(decided["layers"])) == ("single", facts["block_count"] + 1)
+        split = era_d.decide(facts, gpus(79, 79), {"num_ctx": 8192}, {"OLLAMA_SCHED_SPREAD": "1"})
+        assert split["outcome"] == "split" and min(split["layers"]) > facts["block_count"] // 3
+        partial = era_d.decide(facts, gpus(6), {"num_ctx": 8192})
+        assert partial["outcome"] == "partial"
+
+
+def test_every_era_answers_the_same_questions():
+    keys = set(era_e.decide(models.model("llama3.1-8b"), gpus(24), {"num_ctx": 4096}))
+    for era in OLDER:
+        decided = era.decide(model("llama3.1-8b"), gpus(24), {"num_ctx": 4096})
+        assert keys <= set(decided)
+        assert set(era_e.EFFECTS) <= set(era.EFFECTS)
+    firsts = [era.FIRST_VERSION for era in versions.ERAS]
+    assert firsts == sorted(firsts, reverse=True)

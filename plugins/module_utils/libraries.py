@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import threading
 
 #: Where `gpufleet.ollama.libraries` puts the copies that stay on a host.
 PERMANENT_DIRECTORY = "/usr/local/lib/ollama-multigpu/python"
@@ -29,6 +30,9 @@ TOP_LEVEL = {
 
 #: The package of the distribution, named where nothing can be sent along.
 DISTRIBUTION_PACKAGE = {REQUESTS: "python3-requests", NVML: "python3-pynvml"}
+
+# Looking in one directory after the other changes sys.path and sys.modules, which all threads share.
+_LOCK = threading.RLock()
 
 
 class LibraryMissing(Exception):
@@ -119,8 +123,11 @@ def stale_binding(pynvml):
 
 def _first_that_loads(name, load, directories):
     """Try the interpreter's own path, then each directory put in front of it; forget half-loaded modules in between."""
-    if directories is None:
-        directories = extra_directories()
+    with _LOCK:
+        return _load_first(name, load, extra_directories() if directories is None else directories)
+
+
+def _load_first(name, load, directories):
     detail = ""
     for directory in [None] + list(directories):
         if directory is not None:

@@ -97,7 +97,7 @@ def restart_reasons(instance, server, executable):
     now = server["environment"]["unit"] or {}
     for name in sorted(process):
         if name not in wanted and name.startswith(("OLLAMA_", "CUDA_", "LLAMA_ARG_")) and process[name] != now.get(name):
-            reasons.append("%s of the process is set by no file any more" % name if name not in now else "%s of the process is not what the unit's files say" % name)
+            reasons.append("%s of the process is %s" % (name, "not what the unit's files say" if name in now else "set by no file any more"))
     return reasons
 
 

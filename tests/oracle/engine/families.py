@@ -276,7 +276,8 @@ def _block(t, m, i):
         else:
             feed_forward(t, m, i, gate=False)
     elif arch == "falcon-h1":
-        norms(t, m, i, "attn_norm", "ffn_norm")
+        norms(t, m, i, "attn_norm")
+        t.plain("ffn_norm", m["E"], layer=i)  # its converter leaves out the suffix
         state_space_2(t, m, i)
         attention(t, m, i)
         feed_forward(t, m, i)

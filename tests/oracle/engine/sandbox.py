@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The engine of the oracle: Debian sid's llama.cpp in a root of its own, its devices, and one dry run.
+
+Needs root, mmdebstrap and a C compiler. Nothing lies in the checkout: the root is under the cache (GPUFLEET_CACHE, else
+~/.cache/gpufleet-ollama). Packages come from the machine's own mirror, the first of its APT sources.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+CACHE = pathlib.Path(os.environ.get("GPUFLEET_CACHE", pathlib.Path.home() / ".cache" / "gpufleet-ollama")) / "oracle"
+ROOT = CACHE / "sid"
+MODELS = ROOT / "work"  # /work inside
+PACKAGES = "llama.cpp-tools,llama.cpp-tools-extra,libggml0-backend-rpc,python3"
+FIRST_PORT = 21811  # below the ports that the kernel gives to clients
+LAYER = re.compile(r"load_tensors: layer\s+(\d+) assigned to device (\S+?),")
+ROW = re.compile(r"^(RPC\d+|Host) (\d+) (\d+) (\d+)\s*$", re.MULTILINE)
+
+
+def _mirror():
+    """The first mirror of the machine's APT sources, in either of their formats."""
+    places = [pathlib.Path("/etc/apt/sources.list")] + sorted(pathlib.Path("/etc/apt/sources.list.d").glob("*"))
+    for place in places:
+        if place.suffix not in (".list", ".sources") or not place.is_file():
+            continue
+        for line in place.read_text().splitlines():
+            found = re.match(r"(?:URIs:|deb(?: \[[^]]*\])?)\s+(\S+)", line)
+            if found:
+                return found.group(1)
+    raise SystemExit("oracle: no mirror in the machine's APT sources")
+
+
+def build():
+    """Make the root unless it is there, and put our two small files into it."""
+    if not ROOT.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        building = CACHE / ("sid.%d" % os.getpid())
+        subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + PACKAGES, "sid", str(building), _mirror()], check=True)
+        building.rename(ROOT)
+    MODELS.mkdir(exist_ok=True)
+    (MODELS / "rpc_server.py").write_bytes((HERE / "rpc_server.py").read_bytes())
+    subprocess.run(["cc", "-O", "-shared", "-fPIC", "-o", str(MODELS / "pages.so"), str(HERE / "pages.c"), "-ldl"], check=True)
+    if not (ROOT / "proc" / "self").exists():
+        subprocess.run(["mount", "-t", "proc", "proc", str(ROOT / "proc")], check=True)
+
+
+def version():
+    """What the engine calls itself, with the versions of its packages."""
+    said = subprocess.run(["chroot", str(ROOT), "llama-fit-params", "--version"], capture_output=True, text=True, check=True)
+    packages = subprocess.run(["chroot", str(ROOT), "dpkg-query", "-W", "-f", "${Package} ${Version}; ", "llama.cpp-tools", "libggml0"], capture_output=True, text=True, check=True)
+    return {"engine": next(line for line in (said.stdout + said.stderr).splitlines() if line.startswith("version:")), "packages": packages.stdout.strip("; ")}
+
+
+class Devices:
+    """RPC servers of given sizes (MiB); a context manager."""
+
+    def __init__(self, sizes):
+        self.sizes = list(sizes)
+        self.running = []
+
+    def __enter__(self):
+        for index, size in enumerate(self.sizes):
+            command = ["nice", "-n", "10", "chroot", str(ROOT), "env", "LD_PRELOAD=/work/pages.so", "DEVICE_MIB=%d" % size, "python3", "/work/rpc_server.py", str(FIRST_PORT + index)]
+            self.running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        for index in range(len(self.sizes)):
+            self._wait(FIRST_PORT + index)
+        return self
+
+    @staticmethod
+    def _wait(port):
+        for unused in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit("oracle: no device came up on port %d" % port)
+
+    def __exit__(self, *unused):
+        for process in self.running:
+            process.terminate()
+            process.wait()
+
+    def servers(self, wanted):
+        """Addresses of devices of the wanted sizes, in that order."""
+        free = list(range(len(self.sizes)))
+        chosen = []
+        for size in wanted:
+            index = next(index for index in free if self.sizes[index] == size)
+            free.remove(index)
+            chosen.append("127.0.0.1:%d" % (FIRST_PORT + index))
+        return ",".join(chosen)
+
+
+def dry_run(devices, row):
+    """One dry run: ({device: [weights, KV, compute] in MiB}, layers of every device), or the engine's error as text."""
+    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-ngl", str(row["n_gpu_layers"]),
+               "-fa", row["flash_attn"], "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
+               "-np", str(row["n_parallel"]), "--rpc", devices.servers(row["devices_mib"]), "-fitp", "on", "-lv", "5"]
+    if row["tensor_split"]:
+        command += ["-ts", ",".join(map(str, row["tensor_split"]))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    text = done.stdout + done.stderr
+    mib = {name: [int(value) for value in values] for name, *values in ROW.findall(done.stdout)}
+    if done.returncode or not mib:
+        errors = [line for line in text.splitlines() if re.search(r"error|failed|requires|invalid", line, re.IGNORECASE)]
+        return (errors or ["exit %d" % done.returncode])[0]
+    layers = {}
+    for layer, device in LAYER.findall(text):
+        layers[int(layer)] = device
+    counts = {name: sum(1 for device in layers.values() if device == name) for name in mib if name != "Host"}
+    return mib, counts

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Ask the engine: write tests/oracle/engine-table.jsonl anew (`python -m tests.oracle.record`, about ten minutes, as root).
+
+The first line says what was asked and of which build; every other line is one dry run. The sample is drawn anew but the same each time: for every
+model the values of each setting are dealt from a shuffled deck, so that each comes up about equally often.
+`python -m tests.oracle.record MODEL ...` asks only for these models and prints the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+import sys
+
+from tests.oracle.engine import families, sandbox
+from tests.oracle.engine.dimensions import MODELS
+from tests.rig.models import gguf
+
+TABLE = pathlib.Path(__file__).resolve().parent / "engine-table.jsonl"
+ROWS_PER_MODEL = 22
+SIZES = (49140, 49140, 24564, 24564, 12288, 81559)  # MiB of the devices that are there
+CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144)
+DEVICES = ((49140,), (49140,), (24564,), (49140, 49140), (49140, 49140), (24564, 24564), (81559, 24564), (49140, 12288), (12288, 24564),
+           (49140, 49140, 24564), (24564, 12288, 81559), (49140, 49140, 24564, 24564), (81559, 24564, 12288, 49140))
+SPLITS = {1: (None,), 2: (None, None, (1, 1), (1, 1), (3, 1), (2, 3)), 3: (None, (1, 1, 1), (3, 2, 1)), 4: (None, (1, 1, 1, 1), (4, 3, 2, 1))}
+OFFLOADED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.4)
+PARALLEL = (1, 1, 1, 2, 3, 4)
+UBATCHES = (512, 1024, 2048)
+ATTENTION = (("on", "f16"), ("on", "f16"), ("on", "q8_0"), ("on", "q4_0"), ("off", "f16"))
+
+
+class Deck:
+    """Values in random order, all of them before any comes again."""
+
+    def __init__(self, values, dice):
+        self.values, self.dice, self.left = list(values), dice, []
+
+    def draw(self):
+        if not self.left:
+            self.left = self.values[:]
+            self.dice.shuffle(self.left)
+        return self.left.pop()
+
+
+def sample(model, count):
+    """`count` designed rows of a model, without the engine's answers."""
+    dice = random.Random("oracle " + model)
+    contexts, devices, offloaded, parallel, ubatches, attention = (Deck(values, dice) for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION))
+    splits = {number: Deck(values, dice) for number, values in SPLITS.items()}
+    slots = MODELS[model]["L"] + 1
+    for unused in range(count):
+        chosen = devices.draw()
+        split = splits[len(chosen)].draw()
+        flash, cache = attention.draw()
+        share = offloaded.draw()
+        yield {
+            "model": model, "n_ctx": contexts.draw(), "n_parallel": parallel.draw(), "n_ubatch": ubatches.draw(), "flash_attn": flash, "cache_type": cache,
+            "devices_mib": list(chosen), "tensor_split": list(split) if split else None, "n_gpu_layers": 999 if share == 1 else int(share * slots),
+        }
+
+
+def write_model(name):
+    """A sparse file of a model, named after it, where the engine finds it."""
+    head, size = gguf.header(families.pairs_of(name), families.tensors_of(name))
+    with open(str(sandbox.MODELS / (name + ".gguf")), "wb") as stream:
+        stream.write(head)
+        stream.truncate(len(head) + size)
+
+
+def rows_of(name, devices, count=ROWS_PER_MODEL):
+    write_model(name)
+    for row in sample(name, count):
+        answer = sandbox.dry_run(devices, row)
+        if isinstance(answer, str):
+            row["error"] = answer
+        else:
+            row["mib"], row["layers"] = answer
+        yield row
+
+
+def main(names):
+    sandbox.build()
+    head = dict(sandbox.version(), reference="build 11669", tool="llama-fit-params -fitp on; devices are RPC servers of the sizes devices_mib",
+                columns="mib: per device [weights, KV and recurrent state, compute]; layers: per device; n_ctx: of all slots together; tensor_split null: by free memory",
+                models="tests/oracle/engine/dimensions.py")
+    with sandbox.Devices(SIZES) as devices:
+        if names:
+            for name in names:
+                for row in rows_of(name, devices):
+                    print(json.dumps(row, separators=(",", ":")), flush=True)
+            return
+        written = TABLE.with_suffix(".new")
+        with open(str(written), "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(head, separators=(",", ":")) + "\n")
+            for name in MODELS:
+                rows = list(rows_of(name, devices))
+                failed = [row for row in rows if "error" in row]
+                for row in rows:
+                    if "error" not in row:
+                        stream.write(json.dumps(row, separators=(",", ":")) + "\n")
+                stream.flush()
+                print("%s: %d rows%s" % (name, len(rows) - len(failed), "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2])), flush=True)
+        written.rename(TABLE)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

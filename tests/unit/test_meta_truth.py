@@ -96,10 +96,9 @@ def test_a_module_is_documented(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_has_unit_tests(path):
-    """A test imports the module (or its action plugin) and runs it; tests of the rooms below are not enough."""
-    runs = re.compile(r"plugins\.(modules|action)(\.| import )%s\b|plugins/(modules|action)/%s\b" % (path.stem, path.stem))
-    files = (CHECKOUT / "tests" / "unit" / "plugins").glob("**/*.py")
-    assert [test for test in files if test.name == "test_%s.py" % path.stem or runs.search(_text(test))]
+    """A test runs the module itself; tests of the rooms below are not enough."""
+    runs = re.compile(r"""plugins\.modules import (\w+, )*%(name)s\b|run_module\(\s*"%(name)s"|gpufleet\.ollama\.%(name)s\b""" % {"name": path.stem})
+    assert [test for test in (CHECKOUT / "tests" / "unit" / "plugins").glob("**/test_*.py") if runs.search(_text(test))]
 
 
 def test_packages_are_empty_so_that_ansible_ships_them():

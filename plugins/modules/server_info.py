@@ -140,11 +140,11 @@ def main():
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % params["timeout"])
     try:
         if params["plan"] is None:
-            module.exit_json(server=hide_secrets(read_server(params["url"], params["unit"], params["timeout"])))
+            module.exit_json(changed=False, server=hide_secrets(read_server(params["url"], params["unit"], params["timeout"])))
         problem = plan_problem(params["plan"])
         if problem:
             module.fail_json(msg=problem)
-        module.exit_json(servers=read_servers(params["plan"], params["executable"], params["timeout"]))
+        module.exit_json(changed=False, servers=read_servers(params["plan"], params["executable"], params["timeout"]))
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
     except InvalidUrl as error:

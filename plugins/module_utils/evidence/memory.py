@@ -22,10 +22,10 @@ def text(size):
 
 
 def devices_by_uuid(gpus):
-    """Return {uuid: facts} of all GPUs and MIG devices of the inventory."""
+    """Return {uuid: facts} of all GPUs, and of the MIG devices in place of a GPU that is divided (it lists their processes as well)."""
     found = {}
     for gpu in gpus:
-        for device in [gpu] + list((gpu.get("mig") or {}).get("devices") or []):
+        for device in (gpu.get("mig") or {}).get("devices") or [gpu]:
             if device.get("uuid"):
                 found[device["uuid"]] = device
     return found

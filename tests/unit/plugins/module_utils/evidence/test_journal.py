@@ -86,11 +86,11 @@ def test_the_last_value_of_a_buffer_counts_and_kinds_are_added():
 
 
 def test_the_last_breakdown_counts():
-    def table(size):
-        return ["x: | memory breakdown [MiB] | total free self model context compute unaccounted |",
-                "x: |   - CUDA0 (RTX A6000)    | 49140 = 48000 + ( %d =  %d +  0 +  0) +  100 |" % (size, size)]
+    def table(**sizes):
+        return ["x: | memory breakdown [MiB] | total free self model context compute unaccounted |"] + [
+            "x: |   - %s (RTX A6000)    | 49140 = 48000 + ( %d =  %d +  0 +  0) +  100 |" % (device, size, size) for device, size in sizes.items()]
 
-    log = journal.parse_engine(table(900) + ["x: trying again"] + table(800))
+    log = journal.parse_engine(table(CUDA0=900, CUDA1=700) + ["x: trying again"] + table(CUDA0=800))
     assert log["dry_run"] == {"CUDA0": 800 * MIB}
 
 

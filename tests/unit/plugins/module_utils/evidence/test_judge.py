@@ -240,8 +240,8 @@ def test_an_instance_without_any_evidence_fails():
 
 def test_memory_of_others_that_the_plan_counted_is_no_finding():
     wanted = plan()
-    wanted["gpus"][0]["foreign_bytes"] = 10 * GIB
-    seen = evidence(others={A: [(77, 10 * GIB, None)]})
+    wanted["gpus"][0]["foreign_bytes"] = 14 * GIB
+    seen = evidence(others={A: [(77, 14 * GIB, None)]})  # as much as fails below, where the plan did not count it
     assert judge(wanted, seen)["verdict"] == "pass"
 
 
@@ -260,6 +260,15 @@ def test_memory_of_the_plans_other_instances_is_not_foreign():
     other.update(name="gpu0", unit="ollama@gpu0.service", models=[])
     wanted["instances"].append(other)
     seen = evidence(others={A: [(99, 14 * GIB, "ollama@gpu0.service")]})
+    assert judge(wanted, seen)["verdict"] == "pass"
+
+
+def test_a_mig_device_is_a_device_of_its_own():
+    """NVML lists the processes of its MIG devices on the GPU too: that is not memory on another GPU."""
+    wanted, seen = plan({"MIG-1": 5 * GIB}, outcome="single"), evidence(held={A: 5 * GIB + OVERHEAD}, log=None, utilization_peak={"MIG-1": None})
+    parent = seen["inventory"]["gpus"][0]
+    parent["mig"] = {"mode": "enabled", "devices": [{"uuid": "MIG-1", "memory": {"total_bytes": 20 * GIB, "free_bytes": 14 * GIB, "used_bytes": 6 * GIB},
+                                                     "processes": list(parent["processes"])}]}
     assert judge(wanted, seen)["verdict"] == "pass"
 
 

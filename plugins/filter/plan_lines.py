@@ -64,7 +64,7 @@ def _default_lines(plan, default, names):
     gpus = ", ".join(names.get(uuid, uuid) for uuid in default.get("gpu_uuids") or []) or "the CPU"
     lines = ["  Ollama %s left alone: %s on %s, layers %s, context %s" % (
         plan["ollama_version"], default.get("outcome"), gpus, default.get("layers"), default.get("context_length"))]
-    return lines + ["  %s=%s: %s" % (setting["name"], setting["value"], setting["effect"]) for setting in default.get("settings") or []]
+    return lines + ["  %s: %s" % (_setting(setting), setting["effect"]) for setting in default.get("settings") or []]
 
 
 def _model_lines(model, names):
@@ -79,6 +79,10 @@ def _model_lines(model, names):
             _mib(device["compute_bytes"]), _mib(device["projector_bytes"]), _mib(device["overhead_bytes"]), _mib(device["total_bytes"]),
             _mib(device["free_bytes"])))
     return lines
+
+
+def _setting(setting):
+    return setting["name"] + (" (not set)" if setting["value"] is None else "=%s" % setting["value"])
 
 
 def _mib(count):

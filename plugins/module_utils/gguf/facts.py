@@ -20,6 +20,9 @@ _INPUT = ("token_embd", "per_layer_token_embd", "token_types", "position_embd")
 _PROJECTOR = ("v.", "mm.", "a.")
 # The most that any real model has (DeepSeek, Kimi, Llama 405B: 61 to 126); beyond it the file is damaged, and a list of that length harmful.
 MAX_BLOCKS = 4096
+MAX_TENSORS_OF_LAYER = 512  # 128 experts in files of 2023, each on its own
+MAX_KINDS = 256
+MAX_HYPERPARAMETERS = 256
 
 
 def merge(headers):
@@ -90,10 +93,12 @@ def model_facts(header, projector=None):
         "full_attention_interval": _integer(key("full_attention_interval")),
         "shared_kv_layers": _integer(key("attention.shared_kv_layers")),
         "ssm": _ssm(key),
+        "hyperparameters": _hyperparameters(keys, architecture, blocks),
         "split_count": _integer(keys.get("split.count")) or 1,
         "tensor_count": len(header.tensors),
     }
     facts.update(_weights(header, blocks))
+    _add_kinds(facts, header)
     facts["estimator"] = estimator_facts(header)
     facts["projector_separate"] = projector is not None
     if projector is not None:
@@ -128,6 +133,43 @@ def _weights(header, blocks):
         "projector_bytes": projector,
         "tied_embeddings": tied,
     }
+
+
+def _add_kinds(facts, header):
+    """Name and shape of the tensors of every layer, each different set once: `layer_kinds`, and for every layer its number `kind`.
+
+    The compute buffers follow from them (memory/graph). A layer with more tensors than any real one has none (None).
+    """
+    found = [{} for unused in facts["layers"]]
+    for tensor in header.tensors:
+        match = _BLOCK.match(tensor.name)
+        if match and int(match.group(1)) < len(found):
+            found[int(match.group(1))][tensor.name[match.end():]] = list(tensor.shape)
+    kinds, numbers = [], {}
+    for layer, tensors in zip(facts["layers"], found):
+        layer["kind"] = None
+        if not tensors or len(tensors) > MAX_TENSORS_OF_LAYER:
+            continue
+        mark = tuple(sorted((name, tuple(shape)) for name, shape in tensors.items()))
+        if mark not in numbers:
+            if len(kinds) >= MAX_KINDS:
+                continue
+            numbers[mark] = len(kinds)
+            kinds.append(tensors)
+        layer["kind"] = numbers[mark]
+    facts["layer_kinds"] = kinds
+
+
+def _hyperparameters(keys, architecture, blocks):
+    """Every number of the header under the architecture's name, and every list of one number a layer, by the name that follows it."""
+    prefix = architecture + "."
+    found = {}
+    for name, value in keys.items():
+        if not name.startswith(prefix) or len(found) >= MAX_HYPERPARAMETERS:
+            continue
+        if isinstance(value, (bool, int, float)) or isinstance(value, list) and 0 < len(value) <= blocks and all(isinstance(item, (bool, int)) for item in value):
+            found[name[len(prefix):]] = value
+    return found
 
 
 def _integer(value):

@@ -114,19 +114,77 @@ def recurrent_layers(model):
     """For each block, whether it keeps recurrent state: list of block_count booleans.
 
     State-space models without attention keep it in every block, falcon-h1 beside attention in every block, the other
-    hybrids in the blocks without KV heads or, with `full_attention_interval`, in all but each n-th block.
+    hybrids in the blocks without KV heads (nemotron_h: and without feed-forward width) or, with
+    `full_attention_interval`, in all but each n-th block.
     """
     count = model["block_count"]
-    if not model.get("ssm"):
+    if not model.get("ssm") and not hyperparameter(model, "shortconv.l_cache"):
         return [False] * count
-    interval = model.get("full_attention_interval")
+    interval = full_attention_interval(model)
     if interval:
         return [(index + 1) % interval != 0 for index in range(count)]
-    if model["architecture"] in ("mamba", "mamba2", "falcon-h1"):
+    if model["architecture"] in STATE_ONLY or model["architecture"] == "falcon-h1":
         return [True] * count
-    # A block of a hybrid that is neither (nemotron_h has plain feed-forward blocks) is counted as recurrent: its
-    # state is small and an over-prediction harmless.
+    widths = hyperparameter(model, "feed_forward_length")
+    if model["architecture"].startswith("nemotron_h") and isinstance(widths, list) and len(widths) >= count:
+        return [heads == 0 and width == 0 for heads, width in zip(model["head_count_kv"], widths)]
     return [heads == 0 for heads in model["head_count_kv"]]
+
+
+def hyperparameter(model, name):
+    """A hyperparameter of the header by its name without the architecture ("attention.kv_lora_rank"), or None.
+
+    model_info keeps those that have a name of their own beside the rest.
+    """
+    value = (model.get("hyperparameters") or {}).get(name)
+    if value is None and name in _OWN_NAMES:
+        value = model.get(_OWN_NAMES[name])
+    if value is None and name.startswith("ssm."):
+        value = (model.get("ssm") or {}).get(name[4:])
+    return value
+
+
+_OWN_NAMES = {
+    "attention.kv_lora_rank": "kv_lora_rank",
+    "attention.key_length_mla": "key_length_mla",
+    "attention.value_length_mla": "value_length_mla",
+    "rope.dimension_count": "rope_dimension_count",
+}
+
+
+def trunk_blocks(model):
+    """Number of blocks that take part: those for predicting further tokens (nextn) are loaded but hold no cache."""
+    return model["block_count"] - (hyperparameter(model, "nextn_predict_layers") or 0)
+
+
+def head_sizes(model, index):
+    """(elements of a key, of a value) of one head in block `index`; windowed blocks of gemma4 have sizes of their own."""
+    key, value = model.get("key_length") or 0, model.get("value_length") or 0
+    if windowed_layers(model)[index]:
+        key = hyperparameter(model, "attention.key_length_swa") or key
+        value = hyperparameter(model, "attention.value_length_swa") or value
+    return key, value
+
+
+def cache_owner(model, index):
+    """The block whose cache block `index` uses: its own, or (gemma3n, gemma4) the last one of its kind before the shared blocks.
+
+    Source: llama.cpp src/llama-model.cpp `create_memory`: a block without KV reuses the last but one (windowed) or last (full) block that has it.
+    """
+    first = model["block_count"] - shared_blocks(model)
+    if index < first:
+        return index
+    return first - (2 if windowed_layers(model)[index] else 1)
+
+
+def shared_blocks(model):
+    """Blocks at the end that use the cache of an earlier one."""
+    if model["architecture"] == "gemma3n":
+        return max(model["block_count"] - GEMMA3N_OWN_CACHES, 0)  # the engine does not read the header here (src/models/gemma3n.cpp)
+    return model.get("shared_kv_layers") or 0
+
+
+GEMMA3N_OWN_CACHES = 20
 
 
 def attention_width(model, index):
@@ -134,20 +192,41 @@ def attention_width(model, index):
     if model.get("kv_lora_rank") and model.get("key_length_mla"):
         # Multi-head latent attention keeps the compressed row and the rotary part, and no V.
         return model["kv_lora_rank"] + (model.get("rope_dimension_count") or 0), 0
-    heads = model["head_count_kv"][index]
-    if model.get("full_attention_interval") and recurrent_layers(model)[index]:
+    heads = (model.get("head_count_kv") or [0] * model["block_count"])[index]
+    if model["architecture"] in STATE_ONLY or full_attention_interval(model) and recurrent_layers(model)[index]:
         heads = 0
-    return heads * model["key_length"], heads * model["value_length"]
+    key, value = head_sizes(model, index)
+    return heads * key, heads * value
 
 
-def state_bytes(model):
-    """Bytes of recurrent state of one block for one sequence: convolution and state-space state, both f32."""
-    ssm = model["ssm"]
+STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")
+
+
+def full_attention_interval(model):
+    """Every n-th block has attention, the others recurrent state (qwen3next, qwen35: 4 where the header does not say); None elsewhere."""
+    if model["architecture"] in ("qwen3next", "qwen35", "qwen35moe"):
+        return model.get("full_attention_interval") or 4
+    return model.get("full_attention_interval")
+
+
+def state_elements(model):
+    """(elements of the convolution state, of the recurrent state) of one block for one sequence, 32 bit floats.
+
+    Source: llama.cpp src/llama-hparams.cpp `n_embd_r`, `n_embd_s`.
+    """
+    convolution = hyperparameter(model, "shortconv.l_cache")
+    if convolution:
+        return model["embedding_length"] * (convolution - 1), 0
+    ssm = model.get("ssm") or {}
     inner = ssm.get("inner_size") or 0
     state = ssm.get("state_size") or 0
     groups = ssm.get("group_count") or 0
-    convolution = max((ssm.get("conv_kernel") or 1) - 1, 0) * (inner + 2 * groups * state)
-    return 4 * (convolution + state * inner)
+    return max((ssm.get("conv_kernel") or 1) - 1, 0) * (inner + 2 * groups * state), state * inner
+
+
+def state_bytes(model):
+    """Bytes of recurrent state of one block for one sequence."""
+    return 4 * sum(state_elements(model))
 
 
 def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAULT_CACHE_TYPE, cache_type_v=None):
@@ -169,15 +248,16 @@ def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAUL
     windowed = windowed_layers(model)
     recurrent = recurrent_layers(model)
     window = window_tokens(model)
-    reusing = model["block_count"] - (model.get("shared_kv_layers") or 0)
+    reusing = model["block_count"] - shared_blocks(model)
+    trunk = trunk_blocks(model)
     sizes = []
     for index in range(model["block_count"]):
         size = 0
         keys, values = attention_width(model, index)
-        if index < reusing and (keys or values):
+        if index < min(reusing, trunk) and (keys or values):
             stream, streams = cells(context_length, parallel, ubatch, window if windowed[index] else None)
             size += stream * streams * (row_bytes(cache_type, keys) + row_bytes(cache_type_v or cache_type, values))
-        if recurrent[index]:
+        if recurrent[index] and index < trunk:
             size += parallel * state_bytes(model)
         sizes.append(size)
     return sizes

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A model -> the graph of one full batch, block by block, and from it the compute buffers. Pure.
+
+The graph is the one that llama.cpp reserves memory for when it loads a model: ubatch tokens of `parallel` sequences against full caches
+(src/llama-context.cpp `sched_reserve`), every token an output.
+"""
+
+from __future__ import annotations
+
+from .. import kv_cache
+from . import blocks, gemma, recurrent
+from .reserve import reserve
+from .tensors import F16, F32, I32, I64, Graph
+from .traits import traits_of
+
+
+class Builder(object):
+    """What the parts of a graph need to know: the model, the batch, where every layer lies, and the inputs made so far."""
+
+    def __init__(self, model, kinds, layers, devices, cells, parallel, ubatch, flash, cache_type, full_offload):
+        self.graph = Graph()
+        self.model = model
+        self.kinds = kinds
+        self.traits = traits_of(model, kinds)
+        self.width = model["embedding_length"]
+        self.vocabulary = model["vocab_size"]
+        self.heads = model["head_count"] or [0] * model["block_count"]
+        self.kv_heads = model["head_count_kv"] or [0] * model["block_count"]
+        self.windowed = kv_cache.windowed_layers(model)
+        self.layers = layers
+        self.host = devices
+        self.output_device = self.device(model["block_count"])
+        self.full_offload = full_offload
+        self.sequences = parallel
+        self.tokens = -(-ubatch // parallel) * parallel
+        self.cells = cells
+        self.flash = flash
+        self.cache_type = cache_type
+        self.quantized = kv_cache.CACHE_TYPES[cache_type][0] > 1
+        self.used_experts = model.get("expert_used_count") or 1
+        self._made = {}
+
+    def device(self, layer):
+        where = self.layers[layer]
+        return self.host if where is None else where
+
+    def hyper(self, name):
+        """A hyperparameter of the header by its name without the architecture, or None."""
+        return kv_cache.hyperparameter(self.model, name)
+
+    def head_sizes(self, layer):
+        return kv_cache.head_sizes(self.model, layer)
+
+    # --- inputs, each made once ------------------------------------------------------------------
+
+    def once(self, key, make):
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    @property
+    def positions(self):
+        return self.once("positions", lambda: self.graph.given((self.tokens * (4 if self.hyper("rope.dimension_sections") else 1),), I32))
+
+    def mask(self, windowed):
+        cells = self.cells[1 if windowed else 0]
+        return self.once(("mask", windowed), lambda: self.graph.given((cells, self.tokens // self.sequences, 1, self.sequences), F16 if self.flash else F32))
+
+    def indices(self, which, windowed):
+        count = self.tokens
+        if which == "v" and not self.flash:
+            count *= max(kv_cache.attention_width(self.model, layer)[1] for layer in range(self.model["block_count"]))
+        return self.once(("indices", which, windowed), lambda: self.graph.given((count,), I64))
+
+    def rotation(self, which, width):
+        return self.once(("rotation", which, width), lambda: self.graph.given((width, width)))
+
+    def state_rows(self):
+        rows = self.once("states", lambda: self.graph.given((self.sequences,), I32))
+        return self.once("states of the batch", lambda: self.graph.view(rows, (self.sequences,)))
+
+    # --- memory that exists before the graph -----------------------------------------------------
+
+    def cache(self, layer):
+        return self.once(("cache", layer), lambda: self._cache(layer))
+
+    def _cache(self, layer):
+        owner = kv_cache.cache_owner(self.model, layer)
+        keys, values = kv_cache.attention_width(self.model, owner)
+        cells = self.cells[1 if self.windowed[layer] else 0]
+        element = F32 if self.cache_type == "f32" else F16
+        home = self.device(owner)
+        return {
+            "k": self.graph.stored((keys, cells, self.sequences), element, home),
+            "v": self.graph.stored((values, cells, self.sequences), element, home),
+            "cells": cells,
+            "streams": self.sequences,
+            "rotation": self._rotations(layer),
+        }
+
+    def _rotations(self, layer):
+        """Widths of the rotations of a quantized cache's k and v rows (llama-kv-cache.cpp `attn_rot_k`): None where there are none."""
+        if not self.quantized or self.hyper("attention.kv_lora_rank"):
+            return None
+        sizes = kv_cache.head_sizes(self.model, layer)
+        if sizes[0] % 64:
+            return None
+        return largest_power(sizes[0]), 64
+
+    def states(self, layer):
+        r, s = kv_cache.state_elements(self.model)
+        home = self.device(layer)
+        return self.once(("states", layer), lambda: (self.graph.stored((r, self.sequences), F32, home), self.graph.stored((max(s, 1), self.sequences), F32, home)))
+
+
+def largest_power(size):
+    """The largest 64 * 2^n that divides a row."""
+    width = 64
+    while size % (width * 2) == 0:
+        width *= 2
+    return width
+
+
+def embedded(b):
+    """Token embeddings on the host, and beside them the way for embeddings that come from outside (images), which is always reserved."""
+    g = b.graph
+    tokens = g.given((b.tokens,), I32)
+    cur = g.expand(g.new("get_rows", (tokens,), (b.width, b.tokens), bound=b.host))
+    other = g.new("get_rows", (g.given((b.tokens,), I32),), (b.width, b.tokens), bound=b.host)
+    mixed = g.new("dup", (g.given((b.width, b.tokens)),), (b.width, b.tokens))
+    g.expand(g.store(mixed, other, g.given((b.tokens,), I64)))
+    if b.traits["scaled_input"]:
+        cur = g.expand(g.like("scale", cur)) if b.hyper("embedding_scale") else g.like("scale", cur)
+    return cur
+
+
+def block(b, cur, kind, layer, last, outputs):
+    """One block: mixing tokens, then the feed-forward part, each added to what came in."""
+    g = b.graph
+    plain = b.traits["layer_norm"]
+    came = cur
+    scale = b.hyper("residual_scale") or b.traits["residual_scaled"]
+    if "attn_norm.weight" in kind:
+        cur = blocks.norm(b, cur, True, layer, plain)
+        cur = blocks.with_bias(b, cur, kind, "attn_norm.bias", b.device(layer))
+    normed = cur
+    if "attn_q.weight" in kind and "ssm_in.weight" in kind:
+        mixed = blocks.attention(b, normed, kind, layer)
+        state = recurrent.mamba2(b, blocks.norm(b, came, True, layer), kind, layer)
+        came = g.like("add", g.like("add", mixed, state), came)
+        if last:
+            came = g.new("get_rows", (came, outputs), came.shape)
+        cur = blocks.norm(b, came, True, layer)
+        return g.like("add", blocks.feed_forward(b, cur, kind, layer), came)
+    cur = mixer(b, normed, kind, layer)
+    if cur is None:  # nemotron_h: a block is either a mixer or a feed-forward part
+        return g.like("add", forward(b, normed, kind, layer), came)
+    parallel = b.traits["parallel"]
+    if last and not b.traits["outputs_late"]:
+        cur = g.new("get_rows", (cur, outputs), cur.shape)
+        came = g.new("get_rows", (came, outputs), came.shape)
+        if parallel:
+            normed = g.new("get_rows", (normed, outputs), normed.shape)
+    if parallel:
+        out = forward(b, normed, kind, layer)
+        return g.like("add", g.like("add", out, came), cur)
+    if b.traits["post_norms"] and "post_attention_norm.weight" in kind:
+        cur = blocks.norm(b, cur, True, layer)
+    if scale:
+        cur = g.like("scale", cur)
+    came = g.like("add", cur, came)
+    if not has_forward(kind):
+        return came
+    cur = came
+    if "ffn_norm.weight" in kind or "ffn_norm" in kind or not b.traits["post_norms"] and "post_attention_norm.weight" in kind:
+        cur = blocks.norm(b, cur, True, layer, plain)
+        cur = blocks.with_bias(b, cur, kind, "ffn_norm.bias", b.device(layer))
+    cur = forward(b, cur, kind, layer)
+    if "post_ffw_norm.weight" in kind:
+        cur = blocks.norm(b, cur, True, layer)
+    if scale:
+        cur = g.like("scale", cur)
+    return g.like("add", cur, came)
+
+
+def has_forward(kind):
+    return "ffn_up.weight" in kind or "ffn_up_exps.weight" in kind or "ffn_gate_up_exps.weight" in kind
+
+
+def mixer(b, value, kind, layer):
+    """The part of a block that mixes tokens, or None."""
+    if "shortconv.conv.weight" in kind:
+        return recurrent.short_convolution(b, value, kind, layer)
+    if "attn_kv_a_mqa.weight" in kind:
+        return blocks.latent_attention(b, value, kind, layer)
+    if "ssm_x.weight" in kind:
+        return recurrent.mamba(b, value, kind, layer)
+    if "ssm_conv1d.weight" in kind and ("attn_gate.weight" in kind or "ssm_ba.weight" in kind):
+        return recurrent.delta_net(b, value, kind, layer)
+    if "ssm_in.weight" in kind:
+        return recurrent.mamba2(b, value, kind, layer)
+    if "attn_q.weight" in kind or "attn_qkv.weight" in kind:
+        if b.traits["gated_queries"]:
+            return blocks.gated_attention(b, value, kind, layer)
+        return blocks.attention(b, value, kind, layer)
+    if "attn_output.weight" in kind:  # deci: a linear layer in the place of attention
+        return b.graph.matmul(b.width, value, b.device(layer))
+    return None
+
+
+def forward(b, value, kind, layer):
+    if "ffn_down_exps.weight" in kind:
+        return blocks.mixture(b, value, kind, layer)
+    return blocks.feed_forward(b, value, kind, layer)
+
+
+def graph_of(b, order):
+    """Build the whole graph over the layers of `order`."""
+    g = b.graph
+    outputs = g.given((b.tokens,), I32)
+    if b.traits["altup"] or b.traits["per_layer"] or b.traits["two_feed_forwards"]:
+        cur = gemma.blocks_of(b, embedded(b), order, outputs)
+    else:
+        cur = embedded(b)
+        for layer in order:
+            cur = block(b, cur, b.kinds[layer], layer, layer == order[-1], outputs)
+    plain = b.traits["layer_norm"]
+    late = b.traits["outputs_late"]
+    if late == "before norm":
+        cur = g.new("get_rows", (cur, outputs), cur.shape)
+    cur = blocks.norm(b, cur, True, None, plain)
+    cur = blocks.with_bias(b, cur, {"output_norm.bias": 1} if plain and b.traits["norm_bias"] else {}, "output_norm.bias", b.output_device)
+    if late == "after norm":
+        cur.kept = True
+        cur = g.new("get_rows", (cur, outputs), cur.shape)
+    cur.kept = True
+    logits = g.matmul(b.vocabulary, cur, b.output_device)
+    if b.hyper("final_logit_softcapping") or b.hyper("logit_scale"):
+        logits = g.like("scale", logits)
+    logits.kept = True
+    g.expand(logits)
+    return g
+
+
+def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type):
+    """Bytes of the compute buffers of every device and, last, the host.
+
+    Args:
+        model: dict of model_info, completed (hyperparameters.complete).
+        kinds: for every block its tensors {name: shape}, or None for a block that takes no part.
+        slots: device of every block and of the output layer (None = host).
+        devices: number of devices.
+        cells: (cells of a full, of a windowed layer) of one stream.
+        parallel, ubatch, flash, cache_type: as in compute.compute_by_device.
+    """
+    full_offload = None not in slots
+    builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, full_offload)
+    graph_of(builder, representative(builder, slots))
+    return reserve(builder.graph, devices, devices > 1 and full_offload)
+
+
+def representative(b, slots, repeats=3):
+    """Numbers of the blocks that are enough: of a long run that repeats itself on one device only its begin and its end.
+
+    Memory that is used again by every block is at its highest after the second repetition; what lies between cannot change it.
+    """
+    order = [layer for layer in range(b.model["block_count"]) if b.kinds[layer] is not None]
+    names = {}
+    marks = [names.setdefault(id(b.kinds[layer]), len(names)) * 4 + 2 * b.windowed[layer] + (0 if kv_cache.cache_owner(b.model, layer) == layer else 1) for layer in order]
+    chosen = []
+    begin = 0
+    while begin < len(order):
+        end = begin
+        while end < len(order) and slots[order[end]] == slots[order[begin]]:
+            end += 1
+        run = list(range(begin, end))
+        for period in (1, 2, 3, 4, 5, 6, 8, 10):
+            body = run
+            if len(body) > 2 * repeats * period and all(marks[i] == marks[i + period] for i in body[period:-2 * period]) and marks[body[-1]] == marks[body[-1] - period]:
+                keep = repeats * period
+                extra = (len(body) - 2 * keep) % period
+                run = body[:keep + extra] + body[-keep:]
+                break
+        chosen.extend(order[i] for i in run)
+        begin = end
+    return chosen

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Blocks of gemma3n and gemma4: inputs per layer, alternating updates, two feed-forward parts side by side. Pure.
+
+Order of operations: llama.cpp src/models/gemma3n.cpp and gemma4.cpp.
+"""
+
+from __future__ import annotations
+
+from . import blocks
+from .tensors import F32, I32
+
+
+def blocks_of(b, cur, order, outputs):
+    """All blocks over the (scaled) embeddings; what the output norm gets."""
+    g = b.graph
+    inputs = per_layer_inputs(b, cur) if b.traits["per_layer"] else None
+    if not b.traits["altup"]:
+        for layer in order:
+            cur = gemma4_block(b, cur, b.kinds[layer], layer, inputs)
+        return cur
+    count = b.kinds[order[0]]["altup_router.weight"][1]
+    cur = widened(b, cur, count)
+    for layer in order:
+        cur = gemma3n_block(b, cur, b.kinds[layer], layer, inputs, count, layer < 10)
+    return narrowed(b, cur, count)
+
+
+def per_layer_inputs(b, cur):
+    """A row of `size` values for every token and block, from a second embedding on the host and a projection of the first."""
+    g = b.graph
+    size = b.hyper("embedding_length_per_layer_input") or next(kind["inp_gate.weight"][1] for kind in b.kinds if kind)
+    blocks_count = b.model["block_count"]
+    rows = g.new("get_rows", (g.given((b.tokens,), I32),), (size * blocks_count, b.tokens), bound=b.host)
+    rows = g.expand(g.like("scale", g.view(rows, (size, blocks_count, b.tokens))))
+    # The projection's weights carry the number of block 0.
+    device = b.device(0)
+    projected = g.view(g.like("scale", g.matmul(size * blocks_count, cur, device)), (size, blocks_count, b.tokens))
+    normed = g.like("mul", g.like("rms_norm", projected), bound=device)
+    return g.cont(g.permute(g.like("scale", g.like("add", normed, rows)), (0, 2, 1, 3)))
+
+
+def this_layer(b, inputs, layer):
+    g = b.graph
+    return g.view(inputs, (inputs.shape[0], b.tokens), inputs.strides)
+
+
+def gemma4_block(b, cur, kind, layer, inputs):
+    g, device = b.graph, b.device(layer)
+    came = cur
+    cur = blocks.attention(b, blocks.norm(b, cur, True, layer), kind, layer)
+    out = g.like("add", blocks.norm(b, cur, True, layer), came)
+    if "ffn_gate_inp.weight" in kind:
+        dense = blocks.norm(b, blocks.feed_forward(b, blocks.norm(b, out, True, layer), kind, layer), True, layer)
+        routed = blocks.norm(b, out, True, layer)
+        router = g.like("mul", g.like("scale", g.like("rms_norm", out)), bound=device)
+        logits = g.matmul(kind["ffn_gate_inp.weight"][1], router, device)
+        routed = blocks.norm(b, blocks.experts(b, routed, kind, layer, logits), True, layer)
+        cur = g.like("add", dense, routed)
+    else:
+        cur = blocks.feed_forward(b, blocks.norm(b, out, True, layer), kind, layer)
+    cur = g.like("add", blocks.norm(b, cur, True, layer), out)
+    if inputs is not None:
+        gate = g.like("unary", g.matmul(inputs.shape[0], cur, device))
+        added = g.matmul(b.width, g.like("mul", gate, this_layer(b, inputs, layer)), device)
+        cur = g.like("add", cur, blocks.norm(b, added, True, layer))
+    return g.like("mul", cur, bound=device) if "layer_output_scale.weight" in kind else cur
+
+
+# --- gemma3n: `count` versions of the residual stream, predicted and corrected in turns ------------------------------
+
+def part(b, value):
+    """One version of the stream."""
+    return b.graph.view(value, (b.width, b.tokens), value.strides)
+
+
+def magnitude(b, value):
+    g = b.graph
+    return g.like("sqrt", g.new("sum_rows", (g.like("sqr", value),), (1,) + value.shape[1:]))
+
+
+def widened(b, cur, count):
+    g = b.graph
+    target = magnitude(b, cur)
+    repeated = g.new("repeat", (cur,), (b.width, b.tokens, count - 1))
+    added = g.matmul(b.width, repeated, b.output_device)
+    scaled = g.like("div", g.like("mul", added, target), magnitude(b, added))
+    return g.new("concat", (cur, scaled), (b.width, b.tokens, count))
+
+
+def narrowed(b, cur, count):
+    g = b.graph
+    target = magnitude(b, part(b, cur))
+    rest = g.view(cur, (b.width, b.tokens, count - 1), cur.strides)
+    back = g.matmul(b.width, rest, b.output_device)
+    back = g.like("div", g.like("mul", back, target), magnitude(b, back))
+    total = part(b, cur)
+    for unused in range(count - 1):
+        total = g.new("add", (total, part(b, back)), (b.width, b.tokens))
+    return g.like("scale", total)
+
+
+def router(b, value, layer, count):
+    g = b.graph
+    normed = g.like("scale", blocks.norm(b, value, True, layer))
+    return g.like("unary", g.matmul(count, normed, b.device(layer)))
+
+
+def predicted(b, cur, layer, count):
+    g = b.graph
+    chosen = router(b, part(b, cur), layer, count)
+    weights = g.view(g.matmul(count * count, chosen, b.device(layer)), (count, count, b.tokens))
+    turned = g.cont(g.permute(cur, (1, 2, 0, 3)))
+    made = g.matmul_values(turned, weights)
+    return g.like("add", g.cont(g.permute(made, (0, 2, 1, 3))), cur)
+
+
+def corrected(b, predictions, activated, layer, count):
+    g = b.graph
+    chosen = router(b, activated, layer, count)
+    innovation = g.new("sub", (activated, part(b, predictions)), activated.shape)
+    weights = g.cont(g.transpose(g.like("scale", g.matmul(count, chosen, b.device(layer)))), (1, b.tokens, count))
+    spread = g.new("repeat", (innovation,), (b.width, b.tokens, count))
+    return g.like("add", g.like("mul", spread, weights), predictions)
+
+
+def sparse(b, gate):
+    """Keep the largest values of the gate only (the first ten blocks)."""
+    g = b.graph
+    mean = g.new("mean", (gate,), (1, b.tokens))
+    spread = g.like("sqrt", g.like("scale", g.new("sum_rows", (g.like("sqr", g.like("sub", gate, mean)),), (1, b.tokens))))
+    cutoff = g.like("add", mean, g.like("scale", spread))
+    return g.like("unary", g.like("sub", gate, cutoff))
+
+
+def gemma3n_block(b, cur, kind, layer, inputs, count, is_sparse):
+    g, device = b.graph, b.device(layer)
+    predictions = predicted(b, cur, layer, count)
+    active = part(b, predictions)
+    normed = blocks.norm(b, active, True, layer)
+    rank = kind["laurel_l.weight"][1]
+    side = g.matmul(b.width, g.matmul(rank, normed, device), device)
+    side = g.like("add", blocks.norm(b, side, True, layer), normed)
+    cur = blocks.norm(b, blocks.attention(b, normed, kind, layer), True, layer)
+    cur = g.like("add", cur, active)
+    both = g.like("scale", g.like("add", cur, side))
+    cur = blocks.norm(b, both, True, layer)
+    inner = kind["ffn_up.weight"][1]
+    up, gate = g.matmul(inner, cur, device), g.matmul(inner, cur, device)
+    if is_sparse:
+        gate = sparse(b, gate)
+    cur = g.matmul(b.width, g.like("mul", up, g.like("unary", gate)), device)
+    cur = g.like("add", blocks.norm(b, cur, True, layer), both)
+    right = corrected(b, predictions, cur, layer, count)
+    first = g.new("mul", (part(b, right),), (b.width, b.tokens), bound=device)
+    first = g.like("unary", g.matmul(inputs.shape[0], first, device))
+    first = g.like("mul", first, this_layer(b, inputs, layer))
+    first = blocks.norm(b, g.matmul(b.width, first, device), True, layer)
+    rest = g.new("add", (g.view(right, (b.width, b.tokens, count - 1), right.strides), first), (b.width, b.tokens, count - 1))
+    assert F32 == rest.element
+    return g.new("concat", (part(b, right), rest), (b.width, b.tokens, count))

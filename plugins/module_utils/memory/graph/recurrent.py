@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Blocks with recurrent state as values of a graph: Mamba 1 and 2, gated delta net, short convolution. Pure.
+
+Order of operations: llama.cpp src/models/mamba-base.cpp, delta-net-base.cpp, qwen3next.cpp, lfm2.cpp and llm_graph_context::build_rs.
+"""
+
+from __future__ import annotations
+
+from .blocks import norm
+from .tensors import F32
+
+
+def rows_of_state(b, memory, width, read=None):
+    """Clear a state, then read the states of the batch's sequences: [width, sequences]; `read` replaces the plain read."""
+    g = b.graph
+    states = g.view(memory, (width, b.sequences))
+    cleared = g.view(states, (width,))
+    zero = g.like("scale", cleared)
+    zero.root = memory
+    g.expand(zero)
+    return g.expand(read(states) if read else g.new("get_rows", (states, b.state_rows()), (width, b.sequences)))
+
+
+def mamba(b, value, kind, layer):
+    """Mamba 1 (mamba, jamba)."""
+    g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
+    conv, inner = kind["ssm_conv1d.weight"][:2]
+    rank, state = kind["ssm_dt.weight"][0], kind["ssm_a"][0]
+    r, s = b.states(layer)
+    history = g.view(rows_of_state(b, r, (conv - 1) * inner), (conv - 1, inner, count))
+    both = g.matmul(2 * inner, g.view(value, (b.width, tokens, count)), device)
+    x = g.view(both, (inner, tokens, count), both.strides)
+    z = g.view(both, (inner, tokens, count), both.strides)
+    window = g.new("concat", (history, g.transpose(x)), (conv - 1 + tokens, inner, count))
+    g.expand(g.copy_into(r, g.view(window, (conv - 1, inner, count), window.strides), ((conv - 1) * inner * count,)))
+    x = g.new("ssm_conv", (window,), (inner, tokens, count), bound=device)
+    x = g.like("unary", g.like("add", x, bound=device))
+    parts = g.matmul(rank + 2 * state, x, device)
+    row = parts.strides
+    dt = g.view(parts, (rank, tokens, count), row)
+    first = g.view(parts, (state, 1, tokens, count), (F32, F32 * state, row[1], row[2]))
+    second = g.view(parts, (state, 1, tokens, count), (F32, F32 * state, row[1], row[2]))
+    if "ssm_dt_norm.weight" in kind:
+        dt, first, second = (norm(b, part, True, layer) for part in (dt, first, second))
+    else:
+        dt = g.cont(dt)
+    dt = g.like("add", g.matmul(inner, dt, device), bound=device)
+    skipped = x
+    x = g.view(x, (1, inner, tokens, count))
+
+    def scan(states):
+        return g.new("ssm_scan", (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows()), (inner * tokens * count + state * inner * count,), bound=device)
+
+    scanned = rows_of_state(b, s, state * inner, scan)
+    g.expand(g.copy_into(s, g.view(scanned, (state * inner * count,)), (state * inner * count,)))
+    y = g.view(scanned, (inner, tokens, count))
+    y = g.like("add", y, g.like("mul", skipped, bound=device))
+    y = g.new("glu", (g.cont(z), y), (inner, tokens, count))
+    return g.view(g.matmul(b.width, y, device), (b.width, b.tokens))
+
+
+def mamba2(b, value, kind, layer):
+    """Mamba 2 (mamba2, nemotron_h, granite hybrid, falcon-h1)."""
+    g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
+    conv, channels = kind["ssm_conv1d.weight"][:2]
+    inner = kind["ssm_out.weight"][0]
+    heads = kind["ssm_dt.bias"][0]
+    state, groups = b.hyper("ssm.state_size"), b.hyper("ssm.group_count") or 1
+    size = inner // heads
+    r, s = b.states(layer)
+    history = g.view(rows_of_state(b, r, (conv - 1) * channels), (conv - 1, channels, count))
+    parts = g.matmul(kind["ssm_in.weight"][1], value, device)
+    parts = g.view(parts, (parts.shape[0], tokens, count))
+    row = parts.strides
+    z = g.view(parts, (size, heads, tokens, count), (F32, F32 * size, row[1], row[2]))
+    mixed = g.view(parts, (channels, tokens, count), row)
+    dt = g.view(parts, (heads, tokens, count), row)
+    window = g.new("concat", (history, g.transpose(mixed)), (conv - 1 + tokens, channels, count))
+    g.expand(g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count)))
+    mixed = g.new("ssm_conv", (window,), (channels, tokens, count), bound=device)
+    if "ssm_conv1d.bias" in kind:
+        mixed = g.like("add", mixed, bound=device)
+    mixed = g.like("unary", mixed)
+    row = mixed.strides
+    x = g.view(mixed, (size, heads, tokens, count), (F32, F32 * size, row[1], row[2]))
+    first, second = (g.view(mixed, (state, groups, tokens, count), (F32, F32 * state, row[1], row[2])) for unused in range(2))
+    dt = g.like("add", g.cont(dt), bound=device)
+
+    def scan(states):
+        return g.new("ssm_scan", (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows()), (inner * tokens * count + state * inner * count,), bound=device)
+
+    scanned = rows_of_state(b, s, state * inner, scan)
+    g.expand(g.copy_into(s, g.view(scanned, (state * inner, count)), (state * inner, count)))
+    y = g.view(scanned, (size, heads, tokens, count))
+    y = g.like("add", y, g.new("mul", (x,), x.shape, bound=device))
+    y = g.new("glu", (g.cont(z), y), y.shape)
+    if "ssm_norm.weight" in kind:
+        y = norm(b, g.view(y, (inner // groups, groups, tokens, count)), True, layer)
+    return g.matmul(b.width, g.view(y, (inner, b.tokens)), device)
+
+
+def delta_net(b, value, kind, layer):
+    """Gated delta net (qwen3next, qwen35)."""
+    g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
+    conv, channels = kind["ssm_conv1d.weight"][:2]
+    state, key_heads, heads = b.hyper("ssm.state_size"), b.hyper("ssm.group_count"), b.hyper("ssm.time_step_rank")
+    inner = kind["ssm_out.weight"][0]
+    size = inner // heads
+    if "attn_qkv.weight" in kind:
+        mixed = g.view(g.matmul(channels, value, device), (channels, tokens, count))
+        z = g.matmul(inner, value, device)
+    else:
+        both = g.matmul(kind["ssm_in.weight"][1], value, device)
+        per = kind["ssm_in.weight"][1] // key_heads
+        both = g.view(both, (per, key_heads, tokens, count))
+        z = g.cont(g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides))
+        q, k = (g.cont(g.view(both, (state, key_heads, tokens, count), both.strides), (state * key_heads, tokens, count)) for unused in range(2))
+        v = g.cont(g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides), (inner, tokens, count))
+        mixed = g.new("concat", (g.new("concat", (q, k), (2 * state * key_heads, tokens, count)), v), (channels, tokens, count))
+    if "ssm_ba.weight" in kind:
+        both = g.matmul(2 * heads, value, device)
+        per = heads // key_heads
+        both = g.view(both, (2 * per, key_heads, tokens, count))
+        beta = g.like("unary", g.cont(g.view(both, (per, key_heads, tokens, count), both.strides)))
+        alpha = g.cont(g.view(both, (per, key_heads, tokens, count), both.strides), (heads, tokens, count))
+    else:
+        beta = g.like("unary", g.view(g.matmul(heads, value, device), (1, heads, tokens, count)))
+        alpha = g.view(g.matmul(heads, value, device), (heads, tokens, count))
+    gate = g.like("mul", g.like("unary", g.like("add", alpha, bound=device)), bound=device)
+    beta, gate = (g.view(part, (1, heads, tokens, count)) for part in (beta, gate))
+    r, s = b.states(layer)
+    history = g.view(rows_of_state(b, r, (conv - 1) * channels), (conv - 1, channels, count))
+    window = g.new("concat", (history, g.transpose(mixed)), (conv - 1 + tokens, channels, count))
+    g.expand(g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count)))
+    old = g.view(rows_of_state(b, s, size * size * heads), (size, size, heads, count))
+    mixed = g.like("unary", g.new("ssm_conv", (window,), (channels, tokens, count), bound=device))
+    row = mixed.strides
+    q, k = (g.view(mixed, (state, key_heads, tokens, count), (F32, F32 * state, row[1], row[1] * tokens)) for unused in range(2))
+    v = g.view(mixed, (size, heads, tokens, count), (F32, F32 * size, row[1], row[1] * tokens))
+    q, k = (g.like("l2_norm", part) for part in (q, k))
+    if key_heads != heads and b.traits["repeats_keys"]:
+        per = heads // key_heads
+        q, k = (g.view(g.new("repeat", (g.view(part, (state, 1, key_heads, tokens * count)),), (state, per, key_heads, tokens * count)), (state, heads, tokens, count)) for part in (q, k))
+    made = g.new("delta_net", (q, k, v, gate, beta, old), (size * heads, tokens * count + size * count))
+    g.expand(g.copy_into(s, g.view(made, (size * size * heads, count)), (size * size * heads, count)))
+    out = g.view(made, (size, heads, tokens, count))
+    z = g.view(z, (size, heads, tokens, count))
+    out = g.like("mul", norm(b, out, True, layer), g.like("unary", z))
+    return g.view(g.matmul(b.width, g.view(out, (inner, tokens, count)), device), (b.width, b.tokens))
+
+
+def short_convolution(b, value, kind, layer):
+    """Gated short convolution (lfm2)."""
+    g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
+    conv, width = kind["shortconv.conv.weight"][0], b.width
+    both = g.matmul(3 * width, g.view(value, (width, tokens, count)), device)
+    first, gate, x = (g.view(both, (width, tokens, count), both.strides) for unused in range(3))
+    product = g.transpose(g.new("mul", (first, x), first.shape))
+    r, unused_s = b.states(layer)
+    history = g.view(rows_of_state(b, r, (conv - 1) * width), (conv - 1, width, count))
+    window = g.new("concat", (history, product), (conv - 1 + tokens, width, count))
+    g.expand(g.copy_into(r, g.view(window, (conv - 1, width, count), window.strides), ((conv - 1) * width, count)))
+    made = g.new("mul", (gate, g.new("ssm_conv", (window,), (width, tokens, count), bound=device)), (width, tokens, count))
+    return g.view(g.matmul(width, made, device), (width, b.tokens))

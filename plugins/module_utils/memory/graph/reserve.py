@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What a graph needs on every device: which device computes what, what is copied between them, and the allocator's high-water mark. Pure.
+
+Follows ggml's scheduler and graph allocator in what they decide (ggml/src/ggml-backend.cpp `ggml_backend_sched_split_graph`, ggml/src/ggml-alloc.c):
+nodes run where their weights lie, the others where their neighbours do; values that another device needs are copied to it before its part begins;
+memory is handed out in the order of the nodes, the best fitting hole first, and freed after the last use.
+"""
+
+from __future__ import annotations
+
+from .tensors import IN_PLACE, Value
+
+ALIGNMENT = 128  # bytes; ggml-cuda.cu `ggml_backend_cuda_buffer_type_get_alignment`
+COPIES = 4  # GGML_SCHED_MAX_COPIES: with a pipeline over several devices every value that crosses is kept so often
+
+
+def reserve(graph, devices, pipeline):
+    """Bytes of the compute buffer of every device and, last, of the host.
+
+    Args:
+        graph: tensors.Graph with its nodes in order; `home` and `bound` are device numbers, the host is number `devices`.
+        devices: number of devices.
+        pipeline: whether all layers lie on several devices, which then work one after the other on several batches.
+    """
+    assign(graph.nodes, graph.inputs, devices)
+    parts = split(graph.nodes)
+    copies = COPIES if pipeline else 1
+    return allocate(graph, parts, devices, copies)
+
+
+def assign(nodes, inputs, host):
+    """Choose the device of every value (passes 1, 2 and 4 of the scheduler)."""
+    for value in inputs:
+        value.device = host
+    for node in nodes:
+        root = node.root
+        if root is not None and root.home is not None:
+            node.device = root.home
+        elif node.bound is not None:
+            node.device = node.bound
+    real = [node for node in nodes if not node.looks]
+    for order, spread_host in ((real, False), (real[::-1], False), (real, True), (real[::-1], True)):
+        current = None
+        for node in order:
+            if node.device is not None:
+                current = None if node.device == host and not spread_host else node.device
+            elif current is not None:
+                node.device = current
+    for node in nodes:
+        if node.device is None:
+            node.device = node.root.device if node.root is not None and node.root.device is not None else host
+        for source in node.sources:
+            if source.device is None:
+                if source.home is not None:
+                    source.device = source.home
+                else:
+                    source.device = source.root.device if source.root is not None else node.device
+
+
+def split(nodes):
+    """Cut the nodes into runs on one device: list of [device, nodes, values copied to it]. Sources that lie elsewhere are replaced by copies."""
+    parts = []
+    current = None
+    waiting = []
+    copied = {}
+    for node in nodes:
+        if node.looks:
+            (current[1] if current else waiting).append(node)
+            continue
+        if current is None or node.device != current[0]:
+            current = [node.device, waiting if current is None else [], []]
+            waiting = []
+            parts.append(current)
+        device = current[0]
+        for source in node.sources:
+            if source.device != device:
+                if (id(source), device) not in copied:
+                    copied[(id(source), device)] = duplicate(source, device)
+                    current[2].append(source)
+                node.sources = tuple(copied[(id(source), device)] if other is source else other for other in node.sources)
+        current[1].append(node)
+    for part in parts:
+        part[2] = [(source, copied[(id(source), part[0])]) for source in part[2]]
+    return parts
+
+
+def duplicate(source, device):
+    """A value of the same layout on another device."""
+    value = Value("none", source.shape, source.strides, source.element, ())
+    value.device = device
+    return value
+
+
+def allocate(graph, parts, host, copies):
+    """The allocator's high-water mark of every device and of the host, bytes."""
+    spaces = [Space() for unused in range(host + 1)]
+    if copies > 1:
+        for value in graph.inputs:
+            for unused in range(copies - 1):
+                place(duplicate(value, host), spaces)
+            value.kept = True
+            place(value, spaces)
+        for part in parts:
+            for unused, value in part[2]:
+                value.kept = True
+                place(value, spaces)
+                for unused_copy in range(copies - 1):
+                    place(duplicate(value, part[0]), spaces)
+    for value in graph.inputs:
+        place(value, spaces)
+    order = []
+    for part in parts:
+        for source, value in part[2]:
+            waits = Value("none", source.shape, source.strides, source.element, (source,), root=source.root or source)
+            waits.device = source.device
+            order.append(waits)
+            order.append(value)
+        order.extend(part[1])
+    for node in order:
+        if node.root is not None and node.operation != "none":
+            node.root.views += 1
+        for source in node.sources:
+            source.children += 1
+    for node in order:
+        place(node, spaces)
+        for source in node.sources:
+            source.children -= 1
+            if source.children == 0 and source.views == 0:
+                if source.root is not None:
+                    root = source.root
+                    root.views -= 1
+                    if root.views == 0 and root.children == 0 and root.allocated:
+                        free(root, spaces)
+                elif source.allocated:
+                    free(source, spaces)
+    return [space.high for space in spaces]
+
+
+def place(node, spaces):
+    """Give a value memory: a source's, where the operation may write over it, else the best hole."""
+    if node.allocated or node.root is not None or node.home is not None:
+        return
+    node.allocated = True
+    if node.operation in IN_PLACE:
+        for source in node.sources:
+            # A view counts as foreign memory here, so nothing is written over what a view looks at.
+            if not source.allocated or source.kept or source.children != 1 or source.views != 0:
+                continue
+            if source.shape != node.shape or source.strides != node.strides or source.element != node.element:
+                continue
+            node.where, node.place = source.where, source.place
+            source.allocated = False
+            return
+    node.where = node.device
+    node.place = spaces[node.where].take(aligned(node.bytes))
+
+
+def free(value, spaces):
+    if value.kept:
+        return
+    spaces[value.where].give(value.place, aligned(value.bytes))
+    value.allocated = False
+
+
+def aligned(size):
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class Space(object):
+    """The memory of one device: holes as [offset, size] in order of their offset, the last one endless."""
+
+    def __init__(self):
+        self.holes = [[0, 1 << 62]]
+        self.high = 0
+
+    def take(self, size):
+        """Offset of `size` bytes: the smallest hole that is large enough (the last of equals), else at the end."""
+        holes = self.holes
+        best = len(holes) - 1
+        best_size = 1 << 62
+        for index in range(len(holes) - 1):
+            have = holes[index][1]
+            if size <= have <= best_size:
+                best, best_size = index, have
+        hole = holes[best]
+        offset = hole[0]
+        hole[0] += size
+        hole[1] -= size
+        if hole[1] == 0:
+            del holes[best]
+        if offset + size > self.high:
+            self.high = offset + size
+        return offset
+
+    def give(self, offset, size):
+        """Give bytes back, joined with the holes beside them."""
+        holes = self.holes
+        end = offset + size
+        for index, hole in enumerate(holes):
+            if hole[0] + hole[1] == offset:
+                hole[1] += size
+                if index + 1 < len(holes) and holes[index + 1][0] == hole[0] + hole[1]:
+                    hole[1] += holes[index + 1][1]
+                    del holes[index + 1]
+                return
+            if end == hole[0]:
+                hole[0] = offset
+                hole[1] += size
+                return
+            if hole[0] > offset:
+                holes.insert(index, [offset, size])
+                return
+        holes.append([offset, size])

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What an architecture does that its tensors do not show. Pure.
+
+Most of a graph follows from the tensors of its blocks; this table holds the rest: llama.cpp src/models/ARCHITECTURE.cpp, `graph`.
+"""
+
+from __future__ import annotations
+
+from .. import kv_cache
+
+LAYER_NORM = ("command-r", "cohere2", "starcoder2", "starcoder", "gpt2", "gptneox", "falcon", "bloom", "mpt", "phi2", "stablelm", "nemotron", "olmo", "codeshell", "jais", "orion", "refact")
+SIGMOID = ("llama4", "glm4moe", "lfm2moe", "nemotron_h_moe", "dots1", "bailingmoe2", "minimax-m2", "afmoe")
+NORMED_EXPERTS = ("llama", "qwen3moe", "qwen3next", "qwen35moe", "granitemoe", "granite", "granitehybrid", "lfm2moe", "hunyuan-moe", "phimoe", "phi3", "ernie4_5-moe", "gemma4", "mistral3")
+LATE_OUTPUTS = {"gpt-oss": "before norm", "gptoss": "before norm", "gemma3n": "before norm", "qwen3next": "after norm", "qwen35": "after norm", "qwen35moe": "after norm",
+                "nemotron_h": "after norm", "nemotron_h_moe": "after norm", "gemma4": "after norm"}
+# Every other one is known to need nothing from the table above.
+KNOWN = frozenset(LAYER_NORM + SIGMOID + NORMED_EXPERTS + tuple(LATE_OUTPUTS) + (
+    "qwen", "qwen2", "qwen2vl", "qwen2moe", "qwen3", "qwen3vl", "qwen3vlmoe", "deci", "gemma", "gemma2", "gemma3", "gemma-embedding", "deepseek", "deepseek2", "minicpm", "minicpm3",
+    "glm4", "chatglm", "mamba", "mamba2", "jamba", "falcon-h1", "lfm2", "olmo2", "olmoe", "exaone", "exaone4", "smollm3", "seed_oss", "baichuan", "internlm2", "xverse", "arcee",
+    "hunyuan-dense", "ernie4_5", "apertus", "smallthinker", "granitemoehybrid"))
+
+
+def traits_of(model, kinds):
+    """The traits of a model as a dictionary; every name that the builders ask for is there."""
+    name = model["architecture"]
+    present = set()
+    for kind in kinds:
+        if kind:
+            present.update(kind)
+    hyper = lambda key: kv_cache.hyperparameter(model, key)  # noqa: E731
+    gating = {2: "sigmoid", 3: "late"}.get(hyper("expert_gating_func"))
+    if name in ("gpt-oss", "gptoss"):
+        gating = "late"
+    elif name in SIGMOID:
+        gating = "sigmoid"
+    normed = hyper("expert_weights_norm")
+    if normed is None or name in ("qwen2moe", "llama4", "jamba", "gpt-oss", "gptoss") or name in NORMED_EXPERTS:
+        normed = name in NORMED_EXPERTS
+    post_norms = "post_ffw_norm.weight" in present or "post_attention_norm.weight" in present and ("ffn_norm.weight" in present)
+    return {
+        "known": name in KNOWN,
+        "layer_norm": name in LAYER_NORM,
+        "norm_bias": "attn_norm.bias" in present,
+        "scaled_input": name.startswith("gemma") or bool(hyper("embedding_scale")) or name in ("minicpm", "minicpm3"),
+        "residual_scaled": name in ("minicpm", "minicpm3"),
+        "softcap": bool(hyper("attn_logit_softcapping")),
+        "windowed": kv_cache.window_tokens(model) is not None,
+        "values_normed": name in ("gemma3n", "gemma4"),
+        "norm_after_rope": name.startswith("hunyuan"),
+        "norm_without_weights": name == "llama4" and (model.get("expert_count") or 0) != 128,
+        "gated_queries": name in ("qwen3next", "qwen35", "qwen35moe"),
+        "repeats_keys": name == "qwen3next",
+        "parallel": "attn_norm.weight" in present and not present & {"ffn_norm.weight", "ffn_norm", "post_attention_norm.weight"} and "ffn_down.weight" in present
+        and not name.startswith("nemotron_h"),
+        "post_norms": post_norms,
+        "squared": name.startswith("nemotron") or name == "arcee",
+        "gating": gating or "softmax",
+        "normed_experts": bool(normed),
+        "weighs_before": name == "llama4",
+        "shared_first": name.startswith("hunyuan"),
+        "shared_gate_first": name == "qwen2moe",
+        "outputs_late": LATE_OUTPUTS.get(name),
+        "altup": "altup_router.weight" in present,
+        "per_layer": "inp_gate.weight" in present,
+        "two_feed_forwards": "pre_ffw_norm_2.weight" in present,
+    }

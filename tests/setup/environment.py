@@ -33,7 +33,7 @@ CONTROLLERS = ("3.13", "3.12", "3.14", "3.11")
 COMPILER = {"gcc": "gcc", "libc6-dev": None, "zstd": "zstd"}
 HOSTS = {
     "podman": "podman", "runc": "runc", "conmon": "conmon", "netavark": None, "aardvark-dns": None, "iptables": "iptables",
-    "uidmap": "newuidmap", "mmdebstrap": "mmdebstrap", "debian-archive-keyring": None,
+    "uidmap": "newuidmap", "mmdebstrap": "mmdebstrap",
 }
 
 

@@ -43,7 +43,8 @@ def facts(report, collections, tmp_path_factory):
     """The facts, by Ansible and the installed archive, as a user gets them."""
     place = tmp_path_factory.mktemp("gpu")
     answer = subprocess.run(
-        [tool("ansible"), "localhost", "-i", "localhost,", "-c", "local", "-m", "gpufleet.ollama.gpu_facts", "-e", "ansible_python_interpreter=" + sys.executable],
+        [tool("ansible"), "localhost", "-i", "localhost,", "-c", "local", "-m", "gpufleet.ollama.gpu_facts",
+         "-e", "ansible_python_interpreter=" + sys.executable],
         env=environment(collections=collections), cwd=str(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
     assert answer.returncode == 0, answer.stdout.decode("utf-8", "replace")
     text = answer.stdout.decode("utf-8", "replace")

@@ -39,8 +39,8 @@ def look(function, own=(), permanent="/nonexistent", sent=None, threads=1):
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", libraries.LIBRARIES_VARIABLE)}
     if sent:
         environment[libraries.LIBRARIES_VARIABLE] = str(sent)
-    answer = subprocess.run([sys.executable, "-S", "-c", PROGRAM, json.dumps([COLLECTION] + [str(path) for path in own]), str(permanent), function, str(threads)],
-                            stdout=subprocess.PIPE, env=environment, check=True)
+    arguments = [json.dumps([COLLECTION] + [str(path) for path in own]), str(permanent), function, str(threads)]
+    answer = subprocess.run([sys.executable, "-S", "-c", PROGRAM] + arguments, stdout=subprocess.PIPE, env=environment, check=True)
     return json.loads(answer.stdout)
 
 
@@ -65,7 +65,8 @@ def package(place, name, text):
     return place
 
 
-@pytest.mark.parametrize("function, name, package_name", [("import_requests", "requests", "python3-requests"), ("import_pynvml", "nvidia-ml-py", "python3-pynvml")])
+@pytest.mark.parametrize("function, name, package_name", [
+    ("import_requests", "requests", "python3-requests"), ("import_pynvml", "nvidia-ml-py", "python3-pynvml")])
 def test_a_library_that_is_nowhere(function, name, package_name):
     failure, = look(function)
     assert failure["missing_library"] == name

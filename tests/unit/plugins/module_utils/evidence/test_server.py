@@ -117,7 +117,8 @@ def test_a_server_is_read(monkeypatch):
         ("GET", "/api/ps"): (200, {"models": []}),
     }
     properties = {"Id": "ollama.service", "LoadState": "loaded", "ActiveState": "active", "SubState": "running", "MainPID": str(os.getpid()),
-                  "FragmentPath": "/etc/systemd/system/ollama.service", "DropInPaths": "/a.conf /b.conf", "NeedDaemonReload": "yes", "Environment": "OLLAMA_HOST=x PATH=/bin"}
+                  "FragmentPath": "/etc/systemd/system/ollama.service", "DropInPaths": "/a.conf /b.conf", "NeedDaemonReload": "yes",
+                  "Environment": "OLLAMA_HOST=x PATH=/bin"}
     monkeypatch.setattr(units, "show", lambda names: {"ollama.service": properties})
     with serving(routes) as double:
         found = servers.read_server(double.url, "ollama.service")

@@ -43,6 +43,6 @@ build:  ## the archive, in build/
 	@$(ENV) ansible-galaxy collection build --force --output-path build
 
 clean:  ## removes what the targets left in the checkout and takes down the rig
-	@if [ -d tests/rig/hosts ] && command -v podman >/dev/null; then $(ENV) python -m tests.rig down || true; fi
+	@if [ -d tests/rig/hosts ] && command -v podman >/dev/null; then $(ENV) python -m tests.rig --set demo down || true; fi
 	rm -rf build collections .ansible .cache .pytest_cache .hypothesis tests/output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

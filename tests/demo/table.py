@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The demo's last word: one line a host, model and GPU, made of the evidence files alone."""
+
+from __future__ import annotations
+
+MIB = 1024 ** 2
+HEAD = ("host", "model", "instance", "GPU", "predicted", "engine", "observed", "layers", "verdict")
+
+
+def table(evidence):
+    """Text for a list of evidence files' contents ({host, verdict, instances}); bytes in MiB, "-" where something is unknown."""
+    rows = [HEAD]
+    for item in evidence:
+        for instance in item["instances"]:
+            for model in instance["models"]:
+                failed = [check["name"] for check in model["checks"] if check["passed"] is False]
+                layers = "%s/%s" % (_known(model["layers_offloaded"]), _known(model["layers_total"]))
+                for device in model["devices"]:
+                    rows.append((item["host"], model["name"], instance["name"], device["uuid"], _mib(device["predicted_bytes"]), _mib(device["engine_bytes"]),
+                                 _mib(device["observed_bytes"]), layers, "FAIL: " + ", ".join(failed) if failed else "pass"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def _known(value):
+    return "-" if value is None else str(value)
+
+
+def _mib(count):
+    return "-" if count is None else "%d" % round(count / MIB)

@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CacheError(Exception):

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.estimator import estimator_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import MAX_TENSORS, Header, HeaderError, check_names
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import FILE_TYPES
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _EXPERT = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps|\.ffn_(?:up|down|gate)\.\d+\.")  # the second form: Mixtral files of 2023
+_FEED_FORWARD = re.compile(r"\.ffn_(up|gate|down)")  # whatever begins alike, as the patterns of llama.cpp's fit (common/fit.cpp) take it
 _INPUT = ("token_embd", "per_layer_token_embd", "token_types", "position_embd")
 _PROJECTOR = ("v.", "mm.", "a.")
 # The most that any real model has (DeepSeek, Kimi, Llama 405B: 61 to 126); beyond it the file is damaged, and a list of that length harmful.
@@ -26,11 +27,28 @@ MAX_HYPERPARAMETERS = 256
 
 
 def merge(headers):
-    """One Header of the parts of a split model (`split.count` files): keys of the first, tensors of all."""
+    """One Header of the parts of a split model (`split.count` files): keys of the first, tensors of all.
+
+    Raises HeaderError where the parts do not belong together: llama.cpp writes into each its number (`split.no`, from 0), their count and
+    the number of tensors of all (`split.tensors.count`).
+    """
     first = headers[0]
+    for place, header in enumerate(headers):
+        count, number = _integer(header.keys.get("split.count")), _integer(header.keys.get("split.no"))
+        if count is not None and count != len(headers) and (count > 1 or len(headers) > 1):
+            raise HeaderError("part %d of the model says that there are %d parts, but there are %d; get all parts, named -00001-of-%05d.gguf and so on"
+                              % (place + 1, count, len(headers), max(count, 1) % 100000))
+        if len(headers) > 1 and number is not None and number != place:
+            raise HeaderError("part %d of the model says that it is part %d; get the parts again" % (place + 1, number + 1))
     if len(headers) == 1:
         return first
     tensors = [tensor for header in headers for tensor in header.tensors]
+    if len(tensors) > MAX_TENSORS:
+        raise HeaderError("the parts of the model have %d tensors together; the files are damaged" % len(tensors))
+    check_names(tensors)
+    total = _integer(first.keys.get("split.tensors.count"))
+    if total is not None and total != len(tensors):
+        raise HeaderError("the parts of the model have %d of its %d tensors; get all parts" % (len(tensors), total))
     return Header(first.version, first.keys, first.lengths, tensors, sum(header.size_bytes for header in headers))
 
 
@@ -109,7 +127,7 @@ def model_facts(header, projector=None):
 
 def _weights(header, blocks):
     """Bytes of the tensors by place: layers, output, embedding, projector."""
-    layers = [{"index": index, "weight_bytes": 0, "expert_bytes": 0} for index in range(blocks)]
+    layers = [{"index": index, "weight_bytes": 0, "expert_bytes": 0, "ffn_up_bytes": 0, "ffn_gate_bytes": 0, "ffn_down_bytes": 0} for index in range(blocks)]
     output = embedding = projector = 0
     tied = True
     for tensor in header.tensors:
@@ -119,6 +137,9 @@ def _weights(header, blocks):
             layer["weight_bytes"] += tensor.bytes
             if _EXPERT.search(tensor.name):
                 layer["expert_bytes"] += tensor.bytes
+            part = _FEED_FORWARD.search(tensor.name)
+            if part:
+                layer["ffn_%s_bytes" % part.group(1)] += tensor.bytes
         elif tensor.name.startswith(_PROJECTOR):
             projector += tensor.bytes
         elif tensor.name.startswith(_INPUT):

@@ -15,12 +15,16 @@ from collections import namedtuple
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import TENSOR_TYPES, tensor_bytes
 
 MAX_KEYS = 65536
-MAX_TENSORS = 1000000
+MAX_TENSORS = 32768  # the largest models have some two thousand
 MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 MAX_KEY_BYTES = 65535
 MAX_VALUE_BYTES = 16 * 1024 * 1024  # a chat template is a few KiB
-MAX_TENSOR_NAME_BYTES = 1024  # GGML_MAX_NAME is 64 by default
+MAX_TENSOR_NAME_BYTES = 256  # GGML_MAX_NAME is 64 by default
 MAX_KEPT_VALUE_BYTES = 65536
+MAX_KEPT_BYTES = 8 * 1024 * 1024  # of all keys and values together, as they lie in memory
+ELEMENT_BYTES = 40  # of a number in a Python list, at most
+CHARACTER_BYTES = 4  # of a character in a Python text, at most
+MAX_NESTED_ARRAYS = 65536  # no real header nests any
 MAX_KEPT_ELEMENTS = 4096  # one number a layer; vocabularies are longer
 MAX_ARRAY_DEPTH = 4
 MAX_ELEMENTS = 2 ** 63
@@ -63,6 +67,8 @@ class _Window(object):
         self._read = read
         self._limit = limit
         self._came = 0
+        self._kept = 0
+        self.nested = 0
         self.data = b""
         self.at = 0
 
@@ -103,13 +109,27 @@ class _Window(object):
             self.at += here
             size -= here
 
-    def text(self, limit, what):
+    def keep(self, size):
+        """Account for memory that the header will hold. Raises HeaderError when it is more than any real header needs."""
+        self._kept += size
+        if self._kept > MAX_KEPT_BYTES:
+            raise HeaderError("the keys and values of the GGUF header take more than %d MiB; the file is damaged" % (MAX_KEPT_BYTES // 1048576))
+
+    def forget(self):
+        """Begin to account anew: tensors are limited by their number."""
+        self._kept = 0
+
+    def text(self, limit, what, kept=None):
+        """A text of at most `limit` bytes, of which the first `kept` are returned and the rest is walked over."""
         size = self.take(_U64)
         if size > limit:
             raise HeaderError("%s of %d bytes in the GGUF header is longer than any real one; the file is damaged" % (what, size))
-        self.fill(size)
-        raw = self.data[self.at:self.at + size]
-        self.at += size
+        here = size if kept is None else min(size, kept)
+        self.keep(here * CHARACTER_BYTES)
+        self.fill(here)
+        raw = self.data[self.at:self.at + here]
+        self.at += here
+        self.skip(size - here)
         return bytes(raw).decode("utf-8", "replace")
 
     def skip_texts(self, count):
@@ -150,16 +170,29 @@ def read_header(read, limit=64 * 1024 * 1024):
     keys, lengths = {}, {}
     for unused in range(key_count):
         key = window.text(MAX_KEY_BYTES, "a key")
+        if key in keys or key in lengths:
+            raise HeaderError("the GGUF header has the key %r twice; the file is damaged" % key[:80])
+        window.keep(200)
         _read_value(window, key, keys, lengths)
+    window.forget()
     tensors = [_read_tensor(window) for unused in range(tensor_count)]
+    check_names(tensors)
     return Header(version, keys, lengths, tensors, window.consumed)
+
+
+def check_names(tensors):
+    """Raise HeaderError if a tensor is there twice (llama.cpp does not load such a file either)."""
+    names = set()
+    for tensor in tensors:
+        if tensor.name in names:
+            raise HeaderError("the model has the tensor %r twice; the file is damaged" % tensor.name[:80])
+        names.add(tensor.name)
 
 
 def _read_value(window, key, keys, lengths):
     kind = window.take(_U32)
     if kind == _STRING:
-        value = window.text(MAX_VALUE_BYTES, "the value of %r" % key[:80])
-        keys[key] = value[:MAX_KEPT_VALUE_BYTES]
+        keys[key] = window.text(MAX_VALUE_BYTES, "the value of %r" % key[:80], MAX_KEPT_VALUE_BYTES)
     elif kind == _ARRAY:
         kind, count = window.take(_U32), window.take(_U64)
         lengths[key] = count
@@ -179,6 +212,7 @@ def _read_array(window, key, kind, count, depth):
         if count > MAX_KEPT_ELEMENTS:
             window.skip(count * packing.size)  # a wrong count ends at the limit or at the end of the file
             return None
+        window.keep(count * ELEMENT_BYTES)
         window.fill(count * packing.size)
         values = [value for (value,) in packing.iter_unpack(window.data[window.at:window.at + count * packing.size])]
         window.at += count * packing.size
@@ -189,6 +223,9 @@ def _read_array(window, key, kind, count, depth):
         if depth >= MAX_ARRAY_DEPTH:
             raise HeaderError("the key %r of the GGUF header nests arrays more than %d deep; the file is damaged" % (key[:80], MAX_ARRAY_DEPTH))
         for unused in range(count):
+            window.nested += 1
+            if window.nested > MAX_NESTED_ARRAYS:
+                raise HeaderError("the GGUF header has more than %d arrays in arrays; the file is damaged" % MAX_NESTED_ARRAYS)
             inner, length = window.take(_U32), window.take(_U64)
             _read_array(window, key, inner, length, depth + 1)
     else:

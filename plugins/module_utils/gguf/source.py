@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import merge, model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError, Tensor, read_header
@@ -19,10 +20,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import normalise_digest, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import find
 
-CHUNK = 4 * 1024 * 1024  # two of them hold the header of a vocabulary of 128 thousand
+CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
+FURTHER_CHUNK = 2 * 1000 * 1000  # what comes after them, so that a longer header moves little that is not of it
 SMALL_CHUNK = 256 * 1024  # projectors and the parts of a split model have no vocabulary
 NETWORK_LIMIT = 16 * 1024 * 1024  # bytes of header a model
 FILE_LIMIT = 64 * 1024 * 1024
+MAX_PARTS = 256  # of a split model
 _FILE_CHUNK = 1024 * 1024
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z")
 
@@ -32,7 +35,7 @@ class SourceError(Exception):
 
 
 class _Tally(object):
-    """Sequential reads of `get(offset, size)`, counted, in steps of `chunk` that never go beyond `budget` or the file's `end`."""
+    """Sequential reads of `get(offset, size)`, counted, in steps of `chunk` (smaller ones after 8 MB) that never go beyond the file's `end`."""
 
     def __init__(self, get, chunk, end=None):
         self._get = get
@@ -41,7 +44,7 @@ class _Tally(object):
         self.bytes_read = 0
 
     def read(self, size):
-        want = max(size, self._chunk)
+        want = max(size, self._chunk if self.bytes_read < 2 * CHUNK else min(self._chunk, FURTHER_CHUNK))
         if self._end is not None:
             want = min(want, self._end - self.bytes_read)
         if want <= 0:
@@ -54,6 +57,8 @@ class _Tally(object):
 def file_header(path):
     """(Header, bytes read) of the GGUF file at `path`. Raises SourceError, HeaderError (with the path in it)."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+            raise SourceError("%s is not a regular file, so it is no GGUF model" % path)
         with open(path, "rb", buffering=0) as stream:
             tally = _Tally(lambda unused, size: stream.read(size), _FILE_CHUNK)
             return read_header(tally.read, FILE_LIMIT), tally.bytes_read
@@ -68,10 +73,6 @@ def from_file(path, name=None):
     paths = _split_paths(path)
     read = [file_header(part) for part in paths]
     header = merge([item[0] for item in read])
-    expected = header.keys.get("split.count")
-    if isinstance(expected, int) and expected > len(paths):
-        raise SourceError("%s is one of %d parts of a model, and its name does not end in -00001-of-%05d.gguf, so the others are not found"
-                          % (path, expected, expected))
     size = sum(os.path.getsize(part) for part in paths)
     return _model(name or os.path.basename(path), "file", None, size, size, model_facts(header)), sum(item[1] for item in read)
 
@@ -80,7 +81,10 @@ def _split_paths(path):
     match = _SPLIT_NAME.match(path)
     if not match:
         return [path]
-    paths = ["%s-%05d-of-%s.gguf" % (match.group(1), number, match.group(3)) for number in range(1, min(int(match.group(3)), 1000) + 1)]
+    count = int(match.group(3))
+    if count > MAX_PARTS:
+        raise SourceError("%s claims to be one of %d parts, but no model has more than %d; give the file its right name" % (path, count, MAX_PARTS))
+    paths = ["%s-%05d-of-%s.gguf" % (match.group(1), number, match.group(3)) for number in range(1, count + 1)]
     missing = [part for part in paths if not os.path.exists(part)]
     if missing and os.path.exists(path):
         raise SourceError("the part %s of the split model is missing" % missing[0])

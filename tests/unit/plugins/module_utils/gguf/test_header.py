@@ -138,7 +138,7 @@ def vocabulary(count):
 
 
 def test_a_vocabulary_costs_little_time_and_memory():
-    data = gguf(vocabulary(152000) + KEYS, TENSORS)
+    data = gguf(vocabulary(152000) + [item for item in KEYS if b"tokenizer.ggml.tokens" not in item], TENSORS)
     assert 5e6 < len(data) < 8e6
     begin = time.process_time()
     assert read(data, 1 << 22).keys["last"] == 2 ** 40

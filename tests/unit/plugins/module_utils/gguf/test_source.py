@@ -52,7 +52,7 @@ def test_a_header_of_seven_mib_takes_two_ranges(llama):
     raw = manifest_of(("model", llama, 4920738944), ("template", b"t", 1))
     with serving(routes(raw, model=llama)) as server:
         model, bytes_read = from_registry(server)
-        assert [request.headers.get("Range") for request in server.requests[1:]] == ["bytes=0-4194303", "bytes=4194304-8388607"]
+        assert [request.headers.get("Range") for request in server.requests[1:]] == ["bytes=0-3999999", "bytes=4000000-7999999"]
     assert len(llama) <= bytes_read <= 16 * 1024 * 1024
     assert (model["name"], model["source"], model["digest"]) == ("m:latest", "registry", digest_of(raw))
     assert (model["file_bytes"], model["size_bytes"]) == (4920738944, 4920738944 + 1 + 500)
@@ -173,16 +173,88 @@ def test_a_file_that_is_none(tmp_path):
         source.from_file(str(tmp_path / "text"))
 
 
+def test_a_header_of_twelve_mb_moves_less_than_twelve_mib():
+    header = catalog.header_of("llama4:16x17b")[0]
+    content = header + bytes(1 << 20)
+    with serving(routes(manifest_of(("model", content, 67436800960)), model=content)) as server:
+        begin = time.process_time()
+        model, bytes_read = from_registry(server)
+        assert time.process_time() - begin < 0.6  # of which the server's own part is the larger
+    assert model["block_count"] == 48 and len(header) <= bytes_read <= 12 * 1024 * 1024
+
+
+def part(number, count, *tensors, total=None):
+    """A part of a split model as llama.cpp's gguf-split writes it: the first has the keys, each has its number."""
+    def key(name, kind, packing, value):
+        return struct.pack("<Q", len(name)) + name + struct.pack("<I" + packing, kind, value)
+
+    def text_key(name, value):
+        return struct.pack("<Q", len(name)) + name + struct.pack("<IQ", 8, len(value)) + value
+
+    keys = [key(b"split.no", 2, "H", number), key(b"split.count", 2, "H", count), key(b"split.tensors.count", 5, "i", len(tensors) if total is None else total)]
+    if number == 0:
+        keys += [text_key(b"general.architecture", b"llama"), key(b"llama.block_count", 4, "I", 2)]
+    infos = [struct.pack("<Q", len(name)) + name + struct.pack("<IQQIQ", 2, 32, rows, 1, 0) for name, rows in tensors]
+    return b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(keys)) + b"".join(keys) + b"".join(infos)
+
+
+FIRST, SECOND = (b"blk.0.attn_k.weight", 4), (b"blk.1.attn_k.weight", 8)
+
+
+def split_file(directory, *parts):
+    for number, data in enumerate(parts):
+        (directory / ("m-%05d-of-%05d.gguf" % (number + 1, len(parts)))).write_bytes(data)
+    return str(directory / ("m-00001-of-%05d.gguf" % len(parts)))
+
+
 def test_all_parts_of_a_split_file_are_read(tmp_path):
-    tiny = catalog.header_of("tiny")[0]
-    for number in (1, 2):
-        (tmp_path / ("m-%05d-of-00002.gguf" % number)).write_bytes(tiny)
-    model, unused = source.from_file(str(tmp_path / "m-00002-of-00002.gguf"))
-    assert model["size_bytes"] == 2 * len(tiny)
-    assert model["layers"][0]["weight_bytes"] == 2 * 74240
+    path = split_file(tmp_path, part(0, 2, FIRST, total=2), part(1, 2, SECOND, total=2))
+    for name in (path, path.replace("m-00001", "m-00002")):
+        model, unused = source.from_file(name)
+        assert [layer["weight_bytes"] for layer in model["layers"]] == [32 * 4 * 2, 32 * 8 * 2]
+        assert model["size_bytes"] == model["file_bytes"] == sum(os.path.getsize(str(item)) for item in tmp_path.iterdir())
+        assert model["split_count"] == 2 and model["tensor_count"] == 2
     (tmp_path / "m-00001-of-00002.gguf").unlink()
     with pytest.raises(source.SourceError, match="m-00001-of-00002.gguf of the split model is missing"):
         source.from_file(str(tmp_path / "m-00002-of-00002.gguf"))
+
+
+@pytest.mark.parametrize("parts, words", [
+    ((part(0, 2, FIRST, total=2), part(0, 2, FIRST, total=2)), "part 2 of the model says that it is part 1"),
+    ((part(0, 3, FIRST, total=2), part(1, 3, SECOND, total=2)), "says that there are 3 parts, but there are 2"),
+    ((part(0, 2, FIRST, total=2), part(1, 65535, SECOND)), "says that there are 65535 parts"),
+    ((part(0, 2, FIRST, total=2), part(1, 2, FIRST)), "has the tensor 'blk.0.attn_k.weight' twice"),
+    ((part(0, 2, FIRST, total=3), part(1, 2, SECOND)), "2 of its 3 tensors"),
+])
+def test_parts_that_do_not_belong_together(tmp_path, parts, words):
+    with pytest.raises(HeaderError, match=words):
+        source.from_file(split_file(tmp_path, *parts))
+
+
+def test_a_part_alone_and_parts_in_a_circle(tmp_path):
+    alone = tmp_path / "model.gguf"
+    alone.write_bytes(part(0, 4, FIRST, total=2))
+    with pytest.raises(HeaderError, match="there are 4 parts, but there are 1; get all parts, named -00001-of-00004.gguf"):
+        source.from_file(str(alone))
+    path = split_file(tmp_path, part(0, 2, FIRST, total=2), b"")
+    second = tmp_path / "m-00002-of-00002.gguf"
+    second.unlink()
+    second.symlink_to(path)
+    with pytest.raises(HeaderError, match="says that it is part 1"):
+        source.from_file(path)
+    second.unlink()
+    second.symlink_to(second)
+    with pytest.raises(source.SourceError, match="is missing"):
+        source.from_file(path)
+    with pytest.raises(source.SourceError, match="no model has more than 256"):
+        source.from_file(str(tmp_path / "m-00001-of-99999.gguf"))
+
+
+def test_what_is_no_file_does_not_make_it_wait(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    for path in (str(tmp_path / "pipe"), str(tmp_path), "/dev/zero"):
+        with pytest.raises(source.SourceError, match="is not a regular file"):
+            source.from_file(path)
 
 
 def test_a_store(tmp_path):

@@ -18,6 +18,7 @@ _BLOCK = re.compile(r"blk\.(\d+)\.")
 _EXPERT = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps|\.ffn_(?:up|down|gate)\.\d+\.")  # the second form: Mixtral files of 2023
 _FEED_FORWARD = re.compile(r"\.ffn_(up|gate|down)")  # whatever begins alike, as the patterns of llama.cpp's fit (common/fit.cpp) take it
 _INPUT = ("token_embd", "per_layer_token_embd", "token_types", "position_embd")
+_FIRST_LAYER = ("per_layer_model_proj", "per_layer_proj_norm")  # gemma3n, gemma4: loaded with layer 0 (src/models/gemma4.cpp)
 _PROJECTOR = ("v.", "mm.", "a.")
 # The most that any real model has (DeepSeek, Kimi, Llama 405B: 61 to 126); beyond it the file is damaged, and a list of that length harmful.
 MAX_BLOCKS = 4096
@@ -128,7 +129,7 @@ def model_facts(header, projector=None):
 def _weights(header, blocks):
     """Bytes of the tensors by place: layers, output, embedding, projector."""
     layers = [{"index": index, "weight_bytes": 0, "expert_bytes": 0, "ffn_up_bytes": 0, "ffn_gate_bytes": 0, "ffn_down_bytes": 0} for index in range(blocks)]
-    output = embedding = projector = 0
+    output = embedding = token_embedding = projector = 0
     tied = True
     for tensor in header.tensors:
         match = _BLOCK.match(tensor.name)
@@ -144,6 +145,10 @@ def _weights(header, blocks):
             projector += tensor.bytes
         elif tensor.name.startswith(_INPUT):
             embedding += tensor.bytes
+            if tensor.name == "token_embd.weight":
+                token_embedding = tensor.bytes
+        elif tensor.name.startswith(_FIRST_LAYER) and layers:
+            layers[0]["weight_bytes"] += tensor.bytes
         else:
             output += tensor.bytes
             tied = tied and tensor.name != "output.weight"
@@ -151,6 +156,7 @@ def _weights(header, blocks):
         "layers": layers,
         "output_bytes": output,
         "embedding_bytes": embedding,
+        "token_embedding_bytes": token_embedding,
         "projector_bytes": projector,
         "tied_embeddings": tied,
     }

@@ -229,7 +229,13 @@ def state_bytes(model):
     return 4 * sum(state_elements(model))
 
 
-def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAULT_CACHE_TYPE, cache_type_v=None):
+def widest_value(model):
+    """Elements of the widest V row of any block, or 0 where all blocks have the same (llama-kv-cache.cpp TAG_V_CACHE_VARIABLE)."""
+    widths = set(attention_width(model, index)[1] for index, state in enumerate(recurrent_layers(model)) if not state)
+    return max(widths) if len(widths) > 1 else 0
+
+
+def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAULT_CACHE_TYPE, cache_type_v=None, flash_attention=True):
     """Bytes of KV cache (and recurrent state) of every block.
 
     Args:
@@ -238,6 +244,7 @@ def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAUL
         parallel: number of slots.
         ubatch: physical batch, tokens; windowed layers keep that many cells beyond their window.
         cache_type, cache_type_v: names of CACHE_TYPES; the V type defaults to the K type, as Ollama sets both.
+        flash_attention: without it V is kept transposed, and then every block's V is as wide as the widest.
 
     Returns:
         list of block_count integers (bytes). The output layer has none.
@@ -251,9 +258,12 @@ def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAUL
     reusing = model["block_count"] - shared_blocks(model)
     trunk = trunk_blocks(model)
     sizes = []
+    widest = 0 if flash_attention else widest_value(model)
     for index in range(model["block_count"]):
         size = 0
         keys, values = attention_width(model, index)
+        if widest and not recurrent[index] and (values or not model.get("ssm")):
+            values = widest
         if index < min(reusing, trunk) and (keys or values):
             stream, streams = cells(context_length, parallel, ubatch, window if windowed[index] else None)
             size += stream * streams * (row_bytes(cache_type, keys) + row_bytes(cache_type_v or cache_type, values))

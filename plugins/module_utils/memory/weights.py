@@ -12,6 +12,8 @@ from __future__ import annotations
 import bisect
 import struct
 
+from . import kv_cache
+
 HOST = None  # the device of a slot that is not offloaded
 
 
@@ -28,12 +30,15 @@ def slot_bytes(model):
 
     Returns:
         list of block_count + 1 integers (bytes). The last is the output layer. Where the model has no output matrix
-        of its own (tied embeddings) the token embedding is loaded a second time beside the output norm.
+        of its own (tied embeddings) the token embedding is loaded a second time beside the output norm. Blocks that
+        predict further tokens (nextn) are not loaded.
     """
-    slots = [layer["weight_bytes"] for layer in model["layers"]]
+    trunk = kv_cache.trunk_blocks(model)
+    slots = [layer["weight_bytes"] if index < trunk else 0 for index, layer in enumerate(model["layers"])]
     output = model["output_bytes"]
     if model.get("tied_embeddings"):
-        output += model["embedding_bytes"]
+        # Only the token embedding: gemma3n and gemma4 have a second one, per layer, that stays on the host.
+        output += model.get("token_embedding_bytes") or model["embedding_bytes"]
     return slots + [output]
 
 

@@ -8,19 +8,19 @@ operations is that of llama.cpp's builders (src/llama-graph.cpp build_qkv, build
 
 from __future__ import annotations
 
+from .. import kv_cache
 from .tensors import F16, F32
 
 
 def norm(b, value, weights, layer=None, plain=False):
     """Root-mean-square norm (or, `plain`, layer norm, which needs memory of its own) times its weights.
 
-    With a layer's number llama.cpp keeps it on the device of that layer while everything is offloaded.
+    The norm itself has no weights, so the first of a device is computed on the device before it (in a large batch; llama.cpp binds it only in small
+    ones, llama-context.cpp `graph_get_cb`): both the normed and the plain value then cross.
     """
     g = b.graph
-    pinned = b.device(layer) if layer is not None and b.full_offload else None
-    normed = g.like("norm" if plain else "rms_norm", value, bound=pinned)
+    normed = g.like("norm" if plain else "rms_norm", value)
     if not weights:
-        normed.bound = None
         return normed
     device = b.device(layer) if layer is not None else b.output_device
     return g.like("mul", normed, bound=device)
@@ -75,6 +75,8 @@ def attention(b, value, kind, layer):
     heads, kv_heads = b.heads[layer], b.kv_heads[layer]
     size, value_size = b.head_sizes(layer)
     q, k, v = queries_keys_values(b, value, kind, layer, heads, kv_heads, size, value_size)
+    if kv_cache.cache_owner(b.model, layer) != layer:
+        k = v = None  # an earlier block's cache serves this one, even where the file has matrices for it
     if k is not None and v is None:
         v = k  # gemma4's full layers: the keys are the values
     normed_values = b.traits["values_normed"]
@@ -86,13 +88,18 @@ def attention(b, value, kind, layer):
             q, k, v = (g.view(part, (width, count, b.tokens)) for part, width, count in ((q, size, heads), (k, size, kv_heads), (v, value_size, kv_heads)))
     if normed_values and v is not None:
         v = g.like("rms_norm", v)
-    q = rotate(b, q)
-    k = rotate(b, k) if k is not None else None
+    if b.has_positions(layer):
+        q = rotate(b, q)
+        k = rotate(b, k) if k is not None else None
+    elif b.traits["scaled_queries"]:
+        q = g.like("mul", q, b.scale)  # llama4: by the position's temperature instead
     if norm_last:
         k = head_norm(b, k, kind, "attn_k_norm", layer, size, kv_heads)
         q = head_norm(b, q, kind, "attn_q_norm", layer, size, heads)
-    elif b.traits["norm_without_weights"]:
+    elif b.traits["norm_without_weights"] and b.has_positions(layer):
         q, k = g.like("rms_norm", q), g.like("rms_norm", k)
+    if b.traits["queries_scaled"]:
+        q = g.like("scale", q)
     mixed = attend(b, layer, q, k, v, size, value_size, kv_heads)
     out = g.matmul(b.width, mixed, device)
     return with_bias(b, out, kind, "attn_output.bias", device)

@@ -18,7 +18,7 @@ from .traits import traits_of
 class Builder(object):
     """What the parts of a graph need to know: the model, the batch, where every layer lies, and the inputs made so far."""
 
-    def __init__(self, model, kinds, layers, devices, cells, parallel, ubatch, flash, cache_type, full_offload):
+    def __init__(self, model, kinds, layers, devices, cells, parallel, ubatch, flash, cache_type):
         self.graph = Graph()
         self.model = model
         self.kinds = kinds
@@ -31,7 +31,6 @@ class Builder(object):
         self.layers = layers
         self.host = devices
         self.output_device = self.device(model["block_count"])
-        self.full_offload = full_offload
         self.sequences = parallel
         self.tokens = -(-ubatch // parallel) * parallel
         self.cells = cells
@@ -62,6 +61,17 @@ class Builder(object):
     @property
     def positions(self):
         return self.once("positions", lambda: self.graph.given((self.tokens * (4 if self.hyper("rope.dimension_sections") else 1),), I32))
+
+    @property
+    def scale(self):
+        return self.once("scale", lambda: self.graph.given((1, 1, self.tokens)))
+
+    def has_positions(self, layer):
+        """Whether q and k of a block are rotated."""
+        rule = self.traits["no_positions"]
+        if rule == "full":
+            return self.windowed[layer] or not any(self.windowed)
+        return rule != "all" and (not rule or (layer + 1) % rule != 0)
 
     def mask(self, windowed):
         cells = self.cells[1 if windowed else 0]
@@ -128,10 +138,11 @@ def embedded(b):
     tokens = g.given((b.tokens,), I32)
     cur = g.expand(g.new("get_rows", (tokens,), (b.width, b.tokens), bound=b.host))
     other = g.new("get_rows", (g.given((b.tokens,), I32),), (b.width, b.tokens), bound=b.host)
+    g.given((b.width, b.tokens))  # embeddings alone, reserved as well though nothing here uses them
     mixed = g.new("dup", (g.given((b.width, b.tokens)),), (b.width, b.tokens))
     g.expand(g.store(mixed, other, g.given((b.tokens,), I64)))
     if b.traits["scaled_input"]:
-        cur = g.expand(g.like("scale", cur)) if b.hyper("embedding_scale") else g.like("scale", cur)
+        cur = g.expand(g.like("scale", cur))
     return cur
 
 
@@ -153,11 +164,18 @@ def block(b, cur, kind, layer, last, outputs):
             came = g.new("get_rows", (came, outputs), came.shape)
         cur = blocks.norm(b, came, True, layer)
         return g.like("add", blocks.feed_forward(b, cur, kind, layer), came)
+    if b.traits["gated_queries"]:
+        g.expand(normed)
     cur = mixer(b, normed, kind, layer)
-    if cur is None:  # nemotron_h: a block is either a mixer or a feed-forward part
-        return g.like("add", forward(b, normed, kind, layer), came)
+    if cur is None:  # a block is either a mixer or a feed-forward part (nemotron_h), or has lost its mixer (deci)
+        if "ffn_norm.weight" in kind:
+            normed = blocks.norm(b, came, True, layer)
+        out = forward(b, normed, kind, layer)
+        if last and "ffn_norm.weight" not in kind:
+            out, came = g.new("get_rows", (out, outputs), out.shape), g.new("get_rows", (came, outputs), came.shape)
+        return g.like("add", out, came)
     parallel = b.traits["parallel"]
-    if last and not b.traits["outputs_late"]:
+    if last:
         cur = g.new("get_rows", (cur, outputs), cur.shape)
         came = g.new("get_rows", (came, outputs), came.shape)
         if parallel:
@@ -169,7 +187,7 @@ def block(b, cur, kind, layer, last, outputs):
         cur = blocks.norm(b, cur, True, layer)
     if scale:
         cur = g.like("scale", cur)
-    came = g.like("add", cur, came)
+    came = total(b, cur, came, 0)
     if not has_forward(kind):
         return came
     cur = came
@@ -181,7 +199,14 @@ def block(b, cur, kind, layer, last, outputs):
         cur = blocks.norm(b, cur, True, layer)
     if scale:
         cur = g.like("scale", cur)
-    return g.like("add", cur, came)
+    return total(b, cur, came, 1)
+
+
+def total(b, made, came, which):
+    """What a part made and what came in, added; the first source is the one that may be written over."""
+    if b.traits["residual_first"][which]:
+        made, came = came, made
+    return b.graph.like("add", made, came)
 
 
 def has_forward(kind):
@@ -219,22 +244,20 @@ def graph_of(b, order):
     """Build the whole graph over the layers of `order`."""
     g = b.graph
     outputs = g.given((b.tokens,), I32)
-    if b.traits["altup"] or b.traits["per_layer"] or b.traits["two_feed_forwards"]:
-        cur = gemma.blocks_of(b, embedded(b), order, outputs)
+    if b.traits["altup"] or b.traits["gemma4"]:
+        cur = gemma.blocks_of(b, embedded, order, outputs)
     else:
         cur = embedded(b)
         for layer in order:
             cur = block(b, cur, b.kinds[layer], layer, layer == order[-1], outputs)
     plain = b.traits["layer_norm"]
-    late = b.traits["outputs_late"]
-    if late == "before norm":
+    if b.traits["outputs_late"]:
         cur = g.new("get_rows", (cur, outputs), cur.shape)
     cur = blocks.norm(b, cur, True, None, plain)
     cur = blocks.with_bias(b, cur, {"output_norm.bias": 1} if plain and b.traits["norm_bias"] else {}, "output_norm.bias", b.output_device)
-    if late == "after norm":
-        cur.kept = True
-        cur = g.new("get_rows", (cur, outputs), cur.shape)
     cur.kept = True
+    if b.traits["scaled_output"]:
+        cur = g.like("scale", cur)
     logits = g.matmul(b.vocabulary, cur, b.output_device)
     if b.hyper("final_logit_softcapping") or b.hyper("logit_scale"):
         logits = g.like("scale", logits)
@@ -254,10 +277,9 @@ def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_
         cells: (cells of a full, of a windowed layer) of one stream.
         parallel, ubatch, flash, cache_type: as in compute.compute_by_device.
     """
-    full_offload = None not in slots
-    builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, full_offload)
+    builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type)
     graph_of(builder, representative(builder, slots))
-    return reserve(builder.graph, devices, devices > 1 and full_offload)
+    return reserve(builder.graph, devices, devices > 1 and None not in slots)
 
 
 def representative(b, slots, repeats=3):
@@ -267,7 +289,7 @@ def representative(b, slots, repeats=3):
     """
     order = [layer for layer in range(b.model["block_count"]) if b.kinds[layer] is not None]
     names = {}
-    marks = [names.setdefault(id(b.kinds[layer]), len(names)) * 4 + 2 * b.windowed[layer] + (0 if kv_cache.cache_owner(b.model, layer) == layer else 1) for layer in order]
+    marks = [names.setdefault(id(b.kinds[layer]), len(names)) * 4 + 2 * b.windowed[layer] + (0 if kv_cache.cache_owner(b.model, layer) == layer else 1) + (0 if b.has_positions(layer) else 1 << 20) for layer in order]
     chosen = []
     begin = 0
     while begin < len(order):

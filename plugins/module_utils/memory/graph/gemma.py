@@ -11,14 +11,17 @@ from . import blocks
 from .tensors import F32, I32
 
 
-def blocks_of(b, cur, order, outputs):
-    """All blocks over the (scaled) embeddings; what the output norm gets."""
-    g = b.graph
-    inputs = per_layer_inputs(b, cur) if b.traits["per_layer"] else None
+def blocks_of(b, embedded, order, outputs):
+    """All blocks over the (scaled) embeddings that `embedded` makes; what the output norm gets."""
     if not b.traits["altup"]:
+        rows = b.graph.expand(per_layer_rows(b)) if b.traits["per_layer"] else None
+        cur = embedded(b)
+        inputs = per_layer_inputs(b, cur, b.graph.like("scale", rows)) if rows is not None else None
         for layer in order:
-            cur = gemma4_block(b, cur, b.kinds[layer], layer, inputs)
+            cur = gemma4_block(b, cur, b.kinds[layer], layer, inputs, outputs if layer == order[-1] else None)
         return cur
+    cur = embedded(b)
+    inputs = per_layer_inputs(b, cur, b.graph.expand(b.graph.like("scale", per_layer_rows(b))))
     count = b.kinds[order[0]]["altup_router.weight"][1]
     cur = widened(b, cur, count)
     for layer in order:
@@ -26,13 +29,18 @@ def blocks_of(b, cur, order, outputs):
     return narrowed(b, cur, count)
 
 
-def per_layer_inputs(b, cur):
-    """A row of `size` values for every token and block, from a second embedding on the host and a projection of the first."""
+def per_layer_rows(b):
+    """The second embedding, on the host: a row of `size` values for every token and block."""
     g = b.graph
-    size = b.hyper("embedding_length_per_layer_input") or next(kind["inp_gate.weight"][1] for kind in b.kinds if kind)
-    blocks_count = b.model["block_count"]
-    rows = g.new("get_rows", (g.given((b.tokens,), I32),), (size * blocks_count, b.tokens), bound=b.host)
-    rows = g.expand(g.like("scale", g.view(rows, (size, blocks_count, b.tokens))))
+    size = next(kind["inp_gate.weight"][1] for kind in b.kinds if kind)
+    rows = g.new("get_rows", (g.given((b.tokens,), I32),), (size * b.model["block_count"], b.tokens), bound=b.host)
+    return g.view(rows, (size, b.model["block_count"], b.tokens))
+
+
+def per_layer_inputs(b, cur, rows):
+    """Those rows with a projection of the embeddings."""
+    g = b.graph
+    size, blocks_count = rows.shape[:2]
     # The projection's weights carry the number of block 0.
     device = b.device(0)
     projected = g.view(g.like("scale", g.matmul(size * blocks_count, cur, device)), (size, blocks_count, b.tokens))
@@ -45,10 +53,12 @@ def this_layer(b, inputs, layer):
     return g.view(inputs, (inputs.shape[0], b.tokens), inputs.strides)
 
 
-def gemma4_block(b, cur, kind, layer, inputs):
+def gemma4_block(b, cur, kind, layer, inputs, outputs):
     g, device = b.graph, b.device(layer)
     came = cur
     cur = blocks.attention(b, blocks.norm(b, cur, True, layer), kind, layer)
+    if outputs is not None:
+        cur, came = g.new("get_rows", (cur, outputs), cur.shape), g.new("get_rows", (came, outputs), came.shape)
     out = g.like("add", blocks.norm(b, cur, True, layer), came)
     if "ffn_gate_inp.weight" in kind:
         dense = blocks.norm(b, blocks.feed_forward(b, blocks.norm(b, out, True, layer), kind, layer), True, layer)
@@ -62,7 +72,10 @@ def gemma4_block(b, cur, kind, layer, inputs):
     cur = g.like("add", blocks.norm(b, cur, True, layer), out)
     if inputs is not None:
         gate = g.like("unary", g.matmul(inputs.shape[0], cur, device))
-        added = g.matmul(b.width, g.like("mul", gate, this_layer(b, inputs, layer)), device)
+        mine = this_layer(b, inputs, layer)
+        if outputs is not None:
+            mine = g.new("get_rows", (mine, outputs), mine.shape)
+        added = g.matmul(b.width, g.like("mul", gate, mine), device)
         cur = g.like("add", cur, blocks.norm(b, added, True, layer))
     return g.like("mul", cur, bound=device) if "layer_output_scale.weight" in kind else cur
 

@@ -138,7 +138,7 @@ def delta_net(b, value, kind, layer):
     row = mixed.strides
     q, k = (g.view(mixed, (state, key_heads, tokens, count), (F32, F32 * state, row[1], row[1] * tokens)) for unused in range(2))
     v = g.view(mixed, (size, heads, tokens, count), (F32, F32 * size, row[1], row[1] * tokens))
-    q, k = (g.like("l2_norm", part) for part in (q, k))
+    q, k = (g.like("scale", g.like("rms_norm", part)) for part in (q, k))
     if key_heads != heads and b.traits["repeats_keys"]:
         per = heads // key_heads
         q, k = (g.view(g.new("repeat", (g.view(part, (state, 1, key_heads, tokens * count)),), (state, per, key_heads, tokens * count)), (state, heads, tokens, count)) for part in (q, k))

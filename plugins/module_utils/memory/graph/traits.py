@@ -12,10 +12,13 @@ from .. import kv_cache
 LAYER_NORM = ("command-r", "cohere2", "starcoder2", "starcoder", "gpt2", "gptneox", "falcon", "bloom", "mpt", "phi2", "stablelm", "nemotron", "olmo", "codeshell", "jais", "orion", "refact")
 SIGMOID = ("llama4", "glm4moe", "lfm2moe", "nemotron_h_moe", "dots1", "bailingmoe2", "minimax-m2", "afmoe")
 NORMED_EXPERTS = ("llama", "qwen3moe", "qwen3next", "qwen35moe", "granitemoe", "granite", "granitehybrid", "lfm2moe", "hunyuan-moe", "phimoe", "phi3", "ernie4_5-moe", "gemma4", "mistral3")
-LATE_OUTPUTS = {"gpt-oss": "before norm", "gptoss": "before norm", "gemma3n": "before norm", "qwen3next": "after norm", "qwen35": "after norm", "qwen35moe": "after norm",
-                "nemotron_h": "after norm", "nemotron_h_moe": "after norm", "gemma4": "after norm"}
+LATE_OUTPUTS = ("gemma3n",)  # the rows that are wanted are picked after the last block, not inside it
+# Blocks without rotary positions: "full" those that are not windowed, a number n every n-th, "all" every block.
+NO_POSITIONS = {"cohere2": "full", "exaone4": "full", "exaone-moe": "full", "llama4": 4, "smollm3": 4, "nemotron_h": "all", "nemotron_h_moe": "all", "jamba": "all"}
+RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, True), "lfm2moe": (True, True)}  # order of the sum after mixing, after feed-forward
 # Every other one is known to need nothing from the table above.
-KNOWN = frozenset(LAYER_NORM + SIGMOID + NORMED_EXPERTS + tuple(LATE_OUTPUTS) + (
+KNOWN = frozenset(LAYER_NORM + SIGMOID + NORMED_EXPERTS + LATE_OUTPUTS + (
+    "gpt-oss", "gptoss", "qwen35", "nemotron_h",
     "qwen", "qwen2", "qwen2vl", "qwen2moe", "qwen3", "qwen3vl", "qwen3vlmoe", "deci", "gemma", "gemma2", "gemma3", "gemma-embedding", "deepseek", "deepseek2", "minicpm", "minicpm3",
     "glm4", "chatglm", "mamba", "mamba2", "jamba", "falcon-h1", "lfm2", "olmo2", "olmoe", "exaone", "exaone4", "smollm3", "seed_oss", "baichuan", "internlm2", "xverse", "arcee",
     "hunyuan-dense", "ernie4_5", "apertus", "smallthinker", "granitemoehybrid"))
@@ -49,6 +52,9 @@ def traits_of(model, kinds):
         "values_normed": name in ("gemma3n", "gemma4"),
         "norm_after_rope": name.startswith("hunyuan"),
         "norm_without_weights": name == "llama4" and (model.get("expert_count") or 0) != 128,
+        "residual_first": RESIDUAL_FIRST.get(name, (False, False)),
+        "queries_scaled": name in ("phi3", "gemma2", "gemma3"),
+        "scaled_queries": name == "llama4",
         "gated_queries": name in ("qwen3next", "qwen35", "qwen35moe"),
         "repeats_keys": name == "qwen3next",
         "parallel": "attn_norm.weight" in present and not present & {"ffn_norm.weight", "ffn_norm", "post_attention_norm.weight"} and "ffn_down.weight" in present
@@ -60,8 +66,10 @@ def traits_of(model, kinds):
         "weighs_before": name == "llama4",
         "shared_first": name.startswith("hunyuan"),
         "shared_gate_first": name == "qwen2moe",
-        "outputs_late": LATE_OUTPUTS.get(name),
+        "no_positions": NO_POSITIONS.get(name),
+        "outputs_late": name in LATE_OUTPUTS,
+        "scaled_output": name in ("minicpm", "minicpm3"),
         "altup": "altup_router.weight" in present,
         "per_layer": "inp_gate.weight" in present,
-        "two_feed_forwards": "pre_ffw_norm_2.weight" in present,
+        "gemma4": name == "gemma4" or "layer_output_scale.weight" in present,
     }

@@ -23,7 +23,8 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
 
     Returns:
         dict: `devices` (list of {layers, weight_bytes, kv_bytes, compute_bytes, projector_bytes}), `gpu_layers`,
-        `total_layers`, `host_bytes` (weights and KV cache that stay on the host).
+        `total_layers`, `host_bytes` (weights and KV cache that stay on the host), `estimated` (whether the compute
+        buffers are a careful estimate, because the architecture is not known).
 
     Raises:
         ValueError: KV cache type unknown or not dividing a row.
@@ -41,12 +42,12 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
             else:
                 weight_bytes[target] += size
     kv_bytes = [0] * count
-    for size, device in zip(kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type), slots):
+    for size, device in zip(kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type, None, flash_attention), slots):
         if device is weights.HOST:
             host_bytes += size
         else:
             kv_bytes[device] += size
-    compute_bytes = compute.compute_by_device(model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type, moved or ())
+    compute_bytes = compute.compute_by_device(model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type, moved)
     projector = model.get("projector_bytes") or 0
     devices = []
     for index in range(count):
@@ -59,7 +60,7 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
                 "projector_bytes": projector if index == 0 else 0,
             }
         )
-    return {"devices": devices, "gpu_layers": sum(layers), "total_layers": total, "host_bytes": host_bytes}
+    return {"devices": devices, "gpu_layers": sum(layers), "total_layers": total, "host_bytes": host_bytes, "estimated": compute.is_estimated(model)}
 
 
 def layer_bytes(model, context_length, parallel=1, ubatch=512, cache_type=kv_cache.DEFAULT_CACHE_TYPE):

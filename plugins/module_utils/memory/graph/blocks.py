@@ -233,10 +233,11 @@ def latent_attention(b, value, kind, layer):
 def feed_forward(b, value, kind, layer, suffix="", inputs=None):
     """Up, gate, down. A gate in the same matrix as up (twice as wide) counts as one."""
     g, device = b.graph, b.device(layer)
+    up_device, gate_device, down_device = (device if suffix else b.matrix_device(layer, part) for part in ("up", "gate", "down"))
     up_width, inner = kind["ffn_up%s.weight" % suffix][1], kind["ffn_down%s.weight" % suffix][0]
-    up = with_bias(b, g.matmul(up_width, value, device), kind, "ffn_up%s.bias" % suffix, device)
+    up = with_bias(b, g.matmul(up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, device)
     if "ffn_gate%s.weight" % suffix in kind:
-        gate = with_bias(b, g.matmul(inner, value, device), kind, "ffn_gate%s.bias" % suffix, device)
+        gate = with_bias(b, g.matmul(inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, device)
         made = g.like("glu", gate, up)
     elif up_width == 2 * inner:
         made = g.new("glu", (up,), (inner, b.tokens))
@@ -244,7 +245,7 @@ def feed_forward(b, value, kind, layer, suffix="", inputs=None):
         made = g.like("unary", up)
         if b.traits["squared"]:
             made = g.like("sqr", made)
-    out = g.matmul(b.width if inputs is None else inputs, made, device)
+    out = g.matmul(b.width if inputs is None else inputs, made, down_device)
     return with_bias(b, out, kind, "ffn_down%s.bias" % suffix, device)
 
 
@@ -279,21 +280,21 @@ def experts(b, value, kind, layer, logits=None):
     if b.traits["weighs_before"]:
         rows = g.like("mul", g.new("repeat", (rows,), (width, used, b.tokens)), weights)
     if "ffn_gate_up_exps.weight" in kind:
-        both = g.matmul_chosen(2 * inner, rows, chosen, device)
+        both = g.matmul_chosen(2 * inner, rows, chosen, b.matrix_device(layer, "gate"))
         gate, up = (g.view(both, (inner, used, b.tokens), both.strides) for unused in range(2))
         made = g.new("glu", (gate, up), (inner, used, b.tokens))
     else:
-        up = g.matmul_chosen(inner, rows, chosen, device)
+        up = g.matmul_chosen(inner, rows, chosen, b.matrix_device(layer, "up"))
         if "ffn_up_exps.bias" in kind:
             up = g.like("add_id", up, chosen, bound=device)
         if "ffn_gate_exps.weight" in kind:
-            gate = g.matmul_chosen(inner, rows, chosen, device)
+            gate = g.matmul_chosen(inner, rows, chosen, b.matrix_device(layer, "gate"))
             if "ffn_gate_exps.bias" in kind:
                 gate = g.like("add_id", gate, chosen, bound=device)
             made = g.like("glu", gate, up)
         else:
             made = g.like("sqr", g.like("unary", up)) if b.traits["squared"] else g.like("unary", up)
-    out = g.matmul_chosen(width, made, chosen, device)
+    out = g.matmul_chosen(width, made, chosen, b.matrix_device(layer, "down"))
     if "ffn_down_exps.bias" in kind:
         out = g.like("add_id", out, chosen, bound=device)
     if not b.traits["weighs_before"]:

@@ -38,7 +38,21 @@ class Builder(object):
         self.cache_type = cache_type
         self.quantized = kv_cache.CACHE_TYPES[cache_type][0] > 1
         self.used_experts = model.get("expert_used_count") or 1
+        self.moved = {}
         self._made = {}
+
+    def matrix_device(self, layer, part):
+        """The device of a feed-forward matrix ("up", "gate", "down"): the layer's, unless it was moved."""
+        if layer not in self.moved:
+            return self.device(layer)
+        size, target = self.moved[layer]
+        entry = self.model["layers"][layer]
+        # How much was moved tells what: all three matrices, gate and down, or down alone (common/fit.cpp get_overflow_pattern).
+        whole = entry.get("expert_bytes") or entry["weight_bytes"]
+        parts = ("down",) if size <= 0.45 * whole else ("gate", "down") if size < 0.8 * whole else ("up", "gate", "down")
+        if part not in parts:
+            return self.device(layer)
+        return self.host if target is None else target
 
     def device(self, layer):
         where = self.layers[layer]
@@ -266,7 +280,7 @@ def graph_of(b, order):
     return g
 
 
-def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type):
+def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, moved=None):
     """Bytes of the compute buffers of every device and, last, the host.
 
     Args:
@@ -275,11 +289,12 @@ def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_
         slots: device of every block and of the output layer (None = host).
         devices: number of devices.
         cells: (cells of a full, of a windowed layer) of one stream.
-        parallel, ubatch, flash, cache_type: as in compute.compute_by_device.
+        parallel, ubatch, flash, cache_type, moved: as in compute.compute_by_device.
     """
     builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type)
+    builder.moved = moved or {}
     graph_of(builder, representative(builder, slots))
-    return reserve(builder.graph, devices, devices > 1 and None not in slots)
+    return reserve(builder.graph, devices, devices > 1 and None not in slots and not moved)
 
 
 def representative(b, slots, repeats=3):
@@ -289,7 +304,9 @@ def representative(b, slots, repeats=3):
     """
     order = [layer for layer in range(b.model["block_count"]) if b.kinds[layer] is not None]
     names = {}
-    marks = [names.setdefault(id(b.kinds[layer]), len(names)) * 4 + 2 * b.windowed[layer] + (0 if kv_cache.cache_owner(b.model, layer) == layer else 1) + (0 if b.has_positions(layer) else 1 << 20) for layer in order]
+    moved = b.moved
+    marks = [names.setdefault(id(b.kinds[layer]), len(names)) * 4 + 2 * b.windowed[layer] + (0 if kv_cache.cache_owner(b.model, layer) == layer else 1) + (0 if b.has_positions(layer) else 1 << 20)
+             + ((1 << 21) * (2 + (-1 if moved[layer][1] is None else moved[layer][1])) + (1 << 30) * int(4 * moved[layer][0] / max(b.model["layers"][layer].get("expert_bytes") or 1, 1)) if layer in moved else 0) for layer in order]
     chosen = []
     begin = 0
     while begin < len(order):

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The tensors of every block, by name and shape: from the header, or (where only dimensions are known) as its architecture has them. Pure."""
+
+from __future__ import annotations
+
+from .. import kv_cache
+
+_HEAD_NORMS = ("qwen3", "qwen3moe", "gemma3", "lfm2", "lfm2moe", "qwen3vl", "qwen3vlmoe", "hunyuan-moe", "exaone4")
+_POST_NORMS = ("gemma2", "gemma3", "glm4", "olmo2", "exaone4")
+_NO_FORWARD_NORM = ("gpt-oss", "gptoss", "glm4moe", "seed_oss", "olmo2", "exaone4", "command-r", "cohere2")
+_SHARED = ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "hunyuan-moe", "dots1", "bailingmoe")
+
+
+def kinds_of(model):
+    """For every block its tensors as {name without "blk.N.": shape}, None for a block that takes no part; [] if nothing is known.
+
+    Blocks alike share one dictionary.
+    """
+    layers, known = model.get("layers") or [], model.get("layer_kinds")
+    if known and all(layer.get("kind") is not None for layer in layers):
+        found = [known[layer["kind"]] for layer in layers]
+    else:
+        found = made_up(model)
+    trunk = kv_cache.trunk_blocks(model)
+    return [kind if index < trunk else None for index, kind in enumerate(found)]
+
+
+def mark(model, found):
+    """A hashable mark: models with the same one have the same graph."""
+    numbers = {}
+    order = tuple(numbers.setdefault(id(kind), len(numbers)) for kind in found)
+    distinct = {id(kind): kind for kind in found}
+    shapes = tuple(tuple(sorted((name, tuple(shape)) for name, shape in (distinct[key] or {}).items())) for key in numbers)
+    names = ("architecture", "block_count", "embedding_length", "vocab_size", "key_length", "value_length", "key_length_mla", "value_length_mla", "kv_lora_rank",
+             "rope_dimension_count", "sliding_window", "attention_chunk_size", "expert_count", "expert_used_count", "full_attention_interval", "shared_kv_layers")
+    plain = tuple(model.get(name) for name in names)
+    lists = tuple(repr(model.get(name)) for name in ("head_count", "head_count_kv", "sliding_window_pattern", "ssm", "hyperparameters", "feed_forward_length"))
+    return order, shapes, plain, lists
+
+
+def made_up(model):
+    """Tensors of the blocks of an attention model from its dimensions alone; [] where those are not enough."""
+    width, heads = model.get("embedding_length"), model.get("head_count")
+    if not width or not heads or not model.get("key_length") or model.get("ssm") or kv_cache.hyperparameter(model, "shortconv.l_cache"):
+        return []
+    shared = {}
+    return [shared.setdefault(key, _kind(model, key)) for key in (_key(model, index) for index in range(model["block_count"]))]
+
+
+def _key(model, index):
+    forward = model.get("feed_forward_length")
+    forward = forward[index] if isinstance(forward, (list, tuple)) else forward
+    dense = not model.get("expert_count") or index < (model.get("leading_dense_block_count") or 0)
+    step = kv_cache.hyperparameter(model, "interleave_moe_layer_step") or 1
+    dense = dense or (index + 1) % step != 0
+    heads_kv = (model.get("head_count_kv") or model["head_count"])[index]
+    return model["head_count"][index], heads_kv, kv_cache.head_sizes(model, index), forward or 0, dense
+
+
+def _kind(model, key):
+    heads, heads_kv, (size, value_size), forward, dense = key
+    name, width = model["architecture"], model["embedding_length"]
+    kind = {"attn_norm.weight": [width], "attn_output.weight": [heads * value_size, width]}
+    if name in ("olmo2", "exaone4"):
+        del kind["attn_norm.weight"]
+    if model.get("kv_lora_rank"):
+        kind.update(_latent(model, heads, size, value_size))
+    elif name == "phi3":
+        kind["attn_qkv.weight"] = [width, heads * size + heads_kv * (size + value_size)]
+    else:
+        kind.update({"attn_q.weight": [width, heads * size], "attn_k.weight": [width, heads_kv * size], "attn_v.weight": [width, heads_kv * value_size]})
+    if name in _HEAD_NORMS:
+        kind.update({"attn_q_norm.weight": [size], "attn_k_norm.weight": [size]})
+    if name not in _NO_FORWARD_NORM:
+        kind["ffn_norm.weight"] = [width]
+    if name in _POST_NORMS or name in _NO_FORWARD_NORM and name not in ("command-r", "cohere2"):
+        kind["post_attention_norm.weight"] = [width]
+    if name in _POST_NORMS:
+        kind["post_ffw_norm.weight"] = [width]
+    if dense:
+        if name in ("phi3", "glm4"):
+            kind.update({"ffn_up.weight": [width, 2 * forward], "ffn_down.weight": [forward, width]})
+        else:
+            kind.update({"ffn_gate.weight": [width, forward], "ffn_up.weight": [width, forward], "ffn_down.weight": [forward, width]})
+        return kind
+    count, inner = model["expert_count"], model.get("expert_feed_forward_length") or forward
+    kind.update({"ffn_gate_inp.weight": [width, count], "ffn_gate_exps.weight": [width, inner, count], "ffn_up_exps.weight": [width, inner, count],
+                 "ffn_down_exps.weight": [inner, width, count]})
+    if name in ("gpt-oss", "gptoss"):
+        kind.update({"ffn_%s.bias" % part: [count] for part in ("gate_inp", "gate_exps", "up_exps", "down_exps")})
+    if model.get("expert_shared_count", name in _SHARED):
+        wide = (kv_cache.hyperparameter(model, "expert_shared_feed_forward_length")) or inner * (kv_cache.hyperparameter(model, "expert_shared_count") or 1)
+        kind.update({"ffn_gate_shexp.weight": [width, wide], "ffn_up_shexp.weight": [width, wide], "ffn_down_shexp.weight": [wide, width]})
+    return kind
+
+
+def _latent(model, heads, size, value_size):
+    width, rank, rope = model["embedding_length"], model["kv_lora_rank"], model.get("rope_dimension_count") or 64
+    kind = {"attn_kv_a_mqa.weight": [width, rank + rope]}
+    key, value = size, value_size
+    if model.get("key_length_mla"):
+        key, value = model["key_length_mla"], model["value_length_mla"]
+        kind.update({"attn_k_b.weight": [key - rope, rank, heads], "attn_v_b.weight": [rank, value, heads]})
+    else:
+        kind["attn_kv_b.weight"] = [rank, heads * (key - rope + value)]
+    kind["attn_output.weight"] = [heads * value, width]
+    query_rank = kv_cache.hyperparameter(model, "attention.q_lora_rank") or (1536 if width >= 5120 else 0)
+    if query_rank:
+        kind.update({"attn_q_a.weight": [width, query_rank], "attn_q_b.weight": [query_rank, heads * key]})
+    else:
+        kind["attn_q.weight"] = [width, heads * key]
+    return kind

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Compute buffers by rules of thumb: for models whose graph cannot be built (compute.py decides).
+
+llama.cpp allocates one buffer a device for the largest set of values that live at the same time in its part of the
+graph (ggml-alloc.c). In rows of ubatch f32 values, with E the embedding width, F the values between the two
+feed-forward matrices, Q the width of all query heads, V the vocabulary:
+
+* inside a block, whichever is more:
+  - feed-forward: gate, up and their product are 3 F (experts: F of the experts that a token uses, times their number;
+    a shared expert keeps one more E), beside 4 E for the residual, its norm and what flows on;
+  - experts whose outputs are wider than that: 2 * used * E + 5 E;
+  - attention: query and result are 2 Q, beside 4 E; without flash attention also the scores, heads * cells, and one
+    more Q;
+* on the device with the output layer: the logits V, beside 4 E;
+* one mask per kind of attention that the device's blocks have: ubatch * cells, f16 with flash attention, else f32.
+
+Several devices with all layers on them work as a pipeline: each input of a device is kept in four copies
+(GGML_SCHED_MAX_COPIES), masks as well. Then a device holds 6 E and one Q more, the first another 5 E for the token
+embeddings, and the output device V beside 9 E (experts 10 E, shared experts 12 E). With some layers on the host there
+is no pipeline, what flows in is freed (2 E less), and the logits are beside one E only, the masks gone.
+
+Found by varying one dimension at a time on the engine's dry run (build 11669), checked on models not used for that.
+"""
+
+from __future__ import annotations
+
+from . import kv_cache
+
+F32 = 4
+F16 = 2
+COPIES = 4
+
+
+def compute_by_device(
+    model,
+    slots_to_device,
+    device_count,
+    context_length,
+    parallel=1,
+    ubatch=512,
+    flash_attention=True,
+    cache_type=kv_cache.DEFAULT_CACHE_TYPE,
+    moved=(),
+):
+    """Bytes of the compute buffer of every device.
+
+    Args:
+        model: dict of model_info.
+        slots_to_device: device index (or None = host) of every slot, as weights.assign_layers gives it.
+        device_count: number of devices that the engine sees, those without a layer included.
+        context_length: tokens of one slot of the server.
+        parallel: number of slots; each has a mask of its own length.
+        ubatch: physical batch, tokens.
+        flash_attention: whether the engine uses it.
+        cache_type: KV cache type.
+        moved: slots whose experts lie elsewhere than the slot (llama.cpp's tensor overrides); any switch the pipeline off.
+
+    Returns:
+        list of device_count integers (bytes); 0 for a device without a layer.
+    """
+    partial = None in slots_to_device
+    pipeline = device_count > 1 and not partial and not moved
+    row = F32 * ubatch
+    width = model["embedding_length"]
+    inner = block_values(model, context_length, flash_attention)
+    if partial:
+        inner -= 2 * width  # what flows in is freed once it is used; in a graph of one piece it stays
+    if pipeline:
+        inner += 6 * width + _pipeline_queries(query_width(model), width, cache_type)
+    sizes = []
+    for index in range(device_count):
+        held = [slot for slot, device in enumerate(slots_to_device) if device == index]
+        if not held:
+            sizes.append(0)
+            continue
+        masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention)
+        output = model["vocab_size"] if held[-1] == model["block_count"] else 0
+        if partial or (moved and held[0] != 0):
+            sizes.append(max(row * inner + masks, row * (output + width)))
+            continue
+        values = max(inner, output + (_output_rows(model) if pipeline else 4) * width) if output else inner
+        if pipeline and held[0] == 0:
+            values += 5 * width
+        sizes.append(row * values + (COPIES if pipeline else 1) * masks)
+    return sizes
+
+
+def query_width(model):
+    """Values of all query heads of a token: Q. With latent attention the queries have the width of the cached row."""
+    heads = max(model["head_count"])
+    if model.get("kv_lora_rank") and model.get("key_length_mla"):
+        return heads * (model["kv_lora_rank"] + (model.get("rope_dimension_count") or 0))
+    return heads * model["key_length"]
+
+
+def block_values(model, context_length, flash_attention=True):
+    """Values per token that live at the same time inside the widest block."""
+    width = model["embedding_length"]
+    queries = query_width(model)
+    attention = 2 * queries + 4 * width
+    if not flash_attention:
+        attention += queries + max(model["head_count"]) * kv_cache.pad(context_length)
+    return max(attention, feed_forward_values(model))
+
+
+def feed_forward_values(model):
+    """Values per token that live at the same time inside the widest feed-forward part."""
+    width = model["embedding_length"]
+    used = model.get("expert_used_count") or 0
+    dense = max(kv_list(model.get("feed_forward_length")))
+    if not (model.get("expert_count") and used):
+        return 3 * dense + 4 * width
+    expert = model.get("expert_feed_forward_length") or dense
+    beside = 5 if has_shared_expert(model) else 4
+    values = max(3 * used * expert + beside * width, (2 * used + 5) * width if used > 2 else 0)
+    if model.get("leading_dense_block_count"):
+        values = max(values, 3 * dense + 4 * width)
+    return values
+
+
+def kv_list(value):
+    """A hyperparameter that may be a number, a list of numbers or null, as a list."""
+    if isinstance(value, (list, tuple)):
+        return list(value) or [0]
+    return [value or 0]
+
+
+def has_shared_expert(model):
+    """Whether each block has an expert that every token passes (deepseek and llama4 families)."""
+    if model.get("expert_shared_count") is not None:
+        return bool(model["expert_shared_count"])
+    return model["architecture"] in ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "bailingmoe", "dots1", "granitemoe")
+
+
+def _pipeline_queries(queries, width, cache_type):
+    """The Q beside the copies. A quantized cache changes the order of allocations: Q then finds a hole of its size."""
+    if kv_cache.CACHE_TYPES[cache_type][0] == 1 or queries > width:
+        return queries
+    return 0 if queries == width else width
+
+
+def _output_rows(model):
+    if not model.get("expert_count"):
+        return 9
+    return 12 if has_shared_expert(model) else 10
+
+
+def mask_bytes(model, held, context_length, parallel, ubatch, flash_attention):
+    """Bytes of the attention masks for the blocks in `held`: one for full and one for windowed attention."""
+    windowed = kv_cache.windowed_layers(model)
+    recurrent = kv_cache.recurrent_layers(model)
+    element = F16 if flash_attention else F32
+    total = 0
+    kinds = {windowed[slot] for slot in held if slot < model["block_count"] and not (recurrent[slot] and not any(kv_cache.attention_width(model, slot)))}
+    for kind in kinds:
+        cells = kv_cache.cells(context_length, parallel, ubatch, kv_cache.window_tokens(model) if kind else None)[0]
+        total += element * ubatch * cells
+    return total

@@ -155,6 +155,12 @@ def without_base(existing, request, adapters=()):
     return desired(existing, request, adapters)
 
 
+def announced(base, request, adapters=()):
+    """Content to show before a base (its name) is at hand: the name, and what the request adds to whatever the base has."""
+    content = {key: request[key] or empty for key, empty in (("template", ""), ("system", ""), ("license", ""), ("messages", []))}
+    return dict(content, **{"from": [base], "adapters": sorted(set(adapters)), "parameters": comparable(request["parameters"])})
+
+
 def render(content):
     """Content as text for a diff, in the form of a Modelfile, sorted."""
     lines = ["FROM " + digest for digest in content["from"]] + ["ADAPTER " + digest for digest in content["adapters"]]

@@ -168,7 +168,8 @@ def ensure_created(target, name, request, pull, pin=None, check_mode=False):
         return Outcome("link", digest, 0, before, modelfile.render(want))
     based = ensure_pulled(target, base, pull, pin, check_mode)
     if check_mode:
-        return Outcome("create", None, based.pulled_bytes, before, modelfile.render(want) if want else "FROM %s\n" % base)
+        return Outcome("create", None, based.pulled_bytes, before,
+                       modelfile.render(want or modelfile.announced(str(base), request, adapters.values())))
     if not target.reachable():
         raise target.unreachable
     want = modelfile.desired(target.content(base), request, adapters.values())

@@ -170,3 +170,9 @@ def test_the_body_of_create_holds_what_was_asked_for_and_no_more():
     body = modelfile.create_payload("tiny-optimized", request(**{"from": "tiny", "parameters": {"num_gpu": 999, "num_ctx": 2048}}))
     assert body == {"model": "tiny-optimized", "from": "tiny", "parameters": {"num_gpu": 999, "num_ctx": 2048}}
     assert modelfile.create_payload("x", request(**{"from": "y", "system": ""})) == {"model": "x", "from": "y", "system": ""}
+
+
+def test_the_diff_of_a_model_whose_base_is_not_here_yet_shows_what_was_asked_for():
+    asked = request(**{"from": "tiny", "parameters": {"num_gpu": 999, "stop": ["b", "a"]}, "system": "Be brief."})
+    assert modelfile.render(modelfile.announced("tiny:latest", asked)).splitlines() == [
+        "FROM tiny:latest", "PARAMETER num_gpu 999", 'PARAMETER stop "a"', 'PARAMETER stop "b"', 'SYSTEM """Be brief."""']

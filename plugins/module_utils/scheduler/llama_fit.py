@@ -4,13 +4,14 @@
 
 It leaves a margin free on every device. If the model fits as it is, nothing changes: layers go by free memory. If
 not, devices are filled from the last to the first, and what remains stays on the host. For mixture-of-experts models
-the layers are first counted without their experts; if all of those fit, experts are added from the first device on,
-and the first layer that is not full keeps a part of its feed-forward weights if there is room.
+the layers are first counted without their experts; if there is room left over, experts are added from the first device
+on, and the first layer that is not full keeps a part of its feed-forward weights. Checked against the engine's own fits.
 """
 
 from __future__ import annotations
 
 from ..memory import estimate as memory
+from ..memory import weights
 
 MARGIN_BYTES = 1024 * 1024 * 1024
 
@@ -46,8 +47,8 @@ def fit(
         tensor_split: the user's proportions, or None; they switch the fitting off.
 
     Returns:
-        dict: `changed` (whether the fit altered anything), `layers` (per device), `overflowing` (layers whose experts
-        lie elsewhere, all devices together), `moved` (as memory.estimate takes it), `used_bytes` (per device: weights,
+        dict: `changed` (whether the fit altered anything), `layers` (per device), `overflowing` (layers with weights
+        elsewhere, all devices together: the number of -ot patterns), `moved` (as memory.estimate takes it), `used_bytes` (per device: weights,
         KV cache and compute buffer), `counted_bytes` (per device, what the fit had counted when it was done with the
         device: less where it then filled another one, which can switch the pipeline and its copies on).
     """
@@ -55,33 +56,34 @@ def fit(
 
     def measure(shares, layers=None, moved=None):
         devices = memory.estimate(model, shares, context_length, parallel, ubatch, cache_type, flash_attention, layers, moved)["devices"]
-        return devices, [used(device) for device in devices]
+        return [used(device) for device in devices]
 
-    devices, sizes = measure(tensor_split or free_bytes, gpu_layers)
-    unchanged = {
-        "changed": False,
-        "layers": [device["layers"] for device in devices],
-        "overflowing": 0,
-        "moved": {},
-        "used_bytes": sizes,
-        "counted_bytes": sizes,
-    }
+    counts = weights.layer_counts(weights.assign_layers(tensor_split or free_bytes, model["block_count"] + 1, gpu_layers), len(free_bytes))
+    sizes = measure(tensor_split or free_bytes, gpu_layers)
+    unchanged = {"changed": False, "layers": counts, "overflowing": 0, "moved": {}, "used_bytes": sizes, "counted_bytes": sizes}
     if gpu_layers is not None or tensor_split or not enabled or not free_bytes:
         return unchanged
     if all(free - size >= margin for free, size, margin in zip(free_bytes, sizes, margins)):
         return unchanged
-    trial = _Trial(model, measure, [free - margin for free, margin in zip(free_bytes, margins)])
-    trial.fill_back_to_front()
-    if trial.experts and trial.all_layers_placed():
-        trial.fill_front_to_back()
+    search = _Fit(model, measure, [free - margin for free, margin in zip(free_bytes, margins)])
+    search.fill_back_to_front()
+    if search.experts and sum(search.share.layers) and _room_without_experts(model, measure, free_bytes, margins) > 0:
+        search.fill_front_to_back()
+    share = search.share
     return {
         "changed": True,
-        "layers": list(trial.layers),
-        "overflowing": sum(trial.parts),
-        "moved": trial.moved(trial.layers, trial.parts, trial.overflows),
-        "used_bytes": trial.sizes(trial.layers, trial.parts, trial.overflows),
-        "counted_bytes": trial.counted,
+        "layers": list(share.layers),
+        "overflowing": sum(max(0, parts) for parts in share.parts),
+        "moved": search.moved(share),
+        "used_bytes": search.measured(share),
+        "counted_bytes": search.counted,
     }
+
+
+def _room_without_experts(model, measure, free_bytes, margins):
+    """Bytes left on all devices together with every layer on them and every expert on the host."""
+    moved = {slot: (layer["expert_bytes"], None) for slot, layer in enumerate(model["layers"]) if layer.get("expert_bytes")}
+    return sum(free_bytes) - sum(margins) - sum(measure(free_bytes, None, moved))
 
 
 def used(device):
@@ -94,124 +96,192 @@ def on_host(moved):
     return any(target is None for dummy, target in moved.values())
 
 
-class _Trial:
-    """A distribution in the making: per device its layers, how many of them are parts, and what the first part leaves."""
+class _Share:
+    """How many layers each device has, in the making.
 
-    def __init__(self, model, measure, targets):
-        self.measure = measure
-        self.targets = targets
-        self.count = len(targets)
-        self.blocks = model["block_count"]
-        self.experts = [layer.get("expert_bytes") or 0 for layer in model["layers"]] if model.get("expert_count") else []
-        # Up and gate have one type in all layers; where types differ, it is the down matrix that is larger.
-        self.matrix = min([size for size in self.experts if size] or [0]) // 3
-        self.layers = [0] * self.count
-        self.parts = [0] * self.count
-        self.overflows = [EXPERTS] * self.count
+    `layers`: per device; `parts`: how many of those leave weights elsewhere; `kinds`: what the first part of a device
+    leaves, all further parts leave their experts; `targets`: where the first part leaves it (a device, or None for
+    the host); `start`: the first device that still has parts to turn into full layers.
+    """
+
+    def __init__(self, count):
+        self.layers, self.parts = [0] * count, [0] * count
+        self.kinds, self.targets = [EXPERTS] * count, [None] * count
+        self.start = 0
+
+    def copy(self):
+        other = _Share(0)
+        other.layers, other.parts = list(self.layers), list(self.parts)
+        other.kinds, other.targets = list(self.kinds), list(self.targets)
+        other.start = self.start
+        return other
+
+    def full(self, device):
+        return self.layers[device] - self.parts[device]
+
+
+class _Fit:
+    """The search. Counts are found by the method of false position, as llama.cpp does: where a size does not grow
+    evenly with the layers, another search could end elsewhere."""
+
+    def __init__(self, model, measure, limits):
+        self.model, self.measure, self.limits = model, measure, limits
+        self.count, self.blocks = len(limits), model["block_count"]
+        self.leaving = Leaving(model)
+        self.experts = bool(model.get("expert_count"))
+        self.share = _Share(self.count)
+        self.sizes = [0] * self.count
         self.counted = [0] * self.count
 
-    def sizes(self, layers, parts, overflows):
+    def measured(self, share):
         """Bytes used per device."""
-        if not sum(layers):
+        if sum(share.layers) <= 0:
             return [0] * self.count
-        return self.measure(layers, sum(layers), self.moved(layers, parts, overflows))[1]
+        return self.measure(share.layers, sum(share.layers), self.moved(share))
 
-    def moved(self, layers, parts, overflows):
+    def moved(self, share):
         """What lies elsewhere than its layer: {slot: (bytes, device or None)}.
 
         llama.cpp counts the layers of a device full ones first; on the last device the output layer is among those,
         so its parts end one past the last block, which matches nothing.
         """
         result = {}
-        slot = self.blocks + 1 - sum(layers)
+        slot = self.blocks + 1 - sum(share.layers)
         for device in range(self.count):
-            slot += layers[device] - parts[device]
-            for index in range(parts[device]):
-                if slot < self.blocks:
-                    kind = overflows[device] if index == 0 else EXPERTS
-                    target = device + 1 if kind != EXPERTS and index == 0 and device + 1 < self.count else None
-                    result[slot] = (self._leaves(slot, kind), target)
-                slot += 1
+            slot += share.full(device)
+            for index in range(share.parts[device]):
+                if 0 <= slot + index < self.blocks:
+                    kind, target = (share.kinds[device], share.targets[device]) if index == 0 else (EXPERTS, None)
+                    result[slot + index] = (self.leaving.bytes(slot + index, kind), target)
+            slot += share.parts[device]
         return result
 
-    def _leaves(self, slot, kind):
-        whole = self.experts[slot]
-        if kind == DOWN:
-            return whole - 2 * self.matrix
-        if kind == GATE_AND_DOWN:
-            return whole - self.matrix
-        return whole
+    def accept(self, share, sizes):
+        self.share, self.sizes = share, sizes
 
     def fill_back_to_front(self):
-        """Give each device, from the last, as many of the remaining layers as fit (without their experts)."""
+        """Give each device, from the last, as many of the remaining layers as fit, without their experts."""
         for device in range(self.count - 1, -1, -1):
-            remaining = self.blocks + 1 - sum(self.layers)
-            for amount in range(remaining, 0, -1):
-                layers, parts = list(self.layers), list(self.parts)
-                layers[device] = amount
+            last = device == self.count - 1
+            high = self.share.copy()
+            high.layers[device] = self.blocks + 1 - sum(self.share.layers[device + 1 :])
+            if self.experts:
+                high.parts[device] = high.layers[device] - last
+
+            def advanced(step, device=device, last=last):
+                trial = self.share.copy()
+                trial.layers[device] += step
                 if self.experts:
-                    parts[device] = amount - (device == self.count - 1)
-                if self.sizes(layers, parts, self.overflows)[device] <= self.targets[device]:
-                    self.layers, self.parts = layers, parts
-                    break
-            self._count(device)
+                    # The output layer, the first that the last device gets, is never a part.
+                    trial.parts[device] += step - 1 if last and not trial.parts[device] else step
+                return trial
 
-    def _count(self, device):
-        self.counted[device] = self.sizes(self.layers, self.parts, self.overflows)[device]
+            if high.layers[device] > 0:
+                self._search(device, high, lambda share, device=device: share.layers[device], advanced)
+            self.counted[device] = self.sizes[device]
 
-    def all_layers_placed(self):
-        """Whether every layer has a device, so that experts may be added."""
-        return sum(self.layers) == self.blocks + 1
+    def _search(self, device, high, amount, advanced):
+        """Move self.share towards `high` as far as the device's limit allows."""
+        high_sizes = self.measured(high)
+        if high_sizes[device] <= self.limits[device]:
+            self.accept(high, high_sizes)
+            return
+        while amount(high) - amount(self.share) > 1:
+            delta = amount(high) - amount(self.share)
+            room, span = self.limits[device] - self.sizes[device], high_sizes[device] - self.sizes[device]
+            step = delta * room // span if span > 0 and room >= 0 else delta - 1
+            trial = advanced(min(max(step, 1), delta - 1))
+            sizes = self.measured(trial)
+            if sizes[device] <= self.limits[device]:
+                self.accept(trial, sizes)
+            else:
+                high, high_sizes = trial, sizes
 
     def fill_front_to_back(self):
         """Turn parts into full layers, from the first device on, taking them from the devices behind."""
-        start = next(device for device in range(self.count) if self.layers[device])
-        for device in range(self.count):
-            if device > start:
+        self.share.start = next(device for device in range(self.count) if self.share.layers[device])
+        device = 0
+        while device <= self.share.start < self.count:
+            self._full_layers(device)
+            self._one_part_more(device)
+            self.counted[device] = self.sizes[device]
+            device += 1
+
+    def _full_layers(self, device):
+        """Give a device as many full layers as fit."""
+        high = self.share.copy()
+        for behind in range(high.start, self.count):
+            moving = high.layers[behind] - (behind == self.count - 1)
+            high.layers[device] += moving
+            high.layers[behind] -= moving
+            high.parts[behind] = 0
+        high.start = self.count - 1
+        self._search(device, high, lambda share: share.full(device), lambda step: self._converted(device, step))
+
+    def _converted(self, device, amount):
+        """The share after `amount` parts became full layers of a device."""
+        trial = self.share.copy()
+        while trial.start < self.count:
+            taken = min(amount, trial.parts[trial.start])
+            trial.layers[trial.start] -= taken
+            trial.parts[trial.start] -= taken
+            trial.layers[device] += taken
+            amount -= taken
+            if trial.parts[trial.start] > 0:
                 break
-            start = self._fill(device, start)
-            start = self._one_part_more(device, start)
-            self._count(device)
+            trial.start += 1
+        return trial
 
-    def _converted(self, device, start, amount):
-        """(layers, parts, first device with parts) after `amount` parts became full layers of a device."""
-        layers, parts = list(self.layers), list(self.parts)
-        while start < self.count:
-            step = min(amount, parts[start])
-            layers[start] -= step
-            parts[start] -= step
-            layers[device] += step
-            amount -= step
-            if parts[start] or start == self.count - 1:
-                break
-            start += 1
-        return layers, parts, start
+    def _one_part_more(self, device):
+        """Give a device one more layer, of which as little as possible goes to the next device or the host."""
+        last, start = device == self.count - 1, self.share.start
+        if start >= self.count or self.share.layers[start] <= last:
+            return
+        trial = self.share.copy()
+        # Where the device behind has its output layer alone, llama.cpp takes that: minus one part is left there.
+        trial.layers[start] -= 1
+        trial.parts[start] -= 1
+        trial.layers[device] += 1
+        trial.parts[device] += 1
+        if trial.parts[start] == 0:
+            trial.start += 1
+        behind = None if last else device + 1
+        if self._try_part(device, trial, GATE_AND_DOWN, behind, behind):
+            self._try_part(device, trial, DOWN, behind, behind)
+        else:
+            # Measured as if the rest went to the host, though it goes to the next device.
+            self._try_part(device, trial, FEED_FORWARD, None, behind)
 
-    def _fill(self, device, start):
-        available = sum(self.parts[start:])
-        for amount in range(available, 0, -1):
-            layers, parts, begin = self._converted(device, start, amount)
-            if self.sizes(layers, parts, self.overflows)[device] <= self.targets[device]:
-                self.layers, self.parts = layers, parts
-                return begin
-        return start
+    def _try_part(self, device, trial, kind, measured_target, target):
+        trial = trial.copy()
+        trial.kinds[device], trial.targets[device] = kind, measured_target
+        sizes = self.measured(trial)
+        after = device + 1
+        if sizes[device] < self.limits[device] and (after == self.count or sizes[after] < self.limits[after]):
+            trial.targets[device] = target
+            self.accept(trial, sizes)
+            return True
+        return False
 
-    def _one_part_more(self, device, start):
-        """Give a device one more layer, of which a part overflows to the next device or the host."""
-        if self.parts[start] < 1 or self.layers[start] <= (0 if device < self.count - 1 else 1):
-            return start
-        layers, parts = list(self.layers), list(self.parts)
-        layers[start] -= 1
-        parts[start] -= 1
-        layers[device] += 1
-        parts[device] += 1
-        begin = start + 1 if parts[start] == 0 and start < self.count - 1 else start
-        for kind in (DOWN, GATE_AND_DOWN, FEED_FORWARD):
-            overflows = list(self.overflows)
-            overflows[device] = kind
-            sizes = self.sizes(layers, parts, overflows)
-            after = device + 1
-            if sizes[device] < self.targets[device] and (after == self.count or sizes[after] < self.targets[after]):
-                self.layers, self.parts, self.overflows = layers, parts, overflows
-                return begin
-        return start
+
+class Leaving:
+    """Bytes that a layer leaves elsewhere, by kind: tensors that llama.cpp's patterns match (`get_overflow_pattern`).
+
+    A pattern takes everything whose name begins alike: gate also the router and the shared experts' gate.
+    """
+
+    def __init__(self, model):
+        self.layers = model["layers"]
+        # Where only the experts are known: up and gate have one type in all layers; where types differ, down is larger.
+        self.matrix = min([size for size in (layer.get("expert_bytes") or 0 for layer in self.layers) if size] or [0]) // 3
+
+    def bytes(self, slot, kind):
+        """Bytes of one kind of block `slot`."""
+        layer = self.layers[slot]
+        experts = layer.get("expert_bytes") or 0
+        if kind == EXPERTS:
+            return experts
+        if layer.get("ffn_down_bytes") is None:
+            return experts - {FEED_FORWARD: 0, GATE_AND_DOWN: 1, DOWN: 2}[kind] * self.matrix
+        parts = {FEED_FORWARD: ("up", "gate", "down"), GATE_AND_DOWN: ("gate", "down"), DOWN: ("down",)}[kind]
+        return sum(layer["ffn_%s_bytes" % part] for part in parts)

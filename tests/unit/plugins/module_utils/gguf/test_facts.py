@@ -42,7 +42,7 @@ TENSORS = [
 def test_each_tensor_is_counted_once_and_in_its_place():
     facts = model_facts(header(TENSORS))
     assert [(layer["index"], layer["weight_bytes"], layer["expert_bytes"]) for layer in facts["layers"]] == [(0, 128 + 144 * 12, 144 * 12), (1, 256 + 128, 0)]
-    assert [layer["ffn_%s_bytes" % part] for layer in facts["layers"] for part in ("up", "gate", "down")] == [144 * 12, 0, 0, 0, 0, FEED_FORWARD_DOWN]
+    assert [layer["ffn_%s_bytes" % part] for layer in facts["layers"] for part in ("up", "gate", "down")] == [144 * 12, 0, 0, 128, 0, 0]
     assert facts["output_bytes"] == 256 + 64 * 269 * 2 + 32
     assert facts["embedding_bytes"] == 64 * 269 * 2 + 128
     assert facts["projector_bytes"] == 256

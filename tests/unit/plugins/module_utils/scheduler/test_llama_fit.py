@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""llama.cpp's fit: the recorded fits, and what it does with experts."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit
+from tests.oracle import models, replay
+
+MIB = 1024 * 1024
+
+
+def fit(name, *free_mib, context=4096, **more):
+    return llama_fit.fit(models.model(name), [size * MIB for size in free_mib], context, **more)
+
+
+def test_recorded_fits_are_made_alike():
+    rows, differing = replay.replay(models.RECORDINGS / "engine-fit.jsonl")
+    assert rows == 280
+    for dummy, expected, got in differing:  # bytes may be outside the tolerance in a few rows, the distribution never
+        assert {key: expected[key] for key in expected if key != "used_mib"} == {key: got[key] for key in got if key != "used_mib"}
+    assert len(differing) <= 2
+
+
+def test_experts_stay_on_the_host_before_layers_do():
+    fitted = fit("mixtral-8x7b", 12000)
+    assert fitted["changed"] and fitted["layers"] == [33]
+    assert 0 < fitted["overflowing"] < 32
+    assert all(target is None for dummy, target in fitted["moved"].values())
+    whole = models.model("mixtral-8x7b")["layers"][0]["expert_bytes"]
+    assert sorted(size for size, dummy in fitted["moved"].values())[-1] >= whole
+
+
+def test_what_a_part_leaves_is_what_the_pattern_matches():
+    layer = {"weight_bytes": 100, "expert_bytes": 60, "ffn_up_bytes": 21, "ffn_gate_bytes": 22, "ffn_down_bytes": 23}
+    leaving = llama_fit.Leaving({"layers": [layer]})
+    kinds = (llama_fit.EXPERTS, llama_fit.FEED_FORWARD, llama_fit.GATE_AND_DOWN, llama_fit.DOWN)
+    assert [leaving.bytes(0, kind) for kind in kinds] == [60, 66, 45, 23]
+    # Facts without the parts: a third of the experts each.
+    leaving = llama_fit.Leaving({"layers": [{"weight_bytes": 100, "expert_bytes": 60}]})
+    assert [leaving.bytes(0, kind) for kind in kinds] == [60, 60, 40, 20]
+
+
+def test_a_dense_model_leaves_whole_layers_on_the_host():
+    fitted = fit("llama3.3-70b", 24000)
+    assert fitted["changed"] and fitted["overflowing"] == 0 and fitted["moved"] == {}
+    assert 0 < fitted["layers"][0] < 81
+    assert fitted["used_bytes"][0] <= (24000 - 1024) * MIB
+    more = fit("llama3.3-70b", 24000, margins=[4096 * MIB])
+    assert more["layers"][0] < fitted["layers"][0]
+
+
+@pytest.mark.parametrize("keywords", [{"gpu_layers": 999}, {"tensor_split": [1, 1]}, {"enabled": False}])
+def test_settings_of_the_user_switch_it_off(keywords):
+    fitted = fit("llama3.3-70b", 16000, 16000, **keywords)
+    assert not fitted["changed"] and sum(fitted["layers"]) == 81
+
+
+def test_every_device_keeps_its_margin_and_every_layer_has_one_place():
+    for name in ("llama3.3-70b", "mixtral-8x7b", "gpt-oss-120b", "qwen3-30b-a3b"):
+        for sizes in ((8000,), (12000, 6000), (6000, 12000), (16000, 8000, 12000)):
+            fitted = fit(name, *sizes, context=16384)
+            assert sum(fitted["layers"]) <= models.model(name)["block_count"] + 1
+            if fitted["changed"]:
+                counted = zip(fitted["counted_bytes"], sizes)
+                assert all(used <= (size - 1024) * MIB or not used for used, size in counted), (name, sizes)

@@ -134,11 +134,12 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
     g, device = b.graph, b.device(layer)
     memory = b.cache(layer)
     windowed = b.windowed[layer]
-    rotation = memory["rotation"]
-    if rotation:
-        q = hadamard(b, q, b.rotation("k", rotation[0]))
-        k = hadamard(b, k, b.rotation("k", rotation[0])) if k is not None else None
-        v = hadamard(b, v, b.rotation("v", rotation[1])) if v is not None and rotation[1] else v
+    key_rotation, value_rotation = (b.rotation(which, width) if width else None for which, width in zip("kv", memory["rotation"]))
+    if key_rotation is not None:
+        q = hadamard(b, q, key_rotation)
+        k = hadamard(b, k, key_rotation) if k is not None else None
+    if value_rotation is not None and v is not None:
+        v = hadamard(b, v, value_rotation)
     order = (q, k, v) if b.traits["windowed"] else (q, v, k)
     for part in order:
         if part is not None:
@@ -184,8 +185,8 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
             value_size = latent
         mixed = g.cont(g.permute(mixed, (0, 2, 1, 3)), (value_size * heads, b.tokens))
     g.expand(mixed)
-    if rotation and rotation[1]:
-        mixed = hadamard(b, mixed, b.rotation("v", rotation[1]))
+    if value_rotation is not None:
+        mixed = hadamard(b, mixed, value_rotation)
     return mixed
 
 

@@ -124,13 +124,11 @@ class Builder(object):
         }
 
     def _rotations(self, layer):
-        """Widths of the rotations of a quantized cache's k and v rows (llama-kv-cache.cpp `attn_rot_k`): None where there are none."""
-        if not self.quantized or self.hyper("attention.kv_lora_rank"):
-            return None
-        sizes = kv_cache.head_sizes(self.model, layer)
-        if sizes[0] % 64:
-            return None
-        return largest_power(sizes[0]), 64
+        """Widths of the rotations of a quantized cache's k and v rows (llama-kv-cache.cpp `attn_rot_k`, `attn_rot_v`), None where there is none."""
+        if not self.quantized or "attn_k_b.weight" in self.kinds[layer]:
+            return None, None
+        key, value = kv_cache.head_sizes(self.model, layer)
+        return largest_power(key) if key % 64 == 0 else None, 64 if value % 64 == 0 else None
 
     def states(self, layer):
         r, s = kv_cache.state_elements(self.model)
@@ -265,6 +263,7 @@ def graph_of(b, order):
         for layer in order:
             cur = block(b, cur, b.kinds[layer], layer, layer == order[-1], outputs)
     plain = b.traits["layer_norm"]
+    cur.kept = b.traits["keeps_last"]
     if b.traits["outputs_late"]:
         cur = g.new("get_rows", (cur, outputs), cur.shape)
     cur = blocks.norm(b, cur, True, None, plain)
@@ -297,7 +296,7 @@ def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_
     return reserve(builder.graph, devices, devices > 1 and None not in slots and not moved)
 
 
-def representative(b, slots, repeats=3):
+def representative(b, slots, repeats=8):
     """Numbers of the blocks that are enough: of a long run that repeats itself on one device only its begin and its end.
 
     Memory that is used again by every block is at its highest after the second repetition; what lies between cannot change it.

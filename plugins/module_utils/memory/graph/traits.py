@@ -68,6 +68,7 @@ def traits_of(model, kinds):
         "shared_gate_first": name == "qwen2moe",
         "no_positions": NO_POSITIONS.get(name),
         "outputs_late": name in LATE_OUTPUTS,
+        "keeps_last": name in ("gpt-oss", "gptoss"),  # what the last block made is an output as well
         "scaled_output": name in ("minicpm", "minicpm3"),
         "altup": "altup_router.weight" in present,
         "per_layer": "inp_gate.weight" in present,

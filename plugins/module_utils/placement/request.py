@@ -100,6 +100,10 @@ def _wanted(entry, environment, headroom_bytes):
     digest = entry.get("digest")
     if digest and not _DIGEST.match(str(digest)):
         raise PlacementError("digest '%s' of %s is not a SHA-256; give sha256: and 64 hexadecimal digits." % (digest, name))
+    if digest and facts.get("digest") and digest != facts["digest"]:
+        raise PlacementError(
+            "%s has the digest %s and not the pinned %s; change the pin, or use a registry that keeps that model." % (name, facts["digest"], digest)
+        )
     one = {
         "name": name,
         "facts": facts,
@@ -111,6 +115,7 @@ def _wanted(entry, environment, headroom_bytes):
         "strategy": strategy,
         "replicas": replicas,
         "allow_cpu_offload": allow_cpu_offload,
+        "serial": False,
         "headroom_bytes": headroom_bytes if own_headroom is None else own_headroom,
         "keep_alive": _keep_alive(entry.get("keep_alive"), name),
         "insecure": bool(entry.get("insecure")),

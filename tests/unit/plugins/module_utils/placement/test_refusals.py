@@ -75,6 +75,13 @@ def test_wrong_settings_of_a_model(entry, words):
         assert word in message
 
 
+def test_a_pin_that_the_registry_does_not_keep():
+    facts = dict(models.model("llama4-scout"), digest="sha256:" + "b" * 64)
+    message = refused({"model": facts, "digest": "sha256:" + "a" * 64})
+    assert "b" * 64 in message and "a" * 64 in message and "change the pin" in message
+    assert make_plan(TWO, [{"name": "llama4:16x17b", "model": facts, "digest": facts["digest"]}], "0.32.15")["feasible"]
+
+
 @pytest.mark.parametrize("name", ["../x", "a:{{7*7}}", "a b", "a\nb", "a:b:c", "", "/etc/passwd", "a/../b", "-rf", None, 7])
 def test_hostile_names(name):
     assert "[host/][namespace/]model[:tag]" in refused({"name": name})

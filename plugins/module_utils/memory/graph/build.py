@@ -100,9 +100,12 @@ class Builder(object):
     def rotation(self, which, width):
         return self.once(("rotation", which, width), lambda: self.graph.given((width, width)))
 
-    def state_rows(self):
+    def state_rows(self, which):
+        """Numbers of the states to read: "all", or the views of those in the "batch" and of the "rest" (none here)."""
         rows = self.once("states", lambda: self.graph.given((self.sequences,), I32))
-        return self.once("states of the batch", lambda: self.graph.view(rows, (self.sequences,)))
+        if which == "all":
+            return rows
+        return self.once(("states", which), lambda: self.graph.view(rows, (self.sequences if which == "batch" else 0,)))
 
     # --- memory that exists before the graph -----------------------------------------------------
 
@@ -113,7 +116,8 @@ class Builder(object):
         owner = kv_cache.cache_owner(self.model, layer)
         keys, values = kv_cache.attention_width(self.model, owner)
         cells = self.cells[1 if self.windowed[layer] else 0]
-        element = F32 if self.cache_type == "f32" else F16
+        block, size = kv_cache.CACHE_TYPES[self.cache_type]
+        element = size / block  # bytes; less than one in a quantized cache
         home = self.device(owner)
         return {
             "k": self.graph.stored((keys, cells, self.sequences), element, home),
@@ -133,7 +137,7 @@ class Builder(object):
     def states(self, layer):
         r, s = kv_cache.state_elements(self.model)
         home = self.device(layer)
-        return self.once(("states", layer), lambda: (self.graph.stored((r, self.sequences), F32, home), self.graph.stored((max(s, 1), self.sequences), F32, home)))
+        return self.once(("state memory", layer), lambda: (self.graph.stored((r, self.sequences), F32, home), self.graph.stored((max(s, 1), self.sequences), F32, home)))
 
 
 def largest_power(size):

@@ -19,7 +19,15 @@ def rows_of_state(b, memory, width, read=None):
     zero = g.like("scale", cleared)
     zero.root = memory
     g.expand(zero)
-    return g.expand(read(states) if read else g.new("get_rows", (states, b.state_rows()), (width, b.sequences)))
+    if read:
+        made = g.expand(read(states))
+        rest = g.new("get_rows", (states, b.state_rows("rest")), (width, 0))
+    else:
+        rows = g.new("get_rows", (states, b.state_rows("all")), (width, b.sequences))
+        made, rest = g.expand(g.view(rows, (width, b.sequences))), g.view(rows, (width, 0))
+    # States of sequences that are not in the batch are moved: none in the graph that is reserved, but its nodes are there.
+    g.expand(g.copy_into(memory, rest, (width, 0)))
+    return made
 
 
 def mamba(b, value, kind, layer):
@@ -50,7 +58,7 @@ def mamba(b, value, kind, layer):
     x = g.view(x, (1, inner, tokens, count))
 
     def scan(states):
-        return g.new("ssm_scan", (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows()), (inner * tokens * count + state * inner * count,), bound=device)
+        return g.new("ssm_scan", (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows("batch")), (inner * tokens * count + state * inner * count,), bound=device)
 
     scanned = rows_of_state(b, s, state * inner, scan)
     g.expand(g.copy_into(s, g.view(scanned, (state * inner * count,)), (state * inner * count,)))
@@ -88,7 +96,7 @@ def mamba2(b, value, kind, layer):
     dt = g.like("add", g.cont(dt), bound=device)
 
     def scan(states):
-        return g.new("ssm_scan", (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows()), (inner * tokens * count + state * inner * count,), bound=device)
+        return g.new("ssm_scan", (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows("batch")), (inner * tokens * count + state * inner * count,), bound=device)
 
     scanned = rows_of_state(b, s, state * inner, scan)
     g.expand(g.copy_into(s, g.view(scanned, (state * inner, count)), (state * inner, count)))

@@ -54,7 +54,7 @@ def extent(shape, strides, element):
         if not length:
             return 0
         size += (length - 1) * stride
-    return size
+    return int(size)
 
 
 def four(shape):

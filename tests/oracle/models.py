@@ -35,11 +35,22 @@ def names():
     return [name for name in placement if name in era]
 
 
-def _expert_bytes(dims, block_bytes):
-    """Bytes of the experts of a block: gate, up and down of one type, but down Q6_K instead of Q4_K in larger blocks."""
+def _layer(dims, index, experts, width, shared):
+    """A layer with its experts: gate, up and down of one type, but down Q6_K instead of Q4_K in larger blocks."""
+    size = dims["block_bytes"][index]
+    layer = {"index": index, "weight_bytes": size, "expert_bytes": 0}
+    if not experts:
+        return layer
     matrix = dims["ffn_gate_exps_bytes"]
-    larger = block_bytes > min(dims["block_bytes"]) + matrix // 5
-    return 2 * matrix + (matrix * 210 // 144 if larger else matrix)
+    larger = size > min(dims["block_bytes"]) + matrix // 5
+    down = matrix * 210 // 144 if larger else matrix
+    layer["expert_bytes"] = 2 * matrix + down
+    beside = dims["embedding_length"] * width * 144 // 256 if shared else 0  # of the shared expert, in each of the three
+    router = 4 * dims["embedding_length"] * experts
+    layer["ffn_up_bytes"] = matrix + beside
+    layer["ffn_gate_bytes"] = matrix + beside + router
+    layer["ffn_down_bytes"] = down + (beside * 210 // 144 if larger else beside)
+    return layer
 
 
 def model(name, **changes):
@@ -79,10 +90,7 @@ def model(name, **changes):
         "full_attention_interval": None,
         "shared_kv_layers": None,
         "ssm": None,
-        "layers": [
-            {"index": index, "weight_bytes": size, "expert_bytes": _expert_bytes(dims, size) if experts else 0}
-            for index, size in enumerate(dims["block_bytes"])
-        ],
+        "layers": [_layer(dims, index, experts, width, shared) for index in range(blocks)],
         "output_bytes": (dims["output_bytes"] or 0) + dims["output_norm_bytes"],
         "embedding_bytes": dims["token_embd_bytes"],
         "tied_embeddings": dims["output_bytes"] is None,

@@ -32,7 +32,8 @@ class Builder(object):
         self.host = devices
         self.output_device = self.device(model["block_count"])
         self.sequences = parallel
-        self.tokens = -(-ubatch // parallel) * parallel
+        self.tokens = -(-ubatch // parallel) * parallel  # a whole number of every sequence
+        self.wanted = ubatch  # rows of output
         self.cells = cells
         self.flash = flash
         self.cache_type = cache_type
@@ -86,6 +87,12 @@ class Builder(object):
         if rule == "full":
             return self.windowed[layer] or not any(self.windowed)
         return rule != "all" and (not rule or (layer + 1) % rule != 0)
+
+    def pick(self, *values):
+        """The rows that are wanted as output; from here on a batch has only those."""
+        rows = self.once("outputs", lambda: self.graph.given((self.wanted,), I32))
+        self.tokens = self.wanted
+        return [self.graph.new("get_rows", (value, rows), (value.shape[0], self.wanted)) for value in values]
 
     def mask(self, windowed):
         cells = self.cells[1 if windowed else 0]
@@ -162,7 +169,7 @@ def embedded(b):
     return cur
 
 
-def block(b, cur, kind, layer, last, outputs):
+def block(b, cur, kind, layer, last):
     """One block: mixing tokens, then the feed-forward part, each added to what came in."""
     g = b.graph
     plain = b.traits["layer_norm"]
@@ -177,7 +184,7 @@ def block(b, cur, kind, layer, last, outputs):
         state = recurrent.mamba2(b, blocks.norm(b, came, True, layer), kind, layer)
         came = g.like("add", g.like("add", mixed, state), came)
         if last:
-            came = g.new("get_rows", (came, outputs), came.shape)
+            came, = b.pick(came)
         cur = blocks.norm(b, came, True, layer)
         return g.like("add", blocks.feed_forward(b, cur, kind, layer), came)
     if b.traits["gated_queries"]:
@@ -188,14 +195,11 @@ def block(b, cur, kind, layer, last, outputs):
             normed = blocks.norm(b, came, True, layer)
         out = forward(b, normed, kind, layer)
         if last and "ffn_norm.weight" not in kind:
-            out, came = g.new("get_rows", (out, outputs), out.shape), g.new("get_rows", (came, outputs), came.shape)
+            out, came = b.pick(out, came)
         return g.like("add", out, came)
     parallel = b.traits["parallel"]
     if last:
-        cur = g.new("get_rows", (cur, outputs), cur.shape)
-        came = g.new("get_rows", (came, outputs), came.shape)
-        if parallel:
-            normed = g.new("get_rows", (normed, outputs), normed.shape)
+        cur, came, normed = b.pick(cur, came, normed)
     if parallel:
         out = forward(b, normed, kind, layer)
         return g.like("add", g.like("add", out, came), cur)
@@ -259,17 +263,16 @@ def forward(b, value, kind, layer):
 def graph_of(b, order):
     """Build the whole graph over the layers of `order`."""
     g = b.graph
-    outputs = g.given((b.tokens,), I32)
     if b.traits["altup"] or b.traits["gemma4"]:
-        cur = gemma.blocks_of(b, embedded, order, outputs)
+        cur = gemma.blocks_of(b, embedded, order)
     else:
         cur = embedded(b)
         for layer in order:
-            cur = block(b, cur, b.kinds[layer], layer, layer == order[-1], outputs)
+            cur = block(b, cur, b.kinds[layer], layer, layer == order[-1])
     plain = b.traits["layer_norm"]
     cur.kept = b.traits["keeps_last"]
     if b.traits["outputs_late"]:
-        cur = g.new("get_rows", (cur, outputs), cur.shape)
+        cur, = b.pick(cur)
     cur = blocks.norm(b, cur, True, None, plain)
     cur = blocks.with_bias(b, cur, {"output_norm.bias": 1} if plain and b.traits["norm_bias"] else {}, "output_norm.bias", b.output_device)
     cur.kept = True
@@ -296,34 +299,6 @@ def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_
     """
     builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type)
     builder.moved = moved or {}
-    graph_of(builder, representative(builder, slots))
+    graph_of(builder, [layer for layer, kind in enumerate(kinds) if kind is not None])
     return reserve(builder.graph, devices, devices > 1 and None not in slots and not moved)
 
-
-def representative(b, slots, repeats=8):
-    """Numbers of the blocks that are enough: of a long run that repeats itself on one device only its begin and its end.
-
-    Memory that is used again by every block is at its highest after the second repetition; what lies between cannot change it.
-    """
-    order = [layer for layer in range(b.model["block_count"]) if b.kinds[layer] is not None]
-    names = {}
-    moved = b.moved
-    marks = [names.setdefault(id(b.kinds[layer]), len(names)) * 4 + 2 * b.windowed[layer] + (0 if kv_cache.cache_owner(b.model, layer) == layer else 1) + (0 if b.has_positions(layer) else 1 << 20)
-             + ((1 << 21) * (2 + (-1 if moved[layer][1] is None else moved[layer][1])) + (1 << 30) * int(4 * moved[layer][0] / max(b.model["layers"][layer].get("expert_bytes") or 1, 1)) if layer in moved else 0) for layer in order]
-    chosen = []
-    begin = 0
-    while begin < len(order):
-        end = begin
-        while end < len(order) and slots[order[end]] == slots[order[begin]]:
-            end += 1
-        run = list(range(begin, end))
-        for period in (1, 2, 3, 4, 5, 6, 8, 10):
-            body = run
-            if len(body) > 2 * repeats * period and all(marks[i] == marks[i + period] for i in body[period:-2 * period]) and marks[body[-1]] == marks[body[-1] - period]:
-                keep = repeats * period
-                extra = (len(body) - 2 * keep) % period
-                run = body[:keep + extra] + body[-keep:]
-                break
-        chosen.extend(order[i] for i in run)
-        begin = end
-    return chosen

@@ -11,14 +11,14 @@ from . import blocks
 from .tensors import F32, I32
 
 
-def blocks_of(b, embedded, order, outputs):
+def blocks_of(b, embedded, order):
     """All blocks over the (scaled) embeddings that `embedded` makes; what the output norm gets."""
     if not b.traits["altup"]:
         rows = b.graph.expand(per_layer_rows(b)) if b.traits["per_layer"] else None
         cur = embedded(b)
         inputs = per_layer_inputs(b, cur, b.graph.like("scale", rows)) if rows is not None else None
         for layer in order:
-            cur = gemma4_block(b, cur, b.kinds[layer], layer, inputs, outputs if layer == order[-1] else None)
+            cur = gemma4_block(b, cur, b.kinds[layer], layer, inputs, layer == order[-1])
         return cur
     cur = embedded(b)
     inputs = per_layer_inputs(b, cur, b.graph.expand(b.graph.like("scale", per_layer_rows(b))))
@@ -48,17 +48,18 @@ def per_layer_inputs(b, cur, rows):
     return g.cont(g.permute(g.like("scale", g.like("add", normed, rows)), (0, 2, 1, 3)))
 
 
-def this_layer(b, inputs, layer):
-    g = b.graph
-    return g.view(inputs, (inputs.shape[0], b.tokens), inputs.strides)
+def this_layer(b, inputs, tokens):
+    """The rows of one block."""
+    return b.graph.view(inputs, (inputs.shape[0], tokens), inputs.strides)
 
 
-def gemma4_block(b, cur, kind, layer, inputs, outputs):
+def gemma4_block(b, cur, kind, layer, inputs, last):
     g, device = b.graph, b.device(layer)
     came = cur
     cur = blocks.attention(b, blocks.norm(b, cur, True, layer), kind, layer)
-    if outputs is not None:
-        cur, came = g.new("get_rows", (cur, outputs), cur.shape), g.new("get_rows", (came, outputs), came.shape)
+    every = b.tokens
+    if last:
+        cur, came = b.pick(cur, came)
     out = g.like("add", blocks.norm(b, cur, True, layer), came)
     if "ffn_gate_inp.weight" in kind:
         dense = blocks.norm(b, blocks.feed_forward(b, blocks.norm(b, out, True, layer), kind, layer), True, layer)
@@ -72,9 +73,9 @@ def gemma4_block(b, cur, kind, layer, inputs, outputs):
     cur = g.like("add", blocks.norm(b, cur, True, layer), out)
     if inputs is not None:
         gate = g.like("unary", g.matmul(inputs.shape[0], cur, device))
-        mine = this_layer(b, inputs, layer)
-        if outputs is not None:
-            mine = g.new("get_rows", (mine, outputs), mine.shape)
+        mine = this_layer(b, inputs, every)
+        if last:
+            mine, = b.pick(mine)
         added = g.matmul(b.width, g.like("mul", gate, mine), device)
         cur = g.like("add", cur, blocks.norm(b, added, True, layer))
     return g.like("mul", cur, bound=device) if "layer_output_scale.weight" in kind else cur
@@ -167,7 +168,7 @@ def gemma3n_block(b, cur, kind, layer, inputs, count, is_sparse):
     right = corrected(b, predictions, cur, layer, count)
     first = g.new("mul", (part(b, right),), (b.width, b.tokens), bound=device)
     first = g.like("unary", g.matmul(inputs.shape[0], first, device))
-    first = g.like("mul", first, this_layer(b, inputs, layer))
+    first = g.like("mul", first, this_layer(b, inputs, b.tokens))
     first = blocks.norm(b, g.matmul(b.width, first, device), True, layer)
     rest = g.new("add", (g.view(right, (b.width, b.tokens, count - 1), right.strides), first), (b.width, b.tokens, count - 1))
     assert F32 == rest.element

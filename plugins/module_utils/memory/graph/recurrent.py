@@ -21,7 +21,7 @@ def rows_of_state(b, memory, width, read=None):
     g.expand(zero)
     if read:
         made = g.expand(read(states))
-        rest = g.new("get_rows", (states, b.state_rows("rest")), (width, 0))
+        rest = g.view(g.new("get_rows", (states, b.state_rows("rest")), (width, b.sequences - 1)), (width, 0))
     else:
         rows = g.new("get_rows", (states, b.state_rows("all")), (width, b.sequences))
         made, rest = g.expand(g.view(rows, (width, b.sequences))), g.view(rows, (width, 0))

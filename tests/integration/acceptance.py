@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Playbooks run on rig hosts as a user runs them, and what came of it. The hosts are a set of their own; the collection is the built archive."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+
+from tests.integration.support import CHECKOUT, environment, run, tool
+from tests.rig.hosts import ansible, changes, fleet, gpus, podman
+from tests.rig.registry import background
+
+SET = "acc"
+CALLBACKS = (CHECKOUT / "tests" / "integration" / "callback_plugins", CHECKOUT / "extensions" / "molecule" / "utils" / "callback_plugins")
+STORE = "/usr/share/ollama/.ollama/models"
+VARIABLES = {
+    "ollama_multigpu_registry": "{{ rig_registry }}",
+    "ollama_multigpu_release_url": "{{ rig_release_url }}",
+    "ollama_multigpu_release_checksum": "{{ rig_checksum_url }}",
+}
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a run left: its `output`, `plans` {host: plan or None}, `failures` {host: [message]}, `counts` {host: {results, changed, tasks}}."""
+
+    output: str
+    plans: dict
+    failures: dict
+    counts: dict
+
+
+class Site:
+    """Rig hosts and a server of this set, and the archive's playbooks run on them. `scratch` takes inventories, records and Ansible's own files."""
+
+    def __init__(self, collections: pathlib.Path, scratch: pathlib.Path):
+        self.path = [collections, ansible.collections(say=lambda text: None)]
+        self.scratch = scratch
+
+    def inventory(self, hosts: dict[str, dict], **variables) -> None:
+        """Name the hosts to run on: {name: variables}; `ansible_host` puts several of them on one rig host. '!unsafe ...' is never a template."""
+        own = {name: {"ansible_host": fleet.container_name(SET, name), **more} for name, more in hosts.items()}
+        text = json.dumps({"rig": {"children": {"named": {"hosts": own, "vars": {**VARIABLES, **variables}}}}}, indent=1).replace('"!unsafe ', '!unsafe "')
+        (self.scratch / "hosts.yml").write_text(text, encoding="utf-8")
+
+    def command(self, playbook: str, *arguments: str) -> list[str]:
+        """The command line of a run on the named hosts."""
+        return [tool("ansible-playbook"), "-i", str(fleet.write_inventory(SET)), "-i", str(self.scratch / "hosts.yml"),
+                "-e", "ollama_multigpu_hosts=named", "gpufleet.ollama." + playbook, *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """The variables of a run: callbacks that record it, and an empty cache of headers at first."""
+        return environment(
+            self.path, ANSIBLE_HOME=str(self.scratch / "ansible"), XDG_CACHE_HOME=str(self.scratch / "cache"), ANSIBLE_FORKS="12",
+            ANSIBLE_CALLBACK_PLUGINS=":".join(map(str, CALLBACKS)), ANSIBLE_CALLBACKS_ENABLED="count_results,record_outcome",
+            COUNT_RESULTS_FILE=str(self.scratch / "results.json"), RECORD_OUTCOME_FILE=str(self.scratch / "outcome.json"))
+
+    def play(self, playbook: str, *arguments: str, expect: int = 0) -> Outcome:
+        """Run a playbook of the collection to its end; another exit code than expected fails the test with the output's tail."""
+        output = run(self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=600, expect=expect)
+        assert "Traceback" not in output
+        hosts = json.loads((self.scratch / "outcome.json").read_text(encoding="utf-8"))
+        return Outcome(
+            output, {name: host["plan"] for name, host in hosts.items()}, {name: host["failures"] for name, host in hosts.items() if host["failures"]},
+            json.loads((self.scratch / "results.json").read_text(encoding="utf-8")))
+
+    @contextlib.contextmanager
+    def untouched(self, *hosts: str):
+        """Fails unless the hosts' files are the same afterwards."""
+        before = {host: changes.snapshot(fleet.container_name(SET, host)) for host in hosts}
+        yield
+        for host, files in before.items():
+            assert changes.compare(files, changes.snapshot(fleet.container_name(SET, host))) == [], host
+
+
+def gpu(host: str, *command: str) -> str:
+    """A command of the rig's GPU state file on a host."""
+    return gpus.run(fleet.container_name(SET, host), *command)
+
+
+def on(host: str, *command: str, stdin: bytes | None = None) -> str:
+    """Output of a command on a host, as root."""
+    return podman.podman("exec", "-i", fleet.container_name(SET, host), *command, stdin=stdin).stdout.decode()
+
+
+def requests(clear: bool = False) -> list[dict]:
+    """What the rig's server has served since the last clear."""
+    return background.control(fleet.require_server(SET), "DELETE" if clear else "GET", "requests")

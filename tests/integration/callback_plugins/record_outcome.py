@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Writes to $RECORD_OUTCOME_FILE, by host, what a user would read of a run: the plan and the sentences with which tasks failed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: record_outcome
+type: aggregate
+short_description: Record plans and failures by host
+description: Writes a JSON file with the plan and the messages of failed tasks by host.
+"""
+
+import json
+import os
+
+from ansible.plugins.callback import CallbackBase
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "record_outcome"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self):
+        super().__init__()
+        self.hosts = {}
+
+    def _host(self, result):
+        return self.hosts.setdefault(result._host.get_name(), {"plan": None, "failures": []})
+
+    def v2_runner_on_ok(self, result):
+        if "placement" in result._result:
+            self._host(result)["plan"] = result._result["placement"]
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        items = [item for item in result._result.get("results") or [result._result] if item.get("failed")]
+        self._host(result)["failures"] += [str(item.get("msg", "")) for item in items]
+
+    def v2_playbook_on_stats(self, stats):
+        with open(os.environ["RECORD_OUTCOME_FILE"], "w", encoding="utf-8") as handle:
+            json.dump(self.hosts, handle)

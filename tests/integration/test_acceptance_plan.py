@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The plan: complete on an untouched host, the same for the same GPUs whatever their order, before and after loading; and a second run that does nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+
+import pytest
+
+from tests.integration.acceptance import SET, STORE, Site, gpu, on, requests
+from tests.rig.hosts import fleet, seed
+
+pytestmark = pytest.mark.hosts
+
+MODEL = "llama4:16x17b"
+MIB = 1024 ** 2
+FOREIGN = 10 * 1024 ** 3
+LIKE_A = ["like-a-%d" % number for number in range(5)]
+HOSTS = {
+    "a": {},
+    **{name: {"ansible_host": fleet.container_name(SET, "a")} for name in LIKE_A},
+    "layers": {"ansible_host": fleet.container_name(SET, "a"), "ollama_multigpu_models": [
+        {"name": "tiny", "insecure": True, "optimized": {"parameters": {"num_gpu": 2}}, "allow_cpu_offload": True}]},
+    "by-index": {}, "by-uuid": {}, "by-address": {}, "occupied": {},
+}
+REAL_HOSTS = [name for name, variables in HOSTS.items() if "ansible_host" not in variables]
+
+
+@pytest.fixture(name="site", scope="module")
+def _site(podman_hosts, collections, tmp_path_factory):
+    """Hosts with the same two GPUs: in other orders, and one whose second GPU is half taken by a stranger."""
+    site = Site(collections, tmp_path_factory.mktemp("acceptance-plan"))
+    fleet.up(SET, {name: "rtx-a6000-x2" for name in REAL_HOSTS}, say=lambda text: None)
+    fleet.serve(SET, say=lambda text: None)
+    gpu("by-index", "permute", "1,0")
+    for host, key in (("by-uuid", "uuid"), ("by-address", "pci")):
+        first, second = (gpu(host, "get", "gpu%d.%s" % (number, key)).strip() for number in (0, 1))
+        gpu(host, "set", "gpu0." + key, second, "gpu1." + key, first)
+    gpu("occupied", "process", "add", "1", "10G")
+    model = {"name": MODEL, "context_length": 32768, "insecure": True, "optimized": {}}
+    site.inventory(HOSTS, ollama_multigpu_models=[model])
+    yield site
+    fleet.down(SET)
+
+
+@pytest.fixture(name="ten", scope="module")
+def _ten(site):
+    """The plans of ten untouched hosts with the large model and one with a small one, made in one run, and what the registry served for them."""
+    requests(clear=True)
+    with site.untouched(*REAL_HOSTS):
+        outcome = site.play("plan")
+    return outcome, requests()
+
+
+@pytest.fixture(name="checked", scope="module")
+def _checked(site, ten):
+    """A run in check mode on one untouched host."""
+    with site.untouched("a"):
+        return site.play("site", "--check", "--diff", "--limit", "a")
+
+
+@pytest.fixture(name="applied", scope="module")
+def _applied(site, checked):
+    """The first run on that host, with the model already there (it is never pulled)."""
+    seed.seed(fleet.container_name(SET, "a"), MODEL, STORE)
+    return site.play("site", "--limit", "a", "-vvv")
+
+
+@pytest.fixture(name="second", scope="module")
+def _second(site, applied):
+    """The run after it, with all that Ansible says, and what was fetched."""
+    requests(clear=True)
+    return site.play("site", "--limit", "a", "-vvv"), requests()
+
+
+def by_place(plan):
+    """The plan with its GPUs named by their place in it, and without their NVML indexes."""
+    named = copy.deepcopy(plan)
+    for device in named["gpus"]:
+        del device["index"]
+    text = json.dumps(named, sort_keys=True)
+    for place, device in enumerate(plan["gpus"]):
+        text = text.replace(device["uuid"], "GPU-at-%d" % place)
+    return json.loads(text)
+
+
+def test_a_header_is_read_once_for_ten_hosts_and_never_the_model(ten):
+    served = [entry for entry in ten[1] if entry["target"] == "library/llama4"]
+    pieces = [entry for entry in served if entry["kind"] == "data"]
+    assert 0 < sum(entry["bytes"] for entry in pieces) <= 16 * MIB
+    ranges = [tuple(entry["range"]) for entry in pieces]
+    assert len(ranges) == len(set(ranges)), "a piece was read twice"
+    ends = sorted(ranges)
+    assert all(before[1] < after[0] for before, after in zip(ends, ends[1:])), "pieces overlap"
+
+
+def test_ten_hosts_with_the_same_gpus_get_the_same_plan(ten):
+    plans = ten[0].plans
+    assert plans["a"]["feasible"] and plans["a"]["models"][0]["strategy"] == "split"
+    for name in LIKE_A:
+        assert plans[name] == plans["a"], name
+
+
+@pytest.mark.parametrize("host", ["by-index", "by-uuid", "by-address"])
+def test_the_order_of_the_gpus_changes_nothing_but_the_order(ten, host):
+    plans = ten[0].plans
+    assert by_place(plans[host]) == by_place(plans["a"])
+    assert plans[host]["gpus"] != plans["a"]["gpus"]
+
+
+def test_a_stranger_on_a_gpu_changes_the_plan_which_names_it(ten):
+    plan = ten[0].plans["occupied"]
+    free, taken = plan["gpus"]
+    assert (free["foreign_bytes"], taken["foreign_bytes"]) == (0, FOREIGN)
+    assert taken["available_bytes"] == free["available_bytes"] - FOREIGN
+    layers = [[device["layers"] for device in one["instances"][0]["models"][0]["predicted"]["devices"]] for one in (plan, ten[0].plans["a"])]
+    assert layers[0] != layers[1]
+    assert [warning for warning in plan["warnings"] if "10.0 GiB" in warning and taken["uuid"] in warning]
+    assert all(warning in ten[0].output for warning in plan["warnings"])
+
+
+def test_a_number_of_layers_is_taken_where_the_cpu_may_serve(ten):
+    model = ten[0].plans["layers"]["instances"][0]["models"][0]
+    assert (model["parameters"]["num_gpu"], model["predicted"]["gpu_layers"], model["expected"]["outcome"]) == (2, 2, "partial")
+
+
+def test_check_mode_shows_the_whole_plan_and_what_would_change(checked, ten):
+    """That nothing was changed is the fixture's part; that --limit gives the host the same plan is seen here too."""
+    assert checked.plans["a"] == ten[0].plans["a"]
+    for told in ("49 of 49 layers on GPUs", "weights 31659 MiB", "weights 30105 MiB", "Ollama 0.32.15 left alone", '+CUDA_VISIBLE_DEVICES="GPU-',
+                 "+ExecStart=", "after: /etc/ollama-multigpu/plan.json", "+PARAMETER num_gpu 999", "+PARAMETER num_ctx 32768"):
+        assert told in checked.output, told
+    assert checked.counts["a"]["changed"] >= 10
+
+
+def test_the_plan_is_the_same_before_and_after_loading(checked, applied, second):
+    loaded = [process for device in json.loads(gpu("a", "dump"))["gpus"] for process in device["processes"]]
+    assert len(loaded) == 2 and min(process["bytes"] for process in loaded) > 30000 * MIB
+    assert checked.plans["a"] == applied.plans["a"] == second[0].plans["a"]
+    assert json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json")) == applied.plans["a"]
+
+
+def test_a_second_run_changes_nothing_in_twenty_steps(second):
+    assert second[0].counts["a"]["changed"] == 0
+    assert second[0].counts["a"]["results"] <= 20, second[0].counts["a"]["tasks"]
+
+
+def test_a_second_run_brings_nothing_to_the_host(applied, second):
+    """Neither a model nor a release is fetched, and the libraries, which the first run sent along, are not sent again."""
+    assert {entry["kind"] for entry in second[1]} <= {"manifest", "head"}
+    sent = [re.findall(r"PUT \S*/(libraries\S*)\.zip TO ", outcome.output) for outcome in (applied, second[0])]
+    assert sent[0] and not sent[1]
+
+
+def test_the_host_has_none_of_the_libraries_of_its_own(applied):
+    assert on("a", "python3", "-c", "import importlib.util as u; print([n for n in ('requests', 'pynvml') if u.find_spec(n)])").strip() == "[]"
+
+
+def test_verifying_alone_and_planning_for_a_loaded_host(site, applied):
+    """Both take the GPUs as they are: a stranger that came after loading is seen by the plan."""
+    before = len(requests())
+    verified = site.play("site", "--limit", "a", "--tags", "verify")
+    assert "Verdict: pass" in verified.output and verified.counts["a"]["changed"] == 0
+    assert len(requests()) == before, "verifying alone asks no registry"
+    pid = gpu("a", "process", "add", "0", "10G").strip()
+    try:
+        changed = site.play("plan", "--limit", "a").plans["a"]
+    finally:
+        gpu("a", "process", "remove", pid)
+    now, then = changed["gpus"][0], applied.plans["a"]["gpus"][0]
+    assert (now["foreign_bytes"], now["available_bytes"]) == (FOREIGN, then["available_bytes"] - FOREIGN)

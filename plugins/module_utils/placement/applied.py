@@ -8,6 +8,8 @@ from __future__ import annotations
 KEEP_SHARE = 0.1
 # A context chosen automatically grows only by more than this share.
 KEEP_CONTEXT = 0.1
+# A model stays where it is although others took memory there, as long as they left this share of its headroom.
+KEEP_HEADROOM = 0.75
 
 
 class Applied:
@@ -19,13 +21,19 @@ class Applied:
 
     def __init__(self, plan=None):
         self.places = {}
+        self.ports = {}
+        self.base_port = (plan or {}).get("base_port")
         for instance in (plan or {}).get("instances") or []:
+            self.ports[instance.get("name")] = instance.get("port")
             for model in instance.get("models") or []:
-                devices = (model.get("predicted") or {}).get("devices") or []
+                predicted = model.get("predicted") or {}
+                devices = predicted.get("devices") or []
                 place = {
                     "uuids": [device["uuid"] for device in devices],
                     "layers": [device.get("layers") for device in devices],
                     "context_length": model.get("context_length"),
+                    "settings": (model.get("parallel"), model.get("kv_cache_type")),
+                    "num_gpu": (model.get("parameters") or {}).get("num_gpu"),
                 }
                 self.places.setdefault(model.get("create_as"), []).append(place)
 
@@ -33,13 +41,25 @@ class Applied:
         """Sets of GPUs (lists of UUIDs) that serve a model now."""
         return [place["uuids"] for place in self.places.get(served, [])]
 
+    def allowance(self, wanted, gpus, context_length):
+        """Bytes of its headroom that a model may do without on these GPUs: some where it runs there just as wanted, else 0."""
+        place = self._place(wanted["served"], [gpu["uuid"] for gpu in gpus])
+        same = place and (place["context_length"], place["settings"]) == (context_length, (wanted["parallel"], wanted["kv_cache_type"] or "f16"))
+        return int(wanted["headroom_bytes"] * (1 - KEEP_HEADROOM)) if same else 0
+
     def context_length(self, served):
         """Tokens that a model has now, or None."""
         return next((place["context_length"] for place in self.places.get(served, [])), None)
 
     def layers(self, served, uuids):
         """Layers per GPU of a model on exactly these GPUs now, or None."""
-        for place in self.places.get(served, []):
-            if place["uuids"] == uuids and all(place["layers"]):
-                return place["layers"]
-        return None
+        place = self._place(served, uuids)
+        return place["layers"] if place and all(place["layers"]) else None
+
+    def num_gpu(self, served, uuids):
+        """(whether a model runs on exactly these GPUs now, the num_gpu that it has there or None)."""
+        place = self._place(served, uuids)
+        return place is not None, place and place["num_gpu"]
+
+    def _place(self, served, uuids):
+        return next((place for place in self.places.get(served, []) if uuids and place["uuids"] == uuids), None)

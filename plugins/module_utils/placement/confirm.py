@@ -19,6 +19,33 @@ def confirmed(fitting, wanted, placed):
     """
     predicted = placed["predicted"]
     gpus = placed["gpus"]
+    decision = _decide(fitting, wanted, gpus, predicted, options_of(wanted, predicted))
+    refusal = _refusal(fitting.release, decision, predicted["total_layers"])
+    if refusal:
+        return dict(placed, refusal=refusal, shortfall_bytes=max(placed["shortfall_bytes"], 1))
+    layers = _layers(decision, len(gpus))
+    again = fitting.predict(wanted, gpus, [device["free_bytes"] for device in predicted["devices"]], predicted["context_length"], layers)
+    missing = sum(max(0, device["total_bytes"] + again["headroom_bytes"] - device["free_bytes"]) for device in again["devices"])
+    return dict(placed, predicted=again, shortfall_bytes=missing)
+
+
+def partial_layers(fitting, wanted, gpus, predicted, num_gpu=None):
+    """Layers per GPU where some may stay on the CPU: the release's own decision; none where it would not load the model.
+
+    Args:
+        predicted: what Fitting.predict says of these GPUs (their free memory and the context count).
+        num_gpu: the user's number of layers, or None.
+    """
+    options = options_of(wanted, predicted)
+    if num_gpu is not None:
+        options["num_gpu"] = num_gpu
+    decision = _decide(fitting, wanted, gpus, predicted, options)
+    if decision.get("hangs") or decision["error"] or not decision["layers"]:
+        return [0] * len(gpus)
+    return _layers(decision, len(gpus))
+
+
+def _decide(fitting, wanted, gpus, predicted, options):
     devices = [
         {
             "uuid": gpu["uuid"],
@@ -28,16 +55,14 @@ def confirmed(fitting, wanted, placed):
         }
         for gpu, device in zip(gpus, predicted["devices"])
     ]
-    decision = fitting.release.decide(wanted["facts"], devices, options_of(wanted, predicted), environment_of(wanted, gpus))
-    refusal = _refusal(fitting.release, decision, predicted["total_layers"])
-    if refusal:
-        return dict(placed, refusal=refusal, shortfall_bytes=max(placed["shortfall_bytes"], 1))
-    layers = [0] * len(gpus)
-    for place, count in zip(decision["gpus"], decision["layers"]):
-        layers[place] = count
-    again = fitting.predict(wanted, gpus, [device["free_bytes"] for device in predicted["devices"]], predicted["context_length"], layers)
-    missing = sum(max(0, device["total_bytes"] + again["headroom_bytes"] - device["free_bytes"]) for device in again["devices"])
-    return dict(placed, predicted=again, shortfall_bytes=missing)
+    return fitting.release.decide(wanted["facts"], devices, options, environment_of(wanted, gpus))
+
+
+def _layers(decision, count):
+    layers = [0] * count
+    for place, number in zip(decision["gpus"], decision["layers"]):
+        layers[place] = number
+    return layers
 
 
 def options_of(wanted, predicted):

@@ -9,7 +9,8 @@ from ..memory import overhead
 from ..scheduler import llama_fit
 from . import confirm
 
-GIB = 1024**3
+# What a model may be given where the batch that Ollama chooses does not fit: prompts are read more slowly then.
+SMALLER_BATCHES = (1024, 512)
 
 
 class Fitting:
@@ -82,26 +83,41 @@ class Fitting:
             "devices": devices,
         }
 
-    def place(self, wanted, gpus, free, context_length, every_gpu=False):
+    def place(self, wanted, gpus, free, context_length, every_gpu=False, allowance=0):
         """Lay a model over exactly these GPUs.
 
         Args:
             every_gpu: whether each GPU must get at least one layer (strategies split and spread).
+            allowance: bytes of the headroom that may be missing (0 but for a model that runs there already).
 
         Returns:
             dict: `gpus`, `predicted`, `tensor_split` (None, or layers per GPU where the engine's own split by free
-            memory would not fit but this one does), `shortfall_bytes` (0 if it fits with the headroom kept).
+            memory would not fit but this one does), `batch` (None, or the batch to insist on where the one that Ollama
+            would choose does not fit), `shortfall_bytes` (0 if it fits with the headroom kept).
         """
+        placed = self._place(wanted, gpus, free, context_length, every_gpu, allowance)
+        if not placed["shortfall_bytes"] or wanted["ubatch"] or not self.release.engine_splits:
+            return placed
+        for batch in SMALLER_BATCHES:
+            # Compute buffers grow with the batch: a smaller one cannot save more than they are.
+            compute = sum(device["compute_bytes"] for device in placed["predicted"]["devices"])
+            if batch < placed["predicted"]["ubatch"] and placed["shortfall_bytes"] < compute:
+                smaller = self._place(dict(wanted, ubatch=batch), gpus, free, context_length, every_gpu, allowance)
+                if not smaller["shortfall_bytes"]:
+                    return dict(smaller, batch=batch, lowered=True)
+        return placed
+
+    def _place(self, wanted, gpus, free, context_length, every_gpu, allowance):
         predicted = self.predict(wanted, gpus, free, context_length)
-        placed = {"gpus": gpus, "predicted": predicted, "tensor_split": None, "shortfall_bytes": shortfall(predicted)}
+        placed = {"gpus": gpus, "predicted": predicted, "tensor_split": None, "batch": None, "shortfall_bytes": shortfall(predicted, allowance)}
         if not self.release.engine_splits:
             return confirm.confirmed(self, wanted, placed)
         if self._good(placed, every_gpu) or len(gpus) < 2:
             return placed
-        counts = self.balanced(wanted, gpus, free, context_length)
+        counts = self.balanced(wanted, gpus, free, context_length, allowance)
         if counts:
             other = self.predict(wanted, gpus, free, context_length, counts)
-            balanced = {"gpus": gpus, "predicted": other, "tensor_split": counts, "shortfall_bytes": shortfall(other)}
+            balanced = dict(placed, predicted=other, tensor_split=counts, shortfall_bytes=shortfall(other, allowance))
             if self._good(balanced, every_gpu):
                 return balanced
         if not placed["shortfall_bytes"]:
@@ -113,14 +129,14 @@ class Fitting:
         layers = [device["layers"] for device in placed["predicted"]["devices"]]
         return not placed["shortfall_bytes"] and (not every_gpu or all(layers))
 
-    def balanced(self, wanted, gpus, free, context_length):
+    def balanced(self, wanted, gpus, free, context_length, allowance=0):
         """Layers per GPU such that the fullest GPU is as empty as it can be, or None if no such split fits.
 
         Layers are contiguous, so for a given limit (a share of each GPU's room) filling from the first GPU is exact;
         the smallest limit that places all layers is found by bisection.
         """
         fixed, sizes = self._parts(wanted, gpus, free, context_length)
-        rooms = [size - wanted["headroom_bytes"] - part for size, part in zip(free, fixed)]
+        rooms = [size - (wanted["headroom_bytes"] - allowance) - part for size, part in zip(free, fixed)]
 
         def fill(limit):
             counts = []
@@ -159,11 +175,7 @@ class Fitting:
         return [device["compute_bytes"] + device["projector_bytes"] + device["overhead_bytes"] for device in even["devices"]], sizes
 
 
-def shortfall(predicted):
-    """Bytes missing on the GPUs of a prediction when the headroom is kept, summed; 0 if it fits."""
-    return sum(max(0, device["total_bytes"] + predicted["headroom_bytes"] - device["free_bytes"]) for device in predicted["devices"])
-
-
-def spare(predicted):
-    """Least bytes that any GPU of a prediction keeps free."""
-    return min(device["free_bytes"] - device["total_bytes"] for device in predicted["devices"])
+def shortfall(predicted, allowance=0):
+    """Bytes missing on the GPUs of a prediction when the headroom (but for `allowance`) is kept, summed; 0 if it fits."""
+    headroom = predicted["headroom_bytes"] - allowance
+    return sum(max(0, device["total_bytes"] + headroom - device["free_bytes"]) for device in predicted["devices"])

@@ -24,7 +24,8 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
 
     Returns:
         (gpus, left_out). gpus: list of dicts {uuid, index, number, pci_bus_id, name, architecture, total_bytes,
-        available_bytes, foreign_bytes, exclusive, is_slice, numa_node}; left_out: list of {uuid, reason}.
+        available_bytes, foreign_bytes, exclusive, is_slice, numa_node, degraded}; left_out: list of {uuid, reason, gpu
+        (as in gpus where its memory is known, else None), selected (false: a selector leaves it out)}.
 
     Raises:
         PlacementError: a selector matches no GPU.
@@ -33,40 +34,63 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
     facts = sorted((fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid")), key=pci_order)
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
-    nameless = [fact for fact in gpu_inventory.get("gpus") or [] if not fact.get("uuid")]
     units = {instance.get("unit") for instance in applied_plan.get("instances") or []}
     units.update(own_units)
     gpus = []
-    left_out = [{"uuid": fact.get("pci_bus_id") or "at index %s" % fact.get("index"), "reason": unusable_reason(fact) or "it has no UUID"} for fact in nameless]
-    for fact in chosen:
-        reason = unusable_reason(fact)
-        if reason:
-            left_out.append({"uuid": fact["uuid"], "reason": reason})
-            continue
-        for device in _devices(fact):
-            memory = device.get("memory") or {}
-            if memory.get("total_bytes") is None or memory.get("free_bytes") is None:
-                left_out.append({"uuid": device["uuid"], "reason": "its memory is unknown to NVML"})
-                continue
-            own, foreign = _process_bytes(device, units, applied_plan)
-            gpus.append(
-                {
-                    "uuid": device["uuid"],
-                    "index": fact.get("index"),
-                    "number": numbers[fact["uuid"]],
-                    "pci_bus_id": fact.get("pci_bus_id"),
-                    "name": device.get("name") or fact.get("name"),
-                    "architecture": fact.get("architecture"),
-                    "compute_capability": [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None,
-                    "total_bytes": memory["total_bytes"],
-                    "available_bytes": min(memory["free_bytes"] + own, memory["total_bytes"]),
-                    "foreign_bytes": foreign,
-                    "exclusive": "exclusive" in str(fact.get("compute_mode") or "").lower(),
-                    "is_slice": device is not fact,
-                    "numa_node": fact.get("numa_node"),
-                }
-            )
+    left_out = []
+    for fact in gpu_inventory.get("gpus") or []:
+        if not fact.get("uuid"):
+            where = fact.get("pci_bus_id") or "at index %s" % fact.get("index")
+            left_out.append({"uuid": where, "reason": unusable_reason(fact) or "it has no UUID", "gpu": None, "selected": True})
+    for fact in facts:
+        devices = _devices(fact)
+        for device in devices or [fact]:
+            gpu = _usable(fact, device, numbers, units, applied_plan)
+            reason = unusable_reason(fact) or (gpu["taken"] if gpu else "its memory is unknown to NVML")
+            selected = fact["uuid"] in chosen or device["uuid"] in chosen
+            if reason or not selected:
+                left_out.append({"uuid": device["uuid"], "reason": reason or "it is not selected", "gpu": gpu, "selected": selected})
+            else:
+                gpus.append(gpu)
     return gpus, left_out
+
+
+def _usable(fact, device, numbers, units, applied_plan):
+    """What a plan counts on of a GPU or MIG device, or None where NVML does not tell its memory."""
+    memory = device.get("memory") or {}
+    if memory.get("total_bytes") is None or memory.get("free_bytes") is None:
+        return None
+    own, foreign = _process_bytes(device, units, applied_plan)
+    exclusive = "exclusive" in str(fact.get("compute_mode") or "").lower()
+    health = fact.get("health") or {}
+    return {
+        "uuid": device["uuid"],
+        "index": fact.get("index"),
+        "number": numbers[fact["uuid"]],
+        "pci_bus_id": fact.get("pci_bus_id"),
+        "name": device.get("name") or fact.get("name"),
+        "architecture": fact.get("architecture"),
+        "compute_capability": [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None,
+        "total_bytes": memory["total_bytes"],
+        "available_bytes": min(memory["free_bytes"] + own, memory["total_bytes"]),
+        "foreign_bytes": foreign,
+        "exclusive": exclusive,
+        "taken": _tenant(device, units) if exclusive else None,
+        "is_slice": device is not fact,
+        "numa_node": fact.get("numa_node"),
+        "degraded": "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given" if health.get("state") == "degraded" else None,
+    }
+
+
+def _tenant(device, units):
+    """Why a GPU in exclusive mode takes no process of ours: another one computes on it already. None where none does."""
+    for process in device.get("processes") or []:
+        if process.get("unit") not in units and process.get("type", "compute") == "compute":
+            return "it is in exclusive compute mode and serves process %s (%s) already; end that process, or set the mode to default with nvidia-smi -c 0" % (
+                process.get("pid"),
+                process.get("name") or "no name",
+            )
+    return None
 
 
 def sound(applied_plan):
@@ -116,25 +140,34 @@ def _count_from(number):
 
 
 def select(facts, selectors):
-    """The facts that the selectors name, in PCI order; all of them without selectors."""
+    """UUIDs of the GPUs and MIG devices that the selectors name; those of all GPUs without selectors.
+
+    Raises:
+        PlacementError: a selector matches none.
+    """
     if not selectors:
-        return facts
-    chosen = set()
+        return [fact["uuid"] for fact in facts]
+    chosen = []
     for selector in selectors:
         text = str(selector).strip().lower()
-        matches = [
-            fact["uuid"]
-            for fact in facts
-            if text in (str(fact.get("index")), fact["uuid"].lower(), str(fact.get("pci_bus_id") or "").lower())
-            or (text.count(":") == 2 and text.split(":", 1)[1] == str(fact.get("pci_bus_id") or "").lower().split(":", 1)[-1] and text.index(":") == 8)
-        ]
+        matches = [device["uuid"] for fact in facts for device in [fact] + _devices(fact) if _named(text, fact, device)]
         if not matches:
             there = ", ".join("%s (%s, %s)" % (fact.get("index"), fact["uuid"], fact.get("pci_bus_id")) for fact in facts) or "none"
             raise PlacementError(
                 "GPU selector '%s' matches no GPU of this host; use the index, UUID or PCI address of one of: %s." % (selector, there)
             )
-        chosen.update(matches)
-    return [fact for fact in facts if fact["uuid"] in chosen]
+        chosen.extend(matches)
+    return chosen
+
+
+def _named(text, fact, device):
+    """Whether a selector names a GPU, or by UUID one of its MIG devices."""
+    if text == str(device["uuid"]).lower():
+        return True
+    address = str(fact.get("pci_bus_id") or "").lower()
+    # NVML writes the domain with eight digits, sysfs with four.
+    long_form = text.count(":") == 2 and text.index(":") == 8 and text.split(":", 1)[1] == address.split(":", 1)[-1]
+    return device is fact and (text in (str(fact.get("index")), address) or long_form)
 
 
 def unusable_reason(fact):
@@ -157,7 +190,7 @@ def _devices(fact):
     """A GPU is one device, a GPU in MIG mode as many as it has MIG devices (CUDA cannot use it as a whole)."""
     if not _mig_enabled(fact):
         return [fact]
-    return [dict(device, processes=device.get("processes") or []) for device in fact["mig"]["devices"]]
+    return [dict(device, processes=device.get("processes") or []) for device in fact["mig"]["devices"] if device.get("uuid")]
 
 
 def _process_bytes(device, units, applied_plan):

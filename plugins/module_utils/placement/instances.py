@@ -5,29 +5,36 @@
 from __future__ import annotations
 
 from . import naming
-from .fitting import spare
 
 GIB = 1024**3
 MIB = 1024**2
 ALL_LAYERS = 999
+MOST_PORTS = 1000
 NO_GPU = "-1"
+# num_gpu 999 is written where every GPU keeps a GiB; once written it stays down to the first, once absent it comes at
+# the second, so that a model is not made anew whenever a few MiB come and go.
+FORCED_STAYS = 3 * GIB // 4
+FORCED_RETURNS = 5 * GIB // 4
 
 
-def build(choices, release, environment, models_dir, listen_address, base_port):
+def build(choices, host, release, environment, models_dir, listen_address, base_port):
     """The instances of a plan.
 
     Args:
-        choices: what policy.choose returned; models without placements are passed over.
+        choices, host: what policy.choose returned; models without placements are passed over.
         release: the Release planned for.
         environment: the user's checked service variables.
 
     Returns:
-        list of instances in the order of their GPUs' numbers ("cpu" last), ports counted from base_port.
+        list of instances in the order of their GPUs' numbers ("cpu" last), ports counted from base_port; an instance
+        that runs keeps its port.
     """
     groups = []
     for choice in choices:
         for placed in choice["placements"]:
-            member = {"wanted": choice["wanted"], "placed": placed, "settings": _settings(choice["wanted"], placed, release)}
+            forced = _all_layers_forced(choice["wanted"], placed, host, release)
+            settings = _settings(choice["wanted"], placed, release, forced)
+            member = {"wanted": choice["wanted"], "placed": placed, "settings": settings, "forced": forced}
             for group in groups:
                 if _shares(group, member, release):
                     group.append(member)
@@ -36,13 +43,44 @@ def build(choices, release, environment, models_dir, listen_address, base_port):
                 groups.append([member])
     groups.sort(key=lambda group: _gpu_order(group[0]))
     seen = {}
-    instances = []
-    for place, group in enumerate(groups):
+    names = []
+    for group in groups:
         base = naming.instance_name(group[0]["placed"]["gpus"])
-        name = naming.further_name(base, seen.get(base, 0))
+        names.append(naming.further_name(base, seen.get(base, 0)))
         seen[base] = seen.get(base, 0) + 1
-        instances.append(_instance(name, group, release, environment, models_dir, listen_address, base_port + place))
-    return instances
+    ports = _ports(names, host.applied, base_port)
+    return [
+        _instance(name, group, release, environment, models_dir, listen_address, port) for name, group, port in zip(names, groups, ports)
+    ]
+
+
+def _ports(names, applied, base_port):
+    """Ports of the instances: those that run keep theirs (unless the base port was changed), the others take the first free."""
+    kept = {}
+    if applied.base_port == base_port:
+        for name in names:
+            port = applied.ports.get(name)
+            if isinstance(port, int) and base_port <= port < base_port + MOST_PORTS and port not in kept.values():
+                kept[name] = port
+    ports = []
+    for name in names:
+        taken = list(kept.values()) + ports
+        ports.append(kept[name] if name in kept else next(port for port in range(base_port, base_port + MOST_PORTS) if port not in taken))
+    return ports
+
+
+def _all_layers_forced(wanted, placed, host, release):
+    """Whether num_gpu 999 is written: no fallback to the CPU is wanted and every GPU keeps a GiB.
+
+    Not before 0.30: there a forced num_gpu takes all GPUs or makes Ollama search for ever.
+    """
+    if not release.engine_splits or wanted["allow_cpu_offload"] or not placed["gpus"] or placed["outcome"] == "cpu":
+        return False
+    spare = min(host.left[gpu["uuid"]] for gpu in placed["gpus"])
+    runs, num_gpu = host.applied.num_gpu(wanted["served"], [gpu["uuid"] for gpu in placed["gpus"]])
+    if not runs:
+        return spare >= GIB
+    return spare >= (FORCED_STAYS if num_gpu == ALL_LAYERS else min(FORCED_RETURNS, max(GIB, wanted["headroom_bytes"])))
 
 
 def _gpu_order(member):
@@ -50,7 +88,7 @@ def _gpu_order(member):
     return (not numbers, numbers)
 
 
-def _settings(wanted, placed, release):
+def _settings(wanted, placed, release, forced):
     """Server-wide variables that a model needs; models with the same ones can share an instance."""
     settings = {"OLLAMA_NUM_PARALLEL": str(wanted["parallel"])}
     if wanted["kv_cache_type"]:
@@ -63,9 +101,13 @@ def _settings(wanted, placed, release):
         return settings
     if placed["tensor_split"]:
         settings["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(str(layers) for layers in placed["tensor_split"])
-    elif placed["gpus"] and not wanted["allow_cpu_offload"] and spare(placed["predicted"]) < GIB:
-        # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less.
-        settings["LLAMA_ARG_FIT_TARGET"] = str(wanted["headroom_bytes"] // MIB)
+    elif placed["gpus"] and not wanted["allow_cpu_offload"] and not forced:
+        # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less. Half of that, so that a
+        # prediction which is off by a few MiB moves nothing.
+        settings["LLAMA_ARG_FIT_TARGET"] = str(wanted["headroom_bytes"] // 2 // MIB)
+    elif placed["gpus"] and placed["outcome"] != "cpu" and wanted["allow_cpu_offload"] and wanted["headroom_bytes"] > GIB:
+        # Where this is set, Ollama no longer adds the projector to it.
+        settings["LLAMA_ARG_FIT_TARGET"] = str(-(-(wanted["headroom_bytes"] + wanted["facts"]["projector_bytes"]) // MIB))
     return settings
 
 
@@ -90,6 +132,7 @@ def _evicts(member, others, release):
         for device in other["placed"]["predicted"]["devices"]:
             left[device["uuid"]] -= device["total_bytes"]
     free = [max(0, left[gpu["uuid"]]) for gpu in placed["gpus"]]
+    wanted = dict(wanted, ubatch=wanted["ubatch"] or placed["batch"])
     return release.evicts(wanted, free, placed["predicted"]["context_length"])
 
 
@@ -123,25 +166,24 @@ def _instance(name, group, release, environment, models_dir, listen_address, por
         "store": store,
         "gpu_uuids": [gpu["uuid"] for gpu in gpus],
         "environment": variables,
-        "models": [_model(member, release) for member in group],
+        "models": [_model(member) for member in group],
     }
 
 
-def _model(member, release):
+def _model(member):
     wanted, placed = member["wanted"], member["placed"]
     predicted = placed["predicted"]
     parameters = dict(wanted["parameters"])
     parameters["num_ctx"] = predicted["context_length"]
-    if wanted["ubatch"]:
-        parameters["num_batch"] = wanted["ubatch"]
+    if wanted["ubatch"] or placed["batch"]:
+        parameters["num_batch"] = wanted["ubatch"] or placed["batch"]
     if placed["outcome"] == "cpu":
         if placed["gpus"]:
             parameters["num_gpu"] = 0
     elif wanted["allow_cpu_offload"]:
         if wanted["num_gpu"] is not None:
             parameters["num_gpu"] = wanted["num_gpu"]
-    elif release.engine_splits and spare(predicted) >= GIB:
-        # Not before 0.30: there a forced num_gpu takes all GPUs or makes Ollama search for ever.
+    elif member["forced"]:
         parameters["num_gpu"] = ALL_LAYERS
     return {
         "name": wanted["name"],
@@ -157,5 +199,5 @@ def _model(member, release):
         "context_length": predicted["context_length"],
         "parallel": wanted["parallel"],
         "kv_cache_type": wanted["kv_cache_type"] or "f16",
-        "predicted": predicted,
+        "predicted": dict(predicted, basis="predicted"),
     }

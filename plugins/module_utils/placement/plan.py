@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
+from . import alternatives, naming, policy, remedies, request, slots, untouched
 from . import environment as service
 from . import gpus as gpu_room
 from . import instances as instance_room
-from . import naming, policy, remedies, request, untouched
 from .applied import Applied
 from .errors import PlacementError
-from .fitting import Fitting
+from .fitting import Fitting, shortfall
 from .parameters import whole_number
 from .release import Release
 from .text import gib
@@ -63,6 +63,7 @@ def make_plan(
         "engine": release.engine,
         "feasible": False,
         "models_dir": models_dir,
+        "base_port": base_port,
         "models": [],
         "instances": [],
         "warnings": warnings,
@@ -71,22 +72,25 @@ def make_plan(
     gpus, left_out = gpu_room.usable_gpus(gpu_inventory, selectors, applied_plan, own_units)
     gpus, left_out = _accepted(release, gpus, left_out, gpu_inventory.get("driver_version"))
     plan["gpus"] = [{key: gpu[key] for key in GPU_KEYS} for gpu in gpus]
-    warnings.extend("GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out)
+    warnings.extend("GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out if gpu["selected"])
+    warnings.extend("GPU %s (%s) is degraded: %s." % (gpu["index"], gpu["uuid"], gpu["degraded"]) for gpu in gpus if gpu["degraded"])
     warnings.extend(_foreign(gpus))
+    wanted = [_serially(one, release, warnings) for one in wanted]
     fitting = Fitting(release, overhead_bytes)
     topology = gpu_inventory.get("topology") or []
     applied = Applied(gpu_room.sound(applied_plan))
-    choices = policy.choose(wanted, gpus, fitting, topology, applied)
+    choices, host = policy.choose(wanted, gpus, fitting, topology, applied)
     plan["feasible"] = all(choice["placements"] for choice in choices)
-    built = instance_room.build(choices, release, variables, models_dir, listen_address, base_port)
+    built = instance_room.build(choices, host, release, variables, models_dir, listen_address, base_port)
     if built:
         _check_port(max(instance["port"] for instance in built), base_port)
     for choice in choices:
-        plan["models"].append(_explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, choices))
+        case = remedies.Case(choices, choice, gpus, fitting, topology, left_out)
+        plan["models"].append(_explain(case, host, gpu_inventory, built))
     if plan["feasible"]:
         plan["instances"] = built
-    for choice in choices:
-        warnings.extend(_notes(choice))
+    for choice, report in zip(choices, plan["models"]):
+        warnings.extend(_notes(choice, report))
     warnings.extend(_of_release(release))
     return plan
 
@@ -98,7 +102,8 @@ def _accepted(release, gpus, left_out, driver_version):
     for gpu in gpus:
         reason = release.refused_gpu(gpu["compute_capability"], driver_version)
         if reason:
-            left_out.append({"uuid": gpu["uuid"], "reason": reason})
+            repairable = gpu if "driver" in reason else None
+            left_out.append({"uuid": gpu["uuid"], "reason": reason, "gpu": repairable, "selected": True})
         else:
             accepted.append(gpu)
     return accepted, left_out
@@ -112,47 +117,56 @@ def _check_port(port, base_port=None):
         )
 
 
-def _report(name, strategy, reason, shortfall_bytes, found, behaviour, rejected):
-    return {
-        "name": name,
-        "strategy": strategy,
-        "reason": reason,
-        "shortfall_bytes": shortfall_bytes,
-        "remedies": list(found),
-        "alternatives": rejected,
+def _serially(wanted, release, warnings):
+    """A model that this release serves one request at a time gets one slot, whatever was asked for."""
+    if not release.serial(wanted["facts"]):
+        return wanted
+    if wanted["parallel"] > 1:
+        warnings.append("%s is served one request at a time by Ollama %s, so parallel %d has no effect." % (wanted["name"], release.version, wanted["parallel"]))
+    return dict(wanted, parallel=1, serial=True)
+
+
+def _explain(case, host, gpu_inventory, built):
+    """The report of a model: what was chosen and why, what was not, what would help, what Ollama would do untouched."""
+    choice, wanted = case.choice, case.wanted
+    parameters, variables = _settings_of(wanted, built)
+    behaviour = untouched.default_behaviour(case.fitting.release, wanted["facts"], case.gpus, choice["placements"], parameters, variables)
+    without = host.copy()
+    for placed in choice["placements"]:
+        without.give_back(placed)
+    report = {
+        "name": wanted["name"],
+        "strategy": choice["strategy"],
+        "reason": choice["reason"],
+        "shortfall_bytes": None,
+        "remedies": [],
+        "alternatives": alternatives.alternatives(choice, without, case.fitting),
+        "capacity": slots.capacity(choice, host, case.fitting),
         "default_behaviour": behaviour,
     }
-
-
-def _explain(choice, gpus, left_out, gpu_inventory, fitting, topology, built, choices):
-    wanted = choice["wanted"]
-    parameters, variables = _settings_of(wanted, built)
-    behaviour = untouched.default_behaviour(fitting.release, wanted["facts"], gpus, choice["placements"], parameters, variables)
-    remaining = _remaining(gpus, [other for other in choices if other is not choice])
-    rejected = policy.alternatives(choice, remaining, fitting, topology)
-    reason = choice["reason"]
     if choice["placements"]:
         if untouched.differs(behaviour, choice["placements"]):
-            reason += "; left alone, this Ollama version would place it otherwise (%s), so the plan sets %s" % (
+            report["reason"] += "; left alone, this Ollama version would place it otherwise (%s), so the plan sets %s" % (
                 behaviour["outcome"],
                 "CUDA_VISIBLE_DEVICES and OLLAMA_SCHED_SPREAD" if len(choice["placements"][0]["gpus"]) > 1 else "CUDA_VISIBLE_DEVICES",
             )
-        return _report(wanted["name"], choice["strategy"], reason + ".", None, (), behaviour, rejected)
-    found = remedies.remedies(choice, remaining, fitting, topology, left_out)
-    if not gpus:
-        state = gpu_inventory.get("state")
+        report["reason"] += "."
+        return report
+    report["remedies"] = remedies.remedies(case)
+    report["shortfall_bytes"] = choice["shortfall_bytes"]
+    if not case.gpus:
         why = gpu_inventory.get("reason") or "the host has no GPU that can be used"
-        remedy = gpu_inventory.get("remedy")
-        if state not in (None, "ok") and remedy:
-            found.insert(0, remedy)
-        return _report(wanted["name"], choice["strategy"], "No usable GPU: %s." % str(why).rstrip("."), None, found, behaviour, rejected)
-    if choice["attempt"] is None:
-        reason = "Every GPU is in exclusive compute mode and serves another model already."
-        return _report(wanted["name"], choice["strategy"], reason, None, ["compute mode: nvidia-smi -c 0 lets several models share a GPU"], behaviour, rejected)
-    if choice["attempt"].get("refusal"):
-        return _report(wanted["name"], choice["strategy"], choice["attempt"]["refusal"] + ".", choice["shortfall_bytes"], found, behaviour, rejected)
-    reason = "It does not fit: %s missing with the headroom of %s kept on every GPU." % (gib(choice["shortfall_bytes"]), gib(wanted["headroom_bytes"]))
-    return _report(wanted["name"], choice["strategy"], reason, choice["shortfall_bytes"], found, behaviour, rejected)
+        if gpu_inventory.get("state") not in (None, "ok") and gpu_inventory.get("remedy"):
+            report["remedies"].insert(0, gpu_inventory["remedy"])
+        report["reason"] = "No usable GPU: %s." % str(why).rstrip(".")
+    elif choice["attempt"] is None:
+        report["reason"] = "Every GPU is in exclusive compute mode and serves another model already."
+    elif choice["attempt"].get("refusal"):
+        report["reason"] = choice["attempt"]["refusal"] + "."
+    else:
+        kept = gib(choice["attempt"]["predicted"]["headroom_bytes"])
+        report["reason"] = "It does not fit: %s missing with the headroom of %s kept on every GPU." % (gib(choice["shortfall_bytes"]), kept)
+    return report
 
 
 def _settings_of(wanted, built):
@@ -162,15 +176,6 @@ def _settings_of(wanted, built):
             if model["create_as"] == wanted["served"]:
                 return model["parameters"], instance["environment"]
     return {}, {}
-
-
-def _remaining(gpus, others):
-    taken = {}
-    for choice in others:
-        for placed in choice["placements"]:
-            for device in placed["predicted"]["devices"]:
-                taken[device["uuid"]] = taken.get(device["uuid"], 0) + device["total_bytes"]
-    return [dict(gpu, available_bytes=max(0, gpu["available_bytes"] - taken.get(gpu["uuid"], 0))) for gpu in gpus]
 
 
 def _foreign(gpus):
@@ -190,12 +195,16 @@ def _of_release(release):
     return notes
 
 
-def _notes(choice):
+def _notes(choice, report):
     wanted = choice["wanted"]
     notes = []
     replicas = wanted["replicas"]
     if replicas and choice["placements"] and choice["strategy"] in ("single", "replicate") and len(choice["placements"]) < replicas:
-        notes.append("%s gets %d of the %d replicas asked for: no further GPU has room for one." % (wanted["name"], len(choice["placements"]), replicas))
+        note = "%s gets %d of the %d replicas asked for: no further GPU has room for one" % (wanted["name"], len(choice["placements"]), replicas)
+        most = report["capacity"]["most_parallel"] if report["capacity"] else wanted["parallel"]
+        if most > wanted["parallel"]:
+            note += "; parallel: up to %d would fit instead, at %s a slot" % (most, gib(report["capacity"]["slot_bytes"]))
+        notes.append(note + ".")
     if wanted["strategy"] == "spread" and choice["placements"] and len(choice["placements"][0]["gpus"]) == 1:
         notes.append("%s was to be spread over all GPUs, but there is only one." % wanted["name"])
     if choice["placements"] and choice["placements"][0]["outcome"] in ("partial", "cpu"):
@@ -204,6 +213,15 @@ def _notes(choice):
             "%s runs %d of %d layers on GPUs and the rest on the CPU, as allowed."
             % (wanted["name"], predicted["gpu_layers"], predicted["total_layers"])
         )
+    for placed in choice["placements"]:
+        predicted = placed["predicted"]
+        if not placed["shortfall_bytes"] and shortfall(predicted):
+            notes.append(
+                "%s stays where it runs, although other processes took %s of the headroom of %s."
+                % (wanted["name"], gib(shortfall(predicted)), gib(predicted["headroom_bytes"]))
+            )
+        if placed["batch"] and placed.get("lowered"):
+            notes.append("%s fits only with a batch of %d tokens, which num_batch sets; prompts are read more slowly." % (wanted["name"], placed["batch"]))
     if choice["placements"] and choice["placements"][0]["tensor_split"]:
         notes.append("%s does not rely on llama.cpp's split by free memory: LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU." % wanted["name"])
     return notes

@@ -54,6 +54,10 @@ class Release:
         flash = "off" if wanted["flash_attention"] is False else "auto"
         return era_e.batch_size(era_e.predicted_bytes(wanted["facts"], total), total, [{"free_bytes": size} for size in free], flash)
 
+    def serial(self, facts):
+        """Whether this release serves a model one request at a time whatever is asked for."""
+        return self.engine_splits and era_e.slots(facts, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
+
     def evicts(self, wanted, free, context_length):
         """Whether loading a model where others are loaded, with `free` bytes left per GPU, would unload those.
 

@@ -1,95 +1,206 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What would make a model fit that does not, ranked by what it costs the user; each is tried, not guessed."""
+"""What would make a model fit that does not, ranked by what it costs the user. Each is tried before it is named."""
 
 from __future__ import annotations
 
-from ..memory import kv_cache, overhead
-from . import policy
+from ..memory import kv_cache
+from . import policy, ways
 from .text import gib
 
-LEAST_CONTEXT = 2048  # less is hardly of use to anyone
+GIB = 1024**3
 SMALLER_CACHE_TYPES = ("q8_0", "q4_0")
+LEAST_BITS = 2.2  # of a weight: no usable build has less
+MOST_GPUS = 8
+TRIES = 60  # of ways to place all models, for each remedy
 
 
-def remedies(choice, gpus, fitting, topology=(), left_out=()):
-    """Sentences that name a variable and a value, cheapest first: context, KV type, quantization, GPUs, CPU.
+class Case:
+    """A host on which a model has no place, and the question whether a change would give it one.
 
     Args:
-        choice: what policy.choose returned for a model without placements.
-        gpus: usable GPUs with the memory that the other models of the host leave.
-        left_out: GPUs that are there but not usable, with the reason.
+        choices: what policy.choose returned for all models.
+        choice: the one of them without a place.
+        gpus: usable GPUs. fitting: the Fitting. topology: facts of connections.
+        left_out: GPUs that are there but not used, as gpus.usable_gpus gives them.
     """
-    wanted = choice["wanted"]
+
+    def __init__(self, choices, choice, gpus, fitting, topology=(), left_out=()):
+        self.choices, self.choice, self.wanted = choices, choice, choice["wanted"]
+        self.gpus, self.fitting, self.topology, self.left_out = gpus, fitting, topology, left_out
+
+    def solved(self, gpus=None, **changes):
+        """The choice for the model after a change of its settings or of the GPUs; None if it, or another one that had a
+        place, then has none."""
+        listed = [dict(one["wanted"], **changes) if one is self.choice else one["wanted"] for one in self.choices]
+        after = policy.choose(listed, self.gpus if gpus is None else gpus, self.fitting, self.topology, tries=TRIES)[0]
+        lost = any(before["placements"] and not now["placements"] for before, now in zip(self.choices, after))
+        mine = after[self.choices.index(self.choice)]
+        return mine if mine["placements"] and not lost else None
+
+    def largest(self, low, high, **named):
+        """The largest number from low to high that, as the setting `named` (name=function of the number), solves it; or None."""
+        ((name, value),) = named.items()
+        best = None
+        while low <= high:
+            middle = (low + high) // 2
+            if self.solved(**{name: value(middle)}):
+                best, low = middle, middle + 1
+            else:
+                high = middle - 1
+        return best
+
+
+def remedies(case):
+    """Sentences that name a setting and a value, cheapest first; empty if nothing that is tried helps."""
     found = []
-    if gpus:
-        found.extend(_context(wanted, gpus, fitting, topology))
-        found.extend(_cache_type(wanted, gpus, fitting, topology))
-        found.extend(_quantization(wanted, choice, gpus))
-    found.extend(_gpus(choice, gpus, fitting, left_out))
-    if not wanted["allow_cpu_offload"]:
-        found.append("allow_cpu_offload: true would run the layers that do not fit on the CPU, much slower")
+    for remedy in (_strategy, _compute_mode, _selectors, _batch, _slots, _headroom, _context, _cache_type, _quantization, _repair, _foreign, _more, _cpu):
+        found.extend(remedy(case))
     return found
 
 
-def _fits(wanted, gpus, fitting, topology, **changes):
-    changed = dict(wanted, replicas=None, allow_cpu_offload=False, **changes)
-    choice = policy.choose([changed], gpus, fitting, topology)[0]
-    return bool(choice["placements"])
-
-
-def _context(wanted, gpus, fitting, topology):
-    now = policy.planned_context(wanted)
-    step = policy.CONTEXT_STEP * 4
-    low, high, best = LEAST_CONTEXT // step, (now - 1) // step, 0
-    while low <= high:
-        middle = (low + high) // 2
-        if _fits(wanted, gpus, fitting, topology, context_length=middle * step):
-            best, low = middle * step, middle + 1
-        else:
-            high = middle - 1
-    if not best:
+def _strategy(case):
+    if case.wanted["strategy"] == "auto" or not case.gpus:
         return []
-    return ["context_length: at most %d tokens fit, instead of %d" % (best, now)]
-
-
-def _cache_type(wanted, gpus, fitting, topology):
-    facts = wanted["facts"]
-    now = kv_cache.CACHE_TYPES[wanted["kv_cache_type"] or "f16"]
-    for name in SMALLER_CACHE_TYPES:
-        block, size = kv_cache.CACHE_TYPES[name]
-        if size * now[0] >= now[1] * block or facts["key_length"] % block or facts["value_length"] % block or wanted["flash_attention"] is False:
-            continue
-        if _fits(wanted, gpus, fitting, topology, kv_cache_type=name):
-            return ["kv_cache_type: %s would make it fit" % name]
+    for other in ("split", "single") if case.wanted["strategy"] != "split" else ("single",):
+        solved = other != case.wanted["strategy"] and case.solved(strategy=other, replicas=None)
+        if solved:
+            count = len(solved["placements"][0]["gpus"])
+            return ["strategy: %s fits, on %s" % (other, "one GPU" if count == 1 else "%d GPUs" % count)]
     return []
 
 
-def _quantization(wanted, choice, gpus):
-    attempt = choice["attempt"]
-    if not attempt or not attempt["predicted"]["devices"]:
-        return []
-    weights = sum(device["weight_bytes"] for device in attempt["predicted"]["devices"])
-    room = weights - choice["shortfall_bytes"]
-    if room <= 0:
-        return []
-    return ["quantization: a build whose weights take at most %s on the GPUs, instead of %s, would fit" % (gib(room), gib(weights))]
+def _compute_mode(case):
+    if any(gpu["exclusive"] for gpu in case.gpus) and case.solved([dict(gpu, exclusive=False) for gpu in case.gpus]):
+        return ["compute mode: default (nvidia-smi -c 0) lets several models share a GPU, and then it fits"]
+    return []
 
 
-def _gpus(choice, gpus, fitting, left_out):
-    found = ["GPU %s is left out (%s); with it there would be more memory" % (gpu["uuid"], gpu["reason"]) for gpu in left_out]
-    foreign = sum(gpu["foreign_bytes"] for gpu in gpus)
-    if foreign:
-        found.append("other processes hold %s of the GPUs; stopping them frees it" % gib(foreign))
-    if not gpus or not choice["shortfall_bytes"]:
-        return found + ([] if gpus else ["more GPUs: this host has none that can be used"])
-    largest = max(gpu["total_bytes"] for gpu in gpus)
-    attempt = choice["attempt"]
-    compute = max(device["compute_bytes"] for device in attempt["predicted"]["devices"])
-    cost = compute + choice["wanted"]["headroom_bytes"] + overhead.context_overhead(gpus[0]["architecture"], fitting.overhead_bytes)[0]
-    if largest > cost and choice["wanted"]["strategy"] not in ("single", "replicate"):
-        count = -(-choice["shortfall_bytes"] // (largest - cost))
-        found.append("more GPUs: about %d more with %s each" % (count, gib(largest)))
-    elif choice["wanted"]["strategy"] in ("single", "replicate") and len(gpus) > 1:
-        found.append("strategy: split would use several GPUs together")
+def _selectors(case):
+    there = [gpu for gpu in case.left_out if not gpu["selected"] and gpu["gpu"] and gpu["reason"] == "it is not selected"]
+    for gpu in there:
+        if case.solved(_with(case.gpus, gpu["gpu"])):
+            return ["selectors: GPU %s (%s) is not selected; with it the model fits" % (gpu["gpu"]["index"], gpu["uuid"])]
+    if len(there) > 1 and case.solved(_with(case.gpus, *[gpu["gpu"] for gpu in there])):
+        return ["selectors: %d GPUs are not selected; with all of them the model fits" % len(there)]
+    return []
+
+
+def _batch(case):
+    if (case.wanted["ubatch"] or 0) > 512 and case.solved(ubatch=512):
+        return ["ubatch: 512 fits, instead of %d; prompts are read more slowly" % case.wanted["ubatch"]]
+    return []
+
+
+def _slots(case):
+    most = case.largest(1, case.wanted["parallel"] - 1, parallel=lambda number: number) if case.gpus else None
+    return ["parallel: at most %d fits, instead of %d" % (most, case.wanted["parallel"])] if most else []
+
+
+def _headroom(case):
+    if case.wanted["headroom_bytes"] > GIB and case.solved(headroom_bytes=GIB):
+        return ["headroom_bytes: %d (1 GiB) fits, instead of %d" % (GIB, case.wanted["headroom_bytes"])]
+    return []
+
+
+def _context(case):
+    now = ways.planned_context(case.wanted)
+    step = 1024
+    steps = case.largest(-(-policy.LEAST_CONTEXT // step), (now - 1) // step, context_length=lambda number: number * step) if case.gpus else None
+    return ["context_length: at most %d tokens fit, instead of %d" % (steps * step, now)] if steps else []
+
+
+def _cache_type(case):
+    facts = case.wanted["facts"]
+    now = kv_cache.CACHE_TYPES[case.wanted["kv_cache_type"] or "f16"]
+    for name in SMALLER_CACHE_TYPES:
+        block, size = kv_cache.CACHE_TYPES[name]
+        if size * now[0] >= now[1] * block or facts["key_length"] % block or facts["value_length"] % block or case.wanted["flash_attention"] is False:
+            continue
+        if case.gpus and case.solved(kv_cache_type=name):
+            return ["kv_cache_type: %s makes it fit" % name]
+    return []
+
+
+def _quantization(case):
+    facts = case.wanted["facts"]
+    size = facts["file_bytes"]
+    least = int(LEAST_BITS / 8 * facts["parameter_count"] * 100 / size) + 1 if facts.get("parameter_count") else 30
+    percent = case.largest(least, 99, facts=lambda number: scaled(facts, number)) if case.gpus else None
+    if not percent:
+        return []
+    return ["quantization: a build of at most %d %% of the size fits (%s instead of %s)" % (percent, gib(size * percent // 100), gib(size))]
+
+
+def scaled(facts, percent):
+    """The facts of a model whose weights are quantized to a share of what they are."""
+
+    def part(size):
+        return size * percent // 100
+
+    layers = [dict(layer, weight_bytes=part(layer["weight_bytes"]), expert_bytes=part(layer.get("expert_bytes") or 0)) for layer in facts["layers"]]
+    return dict(facts, layers=layers, **{key: part(facts[key]) for key in ("output_bytes", "embedding_bytes", "file_bytes")})
+
+
+def _repair(case):
+    found = []
+    for gpu in case.left_out:
+        if gpu["selected"] and gpu["gpu"] and case.solved(_with(case.gpus, dict(gpu["gpu"], exclusive=False))):
+            found.append("GPU %s: %s; with it the model fits" % (gpu["uuid"], gpu["reason"]))
     return found
+
+
+def _foreign(case):
+    holders = [gpu for gpu in case.gpus if gpu["foreign_bytes"]]
+    for some in [[gpu] for gpu in holders] + ([holders] if len(holders) > 1 else []):
+        freed = [dict(gpu, available_bytes=gpu["available_bytes"] + gpu["foreign_bytes"]) if gpu in some else gpu for gpu in case.gpus]
+        if case.solved(freed):
+            where = " and ".join("%s of GPU %s (%s)" % (gib(gpu["foreign_bytes"]), gpu["index"], gpu["uuid"]) for gpu in some)
+            return ["other processes hold %s; without them the model fits" % where]
+    return []
+
+
+def _more(case):
+    if not case.gpus:
+        bare = case.fitting.predict(case.wanted, [_new_gpu(0, 0)], [0], ways.planned_context(case.wanted))
+        size = bare["devices"][0]["total_bytes"] + case.wanted["headroom_bytes"]
+        size = -(-size // GIB) * GIB
+        return ["more GPUs: 1 with %s of free memory would hold it" % gib(size)] if case.solved([_new_gpu(0, size)]) else []
+    like = max(case.gpus, key=lambda gpu: (gpu["available_bytes"] + gpu["foreign_bytes"], -case.gpus.index(gpu)))
+    free = like["available_bytes"] + like["foreign_bytes"]
+    for count in range(1, MOST_GPUS + 1):
+        if case.solved(case.gpus + [dict(like, uuid="new-%d" % number, available_bytes=free, number=100 + number) for number in range(count)]):
+            return ["more GPUs: %d more with %s of free memory each, and it fits" % (count, gib(free))]
+    return []
+
+
+def _cpu(case):
+    solved = None if case.wanted["allow_cpu_offload"] else case.solved(allow_cpu_offload=True)
+    if not solved:
+        return []
+    predicted = solved["placements"][0]["predicted"]
+    return ["allow_cpu_offload: true runs %d of %d layers on the GPUs and the rest on the CPU, much slower" % (predicted["gpu_layers"], predicted["total_layers"])]
+
+
+def _with(gpus, *more):
+    return sorted(gpus + list(more), key=lambda gpu: (str(gpu["pci_bus_id"]).lower(), gpu["uuid"]))
+
+
+def _new_gpu(number, size):
+    return {
+        "uuid": "new-%d" % number,
+        "index": number,
+        "number": number,
+        "pci_bus_id": None,
+        "name": "GPU",
+        "architecture": None,
+        "compute_capability": None,
+        "total_bytes": size,
+        "available_bytes": size,
+        "foreign_bytes": 0,
+        "exclusive": False,
+        "taken": None,
+        "is_slice": False,
+        "numa_node": None,
+        "degraded": None,
+    }

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The largest context that fits, for models whose context is "auto"."""
+
+from __future__ import annotations
+
+from . import ways
+from .applied import KEEP_CONTEXT
+from .request import AUTO
+
+CONTEXT_STEP = 256  # llama.cpp pads the context to this
+
+
+def grow(choices, host, fitting):
+    """Give the models the largest contexts that fit where they were placed: first all the same, then each what is left.
+
+    A context that is in force is kept while it still fits and the largest is not much larger.
+    """
+    growing = [choice for choice in choices if _grows(choice)]
+    if not growing:
+        return
+    now = {choice["wanted"]["served"]: choice["placements"][0]["predicted"]["context_length"] for choice in growing}
+    highest = {choice["wanted"]["served"]: choice["wanted"]["facts"]["context_length"] for choice in growing}
+
+    def same(context):
+        return {name: max(now[name], min(context, highest[name])) for name in now}
+
+    reached = _largest(min(now.values()), max(highest.values()), lambda context: _place(growing, same(context), host, fitting))
+    contexts = same(reached)
+    for name in contexts:
+        contexts[name] = _largest(contexts[name], highest[name], lambda context, name=name: _place(growing, dict(contexts, **{name: context}), host, fitting))
+    for name in contexts:
+        running = host.applied.context_length(name)
+        if running and running <= highest[name] and contexts[name] <= running * (1 + KEEP_CONTEXT):
+            if _place(growing, dict(contexts, **{name: running}), host, fitting):
+                contexts[name] = running
+    placements = _place(growing, contexts, host, fitting)
+    if not placements:
+        return
+    for choice in growing:
+        for old in choice["placements"]:
+            host.give_back(old)
+    for choice, placed in zip(growing, placements):
+        choice["placements"] = placed
+        for new in placed:
+            host.take(new)
+
+
+def _grows(choice):
+    return choice["wanted"]["context_length"] == AUTO and choice["placements"] and choice["placements"][0]["outcome"] not in ("partial", "cpu")
+
+
+def _largest(low, high, fits):
+    """The largest context from `low` (which fits) to `high` that fits: a multiple of the step, or one of the two."""
+    if low >= high or fits(high):
+        return high if high > low else low
+    least, most, best = low // CONTEXT_STEP + 1, (high - 1) // CONTEXT_STEP, low
+    while least <= most:
+        middle = (least + most) // 2
+        if fits(middle * CONTEXT_STEP):
+            best, least = middle * CONTEXT_STEP, middle + 1
+        else:
+            most = middle - 1
+    return best
+
+
+def _place(growing, contexts, host, fitting):
+    """Placements of each model at these contexts on the GPUs that it has, or None where they do not all fit."""
+    trial = host.copy()
+    for choice in growing:
+        for old in choice["placements"]:
+            trial.give_back(old)
+    found = []
+    for choice in growing:
+        placements = []
+        for old in choice["placements"]:
+            placed = ways.place(choice["wanted"], old["gpus"], trial, fitting, contexts[choice["wanted"]["served"]])
+            if placed["shortfall_bytes"]:
+                return None
+            placed["outcome"] = old["outcome"]
+            trial.take(placed)
+            placements.append(placed)
+        found.append(placements)
+    return found

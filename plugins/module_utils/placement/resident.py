@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Several models on one host at the same time: a place for each that leaves a place for the others."""
+
+from __future__ import annotations
+
+from . import ways
+from .applied import KEEP_SHARE
+from .request import AUTO
+from .text import gib
+
+# Ways that are tried before a host counts as too small for its models, and ways to spread them more evenly.
+MOST_TRIES = 400
+MOST_EVENINGS = 300
+
+
+class _Tries:
+    """How many ways may still be tried."""
+
+    def __init__(self, most):
+        self.left = most
+
+    def one_more(self):
+        self.left -= 1
+        return self.left >= 0
+
+
+def place_together(wanted, host, fitting, alone, tries=MOST_TRIES):
+    """Place the models on the host (which is changed): list of choices in the order of `wanted`.
+
+    The largest and those that need several GPUs go first, each to its best way; if that leaves no room for a later one,
+    the next ways of the earlier ones are tried. Layers on the CPU, where allowed, come after all that.
+    """
+    order = sorted(wanted, key=lambda one: _order(one, host, fitting))
+    found = None if _too_much(order, host, fitting) else _search(order, host, fitting, alone, _Tries(tries))
+    if found is None:
+        found = [_place(one, host, fitting, alone) for one in order]
+    else:
+        _even_out(found, host, fitting)
+    by_name = {choice["wanted"]["served"]: choice for choice in found}
+    return [by_name[one["served"]] for one in wanted]
+
+
+def _order(wanted, host, fitting):
+    """Sets before single GPUs, large before small, then by name."""
+    context = ways.planned_context(wanted)
+    size = sum(fitting.estimate(wanted, [1], [0], context)["devices"][0][key] for key in ("weight_bytes", "kv_bytes", "compute_bytes"))
+    if wanted["strategy"] == "spread":
+        rank = 0
+    elif wanted["strategy"] == "split" or (wanted["strategy"] == AUTO and next(ways.singles(wanted, host, fitting), None) is None):
+        rank = 1
+    else:
+        rank = 2
+    return (rank, -size, wanted["served"])
+
+
+def _too_much(order, host, fitting):
+    """Whether weights and KV cache alone are more than all GPUs have left, so that no search is needed."""
+    needed = 0
+    for one in order:
+        device = fitting.estimate(one, [1], [0], ways.planned_context(one))["devices"][0]
+        needed += device["weight_bytes"] + device["kv_bytes"]
+    return needed > sum(host.left.values())
+
+
+def _search(order, host, fitting, alone, tries):
+    """Choices for all models with all layers on GPUs, the host filled with them; None if no way is found."""
+    if not order:
+        return []
+    for strategy, reason, placed in ways.all_ways(order[0], host, fitting, alone):
+        if not tries.one_more():
+            return None
+        choice = _choice(order[0], strategy, placed, reason)
+        host.take(placed)
+        others = _search(order[1:], host, fitting, alone, tries)
+        if others is not None:
+            return [choice] + others
+        host.give_back(placed)
+    return None
+
+
+def _place(wanted, host, fitting, alone):
+    """The best way of one model on what is left, layers on the CPU among them; without one, why not."""
+    for strategy, reason, placed in ways.all_ways(wanted, host, fitting, alone):
+        host.take(placed)
+        return _choice(wanted, strategy, placed, reason)
+    strategy = wanted["strategy"]
+    if strategy == AUTO:
+        strategy = "split" if len(host.joinable()) > 1 else "single"
+    if wanted["allow_cpu_offload"]:
+        placed = ways.offload(wanted, host, fitting)
+        host.take(placed)
+        return _choice(wanted, strategy, placed, "the GPUs do not hold it, and layers on the CPU are allowed")
+    attempt = ways.closest(wanted, host, fitting)
+    missing = attempt["shortfall_bytes"] if attempt else None
+    return {"wanted": wanted, "strategy": strategy, "reason": "", "placements": [], "shortfall_bytes": missing, "attempt": attempt}
+
+
+def _choice(wanted, strategy, placed, reason):
+    placed.setdefault("outcome", "split" if len(placed["gpus"]) > 1 else "single")
+    return {
+        "wanted": wanted,
+        "strategy": strategy,
+        "reason": "%s: %s" % (_needs(placed), reason),
+        "placements": [placed],
+        "shortfall_bytes": None,
+        "attempt": None,
+    }
+
+
+def _needs(placed):
+    devices = placed["predicted"]["devices"]
+    if not devices:
+        return "no GPU"
+    return "%s on %s" % (gib(sum(device["total_bytes"] for device in devices)), "1 GPU" if len(devices) == 1 else "%d GPUs" % len(devices))
+
+
+def _even_out(choices, host, fitting):
+    """Move models between single GPUs so that the fullest GPU is as empty as possible. What runs is moved only for a gain
+    that is worth it."""
+    moving = [choice for choice in choices if choice["placements"][0]["outcome"] == "single"]
+    if len(moving) < 2 or len(host.open()) < 2:
+        return
+    running = any([choice["placements"][0]["gpus"][0]["uuid"]] in host.applied.sets(choice["wanted"]["served"]) for choice in moving)
+    least = host.fullest() + (KEEP_SHARE if running else 1e-9)
+    for choice in moving:
+        host.give_back(choice["placements"][0])
+    best = _evenest(moving, host, fitting, least, _Tries(MOST_EVENINGS))
+    for number, choice in enumerate(moving):
+        if best:
+            choice["placements"] = [dict(best[1][number], outcome="single")]
+        host.take(choice["placements"][0])
+
+
+def _evenest(moving, host, fitting, least, tries):
+    """(share left on the fullest GPU, placements) of the best assignment with more than `least`, or None."""
+    if not moving:
+        left = host.fullest()
+        return (left, []) if left > least else None
+    best = None
+    for placed in ways.singles(moving[0]["wanted"], host, fitting):
+        if not tries.one_more():
+            break
+        host.take(placed)
+        if host.fullest() > least:
+            found = _evenest(moving[1:], host, fitting, least, tries)
+            if found:
+                best = (found[0], [placed] + found[1])
+                least = found[0]
+        host.give_back(placed)
+    return best

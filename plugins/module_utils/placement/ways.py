@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The ways in which one model can be put on a host as it is: best first. Nothing is taken from the host here."""
+
+from __future__ import annotations
+
+from ..scheduler import llama_fit
+from . import confirm, subsets
+from .applied import KEEP_SHARE
+from .request import AUTO, DEFAULT_CONTEXT
+
+
+def planned_context(wanted):
+    """Tokens to place a model with; "auto" is placed with a default and grown afterwards."""
+    if wanted["context_length"] == AUTO:
+        return min(wanted.get("start_context", DEFAULT_CONTEXT), wanted["facts"]["context_length"])
+    return wanted["context_length"]
+
+
+def place(wanted, gpus, host, fitting, context_length=None):
+    """Fitting.place beside what the host holds already; what runs there already may have lost a part of its headroom."""
+    context_length = context_length or planned_context(wanted)
+    allowance = host.applied.allowance(wanted, gpus, context_length)
+    return fitting.place(host.beside(wanted, gpus), gpus, host.free(gpus), context_length, len(gpus) > 1, allowance)
+
+
+def all_ways(wanted, host, fitting, alone):
+    """Ways with all layers on GPUs that fit, best first: (strategy, reason, placed).
+
+    Args:
+        alone: whether it is the only model of the host.
+    """
+    asked = wanted["strategy"]
+    if asked == "spread":
+        placed = spread(wanted, host, fitting)
+        if placed and not placed["shortfall_bytes"]:
+            yield asked, "strategy spread was asked for", placed
+    elif asked == "split":
+        for placed in splits(wanted, host, fitting):
+            yield asked, "strategy split was asked for", placed
+    elif asked != AUTO:
+        for placed in singles(wanted, host, fitting):
+            yield asked, "strategy %s was asked for" % asked, placed
+    else:
+        for way in _auto(wanted, host, fitting, alone):
+            yield way
+
+
+def _auto(wanted, host, fitting, alone):
+    strategy = "replicate" if alone or (wanted["replicas"] or 1) > 1 else "single"
+    reason = "it fits one GPU" + (" and is the only model of the host" if alone else "")
+    found = False
+    for placed in singles(wanted, host, fitting):
+        if not found and _hardly_fits(placed):
+            # It serves from several GPUs now: only for a GPU that is roomy enough to stay on is that given up.
+            for kept in kept_splits(wanted, host, fitting):
+                yield "split", "it is split already, and one GPU would hardly hold it", kept
+        found = True
+        yield strategy, reason, placed
+    for placed in splits(wanted, host, fitting):
+        yield "split", "no single GPU has room for it" if not found else "together with the other models no single GPU has room for it", placed
+
+
+def _hardly_fits(placed):
+    device = placed["predicted"]["devices"][0]
+    return device["free_bytes"] - device["total_bytes"] - placed["predicted"]["headroom_bytes"] < KEEP_SHARE * placed["gpus"][0]["total_bytes"]
+
+
+def singles(wanted, host, fitting, exclude=()):
+    """Single GPUs that hold the model, the emptiest with it on it first. One that serves it now comes first if it is
+    hardly fuller."""
+    serving = [uuids[0] for uuids in host.applied.sets(wanted["served"]) if len(uuids) == 1]
+    found = []
+    for gpu in host.open():
+        if gpu["uuid"] in exclude:
+            continue
+        placed = place(wanted, [gpu], host, fitting)
+        if placed["shortfall_bytes"]:
+            continue
+        left = (host.left[gpu["uuid"]] - placed["predicted"]["devices"][0]["total_bytes"]) / float(gpu["total_bytes"])
+        if gpu["uuid"] in serving:
+            left += KEEP_SHARE
+        found.append((bool(gpu["degraded"]), -left, host.gpus.index(gpu), placed))
+    for item in sorted(found, key=lambda entry: entry[:3]):
+        yield item[3]
+
+
+def splits(wanted, host, fitting):
+    """Sets of at least two GPUs that hold the model: the smallest first; the one that serves it now before others of
+    its size."""
+    size = None
+    for members in subsets.candidates(host.joinable(), host.left, host.topology):
+        if len(members) != size:
+            size = len(members)
+            for placed in kept_splits(wanted, host, fitting, size):
+                yield placed
+        placed = place(wanted, members, host, fitting)
+        if not placed["shortfall_bytes"]:
+            yield placed
+
+
+def kept_splits(wanted, host, fitting, size=None):
+    """The sets of GPUs (of this size) that serve the model now, if they still hold it."""
+    for uuids in host.applied.sets(wanted["served"]):
+        members = [gpu for gpu in host.joinable() if gpu["uuid"] in uuids]
+        if len(members) == len(uuids) > 1 and size in (None, len(members)):
+            placed = place(wanted, members, host, fitting)
+            if not placed["shortfall_bytes"]:
+                yield placed
+
+
+def spread(wanted, host, fitting):
+    """All GPUs together, fitting or not; with only one GPU that one. None without a GPU."""
+    members = host.joinable() or host.open()[:1]
+    return place(wanted, members, host, fitting) if members else None
+
+
+def closest_split(wanted, host, fitting):
+    """The set of at least two GPUs that holds the model, or comes closest to it; None without two GPUs."""
+    closest = None
+    for members in subsets.candidates(host.joinable(), host.left, host.topology):
+        placed = place(wanted, members, host, fitting)
+        if not placed["shortfall_bytes"]:
+            return placed
+        if closest is None or placed["shortfall_bytes"] < closest["shortfall_bytes"]:
+            closest = placed
+    return closest
+
+
+def closest(wanted, host, fitting):
+    """The attempt with the least shortfall, to explain why a model does not fit."""
+    attempts = [place(wanted, [gpu], host, fitting) for gpu in host.open()]
+    if wanted["strategy"] not in ("single", "replicate") and len(host.joinable()) > 1:
+        attempts = attempts if wanted["strategy"] == AUTO else []
+        attempts.append(spread(wanted, host, fitting))
+        if wanted["strategy"] != "spread":
+            attempts.append(closest_split(wanted, host, fitting))
+    attempts = [attempt for attempt in attempts if attempt]
+    return min(attempts, key=lambda attempt: attempt["shortfall_bytes"]) if attempts else None
+
+
+def offload(wanted, host, fitting):
+    """Part of the layers on the CPU: what the version's own fitting leaves on the GPUs, or the CPU alone."""
+    members = host.joinable() or host.open()[:1]
+    if wanted["strategy"] in ("single", "replicate") and members:
+        members = [max(members, key=lambda gpu: (host.left[gpu["uuid"]], -host.gpus.index(gpu)))]
+    wanted = host.beside(wanted, members)
+    context = planned_context(wanted)
+    if members and wanted["num_gpu"] != 0:
+        free = host.free(members)
+        layers, moved = _own_fit(wanted, members, free, context, fitting)
+        if sum(layers):
+            predicted = fitting.predict(wanted, members, free, context, layers, sum(layers), moved)
+            full = predicted["fully_on_gpu"]
+            outcome = ("split" if sum(1 for count in layers if count) > 1 else "single") if full else "partial"
+            return {"gpus": members, "predicted": predicted, "tensor_split": None, "batch": None, "shortfall_bytes": 0, "outcome": outcome}
+    predicted = fitting.predict(wanted, [], [], context)
+    return {"gpus": [], "predicted": predicted, "tensor_split": None, "batch": None, "shortfall_bytes": 0, "outcome": "cpu"}
+
+
+def _own_fit(wanted, members, free, context, fitting):
+    """(layers per GPU, weights that lie elsewhere than their layer), as the version itself would load the model."""
+    bare = fitting.predict(wanted, members, free, context)
+    num_gpu = wanted["num_gpu"] if (wanted["num_gpu"] or -1) >= 0 else None
+    if not fitting.release.engine_splits:
+        return confirm.partial_layers(fitting, wanted, members, bare, num_gpu), None
+    margin = max(llama_fit.MARGIN_BYTES, wanted["headroom_bytes"]) + wanted["facts"]["projector_bytes"]
+    fitted = llama_fit.fit(
+        wanted["facts"],
+        [size - device["overhead_bytes"] for size, device in zip(free, bare["devices"])],
+        context,
+        wanted["parallel"],
+        bare["ubatch"],
+        wanted["kv_cache_type"] or "f16",
+        wanted["flash_attention"] is not False,
+        gpu_layers=num_gpu,
+        margins=[margin] * len(members),
+    )
+    return fitted["layers"], fitted["moved"]

@@ -4,8 +4,9 @@
 
 Usage: python tests/oracle/replay.py FILE ...
 
-Takes *-placement.jsonl (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a
-step), engine-rows.json (the engine's memory per device) and engine-fit.jsonl (what llama.cpp's fit chose). Prints
+Takes era-?.jsonl (decisions of older releases; with the era-models.json beside it, if there is one), *-placement.jsonl
+(choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json (the
+engine's memory per device), engine-fit.jsonl and engine-fits.jsonl (what llama.cpp's fit chose). Prints
 `NAME: equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs.
 """
 
@@ -38,7 +39,7 @@ importable()
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit, versions  # noqa: E402
-from tests.oracle import eras, models  # noqa: E402
+from tests.oracle import eras, fits, models  # noqa: E402
 
 PLACEMENT_VERSION = "0.32.15"
 
@@ -191,12 +192,14 @@ def rows_of(path):
         return _lines(path), placement_row
     if path.name.endswith("engine-fit.jsonl"):
         return _lines(path), fit_row
+    if path.name.endswith("engine-fits.jsonl"):
+        return _lines(path)[1:], fits.compare
     if path.name.endswith("-residents.jsonl"):
         return resident_steps(_lines(path)), resident_step
     if path.name.startswith("era-") and path.suffix == ".jsonl":
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         return rows, lambda row: eras.compare(row, path.parent)
-    raise ValueError("%s is not a recording this replayer knows; give *-placement.jsonl, *-residents.jsonl, engine-rows.json or engine-fit.jsonl." % path.name)
+    raise ValueError("%s is not a recording this replayer knows; give era-*.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, engine-fit.jsonl or engine-fits.jsonl." % path.name)
 
 
 def replay(path):

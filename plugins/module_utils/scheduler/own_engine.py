@@ -51,18 +51,23 @@ def predicted_runner(request, flash, cache_type):
     vision_bytes, vision_graph_bytes = graph_sizes.vision_graph(request.dims)
     layers[-1] += vision_bytes
 
+    known = {}
+
+    def graph(numbers):
+        if numbers not in known:
+            held = set(numbers)
+            slots = [0 if index in held else None for index in range(len(layers))]
+            batch = min(request.batch, request.context)
+            size = compute.compute_by_device(facts, slots, 1, request.context, request.parallel, batch, flash, cache_type)[0]
+            known[numbers] = size + (vision_graph_bytes if len(layers) - 1 in held else 0)
+        return known[numbers]
+
     def run(operation, layout):
         graphs, fits = {place: 0 for place in range(len(request.gpus))}, True
         for place, numbers in layout:
-            if not numbers:
-                continue
-            slots = [0 if index in set(numbers) else None for index in range(len(layers))]
-            graphs[place] = compute.compute_by_device(
-                facts, slots, 1, request.context, request.parallel, min(request.batch, request.context), flash, cache_type
-            )[0]
-            if len(layers) - 1 in numbers:
-                graphs[place] += vision_graph_bytes
-            fits = fits and sum(layers[index] for index in numbers) + graphs[place] <= request.gpus[place]["free_bytes"]
+            if numbers:
+                graphs[place] = graph(tuple(numbers))
+                fits = fits and sum(layers[index] for index in numbers) + graphs[place] <= request.gpus[place]["free_bytes"]
         return measured.Report(operation == "fit" or fits, layers, graphs, facts["embedding_bytes"])
 
     return run

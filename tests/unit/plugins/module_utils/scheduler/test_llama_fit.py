@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit
-from tests.oracle import models
+from tests.oracle import fits, models, replay
 
 MIB = 1024 * 1024
 
@@ -58,3 +58,11 @@ def test_every_device_keeps_its_margin_and_every_layer_has_one_place():
             if fitted["changed"]:
                 counted = zip(fitted["counted_bytes"], sizes)
                 assert all(used <= (size - 1024) * MIB or not used for used, size in counted), (name, sizes)
+
+
+def test_fits_of_other_models_are_made_alike():
+    rows = [row for row in replay.rows_of(fits.TABLE)[0]][::3]  # a third of them: the whole file is the bench's
+    equal = sum(1 for expected, got in map(fits.compare, rows) if expected == got)
+    assert len(rows) == 80 and equal >= 78
+    changed = dict(rows[0], changed=not rows[0]["changed"], layers=[0], overflowing=0)
+    assert len(set(map(str, fits.compare(changed)))) == 2

@@ -20,7 +20,7 @@ def alternatives(choice, host, fitting):
         = it would fit as well).
     """
     wanted = choice["wanted"]
-    attempts = [("single", placed) for placed in [_closest_single(wanted, host, fitting)] if placed]
+    attempts = [("single", placed) for placed in [ways.emptiest_single(wanted, host, fitting)] if placed]
     if len(host.joinable()) > 1:
         attempts.append(("split", ways.closest_split(wanted, host, fitting)))
         if len(host.joinable()) > 2:
@@ -41,11 +41,6 @@ def alternatives(choice, host, fitting):
             }
         )
     return found
-
-
-def _closest_single(wanted, host, fitting):
-    attempts = [ways.place(wanted, [gpu], host, fitting) for gpu in host.open()]
-    return min(attempts, key=lambda placed: placed["shortfall_bytes"]) if attempts else None
 
 
 def _reason(choice, strategy, placed):

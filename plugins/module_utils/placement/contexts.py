@@ -27,16 +27,16 @@ def grow(choices, host, fitting):
 
     reached = _largest(min(now.values()), max(highest.values()), lambda context: _place(growing, same(context), host, fitting))
     contexts = same(reached)
-    for name in contexts:
+    for name in contexts if len(contexts) > 1 else ():
         contexts[name] = _largest(contexts[name], highest[name], lambda context, name=name: _place(growing, dict(contexts, **{name: context}), host, fitting))
     for name in contexts:
         running = host.applied.context_length(name)
         if running and running <= highest[name] and contexts[name] <= running * (1 + KEEP_CONTEXT):
             if _place(growing, dict(contexts, **{name: running}), host, fitting):
                 contexts[name] = running
-    placements = _place(growing, contexts, host, fitting)
-    if not placements:
+    if contexts == now:
         return
+    placements = _place(growing, contexts, host, fitting)
     for choice in growing:
         for old in choice["placements"]:
             host.give_back(old)
@@ -74,8 +74,8 @@ def _place(growing, contexts, host, fitting):
     for choice in growing:
         placements = []
         for old in choice["placements"]:
-            placed = ways.place(choice["wanted"], old["gpus"], trial, fitting, contexts[choice["wanted"]["served"]])
-            if placed["shortfall_bytes"]:
+            placed = ways.fits(choice["wanted"], old["gpus"], trial, fitting, contexts[choice["wanted"]["served"]])
+            if not placed:
                 return None
             placed["outcome"] = old["outcome"]
             trial.take(placed)

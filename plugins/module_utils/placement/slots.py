@@ -27,26 +27,20 @@ def capacity(choice, host, fitting):
     for placed in choice["placements"]:
         trial.give_back(placed)
 
-    def held(parallel):
-        """Bytes of each instance with so many slots, or None where one does not fit."""
-        totals = []
-        for placed in choice["placements"]:
-            changed = dict(wanted, parallel=parallel)
-            again = ways.place(changed, placed["gpus"], trial, fitting, placed["predicted"]["context_length"])
-            if again["shortfall_bytes"]:
-                return None
-            totals.append(sum(device["total_bytes"] for device in again["predicted"]["devices"]))
-        return totals
+    def fits(parallel):
+        """Whether every instance has room for so many slots where it is."""
+        changed = dict(wanted, parallel=parallel)
+        return all(ways.fits(changed, placed["gpus"], trial, fitting, placed["predicted"]["context_length"]) for placed in choice["placements"])
 
     most = wanted["parallel"]
-    low, high = most + 1, 0 if wanted["serial"] else MOST_SLOTS
-    while low <= high:
-        middle = (low + high) // 2
-        if held(middle):
-            most, low = middle, middle + 1
-        else:
-            high = middle - 1
     cached = [sum(device["kv_bytes"] for device in placed["predicted"]["devices"]) for placed in choice["placements"]]
+    spare = min(sum(trial.free(placed["gpus"])) - sum(device["total_bytes"] for device in placed["predicted"]["devices"]) for placed in choice["placements"])
+    # A slot takes its KV cache and a little more: from the number that the cache alone would allow it is not far.
+    guess = most + int(spare // max(1, cached[0] // most))
+    for parallel in range(min(guess, MOST_SLOTS), most if not wanted["serial"] else MOST_SLOTS, -1):
+        if fits(parallel):
+            most = parallel
+            break
     return {
         "instances": len(choice["placements"]),
         "parallel": wanted["parallel"],

@@ -24,6 +24,16 @@ def place(wanted, gpus, host, fitting, context_length=None):
     return fitting.place(host.beside(wanted, gpus), gpus, host.free(gpus), context_length, len(gpus) > 1, allowance)
 
 
+def fits(wanted, gpus, host, fitting, context_length=None):
+    """What `place` gives if the model fits there, else None: quicker where it is far from fitting."""
+    context_length = context_length or planned_context(wanted)
+    beside, free = host.beside(wanted, gpus), host.free(gpus)
+    if not fitting.may_fit(beside, gpus, free, context_length, host.applied.allowance(wanted, gpus, context_length)):
+        return None
+    placed = place(wanted, gpus, host, fitting, context_length)
+    return None if placed["shortfall_bytes"] else placed
+
+
 def all_ways(wanted, host, fitting, alone):
     """Ways with all layers on GPUs that fit, best first: (strategy, reason, placed).
 
@@ -32,8 +42,9 @@ def all_ways(wanted, host, fitting, alone):
     """
     asked = wanted["strategy"]
     if asked == "spread":
-        placed = spread(wanted, host, fitting)
-        if placed and not placed["shortfall_bytes"]:
+        members = _everything(host)
+        placed = fits(wanted, members, host, fitting) if members else None
+        if placed:
             yield asked, "strategy spread was asked for", placed
     elif asked == "split":
         for placed in splits(wanted, host, fitting):
@@ -74,8 +85,8 @@ def singles(wanted, host, fitting, exclude=()):
     for gpu in host.open():
         if gpu["uuid"] in exclude:
             continue
-        placed = place(wanted, [gpu], host, fitting)
-        if placed["shortfall_bytes"]:
+        placed = fits(wanted, [gpu], host, fitting)
+        if not placed:
             continue
         left = (host.left[gpu["uuid"]] - placed["predicted"]["devices"][0]["total_bytes"]) / float(gpu["total_bytes"])
         if gpu["uuid"] in serving:
@@ -94,8 +105,8 @@ def splits(wanted, host, fitting):
             size = len(members)
             for placed in kept_splits(wanted, host, fitting, size):
                 yield placed
-        placed = place(wanted, members, host, fitting)
-        if not placed["shortfall_bytes"]:
+        placed = fits(wanted, members, host, fitting)
+        if placed:
             yield placed
 
 
@@ -104,36 +115,49 @@ def kept_splits(wanted, host, fitting, size=None):
     for uuids in host.applied.sets(wanted["served"]):
         members = [gpu for gpu in host.joinable() if gpu["uuid"] in uuids]
         if len(members) == len(uuids) > 1 and size in (None, len(members)):
-            placed = place(wanted, members, host, fitting)
-            if not placed["shortfall_bytes"]:
+            placed = fits(wanted, members, host, fitting)
+            if placed:
                 yield placed
 
 
 def spread(wanted, host, fitting):
     """All GPUs together, fitting or not; with only one GPU that one. None without a GPU."""
-    members = host.joinable() or host.open()[:1]
+    members = _everything(host)
     return place(wanted, members, host, fitting) if members else None
 
 
+def _everything(host):
+    return host.joinable() or host.open()[:1]
+
+
 def closest_split(wanted, host, fitting):
-    """The set of at least two GPUs that holds the model, or comes closest to it; None without two GPUs."""
-    closest = None
-    for members in subsets.candidates(host.joinable(), host.left, host.topology):
-        placed = place(wanted, members, host, fitting)
-        if not placed["shortfall_bytes"]:
-            return placed
-        if closest is None or placed["shortfall_bytes"] < closest["shortfall_bytes"]:
-            closest = placed
-    return closest
+    """The best set of at least two GPUs that holds the model, or else the one that comes closest to it: the emptiest of
+    each size are tried. None without two GPUs."""
+    found = next(splits(wanted, host, fitting), None)
+    if found:
+        return found
+    emptiest = sorted(host.joinable(), key=lambda gpu: (-host.left[gpu["uuid"]], host.gpus.index(gpu)))
+    attempts = []
+    for size in range(2, len(emptiest) + 1):
+        members = [gpu for gpu in host.gpus if gpu in emptiest[:size]]
+        attempts.append(place(wanted, members, host, fitting))
+    return min(attempts, key=lambda placed: placed["shortfall_bytes"]) if attempts else None
+
+
+def emptiest_single(wanted, host, fitting):
+    """The GPU with most left, fitting or not; None without a GPU."""
+    gpus = sorted(host.open(), key=lambda gpu: (-host.left[gpu["uuid"]], host.gpus.index(gpu)))
+    return place(wanted, gpus[:1], host, fitting) if gpus else None
 
 
 def closest(wanted, host, fitting):
     """The attempt with the least shortfall, to explain why a model does not fit."""
-    attempts = [place(wanted, [gpu], host, fitting) for gpu in host.open()]
+    emptiest = emptiest_single(wanted, host, fitting)
+    attempts = [emptiest] if emptiest else []
     if wanted["strategy"] not in ("single", "replicate") and len(host.joinable()) > 1:
         attempts = attempts if wanted["strategy"] == AUTO else []
         attempts.append(spread(wanted, host, fitting))
-        if wanted["strategy"] != "spread":
+        if wanted["strategy"] != "spread" and len(host.joinable()) > 2:
             attempts.append(closest_split(wanted, host, fitting))
     attempts = [attempt for attempt in attempts if attempt]
     return min(attempts, key=lambda attempt: attempt["shortfall_bytes"]) if attempts else None

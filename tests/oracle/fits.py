@@ -25,7 +25,8 @@ ROWS_PER_MODEL = 12
 SIZES = (4096, 6144, 6144, 8192, 8192, 12288, 16384, 16384, 24564, 24564)  # MiB of the devices that are there
 MODELS = (
     "llama3.1-8b", "llama3.3-70b", "mistral-small3.1", "mixtral-8x7b", "llama4-scout", "qwen2.5-32b", "qwen1.5-moe", "qwen3-14b", "qwen3-30b-a3b",
-    "gemma2-9b", "gemma3-27b", "gpt-oss-20b", "gpt-oss-120b", "phi4-14b", "deepseek-v2-lite", "command-r7b", "glm4-9b", "granite3.1-moe-3b", "seed-oss-36b", "hunyuan-a13b",
+    "gemma2-9b", "gemma3-27b", "gpt-oss-20b", "gpt-oss-120b", "phi4-14b", "deepseek-v2-lite", "command-r7b", "glm4-9b", "granite3.1-moe-3b",
+    "seed-oss-36b", "hunyuan-a13b",
 )
 ARGUMENTS = re.compile(r"^-c \d+ -ngl (-?\d+)(?: -ts (\S+))?(.*)$", re.MULTILINE)
 
@@ -46,7 +47,8 @@ def sample(model, count):
 def ask(devices, row):
     """The engine's answer to a row: {changed, layers, overflowing}, or its error as text."""
     command = ["nice", "-n", "15", "chroot", str(sandbox.ROOT), "llama-fit-params", "-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-fa", "on",
-               "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]), "--rpc", devices.servers(row["devices_mib"])]
+               "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
+               "--rpc", devices.servers(row["devices_mib"])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = ARGUMENTS.search(done.stdout)
     if not found:

@@ -164,7 +164,7 @@ class _Fit:
         for device in range(self.count - 1, -1, -1):
             last = device == self.count - 1
             high = self.share.copy()
-            high.layers[device] = self.blocks + 1 - sum(self.share.layers[device + 1 :])
+            high.layers[device] = self.blocks + 1 - sum(self.share.layers[device + 1:])
             if self.experts:
                 high.parts[device] = high.layers[device] - last
 

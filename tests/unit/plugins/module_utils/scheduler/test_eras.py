@@ -115,6 +115,15 @@ def test_gpu_overhead_is_left_free_on_every_gpu(era):
     assert era.decide(facts, gpus(free + 1), options, {"OLLAMA_GPU_OVERHEAD": str(GIB)})["outcome"] == "single"
 
 
+def test_era_d_predicts_what_it_then_reports():
+    facts, options = model("llama3.1-8b"), {"num_ctx": 4096}
+    alone = era_d.decide(facts, gpus(24, 24), options)
+    assert alone["predicted_bytes"] == sum(alone["weights"]) + sum(alone["cache"]) + alone["graphs"][0]
+    both = era_d.decide(facts, gpus(24, 24), options, {"OLLAMA_SCHED_SPREAD": "1"})
+    assert both["graphs"][0] == both["graphs"][1] == alone["graphs"][0]
+    assert both["predicted_bytes"] == alone["predicted_bytes"] + both["graphs"][1]
+
+
 @pytest.mark.parametrize("era", (era_a, era_b, era_c))
 def test_the_estimate_must_be_below_the_free_memory(era):
     facts, options = model("llama3.1-8b"), {"num_ctx": 4096}

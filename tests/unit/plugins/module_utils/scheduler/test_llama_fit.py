@@ -35,6 +35,17 @@ def test_what_a_part_leaves_is_what_the_pattern_matches():
     assert [leaving.bytes(0, kind) for kind in kinds] == [60, 60, 40, 20]
 
 
+def test_the_last_part_keeps_as_much_as_fits():
+    kept = set()
+    for size in range(12000, 13600, 200):
+        fitted = fit("mixtral-8x7b", size)
+        layers = models.model("mixtral-8x7b")["layers"]
+        first = min(fitted["moved"])
+        kept.add(round(fitted["moved"][first][0] / layers[first]["expert_bytes"], 1))
+    # All experts, all but up, down alone (a third, or more where down is larger): each where it fits.
+    assert {1.0, 0.7} <= kept and min(kept) < 0.5
+
+
 def test_a_dense_model_leaves_whole_layers_on_the_host():
     fitted = fit("llama3.3-70b", 24000)
     assert fitted["changed"] and fitted["overflowing"] == 0 and fitted["moved"] == {}

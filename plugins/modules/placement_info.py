@@ -13,7 +13,7 @@ description:
   - Computes, from the facts of M(gpufleet.ollama.gpu_facts) and M(gpufleet.ollama.model_info), which models run on which GPUs,
     in which Ollama instances and with which settings, and predicts the memory of every device.
   - Says as well what the given Ollama version would do if left alone, and which settings have no effect on it.
-  - Changes nothing and reads nothing from the host, so it runs in check mode and before anything is installed.
+  - Changes nothing, and without O(measure) reads nothing from the host, so it runs in check mode and before anything is installed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -179,6 +179,31 @@ options:
       - Measured bytes that one process holds on one GPU beside the model.
       - The default is the figure that the collection knows for the architecture of the GPU.
     type: int
+  measure:
+    description:
+      - Ask the installed engine what the planned models take, instead of relying on the prediction.
+      - It is started once for each planned model that is on the host, prints what it would take on each GPU, and is ended before it loads anything.
+        For that moment it holds a CUDA context on the GPUs of the instance, so nothing is asked where a GPU has less than 1 GiB free.
+      - Works with Ollama 0.30 and later. Where it does not, RV(placement.warnings) says why, and the prediction stays.
+      - Run the module on the host itself, with the rights to read the models.
+    type: dict
+    suboptions:
+      engine:
+        description:
+          - The program llama-server of the installed release.
+        type: path
+        default: /usr/local/lib/ollama-multigpu/current/lib/ollama/llama-server
+      stores:
+        description:
+          - Models directories in which the models are looked for, besides the stores of the instances and O(models_dir).
+        type: list
+        elements: path
+        default: []
+      timeout:
+        description:
+          - Seconds for each model.
+        type: int
+        default: 60
   headroom_bytes:
     description:
       - Bytes kept free on every GPU.
@@ -221,6 +246,17 @@ EXAMPLES = r"""
         context_length: 32768
   register: planned
 
+- name: Plan with the installed engine's own figures
+  gpufleet.ollama.placement_info:
+    gpu_inventory: "{{ ansible_facts.gpu_inventory }}"
+    ollama_version: 0.32.15
+    models:
+      - name: llama4:16x17b
+        model: "{{ llama4.model }}"
+    measure: {}
+  become: true
+  register: measured
+
 - name: Show which GPUs serve it
   ansible.builtin.debug:
     var: planned.placement.instances
@@ -253,11 +289,13 @@ placement:
       description:
         - Per model the strategy that was chosen, the reason, the alternatives with their numbers, what is missing and what would help,
           and what this Ollama version would do untouched.
+        - The C(capacity) of a model says how many requests it serves at once, what one more slot takes, and how many would fit.
       type: list
       elements: dict
     instances:
       description:
         - Per Ollama instance its name, unit, address, port, GPUs, environment and models with the predicted memory of every device.
+        - The C(basis) of what is predicted for a model is V(predicted), or V(measured) where the engine itself said it.
       type: list
       elements: dict
     gpus:
@@ -272,6 +310,7 @@ placement:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.measuring import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
@@ -302,6 +341,11 @@ def argument_spec():
         optimized=dict(type="dict", options=optimized),
         parameters=dict(type="dict"),
     )
+    measure = dict(
+        engine=dict(type="path", default="/usr/local/lib/ollama-multigpu/current/lib/ollama/llama-server"),
+        stores=dict(type="list", elements="path", default=[]),
+        timeout=dict(type="int", default=60),
+    )
     return dict(
         gpu_inventory=dict(type="dict", required=True),
         models=dict(type="list", elements="dict", required=True, options=model),
@@ -312,6 +356,7 @@ def argument_spec():
         models_dir=dict(type="path", default="/usr/share/ollama/.ollama/models"),
         environment=dict(type="dict", default={}),
         overhead_bytes=dict(type="int"),
+        measure=dict(type="dict", options=measure),
         headroom_bytes=dict(type="int", default=1024**3),
         listen_address=dict(type="str", default="127.0.0.1"),
         base_port=dict(type="int", default=11434),
@@ -320,10 +365,16 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    options = dict(module.params)
+    measure = options.pop("measure")
+    if measure is not None and measure["timeout"] <= 0:
+        module.fail_json(msg="measure.timeout is %d; give at least one second." % measure["timeout"])
     try:
-        placement = make_plan(**module.params)
+        placement = make_plan(**options)
     except PlacementError as error:
         module.fail_json(msg=str(error))
+    if measure is not None:
+        placement = measure_plan(placement, options["gpu_inventory"], measure["engine"], measure["stores"], measure["timeout"])
     module.exit_json(changed=False, placement=placement)
 
 

@@ -58,6 +58,20 @@ def _starts(command, port, model_file):
     return model_file is None or (after("--model") or "").split("/")[-1] == model_file
 
 
+def is_table_head(line):
+    """True for the first line of the dry run's table of memory."""
+    return bool(_BREAKDOWN_HEAD.search(line))
+
+
+def table_row(line):
+    """Return (device, {"self", "model", "context", "compute"} in bytes or None) for a row of the dry run's table; None for another line."""
+    row = _BREAKDOWN.search(line)
+    if not row:
+        return None
+    figures = _SELF.search(row.group("cells"))
+    return row.group("device"), {name: int(value) * MIB for name, value in figures.groupdict().items()} if figures else None
+
+
 def parse_engine(lines):
     """Return what the engine said in `lines` (one engine's, see engine_lines), or None where it said nothing of the kind.
 
@@ -74,11 +88,10 @@ def parse_engine(lines):
         if _BREAKDOWN_HEAD.search(line):
             in_table, dry_run = True, {}  # a later table replaces an earlier one: fitting tries several layouts
             continue
-        row = _BREAKDOWN.search(line) if in_table else None
+        row = table_row(line) if in_table else None
         if row:
-            figures = _SELF.search(row.group("cells"))
-            if figures:
-                dry_run[row.group("device")] = int(figures.group("self")) * MIB
+            if row[1]:
+                dry_run[row[0]] = row[1]["self"]
             continue
         in_table = False
         match = _BUFFER.search(line)

@@ -122,7 +122,8 @@ def _serially(wanted, release, warnings):
     if not release.serial(wanted["facts"]):
         return wanted
     if wanted["parallel"] > 1:
-        warnings.append("%s is served one request at a time by Ollama %s, so parallel %d has no effect." % (wanted["name"], release.version, wanted["parallel"]))
+        warnings.append("%s is served one request at a time by Ollama %s, so parallel %d has no effect."
+                        % (wanted["name"], release.version, wanted["parallel"]))
     return dict(wanted, parallel=1, serial=True)
 
 

@@ -40,7 +40,7 @@ class Case:
 
     def largest(self, low, high, **named):
         """The largest number from low to high that, as the setting `named` (name=function of the number), solves it; or None."""
-        ((name, value),) = named.items()
+        name, value = next(iter(named.items()))
         best = None
         while low <= high:
             middle = (low + high) // 2
@@ -179,7 +179,8 @@ def _cpu(case):
     if not solved:
         return []
     predicted = solved["placements"][0]["predicted"]
-    return ["allow_cpu_offload: true runs %d of %d layers on the GPUs and the rest on the CPU, much slower" % (predicted["gpu_layers"], predicted["total_layers"])]
+    return ["allow_cpu_offload: true runs %d of %d layers on the GPUs and the rest on the CPU, much slower"
+            % (predicted["gpu_layers"], predicted["total_layers"])]
 
 
 def _with(gpus, *more):

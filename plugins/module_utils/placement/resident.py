@@ -90,7 +90,8 @@ def _place(wanted, host, fitting, alone):
     if wanted["allow_cpu_offload"]:
         placed = ways.offload(wanted, host, fitting)
         host.take(placed)
-        return _choice(wanted, strategy, placed, "the GPUs do not hold it, and layers on the CPU are allowed")
+        why = "num_gpu %d leaves layers on the CPU" % wanted["num_gpu"] if ways.leaves_layers(wanted) else "the GPUs do not hold it"
+        return _choice(wanted, strategy, placed, "%s, and layers on the CPU are allowed" % why)
     attempt = ways.closest(wanted, host, fitting)
     missing = attempt["shortfall_bytes"] if attempt else None
     return {"wanted": wanted, "strategy": strategy, "reason": "", "placements": [], "shortfall_bytes": missing, "attempt": attempt}

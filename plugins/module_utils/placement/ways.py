@@ -34,12 +34,19 @@ def fits(wanted, gpus, host, fitting, context_length=None):
     return None if placed["shortfall_bytes"] else placed
 
 
+def leaves_layers(wanted):
+    """Whether the user's num_gpu leaves layers on the CPU, whatever the GPUs could hold."""
+    return wanted["num_gpu"] is not None and 0 <= wanted["num_gpu"] <= wanted["facts"]["block_count"]
+
+
 def all_ways(wanted, host, fitting, alone):
     """Ways with all layers on GPUs that fit, best first: (strategy, reason, placed).
 
     Args:
         alone: whether it is the only model of the host.
     """
+    if leaves_layers(wanted):
+        return
     asked = wanted["strategy"]
     if asked == "spread":
         members = _everything(host)
@@ -53,8 +60,7 @@ def all_ways(wanted, host, fitting, alone):
         for placed in singles(wanted, host, fitting):
             yield asked, "strategy %s was asked for" % asked, placed
     else:
-        for way in _auto(wanted, host, fitting, alone):
-            yield way
+        yield from _auto(wanted, host, fitting, alone)
 
 
 def _auto(wanted, host, fitting, alone):
@@ -103,8 +109,7 @@ def splits(wanted, host, fitting):
     for members in subsets.candidates(host.joinable(), host.left, host.topology):
         if len(members) != size:
             size = len(members)
-            for placed in kept_splits(wanted, host, fitting, size):
-                yield placed
+            yield from kept_splits(wanted, host, fitting, size)
         placed = fits(wanted, members, host, fitting)
         if placed:
             yield placed

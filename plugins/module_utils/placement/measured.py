@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The engine's own figures in the place of predicted ones. Pure: the figures are given."""
+
+from __future__ import annotations
+
+from .text import gib
+
+MIB = 1024 * 1024
+PREDICTED = "predicted"
+MEASURED = "measured"
+
+
+def can_be_measured(plan, model):
+    """Why a model of a plan cannot be measured, or None: the engine must be llama-server and hold all layers on GPUs."""
+    if plan["engine"] != "llama-server":
+        return "the engine of Ollama %s prints no dry run; 0.30 and later do" % plan["ollama_version"]
+    if not model["predicted"]["devices"] or not model["predicted"]["fully_on_gpu"]:
+        return "it is not wholly on GPUs, and how the engine would divide it depends on the memory that is free when it loads"
+    return None
+
+
+def with_figures(predicted, table):
+    """The plan's `predicted` of a model with the engine's bytes, `basis` measured.
+
+    Args:
+        predicted: of a plan's model.
+        table: {"CUDA0": {"model", "context", "compute"}, ...} in bytes, in whole MiB (dry_run.measure).
+
+    Returns:
+        (predicted, notes). Projector and context of the process are not in the engine's table and stay as predicted. The
+        notes say where the engine expects more than was predicted.
+
+    Raises:
+        ValueError: the table is of other devices; one sentence.
+    """
+    rows = [table[name] for name in sorted((name for name in table if name != "Host"), key=_place)]
+    if len(rows) != len(predicted["devices"]):
+        raise ValueError("the engine sees %d GPUs where the plan has %d" % (len(rows), len(predicted["devices"])))
+    devices, notes = [], []
+    for device, row in zip(predicted["devices"], rows):
+        figures = {"weight_bytes": row["model"], "kv_bytes": row["context"], "compute_bytes": row["compute"]}
+        total = sum(figures.values()) + device["projector_bytes"] + device["overhead_bytes"]
+        more = total - device["total_bytes"]
+        if more > 4 * MIB:  # each of the three figures is rounded to a MiB
+            left = device["free_bytes"] - total
+            notes.append("%s more on GPU %s than predicted, which leaves %s free" % (gib(more), device["uuid"], gib(left) if left >= 0 else "nothing"))
+        devices.append(dict(device, total_bytes=total, **figures))
+    return dict(predicted, devices=devices, basis=MEASURED), notes
+
+
+def fits(predicted):
+    """Whether what was measured is within the memory that the plan counts on."""
+    return all(device["total_bytes"] <= device["free_bytes"] for device in predicted["devices"])
+
+
+def _place(name):
+    digits = "".join(letter for letter in name if letter.isdigit())
+    return int(digits) if digits else 0

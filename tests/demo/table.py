@@ -12,15 +12,22 @@ def table(evidence):
     """Text for a list of evidence files' contents ({host, verdict, instances}); bytes in MiB, "-" where something is unknown."""
     rows = [HEAD]
     for item in evidence:
-        for instance in item["instances"]:
-            for model in instance["models"]:
-                failed = [check["name"] for check in model["checks"] if check["passed"] is False]
-                layers = "%s/%s" % (_known(model["layers_offloaded"]), _known(model["layers_total"]))
-                for device in model["devices"]:
-                    rows.append((item["host"], model["name"], instance["name"], device["uuid"], _mib(device["predicted_bytes"]), _mib(device["engine_bytes"]),
-                                 _mib(device["observed_bytes"]), layers, "FAIL: " + ", ".join(failed) if failed else "pass"))
+        models = [(instance, model) for instance in item["instances"] for model in instance["models"]]
+        # A host that failed without a failed check is no pass of its models.
+        explained = item["verdict"] == "pass" or any(_failed(model) for unused, model in models)
+        for instance, model in models:
+            failed = _failed(model)
+            verdict = "FAIL: " + ", ".join(failed) if failed else "pass" if explained else "FAIL"
+            layers = "%s/%s" % (_known(model["layers_offloaded"]), _known(model["layers_total"]))
+            for device in model["devices"] or [{"uuid": "CPU", "predicted_bytes": None, "engine_bytes": None, "observed_bytes": None}]:
+                rows.append((item["host"], model["name"], instance["name"], device["uuid"], _mib(device["predicted_bytes"]), _mib(device["engine_bytes"]),
+                             _mib(device["observed_bytes"]), layers, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def _failed(model):
+    return [check["name"] for check in model["checks"] if check["passed"] is False]
 
 
 def _known(value):

@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.filter.model_steps import model
 from ansible_collections.gpufleet.ollama.plugins.filter.plan_endpoints import plan_endpoints
 from ansible_collections.gpufleet.ollama.plugins.filter.plan_lines import plan_lines
 from ansible_collections.gpufleet.ollama.plugins.filter.settings_problems import settings_problems
+from ansible_collections.gpufleet.ollama.plugins.filter.unplanned_models import unplanned_models
 from ansible_collections.gpufleet.ollama.plugins.filter.with_headers import with_headers
 
 MIB = 1024 ** 2
@@ -182,3 +183,28 @@ def test_endpoints_name_the_models_as_clients_do():
 
 def test_headers_are_joined_in_order():
     assert with_headers([{"name": "a"}, {"name": "b"}], [{"model": 1}, {"model": 2}]) == [{"name": "a", "model": 1}, {"name": "b", "model": 2}]
+
+
+def offers(*names, instance="gpu0"):
+    return {instance: {"models": [{"name": name} for name in names]}}
+
+
+def test_what_the_plan_gives_an_instance_or_makes_from_it_is_planned():
+    wanted = plan(model("tiny", create_as="tiny:latest-optimized"))
+    assert unplanned_models(wanted, offers("tiny:latest", "tiny:latest-optimized")) == []
+
+
+def test_names_are_compared_as_ollama_does():
+    # Ollama's names ignore case; the default registry, namespace and tag may be left out.
+    assert unplanned_models(plan(model("registry.ollama.ai/library/Tiny:latest")), offers("tiny:latest")) == []
+
+
+def test_a_model_that_is_not_planned_is_named_with_its_place():
+    wanted = plan(model("tiny", create_as="tiny:latest-optimized"))
+    assert unplanned_models(wanted, offers("tiny:latest", "small:latest", "tiny:latest-old")) == [
+        {"name": name, "instance": "gpu0", "url": "http://127.0.0.1:11434", "store": "/models/instances/gpu0"} for name in ("small:latest", "tiny:latest-old")]
+
+
+@pytest.mark.parametrize("servers", [{}, {"gpu0": {}}, {"gpu0": {"models": None}}, offers("small", instance="gpu7")])
+def test_an_instance_that_does_not_answer_has_nothing_to_remove(servers):
+    assert unplanned_models(plan(model()), servers) == []

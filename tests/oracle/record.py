@@ -47,7 +47,8 @@ class Deck:
 def sample(model, count):
     """`count` designed rows of a model, without the engine's answers."""
     dice = random.Random("oracle " + model)
-    contexts, devices, offloaded, parallel, ubatches, attention = (Deck(values, dice) for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION))
+    contexts, devices, offloaded, parallel, ubatches, attention = (Deck(values, dice)
+                                                                   for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION))
     splits = {number: Deck(values, dice) for number, values in SPLITS.items()}
     slots = MODELS[model]["L"] + 1
     for unused in range(count):
@@ -83,7 +84,8 @@ def rows_of(name, devices, count=ROWS_PER_MODEL):
 def main(names):
     sandbox.build()
     head = dict(sandbox.version(), reference="build 11669", tool="llama-fit-params -fitp on; devices are RPC servers of the sizes devices_mib",
-                columns="mib: per device [weights, KV and recurrent state, compute]; layers: per device; n_ctx: of all slots together; tensor_split null: by free memory",
+                columns="mib: per device [weights, KV and recurrent state, compute]; layers: per device; "
+                "n_ctx: of all slots together; tensor_split null: by free memory",
                 models="tests/oracle/engine/dimensions.py")
     with sandbox.Devices(SIZES) as devices:
         if names:
@@ -101,7 +103,8 @@ def main(names):
                     if "error" not in row:
                         stream.write(json.dumps(row, separators=(",", ":")) + "\n")
                 stream.flush()
-                print("%s: %d rows%s" % (name, len(rows) - len(failed), "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2])), flush=True)
+                print("%s: %d rows%s" % (name, len(rows) - len(failed),
+                                         "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2])), flush=True)
         written.rename(TABLE)
 
 

@@ -6,7 +6,7 @@ Usage: python tests/oracle/replay.py FILE ...
 
 Takes era-?.jsonl (decisions of older releases; with the era-models.json beside it, if there is one), *-placement.jsonl
 (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json (the
-engine's memory per device), engine-fit.jsonl and engine-fits.jsonl (what llama.cpp's fit chose). Prints
+engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-fit.jsonl and engine-fits.jsonl (what llama.cpp's fit chose). Prints
 `NAME: equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs.
 """
 
@@ -39,7 +39,7 @@ importable()
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit, versions  # noqa: E402
-from tests.oracle import eras, fits, models  # noqa: E402
+from tests.oracle import eras, fits, models, table  # noqa: E402
 
 PLACEMENT_VERSION = "0.32.15"
 
@@ -188,6 +188,8 @@ def rows_of(path):
     path = pathlib.Path(path)
     if path.name.endswith("engine-rows.json"):
         return json.loads(path.read_text())["rows"], engine_row
+    if path.name.endswith("engine-table.jsonl"):
+        return table.rows(path), table.compare
     if path.name.endswith("-placement.jsonl"):
         return _lines(path), placement_row
     if path.name.endswith("engine-fit.jsonl"):
@@ -199,7 +201,8 @@ def rows_of(path):
     if path.name.startswith("era-") and path.suffix == ".jsonl":
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         return rows, lambda row: eras.compare(row, path.parent)
-    raise ValueError("%s is not a recording this replayer knows; give era-*.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, engine-fit.jsonl or engine-fits.jsonl." % path.name)
+    raise ValueError("%s is not a recording this replayer knows; "
+                     "give era-*.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, engine-table.jsonl, engine-fit.jsonl or engine-fits.jsonl." % path.name)
 
 
 def replay(path):

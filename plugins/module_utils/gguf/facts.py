@@ -194,7 +194,8 @@ def _hyperparameters(keys, architecture, blocks):
     for name, value in keys.items():
         if not name.startswith(prefix) or len(found) >= MAX_HYPERPARAMETERS:
             continue
-        if isinstance(value, (bool, int, float)) or isinstance(value, list) and 0 < len(value) <= blocks and all(isinstance(item, (bool, int)) for item in value):
+        numbers = isinstance(value, list) and 0 < len(value) <= blocks and all(isinstance(item, (bool, int)) for item in value)
+        if numbers or isinstance(value, (bool, int, float)):
             found[name[len(prefix):]] = value
     return found
 

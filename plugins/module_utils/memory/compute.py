@@ -47,7 +47,8 @@ def compute_by_device(
     """
     moved = dict(moved or {})
     found = kinds.kinds_of(model)
-    key = (kinds.mark(model, found), tuple(slots_to_device), device_count, context_length, parallel, ubatch, flash_attention, cache_type, tuple(sorted(moved.items(), key=repr)))
+    key = (kinds.mark(model, found), tuple(slots_to_device), device_count, context_length, parallel, ubatch, flash_attention, cache_type,
+           tuple(sorted(moved.items(), key=repr)))
     if key not in _answers:
         if len(_answers) >= REMEMBERED:
             _answers.clear()

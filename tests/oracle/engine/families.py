@@ -390,10 +390,13 @@ def pairs_of(name):
     keys = {"block_count": m["L"], "context_length": 1048576, "embedding_length": m["E"], "feed_forward_length": m.get("F", 0), "vocab_size": m["V"],
             "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-5, "rope.freq_base": 1e6, "attention.head_count": m.get("H", 0)}
     if "KV" in m:
-        keys.update({"attention.head_count_kv": m["KV"], "attention.key_length": m["D"], "attention.value_length": m["D"], "rope.dimension_count": m.get("rot", m["D"])})
+        keys.update({"attention.head_count_kv": m["KV"], "attention.key_length": m["D"], "attention.value_length": m["D"],
+                     "rope.dimension_count": m.get("rot", m["D"])})
     if m.get("X"):
-        keys.update({"expert_count": m["X"], "expert_used_count": m["U"], "expert_feed_forward_length": m.get("XF", 0), "leading_dense_block_count": m.get("lead", 0),
-                     "expert_gating_func": 2 if a in ("glm4moe", "lfm2moe", "nemotron_h_moe") or m.get("q_rank") else 1, "expert_weights_scale": 1.0, "expert_weights_norm": True})
+        keys.update({"expert_count": m["X"], "expert_used_count": m["U"], "expert_feed_forward_length": m.get("XF", 0),
+                     "leading_dense_block_count": m.get("lead", 0),
+                     "expert_gating_func": 2 if a in ("glm4moe", "lfm2moe", "nemotron_h_moe") or m.get("q_rank") else 1,
+                     "expert_weights_scale": 1.0, "expert_weights_norm": True})
         if m.get("SF"):
             keys.update({"expert_shared_feed_forward_length": m["SF"], "expert_shared_count": 1})
         if m.get("shared"):
@@ -412,7 +415,8 @@ def pairs_of(name):
         keys.update({"ssm.conv_kernel": s["conv"], "ssm.inner_size": s["inner"], "ssm.state_size": s["state"], "ssm.time_step_rank": s["rank"]})
         if "groups" in s:
             keys["ssm.group_count"] = s["groups"]
-    for short, key in (("interval", "full_attention_interval"), ("W", "attention.sliding_window"), ("conv_cache", "shortconv.l_cache"), ("nextn", "nextn_predict_layers"),
+    for short, key in (("interval", "full_attention_interval"), ("W", "attention.sliding_window"), ("conv_cache", "shortconv.l_cache"),
+                       ("nextn", "nextn_predict_layers"),
                        ("step", "interleave_moe_layer_step"), ("shared_kv", "attention.shared_kv_layers"), ("per_layer", "embedding_length_per_layer_input")):
         if short in m:
             keys[key] = m[short]
@@ -431,7 +435,8 @@ def pairs_of(name):
         keys.update({"residual_scale": 0.22, "embedding_scale": 12.0, "attention.scale": 0.015})
     if a == "qwen35":
         keys["rope.dimension_sections"] = [11, 11, 10, 0]
-    pairs = {"general.architecture": a, "general.name": name, "general.file_type": {"F16": 1, "Q8_0": 7}.get(m.get("quant"), 15), "general.quantization_version": 2}
+    pairs = {"general.architecture": a, "general.name": name, "general.file_type": {"F16": 1, "Q8_0": 7}.get(m.get("quant"), 15),
+             "general.quantization_version": 2}
     pairs.update(("%s.%s" % (a, key), value) for key, value in keys.items())
     pairs["tokenizer.ggml.model"] = "none"
     return pairs

@@ -43,7 +43,8 @@ def build():
     if not ROOT.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         building = CACHE / ("sid.%d" % os.getpid())
-        subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + PACKAGES, "sid", str(building), _mirror()], check=True)
+        subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + PACKAGES, "sid", str(building),
+                        _mirror()], check=True)
         building.rename(ROOT)
     MODELS.mkdir(exist_ok=True)
     (MODELS / "rpc_server.py").write_bytes((HERE / "rpc_server.py").read_bytes())
@@ -55,7 +56,8 @@ def build():
 def version():
     """What the engine calls itself, with the versions of its packages."""
     said = subprocess.run(["chroot", str(ROOT), "llama-fit-params", "--version"], capture_output=True, text=True, check=True)
-    packages = subprocess.run(["chroot", str(ROOT), "dpkg-query", "-W", "-f", "${Package} ${Version}; ", "llama.cpp-tools", "libggml0"], capture_output=True, text=True, check=True)
+    packages = subprocess.run(["chroot", str(ROOT), "dpkg-query", "-W", "-f", "${Package} ${Version}; ", "llama.cpp-tools", "libggml0"],
+                              capture_output=True, text=True, check=True)
     return {"engine": next(line for line in (said.stdout + said.stderr).splitlines() if line.startswith("version:")), "packages": packages.stdout.strip("; ")}
 
 
@@ -68,7 +70,8 @@ class Devices:
 
     def __enter__(self):
         for index, size in enumerate(self.sizes):
-            command = ["nice", "-n", "10", "chroot", str(ROOT), "env", "LD_PRELOAD=/work/pages.so", "DEVICE_MIB=%d" % size, "python3", "/work/rpc_server.py", str(FIRST_PORT + index)]
+            command = ["nice", "-n", "10", "chroot", str(ROOT), "env", "LD_PRELOAD=/work/pages.so", "DEVICE_MIB=%d" % size, "python3",
+                       "/work/rpc_server.py", str(FIRST_PORT + index)]
             self.running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         for index in range(len(self.sizes)):
             self._wait(FIRST_PORT + index)
@@ -102,12 +105,13 @@ class Devices:
 
 def dry_run(devices, row):
     """One dry run: ({device: [weights, KV, compute] in MiB}, layers of every device), or the engine's error as text."""
-    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-ngl", str(row["n_gpu_layers"]),
+    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-ngl",
+               str(row["n_gpu_layers"]),
                "-fa", row["flash_attn"], "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
                "-np", str(row["n_parallel"]), "--rpc", devices.servers(row["devices_mib"]), "-fitp", "on", "-lv", "5"]
     if row["tensor_split"]:
         command += ["-ts", ",".join(map(str, row["tensor_split"]))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     text = done.stdout + done.stderr
     mib = {name: [int(value) for value in values] for name, *values in ROW.findall(done.stdout)}
     if done.returncode or not mib:

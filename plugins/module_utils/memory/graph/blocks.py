@@ -163,7 +163,6 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
     heads = q.shape[1]
     q = g.permute(g.view(q, (size, heads, per_stream, streams), (F32, q.strides[1], q.strides[2], q.strides[2] * per_stream)), (0, 2, 1, 3))
     keys, values = g.permute(keys, (0, 2, 1, 3)), g.permute(values, (0, 2, 1, 3))
-    assert element
     if b.flash:
         mixed = g.new("flash_attn", (q, keys, values, mask), (value_size, heads, per_stream, streams))
         if latent:

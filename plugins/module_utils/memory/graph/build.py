@@ -144,7 +144,8 @@ class Builder(object):
     def states(self, layer):
         r, s = kv_cache.state_elements(self.model)
         home = self.device(layer)
-        return self.once(("state memory", layer), lambda: (self.graph.stored((r, self.sequences), F32, home), self.graph.stored((max(s, 1), self.sequences), F32, home)))
+        return self.once(("state memory", layer), lambda: (self.graph.stored((r, self.sequences), F32, home),
+                                                           self.graph.stored((max(s, 1), self.sequences), F32, home)))
 
 
 def largest_power(size):
@@ -301,4 +302,3 @@ def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_
     builder.moved = moved or {}
     graph_of(builder, [layer for layer, kind in enumerate(kinds) if kind is not None])
     return reserve(builder.graph, devices, devices > 1 and None not in slots and not moved)
-

@@ -32,8 +32,9 @@ def mark(model, found):
     order = tuple(numbers.setdefault(id(kind), len(numbers)) for kind in found)
     distinct = {id(kind): kind for kind in found}
     shapes = tuple(tuple(sorted((name, tuple(shape)) for name, shape in (distinct[key] or {}).items())) for key in numbers)
-    names = ("architecture", "block_count", "embedding_length", "vocab_size", "key_length", "value_length", "key_length_mla", "value_length_mla", "kv_lora_rank",
-             "rope_dimension_count", "sliding_window", "attention_chunk_size", "expert_count", "expert_used_count", "full_attention_interval", "shared_kv_layers")
+    names = ("architecture", "block_count", "embedding_length", "vocab_size", "key_length", "value_length", "key_length_mla", "value_length_mla",
+             "kv_lora_rank", "rope_dimension_count", "sliding_window", "attention_chunk_size", "expert_count", "expert_used_count", "full_attention_interval",
+             "shared_kv_layers")
     plain = tuple(model.get(name) for name in names)
     lists = tuple(repr(model.get(name)) for name in ("head_count", "head_count_kv", "sliding_window_pattern", "ssm", "hyperparameters", "feed_forward_length"))
     return order, shapes, plain, lists

@@ -58,7 +58,8 @@ def mamba(b, value, kind, layer):
     x = g.view(x, (1, inner, tokens, count))
 
     def scan(states):
-        return g.new("ssm_scan", (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows("batch")), (inner * tokens * count + state * inner * count,), bound=device)
+        return g.new("ssm_scan", (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows("batch")),
+                     (inner * tokens * count + state * inner * count,), bound=device)
 
     scanned = rows_of_state(b, s, state * inner, scan)
     g.expand(g.copy_into(s, g.view(scanned, (state * inner * count,)), (state * inner * count,)))
@@ -96,7 +97,8 @@ def mamba2(b, value, kind, layer):
     dt = g.like("add", g.cont(dt), bound=device)
 
     def scan(states):
-        return g.new("ssm_scan", (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows("batch")), (inner * tokens * count + state * inner * count,), bound=device)
+        return g.new("ssm_scan", (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows("batch")),
+                     (inner * tokens * count + state * inner * count,), bound=device)
 
     scanned = rows_of_state(b, s, state * inner, scan)
     g.expand(g.copy_into(s, g.view(scanned, (state * inner, count)), (state * inner, count)))
@@ -149,7 +151,8 @@ def delta_net(b, value, kind, layer):
     q, k = (g.like("scale", g.like("rms_norm", part)) for part in (q, k))
     if key_heads != heads and b.traits["repeats_keys"]:
         per = heads // key_heads
-        q, k = (g.view(g.new("repeat", (g.view(part, (state, 1, key_heads, tokens * count)),), (state, per, key_heads, tokens * count)), (state, heads, tokens, count)) for part in (q, k))
+        q, k = (g.view(g.new("repeat", (g.view(part, (state, 1, key_heads, tokens * count)),), (state, per, key_heads, tokens * count)),
+                       (state, heads, tokens, count)) for part in (q, k))
     made = g.new("delta_net", (q, k, v, gate, beta, old), (size * heads, tokens * count + size * count))
     g.expand(g.copy_into(s, g.view(made, (size * size * heads, count)), (size * size * heads, count)))
     out = g.view(made, (size, heads, tokens, count))

@@ -116,7 +116,8 @@ class Graph(object):
         if shape is None:
             return self.view(source, (width,) + source.shape[1:], source.strides)
         inner = source.element * shape[0]
-        return self.view(source, shape, (source.element, inner, source.strides[1], source.strides[2] if source.shape[2] > 1 else source.strides[1] * source.shape[1]))
+        outer = source.strides[2] if source.shape[2] > 1 else source.strides[1] * source.shape[1]
+        return self.view(source, shape, (source.element, inner, source.strides[1], outer))
 
     def store(self, memory, rows, where):
         """Write rows into memory; the result is a view of it."""

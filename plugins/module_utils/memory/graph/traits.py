@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from .. import kv_cache
 
-LAYER_NORM = ("command-r", "cohere2", "starcoder2", "starcoder", "gpt2", "gptneox", "falcon", "bloom", "mpt", "phi2", "stablelm", "nemotron", "olmo", "codeshell", "jais", "orion", "refact")
+LAYER_NORM = ("command-r", "cohere2", "starcoder2", "starcoder", "gpt2", "gptneox", "falcon", "bloom", "mpt", "phi2", "stablelm", "nemotron", "olmo",
+              "codeshell", "jais", "orion", "refact")
 SIGMOID = ("llama4", "glm4moe", "lfm2moe", "nemotron_h_moe", "dots1", "bailingmoe2", "minimax-m2", "afmoe")
-NORMED_EXPERTS = ("llama", "qwen3moe", "qwen3next", "qwen35moe", "granitemoe", "granite", "granitehybrid", "lfm2moe", "hunyuan-moe", "phimoe", "phi3", "ernie4_5-moe", "gemma4", "mistral3")
+NORMED_EXPERTS = ("llama", "qwen3moe", "qwen3next", "qwen35moe", "granitemoe", "granite", "granitehybrid", "lfm2moe", "hunyuan-moe", "phimoe", "phi3",
+                  "ernie4_5-moe", "gemma4", "mistral3")
 LATE_OUTPUTS = ("gemma3n",)  # the rows that are wanted are picked after the last block, not inside it
 # Blocks without rotary positions: "full" those that are not windowed, a number n every n-th, "all" every block.
-NO_POSITIONS = {"cohere2": "full", "exaone4": "full", "exaone-moe": "full", "llama4": 4, "smollm3": 4, "nemotron_h": "all", "nemotron_h_moe": "all", "jamba": "all"}
-RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, True), "lfm2moe": (True, True)}  # order of the sum after mixing, after feed-forward
+NO_POSITIONS = {"cohere2": "full", "exaone4": "full", "exaone-moe": "full", "llama4": 4, "smollm3": 4, "nemotron_h": "all", "nemotron_h_moe": "all",
+                "jamba": "all"}
+# order of the sum after mixing, after feed-forward
+RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, True), "lfm2moe": (True, True)}
 # Every other one is known to need nothing from the table above.
 KNOWN = frozenset(LAYER_NORM + SIGMOID + NORMED_EXPERTS + LATE_OUTPUTS + (
     "gpt-oss", "gptoss", "qwen35", "nemotron_h",
-    "qwen", "qwen2", "qwen2vl", "qwen2moe", "qwen3", "qwen3vl", "qwen3vlmoe", "deci", "gemma", "gemma2", "gemma3", "gemma-embedding", "deepseek", "deepseek2", "minicpm", "minicpm3",
-    "glm4", "chatglm", "mamba", "mamba2", "jamba", "falcon-h1", "lfm2", "olmo2", "olmoe", "exaone", "exaone4", "smollm3", "seed_oss", "baichuan", "internlm2", "xverse", "arcee",
+    "qwen", "qwen2", "qwen2vl", "qwen2moe", "qwen3", "qwen3vl", "qwen3vlmoe", "deci", "gemma", "gemma2", "gemma3", "gemma-embedding",
+     "deepseek", "deepseek2", "minicpm", "minicpm3",
+    "glm4", "chatglm", "mamba", "mamba2", "jamba", "falcon-h1", "lfm2", "olmo2", "olmoe", "exaone", "exaone4", "smollm3",
+     "seed_oss", "baichuan", "internlm2", "xverse", "arcee",
     "hunyuan-dense", "ernie4_5", "apertus", "smallthinker", "granitemoehybrid"))
 
 
@@ -31,7 +37,10 @@ def traits_of(model, kinds):
     for kind in kinds:
         if kind:
             present.update(kind)
-    hyper = lambda key: kv_cache.hyperparameter(model, key)  # noqa: E731
+
+    def hyper(key):
+        return kv_cache.hyperparameter(model, key)
+
     gating = {2: "sigmoid", 3: "late"}.get(hyper("expert_gating_func"))
     if name in ("gpt-oss", "gptoss"):
         gating = "late"
@@ -57,7 +66,8 @@ def traits_of(model, kinds):
         "scaled_queries": name == "llama4",
         "gated_queries": name in ("qwen3next", "qwen35", "qwen35moe"),
         "repeats_keys": name == "qwen3next",
-        "parallel": "attn_norm.weight" in present and not present & {"ffn_norm.weight", "ffn_norm", "post_attention_norm.weight"} and "ffn_down.weight" in present
+        "parallel": "attn_norm.weight" in present and "ffn_down.weight" in present
+        and not present & {"ffn_norm.weight", "ffn_norm", "post_attention_norm.weight"}
         and not name.startswith("nemotron_h"),
         "post_norms": post_norms,
         "squared": name.startswith("nemotron") or name == "arcee",

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The engine's own answers (engine-table.jsonl, made by record.py) beside what the product predicts for the same question."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import pathlib
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate, hyperparameters
+from tests.oracle.engine import families
+from tests.rig.models import gguf
+
+TABLE = pathlib.Path(__file__).resolve().parent / "engine-table.jsonl"
+MIB = 1024 * 1024
+PARTS = ("weight_bytes", "kv_bytes", "compute_bytes")
+
+
+def rows(path=TABLE):
+    """The rows of a table; its first line, which says what was asked of which build, is left out."""
+    return [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+
+
+@functools.lru_cache(maxsize=None)
+def facts(name):
+    """The `model` of model_info for a model of the oracle, read from the header that the engine was given."""
+    head, size = gguf.header(families.pairs_of(name), families.tensors_of(name))
+    model = model_facts(read_header(io.BytesIO(head).read))
+    model.update(name=name, source="file", digest=None, size_bytes=len(head) + size, file_bytes=len(head) + size)
+    return hyperparameters.complete(model)
+
+
+def predicted(row):
+    """memory.estimate for a row."""
+    shares = row["tensor_split"] or row["devices_mib"]
+    return estimate.estimate(
+        facts(row["model"]),
+        shares,
+        row["n_ctx"] // row["n_parallel"],
+        parallel=row["n_parallel"],
+        ubatch=min(row["n_ubatch"], row["n_ctx"]),
+        cache_type=row["cache_type"],
+        flash_attention=row["flash_attn"] != "off",
+        gpu_layers=None if row["n_gpu_layers"] > facts(row["model"])["block_count"] else row["n_gpu_layers"],
+    )
+
+
+def devices(row):
+    """[(the engine's [weights, KV, compute] in MiB, ours in MiB, layers there, layers here)] of a row."""
+    pairs = []
+    for index, device in enumerate(predicted(row)["devices"]):
+        name = "RPC%d" % index
+        pairs.append((row["mib"][name], [device[part] / MIB for part in PARTS], row["layers"][name], device["layers"]))
+    return pairs
+
+
+def near(engine, ours):
+    """Weights and KV to 1 MiB (the engine cuts its figures off), the device's total within max(3 %, 128 MiB)."""
+    total = sum(engine)
+    return all(-1 < mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2])) and abs(sum(ours) - total) <= max(0.03 * total, 128)
+
+
+def compare(row):
+    """(expected, got) for the replayer: [weights, KV, compute] MiB and layers of every device; ours stand as the engine's where they are near."""
+    expected, got = {}, {}
+    for index, (engine, ours, layers, our_layers) in enumerate(devices(row)):
+        expected[str(index)] = engine + [layers]
+        got[str(index)] = (engine if near(engine, ours) else [round(value, 1) for value in ours]) + [our_layers]
+    return expected, got

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The memory model against the oracle's table: the engine's own dry runs of models of thirty architectures."""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate
+from tests.oracle import table
+from tests.oracle.engine.dimensions import MODELS
+
+HEADROOM_MIB = 1024  # what a plan keeps free on every GPU
+
+
+@functools.lru_cache(maxsize=None)
+def compared():
+    """[(row, devices)] of the whole table."""
+    return [(row, table.devices(row)) for row in table.rows()]
+
+
+def test_the_table_is_large_enough_and_names_its_build():
+    head = json.loads(table.TABLE.read_text(encoding="utf-8").splitlines()[0])
+    assert "build 11669" in head["engine"]
+    rows = table.rows()
+    assert len(rows) >= 1000
+    assert len({row["model"] for row in rows}) >= 30
+    assert len({MODELS[row["model"]]["arch"] for row in rows}) >= 20
+    assert {row["cache_type"] for row in rows} == {"f16", "q8_0", "q4_0"}
+    assert {len(row["devices_mib"]) for row in rows} == {1, 2, 3, 4}
+    assert table.TABLE.stat().st_size < 2 * 1024 * 1024
+
+
+def test_weights_and_kv_cache_are_the_engine_s_to_the_mib_in_every_row():
+    for row, devices in compared():
+        for engine, ours, unused, unused_too in devices:
+            assert 0 <= ours[0] - engine[0] < 1.01, row
+            assert 0 <= ours[1] - engine[1] < 1.01, row
+
+
+def test_layers_are_the_engine_s_in_every_row():
+    for row, devices in compared():
+        assert [layers for unused, unused_too, unused_three, layers in devices] == [layers for unused, unused_too, layers, unused_three in devices], row
+
+
+def test_totals_are_near_and_never_too_small_by_more_than_the_headroom():
+    far, errors = 0, []
+    for row, devices in compared():
+        for engine, ours, unused, unused_too in devices:
+            total = sum(engine)
+            error = sum(ours) - total
+            errors.append(abs(error) / total)
+            far += abs(error) > max(0.03 * total, 128)
+            assert error > -HEADROOM_MIB, row
+    assert far <= 0.01 * len(errors)
+    assert statistics.median(errors) <= 0.005
+
+
+def test_compute_buffers_follow_the_engine_s_allocator():
+    errors = [abs(ours[2] - engine[2]) for unused, devices in compared() for engine, ours, unused_too, unused_three in devices]
+    assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
+
+
+@pytest.mark.parametrize("architecture", ["llama5", "somethingnew"])
+def test_an_unknown_architecture_is_estimated_carefully_and_marked(architecture):
+    known = table.facts("llama3.1-8b")
+    unknown = dict(known, architecture=architecture)
+    careful = estimate.estimate(unknown, [1, 1], 8192)
+    exact = estimate.estimate(known, [1, 1], 8192)
+    assert careful["estimated"] and not exact["estimated"]
+    for ours, theirs in zip(careful["devices"], exact["devices"]):
+        assert ours["weight_bytes"] == theirs["weight_bytes"]
+        assert ours["compute_bytes"] > theirs["compute_bytes"]
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_tensors_that_no_block_has_end_in_an_estimate(name):
+    model = table.facts(name)
+    strange = dict(model, layer_kinds=[{"strange.weight": [8, 8]} for unused in model["layer_kinds"]])
+    assert all(size > 0 for size in compute.compute_by_device(strange, [0] * (model["block_count"] + 1), 1, 4096))

@@ -38,6 +38,9 @@ def test_num_gpu_below_all_layers_needs_cpu_offload_and_then_passes():
     entry = {"name": "llama4:16x17b", "model": models.model("llama4-scout"), "parameters": {"num_gpu": 20}, "allow_cpu_offload": True}
     model = make_plan(TWO, [entry], "0.32.15")["instances"][0]["models"][0]
     assert model["parameters"]["num_gpu"] == 20
+    # What the engine will do with it is what is predicted, and what verification expects.
+    assert (model["predicted"]["gpu_layers"], model["predicted"]["fully_on_gpu"], model["expected"]["outcome"]) == (20, False, "partial")
+    assert sum(device["layers"] for device in model["predicted"]["devices"]) == 20 and model["predicted"]["host_bytes"] > 30 * 1024 ** 3
     for layers in (49, 999, -1):
         entry = dict(entry, parameters={"num_gpu": layers}, allow_cpu_offload=False)
         assert make_plan(TWO, [entry], "0.32.15")["feasible"]

@@ -13,9 +13,11 @@ from tests.integration.acceptance import SET, on
 from tests.rig.hosts import fleet
 
 VALUES = {
-    "PERCENT": "100% %h %i %% %n", "DOLLAR": "$HOME ${HOME} $$ $(id) $", "DOUBLE": 'say "yes" "', "SINGLE": "it's 'so'", "BACKSLASH": r"C:\new\table \\ \$ \" \ ",
+    "PERCENT": "100% %h %i %% %n", "DOLLAR": "$HOME ${HOME} $$ $(id) $", "DOUBLE": 'say "yes" "', "SINGLE": "it's 'so'",
+    "BACKSLASH": r"C:\new\table \\ \$ \" \ ",
     "SPACES": "  two before, two after  ", "TAB": "a\tb", "EMPTY": "", "COMMENT": "# no comment ; neither", "EQUALS": "a=b=c", "BACKTICK": "`id` !! *?[x]{y}~",
-    "UTF8": "Grüße 日本 \u00a0", "URL": "http://user:p%40ss@proxy:3128/?a=b&c", "ONLY_QUOTE": '"', "ONLY_BACKSLASH": "\\", "QUOTED": '"in quotes"', "LONG": "x y " * 1000,
+    "UTF8": "Grüße 日本 \u00a0", "URL": "http://user:p%40ss@proxy:3128/?a=b&c", "ONLY_QUOTE": '"', "ONLY_BACKSLASH": "\\", "QUOTED": '"in quotes"',
+    "LONG": "x y " * 1000,
     "NUMBER": 5, "YES": True,
 }
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"

@@ -3,6 +3,7 @@
 """Ratios measured in one run, each against something else that does the same work on the same machine (make bench).
 
 * header: processor time of reading what a model needs from a GGUF header, against the PyPI package gguf on the same file;
+* memory: error of the prediction against the engine's own answers, with the peers' formulas beside it (memory.py);
 * placement: processor time of planning one host, and what ten times the GPUs of a host cost.
 
 Only ratios mean something elsewhere; the seconds beside them are this machine's.
@@ -22,6 +23,7 @@ import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # make
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.source import from_file  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan  # noqa: E402
+from tests.bench import memory  # noqa: E402
 from tests.rig.models.store import write_model  # noqa: E402
 
 MODEL = "llama4:16x17b"
@@ -85,6 +87,7 @@ def main():
         write_model(MODEL, path)
         headers(path)
         placement(path)
+    memory.main()
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ def spread(errors):
 
 def show(name, pairs):
     """One line: MiB and per cent of the engine's figure, over (ours, engine's) pairs."""
-    print(LINE % ((name, len(pairs)) + spread([ours - engine for ours, engine in pairs]) + spread([100 * (ours - engine) / max(engine, 1) for ours, engine in pairs])))
+    print(LINE % ((name, len(pairs)) + spread([ours - engine for ours, engine in pairs])
+                  + spread([100 * (ours - engine) / max(engine, 1) for ours, engine in pairs])))
 
 
 def head(title):

@@ -202,7 +202,8 @@ def rows_of(path):
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         return rows, lambda row: eras.compare(row, path.parent)
     raise ValueError("%s is not a recording this replayer knows; "
-                     "give era-*.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, engine-table.jsonl, engine-fit.jsonl or engine-fits.jsonl." % path.name)
+                     "give era-*.jsonl, *-placement.jsonl, *-residents.jsonl, "
+                     "engine-rows.json, engine-table.jsonl, engine-fit.jsonl or engine-fits.jsonl." % path.name)
 
 
 def replay(path):

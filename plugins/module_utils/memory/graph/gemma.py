@@ -8,7 +8,7 @@ Order of operations: llama.cpp src/models/gemma3n.cpp and gemma4.cpp.
 from __future__ import annotations
 
 from . import blocks
-from .tensors import F32, I32
+from .tensors import I32
 
 
 def blocks_of(b, embedded, order):

@@ -24,9 +24,9 @@ RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, T
 KNOWN = frozenset(LAYER_NORM + SIGMOID + NORMED_EXPERTS + LATE_OUTPUTS + (
     "gpt-oss", "gptoss", "qwen35", "nemotron_h",
     "qwen", "qwen2", "qwen2vl", "qwen2moe", "qwen3", "qwen3vl", "qwen3vlmoe", "deci", "gemma", "gemma2", "gemma3", "gemma-embedding",
-     "deepseek", "deepseek2", "minicpm", "minicpm3",
+    "deepseek", "deepseek2", "minicpm", "minicpm3",
     "glm4", "chatglm", "mamba", "mamba2", "jamba", "falcon-h1", "lfm2", "olmo2", "olmoe", "exaone", "exaone4", "smollm3",
-     "seed_oss", "baichuan", "internlm2", "xverse", "arcee",
+    "seed_oss", "baichuan", "internlm2", "xverse", "arcee",
     "hunyuan-dense", "ernie4_5", "apertus", "smallthinker", "granitemoehybrid"))
 
 

@@ -38,6 +38,7 @@ gpu:  ## gpu_facts on this machine's GPU against nvidia-smi
 
 bench:  ## ratios measured in one run
 	@$(ENV) python tests/bench/run.py
+	@$(ENV) python tests/bench/memory.py
 
 build:  ## the archive, in build/
 	@$(ENV) ansible-galaxy collection build --force --output-path build

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.support import molecule, scenarios
 
-EXPECTED = {"default", "spread", "no_gpu", "drift", "liar", "existing"}
+EXPECTED = {"change", "default", "drift", "existing", "liar", "no_gpu", "spread"}
 
 
 def test_scenarios_are_there():

@@ -15,7 +15,7 @@ import yaml
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 ROLE = CHECKOUT / "roles" / "ollama_multigpu"
 MODULES = sorted(path for path in (CHECKOUT / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
-LONGEST_FILE = {".c": 550}  # the fake library is one translation unit; everything else: 480 lines
+LONGEST_FILE = {".c": 550}  # the fake library is one translation unit; everything else: 500 lines
 FILE_KINDS = (".py", ".yml", ".yaml", ".j2", ".sh", ".c", ".h", ".md", ".rst", ".toml", ".cfg", ".ini", ".txt", "")
 
 # Written in pieces so that this file itself obeys the rule.
@@ -205,7 +205,7 @@ def test_files_are_short():
     data = {"COPYING", "GPL-3.0-or-later.txt"}
     long = {str(path.relative_to(CHECKOUT)): len(_text(path).splitlines()) for path in _files()
             if "fixtures" not in path.parts and path.suffix in FILE_KINDS and path.name not in data}
-    assert not {name: lines for name, lines in long.items() if lines > LONGEST_FILE.get(pathlib.Path(name).suffix, 480)}
+    assert not {name: lines for name, lines in long.items() if lines > LONGEST_FILE.get(pathlib.Path(name).suffix, 500)}
 
 
 def test_licence_headers():

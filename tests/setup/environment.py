@@ -73,7 +73,7 @@ def install_packages(names):
         raise SetupError("these programs are missing and this is not Debian or Ubuntu, so install them by hand: " + " ".join(names))
     prefix = []
     if os.geteuid() != 0:
-        may_ask = sys.stdin.isatty()
+        may_ask = sys.stdin is not None and sys.stdin.isatty()
         if not shutil.which("sudo") or (not may_ask and subprocess.run(["sudo", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode):
             raise SetupError("these Debian packages are missing and you are neither root nor allowed to use sudo; as root run: " + by_hand)
         prefix = ["sudo"]

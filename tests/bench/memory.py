@@ -25,7 +25,7 @@ import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # make
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import dimensions, era_e, graph_sizes  # noqa: E402
 from tests.oracle import table  # noqa: E402
-from tests.oracle.engine.dimensions import MODELS  # noqa: E402
+from tests.oracle.engine.dimensions import HELD_OUT, of_model  # noqa: E402
 
 MIB = 1024 * 1024
 CONTEXT_MIB = 300
@@ -91,7 +91,9 @@ def main():
             for name, mine, theirs in zip(("weights", "KV cache", "compute"), ours, engine):
                 parts[name].append((mine, theirs))
             parts["total"].append((sum(ours), sum(engine)))
-            architectures[MODELS[row["model"]]["arch"]].append((sum(ours), sum(engine)))
+            if row["model"] in HELD_OUT:
+                parts["total, held out"].append((sum(ours), sum(engine)))
+            architectures[of_model(row["model"])["arch"]].append((sum(ours), sum(engine)))
             layers[there == here] += 1
             worst = min(worst, sum(ours) - sum(engine))
         if len(devices) == 1 and row["n_gpu_layers"] == 999:

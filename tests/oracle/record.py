@@ -15,11 +15,12 @@ import random
 import sys
 
 from tests.oracle.engine import families, sandbox
-from tests.oracle.engine.dimensions import MODELS
+from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
 from tests.rig.models import gguf
 
 TABLE = pathlib.Path(__file__).resolve().parent / "engine-table.jsonl"
 ROWS_PER_MODEL = 22
+ROWS_PER_HELD_OUT = 10
 SIZES = (49140, 49140, 24564, 24564, 12288, 81559)  # MiB of the devices that are there
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144)
 DEVICES = ((49140,), (49140,), (24564,), (49140, 49140), (49140, 49140), (24564, 24564), (81559, 24564), (49140, 12288), (12288, 24564),
@@ -50,7 +51,7 @@ def sample(model, count):
     contexts, devices, offloaded, parallel, ubatches, attention = (Deck(values, dice)
                                                                    for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION))
     splits = {number: Deck(values, dice) for number, values in SPLITS.items()}
-    slots = MODELS[model]["L"] + 1
+    slots = of_model(model)["L"] + 1
     for unused in range(count):
         chosen = devices.draw()
         split = splits[len(chosen)].draw()
@@ -70,7 +71,8 @@ def write_model(name):
         stream.truncate(len(head) + size)
 
 
-def rows_of(name, devices, count=ROWS_PER_MODEL):
+def rows_of(name, devices):
+    count = ROWS_PER_MODEL if name in MODELS else ROWS_PER_HELD_OUT
     write_model(name)
     for row in sample(name, count):
         answer = sandbox.dry_run(devices, row)
@@ -96,7 +98,7 @@ def main(names):
         written = TABLE.with_suffix(".new")
         with open(str(written), "w", encoding="utf-8") as stream:
             stream.write(json.dumps(head, separators=(",", ":")) + "\n")
-            for name in MODELS:
+            for name in list(MODELS) + list(HELD_OUT):
                 rows = list(rows_of(name, devices))
                 failed = [row for row in rows if "error" in row]
                 for row in rows:

@@ -108,3 +108,42 @@ MODELS = {
     "hunyuan-a13b": {"arch": "hunyuan-moe", "L": 32, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 3072, "V": 128167, "X": 64, "U": 8, "XF": 3072,
                      "SF": 3072, "tied": True},
 }
+
+# Models that were not looked at when the graphs were written: the product is compared with them, nothing was changed until it had been.
+HELD_OUT = {
+    "llama3.1-405b": {"arch": "llama", "L": 126, "E": 16384, "H": 128, "KV": 8, "D": 128, "F": 53248, "V": 128256},
+    "gemma-7b": {"arch": "gemma", "L": 28, "E": 3072, "H": 16, "KV": 16, "D": 256, "F": 24576, "V": 256000, "tied": True},
+    "gemma3-1b": {"arch": "gemma3", "L": 26, "E": 1152, "H": 4, "KV": 1, "D": 256, "F": 6912, "V": 262144, "W": 512, "tied": True},
+    "gemma3-12b": {"arch": "gemma3", "L": 48, "E": 3840, "H": 16, "KV": 8, "D": 256, "F": 15360, "V": 262208, "W": 1024, "tied": True},
+    "gemma4-26b-a4b": {"arch": "gemma4", "L": 30, "E": 2816, "H": 16, "KV": [2 if i % 6 == 5 else 8 for i in range(30)], "D": 512, "D_window": 256, "F": 2112,
+                       "V": 262144, "W": 1024, "tied": True, "per_layer": 0, "k_is_v": True, "X": 128, "U": 8, "XF": 704},
+    "qwen2.5-0.5b": {"arch": "qwen2", "L": 24, "E": 896, "H": 14, "KV": 2, "D": 64, "F": 4864, "V": 151936, "qkv_bias": True, "tied": True},
+    "qwen3-235b-a22b": {"arch": "qwen3moe", "L": 94, "E": 4096, "H": 64, "KV": 4, "D": 128, "F": 12288, "V": 151936, "X": 128, "U": 8, "XF": 1536},
+    "qwen3.5-35b-a3b": {"arch": "qwen35moe", "L": 40, "E": 2048, "H": 16, "KV": 2, "D": 256, "F": 5120, "V": 248320, "X": 256, "U": 8, "XF": 512, "SF": 512,
+                        "ssm": dict(QWEN_SSM, inner=4096, rank=32), "interval": 4, "rot": 64},
+    "deepseek-v3-groups": {"arch": "deepseek2", "L": 61, "E": 7168, "H": 128, "F": 18432, "V": 129280, "X": 256, "U": 8, "XF": 2048, "shared": 1, "lead": 3,
+                           "nope": 128, "rope": 64, "value": 128, "kv_rank": 512, "q_rank": 1536, "absorbed": True, "expert_groups": (8, 4)},
+    "granite4-h-1b": {"arch": "granitehybrid", "L": 40, "E": 1536, "H": 12, "KV": _at(40, (5, 15, 25, 35), 4), "D": 128, "F": 4096, "V": 100352,
+                      "ssm": {"conv": 4, "inner": 3072, "state": 128, "rank": 48, "groups": 1}, "tied": True},
+    "falcon-h1-34b": {"arch": "falcon-h1", "L": 72, "E": 5120, "H": 20, "KV": 4, "D": 128, "F": 21504, "V": 261120,
+                      "ssm": {"conv": 4, "inner": 4096, "state": 256, "rank": 32, "groups": 2}},
+    "internlm2-20b": {"arch": "internlm2", "L": 48, "E": 6144, "H": 48, "KV": 8, "D": 128, "F": 16384, "V": 92544},
+    "olmoe-7b": {"arch": "olmoe", "L": 16, "E": 2048, "H": 16, "KV": 16, "D": 128, "F": 1024, "V": 50304, "X": 64, "U": 8, "XF": 1024},
+    "phi3.5-moe": {"arch": "phimoe", "L": 32, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 6400, "V": 32064, "X": 16, "U": 2, "XF": 6400, "qkv_bias": True},
+    "ernie4.5-21b-a3b": {"arch": "ernie4_5-moe", "L": 28, "E": 2560, "H": 20, "KV": 4, "D": 128, "F": 12288, "V": 103424, "X": 64, "U": 6, "XF": 1536,
+                         "SF": 3072, "lead": 1, "tied": True},
+    "command-r-plus": {"arch": "command-r", "L": 64, "E": 12288, "H": 96, "KV": 8, "D": 128, "F": 33792, "V": 256000, "tied": True, "wide_head_norms": True},
+    "lfm2-2.6b": {"arch": "lfm2", "L": 30, "E": 2048, "H": 32, "KV": _at(30, (2, 5, 9, 13, 17, 21, 24, 27), 8), "D": 64, "F": 10752, "V": 65536, "conv_cache": 3,
+                  "tied": True},
+    "mamba2-130m": {"arch": "mamba2", "L": 24, "E": 768, "V": 50288, "ssm": {"conv": 4, "inner": 1536, "state": 128, "rank": 24, "groups": 1}, "tied": True,
+                    "quant": "F16"},
+    "minimax-m2": {"arch": "minimax-m2", "L": 62, "E": 3072, "H": 48, "KV": 8, "D": 128, "F": 1536, "V": 200064, "X": 256, "U": 8, "XF": 1536, "rot": 64},
+    "dots1-142b": {"arch": "dots1", "L": 62, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 10944, "V": 152064, "X": 128, "U": 6, "XF": 1408, "SF": 2816, "lead": 1},
+    "nemotron-4-mini": {"arch": "nemotron", "L": 32, "E": 3072, "H": 24, "KV": 8, "D": 128, "F": 9216, "V": 256000, "rot": 64},
+    "exaone4-1.2b": {"arch": "exaone4", "L": 30, "E": 2048, "H": 32, "KV": 8, "D": 64, "F": 4096, "V": 102400, "W": 0, "tied": True},
+}
+
+
+def of_model(name):
+    """Dimensions of a model of either group; KeyError for another name."""
+    return MODELS.get(name) or HELD_OUT[name]

@@ -7,7 +7,7 @@ Only what the loader checks is written: no vocabulary (tokenizer model "none"), 
 
 from __future__ import annotations
 
-from tests.oracle.engine.dimensions import MODELS
+from tests.oracle.engine.dimensions import of_model
 from tests.rig.models.catalog import more_bits
 
 
@@ -174,7 +174,7 @@ def norms(t, m, i, *names):
 
 def _block(t, m, i):
     arch = m["arch"]
-    if arch in ("llama", "mistral3", "qwen2", "granite", "granitemoe", "smollm3", "deci"):
+    if arch in ("llama", "mistral3", "qwen2", "granite", "granitemoe", "smollm3", "deci", "gemma", "internlm2"):
         kv, heads = of_layer(m["KV"], i), of_layer(m["H"], i)
         if heads:
             norms(t, m, i, "attn_norm")
@@ -224,6 +224,9 @@ def _block(t, m, i):
     elif arch in ("cohere2", "command-r"):
         norms(t, m, i, "attn_norm")
         attention(t, m, i)
+        if m.get("wide_head_norms"):
+            t.plain("attn_q_norm.weight", m["D"], m["H"], layer=i)
+            t.plain("attn_k_norm.weight", m["D"], m["KV"], layer=i)
         feed_forward(t, m, i)
     elif arch == "minicpm3":
         norms(t, m, i, "attn_norm", "ffn_norm")
@@ -284,8 +287,11 @@ def _block(t, m, i):
     elif arch == "granitehybrid":
         norms(t, m, i, "attn_norm", "ffn_norm")
         attention(t, m, i) if m["KV"][i] else state_space_2(t, m, i)
-        experts(t, m, i)
-        feed_forward(t, m, i, m["SF"], suffix="_shexp")
+        if m.get("X"):
+            experts(t, m, i)
+            feed_forward(t, m, i, m["SF"], suffix="_shexp")
+        else:
+            feed_forward(t, m, i)
     elif arch in ("lfm2", "lfm2moe"):
         norms(t, m, i, "attn_norm", "ffn_norm")
         attention(t, m, i, norms="head") if m["KV"][i] else short_convolution(t, m, i)
@@ -293,7 +299,7 @@ def _block(t, m, i):
             experts(t, m, i, probabilities_bias=True)
         else:
             feed_forward(t, m, i)
-    elif arch in ("qwen3next", "qwen35"):
+    elif arch in ("qwen3next", "qwen35", "qwen35moe"):
         norms(t, m, i, "attn_norm", "post_attention_norm")
         if (i + 1) % m["interval"]:
             delta_net(t, m, i)
@@ -323,6 +329,34 @@ def _block(t, m, i):
         norms(t, m, i, "attn_norm", "post_attention_norm")
         attention(t, m, i)
         feed_forward(t, m, i)
+    elif arch == "olmoe":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i, norms="wide")
+        experts(t, m, i)
+    elif arch == "minimax-m2":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i, norms="wide")
+        experts(t, m, i, probabilities_bias=True)
+    elif arch == "phimoe":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i)
+        experts(t, m, i)
+        for name in ("attn_norm", "ffn_norm", "attn_output"):
+            t.plain(name + ".bias", m["E"], layer=i)
+    elif arch in ("ernie4_5-moe", "dots1"):
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i, norms="head" if arch == "dots1" else None)
+        if i < m["lead"]:
+            feed_forward(t, m, i)
+        else:
+            experts(t, m, i, probabilities_bias=True)
+            feed_forward(t, m, i, m["SF"], suffix="_shexp")
+    elif arch == "nemotron":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i)
+        feed_forward(t, m, i, gate=False)
+        t.plain("attn_norm.bias", m["E"], layer=i)
+        t.plain("ffn_norm.bias", m["E"], layer=i)
     else:
         raise KeyError(arch)
 
@@ -342,6 +376,10 @@ def _gemma_small(t, m, i):
     norms(t, m, i, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
     attention(t, m, i, norms="head")
     feed_forward(t, m, i)
+    if m.get("X"):  # gemma4: experts beside the dense part
+        experts(t, m, i)
+        t.plain("ffn_gate_inp.scale", m["E"], layer=i)
+        norms(t, m, i, "pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2")
     if m["arch"] == "gemma3n":
         a = m["altup"]
         t.plain("altup_correct_coef.weight", a, a, layer=i)
@@ -361,7 +399,7 @@ def _gemma_small(t, m, i):
 
 def tensors_of(name):
     """[(tensor name, type, shape)] of a model."""
-    m = MODELS[name]
+    m = of_model(name)
     t = Tensors(m)
     t.matrix("token_embd", m["E"], m["V"])
     if m["arch"] == "gemma4":
@@ -376,16 +414,18 @@ def tensors_of(name):
     for i in range(m["L"]):
         _block(t, m, i)
     t.plain(("token_embd_norm" if m["arch"].startswith("lfm2") else "output_norm") + ".weight", m["E"])
-    if m["arch"] == "starcoder2":
+    if m["arch"] in ("starcoder2", "phimoe", "nemotron"):
         t.plain("output_norm.bias", m["E"])
     if not m.get("tied"):
         t.matrix("output", m["E"], m["V"])
+        if m["arch"] == "phimoe":
+            t.plain("output.bias", m["V"])
     return t.list
 
 
 def pairs_of(name):
     """{key: value} of the header of a model."""
-    m = MODELS[name]
+    m = of_model(name)
     a = m["arch"]
     keys = {"block_count": m["L"], "context_length": 1048576, "embedding_length": m["E"], "feed_forward_length": m.get("F", 0), "vocab_size": m["V"],
             "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-5, "rope.freq_base": 1e6, "attention.head_count": m.get("H", 0)}
@@ -395,12 +435,18 @@ def pairs_of(name):
     if m.get("X"):
         keys.update({"expert_count": m["X"], "expert_used_count": m["U"], "expert_feed_forward_length": m.get("XF", 0),
                      "leading_dense_block_count": m.get("lead", 0),
-                     "expert_gating_func": 2 if a in ("glm4moe", "lfm2moe", "nemotron_h_moe") or m.get("q_rank") else 1,
+                     "expert_gating_func": 2 if a in ("glm4moe", "lfm2moe", "nemotron_h_moe", "minimax-m2", "dots1") or m.get("q_rank") else 1,
                      "expert_weights_scale": 1.0, "expert_weights_norm": True})
         if m.get("SF"):
             keys.update({"expert_shared_feed_forward_length": m["SF"], "expert_shared_count": 1})
         if m.get("shared"):
             keys["expert_shared_count"] = m["shared"]
+        if a == "dots1":
+            keys["expert_shared_count"] = 2
+        if a == "ernie4_5-moe":
+            keys["interleave_moe_layer_step"] = 1
+        if m.get("expert_groups"):
+            keys.update({"expert_group_count": m["expert_groups"][0], "expert_group_used_count": m["expert_groups"][1]})
     if "kv_rank" in m:
         rank, rope, key = m["kv_rank"], m["rope"], m["nope"] + m["rope"]
         keys.update({"attention.kv_lora_rank": rank, "rope.dimension_count": rope, "attention.head_count_kv": m["H"], "attention.key_length": key,
@@ -433,7 +479,7 @@ def pairs_of(name):
         keys["logit_scale"] = 0.25
     if a.startswith("granite"):
         keys.update({"residual_scale": 0.22, "embedding_scale": 12.0, "attention.scale": 0.015})
-    if a == "qwen35":
+    if a in ("qwen35", "qwen35moe"):
         keys["rope.dimension_sections"] = [11, 11, 10, 0]
     pairs = {"general.architecture": a, "general.name": name, "general.file_type": {"F16": 1, "Q8_0": 7}.get(m.get("quant"), 15),
              "general.quantization_version": 2}

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate
 from tests.oracle import table
-from tests.oracle.engine.dimensions import MODELS
+from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
 
 HEADROOM_MIB = 1024  # what a plan keeps free on every GPU
 
@@ -29,7 +29,7 @@ def test_the_table_is_large_enough_and_names_its_build():
     rows = table.rows()
     assert len(rows) >= 1000
     assert len({row["model"] for row in rows}) >= 30
-    assert len({MODELS[row["model"]]["arch"] for row in rows}) >= 20
+    assert len({of_model(row["model"])["arch"] for row in rows}) >= 20
     assert {row["cache_type"] for row in rows} == {"f16", "q8_0", "q4_0"}
     assert {len(row["devices_mib"]) for row in rows} == {1, 2, 3, 4}
     assert table.TABLE.stat().st_size < 2 * 1024 * 1024
@@ -65,6 +65,12 @@ def test_compute_buffers_follow_the_engine_s_allocator():
     assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
 
 
+def test_models_that_were_not_looked_at_are_as_near_as_the_others():
+    errors = [abs(ours[2] - engine[2]) for row, devices in compared() if row["model"] in HELD_OUT for engine, ours, unused, unused_too in devices]
+    assert len(errors) > 400
+    assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
+
+
 @pytest.mark.parametrize("architecture", ["llama5", "somethingnew"])
 def test_an_unknown_architecture_is_estimated_carefully_and_marked(architecture):
     known = table.facts("llama3.1-8b")
@@ -77,7 +83,7 @@ def test_an_unknown_architecture_is_estimated_carefully_and_marked(architecture)
         assert ours["compute_bytes"] > theirs["compute_bytes"]
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(MODELS) + sorted(HELD_OUT))
 def test_tensors_that_no_block_has_end_in_an_estimate(name):
     model = table.facts(name)
     strange = dict(model, layer_kinds=[{"strange.weight": [8, 8]} for unused in model["layer_kinds"]])

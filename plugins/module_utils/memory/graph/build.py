@@ -108,11 +108,11 @@ class Builder(object):
         return self.once(("rotation", which, width), lambda: self.graph.given((width, width)))
 
     def state_rows(self, which):
-        """Numbers of the states to read: "all", or the views of those in the "batch" and of the "rest" (none here)."""
+        """Numbers of the states to read: "all", or the views of those in the "batch" and of the "rest" (all but one)."""
         rows = self.once("states", lambda: self.graph.given((self.sequences,), I32))
         if which == "all":
             return rows
-        return self.once(("states", which), lambda: self.graph.view(rows, (self.sequences if which == "batch" else 0,)))
+        return self.once(("states", which), lambda: self.graph.view(rows, (self.sequences if which == "batch" else self.sequences - 1,)))
 
     # --- memory that exists before the graph -----------------------------------------------------
 

@@ -35,8 +35,8 @@ class CallbackModule(CallbackBase):
             self._host(result)["plan"] = result._result["placement"]
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        items = [item for item in result._result.get("results") or [result._result] if item.get("failed")]
-        self._host(result)["failures"] += [str(item.get("msg", "")) for item in items]
+        failed = [item for item in result._result.get("results") or [] if item.get("failed")]  # of a loop
+        self._host(result)["failures"] += [str(item.get("msg", "")) for item in failed or [result._result]]
 
     def v2_playbook_on_stats(self, stats):
         with open(os.environ["RECORD_OUTCOME_FILE"], "w", encoding="utf-8") as handle:

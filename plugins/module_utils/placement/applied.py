@@ -29,10 +29,12 @@ class Applied:
                 predicted = model.get("predicted") or {}
                 devices = predicted.get("devices") or []
                 place = {
+                    "instance": instance.get("name"),
                     "uuids": [device["uuid"] for device in devices],
                     "layers": [device.get("layers") for device in devices],
                     "context_length": model.get("context_length"),
                     "settings": (model.get("parallel"), model.get("kv_cache_type")),
+                    "batch": predicted.get("pinned_batch"),
                     "num_gpu": (model.get("parameters") or {}).get("num_gpu"),
                 }
                 self.places.setdefault(model.get("create_as"), []).append(place)
@@ -43,9 +45,22 @@ class Applied:
 
     def allowance(self, wanted, gpus, context_length):
         """Bytes of its headroom that a model may do without on these GPUs: some where it runs there just as wanted, else 0."""
-        place = self._place(wanted["served"], [gpu["uuid"] for gpu in gpus])
-        same = place and (place["context_length"], place["settings"]) == (context_length, (wanted["parallel"], wanted["kv_cache_type"] or "f16"))
+        same = self._same(wanted, gpus, context_length)
         return int(wanted["headroom_bytes"] * (1 - KEEP_HEADROOM)) if same else 0
+
+    def batch(self, wanted, gpus, context_length):
+        """The batch that the plan itself gave a model which runs on these GPUs just as wanted, or None."""
+        same = self._same(wanted, gpus, context_length)
+        return same["batch"] if same and not wanted["ubatch"] else None
+
+    def _same(self, wanted, gpus, context_length):
+        place = self._place(wanted["served"], [gpu["uuid"] for gpu in gpus])
+        settings = (wanted["parallel"], wanted["kv_cache_type"] or "f16")
+        return place if place and (place["context_length"], place["settings"]) == (context_length, settings) else None
+
+    def instance(self, served, uuids):
+        """Name of the instance that serves a model on exactly these GPUs now, or None."""
+        return next((place["instance"] for place in self.places.get(served, []) if place["uuids"] == uuids), None)
 
     def context_length(self, served):
         """Tokens that a model has now, or None."""

@@ -85,10 +85,15 @@ class Fitting:
 
     def may_fit(self, wanted, gpus, free, context_length, allowance=0):
         """Whether weights and KV cache alone leave the question open: a quick no, before the compute buffers are worked out."""
-        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], 1, wanted["kv_cache_type"] or "f16")
         kept = wanted["headroom_bytes"] - allowance
         rooms = [size - kept - overhead.context_overhead(gpu["architecture"], self.overhead_bytes)[0] for gpu, size in zip(gpus, free)]
-        return min(rooms) >= 0 and sum(sizes) + wanted["facts"]["projector_bytes"] <= sum(rooms)
+        return min(rooms) >= 0 and self.bare_bytes(wanted, context_length) <= sum(rooms)
+
+    @staticmethod
+    def bare_bytes(wanted, context_length):
+        """Bytes of weights, KV cache and projector, whatever the GPUs: less than what the model takes."""
+        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], 1, wanted["kv_cache_type"] or "f16")
+        return sum(sizes) + wanted["facts"]["projector_bytes"]
 
     def place(self, wanted, gpus, free, context_length, every_gpu=False, allowance=0):
         """Lay a model over exactly these GPUs.

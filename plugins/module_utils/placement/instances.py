@@ -30,7 +30,7 @@ def build(choices, host, release, environment, models_dir, listen_address, base_
         that runs keeps its port.
     """
     groups = []
-    for choice in choices:
+    for choice in sorted(choices, key=lambda one: one["wanted"]["served"]):
         for placed in choice["placements"]:
             forced = _all_layers_forced(choice["wanted"], placed, host, release)
             settings = _settings(choice["wanted"], placed, release, forced)
@@ -42,16 +42,29 @@ def build(choices, host, release, environment, models_dir, listen_address, base_
             else:
                 groups.append([member])
     groups.sort(key=lambda group: _gpu_order(group[0]))
-    seen = {}
-    names = []
-    for group in groups:
-        base = naming.instance_name(group[0]["placed"]["gpus"])
-        names.append(naming.further_name(base, seen.get(base, 0)))
-        seen[base] = seen.get(base, 0) + 1
+    names = _names(groups, host.applied)
     ports = _ports(names, host.applied, base_port)
-    return [
+    instances = [
         _instance(name, group, release, environment, models_dir, listen_address, port) for name, group, port in zip(names, groups, ports)
     ]
+    order = [naming.instance_name(group[0]["placed"]["gpus"]) for group in groups]
+    return [instance for dummy, instance in sorted(zip(order, instances), key=lambda pair: (order.index(pair[0]), pair[1]["name"]))]
+
+
+def _names(groups, applied):
+    """Names of the instances: one that runs keeps its name, the others on the same GPUs take the next letters."""
+    bases = [naming.instance_name(group[0]["placed"]["gpus"]) for group in groups]
+    names = [None] * len(groups)
+    for place, group in enumerate(groups):
+        uuids = [gpu["uuid"] for gpu in group[0]["placed"]["gpus"]]
+        for member in group:
+            name = applied.instance(member["wanted"]["served"], uuids)
+            if names[place] is None and name not in names and name in naming.names_on(bases[place]):
+                names[place] = name
+    for place, base in enumerate(bases):
+        if names[place] is None:
+            names[place] = naming.free_name(base, names)
+    return names
 
 
 def _ports(names, applied, base_port):
@@ -199,5 +212,5 @@ def _model(member):
         "context_length": predicted["context_length"],
         "parallel": wanted["parallel"],
         "kv_cache_type": wanted["kv_cache_type"] or "f16",
-        "predicted": dict(predicted, basis="predicted"),
+        "predicted": dict(predicted, basis="predicted", pinned_batch=placed["batch"]),
     }

@@ -52,11 +52,17 @@ def instance_name(gpus):
     return "gpu" + "-".join(str(gpu["number"]) for gpu in gpus)
 
 
-def further_name(name, place):
-    """Name of the instance at `place` (0, 1, ...) among those on the same GPUs: "gpu0", "gpu0b", "gpu0c"."""
-    if place >= 26:
-        raise PlacementError("More than 26 instances on the GPUs of %s; give the models the same settings so that they can share one." % name)
-    return name if place == 0 else name + "abcdefghijklmnopqrstuvwxyz"[place]
+def names_on(name):
+    """Names of the instances that can be on the same GPUs: "gpu0", "gpu0b", "gpu0c" and so on."""
+    return [name] + [name + letter for letter in "bcdefghijklmnopqrstuvwxyz"]
+
+
+def free_name(name, taken):
+    """The first of `names_on` that is not taken."""
+    for candidate in names_on(name):
+        if candidate not in taken:
+            return candidate
+    raise PlacementError("More than 26 instances on the GPUs of %s; give the models the same settings so that they can share one." % name)
 
 
 def check_address(address):

@@ -12,7 +12,7 @@ from .request import AUTO, DEFAULT_CONTEXT
 LEAST_CONTEXT = 2048  # less is hardly of use to anyone
 
 
-def choose(wanted, gpus, fitting, topology=(), applied=None, tries=resident.MOST_TRIES):
+def choose(wanted, gpus, fitting, topology=(), applied=None, tries=resident.MOST_TRIES, all_or_none=False):
     """Place all models of a host.
 
     Args:
@@ -22,20 +22,23 @@ def choose(wanted, gpus, fitting, topology=(), applied=None, tries=resident.MOST
         topology: facts about connections between GPUs.
         applied: the Applied of the host, or None.
         tries: ways to place all models together that are tried before the host counts as too small.
+        all_or_none: whether to give up, quickly, where not every model has all its layers on GPUs.
 
     Returns:
         (choices, host). choices: list in the order of `wanted`: dicts {wanted, strategy, reason, placements,
         shortfall_bytes, attempt}. placements is a list of {gpus, predicted, tensor_split, batch, shortfall_bytes,
         outcome}, one an instance; empty if the model cannot be placed, `attempt` is then the closest one or None. host:
-        the Host with all of them on it.
+        the Host with all of them on it. (None, host) where `all_or_none` gives up.
     """
     alone = len(wanted) == 1
     for start in _starts(wanted):
         host = Host(gpus, topology, applied)
         tried = [dict(one, start_context=start) if one["context_length"] == AUTO else one for one in wanted]
-        choices = resident.place_together(tried, host, fitting, alone, tries)
-        if all(choice["placements"] for choice in choices):
+        choices = resident.place_together(tried, host, fitting, alone, tries, all_or_none)
+        if choices and all(choice["placements"] for choice in choices):
             break
+    if choices is None:
+        return None, host
     for choice in choices:
         _replicate(choice, host, fitting)
     contexts.grow(choices, host, fitting)

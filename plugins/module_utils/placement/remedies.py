@@ -33,7 +33,11 @@ class Case:
         """The choice for the model after a change of its settings or of the GPUs; None if it, or another one that had a
         place, then has none."""
         listed = [dict(one["wanted"], **changes) if one is self.choice else one["wanted"] for one in self.choices]
-        after = policy.choose(listed, self.gpus if gpus is None else gpus, self.fitting, self.topology, tries=TRIES)[0]
+        # Most often this model alone has no place: then it is all or nothing.
+        complete = all(one["placements"] or one is self.choice for one in self.choices) and not any(one["allow_cpu_offload"] for one in listed)
+        after = policy.choose(listed, self.gpus if gpus is None else gpus, self.fitting, self.topology, tries=TRIES, all_or_none=complete)[0]
+        if after is None:
+            return None
         lost = any(before["placements"] and not now["placements"] for before, now in zip(self.choices, after))
         mine = after[self.choices.index(self.choice)]
         return mine if mine["placements"] and not lost else None

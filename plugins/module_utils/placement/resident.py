@@ -25,14 +25,17 @@ class _Tries:
         return self.left >= 0
 
 
-def place_together(wanted, host, fitting, alone, tries=MOST_TRIES):
+def place_together(wanted, host, fitting, alone, tries=MOST_TRIES, all_or_none=False):
     """Place the models on the host (which is changed): list of choices in the order of `wanted`.
 
     The largest and those that need several GPUs go first, each to its best way; if that leaves no room for a later one,
-    the next ways of the earlier ones are tried. Layers on the CPU, where allowed, come after all that.
+    the next ways of the earlier ones are tried. Layers on the CPU, where allowed, come after all that. With `all_or_none`
+    None where not every model has all its layers on GPUs.
     """
     order = sorted(wanted, key=lambda one: _order(one, host, fitting))
     found = None if _too_much(order, host, fitting) else _search(order, host, fitting, alone, _Tries(tries))
+    if found is None and all_or_none:
+        return None
     if found is None:
         found = [_place(one, host, fitting, alone) for one in order]
     else:
@@ -43,8 +46,7 @@ def place_together(wanted, host, fitting, alone, tries=MOST_TRIES):
 
 def _order(wanted, host, fitting):
     """Sets before single GPUs, large before small, then by name."""
-    context = ways.planned_context(wanted)
-    size = sum(fitting.estimate(wanted, [1], [0], context)["devices"][0][key] for key in ("weight_bytes", "kv_bytes", "compute_bytes"))
+    size = fitting.bare_bytes(wanted, ways.planned_context(wanted))
     if wanted["strategy"] == "spread":
         rank = 0
     elif wanted["strategy"] == "split" or (wanted["strategy"] == AUTO and next(ways.singles(wanted, host, fitting), None) is None):
@@ -56,11 +58,7 @@ def _order(wanted, host, fitting):
 
 def _too_much(order, host, fitting):
     """Whether weights and KV cache alone are more than all GPUs have left, so that no search is needed."""
-    needed = 0
-    for one in order:
-        device = fitting.estimate(one, [1], [0], ways.planned_context(one))["devices"][0]
-        needed += device["weight_bytes"] + device["kv_bytes"]
-    return needed > sum(host.left.values())
+    return sum(fitting.bare_bytes(one, ways.planned_context(one)) for one in order) > sum(host.left.values())
 
 
 def _search(order, host, fitting, alone, tries):

@@ -21,7 +21,14 @@ def place(wanted, gpus, host, fitting, context_length=None):
     """Fitting.place beside what the host holds already; what runs there already may have lost a part of its headroom."""
     context_length = context_length or planned_context(wanted)
     allowance = host.applied.allowance(wanted, gpus, context_length)
-    return fitting.place(host.beside(wanted, gpus), gpus, host.free(gpus), context_length, len(gpus) > 1, allowance)
+    wanted, free, several = host.beside(wanted, gpus), host.free(gpus), len(gpus) > 1
+    placed = fitting.place(wanted, gpus, free, context_length, several, allowance)
+    batch = host.applied.batch(wanted, gpus, context_length)
+    if batch and (placed["shortfall_bytes"] or not _roomy(placed)):
+        kept = fitting.place(dict(wanted, ubatch=batch), gpus, free, context_length, several, allowance)
+        if not kept["shortfall_bytes"]:
+            return dict(kept, batch=batch)
+    return placed
 
 
 def fits(wanted, gpus, host, fitting, context_length=None):
@@ -68,7 +75,7 @@ def _auto(wanted, host, fitting, alone):
     reason = "it fits one GPU" + (" and is the only model of the host" if alone else "")
     found = False
     for placed in singles(wanted, host, fitting):
-        if not found and _hardly_fits(placed):
+        if not found and not _roomy(placed):
             # It serves from several GPUs now: only for a GPU that is roomy enough to stay on is that given up.
             for kept in kept_splits(wanted, host, fitting):
                 yield "split", "it is split already, and one GPU would hardly hold it", kept
@@ -78,9 +85,13 @@ def _auto(wanted, host, fitting, alone):
         yield "split", "no single GPU has room for it" if not found else "together with the other models no single GPU has room for it", placed
 
 
-def _hardly_fits(placed):
-    device = placed["predicted"]["devices"][0]
-    return device["free_bytes"] - device["total_bytes"] - placed["predicted"]["headroom_bytes"] < KEEP_SHARE * placed["gpus"][0]["total_bytes"]
+def _roomy(placed):
+    """Whether a placement leaves so much that small changes of the free memory will not end it."""
+    kept = placed["predicted"]["headroom_bytes"]
+    return all(
+        device["free_bytes"] - device["total_bytes"] - kept >= KEEP_SHARE * gpu["total_bytes"]
+        for device, gpu in zip(placed["predicted"]["devices"], placed["gpus"])
+    )
 
 
 def singles(wanted, host, fitting, exclude=()):

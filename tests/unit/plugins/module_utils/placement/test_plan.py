@@ -5,34 +5,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 from tests.oracle import hosts, models
 
-MIB = 1024 * 1024
-GIB = 1024 * MIB
+from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, outline, plan, wanted
+
 TWO_A6000 = hosts.inventory(hosts.A6000, hosts.A6000)
 TWO_4090 = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
-
-
-def wanted(name, **settings_):
-    facts = models.model(name)
-    return dict(settings_, name=facts["name"], model=facts)
-
-
-def plan(inventory, *models_, **options):
-    return make_plan(inventory, list(models_), options.pop("ollama_version", "0.32.15"), **options)
-
-
-def outline(result):
-    """(instance, model, layers per GPU) of a plan."""
-    return [
-        (instance["name"], model["create_as"], [device["layers"] for device in model["predicted"]["devices"]])
-        for instance in result["instances"]
-        for model in instance["models"]
-    ]
 
 
 def test_llama4_is_split_over_two_gpus_that_cannot_hold_it_alone():
@@ -323,44 +302,3 @@ def test_unequal_gpus_get_a_split_that_fits():
     assert result["feasible"]
     for device in result["instances"][0]["models"][0]["predicted"]["devices"]:
         assert device["total_bytes"] + GIB <= device["free_bytes"]
-
-
-SIZES = st.lists(st.tuples(st.sampled_from([12288, 24564, 49140, 81559]), st.integers(0, 4000)), min_size=1, max_size=4)
-NAMES = st.sampled_from(["llama4-scout", "llama3.1-8b", "gpt-oss-20b", "qwen3-32b", "llama3.3-70b", "gemma3-27b"])
-
-
-def host_of(sizes):
-    return hosts.inventory(*[(total, total - taken) for total, taken in sizes])
-
-
-@settings(deadline=None, max_examples=40)
-@given(SIZES, NAMES, st.sampled_from([2048, 8192, 32768]), st.sampled_from(["auto", "single", "split", "spread"]))
-def test_a_plan_never_puts_more_on_a_gpu_than_it_has_and_every_layer_once(sizes, name, context, strategy):
-    result = plan(host_of(sizes), wanted(name, context_length=context, strategy=strategy))
-    for instance in result["instances"]:
-        for model in instance["models"]:
-            layers = [device["layers"] for device in model["predicted"]["devices"]]
-            assert sum(layers) == model["predicted"]["total_layers"] == models.model(name)["block_count"] + 1
-            for device in model["predicted"]["devices"]:
-                assert device["total_bytes"] + GIB <= device["free_bytes"]
-
-
-@settings(deadline=None, max_examples=40)
-@given(SIZES, NAMES, st.integers(0, 3), st.integers(1, 4000), st.sampled_from(["auto", "single", "split"]))
-def test_more_memory_never_makes_a_feasible_plan_infeasible(sizes, name, index, more, strategy):
-    if not plan(host_of(sizes), wanted(name, strategy=strategy))["feasible"]:
-        return
-    index %= len(sizes)
-    total, taken = sizes[index]
-    roomier = sizes[:index] + [(total, max(0, taken - more))] + sizes[index + 1:]
-    assert plan(host_of(roomier), wanted(name, strategy=strategy))["feasible"]
-
-
-@settings(deadline=None, max_examples=25)
-@given(SIZES, st.lists(NAMES, min_size=1, max_size=3, unique=True), st.randoms(use_true_random=False))
-def test_permuting_the_gpus_permutes_the_plan(sizes, names, random):
-    inventory = host_of(sizes)
-    gpus = list(inventory["gpus"])
-    random.shuffle(gpus)
-    entries = [wanted(name) for name in names]
-    assert plan(dict(inventory, gpus=gpus), *entries) == plan(inventory, *entries)

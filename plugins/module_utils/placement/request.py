@@ -160,13 +160,14 @@ def _keep_alive(value, name):
     """Seconds as a number (negative = for ever) or a duration as text; Ollama does not take the text "-1"."""
     if value is None or value == "":
         return -1
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     text = str(value).strip()
-    if re.match(r"^-?\d+$", text):
-        return int(text)
-    if not DURATION.match(text):
+    seconds = int(text) if re.match(r"^-?\d+$", text) else None
+    if seconds is None and not DURATION.match(text):
         raise PlacementError("keep_alive %r of %s is not a duration; give seconds, -1 for ever, or one such as 30m or 24h." % (value, name))
+    if not re.search("[1-9]", text):
+        raise PlacementError("keep_alive %s of %s would unload the model at once; give -1 for ever, or a duration such as 30m or 24h." % (value, name))
+    if seconds is not None:
+        return seconds
     return text
 
 

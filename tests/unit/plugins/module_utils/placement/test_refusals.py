@@ -66,6 +66,9 @@ def test_num_gpu_below_all_layers_needs_cpu_offload_and_then_passes():
         ({"kv_cache_type": "q9"}, ["'q9'", "q8_0"]),
         ({"kv_cache_type": "q8_0", "flash_attention": False}, ["flash attention"]),
         ({"keep_alive": "soon"}, ["keep_alive", "'soon'", "30m"]),
+        ({"keep_alive": 0}, ["keep_alive 0", "unload", "-1"]),
+        ({"keep_alive": "0m"}, ["keep_alive 0m", "unload"]),
+        ({"keep_alive": True}, ["keep_alive True", "duration"]),
         ({"digest": "sha256:12"}, ["sha256:12", "64"]),
         ({"model": {}}, ["model_info"]),
         ({"model": {"architecture": "llama"}}, ["block_count"]),
@@ -165,7 +168,7 @@ def test_wrong_settings_of_the_host(options, words):
         assert word in message
 
 
-@pytest.mark.parametrize("given, planned", [(None, -1), ("-1", -1), (0, 0), ("24h", "24h"), ("1h30m", "1h30m")])
+@pytest.mark.parametrize("given, planned", [(None, -1), ("-1", -1), (300, 300), ("24h", "24h"), ("1h30m", "1h30m")])
 def test_keep_alive(given, planned):
     entry = {"name": "llama3", "model": models.model("llama3.1-8b"), "keep_alive": given}
     assert make_plan(TWO, [entry], "0.32.15")["instances"][0]["models"][0]["keep_alive"] == planned

@@ -12,6 +12,7 @@ GIB = 1024**3
 SMALLER_CACHE_TYPES = ("q8_0", "q4_0")
 LEAST_BITS = 2.2  # of a weight: no usable build has less
 MOST_GPUS = 8
+ENDLESS = 1 << 50  # bytes
 TRIES = 60  # of ways to place all models, for each remedy
 
 
@@ -166,7 +167,7 @@ def _foreign(case):
 
 def _more(case):
     if not case.gpus:
-        bare = case.fitting.predict(case.wanted, [_new_gpu(0, 0)], [0], ways.planned_context(case.wanted))
+        bare = case.fitting.predict(case.wanted, [_new_gpu(0, ENDLESS)], [ENDLESS], ways.planned_context(case.wanted))
         size = bare["devices"][0]["total_bytes"] + case.wanted["headroom_bytes"]
         size = -(-size // GIB) * GIB
         return ["more GPUs: 1 with %s of free memory would hold it" % gib(size)] if case.solved([_new_gpu(0, size)]) else []

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Every remedy that a plan names is applied, and the plan is feasible then."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.remedies import scaled
+from tests.oracle import hosts
+
+from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, plan, sized, wanted
+
+
+def apply(remedy, inventory, entries, name, options):
+    """(inventory, entries, options) after what a sentence says was done, read as a user would."""
+    inventory, entries, options = copy.deepcopy(inventory), copy.deepcopy(entries), dict(options)
+    entry = next(item for item in entries if item["name"] == name)
+    key, text = remedy.split(": ", 1) if ": " in remedy else (remedy, "")
+    number = re.search(r"\d+", text)
+    gpus = inventory["gpus"]
+    if key in ("context_length", "parallel", "ubatch", "headroom_bytes"):
+        entry[key] = int(number.group(0))
+    elif key in ("strategy", "kv_cache_type"):
+        entry[key] = text.split(" ")[0].rstrip(",")
+    elif key == "allow_cpu_offload":
+        entry[key] = True
+    elif key == "quantization":
+        entry["model"] = scaled(entry["model"], int(number.group(0)))
+    elif key == "compute mode":
+        for gpu in gpus:
+            gpu["compute_mode"] = "default"
+    elif key == "selectors":
+        options["selectors"] = options["selectors"] + ([number.group(0)] if text.startswith("GPU") else [gpu["uuid"] for gpu in gpus])
+    elif key.startswith("GPU "):
+        gpu = next(gpu for gpu in gpus if gpu["uuid"] == key.split(" ")[1])
+        gpu.update(compute_mode="default", health={"state": "ok", "reasons": []})
+    elif key == "more GPUs":
+        size = float(re.search(r"([\d.]+) GiB", text).group(1)) * GIB
+        total = max([size] + [gpu["memory"]["total_bytes"] for gpu in gpus])
+        more = hosts.inventory(*[(int(total // MIB) + 1, int(size // MIB) + 60)] * (len(gpus) + int(number.group(0))))["gpus"]
+        gpus.extend(dict(gpu, name=gpus[0]["name"] if gpus else gpu["name"]) for gpu in more[len(gpus):])
+        inventory["state"] = "ok"
+        if options.get("selectors"):
+            options["selectors"] = options["selectors"] + [gpu["uuid"] for gpu in gpus[-int(number.group(0)):]]
+    elif remedy.startswith("other processes hold"):
+        for gpu in gpus:
+            if gpu["uuid"] in remedy:
+                gpu["memory"]["free_bytes"] += sum(process["used_bytes"] for process in gpu["processes"])
+                gpu["processes"] = []
+    else:
+        raise AssertionError("no test knows how to apply: %s" % remedy)
+    return inventory, entries, options
+
+
+def all_true(inventory, *entries, **options):
+    """Names (words before the colon) of the remedies of the first model without a place, each applied with success."""
+    result = plan(inventory, *entries, **options)
+    assert not result["feasible"] and result["instances"] == []
+    report = next(item for item in result["models"] if item["remedies"])
+    for remedy in report["remedies"]:
+        after, changed, settings = apply(remedy, inventory, entries, report["name"], options)
+        assert plan(after, *changed, **settings)["feasible"], remedy
+    return [re.split(r"[: ]", remedy)[0] for remedy in report["remedies"]]
+
+
+TWO_4090 = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"context_length": 16384}, ["context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]),
+    ({"context_length": 16384, "strategy": "single"}, ["quantization", "allow_cpu_offload"]),
+    ({"context_length": 4096, "strategy": "single"}, ["strategy", "quantization", "allow_cpu_offload"]),
+    ({"context_length": 8192, "parallel": 4}, ["parallel", "context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]),
+    ({"context_length": 8192, "headroom_bytes": 4 * GIB}, ["headroom_bytes", "quantization", "more", "allow_cpu_offload"]),
+    ({"context_length": 8192, "ubatch": 8192}, ["ubatch", "context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]),
+])
+def test_a_model_that_is_too_big(settings, words):
+    assert all_true(TWO_4090, wanted("llama3.3-70b", **settings)) == words
+
+
+def test_gpus_that_are_not_used():
+    four = hosts.inventory(*[hosts.RTX4090] * 4)
+    assert "selectors" in all_true(four, wanted("llama3.3-70b"), selectors=["0"])
+    assert "selectors" in all_true(four, wanted("llama4-scout"), selectors=["2"])
+    prohibited = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
+    prohibited["gpus"][1]["compute_mode"] = "prohibited"
+    assert "GPU" in all_true(prohibited, wanted("llama3.3-70b"))
+    broken = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
+    broken["gpus"][0]["health"] = {"state": "unusable", "reasons": ["row remapping failed"]}
+    assert "GPU" in all_true(broken, wanted("llama3.3-70b"))
+    exclusive = hosts.inventory(hosts.A6000, compute_mode="exclusive_process")
+    assert all_true(exclusive, wanted("llama3.1-8b"), wanted("qwen3-8b")).count("compute") == 1
+
+
+def test_foreign_processes():
+    busy = hosts.with_process(hosts.with_process(TWO_4090, 0, 10000, "other.service"), 1, 9000, "other.service")
+    found = all_true(busy, wanted("llama3.3-70b", context_length=4096))
+    assert "other" in found
+    report = plan(busy, wanted("llama3.3-70b", context_length=4096))["models"][0]
+    assert any("9.8 GiB of GPU 0" in remedy and "8.8 GiB of GPU 1" in remedy for remedy in report["remedies"])
+
+
+def test_several_models_of_which_one_has_no_place():
+    found = all_true(hosts.inventory(hosts.A6000), wanted("qwen3-32b"), wanted("llama3.3-70b"))
+    assert found and "allow_cpu_offload" in found
+    # What would help only one of two models without a place still helps that one.
+    both = plan(hosts.inventory((8192, 8000)), wanted("qwen3-32b"), sized("other", 30))
+    assert not both["feasible"] and all(report["remedies"] for report in both["models"])
+
+
+def test_a_remedy_that_would_not_help_is_not_named():
+    report = plan(hosts.inventory((4096, 4000)), wanted("llama4-scout"))["models"][0]
+    assert [remedy.split(":")[0] for remedy in report["remedies"]] == ["allow_cpu_offload"]
+    single = plan(hosts.inventory((24564, 24000)), wanted("llama4-scout", strategy="single"))["models"][0]
+    assert not any(remedy.startswith(("strategy", "context_length", "more GPUs")) for remedy in single["remedies"])
+
+
+def test_without_a_gpu():
+    none = {"state": "no_devices", "reason": "no GPU", "remedy": None, "gpus": []}
+    assert all_true(none, wanted("llama3.1-8b")) == ["more", "allow_cpu_offload"]
+
+
+def test_the_cheapest_first():
+    busy = hosts.with_process(TWO_4090, 0, 3000, "other.service")
+    report = plan(busy, wanted("llama3.3-70b", context_length=16384, parallel=2))["models"][0]
+    order = ("parallel", "context_length", "kv_cache_type", "quantization", "other processes", "more GPUs", "allow_cpu_offload")
+    places = [next(place for place, word in enumerate(order) if remedy.startswith(word)) for remedy in report["remedies"]]
+    assert places == sorted(places) and len(places) >= 3

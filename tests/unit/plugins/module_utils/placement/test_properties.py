@@ -16,7 +16,6 @@ from tests.oracle import hosts, models
 from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, held, outline, plan, sized
 
 
-
 @pytest.fixture(autouse=True, scope="module")
 def _without_remedies():
     """What would help is tested elsewhere, and takes most of the time where a model does not fit."""

@@ -158,6 +158,24 @@ def test_steps_come_in_an_order_that_works():
     assert steps[0]["parameters"] == {} and steps[2]["parameters"] == {"num_ctx": 4096}
 
 
+def test_a_model_that_is_to_lie_otherwise_is_moved():
+    def placed(layers, ubatch=512, name="gpu0", **more):
+        one = model("tiny", "tiny:latest-optimized", **more)
+        one["predicted"] = dict(one["predicted"], ubatch=ubatch, devices=[dict(one["predicted"]["devices"][0], layers=layers)])
+        return plan(one, name=name)
+
+    def moved(now, before):
+        return [step["name"] for step in model_steps(now, applied=before) if step["moved"]]
+
+    assert moved(placed(33), placed(33, keep_alive=5)) == []
+    assert moved(placed(33), {}) == [] and moved(placed(33), placed(22, name="gpu1")) == []
+    assert moved(placed(22), placed(33)) == ["tiny:latest-optimized"]
+    assert moved(placed(33, ubatch=1024), placed(33)) == ["tiny:latest-optimized"]
+    plain = plan(model())
+    other = plan(model(predicted=dict(model()["predicted"], ubatch=1)))
+    assert moved(plain, other) == ["llama3.1:8b"]
+
+
 def test_a_plan_reads_as_text():
     text = "\n".join(plan_lines(plan(model(create_as="llama3.1:8b-optimized"))))
     for word in ("feasible", "GPU 0 0000:01:00.0", "24564 MiB", "llama3.1:8b-optimized: 33 of 33 layers", "weights 4000 MiB", "num_gpu=999: no fallback",

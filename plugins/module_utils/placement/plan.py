@@ -166,7 +166,8 @@ def _explain(case, host, gpu_inventory, built):
         report["reason"] = choice["attempt"]["refusal"] + "."
     else:
         kept = gib(choice["attempt"]["predicted"]["headroom_bytes"])
-        report["reason"] = "It does not fit: %s missing with the headroom of %s kept on every GPU." % (gib(choice["shortfall_bytes"]), kept)
+        report["reason"] = "It does not fit: %s (%d bytes) missing with the headroom of %s kept on every GPU." % (
+            gib(choice["shortfall_bytes"]), choice["shortfall_bytes"], kept)
     return report
 
 

@@ -25,10 +25,20 @@ TYPES = dict(
     + [(name, BOOLEAN) for name in ("use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "vocab_only", "logits_all", "penalize_newline")]
     + [("stop", TEXTS)]
 )
+# Names that earlier versions knew; the server takes them and nothing comes of it.
+RETIRED = frozenset(
+    ("mirostat", "mirostat_eta", "mirostat_tau", "tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "vocab_only", "use_mlock", "num_gqa", "logits_all"))
 
 
 class InvalidParameter(ValueError):
     """A parameter that Ollama would ignore, or refuse when the model is loaded. The text is one sentence."""
+
+
+def hint(name):
+    """Words for a name that is not in TYPES: the nearest one that is, or all of them."""
+    current = sorted(set(TYPES) - RETIRED)
+    near = difflib.get_close_matches(str(name), current, 1)
+    return "did you mean %s?" % near[0] if near else "the known ones are %s." % ", ".join(current)
 
 
 def check(parameters):
@@ -36,9 +46,7 @@ def check(parameters):
     checked = {}
     for name, value in (parameters or {}).items():
         if name not in TYPES:
-            near = difflib.get_close_matches(str(name), TYPES, 1)
-            raise InvalidParameter("parameter %r is unknown to Ollama, which would keep it without effect; %s"
-                                   % (name, "did you mean %s?" % near[0] if near else "the known ones are %s" % ", ".join(sorted(TYPES))))
+            raise InvalidParameter("parameter %r is unknown to Ollama, which would keep it without effect; %s" % (name, hint(name)))
         kind = TYPES[name]
         if kind == TEXTS:
             values = list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,27 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Parameters of a Modelfile: known names, types, and the two that users take for something else.
+"""Parameters of a Modelfile as a plan takes them, and the one that users take for something else.
 
-Source: Ollama api/types.go (`Options`, `Runner`). The server accepts unknown names without a word and wrong types only
-until the model is loaded, so both are refused here.
+Names and types are those of ollama/parameters.py. Here a number may be given as text, as templates produce it.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 
+from ..ollama import parameters as known
 from .errors import PlacementError
 
-INTEGERS = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "draft_num_predict")
-NUMBERS = ("top_p", "min_p", "typical_p", "temperature", "repeat_penalty", "presence_penalty", "frequency_penalty")
-SWITCHES = ("use_mmap",)
-TEXTS = ("stop",)
-# Names that earlier versions knew; they are kept and change nothing.
-RETIRED = ("mirostat", "mirostat_eta", "mirostat_tau", "tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "vocab_only", "use_mlock", "num_gqa")
 # A duration as Go writes it, or a number of seconds.
 DURATION = re.compile(r"^-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+)$")
-ALL = INTEGERS + NUMBERS + SWITCHES + TEXTS
 
 
 def check_parameters(parameters, where):
@@ -42,29 +34,28 @@ def check_parameters(parameters, where):
     for name, value in (parameters or {}).items():
         if value is None:
             continue
-        if name in RETIRED:
+        if name in known.RETIRED:
             warnings.append("Parameter %s of %s has no effect on this Ollama version." % (name, where))
             checked[name] = value
-        elif name not in ALL:
-            near = difflib.get_close_matches(str(name), ALL, 1, 0.6)
-            hint = "did you mean '%s'?" % near[0] if near else "the known ones are %s." % ", ".join(sorted(ALL))
-            raise PlacementError("Parameter '%s' of %s is unknown to Ollama: %s" % (name, where, hint))
+        elif name not in known.TYPES:
+            raise PlacementError("Parameter '%s' of %s is unknown to Ollama: %s" % (name, where, known.hint(name)))
         else:
             checked[name] = _typed(name, value, where)
     return checked, warnings
 
 
 def _typed(name, value, where):
-    if name in INTEGERS:
+    kind = known.TYPES[name]
+    if kind == known.INTEGER:
         return whole_number(value, "Parameter '%s' of %s" % (name, where))
-    if name in NUMBERS:
+    if kind == known.NUMBER:
         try:
             if isinstance(value, bool):
                 raise ValueError
             return float(value)
         except (TypeError, ValueError):
             raise PlacementError("Parameter '%s' of %s is %r, which is not a number; give one, for example 0.8." % (name, where, value))
-    if name in SWITCHES:
+    if kind == known.BOOLEAN:
         if isinstance(value, bool):
             return value
         if str(value).lower() in ("true", "false", "yes", "no"):

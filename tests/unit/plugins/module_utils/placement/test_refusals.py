@@ -50,8 +50,8 @@ def test_num_gpu_below_all_layers_needs_cpu_offload_and_then_passes():
     "entry, words",
     [
         ({"parameters": {"main_gpu": 0}}, ["main_gpu 0", "strategy: single"]),
-        ({"parameters": {"nun_gpu": 2}}, ["'nun_gpu'", "'num_gpu'"]),
-        ({"parameters": {"temprature": 0.5}}, ["'temprature'", "'temperature'"]),
+        ({"parameters": {"nun_gpu": 2}}, ["'nun_gpu'", "mean num_gpu?"]),
+        ({"parameters": {"temprature": 0.5}}, ["'temprature'", "mean temperature?"]),
         ({"parameters": {"num_ctx": "many"}}, ["num_ctx", "'many'", "whole number"]),
         ({"parameters": {"num_ctx": 1.5}}, ["num_ctx", "1.5"]),
         ({"parameters": {"temperature": "hot"}}, ["temperature", "'hot'"]),

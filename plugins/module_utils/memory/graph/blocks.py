@@ -9,7 +9,7 @@ operations is that of llama.cpp's builders (src/llama-graph.cpp build_qkv, build
 from __future__ import annotations
 
 from .. import kv_cache
-from .tensors import F16, F32
+from .tensors import F32
 
 
 def norm(b, value, weights, layer=None, plain=False):
@@ -27,6 +27,7 @@ def norm(b, value, weights, layer=None, plain=False):
 
 
 def with_bias(b, value, kind, name, device):
+    """Plus a bias, where the block has one of that name."""
     return b.graph.like("add", value, bound=device) if name in kind else value
 
 
@@ -55,12 +56,14 @@ def queries_keys_values(b, value, kind, layer, heads, kv_heads, size, value_size
         row = fused.strides[1]
 
         def part(width, count):
+            """One of q, k and v inside the rows of all three."""
             return g.view(fused, (width, count, b.tokens), (F32, F32 * width, row, row * b.tokens))
 
         return part(size, heads), part(size, kv_heads), part(value_size, kv_heads)
     wide = kind.get("attn_q_norm.weight", (0,))[0] > size  # norms over all heads at once: reshaped afterwards
 
     def project(name, width, count):
+        """One of q, k and v from a matrix of its own."""
         if name + ".weight" not in kind:
             return None
         made = with_bias(b, g.matmul(width * count, value, device), kind, name + ".bias", device)
@@ -82,8 +85,8 @@ def attention(b, value, kind, layer):
     normed_values = b.traits["values_normed"]
     norm_last = b.traits["norm_after_rope"]
     if not norm_last:
-        q = head_norm(b, q, kind, "attn_q_norm", layer, size, heads)
-        k = head_norm(b, k, kind, "attn_k_norm", layer, size, kv_heads) if k is not None else None
+        q = head_norm(b, q, kind, "attn_q_norm", layer)
+        k = head_norm(b, k, kind, "attn_k_norm", layer) if k is not None else None
         if q.shape[1] == b.tokens and q.shape[2] == 1 and heads > 1:
             q, k, v = (g.view(part, (width, count, b.tokens)) for part, width, count in ((q, size, heads), (k, size, kv_heads), (v, value_size, kv_heads)))
     if normed_values and v is not None:
@@ -94,8 +97,8 @@ def attention(b, value, kind, layer):
     elif b.traits["scaled_queries"]:
         q = g.like("mul", q, b.scale)  # llama4: by the position's temperature instead
     if norm_last:
-        k = head_norm(b, k, kind, "attn_k_norm", layer, size, kv_heads)
-        q = head_norm(b, q, kind, "attn_q_norm", layer, size, heads)
+        k = head_norm(b, k, kind, "attn_k_norm", layer)
+        q = head_norm(b, q, kind, "attn_q_norm", layer)
     elif b.traits["norm_without_weights"] and b.has_positions(layer):
         q, k = g.like("rms_norm", q), g.like("rms_norm", k)
     if b.traits["queries_scaled"]:
@@ -105,7 +108,8 @@ def attention(b, value, kind, layer):
     return with_bias(b, out, kind, "attn_output.bias", device)
 
 
-def head_norm(b, value, kind, name, layer, size, count):
+def head_norm(b, value, kind, name, layer):
+    """Norm of q or k, where the block has weights for it."""
     if name + ".weight" not in kind:
         return value
     return norm(b, value, True, layer, b.traits["layer_norm"])
@@ -157,7 +161,6 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
             flat = v if v.strides[2] == F32 * v.shape[0] * v.shape[1] else g.cont(v, (v.shape[0] * v.shape[1], b.tokens))
             rows = g.view(flat, (1, v.shape[0] * v.shape[1] * b.tokens))
         g.expand(g.store(memory["v"], rows, b.indices("v", windowed)))
-    element = memory["k"].element
     keys = g.view(memory["k"], (size, kv_heads, cells, streams))
     values = keys if latent is not None else g.view(memory["v"], (value_size, kv_heads, cells, streams))
     heads = q.shape[1]
@@ -177,7 +180,7 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
         scores = g.like("soft_max", scores, mask)
         if latent is not None:
             # The row is no transposed cache here: llama.cpp turns a copy of it.
-            values = g.new("cont", (g.transpose(values),), (cells, value_size, kv_heads, streams), F16 if element == F16 else F32)
+            values = g.new("cont", (g.transpose(values),), (cells, value_size, kv_heads, streams), memory["k"].element)
         mixed = g.new("mul_mat", (values, scores), (value_size, per_stream, heads, streams))
         if latent:
             mixed = g.matmul(latent, mixed, device)

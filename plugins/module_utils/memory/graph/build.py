@@ -56,6 +56,7 @@ class Builder(object):
         return self.host if target is None else target
 
     def device(self, layer):
+        """Number of the device of a layer; the host is the last."""
         where = self.layers[layer]
         return self.host if where is None else where
 
@@ -64,21 +65,25 @@ class Builder(object):
         return kv_cache.hyperparameter(self.model, name)
 
     def head_sizes(self, layer):
+        """(elements of a key, of a value) of one head."""
         return kv_cache.head_sizes(self.model, layer)
 
     # --- inputs, each made once ------------------------------------------------------------------
 
     def once(self, key, make):
+        """What `make` returned for this key the first time."""
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
     @property
     def positions(self):
+        """Input: positions of the tokens."""
         return self.once("positions", lambda: self.graph.given((self.tokens * (4 if self.hyper("rope.dimension_sections") else 1),), I32))
 
     @property
     def scale(self):
+        """Input: temperature of every token (llama4)."""
         return self.once("scale", lambda: self.graph.given((1, 1, self.tokens)))
 
     def has_positions(self, layer):
@@ -95,16 +100,19 @@ class Builder(object):
         return [self.graph.new("get_rows", (value, rows), (value.shape[0], self.wanted)) for value in values]
 
     def mask(self, windowed):
+        """Input: which cells a token may look at."""
         cells = self.cells[1 if windowed else 0]
         return self.once(("mask", windowed), lambda: self.graph.given((cells, self.tokens // self.sequences, 1, self.sequences), F16 if self.flash else F32))
 
     def indices(self, which, windowed):
+        """Input: cells to write to; without flash attention V is transposed, and every element has its own."""
         count = self.tokens
         if which == "v" and not self.flash:
             count *= max(kv_cache.attention_width(self.model, layer)[1] for layer in range(self.model["block_count"]))
         return self.once(("indices", which, windowed), lambda: self.graph.given((count,), I64))
 
     def rotation(self, which, width):
+        """Input: matrix that turns the rows of a quantized cache."""
         return self.once(("rotation", which, width), lambda: self.graph.given((width, width)))
 
     def state_rows(self, which):
@@ -117,6 +125,7 @@ class Builder(object):
     # --- memory that exists before the graph -----------------------------------------------------
 
     def cache(self, layer):
+        """K and V of a layer: {k, v, cells, streams, rotation}."""
         return self.once(("cache", layer), lambda: self._cache(layer))
 
     def _cache(self, layer):
@@ -142,6 +151,7 @@ class Builder(object):
         return largest_power(key) if key % 64 == 0 else None, 64 if value % 64 == 0 else None
 
     def states(self, layer):
+        """(convolution state, recurrent state) of a layer."""
         r, s = kv_cache.state_elements(self.model)
         home = self.device(layer)
         return self.once(("state memory", layer), lambda: (self.graph.stored((r, self.sequences), F32, home),
@@ -231,6 +241,7 @@ def total(b, made, came, which):
 
 
 def has_forward(kind):
+    """Whether a block has a feed-forward part."""
     return "ffn_up.weight" in kind or "ffn_up_exps.weight" in kind or "ffn_gate_up_exps.weight" in kind
 
 
@@ -256,6 +267,7 @@ def mixer(b, value, kind, layer):
 
 
 def forward(b, value, kind, layer):
+    """The feed-forward part of a block: experts or dense."""
     if "ffn_down_exps.weight" in kind:
         return blocks.mixture(b, value, kind, layer)
     return blocks.feed_forward(b, value, kind, layer)

@@ -54,6 +54,7 @@ def this_layer(b, inputs, tokens):
 
 
 def gemma4_block(b, cur, kind, layer, inputs, last):
+    """One block of gemma4; `inputs`: the rows per layer, or None."""
     g, device = b.graph, b.device(layer)
     came = cur
     cur = blocks.attention(b, blocks.norm(b, cur, True, layer), kind, layer)
@@ -89,11 +90,13 @@ def part(b, value):
 
 
 def magnitude(b, value):
+    """Length of every row."""
     g = b.graph
     return g.like("sqrt", g.new("sum_rows", (g.like("sqr", value),), (1,) + value.shape[1:]))
 
 
 def widened(b, cur, count):
+    """`count` versions of the embeddings, projected and brought to one length."""
     g = b.graph
     target = magnitude(b, cur)
     repeated = g.new("repeat", (cur,), (b.width, b.tokens, count - 1))
@@ -103,6 +106,7 @@ def widened(b, cur, count):
 
 
 def narrowed(b, cur, count):
+    """The versions projected back and averaged."""
     g = b.graph
     target = magnitude(b, part(b, cur))
     rest = g.view(cur, (b.width, b.tokens, count - 1), cur.strides)
@@ -115,12 +119,14 @@ def narrowed(b, cur, count):
 
 
 def router(b, value, layer, count):
+    """Weight of every version."""
     g = b.graph
     normed = g.like("scale", blocks.norm(b, value, True, layer))
     return g.like("unary", g.matmul(count, normed, b.device(layer)))
 
 
 def predicted(b, cur, layer, count):
+    """All versions predicted from each other."""
     g = b.graph
     chosen = router(b, part(b, cur), layer, count)
     weights = g.view(g.matmul(count * count, chosen, b.device(layer)), (count, count, b.tokens))
@@ -130,6 +136,7 @@ def predicted(b, cur, layer, count):
 
 
 def corrected(b, predictions, activated, layer, count):
+    """All versions corrected by what the block made of one."""
     g = b.graph
     chosen = router(b, activated, layer, count)
     innovation = g.new("sub", (activated, part(b, predictions)), activated.shape)
@@ -148,6 +155,7 @@ def sparse(b, gate):
 
 
 def gemma3n_block(b, cur, kind, layer, inputs, count, is_sparse):
+    """One block of gemma3n over all versions of the stream."""
     g, device = b.graph, b.device(layer)
     predictions = predicted(b, cur, layer, count)
     active = part(b, predictions)

@@ -58,6 +58,7 @@ def mamba(b, value, kind, layer):
     x = g.view(x, (1, inner, tokens, count))
 
     def scan(states):
+        """The scan reads the states itself and gives them back behind its result."""
         return g.new("ssm_scan", (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows("batch")),
                      (inner * tokens * count + state * inner * count,), bound=device)
 
@@ -97,6 +98,7 @@ def mamba2(b, value, kind, layer):
     dt = g.like("add", g.cont(dt), bound=device)
 
     def scan(states):
+        """The scan reads the states itself and gives them back behind its result."""
         return g.new("ssm_scan", (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows("batch")),
                      (inner * tokens * count + state * inner * count,), bound=device)
 

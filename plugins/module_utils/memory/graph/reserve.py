@@ -157,6 +157,7 @@ def place(node, spaces):
 
 
 def free(value, spaces):
+    """Give the memory of a value back, unless it is an output."""
     if value.kept:
         return
     spaces[value.where].give(value.place, aligned(value.bytes))
@@ -164,6 +165,7 @@ def free(value, spaces):
 
 
 def aligned(size):
+    """Bytes rounded up to the allocator's alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 

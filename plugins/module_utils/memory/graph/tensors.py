@@ -109,15 +109,8 @@ class Graph(object):
         return self.view(source, tuple(shape), tuple(strides))
 
     def transpose(self, source):
+        """Rows and columns exchanged, as a view."""
         return self.permute(source, (1, 0, 2, 3))
-
-    def columns(self, source, width, shape=None):
-        """The first or other `width` elements of every row."""
-        if shape is None:
-            return self.view(source, (width,) + source.shape[1:], source.strides)
-        inner = source.element * shape[0]
-        outer = source.strides[2] if source.shape[2] > 1 else source.strides[1] * source.shape[1]
-        return self.view(source, shape, (source.element, inner, source.strides[1], outer))
 
     def store(self, memory, rows, where):
         """Write rows into memory; the result is a view of it."""

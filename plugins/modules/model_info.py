@@ -218,20 +218,32 @@ model:
     ssm:
       description: Sizes of the recurrent layers.
       type: dict
+    hyperparameters:
+      description: Every number of the header under the architecture's name, and every list of one number a layer, by the name that follows it.
+      type: dict
     layers:
-      description: Bytes of each layer, and of its experts among them.
+      description: Bytes of each layer, and of its experts among them; kind is its place in RV(model.layer_kinds).
       type: list
       elements: dict
       sample:
         - index: 0
           weight_bytes: 141107200
           expert_bytes: 0
+          kind: 0
+    layer_kinds:
+      description: The different sets of tensors that layers have, name and shape of each; the compute buffers follow from them.
+      type: list
+      elements: dict
     output_bytes:
       description: Bytes of the output layer and what else goes with it.
       type: int
       sample: 430972928
     embedding_bytes:
       description: Bytes of the token embedding, which stays in the host's memory.
+      type: int
+      sample: 295501824
+    token_embedding_bytes:
+      description: The part of RV(model.embedding_bytes) that a tied output layer uses.
       type: int
       sample: 295501824
     tied_embeddings:

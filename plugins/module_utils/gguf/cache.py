@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 
-FORMAT = 2
+FORMAT = 3
 
 
 class CacheError(Exception):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ..memory import compute
 from . import alternatives, naming, policy, remedies, request, slots, untouched
 from . import environment as service
 from . import gpus as gpu_room
@@ -200,6 +201,9 @@ def _of_release(release):
 def _notes(choice, report):
     wanted = choice["wanted"]
     notes = []
+    if choice["placements"] and compute.is_estimated(wanted["facts"]):
+        notes.append("The compute buffers of %s are a careful estimate: its architecture (%s) has not been compared with the engine."
+                     % (wanted["name"], wanted["facts"]["architecture"]))
     replicas = wanted["replicas"]
     if replicas and choice["placements"] and choice["strategy"] in ("single", "replicate") and len(choice["placements"]) < replicas:
         note = "%s gets %d of the %d replicas asked for: no further GPU has room for one" % (wanted["name"], len(choice["placements"]), replicas)

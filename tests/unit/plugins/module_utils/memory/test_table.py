@@ -11,7 +11,8 @@ import statistics
 import pytest
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate
-from tests.oracle import table
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+from tests.oracle import hosts, table
 from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
 
 HEADROOM_MIB = 1024  # what a plan keeps free on every GPU
@@ -88,3 +89,15 @@ def test_tensors_that_no_block_has_end_in_an_estimate(name):
     model = table.facts(name)
     strange = dict(model, layer_kinds=[{"strange.weight": [8, 8]} for unused in model["layer_kinds"]])
     assert all(size > 0 for size in compute.compute_by_device(strange, [0] * (model["block_count"] + 1), 1, 4096))
+
+
+def test_a_plan_says_that_an_estimate_is_one():
+    model = table.facts("llama3.1-8b")
+    wanted = {"name": "llama3.1-8b", "model": model, "context_length": "4096"}
+
+    def warnings(architecture):
+        facts = dict(wanted, model=dict(model, architecture=architecture))
+        return make_plan(gpu_inventory=hosts.inventory(hosts.A6000), models=[facts], ollama_version="0.32.15")["warnings"]
+
+    assert not any("estimate" in text for text in warnings("llama"))
+    assert any("careful estimate" in text and "llama5" in text for text in warnings("llama5"))

@@ -32,6 +32,7 @@ class Applied:
                     "instance": instance.get("name"),
                     "uuids": [device["uuid"] for device in devices],
                     "layers": [device.get("layers") for device in devices],
+                    "split": "LLAMA_ARG_TENSOR_SPLIT" in (instance.get("environment") or {}),
                     "context_length": model.get("context_length"),
                     "settings": (model.get("parallel"), model.get("kv_cache_type")),
                     "batch": predicted.get("pinned_batch"),
@@ -53,6 +54,11 @@ class Applied:
         same = self._same(wanted, gpus, context_length)
         return same["batch"] if same and not wanted["ubatch"] else None
 
+    def split(self, wanted, gpus, context_length):
+        """The layers per GPU that the plan itself gave a model which runs on these GPUs just as wanted, or None."""
+        same = self._same(wanted, gpus, context_length)
+        return same["layers"] if same and same["split"] and all(same["layers"]) else None
+
     def _same(self, wanted, gpus, context_length):
         place = self._place(wanted["served"], [gpu["uuid"] for gpu in gpus])
         settings = (wanted["parallel"], wanted["kv_cache_type"] or "f16")
@@ -65,11 +71,6 @@ class Applied:
     def context_length(self, served):
         """Tokens that a model has now, or None."""
         return next((place["context_length"] for place in self.places.get(served, [])), None)
-
-    def layers(self, served, uuids):
-        """Layers per GPU of a model on exactly these GPUs now, or None."""
-        place = self._place(served, uuids)
-        return place["layers"] if place and all(place["layers"]) else None
 
     def num_gpu(self, served, uuids):
         """(whether a model runs on exactly these GPUs now, the num_gpu that it has there or None)."""

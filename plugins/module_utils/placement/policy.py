@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from . import contexts, resident, ways
-from .fitting import shortfall
 from .host import Host
 from .request import AUTO, DEFAULT_CONTEXT
 
@@ -86,17 +85,3 @@ def _pin(choice, host, fitting):
         layers = [device["layers"] for device in placed["predicted"]["devices"]]
         if placed["outcome"] == "split" and all(layers) and not wanted["allow_cpu_offload"]:
             placed["tensor_split"] = layers
-            kept = host.applied.layers(wanted["served"], [gpu["uuid"] for gpu in placed["gpus"]])
-            if kept and kept != layers:
-                _keep_layers(wanted, placed, kept, host, fitting)
-
-
-def _keep_layers(wanted, placed, layers, host, fitting):
-    """Stay with the layers that are in force if they still fit."""
-    free = [device["free_bytes"] for device in placed["predicted"]["devices"]]
-    pinned = dict(wanted, ubatch=wanted["ubatch"] or placed["batch"])
-    predicted = fitting.predict(pinned, placed["gpus"], free, placed["predicted"]["context_length"], layers)
-    if predicted["fully_on_gpu"] and not shortfall(predicted):
-        host.give_back(placed)
-        placed["predicted"], placed["tensor_split"] = predicted, layers
-        host.take(placed)

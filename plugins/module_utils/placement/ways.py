@@ -7,6 +7,7 @@ from __future__ import annotations
 from ..scheduler import llama_fit
 from . import confirm, subsets
 from .applied import KEEP_SHARE
+from .fitting import shortfall
 from .request import AUTO, DEFAULT_CONTEXT
 
 
@@ -22,6 +23,9 @@ def place(wanted, gpus, host, fitting, context_length=None):
     context_length = context_length or planned_context(wanted)
     allowance = host.applied.allowance(wanted, gpus, context_length)
     wanted, free, several = host.beside(wanted, gpus), host.free(gpus), len(gpus) > 1
+    kept = _kept(wanted, gpus, free, context_length, host, fitting, allowance)
+    if kept:
+        return kept
     placed = fitting.place(wanted, gpus, free, context_length, several, allowance)
     batch = host.applied.batch(wanted, gpus, context_length)
     if batch and (placed["shortfall_bytes"] or not _roomy(placed)):
@@ -29,6 +33,18 @@ def place(wanted, gpus, host, fitting, context_length=None):
         if not kept["shortfall_bytes"]:
             return dict(kept, batch=batch)
     return placed
+
+
+def _kept(wanted, gpus, free, context_length, host, fitting, allowance):
+    """The placement with the layers per GPU that are in force, where the plan set them and they still fit; else None."""
+    layers = host.applied.split(wanted, gpus, context_length) if fitting.release.engine_splits else None
+    if not layers or sum(layers) != wanted["facts"]["block_count"] + 1:
+        return None
+    batch = host.applied.batch(wanted, gpus, context_length)
+    predicted = fitting.predict(dict(wanted, ubatch=wanted["ubatch"] or batch), gpus, free, context_length, layers)
+    if shortfall(predicted, allowance) or [device["layers"] for device in predicted["devices"]] != layers:
+        return None
+    return {"gpus": gpus, "predicted": predicted, "tensor_split": layers, "batch": batch, "shortfall_bytes": 0}
 
 
 def fits(wanted, gpus, host, fitting, context_length=None):

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.hosts
 
 TAKEN_PORT = 5999
 LISTENER = "import socket, time; s = socket.socket(); s.bind(('127.0.0.1', %d)); s.listen(); time.sleep(3600)" % TAKEN_PORT
+BYTES = r"\b\d{10,} bytes\b"
 OTHER_DIGEST = "sha256:" + "a" * 64
 
 
@@ -44,8 +45,10 @@ CASES = {
     "path-as-name": (tiny(name="../x"), [r"'\.\./x'", "a name looks like"]),
     "template-as-name": (tiny(name="!unsafe a:{{7*7}}"), [r"'a:\{\{7\*7\}\}'", "a name looks like"]),
     "newline": ({**tiny(), "ollama_multigpu_environment": {"GREETING": "one\ntwo"}}, ["GREETING", "newline", "remove it"]),
-    "too-big": ({"ollama_multigpu_models": [{"name": "llama3.1:8b", "context_length": 131072, "parallel": 4, "insecure": True}]},
-                [r"\b\d{8,} bytes", "context_length", "kv_cache_type", "quantization", "more GPUs", "allow_cpu_offload"]),
+    "too-long": ({"ollama_multigpu_models": [{"name": "llama3.1:8b", "context_length": 131072, "parallel": 4, "insecure": True}]},
+                 [BYTES, r"context_length: at most \d+ tokens fit", "kv_cache_type: q8_0", "more GPUs", "allow_cpu_offload: true"]),
+    "too-heavy": ({"ollama_multigpu_models": [{"name": "llama4:16x17b", "insecure": True}]},
+                  [BYTES, "quantization", "more GPUs", "allow_cpu_offload: true"]),
     "no-library": ({**tiny(), "ansible_host": fleet.container_name(SET, "bare")}, ["libnvidia-ml.so.1", "driver"]),
     "mismatch": ({**tiny(), "ansible_host": fleet.container_name(SET, "upgraded")}, ["different versions", "Reboot the host"]),
     "bad-sum": ({**tiny(), "ansible_host": fleet.container_name(SET, "fresh"), "ollama_multigpu_release_checksum": "b" * 64},

@@ -196,7 +196,8 @@ def _hyperparameters(keys, architecture, blocks):
             continue
         numbers = isinstance(value, list) and 0 < len(value) <= blocks and all(isinstance(item, (bool, int)) for item in value)
         if numbers or isinstance(value, (bool, int, float)):
-            found[name[len(prefix):]] = value
+            # A server writes 32 bit numbers shorter than they are in the file.
+            found[name[len(prefix):]] = float("%.6g" % value) if isinstance(value, float) else value
     return found
 
 

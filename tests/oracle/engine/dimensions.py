@@ -107,6 +107,10 @@ MODELS = {
     "seed-oss-36b": {"arch": "seed_oss", "L": 64, "E": 5120, "H": 80, "KV": 8, "D": 128, "F": 27648, "V": 155136, "qkv_bias": True},
     "hunyuan-a13b": {"arch": "hunyuan-moe", "L": 32, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 3072, "V": 128167, "X": 64, "U": 8, "XF": 3072,
                      "SF": 3072, "tied": True},
+    "qwen3-vl-8b": {"arch": "qwen3vl", "L": 36, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 12288, "V": 151936, "deepstack": 3},
+    "qwen3-vl-30b-a3b": {"arch": "qwen3vlmoe", "L": 48, "E": 2048, "H": 32, "KV": 4, "D": 128, "F": 6144, "V": 151936, "X": 128, "U": 8, "XF": 768,
+                         "deepstack": 3},
+    "phi2": {"arch": "phi2", "L": 32, "E": 2560, "H": 32, "KV": 32, "D": 80, "F": 10240, "V": 51200, "qkv_bias": True, "rot": 32},
 }
 
 # Models that were not looked at when the graphs were written: the product is compared with them, nothing was changed until it had been.
@@ -141,6 +145,15 @@ HELD_OUT = {
     "dots1-142b": {"arch": "dots1", "L": 62, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 10944, "V": 152064, "X": 128, "U": 6, "XF": 1408, "SF": 2816,
                    "lead": 1},
     "nemotron-4-mini": {"arch": "nemotron", "L": 32, "E": 3072, "H": 24, "KV": 8, "D": 128, "F": 9216, "V": 256000, "rot": 64},
+    "exaone3.5-7.8b": {"arch": "exaone", "L": 32, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 14336, "V": 102400},
+    "ernie4.5-0.3b": {"arch": "ernie4_5", "L": 18, "E": 1024, "H": 16, "KV": 2, "D": 128, "F": 3072, "V": 103424, "tied": True},
+    "afm-4.5b": {"arch": "arcee", "L": 36, "E": 2560, "H": 20, "KV": 4, "D": 128, "F": 18432, "V": 128004},
+    "hunyuan-7b": {"arch": "hunyuan-dense", "L": 32, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 14336, "V": 128167, "tied": True},
+    "qwen2.5-vl-7b": {"arch": "qwen2vl", "L": 28, "E": 3584, "H": 28, "KV": 4, "D": 128, "F": 18944, "V": 152064, "qkv_bias": True},
+    "deepseek-moe-16b": {"arch": "deepseek", "L": 28, "E": 2048, "H": 16, "KV": 16, "D": 128, "F": 10944, "V": 102400, "X": 64, "U": 6, "XF": 1408, "SF": 2816,
+                         "lead": 1, "shared_experts": 2},
+    "stablelm2-1.6b": {"arch": "stablelm", "L": 24, "E": 2048, "H": 32, "KV": 32, "D": 64, "F": 5632, "V": 100352, "qkv_bias": True, "rot": 16},
+    "stablelm2-12b": {"arch": "stablelm", "L": 40, "E": 5120, "H": 32, "KV": 8, "D": 160, "F": 13824, "V": 100352, "rot": 40, "wide_head_norms": True},
     "exaone4-1.2b": {"arch": "exaone4", "L": 30, "E": 2048, "H": 32, "KV": 8, "D": 64, "F": 4096, "V": 102400, "W": 0, "tied": True},
 }
 

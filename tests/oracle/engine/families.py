@@ -174,7 +174,7 @@ def norms(t, m, i, *names):
 
 def _block(t, m, i):
     arch = m["arch"]
-    if arch in ("llama", "mistral3", "qwen2", "granite", "granitemoe", "smollm3", "deci", "gemma", "internlm2"):
+    if arch in ("llama", "mistral3", "qwen2", "granite", "granitemoe", "smollm3", "deci", "gemma", "internlm2", "exaone", "ernie4_5", "qwen2vl"):
         kv, heads = of_layer(m["KV"], i), of_layer(m["H"], i)
         if heads:
             norms(t, m, i, "attn_norm")
@@ -182,7 +182,7 @@ def _block(t, m, i):
             attention(t, m, i)
         norms(t, m, i, "ffn_norm")
         experts(t, m, i) if m.get("X") else feed_forward(t, m, i)
-    elif arch in ("qwen3", "qwen3moe"):
+    elif arch in ("qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "hunyuan-dense"):
         norms(t, m, i, "attn_norm", "ffn_norm")
         attention(t, m, i, norms="head")
         experts(t, m, i) if m.get("X") else feed_forward(t, m, i)
@@ -343,13 +343,34 @@ def _block(t, m, i):
         experts(t, m, i)
         for name in ("attn_norm", "ffn_norm", "attn_output"):
             t.plain(name + ".bias", m["E"], layer=i)
-    elif arch in ("ernie4_5-moe", "dots1"):
+    elif arch == "arcee":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i)
+        feed_forward(t, m, i, gate=False)
+    elif arch == "stablelm":
+        norms(t, m, i, "attn_norm")
+        t.plain("attn_norm.bias", m["E"], layer=i)
+        attention(t, m, i)
+        if m.get("wide_head_norms"):
+            t.plain("attn_q_norm.weight", m["D"], m["H"], layer=i)
+            t.plain("attn_k_norm.weight", m["D"], m["KV"], layer=i)
+        else:
+            norms(t, m, i, "ffn_norm")
+            t.plain("ffn_norm.bias", m["E"], layer=i)
+        feed_forward(t, m, i)
+    elif arch == "phi2":
+        norms(t, m, i, "attn_norm")
+        attention(t, m, i)
+        feed_forward(t, m, i, gate=False)
+        for name, width in (("attn_norm", m["E"]), ("attn_output", m["E"]), ("ffn_down", m["E"]), ("ffn_up", m["F"])):
+            t.plain(name + ".bias", width, layer=i)
+    elif arch in ("ernie4_5-moe", "dots1", "deepseek"):
         norms(t, m, i, "attn_norm", "ffn_norm")
         attention(t, m, i, norms="head" if arch == "dots1" else None)
         if i < m["lead"]:
             feed_forward(t, m, i)
         else:
-            experts(t, m, i, probabilities_bias=True)
+            experts(t, m, i, probabilities_bias=arch != "deepseek")
             feed_forward(t, m, i, m["SF"], suffix="_shexp")
     elif arch == "nemotron":
         norms(t, m, i, "attn_norm", "ffn_norm")
@@ -414,11 +435,11 @@ def tensors_of(name):
     for i in range(m["L"]):
         _block(t, m, i)
     t.plain(("token_embd_norm" if m["arch"].startswith("lfm2") else "output_norm") + ".weight", m["E"])
-    if m["arch"] in ("starcoder2", "phimoe", "nemotron"):
+    if m["arch"] in ("starcoder2", "phimoe", "nemotron", "stablelm", "phi2"):
         t.plain("output_norm.bias", m["E"])
     if not m.get("tied"):
         t.matrix("output", m["E"], m["V"])
-        if m["arch"] == "phimoe":
+        if m["arch"] in ("phimoe", "phi2"):
             t.plain("output.bias", m["V"])
     return t.list
 
@@ -441,7 +462,7 @@ def pairs_of(name):
             keys.update({"expert_shared_feed_forward_length": m["SF"], "expert_shared_count": 1})
         if m.get("shared"):
             keys["expert_shared_count"] = m["shared"]
-        if a == "dots1":
+        if a == "dots1" or m.get("shared_experts"):
             keys["expert_shared_count"] = 2
         if a == "ernie4_5-moe":
             keys["interleave_moe_layer_step"] = 1
@@ -479,7 +500,9 @@ def pairs_of(name):
         keys["logit_scale"] = 0.25
     if a.startswith("granite"):
         keys.update({"residual_scale": 0.22, "embedding_scale": 12.0, "attention.scale": 0.015})
-    if a in ("qwen35", "qwen35moe"):
+    if "deepstack" in m:
+        keys["n_deepstack_layers"] = m["deepstack"]
+    if a in ("qwen35", "qwen35moe", "qwen2vl", "qwen3vl", "qwen3vlmoe"):
         keys["rope.dimension_sections"] = [11, 11, 10, 0]
     pairs = {"general.architecture": a, "general.name": name, "general.file_type": {"F16": 1, "Q8_0": 7}.get(m.get("quant"), 15),
              "general.quantization_version": 2}

@@ -40,6 +40,7 @@ class Builder(object):
         self.quantized = kv_cache.CACHE_TYPES[cache_type][0] > 1
         self.used_experts = model.get("expert_used_count") or 1
         self.moved = {}
+        self.stacked = None
         self._made = {}
 
     def matrix_device(self, layer, part):
@@ -167,17 +168,33 @@ def largest_power(size):
 
 
 def embedded(b):
-    """Token embeddings on the host, and beside them the way for embeddings that come from outside (images), which is always reserved."""
+    """Token embeddings on the host, and beside them the way for embeddings that come from outside (images), which is always reserved.
+
+    With n_deepstack_layers (qwen3vl) a row holds what images add to the first blocks as well.
+    """
     g = b.graph
+    wide = b.width * (1 + (b.hyper("n_deepstack_layers") or 0))
     tokens = g.given((b.tokens,), I32)
     cur = g.expand(g.new("get_rows", (tokens,), (b.width, b.tokens), bound=b.host))
-    other = g.new("get_rows", (g.given((b.tokens,), I32),), (b.width, b.tokens), bound=b.host)
-    g.given((b.width, b.tokens))  # embeddings alone, reserved as well though nothing here uses them
-    mixed = g.new("dup", (g.given((b.width, b.tokens)),), (b.width, b.tokens))
+    other = g.expand(g.new("get_rows", (g.given((b.tokens,), I32),), (b.width, b.tokens), bound=b.host))
+    if wide > b.width:
+        cur, other = (g.expand(g.new("pad", (part,), (wide, b.tokens))) for part in (cur, other))
+    g.given((wide, b.tokens))  # embeddings alone, reserved as well though nothing here uses them
+    mixed = g.new("dup", (g.given((wide, b.tokens)),), (wide, b.tokens))
     g.expand(g.store(mixed, other, g.given((b.tokens,), I64)))
+    if wide > b.width:
+        b.stacked = cur
+        return g.view(cur, (b.width, b.tokens), cur.strides)
     if b.traits["scaled_input"]:
         cur = g.expand(g.like("scale", cur))
     return cur
+
+
+def with_stacked(b, cur, layer):
+    """Plus what an image adds to one of the first blocks."""
+    if b.stacked is None or layer >= b.hyper("n_deepstack_layers"):
+        return cur
+    return b.graph.like("add", cur, b.graph.view(b.stacked, (b.width, b.tokens), b.stacked.strides))
 
 
 def block(b, cur, kind, layer, last):
@@ -213,7 +230,8 @@ def block(b, cur, kind, layer, last):
         cur, came, normed = b.pick(cur, came, normed)
     if parallel:
         out = forward(b, normed, kind, layer)
-        return g.like("add", g.like("add", out, came), cur)
+        first, second, third = (cur, out, came) if b.traits["attention_first"] else (out, came, cur)
+        return g.like("add", g.like("add", first, second), third)
     if b.traits["post_norms"] and "post_attention_norm.weight" in kind:
         cur = blocks.norm(b, cur, True, layer)
     if scale:
@@ -281,7 +299,7 @@ def graph_of(b, order):
     else:
         cur = embedded(b)
         for layer in order:
-            cur = block(b, cur, b.kinds[layer], layer, layer == order[-1])
+            cur = with_stacked(b, block(b, cur, b.kinds[layer], layer, layer == order[-1]), layer)
     plain = b.traits["layer_norm"]
     cur.kept = b.traits["keeps_last"]
     if b.traits["outputs_late"]:

@@ -22,10 +22,11 @@ NO_POSITIONS = {"cohere2": "full", "exaone4": "full", "exaone-moe": "full", "lla
 RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, True), "lfm2moe": (True, True)}
 # Architectures whose graphs were compared with the engine's (tests/oracle/engine-table.jsonl); any other one is estimated.
 KNOWN = frozenset((
-    "cohere2", "command-r", "deci", "deepseek2", "dots1", "ernie4_5-moe", "exaone4", "falcon-h1", "gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "glm4",
-    "glm4moe", "gpt-oss", "gptoss", "granite", "granitehybrid", "granitemoe", "hunyuan-moe", "internlm2", "jamba", "lfm2", "lfm2moe", "llama", "llama4",
-    "mamba", "mamba2", "minicpm3", "minimax-m2", "mistral3", "nemotron", "nemotron_h", "nemotron_h_moe", "olmo2", "olmoe", "phi3", "phimoe", "qwen2",
-    "qwen2moe", "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "seed_oss", "smollm3", "starcoder2"))
+    "arcee", "cohere2", "command-r", "deci", "deepseek", "deepseek2", "dots1", "ernie4_5", "ernie4_5-moe", "exaone", "exaone4", "falcon-h1", "gemma",
+    "gemma2", "gemma3", "gemma3n", "gemma4", "glm4", "glm4moe", "gpt-oss", "gptoss", "granite", "granitehybrid", "granitemoe", "hunyuan-dense",
+    "hunyuan-moe", "internlm2", "jamba", "lfm2", "lfm2moe", "llama", "llama4", "mamba", "mamba2", "minicpm3", "minimax-m2", "mistral3", "nemotron",
+    "nemotron_h", "nemotron_h_moe", "olmo2", "olmoe", "phi2", "phi3", "phimoe", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen35", "qwen35moe",
+    "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe", "seed_oss", "smollm3", "stablelm", "starcoder2"))
 
 
 def traits_of(model, kinds):
@@ -60,13 +61,14 @@ def traits_of(model, kinds):
         "norm_after_rope": name.startswith("hunyuan"),
         "norm_without_weights": name == "llama4" and (model.get("expert_count") or 0) != 128,
         "residual_first": RESIDUAL_FIRST.get(name, (False, False)),
-        "queries_scaled": name in ("phi3", "gemma2", "gemma3"),
+        "queries_scaled": name in ("phi2", "phi3", "gemma2", "gemma3"),
         "scaled_queries": name == "llama4",
         "gated_queries": name in ("qwen3next", "qwen35", "qwen35moe"),
         "repeats_keys": name == "qwen3next",
         "parallel": "attn_norm.weight" in present and "ffn_down.weight" in present
         and not present & {"ffn_norm.weight", "ffn_norm", "post_attention_norm.weight"}
         and not name.startswith("nemotron_h"),
+        "attention_first": name == "phi2",  # order of the sum of the parallel parts
         "post_norms": post_norms,
         "squared": name.startswith("nemotron") or name == "arcee",
         "gating": gating or "softmax",

@@ -110,10 +110,12 @@ class Fitting:
         placed = self._place(wanted, gpus, free, context_length, every_gpu, allowance)
         if not placed["shortfall_bytes"] or wanted["ubatch"] or not self.release.engine_splits:
             return placed
+        devices = placed["predicted"]["devices"]
+        kept = placed["predicted"]["headroom_bytes"] - allowance
+        missing = sum(device["total_bytes"] + kept - device["free_bytes"] for device in devices)  # of all GPUs together, however split
         for batch in SMALLER_BATCHES:
             # Compute buffers grow with the batch: a smaller one cannot save more than they are.
-            compute = sum(device["compute_bytes"] for device in placed["predicted"]["devices"])
-            if batch < placed["predicted"]["ubatch"] and placed["shortfall_bytes"] < compute:
+            if batch < placed["predicted"]["ubatch"] and missing < sum(device["compute_bytes"] for device in devices):
                 smaller = self._place(dict(wanted, ubatch=batch), gpus, free, context_length, every_gpu, allowance)
                 if not smaller["shortfall_bytes"]:
                     return dict(smaller, batch=batch, lowered=True)

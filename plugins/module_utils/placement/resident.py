@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from . import ways
 from .applied import KEEP_SHARE
+from .host import Host
 from .request import AUTO
 from .text import gib
 
@@ -33,13 +34,14 @@ def place_together(wanted, host, fitting, alone, tries=MOST_TRIES, all_or_none=F
     None where not every model has all its layers on GPUs.
     """
     order = sorted(wanted, key=lambda one: _order(one, host, fitting))
-    found = None if _too_much(order, host, fitting) else _search(order, host, fitting, alone, _Tries(tries))
+    found = None if _too_much(order, host, fitting) else _best(order, host, fitting, alone, tries)
     if found is None and all_or_none:
         return None
     if found is None:
         found = [_place(one, host, fitting, alone) for one in order]
     else:
-        _even_out(found, host, fitting)
+        for choice in found:
+            host.take(choice["placements"][0])
     by_name = {choice["wanted"]["served"]: choice for choice in found}
     return [by_name[one["served"]] for one in wanted]
 
@@ -61,16 +63,48 @@ def _too_much(order, host, fitting):
     return sum(fitting.bare_bytes(one, ways.planned_context(one)) for one in order) > sum(host.left.values())
 
 
-def _search(order, host, fitting, alone, tries):
-    """Choices for all models with all layers on GPUs, the host filled with them; None if no way is found."""
+def _best(order, host, fitting, alone, tries):
+    """Choices for all models with all layers on GPUs: what runs stays where it is unless moving it is worth it. None if no
+    way is found."""
+    kept = running = None
+    if host.applied.places:
+        running = host.copy()
+        kept = _search(order, running, fitting, alone, _Tries(tries), stay=True)
+        if kept is None:
+            return _search(order, host.copy(), fitting, alone, _Tries(tries))
+    # As if nothing ran: what is kept has no claim to a part of its headroom elsewhere.
+    fresh = Host(host.gpus, host.topology)
+    found = _search(order, fresh, fitting, alone, _Tries(tries))
+    if found and not kept:
+        _even_out(found, fresh, fitting)
+    return found if kept is None or (found and _worth_moving(kept, running, found, fresh)) else kept
+
+
+def _worth_moving(kept, running, found, fresh):
+    """Whether another placement needs fewer GPUs in all (and is roomy enough to last), or with as many leaves clearly more
+    on the fullest GPU."""
+    pairs = [(old["placements"][0], new["placements"][0]) for old, new in zip(kept, found)]
+    fewer = [new for old, new in pairs if len(new["gpus"]) < len(old["gpus"])]
+    before, after = (sum(len(pair[side]["gpus"]) for pair in pairs) for side in (0, 1))
+    if after < before:
+        return all(ways.roomy(placed) for placed in fewer)
+    return after == before and fresh.fullest() > running.fullest() + KEEP_SHARE
+
+
+def _search(order, host, fitting, alone, tries, stay=False):
+    """Choices for all models with all layers on GPUs, the host filled with them; None if no way is found. With `stay`
+    models that run are only put where they run."""
     if not order:
         return []
+    serving = host.applied.sets(order[0]["served"]) if stay else []
     for strategy, reason, placed in ways.all_ways(order[0], host, fitting, alone):
         if not tries.one_more():
             return None
+        if serving and [gpu["uuid"] for gpu in placed["gpus"]] not in serving:
+            continue
         choice = _choice(order[0], strategy, placed, reason)
         host.take(placed)
-        others = _search(order[1:], host, fitting, alone, tries)
+        others = _search(order[1:], host, fitting, alone, tries, stay)
         if others is not None:
             return [choice] + others
         host.give_back(placed)
@@ -115,13 +149,11 @@ def _needs(placed):
 
 
 def _even_out(choices, host, fitting):
-    """Move models between single GPUs so that the fullest GPU is as empty as possible. What runs is moved only for a gain
-    that is worth it."""
+    """Move models between single GPUs so that the fullest GPU is as empty as possible."""
     moving = [choice for choice in choices if choice["placements"][0]["outcome"] == "single"]
     if len(moving) < 2 or len(host.open()) < 2:
         return
-    running = any([choice["placements"][0]["gpus"][0]["uuid"]] in host.applied.sets(choice["wanted"]["served"]) for choice in moving)
-    least = host.fullest() + (KEEP_SHARE if running else 1e-9)
+    least = host.fullest() + 1e-9
     for choice in moving:
         host.give_back(choice["placements"][0])
     best = _evenest(moving, host, fitting, least, _Tries(MOST_EVENINGS))

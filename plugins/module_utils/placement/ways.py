@@ -28,7 +28,7 @@ def place(wanted, gpus, host, fitting, context_length=None):
         return kept
     placed = fitting.place(wanted, gpus, free, context_length, several, allowance)
     batch = host.applied.batch(wanted, gpus, context_length)
-    if batch and (placed["shortfall_bytes"] or not _roomy(placed)):
+    if batch and (placed["shortfall_bytes"] or not roomy(placed)):
         kept = fitting.place(dict(wanted, ubatch=batch), gpus, free, context_length, several, allowance)
         if not kept["shortfall_bytes"]:
             return dict(kept, batch=batch)
@@ -91,7 +91,7 @@ def _auto(wanted, host, fitting, alone):
     reason = "it fits one GPU" + (" and is the only model of the host" if alone else "")
     found = False
     for placed in singles(wanted, host, fitting):
-        if not found and not _roomy(placed):
+        if not found and not roomy(placed):
             # It serves from several GPUs now: only for a GPU that is roomy enough to stay on is that given up.
             for kept in kept_splits(wanted, host, fitting):
                 yield "split", "it is split already, and one GPU would hardly hold it", kept
@@ -101,7 +101,7 @@ def _auto(wanted, host, fitting, alone):
         yield "split", "no single GPU has room for it" if not found else "together with the other models no single GPU has room for it", placed
 
 
-def _roomy(placed):
+def roomy(placed):
     """Whether a placement leaves so much that small changes of the free memory will not end it."""
     kept = placed["predicted"]["headroom_bytes"]
     return all(

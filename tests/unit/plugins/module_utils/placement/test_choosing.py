@@ -242,7 +242,10 @@ def test_a_large_change_does():
 
 
 def test_a_split_model_is_not_squeezed_into_one_gpu():
-    size = next(free for free in range(19000, 24000, 10) if len(plan(hosts.inventory((24564, free), (24564, 12000)), sized("m", 18))["instances"][0]["gpu_uuids"]) == 1)
+    def single(free):
+        return where(plan(hosts.inventory((24564, free), (24564, 12000)), sized("m", 18))) == {"m": ["gpu0"]}
+
+    size = next(free for free in range(19000, 24000, 10) if single(free))
     low, high = hosts.inventory((24564, size - 40), (24564, 12000)), hosts.inventory((24564, size + 40), (24564, 12000))
     before = plan(low, sized("m", 18))
     assert where(before) == {"m": ["gpu0-1"]} and where(plan(high, sized("m", 18))) == {"m": ["gpu0"]}

@@ -30,6 +30,7 @@ def estimate(model, shares, context_length, parallel=1, ubatch=512, cache_type=k
         ValueError: KV cache type unknown or not dividing a row.
     """
     count = len(shares)
+    ubatch = min(ubatch, kv_cache.pad(context_length) * parallel)  # src/llama-context.cpp: a batch is never longer than the context
     total = model["block_count"] + 1
     slots = weights.assign_layers(shares, total, gpu_layers)
     layers = weights.layer_counts(slots, count)

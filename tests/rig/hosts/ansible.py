@@ -27,6 +27,7 @@ def collections(say=print) -> pathlib.Path:
     Ansible Galaxy need not be reachable: the wheel comes by pip from its package index.
     """
     root = cache_root() / "collections"
+    _put_connection(root)
     if all((root / "ansible_collections" / name / "MANIFEST.json").is_file() for name in COLLECTIONS):
         return root
     started = time.monotonic()
@@ -52,6 +53,18 @@ def collections(say=print) -> pathlib.Path:
     return root
 
 
+def _put_connection(root: pathlib.Path) -> None:
+    """Put the rig's own connection plugin beside them, as a collection gpufleet_rig.hosts."""
+    source = pathlib.Path(__file__).parent / "files" / "connection.py"
+    target = root / "ansible_collections" / "gpufleet_rig" / "hosts" / "plugins" / "connection" / "podman.py"
+    if target.is_file() and target.read_bytes() == source.read_bytes():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
 def write_inventory(path: pathlib.Path, hosts: dict[str, str], podman_program: pathlib.Path, variables: dict[str, str]) -> None:
     """Write a YAML inventory of hosts {name: container}; values are JSON strings, which YAML reads alike.
 
@@ -59,7 +72,7 @@ def write_inventory(path: pathlib.Path, hosts: dict[str, str], podman_program: p
     They are in a group of their own: variables of 'all' would reach localhost, to which tasks are delegated.
     """
     common = {
-        "ansible_connection": "containers.podman.podman",
+        "ansible_connection": "gpufleet_rig.hosts.podman",
         "ansible_podman_executable": str(podman_program),
         "ansible_user": "rig",
         "ansible_become_method": "ansible.builtin.sudo",

@@ -53,6 +53,11 @@ def build():
         subprocess.run(["mount", "-t", "proc", "proc", str(ROOT / "proc")], check=True)
 
 
+def close():
+    """Leave nothing mounted behind."""
+    subprocess.run(["umount", str(ROOT / "proc")], check=False)
+
+
 def version():
     """What the engine calls itself, with the versions of its packages."""
     said = subprocess.run(["chroot", str(ROOT), "llama-fit-params", "--version"], capture_output=True, text=True, check=True)

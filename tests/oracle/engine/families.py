@@ -12,6 +12,7 @@ from tests.oracle.engine.parts import (
     Tensors, attention, delta_net, experts, feed_forward, latent_attention, norms, of_layer, short_convolution, state_space_1, state_space_2,
 )
 
+
 # --- blocks by architecture ------------------------------------------------------------------------------------------
 
 def _block(t, m, i):

@@ -79,7 +79,7 @@ def _outcome(podman_hosts, collections, tmp_path_factory):
 def test_refused_with_one_clear_sentence(outcome, host):
     messages = outcome.failures.get(host)
     assert messages, "%s was not refused" % host
-    # A failed loop ends with Ansible's own summary; a failed task that is rescued comes before what the rescue says of it.
+    # A failed task that is rescued comes before what the rescue says of it.
     message = messages[-1]
     for word in CASES[host][1]:
         assert re.search(word, message), "%r says nothing of %r" % (message, word)

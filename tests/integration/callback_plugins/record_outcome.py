@@ -34,9 +34,12 @@ class CallbackModule(CallbackBase):
         if "placement" in result._result:
             self._host(result)["plan"] = result._result["placement"]
 
+    def v2_runner_item_on_failed(self, result):
+        self._host(result)["failures"].append(str(result._result.get("msg", "")))
+
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        failed = [item for item in result._result.get("results") or [] if item.get("failed")]  # of a loop
-        self._host(result)["failures"] += [str(item.get("msg", "")) for item in failed or [result._result]]
+        if not result._task.loop:  # a loop's items have been recorded; what follows them is Ansible's own summary
+            self._host(result)["failures"].append(str(result._result.get("msg", "")))
 
     def v2_playbook_on_stats(self, stats):
         with open(os.environ["RECORD_OUTCOME_FILE"], "w", encoding="utf-8") as handle:

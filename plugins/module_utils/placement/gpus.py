@@ -72,7 +72,8 @@ def _usable(fact, device, numbers, units, applied_plan):
         "architecture": fact.get("architecture"),
         "compute_capability": [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None,
         "total_bytes": memory["total_bytes"],
-        "available_bytes": min(memory["free_bytes"] + own, memory["total_bytes"]),
+        # What others hold is never available, also where the driver's free and used memory do not add up to the total.
+        "available_bytes": max(0, min(memory["free_bytes"] + own, memory["total_bytes"] - foreign)),
         "foreign_bytes": foreign,
         "exclusive": exclusive,
         "taken": _tenant(device, units) if exclusive else None,

@@ -95,10 +95,12 @@ class Server:
             try:
                 if entry.name.isdigit() and self.variables(int(entry.name)).get("OLLAMA_HOST") == self.environment["OLLAMA_HOST"] \
                         and "--model" in self.arguments(int(entry.name)):
-                    found.append(int(entry.name))
+                    # By the time of their start: process numbers wrap round.
+                    started = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+                    found.append((started, int(entry.name)))
             except OSError:
                 continue
-        return sorted(found)
+        return [pid for _started, pid in sorted(found)]
 
     @staticmethod
     def arguments(pid: int) -> list[str]:

@@ -93,6 +93,10 @@ def test_equal_before_and_after_loading_and_with_foreign_memory_another():
     foreign = plan(hosts.with_process(running, 0, 10000, "other.service"), wanted("llama4-scout", context_length=32768), applied_plan=before)
     assert outline(foreign) != outline(before)
     assert any("9.8 GiB" in warning for warning in foreign["warnings"])
+    overfull = hosts.with_process(running, 0, 30000, "other.service")
+    overfull["gpus"][0]["memory"]["free_bytes"] = 0  # as a driver says whose figures do not add up to the total
+    squeezed = plan(overfull, wanted("llama4-scout", context_length=32768), applied_plan=before)
+    assert not squeezed["feasible"] and squeezed["gpus"][0]["available_bytes"] == squeezed["gpus"][0]["total_bytes"] - squeezed["gpus"][0]["foreign_bytes"]
     adopted = plan(hosts.with_process(TWO_A6000, 0, 40000, "ollama.service"), wanted("llama4-scout"), own_units=["ollama.service"])
     assert adopted["feasible"]
 

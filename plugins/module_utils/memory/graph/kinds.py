@@ -45,8 +45,9 @@ def made_up(model):
     width, heads = model.get("embedding_length"), model.get("head_count")
     if not width or not heads or not model.get("key_length") or model.get("ssm") or kv_cache.hyperparameter(model, "shortconv.l_cache"):
         return []
-    shared = {}
-    return [shared.setdefault(key, _kind(model, key)) for key in (_key(model, index) for index in range(model["block_count"]))]
+    keys = [_key(model, index) for index in range(model["block_count"])]
+    shared = {key: _kind(model, key) for key in set(keys)}  # blocks that are alike are one object
+    return [shared[key] for key in keys]
 
 
 def _key(model, index):

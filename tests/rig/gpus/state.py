@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 
 DEFAULT_PATH = "/dev/shm/gpu-rig/state"
 MIB = 1024 * 1024
@@ -92,16 +91,15 @@ def edit(path=None, new=False):
 
 def _write(path, state):
     text = "".join("%s %s\n" % (key, value) for key, value in state.items())
-    handle, temporary = tempfile.mkstemp(prefix=".state-", dir=os.path.dirname(os.path.abspath(path)))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        # mkstemp makes 0600: another user's reader would take that for an unloaded driver.
-        os.chmod(temporary, 0o666)
-        os.rename(temporary, path)
-    except BaseException:
+    # Under the lock there is one writer, so one name will do: what a writer that was killed left behind, the next one replaces.
+    temporary = path + ".new"
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
-        raise
+    with open(temporary, "x", encoding="utf-8") as stream:
+        # Whatever the umask: another user's reader would take a file it cannot read for an unloaded driver.
+        os.fchmod(stream.fileno(), 0o666)
+        stream.write(text)
+    os.rename(temporary, path)
 
 
 # --- views ---------------------------------------------------------------------------------------

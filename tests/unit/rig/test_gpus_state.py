@@ -44,6 +44,15 @@ def test_any_user_can_replace_the_file(path):
     assert stat.S_IMODE(os.stat(path + ".lock").st_mode) == 0o666
 
 
+def test_what_a_killed_writer_left_behind_is_replaced(path):
+    with open(path + ".new", "w", encoding="utf-8") as stream:
+        stream.write("gpus 9\n")
+    assert piped(path, "process", "add", "0", "1G", "--pid", str(os.getpid())).returncode == 0
+    assert len(state.gpus(state.load())) == 2
+    assert sorted(os.listdir(os.path.dirname(path))) == ["state", "state.lock"]
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o666
+
+
 def test_free_memory_of_an_idle_card(path):
     gpus = state.gpus(state.load())
     assert [(gpu["total"], gpu["free"]) for gpu in gpus] == [(49140 * 1024**2, 48600 * 1024**2)] * 2

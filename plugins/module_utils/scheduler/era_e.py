@@ -79,7 +79,8 @@ def predicted_bytes(model, context_total):
     """
     heads = max(model["head_count"])
     kv_heads = min(model["head_count_kv"])
-    return model["file_bytes"] + 2 * model["block_count"] * kv_heads * (model["embedding_length"] // heads) * context_total * 2
+    width = model["embedding_length"] // heads if heads else 0  # a model without attention (mamba) has no heads
+    return model["file_bytes"] + 2 * model["block_count"] * kv_heads * width * context_total * 2
 
 
 def default_context(gpus, environment):

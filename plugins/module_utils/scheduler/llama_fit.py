@@ -246,19 +246,17 @@ class _Fit:
         if trial.parts[start] == 0:
             trial.start += 1
         behind = None if last else device + 1
-        if self._try_part(device, trial, GATE_AND_DOWN, behind, behind):
-            self._try_part(device, trial, DOWN, behind, behind)
+        if self._try_part(device, trial, GATE_AND_DOWN, behind):
+            self._try_part(device, trial, DOWN, behind)
         else:
-            # Measured as if the rest went to the host, though it goes to the next device.
-            self._try_part(device, trial, FEED_FORWARD, None, behind)
+            self._try_part(device, trial, FEED_FORWARD, behind)
 
-    def _try_part(self, device, trial, kind, measured_target, target):
+    def _try_part(self, device, trial, kind, target):
         trial = trial.copy()
-        trial.kinds[device], trial.targets[device] = kind, measured_target
+        trial.kinds[device], trial.targets[device] = kind, target
         sizes = self.measured(trial)
         after = device + 1
         if sizes[device] < self.limits[device] and (after == self.count or sizes[after] < self.limits[after]):
-            trial.targets[device] = target
             self.accept(trial, sizes)
             return True
         return False

@@ -18,7 +18,7 @@ def parse_version(version):
     Raises:
         ValueError: not a version.
     """
-    match = re.match(r"^v?(\d+)\.(\d+)\.(\d+)(?:[-+.].*)?$", str(version).strip())
+    match = re.match(r"^v?([0-9]+)\.([0-9]+)\.([0-9]+)(?:[-+.][0-9A-Za-z.+-]*)?$", str(version).strip())
     if not match:
         raise ValueError("Ollama version '%s' is not a version such as 0.32.15; give the number of a release." % version)
     return tuple(int(part) for part in match.groups())

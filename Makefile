@@ -36,9 +36,8 @@ real:  ## the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path
 gpu:  ## gpu_facts on this machine's GPU against nvidia-smi
 	@$(ENV) $(PYTEST) tests/integration/test_gpu_lane.py
 
-bench:  ## ratios measured in one run
+bench:  ## every figure that is claimed, measured in one run and held against its limit
 	@$(ENV) python tests/bench/run.py
-	@$(ENV) python tests/bench/memory.py
 
 build:  ## the archive, in build/
 	@$(ENV) ansible-galaxy collection build --force --output-path build

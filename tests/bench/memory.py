@@ -1,119 +1,129 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Error of the memory prediction against the engine's own answers, and of the peers' formulas on the same rows, side by side (make bench).
+"""Error of the memory prediction against the engine's own answers (tests/oracle/engine-table.jsonl), and of the peers' formulas on the same rows.
 
-The rows are those of tests/oracle/engine-table.jsonl. Ours is compared device by device. The peers' formulas know one total: they are compared on
-the rows of one device that holds everything. The engine's figures are its buffers, without the driver's context on the device; where a formula
-includes that, 300 MiB are added to the engine's figure before the comparison.
-
-* pre-check: what Ollama 0.30 and later decides by (llm/llama_server.go PredictServerVRAM);
-* 0.11.4: the estimator of that release (llm/memory.go, fs/ggml/ggml.go GraphSize), its 457 MiB a device left out;
-* regression: the fit that text-generation-webui (oobabooga) shows beside its sliders, which includes the context.
+Ours is compared device by device. The peers' formulas (peers.py) know one total: they and ours are compared on the rows of one device that
+holds everything, and once more on those of them that are as the peers' authors measured: one slot, flash attention, batches of 512.
 """
 
 from __future__ import annotations
 
 import collections
-import math
-import pathlib
-import statistics
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from tests.bench import peers
+from tests.bench.report import PARTS, per_cent, spread, table as show
+from tests.oracle import table
+from tests.oracle.engine.dimensions import HELD_OUT, of_model
 
-import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # makes the checkout importable as a collection
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import dimensions, era_e, graph_sizes  # noqa: E402
-from tests.oracle import table  # noqa: E402
-from tests.oracle.engine.dimensions import HELD_OUT, of_model  # noqa: E402
-
-MIB = 1024 * 1024
-CONTEXT_MIB = 300
-BITS = {"f16": 16, "q8_0": 8, "q4_0": 4}
-LINE = "%-16s %6d  %9.2f %9.2f %9.2f   %8.2f%% %8.2f%% %8.2f%%"
+MIB_FORM, CENT_FORM = "%9.2f", "%8.2f%%"
 
 
-def pre_check(model, row):
-    """MiB that Ollama 0.30 and later predicts."""
-    if not any(model["head_count"] or [0]):
-        return None  # it divides by the heads
-    return era_e.predicted_bytes(model, row["n_ctx"]) / MIB
+class Errors:
+    """(ours, the engine's) pairs of MiB, by part."""
+
+    def __init__(self):
+        self.pairs = collections.defaultdict(list)
+
+    def add(self, ours, engine):
+        """Both {part: MiB}; a part that `ours` lacks is left out."""
+        for part, value in ours.items():
+            self.pairs[part].append((value, engine[part]))
+
+    def mib(self, part):
+        return spread([ours - engine for ours, engine in self.pairs[part]])
+
+    def cent(self, part):
+        return spread([per_cent(ours, engine) for ours, engine in self.pairs[part]])
 
 
-def estimator(model, row):
-    """MiB of Ollama 0.11.4's estimate for one GPU that holds everything."""
-    dims = dimensions.Dimensions(model)
-    flash = row["flash_attn"] == "on"
-    cache = row["cache_type"] if flash else "f16"
-    kv, partial, full = graph_sizes.graph_size(dims, row["n_ctx"], row["n_ubatch"], row["n_parallel"], cache, flash, (0, 11, 4))
-    full = graph_sizes.complete_graphs(dims, kv, partial, full)[1]
-    return (sum(dims.block_bytes) + dims.output_bytes + sum(kv) + full) / MIB
+def parts_of(figures):
+    """{part: MiB} of [weights, KV, compute]."""
+    return dict(zip(PARTS, list(figures) + [sum(figures)]))
 
 
-def regression(model, row):
-    """MiB of the regression, with CONTEXT_MIB taken off again."""
-    layers = model["block_count"]
-    heads = max(model["head_count_kv"] or [0])
-    bits = BITS[row["cache_type"]]
-    per_layer = model["file_bytes"] / MIB / layers - 17.99552795 + 3.148552680e-05 * heads * bits * row["n_ctx"]
-    beside = max(0.96906364, bits - (math.floor(50.77817218 * model["embedding_length"] / row["n_ctx"]) + 9.98789990))
-    return per_layer * (layers + beside) + 1516.52294386 - CONTEXT_MIB
+def is_plain(row):
+    """Whether a row is as the peers' authors measured."""
+    return row["n_parallel"] == 1 and row["flash_attn"] == "on" and row["n_ubatch"] == 512
 
 
-PEERS = (("Ollama pre-check", pre_check), ("Ollama 0.11.4", estimator), ("regression", regression))
+class Comparison:
+    """Everything that one pass over the rows gives."""
 
+    def __init__(self, rows):
+        self.whole, self.held_out = Errors(), Errors()
+        self.architectures = collections.defaultdict(Errors)
+        names = ["ours"] + [name for name, unused in peers.PEERS]
+        self.alone, self.plain = {name: Errors() for name in names}, {name: Errors() for name in names}
+        self.alone_of = collections.defaultdict(lambda: {name: Errors() for name in names})
+        self.rows = self.equal = self.exact = self.near = self.layers_equal = 0
+        self.too_small = 0.0
+        for row in rows:
+            self._add(row)
 
-def spread(errors):
-    """(median, 95th percentile, largest) of errors without their sign."""
-    ordered = sorted(map(abs, errors))
-    return statistics.median(ordered), ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], ordered[-1]
-
-
-def show(name, pairs):
-    """One line: MiB and per cent of the engine's figure, over (ours, engine's) pairs."""
-    print(LINE % ((name, len(pairs)) + spread([ours - engine for ours, engine in pairs])
-                  + spread([100 * (ours - engine) / max(engine, 1) for ours, engine in pairs])))
-
-
-def head(title):
-    print("\n%s\n%-16s %6s  %9s %9s %9s   %9s %9s %9s" % (title, "", "n", "median", "p95", "max MiB", "median", "p95", "max %"))
-
-
-def main():
-    """Print the tables."""
-    parts = collections.defaultdict(list)
-    architectures = collections.defaultdict(list)
-    alone = collections.defaultdict(list)
-    layers, worst = [0, 0], 0
-    for row in table.rows():
+    def _add(self, row):
         devices = table.devices(row)
+        architecture = of_model(row["model"])["arch"]
+        exact = near = layers = equal = True
         for engine, ours, there, here in devices:
-            for name, mine, theirs in zip(("weights", "KV cache", "compute"), ours, engine):
-                parts[name].append((mine, theirs))
-            parts["total"].append((sum(ours), sum(engine)))
-            if row["model"] in HELD_OUT:
-                parts["total, held out"].append((sum(ours), sum(engine)))
-            architectures[of_model(row["model"])["arch"]].append((sum(ours), sum(engine)))
-            layers[there == here] += 1
-            worst = min(worst, sum(ours) - sum(engine))
+            for errors in (self.whole, self.architectures[architecture]) + ((self.held_out,) if row["model"] in HELD_OUT else ()):
+                errors.add(parts_of(ours), parts_of(engine))
+            total = sum(engine)
+            exact = exact and all(-1 < mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2]))  # the engine cuts its figures off
+            near = near and abs(sum(ours) - total) <= max(0.03 * total, 128)
+            layers = layers and there == here
+            equal = equal and table.near(engine, ours) and there == here
+            self.too_small = max(self.too_small, total - sum(ours))
+        self.rows += 1
+        self.exact += exact
+        self.near += near
+        self.layers_equal += layers
+        self.equal += equal
         if len(devices) == 1 and row["n_gpu_layers"] == 999:
-            total = sum(devices[0][0])
-            alone["ours"].append((sum(devices[0][1]), total))
-            for name, formula in PEERS:
-                found = formula(table.facts(row["model"]), row)
-                if found is not None:
-                    alone[name].append((found, total))
-    head("memory prediction against the engine (build 11669), per device")
-    for name, pairs in parts.items():
-        show(name, pairs)
-    print("layers equal on %d of %d devices; never more than %.1f MiB too small" % (layers[True], sum(layers), -worst))
-    head("total, by architecture")
-    for name, pairs in sorted(architectures.items()):
-        show(name, pairs)
-    head("ours and the peers' formulas on the same rows: one device that holds everything")
-    for name, pairs in alone.items():
-        show(name, pairs)
+            self._add_alone(row, architecture, devices[0][0], devices[0][1])
+
+    def _add_alone(self, row, architecture, engine, ours):
+        found = {"ours": parts_of(ours)}
+        found.update((name, formula(table.facts(row["model"]), row)) for name, formula in peers.PEERS)
+        for name, figures in found.items():
+            for errors in (self.alone, self.alone_of[architecture]) + ((self.plain,) if is_plain(row) else ()):
+                errors[name].add(figures, parts_of(engine))
 
 
-if __name__ == "__main__":
-    main()
+def count(errors):
+    return len(errors.pairs["total"])
+
+
+def show_ours(found):
+    """The error table of the prediction: by part, and by architecture."""
+    groups = (("MiB", MIB_FORM), ("% of the engine's", CENT_FORM))
+    lines = [(part, len(found.whole.pairs[part]), [found.whole.mib(part), found.whole.cent(part)]) for part in PARTS]
+    lines.append(("total, held out", count(found.held_out), [found.held_out.mib("total"), found.held_out.cent("total")]))
+    show("memory prediction against the engine (build 11669), per device of %d rows" % found.rows, "part", groups, lines)
+    groups = [(part + ", MiB", MIB_FORM) for part in PARTS] + [("total, %", CENT_FORM)]
+    lines = [(name, count(errors), [errors.mib(part) for part in PARTS] + [errors.cent("total")]) for name, errors in sorted(found.architectures.items())]
+    show("the same by architecture", "", groups, lines)
+
+
+def show_peers(found):
+    """Ours beside the peers' formulas."""
+    names = list(found.alone)
+    for title, group in (("rows of one device that holds everything", found.alone),
+                         ("of these the rows with one slot, flash attention, batches of 512", found.plain)):
+        for unit, form, measure in (("MiB", MIB_FORM, Errors.mib), ("% of the engine's", CENT_FORM, Errors.cent)):
+            show("ours and the peers' formulas, %s, %s" % (title, unit), "part", [(name, form) for name in names],
+                 [(part, len(group["ours"].pairs[part]), [measure(group[name], part) for name in names]) for part in PARTS])
+    lines = [(architecture, count(group["ours"]), [group[name].cent("total") for name in names]) for architecture, group in sorted(found.alone_of.items())]
+    show("the same by architecture: total, %", "", [(name, CENT_FORM) for name in names], lines)
+
+
+def hold(found, limits, headroom_bytes):
+    """The project's limits for the prediction; `headroom_bytes`: what a plan says that it keeps free."""
+    rows, headroom = found.rows, headroom_bytes / 1024 ** 2
+    median = found.whole.cent("total")[0]
+    limits.hold("rows of the oracle", "%d" % rows, "at least 1000", rows >= 1000)
+    limits.hold("rows with weights and KV within 1 MiB on every device", "%d of %d" % (found.exact, rows), "all", found.exact == rows)
+    limits.hold("rows with every device's total within max(3 %, 128 MiB)", "%.2f %%" % (100 * found.near / rows), "at least 99 %", found.near >= 0.99 * rows)
+    limits.hold("median error of a device's total", "%.3f %%" % median, "at most 0.5 %", median <= 0.5)
+    limits.hold("largest under-prediction / headroom stated in the plan", "%.4f" % (found.too_small / headroom), "at most 1",
+                found.too_small <= headroom, "%.1f of %d MiB" % (found.too_small, headroom))
+    limits.hold("rows with the layers of every device equal", "%d of %d" % (found.layers_equal, rows), "all", found.layers_equal == rows)

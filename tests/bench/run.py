@@ -1,56 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Ratios measured in one run, each against something else that does the same work on the same machine (make bench).
+"""Everything that the project claims as a number, measured in one run (make bench), and held against its limits at the end.
 
-* header: processor time of reading what a model needs from a GGUF header, against the PyPI package gguf on the same file;
+* headers: processor time and bytes moved, by ranges from a registry, against the PyPI package gguf on the same file (headers.py);
+* placement: processor time of planning one host, and what ten times the GPUs of a host cost;
 * memory: error of the prediction against the engine's own answers, with the peers' formulas beside it (memory.py);
-* placement: processor time of planning one host, and what ten times the GPUs of a host cost.
+* recorded decisions: rows on which the product's own functions say the same (tests/oracle/replay.py).
 
-Only ratios mean something elsewhere; the seconds beside them are this machine's.
+Only ratios and counts mean something elsewhere; the seconds beside them are this machine's. Ends with 1 if a limit is missed.
 """
 
 from __future__ import annotations
 
 import pathlib
-import statistics
 import sys
 import tempfile
-import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT))
 
 import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # makes the checkout importable as a collection
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.source import from_file  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan  # noqa: E402
-from tests.bench import memory  # noqa: E402
-from tests.rig.models.store import write_model  # noqa: E402
+from tests.bench import headers, memory  # noqa: E402
+from tests.bench.report import Limits  # noqa: E402
+from tests.bench.timing import row, seconds  # noqa: E402
+from tests.oracle import replay, table  # noqa: E402
 
-MODEL = "llama4:16x17b"
 GIB = 1024 ** 3
-
-
-def seconds(work, rounds):
-    """Median processor time of one call."""
-    times = []
-    for unused in range(rounds):
-        started = time.process_time()
-        work()
-        times.append(time.process_time() - started)
-    return statistics.median(times)
-
-
-def row(what, ratio, detail):
-    print("%-52s %8.2f   %s" % (what, ratio, detail))
-
-
-def headers(path):
-    import gguf
-
-    ours = seconds(lambda: from_file(str(path)), 5)
-    theirs = seconds(lambda: gguf.GGUFReader(str(path)), 2)
-    row("bytes of %s read for its header, KiB" % MODEL, from_file(str(path))[1] / 1024, "of a file of %d bytes" % path.stat().st_size)
-    row("header of %s, PyPI gguf / ours" % MODEL, theirs / ours, "%.1f ms and %.1f ms" % (theirs * 1e3, ours * 1e3))
+RECORDINGS = CHECKOUT / "tests" / "fixtures" / "recordings"
+# Ending of a recording's name -> share of its rows that must be equal
+SHARES = (("-placement.jsonl", 1.0), ("-residents.jsonl", 0.95), ("engine-rows.json", 0.99), ("engine-fit.jsonl", 0.95), ("engine-fits.jsonl", 0.95),
+          (".jsonl", 0.99))
 
 
 def inventory(gpus):
@@ -66,29 +47,51 @@ def inventory(gpus):
     }
 
 
-def placement(path):
-    model = from_file(str(path))[0]
+def plan(model, gpus):
+    """A plan with everything left at its defaults."""
+    wanted = {"name": headers.LARGE, "model": model, "strategy": "split", "context_length": "32768"}
+    result = make_plan(gpu_inventory=inventory(gpus), models=[wanted], ollama_version="0.32.15")
+    if not result["feasible"]:
+        sys.exit("bench: the plan is not feasible: %s" % result["models"][0]["reason"])
+    return result
 
-    def plan(gpus):
-        wanted = {"name": MODEL, "model": model, "strategy": "split", "context_length": "32768"}
-        result = make_plan(gpu_inventory=inventory(gpus), models=[wanted], ollama_version="0.32.15")
-        if not result["feasible"]:
-            sys.exit("bench: the plan is not feasible: %s" % result["models"][0]["reason"])
 
-    two, twenty = seconds(lambda: plan(2), 5), seconds(lambda: plan(20), 5)
+def placement(model, header_seconds):
+    """Print the ratios of planning; returns the headroom that the plan states, in bytes."""
+    two, twenty = seconds(lambda: plan(model, 2), 5), seconds(lambda: plan(model, 20), 5)
     row("plan of a host with 20 GPUs / with 2", twenty / two, "%.1f ms and %.1f ms" % (twenty * 1e3, two * 1e3))
-    ten = seconds(lambda: [plan(2) for unused in range(10)], 3)
-    row("plans of 10 hosts / header of the model read once", ten / seconds(lambda: from_file(str(path)), 5), "%.1f ms for the ten" % (ten * 1e3))
+    ten = seconds(lambda: [plan(model, 2) for unused in range(10)], 3)
+    row("plans of 10 hosts / header of the model read once", ten / header_seconds, "%.1f ms for the ten" % (ten * 1e3))
+    return plan(model, 2)["instances"][0]["models"][0]["predicted"]["headroom_bytes"]
+
+
+def recorded(limits):
+    """Replay every recording that the replayer knows."""
+    print("\nrecorded decisions, by the product's own functions (tests/oracle/replay.py FILE shows the rows that differ)")
+    for path in sorted(RECORDINGS.iterdir()) + [CHECKOUT / "tests" / "oracle" / "engine-fits.jsonl"]:
+        share = next((share for ending, share in SHARES if path.name.endswith(ending)), None)
+        if share is None:
+            continue  # the models of the rows, and answers of the API, which the rig's referees hold
+        count, differing = replay.replay(path)
+        equal = count - len(differing)
+        print("%s: equal %d of %d%s" % (path.name, equal, count, "; not row %s" % ", ".join(str(one[0]) for one in differing) if differing else ""))
+        limits.hold("rows of %s equal" % path.name, "%d of %d" % (equal, count), "all" if share == 1 else "at least %d %%" % (100 * share),
+                    equal >= share * count)
 
 
 def main():
+    limits = Limits()
     with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as scratch:
-        path = pathlib.Path(scratch) / "model.gguf"
-        write_model(MODEL, path)
-        headers(path)
-        placement(path)
-    memory.main()
+        model, header_seconds = headers.measure(scratch, limits)
+    headroom = placement(model, header_seconds)
+    found = memory.Comparison(table.rows())
+    memory.show_ours(found)
+    memory.show_peers(found)
+    memory.hold(found, limits, headroom)
+    recorded(limits)
+    print("%s: equal %d of %d" % (table.TABLE.name, found.equal, found.rows))
+    return 0 if limits.show() else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

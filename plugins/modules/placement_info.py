@@ -143,6 +143,7 @@ options:
   ollama_version:
     description:
       - The Ollama version that is to run, for example V(0.32.15).
+      - RV(placement.warnings) says so where the placement of that release was not checked, because it is newer or older.
     type: str
     required: true
   selectors:
@@ -155,7 +156,9 @@ options:
   applied_plan:
     description:
       - The plan that is in force on the host, or empty.
-      - Memory that its units hold counts as available, and GPUs keep the numbers it gave them.
+      - Memory that its units hold counts as available, GPUs keep the numbers it gave them, and what runs stays where it is
+        unless moving it is worth it.
+      - RV(placement.warnings) says so where it is damaged or of another structure.
     type: dict
     default: {}
   own_units:
@@ -166,12 +169,13 @@ options:
     default: []
   models_dir:
     description:
-      - Directory that holds the stores of the instances.
+      - Directory that holds the stores of the instances, an absolute path without blanks and letters special to systemd.
     type: path
     default: /usr/share/ollama/.ollama/models
   environment:
     description:
       - Further environment variables of the services.
+      - Those that the plan sets itself, misspelt ones, and those that make its figures void (such as E(LD_PRELOAD)) are refused.
     type: dict
     default: {}
   overhead_bytes:
@@ -211,7 +215,8 @@ options:
     default: 1073741824
   listen_address:
     description:
-      - Address the instances listen on.
+      - Address the instances listen on, an IP address or a host name without a port.
+      - IPv6 addresses may be given with or without brackets.
     type: str
     default: 127.0.0.1
   base_port:

@@ -45,7 +45,7 @@ def alternatives(choice, host, fitting):
 
 def _reason(choice, strategy, placed):
     if placed.get("refusal"):
-        return placed["refusal"]
+        return placed["refusal"][0].lower() + placed["refusal"][1:] if placed["refusal"].startswith("It ") else placed["refusal"]
     if placed["shortfall_bytes"]:
         return "%s missing" % gib(placed["shortfall_bytes"])
     if choice["wanted"]["strategy"] not in ("auto", strategy):

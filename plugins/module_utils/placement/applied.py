@@ -12,11 +12,59 @@ KEEP_CONTEXT = 0.1
 KEEP_HEADROOM = 0.75
 
 
+def sound(applied_plan, plan_version):
+    """(the applied plan as far as it can be relied on, a warning or None): a damaged file must not stop the next plan.
+
+    Args:
+        applied_plan: what is written on the host; may be None, empty or anything else.
+        plan_version: the version of the structure that this collection writes.
+    """
+    if not applied_plan:
+        return {}, None
+    try:
+        other = applied_plan.get("plan_version", plan_version) != plan_version
+        _check(applied_plan)
+    except (AttributeError, KeyError, TypeError):
+        return {}, "The applied plan is damaged: what it runs counts as of other processes, and may be placed anew."
+    if other:
+        units = [{"unit": instance.get("unit")} for instance in applied_plan.get("instances") or []]
+        return {"instances": units}, (
+            "The applied plan has plan_version %r, this collection writes %d: the memory of its units counts as available, and its models may be placed anew."
+            % (applied_plan["plan_version"], plan_version)
+        )
+    return applied_plan, None
+
+
+def _check(plan):
+    """Raise AttributeError, KeyError or TypeError where a plan has not the shape that Applied and the GPUs' room read."""
+    for gpu in plan.get("gpus") or []:
+        _typed(gpu["uuid"], str), gpu.get("number")
+    for instance in plan.get("instances") or []:
+        _typed(instance.get("unit"), str)
+        _typed(instance.get("name"), str)
+        "LLAMA_ARG_TENSOR_SPLIT" in _typed(instance.get("environment") or {}, dict)
+        for model in instance.get("models") or []:
+            _typed(model.get("create_as"), str)
+            _typed(model.get("context_length"), int)
+            (model.get("parameters") or {}).get("num_gpu")
+            predicted = model.get("predicted") or {}
+            _typed(predicted.get("pinned_batch"), int)
+            for device in predicted.get("devices") or []:
+                _typed(device["uuid"], str), device["total_bytes"] + 0
+                _typed(device.get("layers"), int)
+
+
+def _typed(value, kind):
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(value)
+    return value
+
+
 class Applied:
     """Where the applied plan has each model.
 
     Args:
-        plan: the applied plan, checked by gpus.sound; may be empty.
+        plan: the applied plan, checked by `sound`; may be empty.
     """
 
     def __init__(self, plan=None):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from .release import OLDEST_CHECKED
+
 
 def confirmed(fitting, wanted, placed):
     """A placement as the release itself would make it on these GPUs, with the settings that the plan writes.
@@ -19,12 +21,13 @@ def confirmed(fitting, wanted, placed):
     """
     predicted = placed["predicted"]
     gpus = placed["gpus"]
-    decision = _decide(fitting, wanted, gpus, predicted, options_of(wanted, predicted))
+    free = [device["free_bytes"] for device in predicted["devices"]]
+    decision = _decide(fitting.release, wanted, gpus, free, options_of(wanted, predicted["context_length"]), fitting.variables)
     refusal = _refusal(fitting.release, decision, predicted["total_layers"])
     if refusal:
         return dict(placed, refusal=refusal, shortfall_bytes=max(placed["shortfall_bytes"], 1))
     layers = _layers(decision, len(gpus))
-    again = fitting.predict(wanted, gpus, [device["free_bytes"] for device in predicted["devices"]], predicted["context_length"], layers)
+    again = fitting.predict(wanted, gpus, free, predicted["context_length"], layers)
     missing = sum(max(0, device["total_bytes"] + again["headroom_bytes"] - device["free_bytes"]) for device in again["devices"])
     return dict(placed, predicted=again, shortfall_bytes=missing)
 
@@ -36,26 +39,63 @@ def partial_layers(fitting, wanted, gpus, predicted, num_gpu=None):
         predicted: what Fitting.predict says of these GPUs (their free memory and the context count).
         num_gpu: the user's number of layers, or None.
     """
-    options = options_of(wanted, predicted)
+    options = options_of(wanted, predicted["context_length"])
     if num_gpu is not None:
         options["num_gpu"] = num_gpu
-    decision = _decide(fitting, wanted, gpus, predicted, options)
+    free = [device["free_bytes"] for device in predicted["devices"]]
+    decision = _decide(fitting.release, wanted, gpus, free, options, fitting.variables)
     if decision.get("hangs") or decision["error"] or not decision["layers"]:
         return [0] * len(gpus)
     return _layers(decision, len(gpus))
 
 
-def _decide(fitting, wanted, gpus, predicted, options):
+def evicts(release, wanted, placed, others, variables):
+    """Whether a release before 0.30 would unload the models of an instance to load another one, or divide that one
+    between GPUs and CPU.
+
+    Args:
+        release: the Release.
+        wanted, placed: the model that is loaded last, and its placement.
+        others: list of (wanted, placed) of those that are loaded already, on the same GPUs.
+        variables: the user's service variables.
+    """
+    if release.numbers < OLDEST_CHECKED:
+        return True  # earlier ones held one model at a time, or were not read
+    gpus, context = placed["gpus"], placed["predicted"]["context_length"]
+    free = []
+    for place, gpu in enumerate(gpus):
+        held = counted = 0
+        for other, where in others:
+            device = where["predicted"]["devices"][place]
+            held += device["total_bytes"]
+            counted += max(device["total_bytes"], _own_figure(release, other, where, variables)[place])
+        # The scheduler takes the driver's figure, or the total less its own figures where that is less (`updateFreeSpace`).
+        free.append(max(0, min(gpu["available_bytes"] - held, gpu["total_bytes"] - counted)))
+    options = options_of(dict(wanted, ubatch=wanted["ubatch"] or placed["batch"]), context)
+    decision = _decide(release, wanted, gpus, free, options, variables, beside_others=True)
+    return decision["evicts"] or _refusal(release, decision, placed["predicted"]["total_layers"]) is not None
+
+
+def _own_figure(release, wanted, placed, variables):
+    """Bytes per GPU that the scheduler counts for a model that is loaded: its prediction, by layers; 0 where it goes by
+    what the runner measured."""
+    gpus, predicted = placed["gpus"], placed["predicted"]
+    free = [gpu["available_bytes"] for gpu in gpus]
+    size = _decide(release, wanted, gpus, free, options_of(wanted, predicted["context_length"]), variables)["predicted_bytes"] or 0
+    return [-(-size * device["layers"] // predicted["total_layers"]) for device in predicted["devices"]]
+
+
+def _decide(release, wanted, gpus, free, options, variables, beside_others=False):
     devices = [
         {
             "uuid": gpu["uuid"],
             "total_bytes": gpu["total_bytes"],
-            "free_bytes": device["free_bytes"],
+            "free_bytes": size,
             "compute_capability": gpu["compute_capability"],
         }
-        for gpu, device in zip(gpus, predicted["devices"])
+        for gpu, size in zip(gpus, free)
     ]
-    return fitting.release.decide(wanted["facts"], devices, options, environment_of(wanted, gpus))
+    return release.decide(wanted["facts"], devices, options, dict(variables, **environment_of(wanted, gpus)), beside_others)
 
 
 def _layers(decision, count):
@@ -65,9 +105,9 @@ def _layers(decision, count):
     return layers
 
 
-def options_of(wanted, predicted):
+def options_of(wanted, context_length):
     """The parameters that the plan gives the model, as far as they matter to the placement."""
-    options = {"num_ctx": predicted["context_length"]}
+    options = {"num_ctx": context_length}
     if wanted["ubatch"]:
         options["num_batch"] = wanted["ubatch"]
     return options
@@ -92,5 +132,6 @@ def _refusal(release, decision, total):
         return "Ollama %s would refuse it: %s" % (release.version, decision["error"])
     layers = sum(decision["layers"] or [])
     if decision["outcome"] not in ("single", "split") or layers < total:
-        return "Ollama %s would by its own estimate put only %d of %d layers on these GPUs, and no setting changes that" % (release.version, layers, total)
+        return "Ollama %s would by its own estimate put only %d of %d layers on these GPUs, and no setting of a plan changes that" % (
+            release.version, layers, total)
     return None

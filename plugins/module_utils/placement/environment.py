@@ -67,17 +67,32 @@ PLANNED = {
     "LLAMA_ARG_HOST": "listen_address",
     "LLAMA_ARG_PORT": "base_port",
 }
+PLANNED.update(dict.fromkeys(("NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "GGML_VK_VISIBLE_DEVICES"),
+                             "the GPU selectors"))
+# What makes every prediction of a plan void, and why.
+REFUSED = {
+    "LD_PRELOAD": "puts code of its own into the server and its engine",
+    "LD_AUDIT": "puts code of its own into the server and its engine",
+    "GGML_CUDA_ENABLE_UNIFIED_MEMORY": "lets a model overflow into the host's memory, which the plan does not count",
+}
 # Names that earlier versions knew.
 RETIRED = ("OLLAMA_NEW_ENGINE", "OLLAMA_NEW_ESTIMATES", "OLLAMA_MULTIUSER_CACHE", "OLLAMA_INTEL_GPU", "OLLAMA_RUNNERS_DIR", "OLLAMA_TMPDIR", "OLLAMA_MAX_VRAM")
+# Of those, the ones that older releases act on: first version and the first that does not any more.
+ACTED_ON = {
+    "OLLAMA_NEW_ENGINE": ((0, 5, 12), (0, 30, 0)),
+    "OLLAMA_NEW_ESTIMATES": ((0, 11, 5), (0, 11, 11)),
+    "OLLAMA_MULTIUSER_CACHE": ((0, 3, 13), (0, 30, 0)),
+}
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def check_environment(environment):
+def check_environment(environment, release):
     """Check the user's variables.
 
     Args:
         environment: dict of name to value (text, number or boolean), or None.
+        release: the Release planned for.
 
     Returns:
         (dict of name to text, list of warnings).
@@ -85,6 +100,8 @@ def check_environment(environment):
     Raises:
         PlacementError: unknown or misspelt name, a name that the plan owns, or a value that does not fit.
     """
+    if not isinstance(environment or {}, dict):
+        raise PlacementError("environment is %r, which is not a dictionary; give for example OLLAMA_DEBUG: 1." % (environment,))
     checked = {}
     warnings = []
     for name, value in sorted((environment or {}).items(), key=lambda item: str(item[0])):
@@ -96,9 +113,14 @@ def check_environment(environment):
         text = ("1" if value else "0") if isinstance(value, bool) else str(value)
         if _CONTROL.search(text):
             raise PlacementError("The value of environment variable %s holds a line break or a control character; give it on one line." % name)
-        if name in RETIRED:
-            warnings.append("%s is not known to this Ollama version and has no effect." % name)
+        if name in RETIRED and not (name in ACTED_ON and ACTED_ON[name][0] <= release.numbers < ACTED_ON[name][1]):
+            warnings.append("%s is not known to Ollama %s and has no effect." % (name, release.version))
+        if not text.strip() and KNOWN.get(name) in ("number", "switch", "duration"):
+            continue  # as Ollama takes it: not set
         checked[name] = _typed(name, text)
+    if "LD_LIBRARY_PATH" in checked:
+        warnings.append("LD_LIBRARY_PATH=%s is searched after Ollama's own libraries; a CUDA from there takes other memory than the plan predicts."
+                        % checked["LD_LIBRARY_PATH"])
     if checked.get("OLLAMA_VULKAN") == "1":
         warnings.append("OLLAMA_VULKAN=1 brings GPUs back that CUDA_VISIBLE_DEVICES hides, so models may land outside the plan.")
     return checked, warnings
@@ -109,6 +131,8 @@ def _check_name(name):
         raise PlacementError("Environment variable name %r is not one; use letters, digits and '_'." % (name,))
     if name in PLANNED:
         raise PlacementError("Environment variable %s is set by the plan; use %s instead." % (name, PLANNED[name]))
+    if name in REFUSED:
+        raise PlacementError("Environment variable %s %s; leave it out." % (name, REFUSED[name]))
     if name in KNOWN or name in RETIRED:
         return
     engine = name.startswith(engine_variables.PREFIX)
@@ -136,5 +160,11 @@ def _typed(name, text):
     if kind == "duration" and not DURATION.match(text.strip()):
         raise PlacementError(
             "Environment variable %s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1." % (name, text)
+        )
+    if name == "OLLAMA_KEEP_ALIVE" and not re.search("[1-9]", text):
+        raise PlacementError("Environment variable %s is '%s', which would unload every model after each request; give one such as 30m or -1." % (name, text))
+    if name == "OLLAMA_LLM_LIBRARY" and text and not text.startswith("cuda"):
+        raise PlacementError(
+            "Environment variable %s is '%s', which keeps Ollama off NVIDIA GPUs; give one such as cuda_v12, or leave it out." % (name, text)
         )
     return text

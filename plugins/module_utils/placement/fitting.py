@@ -19,11 +19,13 @@ class Fitting:
     Args:
         release: the Release planned for.
         overhead_bytes: measured context overhead per process and GPU, or None for the table's figure.
+        variables: the user's checked service variables; releases before 0.30 heed some of them (OLLAMA_GPU_OVERHEAD).
     """
 
-    def __init__(self, release, overhead_bytes=None):
+    def __init__(self, release, overhead_bytes=None, variables=None):
         self.release = release
         self.overhead_bytes = overhead_bytes
+        self.variables = variables or {}
 
     def estimate(self, wanted, shares, free, context_length, gpu_layers=None, moved=None):
         """memory.estimate of a wanted model, with the batch that belongs to it."""
@@ -105,7 +107,8 @@ class Fitting:
         Returns:
             dict: `gpus`, `predicted`, `tensor_split` (None, or layers per GPU where the engine's own split by free
             memory would not fit but this one does), `batch` (None, or the batch to insist on where the one that Ollama
-            would choose does not fit), `shortfall_bytes` (0 if it fits with the headroom kept).
+            would choose does not fit), `shortfall_bytes` (0 if it fits with the headroom kept), `refusal` (why it cannot
+            be although no bytes are missing; only then).
         """
         placed = self._place(wanted, gpus, free, context_length, every_gpu, allowance)
         if not placed["shortfall_bytes"] or wanted["ubatch"] or not self.release.engine_splits:
@@ -135,7 +138,7 @@ class Fitting:
             if self._good(balanced, every_gpu):
                 return balanced
         if not placed["shortfall_bytes"]:
-            placed["shortfall_bytes"] = 1  # fits, but leaves a GPU without a layer
+            return dict(placed, shortfall_bytes=1, refusal="It fits, but one of these GPUs would get no layer")
         return placed
 
     @staticmethod

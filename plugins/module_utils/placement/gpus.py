@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from .errors import PlacementError
 
-INSTANCE_UNIT_PREFIX = "ollama@"
+HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
 
 
 def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
     """GPUs that a plan may use, in PCI order.
 
     Args:
-        gpu_inventory: facts of gpu_facts (`state`, `gpus[]`).
+        gpu_inventory: facts of gpu_facts (`state`, `gpus[]`), checked by inventory.check_inventory.
         selectors: list of index, UUID or PCI address (text or int); empty = all GPUs.
-        applied_plan: the plan on the host, or None; its units' memory counts as ours, its numbers are kept.
+        applied_plan: the plan on the host as applied.sound gives it; its units' memory counts as ours, its numbers are kept.
         own_units: further systemd units whose memory will be given back (an adopted `ollama.service`).
 
     Returns:
@@ -30,12 +30,12 @@ def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
     Raises:
         PlacementError: a selector matches no GPU.
     """
-    applied_plan = sound(applied_plan)
+    applied_plan = applied_plan or {}
     facts = sorted((fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid")), key=pci_order)
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
     units = {instance.get("unit") for instance in applied_plan.get("instances") or []}
-    units.update(own_units)
+    units.update(own_units or ())
     gpus = []
     left_out = []
     for fact in gpu_inventory.get("gpus") or []:
@@ -94,22 +94,6 @@ def _tenant(device, units):
     return None
 
 
-def sound(applied_plan):
-    """The applied plan if it has the shape of one, else an empty one: a damaged file must not stop the next plan."""
-    applied_plan = applied_plan or {}
-    try:
-        for gpu in applied_plan.get("gpus") or []:
-            gpu["uuid"], gpu.get("number")
-        for instance in applied_plan.get("instances") or []:
-            instance.get("unit")
-            for model in instance.get("models") or []:
-                for device in (model.get("predicted") or {}).get("devices") or []:
-                    device["uuid"], device["total_bytes"] + 0
-    except (AttributeError, KeyError, TypeError):
-        return {}
-    return applied_plan
-
-
 def pci_order(fact):
     """Sort key: PCI address, then UUID (a vendor without PCI addresses still sorts the same way every time)."""
     return (str(fact.get("pci_bus_id") or "").lower(), str(fact.get("uuid")))
@@ -122,11 +106,11 @@ def gpu_numbers(facts, applied_plan):
     number that is free.
     """
     numbers = {}
-    for gpu in applied_plan.get("gpus") or []:
-        if gpu.get("number") is not None:
-            numbers[gpu["uuid"]] = gpu["number"]
     known = [fact["uuid"] for fact in facts]
-    numbers = {uuid: number for uuid, number in numbers.items() if uuid in known}
+    for gpu in applied_plan.get("gpus") or []:
+        number = gpu.get("number")
+        if isinstance(number, int) and 0 <= number <= HIGHEST_NUMBER and gpu["uuid"] in known and number not in numbers.values():
+            numbers[gpu["uuid"]] = number
     for place, uuid in enumerate(known):
         if uuid not in numbers:
             taken = set(numbers.values())
@@ -148,6 +132,8 @@ def select(facts, selectors):
     """
     if not selectors:
         return [fact["uuid"] for fact in facts]
+    if not isinstance(selectors, (list, tuple)):
+        selectors = [selectors]
     chosen = []
     for selector in selectors:
         text = str(selector).strip().lower()

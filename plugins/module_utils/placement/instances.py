@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from . import naming
+from . import confirm, naming
 
 GIB = 1024**3
 MIB = 1024**2
@@ -36,7 +36,7 @@ def build(choices, host, release, environment, models_dir, listen_address, base_
             settings = _settings(choice["wanted"], placed, release, forced)
             member = {"wanted": choice["wanted"], "placed": placed, "settings": settings, "forced": forced}
             for group in groups:
-                if _shares(group, member, release):
+                if _shares(group, member, release, environment):
                     group.append(member)
                     break
             else:
@@ -124,7 +124,7 @@ def _settings(wanted, placed, release, forced):
     return settings
 
 
-def _shares(group, member, release):
+def _shares(group, member, release, environment):
     """Whether a model joins an instance: same GPUs, same settings, and Ollama would not evict one for the other."""
     first = group[0]
     if [gpu["uuid"] for gpu in first["placed"]["gpus"]] != [gpu["uuid"] for gpu in member["placed"]["gpus"]]:
@@ -132,14 +132,16 @@ def _shares(group, member, release):
     if first["settings"] != member["settings"] or any(gpu["exclusive"] for gpu in member["placed"]["gpus"]):
         return False
     together = group + [member]
-    return not any(_evicts(one, [other for other in together if other is not one], release) for one in together)
+    return not any(_evicts(one, [other for other in together if other is not one], release, environment) for one in together)
 
 
-def _evicts(member, others, release):
+def _evicts(member, others, release, environment):
     """Whether loading a model last would make Ollama unload the others first."""
     wanted, placed = member["wanted"], member["placed"]
     if not placed["gpus"]:
         return False
+    if not release.engine_splits:
+        return confirm.evicts(release, wanted, placed, [(other["wanted"], other["placed"]) for other in others], environment)
     left = {gpu["uuid"]: gpu["available_bytes"] for gpu in placed["gpus"]}
     for other in others:
         for device in other["placed"]["predicted"]["devices"]:

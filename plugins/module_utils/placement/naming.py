@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from .errors import PlacementError
@@ -12,7 +13,12 @@ DEFAULT_SUFFIX = "-optimized"
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _MODEL_NAME = re.compile(r"^(?:%s(?::\d+)?/)?(?:%s/)?%s(?::%s)?$" % (_PART, _PART, _PART, _PART))
 _SUFFIX = re.compile(r"^[A-Za-z0-9_.-]+$")
-_ADDRESS = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+)$")
+# A host name; one that ends in a number is an IP address or a mistake.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(r"^(?=.{1,253}\Z)(?:%s\.)*(?=[0-9-]*[A-Za-z])%s\Z" % (_LABEL, _LABEL))
+# Characters of host, namespace, model and tag at most (types/model/name.go).
+LONGEST_HOST = 350
+LONGEST_PART = 80
 
 
 def check_model_name(name):
@@ -21,7 +27,19 @@ def check_model_name(name):
         raise PlacementError(
             "Model name %r is not a name that Ollama takes; use [host/][namespace/]model[:tag] with letters, digits, '.', '_' and '-'." % (name,)
         )
+    *before, last = name.split("/")
+    parts = last.split(":") + before[-1:]
+    if max(len(part) for part in parts) > LONGEST_PART or len(name) > LONGEST_HOST:
+        raise PlacementError("Model name '%s' is longer than Ollama takes; give namespace, model and tag at most %d characters each." % (name, LONGEST_PART))
     return name
+
+
+def same_name(name):
+    """What two names of one model have in common: Ollama's own registry and its namespace may be left out, case does not count."""
+    parts = name.lower().split("/")
+    if parts[0] == "registry.ollama.ai" and len(parts) == 3:
+        parts = parts[1:]
+    return "/".join(parts[1:] if parts[0] == "library" and len(parts) == 2 else parts)
 
 
 def full_name(name):
@@ -37,7 +55,10 @@ def optimized_name(name, suffix=DEFAULT_SUFFIX):
     """
     if not isinstance(suffix, str) or not _SUFFIX.match(suffix) or "\n" in suffix:
         raise PlacementError("optimized.suffix %r cannot be part of a tag; use letters, digits, '.', '_' and '-', for example '%s'." % (suffix, DEFAULT_SUFFIX))
-    return full_name(name) + suffix
+    optimized = full_name(name) + suffix
+    if len(optimized.rsplit(":", 1)[-1]) > LONGEST_PART:
+        raise PlacementError("The tag of '%s' is longer than the %d characters that Ollama takes; give a shorter optimized.suffix." % (optimized, LONGEST_PART))
+    return optimized
 
 
 def instance_name(gpus):
@@ -66,10 +87,23 @@ def free_name(name, taken):
 
 
 def check_address(address):
-    """Raise PlacementError unless the text can be a listen address."""
-    if not isinstance(address, str) or not _ADDRESS.match(address) or "\n" in address:
-        raise PlacementError("Listen address %r is neither an IP address nor a host name; use for example 127.0.0.1 or 0.0.0.0." % (address,))
-    return address
+    """The listen address as a plan writes it: an IP address, without the brackets that IPv6 has in addresses, or a host name.
+
+    Raises:
+        PlacementError: neither of them.
+    """
+    text = address.strip() if isinstance(address, str) else ""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+    try:
+        if "%" not in bare:  # an interface's own address is not one that clients can be given
+            return str(ipaddress.ip_address(bare))
+    except ValueError:
+        pass
+    if not _HOST_NAME.match(text):
+        raise PlacementError(
+            "Listen address %r is neither an IP address nor a host name; use for example 127.0.0.1, 0.0.0.0 or ::, and base_port for the port." % (address,)
+        )
+    return text
 
 
 def host_and_port(address, port):
@@ -79,5 +113,5 @@ def host_and_port(address, port):
 
 def url(address, port):
     """The address clients on the host use; a wildcard becomes the loopback address."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1", "0:0:0:0:0:0:0:0": "::1"}.get(address, address)
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
     return "http://" + host_and_port(local, port)

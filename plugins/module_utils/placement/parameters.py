@@ -7,13 +7,16 @@ Names and types are those of ollama/parameters.py. Here a number may be given as
 
 from __future__ import annotations
 
+import math
 import re
 
 from ..ollama import parameters as known
 from .errors import PlacementError
 
 # A duration as Go writes it, or a number of seconds.
-DURATION = re.compile(r"^-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+)$")
+DURATION = re.compile(r"^-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+)$", re.ASCII)
+# Whole numbers below which Ollama's runner does not start.
+LEAST = {"num_batch": 1, "num_ctx": 4}
 
 
 def check_parameters(parameters, where):
@@ -29,6 +32,8 @@ def check_parameters(parameters, where):
     Raises:
         PlacementError: unknown name (with the nearest known one), or a value of the wrong type.
     """
+    if not isinstance(parameters or {}, dict):
+        raise PlacementError("The parameters of %s are %r, which is not a dictionary; give for example temperature: 0.2." % (where, parameters))
     checked = {}
     warnings = []
     for name, value in (parameters or {}).items():
@@ -47,13 +52,13 @@ def check_parameters(parameters, where):
 def _typed(name, value, where):
     kind = known.TYPES[name]
     if kind == known.INTEGER:
-        return whole_number(value, "Parameter '%s' of %s" % (name, where))
+        return whole_number(value, "Parameter '%s' of %s" % (name, where), LEAST.get(name))
     if kind == known.NUMBER:
         try:
-            if isinstance(value, bool):
+            if isinstance(value, bool) or not math.isfinite(float(value)):
                 raise ValueError
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PlacementError("Parameter '%s' of %s is %r, which is not a number; give one, for example 0.8." % (name, where, value))
     if kind == known.BOOLEAN:
         if isinstance(value, bool):
@@ -74,9 +79,9 @@ def whole_number(value, what, least=None):
     number = None
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
-    elif isinstance(value, str) and re.match(r"^[+-]?\d+$", value.strip()):
+    elif isinstance(value, str) and re.match(r"^[+-]?[0-9]+$", value.strip()):
         number = int(value)
-    elif isinstance(value, float) and value == int(value):
+    elif isinstance(value, float) and value.is_integer():
         number = int(value)
     if number is None:
         raise PlacementError("%s is %r, which is not a whole number; give one." % (what, value))

@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 from ..memory import compute
-from . import alternatives, naming, policy, remedies, request, slots, untouched
+from . import alternatives, applied, naming, policy, remedies, request, slots, untouched
 from . import environment as service
 from . import gpus as gpu_room
 from . import instances as instance_room
-from .applied import Applied
+from . import inventory
 from .errors import PlacementError
 from .fitting import Fitting, shortfall
 from .parameters import whole_number
 from .release import Release
-from .text import gib
+from .text import gib, on_cpu
 
 PLAN_VERSION = 1
+_SPECIAL_LETTERS = "%$\"'\\:"
 HIGHEST_PORT = 65535
 GIB = 1024**3
 GPU_KEYS = ("uuid", "index", "number", "pci_bus_id", "name", "total_bytes", "available_bytes", "foreign_bytes")
@@ -47,17 +48,19 @@ def make_plan(
     Raises:
         PlacementError: wrong input; one sentence with the value and the remedy.
     """
-    variables, warnings = service.check_environment(environment)
+    release = Release(ollama_version)
+    variables, warnings = service.check_environment(environment, release)
     wanted, notes = request.wanted_models(models, variables, headroom_bytes)
     warnings.extend(notes)
-    naming.check_address(listen_address)
+    listen_address = naming.check_address(listen_address)
     base_port = whole_number(base_port, "base_port", 1)
     _check_port(base_port)
-    if not str(models_dir).startswith("/") or "\n" in str(models_dir):
-        raise PlacementError("models_dir '%s' is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % models_dir)
+    models_dir = _check_directory(models_dir)
     if overhead_bytes is not None:
-        whole_number(overhead_bytes, "overhead_bytes", 0)
-    release = Release(ollama_version)
+        overhead_bytes = whole_number(overhead_bytes, "overhead_bytes", 0)
+    inventory.check_inventory(gpu_inventory)
+    in_force, note = applied.sound(applied_plan, PLAN_VERSION)
+    warnings.extend([note] if note else [])
     plan = {
         "plan_version": PLAN_VERSION,
         "ollama_version": release.version,
@@ -70,17 +73,16 @@ def make_plan(
         "warnings": warnings,
         "gpus": [],
     }
-    gpus, left_out = gpu_room.usable_gpus(gpu_inventory, selectors, applied_plan, own_units)
+    gpus, left_out = gpu_room.usable_gpus(gpu_inventory, selectors, in_force, own_units)
     gpus, left_out = _accepted(release, gpus, left_out, gpu_inventory.get("driver_version"))
     plan["gpus"] = [{key: gpu[key] for key in GPU_KEYS} for gpu in gpus]
     warnings.extend("GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out if gpu["selected"])
     warnings.extend("GPU %s (%s) is degraded: %s." % (gpu["index"], gpu["uuid"], gpu["degraded"]) for gpu in gpus if gpu["degraded"])
     warnings.extend(_foreign(gpus))
     wanted = [_serially(one, release, warnings) for one in wanted]
-    fitting = Fitting(release, overhead_bytes)
+    fitting = Fitting(release, overhead_bytes, variables)
     topology = gpu_inventory.get("topology") or []
-    applied = Applied(gpu_room.sound(applied_plan))
-    choices, host = policy.choose(wanted, gpus, fitting, topology, applied)
+    choices, host = policy.choose(wanted, gpus, fitting, topology, applied.Applied(in_force))
     plan["feasible"] = all(choice["placements"] for choice in choices)
     built = instance_room.build(choices, host, release, variables, models_dir, listen_address, base_port)
     if built:
@@ -93,6 +95,8 @@ def make_plan(
     for choice, report in zip(choices, plan["models"]):
         warnings.extend(_notes(choice, report))
     warnings.extend(_of_release(release))
+    warnings.extend("The GPU at %s is there, but the driver does not list it: the plan does without it." % address
+                    for address in gpu_inventory.get("unlisted") or [])
     return plan
 
 
@@ -108,6 +112,19 @@ def _accepted(release, gpus, left_out, driver_version):
         else:
             accepted.append(gpu)
     return accepted, left_out
+
+
+def _check_directory(models_dir):
+    """The directory without a slash at its end: absolute, and nothing in it that a systemd unit would read otherwise."""
+    text = str(models_dir)
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise PlacementError("models_dir %r is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % (models_dir,))
+    wrong = sorted({letter for letter in text if letter in _SPECIAL_LETTERS or letter.isspace() or not letter.isprintable()})
+    if wrong:
+        raise PlacementError(
+            "models_dir %r holds %s, which a systemd unit reads otherwise; give a path without." % (models_dir, " and ".join(map(repr, wrong)))
+        )
+    return text.rstrip("/") or "/"
 
 
 def _check_port(port, base_port=None):
@@ -156,11 +173,16 @@ def _explain(case, host, gpu_inventory, built):
         return report
     report["remedies"] = remedies.remedies(case)
     report["shortfall_bytes"] = choice["shortfall_bytes"]
+    joinable = len(case.host().joinable())
     if not case.gpus:
-        why = gpu_inventory.get("reason") or "the host has no GPU that can be used"
+        why = gpu_inventory.get("reason") or _left_out(case.left_out) or "the host has no GPU"
         if gpu_inventory.get("state") not in (None, "ok") and gpu_inventory.get("remedy"):
             report["remedies"].insert(0, gpu_inventory["remedy"])
         report["reason"] = "No usable GPU: %s." % str(why).rstrip(".")
+    elif wanted["strategy"] == "split" and joinable < 2:
+        report["shortfall_bytes"] = None
+        report["reason"] = "Strategy split needs two GPUs that can work on one model together, and the host has %d%s." % (
+            joinable, "; a process can use one MIG device only" if any(gpu["is_slice"] for gpu in case.gpus) else "")
     elif choice["attempt"] is None:
         report["reason"] = "Every GPU is in exclusive compute mode and serves another model already."
     elif choice["attempt"].get("refusal"):
@@ -170,6 +192,12 @@ def _explain(case, host, gpu_inventory, built):
         report["reason"] = "It does not fit: %s (%d bytes) missing with the headroom of %s kept on every GPU." % (
             gib(choice["shortfall_bytes"]), choice["shortfall_bytes"], kept)
     return report
+
+
+def _left_out(left_out):
+    """Why there is no GPU, where every one of them is left out; a selector is said only where nothing else is."""
+    reasons = [gpu for gpu in left_out if gpu["selected"]] or left_out
+    return ", ".join("GPU %s is left out: %s" % (gpu["uuid"], gpu["reason"]) for gpu in reasons)
 
 
 def _settings_of(wanted, built):
@@ -190,10 +218,11 @@ def _foreign(gpus):
 
 
 def _of_release(release):
-    """What the user should know of a release whose engine deals the layers itself."""
+    """What the user should know of a release: that it was not checked, and of one before 0.30 its engine and its faults."""
+    notes = [release.unchecked()] if release.unchecked() else []
     if release.engine_splits:
-        return []
-    notes = ["Predicted bytes are those of the engine of Ollama 0.30 and later; the engine of %s differs." % release.version]
+        return notes
+    notes += ["Predicted bytes are those of the engine of Ollama 0.30 and later; the engine of %s differs." % release.version]
     notes.extend("Known fault of Ollama %s: %s; what avoids it: %s." % (release.version, fault["text"], fault["remedy"]) for fault in release.faults())
     return notes
 
@@ -214,11 +243,7 @@ def _notes(choice, report):
     if wanted["strategy"] == "spread" and choice["placements"] and len(choice["placements"][0]["gpus"]) == 1:
         notes.append("%s was to be spread over all GPUs, but there is only one." % wanted["name"])
     if choice["placements"] and choice["placements"][0]["outcome"] in ("partial", "cpu"):
-        predicted = choice["placements"][0]["predicted"]
-        notes.append(
-            "%s runs %d of %d layers on GPUs and the rest on the CPU, as allowed."
-            % (wanted["name"], predicted["gpu_layers"], predicted["total_layers"])
-        )
+        notes.append("%s runs %s, as allowed." % (wanted["name"], on_cpu(choice["placements"][0]["predicted"])))
     for placed in choice["placements"]:
         predicted = placed["predicted"]
         if not placed["shortfall_bytes"] and shortfall(predicted):

@@ -8,6 +8,10 @@ from ..scheduler import era_e, faults, versions
 from .errors import PlacementError
 
 DEFAULT_BATCH = 512  # every release before 0.30, where the request names none
+# The releases whose rules were read and compared with recordings; an era ends where the next one's first version begins.
+OLDEST_CHECKED = (0, 5, 13)
+NEWEST_CHECKED = (0, 32, 15)
+LEAST_CAPABILITY = (5, 0)  # discover/gpu.go (CudaComputeMajorMin) to 0.12.10; from 0.13 on what the CUDA library is built for
 
 
 class Release:
@@ -38,11 +42,26 @@ class Release:
         self.engine = "llama-server" if self.engine_splits else "ollama runner"
         self.effects = self.era.EFFECTS
 
-    def decide(self, model, gpus, options=None, environment=None):
-        """What this release does with one load on an empty server, see `era_e.decide`."""
+    def decide(self, model, gpus, options=None, environment=None, beside_others=False):
+        """What this release does with one load, see `era_e.decide`.
+
+        Args:
+            beside_others: whether other models are loaded, which a release before 0.30 would rather unload than divide
+                this one between GPUs and CPU; `gpus` then have the memory that those leave.
+        """
         if self.engine_splits:
             return self.era.decide(model, gpus, options, environment)
-        return self.era.decide(model, gpus, options, environment, version=self.numbers)
+        return self.era.decide(model, gpus, options, environment, residents=[{}] if beside_others else None, version=self.numbers)
+
+    def unchecked(self):
+        """A sentence where the rules of this very release were not read, or None."""
+        if self.numbers > NEWEST_CHECKED:
+            return ("Ollama %s is newer than the releases whose placement this collection has checked; it is planned by the rules of %s, and "
+                    "placement_check tells whether they still hold." % (self.version, _text(NEWEST_CHECKED)))
+        if self.numbers < OLDEST_CHECKED:
+            return ("Ollama %s is older than the releases whose placement this collection has checked; it is planned by the rules of %s: "
+                    "better use a later release." % (self.version, _text(OLDEST_CHECKED)))
+        return None
 
     def batch(self, wanted, free, context_length):
         """(tokens of a batch, surcharge in bytes): the user's, or what this release chooses with `free` bytes per GPU."""
@@ -59,21 +78,25 @@ class Release:
         return self.engine_splits and era_e.slots(facts, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
 
     def evicts(self, wanted, free, context_length):
-        """Whether loading a model where others are loaded, with `free` bytes left per GPU, would unload those.
+        """Whether 0.30 or later would unload the models that are loaded to load another, with `free` bytes left per GPU.
 
-        Before 0.30 the rules for this are not followed up here: every model gets an instance of its own.
+        What an earlier release would do is confirm.evicts.
         """
-        if not self.engine_splits:
-            return True
         needed = era_e.predicted_bytes(wanted["facts"], context_length * wanted["parallel"]) + self.batch(wanted, free, context_length)[1]
         return era_e.evicts(needed, [{"free_bytes": size} for size in free], wanted["facts"], {}, {})
 
     def refused_gpu(self, compute_capability, driver_version):
         """Why this release leaves a GPU out, or None."""
         if not self.engine_splits:
+            if compute_capability and tuple(compute_capability) < LEAST_CAPABILITY:
+                return "Ollama needs compute capability %d.%d, it has %s" % (LEAST_CAPABILITY + (".".join(str(part) for part in compute_capability),))
             return None
         return era_e.refused_gpu(self.numbers, compute_capability, driver_version)
 
     def faults(self):
         """Known faults of this release's placement: list of {name, text, remedy}."""
         return faults.known_faults(self.numbers)
+
+
+def _text(numbers):
+    return ".".join(str(number) for number in numbers)

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from ..memory import kv_cache
 from . import policy, ways
-from .text import gib
+from .fitting import Fitting
+from .host import Host
+from .text import gib, on_cpu
 
 GIB = 1024**3
 SMALLER_CACHE_TYPES = ("q8_0", "q4_0")
@@ -30,13 +32,18 @@ class Case:
         self.choices, self.choice, self.wanted = choices, choice, choice["wanted"]
         self.gpus, self.fitting, self.topology, self.left_out = gpus, fitting, topology, left_out
 
-    def solved(self, gpus=None, **changes):
-        """The choice for the model after a change of its settings or of the GPUs; None if it, or another one that had a
-        place, then has none."""
+    def host(self):
+        """The Host with no model on it."""
+        return Host(self.gpus, self.topology)
+
+    def solved(self, gpus=None, fitting=None, **changes):
+        """The choice for the model after a change of its settings, of the GPUs or of the Fitting; None if it, or another
+        one that had a place, then has none."""
         listed = [dict(one["wanted"], **changes) if one is self.choice else one["wanted"] for one in self.choices]
         # Most often this model alone has no place: then it is all or nothing.
         complete = all(one["placements"] or one is self.choice for one in self.choices) and not any(one["allow_cpu_offload"] for one in listed)
-        after = policy.choose(listed, self.gpus if gpus is None else gpus, self.fitting, self.topology, tries=TRIES, all_or_none=complete)[0]
+        fitting = self.fitting if fitting is None else fitting
+        after = policy.choose(listed, self.gpus if gpus is None else gpus, fitting, self.topology, tries=TRIES, all_or_none=complete)[0]
         if after is None:
             return None
         lost = any(before["placements"] and not now["placements"] for before, now in zip(self.choices, after))
@@ -59,7 +66,7 @@ class Case:
 def remedies(case):
     """Sentences that name a setting and a value, cheapest first; empty if nothing that is tried helps."""
     found = []
-    for remedy in (_strategy, _compute_mode, _selectors, _batch, _slots, _headroom, _context, _cache_type, _quantization, _repair, _foreign, _more, _cpu):
+    for remedy in CHEAPEST_FIRST:
         found.extend(remedy(case))
     return found
 
@@ -72,6 +79,17 @@ def _strategy(case):
         if solved:
             count = len(solved["placements"][0]["gpus"])
             return ["strategy: %s fits, on %s" % (other, "one GPU" if count == 1 else "%d GPUs" % count)]
+    return []
+
+
+def _reserved(case):
+    """Releases before 0.30 leave OLLAMA_GPU_OVERHEAD free on every GPU, beside the headroom of the plan."""
+    variables = dict(case.fitting.variables)
+    reserved = variables.pop("OLLAMA_GPU_OVERHEAD", None)
+    if case.fitting.release.engine_splits or not case.gpus or not int(reserved or 0):
+        return []
+    if case.solved(fitting=Fitting(case.fitting.release, case.fitting.overhead_bytes, variables)):
+        return ["OLLAMA_GPU_OVERHEAD: without it in the environment the model fits; headroom_bytes keeps memory free as well"]
     return []
 
 
@@ -183,9 +201,10 @@ def _cpu(case):
     solved = None if case.wanted["allow_cpu_offload"] else case.solved(allow_cpu_offload=True)
     if not solved:
         return []
-    predicted = solved["placements"][0]["predicted"]
-    return ["allow_cpu_offload: true runs %d of %d layers on the GPUs and the rest on the CPU, much slower"
-            % (predicted["gpu_layers"], predicted["total_layers"])]
+    placed = solved["placements"][0]
+    if placed["outcome"] not in ("partial", "cpu"):
+        return []  # another strategy is what helps here
+    return ["allow_cpu_offload: true runs it %s, much slower" % on_cpu(placed["predicted"])]
 
 
 def _with(gpus, *more):
@@ -210,3 +229,9 @@ def _new_gpu(number, size):
         "numa_node": None,
         "degraded": None,
     }
+
+
+# A setting, then what is slower or shorter, then another build, then work on the host, then money, then the CPU.
+CHEAPEST_FIRST = (
+    _strategy, _reserved, _compute_mode, _selectors, _batch, _slots, _headroom, _context, _cache_type, _quantization, _repair, _foreign, _more, _cpu
+)

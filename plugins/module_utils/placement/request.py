@@ -6,30 +6,17 @@ from __future__ import annotations
 
 import re
 
-from ..memory import hyperparameters, kv_cache
+from ..memory import kv_cache
 from . import naming
 from .errors import PlacementError
+from .model_facts import model_facts
 from .parameters import DURATION, check_layers, check_parameters, whole_number
 
 DEFAULT_CONTEXT = 8192
 AUTO = "auto"
 STRATEGIES = ("auto", "single", "replicate", "split", "spread")
 GIB = 1024**3
-# What memory/ and scheduler/ cannot do without.
-NEEDED_FACTS = (
-    "architecture",
-    "block_count",
-    "context_length",
-    "embedding_length",
-    "head_count",
-    "head_count_kv",
-    "key_length",
-    "value_length",
-    "vocab_size",
-    "file_bytes",
-    "layers",
-)
-_DIGEST = re.compile(r"^(?:sha256:)?[0-9a-f]{64}$")
+_DIGEST = re.compile(r"^(?:sha256:)?[0-9a-f]{64}\Z")
 _SUGGESTED_SWITCH = "give true, false or leave it out"
 
 
@@ -51,17 +38,18 @@ def wanted_models(models, environment=None, headroom_bytes=GIB):
         PlacementError: the first value that cannot be.
     """
     environment = environment or {}
-    whole_number(headroom_bytes, "headroom_bytes", 0)
+    headroom_bytes = whole_number(headroom_bytes, "headroom_bytes", 0)
     if not isinstance(models, (list, tuple)) or not models:
         raise PlacementError("No model is given; list at least one, for example - name: llama4:16x17b.")
     wanted = []
     warnings = []
-    served = {}
+    served = set()
     for entry in models:
         one, notes = _wanted(entry, environment, headroom_bytes)
-        if one["served"].lower() in served:
+        same = naming.same_name(one["served"])
+        if same in served:
             raise PlacementError("Model %s is listed twice; give it once, with replicas for more instances, or another optimized.suffix." % one["name"])
-        served[one["served"].lower()] = True
+        served.add(same)
         wanted.append(one)
         warnings.extend(notes)
     return wanted, warnings
@@ -71,13 +59,16 @@ def _wanted(entry, environment, headroom_bytes):
     if not isinstance(entry, dict):
         raise PlacementError("Model %r is not a dictionary; give for example - name: %s." % (entry, entry))
     name = naming.check_model_name(entry.get("name"))
-    facts = _facts(entry, name)
+    facts = model_facts(entry.get("model"), name)
     optimized = entry.get("optimized") or {}
+    if not isinstance(optimized, dict):
+        raise PlacementError("optimized of %s is %r, which is not a dictionary; give for example parameters: {temperature: 0.2}." % (name, optimized))
     suffix = optimized.get("suffix")
     suffix = naming.DEFAULT_SUFFIX if suffix is None else suffix
-    given = dict(entry.get("parameters") or {})
-    given.update(optimized.get("parameters") or {})
-    parameters, warnings = check_parameters(given, name)
+    parameters, warnings = check_parameters(entry.get("parameters"), name)
+    winning, notes = check_parameters(optimized.get("parameters"), name)
+    parameters.update(winning)
+    warnings.extend(note for note in notes if note not in warnings)
     strategy = entry.get("strategy") or AUTO
     if strategy not in STRATEGIES:
         raise PlacementError("Strategy '%s' of %s is unknown; use one of %s." % (strategy, name, ", ".join(STRATEGIES)))
@@ -100,6 +91,7 @@ def _wanted(entry, environment, headroom_bytes):
     digest = entry.get("digest")
     if digest and not _DIGEST.match(str(digest)):
         raise PlacementError("digest '%s' of %s is not a SHA-256; give sha256: and 64 hexadecimal digits." % (digest, name))
+    digest = "sha256:" + str(digest).split(":")[-1] if digest else None
     if digest and facts.get("digest") and digest != facts["digest"]:
         raise PlacementError(
             "%s has the digest %s and not the pinned %s; change the pin, or use a registry that keeps that model." % (name, facts["digest"], digest)
@@ -118,8 +110,8 @@ def _wanted(entry, environment, headroom_bytes):
         "serial": False,
         "headroom_bytes": headroom_bytes if own_headroom is None else own_headroom,
         "keep_alive": _keep_alive(entry.get("keep_alive"), name),
-        "insecure": bool(entry.get("insecure")),
-        "digest": digest or None,
+        "insecure": _switch(entry.get("insecure"), "insecure of %s" % name) or False,
+        "digest": digest,
         "parameters": {key: value for key, value in parameters.items() if key not in ("num_ctx", "num_batch", "num_gpu")},
         "num_gpu": parameters.get("num_gpu"),
         "system": optimized.get("system"),
@@ -127,19 +119,6 @@ def _wanted(entry, environment, headroom_bytes):
         "served": naming.optimized_name(name, suffix),
     }
     return one, warnings
-
-
-def _facts(entry, name):
-    facts = entry.get("model")
-    if not isinstance(facts, dict) or not facts:
-        raise PlacementError("Model %s comes without its facts; run model_info for it and pass what it returns as `model`." % name)
-    facts = hyperparameters.complete(facts)
-    missing = [key for key in NEEDED_FACTS if facts.get(key) in (None, "", [])]
-    if missing:
-        raise PlacementError(
-            "The header of %s does not say %s, so its memory cannot be predicted; use another build of the model." % (name, ", ".join(missing))
-        )
-    return facts
 
 
 def _number(value, what, least):
@@ -184,6 +163,8 @@ def _context(entry, parameters, environment, facts, name, warnings):
             return min(DEFAULT_CONTEXT, trained)
     if str(asked).strip().lower() == AUTO:
         return AUTO
+    if not isinstance(asked, (int, float)) and not re.match(r"^[+-]?[0-9]+$", str(asked).strip()):
+        raise PlacementError("context_length %r of %s is not a number of tokens; give one such as 32768, or auto for the largest that fits." % (asked, name))
     tokens = whole_number(asked, "context_length of %s" % name, 4)
     if tokens > trained:
         warnings.append("%s was trained for %d tokens, so Ollama takes that instead of the context_length of %d." % (name, trained, tokens))

@@ -183,6 +183,8 @@ def test_a_gpu_that_cannot_be_used_is_left_out_with_the_reason(change, reason):
 def test_gpus_that_this_ollama_would_leave_out_are_not_planned_with(driver, capability, words):
     inventory = dict(hosts.inventory(hosts.A6000, compute_capability=capability), driver_version=driver)
     result = plan(inventory, wanted("llama3.1-8b"))
+    assert all(word in result["models"][0]["reason"] for word in words)
+    assert plan(inventory, wanted("llama3.1-8b"), ollama_version="0.24.0")["feasible"] is ("3.7" != capability)
     assert not result["feasible"] and all(word in " ".join(result["warnings"]) for word in words)
     assert plan(dict(inventory, driver_version="580.95.05", gpus=hosts.inventory(hosts.A6000)["gpus"]), wanted("llama3.1-8b"))["feasible"]
 
@@ -190,9 +192,35 @@ def test_gpus_that_this_ollama_would_leave_out_are_not_planned_with(driver, capa
 DEVICE_WITHOUT_BYTES = {"instances": [{"models": [{"predicted": {"devices": [{"uuid": "x"}]}}]}]}
 
 
-@pytest.mark.parametrize("applied", [{}, {"gpus": [{}]}, {"instances": ["x"]}, {"gpus": 7}, DEVICE_WITHOUT_BYTES])
-def test_a_damaged_applied_plan_is_as_none(applied):
-    assert plan(TWO_4090, wanted("llama3.1-8b"), applied_plan=applied) == plan(TWO_4090, wanted("llama3.1-8b"))
+@pytest.mark.parametrize("applied", ["plan", [1], {"gpus": [{}]}, {"instances": ["x"]}, {"instances": {"a": 1}}, {"gpus": 7}, DEVICE_WITHOUT_BYTES])
+def test_a_damaged_applied_plan_is_as_none_and_said(applied):
+    result = plan(TWO_4090, wanted("llama3.1-8b"), applied_plan=applied)
+    assert "damaged" in result["warnings"].pop()
+    assert result == plan(TWO_4090, wanted("llama3.1-8b"), applied_plan={}) == plan(TWO_4090, wanted("llama3.1-8b"), applied_plan=None)
+
+
+def test_values_of_an_applied_plan_that_cannot_be_are_passed_over():
+    before = plan(TWO_A6000, wanted("llama4-scout"))
+    for numbers in (["0", "1"], [0, 0], [-1, -2], [10 ** 6, 10 ** 7], [None, 1.5]):
+        odd = dict(before, gpus=[dict(gpu, number=number) for gpu, number in zip(before["gpus"], numbers)])
+        assert outline(plan(TWO_A6000, wanted("llama4-scout"), applied_plan=odd)) == outline(before)
+    odd = dict(before, instances=[dict(before["instances"][0], port="11500")])
+    assert plan(TWO_A6000, wanted("llama4-scout"), applied_plan=odd)["instances"] == before["instances"]
+
+
+def test_an_applied_plan_of_another_structure_tells_only_whose_memory_it_is():
+    before = plan(TWO_A6000, wanted("llama4-scout"))
+    other = dict(before, plan_version=0, gpus=[dict(gpu, number=gpu["number"] + 5) for gpu in before["gpus"]])
+    after = plan(hosts.loaded(TWO_A6000, before), wanted("llama4-scout"), applied_plan=other)
+    assert after["feasible"] and outline(after) == outline(before) and "plan_version 0" in after["warnings"][0]
+
+
+def test_an_applied_plan_with_a_gpu_that_is_gone():
+    three = hosts.inventory(*[hosts.A6000] * 3)
+    before = plan(three, wanted("llama4-scout"))
+    left = dict(three, gpus=[three["gpus"][0], three["gpus"][2]])
+    after = plan(left, wanted("llama4-scout"), applied_plan=before)
+    assert before["instances"][0]["name"] == "gpu0-1" and after["instances"][0]["name"] == "gpu0-2"
 
 
 def test_a_mig_slice_is_an_instance_and_never_part_of_a_split():
@@ -277,27 +305,6 @@ def test_what_the_version_would_do_untouched():
     assert effects["OLLAMA_SCHED_SPREAD"]["value"] == "1" and "all visible GPUs" in effects["OLLAMA_SCHED_SPREAD"]["effect"]
     single = plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", context_length=4096))["models"][0]["default_behaviour"]
     assert single["outcome"] == "single" and single["predicted_bytes"] == models.model("llama3.1-8b")["file_bytes"] + 131072 * 131072
-
-
-@pytest.mark.parametrize("version", ["0.5.13", "0.11.4", "0.11.8", "0.12.3", "0.13.5", "0.24.0"])
-def test_releases_before_0_30_are_planned_as_they_decide_themselves(version):
-    result = plan(TWO_A6000, wanted("llama3.1-8b"), ollama_version=version)
-    assert [instance["name"] for instance in result["instances"]] == ["gpu0", "gpu1"] and result["engine"] == "ollama runner"
-    split = plan(TWO_A6000, wanted("llama3.3-70b", strategy="split"), ollama_version=version)
-    model = split["instances"][0]["models"][0]
-    assert split["instances"][0]["environment"]["OLLAMA_SCHED_SPREAD"] == "1" and "num_gpu" not in model["parameters"]
-    assert sum(device["layers"] for device in model["predicted"]["devices"]) == 81 and model["predicted"]["ubatch"] == 512
-
-
-def test_what_an_old_release_s_own_estimate_refuses_is_infeasible_and_says_so():
-    result = plan(hosts.inventory((24564, 23000), (24564, 23000)), wanted("llama3.3-70b", context_length=4096), ollama_version="0.11.4")
-    assert not result["feasible"] and "own estimate" in result["models"][0]["reason"] and "0.11.4" in result["models"][0]["reason"]
-    assert plan(hosts.inventory((24564, 23000), (24564, 23000)), wanted("llama3.3-70b", context_length=4096))["feasible"]
-
-
-def test_known_faults_of_a_release_are_said():
-    assert any("search" in warning for warning in plan(TWO_4090, wanted("llama3.1-8b"), ollama_version="0.12.11")["warnings"])
-    assert plan(TWO_4090, wanted("llama3.1-8b"))["warnings"] == []
 
 
 def test_unequal_gpus_get_a_split_that_fits():

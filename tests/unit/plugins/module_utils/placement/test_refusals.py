@@ -13,14 +13,14 @@ from tests.oracle import hosts, models
 TWO = hosts.inventory(hosts.A6000, hosts.A6000)
 
 
-def refused(entry=None, **options):
+def refused(entry=None, inventory=TWO, **options):
     facts = models.model("llama4-scout")
     one = {"name": "llama4:16x17b", "model": facts}
     one.update(entry or {})
     version = options.pop("ollama_version", "0.32.15")
     listed = options.pop("models", [one])
     with pytest.raises(PlacementError) as caught:
-        make_plan(TWO, listed, version, **options)
+        make_plan(inventory, listed, version, **options)
     message = str(caught.value)
     assert "\n" not in message and message.endswith((".", "?"))
     return message
@@ -73,6 +73,19 @@ def test_num_gpu_below_all_layers_needs_cpu_offload_and_then_passes():
         ({"model": {}}, ["model_info"]),
         ({"model": {"architecture": "llama"}}, ["block_count"]),
         ({"optimized": {"suffix": "a/b"}}, ["a/b", "tag"]),
+        ({"optimized": {"suffix": "-" + "a" * 80}}, ["80 characters", "shorter optimized.suffix"]),
+        ({"optimized": "fast"}, ["optimized", "'fast'", "dictionary"]),
+        ({"optimized": {"parameters": ["num_ctx"]}}, ["num_ctx", "dictionary"]),
+        ({"parameters": "temperature"}, ["'temperature'", "dictionary"]),
+        ({"parameters": {"num_batch": 0}}, ["num_batch", "at least 1"]),
+        ({"parameters": {"num_ctx": -1}}, ["num_ctx", "at least 4"]),
+        ({"parameters": {"temperature": float("nan")}}, ["temperature", "nan"]),
+        ({"context_length": "max"}, ["'max'", "tokens", "auto"]),
+        ({"context_length": "32k"}, ["'32k'", "tokens", "auto"]),
+        ({"context_length": float("inf")}, ["inf", "whole number"]),
+        ({"parallel": -1}, ["parallel", "at least 1"]),
+        ({"insecure": "perhaps"}, ["insecure", "'perhaps'"]),
+        ({"name": "m:" + "a" * 81}, ["80 characters"]),
     ],
 )
 def test_wrong_settings_of_a_model(entry, words):
@@ -100,7 +113,10 @@ def test_ordinary_names_pass(name):
 
 def test_a_model_listed_twice():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
-    assert "twice" in refused(models=[entry, dict(entry, name="llama3:latest")])
+    for name in ("llama3:latest", "LLAMA3", "library/llama3", "registry.ollama.ai/library/llama3:latest"):
+        assert "twice" in refused(models=[entry, dict(entry, name=name)])
+    both = [entry, dict(entry, optimized={"suffix": "-long"}, context_length=32768)]
+    assert make_plan(TWO, both + [dict(entry, name="someone/llama3")], "0.32.15")["feasible"]
     assert "No model" in refused(models=[])
 
 
@@ -118,6 +134,14 @@ def test_a_model_listed_twice():
         ({"OLLAMA_HOST": "0.0.0.0"}, ["OLLAMA_HOST", "listen_address"]),
         ({"OLLAMA_SCHED_SPREAD": "1"}, ["strategy: spread"]),
         ({"CUDA_VISIBLE_DEVICES": "0"}, ["selectors"]),
+        ({"NVIDIA_VISIBLE_DEVICES": "0"}, ["NVIDIA_VISIBLE_DEVICES", "selectors"]),
+        ({"HIP_VISIBLE_DEVICES": "0"}, ["HIP_VISIBLE_DEVICES", "selectors"]),
+        ({"LD_PRELOAD": "/opt/x.so"}, ["LD_PRELOAD", "leave it out"]),
+        ({"LD_AUDIT": "/opt/x.so"}, ["LD_AUDIT", "leave it out"]),
+        ({"GGML_CUDA_ENABLE_UNIFIED_MEMORY": 1}, ["host's memory", "leave it out"]),
+        ({"OLLAMA_KEEP_ALIVE": "0"}, ["OLLAMA_KEEP_ALIVE", "'0'", "unload", "-1"]),
+        ({"OLLAMA_LLM_LIBRARY": "cpu"}, ["'cpu'", "cuda_v12"]),
+        ("OLLAMA_DEBUG=1", ["OLLAMA_DEBUG=1", "dictionary"]),
         ({"OLLAMA_ORIGINS": "a\nExecStart=/bin/sh"}, ["OLLAMA_ORIGINS", "line break"]),
         ({"A B": "1"}, ["'A B'"]),
         ({"HTTPS_PROXY": ["x"]}, ["HTTPS_PROXY", "list"]),
@@ -152,6 +176,22 @@ def test_the_environment_gives_defaults_that_a_model_overrides():
     [
         ({"base_port": 70000}, ["70000", "65535", "11434"]),
         ({"base_port": 0}, ["base_port", "at least 1"]),
+        ({"base_port": float("inf")}, ["base_port", "inf"]),
+        ({"listen_address": ""}, ["''", "127.0.0.1"]),
+        ({"listen_address": "10.0.0.1:11434"}, ["10.0.0.1:11434", "base_port"]),
+        ({"listen_address": "300.1.2.3"}, ["300.1.2.3"]),
+        ({"listen_address": "::::"}, ["::::"]),
+        ({"listen_address": "[::1"}, ["[::1"]),
+        ({"listen_address": "[127.0.0.1]"}, ["[127.0.0.1]"]),
+        ({"listen_address": "fe80::1%eth0"}, ["fe80::1%eth0"]),
+        ({"listen_address": "http://localhost"}, ["http://localhost"]),
+        ({"models_dir": "/a\nb"}, ["'/a\\nb'", "systemd"]),
+        ({"models_dir": "/a b"}, ["'/a b'", "' '", "systemd"]),
+        ({"models_dir": "/%h"}, ["'/%h'", "'%'"]),
+        ({"models_dir": "/srv/../etc"}, ["'/srv/../etc'", "absolute"]),
+        ({"ollama_version": "0.30"}, ["'0.30'", "0.32.15"]),
+        ({"ollama_version": "\u0660.\u0661.\u0662"}, ["number of a release"]),
+        ({"selectors": [""]}, ["''", TWO["gpus"][0]["uuid"]]),
         ({"base_port": "http"}, ["'http'"]),
         ({"listen_address": "not an address"}, ["not an address"]),
         ({"models_dir": "models"}, ["'models'", "absolute"]),
@@ -184,5 +224,101 @@ def test_addresses():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
     instance = make_plan(TWO, [entry], "0.32.15", listen_address="0.0.0.0")["instances"][0]
     assert (instance["environment"]["OLLAMA_HOST"], instance["url"]) == ("0.0.0.0:11434", "http://127.0.0.1:11434")
-    instance = make_plan(TWO, [entry], "0.32.15", listen_address="::")["instances"][0]
-    assert (instance["environment"]["OLLAMA_HOST"], instance["url"]) == ("[::]:11434", "http://[::1]:11434")
+    for given in ("::", "[::]", "0:0:0:0:0:0:0:0"):
+        instance = make_plan(TWO, [entry], "0.32.15", listen_address=given)["instances"][0]
+        assert (instance["address"], instance["environment"]["OLLAMA_HOST"], instance["url"]) == ("::", "[::]:11434", "http://[::1]:11434")
+    for given, host in (("[FD00::5]", "[fd00::5]"), ("gpu-1.example.org", "gpu-1.example.org"), ("localhost", "localhost")):
+        instance = make_plan(TWO, [entry], "0.32.15", listen_address=given)["instances"][0]
+        assert instance["environment"]["OLLAMA_HOST"] == host + ":11434" and instance["url"] == "http://%s:11434" % host
+
+
+def test_numbers_may_be_given_as_text_as_templates_produce_them():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    as_text = dict(entry, parallel="2", headroom_bytes="2147483648", context_length=" 8192 ", insecure="no")
+    numbers = dict(entry, parallel=2, headroom_bytes=2147483648, context_length=8192)
+    assert make_plan(TWO, [as_text], "0.32.15", headroom_bytes="1073741824", base_port="11500", overhead_bytes="1000") == make_plan(
+        TWO, [numbers], "0.32.15", base_port=11500, overhead_bytes=1000)
+
+
+def test_a_pin_may_leave_out_how_it_was_made():
+    facts = dict(models.model("llama3.1-8b"), digest="sha256:" + "b" * 64)
+    result = make_plan(TWO, [{"name": "llama3", "model": facts, "digest": "b" * 64}], "0.32.15")
+    assert result["instances"][0]["models"][0]["digest"] == facts["digest"]
+
+
+def test_variables_that_are_allowed_but_said():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    result = make_plan(TWO, [entry], "0.32.15", environment={"LD_LIBRARY_PATH": "/opt/cuda/lib64", "OLLAMA_FLASH_ATTENTION": "", "OLLAMA_NUM_PARALLEL": ""})
+    environment = result["instances"][0]["environment"]
+    assert environment["LD_LIBRARY_PATH"] == "/opt/cuda/lib64" and any("LD_LIBRARY_PATH" in warning for warning in result["warnings"])
+    assert "OLLAMA_FLASH_ATTENTION" not in environment and environment["OLLAMA_NUM_PARALLEL"] == "1"
+
+
+# -- facts that no module returned ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"block_count": "48"}, ["block_count '48'"]),
+        ({"block_count": -1}, ["block_count -1"]),
+        ({"block_count": 10 ** 9}, ["48 layers", "1000000000"]),
+        ({"layers": []}, ["does not say layers"]),
+        ({"layers": [{"index": 0}] * 48}, ["Layer 0", "weight_bytes"]),
+        ({"layers": ["x"] * 48}, ["Layer 0"]),
+        ({"layers": "x"}, ["no list of layers"]),
+        ({"context_length": 0}, ["context_length 0"]),
+        ({"vocab_size": 1.5}, ["vocab_size 1.5"]),
+        ({"vocab_size": None}, ["does not say vocab_size"]),
+        ({"file_bytes": 0, "size_bytes": 0}, ["0 bytes"]),
+        ({"head_count": ["x"] * 48}, ["head_count 'x'"]),
+        ({"head_count_kv": -8}, ["head_count_kv -8"]),
+        ({"projector_bytes": "1 GB"}, ["projector_bytes '1 GB'"]),
+        ({"sliding_window": "x"}, ["sliding_window 'x'"]),
+    ],
+)
+def test_facts_of_a_model_that_cannot_be(change, words):
+    message = refused({"model": dict(models.model("llama4-scout"), **change)})
+    for word in words:
+        assert word in message
+
+
+def test_a_model_without_attention_passes():
+    facts = dict(models.model("llama3.1-8b"), architecture="mamba", head_count=0, head_count_kv=0, key_length=None, value_length=None)
+    for version in ("0.32.15", "0.24.0", "0.11.4"):
+        assert make_plan(TWO, [{"name": "mamba", "model": facts}], version)["feasible"]
+
+
+def _gpu(**changes):
+    return dict(TWO, gpus=[dict(TWO["gpus"][0], **changes)])
+
+
+@pytest.mark.parametrize(
+    "inventory, words",
+    [
+        ("facts", ["gpu_inventory is 'facts'"]),
+        ({"gpus": "x"}, ["gpus of gpu_inventory"]),
+        ({"gpus": [7]}, ["gpus of gpu_inventory", "7"]),
+        (_gpu(memory={"total_bytes": "48 GB", "free_bytes": 1}), ["total_bytes", "'48 GB'"]),
+        (_gpu(memory=[1]), ["memory", "[1]"]),
+        (_gpu(processes=[{"used_bytes": "x"}]), ["used_bytes", "'x'"]),
+        (_gpu(mig={"mode": "enabled", "devices": [7]}), ["devices", "7"]),
+        (_gpu(health="bad"), ["health", "'bad'"]),
+        (_gpu(uuid=5), ["uuid", "5"]),
+        (dict(TWO, topology=[{"path": "SYS", "uuids": ["a"]}]), ["uuids", "['a']"]),
+        (dict(TWO, topology=["x"]), ["topology", "'x'"]),
+    ],
+)
+def test_facts_of_gpus_that_cannot_be(inventory, words):
+    message = refused(inventory=inventory)
+    for word in words + ["gpu_inventory of gpu_facts, whole"]:
+        assert word in message
+
+
+def test_facts_of_gpus_of_which_much_is_unknown_pass():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    unknown = dict.fromkeys(("compute_capability", "architecture", "name", "compute_mode", "mig", "health", "processes", "numa_node", "pci_bus_id"))
+    assert make_plan(_gpu(**unknown), [entry], "0.32.15")["feasible"]
+    for inventory in ({}, {"gpus": None, "topology": None}, _gpu(memory=None), _gpu(uuid=None)):
+        result = make_plan(inventory, [entry], "0.32.15")
+        assert not result["feasible"] and result["models"][0]["reason"].startswith("No usable GPU: ")

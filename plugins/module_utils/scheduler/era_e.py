@@ -78,7 +78,7 @@ def predicted_bytes(model, context_total):
         context_total: tokens of all slots together.
     """
     heads = max(model["head_count"])
-    kv_heads = min(model["head_count_kv"])
+    kv_heads = min(model["head_count_kv"]) or 1  # so Ollama counts a hybrid model, whose recurrent layers have none
     width = model["embedding_length"] // heads if heads else 0  # a model without attention (mamba) has no heads
     return model["file_bytes"] + 2 * model["block_count"] * kv_heads * width * context_total * 2
 

@@ -69,6 +69,11 @@ def test_one_gpu_up_to_eighty_percent_else_all():
     assert era_e.choose_gpus(one, predicted, {"num_gpu": 999}, {})[0] == [0]
 
 
+def test_layers_without_kv_heads_count_as_one_head():
+    model = models.model("llama3.1-8b", head_count_kv=[0, 8] * 16)
+    assert era_e.predicted_bytes(model, 4096) == model["file_bytes"] + 2 * 32 * 1 * 128 * 4096 * 2
+
+
 def test_gpu_overhead_changes_nothing_but_the_default_context():
     model = models.model("llama3.1-8b")
     plain = era_e.decide(model, gpus(24100, 24100), {"num_ctx": 4096})

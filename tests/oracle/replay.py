@@ -88,8 +88,9 @@ def placement_row(row):
 def resident_steps(rows):
     """Rows of sequences as single steps, each with the engines that run before it.
 
-    The recordings do not hold the engines' buffers: what a model takes from the driver's free memory between two steps
-    is its buffers and CONTEXT_MIB a GPU.
+    The recordings do not hold the engines' buffers. What a model takes from the driver's free memory between two steps
+    is its buffers and CONTEXT_MIB a GPU, taken in proportion to the GPUs; the stand-in engine of the recordings prints
+    its buffers in equal parts, whatever it takes from the driver (the `selected.available` of the steps shows it).
     """
     steps = []
     for row in rows:
@@ -101,9 +102,10 @@ def resident_steps(rows):
                 if name not in running:
                     before = _free_without(row, running)
                     held = {position: (before[position] - free[position]) * MIB for position in positions}
+                    buffers = max(0, sum(held.values()) - CONTEXT_MIB * MIB * len(held))
                     running[name] = {
                         "held": held,
-                        "buffers": {position: max(0, size - CONTEXT_MIB * MIB) for position, size in held.items()},
+                        "buffers": {position: buffers // len(held) for position in held},
                         "free_at_load": {position: before[position] * MIB for position in positions},
                     }
             steps.append(dict(row, step=step, residents=list(running.values()), number=number))

@@ -33,10 +33,29 @@ def test_every_fit_of_the_engine_is_the_same():
     assert (rows, differing) == (280, [])
 
 
-def test_loads_beside_resident_models_are_decided_alike_but_for_two():
+# Rows of -residents.jsonl that differ, and why.
+RESIDENT_REASONS = {
+    20: "the server reads only the first `using device` line of each piece of the engine's output (llm/llama_server.go, Write), so that what was free at "
+        "load on GPU 1 and 2 was not found: they counted as total less buffers (17.9 GiB, as recorded), GPU 0 as 17.5 GiB; the pieces are a matter of timing",
+}
+
+
+def test_loads_beside_resident_models_are_decided_alike_but_for_those_with_a_reason():
     rows, differing = replay.replay(models.RECORDINGS / "ollama-0.32.15-residents.jsonl")
-    # Row 20 is a tie; in row 36 the engine's buffers, which the recording does not hold, decide.
-    assert rows == 66 and {number for number, dummy, dummy_too in differing} <= {20, 36}
+    assert rows == 66
+    assert [number for number, dummy, dummy_too in differing] == sorted(RESIDENT_REASONS)
+
+
+def test_free_memory_beside_resident_models_is_what_the_server_said():
+    said = 0
+    for number, row in enumerate(replay.rows_of(models.RECORDINGS / "ollama-0.32.15-residents.jsonl")[0], 1):
+        selected = row["step"]["result"].get("selected")
+        if not selected or not row["residents"] or len(row["step"]["resident_after"]) == 1 or number in RESIDENT_REASONS:
+            continue
+        free = [dict(gpu, free_bytes=mib * MIB) for gpu, mib in zip(replay.gpus_of(row), row["step"]["free_mib_before"])]
+        said += 1
+        assert era_e.accounted_free(free, row["residents"])[int(selected["id"])] / GIB == pytest.approx(float(selected["available"].split()[0]), abs=0.051)
+    assert said == 18
 
 
 def test_a_one_gpu_engine_on_a_gpu_of_index_above_0_is_not_accounted():

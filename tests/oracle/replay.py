@@ -108,7 +108,7 @@ def resident_steps(rows):
                         "buffers": {position: buffers // len(held) for position in held},
                         "free_at_load": {position: before[position] * MIB for position in positions},
                     }
-            steps.append(dict(row, step=step, residents=list(running.values()), number=number))
+            steps.append(dict(row, step=step, residents=list(running.values()), names=list(running), number=number))
     return steps
 
 
@@ -127,7 +127,7 @@ def resident_step(row):
     decision = versions.era_for(PLACEMENT_VERSION).decide(
         models.model(step["model"]), gpus, step["options"], row["environment"], residents=row["residents"], layers=False
     )
-    stay = [] if decision["evicts"] else list(step["resident_before"])
+    stay = row["names"][decision["evicted"]:]
     expected = {"gpus": step["result"]["child_cuda_visible_devices"], "resident_after": sorted(step["resident_after"])}
     return expected, {"gpus": ",".join(decision["tokens"]), "resident_after": sorted(set(stay + [step["model"]]))}
 

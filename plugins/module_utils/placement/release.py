@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..scheduler import era_e, faults, versions
+from ..scheduler import engine_start, era_e, faults, versions
 from .errors import PlacementError
 
 DEFAULT_BATCH = 512  # every release before 0.30, where the request names none
@@ -50,7 +50,7 @@ class Release:
                 this one between GPUs and CPU; `gpus` then have the memory that those leave.
         """
         if self.engine_splits:
-            return self.era.decide(model, gpus, options, environment)
+            return self.era.decide(model, gpus, options, environment, version=self.numbers)
         return self.era.decide(model, gpus, options, environment, residents=[{}] if beside_others else None, version=self.numbers)
 
     def unchecked(self):
@@ -71,7 +71,7 @@ class Release:
             return min(DEFAULT_BATCH, context_length), 0
         total = context_length * wanted["parallel"]
         flash = "off" if wanted["flash_attention"] is False else "auto"
-        return era_e.batch_size(era_e.predicted_bytes(wanted["facts"], total), total, [{"free_bytes": size} for size in free], flash)
+        return engine_start.batch_size(era_e.predicted_bytes(wanted["facts"], total), total, [{"free_bytes": size} for size in free], flash)
 
     def serial(self, facts):
         """Whether this release serves a model one request at a time whatever is asked for."""

@@ -8,13 +8,15 @@ against recorded loads of that version.
 
 from __future__ import annotations
 
+from . import engine_start, llama_fit
 from . import environment as env
-from . import llama_fit
 
 FIRST_VERSION = (0, 30, 0)
+NEWEST_VERSION = (0, 32, 15)
 SINGLE_GPU_PERCENT = 80  # a model goes to one GPU only if its figure is at most this share of that GPU's free memory
-MIB = 1024 * 1024
-GIB = 1024 * MIB
+GIB = 1024 * 1024 * 1024
+MODELS_PER_GPU = 3  # OLLAMA_MAX_LOADED_MODELS where it is not set
+LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 
 # Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.
 CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
@@ -29,12 +31,6 @@ SERIAL_ARCHITECTURES = (
     "lfm2",
     "lfm2moe",
 )
-# Batch when none is asked for: (tokens of context above which, batch, surcharge, percent of free memory that the
-# model's figure may take, percent that figure and surcharge together may take). llm/llama_server.go.
-BATCHES = ((32768, 2048, 2 * GIB, 60, 80), (4096, 1024, 768 * MIB, 75, 80))
-SMALLEST_BATCH = 512
-NO_FLASH_SMALL_GPU_BYTES = 8 * GIB
-
 # What a setting does in this era, for the settings that users believe to do something else.
 EFFECTS = {
     "OLLAMA_GPU_OVERHEAD": "no effect on placement since 0.30; it only lowers the total that chooses the default context",
@@ -91,49 +87,26 @@ def default_context(gpus, environment):
 
 
 def effective_context(model, options, environment, gpus):
-    """Tokens of context of one slot: what is asked for, at most what the model was trained for, at least 4."""
+    """Tokens of context of one slot: what is asked for, at least 4 (2048 for a model that sees images), at most what the
+    model was trained for (server/sched.go, `getRunner` and `effectiveModelContext`)."""
     asked = options.get("num_ctx")
     if asked is None:
         asked = env.number(environment, "OLLAMA_CONTEXT_LENGTH") or default_context(gpus, environment)
-    return max(4, min(asked, model["context_length"]))
+    asked = max(asked, LEAST_CONTEXT_WITH_IMAGES if "vision" in (model.get("capabilities") or []) else LEAST_CONTEXT)
+    return min(asked, model.get("context_length") or asked)
 
 
 def slots(model, environment):
     """Requests served at once."""
     architecture = model["architecture"]
-    if architecture in SERIAL_ARCHITECTURES or architecture.startswith("nemotron_h") or "embedding" in (model.get("capabilities") or []):
+    if architecture in SERIAL_ARCHITECTURES or architecture.startswith("nemotron_h") or embeds(model):
         return 1
     return max(env.number(environment, "OLLAMA_NUM_PARALLEL", 1), 1)
 
 
-def flash_attention(gpus, environment):
-    """What the engine is told: "on", "off" or "auto"."""
-    if any(tuple(gpu.get("compute_capability") or (8, 0)) == (7, 2) for gpu in gpus):
-        return "off"
-    if not env.text(environment, "OLLAMA_FLASH_ATTENTION"):
-        return "auto"
-    return "on" if env.boolean(environment, "OLLAMA_FLASH_ATTENTION") else "off"
-
-
-def batch_size(predicted, context_total, gpus, flash):
-    """(batch, surcharge in bytes) where the request names none.
-
-    Args:
-        predicted: Ollama's figure for the model, bytes.
-        context_total: tokens of all slots together.
-        gpus: the chosen GPUs (free_bytes), or [] where the free memory is unknown: then nothing is lowered.
-        flash: "on", "off" or "auto".
-    """
-    if flash == "off" and gpus:
-        small = context_total > 4096 and any(gpu["free_bytes"] <= NO_FLASH_SMALL_GPU_BYTES for gpu in gpus)
-        return (256 if small else SMALLEST_BATCH), 0
-    free = sum(gpu["free_bytes"] for gpu in gpus)
-    for above, batch, surcharge, alone, together in BATCHES:
-        if context_total <= above:
-            continue
-        if not gpus or (predicted * 100 <= free * alone and (predicted + surcharge) * 100 <= free * together):
-            return batch, surcharge
-    return SMALLEST_BATCH, 0
+def embeds(model):
+    """Whether a model embeds only: one request at a time, and a batch of its own."""
+    return "embedding" in (model.get("capabilities") or [])
 
 
 def choose_gpus(gpus, predicted, options, environment):
@@ -169,7 +142,8 @@ def choose_gpus(gpus, predicted, options, environment):
         integrated = all(gpus[index].get("integrated") for index in members)
         return (integrated, -sum(gpus[index]["free_bytes"] for index in members))
 
-    return min(groups.values(), key=total), main, _missing(main, gpus)
+    group = min(groups.values(), key=total)
+    return group, main, _missing(main, group)
 
 
 def _missing(main, gpus):
@@ -215,7 +189,7 @@ def accounted_free(gpus, residents):
     return free
 
 
-def decide(model, gpus, options=None, environment=None, residents=None, layers=True):
+def decide(model, gpus, options=None, environment=None, residents=None, layers=True, version=NEWEST_VERSION, system=None):
     """What this era does with one load on a server that holds nothing else, or `residents`.
 
     Args:
@@ -224,37 +198,28 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
         options: parameters of the request and the Modelfile (num_ctx, num_gpu, num_batch, main_gpu).
         environment: the service environment.
         residents: None (empty server) or the engines that run already: dicts {buffers, free_at_load, held}, each
-            {position in the visible GPUs: bytes}; `held` is what the driver gets back when the engine ends.
+            {position in the visible GPUs: bytes}; `held` is what the driver gets back when the engine ends. In the
+            order in which they would be unloaded (Ollama: shortest keep-alive first, then by the model's path).
         layers: whether to work out the layers too (llama.cpp's fit); without, `outcome` and `layers` are None.
+        version: Ollama version as a tuple.
+        system: {free_bytes} of the host, or None; a GPU that shares the host's memory never has more.
 
     Returns:
         dict: `outcome` (single, split, partial, cpu), `gpus` (positions of the chosen GPUs), `tokens` (how they are
         named to the engine), `single_gpu` and `main_gpu` (--split-mode none --main-gpu), `layers` (per chosen GPU),
         `context_length` (of one slot), `parallel`, `batch`, `gpu_layers` (-ngl or None), `flash_attention`,
-        `cache_type`, `predicted_bytes`, `error` (None, or why the load fails), `evicts` (whether everything else is
-        unloaded first).
+        `cache_type`, `predicted_bytes`, `error` (None, or why the load fails), `evicts` (whether another model is
+        unloaded first), `evicted` (how many of the residents).
     """
     options = options or {}
     environment = environment or {}
     visible = env.visible_gpus(gpus, environment)
-    shown = [gpus[index] for index, dummy in visible]
+    shown = [_with_host_memory(gpus[index], system) for index, dummy in visible]
     context = effective_context(model, options, environment, shown)
     parallel = slots(model, environment)
-    predicted = predicted_bytes(model, context * parallel)
-    flash = flash_attention(shown, environment)
-    evicted = False
-    if residents:
-        accounted = [dict(gpu, free_bytes=free) for gpu, free in zip(shown, accounted_free(shown, residents))]
-        attempt = _attempt(predicted, context * parallel, accounted, options, environment, flash)
-        evicted = evicts(predicted + attempt["surcharge"], attempt["members"], model, options, environment)
-        if not evicted:
-            shown = accounted
-        else:
-            back = [sum(resident["held"].get(position, 0) for resident in residents) for position in range(len(shown))]
-            shown = [dict(gpu, free_bytes=min(gpu["free_bytes"] + size, gpu["total_bytes"])) for gpu, size in zip(shown, back)]
-    attempt = _attempt(predicted, context * parallel, shown, options, environment, flash)
+    load = _Load(model, context, parallel, options, environment, version)
+    attempt, evicted = _make_room(load, shown, list(residents or []))
     chosen, main, members = attempt["chosen"], attempt["main"], attempt["members"]
-    on_cpu = options.get("num_gpu") == 0 or not members
     num_gpu = options.get("num_gpu")
     decision = {
         "gpus": [visible[index][0] for index in chosen],
@@ -265,41 +230,81 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
         "parallel": parallel,
         "batch": attempt["batch"],
         "gpu_layers": num_gpu if num_gpu is not None and num_gpu >= 0 else None,
-        "flash_attention": flash,
+        "flash_attention": attempt["flash"],
         "cache_type": env.text(environment, "OLLAMA_KV_CACHE_TYPE").lower() or None,
-        "predicted_bytes": predicted,
+        "predicted_bytes": load.predicted,
         "error": attempt["error"],
-        "evicts": evicted,
+        "evicts": evicted > 0,
+        "evicted": evicted,
     }
-    decision.update(_layers(model, members, decision, environment, on_cpu) if layers else {"layers": None, "outcome": None})
+    on_cpu = num_gpu == 0 or not members
+    decision.update(_layers(model, members, decision, environment, on_cpu, version) if layers else {"layers": None, "outcome": None})
     return decision
 
 
-def _attempt(predicted, context_total, shown, options, environment, flash):
-    """Choice of GPUs and batch with the free memory given: dict of chosen, main, error, members, batch, surcharge."""
-    chosen, main, error = choose_gpus(shown, predicted, options, environment)
-    members = [shown[index] for index in chosen]
-    batch, surcharge = options.get("num_batch"), 0
-    if batch is None:
-        batch, surcharge = batch_size(predicted, context_total, [] if options.get("num_gpu") == 0 else members, flash)
-    return {"chosen": chosen, "main": main, "error": error, "members": members, "batch": batch, "surcharge": surcharge}
+def _with_host_memory(gpu, system):
+    if gpu.get("integrated") and system and system.get("free_bytes"):
+        return dict(gpu, free_bytes=min(gpu["free_bytes"], system["free_bytes"]))
+    return gpu
 
 
-def evicts(needed, members, model, options, environment):
-    """Whether the models that are loaded are unloaded first (`requireFull`).
+class _Load:
+    """One load: what does not change while room is made for it."""
+
+    def __init__(self, model, context, parallel, options, environment, version):
+        self.model, self.options, self.environment, self.version = model, options, environment, version
+        self.context, self.context_total = context, context * parallel
+        self.predicted = predicted_bytes(model, self.context_total)
+
+    def attempt(self, shown):
+        """Choice of GPUs and batch with the free memory given: dict of chosen, main, error, members, flash, batch, surcharge."""
+        chosen, main, error = choose_gpus(shown, self.predicted, self.options, self.environment)
+        members = [shown[index] for index in chosen]
+        counted = [] if self.options.get("num_gpu") == 0 else members  # without layers on GPUs none is looked at
+        flash = engine_start.flash_attention(counted, self.environment, self.version)
+        batch = self.options.get("num_batch")
+        if embeds(self.model):
+            batch, surcharge = engine_start.embedding_batch(batch, self.context, self.context_total), 0
+        elif batch is None:
+            batch, surcharge = engine_start.batch_size(self.predicted, self.context_total, counted, flash)
+        else:
+            surcharge = engine_start.surcharge(batch)
+        return {"chosen": chosen, "main": main, "error": error, "members": members, "flash": flash, "batch": batch, "surcharge": surcharge}
+
+
+def _make_room(load, shown, running):
+    """Unload one model after another until the load fits: (attempt, number of models unloaded)."""
+    evicted = 0
+    while running:
+        accounted = [dict(gpu, free_bytes=free) for gpu, free in zip(shown, accounted_free(shown, running))]
+        attempt = load.attempt(accounted)
+        needed = load.predicted + attempt["surcharge"]
+        if not evicts(needed, attempt["members"], load.model, load.options, load.environment, len(running), len(shown)):
+            return attempt, evicted
+        held = running.pop(0)["held"]
+        shown = [dict(gpu, free_bytes=min(gpu["free_bytes"] + held.get(place, 0), gpu["total_bytes"])) for place, gpu in enumerate(shown)]
+        evicted += 1
+    return load.attempt(shown), evicted
+
+
+def evicts(needed, members, model, options, environment, loaded=1, gpu_count=1):
+    """Whether a model that is loaded is unloaded first (`processPending`, `requireFull` of `load`).
 
     Args:
         needed: Ollama's figure with the batch's surcharge, bytes.
         members: the chosen GPUs with their free memory beside what is loaded.
+        loaded: number of models that are loaded.
+        gpu_count: number of GPUs that the service sees.
     """
-    if env.number(environment, "OLLAMA_MAX_LOADED_MODELS") == 1:
+    if loaded >= (env.number(environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(gpu_count, 1)):
         return True
-    if 0 < (options.get("num_gpu") or 0) < model["block_count"] + 1:
+    num_gpu = options.get("num_gpu")
+    if num_gpu is not None and 0 <= num_gpu < model["block_count"] + 1:
         return False
     return bool(members) and needed > sum(gpu["free_bytes"] for gpu in members) * SINGLE_GPU_PERCENT // 100
 
 
-def _layers(model, members, decision, environment, on_cpu):
+def _layers(model, members, decision, environment, on_cpu, version):
     """Layers per chosen GPU and the outcome, after llama.cpp's fit."""
     if on_cpu:
         return {"layers": [0] * len(members), "outcome": "cpu"}
@@ -312,9 +317,9 @@ def _layers(model, members, decision, environment, on_cpu):
         cache_type=decision["cache_type"] or "f16",
         flash_attention=decision["flash_attention"] != "off",
         gpu_layers=decision["gpu_layers"],
-        margins=fit_margins(model, members, environment),
+        margins=engine_start.fit_margins(model, members, environment, version, decision["gpu_layers"]),
         enabled=env.boolean(environment, "LLAMA_ARG_FIT", True),
-        tensor_split=tensor_split(environment, len(members)),
+        tensor_split=engine_start.tensor_split(environment, len(members)),
     )
     layers = fitted["layers"]
     if sum(layers) == 0:
@@ -324,29 +329,3 @@ def _layers(model, members, decision, environment, on_cpu):
     else:
         outcome = "split" if sum(1 for count in layers if count) > 1 else "single"
     return {"layers": layers, "outcome": outcome}
-
-
-def fit_margins(model, members, environment):
-    """Bytes that llama.cpp's fit leaves free on each GPU: 1 GiB, more with a projector, or what the user sets."""
-    asked = env.text(environment, "LLAMA_ARG_FIT_TARGET")
-    if asked:
-        values = [int(value) * MIB for value in asked.split(",") if value.strip().isdigit()] or [llama_fit.MARGIN_BYTES]
-        return [values[index] if index < len(values) else values[-1] for index in range(len(members))]
-    projector = model.get("projector_bytes") or 0
-    if projector and projector_on_gpu(projector, members):
-        return [-(-(projector + GIB) // MIB) * MIB] * len(members)
-    return [llama_fit.MARGIN_BYTES] * len(members)
-
-
-def projector_on_gpu(projector_bytes, members):
-    """Whether the projector is offloaded: not if any chosen GPU has less free than its bytes and 1 GiB."""
-    return all(gpu["free_bytes"] >= projector_bytes + GIB for gpu in members)
-
-
-def tensor_split(environment, count):
-    """The user's LLAMA_ARG_TENSOR_SPLIT as a list of `count` numbers, or None."""
-    asked = env.text(environment, "LLAMA_ARG_TENSOR_SPLIT")
-    if not asked:
-        return None
-    values = [float(value) for value in asked.replace("/", ",").split(",") if value.strip()]
-    return (values + [0.0] * count)[:count] if any(values) else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import environment, era_a, era_b, era_c, era_d, era_e, llama_fit, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import engine_start, environment, era_a, era_b, era_c, era_d, era_e, llama_fit, versions
 from tests.oracle import models, replay
 
 MIB = 1024 * 1024
@@ -124,10 +124,99 @@ def test_fit_fills_the_last_gpu_first_where_the_margin_is_violated():
 
 
 def test_the_projector_widens_the_margin():
-    model = models.model("llama3.1-8b", projector_bytes=512 * MIB)
-    assert era_e.fit_margins(model, gpus(24100), {}) == [1536 * MIB]
-    assert era_e.fit_margins(model, gpus(1500), {}) == [GIB]
-    assert era_e.fit_margins(model, gpus(24100, 24100), {"LLAMA_ARG_FIT_TARGET": "512,2048"}) == [512 * MIB, 2048 * MIB]
+    model, newest = models.model("llama3.1-8b", projector_bytes=512 * MIB), era_e.NEWEST_VERSION
+    assert engine_start.fit_margins(model, gpus(24100), {}, newest) == [1536 * MIB]
+    assert engine_start.fit_margins(model, gpus(1500), {}, newest) == [GIB]
+    assert engine_start.fit_margins(model, gpus(24100), {}, newest, num_gpu=10) == [GIB]
+    assert engine_start.fit_margins(model, gpus(24100, 24100), {"LLAMA_ARG_FIT_TARGET": "512,2048"}, newest) == [512 * MIB, 2048 * MIB]
+    # llm/llama_server.go, extraEnvsForStart: there at 0.31.2, not at 0.31.1.
+    assert engine_start.fit_margins(model, gpus(24100), {}, (0, 31, 1)) == [GIB]
+
+
+def test_a_projector_goes_to_the_gpus_by_version():
+    # llm/llama_server.go, shouldDisableMMProjOffload, at 0.30.0, 0.30.11 and 0.31.2.
+    nine, shared = gpus(9 * 1024), [dict(gpu, integrated=True) for gpu in gpus(24 * 1024)]
+    where = {version: (engine_start.projector_on_gpu(GIB, nine, version, None, 33), engine_start.projector_on_gpu(GIB, shared, version, None, 33))
+             for version in ((0, 30, 10), (0, 30, 11), (0, 31, 2))}
+    assert where == {(0, 30, 10): (False, False), (0, 30, 11): (True, False), (0, 31, 2): (True, True)}
+    assert not engine_start.projector_on_gpu(GIB, gpus(1500), (0, 31, 2), None, 33)
+    assert engine_start.projector_on_gpu(GIB, nine, (0, 31, 2), 33, 33)
+    assert not engine_start.projector_on_gpu(GIB, nine, (0, 31, 2), 32, 33)
+
+
+@pytest.mark.parametrize(
+    "capability, by_version",
+    # ml/device.go, cudaFlashAttentionSupported: major 7 at 0.30.0, major 6 from 0.31.2; never on 7.2.
+    [([5, 2], ("off", "off")), ([6, 1], ("off", "auto")), ([7, 0], ("auto", "auto")), ([7, 2], ("off", "off")), (None, ("auto", "auto"))],
+)
+def test_flash_attention_by_compute_capability(capability, by_version):
+    host = [dict(gpu, compute_capability=capability) for gpu in gpus(24100)]
+    assert tuple(engine_start.flash_attention(host, {}, version) for version in ((0, 31, 1), (0, 31, 2))) == by_version
+    # LlamaServerFlashAttention: the user's word comes first.
+    assert engine_start.flash_attention(host, {"OLLAMA_FLASH_ATTENTION": "1"}, (0, 32, 15)) == "on"
+    assert engine_start.flash_attention(host, {"OLLAMA_FLASH_ATTENTION": "0"}, (0, 32, 15)) == "off"
+
+
+def test_flash_attention_is_a_matter_of_the_gpu_that_the_model_goes_to():
+    host = [dict(gpu, compute_capability=[major, 0]) for gpu, major in zip(gpus(24100, 12000), (8, 5))]
+    model = models.model("llama3.1-8b")
+    assert era_e.decide(model, host, {"num_ctx": 16384}, layers=False)["flash_attention"] == "auto"
+    old = era_e.decide(model, host, {"num_ctx": 16384}, {"CUDA_VISIBLE_DEVICES": "1"}, layers=False)
+    assert (old["flash_attention"], old["batch"]) == ("off", 512)
+    small = [dict(host[1], free_bytes=8 * GIB)]
+    assert era_e.decide(model, small, {"num_ctx": 16384}, layers=False)["batch"] == 256
+    # constrainedCUDAWithoutFlashAttention: nothing free counts as not known, then the total counts.
+    assert engine_start.batch_size(GIB, 16384, [dict(host[1], free_bytes=0)], "off") == (512, 0)
+    assert engine_start.batch_size(GIB, 16384, [dict(host[1], library="Vulkan")], "off") == (1024, 768 * MIB)
+
+
+def test_nothing_free_is_taken_for_not_known_and_lowers_no_batch():
+    # server/sched.go, generationBatchFits.
+    assert engine_start.batch_size(GIB, 65536, [{"free_bytes": 0}], "auto") == (2048, 2 * GIB)
+    assert engine_start.batch_size(GIB, 65536, [{"free_bytes": MIB}], "auto") == (512, 0)
+
+
+def test_a_model_that_sees_images_gets_2048_tokens_at_least():
+    # server/sched.go, getRunner.
+    plain, seeing = models.model("llama3.1-8b"), dict(models.model("llama3.1-8b"), capabilities=["completion", "vision"])
+    assert [era_e.effective_context(model, {"num_ctx": 0}, {}, []) for model in (plain, seeing)] == [4, 2048]
+    assert era_e.effective_context(dict(plain, context_length=None), {"num_ctx": 8192}, {}, []) == 8192
+
+
+def test_an_embedding_model_has_a_batch_of_its_own():
+    # server/routes.go, shouldApplyEmbeddingBatchDefault; llm/llama_server.go, embeddingBatchSize.
+    model = dict(models.model("llama3.1-8b"), capabilities=["embedding"])
+    asked = ({"num_ctx": 8192}, {"num_ctx": 512}, {"num_batch": 4096, "num_ctx": 1024})
+    batches = [era_e.decide(model, gpus(24100), options, layers=False)["batch"] for options in asked]
+    assert batches == [2048, 512, 1024]
+
+
+def test_models_are_unloaded_one_by_one_until_the_next_one_fits():
+    # server/sched.go, processPending and findRunnerToUnload.
+    model, host = models.model("llama3.1-8b"), gpus(24000)
+    running = [{"buffers": {0: 9000 * MIB}, "held": {0: 9300 * MIB}, "free_at_load": {0: free * MIB}} for free in (14700, 24000)]
+    full = [dict(host[0], free_bytes=(24000 - 18600) * MIB)]
+    decided = era_e.decide(model, full, {"num_ctx": 4096}, residents=running, layers=False)
+    assert (decided["evicts"], decided["evicted"]) == (True, 1)
+    larger = era_e.decide(models.model("llama3.3-70b"), full, {"num_ctx": 4096}, residents=running, layers=False)
+    assert larger["evicted"] == 2
+    two = {"OLLAMA_MAX_LOADED_MODELS": "2"}
+    small = [dict(held, buffers={0: 100 * MIB}, held={0: 400 * MIB}) for held in running]
+    empty = [dict(host[0], free_bytes=23000 * MIB)]
+    assert [era_e.decide(model, empty, {"num_ctx": 4096}, values, residents=small, layers=False)["evicted"] for values in ({}, two)] == [0, 1]
+    # With num_gpu 0 no GPU is looked at, and nothing has to go.
+    assert era_e.decide(model, full, {"num_ctx": 4096, "num_gpu": 0}, residents=running, layers=False)["evicted"] == 0
+    # generationBatchSurcharge counts for a batch that the request names, too.
+    assert [era_e.decide(model, [dict(host[0], free_bytes=9000 * MIB)], {"num_ctx": 4096, "num_batch": batch}, layers=False,
+                         residents=[{"buffers": {}, "held": {}, "free_at_load": {}}])["evicted"] for batch in (512, 2048)] == [0, 1]
+
+
+def test_a_gpu_that_shares_the_hosts_memory_has_no_more_than_the_host():
+    # server/sched.go, availableMemoryForGPU.
+    shared = [dict(gpu, integrated=True) for gpu in gpus(64000, 64000)]
+    model = models.model("llama3.1-8b")
+    assert era_e.decide(model, shared, {"num_ctx": 4096}, layers=False)["single_gpu"]
+    assert not era_e.decide(model, shared, {"num_ctx": 4096}, layers=False, system={"free_bytes": 4 * GIB})["single_gpu"]
 
 
 def test_environment_is_read_as_ollama_reads_it():

@@ -21,6 +21,7 @@ from tests.rig.models import gguf
 TABLE = pathlib.Path(__file__).resolve().parent / "engine-table.jsonl"
 ROWS_PER_MODEL = 22
 ROWS_PER_HELD_OUT = 10
+ROWS_PER_SERVED = 6
 SIZES = (49140, 49140, 24564, 24564, 12288, 81559)  # MiB of the devices that are there
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144)
 DEVICES = ((49140,), (49140,), (24564,), (49140, 49140), (49140, 49140), (24564, 24564), (81559, 24564), (49140, 12288), (12288, 24564),
@@ -30,6 +31,15 @@ OFFLOADED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.4)
 PARALLEL = (1, 1, 1, 2, 3, 4)
 UBATCHES = (512, 1024, 2048)
 ATTENTION = (("on", "f16"), ("on", "f16"), ("on", "q8_0"), ("on", "q4_0"), ("off", "f16"))
+
+
+# Models that llama-server itself is asked about, with the slots' cells in one stream (kv_unified) and not.
+SERVED = ("llama3.1-8b", "qwen3-30b-a3b", "phi4-14b", "gemma2-9b", "gemma3-27b", "gemma3n-e4b", "gpt-oss-20b", "llama4-scout", "command-r7b",
+          "deepseek-v2-lite", "deepseek-r1-old", "mamba-2.8b", "mamba-codestral-7b", "jamba-mini", "nemotron-nano-9b-v2", "falcon-h1-7b", "qwen3-next-80b",
+          "lfm2-1.2b")
+UNIFIED = (True, True, False)
+SERVED_PARALLEL = (1, 2, 2, 4, 4)
+SERVED_DEVICES = ((49140,), (49140,), (49140, 49140), (81559, 24564))
 
 
 class Deck:
@@ -63,6 +73,23 @@ def sample(model, count):
         }
 
 
+def served_sample(model, count):
+    """`count` designed rows of a model for llama-server: full offload, one or two devices, some with partial offload."""
+    dice = random.Random("server " + model)
+    contexts, devices, offloaded, parallel, ubatches, attention, unified = (Deck(values, dice) for values in (
+        CONTEXTS, SERVED_DEVICES, OFFLOADED, SERVED_PARALLEL, UBATCHES, ATTENTION, UNIFIED))
+    slots = of_model(model)["L"] + 1
+    for unused in range(count):
+        flash, cache = attention.draw()
+        share = offloaded.draw()
+        chosen = devices.draw()
+        yield {
+            "model": model, "n_ctx": contexts.draw(), "n_parallel": parallel.draw(), "n_ubatch": ubatches.draw(), "flash_attn": flash, "cache_type": cache,
+            "devices_mib": list(chosen), "tensor_split": [1] * len(chosen), "n_gpu_layers": 999 if share == 1 else int(share * slots),
+            "kv_unified": unified.draw(),
+        }
+
+
 def write_model(name):
     """A sparse file of a model, named after it, where the engine finds it."""
     head, size = gguf.header(families.pairs_of(name), families.tensors_of(name))
@@ -74,8 +101,11 @@ def write_model(name):
 def rows_of(name, devices):
     count = ROWS_PER_MODEL if name in MODELS else ROWS_PER_HELD_OUT
     write_model(name)
-    for row in sample(name, count):
-        answer = sandbox.dry_run(devices, row)
+    asked = [(row, sandbox.dry_run) for row in sample(name, count)]
+    if name in SERVED:
+        asked += [(row, sandbox.server_dry_run) for row in served_sample(name, ROWS_PER_SERVED)]
+    for row, ask in asked:
+        answer = ask(devices, row)
         if isinstance(answer, str):
             row["error"] = answer
         else:
@@ -85,7 +115,8 @@ def rows_of(name, devices):
 
 def main(names):
     sandbox.build()
-    head = dict(sandbox.version(), reference="build 11669", tool="llama-fit-params -fitp on; devices are RPC servers of the sizes devices_mib",
+    head = dict(sandbox.version(), reference="build 11669", tool="llama-fit-params -fitp on (rows with kv_unified: llama-server); "
+                "devices are RPC servers of the sizes devices_mib",
                 columns="mib: per device [weights, KV and recurrent state, compute]; layers: per device; "
                 "n_ctx: of all slots together; tensor_split null: by free memory",
                 models="tests/oracle/engine/dimensions.py")

@@ -46,6 +46,8 @@ def predicted(row):
         cache_type=row["cache_type"],
         flash_attention=row["flash_attn"] != "off",
         gpu_layers=None if row["n_gpu_layers"] > facts(row["model"])["block_count"] else row["n_gpu_layers"],
+        unified=row.get("kv_unified", False),
+        outputs=row["n_parallel"] if "kv_unified" in row else None,  # of llama-server, which has no room for more
     )
 
 

@@ -95,19 +95,24 @@ def windowed_layers(model):
     return [index % period != full for index in range(count)]
 
 
-def cells(context_length, parallel, ubatch, window=None):
+def cells(context_length, parallel, ubatch, window=None, unified=False):
     """Cells of one layer's cache: (cells of a stream, number of streams).
 
     Args:
         context_length: tokens of one slot (one request); the engine gets context_length * parallel.
-        parallel: number of slots, each a stream of its own (Ollama never passes --kv-unified).
+        parallel: number of slots.
         ubatch: physical batch, tokens.
         window: tokens a windowed layer looks back, or None for full attention.
+        unified: whether the slots share one stream (llama-server's --kv-unified, which Ollama never passes but lets through as
+            LLAMA_ARG_KV_UNIFIED). The shared cells are as many as the slots' own would be, and one slot may then use them all:
+            the engine's n_ctx_seq becomes context_length * parallel (src/llama-context.cpp). A windowed layer keeps a window for
+            each slot, but the cells of the batch only once (src/llama-kv-cache-iswa.cpp).
     """
-    full = pad(context_length)
+    streams = 1 if unified else parallel
+    full = pad(context_length * parallel // streams)
     if window is None:
-        return full, parallel
-    return pad(min(full, window + ubatch)), parallel
+        return full, streams
+    return pad(min(full, window * parallel // streams + ubatch)), streams
 
 
 def recurrent_layers(model):
@@ -235,7 +240,8 @@ def widest_value(model):
     return max(widths) if len(widths) > 1 else 0
 
 
-def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAULT_CACHE_TYPE, cache_type_v=None, flash_attention=True):
+def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAULT_CACHE_TYPE, cache_type_v=None, flash_attention=True,
+                unified=False):
     """Bytes of KV cache (and recurrent state) of every block.
 
     Args:
@@ -245,6 +251,7 @@ def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAUL
         ubatch: physical batch, tokens; windowed layers keep that many cells beyond their window.
         cache_type, cache_type_v: names of CACHE_TYPES; the V type defaults to the K type, as Ollama sets both.
         flash_attention: without it V is kept transposed, and then every block's V is as wide as the widest.
+        unified: whether the slots share one stream; recurrent states stay one a slot.
 
     Returns:
         list of block_count integers (bytes). The output layer has none.
@@ -265,7 +272,7 @@ def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAUL
         if widest and not recurrent[index] and (values or not model.get("ssm")):
             values = widest
         if index < min(reusing, trunk) and (keys or values):
-            stream, streams = cells(context_length, parallel, ubatch, window if windowed[index] else None)
+            stream, streams = cells(context_length, parallel, ubatch, window if windowed[index] else None, unified)
             size += stream * streams * (row_bytes(cache_type, keys) + row_bytes(cache_type_v or cache_type, values))
         if recurrent[index] and index < trunk:
             size += parallel * state_bytes(model)

@@ -42,6 +42,7 @@ def compute_by_device(
     flash_attention=True,
     cache_type=kv_cache.DEFAULT_CACHE_TYPE,
     moved=(),
+    unified=False,
 ):
     """Bytes of the compute buffer of every device.
 
@@ -55,6 +56,7 @@ def compute_by_device(
         flash_attention: whether the engine uses it.
         cache_type: KV cache type.
         moved: slots whose experts lie elsewhere than the slot (llama.cpp's tensor overrides); any switch the pipeline off.
+        unified: whether the slots share one stream of the KV cache: then there is one mask, over all their cells.
 
     Returns:
         list of device_count integers (bytes); 0 for a device without a layer.
@@ -63,7 +65,7 @@ def compute_by_device(
     pipeline = device_count > 1 and not partial and not moved
     row = F32 * ubatch
     width = model["embedding_length"]
-    inner = block_values(model, context_length, flash_attention)
+    inner = block_values(model, context_length * (parallel if unified else 1), flash_attention)
     if partial:
         inner -= 2 * width  # what flows in is freed once it is used; in a graph of one piece it stays
     if pipeline:
@@ -74,7 +76,7 @@ def compute_by_device(
         if not held:
             sizes.append(0)
             continue
-        masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention)
+        masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention, unified)
         output = model["vocab_size"] if held[-1] == model["block_count"] else 0
         if partial or (moved and held[0] != 0):
             sizes.append(max(row * inner + masks, row * (output + width)))
@@ -146,7 +148,7 @@ def _output_rows(model):
     return 12 if has_shared_expert(model) else 10
 
 
-def mask_bytes(model, held, context_length, parallel, ubatch, flash_attention):
+def mask_bytes(model, held, context_length, parallel, ubatch, flash_attention, unified=False):
     """Bytes of the attention masks for the blocks in `held`: one for full and one for windowed attention."""
     windowed = kv_cache.windowed_layers(model)
     recurrent = kv_cache.recurrent_layers(model)
@@ -154,6 +156,6 @@ def mask_bytes(model, held, context_length, parallel, ubatch, flash_attention):
     total = 0
     kinds = {windowed[slot] for slot in held if slot < model["block_count"] and not (recurrent[slot] and not any(kv_cache.attention_width(model, slot)))}
     for kind in kinds:
-        cells = kv_cache.cells(context_length, parallel, ubatch, kv_cache.window_tokens(model) if kind else None)[0]
+        cells = kv_cache.cells(context_length, parallel, ubatch, kv_cache.window_tokens(model) if kind else None, unified)[0]
         total += element * ubatch * cells
     return total

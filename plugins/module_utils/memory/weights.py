@@ -79,6 +79,12 @@ def assign_layers(shares, slot_count, gpu_layers=None):
     return devices
 
 
+def largest_matrix(model):
+    """Bytes of the largest weight matrix of a model; where only layers are known, those of the largest layer."""
+    sizes = [size for layer in model.get("layer_sizes") or [] for size in layer.values()] or slot_bytes(model)[:-1]
+    return max(sizes + [slot_bytes(model)[-1]])
+
+
 def layer_counts(slots_to_device, device_count):
     """Number of slots on each device: a list of device_count integers."""
     return [sum(1 for device in slots_to_device if device == index) for index in range(device_count)]

@@ -22,6 +22,7 @@ MODELS = ROOT / "work"  # /work inside
 PACKAGES = "llama.cpp-tools,llama.cpp-tools-extra,libggml0-backend-rpc,python3"
 FIRST_PORT = 21811  # below the ports that the kernel gives to clients
 LAYER = re.compile(r"load_tensors: layer\s+(\d+) assigned to device (\S+?),")
+BREAKDOWN = re.compile(r"common_memory_breakdown_print: \|   - (RPC\d+|Host) .*?(?:\(\s*\d+|\d+) =\s+(\d+) \+\s+(\d+) \+\s+(\d+)\)?")
 ROW = re.compile(r"^(RPC\d+|Host) (\d+) (\d+) (\d+)\s*$", re.MULTILINE)
 
 
@@ -108,20 +109,46 @@ class Devices:
         return ",".join(chosen)
 
 
+def server_dry_run(devices, row):
+    """As dry_run, by llama-server itself, as Ollama starts it: it prints the table before it loads, and is stopped there.
+
+    `row["kv_unified"]`: LLAMA_ARG_KV_UNIFIED in its environment. The server keeps a row of output a slot, not one a token.
+    """
+    command = ["nice", "-n", "10", "chroot", str(ROOT), "env", "LLAMA_ARG_KV_UNIFIED=%d" % row["kv_unified"], "llama-server", "--host", "127.0.0.1",
+               "--port", "0", "-lv", "5"] + _arguments(devices, row)
+    text = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        for line in running.stdout:
+            text.append(line)
+            if "common_memory_breakdown_print: |   - Host " in line or "no_alloc              = 0" in line:  # the table's last line; it begins to load
+                break
+        running.kill()
+    text = "".join(text)
+    return _answer(text, {name: [int(value) for value in values] for name, *values in BREAKDOWN.findall(text)}, running.returncode)
+
+
 def dry_run(devices, row):
     """One dry run: ({device: [weights, KV, compute] in MiB}, layers of every device), or the engine's error as text."""
-    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-ngl",
-               str(row["n_gpu_layers"]),
-               "-fa", row["flash_attn"], "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
-               "-np", str(row["n_parallel"]), "--rpc", devices.servers(row["devices_mib"]), "-fitp", "on", "-lv", "5"]
-    if row["tensor_split"]:
-        command += ["-ts", ",".join(map(str, row["tensor_split"]))]
+    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-fitp", "on", "-lv", "5"] + _arguments(devices, row)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     text = done.stdout + done.stderr
     mib = {name: [int(value) for value in values] for name, *values in ROW.findall(done.stdout)}
-    if done.returncode or not mib:
+    return _answer(text, {} if done.returncode else mib, done.returncode)
+
+
+def _arguments(devices, row):
+    """The engine's arguments for a row."""
+    arguments = ["-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-ngl", str(row["n_gpu_layers"]), "-fa", row["flash_attn"],
+                 "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
+                 "-np", str(row["n_parallel"]), "--rpc", devices.servers(row["devices_mib"])]
+    return arguments + (["-ts", ",".join(map(str, row["tensor_split"]))] if row["tensor_split"] else [])
+
+
+def _answer(text, mib, code):
+    """(memory, layers of every device) from what the engine said; its error where there is no memory."""
+    if not mib:
         errors = [line for line in text.splitlines() if re.search(r"error|failed|requires|invalid", line, re.IGNORECASE)]
-        return (errors or ["exit %d" % done.returncode])[0]
+        return (errors or ["exit %d" % code])[0]
     layers = {}
     for layer, device in LAYER.findall(text):
         layers[int(layer)] = device

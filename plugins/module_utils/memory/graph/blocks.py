@@ -51,7 +51,7 @@ def queries_keys_values(b, value, kind, layer, heads, kv_heads, size, value_size
     """q, k, v as [size, heads, tokens]; k or v None where the block has none of its own."""
     g, device = b.graph, b.device(layer)
     if "attn_qkv.weight" in kind:
-        fused = g.matmul(kind["attn_qkv.weight"][1], value, device)
+        fused = b.times(layer, "attn_qkv", kind["attn_qkv.weight"][1], value)
         fused = with_bias(b, fused, kind, "attn_qkv.bias", device)
         row = fused.strides[1]
 
@@ -66,7 +66,7 @@ def queries_keys_values(b, value, kind, layer, heads, kv_heads, size, value_size
         """One of q, k and v from a matrix of its own."""
         if name + ".weight" not in kind:
             return None
-        made = with_bias(b, g.matmul(width * count, value, device), kind, name + ".bias", device)
+        made = with_bias(b, b.times(layer, name, width * count, value), kind, name + ".bias", device)
         return made if wide else g.view(made, (width, count, b.tokens))
 
     return project("attn_q", size, heads), project("attn_k", size, kv_heads), project("attn_v", value_size, kv_heads)
@@ -104,7 +104,7 @@ def attention(b, value, kind, layer):
     if b.traits["queries_scaled"]:
         q = g.like("scale", q)
     mixed = attend(b, layer, q, k, v, size, value_size, kv_heads)
-    out = g.matmul(b.width, mixed, device)
+    out = b.times(layer, "attn_output", b.width, mixed)
     return with_bias(b, out, kind, "attn_output.bias", device)
 
 
@@ -120,8 +120,8 @@ def gated_attention(b, value, kind, layer):
     g, device = b.graph, b.device(layer)
     heads, kv_heads = b.heads[layer], b.kv_heads[layer]
     size, value_size = b.head_sizes(layer)
-    both = g.matmul(2 * size * heads, value, device)
-    k, v = (g.matmul(width * kv_heads, value, device) for width in (size, value_size))
+    both = b.times(layer, "attn_q", 2 * size * heads, value)
+    k, v = (b.times(layer, name, width * kv_heads, value) for name, width in (("attn_k", size), ("attn_v", value_size)))
     both = g.view(both, (2 * size, heads, b.tokens))
     q = g.view(both, (size, heads, b.tokens), both.strides)
     gate = g.view(both, (size, heads, b.tokens), both.strides)
@@ -130,7 +130,7 @@ def gated_attention(b, value, kind, layer):
     k = rotate(b, norm(b, k, True, layer))
     mixed = attend(b, layer, q, k, v, size, value_size, kv_heads)
     gate = g.like("unary", g.cont(gate, (size * heads, b.tokens)))
-    return g.matmul(b.width, g.like("mul", mixed, gate), device)
+    return b.times(layer, "attn_output", b.width, g.like("mul", mixed, gate))
 
 
 def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
@@ -169,7 +169,7 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
     if b.flash:
         mixed = g.new("flash_attn", (q, keys, values, mask), (value_size, heads, per_stream, streams))
         if latent:
-            mixed = g.matmul(latent, g.permute(mixed, (0, 2, 1, 3)), device)
+            mixed = b.times(layer, "attn_v_b", latent, g.permute(mixed, (0, 2, 1, 3)))
             mixed = g.cont(g.permute(mixed, (0, 2, 1, 3)))
             value_size = latent
         mixed = g.view(mixed, (value_size * heads, b.tokens))
@@ -183,7 +183,7 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
             values = g.new("cont", (g.transpose(values),), (cells, value_size, kv_heads, streams), memory["k"].element)
         mixed = g.new("mul_mat", (values, scores), (value_size, per_stream, heads, streams))
         if latent:
-            mixed = g.matmul(latent, mixed, device)
+            mixed = b.times(layer, "attn_v_b", latent, mixed)
             value_size = latent
         mixed = g.cont(g.permute(mixed, (0, 2, 1, 3)), (value_size * heads, b.tokens))
     g.expand(mixed)
@@ -201,12 +201,12 @@ def latent_attention(b, value, kind, layer):
     unpacked = b.hyper("attention.value_length_mla") if absorbed else b.head_sizes(layer)[1]
     nope = key - rope
     if "attn_q_a.weight" in kind:
-        q = norm(b, g.matmul(kind["attn_q_a.weight"][1], value, device), True, layer)
-        q = g.matmul(heads * key, q, device)
+        q = norm(b, b.times(layer, "attn_q_a", kind["attn_q_a.weight"][1], value), True, layer)
+        q = b.times(layer, "attn_q_b", heads * key, q)
     else:
-        q = g.matmul(heads * key, value, device)
+        q = b.times(layer, "attn_q", heads * key, value)
     q = g.view(q, (key, heads, b.tokens))
-    both = g.matmul(rank + rope, value, device)
+    both = b.times(layer, "attn_kv_a_mqa", rank + rope, value)
     row = both.strides[1]
     compressed = g.view(both, (rank, b.tokens), (F32, row, row * b.tokens, row * b.tokens))
     k_rope = rotate(b, g.view(both, (rope, 1, b.tokens), (F32, row, row, row * b.tokens)))
@@ -214,13 +214,13 @@ def latent_attention(b, value, kind, layer):
     if absorbed:
         q_nope = g.view(q, (nope, heads, b.tokens), q.strides)
         q_rope = rotate(b, g.view(q, (rope, heads, b.tokens), q.strides))
-        q_nope = g.new("mul_mat", (g.permute(q_nope, (0, 2, 1, 3)),), (rank, b.tokens, heads), bound=device)
+        q_nope = g.new("mul_mat", (g.permute(q_nope, (0, 2, 1, 3)),), (rank, b.tokens, heads), bound=device, weight=b.bytes(layer, "attn_k_b"))
         q = g.new("concat", (g.permute(q_nope, (0, 2, 1, 3)), q_rope), (rank + rope, heads, b.tokens))
         compressed = g.view(compressed, (rank, 1, b.tokens))
         k = g.new("concat", (compressed, k_rope), (rank + rope, 1, b.tokens))
         mixed = attend(b, layer, q, k, compressed, rank + rope, rank, 1, latent=unpacked)
     else:
-        both = g.matmul(heads * (nope + unpacked), compressed, device)
+        both = b.times(layer, "attn_kv_b", heads * (nope + unpacked), compressed)
         step = F32 * (nope + unpacked)
         strides = (F32, step, step * heads, step * heads * b.tokens)
         k_nope = g.view(both, (nope, heads, b.tokens), strides)
@@ -228,7 +228,7 @@ def latent_attention(b, value, kind, layer):
         q = rotate(b, q)
         k = g.new("concat", (k_nope, g.new("repeat", (k_rope,), (rope, heads, b.tokens))), (key, heads, b.tokens))
         mixed = attend(b, layer, q, k, v, key, unpacked, heads)
-    return g.matmul(b.width, mixed, device)
+    return b.times(layer, "attn_output", b.width, mixed)
 
 
 # --- feed-forward ----------------------------------------------------------------------------------------------------
@@ -238,9 +238,9 @@ def feed_forward(b, value, kind, layer, suffix="", inputs=None):
     g, device = b.graph, b.device(layer)
     up_device, gate_device, down_device = (device if suffix else b.matrix_device(layer, part) for part in ("up", "gate", "down"))
     up_width, inner = kind["ffn_up%s.weight" % suffix][1], kind["ffn_down%s.weight" % suffix][0]
-    up = with_bias(b, g.matmul(up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, device)
+    up = with_bias(b, b.times(layer, "ffn_up" + suffix, up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, device)
     if "ffn_gate%s.weight" % suffix in kind:
-        gate = with_bias(b, g.matmul(inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, device)
+        gate = with_bias(b, b.times(layer, "ffn_gate" + suffix, inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, device)
         made = g.like("glu", gate, up)
     elif up_width == 2 * inner:
         made = g.new("glu", (up,), (inner, b.tokens))
@@ -248,7 +248,7 @@ def feed_forward(b, value, kind, layer, suffix="", inputs=None):
         made = g.like("unary", up)
         if b.traits["squared"]:
             made = g.like("sqr", made)
-    out = g.matmul(b.width if inputs is None else inputs, made, down_device)
+    out = b.times(layer, "ffn_down" + suffix, b.width if inputs is None else inputs, made, down_device)
     return with_bias(b, out, kind, "ffn_down%s.bias" % suffix, device)
 
 
@@ -259,7 +259,7 @@ def experts(b, value, kind, layer, logits=None):
     width = kind["ffn_down_exps.weight"][1]
     inner = kind["ffn_down_exps.weight"][0]
     if logits is None:
-        logits = with_bias(b, g.matmul(count, value, device), kind, "ffn_gate_inp.bias", device)
+        logits = with_bias(b, b.times(layer, "ffn_gate_inp", count, value), kind, "ffn_gate_inp.bias", device)
     gating = b.traits["gating"]
     chances = logits if gating == "late" else g.like("unary" if gating == "sigmoid" else "soft_max", logits)
     choice = g.like("add", chances, bound=device) if "exp_probs_b.bias" in kind else chances
@@ -283,21 +283,21 @@ def experts(b, value, kind, layer, logits=None):
     if b.traits["weighs_before"]:
         rows = g.like("mul", g.new("repeat", (rows,), (width, used, b.tokens)), weights)
     if "ffn_gate_up_exps.weight" in kind:
-        both = g.matmul_chosen(2 * inner, rows, chosen, b.matrix_device(layer, "gate"))
+        both = b.times_chosen(layer, "gate_up", 2 * inner, rows, chosen)
         gate, up = (g.view(both, (inner, used, b.tokens), both.strides) for unused in range(2))
         made = g.new("glu", (gate, up), (inner, used, b.tokens))
     else:
-        up = g.matmul_chosen(inner, rows, chosen, b.matrix_device(layer, "up"))
+        up = b.times_chosen(layer, "up", inner, rows, chosen)
         if "ffn_up_exps.bias" in kind:
             up = g.like("add_id", up, chosen, bound=device)
         if "ffn_gate_exps.weight" in kind:
-            gate = g.matmul_chosen(inner, rows, chosen, b.matrix_device(layer, "gate"))
+            gate = b.times_chosen(layer, "gate", inner, rows, chosen)
             if "ffn_gate_exps.bias" in kind:
                 gate = g.like("add_id", gate, chosen, bound=device)
             made = g.like("glu", gate, up)
         else:
             made = g.like("sqr", g.like("unary", up)) if b.traits["squared"] else g.like("unary", up)
-    out = g.matmul_chosen(width, made, chosen, b.matrix_device(layer, "down"))
+    out = b.times_chosen(layer, "down", width, made, chosen)
     if "ffn_down_exps.bias" in kind:
         out = g.like("add_id", out, chosen, bound=device)
     if not b.traits["weighs_before"]:
@@ -335,11 +335,11 @@ def mixture(b, value, kind, layer):
         return out
     gate = None
     if "ffn_gate_inp_shexp.weight" in kind and b.traits["shared_gate_first"]:
-        raw = g.matmul(1, value, device)
+        raw = b.times(layer, "ffn_gate_inp_shexp", 1, value)
         gate = g.like("div", g.like("unary", raw), raw)
     shared = feed_forward(b, value, kind, layer, "_shexp")
     if "ffn_gate_inp_shexp.weight" in kind:
         if gate is None:
-            gate = g.like("unary", g.matmul(1, value, device))
+            gate = g.like("unary", b.times(layer, "ffn_gate_inp_shexp", 1, value))
         shared = g.like("mul", shared, gate)
     return g.like("add", out, shared)

@@ -18,8 +18,9 @@ from .traits import traits_of
 class Builder(object):
     """What the parts of a graph need to know: the model, the batch, where every layer lies, and the inputs made so far."""
 
-    def __init__(self, model, kinds, layers, devices, cells, parallel, ubatch, flash, cache_type):
-        self.graph = Graph()
+    def __init__(self, model, kinds, layers, devices, cells, parallel, ubatch, flash, cache_type, streams, outputs, sizes=None):
+        self.graph = Graph(devices if sizes else None)
+        self.sizes = sizes  # of the weights, where those on the host may be copied to a device
         self.model = model
         self.kinds = kinds
         self.traits = traits_of(model, kinds)
@@ -32,8 +33,9 @@ class Builder(object):
         self.host = devices
         self.output_device = self.device(model["block_count"])
         self.sequences = parallel
+        self.streams = streams  # of the KV cache: one a sequence, or one for all
         self.tokens = -(-ubatch // parallel) * parallel  # a whole number of every sequence
-        self.wanted = ubatch  # rows of output
+        self.wanted = min(ubatch, outputs or ubatch)  # rows of output
         self.cells = cells
         self.flash = flash
         self.cache_type = cache_type
@@ -60,6 +62,21 @@ class Builder(object):
         """Number of the device of a layer; the host is the last."""
         where = self.layers[layer]
         return self.host if where is None else where
+
+    def bytes(self, layer, name):
+        """Bytes of a weight matrix; `layer` None = of the whole model."""
+        return self.sizes.of(layer, name + ".weight") if self.sizes else 0
+
+    def times(self, layer, name, width, value, device=None):
+        """A value times a weight matrix, on the device of its layer unless another is given; `layer` None = beside the output layer."""
+        if device is None:
+            device = self.output_device if layer is None else self.device(layer)
+        return self.graph.matmul(width, value, device, self.bytes(layer, name))
+
+    def times_chosen(self, layer, part, width, value, chosen):
+        """A value times the chosen experts' "up", "gate", "gate_up" or "down"."""
+        device = self.matrix_device(layer, "gate" if part == "gate_up" else part)
+        return self.graph.matmul_chosen(width, value, chosen, device, self.bytes(layer, "ffn_%s_exps" % part))
 
     def hyper(self, name):
         """A hyperparameter of the header by its name without the architecture, or None."""
@@ -103,7 +120,7 @@ class Builder(object):
     def mask(self, windowed):
         """Input: which cells a token may look at."""
         cells = self.cells[1 if windowed else 0]
-        return self.once(("mask", windowed), lambda: self.graph.given((cells, self.tokens // self.sequences, 1, self.sequences), F16 if self.flash else F32))
+        return self.once(("mask", windowed), lambda: self.graph.given((cells, self.tokens // self.streams, 1, self.streams), F16 if self.flash else F32))
 
     def indices(self, which, windowed):
         """Input: cells to write to; without flash attention V is transposed, and every element has its own."""
@@ -137,10 +154,10 @@ class Builder(object):
         element = size / block  # bytes; less than one in a quantized cache
         home = self.device(owner)
         return {
-            "k": self.graph.stored((keys, cells, self.sequences), element, home),
-            "v": self.graph.stored((values, cells, self.sequences), element, home),
+            "k": self.graph.stored((keys, cells, self.streams), element, home),
+            "v": self.graph.stored((values, cells, self.streams), element, home),
             "cells": cells,
-            "streams": self.sequences,
+            "streams": self.streams,
             "rotation": self._rotations(layer),
         }
 
@@ -280,7 +297,7 @@ def mixer(b, value, kind, layer):
             return blocks.gated_attention(b, value, kind, layer)
         return blocks.attention(b, value, kind, layer)
     if "attn_output.weight" in kind:  # deci: a linear layer in the place of attention
-        return b.graph.matmul(b.width, value, b.device(layer))
+        return b.times(layer, "attn_output", b.width, value)
     return None
 
 
@@ -309,7 +326,7 @@ def graph_of(b, order):
     cur.kept = True
     if b.traits["scaled_output"]:
         cur = g.like("scale", cur)
-    logits = g.matmul(b.vocabulary, cur, b.output_device)
+    logits = b.times(None, "output", b.vocabulary, cur)
     if b.hyper("final_logit_softcapping") or b.hyper("logit_scale"):
         logits = g.like("scale", logits)
     logits.kept = True
@@ -317,7 +334,7 @@ def graph_of(b, order):
     return g
 
 
-def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, moved=None):
+def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, moved=None, streams=None, outputs=None, sizes=None):
     """Bytes of the compute buffers of every device and, last, the host.
 
     Args:
@@ -326,9 +343,11 @@ def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_
         slots: device of every block and of the output layer (None = host).
         devices: number of devices.
         cells: (cells of a full, of a windowed layer) of one stream.
-        parallel, ubatch, flash, cache_type, moved: as in compute.compute_by_device.
+        parallel, ubatch, flash, cache_type, moved, outputs: as in compute.compute_by_device.
+        streams: of the KV cache; None = one a sequence.
+        sizes: kinds.Sizes of the model where the first device computes what has its weights on the host (--op-offload), else None.
     """
-    builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type)
+    builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, streams or parallel, outputs, sizes)
     builder.moved = moved or {}
     graph_of(builder, [layer for layer, kind in enumerate(kinds) if kind is not None])
-    return reserve(builder.graph, devices, devices > 1 and None not in slots and not moved)
+    return reserve(builder.graph, devices, devices > 1 and None not in slots and not moved, offload=sizes is not None)

@@ -43,7 +43,7 @@ def per_layer_inputs(b, cur, rows):
     size, blocks_count = rows.shape[:2]
     # The projection's weights carry the number of block 0.
     device = b.device(0)
-    projected = g.view(g.like("scale", g.matmul(size * blocks_count, cur, device)), (size, blocks_count, b.tokens))
+    projected = g.view(g.like("scale", b.times(0, "per_layer_model_proj", size * blocks_count, cur)), (size, blocks_count, b.tokens))
     normed = g.like("mul", g.like("rms_norm", projected), bound=device)
     return g.cont(g.permute(g.like("scale", g.like("add", normed, rows)), (0, 2, 1, 3)))
 
@@ -66,18 +66,18 @@ def gemma4_block(b, cur, kind, layer, inputs, last):
         dense = blocks.norm(b, blocks.feed_forward(b, blocks.norm(b, out, True, layer), kind, layer), True, layer)
         routed = blocks.norm(b, out, True, layer)
         router = g.like("mul", g.like("scale", g.like("rms_norm", out)), bound=device)
-        logits = g.matmul(kind["ffn_gate_inp.weight"][1], router, device)
+        logits = b.times(layer, "ffn_gate_inp", kind["ffn_gate_inp.weight"][1], router)
         routed = blocks.norm(b, blocks.experts(b, routed, kind, layer, logits), True, layer)
         cur = g.like("add", dense, routed)
     else:
         cur = blocks.feed_forward(b, blocks.norm(b, out, True, layer), kind, layer)
     cur = g.like("add", blocks.norm(b, cur, True, layer), out)
     if inputs is not None:
-        gate = g.like("unary", g.matmul(inputs.shape[0], cur, device))
+        gate = g.like("unary", b.times(layer, "inp_gate", inputs.shape[0], cur))
         mine = this_layer(b, inputs, every)
         if last:
             mine, = b.pick(mine)
-        added = g.matmul(b.width, g.like("mul", gate, mine), device)
+        added = b.times(layer, "proj", b.width, g.like("mul", gate, mine))
         cur = g.like("add", cur, blocks.norm(b, added, True, layer))
     return g.like("mul", cur, bound=device) if "layer_output_scale.weight" in kind else cur
 
@@ -100,7 +100,7 @@ def widened(b, cur, count):
     g = b.graph
     target = magnitude(b, cur)
     repeated = g.new("repeat", (cur,), (b.width, b.tokens, count - 1))
-    added = g.matmul(b.width, repeated, b.output_device)
+    added = b.times(None, "altup_proj", b.width, repeated)
     scaled = g.like("div", g.like("mul", added, target), magnitude(b, added))
     return g.new("concat", (cur, scaled), (b.width, b.tokens, count))
 
@@ -110,7 +110,7 @@ def narrowed(b, cur, count):
     g = b.graph
     target = magnitude(b, part(b, cur))
     rest = g.view(cur, (b.width, b.tokens, count - 1), cur.strides)
-    back = g.matmul(b.width, rest, b.output_device)
+    back = b.times(None, "altup_unembd_proj", b.width, rest)
     back = g.like("div", g.like("mul", back, target), magnitude(b, back))
     total = part(b, cur)
     for unused in range(count - 1):
@@ -122,14 +122,14 @@ def router(b, value, layer, count):
     """Weight of every version."""
     g = b.graph
     normed = g.like("scale", blocks.norm(b, value, True, layer))
-    return g.like("unary", g.matmul(count, normed, b.device(layer)))
+    return g.like("unary", b.times(layer, "altup_router", count, normed))
 
 
 def predicted(b, cur, layer, count):
     """All versions predicted from each other."""
     g = b.graph
     chosen = router(b, part(b, cur), layer, count)
-    weights = g.view(g.matmul(count * count, chosen, b.device(layer)), (count, count, b.tokens))
+    weights = g.view(b.times(layer, "altup_predict_coef", count * count, chosen), (count, count, b.tokens))
     turned = g.cont(g.permute(cur, (1, 2, 0, 3)))
     made = g.matmul_values(turned, weights)
     return g.like("add", g.cont(g.permute(made, (0, 2, 1, 3))), cur)
@@ -140,7 +140,7 @@ def corrected(b, predictions, activated, layer, count):
     g = b.graph
     chosen = router(b, activated, layer, count)
     innovation = g.new("sub", (activated, part(b, predictions)), activated.shape)
-    weights = g.cont(g.transpose(g.like("scale", g.matmul(count, chosen, b.device(layer)))), (1, b.tokens, count))
+    weights = g.cont(g.transpose(g.like("scale", b.times(layer, "altup_correct_coef", count, chosen))), (1, b.tokens, count))
     spread = g.new("repeat", (innovation,), (b.width, b.tokens, count))
     return g.like("add", g.like("mul", spread, weights), predictions)
 
@@ -161,22 +161,22 @@ def gemma3n_block(b, cur, kind, layer, inputs, count, is_sparse):
     active = part(b, predictions)
     normed = blocks.norm(b, active, True, layer)
     rank = kind["laurel_l.weight"][1]
-    side = g.matmul(b.width, g.matmul(rank, normed, device), device)
+    side = b.times(layer, "laurel_r", b.width, b.times(layer, "laurel_l", rank, normed))
     side = g.like("add", blocks.norm(b, side, True, layer), normed)
     cur = blocks.norm(b, blocks.attention(b, normed, kind, layer), True, layer)
     cur = g.like("add", cur, active)
     both = g.like("scale", g.like("add", cur, side))
     cur = blocks.norm(b, both, True, layer)
     inner = kind["ffn_up.weight"][1]
-    up, gate = g.matmul(inner, cur, device), g.matmul(inner, cur, device)
+    up, gate = b.times(layer, "ffn_up", inner, cur), b.times(layer, "ffn_gate", inner, cur)
     if is_sparse:
         gate = sparse(b, gate)
-    cur = g.matmul(b.width, g.like("mul", up, g.like("unary", gate)), device)
+    cur = b.times(layer, "ffn_down", b.width, g.like("mul", up, g.like("unary", gate)))
     cur = g.like("add", blocks.norm(b, cur, True, layer), both)
     right = corrected(b, predictions, cur, layer, count)
     first = g.new("mul", (part(b, right),), (b.width, b.tokens), bound=device)
-    first = g.like("unary", g.matmul(inputs.shape[0], first, device))
+    first = g.like("unary", b.times(layer, "inp_gate", inputs.shape[0], first))
     first = g.like("mul", first, this_layer(b, inputs, b.tokens))
-    first = blocks.norm(b, g.matmul(b.width, first, device), True, layer)
+    first = blocks.norm(b, b.times(layer, "proj", b.width, first), True, layer)
     rest = g.new("add", (g.view(right, (b.width, b.tokens, count - 1), right.strides), first), (b.width, b.tokens, count - 1))
     return g.new("concat", (part(b, right), rest), (b.width, b.tokens, count))

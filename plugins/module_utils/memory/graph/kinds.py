@@ -26,6 +26,57 @@ def kinds_of(model):
     return [kind if index < trunk else None for index, kind in enumerate(found)]
 
 
+class Sizes(object):
+    """Bytes of every weight: the header's, or (where only layers are known) their share of the layer's bytes.
+
+    Args:
+        model: dict of model_info.
+        found: its tensors by block, as kinds_of gives them.
+    """
+
+    def __init__(self, model, found):
+        self.model = model
+        self.found = found
+        known, layers = model.get("layer_sizes"), model.get("layers") or []
+        self.layers = [known[layer["sizes"]] if known and layer.get("sizes") is not None else {} for layer in layers]
+        self.others = model.get("other_sizes") or {}
+
+    def of(self, layer, name):
+        """Bytes of a tensor of a block, or with `layer` None (or not there) of the whole model."""
+        if layer is not None and name in self.layers[layer]:
+            return self.layers[layer][name]
+        if name in self.others:
+            return self.others[name]
+        if layer is None:
+            # Tied embeddings lie beside the output layer a second time; else the output layer is its matrix and a norm.
+            return (self.model.get("token_embedding_bytes") or self.model["embedding_bytes"]) if self.model.get("tied_embeddings") else self.model["output_bytes"]
+        return self._share(layer, name)
+
+    def _share(self, layer, name):
+        """Experts share the experts' bytes, other matrices the rest, by their elements; a norm counts as well, which is next to nothing."""
+        entry, kind = self.model["layers"][layer], self.found[layer] or {}
+        experts = entry.get("expert_bytes") or 0
+        ours = "_exps." in name
+        alike = [elements(shape) for other, shape in kind.items() if ("_exps." in other) == ours]
+        whole = experts if ours else entry["weight_bytes"] - experts
+        return whole * elements(kind.get(name) or ()) // (sum(alike) or 1)
+
+    def mark(self):
+        """A hashable mark: models with the same one have weights of the same sizes."""
+        numbers = tuple((layer.get("sizes"), layer["weight_bytes"], layer.get("expert_bytes")) for layer in self.model.get("layers") or [])
+        whole = tuple(self.model.get(name) for name in ("output_bytes", "embedding_bytes", "token_embedding_bytes", "tied_embeddings"))
+        known = tuple(tuple(sorted(sizes.items())) for sizes in self.model.get("layer_sizes") or [])
+        return numbers, whole, known, tuple(sorted(self.others.items()))
+
+
+def elements(shape):
+    """Number of values of a tensor; 0 for one that is not there."""
+    total = 1 if shape else 0
+    for length in shape:
+        total *= length
+    return total
+
+
 def mark(model, found):
     """A hashable mark: models with the same one have the same graph."""
     numbers = {}

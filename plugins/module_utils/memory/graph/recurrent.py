@@ -37,14 +37,14 @@ def mamba(b, value, kind, layer):
     rank, state = kind["ssm_dt.weight"][0], kind["ssm_a"][0]
     r, s = b.states(layer)
     history = g.view(rows_of_state(b, r, (conv - 1) * inner), (conv - 1, inner, count))
-    both = g.matmul(2 * inner, g.view(value, (b.width, tokens, count)), device)
+    both = b.times(layer, "ssm_in", 2 * inner, g.view(value, (b.width, tokens, count)))
     x = g.view(both, (inner, tokens, count), both.strides)
     z = g.view(both, (inner, tokens, count), both.strides)
     window = g.new("concat", (history, g.transpose(x)), (conv - 1 + tokens, inner, count))
     g.expand(g.copy_into(r, g.view(window, (conv - 1, inner, count), window.strides), ((conv - 1) * inner * count,)))
     x = g.new("ssm_conv", (window,), (inner, tokens, count), bound=device)
     x = g.like("unary", g.like("add", x, bound=device))
-    parts = g.matmul(rank + 2 * state, x, device)
+    parts = b.times(layer, "ssm_x", rank + 2 * state, x)
     row = parts.strides
     dt = g.view(parts, (rank, tokens, count), row)
     first = g.view(parts, (state, 1, tokens, count), (F32, F32 * state, row[1], row[2]))
@@ -53,7 +53,7 @@ def mamba(b, value, kind, layer):
         dt, first, second = (norm(b, part, True, layer) for part in (dt, first, second))
     else:
         dt = g.cont(dt)
-    dt = g.like("add", g.matmul(inner, dt, device), bound=device)
+    dt = g.like("add", b.times(layer, "ssm_dt", inner, dt), bound=device)
     skipped = x
     x = g.view(x, (1, inner, tokens, count))
 
@@ -67,7 +67,7 @@ def mamba(b, value, kind, layer):
     y = g.view(scanned, (inner, tokens, count))
     y = g.like("add", y, g.like("mul", skipped, bound=device))
     y = g.new("glu", (g.cont(z), y), (inner, tokens, count))
-    return g.view(g.matmul(b.width, y, device), (b.width, b.tokens))
+    return g.view(b.times(layer, "ssm_out", b.width, y), (b.width, b.tokens))
 
 
 def mamba2(b, value, kind, layer):
@@ -80,7 +80,7 @@ def mamba2(b, value, kind, layer):
     size = inner // heads
     r, s = b.states(layer)
     history = g.view(rows_of_state(b, r, (conv - 1) * channels), (conv - 1, channels, count))
-    parts = g.matmul(kind["ssm_in.weight"][1], value, device)
+    parts = b.times(layer, "ssm_in", kind["ssm_in.weight"][1], value)
     parts = g.view(parts, (parts.shape[0], tokens, count))
     row = parts.strides
     z = g.view(parts, (size, heads, tokens, count), (F32, F32 * size, row[1], row[2]))
@@ -109,7 +109,7 @@ def mamba2(b, value, kind, layer):
     y = g.new("glu", (g.cont(z), y), y.shape)
     if "ssm_norm.weight" in kind:
         y = norm(b, g.view(y, (inner // groups, groups, tokens, count)), True, layer)
-    return g.matmul(b.width, g.view(y, (inner, b.tokens)), device)
+    return b.times(layer, "ssm_out", b.width, g.view(y, (inner, b.tokens)))
 
 
 def delta_net(b, value, kind, layer):
@@ -120,10 +120,10 @@ def delta_net(b, value, kind, layer):
     inner = kind["ssm_out.weight"][0]
     size = inner // heads
     if "attn_qkv.weight" in kind:
-        mixed = g.view(g.matmul(channels, value, device), (channels, tokens, count))
-        z = g.matmul(inner, value, device)
+        mixed = g.view(b.times(layer, "attn_qkv", channels, value), (channels, tokens, count))
+        z = b.times(layer, "attn_gate", inner, value)
     else:
-        both = g.matmul(kind["ssm_in.weight"][1], value, device)
+        both = b.times(layer, "ssm_in", kind["ssm_in.weight"][1], value)
         per = kind["ssm_in.weight"][1] // key_heads
         both = g.view(both, (per, key_heads, tokens, count))
         z = g.cont(g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides))
@@ -131,14 +131,14 @@ def delta_net(b, value, kind, layer):
         v = g.cont(g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides), (inner, tokens, count))
         mixed = g.new("concat", (g.new("concat", (q, k), (2 * state * key_heads, tokens, count)), v), (channels, tokens, count))
     if "ssm_ba.weight" in kind:
-        both = g.matmul(2 * heads, value, device)
+        both = b.times(layer, "ssm_ba", 2 * heads, value)
         per = heads // key_heads
         both = g.view(both, (2 * per, key_heads, tokens, count))
         beta = g.like("unary", g.cont(g.view(both, (per, key_heads, tokens, count), both.strides)))
         alpha = g.cont(g.view(both, (per, key_heads, tokens, count), both.strides), (heads, tokens, count))
     else:
-        beta = g.like("unary", g.view(g.matmul(heads, value, device), (1, heads, tokens, count)))
-        alpha = g.view(g.matmul(heads, value, device), (heads, tokens, count))
+        beta = g.like("unary", g.view(b.times(layer, "ssm_beta", heads, value), (1, heads, tokens, count)))
+        alpha = g.view(b.times(layer, "ssm_alpha", heads, value), (heads, tokens, count))
     gate = g.like("mul", g.like("unary", g.like("add", alpha, bound=device)), bound=device)
     beta, gate = (g.view(part, (1, heads, tokens, count)) for part in (beta, gate))
     r, s = b.states(layer)
@@ -160,14 +160,14 @@ def delta_net(b, value, kind, layer):
     out = g.view(made, (size, heads, tokens, count))
     z = g.view(z, (size, heads, tokens, count))
     out = g.like("mul", norm(b, out, True, layer), g.like("unary", z))
-    return g.view(g.matmul(b.width, g.view(out, (inner, tokens, count)), device), (b.width, b.tokens))
+    return g.view(b.times(layer, "ssm_out", b.width, g.view(out, (inner, tokens, count))), (b.width, b.tokens))
 
 
 def short_convolution(b, value, kind, layer):
     """Gated short convolution (lfm2)."""
     g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
     conv, width = kind["shortconv.conv.weight"][0], b.width
-    both = g.matmul(3 * width, g.view(value, (width, tokens, count)), device)
+    both = b.times(layer, "shortconv.in_proj", 3 * width, g.view(value, (width, tokens, count)))
     first, gate, x = (g.view(both, (width, tokens, count), both.strides) for unused in range(3))
     product = g.transpose(g.new("mul", (first, x), first.shape))
     r, unused_s = b.states(layer)
@@ -175,4 +175,4 @@ def short_convolution(b, value, kind, layer):
     window = g.new("concat", (history, product), (conv - 1 + tokens, width, count))
     g.expand(g.copy_into(r, g.view(window, (conv - 1, width, count), window.strides), ((conv - 1) * width, count)))
     made = g.new("mul", (gate, g.new("ssm_conv", (window,), (width, tokens, count), bound=device)), (width, tokens, count))
-    return g.view(g.matmul(width, made, device), (width, b.tokens))
+    return g.view(b.times(layer, "shortconv.out_proj", width, made), (width, b.tokens))

@@ -12,24 +12,36 @@ from __future__ import annotations
 from .tensors import IN_PLACE, Value
 
 ALIGNMENT = 128  # bytes; ggml-cuda.cu `ggml_backend_cuda_buffer_type_get_alignment`
+OFFLOAD_ROWS = 32  # ggml-cuda.cu `op_offload_min_batch_size`, unless GGML_OP_OFFLOAD_MIN_BATCH says otherwise
 COPIES = 4  # GGML_SCHED_MAX_COPIES: with a pipeline over several devices every value that crosses is kept so often
 
 
-def reserve(graph, devices, pipeline):
+def reserve(graph, devices, pipeline, offload=False):
     """Bytes of the compute buffer of every device and, last, of the host.
 
     Args:
         graph: tensors.Graph with its nodes in order; `home` and `bound` are device numbers, the host is number `devices`.
         devices: number of devices.
         pipeline: whether all layers lie on several devices, which then work one after the other on several batches.
+        offload: whether the first device computes what has its weights on the host, on copies of them (`--op-offload`, llama.cpp's
+            default). It needs the graph to hold those weights (Graph.host).
     """
-    assign(graph.nodes, graph.inputs, devices)
+    assign(graph.nodes, graph.inputs, devices, offload)
     parts = split(graph.nodes)
     copies = COPIES if pipeline else 1
     return allocate(graph, parts, devices, copies)
 
 
-def assign(nodes, inputs, host):
+def wants_offload(node):
+    """Whether a device takes an operation whose weights lie on the host: for as many rows the copy is worth it (ggml-cuda.cu `get_op_batch_size`)."""
+    if node.operation == "get_rows":
+        return False
+    shape = node.shape
+    rows = shape[1] if node.operation == "mul_mat" else shape[2] if node.operation == "mul_mat_id" else shape[1] * shape[2] * shape[3]
+    return rows >= OFFLOAD_ROWS
+
+
+def assign(nodes, inputs, host, offload=False):
     """Choose the device of every value (passes 1, 2 and 4 of the scheduler)."""
     for value in inputs:
         value.device = host
@@ -38,7 +50,7 @@ def assign(nodes, inputs, host):
         if root is not None and root.home is not None:
             node.device = root.home
         elif node.bound is not None:
-            node.device = node.bound
+            node.device = 0 if offload and node.bound == host and wants_offload(node) else node.bound
     real = [node for node in nodes if not node.looks]
     for order, spread_host in ((real, False), (real[::-1], False), (real, True), (real[::-1], True)):
         current = None
@@ -68,7 +80,9 @@ def split(nodes):
         if node.looks:
             (current[1] if current else waiting).append(node)
             continue
-        if current is None or node.device != current[0]:
+        # Weights that must be copied begin a part of their own, so that those of the part before make room for them.
+        again = current is not None and current[2] and any(source.operation == "weight" and source.device != current[0] for source in node.sources)
+        if current is None or node.device != current[0] or again:
             current = [node.device, waiting if current is None else [], []]
             waiting = []
             parts.append(current)

@@ -65,21 +65,31 @@ def four(shape):
 class Graph(object):
     """Collects nodes in the order in which the engine computes them (depth first, sources from left to right)."""
 
-    def __init__(self):
+    def __init__(self, host=None):
+        """`host`: number of the host where weights on it are to be sources of their operations, as they can be copied to a device then (reserve.py)."""
+        self.host = host
         self.nodes = []
         self.inputs = []
         self._seen = set()
 
     # --- making values ---------------------------------------------------------------------------
 
-    def new(self, operation, sources, shape, element=F32, bound=None):
-        """The result of an operation."""
+    def new(self, operation, sources, shape, element=F32, bound=None, weight=None):
+        """The result of an operation; `weight`: bytes of the weights that bind it, None where they are a row of the result (norms, biases)."""
         shape = four(shape)
-        return Value(operation, shape, contiguous(shape, element), element, sources, bound=bound)
+        return Value(operation, shape, contiguous(shape, element), element, self.with_weight(sources, shape, bound, weight), bound=bound)
 
     def like(self, operation, source, *others, **more):
         """The result of an operation that has the shape of its first source."""
-        return Value(operation, source.shape, contiguous(source.shape, source.element), source.element, (source,) + others, bound=more.get("bound"))
+        return self.new(operation, (source,) + others, source.shape, source.element, more.get("bound"), more.get("weight"))
+
+    def with_weight(self, sources, shape, bound, size):
+        """The sources of an operation with its weights among them, if they lie on the host: a matrix first, anything else last."""
+        if bound is None or bound != self.host:
+            return sources
+        weight = self.new("weight", (), (F32 * shape[0] if size is None else size,), 1)
+        weight.home = bound
+        return sources + (weight,) if size is None else (weight,) + sources
 
     def given(self, shape, element=F32):
         """An input of the graph."""
@@ -124,17 +134,17 @@ class Graph(object):
 
     # --- frequent operations ---------------------------------------------------------------------
 
-    def matmul(self, width, source, device):
-        """Times a weight matrix that makes rows of `width`."""
-        return self.new("mul_mat", (source,), (width,) + source.shape[1:], bound=device)
+    def matmul(self, width, source, device, weight=0):
+        """Times a weight matrix of `weight` bytes that makes rows of `width`."""
+        return self.new("mul_mat", (source,), (width,) + source.shape[1:], bound=device, weight=weight)
 
     def matmul_values(self, left, right):
         """Times another value."""
         return self.new("mul_mat", (left, right), (left.shape[1],) + right.shape[1:])
 
-    def matmul_chosen(self, width, source, chosen, device):
-        """Times the chosen experts' matrices: [width, experts used, tokens]."""
-        return self.new("mul_mat_id", (source, chosen), (width, chosen.shape[0], source.shape[2]), bound=device)
+    def matmul_chosen(self, width, source, chosen, device, weight=0):
+        """Times the chosen experts' matrices, of `weight` bytes all together: [width, experts used, tokens]."""
+        return self.new("mul_mat_id", (source, chosen), (width, chosen.shape[0], source.shape[2]), bound=device, weight=weight)
 
     def cont(self, source, shape=None):
         """A copy without gaps."""
@@ -157,6 +167,6 @@ class Graph(object):
                 source = current.sources[at]
                 if id(source) not in seen:
                     stack.append((source, 0))
-            elif current.operation != "none":
+            elif current.operation not in ("none", "weight"):
                 nodes.append(current)
         return value

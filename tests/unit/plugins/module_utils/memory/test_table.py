@@ -10,7 +10,7 @@ import statistics
 
 import pytest
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, kv_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 from tests.oracle import hosts, table
 from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
@@ -64,6 +64,24 @@ def test_totals_are_near_and_never_too_small_by_more_than_the_headroom():
 def test_compute_buffers_follow_the_engine_s_allocator():
     errors = [abs(ours[2] - engine[2]) for unused, devices in compared() for engine, ours, unused_too, unused_three in devices]
     assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
+
+
+def test_slots_that_share_one_stream_are_the_server_s_to_the_mib():
+    errors, models, parallel = [], set(), set()
+    for row, devices in compared():
+        if row.get("kv_unified"):
+            models.add(row["model"])
+            parallel.add(row["n_parallel"])
+            errors.extend(abs(sum(ours) - sum(engine)) for engine, ours, unused, unused_too in devices)
+    assert len(errors) > 60 and len(models) >= 15 and parallel == {1, 2, 4}
+    assert sum(error < 3 for error in errors) >= 0.98 * len(errors)
+
+
+def test_a_shared_stream_has_the_cells_of_all_slots_and_a_window_for_each():
+    assert kv_cache.cells(4096, 4, 512, unified=True) == (16384, 1)
+    assert kv_cache.cells(4096, 4, 512, 1024, unified=True) == (4 * 1024 + 512, 1)
+    assert kv_cache.cells(4096, 4, 512, 1024) == (1024 + 512, 4)
+    assert kv_cache.cells(300, 3, 512, unified=True) == (1024, 1)  # 900 cells padded once, not 300 three times
 
 
 def test_models_that_were_not_looked_at_are_as_near_as_the_others():

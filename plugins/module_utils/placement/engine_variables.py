@@ -31,6 +31,23 @@ NAMES = frozenset(
 # Those that change where the model's memory goes, so that no prediction would hold.
 MOVE_MEMORY = frozenset(
     """
-    CPU_MOE KV_OFFLOAD KV_UNIFIED KV_UNIFIED_PER_SLOT MMPROJ MMPROJ_OFFLOAD N_CPU_FFN N_CPU_MOE N_GPU_LAYERS_DRAFT OVERRIDE_TENSOR RPC SWA_FULL
+    CPU_MOE KV_OFFLOAD KV_UNIFIED_PER_SLOT MMPROJ MMPROJ_OFFLOAD N_CPU_FFN N_CPU_MOE N_GPU_LAYERS_DRAFT OVERRIDE_TENSOR RPC SWA_FULL
     """.split()
 )
+
+#: One stream of the KV cache for all slots, which Ollama never asks for itself (it passes no --kv-unified).
+UNIFIED = "LLAMA_ARG_KV_UNIFIED"
+ON = ("on", "enabled", "true", "1")  # common/arg.cpp `is_truthy`, in lower case only
+OFF = ("off", "disabled", "false", "0")  # `is_falsey`; at anything else llama-server ends
+
+
+def unified(variables):
+    """Whether llama-server puts the cells of all slots in one stream (memory.kv_cache.cells says what that means).
+
+    Args:
+        variables: dict of the service's checked variables.
+
+    Ollama passes -c context_length * parallel, as ever. With a stream of its own a slot has context_length tokens; in a shared
+    one it may use all of them, as long as the others leave them free.
+    """
+    return variables.get(UNIFIED) in ON

@@ -151,6 +151,8 @@ def _check_name(name):
 
 def _typed(name, text):
     kind = KNOWN.get(name)
+    if name == engine_variables.UNIFIED and text not in engine_variables.ON + engine_variables.OFF:
+        raise PlacementError("Environment variable %s is '%s', at which llama-server would not start; give 1 or 0." % (name, text))
     if kind == "number":
         return str(whole_number(text, "Environment variable %s" % name, 0))
     if kind == "switch":

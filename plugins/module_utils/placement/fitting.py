@@ -7,7 +7,7 @@ from __future__ import annotations
 from ..memory import estimate as memory
 from ..memory import overhead
 from ..scheduler import llama_fit
-from . import confirm
+from . import confirm, engine_variables
 
 # What a model may be given where the batch that Ollama chooses does not fit: prompts are read more slowly then.
 SMALLER_BATCHES = (1024, 512)
@@ -26,6 +26,7 @@ class Fitting:
         self.release = release
         self.overhead_bytes = overhead_bytes
         self.variables = variables or {}
+        self.unified = release.engine_splits and engine_variables.unified(self.variables)
 
     def estimate(self, wanted, shares, free, context_length, gpu_layers=None, moved=None):
         """memory.estimate of a wanted model, with the batch that belongs to it."""
@@ -40,6 +41,7 @@ class Fitting:
             wanted["flash_attention"] is not False,
             gpu_layers,
             moved,
+            unified=self.unified,
         )
         estimated["ubatch"] = ubatch
         return estimated
@@ -91,10 +93,9 @@ class Fitting:
         rooms = [size - kept - overhead.context_overhead(gpu["architecture"], self.overhead_bytes)[0] for gpu, size in zip(gpus, free)]
         return min(rooms) >= 0 and self.bare_bytes(wanted, context_length) <= sum(rooms)
 
-    @staticmethod
-    def bare_bytes(wanted, context_length):
+    def bare_bytes(self, wanted, context_length):
         """Bytes of weights, KV cache and projector, whatever the GPUs: less than what the model takes."""
-        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], 1, wanted["kv_cache_type"] or "f16")
+        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], 1, wanted["kv_cache_type"] or "f16", self.unified)
         return sum(sizes) + wanted["facts"]["projector_bytes"]
 
     def place(self, wanted, gpus, free, context_length, every_gpu=False, allowance=0):
@@ -187,7 +188,7 @@ class Fitting:
     def _parts(self, wanted, gpus, free, context_length):
         """(bytes of each GPU that do not depend on its layers, bytes of each layer with its KV cache)."""
         ubatch = self.release.batch(wanted, free, context_length)[0]
-        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16")
+        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16", self.unified)
         even = self.predict(wanted, gpus, free, context_length, [1] * len(gpus))
         return [device["compute_bytes"] + device["projector_bytes"] + device["overhead_bytes"] for device in even["devices"]], sizes
 

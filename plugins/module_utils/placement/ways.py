@@ -231,5 +231,6 @@ def _own_fit(wanted, members, free, context, fitting):
         wanted["flash_attention"] is not False,
         gpu_layers=num_gpu,
         margins=[margin] * len(members),
+        unified=fitting.unified,
     )
     return fitted["layers"], fitted["moved"]

@@ -34,13 +34,14 @@ def fit(
     margins=None,
     enabled=True,
     tensor_split=None,
+    unified=False,
 ):
     """Layers per device as the engine would load them.
 
     Args:
         model: dict of model_info.
         free_bytes: free memory of each device, in the engine's order.
-        context_length, parallel, ubatch, cache_type, flash_attention: as memory.estimate takes them.
+        context_length, parallel, ubatch, cache_type, flash_attention, unified: as memory.estimate takes them.
         gpu_layers: --n-gpu-layers, or None; a number switches the fitting off.
         margins: bytes to leave free on each device; 1 GiB each by default.
         enabled: LLAMA_ARG_FIT.
@@ -55,7 +56,7 @@ def fit(
     margins = margins or [MARGIN_BYTES] * len(free_bytes)
 
     def measure(shares, layers=None, moved=None):
-        devices = memory.estimate(model, shares, context_length, parallel, ubatch, cache_type, flash_attention, layers, moved)["devices"]
+        devices = memory.estimate(model, shares, context_length, parallel, ubatch, cache_type, flash_attention, layers, moved, unified=unified)["devices"]
         return [used(device) for device in devices]
 
     counts = weights.layer_counts(weights.assign_layers(tensor_split or free_bytes, model["block_count"] + 1, gpu_layers), len(free_bytes))

@@ -40,7 +40,7 @@ class Release:
             raise PlacementError("The placement rules of Ollama %s are not known to this collection; use a later release." % version)
         self.engine_splits = self.era is era_e
         self.engine = "llama-server" if self.engine_splits else "ollama runner"
-        self.effects = self.era.EFFECTS
+        self.effects = versions.effects(version)
 
     def decide(self, model, gpus, options=None, environment=None, beside_others=False):
         """What this release does with one load, see `era_e.decide`.

@@ -84,7 +84,9 @@ def _flash_on(gpu, version):
     if library == "cuda":
         capability = tuple(gpu.get("compute_capability") or (8, 0))
         return gpu.get("driver_major", 12) >= 7 and not (version >= (0, 12, 4) and capability == (7, 2))
-    return library in ("rocm", "metal") or (library in ("cpu", "vulkan") and version >= (0, 11, 5))
+    if library == "vulkan":
+        return version >= (0, 12, 10) or version == (0, 12, 6)
+    return library in ("rocm", "metal") or (library == "cpu" and version >= (0, 11, 5))
 
 
 def flash_for_model(dims, version):

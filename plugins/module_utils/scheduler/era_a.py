@@ -8,11 +8,12 @@ read at 0.5.13 and 0.11.4; checked against recorded decisions of 0.11.4.
 
 from __future__ import annotations
 
-from . import estimator, faults, older
+from . import engines, estimator, faults, older
 
 FIRST_VERSION = (0, 0, 0)
 NEWEST_VERSION = (0, 11, 4)
 LEAST_CONTEXT = 2048  # the estimator never counts less, whatever is asked for
+LEAST_CONTEXT_SINCE = (0, 7, 1)  # before, only with a projector in a file of its own
 
 EFFECTS = {
     "OLLAMA_GPU_OVERHEAD": "bytes that the estimate leaves free on every GPU",
@@ -38,6 +39,8 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
     """
     request = older.Request(model, gpus, options, environment, version, system)
     load = request.estimate_load()
+    if request.over_limit(residents):
+        return older.refused(request, None, evicts=True, full_fit=False)
     if request.num_gpu == 0 or not request.gpus:
         chosen, full_fit, parallel = None, False, request.parallel
     else:
@@ -46,8 +49,10 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
             return older.refused(request, None, evicts=True, full_fit=False)
     load.parallel = request.parallel = parallel
     members = _cpu(system) if chosen is None else [request.gpus[place] for place in chosen]
-    total = _counted(request.context * parallel)
+    total = _counted(request, request.context * parallel)
     found = estimator.estimate(load, members, total)
+    if chosen is None and residents and system and found["total_size"] > system["free_bytes"]:
+        return older.refused(request, None, evicts=True, full_fit=False)
     error = older.system_shortage(request, found["total_size"] - found["vram_size"])
     placed = [] if chosen is None or not found["layers"] else list(zip(chosen, found["split"]))
     forced = request.num_gpu if request.num_gpu >= 0 else (found["layers"] or None)
@@ -57,7 +62,7 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
         "predicted_bytes": found["vram_size"],
         "gpu_layers": forced,
         "batch": request.batch,
-        "flash_attention": "on" if load.flash(members if chosen is not None else request.gpus) else "off",
+        "flash_attention": "on" if load.flash(members) and engines.flash_on_gpus(members, version) else "off",
         "faults": _faults(request),
     }
     if error:
@@ -73,19 +78,21 @@ def _choose(request, load, beside_others):
         for number in candidates if not request.spread else ():
             load.parallel = number
             for place in order:
-                if estimator.fits_fully(load, [request.gpus[place]], _counted(request.asked_context * number))[0]:
+                if estimator.fits_fully(load, [request.gpus[place]], _counted(request, request.asked_context * number))[0]:
                     return [place], True, number
         for number in candidates:
             load.parallel = number
-            if estimator.fits_fully(load, [request.gpus[place] for place in order], _counted(request.asked_context * number))[0]:
+            if estimator.fits_fully(load, [request.gpus[place] for place in order], _counted(request, request.asked_context * number))[0]:
                 return order, True, number
     if beside_others:
         return None, False, request.parallel
     load.parallel = request.parallel if request.parallel_set else 1
-    return estimator.best_partial(load, request.gpus, _counted(request.asked_context * load.parallel)), False, load.parallel
+    return estimator.best_partial(load, request.gpus, _counted(request, request.asked_context * load.parallel)), False, load.parallel
 
 
-def _counted(context):
+def _counted(request, context):
+    if request.version < LEAST_CONTEXT_SINCE and not request.projector_bytes:
+        return context
     return max(context, LEAST_CONTEXT)
 
 

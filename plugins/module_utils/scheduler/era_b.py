@@ -36,6 +36,8 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
             memory/ predicts.
     """
     request = older.Request(model, gpus, options, environment, version, system)
+    if request.over_limit(residents):
+        return older.refused(request, None, evicts=True)
     if request.own_engine and env.boolean(request.environment, "OLLAMA_NEW_ESTIMATES"):
         return own_engine.decide(request, bool(residents), runner)
     return estimated.decide(request, bool(residents))

@@ -28,6 +28,8 @@ EFFECTS = {
 def decide(model, gpus, options=None, environment=None, residents=None, layers=True, version=NEWEST_VERSION, system=None, runner=None):
     """What this era does with one load, see `era_b.decide`."""
     request = older.Request(model, gpus, options, environment, version, system)
+    if request.over_limit(residents):
+        return older.refused(request, None, evicts=True)
     if request.own_engine:
         return own_engine.decide(request, bool(residents), runner)
     return estimated.decide(request, bool(residents))

@@ -33,6 +33,8 @@ def decide(model, gpus, options=None, environment=None, residents=None, layers=T
     """What this era does with one load, see `era_b.decide`. Further entries, for llama.cpp: `graphs` (position of
     the GPU -> bytes counted there), `weights` and `cache` (bytes of every layer, the output layer last)."""
     request = older.Request(model, gpus, options, environment, version, system)
+    if request.over_limit(residents):
+        return older.refused(request, None, evicts=True)
     if request.own_engine:
         return own_engine.decide(request, bool(residents), runner)
     return _on_llama(request, bool(residents))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from . import engines, estimator, faults, older
 
+CPU_CAN_FIT_SINCE = (0, 11, 7)  # before, a load on the CPU beside another model always evicts that one
 NO_CPU_DEVICE_SINCE = (0, 12, 7)  # before, the CPU is estimated as if it were a GPU without a minimum
 
 
@@ -67,6 +68,8 @@ def _cpu(request):
 
 def _cpu_fits(request, found, beside_others):
     """Whether the host holds the model: from 0.12.7 in its free memory always, before only beside other models."""
+    if request.version < CPU_CAN_FIT_SINCE and beside_others:
+        return False
     if not request.system or (request.version < NO_CPU_DEVICE_SINCE and not beside_others):
         return True
     return found["total_size"] <= request.system["free_bytes"]

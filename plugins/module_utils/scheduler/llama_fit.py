@@ -35,6 +35,7 @@ def fit(
     enabled=True,
     tensor_split=None,
     unified=False,
+    op_offload=False,
 ):
     """Layers per device as the engine would load them.
 
@@ -46,6 +47,8 @@ def fit(
         margins: bytes to leave free on each device; 1 GiB each by default.
         enabled: LLAMA_ARG_FIT.
         tensor_split: the user's proportions, or None; they switch the fitting off.
+        op_offload: whether the device computes for weights on the host, as CUDA does (memory.estimate): the fit then counts its scratch
+            memory. The devices of the recorded fits do not.
 
     Returns:
         dict: `changed` (whether the fit altered anything), `layers` (per device), `overflowing` (layers with weights
@@ -56,7 +59,8 @@ def fit(
     margins = margins or [MARGIN_BYTES] * len(free_bytes)
 
     def measure(shares, layers=None, moved=None):
-        devices = memory.estimate(model, shares, context_length, parallel, ubatch, cache_type, flash_attention, layers, moved, unified=unified)["devices"]
+        devices = memory.estimate(model, shares, context_length, parallel, ubatch, cache_type, flash_attention, layers, moved,
+                                  unified=unified, op_offload=op_offload)["devices"]
         return [used(device) for device in devices]
 
     counts = weights.layer_counts(weights.assign_layers(tensor_split or free_bytes, model["block_count"] + 1, gpu_layers), len(free_bytes))
@@ -88,8 +92,8 @@ def _room_without_experts(model, measure, free_bytes, margins):
 
 
 def used(device):
-    """Bytes that the engine counts on a device: weights, KV cache and compute buffer (no context, no projector)."""
-    return device["weight_bytes"] + device["kv_bytes"] + device["compute_bytes"]
+    """Bytes that the engine counts on a device: weights, KV cache and compute buffer with its scratch (no context, no projector)."""
+    return device["weight_bytes"] + device["kv_bytes"] + device["compute_bytes"] + device["offload_scratch_bytes"]
 
 
 def on_host(moved):

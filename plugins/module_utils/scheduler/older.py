@@ -8,18 +8,21 @@ server/routes.go, read at 0.5.13, 0.11.4, 0.11.10, 0.12.10, 0.15.5 and 0.24.0.
 
 from __future__ import annotations
 
-from . import engines
+from . import engines, settings
 from . import environment as env
 from .dimensions import Dimensions
 from .estimator import Load
 
 GIB = 1024 * 1024 * 1024
 DEFAULT_BATCH = 512
-LEAST_CONTEXT_WITH_IMAGES = 2048
+LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
+MODELS_PER_GPU = 3  # OLLAMA_MAX_LOADED_MODELS where it is not set
 SERIAL_ARCHITECTURES = (
     ((0, 0, 0), ("mllama",)),
     ((0, 12, 7), ("qwen3vl", "qwen3vlmoe")),
-    ((0, 17, 1), ("qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "nemotron_h_omni")),
+    ((0, 15, 5), ("qwen3next", "lfm2", "lfm2moe")),
+    ((0, 17, 1), ("qwen35", "qwen35moe", "nemotron_h", "nemotron_h_moe")),
+    ((0, 22, 0), ("nemotron_h_omni",)),
 )
 TIERS_SINCE = (0, 15, 5)  # from here the default context follows the total memory of all GPUs
 CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
@@ -35,7 +38,7 @@ class Request:
     """
 
     def __init__(self, model, gpus, options, environment, version, system=None):
-        options, environment = options or {}, environment or {}
+        options, environment = options or {}, settings.acting(environment, version)
         self.model, self.version, self.environment, self.system = model, version, environment, system
         self.dims = Dimensions(model)
         visible = env.visible_gpus(gpus, environment)
@@ -54,8 +57,10 @@ class Request:
         self.own_engine = engines.ollama_engine(self.dims, version, bool(self.projector_bytes), environment)
 
     def _context(self, options):
-        asked = options.get("num_ctx") or env.number(self.environment, "OLLAMA_CONTEXT_LENGTH")
-        asked = asked or default_context(self.version, self.gpus, self.overhead_bytes)
+        asked = options.get("num_ctx")
+        if asked is None:
+            asked = env.number(self.environment, "OLLAMA_CONTEXT_LENGTH") or default_context(self.version, self.gpus, self.overhead_bytes)
+        asked = max(asked, LEAST_CONTEXT)
         if self.dims.sees_images and self.version >= (0, 11, 5):
             return max(asked, LEAST_CONTEXT_WITH_IMAGES)
         return asked
@@ -70,10 +75,16 @@ class Request:
         return (1, True) if self.version >= (0, 11, 5) else (default_candidates(self.version)[0], False)
 
     def estimate_load(self):
-        """The estimator's view of this request."""
+        """The estimator's view of this request. A host without GPUs is discovered as a device of library "cpu"."""
+        discovered = self.gpus or [{"library": "cpu"}]
         return Load(
-            self.dims, self.version, self.num_gpu, self.batch, self.parallel, self.overhead_bytes, self.projector_bytes, self.environment, self.gpus
+            self.dims, self.version, self.num_gpu, self.batch, self.parallel, self.overhead_bytes, self.projector_bytes, self.environment, discovered
         )
+
+    def over_limit(self, residents):
+        """Whether a model must go because as many are loaded as may be (OLLAMA_MAX_LOADED_MODELS)."""
+        limit = env.number(self.environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(len(self.gpus), 1)
+        return len(residents or []) >= limit
 
 
 def default_slots(version):
@@ -134,6 +145,7 @@ def decision(request, placed, forced_layers=None, **extra):
         "predicted_bytes": None,
         "error": None,
         "evicts": False,
+        "evicted": 0,
         "faults": [],
         "hangs": False,
     }
@@ -143,7 +155,7 @@ def decision(request, placed, forced_layers=None, **extra):
 
 def refused(request, error, evicts=False, **extra):
     """The decision of a load that does not happen: `outcome` None, or "evict" where another model must go first."""
-    entries = {"outcome": "evict" if evicts else None, "error": None if evicts else error, "evicts": evicts}
+    entries = {"outcome": "evict" if evicts else None, "error": None if evicts else error, "evicts": evicts, "evicted": int(evicts)}
     entries.update(extra)
     return decision(request, [], **entries)
 

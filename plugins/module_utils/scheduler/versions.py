@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from . import era_a, era_b, era_c, era_d, era_e
+from . import era_a, era_b, era_c, era_d, era_e, settings
 
 # Newest first.
 ERAS = (era_e, era_d, era_c, era_b, era_a)
@@ -35,3 +35,15 @@ def era_for(version):
         if numbers >= era.FIRST_VERSION:
             return era
     return None
+
+
+def effects(version):
+    """What each setting that concerns placement does on a version, see `settings.effects`.
+
+    Args:
+        version: text such as "0.32.15".
+
+    Raises:
+        ValueError: not a version.
+    """
+    return settings.effects(era_for(version).EFFECTS, parse_version(version))

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import era_a, era_b, era_c, era_d, era_e, faults, older, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import engines, era_a, era_b, era_c, era_d, era_e, faults, older, versions
 from tests.oracle import eras, models, replay
 
 GIB = 1024**3
@@ -248,3 +248,66 @@ def test_every_era_answers_the_same_questions():
         assert set(era_e.EFFECTS) <= set(era.EFFECTS)
     firsts = [era.FIRST_VERSION for era in versions.ERAS]
     assert firsts == sorted(firsts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "architecture, before, first",
+    # server/sched.go, load: the list of architectures served one request at a time, at the release tags.
+    [("qwen3vl", (0, 12, 6), (0, 12, 7)), ("lfm2", (0, 15, 4), (0, 15, 5)), ("qwen35", (0, 17, 0), (0, 17, 1)), ("nemotron_h_omni", (0, 21, 2), (0, 22, 0))],
+)
+def test_architectures_are_served_one_request_at_a_time_by_version(architecture, before, first):
+    facts = dict(model("llama3.1-8b"), architecture=architecture)
+    found = [older.Request(facts, gpus(24), {"num_ctx": 4096}, {"OLLAMA_NUM_PARALLEL": "4"}, version).parallel for version in (before, first)]
+    assert found == [4, 1]
+
+
+def test_flash_attention_on_vulkan_and_on_the_host_by_version():
+    # discover/types.go and ml/device.go, FlashAttentionSupported, at the release tags.
+    vulkan, host = [{"library": "Vulkan"}], [{"library": "cpu"}]
+    assert [engines.flash_on_gpus(vulkan, (0, 12, patch)) for patch in (5, 6, 7, 9, 10)] == [False, True, False, False, True]
+    assert [engines.flash_on_gpus(host, (0, 11, patch)) for patch in (4, 5)] == [False, True]
+
+
+def test_a_host_without_gpus_has_no_flash_attention_until_0_11_4():
+    facts, options = model("llama3.1-8b"), {"num_ctx": 32768}
+    quantized = {"OLLAMA_FLASH_ATTENTION": "1", "OLLAMA_KV_CACHE_TYPE": "q8_0"}
+    plain, asked = (era_a.decide(facts, [], options, values) for values in ({}, quantized))
+    assert (asked["flash_attention"], asked["estimate"]["kv"]) == ("off", plain["estimate"]["kv"])
+    # With GPUs that are only not used the estimate counts on it, and the runner does not get it (llm/server.go, NewLlamaServer).
+    unused = era_a.decide(facts, gpus(24), dict(options, num_gpu=0), quantized)
+    assert unused["flash_attention"] == "off" and unused["estimate"]["kv"] < plain["estimate"]["kv"]
+    assert era_b.decide(facts, [], options, quantized)["estimate"]["kv"] < plain["estimate"]["kv"]
+
+
+def test_a_load_on_the_host_beside_another_model_evicts_it_where_memory_is_short():
+    # server/sched.go, maybeFindCPURunnerToUnload (0.11.4); llm/memory.go, predictServerFit (0.11.7).
+    facts, options = model("llama3.1-8b"), {"num_ctx": 4096, "num_gpu": 0}
+    short, enough = ({"free_bytes": size * GIB, "swap_bytes": 64 * GIB} for size in (4, 64))
+    beside = [{}]
+    assert [era_a.decide(facts, gpus(24), options, residents=beside, system=system)["outcome"] for system in (short, enough)] == ["evict", "cpu"]
+    assert era_a.decide(facts, gpus(24), options, system=short)["outcome"] == "cpu"
+    assert [era_b.decide(facts, gpus(24), options, residents=beside, system=enough, version=(0, 11, patch))["outcome"] for patch in (6, 7)] == ["evict", "cpu"]
+
+
+@pytest.mark.parametrize("era", OLDER)
+def test_no_more_models_than_may_be_loaded(era):
+    facts, options = model("llama3.1-8b"), {"num_ctx": 4096}
+    found = [era.decide(facts, gpus(24), options, {"OLLAMA_MAX_LOADED_MODELS": value}, residents=[{}])["outcome"] for value in ("1", "2", "")]
+    assert found == ["evict", "single", "single"]
+    assert era.decide(facts, gpus(24), options, residents=[{}] * 3)["evicts"]
+
+
+def test_the_least_context_of_the_estimator_by_version():
+    # llm/memory.go, EstimateGPULayers: for every model from 0.7.1, before with a projector only.
+    facts, seeing = model("llama3.1-8b"), model("llama3.1-8b", "proj-llava")
+    options = {"num_ctx": 512}
+    kv = [era_a.decide(facts, gpus(24), options, {"OLLAMA_NUM_PARALLEL": "1"}, version=version)["estimate"]["kv"] for version in ((0, 7, 0), (0, 7, 1))]
+    assert kv[1] == 4 * kv[0]
+    assert era_a.decide(seeing, gpus(24), options, {"OLLAMA_NUM_PARALLEL": "1"}, version=(0, 7, 0))["estimate"]["kv"] == kv[1]
+
+
+def test_a_context_of_0_is_4_tokens_and_variables_that_came_later_are_not_read():
+    facts = model("llama3.1-8b")
+    assert era_d.decide(facts, gpus(24), {"num_ctx": 0})["context_length"] == 4
+    found = [older.Request(facts, gpus(24), {}, {"OLLAMA_CONTEXT_LENGTH": "8192"}, version).context for version in ((0, 5, 12), (0, 5, 13))]
+    assert found == [2048, 8192]

@@ -16,10 +16,12 @@ _PARENT.mkdir(parents=True)
 sys.path.insert(0, _TREE.name)
 sys.path.insert(0, str(CHECKOUT))  # tests.rig
 
-# Fast things first: a typing error should not wait for the hosts.
+# Fast things first: a typing error should not wait for the hosts, nor one of ansible-test for the scenarios.
 _ORDER = (
     "unit/", "oracle/", "integration/test_archive", "integration/test_docs", "integration/test_lint", "integration/test_importer",
-    "integration/test_gpu_lane", "integration/test_sanity", "integration/test_cores", "integration/test_scenarios", "integration/test_real",
+    "integration/test_gpu_lane", "integration/test_sanity", "integration/test_rig_hosts", "integration/test_acceptance_refusals",
+    "integration/test_acceptance_environment", "integration/test_acceptance_plan", "integration/test_cores", "integration/test_acceptance_kill",
+    "integration/test_scenarios", "integration/test_real",
 )
 
 

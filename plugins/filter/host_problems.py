@@ -81,6 +81,7 @@ def _port(instance, listeners, given_back):
 
 
 def _clash(wanted, held):
+    wanted = wanted.strip("[]")
     return wanted == held or "0.0.0.0" in (wanted, held) or "::" in (wanted, held)
 
 

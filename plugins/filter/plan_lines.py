@@ -69,10 +69,11 @@ def _default_lines(plan, default, names):
 
 def _model_lines(model, names):
     predicted = model["predicted"]
-    lines = ["  %s: %s of %s layers on GPUs, context %s, ubatch %s, KV cache %s%s" % (
+    lines = ["  %s: %s of %s layers on GPUs, context %s, ubatch %s, KV cache %s%s; bytes %s" % (
         model.get("create_as") or model["name"], predicted.get("gpu_layers"), predicted.get("total_layers"), model.get("context_length"),
         predicted.get("ubatch"), model.get("kv_cache_type") or "f16",
-        ", %s in the host's memory" % _mib(predicted["host_bytes"]) if predicted.get("host_bytes") else "")]
+        ", %s in the host's memory" % _mib(predicted["host_bytes"]) if predicted.get("host_bytes") else "",
+        "measured by the engine's dry run" if predicted.get("basis") == "measured" else "predicted")]
     for device in predicted["devices"]:
         lines.append("    %s: %s layers, weights %s + KV cache %s + compute %s + projector %s + context overhead %s = %s of %s" % (
             names.get(device["uuid"], device["uuid"]), device.get("layers"), _mib(device["weight_bytes"]), _mib(device["kv_bytes"]),

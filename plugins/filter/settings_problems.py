@@ -10,8 +10,8 @@ short_description: Say what is wrong with the role's variables
 version_added: "1.0.0"
 author: The gpufleet.ollama contributors (@gpufleet)
 description:
-  - Finds what the role's argument specification cannot - variables with the role's prefix that it does not know, ports, paths, addresses, and
-    environment variables that cannot be written.
+  - Finds what the role's argument specification cannot - variables with the role's prefix that it does not know, ports, paths, addresses,
+    environment variables that cannot be written, and what C(optimized) may hold.
 options:
   _input:
     description: The values of the role's variables, by their names.
@@ -55,6 +55,10 @@ _PATH = re.compile(r"(/[A-Za-z0-9._@+-]+)+\Z")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
+#: The dynamic linker reads them before the program: what runs would not be the release that was verified, or another CUDA than its own.
+_LINKER = re.compile(r"LD_[A-Z_]+\Z")
+#: Keys of a model's `optimized`: what their values are in YAML, and an example.
+_OPTIMIZED = {"suffix": (str, "a text"), "parameters": (dict, "a mapping such as {temperature: 0.3}"), "system": (str, "a text"), "template": (str, "a text")}
 _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
 
 
@@ -88,7 +92,10 @@ def settings_problems(settings, names, decided):
         problems += _environment(str(name), text, decided)
     if "ollama_multigpu_models" in settings and not value("models"):
         problems.append("ollama_multigpu_models is empty: name at least one model to serve.")
-    names = [model.get("name") for model in value("models") or [] if isinstance(model, dict)]
+    models = [model for model in value("models") or [] if isinstance(model, dict)]
+    for model in models:
+        problems += _optimized(model.get("name"), model.get("optimized"))
+    names = [model.get("name") for model in models]
     for name in sorted({str(name) for name in names if names.count(name) > 1}):
         problems.append("ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies." % name)
     return problems
@@ -100,9 +107,30 @@ def _unknown(name, settings):
     return "%s is not a variable of this role: %s" % (name, remedy)
 
 
+def _optimized(name, optimized):
+    """Problems of a model's `optimized`. The argument specification leaves it to this: its own words for a value of another type help nobody."""
+    if optimized is None:
+        return []
+    key = "ollama_multigpu_models: optimized of %s" % name
+    if not isinstance(optimized, dict):
+        return ["%s is %s: give a mapping with %s, {} for the planned parameters alone, or leave it out." % (
+            key, str(optimized).lower() if isinstance(optimized, bool) else repr(optimized), ", ".join(_OPTIMIZED))]
+    problems = []
+    for part, given in optimized.items():
+        kind, what = _OPTIMIZED.get(part, (None, None))
+        if kind is None:
+            problems.append("%s has the unknown key %s: it takes %s." % (key, part, ", ".join(_OPTIMIZED)))
+        elif given is not None and not isinstance(given, kind):
+            problems.append("%s: %s is %r: give %s." % (key, part, given, what))
+    return problems
+
+
 def _address(text):
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
     try:
-        ipaddress.ip_address(text.strip("[]"))
+        if "%" in bare:  # an address that means something on one interface only is none that clients can be given
+            raise ValueError(bare)
+        ipaddress.ip_address(bare)
     except ValueError:
         return ["ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % text]
     return []
@@ -113,6 +141,8 @@ def _environment(name, text, decided):
         return ["ollama_multigpu_environment holds the name %r: a variable is made of letters, digits and underscores." % name]
     if name in decided:
         return ["ollama_multigpu_environment sets %s, which the plan decides: remove it and use the role's own variables." % name]
+    if _LINKER.match(name):
+        return ["ollama_multigpu_environment sets %s, which changes the programs and libraries that were verified: remove it." % name]
     if isinstance(text, (dict, list)) or text is None:
         return ["ollama_multigpu_environment gives %s no plain value: write a string or a number." % name]
     if any(ord(character) < 32 and character != "\t" or ord(character) == 127 for character in str(text)):

@@ -31,6 +31,10 @@ options:
       - The parent of the instances' stores.
     type: path
     default: /usr/share/ollama/.ollama/models
+  address:
+    description:
+      - An IP address that services are to listen on. Whether the host has it is RV(host.address_available).
+    type: str
 """
 
 EXAMPLES = r"""
@@ -76,6 +80,10 @@ host:
     applied_plan:
       description: The plan that was applied last; empty where none was.
       type: dict
+    left_behind:
+      description: Stores of the applied plan that are not below O(models_dir) - C(path), C(size_bytes), C(stores) and C(same_file_system); null where
+        there are none.
+      type: dict
     adopted:
       description: What was recorded of an Ollama that was adopted; empty where none was.
       type: dict
@@ -95,6 +103,9 @@ host:
       description: Listening TCP sockets - C(address), C(port), C(pid), C(process) and C(unit).
       type: list
       elements: dict
+    address_available:
+      description: Whether a process of the host can listen on O(address); null where none was given.
+      type: bool
   sample:
     architecture: x86_64
     systemd: true
@@ -104,11 +115,13 @@ host:
     release: {current: null, complete: {}, leftovers: []}
     command: absent
     applied_plan: {}
+    left_behind: null
     adopted: {}
     existing: null
     instances: []
     drop_ins: []
     listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]
+    address_available: true
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -118,11 +131,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import 
 
 def main():
     module = AnsibleModule(
-        argument_spec={"models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"}},
+        argument_spec={"models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"}, "address": {"type": "str"}},
         supports_check_mode=True,
     )
     try:
-        state = host_state(module.params["models_dir"])
+        state = host_state(module.params["models_dir"], module.params["address"])
     except OSError as error:
         module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)
     module.exit_json(host=state)

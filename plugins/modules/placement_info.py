@@ -187,7 +187,9 @@ options:
     description:
       - Ask the installed engine what the planned models take, instead of relying on the prediction.
       - It is started once for each planned model that is on the host, prints what it would take on each GPU, and is ended before it loads anything.
-        For that moment it holds a CUDA context on the GPUs of the instance, so nothing is asked where a GPU has less than 1 GiB free.
+        For that moment it holds a CUDA context on the GPUs of the instance, so nothing is asked where a GPU has less than 1 GiB free or is in exclusive
+        compute mode; what O(applied_plan) holds as measured for the same model, settings and release stays then.
+      - Models that are partly on the CPU are not measured, as how the engine divides them depends on the memory that is free when it loads.
       - Works with Ollama 0.30 and later. Where it does not, RV(placement.warnings) says why, and the prediction stays.
       - Run the module on the host itself, with the rights to read the models.
     type: dict
@@ -379,7 +381,8 @@ def main():
     except PlacementError as error:
         module.fail_json(msg=str(error))
     if measure is not None:
-        placement = measure_plan(placement, options["gpu_inventory"], measure["engine"], measure["stores"], measure["timeout"])
+        placement = measure_plan(placement, options["gpu_inventory"], measure["engine"], measure["stores"], measure["timeout"],
+                                 options["applied_plan"])
     module.exit_json(changed=False, placement=placement)
 
 

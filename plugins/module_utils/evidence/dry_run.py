@@ -24,14 +24,22 @@ LEAST_FREE_BYTES = 1024 * 1024 * 1024
 _LOADS = "load_tensors:"
 _MOST_OUTPUT = 4 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
+_PATIENCE = 10  # seconds for a killed engine to go
 
 
 class NotMeasured(Exception):
     """The engine did not say it. The text is one sentence without a capital, to go after "not measured: "."""
 
 
-def arguments(engine, model_file, instance, model):
+class Busy(NotMeasured):
+    """It was not asked, because that could disturb what runs on the GPUs now."""
+
+
+def arguments(engine, model_file, instance, model, flash="auto"):
     """The command line of llama-server for a model of a plan's instance, as Ollama's own (llm/llama_server.go) with the plan's layers pinned.
+
+    Args:
+        flash: what Ollama would say of flash attention on these GPUs, "on", "off" or "auto".
 
     The layers are pinned because the engine would split by the memory that is free now, with what is loaded taking its part.
     """
@@ -42,7 +50,6 @@ def arguments(engine, model_file, instance, model):
     cache_type = instance["environment"].get("OLLAMA_KV_CACHE_TYPE")
     if cache_type:
         command += ["--cache-type-k", cache_type, "--cache-type-v", cache_type]
-    flash = {"1": "on", "0": "off"}.get(instance["environment"].get("OLLAMA_FLASH_ATTENTION"), "auto")
     command += ["--flash-attn", flash, "-b", str(predicted["ubatch"]), "-ub", str(predicted["ubatch"]), "-ngl", "999"]
     layers = [device["layers"] for device in predicted["devices"]]
     if len(layers) > 1:
@@ -62,13 +69,14 @@ def environment(engine, instance, inherited):
     return dict(kept, **dict(ours, LD_LIBRARY_PATH=os.pathsep.join(libraries)))
 
 
-def measure(engine, model_file, instance, model, timeout=60.0):
+def measure(engine, model_file, instance, model, flash="auto", timeout=60.0):
     """What the engine says that a model takes: {device of the engine ("CUDA0", "Host"): {"self", "model", "context", "compute"}} in bytes.
 
     Args:
         engine: path of llama-server.
         model_file: path of the GGUF file.
         instance, model: of a plan.
+        flash: see `arguments`.
         timeout: seconds for all of it.
 
     Raises:
@@ -80,7 +88,7 @@ def measure(engine, model_file, instance, model, timeout=60.0):
     try:
         # run_command would wait for an engine that hangs, and give it neither a time limit nor another user
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-            arguments(engine, model_file, instance, model),
+            arguments(engine, model_file, instance, model, flash),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -144,10 +152,13 @@ def _read_table(process, deadline, timeout):
 
 
 def _kill(process):
-    """End the engine and what it may have started; wait until it is gone."""
+    """End the engine and what it may have started; wait until it is gone, but not for one that hangs in the driver."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
     process.stdout.close()
-    process.wait()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass  # killed already: it goes when the driver lets it

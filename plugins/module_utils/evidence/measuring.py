@@ -8,16 +8,19 @@ from ..ollama import manifest as media
 from ..ollama.names import InvalidName, parse
 from ..ollama.store import Store, StoreError
 from ..placement import measured
+from ..scheduler import engine_start, versions
 from . import dry_run, memory
 
 
-def measure_plan(plan, gpu_inventory, engine, stores=(), timeout=60.0):
+def measure_plan(plan, gpu_inventory, engine, stores=(), timeout=60.0, applied_plan=None):
     """Return the plan with `predicted` measured for every model that can be.
 
     Args:
         plan: of placement_info; not changed. gpu_inventory: the facts it was made with (free memory as it is now).
         engine: path of llama-server. stores: further models directories.
         timeout: seconds for each model.
+        applied_plan: the plan in force. What it holds as measured for the same model, settings and release stays where asking now could disturb what
+            runs, so that a loaded model does not turn its own plan back into a prediction.
 
     Models that are alike but for their GPUs (replicas) are asked for once. Where a model is not measured, `warnings` says why; where the engine
     expects more than the GPUs have, the plan is no longer feasible.
@@ -28,7 +31,7 @@ def measure_plan(plan, gpu_inventory, engine, stores=(), timeout=60.0):
     for instance in plan["instances"]:
         for model in instance["models"]:
             try:
-                table = _ask(plan, instance, model, gpu_inventory, engine, stores, timeout, answers)
+                table = _ask_or_keep(plan, instance, model, gpu_inventory, engine, stores, timeout, answers, applied_plan)
                 predicted, notes = measured.with_figures(model["predicted"], table)
             except (dry_run.NotMeasured, ValueError) as error:
                 plan["warnings"].append("%s on %s is not measured: %s." % (model["name"], instance["name"], error))
@@ -45,6 +48,16 @@ def measure_plan(plan, gpu_inventory, engine, stores=(), timeout=60.0):
     return plan
 
 
+def _ask_or_keep(plan, instance, model, gpu_inventory, engine, stores, timeout, answers, applied_plan):
+    try:
+        return _ask(plan, instance, model, gpu_inventory, engine, stores, timeout, answers)
+    except dry_run.Busy:
+        table = measured.kept(applied_plan, plan, instance, model)
+        if table is None:
+            raise
+        return table
+
+
 def _ask(plan, instance, model, gpu_inventory, engine, stores, timeout, answers):
     why = measured.can_be_measured(plan, model)
     if why:
@@ -54,12 +67,22 @@ def _ask(plan, instance, model, gpu_inventory, engine, stores, timeout, answers)
     sizes = [_free(devices, uuid) for uuid in instance["gpu_uuids"]]
     for uuid, free in zip(instance["gpu_uuids"], sizes):
         if free < dry_run.LEAST_FREE_BYTES:
-            raise dry_run.NotMeasured("GPU %s has only %s free, and asking takes a CUDA context there" % (uuid, memory.text(free)))
+            raise dry_run.Busy("GPU %s has only %s free, and asking takes a CUDA context there" % (uuid, memory.text(free)))
+        if "exclusive" in str((devices.get(uuid) or {}).get("compute_mode") or "").lower():
+            raise dry_run.Busy("GPU %s is in exclusive compute mode, and asking would be in the way of the process that it is for" % uuid)
     settings = {name: value for name, value in instance["environment"].items() if name.startswith(("LLAMA_ARG_", "GGML_"))}
-    key = repr((dry_run.arguments(engine, path, instance, model), sorted(settings.items())))
+    flash = engine_start.flash_attention([_capability(devices.get(uuid)) for uuid in instance["gpu_uuids"]], instance["environment"],
+                                         versions.parse_version(plan["ollama_version"]))
+    key = repr((dry_run.arguments(engine, path, instance, model, flash), sorted(settings.items())))
     if key not in answers:
-        answers[key] = dry_run.measure(engine, path, instance, model, timeout)
+        answers[key] = dry_run.measure(engine, path, instance, model, flash, timeout)
     return answers[key]
+
+
+def _capability(device):
+    """What the scheduler's rooms read of a GPU's fact: "8.6" is [8, 6]."""
+    text = str((device or {}).get("compute_capability") or "")
+    return {"compute_capability": [int(part) for part in text.split(".") if part.isdigit()] or None}
 
 
 def _free(devices, uuid):

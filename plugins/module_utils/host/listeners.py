@@ -33,6 +33,20 @@ def listeners(proc="/proc"):
     return sorted(found, key=lambda entry: (entry["port"], entry["address"]))
 
 
+def can_bind(address):
+    """Whether a process can listen on an IP address (brackets around IPv6 are allowed). The kernel is asked, by binding a socket to a port of its own choice:
+    it also knows addresses that no interface has yet but that may be bound (net.ipv4.ip_nonlocal_bind)."""
+    bare = address.strip("[]")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    try:
+        socket.inet_pton(family, bare)  # so that no name is looked up
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((bare, 0))
+    except OSError:  # also a host without IPv6
+        return False
+    return True
+
+
 def unit_of(pid, proc="/proc"):
     """The systemd service whose control group holds process `pid`, or None."""
     for line in _lines(os.path.join(proc, str(pid), "cgroup")):

@@ -20,9 +20,11 @@ COMMAND = "usr/local/bin/ollama"
 MARKER = ".complete"
 
 
-def host_state(models_dir, root="/"):
-    """The state as the module host_info returns it. `models_dir` is the parent of the instances' stores. `root` is / except in tests."""
+def host_state(models_dir, address=None, root="/"):
+    """The state as the module host_info returns it. `models_dir` is the parent of the instances' stores, `address` an IP address to listen on.
+    `root` is / except in tests."""
     units = systemd.show_units() if root == "/" else {}
+    applied = _json(os.path.join(root, CONFIGURATION, "plan.json")) or {}
     return {
         "architecture": platform.machine(),
         "systemd": os.path.isdir(os.path.join(root, "run/systemd/system")),
@@ -31,12 +33,14 @@ def host_state(models_dir, root="/"):
         "installed": os.path.isdir(os.path.join(root, INSTALLATION)),
         "release": releases(root),
         "command": _command(root),
-        "applied_plan": _json(os.path.join(root, CONFIGURATION, "plan.json")) or {},
+        "applied_plan": applied,
+        "left_behind": left_behind(applied.get("models_dir"), models_dir),
         "adopted": _json(os.path.join(root, CONFIGURATION, "adopted.json")) or {},
         "existing": existing(units.get(systemd.EXISTING_UNIT) or {}, models_dir),
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
         "listeners": listeners.listeners(os.path.join(root, "proc")),
+        "address_available": listeners.can_bind(address) if address else None,
     }
 
 
@@ -87,6 +91,23 @@ def existing(properties, models_dir):
         "store": store,
         "same_file_system": _device(store) == _device(models_dir),
     }
+
+
+def left_behind(before, models_dir):
+    """{path, size_bytes, stores, same_file_system} of the instances' stores below the models directory of the applied plan, where that is another one than
+    `models_dir`; None where it is the same, or has none. A blob that several stores share counts once."""
+    if not isinstance(before, str) or os.path.normpath(before) == os.path.normpath(models_dir):
+        return None
+    parent = os.path.join(before, "instances")
+    stores = [os.path.join(parent, name) for name in sorted(_names(parent, ""))]
+    if not stores:
+        return None
+    sizes = {}
+    for directory, _directories, names in os.walk(parent):
+        for name in names:
+            status = os.lstat(os.path.join(directory, name))
+            sizes[status.st_ino] = status.st_size
+    return {"path": parent, "size_bytes": sum(sizes.values()), "stores": stores, "same_file_system": _device(parent) == _device(models_dir)}
 
 
 def _command(root):

@@ -9,6 +9,8 @@ from .text import gib
 MIB = 1024 * 1024
 PREDICTED = "predicted"
 MEASURED = "measured"
+#: Weights are known from the header to the byte: a table with less than this share of them is of something else.
+LEAST_WEIGHTS = 0.9
 
 
 def can_be_measured(plan, model):
@@ -37,6 +39,9 @@ def with_figures(predicted, table):
     rows = [table[name] for name in sorted((name for name in table if name != "Host"), key=_place)]
     if len(rows) != len(predicted["devices"]):
         raise ValueError("the engine sees %d GPUs where the plan has %d" % (len(rows), len(predicted["devices"])))
+    weights, wanted = (sum(figures) for figures in ([row["model"] for row in rows], [device["weight_bytes"] for device in predicted["devices"]]))
+    if weights + len(rows) * MIB < LEAST_WEIGHTS * wanted:  # the engine drops what is less than a MiB
+        raise ValueError("the engine speaks of %s of weights where the model has %s, so it does not speak of this model" % (gib(weights), gib(wanted)))
     devices, notes = [], []
     for device, row in zip(predicted["devices"], rows):
         figures = {"weight_bytes": row["model"], "kv_bytes": row["context"], "compute_bytes": row["compute"]}
@@ -47,6 +52,34 @@ def with_figures(predicted, table):
             notes.append("%s more on GPU %s than predicted, which leaves %s free" % (gib(more), device["uuid"], gib(left) if left >= 0 else "nothing"))
         devices.append(dict(device, total_bytes=total, **figures))
     return dict(predicted, devices=devices, basis=MEASURED), notes
+
+
+def kept(applied_plan, plan, instance, model):
+    """The figures that the applied plan holds as measured for the same question, as a table for with_figures; None where it holds none.
+
+    Args:
+        applied_plan: what is written on the host; may be None, empty or anything else.
+        plan, instance, model: the plan's; the same question is the same release, GPUs, environment, digest, slots, context and layers.
+    """
+    try:
+        for other in applied_plan["instances"] if applied_plan["ollama_version"] == plan["ollama_version"] else []:
+            for before in other["models"] if _of_instance(other) == _of_instance(instance) else []:
+                if before["predicted"]["basis"] == MEASURED and _of_model(before) == _of_model(model):
+                    return {"CUDA%d" % place: {"model": device["weight_bytes"], "context": device["kv_bytes"], "compute": device["compute_bytes"]}
+                            for place, device in enumerate(before["predicted"]["devices"])}
+    except (KeyError, TypeError):
+        pass  # damaged, or of an earlier version of this collection
+    return None
+
+
+def _of_instance(instance):
+    return instance["gpu_uuids"], instance["environment"]
+
+
+def _of_model(model):
+    predicted = model["predicted"]
+    layers = [(device["uuid"], device["layers"]) for device in predicted["devices"]]
+    return model["from"], model["digest"], model["context_length"], model["parallel"], predicted["ubatch"], layers
 
 
 def fits(predicted):

@@ -92,6 +92,11 @@ def test_good_settings_have_no_problem():
                     models=[{"name": "a"}, {"name": "b"}]) == []
 
 
+def test_what_is_made_of_a_model_and_where_it_listens():
+    whole = {"suffix": "-x", "parameters": {"temperature": 0.3}, "system": "s", "template": None}
+    assert problems(models=[{"name": "a", "optimized": whole}, {"name": "b", "optimized": {}}, {"name": "c", "optimized": None}], listen_address="[::]") == []
+
+
 def test_a_slip_of_the_pen_is_named_with_what_was_meant():
     assert problems(["ollama_multigpu_base_prot"], base_port=1) == [
         "ollama_multigpu_base_prot is not a variable of this role: did you mean ollama_multigpu_base_port?"]
@@ -104,6 +109,12 @@ def test_a_slip_of_the_pen_is_named_with_what_was_meant():
     ({"listen_address": "localhost"}, "IP address"), ({"headroom_bytes": -1}, "-1"), ({"environment": {"A-B": "x"}}, "A-B"),
     ({"environment": {"OLLAMA_HOST": "x"}}, "the plan decides"), ({"environment": {"A": "x\ny"}}, "newline"), ({"environment": {"A": ["x"]}}, "plain value"),
     ({"models": []}, "at least one"), ({"models": [{"name": "a"}, {"name": "a"}]}, "more than once"),
+    ({"listen_address": "[::"}, "IP address"), ({"listen_address": "fe80::1%eth0"}, "IP address"), ({"listen_address": "[127.0.0.1]"}, "IP address"),
+    ({"environment": {"LD_PRELOAD": "/x.so"}}, "remove it"), ({"environment": {"LD_LIBRARY_PATH": "/cuda"}}, "LD_LIBRARY_PATH"),
+    ({"models": [{"name": "a", "optimized": True}]}, "optimized of a is true: give a mapping with suffix, parameters, system, template"),
+    ({"models": [{"name": "a", "optimized": "x"}]}, "'x'"), ({"models": [{"name": "a", "optimized": {"parameter": {}}}]}, "unknown key parameter"),
+    ({"models": [{"name": "a", "optimized": {"parameters": "num_ctx 4"}}]}, "parameters is 'num_ctx 4'"),
+    ({"models": [{"name": "a", "optimized": {"suffix": 1}}]}, "suffix is 1"),
 ])
 def test_each_bad_value_gets_one_sentence(settings, word):
     found = problems(**settings)
@@ -146,6 +157,12 @@ def test_adopting_frees_the_port_and_needs_one_file_system():
     assert "ollama_multigpu_models_dir to /old/models" in host_problems(plan(model()), host(existing=apart), True)[0]
 
 
+def test_brackets_are_no_part_of_an_address():
+    wanted = plan(model())
+    wanted["instances"][0]["address"] = "[::1]"
+    assert host_problems(wanted, host(listeners=[{"address": "::1", "port": 11434, "pid": 7, "process": "nginx", "unit": None}]))
+
+
 # --- the rest ----------------------------------------------------------------------------------------------------------------
 
 def test_steps_come_in_an_order_that_works():
@@ -178,6 +195,10 @@ def test_a_model_that_is_to_lie_otherwise_is_moved():
 
 def test_a_plan_reads_as_text():
     text = "\n".join(plan_lines(plan(model(create_as="llama3.1:8b-optimized"))))
+    assert "bytes predicted" in text
+    measured = model()
+    measured["predicted"]["basis"] = "measured"
+    assert "bytes measured by the engine" in "\n".join(plan_lines(plan(measured)))
     for word in ("feasible", "GPU 0 0000:01:00.0", "24564 MiB", "llama3.1:8b-optimized: 33 of 33 layers", "weights 4000 MiB", "num_gpu=999: no fallback",
                  "Warning: mind the gap"):
         assert word in text

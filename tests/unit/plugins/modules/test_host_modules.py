@@ -71,5 +71,10 @@ def test_host_info_reads_and_changes_nothing(check, tmp_path):
     assert not (tmp_path / "models").exists()
 
 
+def test_host_info_says_whether_an_address_can_be_listened_on():
+    found = [run_module("host_info", arguments)["host"]["address_available"] for arguments in ({"address": "127.0.0.1"}, {"address": "192.0.2.7"}, {})]
+    assert found == [True, False, None]
+
+
 def test_host_info_refuses_an_unknown_option():
     assert "models_dri" in run_module("host_info", {"models_dri": "/x"})["msg"]

@@ -102,6 +102,28 @@ def test_a_listening_socket_is_found_with_its_owner():
     assert found == [{"address": "127.0.0.1", "port": port, "pid": os.getpid(), "process": found[0]["process"], "unit": found[0]["unit"]}]
 
 
+def test_an_address_that_the_host_does_not_have():
+    assert listeners.can_bind("127.0.0.1") and listeners.can_bind("0.0.0.0") and listeners.can_bind("127.9.9.9")
+    for address in ("192.0.2.7", "[2001:db8::7]", "localhost", "300.1.1.1"):
+        assert not listeners.can_bind(address), address
+
+
+def test_brackets_are_no_part_of_an_address():
+    assert listeners.can_bind("[::1]") == listeners.can_bind("::1")
+
+
+def test_stores_that_a_changed_models_directory_leaves_behind(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    blob = write(old / "instances" / "gpu0" / "blobs" / "sha256-a", "12345")
+    (old / "instances" / "gpu1" / "blobs").mkdir(parents=True)
+    os.link(blob, str(old / "instances" / "gpu1" / "blobs" / "sha256-a"))
+    stores = [str(old / "instances" / name) for name in ("gpu0", "gpu1")]
+    assert state.left_behind(str(old), str(new)) == {"path": str(old / "instances"), "size_bytes": 5, "stores": stores, "same_file_system": True}
+    assert not state.left_behind(str(old), "/proc/none")["same_file_system"]
+    for before in (None, 7, str(old) + "/", str(tmp_path / "empty")):
+        assert state.left_behind(before, str(old)) is None
+
+
 def test_addresses_of_both_families_are_read():
     assert listeners._address("0100007F") == "127.0.0.1"
     assert listeners._address("00000000000000000000000001000000") == "::1"

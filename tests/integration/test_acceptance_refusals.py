@@ -46,7 +46,7 @@ CASES = {
     "template-as-name": (tiny(name="!unsafe a:{{7*7}}"), [r"'a:\{\{7\*7\}\}'", "a name looks like"]),
     "scalar-as-mapping": (tiny(optimized=True), ["optimized of tiny is true", "give a mapping with suffix, parameters, system, template"]),
     "misspelt-part": (tiny(optimized={"parameter": {}}), ["optimized of tiny", "unknown key parameter", "it takes suffix, parameters"]),
-    "address-of-another": ({**tiny(), "ollama_multigpu_listen_address": "192.0.2.7"}, ["192.0.2.7", "no address of address-of-another", "127.0.0.1", "0.0.0.0"]),
+    "address-of-another": ({**tiny(), "ollama_multigpu_listen_address": "192.0.2.7"}, ["192.0.2.7", "no address of address-of-another", "0.0.0.0"]),
     "library-of-others": ({**tiny(), "ollama_multigpu_environment": {"LD_PRELOAD": "/tmp/x.so"}}, ["LD_PRELOAD", "remove it"]),
     "newline": ({**tiny(), "ollama_multigpu_environment": {"GREETING": "one\ntwo"}}, ["GREETING", "newline", "remove it"]),
     "too-long": ({"ollama_multigpu_models": [{"name": "llama3.1:8b", "context_length": 131072, "parallel": 4, "insecure": True}]},

@@ -191,7 +191,8 @@ def test_what_was_measured_stays_where_asking_could_disturb(store, engine, rig, 
     assert measure_plan(plan, inventory(), "/nowhere", applied_plan=applied)["instances"] == plan["instances"]
 
 
-@pytest.mark.parametrize("capability, setting, told", [("8.6", None, "auto"), ("5.2", None, "off"), ("7.2", None, "off"), ("5.2", "1", "on"), (None, "0", "off")])
+@pytest.mark.parametrize("capability, setting, told", [
+    ("8.6", None, "auto"), ("5.2", None, "off"), ("7.2", None, "off"), ("5.2", "1", "on"), (None, "0", "off")])
 def test_flash_attention_is_what_ollama_would_say(store, rig, tmp_path, capability, setting, told):
     plan = plan_of(store, "llama4:16x17b", context_length=32768)
     if setting:

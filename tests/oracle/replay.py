@@ -6,8 +6,9 @@ Usage: python tests/oracle/replay.py FILE ...
 
 Takes era-?.jsonl (decisions of older releases; with the era-models.json beside it, if there is one), *-placement.jsonl
 (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json (the
-engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-fit.jsonl and engine-fits.jsonl (what llama.cpp's fit chose). Prints
-`NAME: equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs.
+engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-fit.jsonl and engine-fits.jsonl
+(what llama.cpp's fit chose); files are known by their rows, whatever their names. Prints `NAME: equal N of M` per file and
+the rows that differ, expected beside got; ends with 1 if any row differs, with 2 if a file is not a recording.
 """
 
 from __future__ import annotations
@@ -185,42 +186,75 @@ def _lines(path):
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
 
-def rows_of(path):
-    """(rows, function for one row) of a file."""
-    path = pathlib.Path(path)
-    if path.name.endswith("engine-rows.json"):
-        return json.loads(path.read_text())["rows"], engine_row
-    if path.name.endswith("engine-table.jsonl"):
-        return table.rows(path), table.compare
-    if path.name.endswith("-placement.jsonl"):
-        return _lines(path), placement_row
-    if path.name.endswith("engine-fit.jsonl"):
-        return _lines(path), fit_row
-    if path.name.endswith("engine-fits.jsonl"):
-        return _lines(path)[1:], fits.compare
-    if path.name.endswith("-residents.jsonl"):
-        return resident_steps(_lines(path)), resident_step
-    if path.name.startswith("era-") and path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+def _kind(rows, path):
+    """What a file holds, by the entries of its rows: (rows to compare, function for one row)."""
+    head = next((row for row in rows if "model" in row or "case" in row or "steps" in row), {})
+    table_of_contents = [row for row in rows if row is not head and "engine" in row and "model" not in row]
+    rows = [row for row in rows if row not in table_of_contents]
+    if "steps" in head:
+        return resident_steps(rows), resident_step
+    if "case" in head and "result" in head:
         return rows, lambda row: eras.compare(row, path.parent)
-    raise ValueError("%s is not a recording this replayer knows; "
-                     "give era-*.jsonl, *-placement.jsonl, *-residents.jsonl, "
-                     "engine-rows.json, engine-table.jsonl, engine-fit.jsonl or engine-fits.jsonl." % path.name)
+    if "result" in head and "gpus" in head:
+        return rows, placement_row
+    if "changed" in head:
+        return rows, fit_row if "devices" in head else fits.compare
+    if "mib" in head:
+        return rows, table.compare if "layers" in head else engine_row
+    raise ValueError("%s is not a recording this replayer knows; give era-?.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, "
+                     "engine-table.jsonl, engine-fit.jsonl or engine-fits.jsonl (the names do not matter, the rows do)." % path.name)
+
+
+def rows_of(path):
+    """(rows, function for one row) of a file: one JSON value a line, or one document with `rows`.
+
+    Raises:
+        ValueError: not JSON, no rows, or rows of no known kind.
+    """
+    path = pathlib.Path(path)
+    text = path.read_text(encoding="utf-8")
+    try:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError:
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise ValueError("%s is not JSON (%s); give a recording as it was written." % (path.name, error))
+        rows = rows.get("rows", []) if isinstance(rows, dict) else rows
+    if len(rows) == 1 and isinstance(rows[0], dict) and "rows" in rows[0]:
+        rows = rows[0]["rows"]
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("%s holds no rows; give a recording with at least one." % path.name)
+    return _kind(rows, path)
 
 
 def replay(path):
-    """(rows compared, list of (row number, expected, got) that differ)."""
+    """(rows compared, list of (row number, expected, got) that differ). A row that cannot be compared differs, with the reason."""
     rows, compare = rows_of(path)
     differing = []
     for number, row in enumerate(rows, 1):
-        expected, got = compare(row)
+        try:
+            expected, got = compare(row)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            expected, got = {"row": "a row that can be compared"}, {"row": _reason(row, error, path)}
         if expected != got:
             differing.append((number, expected, got))
     return len(rows), differing
 
 
+def _reason(row, error, path):
+    """One sentence: why a row cannot be compared."""
+    name = row.get("model") or row.get("case", {}).get("model") or row.get("step", {}).get("model")
+    if isinstance(error, KeyError) and error.args[0] == name:
+        beside = "" if (pathlib.Path(path).parent / eras.MODELS).exists() or "case" not in row else ", and no %s lies beside the file" % eras.MODELS
+        return "its model %s is not in the tables of models%s" % (name, beside)
+    if isinstance(error, KeyError):
+        return "it has no entry %s" % error
+    return "%s: %s" % (type(error).__name__, error)
+
+
 def main(paths):
-    """Replay files; the exit status."""
+    """Replay files; the exit status: 0 all equal, 1 rows differ, 2 a file is not a recording."""
     if not paths:
         print(__doc__)
         return 2
@@ -229,15 +263,17 @@ def main(paths):
         try:
             count, differing = replay(path)
         except (OSError, ValueError) as error:
-            print(error)
-            return 2
+            print("%s: equal 0 of 0" % pathlib.Path(path).name)
+            print("  %s" % error)
+            worst = 2
+            continue
         print("%s: equal %d of %d" % (pathlib.Path(path).name, count - len(differing), count))
         for number, expected, got in differing:
-            worst = 1
+            worst = max(worst, 1)
             print("  row %d" % number)
             for key in expected:
-                if expected[key] != got[key]:
-                    print("    %s: expected %s, got %s" % (key, expected[key], got[key]))
+                if expected[key] != got.get(key):
+                    print("    %s: expected %s, got %s" % (key, expected[key], got.get(key)))
     return worst
 
 

@@ -8,6 +8,7 @@ Which tensor lies where follows llama.cpp (src/llama-arch.cpp LLM_TENSOR_INFOS, 
 
 from __future__ import annotations
 
+import math
 import re
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.estimator import estimator_facts
@@ -27,30 +28,34 @@ MAX_KINDS = 256
 MAX_HYPERPARAMETERS = 256
 
 
-def merge(headers):
+def merge(headers, parts=None):
     """One Header of the parts of a split model (`split.count` files): keys of the first, tensors of all.
 
+    headers: Headers in order, or an iterator of them, of which one at a time is kept; parts: how many there are (None: a list, its length).
     Raises HeaderError where the parts do not belong together: llama.cpp writes into each its number (`split.no`, from 0), their count and
     the number of tensors of all (`split.tensors.count`).
     """
-    first = headers[0]
+    parts = len(headers) if parts is None else parts
+    first, tensors, size = None, [], 0
     for place, header in enumerate(headers):
         count, number = _integer(header.keys.get("split.count")), _integer(header.keys.get("split.no"))
-        if count is not None and count != len(headers) and (count > 1 or len(headers) > 1):
+        if count is not None and count != parts and (count > 1 or parts > 1):
             raise HeaderError("part %d of the model says that there are %d parts, but there are %d; get all parts, named -00001-of-%05d.gguf and so on"
-                              % (place + 1, count, len(headers), max(count, 1) % 100000))
-        if len(headers) > 1 and number is not None and number != place:
+                              % (place + 1, count, parts, max(count, 1) % 100000))
+        if parts > 1 and number is not None and number != place:
             raise HeaderError("part %d of the model says that it is part %d; get the parts again" % (place + 1, number + 1))
-    if len(headers) == 1:
+        first = first or header
+        tensors.extend(header.tensors)
+        size += header.size_bytes
+        if parts > 1 and len(tensors) > MAX_TENSORS:
+            raise HeaderError("the parts of the model have %d tensors together; the files are damaged" % len(tensors))
+    if parts == 1:
         return first
-    tensors = [tensor for header in headers for tensor in header.tensors]
-    if len(tensors) > MAX_TENSORS:
-        raise HeaderError("the parts of the model have %d tensors together; the files are damaged" % len(tensors))
     check_names(tensors)
     total = _integer(first.keys.get("split.tensors.count"))
     if total is not None and total != len(tensors):
         raise HeaderError("the parts of the model have %d of its %d tensors; get all parts" % (len(tensors), total))
-    return Header(first.version, first.keys, first.lengths, tensors, sum(header.size_bytes for header in headers))
+    return Header(first.version, first.keys, first.lengths, tensors, size)
 
 
 def model_facts(header, projector=None):
@@ -71,8 +76,11 @@ def model_facts(header, projector=None):
 
     def key(name, *others):
         for candidate in (name,) + others:
-            if keys.get("%s.%s" % (architecture, candidate)) is not None:
-                return keys["%s.%s" % (architecture, candidate)]
+            value = keys.get("%s.%s" % (architecture, candidate))
+            if value is not None:
+                if any(isinstance(item, int) and item < 0 for item in (value if isinstance(value, list) else [value])):
+                    raise HeaderError("the key %.200s.%s of the GGUF header is negative; the file is damaged" % (architecture, candidate))
+                return value
         return None
 
     blocks = _integer(key("block_count"))
@@ -165,26 +173,38 @@ def _weights(header, blocks):
 def _add_kinds(facts, header):
     """Name and shape of the tensors of every layer, each different set once: `layer_kinds`, and for every layer its number `kind`.
 
-    The compute buffers follow from them (memory/graph). A layer with more tensors than any real one has none (None).
+    In the same way their bytes, which differ between layers of one shape: `layer_sizes` and `sizes`, and those of the tensors beside the layers:
+    `other_sizes`. The compute buffers follow from them (memory/graph). A layer with more tensors than any real one has none (None).
     """
-    found = [{} for unused in facts["layers"]]
+    found = [({}, {}) for unused in facts["layers"]]
+    facts["other_sizes"] = {}
     for tensor in header.tensors:
         match = _BLOCK.match(tensor.name)
         if match and int(match.group(1)) < len(found):
-            found[int(match.group(1))][tensor.name[match.end():]] = list(tensor.shape)
-    kinds, numbers = [], {}
-    for layer, tensors in zip(facts["layers"], found):
-        layer["kind"] = None
+            shapes, sizes = found[int(match.group(1))]
+            name = tensor.name[match.end():]
+            shapes[name], sizes[name] = list(tensor.shape), tensor.bytes
+        elif not tensor.name.startswith(_PROJECTOR) and len(facts["other_sizes"]) < MAX_TENSORS_OF_LAYER:
+            facts["other_sizes"][tensor.name] = tensor.bytes
+    facts["layer_kinds"] = _numbered(facts["layers"], "kind", [shapes for shapes, unused in found])
+    facts["layer_sizes"] = _numbered(facts["layers"], "sizes", [sizes for unused, sizes in found])
+
+
+def _numbered(layers, key, found):
+    """Each different one of `found` (a dictionary a layer) once; every layer gets its number under `key`, or None."""
+    different, numbers = [], {}
+    for layer, tensors in zip(layers, found):
+        layer[key] = None
         if not tensors or len(tensors) > MAX_TENSORS_OF_LAYER:
             continue
-        mark = tuple(sorted((name, tuple(shape)) for name, shape in tensors.items()))
+        mark = repr(sorted(tensors.items()))
         if mark not in numbers:
-            if len(kinds) >= MAX_KINDS:
+            if len(different) >= MAX_KINDS:
                 continue
-            numbers[mark] = len(kinds)
-            kinds.append(tensors)
-        layer["kind"] = numbers[mark]
-    facts["layer_kinds"] = kinds
+            numbers[mark] = len(different)
+            different.append(tensors)
+        layer[key] = numbers[mark]
+    return different
 
 
 def _hyperparameters(keys, architecture, blocks):
@@ -195,6 +215,8 @@ def _hyperparameters(keys, architecture, blocks):
         if not name.startswith(prefix) or len(found) >= MAX_HYPERPARAMETERS:
             continue
         numbers = isinstance(value, list) and 0 < len(value) <= blocks and all(isinstance(item, (bool, int)) for item in value)
+        if isinstance(value, float) and not math.isfinite(value):
+            continue  # JSON has no word for it
         if numbers or isinstance(value, (bool, int, float)):
             # A server writes 32 bit numbers shorter than they are in the file.
             found[name[len(prefix):]] = float("%.6g" % value) if isinstance(value, float) else value

@@ -174,6 +174,9 @@ def read_header(read, limit=64 * 1024 * 1024):
             raise HeaderError("the GGUF header has the key %r twice; the file is damaged" % key[:80])
         window.keep(200)
         _read_value(window, key, keys, lengths)
+    alignment = keys.get("general.alignment", 32)
+    if isinstance(alignment, int) and (alignment <= 0 or alignment & (alignment - 1)):  # llama.cpp does not load it either (gguf.cpp)
+        raise HeaderError("the GGUF header has an alignment (general.alignment) of %d, which is no power of two; the file is damaged" % alignment)
     window.forget()
     tensors = [_read_tensor(window) for unused in range(tensor_count)]
     check_names(tensors)
@@ -187,6 +190,15 @@ def check_names(tensors):
         if tensor.name in names:
             raise HeaderError("the model has the tensor %r twice; the file is damaged" % tensor.name[:80])
         names.add(tensor.name)
+
+
+def check_shape(name, shape):
+    """Raise HeaderError if a tensor of this shape (elements a dimension) is none: empty, or more than can be counted."""
+    elements = 1
+    for dimension in shape:
+        elements *= dimension
+    if not 0 < elements < MAX_ELEMENTS or min(shape, default=1) < 0:
+        raise HeaderError("the tensor %r has the impossible shape %.200s; the file is damaged" % (name[:80], shape))
 
 
 def _read_value(window, key, keys, lengths):
@@ -240,10 +252,6 @@ def _read_tensor(window):
         raise HeaderError("the tensor %r has %d dimensions, but GGUF allows 1 to %d; the file is damaged" % (name[:80], dimensions, MAX_DIMENSIONS))
     shape = [window.take(_U64) for unused in range(dimensions)]
     kind, unused = window.take(_TENSOR_TAIL)
-    elements = 1
-    for dimension in shape:
-        elements *= dimension
-    if not 0 < elements < MAX_ELEMENTS:
-        raise HeaderError("the tensor %r has the impossible shape %s; the file is damaged" % (name[:80], shape))
+    check_shape(name, shape)
     type_name = TENSOR_TYPES[kind][0] if kind in TENSOR_TYPES else "type %d" % kind
     return Tensor(name, shape, type_name, tensor_bytes(shape, type_name))

@@ -13,7 +13,7 @@ import re
 import stat
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import merge, model_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import Header, HeaderError, Tensor, read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import MAX_TENSORS, Header, HeaderError, Tensor, check_shape, read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.types import tensor_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
@@ -23,8 +23,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target impo
 CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
 FURTHER_CHUNK = 2 * 1000 * 1000  # what comes after them, so that a longer header moves little that is not of it
 SMALL_CHUNK = 256 * 1024  # projectors and the parts of a split model have no vocabulary
-NETWORK_LIMIT = 16 * 1024 * 1024  # bytes of header a model
-FILE_LIMIT = 64 * 1024 * 1024
+NETWORK_LIMIT = 16 * 1024 * 1024  # bytes of header a model, all its parts and its projector together; real ones have up to 12
+FILE_LIMIT = 64 * 1024 * 1024  # the same from a disk
+MAX_READS = 100  # of a header over the network; a server that hands out a few bytes at a time would make it endless
 MAX_PARTS = 256  # of a split model
 _FILE_CHUNK = 1024 * 1024
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z")
@@ -35,10 +36,14 @@ class SourceError(Exception):
 
 
 class _Tally(object):
-    """Sequential reads of `get(offset, size)`, counted, in steps of `chunk` (smaller ones after 8 MB) that never go beyond the file's `end`."""
+    """Sequential reads of `get(offset, size)`, counted, in steps of `chunk` (smaller ones after 8 MB) that never go beyond the file's `end`.
 
-    def __init__(self, get, chunk, end=None):
+    reads: how many there may be; None = any number.
+    """
+
+    def __init__(self, get, chunk, end=None, reads=None):
         self._get = get
+        self._reads = reads
         self._chunk = chunk
         self._end = end
         self.bytes_read = 0
@@ -49,32 +54,55 @@ class _Tally(object):
             want = min(want, self._end - self.bytes_read)
         if want <= 0:
             return b""
+        if self._reads is not None:
+            if self._reads <= 0:
+                raise HeaderError("the server hands out the GGUF header in pieces too small to read it; try another registry")
+            self._reads -= 1
         part = self._get(self.bytes_read, want)
         self.bytes_read += len(part)
         return part
 
 
-def file_header(path):
-    """(Header, bytes read) of the GGUF file at `path`. Raises SourceError, HeaderError (with the path in it)."""
+def file_header(path, limit=FILE_LIMIT):
+    """(Header, bytes read) of the GGUF file at `path`, at most `limit` bytes. Raises SourceError, HeaderError (with the path in it)."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
             raise SourceError("%s is not a regular file, so it is no GGUF model" % path)
         with open(path, "rb", buffering=0) as stream:
             tally = _Tally(lambda unused, size: stream.read(size), _FILE_CHUNK)
-            return read_header(tally.read, FILE_LIMIT), tally.bytes_read
+            return read_header(tally.read, limit), tally.bytes_read
     except OSError as error:
         raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
     except HeaderError as error:
         raise HeaderError("%s: %s" % (path, error))
+    except ValueError:
+        raise SourceError("%r is no path of a file" % path)
+
+
+class _Files(object):
+    """Headers of files, one after the other, with one limit for all of them."""
+
+    def __init__(self):
+        self.bytes_read = 0
+        self._left = FILE_LIMIT
+
+    def header(self, path):
+        header, bytes_read = file_header(path, self._left)
+        self.bytes_read += bytes_read
+        self._left -= header.size_bytes
+        return header
 
 
 def from_file(path, name=None):
     """Model of a GGUF file; the parts of a split one (`-00001-of-00003.gguf`) are read too. Raises SourceError, HeaderError."""
     paths = _split_paths(path)
-    read = [file_header(part) for part in paths]
-    header = merge([item[0] for item in read])
-    size = sum(os.path.getsize(part) for part in paths)
-    return _model(name or os.path.basename(path), "file", None, size, size, model_facts(header)), sum(item[1] for item in read)
+    files = _Files()
+    facts = model_facts(merge((files.header(part) for part in paths), len(paths)))
+    try:
+        size = sum(os.path.getsize(part) for part in paths)
+    except OSError as error:
+        raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
+    return _model(name or os.path.basename(path), "file", None, size, size, facts), files.bytes_read
 
 
 def _split_paths(path):
@@ -96,14 +124,9 @@ def from_store(store, name):
     manifest = store.manifest(parse(name))
     if manifest is None:
         raise SourceError("the store %s has no model %s; pull it, or take source: registry" % (store.path, parse(name)))
-    read = []
-
-    def header(layer, unused):
-        read.append(file_header(store.blob_path(layer.digest)))
-        return read[-1][0]
-
-    facts = _manifest_facts(manifest, header, name)
-    return _of_manifest(name, "store", manifest, facts), sum(item[1] for item in read)
+    files = _Files()
+    facts = _manifest_facts(manifest, lambda layer, unused: files.header(store.blob_path(layer.digest)), name)
+    return _of_manifest(name, "store", manifest, facts), files.bytes_read
 
 
 def from_registry(registry, name, cache):
@@ -112,16 +135,17 @@ def from_registry(registry, name, cache):
     Raises RegistryError, SourceError, HeaderError.
     """
     manifest = registry.manifest()
-    spent = []
+    spent = [0]
 
     def header(layer, chunk):
-        tally = _Tally(lambda offset, size: registry.blob_range(layer.digest, offset, size), chunk, min(layer.size_bytes, NETWORK_LIMIT))
+        left = NETWORK_LIMIT - spent[0]
+        tally = _Tally(lambda offset, size: registry.blob_range(layer.digest, offset, size, layer.size_bytes), chunk, min(layer.size_bytes, left), MAX_READS)
         try:
-            return read_header(tally.read, NETWORK_LIMIT)
+            return read_header(tally.read, left)
         except HeaderError as error:
             raise HeaderError("%s from %s: %s" % (name, registry.host, error))
         finally:
-            spent.append(tally.bytes_read)
+            spent[0] += tally.bytes_read
 
     digests = [layer.digest for layer in manifest.of_type(media.MODEL, media.PROJECTOR)]
     facts = cache.fetch(digests, lambda: _manifest_facts(manifest, header, name))
@@ -133,9 +157,12 @@ def _manifest_facts(manifest, header, name):
     layers = manifest.of_type(media.MODEL)
     if not layers:
         raise SourceError("the manifest of %s has no model in the GGUF format, so it cannot be planned" % name)
-    parts = [header(layer, CHUNK if index == 0 else SMALL_CHUNK) for index, layer in enumerate(layers)]
-    projectors = [header(layer, SMALL_CHUNK) for layer in manifest.of_type(media.PROJECTOR)]
-    return model_facts(merge(parts), merge(projectors) if projectors else None)
+    projectors = manifest.of_type(media.PROJECTOR)
+    for found in (layers, projectors):
+        if len(found) > MAX_PARTS:
+            raise SourceError("the manifest of %s lists %d model files of one kind, but no model has more than %d" % (name, len(found), MAX_PARTS))
+    whole = merge((header(layer, CHUNK if index == 0 else SMALL_CHUNK) for index, layer in enumerate(layers)), len(layers))
+    return model_facts(whole, merge((header(layer, SMALL_CHUNK) for layer in projectors), len(projectors)) if projectors else None)
 
 
 def _of_manifest(name, source, manifest, facts):
@@ -182,13 +209,17 @@ def show_header(show):
         raise HeaderError("the server's answer to /api/show has no model_info or tensors; Ollama 0.5 and later give them")
     lengths = dict((key, len(value)) for key, value in info.items() if isinstance(value, list))
     keys = dict((key, value) for key, value in info.items() if value is not None and not key.startswith("tokenizer."))
+    if len(tensors) > MAX_TENSORS:
+        raise HeaderError("the server's answer to /api/show has %d tensors; the model is damaged" % len(tensors))
     read = []
     for item in tensors:
         try:
             shape = [int(dimension) for dimension in item["shape"]]
-            read.append(Tensor(str(item["name"]), shape, str(item["type"]), tensor_bytes(shape, str(item["type"]))))
-        except (KeyError, TypeError, ValueError):
+            name, kind = str(item["name"]), str(item["type"])
+        except (KeyError, OverflowError, TypeError, ValueError):
             raise HeaderError("the server's answer to /api/show has a tensor without name, type or shape: %.80r" % (item,))
+        check_shape(name, shape)
+        read.append(Tensor(name, shape, kind, tensor_bytes(shape, kind)))
     return Header(3, keys, lengths, read, 0)
 
 

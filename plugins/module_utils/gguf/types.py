@@ -50,6 +50,7 @@ TENSOR_TYPES = {
     39: ("MXFP4", 32, 17),
     40: ("NVFP4", 64, 36),
     41: ("Q1_0", 128, 18),
+    42: ("Q2_0", 64, 18),  # ggml of July 2026 (ggml-common.h block_q2_0); PyPI gguf 0.19.0 does not have it yet
 }
 
 BLOCKS = dict((name, (block, size)) for name, block, size in TENSOR_TYPES.values())
@@ -92,6 +93,7 @@ FILE_TYPES = {
     38: "MXFP4",
     39: "NVFP4",
     40: "Q1_0",
+    41: "Q2_0",
 }
 
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 import urllib.parse
 
@@ -14,8 +16,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names impor
 
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds before the second attempt, doubled for the third
+LEAST_RATE = 64 * 1024  # bytes a second: what comes more slowly is given up (requests bounds only the time between two bytes)
 USER_AGENT = "gpufleet.ollama"
 _CHUNK = 65536
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 
 
 class RegistryError(Exception):
@@ -30,6 +34,7 @@ class Registry(object):
     """Registry of `name` (names.Name), or the mirror `registry` (host[:port] or URL) in its place.
 
     insecure: plain http instead of https; timeout: seconds without a byte. `bytes_read` counts what came. Raises InvalidName, LibraryMissing.
+    No answer lasts for ever: one that brings less than LEAST_RATE is given up after a few timeouts.
     """
 
     def __init__(self, name, registry=None, insecure=False, timeout=30.0):
@@ -40,15 +45,16 @@ class Registry(object):
         self._insecure = insecure or str(registry or "").lower().startswith("http://")
         self._requests = import_requests()
         self._session = self._requests.Session()
-        self._session.headers["User-Agent"] = USER_AGENT
+        self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._session.verify = trusted()
         self._base = "%s://%s/v2/%s/%s" % ("http" if self._insecure else "https", self.host, name.namespace, name.model)
         self._final = {}  # digest -> address that its redirect led to, so that each range costs one request
 
     def manifest(self):
         """Manifest of the name's tag. Raises RegistryError."""
-        response = self._get("%s/manifests/%s" % (self._base, self.name.tag), {"Accept": ACCEPT}, "the manifest of %s" % self.name)
-        raw = self._body(response, MAX_BYTES + 1, "the manifest of %s" % self.name)
+        what = "the manifest of %s" % self.name
+        url = "%s/manifests/%s" % (self._base, self.name.tag)
+        raw = self._bounded(MAX_BYTES, what, lambda: self._body(self._get(url, {"Accept": ACCEPT}, what), MAX_BYTES + 1, what))
         try:
             return Manifest(raw)
         except ManifestError as error:
@@ -58,11 +64,17 @@ class Registry(object):
         """The whole of a small blob, `limit` bytes at most."""
         return self.blob_range(digest, 0, limit)
 
-    def blob_range(self, digest, offset, size):
-        """Up to `size` bytes of the blob `digest` from `offset`; fewer at its end, b"" beyond. Raises RegistryError."""
+    def blob_range(self, digest, offset, size, whole=None):
+        """Up to `size` bytes of the blob `digest` from `offset`; fewer at its end, b"" beyond.
+
+        whole: bytes that the manifest gives the blob, or None. Raises RegistryError, also where the registry says that it has another size.
+        """
         what = "the blob %s of %s" % (digest[:19], self.name)
+        return self._bounded(offset + size, what, lambda: self._range(digest, offset, size, whole, what))
+
+    def _range(self, digest, offset, size, whole, what):
         url = self._final.get(digest) or "%s/blobs/%s" % (self._base, digest)
-        headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1), "Accept-Encoding": "identity"}
+        headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1)}
         response = self._get(url, headers, what)
         if response.status_code == 200 and response.headers.get("Location"):  # a redirect that Ollama follows too (pull-fault-loc200)
             response.close()
@@ -72,9 +84,48 @@ class Registry(object):
             return b""
         self._final[digest] = response.url
         if response.status_code == 206:
+            self._check_range(response, offset, whole, what)
             return self._body(response, size, what)
         # 200: the server ignores ranges. What lies before the offset comes too and is dropped; the rest of the blob is not read.
-        return self._body(response, offset + size, what)[offset:]
+        return self._body(response, size, what, offset)
+
+    def _check_range(self, response, offset, whole, what):
+        """Raise RegistryError where the answer says that it is another range, or of a blob of another size, than was asked for."""
+        stated = response.headers.get("Content-Range")
+        found = _CONTENT_RANGE.match(stated) if stated else None
+        problem = None
+        if stated and not found or found and int(found.group(1)) != offset or "multipart" in response.headers.get("Content-Type", ""):
+            problem = "answers with another range (%s) than asked for (from byte %d)" % (stated, offset)
+        elif found and whole is not None and found.group(2) not in ("*", str(whole)):
+            problem = "has %s bytes, but its manifest says %d," % (found.group(2), whole)
+        if problem:
+            response.close()
+            raise RegistryError("answer", "the registry %s %s for %s; tell its owner, or set a mirror with registry" % (self.host, problem, what))
+
+    def _bounded(self, size, what, work):
+        """Result of work(), which gets an answer of up to `size` bytes, in bounded time. Raises what it raises, and RegistryError.
+
+        A thread does it, because an answer that drips never lets go of the reader; given up, it ends with the process, which is about to.
+        """
+        limit = ATTEMPTS * self.timeout + size / LEAST_RATE
+        outcome = {}
+
+        def run():
+            try:
+                outcome["result"] = work()
+            except Exception as error:  # pylint: disable=broad-except  # raised again below
+                outcome["error"] = error
+
+        thread = threading.Thread(target=run)
+        thread.daemon = True
+        thread.start()
+        thread.join(limit)
+        if thread.is_alive():
+            raise RegistryError("unreachable", "the registry %s was not done with %s after %d seconds; check the network, set a longer timeout, "
+                                               "or set a mirror with registry" % (self.host, what, limit))
+        if "error" in outcome:
+            raise outcome["error"]
+        return outcome["result"]
 
     def _get(self, url, headers, what):
         """Answer of status 200, 206 or 416. Trouble that may pass (connection, 5xx) is tried again. Raises RegistryError."""
@@ -104,6 +155,9 @@ class Registry(object):
                     response.close()
                     raise RegistryError("answer", "the registry %s redirects to plain http for %s; set insecure: true if you trust the way to it"
                                         % (self.host, what))
+                if response.headers.get("Content-Encoding", "identity").lower() != "identity":  # a little of it may become very much
+                    response.close()
+                    raise RegistryError("answer", "the registry %s compresses %s, which it was not asked to; set a mirror with registry" % (self.host, what))
                 return response
             response.close()
             problem = self._refusal(response.status_code, what)
@@ -121,14 +175,16 @@ class Registry(object):
                                            "or use a mirror that serves it openly" % (self.host, what, status))
         return RegistryError("answer", "the registry %s answered %d for %s; try again later" % (self.host, status, what))
 
-    def _body(self, response, limit, what):
-        """Up to `limit` bytes of the answer; the rest is not read."""
+    def _body(self, response, limit, what, skip=0):
+        """Up to `limit` bytes of the answer behind its first `skip`; the rest is not read."""
         parts, have = [], 0
         try:
             for part in response.iter_content(_CHUNK):
-                parts.append(part)
-                have += len(part)
                 self.bytes_read += len(part)
+                dropped = min(skip, len(part))
+                skip -= dropped
+                parts.append(part[dropped:])
+                have += len(part) - dropped
                 if have >= limit:
                     break
         except self._requests.exceptions.RequestException as error:

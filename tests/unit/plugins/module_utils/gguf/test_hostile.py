@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import time
 import tracemalloc
@@ -15,6 +16,9 @@ from hypothesis import strategies as st
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import merge, model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import HeaderError, read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.source import SourceError, from_file, show_header
+
+from tests.rig.models import catalog
 
 MIB = 1024 * 1024
 
@@ -97,6 +101,8 @@ def attempt(what, limit):
     (gguf(tensors=[tensor(b"t"), tensor(b"t")]), "has the tensor 't' twice"),
     (gguf(array(b"t", 9, 70000, struct.pack("<IQ", 0, 0) * 70000)), "more than 65536 arrays in arrays"),
     (gguf(tensors=[tensor(b"n" * 300)]), "a tensor name of 300 bytes"),
+    (gguf(key(b"general.alignment", 4, struct.pack("<I", 0))), "alignment .* of 0, which is no power of two"),
+    (gguf(key(b"general.alignment", 4, struct.pack("<I", 48))), "alignment .* of 48"),
     (b"FUGG" + bytes(100), "does not begin with GGUF"),
     (b"GGUF" + struct.pack(">IQQ", 3, 1, 1), "big-endian"),
 ])
@@ -150,3 +156,94 @@ def test_any_counts_before_any_noise(noise, version, tensors, keys):
         read_header(lambda size: stream.read(max(1, min(size, 7))))
     except HeaderError as error:
         assert "\n" not in str(error)
+
+
+def test_an_alignment_that_is_a_power_of_two_is_no_lie():
+    for value in (1, 32, 2 ** 31):
+        data = gguf(key(b"general.alignment", 4, struct.pack("<I", value)))
+        assert read_header(io.BytesIO(data).read).keys == {"general.alignment": value}
+
+
+def facts_of(*keys):
+    listed = [key(b"general.architecture", 8, text(b"a")), key(b"a.block_count", 4, struct.pack("<I", 2))]
+    return model_facts(read_header(io.BytesIO(gguf(*listed, *keys)).read))
+
+
+@pytest.mark.parametrize("hostile", [
+    key(b"a.embedding_length", 5, struct.pack("<i", -64)), array(b"a.attention.head_count_kv", 5, 2, struct.pack("<2i", 8, -8)),
+])
+def test_a_negative_length_is_a_sentence(hostile):
+    with pytest.raises(HeaderError, match="of the GGUF header is negative"):
+        facts_of(hostile)
+
+
+def test_a_number_that_json_does_not_know_is_left_out():
+    numbers = [key(b"a.x%d" % place, 12, struct.pack("<d", value)) for place, value in enumerate((float("inf"), float("nan"), 0.5))]
+    assert facts_of(*numbers)["hyperparameters"] == {"block_count": 2, "x2": 0.5}
+
+
+@pytest.mark.parametrize("shape", [[0, 4], [-32, 2], [-32, -2], [2 ** 40, 2 ** 40], [float("inf")], [float("nan")], None, 7, ["x"], [[]]])
+def test_a_server_whose_tensors_lie(shape):
+    with pytest.raises(HeaderError, match="impossible shape|without name, type or shape"):
+        show_header({"model_info": {}, "tensors": [{"name": "t", "type": "F16", "shape": shape}]})
+
+
+def test_a_server_with_tensors_without_end():
+    with pytest.raises(HeaderError, match="has 40000 tensors"):
+        show_header({"model_info": {}, "tensors": [{"name": "t", "type": "F16", "shape": [32]}] * 40000})
+
+
+def test_no_path_of_a_file():
+    with pytest.raises(SourceError, match="is no path of a file"):
+        from_file("a\0b")
+
+
+def test_the_parts_of_a_split_model_have_one_limit_for_all(tmp_path):
+    wide = "\U0001f600".encode() + b"a" * 65000  # four bytes a character in memory
+    full = gguf(*(key(b"k%d" % number, 8, text(wide)) for number in range(30)))
+    for number in range(40):
+        (tmp_path / ("m-%05d-of-00040.gguf" % (number + 1))).write_bytes(full)
+    tracemalloc.start()
+    with pytest.raises(HeaderError, match="goes on after"):
+        from_file(str(tmp_path / "m-00001-of-00040.gguf"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * MIB, "%.0f MiB" % (peak / MIB)
+
+
+WORDS = [struct.pack("<Q", number) for number in (0, 1, 8, 9, 2 ** 15, 2 ** 31, 2 ** 32 - 1, 2 ** 40, 2 ** 62, 2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1)]
+
+
+def damaged(data, dice):
+    """A header with some of its bytes changed, taken out, doubled or cut off."""
+    data = bytearray(data)
+    for unused in range(dice.choice((1, 1, 2, 4, 16))):
+        at = dice.randrange(len(data))
+        change = dice.randrange(6)
+        if change == 0:
+            data[at] ^= 1 << dice.randrange(8)
+        elif change == 1:
+            data[at:at + 8] = dice.choice(WORDS)
+        elif change == 2:
+            data[at:at + 4] = dice.choice(WORDS)[:4]
+        elif change == 3:
+            del data[at:at + dice.randrange(1, 40)]
+        elif change == 4:
+            begin = dice.randrange(len(data))
+            data[at:at] = data[begin:begin + dice.randrange(1, 200)]
+        elif len(data) > 100:
+            del data[max(at, 50):]
+    return bytes(data)
+
+
+def test_a_real_header_with_any_damage_gives_facts_or_a_sentence():
+    dice, whole, outcomes = random.Random("damage"), catalog.header_of("tiny")[0], {True: 0, False: 0}
+    for unused in range(3000):
+        stream = io.BytesIO(damaged(whole, dice))
+        try:
+            model_facts(merge([read_header(lambda size, stream=stream: stream.read(max(size, 65536)))]))
+            outcomes[True] += 1
+        except HeaderError as error:
+            assert "\n" not in str(error) and len(str(error)) < 500
+            outcomes[False] += 1
+    assert min(outcomes.values()) > 100

@@ -216,24 +216,75 @@ model:
       description: Layers at the end that use the KV cache of earlier ones.
       type: int
     ssm:
-      description: Sizes of the recurrent layers.
+      description: Sizes of the recurrent layers, null for a model without any.
       type: dict
+      contains:
+        conv_kernel:
+          description: Length of the convolution.
+          type: int
+        inner_size:
+          description: Width inside a layer.
+          type: int
+        state_size:
+          description: Elements of the state of each channel.
+          type: int
+        group_count:
+          description: Groups that share their inputs.
+          type: int
+        time_step_rank:
+          description: Rank of the time step, in some architectures the number of heads.
+          type: int
     hyperparameters:
       description: Every number of the header under the architecture's name, and every list of one number a layer, by the name that follows it.
       type: dict
     layers:
-      description: Bytes of each layer, and of its experts among them; kind is its place in RV(model.layer_kinds).
+      description: Bytes of each layer.
       type: list
       elements: dict
-      sample:
-        - index: 0
-          weight_bytes: 141107200
-          expert_bytes: 0
-          kind: 0
+      contains:
+        index:
+          description: Number of the layer, from 0.
+          type: int
+          sample: 0
+        weight_bytes:
+          description: Bytes of all its tensors.
+          type: int
+          sample: 141107200
+        expert_bytes:
+          description: Bytes of its experts, among them.
+          type: int
+          sample: 0
+        ffn_up_bytes:
+          description: Bytes of the tensors whose names begin with C(ffn_up), experts included; llama.cpp moves them to the CPU together.
+          type: int
+          sample: 33030144
+        ffn_gate_bytes:
+          description: Bytes of the tensors whose names begin with C(ffn_gate).
+          type: int
+          sample: 33030144
+        ffn_down_bytes:
+          description: Bytes of the tensors whose names begin with C(ffn_down).
+          type: int
+          sample: 48168960
+        kind:
+          description: Place of its set of tensors in RV(model.layer_kinds); null for a layer with none, or with more than any real one.
+          type: int
+          sample: 0
+        sizes:
+          description: Place of the bytes of its tensors in RV(model.layer_sizes), in the same way.
+          type: int
+          sample: 0
     layer_kinds:
       description: The different sets of tensors that layers have, name and shape of each; the compute buffers follow from them.
       type: list
       elements: dict
+    layer_sizes:
+      description: In the same way the bytes of each of those tensors, by name.
+      type: list
+      elements: dict
+    other_sizes:
+      description: Bytes of the tensors of the text model that belong to no layer, by name.
+      type: dict
     output_bytes:
       description: Bytes of the output layer and what else goes with it.
       type: int
@@ -259,6 +310,30 @@ model:
     estimator:
       description: Figures of single tensors and of the vision part that only the estimators of Ollama up to 0.24 read; null for what the header does not have.
       type: dict
+      contains:
+        gate_expert_bytes:
+          description: Bytes of C(blk.0.ffn_gate_exps.weight).
+          type: int
+        gate_split_length:
+          description: Rows of C(blk.0.ffn_gate.0.weight), in Mixtral files of 2023.
+          type: int
+        qkv_bias_length:
+          description: Elements of C(blk.0.attn_qkv.bias).
+          type: int
+        token_embedding_bytes:
+          description: Bytes of C(token_embd.weight).
+          type: int
+          sample: 295501824
+        rope_frequencies:
+          description: Elements of C(rope_freqs.weights).
+          type: int
+        cross_attention_layers:
+          description: Numbers of the layers with cross attention.
+          type: list
+          elements: int
+        vision:
+          description: Sizes of the vision part in the model file; null where there is none.
+          type: dict
     split_count:
       description: Number of files that the model is split into.
       type: int

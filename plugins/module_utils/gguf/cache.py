@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 
-FORMAT = 3
+FORMAT = 4
 
 
 class CacheError(Exception):

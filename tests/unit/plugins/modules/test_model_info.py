@@ -5,11 +5,18 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
 
+from ansible_collections.gpufleet.ollama.plugins.modules import model_info
+
+from tests.oracle.engine import families
+from tests.rig.models import catalog, gguf
 from tests.rig.models import store as rig_models
 from tests.rig.registry.server import Registry, serve
+from tests.unit.plugins.module_utils.gguf.test_source import TAGS, show_of
 from tests.unit.plugins.modules.run_module import run_module
+from tests.unit.plugins.scripted_server import serving
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +122,42 @@ def test_store_and_file(tmp_path):
 def test_missing_and_wrong_options(args, words):
     result = run_module("model_info", args)
     assert result["failed"] and words in result["msg"]
+
+
+TYPES = {"str": str, "int": int, "bool": bool, "dict": dict, "list": list, "raw": (int, list)}
+
+
+def held_against(documented, returned, where="model"):
+    """Fail where a result and its RETURN documentation differ in keys or types."""
+    assert set(returned) == set(documented), where
+    for name, value in returned.items():
+        entry, here = documented[name], "%s.%s" % (where, name)
+        if value is None:
+            continue
+        assert isinstance(value, TYPES[entry["type"]]) and isinstance(value, bool) == (entry["type"] == "bool"), here
+        for item in value if entry["type"] == "list" else []:
+            assert isinstance(item, TYPES[entry["elements"]]), here
+        if "contains" in entry:
+            for item in value if isinstance(value, list) else [value]:
+                held_against(entry["contains"], item, here)
+
+
+@pytest.mark.parametrize("source", ["registry", "store", "file", "server"])
+def test_what_is_returned_is_what_is_documented(rig, tmp_path, source):
+    documented = yaml.safe_load(model_info.RETURN)
+    rig_models.write_into_store("tiny", tmp_path)
+    blob = next(blob for blob in rig_models.blobs("tiny") if blob.media_type.endswith(".model"))
+    args = {"registry": {"registry": rig[1], "insecure": True}, "store": {"store": str(tmp_path)}, "file": {"path": str(tmp_path / "blobs" / blob.file_name)}}
+    with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, show_of("tiny"))}) as server:
+        result = run_module("model_info", dict(args.get(source, {"url": server.url}), name="tiny", source=source, timeout=5))
+    held_against(documented["model"]["contains"], result["model"])
+    assert result["model"]["source"] == source and isinstance(result["bytes_read"], int)
+    assert set(documented) <= set(result)
+
+
+@pytest.mark.parametrize("name", ["llama4:16x17b", "gpt-oss:20b", "jamba-mini"])
+def test_what_is_documented_holds_for_experts_vision_and_recurrent_layers(tmp_path, name):
+    header = catalog.header_of(name) if ":" in name else gguf.header(families.pairs_of(name), families.tensors_of(name))
+    (tmp_path / "m.gguf").write_bytes(header[0])
+    result = run_module("model_info", {"source": "file", "path": str(tmp_path / "m.gguf")})
+    held_against(yaml.safe_load(model_info.RETURN)["model"]["contains"], result["model"])

@@ -8,6 +8,7 @@ Needs root, mmdebstrap and a C compiler. Nothing lies in the checkout: the root 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import re
@@ -25,6 +26,21 @@ LAYER = re.compile(r"load_tensors: layer\s+(\d+) assigned to device (\S+?),")
 BREAKDOWN = re.compile(r"common_memory_breakdown_print: \|   - (RPC\d+|Host) .*?(?:\(\s*\d+|\d+) =\s+(\d+) \+\s+(\d+) \+\s+(\d+)\)?")
 ROW = re.compile(r"^(RPC\d+|Host) (\d+) (\d+) (\d+)\s*$", re.MULTILINE)
 
+_held = []  # the lock, for as long as this process lives
+
+
+def _alone():
+    """Take the engine for this process: two runs would take each other's devices for their own."""
+    if _held:
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    lock = open(str(CACHE / "lock"), "w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("oracle: another run uses the engine in %s; wait for its end" % CACHE) from None
+    _held.append(lock)
+
 
 def _mirror():
     """The first mirror of the machine's APT sources, in either of their formats."""
@@ -41,8 +57,8 @@ def _mirror():
 
 def build():
     """Make the root unless it is there, and put our two small files into it."""
+    _alone()
     if not ROOT.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
         building = CACHE / ("sid.%d" % os.getpid())
         subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + PACKAGES, "sid", str(building),
                         _mirror()], check=True)
@@ -56,7 +72,8 @@ def build():
 
 def close():
     """Leave nothing mounted behind."""
-    subprocess.run(["umount", str(ROOT / "proc")], check=False)
+    if _held:
+        subprocess.run(["umount", str(ROOT / "proc")], check=False)
 
 
 def version():
@@ -75,6 +92,10 @@ class Devices:
         self.running = []
 
     def __enter__(self):
+        for index in range(len(self.sizes)):
+            with socket.socket() as probe:
+                if not probe.connect_ex(("127.0.0.1", FIRST_PORT + index)):
+                    raise SystemExit("oracle: something listens on port %d already, perhaps a device of a run that was killed; end it" % (FIRST_PORT + index))
         for index, size in enumerate(self.sizes):
             command = ["nice", "-n", "10", "chroot", str(ROOT), "env", "LD_PRELOAD=/work/pages.so", "DEVICE_MIB=%d" % size, "python3",
                        "/work/rpc_server.py", str(FIRST_PORT + index)]

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..scheduler import engine_start, era_e, faults, versions
+from ..scheduler import engine_start, era_e, faults, older, versions
 from .errors import PlacementError
 
 DEFAULT_BATCH = 512  # every release before 0.30, where the request names none
@@ -75,7 +75,9 @@ class Release:
 
     def serial(self, facts):
         """Whether this release serves a model one request at a time whatever is asked for."""
-        return self.engine_splits and era_e.slots(facts, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
+        if not self.engine_splits:
+            return older.serial(facts["architecture"], self.numbers) or era_e.embeds(facts)
+        return era_e.slots(facts, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
 
     def evicts(self, wanted, free, context_length):
         """Whether 0.30 or later would unload the models that are loaded to load another, with `free` bytes left per GPU.

@@ -36,6 +36,7 @@ class Dimensions:
         self.block_bytes = [layer["weight_bytes"] for layer in model["layers"]]
         embedding_bytes = extra.get("token_embedding_bytes") or model.get("embedding_bytes") or 0
         self.output_bytes = (model.get("output_bytes") or 0) + (embedding_bytes if model.get("tied_embeddings") else 0)
+        self.largest_group_bytes = max(self.block_bytes + [embedding_bytes, self.output_bytes])
         self.gate_split_length = extra.get("gate_split_length")
         self.gate_expert_bytes = extra["gate_expert_bytes"] if "gate_expert_bytes" in extra else _third_of_experts(model)
         self.qkv_bias_length = extra.get("qkv_bias_length")

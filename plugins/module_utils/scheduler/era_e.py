@@ -158,7 +158,10 @@ def accounted_free(gpus, residents):
     From 0.30 to 0.32.15 (and 0.33.0-rc2) an engine's figures are looked up by the name that it gives its GPU, and an
     engine that was given one GPU calls it CUDA0 whatever its index. So what a one-GPU engine holds on a GPU of index
     above 0 is not found, and where engines cover every GPU, that GPU counts as empty (server/sched.go,
-    `updateFreeSpace`; seen on a running server).
+    `updateFreeSpace`; llm/llama_server.go, `GetDeviceInfos`; seen on a running server). What was free when an engine
+    was loaded is never read again, so memory that another model has given back since counts as taken. Not told here,
+    as it is a matter of timing: of what was free the server reads one line of each piece of the engine's output, and a
+    GPU whose line it missed counts as its total less the buffers.
 
     Args:
         gpus: GPUs in discovery order, `free_bytes` as the driver says.

@@ -15,6 +15,7 @@ from .dimensions import MIB
 MINIMUM_BYTES = 457 * MIB  # what Ollama keeps for the context of a CUDA or ROCm GPU
 BACK_TO_FRONT_SINCE = (0, 7, 0)
 VISION_WITH_OUTPUT_SINCE = (0, 7, 1)  # before, vision weights and graph lie on the first GPU, as a projector does
+LARGEST_GROUP_AS_BUFFER = (0, 7, 0)  # this release alone keeps the largest group of tensors free on a GPU, not the first block
 VARIANTS_UNTIL = (0, 12, 7)  # before, cuda_v11 and cuda_v12 GPUs are never used together
 
 
@@ -72,6 +73,8 @@ def estimate(load, gpus, context):
         full = partial  # several GPUs always count the partial graph
     largest = max(partial, full)
     first_layer = dims.block_bytes[0] + kv[0] if kv else 0
+    if load.version == LARGEST_GROUP_AS_BUFFER:
+        first_layer = dims.largest_group_bytes + (kv[0] if kv else 0)
     sizes, space = _with_space(load, gpus, largest, first_layer, first_gpu_bytes)
     if space:
         sizes[space[0]] += first_gpu_bytes

@@ -13,6 +13,7 @@ from .dimensions import MIB
 
 RECURRENT_SINCE = (0, 11, 11)  # from here a layer's own KV heads count, and a layer without heads is a recurrent one
 PARALLEL_IN_GRAPH_SINCE = (0, 11, 5)  # from here GraphSize multiplies the context by the slots itself
+GEMMA3_WINDOW_SINCE = (0, 6, 3)  # before, every layer of gemma3 counts the whole context
 GPT_OSS = ("gptoss", "gpt-oss")
 VISION_TOKENS, VISION_TILES = 1601, 4  # mllama's cross attention
 
@@ -48,7 +49,7 @@ def graph_size(dims, context, batch, parallel, cache_type, flash, version):
         for index in dims.cross_attention_layers:
             if index < dims.blocks:
                 kv[index] = dims.kv_max * (dims.key + dims.value) * 4 * VISION_TOKENS * VISION_TILES
-    elif name == "gemma3":
+    elif name == "gemma3" and version >= GEMMA3_WINDOW_SINCE:
         local = parallel * dims.window + batch
         size = int(float(local * (dims.key + dims.value) * dims.kv_max) * width)
         kv = [size if (index + 1) % 6 else kv[index] for index in range(dims.blocks)]

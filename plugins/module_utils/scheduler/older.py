@@ -66,8 +66,7 @@ class Request:
         return asked
 
     def _slots(self):
-        serial = any(self.dims.architecture in names for since, names in SERIAL_ARCHITECTURES if self.version >= since)
-        if serial or self.dims.is_embedding:
+        if serial(self.dims.architecture, self.version) or self.dims.is_embedding:
             return 1, True
         asked = env.number(self.environment, "OLLAMA_NUM_PARALLEL", default_slots(self.version))
         if asked:
@@ -85,6 +84,11 @@ class Request:
         """Whether a model must go because as many are loaded as may be (OLLAMA_MAX_LOADED_MODELS)."""
         limit = env.number(self.environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(len(self.gpus), 1)
         return len(residents or []) >= limit
+
+
+def serial(architecture, version):
+    """Whether a version serves models of an architecture one request at a time whatever OLLAMA_NUM_PARALLEL says (server/sched.go)."""
+    return any(architecture in names for since, names in SERIAL_ARCHITECTURES if version >= since)
 
 
 def default_slots(version):

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import engines, era_a, era_b, era_c, era_d, era_e, faults, older, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import release
 from tests.oracle import eras, models, replay
 
 GIB = 1024**3
@@ -311,3 +312,20 @@ def test_a_context_of_0_is_4_tokens_and_variables_that_came_later_are_not_read()
     assert era_d.decide(facts, gpus(24), {"num_ctx": 0})["context_length"] == 4
     found = [older.Request(facts, gpus(24), {}, {"OLLAMA_CONTEXT_LENGTH": "8192"}, version).context for version in ((0, 5, 12), (0, 5, 13))]
     assert found == [2048, 8192]
+
+
+def test_what_0_7_0_alone_keeps_free_and_gemma3_before_its_window():
+    # llm/memory.go at 0.6.8, 0.7.0 and 0.7.1; fs/ggml/ggml.go at 0.6.2 and 0.6.3.
+    facts = model("llama3.1-8b")
+    options, one = {"num_ctx": 4096}, {"OLLAMA_NUM_PARALLEL": "1"}
+    sizes = {version: era_a.decide(facts, gpus(24), options, one, version=version)["estimate"]["vram_size"] for version in ((0, 6, 8), (0, 7, 0), (0, 7, 1))}
+    largest = max(facts["embedding_bytes"], facts["output_bytes"]) - facts["layers"][0]["weight_bytes"]
+    assert sizes[(0, 6, 8)] == sizes[(0, 7, 1)] == sizes[(0, 7, 0)] - largest
+    whole, windowed = (era_a.decide(model("gemma3-12b"), gpus(24), options, one, version=(0, 6, patch))["estimate"]["kv"] for patch in (2, 3))
+    assert whole > 2 * windowed
+
+
+def test_a_release_says_itself_which_models_it_serves_one_request_at_a_time():
+    facts = dict(model("llama3.1-8b"), architecture="qwen3vl")
+    assert [release.Release(version).serial(facts) for version in ("0.12.6", "0.12.7", "0.24.0", "0.32.15")] == [False, True, True, True]
+    assert release.Release("0.12.6").serial(dict(facts, architecture="bert", capabilities=["embedding"]))

@@ -39,6 +39,7 @@ class Dimensions:
         self.largest_group_bytes = max(self.block_bytes + [embedding_bytes, self.output_bytes])
         self.gate_split_length = extra.get("gate_split_length")
         self.gate_expert_bytes = extra["gate_expert_bytes"] if "gate_expert_bytes" in extra else _third_of_experts(model)
+        self.has_experts = bool(model.get("expert_count") or self.gate_expert_bytes or self.gate_split_length)
         self.qkv_bias_length = extra.get("qkv_bias_length")
         self.cross_attention_layers = extra.get("cross_attention_layers") or []
         self.rope_frequencies = extra.get("rope_frequencies") or 0

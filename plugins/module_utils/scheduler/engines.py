@@ -33,6 +33,13 @@ OLLAMA_ENGINE = (
     ((0, 20, 0), None, ("gemma4",)),
     ((0, 22, 0), None, ("laguna", "nemotron_h_omni")),
 )
+# What that engine also runs where OLLAMA_NEW_ENGINE asks for it: model/models, `model.Register`, at every release tag from 0.11.5 on.
+OLLAMA_ENGINE_ASKED = (
+    ((0, 11, 5), None, ("gemma2", "llama", "qwen2", "qwen3", "qwen3moe")),
+    ((0, 12, 0), None, ("bert",)),
+    ((0, 12, 3), None, ("deepseek2",)),
+    ((0, 13, 3), None, ("nomic-bert-moe",)),
+)
 # Flash attention without being asked for.
 FLASH_BY_DEFAULT = (
     ((0, 11, 8), None, ("gptoss", "gpt-oss")),
@@ -65,12 +72,11 @@ def listed(table, architecture, version):
 def ollama_engine(dims, version, separate_projector=False, environment=None):
     """Whether Ollama's own engine runs the model; otherwise it is llama.cpp inside Ollama's runner.
 
-    OLLAMA_NEW_ENGINE asks for it for every model; whether it knows the model is not in the tables, so it counts only
-    for architectures that became its own later.
+    OLLAMA_NEW_ENGINE asks for it for every model that it knows; what it does not know goes to llama.cpp all the same.
     """
     required = listed(OLLAMA_ENGINE, dims.architecture, version)
     if not required and env.boolean(environment or {}, "OLLAMA_NEW_ENGINE"):
-        required = any(dims.architecture in names for dummy_first, dummy_last, names in OLLAMA_ENGINE)
+        required = listed(OLLAMA_ENGINE_ASKED, dims.architecture, version) and not (dims.architecture == "llama" and dims.has_experts)
     return required and not (separate_projector and version >= SEPARATE_PROJECTOR_SINCE)
 
 

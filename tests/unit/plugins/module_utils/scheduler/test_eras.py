@@ -329,3 +329,17 @@ def test_a_release_says_itself_which_models_it_serves_one_request_at_a_time():
     facts = dict(model("llama3.1-8b"), architecture="qwen3vl")
     assert [release.Release(version).serial(facts) for version in ("0.12.6", "0.12.7", "0.24.0", "0.32.15")] == [False, True, True, True]
     assert release.Release("0.12.6").serial(dict(facts, architecture="bert", capabilities=["embedding"]))
+
+
+@pytest.mark.parametrize(
+    "name, version, own",
+    # model/models, model.Register, at the release tags; a mixture of experts of architecture llama is not supported there.
+    [("llama3.1-8b", (0, 11, 11), True), ("gemma2-27b", (0, 12, 10), True), ("mixtral-8x7b", (0, 12, 10), False), ("phi3-14b", (0, 24, 0), False),
+     ("deepseek-v2-lite-16b", (0, 12, 2), False), ("deepseek-v2-lite-16b", (0, 12, 3), True)],
+)
+def test_ollamas_own_engine_is_asked_for_models_that_it_knows(name, version, own):
+    def engine(environment):
+        return older.Request(model(name), gpus(24), {"num_ctx": 4096}, environment, version).own_engine
+
+    assert not engine({})
+    assert engine({"OLLAMA_NEW_ENGINE": "1"}) is own

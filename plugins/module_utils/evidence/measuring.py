@@ -26,7 +26,7 @@ def measure_plan(plan, gpu_inventory, engine, stores=(), timeout=60.0, applied_p
     expects more than the GPUs have, the plan is no longer feasible.
     """
     plan = dict(plan, instances=[dict(instance, models=[dict(model) for model in instance["models"]]) for instance in plan["instances"]],
-                models=[dict(report) for report in plan["models"]], warnings=list(plan["warnings"]))
+                warnings=list(plan["warnings"]))
     answers = {}
     for instance in plan["instances"]:
         for model in instance["models"]:
@@ -38,14 +38,8 @@ def measure_plan(plan, gpu_inventory, engine, stores=(), timeout=60.0, applied_p
                 continue
             model["predicted"] = predicted
             plan["warnings"].extend("The engine itself expects %s to take %s." % (model["name"], note) for note in notes)
-            if not measured.fits(predicted):
-                plan["feasible"] = False
-                for report in plan["models"]:
-                    if report["name"] == model["name"]:
-                        report["reason"] = "It does not fit: the engine itself expects more than the GPUs of %s have." % instance["name"]
-    if not plan["feasible"]:
-        plan["instances"] = []
-    return plan
+    missing = measured.overfull(plan)
+    return measured.refused(plan, missing) if missing else plan
 
 
 def _ask_or_keep(plan, instance, model, gpu_inventory, engine, stores, timeout, answers, applied_plan):

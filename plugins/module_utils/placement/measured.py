@@ -82,9 +82,29 @@ def _of_model(model):
     return model["from"], model["digest"], model["context_length"], model["parallel"], predicted["ubatch"], layers
 
 
-def fits(predicted):
-    """Whether what was measured is within the memory that the plan counts on."""
-    return all(device["total_bytes"] <= device["free_bytes"] for device in predicted["devices"])
+def overfull(plan):
+    """{uuid: bytes missing} of the GPUs whose models take more together than the plan counts on there."""
+    left = {gpu["uuid"]: gpu["available_bytes"] for gpu in plan["gpus"]}
+    for instance in plan["instances"]:
+        for model in instance["models"]:
+            for device in model["predicted"]["devices"]:
+                left[device["uuid"]] -= device["total_bytes"]
+    return {uuid: -size for uuid, size in left.items() if size < 0}
+
+
+def refused(plan, missing):
+    """The plan as one that is not feasible. missing: see `overfull`."""
+    reports = []
+    for report in plan["models"]:
+        own = {device["uuid"] for instance in plan["instances"] for model in instance["models"] if model["name"] == report["name"]
+               for device in model["predicted"]["devices"]}
+        short = sum(size for uuid, size in missing.items() if uuid in own)
+        reports.append(dict(
+            report, shortfall_bytes=short,
+            reason="It does not fit: the engine itself expects %d bytes (%s) more than there are on %s." % (
+                short, gib(short), ", ".join("GPU %s" % uuid for uuid in missing if uuid in own)),
+            remedies=["context_length: ask for fewer tokens", "kv_cache_type: q8_0", "more GPUs"]) if short else report)
+    return dict(plan, feasible=False, instances=[], models=reports)
 
 
 def _place(name):

@@ -15,10 +15,12 @@ import random
 import sys
 
 from tests.oracle.engine import families, sandbox
-from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
+from tests.oracle.engine.dimensions import FURTHER, HELD_OUT, MODELS, of_model
+from tests.oracle.engine.further import ESTIMATED_ONLY
 from tests.rig.models import gguf
 
 TABLE = pathlib.Path(__file__).resolve().parent / "engine-table.jsonl"
+ESTIMATED = TABLE.with_name("engine-estimated.jsonl")  # rows of models whose compute buffers the product estimates only
 ROWS_PER_MODEL = 22
 ROWS_PER_HELD_OUT = 10
 ROWS_PER_SERVED = 6
@@ -148,19 +150,26 @@ def main(names):
                 for row in rows_of(name, devices):
                     print(json.dumps(row, separators=(",", ":")), flush=True)
             return
-        written = TABLE.with_suffix(".new")
-        with open(str(written), "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(head, separators=(",", ":")) + "\n")
-            for name in list(MODELS) + list(HELD_OUT):
-                rows = list(rows_of(name, devices))
-                failed = [row for row in rows if "error" in row]
-                for row in rows:
-                    if "error" not in row:
-                        stream.write(json.dumps(row, separators=(",", ":")) + "\n")
-                stream.flush()
-                print("%s: %d rows%s" % (name, len(rows) - len(failed),
-                                         "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2])), flush=True)
-        written.rename(TABLE)
+        estimated = [name for name in FURTHER if of_model(name)["arch"] in ESTIMATED_ONLY]
+        write_table(TABLE, head, list(MODELS) + list(HELD_OUT) + [name for name in FURTHER if name not in estimated], devices)
+        write_table(ESTIMATED, head, estimated, devices)
+
+
+def write_table(path, head, names, devices):
+    """Ask about models and write their rows."""
+    written = path.with_suffix(".new")
+    with open(str(written), "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(head, separators=(",", ":")) + "\n")
+        for name in names:
+            rows = list(rows_of(name, devices))
+            failed = [row for row in rows if "error" in row]
+            for row in rows:
+                if "error" not in row:
+                    stream.write(json.dumps(row, separators=(",", ":")) + "\n")
+            stream.flush()
+            print("%s: %d rows%s" % (name, len(rows) - len(failed), "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2])),
+                  flush=True)
+    written.rename(path)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,8 @@ def _compute(model, found, slots, device_count, context_length, parallel, ubatch
             graph = None  # tensors or dimensions that no block of a known architecture has
     if graph is not None and not is_estimated(model):
         return [size if device in slots or size else 0 for device, size in enumerate(graph)]
+    if graph is not None and model["architecture"] in kv_cache.UNCACHED:
+        return [size * ESTIMATE_PERCENT // 100 for size in graph]  # no logits and no cache, which the rules of thumb count
     careful = rough.compute_by_device(model, slots, device_count, context_length, parallel, batch, flash_attention, cache_type, moved, unified)
     if op_offload:
         # The first device then works like one that holds the host's layers, and beside that on copies of weights and of a layer's cache.

@@ -204,6 +204,8 @@ def attention_width(model, index):
     return heads * key, heads * value
 
 
+# Encoders of embedding models see a whole text at once: nothing is cached (src/llama-model.cpp `create_memory`).
+UNCACHED = ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "eurobert", "gemma-embedding")
 STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")
 
 
@@ -259,6 +261,8 @@ def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAUL
     Raises:
         ValueError: cache type unknown or not dividing a row.
     """
+    if model["architecture"] in UNCACHED:
+        return [0] * model["block_count"]
     windowed = windowed_layers(model)
     recurrent = recurrent_layers(model)
     window = window_tokens(model)

@@ -36,10 +36,15 @@ def slot_bytes(model):
     trunk = kv_cache.trunk_blocks(model)
     slots = [layer["weight_bytes"] if index < trunk else 0 for index, layer in enumerate(model["layers"])]
     output = model["output_bytes"]
-    if model.get("tied_embeddings"):
+    if model.get("tied_embeddings") and not without_output(model):
         # Only the token embedding: gemma3n and gemma4 have a second one, per layer, that stays on the host.
         output += model.get("token_embedding_bytes") or model["embedding_bytes"]
     return slots + [output]
+
+
+def without_output(model):
+    """Whether a model ends without an output layer: encoders, whose header names no output norm (src/models/bert.cpp); gemma-embedding has one."""
+    return model["architecture"] in kv_cache.UNCACHED and model["architecture"] != "gemma-embedding"
 
 
 def assign_layers(shares, slot_count, gpu_layers=None):

@@ -9,6 +9,8 @@ families.py, which turns them into key-values and tensors. `tied`: no output mat
 
 from __future__ import annotations
 
+from tests.oracle.engine.further import FURTHER
+
 
 def _at(count, places, value, other=0):
     """A list with `value` at some places."""
@@ -160,4 +162,4 @@ HELD_OUT = {
 
 def of_model(name):
     """Dimensions of a model of either group; KeyError for another name."""
-    return MODELS.get(name) or HELD_OUT[name]
+    return MODELS.get(name) or HELD_OUT.get(name) or FURTHER[name]

@@ -7,6 +7,7 @@ Only what the loader checks is written: no vocabulary (tokenizer model "none"), 
 
 from __future__ import annotations
 
+from tests.oracle.engine import further
 from tests.oracle.engine.dimensions import of_model
 from tests.oracle.engine.parts import (
     Tensors, attention, delta_net, experts, feed_forward, latent_attention, norms, of_layer, short_convolution, state_space_1, state_space_2,
@@ -221,7 +222,7 @@ def _block(t, m, i):
         feed_forward(t, m, i, gate=False)
         t.plain("attn_norm.bias", m["E"], layer=i)
         t.plain("ffn_norm.bias", m["E"], layer=i)
-    else:
+    elif not further.block(t, m, i):
         raise KeyError(arch)
 
 
@@ -266,6 +267,7 @@ def tensors_of(name):
     m = of_model(name)
     t = Tensors(m)
     t.matrix("token_embd", m["E"], m["V"])
+    further.beside(t, m)
     if m["arch"] == "gemma4":
         t.plain("rope_freqs.weight", m["D"] // 2)
     if m["arch"] == "gemma3n":
@@ -277,8 +279,11 @@ def tensors_of(name):
         t.plain("per_layer_proj_norm.weight", m["per_layer"])
     for i in range(m["L"]):
         _block(t, m, i)
-    t.plain(("token_embd_norm" if m["arch"].startswith("lfm2") else "output_norm") + ".weight", m["E"])
-    if m["arch"] in ("starcoder2", "phimoe", "nemotron", "stablelm", "phi2"):
+    if m["arch"] in further.ENCODERS:
+        return t.list
+    if m["arch"] != "olmo":
+        t.plain(("token_embd_norm" if m["arch"].startswith("lfm2") else "output_norm") + ".weight", m["E"])
+    if m["arch"] in ("starcoder2", "phimoe", "nemotron", "stablelm", "phi2", "falcon", "starcoder"):
         t.plain("output_norm.bias", m["E"])
     if not m.get("tied"):
         t.matrix("output", m["E"], m["V"])
@@ -291,7 +296,8 @@ def pairs_of(name):
     """{key: value} of the header of a model."""
     m = of_model(name)
     a = m["arch"]
-    keys = {"block_count": m["L"], "context_length": 1048576, "embedding_length": m["E"], "feed_forward_length": m.get("F", 0), "vocab_size": m["V"],
+    keys = {"block_count": m["L"], "context_length": m.get("positions", 1048576),
+            "embedding_length": m["E"], "feed_forward_length": m.get("F", 0), "vocab_size": m["V"],
             "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-5, "rope.freq_base": 1e6, "attention.head_count": m.get("H", 0)}
     if "KV" in m:
         keys.update({"attention.head_count_kv": m["KV"], "attention.key_length": m["D"], "attention.value_length": m["D"],
@@ -347,8 +353,11 @@ def pairs_of(name):
         keys["n_deepstack_layers"] = m["deepstack"]
     if a in ("qwen35", "qwen35moe", "qwen2vl", "qwen3vl", "qwen3vlmoe"):
         keys["rope.dimension_sections"] = [11, 11, 10, 0]
+    keys.update(further.pairs(m))
     pairs = {"general.architecture": a, "general.name": name, "general.file_type": {"F16": 1, "Q8_0": 7}.get(m.get("quant"), 15),
              "general.quantization_version": 2}
     pairs.update(("%s.%s" % (a, key), value) for key, value in keys.items())
+    if m.get("token_types"):
+        pairs["tokenizer.ggml.token_type_count"] = m["token_types"]
     pairs["tokenizer.ggml.model"] = "none"
     return pairs

@@ -9,6 +9,7 @@ operations is that of llama.cpp's builders (src/llama-graph.cpp build_qkv, build
 from __future__ import annotations
 
 from .. import kv_cache
+from . import encoder
 from .tensors import F32
 
 
@@ -103,7 +104,8 @@ def attention(b, value, kind, layer):
         q, k = g.like("rms_norm", q), g.like("rms_norm", k)
     if b.traits["queries_scaled"]:
         q = g.like("scale", q)
-    mixed = attend(b, layer, q, k, v, size, value_size, kv_heads)
+    mix = encoder.attend if b.traits["encoder"] else attend
+    mixed = mix(b, layer, q, k, v, size, value_size, kv_heads)
     out = b.times(layer, "attn_output", b.width, mixed)
     return with_bias(b, out, kind, "attn_output.bias", device)
 
@@ -117,7 +119,7 @@ def head_norm(b, value, kind, name, layer):
 
 def gated_attention(b, value, kind, layer):
     """Attention whose q carries a gate beside every head (qwen3next, qwen35): q is twice as wide, the gate scales the result."""
-    g, device = b.graph, b.device(layer)
+    g = b.graph
     heads, kv_heads = b.heads[layer], b.kv_heads[layer]
     size, value_size = b.head_sizes(layer)
     both = b.times(layer, "attn_q", 2 * size * heads, value)
@@ -138,6 +140,7 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
     g, device = b.graph, b.device(layer)
     memory = b.cache(layer)
     windowed = b.windowed[layer]
+    sinks = "attn_sinks.weight" in b.kinds[layer]
     key_rotation, value_rotation = (b.rotation(which, width) if width else None for which, width in zip("kv", memory["rotation"]))
     if key_rotation is not None:
         q = hadamard(b, q, key_rotation)
@@ -167,7 +170,10 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
     q = g.permute(g.view(q, (size, heads, per_stream, streams), (F32, q.strides[1], q.strides[2], q.strides[2] * per_stream)), (0, 2, 1, 3))
     keys, values = g.permute(keys, (0, 2, 1, 3)), g.permute(values, (0, 2, 1, 3))
     if b.flash:
-        mixed = g.new("flash_attn", (q, keys, values, mask), (value_size, heads, per_stream, streams))
+        sources = (q, keys, values, mask)
+        if sinks:
+            sources = g.with_weight(sources, (heads,), device, None)  # they do not bind the operation, they are too small
+        mixed = g.new("flash_attn", sources, (value_size, heads, per_stream, streams))
         if latent:
             mixed = b.times(layer, "attn_v_b", latent, g.permute(mixed, (0, 2, 1, 3)))
             mixed = g.cont(g.permute(mixed, (0, 2, 1, 3)))
@@ -177,7 +183,7 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
         scores = g.new("mul_mat", (keys, q), (cells, per_stream, heads, streams))
         if b.traits["softcap"]:
             scores = g.like("scale", g.like("unary", g.like("scale", scores)))
-        scores = g.like("soft_max", scores, mask)
+        scores = g.like("soft_max", scores, mask, bound=device if sinks else None)
         if latent is not None:
             # The row is no transposed cache here: llama.cpp turns a copy of it.
             values = g.new("cont", (g.transpose(values),), (cells, value_size, kv_heads, streams), memory["k"].element)
@@ -214,7 +220,7 @@ def latent_attention(b, value, kind, layer):
     if absorbed:
         q_nope = g.view(q, (nope, heads, b.tokens), q.strides)
         q_rope = rotate(b, g.view(q, (rope, heads, b.tokens), q.strides))
-        q_nope = g.new("mul_mat", (g.permute(q_nope, (0, 2, 1, 3)),), (rank, b.tokens, heads), bound=device, weight=b.bytes(layer, "attn_k_b"))
+        q_nope = g.new("mul_mat", (g.permute(q_nope, (0, 2, 1, 3)),), (rank, b.tokens, heads), bound=device, weight=b.bytes(layer, "attn_k_b.weight"))
         q = g.new("concat", (g.permute(q_nope, (0, 2, 1, 3)), q_rope), (rank + rope, heads, b.tokens))
         compressed = g.view(compressed, (rank, 1, b.tokens))
         k = g.new("concat", (compressed, k_rope), (rank + rope, 1, b.tokens))
@@ -236,7 +242,8 @@ def latent_attention(b, value, kind, layer):
 def feed_forward(b, value, kind, layer, suffix="", inputs=None):
     """Up, gate, down. A gate in the same matrix as up (twice as wide) counts as one."""
     g, device = b.graph, b.device(layer)
-    up_device, gate_device, down_device = (device if suffix else b.matrix_device(layer, part) for part in ("up", "gate", "down"))
+    beside = suffix or "ffn_down_exps.weight" in kind  # a feed-forward part beside the experts, which alone are moved
+    up_device, gate_device, down_device = (device if beside else b.matrix_device(layer, part) for part in ("up", "gate", "down"))
     up_width, inner = kind["ffn_up%s.weight" % suffix][1], kind["ffn_down%s.weight" % suffix][0]
     up = with_bias(b, b.times(layer, "ffn_up" + suffix, up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, device)
     if "ffn_gate%s.weight" % suffix in kind:
@@ -288,18 +295,12 @@ def experts(b, value, kind, layer, logits=None):
         made = g.new("glu", (gate, up), (inner, used, b.tokens))
     else:
         up = b.times_chosen(layer, "up", inner, rows, chosen)
-        if "ffn_up_exps.bias" in kind:
-            up = g.like("add_id", up, chosen, bound=device)
         if "ffn_gate_exps.weight" in kind:
             gate = b.times_chosen(layer, "gate", inner, rows, chosen)
-            if "ffn_gate_exps.bias" in kind:
-                gate = g.like("add_id", gate, chosen, bound=device)
             made = g.like("glu", gate, up)
         else:
             made = g.like("sqr", g.like("unary", up)) if b.traits["squared"] else g.like("unary", up)
     out = b.times_chosen(layer, "down", width, made, chosen)
-    if "ffn_down_exps.bias" in kind:
-        out = g.like("add_id", out, chosen, bound=device)
     if not b.traits["weighs_before"]:
         out = g.like("mul", out, weights)
     g.expand(out)
@@ -326,7 +327,7 @@ def chosen_groups(b, choice, count, groups):
 
 def mixture(b, value, kind, layer):
     """Experts with the one that every token passes beside them, where the block has it."""
-    g, device = b.graph, b.device(layer)
+    g = b.graph
     if b.traits["shared_first"] and "ffn_up_shexp.weight" in kind:
         shared = feed_forward(b, value, kind, layer, "_shexp")
         return g.new("add", (experts(b, value, kind, layer), shared), (b.width, b.tokens))

@@ -9,7 +9,7 @@ The graph is the one that llama.cpp reserves memory for when it loads a model: u
 from __future__ import annotations
 
 from .. import kv_cache
-from . import blocks, gemma, recurrent
+from . import blocks, encoder, gemma, recurrent
 from .reserve import reserve
 from .tensors import F16, F32, I32, I64, Graph
 from .traits import traits_of
@@ -64,19 +64,23 @@ class Builder(object):
         return self.host if where is None else where
 
     def bytes(self, layer, name):
-        """Bytes of a weight matrix; `layer` None = of the whole model."""
-        return self.sizes.of(layer, name + ".weight") if self.sizes else 0
+        """Bytes of a tensor; `layer` None = of the whole model."""
+        return self.sizes.of(layer, name) if self.sizes else 0
 
     def times(self, layer, name, width, value, device=None):
         """A value times a weight matrix, on the device of its layer unless another is given; `layer` None = beside the output layer."""
         if device is None:
             device = self.output_device if layer is None else self.device(layer)
-        return self.graph.matmul(width, value, device, self.bytes(layer, name))
+        return self.graph.matmul(width, value, device, self.bytes(layer, name + ".weight"))
 
     def times_chosen(self, layer, part, width, value, chosen):
-        """A value times the chosen experts' "up", "gate", "gate_up" or "down"."""
+        """A value times the chosen experts' "up", "gate", "gate_up" or "down", and plus their bias, where they have one, which lies beside them."""
         device = self.matrix_device(layer, "gate" if part == "gate_up" else part)
-        return self.graph.matmul_chosen(width, value, chosen, device, self.bytes(layer, "ffn_%s_exps" % part))
+        made = self.graph.matmul_chosen(width, value, chosen, device, self.bytes(layer, "ffn_%s_exps.weight" % part))
+        bias = "ffn_%s_exps.bias" % part
+        if bias not in self.kinds[layer]:
+            return made
+        return self.graph.like("add_id", made, chosen, bound=device, weight=self.bytes(layer, bias))
 
     def hyper(self, name):
         """A hyperparameter of the header by its name without the architecture, or None."""
@@ -223,6 +227,8 @@ def block(b, cur, kind, layer, last):
     if "attn_norm.weight" in kind:
         cur = blocks.norm(b, cur, True, layer, plain)
         cur = blocks.with_bias(b, cur, kind, "attn_norm.bias", b.device(layer))
+    elif b.traits["bare_norms"]:
+        cur = blocks.norm(b, cur, False, layer, plain)
     normed = cur
     if "attn_q.weight" in kind and "ssm_in.weight" in kind:
         mixed = blocks.attention(b, normed, kind, layer)
@@ -260,6 +266,8 @@ def block(b, cur, kind, layer, last):
     if "ffn_norm.weight" in kind or "ffn_norm" in kind or not b.traits["post_norms"] and "post_attention_norm.weight" in kind:
         cur = blocks.norm(b, cur, True, layer, plain)
         cur = blocks.with_bias(b, cur, kind, "ffn_norm.bias", b.device(layer))
+    elif b.traits["bare_norms"] or "attn_output_norm.weight" in kind:
+        cur = blocks.norm(b, cur, not b.traits["bare_norms"], layer, plain)
     cur = forward(b, cur, kind, layer)
     if "post_ffw_norm.weight" in kind:
         cur = blocks.norm(b, cur, True, layer)
@@ -315,15 +323,27 @@ def graph_of(b, order):
         cur = gemma.blocks_of(b, embedded, order)
     else:
         cur = embedded(b)
+        if b.traits["encoder"] and not b.traits["post_norms"]:
+            cur = encoder.with_places(b, cur, b.model["architecture"] == "bert")
+        elif b.traits["places_added"]:
+            cur = g.like("add", cur, encoder.places(b, cur))
         for layer in order:
-            cur = with_stacked(b, block(b, cur, b.kinds[layer], layer, layer == order[-1]), layer)
+            make = encoder.block if "layer_output_norm.weight" in b.kinds[layer] else block
+            cur = with_stacked(b, make(b, cur, b.kinds[layer], layer, layer == order[-1]), layer)
     plain = b.traits["layer_norm"]
     cur.kept = b.traits["keeps_last"]
     if b.traits["outputs_late"]:
         cur, = b.pick(cur)
-    cur = blocks.norm(b, cur, True, None, plain)
+    if b.traits["encoder"] and not b.traits["post_norms"]:
+        cur.kept = True
+        g.expand(cur)
+        return g  # the embeddings
+    cur = blocks.norm(b, cur, not b.traits["bare_norms"], None, plain)
     cur = blocks.with_bias(b, cur, {"output_norm.bias": 1} if plain and b.traits["norm_bias"] else {}, "output_norm.bias", b.output_device)
     cur.kept = True
+    if b.traits["encoder"]:
+        g.expand(cur)
+        return g
     if b.traits["scaled_output"]:
         cur = g.like("scale", cur)
     logits = b.times(None, "output", b.vocabulary, cur)

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, kv_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
-from tests.oracle import hosts, table
+from tests.oracle import hosts, record, table
 from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
 
 HEADROOM_MIB = 1024  # what a plan keeps free on every GPU
@@ -88,6 +88,16 @@ def test_models_that_were_not_looked_at_are_as_near_as_the_others():
     errors = [abs(ours[2] - engine[2]) for row, devices in compared() if row["model"] in HELD_OUT for engine, ours, unused, unused_too in devices]
     assert len(errors) > 400
     assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
+
+
+def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_the_headroom():
+    rows = table.rows(record.ESTIMATED)
+    assert len({row["model"] for row in rows}) >= 4
+    for row in rows:
+        assert table.predicted(row)["estimated"]
+        for engine, ours, layers, our_layers in table.devices(row):
+            assert layers == our_layers and all(0 <= mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2])), row
+            assert -HEADROOM_MIB < sum(ours) - sum(engine) < HEADROOM_MIB, row
 
 
 @pytest.mark.parametrize("architecture", ["llama5", "somethingnew"])

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Further families: models of architectures that came to the table last. Dimensions are short as in dimensions.py, blocks as in families.py.
+
+The product was first compared with the engine as it was (`python -m tests.oracle.record MODEL ...`), then what was wrong was modelled.
+"""
+
+from __future__ import annotations
+
+from tests.oracle.engine.parts import attention, experts, feed_forward, norms
+
+FURTHER = {
+    "falcon-7b": {"arch": "falcon", "L": 32, "E": 4544, "H": 71, "KV": 1, "D": 64, "F": 18176, "V": 65024},
+    "falcon-40b": {"arch": "falcon", "L": 60, "E": 8192, "H": 128, "KV": 8, "D": 64, "F": 32768, "V": 65024, "second_norm": True},
+    "bge-m3": {"arch": "bert", "L": 24, "E": 1024, "H": 16, "KV": 16, "D": 64, "F": 4096, "V": 250002, "positions": 8192, "quant": "F16",
+               "token_types": 1},
+    "mxbai-embed-large": {"arch": "bert", "L": 24, "E": 1024, "H": 16, "KV": 16, "D": 64, "F": 4096, "V": 30522, "positions": 512, "quant": "F16",
+                          "token_types": 2},
+    "nomic-embed-text": {"arch": "nomic-bert", "L": 12, "E": 768, "H": 12, "KV": 12, "D": 64, "F": 3072, "V": 30522, "quant": "F16", "token_types": 2},
+    "embeddinggemma-300m": {"arch": "gemma-embedding", "L": 24, "E": 768, "H": 3, "KV": 1, "D": 256, "F": 1152, "V": 262144, "W": 512, "tied": True},
+    "qwen3-embedding-8b": {"arch": "qwen3", "L": 36, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 12288, "V": 151665, "pooling": 3},
+    "glm4-9b-chat": {"arch": "chatglm", "L": 40, "E": 4096, "H": 32, "KV": 2, "D": 128, "F": 13696, "V": 151552, "rot": 64},
+    "dbrx-132b": {"arch": "dbrx", "L": 40, "E": 6144, "H": 48, "KV": 8, "D": 128, "F": 10752, "V": 100352, "X": 16, "U": 4, "XF": 10752},
+    "starcoder-15b": {"arch": "starcoder", "L": 40, "E": 6144, "H": 48, "KV": 1, "D": 128, "F": 24576, "V": 49152, "positions": 8192},
+    "olmo-7b": {"arch": "olmo", "L": 32, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 11008, "V": 50304},
+    "minicpm-2b": {"arch": "minicpm", "L": 40, "E": 2304, "H": 36, "KV": 36, "D": 64, "F": 5760, "V": 122753, "tied": True},
+    "baichuan2-7b": {"arch": "baichuan", "L": 32, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 11008, "V": 125696},
+}
+ESTIMATED_ONLY = ("bert", "nomic-bert", "gemma-embedding")  # weights and cache are exact, the compute buffers a careful estimate
+ENCODERS = ("bert", "nomic-bert")  # no output matrix, no cache: they make embeddings of a whole text at once
+
+
+def block(t, m, i):
+    """The tensors of a block; False where the architecture is none of these."""
+    arch = m["arch"]
+
+    def biases(*named):
+        for name, width in named:
+            t.plain(name + ".bias", width, layer=i)
+
+    qkv = (m["H"] + 2 * m["KV"]) * m["D"] if isinstance(m.get("KV"), int) and isinstance(m.get("H"), int) else 0
+    if arch == "falcon":
+        for name in ("attn_norm", "attn_norm_2") if m.get("second_norm") else ("attn_norm",):
+            norms(t, m, i, name)
+            biases((name, m["E"]))
+        attention(t, m, i, fused=True)
+        feed_forward(t, m, i, gate=False)
+    elif arch == "bert":
+        attention(t, dict(m, qkv_bias=True), i)
+        norms(t, m, i, "attn_output_norm", "layer_output_norm")
+        feed_forward(t, m, i, gate=False)
+        biases(("attn_output", m["E"]), ("attn_output_norm", m["E"]), ("ffn_up", m["F"]), ("ffn_down", m["E"]), ("layer_output_norm", m["E"]))
+    elif arch == "nomic-bert":
+        attention(t, m, i, fused=True)
+        norms(t, m, i, "attn_output_norm", "layer_output_norm")
+        feed_forward(t, m, i)
+        biases(("attn_output_norm", m["E"]), ("layer_output_norm", m["E"]))
+    elif arch == "gemma-embedding":
+        norms(t, m, i, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
+        attention(t, m, i, norms="head")
+        feed_forward(t, m, i)
+    elif arch == "chatglm":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i, fused=True)
+        biases(("attn_qkv", qkv))
+        feed_forward(t, m, i, gate=False, double_up=True)
+    elif arch == "dbrx":
+        norms(t, m, i, "attn_norm", "attn_output_norm")
+        attention(t, m, i, fused=True)
+        experts(t, m, i)
+    elif arch == "starcoder":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i, fused=True)
+        feed_forward(t, m, i, gate=False)
+        biases(("attn_norm", m["E"]), ("attn_qkv", qkv), ("attn_output", m["E"]), ("ffn_norm", m["E"]), ("ffn_up", m["F"]), ("ffn_down", m["E"]))
+    elif arch == "olmo":
+        attention(t, m, i)
+        feed_forward(t, m, i)
+    elif arch in ("minicpm", "baichuan"):
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        attention(t, m, i)
+        feed_forward(t, m, i)
+    else:
+        return False
+    return True
+
+
+def beside(t, m):
+    """The tensors of the whole model that these families have beside the token embedding."""
+    if m.get("positions"):
+        t.plain("position_embd.weight", m["E"], m["positions"])
+    if m.get("token_types"):
+        t.plain("token_types.weight", m["E"], m["token_types"])
+    if m["arch"] in ENCODERS:
+        t.plain("token_embd_norm.weight", m["E"])
+        t.plain("token_embd_norm.bias", m["E"])
+
+
+def pairs(m):
+    """Key-values that these families need beside the usual ones, without the architecture's name."""
+    keys = {}
+    if m["arch"] in ENCODERS or m["arch"] == "gemma-embedding":
+        keys.update({"attention.causal": False, "pooling_type": 1})
+    if m.get("pooling"):
+        keys["pooling_type"] = m["pooling"]
+    if m["arch"] == "olmo":
+        keys["attention.clamp_kqv"] = 0.0
+    if m["arch"] == "dbrx":
+        keys["attention.clamp_kqv"] = 8.0
+    if m["arch"] == "minicpm":
+        keys.update({"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 9.0})
+    return keys

@@ -77,9 +77,14 @@ def _model_lines(model, names):
     for device in predicted["devices"]:
         lines.append("    %s: %s layers, weights %s + KV cache %s + compute %s + projector %s + context overhead %s = %s of %s" % (
             names.get(device["uuid"], device["uuid"]), device.get("layers"), _mib(device["weight_bytes"]), _mib(device["kv_bytes"]),
-            _mib(device["compute_bytes"]), _mib(device["projector_bytes"]), _mib(device["overhead_bytes"]), _mib(device["total_bytes"]),
+            _mib(device["compute_bytes"]) + _scratch(device), _mib(device["projector_bytes"]), _mib(device["overhead_bytes"]), _mib(device["total_bytes"]),
             _mib(device["free_bytes"])))
     return lines
+
+
+def _scratch(device):
+    size = device.get("offload_scratch_bytes")
+    return " + scratch for the CPU's weights %s" % _mib(size) if size else ""
 
 
 def _setting(setting):

@@ -303,6 +303,9 @@ placement:
       description:
         - Per Ollama instance its name, unit, address, port, GPUs, environment and models with the predicted memory of every device.
         - The C(basis) of what is predicted for a model is V(predicted), or V(measured) where the engine itself said it.
+        - The C(total_bytes) of a device are its C(weight_bytes), C(kv_bytes), C(compute_bytes), C(offload_scratch_bytes), C(projector_bytes) and
+          C(overhead_bytes). The scratch memory is what the first GPU holds more in its compute buffer where weights stay on the CPU, because
+          it computes large batches with copies of them; it is 0 where everything is on GPUs.
       type: list
       elements: dict
     gpus:

@@ -68,7 +68,7 @@ def placement(model, header_seconds):
 def recorded(limits):
     """Replay every recording that the replayer knows."""
     print("\nrecorded decisions, by the product's own functions (tests/oracle/replay.py FILE shows the rows that differ)")
-    for path in sorted(RECORDINGS.iterdir()) + [CHECKOUT / "tests" / "oracle" / "engine-fits.jsonl"]:
+    for path in sorted(RECORDINGS.iterdir()) + [CHECKOUT / "tests" / "oracle" / name for name in ("engine-fits.jsonl", "engine-offload.jsonl")]:
         share = next((share for ending, share in SHARES if path.name.endswith(ending)), None)
         if share is None:
             continue  # the models of the rows, and answers of the API, which the rig's referees hold

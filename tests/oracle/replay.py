@@ -40,7 +40,7 @@ importable()
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit, versions  # noqa: E402
-from tests.oracle import eras, fits, models, table  # noqa: E402
+from tests.oracle import eras, fits, models, offload, table  # noqa: E402
 
 PLACEMENT_VERSION = "0.32.15"
 
@@ -197,12 +197,14 @@ def _kind(rows, path):
         return rows, lambda row: eras.compare(row, path.parent)
     if "result" in head and "gpus" in head:
         return rows, placement_row
+    if "offloaded" in head:
+        return rows, offload.compare
     if "changed" in head:
         return rows, fit_row if "devices" in head else fits.compare
     if "mib" in head:
         return rows, table.compare if "layers" in head else engine_row
     raise ValueError("%s is not a recording this replayer knows; give era-?.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, "
-                     "engine-table.jsonl, engine-fit.jsonl or engine-fits.jsonl (the names do not matter, the rows do)." % path.name)
+                     "engine-table.jsonl, engine-offload.jsonl, engine-fit.jsonl or engine-fits.jsonl (the names do not matter, the rows do)." % path.name)
 
 
 def rows_of(path):

@@ -183,7 +183,7 @@ def _memory(case):
         if observed is None:
             case.unknown("memory " + uuid, expected, "the engine is there, NVML does not say with how much")
             continue
-        off = abs(observed - predicted) > memory.tolerance(predicted)
+        off = memory.far(device, observed)
         carries = memory.carries(device, observed)
         if off or not carries:
             (short if not carries or observed < predicted else far).append((device, observed))

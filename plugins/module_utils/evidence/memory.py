@@ -74,6 +74,18 @@ def model_share(device):
     return (device.get("total_bytes") or 0) - (device.get("overhead_bytes") or 0)
 
 
+def surely_held(device):
+    """Bytes of a prediction that an engine holds in any case: all but the scratch memory for weights on the host, which it has only where it computes
+    for them (llama.cpp's --op-offload, on devices that offer it)."""
+    return (device.get("total_bytes") or 0) - (device.get("offload_scratch_bytes") or 0)
+
+
+def far(device, observed):
+    """Whether a device holds more than predicted, or less than it holds in any case, by more than the tolerance."""
+    least, most = surely_held(device), device.get("total_bytes") or 0
+    return observed > most + tolerance(most) or observed < least - tolerance(least)
+
+
 def carries(device, observed):
     """True if a device holds more than a bare CUDA context, judged against its prediction; None where it cannot be told.
 
@@ -81,7 +93,8 @@ def carries(device, observed):
     """
     if observed is None:
         return None
-    if model_share(device) < SMALLEST_SHARE_BYTES:
-        return observed > 0
     overhead = device.get("overhead_bytes") or 0
-    return observed > max(1.5 * overhead, overhead + 0.15 * model_share(device))
+    share = surely_held(device) - overhead
+    if share < SMALLEST_SHARE_BYTES:
+        return observed > 0
+    return observed > max(1.5 * overhead, overhead + 0.15 * share)

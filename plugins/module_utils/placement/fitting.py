@@ -42,6 +42,7 @@ class Fitting:
             gpu_layers,
             moved,
             unified=self.unified,
+            op_offload=True,
         )
         estimated["ubatch"] = ubatch
         return estimated
@@ -62,7 +63,7 @@ class Fitting:
         devices = []
         for gpu, size, device in zip(gpus, free, estimated["devices"]):
             held = overhead.context_overhead(gpu["architecture"], self.overhead_bytes)[0]
-            total = device["weight_bytes"] + device["kv_bytes"] + device["compute_bytes"] + device["projector_bytes"] + held
+            total = device["weight_bytes"] + device["kv_bytes"] + device["compute_bytes"] + device["offload_scratch_bytes"] + device["projector_bytes"] + held
             devices.append(
                 {
                     "uuid": gpu["uuid"],
@@ -70,6 +71,7 @@ class Fitting:
                     "weight_bytes": device["weight_bytes"],
                     "kv_bytes": device["kv_bytes"],
                     "compute_bytes": device["compute_bytes"],
+                    "offload_scratch_bytes": device["offload_scratch_bytes"],
                     "projector_bytes": device["projector_bytes"],
                     "overhead_bytes": held,
                     "total_bytes": total,

@@ -232,5 +232,6 @@ def _own_fit(wanted, members, free, context, fitting):
         gpu_layers=num_gpu,
         margins=[margin] * len(members),
         unified=fitting.unified,
+        op_offload=True,
     )
     return fitted["layers"], fitted["moved"]

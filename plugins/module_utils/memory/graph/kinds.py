@@ -49,7 +49,8 @@ class Sizes(object):
             return self.others[name]
         if layer is None:
             # Tied embeddings lie beside the output layer a second time; else the output layer is its matrix and a norm.
-            return (self.model.get("token_embedding_bytes") or self.model["embedding_bytes"]) if self.model.get("tied_embeddings") else self.model["output_bytes"]
+            tied = self.model.get("tied_embeddings")
+            return (self.model.get("token_embedding_bytes") or self.model["embedding_bytes"]) if tied else self.model["output_bytes"]
         return self._share(layer, name)
 
     def _share(self, layer, name):

@@ -144,6 +144,21 @@ def test_the_limit_is_one_gib_of_a_small_device(off, verdict):
     assert judge(small, evidence(held={A: 4 * GIB + OVERHEAD + off * MIB}, log=None))["verdict"] == verdict
 
 
+@pytest.mark.parametrize("off, verdict", [(1250, "pass"), (-4000, "pass"), (-5110, "pass"), (1270, "fail"), (-5130, "fail")])
+def test_scratch_memory_for_weights_on_the_host_may_be_there_and_need_not_be(off, verdict):
+    partly = plan({A: 12 * GIB}, outcome="partial")
+    device = partly["instances"][0]["models"][0]["predicted"]["devices"][0]
+    device.update(weight_bytes=6 * GIB, offload_scratch_bytes=4 * GIB)  # and 1 GiB each of KV cache and compute buffer
+    assert judge(partly, evidence(held={A: 12 * GIB + OVERHEAD + off * MIB}, log=None))["verdict"] == verdict
+
+
+def test_a_gpu_that_was_to_hold_scratch_memory_alone_carries_the_model_without_it():
+    partly = plan({A: 4 * GIB, B: 12 * GIB}, outcome="partial")
+    device = partly["instances"][0]["models"][0]["predicted"]["devices"][0]
+    device.update(layers=0, weight_bytes=0, kv_bytes=0, compute_bytes=0, offload_scratch_bytes=4 * GIB)
+    assert judge(partly, evidence(held={A: OVERHEAD, B: 12 * GIB + OVERHEAD}, log=None))["verdict"] == "pass"
+
+
 @pytest.mark.parametrize("excess, verdict", [(1000, "pass"), (1030, "fail")])
 def test_the_prediction_may_be_below_the_engines_by_the_headroom_at_most(excess, verdict):
     seen = evidence(log=log(dry_run={"CUDA0": 33 * GIB + excess * MIB, "CUDA1": 32 * GIB}))

@@ -53,6 +53,9 @@ FALLING = {
     "llama4-maverick": (1, 2048, "q8_0", 3, 26, 2048),
 }
 
+# Where the memory of an architecture grows with context and batch together: (context, ubatch, attention, devices).
+LONG = {"deepseek-v3.2": ((262144, 2048, "on", 1), (131072, 512, "on", 2), (32768, 2048, "off", 1), (262144, 512, "on", 1))}
+
 
 class Deck:
     """Values in random order, all of them before any comes again."""
@@ -112,12 +115,22 @@ def falling_sample(model):
         }
 
 
+def long_sample(model):
+    """The rows of a model in LONG."""
+    for context, ubatch, flash, count in LONG.get(model, ()):
+        yield {
+            "model": model, "n_ctx": context, "n_parallel": 1, "n_ubatch": ubatch, "flash_attn": flash, "cache_type": "f16",
+            "devices_mib": [SIZES[0]] * count, "tensor_split": [1] * count, "n_gpu_layers": 999,
+        }
+
+
 def write_model(name):
-    """A sparse file of a model, named after it, where the engine finds it."""
-    head, size = gguf.header(families.pairs_of(name), families.tensors_of(name))
-    with open(str(sandbox.MODELS / (name + ".gguf")), "wb") as stream:
-        stream.write(head)
-        stream.truncate(len(head) + size)
+    """Sparse files of a model (one, or its parts), named after it, where the engine finds them."""
+    for file_name, (pairs, tensors) in families.files_of(name).items():
+        head, size = gguf.header(pairs, tensors)
+        with open(str(sandbox.MODELS / (file_name + ".gguf")), "wb") as stream:
+            stream.write(head)
+            stream.truncate(len(head) + size)
 
 
 def rows_of(name, devices):
@@ -126,6 +139,7 @@ def rows_of(name, devices):
     asked = [(row, sandbox.dry_run) for row in sample(name, count)]
     if name in FALLING:
         asked += [(row, sandbox.dry_run) for row in falling_sample(name)]
+    asked += [(row, sandbox.dry_run) for row in long_sample(name)]
     if name in SERVED:
         asked += [(row, sandbox.server_dry_run) for row in served_sample(name, ROWS_PER_SERVED)]
     for row, ask in asked:

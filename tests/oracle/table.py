@@ -9,7 +9,7 @@ import io
 import json
 import pathlib
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import merge, model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate, hyperparameters
 from tests.oracle.engine import families
@@ -28,9 +28,10 @@ def rows(path=TABLE):
 @functools.lru_cache(maxsize=None)
 def facts(name):
     """The `model` of model_info for a model of the oracle, read from the header that the engine was given."""
-    head, size = gguf.header(families.pairs_of(name), families.tensors_of(name))
-    model = model_facts(read_header(io.BytesIO(head).read))
-    model.update(name=name, source="file", digest=None, size_bytes=len(head) + size, file_bytes=len(head) + size)
+    files = [gguf.header(pairs, tensors) for pairs, tensors in families.files_of(name).values()]
+    model = model_facts(merge([read_header(io.BytesIO(head).read) for head, unused in files]))
+    size = sum(len(head) + size for head, size in files)
+    model.update(name=name, source="file", digest=None, size_bytes=size, file_bytes=size)
     return hyperparameters.complete(model)
 
 

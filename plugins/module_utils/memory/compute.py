@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from . import kv_cache, rough, weights
 from .graph import build, kinds
+from .graph.reserve import COPIES
 
 ESTIMATE_PERCENT = 125  # of the larger of two estimates, where the architecture is not known
+INDEXER_BYTES = 6  # a cell and token, found on the engine's dry run of deepseek32 (build 11669) over contexts and batches
 REMEMBERED = 4096  # answers kept; a search for the largest context asks for the same ones again and again
 _answers = {}
 
@@ -109,4 +111,9 @@ def _compute(model, found, slots, device_count, context_length, parallel, ubatch
         whole = rough.compute_by_device(model, slots, device_count, context_length, parallel, batch, flash_attention, cache_type, moved, unified)
         cached = kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type, None, flash_attention, unified)
         careful[0] = max(careful[0], whole[0] + weights.largest_matrix(model) + max(cached or [0]))
-    return [max(pair) * ESTIMATE_PERCENT // 100 for pair in zip(careful, graph or careful)]
+    sizes = [max(pair) * ESTIMATE_PERCENT // 100 for pair in zip(careful, graph or careful)]
+    if model["architecture"] in kv_cache.INDEXED:
+        # Its indexer scores every cell for every token (32 bit), sorts them, and has a mask of its own, which a pipeline keeps in copies.
+        scores = cells[0] * batch * (INDEXER_BYTES + 2 * (COPIES if device_count > 1 else 1))
+        sizes = [size + scores if device in slots else size for device, size in enumerate(sizes)]
+    return sizes

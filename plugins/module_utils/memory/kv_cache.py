@@ -123,6 +123,8 @@ def recurrent_layers(model):
     `full_attention_interval`, in all but each n-th block.
     """
     count = model["block_count"]
+    if hyperparameter(model, "wkv.head_size"):
+        return [True] * count  # rwkv
     if not model.get("ssm") and not hyperparameter(model, "shortconv.l_cache"):
         return [False] * count
     interval = full_attention_interval(model)
@@ -196,7 +198,9 @@ def attention_width(model, index):
     """(elements of a K row, elements of a V row) that block `index` caches for one token; (0, 0) without attention."""
     if model.get("kv_lora_rank") and model.get("key_length_mla"):
         # Multi-head latent attention keeps the compressed row and the rotary part, and no V.
-        return model["kv_lora_rank"] + (model.get("rope_dimension_count") or 0), 0
+        # Sparse attention (deepseek32) keeps the keys of its indexer beside it (src/llama-kv-cache-dsa.cpp).
+        indexer = hyperparameter(model, "attention.indexer.key_length") if model["architecture"] in INDEXED else 0
+        return model["kv_lora_rank"] + (model.get("rope_dimension_count") or 0) + (indexer or 0), 0
     heads = (model.get("head_count_kv") or [0] * model["block_count"])[index]
     if model["architecture"] in STATE_ONLY or full_attention_interval(model) and recurrent_layers(model)[index]:
         heads = 0
@@ -206,6 +210,7 @@ def attention_width(model, index):
 
 # Encoders of embedding models see a whole text at once: nothing is cached (src/llama-model.cpp `create_memory`).
 UNCACHED = ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "eurobert", "gemma-embedding")
+INDEXED = ("deepseek32", "glm-dsa")
 STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")
 
 
@@ -224,6 +229,9 @@ def state_elements(model):
     convolution = hyperparameter(model, "shortconv.l_cache")
     if convolution:
         return model["embedding_length"] * (convolution - 1), 0
+    head = hyperparameter(model, "wkv.head_size")
+    if head:
+        return (hyperparameter(model, "token_shift_count") or 2) * model["embedding_length"], model["embedding_length"] * head
     ssm = model.get("ssm") or {}
     inner = ssm.get("inner_size") or 0
     state = ssm.get("state_size") or 0

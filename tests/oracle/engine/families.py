@@ -283,7 +283,7 @@ def tensors_of(name):
         return t.list
     if m["arch"] != "olmo":
         t.plain(("token_embd_norm" if m["arch"].startswith("lfm2") else "output_norm") + ".weight", m["E"])
-    if m["arch"] in ("starcoder2", "phimoe", "nemotron", "stablelm", "phi2", "falcon", "starcoder"):
+    if m["arch"] in ("starcoder2", "phimoe", "nemotron", "stablelm", "phi2", "falcon", "starcoder", "rwkv6", "rwkv7"):
         t.plain("output_norm.bias", m["E"])
     if not m.get("tied"):
         t.matrix("output", m["E"], m["V"])
@@ -361,3 +361,15 @@ def pairs_of(name):
         pairs["tokenizer.ggml.token_type_count"] = m["token_types"]
     pairs["tokenizer.ggml.model"] = "none"
     return pairs
+
+
+def files_of(name):
+    """{file name without suffix: (key-values, tensors)} of a model: one, or the parts that llama-gguf-split would write."""
+    pairs, tensors, count = pairs_of(name), tensors_of(name), of_model(name).get("parts", 1)
+    if count == 1:
+        return {name: (pairs, tensors)}
+    each, files = -(-len(tensors) // count), {}
+    for number in range(count):
+        numbered = {"split.no": number, "split.count": count, "split.tensors.count": len(tensors)}
+        files[name.replace("-00001-", "-%05d-" % (number + 1))] = (dict(pairs if not number else {}, **numbered), tensors[number * each:(number + 1) * each])
+    return files

@@ -7,7 +7,7 @@ The product was first compared with the engine as it was (`python -m tests.oracl
 
 from __future__ import annotations
 
-from tests.oracle.engine.parts import attention, experts, feed_forward, norms
+from tests.oracle.engine.parts import attention, experts, feed_forward, latent_attention, norms
 
 FURTHER = {
     "falcon-7b": {"arch": "falcon", "L": 32, "E": 4544, "H": 71, "KV": 1, "D": 64, "F": 18176, "V": 65024},
@@ -25,8 +25,15 @@ FURTHER = {
     "olmo-7b": {"arch": "olmo", "L": 32, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 11008, "V": 50304},
     "minicpm-2b": {"arch": "minicpm", "L": 40, "E": 2304, "H": 36, "KV": 36, "D": 64, "F": 5760, "V": 122753, "tied": True},
     "baichuan2-7b": {"arch": "baichuan", "L": 32, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 11008, "V": 125696},
+    "rwkv6-7b": {"arch": "rwkv6", "L": 32, "E": 4096, "F": 14336, "V": 65536, "wkv": 64, "lora": (64, 128)},
+    "rwkv7-2.9b": {"arch": "rwkv7", "L": 32, "E": 2560, "F": 10240, "V": 65536, "wkv": 64, "lora": (96, 96, 64, 320)},
+    "deepseek-v3.2": {"arch": "deepseek32", "L": 61, "E": 7168, "H": 128, "F": 18432, "V": 129280, "X": 256, "U": 8, "XF": 2048, "shared": 1, "lead": 3,
+                      "nope": 128, "rope": 64, "value": 128, "kv_rank": 512, "q_rank": 1536, "absorbed": True, "indexer": (64, 128)},
+    # A model in three files; the engine is given the first and finds the others by its name.
+    "llama3.1-8b-00001-of-00003": {"arch": "llama", "L": 32, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 14336, "V": 128256, "parts": 3},
 }
-ESTIMATED_ONLY = ("bert", "nomic-bert", "gemma-embedding")  # weights and cache are exact, the compute buffers a careful estimate
+# Weights and cache are exact, the compute buffers a careful estimate.
+ESTIMATED_ONLY = ("bert", "nomic-bert", "gemma-embedding", "rwkv6", "rwkv7", "deepseek32")
 ENCODERS = ("bert", "nomic-bert")  # no output matrix, no cache: they make embeddings of a whole text at once
 
 
@@ -80,9 +87,62 @@ def block(t, m, i):
         norms(t, m, i, "attn_norm", "ffn_norm")
         attention(t, m, i)
         feed_forward(t, m, i)
+    elif arch in ("rwkv6", "rwkv7"):
+        _rwkv(t, m, i)
+    elif arch == "deepseek32":
+        norms(t, m, i, "attn_norm", "ffn_norm")
+        latent_attention(t, m, i)
+        heads, size = m["indexer"]
+        t.plain("indexer.k_norm.weight", size, layer=i)
+        t.plain("indexer.k_norm.bias", size, layer=i)
+        t.matrix("indexer.proj", m["E"], heads, layer=i)
+        t.matrix("indexer.attn_k", m["E"], size, layer=i)
+        t.matrix("indexer.attn_q_b", m["q_rank"], heads * size, layer=i)
+        if i < m["lead"]:
+            feed_forward(t, m, i)
+        else:
+            experts(t, m, i, probabilities_bias=True)
+            feed_forward(t, m, i, m["XF"] * m["shared"], suffix="_shexp")
     else:
         return False
     return True
+
+
+def _rwkv(t, m, i):
+    width = m["E"]
+    for name in ("attn_norm", "attn_norm_2", "time_mix_ln"):
+        t.plain(name + ".weight", width, layer=i)
+        t.plain(name + ".bias", width, layer=i)
+    for name in ("key", "value", "receptance", "output"):
+        t.matrix("time_mix_" + name, width, width, layer=i)
+    t.plain("channel_mix_lerp_k.weight", width, 1, 1, layer=i)
+    t.matrix("channel_mix_key", width, m["F"], layer=i)
+    t.matrix("channel_mix_value", m["F"], width, layer=i)
+    if m["arch"] == "rwkv6":
+        mix, decay = m["lora"]
+        t.matrix("time_mix_gate", width, width, layer=i)
+        t.plain("time_mix_w1.weight", width, 5 * mix, layer=i)
+        t.plain("time_mix_w2.weight", mix, width, 5, layer=i)
+        t.plain("time_mix_lerp_x.weight", width, 1, 1, layer=i)
+        t.plain("time_mix_lerp_fused.weight", width, 1, 1, 5, layer=i)
+        t.plain("time_mix_first.weight", m["wkv"], width // m["wkv"], layer=i)
+        t.plain("time_mix_decay.weight", width, layer=i)
+        t.plain("time_mix_decay_w1.weight", width, decay, layer=i)
+        t.plain("time_mix_decay_w2.weight", decay, width, layer=i)
+        t.plain("channel_mix_lerp_r.weight", width, 1, 1, layer=i)
+        t.matrix("channel_mix_receptance", width, width, layer=i)
+        return
+    decay, rate, values, gate = m["lora"]
+    pairs_of_matrices = [("w", decay), ("a", rate), ("v", values if i else rate)]
+    for letter, rank in pairs_of_matrices:
+        t.plain("time_mix_%s0.weight" % letter, width, layer=i)
+        t.plain("time_mix_%s1.weight" % letter, width, rank, layer=i)
+        t.plain("time_mix_%s2.weight" % letter, rank, width, layer=i)
+    t.plain("time_mix_g1.weight", width, gate, layer=i)
+    t.plain("time_mix_g2.weight", gate, width, layer=i)
+    t.plain("time_mix_lerp_fused.weight", width, 1, 1, 6, layer=i)
+    for name in ("k_k", "k_a", "r_k"):
+        t.plain("time_mix_%s.weight" % name, width, layer=i)
 
 
 def beside(t, m):
@@ -91,7 +151,7 @@ def beside(t, m):
         t.plain("position_embd.weight", m["E"], m["positions"])
     if m.get("token_types"):
         t.plain("token_types.weight", m["E"], m["token_types"])
-    if m["arch"] in ENCODERS:
+    if m["arch"] in ENCODERS or "wkv" in m:
         t.plain("token_embd_norm.weight", m["E"])
         t.plain("token_embd_norm.bias", m["E"])
 
@@ -107,6 +167,13 @@ def pairs(m):
         keys["attention.clamp_kqv"] = 0.0
     if m["arch"] == "dbrx":
         keys["attention.clamp_kqv"] = 8.0
+    if "wkv" in m:
+        keys["wkv.head_size"] = m["wkv"]
+        names = ("time_mix_extra_dim", "time_decay_extra_dim") if m["arch"] == "rwkv6" else tuple(
+            "attention.%s_lora_rank" % name for name in ("decay", "iclr", "value_residual_mix", "gate"))
+        keys.update(zip(names, m["lora"]))
+    if "indexer" in m:
+        keys.update({"attention.indexer.head_count": m["indexer"][0], "attention.indexer.key_length": m["indexer"][1], "attention.indexer.top_k": 2048})
     if m["arch"] == "minicpm":
         keys.update({"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 9.0})
     return keys

@@ -50,11 +50,16 @@ def _value(value):
     return 9, struct.pack("<IQ", number, len(value)) + struct.pack("<%d%s" % (len(value), letter), *value)
 
 
+# llama.cpp insists on these types for the numbers of a split model.
+_SPLIT = {"split.no": lambda value: (2, struct.pack("<H", value)), "split.count": lambda value: (2, struct.pack("<H", value)),
+          "split.tensors.count": lambda value: (5, struct.pack("<i", value))}
+
+
 def header(pairs, tensors):
     """({key: value}, [(name, type, shape)]) -> (header bytes up to the first tensor, bytes of all tensors with their padding)."""
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(pairs))]
     for key, value in pairs.items():
-        number, data = _value(value)
+        number, data = _SPLIT[key](value) if key in _SPLIT else _value(value)
         parts += [_string(key), struct.pack("<I", number), data]
     offset = 0
     for name, kind, shape in tensors:

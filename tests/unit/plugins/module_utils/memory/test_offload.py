@@ -19,8 +19,8 @@ GIB = 1024 * MIB
 
 @functools.lru_cache(maxsize=None)
 def compared():
-    """[(row, ours without, ours with)] of every third row of each sample, all models among them."""
-    return [(row,) + tuple(offload.predicted(row)) for row in offload.rows()[::3]]
+    """[(row, ours without, ours with)] of every third row, all models among them, and of all rows of models with biases and sinks (gpt-oss)."""
+    return [(row,) + tuple(offload.predicted(row)) for number, row in enumerate(offload.rows()) if number % 3 == 0 or row["model"].startswith("gpt-oss")]
 
 
 def errors(which):
@@ -45,6 +45,11 @@ def test_scratch_memory_is_the_engines():
     differences = sorted(errors("offloaded"))
     close = [size for size in differences if size < 1.01]
     assert len(close) >= 0.95 * len(differences) and differences[-1] <= 32
+
+
+def test_without_it_the_buffers_are_the_engines_where_experts_lie_on_the_host():
+    apart = [row["model"] for row, without, ours in compared() if max(abs(mine - theirs) for theirs, mine in zip(row["without"], without)) > 32]
+    assert apart == []
 
 
 def test_it_is_hardly_ever_below_the_engines():
@@ -77,23 +82,24 @@ def test_it_is_a_line_of_its_own_that_is_asked_for():
 
 
 def test_a_fit_that_counts_it_gives_the_device_no_more_layers():
-    model = table.facts("mixtral-8x7b")
-    before, after = (llama_fit.fit(model, [12 * GIB], 16384, op_offload=asked) for asked in (False, True))
-    assert before["changed"] and sum(after["layers"]) - after["overflowing"] <= sum(before["layers"]) - before["overflowing"]
-    assert after["used_bytes"][0] <= 11 * GIB
-    assert llama_fit.fit(model, [12 * GIB], 16384)["layers"] == before["layers"]
+    model = table.facts("qwen2.5-32b")
+    before, after = (llama_fit.fit(model, [12 * GIB], 16384, ubatch=2048, op_offload=asked) for asked in (False, True))
+    assert before["changed"] and after["layers"] == [before["layers"][0] - 1]
+    used = estimate.estimate(model, after["layers"], 16384, 1, 2048, gpu_layers=sum(after["layers"]), op_offload=True)["devices"][0]
+    assert after["used_bytes"] == [sum(used[key] for key in ("weight_bytes", "kv_bytes", "compute_bytes", "offload_scratch_bytes"))] <= [11 * GIB]
+    assert llama_fit.fit(model, [12 * GIB], 16384, ubatch=2048)["layers"] == before["layers"]
 
 
 def test_without_sizes_of_tensors_their_share_of_the_layer_counts():
-    exact = table.facts("llama3.3-70b")
+    exact = table.facts("mixtral-8x7b")
     known = {key: value for key, value in exact.items() if key not in ("layer_sizes", "other_sizes")}
-    slots = weights.assign_layers([1], 81, 0)
+    slots = weights.assign_layers([1], 33, 16)
     near, true = (compute.compute_by_device(model, slots, 1, 8192, op_offload=True)[0] for model in (known, exact))
-    assert near == pytest.approx(true, rel=0.05)
+    assert near == pytest.approx(true, rel=0.1)
 
 
-def test_an_unknown_architecture_gets_a_careful_estimate():
+def test_an_unknown_architecture_gets_a_careful_estimate(monkeypatch):
+    monkeypatch.setattr(compute.kinds, "kinds_of", lambda model: [])
     strange = models.model("llama3.3-70b", architecture="unheard-of")
-    device = estimate.estimate(strange, [1], 8192, gpu_layers=40, op_offload=True)["devices"][0]
-    assert device["offload_scratch_bytes"] > 0
-    assert weights.largest_matrix(strange) >= strange["output_bytes"]
+    first, second = estimate.estimate(strange, [1, 1], 8192, gpu_layers=40, op_offload=True)["devices"]
+    assert first["offload_scratch_bytes"] >= strange["output_bytes"] and second["offload_scratch_bytes"] == 0

@@ -323,6 +323,7 @@ def _layers(model, members, decision, environment, on_cpu, version):
         margins=engine_start.fit_margins(model, members, environment, version, decision["gpu_layers"]),
         enabled=env.boolean(environment, "LLAMA_ARG_FIT", True),
         tensor_split=engine_start.tensor_split(environment, len(members)),
+        op_offload=True,
     )
     layers = fitted["layers"]
     if sum(layers) == 0:

@@ -37,7 +37,7 @@ CASES = {
     "taken-port": ({**tiny(), "ollama_multigpu_base_port": TAKEN_PORT}, [r"Port 5999\b", r"python3 \(pid \d+\)", "ollama_multigpu_base_port"]),
     "high-port": ({**tiny(), "ollama_multigpu_base_port": 70000}, ["70000", "between 1 and 65535", "11434"]),
     "last-port": ({**tiny(), "ollama_multigpu_base_port": 65535}, ["65536", "lower base_port"]),
-    "many-tokens": (tiny(context_length="many"), ["context_length", "'many'", "whole number"]),
+    "many-tokens": (tiny(context_length="many"), ["context_length", "'many'", "number of tokens"]),
     "headroom-in-words": ({**tiny(), "ollama_multigpu_headroom_bytes": "1 GiB"}, ["ollama_multigpu_headroom_bytes", "1 GiB", "int"]),
     "misspelt-variable": ({**tiny(), "ollama_multigpu_modles": []}, ["ollama_multigpu_modles", "did you mean ollama_multigpu_models"]),
     "misspelt-key": (tiny(kv_cache_typ="q8_0"), ["kv_cache_typ", "kv_cache_type"]),

@@ -12,6 +12,8 @@ from .. import kv_cache
 from . import encoder
 from .tensors import F32
 
+MAX_USED_EXPERTS = 512  # the models use up to 22 of them
+
 
 def norm(b, value, weights, layer=None, plain=False):
     """Root-mean-square norm (or, `plain`, layer norm, which needs memory of its own) times its weights.
@@ -263,6 +265,8 @@ def experts(b, value, kind, layer, logits=None):
     """The experts that a token uses, weighed and summed."""
     g, device = b.graph, b.device(layer)
     count, used = kind["ffn_down_exps.weight"][2], b.used_experts
+    if used > MAX_USED_EXPERTS:
+        raise ValueError("%d experts a token" % used)  # a damaged header, which must not keep the plan busy
     width = kind["ffn_down_exps.weight"][1]
     inner = kind["ffn_down_exps.weight"][0]
     if logits is None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from . import blocks
 from .tensors import I32
 
+MAX_INPUTS = 64  # the models have 4
+
 
 def blocks_of(b, embedded, order):
     """All blocks over the (scaled) embeddings that `embedded` makes; what the output norm gets."""
@@ -23,6 +25,8 @@ def blocks_of(b, embedded, order):
     cur = embedded(b)
     inputs = per_layer_inputs(b, cur, b.graph.expand(b.graph.like("scale", per_layer_rows(b))))
     count = b.kinds[order[0]]["altup_router.weight"][1]
+    if count > MAX_INPUTS:
+        raise ValueError("%d alternating inputs" % count)  # a damaged header, which must not keep the plan busy
     cur = widened(b, cur, count)
     for layer in order:
         cur = gemma3n_block(b, cur, b.kinds[layer], layer, inputs, count, layer < 10)

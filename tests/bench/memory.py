@@ -50,7 +50,7 @@ class Comparison:
     """Everything that one pass over the rows gives."""
 
     def __init__(self, rows):
-        self.whole, self.held_out = Errors(), Errors()
+        self.whole, self.held_out, self.unified = Errors(), Errors(), Errors()
         self.architectures = collections.defaultdict(Errors)
         names = ["ours"] + [name for name, unused in peers.PEERS]
         self.alone, self.plain = {name: Errors() for name in names}, {name: Errors() for name in names}
@@ -65,7 +65,7 @@ class Comparison:
         architecture = of_model(row["model"])["arch"]
         exact = near = layers = equal = True
         for engine, ours, there, here in devices:
-            for errors in (self.whole, self.architectures[architecture]) + ((self.held_out,) if row["model"] in HELD_OUT else ()):
+            for errors in (self.whole, self.architectures[architecture]) + self._groups(row):
                 errors.add(parts_of(ours), parts_of(engine))
             total = sum(engine)
             exact = exact and all(-1 < mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2]))  # the engine cuts its figures off
@@ -80,6 +80,9 @@ class Comparison:
         self.equal += equal
         if len(devices) == 1 and row["n_gpu_layers"] == 999:
             self._add_alone(row, architecture, devices[0][0], devices[0][1])
+
+    def _groups(self, row):
+        return ((self.held_out,) if row["model"] in HELD_OUT else ()) + ((self.unified,) if row.get("kv_unified") else ())
 
     def _add_alone(self, row, architecture, engine, ours):
         found = {"ours": parts_of(ours)}
@@ -98,6 +101,7 @@ def show_ours(found):
     groups = (("MiB", MIB_FORM), ("% of the engine's", CENT_FORM))
     lines = [(part, len(found.whole.pairs[part]), [found.whole.mib(part), found.whole.cent(part)]) for part in PARTS]
     lines.append(("total, held out", count(found.held_out), [found.held_out.mib("total"), found.held_out.cent("total")]))
+    lines.append(("total, one KV stream", count(found.unified), [found.unified.mib("total"), found.unified.cent("total")]))
     show("memory prediction against the engine (build 11669), per device of %d rows" % found.rows, "part", groups, lines)
     groups = [(part + ", MiB", MIB_FORM) for part in PARTS] + [("total, %", CENT_FORM)]
     lines = [(name, count(errors), [errors.mib(part) for part in PARTS] + [errors.cent("total")]) for name, errors in sorted(found.architectures.items())]

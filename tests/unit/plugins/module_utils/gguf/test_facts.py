@@ -51,6 +51,13 @@ def test_each_tensor_is_counted_once_and_in_its_place():
     assert (facts["tied_embeddings"], facts["projector_separate"], facts["capabilities"]) == (False, False, ["completion", "vision"])
 
 
+def test_layers_of_one_shape_may_differ_in_the_bytes_of_their_tensors():
+    blocks = [tensor("blk.%d.ffn_down.weight" % index, (256, 2), kind) for index, kind in enumerate(("Q4_K", "Q6_K", "Q4_K"))]
+    facts = model_facts(header(blocks + [tensor("output.weight"), tensor("v.patch.weight")], arch__block_count=3))
+    assert [layer["kind"] for layer in facts["layers"]] == [0, 0, 0] and [layer["sizes"] for layer in facts["layers"]] == [0, 1, 0]
+    assert facts["layer_sizes"] == [{"ffn_down.weight": 288}, {"ffn_down.weight": 420}] and facts["other_sizes"] == {"output.weight": 128}
+
+
 def test_without_an_output_layer_the_embedding_is_tied():
     assert model_facts(header([item for item in TENSORS if item.name != "output.weight"]))["tied_embeddings"] is True
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 # A GPU is left for another one only if that is emptier by more than this share of its memory.
 KEEP_SHARE = 0.1
+# The layers per GPU, and contexts chosen automatically, stay as they are unless others would move or take more than this
+# share of a GPU's memory.
+KEEP_SPLIT = 0.05
 # A context chosen automatically grows only by more than this share.
 KEEP_CONTEXT = 0.1
 # A model stays where it is although others took memory there, as long as they left this share of its headroom.
@@ -97,15 +100,14 @@ class Applied:
         same = self._same(wanted, gpus, context_length)
         return int(wanted["headroom_bytes"] * (1 - KEEP_HEADROOM)) if same else 0
 
-    def batch(self, wanted, gpus, context_length):
-        """The batch that the plan itself gave a model which runs on these GPUs just as wanted, or None."""
+    def in_force(self, wanted, gpus, context_length):
+        """What a model has that runs on these GPUs just as wanted: (its layers per GPU, or None; whether the plan itself set
+        them; the batch that the plan itself gave it, or None)."""
         same = self._same(wanted, gpus, context_length)
-        return same["batch"] if same and not wanted["ubatch"] else None
-
-    def split(self, wanted, gpus, context_length):
-        """The layers per GPU that the plan itself gave a model which runs on these GPUs just as wanted, or None."""
-        same = self._same(wanted, gpus, context_length)
-        return same["layers"] if same and same["split"] and all(same["layers"]) else None
+        if not same:
+            return None, False, None
+        layers = same["layers"] if all(same["layers"]) and sum(same["layers"]) == wanted["facts"]["block_count"] + 1 else None
+        return layers, bool(layers and same["split"]), None if wanted["ubatch"] else same["batch"]
 
     def _same(self, wanted, gpus, context_length):
         place = self._place(wanted["served"], [gpu["uuid"] for gpu in gpus])

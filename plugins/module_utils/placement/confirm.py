@@ -6,14 +6,18 @@ from __future__ import annotations
 
 from .release import OLDEST_CHECKED
 
+NO_LAYER = "It fits, but one of these GPUs would get no layer"
+MOST_RESERVES = 16  # reserves that are tried for a model that is partly on the CPU
 
-def confirmed(fitting, wanted, placed):
+
+def confirmed(fitting, wanted, placed, allowance=0):
     """A placement as the release itself would make it on these GPUs, with the settings that the plan writes.
 
     Args:
         fitting: the Fitting.
         wanted: a checked model of request.
         placed: what Fitting.place worked out from the split by free memory.
+        allowance: bytes of the headroom that may be missing.
 
     Returns:
         the placement with the layers of the release's own decision. Where that leaves layers on the CPU or never
@@ -27,26 +31,43 @@ def confirmed(fitting, wanted, placed):
     if refusal:
         return dict(placed, refusal=refusal, shortfall_bytes=max(placed["shortfall_bytes"], 1))
     layers = _layers(decision, len(gpus))
+    if not all(layers):
+        return dict(placed, refusal=NO_LAYER, shortfall_bytes=max(placed["shortfall_bytes"], 1))
     again = fitting.predict(wanted, gpus, free, predicted["context_length"], layers)
-    missing = sum(max(0, device["total_bytes"] + again["headroom_bytes"] - device["free_bytes"]) for device in again["devices"])
+    missing = sum(max(0, device["total_bytes"] + again["headroom_bytes"] - allowance - device["free_bytes"]) for device in again["devices"])
     return dict(placed, predicted=again, shortfall_bytes=missing)
 
 
 def partial_layers(fitting, wanted, gpus, predicted, num_gpu=None):
     """Layers per GPU where some may stay on the CPU: the release's own decision; none where it would not load the model.
 
+    The release knows no headroom and counts less than the engine takes: OLLAMA_GPU_OVERHEAD makes up for both.
+
     Args:
         predicted: what Fitting.predict says of these GPUs (their free memory and the context count).
         num_gpu: the user's number of layers, or None.
+
+    Returns:
+        (layers per GPU, bytes for OLLAMA_GPU_OVERHEAD).
     """
-    options = options_of(wanted, predicted["context_length"])
+    context = predicted["context_length"]
+    options = options_of(wanted, context)
     if num_gpu is not None:
         options["num_gpu"] = num_gpu
     free = [device["free_bytes"] for device in predicted["devices"]]
-    decision = _decide(fitting.release, wanted, gpus, free, options, fitting.variables)
-    if decision.get("hangs") or decision["error"] or not decision["layers"]:
-        return [0] * len(gpus)
-    return _layers(decision, len(gpus))
+    reserve = max(wanted["headroom_bytes"], int(fitting.variables.get("OLLAMA_GPU_OVERHEAD") or 0))
+    for dummy in range(MOST_RESERVES):
+        variables = dict(fitting.variables, OLLAMA_GPU_OVERHEAD=str(reserve))
+        decision = _decide(fitting.release, wanted, gpus, free, options, variables)
+        if decision.get("hangs") or decision["error"] or not sum(decision["layers"] or []):
+            break
+        layers = _layers(decision, len(gpus))
+        found = fitting.predict(wanted, gpus, free, context, layers, sum(layers))
+        missing = max(device["total_bytes"] + wanted["headroom_bytes"] - device["free_bytes"] for device in found["devices"])
+        if missing <= 0:
+            return layers, reserve
+        reserve += missing
+    return [0] * len(gpus), 0
 
 
 def evicts(release, wanted, placed, others, variables):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from . import ways
-from .applied import KEEP_CONTEXT
+from .applied import KEEP_CONTEXT, KEEP_SPLIT, Applied
 from .request import AUTO
 
 CONTEXT_STEP = 256  # llama.cpp pads the context to this
@@ -22,18 +22,18 @@ def grow(choices, host, fitting):
     now = {choice["wanted"]["served"]: choice["placements"][0]["predicted"]["context_length"] for choice in growing}
     highest = {choice["wanted"]["served"]: choice["wanted"]["facts"]["context_length"] for choice in growing}
 
+    # As if nothing ran: what may be missing of the headroom where a model runs is not there to grow into.
+    fresh = host.copy()
+    fresh.applied = Applied()
+
     def same(context):
         return {name: max(now[name], min(context, highest[name])) for name in now}
 
-    reached = _largest(min(now.values()), max(highest.values()), lambda context: _place(growing, same(context), host, fitting))
+    reached = _largest(min(now.values()), max(highest.values()), lambda context: _place(growing, same(context), fresh, fitting))
     contexts = same(reached)
     for name in contexts if len(contexts) > 1 else ():
-        contexts[name] = _largest(contexts[name], highest[name], lambda context, name=name: _place(growing, dict(contexts, **{name: context}), host, fitting))
-    for name in contexts:
-        running = host.applied.context_length(name)
-        if running and running <= highest[name] and contexts[name] <= running * (1 + KEEP_CONTEXT):
-            if _place(growing, dict(contexts, **{name: running}), host, fitting):
-                contexts[name] = running
+        contexts[name] = _largest(contexts[name], highest[name], lambda context, name=name: _place(growing, dict(contexts, **{name: context}), fresh, fitting))
+    contexts = _kept(growing, contexts, highest, host, fresh, fitting)
     if contexts == now:
         return
     placements = _place(growing, contexts, host, fitting)
@@ -44,6 +44,33 @@ def grow(choices, host, fitting):
         choice["placements"] = placed
         for new in placed:
             host.take(new)
+
+
+def _kept(growing, contexts, highest, host, fresh, fitting):
+    """The contexts with those in their place that are in force: all of them if they fit, unless the others are worth it."""
+    running = {name: host.applied.context_length(name) for name in contexts}
+    running = {name: tokens for name, tokens in running.items() if tokens and tokens <= highest[name]}
+    everything = dict(contexts, **running)
+    before = _place(growing, everything, host, fitting) if running else None
+    if before:
+        larger = any(contexts[name] > tokens * (1 + KEEP_CONTEXT) for name, tokens in running.items())
+        after = _place(growing, contexts, fresh, fitting) if larger else None
+        return contexts if after and _much_more(before, after) else everything
+    for name, tokens in sorted(running.items()):
+        if contexts[name] <= tokens * (1 + KEEP_CONTEXT) and _place(growing, dict(contexts, **{name: tokens}), host, fitting):
+            contexts[name] = tokens
+    return contexts
+
+
+def _much_more(before, after):
+    """Whether placements take clearly more memory than others on any GPU."""
+    sums = []
+    for found in (before, after):
+        sums.append({})
+        for placed in [placed for placements in found for placed in placements]:
+            for gpu, device in zip(placed["gpus"], placed["predicted"]["devices"]):
+                sums[-1][gpu["uuid"]] = sums[-1].get(gpu["uuid"], 0) + device["total_bytes"] / float(gpu["total_bytes"])
+    return any(share > sums[0].get(uuid, 0) + KEEP_SPLIT for uuid, share in sums[1].items())
 
 
 def _grows(choice):

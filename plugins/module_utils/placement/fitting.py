@@ -100,20 +100,21 @@ class Fitting:
         sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], 1, wanted["kv_cache_type"] or "f16", self.unified)
         return sum(sizes) + wanted["facts"]["projector_bytes"]
 
-    def place(self, wanted, gpus, free, context_length, every_gpu=False, allowance=0):
+    def place(self, wanted, gpus, free, context_length, every_gpu=False, allowance=0, settled=False):
         """Lay a model over exactly these GPUs.
 
         Args:
             every_gpu: whether each GPU must get at least one layer (strategies split and spread).
             allowance: bytes of the headroom that may be missing (0 but for a model that runs there already).
+            settled: whether it runs there already, so that how the engine split it is not to be changed without need.
 
         Returns:
             dict: `gpus`, `predicted`, `tensor_split` (None, or layers per GPU where the engine's own split by free
-            memory would not fit but this one does), `batch` (None, or the batch to insist on where the one that Ollama
-            would choose does not fit), `shortfall_bytes` (0 if it fits with the headroom kept), `refusal` (why it cannot
-            be although no bytes are missing; only then).
+            memory would not fit, or might not after a small change of it, but this one does), `batch` (None, or the
+            batch to insist on where the one that Ollama would choose does not fit), `shortfall_bytes` (0 if it fits
+            with the headroom kept), `refusal` (why it cannot be although no bytes are missing; only then).
         """
-        placed = self._place(wanted, gpus, free, context_length, every_gpu, allowance)
+        placed = self._place(wanted, gpus, free, context_length, every_gpu, allowance, settled)
         if not placed["shortfall_bytes"] or wanted["ubatch"] or not self.release.engine_splits:
             return placed
         devices = placed["predicted"]["devices"]
@@ -122,17 +123,18 @@ class Fitting:
         for batch in SMALLER_BATCHES:
             # Compute buffers grow with the batch: a smaller one cannot save more than they are.
             if batch < placed["predicted"]["ubatch"] and missing < sum(device["compute_bytes"] for device in devices):
-                smaller = self._place(dict(wanted, ubatch=batch), gpus, free, context_length, every_gpu, allowance)
+                smaller = self._place(dict(wanted, ubatch=batch), gpus, free, context_length, every_gpu, allowance, settled)
                 if not smaller["shortfall_bytes"]:
                     return dict(smaller, batch=batch, lowered=True)
         return placed
 
-    def _place(self, wanted, gpus, free, context_length, every_gpu, allowance):
+    def _place(self, wanted, gpus, free, context_length, every_gpu, allowance, settled):
         predicted = self.predict(wanted, gpus, free, context_length)
         placed = {"gpus": gpus, "predicted": predicted, "tensor_split": None, "batch": None, "shortfall_bytes": shortfall(predicted, allowance)}
         if not self.release.engine_splits:
-            return confirm.confirmed(self, wanted, placed)
-        if self._good(placed, every_gpu) or len(gpus) < 2:
+            return confirm.confirmed(self, wanted, placed, allowance)
+        good = self._good(placed, every_gpu)
+        if len(gpus) < 2 or (good and (settled or self._holds_a_layer_more(wanted, placed, context_length))):
             return placed
         counts = self.balanced(wanted, gpus, free, context_length, allowance)
         if counts:
@@ -140,14 +142,25 @@ class Fitting:
             balanced = dict(placed, predicted=other, tensor_split=counts, shortfall_bytes=shortfall(other, allowance))
             if self._good(balanced, every_gpu):
                 return balanced
+        if good:
+            return dict(placed, tensor_split=[device["layers"] for device in predicted["devices"]])
         if not placed["shortfall_bytes"]:
-            return dict(placed, shortfall_bytes=1, refusal="It fits, but one of these GPUs would get no layer")
+            return dict(placed, shortfall_bytes=1, refusal=confirm.NO_LAYER)
         return placed
 
     @staticmethod
     def _good(placed, every_gpu):
         layers = [device["layers"] for device in placed["predicted"]["devices"]]
         return not placed["shortfall_bytes"] and (not every_gpu or all(layers))
+
+    def _holds_a_layer_more(self, wanted, placed, context_length):
+        """Whether every GPU would hold its largest layer once more: then it does not matter which way the engine's split
+        tips when a little memory comes or goes before it loads."""
+        predicted = placed["predicted"]
+        cache_type = wanted["kv_cache_type"] or "f16"
+        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], predicted["ubatch"], cache_type, self.unified)
+        spare = min(device["free_bytes"] - device["total_bytes"] - predicted["headroom_bytes"] for device in predicted["devices"])
+        return spare >= max(sizes)
 
     def balanced(self, wanted, gpus, free, context_length, allowance=0):
         """Layers per GPU such that the fullest GPU is as empty as it can be, or None if no such split fits.

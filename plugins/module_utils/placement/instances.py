@@ -111,16 +111,21 @@ def _settings(wanted, placed, release, forced):
     if len(placed["gpus"]) > 1:
         settings["OLLAMA_SCHED_SPREAD"] = "1"
     if not release.engine_splits:
+        if placed.get("reserve"):
+            settings["OLLAMA_GPU_OVERHEAD"] = str(placed["reserve"])
         return settings
+    kept = placed["predicted"]["headroom_bytes"]
     if placed["tensor_split"]:
         settings["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(str(layers) for layers in placed["tensor_split"])
-    elif placed["gpus"] and not wanted["allow_cpu_offload"] and not forced:
+    elif not placed["gpus"] or placed["outcome"] == "cpu" or forced:
+        pass
+    elif kept > GIB and wanted["allow_cpu_offload"]:
+        # Where this is set, Ollama no longer adds the projector to it.
+        settings["LLAMA_ARG_FIT_TARGET"] = str(-(-(kept + wanted["facts"]["projector_bytes"]) // MIB))
+    elif placed["outcome"] != "partial" and (kept < GIB or not wanted["allow_cpu_offload"]):
         # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less. Half of that, so that a
         # prediction which is off by a few MiB moves nothing.
-        settings["LLAMA_ARG_FIT_TARGET"] = str(wanted["headroom_bytes"] // 2 // MIB)
-    elif placed["gpus"] and placed["outcome"] != "cpu" and wanted["allow_cpu_offload"] and wanted["headroom_bytes"] > GIB:
-        # Where this is set, Ollama no longer adds the projector to it.
-        settings["LLAMA_ARG_FIT_TARGET"] = str(-(-(wanted["headroom_bytes"] + wanted["facts"]["projector_bytes"]) // MIB))
+        settings["LLAMA_ARG_FIT_TARGET"] = str(kept // 2 // MIB)
     return settings
 
 
@@ -168,8 +173,8 @@ def _instance(name, group, release, environment, models_dir, listen_address, por
     }
     planned = dict(variables, **group[0]["settings"])
     variables = dict(planned, **environment)
-    for owned in ("OLLAMA_CONTEXT_LENGTH", "OLLAMA_NUM_PARALLEL", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_FLASH_ATTENTION"):
-        # The user's value of these was taken as a default of the models already.
+    for owned in ("OLLAMA_CONTEXT_LENGTH", "OLLAMA_NUM_PARALLEL", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_FLASH_ATTENTION", "OLLAMA_GPU_OVERHEAD"):
+        # The user's value of these was taken into account already.
         if owned in planned:
             variables[owned] = planned[owned]
     return {

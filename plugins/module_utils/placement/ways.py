@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..scheduler import llama_fit
 from . import confirm, subsets
-from .applied import KEEP_SHARE
+from .applied import KEEP_SHARE, KEEP_SPLIT
 from .fitting import shortfall
 from .request import AUTO, DEFAULT_CONTEXT
 
@@ -19,32 +19,45 @@ def planned_context(wanted):
 
 
 def place(wanted, gpus, host, fitting, context_length=None):
-    """Fitting.place beside what the host holds already; what runs there already may have lost a part of its headroom."""
+    """Fitting.place beside what the host holds already; what runs there already may have lost a part of its headroom, and
+    keeps its layers while they fit."""
     context_length = context_length or planned_context(wanted)
     allowance = host.applied.allowance(wanted, gpus, context_length)
     wanted, free, several = host.beside(wanted, gpus), host.free(gpus), len(gpus) > 1
-    kept = _kept(wanted, gpus, free, context_length, host, fitting, allowance)
-    if kept:
-        return kept
-    placed = fitting.place(wanted, gpus, free, context_length, several, allowance)
-    batch = host.applied.batch(wanted, gpus, context_length)
+    layers, pinned, batch = host.applied.in_force(wanted, gpus, context_length)
+
+    def fitted(ubatch):
+        """As the version would place it, but with the layers that are in force where these fit as well."""
+        asked = dict(wanted, ubatch=ubatch)
+        placed = None if pinned else fitting.place(asked, gpus, free, context_length, several, allowance, layers is not None)
+        if not layers or (placed and (placed["shortfall_bytes"] or placed["batch"])):
+            return placed
+        kept = fitting.predict(asked, gpus, free, context_length, layers)
+        if shortfall(kept, allowance) or [device["layers"] for device in kept["devices"]] != layers:
+            return placed
+        if placed:
+            alike = _alike(gpus, placed["predicted"]["devices"], kept["devices"])
+            return dict(placed, predicted=kept, tensor_split=placed["tensor_split"] and layers) if alike else placed
+        return {"gpus": gpus, "predicted": kept, "tensor_split": layers, "batch": None, "shortfall_bytes": 0}
+
+    if pinned:
+        kept = fitted(wanted["ubatch"] or batch)
+        if kept:
+            return dict(kept, batch=batch)
+        pinned = False
+    placed = fitted(wanted["ubatch"])
     if batch and (placed["shortfall_bytes"] or not roomy(placed)):
-        kept = fitting.place(dict(wanted, ubatch=batch), gpus, free, context_length, several, allowance)
+        kept = fitted(batch)
         if not kept["shortfall_bytes"]:
             return dict(kept, batch=batch)
     return placed
 
 
-def _kept(wanted, gpus, free, context_length, host, fitting, allowance):
-    """The placement with the layers per GPU that are in force, where the plan set them and they still fit; else None."""
-    layers = host.applied.split(wanted, gpus, context_length) if fitting.release.engine_splits else None
-    if not layers or sum(layers) != wanted["facts"]["block_count"] + 1:
-        return None
-    batch = host.applied.batch(wanted, gpus, context_length)
-    predicted = fitting.predict(dict(wanted, ubatch=wanted["ubatch"] or batch), gpus, free, context_length, layers)
-    if shortfall(predicted, allowance) or [device["layers"] for device in predicted["devices"]] != layers:
-        return None
-    return {"gpus": gpus, "predicted": predicted, "tensor_split": layers, "batch": batch, "shortfall_bytes": 0}
+def _alike(gpus, one, other):
+    """Whether two ways to divide a model between these GPUs differ by a layer, or by little of the GPUs' memory."""
+    layers = max(abs(device["layers"] - same["layers"]) for device, same in zip(one, other))
+    shares = [abs(device["total_bytes"] - same["total_bytes"]) / float(gpu["total_bytes"]) for gpu, device, same in zip(gpus, one, other)]
+    return layers <= 1 or max(shares) <= KEEP_SPLIT
 
 
 def fits(wanted, gpus, host, fitting, context_length=None):
@@ -124,7 +137,7 @@ def singles(wanted, host, fitting, exclude=()):
         left = (host.left[gpu["uuid"]] - placed["predicted"]["devices"][0]["total_bytes"]) / float(gpu["total_bytes"])
         if gpu["uuid"] in serving:
             left += KEEP_SHARE
-        found.append((bool(gpu["degraded"]), -left, host.gpus.index(gpu), placed))
+        found.append((bool(gpu["degraded"]) and gpu["uuid"] not in serving, -left, host.gpus.index(gpu), placed))
     for item in sorted(found, key=lambda entry: entry[:3]):
         yield item[3]
 
@@ -200,26 +213,35 @@ def offload(wanted, host, fitting):
     members = host.joinable() or host.open()[:1]
     if wanted["strategy"] in ("single", "replicate") and members:
         members = [max(members, key=lambda gpu: (host.left[gpu["uuid"]], -host.gpus.index(gpu)))]
-    wanted = host.beside(wanted, members)
     context = planned_context(wanted)
-    if members and wanted["num_gpu"] != 0:
-        free = host.free(members)
-        layers, moved = _own_fit(wanted, members, free, context, fitting)
-        if sum(layers):
-            predicted = fitting.predict(wanted, members, free, context, layers, sum(layers), moved)
-            full = predicted["fully_on_gpu"]
-            outcome = ("split" if sum(1 for count in layers if count) > 1 else "single") if full else "partial"
-            return {"gpus": members, "predicted": predicted, "tensor_split": None, "batch": None, "shortfall_bytes": 0, "outcome": outcome}
-    predicted = fitting.predict(wanted, [], [], context)
-    return {"gpus": [], "predicted": predicted, "tensor_split": None, "batch": None, "shortfall_bytes": 0, "outcome": "cpu"}
+    while members and wanted["num_gpu"] != 0:
+        beside, free = host.beside(wanted, members), host.free(members)
+        layers, moved, reserve = _own_fit(beside, members, free, context, fitting)
+        if not sum(layers):
+            break
+        predicted = fitting.predict(beside, members, free, context, layers, sum(layers), moved)
+        used = [gpu for gpu, device in zip(members, predicted["devices"]) if device["weight_bytes"]]
+        if len(used) < len(members):
+            members = used  # a GPU without a layer would only hold a context, and verification would miss it
+            continue
+        full = predicted["fully_on_gpu"]
+        outcome = ("split" if sum(1 for count in layers if count) > 1 else "single") if full else "partial"
+        return dict(_placed(members, predicted, outcome), reserve=reserve)
+    return _placed([], fitting.predict(host.beside(wanted, []), [], [], context), "cpu")
+
+
+def _placed(gpus, predicted, outcome):
+    return {"gpus": gpus, "predicted": predicted, "tensor_split": None, "batch": None, "shortfall_bytes": 0, "outcome": outcome}
 
 
 def _own_fit(wanted, members, free, context, fitting):
-    """(layers per GPU, weights that lie elsewhere than their layer), as the version itself would load the model."""
+    """(layers per GPU, weights that lie elsewhere than their layer, bytes that the version must be told to leave free), as
+    the version itself would load the model."""
     bare = fitting.predict(wanted, members, free, context)
     num_gpu = wanted["num_gpu"] if (wanted["num_gpu"] or -1) >= 0 else None
     if not fitting.release.engine_splits:
-        return confirm.partial_layers(fitting, wanted, members, bare, num_gpu), None
+        layers, reserve = confirm.partial_layers(fitting, wanted, members, bare, num_gpu)
+        return layers, None, reserve
     margin = max(llama_fit.MARGIN_BYTES, wanted["headroom_bytes"]) + wanted["facts"]["projector_bytes"]
     fitted = llama_fit.fit(
         wanted["facts"],
@@ -234,4 +256,4 @@ def _own_fit(wanted, members, free, context, fitting):
         unified=fitting.unified,
         op_offload=True,
     )
-    return fitted["layers"], fitted["moved"]
+    return fitted["layers"], fitted["moved"], 0

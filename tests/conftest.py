@@ -20,8 +20,8 @@ sys.path.insert(0, str(CHECKOUT))  # tests.rig
 _ORDER = (
     "unit/", "oracle/", "integration/test_archive", "integration/test_docs", "integration/test_lint", "integration/test_importer",
     "integration/test_gpu_lane", "integration/test_sanity", "integration/test_rig_hosts", "integration/test_acceptance_refusals",
-    "integration/test_acceptance_environment", "integration/test_acceptance_plan", "integration/test_cores", "integration/test_acceptance_kill",
-    "integration/test_scenarios", "integration/test_real",
+    "integration/test_acceptance_environment", "integration/test_acceptance_plan", "integration/test_acceptance_moved", "integration/test_cores",
+    "integration/test_acceptance_kill", "integration/test_scenarios", "integration/test_real",
 )
 
 

@@ -38,10 +38,11 @@ def choose(wanted, gpus, fitting, topology=(), applied=None, tries=resident.MOST
             break
     if choices is None:
         return None, host
-    for choice in choices:
+    by_name = sorted(choices, key=lambda choice: choice["wanted"]["served"])  # whatever the order in which they are listed
+    for choice in by_name:
         _replicate(choice, host, fitting)
-    contexts.grow(choices, host, fitting)
-    for choice in choices:
+    contexts.grow(by_name, host, fitting)
+    for choice in by_name:
         _pin(choice, host, fitting)
     return choices, host
 

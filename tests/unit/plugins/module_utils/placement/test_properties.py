@@ -105,7 +105,7 @@ def test_more_memory_never_makes_a_feasible_plan_infeasible(gpus, links, listed,
 
 
 @pytest.mark.parametrize("version", ["0.32.15", "0.24.0", "0.11.4"])
-@pytest.mark.parametrize("settings", [{}, {"context_length": 40000, "kv_cache_type": "f32"}, {"strategy": "split"}])
+@pytest.mark.parametrize("settings", [{}, {"context_length": 40000, "kv_cache_type": "f32"}, {"strategy": "split"}, {"strategy": "single"}])
 def test_from_the_first_memory_that_does_more_does_too(version, settings):
     """Across the whole range, with what changes on the way: GPUs by the model, the batch, the way it is divided."""
     def feasible(free):
@@ -196,10 +196,10 @@ def test_a_small_change_of_the_free_memory_does_not_flip_a_running_host(gpus, li
         assert settings_of(after) == settings_of(before) and outline(after) == outline(before)
 
 
-@QUICK
-@given(st.sampled_from(models.names()), st.integers(4, 131072), st.integers(1, 60000), st.sampled_from([1, 1, 2, 4]), st.sampled_from([512, 1024]),
+@hypothesis.settings(QUICK, max_examples=EXAMPLES // 3)
+@given(st.sampled_from(models.names()), st.lists(st.integers(4, 131072), min_size=2, max_size=2), st.sampled_from([1, 1, 2, 4]), st.sampled_from([512, 1024]),
        st.sampled_from(["single", "split"]), st.sampled_from([None, "q8_0", "q4_0", "f32"]), st.sampled_from([None, None, False]))
-def test_predicted_bytes_never_decrease_with_the_context(name, context, more, parallel, ubatch, strategy, cache_type, flash):
+def test_predicted_bytes_never_decrease_with_the_context(name, between, parallel, ubatch, strategy, cache_type, flash):
     """Through the whole plan, for the same GPUs and batch (which Ollama lowers where a longer context leaves less room).
     Compute buffers alone may: the engine's allocator takes the hole that fits best."""
     huge = hosts.inventory(*[(8 * 1024 * 1024, 8 * 1024 * 1024)] * (2 if strategy == "split" else 1))
@@ -210,5 +210,8 @@ def test_predicted_bytes_never_decrease_with_the_context(name, context, more, pa
         predicted = plan(huge, entry)["instances"][0]["models"][0]["predicted"]
         return [[device[key] for key in ("kv_bytes", "total_bytes")] for device in predicted["devices"]]
 
-    for less, greater in zip(sizes(context), sizes(context + more)):
-        assert all(one <= other for one, other in zip(less, greater))
+    # From short to long, so that a rule that sets in anywhere on the way is met.
+    found = [sizes(tokens) for tokens in sorted(between + [300, 4096, 30000, 50000, 70000, 131072])]
+    for shorter, longer in zip(found, found[1:]):
+        for less, greater in zip(shorter, longer):
+            assert all(one <= other for one, other in zip(less, greater))

@@ -8,8 +8,8 @@ ggml-cuda does; everything else is the engine's own. Witness: Vulkan has an `off
 a software Vulkan device (128 MiB), the same question is put to one, without any help of ours.
 
 Takes some minutes as root; the engine and its models are those of record.py, Vulkan gets a root of its own beside it.
-The first line says what was asked and of which build. The sample is the same each time. The first answers showed faults of the simulation, which were mended by the rules they
-broke: what has not been looked at is a sample under another seed.
+The first line says what was asked and of which build. The sample is the same each time. The first
+answers showed faults of the simulation, which were mended by the rules they broke: what has not been looked at is a sample under another seed.
 """
 
 from __future__ import annotations

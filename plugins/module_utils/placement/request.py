@@ -91,7 +91,7 @@ def _wanted(entry, environment, headroom_bytes):
     digest = entry.get("digest")
     if digest and not _DIGEST.match(str(digest)):
         raise PlacementError("digest '%s' of %s is not a SHA-256; give sha256: and 64 hexadecimal digits." % (digest, name))
-    digest = "sha256:" + str(digest).split(":")[-1] if digest else None
+    digest = "sha256:" + str(digest).rsplit(":", maxsplit=1)[-1] if digest else None
     if digest and facts.get("digest") and digest != facts["digest"]:
         raise PlacementError(
             "%s has the digest %s and not the pinned %s; change the pin, or use a registry that keeps that model." % (name, facts["digest"], digest)

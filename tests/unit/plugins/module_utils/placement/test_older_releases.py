@@ -44,7 +44,7 @@ def test_known_faults_of_a_release_are_said():
 def test_models_that_an_older_release_keeps_loaded_beside_each_other_share_an_instance(version):
     entries = [wanted("llama3.1-8b"), wanted("qwen3-8b"), wanted("qwen3-0.6b")]
     result = plan(ONE_A6000, *entries, ollama_version=version)
-    assert {name: found for name, found in where(result).items()} == {"llama3.1-8b": ["gpu0"], "qwen3-8b": ["gpu0"], "qwen3-0.6b": ["gpu0"]}
+    assert dict(where(result).items()) == {"llama3.1-8b": ["gpu0"], "qwen3-8b": ["gpu0"], "qwen3-0.6b": ["gpu0"]}
     assert result["instances"][0]["environment"]["OLLAMA_MAX_LOADED_MODELS"] == "3"
     split = plan(TWO_A6000, wanted("llama3.3-70b", strategy="split", context_length=4096), wanted("qwen3-14b", strategy="split"), ollama_version=version)
     assert [item["name"] for item in split["instances"]] == ["gpu0-1"]

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from ..memory import estimate as memory
-from ..memory import overhead
+from ..memory import kv_cache, overhead
 from ..scheduler import llama_fit
 from . import confirm, engine_variables
 
+NO_FLASH = "A KV cache of type %s needs flash attention, which Ollama %s does not use on GPUs as old as one of these; f16 works there"
 # What a model may be given where the batch that Ollama chooses does not fit: prompts are read more slowly then.
 SMALLER_BATCHES = (1024, 512)
 
@@ -28,9 +29,10 @@ class Fitting:
         self.variables = variables or {}
         self.unified = release.engine_splits and engine_variables.unified(self.variables)
 
-    def estimate(self, wanted, shares, free, context_length, gpu_layers=None, moved=None):
-        """memory.estimate of a wanted model, with the batch that belongs to it."""
-        ubatch = self.release.batch(wanted, free, context_length)[0]
+    def estimate(self, wanted, gpus, shares, free, context_length, gpu_layers=None, moved=None):
+        """memory.estimate of a wanted model, with the flash attention and the batch that the release takes on these GPUs."""
+        flash = self.release.flash(wanted, gpus)
+        ubatch = self.release.batch(wanted, free, context_length, flash)[0]
         estimated = memory.estimate(
             wanted["facts"],
             shares,
@@ -38,7 +40,7 @@ class Fitting:
             wanted["parallel"],
             ubatch,
             wanted["kv_cache_type"] or "f16",
-            wanted["flash_attention"] is not False,
+            flash != "off",
             gpu_layers,
             moved,
             unified=self.unified,
@@ -59,7 +61,7 @@ class Fitting:
             gpu_layers: slots to offload, None = all.
             moved: weights that lie elsewhere than their layer, as memory.estimate takes it.
         """
-        estimated = self.estimate(wanted, tensor_split or free, free, context_length, gpu_layers, moved)
+        estimated = self.estimate(wanted, gpus, tensor_split or free, free, context_length, gpu_layers, moved)
         devices = []
         for gpu, size, device in zip(gpus, free, estimated["devices"]):
             held = overhead.context_overhead(gpu["architecture"], self.overhead_bytes)[0]
@@ -115,6 +117,8 @@ class Fitting:
             with the headroom kept), `refusal` (why it cannot be although no bytes are missing; only then).
         """
         placed = self._place(wanted, gpus, free, context_length, every_gpu, allowance, settled)
+        if self.lacks_flash(wanted, gpus):
+            return dict(placed, shortfall_bytes=max(placed["shortfall_bytes"], 1), refusal=NO_FLASH % (wanted["kv_cache_type"], self.release.version))
         if not placed["shortfall_bytes"] or wanted["ubatch"] or not self.release.engine_splits:
             return placed
         devices = placed["predicted"]["devices"]
@@ -127,6 +131,11 @@ class Fitting:
                 if not smaller["shortfall_bytes"]:
                     return dict(smaller, batch=batch, lowered=True)
         return placed
+
+    def lacks_flash(self, wanted, gpus):
+        """Whether the engine would end with "quantized V cache requires flash_attn to be enabled" on these GPUs."""
+        block = kv_cache.CACHE_TYPES[wanted["kv_cache_type"] or "f16"][0]
+        return self.release.engine_splits and block > 1 and self.release.flash(wanted, gpus) == "off"
 
     def _place(self, wanted, gpus, free, context_length, every_gpu, allowance, settled):
         predicted = self.predict(wanted, gpus, free, context_length)
@@ -202,7 +211,7 @@ class Fitting:
 
     def _parts(self, wanted, gpus, free, context_length):
         """(bytes of each GPU that do not depend on its layers, bytes of each layer with its KV cache)."""
-        ubatch = self.release.batch(wanted, free, context_length)[0]
+        ubatch = self.release.batch(wanted, free, context_length, self.release.flash(wanted, gpus))[0]
         sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16", self.unified)
         even = self.predict(wanted, gpus, free, context_length, [1] * len(gpus))
         return [device["compute_bytes"] + device["projector_bytes"] + device["overhead_bytes"] for device in even["devices"]], sizes

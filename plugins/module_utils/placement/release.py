@@ -63,14 +63,19 @@ class Release:
                     "better use a later release." % (self.version, _text(OLDEST_CHECKED)))
         return None
 
-    def batch(self, wanted, free, context_length):
+    def flash(self, wanted, gpus):
+        """What the engine is told of flash attention for a model on these GPUs: "on", "off" or "auto". The user's word counts."""
+        if wanted["flash_attention"] is not None:
+            return "on" if wanted["flash_attention"] else "off"
+        return engine_start.flash_attention(gpus, {}, self.numbers) if self.engine_splits else "auto"
+
+    def batch(self, wanted, free, context_length, flash="auto"):
         """(tokens of a batch, surcharge in bytes): the user's, or what this release chooses with `free` bytes per GPU."""
         if wanted["ubatch"]:
             return wanted["ubatch"], 0
         if not self.engine_splits:
             return min(DEFAULT_BATCH, context_length), 0
         total = context_length * wanted["parallel"]
-        flash = "off" if wanted["flash_attention"] is False else "auto"
         return engine_start.batch_size(era_e.predicted_bytes(wanted["facts"], total), total, [{"free_bytes": size} for size in free], flash)
 
     def serial(self, facts):

@@ -214,7 +214,7 @@ def offload(wanted, host, fitting):
     if wanted["strategy"] in ("single", "replicate") and members:
         members = [max(members, key=lambda gpu: (host.left[gpu["uuid"]], -host.gpus.index(gpu)))]
     context = planned_context(wanted)
-    while members and wanted["num_gpu"] != 0:
+    while members and wanted["num_gpu"] != 0 and not fitting.lacks_flash(wanted, members):
         beside, free = host.beside(wanted, members), host.free(members)
         layers, moved, reserve = _own_fit(beside, members, free, context, fitting)
         if not sum(layers):
@@ -250,7 +250,7 @@ def _own_fit(wanted, members, free, context, fitting):
         wanted["parallel"],
         bare["ubatch"],
         wanted["kv_cache_type"] or "f16",
-        wanted["flash_attention"] is not False,
+        fitting.release.flash(wanted, members) != "off",
         gpu_layers=num_gpu,
         margins=[margin] * len(members),
         unified=fitting.unified,

@@ -176,6 +176,28 @@ def test_a_gpu_that_cannot_be_used_is_left_out_with_the_reason(change, reason):
     assert any(reason in warning for warning in result["warnings"])
 
 
+def test_gpus_that_are_too_old_for_flash_attention_are_planned_without_it():
+    def compute(capability, version, **settings):
+        inventory = dict(hosts.inventory(hosts.A6000, compute_capability=capability), driver_version="580.95.05")
+        result = plan(inventory, wanted("llama3.1-8b", context_length=16384, **settings), ollama_version=version)
+        predicted = result["instances"][0]["models"][0]["predicted"]
+        return predicted["devices"][0]["compute_bytes"], predicted["ubatch"]
+
+    switched_off = compute("8.6", "0.32.15", flash_attention=False)
+    assert switched_off[0] > compute("8.6", "0.32.15", ubatch=512)[0]
+    assert compute("5.2", "0.32.15") == switched_off
+    assert compute("6.1", "0.30.0") == compute("8.6", "0.30.0", flash_attention=False)  # from 0.31.2 Pascal has it too
+    assert compute("6.1", "0.32.15") == compute("8.6", "0.32.15")
+
+
+def test_a_quantized_cache_is_refused_where_the_engine_would_go_without_flash_attention():
+    inventory = dict(hosts.inventory(hosts.A6000, compute_capability="5.2"), driver_version="580.95.05")
+    refused = plan(inventory, wanted("llama3.1-8b", kv_cache_type="q8_0"))
+    assert not refused["feasible"]
+    assert refused["models"][0]["reason"].startswith("A KV cache of type q8_0 needs flash attention, which Ollama 0.32.15 does not use")
+    assert plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", kv_cache_type="q8_0"))["feasible"]
+
+
 @pytest.mark.parametrize(
     "driver, capability, words",
     [("535.129.03", "8.6", ["driver 550", "535.129.03"]), ("560.35.03", "6.1", ["driver 570"]), ("580.95.05", "3.7", ["compute capability 5.0"])],

@@ -32,7 +32,7 @@ def _without_remedies():
         yield
 
 
-# GPUFLEET_EXAMPLES=2000 for a long run; 30 take about a second a property.
+# GPUFLEET_EXAMPLES=2000 for a long run of new examples; 30 take about a second a property.
 EXAMPLES = int(os.environ.get("GPUFLEET_EXAMPLES", "30"))
 # Not shrunk: what fails is printed as it was drawn, in seconds instead of minutes.
 PHASES = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]

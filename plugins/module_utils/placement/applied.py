@@ -83,6 +83,7 @@ class Applied:
                     "instance": instance.get("name"),
                     "uuids": [device["uuid"] for device in devices],
                     "layers": [device.get("layers") for device in devices],
+                    "fully_on_gpu": bool(predicted.get("fully_on_gpu")),
                     "split": "LLAMA_ARG_TENSOR_SPLIT" in (instance.get("environment") or {}),
                     "context_length": model.get("context_length"),
                     "settings": (model.get("parallel"), model.get("kv_cache_type")),
@@ -96,9 +97,12 @@ class Applied:
         return [place["uuids"] for place in self.places.get(served, [])]
 
     def allowance(self, wanted, gpus, context_length):
-        """Bytes of its headroom that a model may do without on these GPUs: some where it runs there just as wanted, else 0."""
+        """Bytes of its headroom that a model may do without on these GPUs: some where it runs there just as wanted, else 0.
+
+        One that runs there with layers on the CPU did not fit with the headroom; it must not come to fit by running.
+        """
         same = self._same(wanted, gpus, context_length)
-        return int(wanted["headroom_bytes"] * (1 - KEEP_HEADROOM)) if same else 0
+        return int(wanted["headroom_bytes"] * (1 - KEEP_HEADROOM)) if same and same["fully_on_gpu"] else 0
 
     def in_force(self, wanted, gpus, context_length):
         """What a model has that runs on these GPUs just as wanted: (its layers per GPU, or None; whether the plan itself set

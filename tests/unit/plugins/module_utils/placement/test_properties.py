@@ -173,8 +173,20 @@ def test_the_same_facts_give_the_same_plan_in_every_process():
     assert len(said) == 1
 
 
+#: A model that is partly on the CPU, and would be split if it counted on a part of its headroom.
+PARTLY = {"blocks": 6, "replicas": None, "ubatch": None, "strategy": "auto", "kv_cache_type": None, "allow_cpu_offload": True, "headroom_bytes": 3 * GIB}
+
+
 @QUICK
 @given(GPUS, LINKS, MODELS, VERSIONS)
+@hypothesis.example([(8192, 172, 0, "unusable"), (12288, 0, 316, ""), (8192, 211, 615, "node1"), (24564, 0, 1536, "")], [(0, 0, "nvlink"), (3, 2, "SYS")], [
+    dict(PARTLY, parallel=2, share=1.559706772274655, context_length=2048),
+    dict(PARTLY, parallel=4, share=0.5801933856360135, context_length=100000),
+    dict(PARTLY, parallel=4, share=0.75, context_length=2048, strategy="spread", kv_cache_type="q8_0", allow_cpu_offload=False, headroom_bytes=300 * MIB,
+         replicas=2),
+    dict(PARTLY, parallel=1, share=0.10444174085146715, context_length=32768, kv_cache_type="q8_0", allow_cpu_offload=False, headroom_bytes=GIB, ubatch=256,
+         replicas=2),
+], "0.32.15")
 def test_the_plan_is_the_same_once_it_is_running(gpus, links, listed, version):
     inventory, listed_ = strategies.host(gpus, links), entries(listed, gpus)
     before = plan(inventory, *listed_, ollama_version=version)

@@ -149,8 +149,9 @@ def _needs(placed):
 
 
 def _even_out(choices, host, fitting):
-    """Move models between single GPUs so that the fullest GPU is as empty as possible."""
-    moving = [choice for choice in choices if choice["placements"][0]["outcome"] == "single"]
+    """Move models between single GPUs so that the fullest GPU is as empty as possible; not those that are to be spread, which
+    are on one GPU only because no other can be part of a set: a later plan would not look for them elsewhere."""
+    moving = [choice for choice in choices if choice["placements"][0]["outcome"] == "single" and choice["strategy"] != "spread"]
     if len(moving) < 2 or len(host.open()) < 2:
         return
     least = host.fullest() + 1e-9

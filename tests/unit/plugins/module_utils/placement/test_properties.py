@@ -175,10 +175,17 @@ def test_the_same_facts_give_the_same_plan_in_every_process():
 
 #: A model that is partly on the CPU, and would be split if it counted on a part of its headroom.
 PARTLY = {"blocks": 6, "replicas": None, "ubatch": None, "strategy": "auto", "kv_cache_type": None, "allow_cpu_offload": True, "headroom_bytes": 3 * GIB}
+#: With one GPU and slices beside it: there is nothing to spread over.
+SPREAD = {"strategy": "spread", "replicas": None, "ubatch": None, "headroom_bytes": GIB, "allow_cpu_offload": False}
 
 
 @QUICK
 @given(GPUS, LINKS, MODELS, VERSIONS)
+@hypothesis.example([(24564, 136, 110, "unusable"), (24564, 1284, 0, ""), (49140, 358, 0, "mig")], [], [
+    dict(SPREAD, kv_cache_type="q8_0", parallel=4, blocks=6, share=0.1, context_length=2048),
+    dict(SPREAD, kv_cache_type="f32", parallel=1, blocks=11, share=0.02, context_length="auto"),
+    dict(SPREAD, kv_cache_type=None, parallel=4, blocks=11, share=0.5734413864617298, context_length=2048),
+], "0.32.15")
 @hypothesis.example([(8192, 172, 0, "unusable"), (12288, 0, 316, ""), (8192, 211, 615, "node1"), (24564, 0, 1536, "")], [(0, 0, "nvlink"), (3, 2, "SYS")], [
     dict(PARTLY, parallel=2, share=1.559706772274655, context_length=2048),
     dict(PARTLY, parallel=4, share=0.5801933856360135, context_length=100000),

@@ -125,7 +125,8 @@ def _optimized(name, optimized):
     return problems
 
 
-def _address(text):
+def _address(value):
+    text = str(value)
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
     try:
         if "%" in bare:  # an address that means something on one interface only is none that clients can be given

@@ -42,7 +42,7 @@ def can_bind(address):
         socket.inet_pton(family, bare)  # so that no name is looked up
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((bare, 0))
-    except OSError:  # also a host without IPv6
+    except (OSError, ValueError):  # also a host without IPv6, or no address at all
         return False
     return True
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import os
@@ -105,8 +106,9 @@ def left_behind(before, models_dir):
     sizes = {}
     for directory, _directories, names in os.walk(parent):
         for name in names:
-            status = os.lstat(os.path.join(directory, name))
-            sizes[status.st_ino] = status.st_size
+            with contextlib.suppress(FileNotFoundError):  # a part of a pull that has just ended
+                status = os.lstat(os.path.join(directory, name))
+                sizes[status.st_ino] = status.st_size
     return {"path": parent, "size_bytes": sum(sizes.values()), "stores": stores, "same_file_system": _device(parent) == _device(models_dir)}
 
 

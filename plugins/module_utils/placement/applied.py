@@ -14,6 +14,9 @@ KEEP_CONTEXT = 0.1
 # A model stays where it is although others took memory there, as long as they left this share of its headroom.
 KEEP_HEADROOM = 0.75
 
+DAMAGED = ("The applied plan is damaged: the memory of units that it still names counts as available, that of others as foreign, "
+           "and its models may be placed anew.")
+
 
 def sound(applied_plan, plan_version):
     """(the applied plan as far as it can be relied on, a warning or None): a damaged file must not stop the next plan.
@@ -24,18 +27,25 @@ def sound(applied_plan, plan_version):
     """
     if not applied_plan:
         return {}, None
-    try:
-        other = applied_plan.get("plan_version", plan_version) != plan_version
-        _check(applied_plan)
-    except (AttributeError, KeyError, TypeError):
-        return {}, "The applied plan is damaged: what it runs counts as of other processes, and may be placed anew."
-    if other:
-        units = [{"unit": instance.get("unit")} for instance in applied_plan.get("instances") or []]
-        return {"instances": units}, (
+    if not isinstance(applied_plan, dict):
+        return {}, DAMAGED
+    if applied_plan.get("plan_version", plan_version) != plan_version:
+        return _units(applied_plan), (
             "The applied plan has plan_version %r, this collection writes %d: the memory of its units counts as available, and its models may be placed anew."
             % (applied_plan["plan_version"], plan_version)
         )
+    try:
+        _check(applied_plan)
+    except (AttributeError, KeyError, TypeError):
+        return _units(applied_plan), DAMAGED
     return applied_plan, None
+
+
+def _units(plan):
+    """What can be read of a plan of whatever shape: the names of its units, whose memory the next plan may use."""
+    instances = plan.get("instances")
+    found = instances if isinstance(instances, list) else []
+    return {"instances": [{"unit": one["unit"]} for one in found if isinstance(one, dict) and isinstance(one.get("unit"), str)]}
 
 
 def _check(plan):

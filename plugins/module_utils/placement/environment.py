@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 
+from ..scheduler import settings
 from . import engine_variables
 from .errors import PlacementError
 from .parameters import DURATION, whole_number
@@ -77,12 +78,6 @@ REFUSED = {
 }
 # Names that earlier versions knew.
 RETIRED = ("OLLAMA_NEW_ENGINE", "OLLAMA_NEW_ESTIMATES", "OLLAMA_MULTIUSER_CACHE", "OLLAMA_INTEL_GPU", "OLLAMA_RUNNERS_DIR", "OLLAMA_TMPDIR", "OLLAMA_MAX_VRAM")
-# Of those, the ones that older releases act on: first version and the first that does not any more.
-ACTED_ON = {
-    "OLLAMA_NEW_ENGINE": ((0, 5, 12), (0, 30, 0)),
-    "OLLAMA_NEW_ESTIMATES": ((0, 11, 5), (0, 11, 11)),
-    "OLLAMA_MULTIUSER_CACHE": ((0, 3, 13), (0, 30, 0)),
-}
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -113,7 +108,7 @@ def check_environment(environment, release):
         text = ("1" if value else "0") if isinstance(value, bool) else str(value)
         if _CONTROL.search(text):
             raise PlacementError("The value of environment variable %s holds a line break or a control character; give it on one line." % name)
-        if name in RETIRED and not (name in ACTED_ON and ACTED_ON[name][0] <= release.numbers < ACTED_ON[name][1]):
+        if name in RETIRED and not settings.knows(release.numbers, name):
             warnings.append("%s is not known to Ollama %s and has no effect." % (name, release.version))
         if not text.strip() and KNOWN.get(name) in ("number", "switch", "duration"):
             continue  # as Ollama takes it: not set

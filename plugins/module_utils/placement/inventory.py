@@ -19,6 +19,7 @@ def check_inventory(gpu_inventory):
     for place, gpu in enumerate(_list(gpu_inventory, "gpus", "gpu_inventory")):
         _check_device(gpu, "GPU %s" % (gpu.get("uuid") or place))
         _kind(gpu.get("index"), int, "index of GPU %d" % place)
+        _kind(gpu.get("architecture"), str, "architecture of GPU %d" % place)
         _kind(gpu.get("health"), dict, "health of GPU %d" % place)
         _list(gpu.get("health") or {}, "reasons", "health of GPU %d" % place, str)
         _kind(gpu.get("mig"), dict, "mig of GPU %d" % place)
@@ -27,6 +28,7 @@ def check_inventory(gpu_inventory):
     for link in _list(gpu_inventory, "topology", "gpu_inventory"):
         if len(_list(link, "uuids", "a link of topology", str)) != 2:
             raise PlacementError("A link of topology has the uuids %.80r, which are not two; %s." % (link.get("uuids"), _REMEDY))
+    _list(gpu_inventory, "unlisted", "gpu_inventory", str)
 
 
 def _check_device(device, what):

@@ -65,7 +65,7 @@ def kept(applied_plan, plan, instance, model):
         for other in applied_plan["instances"] if applied_plan["ollama_version"] == plan["ollama_version"] else []:
             for before in other["models"] if _of_instance(other) == _of_instance(instance) else []:
                 if before["predicted"]["basis"] == MEASURED and _of_model(before) == _of_model(model):
-                    return {"CUDA%d" % place: {"model": device["weight_bytes"], "context": device["kv_bytes"], "compute": device["compute_bytes"]}
+                    return {"CUDA%d" % place: {"model": device["weight_bytes"] + 0, "context": device["kv_bytes"] + 0, "compute": device["compute_bytes"] + 0}
                             for place, device in enumerate(before["predicted"]["devices"])}
     except (KeyError, TypeError):
         pass  # damaged, or of an earlier version of this collection

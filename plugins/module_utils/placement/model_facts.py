@@ -66,6 +66,7 @@ def model_facts(facts, name):
         _check_number(facts.get(key), key, least, name)
     _check_heads(facts, name)
     _check_layers(facts, name)
+    _check_texts(facts, name)
     facts = hyperparameters.complete(facts)
     missing = [key for key in NEEDED_FACTS if facts.get(key) in (None, "", [])]
     if missing:
@@ -90,8 +91,18 @@ def _check_heads(facts, name):
     """Numbers, or lists of one number a layer."""
     for key in ("head_count", "head_count_kv"):
         value = facts.get(key)
-        for number in value if isinstance(value, (list, tuple)) else [value]:
-            _check_number(number, key, 0, name)
+        if not isinstance(value, (list, tuple)):
+            _check_number(value, key, 0, name)
+        elif not all(_whole(number, 0) for number in value):
+            raise PlacementError("The facts of %s have %s %.80r, which are not whole numbers of at least 0; %s." % (name, key, value, _REMEDY))
+
+
+def _check_texts(facts, name):
+    architecture, capabilities = facts.get("architecture"), facts.get("capabilities")
+    if architecture is not None and not isinstance(architecture, str):
+        raise PlacementError("The facts of %s have the architecture %.80r, which is not a text; %s." % (name, architecture, _REMEDY))
+    if capabilities is not None and not (isinstance(capabilities, (list, tuple)) and all(isinstance(one, str) for one in capabilities)):
+        raise PlacementError("The facts of %s have the capabilities %.80r, which are not a list of texts; %s." % (name, capabilities, _REMEDY))
 
 
 def _check_layers(facts, name):

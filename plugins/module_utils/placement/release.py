@@ -71,11 +71,13 @@ class Release:
 
     def batch(self, wanted, free, context_length, flash="auto"):
         """(tokens of a batch, surcharge in bytes): the user's, or what this release chooses with `free` bytes per GPU."""
-        if wanted["ubatch"]:
-            return wanted["ubatch"], 0
+        asked, total = wanted["ubatch"], context_length * wanted["parallel"]
         if not self.engine_splits:
-            return min(DEFAULT_BATCH, context_length), 0
-        total = context_length * wanted["parallel"]
+            return asked or min(DEFAULT_BATCH, context_length), 0
+        if era_e.embeds(wanted["facts"]):
+            return engine_start.embedding_batch(asked, context_length, total), 0
+        if asked:
+            return asked, engine_start.surcharge(asked)
         return engine_start.batch_size(era_e.predicted_bytes(wanted["facts"], total), total, [{"free_bytes": size} for size in free], flash)
 
     def serial(self, facts):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.oracle import hosts, models
 
-from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, outline, plan, wanted
+from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, outline, plan, sized, wanted
 
 TWO_A6000 = hosts.inventory(hosts.A6000, hosts.A6000)
 TWO_4090 = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
@@ -232,9 +232,30 @@ def test_values_of_an_applied_plan_that_cannot_be_are_passed_over():
 
 def test_an_applied_plan_of_another_structure_tells_only_whose_memory_it_is():
     before = plan(TWO_A6000, wanted("llama4-scout"))
-    other = dict(before, plan_version=0, gpus=[dict(gpu, number=gpu["number"] + 5) for gpu in before["gpus"]])
-    after = plan(hosts.loaded(TWO_A6000, before), wanted("llama4-scout"), applied_plan=other)
-    assert after["feasible"] and outline(after) == outline(before) and "plan_version 0" in after["warnings"][0]
+    moved = [dict(gpu, number=gpu["number"] + 5) for gpu in before["gpus"]]
+    for gpus, version, words in ((moved, 0, "plan_version 0"), ({"x": {"number": 0}}, 2, "plan_version 2"), (7, 1, "damaged")):
+        other = dict(before, plan_version=version, gpus=gpus)
+        after = plan(hosts.loaded(TWO_A6000, before), wanted("llama4-scout"), applied_plan=other)
+        assert after["feasible"] and outline(after) == outline(before) and words in after["warnings"][0]
+
+
+def test_an_embedding_model_gets_the_batch_of_embedding_models():
+    def batch(**settings):
+        entry = wanted("qwen3-8b", **settings)
+        entry["model"] = dict(entry["model"], capabilities=["embedding"])
+        predicted = plan(TWO_A6000, entry)["instances"][0]["models"][0]["predicted"]
+        return predicted["ubatch"]
+
+    assert (batch(context_length=8192), batch(context_length=1024), batch(context_length=8192, ubatch=512)) == (2048, 1024, 512)
+    assert plan(TWO_A6000, wanted("qwen3-8b", context_length=8192))["instances"][0]["models"][0]["predicted"]["ubatch"] == 1024
+
+
+def test_models_share_an_instance_only_where_their_batches_leave_both_loaded():
+    one = hosts.inventory((24564, 24164))
+    for size, settings in ((9.0, {"ubatch": 2048}), (9.5, {"ubatch": 1024})):
+        entries = [sized(name, size, context_length=8192, **settings) for name in ("a", "b")]
+        assert len(plan(one, *entries)["instances"]) == 2
+    assert len(plan(one, *[sized(name, 4, context_length=8192) for name in ("a", "b")])["instances"]) == 1
 
 
 def test_an_applied_plan_with_a_gpu_that_is_gone():

@@ -89,10 +89,12 @@ def test_entry(entry, replayed):
 
 @pytest.mark.parametrize("name", ["pull-registry-side", "pull-again-registry-side"])
 def test_what_the_registry_saw(name, replayed):
-    """The same requests in the same order, with the same agent; the double asks for no compression."""
+    """The same requests with the same agent, the manifest first; the double asks for no compression. Parts are fetched beside the question for
+    the next blob, so what comes first of these two is the machine's choice."""
     entry = next(entry for entry in ENTRIES if entry["name"] == name)
     pull = {"pull-registry-side": "pull-stream registry", "pull-again-registry-side": "pull-again registry"}[name]
-    assert [_seen(request) for request in replayed[pull]] == [_seen(request) for request in entry["requests"]]
+    ours, theirs = [_seen(request) for request in replayed[pull]], [_seen(request) for request in entry["requests"]]
+    assert ours[0] == theirs[0] and sorted(ours, key=str) == sorted(theirs, key=str)
 
 
 def _seen(request):

@@ -63,21 +63,19 @@ class Comparison:
     def _add(self, row):
         devices = table.devices(row)
         architecture = of_model(row["model"])["arch"]
-        exact = near = layers = equal = True
+        exact = near = layers = True
         for engine, ours, there, here in devices:
             for errors in (self.whole, self.architectures[architecture]) + self._groups(row):
                 errors.add(parts_of(ours), parts_of(engine))
-            total = sum(engine)
-            exact = exact and all(-1 < mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2]))  # the engine cuts its figures off
-            near = near and abs(sum(ours) - total) <= max(0.03 * total, 128)
+            exact = exact and table.exact(engine, ours)
+            near = near and table.close(engine, ours)
             layers = layers and there == here
-            equal = equal and table.near(engine, ours) and there == here
-            self.too_small = max(self.too_small, total - sum(ours))
+            self.too_small = max(self.too_small, sum(engine) - sum(ours))
         self.rows += 1
         self.exact += exact
         self.near += near
         self.layers_equal += layers
-        self.equal += equal
+        self.equal += exact and near and layers
         if len(devices) == 1 and row["n_gpu_layers"] == 999:
             self._add_alone(row, architecture, devices[0][0], devices[0][1])
 

@@ -90,13 +90,7 @@ def build():
     """The engine's root and Vulkan's, and the answer to `offload_op` for the first."""
     sandbox.build()
     subprocess.run(["cc", "-O", "-shared", "-fPIC", "-o", str(sandbox.MODELS / "offload.so"), str(sandbox.HERE / "offload.c")], check=True)
-    if not VULKAN.exists():
-        building = VULKAN.with_name("vulkan.new")
-        subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + VULKAN_PACKAGES, "sid", str(building),
-                        sandbox._mirror()], check=True)
-        building.rename(VULKAN)
-    if not (VULKAN / "proc" / "self").exists():
-        subprocess.run(["mount", "-t", "proc", "proc", str(VULKAN / "proc")], check=True)
+    sandbox.build_root(VULKAN, VULKAN_PACKAGES)
 
 
 def write_model(name):

@@ -61,10 +61,20 @@ def devices(row):
     return pairs
 
 
-def near(engine, ours):
-    """Weights and KV to 1 MiB (the engine cuts its figures off), the device's total within max(3 %, 128 MiB)."""
+def exact(engine, ours):
+    """Whether weights and KV of a device are the engine's to 1 MiB (it cuts its figures off)."""
+    return all(-1 < mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2]))
+
+
+def close(engine, ours):
+    """Whether a device's total is within max(3 %, 128 MiB) of the engine's."""
     total = sum(engine)
-    return all(-1 < mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2])) and abs(sum(ours) - total) <= max(0.03 * total, 128)
+    return abs(sum(ours) - total) <= max(0.03 * total, 128)
+
+
+def near(engine, ours):
+    """Whether a device is both."""
+    return exact(engine, ours) and close(engine, ours)
 
 
 def compare(row):

@@ -55,19 +55,24 @@ def _mirror():
     raise SystemExit("oracle: no mirror in the machine's APT sources")
 
 
+def build_root(root, packages):
+    """Make a root with these packages unless it is there, and give it its /proc."""
+    _alone()
+    if not root.exists():
+        building = CACHE / ("%s.%d" % (root.name, os.getpid()))
+        subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + packages, "sid", str(building),
+                        _mirror()], check=True)
+        building.rename(root)
+    if not (root / "proc" / "self").exists():
+        subprocess.run(["mount", "-t", "proc", "proc", str(root / "proc")], check=True)
+
+
 def build():
     """Make the root unless it is there, and put our two small files into it."""
-    _alone()
-    if not ROOT.exists():
-        building = CACHE / ("sid.%d" % os.getpid())
-        subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + PACKAGES, "sid", str(building),
-                        _mirror()], check=True)
-        building.rename(ROOT)
+    build_root(ROOT, PACKAGES)
     MODELS.mkdir(exist_ok=True)
     (MODELS / "rpc_server.py").write_bytes((HERE / "rpc_server.py").read_bytes())
     subprocess.run(["cc", "-O", "-shared", "-fPIC", "-o", str(MODELS / "pages.so"), str(HERE / "pages.c"), "-ldl"], check=True)
-    if not (ROOT / "proc" / "self").exists():
-        subprocess.run(["mount", "-t", "proc", "proc", str(ROOT / "proc")], check=True)
 
 
 def close():

@@ -47,8 +47,9 @@ _value:
 """
 
 import difflib
-import ipaddress
 import re
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import naming
 
 HIGHEST_PORT = 65535
 _PATH = re.compile(r"(/[A-Za-z0-9._@+-]+)+\Z")
@@ -126,15 +127,9 @@ def _optimized(name, optimized):
 
 
 def _address(value):
-    text = str(value)
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
-    try:
-        if "%" in bare:  # an address that means something on one interface only is none that clients can be given
-            raise ValueError(bare)
-        ipaddress.ip_address(bare)
-    except ValueError:
-        return ["ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % text]
-    return []
+    if naming.ip_address(str(value)):
+        return []
+    return ["ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % str(value)]
 
 
 def _environment(name, text, decided):

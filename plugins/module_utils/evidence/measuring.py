@@ -7,7 +7,7 @@ from __future__ import annotations
 from ..ollama import manifest as media
 from ..ollama.names import InvalidName, parse
 from ..ollama.store import Store, StoreError
-from ..placement import measured
+from ..placement import gpus, measured
 from ..scheduler import engine_start, versions
 from . import dry_run, memory
 
@@ -65,18 +65,12 @@ def _ask(plan, instance, model, gpu_inventory, engine, stores, timeout, answers)
         if "exclusive" in str((devices.get(uuid) or {}).get("compute_mode") or "").lower():
             raise dry_run.Busy("GPU %s is in exclusive compute mode, and asking would be in the way of the process that it is for" % uuid)
     settings = {name: value for name, value in instance["environment"].items() if name.startswith(("LLAMA_ARG_", "GGML_"))}
-    flash = engine_start.flash_attention([_capability(devices.get(uuid)) for uuid in instance["gpu_uuids"]], instance["environment"],
-                                         versions.parse_version(plan["ollama_version"]))
+    capabilities = [{"compute_capability": gpus.capability(devices.get(uuid) or {})} for uuid in instance["gpu_uuids"]]
+    flash = engine_start.flash_attention(capabilities, instance["environment"], versions.parse_version(plan["ollama_version"]))
     key = repr((dry_run.arguments(engine, path, instance, model, flash), sorted(settings.items())))
     if key not in answers:
         answers[key] = dry_run.measure(engine, path, instance, model, flash, timeout)
     return answers[key]
-
-
-def _capability(device):
-    """What the scheduler's rooms read of a GPU's fact: "8.6" is [8, 6]."""
-    text = str((device or {}).get("compute_capability") or "")
-    return {"compute_capability": [int(part) for part in text.split(".") if part.isdigit()] or None}
 
 
 def _free(devices, uuid):

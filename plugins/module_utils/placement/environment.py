@@ -77,7 +77,7 @@ REFUSED = {
     "GGML_CUDA_ENABLE_UNIFIED_MEMORY": "lets a model overflow into the host's memory, which the plan does not count",
 }
 # Names that earlier versions knew.
-RETIRED = ("OLLAMA_NEW_ENGINE", "OLLAMA_NEW_ESTIMATES", "OLLAMA_MULTIUSER_CACHE", "OLLAMA_INTEL_GPU", "OLLAMA_RUNNERS_DIR", "OLLAMA_TMPDIR", "OLLAMA_MAX_VRAM")
+RETIRED = frozenset(name for name, (dummy_first, last) in settings.KNOWN.items() if last)
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 

@@ -99,8 +99,7 @@ class Fitting:
 
     def bare_bytes(self, wanted, context_length):
         """Bytes of weights, KV cache and projector, whatever the GPUs: less than what the model takes."""
-        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], 1, wanted["kv_cache_type"] or "f16", self.unified)
-        return sum(sizes) + wanted["facts"]["projector_bytes"]
+        return sum(self._layer_bytes(wanted, context_length, 1)) + wanted["facts"]["projector_bytes"]
 
     def place(self, wanted, gpus, free, context_length, every_gpu=False, allowance=0, settled=False):
         """Lay a model over exactly these GPUs.
@@ -166,10 +165,8 @@ class Fitting:
         """Whether every GPU would hold its largest layer once more: then it does not matter which way the engine's split
         tips when a little memory comes or goes before it loads."""
         predicted = placed["predicted"]
-        cache_type = wanted["kv_cache_type"] or "f16"
-        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], predicted["ubatch"], cache_type, self.unified)
         spare = min(device["free_bytes"] - device["total_bytes"] - predicted["headroom_bytes"] for device in predicted["devices"])
-        return spare >= max(sizes)
+        return spare >= max(self._layer_bytes(wanted, context_length, predicted["ubatch"]))
 
     def balanced(self, wanted, gpus, free, context_length, allowance=0):
         """Layers per GPU such that the fullest GPU is as empty as it can be, or None if no such split fits.
@@ -211,10 +208,13 @@ class Fitting:
 
     def _parts(self, wanted, gpus, free, context_length):
         """(bytes of each GPU that do not depend on its layers, bytes of each layer with its KV cache)."""
-        ubatch = self.release.batch(wanted, free, context_length, self.release.flash(wanted, gpus))[0]
-        sizes = memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16", self.unified)
         even = self.predict(wanted, gpus, free, context_length, [1] * len(gpus))
-        return [device["compute_bytes"] + device["projector_bytes"] + device["overhead_bytes"] for device in even["devices"]], sizes
+        fixed = [device["compute_bytes"] + device["projector_bytes"] + device["overhead_bytes"] for device in even["devices"]]
+        return fixed, self._layer_bytes(wanted, context_length, even["ubatch"])
+
+    def _layer_bytes(self, wanted, context_length, ubatch):
+        """Bytes of each layer with its KV cache, the output layer last."""
+        return memory.layer_bytes(wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16", self.unified)
 
 
 def shortfall(predicted, allowance=0):

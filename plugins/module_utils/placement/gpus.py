@@ -70,7 +70,7 @@ def _usable(fact, device, numbers, units, applied_plan):
         "pci_bus_id": fact.get("pci_bus_id"),
         "name": device.get("name") or fact.get("name"),
         "architecture": fact.get("architecture"),
-        "compute_capability": [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None,
+        "compute_capability": capability(fact),
         "total_bytes": memory["total_bytes"],
         # What others hold is never available, also where the driver's free and used memory do not add up to the total.
         "available_bytes": max(0, min(memory["free_bytes"] + own, memory["total_bytes"] - foreign)),
@@ -92,6 +92,11 @@ def _tenant(device, units):
                 process.get("name") or "no name",
             )
     return None
+
+
+def capability(fact):
+    """The compute capability of a GPU's fact as scheduler/ takes it: "8.6" is [8, 6]; None where it is not known."""
+    return [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None
 
 
 def pci_order(fact):

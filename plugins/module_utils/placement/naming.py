@@ -86,6 +86,18 @@ def free_name(name, taken):
     raise PlacementError("More than 26 instances on the GPUs of %s; give the models the same settings so that they can share one." % name)
 
 
+def ip_address(text):
+    """An IP address as a plan writes it, without the brackets that IPv6 has in addresses; None where the text is none, or is one that means
+    something on one interface only (%) and cannot be given to clients."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+    if "%" in bare:
+        return None
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return None
+
+
 def check_address(address):
     """The listen address as a plan writes it: an IP address, without the brackets that IPv6 has in addresses, or a host name.
 
@@ -93,12 +105,9 @@ def check_address(address):
         PlacementError: neither of them.
     """
     text = address.strip() if isinstance(address, str) else ""
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
-    try:
-        if "%" not in bare:  # an interface's own address is not one that clients can be given
-            return str(ipaddress.ip_address(bare))
-    except ValueError:
-        pass
+    found = ip_address(text)
+    if found:
+        return found
     if not _HOST_NAME.match(text):
         raise PlacementError(
             "Listen address %r is neither an IP address nor a host name; use for example 127.0.0.1, 0.0.0.0 or ::, and base_port for the port." % (address,)

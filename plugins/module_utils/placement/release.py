@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..scheduler import engine_start, era_e, faults, older, versions
+from ..scheduler import engine_start, era_e, faults, older, settings, versions
 from .errors import PlacementError
 
 DEFAULT_BATCH = 512  # every release before 0.30, where the request names none
@@ -49,18 +49,16 @@ class Release:
             beside_others: whether other models are loaded, which a release before 0.30 would rather unload than divide
                 this one between GPUs and CPU; `gpus` then have the memory that those leave.
         """
-        if self.engine_splits:
-            return self.era.decide(model, gpus, options, environment, version=self.numbers)
         return self.era.decide(model, gpus, options, environment, residents=[{}] if beside_others else None, version=self.numbers)
 
     def unchecked(self):
         """A sentence where the rules of this very release were not read, or None."""
         if self.numbers > NEWEST_CHECKED:
             return ("Ollama %s is newer than the releases whose placement this collection has checked; it is planned by the rules of %s, and "
-                    "placement_check tells whether they still hold." % (self.version, _text(NEWEST_CHECKED)))
+                    "placement_check tells whether they still hold." % (self.version, settings.version_text(NEWEST_CHECKED)))
         if self.numbers < OLDEST_CHECKED:
             return ("Ollama %s is older than the releases whose placement this collection has checked; it is planned by the rules of %s: "
-                    "better use a later release." % (self.version, _text(OLDEST_CHECKED)))
+                    "better use a later release." % (self.version, settings.version_text(OLDEST_CHECKED)))
         return None
 
     def flash(self, wanted, gpus):
@@ -71,14 +69,10 @@ class Release:
 
     def batch(self, wanted, free, context_length, flash="auto"):
         """(tokens of a batch, surcharge in bytes): the user's, or what this release chooses with `free` bytes per GPU."""
-        asked, total = wanted["ubatch"], context_length * wanted["parallel"]
         if not self.engine_splits:
-            return asked or min(DEFAULT_BATCH, context_length), 0
-        if era_e.embeds(wanted["facts"]):
-            return engine_start.embedding_batch(asked, context_length, total), 0
-        if asked:
-            return asked, engine_start.surcharge(asked)
-        return engine_start.batch_size(era_e.predicted_bytes(wanted["facts"], total), total, [{"free_bytes": size} for size in free], flash)
+            return wanted["ubatch"] or min(DEFAULT_BATCH, context_length), 0
+        total = context_length * wanted["parallel"]
+        return era_e.batch_of(wanted["facts"], wanted["ubatch"], context_length, total, [{"free_bytes": size} for size in free], flash)
 
     def serial(self, facts):
         """Whether this release serves a model one request at a time whatever is asked for."""
@@ -105,7 +99,3 @@ class Release:
     def faults(self):
         """Known faults of this release's placement: list of {name, text, remedy}."""
         return faults.known_faults(self.numbers)
-
-
-def _text(numbers):
-    return ".".join(str(number) for number in numbers)

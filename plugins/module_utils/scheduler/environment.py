@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+MODELS_PER_GPU = 3
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
@@ -30,6 +31,11 @@ def number(environment, name, default=0):
     """Value of a whole number; a bad one is replaced by the default, as Ollama does (with a warning in its log)."""
     value = text(environment, name)
     return int(value) if value.isdigit() else default
+
+
+def most_loaded(environment, gpu_count):
+    """Number of models that may be loaded at once (OLLAMA_MAX_LOADED_MODELS; server/sched.go, `defaultModelsPerGPU`)."""
+    return number(environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(gpu_count, 1)
 
 
 def visible_gpus(gpus, environment):

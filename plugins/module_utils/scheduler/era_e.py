@@ -15,7 +15,6 @@ FIRST_VERSION = (0, 30, 0)
 NEWEST_VERSION = (0, 32, 15)
 SINGLE_GPU_PERCENT = 80  # a model goes to one GPU only if its figure is at most this share of that GPU's free memory
 GIB = 1024 * 1024 * 1024
-MODELS_PER_GPU = 3  # OLLAMA_MAX_LOADED_MODELS where it is not set
 LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 
 # Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.
@@ -107,6 +106,22 @@ def slots(model, environment):
 def embeds(model):
     """Whether a model embeds only: one request at a time, and a batch of its own."""
     return "embedding" in (model.get("capabilities") or [])
+
+
+def batch_of(model, asked, context, context_total, gpus, flash):
+    """(tokens of a batch, surcharge in bytes) of a load.
+
+    Args:
+        model: dict of model_info.
+        asked: the batch that the request names, or None.
+        context, context_total: tokens of one slot, and of all together.
+        gpus, flash: as engine_start.batch_size takes them.
+    """
+    if embeds(model):
+        return engine_start.embedding_batch(asked, context, context_total), 0
+    if asked is None:
+        return engine_start.batch_size(predicted_bytes(model, context_total), context_total, gpus, flash)
+    return asked, engine_start.surcharge(asked)
 
 
 def choose_gpus(gpus, predicted, options, environment):
@@ -265,13 +280,7 @@ class _Load:
         members = [shown[index] for index in chosen]
         counted = [] if self.options.get("num_gpu") == 0 else members  # without layers on GPUs none is looked at
         flash = engine_start.flash_attention(counted, self.environment, self.version)
-        batch = self.options.get("num_batch")
-        if embeds(self.model):
-            batch, surcharge = engine_start.embedding_batch(batch, self.context, self.context_total), 0
-        elif batch is None:
-            batch, surcharge = engine_start.batch_size(self.predicted, self.context_total, counted, flash)
-        else:
-            surcharge = engine_start.surcharge(batch)
+        batch, surcharge = batch_of(self.model, self.options.get("num_batch"), self.context, self.context_total, counted, flash)
         return {"chosen": chosen, "main": main, "error": error, "members": members, "flash": flash, "batch": batch, "surcharge": surcharge}
 
 
@@ -299,7 +308,7 @@ def evicts(needed, members, model, options, environment, loaded=1, gpu_count=1):
         loaded: number of models that are loaded.
         gpu_count: number of GPUs that the service sees.
     """
-    if loaded >= (env.number(environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(gpu_count, 1)):
+    if loaded >= env.most_loaded(environment, gpu_count):
         return True
     num_gpu = options.get("num_gpu")
     if num_gpu is not None and 0 <= num_gpu < model["block_count"] + 1:

@@ -16,7 +16,6 @@ from .estimator import Load
 GIB = 1024 * 1024 * 1024
 DEFAULT_BATCH = 512
 LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
-MODELS_PER_GPU = 3  # OLLAMA_MAX_LOADED_MODELS where it is not set
 SERIAL_ARCHITECTURES = (
     ((0, 0, 0), ("mllama",)),
     ((0, 12, 7), ("qwen3vl", "qwen3vlmoe")),
@@ -82,8 +81,7 @@ class Request:
 
     def over_limit(self, residents):
         """Whether a model must go because as many are loaded as may be (OLLAMA_MAX_LOADED_MODELS)."""
-        limit = env.number(self.environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(len(self.gpus), 1)
-        return len(residents or []) >= limit
+        return len(residents or []) >= env.most_loaded(self.environment, len(self.gpus))
 
 
 def serial(architecture, version):

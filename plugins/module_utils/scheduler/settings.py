@@ -98,9 +98,10 @@ def effects(era_effects, version):
 def no_effect(name):
     """Why a variable does nothing on a version that does not know it."""
     first, last = KNOWN[name]
-    span = "from %s on" % _text(first) if last is None else "from %s to %s" % (_text(first), _text(last))
+    span = "from %s on" % version_text(first) if last is None else "from %s to %s" % (version_text(first), version_text(last))
     return "no effect: Ollama reads it %s" % span
 
 
-def _text(numbers):
+def version_text(numbers):
+    """A version as it is written: (0, 30, 0) is "0.30.0"."""
     return ".".join(str(number) for number in numbers)

@@ -18,10 +18,23 @@ sys.path.insert(0, str(CHECKOUT))  # tests.rig
 
 # Fast things first: a typing error should not wait for the hosts, nor one of ansible-test for the scenarios.
 _ORDER = (
-    "unit/", "oracle/", "integration/test_archive", "integration/test_docs", "integration/test_lint", "integration/test_importer",
-    "integration/test_gpu_lane", "integration/test_sanity", "integration/test_rig_hosts", "integration/test_acceptance_refusals",
-    "integration/test_acceptance_environment", "integration/test_acceptance_plan", "integration/test_acceptance_moved", "integration/test_cores",
-    "integration/test_acceptance_kill", "integration/test_scenarios", "integration/test_real",
+    "unit/",
+    "oracle/",
+    "integration/test_archive",
+    "integration/test_docs",
+    "integration/test_lint",
+    "integration/test_importer",
+    "integration/test_gpu_lane",
+    "integration/test_sanity",
+    "integration/test_rig_hosts",
+    "integration/test_acceptance_refusals",
+    "integration/test_acceptance_environment",
+    "integration/test_acceptance_plan",
+    "integration/test_acceptance_moved",
+    "integration/test_cores",
+    "integration/test_acceptance_kill",
+    "integration/test_scenarios",
+    "integration/test_real",
 )
 
 
@@ -30,6 +43,9 @@ def pytest_collection_modifyitems(items):
 
     def place(item):
         path = item.path.relative_to(CHECKOUT / "tests").as_posix()
-        return next((number for number, start in enumerate(_ORDER) if path.startswith(start)), _ORDER.index("integration/test_sanity"))
+        return next(
+            (number for number, start in enumerate(_ORDER) if path.startswith(start)),
+            _ORDER.index("integration/test_sanity"),
+        )
 
     items.sort(key=place)

@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 from ansible.utils.vars import merge_hash
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import DISTRIBUTION_PACKAGE, NVML, REQUESTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
+    DISTRIBUTION_PACKAGE,
+    NVML,
+    REQUESTS,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import CopyUnavailable, LibraryCopy
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries
 
@@ -37,10 +40,16 @@ class ActionModule(WithLibraries):
             problem = reasons.get(name)
             too_new = copies[name].too_new_for(first["python_version"]) if name in copies else None
             if too_new:
-                problem = "the controller's copy is too new for its Python %s (%s %s needs Python %s)" % ((first["python_version"],) + too_new)
+                problem = "the controller's copy is too new for its Python %s (%s %s needs Python %s)" % (
+                    (first["python_version"],) + too_new
+                )
             if problem:
                 message = "The Python library %s is missing on %s, and %s: install the package %s on the host." % (
-                    name, host, problem, DISTRIBUTION_PACKAGE[name])
+                    name,
+                    host,
+                    problem,
+                    DISTRIBUTION_PACKAGE[name],
+                )
                 return merge_hash(result, {"failed": True, "msg": message, "changed": False})
         if self._task.check_mode:
             return merge_hash(result, first)

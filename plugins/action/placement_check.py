@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import NVML, REQUESTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import NVML, REQUESTS
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries
 
 

@@ -44,8 +44,10 @@ def environment_value(value):
     text = str(value)
     bad = [character for character in text if ord(character) < 32 and character != "\t" or ord(character) == 127]
     if bad:
-        raise AnsibleFilterError("A value of the services' environment holds the control character %r, which no environment file can carry: "
-                                 "remove it." % bad[0])
+        raise AnsibleFilterError(
+            "A value of the services' environment holds the control character %r, which no environment file can carry: "
+            "remove it." % bad[0]
+        )
     return '"%s"' % "".join("\\" + character if character in ESCAPED else character for character in text)
 
 

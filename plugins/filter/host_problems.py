@@ -54,15 +54,23 @@ def host_problems(plan, host, adopt=False):
     if existing and not adopt and not host.get("adopted"):
         problems.append(
             "An Ollama that this role did not install is on the host (%s, %s, models in %s): set ollama_multigpu_existing to adopt to take over its "
-            "models and settings, or remove it first." % (existing["path"], "running" if existing["active"] else "not running", existing["store"]))
+            "models and settings, or remove it first."
+            % (existing["path"], "running" if existing["active"] else "not running", existing["store"])
+        )
     elif host.get("command") == "foreign" and not adopt:
-        problems.append("/usr/local/bin/ollama is a program that this role did not install: set ollama_multigpu_existing to adopt to replace it "
-                        "(the role's remove puts it back), or remove it first.")
+        problems.append(
+            "/usr/local/bin/ollama is a program that this role did not install: set ollama_multigpu_existing to adopt to replace it "
+            "(the role's remove puts it back), or remove it first."
+        )
     if existing and adopt and not existing["same_file_system"]:
-        problems.append("The models of the Ollama to adopt lie in %s, on another file system than %s, so they cannot be linked: set "
-                        "ollama_multigpu_models_dir to %s." % (existing["store"], plan["models_dir"], existing["store"]))
+        problems.append(
+            "The models of the Ollama to adopt lie in %s, on another file system than %s, so they cannot be linked: set "
+            "ollama_multigpu_models_dir to %s." % (existing["store"], plan["models_dir"], existing["store"])
+        )
     if not host.get("zstd") and plan["ollama_version"] not in host["release"]["complete"]:
-        problems.append("The program zstd is missing on the host and the release is packed with it: install the package zstd.")
+        problems.append(
+            "The program zstd is missing on the host and the release is packed with it: install the package zstd."
+        )
     given_back = [existing["unit"]] if existing and adopt else []
     for instance in plan["instances"]:
         problems += _port(instance, host["listeners"], given_back)
@@ -72,11 +80,26 @@ def host_problems(plan, host, adopt=False):
 def _port(instance, listeners, given_back):
     for listener in listeners:
         unit = listener.get("unit") or ""
-        if listener["port"] == instance["port"] and not _OUR_UNIT.match(unit) and unit not in given_back and _clash(instance["address"], listener["address"]):
-            holder = " ".join(filter(None, [listener.get("process") or "another process", "(pid %s)" % listener["pid"] if listener.get("pid") else "",
-                                            "of %s" % unit if unit else ""]))
-            return ["Port %d, which instance %s is to listen on, is in use by %s: free it, or set ollama_multigpu_base_port to another."
-                    % (instance["port"], instance["name"], holder)]
+        if (
+            listener["port"] == instance["port"]
+            and not _OUR_UNIT.match(unit)
+            and unit not in given_back
+            and _clash(instance["address"], listener["address"])
+        ):
+            holder = " ".join(
+                filter(
+                    None,
+                    [
+                        listener.get("process") or "another process",
+                        "(pid %s)" % listener["pid"] if listener.get("pid") else "",
+                        "of %s" % unit if unit else "",
+                    ],
+                )
+            )
+            return [
+                "Port %d, which instance %s is to listen on, is in use by %s: free it, or set ollama_multigpu_base_port to another."
+                % (instance["port"], instance["name"], holder)
+            ]
     return []
 
 

@@ -62,14 +62,41 @@ def model_steps(plan, stores=(), applied=None):
             optimized = bool(model.get("create_as"))
             if model["name"] not in done:
                 done.add(model["name"])
-                steps.append(dict(common, name=model["name"], **{
-                    "from": "", "digest": model.get("digest") or "", "insecure": bool(model.get("insecure")), "parameters": {}, "system": "", "template": "",
-                    "keep_alive": model["keep_alive"], "served": not optimized, "moved": not optimized and _moved(instance, model["name"], before, now)}))
+                steps.append(
+                    dict(
+                        common,
+                        name=model["name"],
+                        **{
+                            "from": "",
+                            "digest": model.get("digest") or "",
+                            "insecure": bool(model.get("insecure")),
+                            "parameters": {},
+                            "system": "",
+                            "template": "",
+                            "keep_alive": model["keep_alive"],
+                            "served": not optimized,
+                            "moved": not optimized and _moved(instance, model["name"], before, now),
+                        },
+                    )
+                )
             if optimized:
-                steps.append(dict(common, name=model["create_as"], **{
-                    "from": model.get("from") or model["name"], "digest": "", "insecure": bool(model.get("insecure")),
-                    "parameters": model.get("parameters") or {}, "system": model.get("system") or "", "template": model.get("template") or "",
-                    "keep_alive": model["keep_alive"], "served": True, "moved": _moved(instance, model["create_as"], before, now)}))
+                steps.append(
+                    dict(
+                        common,
+                        name=model["create_as"],
+                        **{
+                            "from": model.get("from") or model["name"],
+                            "digest": "",
+                            "insecure": bool(model.get("insecure")),
+                            "parameters": model.get("parameters") or {},
+                            "system": model.get("system") or "",
+                            "template": model.get("template") or "",
+                            "keep_alive": model["keep_alive"],
+                            "served": True,
+                            "moved": _moved(instance, model["create_as"], before, now),
+                        },
+                    )
+                )
     return steps
 
 
@@ -77,8 +104,11 @@ def _layouts(plan):
     """{(instance, model): its layers by GPU and its batch}: what a server decides when it loads a model and never again."""
     return {
         (instance["name"], model.get("create_as") or model["name"]): (
-            [(device["uuid"], device.get("layers")) for device in model["predicted"]["devices"]], model["predicted"].get("ubatch"))
-        for instance in plan.get("instances") or [] for model in instance["models"]
+            [(device["uuid"], device.get("layers")) for device in model["predicted"]["devices"]],
+            model["predicted"].get("ubatch"),
+        )
+        for instance in plan.get("instances") or []
+        for model in instance["models"]
     }
 
 

@@ -59,7 +59,12 @@ _URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
 #: The dynamic linker reads them before the program: what runs would not be the release that was verified, or another CUDA than its own.
 _LINKER = re.compile(r"LD_[A-Z_]+\Z")
 #: Keys of a model's `optimized`: what their values are in YAML, and an example.
-_OPTIMIZED = {"suffix": (str, "a text"), "parameters": (dict, "a mapping such as {temperature: 0.3}"), "system": (str, "a text"), "template": (str, "a text")}
+_OPTIMIZED = {
+    "suffix": (str, "a text"),
+    "parameters": (dict, "a mapping such as {temperature: 0.3}"),
+    "system": (str, "a text"),
+    "template": (str, "a text"),
+}
 _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
 
 
@@ -73,22 +78,37 @@ def settings_problems(settings, names, decided):
 
     port = value("base_port")
     if port is not None and not (str(port).isdigit() and 1 <= int(port) <= HIGHEST_PORT):
-        problems.append("ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)." % (port, HIGHEST_PORT))
+        problems.append(
+            "ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)."
+            % (port, HIGHEST_PORT)
+        )
     models_dir = value("models_dir")
     if models_dir and (not _PATH.match(str(models_dir).rstrip("/")) or ".." in str(models_dir).split("/")):
-        problems.append("ollama_multigpu_models_dir is %r: give an absolute path made of letters, digits and . _ @ + - without '..'." % (models_dir,))
+        problems.append(
+            "ollama_multigpu_models_dir is %r: give an absolute path made of letters, digits and . _ @ + - without '..'."
+            % (models_dir,)
+        )
     version = value("version")
     if version is not None and not _VERSION.match(str(version)):
-        problems.append("ollama_multigpu_version is %r: give a release of Ollama such as 0.32.15, without a leading v." % (version,))
+        problems.append(
+            "ollama_multigpu_version is %r: give a release of Ollama such as 0.32.15, without a leading v." % (version,)
+        )
     if value("release_url") and not _URL.match(str(value("release_url"))):
-        problems.append("ollama_multigpu_release_url is %r: give the http or https address of the directory that holds the archives." % (value("release_url"),))
+        problems.append(
+            "ollama_multigpu_release_url is %r: give the http or https address of the directory that holds the archives."
+            % (value("release_url"),)
+        )
     if value("release_checksum") and not _CHECKSUM.match(str(value("release_checksum"))):
-        problems.append("ollama_multigpu_release_checksum is %r: give the archive's SHA-256 (64 hexadecimal digits) or the address of a sha256sum.txt."
-                        % (value("release_checksum"),))
+        problems.append(
+            "ollama_multigpu_release_checksum is %r: give the archive's SHA-256 (64 hexadecimal digits) or the address of a sha256sum.txt."
+            % (value("release_checksum"),)
+        )
     if value("listen_address") is not None:
         problems += _address(str(value("listen_address")))
     if value("headroom_bytes") is not None and str(value("headroom_bytes")).isdigit() is False:
-        problems.append("ollama_multigpu_headroom_bytes is %r: give a number of bytes, 0 or more." % (value("headroom_bytes"),))
+        problems.append(
+            "ollama_multigpu_headroom_bytes is %r: give a number of bytes, 0 or more." % (value("headroom_bytes"),)
+        )
     for name, text in (value("environment") or {}).items():
         problems += _environment(str(name), text, decided)
     if "ollama_multigpu_models" in settings and not value("models"):
@@ -98,7 +118,10 @@ def settings_problems(settings, names, decided):
         problems += _optimized(model.get("name"), model.get("optimized"))
     names = [model.get("name") for model in models]
     for name in sorted({str(name) for name in names if names.count(name) > 1}):
-        problems.append("ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies." % name)
+        problems.append(
+            "ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies."
+            % name
+        )
     return problems
 
 
@@ -114,8 +137,10 @@ def _optimized(name, optimized):
         return []
     key = "ollama_multigpu_models: optimized of %s" % name
     if not isinstance(optimized, dict):
-        return ["%s is %s: give a mapping with %s, {} for the planned parameters alone, or leave it out." % (
-            key, str(optimized).lower() if isinstance(optimized, bool) else repr(optimized), ", ".join(_OPTIMIZED))]
+        return [
+            "%s is %s: give a mapping with %s, {} for the planned parameters alone, or leave it out."
+            % (key, str(optimized).lower() if isinstance(optimized, bool) else repr(optimized), ", ".join(_OPTIMIZED))
+        ]
     problems = []
     for part, given in optimized.items():
         kind, what = _OPTIMIZED.get(part, (None, None))
@@ -134,16 +159,27 @@ def _address(value):
 
 def _environment(name, text, decided):
     if not _VARIABLE.match(name):
-        return ["ollama_multigpu_environment holds the name %r: a variable is made of letters, digits and underscores." % name]
+        return [
+            "ollama_multigpu_environment holds the name %r: a variable is made of letters, digits and underscores."
+            % name
+        ]
     if name in decided:
-        return ["ollama_multigpu_environment sets %s, which the plan decides: remove it and use the role's own variables." % name]
+        return [
+            "ollama_multigpu_environment sets %s, which the plan decides: remove it and use the role's own variables."
+            % name
+        ]
     if _LINKER.match(name):
-        return ["ollama_multigpu_environment sets %s, which changes the programs and libraries that were verified: remove it." % name]
+        return [
+            "ollama_multigpu_environment sets %s, which changes the programs and libraries that were verified: remove it."
+            % name
+        ]
     if isinstance(text, (dict, list)) or text is None:
         return ["ollama_multigpu_environment gives %s no plain value: write a string or a number." % name]
     if any(ord(character) < 32 and character != "\t" or ord(character) == 127 for character in str(text)):
-        return ["ollama_multigpu_environment gives %s a value with a newline or another control character, which no environment file can carry: "
-                "remove it." % name]
+        return [
+            "ollama_multigpu_environment gives %s a value with a newline or another control character, which no environment file can carry: "
+            "remove it." % name
+        ]
     return []
 
 

@@ -35,7 +35,7 @@ _value:
   elements: dict
 """
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 
 
 def unplanned_models(plan, servers):
@@ -43,11 +43,18 @@ def unplanned_models(plan, servers):
     make one that it does."""
     found = []
     for instance in plan["instances"]:
-        wanted = [parse(name) for model in instance["models"] for name in (model["name"], model.get("from"), model.get("create_as")) if name]
+        wanted = [
+            parse(name)
+            for model in instance["models"]
+            for name in (model["name"], model.get("from"), model.get("create_as"))
+            if name
+        ]
         for entry in servers.get(instance["name"], {}).get("models") or []:
             name = entry["name"]
             if not any(parse(name).same(other) for other in wanted):
-                found.append({"name": name, "instance": instance["name"], "url": instance["url"], "store": instance["store"]})
+                found.append(
+                    {"name": name, "instance": instance["name"], "url": instance["url"], "store": instance["store"]}
+                )
     return found
 
 

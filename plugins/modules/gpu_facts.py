@@ -135,7 +135,6 @@ ansible_facts:
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.nvml import read_inventory
 
 
@@ -152,9 +151,21 @@ def main():
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % timeout)
     inventory, missing = read_inventory(timeout)
     # The action plugin takes these away again: it sends the library and runs the module a second time.
-    extra = {} if missing is None else {"missing_library": missing.name, "missing_reason": missing.detail, "python_version": platform.python_version()}
+    extra = (
+        {}
+        if missing is None
+        else {
+            "missing_library": missing.name,
+            "missing_reason": missing.detail,
+            "python_version": platform.python_version(),
+        }
+    )
     if module.params["fail_on_missing"] and inventory["state"] != "ok":
-        module.fail_json(msg="No usable GPU: %s. %s" % ((inventory["reason"] or inventory["state"]).rstrip("."), inventory["remedy"]), **extra)
+        module.fail_json(
+            msg="No usable GPU: %s. %s"
+            % ((inventory["reason"] or inventory["state"]).rstrip("."), inventory["remedy"]),
+            **extra,
+        )
     module.exit_json(ansible_facts={"gpu_inventory": inventory}, **extra)
 
 

@@ -93,9 +93,8 @@ python_version:
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils import library_directory
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import library_directory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
     NVML,
     PERMANENT_DIRECTORY,
     REQUESTS,
@@ -121,7 +120,9 @@ def present(module, path, names, copies):
     own = {name: place_of(name, []) for name in names}
     found = {name: own[name] or place_of(name, extra_directories()) for name in names}
     before = {name: library_directory.digest(path, name) for name in names}
-    needed = [name for name in names if own[name] is None and name in copies and before[name] != copies[name].get("digest")]
+    needed = [
+        name for name in names if own[name] is None and name in copies and before[name] != copies[name].get("digest")
+    ]
     # A name that neither the host nor the controller has is the action plugin's to explain: it knows the controller's reason.
     needed += [name for name in names if found[name] is None and name not in copies]
     after = dict(before)
@@ -142,11 +143,20 @@ def absent(module, path):
     there = library_directory.exists(path)
     if there and not module.check_mode:
         library_directory.remove(path)
-    return {"changed": there, "diff": {"before": {"path": path, "state": "present" if there else "absent"}, "after": {"path": path, "state": "absent"}}}
+    return {
+        "changed": there,
+        "diff": {
+            "before": {"path": path, "state": "present" if there else "absent"},
+            "after": {"path": path, "state": "absent"},
+        },
+    }
 
 
 def _shown(path, digests):
-    return {"path": path, "libraries": {name: "sha256:%s" % digest if digest else None for name, digest in sorted(digests.items())}}
+    return {
+        "path": path,
+        "libraries": {name: "sha256:%s" % digest if digest else None for name, digest in sorted(digests.items())},
+    }
 
 
 def main():
@@ -167,7 +177,10 @@ def main():
         else:
             result = absent(module, path)
     except OSError as error:
-        module.fail_json(msg="The libraries could not be written to %s: %s. Run the task with become, or free some space." % (path, error))
+        module.fail_json(
+            msg="The libraries could not be written to %s: %s. Run the task with become, or free some space."
+            % (path, error)
+        )
     module.exit_json(directory=path, python_version=platform.python_version(), **result)
 
 

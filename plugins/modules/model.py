@@ -203,11 +203,15 @@ loaded:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import (
+    InvalidName,
+    normalise_digest,
+    parse,
+    registry_host,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import loading, modelfile, parameters, present
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, normalise_digest, parse, registry_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Target
@@ -238,7 +242,10 @@ def read_request(params):
             raise ModelError("%s changes a model, so from must name the one to build on" % " and ".join(alone))
         return None
     if modelfile.is_file(request["from"]):
-        raise ModelError("from %s is a file, and only models can be built on; import it once with ollama create, and name that model" % request["from"])
+        raise ModelError(
+            "from %s is a file, and only models can be built on; import it once with ollama create, and name that model"
+            % request["from"]
+        )
     parse(request["from"])
     return request
 
@@ -259,14 +266,22 @@ def ensure(params, check_mode):
         registry_host(params["registry"])
     if params["source"]:
         parse(params["source"])
-    target = Target(OllamaClient(params["url"], min(30, params["timeout"])), Store(params["store"]) if params["store"] else None)
+    target = Target(
+        OllamaClient(params["url"], min(30, params["timeout"])), Store(params["store"]) if params["store"] else None
+    )
     if params["state"] == "absent":
         return present.ensure_absent(target, name, check_mode)
     if params["state"] == "loaded":
         return loading.ensure_loaded(target, name, keep_alive, check_mode)
     if params["state"] == "unloaded":
         return loading.ensure_unloaded(target, name, check_mode)
-    pull = present.Pull(params["registry"], params["source"], params["insecure"], params["timeout"], [Store(path) for path in params["link_from"] or []])
+    pull = present.Pull(
+        params["registry"],
+        params["source"],
+        params["insecure"],
+        params["timeout"],
+        [Store(path) for path in params["link_from"] or []],
+    )
     if request is None:
         return present.ensure_pulled(target, name, pull, pin, check_mode)
     return present.ensure_created(target, name, request, pull, pin, check_mode)
@@ -291,7 +306,7 @@ def main():
             link_from=dict(type="list", elements="path"),
             keep_alive=dict(type="str", default="-1"),
             timeout=dict(type="int", default=120),
-            **{"from": dict(type="str")}
+            **{"from": dict(type="str")},
         ),
         supports_check_mode=True,
     )
@@ -299,13 +314,32 @@ def main():
         outcome = ensure(module.params, module.check_mode)
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
-    except (InvalidName, ModelError, OllamaError, RegistryError, StoreError, modelfile.ModelfileError, parameters.InvalidParameter) as error:
+    except (
+        InvalidName,
+        ModelError,
+        OllamaError,
+        RegistryError,
+        StoreError,
+        modelfile.ModelfileError,
+        parameters.InvalidParameter,
+    ) as error:
         module.fail_json(msg=str(error))
     for warning in outcome.warnings:
         module.warn(warning)
-    result = dict(changed=outcome.changed, action=outcome.action, digest=outcome.digest, pulled_bytes=outcome.pulled_bytes, loaded=outcome.loaded)
+    result = dict(
+        changed=outcome.changed,
+        action=outcome.action,
+        digest=outcome.digest,
+        pulled_bytes=outcome.pulled_bytes,
+        loaded=outcome.loaded,
+    )
     if module._diff and outcome.changed:
-        result["diff"] = {"before": outcome.before, "after": outcome.after, "before_header": module.params["name"], "after_header": module.params["name"]}
+        result["diff"] = {
+            "before": outcome.before,
+            "after": outcome.after,
+            "before_header": module.params["name"],
+            "after_header": module.params["name"],
+        }
     module.exit_json(**result)
 
 

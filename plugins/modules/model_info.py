@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Facts of a model from its header: thin, see module_utils/gguf."""
+"""Facts of a model from its header: thin, see module_utils/model/gguf."""
 
 from __future__ import annotations
 
@@ -357,13 +357,18 @@ bytes_read:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.cache import Cache, CacheError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import HeaderError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.source import SourceError, from_file, from_registry, from_server, from_store
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import (
+    SourceError,
+    from_file,
+    from_registry,
+    from_server,
+    from_store,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 
@@ -378,7 +383,11 @@ def read_model(params):
         return from_server(OllamaClient(params["url"], params["timeout"]), name)
     if source == "store":
         return from_store(Store(params["store"]), name)
-    return from_registry(Registry(parse(name), params["registry"], params["insecure"], params["timeout"]), name, Cache(params["cache_dir"]))
+    return from_registry(
+        Registry(parse(name), params["registry"], params["insecure"], params["timeout"]),
+        name,
+        Cache(params["cache_dir"]),
+    )
 
 
 def main():

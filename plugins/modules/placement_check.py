@@ -125,11 +125,10 @@ diagnosis:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import collect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.judge import FAIL, judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import plan_problem
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 
 
@@ -150,10 +149,7 @@ def main():
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % timeout)
     try:
         evidence = collect(
-            plan,
-            load=module.params["load"] and not module.check_mode,
-            generate=not module.check_mode,
-            timeout=timeout,
+            plan, load=module.params["load"] and not module.check_mode, generate=not module.check_mode, timeout=timeout
         )
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
@@ -168,15 +164,29 @@ def main():
 def summary(result):
     """Return one sentence on the first finding, with its remedy, and how many more there are."""
     if not result["diagnosis"]:
-        failed = [(model["name"], check)
-                  for instance in result["instances"] for model in instance["models"] for check in model["checks"] if check["passed"] is False]
+        failed = [
+            (model["name"], check)
+            for instance in result["instances"]
+            for model in instance["models"]
+            for check in model["checks"]
+            if check["passed"] is False
+        ]
         name, check = failed[0]
-        return "%s is not as planned: %s is %s instead of %s." % (name, check["name"], check["observed"], check["expected"])
+        return "%s is not as planned: %s is %s instead of %s." % (
+            name,
+            check["name"],
+            check["observed"],
+            check["expected"],
+        )
     first = result["diagnosis"][0]
     more = len(result["diagnosis"]) - 1
     return "Instance %s: %s (%s). %s%s" % (
-        first["instance"], first["evidence"], first["finding"], first["remedy"],
-        " There %s %d more in diagnosis." % ("is" if more == 1 else "are", more) if more else "")
+        first["instance"],
+        first["evidence"],
+        first["finding"],
+        first["remedy"],
+        " There %s %d more in diagnosis." % ("is" if more == 1 else "are", more) if more else "",
+    )
 
 
 if __name__ == "__main__":

@@ -319,8 +319,7 @@ placement:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.measuring import measure_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measuring import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
@@ -384,8 +383,14 @@ def main():
     except PlacementError as error:
         module.fail_json(msg=str(error))
     if measure is not None:
-        placement = measure_plan(placement, options["gpu_inventory"], measure["engine"], measure["stores"], measure["timeout"],
-                                 options["applied_plan"])
+        placement = measure_plan(
+            placement,
+            options["gpu_inventory"],
+            measure["engine"],
+            measure["stores"],
+            measure["timeout"],
+            options["applied_plan"],
+        )
     module.exit_json(changed=False, placement=placement)
 
 

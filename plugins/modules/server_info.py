@@ -117,10 +117,13 @@ servers:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import plan_problem
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.server import hide_secrets, read_server, read_servers
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.server import (
+    hide_secrets,
+    read_server,
+    read_servers,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import InvalidUrl
 
 
@@ -140,7 +143,9 @@ def main():
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % params["timeout"])
     try:
         if params["plan"] is None:
-            module.exit_json(changed=False, server=hide_secrets(read_server(params["url"], params["unit"], params["timeout"])))
+            module.exit_json(
+                changed=False, server=hide_secrets(read_server(params["url"], params["unit"], params["timeout"]))
+            )
         problem = plan_problem(params["plan"])
         if problem:
             module.fail_json(msg=problem)

@@ -17,7 +17,7 @@ try:
 except ImportError:  # ansible-core requires it; only ansible-test imports plugins without
     InvalidSpecifier, SpecifierSet = ValueError, None
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import NVML, REQUESTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import NVML, REQUESTS
 
 #: Import names that a copy must have, and those that it takes along where the controller has them.
 _NEEDED = {REQUESTS: ("requests", "urllib3", "idna", "certifi"), NVML: ("pynvml",)}
@@ -64,7 +64,8 @@ class LibraryCopy:
         if root is None:
             if needed:
                 raise CopyUnavailable(
-                    "the controller has no %s to send along: install %s into the Python that runs Ansible" % (_DISTRIBUTION.get(module, module), self.name)
+                    "the controller has no %s to send along: install %s into the Python that runs Ansible"
+                    % (_DISTRIBUTION.get(module, module), self.name)
                 )
             return
         self._requirements.append(distribution)

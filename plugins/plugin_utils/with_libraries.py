@@ -10,9 +10,17 @@ import os
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import merge_hash
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import DISTRIBUTION_PACKAGE, LIBRARIES_VARIABLE, NVML, REQUESTS
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import CopyUnavailable, LibraryCopy, write_archive
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
+    DISTRIBUTION_PACKAGE,
+    LIBRARIES_VARIABLE,
+    NVML,
+    REQUESTS,
+)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import (
+    CopyUnavailable,
+    LibraryCopy,
+    write_archive,
+)
 
 
 class WithLibraries(ActionBase):
@@ -85,8 +93,9 @@ class WithLibraries(ActionBase):
             if not too_new:
                 copies.append(copy)
             elif library == name:
-                problem = "%s (Python %s), and the controller's copy is too new for it (%s %s needs Python %s): install the package %s on the host." % (
-                    (start, python_version) + too_new + (DISTRIBUTION_PACKAGE[name],)
+                problem = (
+                    "%s (Python %s), and the controller's copy is too new for it (%s %s needs Python %s): install the package %s on the host."
+                    % ((start, python_version) + too_new + (DISTRIBUTION_PACKAGE[name],))
                 )
         if problem:
             return problem

@@ -10,11 +10,11 @@ from __future__ import annotations
 import pathlib
 
 import gguf
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.cache import Cache
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.source import from_registry
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import from_registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry
+
 from tests.bench.timing import row, seconds
 from tests.rig.models import catalog
 from tests.rig.models.store import blobs, write_into_store
@@ -45,14 +45,27 @@ def measure(scratch, limits):
             blob = store / "blobs" / next(blob.file_name for blob in blobs(name) if blob.media_type.endswith(".model"))
             theirs = seconds(lambda: gguf.GGUFReader(str(blob)), 1)
             what = "%s (header of %.1f MB, file of %.1f GB)" % (name, header / 1e6, size / 1e9)
-            row("%s: PyPI gguf / ours by ranges, time" % what, theirs / ours, "%.0f ms and %.0f ms" % (theirs * 1e3, ours * 1e3))
+            row(
+                "%s: PyPI gguf / ours by ranges, time" % what,
+                theirs / ours,
+                "%.0f ms and %.0f ms" % (theirs * 1e3, ours * 1e3),
+            )
             row("%s: bytes moved / header" % what, moved / header, "%.2f MiB" % (moved / MIB))
             row("%s: file / bytes moved" % what, size / moved, "")
             found[name] = model, ours, moved
     finally:
         background.stop(state)
     for name, what in ((SIX_MB, "a header of 6 MB"), (LARGE, "the header of the model of 67 GB, 12 MB")):
-        limits.hold("processor time of " + what, "%.3f s" % found[name][1], "at most %.1f s" % MOST_SECONDS, found[name][1] <= MOST_SECONDS)
-    limits.hold("bytes moved for the model of 67 GB", "%.2f MiB" % (found[LARGE][2] / MIB), "at most %d MiB" % (MOST_BYTES // MIB),
-                found[LARGE][2] <= MOST_BYTES)
+        limits.hold(
+            "processor time of " + what,
+            "%.3f s" % found[name][1],
+            "at most %.1f s" % MOST_SECONDS,
+            found[name][1] <= MOST_SECONDS,
+        )
+    limits.hold(
+        "bytes moved for the model of 67 GB",
+        "%.2f MiB" % (found[LARGE][2] / MIB),
+        "at most %d MiB" % (MOST_BYTES // MIB),
+        found[LARGE][2] <= MOST_BYTES,
+    )
     return found[LARGE][:2]

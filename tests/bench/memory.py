@@ -11,7 +11,8 @@ from __future__ import annotations
 import collections
 
 from tests.bench import peers
-from tests.bench.report import PARTS, per_cent, spread, table as show
+from tests.bench.report import PARTS, per_cent, spread
+from tests.bench.report import table as show
 from tests.oracle import table
 from tests.oracle.engine.dimensions import HELD_OUT, of_model
 
@@ -80,7 +81,9 @@ class Comparison:
             self._add_alone(row, architecture, devices[0][0], devices[0][1])
 
     def _groups(self, row):
-        return ((self.held_out,) if row["model"] in HELD_OUT else ()) + ((self.unified,) if row.get("kv_unified") else ())
+        return ((self.held_out,) if row["model"] in HELD_OUT else ()) + (
+            (self.unified,) if row.get("kv_unified") else ()
+        )
 
     def _add_alone(self, row, architecture, engine, ours):
         found = {"ours": parts_of(ours)}
@@ -98,34 +101,75 @@ def show_ours(found):
     """The error table of the prediction: by part, and by architecture."""
     groups = (("MiB", MIB_FORM), ("% of the engine's", CENT_FORM))
     lines = [(part, len(found.whole.pairs[part]), [found.whole.mib(part), found.whole.cent(part)]) for part in PARTS]
-    lines.append(("total, held out", count(found.held_out), [found.held_out.mib("total"), found.held_out.cent("total")]))
-    lines.append(("total, one KV stream", count(found.unified), [found.unified.mib("total"), found.unified.cent("total")]))
-    show("memory prediction against the engine (build 11669), per device of %d rows" % found.rows, "part", groups, lines)
+    lines.append(
+        ("total, held out", count(found.held_out), [found.held_out.mib("total"), found.held_out.cent("total")])
+    )
+    lines.append(
+        ("total, one KV stream", count(found.unified), [found.unified.mib("total"), found.unified.cent("total")])
+    )
+    show(
+        "memory prediction against the engine (build 11669), per device of %d rows" % found.rows, "part", groups, lines
+    )
     groups = [(part + ", MiB", MIB_FORM) for part in PARTS] + [("total, %", CENT_FORM)]
-    lines = [(name, count(errors), [errors.mib(part) for part in PARTS] + [errors.cent("total")]) for name, errors in sorted(found.architectures.items())]
+    lines = [
+        (name, count(errors), [errors.mib(part) for part in PARTS] + [errors.cent("total")])
+        for name, errors in sorted(found.architectures.items())
+    ]
     show("the same by architecture", "", groups, lines)
 
 
 def show_peers(found):
     """Ours beside the peers' formulas."""
     names = list(found.alone)
-    for title, group in (("rows of one device that holds everything", found.alone),
-                         ("of these the rows with one slot, flash attention, batches of 512", found.plain)):
+    for title, group in (
+        ("rows of one device that holds everything", found.alone),
+        ("of these the rows with one slot, flash attention, batches of 512", found.plain),
+    ):
         for unit, form, measure in (("MiB", MIB_FORM, Errors.mib), ("% of the engine's", CENT_FORM, Errors.cent)):
-            show("ours and the peers' formulas, %s, %s" % (title, unit), "part", [(name, form) for name in names],
-                 [(part, len(group["ours"].pairs[part]), [measure(group[name], part) for name in names]) for part in PARTS])
-    lines = [(architecture, count(group["ours"]), [group[name].cent("total") for name in names]) for architecture, group in sorted(found.alone_of.items())]
+            show(
+                "ours and the peers' formulas, %s, %s" % (title, unit),
+                "part",
+                [(name, form) for name in names],
+                [
+                    (part, len(group["ours"].pairs[part]), [measure(group[name], part) for name in names])
+                    for part in PARTS
+                ],
+            )
+    lines = [
+        (architecture, count(group["ours"]), [group[name].cent("total") for name in names])
+        for architecture, group in sorted(found.alone_of.items())
+    ]
     show("the same by architecture: total, %", "", [(name, CENT_FORM) for name in names], lines)
 
 
 def hold(found, limits, headroom_bytes):
     """The project's limits for the prediction; `headroom_bytes`: what a plan says that it keeps free."""
-    rows, headroom = found.rows, headroom_bytes / 1024 ** 2
+    rows, headroom = found.rows, headroom_bytes / 1024**2
     median = found.whole.cent("total")[0]
     limits.hold("rows of the oracle", "%d" % rows, "at least 1000", rows >= 1000)
-    limits.hold("rows with weights and KV within 1 MiB on every device", "%d of %d" % (found.exact, rows), "all", found.exact == rows)
-    limits.hold("rows with every device's total within max(3 %, 128 MiB)", "%.2f %%" % (100 * found.near / rows), "at least 99 %", found.near >= 0.99 * rows)
+    limits.hold(
+        "rows with weights and KV within 1 MiB on every device",
+        "%d of %d" % (found.exact, rows),
+        "all",
+        found.exact == rows,
+    )
+    limits.hold(
+        "rows with every device's total within max(3 %, 128 MiB)",
+        "%.2f %%" % (100 * found.near / rows),
+        "at least 99 %",
+        found.near >= 0.99 * rows,
+    )
     limits.hold("median error of a device's total", "%.3f %%" % median, "at most 0.5 %", median <= 0.5)
-    limits.hold("largest under-prediction / headroom stated in the plan", "%.4f" % (found.too_small / headroom), "at most 1",
-                found.too_small <= headroom, "%.1f of %d MiB" % (found.too_small, headroom))
-    limits.hold("rows with the layers of every device equal", "%d of %d" % (found.layers_equal, rows), "all", found.layers_equal == rows)
+    limits.hold(
+        "largest under-prediction / headroom stated in the plan",
+        "%.4f" % (found.too_small / headroom),
+        "at most 1",
+        found.too_small <= headroom,
+        "%.1f of %d MiB" % (found.too_small, headroom),
+    )
+    limits.hold(
+        "rows with the layers of every device equal",
+        "%d of %d" % (found.layers_equal, rows),
+        "all",
+        found.layers_equal == rows,
+    )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import dimensions, estimator
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_30 import dimensions, estimator
 
 MIB = 1024 * 1024
 CONTEXT_MIB = 300
@@ -35,20 +35,33 @@ def pre_check(model, row):
 def ollama_0_11_4(model, row):
     """The estimate for one GPU with room for everything."""
     dims = dimensions.Dimensions(model)
-    asked = {"OLLAMA_FLASH_ATTENTION": "1" if row["flash_attn"] == "on" else "0", "OLLAMA_KV_CACHE_TYPE": row["cache_type"]}
-    gpu = {"library": "cuda", "free_bytes": 2 ** 60, "minimum_bytes": 0, "compute_capability": (8, 6)}
+    asked = {
+        "OLLAMA_FLASH_ATTENTION": "1" if row["flash_attn"] == "on" else "0",
+        "OLLAMA_KV_CACHE_TYPE": row["cache_type"],
+    }
+    gpu = {"library": "cuda", "free_bytes": 2**60, "minimum_bytes": 0, "compute_capability": (8, 6)}
     load = estimator.Load(dims, (0, 11, 4), -1, row["n_ubatch"], row["n_parallel"], 0, 0, asked, [gpu])
     found = estimator.estimate(load, [gpu], row["n_ctx"])
     weights = sum(dims.block_bytes) + dims.output_bytes
-    return {"weights": weights / MIB, "KV cache": found["kv"] / MIB, "compute": found["graph"] / MIB, "total": found["vram_size"] / MIB}
+    return {
+        "weights": weights / MIB,
+        "KV cache": found["kv"] / MIB,
+        "compute": found["graph"] / MIB,
+        "total": found["vram_size"] / MIB,
+    }
 
 
 def regression(model, row):
     """One figure for everything; `kv_heads` the largest of the layers, sizes in MiB, the cache in bits."""
     layers, bits = model["block_count"], BITS[row["cache_type"]]
     kv_heads = max(model["head_count_kv"] or [0])
-    per_layer = model["file_bytes"] / MIB / layers - 17.99552795246051 + 3.148552680382576e-05 * kv_heads * bits * row["n_ctx"]
-    beside = max(0.9690636483914102, bits - (math.floor(50.77817218646521 * model["embedding_length"] / row["n_ctx"]) + 9.987899908205632))
+    per_layer = (
+        model["file_bytes"] / MIB / layers - 17.99552795246051 + 3.148552680382576e-05 * kv_heads * bits * row["n_ctx"]
+    )
+    beside = max(
+        0.9690636483914102,
+        bits - (math.floor(50.77817218646521 * model["embedding_length"] / row["n_ctx"]) + 9.987899908205632),
+    )
     return {"total": per_layer * (layers + beside) + 1516.522943869404 - CONTEXT_MIB}
 
 

@@ -12,7 +12,11 @@ PARTS = ("weights", "KV cache", "compute", "total")
 def spread(errors):
     """(median, 95th percentile, largest) of errors without their sign; None where there are none."""
     ordered = sorted(map(abs, errors))
-    return (statistics.median(ordered), ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], ordered[-1]) if ordered else None
+    return (
+        (statistics.median(ordered), ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], ordered[-1])
+        if ordered
+        else None
+    )
 
 
 def per_cent(ours, engine):
@@ -23,10 +27,17 @@ def table(title, first, groups, rows):
     """Print a table: `groups` [(name, format of a number)], three columns each; `rows` [(name, n, [spread or None, ...])]."""
     print("\n" + title)
     print("%-26s" % first + "".join("  |%s" % name.center(29) for name, unused in groups))
-    print("%-19s %6s" % ("", "n") + "".join("  |" + "".join("%9s " % name for name in ("median", "p95", "max")).rstrip().rjust(29) for unused in groups))
+    print(
+        "%-19s %6s" % ("", "n")
+        + "".join(
+            "  |" + "".join("%9s " % name for name in ("median", "p95", "max")).rstrip().rjust(29) for unused in groups
+        )
+    )
     for name, count, spreads in rows:
-        cells = "".join("  |" + ("".join(" " + form % value for value in found) if found else "%29s" % "-").rjust(29)
-                        for (unused, form), found in zip(groups, spreads))
+        cells = "".join(
+            "  |" + ("".join(" " + form % value for value in found) if found else "%29s" % "-").rjust(29)
+            for (unused, form), found in zip(groups, spreads)
+        )
         print("%-19s %6d%s" % (name, count, cells))
 
 

@@ -19,31 +19,58 @@ import tempfile
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
-import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # makes the checkout importable as a collection
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan  # noqa: E402
+
+import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # makes the checkout importable as a collection
 from tests.bench import headers, memory  # noqa: E402
 from tests.bench.report import Limits  # noqa: E402
 from tests.bench.timing import row, seconds  # noqa: E402
 from tests.oracle import replay, table  # noqa: E402
 
-GIB = 1024 ** 3
+GIB = 1024**3
 RECORDINGS = CHECKOUT / "tests" / "fixtures" / "recordings"
 # Ending of a recording's name -> share of its rows that must be equal
-SHARES = (("-placement.jsonl", 1.0), ("-residents.jsonl", 0.95), ("engine-rows.json", 0.99), ("engine-fit.jsonl", 0.95), ("engine-fits.jsonl", 0.95),
-          (".jsonl", 0.99))
+SHARES = (
+    ("-placement.jsonl", 1.0),
+    ("-residents.jsonl", 0.95),
+    ("engine-rows.json", 0.99),
+    ("engine-fit.jsonl", 0.95),
+    ("engine-fits.jsonl", 0.95),
+    (".jsonl", 0.99),
+)
 
 
 def inventory(gpus):
     """GPU facts of a host with equal GPUs of 48 GiB, as gpu_facts returns them."""
     return {
-        "state": "ok", "driver_version": "570.00", "topology": [],
-        "gpus": [{
-            "uuid": "GPU-00000000-0000-0000-0000-%012d" % number, "index": number, "pci_bus_id": "0000:%02x:00.0" % (number + 1), "name": "NVIDIA RTX A6000",
-            "vendor": "NVIDIA", "architecture": "ampere", "compute_capability": "8.6", "numa_node": 0, "mig": {"mode": "disabled", "devices": []},
-            "memory": {"total_bytes": 48 * GIB, "free_bytes": 48 * GIB, "used_bytes": 0, "reserved_bytes": 0, "kind": "dedicated"},
-            "processes": [], "health": {"state": "ok", "reasons": []}, "unsupported": [], "errors": {},
-        } for number in range(gpus)],
+        "state": "ok",
+        "driver_version": "570.00",
+        "topology": [],
+        "gpus": [
+            {
+                "uuid": "GPU-00000000-0000-0000-0000-%012d" % number,
+                "index": number,
+                "pci_bus_id": "0000:%02x:00.0" % (number + 1),
+                "name": "NVIDIA RTX A6000",
+                "vendor": "NVIDIA",
+                "architecture": "ampere",
+                "compute_capability": "8.6",
+                "numa_node": 0,
+                "mig": {"mode": "disabled", "devices": []},
+                "memory": {
+                    "total_bytes": 48 * GIB,
+                    "free_bytes": 48 * GIB,
+                    "used_bytes": 0,
+                    "reserved_bytes": 0,
+                    "kind": "dedicated",
+                },
+                "processes": [],
+                "health": {"state": "ok", "reasons": []},
+                "unsupported": [],
+                "errors": {},
+            }
+            for number in range(gpus)
+        ],
     }
 
 
@@ -67,16 +94,32 @@ def placement(model, header_seconds):
 
 def recorded(limits):
     """Replay every recording that the replayer knows."""
-    print("\nrecorded decisions, by the product's own functions (tests/oracle/replay.py FILE shows the rows that differ)")
-    for path in sorted(RECORDINGS.iterdir()) + [CHECKOUT / "tests" / "oracle" / name for name in ("engine-fits.jsonl", "engine-offload.jsonl")]:
+    print(
+        "\nrecorded decisions, by the product's own functions (tests/oracle/replay.py FILE shows the rows that differ)"
+    )
+    for path in sorted(RECORDINGS.iterdir()) + [
+        CHECKOUT / "tests" / "oracle" / name for name in ("engine-fits.jsonl", "engine-offload.jsonl")
+    ]:
         share = next((share for ending, share in SHARES if path.name.endswith(ending)), None)
         if share is None:
             continue  # the models of the rows, and answers of the API, which the rig's referees hold
         count, differing = replay.replay(path)
         equal = count - len(differing)
-        print("%s: equal %d of %d%s" % (path.name, equal, count, "; not row %s" % ", ".join(str(one[0]) for one in differing) if differing else ""))
-        limits.hold("rows of %s equal" % path.name, "%d of %d" % (equal, count), "all" if share == 1 else "at least %d %%" % (100 * share),
-                    equal >= share * count)
+        print(
+            "%s: equal %d of %d%s"
+            % (
+                path.name,
+                equal,
+                count,
+                "; not row %s" % ", ".join(str(one[0]) for one in differing) if differing else "",
+            )
+        )
+        limits.hold(
+            "rows of %s equal" % path.name,
+            "%d of %d" % (equal, count),
+            "all" if share == 1 else "at least %d %%" % (100 * share),
+            equal >= share * count,
+        )
 
 
 def main():

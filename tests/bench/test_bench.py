@@ -12,14 +12,28 @@ from tests.bench.report import Limits, spread
 MIB = 1024 * 1024
 ROW = {"n_ctx": 8192, "n_parallel": 1, "n_ubatch": 512, "flash_attn": "on", "cache_type": "f16"}
 MODEL = {  # the figures of llama3.1:8b, its layers alike
-    "architecture": "llama", "block_count": 32, "embedding_length": 4096, "head_count": [32] * 32, "head_count_kv": [8] * 32, "vocab_size": 128256,
-    "key_length": 128, "value_length": 128, "file_bytes": 4692 * MIB, "output_bytes": 411 * MIB, "tied_embeddings": False, "embedding_bytes": 281 * MIB,
+    "architecture": "llama",
+    "block_count": 32,
+    "embedding_length": 4096,
+    "head_count": [32] * 32,
+    "head_count_kv": [8] * 32,
+    "vocab_size": 128256,
+    "key_length": 128,
+    "value_length": 128,
+    "file_bytes": 4692 * MIB,
+    "output_bytes": 411 * MIB,
+    "tied_embeddings": False,
+    "embedding_bytes": 281 * MIB,
     "layers": [{"weight_bytes": 125 * MIB, "expert_bytes": 0}] * 32,
 }
 
 
 def test_the_pre_check_is_the_file_and_an_f16_cache():
-    assert peers.pre_check(MODEL, dict(ROW, cache_type="q4_0")) == {"weights": 4692, "KV cache": 1024, "total": 5716}  # 2 * 32 * 8 * 128 * 8192 * 2 bytes
+    assert peers.pre_check(MODEL, dict(ROW, cache_type="q4_0")) == {
+        "weights": 4692,
+        "KV cache": 1024,
+        "total": 5716,
+    }  # 2 * 32 * 8 * 128 * 8192 * 2 bytes
 
 
 def test_the_pre_check_counts_one_head_where_a_layer_has_none():
@@ -39,12 +53,18 @@ def test_0_11_4_counts_graph_and_a_layer_in_reserve():
 
 def test_the_regression_is_the_published_one():
     def published(context, bits, beside):
-        return (4692 / 32 - 17.99552795246051 + 3.148552680382576e-05 * 8 * bits * context) * (32 + beside) + 1516.522943869404
+        return (4692 / 32 - 17.99552795246051 + 3.148552680382576e-05 * 8 * bits * context) * (
+            32 + beside
+        ) + 1516.522943869404
 
     # 50.778 * 4096 / 8192 = 25.4; * 4096 / 65536 = 3.2: 16 bits less 3 and 9.99 is more than the least
     assert peers.regression(MODEL, ROW)["total"] == pytest.approx(published(8192, 16, 0.9690636483914102) - 300)
-    assert peers.regression(MODEL, dict(ROW, n_ctx=65536))["total"] == pytest.approx(published(65536, 16, 16 - 12.987899908205632) - 300)
-    assert peers.regression(MODEL, dict(ROW, cache_type="q4_0"))["total"] == pytest.approx(published(8192, 4, 0.9690636483914102) - 300)
+    assert peers.regression(MODEL, dict(ROW, n_ctx=65536))["total"] == pytest.approx(
+        published(65536, 16, 16 - 12.987899908205632) - 300
+    )
+    assert peers.regression(MODEL, dict(ROW, cache_type="q4_0"))["total"] == pytest.approx(
+        published(8192, 4, 0.9690636483914102) - 300
+    )
 
 
 def test_errors_lose_their_sign_and_missing_parts_are_left_out():
@@ -52,7 +72,9 @@ def test_errors_lose_their_sign_and_missing_parts_are_left_out():
     errors = memory.Errors()
     errors.add({"total": 90}, {"total": 100, "compute": 5})
     errors.add({"total": 104, "compute": 4}, {"total": 100, "compute": 5})
-    assert errors.mib("total") == (7, 10, 10) and errors.cent("compute") == (20, 20, 20) and errors.mib("weights") is None
+    assert (
+        errors.mib("total") == (7, 10, 10) and errors.cent("compute") == (20, 20, 20) and errors.mib("weights") is None
+    )
 
 
 def test_a_missed_limit_is_said_and_remembered(capsys):

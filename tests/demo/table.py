@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-MIB = 1024 ** 2
+MIB = 1024**2
 HEAD = ("host", "model", "instance", "GPU", "predicted", "engine", "observed", "layers", "verdict")
 
 
@@ -19,9 +19,22 @@ def table(evidence):
             failed = _failed(model)
             verdict = "FAIL: " + ", ".join(failed) if failed else "pass" if explained else "FAIL"
             layers = "%s/%s" % (_known(model["layers_offloaded"]), _known(model["layers_total"]))
-            for device in model["devices"] or [{"uuid": "CPU", "predicted_bytes": None, "engine_bytes": None, "observed_bytes": None}]:
-                rows.append((item["host"], model["name"], instance["name"], device["uuid"], _mib(device["predicted_bytes"]), _mib(device["engine_bytes"]),
-                             _mib(device["observed_bytes"]), layers, verdict))
+            for device in model["devices"] or [
+                {"uuid": "CPU", "predicted_bytes": None, "engine_bytes": None, "observed_bytes": None}
+            ]:
+                rows.append(
+                    (
+                        item["host"],
+                        model["name"],
+                        instance["name"],
+                        device["uuid"],
+                        _mib(device["predicted_bytes"]),
+                        _mib(device["engine_bytes"]),
+                        _mib(device["observed_bytes"]),
+                        layers,
+                        verdict,
+                    )
+                )
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 

@@ -14,7 +14,10 @@ from tests.rig.hosts import ansible, changes, fleet, gpus, podman
 from tests.rig.registry import background
 
 SET = "acc"
-CALLBACKS = (CHECKOUT / "tests" / "integration" / "callback_plugins", CHECKOUT / "extensions" / "molecule" / "utils" / "callback_plugins")
+CALLBACKS = (
+    CHECKOUT / "tests" / "integration" / "callback_plugins",
+    CHECKOUT / "extensions" / "molecule" / "utils" / "callback_plugins",
+)
 STORE = "/usr/share/ollama/.ollama/models"
 VARIABLES = {
     "ollama_multigpu_registry": "{{ rig_registry }}",
@@ -43,29 +46,51 @@ class Site:
     def inventory(self, hosts: dict[str, dict], **variables) -> None:
         """Name the hosts to run on: {name: variables}; `ansible_host` puts several of them on one rig host. '!unsafe ...' is never a template."""
         own = {name: {"ansible_host": fleet.container_name(SET, name), **more} for name, more in hosts.items()}
-        text = json.dumps({"rig": {"children": {"named": {"hosts": own, "vars": {**VARIABLES, **variables}}}}}, indent=1).replace('"!unsafe ', '!unsafe "')
+        text = json.dumps(
+            {"rig": {"children": {"named": {"hosts": own, "vars": {**VARIABLES, **variables}}}}}, indent=1
+        ).replace('"!unsafe ', '!unsafe "')
         (self.scratch / "hosts.yml").write_text(text, encoding="utf-8")
 
     def command(self, playbook: str, *arguments: str) -> list[str]:
         """The command line of a run on the named hosts."""
-        return [tool("ansible-playbook"), "-i", str(fleet.write_inventory(SET)), "-i", str(self.scratch / "hosts.yml"),
-                "-e", "ollama_multigpu_hosts=named", "gpufleet.ollama." + playbook, *arguments]
+        return [
+            tool("ansible-playbook"),
+            "-i",
+            str(fleet.write_inventory(SET)),
+            "-i",
+            str(self.scratch / "hosts.yml"),
+            "-e",
+            "ollama_multigpu_hosts=named",
+            "gpufleet.ollama." + playbook,
+            *arguments,
+        ]
 
     def environment(self) -> dict[str, str]:
         """The variables of a run: callbacks that record it, and an empty cache of headers at first."""
         return environment(
-            self.path, ANSIBLE_HOME=str(self.scratch / "ansible"), XDG_CACHE_HOME=str(self.scratch / "cache"), ANSIBLE_FORKS="12",
-            ANSIBLE_CALLBACK_PLUGINS=":".join(map(str, CALLBACKS)), ANSIBLE_CALLBACKS_ENABLED="count_results,record_outcome",
-            COUNT_RESULTS_FILE=str(self.scratch / "results.json"), RECORD_OUTCOME_FILE=str(self.scratch / "outcome.json"))
+            self.path,
+            ANSIBLE_HOME=str(self.scratch / "ansible"),
+            XDG_CACHE_HOME=str(self.scratch / "cache"),
+            ANSIBLE_FORKS="12",
+            ANSIBLE_CALLBACK_PLUGINS=":".join(map(str, CALLBACKS)),
+            ANSIBLE_CALLBACKS_ENABLED="count_results,record_outcome",
+            COUNT_RESULTS_FILE=str(self.scratch / "results.json"),
+            RECORD_OUTCOME_FILE=str(self.scratch / "outcome.json"),
+        )
 
     def play(self, playbook: str, *arguments: str, expect: int = 0) -> Outcome:
         """Run a playbook of the collection to its end; another exit code than expected fails the test with the output's tail."""
-        output = run(self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=600, expect=expect)
+        output = run(
+            self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=600, expect=expect
+        )
         assert "Traceback" not in output
         hosts = json.loads((self.scratch / "outcome.json").read_text(encoding="utf-8"))
         return Outcome(
-            output, {name: host["plan"] for name, host in hosts.items()}, {name: host["failures"] for name, host in hosts.items() if host["failures"]},
-            json.loads((self.scratch / "results.json").read_text(encoding="utf-8")))
+            output,
+            {name: host["plan"] for name, host in hosts.items()},
+            {name: host["failures"] for name, host in hosts.items() if host["failures"]},
+            json.loads((self.scratch / "results.json").read_text(encoding="utf-8")),
+        )
 
     @contextlib.contextmanager
     def untouched(self, *hosts: str):

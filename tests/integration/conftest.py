@@ -21,7 +21,11 @@ def archive(tmp_path_factory):
 def collections(archive, tmp_path_factory):
     """A collections path into which the archive was installed."""
     place = tmp_path_factory.mktemp("collections")
-    run([tool("ansible-galaxy"), "collection", "install", "--offline", "-p", place, archive], cwd=place, env=environment(collections=place))
+    run(
+        [tool("ansible-galaxy"), "collection", "install", "--offline", "-p", place, archive],
+        cwd=place,
+        env=environment(collections=place),
+    )
     return place
 
 

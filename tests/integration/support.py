@@ -44,12 +44,18 @@ def tool(name):
 
 def environment(collections=None, **more):
     """Variables for a command that sees only the given collections (a path or a list of them), not the checkout and not the user's own Ansible."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "PYTEST_")) and name != "PYTHONPATH"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANSIBLE_", "MOLECULE_", "PYTEST_")) and name != "PYTHONPATH"
+    }
     kept["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     kept["ANSIBLE_NOCOLOR"] = "1"
     kept["LC_ALL"] = "C.UTF-8"
     if collections:
-        kept["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(str(path) for path in (collections if isinstance(collections, list) else [collections]))
+        kept["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(
+            str(path) for path in (collections if isinstance(collections, list) else [collections])
+        )
     kept.update(more)
     return kept
 
@@ -57,13 +63,28 @@ def environment(collections=None, **more):
 def run(command, cwd, env=None, timeout=900, expect=0):
     """Run a command to its end and return its output (stdout and stderr in order); another exit code than expected fails with the output's tail."""
     try:
-        done = subprocess.run([str(part) for part in command], cwd=str(cwd), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=timeout, check=False)
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=str(cwd),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
-        pytest.fail("%s did not end within %d s\n%s" % (command[0], timeout, tail((error.stdout or b"").decode("utf-8", "replace"))), pytrace=False)
+        pytest.fail(
+            "%s did not end within %d s\n%s"
+            % (command[0], timeout, tail((error.stdout or b"").decode("utf-8", "replace"))),
+            pytrace=False,
+        )
     output = done.stdout.decode("utf-8", "replace")
     if expect is not None and done.returncode != expect:
-        pytest.fail("%s: exit code %d\n%s" % (" ".join(str(part) for part in command), done.returncode, tail(output)), pytrace=False)
+        pytest.fail(
+            "%s: exit code %d\n%s" % (" ".join(str(part) for part in command), done.returncode, tail(output)),
+            pytrace=False,
+        )
     return output
 
 
@@ -74,7 +95,12 @@ def tail(text, lines=TAIL):
 
 def checkout_files():
     """Files of the checkout that are committed or would be: relative paths."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=str(CHECKOUT), stdout=subprocess.PIPE, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=str(CHECKOUT),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     names = [name for name in listed.stdout.decode("utf-8").split("\0") if name]
     return [name for name in sorted(set(names)) if (CHECKOUT / name).exists()]
 
@@ -91,7 +117,12 @@ def why_no_hosts():
     """Why podman hosts cannot run on this machine, in one sentence; None where they can."""
     if not shutil.which("podman", path=os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"):
         return "podman is not installed (make test installs it where it may)"
-    if os.geteuid() != 0 and subprocess.run(["sudo", "-n", "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
+    if (
+        os.geteuid() != 0
+        and subprocess.run(
+            ["sudo", "-n", "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        ).returncode
+    ):
         return "podman hosts with systemd need root, and sudo asks for a password here"
     return None
 
@@ -101,7 +132,14 @@ def molecule(name, collections, scratch, **variables):
     from tests.rig.hosts.ansible import collections as rig_collections
 
     path = [collections, rig_collections(say=lambda text: None)]
-    env = environment(path, MOLECULE_EPHEMERAL_DIRECTORY=str(scratch / "molecule"), ANSIBLE_HOME=str(scratch / "ansible"), **variables)
+    env = environment(
+        path, MOLECULE_EPHEMERAL_DIRECTORY=str(scratch / "molecule"), ANSIBLE_HOME=str(scratch / "ansible"), **variables
+    )
     if "OLLAMA_ARCHIVE" not in variables:
         env.pop("OLLAMA_ARCHIVE", None)
-    return run([tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--scenario-name", name], cwd=CHECKOUT, env=env, timeout=1500)
+    return run(
+        [tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--scenario-name", name],
+        cwd=CHECKOUT,
+        env=env,
+        timeout=1500,
+    )

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.hosts
 #: Tasks that a first run begins, about; a kill comes up to JITTER seconds after one of them.
 TASKS = 55
 JITTER = 2.0
-SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10 ** 6))
+SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10**6))
 HOSTS = ["k%d" % number for number in range(int(os.environ.get("KILLS") or 1))]
 LEFTOVERS = "find / -xdev ( -name *-partial* -o -name *.adopted -o -name .ansible_tmp* )"
 
@@ -46,8 +46,15 @@ def run_and_kill(site, host, after, jitter):
     Returns the line that begins this task, or None when the run came to its end before.
     """
     process = subprocess.Popen(
-        site.command("site", "--limit", host), cwd=site.scratch, env=dict(site.environment(), PYTHONUNBUFFERED="1"), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        site.command("site", "--limit", host),
+        cwd=site.scratch,
+        env=dict(site.environment(), PYTHONUNBUFFERED="1"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         begun = 0
         for line in process.stdout:
@@ -76,7 +83,9 @@ def test_the_next_run_completes_and_verifies(site):
         assert on(host, "ls", "-A", "/usr/local/lib/ollama-multigpu/releases").split() == ["0.32.15"], host
         assert on(host, *LEFTOVERS.split()) == "", host
         for asked, answer in (("is-active", "active"), ("is-enabled", "enabled")):
-            assert on(host, "systemctl", asked, "ollama@gpu0.service", "ollama@gpu1.service").split() == [answer] * 2, host
+            assert on(host, "systemctl", asked, "ollama@gpu0.service", "ollama@gpu1.service").split() == [answer] * 2, (
+                host
+            )
     second = site.play("site")
     assert {host: second.counts[host]["changed"] for host in HOSTS} == dict.fromkeys(HOSTS, 0)
     assert second.output.count("Verdict: pass") == len(HOSTS)

@@ -16,15 +16,22 @@ from tests.rig.hosts import fleet, seed
 pytestmark = pytest.mark.hosts
 
 MODEL = "llama4:16x17b"
-MIB = 1024 ** 2
-FOREIGN = 10 * 1024 ** 3
+MIB = 1024**2
+FOREIGN = 10 * 1024**3
 LIKE_A = ["like-a-%d" % number for number in range(5)]
 HOSTS = {
     "a": {},
     **{name: {"ansible_host": fleet.container_name(SET, "a")} for name in LIKE_A},
-    "layers": {"ansible_host": fleet.container_name(SET, "a"), "ollama_multigpu_models": [
-        {"name": "tiny", "insecure": True, "optimized": {"parameters": {"num_gpu": 2}}, "allow_cpu_offload": True}]},
-    "by-index": {}, "by-uuid": {}, "by-address": {}, "occupied": {},
+    "layers": {
+        "ansible_host": fleet.container_name(SET, "a"),
+        "ollama_multigpu_models": [
+            {"name": "tiny", "insecure": True, "optimized": {"parameters": {"num_gpu": 2}}, "allow_cpu_offload": True}
+        ],
+    },
+    "by-index": {},
+    "by-uuid": {},
+    "by-address": {},
+    "occupied": {},
 }
 REAL_HOSTS = [name for name, variables in HOSTS.items() if "ansible_host" not in variables]
 
@@ -116,7 +123,10 @@ def test_a_stranger_on_a_gpu_changes_the_plan_which_names_it(ten):
     free, taken = plan["gpus"]
     assert (free["foreign_bytes"], taken["foreign_bytes"]) == (0, FOREIGN)
     assert taken["available_bytes"] == free["available_bytes"] - FOREIGN
-    layers = [[device["layers"] for device in one["instances"][0]["models"][0]["predicted"]["devices"]] for one in (plan, ten[0].plans["a"])]
+    layers = [
+        [device["layers"] for device in one["instances"][0]["models"][0]["predicted"]["devices"]]
+        for one in (plan, ten[0].plans["a"])
+    ]
     assert layers[0] != layers[1]
     assert [warning for warning in plan["warnings"] if "10.0 GiB" in warning and taken["uuid"] in warning]
     assert all(warning in ten[0].output for warning in plan["warnings"])
@@ -124,14 +134,27 @@ def test_a_stranger_on_a_gpu_changes_the_plan_which_names_it(ten):
 
 def test_a_number_of_layers_is_taken_where_the_cpu_may_serve(ten):
     model = ten[0].plans["layers"]["instances"][0]["models"][0]
-    assert (model["parameters"]["num_gpu"], model["predicted"]["gpu_layers"], model["expected"]["outcome"]) == (2, 2, "partial")
+    assert (model["parameters"]["num_gpu"], model["predicted"]["gpu_layers"], model["expected"]["outcome"]) == (
+        2,
+        2,
+        "partial",
+    )
 
 
 def test_check_mode_shows_the_whole_plan_and_what_would_change(checked, ten):
     """That nothing was changed is the fixture's part; that --limit gives the host the same plan is seen here too."""
     assert checked.plans["a"] == ten[0].plans["a"]
-    for told in ("49 of 49 layers on GPUs", "weights 31659 MiB", "weights 30105 MiB", "Ollama 0.32.15 left alone", '+CUDA_VISIBLE_DEVICES="GPU-',
-                 "+ExecStart=", "after: /etc/ollama-multigpu/plan.json", "+PARAMETER num_gpu 999", "+PARAMETER num_ctx 32768"):
+    for told in (
+        "49 of 49 layers on GPUs",
+        "weights 31659 MiB",
+        "weights 30105 MiB",
+        "Ollama 0.32.15 left alone",
+        '+CUDA_VISIBLE_DEVICES="GPU-',
+        "+ExecStart=",
+        "after: /etc/ollama-multigpu/plan.json",
+        "+PARAMETER num_gpu 999",
+        "+PARAMETER num_ctx 32768",
+    ):
         assert told in checked.output, told
     assert checked.counts["a"]["changed"] >= 10
 
@@ -156,7 +179,15 @@ def test_a_second_run_brings_nothing_to_the_host(applied, second):
 
 
 def test_the_host_has_none_of_the_libraries_of_its_own(applied):
-    assert on("a", "python3", "-c", "import importlib.util as u; print([n for n in ('requests', 'pynvml') if u.find_spec(n)])").strip() == "[]"
+    assert (
+        on(
+            "a",
+            "python3",
+            "-c",
+            "import importlib.util as u; print([n for n in ('requests', 'pynvml') if u.find_spec(n)])",
+        ).strip()
+        == "[]"
+    )
 
 
 def test_verifying_alone_and_planning_for_a_loaded_host(site, applied):

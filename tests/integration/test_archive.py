@@ -12,8 +12,21 @@ import pytest
 from tests.integration.support import CHECKOUT, checkout_files, environment, module_names, run, tool
 
 SHIPPED = {
-    "COPYING", "CHANGELOG.md", "CHANGELOG.rst", "FILES.json", "LICENSES", "MANIFEST.json", "README.md", "REUSE.toml", "changelogs", "docs", "meta",
-    "playbooks", "plugins", "requirements.txt", "roles",
+    "COPYING",
+    "CHANGELOG.md",
+    "CHANGELOG.rst",
+    "FILES.json",
+    "LICENSES",
+    "MANIFEST.json",
+    "README.md",
+    "REUSE.toml",
+    "changelogs",
+    "docs",
+    "meta",
+    "playbooks",
+    "plugins",
+    "requirements.txt",
+    "roles",
 }
 
 
@@ -28,7 +41,17 @@ def test_nothing_but_what_a_user_needs(members):
 
 
 def test_every_file_of_the_shipped_folders_is_in(members):
-    folders = ("meta/", "plugins/", "roles/", "playbooks/", "docs/", "LICENSES/", "README.md", "COPYING", "requirements.txt")
+    folders = (
+        "meta/",
+        "plugins/",
+        "roles/",
+        "playbooks/",
+        "docs/",
+        "LICENSES/",
+        "README.md",
+        "COPYING",
+        "requirements.txt",
+    )
     missing = [name for name in checkout_files() if name.startswith(folders) and name not in members]
     assert not missing
 
@@ -40,7 +63,9 @@ def test_no_clutter_in_the_shipped_folders(members):
 
 def test_ansible_doc_knows_every_module_role_and_playbook(collections, tmp_path):
     env = environment(collections)
-    listed = json.loads(run([tool("ansible-doc"), "-t", "module", "-l", "-j", "gpufleet.ollama"], cwd=tmp_path, env=env))
+    listed = json.loads(
+        run([tool("ansible-doc"), "-t", "module", "-l", "-j", "gpufleet.ollama"], cwd=tmp_path, env=env)
+    )
     assert sorted(listed) == ["gpufleet.ollama." + name for name in module_names()]
     roles = json.loads(run([tool("ansible-doc"), "-t", "role", "-l", "-j", "gpufleet.ollama"], cwd=tmp_path, env=env))
     assert "gpufleet.ollama.ollama_multigpu" in roles
@@ -52,7 +77,16 @@ def test_ansible_doc_knows_every_module_role_and_playbook(collections, tmp_path)
 
 def test_a_module_answers_where_there_is_no_gpu(collections, tmp_path):
     """gpu_facts from the archive alone, with a Python that has neither requests nor nvidia-ml-py: a state and a remedy, no traceback."""
-    command = [tool("ansible"), "localhost", "-c", "local", "-e", "ansible_python_interpreter=/usr/bin/python3", "-m", "gpufleet.ollama.gpu_facts"]
+    command = [
+        tool("ansible"),
+        "localhost",
+        "-c",
+        "local",
+        "-e",
+        "ansible_python_interpreter=/usr/bin/python3",
+        "-m",
+        "gpufleet.ollama.gpu_facts",
+    ]
     output = run(command, cwd=tmp_path, env=environment(collections), expect=None)
     assert "Traceback" not in output
     inventory = json.loads(output.split("=>", 1)[1])["ansible_facts"]["gpu_inventory"]

@@ -35,17 +35,27 @@ VARIABLES = {
 def possible():
     """[(core, python path)] of the cores that a Python of this machine takes, oldest core first."""
     found = interpreters()
-    pairs = [(core, next((found[version] for version in versions if version in found), None)) for core, versions in CORES.items()]
+    pairs = [
+        (core, next((found[version] for version in versions if version in found), None))
+        for core, versions in CORES.items()
+    ]
     return [(core, python) for core, python in pairs if python]
 
 
 def test_no_core_is_left_out_silently():
     oldest, newest = next(iter(CORES)), list(CORES)[-1]
     cores = [core for core, python in possible()]
-    left_out = ["%s (needs Python %s)" % (core, ", ".join(reversed(CORES[core]))) for core in (oldest, newest) if core not in cores]
+    left_out = [
+        "%s (needs Python %s)" % (core, ", ".join(reversed(CORES[core])))
+        for core in (oldest, newest)
+        if core not in cores
+    ]
     assert cores, "no Python of this machine takes a supported ansible-core"
     if left_out:
-        pytest.skip("not converged on ansible-core %s; converged on %s and %s instead" % (" and ".join(left_out), cores[0], cores[-1]))
+        pytest.skip(
+            "not converged on ansible-core %s; converged on %s and %s instead"
+            % (" and ".join(left_out), cores[0], cores[-1])
+        )
 
 
 @pytest.mark.hosts
@@ -55,7 +65,12 @@ def test_converge(which, archive, podman_hosts, tmp_path):
     home = virtual_environment("core-" + core, python, ["ansible-core==" + core] + LIBRARIES, constraints=None)
     programs = home / "bin"
     from tests.rig.hosts.ansible import collections as rig_collections
-    run([programs / "ansible-galaxy", "collection", "install", "--offline", "-p", tmp_path, archive], cwd=tmp_path, env=environment(tmp_path))
+
+    run(
+        [programs / "ansible-galaxy", "collection", "install", "--offline", "-p", tmp_path, archive],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+    )
     try:
         run(RIG + ["up", "--hosts", "c=2x4090"], cwd=CHECKOUT)
         run(RIG + ["serve"], cwd=CHECKOUT)

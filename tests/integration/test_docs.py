@@ -17,8 +17,18 @@ def tree(tmp_path_factory):
 
 
 def test_plugin_docs(tree):
-    run([tool("antsibull-docs"), "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "--disallow-unknown-collection-refs", "."],
-        cwd=tree, env=environment(collections=tree.parents[2]))
+    run(
+        [
+            tool("antsibull-docs"),
+            "lint-collection-docs",
+            "--plugin-docs",
+            "--skip-rstcheck",
+            "--disallow-unknown-collection-refs",
+            ".",
+        ],
+        cwd=tree,
+        env=environment(collections=tree.parents[2]),
+    )
 
 
 def test_pages_build(tree, tmp_path):
@@ -26,9 +36,34 @@ def test_pages_build(tree, tmp_path):
     env = environment(collections=tree.parents[2])
     site = tmp_path / "site"
     site.mkdir(mode=0o700)
-    run([tool("antsibull-docs"), "sphinx-init", "--use-current", "--squash-hierarchy", "--sphinx-theme", "alabaster", "--dest-dir", site, "gpufleet.ollama"],
-        cwd=tree, env=env)
-    run([tool("antsibull-docs"), "collection", "--use-current", "--squash-hierarchy", "--dest-dir", site / "rst", "gpufleet.ollama"], cwd=tree, env=env)
+    run(
+        [
+            tool("antsibull-docs"),
+            "sphinx-init",
+            "--use-current",
+            "--squash-hierarchy",
+            "--sphinx-theme",
+            "alabaster",
+            "--dest-dir",
+            site,
+            "gpufleet.ollama",
+        ],
+        cwd=tree,
+        env=env,
+    )
+    run(
+        [
+            tool("antsibull-docs"),
+            "collection",
+            "--use-current",
+            "--squash-hierarchy",
+            "--dest-dir",
+            site / "rst",
+            "gpufleet.ollama",
+        ],
+        cwd=tree,
+        env=env,
+    )
     run([tool("sphinx-build"), "-q", "-b", "html", "-c", site, site / "rst", site / "html"], cwd=site, env=env)
     for name in module_names():
         assert (site / "html" / ("%s_module.html" % name)).exists(), name

@@ -23,7 +23,9 @@ def real_gpus():
     program = shutil.which("nvidia-smi")
     if not program:
         return None, "this machine has no nvidia-smi"
-    answer = subprocess.run([program, "-q", "-x"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
+    answer = subprocess.run(
+        [program, "-q", "-x"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False
+    )
     if answer.returncode != 0:
         return None, "nvidia-smi says: %s" % answer.stdout.decode("utf-8", "replace").strip().splitlines()[:1]
     root = ElementTree.fromstring(answer.stdout)
@@ -43,12 +45,28 @@ def facts(report, collections, tmp_path_factory):
     """The facts, by Ansible and the installed archive, as a user gets them."""
     place = tmp_path_factory.mktemp("gpu")
     answer = subprocess.run(
-        [tool("ansible"), "localhost", "-i", "localhost,", "-c", "local", "-m", "gpufleet.ollama.gpu_facts",
-         "-e", "ansible_python_interpreter=" + sys.executable],
-        env=environment(collections=collections), cwd=str(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+        [
+            tool("ansible"),
+            "localhost",
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-m",
+            "gpufleet.ollama.gpu_facts",
+            "-e",
+            "ansible_python_interpreter=" + sys.executable,
+        ],
+        env=environment(collections=collections),
+        cwd=str(place),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+        check=False,
+    )
     assert answer.returncode == 0, answer.stdout.decode("utf-8", "replace")
     text = answer.stdout.decode("utf-8", "replace")
-    return json.loads(text[text.index("{"):text.rindex("}") + 1])["ansible_facts"]["gpu_inventory"]
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])["ansible_facts"]["gpu_inventory"]
 
 
 def number(text):
@@ -92,7 +110,10 @@ def test_the_memory_of_every_gpu(report, facts):
         for name in ("reserved", "used", "free"):
             assert abs(memory["%s_bytes" % name] / MIB - number(usage.findtext(name))) <= 64, name
         # nvml.md 6 (a): version 2 counts the driver's reserve apart from what is used.
-        assert abs(memory["total_bytes"] - memory["free_bytes"] - memory["used_bytes"] - memory["reserved_bytes"]) <= 2 * MIB
+        assert (
+            abs(memory["total_bytes"] - memory["free_bytes"] - memory["used_bytes"] - memory["reserved_bytes"])
+            <= 2 * MIB
+        )
 
 
 def test_the_modes_of_every_gpu(report, facts):
@@ -118,7 +139,10 @@ def test_the_sensors_of_every_gpu(report, facts):
 
 def test_the_processes_of_every_gpu(report, facts):
     for element, gpu in pairs(report, facts):
-        expected = {int(process.findtext("pid")): process.findtext("used_memory") for process in element.findall("processes/process_info")}
+        expected = {
+            int(process.findtext("pid")): process.findtext("used_memory")
+            for process in element.findall("processes/process_info")
+        }
         seen = {process["pid"]: process["used_bytes"] for process in gpu["processes"]}
         assert set(seen) == set(expected)
         for pid, text in expected.items():

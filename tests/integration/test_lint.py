@@ -21,7 +21,9 @@ def tree(tmp_path_factory):
 
 def test_ansible_lint_production(tree):
     env = environment(collections=tree.parents[2])
-    output = run([tool("ansible-lint"), "--offline", "--profile", "production", "--strict", "--nocolor"], cwd=tree, env=env)
+    output = run(
+        [tool("ansible-lint"), "--offline", "--profile", "production", "--strict", "--nocolor"], cwd=tree, env=env
+    )
     assert "'production' was required, and it passed" in output
 
 
@@ -33,7 +35,11 @@ def test_shellcheck():
     scripts = []
     for name in checkout_files():
         path = CHECKOUT / name
-        if path.is_file() and not path.is_symlink() and path.read_bytes()[:64].split(b"\n")[0] in (b"#!/bin/sh", b"#!/usr/bin/env bash", b"#!/bin/bash"):
+        if (
+            path.is_file()
+            and not path.is_symlink()
+            and path.read_bytes()[:64].split(b"\n")[0] in (b"#!/bin/sh", b"#!/usr/bin/env bash", b"#!/bin/bash")
+        ):
             scripts.append(name)
     assert "tests/setup/with-env" in scripts
     run([tool("shellcheck")] + scripts, cwd=CHECKOUT, env=environment())

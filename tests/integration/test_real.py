@@ -16,7 +16,10 @@ ARCHIVE = os.environ.get("OLLAMA_ARCHIVE", "")
 
 @pytest.mark.real
 @pytest.mark.hosts
-@pytest.mark.skipif(not ARCHIVE, reason="NOT RUN with a real Ollama: OLLAMA_ARCHIVE names no release archive (make real OLLAMA_ARCHIVE=path)")
+@pytest.mark.skipif(
+    not ARCHIVE,
+    reason="NOT RUN with a real Ollama: OLLAMA_ARCHIVE names no release archive (make real OLLAMA_ARCHIVE=path)",
+)
 @pytest.mark.parametrize("name", scenarios())
 def test_scenario_with_the_real_server(name, collections, podman_hosts, tmp_path):
     assert pathlib.Path(ARCHIVE).is_file(), "OLLAMA_ARCHIVE=%s is no file" % ARCHIVE

@@ -55,7 +55,9 @@ def on(host: str, *command: str, user: str = "root", stdin: bytes | None = None)
 def play(*arguments: str) -> str:
     """Output of an ad hoc Ansible task on the hosts."""
     env = environment(collections=ansible.collections())
-    return run([tool("ansible"), "-i", fleet.write_inventory(SET), *arguments], cwd=CHECKOUT.parent, env=env, timeout=120)
+    return run(
+        [tool("ansible"), "-i", fleet.write_inventory(SET), *arguments], cwd=CHECKOUT.parent, env=env, timeout=120
+    )
 
 
 def test_three_hosts_are_fresh_within_ten_seconds():
@@ -77,9 +79,20 @@ def test_systemd_runs_with_a_control_group_tree_of_its_own():
 
 def test_nothing_but_what_a_host_promises():
     """No pip, no compiler, no curl, no libraries of ours: the collection must bring what it needs."""
-    assert on("a", "sh", "-c", "for p in systemctl python3 sudo zstd tar; do command -v $p >/dev/null || echo $p; done") == ""
+    assert (
+        on("a", "sh", "-c", "for p in systemctl python3 sudo zstd tar; do command -v $p >/dev/null || echo $p; done")
+        == ""
+    )
     assert on("a", "sh", "-c", "for p in pip3 gcc curl wget nvidia-smi ollama; do command -v $p; done; true") == ""
-    assert on("a", "python3", "-c", "import importlib.util as u; print([n for n in ('requests', 'pynvml', 'yaml') if u.find_spec(n)])").strip() == "[]"
+    assert (
+        on(
+            "a",
+            "python3",
+            "-c",
+            "import importlib.util as u; print([n for n in ('requests', 'pynvml', 'yaml') if u.find_spec(n)])",
+        ).strip()
+        == "[]"
+    )
 
 
 def test_ansible_enters_as_an_unprivileged_user_and_becomes_root():
@@ -114,7 +127,17 @@ print(json.dumps([[n.nvmlDeviceGetName(g), n.nvmlDeviceGetMemoryInfo(g).total,
     gpus.run(fleet.container_name(SET, "a"), "process", "add", "1", "10G")
     seen = json.loads(on("a", "env", "PYTHONPATH=/tmp", "python3", "-", user="rig", stdin=script))
     assert seen == [["NVIDIA RTX A6000", 49140 << 20, []], ["NVIDIA RTX A6000", 49140 << 20, [10 << 30]]]
-    failed = podman("exec", "-i", fleet.container_name(SET, "c"), "env", "PYTHONPATH=/tmp", "python3", "-", stdin=script, check=False)
+    failed = podman(
+        "exec",
+        "-i",
+        fleet.container_name(SET, "c"),
+        "env",
+        "PYTHONPATH=/tmp",
+        "python3",
+        "-",
+        stdin=script,
+        check=False,
+    )
     assert "NVMLError_LibraryNotFound" in failed.stderr.decode()
 
 
@@ -126,11 +149,14 @@ def test_registry_and_releases_are_reached_at_the_same_address_from_hosts_and_co
     script = f"""import urllib.request as u
 class No(u.HTTPRedirectHandler):
     def redirect_request(self, *a): return None
-try: u.build_opener(No).open("{variables['rig_registry_url']}/v2/library/tiny/blobs/{digest}")
+try: u.build_opener(No).open("{variables["rig_registry_url"]}/v2/library/tiny/blobs/{digest}")
 except u.HTTPError as e: place = e.headers["Location"]
 import hashlib; print(place, hashlib.sha256(u.urlopen(place).read()).hexdigest())
 """
-    for place, hexadecimal in (on("b", "python3", "-c", script).split(), subprocess.check_output([sys.executable, "-c", script], text=True).split()):
+    for place, hexadecimal in (
+        on("b", "python3", "-c", script).split(),
+        subprocess.check_output([sys.executable, "-c", script], text=True).split(),
+    ):
         assert "sha256:" + hexadecimal == digest
         assert place.split("/")[2].split(":")[0] != variables["rig_registry"].split(":")[0]
     sums = _get(variables["rig_checksum_url"]).decode().split()
@@ -143,11 +169,20 @@ def _get(url: str) -> bytes:
 
 def test_a_seeded_model_has_its_true_size_and_takes_no_room():
     """67 GB in about 12 MB; a blob's name is its digest."""
-    said = seed.seed(fleet.container_name(SET, "b"), "llama4:16x17b", "/srv/models", registry="mirror:5000", owner="rig")
+    said = seed.seed(
+        fleet.container_name(SET, "b"), "llama4:16x17b", "/srv/models", registry="mirror:5000", owner="rig"
+    )
     assert "67,436,800,960 bytes (sparse" in said
-    listed = on("b", "sh", "-c", "cd /srv/models; find . -type f -size +1G -printf '%u %s %k\\n'; ls -d manifests/mirror:5000/library/llama4/16x17b")
+    listed = on(
+        "b",
+        "sh",
+        "-c",
+        "cd /srv/models; find . -type f -size +1G -printf '%u %s %k\\n'; ls -d manifests/mirror:5000/library/llama4/16x17b",
+    )
     owner, size, kilobytes, manifest = listed.split()
-    assert (owner, size, manifest) == ("rig", "67436800960", "manifests/mirror:5000/library/llama4/16x17b") and int(kilobytes) < 20_000
+    assert (owner, size, manifest) == ("rig", "67436800960", "manifests/mirror:5000/library/llama4/16x17b") and int(
+        kilobytes
+    ) < 20_000
 
 
 def test_check_mode_leaves_no_trace_and_every_touch_is_seen():
@@ -158,6 +193,17 @@ def test_check_mode_leaves_no_trace_and_every_touch_is_seen():
     play("b", "-b", "--check", "-m", "ansible.builtin.copy", "-a", "content=two dest=/etc/probe")
     play("b", "-b", "-m", "ansible.builtin.setup")
     assert changes.compare(before, changes.snapshot(container)) == []
-    on("b", "sh", "-c", "echo one > /etc/probe; rm /etc/gone; touch /var/new; chmod 700 /etc/place; mkdir -p /dev/shm/x")
+    on(
+        "b",
+        "sh",
+        "-c",
+        "echo one > /etc/probe; rm /etc/gone; touch /var/new; chmod 700 /etc/place; mkdir -p /dev/shm/x",
+    )
     lines = changes.compare(before, changes.snapshot(container))
-    assert [line.split(":")[0] for line in lines] == ["A /dev/shm/x", "D /etc/gone", "C /etc/place", "C /etc/probe", "A /var/new"]
+    assert [line.split(":")[0] for line in lines] == [
+        "A /dev/shm/x",
+        "D /etc/gone",
+        "C /etc/place",
+        "C /etc/probe",
+        "A /var/new",
+    ]

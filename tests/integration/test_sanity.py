@@ -15,7 +15,9 @@ from tests.setup.environment import CACHE, interpreters
 
 # ansible-test makes environments without pip and then downloads pip; it looks for a cached file of this name first. The file may just
 # as well use the pip that the interpreter brings along, and then nothing but a package index is needed.
-GET_PIP = 'import runpy, sys\nsys.argv = ["ensurepip", "--default-pip"]\nrunpy.run_module("ensurepip", run_name="__main__")\n'
+GET_PIP = (
+    'import runpy, sys\nsys.argv = ["ensurepip", "--default-pip"]\nrunpy.run_module("ensurepip", run_name="__main__")\n'
+)
 PIP_VERSIONS = ("23.1.2", "24.2", "25.2", "25.3")
 HOST_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
@@ -49,11 +51,16 @@ def test_sanity(tmp_path):
     env = environment(HOME=str(home()))
     # Behind the test environment's own folder: only Pythons of other versions are taken from there.
     env["PATH"] = os.pathsep.join([env["PATH"]] + [str(pathlib.Path(path).parent) for path in pythons.values()])
-    output = run([tool("ansible-test"), "sanity", "--venv", "--color", "no"], cwd=tree, env=env, timeout=1500, expect=None)
+    output = run(
+        [tool("ansible-test"), "sanity", "--venv", "--color", "no"], cwd=tree, env=env, timeout=1500, expect=None
+    )
     complaints = [line for line in output.splitlines() if line.startswith(("ERROR:", "FATAL:"))]
     assert not complaints, "\n".join(complaints)
     ran = re.findall(r"^Running sanity test \"([\w-]+)\"", output, re.MULTILINE)
     assert {"compile", "import", "pep8", "pylint", "validate-modules", "yamllint"} <= set(ran)
     missing = [version for version in HOST_PYTHONS if version not in pythons]
     if missing:
-        pytest.skip("sanity passed, but compile and import were not run on Python %s, which this machine lacks" % ", ".join(missing))
+        pytest.skip(
+            "sanity passed, but compile and import were not run on Python %s, which this machine lacks"
+            % ", ".join(missing)
+        )

@@ -12,12 +12,26 @@ import functools
 import json
 import pathlib
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import layout, measured, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_30 import layout, measured_layout
 
 RECORDINGS = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "recordings"
 MODELS = "era-models.json"
 SECOND_RELEASE = "v0.12.11"
-ESTIMATE = ("layers", "split", "gpu_sizes", "graph", "vram_size", "total_size", "overflow", "kv", "graph_full", "graph_partial", "fully_offloaded")
+ESTIMATE = (
+    "layers",
+    "split",
+    "gpu_sizes",
+    "graph",
+    "vram_size",
+    "total_size",
+    "overflow",
+    "kv",
+    "graph_full",
+    "graph_partial",
+    "fully_offloaded",
+)
 
 
 @functools.lru_cache(maxsize=None)
@@ -32,12 +46,12 @@ def tables(folder):
 
 
 def model(name, table, projector=None):
-    """The `model` of model_info for a model of the table, with what only these eras need."""
+    """The ModelFacts of a model of the table, with what only these eras need."""
     dims = table["models"][name]
     blocks = dims["block_count"]
     tied = dims["output_bytes"] is None
     ssm = {key[4:]: dims[key] for key in ("ssm_conv_kernel", "ssm_inner_size", "ssm_state_size", "ssm_group_count")}
-    return {
+    facts = {
         "name": "%s:latest" % name,
         "architecture": dims["architecture"],
         "block_count": blocks,
@@ -51,7 +65,9 @@ def model(name, table, projector=None):
         "value_length": dims["value_length"],
         "sliding_window": dims["sliding_window"] or None,
         "ssm": ssm if any(ssm.values()) else None,
-        "layers": [{"index": index, "weight_bytes": size, "expert_bytes": 0} for index, size in enumerate(dims["block_bytes"])],
+        "layers": [
+            {"index": index, "weight_bytes": size, "expert_bytes": 0} for index, size in enumerate(dims["block_bytes"])
+        ],
         "output_bytes": (dims["output_bytes"] or 0) + dims["output_norm_bytes"],
         "embedding_bytes": dims["token_embd_bytes"],
         "tied_embeddings": tied,
@@ -67,6 +83,7 @@ def model(name, table, projector=None):
             "vision": {"weight_bytes": dims["vision_weights_bytes"], "graph_bytes": dims["vision_graph_bytes"]},
         },
     }
+    return ModelFacts.of(facts)
 
 
 def gpus_of(case):
@@ -133,7 +150,9 @@ def _layout(case, version):
     sizes = [weights + cache for weights, cache in zip(memory["weights"], memory["cache"])]
     graphs = dict(enumerate(memory["graph"]))
     try:
-        found = layout.create(rules, gpus, sizes, graphs, memory["input_weights"] + memory["cpu_graph"], case["backoff"])
+        found = layout.create(
+            rules, gpus, sizes, graphs, memory["input_weights"] + memory["cpu_graph"], case["backoff"]
+        )
     except layout.SearchForEver:
         return {"hang": True}
     except layout.NeedsRoom:
@@ -146,9 +165,20 @@ def _layout(case, version):
 def _placed(ranges):
     used = [(uuid, len(numbers)) for uuid, numbers in ranges if numbers]
     entries = [
-        {"id": uuid, "count": len(numbers), "first": numbers[0] if numbers else None, "last": numbers[-1] if numbers else None} for uuid, numbers in ranges
+        {
+            "id": uuid,
+            "count": len(numbers),
+            "first": numbers[0] if numbers else None,
+            "last": numbers[-1] if numbers else None,
+        }
+        for uuid, numbers in ranges
     ]
-    final = {"outcome": "load", "gpus": [uuid for uuid, dummy in used], "split": [count for dummy, count in used], "cpu_only": not used}
+    final = {
+        "outcome": "load",
+        "gpus": [uuid for uuid, dummy in used],
+        "split": [count for dummy, count in used],
+        "cpu_only": not used,
+    }
     return {"gpu_layers": entries, "final": final}
 
 
@@ -166,7 +196,7 @@ def _decision(case, version, table):
         residents=[{}] if case["other_model_loaded"] else None,
         version=version,
         system=system_of(case),
-        **keywords
+        **keywords,
     )
     got = {"runner_requests": requests}
     if decided.get("estimate"):
@@ -176,7 +206,9 @@ def _decision(case, version, table):
     if decided["evicts"]:
         got.update(error="evict", final={"outcome": "evict"})
     elif decided["error"]:
-        got.update(error="layout_num_gpu" if "num_gpu" in decided["error"] else "system_memory", final={"outcome": "error"})
+        got.update(
+            error="layout_num_gpu" if "num_gpu" in decided["error"] else "system_memory", final={"outcome": "error"}
+        )
     else:
         uuids = [gpus[place]["uuid"] for place in decided["gpus"]]
         if "ranges" in decided:
@@ -185,7 +217,12 @@ def _decision(case, version, table):
                 got["reported_memory"] = _reported(decided, gpus)
         else:
             used = [(uuid, count) for uuid, count in zip(uuids, decided["layers"]) if count or case["era"] == "A"]
-            final = {"outcome": "load", "gpus": [uuid for uuid, dummy in used], "split": [count for dummy, count in used], "cpu_only": not used}
+            final = {
+                "outcome": "load",
+                "gpus": [uuid for uuid, dummy in used],
+                "split": [count for dummy, count in used],
+                "cpu_only": not used,
+            }
             got.update(final=final, gpu_layers=[])
         if case["era"] == "A":
             got["final"]["n_gpu_layers"] = decided["gpu_layers"]
@@ -216,9 +253,11 @@ def _runner(case, requests):
         for place, numbers in found:
             if numbers:
                 graphs[place] = memory["graph_base"] + (memory["graph_output"] if len(sizes) - 1 in numbers else 0)
-                enough = enough and sum(sizes[number] for number in numbers) + graphs[place] <= memory["real_free"][place]
+                enough = (
+                    enough and sum(sizes[number] for number in numbers) + graphs[place] <= memory["real_free"][place]
+                )
         success = operation == "fit" or enough
         requests.append({"layers": layout.layers_of(found), "operation": operation, "success": success})
-        return measured.Report(success, sizes, graphs, memory["input_weights"] + memory["cpu_graph"])
+        return measured_layout.Report(success, sizes, graphs, memory["input_weights"] + memory["cpu_graph"])
 
     return run

@@ -24,9 +24,26 @@ TABLE = pathlib.Path(__file__).resolve().parent / "engine-fits.jsonl"
 ROWS_PER_MODEL = 12
 SIZES = (4096, 6144, 6144, 8192, 8192, 12288, 16384, 16384, 24564, 24564)  # MiB of the devices that are there
 MODELS = (
-    "llama3.1-8b", "llama3.3-70b", "mistral-small3.1", "mixtral-8x7b", "llama4-scout", "qwen2.5-32b", "qwen1.5-moe", "qwen3-14b", "qwen3-30b-a3b",
-    "gemma2-9b", "gemma3-27b", "gpt-oss-20b", "gpt-oss-120b", "phi4-14b", "deepseek-v2-lite", "command-r7b", "glm4-9b", "granite3.1-moe-3b",
-    "seed-oss-36b", "hunyuan-a13b",
+    "llama3.1-8b",
+    "llama3.3-70b",
+    "mistral-small3.1",
+    "mixtral-8x7b",
+    "llama4-scout",
+    "qwen2.5-32b",
+    "qwen1.5-moe",
+    "qwen3-14b",
+    "qwen3-30b-a3b",
+    "gemma2-9b",
+    "gemma3-27b",
+    "gpt-oss-20b",
+    "gpt-oss-120b",
+    "phi4-14b",
+    "deepseek-v2-lite",
+    "command-r7b",
+    "glm4-9b",
+    "granite3.1-moe-3b",
+    "seed-oss-36b",
+    "hunyuan-a13b",
 )
 ARGUMENTS = re.compile(r"^-c \d+ -ngl (-?\d+)(?: -ts (\S+))?(.*)$", re.MULTILINE)
 
@@ -46,9 +63,30 @@ def sample(model, count):
 
 def ask(devices, row):
     """The engine's answer to a row: {changed, layers, overflowing}, or its error as text."""
-    command = ["nice", "-n", "15", "chroot", str(sandbox.ROOT), "llama-fit-params", "-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-fa", "on",
-               "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
-               "--rpc", devices.servers(row["devices_mib"])]
+    command = [
+        "nice",
+        "-n",
+        "15",
+        "chroot",
+        str(sandbox.ROOT),
+        "llama-fit-params",
+        "-m",
+        "/work/%s.gguf" % row["model"],
+        "-c",
+        str(row["n_ctx"]),
+        "-fa",
+        "on",
+        "-ctk",
+        row["cache_type"],
+        "-ctv",
+        row["cache_type"],
+        "-ub",
+        str(row["n_ubatch"]),
+        "-b",
+        str(row["n_ubatch"]),
+        "--rpc",
+        devices.servers(row["devices_mib"]),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     found = ARGUMENTS.search(done.stdout)
     if not found:
@@ -57,15 +95,19 @@ def ask(devices, row):
     if layers == -1:
         return {"changed": False}
     counts = [int(float(count)) for count in split.split(",")] if split else [layers]
-    return {"changed": True, "layers": (counts + [0] * len(row["devices_mib"]))[: len(row["devices_mib"])], "overflowing": rest.count("=")}
+    return {
+        "changed": True,
+        "layers": (counts + [0] * len(row["devices_mib"]))[: len(row["devices_mib"])],
+        "overflowing": rest.count("="),
+    }
 
 
 @functools.lru_cache(maxsize=None)
 def facts(name):
     """The `model` of model_info, read from the header that the engine is given."""
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf import facts as reader
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf import header
     from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import hyperparameters
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import facts as reader
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import header
 
     head, size = gguf.header(families.pairs_of(name), families.tensors_of(name))
     found = reader.model_facts(header.read_header(io.BytesIO(head).read))
@@ -74,10 +116,17 @@ def facts(name):
 
 def compare(row):
     """(expected, got) of a row."""
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
 
     mib = 1024 * 1024
-    fitted = llama_fit.fit(facts(row["model"]), [size * mib for size in row["devices_mib"]], row["n_ctx"], 1, row["n_ubatch"], row["cache_type"])
+    fitted = llama_fit.fit(
+        facts(row["model"]),
+        [size * mib for size in row["devices_mib"]],
+        row["n_ctx"],
+        1,
+        row["n_ubatch"],
+        row["cache_type"],
+    )
     if not row["changed"]:
         return {"changed": False}, {"changed": fitted["changed"]}
     expected = {"changed": True, "layers": row["layers"], "overrides": row["overflowing"] > 0}
@@ -86,8 +135,13 @@ def compare(row):
 
 def main():
     sandbox.build()
-    head = dict(sandbox.version(), reference="build 11669", tool="llama-fit-params, flash attention on, margin 1024 MiB; devices are RPC servers, all free",
-                columns="layers: per device; overflowing: number of -ot patterns", models="tests/oracle/engine/dimensions.py")
+    head = dict(
+        sandbox.version(),
+        reference="build 11669",
+        tool="llama-fit-params, flash attention on, margin 1024 MiB; devices are RPC servers, all free",
+        columns="layers: per device; overflowing: number of -ot patterns",
+        models="tests/oracle/engine/dimensions.py",
+    )
     written = TABLE.with_suffix(".new")
     with sandbox.Devices(SIZES) as devices, open(str(written), "w", encoding="utf-8") as stream:
         stream.write(json.dumps(head, separators=(",", ":")) + "\n")

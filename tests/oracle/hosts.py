@@ -20,7 +20,12 @@ def inventory(*sizes, **changes):
             "name": "GPU of %d MiB" % total,
             "architecture": "ampere",
             "compute_capability": "8.6",
-            "memory": {"total_bytes": total * MIB, "free_bytes": free * MIB, "used_bytes": (total - free) * MIB, "kind": "dedicated"},
+            "memory": {
+                "total_bytes": total * MIB,
+                "free_bytes": free * MIB,
+                "used_bytes": (total - free) * MIB,
+                "kind": "dedicated",
+            },
             "compute_mode": "default",
             "mig": {"mode": None, "devices": []},
             "numa_node": 0,
@@ -39,7 +44,9 @@ def with_process(inventory_, index, used_mib, unit):
     memory["free_bytes"] -= used_mib * MIB
     memory["used_bytes"] += used_mib * MIB
     gpu["memory"] = memory
-    gpu["processes"] = gpu["processes"] + [{"pid": 4000 + index, "name": "llama-server", "used_bytes": used_mib * MIB, "unit": unit}]
+    gpu["processes"] = gpu["processes"] + [
+        {"pid": 4000 + index, "name": "llama-server", "used_bytes": used_mib * MIB, "unit": unit}
+    ]
     gpus = list(inventory_["gpus"])
     gpus[index] = gpu
     return dict(inventory_, gpus=gpus)

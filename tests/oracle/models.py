@@ -8,6 +8,8 @@ import functools
 import json
 import pathlib
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
+
 RECORDINGS = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "recordings"
 
 # What the recordings do not hold: tag, experts, experts used, width of an expert, shared experts.
@@ -45,7 +47,9 @@ def _layer(dims, index, experts, width, shared):
     larger = size > min(dims["block_bytes"]) + matrix // 5
     down = matrix * 210 // 144 if larger else matrix
     layer["expert_bytes"] = 2 * matrix + down
-    beside = dims["embedding_length"] * width * 144 // 256 if shared else 0  # of the shared expert, in each of the three
+    beside = (
+        dims["embedding_length"] * width * 144 // 256 if shared else 0
+    )  # of the shared expert, in each of the three
     router = 4 * dims["embedding_length"] * experts
     layer["ffn_up_bytes"] = matrix + beside
     layer["ffn_gate_bytes"] = matrix + beside + router
@@ -102,3 +106,8 @@ def model(name, **changes):
     }
     facts.update(changes)
     return facts
+
+
+def facts(name, **changes):
+    """The ModelFacts of a recorded model, as the rooms of the product take them; `changes` replace entries."""
+    return ModelFacts.of(model(name, **changes))

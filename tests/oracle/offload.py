@@ -29,9 +29,35 @@ TABLE = pathlib.Path(__file__).resolve().parent / "engine-offload.jsonl"
 MIB = 1024 * 1024
 ROWS_PER_MODEL = 8
 MODELS = (
-    "llama3.1-8b", "llama3.1-8b-f16", "llama3.3-70b", "mistral-7b", "mixtral-8x7b", "llama4-scout", "qwen2.5-32b", "qwen1.5-moe", "qwen3-14b", "qwen3-30b-a3b",
-    "qwen3-235b-a22b", "qwen3-next-80b", "qwen3.5-27b", "gemma2-9b", "gemma3-27b", "gemma3n-e4b", "gemma4-26b-a4b", "gpt-oss-20b", "gpt-oss-120b", "phi4-14b",
-    "deepseek-v2-lite", "deepseek-r1", "command-r7b", "glm4.5-air", "granite3.1-moe-3b", "granite4-h-1b", "nemotron-nano-9b-v2", "falcon-h1-7b", "jamba-mini",
+    "llama3.1-8b",
+    "llama3.1-8b-f16",
+    "llama3.3-70b",
+    "mistral-7b",
+    "mixtral-8x7b",
+    "llama4-scout",
+    "qwen2.5-32b",
+    "qwen1.5-moe",
+    "qwen3-14b",
+    "qwen3-30b-a3b",
+    "qwen3-235b-a22b",
+    "qwen3-next-80b",
+    "qwen3.5-27b",
+    "gemma2-9b",
+    "gemma3-27b",
+    "gemma3n-e4b",
+    "gemma4-26b-a4b",
+    "gpt-oss-20b",
+    "gpt-oss-120b",
+    "phi4-14b",
+    "deepseek-v2-lite",
+    "deepseek-r1",
+    "command-r7b",
+    "glm4.5-air",
+    "granite3.1-moe-3b",
+    "granite4-h-1b",
+    "nemotron-nano-9b-v2",
+    "falcon-h1-7b",
+    "jamba-mini",
     "lfm2-1.2b",
 )
 # Models without a matrix above 128 MiB; batches so small that no other value is larger either.
@@ -43,8 +69,13 @@ ROW = re.compile(r"^(?:RPC|Vulkan)\d+ \d+ \d+ (\d+)\s*$", re.MULTILINE)
 VULKAN = sandbox.CACHE / "vulkan"
 VULKAN_PACKAGES = "llama.cpp-tools,llama.cpp-tools-extra,libggml0-backend-vulkan,mesa-vulkan-drivers"
 # The processor as the device; one buffer as large as is asked for; nodes in their order, as CUDA leaves them.
-VULKAN_SETTINGS = ("VK_DRIVER_FILES=/usr/share/vulkan/icd.d/lvp_icd.json", "GGML_VK_DISABLE_GRAPH_OPTIMIZE=1", "GGML_VK_SUBALLOCATION_BLOCK_SIZE=17179869184",
-                   "GGML_VK_FORCE_MAX_ALLOCATION_SIZE=17179869184", "GGML_VK_FORCE_MAX_BUFFER_SIZE=17179869184")
+VULKAN_SETTINGS = (
+    "VK_DRIVER_FILES=/usr/share/vulkan/icd.d/lvp_icd.json",
+    "GGML_VK_DISABLE_GRAPH_OPTIMIZE=1",
+    "GGML_VK_SUBALLOCATION_BLOCK_SIZE=17179869184",
+    "GGML_VK_FORCE_MAX_ALLOCATION_SIZE=17179869184",
+    "GGML_VK_FORCE_MAX_BUFFER_SIZE=17179869184",
+)
 
 
 def sample(model, count, batches=(512, 1024, 2048), contexts=(4096, 16384, 65536)):
@@ -57,8 +88,13 @@ def sample(model, count, batches=(512, 1024, 2048), contexts=(4096, 16384, 65536
         flash, cache = dice.choice((("on", "f16"), ("on", "f16"), ("on", "q8_0"), ("off", "f16")))
         experts = number % 2 == 0 and bool(dimensions.get("X"))
         yield {
-            "model": model, "n_ctx": dice.choice(contexts), "n_ubatch": dice.choice(batches), "flash_attn": flash, "cache_type": cache,
-            "devices_mib": list(devices), "tensor_split": [1] * len(devices),
+            "model": model,
+            "n_ctx": dice.choice(contexts),
+            "n_ubatch": dice.choice(batches),
+            "flash_attn": flash,
+            "cache_type": cache,
+            "devices_mib": list(devices),
+            "tensor_split": [1] * len(devices),
             "n_gpu_layers": 999 if experts else int(dice.choice((0, 0.3, 0.6, 1)) * (slots - 1)),
             "n_cpu_moe": dice.choice((dimensions["L"], dimensions["L"] // 2)) if experts else 0,
         }
@@ -66,14 +102,43 @@ def sample(model, count, batches=(512, 1024, 2048), contexts=(4096, 16384, 65536
 
 def ask(root, row, devices, settings):
     """Compute buffer of every device in MiB, or the engine's error as text."""
-    command = ["nice", "-n", "10", "chroot", str(root), "env"] + list(settings) + [
-        "llama-fit-params", "-fitp", "on", "-m", "/work/offload/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-ngl", str(row["n_gpu_layers"]),
-        "-fa", row["flash_attn"], "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
-        "-ts", ",".join(map(str, row["tensor_split"])), "--no-repack"] + devices  # beside CUDA the host's weights are not repacked
+    command = (
+        ["nice", "-n", "10", "chroot", str(root), "env"]
+        + list(settings)
+        + [
+            "llama-fit-params",
+            "-fitp",
+            "on",
+            "-m",
+            "/work/offload/%s.gguf" % row["model"],
+            "-c",
+            str(row["n_ctx"]),
+            "-ngl",
+            str(row["n_gpu_layers"]),
+            "-fa",
+            row["flash_attn"],
+            "-ctk",
+            row["cache_type"],
+            "-ctv",
+            row["cache_type"],
+            "-ub",
+            str(row["n_ubatch"]),
+            "-b",
+            str(row["n_ubatch"]),
+            "-ts",
+            ",".join(map(str, row["tensor_split"])),
+            "--no-repack",
+        ]
+        + devices
+    )  # beside CUDA the host's weights are not repacked
     command += ["-ncmoe", str(row["n_cpu_moe"])] if row["n_cpu_moe"] else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     found = [int(size) for size in ROW.findall(done.stdout)]
-    return found if len(found) == len(row["devices_mib"]) else (done.stdout + done.stderr)[-200:] or "exit %d" % done.returncode
+    return (
+        found
+        if len(found) == len(row["devices_mib"])
+        else (done.stdout + done.stderr)[-200:] or "exit %d" % done.returncode
+    )
 
 
 def answered(row, devices, witnessed):
@@ -82,14 +147,22 @@ def answered(row, devices, witnessed):
     row["without"] = ask(sandbox.ROOT, row, reach, ())
     row["offloaded"] = ask(sandbox.ROOT, row, reach, ("LD_PRELOAD=/work/offload.so",))
     if witnessed:
-        row["vulkan"] = ask(VULKAN, row, [], VULKAN_SETTINGS + ("GGML_VK_VISIBLE_DEVICES=" + ",".join("0" for unused in row["devices_mib"]),))
+        row["vulkan"] = ask(
+            VULKAN,
+            row,
+            [],
+            VULKAN_SETTINGS + ("GGML_VK_VISIBLE_DEVICES=" + ",".join("0" for unused in row["devices_mib"]),),
+        )
     return row
 
 
 def build():
     """The engine's root and Vulkan's, and the answer to `offload_op` for the first."""
     sandbox.build()
-    subprocess.run(["cc", "-O", "-shared", "-fPIC", "-o", str(sandbox.MODELS / "offload.so"), str(sandbox.HERE / "offload.c")], check=True)
+    subprocess.run(
+        ["cc", "-O", "-shared", "-fPIC", "-o", str(sandbox.MODELS / "offload.so"), str(sandbox.HERE / "offload.c")],
+        check=True,
+    )
     sandbox.build_root(VULKAN, VULKAN_PACKAGES)
 
 
@@ -106,14 +179,20 @@ def write_model(name):
 
 def main(names):
     build()
-    head = dict(sandbox.version(), reference="build 11669",
-                tool="llama-fit-params -fitp on --no-repack over RPC devices of the sizes devices_mib; vulkan: over as many software Vulkan devices",
-                columns="compute buffer of every device, MiB: without the operations of the host's weights, with them (offloaded), the same by Vulkan")
+    head = dict(
+        sandbox.version(),
+        reference="build 11669",
+        tool="llama-fit-params -fitp on --no-repack over RPC devices of the sizes devices_mib; vulkan: over as many software Vulkan devices",
+        columns="compute buffer of every device, MiB: without the operations of the host's weights, with them (offloaded), the same by Vulkan",
+    )
     lines = [json.dumps(head, separators=(",", ":"))]
     for name in names or sorted(set(MODELS + WITNESSES)):
         write_model(name)
         asked = [(row, False) for row in sample(name, ROWS_PER_MODEL if name in MODELS else 0)]
-        asked += [(row, True) for row in sample(name, ROWS_PER_WITNESS if name in WITNESSES else 0, SMALL_BATCHES, (2048, 4096))]
+        asked += [
+            (row, True)
+            for row in sample(name, ROWS_PER_WITNESS if name in WITNESSES else 0, SMALL_BATCHES, (2048, 4096))
+        ]
         with sandbox.Devices((49140, 49140)) as devices:
             for row, witnessed in asked:
                 row = answered(row, devices, witnessed)
@@ -137,15 +216,37 @@ def rows(path=TABLE):
 def predicted(row):
     """(compute buffers without the scratch memory, with it) of every device, MiB, as memory/compute.py has them."""
     from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, weights
+
     from tests.oracle import table
 
     model = table.facts(row["model"])
-    moved = {slot: (layer["expert_bytes"], None) for slot, layer in enumerate(model["layers"][:row["n_cpu_moe"]]) if layer["expert_bytes"]}
+    moved = {
+        slot: (layer["expert_bytes"], None)
+        for slot, layer in enumerate(model["layers"][: row["n_cpu_moe"]])
+        if layer["expert_bytes"]
+    }
     total = model["block_count"] + 1
-    slots = weights.assign_layers(row["tensor_split"], total, None if row["n_gpu_layers"] >= total else row["n_gpu_layers"])
-    return [[size / MIB for size in compute.compute_by_device(model, slots, len(row["devices_mib"]), row["n_ctx"], 1, row["n_ubatch"],
-                                                              row["flash_attn"] != "off", row["cache_type"], moved, op_offload=offload)]
-            for offload in (False, True)]
+    slots = weights.assign_layers(
+        row["tensor_split"], total, None if row["n_gpu_layers"] >= total else row["n_gpu_layers"]
+    )
+    return [
+        [
+            size / MIB
+            for size in compute.compute_by_device(
+                model,
+                slots,
+                len(row["devices_mib"]),
+                row["n_ctx"],
+                1,
+                row["n_ubatch"],
+                row["flash_attn"] != "off",
+                row["cache_type"],
+                moved,
+                op_offload=offload,
+            )
+        ]
+        for offload in (False, True)
+    ]
 
 
 def compare(row):

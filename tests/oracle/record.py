@@ -26,9 +26,27 @@ ROWS_PER_HELD_OUT = 10
 ROWS_PER_SERVED = 6
 SIZES = (49140, 49140, 49140, 24564, 24564, 12288, 81559)  # MiB of the devices that are there
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144)
-DEVICES = ((49140,), (49140,), (24564,), (49140, 49140), (49140, 49140), (24564, 24564), (81559, 24564), (49140, 12288), (12288, 24564),
-           (49140, 49140, 24564), (24564, 12288, 81559), (49140, 49140, 24564, 24564), (81559, 24564, 12288, 49140))
-SPLITS = {1: (None,), 2: (None, None, (1, 1), (1, 1), (3, 1), (2, 3)), 3: (None, (1, 1, 1), (3, 2, 1)), 4: (None, (1, 1, 1, 1), (4, 3, 2, 1))}
+DEVICES = (
+    (49140,),
+    (49140,),
+    (24564,),
+    (49140, 49140),
+    (49140, 49140),
+    (24564, 24564),
+    (81559, 24564),
+    (49140, 12288),
+    (12288, 24564),
+    (49140, 49140, 24564),
+    (24564, 12288, 81559),
+    (49140, 49140, 24564, 24564),
+    (81559, 24564, 12288, 49140),
+)
+SPLITS = {
+    1: (None,),
+    2: (None, None, (1, 1), (1, 1), (3, 1), (2, 3)),
+    3: (None, (1, 1, 1), (3, 2, 1)),
+    4: (None, (1, 1, 1, 1), (4, 3, 2, 1)),
+}
 OFFLOADED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.4)
 PARALLEL = (1, 1, 1, 2, 3, 4)
 UBATCHES = (512, 1024, 2048)
@@ -36,9 +54,26 @@ ATTENTION = (("on", "f16"), ("on", "f16"), ("on", "q8_0"), ("on", "q4_0"), ("off
 
 
 # Models that llama-server itself is asked about, with the slots' cells in one stream (kv_unified) and not.
-SERVED = ("llama3.1-8b", "qwen3-30b-a3b", "phi4-14b", "gemma2-9b", "gemma3-27b", "gemma3n-e4b", "gpt-oss-20b", "llama4-scout", "command-r7b",
-          "deepseek-v2-lite", "deepseek-r1-old", "mamba-2.8b", "mamba-codestral-7b", "jamba-mini", "nemotron-nano-9b-v2", "falcon-h1-7b", "qwen3-next-80b",
-          "lfm2-1.2b")
+SERVED = (
+    "llama3.1-8b",
+    "qwen3-30b-a3b",
+    "phi4-14b",
+    "gemma2-9b",
+    "gemma3-27b",
+    "gemma3n-e4b",
+    "gpt-oss-20b",
+    "llama4-scout",
+    "command-r7b",
+    "deepseek-v2-lite",
+    "deepseek-r1-old",
+    "mamba-2.8b",
+    "mamba-codestral-7b",
+    "jamba-mini",
+    "nemotron-nano-9b-v2",
+    "falcon-h1-7b",
+    "qwen3-next-80b",
+    "lfm2-1.2b",
+)
 UNIFIED = (True, True, False)
 SERVED_PARALLEL = (1, 2, 2, 4, 4)
 SERVED_DEVICES = ((49140,), (49140,), (49140, 49140), (81559, 24564))
@@ -54,7 +89,9 @@ FALLING = {
 }
 
 # Where the memory of an architecture grows with context and batch together: (context, ubatch, attention, devices).
-LONG = {"deepseek-v3.2": ((262144, 2048, "on", 1), (131072, 512, "on", 2), (32768, 2048, "off", 1), (262144, 512, "on", 1))}
+LONG = {
+    "deepseek-v3.2": ((262144, 2048, "on", 1), (131072, 512, "on", 2), (32768, 2048, "off", 1), (262144, 512, "on", 1))
+}
 
 
 class Deck:
@@ -73,8 +110,9 @@ class Deck:
 def sample(model, count):
     """`count` designed rows of a model, without the engine's answers."""
     dice = random.Random("oracle " + model)
-    contexts, devices, offloaded, parallel, ubatches, attention = (Deck(values, dice)
-                                                                   for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION))
+    contexts, devices, offloaded, parallel, ubatches, attention = (
+        Deck(values, dice) for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION)
+    )
     splits = {number: Deck(values, dice) for number, values in SPLITS.items()}
     slots = of_model(model)["L"] + 1
     for unused in range(count):
@@ -83,24 +121,40 @@ def sample(model, count):
         flash, cache = attention.draw()
         share = offloaded.draw()
         yield {
-            "model": model, "n_ctx": contexts.draw(), "n_parallel": parallel.draw(), "n_ubatch": ubatches.draw(), "flash_attn": flash, "cache_type": cache,
-            "devices_mib": list(chosen), "tensor_split": list(split) if split else None, "n_gpu_layers": 999 if share == 1 else int(share * slots),
+            "model": model,
+            "n_ctx": contexts.draw(),
+            "n_parallel": parallel.draw(),
+            "n_ubatch": ubatches.draw(),
+            "flash_attn": flash,
+            "cache_type": cache,
+            "devices_mib": list(chosen),
+            "tensor_split": list(split) if split else None,
+            "n_gpu_layers": 999 if share == 1 else int(share * slots),
         }
 
 
 def served_sample(model, count):
     """`count` designed rows of a model for llama-server: full offload, one or two devices, some with partial offload."""
     dice = random.Random("server " + model)
-    contexts, devices, offloaded, parallel, ubatches, attention, unified = (Deck(values, dice) for values in (
-        CONTEXTS, SERVED_DEVICES, OFFLOADED, SERVED_PARALLEL, UBATCHES, ATTENTION, UNIFIED))
+    contexts, devices, offloaded, parallel, ubatches, attention, unified = (
+        Deck(values, dice)
+        for values in (CONTEXTS, SERVED_DEVICES, OFFLOADED, SERVED_PARALLEL, UBATCHES, ATTENTION, UNIFIED)
+    )
     slots = of_model(model)["L"] + 1
     for unused in range(count):
         flash, cache = attention.draw()
         share = offloaded.draw()
         chosen = devices.draw()
         yield {
-            "model": model, "n_ctx": contexts.draw(), "n_parallel": parallel.draw(), "n_ubatch": ubatches.draw(), "flash_attn": flash, "cache_type": cache,
-            "devices_mib": list(chosen), "tensor_split": [1] * len(chosen), "n_gpu_layers": 999 if share == 1 else int(share * slots),
+            "model": model,
+            "n_ctx": contexts.draw(),
+            "n_parallel": parallel.draw(),
+            "n_ubatch": ubatches.draw(),
+            "flash_attn": flash,
+            "cache_type": cache,
+            "devices_mib": list(chosen),
+            "tensor_split": [1] * len(chosen),
+            "n_gpu_layers": 999 if share == 1 else int(share * slots),
             "kv_unified": unified.draw(),
         }
 
@@ -110,8 +164,15 @@ def falling_sample(model):
     parallel, ubatch, cache, count, layers, context = FALLING[model]
     for tokens in (context, 2 * context):
         yield {
-            "model": model, "n_ctx": tokens, "n_parallel": parallel, "n_ubatch": ubatch, "flash_attn": "on", "cache_type": cache,
-            "devices_mib": [SIZES[0]] * count, "tensor_split": [1] * count, "n_gpu_layers": layers,
+            "model": model,
+            "n_ctx": tokens,
+            "n_parallel": parallel,
+            "n_ubatch": ubatch,
+            "flash_attn": "on",
+            "cache_type": cache,
+            "devices_mib": [SIZES[0]] * count,
+            "tensor_split": [1] * count,
+            "n_gpu_layers": layers,
         }
 
 
@@ -119,8 +180,15 @@ def long_sample(model):
     """The rows of a model in LONG."""
     for context, ubatch, flash, count in LONG.get(model, ()):
         yield {
-            "model": model, "n_ctx": context, "n_parallel": 1, "n_ubatch": ubatch, "flash_attn": flash, "cache_type": "f16",
-            "devices_mib": [SIZES[0]] * count, "tensor_split": [1] * count, "n_gpu_layers": 999,
+            "model": model,
+            "n_ctx": context,
+            "n_parallel": 1,
+            "n_ubatch": ubatch,
+            "flash_attn": flash,
+            "cache_type": "f16",
+            "devices_mib": [SIZES[0]] * count,
+            "tensor_split": [1] * count,
+            "n_gpu_layers": 999,
         }
 
 
@@ -153,11 +221,15 @@ def rows_of(name, devices):
 
 def main(names):
     sandbox.build()
-    head = dict(sandbox.version(), reference="build 11669", tool="llama-fit-params -fitp on (rows with kv_unified: llama-server); "
-                "devices are RPC servers of the sizes devices_mib",
-                columns="mib: per device [weights, KV and recurrent state, compute]; layers: per device; "
-                "n_ctx: of all slots together; tensor_split null: by free memory",
-                models="tests/oracle/engine/dimensions.py")
+    head = dict(
+        sandbox.version(),
+        reference="build 11669",
+        tool="llama-fit-params -fitp on (rows with kv_unified: llama-server); "
+        "devices are RPC servers of the sizes devices_mib",
+        columns="mib: per device [weights, KV and recurrent state, compute]; layers: per device; "
+        "n_ctx: of all slots together; tensor_split null: by free memory",
+        models="tests/oracle/engine/dimensions.py",
+    )
     with sandbox.Devices(SIZES) as devices:
         if names:
             for name in names:
@@ -165,7 +237,9 @@ def main(names):
                     print(json.dumps(row, separators=(",", ":")), flush=True)
             return
         estimated = [name for name in FURTHER if of_model(name)["arch"] in ESTIMATED_ONLY]
-        write_table(TABLE, head, list(MODELS) + list(HELD_OUT) + [name for name in FURTHER if name not in estimated], devices)
+        write_table(
+            TABLE, head, list(MODELS) + list(HELD_OUT) + [name for name in FURTHER if name not in estimated], devices
+        )
         write_table(ESTIMATED, head, estimated, devices)
 
 
@@ -181,8 +255,15 @@ def write_table(path, head, names, devices):
                 if "error" not in row:
                     stream.write(json.dumps(row, separators=(",", ":")) + "\n")
             stream.flush()
-            print("%s: %d rows%s" % (name, len(rows) - len(failed), "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2])),
-                  flush=True)
+            print(
+                "%s: %d rows%s"
+                % (
+                    name,
+                    len(rows) - len(failed),
+                    "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2]),
+                ),
+                flush=True,
+            )
     written.rename(path)
 
 

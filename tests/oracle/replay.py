@@ -39,7 +39,8 @@ def importable():
 importable()
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit, versions  # noqa: E402
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit, versions  # noqa: E402
+
 from tests.oracle import eras, fits, models, offload, table  # noqa: E402
 
 PLACEMENT_VERSION = "0.32.15"
@@ -61,7 +62,9 @@ def gpus_of(row):
 def placement_row(row):
     """(expected, got) of a recorded load: the fields that recordings/README.md says to compare."""
     gpus = gpus_of(row)
-    decision = versions.era_for(PLACEMENT_VERSION).decide(models.model(row["model"]), gpus, row["options"], row["environment"], layers=False)
+    decision = versions.era_for(PLACEMENT_VERSION).decide(
+        models.facts(row["model"]), gpus, row["options"], row["environment"], layers=False
+    )
     if row["options"].get("num_gpu") == 0:
         visible = row["environment"].get("CUDA_VISIBLE_DEVICES")
     else:
@@ -126,9 +129,9 @@ def resident_step(row):
     step = row["step"]
     gpus = [dict(gpu, free_bytes=free * MIB) for gpu, free in zip(gpus_of(row), step["free_mib_before"])]
     decision = versions.era_for(PLACEMENT_VERSION).decide(
-        models.model(step["model"]), gpus, step["options"], row["environment"], residents=row["residents"], layers=False
+        models.facts(step["model"]), gpus, step["options"], row["environment"], residents=row["residents"], layers=False
     )
-    stay = row["names"][decision["evicted"]:]
+    stay = row["names"][decision["evicted"] :]
     expected = {"gpus": step["result"]["child_cuda_visible_devices"], "resident_after": sorted(step["resident_after"])}
     return expected, {"gpus": ",".join(decision["tokens"]), "resident_after": sorted(set(stay + [step["model"]]))}
 
@@ -141,7 +144,7 @@ def engine_row(row):
     """
     split = row["tensor_split"]
     predicted = memory.estimate(
-        models.model(row["model"]),
+        models.facts(row["model"]),
         split,
         row["n_ctx"],
         parallel=row["n_parallel"],
@@ -154,7 +157,9 @@ def engine_row(row):
         engine = row["mib"]["RPC%d" % index]
         ours = [device[key] / MIB for key in ("weight_bytes", "kv_bytes", "compute_bytes")]
         total = sum(engine)
-        near = all(abs(a - b) <= 1 for a, b in zip(engine[:2], ours[:2])) and abs(sum(ours) - total) <= max(0.03 * total, 128)
+        near = all(abs(a - b) <= 1 for a, b in zip(engine[:2], ours[:2])) and abs(sum(ours) - total) <= max(
+            0.03 * total, 128
+        )
         expected[str(index)] = engine
         got[str(index)] = engine if near else [round(value, 1) for value in ours]
     return expected, got
@@ -166,7 +171,12 @@ def fit_row(row):
     MiB used stand as expected where they agree within max(3 %, 128 MiB).
     """
     fitted = llama_fit.fit(
-        models.model(row["model"]), [size * MIB for size in row["devices_mib"]], row["n_ctx"], 1, row["n_ubatch"], row["cache_type"]
+        models.facts(row["model"]),
+        [size * MIB for size in row["devices_mib"]],
+        row["n_ctx"],
+        1,
+        row["n_ubatch"],
+        row["cache_type"],
     )
     ours = [size / MIB for size in fitted["counted_bytes"]]
     expected = {"changed": row["changed"]}
@@ -203,8 +213,11 @@ def _kind(rows, path):
         return rows, fit_row if "devices" in head else fits.compare
     if "mib" in head:
         return rows, table.compare if "layers" in head else engine_row
-    raise ValueError("%s is not a recording this replayer knows; give era-?.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, "
-                     "engine-table.jsonl, engine-offload.jsonl, engine-fit.jsonl or engine-fits.jsonl (the names do not matter, the rows do)." % path.name)
+    raise ValueError(
+        "%s is not a recording this replayer knows; give era-?.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, "
+        "engine-table.jsonl, engine-offload.jsonl, engine-fit.jsonl or engine-fits.jsonl (the names do not matter, the rows do)."
+        % path.name
+    )
 
 
 def rows_of(path):
@@ -248,7 +261,11 @@ def _reason(row, error, path):
     """One sentence: why a row cannot be compared."""
     name = row.get("model") or row.get("case", {}).get("model") or row.get("step", {}).get("model")
     if isinstance(error, KeyError) and error.args[0] == name:
-        beside = "" if (pathlib.Path(path).parent / eras.MODELS).exists() or "case" not in row else ", and no %s lies beside the file" % eras.MODELS
+        beside = (
+            ""
+            if (pathlib.Path(path).parent / eras.MODELS).exists() or "case" not in row
+            else ", and no %s lies beside the file" % eras.MODELS
+        )
         return "its model %s is not in the tables of models%s" % (name, beside)
     if isinstance(error, KeyError):
         return "it has no entry %s" % error

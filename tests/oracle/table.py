@@ -9,9 +9,10 @@ import io
 import json
 import pathlib
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.facts import merge, model_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf.header import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate, hyperparameters
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
+
 from tests.oracle.engine import families
 from tests.rig.models import gguf
 
@@ -22,7 +23,9 @@ PARTS = ("weight_bytes", "kv_bytes", "compute_bytes")
 
 def rows(path=TABLE):
     """The rows of a table; its first line, which says what was asked of which build, is left out."""
-    return [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+    return [
+        json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()[1:] if line.strip()
+    ]
 
 
 @functools.lru_cache(maxsize=None)
@@ -46,7 +49,7 @@ def predicted(row):
         ubatch=min(row["n_ubatch"], row["n_ctx"]),
         cache_type=row["cache_type"],
         flash_attention=row["flash_attn"] != "off",
-        gpu_layers=None if row["n_gpu_layers"] > facts(row["model"])["block_count"] else row["n_gpu_layers"],
+        gpu_layers=None if row["n_gpu_layers"] > facts(row["model"]).block_count else row["n_gpu_layers"],
         unified=row.get("kv_unified", False),
         outputs=row["n_parallel"] if "kv_unified" in row else None,  # of llama-server, which has no room for more
     )

@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.rig", description=__doc__)
-    parser.add_argument("--set", default="rig", metavar="NAME", help="set of hosts; several sets live beside each other (default: rig)")
+    parser.add_argument(
+        "--set", default="rig", metavar="NAME", help="set of hosts; several sets live beside each other (default: rig)"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, text: str, *words: str) -> argparse.ArgumentParser:
@@ -48,21 +50,39 @@ def _parser() -> argparse.ArgumentParser:
     command("status", _status, "what runs, of all sets")
     command("inventory", _inventory, "print the path of the set's inventory")
 
-    serve = command("serve", _serve, "start the set's registry and release server in the background; prints its addresses as JSON")
+    serve = command(
+        "serve", _serve, "start the set's registry and release server in the background; prints its addresses as JSON"
+    )
     serve.add_argument("--port", type=int, default=0, help="default: any free one")
-    serve.add_argument("--version", action="append", help="Ollama version to offer, several times for several (default: 0.32.15)")
-    command("requests", _requests, "print the server's log of requests as JSON").add_argument("--clear", action="store_true", help="and forget them")
+    serve.add_argument(
+        "--version", action="append", help="Ollama version to offer, several times for several (default: 0.32.15)"
+    )
+    command("requests", _requests, "print the server's log of requests as JSON").add_argument(
+        "--clear", action="store_true", help="and forget them"
+    )
     fault = command("fault", _fault, "let answers of the server go wrong; without arguments: list the rules")
     fault.add_argument("target", nargs="?", help="namespace/model or releases/vX/FILE, with * and ?")
-    fault.add_argument("fault", nargs="?", help="404 401 500 503 badjson blob404 slow cut corrupt direct200 loc302 loc200")
-    fault.add_argument("--at", action="append", help="manifest, head, blob, data or release (default: where the fault belongs)")
-    for name, kind, text in (("times", int, "so often, 0 = always"), ("after", int, "cut: bytes of the body"), ("rate", int, "slow: bytes a second"),
-                             ("delay", float, "seconds before the answer")):
+    fault.add_argument(
+        "fault", nargs="?", help="404 401 500 503 badjson blob404 slow cut corrupt direct200 loc302 loc200"
+    )
+    fault.add_argument(
+        "--at", action="append", help="manifest, head, blob, data or release (default: where the fault belongs)"
+    )
+    for name, kind, text in (
+        ("times", int, "so often, 0 = always"),
+        ("after", int, "cut: bytes of the body"),
+        ("rate", int, "slow: bytes a second"),
+        ("delay", float, "seconds before the answer"),
+    ):
         fault.add_argument(f"--{name}", type=kind, default=0, help=text)
     fault.add_argument("--clear", action="store_true", help="drop all rules")
 
-    seeding = command("seed", _seed, "put a model of true size into a host's store as a sparse file", "host", "model", "store")
-    seeding.add_argument("--registry", metavar="ADDRESS:PORT|served", help="host part of the model's name (served: the set's own server)")
+    seeding = command(
+        "seed", _seed, "put a model of true size into a host's store as a sparse file", "host", "model", "store"
+    )
+    seeding.add_argument(
+        "--registry", metavar="ADDRESS:PORT|served", help="host part of the model's name (served: the set's own server)"
+    )
     seeding.add_argument("--blobs-only", action="store_true", help="no manifest: a pull then finds every blob there")
     seeding.add_argument("--owner", help="user on the host that the store shall belong to (default: root)")
     gpu = command("gpu", _gpu, "run a command of tests/rig/gpus/state.py in a host", "host")
@@ -92,7 +112,11 @@ def _up(options) -> None:
 
 
 def _down(options) -> None:
-    there = {path.name for path in (cache_root() / "sets").glob("*")} | {item["set"] for item in containers()} if options.all_sets else {options.set}
+    there = (
+        {path.name for path in (cache_root() / "sets").glob("*")} | {item["set"] for item in containers()}
+        if options.all_sets
+        else {options.set}
+    )
     for name in sorted(there):
         removed = fleet.down(name, options.hosts.split(",") if options.hosts else None)
         print(f"{name}: removed {', '.join(removed) or 'no host'}")
@@ -101,11 +125,15 @@ def _down(options) -> None:
 def _status(_options) -> None:
     there = containers()
     for item in there:
-        print(f"{item['set']:16} host {item['host']:12} {item['state']:10} {fleet.load(item['set'])['hosts'].get(item['host'], '?')}")
+        print(
+            f"{item['set']:16} host {item['host']:12} {item['state']:10} {fleet.load(item['set'])['hosts'].get(item['host'], '?')}"
+        )
     for path in sorted((cache_root() / "sets").glob("*/server.json")):
         running = background.status(path)
         if running:
-            print(f"{path.parent.name:16} server            running    http://{running['addresses'][0]}:{running['port']}")
+            print(
+                f"{path.parent.name:16} server            running    http://{running['addresses'][0]}:{running['port']}"
+            )
 
 
 def _inventory(options) -> None:
@@ -150,7 +178,9 @@ def _gpu(options) -> None:
 
 def _logs(options) -> None:
     command = ["journalctl", "--no-pager", "-o", "short-precise", *(["-u", options.unit] if options.unit else [])]
-    print(podman("exec", fleet.require_host(options.set, options.host), *command).stdout.decode(errors="replace"), end="")
+    print(
+        podman("exec", fleet.require_host(options.set, options.host), *command).stdout.decode(errors="replace"), end=""
+    )
 
 
 def _snapshot(options) -> None:
@@ -161,7 +191,9 @@ def _diff(options) -> int:
     try:
         before = json.loads(pathlib.Path(options.file).read_text())
     except (OSError, ValueError) as error:
-        raise RigError(f"'{options.file}' is no snapshot: make one with 'snapshot {options.host} {options.file}'.") from error
+        raise RigError(
+            f"'{options.file}' is no snapshot: make one with 'snapshot {options.host} {options.file}'."
+        ) from error
     lines = changes.compare(before, changes.snapshot(fleet.require_host(options.set, options.host)))
     print("\n".join(lines), end="\n" if lines else "")
     return 1 if lines else 0

@@ -58,7 +58,9 @@ def require_programs(*names: str) -> None:
     """Raise RigError naming the Debian packages when one of the programs is missing."""
     missing = [name for name in names if not find_program(name)]
     if missing:
-        packages = " ".join([DEBIAN_PACKAGES[name] for name in missing] + (list(MORE_PACKAGES) if "podman" in missing else []))
+        packages = " ".join(
+            [DEBIAN_PACKAGES[name] for name in missing] + (list(MORE_PACKAGES) if "podman" in missing else [])
+        )
         raise RigError(
             f"The rig needs {', '.join(missing)}, which this machine lacks: "
             f"run 'apt-get install -y --no-install-recommends {packages}' as root and try again."
@@ -70,7 +72,11 @@ def root_prefix() -> list[str]:
     if os.geteuid() == 0:
         return []
     if not shutil.which("sudo"):
-        raise RigError("The rig's hosts need root and there is no sudo here: run this as root, or install sudo and allow it without a password.")
+        raise RigError(
+            "The rig's hosts need root and there is no sudo here: run this as root, or install sudo and allow it without a password."
+        )
     if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
-        raise RigError("The rig's hosts need root and sudo asks for a password: run this as root, or allow sudo without a password.")
+        raise RigError(
+            "The rig's hosts need root and sudo asks for a password: run this as root, or allow sudo without a password."
+        )
     return ["sudo", "-n"]

@@ -32,8 +32,14 @@ CONTROLLERS = ("3.13", "3.12", "3.14", "3.11")
 # Debian package -> a file that shows it is there on a system without dpkg.
 COMPILER = {"gcc": "gcc", "libc6-dev": None, "zstd": "zstd"}
 HOSTS = {
-    "podman": "podman", "runc": "runc", "conmon": "conmon", "netavark": None, "aardvark-dns": None, "iptables": "iptables",
-    "uidmap": "newuidmap", "mmdebstrap": "mmdebstrap",
+    "podman": "podman",
+    "runc": "runc",
+    "conmon": "conmon",
+    "netavark": None,
+    "aardvark-dns": None,
+    "iptables": "iptables",
+    "uidmap": "newuidmap",
+    "mmdebstrap": "mmdebstrap",
 }
 
 
@@ -56,11 +62,17 @@ def run(command, why, **options):
 
 # --- Debian packages ---------------------------------------------------------------------------------------------------------
 
+
 def missing_packages(wanted):
     """Names of the packages in wanted {package: command} that this machine lacks."""
     if shutil.which("dpkg-query"):
-        answer = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"] + list(wanted),
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+        answer = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"] + list(wanted),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
         there = {line.split()[0] for line in answer.stdout.splitlines() if line.endswith(" installed")}
         return [name for name in wanted if name not in there]
     return [name for name, command in wanted.items() if command and not shutil.which(command)]
@@ -70,27 +82,44 @@ def install_packages(names):
     """Install Debian packages as root or through sudo; where neither is possible, say which command to run."""
     by_hand = "apt-get install --no-install-recommends " + " ".join(names)
     if not shutil.which("apt-get"):
-        raise SetupError("these programs are missing and this is not Debian or Ubuntu, so install them by hand: " + " ".join(names))
+        raise SetupError(
+            "these programs are missing and this is not Debian or Ubuntu, so install them by hand: " + " ".join(names)
+        )
     prefix = []
     if os.geteuid() != 0:
         may_ask = sys.stdin is not None and sys.stdin.isatty()
-        if not shutil.which("sudo") or (not may_ask and subprocess.run(["sudo", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode):
-            raise SetupError("these Debian packages are missing and you are neither root nor allowed to use sudo; as root run: " + by_hand)
+        if not shutil.which("sudo") or (
+            not may_ask and subprocess.run(["sudo", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode
+        ):
+            raise SetupError(
+                "these Debian packages are missing and you are neither root nor allowed to use sudo; as root run: "
+                + by_hand
+            )
         prefix = ["sudo"]
     say("installing missing Debian packages: " + " ".join(names))
     environment = prefix + ["env", "DEBIAN_FRONTEND=noninteractive"]
     run(environment + ["apt-get", "-qq", "update"], "the list of Debian packages could not be read")
-    run(environment + ["apt-get", "-qq", "-y", "install", "--no-install-recommends"] + names,
-        "Debian packages could not be installed; by hand: " + by_hand)
+    run(
+        environment + ["apt-get", "-qq", "-y", "install", "--no-install-recommends"] + names,
+        "Debian packages could not be installed; by hand: " + by_hand,
+    )
 
 
 # --- Python ------------------------------------------------------------------------------------------------------------------
+
 
 def probe(python):
     """(major.minor, real path) of an interpreter that can make virtual environments, or None."""
     code = "import os, sys, ensurepip, venv; print('%d.%d' % sys.version_info[:2], os.path.realpath(sys.executable))"
     try:
-        answer = subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=30, check=False)
+        answer = subprocess.run(
+            [str(python), "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=30,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return tuple(answer.stdout.split(None, 1)) if answer.returncode == 0 else None
@@ -102,7 +131,9 @@ def interpreters():
     pyenv = os.path.expanduser(os.environ.get("PYENV_ROOT") or "~/.pyenv")
     places += sorted(glob.glob(os.path.join(glob.escape(pyenv), "versions", "3.*", "bin", "python3")))
     for name in ["python3"] + ["python3.%d" % minor for minor in range(9, 16)]:
-        places += [str(pathlib.Path(folder) / name) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+        places += [
+            str(pathlib.Path(folder) / name) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder
+        ]
     found = {}
     for place in places:
         if os.path.exists(place) and "shims" not in pathlib.Path(place).parts:
@@ -118,7 +149,10 @@ def controller():
     if wish:
         known = probe(wish)
         if not known or known[0] not in CONTROLLERS:
-            raise SetupError("GPUFLEET_PYTHON=%s is no Python of %s with venv and ensurepip." % (wish, ", ".join(sorted(CONTROLLERS))))
+            raise SetupError(
+                "GPUFLEET_PYTHON=%s is no Python of %s with venv and ensurepip."
+                % (wish, ", ".join(sorted(CONTROLLERS)))
+            )
         return known[0], known[1].strip()
     found = interpreters()
     for version in CONTROLLERS:
@@ -152,13 +186,19 @@ def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
     arguments = ["-r", requirements] if isinstance(requirements, pathlib.Path) else list(requirements)
     wanted = digest(python, requirements, constraints or "")
     with locked():
-        works = probe(home / "bin" / "python") if stamp.exists() and stamp.read_text(encoding="ascii") == wanted else None
+        works = (
+            probe(home / "bin" / "python") if stamp.exists() and stamp.read_text(encoding="ascii") == wanted else None
+        )
         if not works:
             say("Python environment %s: installing (once, a few minutes)" % home)
             run([python, "-m", "venv", "--clear", home], "no virtual environment could be made with %s" % python)
             limits = ["-c", constraints] if constraints else []
-            run([home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"] + arguments + limits,
-                "Python packages could not be installed (is a package index reachable, and pip's configuration right?)")
+            run(
+                [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+                + arguments
+                + limits,
+                "Python packages could not be installed (is a package index reachable, and pip's configuration right?)",
+            )
             stamp.write_text(wanted, encoding="ascii")
     return home
 
@@ -174,8 +214,10 @@ def prepare(hosts):
         install_packages(missing)
         chosen = chosen or controller()
     if chosen is None:
-        raise SetupError("no Python of %s with venv was found (found: %s); install one or name it in GPUFLEET_PYTHON."
-                         % (", ".join(sorted(CONTROLLERS)), ", ".join(sorted(interpreters())) or "none"))
+        raise SetupError(
+            "no Python of %s with venv was found (found: %s); install one or name it in GPUFLEET_PYTHON."
+            % (", ".join(sorted(CONTROLLERS)), ", ".join(sorted(interpreters())) or "none")
+        )
     home = virtual_environment("test-" + chosen[0], chosen[1], REQUIREMENTS)
     environment = dict(os.environ, GPUFLEET_CACHE=str(CACHE), VIRTUAL_ENV=str(home), LC_ALL="C.UTF-8")
     environment["PATH"] = os.pathsep.join([str(home / "bin"), os.environ.get("PATH", os.defpath)])

@@ -20,7 +20,12 @@ FILE_KINDS = (".py", ".yml", ".yaml", ".j2", ".sh", ".c", ".h", ".md", ".rst", "
 
 # Written in pieces so that this file itself obeys the rule.
 REGISTRY_HOSTS = [
-    "pypi" + ".org", "files.python" + "hosted.org", "registry.npm" + "js.org", "static.crates" + ".io", "deb.debian" + ".org", "proxy.golang" + ".org",
+    "pypi" + ".org",
+    "files.python" + "hosted.org",
+    "registry.npm" + "js.org",
+    "static.crates" + ".io",
+    "deb.debian" + ".org",
+    "proxy.golang" + ".org",
 ]
 MACHINE_PATHS = ["/wo" + "rk/main", "/wo" + "rk/sha", "/wo" + "rk/br", "/ro" + "ot/.cache", "/ro" + "ot/.pyenv"]
 
@@ -30,8 +35,17 @@ def _load(path):
 
 
 def _files():
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=str(CHECKOUT), stdout=subprocess.PIPE, check=True)
-    return [CHECKOUT / name for name in sorted(listed.stdout.decode("utf-8").split("\0")) if name and (CHECKOUT / name).is_file()]
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=str(CHECKOUT),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return [
+        CHECKOUT / name
+        for name in sorted(listed.stdout.decode("utf-8").split("\0"))
+        if name and (CHECKOUT / name).is_file()
+    ]
 
 
 def _text(path):
@@ -49,8 +63,17 @@ def _constant(path, name):
 def _readme_table(heading):
     """Rows of the first table below a heading of README.md: lists of cells."""
     text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    section = re.split(r"^#+ ", re.split(r"^##+ %s$" % heading, text, maxsplit=1, flags=re.MULTILINE)[1], maxsplit=1, flags=re.MULTILINE)[0]
-    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    section = re.split(
+        r"^#+ ",
+        re.split(r"^##+ %s$" % heading, text, maxsplit=1, flags=re.MULTILINE)[1],
+        maxsplit=1,
+        flags=re.MULTILINE,
+    )[0]
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
     return rows[2:]
 
 
@@ -62,6 +85,7 @@ def _as_text(value):
 
 
 # --- the collection ----------------------------------------------------------------------------------------------------------
+
 
 def test_galaxy_metadata():
     meta = _load(CHECKOUT / "galaxy.yml")
@@ -86,7 +110,9 @@ def test_a_module_is_documented(path):
     documentation = yaml.safe_load(_constant(path, "DOCUMENTATION"))
     assert documentation["module"] == path.stem
     assert documentation["version_added"] == "1.0.0"
-    assert {"gpufleet.ollama.attributes", "gpufleet.ollama.attributes.actiongroup_all"} <= set(documentation["extends_documentation_fragment"])
+    assert {"gpufleet.ollama.attributes", "gpufleet.ollama.attributes.actiongroup_all"} <= set(
+        documentation["extends_documentation_fragment"]
+    )
     assert {"check_mode", "diff_mode"} <= set(documentation["attributes"])
     assert yaml.safe_load(_constant(path, "RETURN"))
     tasks = yaml.safe_load(_constant(path, "EXAMPLES"))
@@ -97,7 +123,10 @@ def test_a_module_is_documented(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_has_unit_tests(path):
     """A test runs the module itself; tests of the rooms below are not enough."""
-    runs = re.compile(r"""plugins\.modules import (\w+, )*%(name)s\b|run_module\(\s*"%(name)s"|gpufleet\.ollama\.%(name)s\b""" % {"name": path.stem})
+    runs = re.compile(
+        r"""plugins\.modules import (\w+, )*%(name)s\b|run_module\(\s*"%(name)s"|gpufleet\.ollama\.%(name)s\b"""
+        % {"name": path.stem}
+    )
     assert [test for test in (CHECKOUT / "tests" / "unit" / "plugins").glob("**/test_*.py") if runs.search(_text(test))]
 
 
@@ -108,7 +137,10 @@ def test_packages_are_empty_so_that_ansible_ships_them():
 
 
 def test_changelog_fragments():
-    sections = {name for name, title in _load(CHECKOUT / "changelogs" / "config.yaml")["sections"]} | {"release_summary", "trivial"}
+    sections = {name for name, title in _load(CHECKOUT / "changelogs" / "config.yaml")["sections"]} | {
+        "release_summary",
+        "trivial",
+    }
     fragments = sorted((CHECKOUT / "changelogs" / "fragments").glob("*"))
     assert fragments, "what is not released yet is told in fragments"
     for path in fragments:
@@ -117,6 +149,7 @@ def test_changelog_fragments():
 
 
 # --- the role ----------------------------------------------------------------------------------------------------------------
+
 
 def _options(entry):
     return _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"][entry]["options"]
@@ -147,6 +180,7 @@ def test_main_is_a_table_of_contents():
 
 
 # --- the README --------------------------------------------------------------------------------------------------------------
+
 
 def test_readme_lists_the_modules():
     rows = _readme_table("Modules")
@@ -180,6 +214,7 @@ def test_readme_names_the_playbooks():
 
 # --- the files ---------------------------------------------------------------------------------------------------------------
 
+
 def test_no_registry_host_and_no_path_of_one_machine():
     found = []
     for path in _files():
@@ -203,8 +238,11 @@ def test_no_binaries():
 
 def test_files_are_short():
     data = {"COPYING", "GPL-3.0-or-later.txt"}
-    long = {str(path.relative_to(CHECKOUT)): len(_text(path).splitlines()) for path in _files()
-            if "fixtures" not in path.parts and path.suffix in FILE_KINDS and path.name not in data}
+    long = {
+        str(path.relative_to(CHECKOUT)): len(_text(path).splitlines())
+        for path in _files()
+        if "fixtures" not in path.parts and path.suffix in FILE_KINDS and path.name not in data
+    }
     assert not {name: lines for name, lines in long.items() if lines > LONGEST_FILE.get(pathlib.Path(name).suffix, 500)}
 
 
@@ -218,7 +256,11 @@ def test_licence_headers():
         wanted = "BSD-2-Clause" if relative.parts[:2] == ("plugins", "module_utils") else "GPL-3.0-or-later"
         if "SPDX-License-Identifier: " + wanted not in head:
             missing.append(str(relative))
-        elif relative.parts[0] == "plugins" and wanted.startswith("GPL") and "GNU General Public License v3.0+" not in head:
+        elif (
+            relative.parts[0] == "plugins"
+            and wanted.startswith("GPL")
+            and "GNU General Public License v3.0+" not in head
+        ):
             missing.append(str(relative))
     assert not missing
 

@@ -18,9 +18,19 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 
 def main():
     name = "molecule-" + os.environ["MOLECULE_SCENARIO_NAME"].replace("_", "-")
-    answer = subprocess.run([sys.executable, "-m", "tests.rig", "--set", name, "inventory"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [sys.executable, "-m", "tests.rig", "--set", name, "inventory"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     # Before the hosts are made there is no inventory.
-    group = {} if answer.returncode else yaml.safe_load(pathlib.Path(answer.stdout.strip()).read_text(encoding="utf-8")).get("rig") or {}
+    group = (
+        {}
+        if answer.returncode
+        else yaml.safe_load(pathlib.Path(answer.stdout.strip()).read_text(encoding="utf-8")).get("rig") or {}
+    )
     hosts = group.get("hosts") or {}
     print(json.dumps({"rig": {"hosts": sorted(hosts), "vars": group.get("vars") or {}}, "_meta": {"hostvars": hosts}}))
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import threading
 import time
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing, import_pynvml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import journal, unit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import planned_uuids, served_name
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host, nvml
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import nvml, sysfs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.sampler import Sampler
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing, import_pynvml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
 
 PROMPT = "Write one sentence about the sea."
@@ -42,8 +42,19 @@ class Evidence:
         self.data = {"reachable": False, "error": None, "unit": properties, "journal": None, "loaded": [], "models": {}}
         for model in instance["models"]:
             self.data["models"][served_name(model)] = {
-                "loaded": False, "load_error": None, "would_evict": [], "ps": None, "engine": None, "died": None, "log": None, "devices": {},
-                "load_seconds": None, "tokens_per_second": None, "generation_error": None, "utilization_peak": None, "fresh": False,
+                "loaded": False,
+                "load_error": None,
+                "would_evict": [],
+                "ps": None,
+                "engine": None,
+                "died": None,
+                "log": None,
+                "devices": {},
+                "load_seconds": None,
+                "tokens_per_second": None,
+                "generation_error": None,
+                "utilization_peak": None,
+                "fresh": False,
             }
         self._blobs = {}
         # Without a running unit there is no telling whose process an engine is: nothing is then said about engines.
@@ -83,7 +94,9 @@ class Evidence:
         try:
             answer = self._while_active(
                 lambda: self.client.generate(
-                    name, PROMPT, options={"num_predict": tokens}, keep_alive=model.get("keep_alive", -1), timeout=86400))
+                    name, PROMPT, options={"num_predict": tokens}, keep_alive=model.get("keep_alive", -1), timeout=86400
+                )
+            )
         except OllamaError as error:
             found["generation_error"] = error.message
             return
@@ -165,7 +178,9 @@ class Evidence:
             if now != last:
                 last, since = now, time.monotonic()
             elif time.monotonic() - since > self.timeout:
-                raise OllamaError(None, "nothing has moved in %s for %g seconds" % (self.instance["unit"], self.timeout))
+                raise OllamaError(
+                    None, "nothing has moved in %s for %g seconds" % (self.instance["unit"], self.timeout)
+                )
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]
@@ -200,12 +215,21 @@ class Evidence:
         for name, found in self.data["models"].items():
             engine = self._engine_of(name, engines) if found["loaded"] else None
             if engine:
-                environment = host.process_environment(engine["pid"]) or {}
-                engine = dict(engine, environment={key: value for key, value in environment.items() if key.startswith(("CUDA_", "OLLAMA_", "LLAMA_ARG_"))})
+                environment = sysfs.process_environment(engine["pid"]) or {}
+                engine = dict(
+                    engine,
+                    environment={
+                        key: value
+                        for key, value in environment.items()
+                        if key.startswith(("CUDA_", "OLLAMA_", "LLAMA_ARG_"))
+                    },
+                )
             found["engine"] = engine
 
     def _read_journal(self):
-        starts = [unit.start_time(found["engine"]["started"]) for found in self.data["models"].values() if found["engine"]]
+        starts = [
+            unit.start_time(found["engine"]["started"]) for found in self.data["models"].values() if found["engine"]
+        ]
         known = [start for start in starts if start is not None]
         since = min(known) - 60 if known else time.time() - 600
         lines, self.data["journal"] = unit.journal(self.instance["unit"], since)
@@ -244,7 +268,9 @@ def collect(plan, load=True, generate=True, timeout=300.0, nvml_timeout=30.0):
     """
     instances = plan.get("instances") or []
     properties = unit.show([instance["unit"] for instance in instances])
-    gathered = {instance["name"]: Evidence(instance, timeout, properties.get(instance["unit"], {})) for instance in instances}
+    gathered = {
+        instance["name"]: Evidence(instance, timeout, properties.get(instance["unit"], {})) for instance in instances
+    }
     uses_gpus = any(planned_uuids(model) for instance in instances for model in instance["models"])
     try:
         pynvml = import_pynvml()
@@ -255,14 +281,20 @@ def collect(plan, load=True, generate=True, timeout=300.0, nvml_timeout=30.0):
     in_parallel([lambda one=one: one.load(load) for one in gathered.values()])
     if generate:
         for together in rounds(instances):
-            ready = [(gathered[instance["name"]], model) for instance, model in together if _can_generate(gathered[instance["name"]].data, model)]
+            ready = [
+                (gathered[instance["name"]], model)
+                for instance, model in together
+                if _can_generate(gathered[instance["name"]].data, model)
+            ]
             if not ready:
                 continue
             sampler = Sampler(pynvml) if pynvml else None
             in_parallel([lambda one=one, model=model: one.generate(model) for one, model in ready])
             peaks = sampler.finish(nvml_timeout)["utilization_peak"] if sampler else {}
             for one, model in ready:
-                one.data["models"][served_name(model)]["utilization_peak"] = {uuid: peaks.get(uuid) for uuid in planned_uuids(model)}
+                one.data["models"][served_name(model)]["utilization_peak"] = {
+                    uuid: peaks.get(uuid) for uuid in planned_uuids(model)
+                }
     in_parallel([one.finish for one in gathered.values()])
     inventory = nvml.read_inventory(nvml_timeout)[0]
     for one in gathered.values():

@@ -65,7 +65,7 @@ def _value(text, position):
     result, kept = [], 0  # `kept`: how much of the result came from quotes or escapes and is no white space to strip
     quote = None
     while position < len(text) and (quote or text[position] != "\n"):
-        character, following = text[position], text[position + 1:position + 2]
+        character, following = text[position], text[position + 1 : position + 2]
         position += 1
         if quote is None and character in "'\"":
             quote = character
@@ -76,7 +76,7 @@ def _value(text, position):
         elif character == "\\" and quote != "'":
             if following == "\n":
                 position += 1
-            elif quote is None or following in ("\"", "\\", "`", "$"):
+            elif quote is None or following in ('"', "\\", "`", "$"):
                 result.append(following)
                 position += 1
                 kept = len(result)

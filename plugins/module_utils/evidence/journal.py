@@ -19,7 +19,9 @@ _BREAKDOWN_HEAD = re.compile(r"\| memory breakdown \[MiB\]")
 _BREAKDOWN = re.compile(r"\|\s+- (?P<device>\w+)\b.*?\|(?P<cells>[^|]*)\|\s*$")
 _SELF = re.compile(r"(?P<self>\d+)\s*=\s*(?P<model>\d+)\s*\+\s*(?P<context>\d+)\s*\+\s*(?P<compute>\d+)")
 _OFFLOADED = re.compile(r"offloaded (?P<layers>\d+)/(?P<total>\d+) layers to GPU")
-_BUFFER = re.compile(r"^\s*(?P<component>[\w<>]+):\s+(?P<device>\S+)\s+(?P<kind>\w+) buffer size =\s*(?P<mib>[\d.]+) MiB")
+_BUFFER = re.compile(
+    r"^\s*(?P<component>[\w<>]+):\s+(?P<device>\S+)\s+(?P<kind>\w+) buffer size =\s*(?P<mib>[\d.]+) MiB"
+)
 _TERMINATED = re.compile(r'msg="(?:llama-server terminated|Load failed)".*?error="(?P<error>[^"]*)"')
 _GPU_DEVICE = re.compile(r"^(CUDA|ROCm|HIP|Vulkan|SYCL|Metal|MTL)\d+$")
 _PCI = re.compile(r"^[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]$")
@@ -69,7 +71,9 @@ def table_row(line):
     if not row:
         return None
     figures = _SELF.search(row.group("cells"))
-    return row.group("device"), {name: int(value) * MIB for name, value in figures.groupdict().items()} if figures else None
+    return row.group("device"), {
+        name: int(value) * MIB for name, value in figures.groupdict().items()
+    } if figures else None
 
 
 def parse_engine(lines):
@@ -102,7 +106,10 @@ def parse_engine(lines):
         match = _USING.search(line)
         if match:
             identity = match.group("id")
-            devices[match.group("device")] = {"name": match.group("name"), "pci_bus_id": identity.lower() if _PCI.match(identity) else None}
+            devices[match.group("device")] = {
+                "name": match.group("name"),
+                "pci_bus_id": identity.lower() if _PCI.match(identity) else None,
+            }
             continue
         match = _OFFLOADED.search(line)
         if match:

@@ -15,7 +15,7 @@ SMALLEST_SHARE_BYTES = 512 * MIB
 
 
 def text(size):
-    """"31.5 GiB", "300 MiB", or "an unknown amount" for None."""
+    """ "31.5 GiB", "300 MiB", or "an unknown amount" for None."""
     if size is None:
         return "an unknown amount"
     return "%.1f GiB" % (size / float(GIB)) if size >= GIB else "%d MiB" % round(size / float(MIB))
@@ -39,7 +39,11 @@ def held_by(devices, pids, unit):
     held = {}
     for uuid, device in devices.items():
         processes = device.get("processes") or []
-        own = [process for process in processes if (process["pid"] in pids if pids else unit and process.get("unit") == unit)]
+        own = [
+            process
+            for process in processes
+            if (process["pid"] in pids if pids else unit and process.get("unit") == unit)
+        ]
         if not own:
             continue
         if all(process.get("used_bytes") is not None for process in own):

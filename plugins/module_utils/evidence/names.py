@@ -13,7 +13,9 @@ def served_name(model):
 
 def planned_uuids(model):
     """Return the UUIDs of the GPUs that the plan puts bytes of this model on; [] for one on the CPU."""
-    return [device["uuid"] for device in (model.get("predicted") or {}).get("devices") or [] if device.get("total_bytes")]
+    return [
+        device["uuid"] for device in (model.get("predicted") or {}).get("devices") or [] if device.get("total_bytes")
+    ]
 
 
 def plan_problem(plan):
@@ -22,9 +24,16 @@ def plan_problem(plan):
         return "plan has no list of instances: give the key placement of placement_info's result, or the content of /etc/ollama-multigpu/plan.json."
     if plan.get("feasible") is False:
         return "The plan is infeasible, so there is nothing to check: %s" % (
-            "; ".join("%s: %s" % (model.get("name"), model.get("reason")) for model in plan.get("models") or []) or "see its models.")
+            "; ".join("%s: %s" % (model.get("name"), model.get("reason")) for model in plan.get("models") or [])
+            or "see its models."
+        )
     for instance in plan["instances"]:
-        missing = [key for key in ("name", "unit", "url", "models") if not (isinstance(instance, dict) and instance.get(key))]
+        missing = [
+            key for key in ("name", "unit", "url", "models") if not (isinstance(instance, dict) and instance.get(key))
+        ]
         if missing:
-            return "An instance of the plan lacks %s: the plan is cut or of another version; run the plan again." % ", ".join(missing)
+            return (
+                "An instance of the plan lacks %s: the plan is cut or of another version; run the plan again."
+                % ", ".join(missing)
+            )
     return None

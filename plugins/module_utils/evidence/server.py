@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 import re
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment, unit as units
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import in_parallel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import sysfs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
 
 #: What a server reads of its environment; the rest (PATH, INVOCATION_ID ...) is systemd's.
@@ -36,13 +37,13 @@ def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
     if properties is None:
         properties = units.show([unit]).get(unit, {}) if unit else {}
     pid = int(properties.get("MainPID") or 0)
-    process = host.process_environment(pid) if pid else None
+    process = sysfs.process_environment(pid) if pid else None
     server["environment"] = {
         "unit": _relevant(environment.effective(properties), names) if properties.get("FragmentPath") else None,
         "process": _relevant(process, names) if process is not None else None,
     }
-    server["executable"] = host.process_executable(pid) if pid else None
-    server["arguments"] = host.process_arguments(pid) if pid else []
+    server["executable"] = sysfs.process_executable(pid) if pid else None
+    server["arguments"] = sysfs.process_arguments(pid) if pid else []
     server["unit"] = _unit(unit, properties)
     return server
 
@@ -54,7 +55,13 @@ def read_servers(plan, executable, timeout=10.0):
     found = {}
 
     def read(instance):
-        server = read_server(instance["url"], instance["unit"], timeout, properties.get(instance["unit"], {}), instance.get("environment") or ())
+        server = read_server(
+            instance["url"],
+            instance["unit"],
+            timeout,
+            properties.get(instance["unit"], {}),
+            instance.get("environment") or (),
+        )
         server["reasons"] = restart_reasons(instance, server, executable)
         server["needs_restart"] = bool(server["reasons"])
         hide_secrets(server)
@@ -69,7 +76,9 @@ def hide_secrets(server):
     for origin, variables in server["environment"].items():
         if variables:
             server["environment"][origin] = {
-                name: "***" if _SECRET_NAME.search(name) else _CREDENTIALS.sub("//***@", value) for name, value in variables.items()}
+                name: "***" if _SECRET_NAME.search(name) else _CREDENTIALS.sub("//***@", value)
+                for name, value in variables.items()
+            }
     return server
 
 
@@ -92,12 +101,23 @@ def restart_reasons(instance, server, executable):
     for name in sorted(wanted):
         if process.get(name) != str(wanted[name]):
             # Values may be secret (proxies with passwords): only their names are said for what is not the plan's own.
-            reasons.append("%s of the process is not what the plan says" % name if name in process else "%s is missing in the process" % name)
+            reasons.append(
+                "%s of the process is not what the plan says" % name
+                if name in process
+                else "%s is missing in the process" % name
+            )
     # What a drop-in adds to the plan comes back with every restart; what no file sets any more is gone after one.
     now = server["environment"]["unit"] or {}
     for name in sorted(process):
-        if name not in wanted and name.startswith(("OLLAMA_", "CUDA_", "LLAMA_ARG_")) and process[name] != now.get(name):
-            reasons.append("%s of the process is %s" % (name, "not what the unit's files say" if name in now else "set by no file any more"))
+        if (
+            name not in wanted
+            and name.startswith(("OLLAMA_", "CUDA_", "LLAMA_ARG_"))
+            and process[name] != now.get(name)
+        ):
+            reasons.append(
+                "%s of the process is %s"
+                % (name, "not what the unit's files say" if name in now else "set by no file any more")
+            )
     return reasons
 
 

@@ -7,11 +7,21 @@ from __future__ import annotations
 import os
 import subprocess
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import sysfs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.command import ask
 
 _PROPERTIES = (
-    "Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NeedDaemonReload", "FragmentPath", "DropInPaths", "Environment", "EnvironmentFiles",
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "MainPID",
+    "NeedDaemonReload",
+    "FragmentPath",
+    "DropInPaths",
+    "Environment",
+    "EnvironmentFiles",
 )
 
 
@@ -20,7 +30,9 @@ def show(units):
     if not units:
         return {}
     try:
-        output = ask(["systemctl", "show", "--no-pager", "--property=" + ",".join(_PROPERTIES)] + list(units), timeout=30)[1]
+        output = ask(
+            ["systemctl", "show", "--no-pager", "--property=" + ",".join(_PROPERTIES)] + list(units), timeout=30
+        )[1]
     except (OSError, subprocess.TimeoutExpired):
         return {}
     found = {}
@@ -40,19 +52,21 @@ def engines(unit, root="/proc"):
     `model_file` is the base name of the model's blob ("sha256-..."), `started` the start in clock ticks since boot.
     """
     found = []
-    for pid in host.unit_processes(unit, root):
-        arguments = host.process_arguments(pid, root)
+    for pid in sysfs.unit_processes(unit, root):
+        arguments = sysfs.process_arguments(pid, root)
         model = option(arguments, "--model")
         if model is None or not _ticks(pid, root):
             continue
         port = option(arguments, "--port") or ""
-        found.append({
-            "pid": pid,
-            "model_file": os.path.basename(model),
-            "port": int(port) if port.isdigit() else None,
-            "arguments": arguments,
-            "started": _ticks(pid, root),
-        })
+        found.append(
+            {
+                "pid": pid,
+                "model_file": os.path.basename(model),
+                "port": int(port) if port.isdigit() else None,
+                "arguments": arguments,
+                "started": _ticks(pid, root),
+            }
+        )
     return sorted(found, key=lambda engine: (engine["started"], engine["pid"]))
 
 
@@ -95,7 +109,7 @@ def process_start(pid, root="/proc"):
 def activity(unit, root="/proc"):
     """Return a number that grows while the unit's processes read, compute or get memory: a load that makes progress."""
     total = 0
-    for pid in host.unit_processes(unit, root):
+    for pid in sysfs.unit_processes(unit, root):
         for name, keys in (("io", ("rchar", "read_bytes")), ("status", ("VmRSS",))):
             try:
                 with open(os.path.join(root, str(pid), name), "r", errors="replace") as handle:

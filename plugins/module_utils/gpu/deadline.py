@@ -43,7 +43,7 @@ class Child:
                 _detach()
                 answer = json.dumps(function(*(arguments + (stop_read,)))).encode()
                 while answer:
-                    answer = answer[os.write(result_write, answer):]
+                    answer = answer[os.write(result_write, answer) :]
                 status = 0
             finally:
                 # Never into the parent's cleanup code: no atexit, no flushing of buffers that the parent flushes too.

@@ -4,15 +4,53 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import health, host, schema
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import NOT_FOUND, FieldError, Fields, Unavailable, call, text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import health, schema, sysfs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import (
+    NOT_FOUND,
+    FieldError,
+    Fields,
+    Unavailable,
+    call,
+    text,
+)
 
-_BRANDS = {1: "Quadro", 2: "Tesla", 3: "NVS", 4: "GRID", 5: "GeForce", 6: "Titan",
-           12: "Quadro RTX", 13: "NVIDIA RTX", 14: "NVIDIA", 15: "GeForce RTX", 16: "Titan RTX"}
-_ARCHITECTURES = {2: "Kepler", 3: "Maxwell", 4: "Pascal", 5: "Volta", 6: "Turing", 7: "Ampere", 8: "Ada", 9: "Hopper", 10: "Blackwell", 13: "Rubin"}
+_BRANDS = {
+    1: "Quadro",
+    2: "Tesla",
+    3: "NVS",
+    4: "GRID",
+    5: "GeForce",
+    6: "Titan",
+    12: "Quadro RTX",
+    13: "NVIDIA RTX",
+    14: "NVIDIA",
+    15: "GeForce RTX",
+    16: "Titan RTX",
+}
+_ARCHITECTURES = {
+    2: "Kepler",
+    3: "Maxwell",
+    4: "Pascal",
+    5: "Volta",
+    6: "Turing",
+    7: "Ampere",
+    8: "Ada",
+    9: "Hopper",
+    10: "Blackwell",
+    13: "Rubin",
+}
 _COMPUTE_MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
 _VIRTUALIZATION = {0: "none", 1: "passthrough", 2: "vgpu_guest", 3: "vgpu_host", 4: "vsga_host"}
-_RECOVERY = {0: "none", 1: "gpu_reset", 2: "node_reboot", 3: "drain_p2p", 4: "drain_and_reset", 5: "recover_imex_domain", 6: "bus_reset", 7: "system_reboot"}
+_RECOVERY = {
+    0: "none",
+    1: "gpu_reset",
+    2: "node_reboot",
+    3: "drain_p2p",
+    4: "drain_and_reset",
+    5: "recover_imex_domain",
+    6: "bus_reset",
+    7: "system_reboot",
+}
 _RECOVERY_FIELD = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 _NVLINK_COUNT_FIELD = 91  # NVML_FI_DEV_NVLINK_LINK_COUNT
 #: nvmlClocksEventReason* bits. Idle (1) and applications clocks (2) are no complaint.
@@ -53,14 +91,24 @@ def _identity(fields, handle, gpu):
     gpu.uuid = read_field("uuid", "nvmlDeviceGetUUID", handle)
     gpu.name = read_field("name", "nvmlDeviceGetName", handle)
     gpu.minor_number = read_field("minor_number", "nvmlDeviceGetMinorNumber", handle)
-    gpu.pci_bus_id = read_field("pci_bus_id", ("nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo"), handle,
-                                convert=lambda info: host.sysfs_bus_id(text(info.busId)))
+    gpu.pci_bus_id = read_field(
+        "pci_bus_id",
+        ("nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo"),
+        handle,
+        convert=lambda info: sysfs.sysfs_bus_id(text(info.busId)),
+    )
     gpu.brand = read_field("brand", "nvmlDeviceGetBrand", handle, convert=_BRANDS.get)
     # A GPU newer than the binding has a number without a name: the number is kept, as text.
-    gpu.architecture = read_field("architecture", "nvmlDeviceGetArchitecture", handle,
-                                  convert=lambda value: _ARCHITECTURES.get(value, "architecture %d" % value))
-    gpu.compute_capability = read_field("compute_capability", "nvmlDeviceGetCudaComputeCapability", handle, convert=lambda pair: "%d.%d" % tuple(pair))
-    gpu.numa_node = host.numa_node(gpu.pci_bus_id)
+    gpu.architecture = read_field(
+        "architecture",
+        "nvmlDeviceGetArchitecture",
+        handle,
+        convert=lambda value: _ARCHITECTURES.get(value, "architecture %d" % value),
+    )
+    gpu.compute_capability = read_field(
+        "compute_capability", "nvmlDeviceGetCudaComputeCapability", handle, convert=lambda pair: "%d.%d" % tuple(pair)
+    )
+    gpu.numa_node = sysfs.numa_node(gpu.pci_bus_id)
     if gpu.numa_node is None:
         node = read_field("numa_node", "nvmlDeviceGetNumaNodeId", handle)
         gpu.numa_node = node if node is not None and 0 <= node < 0xFFFF else None
@@ -81,25 +129,33 @@ def _memory(fields, handle, gpu):
         memory = fields.read("memory", "nvmlDeviceGetMemoryInfo", handle, convert=lambda value: value)
     unsupported = memory is None and "memory" not in fields.errors
     if unsupported or (memory is not None and (memory.total == 0 or _is_host_memory(memory.total, gpu))):
-        total, available = host.host_memory()
+        total, available = sysfs.host_memory()
         used = total - available if None not in (total, available) else None
         return schema.Memory(total_bytes=total, free_bytes=available, used_bytes=used, kind=schema.UNIFIED)
     if memory is None:
         return schema.Memory()
-    return schema.Memory(total_bytes=memory.total, free_bytes=memory.free, used_bytes=memory.used, reserved_bytes=reserved)
+    return schema.Memory(
+        total_bytes=memory.total, free_bytes=memory.free, used_bytes=memory.used, reserved_bytes=reserved
+    )
 
 
 def _is_host_memory(total, gpu):
     """Some drivers answer with the host's memory on an integrated GPU; a discrete GPU may have as much by chance."""
-    host_total = host.host_memory()[0]
-    return gpu.compute_capability in _INTEGRATED and host_total is not None and abs(total - host_total) <= host_total // 20
+    host_total = sysfs.host_memory()[0]
+    return (
+        gpu.compute_capability in _INTEGRATED and host_total is not None and abs(total - host_total) <= host_total // 20
+    )
 
 
 def _modes(fields, handle, gpu):
     gpu.compute_mode = fields.read("compute_mode", "nvmlDeviceGetComputeMode", handle, convert=_COMPUTE_MODES.get)
     gpu.persistence_mode = fields.read("persistence_mode", "nvmlDeviceGetPersistenceMode", handle, convert=bool)
-    gpu.virtualization_mode = fields.read("virtualization_mode", "nvmlDeviceGetVirtualizationMode", handle,
-                                          convert=lambda value: _VIRTUALIZATION.get(int(value)))
+    gpu.virtualization_mode = fields.read(
+        "virtualization_mode",
+        "nvmlDeviceGetVirtualizationMode",
+        handle,
+        convert=lambda value: _VIRTUALIZATION.get(int(value)),
+    )
     gpu.display_active = fields.read("display_active", "nvmlDeviceGetDisplayActive", handle, convert=bool)
     gpu.pcie = schema.Pcie(
         generation=fields.read("pcie.generation", "nvmlDeviceGetCurrPcieLinkGeneration", handle),
@@ -116,20 +172,34 @@ def _condition(fields, handle, gpu):
     if rates is not None:
         gpu.utilization = schema.Utilization(gpu_percent=rates.gpu, memory_percent=rates.memory)
     gpu.temperature_celsius = fields.read("temperature_celsius", "nvmlDeviceGetTemperature", handle, _TEMPERATURE_GPU)
-    gpu.slowdown_temperature_celsius = fields.read("slowdown_temperature_celsius", "nvmlDeviceGetTemperatureThreshold", handle, _THRESHOLD_SLOWDOWN)
+    gpu.slowdown_temperature_celsius = fields.read(
+        "slowdown_temperature_celsius", "nvmlDeviceGetTemperatureThreshold", handle, _THRESHOLD_SLOWDOWN
+    )
     gpu.power_limit_milliwatts = fields.read("power_limit_milliwatts", "nvmlDeviceGetEnforcedPowerLimit", handle)
-    mask = fields.read("throttle_reasons", ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"), handle)
+    mask = fields.read(
+        "throttle_reasons",
+        ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
+        handle,
+    )
     gpu.throttle_reasons = [name for bit, name in sorted(_THROTTLE.items()) if mask and mask & bit]
     enabled, pending = fields.read("ecc", "nvmlDeviceGetEccMode", handle, convert=tuple) or (None, None)
-    gpu.ecc = schema.Ecc(enabled=None if enabled is None else bool(enabled), pending=None if pending is None else bool(pending))
+    gpu.ecc = schema.Ecc(
+        enabled=None if enabled is None else bool(enabled), pending=None if pending is None else bool(pending)
+    )
     if gpu.ecc.enabled:
-        gpu.ecc.uncorrected_volatile = fields.read("ecc.uncorrected_volatile", "nvmlDeviceGetTotalEccErrors", handle, _UNCORRECTED, _VOLATILE)
-        gpu.ecc.uncorrected_aggregate = fields.read("ecc.uncorrected_aggregate", "nvmlDeviceGetTotalEccErrors", handle, _UNCORRECTED, _AGGREGATE)
+        gpu.ecc.uncorrected_volatile = fields.read(
+            "ecc.uncorrected_volatile", "nvmlDeviceGetTotalEccErrors", handle, _UNCORRECTED, _VOLATILE
+        )
+        gpu.ecc.uncorrected_aggregate = fields.read(
+            "ecc.uncorrected_aggregate", "nvmlDeviceGetTotalEccErrors", handle, _UNCORRECTED, _AGGREGATE
+        )
     remapped = fields.read("ecc.remap", "nvmlDeviceGetRemappedRows", handle, convert=tuple)
     if remapped is not None:
         gpu.ecc.remap_pending, gpu.ecc.remap_failure = bool(remapped[2]), bool(remapped[3])
     else:
-        gpu.ecc.retired_pages_pending = fields.read("ecc.retired_pages_pending", "nvmlDeviceGetRetiredPagesPendingStatus", handle, convert=bool)
+        gpu.ecc.retired_pages_pending = fields.read(
+            "ecc.retired_pages_pending", "nvmlDeviceGetRetiredPagesPendingStatus", handle, convert=bool
+        )
     gpu.recovery_action = _RECOVERY.get(_field_value(fields.pynvml, handle, _RECOVERY_FIELD))
     if gpu.recovery_action is None:
         fields.unsupported.append("recovery_action")
@@ -158,7 +228,9 @@ def _mig_and_processes(fields, handle, gpu):
     if mig.mode == "enabled":
         mig.devices = _mig_devices(fields, handle)
         for slice_ in mig.devices:
-            slice_.processes = [process for process, info in processes if info == (slice_.gpu_instance_id, slice_.compute_instance_id)]
+            slice_.processes = [
+                process for process, info in processes if info == (slice_.gpu_instance_id, slice_.compute_instance_id)
+            ]
     return mig, [process for process, info in processes]
 
 
@@ -175,13 +247,17 @@ def _mig_devices(fields, handle):
             continue
         own = Fields(fields.pynvml)  # a MIG device lacks most fields: that says nothing about the GPU
         memory = own.read("memory", "nvmlDeviceGetMemoryInfo", slice_handle, convert=lambda value: value)
-        devices.append(schema.MigDevice(
-            uuid=own.read("uuid", "nvmlDeviceGetUUID", slice_handle),
-            name=own.read("name", "nvmlDeviceGetName", slice_handle),
-            gpu_instance_id=own.read("gpu_instance_id", "nvmlDeviceGetGpuInstanceId", slice_handle),
-            compute_instance_id=own.read("compute_instance_id", "nvmlDeviceGetComputeInstanceId", slice_handle),
-            memory=schema.Memory() if memory is None else schema.Memory(total_bytes=memory.total, free_bytes=memory.free, used_bytes=memory.used),
-        ))
+        devices.append(
+            schema.MigDevice(
+                uuid=own.read("uuid", "nvmlDeviceGetUUID", slice_handle),
+                name=own.read("name", "nvmlDeviceGetName", slice_handle),
+                gpu_instance_id=own.read("gpu_instance_id", "nvmlDeviceGetGpuInstanceId", slice_handle),
+                compute_instance_id=own.read("compute_instance_id", "nvmlDeviceGetComputeInstanceId", slice_handle),
+                memory=schema.Memory()
+                if memory is None
+                else schema.Memory(total_bytes=memory.total, free_bytes=memory.free, used_bytes=memory.used),
+            )
+        )
     return devices
 
 
@@ -206,13 +282,24 @@ def _processes(fields, handle, total_bytes):
                 process = found[entry.pid][0]
                 process.used_bytes = used if process.used_bytes is None else max(process.used_bytes, used or 0)
                 continue
-            process = schema.Process(pid=entry.pid, name=host.process_name(entry.pid), used_bytes=used, unit=host.unit_of(entry.pid), type=kind)
+            process = schema.Process(
+                pid=entry.pid,
+                name=sysfs.process_name(entry.pid),
+                used_bytes=used,
+                unit=sysfs.unit_of(entry.pid),
+                type=kind,
+            )
             if process.name is None:
                 try:
-                    process.name = text(call(fields.pynvml, ("nvmlSystemGetProcessName",), entry.pid)).split("/")[-1] or None
+                    process.name = (
+                        text(call(fields.pynvml, ("nvmlSystemGetProcessName",), entry.pid)).split("/")[-1] or None
+                    )
                 except (FieldError, Unavailable):
                     pass
-            found[entry.pid] = (process, (getattr(entry, "gpuInstanceId", None), getattr(entry, "computeInstanceId", None)))
+            found[entry.pid] = (
+                process,
+                (getattr(entry, "gpuInstanceId", None), getattr(entry, "computeInstanceId", None)),
+            )
     return [found[pid] for pid in sorted(found)]
 
 
@@ -225,8 +312,10 @@ def nvlinks_between(pynvml, handle, bus_id):
     for link in range(count):
         try:
             if call(pynvml, ("nvmlDeviceGetNvLinkState",), handle, link):
-                remote = call(pynvml, ("nvmlDeviceGetNvLinkRemotePciInfo_v2", "nvmlDeviceGetNvLinkRemotePciInfo"), handle, link)
-                active += host.sysfs_bus_id(text(remote.busId)) == bus_id
+                remote = call(
+                    pynvml, ("nvmlDeviceGetNvLinkRemotePciInfo_v2", "nvmlDeviceGetNvLinkRemotePciInfo"), handle, link
+                )
+                active += sysfs.sysfs_bus_id(text(remote.busId)) == bus_id
         except (FieldError, Unavailable):
             continue
     return active

@@ -20,7 +20,12 @@ _RECOVERY = {
     "system_reboot": schema.UNUSABLE,
 }
 
-_SLOWED = ("hardware_slowdown", "hardware_thermal_slowdown", "hardware_power_brake_slowdown", "software_thermal_slowdown")
+_SLOWED = (
+    "hardware_slowdown",
+    "hardware_thermal_slowdown",
+    "hardware_power_brake_slowdown",
+    "software_thermal_slowdown",
+)
 
 
 def assess(gpu):
@@ -32,7 +37,9 @@ def assess(gpu):
     unusable, degraded = [], []
     codes = [error.get("code") for error in gpu.errors.values()]
     if LOST in codes:
-        unusable.append("the GPU has fallen off the bus (NVML: GPU is lost): reboot the host and look for Xid messages in the kernel log")
+        unusable.append(
+            "the GPU has fallen off the bus (NVML: GPU is lost): reboot the host and look for Xid messages in the kernel log"
+        )
     if RESET_REQUIRED in codes:
         unusable.append("the driver asks for a reset of the GPU: run nvidia-smi --gpu-reset or reboot the host")
     if gpu.uuid is None and not unusable:
@@ -40,14 +47,18 @@ def assess(gpu):
     if gpu.compute_mode == "prohibited":
         unusable.append("the compute mode is prohibited: run nvidia-smi --compute-mode=DEFAULT")
     if gpu.ecc.uncorrected_volatile:
-        unusable.append("%d uncorrected ECC errors since the driver was loaded: reset the GPU" % gpu.ecc.uncorrected_volatile)
+        unusable.append(
+            "%d uncorrected ECC errors since the driver was loaded: reset the GPU" % gpu.ecc.uncorrected_volatile
+        )
     if gpu.ecc.remap_failure:
         unusable.append("the remapping of a faulty memory row has failed: the board has to be replaced")
     if gpu.mig.mode == "enabled" and not gpu.mig.devices:
         unusable.append("MIG is enabled and no MIG device exists: create one, or disable MIG")
     action = _RECOVERY.get(gpu.recovery_action)
     if action:
-        (unusable if action == schema.UNUSABLE else degraded).append("the driver asks for the recovery action %s" % gpu.recovery_action)
+        (unusable if action == schema.UNUSABLE else degraded).append(
+            "the driver asks for the recovery action %s" % gpu.recovery_action
+        )
 
     if gpu.ecc.remap_pending:
         degraded.append("a faulty memory row waits for a reset to be remapped")
@@ -58,8 +69,14 @@ def assess(gpu):
     slowed = [reason for reason in gpu.throttle_reasons if reason in _SLOWED]
     if slowed:
         degraded.append("the GPU is slowed down (%s)" % ", ".join(slowed))
-    if None not in (gpu.temperature_celsius, gpu.slowdown_temperature_celsius) and gpu.temperature_celsius >= gpu.slowdown_temperature_celsius:
-        degraded.append("%d C is at or above the slowdown temperature of %d C" % (gpu.temperature_celsius, gpu.slowdown_temperature_celsius))
+    if (
+        None not in (gpu.temperature_celsius, gpu.slowdown_temperature_celsius)
+        and gpu.temperature_celsius >= gpu.slowdown_temperature_celsius
+    ):
+        degraded.append(
+            "%d C is at or above the slowdown temperature of %d C"
+            % (gpu.temperature_celsius, gpu.slowdown_temperature_celsius)
+        )
     if None not in (gpu.pcie.width, gpu.pcie.max_width) and 0 < gpu.pcie.width < gpu.pcie.max_width:
         degraded.append("the PCIe link has %d of %d lanes" % (gpu.pcie.width, gpu.pcie.max_width))
 

@@ -7,12 +7,16 @@ One nvmlInit and one nvmlShutdown per reading: without persistence mode each of 
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import device, health, host, schema
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import ChildDied, DeadlineExceeded, run_with_deadline
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing, import_pynvml
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import device, health, schema, sysfs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import (
+    ChildDied,
+    DeadlineExceeded,
+    run_with_deadline,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import FieldError, Unavailable, call, text
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing, import_pynvml
 
-#: NVML's answer to nvmlInit -> state of the host.
+#: NVML's answer to nvmlInit -> state of the sysfs.
 _INIT_STATES = {
     4: schema.NO_PERMISSION,
     6: schema.NO_DEVICES,
@@ -41,7 +45,9 @@ def read_inventory(timeout=30.0):
     except DeadlineExceeded:
         inventory = _without(schema.TIMEOUT, "NVML gave no answer within %g seconds" % timeout)
     except ChildDied as died:
-        inventory = _without(schema.NVML_ERROR, "The driver's library libnvidia-ml.so.1 crashed the process that called it: %s" % died)
+        inventory = _without(
+            schema.NVML_ERROR, "The driver's library libnvidia-ml.so.1 crashed the process that called it: %s" % died
+        )
     return schema.as_facts(inventory), None
 
 
@@ -68,16 +74,20 @@ def _inventory(pynvml):
     inventory = schema.Inventory(
         driver_version=_system(pynvml, "nvmlSystemGetDriverVersion"),
         nvml_version=_system(pynvml, "nvmlSystemGetNVMLVersion"),
-        cuda_version=_cuda_version(_system(pynvml, "nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion")),
+        cuda_version=_cuda_version(
+            _system(pynvml, "nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion")
+        ),
     )
     handles = []
     for index in range(call(pynvml, ("nvmlDeviceGetCount",))):
         handle, gpu = device.read(pynvml, index)
         inventory.gpus.append(gpu)
         handles.append((handle, gpu))
-    inventory.topology = _topology(pynvml, [(handle, gpu) for handle, gpu in handles if handle is not None and gpu.uuid])
+    inventory.topology = _topology(
+        pynvml, [(handle, gpu) for handle, gpu in handles if handle is not None and gpu.uuid]
+    )
     listed = {gpu.pci_bus_id for gpu in inventory.gpus}
-    inventory.unlisted = [address for address in host.pci_gpus() if address not in listed]
+    inventory.unlisted = [address for address in sysfs.pci_gpus() if address not in listed]
     if not inventory.gpus:
         inventory.state = schema.NO_DEVICES
         inventory.reason = "The NVIDIA driver %s lists no GPU%s" % (inventory.driver_version or "", _seen_on_the_bus())
@@ -101,7 +111,7 @@ def _topology(pynvml, opened):
     """Return a schema.Link for every pair of GPUs whose connection NVML knows."""
     links = []
     for place, (handle, gpu) in enumerate(opened):
-        for other_handle, other in opened[place + 1:]:
+        for other_handle, other in opened[place + 1 :]:
             try:
                 path = _PATHS.get(call(pynvml, ("nvmlDeviceGetTopologyCommonAncestor",), handle, other_handle))
             except (FieldError, Unavailable):
@@ -113,21 +123,23 @@ def _topology(pynvml, opened):
 
 
 def _without(state, reason):
-    return schema.Inventory(state=state, reason=reason, remedy=health.REMEDIES[state], unlisted=host.pci_gpus())
+    return schema.Inventory(state=state, reason=reason, remedy=health.REMEDIES[state], unlisted=sysfs.pci_gpus())
 
 
 def _init_failure(code, message):
     """Return the Inventory of a host whose NVML cannot be initialised: what is wrong, with what the kernel says about it."""
     state = _INIT_STATES.get(code, schema.NVML_ERROR)
-    loaded = host.loaded_driver_version()
+    loaded = sysfs.loaded_driver_version()
     if state == schema.NO_LIBRARY:
         reason = "The library libnvidia-ml.so.1 cannot be loaded%s" % _seen_on_the_bus()
-        if host.is_tegra():
+        if sysfs.is_tegra():
             reason = "this is a Jetson, whose system has no libnvidia-ml.so.1: its GPU cannot be read through NVML"
     elif state == schema.DRIVER_NOT_LOADED:
         reason = "the NVIDIA kernel module is not loaded%s" % _seen_on_the_bus()
     elif state == schema.VERSION_MISMATCH:
-        reason = "the driver's library and the loaded kernel module%s have different versions" % (" %s" % loaded if loaded else "")
+        reason = "the driver's library and the loaded kernel module%s have different versions" % (
+            " %s" % loaded if loaded else ""
+        )
     elif state == schema.NO_PERMISSION:
         reason = "this user may not open the NVIDIA devices (NVML: %s)" % message
     elif state == schema.NO_DEVICES:
@@ -138,5 +150,9 @@ def _init_failure(code, message):
 
 
 def _seen_on_the_bus():
-    found = host.pci_gpus()
-    return ", but %s on the PCI bus: %s" % ("GPUs are" if len(found) > 1 else "a GPU is", ", ".join(found)) if found else ""
+    found = sysfs.pci_gpus()
+    return (
+        ", but %s on the PCI bus: %s" % ("GPUs are" if len(found) > 1 else "a GPU is", ", ".join(found))
+        if found
+        else ""
+    )

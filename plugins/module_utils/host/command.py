@@ -18,5 +18,11 @@ def ask(command, timeout):
         subprocess.TimeoutExpired: it took longer than `timeout` seconds.
     """
     answer = subprocess.run(  # pylint: disable=ansible-bad-function
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"), timeout=timeout, check=False)
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ, LC_ALL="C"),
+        timeout=timeout,
+        check=False,
+    )
     return answer.returncode, answer.stdout.decode("utf-8", "replace"), answer.stderr.decode("utf-8", "replace")

@@ -23,13 +23,15 @@ def listeners(proc="/proc"):
     found = []
     for inode, (address, port) in sockets.items():
         pid = owners.get(inode)
-        found.append({
-            "address": address,
-            "port": port,
-            "pid": pid,
-            "process": _first_line(os.path.join(proc, str(pid), "comm")) if pid else None,
-            "unit": unit_of(pid, proc) if pid else None,
-        })
+        found.append(
+            {
+                "address": address,
+                "port": port,
+                "pid": pid,
+                "process": _first_line(os.path.join(proc, str(pid), "comm")) if pid else None,
+                "unit": unit_of(pid, proc) if pid else None,
+            }
+        )
     return sorted(found, key=lambda entry: (entry["port"], entry["address"]))
 
 
@@ -67,7 +69,7 @@ def _table(path):
 
 def _address(text):
     """The kernel prints an address as 32-bit words in the host's byte order."""
-    raw = b"".join(struct.pack("=I", int(text[start:start + 8], 16)) for start in range(0, len(text), 8))
+    raw = b"".join(struct.pack("=I", int(text[start : start + 8], 16)) for start in range(0, len(text), 8))
     return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
 
 

@@ -67,9 +67,19 @@ def instances(units, models_dir, root="/"):
     files = _names(os.path.join(root, CONFIGURATION, "instances"), ".env")
     stores = _names(os.path.join(models_dir, "instances"), "")
     enabled = systemd.enabled_instances(root)
-    active = {systemd.instance_of(unit) for unit, properties in units.items() if properties.get("ActiveState") not in (None, "inactive")} - {None}
+    active = {
+        systemd.instance_of(unit)
+        for unit, properties in units.items()
+        if properties.get("ActiveState") not in (None, "inactive")
+    } - {None}
     return [
-        {"name": name, "active": name in active, "enabled": name in enabled, "env_file": name in files, "store": name in stores}
+        {
+            "name": name,
+            "active": name in active,
+            "enabled": name in enabled,
+            "env_file": name in files,
+            "store": name in stores,
+        }
         for name in sorted(files | stores | enabled | active)
     ]
 
@@ -81,7 +91,9 @@ def existing(properties, models_dir):
         return None
     drop_ins = properties.get("DropInPaths", "").split()
     environment = systemd.environment_of([path] + drop_ins)
-    store = environment.get("OLLAMA_MODELS") or os.path.join(_home(systemd.user_of([path] + drop_ins)), ".ollama/models")
+    store = environment.get("OLLAMA_MODELS") or os.path.join(
+        _home(systemd.user_of([path] + drop_ins)), ".ollama/models"
+    )
     return {
         "unit": systemd.EXISTING_UNIT,
         "path": path,
@@ -109,7 +121,12 @@ def left_behind(before, models_dir):
             with contextlib.suppress(FileNotFoundError):  # a part of a pull that has just ended
                 status = os.lstat(os.path.join(directory, name))
                 sizes[status.st_ino] = status.st_size
-    return {"path": parent, "size_bytes": sum(sizes.values()), "stores": stores, "same_file_system": _device(parent) == _device(models_dir)}
+    return {
+        "path": parent,
+        "size_bytes": sum(sizes.values()),
+        "stores": stores,
+        "same_file_system": _device(parent) == _device(models_dir),
+    }
 
 
 def _command(root):
@@ -117,7 +134,9 @@ def _command(root):
     path = os.path.join(root, COMMAND)
     if not os.path.lexists(path):
         return "absent"
-    return "ours" if os.path.islink(path) and os.readlink(path).lstrip("/").startswith(INSTALLATION + "/") else "foreign"
+    return (
+        "ours" if os.path.islink(path) and os.readlink(path).lstrip("/").startswith(INSTALLATION + "/") else "foreign"
+    )
 
 
 def _home(user):

@@ -23,7 +23,10 @@ _INSTANCE = re.compile(r"ollama@(.+)\.service\Z")
 def show_units():
     """{unit: {property: text}} of ollama.service and of every loaded instance. Empty where systemd does not answer (a container without it)."""
     try:
-        output = ask(["systemctl", "show", "--no-pager", "--property=" + _PROPERTIES, EXISTING_UNIT, INSTANCE_PATTERN], timeout=30)[1]
+        output = ask(
+            ["systemctl", "show", "--no-pager", "--property=" + _PROPERTIES, EXISTING_UNIT, INSTANCE_PATTERN],
+            timeout=30,
+        )[1]
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return parse_show(output)
@@ -40,7 +43,7 @@ def parse_show(text):
 
 
 def instance_of(unit):
-    """"gpu0-1" of "ollama@gpu0-1.service"; None for other units."""
+    """ "gpu0-1" of "ollama@gpu0-1.service"; None for other units."""
     match = _INSTANCE.match(unit or "")
     return match.group(1) if match else None
 
@@ -88,7 +91,9 @@ def _assignments(path):
     """[(key, value)] of a unit file; a line that ends in a backslash goes on in the next one."""
     text = re.sub(r"\\\n", " ", _read(path))
     lines = [line.strip() for line in text.splitlines()]
-    return [tuple(part.strip() for part in line.split("=", 1)) for line in lines if "=" in line and line[0] not in "#;["]
+    return [
+        tuple(part.strip() for part in line.split("=", 1)) for line in lines if "=" in line and line[0] not in "#;["
+    ]
 
 
 def _file_lines(path):

@@ -59,13 +59,38 @@ def compute_by_device(
     """
     moved = dict(moved or {})
     found = kinds.kinds_of(model)
-    key = (kinds.mark(model, found), tuple(slots_to_device), device_count, context_length, parallel, ubatch, flash_attention, cache_type, unified, outputs,
-           tuple(sorted(moved.items(), key=repr)), kinds.Sizes(model, found).mark() if op_offload else None)
+    key = (
+        kinds.mark(model, found),
+        tuple(slots_to_device),
+        device_count,
+        context_length,
+        parallel,
+        ubatch,
+        flash_attention,
+        cache_type,
+        unified,
+        outputs,
+        tuple(sorted(moved.items(), key=repr)),
+        kinds.Sizes(model, found).mark() if op_offload else None,
+    )
     if key not in _answers:
         if len(_answers) >= REMEMBERED:
             _answers.clear()
-        _answers[key] = _compute(model, found, list(slots_to_device), device_count, context_length, parallel, ubatch, flash_attention, cache_type, moved,
-                                 unified, outputs, op_offload)
+        _answers[key] = _compute(
+            model,
+            found,
+            list(slots_to_device),
+            device_count,
+            context_length,
+            parallel,
+            ubatch,
+            flash_attention,
+            cache_type,
+            moved,
+            unified,
+            outputs,
+            op_offload,
+        )
     return list(_answers[key])
 
 
@@ -88,7 +113,21 @@ def uses_host(slots_to_device, moved):
     return None in slots_to_device or any(target is None for dummy, target in (moved or {}).values())
 
 
-def _compute(model, found, slots, device_count, context_length, parallel, ubatch, flash_attention, cache_type, moved, unified, outputs, op_offload):
+def _compute(
+    model,
+    found,
+    slots,
+    device_count,
+    context_length,
+    parallel,
+    ubatch,
+    flash_attention,
+    cache_type,
+    moved,
+    unified,
+    outputs,
+    op_offload,
+):
     if not device_count:
         return []
     window = kv_cache.window_tokens(model)
@@ -98,23 +137,44 @@ def _compute(model, found, slots, device_count, context_length, parallel, ubatch
     graph = None
     if found:
         try:
-            graph = build.buffers(model, found, slots, device_count, cells, parallel, batch, flash_attention, cache_type, moved, streams, outputs,
-                                  kinds.Sizes(model, found) if op_offload else None)[:device_count]
+            graph = build.buffers(
+                model,
+                found,
+                slots,
+                device_count,
+                cells,
+                parallel,
+                batch,
+                flash_attention,
+                cache_type,
+                moved,
+                streams,
+                outputs,
+                kinds.Sizes(model, found) if op_offload else None,
+            )[:device_count]
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError, AssertionError):
             graph = None  # tensors or dimensions that no block of a known architecture has
     if graph is not None and not is_estimated(model):
         return [size if device in slots or size else 0 for device, size in enumerate(graph)]
-    if graph is not None and model["architecture"] in kv_cache.UNCACHED:
-        return [size * ESTIMATE_PERCENT // 100 for size in graph]  # no logits and no cache, which the rules of thumb count
-    careful = rough.compute_by_device(model, slots, device_count, context_length, parallel, batch, flash_attention, cache_type, moved, unified)
+    if graph is not None and model.architecture in kv_cache.UNCACHED:
+        return [
+            size * ESTIMATE_PERCENT // 100 for size in graph
+        ]  # no logits and no cache, which the rules of thumb count
+    careful = rough.compute_by_device(
+        model, slots, device_count, context_length, parallel, batch, flash_attention, cache_type, moved, unified
+    )
     if op_offload:
         # The first device then works like one that holds the host's layers, and beside that on copies of weights and of a layer's cache.
         slots = [0 if device is None else device for device in slots]
-        whole = rough.compute_by_device(model, slots, device_count, context_length, parallel, batch, flash_attention, cache_type, moved, unified)
-        cached = kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type, None, flash_attention, unified)
+        whole = rough.compute_by_device(
+            model, slots, device_count, context_length, parallel, batch, flash_attention, cache_type, moved, unified
+        )
+        cached = kv_cache.kv_by_layer(
+            model, context_length, parallel, ubatch, cache_type, None, flash_attention, unified
+        )
         careful[0] = max(careful[0], whole[0] + weights.largest_matrix(model) + max(cached or [0]))
     sizes = [max(pair) * ESTIMATE_PERCENT // 100 for pair in zip(careful, graph or careful)]
-    if model["architecture"] in kv_cache.INDEXED:
+    if model.architecture in kv_cache.INDEXED:
         # Its indexer scores every cell for every token (32 bit), sorts them, and has a mask of its own, which a pipeline keeps in copies.
         scores = cells[0] * batch * (INDEXER_BYTES + 2 * (COPIES if device_count > 1 else 1))
         sizes = [size + scores if device in slots else size for device, size in enumerate(sizes)]

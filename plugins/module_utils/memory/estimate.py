@@ -46,8 +46,10 @@ def estimate(
     """
     count = len(shares)
     # A batch is never longer than the context (src/llama-context.cpp).
-    ubatch = min(ubatch, kv_cache.pad(context_length * parallel) if unified else kv_cache.pad(context_length) * parallel)
-    total = model["block_count"] + 1
+    ubatch = min(
+        ubatch, kv_cache.pad(context_length * parallel) if unified else kv_cache.pad(context_length) * parallel
+    )
+    total = model.block_count + 1
     slots = weights.assign_layers(shares, total, gpu_layers)
     layers = weights.layer_counts(slots, count)
     weight_bytes, host_bytes = weights.weights_by_device(model, slots, count)
@@ -59,17 +61,32 @@ def estimate(
             else:
                 weight_bytes[target] += size
     kv_bytes = [0] * count
-    for size, device in zip(kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type, None, flash_attention, unified), slots):
+    for size, device in zip(
+        kv_cache.kv_by_layer(model, context_length, parallel, ubatch, cache_type, None, flash_attention, unified), slots
+    ):
         if device is weights.HOST:
             host_bytes += size
         else:
             kv_bytes[device] += size
-    compute_bytes = compute.compute_by_device(model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type, moved, unified, outputs)
+    compute_bytes = compute.compute_by_device(
+        model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type, moved, unified, outputs
+    )
     scratch = [0] * count
     if op_offload:
-        scratch = compute.scratch_by_device(model, slots, count, context_length, parallel, ubatch, flash_attention, cache_type, moved=moved,
-                                            unified=unified, outputs=outputs)
-    projector = model.get("projector_bytes") or 0
+        scratch = compute.scratch_by_device(
+            model,
+            slots,
+            count,
+            context_length,
+            parallel,
+            ubatch,
+            flash_attention,
+            cache_type,
+            moved=moved,
+            unified=unified,
+            outputs=outputs,
+        )
+    projector = model.projector_bytes or 0
     devices = []
     for index in range(count):
         devices.append(
@@ -82,7 +99,13 @@ def estimate(
                 "projector_bytes": projector if index == 0 else 0,
             }
         )
-    return {"devices": devices, "gpu_layers": sum(layers), "total_layers": total, "host_bytes": host_bytes, "estimated": compute.is_estimated(model)}
+    return {
+        "devices": devices,
+        "gpu_layers": sum(layers),
+        "total_layers": total,
+        "host_bytes": host_bytes,
+        "estimated": compute.is_estimated(model),
+    }
 
 
 def layer_bytes(model, context_length, parallel=1, ubatch=512, cache_type=kv_cache.DEFAULT_CACHE_TYPE, unified=False):

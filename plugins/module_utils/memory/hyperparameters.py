@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from ..model.schema import ModelFacts
+
 
 def complete(model):
     """A copy of a model_info `model` with the defaults of llama.cpp in place of null.
@@ -11,7 +13,7 @@ def complete(model):
     Heads become lists of block_count integers, KV heads default to the heads, the head sizes to width / heads,
     file_bytes to the manifest's size. What has no default stays null.
     """
-    model = dict(model)
+    model = dict(vars(model) if isinstance(model, ModelFacts) else model)
     count = model.get("block_count") or 0
     model["head_count"] = per_layer(model.get("head_count"), count)
     model["head_count_kv"] = per_layer(model.get("head_count_kv"), count) or model["head_count"]
@@ -22,7 +24,7 @@ def complete(model):
     model["file_bytes"] = model.get("file_bytes") or model.get("size_bytes")
     for key in ("output_bytes", "embedding_bytes", "projector_bytes"):
         model[key] = model.get(key) or 0
-    return model
+    return ModelFacts.of(model)
 
 
 def per_layer(value, count):

@@ -62,18 +62,21 @@ def row_bytes(cache_type, elements):
         raise ValueError("KV cache type '%s' is unknown; use one of %s." % (cache_type, ", ".join(sorted(CACHE_TYPES))))
     block, size = CACHE_TYPES[cache_type]
     if elements % block:
-        raise ValueError("KV cache type '%s' has blocks of %d elements, which do not divide a row of %d; use f16." % (cache_type, block, elements))
+        raise ValueError(
+            "KV cache type '%s' has blocks of %d elements, which do not divide a row of %d; use f16."
+            % (cache_type, block, elements)
+        )
     return elements // block * size
 
 
 def window_tokens(model):
     """Tokens that a windowed (or chunked) layer looks back, or None where the model has no such layers."""
-    architecture = model["architecture"]
+    architecture = model.architecture
     if architecture == "llama4":
-        return model.get("attention_chunk_size") or DEFAULT_CHUNK
+        return model.attention_chunk_size or DEFAULT_CHUNK
     if architecture not in WINDOW_PATTERNS:
         return None  # llama.cpp reads the window of these architectures only (phi3 names one and gets full attention)
-    return model.get("sliding_window") or None
+    return model.sliding_window or None
 
 
 def windowed_layers(model):
@@ -82,16 +85,16 @@ def windowed_layers(model):
     The header's own pattern wins (list or period); otherwise the table of architectures. An architecture that is not
     in the table counts as full attention everywhere, which can only over-predict.
     """
-    count = model["block_count"]
+    count = model.block_count
     if window_tokens(model) is None:
         return [False] * count
-    pattern = model.get("sliding_window_pattern")
+    pattern = model.sliding_window_pattern
     if isinstance(pattern, (list, tuple)) and len(pattern) >= count:
         return [bool(value) for value in pattern[:count]]
     if isinstance(pattern, int) and not isinstance(pattern, bool) and pattern > 0:
         period, full = pattern, pattern - 1
     else:
-        period, full = WINDOW_PATTERNS[model["architecture"]]
+        period, full = WINDOW_PATTERNS[model.architecture]
     return [index % period != full for index in range(count)]
 
 
@@ -122,20 +125,20 @@ def recurrent_layers(model):
     hybrids in the blocks without KV heads (nemotron_h: and without feed-forward width) or, with
     `full_attention_interval`, in all but each n-th block.
     """
-    count = model["block_count"]
+    count = model.block_count
     if hyperparameter(model, "wkv.head_size"):
         return [True] * count  # rwkv
-    if not model.get("ssm") and not hyperparameter(model, "shortconv.l_cache"):
+    if not model.ssm and not hyperparameter(model, "shortconv.l_cache"):
         return [False] * count
     interval = full_attention_interval(model)
     if interval:
         return [(index + 1) % interval != 0 for index in range(count)]
-    if model["architecture"] in STATE_ONLY or model["architecture"] == "falcon-h1":
+    if model.architecture in STATE_ONLY or model.architecture == "falcon-h1":
         return [True] * count
     widths = hyperparameter(model, "feed_forward_length")
-    if model["architecture"].startswith("nemotron_h") and isinstance(widths, list) and len(widths) >= count:
-        return [heads == 0 and width == 0 for heads, width in zip(model["head_count_kv"], widths)]
-    return [heads == 0 for heads in model["head_count_kv"]]
+    if model.architecture.startswith("nemotron_h") and isinstance(widths, list) and len(widths) >= count:
+        return [heads == 0 and width == 0 for heads, width in zip(model.head_count_kv, widths)]
+    return [heads == 0 for heads in model.head_count_kv]
 
 
 def hyperparameter(model, name):
@@ -143,11 +146,11 @@ def hyperparameter(model, name):
 
     model_info keeps those that have a name of their own beside the rest.
     """
-    value = (model.get("hyperparameters") or {}).get(name)
+    value = (model.hyperparameters or {}).get(name)
     if value is None and name in _OWN_NAMES:
-        value = model.get(_OWN_NAMES[name])
+        value = getattr(model, _OWN_NAMES[name], None)
     if value is None and name.startswith("ssm."):
-        value = (model.get("ssm") or {}).get(name[4:])
+        value = (model.ssm or {}).get(name[4:])
     return value
 
 
@@ -161,12 +164,12 @@ _OWN_NAMES = {
 
 def trunk_blocks(model):
     """Number of blocks that take part: those for predicting further tokens (nextn) are loaded but hold no cache."""
-    return model["block_count"] - (hyperparameter(model, "nextn_predict_layers") or 0)
+    return model.block_count - (hyperparameter(model, "nextn_predict_layers") or 0)
 
 
 def head_sizes(model, index):
     """(elements of a key, of a value) of one head in block `index`; windowed blocks of gemma4 have sizes of their own."""
-    key, value = model.get("key_length") or 0, model.get("value_length") or 0
+    key, value = model.key_length or 0, model.value_length or 0
     if windowed_layers(model)[index]:
         key = hyperparameter(model, "attention.key_length_swa") or key
         value = hyperparameter(model, "attention.value_length_swa") or value
@@ -178,7 +181,7 @@ def cache_owner(model, index):
 
     Source: llama.cpp src/llama-model.cpp `create_memory`: a block without KV reuses the last but one (windowed) or last (full) block that has it.
     """
-    first = model["block_count"] - shared_blocks(model)
+    first = model.block_count - shared_blocks(model)
     if index < first:
         return index
     return first - (2 if windowed_layers(model)[index] else 1)
@@ -186,9 +189,11 @@ def cache_owner(model, index):
 
 def shared_blocks(model):
     """Blocks at the end that use the cache of an earlier one."""
-    if model["architecture"] == "gemma3n":
-        return max(model["block_count"] - GEMMA3N_OWN_CACHES, 0)  # the engine does not read the header here (src/models/gemma3n.cpp)
-    return model.get("shared_kv_layers") or 0
+    if model.architecture == "gemma3n":
+        return max(
+            model.block_count - GEMMA3N_OWN_CACHES, 0
+        )  # the engine does not read the header here (src/models/gemma3n.cpp)
+    return model.shared_kv_layers or 0
 
 
 GEMMA3N_OWN_CACHES = 20
@@ -196,29 +201,39 @@ GEMMA3N_OWN_CACHES = 20
 
 def attention_width(model, index):
     """(elements of a K row, elements of a V row) that block `index` caches for one token; (0, 0) without attention."""
-    if model.get("kv_lora_rank") and model.get("key_length_mla"):
+    if model.kv_lora_rank and model.key_length_mla:
         # Multi-head latent attention keeps the compressed row and the rotary part, and no V.
         # Sparse attention (deepseek32) keeps the keys of its indexer beside it (src/llama-kv-cache-dsa.cpp).
-        indexer = hyperparameter(model, "attention.indexer.key_length") if model["architecture"] in INDEXED else 0
-        return model["kv_lora_rank"] + (model.get("rope_dimension_count") or 0) + (indexer or 0), 0
-    heads = (model.get("head_count_kv") or [0] * model["block_count"])[index]
-    if model["architecture"] in STATE_ONLY or full_attention_interval(model) and recurrent_layers(model)[index]:
+        indexer = hyperparameter(model, "attention.indexer.key_length") if model.architecture in INDEXED else 0
+        return model.kv_lora_rank + (model.rope_dimension_count or 0) + (indexer or 0), 0
+    heads = (model.head_count_kv or [0] * model.block_count)[index]
+    if model.architecture in STATE_ONLY or full_attention_interval(model) and recurrent_layers(model)[index]:
         heads = 0
     key, value = head_sizes(model, index)
     return heads * key, heads * value
 
 
 # Encoders of embedding models see a whole text at once: nothing is cached (src/llama-model.cpp `create_memory`).
-UNCACHED = ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "eurobert", "gemma-embedding")
+UNCACHED = (
+    "bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "modern-bert",
+    "neo-bert",
+    "eurobert",
+    "gemma-embedding",
+)
 INDEXED = ("deepseek32", "glm-dsa")
 STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")
 
 
 def full_attention_interval(model):
     """Every n-th block has attention, the others recurrent state (qwen3next, qwen35: 4 where the header does not say); None elsewhere."""
-    if model["architecture"] in ("qwen3next", "qwen35", "qwen35moe"):
-        return model.get("full_attention_interval") or 4
-    return model.get("full_attention_interval")
+    if model.architecture in ("qwen3next", "qwen35", "qwen35moe"):
+        return model.full_attention_interval or 4
+    return model.full_attention_interval
 
 
 def state_elements(model):
@@ -228,11 +243,11 @@ def state_elements(model):
     """
     convolution = hyperparameter(model, "shortconv.l_cache")
     if convolution:
-        return model["embedding_length"] * (convolution - 1), 0
+        return model.embedding_length * (convolution - 1), 0
     head = hyperparameter(model, "wkv.head_size")
     if head:
-        return (hyperparameter(model, "token_shift_count") or 2) * model["embedding_length"], model["embedding_length"] * head
-    ssm = model.get("ssm") or {}
+        return (hyperparameter(model, "token_shift_count") or 2) * model.embedding_length, model.embedding_length * head
+    ssm = model.ssm or {}
     inner = ssm.get("inner_size") or 0
     state = ssm.get("state_size") or 0
     groups = ssm.get("group_count") or 0
@@ -250,8 +265,16 @@ def widest_value(model):
     return max(widths) if len(widths) > 1 else 0
 
 
-def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAULT_CACHE_TYPE, cache_type_v=None, flash_attention=True,
-                unified=False):
+def kv_by_layer(
+    model,
+    context_length,
+    parallel=1,
+    ubatch=512,
+    cache_type=DEFAULT_CACHE_TYPE,
+    cache_type_v=None,
+    flash_attention=True,
+    unified=False,
+):
     """Bytes of KV cache (and recurrent state) of every block.
 
     Args:
@@ -269,19 +292,19 @@ def kv_by_layer(model, context_length, parallel=1, ubatch=512, cache_type=DEFAUL
     Raises:
         ValueError: cache type unknown or not dividing a row.
     """
-    if model["architecture"] in UNCACHED:
-        return [0] * model["block_count"]
+    if model.architecture in UNCACHED:
+        return [0] * model.block_count
     windowed = windowed_layers(model)
     recurrent = recurrent_layers(model)
     window = window_tokens(model)
-    reusing = model["block_count"] - shared_blocks(model)
+    reusing = model.block_count - shared_blocks(model)
     trunk = trunk_blocks(model)
     sizes = []
     widest = 0 if flash_attention else widest_value(model)
-    for index in range(model["block_count"]):
+    for index in range(model.block_count):
         size = 0
         keys, values = attention_width(model, index)
-        if widest and not recurrent[index] and (values or not model.get("ssm")):
+        if widest and not recurrent[index] and (values or not model.ssm):
             values = widest
         if index < min(reusing, trunk) and (keys or values):
             stream, streams = cells(context_length, parallel, ubatch, window if windowed[index] else None, unified)

@@ -64,7 +64,7 @@ def compute_by_device(
     partial = None in slots_to_device
     pipeline = device_count > 1 and not partial and not moved
     row = F32 * ubatch
-    width = model["embedding_length"]
+    width = model.embedding_length
     inner = block_values(model, context_length * (parallel if unified else 1), flash_attention)
     if partial:
         inner -= 2 * width  # what flows in is freed once it is used; in a graph of one piece it stays
@@ -77,7 +77,7 @@ def compute_by_device(
             sizes.append(0)
             continue
         masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention, unified)
-        output = model["vocab_size"] if held[-1] == model["block_count"] else 0
+        output = model.vocab_size if held[-1] == model.block_count else 0
         if partial or (moved and held[0] != 0):
             sizes.append(max(row * inner + masks, row * (output + width)))
             continue
@@ -90,33 +90,33 @@ def compute_by_device(
 
 def query_width(model):
     """Values of all query heads of a token: Q. With latent attention the queries have the width of the cached row."""
-    heads = max(model["head_count"])
-    if model.get("kv_lora_rank") and model.get("key_length_mla"):
-        return heads * (model["kv_lora_rank"] + (model.get("rope_dimension_count") or 0))
-    return heads * model["key_length"]
+    heads = max(model.head_count)
+    if model.kv_lora_rank and model.key_length_mla:
+        return heads * (model.kv_lora_rank + (model.rope_dimension_count or 0))
+    return heads * model.key_length
 
 
 def block_values(model, context_length, flash_attention=True):
     """Values per token that live at the same time inside the widest block."""
-    width = model["embedding_length"]
+    width = model.embedding_length
     queries = query_width(model)
     attention = 2 * queries + 4 * width
     if not flash_attention:
-        attention += queries + max(model["head_count"]) * kv_cache.pad(context_length)
+        attention += queries + max(model.head_count) * kv_cache.pad(context_length)
     return max(attention, feed_forward_values(model))
 
 
 def feed_forward_values(model):
     """Values per token that live at the same time inside the widest feed-forward part."""
-    width = model["embedding_length"]
-    used = model.get("expert_used_count") or 0
-    dense = max(kv_list(model.get("feed_forward_length")))
-    if not (model.get("expert_count") and used):
+    width = model.embedding_length
+    used = model.expert_used_count or 0
+    dense = max(kv_list(model.feed_forward_length))
+    if not (model.expert_count and used):
         return 3 * dense + 4 * width
-    expert = model.get("expert_feed_forward_length") or dense
+    expert = model.expert_feed_forward_length or dense
     beside = 5 if has_shared_expert(model) else 4
     values = max(3 * used * expert + beside * width, (2 * used + 5) * width if used > 2 else 0)
-    if model.get("leading_dense_block_count"):
+    if model.leading_dense_block_count:
         values = max(values, 3 * dense + 4 * width)
     return values
 
@@ -130,9 +130,18 @@ def kv_list(value):
 
 def has_shared_expert(model):
     """Whether each block has an expert that every token passes (deepseek and llama4 families)."""
-    if model.get("expert_shared_count") is not None:
-        return bool(model["expert_shared_count"])
-    return model["architecture"] in ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "bailingmoe", "dots1", "granitemoe")
+    if model.expert_shared_count is not None:
+        return bool(model.expert_shared_count)
+    return model.architecture in (
+        "llama4",
+        "deepseek2",
+        "glm4moe",
+        "qwen2moe",
+        "qwen3next",
+        "bailingmoe",
+        "dots1",
+        "granitemoe",
+    )
 
 
 def _pipeline_queries(queries, width, cache_type):
@@ -143,7 +152,7 @@ def _pipeline_queries(queries, width, cache_type):
 
 
 def _output_rows(model):
-    if not model.get("expert_count"):
+    if not model.expert_count:
         return 9
     return 12 if has_shared_expert(model) else 10
 
@@ -154,8 +163,14 @@ def mask_bytes(model, held, context_length, parallel, ubatch, flash_attention, u
     recurrent = kv_cache.recurrent_layers(model)
     element = F16 if flash_attention else F32
     total = 0
-    kinds = {windowed[slot] for slot in held if slot < model["block_count"] and not (recurrent[slot] and not any(kv_cache.attention_width(model, slot)))}
+    kinds = {
+        windowed[slot]
+        for slot in held
+        if slot < model.block_count and not (recurrent[slot] and not any(kv_cache.attention_width(model, slot)))
+    }
     for kind in kinds:
-        cells = kv_cache.cells(context_length, parallel, ubatch, kv_cache.window_tokens(model) if kind else None, unified)[0]
+        cells = kv_cache.cells(
+            context_length, parallel, ubatch, kv_cache.window_tokens(model) if kind else None, unified
+        )[0]
         total += element * ubatch * cells
     return total

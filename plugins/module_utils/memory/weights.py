@@ -34,17 +34,17 @@ def slot_bytes(model):
         predict further tokens (nextn) are not loaded.
     """
     trunk = kv_cache.trunk_blocks(model)
-    slots = [layer["weight_bytes"] if index < trunk else 0 for index, layer in enumerate(model["layers"])]
-    output = model["output_bytes"]
-    if model.get("tied_embeddings") and not without_output(model):
+    slots = [layer["weight_bytes"] if index < trunk else 0 for index, layer in enumerate(model.layers)]
+    output = model.output_bytes
+    if model.tied_embeddings and not without_output(model):
         # Only the token embedding: gemma3n and gemma4 have a second one, per layer, that stays on the host.
-        output += model.get("token_embedding_bytes") or model["embedding_bytes"]
+        output += model.token_embedding_bytes or model.embedding_bytes
     return slots + [output]
 
 
 def without_output(model):
     """Whether a model ends without an output layer: encoders, whose header names no output norm (src/models/bert.cpp); gemma-embedding has one."""
-    return model["architecture"] in kv_cache.UNCACHED and model["architecture"] != "gemma-embedding"
+    return model.architecture in kv_cache.UNCACHED and model.architecture != "gemma-embedding"
 
 
 def assign_layers(shares, slot_count, gpu_layers=None):
@@ -86,7 +86,7 @@ def assign_layers(shares, slot_count, gpu_layers=None):
 
 def largest_matrix(model):
     """Bytes of the largest weight matrix of a model; where only layers are known, those of the largest layer."""
-    sizes = [size for layer in model.get("layer_sizes") or [] for size in layer.values()] or slot_bytes(model)[:-1]
+    sizes = [size for layer in model.layer_sizes or [] for size in layer.values()] or slot_bytes(model)[:-1]
     return max(sizes + [slot_bytes(model)[-1]])
 
 
@@ -103,7 +103,7 @@ def weights_by_device(model, slots_to_device, device_count):
         offloaded; with mmap they are file pages rather than allocated memory.
     """
     devices = [0] * device_count
-    host = model["embedding_bytes"]
+    host = model.embedding_bytes
     for size, device in zip(slot_bytes(model), slots_to_device):
         if device is HOST:
             host += size

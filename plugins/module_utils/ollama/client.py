@@ -16,14 +16,22 @@ import ssl
 import time
 import urllib.parse
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import import_requests
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import import_requests
 
 LOAD_TIMEOUT = 1800.0  # seconds; a load sends nothing until it is done, and the server itself gives up a stalled one (OLLAMA_LOAD_TIMEOUT)
 PULL_ATTEMPTS = 5
 PULL_PAUSE = 1.0  # seconds before the first retry, doubled each time
 
 # Messages of a failed pull after which another attempt can go on where the last one stopped. Everything else (unknown tag, refused, wrong digest) is final.
-_RESUMABLE = ("unexpected eof", "connection reset", "max retries exceeded", "broken pipe", "i/o timeout", "tls handshake timeout", "context deadline exceeded")
+_RESUMABLE = (
+    "unexpected eof",
+    "connection reset",
+    "max retries exceeded",
+    "broken pipe",
+    "i/o timeout",
+    "tls handshake timeout",
+    "context deadline exceeded",
+)
 
 
 class OllamaError(Exception):
@@ -129,7 +137,13 @@ class OllamaClient(object):
         timeout = self.timeout if timeout is None else float(timeout)
         try:
             response = self._session.request(
-                method, self.url + path, json=payload, timeout=(min(timeout, self.timeout), timeout), stream=stream, allow_redirects=False)
+                method,
+                self.url + path,
+                json=payload,
+                timeout=(min(timeout, self.timeout), timeout),
+                stream=stream,
+                allow_redirects=False,
+            )
             if response.status_code >= 400:
                 raise OllamaError(response.status_code, self._error_text(response))
             return response
@@ -147,7 +161,10 @@ class OllamaClient(object):
         except (ValueError, KeyError, TypeError):
             pass
         if response.status_code == 403:
-            return "the server at %s refused the request (403): a server bound to a loopback address answers only to loopback host names" % self.url
+            return (
+                "the server at %s refused the request (403): a server bound to a loopback address answers only to loopback host names"
+                % self.url
+            )
         return "the server at %s answered %d %s" % (self.url, response.status_code, (response.reason or "").strip())
 
     def _json(self, method, path, payload=None, timeout=None):
@@ -155,9 +172,14 @@ class OllamaClient(object):
         try:
             answer = response.json()
         except ValueError:
-            raise OllamaError(response.status_code, "the answer of %s to %s is not JSON; is this an Ollama server?" % (self.url, path))
+            raise OllamaError(
+                response.status_code, "the answer of %s to %s is not JSON; is this an Ollama server?" % (self.url, path)
+            )
         if not isinstance(answer, dict):
-            raise OllamaError(response.status_code, "the answer of %s to %s is not a JSON object; is this an Ollama server?" % (self.url, path))
+            raise OllamaError(
+                response.status_code,
+                "the answer of %s to %s is not a JSON object; is this an Ollama server?" % (self.url, path),
+            )
         return answer
 
     def _lines(self, path, payload, stall_timeout):
@@ -170,9 +192,14 @@ class OllamaClient(object):
                 try:
                     item = json.loads(line.decode("utf-8"))
                 except (ValueError, UnicodeDecodeError):
-                    raise OllamaError(response.status_code, "%s sent a line that is not JSON in answer to %s" % (self.url, path))
+                    raise OllamaError(
+                        response.status_code, "%s sent a line that is not JSON in answer to %s" % (self.url, path)
+                    )
                 if not isinstance(item, dict):
-                    raise OllamaError(response.status_code, "%s sent a line that is not a JSON object in answer to %s" % (self.url, path))
+                    raise OllamaError(
+                        response.status_code,
+                        "%s sent a line that is not a JSON object in answer to %s" % (self.url, path),
+                    )
                 if item.get("error"):
                     raise OllamaError(response.status_code, str(item["error"]))
                 yield item
@@ -276,7 +303,12 @@ class OllamaClient(object):
             return
         try:
             with open(path, "rb") as stream:
-                response = self._session.post(self.url + "/api/blobs/" + digest, data=stream, timeout=(self.timeout, LOAD_TIMEOUT), allow_redirects=False)
+                response = self._session.post(
+                    self.url + "/api/blobs/" + digest,
+                    data=stream,
+                    timeout=(self.timeout, LOAD_TIMEOUT),
+                    allow_redirects=False,
+                )
         except self._requests.exceptions.RequestException as error:
             raise OllamaUnreachable(self.url, _cause(error))
         if response.status_code >= 400:

@@ -8,8 +8,12 @@ import datetime
 import re
 import time
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, normalise_digest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, normalise_digest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import (
+    LOAD_TIMEOUT,
+    OllamaError,
+    OllamaUnreachable,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.parameters import of_show
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 
@@ -39,7 +43,9 @@ def ensure_loaded(target, name, keep_alive=-1, check_mode=False):
     if digest is None:
         if check_mode:  # an earlier task would have brought it
             return Outcome("load", None, 0, {"loaded": False}, {"loaded": True})
-        raise ModelError("the server at %s has no model %s to load; bring it with state: present first" % (target.client.url, name))
+        raise ModelError(
+            "the server at %s has no model %s to load; bring it with state: present first" % (target.client.url, name)
+        )
     entry = target.loaded(name)
     reason = _stale(target, name, digest, entry) if entry else None
     if entry is None:
@@ -65,10 +71,15 @@ def _load(target, name, keep_alive, unload_first):
     except OllamaUnreachable:
         raise
     except OllamaError as error:
-        raise ModelError("the server at %s cannot load %s: %s; the journal of its unit says more" % (target.client.url, name, error.message))
+        raise ModelError(
+            "the server at %s cannot load %s: %s; the journal of its unit says more"
+            % (target.client.url, name, error.message)
+        )
     if entry is None:
-        raise ModelError("the server at %s loaded %s but no longer lists it: its engine died or another model took its place; see the journal of its unit"
-                         % (target.client.url, name))
+        raise ModelError(
+            "the server at %s loaded %s but no longer lists it: its engine died or another model took its place; see the journal of its unit"
+            % (target.client.url, name)
+        )
     return entry
 
 
@@ -85,7 +96,9 @@ def _stale(target, name, digest, entry):
     asked = of_show(show.get("parameters")).get("num_ctx")
     running = entry.get("context_length")
     if isinstance(asked, int) and isinstance(running, int):
-        effective = min(asked, trained) if isinstance(trained, int) and trained > 0 else asked  # the server's own rule (ollama-behaviour.md 14.5)
+        effective = (
+            min(asked, trained) if isinstance(trained, int) and trained > 0 else asked
+        )  # the server's own rule (ollama-behaviour.md 14.5)
         if running != effective:
             return "loaded with a context of %d tokens instead of %d" % (running, effective)
     return None
@@ -116,13 +129,17 @@ def unload(target, name):
     except OllamaError as error:
         if error.status != 404:
             raise
-        raise ModelError("%s was deleted while it was loaded, so the server at %s cannot unload it by name; restart its unit, or wait until it expires"
-                         % (name, target.client.url))
+        raise ModelError(
+            "%s was deleted while it was loaded, so the server at %s cannot unload it by name; restart its unit, or wait until it expires"
+            % (name, target.client.url)
+        )
     deadline = time.monotonic() + UNLOAD_SECONDS
     while target.loaded(name) is not None:
         if time.monotonic() > deadline:
-            raise ModelError("%s is still loaded %d seconds after it was told to go, so a request is using it; run again when it has ended"
-                             % (name, UNLOAD_SECONDS))
+            raise ModelError(
+                "%s is still loaded %d seconds after it was told to go, so a request is using it; run again when it has ended"
+                % (name, UNLOAD_SECONDS)
+            )
         time.sleep(0.1)
 
 

@@ -13,7 +13,12 @@ import json
 import re
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.parameters import check, comparable, of_modelfile, of_show
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.parameters import (
+    check,
+    comparable,
+    of_modelfile,
+    of_show,
+)
 
 DEFAULT_TEMPLATE = "{{ .Prompt }}"  # what /api/show gives for a model without one
 _COMMANDS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "ADAPTER", "LICENSE", "MESSAGE")
@@ -28,7 +33,15 @@ class ModelfileError(ValueError):
 
 def empty_request():
     """A request that changes nothing yet."""
-    return {"from": None, "parameters": {}, "template": None, "system": None, "adapters": [], "license": None, "messages": None}
+    return {
+        "from": None,
+        "parameters": {},
+        "template": None,
+        "system": None,
+        "adapters": [],
+        "license": None,
+        "messages": None,
+    }
 
 
 def parse(text):
@@ -45,7 +58,9 @@ def parse(text):
         command, unused, rest = line.partition(" ")
         command = command.upper()
         if command not in _COMMANDS:
-            raise ModelfileError("line %d of the Modelfile begins with %r, which is none of %s" % (start, command, ", ".join(_COMMANDS)))
+            raise ModelfileError(
+                "line %d of the Modelfile begins with %r, which is none of %s" % (start, command, ", ".join(_COMMANDS))
+            )
         name = None
         if command in ("PARAMETER", "MESSAGE"):
             name, unused, rest = rest.strip().partition(" ")
@@ -62,13 +77,15 @@ def _value(rest, lines, number, start):
     for quote in ('"""', '"'):
         if not rest.startswith(quote):
             continue
-        body = rest[len(quote):]
+        body = rest[len(quote) :]
         while not body.rstrip().endswith(quote) and number < len(lines):
             body += "\n" + lines[number]
             number += 1
         if not body.rstrip().endswith(quote):
-            raise ModelfileError("the value that begins in line %d of the Modelfile is not closed with %s" % (start, quote))
-        return body.rstrip()[:-len(quote)], number
+            raise ModelfileError(
+                "the value that begins in line %d of the Modelfile is not closed with %s" % (start, quote)
+            )
+        return body.rstrip()[: -len(quote)], number
     return rest, number
 
 
@@ -82,7 +99,9 @@ def _add(request, command, name, value, start):
             request["parameters"][name] = of_modelfile(name, value)
     elif command == "MESSAGE":
         if name not in _ROLES:
-            raise ModelfileError("line %d of the Modelfile has a message of %r, which is none of %s" % (start, name, ", ".join(_ROLES)))
+            raise ModelfileError(
+                "line %d of the Modelfile has a message of %r, which is none of %s" % (start, name, ", ".join(_ROLES))
+            )
         request["messages"] = (request["messages"] or []) + [{"role": name, "content": value}]
     elif command == "ADAPTER":
         request["adapters"].append(value)
@@ -98,6 +117,7 @@ def is_file(base):
 
 
 # -- what a model contains -------------------------------------------------------------------------------------------------------
+
 
 def content_of_show(show):
     """Content of a model by the answer of /api/show."""
@@ -115,6 +135,7 @@ def content_of_show(show):
 
 def content_of_manifest(manifest, read):
     """Content of a model by its Manifest; read(layer) gives the bytes of a small blob. Raises ModelfileError."""
+
     def texts(*media_types):
         return [read(layer).decode("utf-8", "replace") for layer in manifest.of_type(*media_types)]
 
@@ -157,8 +178,13 @@ def without_base(existing, request, adapters=()):
 
 def announced(base, request, adapters=()):
     """Content to show before a base (its name) is at hand: the name, and what the request adds to whatever the base has."""
-    content = {key: request[key] or empty for key, empty in (("template", ""), ("system", ""), ("license", ""), ("messages", []))}
-    return dict(content, **{"from": [base], "adapters": sorted(set(adapters)), "parameters": comparable(request["parameters"])})
+    content = {
+        key: request[key] or empty
+        for key, empty in (("template", ""), ("system", ""), ("license", ""), ("messages", []))
+    }
+    return dict(
+        content, **{"from": [base], "adapters": sorted(set(adapters)), "parameters": comparable(request["parameters"])}
+    )
 
 
 def render(content):
@@ -171,7 +197,10 @@ def render(content):
     for key in ("template", "system", "license"):
         if content[key]:
             lines.append('%s """%s"""' % (key.upper(), content[key]))
-    lines += ["MESSAGE %s %s" % (item["role"], json.dumps(item["content"], ensure_ascii=False)) for item in content["messages"]]
+    lines += [
+        "MESSAGE %s %s" % (item["role"], json.dumps(item["content"], ensure_ascii=False))
+        for item in content["messages"]
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -17,17 +17,71 @@ BOOLEAN = "true or false"
 TEXTS = "a text or a list of texts"
 
 TYPES = dict(
-    [(name, INTEGER) for name in (
-        "num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "draft_num_predict",
-        "mirostat", "num_gqa")]
-    + [(name, NUMBER) for name in (
-        "top_p", "min_p", "typical_p", "temperature", "repeat_penalty", "presence_penalty", "frequency_penalty", "mirostat_eta", "mirostat_tau", "tfs_z")]
-    + [(name, BOOLEAN) for name in ("use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "vocab_only", "logits_all", "penalize_newline")]
+    [
+        (name, INTEGER)
+        for name in (
+            "num_ctx",
+            "num_batch",
+            "num_gpu",
+            "main_gpu",
+            "num_thread",
+            "num_keep",
+            "seed",
+            "num_predict",
+            "top_k",
+            "repeat_last_n",
+            "draft_num_predict",
+            "mirostat",
+            "num_gqa",
+        )
+    ]
+    + [
+        (name, NUMBER)
+        for name in (
+            "top_p",
+            "min_p",
+            "typical_p",
+            "temperature",
+            "repeat_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+            "mirostat_eta",
+            "mirostat_tau",
+            "tfs_z",
+        )
+    ]
+    + [
+        (name, BOOLEAN)
+        for name in (
+            "use_mmap",
+            "use_mlock",
+            "numa",
+            "low_vram",
+            "f16_kv",
+            "vocab_only",
+            "logits_all",
+            "penalize_newline",
+        )
+    ]
     + [("stop", TEXTS)]
 )
 # Names that earlier versions knew; the server takes them and nothing comes of it.
 RETIRED = frozenset(
-    ("mirostat", "mirostat_eta", "mirostat_tau", "tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "vocab_only", "use_mlock", "num_gqa", "logits_all"))
+    (
+        "mirostat",
+        "mirostat_eta",
+        "mirostat_tau",
+        "tfs_z",
+        "penalize_newline",
+        "numa",
+        "low_vram",
+        "f16_kv",
+        "vocab_only",
+        "use_mlock",
+        "num_gqa",
+        "logits_all",
+    )
+)
 
 
 class InvalidParameter(ValueError):
@@ -46,7 +100,9 @@ def check(parameters):
     checked = {}
     for name, value in (parameters or {}).items():
         if name not in TYPES:
-            raise InvalidParameter("parameter %r is unknown to Ollama, which would keep it without effect; %s" % (name, hint(name)))
+            raise InvalidParameter(
+                "parameter %r is unknown to Ollama, which would keep it without effect; %s" % (name, hint(name))
+            )
         kind = TYPES[name]
         if kind == TEXTS:
             values = list(value) if isinstance(value, (list, tuple)) else [value]
@@ -57,7 +113,10 @@ def check(parameters):
         else:
             fits = isinstance(value, int if kind == INTEGER else (int, float)) and not isinstance(value, bool)
         if not fits:
-            raise InvalidParameter("parameter %s must be %s, but is %r; Ollama would take it and then fail to load the model" % (name, kind, value))
+            raise InvalidParameter(
+                "parameter %s must be %s, but is %r; Ollama would take it and then fail to load the model"
+                % (name, kind, value)
+            )
         checked[name] = value
     return checked
 

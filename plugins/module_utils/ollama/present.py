@@ -11,22 +11,31 @@ from __future__ import annotations
 import hashlib
 import os
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse, with_registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import modelfile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError, OllamaUnreachable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.loading import unload
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import parse, with_registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome, content_in
 
 # Part of the server's message about a failed pull -> what to do about it
 _REMEDIES = (
     ("file does not exist", "the registry does not have it; check the name and the tag"),
-    ("digest mismatch", "the registry sent something else than its manifest says, and Ollama has thrown it away; run again, "
-                        "and if it stays, tell the owner of the registry"),
+    (
+        "digest mismatch",
+        "the registry sent something else than its manifest says, and Ollama has thrown it away; run again, "
+        "and if it stays, tell the owner of the registry",
+    ),
     ("tls: first record", "the registry speaks plain http; set insecure: true if you trust the way to it"),
     ("no Location header", "the registry does not redirect to its blobs, which Ollama insists on; use another mirror"),
-    ("unexpected status code 30", "the registry redirects with another status than 307, which Ollama does not follow; use another mirror"),
-    ("no such host", "the server cannot resolve the registry's name; check its name service, or set a mirror with registry"),
+    (
+        "unexpected status code 30",
+        "the registry redirects with another status than 307, which Ollama does not follow; use another mirror",
+    ),
+    (
+        "no such host",
+        "the server cannot resolve the registry's name; check its name service, or set a mirror with registry",
+    ),
     ("connection refused", "the server cannot reach the registry; check the address, or set a mirror with registry"),
     ("no space left", "free some space in the models directory; what has been downloaded is kept"),
 )
@@ -58,8 +67,10 @@ def ensure_pulled(target, name, pull, pin=None, check_mode=False):
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
     manifest = _registry_manifest(source, pull, pin, check_mode)
     if pin and manifest.digest != pin:
-        raise ModelError("the registry %s has %s with the digest %s, not the pinned %s, so nothing was pulled; change the pin, "
-                         "or use a mirror that keeps that model" % (source.host, source, manifest.digest, pin))
+        raise ModelError(
+            "the registry %s has %s with the digest %s, not the pinned %s, so nothing was pulled; change the pin, "
+            "or use a mirror that keeps that model" % (source.host, source, manifest.digest, pin)
+        )
     wanted = _missing_bytes(target, manifest)
     _check_space(target, name, wanted)
     after = {"digest": manifest.digest if manifest else None}
@@ -67,14 +78,19 @@ def ensure_pulled(target, name, pull, pin=None, check_mode=False):
         return Outcome("pull", after["digest"], wanted, before, after)
     if not target.reachable():
         raise target.unreachable
-    keep = pull.source and target.digest(source) is not None  # it was there under that name before, so it is not ours to take away
+    keep = (
+        pull.source and target.digest(source) is not None
+    )  # it was there under that name before, so it is not ours to take away
     told = _pull(target, source, pull)
     target.forget()
     digest = target.digest(source)
     if digest is None:
         raise ModelError("the server at %s says that it pulled %s, but does not list it" % (target.client.url, source))
     if pin and digest != pin:
-        raise ModelError("the pulled %s has the digest %s, not the pinned %s: it changed in the registry during the pull; run again" % (source, digest, pin))
+        raise ModelError(
+            "the pulled %s has the digest %s, not the pinned %s: it changed in the registry during the pull; run again"
+            % (source, digest, pin)
+        )
     if not source.same(name):
         target.client.copy(str(source), str(name))
         if not keep:
@@ -98,10 +114,18 @@ def _pull(target, source, pull):
     try:
         result = target.client.pull(str(source), insecure=pull.insecure, stall_timeout=pull.timeout)
     except OllamaUnreachable as error:
-        raise ModelError("the pull of %s was given up: %s; what has been downloaded is kept, and the next run goes on from there" % (source, error))
+        raise ModelError(
+            "the pull of %s was given up: %s; what has been downloaded is kept, and the next run goes on from there"
+            % (source, error)
+        )
     except OllamaError as error:
-        remedy = next((remedy for part, remedy in _REMEDIES if part in error.message), "nothing that was there is lost; see the journal of the server")
-        raise ModelError("the server at %s cannot pull %s (%s): %s" % (target.client.url, source, error.message, remedy))
+        remedy = next(
+            (remedy for part, remedy in _REMEDIES if part in error.message),
+            "nothing that was there is lost; see the journal of the server",
+        )
+        raise ModelError(
+            "the server at %s cannot pull %s (%s): %s" % (target.client.url, source, error.message, remedy)
+        )
     return sum(result["blobs"].values())
 
 
@@ -119,11 +143,14 @@ def _missing_bytes(target, manifest):
 def _check_space(target, name, wanted):
     free = target.store.free_bytes() if target.store and wanted else None
     if free is not None and wanted > free:
-        raise ModelError("%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger file system"
-                         % (name, wanted, target.store.path, free, wanted - free))
+        raise ModelError(
+            "%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger file system"
+            % (name, wanted, target.store.path, free, wanted - free)
+        )
 
 
 # -- links -----------------------------------------------------------------------------------------------------------------------
+
 
 def _linkable(target, pull, fits):
     """The first store of link_from that `fits`, or None. The target's own store is not one of them."""
@@ -142,17 +169,23 @@ def _link(target, other, name, digest):
     target.store.link_from(other, name)
     target.forget()
     if target.digest(name) != digest:
-        raise ModelError("%s was linked into the store %s, but the server at %s does not list it; give the store that this server uses (OLLAMA_MODELS)"
-                         % (name, target.store.path, target.client.url))
+        raise ModelError(
+            "%s was linked into the store %s, but the server at %s does not list it; give the store that this server uses (OLLAMA_MODELS)"
+            % (name, target.store.path, target.client.url)
+        )
 
 
 # -- created models --------------------------------------------------------------------------------------------------------------
+
 
 def ensure_created(target, name, request, pull, pin=None, check_mode=False):
     """Model `name` with the effective content of `request` (modelfile.py); pin: digest of the base. Returns Outcome. Raises ModelError and more."""
     base = parse(request["from"])
     if base.same(name):
-        raise ModelError("%s cannot be built on itself: an inherited parameter could never be taken away again; give another name" % name)
+        raise ModelError(
+            "%s cannot be built on itself: an inherited parameter could never be taken away again; give another name"
+            % name
+        )
     adapters = _adapter_digests(request["adapters"])
     existing = target.content(name)
     before = modelfile.render(existing) if existing else ""
@@ -168,8 +201,13 @@ def ensure_created(target, name, request, pull, pin=None, check_mode=False):
         return Outcome("link", digest, 0, before, modelfile.render(want))
     based = ensure_pulled(target, base, pull, pin, check_mode)
     if check_mode:
-        return Outcome("create", None, based.pulled_bytes, before,
-                       modelfile.render(want or modelfile.announced(str(base), request, adapters.values())))
+        return Outcome(
+            "create",
+            None,
+            based.pulled_bytes,
+            before,
+            modelfile.render(want or modelfile.announced(str(base), request, adapters.values())),
+        )
     if not target.reachable():
         raise target.unreachable
     want = modelfile.desired(target.content(base), request, adapters.values())
@@ -177,8 +215,10 @@ def ensure_created(target, name, request, pull, pin=None, check_mode=False):
     target.forget()
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, modelfile.render(want))
     if target.content(name) != want:
-        outcome.warnings.append("Ollama made %s with another content than asked for, so the next run will create it again; "
-                                "compare ollama show --modelfile %s" % (name, name))
+        outcome.warnings.append(
+            "Ollama made %s with another content than asked for, so the next run will create it again; "
+            "compare ollama show --modelfile %s" % (name, name)
+        )
     return outcome
 
 
@@ -208,7 +248,11 @@ def _create(target, name, request, adapters):
     try:
         for path, digest in adapters.items():
             target.client.put_blob(digest, path)
-        target.client.create(modelfile.create_payload(str(name), request, dict((os.path.basename(path), digest) for path, digest in adapters.items())))
+        target.client.create(
+            modelfile.create_payload(
+                str(name), request, dict((os.path.basename(path), digest) for path, digest in adapters.items())
+            )
+        )
     except OllamaUnreachable as error:
         raise ModelError("the creation of %s was given up: %s; run again" % (name, error))
     except OllamaError as error:
@@ -231,6 +275,7 @@ def _adapter_digests(paths):
 
 
 # -- absent ----------------------------------------------------------------------------------------------------------------------
+
 
 def ensure_absent(target, name, check_mode=False):
     """No model `name` in this instance; other stores keep theirs. A loaded one is unloaded first, or it would stay on the GPUs without a name."""

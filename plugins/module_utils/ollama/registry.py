@@ -9,14 +9,21 @@ import threading
 import time
 import urllib.parse
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import import_requests
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import import_requests
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import registry_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import trusted
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import registry_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import (
+    ACCEPT,
+    MAX_BYTES,
+    Manifest,
+    ManifestError,
+)
 
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds before the second attempt, doubled for the third
-LEAST_RATE = 64 * 1024  # bytes a second: what comes more slowly is given up (requests bounds only the time between two bytes)
+LEAST_RATE = (
+    64 * 1024
+)  # bytes a second: what comes more slowly is given up (requests bounds only the time between two bytes)
 USER_AGENT = "gpufleet.ollama"
 _CHUNK = 65536
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
@@ -54,11 +61,16 @@ class Registry(object):
         """Manifest of the name's tag. Raises RegistryError."""
         what = "the manifest of %s" % self.name
         url = "%s/manifests/%s" % (self._base, self.name.tag)
-        raw = self._bounded(MAX_BYTES, what, lambda: self._body(self._get(url, {"Accept": ACCEPT}, what), MAX_BYTES + 1, what))
+        raw = self._bounded(
+            MAX_BYTES, what, lambda: self._body(self._get(url, {"Accept": ACCEPT}, what), MAX_BYTES + 1, what)
+        )
         try:
             return Manifest(raw)
         except ManifestError as error:
-            raise RegistryError("answer", "the manifest of %s from the registry %s %s; is this a model registry?" % (self.name, self.host, error))
+            raise RegistryError(
+                "answer",
+                "the manifest of %s from the registry %s %s; is this a model registry?" % (self.name, self.host, error),
+            )
 
     def blob(self, digest, limit=1024 * 1024):
         """The whole of a small blob, `limit` bytes at most."""
@@ -76,7 +88,9 @@ class Registry(object):
         url = self._final.get(digest) or "%s/blobs/%s" % (self._base, digest)
         headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1)}
         response = self._get(url, headers, what)
-        if response.status_code == 200 and response.headers.get("Location"):  # a redirect that Ollama follows too (pull-fault-loc200)
+        if response.status_code == 200 and response.headers.get(
+            "Location"
+        ):  # a redirect that Ollama follows too (pull-fault-loc200)
             response.close()
             response = self._get(urllib.parse.urljoin(response.url, response.headers["Location"]), headers, what)
         if response.status_code == 416:
@@ -94,13 +108,22 @@ class Registry(object):
         stated = response.headers.get("Content-Range")
         found = _CONTENT_RANGE.match(stated) if stated else None
         problem = None
-        if stated and not found or found and int(found.group(1)) != offset or "multipart" in response.headers.get("Content-Type", ""):
+        if (
+            stated
+            and not found
+            or found
+            and int(found.group(1)) != offset
+            or "multipart" in response.headers.get("Content-Type", "")
+        ):
             problem = "answers with another range (%s) than asked for (from byte %d)" % (stated, offset)
         elif found and whole is not None and found.group(2) not in ("*", str(whole)):
             problem = "has %s bytes, but its manifest says %d," % (found.group(2), whole)
         if problem:
             response.close()
-            raise RegistryError("answer", "the registry %s %s for %s; tell its owner, or set a mirror with registry" % (self.host, problem, what))
+            raise RegistryError(
+                "answer",
+                "the registry %s %s for %s; tell its owner, or set a mirror with registry" % (self.host, problem, what),
+            )
 
     def _bounded(self, size, what, work):
         """Result of work(), which gets an answer of up to `size` bytes, in bounded time. Raises what it raises, and RegistryError.
@@ -121,8 +144,11 @@ class Registry(object):
         thread.start()
         thread.join(limit)
         if thread.is_alive():
-            raise RegistryError("unreachable", "the registry %s was not done with %s after %d seconds; check the network, set a longer timeout, "
-                                               "or set a mirror with registry" % (self.host, what, limit))
+            raise RegistryError(
+                "unreachable",
+                "the registry %s was not done with %s after %d seconds; check the network, set a longer timeout, "
+                "or set a mirror with registry" % (self.host, what, limit),
+            )
         if "error" in outcome:
             raise outcome["error"]
         return outcome["result"]
@@ -138,26 +164,47 @@ class Registry(object):
             except exceptions.TooManyRedirects:
                 raise RegistryError("answer", "the registry %s redirects in a circle for %s" % (self.host, what))
             except exceptions.SSLError as error:
-                if "WRONG_VERSION_NUMBER" in str(error) or "record layer failure" in str(error) or "HTTP_REQUEST" in str(error):
+                if (
+                    "WRONG_VERSION_NUMBER" in str(error)
+                    or "record layer failure" in str(error)
+                    or "HTTP_REQUEST" in str(error)
+                ):
                     problem = "it speaks plain http; set insecure: true if you trust the way to it"
                 else:
                     problem = "its certificate is not trusted (%s)" % _short(error)
-                raise RegistryError("unreachable", "cannot get %s from the registry %s: %s" % (what, self.host, problem))
+                raise RegistryError(
+                    "unreachable", "cannot get %s from the registry %s: %s" % (what, self.host, problem)
+                )
             except exceptions.Timeout:
-                raise RegistryError("unreachable", "the registry %s did not answer within %d seconds for %s; check the network, "
-                                                   "or set a mirror with registry" % (self.host, self.timeout, what))
+                raise RegistryError(
+                    "unreachable",
+                    "the registry %s did not answer within %d seconds for %s; check the network, "
+                    "or set a mirror with registry" % (self.host, self.timeout, what),
+                )
             except exceptions.RequestException as error:
-                problem = RegistryError("unreachable", "cannot reach the registry %s for %s: %s; check the network, or set a mirror with registry"
-                                        % (self.host, what, _short(error)))
+                problem = RegistryError(
+                    "unreachable",
+                    "cannot reach the registry %s for %s: %s; check the network, or set a mirror with registry"
+                    % (self.host, what, _short(error)),
+                )
                 continue
             if response.status_code in (200, 206, 416):
                 if not self._insecure and urllib.parse.urlsplit(response.url).scheme != "https":
                     response.close()
-                    raise RegistryError("answer", "the registry %s redirects to plain http for %s; set insecure: true if you trust the way to it"
-                                        % (self.host, what))
-                if response.headers.get("Content-Encoding", "identity").lower() != "identity":  # a little of it may become very much
+                    raise RegistryError(
+                        "answer",
+                        "the registry %s redirects to plain http for %s; set insecure: true if you trust the way to it"
+                        % (self.host, what),
+                    )
+                if (
+                    response.headers.get("Content-Encoding", "identity").lower() != "identity"
+                ):  # a little of it may become very much
                     response.close()
-                    raise RegistryError("answer", "the registry %s compresses %s, which it was not asked to; set a mirror with registry" % (self.host, what))
+                    raise RegistryError(
+                        "answer",
+                        "the registry %s compresses %s, which it was not asked to; set a mirror with registry"
+                        % (self.host, what),
+                    )
                 return response
             response.close()
             problem = self._refusal(response.status_code, what)
@@ -168,12 +215,21 @@ class Registry(object):
     def _refusal(self, status, what):
         if status == 404:
             if what.startswith("the manifest"):
-                return RegistryError("unknown", "the registry %s has no model %s; check the name and the tag" % (self.host, self.name))
-            return RegistryError("unknown", "the registry %s names but does not have %s; tell its owner" % (self.host, what))
+                return RegistryError(
+                    "unknown", "the registry %s has no model %s; check the name and the tag" % (self.host, self.name)
+                )
+            return RegistryError(
+                "unknown", "the registry %s names but does not have %s; tell its owner" % (self.host, what)
+            )
         if status in (401, 403):
-            return RegistryError("denied", "the registry %s refuses %s (%d): the model does not exist there or needs a login; check the name, "
-                                           "or use a mirror that serves it openly" % (self.host, what, status))
-        return RegistryError("answer", "the registry %s answered %d for %s; try again later" % (self.host, status, what))
+            return RegistryError(
+                "denied",
+                "the registry %s refuses %s (%d): the model does not exist there or needs a login; check the name, "
+                "or use a mirror that serves it openly" % (self.host, what, status),
+            )
+        return RegistryError(
+            "answer", "the registry %s answered %d for %s; try again later" % (self.host, status, what)
+        )
 
     def _body(self, response, limit, what, skip=0):
         """Up to `limit` bytes of the answer behind its first `skip`; the rest is not read."""
@@ -188,7 +244,11 @@ class Registry(object):
                 if have >= limit:
                     break
         except self._requests.exceptions.RequestException as error:
-            raise RegistryError("unreachable", "the connection to the registry %s broke in the middle of %s: %s; try again" % (self.host, what, _short(error)))
+            raise RegistryError(
+                "unreachable",
+                "the connection to the registry %s broke in the middle of %s: %s; try again"
+                % (self.host, what, _short(error)),
+            )
         finally:
             response.close()
         return b"".join(parts)[:limit]
@@ -198,7 +258,9 @@ def _short(error):
     """The innermost reason of an exception of requests, whose own texts are nested reprs with addresses of objects."""
     reason = error
     for unused in range(6):
-        inner = getattr(reason, "reason", None) or (reason.args[0] if getattr(reason, "args", None) and isinstance(reason.args[0], Exception) else None)
+        inner = getattr(reason, "reason", None) or (
+            reason.args[0] if getattr(reason, "args", None) and isinstance(reason.args[0], Exception) else None
+        )
         if not isinstance(inner, Exception):
             break
         reason = inner

@@ -14,8 +14,8 @@ import os
 import stat
 import tempfile
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import MAX_BYTES, Manifest, ManifestError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, parse
 
 
 class StoreError(Exception):
@@ -38,7 +38,10 @@ class Store(object):
         for part in name.manifest_path().split("/"):
             exact = os.path.join(at, part)
             if not os.path.lexists(exact) and os.path.isdir(at):
-                exact = next((os.path.join(at, entry) for entry in sorted(os.listdir(at)) if entry.lower() == part.lower()), exact)
+                exact = next(
+                    (os.path.join(at, entry) for entry in sorted(os.listdir(at)) if entry.lower() == part.lower()),
+                    exact,
+                )
             at = exact
         return at
 
@@ -85,7 +88,9 @@ class Store(object):
             with open(self.blob_path(layer.digest), "rb") as stream:
                 return stream.read(limit)
         except OSError as error:
-            raise StoreError("cannot read the blob %s of the store %s: %s" % (layer.digest[:19], self.path, error.strerror or error))
+            raise StoreError(
+                "cannot read the blob %s of the store %s: %s" % (layer.digest[:19], self.path, error.strerror or error)
+            )
 
     def free_bytes(self):
         """Bytes that are free for this store, or None where its directory does not exist yet and no parent can be asked."""
@@ -125,9 +130,13 @@ class Store(object):
             self._write(path, manifest.raw, os.stat(other.manifest_path(name)))
         except OSError as error:
             if error.errno == errno.EXDEV:
-                raise StoreError("%s and %s are not on one file system, so blobs cannot be linked between them; put both below one models directory"
-                                 % (other.path, self.path))
-            raise StoreError("cannot link %s from %s into %s: %s" % (name, other.path, self.path, error.strerror or error))
+                raise StoreError(
+                    "%s and %s are not on one file system, so blobs cannot be linked between them; put both below one models directory"
+                    % (other.path, self.path)
+                )
+            raise StoreError(
+                "cannot link %s from %s into %s: %s" % (name, other.path, self.path, error.strerror or error)
+            )
         return manifest
 
     def _directory(self, path, owner):
@@ -148,7 +157,10 @@ class Store(object):
         """Hard-link `source` to `target`; what is there and is not the same file is replaced (a damaged blob has another size or inode)."""
         status = os.lstat(source)
         if not stat.S_ISREG(status.st_mode):
-            raise StoreError("the blob %s is no regular file, so it cannot be linked into another store; adopt the store that really holds it" % source)
+            raise StoreError(
+                "the blob %s is no regular file, so it cannot be linked into another store; adopt the store that really holds it"
+                % source
+            )
         try:
             os.link(source, target, follow_symlinks=False)
         except FileExistsError:

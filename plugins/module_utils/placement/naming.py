@@ -25,12 +25,16 @@ def check_model_name(name):
     """Raise PlacementError unless the text is a model name ([host/][namespace/]model[:tag])."""
     if not isinstance(name, str) or not _MODEL_NAME.match(name) or "\n" in name or ".." in name:
         raise PlacementError(
-            "Model name %r is not a name that Ollama takes; use [host/][namespace/]model[:tag] with letters, digits, '.', '_' and '-'." % (name,)
+            "Model name %r is not a name that Ollama takes; use [host/][namespace/]model[:tag] with letters, digits, '.', '_' and '-'."
+            % (name,)
         )
     *before, last = name.split("/")
     parts = last.split(":") + before[-1:]
     if max(len(part) for part in parts) > LONGEST_PART or len(name) > LONGEST_HOST:
-        raise PlacementError("Model name '%s' is longer than Ollama takes; give namespace, model and tag at most %d characters each." % (name, LONGEST_PART))
+        raise PlacementError(
+            "Model name '%s' is longer than Ollama takes; give namespace, model and tag at most %d characters each."
+            % (name, LONGEST_PART)
+        )
     return name
 
 
@@ -54,10 +58,16 @@ def optimized_name(name, suffix=DEFAULT_SUFFIX):
         PlacementError: a suffix that cannot be part of a tag.
     """
     if not isinstance(suffix, str) or not _SUFFIX.match(suffix) or "\n" in suffix:
-        raise PlacementError("optimized.suffix %r cannot be part of a tag; use letters, digits, '.', '_' and '-', for example '%s'." % (suffix, DEFAULT_SUFFIX))
+        raise PlacementError(
+            "optimized.suffix %r cannot be part of a tag; use letters, digits, '.', '_' and '-', for example '%s'."
+            % (suffix, DEFAULT_SUFFIX)
+        )
     optimized = full_name(name) + suffix
     if len(optimized.rsplit(":", 1)[-1]) > LONGEST_PART:
-        raise PlacementError("The tag of '%s' is longer than the %d characters that Ollama takes; give a shorter optimized.suffix." % (optimized, LONGEST_PART))
+        raise PlacementError(
+            "The tag of '%s' is longer than the %d characters that Ollama takes; give a shorter optimized.suffix."
+            % (optimized, LONGEST_PART)
+        )
     return optimized
 
 
@@ -83,7 +93,9 @@ def free_name(name, taken):
     for candidate in names_on(name):
         if candidate not in taken:
             return candidate
-    raise PlacementError("More than 26 instances on the GPUs of %s; give the models the same settings so that they can share one." % name)
+    raise PlacementError(
+        "More than 26 instances on the GPUs of %s; give the models the same settings so that they can share one." % name
+    )
 
 
 def ip_address(text):
@@ -110,7 +122,8 @@ def check_address(address):
         return found
     if not _HOST_NAME.match(text):
         raise PlacementError(
-            "Listen address %r is neither an IP address nor a host name; use for example 127.0.0.1, 0.0.0.0 or ::, and base_port for the port." % (address,)
+            "Listen address %r is neither an IP address nor a host name; use for example 127.0.0.1, 0.0.0.0 or ::, and base_port for the port."
+            % (address,)
         )
     return text
 

@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
+from ..common.sizes import gib, on_cpu
 from ..memory import compute
-from . import alternatives, applied, naming, policy, remedies, request, slots, untouched
-from . import environment as service
-from . import gpus as gpu_room
-from . import instances as instance_room
-from . import inventory
+from ..releases.release import Release
+from . import naming
+from .ask import applied, inventory, request
+from .ask import environment as service
+from .ask import gpus as gpu_room
+from .ask.parameters import whole_number
 from .errors import PlacementError
-from .fitting import Fitting, shortfall
-from .parameters import whole_number
-from .release import Release
-from .text import gib, on_cpu
+from .search import policy
+from .search.fitting import Fitting, shortfall
+from .tell import alternatives, capacity, remedies, untouched
+from .tell import instances as instance_room
 
 PLAN_VERSION = 1
 _SPECIAL_LETTERS = "%$\"'\\:"
@@ -77,7 +79,9 @@ def make_plan(
     gpus, left_out = _accepted(release, gpus, left_out, gpu_inventory.get("driver_version"))
     plan["gpus"] = [{key: gpu[key] for key in GPU_KEYS} for gpu in gpus]
     warnings.extend("GPU %s is left out: %s." % (gpu["uuid"], gpu["reason"]) for gpu in left_out if gpu["selected"])
-    warnings.extend("GPU %s (%s) is degraded: %s." % (gpu["index"], gpu["uuid"], gpu["degraded"]) for gpu in gpus if gpu["degraded"])
+    warnings.extend(
+        "GPU %s (%s) is degraded: %s." % (gpu["index"], gpu["uuid"], gpu["degraded"]) for gpu in gpus if gpu["degraded"]
+    )
     warnings.extend(_foreign(gpus))
     wanted = [_serially(one, release, warnings) for one in wanted]
     fitting = Fitting(release, overhead_bytes, variables)
@@ -95,8 +99,10 @@ def make_plan(
     for choice, report in zip(choices, plan["models"]):
         warnings.extend(_notes(choice, report))
     warnings.extend(_of_release(release))
-    warnings.extend("The GPU at %s is there, but the driver does not list it: the plan does without it." % address
-                    for address in gpu_inventory.get("unlisted") or [])
+    warnings.extend(
+        "The GPU at %s is there, but the driver does not list it: the plan does without it." % address
+        for address in gpu_inventory.get("unlisted") or []
+    )
     return plan
 
 
@@ -118,11 +124,16 @@ def _check_directory(models_dir):
     """The directory without a slash at its end: absolute, and nothing in it that a systemd unit would read otherwise."""
     text = str(models_dir)
     if not text.startswith("/") or ".." in text.split("/"):
-        raise PlacementError("models_dir %r is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % (models_dir,))
-    wrong = sorted({letter for letter in text if letter in _SPECIAL_LETTERS or letter.isspace() or not letter.isprintable()})
+        raise PlacementError(
+            "models_dir %r is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % (models_dir,)
+        )
+    wrong = sorted(
+        {letter for letter in text if letter in _SPECIAL_LETTERS or letter.isspace() or not letter.isprintable()}
+    )
     if wrong:
         raise PlacementError(
-            "models_dir %r holds %s, which a systemd unit reads otherwise; give a path without." % (models_dir, " and ".join(map(repr, wrong)))
+            "models_dir %r holds %s, which a systemd unit reads otherwise; give a path without."
+            % (models_dir, " and ".join(map(repr, wrong)))
         )
     return text.rstrip("/") or "/"
 
@@ -140,8 +151,10 @@ def _serially(wanted, release, warnings):
     if not release.serial(wanted["facts"]):
         return wanted
     if wanted["parallel"] > 1:
-        warnings.append("%s is served one request at a time by Ollama %s, so parallel %d has no effect."
-                        % (wanted["name"], release.version, wanted["parallel"]))
+        warnings.append(
+            "%s is served one request at a time by Ollama %s, so parallel %d has no effect."
+            % (wanted["name"], release.version, wanted["parallel"])
+        )
     return dict(wanted, parallel=1, serial=True)
 
 
@@ -149,7 +162,9 @@ def _explain(case, host, gpu_inventory, built):
     """The report of a model: what was chosen and why, what was not, what would help, what Ollama would do untouched."""
     choice, wanted = case.choice, case.wanted
     parameters, variables = _settings_of(wanted, built)
-    behaviour = untouched.default_behaviour(case.fitting.release, wanted["facts"], case.gpus, choice["placements"], parameters, variables)
+    behaviour = untouched.default_behaviour(
+        case.fitting.release, wanted["facts"], case.gpus, choice["placements"], parameters, variables
+    )
     without = host.copy()
     for placed in choice["placements"]:
         without.give_back(placed)
@@ -160,14 +175,19 @@ def _explain(case, host, gpu_inventory, built):
         "shortfall_bytes": None,
         "remedies": [],
         "alternatives": alternatives.alternatives(choice, without, case.fitting),
-        "capacity": slots.capacity(choice, host, case.fitting),
+        "capacity": capacity.capacity(choice, host, case.fitting),
         "default_behaviour": behaviour,
     }
     if choice["placements"]:
         if untouched.differs(behaviour, choice["placements"]):
-            report["reason"] += "; left alone, this Ollama version would place it otherwise (%s), so the plan sets %s" % (
-                behaviour["outcome"],
-                "CUDA_VISIBLE_DEVICES and OLLAMA_SCHED_SPREAD" if len(choice["placements"][0]["gpus"]) > 1 else "CUDA_VISIBLE_DEVICES",
+            report["reason"] += (
+                "; left alone, this Ollama version would place it otherwise (%s), so the plan sets %s"
+                % (
+                    behaviour["outcome"],
+                    "CUDA_VISIBLE_DEVICES and OLLAMA_SCHED_SPREAD"
+                    if len(choice["placements"][0]["gpus"]) > 1
+                    else "CUDA_VISIBLE_DEVICES",
+                )
             )
         report["reason"] += "."
         return report
@@ -181,8 +201,10 @@ def _explain(case, host, gpu_inventory, built):
         report["reason"] = "No usable GPU: %s." % str(why).rstrip(".")
     elif wanted["strategy"] == "split" and joinable < 2:
         report["shortfall_bytes"] = None
-        report["reason"] = "Strategy split needs two GPUs that can work on one model together, and the host has %d%s." % (
-            joinable, "; a process can use one MIG device only" if any(gpu["is_slice"] for gpu in case.gpus) else "")
+        report["reason"] = (
+            "Strategy split needs two GPUs that can work on one model together, and the host has %d%s."
+            % (joinable, "; a process can use one MIG device only" if any(gpu["is_slice"] for gpu in case.gpus) else "")
+        )
     elif choice["attempt"] is None:
         report["reason"] = "Every GPU is in exclusive compute mode and serves another model already."
     elif choice["attempt"].get("refusal"):
@@ -190,7 +212,10 @@ def _explain(case, host, gpu_inventory, built):
     else:
         kept = gib(choice["attempt"]["predicted"]["headroom_bytes"])
         report["reason"] = "It does not fit: %s (%d bytes) missing with the headroom of %s kept on every GPU." % (
-            gib(choice["shortfall_bytes"]), choice["shortfall_bytes"], kept)
+            gib(choice["shortfall_bytes"]),
+            choice["shortfall_bytes"],
+            kept,
+        )
     return report
 
 
@@ -211,7 +236,8 @@ def _settings_of(wanted, built):
 
 def _foreign(gpus):
     return [
-        "Other processes hold %s of GPU %s (%s); the plan leaves it to them." % (gib(gpu["foreign_bytes"]), gpu["index"], gpu["uuid"])
+        "Other processes hold %s of GPU %s (%s); the plan leaves it to them."
+        % (gib(gpu["foreign_bytes"]), gpu["index"], gpu["uuid"])
         for gpu in gpus
         if gpu["foreign_bytes"]
     ]
@@ -222,8 +248,13 @@ def _of_release(release):
     notes = [release.unchecked()] if release.unchecked() else []
     if release.engine_splits:
         return notes
-    notes += ["Predicted bytes are those of the engine of Ollama 0.30 and later; the engine of %s differs." % release.version]
-    notes.extend("Known fault of Ollama %s: %s; what avoids it: %s." % (release.version, fault["text"], fault["remedy"]) for fault in release.faults())
+    notes += [
+        "Predicted bytes are those of the engine of Ollama 0.30 and later; the engine of %s differs." % release.version
+    ]
+    notes.extend(
+        "Known fault of Ollama %s: %s; what avoids it: %s." % (release.version, fault["text"], fault["remedy"])
+        for fault in release.faults()
+    )
     return notes
 
 
@@ -231,14 +262,28 @@ def _notes(choice, report):
     wanted = choice["wanted"]
     notes = []
     if choice["placements"] and compute.is_estimated(wanted["facts"]):
-        notes.append("The compute buffers of %s are a careful estimate: its architecture (%s) has not been compared with the engine."
-                     % (wanted["name"], wanted["facts"]["architecture"]))
+        notes.append(
+            "The compute buffers of %s are a careful estimate: its architecture (%s) has not been compared with the engine."
+            % (wanted["name"], wanted["facts"].architecture)
+        )
     replicas = wanted["replicas"]
-    if replicas and choice["placements"] and choice["strategy"] in ("single", "replicate") and len(choice["placements"]) < replicas:
-        note = "%s gets %d of the %d replicas asked for: no further GPU has room for one" % (wanted["name"], len(choice["placements"]), replicas)
+    if (
+        replicas
+        and choice["placements"]
+        and choice["strategy"] in ("single", "replicate")
+        and len(choice["placements"]) < replicas
+    ):
+        note = "%s gets %d of the %d replicas asked for: no further GPU has room for one" % (
+            wanted["name"],
+            len(choice["placements"]),
+            replicas,
+        )
         most = report["capacity"]["most_parallel"] if report["capacity"] else wanted["parallel"]
         if most > wanted["parallel"]:
-            note += "; parallel: up to %d would fit instead, at %s a slot" % (most, gib(report["capacity"]["slot_bytes"]))
+            note += "; parallel: up to %d would fit instead, at %s a slot" % (
+                most,
+                gib(report["capacity"]["slot_bytes"]),
+            )
         notes.append(note + ".")
     if wanted["strategy"] == "spread" and choice["placements"] and len(choice["placements"][0]["gpus"]) == 1:
         notes.append("%s was to be spread over all GPUs, but there is only one." % wanted["name"])
@@ -252,7 +297,13 @@ def _notes(choice, report):
                 % (wanted["name"], gib(shortfall(predicted)), gib(predicted["headroom_bytes"]))
             )
         if placed["batch"] and placed.get("lowered"):
-            notes.append("%s fits only with a batch of %d tokens, which num_batch sets; prompts are read more slowly." % (wanted["name"], placed["batch"]))
+            notes.append(
+                "%s fits only with a batch of %d tokens, which num_batch sets; prompts are read more slowly."
+                % (wanted["name"], placed["batch"])
+            )
     if choice["placements"] and choice["placements"][0]["tensor_split"]:
-        notes.append("%s does not rely on llama.cpp's split by free memory: LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU." % wanted["name"])
+        notes.append(
+            "%s does not rely on llama.cpp's split by free memory: LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU."
+            % wanted["name"]
+        )
     return notes

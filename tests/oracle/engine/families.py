@@ -10,15 +10,38 @@ from __future__ import annotations
 from tests.oracle.engine import further
 from tests.oracle.engine.dimensions import of_model
 from tests.oracle.engine.parts import (
-    Tensors, attention, delta_net, experts, feed_forward, latent_attention, norms, of_layer, short_convolution, state_space_1, state_space_2,
+    Tensors,
+    attention,
+    delta_net,
+    experts,
+    feed_forward,
+    latent_attention,
+    norms,
+    of_layer,
+    short_convolution,
+    state_space_1,
+    state_space_2,
 )
-
 
 # --- blocks by architecture ------------------------------------------------------------------------------------------
 
+
 def _block(t, m, i):
     arch = m["arch"]
-    if arch in ("llama", "mistral3", "qwen2", "granite", "granitemoe", "smollm3", "deci", "gemma", "internlm2", "exaone", "ernie4_5", "qwen2vl"):
+    if arch in (
+        "llama",
+        "mistral3",
+        "qwen2",
+        "granite",
+        "granitemoe",
+        "smollm3",
+        "deci",
+        "gemma",
+        "internlm2",
+        "exaone",
+        "ernie4_5",
+        "qwen2vl",
+    ):
         kv, heads = of_layer(m["KV"], i), of_layer(m["H"], i)
         if heads:
             norms(t, m, i, "attn_norm")
@@ -163,7 +186,13 @@ def _block(t, m, i):
         norms(t, m, i, "attn_norm", "ffn_norm")
         attention(t, m, i)
         feed_forward(t, m, i, gate=False)
-        for name, width in (("attn_norm", m["E"]), ("ffn_norm", m["E"]), ("attn_output", m["E"]), ("ffn_down", m["E"]), ("ffn_up", m["F"])):
+        for name, width in (
+            ("attn_norm", m["E"]),
+            ("ffn_norm", m["E"]),
+            ("attn_output", m["E"]),
+            ("ffn_down", m["E"]),
+            ("ffn_up", m["F"]),
+        ):
             t.plain(name + ".bias", width, layer=i)
     elif arch == "exaone4":
         norms(t, m, i, "post_attention_norm", "post_ffw_norm")
@@ -296,17 +325,40 @@ def pairs_of(name):
     """{key: value} of the header of a model."""
     m = of_model(name)
     a = m["arch"]
-    keys = {"block_count": m["L"], "context_length": m.get("positions", 1048576),
-            "embedding_length": m["E"], "feed_forward_length": m.get("F", 0), "vocab_size": m["V"],
-            "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-5, "rope.freq_base": 1e6, "attention.head_count": m.get("H", 0)}
+    keys = {
+        "block_count": m["L"],
+        "context_length": m.get("positions", 1048576),
+        "embedding_length": m["E"],
+        "feed_forward_length": m.get("F", 0),
+        "vocab_size": m["V"],
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "attention.layer_norm_epsilon": 1e-5,
+        "rope.freq_base": 1e6,
+        "attention.head_count": m.get("H", 0),
+    }
     if "KV" in m:
-        keys.update({"attention.head_count_kv": m["KV"], "attention.key_length": m["D"], "attention.value_length": m["D"],
-                     "rope.dimension_count": m.get("rot", m["D"])})
+        keys.update(
+            {
+                "attention.head_count_kv": m["KV"],
+                "attention.key_length": m["D"],
+                "attention.value_length": m["D"],
+                "rope.dimension_count": m.get("rot", m["D"]),
+            }
+        )
     if m.get("X"):
-        keys.update({"expert_count": m["X"], "expert_used_count": m["U"], "expert_feed_forward_length": m.get("XF", 0),
-                     "leading_dense_block_count": m.get("lead", 0),
-                     "expert_gating_func": 2 if a in ("glm4moe", "lfm2moe", "nemotron_h_moe", "minimax-m2", "dots1") or m.get("q_rank") else 1,
-                     "expert_weights_scale": 1.0, "expert_weights_norm": True})
+        keys.update(
+            {
+                "expert_count": m["X"],
+                "expert_used_count": m["U"],
+                "expert_feed_forward_length": m.get("XF", 0),
+                "leading_dense_block_count": m.get("lead", 0),
+                "expert_gating_func": 2
+                if a in ("glm4moe", "lfm2moe", "nemotron_h_moe", "minimax-m2", "dots1") or m.get("q_rank")
+                else 1,
+                "expert_weights_scale": 1.0,
+                "expert_weights_norm": True,
+            }
+        )
         if m.get("SF"):
             keys.update({"expert_shared_feed_forward_length": m["SF"], "expert_shared_count": 1})
         if m.get("shared"):
@@ -319,21 +371,48 @@ def pairs_of(name):
             keys.update({"expert_group_count": m["expert_groups"][0], "expert_group_used_count": m["expert_groups"][1]})
     if "kv_rank" in m:
         rank, rope, key = m["kv_rank"], m["rope"], m["nope"] + m["rope"]
-        keys.update({"attention.kv_lora_rank": rank, "rope.dimension_count": rope, "attention.head_count_kv": m["H"], "attention.key_length": key,
-                     "attention.value_length": m["value"]})
+        keys.update(
+            {
+                "attention.kv_lora_rank": rank,
+                "rope.dimension_count": rope,
+                "attention.head_count_kv": m["H"],
+                "attention.key_length": key,
+                "attention.value_length": m["value"],
+            }
+        )
         if m.get("absorbed"):
-            keys.update({"attention.head_count_kv": 1, "attention.key_length": rank + rope, "attention.value_length": rank, "attention.key_length_mla": key,
-                         "attention.value_length_mla": m["value"]})
+            keys.update(
+                {
+                    "attention.head_count_kv": 1,
+                    "attention.key_length": rank + rope,
+                    "attention.value_length": rank,
+                    "attention.key_length_mla": key,
+                    "attention.value_length_mla": m["value"],
+                }
+            )
         if m.get("q_rank"):
             keys["attention.q_lora_rank"] = m["q_rank"]
     if "ssm" in m:
         s = m["ssm"]
-        keys.update({"ssm.conv_kernel": s["conv"], "ssm.inner_size": s["inner"], "ssm.state_size": s["state"], "ssm.time_step_rank": s["rank"]})
+        keys.update(
+            {
+                "ssm.conv_kernel": s["conv"],
+                "ssm.inner_size": s["inner"],
+                "ssm.state_size": s["state"],
+                "ssm.time_step_rank": s["rank"],
+            }
+        )
         if "groups" in s:
             keys["ssm.group_count"] = s["groups"]
-    for short, key in (("interval", "full_attention_interval"), ("W", "attention.sliding_window"), ("conv_cache", "shortconv.l_cache"),
-                       ("nextn", "nextn_predict_layers"),
-                       ("step", "interleave_moe_layer_step"), ("shared_kv", "attention.shared_kv_layers"), ("per_layer", "embedding_length_per_layer_input")):
+    for short, key in (
+        ("interval", "full_attention_interval"),
+        ("W", "attention.sliding_window"),
+        ("conv_cache", "shortconv.l_cache"),
+        ("nextn", "nextn_predict_layers"),
+        ("step", "interleave_moe_layer_step"),
+        ("shared_kv", "attention.shared_kv_layers"),
+        ("per_layer", "embedding_length_per_layer_input"),
+    ):
         if short in m:
             keys[key] = m[short]
     if a in ("gemma3n", "gemma4"):
@@ -341,8 +420,14 @@ def pairs_of(name):
     if a == "gemma3n":
         keys.update({"altup.active_idx": 0, "altup.num_inputs": m["altup"]})
     if a == "gemma4":
-        keys.update({"attention.key_length_swa": m["D_window"], "attention.value_length_swa": m["D_window"], "rope.dimension_count_swa": m["D_window"],
-                     "final_logit_softcapping": 30.0})
+        keys.update(
+            {
+                "attention.key_length_swa": m["D_window"],
+                "attention.value_length_swa": m["D_window"],
+                "rope.dimension_count_swa": m["D_window"],
+                "final_logit_softcapping": 30.0,
+            }
+        )
     if a == "gemma2":
         keys.update({"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0})
     if a in ("cohere2", "command-r", "granite", "granitemoe", "granitehybrid"):
@@ -354,8 +439,12 @@ def pairs_of(name):
     if a in ("qwen35", "qwen35moe", "qwen2vl", "qwen3vl", "qwen3vlmoe"):
         keys["rope.dimension_sections"] = [11, 11, 10, 0]
     keys.update(further.pairs(m))
-    pairs = {"general.architecture": a, "general.name": name, "general.file_type": {"F16": 1, "Q8_0": 7}.get(m.get("quant"), 15),
-             "general.quantization_version": 2}
+    pairs = {
+        "general.architecture": a,
+        "general.name": name,
+        "general.file_type": {"F16": 1, "Q8_0": 7}.get(m.get("quant"), 15),
+        "general.quantization_version": 2,
+    }
     pairs.update(("%s.%s" % (a, key), value) for key, value in keys.items())
     if m.get("token_types"):
         pairs["tokenizer.ggml.token_type_count"] = m["token_types"]
@@ -371,5 +460,8 @@ def files_of(name):
     each, files = -(-len(tensors) // count), {}
     for number in range(count):
         numbered = {"split.no": number, "split.count": count, "split.tensors.count": len(tensors)}
-        files[name.replace("-00001-", "-%05d-" % (number + 1))] = (dict(pairs if not number else {}, **numbered), tensors[number * each:(number + 1) * each])
+        files[name.replace("-00001-", "-%05d-" % (number + 1))] = (
+            dict(pairs if not number else {}, **numbered),
+            tensors[number * each : (number + 1) * each],
+        )
     return files

@@ -11,26 +11,160 @@ from tests.oracle.engine.parts import attention, experts, feed_forward, latent_a
 
 FURTHER = {
     "falcon-7b": {"arch": "falcon", "L": 32, "E": 4544, "H": 71, "KV": 1, "D": 64, "F": 18176, "V": 65024},
-    "falcon-40b": {"arch": "falcon", "L": 60, "E": 8192, "H": 128, "KV": 8, "D": 64, "F": 32768, "V": 65024, "second_norm": True},
-    "bge-m3": {"arch": "bert", "L": 24, "E": 1024, "H": 16, "KV": 16, "D": 64, "F": 4096, "V": 250002, "positions": 8192, "quant": "F16",
-               "token_types": 1},
-    "mxbai-embed-large": {"arch": "bert", "L": 24, "E": 1024, "H": 16, "KV": 16, "D": 64, "F": 4096, "V": 30522, "positions": 512, "quant": "F16",
-                          "token_types": 2},
-    "nomic-embed-text": {"arch": "nomic-bert", "L": 12, "E": 768, "H": 12, "KV": 12, "D": 64, "F": 3072, "V": 30522, "quant": "F16", "token_types": 2},
-    "embeddinggemma-300m": {"arch": "gemma-embedding", "L": 24, "E": 768, "H": 3, "KV": 1, "D": 256, "F": 1152, "V": 262144, "W": 512, "tied": True},
-    "qwen3-embedding-8b": {"arch": "qwen3", "L": 36, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 12288, "V": 151665, "pooling": 3},
-    "glm4-9b-chat": {"arch": "chatglm", "L": 40, "E": 4096, "H": 32, "KV": 2, "D": 128, "F": 13696, "V": 151552, "rot": 64},
-    "dbrx-132b": {"arch": "dbrx", "L": 40, "E": 6144, "H": 48, "KV": 8, "D": 128, "F": 10752, "V": 100352, "X": 16, "U": 4, "XF": 10752},
-    "starcoder-15b": {"arch": "starcoder", "L": 40, "E": 6144, "H": 48, "KV": 1, "D": 128, "F": 24576, "V": 49152, "positions": 8192},
+    "falcon-40b": {
+        "arch": "falcon",
+        "L": 60,
+        "E": 8192,
+        "H": 128,
+        "KV": 8,
+        "D": 64,
+        "F": 32768,
+        "V": 65024,
+        "second_norm": True,
+    },
+    "bge-m3": {
+        "arch": "bert",
+        "L": 24,
+        "E": 1024,
+        "H": 16,
+        "KV": 16,
+        "D": 64,
+        "F": 4096,
+        "V": 250002,
+        "positions": 8192,
+        "quant": "F16",
+        "token_types": 1,
+    },
+    "mxbai-embed-large": {
+        "arch": "bert",
+        "L": 24,
+        "E": 1024,
+        "H": 16,
+        "KV": 16,
+        "D": 64,
+        "F": 4096,
+        "V": 30522,
+        "positions": 512,
+        "quant": "F16",
+        "token_types": 2,
+    },
+    "nomic-embed-text": {
+        "arch": "nomic-bert",
+        "L": 12,
+        "E": 768,
+        "H": 12,
+        "KV": 12,
+        "D": 64,
+        "F": 3072,
+        "V": 30522,
+        "quant": "F16",
+        "token_types": 2,
+    },
+    "embeddinggemma-300m": {
+        "arch": "gemma-embedding",
+        "L": 24,
+        "E": 768,
+        "H": 3,
+        "KV": 1,
+        "D": 256,
+        "F": 1152,
+        "V": 262144,
+        "W": 512,
+        "tied": True,
+    },
+    "qwen3-embedding-8b": {
+        "arch": "qwen3",
+        "L": 36,
+        "E": 4096,
+        "H": 32,
+        "KV": 8,
+        "D": 128,
+        "F": 12288,
+        "V": 151665,
+        "pooling": 3,
+    },
+    "glm4-9b-chat": {
+        "arch": "chatglm",
+        "L": 40,
+        "E": 4096,
+        "H": 32,
+        "KV": 2,
+        "D": 128,
+        "F": 13696,
+        "V": 151552,
+        "rot": 64,
+    },
+    "dbrx-132b": {
+        "arch": "dbrx",
+        "L": 40,
+        "E": 6144,
+        "H": 48,
+        "KV": 8,
+        "D": 128,
+        "F": 10752,
+        "V": 100352,
+        "X": 16,
+        "U": 4,
+        "XF": 10752,
+    },
+    "starcoder-15b": {
+        "arch": "starcoder",
+        "L": 40,
+        "E": 6144,
+        "H": 48,
+        "KV": 1,
+        "D": 128,
+        "F": 24576,
+        "V": 49152,
+        "positions": 8192,
+    },
     "olmo-7b": {"arch": "olmo", "L": 32, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 11008, "V": 50304},
-    "minicpm-2b": {"arch": "minicpm", "L": 40, "E": 2304, "H": 36, "KV": 36, "D": 64, "F": 5760, "V": 122753, "tied": True},
+    "minicpm-2b": {
+        "arch": "minicpm",
+        "L": 40,
+        "E": 2304,
+        "H": 36,
+        "KV": 36,
+        "D": 64,
+        "F": 5760,
+        "V": 122753,
+        "tied": True,
+    },
     "baichuan2-7b": {"arch": "baichuan", "L": 32, "E": 4096, "H": 32, "KV": 32, "D": 128, "F": 11008, "V": 125696},
     "rwkv6-7b": {"arch": "rwkv6", "L": 32, "E": 4096, "F": 14336, "V": 65536, "wkv": 64, "lora": (64, 128)},
     "rwkv7-2.9b": {"arch": "rwkv7", "L": 32, "E": 2560, "F": 10240, "V": 65536, "wkv": 64, "lora": (96, 96, 64, 320)},
-    "deepseek-v3.2": {"arch": "deepseek32", "L": 61, "E": 7168, "H": 128, "F": 18432, "V": 129280, "X": 256, "U": 8, "XF": 2048, "shared": 1, "lead": 3,
-                      "nope": 128, "rope": 64, "value": 128, "kv_rank": 512, "q_rank": 1536, "absorbed": True, "indexer": (64, 128)},
+    "deepseek-v3.2": {
+        "arch": "deepseek32",
+        "L": 61,
+        "E": 7168,
+        "H": 128,
+        "F": 18432,
+        "V": 129280,
+        "X": 256,
+        "U": 8,
+        "XF": 2048,
+        "shared": 1,
+        "lead": 3,
+        "nope": 128,
+        "rope": 64,
+        "value": 128,
+        "kv_rank": 512,
+        "q_rank": 1536,
+        "absorbed": True,
+        "indexer": (64, 128),
+    },
     # A model in three files; the engine is given the first and finds the others by its name.
-    "llama3.1-8b-00001-of-00003": {"arch": "llama", "L": 32, "E": 4096, "H": 32, "KV": 8, "D": 128, "F": 14336, "V": 128256, "parts": 3},
+    "llama3.1-8b-00001-of-00003": {
+        "arch": "llama",
+        "L": 32,
+        "E": 4096,
+        "H": 32,
+        "KV": 8,
+        "D": 128,
+        "F": 14336,
+        "V": 128256,
+        "parts": 3,
+    },
 }
 # Weights and cache are exact, the compute buffers a careful estimate.
 ESTIMATED_ONLY = ("bert", "nomic-bert", "gemma-embedding", "rwkv6", "rwkv7", "deepseek32")
@@ -56,7 +190,13 @@ def block(t, m, i):
         attention(t, dict(m, qkv_bias=True), i)
         norms(t, m, i, "attn_output_norm", "layer_output_norm")
         feed_forward(t, m, i, gate=False)
-        biases(("attn_output", m["E"]), ("attn_output_norm", m["E"]), ("ffn_up", m["F"]), ("ffn_down", m["E"]), ("layer_output_norm", m["E"]))
+        biases(
+            ("attn_output", m["E"]),
+            ("attn_output_norm", m["E"]),
+            ("ffn_up", m["F"]),
+            ("ffn_down", m["E"]),
+            ("layer_output_norm", m["E"]),
+        )
     elif arch == "nomic-bert":
         attention(t, m, i, fused=True)
         norms(t, m, i, "attn_output_norm", "layer_output_norm")
@@ -79,7 +219,14 @@ def block(t, m, i):
         norms(t, m, i, "attn_norm", "ffn_norm")
         attention(t, m, i, fused=True)
         feed_forward(t, m, i, gate=False)
-        biases(("attn_norm", m["E"]), ("attn_qkv", qkv), ("attn_output", m["E"]), ("ffn_norm", m["E"]), ("ffn_up", m["F"]), ("ffn_down", m["E"]))
+        biases(
+            ("attn_norm", m["E"]),
+            ("attn_qkv", qkv),
+            ("attn_output", m["E"]),
+            ("ffn_norm", m["E"]),
+            ("ffn_up", m["F"]),
+            ("ffn_down", m["E"]),
+        )
     elif arch == "olmo":
         attention(t, m, i)
         feed_forward(t, m, i)
@@ -169,11 +316,20 @@ def pairs(m):
         keys["attention.clamp_kqv"] = 8.0
     if "wkv" in m:
         keys["wkv.head_size"] = m["wkv"]
-        names = ("time_mix_extra_dim", "time_decay_extra_dim") if m["arch"] == "rwkv6" else tuple(
-            "attention.%s_lora_rank" % name for name in ("decay", "iclr", "value_residual_mix", "gate"))
+        names = (
+            ("time_mix_extra_dim", "time_decay_extra_dim")
+            if m["arch"] == "rwkv6"
+            else tuple("attention.%s_lora_rank" % name for name in ("decay", "iclr", "value_residual_mix", "gate"))
+        )
         keys.update(zip(names, m["lora"]))
     if "indexer" in m:
-        keys.update({"attention.indexer.head_count": m["indexer"][0], "attention.indexer.key_length": m["indexer"][1], "attention.indexer.top_k": 2048})
+        keys.update(
+            {
+                "attention.indexer.head_count": m["indexer"][0],
+                "attention.indexer.key_length": m["indexer"][1],
+                "attention.indexer.top_k": 2048,
+            }
+        )
     if m["arch"] == "minicpm":
         keys.update({"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 9.0})
     return keys

@@ -40,6 +40,7 @@ def of_layer(value, layer):
 
 # --- parts of a block ------------------------------------------------------------------------------------------------
 
+
 def attention(t, m, i, fused=False, norms=None, gate=1):
     """q, k, v and output; `norms`: shapes of q and k norms; `gate`: q has that many times its width."""
     heads, kv, size = of_layer(m["H"], i), of_layer(m["KV"], i), m["D"]

@@ -16,12 +16,18 @@ def serve(port):
     ggml = ctypes.CDLL("libggml.so.0", mode=ctypes.RTLD_GLOBAL)
     base = ctypes.CDLL("libggml-base.so.0", mode=ctypes.RTLD_GLOBAL)
     ggml.ggml_backend_load_all()
-    for library, name in ((ggml, "ggml_backend_reg_by_name"), (base, "ggml_backend_reg_get_proc_address"), (ggml, "ggml_backend_dev_by_type")):
+    for library, name in (
+        (ggml, "ggml_backend_reg_by_name"),
+        (base, "ggml_backend_reg_get_proc_address"),
+        (ggml, "ggml_backend_dev_by_type"),
+    ):
         getattr(library, name).restype = ctypes.c_void_p
     registry = ggml.ggml_backend_reg_by_name(b"RPC")
     processor = ctypes.c_void_p(ggml.ggml_backend_dev_by_type(0))
     address = base.ggml_backend_reg_get_proc_address(ctypes.c_void_p(registry), b"ggml_backend_rpc_start_server")
-    start = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.POINTER(ctypes.c_void_p))(address)
+    start = ctypes.CFUNCTYPE(
+        None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.POINTER(ctypes.c_void_p)
+    )(address)
     start(b"127.0.0.1:%d" % port, None, 1, 1, ctypes.byref(processor))
 
 

@@ -23,7 +23,9 @@ MODELS = ROOT / "work"  # /work inside
 PACKAGES = "llama.cpp-tools,llama.cpp-tools-extra,libggml0-backend-rpc,python3"
 FIRST_PORT = 21811  # below the ports that the kernel gives to clients
 LAYER = re.compile(r"load_tensors: layer\s+(\d+) assigned to device (\S+?),")
-BREAKDOWN = re.compile(r"common_memory_breakdown_print: \|   - (RPC\d+|Host) .*?(?:\(\s*\d+|\d+) =\s+(\d+) \+\s+(\d+) \+\s+(\d+)\)?")
+BREAKDOWN = re.compile(
+    r"common_memory_breakdown_print: \|   - (RPC\d+|Host) .*?(?:\(\s*\d+|\d+) =\s+(\d+) \+\s+(\d+) \+\s+(\d+)\)?"
+)
 ROW = re.compile(r"^(RPC\d+|Host) (\d+) (\d+) (\d+)\s*$", re.MULTILINE)
 
 _held = []  # the lock, for as long as this process lives
@@ -60,8 +62,18 @@ def build_root(root, packages):
     _alone()
     if not root.exists():
         building = CACHE / ("%s.%d" % (root.name, os.getpid()))
-        subprocess.run(["mmdebstrap", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=apt", "--include=" + packages, "sid", str(building),
-                        _mirror()], check=True)
+        subprocess.run(
+            [
+                "mmdebstrap",
+                '--aptopt=Acquire::Check-Valid-Until "false"',
+                "--variant=apt",
+                "--include=" + packages,
+                "sid",
+                str(building),
+                _mirror(),
+            ],
+            check=True,
+        )
         building.rename(root)
     if not (root / "proc" / "self").exists():
         subprocess.run(["mount", "-t", "proc", "proc", str(root / "proc")], check=True)
@@ -72,7 +84,9 @@ def build():
     build_root(ROOT, PACKAGES)
     MODELS.mkdir(exist_ok=True)
     (MODELS / "rpc_server.py").write_bytes((HERE / "rpc_server.py").read_bytes())
-    subprocess.run(["cc", "-O", "-shared", "-fPIC", "-o", str(MODELS / "pages.so"), str(HERE / "pages.c"), "-ldl"], check=True)
+    subprocess.run(
+        ["cc", "-O", "-shared", "-fPIC", "-o", str(MODELS / "pages.so"), str(HERE / "pages.c"), "-ldl"], check=True
+    )
 
 
 def close():
@@ -83,10 +97,19 @@ def close():
 
 def version():
     """What the engine calls itself, with the versions of its packages."""
-    said = subprocess.run(["chroot", str(ROOT), "llama-fit-params", "--version"], capture_output=True, text=True, check=True)
-    packages = subprocess.run(["chroot", str(ROOT), "dpkg-query", "-W", "-f", "${Package} ${Version}; ", "llama.cpp-tools", "libggml0"],
-                              capture_output=True, text=True, check=True)
-    return {"engine": next(line for line in (said.stdout + said.stderr).splitlines() if line.startswith("version:")), "packages": packages.stdout.strip("; ")}
+    said = subprocess.run(
+        ["chroot", str(ROOT), "llama-fit-params", "--version"], capture_output=True, text=True, check=True
+    )
+    packages = subprocess.run(
+        ["chroot", str(ROOT), "dpkg-query", "-W", "-f", "${Package} ${Version}; ", "llama.cpp-tools", "libggml0"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {
+        "engine": next(line for line in (said.stdout + said.stderr).splitlines() if line.startswith("version:")),
+        "packages": packages.stdout.strip("; "),
+    }
 
 
 class Devices:
@@ -100,10 +123,24 @@ class Devices:
         for index in range(len(self.sizes)):
             with socket.socket() as probe:
                 if not probe.connect_ex(("127.0.0.1", FIRST_PORT + index)):
-                    raise SystemExit("oracle: something listens on port %d already, perhaps a device of a run that was killed; end it" % (FIRST_PORT + index))
+                    raise SystemExit(
+                        "oracle: something listens on port %d already, perhaps a device of a run that was killed; end it"
+                        % (FIRST_PORT + index)
+                    )
         for index, size in enumerate(self.sizes):
-            command = ["nice", "-n", "10", "chroot", str(ROOT), "env", "LD_PRELOAD=/work/pages.so", "DEVICE_MIB=%d" % size, "python3",
-                       "/work/rpc_server.py", str(FIRST_PORT + index)]
+            command = [
+                "nice",
+                "-n",
+                "10",
+                "chroot",
+                str(ROOT),
+                "env",
+                "LD_PRELOAD=/work/pages.so",
+                "DEVICE_MIB=%d" % size,
+                "python3",
+                "/work/rpc_server.py",
+                str(FIRST_PORT + index),
+            ]
             self.running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         for index in range(len(self.sizes)):
             self._wait(FIRST_PORT + index)
@@ -140,22 +177,42 @@ def server_dry_run(devices, row):
 
     `row["kv_unified"]`: LLAMA_ARG_KV_UNIFIED in its environment. The server keeps a row of output a slot, not one a token.
     """
-    command = ["nice", "-n", "10", "chroot", str(ROOT), "env", "LLAMA_ARG_KV_UNIFIED=%d" % row["kv_unified"], "llama-server", "--host", "127.0.0.1",
-               "--port", "0", "-lv", "5"] + _arguments(devices, row)
+    command = [
+        "nice",
+        "-n",
+        "10",
+        "chroot",
+        str(ROOT),
+        "env",
+        "LLAMA_ARG_KV_UNIFIED=%d" % row["kv_unified"],
+        "llama-server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "-lv",
+        "5",
+    ] + _arguments(devices, row)
     text = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         for line in running.stdout:
             text.append(line)
-            if "common_memory_breakdown_print: |   - Host " in line or "no_alloc              = 0" in line:  # the table's last line; it begins to load
+            if (
+                "common_memory_breakdown_print: |   - Host " in line or "no_alloc              = 0" in line
+            ):  # the table's last line; it begins to load
                 break
         running.kill()
     text = "".join(text)
-    return _answer(text, {name: [int(value) for value in values] for name, *values in BREAKDOWN.findall(text)}, running.returncode)
+    return _answer(
+        text, {name: [int(value) for value in values] for name, *values in BREAKDOWN.findall(text)}, running.returncode
+    )
 
 
 def dry_run(devices, row):
     """One dry run: ({device: [weights, KV, compute] in MiB}, layers of every device), or the engine's error as text."""
-    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-fitp", "on", "-lv", "5"] + _arguments(devices, row)
+    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-fitp", "on", "-lv", "5"] + _arguments(
+        devices, row
+    )
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     text = done.stdout + done.stderr
     mib = {name: [int(value) for value in values] for name, *values in ROW.findall(done.stdout)}
@@ -164,16 +221,37 @@ def dry_run(devices, row):
 
 def _arguments(devices, row):
     """The engine's arguments for a row."""
-    arguments = ["-m", "/work/%s.gguf" % row["model"], "-c", str(row["n_ctx"]), "-ngl", str(row["n_gpu_layers"]), "-fa", row["flash_attn"],
-                 "-ctk", row["cache_type"], "-ctv", row["cache_type"], "-ub", str(row["n_ubatch"]), "-b", str(row["n_ubatch"]),
-                 "-np", str(row["n_parallel"]), "--rpc", devices.servers(row["devices_mib"])]
+    arguments = [
+        "-m",
+        "/work/%s.gguf" % row["model"],
+        "-c",
+        str(row["n_ctx"]),
+        "-ngl",
+        str(row["n_gpu_layers"]),
+        "-fa",
+        row["flash_attn"],
+        "-ctk",
+        row["cache_type"],
+        "-ctv",
+        row["cache_type"],
+        "-ub",
+        str(row["n_ubatch"]),
+        "-b",
+        str(row["n_ubatch"]),
+        "-np",
+        str(row["n_parallel"]),
+        "--rpc",
+        devices.servers(row["devices_mib"]),
+    ]
     return arguments + (["-ts", ",".join(map(str, row["tensor_split"]))] if row["tensor_split"] else [])
 
 
 def _answer(text, mib, code):
     """(memory, layers of every device) from what the engine said; its error where there is no memory."""
     if not mib:
-        errors = [line for line in text.splitlines() if re.search(r"error|failed|requires|invalid", line, re.IGNORECASE)]
+        errors = [
+            line for line in text.splitlines() if re.search(r"error|failed|requires|invalid", line, re.IGNORECASE)
+        ]
         return (errors or ["exit %d" % code])[0]
     layers = {}
     for layer, device in LAYER.findall(text):

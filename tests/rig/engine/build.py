@@ -11,14 +11,18 @@ import zipfile
 
 RIG = pathlib.Path(__file__).resolve().parent.parent
 FIXED_TIME = (2026, 1, 1, 0, 0, 0)  # the same input gives the same bytes
-MAIN = "import os, sys\nfrom tests.rig.engine import program\nsys.stdout.reconfigure(line_buffering=True)\n" \
-       "status = program.main(sys.argv[1:], os.environ)\nsys.stdout.flush()\nos._exit(status)\n"
+MAIN = (
+    "import os, sys\nfrom tests.rig.engine import program\nsys.stdout.reconfigure(line_buffering=True)\n"
+    "status = program.main(sys.argv[1:], os.environ)\nsys.stdout.flush()\nos._exit(status)\n"
+)
 
 
 def files() -> dict[str, bytes]:
     """{name in the archive: content}."""
     content = {"__main__.py": MAIN.encode()}
-    content.update((name + "/__init__.py", b"") for name in ("tests", "tests/rig", "tests/rig/gpus", "tests/rig/models"))
+    content.update(
+        (name + "/__init__.py", b"") for name in ("tests", "tests/rig", "tests/rig/gpus", "tests/rig/models")
+    )
     for path in sorted((RIG / "engine").glob("*.py")):
         if path.name not in ("build.py", "__main__.py"):
             content["tests/rig/engine/" + path.name] = path.read_bytes()

@@ -42,7 +42,15 @@ def _usable(state):
         for slot in mig if state.get(prefix + "mig") == "1" else []:
             part = prefix + "mig.%d." % slot
             total = int(state[part + "memory.total"])
-            found.append(dict(gpu, uuid=state[part + "uuid"], name=state[part + "name"], total=total, free=total - int(state.get(part + "memory.used", 0))))
+            found.append(
+                dict(
+                    gpu,
+                    uuid=state[part + "uuid"],
+                    name=state[part + "name"],
+                    total=total,
+                    free=total - int(state.get(part + "memory.used", 0)),
+                )
+            )
         if state.get(prefix + "mig") != "1":
             found.append(gpu)
     return found, "" if found else "no CUDA-capable device is detected"
@@ -55,6 +63,7 @@ def _order(state, gpus, environment):
     def speed(gpu):
         major, _dot, minor = (gpu["compute_capability"] or "0.0").partition(".")
         return -int(major) * 100 - int(minor), -int(state.get("gpu%d.cores" % gpu["index"], 0))
+
     # FASTEST_FIRST, CUDA's default; equal cards stay in the order of NVML.
     return sorted(gpus, key=speed)
 
@@ -69,7 +78,7 @@ def _select(gpus, wanted):
         if token.startswith(("GPU-", "MIG-")):
             matching = [gpu for gpu in gpus if (gpu["uuid"] or "").startswith(token)]
         else:
-            matching = gpus[int(token):int(token) + 1] if token.isdigit() else []
+            matching = gpus[int(token) : int(token) + 1] if token.isdigit() else []
         if len(matching) != 1 or matching[0] in chosen:
             break
         chosen.append(matching[0])
@@ -100,5 +109,8 @@ def init_lines(devices, why):
         return [CUDA_FAILED % why] if why else []
     lines = ["ggml_cuda_init: found %d CUDA devices:" % len(devices)]
     for number, device in enumerate(devices):
-        lines.append("  Device %d: %s, compute capability %s, VMM: yes, VRAM: %d MiB" % (number, device.description, device.capability, device.total // MIB))
+        lines.append(
+            "  Device %d: %s, compute capability %s, VMM: yes, VRAM: %d MiB"
+            % (number, device.description, device.capability, device.total // MIB)
+        )
     return lines

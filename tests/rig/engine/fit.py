@@ -20,15 +20,45 @@ def breakdown(devices, load):
     for device, part in zip(devices, load.parts):
         self_mib = int(part.total / MIB)
         total, free = device.total // MIB, device.free // MIB
-        rows.append(("  - " + _label(device), [str(n) for n in (total, free, self_mib, int(part.model / MIB), int(part.kv / MIB), int(part.compute / MIB),
-                                                                total - free - self_mib)]))
+        rows.append(
+            (
+                "  - " + _label(device),
+                [
+                    str(n)
+                    for n in (
+                        total,
+                        free,
+                        self_mib,
+                        int(part.model / MIB),
+                        int(part.kv / MIB),
+                        int(part.compute / MIB),
+                        total - free - self_mib,
+                    )
+                ],
+            )
+        )
     host = load.host
-    rows.append(("  - Host", ["", "", str(int(host.total / MIB)), str(int(host.model / MIB)), str(int(host.kv / MIB)), str(int(host.compute / MIB)), ""]))
+    rows.append(
+        (
+            "  - Host",
+            [
+                "",
+                "",
+                str(int(host.total / MIB)),
+                str(int(host.model / MIB)),
+                str(int(host.kv / MIB)),
+                str(int(host.compute / MIB)),
+                "",
+            ],
+        )
+    )
     name_width = max(len(name) for name, _values in rows)
     widths = [max(len(values[column]) for _name, values in rows) for column in range(7)]
     lines = []
     for number, (name, values) in enumerate(rows):
-        total, free, self_mib, model, context, compute, other = [value.rjust(width) for value, width in zip(values, widths)]
+        total, free, self_mib, model, context, compute, other = [
+            value.rjust(width) for value, width in zip(values, widths)
+        ]
         if number == 0:
             text = "%s   %s    %s   %s   %s   %s    %s" % (total, free, self_mib, model, context, compute, other)
         elif number == len(rows) - 1:
@@ -44,21 +74,36 @@ def _projection(devices, load, targets, host_total):
     free = [device.free // MIB for device in devices]
     if not devices:
         mine, total = int(load.host.total / MIB), host_total // MIB
-        return [ME + "projected to use %d MiB of host memory vs. %d MiB of total host memory" % (mine, total),
-                ME + "will leave %d >= 1024 MiB of system memory, no changes needed" % (total - mine)], True
+        return [
+            ME + "projected to use %d MiB of host memory vs. %d MiB of total host memory" % (mine, total),
+            ME + "will leave %d >= 1024 MiB of system memory, no changes needed" % (total - mine),
+        ], True
     lines = []
     if len(devices) > 1:
         lines.append(ME + "projected memory use with initial parameters [MiB]:")
         for device, mine, left, target in zip(devices, used, free, targets):
-            lines.append(ME + "  - %s: %6d total, %6d used, %6d free vs. target of %6d" % (_label(device), device.total // MIB, mine, left - mine, target))
-    lines.append(ME + "projected to use %d MiB of device memory vs. %d MiB of free device memory" % (int(load.on_gpu / MIB), sum(free)))
+            lines.append(
+                ME
+                + "  - %s: %6d total, %6d used, %6d free vs. target of %6d"
+                % (_label(device), device.total // MIB, mine, left - mine, target)
+            )
+    lines.append(
+        ME
+        + "projected to use %d MiB of device memory vs. %d MiB of free device memory"
+        % (int(load.on_gpu / MIB), sum(free))
+    )
     missing = sum(max(0, mine + target - left) for mine, left, target in zip(used, free, targets))
     if not missing and len(devices) == 1:
-        lines.append(ME + "will leave %d >= %d MiB of free device memory, no changes needed" % (free[0] - used[0], targets[0]))
+        lines.append(
+            ME + "will leave %d >= %d MiB of free device memory, no changes needed" % (free[0] - used[0], targets[0])
+        )
     elif not missing:
         lines.append(ME + "targets for free memory can be met on all devices, no changes needed")
     elif len(devices) == 1:
-        lines.append(ME + "cannot meet free memory target of %d MiB, need to reduce device memory by %d MiB" % (targets[0], missing))
+        lines.append(
+            ME
+            + "cannot meet free memory target of %d MiB, need to reduce device memory by %d MiB" % (targets[0], missing)
+        )
     else:
         lines.append(ME + "cannot meet free memory targets on all devices, need to use %d MiB less in total" % missing)
     return lines, not missing
@@ -72,7 +117,9 @@ def _fill(header, options, devices, targets):
             trial = list(counts)
             trial[number] += 1
             load = sizes.computed(header, options, len(devices), sum(trial), trial)
-            if any(part.total > device.free - target * MIB for part, device, target in zip(load.parts, devices, targets)):
+            if any(
+                part.total > device.free - target * MIB for part, device, target in zip(load.parts, devices, targets)
+            ):
                 break
             counts, left = trial, left - 1
     return counts
@@ -98,12 +145,18 @@ def fit(header, options, devices, host_total):
     if ratios:
         return load, lines + [failed % "model_params::tensor_split already set by user"]
     if load.recorded:
-        raise sizes.NotRecorded("llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for that: "
-                                "free memory on the GPUs, or record it with 'llama-fit-params -m MODEL.gguf -c %d' on devices of that size" % options.ctx)
+        raise sizes.NotRecorded(
+            "llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for that: "
+            "free memory on the GPUs, or record it with 'llama-fit-params -m MODEL.gguf -c %d' on devices of that size"
+            % options.ctx
+        )
     counts = _fill(header, options, devices, targets)
     load = sizes.computed(header, options, count, sum(counts), counts)
     lines.append(ME + "filling dense layers back-to-front:")
     for device, part in zip(devices, load.parts):
-        lines.append(ME + "  - %s: %2d layers, %6d MiB used, %6d MiB free" % (
-            _label(device), part.layers, part.total / MIB, (device.free - part.total) / MIB))
+        lines.append(
+            ME
+            + "  - %s: %2d layers, %6d MiB used, %6d MiB free"
+            % (_label(device), part.layers, part.total / MIB, (device.free - part.total) / MIB)
+        )
     return load, lines + ["common_fit_params: successfully fit params to free device memory"]

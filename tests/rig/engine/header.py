@@ -10,8 +10,17 @@ import struct
 #: GGUF value types of fixed size -> struct letter
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 #: tensor type -> (name, elements a block, bytes a block)
-TENSOR_TYPES = {0: ("f32", 1, 4), 1: ("f16", 1, 2), 2: ("q4_0", 32, 18), 8: ("q8_0", 32, 34), 12: ("q4_K", 256, 144), 13: ("q5_K", 256, 176),
-                14: ("q6_K", 256, 210), 30: ("bf16", 1, 2), 39: ("mxfp4", 32, 17)}
+TENSOR_TYPES = {
+    0: ("f32", 1, 4),
+    1: ("f16", 1, 2),
+    2: ("q4_0", 32, 18),
+    8: ("q8_0", 32, 34),
+    12: ("q4_K", 256, 144),
+    13: ("q5_K", 256, 176),
+    14: ("q6_K", 256, 210),
+    30: ("bf16", 1, 2),
+    39: ("mxfp4", 32, 17),
+}
 MAX_HEADER = 64 * 1024 * 1024
 
 
@@ -91,7 +100,7 @@ class _Reader:
 
     def string(self):
         length = self.scalar("Q")
-        value = self.data[self.at:self.at + length]
+        value = self.data[self.at : self.at + length]
         self.at += length
         return value.decode("utf-8", "replace")
 

@@ -39,7 +39,10 @@ class Holder:
         else:
             model = self.model
         # No lie goes beyond the card: what does not fit is not there.
-        held = [(device, self.pid, int(min(size, device.free) + device.context)) for device, size in zip(self.devices, model)]
+        held = [
+            (device, self.pid, int(min(size, device.free) + device.context))
+            for device, size in zip(self.devices, model)
+        ]
         if self.lie == "foreign" and self.lie_pid:
             held += [(device, self.lie_pid, int(size)) for device, size in zip(self.devices, self.model) if size]
         return held
@@ -53,7 +56,10 @@ class Holder:
                 if not gpu_state.alive(int(key.rpartition(".")[2])):
                     del state[key]
             for device, pid, size in self.holdings():
-                state["gpu%d.process.%d" % (device.gpu, pid)] = "%d C %s" % (size, self.name if pid == self.pid else "somebody-else")
+                state["gpu%d.process.%d" % (device.gpu, pid)] = "%d C %s" % (
+                    size,
+                    self.name if pid == self.pid else "somebody-else",
+                )
 
     def leave(self):
         """Remove every entry of this process (and of its foreign accomplice)."""
@@ -61,7 +67,11 @@ class Holder:
             return
         with gpu_state.edit(self.path) as state:
             for pid in [self.pid] + ([self.lie_pid] if self.lie_pid else []):
-                for key in [key for key in state if key.startswith("gpu") and key.endswith((".process.%d" % pid, ".busy.%d" % pid))]:
+                for key in [
+                    key
+                    for key in state
+                    if key.startswith("gpu") and key.endswith((".process.%d" % pid, ".busy.%d" % pid))
+                ]:
                     del state[key]
 
     def _set_busy(self, percent):

@@ -34,9 +34,26 @@ VALUES = {
     "image_min_tokens": (("--image-min-tokens",), None, int, 0),
 }
 FLAGS = {
-    "list_devices": ("--list-devices",), "embedding": ("--embedding", "--embeddings"), "no_mmproj_offload": ("--no-mmproj-offload",),
-    "ignored": ("--no-webui", "--no-ui", "--offline", "--verbose", "-v", "--no-log-prefix", "--no-log-timestamps", "--no-jinja", "--jinja", "--context-shift",
-                "--no-context-shift", "--no-mmap", "--mlock", "--kv-unified", "--no-warmup"),
+    "list_devices": ("--list-devices",),
+    "embedding": ("--embedding", "--embeddings"),
+    "no_mmproj_offload": ("--no-mmproj-offload",),
+    "ignored": (
+        "--no-webui",
+        "--no-ui",
+        "--offline",
+        "--verbose",
+        "-v",
+        "--no-log-prefix",
+        "--no-log-timestamps",
+        "--no-jinja",
+        "--jinja",
+        "--context-shift",
+        "--no-context-shift",
+        "--no-mmap",
+        "--mlock",
+        "--kv-unified",
+        "--no-warmup",
+    ),
 }
 
 
@@ -65,17 +82,30 @@ def _convert(kind, name, text):
     try:
         return kind(text)
     except ValueError:
-        raise OptionError('error while handling argument "%s": invalid value\n\n\nto show complete usage, run with -h' % name)
+        raise OptionError(
+            'error while handling argument "%s": invalid value\n\n\nto show complete usage, run with -h' % name
+        )
 
 
 def _check_cache_type(short, letter, value):
     if value not in CACHE_TYPES:
         pad = " " * 40
-        raise OptionError('error while handling argument "--cache-type-%s": Unsupported cache type: %s\n\nusage:\n'
-                          '%s KV cache data type for %s\n%sallowed values: %s\n%s(default: f16)\n%s(env: LLAMA_ARG_CACHE_TYPE_%s)\n\n\n'
-                          'to show complete usage, run with -h'
-                          % (letter, value, ("%s,  --cache-type-%s TYPE" % (short, letter)).ljust(39), letter.upper(), pad, ", ".join(CACHE_TYPES),
-                             pad, pad, letter.upper()))
+        raise OptionError(
+            'error while handling argument "--cache-type-%s": Unsupported cache type: %s\n\nusage:\n'
+            "%s KV cache data type for %s\n%sallowed values: %s\n%s(default: f16)\n%s(env: LLAMA_ARG_CACHE_TYPE_%s)\n\n\n"
+            "to show complete usage, run with -h"
+            % (
+                letter,
+                value,
+                ("%s,  --cache-type-%s TYPE" % (short, letter)).ljust(39),
+                letter.upper(),
+                pad,
+                ", ".join(CACHE_TYPES),
+                pad,
+                pad,
+                letter.upper(),
+            )
+        )
 
 
 def parse(arguments, environment):
@@ -104,7 +134,14 @@ def parse(arguments, environment):
     _check_cache_type("-ctk", "k", options.cache_type_k)
     _check_cache_type("-ctv", "v", options.cache_type_v)
     if options.flash_attention not in ("on", "off", "auto"):
-        options.flash_attention = {"1": "on", "true": "on", "enabled": "on", "0": "off", "false": "off", "disabled": "off"}.get(options.flash_attention, "auto")
+        options.flash_attention = {
+            "1": "on",
+            "true": "on",
+            "enabled": "on",
+            "0": "off",
+            "false": "off",
+            "disabled": "off",
+        }.get(options.flash_attention, "auto")
     if options.gpu_layers in (None, "auto", "-1"):
         options.gpu_layers = None
     else:

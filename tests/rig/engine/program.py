@@ -11,7 +11,9 @@ import threading
 import time
 
 from tests.rig.engine import devices as cuda
-from tests.rig.engine import fit, header as gguf_header, journal, options as arguments, sizes
+from tests.rig.engine import fit, journal, sizes
+from tests.rig.engine import header as gguf_header
+from tests.rig.engine import options as arguments
 from tests.rig.gpus import state as gpu_state
 
 DEFAULT_PROJECTOR = 256 * 1024 * 1024
@@ -53,11 +55,18 @@ def list_devices(state, environment):
     """--list-devices."""
     devices, why = cuda.visible(state, environment)
     log(cuda.init_lines(devices, why))
-    if environment.get("GGML_CUDA_INIT") == "1" and not devices and environment.get("CUDA_VISIBLE_DEVICES") not in (None, "", "-1"):
+    if (
+        environment.get("GGML_CUDA_INIT") == "1"
+        and not devices
+        and environment.get("CUDA_VISIBLE_DEVICES") not in (None, "", "-1")
+    ):
         return 1  # Ollama tries each device alone and drops those that fail
     sys.stdout.write("Available devices:\n")
     for device in devices:
-        sys.stdout.write("  %s: %s (%d MiB, %d MiB free)\n" % (device.name, device.description, device.total // cuda.MIB, device.free // cuda.MIB))
+        sys.stdout.write(
+            "  %s: %s (%d MiB, %d MiB free)\n"
+            % (device.name, device.description, device.total // cuda.MIB, device.free // cuda.MIB)
+        )
     return 0
 
 
@@ -68,8 +77,13 @@ def choose(options, devices):
         devices = [device for device in devices if device.name in wanted]
     if options.split_mode == "none" and devices:
         if not 0 <= options.main_gpu < len(devices):
-            raise Refused(["llama_prepare_model_devices: invalid value for main_gpu: %d (available devices: %d)" % (options.main_gpu, len(devices))]
-                          + journal.no_model(options))
+            raise Refused(
+                [
+                    "llama_prepare_model_devices: invalid value for main_gpu: %d (available devices: %d)"
+                    % (options.main_gpu, len(devices))
+                ]
+                + journal.no_model(options)
+            )
         devices = [devices[options.main_gpu]]
     return devices
 
@@ -78,10 +92,19 @@ def check_cache(options, header):
     """The sentence with which llama.cpp refuses a KV cache type, or None."""
     if options.flash_attention == "off" and sizes.CACHE[options.cache_type_v][1] > 1:
         return "llama_init_from_model: quantized V cache requires flash_attn to be enabled"
-    for letter, kind, size in (("K", options.cache_type_k, header.key_size), ("V", options.cache_type_v, header.value_size)):
+    for letter, kind, size in (
+        ("K", options.cache_type_k, header.key_size),
+        ("V", options.cache_type_v, header.value_size),
+    ):
         block = sizes.CACHE[kind][1]
         if size % block:
-            return "llama_init_from_model: %s cache type %s with block size %d does not divide n_embd_head_%s=%d" % (letter, kind, block, letter.lower(), size)
+            return "llama_init_from_model: %s cache type %s with block size %d does not divide n_embd_head_%s=%d" % (
+                letter,
+                kind,
+                block,
+                letter.lower(),
+                size,
+            )
     return None
 
 
@@ -98,6 +121,7 @@ def check_room(options, devices, load, extra):
 def load_model(options, state, environment):
     """Everything up to the loaded model: logs it, returns (header, Holder)."""
     from tests.rig.engine import memory  # threads: not needed for discovery
+
     devices, why = cuda.visible(state, environment)
     log(cuda.init_lines(devices, why))
     host = cuda.host_memory()
@@ -105,8 +129,13 @@ def load_model(options, state, environment):
     try:
         header = gguf_header.read_header(options.model)
     except (OSError, gguf_header.HeaderError) as error:
-        raise Refused(["gguf_init_from_file: failed to open GGUF file '%s' (%s)" % (options.model, error), "llama_model_load: error loading model"]
-                      + journal.no_model(options))
+        raise Refused(
+            [
+                "gguf_init_from_file: failed to open GGUF file '%s' (%s)" % (options.model, error),
+                "llama_model_load: error loading model",
+            ]
+            + journal.no_model(options)
+        )
     options.ctx = options.ctx or header.get("context_length")
     devices = choose(options, devices)
     state = state or {}
@@ -114,8 +143,13 @@ def load_model(options, state, environment):
     log(journal.FITTING)
     refusal = check_cache(options, header)
     if refusal:
-        log([fit.ME + "getting device memory data for initial parameters:", refusal,
-             "common_fit_params: encountered an error while trying to fit params to free device memory: failed to create llama_context from model"])
+        log(
+            [
+                fit.ME + "getting device memory data for initial parameters:",
+                refusal,
+                "common_fit_params: encountered an error while trying to fit params to free device memory: failed to create llama_context from model",
+            ]
+        )
     trial = arguments_without_cache(options) if refusal else options
     load, lines = fit.fit(header, trial, devices, host[0])
     if not refusal:
@@ -139,7 +173,9 @@ def load_model(options, state, environment):
         model[0] += weights + extra
     busy = [device for device, part in zip(devices, load.parts) if part.layers]
     pid = state.get("engine.lie.pid")
-    return header, memory.Holder(devices, model, busy, lie, float(state.get("engine.lie.factor", 1.5)), int(pid) if pid else None)
+    return header, memory.Holder(
+        devices, model, busy, lie, float(state.get("engine.lie.factor", 1.5)), int(pid) if pid else None
+    )
 
 
 def arguments_without_cache(options):
@@ -152,6 +188,7 @@ def arguments_without_cache(options):
 def serve(options, state, environment):
     """Load the model and answer until SIGTERM."""
     from tests.rig.engine import serve as web
+
     engine = web.Engine(options, None, float((state or {}).get("engine.token_ms", 5)))
     server = web.Server(engine)
     options.port = server.server_port

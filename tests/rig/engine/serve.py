@@ -109,13 +109,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path in ("/health", "/v1/health"):
             return self.answer(200, {"status": "ok"})
         if path == "/props":
-            return self.answer(200, {"default_generation_settings": {"n_ctx": context}, "total_slots": options.parallel, "model_path": options.model,
-                                     "chat_template": options.chat_template or "", "modalities": {"vision": bool(options.mmproj), "audio": False},
-                                     "build_info": "b11669-rig"})
+            return self.answer(
+                200,
+                {
+                    "default_generation_settings": {"n_ctx": context},
+                    "total_slots": options.parallel,
+                    "model_path": options.model,
+                    "chat_template": options.chat_template or "",
+                    "modalities": {"vision": bool(options.mmproj), "audio": False},
+                    "build_info": "b11669-rig",
+                },
+            )
         if path == "/slots":
-            return self.answer(200, [{"id": slot, "n_ctx": context, "is_processing": False} for slot in range(options.parallel)])
+            return self.answer(
+                200, [{"id": slot, "n_ctx": context, "is_processing": False} for slot in range(options.parallel)]
+            )
         if path in ("/models", "/v1/models"):
-            return self.answer(200, {"object": "list", "data": [{"id": options.model, "object": "model", "owned_by": "llamacpp"}]})
+            return self.answer(
+                200, {"object": "list", "data": [{"id": options.model, "object": "model", "owned_by": "llamacpp"}]}
+            )
         return self.fail(404, "File Not Found", "not_found_error")
 
     def do_POST(self):
@@ -124,9 +136,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not engine.ready.is_set():
             return self.fail(503, "Loading model", "unavailable_error")
-        actions = {"/completion": self.completion, "/completions": self.completion, "/v1/chat/completions": self.chat, "/chat/completions": self.chat,
-                   "/tokenize": self.tokenize, "/detokenize": self.detokenize, "/apply-template": self.apply_template, "/v1/embeddings": self.embeddings,
-                   "/embeddings": self.embeddings}
+        actions = {
+            "/completion": self.completion,
+            "/completions": self.completion,
+            "/v1/chat/completions": self.chat,
+            "/chat/completions": self.chat,
+            "/tokenize": self.tokenize,
+            "/detokenize": self.detokenize,
+            "/apply-template": self.apply_template,
+            "/v1/embeddings": self.embeddings,
+            "/embeddings": self.embeddings,
+        }
         if path not in actions:
             return self.fail(404, "File Not Found", "not_found_error")
         try:
@@ -150,12 +170,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def embeddings(self, engine, body):
         """A made-up vector of the model's width; only with --embedding."""
         if not engine.options.embedding:
-            return self.fail(501, "This server does not support embeddings. Start it with `--embeddings`", "not_supported_error")
+            return self.fail(
+                501, "This server does not support embeddings. Start it with `--embeddings`", "not_supported_error"
+            )
         text = body.get("input") or body.get("content") or ""
         digest = hashlib.sha256(str(text).encode()).digest()
         vector = [(digest[number % 32] - 127.5) / 128 / (1 + number % 7) for number in range(engine.header.width)]
-        return self.answer(200, {"object": "list", "data": [{"embedding": vector, "index": 0, "tokens_evaluated": len(str(text))}],
-                                 "usage": {"prompt_tokens": len(str(text)), "total_tokens": len(str(text))}})
+        return self.answer(
+            200,
+            {
+                "object": "list",
+                "data": [{"embedding": vector, "index": 0, "tokens_evaluated": len(str(text))}],
+                "usage": {"prompt_tokens": len(str(text)), "total_tokens": len(str(text))},
+            },
+        )
 
     def completion(self, engine, body):
         """/completion: streamed or whole, with timings."""
@@ -169,12 +197,34 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
         def last(content):
             spent = (time.monotonic() - started) * 1000
-            return {"index": 0, "content": content, "tokens": [], "id_slot": 0, "stop": True, "model": engine.options.model, "tokens_predicted": limit,
-                    "tokens_evaluated": read, "truncated": False, "stop_type": "limit" if limited else "eos", "stopping_word": "",
-                    "timings": _timings(read, limit, spent)}
+            return {
+                "index": 0,
+                "content": content,
+                "tokens": [],
+                "id_slot": 0,
+                "stop": True,
+                "model": engine.options.model,
+                "tokens_predicted": limit,
+                "tokens_evaluated": read,
+                "truncated": False,
+                "stop_type": "limit" if limited else "eos",
+                "stopping_word": "",
+                "timings": _timings(read, limit, spent),
+            }
+
         if body.get("stream"):
-            events = ({"index": 0, "content": word, "tokens": [], "stop": False, "id_slot": 0, "tokens_predicted": number + 1, "tokens_evaluated": read}
-                      for number, word in enumerate(engine.words(prompt, limit)))
+            events = (
+                {
+                    "index": 0,
+                    "content": word,
+                    "tokens": [],
+                    "stop": False,
+                    "id_slot": 0,
+                    "tokens_predicted": number + 1,
+                    "tokens_evaluated": read,
+                }
+                for number, word in enumerate(engine.words(prompt, limit))
+            )
             return self.stream(_then(events, lambda: last("")))
         content = "".join(engine.words(prompt, limit))
         return self.answer(200, last(content))
@@ -187,17 +237,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
         reason = "length" if limited else "stop"
 
         def chunk(delta, finish=None):
-            return {"object": "chat.completion.chunk", "model": engine.options.model, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+            return {
+                "object": "chat.completion.chunk",
+                "model": engine.options.model,
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            }
 
         def timings():
             return _timings(read, limit, (time.monotonic() - started) * 1000)
+
         if body.get("stream"):
             events = (chunk({"content": word}) for word in engine.words(prompt, limit))
             return self.stream(_then(events, lambda: dict(chunk({}, reason), timings=timings()), lambda: "[DONE]"))
         content = "".join(engine.words(prompt, limit))
-        return self.answer(200, {"object": "chat.completion", "model": engine.options.model, "timings": timings(), "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": reason}],
-            "usage": {"prompt_tokens": read, "completion_tokens": limit, "total_tokens": read + limit}})
+        return self.answer(
+            200,
+            {
+                "object": "chat.completion",
+                "model": engine.options.model,
+                "timings": timings(),
+                "choices": [
+                    {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": reason}
+                ],
+                "usage": {"prompt_tokens": read, "completion_tokens": limit, "total_tokens": read + limit},
+            },
+        )
 
 
 def _then(events, *last):
@@ -207,8 +271,14 @@ def _then(events, *last):
 
 
 def _timings(read, written, spent):
-    return {"cache_n": 0, "prompt_n": read, "prompt_ms": min(spent, 1.0), "predicted_n": written, "predicted_ms": max(spent, 0.001),
-            "predicted_per_second": written / max(spent / 1000, 1e-6)}
+    return {
+        "cache_n": 0,
+        "prompt_n": read,
+        "prompt_ms": min(spent, 1.0),
+        "predicted_n": written,
+        "predicted_ms": max(spent, 0.001),
+        "predicted_per_second": written / max(spent / 1000, 1e-6),
+    }
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -14,8 +14,17 @@ import pkgutil
 MIB = 1024 * 1024
 COMPUTED_BELOW = 1024 * MIB
 #: bytes an element and elements a block of a KV cache type
-CACHE = {"f32": (4.0, 1), "f16": (2.0, 1), "bf16": (2.0, 1), "q8_0": (34 / 32, 32), "q5_1": (24 / 32, 32), "q5_0": (22 / 32, 32), "q4_1": (20 / 32, 32),
-         "q4_0": (18 / 32, 32), "iq4_nl": (18 / 32, 32)}
+CACHE = {
+    "f32": (4.0, 1),
+    "f16": (2.0, 1),
+    "bf16": (2.0, 1),
+    "q8_0": (34 / 32, 32),
+    "q5_1": (24 / 32, 32),
+    "q5_0": (22 / 32, 32),
+    "q4_1": (20 / 32, 32),
+    "q4_0": (18 / 32, 32),
+    "iq4_nl": (18 / 32, 32),
+}
 
 
 class NotRecorded(Exception):
@@ -55,10 +64,13 @@ def assign(layers, ratios):
     total, sums = sum(ratios), []
     for ratio in ratios:
         sums.append((sums[-1] if sums else 0.0) + ratio / total)
-    return [next((d for d, top in enumerate(sums) if number / layers < top), len(ratios) - 1) for number in range(layers)]
+    return [
+        next((d for d, top in enumerate(sums) if number / layers < top), len(ratios) - 1) for number in range(layers)
+    ]
 
 
 # --- recorded ------------------------------------------------------------------------------------
+
 
 def _data(name, package="tests.rig.engine"):
     return json.loads(pkgutil.get_data(package, name))
@@ -67,8 +79,24 @@ def _data(name, package="tests.rig.engine"):
 def row_model(header):
     """Name of the recorded model that this header is (same dimensions, same weights), or None."""
     for model in _data("models.json", "tests.rig.models").values():
-        wanted = (model["architecture"], model["blocks"], model["width"], model["heads"], model["kv_heads"], model["vocabulary"], model["context"])
-        found = (header.architecture, header.blocks, header.width, header.heads, header.kv_heads, header.vocabulary, header.get("context_length"))
+        wanted = (
+            model["architecture"],
+            model["blocks"],
+            model["width"],
+            model["heads"],
+            model["kv_heads"],
+            model["vocabulary"],
+            model["context"],
+        )
+        found = (
+            header.architecture,
+            header.blocks,
+            header.width,
+            header.heads,
+            header.kv_heads,
+            header.vocabulary,
+            header.get("context_length"),
+        )
         if "engine_rows" in model and wanted == found:
             return model["engine_rows"]
     return None
@@ -86,24 +114,48 @@ def recorded(header, options, devices, ratios):
     places = assign(layers, ratios)
     for row in _data("engine-rows.json")["rows"]:
         if (row["model"], row["n_ctx"], row["cache_type"], row["flash_attn"], row["n_ubatch"], row["n_parallel"]) != (
-                model, options.ctx, options.cache_type_k, flash, options.ubatch, options.parallel) or options.cache_type_k != options.cache_type_v:
+            model,
+            options.ctx,
+            options.cache_type_k,
+            flash,
+            options.ubatch,
+            options.parallel,
+        ) or options.cache_type_k != options.cache_type_v:
             continue
         if len(row["tensor_split"]) != devices or assign(layers, row["tensor_split"]) != places:
             continue
-        values = [[number * MIB for number in row["mib"][name]] for name in ["RPC%d" % d for d in range(devices)] + ["Host"]]
+        values = [
+            [number * MIB for number in row["mib"][name]] for name in ["RPC%d" % d for d in range(devices)] + ["Host"]
+        ]
         if abs(sum(value[0] for value in values) - _text_bytes(header)) > 8 * MIB:
             continue  # same dimensions, other quantization
         parts = [Part(*values[d], layers=places.count(d), kv_layers=places[:-1].count(d)) for d in range(devices)]
         return Load(parts, Part(*values[-1]), layers, layers, True)
-    shares = ["1"] * devices if len(set(ratios)) == 1 else ["%d" % (ratio / MIB) if ratio > MIB else "%g" % ratio for ratio in ratios]
+    shares = (
+        ["1"] * devices
+        if len(set(ratios)) == 1
+        else ["%d" % (ratio / MIB) if ratio > MIB else "%g" % ratio for ratio in ratios]
+    )
     raise NotRecorded(
         "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-fit-params -m MODEL.gguf -c %d -ngl 999 -ts %s "
         "-fa %s -ctk %s -ctv %s -b %d -ub %d -np %d -fitp on' and add the row to tests/rig/engine/engine-rows.json"
-        % (model or "this model of more than 1 GiB", header.path, options.ctx, ",".join(shares), flash, options.cache_type_k,
-           options.cache_type_v, options.batch, options.ubatch, options.parallel))
+        % (
+            model or "this model of more than 1 GiB",
+            header.path,
+            options.ctx,
+            ",".join(shares),
+            flash,
+            options.cache_type_k,
+            options.cache_type_v,
+            options.batch,
+            options.ubatch,
+            options.parallel,
+        )
+    )
 
 
 # --- computed ------------------------------------------------------------------------------------
+
 
 def _compute(header, options, devices, places):
     """[bytes of the compute buffer per device] and the host's; `places` = device of each layer on a GPU, the output last."""
@@ -128,7 +180,11 @@ def computed(header, options, devices, gpu_layers, ratios):
     blocks, output, embedding = header.layer_bytes()
     wanted = min(gpu_layers, header.blocks + 1) if devices else 0
     places = assign(wanted, ratios) if wanted else []
-    per_layer = cells(options) * header.kv_heads * (header.key_size * CACHE[options.cache_type_k][0] + header.value_size * CACHE[options.cache_type_v][0])
+    per_layer = (
+        cells(options)
+        * header.kv_heads
+        * (header.key_size * CACHE[options.cache_type_k][0] + header.value_size * CACHE[options.cache_type_v][0])
+    )
     compute, host_compute = _compute(header, options, devices, places)
     parts = [Part() for _device in range(devices)]
     host = Part(model=float(embedding), compute=host_compute)
@@ -150,6 +206,8 @@ def load_for(header, options, devices, gpu_layers, ratios):
     if not devices or gpu_layers == 0 or header.file_bytes < COMPUTED_BELOW:
         return computed(header, options, devices, gpu_layers, ratios)
     if gpu_layers <= header.blocks:
-        raise NotRecorded("the rig has engine rows for whole models only, not for %d of %d layers on the GPUs: use the models tiny or small for that" % (
-            gpu_layers, header.blocks + 1))
+        raise NotRecorded(
+            "the rig has engine rows for whole models only, not for %d of %d layers on the GPUs: use the models tiny or small for that"
+            % (gpu_layers, header.blocks + 1)
+        )
     return recorded(header, options, devices, ratios)

@@ -24,11 +24,29 @@ def build_nvml(directory: str | os.PathLike) -> pathlib.Path:
         return target
     compiler = shutil.which("gcc") or shutil.which("cc")
     if not compiler:
-        raise RuntimeError("The fake libnvidia-ml.so.1 needs a C compiler: run 'apt-get install -y gcc libc6-dev' and try again.")
+        raise RuntimeError(
+            "The fake libnvidia-ml.so.1 needs a C compiler: run 'apt-get install -y gcc libc6-dev' and try again."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{SONAME}.{os.getpid()}")
-    subprocess.run([compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden", f"-Wl,-soname,{SONAME}",
-                    "-o", str(temporary), str(SOURCE)], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-std=gnu11",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fPIC",
+            "-shared",
+            "-fvisibility=hidden",
+            f"-Wl,-soname,{SONAME}",
+            "-o",
+            str(temporary),
+            str(SOURCE),
+        ],
+        check=True,
+    )
     temporary.replace(target)
     return target
 

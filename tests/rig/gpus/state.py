@@ -35,6 +35,7 @@ def state_path():
 
 # --- reading and writing -------------------------------------------------------------------------
 
+
 def parse(text):
     """Text of a state file -> {key: value}; last line wins, `-` removes."""
     state = {}
@@ -104,6 +105,7 @@ def _write(path, state):
 
 # --- views ---------------------------------------------------------------------------------------
 
+
 def alive(pid):
     """Whether the pid runs here (a zombie holds no GPU memory)."""
     try:
@@ -125,10 +127,17 @@ def processes(state, index):
     for key, value in state.items():
         if not key.startswith(prefix):
             continue
-        pid = int(key[len(prefix):])
+        pid = int(key[len(prefix) :])
         size, kind, name = (value.split(" ", 2) + ["", ""])[:3]
-        found.append({"pid": pid, "bytes": None if size == "-" else int(size), "type": kind or "C", "name": name,
-                      "alive": alive(pid)})
+        found.append(
+            {
+                "pid": pid,
+                "bytes": None if size == "-" else int(size),
+                "type": kind or "C",
+                "name": name,
+                "alive": alive(pid),
+            }
+        )
     return found
 
 
@@ -136,15 +145,29 @@ def gpus(state):
     """[{index, uuid, name, pci, compute_capability, total, used, free, context, processes}], bytes; total None = unified memory."""
     result = []
     for index in range(count(state)):
+
         def get(name, default=None, index=index):
             return state.get("gpu%d.%s" % (index, name), default)
+
         total = get("memory.total")
         total = None if total is None else int(total)
         holders = processes(state, index)
         used = int(get("memory.base", 0)) + sum(p["bytes"] or 0 for p in holders if p["alive"])
         free = None if total is None else max(0, total - int(get("memory.reserved", 0)) - used)
-        result.append({"index": index, "uuid": get("uuid"), "name": get("name"), "pci": get("pci"), "compute_capability": get("compute_capability"),
-                       "total": total, "used": used, "free": free, "context": int(get("context", DEFAULT_CONTEXT)), "processes": holders})
+        result.append(
+            {
+                "index": index,
+                "uuid": get("uuid"),
+                "name": get("name"),
+                "pci": get("pci"),
+                "compute_capability": get("compute_capability"),
+                "total": total,
+                "used": used,
+                "free": free,
+                "context": int(get("context", DEFAULT_CONTEXT)),
+                "processes": holders,
+            }
+        )
     return result
 
 
@@ -191,12 +214,37 @@ def _card(index, name):
     total, reserved, capability, architecture, brand, watts, bus_width, cores = CARDS[name]
     geforce = brand == 5
     values = {
-        "uuid": "GPU-%08x-1111-2222-3333-%012x" % (0x6a5e0000 + index, 0x444400000000 + sum(name.encode()) * 256 + index),
-        "name": name, "pci": "%04x:%02x:00.0" % (0xf if name.endswith("GB10") else 0, (1, 0x41, 0x81, 0xc1, 0x21, 0x61, 0xa1, 0xe1)[index]),
-        "minor": index, "brand": brand, "architecture": architecture, "cores": cores, "compute_capability": capability, "vbios": "94.02.5c.00.0%d" % index,
-        "compute_mode": 0, "persistence": 1, "virtualization": 0, "display": 0, "numa": -1, "utilization": 0, "utilization.memory": 0, "pstate": 8,
-        "throttle": 1, "temperature": 34 + index, "clock.graphics": 210, "clock.sm": 210, "pcie.gen": 1, "pcie.width": 16, "pcie.max_gen": 4,
-        "pcie.max_width": 16, "cpu_affinity": "ffff", "context": DEFAULT_CONTEXT, "recovery_action": 0, "addressing": 0,
+        "uuid": "GPU-%08x-1111-2222-3333-%012x"
+        % (0x6A5E0000 + index, 0x444400000000 + sum(name.encode()) * 256 + index),
+        "name": name,
+        "pci": "%04x:%02x:00.0"
+        % (0xF if name.endswith("GB10") else 0, (1, 0x41, 0x81, 0xC1, 0x21, 0x61, 0xA1, 0xE1)[index]),
+        "minor": index,
+        "brand": brand,
+        "architecture": architecture,
+        "cores": cores,
+        "compute_capability": capability,
+        "vbios": "94.02.5c.00.0%d" % index,
+        "compute_mode": 0,
+        "persistence": 1,
+        "virtualization": 0,
+        "display": 0,
+        "numa": -1,
+        "utilization": 0,
+        "utilization.memory": 0,
+        "pstate": 8,
+        "throttle": 1,
+        "temperature": 34 + index,
+        "clock.graphics": 210,
+        "clock.sm": 210,
+        "pcie.gen": 1,
+        "pcie.width": 16,
+        "pcie.max_gen": 4,
+        "pcie.max_width": 16,
+        "cpu_affinity": "ffff",
+        "context": DEFAULT_CONTEXT,
+        "recovery_action": 0,
+        "addressing": 0,
     }
     if total is None:
         # One memory for CPU and GPU: both memory calls are not supported, and most of the management functions neither.
@@ -204,18 +252,50 @@ def _card(index, name):
             values.pop(key)
         values["addressing"] = 2
         return values
-    values.update({
-        "memory.total": total * MIB, "memory.reserved": reserved * MIB, "memory.base": 0, "bus_width": bus_width, "bar1.total": 256 * MIB, "bar1.used": 2 * MIB,
-        "temperature.slowdown": 93, "temperature.shutdown": 98, "power": 22000, "power.limit": watts * 1000, "power.default": watts * 1000,
-        "clock.memory": 405, "clock.max.graphics": 2100, "clock.max.sm": 2100, "clock.max.memory": 8001,
-    })
+    values.update(
+        {
+            "memory.total": total * MIB,
+            "memory.reserved": reserved * MIB,
+            "memory.base": 0,
+            "bus_width": bus_width,
+            "bar1.total": 256 * MIB,
+            "bar1.used": 2 * MIB,
+            "temperature.slowdown": 93,
+            "temperature.shutdown": 98,
+            "power": 22000,
+            "power.limit": watts * 1000,
+            "power.default": watts * 1000,
+            "clock.memory": 405,
+            "clock.max.graphics": 2100,
+            "clock.max.sm": 2100,
+            "clock.max.memory": 8001,
+        }
+    )
     if not geforce:
-        values.update({"ecc": 0, "ecc.pending": 0, "mig": 0, "mig.pending": 0, "remapped": "0 0 0 0", "serial": "13201210%05d" % index,
-                       "part_number": "900-5G133-2200-000"})
+        values.update(
+            {
+                "ecc": 0,
+                "ecc.pending": 0,
+                "mig": 0,
+                "mig.pending": 0,
+                "remapped": "0 0 0 0",
+                "serial": "13201210%05d" % index,
+                "part_number": "900-5G133-2200-000",
+            }
+        )
         if name == "NVIDIA RTX A6000":
             values.pop("mig"), values.pop("mig.pending")
         else:
-            values.update({"ecc": 1, "ecc.pending": 1, "ecc.volatile": 0, "ecc.aggregate": 0, "ecc.corrected": 0, "bar1.total": 65536 * MIB})
+            values.update(
+                {
+                    "ecc": 1,
+                    "ecc.pending": 1,
+                    "ecc.volatile": 0,
+                    "ecc.aggregate": 0,
+                    "ecc.corrected": 0,
+                    "bar1.total": 65536 * MIB,
+                }
+            )
     return values
 
 
@@ -224,7 +304,12 @@ def preset(name):
     if name not in PRESETS:
         raise StateError("unknown preset %s: one of %s" % (name, ", ".join(PRESETS)))
     cards = PRESETS[name]
-    state = {"driver.version": "580.95.05", "driver.cuda": "13000", "driver.nvml": "13.580.95.05", "gpus": str(len(cards))}
+    state = {
+        "driver.version": "580.95.05",
+        "driver.cuda": "13000",
+        "driver.nvml": "13.580.95.05",
+        "gpus": str(len(cards)),
+    }
     for index, card in enumerate(cards):
         for key, value in _card(index, card).items():
             state["gpu%d.%s" % (index, key)] = str(value)
@@ -233,7 +318,9 @@ def preset(name):
         if linked:
             state.update({"gpu%d.nvlink.links" % a: str(linked[0]), "gpu%d.nvlink.speed" % a: str(linked[1])})
             for link in range(linked[0]):
-                state["gpu%d.nvlink.%d.remote" % (a, link)] = state["gpu%d.pci" % (1 - a if len(cards) == 2 else (a + 1 + link % 7) % 8)]
+                state["gpu%d.nvlink.%d.remote" % (a, link)] = state[
+                    "gpu%d.pci" % (1 - a if len(cards) == 2 else (a + 1 + link % 7) % 8)
+                ]
         for b in range(a + 1, len(cards)):
             state["topology.%d.%d" % (a, b)] = "40" if a // 4 == b // 4 else "50"
             state["p2p.%d.%d" % (a, b)] = "1" if name in ("rtx-4090-x2", "mixed") else "0"
@@ -241,13 +328,22 @@ def preset(name):
         state.update({"gpu0.mig": "1", "gpu0.mig.pending": "1", "gpu0.mig.max": "7"})
         state.pop("gpu0.utilization"), state.pop("gpu0.utilization.memory")
         for slot, instance in ((0, 1), (2, 2)):  # slot 1 is a hole, as left by a destroyed instance
-            for key, value in {"uuid": "MIG-%08x-1111-5222-8333-444444444444" % (0xc0de0000 + slot), "name": "NVIDIA A100-SXM4-40GB MIG 3g.20gb",
-                               "gi": instance, "ci": 0, "slices": 3, "sm": 42, "memory.total": 20096 * MIB, "memory.used": 19 * MIB}.items():
+            for key, value in {
+                "uuid": "MIG-%08x-1111-5222-8333-444444444444" % (0xC0DE0000 + slot),
+                "name": "NVIDIA A100-SXM4-40GB MIG 3g.20gb",
+                "gi": instance,
+                "ci": 0,
+                "slices": 3,
+                "sm": 42,
+                "memory.total": 20096 * MIB,
+                "memory.used": 19 * MIB,
+            }.items():
                 state["gpu0.mig.%d.%s" % (slot, key)] = str(value)
     return state
 
 
 # --- commands ------------------------------------------------------------------------------------
+
 
 def parse_bytes(text):
     """'10G', '512M', '300K' or a plain number -> bytes."""
@@ -260,8 +356,14 @@ def parse_bytes(text):
 
 def start_sleeper(name):
     """Start a process that does nothing for ever, free of this one; returns its pid."""
-    return subprocess.Popen([sys.executable, "-c", SLEEPER, name], start_new_session=True, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/").pid
+    return subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, name],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    ).pid
 
 
 def end_sleeper(pid):
@@ -317,7 +419,15 @@ def _process(path, arguments):
     options = dict(zip(arguments[3::2], arguments[4::2]))
     if arguments[:1] != ["add"] or len(arguments) % 2 == 0 or set(options) - {"--pid", "--name"}:
         raise StateError("say: process add GPU BYTES [--pid P] [--name N], or process remove PID|all")
-    print(add_process(path, int(arguments[1]), parse_bytes(arguments[2]), int(options.get("--pid", 0)), options.get("--name", "foreign")))
+    print(
+        add_process(
+            path,
+            int(arguments[1]),
+            parse_bytes(arguments[2]),
+            int(options.get("--pid", 0)),
+            options.get("--name", "foreign"),
+        )
+    )
 
 
 def main(arguments):

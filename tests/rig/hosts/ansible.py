@@ -32,12 +32,25 @@ def collections(say=print) -> pathlib.Path:
         return root
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="download-", dir=cache_root()) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                   "--only-binary=:all:", "--python-version=3.13", f"--dest={scratch}", BUNDLE]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--python-version=3.13",
+            f"--dest={scratch}",
+            BUNDLE,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise RigError(f"The collection containers.podman could not be taken from the Python package {BUNDLE}: {reason}")
+            raise RigError(
+                f"The collection containers.podman could not be taken from the Python package {BUNDLE}: {reason}"
+            )
         wheel = next(pathlib.Path(scratch).glob("*.whl"))
         size = wheel.stat().st_size
         unpacked = pathlib.Path(scratch) / "unpacked"
@@ -49,7 +62,9 @@ def collections(say=print) -> pathlib.Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
             (unpacked / "ansible_collections" / name).replace(target)
-    say(f"Unpacked {', '.join(COLLECTIONS)} out of {BUNDLE} ({size / 1e6:.0f} MB downloaded) in {time.monotonic() - started:.1f} s.")
+    say(
+        f"Unpacked {', '.join(COLLECTIONS)} out of {BUNDLE} ({size / 1e6:.0f} MB downloaded) in {time.monotonic() - started:.1f} s."
+    )
     return root
 
 
@@ -65,7 +80,9 @@ def _put_connection(root: pathlib.Path) -> None:
     temporary.replace(target)
 
 
-def write_inventory(path: pathlib.Path, hosts: dict[str, str], podman_program: pathlib.Path, variables: dict[str, str]) -> None:
+def write_inventory(
+    path: pathlib.Path, hosts: dict[str, str], podman_program: pathlib.Path, variables: dict[str, str]
+) -> None:
     """Write a YAML inventory of hosts {name: container}; values are JSON strings, which YAML reads alike.
 
     Hosts are entered as the unprivileged user rig; become (sudo) is left to each task, as the product does it.

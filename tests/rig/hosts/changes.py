@@ -12,7 +12,13 @@ from tests.rig.hosts.podman import podman
 #: What a run in check mode may touch: Ansible's temporary directories, the journal, /run, systemd's and sudo's own state.
 #: And the directory of the GPU state file, which stands for hardware and not for a file of the host.
 NOISE = (
-    "/home/rig/.ansible", "/root/.ansible", "/var/log/journal", "/run", "/var/lib/systemd", "/var/lib/sudo", "/dev/shm/gpu-rig",
+    "/home/rig/.ansible",
+    "/root/.ansible",
+    "/var/log/journal",
+    "/run",
+    "/var/lib/systemd",
+    "/var/lib/sudo",
+    "/dev/shm/gpu-rig",
 )
 _WALK = pathlib.Path(__file__).parent / "files" / "walk.py"
 
@@ -27,5 +33,9 @@ def compare(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """One line a difference: 'A path' added, 'D path' deleted, 'C path: before -> after' changed; empty = nothing happened."""
     lines = [f"A {path}" for path in after.keys() - before.keys()]
     lines += [f"D {path}" for path in before.keys() - after.keys()]
-    lines += [f"C {path}: {before[path]} -> {after[path]}" for path in before.keys() & after.keys() if before[path] != after[path]]
+    lines += [
+        f"C {path}: {before[path]} -> {after[path]}"
+        for path in before.keys() & after.keys()
+        if before[path] != after[path]
+    ]
     return sorted(lines, key=lambda line: line[2:])

@@ -24,7 +24,9 @@ def parse_hosts(text: str) -> dict[str, str]:
     for part in filter(None, text.split(",")):
         name, unused, cards = part.partition("=")
         if not _NAME.fullmatch(name) or name in hosts:
-            raise RigError(f"'{part}' names no new host: write --hosts name=gpus,... with small letters, digits and '-', each name once.")
+            raise RigError(
+                f"'{part}' names no new host: write --hosts name=gpus,... with small letters, digits and '-', each name once."
+            )
         hosts[name] = gpus.preset_name(cards or gpus.NO_DRIVER)
     if not hosts:
         raise RigError("No host was named: write --hosts name=gpus,... , for example --hosts a=2xA6000,b=none.")
@@ -39,7 +41,9 @@ def container_name(set_name: str, host: str) -> str:
 def check_set_name(set_name: str) -> str:
     """Return the name of a set, or raise RigError when it cannot be one."""
     if not _NAME.fullmatch(set_name):
-        raise RigError(f"'{set_name}' cannot name a set of hosts: use small letters, digits and '-', starting with a letter.")
+        raise RigError(
+            f"'{set_name}' cannot name a set of hosts: use small letters, digits and '-', starting with a letter."
+        )
     return set_name
 
 
@@ -59,18 +63,42 @@ def _make(set_name: str, host: str, preset: str, base: str) -> None:
     container = container_name(set_name, host)
     podman("rm", "-f", "-t", "0", container, check=False)
     podman(
-        "run", "-d", "--name", container, "--hostname", host, "--label", f"{LABEL}={set_name}", "--label", f"gpufleet.rig.host={host}",
-        "--privileged", "--systemd=always", "--cgroupns=private", "--network", NETWORK, "--dns=127.0.0.1", base,
+        "run",
+        "-d",
+        "--name",
+        container,
+        "--hostname",
+        host,
+        "--label",
+        f"{LABEL}={set_name}",
+        "--label",
+        f"gpufleet.rig.host={host}",
+        "--privileged",
+        "--systemd=always",
+        "--cgroupns=private",
+        "--network",
+        NETWORK,
+        "--dns=127.0.0.1",
+        base,
     )
     # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the loop waits.
-    waited = podman(
-        "exec", container, "sh", "-c",
-        "for i in $(seq 200); do s=$(systemctl is-system-running --wait 2>/dev/null); case $s in running|degraded) break;; esac; sleep 0.05; done;"
-        " echo $s; systemctl --failed --no-legend --plain",
-        timeout=60,
-    ).stdout.decode().split("\n", 1)
+    waited = (
+        podman(
+            "exec",
+            container,
+            "sh",
+            "-c",
+            "for i in $(seq 200); do s=$(systemctl is-system-running --wait 2>/dev/null); case $s in running|degraded) break;; esac; sleep 0.05; done;"
+            " echo $s; systemctl --failed --no-legend --plain",
+            timeout=60,
+        )
+        .stdout.decode()
+        .split("\n", 1)
+    )
     if waited[0] != "running":
-        raise RigError(f"systemd on host {host} ended its start as '{waited[0]}': {waited[1].strip() or 'look at podman logs ' + container}")
+        raise RigError(
+            f"systemd on host {host} ended its start as '{waited[0]}': {waited[1].strip() or 'look at podman logs ' + container}"
+        )
     if preset == gpus.NO_DRIVER:
         podman("exec", container, "rm", "-f", image.library_path())
     else:
@@ -141,7 +169,9 @@ def write_inventory(set_name: str) -> pathlib.Path:
     """Write the inventory of a set from its state and return its path."""
     state = load(set_name)
     path = set_directory(set_name) / "inventory.yml"
-    ansible.write_inventory(path, {host: container_name(set_name, host) for host in state["hosts"]}, wrapper(), state["variables"])
+    ansible.write_inventory(
+        path, {host: container_name(set_name, host) for host in state["hosts"]}, wrapper(), state["variables"]
+    )
     return path
 
 
@@ -149,5 +179,7 @@ def require_host(set_name: str, host: str) -> str:
     """Container of a host of the set; RigError when there is none."""
     known = {item["host"]: item["container"] for item in containers(set_name)}
     if host not in known:
-        raise RigError(f"The set '{set_name}' has no host '{host}' (it has: {', '.join(sorted(known)) or 'none'}): start it with 'up'.")
+        raise RigError(
+            f"The set '{set_name}' has no host '{host}' (it has: {', '.join(sorted(known)) or 'none'}): start it with 'up'."
+        )
     return known[host]

@@ -21,16 +21,36 @@ def preset_name(text: str) -> str:
         return text
     match = re.fullmatch(r"([0-9]+)x(.+)", text)
     for name, cards in state.PRESETS.items():
-        if match and cards and len(cards) == int(match[1]) and len(set(cards)) == 1 and match[2].lower() in cards[0].lower().split():
+        if (
+            match
+            and cards
+            and len(cards) == int(match[1])
+            and len(set(cards)) == 1
+            and match[2].lower() in cards[0].lower().split()
+        ):
             return name
     known = ", ".join(name for name in state.PRESETS if name != NO_DRIVER)
-    raise RigError(f"'{text}' names no GPUs of the rig: write 2xA6000, 2x4090, none (no driver), no-devices (a driver and no GPU), or one of {known}.")
+    raise RigError(
+        f"'{text}' names no GPUs of the rig: write 2xA6000, 2x4090, none (no driver), no-devices (a driver and no GPU), or one of {known}."
+    )
 
 
 def run(container: str, *arguments: str) -> str:
     """Run a command of tests/rig/gpus/state.py in a host; return what it prints. RigError with its own sentence when it fails."""
-    done = podman("exec", "-i", container, "python3", "-", *arguments, stdin=pathlib.Path(state.__file__).read_bytes(), check=False, timeout=60)
+    done = podman(
+        "exec",
+        "-i",
+        container,
+        "python3",
+        "-",
+        *arguments,
+        stdin=pathlib.Path(state.__file__).read_bytes(),
+        check=False,
+        timeout=60,
+    )
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        raise RigError(f"The GPU state of {container} did not take '{' '.join(arguments)}': {reason[-1].removeprefix('state.py: ')}")
+        raise RigError(
+            f"The GPU state of {container} did not take '{' '.join(arguments)}': {reason[-1].removeprefix('state.py: ')}"
+        )
     return done.stdout.decode()

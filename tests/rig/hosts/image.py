@@ -21,11 +21,29 @@ REPOSITORY = "localhost/gpufleet-rig"
 FILES = pathlib.Path(__file__).parent / "files"
 # Nothing may run in the background and change the host; nothing may touch the controller's kernel (a host is privileged).
 MASKED = (
-    "systemd-modules-load.service", "systemd-sysctl.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount",
-    "proc-sys-fs-binfmt_misc.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "motd-news.timer",
-    "console-getty.service", "getty@tty1.service", "systemd-udevd.service", "systemd-udev-trigger.service", "systemd-networkd.service",
-    "systemd-resolved.service", "systemd-timesyncd.service", "systemd-firstboot.service",
+    "systemd-modules-load.service",
+    "systemd-sysctl.service",
+    "systemd-binfmt.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "proc-sys-fs-binfmt_misc.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "motd-news.timer",
+    "console-getty.service",
+    "getty@tty1.service",
+    "systemd-udevd.service",
+    "systemd-udev-trigger.service",
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+    "systemd-timesyncd.service",
+    "systemd-firstboot.service",
 )
 SETUP = r"""#!/bin/sh
 set -eu
@@ -58,7 +76,15 @@ def ensure(library_file: pathlib.Path | None = None, say=print) -> str:
             if not archive.is_file():
                 _build(archive, say)
             say(f"Importing the image of the rig's hosts as {name()}.")
-            podman("import", "--change", 'CMD ["/sbin/rig-init"]', "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), name())
+            podman(
+                "import",
+                "--change",
+                'CMD ["/sbin/rig-init"]',
+                "--change",
+                "STOPSIGNAL SIGRTMIN+3",
+                str(archive),
+                name(),
+            )
         return name() if library_file is None else _with_library(library_file)
 
 
@@ -98,23 +124,39 @@ def _build(archive: pathlib.Path, say) -> None:
     require_programs("mmdebstrap")
     archive.parent.mkdir(parents=True, exist_ok=True)
     sources = _sources()
-    say(f"Building the image of the rig's hosts ({_suite()}: {', '.join(PACKAGES)}) from this machine's own apt sources; this takes about a minute, once.")
+    say(
+        f"Building the image of the rig's hosts ({_suite()}: {', '.join(PACKAGES)}) from this machine's own apt sources; this takes about a minute, once."
+    )
     with tempfile.TemporaryDirectory(prefix="gpufleet-image-") as scratch:
         hook = pathlib.Path(scratch) / "setup"
         hook.write_text(SETUP.replace("@FILES@", str(FILES)).replace("@MASKED@", " ".join(MASKED)))
         hook.chmod(0o755)
         partial = archive.with_name(f"{archive.name}.{os.getpid()}.partial")
         command = [
-            *root_prefix(), "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-            "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-            f"--customize-hook={hook} \"$1\"", "--format=tar", _suite(), "-", *sources,
+            *root_prefix(),
+            "mmdebstrap",
+            "--quiet",
+            "--mode=root",
+            "--variant=minbase",
+            f"--include={','.join(PACKAGES)}",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            f'--customize-hook={hook} "$1"',
+            "--format=tar",
+            _suite(),
+            "-",
+            *sources,
         ]
         with partial.open("wb") as output:
-            built = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, check=False)
+            built = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, check=False
+            )
     if built.returncode:
         partial.unlink(missing_ok=True)
         lines = built.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
-        raise RigError(f"mmdebstrap could not build the image of the rig's hosts from this machine's apt sources: {lines[-1]}")
+        raise RigError(
+            f"mmdebstrap could not build the image of the rig's hosts from this machine's apt sources: {lines[-1]}"
+        )
     partial.replace(archive)
 
 
@@ -126,7 +168,9 @@ def _os_release() -> dict[str, str]:
 def _suite() -> str:
     codename = _os_release().get("VERSION_CODENAME")
     if not codename:
-        raise RigError("The rig builds its hosts from this machine's own Debian or Ubuntu, and /etc/os-release names no VERSION_CODENAME.")
+        raise RigError(
+            "The rig builds its hosts from this machine's own Debian or Ubuntu, and /etc/os-release names no VERSION_CODENAME."
+        )
     return codename
 
 
@@ -137,17 +181,25 @@ def _sources() -> list[str]:
         subprocess.run([*root_prefix(), "apt-get", "update", "-q"], capture_output=True, check=False)
         found = _index_targets()
     if not found:
-        raise RigError(f"apt knows no source for {_suite()} on this machine: check /etc/apt/sources.list and run 'apt-get update'.")
+        raise RigError(
+            f"apt knows no source for {_suite()} on this machine: check /etc/apt/sources.list and run 'apt-get update'."
+        )
     return found
 
 
 def _index_targets() -> list[str]:
     require_format = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(CREATED_BY)"
-    listed = subprocess.run(["apt-get", "indextargets", "--format", require_format], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", require_format], capture_output=True, text=True, check=False
+    )
     lines = []
     for target in listed.stdout.splitlines():
         uri, release, component, origin, kind = target.split("|")
         # A security or updates suite is named after the codename in both distributions.
-        if kind == "Packages" and origin in ("Debian", "Ubuntu") and (release == _suite() or release.startswith(_suite() + "-")):
+        if (
+            kind == "Packages"
+            and origin in ("Debian", "Ubuntu")
+            and (release == _suite() or release.startswith(_suite() + "-"))
+        ):
             lines.append(f"deb {uri} {release} {component}")
     return sorted(set(lines))

@@ -52,15 +52,23 @@ def _write_if_different(path: pathlib.Path, text: str) -> None:
     temporary.replace(path)
 
 
-def podman(*arguments: str, stdin: bytes | None = None, check: bool = True, timeout: float = 300.0) -> subprocess.CompletedProcess:
+def podman(
+    *arguments: str, stdin: bytes | None = None, check: bool = True, timeout: float = 300.0
+) -> subprocess.CompletedProcess:
     """Run one podman command; bytes in, bytes out. RigError with podman's own last line when it fails and check is set."""
     try:
         done = subprocess.run(
-            [str(wrapper()), *arguments], input=stdin, capture_output=True, timeout=timeout, check=False,
+            [str(wrapper()), *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
             stdin=subprocess.DEVNULL if stdin is None else None,
         )
     except subprocess.TimeoutExpired as error:
-        raise RigError(f"'podman {arguments[0]}' did not end within {timeout:.0f} s: look at 'podman ps -a' and 'podman logs'.") from error
+        raise RigError(
+            f"'podman {arguments[0]}' did not end within {timeout:.0f} s: look at 'podman ps -a' and 'podman logs'."
+        ) from error
     if check and done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise RigError(f"'podman {shlex.join(arguments[:6])}' failed: {lines[-1]}")
@@ -72,7 +80,12 @@ def containers(set_name: str | None = None) -> list[dict]:
     filters = f"label={LABEL}" + (f"={set_name}" if set_name else "")
     listed = json.loads(podman("ps", "-a", "--filter", filters, "--format", "json").stdout or b"[]")
     return [
-        {"container": item["Names"][0], "set": item["Labels"][LABEL], "host": item["Labels"]["gpufleet.rig.host"], "state": item["State"]}
+        {
+            "container": item["Names"][0],
+            "set": item["Labels"][LABEL],
+            "host": item["Labels"]["gpufleet.rig.host"],
+            "state": item["State"],
+        }
         for item in listed
     ]
 

@@ -13,7 +13,14 @@ from tests.rig.models import catalog, store
 from tests.rig.settings import RigError
 
 
-def seed(container: str, model: str, directory: str, registry: str | None = None, manifest: bool = True, owner: str | None = None) -> str:
+def seed(
+    container: str,
+    model: str,
+    directory: str,
+    registry: str | None = None,
+    manifest: bool = True,
+    owner: str | None = None,
+) -> str:
     """Put a model of the rig into the Ollama models directory of a host; return the sentence to say about it.
 
     registry is the host part of the model's name ("registry.ollama.ai" as default, or "address:port"). Without the manifest only the blobs
@@ -32,8 +39,15 @@ def seed(container: str, model: str, directory: str, registry: str | None = None
     with tempfile.TemporaryDirectory(prefix="gpufleet-seed-") as scratch:
         store.write_into_store(name, scratch, registry=registry or store.DEFAULT_REGISTRY)
         packed = subprocess.Popen(
-            ["tar", "-c", "-S", "--mode=u=rwX,go=rX", "-C", scratch, "blobs", *(["manifests"] if manifest else [])], stdout=subprocess.PIPE)
-        done = subprocess.run([str(wrapper()), "exec", "-i", container, "sh", "-c", script], stdin=packed.stdout, capture_output=True, check=False)
+            ["tar", "-c", "-S", "--mode=u=rwX,go=rX", "-C", scratch, "blobs", *(["manifests"] if manifest else [])],
+            stdout=subprocess.PIPE,
+        )
+        done = subprocess.run(
+            [str(wrapper()), "exec", "-i", container, "sh", "-c", script],
+            stdin=packed.stdout,
+            capture_output=True,
+            check=False,
+        )
         packed.stdout.close()
         if packed.wait() or done.returncode:
             reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]

@@ -35,12 +35,15 @@ def more_bits(layer, blocks):
 
 # --- tensors -------------------------------------------------------------------------------------
 
+
 def _attention(m, prefix, types):
     width, inner, narrow = m["width"], m["heads"] * m["head_size"], m["kv_heads"] * m["head_size"]
     return [
         (prefix + "attn_norm.weight", "F32", (width,)),
-        (prefix + "attn_q.weight", types[0], (width, inner)), (prefix + "attn_k.weight", types[0], (width, narrow)),
-        (prefix + "attn_v.weight", types[1], (width, narrow)), (prefix + "attn_output.weight", types[0], (inner, width)),
+        (prefix + "attn_q.weight", types[0], (width, inner)),
+        (prefix + "attn_k.weight", types[0], (width, narrow)),
+        (prefix + "attn_v.weight", types[1], (width, narrow)),
+        (prefix + "attn_output.weight", types[0], (inner, width)),
     ]
 
 
@@ -62,8 +65,13 @@ def _block(m, layer):
     norm = [(prefix + "ffn_norm.weight", "F32", (width,))]
     if m["architecture"] == "llama4":
         size, count = m["expert_feed_forward"], (m["experts"],)
-        return (_attention(m, prefix, types) + norm + [(prefix + "ffn_gate_inp.weight", "F32", (width,) + count)]
-                + _feed_forward(m, prefix, types, size, "_exps", count) + _feed_forward(m, prefix, types, size, "_shexp"))
+        return (
+            _attention(m, prefix, types)
+            + norm
+            + [(prefix + "ffn_gate_inp.weight", "F32", (width,) + count)]
+            + _feed_forward(m, prefix, types, size, "_exps", count)
+            + _feed_forward(m, prefix, types, size, "_shexp")
+        )
     if m["architecture"] == "gpt-oss":
         return _gpt_oss_block(m, prefix)
     qk_norm = []
@@ -76,27 +84,54 @@ def _gpt_oss_block(m, prefix):
     width, size, count = m["width"], m["expert_feed_forward"], m["experts"]
     wide, narrow = m["heads"] * m["head_size"], m["kv_heads"] * m["head_size"]
     tensors = _attention(m, prefix, ("Q8_0", "Q8_0"))
-    tensors += [(prefix + "attn_%s.bias" % part, "F32", (length,)) for part, length in (("q", wide), ("k", narrow), ("v", narrow), ("output", width))]
-    tensors += [(prefix + "attn_sinks.weight", "F32", (m["heads"],)), (prefix + "post_attention_norm.weight", "F32", (width,))]
-    tensors += [(prefix + "ffn_gate_inp.weight", "F32", (width, count)), (prefix + "ffn_gate_inp.bias", "F32", (count,))]
+    tensors += [
+        (prefix + "attn_%s.bias" % part, "F32", (length,))
+        for part, length in (("q", wide), ("k", narrow), ("v", narrow), ("output", width))
+    ]
+    tensors += [
+        (prefix + "attn_sinks.weight", "F32", (m["heads"],)),
+        (prefix + "post_attention_norm.weight", "F32", (width,)),
+    ]
+    tensors += [
+        (prefix + "ffn_gate_inp.weight", "F32", (width, count)),
+        (prefix + "ffn_gate_inp.bias", "F32", (count,)),
+    ]
     tensors += _feed_forward(m, prefix, ("MXFP4", "MXFP4"), size, "_exps", (count,))
-    return tensors + [(prefix + "ffn_%s_exps.bias" % part, "F32", (length, count)) for part, length in (("gate", size), ("up", size), ("down", width))]
+    return tensors + [
+        (prefix + "ffn_%s_exps.bias" % part, "F32", (length, count))
+        for part, length in (("gate", size), ("up", size), ("down", width))
+    ]
 
 
 def _vision(v, width):
-    tensors = [("v.class_embedding", "F32", (v["width"],)), ("v.patch_embedding.weight", "F32", (3 * v["patch"] ** 2, v["width"])),
-               ("v.positional_embedding_vlm", "F32", (v["width"], (v["image"] // v["patch"]) ** 2 + 1))]
+    tensors = [
+        ("v.class_embedding", "F32", (v["width"],)),
+        ("v.patch_embedding.weight", "F32", (3 * v["patch"] ** 2, v["width"])),
+        ("v.positional_embedding_vlm", "F32", (v["width"], (v["image"] // v["patch"]) ** 2 + 1)),
+    ]
     for name in ("v.layernorm_pre", "v.layernorm_post"):
         tensors += [(name + ".weight", "F32", (v["width"],)), (name + ".bias", "F32", (v["width"],))]
     for layer in range(v["blocks"]):
         prefix = "v.blk.%d." % layer
-        for name, shape in (("attn_q", (v["width"],) * 2), ("attn_k", (v["width"],) * 2), ("attn_v", (v["width"],) * 2), ("attn_output", (v["width"],) * 2),
-                            ("mlp.fc1", (v["width"], v["feed_forward"])), ("mlp.fc2", (v["feed_forward"], v["width"]))):
+        for name, shape in (
+            ("attn_q", (v["width"],) * 2),
+            ("attn_k", (v["width"],) * 2),
+            ("attn_v", (v["width"],) * 2),
+            ("attn_output", (v["width"],) * 2),
+            ("mlp.fc1", (v["width"], v["feed_forward"])),
+            ("mlp.fc2", (v["feed_forward"], v["width"])),
+        ):
             tensors += [(prefix + name + ".weight", "F16", shape), (prefix + name + ".bias", "F32", shape[1:])]
         for name in ("attn_norm", "ffn_norm"):
-            tensors += [(prefix + name + ".weight", "F32", (v["width"],)), (prefix + name + ".bias", "F32", (v["width"],))]
-    return tensors + [("v.vision_adapter.mlp.fc1.weight", "F16", (v["feed_forward"], v["adapter"])),
-                      ("v.vision_adapter.mlp.fc2.weight", "F16", (v["adapter"], v["adapter"])), ("mm.linear_1.weight", "F16", (v["adapter"], width))]
+            tensors += [
+                (prefix + name + ".weight", "F32", (v["width"],)),
+                (prefix + name + ".bias", "F32", (v["width"],)),
+            ]
+    return tensors + [
+        ("v.vision_adapter.mlp.fc1.weight", "F16", (v["feed_forward"], v["adapter"])),
+        ("v.vision_adapter.mlp.fc2.weight", "F16", (v["adapter"], v["adapter"])),
+        ("mm.linear_1.weight", "F16", (v["adapter"], width)),
+    ]
 
 
 def tensors_of(name):
@@ -114,52 +149,104 @@ def tensors_of(name):
 
 # --- key-values ----------------------------------------------------------------------------------
 
+
 def _vocabulary(m):
     """Made-up tokens (unique, of realistic length), their types and merges: as long as a real tokenizer, not usable as one."""
     count = m["vocabulary"]
     if not m["merges"]:
         tokens = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % byte for byte in range(256)]
         tokens += ["\u2581w%d" % number for number in range(count - len(tokens))]
-        return {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.scores": [-float(i) for i in range(count)],
-                "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * (count - 259), "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
-                "tokenizer.ggml.unknown_token_id": 0}
+        return {
+            "tokenizer.ggml.model": "llama",
+            "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.scores": [-float(i) for i in range(count)],
+            "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * (count - 259),
+            "tokenizer.ggml.bos_token_id": 1,
+            "tokenizer.ggml.eos_token_id": 2,
+            "tokenizer.ggml.unknown_token_id": 0,
+        }
     special = 256
-    tokens = ["\u0120t%x" % number for number in range(count - special)] + ["<|special_%d|>" % number for number in range(special)]
+    tokens = ["\u0120t%x" % number for number in range(count - special)] + [
+        "<|special_%d|>" % number for number in range(special)
+    ]
     merges = ["t%x %x" % (number % 4096, number) for number in range(m["merges"])]
-    return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": {"llama": "llama-bpe", "qwen3": "qwen2", "llama4": "llama4"}.get(m["architecture"], "gpt-4o"),
-            "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": [1] * (count - special) + [3] * special, "tokenizer.ggml.merges": merges,
-            "tokenizer.ggml.bos_token_id": count - special, "tokenizer.ggml.eos_token_id": count - special + 1}
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": {"llama": "llama-bpe", "qwen3": "qwen2", "llama4": "llama4"}.get(
+            m["architecture"], "gpt-4o"
+        ),
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [1] * (count - special) + [3] * special,
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.bos_token_id": count - special,
+        "tokenizer.ggml.eos_token_id": count - special + 1,
+    }
 
 
 def pairs_of(name):
     """{key: value} of the header."""
     m = MODELS[full_name(name)]
     a = m["architecture"]
-    pairs = {"general.architecture": a, "general.name": name.partition(":")[0], "general.file_type": m["file_type"], "general.quantization_version": 2,
-             a + ".block_count": m["blocks"], a + ".context_length": m["context"], a + ".embedding_length": m["width"],
-             a + ".feed_forward_length": m["feed_forward"], a + ".attention.head_count": m["heads"], a + ".attention.head_count_kv": m["kv_heads"],
-             a + ".attention.layer_norm_rms_epsilon": 1e-05, a + ".rope.freq_base": m["rope_base"], a + ".rope.dimension_count": m["head_size"]}
+    pairs = {
+        "general.architecture": a,
+        "general.name": name.partition(":")[0],
+        "general.file_type": m["file_type"],
+        "general.quantization_version": 2,
+        a + ".block_count": m["blocks"],
+        a + ".context_length": m["context"],
+        a + ".embedding_length": m["width"],
+        a + ".feed_forward_length": m["feed_forward"],
+        a + ".attention.head_count": m["heads"],
+        a + ".attention.head_count_kv": m["kv_heads"],
+        a + ".attention.layer_norm_rms_epsilon": 1e-05,
+        a + ".rope.freq_base": m["rope_base"],
+        a + ".rope.dimension_count": m["head_size"],
+    }
     if m["sparse"]:
         pairs.update({a + ".attention.key_length": m["head_size"], a + ".attention.value_length": m["head_size"]})
     pairs[a + ".vocab_size"] = m["vocabulary"]
     if "experts" in m:
-        pairs.update({a + ".expert_count": m["experts"], a + ".expert_used_count": m["experts_used"],
-                      a + ".expert_feed_forward_length": m["expert_feed_forward"]})
+        pairs.update(
+            {
+                a + ".expert_count": m["experts"],
+                a + ".expert_used_count": m["experts_used"],
+                a + ".expert_feed_forward_length": m["expert_feed_forward"],
+            }
+        )
     if a == "llama4":
-        pairs.update({a + ".attention.chunk_size": m["chunk"], a + ".interleave_moe_layer_step": 1, a + ".use_qk_norm": True})
+        pairs.update(
+            {a + ".attention.chunk_size": m["chunk"], a + ".interleave_moe_layer_step": 1, a + ".use_qk_norm": True}
+        )
     if a == "gpt-oss":
-        pairs.update({a + ".attention.sliding_window": m["window"], a + ".rope.scaling.type": "yarn", a + ".rope.scaling.factor": 32.0,
-                      a + ".rope.scaling.original_context_length": 4096})
+        pairs.update(
+            {
+                a + ".attention.sliding_window": m["window"],
+                a + ".rope.scaling.type": "yarn",
+                a + ".rope.scaling.factor": 32.0,
+                a + ".rope.scaling.original_context_length": 4096,
+            }
+        )
     if "vision" in m:
         v = m["vision"]
-        pairs.update({a + ".vision.block_count": v["blocks"], a + ".vision.embedding_length": v["width"], a + ".vision.feed_forward_length": v["feed_forward"],
-                      a + ".vision.attention.head_count": v["heads"], a + ".vision.image_size": v["image"], a + ".vision.patch_size": v["patch"],
-                      a + ".vision.rope.freq_base": 10000.0, a + ".vision.layer_norm_epsilon": 1e-05, a + ".vision.pixel_shuffle_ratio": 0.5})
+        pairs.update(
+            {
+                a + ".vision.block_count": v["blocks"],
+                a + ".vision.embedding_length": v["width"],
+                a + ".vision.feed_forward_length": v["feed_forward"],
+                a + ".vision.attention.head_count": v["heads"],
+                a + ".vision.image_size": v["image"],
+                a + ".vision.patch_size": v["patch"],
+                a + ".vision.rope.freq_base": 10000.0,
+                a + ".vision.layer_norm_epsilon": 1e-05,
+                a + ".vision.pixel_shuffle_ratio": 0.5,
+            }
+        )
     pairs.update(_vocabulary(m))
     return pairs
 
 
 # --- files ---------------------------------------------------------------------------------------
+
 
 @functools.lru_cache(maxsize=None)
 def header_of(name):
@@ -180,7 +267,9 @@ def _half_floats(count, seed):
     data = bytearray(2 * count)
     data[0::2] = numbers.randbytes(count)
     # High byte: sign, five bits of exponent (7 to 10 of 31), two bits of mantissa.
-    data[1::2] = numbers.randbytes(count).translate(bytes((byte & 0x83) | ((7 + (byte >> 2 & 3)) << 2) for byte in range(256)))
+    data[1::2] = numbers.randbytes(count).translate(
+        bytes((byte & 0x83) | ((7 + (byte >> 2 & 3)) << 2) for byte in range(256))
+    )
     return bytes(data)
 
 

@@ -11,7 +11,14 @@ import struct
 
 ALIGNMENT = 32
 #: type name -> (number in the file, elements a block, bytes a block)
-TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q8_0": (8, 32, 34), "Q4_K": (12, 256, 144), "Q6_K": (14, 256, 210), "MXFP4": (39, 32, 17)}
+TYPES = {
+    "F32": (0, 1, 4),
+    "F16": (1, 1, 2),
+    "Q8_0": (8, 32, 34),
+    "Q4_K": (12, 256, 144),
+    "Q6_K": (14, 256, 210),
+    "MXFP4": (39, 32, 17),
+}
 
 
 def tensor_bytes(kind, shape):
@@ -51,8 +58,11 @@ def _value(value):
 
 
 # llama.cpp insists on these types for the numbers of a split model.
-_SPLIT = {"split.no": lambda value: (2, struct.pack("<H", value)), "split.count": lambda value: (2, struct.pack("<H", value)),
-          "split.tensors.count": lambda value: (5, struct.pack("<i", value))}
+_SPLIT = {
+    "split.no": lambda value: (2, struct.pack("<H", value)),
+    "split.count": lambda value: (2, struct.pack("<H", value)),
+    "split.tensors.count": lambda value: (5, struct.pack("<i", value)),
+}
 
 
 def header(pairs, tensors):
@@ -63,7 +73,11 @@ def header(pairs, tensors):
         parts += [_string(key), struct.pack("<I", number), data]
     offset = 0
     for name, kind, shape in tensors:
-        parts.append(_string(name) + struct.pack("<I%dQ" % len(shape), len(shape), *shape) + struct.pack("<IQ", TYPES[kind][0], offset))
+        parts.append(
+            _string(name)
+            + struct.pack("<I%dQ" % len(shape), len(shape), *shape)
+            + struct.pack("<IQ", TYPES[kind][0], offset)
+        )
         offset = aligned(offset + tensor_bytes(kind, shape))
     data = b"".join(parts)
     return data + bytes(aligned(len(data)) - len(data)), offset

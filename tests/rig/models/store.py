@@ -73,8 +73,16 @@ def blobs(name: str) -> tuple[Blob, ...]:
         _small(LAYER_TYPE + "license", LICENSE),
         _small(LAYER_TYPE + "params", json.dumps(m["parameters"], separators=(",", ":"))),
     )
-    config = {"model_format": "gguf", "model_family": m["architecture"], "model_families": [m["architecture"]], "model_type": m["parameter_size"],
-              "file_type": m["quantization"], "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [one.digest for one in layers]}}
+    config = {
+        "model_format": "gguf",
+        "model_family": m["architecture"],
+        "model_families": [m["architecture"]],
+        "model_type": m["parameter_size"],
+        "file_type": m["quantization"],
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [one.digest for one in layers]},
+    }
     return (_small(CONFIG_TYPE, json.dumps(config, separators=(",", ":"))),) + layers
 
 
@@ -82,7 +90,10 @@ def manifest(name: str) -> bytes:
     """The manifest's bytes (its SHA-256 is the model's digest in /api/tags)."""
     config, *layers = blobs(name)
     entries = [{"mediaType": one.media_type, "digest": one.digest, "size": one.size} for one in (config, *layers)]
-    return json.dumps({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": entries[0], "layers": entries[1:]}, separators=(",", ":")).encode()
+    return json.dumps(
+        {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": entries[0], "layers": entries[1:]},
+        separators=(",", ":"),
+    ).encode()
 
 
 def manifest_digest(name: str) -> str:
@@ -117,7 +128,9 @@ def write_blob(name: str, blob: Blob, directory: str | os.PathLike) -> pathlib.P
     return path
 
 
-def write_into_store(name: str, store: str | os.PathLike, registry: str = DEFAULT_REGISTRY, namespace: str = "library") -> pathlib.Path:
+def write_into_store(
+    name: str, store: str | os.PathLike, registry: str = DEFAULT_REGISTRY, namespace: str = "library"
+) -> pathlib.Path:
     """Put a model into an Ollama models directory (blobs, then the manifest); returns the manifest's path.
 
     Seeding a host: `tar -S -c` of such a directory keeps the holes.

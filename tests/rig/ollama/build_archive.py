@@ -7,6 +7,7 @@
 --engine is the engine stand-in, put down as lib/ollama/llama-server. With --archive (default: $OLLAMA_ARCHIVE) the real release
 is repacked with the stand-in in the place of its llama-server, and no double is in it. Needs the `zstd` program.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -46,6 +47,7 @@ def _engine(program: pathlib.Path | None) -> bytes:
     if program:
         return program.read_bytes()
     from tests.rig.engine.build import build_engine  # needs the checkout on sys.path; a given program does not
+
     with tempfile.TemporaryDirectory() as folder:
         return build_engine(pathlib.Path(folder) / "llama-server").read_bytes()
 
@@ -85,7 +87,12 @@ def _repacked(archive: tarfile.TarFile, real: pathlib.Path, engine: bytes) -> No
         _add(archive, name, b"", 0o644)
 
 
-def build(directory: pathlib.Path, version: str = "0.32.15", engine: pathlib.Path | None = None, real: pathlib.Path | None = None) -> pathlib.Path:
+def build(
+    directory: pathlib.Path,
+    version: str = "0.32.15",
+    engine: pathlib.Path | None = None,
+    real: pathlib.Path | None = None,
+) -> pathlib.Path:
     """Write the archive and its sha256sum.txt into `directory`; returns the archive's path."""
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / NAME

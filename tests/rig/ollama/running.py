@@ -49,16 +49,30 @@ def free_port() -> int:
 class Server:
     """A started `ollama serve`."""
 
-    def __init__(self, program: pathlib.Path, home: pathlib.Path, models: pathlib.Path | None, gpu_state: pathlib.Path, environment: dict | None = None):
+    def __init__(
+        self,
+        program: pathlib.Path,
+        home: pathlib.Path,
+        models: pathlib.Path | None,
+        gpu_state: pathlib.Path,
+        environment: dict | None = None,
+    ):
         self.port = free_port()
         self.log_path = home / ("serve-%d.log" % self.port)
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home), "GPU_RIG_STATE": str(gpu_state), "OLLAMA_HOST": "127.0.0.1:%d" % self.port,
-                            "RES_OPTIONS": "timeout:1 attempts:1"}
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "GPU_RIG_STATE": str(gpu_state),
+            "OLLAMA_HOST": "127.0.0.1:%d" % self.port,
+            "RES_OPTIONS": "timeout:1 attempts:1",
+        }
         if models:
             self.environment["OLLAMA_MODELS"] = str(models)
         self.environment.update(environment or {})
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([str(program), "serve"], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                [str(program), "serve"], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
 
     def wait(self, seconds: float = 20) -> "Server":
         """Until it answers, or until it has ended."""
@@ -71,7 +85,9 @@ class Server:
                 time.sleep(0.02)
         return self
 
-    def request(self, method: str, path: str, body: bytes | dict | None = None, headers: dict | None = None) -> tuple[int, str, object]:
+    def request(
+        self, method: str, path: str, body: bytes | dict | None = None, headers: dict | None = None
+    ) -> tuple[int, str, object]:
         """(status, content type, decoded body): JSON, a list of JSON lines, or text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         raw = json.dumps(body).encode() if isinstance(body, dict) else body
@@ -93,8 +109,11 @@ class Server:
         found = []
         for entry in pathlib.Path("/proc").iterdir():
             try:
-                if entry.name.isdigit() and self.variables(int(entry.name)).get("OLLAMA_HOST") == self.environment["OLLAMA_HOST"] \
-                        and "--model" in self.arguments(int(entry.name)):
+                if (
+                    entry.name.isdigit()
+                    and self.variables(int(entry.name)).get("OLLAMA_HOST") == self.environment["OLLAMA_HOST"]
+                    and "--model" in self.arguments(int(entry.name))
+                ):
                     # By the time of their start: process numbers wrap round.
                     started = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
                     found.append((started, int(entry.name)))

@@ -30,7 +30,11 @@ def start(directory: pathlib.Path, state: pathlib.Path, addresses: list[str], po
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.rig.registry", str(directory), str(state), str(port), *addresses],
-            cwd=_CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            cwd=_CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -73,7 +77,10 @@ def stop(state: pathlib.Path) -> bool:
 def control(running: dict, method: str, name: str, body: dict | None = None) -> list:
     """Call /control/NAME (faults, requests, models); RigError with the server's own words when it refuses."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{running['port']}/control/{name}", method=method, data=None if body is None else json.dumps(body).encode())
+        f"http://127.0.0.1:{running['port']}/control/{name}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+    )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=10) as answer:

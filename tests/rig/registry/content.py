@@ -31,19 +31,34 @@ def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str
     for version in versions:
         _release(directory / "releases" / f"v{version}", version, say)
     place = f"releases/v{versions[0]}"
-    return {"rig_release_url": place, "rig_checksum_url": f"{place}/sha256sum.txt", "rig_archive_url": f"{place}/{build_archive.NAME}"}
+    return {
+        "rig_release_url": place,
+        "rig_checksum_url": f"{place}/sha256sum.txt",
+        "rig_archive_url": f"{place}/{build_archive.NAME}",
+    }
 
 
 def _release(directory: pathlib.Path, version: str, say) -> None:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)+[0-9A-Za-z.-]*", version):
         raise RigError(f"'{version}' is no version of Ollama: write it as {VERSION}.")
     if not find_program("zstd"):
-        raise RigError("The release archive needs zstd, which this machine lacks: run 'apt-get install -y zstd' as root and try again.")
+        raise RigError(
+            "The release archive needs zstd, which this machine lacks: run 'apt-get install -y zstd' as root and try again."
+        )
     given = os.environ.get("OLLAMA_ARCHIVE")
     if given and not pathlib.Path(given).is_file():
-        raise RigError(f"OLLAMA_ARCHIVE names '{given}', which is no file: give the path of a downloaded ollama-linux-amd64.tar.zst, or unset it.")
+        raise RigError(
+            f"OLLAMA_ARCHIVE names '{given}', which is no file: give the path of a downloaded ollama-linux-amd64.tar.zst, or unset it."
+        )
     try:
         build_archive.build(directory, version, real=pathlib.Path(given) if given else None)
     except (OSError, RuntimeError, subprocess.SubprocessError, SystemExit) as error:
         raise RigError(f"The release archive of {version} could not be made: {error}") from error
-    say(f"Offering Ollama {version}: " + (f"{given} with the engine stand-in in place of its llama-server." if given else "the double, not the real program."))
+    say(
+        f"Offering Ollama {version}: "
+        + (
+            f"{given} with the engine stand-in in place of its llama-server."
+            if given
+            else "the double, not the real program."
+        )
+    )

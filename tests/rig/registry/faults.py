@@ -13,7 +13,10 @@ KINDS = ("manifest", "head", "blob", "data", "release")
 
 #: fault -> kinds of answers that it spoils when the rule does not say ("at").
 FAULTS = {
-    "404": ("manifest", "release"), "401": ("manifest", "release"), "500": ("manifest", "release"), "503": ("manifest", "release"),
+    "404": ("manifest", "release"),
+    "401": ("manifest", "release"),
+    "500": ("manifest", "release"),
+    "503": ("manifest", "release"),
     "badjson": ("manifest",),
     "blob404": ("head", "blob", "data"),
     "slow": ("manifest", "data", "release"),  # "delay" seconds before the answer, "rate" bytes a second

@@ -122,9 +122,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if match and self.command in ("GET", "HEAD"):
                 kind = "head" if kind == "blob" and self.command == "HEAD" else kind
                 self._entry = {
-                    "time": time.time(), "client": self.client_address[0], "method": self.command, "path": path, "kind": kind,
-                    "target": match["target"], "headers": {name: self.headers[name] for name in _LOGGED_HEADERS if name in self.headers},
-                    "status": None, "bytes": 0,
+                    "time": time.time(),
+                    "client": self.client_address[0],
+                    "method": self.command,
+                    "path": path,
+                    "kind": kind,
+                    "target": match["target"],
+                    "headers": {name: self.headers[name] for name in _LOGGED_HEADERS if name in self.headers},
+                    "status": None,
+                    "bytes": 0,
                 }
                 try:
                     self._serve(kind, match.groupdict())
@@ -153,9 +159,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             else:
                 self._send(Content(b"{not json" if fault and fault.fault == "badjson" else text), fault, MANIFEST_TYPE)
             return
-        content = registry.store.release(parts["version"], parts["name"]) if kind == "release" else registry.store.blob(target, parts["digest"])
+        content = (
+            registry.store.release(parts["version"], parts["name"])
+            if kind == "release"
+            else registry.store.blob(target, parts["digest"])
+        )
         if content is None:
-            self._fail(404, "NOT_FOUND" if kind == "release" else "BLOB_UNKNOWN", f"{parts.get('name') or parts.get('digest')} is not here")
+            self._fail(
+                404,
+                "NOT_FOUND" if kind == "release" else "BLOB_UNKNOWN",
+                f"{parts.get('name') or parts.get('digest')} is not here",
+            )
         elif kind == "blob" and not (fault and fault.fault == "direct200"):
             status = {"loc302": 302, "loc200": 200}.get(fault.fault if fault else "", 307)
             self._redirect(status, f"/v2/cdn/{target}/blobs/{parts['digest']}")
@@ -164,7 +178,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _redirect(self, status: int, path: str) -> None:
         host, unused, port = (self.headers["Host"] or "127.0.0.1").partition(":")
-        self._start(status, {"Location": f"http://{self.server.registry.other_name(host)}:{port or self.server.server_port}{path}"}, 0)
+        self._start(
+            status,
+            {"Location": f"http://{self.server.registry.other_name(host)}:{port or self.server.server_port}{path}"},
+            0,
+        )
 
     def _send(self, content: Content, fault: Fault | None, media_type: str, ranges: bool = True) -> None:
         start, length, status = 0, content.size, 200
@@ -218,12 +236,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             elif name == "requests" and self.command == "DELETE":
                 registry.requests.clear()
             elif name not in ("faults", "requests", "models") or self.command != "GET":
-                self._fail(404, "NOT_FOUND", "control has faults (GET, POST, DELETE), requests (GET, DELETE) and models (GET)")
+                self._fail(
+                    404, "NOT_FOUND", "control has faults (GET, POST, DELETE), requests (GET, DELETE) and models (GET)"
+                )
                 return
         except (TypeError, ValueError) as error:
             self._fail(400, "BAD_FAULT", str(error))
             return
-        answer = {"faults": registry.faults.rules, "requests": lambda: list(registry.requests), "models": registry.store.models}[name]()
+        answer = {
+            "faults": registry.faults.rules,
+            "requests": lambda: list(registry.requests),
+            "models": registry.store.models,
+        }[name]()
         text = json.dumps(answer).encode()
         self._start(200, {"Content-Type": "application/json"}, len(text))
         self.wfile.write(text)
@@ -246,14 +270,14 @@ def _spoil(pieces, fault: Fault | None):
         if kind == "corrupt" and not sent:
             piece = bytes([piece[0] ^ 0xFF]) + bytes(piece[1:])
         if kind == "cut" and sent + len(piece) > fault.after:
-            yield piece[:fault.after - sent]
+            yield piece[: fault.after - sent]
             yield None
             return
         if kind == "slow" and fault.rate:
             # Ten portions a second: what arrives is a trickle and not one late block.
             portion = max(1, fault.rate // 10)
             for offset in range(0, len(piece), portion):
-                yield piece[offset:offset + portion]
+                yield piece[offset : offset + portion]
                 time.sleep(0.1)
         else:
             yield piece

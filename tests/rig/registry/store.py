@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """What the registry offers: a directory laid out as Ollama's own store, and for each fault a model of its name.
 
-    blobs/sha256-<hex>                        files, possibly sparse; never hashed
-    manifests/<namespace>/<model>/<tag>       JSON
-    releases/v<version>/<file>                sha256sum.txt is made where none lies there
+blobs/sha256-<hex>                        files, possibly sparse; never hashed
+manifests/<namespace>/<model>/<tag>       JSON
+releases/v<version>/<file>                sha256sum.txt is made where none lies there
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Content:
     def pieces(self, start: int, length: int):
         """Yield the bytes of [start, start + length) in pieces of at most 1 MiB."""
         if isinstance(self._source, bytes):
-            yield memoryview(self._source)[start:start + length]
+            yield memoryview(self._source)[start : start + length]
             return
         end = start + length
         with open(self._source, "rb", buffering=0) as stream:
             while start < end:
                 data_start, data_end = _next_data(stream.fileno(), start, end)
                 while start < data_start:
-                    piece = _ZEROS[:min(CHUNK, data_start - start)]
+                    piece = _ZEROS[: min(CHUNK, data_start - start)]
                     yield piece
                     start += len(piece)
                 while start < data_end:

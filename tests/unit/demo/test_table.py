@@ -6,12 +6,24 @@ from __future__ import annotations
 
 from tests.demo.table import table
 
-MIB = 1024 ** 2
+MIB = 1024**2
 
 
 def evidence(verdict="pass", checks=(), devices=None, layers=(33, 33)):
-    devices = devices if devices is not None else [{"uuid": "GPU-a", "predicted_bytes": 5000 * MIB, "engine_bytes": 4900 * MIB, "observed_bytes": 4950 * MIB}]
-    model = {"name": "tiny", "checks": list(checks), "layers_offloaded": layers[0], "layers_total": layers[1], "devices": devices}
+    devices = (
+        devices
+        if devices is not None
+        else [
+            {"uuid": "GPU-a", "predicted_bytes": 5000 * MIB, "engine_bytes": 4900 * MIB, "observed_bytes": 4950 * MIB}
+        ]
+    )
+    model = {
+        "name": "tiny",
+        "checks": list(checks),
+        "layers_offloaded": layers[0],
+        "layers_total": layers[1],
+        "devices": devices,
+    }
     return {"host": "b", "verdict": verdict, "instances": [{"name": "gpu0", "models": [model]}]}
 
 
@@ -20,7 +32,10 @@ def cells(text):
 
 
 def test_one_line_for_each_host_model_and_gpu():
-    devices = [{"uuid": uuid, "predicted_bytes": 5000 * MIB, "engine_bytes": 4900 * MIB, "observed_bytes": 4950 * MIB} for uuid in ("GPU-a", "GPU-b")]
+    devices = [
+        {"uuid": uuid, "predicted_bytes": 5000 * MIB, "engine_bytes": 4900 * MIB, "observed_bytes": 4950 * MIB}
+        for uuid in ("GPU-a", "GPU-b")
+    ]
     head, first, second = cells(table([evidence(devices=devices)]))
     assert head == ["host", "model", "instance", "GPU", "predicted", "engine", "observed", "layers", "verdict"]
     assert first == ["b", "tiny", "gpu0", "GPU-a", "5000", "4900", "4950", "33/33", "pass"]
@@ -33,7 +48,11 @@ def test_what_is_unknown_is_not_a_number():
 
 
 def test_a_failed_check_is_named():
-    checks = [{"name": "loaded", "passed": True}, {"name": "layers", "passed": False}, {"name": "utilization", "passed": None}]
+    checks = [
+        {"name": "loaded", "passed": True},
+        {"name": "layers", "passed": False},
+        {"name": "utilization", "passed": None},
+    ]
     assert table([evidence("fail", checks)]).splitlines()[1].endswith("FAIL: layers")
 
 

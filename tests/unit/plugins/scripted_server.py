@@ -110,6 +110,7 @@ def replay(entry):
 
 def ranges(content):
     """Answer function that serves `content` (bytes) with Range."""
+
     def answer(request, unused):
         text = request.headers.get("Range")
         if not text:
@@ -117,5 +118,6 @@ def ranges(content):
         first, last = (int(number) for number in text.partition("=")[2].split("-"))
         if first >= len(content):
             return 416, b""
-        return 206, content[first:last + 1]
+        return 206, content[first : last + 1]
+
     return answer

@@ -8,12 +8,24 @@ import re
 
 # Field -> why its value is left out. Its presence and its type are compared all the same.
 LEFT_OUT = {
-    "created_at": "a time", "modified_at": "a time", "expires_at": "a time", "created": "a time",
-    "total_duration": "a duration", "load_duration": "a duration", "prompt_eval_duration": "a duration", "eval_duration": "a duration",
-    "size": "depends on the tiny file, and in /api/ps on the engine's rows", "size_vram": "the engine's rows", "total": "depends on the tiny file",
-    "completed": "depends on the tiny file", "digest": "depends on the tiny file (exact ones: test_double_store.py)",
-    "context": "generated", "prompt_eval_count": "the stand-in has no tokenizer",
-    "eval_count": "the stand-in may stop elsewhere", "response": "generated text", "content": "generated text",
+    "created_at": "a time",
+    "modified_at": "a time",
+    "expires_at": "a time",
+    "created": "a time",
+    "total_duration": "a duration",
+    "load_duration": "a duration",
+    "prompt_eval_duration": "a duration",
+    "eval_duration": "a duration",
+    "size": "depends on the tiny file, and in /api/ps on the engine's rows",
+    "size_vram": "the engine's rows",
+    "total": "depends on the tiny file",
+    "completed": "depends on the tiny file",
+    "digest": "depends on the tiny file (exact ones: test_double_store.py)",
+    "context": "generated",
+    "prompt_eval_count": "the stand-in has no tokenizer",
+    "eval_count": "the stand-in may stop elsewhere",
+    "response": "generated text",
+    "content": "generated text",
     "done_reason": "where text was generated: noise decides between stop and length",
     "tensors": "a cut array: its first elements are compared",
 }
@@ -43,7 +55,11 @@ def _sorted_lines(text: str) -> list[str]:
 
 def differences(want, got, replaced: dict[str, str], field: str = "", generated: bool = False) -> list[str]:
     """What differs, one sentence each. `generated`: the answer holds generated text."""
-    if field in LEFT_OUT and field != "tensors" and not (field in ("response", "content", "done_reason") and not generated):
+    if (
+        field in LEFT_OUT
+        and field != "tensors"
+        and not (field in ("response", "content", "done_reason") and not generated)
+    ):
         return [] if isinstance(got, type(want)) else ["%s: %r is no %s" % (field, got, type(want).__name__)]
     if isinstance(want, dict):
         if not isinstance(got, dict):
@@ -52,7 +68,9 @@ def differences(want, got, replaced: dict[str, str], field: str = "", generated:
         if field == "model_info":
             keys -= MODEL_INFO_EXTRA
         found = ["%s: only one side has %s" % (field, sorted(keys))] if keys else []
-        return found + [line for key in set(want) & set(got) for line in differences(want[key], got[key], replaced, key, generated)]
+        return found + [
+            line for key in set(want) & set(got) for line in differences(want[key], got[key], replaced, key, generated)
+        ]
     if isinstance(want, list):
         if not isinstance(got, list):
             return ["%s: %r is no list" % (field, got)]

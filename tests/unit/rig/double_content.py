@@ -12,8 +12,12 @@ from tests.rig.models import catalog
 from tests.rig.models import store as rig_models
 
 RECORDINGS = pathlib.Path(__file__).parents[2] / "fixtures" / "recordings"
-TEXTS = (("template", b"{{ .System }} {{ .Prompt }}"), ("system", b"You are tiny."), ("license", b"MIT-like text"),
-         ("params", json.dumps({"stop": ["</s>", "<|end|>"], "temperature": 0.1}).encode()))
+TEXTS = (
+    ("template", b"{{ .System }} {{ .Prompt }}"),
+    ("system", b"You are tiny."),
+    ("license", b"MIT-like text"),
+    ("params", json.dumps({"stop": ["</s>", "<|end|>"], "temperature": 0.1}).encode()),
+)
 
 
 def recorded(name: str) -> list[dict]:
@@ -45,12 +49,26 @@ def put(directory: pathlib.Path, data: bytes) -> dict:
 
 def registry_directory(directory: pathlib.Path) -> pathlib.Path:
     """library/tiny with the recorded texts under `latest`, and the second model bare under `v2`."""
-    config = {"model_format": "gguf", "model_family": "llama", "model_families": ["llama"], "model_type": "0.1M", "file_type": "F16",
-              "architecture": "amd64", "os": "linux"}
+    config = {
+        "model_format": "gguf",
+        "model_family": "llama",
+        "model_families": ["llama"],
+        "model_type": "0.1M",
+        "file_type": "F16",
+        "architecture": "amd64",
+        "os": "linux",
+    }
     for tag, model, texts in (("latest", tiny(), TEXTS), ("v2", tiny2(), ())):
-        layers = [dict(put(directory, data), mediaType=rig_models.LAYER_TYPE + kind) for kind, data in (("model", model),) + texts]
-        manifest = {"schemaVersion": 2, "mediaType": rig_models.MANIFEST_TYPE, "layers": layers,
-                    "config": dict(put(directory, json.dumps(config).encode()), mediaType=rig_models.CONFIG_TYPE)}
+        layers = [
+            dict(put(directory, data), mediaType=rig_models.LAYER_TYPE + kind)
+            for kind, data in (("model", model),) + texts
+        ]
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": rig_models.MANIFEST_TYPE,
+            "layers": layers,
+            "config": dict(put(directory, json.dumps(config).encode()), mediaType=rig_models.CONFIG_TYPE),
+        }
         path = directory / "manifests" / "library" / "tiny" / tag
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(manifest))

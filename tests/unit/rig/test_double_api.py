@@ -51,7 +51,9 @@ def replayed(tmp_path_factory, registry):
         if request:
             path, body = request["path"], request.get("json")
             if "body_bytes" in request:
-                body = {0: b"", 5: b"{nope" if entry["name"] == "generate-bad-json" else b"hello"}[request["body_bytes"]]
+                body = {0: b"", 5: b"{nope" if entry["name"] == "generate-bad-json" else b"hello"}[
+                    request["body_bytes"]
+                ]
                 body = b"wrong" if entry["name"] == "blob-post-mismatch" else body
             if body and isinstance(body, dict):
                 body = {key: _moved(value, here, digests) for key, value in body.items()}
@@ -60,7 +62,9 @@ def replayed(tmp_path_factory, registry):
             answers[entry["name"] + " registry"] = found_registry.requests[before:]
         if entry["name"] == "pull-stream":
             tiny = next(blob for blob in (home / "models" / "blobs").iterdir() if blob.stat().st_size > 600000)
-            digests["sha256:cc067141468b0e6d32ea13aeb84c286627e682e86a7de8a959fc7b88d61378fb"] = tiny.name.replace("-", ":")
+            digests["sha256:cc067141468b0e6d32ea13aeb84c286627e682e86a7de8a959fc7b88d61378fb"] = tiny.name.replace(
+                "-", ":"
+            )
     server.stop()
     answers["replaced"] = {value: key for key, value in here.items()}
     answers["replaced"].update({str(home / "models"): "/usr/share/ollama/.ollama/models"})
@@ -109,8 +113,12 @@ def test_start(replayed):
     got = [_line(text) for text in replayed["startup"] if text.startswith("time=")]
     missing = [line for line in want if line not in got and line[2] not in START_LINES_LEFT_OUT]
     assert missing == []
-    names = [re.findall(r"(\w+):", re.search(r'env="map\[(.*)\]"', text).group(1).replace("://", "").split("OLLAMA_ORIGINS")[0])
-             for text in (ENTRIES[0]["server_log"][2], next(line for line in replayed["startup"] if "server config" in line))]
+    names = [
+        re.findall(
+            r"(\w+):", re.search(r'env="map\[(.*)\]"', text).group(1).replace("://", "").split("OLLAMA_ORIGINS")[0]
+        )
+        for text in (ENTRIES[0]["server_log"][2], next(line for line in replayed["startup"] if "server config" in line))
+    ]
     assert names[0] == names[1]
 
 
@@ -123,6 +131,10 @@ def _line(text):
 
 def test_every_entry_is_compared():
     """No entry is left out."""
-    compared = [entry["name"] for entry in ENTRIES if "request" in entry] + ["startup", "pull-registry-side", "pull-again-registry-side"]
+    compared = [entry["name"] for entry in ENTRIES if "request" in entry] + [
+        "startup",
+        "pull-registry-side",
+        "pull-again-registry-side",
+    ]
     assert sorted(compared) == sorted(entry["name"] for entry in ENTRIES)
     print("%d entries of the API recording compared" % len(compared), file=sys.stderr)

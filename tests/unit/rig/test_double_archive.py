@@ -31,12 +31,21 @@ def test_double(tmp_path):
     """bin/ollama runs and says its version; twice the same bytes; the checksum file fits."""
     first, second = (build_archive.build(tmp_path / name, "0.33.0") for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
-    assert (tmp_path / "a" / "sha256sum.txt").read_text() == "%s  ./ollama-linux-amd64.tar.zst\n" % hashlib.sha256(first.read_bytes()).hexdigest()
+    assert (tmp_path / "a" / "sha256sum.txt").read_text() == "%s  ./ollama-linux-amd64.tar.zst\n" % hashlib.sha256(
+        first.read_bytes()
+    ).hexdigest()
     files = unpack(first, tmp_path / "tree")
-    assert sorted(files) == ["bin/ollama", "lib/ollama/cuda_v12/libggml-cuda.so", "lib/ollama/cuda_v13/libggml-cuda.so", "lib/ollama/llama-server"]
+    assert sorted(files) == [
+        "bin/ollama",
+        "lib/ollama/cuda_v12/libggml-cuda.so",
+        "lib/ollama/cuda_v13/libggml-cuda.so",
+        "lib/ollama/llama-server",
+    ]
     assert files["bin/ollama"].startswith(b"#!/usr/bin/python3\n")
     environment = dict(os.environ, OLLAMA_HOST="127.0.0.1:1")
-    done = subprocess.run([str(tmp_path / "tree" / "bin" / "ollama"), "-v"], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(tmp_path / "tree" / "bin" / "ollama"), "-v"], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "Warning: client version is 0.33.0"
 
 
@@ -45,14 +54,26 @@ def test_repacked(tmp_path, prefix):
     """A real archive keeps all but its engine and its GPU libraries."""
     plain = tmp_path / "real.tar"
     with tarfile.open(plain, "w") as tar:
-        for name, data in (("bin/ollama", b"real"), ("lib/ollama/llama-server", b"real engine"), ("lib/ollama/libggml-base.so", b"base"),
-                           ("lib/ollama/cuda_v13/libggml-cuda.so", b"large"), ("lib/ollama/vulkan/libggml-vulkan.so", b"vulkan")):
+        for name, data in (
+            ("bin/ollama", b"real"),
+            ("lib/ollama/llama-server", b"real engine"),
+            ("lib/ollama/libggml-base.so", b"base"),
+            ("lib/ollama/cuda_v13/libggml-cuda.so", b"large"),
+            ("lib/ollama/vulkan/libggml-vulkan.so", b"vulkan"),
+        ):
             entry = tarfile.TarInfo(prefix + name)
             entry.size, entry.mode = len(data), 0o755
             tar.addfile(entry, io.BytesIO(data))
     subprocess.run(["zstd", "-q", str(plain)], check=True)
     engine = tmp_path / "stand-in"
     engine.write_bytes(b"stand-in")
-    files = unpack(build_archive.build(tmp_path / "out", engine=engine, real=tmp_path / "real.tar.zst"), tmp_path / "tree")
-    assert files == {"bin/ollama": b"real", "lib/ollama/llama-server": b"stand-in", "lib/ollama/libggml-base.so": b"base",
-                     "lib/ollama/cuda_v12/libggml-cuda.so": b"", "lib/ollama/cuda_v13/libggml-cuda.so": b""}
+    files = unpack(
+        build_archive.build(tmp_path / "out", engine=engine, real=tmp_path / "real.tar.zst"), tmp_path / "tree"
+    )
+    assert files == {
+        "bin/ollama": b"real",
+        "lib/ollama/llama-server": b"stand-in",
+        "lib/ollama/libggml-base.so": b"base",
+        "lib/ollama/cuda_v12/libggml-cuda.so": b"",
+        "lib/ollama/cuda_v13/libggml-cuda.so": b"",
+    }

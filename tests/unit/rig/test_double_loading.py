@@ -29,7 +29,9 @@ MESSAGES_LEFT_OUT = {
     "updated VRAM based on existing loaded models": "follows the number of GPUs",
     "llama-server started in # seconds": "written twice by the real server: compared once",
 }
-FIELDS_LEFT_OUT = "digits are replaced by #, digests by <hex>, Vulkan by CUDA; values of the fields are not compared, their names are"
+FIELDS_LEFT_OUT = (
+    "digits are replaced by #, digests by <hex>, Vulkan by CUDA; values of the fields are not compared, their names are"
+)
 
 
 def _environment(recorded):
@@ -46,8 +48,16 @@ def _create(server, optimized_context):
         if server.request("POST", "/api/show", {"model": name})[0] == 404:
             digest = "sha256:" + double_content.hashlib.sha256(data).hexdigest()
             assert server.request("POST", "/api/blobs/" + digest, data)[0] in (200, 201)
-            assert server.request("POST", "/api/create", {"model": name, "files": {"m.gguf": digest}, "stream": False})[0] == 200
-    body = {"model": "tiny-optimized", "from": "tiny", "parameters": {"num_gpu": 999, "num_ctx": optimized_context}, "stream": False}
+            assert (
+                server.request("POST", "/api/create", {"model": name, "files": {"m.gguf": digest}, "stream": False})[0]
+                == 200
+            )
+    body = {
+        "model": "tiny-optimized",
+        "from": "tiny",
+        "parameters": {"num_gpu": 999, "num_ctx": optimized_context},
+        "stream": False,
+    }
     assert server.request("POST", "/api/create", body)[0] == 200
 
 
@@ -103,7 +113,12 @@ def replayed(tmp_path_factory):
             found["killing"] = server.log()[before:]
         request = entry["request"]
         answer = server.request(request["method"], request["path"], request.get("json"))
-        found[entry["name"]] = {"answer": answer, "children": _children(server), "ps": server.request("GET", "/api/ps")[2], "log": server.log()[begun:]}
+        found[entry["name"]] = {
+            "answer": answer,
+            "children": _children(server),
+            "ps": server.request("GET", "/api/ps")[2],
+            "log": server.log()[begun:],
+        }
     server.stop()
     return found
 
@@ -122,11 +137,15 @@ def test_response(entry, replayed):
     assert double_compare.differences(wanted, got, {}, generated=generated) == []
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if "child_processes" in entry], ids=lambda entry: entry["name"])
+@pytest.mark.parametrize(
+    "entry", [entry for entry in ENTRIES if "child_processes" in entry], ids=lambda entry: entry["name"]
+)
 def test_engine(entry, replayed):
     """The engines that run afterwards: argument lists in full, environment, number of GPUs."""
     got = replayed[entry["name"]]["children"]
-    assert [_arguments(child["argv"]) for child in got] == [_arguments(child["argv"]) for child in entry["child_processes"]]
+    assert [_arguments(child["argv"]) for child in got] == [
+        _arguments(child["argv"]) for child in entry["child_processes"]
+    ]
     for child, want in zip(got, entry["child_processes"]):
         for name, value in want["environment"].items():
             if name not in ENVIRONMENT_LEFT_OUT:
@@ -136,7 +155,9 @@ def test_engine(entry, replayed):
         assert len(ids.split(",")) == len(want["environment"]["GGML_VK_VISIBLE_DEVICES"].split(","))
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if _commands(entry.get("server_log", []))], ids=lambda entry: entry["name"])
+@pytest.mark.parametrize(
+    "entry", [entry for entry in ENTRIES if _commands(entry.get("server_log", []))], ids=lambda entry: entry["name"]
+)
 def test_started_engines(entry, replayed):
     """The engines that were started, by the journal: also those that died at once."""
     want, got = _commands(entry["server_log"]), _commands(replayed[entry["name"]]["log"])
@@ -149,7 +170,10 @@ def _arguments(words):
     found[0] = "llama-server"
     left_out = ["--port", "--model"]
     if found[found.index("--flash-attn") + 1] == "off":
-        left_out += ["-b", "-ub"]  # smaller on CUDA devices without flash attention than on the recorded Vulkan ones; the placement rows compare it
+        left_out += [
+            "-b",
+            "-ub",
+        ]  # smaller on CUDA devices without flash attention than on the recorded Vulkan ones; the placement rows compare it
     for option in left_out:
         found[found.index(option) + 1] = "<%s>" % option
     return found
@@ -160,17 +184,23 @@ def test_ps(entry, replayed):
     """/api/ps afterwards; sizes are the engine's: that they are 0 exactly where they were, and equal exactly where they were, is compared."""
     want, got = entry["ps_after"], replayed[entry["name"]]["ps"]
     assert double_compare.differences(want, got, {}) == []
-    for one, other in zip(sorted(want["models"], key=lambda model: model["name"]), sorted(got["models"], key=lambda model: model["name"])):
+    for one, other in zip(
+        sorted(want["models"], key=lambda model: model["name"]), sorted(got["models"], key=lambda model: model["name"])
+    ):
         for name in ("size", "size_vram"):
             assert (one[name] == 0) == (other[name] == 0)
         assert (one["size"] == one["size_vram"]) == (other["size"] == other["size_vram"])
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if "server_log" in entry], ids=lambda entry: entry["name"])
+@pytest.mark.parametrize(
+    "entry", [entry for entry in ENTRIES if "server_log" in entry], ids=lambda entry: entry["name"]
+)
 def test_journal(entry, replayed):
     """Each line that the server itself wrote is written by the double: level, source, message and field names."""
     lines = replayed[entry["name"]]["log"]
-    if entry["name"] == "generate-after-engine-killed":  # the recorder cut its log a moment later: the death is among this entry's lines
+    if (
+        entry["name"] == "generate-after-engine-killed"
+    ):  # the recorder cut its log a moment later: the death is among this entry's lines
         lines = lines + replayed["killing"]
     got = {_line(text) for text in lines if text.startswith("time=")}
     want = {_line(text) for text in entry["server_log"] if text.startswith("time=")}
@@ -180,11 +210,18 @@ def test_journal(entry, replayed):
 def _line(text):
     fields = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)', text)
     values = dict(fields)
-    return values["level"], values["source"].split(":")[0], re.sub(r"[\d.]+", "#", values["msg"].strip('"')), tuple(name for name, _value in fields)
+    return (
+        values["level"],
+        values["source"].split(":")[0],
+        re.sub(r"[\d.]+", "#", values["msg"].strip('"')),
+        tuple(name for name, _value in fields),
+    )
 
 
 def test_digest_of_a_loaded_model_changes_with_the_next_request(replayed):
     """Re-created while loaded: /api/ps keeps the old digest until a request reloads the model."""
-    before, while_loaded, after = (replayed[name]["ps"]["models"][0]["digest"]
-                                   for name in ("load-optimized", "ps-after-recreate-while-loaded", "generate-after-recreate"))
+    before, while_loaded, after = (
+        replayed[name]["ps"]["models"][0]["digest"]
+        for name in ("load-optimized", "ps-after-recreate-while-loaded", "generate-after-recreate")
+    )
     assert before == while_loaded != after

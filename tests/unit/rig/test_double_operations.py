@@ -25,7 +25,8 @@ FACTS = {entry["name"]: entry for entry in double_content.recorded("ollama-0.32.
 BAD_SETTINGS = [entry for entry in FACTS.values() if "environment" in entry]
 LEFT_OUT = {
     "shared-store-tags-3s-after": "the store is read at every call: what is true at once is true three seconds later",
-    "seconds": "times", "blobs": "digests of the recorder's tiny: their number is compared",
+    "seconds": "times",
+    "blobs": "digests of the recorder's tiny: their number is compared",
 }
 
 
@@ -65,7 +66,12 @@ def names(server):
 
 def create(server, context):
     """tiny-optimized from tiny."""
-    body = {"model": "tiny-optimized", "from": "tiny", "parameters": {"num_gpu": 999, "num_ctx": context}, "stream": False}
+    body = {
+        "model": "tiny-optimized",
+        "from": "tiny",
+        "parameters": {"num_gpu": 999, "num_ctx": context},
+        "stream": False,
+    }
     return server.request("POST", "/api/create", body)[2]
 
 
@@ -76,7 +82,9 @@ def test_two_servers_on_one_store(rig, tmp_path):
     digest = "sha256:" + double_content.hashlib.sha256(data).hexdigest()
     assert first.request("POST", "/api/blobs/" + digest, data)[0] == 201
     fact = FACTS["shared-store-create-on-A"]["a"]
-    status, _kind, body = first.request("POST", "/api/create", {"model": "tiny", "files": {"m": digest}, "stream": False})
+    status, _kind, body = first.request(
+        "POST", "/api/create", {"model": "tiny", "files": {"m": digest}, "stream": False}
+    )
     assert (status, body) == (fact["status"], fact["body"])
     fact = FACTS["shared-store-tags-right-after"]
     assert (names(first), names(second)) == (fact["A"], fact["B"])
@@ -85,7 +93,10 @@ def test_two_servers_on_one_store(rig, tmp_path):
     assert (status, set(body), body["done_reason"]) == (fact["status"], set(fact["body"]), "load")
     assert create(first, 2048) == FACTS["shared-store-recreate-on-A"]["a"]["body"]
     assert names(second) == sorted(FACTS["shared-store-recreate-on-A"]["B"])
-    assert FACTS["shared-store-show-on-B"]["b"] in second.request("POST", "/api/show", {"model": "tiny-optimized"})[2]["parameters"]
+    assert (
+        FACTS["shared-store-show-on-B"]["b"]
+        in second.request("POST", "/api/show", {"model": "tiny-optimized"})[2]["parameters"]
+    )
     create(first, 1024)
     shown = second.request("POST", "/api/show", {"model": "tiny-optimized"})[2]["parameters"]
     assert sorted(shown.splitlines()) == sorted(FACTS["shared-store-show-on-B-after-change-on-A"]["b"].splitlines())
@@ -128,7 +139,10 @@ def test_prune_at_start(rig, tmp_path, environment, left):
         os.utime(tmp_path / "models" / "blobs" / name, (time.time() - 7200,) * 2)
     server = rig(environment)
     found = set(os.listdir(tmp_path / "models" / "blobs"))
-    short = sorted(re.sub(r"(\d)\1{63}", lambda match: match.group(1) * (5 if "partial" in name else 13), name) for name in found - referenced)
+    short = sorted(
+        re.sub(r"(\d)\1{63}", lambda match: match.group(1) * (5 if "partial" in name else 13), name)
+        for name in found - referenced
+    )
     assert referenced <= found and short == left
     if not environment:
         assert left == FACTS["prune-at-start"]["left"]
@@ -163,7 +177,9 @@ def test_port_in_use(rig):
     second = rig({"OLLAMA_HOST": first.environment["OLLAMA_HOST"]})
     fact = FACTS["port-in-use"]
     assert second.process.wait(5) == fact["exit"]
-    assert second.log()[-1:] == [line.replace("127.0.0.1:11450", first.environment["OLLAMA_HOST"]) for line in fact["log"]]
+    assert second.log()[-1:] == [
+        line.replace("127.0.0.1:11450", first.environment["OLLAMA_HOST"]) for line in fact["log"]
+    ]
 
 
 def _port(text):
@@ -181,8 +197,12 @@ def test_bad_settings(entry, rig, tmp_path):
     config = next(line for line in server.log() if "server config" in line)
     for name, value in entry["effective"].items():
         assert _port("%s:%s " % (name, value)) in _port(config)
-    wanted = [re.search(r"level=(\w+) source=(\S+) msg=(.*)", line).groups() for line in entry["log"] if "level=WARN" in line]
-    got = [re.search(r"level=(\w+) source=(\S+) msg=(.*)", line).groups() for line in server.log() if "level=WARN" in line]
+    wanted = [
+        re.search(r"level=(\w+) source=(\S+) msg=(.*)", line).groups() for line in entry["log"] if "level=WARN" in line
+    ]
+    got = [
+        re.search(r"level=(\w+) source=(\S+) msg=(.*)", line).groups() for line in server.log() if "level=WARN" in line
+    ]
     assert set(got) == set(wanted)
     if entry["models_dir_created"]:
         assert models.is_dir()
@@ -191,8 +211,14 @@ def test_bad_settings(entry, rig, tmp_path):
 def _bad_port(entry):
     """A port above 65535 silently becomes 11434: read without binding, since that port may be somebody's."""
     code = "from double import settings; print(settings.host()); print(settings.as_map()['OLLAMA_HOST'])"
-    done = subprocess.run(["python3", "-c", code], cwd=running.build_archive.HERE, env=dict(os.environ, **entry["environment"]), capture_output=True,
-                          text=True, check=True)
+    done = subprocess.run(
+        ["python3", "-c", code],
+        cwd=running.build_archive.HERE,
+        env=dict(os.environ, **entry["environment"]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.splitlines() == ["('http', '127.0.0.1', 11434)", entry["effective"]["OLLAMA_HOST"]]
     want = next(line for line in entry["log"] if "invalid port" in line)
     assert re.search(r"level=.*", want).group(0) in done.stderr
@@ -232,7 +258,12 @@ def test_queue_of_one_with_twelve_clients(rig, tmp_path):
     server = rig({"OLLAMA_MAX_QUEUE": "1"})
     generate(server, "tiny")
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        statuses = list(pool.map(lambda _number: generate(server, "tiny", prompt="a", stream=False, options={"num_predict": 2})[0], range(12)))
+        statuses = list(
+            pool.map(
+                lambda _number: generate(server, "tiny", prompt="a", stream=False, options={"num_predict": 2})[0],
+                range(12),
+            )
+        )
     assert {str(status): statuses.count(status) for status in statuses} == FACTS["queue-of-1-with-12-clients"]["counts"]
 
 
@@ -263,15 +294,19 @@ def test_projector_and_uuids(rig, tmp_path):
     uuids = ",".join(gpu["uuid"] for gpu in reversed(state.gpus(state.load(str(tmp_path / "gpus")))))
     server = rig({"CUDA_VISIBLE_DEVICES": uuids, "OLLAMA_CONTEXT_LENGTH": "32768"})
     assert generate(server, "llama4:16x17b")[0] == 200
-    pid, = server.engines()
+    (pid,) = server.engines()
     words, variables = server.arguments(pid), server.variables(pid)
     assert variables["CUDA_VISIBLE_DEVICES"] == uuids
     assert words[words.index("--mmproj") + 1] == words[words.index("--model") + 1]
     assert words[words.index("-b") + 1] == "1024" and "--split-mode" not in words
-    projector = sum(tensor.bytes for tensor in gguf.read(words[words.index("--model") + 1]).tensors if tensor.name.startswith(("v.", "mm.")))
-    assert int(variables["LLAMA_ARG_FIT_TARGET"]) == -(-(projector + 2 ** 30) // 2 ** 20)
-    loaded, = server.request("GET", "/api/ps")[2]["models"]
-    assert loaded["size"] == loaded["size_vram"] > 60 * 2 ** 30 and loaded["context_length"] == 32768
+    projector = sum(
+        tensor.bytes
+        for tensor in gguf.read(words[words.index("--model") + 1]).tensors
+        if tensor.name.startswith(("v.", "mm."))
+    )
+    assert int(variables["LLAMA_ARG_FIT_TARGET"]) == -(-(projector + 2**30) // 2**20)
+    (loaded,) = server.request("GET", "/api/ps")[2]["models"]
+    assert loaded["size"] == loaded["size_vram"] > 60 * 2**30 and loaded["context_length"] == 32768
 
 
 def test_limit_of_loaded_models_and_expiry(rig, tmp_path):
@@ -297,7 +332,10 @@ def test_version(rig, program):
     call = dict(args=[str(program), "--version"], env=server.environment, capture_output=True, text=True)
     assert subprocess.run(check=True, **call).stdout == "ollama version is 0.32.15\n"
     server.stop()
-    assert subprocess.run(check=True, **call).stdout == "Warning: could not connect to a running Ollama instance\nWarning: client version is 0.32.15\n"
+    assert (
+        subprocess.run(check=True, **call).stdout
+        == "Warning: could not connect to a running Ollama instance\nWarning: client version is 0.32.15\n"
+    )
 
 
 def test_unknown_field_is_an_error(rig):

@@ -52,25 +52,40 @@ def test_pulled_manifest_keeps_its_bytes(seeded):
 
 def test_created_manifests_are_the_recorded_ones(seeded):
     """Every create of the recording that starts from tiny gives the recorded digest and size: same layers, order, JSON."""
-    for name in ("create-from", "create-from-again-same", "create-from-again-param-order", "create-nostream", "create-num-gpu-string",
-                 "create-unknown-parameter", "create-chain-remove-param"):
+    for name in (
+        "create-from",
+        "create-from-again-same",
+        "create-from-again-param-order",
+        "create-nostream",
+        "create-num-gpu-string",
+        "create-unknown-parameter",
+        "create-chain-remove-param",
+    ):
         request = ENTRIES[name]["request"]["json"]
         lines = list(create.create(seeded, names.parse(request["model"]), request))
         if request.get("stream", True):
             assert lines == ENTRIES[name]["response"]["body"]
     compared = 0
     for want in ENTRIES["tags-final"]["response"]["body"]["models"]:
-        if "127.0.0.1" not in want["name"] and want["name"] != "fromfile:latest":  # that one's model layer is the recorder's rewritten file
+        if (
+            "127.0.0.1" not in want["name"] and want["name"] != "fromfile:latest"
+        ):  # that one's model layer is the recorder's rewritten file
             found = seeded.load(names.parse(want["name"]))
             assert (want["name"], found.digest, found.size) == (want["name"], want["digest"], want["size"])
             compared += 1
     assert compared == 5
 
 
-@pytest.mark.parametrize("text, shortest", [
-    ("tiny", "tiny:latest"), ("llama4:16x17b", "llama4:16x17b"), ("me/tiny", "me/tiny:latest"),
-    ("http://127.0.0.1:5001/library/tiny:v2", "127.0.0.1:5001/library/tiny:v2"),
-    ("registry.ollama.ai/library/tiny", "tiny:latest")])
+@pytest.mark.parametrize(
+    "text, shortest",
+    [
+        ("tiny", "tiny:latest"),
+        ("llama4:16x17b", "llama4:16x17b"),
+        ("me/tiny", "me/tiny:latest"),
+        ("http://127.0.0.1:5001/library/tiny:v2", "127.0.0.1:5001/library/tiny:v2"),
+        ("registry.ollama.ai/library/tiny", "tiny:latest"),
+    ],
+)
 def test_names(text, shortest):
     """Missing parts are filled in; lists leave the default host and namespace out."""
     assert names.parse(text).shortest == shortest
@@ -84,8 +99,20 @@ def test_bad_names(text):
     assert (caught.value.status, caught.value.text) == (400, "invalid model name")
 
 
-@pytest.mark.parametrize("value, text", [(999, "999"), (0.1, "0.1"), (131072, "131072"), (1048576, "1.048576e+06"), (1000000, "1e+06"), ("</s>", '"</s>"'),
-                                         (True, "true"), (-1, "-1"), (0.00001, "1e-05")])
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (999, "999"),
+        (0.1, "0.1"),
+        (131072, "131072"),
+        (1048576, "1.048576e+06"),
+        (1000000, "1e+06"),
+        ("</s>", '"</s>"'),
+        (True, "true"),
+        (-1, "-1"),
+        (0.00001, "1e-05"),
+    ],
+)
 def test_parameter_texts(value, text):
     """`%#v` of what a JSON decoder in Go gives: numbers are float64."""
     assert gotext.sharp(value) == text
@@ -114,7 +141,7 @@ def test_header_of_a_large_model(tmp_path):
     assert time.monotonic() - begun < 3
     assert (shape.file_bytes, shape.block_count, shown["model_info"]["llama4.block_count"]) == (67436800960, 48, 48)
     assert shown["model_info"]["tokenizer.ggml.tokens"] is None
-    assert shown["capabilities"] == ["completion", "vision"] and model.projector_bytes() > 1.5 * 2 ** 30
+    assert shown["capabilities"] == ["completion", "vision"] and model.projector_bytes() > 1.5 * 2**30
 
 
 def test_no_gguf(tmp_path):
@@ -165,7 +192,12 @@ def test_a_left_download_is_taken_up_again(tmp_path, registry):
     assert list(pull.pull(store, name, True))[-1] == {"status": "success"}
     first = next(request for request in found.requests if request["kind"] == "data")
     assert first["range"][0] > 0
-    assert store.load(name).digest == hashlib.sha256((tmp_path / "registry" / "manifests" / "library" / "tiny" / "latest").read_bytes()).hexdigest()
+    assert (
+        store.load(name).digest
+        == hashlib.sha256(
+            (tmp_path / "registry" / "manifests" / "library" / "tiny" / "latest").read_bytes()
+        ).hexdigest()
+    )
 
 
 def test_a_seeded_blob_is_never_hashed(tmp_path, registry):

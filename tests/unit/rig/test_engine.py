@@ -62,19 +62,28 @@ class Running:
 
     def post(self, path, document):
         """The answer's body as text."""
-        request = urllib.request.Request(self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.read().decode()
 
     def holds(self):
         """Bytes of this engine per GPU, as the state file has it."""
-        return [[p["bytes"] for p in gpu["processes"] if p["pid"] == self.pid and p["alive"]] for gpu in state.gpus(state.load())]
+        return [
+            [p["bytes"] for p in gpu["processes"] if p["pid"] == self.pid and p["alive"]]
+            for gpu in state.gpus(state.load())
+        ]
 
 
 @contextlib.contextmanager
 def serving(program, model, *arguments, environment=()):
-    process = subprocess.Popen([str(program), "--model", model, "--port", "0", *arguments], stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, **dict(environment)})
+    process = subprocess.Popen(
+        [str(program), "--model", model, "--port", "0", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **dict(environment)},
+    )
     log = []
     try:
         for line in process.stderr:
@@ -92,8 +101,14 @@ def serving(program, model, *arguments, environment=()):
 
 def refused(program, model, *arguments, environment=()):
     """The log of a load that must fail with status 1."""
-    done = subprocess.run([str(program), "--model", model, "--port", "0", *arguments], capture_output=True, text=True, timeout=20, check=False,
-                          env={**os.environ, **dict(environment)})
+    done = subprocess.run(
+        [str(program), "--model", model, "--port", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env={**os.environ, **dict(environment)},
+    )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -142,18 +157,32 @@ def test_a_process_sees_one_mig_device():
 
 
 def test_listing_the_devices(program, rig):
-    done = subprocess.run([str(program), "--list-devices", "--offline", "--verbose"], capture_output=True, text=True, check=True)
-    assert done.stdout == ("Available devices:\n  CUDA0: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n  CUDA1: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n")
-    assert "ggml_cuda_init: found 2 CUDA devices:\n  Device 0: NVIDIA RTX A6000, compute capability 8.6, VMM: yes, VRAM: 49140 MiB\n" in done.stderr
+    done = subprocess.run(
+        [str(program), "--list-devices", "--offline", "--verbose"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (
+        "Available devices:\n  CUDA0: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n  CUDA1: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n"
+    )
+    assert (
+        "ggml_cuda_init: found 2 CUDA devices:\n  Device 0: NVIDIA RTX A6000, compute capability 8.6, VMM: yes, VRAM: 49140 MiB\n"
+        in done.stderr
+    )
 
 
 def test_a_device_that_fails_alone_ends_with_an_error(program, rig):
     environment = {**os.environ, "GGML_CUDA_INIT": "1", "CUDA_VISIBLE_DEVICES": "9"}
-    assert subprocess.run([str(program), "--list-devices"], capture_output=True, env=environment, check=False).returncode == 1
+    assert (
+        subprocess.run([str(program), "--list-devices"], capture_output=True, env=environment, check=False).returncode
+        == 1
+    )
 
 
 def test_discovery_waits_until_it_is_killed(program, rig):
-    process = subprocess.Popen([str(program), "--port", "1", "--host", "127.0.0.1", "--no-webui", "--offline", "--verbose"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [str(program), "--port", "1", "--host", "127.0.0.1", "--no-webui", "--offline", "--verbose"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     lines = [process.stderr.readline() for _line in range(4)]
     assert "system_info: " in lines[3] and ",860," in lines[3]
     assert process.poll() is None
@@ -175,7 +204,10 @@ def mib(load):
     return [[part.model / MIB, part.kv / MIB, part.compute / MIB] for part in load.parts]
 
 
-@pytest.mark.parametrize("ub, wanted", [("512", [[31659, 1414, 380], [30105, 1346, 676]]), ("1024", [[31659, 1452, 764], [30105, 1380, 1357]])])
+@pytest.mark.parametrize(
+    "ub, wanted",
+    [("512", [[31659, 1414, 380], [30105, 1346, 676]]), ("1024", [[31659, 1452, 764], [30105, 1380, 1357]])],
+)
 def test_llama4_over_two_gpus_takes_the_recorded_row(models, ub, wanted):
     load, lines = plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), ["-c", "32768", "-b", ub, "-ub", ub])
     assert mib(load) == wanted
@@ -189,14 +221,17 @@ def test_a_little_less_free_memory_on_one_gpu_is_the_same_row(models):
     assert mib(plan(models["llama4:16x17b"], content, LLAMA4)[0]) == [[31659, 1452, 764], [30105, 1380, 1357]]
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["-c", "10000", "-ub", "512"], "llama-fit-params -m MODEL.gguf -c 10000 -ngl 999"),
-    (["-c", "32768", "-ub", "512", "-fa", "off"], "-fa off"),
-    (["-c", "32768", "-ub", "512", "-ts", "3,1"], "-ts 3,1"),
-    (["-c", "32768", "-ub", "512", "-np", "2"], "-np 2"),
-    (["-c", "32768", "-ub", "512", "-ngl", "20"], "whole models only"),
-    (["-c", "32768", "-ub", "512", "-ctk", "q4_0", "-ctv", "q4_0"], "-ctk q4_0"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["-c", "10000", "-ub", "512"], "llama-fit-params -m MODEL.gguf -c 10000 -ngl 999"),
+        (["-c", "32768", "-ub", "512", "-fa", "off"], "-fa off"),
+        (["-c", "32768", "-ub", "512", "-ts", "3,1"], "-ts 3,1"),
+        (["-c", "32768", "-ub", "512", "-np", "2"], "-np 2"),
+        (["-c", "32768", "-ub", "512", "-ngl", "20"], "whole models only"),
+        (["-c", "32768", "-ub", "512", "-ctk", "q4_0", "-ctv", "q4_0"], "-ctk q4_0"),
+    ],
+)
 def test_a_load_without_a_row_names_the_command_that_records_it(models, arguments, words):
     with pytest.raises(sizes.NotRecorded, match=re.escape(words)):
         plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), arguments)
@@ -234,9 +269,14 @@ def test_fitting_moves_layers_of_a_small_model_to_the_cpu(models):
 
 
 def test_999_layers_switch_the_fitting_off(models):
-    content = dict(state.preset("rtx-a6000-x2"), **{"gpu%d.memory.base" % n: str((48600 - 300 - 1000) * MIB) for n in (0, 1)})
+    content = dict(
+        state.preset("rtx-a6000-x2"), **{"gpu%d.memory.base" % n: str((48600 - 300 - 1000) * MIB) for n in (0, 1)}
+    )
     load, lines = plan(models["tiny:latest"], content, ["-c", "2048", "-ngl", "999"])
-    assert lines[-1] == "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set by user to 999, abort"
+    assert (
+        lines[-1]
+        == "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set by user to 999, abort"
+    )
     assert load.layers == 9
 
 
@@ -256,7 +296,10 @@ def test_a_loaded_model_is_in_the_state_file_until_the_engine_ends(program, mode
         wanted = [(31659 + 1452 + 764) * MIB + CONTEXT + projector, (30105 + 1380 + 1357) * MIB + CONTEXT]
         assert engine.holds() == [[wanted[0]], [wanted[1]]]
         assert "load_tensors: offloaded 49/49 layers to GPU" in engine.log
-        assert "llama_prepare_model_devices: using device CUDA0 (NVIDIA RTX A6000) (0000:01:00.0) - 48300 MiB free" in engine.log
+        assert (
+            "llama_prepare_model_devices: using device CUDA0 (NVIDIA RTX A6000) (0000:01:00.0) - 48300 MiB free"
+            in engine.log
+        )
         assert "load_tensors:        CUDA0 model buffer size = 31659.00 MiB" in engine.log
     assert ".process." not in open(rig, encoding="utf-8").read()
     assert engine.process.returncode == 0
@@ -269,7 +312,9 @@ def test_the_projector_can_stay_on_the_cpu(program, models, rig):
 
 
 def test_one_gpu_of_two(program, models, rig):
-    with serving(program, models["llama3.1:8b"], "-c", "8192", "-ub", "1024", "--split-mode", "none", "--main-gpu", "1") as engine:
+    with serving(
+        program, models["llama3.1:8b"], "-c", "8192", "-ub", "1024", "--split-mode", "none", "--main-gpu", "1"
+    ) as engine:
         held = engine.holds()
         assert held[0] == [] and held[1][0] > 5 * GIB
         assert any("using device CUDA1" in line for line in engine.log)
@@ -308,7 +353,9 @@ def test_no_room_is_an_error_of_cudamalloc(program, models, rig):
 
 
 def test_a_main_gpu_that_is_not_there(program, models, rig):
-    assert "invalid value for main_gpu: 5 (available devices: 2)" in refused(program, models["tiny:latest"], "--split-mode", "none", "--main-gpu", "5")
+    assert "invalid value for main_gpu: 5 (available devices: 2)" in refused(
+        program, models["tiny:latest"], "--split-mode", "none", "--main-gpu", "5"
+    )
 
 
 def test_a_file_that_is_no_model(program, rig, tmp_path):
@@ -331,7 +378,11 @@ def busy():
 def test_streams_words_with_timings_and_keeps_the_gpus_busy(program, models, rig):
     with serving(program, models["tiny:latest"], "-c", "2048") as engine:
         assert busy() == []
-        events = [json.loads(line[6:]) for line in engine.post("/completion", {"prompt": "hi there", "n_predict": 5, "stream": True}).splitlines() if line]
+        events = [
+            json.loads(line[6:])
+            for line in engine.post("/completion", {"prompt": "hi there", "n_predict": 5, "stream": True}).splitlines()
+            if line
+        ]
         assert [event["stop"] for event in events] == [False] * 5 + [True]
         assert len({event["content"] for event in events[:5]}) > 1
         assert events[-1]["stop_type"] == "limit"
@@ -348,8 +399,13 @@ def test_the_other_endpoints(program, models, rig):
         tokens = json.loads(engine.post("/tokenize", {"content": "zwölf"}))["tokens"]
         assert json.loads(engine.post("/detokenize", {"tokens": tokens}))["content"] == "zwölf"
         messages = [{"role": "user", "content": "hi"}]
-        assert json.loads(engine.post("/apply-template", {"messages": messages}))["prompt"] == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-        stream = engine.post("/v1/chat/completions", {"messages": messages, "n_predict": 2, "stream": True}).split("\n\n")
+        assert (
+            json.loads(engine.post("/apply-template", {"messages": messages}))["prompt"]
+            == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+        )
+        stream = engine.post("/v1/chat/completions", {"messages": messages, "n_predict": 2, "stream": True}).split(
+            "\n\n"
+        )
         assert stream[-2] == "data: [DONE]" and json.loads(stream[-3][6:])["choices"][0]["finish_reason"] == "length"
         assert json.loads(engine.post("/completion", {"prompt": "x"}))["stop_type"] == "eos"
         with urllib.request.urlopen(engine.url + "/props", timeout=5) as answer:
@@ -365,7 +421,9 @@ def test_health_while_the_model_loads(program, models, rig):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     state.main(["set", "engine.load_ms", "1500"])
-    process = subprocess.Popen([str(program), "--model", models["tiny:latest"], "--port", str(port), "-c", "2048"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [str(program), "--model", models["tiny:latest"], "--port", str(port), "-c", "2048"], stderr=subprocess.DEVNULL
+    )
     seen = set()
     deadline = time.monotonic() + 10
     while 200 not in seen and time.monotonic() < deadline:
@@ -388,28 +446,35 @@ def test_health_while_the_model_loads(program, models, rig):
 TRUTH = [(31659 + 1452 + 764) * MIB, (30105 + 1380 + 1357) * MIB]
 
 
-@pytest.mark.parametrize("lie, factor, wanted", [
-    ("one_gpu", (), [[48600 * MIB], [CONTEXT]]),  # both halves do not fit: the card is full
-    ("contexts_only", (), [[CONTEXT], [CONTEXT]]),
-    ("foreign", (), [[CONTEXT], [CONTEXT]]),
-    ("nothing", (), [[], []]),
-    ("cpu", (), [[], []]),
-    ("far", ("1.25",), [[int(TRUTH[0] * 1.25) + CONTEXT], [int(TRUTH[1] * 1.25) + CONTEXT]]),
-    ("idle", (), [[TRUTH[0] + CONTEXT], [TRUTH[1] + CONTEXT]]),
-])
+@pytest.mark.parametrize(
+    "lie, factor, wanted",
+    [
+        ("one_gpu", (), [[48600 * MIB], [CONTEXT]]),  # both halves do not fit: the card is full
+        ("contexts_only", (), [[CONTEXT], [CONTEXT]]),
+        ("foreign", (), [[CONTEXT], [CONTEXT]]),
+        ("nothing", (), [[], []]),
+        ("cpu", (), [[], []]),
+        ("far", ("1.25",), [[int(TRUTH[0] * 1.25) + CONTEXT], [int(TRUTH[1] * 1.25) + CONTEXT]]),
+        ("idle", (), [[TRUTH[0] + CONTEXT], [TRUTH[1] + CONTEXT]]),
+    ],
+)
 def test_lies_about_memory(program, models, rig, lie, factor, wanted):
     state.main(["lie", lie, *factor])
     try:
         with serving(program, models["llama4:16x17b"], *LLAMA4) as engine:
             assert engine.holds() == wanted
             assert "load_tensors: offloaded 49/49 layers to GPU" in engine.log
-            on_gpu = sum("CUDA%d" % number in line and "model buffer size" in line for number in (0, 1) for line in engine.log)
+            on_gpu = sum(
+                "CUDA%d" % number in line and "model buffer size" in line for number in (0, 1) for line in engine.log
+            )
             assert on_gpu == (0 if lie == "cpu" else 2)
             engine.post("/completion", {"prompt": "x", "n_predict": 2})
             assert len(busy()) == {"one_gpu": 1, "foreign": 2, "far": 2}.get(lie, 0)
             if lie == "foreign":
                 other = int(state.load()["engine.lie.pid"])
-                assert [[p["bytes"] for p in gpu["processes"] if p["pid"] == other] for gpu in state.gpus(state.load())] == [[size] for size in TRUTH]
+                assert [
+                    [p["bytes"] for p in gpu["processes"] if p["pid"] == other] for gpu in state.gpus(state.load())
+                ] == [[size] for size in TRUTH]
     finally:
         state.main(["lie", "off"])
 
@@ -449,6 +514,7 @@ def test_the_same_sources_give_the_same_program(tmp_path):
 
 def test_the_program_uses_the_standard_library_and_nothing_newer_than_python_3_9():
     import ast
+
     for name, content in files().items():
         if name.endswith(".py"):
             tree = ast.parse(content, name, feature_version=(3, 9))
@@ -457,4 +523,7 @@ def test_the_program_uses_the_standard_library_and_nothing_newer_than_python_3_9
                 modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 for module in modules:
                     top = module.split(".")[0]
-                    assert top == "__future__" or top in sys.stdlib_module_names or module.startswith("tests.rig."), (name, module)
+                    assert top == "__future__" or top in sys.stdlib_module_names or module.startswith("tests.rig."), (
+                        name,
+                        module,
+                    )

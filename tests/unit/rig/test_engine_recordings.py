@@ -21,20 +21,38 @@ from tests.rig.engine.build import build_engine
 from tests.rig.gpus import state
 from tests.rig.models import store
 
-LOADING = json.loads((pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "ollama-0.32.15-loading.json").read_text())
+LOADING = json.loads(
+    (pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "ollama-0.32.15-loading.json").read_text()
+)
 ENTRIES = {entry["name"]: entry for entry in LOADING}
 MIB = 1024 * 1024
 
 #: Recorded lines that the stand-in leaves out, and why.
 LEFT_OUT = [
     r"^time=",  # Ollama's own
-    r"^load_backend: ", r"^ggml_vulkan", r"system_info: ",  # another machine and backend
-    r"build 11669", r"  - CPU     : ",  # same line, other words
-    r"^load: ", r"^print_info: .*(token|n_layer_all|n_embd_(inp|out)|f_\w+|freq_scale|rope|n_ctx_orig|causal|pooling|vocab type)",
+    r"^load_backend: ",
+    r"^ggml_vulkan",
+    r"system_info: ",  # another machine and backend
+    r"build 11669",
+    r"  - CPU     : ",  # same line, other words
+    r"^load: ",
+    r"^print_info: .*(token|n_layer_all|n_embd_(inp|out)|f_\w+|freq_scale|rope|n_ctx_orig|causal|pooling|vocab type)",
     r"^print_info: (n_expert_groups|n_group_used)",
-    r"logit bias", r"^resolve_fused_ops: .*DeepSeek", r"n_rot_[kv] =", r"n_rs_seq|n_outputs_max", r"splits = ", r"reserve took", r"took [\d.]+ seconds",
-    r"^spec ", r"use `--cache-ram", r"for more info", r"context checkpoints", r"idle slots", r"chat template",
-    r"preserve_reasoning", r"^You are|^<\||^Hi there|^Hello|^How|^'$",
+    r"logit bias",
+    r"^resolve_fused_ops: .*DeepSeek",
+    r"n_rot_[kv] =",
+    r"n_rs_seq|n_outputs_max",
+    r"splits = ",
+    r"reserve took",
+    r"took [\d.]+ seconds",
+    r"^spec ",
+    r"use `--cache-ram",
+    r"for more info",
+    r"context checkpoints",
+    r"idle slots",
+    r"chat template",
+    r"preserve_reasoning",
+    r"^You are|^<\||^Hi there|^Hello|^How|^'$",
     r"model params|file size|loaded meta data",  # the rig's header has a key more
     r"system_info|threads for HTTP",
 ]
@@ -78,10 +96,16 @@ def arguments_of(name):
         argv[argv.index("--flash-attn") + 1] = flash
     for option in ARGUMENTS_WITHOUT:
         at = argv.index(option)
-        argv = argv[:at] + argv[at + 2:]
-    child = entry["child_processes"][-1]["environment"] if entry.get("child_processes") else {"GGML_VK_VISIBLE_DEVICES": "0"}
+        argv = argv[:at] + argv[at + 2 :]
+    child = (
+        entry["child_processes"][-1]["environment"]
+        if entry.get("child_processes")
+        else {"GGML_VK_VISIBLE_DEVICES": "0"}
+    )
     visible = {"0": "0", "0,0": "0,1", "-1": "-1"}[child["GGML_VK_VISIBLE_DEVICES"]]
-    return argv, dict({key: value for key, value in child.items() if key.startswith("LLAMA_ARG")}, CUDA_VISIBLE_DEVICES=visible)
+    return argv, dict(
+        {key: value for key, value in child.items() if key.startswith("LLAMA_ARG")}, CUDA_VISIBLE_DEVICES=visible
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +116,13 @@ def engine(tmp_path_factory):
     state.main(["--state", str(path), "preset", "rtx-4090-x2"])
     with state.edit(str(path)) as content:
         for number in (0, 1):
-            content.update({"gpu%d.memory.total" % number: str(24105 * MIB), "gpu%d.memory.reserved" % number: str(200 * MIB),
-                            "gpu%d.name" % number: "llvmpipe (LLVM 22.1.8, 256 bits)"})
+            content.update(
+                {
+                    "gpu%d.memory.total" % number: str(24105 * MIB),
+                    "gpu%d.memory.reserved" % number: str(200 * MIB),
+                    "gpu%d.name" % number: "llvmpipe (LLVM 22.1.8, 256 bits)",
+                }
+            )
         content["engine.load_ms"] = "0"
     return build_engine(directory / "llama-server", sys.executable), directory / "tiny.gguf", path
 
@@ -101,8 +130,12 @@ def engine(tmp_path_factory):
 def run(engine, argv, environment):
     """(the engine's lines up to its last one before it waits, its exit status or None)."""
     program, model, path = engine
-    process = subprocess.Popen([str(program), "--model", str(model), "--port", "0", "--host", "127.0.0.1"] + argv, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "GPU_RIG_STATE": str(path), **environment})
+    process = subprocess.Popen(
+        [str(program), "--model", str(model), "--port", "0", "--host", "127.0.0.1"] + argv,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GPU_RIG_STATE": str(path), **environment},
+    )
     watchdog = threading.Timer(20, process.kill)
     watchdog.start()
     lines = []
@@ -117,7 +150,15 @@ def run(engine, argv, environment):
         process.stderr.close()
 
 
-LOADS = ["load-default", "spread-load", "load-num-gpu-3-of-9", "load-num-gpu-0", "no-gpu", "tensor-split-3-1", "fit-target-512-2048"]
+LOADS = [
+    "load-default",
+    "spread-load",
+    "load-num-gpu-3-of-9",
+    "load-num-gpu-0",
+    "no-gpu",
+    "tensor-split-3-1",
+    "fit-target-512-2048",
+]
 REFUSED = ["kv-q8-parallel-4-fa-on", "kv-q8-fa-off"]
 
 
@@ -154,7 +195,9 @@ def test_buffers_layers_and_the_dry_run_have_the_recorded_figures(engine, name):
         if tolerance is None:
             continue
         other = produced[shape(line)]
-        if "memory_breakdown" in line and "CUDA" in line:  # free memory differs: compare "(self = model + context + compute)"
+        if (
+            "memory_breakdown" in line and "CUDA" in line
+        ):  # free memory differs: compare "(self = model + context + compute)"
             line, other = (re.search(r"\(( *\d+ = .*?)\)", text).group(1) for text in (line, other))
         recorded, mine = ([float(number) for number in re.findall(r"\d+\.?\d*", text)] for text in (line, other))
         assert recorded == pytest.approx(mine, abs=tolerance), (line, other)
@@ -165,6 +208,11 @@ def test_buffers_layers_and_the_dry_run_have_the_recorded_figures(engine, name):
 def test_an_unknown_cache_type_has_the_recorded_words(engine):
     argv, environment = arguments_of("kv-type-unknown")
     lines, status = run(engine, argv, environment)
-    recorded = [line for text in ENTRIES["kv-type-unknown"]["server_log"] if not text.startswith("time=") for line in text.splitlines()]
+    recorded = [
+        line
+        for text in ENTRIES["kv-type-unknown"]["server_log"]
+        if not text.startswith("time=")
+        for line in text.splitlines()
+    ]
     assert [line for line in lines if line.strip()] == [line for line in recorded if line.strip()]
     assert status == 1

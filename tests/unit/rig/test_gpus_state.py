@@ -30,7 +30,9 @@ def path(tmp_path, monkeypatch):
 
 def piped(path, *arguments):
     """Run state.py as it is run in a host: from standard input."""
-    return subprocess.run([sys.executable, "-", "--state", path, *arguments], input=SCRIPT.read_bytes(), capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-", "--state", path, *arguments], input=SCRIPT.read_bytes(), capture_output=True, check=False
+    )
 
 
 def test_the_last_line_counts_and_a_dash_removes():
@@ -96,14 +98,17 @@ def test_the_foreign_lie_brings_its_process_and_takes_it_away(path):
     assert not state.alive(pid)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["lie", "nonsense"], "unknown lie nonsense"),
-    (["preset", "nonsense"], "unknown preset nonsense"),
-    (["process", "add", "7", "1G"], "there is no GPU 7"),
-    (["process", "add", "0", "lots"], "lots is not a number of bytes"),
-    (["permute", "0,0"], "must name each of the 2 GPUs once"),
-    (["frobnicate"], "unknown command"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["lie", "nonsense"], "unknown lie nonsense"),
+        (["preset", "nonsense"], "unknown preset nonsense"),
+        (["process", "add", "7", "1G"], "there is no GPU 7"),
+        (["process", "add", "0", "lots"], "lots is not a number of bytes"),
+        (["permute", "0,0"], "must name each of the 2 GPUs once"),
+        (["frobnicate"], "unknown command"),
+    ],
+)
 def test_wrong_commands_say_what_is_wrong_and_change_nothing(path, arguments, words):
     before = pathlib.Path(path).read_bytes()
     done = piped(path, *arguments)

@@ -13,10 +13,18 @@ from tests.rig.hosts import ansible, changes, fleet, gpus, podman
 from tests.rig.settings import RigError
 
 
-@pytest.mark.parametrize(("text", "preset"), [
-    ("2xA6000", "rtx-a6000-x2"), ("1xa6000", "rtx-a6000"), ("2x4090", "rtx-4090-x2"), ("8xH100", "h100-x8"), ("mixed", "mixed"),
-    ("none", "none"), ("no-devices", "no-devices"),
-])
+@pytest.mark.parametrize(
+    ("text", "preset"),
+    [
+        ("2xA6000", "rtx-a6000-x2"),
+        ("1xa6000", "rtx-a6000"),
+        ("2x4090", "rtx-4090-x2"),
+        ("8xH100", "h100-x8"),
+        ("mixed", "mixed"),
+        ("none", "none"),
+        ("no-devices", "no-devices"),
+    ],
+)
 def test_gpus_by_their_short_name(text, preset):
     assert gpus.preset_name(text) == preset
 
@@ -38,13 +46,22 @@ def test_hosts_that_cannot_be(text):
 
 
 def test_the_inventory_is_yaml_and_leaves_localhost_alone(tmp_path):
-    ansible.write_inventory(tmp_path / "i.yml", {"a": "set-a", "b": "set-b"}, tmp_path / "pod man", {"rig_registry": "10.0.0.1:5000"})
+    ansible.write_inventory(
+        tmp_path / "i.yml", {"a": "set-a", "b": "set-b"}, tmp_path / "pod man", {"rig_registry": "10.0.0.1:5000"}
+    )
     written = yaml.safe_load((tmp_path / "i.yml").read_text())
     assert set(written) == {"rig"}
     assert written["rig"]["hosts"] == {"a": {"ansible_host": "set-a"}, "b": {"ansible_host": "set-b"}}
     variables = written["rig"]["vars"]
-    assert variables["ansible_pipelining"] is True and variables["ansible_user"] == "rig" and "ansible_become" not in variables
-    assert variables["ansible_podman_executable"] == str(tmp_path / "pod man") and variables["rig_registry"] == "10.0.0.1:5000"
+    assert (
+        variables["ansible_pipelining"] is True
+        and variables["ansible_user"] == "rig"
+        and "ansible_become" not in variables
+    )
+    assert (
+        variables["ansible_podman_executable"] == str(tmp_path / "pod man")
+        and variables["rig_registry"] == "10.0.0.1:5000"
+    )
     ansible.write_inventory(tmp_path / "i.yml", {}, tmp_path, {})
     assert yaml.safe_load((tmp_path / "i.yml").read_text())["rig"]["hosts"] == {}
 

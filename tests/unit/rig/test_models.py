@@ -13,7 +13,9 @@ import pytest
 from tests.rig.engine import header, sizes
 from tests.rig.models import catalog, gguf, store
 
-ROWS = json.loads((pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "engine-rows.json").read_text())["rows"]
+ROWS = json.loads((pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "engine-rows.json").read_text())[
+    "rows"
+]
 MIB = 1024 * 1024
 
 
@@ -36,7 +38,11 @@ def headers(tmp_path_factory):
 @pytest.mark.parametrize("name", [name for name in store.names() if store.is_sparse(name)])
 @pytest.mark.parametrize("devices", [1, 2, 3, 4])
 def test_weights_per_device_are_those_of_the_engine_rows(headers, name, devices):
-    rows = [row for row in ROWS if row["model"] == catalog.MODELS[name]["engine_rows"] and row["tensor_split"] == [1] * devices]
+    rows = [
+        row
+        for row in ROWS
+        if row["model"] == catalog.MODELS[name]["engine_rows"] and row["tensor_split"] == [1] * devices
+    ]
     layers, output, embedding = headers[name].layer_bytes()
     held = [0] * devices
     for size, place in zip(layers + [output], sizes.assign(len(layers) + 1, [1] * devices)):

@@ -41,11 +41,20 @@ def _tree(tmp_path_factory):
     for name, digest, size in (("tiny/latest", _digest(tiny), len(tiny)), ("llama4/16x17b", BIG_DIGEST, BIG)):
         path = root / "manifests" / "library" / name
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({
-            "schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": _digest(config), "size": len(config)},
-            "layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": size}],
-        }))
+        path.write_text(
+            json.dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                    "config": {
+                        "mediaType": "application/vnd.docker.container.image.v1+json",
+                        "digest": _digest(config),
+                        "size": len(config),
+                    },
+                    "layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": size}],
+                }
+            )
+        )
     release = root / "releases" / "v0.32.15"
     release.mkdir(parents=True)
     (release / "ollama-linux-amd64.tar.zst").write_bytes(b"archive" * 1000)
@@ -95,7 +104,9 @@ def _client(tree):
 
 
 def _recorded():
-    return next(entry for entry in json.loads(RECORDINGS.read_text()) if entry["name"] == "pull-registry-side")["requests"]
+    return next(entry for entry in json.loads(RECORDINGS.read_text()) if entry["name"] == "pull-registry-side")[
+        "requests"
+    ]
 
 
 def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
@@ -109,8 +120,13 @@ def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
         assert status == recorded["status"]
         if "range" in recorded:
             assert client.logged(4)[-1]["range"] == recorded["range"]
-    assert [(entry["method"], entry["status"]) for entry in client.logged(4)] == [(recorded["method"], recorded["status"]) for recorded in _recorded()[:4]]
-    assert all(recorded["headers"].items() <= entry["headers"].items() for recorded, entry in zip(_recorded(), client.registry.requests))
+    assert [(entry["method"], entry["status"]) for entry in client.logged(4)] == [
+        (recorded["method"], recorded["status"]) for recorded in _recorded()[:4]
+    ]
+    assert all(
+        recorded["headers"].items() <= entry["headers"].items()
+        for recorded, entry in zip(_recorded(), client.registry.requests)
+    )
 
 
 def test_the_redirect_leads_to_another_host_name_that_serves_the_blob(client, tree):
@@ -129,14 +145,22 @@ def test_head_of_a_blob_tells_its_size(client):
     assert (status, headers["Content-Length"], body) == (200, str(BIG), b"")
 
 
-@pytest.mark.parametrize(("asked", "status", "content_range", "body"), [
-    ("bytes=0-10", 206, f"bytes 0-10/{BIG}", b"GGUF header"),
-    ("bytes=5-13", 206, f"bytes 5-13/{BIG}", b"header\0\0\0"),
-    (f"bytes={(40 << 30) - 2}-{(40 << 30) + 7}", 206, f"bytes {(40 << 30) - 2}-{(40 << 30) + 7}/{BIG}", b"\0\0island\0\0"),
-    (f"bytes={BIG - 3}-", 206, f"bytes {BIG - 3}-{BIG - 1}/{BIG}", b"\0\0\0"),
-    ("bytes=-4", 206, f"bytes {BIG - 4}-{BIG - 1}/{BIG}", b"\0\0\0\0"),
-    (f"bytes={BIG}-", 416, f"bytes */{BIG}", b""),
-])
+@pytest.mark.parametrize(
+    ("asked", "status", "content_range", "body"),
+    [
+        ("bytes=0-10", 206, f"bytes 0-10/{BIG}", b"GGUF header"),
+        ("bytes=5-13", 206, f"bytes 5-13/{BIG}", b"header\0\0\0"),
+        (
+            f"bytes={(40 << 30) - 2}-{(40 << 30) + 7}",
+            206,
+            f"bytes {(40 << 30) - 2}-{(40 << 30) + 7}/{BIG}",
+            b"\0\0island\0\0",
+        ),
+        (f"bytes={BIG - 3}-", 206, f"bytes {BIG - 3}-{BIG - 1}/{BIG}", b"\0\0\0"),
+        ("bytes=-4", 206, f"bytes {BIG - 4}-{BIG - 1}/{BIG}", b"\0\0\0\0"),
+        (f"bytes={BIG}-", 416, f"bytes */{BIG}", b""),
+    ],
+)
 def test_ranges_of_a_sparse_blob(client, asked, status, content_range, body):
     """Data and holes, the ends included."""
     answer = client.ask("GET", "/v2/cdn/library/llama4/blobs/" + BIG_DIGEST, {"Range": asked})
@@ -148,7 +172,10 @@ def test_the_log_counts_the_bytes_served_by_model(client):
     client.ask("GET", "/v2/cdn/library/llama4/blobs/" + BIG_DIGEST, {"Range": f"bytes=0-{(4 << 20) - 1}"})
     client.ask("GET", "/v2/library/llama4/manifests/16x17b")
     manifest = client.logged(2)[1]
-    assert [(entry["kind"], entry["target"]) for entry in client.registry.requests] == [("data", "library/llama4"), ("manifest", "library/llama4")]
+    assert [(entry["kind"], entry["target"]) for entry in client.registry.requests] == [
+        ("data", "library/llama4"),
+        ("manifest", "library/llama4"),
+    ]
     assert client.registry.requests[0]["bytes"] == 4 << 20 and 300 < manifest["bytes"] < 600
     assert json.loads(client.ask("GET", "/control/requests")[2])[0]["bytes"] == 4 << 20
     client.ask("DELETE", "/control/requests")
@@ -164,20 +191,36 @@ def test_releases_and_their_checksums(client, tree):
     assert client.ask("GET", "/releases/v0.1.0/sha256sum.txt")[0] == 404
 
 
-@pytest.mark.parametrize("path", [
-    "/v2/library/nope/manifests/latest", "/v2/library/tiny/manifests/nosuch", "/v2/../blobs/manifests/x", "/v2/library/../manifests/library",
-    "/v2/library/tiny/blobs/sha256:" + "0" * 64, "/v2/library/tiny/blobs/x", "/releases/../blobs", "/releases/../sha256sum.txt", "/", "/control/x",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/library/nope/manifests/latest",
+        "/v2/library/tiny/manifests/nosuch",
+        "/v2/../blobs/manifests/x",
+        "/v2/library/../manifests/library",
+        "/v2/library/tiny/blobs/sha256:" + "0" * 64,
+        "/v2/library/tiny/blobs/x",
+        "/releases/../blobs",
+        "/releases/../sha256sum.txt",
+        "/",
+        "/control/x",
+    ],
+)
 def test_what_is_not_there_is_404_with_a_registry_error(client, path):
     """Names that lead out of the directory included."""
     status, _headers, body, _complete = client.ask("GET", path)
     assert status == 404 and json.loads(body)["errors"][0]["code"]
 
 
-@pytest.mark.parametrize(("fault", "status", "body"), [
-    ("500", 500, b'{"errors":[{"code":"INTERNAL","message":"boom"}]}'), ("401", 401, b'{"errors":[{"code":"UNAUTHORIZED","message":"boom"}]}'),
-    ("404", 404, b'{"errors":[{"code":"NOT_FOUND","message":"boom"}]}'), ("badjson", 200, b"{not json"),
-])
+@pytest.mark.parametrize(
+    ("fault", "status", "body"),
+    [
+        ("500", 500, b'{"errors":[{"code":"INTERNAL","message":"boom"}]}'),
+        ("401", 401, b'{"errors":[{"code":"UNAUTHORIZED","message":"boom"}]}'),
+        ("404", 404, b'{"errors":[{"code":"NOT_FOUND","message":"boom"}]}'),
+        ("badjson", 200, b"{not json"),
+    ],
+)
 def test_faults_of_a_manifest_by_name(client, fault, status, body):
     """As in the recordings: library/f-500 and so on."""
     answer = client.ask("GET", f"/v2/library/f-{fault}/manifests/latest")
@@ -185,7 +228,10 @@ def test_faults_of_a_manifest_by_name(client, fault, status, body):
     assert client.logged(1)[0]["fault"] == fault
 
 
-@pytest.mark.parametrize(("fault", "status", "location"), [("direct200", 200, False), ("loc302", 302, True), ("loc200", 200, True), ("blob404", 404, False)])
+@pytest.mark.parametrize(
+    ("fault", "status", "location"),
+    [("direct200", 200, False), ("loc302", 302, True), ("loc200", 200, True), ("blob404", 404, False)],
+)
 def test_faults_of_a_blob_by_name(client, fault, status, location):
     """A model named after a fault has a blob of its own, whole but for the fault."""
     manifest = json.loads(client.ask("GET", f"/v2/library/f-{fault}/manifests/latest")[2])
@@ -239,7 +285,16 @@ def test_faults_of_a_release_and_their_end(client):
     assert client.ask("GET", path)[0] == 200
 
 
-@pytest.mark.parametrize("rule", [{"target": "x", "fault": "nonsense"}, {"fault": "500"}, {"target": "x", "fault": "500", "at": "nowhere"}, {"x": 1}, []])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"target": "x", "fault": "nonsense"},
+        {"fault": "500"},
+        {"target": "x", "fault": "500", "at": "nowhere"},
+        {"x": 1},
+        [],
+    ],
+)
 def test_a_wrong_fault_is_refused(client, rule):
     """With a sentence, and nothing is added."""
     status, _headers, body, _complete = client.ask("POST", "/control/faults", body=json.dumps(rule))
@@ -249,8 +304,10 @@ def test_a_wrong_fault_is_refused(client, rule):
 
 def test_holes_are_not_read(client, monkeypatch):
     """1 GiB of a hole costs no read: the file is asked where its data is."""
+
     def refuse(*_arguments):
         raise AssertionError("a hole was read")
+
     monkeypatch.setattr(os, "pread", refuse)
     content = client.registry.store.blob("library/llama4", BIG_DIGEST)
     assert sum(len(piece) for piece in content.pieces(1 << 30, 1 << 30)) == 1 << 30

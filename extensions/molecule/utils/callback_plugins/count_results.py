@@ -16,7 +16,18 @@ import os
 
 from ansible.plugins.callback import CallbackBase
 
-FREE = {"debug", "assert", "set_fact", "include_tasks", "import_tasks", "include_role", "import_role", "meta", "include_vars", "fail"}
+FREE = {
+    "debug",
+    "assert",
+    "set_fact",
+    "include_tasks",
+    "import_tasks",
+    "include_role",
+    "import_role",
+    "meta",
+    "include_vars",
+    "fail",
+}
 
 
 class CallbackModule(CallbackBase):

@@ -36,6 +36,7 @@ def with_bias(b, value, kind, name, device):
 
 # --- attention -------------------------------------------------------------------------------------------------------
 
+
 def rotate(b, value):
     """Rotary positions."""
     return b.graph.like("rope", value, b.positions)
@@ -91,7 +92,10 @@ def attention(b, value, kind, layer):
         q = head_norm(b, q, kind, "attn_q_norm", layer)
         k = head_norm(b, k, kind, "attn_k_norm", layer) if k is not None else None
         if q.shape[1] == b.tokens and q.shape[2] == 1 and heads > 1:
-            q, k, v = (g.view(part, (width, count, b.tokens)) for part, width, count in ((q, size, heads), (k, size, kv_heads), (v, value_size, kv_heads)))
+            q, k, v = (
+                g.view(part, (width, count, b.tokens))
+                for part, width, count in ((q, size, heads), (k, size, kv_heads), (v, value_size, kv_heads))
+            )
     if normed_values and v is not None:
         v = g.like("rms_norm", v)
     if b.has_positions(layer):
@@ -143,7 +147,9 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
     memory = b.cache(layer)
     windowed = b.windowed[layer]
     sinks = "attn_sinks.weight" in b.kinds[layer]
-    key_rotation, value_rotation = (b.rotation(which, width) if width else None for which, width in zip("kv", memory["rotation"]))
+    key_rotation, value_rotation = (
+        b.rotation(which, width) if width else None for which, width in zip("kv", memory["rotation"])
+    )
     if key_rotation is not None:
         q = hadamard(b, q, key_rotation)
         k = hadamard(b, k, key_rotation) if k is not None else None
@@ -163,18 +169,25 @@ def attend(b, layer, q, k, v, size, value_size, kv_heads, latent=None):
         if b.flash:
             rows = g.view(v, (v.shape[0] * v.shape[1], b.tokens))
         else:
-            flat = v if v.strides[2] == F32 * v.shape[0] * v.shape[1] else g.cont(v, (v.shape[0] * v.shape[1], b.tokens))
+            flat = (
+                v if v.strides[2] == F32 * v.shape[0] * v.shape[1] else g.cont(v, (v.shape[0] * v.shape[1], b.tokens))
+            )
             rows = g.view(flat, (1, v.shape[0] * v.shape[1] * b.tokens))
         g.expand(g.store(memory["v"], rows, b.indices("v", windowed)))
     keys = g.view(memory["k"], (size, kv_heads, cells, streams))
     values = keys if latent is not None else g.view(memory["v"], (value_size, kv_heads, cells, streams))
     heads = q.shape[1]
-    q = g.permute(g.view(q, (size, heads, per_stream, streams), (F32, q.strides[1], q.strides[2], q.strides[2] * per_stream)), (0, 2, 1, 3))
+    q = g.permute(
+        g.view(q, (size, heads, per_stream, streams), (F32, q.strides[1], q.strides[2], q.strides[2] * per_stream)),
+        (0, 2, 1, 3),
+    )
     keys, values = g.permute(keys, (0, 2, 1, 3)), g.permute(values, (0, 2, 1, 3))
     if b.flash:
         sources = (q, keys, values, mask)
         if sinks:
-            sources = g.with_weight(sources, (heads,), device, None)  # they do not bind the operation, they are too small
+            sources = g.with_weight(
+                sources, (heads,), device, None
+            )  # they do not bind the operation, they are too small
         mixed = g.new("flash_attn", sources, (value_size, heads, per_stream, streams))
         if latent:
             mixed = b.times(layer, "attn_v_b", latent, g.permute(mixed, (0, 2, 1, 3)))
@@ -222,7 +235,13 @@ def latent_attention(b, value, kind, layer):
     if absorbed:
         q_nope = g.view(q, (nope, heads, b.tokens), q.strides)
         q_rope = rotate(b, g.view(q, (rope, heads, b.tokens), q.strides))
-        q_nope = g.new("mul_mat", (g.permute(q_nope, (0, 2, 1, 3)),), (rank, b.tokens, heads), bound=device, weight=b.bytes(layer, "attn_k_b.weight"))
+        q_nope = g.new(
+            "mul_mat",
+            (g.permute(q_nope, (0, 2, 1, 3)),),
+            (rank, b.tokens, heads),
+            bound=device,
+            weight=b.bytes(layer, "attn_k_b.weight"),
+        )
         q = g.new("concat", (g.permute(q_nope, (0, 2, 1, 3)), q_rope), (rank + rope, heads, b.tokens))
         compressed = g.view(compressed, (rank, 1, b.tokens))
         k = g.new("concat", (compressed, k_rope), (rank + rope, 1, b.tokens))
@@ -241,15 +260,22 @@ def latent_attention(b, value, kind, layer):
 
 # --- feed-forward ----------------------------------------------------------------------------------------------------
 
+
 def feed_forward(b, value, kind, layer, suffix="", inputs=None):
     """Up, gate, down. A gate in the same matrix as up (twice as wide) counts as one."""
     g, device = b.graph, b.device(layer)
     beside = suffix or "ffn_down_exps.weight" in kind  # a feed-forward part beside the experts, which alone are moved
-    up_device, gate_device, down_device = (device if beside else b.matrix_device(layer, part) for part in ("up", "gate", "down"))
+    up_device, gate_device, down_device = (
+        device if beside else b.matrix_device(layer, part) for part in ("up", "gate", "down")
+    )
     up_width, inner = kind["ffn_up%s.weight" % suffix][1], kind["ffn_down%s.weight" % suffix][0]
-    up = with_bias(b, b.times(layer, "ffn_up" + suffix, up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, device)
+    up = with_bias(
+        b, b.times(layer, "ffn_up" + suffix, up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, device
+    )
     if "ffn_gate%s.weight" % suffix in kind:
-        gate = with_bias(b, b.times(layer, "ffn_gate" + suffix, inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, device)
+        gate = with_bias(
+            b, b.times(layer, "ffn_gate" + suffix, inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, device
+        )
         made = g.like("glu", gate, up)
     elif up_width == 2 * inner:
         made = g.new("glu", (up,), (inner, b.tokens))
@@ -279,7 +305,11 @@ def experts(b, value, kind, layer, logits=None):
     groups = b.hyper("expert_group_count") or 1
     if groups > 1:
         choice = chosen_groups(b, choice, count, groups)
-    chosen = g.view(g.new("argsort", (choice,), choice.shape, 4), (used, b.tokens), (4, 4 * count, 4 * count * b.tokens, 4 * count * b.tokens))
+    chosen = g.view(
+        g.new("argsort", (choice,), choice.shape, 4),
+        (used, b.tokens),
+        (4, 4 * count, 4 * count * b.tokens, 4 * count * b.tokens),
+    )
     weights = g.new("get_rows", (g.view(chances, (1, count, b.tokens)), chosen), (1, used, b.tokens))
     if gating == "late":
         weights = g.view(g.like("soft_max", g.view(weights, (used, b.tokens))), (1, used, b.tokens))
@@ -308,7 +338,12 @@ def experts(b, value, kind, layer, logits=None):
     if not b.traits["weighs_before"]:
         out = g.like("mul", out, weights)
     g.expand(out)
-    views = [g.expand(g.view(out, (width, b.tokens), (F32, out.strides[2], out.strides[2] * b.tokens, out.strides[2] * b.tokens))) for unused in range(used)]
+    views = [
+        g.expand(
+            g.view(out, (width, b.tokens), (F32, out.strides[2], out.strides[2] * b.tokens, out.strides[2] * b.tokens))
+        )
+        for unused in range(used)
+    ]
     total = views[0]
     for one in views[1:]:
         total = g.expand(g.new("add", (total, one), (width, b.tokens)))
@@ -320,10 +355,20 @@ def chosen_groups(b, choice, count, groups):
     g = b.graph
     size, kept = count // groups, b.hyper("expert_group_used_count") or 1
     grouped = g.view(choice, (size, groups, b.tokens))
-    best = g.view(g.new("argsort", (grouped,), grouped.shape, 4), (2, groups, b.tokens), (4, 4 * size, 4 * count, 4 * count * b.tokens))
+    best = g.view(
+        g.new("argsort", (grouped,), grouped.shape, 4),
+        (2, groups, b.tokens),
+        (4, 4 * size, 4 * count, 4 * count * b.tokens),
+    )
     scores = g.new("get_rows", (g.view(grouped, (1, size, groups, b.tokens)), best), (1, 2, groups, b.tokens))
-    scores = g.view(g.new("sum_rows", (g.view(scores, (2, groups, b.tokens)),), (1, groups, b.tokens)), (groups, b.tokens))
-    which = g.view(g.new("argsort", (scores,), scores.shape, 4), (kept, b.tokens), (4, 4 * groups, 4 * groups * b.tokens, 4 * groups * b.tokens))
+    scores = g.view(
+        g.new("sum_rows", (g.view(scores, (2, groups, b.tokens)),), (1, groups, b.tokens)), (groups, b.tokens)
+    )
+    which = g.view(
+        g.new("argsort", (scores,), scores.shape, 4),
+        (kept, b.tokens),
+        (4, 4 * groups, 4 * groups * b.tokens, 4 * groups * b.tokens),
+    )
     taken = g.new("get_rows", (grouped, which), (size, kept, b.tokens))
     empty = g.like("fill", grouped)
     return g.view(g.store(empty, taken, which), (count, b.tokens))

@@ -18,20 +18,22 @@ from .traits import traits_of
 class Builder(object):
     """What the parts of a graph need to know: the model, the batch, where every layer lies, and the inputs made so far."""
 
-    def __init__(self, model, kinds, layers, devices, cells, parallel, ubatch, flash, cache_type, streams, outputs, sizes=None):
+    def __init__(
+        self, model, kinds, layers, devices, cells, parallel, ubatch, flash, cache_type, streams, outputs, sizes=None
+    ):
         self.graph = Graph(devices if sizes else None)
         self.sizes = sizes  # of the weights, where those on the host may be copied to a device
         self.model = model
         self.kinds = kinds
         self.traits = traits_of(model, kinds)
-        self.width = model["embedding_length"]
-        self.vocabulary = model["vocab_size"]
-        self.heads = model["head_count"] or [0] * model["block_count"]
-        self.kv_heads = model["head_count_kv"] or [0] * model["block_count"]
+        self.width = model.embedding_length
+        self.vocabulary = model.vocab_size
+        self.heads = model.head_count or [0] * model.block_count
+        self.kv_heads = model.head_count_kv or [0] * model.block_count
         self.windowed = kv_cache.windowed_layers(model)
         self.layers = layers
         self.host = devices
-        self.output_device = self.device(model["block_count"])
+        self.output_device = self.device(model.block_count)
         self.sequences = parallel
         self.streams = streams  # of the KV cache: one a sequence, or one for all
         self.tokens = -(-ubatch // parallel) * parallel  # a whole number of every sequence
@@ -40,7 +42,7 @@ class Builder(object):
         self.flash = flash
         self.cache_type = cache_type
         self.quantized = kv_cache.CACHE_TYPES[cache_type][0] > 1
-        self.used_experts = model.get("expert_used_count") or 1
+        self.used_experts = model.expert_used_count or 1
         self.moved = {}
         self.stacked = None
         self._made = {}
@@ -50,10 +52,12 @@ class Builder(object):
         if layer not in self.moved:
             return self.device(layer)
         size, target = self.moved[layer]
-        entry = self.model["layers"][layer]
+        entry = self.model.layers[layer]
         # How much was moved tells what: all three matrices, gate and down, or down alone (common/fit.cpp get_overflow_pattern).
         whole = entry.get("expert_bytes") or entry["weight_bytes"]
-        parts = ("down",) if size <= 0.45 * whole else ("gate", "down") if size < 0.8 * whole else ("up", "gate", "down")
+        parts = (
+            ("down",) if size <= 0.45 * whole else ("gate", "down") if size < 0.8 * whole else ("up", "gate", "down")
+        )
         if part not in parts:
             return self.device(layer)
         return self.host if target is None else target
@@ -101,7 +105,10 @@ class Builder(object):
     @property
     def positions(self):
         """Input: positions of the tokens."""
-        return self.once("positions", lambda: self.graph.given((self.tokens * (4 if self.hyper("rope.dimension_sections") else 1),), I32))
+        return self.once(
+            "positions",
+            lambda: self.graph.given((self.tokens * (4 if self.hyper("rope.dimension_sections") else 1),), I32),
+        )
 
     @property
     def scale(self):
@@ -124,13 +131,16 @@ class Builder(object):
     def mask(self, windowed):
         """Input: which cells a token may look at."""
         cells = self.cells[1 if windowed else 0]
-        return self.once(("mask", windowed), lambda: self.graph.given((cells, self.tokens // self.streams, 1, self.streams), F16 if self.flash else F32))
+        return self.once(
+            ("mask", windowed),
+            lambda: self.graph.given((cells, self.tokens // self.streams, 1, self.streams), F16 if self.flash else F32),
+        )
 
     def indices(self, which, windowed):
         """Input: cells to write to; without flash attention V is transposed, and every element has its own."""
         count = self.tokens
         if which == "v" and not self.flash:
-            count *= max(kv_cache.attention_width(self.model, layer)[1] for layer in range(self.model["block_count"]))
+            count *= max(kv_cache.attention_width(self.model, layer)[1] for layer in range(self.model.block_count))
         return self.once(("indices", which, windowed), lambda: self.graph.given((count,), I64))
 
     def rotation(self, which, width):
@@ -142,7 +152,10 @@ class Builder(object):
         rows = self.once("states", lambda: self.graph.given((self.sequences,), I32))
         if which == "all":
             return rows
-        return self.once(("states", which), lambda: self.graph.view(rows, (self.sequences if which == "batch" else self.sequences - 1,)))
+        return self.once(
+            ("states", which),
+            lambda: self.graph.view(rows, (self.sequences if which == "batch" else self.sequences - 1,)),
+        )
 
     # --- memory that exists before the graph -----------------------------------------------------
 
@@ -176,8 +189,13 @@ class Builder(object):
         """(convolution state, recurrent state) of a layer."""
         r, s = kv_cache.state_elements(self.model)
         home = self.device(layer)
-        return self.once(("state memory", layer), lambda: (self.graph.stored((r, self.sequences), F32, home),
-                                                           self.graph.stored((max(s, 1), self.sequences), F32, home)))
+        return self.once(
+            ("state memory", layer),
+            lambda: (
+                self.graph.stored((r, self.sequences), F32, home),
+                self.graph.stored((max(s, 1), self.sequences), F32, home),
+            ),
+        )
 
 
 def largest_power(size):
@@ -235,7 +253,7 @@ def block(b, cur, kind, layer, last):
         state = recurrent.mamba2(b, blocks.norm(b, came, True, layer), kind, layer)
         came = g.like("add", g.like("add", mixed, state), came)
         if last:
-            came, = b.pick(came)
+            (came,) = b.pick(came)
         cur = blocks.norm(b, came, True, layer)
         return g.like("add", blocks.feed_forward(b, cur, kind, layer), came)
     if b.traits["gated_queries"]:
@@ -263,7 +281,12 @@ def block(b, cur, kind, layer, last):
     if not has_forward(kind):
         return came
     cur = came
-    if "ffn_norm.weight" in kind or "ffn_norm" in kind or not b.traits["post_norms"] and "post_attention_norm.weight" in kind:
+    if (
+        "ffn_norm.weight" in kind
+        or "ffn_norm" in kind
+        or not b.traits["post_norms"]
+        and "post_attention_norm.weight" in kind
+    ):
         cur = blocks.norm(b, cur, True, layer, plain)
         cur = blocks.with_bias(b, cur, kind, "ffn_norm.bias", b.device(layer))
     elif b.traits["bare_norms"] or "attn_output_norm.weight" in kind:
@@ -324,7 +347,7 @@ def graph_of(b, order):
     else:
         cur = embedded(b)
         if b.traits["encoder"] and not b.traits["post_norms"]:
-            cur = encoder.with_places(b, cur, b.model["architecture"] == "bert")
+            cur = encoder.with_places(b, cur, b.model.architecture == "bert")
         elif b.traits["places_added"]:
             cur = g.like("add", cur, encoder.places(b, cur))
         for layer in order:
@@ -333,13 +356,15 @@ def graph_of(b, order):
     plain = b.traits["layer_norm"]
     cur.kept = b.traits["keeps_last"]
     if b.traits["outputs_late"]:
-        cur, = b.pick(cur)
+        (cur,) = b.pick(cur)
     if b.traits["encoder"] and not b.traits["post_norms"]:
         cur.kept = True
         g.expand(cur)
         return g  # the embeddings
     cur = blocks.norm(b, cur, not b.traits["bare_norms"], None, plain)
-    cur = blocks.with_bias(b, cur, {"output_norm.bias": 1} if plain and b.traits["norm_bias"] else {}, "output_norm.bias", b.output_device)
+    cur = blocks.with_bias(
+        b, cur, {"output_norm.bias": 1} if plain and b.traits["norm_bias"] else {}, "output_norm.bias", b.output_device
+    )
     cur.kept = True
     if b.traits["encoder"]:
         g.expand(cur)
@@ -354,7 +379,21 @@ def graph_of(b, order):
     return g
 
 
-def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, moved=None, streams=None, outputs=None, sizes=None):
+def buffers(
+    model,
+    kinds,
+    slots,
+    devices,
+    cells,
+    parallel,
+    ubatch,
+    flash,
+    cache_type,
+    moved=None,
+    streams=None,
+    outputs=None,
+    sizes=None,
+):
     """Bytes of the compute buffers of every device and, last, the host.
 
     Args:
@@ -367,7 +406,9 @@ def buffers(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_
         streams: of the KV cache; None = one a sequence.
         sizes: kinds.Sizes of the model where the first device computes what has its weights on the host (--op-offload), else None.
     """
-    builder = Builder(model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, streams or parallel, outputs, sizes)
+    builder = Builder(
+        model, kinds, slots, devices, cells, parallel, ubatch, flash, cache_type, streams or parallel, outputs, sizes
+    )
     builder.moved = moved or {}
     graph_of(builder, [layer for layer, kind in enumerate(kinds) if kind is not None])
     return reserve(builder.graph, devices, devices > 1 and None not in slots and not moved, offload=sizes is not None)

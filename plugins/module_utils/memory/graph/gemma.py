@@ -37,8 +37,8 @@ def per_layer_rows(b):
     """The second embedding, on the host: a row of `size` values for every token and block."""
     g = b.graph
     size = next(kind["inp_gate.weight"][1] for kind in b.kinds if kind)
-    rows = g.new("get_rows", (g.given((b.tokens,), I32),), (size * b.model["block_count"], b.tokens), bound=b.host)
-    return g.view(rows, (size, b.model["block_count"], b.tokens))
+    rows = g.new("get_rows", (g.given((b.tokens,), I32),), (size * b.model.block_count, b.tokens), bound=b.host)
+    return g.view(rows, (size, b.model.block_count, b.tokens))
 
 
 def per_layer_inputs(b, cur, rows):
@@ -47,7 +47,9 @@ def per_layer_inputs(b, cur, rows):
     size, blocks_count = rows.shape[:2]
     # The projection's weights carry the number of block 0.
     device = b.device(0)
-    projected = g.view(g.like("scale", b.times(0, "per_layer_model_proj", size * blocks_count, cur)), (size, blocks_count, b.tokens))
+    projected = g.view(
+        g.like("scale", b.times(0, "per_layer_model_proj", size * blocks_count, cur)), (size, blocks_count, b.tokens)
+    )
     normed = g.like("mul", g.like("rms_norm", projected), bound=device)
     return g.cont(g.permute(g.like("scale", g.like("add", normed, rows)), (0, 2, 1, 3)))
 
@@ -80,13 +82,14 @@ def gemma4_block(b, cur, kind, layer, inputs, last):
         gate = g.like("unary", b.times(layer, "inp_gate", inputs.shape[0], cur))
         mine = this_layer(b, inputs, every)
         if last:
-            mine, = b.pick(mine)
+            (mine,) = b.pick(mine)
         added = b.times(layer, "proj", b.width, g.like("mul", gate, mine))
         cur = g.like("add", cur, blocks.norm(b, added, True, layer))
     return g.like("mul", cur, bound=device) if "layer_output_scale.weight" in kind else cur
 
 
 # --- gemma3n: `count` versions of the residual stream, predicted and corrected in turns ------------------------------
+
 
 def part(b, value):
     """One version of the stream."""
@@ -144,7 +147,9 @@ def corrected(b, predictions, activated, layer, count):
     g = b.graph
     chosen = router(b, activated, layer, count)
     innovation = g.new("sub", (activated, part(b, predictions)), activated.shape)
-    weights = g.cont(g.transpose(g.like("scale", b.times(layer, "altup_correct_coef", count, chosen))), (1, b.tokens, count))
+    weights = g.cont(
+        g.transpose(g.like("scale", b.times(layer, "altup_correct_coef", count, chosen))), (1, b.tokens, count)
+    )
     spread = g.new("repeat", (innovation,), (b.width, b.tokens, count))
     return g.like("add", g.like("mul", spread, weights), predictions)
 
@@ -153,7 +158,9 @@ def sparse(b, gate):
     """Keep the largest values of the gate only (the first ten blocks)."""
     g = b.graph
     mean = g.new("mean", (gate,), (1, b.tokens))
-    spread = g.like("sqrt", g.like("scale", g.new("sum_rows", (g.like("sqr", g.like("sub", gate, mean)),), (1, b.tokens))))
+    spread = g.like(
+        "sqrt", g.like("scale", g.new("sum_rows", (g.like("sqr", g.like("sub", gate, mean)),), (1, b.tokens)))
+    )
     cutoff = g.like("add", mean, g.like("scale", spread))
     return g.like("unary", g.like("sub", gate, cutoff))
 
@@ -182,5 +189,7 @@ def gemma3n_block(b, cur, kind, layer, inputs, count, is_sparse):
     first = g.like("unary", b.times(layer, "inp_gate", inputs.shape[0], first))
     first = g.like("mul", first, this_layer(b, inputs, b.tokens))
     first = blocks.norm(b, b.times(layer, "proj", b.width, first), True, layer)
-    rest = g.new("add", (g.view(right, (b.width, b.tokens, count - 1), right.strides), first), (b.width, b.tokens, count - 1))
+    rest = g.new(
+        "add", (g.view(right, (b.width, b.tokens, count - 1), right.strides), first), (b.width, b.tokens, count - 1)
+    )
     return g.new("concat", (part(b, right), rest), (b.width, b.tokens, count))

@@ -17,7 +17,7 @@ def kinds_of(model):
 
     Blocks alike share one dictionary.
     """
-    layers, known = model.get("layers") or [], model.get("layer_kinds")
+    layers, known = model.layers or [], model.layer_kinds
     if known and all(layer.get("kind") is not None for layer in layers):
         found = [known[layer["kind"]] for layer in layers]
     else:
@@ -37,9 +37,9 @@ class Sizes(object):
     def __init__(self, model, found):
         self.model = model
         self.found = found
-        known, layers = model.get("layer_sizes"), model.get("layers") or []
+        known, layers = model.layer_sizes, model.layers or []
         self.layers = [known[layer["sizes"]] if known and layer.get("sizes") is not None else {} for layer in layers]
-        self.others = model.get("other_sizes") or {}
+        self.others = model.other_sizes or {}
 
     def of(self, layer, name):
         """Bytes of a tensor of a block, or with `layer` None (or not there) of the whole model."""
@@ -49,13 +49,13 @@ class Sizes(object):
             return self.others[name]
         if layer is None:
             # Tied embeddings lie beside the output layer a second time; else the output layer is its matrix and a norm.
-            tied = self.model.get("tied_embeddings")
-            return (self.model.get("token_embedding_bytes") or self.model["embedding_bytes"]) if tied else self.model["output_bytes"]
+            tied = self.model.tied_embeddings
+            return (self.model.token_embedding_bytes or self.model.embedding_bytes) if tied else self.model.output_bytes
         return self._share(layer, name)
 
     def _share(self, layer, name):
         """Experts share the experts' bytes, other matrices the rest, by their elements; a norm counts as well, which is next to nothing."""
-        entry, kind = self.model["layers"][layer], self.found[layer] or {}
+        entry, kind = self.model.layers[layer], self.found[layer] or {}
         experts = entry.get("expert_bytes") or 0
         ours = "_exps." in name
         alike = [elements(shape) for other, shape in kind.items() if ("_exps." in other) == ours]
@@ -64,9 +64,14 @@ class Sizes(object):
 
     def mark(self):
         """A hashable mark: models with the same one have weights of the same sizes."""
-        numbers = tuple((layer.get("sizes"), layer["weight_bytes"], layer.get("expert_bytes")) for layer in self.model.get("layers") or [])
-        whole = tuple(self.model.get(name) for name in ("output_bytes", "embedding_bytes", "token_embedding_bytes", "tied_embeddings"))
-        known = tuple(tuple(sorted(sizes.items())) for sizes in self.model.get("layer_sizes") or [])
+        numbers = tuple(
+            (layer.get("sizes"), layer["weight_bytes"], layer.get("expert_bytes")) for layer in self.model.layers or []
+        )
+        whole = tuple(
+            getattr(self.model, name)
+            for name in ("output_bytes", "embedding_bytes", "token_embedding_bytes", "tied_embeddings")
+        )
+        known = tuple(tuple(sorted(sizes.items())) for sizes in self.model.layer_sizes or [])
         return numbers, whole, known, tuple(sorted(self.others.items()))
 
 
@@ -83,47 +88,86 @@ def mark(model, found):
     numbers = {}
     order = tuple(numbers.setdefault(id(kind), len(numbers)) for kind in found)
     distinct = {id(kind): kind for kind in found}
-    shapes = tuple(tuple(sorted((name, tuple(shape)) for name, shape in (distinct[key] or {}).items())) for key in numbers)
-    names = ("architecture", "block_count", "embedding_length", "vocab_size", "key_length", "value_length", "key_length_mla", "value_length_mla",
-             "kv_lora_rank", "rope_dimension_count", "sliding_window", "attention_chunk_size", "expert_count", "expert_used_count", "full_attention_interval",
-             "shared_kv_layers")
-    plain = tuple(model.get(name) for name in names)
-    lists = tuple(repr(model.get(name)) for name in ("head_count", "head_count_kv", "sliding_window_pattern", "ssm", "hyperparameters", "feed_forward_length"))
+    shapes = tuple(
+        tuple(sorted((name, tuple(shape)) for name, shape in (distinct[key] or {}).items())) for key in numbers
+    )
+    names = (
+        "architecture",
+        "block_count",
+        "embedding_length",
+        "vocab_size",
+        "key_length",
+        "value_length",
+        "key_length_mla",
+        "value_length_mla",
+        "kv_lora_rank",
+        "rope_dimension_count",
+        "sliding_window",
+        "attention_chunk_size",
+        "expert_count",
+        "expert_used_count",
+        "full_attention_interval",
+        "shared_kv_layers",
+    )
+    plain = tuple(getattr(model, name) for name in names)
+    lists = tuple(
+        repr(getattr(model, name))
+        for name in (
+            "head_count",
+            "head_count_kv",
+            "sliding_window_pattern",
+            "ssm",
+            "hyperparameters",
+            "feed_forward_length",
+        )
+    )
     return order, shapes, plain, lists
 
 
 def made_up(model):
     """Tensors of the blocks of an attention model from its dimensions alone; [] where those are not enough."""
-    width, heads = model.get("embedding_length"), model.get("head_count")
-    if not width or not heads or not model.get("key_length") or model.get("ssm") or kv_cache.hyperparameter(model, "shortconv.l_cache"):
+    width, heads = model.embedding_length, model.head_count
+    if (
+        not width
+        or not heads
+        or not model.key_length
+        or model.ssm
+        or kv_cache.hyperparameter(model, "shortconv.l_cache")
+    ):
         return []
-    keys = [_key(model, index) for index in range(model["block_count"])]
+    keys = [_key(model, index) for index in range(model.block_count)]
     shared = {key: _kind(model, key) for key in set(keys)}  # blocks that are alike are one object
     return [shared[key] for key in keys]
 
 
 def _key(model, index):
-    forward = model.get("feed_forward_length")
+    forward = model.feed_forward_length
     forward = forward[index] if isinstance(forward, (list, tuple)) else forward
-    dense = not model.get("expert_count") or index < (model.get("leading_dense_block_count") or 0)
+    dense = not model.expert_count or index < (model.leading_dense_block_count or 0)
     step = kv_cache.hyperparameter(model, "interleave_moe_layer_step") or 1
     dense = dense or (index + 1) % step != 0
-    heads_kv = (model.get("head_count_kv") or model["head_count"])[index]
-    return model["head_count"][index], heads_kv, kv_cache.head_sizes(model, index), forward or 0, dense
+    heads_kv = (model.head_count_kv or model.head_count)[index]
+    return model.head_count[index], heads_kv, kv_cache.head_sizes(model, index), forward or 0, dense
 
 
 def _kind(model, key):
     heads, heads_kv, (size, value_size), forward, dense = key
-    name, width = model["architecture"], model["embedding_length"]
+    name, width = model.architecture, model.embedding_length
     kind = {"attn_norm.weight": [width], "attn_output.weight": [heads * value_size, width]}
     if name in ("olmo2", "exaone4"):
         del kind["attn_norm.weight"]
-    if model.get("kv_lora_rank"):
+    if model.kv_lora_rank:
         kind.update(_latent(model, heads, size, value_size))
     elif name == "phi3":
         kind["attn_qkv.weight"] = [width, heads * size + heads_kv * (size + value_size)]
     else:
-        kind.update({"attn_q.weight": [width, heads * size], "attn_k.weight": [width, heads_kv * size], "attn_v.weight": [width, heads_kv * value_size]})
+        kind.update(
+            {
+                "attn_q.weight": [width, heads * size],
+                "attn_k.weight": [width, heads_kv * size],
+                "attn_v.weight": [width, heads_kv * value_size],
+            }
+        )
     if name in _HEAD_NORMS:
         kind.update({"attn_q_norm.weight": [size], "attn_k_norm.weight": [size]})
     if name not in _NO_FORWARD_NORM:
@@ -136,25 +180,45 @@ def _kind(model, key):
         if name in ("phi3", "glm4"):
             kind.update({"ffn_up.weight": [width, 2 * forward], "ffn_down.weight": [forward, width]})
         else:
-            kind.update({"ffn_gate.weight": [width, forward], "ffn_up.weight": [width, forward], "ffn_down.weight": [forward, width]})
+            kind.update(
+                {
+                    "ffn_gate.weight": [width, forward],
+                    "ffn_up.weight": [width, forward],
+                    "ffn_down.weight": [forward, width],
+                }
+            )
         return kind
-    count, inner = model["expert_count"], model.get("expert_feed_forward_length") or forward
-    kind.update({"ffn_gate_inp.weight": [width, count], "ffn_gate_exps.weight": [width, inner, count], "ffn_up_exps.weight": [width, inner, count],
-                 "ffn_down_exps.weight": [inner, width, count]})
+    count, inner = model.expert_count, model.expert_feed_forward_length or forward
+    kind.update(
+        {
+            "ffn_gate_inp.weight": [width, count],
+            "ffn_gate_exps.weight": [width, inner, count],
+            "ffn_up_exps.weight": [width, inner, count],
+            "ffn_down_exps.weight": [inner, width, count],
+        }
+    )
     if name in ("gpt-oss", "gptoss"):
         kind.update({"ffn_%s.bias" % part: [count] for part in ("gate_inp", "gate_exps", "up_exps", "down_exps")})
-    if model.get("expert_shared_count", name in _SHARED):
-        wide = (kv_cache.hyperparameter(model, "expert_shared_feed_forward_length")) or inner * (kv_cache.hyperparameter(model, "expert_shared_count") or 1)
-        kind.update({"ffn_gate_shexp.weight": [width, wide], "ffn_up_shexp.weight": [width, wide], "ffn_down_shexp.weight": [wide, width]})
+    if name in _SHARED if model.expert_shared_count is None else model.expert_shared_count:
+        wide = (kv_cache.hyperparameter(model, "expert_shared_feed_forward_length")) or inner * (
+            kv_cache.hyperparameter(model, "expert_shared_count") or 1
+        )
+        kind.update(
+            {
+                "ffn_gate_shexp.weight": [width, wide],
+                "ffn_up_shexp.weight": [width, wide],
+                "ffn_down_shexp.weight": [wide, width],
+            }
+        )
     return kind
 
 
 def _latent(model, heads, size, value_size):
-    width, rank, rope = model["embedding_length"], model["kv_lora_rank"], model.get("rope_dimension_count") or 64
+    width, rank, rope = model.embedding_length, model.kv_lora_rank, model.rope_dimension_count or 64
     kind = {"attn_kv_a_mqa.weight": [width, rank + rope]}
     key, value = size, value_size
-    if model.get("key_length_mla"):
-        key, value = model["key_length_mla"], model["value_length_mla"]
+    if model.key_length_mla:
+        key, value = model.key_length_mla, model.value_length_mla
         kind.update({"attn_k_b.weight": [key - rope, rank, heads], "attn_v_b.weight": [rank, value, heads]})
     else:
         kind["attn_kv_b.weight"] = [rank, heads * (key - rope + value)]

@@ -59,8 +59,12 @@ def mamba(b, value, kind, layer):
 
     def scan(states):
         """The scan reads the states itself and gives them back behind its result."""
-        return g.new("ssm_scan", (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows("batch")),
-                     (inner * tokens * count + state * inner * count,), bound=device)
+        return g.new(
+            "ssm_scan",
+            (g.view(states, (state, 1, inner, count)), x, dt, first, second, b.state_rows("batch")),
+            (inner * tokens * count + state * inner * count,),
+            bound=device,
+        )
 
     scanned = rows_of_state(b, s, state * inner, scan)
     g.expand(g.copy_into(s, g.view(scanned, (state * inner * count,)), (state * inner * count,)))
@@ -87,20 +91,28 @@ def mamba2(b, value, kind, layer):
     mixed = g.view(parts, (channels, tokens, count), row)
     dt = g.view(parts, (heads, tokens, count), row)
     window = g.new("concat", (history, g.transpose(mixed)), (conv - 1 + tokens, channels, count))
-    g.expand(g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count)))
+    g.expand(
+        g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count))
+    )
     mixed = g.new("ssm_conv", (window,), (channels, tokens, count), bound=device)
     if "ssm_conv1d.bias" in kind:
         mixed = g.like("add", mixed, bound=device)
     mixed = g.like("unary", mixed)
     row = mixed.strides
     x = g.view(mixed, (size, heads, tokens, count), (F32, F32 * size, row[1], row[2]))
-    first, second = (g.view(mixed, (state, groups, tokens, count), (F32, F32 * state, row[1], row[2])) for unused in range(2))
+    first, second = (
+        g.view(mixed, (state, groups, tokens, count), (F32, F32 * state, row[1], row[2])) for unused in range(2)
+    )
     dt = g.like("add", g.cont(dt), bound=device)
 
     def scan(states):
         """The scan reads the states itself and gives them back behind its result."""
-        return g.new("ssm_scan", (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows("batch")),
-                     (inner * tokens * count + state * inner * count,), bound=device)
+        return g.new(
+            "ssm_scan",
+            (g.view(states, (state, size, heads, count)), x, dt, first, second, b.state_rows("batch")),
+            (inner * tokens * count + state * inner * count,),
+            bound=device,
+        )
 
     scanned = rows_of_state(b, s, state * inner, scan)
     g.expand(g.copy_into(s, g.view(scanned, (state * inner, count)), (state * inner, count)))
@@ -127,9 +139,16 @@ def delta_net(b, value, kind, layer):
         per = kind["ssm_in.weight"][1] // key_heads
         both = g.view(both, (per, key_heads, tokens, count))
         z = g.cont(g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides))
-        q, k = (g.cont(g.view(both, (state, key_heads, tokens, count), both.strides), (state * key_heads, tokens, count)) for unused in range(2))
-        v = g.cont(g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides), (inner, tokens, count))
-        mixed = g.new("concat", (g.new("concat", (q, k), (2 * state * key_heads, tokens, count)), v), (channels, tokens, count))
+        q, k = (
+            g.cont(g.view(both, (state, key_heads, tokens, count), both.strides), (state * key_heads, tokens, count))
+            for unused in range(2)
+        )
+        v = g.cont(
+            g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides), (inner, tokens, count)
+        )
+        mixed = g.new(
+            "concat", (g.new("concat", (q, k), (2 * state * key_heads, tokens, count)), v), (channels, tokens, count)
+        )
     if "ssm_ba.weight" in kind:
         both = b.times(layer, "ssm_ba", 2 * heads, value)
         per = heads // key_heads
@@ -144,17 +163,31 @@ def delta_net(b, value, kind, layer):
     r, s = b.states(layer)
     history = g.view(rows_of_state(b, r, (conv - 1) * channels), (conv - 1, channels, count))
     window = g.new("concat", (history, g.transpose(mixed)), (conv - 1 + tokens, channels, count))
-    g.expand(g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count)))
+    g.expand(
+        g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count))
+    )
     old = g.view(rows_of_state(b, s, size * size * heads), (size, size, heads, count))
     mixed = g.like("unary", g.new("ssm_conv", (window,), (channels, tokens, count), bound=device))
     row = mixed.strides
-    q, k = (g.view(mixed, (state, key_heads, tokens, count), (F32, F32 * state, row[1], row[1] * tokens)) for unused in range(2))
+    q, k = (
+        g.view(mixed, (state, key_heads, tokens, count), (F32, F32 * state, row[1], row[1] * tokens))
+        for unused in range(2)
+    )
     v = g.view(mixed, (size, heads, tokens, count), (F32, F32 * size, row[1], row[1] * tokens))
     q, k = (g.like("scale", g.like("rms_norm", part)) for part in (q, k))
     if key_heads != heads and b.traits["repeats_keys"]:
         per = heads // key_heads
-        q, k = (g.view(g.new("repeat", (g.view(part, (state, 1, key_heads, tokens * count)),), (state, per, key_heads, tokens * count)),
-                       (state, heads, tokens, count)) for part in (q, k))
+        q, k = (
+            g.view(
+                g.new(
+                    "repeat",
+                    (g.view(part, (state, 1, key_heads, tokens * count)),),
+                    (state, per, key_heads, tokens * count),
+                ),
+                (state, heads, tokens, count),
+            )
+            for part in (q, k)
+        )
     made = g.new("delta_net", (q, k, v, gate, beta, old), (size * heads, tokens * count + size * count))
     g.expand(g.copy_into(s, g.view(made, (size * size * heads, count)), (size * size * heads, count)))
     out = g.view(made, (size, heads, tokens, count))
@@ -174,5 +207,7 @@ def short_convolution(b, value, kind, layer):
     history = g.view(rows_of_state(b, r, (conv - 1) * width), (conv - 1, width, count))
     window = g.new("concat", (history, product), (conv - 1 + tokens, width, count))
     g.expand(g.copy_into(r, g.view(window, (conv - 1, width, count), window.strides), ((conv - 1) * width, count)))
-    made = g.new("mul", (gate, g.new("ssm_conv", (window,), (width, tokens, count), bound=device)), (width, tokens, count))
+    made = g.new(
+        "mul", (gate, g.new("ssm_conv", (window,), (width, tokens, count), bound=device)), (width, tokens, count)
+    )
     return g.view(b.times(layer, "shortconv.out_proj", width, made), (width, b.tokens))

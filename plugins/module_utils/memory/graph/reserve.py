@@ -37,7 +37,13 @@ def wants_offload(node):
     if node.operation == "get_rows":
         return False
     shape = node.shape
-    rows = shape[1] if node.operation == "mul_mat" else shape[2] if node.operation == "mul_mat_id" else shape[1] * shape[2] * shape[3]
+    rows = (
+        shape[1]
+        if node.operation == "mul_mat"
+        else shape[2]
+        if node.operation == "mul_mat_id"
+        else shape[1] * shape[2] * shape[3]
+    )
     return rows >= OFFLOAD_ROWS
 
 
@@ -81,7 +87,11 @@ def split(nodes):
             (current[1] if current else waiting).append(node)
             continue
         # Weights that must be copied begin a part of their own, so that those of the part before make room for them.
-        again = current is not None and current[2] and any(source.operation == "weight" and source.device != current[0] for source in node.sources)
+        again = (
+            current is not None
+            and current[2]
+            and any(source.operation == "weight" and source.device != current[0] for source in node.sources)
+        )
         if current is None or node.device != current[0] or again:
             current = [node.device, waiting if current is None else [], []]
             waiting = []
@@ -92,7 +102,9 @@ def split(nodes):
                 if (id(source), device) not in copied:
                     copied[(id(source), device)] = duplicate(source, device)
                     current[2].append(source)
-                node.sources = tuple(copied[(id(source), device)] if other is source else other for other in node.sources)
+                node.sources = tuple(
+                    copied[(id(source), device)] if other is source else other for other in node.sources
+                )
         current[1].append(node)
     for part in parts:
         part[2] = [(source, copied[(id(source), part[0])]) for source in part[2]]

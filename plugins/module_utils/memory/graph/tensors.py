@@ -10,15 +10,52 @@ from __future__ import annotations
 
 F32, F16, I32, I64 = 4, 2, 4, 8  # bytes of an element
 
-IN_PLACE = frozenset(("fill", "scale", "add", "add_id", "sub", "mul", "div", "sqr", "sqrt", "log", "unary", "rope", "rms_norm", "clamp", "soft_max"))
+IN_PLACE = frozenset(
+    (
+        "fill",
+        "scale",
+        "add",
+        "add_id",
+        "sub",
+        "mul",
+        "div",
+        "sqr",
+        "sqrt",
+        "log",
+        "unary",
+        "rope",
+        "rms_norm",
+        "clamp",
+        "soft_max",
+    )
+)
 
 
 class Value(object):
     """One tensor. `root` is the value that a view looks at; `home` the device of its memory if it exists before the graph (caches);
     `bound` the device that the operation must run on (that of its weights), where None leaves it to its neighbours."""
 
-    __slots__ = ("operation", "shape", "strides", "element", "sources", "root", "home", "bound", "given", "kept", "looks", "device", "copies",
-                 "children", "views", "allocated", "place", "where", "bytes")
+    __slots__ = (
+        "operation",
+        "shape",
+        "strides",
+        "element",
+        "sources",
+        "root",
+        "home",
+        "bound",
+        "given",
+        "kept",
+        "looks",
+        "device",
+        "copies",
+        "children",
+        "views",
+        "allocated",
+        "place",
+        "where",
+        "bytes",
+    )
 
     def __init__(self, operation, shape, strides, element, sources, root=None, bound=None):
         self.operation = operation
@@ -77,11 +114,20 @@ class Graph(object):
     def new(self, operation, sources, shape, element=F32, bound=None, weight=None):
         """The result of an operation; `weight`: bytes of the weights that bind it, None where they are a row of the result (norms, biases)."""
         shape = four(shape)
-        return Value(operation, shape, contiguous(shape, element), element, self.with_weight(sources, shape, bound, weight), bound=bound)
+        return Value(
+            operation,
+            shape,
+            contiguous(shape, element),
+            element,
+            self.with_weight(sources, shape, bound, weight),
+            bound=bound,
+        )
 
     def like(self, operation, source, *others, **more):
         """The result of an operation that has the shape of its first source."""
-        return self.new(operation, (source,) + others, source.shape, source.element, more.get("bound"), more.get("weight"))
+        return self.new(
+            operation, (source,) + others, source.shape, source.element, more.get("bound"), more.get("weight")
+        )
 
     def with_weight(self, sources, shape, bound, size):
         """The sources of an operation with its weights among them, if they lie on the host: a matrix first, anything else last."""
@@ -107,7 +153,14 @@ class Graph(object):
     def view(self, source, shape, strides=None):
         """A look at part of a value; without strides a reshape."""
         shape = four(shape)
-        value = Value("view", shape, strides or contiguous(shape, source.element), source.element, (source,), root=source.root or source)
+        value = Value(
+            "view",
+            shape,
+            strides or contiguous(shape, source.element),
+            source.element,
+            (source,),
+            root=source.root or source,
+        )
         value.looks = True
         return value
 
@@ -124,7 +177,9 @@ class Graph(object):
 
     def store(self, memory, rows, where):
         """Write rows into memory; the result is a view of it."""
-        value = Value("set_rows", memory.shape, memory.strides, memory.element, (rows, where, memory), root=memory.root or memory)
+        value = Value(
+            "set_rows", memory.shape, memory.strides, memory.element, (rows, where, memory), root=memory.root or memory
+        )
         return value
 
     def copy_into(self, memory, rows, shape):
@@ -144,7 +199,9 @@ class Graph(object):
 
     def matmul_chosen(self, width, source, chosen, device, weight=0):
         """Times the chosen experts' matrices, of `weight` bytes all together: [width, experts used, tokens]."""
-        return self.new("mul_mat_id", (source, chosen), (width, chosen.shape[0], source.shape[2]), bound=device, weight=weight)
+        return self.new(
+            "mul_mat_id", (source, chosen), (width, chosen.shape[0], source.shape[2]), bound=device, weight=weight
+        )
 
     def cont(self, source, shape=None):
         """A copy without gaps."""

@@ -9,31 +9,138 @@ from __future__ import annotations
 
 from .. import kv_cache
 
-LAYER_NORM = ("command-r", "cohere2", "starcoder2", "starcoder", "gpt2", "gptneox", "falcon", "bloom", "mpt", "phi2", "stablelm", "nemotron", "olmo",
-              "codeshell", "jais", "orion", "refact", "dbrx")
+LAYER_NORM = (
+    "command-r",
+    "cohere2",
+    "starcoder2",
+    "starcoder",
+    "gpt2",
+    "gptneox",
+    "falcon",
+    "bloom",
+    "mpt",
+    "phi2",
+    "stablelm",
+    "nemotron",
+    "olmo",
+    "codeshell",
+    "jais",
+    "orion",
+    "refact",
+    "dbrx",
+)
 SIGMOID = ("llama4", "glm4moe", "lfm2moe", "nemotron_h_moe", "dots1", "bailingmoe2", "minimax-m2", "afmoe")
-NORMED_EXPERTS = ("llama", "qwen3moe", "qwen3next", "qwen35moe", "granitemoe", "granite", "granitehybrid", "lfm2moe", "hunyuan-moe", "phimoe", "phi3",
-                  "ernie4_5-moe", "gemma4", "mistral3", "dbrx")
+NORMED_EXPERTS = (
+    "llama",
+    "qwen3moe",
+    "qwen3next",
+    "qwen35moe",
+    "granitemoe",
+    "granite",
+    "granitehybrid",
+    "lfm2moe",
+    "hunyuan-moe",
+    "phimoe",
+    "phi3",
+    "ernie4_5-moe",
+    "gemma4",
+    "mistral3",
+    "dbrx",
+)
 LATE_OUTPUTS = ("gemma3n",)  # the rows that are wanted are picked after the last block, not inside it
 # Blocks without rotary positions: "full" those that are not windowed, a number n every n-th, "all" every block.
-NO_POSITIONS = {"cohere2": "full", "exaone4": "full", "exaone-moe": "full", "llama4": 4, "smollm3": 4, "nemotron_h": "all", "nemotron_h_moe": "all",
-                "jamba": "all", "starcoder": "all", "gpt2": "all", "bert": "all"}
+NO_POSITIONS = {
+    "cohere2": "full",
+    "exaone4": "full",
+    "exaone-moe": "full",
+    "llama4": 4,
+    "smollm3": 4,
+    "nemotron_h": "all",
+    "nemotron_h_moe": "all",
+    "jamba": "all",
+    "starcoder": "all",
+    "gpt2": "all",
+    "bert": "all",
+}
 PLACES_ADDED = ("starcoder", "gpt2")  # positions are added to the token embeddings instead
 # order of the sum after mixing, after feed-forward
 RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, True), "lfm2moe": (True, True)}
 # Architectures whose graphs were compared with the engine's (tests/oracle/engine-table.jsonl); any other one is estimated.
-KNOWN = frozenset((
-    "arcee", "baichuan", "chatglm", "cohere2", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "dots1", "ernie4_5", "ernie4_5-moe", "exaone",
-    "exaone4", "falcon", "falcon-h1", "gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "glm4", "glm4moe", "gpt-oss", "gptoss", "granite",
-    "granitehybrid", "granitemoe", "hunyuan-dense", "hunyuan-moe", "internlm2", "jamba", "lfm2", "lfm2moe", "llama", "llama4", "mamba", "mamba2",
-    "minicpm", "minicpm3", "minimax-m2", "mistral3", "nemotron", "nemotron_h", "nemotron_h_moe", "olmo", "olmo2", "olmoe", "phi2", "phi3", "phimoe",
-    "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe", "seed_oss", "smollm3",
-    "stablelm", "starcoder", "starcoder2"))
+KNOWN = frozenset(
+    (
+        "arcee",
+        "baichuan",
+        "chatglm",
+        "cohere2",
+        "command-r",
+        "dbrx",
+        "deci",
+        "deepseek",
+        "deepseek2",
+        "dots1",
+        "ernie4_5",
+        "ernie4_5-moe",
+        "exaone",
+        "exaone4",
+        "falcon",
+        "falcon-h1",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3n",
+        "gemma4",
+        "glm4",
+        "glm4moe",
+        "gpt-oss",
+        "gptoss",
+        "granite",
+        "granitehybrid",
+        "granitemoe",
+        "hunyuan-dense",
+        "hunyuan-moe",
+        "internlm2",
+        "jamba",
+        "lfm2",
+        "lfm2moe",
+        "llama",
+        "llama4",
+        "mamba",
+        "mamba2",
+        "minicpm",
+        "minicpm3",
+        "minimax-m2",
+        "mistral3",
+        "nemotron",
+        "nemotron_h",
+        "nemotron_h_moe",
+        "olmo",
+        "olmo2",
+        "olmoe",
+        "phi2",
+        "phi3",
+        "phimoe",
+        "qwen2",
+        "qwen2moe",
+        "qwen2vl",
+        "qwen3",
+        "qwen35",
+        "qwen35moe",
+        "qwen3moe",
+        "qwen3next",
+        "qwen3vl",
+        "qwen3vlmoe",
+        "seed_oss",
+        "smollm3",
+        "stablelm",
+        "starcoder",
+        "starcoder2",
+    )
+)
 
 
 def traits_of(model, kinds):
     """The traits of a model as a dictionary; every name that the builders ask for is there."""
-    name = model["architecture"]
+    name = model.architecture
     present = set()
     for kind in kinds:
         if kind:
@@ -50,7 +157,9 @@ def traits_of(model, kinds):
     normed = hyper("expert_weights_norm")
     if normed is None or name in ("qwen2moe", "llama4", "jamba", "gpt-oss", "gptoss") or name in NORMED_EXPERTS:
         normed = name in NORMED_EXPERTS
-    post_norms = "post_ffw_norm.weight" in present or "post_attention_norm.weight" in present and ("ffn_norm.weight" in present)
+    post_norms = (
+        "post_ffw_norm.weight" in present or "post_attention_norm.weight" in present and ("ffn_norm.weight" in present)
+    )
     if name in ("bert", "nomic-bert"):
         post_norms = False
     return {
@@ -65,13 +174,14 @@ def traits_of(model, kinds):
         "windowed": kv_cache.window_tokens(model) is not None,
         "values_normed": name in ("gemma3n", "gemma4"),
         "norm_after_rope": name.startswith("hunyuan"),
-        "norm_without_weights": name == "llama4" and (model.get("expert_count") or 0) != 128,
+        "norm_without_weights": name == "llama4" and (model.expert_count or 0) != 128,
         "residual_first": RESIDUAL_FIRST.get(name, (False, False)),
         "queries_scaled": name in ("phi2", "phi3", "gemma2", "gemma3"),
         "scaled_queries": name == "llama4",
         "gated_queries": name in ("qwen3next", "qwen35", "qwen35moe"),
         "repeats_keys": name == "qwen3next",
-        "parallel": "attn_norm.weight" in present and "ffn_down.weight" in present
+        "parallel": "attn_norm.weight" in present
+        and "ffn_down.weight" in present
         and not present & {"ffn_norm.weight", "ffn_norm", "post_attention_norm.weight"}
         and not name.startswith("nemotron_h"),
         "attention_first": name == "phi2",  # order of the sum of the parallel parts

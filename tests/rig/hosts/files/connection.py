@@ -58,14 +58,22 @@ class Connection(Podman):
     @ensure_connect
     def put_file(self, in_path, out_path):
         Display().vvv("PUT %s TO %s" % (in_path, out_path), host=self._container_id)
-        status, unused, stderr = self.exec_command("sh -c %s" % shlex.quote("cat > " + shlex.quote(out_path)), pathlib.Path(in_path).read_bytes())
+        status, unused, stderr = self.exec_command(
+            "sh -c %s" % shlex.quote("cat > " + shlex.quote(out_path)), pathlib.Path(in_path).read_bytes()
+        )
         if status:
-            raise AnsibleError("The file %s could not be written in %s: %s" % (out_path, self._container_id, stderr.decode(errors="replace").strip()))
+            raise AnsibleError(
+                "The file %s could not be written in %s: %s"
+                % (out_path, self._container_id, stderr.decode(errors="replace").strip())
+            )
 
     @ensure_connect
     def fetch_file(self, in_path, out_path):
         Display().vvv("FETCH %s TO %s" % (in_path, out_path), host=self._container_id)
         status, stdout, stderr = self.exec_command("cat %s" % shlex.quote(in_path))
         if status:
-            raise AnsibleError("The file %s could not be read in %s: %s" % (in_path, self._container_id, stderr.decode(errors="replace").strip()))
+            raise AnsibleError(
+                "The file %s could not be read in %s: %s"
+                % (in_path, self._container_id, stderr.decode(errors="replace").strip())
+            )
         pathlib.Path(out_path).write_bytes(stdout)

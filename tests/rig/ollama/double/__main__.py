@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """`ollama serve` and `ollama --version` of the double."""
+
 from __future__ import annotations
 
 import errno
@@ -24,7 +25,11 @@ def main(arguments):
         return serve()
     if arguments in (["--version"], ["-v"]):
         return version()
-    print('Error: unknown command "%s" for "ollama" (this is the rig\'s double: serve and --version only)' % " ".join(arguments), file=sys.stderr)
+    print(
+        'Error: unknown command "%s" for "ollama" (this is the rig\'s double: serve and --version only)'
+        % " ".join(arguments),
+        file=sys.stderr,
+    )
     return 1
 
 
@@ -55,10 +60,17 @@ def serve():
         _key_file()
         server = Server((address, port), None)
     except OSError as error:
-        reason = {errno.EADDRINUSE: "address already in use", errno.EACCES: "permission denied",
-                  errno.EADDRNOTAVAIL: "cannot assign requested address"}.get(error.errno, str(error))
-        print("Error: listen tcp %s:%d: bind: %s" % (address, port, reason) if error.filename is None else
-              "Error: could not create directory mkdir %s: %s" % (error.filename, (error.strerror or "").lower()), file=sys.stderr)
+        reason = {
+            errno.EADDRINUSE: "address already in use",
+            errno.EACCES: "permission denied",
+            errno.EADDRNOTAVAIL: "cannot assign requested address",
+        }.get(error.errno, str(error))
+        print(
+            "Error: listen tcp %s:%d: bind: %s" % (address, port, reason)
+            if error.filename is None
+            else "Error: could not create directory mkdir %s: %s" % (error.filename, (error.strerror or "").lower()),
+            file=sys.stderr,
+        )
         return 1
     gotext.log("INFO", "routes.go:1951", "server config", env=settings.config_text())
     gotext.log("INFO", "routes.go:1953", "Ollama cloud disabled: %s" % str(settings.boolean("OLLAMA_NO_CLOUD")).lower())

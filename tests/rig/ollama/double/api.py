@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """The HTTP API. What no test and no module needs is not here: an unknown path is 404, an unknown field 501."""
+
 from __future__ import annotations
 
 import hashlib
@@ -24,7 +25,20 @@ _JSON, _PLAIN_JSON, _LINES = "application/json; charset=utf-8", "application/jso
 # Fields that each request may carry. The real server ignores others; here a misspelt one is an error.
 _FIELDS = {
     "/api/show": {"model", "name", "verbose"},
-    "/api/create": {"model", "name", "from", "files", "adapters", "template", "license", "system", "parameters", "messages", "stream", "modelfile"},
+    "/api/create": {
+        "model",
+        "name",
+        "from",
+        "files",
+        "adapters",
+        "template",
+        "license",
+        "system",
+        "parameters",
+        "messages",
+        "stream",
+        "modelfile",
+    },
     "/api/pull": {"model", "name", "insecure", "stream"},
     "/api/copy": {"source", "destination"},
     "/api/delete": {"model", "name"},
@@ -90,8 +104,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.rest:  # a body that nobody read
                 self.close_connection = True
         if self.path not in ("/", "/api/version"):
-            gotext.write("[GIN] %s | %d | %12.6fms | %15s | %-8s \"%s\"" % (
-                time.strftime("%Y/%m/%d - %H:%M:%S"), self.status, (time.monotonic() - begun) * 1e3, self.client_address[0], self.command, self.path))
+            gotext.write(
+                '[GIN] %s | %d | %12.6fms | %15s | %-8s "%s"'
+                % (
+                    time.strftime("%Y/%m/%d - %H:%M:%S"),
+                    self.status,
+                    (time.monotonic() - begun) * 1e3,
+                    self.client_address[0],
+                    self.command,
+                    self.path,
+                )
+            )
 
     do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = _handle
 
@@ -104,7 +127,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             address = ipaddress.ip_address(name)
             return address.is_loopback or address.is_private or address.is_unspecified
         except ValueError:
-            return name in ("", "localhost", socket.gethostname().lower()) or name.endswith((".localhost", ".local", ".internal"))
+            return name in ("", "localhost", socket.gethostname().lower()) or name.endswith(
+                (".localhost", ".local", ".internal")
+            )
 
     def _route(self):
         path = self.path.split("?", 1)[0]
@@ -235,8 +260,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._json(200, {"models": self.server.scheduler.listed()})
 
     def _openai_models(self):
-        data = [{"id": model.name.shortest, "object": "model", "created": model.manifest.modified[0], "owned_by": model.name.namespace}
-                for model in self._models()]
+        data = [
+            {
+                "id": model.name.shortest,
+                "object": "model",
+                "created": model.manifest.modified[0],
+                "owned_by": model.name.namespace,
+            }
+            for model in self._models()
+        ]
         self._json(200, {"object": "list", "data": data}, _PLAIN_JSON)
 
     # Models
@@ -259,12 +291,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _create(self):
         request = self._body()
         name = names.parse(request.get("model") or request.get("name") or "")
-        self._stream(create.create(self.server.store, self.server.store.existing(name), request), request.get("stream", True))
+        self._stream(
+            create.create(self.server.store, self.server.store.existing(name), request), request.get("stream", True)
+        )
 
     def _pull(self):
         request = self._body()
         name = names.parse(request.get("model") or request.get("name") or "")
-        self._stream(pull.pull(self.server.store, self.server.store.existing(name), bool(request.get("insecure"))), request.get("stream", True))
+        self._stream(
+            pull.pull(self.server.store, self.server.store.existing(name), bool(request.get("insecure"))),
+            request.get("stream", True),
+        )
 
     def _copy(self):
         request = self._body()
@@ -280,7 +317,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._send(200, None, b"")
 
     def _digest(self):
-        return self.path[len("/api/blobs/"):]
+        return self.path[len("/api/blobs/") :]
 
     def _blob_head(self):
         try:
@@ -308,7 +345,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 stream.write(data)
         if "sha256:" + digest.hexdigest() != self._digest():
             os.unlink(partial)
-            raise ApiError(400, 'digest mismatch, expected "%s", got "sha256:%s"' % (self._digest(), digest.hexdigest()))
+            raise ApiError(
+                400, 'digest mismatch, expected "%s", got "sha256:%s"' % (self._digest(), digest.hexdigest())
+            )
         os.chmod(partial, 0o644)
         os.replace(partial, path)
         self._send(201, None, b"")

@@ -5,6 +5,7 @@
 Ground: reference/ollama-behaviour.md 5.1 (server/sched.go of that release) and 14.21; refereed by every row of
 ollama-0.32.15-placement.jsonl and -residents.jsonl. Memory is in bytes, contexts in tokens.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -14,7 +15,18 @@ GIB = 1 << 30
 MIB = 1 << 20
 
 # Architectures that are always served with one slot (server/sched.go:499-510).
-ONE_SLOT = ("mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe")
+ONE_SLOT = (
+    "mllama",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "qwen35",
+    "qwen35moe",
+    "qwen3next",
+    "lfm2",
+    "lfm2moe",
+    "nemotron_h",
+    "nemotron_h_moe",
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,9 @@ def flash_attention(settings: Settings, gpus: List[Gpu]) -> str:
     return "off" if lacking else "auto"
 
 
-def select(gpus: List[Gpu], predicted: int, settings: Settings, options: Dict[str, int]) -> Tuple[List[Gpu], Optional[int]]:
+def select(
+    gpus: List[Gpu], predicted: int, settings: Settings, options: Dict[str, int]
+) -> Tuple[List[Gpu], Optional[int]]:
     """GPUs for a model of `predicted` bytes, and --main-gpu for the child (server/sched.go:972-1140)."""
     num_gpu, main_gpu = options.get("num_gpu", -1), options.get("main_gpu")
     if len(gpus) <= 1 or num_gpu == 0:
@@ -169,9 +183,15 @@ def choose(model: Model, gpus: List[Gpu], settings: Settings, options: Dict[str,
     flash = flash_attention(settings, chosen)
     cpu_only = options.get("num_gpu", -1) == 0
     return Choice(
-        gpus=tuple(chosen), main_gpu=main_gpu, context=context, parallel=parallel, predicted=predicted, flash_attention=flash,
+        gpus=tuple(chosen),
+        main_gpu=main_gpu,
+        context=context,
+        parallel=parallel,
+        predicted=predicted,
+        flash_attention=flash,
         batch=batch_size(context, predicted, chosen, options, flash),
-        pins_devices=bool(chosen) and not cpu_only)
+        pins_devices=bool(chosen) and not cpu_only,
+    )
 
 
 def accounted_free(gpus: List[Gpu], residents: List[Resident]) -> List[Gpu]:
@@ -191,7 +211,11 @@ def accounted_free(gpus: List[Gpu], residents: List[Resident]) -> List[Gpu]:
             used = 0 if hidden else resident.used.get(gpu.index, 0)
             found += used
             if all_covered:
-                free = gpu.total if hidden else min(gpu.total - used, resident.free_at_load.get(gpu.index, gpu.total) - used)
+                free = (
+                    gpu.total
+                    if hidden
+                    else min(gpu.total - used, resident.free_at_load.get(gpu.index, gpu.total) - used)
+                )
         seen.append(Gpu(**{**gpu.__dict__, "free": max(min(free, gpu.total - found), 0)}))
     return seen
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """/api/create: a model from one that is there (or is pulled first), or from uploaded GGUF files."""
+
 from __future__ import annotations
 
 import json
@@ -35,7 +36,12 @@ def create(store, name, request):
         yield {"status": "%s %s" % (layer.pop("status"), layer["digest"])}
     raw = (gotext.dumps(config) + "\n").encode()
     digest, _new = store.put(raw)
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": {"mediaType": CONFIG_TYPE, "digest": digest, "size": len(raw)}, "layers": layers}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": CONFIG_TYPE, "digest": digest, "size": len(raw)},
+        "layers": layers,
+    }
     yield {"status": "writing manifest"}
     before = store.load(name)
     store.write(name, (gotext.dumps(manifest) + "\n").encode())
@@ -49,14 +55,23 @@ def _layer(kind, digest, size, status):
 
 
 def _inherited(store, manifest):
-    layers = [dict(layer, **{"from": manifest.name.shortest, "status": "using existing layer"}) for layer in manifest.layers]
+    layers = [
+        dict(layer, **{"from": manifest.name.shortest, "status": "using existing layer"}) for layer in manifest.layers
+    ]
     path = next(layer["digest"] for layer in layers if layer["mediaType"] == LAYER_TYPE + "model")
     return _config(gguf.read(store.blob_path(path))), layers
 
 
 def _config(header):
-    return {"model_format": "gguf", "model_family": header.architecture, "model_families": [header.architecture],
-            "model_type": gotext.human_number(header.parameter_count), "file_type": header.file_type, "architecture": "amd64", "os": "linux"}
+    return {
+        "model_format": "gguf",
+        "model_family": header.architecture,
+        "model_families": [header.architecture],
+        "model_type": gotext.human_number(header.parameter_count),
+        "file_type": header.file_type,
+        "architecture": "amd64",
+        "os": "linux",
+    }
 
 
 def _rewritten(store, digest):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """GPUs as the server finds them: by reading what lib/ollama/llama-server prints, under the service's own environment."""
+
 from __future__ import annotations
 
 import os
@@ -30,7 +31,9 @@ def cuda_dir():
     """The newest CUDA directory that OLLAMA_LLM_LIBRARY lets through, or None: without one no CUDA device is looked for."""
     wanted, root = settings.var("OLLAMA_LLM_LIBRARY"), library_dir()
     found = sorted(name for name in (os.listdir(root) if os.path.isdir(root) else []) if name.startswith("cuda_v"))
-    allowed = [name for name in found if os.path.exists(os.path.join(root, name, "libggml-cuda.so")) and wanted in ("", name)]
+    allowed = [
+        name for name in found if os.path.exists(os.path.join(root, name, "libggml-cuda.so")) and wanted in ("", name)
+    ]
     return allowed[-1] if allowed else None
 
 
@@ -48,9 +51,15 @@ def filter_ids(visible, count):
 
 def _run(arguments, stream):
     environment = dict(os.environ, LD_LIBRARY_PATH=library_path(), GGML_CUDA_INIT="1")
-    return subprocess.Popen([os.path.join(library_dir(), "llama-server")] + arguments, env=environment, stdin=subprocess.DEVNULL,
-                            stdout=stream if "--list-devices" in arguments else subprocess.DEVNULL,
-                            stderr=stream if "--list-devices" not in arguments else subprocess.DEVNULL, text=True, errors="replace")
+    return subprocess.Popen(
+        [os.path.join(library_dir(), "llama-server")] + arguments,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=stream if "--list-devices" in arguments else subprocess.DEVNULL,
+        stderr=stream if "--list-devices" not in arguments else subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+    )
 
 
 def _capabilities():
@@ -82,7 +91,11 @@ def devices():
         process.kill()
         process.wait()
         return []
-    return [(match.group(3), int(match.group(4)) << 20, int(match.group(5)) << 20) for match in map(_DEVICE.match, text.splitlines()) if match]
+    return [
+        (match.group(3), int(match.group(4)) << 20, int(match.group(5)) << 20)
+        for match in map(_DEVICE.match, text.splitlines())
+        if match
+    ]
 
 
 def discover():
@@ -99,17 +112,47 @@ def discover():
         gotext.log("WARN", "runner.go:120", "failure during GPU discovery", error=str(error))
         listed, capabilities = [], {}
     tokens = filter_ids(visible, len(listed))
-    gpus = [choosing.Gpu(index, token, total, free, compute=capabilities.get(index, (0, 0)))
-            for index, (token, (_name, total, free)) in enumerate(zip(tokens, listed))]
+    gpus = [
+        choosing.Gpu(index, token, total, free, compute=capabilities.get(index, (0, 0)))
+        for index, (token, (_name, total, free)) in enumerate(zip(tokens, listed))
+    ]
     names = [name for name, _total, _free in listed]
     for gpu in sorted(gpus, key=lambda gpu: -gpu.free):
-        gotext.log("INFO", "types.go:32", "inference compute", id=str(gpu.index), filter_id=gpu.filter_id, library=gpu.library,
-                   compute="%d.%d" % gpu.compute, name="CUDA%d" % gpu.index, description=names[gpu.index], libdirs="ollama,%s" % cuda_dir(), driver="0.0",
-                   pci_id="", type="discrete", total=gotext.human_bytes2(gpu.total), available=gotext.human_bytes2(gpu.free))
+        gotext.log(
+            "INFO",
+            "types.go:32",
+            "inference compute",
+            id=str(gpu.index),
+            filter_id=gpu.filter_id,
+            library=gpu.library,
+            compute="%d.%d" % gpu.compute,
+            name="CUDA%d" % gpu.index,
+            description=names[gpu.index],
+            libdirs="ollama,%s" % cuda_dir(),
+            driver="0.0",
+            pci_id="",
+            type="discrete",
+            total=gotext.human_bytes2(gpu.total),
+            available=gotext.human_bytes2(gpu.free),
+        )
     if not gpus:
         memory = host_memory()
-        gotext.log("INFO", "types.go:50", "inference compute", id="cpu", library="cpu", compute="", name="cpu", description="cpu", libdirs="ollama", driver="",
-                   pci_id="", type="", total=gotext.human_bytes2(memory["MemTotal"]), available=gotext.human_bytes2(memory["MemAvailable"]))
+        gotext.log(
+            "INFO",
+            "types.go:50",
+            "inference compute",
+            id="cpu",
+            library="cpu",
+            compute="",
+            name="cpu",
+            description="cpu",
+            libdirs="ollama",
+            driver="",
+            pci_id="",
+            type="",
+            total=gotext.human_bytes2(memory["MemTotal"]),
+            available=gotext.human_bytes2(memory["MemAvailable"]),
+        )
     return gpus, names
 
 

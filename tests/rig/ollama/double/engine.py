@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """One llama-server process: its arguments, environment, log lines, memory figures and end."""
+
 from __future__ import annotations
 
 import http.client
@@ -26,8 +27,27 @@ MIB = 1 << 20
 
 def arguments(model, choice, options, port, load_mode):
     """The engine's argument list after the program (llm/llama_server.go:348-440), in the order that was recorded."""
-    args = ["--model", model.path, "--port", str(port), "--host", "127.0.0.1", "--no-webui", "--offline", "-c", str(choice.context),
-            "-np", str(choice.parallel), "--log-verbosity", "4", "--no-log-prefix", "--no-log-timestamps", "--no-jinja", "--chat-template", "chatml"]
+    args = [
+        "--model",
+        model.path,
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        "--no-webui",
+        "--offline",
+        "-c",
+        str(choice.context),
+        "-np",
+        str(choice.parallel),
+        "--log-verbosity",
+        "4",
+        "--no-log-prefix",
+        "--no-log-timestamps",
+        "--no-jinja",
+        "--chat-template",
+        "chatml",
+    ]
     projector = model.projector_bytes()
     if projector:
         args += ["--mmproj", model.projectors[0] if model.projectors else model.path]
@@ -79,13 +99,24 @@ class Engine:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        command = [os.path.join(discovery.library_dir(), "llama-server")] + arguments(model, choice, options, self.port, load_mode)
+        command = [os.path.join(discovery.library_dir(), "llama-server")] + arguments(
+            model, choice, options, self.port, load_mode
+        )
         gotext.log("INFO", "llama_server.go:433", "starting llama-server", cmd=" ".join(command))
         try:
-            self.process = subprocess.Popen(command, env=environment(model, choice), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                            stderr=subprocess.STDOUT, text=True, errors="replace")
+            self.process = subprocess.Popen(
+                command,
+                env=environment(model, choice),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
         except OSError as error:
-            raise ApiError(500, "error starting llama-server: fork/exec %s: %s" % (command[0], (error.strerror or "").lower())) from None
+            raise ApiError(
+                500, "error starting llama-server: fork/exec %s: %s" % (command[0], (error.strerror or "").lower())
+            ) from None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -97,9 +128,17 @@ class Engine:
             gotext.write(line)
         code = self.process.wait()
         if not self._stopping and code > 0:
-            gotext.log("ERROR", "llama_server.go:1023", "llama-server terminated", error="exit status %d" % code, exit=code)
+            gotext.log(
+                "ERROR", "llama_server.go:1023", "llama-server terminated", error="exit status %d" % code, exit=code
+            )
         elif not self._stopping and code < 0:
-            gotext.log("WARN", "llama_server.go:1196", "llama-server process no longer running", sys=-code, string=self._status())
+            gotext.log(
+                "WARN",
+                "llama_server.go:1196",
+                "llama-server process no longer running",
+                sys=-code,
+                string=self._status(),
+            )
 
     def _parse(self, line):
         match = _BUFFER.match(line)
@@ -157,10 +196,17 @@ class Engine:
                 raise self._terminated()
             status = self._health()
             if status == "ok":
-                gotext.log("INFO", "llama_server.go:1362", "llama-server started in %.2f seconds" % (time.monotonic() - begun))
+                gotext.log(
+                    "INFO", "llama_server.go:1362", "llama-server started in %.2f seconds" % (time.monotonic() - begun)
+                )
                 return
             if status != last:
-                gotext.log("INFO", "llama_server.go:1350", "waiting for llama-server to become available", status="llm server " + status)
+                gotext.log(
+                    "INFO",
+                    "llama_server.go:1350",
+                    "waiting for llama-server to become available",
+                    status="llm server " + status,
+                )
                 last = status
             if time.monotonic() - self._heard > settings.load_timeout():
                 self.stop()
@@ -184,7 +230,13 @@ class Engine:
 
     def complete(self, prompt, predict, options):
         """Yield the objects of llama-server's streamed /completion. ApiError 500 where the engine goes away."""
-        body = {"prompt": prompt, "stream": True, "n_predict": predict, "temperature": options.get("temperature", 0.8), "seed": options.get("seed", -1)}
+        body = {
+            "prompt": prompt,
+            "stream": True,
+            "n_predict": predict,
+            "temperature": options.get("temperature", 0.8),
+            "seed": options.get("seed", -1),
+        }
         finished = False
         try:
             connection = http.client.HTTPConnection("127.0.0.1", self.port)

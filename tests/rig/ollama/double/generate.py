@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """/api/generate and /api/chat: loading, unloading, and answers from the engine."""
+
 from __future__ import annotations
 
 import time
@@ -8,7 +9,18 @@ import time
 from . import gotext, settings
 from .errors import ApiError
 
-_INTEGERS = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "num_predict", "top_k", "repeat_last_n")
+_INTEGERS = (
+    "num_ctx",
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "num_thread",
+    "num_keep",
+    "seed",
+    "num_predict",
+    "top_k",
+    "repeat_last_n",
+)
 _FLOATS = ("temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "presence_penalty", "frequency_penalty")
 _BOOLEANS = ("use_mmap", "numa")
 
@@ -57,7 +69,11 @@ def answer(scheduler, model, request, chat):
     """Yield the objects of one answer; a load or an unload is a single one. `request` is the decoded body."""
     keep = keep_alive(request.get("keep_alive"))
     empty = not request.get("messages") if chat else not request.get("prompt")
-    part = (lambda text: {"message": {"role": "assistant", "content": text}}) if chat else (lambda text: {"response": text})
+    part = (
+        (lambda text: {"message": {"role": "assistant", "content": text}})
+        if chat
+        else (lambda text: {"response": text})
+    )
     if empty and keep == 0:
         scheduler.unload(model)
         yield dict({"model": request["model"], "created_at": _now()}, **part(""), done=True, done_reason="unload")
@@ -75,7 +91,9 @@ def answer(scheduler, model, request, chat):
             if not piece.get("stop"):
                 yield dict({"model": request["model"], "created_at": _now()}, **part(text), done=False)
                 continue
-            yield dict({"model": request["model"], "created_at": _now()}, **part(text), **_last(piece, chat, begun, loaded))
+            yield dict(
+                {"model": request["model"], "created_at": _now()}, **part(text), **_last(piece, chat, begun, loaded)
+            )
     finally:
         scheduler.release(runner)
 
@@ -83,19 +101,31 @@ def answer(scheduler, model, request, chat):
 def _prompt(request, chat):
     if not chat:
         return request["prompt"]
-    return "\n".join("%s: %s" % (message.get("role", ""), message.get("content", "")) for message in request["messages"])
+    return "\n".join(
+        "%s: %s" % (message.get("role", ""), message.get("content", "")) for message in request["messages"]
+    )
 
 
 def _last(piece, chat, begun, loaded):
     times = piece.get("timings") or {}
-    prompt, count = int(times.get("prompt_n", piece.get("tokens_evaluated", 0))), int(times.get("predicted_n", piece.get("tokens_predicted", 0)))
+    prompt, count = (
+        int(times.get("prompt_n", piece.get("tokens_evaluated", 0))),
+        int(times.get("predicted_n", piece.get("tokens_predicted", 0))),
+    )
     limit = piece.get("stop_type") == "limit" or piece.get("stopped_limit")
     found = {"done": True, "done_reason": "length" if limit else "stop"}
     if not chat:
         found["context"] = list(range(1, prompt + count + 1))
-    found.update({
-        "total_duration": int((time.monotonic() - begun) * 1e9), "load_duration": int((loaded - begun) * 1e9), "prompt_eval_count": prompt,
-        "prompt_eval_duration": int(times.get("prompt_ms", 0) * 1e6), "eval_count": count, "eval_duration": int(times.get("predicted_ms", 0) * 1e6)})
+    found.update(
+        {
+            "total_duration": int((time.monotonic() - begun) * 1e9),
+            "load_duration": int((loaded - begun) * 1e9),
+            "prompt_eval_count": prompt,
+            "prompt_eval_duration": int(times.get("prompt_ms", 0) * 1e6),
+            "eval_count": count,
+            "eval_duration": int(times.get("predicted_ms", 0) * 1e6),
+        }
+    )
     return found
 
 

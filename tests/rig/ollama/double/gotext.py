@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Texts as Go writes them: log lines, JSON, sizes, numbers, durations, and the errors of its JSON decoder."""
+
 from __future__ import annotations
 
 import json
@@ -30,8 +31,11 @@ def log(level, source, message, **fields):
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + ".%03dZ" % int(now % 1 * 1000)
     # Ollama's sizes and texts with a space are quoted; an empty value is "".
-    rest = "".join(" %s=%s" % (key, quoted(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else value)
-                   for key, value in fields.items())
+    rest = "".join(
+        " %s=%s"
+        % (key, quoted(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else value)
+        for key, value in fields.items()
+    )
     write("time=%s level=%s source=%s msg=%s%s" % (stamp, level, source, quoted(message), rest))
 
 
@@ -71,7 +75,7 @@ def plain(value):
 
 def human_bytes(count):
     """Decimal sizes as format.HumanBytes writes them ("674 KB", "1.5 GB")."""
-    for unit, size in (("TB", 10 ** 12), ("GB", 10 ** 9), ("MB", 10 ** 6), ("KB", 10 ** 3)):
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if count >= size:
             value = count / size
             return "%d %s" % (value, unit) if value >= 10 or value == int(value) else "%.1f %s" % (value, unit)
@@ -88,12 +92,12 @@ def human_bytes2(count):
 
 def human_number(count):
     """Numbers of parameters as format.HumanNumber writes them ("330K", "8.0B")."""
-    if count >= 10 ** 12:
-        return _three_digits(count / 10 ** 12) + "T"
-    if count >= 10 ** 9:
-        return _three_digits(count / 10 ** 9) + "B"
-    if count >= 10 ** 6:
-        value = count / 10 ** 6
+    if count >= 10**12:
+        return _three_digits(count / 10**12) + "T"
+    if count >= 10**9:
+        return _three_digits(count / 10**9) + "B"
+    if count >= 10**6:
+        value = count / 10**6
         return ("%.0fM" if value == int(value) else "%.2fM") % value
     return "%.0fK" % (count / 1000) if count >= 1000 else "%d" % count
 

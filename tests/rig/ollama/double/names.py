@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Model names: host/namespace/model:tag, as types/model/name.go of that release reads them."""
+
 from __future__ import annotations
 
 import re
@@ -10,8 +11,11 @@ from .errors import ApiError
 
 HOST, NAMESPACE, TAG = "registry.ollama.ai", "library", "latest"
 _PARTS = (
-    re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}"), re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}"),
-    re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"), re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"))
+    re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}"),
+    re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}"),
+    re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"),
+    re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"),
+)
 
 
 class Name(namedtuple("Name", "host namespace model tag")):
@@ -38,9 +42,9 @@ def parse(text):
         rest, tag = rest.rsplit(":", 1)
     scheme = re.match(r"[a-z]+://", rest)
     if scheme:
-        rest = rest[scheme.end():]
+        rest = rest[scheme.end() :]
     parts = rest.rsplit("/", 2)
-    name = Name(*([HOST, NAMESPACE][:3 - len(parts)] + parts + [tag]))
+    name = Name(*([HOST, NAMESPACE][: 3 - len(parts)] + parts + [tag]))
     if not all(pattern.fullmatch(part) for pattern, part in zip(_PARTS, name)):
         raise ApiError(400, "invalid model name")
     return name

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """/api/pull: manifest, blobs in ranged parts with `-partial` files, verification, manifest written last."""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +15,7 @@ import time
 from . import gotext, registry, settings
 from .errors import ApiError
 
-_PARTS, _PART_MIN, _PART_MAX = 16, 100 * 10 ** 6, 1000 * 10 ** 6
+_PARTS, _PART_MIN, _PART_MAX = 16, 100 * 10**6, 1000 * 10**6
 _TRIES = 6
 _STALL = 5.0  # seconds without a byte before a part is asked for again
 _TICK = 0.06  # seconds between two progress lines
@@ -70,7 +71,9 @@ def _verify(store, digest):
             found.update(chunk)
     if "sha256:" + found.hexdigest() != digest:
         os.unlink(path)
-        raise ApiError(500, "digest mismatch, file must be downloaded again: want %s, got sha256:%s" % (digest, found.hexdigest()))
+        raise ApiError(
+            500, "digest mismatch, file must be downloaded again: want %s, got sha256:%s" % (digest, found.hexdigest())
+        )
 
 
 def _download(path, base, digest):
@@ -130,7 +133,9 @@ class _Download(threading.Thread):
 
     def _prepare(self):
         folder, stem = os.path.split(self.path + "-partial-")
-        for entry in sorted((name for name in os.listdir(folder) if name.startswith(stem)), key=lambda name: int(name[len(stem):])):
+        for entry in sorted(
+            (name for name in os.listdir(folder) if name.startswith(stem)), key=lambda name: int(name[len(stem) :])
+        ):
             with open(os.path.join(folder, entry), encoding="utf-8") as stream:
                 self.parts.append(json.load(stream))
         if self.parts:
@@ -142,8 +147,12 @@ class _Download(threading.Thread):
             part = {"N": number, "Offset": offset, "Size": min(size, self.total - offset), "Completed": 0}
             self.parts.append(part)
             self._save(part)
-        gotext.log("INFO", "download.go:181", "downloading %s in %d %s part(s)" % (
-            self.digest[7:19], len(self.parts), gotext.human_bytes(self.parts[0]["Size"] if self.parts else 0)))
+        gotext.log(
+            "INFO",
+            "download.go:181",
+            "downloading %s in %d %s part(s)"
+            % (self.digest[7:19], len(self.parts), gotext.human_bytes(self.parts[0]["Size"] if self.parts else 0)),
+        )
 
     def _save(self, part):
         with open(self._part_path(part), "w", encoding="utf-8") as stream:
@@ -158,7 +167,9 @@ class _Download(threading.Thread):
             except ApiError as error:
                 if not error.text.startswith("5") or time.monotonic() > deadline or self.cancelled.is_set():
                     raise
-                gotext.log("WARN", "download.go:300", "failed to get direct URL; backing off and retrying", err=error.text)
+                gotext.log(
+                    "WARN", "download.go:300", "failed to get direct URL; backing off and retrying", err=error.text
+                )
             self.cancelled.wait(wait)
             wait = min(wait * 4, 10)
 
@@ -176,13 +187,19 @@ class _Download(threading.Thread):
                     raise ApiError(499, "context canceled") from None
                 if attempt + 1 == _TRIES:
                     raise ApiError(500, "max retries exceeded: %s" % (error or "unexpected EOF")) from None
-                gotext.log("INFO", "download.go:296", "%s part %d attempt %d failed: %s, retrying in %ds" % (
-                    self.digest[7:19], part["N"], attempt, error or "unexpected EOF", 2 ** attempt))
-                self.cancelled.wait(2 ** attempt)
+                gotext.log(
+                    "INFO",
+                    "download.go:296",
+                    "%s part %d attempt %d failed: %s, retrying in %ds"
+                    % (self.digest[7:19], part["N"], attempt, error or "unexpected EOF", 2**attempt),
+                )
+                self.cancelled.wait(2**attempt)
 
     def _fetch(self, stream, address, part):
         first, last = part["Offset"] + part["Completed"], part["Offset"] + part["Size"] - 1
-        response = registry.send("GET", address, {"User-Agent": "Go-http-client/1.1", "Range": "bytes=%d-%d" % (first, last)}, timeout=_STALL)
+        response = registry.send(
+            "GET", address, {"User-Agent": "Go-http-client/1.1", "Range": "bytes=%d-%d" % (first, last)}, timeout=_STALL
+        )
         stream.seek(first)
         try:
             if response.status >= 400:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """HTTP towards a model registry, with the errors that Go's client gives."""
+
 from __future__ import annotations
 
 import http.client
@@ -74,7 +75,9 @@ def manifest(base, name):
     """The bytes of a manifest."""
     url = "%s/manifests/%s" % (base, name.tag)
     try:
-        response = checked(send("GET", url, {"User-Agent": AGENT, "Accept": ACCEPT, "Accept-Encoding": "identity"}), url)
+        response = checked(
+            send("GET", url, {"User-Agent": AGENT, "Accept": ACCEPT, "Accept-Encoding": "identity"}), url
+        )
         raw = response.read()
         text = raw.decode("utf-8", "replace")
         try:

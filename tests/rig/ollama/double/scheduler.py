@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Which engines run: loading, reloading, evicting, expiring. The choice of GPUs is choosing.py's."""
+
 from __future__ import annotations
 
 import threading
@@ -25,16 +26,28 @@ class Runner:
         """The entry of /api/ps."""
         whole = int(self.expires)
         expires = gotext.timestamp(whole, int((self.expires - whole) * 1e9) or 1)
-        return {"name": self.model.name.shortest, "model": self.model.name.shortest, "size": self.engine.size, "digest": self.model.manifest.digest,
-                "details": self.model.details(parent=False), "expires_at": expires, "size_vram": self.engine.size_vram,
-                "context_length": self.choice.context // self.choice.parallel}
+        return {
+            "name": self.model.name.shortest,
+            "model": self.model.name.shortest,
+            "size": self.engine.size,
+            "digest": self.model.manifest.digest,
+            "details": self.model.details(parent=False),
+            "expires_at": expires,
+            "size_vram": self.engine.size_vram,
+            "context_length": self.choice.context // self.choice.parallel,
+        }
 
     def resident(self):
         """What the server's books say of this engine: its own device indices turned into the server's."""
         indices = tuple(gpu.index for gpu in self.choice.gpus)
         return choosing.Resident(
-            indices, {index: self.engine.used.get(place, 0) for place, index in enumerate(indices)},
-            {index: self.engine.free.get(place, gpu.free) for place, (index, gpu) in enumerate(zip(indices, self.choice.gpus))})
+            indices,
+            {index: self.engine.used.get(place, 0) for place, index in enumerate(indices)},
+            {
+                index: self.engine.free.get(place, gpu.free)
+                for place, (index, gpu) in enumerate(zip(indices, self.choice.gpus))
+            },
+        )
 
 
 class Scheduler:
@@ -50,7 +63,13 @@ class Scheduler:
         self.gpus, self.names = discovery.discover()
         total = [gpu.total for gpu in self.gpus]
         self.tier = choosing.default_context(total, settings.overhead())
-        gotext.log("INFO", "routes.go:2058", "vram-based default context", total_vram=gotext.human_bytes2(sum(total)), default_num_ctx=self.tier)
+        gotext.log(
+            "INFO",
+            "routes.go:2058",
+            "vram-based default context",
+            total_vram=gotext.human_bytes2(sum(total)),
+            default_num_ctx=self.tier,
+        )
         threading.Thread(target=self._expire, daemon=True).start()
 
     def acquire(self, model, options, keep):
@@ -111,7 +130,9 @@ class Scheduler:
     def listed(self):
         """The models of /api/ps, the one that stays longest first."""
         with self._table:
-            return [runner.listed() for runner in sorted(self.runners.values(), key=lambda runner: -int(runner.expires))]
+            return [
+                runner.listed() for runner in sorted(self.runners.values(), key=lambda runner: -int(runner.expires))
+            ]
 
     def stop(self):
         """End every engine, also one that is being loaded."""
@@ -131,7 +152,12 @@ class Scheduler:
             old.pop("num_gpu", None)
             new.pop("num_gpu", None)
         changed = any(old.get(name) != new.get(name) for name in RELOADING)
-        return changed or runner.model.adapters != model.adapters or runner.model.projectors != model.projectors or not runner.engine.healthy()
+        return (
+            changed
+            or runner.model.adapters != model.adapters
+            or runner.model.projectors != model.projectors
+            or not runner.engine.healthy()
+        )
 
     def _unload(self, runner):
         with self._table:
@@ -158,8 +184,12 @@ class Scheduler:
 
     def _settings(self):
         return choosing.Settings(
-            default_context=settings.unsigned("OLLAMA_CONTEXT_LENGTH", 0) or self.tier, parallel=settings.unsigned("OLLAMA_NUM_PARALLEL", 1),
-            spread=settings.boolean("OLLAMA_SCHED_SPREAD"), flash_attention=settings.flash_attention(), kv_cache_type=settings.var("OLLAMA_KV_CACHE_TYPE"))
+            default_context=settings.unsigned("OLLAMA_CONTEXT_LENGTH", 0) or self.tier,
+            parallel=settings.unsigned("OLLAMA_NUM_PARALLEL", 1),
+            spread=settings.boolean("OLLAMA_SCHED_SPREAD"),
+            flash_attention=settings.flash_attention(),
+            kv_cache_type=settings.var("OLLAMA_KV_CACHE_TYPE"),
+        )
 
     def _refreshed(self):
         """The GPUs with the memory that is free now, by the server's own accounting."""
@@ -168,11 +198,21 @@ class Scheduler:
         gpus = self.gpus
         if gpus and not all(gpu.index in covered for gpu in gpus):
             listed = discovery.devices()
-            gpus = [choosing.Gpu(**dict(gpu.__dict__, free=listed[gpu.index][2] if gpu.index < len(listed) else 0)) for gpu in gpus]
+            gpus = [
+                choosing.Gpu(**dict(gpu.__dict__, free=listed[gpu.index][2] if gpu.index < len(listed) else 0))
+                for gpu in gpus
+            ]
         found = choosing.accounted_free(gpus, residents)
         for gpu in found if residents else ():
-            gotext.log("INFO", "sched.go:1332", "updated VRAM based on existing loaded models", gpu=str(gpu.index), library=gpu.library,
-                       total=gotext.human_bytes2(gpu.total), available=gotext.human_bytes2(gpu.free))
+            gotext.log(
+                "INFO",
+                "sched.go:1332",
+                "updated VRAM based on existing loaded models",
+                gpu=str(gpu.index),
+                library=gpu.library,
+                total=gotext.human_bytes2(gpu.total),
+                available=gotext.human_bytes2(gpu.free),
+            )
         return found
 
     def _place(self, model, options):
@@ -187,10 +227,22 @@ class Scheduler:
                 continue
             self._log_choice(model, choice, options)
             if self.runners and choice.gpus:
-                free, host = gotext.human_bytes2(sum(gpu.free for gpu in choice.gpus)), gotext.human_bytes2(discovery.host_memory()["MemAvailable"])
-                gotext.log("INFO", "sched.go:562", "llama-server model fits alongside existing models", predicted=gotext.human_bytes2(choice.predicted),
-                           predicted_num_ctx=choice.context // choice.parallel, num_batch=choice.batch, available=free, gpu_free=free, system_free=host,
-                           system_limited=False)
+                free, host = (
+                    gotext.human_bytes2(sum(gpu.free for gpu in choice.gpus)),
+                    gotext.human_bytes2(discovery.host_memory()["MemAvailable"]),
+                )
+                gotext.log(
+                    "INFO",
+                    "sched.go:562",
+                    "llama-server model fits alongside existing models",
+                    predicted=gotext.human_bytes2(choice.predicted),
+                    predicted_num_ctx=choice.context // choice.parallel,
+                    num_batch=choice.batch,
+                    available=free,
+                    gpu_free=free,
+                    system_free=host,
+                    system_limited=False,
+                )
             self._log_start(model, options)
             return choice
 
@@ -231,42 +283,99 @@ class Scheduler:
         if options.get("use_mmap") is not None:
             return None if options["use_mmap"] else "none"
         if not choice.gpus or options.get("num_gpu", -1) == 0:
-            gotext.log("INFO", "sched.go:1147", "disabling mmap for llama-server load by default", model=model.path, reason="cpu")
+            gotext.log(
+                "INFO",
+                "sched.go:1147",
+                "disabling mmap for llama-server load by default",
+                model=model.path,
+                reason="cpu",
+            )
             return "none"
         if model.header.size > discovery.host_memory()["MemAvailable"]:
-            gotext.log("INFO", "sched.go:1160", "disabling mmap for llama-server load due to host memory pressure", model=model.path)
+            gotext.log(
+                "INFO",
+                "sched.go:1160",
+                "disabling mmap for llama-server load due to host memory pressure",
+                model=model.path,
+            )
             return "none"
         return None
 
     def _log_choice(self, model, choice, options):
         if choice.main_gpu is not None and len(choice.gpus) == 1 < len(self.gpus):
             gpu = choice.gpus[0]
-            what = dict(main_gpu=choice.main_gpu, id=str(gpu.index), filter_id=gpu.filter_id, library=gpu.library, name="CUDA%d" % gpu.index,
-                        description=self.names[gpu.index], integrated=False)
+            what = dict(
+                main_gpu=choice.main_gpu,
+                id=str(gpu.index),
+                filter_id=gpu.filter_id,
+                library=gpu.library,
+                name="CUDA%d" % gpu.index,
+                description=self.names[gpu.index],
+                integrated=False,
+            )
             available = gotext.human_bytes2(gpu.free)
             if "main_gpu" in options:
-                gotext.log("INFO", "sched.go:995", "selecting requested single GPU for llama-server model", requested_main_gpu=options["main_gpu"],
-                           **what, available=available)
+                gotext.log(
+                    "INFO",
+                    "sched.go:995",
+                    "selecting requested single GPU for llama-server model",
+                    requested_main_gpu=options["main_gpu"],
+                    **what,
+                    available=available,
+                )
             else:
-                gotext.log("INFO", "sched.go:1013", "selecting single GPU for llama-server model", **what,
-                           predicted=gotext.human_bytes2(choice.predicted), available=available)
-            gotext.log("INFO", "sched.go:1132", "selecting GPU backend for llama-server model", library=gpu.library, gpu_count=1,
-                       available_gpu_count=len(self.gpus))
+                gotext.log(
+                    "INFO",
+                    "sched.go:1013",
+                    "selecting single GPU for llama-server model",
+                    **what,
+                    predicted=gotext.human_bytes2(choice.predicted),
+                    available=available,
+                )
+            gotext.log(
+                "INFO",
+                "sched.go:1132",
+                "selecting GPU backend for llama-server model",
+                library=gpu.library,
+                gpu_count=1,
+                available_gpu_count=len(self.gpus),
+            )
 
     def _log_start(self, model, options):
         asked = options.get("num_ctx", self._settings().default_context)
         gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.path)
         trained = model.header.number("context_length", max)
         if trained and asked > trained:
-            gotext.log("WARN", "server.go:114", "requested context size too large for model", num_ctx=asked, n_ctx_train=trained)
+            gotext.log(
+                "WARN",
+                "server.go:114",
+                "requested context size too large for model",
+                num_ctx=asked,
+                n_ctx_train=trained,
+            )
 
     @staticmethod
     def _log_memory(model, choice):
         memory, overhead = discovery.host_memory(), settings.overhead()
-        gotext.log("INFO", "sched.go:613", "system memory", total=gotext.human_bytes2(memory["MemTotal"]), free=gotext.human_bytes2(memory["MemAvailable"]),
-                   free_swap=gotext.human_bytes2(memory.get("SwapFree", 0)))
+        gotext.log(
+            "INFO",
+            "sched.go:613",
+            "system memory",
+            total=gotext.human_bytes2(memory["MemTotal"]),
+            free=gotext.human_bytes2(memory["MemAvailable"]),
+            free_swap=gotext.human_bytes2(memory.get("SwapFree", 0)),
+        )
         for gpu in choice.gpus if choice.pins_devices else ():
             available = max(gpu.free - overhead - (457 << 20), 0)
-            gotext.log("INFO", "sched.go:620", "gpu memory", id=str(gpu.index), library=gpu.library, available=gotext.human_bytes2(available),
-                       free=gotext.human_bytes2(gpu.free), minimum="457.0 MiB", overhead=gotext.human_bytes2(overhead))
+            gotext.log(
+                "INFO",
+                "sched.go:620",
+                "gpu memory",
+                id=str(gpu.index),
+                library=gpu.library,
+                available=gotext.human_bytes2(available),
+                free=gotext.human_bytes2(gpu.free),
+                minimum="457.0 MiB",
+                overhead=gotext.human_bytes2(overhead),
+            )
         gotext.log("INFO", "llama_server.go:1048", "loading model via llama-server", model=model.path)

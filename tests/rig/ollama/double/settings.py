@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """The service's settings: environment variables as envconfig of that release reads them, and the `server config` line."""
+
 from __future__ import annotations
 
 import os
@@ -32,7 +33,9 @@ def unsigned(name, default):
         return default
     if text.isdigit():
         return int(text)
-    gotext.log("WARN", "config.go:263", "invalid environment variable, using default", key=name, value=text, default=default)
+    gotext.log(
+        "WARN", "config.go:263", "invalid environment variable, using default", key=name, value=text, default=default
+    )
     return default
 
 
@@ -99,7 +102,11 @@ def overhead():
 def origins():
     """OLLAMA_ORIGINS and the built-in ones."""
     given = var("OLLAMA_ORIGINS").split(",") if var("OLLAMA_ORIGINS") else []
-    return given + ["%s://%s%s" % (scheme, name, port) for name in _LOCAL for port in ("", ":*") for scheme in ("http", "https")] + list(_APPS)
+    return (
+        given
+        + ["%s://%s%s" % (scheme, name, port) for name in _LOCAL for port in ("", ":*") for scheme in ("http", "https")]
+        + list(_APPS)
+    )
 
 
 def _bool_text(name, default=False):
@@ -109,27 +116,72 @@ def _bool_text(name, default=False):
 def as_map():
     """Every variable of the `server config` line with its effective value, as text."""
     scheme, address, port = host()
-    names = {name: var(name) for name in (
-        "CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION", "HTTPS_PROXY",
-        "HTTP_PROXY", "LLAMA_ARG_FIT", "LLAMA_ARG_FIT_TARGET", "NO_PROXY", "OLLAMA_EDITOR", "OLLAMA_IGPU_ENABLE", "OLLAMA_LLM_LIBRARY",
-        "ROCR_VISIBLE_DEVICES", "http_proxy", "https_proxy", "no_proxy")}
-    names.update({name: _bool_text(name) for name in (
-        "OLLAMA_DEBUG_LOG_REQUESTS", "OLLAMA_FLASH_ATTENTION", "OLLAMA_NOHISTORY", "OLLAMA_NOPRUNE", "OLLAMA_NO_CLOUD", "OLLAMA_SCHED_SPREAD")})
-    names.update({name: str(unsigned(name, default)) for name, default in (
-        ("OLLAMA_CONTEXT_LENGTH", 0), ("OLLAMA_GPU_OVERHEAD", 0), ("OLLAMA_MAX_LOADED_MODELS", 0), ("OLLAMA_MAX_QUEUE", 512),
-        ("OLLAMA_MAX_TRANSFER_STREAMS", 4), ("OLLAMA_NUM_PARALLEL", 1))})
-    names.update({
-        "OLLAMA_DEBUG": "DEBUG" if boolean("OLLAMA_DEBUG") else "INFO",
-        "OLLAMA_GO_TEMPLATE": _bool_text("OLLAMA_GO_TEMPLATE", True),
-        "OLLAMA_HOST": "%s://%s:%d" % (scheme, address, port),
-        "OLLAMA_KEEP_ALIVE": "2562047h47m16.854775807s" if keep_alive() == FOREVER else gotext.duration_text(keep_alive()),
-        "OLLAMA_KV_CACHE_TYPE": var("OLLAMA_KV_CACHE_TYPE").lower(),
-        "OLLAMA_LOAD_TIMEOUT": "2562047h47m16.854775807s" if load_timeout() == FOREVER else gotext.duration_text(load_timeout()),
-        "OLLAMA_MODELS": models_dir(),
-        "OLLAMA_ORIGINS": "[%s]" % " ".join(origins()),
-        "OLLAMA_REMOTES": "[%s]" % " ".join((var("OLLAMA_REMOTES") or "ollama.com").split(",")),
-        "OLLAMA_VULKAN": _bool_text("OLLAMA_VULKAN", True),
-    })
+    names = {
+        name: var(name)
+        for name in (
+            "CUDA_VISIBLE_DEVICES",
+            "GGML_VK_VISIBLE_DEVICES",
+            "GPU_DEVICE_ORDINAL",
+            "HIP_VISIBLE_DEVICES",
+            "HSA_OVERRIDE_GFX_VERSION",
+            "HTTPS_PROXY",
+            "HTTP_PROXY",
+            "LLAMA_ARG_FIT",
+            "LLAMA_ARG_FIT_TARGET",
+            "NO_PROXY",
+            "OLLAMA_EDITOR",
+            "OLLAMA_IGPU_ENABLE",
+            "OLLAMA_LLM_LIBRARY",
+            "ROCR_VISIBLE_DEVICES",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+        )
+    }
+    names.update(
+        {
+            name: _bool_text(name)
+            for name in (
+                "OLLAMA_DEBUG_LOG_REQUESTS",
+                "OLLAMA_FLASH_ATTENTION",
+                "OLLAMA_NOHISTORY",
+                "OLLAMA_NOPRUNE",
+                "OLLAMA_NO_CLOUD",
+                "OLLAMA_SCHED_SPREAD",
+            )
+        }
+    )
+    names.update(
+        {
+            name: str(unsigned(name, default))
+            for name, default in (
+                ("OLLAMA_CONTEXT_LENGTH", 0),
+                ("OLLAMA_GPU_OVERHEAD", 0),
+                ("OLLAMA_MAX_LOADED_MODELS", 0),
+                ("OLLAMA_MAX_QUEUE", 512),
+                ("OLLAMA_MAX_TRANSFER_STREAMS", 4),
+                ("OLLAMA_NUM_PARALLEL", 1),
+            )
+        }
+    )
+    names.update(
+        {
+            "OLLAMA_DEBUG": "DEBUG" if boolean("OLLAMA_DEBUG") else "INFO",
+            "OLLAMA_GO_TEMPLATE": _bool_text("OLLAMA_GO_TEMPLATE", True),
+            "OLLAMA_HOST": "%s://%s:%d" % (scheme, address, port),
+            "OLLAMA_KEEP_ALIVE": "2562047h47m16.854775807s"
+            if keep_alive() == FOREVER
+            else gotext.duration_text(keep_alive()),
+            "OLLAMA_KV_CACHE_TYPE": var("OLLAMA_KV_CACHE_TYPE").lower(),
+            "OLLAMA_LOAD_TIMEOUT": "2562047h47m16.854775807s"
+            if load_timeout() == FOREVER
+            else gotext.duration_text(load_timeout()),
+            "OLLAMA_MODELS": models_dir(),
+            "OLLAMA_ORIGINS": "[%s]" % " ".join(origins()),
+            "OLLAMA_REMOTES": "[%s]" % " ".join((var("OLLAMA_REMOTES") or "ollama.com").split(",")),
+            "OLLAMA_VULKAN": _bool_text("OLLAMA_VULKAN", True),
+        }
+    )
     return names
 
 

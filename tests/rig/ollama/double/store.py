@@ -4,6 +4,7 @@
 
 Blobs that are there are never hashed: a seeded blob may be a sparse file of its true size.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -34,7 +35,7 @@ class Manifest:
             stat = os.fstat(stream.fileno())
         self.data = json.loads(raw)
         self.digest = hashlib.sha256(raw).hexdigest()
-        self.modified = (int(stat.st_mtime_ns // 10 ** 9), int(stat.st_mtime_ns % 10 ** 9))
+        self.modified = (int(stat.st_mtime_ns // 10**9), int(stat.st_mtime_ns % 10**9))
 
     @property
     def modified_text(self):
@@ -172,9 +173,15 @@ class Store:
         for entry in os.scandir(self.blobs):
             if entry.name not in used and entry.stat().st_mtime < old:
                 unused.append(entry)
-        gotext.log("INFO", "images.go:919", "total blobs: %d" % sum(1 for entry in unused if _DIGEST.fullmatch(entry.name)))
+        gotext.log(
+            "INFO", "images.go:919", "total blobs: %d" % sum(1 for entry in unused if _DIGEST.fullmatch(entry.name))
+        )
         for entry in unused:
             os.unlink(entry.path)
-        gotext.log("INFO", "images.go:926", "total unused blobs removed: %d" % sum(1 for entry in unused if _DIGEST.fullmatch(entry.name)))
+        gotext.log(
+            "INFO",
+            "images.go:926",
+            "total unused blobs removed: %d" % sum(1 for entry in unused if _DIGEST.fullmatch(entry.name)),
+        )
         for folder, _folders, _files in os.walk(self.manifests, topdown=False):
             self._remove_empty(folder)

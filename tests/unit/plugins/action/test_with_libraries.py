@@ -18,7 +18,11 @@ import pytest
 ANSIBLE = pathlib.Path(sys.executable).parent / "ansible-playbook"
 if not ANSIBLE.exists():
     ANSIBLE = pathlib.Path(shutil.which("ansible-playbook") or "ansible-playbook")
-COLLECTIONS = next(path for path in sys.path if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama" / "plugins").exists())
+COLLECTIONS = next(
+    path
+    for path in sys.path
+    if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama" / "plugins").exists()
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,10 @@ def bare_python(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
     python = directory / "bin" / "python"
     for library in ("requests", "pynvml"):
-        assert subprocess.run([str(python), "-c", "import " + library], stderr=subprocess.DEVNULL, check=False).returncode != 0
+        assert (
+            subprocess.run([str(python), "-c", "import " + library], stderr=subprocess.DEVNULL, check=False).returncode
+            != 0
+        )
     return python
 
 
@@ -59,18 +66,46 @@ def play(tmp_path):
     """A function that runs one task on localhost: play(python, module, arguments, keywords, *options) -> (result, output)."""
 
     def run(python, module, arguments, keywords=None, options=(), environment=None):
-        book = [{"hosts": "localhost", "gather_facts": False, "vars": {"ansible_python_interpreter": str(python)}, "tasks": [
-            dict({"gpufleet.ollama." + module: arguments, "register": "outcome", "ignore_errors": True}, **(keywords or {})),
-            {"ansible.builtin.copy": {"dest": str(tmp_path / "outcome.json"), "content": "{{ outcome | to_json }}", "mode": "0600"},
-             "vars": {"ansible_python_interpreter": sys.executable}, "check_mode": False, "diff": False},
-        ]}]
+        book = [
+            {
+                "hosts": "localhost",
+                "gather_facts": False,
+                "vars": {"ansible_python_interpreter": str(python)},
+                "tasks": [
+                    dict(
+                        {"gpufleet.ollama." + module: arguments, "register": "outcome", "ignore_errors": True},
+                        **(keywords or {}),
+                    ),
+                    {
+                        "ansible.builtin.copy": {
+                            "dest": str(tmp_path / "outcome.json"),
+                            "content": "{{ outcome | to_json }}",
+                            "mode": "0600",
+                        },
+                        "vars": {"ansible_python_interpreter": sys.executable},
+                        "check_mode": False,
+                        "diff": False,
+                    },
+                ],
+            }
+        ]
         (tmp_path / "book.yml").write_text(json.dumps(book))
         (tmp_path / "ansible.cfg").write_text("[defaults]\n")
         answer = subprocess.run(
             [str(ANSIBLE), "-i", "localhost,", "-c", "local", *options, str(tmp_path / "book.yml")],
-            env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=COLLECTIONS, ANSIBLE_CONFIG=str(tmp_path / "ansible.cfg"), ANSIBLE_LOCAL_TEMP=str(tmp_path / "local"),
-                     ANSIBLE_REMOTE_TEMP=str(tmp_path / "remote"), ANSIBLE_NOCOLOR="1", **(environment or {})),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            env=dict(
+                os.environ,
+                ANSIBLE_COLLECTIONS_PATH=COLLECTIONS,
+                ANSIBLE_CONFIG=str(tmp_path / "ansible.cfg"),
+                ANSIBLE_LOCAL_TEMP=str(tmp_path / "local"),
+                ANSIBLE_REMOTE_TEMP=str(tmp_path / "remote"),
+                ANSIBLE_NOCOLOR="1",
+                **(environment or {}),
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
         output = answer.stdout.decode()
         assert answer.returncode == 0, output
         return json.loads((tmp_path / "outcome.json").read_text()), output
@@ -132,7 +167,8 @@ def test_a_controller_without_the_library_says_what_to_install(play, bare_python
         "util.find_spec = lambda name, package=None: None if name in ('requests', 'pynvml') else real(name, package)\n"
         "import importlib.metadata as metadata\nrealone = metadata.distribution\n"
         "def distribution(name):\n    if name == 'nvidia-ml-py':\n        raise metadata.PackageNotFoundError(name)\n    return realone(name)\n"
-        "metadata.distribution = distribution\n")
+        "metadata.distribution = distribution\n"
+    )
     hidden = {"PYTHONPATH": str(tmp_path / "hide")}
     outcome, output = play(bare_python, "server_info", {"url": ollama}, environment=hidden)
     assert outcome["failed"] is True
@@ -172,7 +208,9 @@ def test_libraries_are_put_down_once(play, bare_python, tmp_path):
     assert (place / "pynvml.py").stat().st_mode & 0o777 == 0o644
     assert list(place.rglob("*.so")) == []
     code = "import sys; sys.path.insert(0, %r); import requests, pynvml; print(requests.__file__)" % str(place)
-    assert str(place) in subprocess.run([str(bare_python), "-c", code], stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert (
+        str(place) in subprocess.run([str(bare_python), "-c", code], stdout=subprocess.PIPE, check=True).stdout.decode()
+    )
 
     # Running it leaves byte code behind, which is no difference.
     outcome, output = play(bare_python, "libraries", arguments, options=["-vvv"])

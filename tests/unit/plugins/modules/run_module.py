@@ -15,6 +15,7 @@ from ansible.module_utils import basic
 try:
     from ansible.module_utils.testing import patch_module_args
 except ImportError:  # ansible-core before 2.18
+
     @contextlib.contextmanager
     def patch_module_args(args):
         with mock.patch.object(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": args}).encode()):
@@ -25,7 +26,10 @@ def run_module(name, args, check=False, diff=True):
     """Result of the module `name` of this collection (dict); a traceback or a second line of output fails the test."""
     module = importlib.import_module("ansible_collections.gpufleet.ollama.plugins.modules." + name)
     output = io.StringIO()
-    with patch_module_args(dict(args, _ansible_check_mode=check, _ansible_diff=diff)), contextlib.redirect_stdout(output):
+    with (
+        patch_module_args(dict(args, _ansible_check_mode=check, _ansible_diff=diff)),
+        contextlib.redirect_stdout(output),
+    ):
         try:
             module.main()
         except SystemExit:

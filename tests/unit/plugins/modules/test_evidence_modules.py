@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.modules import gpu_facts, placement_check
 
-from tests.unit.plugins.module_utils.evidence.builders import A, B, GIB, MIB, evidence, plan
+from tests.unit.plugins.module_utils.evidence.builders import GIB, MIB, A, B, evidence, plan
 from tests.unit.plugins.modules.run_module import run_module
 
 
@@ -52,12 +52,18 @@ def test_loading_can_be_left_out(seen):
     assert seen["asked"] == [{"load": False, "generate": True, "timeout": 5.0}]
 
 
-@pytest.mark.parametrize("arguments, word", [
-    ({"plan": {}}, "no list of instances"),
-    ({"plan": {"instances": [{"name": "gpu0"}]}}, "lacks unit, url, models"),
-    ({"plan": dict(plan(), feasible=False, models=[{"name": "big", "reason": "10 GiB are missing"}])}, "10 GiB are missing"),
-    ({"plan": plan(), "timeout": 0}, "above 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        ({"plan": {}}, "no list of instances"),
+        ({"plan": {"instances": [{"name": "gpu0"}]}}, "lacks unit, url, models"),
+        (
+            {"plan": dict(plan(), feasible=False, models=[{"name": "big", "reason": "10 GiB are missing"}])},
+            "10 GiB are missing",
+        ),
+        ({"plan": plan(), "timeout": 0}, "above 0"),
+    ],
+)
 def test_what_cannot_be_checked_is_refused_in_one_sentence(seen, arguments, word):
     result = run_module("placement_check", arguments)
     assert result["failed"] is True and word in result["msg"] and "\n" not in result["msg"]
@@ -78,7 +84,12 @@ def test_a_missing_library_is_left_to_the_action_plugin(seen):
 
 # -- gpu_facts -------------------------------------------------------------------------------------------------------------------
 
-NO_DRIVER = {"state": "no_library", "reason": "The library cannot be loaded", "remedy": "Install the driver.", "gpus": []}
+NO_DRIVER = {
+    "state": "no_library",
+    "reason": "The library cannot be loaded",
+    "remedy": "Install the driver.",
+    "gpus": [],
+}
 
 
 def test_a_host_without_a_gpu_is_no_error(monkeypatch):
@@ -96,7 +107,11 @@ def test_it_can_be_made_one(monkeypatch):
 
 
 def test_the_missing_binding_is_told_to_the_action_plugin(monkeypatch):
-    monkeypatch.setattr(gpu_facts, "read_inventory", lambda timeout: (dict(NO_DRIVER, state="no_binding"), LibraryMissing("nvidia-ml-py", "why")))
+    monkeypatch.setattr(
+        gpu_facts,
+        "read_inventory",
+        lambda timeout: (dict(NO_DRIVER, state="no_binding"), LibraryMissing("nvidia-ml-py", "why")),
+    )
     result = run_module("gpu_facts", {})
     assert (result["missing_library"], result["missing_reason"]) == ("nvidia-ml-py", "why")
 
@@ -113,12 +128,15 @@ def test_a_server_that_is_down_is_a_result():
     assert result["server"]["reachable"] is False and result["changed"] is False
 
 
-@pytest.mark.parametrize("arguments, word", [
-    ({"url": "127.0.0.1:11434"}, "http://host:port"),
-    ({"url": "http://127.0.0.1:99999"}, "65535"),
-    ({"timeout": 0}, "above 0"),
-    ({"plan": {"instances": "x"}}, "no list of instances"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        ({"url": "127.0.0.1:11434"}, "http://host:port"),
+        ({"url": "http://127.0.0.1:99999"}, "65535"),
+        ({"timeout": 0}, "above 0"),
+        ({"plan": {"instances": "x"}}, "no list of instances"),
+    ],
+)
 def test_wrong_arguments_are_refused_in_one_sentence(arguments, word):
     result = run_module("server_info", arguments)
     assert result["failed"] is True and word in result["msg"]

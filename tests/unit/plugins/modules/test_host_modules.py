@@ -8,9 +8,9 @@ import os
 import zipfile
 
 import pytest
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils import library_directory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import library_directory
 from ansible_collections.gpufleet.ollama.plugins.modules import libraries
+
 from tests.unit.plugins.modules.run_module import run_module
 
 
@@ -30,8 +30,12 @@ def copies(tmp_path):
     with zipfile.ZipFile(archive, "w") as content:
         content.write(source / "pynvml.py", "pynvml.py")
     digest = library_directory.digest(str(source), "nvidia-ml-py")
-    return {"path": str(tmp_path / "ours" / "python"), "names": ["nvidia-ml-py"], "archive": str(archive),
-            "copies": {"nvidia-ml-py": {"version": "1", "digest": digest}}}
+    return {
+        "path": str(tmp_path / "ours" / "python"),
+        "names": ["nvidia-ml-py"],
+        "archive": str(archive),
+        "copies": {"nvidia-ml-py": {"version": "1", "digest": digest}},
+    }
 
 
 def test_libraries_are_put_down_once(bare, copies):
@@ -46,7 +50,11 @@ def test_libraries_are_put_down_once(bare, copies):
 
 def test_the_hosts_own_library_is_left_in_charge(copies):
     done = run_module("libraries", copies)  # this interpreter has nvidia-ml-py
-    assert not done["changed"] and done["found"]["nvidia-ml-py"].endswith("pynvml.py") and not os.path.exists(copies["path"])
+    assert (
+        not done["changed"]
+        and done["found"]["nvidia-ml-py"].endswith("pynvml.py")
+        and not os.path.exists(copies["path"])
+    )
 
 
 def test_libraries_are_taken_away(bare, copies):
@@ -72,7 +80,10 @@ def test_host_info_reads_and_changes_nothing(check, tmp_path):
 
 
 def test_host_info_says_whether_an_address_can_be_listened_on():
-    found = [run_module("host_info", arguments)["host"]["address_available"] for arguments in ({"address": "127.0.0.1"}, {"address": "192.0.2.7"}, {})]
+    found = [
+        run_module("host_info", arguments)["host"]["address_available"]
+        for arguments in ({"address": "127.0.0.1"}, {"address": "192.0.2.7"}, {})
+    ]
     assert found == [True, False, None]
 
 

@@ -33,7 +33,9 @@ class Rig:
 
     def server(self, number=0):
         if number not in self.servers:
-            self.servers[number] = running.Server(self._program, self.directory, self.store(number), self._gpus, {"OLLAMA_CONTEXT_LENGTH": "4096"}).wait()
+            self.servers[number] = running.Server(
+                self._program, self.directory, self.store(number), self._gpus, {"OLLAMA_CONTEXT_LENGTH": "4096"}
+            ).wait()
         return self.servers[number]
 
     def url(self, number=0):
@@ -95,10 +97,16 @@ def same_again(rig, *args, **options):
 
 # -- pull ------------------------------------------------------------------------------------------------------------------------
 
+
 def test_pull_check_do_repeat_remove(rig):
     before = len(rig.registry.requests)
     check = rig.model(check=True)
-    assert (check["changed"], check["action"], check["digest"], check["pulled_bytes"]) == (True, "pull", TINY_DIGEST, TINY_BYTES)
+    assert (check["changed"], check["action"], check["digest"], check["pulled_bytes"]) == (
+        True,
+        "pull",
+        TINY_DIGEST,
+        TINY_BYTES,
+    )
     assert rig.names() == [] and len(rig.registry.requests) == before + 1
     done = rig.model()
     assert done == check
@@ -123,7 +131,9 @@ def test_a_full_name_and_a_source(rig):
     assert rig.names() == [full + ":latest"]
     assert rig.model("mine:v1", registry=None, source=full)["pulled_bytes"] == 0
     assert rig.names() == sorted([full + ":latest", "mine:v1"]), "what was there under its own name stays"
-    assert rig.model("mine:v2", registry=rig.host, source=full)["msg"].startswith("registry and source are mutually exclusive")
+    assert rig.model("mine:v2", registry=rig.host, source=full)["msg"].startswith(
+        "registry and source are mutually exclusive"
+    )
 
 
 def test_the_pin(rig):
@@ -132,19 +142,24 @@ def test_the_pin(rig):
     assert result["failed"] and "not the pinned " + wrong in result["msg"] and rig.names() == []
     assert rig.model(digest=TINY_DIGEST)["action"] == "pull"
     same_again(rig, digest=TINY_DIGEST[7:])
-    assert rig.model(digest=wrong)["failed"] and rig.names() == ["tiny:latest"], "a wrong pin must not lose what is there"
+    assert rig.model(digest=wrong)["failed"] and rig.names() == ["tiny:latest"], (
+        "a wrong pin must not lose what is there"
+    )
 
 
-@pytest.mark.parametrize("name, words", [
-    ("tiny:nosuch", "check the name and the tag"),
-    ("f-500", "answered 500"),
-    ("f-badjson", "is not JSON"),
-    ("f-blob404", "the registry does not have it"),
-    ("f-corrupt", "has thrown it away; run again"),
-    ("f-direct200", "does not redirect to its blobs"),
-    ("f-loc302", "redirects with another status than 307"),
-    ("f-401", "cannot pull"),
-])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("tiny:nosuch", "check the name and the tag"),
+        ("f-500", "answered 500"),
+        ("f-badjson", "is not JSON"),
+        ("f-blob404", "the registry does not have it"),
+        ("f-corrupt", "has thrown it away; run again"),
+        ("f-direct200", "does not redirect to its blobs"),
+        ("f-loc302", "redirects with another status than 307"),
+        ("f-401", "cannot pull"),
+    ],
+)
 def test_each_broken_pull_is_one_sentence_and_leaves_nothing(rig, name, words):
     rig.model()
     result = rig.model(name)
@@ -174,6 +189,7 @@ def test_a_cut_connection_goes_on_where_it_stopped(rig):
 def test_too_little_space_is_said_before(rig, monkeypatch):
     rig.server()
     from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
+
     monkeypatch.setattr(Store, "free_bytes", lambda self: 1000)
     result = rig.model(store=str(rig.store()))
     assert result["failed"] and "%d more" % (TINY_BYTES - 1000) in result["msg"] and rig.names() == []
@@ -192,7 +208,10 @@ def test_create_pulls_its_base_and_is_idempotent(rig):
     check = rig.model("tiny:optimized", check=True, **OPTIMIZED)
     assert (check["action"], check["pulled_bytes"]) == ("create", TINY_BYTES) and rig.names() == []
     done = rig.model("tiny:optimized", **OPTIMIZED)
-    assert (done["action"], done["pulled_bytes"]) == ("create", TINY_BYTES) and rig.names() == ["tiny:latest", "tiny:optimized"]
+    assert (done["action"], done["pulled_bytes"]) == ("create", TINY_BYTES) and rig.names() == [
+        "tiny:latest",
+        "tiny:optimized",
+    ]
     assert done["digest"].startswith("sha256:") and "warnings" not in done
     assert same_again(rig, "tiny:optimized", **OPTIMIZED)["digest"] == done["digest"]
     assert "num_gpu" in parameters(rig)
@@ -204,15 +223,26 @@ def test_only_a_difference_creates_again_and_the_diff_shows_it(rig):
     for check in (True, False):
         result = rig.model("tiny:optimized", check=check, **changed)
         assert result["action"] == "create" and result["pulled_bytes"] == 0
-        assert "PARAMETER num_ctx 2048" in result["diff"]["before"] and "PARAMETER num_ctx 1024" in result["diff"]["after"]
-        assert "num_gpu 999" in result["diff"]["before"] and "num_gpu" not in result["diff"]["after"], "a parameter that is no longer asked for goes"
+        assert (
+            "PARAMETER num_ctx 2048" in result["diff"]["before"] and "PARAMETER num_ctx 1024" in result["diff"]["after"]
+        )
+        assert "num_gpu 999" in result["diff"]["before"] and "num_gpu" not in result["diff"]["after"], (
+            "a parameter that is no longer asked for goes"
+        )
     assert "num_gpu" not in parameters(rig)
     same_again(rig, "tiny:optimized", **changed)
 
 
 def test_a_hand_edited_model_is_repaired(rig):
     rig.model("tiny:optimized", **OPTIMIZED)
-    assert rig.server().request("POST", "/api/create", {"model": "tiny:optimized", "from": "tiny", "parameters": {"num_ctx": 512}, "stream": False})[0] == 200
+    assert (
+        rig.server().request(
+            "POST",
+            "/api/create",
+            {"model": "tiny:optimized", "from": "tiny", "parameters": {"num_ctx": 512}, "stream": False},
+        )[0]
+        == 200
+    )
     assert rig.model("tiny:optimized", check=True, **OPTIMIZED)["changed"]
     assert rig.model("tiny:optimized", **OPTIMIZED)["changed"]
     same_again(rig, "tiny:optimized", **OPTIMIZED)
@@ -233,28 +263,34 @@ def test_without_its_base_a_model_is_believed(rig):
     rig.model("tiny:optimized", **OPTIMIZED)
     rig.model("tiny", state="absent")
     same_again(rig, "tiny:optimized", **OPTIMIZED)
-    assert rig.model("tiny:optimized", check=True, **{"from": "tiny", "parameters": {"num_ctx": 1024}})["action"] == "create"
+    assert (
+        rig.model("tiny:optimized", check=True, **{"from": "tiny", "parameters": {"num_ctx": 1024}})["action"]
+        == "create"
+    )
 
 
-@pytest.mark.parametrize("args, words", [
-    ({"from": "tiny", "parameters": {"num_gpu": "999"}}, "num_gpu must be an integer"),
-    ({"from": "tiny", "parameters": {"nun_gpu": 2}}, "did you mean num_gpu"),
-    ({"modelfile": "FROM tiny\nPARAMETER num_ctx many"}, "num_ctx must be an integer"),
-    ({"modelfile": "SYSTEM x"}, "no FROM"),
-    ({"parameters": {"num_ctx": 1}}, "from must name"),
-    ({"from": "./x.gguf"}, "is a file"),
-    ({"from": "a:{{7*7}}"}, "invalid tag"),
-    ({"from": "new"}, "cannot be built on itself"),
-    ({"from": "tiny", "modelfile": "FROM tiny"}, "mutually exclusive"),
-    ({"from": "tiny", "adapters": ["/nonexistent"]}, "cannot read the adapter"),
-    ({"digest": "abc"}, "64 hexadecimal digits"),
-    ({"url": "http://127.0.0.1:99999"}, "between 1 and 65535"),
-    ({"link_from": ["/x"]}, "link_from needs store"),
-    ({"timeout": 0}, "timeout 0"),
-    ({"registry": "h:70000"}, "between 1 and 65535"),
-    ({"keep_alive": "soon"}, "keep_alive 'soon'"),
-    ({"keep_alive": "0"}, "state: unloaded"),
-])
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ({"from": "tiny", "parameters": {"num_gpu": "999"}}, "num_gpu must be an integer"),
+        ({"from": "tiny", "parameters": {"nun_gpu": 2}}, "did you mean num_gpu"),
+        ({"modelfile": "FROM tiny\nPARAMETER num_ctx many"}, "num_ctx must be an integer"),
+        ({"modelfile": "SYSTEM x"}, "no FROM"),
+        ({"parameters": {"num_ctx": 1}}, "from must name"),
+        ({"from": "./x.gguf"}, "is a file"),
+        ({"from": "a:{{7*7}}"}, "invalid tag"),
+        ({"from": "new"}, "cannot be built on itself"),
+        ({"from": "tiny", "modelfile": "FROM tiny"}, "mutually exclusive"),
+        ({"from": "tiny", "adapters": ["/nonexistent"]}, "cannot read the adapter"),
+        ({"digest": "abc"}, "64 hexadecimal digits"),
+        ({"url": "http://127.0.0.1:99999"}, "between 1 and 65535"),
+        ({"link_from": ["/x"]}, "link_from needs store"),
+        ({"timeout": 0}, "timeout 0"),
+        ({"registry": "h:70000"}, "between 1 and 65535"),
+        ({"keep_alive": "soon"}, "keep_alive 'soon'"),
+        ({"keep_alive": "0"}, "state: unloaded"),
+    ],
+)
 def test_wrong_options_are_refused_before_anything_is_done(rig, args, words):
     rig.server()
     before = len(rig.registry.requests)
@@ -266,8 +302,11 @@ def test_wrong_options_are_refused_before_anything_is_done(rig, args, words):
 
 # -- stores ----------------------------------------------------------------------------------------------------------------------
 
+
 def linked(rig, name, number, check=False, **args):
-    return rig.model(name, number, check=check, store=str(rig.store(number)), link_from=[str(rig.store(1 - number))], **args)
+    return rig.model(
+        name, number, check=check, store=str(rig.store(number)), link_from=[str(rig.store(1 - number))], **args
+    )
 
 
 def test_a_second_instance_gets_links_and_no_byte(rig):
@@ -281,7 +320,10 @@ def test_a_second_instance_gets_links_and_no_byte(rig):
     for check in (True, False):
         assert linked(rig, "tiny:optimized", 1, check=check, **OPTIMIZED)["action"] == "none"
     blobs = {path.name for path in (rig.store(1) / "blobs").iterdir()}
-    assert all(os.path.samefile(str(rig.store(0) / "blobs" / name), str(rig.store(1) / "blobs" / name)) for name in blobs) and blobs
+    assert (
+        all(os.path.samefile(str(rig.store(0) / "blobs" / name), str(rig.store(1) / "blobs" / name)) for name in blobs)
+        and blobs
+    )
     assert rig.model("tiny:optimized", 1, state="loaded")["action"] == "load"
     assert rig.model("tiny", 1, state="loaded")["failed"]
 
@@ -339,14 +381,19 @@ def test_check_mode_on_an_untouched_host(rig):
 
 # -- loading ---------------------------------------------------------------------------------------------------------------------
 
+
 def test_load_check_do_repeat_unload(rig):
     rig.model("tiny:optimized", **OPTIMIZED)
     assert rig.model("tiny:optimized", state="loaded", check=True)["action"] == "load" and rig.loaded() == []
     done = rig.model("tiny:optimized", state="loaded")
-    assert done["action"] == "load" and done["loaded"]["context_length"] == 2048 and done["loaded"]["expires_at"] > "2300"
+    assert (
+        done["action"] == "load" and done["loaded"]["context_length"] == 2048 and done["loaded"]["expires_at"] > "2300"
+    )
     assert rig.loaded() == ["tiny:optimized"]
     assert same_again(rig, "tiny:optimized", state="loaded")["loaded"]["context_length"] == 2048
-    assert rig.model("tiny:optimized", state="unloaded", check=True)["action"] == "unload" and rig.loaded() == ["tiny:optimized"]
+    assert rig.model("tiny:optimized", state="unloaded", check=True)["action"] == "unload" and rig.loaded() == [
+        "tiny:optimized"
+    ]
     assert rig.model("tiny:optimized", state="unloaded")["action"] == "unload" and rig.loaded() == []
     same_again(rig, "tiny:optimized", state="unloaded")
 
@@ -357,13 +404,22 @@ def test_an_older_state_is_loaded_again(rig):
     rig.model("tiny:optimized", **{"from": "tiny", "parameters": {"num_ctx": 1024}})
     assert rig.model("tiny:optimized", state="loaded", check=True)["action"] == "reload"
     result = rig.model("tiny:optimized", state="loaded")
-    assert (result["action"], result["loaded"]["context_length"]) == ("reload", 1024) and "older digest" in result["diff"]["before"]["stale"]
+    assert (result["action"], result["loaded"]["context_length"]) == ("reload", 1024) and "older digest" in result[
+        "diff"
+    ]["before"]["stale"]
     same_again(rig, "tiny:optimized", state="loaded")
 
 
 def test_another_context_is_loaded_again(rig):
     rig.model("tiny:optimized", **OPTIMIZED)
-    assert rig.server().request("POST", "/api/generate", {"model": "tiny:optimized", "keep_alive": -1, "options": {"num_ctx": 512}, "stream": False})[0] == 200
+    assert (
+        rig.server().request(
+            "POST",
+            "/api/generate",
+            {"model": "tiny:optimized", "keep_alive": -1, "options": {"num_ctx": 512}, "stream": False},
+        )[0]
+        == 200
+    )
     result = rig.model("tiny:optimized", state="loaded")
     assert result["action"] == "reload" and "512 tokens instead of 2048" in result["diff"]["before"]["stale"]
     same_again(rig, "tiny:optimized", state="loaded")
@@ -402,17 +458,26 @@ def test_loading_what_is_not_there(rig):
 
 def test_a_load_that_fails_has_the_servers_reason(rig):
     rig.model()
-    assert rig.server().request("POST", "/api/create", {"model": "bad", "from": "tiny", "parameters": {"num_gpu": "999"}, "stream": False})[0] == 200
+    assert (
+        rig.server().request(
+            "POST", "/api/create", {"model": "bad", "from": "tiny", "parameters": {"num_gpu": "999"}, "stream": False}
+        )[0]
+        == 200
+    )
     result = rig.model("bad", state="loaded")
     assert result["failed"] and 'option "num_gpu" must be of type integer' in result["msg"]
 
 
 # -- model_info ------------------------------------------------------------------------------------------------------------------
 
+
 def test_model_info_from_the_server_and_from_the_registry_agree(rig):
     rig.model()
     served = run_module("model_info", {"name": "tiny", "source": "server", "url": rig.url()})["model"]
     offered = run_module("model_info", {"name": "tiny", "registry": rig.host, "insecure": True})["model"]
-    assert served["digest"] == offered["digest"] == TINY_DIGEST and served["size_bytes"] == offered["size_bytes"] == TINY_BYTES
+    assert (
+        served["digest"] == offered["digest"] == TINY_DIGEST
+        and served["size_bytes"] == offered["size_bytes"] == TINY_BYTES
+    )
     different = {key for key in served if served[key] != offered[key]}
     assert different <= {"source", "capabilities"}, different

@@ -7,14 +7,13 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
-
 from ansible_collections.gpufleet.ollama.plugins.modules import model_info
 
 from tests.oracle.engine import families
 from tests.rig.models import catalog, gguf
 from tests.rig.models import store as rig_models
 from tests.rig.registry.server import Registry, serve
-from tests.unit.plugins.module_utils.gguf.test_source import TAGS, show_of
+from tests.unit.plugins.module_utils.model.gguf.test_source import TAGS, show_of
 from tests.unit.plugins.modules.run_module import run_module
 from tests.unit.plugins.scripted_server import serving
 
@@ -48,11 +47,18 @@ def test_a_model_of_67_gb_takes_at_most_16_mib(rig):
     result = info(rig, name="llama4:16x17b")
     assert not result["changed"] and result["bytes_read"] <= 16 * 1024 * 1024
     model = result["model"]
-    assert (model["name"], model["source"], model["block_count"], model["file_bytes"]) == ("llama4:16x17b", "registry", 48, 67436800960)
+    assert (model["name"], model["source"], model["block_count"], model["file_bytes"]) == (
+        "llama4:16x17b",
+        "registry",
+        48,
+        67436800960,
+    )
     assert model["digest"] == "sha256:" + rig_models.manifest_digest("llama4:16x17b")
     assert model["size_bytes"] == sum(blob.size for blob in rig_models.blobs("llama4:16x17b"))
     assert 1.6e9 < model["projector_bytes"] < 1.8e9 and not model["projector_separate"]
-    assert model["expert_count"] == 16 and all(0 < layer["expert_bytes"] < layer["weight_bytes"] for layer in model["layers"])
+    assert model["expert_count"] == 16 and all(
+        0 < layer["expert_bytes"] < layer["weight_bytes"] for layer in model["layers"]
+    )
     assert len(rig[0].requests) - before <= 6
 
 
@@ -62,15 +68,18 @@ def test_with_a_cache_the_header_is_read_once(rig, tmp_path):
     assert second["model"] == first["model"] and second["bytes_read"] < 5000
 
 
-@pytest.mark.parametrize("name, words", [
-    ("tiny:nosuch", "has no model tiny:nosuch; check the name and the tag"),
-    ("f-500", "answered 500"),
-    ("f-401", "needs a login"),
-    ("f-badjson", "is not JSON"),
-    ("f-blob404", "does not have the blob"),
-    ("../x", "invalid namespace '..'"),
-    ("a:{{7*7}}", "invalid tag"),
-])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("tiny:nosuch", "has no model tiny:nosuch; check the name and the tag"),
+        ("f-500", "answered 500"),
+        ("f-401", "needs a login"),
+        ("f-badjson", "is not JSON"),
+        ("f-blob404", "does not have the blob"),
+        ("../x", "invalid namespace '..'"),
+        ("a:{{7*7}}", "invalid tag"),
+    ],
+)
 def test_each_wrong_answer_is_one_sentence(rig, name, words):
     name = name if name.startswith(("tiny", ".", "a:")) else name + ":latest"
     result = info(rig, name=name)
@@ -110,15 +119,18 @@ def test_store_and_file(tmp_path):
     assert stored["layers"] == filed["layers"] and stored["digest"] == "sha256:" + rig_models.manifest_digest("tiny")
 
 
-@pytest.mark.parametrize("args, words", [
-    ({"source": "registry"}, "name"),
-    ({"source": "store", "name": "x"}, "store"),
-    ({"source": "file"}, "path"),
-    ({"name": "x", "timeout": 0}, "timeout 0"),
-    ({"name": "x", "source": "server", "url": "http://127.0.0.1:70000"}, "port"),
-    ({"name": "x", "source": "server", "url": "http://127.0.0.1:1"}, "connection refused"),
-    ({"source": "file", "path": "/nonexistent.gguf"}, "No such file"),
-])
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ({"source": "registry"}, "name"),
+        ({"source": "store", "name": "x"}, "store"),
+        ({"source": "file"}, "path"),
+        ({"name": "x", "timeout": 0}, "timeout 0"),
+        ({"name": "x", "source": "server", "url": "http://127.0.0.1:70000"}, "port"),
+        ({"name": "x", "source": "server", "url": "http://127.0.0.1:1"}, "connection refused"),
+        ({"source": "file", "path": "/nonexistent.gguf"}, "No such file"),
+    ],
+)
 def test_missing_and_wrong_options(args, words):
     result = run_module("model_info", args)
     assert result["failed"] and words in result["msg"]
@@ -147,9 +159,15 @@ def test_what_is_returned_is_what_is_documented(rig, tmp_path, source):
     documented = yaml.safe_load(model_info.RETURN)
     rig_models.write_into_store("tiny", tmp_path)
     blob = next(blob for blob in rig_models.blobs("tiny") if blob.media_type.endswith(".model"))
-    args = {"registry": {"registry": rig[1], "insecure": True}, "store": {"store": str(tmp_path)}, "file": {"path": str(tmp_path / "blobs" / blob.file_name)}}
+    args = {
+        "registry": {"registry": rig[1], "insecure": True},
+        "store": {"store": str(tmp_path)},
+        "file": {"path": str(tmp_path / "blobs" / blob.file_name)},
+    }
     with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, show_of("tiny"))}) as server:
-        result = run_module("model_info", dict(args.get(source, {"url": server.url}), name="tiny", source=source, timeout=5))
+        result = run_module(
+            "model_info", dict(args.get(source, {"url": server.url}), name="tiny", source=source, timeout=5)
+        )
     held_against(documented["model"]["contains"], result["model"])
     assert result["model"]["source"] == source and isinstance(result["bytes_read"], int)
     assert set(documented) <= set(result)

@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import yaml
-
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
-from tests.oracle import hosts, models
 
+from tests.oracle import hosts, models
 from tests.unit.plugins.modules.run_module import run_module
 
 ARGUMENTS = {
@@ -44,4 +43,6 @@ def test_documentation_and_options_agree():
     spec = placement_info.argument_spec()
     assert set(documented) == set(spec)
     assert set(documented["models"]["suboptions"]) == set(spec["models"]["options"])
-    assert set(documented["models"]["suboptions"]["optimized"]["suboptions"]) == set(spec["models"]["options"]["optimized"]["options"])
+    assert set(documented["models"]["suboptions"]["optimized"]["suboptions"]) == set(
+        spec["models"]["options"]["optimized"]["options"]
+    )

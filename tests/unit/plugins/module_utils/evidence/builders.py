@@ -17,8 +17,15 @@ OVERHEAD = 298 * MIB
 def device(uuid, share):
     """A predicted device with `share` bytes of the model."""
     return {
-        "uuid": uuid, "layers": 24, "weight_bytes": share - 2 * GIB, "kv_bytes": GIB, "compute_bytes": GIB, "projector_bytes": 0,
-        "overhead_bytes": OVERHEAD, "total_bytes": share + OVERHEAD, "free_bytes": 48 * GIB,
+        "uuid": uuid,
+        "layers": 24,
+        "weight_bytes": share - 2 * GIB,
+        "kv_bytes": GIB,
+        "compute_bytes": GIB,
+        "projector_bytes": 0,
+        "overhead_bytes": OVERHEAD,
+        "total_bytes": share + OVERHEAD,
+        "free_bytes": 48 * GIB,
     }
 
 
@@ -26,42 +33,91 @@ def plan(shares=None, outcome="split"):
     """A plan of one instance with one model; `shares` {uuid: bytes of the model}, empty for the CPU."""
     shares = {A: 33 * GIB, B: 32 * GIB} if shares is None else shares
     predicted = {
-        "gpu_layers": 49 if shares else 0, "total_layers": 49, "fully_on_gpu": bool(shares), "host_bytes": 600 * MIB, "ubatch": 1024,
-        "headroom_bytes": GIB, "devices": [device(uuid, share) for uuid, share in shares.items()],
+        "gpu_layers": 49 if shares else 0,
+        "total_layers": 49,
+        "fully_on_gpu": bool(shares),
+        "host_bytes": 600 * MIB,
+        "ubatch": 1024,
+        "headroom_bytes": GIB,
+        "devices": [device(uuid, share) for uuid, share in shares.items()],
     }
     model = {
-        "name": "llama4:16x17b", "create_as": NAME, "from": "llama4:16x17b", "parameters": {"num_ctx": 32768, "num_gpu": 999}, "keep_alive": -1,
-        "expected": {"outcome": outcome if shares else "cpu"}, "context_length": 32768, "parallel": 1, "kv_cache_type": "f16", "predicted": predicted,
+        "name": "llama4:16x17b",
+        "create_as": NAME,
+        "from": "llama4:16x17b",
+        "parameters": {"num_ctx": 32768, "num_gpu": 999},
+        "keep_alive": -1,
+        "expected": {"outcome": outcome if shares else "cpu"},
+        "context_length": 32768,
+        "parallel": 1,
+        "kv_cache_type": "f16",
+        "predicted": predicted,
     }
     return {
-        "plan_version": 1, "feasible": True, "models": [], "warnings": [],
+        "plan_version": 1,
+        "feasible": True,
+        "models": [],
+        "warnings": [],
         "gpus": [{"uuid": uuid, "index": number, "foreign_bytes": 0} for number, uuid in enumerate((A, B))],
-        "instances": [{
-            "name": "gpu0-1", "unit": UNIT, "url": "http://127.0.0.1:11434", "port": 11434, "address": "127.0.0.1", "gpu_uuids": list(shares),
-            "environment": {"CUDA_VISIBLE_DEVICES": ",".join(shares), "OLLAMA_SCHED_SPREAD": "1"}, "models": [model],
-        }],
+        "instances": [
+            {
+                "name": "gpu0-1",
+                "unit": UNIT,
+                "url": "http://127.0.0.1:11434",
+                "port": 11434,
+                "address": "127.0.0.1",
+                "gpu_uuids": list(shares),
+                "environment": {"CUDA_VISIBLE_DEVICES": ",".join(shares), "OLLAMA_SCHED_SPREAD": "1"},
+                "models": [model],
+            }
+        ],
     }
 
 
 def gpu(uuid, number, held, others=()):
     """Facts of one GPU on which our engine holds `held` bytes (None = not listed); `others`: (pid, bytes, unit)."""
-    processes = [] if held is None else [{"pid": PID, "name": "llama-server", "used_bytes": held, "unit": UNIT, "type": "compute"}]
-    processes += [{"pid": pid, "name": "python3", "used_bytes": used, "unit": unit, "type": "compute"} for pid, used, unit in others]
+    processes = (
+        []
+        if held is None
+        else [{"pid": PID, "name": "llama-server", "used_bytes": held, "unit": UNIT, "type": "compute"}]
+    )
+    processes += [
+        {"pid": pid, "name": "python3", "used_bytes": used, "unit": unit, "type": "compute"}
+        for pid, used, unit in others
+    ]
     used = sum(process["used_bytes"] or 0 for process in processes)
     return {
-        "uuid": uuid, "index": number, "pci_bus_id": PCI[uuid], "name": "NVIDIA RTX A6000", "mig": {"mode": None, "devices": []},
-        "memory": {"total_bytes": 48 * GIB, "free_bytes": 48 * GIB - used, "used_bytes": used, "reserved_bytes": 0, "kind": "dedicated"},
-        "processes": processes, "health": {"state": "ok", "reasons": []},
+        "uuid": uuid,
+        "index": number,
+        "pci_bus_id": PCI[uuid],
+        "name": "NVIDIA RTX A6000",
+        "mig": {"mode": None, "devices": []},
+        "memory": {
+            "total_bytes": 48 * GIB,
+            "free_bytes": 48 * GIB - used,
+            "used_bytes": used,
+            "reserved_bytes": 0,
+            "kind": "dedicated",
+        },
+        "processes": processes,
+        "health": {"state": "ok", "reasons": []},
     }
 
 
 def log(buffers=None, layers=(49, 49), dry_run=None):
     """What journal.parse_engine returns of a load over two GPUs."""
     return {
-        "devices": {"CUDA0": {"name": "NVIDIA RTX A6000", "pci_bus_id": PCI[A]}, "CUDA1": {"name": "NVIDIA RTX A6000", "pci_bus_id": PCI[B]}},
-        "dry_run": {"CUDA0": 33 * GIB, "CUDA1": 32 * GIB} if dry_run is None else dry_run, "dry_run_host": 700 * MIB,
+        "devices": {
+            "CUDA0": {"name": "NVIDIA RTX A6000", "pci_bus_id": PCI[A]},
+            "CUDA1": {"name": "NVIDIA RTX A6000", "pci_bus_id": PCI[B]},
+        },
+        "dry_run": {"CUDA0": 33 * GIB, "CUDA1": 32 * GIB} if dry_run is None else dry_run,
+        "dry_run_host": 700 * MIB,
         "buffers": {"CUDA0": 33 * GIB, "CUDA1": 32 * GIB, "CPU_Mapped": 550 * MIB} if buffers is None else buffers,
-        "layers": layers[0], "layers_total": layers[1], "load_seconds": 9.5, "error": None,
+        "layers": layers[0],
+        "layers_total": layers[1],
+        "load_seconds": 9.5,
+        "error": None,
     }
 
 
@@ -70,18 +126,44 @@ def evidence(held=None, others=None, **changes):
     held = {A: 33 * GIB + OVERHEAD, B: 32 * GIB + OVERHEAD} if held is None else held
     others = others or {}
     found = {
-        "loaded": True, "load_error": None, "would_evict": [], "died": None, "fresh": False, "generation_error": None,
+        "loaded": True,
+        "load_error": None,
+        "would_evict": [],
+        "died": None,
+        "fresh": False,
+        "generation_error": None,
         "ps": {"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 32768, "digest": "0" * 64},
-        "engine": {"pid": PID, "model_file": "sha256-1", "port": 40000, "arguments": [], "started": 5, "environment": {}},
-        "log": log(), "devices": {"CUDA0": A, "CUDA1": B}, "load_seconds": 9.5, "tokens_per_second": 31.5, "utilization_peak": {A: 47, B: 44},
+        "engine": {
+            "pid": PID,
+            "model_file": "sha256-1",
+            "port": 40000,
+            "arguments": [],
+            "started": 5,
+            "environment": {},
+        },
+        "log": log(),
+        "devices": {"CUDA0": A, "CUDA1": B},
+        "load_seconds": 9.5,
+        "tokens_per_second": 31.5,
+        "utilization_peak": {A: 47, B: 44},
     }
     found.update(changes)
     return {
         "inventory": {
-            "state": "ok", "reason": None, "remedy": None, "unlisted": [],
+            "state": "ok",
+            "reason": None,
+            "remedy": None,
+            "unlisted": [],
             "gpus": [gpu(uuid, number, held.get(uuid), others.get(uuid, ())) for number, uuid in enumerate((A, B))],
         },
-        "instances": {"gpu0-1": {
-            "reachable": True, "error": None, "unit": {"ActiveState": "active", "MainPID": "4200"}, "journal": None, "loaded": [NAME], "models": {NAME: found},
-        }},
+        "instances": {
+            "gpu0-1": {
+                "reachable": True,
+                "error": None,
+                "unit": {"ActiveState": "active", "MainPID": "4200"},
+                "journal": None,
+                "loaded": [NAME],
+                "models": {NAME: found},
+            }
+        },
     }

@@ -7,10 +7,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
-from tests.unit.plugins.module_utils.evidence.builders import A, B, GIB, NAME, UNIT, plan
+
+from tests.unit.plugins.module_utils.evidence.builders import GIB, NAME, UNIT, A, B, plan
 from tests.unit.plugins.scripted_server import serving
 
 BLOB = "sha256-" + "1" * 64
@@ -27,9 +27,18 @@ class Host:
 
     def routes(self):
         return {
-            ("GET", "/api/ps"): lambda request, handler: (200, {"models": [
-                {"name": name, "size": 1, "size_vram": 1, "context_length": 32768} for name in self.loaded]}),
-            ("POST", "/api/show"): (200, {"modelfile": "# Modelfile\nFROM /store/blobs/%s\nPARAMETER num_ctx 32768\n" % BLOB}),
+            ("GET", "/api/ps"): lambda request, handler: (
+                200,
+                {
+                    "models": [
+                        {"name": name, "size": 1, "size_vram": 1, "context_length": 32768} for name in self.loaded
+                    ]
+                },
+            ),
+            ("POST", "/api/show"): (
+                200,
+                {"modelfile": "# Modelfile\nFROM /store/blobs/%s\nPARAMETER num_ctx 32768\n" % BLOB},
+            ),
             ("POST", "/api/generate"): self.generate,
         }
 
@@ -45,7 +54,13 @@ class Host:
 
 
 def engine(pid=4242, model=BLOB, context="32768"):
-    return {"pid": pid, "model_file": model, "port": 40000, "arguments": ["llama-server", "--model", "/m/" + model, "-c", context], "started": 7}
+    return {
+        "pid": pid,
+        "model_file": model,
+        "port": 40000,
+        "arguments": ["llama-server", "--model", "/m/" + model, "-c", context],
+        "started": 7,
+    }
 
 
 @pytest.fixture
@@ -54,11 +69,23 @@ def gather(monkeypatch):
 
     def run(host, load=True, generate=True, wanted=None, pid="4200"):
         monkeypatch.setattr(units, "engines", lambda unit, root="/proc": list(host.engines))
-        monkeypatch.setattr(units, "is_alive", lambda pid, started, root="/proc": any(one["pid"] == pid for one in host.engines))
+        monkeypatch.setattr(
+            units, "is_alive", lambda pid, started, root="/proc": any(one["pid"] == pid for one in host.engines)
+        )
         monkeypatch.setattr(units, "show", lambda names: {UNIT: {"ActiveState": "active", "MainPID": pid}})
-        monkeypatch.setattr(units, "journal", lambda unit, since: ([START, "load_tensors: offloaded 49/49 layers to GPU"], None))
-        monkeypatch.setattr(collecting.nvml, "read_inventory", lambda timeout: ({"state": "ok", "gpus": [{"uuid": A}, {"uuid": B}]}, None))
-        monkeypatch.setattr(collecting, "Sampler", lambda pynvml: type("S", (), {"finish": lambda self, timeout: {"utilization_peak": {A: 40, B: None}}})())
+        monkeypatch.setattr(
+            units, "journal", lambda unit, since: ([START, "load_tensors: offloaded 49/49 layers to GPU"], None)
+        )
+        monkeypatch.setattr(
+            collecting.nvml,
+            "read_inventory",
+            lambda timeout: ({"state": "ok", "gpus": [{"uuid": A}, {"uuid": B}]}, None),
+        )
+        monkeypatch.setattr(
+            collecting,
+            "Sampler",
+            lambda pynvml: type("S", (), {"finish": lambda self, timeout: {"utilization_peak": {A: 40, B: None}}})(),
+        )
         monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0)
         monkeypatch.setattr(collecting, "_POLL", 0.01)
         with serving(host.routes()) as double:
@@ -179,7 +206,9 @@ def _short(original):
 
 def test_an_engine_is_found_by_its_blob_and_its_context(gather):
     """The plain and the optimized model share a blob."""
-    host = Host([NAME, "llama4:16x17b"], [engine(1, context="4096"), engine(2, context="32768"), engine(3, model="sha256-2")])
+    host = Host(
+        [NAME, "llama4:16x17b"], [engine(1, context="4096"), engine(2, context="32768"), engine(3, model="sha256-2")]
+    )
     assert model_of(gather(host))["engine"]["pid"] == 2
 
 
@@ -195,7 +224,9 @@ def test_generations_share_neither_a_gpu_nor_an_instance():
     third = copy.deepcopy(first)
     third["name"] = "gpu0b"
     third["models"].append(dict(copy.deepcopy(third["models"][0]), predicted={"devices": []}))
-    names = [[instance["name"] for instance, model in together] for together in collecting.rounds([first, second, third])]
+    names = [
+        [instance["name"] for instance, model in together] for together in collecting.rounds([first, second, third])
+    ]
     # gpu0b's first model shares GPU A with gpu0-1; its second one, on the CPU, shares no GPU and runs with the others.
     assert names == [["gpu0-1", "gpu1", "gpu0b"], ["gpu0b"]]
 

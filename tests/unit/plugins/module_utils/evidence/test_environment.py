@@ -8,7 +8,6 @@ import os
 import subprocess
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment
 
 FILE = r"""
@@ -31,8 +30,18 @@ no assignment
 LAST=yes""".replace("~", " ")  # white space at the end of lines
 
 EXPECTED = {
-    "PLAIN": "1", "SPACES": "two words", "EMPTY": "", "SINGLE": 'a "b" $c \\d', "DOUBLE": "a 'b' \"c\" $d \\e \\f", "HASH": "a#b", "PERCENT": "50%",
-    "JOINED": "one two", "TRAILING": "keep  ", "ESCAPED": "a b ", "EQUALS": "a=b", "LAST": "yes",
+    "PLAIN": "1",
+    "SPACES": "two words",
+    "EMPTY": "",
+    "SINGLE": 'a "b" $c \\d',
+    "DOUBLE": "a 'b' \"c\" $d \\e \\f",
+    "HASH": "a#b",
+    "PERCENT": "50%",
+    "JOINED": "one two",
+    "TRAILING": "keep  ",
+    "ESCAPED": "a b ",
+    "EQUALS": "a=b",
+    "LAST": "yes",
 }
 
 
@@ -42,7 +51,11 @@ def test_an_environment_file():
 
 def test_what_systemctl_shows():
     assert environment.shown('OLLAMA_HOST=127.0.0.1:11434 "A=x y" "Q=say \\"hi\\"" C=') == {
-        "OLLAMA_HOST": "127.0.0.1:11434", "A": "x y", "Q": 'say "hi"', "C": ""}
+        "OLLAMA_HOST": "127.0.0.1:11434",
+        "A": "x y",
+        "Q": 'say "hi"',
+        "C": "",
+    }
     assert environment.shown("") == {}
 
 
@@ -50,8 +63,16 @@ def test_files_come_after_assignments_and_the_last_one_wins(tmp_path):
     first, second = tmp_path / "first file.env", tmp_path / "second.env"
     first.write_text("A=first\nB=first\n")
     second.write_text("B=second\n")
-    files = "%s (ignore_errors=no)\n%s (ignore_errors=yes)\n%s (ignore_errors=yes)" % (first, second, tmp_path / "missing")
-    assert environment.effective({"Environment": "A=unit C=unit", "EnvironmentFiles": files}) == {"A": "first", "B": "second", "C": "unit"}
+    files = "%s (ignore_errors=no)\n%s (ignore_errors=yes)\n%s (ignore_errors=yes)" % (
+        first,
+        second,
+        tmp_path / "missing",
+    )
+    assert environment.effective({"Environment": "A=unit C=unit", "EnvironmentFiles": files}) == {
+        "A": "first",
+        "B": "second",
+        "C": "unit",
+    }
     assert environment.effective({}) == {}
 
 

@@ -8,7 +8,6 @@ import json
 import pathlib
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import journal
 
 MIB = 1024 * 1024
@@ -61,15 +60,28 @@ def test_every_recorded_load_can_be_read():
     assert len(read) > 20
 
 
-@pytest.mark.parametrize("device, yes", [("CUDA0", True), ("CUDA11", True), ("Vulkan0", True), ("CPU", False), ("CPU_Mapped", False),
-                                         ("CUDA_Host", False), ("Vulkan_Host", False), ("Host", False)])
+@pytest.mark.parametrize(
+    "device, yes",
+    [
+        ("CUDA0", True),
+        ("CUDA11", True),
+        ("Vulkan0", True),
+        ("CPU", False),
+        ("CPU_Mapped", False),
+        ("CUDA_Host", False),
+        ("Vulkan_Host", False),
+        ("Host", False),
+    ],
+)
 def test_which_buffers_are_on_a_gpu(device, yes):
     assert journal.is_gpu(device) is yes
 
 
 def start(port, model="sha256-1"):
-    return 'time=2026 level=INFO source=llama_server.go:433 msg="starting llama-server" ' \
+    return (
+        'time=2026 level=INFO source=llama_server.go:433 msg="starting llama-server" '
         'cmd="/x/llama-server --model /m/blobs/%s --port %d -c 4096"' % (model, port)
+    )
 
 
 def buffer(size, component="load_tensors", kind="model", device="CUDA0"):
@@ -77,10 +89,16 @@ def buffer(size, component="load_tensors", kind="model", device="CUDA0"):
 
 
 def test_the_last_value_of_a_buffer_counts_and_kinds_are_added():
-    log = journal.parse_engine([
-        buffer(1), buffer(100), buffer(10, "llama_kv_cache", "KV"), buffer(5, "sched_reserve", "compute"),
-        buffer(7, "alloc_compute_meta", "compute"), buffer(50, device="CPU_Mapped"),
-    ])
+    log = journal.parse_engine(
+        [
+            buffer(1),
+            buffer(100),
+            buffer(10, "llama_kv_cache", "KV"),
+            buffer(5, "sched_reserve", "compute"),
+            buffer(7, "alloc_compute_meta", "compute"),
+            buffer(50, device="CPU_Mapped"),
+        ]
+    )
     assert log["buffers"] == {"CUDA0": 122 * MIB, "CPU_Mapped": 50 * MIB}
     assert journal.gpu_bytes(log) == {"CUDA0": 122 * MIB}
 
@@ -88,7 +106,9 @@ def test_the_last_value_of_a_buffer_counts_and_kinds_are_added():
 def test_the_last_breakdown_counts():
     def table(**sizes):
         return ["x: | memory breakdown [MiB] | total free self model context compute unaccounted |"] + [
-            "x: |   - %s (RTX A6000)    | 49140 = 48000 + ( %d =  %d +  0 +  0) +  100 |" % (device, size, size) for device, size in sizes.items()]
+            "x: |   - %s (RTX A6000)    | 49140 = 48000 + ( %d =  %d +  0 +  0) +  100 |" % (device, size, size)
+            for device, size in sizes.items()
+        ]
 
     log = journal.parse_engine(table(CUDA0=900, CUDA1=700) + ["x: trying again"] + table(CUDA0=800))
     assert log["dry_run"] == {"CUDA0": 800 * MIB}
@@ -105,12 +125,15 @@ def test_lines_of_an_engine_end_where_the_next_one_starts():
 
 
 def test_nothing_is_made_up_where_the_engine_said_nothing():
-    assert journal.parse_engine(["time=2026 level=INFO msg=\"hello\""]) is None
+    assert journal.parse_engine(['time=2026 level=INFO msg="hello"']) is None
     assert journal.parse_engine([]) is None
 
 
 def log_of(devices):
-    lines = ["llama_prepare_model_devices: using device %s (NVIDIA RTX A6000) (%s) - 48000 MiB free" % pair for pair in devices]
+    lines = [
+        "llama_prepare_model_devices: using device %s (NVIDIA RTX A6000) (%s) - 48000 MiB free" % pair
+        for pair in devices
+    ]
     return journal.parse_engine(lines + [buffer(1, device=name) for name, identity in devices])
 
 
@@ -119,15 +142,18 @@ def test_devices_are_joined_by_pci_address():
     assert journal.device_uuids(log, "GPU-a,GPU-b", GPUS) == {"CUDA0": "GPU-b", "CUDA1": "GPU-a"}
 
 
-@pytest.mark.parametrize("visible, expected", [
-    ("GPU-b,GPU-a", {"CUDA0": "GPU-b", "CUDA1": "GPU-a"}),
-    ("1,0", {"CUDA0": "GPU-b", "CUDA1": "GPU-a"}),
-    ("GPU-b", {"CUDA0": "GPU-b"}),
-    ("GPU-b,GPU-x,GPU-a", {"CUDA0": "GPU-b"}),
-    ("GPU-", {}),
-    ("", {}),
-    (None, {"CUDA0": "GPU-a", "CUDA1": "GPU-b"}),
-])
+@pytest.mark.parametrize(
+    "visible, expected",
+    [
+        ("GPU-b,GPU-a", {"CUDA0": "GPU-b", "CUDA1": "GPU-a"}),
+        ("1,0", {"CUDA0": "GPU-b", "CUDA1": "GPU-a"}),
+        ("GPU-b", {"CUDA0": "GPU-b"}),
+        ("GPU-b,GPU-x,GPU-a", {"CUDA0": "GPU-b"}),
+        ("GPU-", {}),
+        ("", {}),
+        (None, {"CUDA0": "GPU-a", "CUDA1": "GPU-b"}),
+    ],
+)
 def test_without_an_address_devices_are_joined_by_the_order_that_cuda_gives_them(visible, expected):
     log = log_of([("CUDA0", "unknown id"), ("CUDA1", "unknown id")])
     assert journal.device_uuids(log, visible, GPUS) == expected

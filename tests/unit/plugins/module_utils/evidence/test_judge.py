@@ -7,9 +7,9 @@ from __future__ import annotations
 import copy
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.judge import judge
-from tests.unit.plugins.module_utils.evidence.builders import A, B, GIB, MIB, NAME, OVERHEAD, UNIT, evidence, log, plan
+
+from tests.unit.plugins.module_utils.evidence.builders import GIB, MIB, NAME, OVERHEAD, UNIT, A, B, evidence, log, plan
 
 CPU_LOG = {"buffers": {"CPU": 64 * GIB}, "dry_run": {}}
 
@@ -36,8 +36,20 @@ def test_a_split_as_planned_passes():
     assert model["tokens_per_second"] == 31.5
     assert model["load_seconds"] == 9.5
     assert model["devices"] == [
-        {"uuid": A, "predicted_bytes": 33 * GIB + OVERHEAD, "engine_bytes": 33 * GIB, "observed_bytes": 33 * GIB + OVERHEAD, "utilization_peak": 47},
-        {"uuid": B, "predicted_bytes": 32 * GIB + OVERHEAD, "engine_bytes": 32 * GIB, "observed_bytes": 32 * GIB + OVERHEAD, "utilization_peak": 44},
+        {
+            "uuid": A,
+            "predicted_bytes": 33 * GIB + OVERHEAD,
+            "engine_bytes": 33 * GIB,
+            "observed_bytes": 33 * GIB + OVERHEAD,
+            "utilization_peak": 47,
+        },
+        {
+            "uuid": B,
+            "predicted_bytes": 32 * GIB + OVERHEAD,
+            "engine_bytes": 32 * GIB,
+            "observed_bytes": 32 * GIB + OVERHEAD,
+            "utilization_peak": 44,
+        },
     ]
 
 
@@ -68,25 +80,64 @@ LIES = [
     ("one_gpu, the other one not even opened", evidence(held={A: 65 * GIB}), "one_gpu_carries_all"),
     ("contexts_only", evidence(held={A: 300 * MIB, B: 300 * MIB}), "layers_on_cpu"),
     ("nothing", evidence(held={}), "cpu_only"),
-    ("cpu, with buffers named CPU", evidence(
-        held={}, log=log(**CPU_LOG), ps={"name": NAME, "size": 0, "size_vram": 0, "context_length": 32768}, utilization_peak={A: 0, B: 0}), "cpu_only"),
-    ("foreign", evidence(held={A: 300 * MIB, B: 300 * MIB}, others={A: [(77, 33 * GIB, None)], B: [(77, 32 * GIB, None)]}), "foreign_process"),
-    ("foreign, of another service", evidence(
-        held={A: 300 * MIB, B: 300 * MIB}, others={A: [(77, 33 * GIB, "ollama.service")], B: [(78, 32 * GIB, "ollama.service")]}), "foreign_process"),
+    (
+        "cpu, with buffers named CPU",
+        evidence(
+            held={},
+            log=log(**CPU_LOG),
+            ps={"name": NAME, "size": 0, "size_vram": 0, "context_length": 32768},
+            utilization_peak={A: 0, B: 0},
+        ),
+        "cpu_only",
+    ),
+    (
+        "foreign",
+        evidence(held={A: 300 * MIB, B: 300 * MIB}, others={A: [(77, 33 * GIB, None)], B: [(77, 32 * GIB, None)]}),
+        "foreign_process",
+    ),
+    (
+        "foreign, of another service",
+        evidence(
+            held={A: 300 * MIB, B: 300 * MIB},
+            others={A: [(77, 33 * GIB, "ollama.service")], B: [(78, 32 * GIB, "ollama.service")]},
+        ),
+        "foreign_process",
+    ),
     ("far, too much", evidence(held={A: 40 * GIB, B: 39 * GIB}), "far_from_predicted"),
     ("far, too little", evidence(held={A: 25 * GIB, B: 24 * GIB}), "far_from_predicted"),
     ("idle", evidence(utilization_peak={A: 0, B: 0}), "layers_on_cpu"),
     ("one idle", evidence(utilization_peak={A: 40, B: 0}), "layers_on_cpu"),
     ("dead", evidence(died="process 4242 ended after it had loaded the model"), "engine_died"),
-    ("dead while generating", evidence(generation_error="llama-server process has terminated: exit status 1"), "engine_died"),
+    (
+        "dead while generating",
+        evidence(generation_error="llama-server process has terminated: exit status 1"),
+        "engine_died",
+    ),
     ("silent", evidence(generation_error="nothing has moved in the unit for 300 seconds"), "engine_died"),
     ("some layers", evidence(held={A: 20 * GIB, B: 19 * GIB}, log=log(layers=(30, 49))), "layers_on_cpu"),
     ("one layer", evidence(log=log(layers=(48, 49))), "layers_on_cpu"),
-    ("size_vram below size", evidence(ps={"name": NAME, "size": 66 * GIB, "size_vram": 60 * GIB, "context_length": 32768}), "layers_on_cpu"),
-    ("experts in host memory under 49/49", evidence(
-        held={A: 12 * GIB, B: 11 * GIB}, log=log(buffers={"CUDA0": 12 * GIB, "CUDA1": 11 * GIB, "CPU": 42 * GIB})), "layers_on_cpu"),
-    ("another context length", evidence(ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 4096}), "far_from_predicted"),
-    ("the engine expects more than was predicted", evidence(log=log(dry_run={"CUDA0": 35 * GIB, "CUDA1": 32 * GIB})), "far_from_predicted"),
+    (
+        "size_vram below size",
+        evidence(ps={"name": NAME, "size": 66 * GIB, "size_vram": 60 * GIB, "context_length": 32768}),
+        "layers_on_cpu",
+    ),
+    (
+        "experts in host memory under 49/49",
+        evidence(
+            held={A: 12 * GIB, B: 11 * GIB}, log=log(buffers={"CUDA0": 12 * GIB, "CUDA1": 11 * GIB, "CPU": 42 * GIB})
+        ),
+        "layers_on_cpu",
+    ),
+    (
+        "another context length",
+        evidence(ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 4096}),
+        "far_from_predicted",
+    ),
+    (
+        "the engine expects more than was predicted",
+        evidence(log=log(dry_run={"CUDA0": 35 * GIB, "CUDA1": 32 * GIB})),
+        "far_from_predicted",
+    ),
 ]
 
 
@@ -144,7 +195,9 @@ def test_the_limit_is_one_gib_of_a_small_device(off, verdict):
     assert judge(small, evidence(held={A: 4 * GIB + OVERHEAD + off * MIB}, log=None))["verdict"] == verdict
 
 
-@pytest.mark.parametrize("off, verdict", [(1250, "pass"), (-4000, "pass"), (-5110, "pass"), (1270, "fail"), (-5130, "fail")])
+@pytest.mark.parametrize(
+    "off, verdict", [(1250, "pass"), (-4000, "pass"), (-5110, "pass"), (1270, "fail"), (-5130, "fail")]
+)
 def test_scratch_memory_for_weights_on_the_host_may_be_there_and_need_not_be(off, verdict):
     partly = plan({A: 12 * GIB}, outcome="partial")
     device = partly["instances"][0]["models"][0]["predicted"]["devices"][0]
@@ -203,16 +256,27 @@ def test_a_driver_in_trouble_gives_its_own_remedy():
 
 # -- not loaded ------------------------------------------------------------------------------------------------------------------
 
-NOT_LOADED = {"loaded": False, "ps": None, "engine": None, "log": None, "utilization_peak": None, "tokens_per_second": None, "load_seconds": None}
+NOT_LOADED = {
+    "loaded": False,
+    "ps": None,
+    "engine": None,
+    "log": None,
+    "utilization_peak": None,
+    "tokens_per_second": None,
+    "load_seconds": None,
+}
 
 
-@pytest.mark.parametrize("changes, finding", [
-    ({}, "not_loaded"),
-    ({"load_error": "model 'x' not found"}, "not_loaded"),
-    ({"load_error": "llama-server process has terminated: exit status 1"}, "engine_died"),
-    ({"died": "the model was loaded, and is not any more"}, "engine_died"),
-    ({"would_evict": ["stray:latest"]}, "not_loaded"),
-])
+@pytest.mark.parametrize(
+    "changes, finding",
+    [
+        ({}, "not_loaded"),
+        ({"load_error": "model 'x' not found"}, "not_loaded"),
+        ({"load_error": "llama-server process has terminated: exit status 1"}, "engine_died"),
+        ({"died": "the model was loaded, and is not any more"}, "engine_died"),
+        ({"would_evict": ["stray:latest"]}, "not_loaded"),
+    ],
+)
 def test_a_model_that_is_not_loaded_says_why(changes, finding):
     result = judge(plan(), evidence(held={}, **dict(NOT_LOADED, **changes)))
     assert result["verdict"] == "fail"
@@ -222,7 +286,11 @@ def test_a_model_that_is_not_loaded_says_why(changes, finding):
 
 
 def test_a_load_that_fails_for_a_foreign_process_names_it():
-    seen = evidence(held={}, others={A: [(77, 30 * GIB, None)]}, **dict(NOT_LOADED, load_error="llama-server process has terminated: out of memory"))
+    seen = evidence(
+        held={},
+        others={A: [(77, 30 * GIB, None)]},
+        **dict(NOT_LOADED, load_error="llama-server process has terminated: out of memory"),
+    )
     result = judge(plan(), seen)
     assert findings(result) == ["foreign_process"]
     assert "77" in result["diagnosis"][0]["remedy"]
@@ -230,7 +298,9 @@ def test_a_load_that_fails_for_a_foreign_process_names_it():
 
 def test_a_server_that_does_not_answer():
     seen = evidence(held={}, **NOT_LOADED)
-    seen["instances"]["gpu0-1"].update(reachable=False, error="cannot reach the Ollama server at http://127.0.0.1:11434: connection refused")
+    seen["instances"]["gpu0-1"].update(
+        reachable=False, error="cannot reach the Ollama server at http://127.0.0.1:11434: connection refused"
+    )
     result = judge(plan(), seen)
     assert findings(result) == ["not_loaded"]
     assert "connection refused" in result["diagnosis"][0]["evidence"]
@@ -280,10 +350,21 @@ def test_memory_of_the_plans_other_instances_is_not_foreign():
 
 def test_a_mig_device_is_a_device_of_its_own():
     """NVML lists the processes of its MIG devices on the GPU too: that is not memory on another GPU."""
-    wanted, seen = plan({"MIG-1": 5 * GIB}, outcome="single"), evidence(held={A: 5 * GIB + OVERHEAD}, log=None, utilization_peak={"MIG-1": None})
+    wanted, seen = (
+        plan({"MIG-1": 5 * GIB}, outcome="single"),
+        evidence(held={A: 5 * GIB + OVERHEAD}, log=None, utilization_peak={"MIG-1": None}),
+    )
     parent = seen["inventory"]["gpus"][0]
-    parent["mig"] = {"mode": "enabled", "devices": [{"uuid": "MIG-1", "memory": {"total_bytes": 20 * GIB, "free_bytes": 14 * GIB, "used_bytes": 6 * GIB},
-                                                     "processes": list(parent["processes"])}]}
+    parent["mig"] = {
+        "mode": "enabled",
+        "devices": [
+            {
+                "uuid": "MIG-1",
+                "memory": {"total_bytes": 20 * GIB, "free_bytes": 14 * GIB, "used_bytes": 6 * GIB},
+                "processes": list(parent["processes"]),
+            }
+        ],
+    }
     assert judge(wanted, seen)["verdict"] == "pass"
 
 
@@ -298,7 +379,9 @@ def test_two_models_of_an_instance_are_told_apart_by_process():
     result = judge(wanted, seen)
     assert [entry["finding"] for entry in result["diagnosis"]] == ["cpu_only"]
     assert result["diagnosis"][0]["model"] == "other:latest"
-    seen["inventory"]["gpus"][0]["processes"].append({"pid": 4300, "name": "llama-server", "used_bytes": 5 * GIB + OVERHEAD, "unit": UNIT})
+    seen["inventory"]["gpus"][0]["processes"].append(
+        {"pid": 4300, "name": "llama-server", "used_bytes": 5 * GIB + OVERHEAD, "unit": UNIT}
+    )
     assert judge(wanted, seen)["verdict"] == "pass"
 
 
@@ -306,7 +389,13 @@ def test_two_models_of_an_instance_are_told_apart_by_process():
 
 
 def cpu_evidence(**changes):
-    seen = evidence(held={}, log=log(**CPU_LOG), utilization_peak={}, ps={"name": NAME, "size": 0, "size_vram": 0, "context_length": 32768}, **changes)
+    seen = evidence(
+        held={},
+        log=log(**CPU_LOG),
+        utilization_peak={},
+        ps={"name": NAME, "size": 0, "size_vram": 0, "context_length": 32768},
+        **changes,
+    )
     seen["inventory"].update(state="no_library", gpus=[], reason="no driver", remedy="none")
     return seen
 
@@ -330,7 +419,11 @@ def test_a_plan_with_some_layers_on_the_cpu_passes_with_as_many():
     wanted["instances"][0]["models"][0]["predicted"].update(gpu_layers=30, fully_on_gpu=False, host_bytes=25 * GIB)
     held = {A: 20 * GIB + OVERHEAD, B: 20 * GIB + OVERHEAD}
     partial = {"ps": {"name": NAME, "size": 66 * GIB, "size_vram": 40 * GIB, "context_length": 32768}}
-    good = log(layers=(30, 49), buffers={"CUDA0": 20 * GIB, "CUDA1": 20 * GIB, "CPU": 25 * GIB}, dry_run={"CUDA0": 20 * GIB, "CUDA1": 20 * GIB})
+    good = log(
+        layers=(30, 49),
+        buffers={"CUDA0": 20 * GIB, "CUDA1": 20 * GIB, "CPU": 25 * GIB},
+        dry_run={"CUDA0": 20 * GIB, "CUDA1": 20 * GIB},
+    )
     assert judge(wanted, evidence(held=held, log=good, **partial))["verdict"] == "pass"
     fewer = dict(good, layers=29)
     assert findings(judge(wanted, evidence(held=held, log=fewer, **partial))) == ["layers_on_cpu"]

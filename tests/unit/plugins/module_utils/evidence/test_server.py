@@ -10,20 +10,25 @@ import sys
 import time
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import server as servers
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
+
 from tests.unit.plugins.scripted_server import serving
 
 WANTED = {"OLLAMA_HOST": "127.0.0.1:11434", "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
 INSTANCE = {"name": "gpu0-1", "unit": "ollama@gpu0-1.service", "url": "http://127.0.0.1:11434", "environment": WANTED}
 
 
-def state(process=None, unit=None, active="active", reload=False, executable="/opt/new/bin/ollama", arguments=(), main_pid=1):
+def state(
+    process=None, unit=None, active="active", reload=False, executable="/opt/new/bin/ollama", arguments=(), main_pid=1
+):
     return {
-        "unit": None if active is None else {"active_state": active, "needs_daemon_reload": reload, "main_pid": main_pid},
+        "unit": None
+        if active is None
+        else {"active_state": active, "needs_daemon_reload": reload, "main_pid": main_pid},
         "environment": {"process": dict(WANTED, **(process or {})), "unit": dict(WANTED, **(unit or {}))},
-        "executable": executable, "arguments": list(arguments),
+        "executable": executable,
+        "arguments": list(arguments),
     }
 
 
@@ -36,17 +41,20 @@ def test_a_process_that_runs_as_planned_is_left_alone():
     assert reasons(process={"PATH": "/bin", "HOME": "/x", "LANG": "C"}) == []
 
 
-@pytest.mark.parametrize("changes, word", [
-    ({"active": None}, "not known"),
-    ({"active": "inactive"}, "inactive"),
-    ({"active": "failed"}, "failed"),
-    ({"reload": True}, "unit has changed"),
-    ({"process": {"CUDA_VISIBLE_DEVICES": "GPU-b"}}, "CUDA_VISIBLE_DEVICES"),
-    ({"executable": "/opt/old/bin/ollama"}, "another file"),
-    ({"executable": "/opt/new/bin/ollama (deleted)"}, "another file"),
-    ({"process": {"OLLAMA_DEBUG": "1"}}, "OLLAMA_DEBUG"),
-    ({"process": {"OLLAMA_DEBUG": "1"}, "unit": {"OLLAMA_DEBUG": "2"}}, "OLLAMA_DEBUG"),
-])
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ({"active": None}, "not known"),
+        ({"active": "inactive"}, "inactive"),
+        ({"active": "failed"}, "failed"),
+        ({"reload": True}, "unit has changed"),
+        ({"process": {"CUDA_VISIBLE_DEVICES": "GPU-b"}}, "CUDA_VISIBLE_DEVICES"),
+        ({"executable": "/opt/old/bin/ollama"}, "another file"),
+        ({"executable": "/opt/new/bin/ollama (deleted)"}, "another file"),
+        ({"process": {"OLLAMA_DEBUG": "1"}}, "OLLAMA_DEBUG"),
+        ({"process": {"OLLAMA_DEBUG": "1"}, "unit": {"OLLAMA_DEBUG": "2"}}, "OLLAMA_DEBUG"),
+    ],
+)
 def test_what_needs_a_restart(changes, word):
     found = reasons(**changes)
     assert len(found) == 1 and word in found[0]
@@ -55,7 +63,9 @@ def test_what_needs_a_restart(changes, word):
 def test_a_variable_that_is_missing_in_the_process():
     running = state()
     del running["environment"]["process"]["OLLAMA_HOST"]
-    assert servers.restart_reasons(INSTANCE, running, "/opt/new/bin/ollama") == ["OLLAMA_HOST is missing in the process"]
+    assert servers.restart_reasons(INSTANCE, running, "/opt/new/bin/ollama") == [
+        "OLLAMA_HOST is missing in the process"
+    ]
 
 
 def test_values_are_not_told():
@@ -97,7 +107,9 @@ def script(tmp_path):
 
 def test_a_script_is_known_by_its_argument_and_the_age_of_the_link(script):
     path, directory, process = script
-    running = state(executable=os.path.realpath(sys.executable), arguments=[sys.executable, path, "serve"], main_pid=process.pid)
+    running = state(
+        executable=os.path.realpath(sys.executable), arguments=[sys.executable, path, "serve"], main_pid=process.pid
+    )
     assert servers.restart_reasons(INSTANCE, running, path) == []
     assert servers.restart_reasons(INSTANCE, running, "/elsewhere/ollama")
 
@@ -116,15 +128,30 @@ def test_a_server_is_read(monkeypatch):
         ("GET", "/api/tags"): (200, {"models": [{"name": "tiny:latest"}]}),
         ("GET", "/api/ps"): (200, {"models": []}),
     }
-    properties = {"Id": "ollama.service", "LoadState": "loaded", "ActiveState": "active", "SubState": "running", "MainPID": str(os.getpid()),
-                  "FragmentPath": "/etc/systemd/system/ollama.service", "DropInPaths": "/a.conf /b.conf", "NeedDaemonReload": "yes",
-                  "Environment": "OLLAMA_HOST=x PATH=/bin"}
+    properties = {
+        "Id": "ollama.service",
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "SubState": "running",
+        "MainPID": str(os.getpid()),
+        "FragmentPath": "/etc/systemd/system/ollama.service",
+        "DropInPaths": "/a.conf /b.conf",
+        "NeedDaemonReload": "yes",
+        "Environment": "OLLAMA_HOST=x PATH=/bin",
+    }
     monkeypatch.setattr(units, "show", lambda names: {"ollama.service": properties})
     with serving(routes) as double:
         found = servers.read_server(double.url, "ollama.service")
     assert (found["reachable"], found["version"], found["models"]) == (True, "0.32.15", [{"name": "tiny:latest"}])
-    assert found["unit"] == {"name": "ollama.service", "active_state": "active", "sub_state": "running", "main_pid": os.getpid(), "needs_daemon_reload": True,
-                             "path": "/etc/systemd/system/ollama.service", "drop_ins": ["/a.conf", "/b.conf"]}
+    assert found["unit"] == {
+        "name": "ollama.service",
+        "active_state": "active",
+        "sub_state": "running",
+        "main_pid": os.getpid(),
+        "needs_daemon_reload": True,
+        "path": "/etc/systemd/system/ollama.service",
+        "drop_ins": ["/a.conf", "/b.conf"],
+    }
     assert found["environment"]["unit"] == {"OLLAMA_HOST": "x"}
     assert isinstance(found["environment"]["process"], dict)
 
@@ -141,7 +168,25 @@ def test_a_unit_that_systemd_does_not_know():
 
 
 def test_secrets_are_blanked():
-    server = {"environment": {"unit": None, "process": {
-        "HTTPS_PROXY": "http://user:pass@proxy:3128", "OLLAMA_API_KEY": "abc", "MY_TOKEN": "x", "OLLAMA_HOST": "127.0.0.1:1", "OLLAMA_KEEP_ALIVE": "-1"}}}
-    assert servers.hide_secrets(server)["environment"] == {"unit": None, "process": {
-        "HTTPS_PROXY": "http://***@proxy:3128", "OLLAMA_API_KEY": "***", "MY_TOKEN": "***", "OLLAMA_HOST": "127.0.0.1:1", "OLLAMA_KEEP_ALIVE": "-1"}}
+    server = {
+        "environment": {
+            "unit": None,
+            "process": {
+                "HTTPS_PROXY": "http://user:pass@proxy:3128",
+                "OLLAMA_API_KEY": "abc",
+                "MY_TOKEN": "x",
+                "OLLAMA_HOST": "127.0.0.1:1",
+                "OLLAMA_KEEP_ALIVE": "-1",
+            },
+        }
+    }
+    assert servers.hide_secrets(server)["environment"] == {
+        "unit": None,
+        "process": {
+            "HTTPS_PROXY": "http://***@proxy:3128",
+            "OLLAMA_API_KEY": "***",
+            "MY_TOKEN": "***",
+            "OLLAMA_HOST": "127.0.0.1:1",
+            "OLLAMA_KEEP_ALIVE": "-1",
+        },
+    }

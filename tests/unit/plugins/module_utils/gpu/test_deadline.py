@@ -11,8 +11,12 @@ import sys
 import time
 
 import pytest
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import Child, ChildDied, DeadlineExceeded, run_with_deadline
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import (
+    Child,
+    ChildDied,
+    DeadlineExceeded,
+    run_with_deadline,
+)
 
 
 def test_the_answer_comes_back_whatever_its_size():

@@ -42,8 +42,12 @@ def machine(tmp_path, library):
             with gpu_state.edit(path, new=True) as state:
                 state.update(gpu_state.preset(preset))
                 state.update({key: str(value) for key, value in (changes or {}).items()})
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), GPU_RIG_STATE=path, LD_LIBRARY_PATH=str(directory))
-        answer = subprocess.run([sys.executable, "-c", READ, str(timeout)], env=environment, stdout=subprocess.PIPE, check=True)
+        environment = dict(
+            os.environ, PYTHONPATH=os.pathsep.join(sys.path), GPU_RIG_STATE=path, LD_LIBRARY_PATH=str(directory)
+        )
+        answer = subprocess.run(
+            [sys.executable, "-c", READ, str(timeout)], env=environment, stdout=subprocess.PIPE, check=True
+        )
         return json.loads(answer.stdout)
 
     return read
@@ -75,7 +79,7 @@ def test_eight_gpus_have_a_link_for_every_pair(machine):
 def test_processes_carry_their_unit_and_bytes(machine):
     facts = machine(changes={"gpu1.process.%d" % os.getpid(): "%d C python3" % (5 * 1024 * MIB)})
     assert facts["gpus"][0]["processes"] == []
-    process, = facts["gpus"][1]["processes"]
+    (process,) = facts["gpus"][1]["processes"]
     assert process["pid"] == os.getpid()
     assert process["used_bytes"] == 5 * 1024 * MIB
     assert process["name"] == pathlib.Path("/proc/self/comm").read_text().strip()
@@ -102,13 +106,16 @@ def test_memory_version_1_is_enough(machine):
 
 
 def test_processes_version_2_are_enough(machine):
-    changes = {"fault.nvmlDeviceGetComputeRunningProcesses_v3": 13, "gpu0.process.%d" % os.getpid(): "1048576 C python3"}
+    changes = {
+        "fault.nvmlDeviceGetComputeRunningProcesses_v3": 13,
+        "gpu0.process.%d" % os.getpid(): "1048576 C python3",
+    }
     assert [process["pid"] for process in machine(changes=changes)["gpus"][0]["processes"]] == [os.getpid()]
 
 
 def test_unified_memory_is_the_hosts(machine):
     facts = machine("gb10")
-    gpu, = facts["gpus"]
+    (gpu,) = facts["gpus"]
     assert gpu["memory"]["kind"] == "unified"
     assert gpu["memory"]["total_bytes"] == int(pathlib.Path("/proc/meminfo").read_text().split()[1]) * 1024
     assert gpu["pci_bus_id"] == "000f:01:00.0"
@@ -122,23 +129,26 @@ def test_a_discrete_gpu_with_as_much_memory_as_the_host_stays_discrete(machine):
 
 
 def test_mig_devices_are_found_beyond_a_hole(machine):
-    gpu, = machine("a100-mig")["gpus"]
+    (gpu,) = machine("a100-mig")["gpus"]
     assert gpu["mig"]["mode"] == "enabled"
     assert [device["uuid"][:12] for device in gpu["mig"]["devices"]] == ["MIG-c0de0000", "MIG-c0de0002"]
     assert gpu["mig"]["devices"][0]["memory"]["total_bytes"] == 20096 * MIB
     assert gpu["utilization"]["gpu_percent"] is None
 
 
-@pytest.mark.parametrize("changes, state, words", [
-    ({"fault.nvmlInit": 9}, "driver_not_loaded", "modprobe"),
-    ({"fault.nvmlInit": 18}, "version_mismatch", "Reboot"),
-    ({"fault.nvmlInit": 4}, "no_permission", "become"),
-    ({"fault.nvmlInit": 17}, "no_permission", "become"),
-    ({"fault.nvmlInit": 999}, "nvml_error", "nvidia-smi"),
-    ({"fault.nvmlInit": 41}, "nvml_error", "nvidia-smi"),
-    ({"fault.nvmlDeviceGetCount": 999}, "nvml_error", "nvidia-smi"),
-    ({"gpus": 0}, "no_devices", "lspci"),
-])
+@pytest.mark.parametrize(
+    "changes, state, words",
+    [
+        ({"fault.nvmlInit": 9}, "driver_not_loaded", "modprobe"),
+        ({"fault.nvmlInit": 18}, "version_mismatch", "Reboot"),
+        ({"fault.nvmlInit": 4}, "no_permission", "become"),
+        ({"fault.nvmlInit": 17}, "no_permission", "become"),
+        ({"fault.nvmlInit": 999}, "nvml_error", "nvidia-smi"),
+        ({"fault.nvmlInit": 41}, "nvml_error", "nvidia-smi"),
+        ({"fault.nvmlDeviceGetCount": 999}, "nvml_error", "nvidia-smi"),
+        ({"gpus": 0}, "no_devices", "lspci"),
+    ],
+)
 def test_a_host_in_trouble_has_a_state_a_reason_and_a_remedy(machine, changes, state, words):
     facts = machine(changes=changes)
     assert facts["state"] == state
@@ -191,15 +201,18 @@ def test_a_field_without_permission_is_an_error_of_that_field_only(machine):
     assert gpu["health"]["state"] == "ok"
 
 
-@pytest.mark.parametrize("changes, state", [
-    ({"gpu0.compute_mode": 2}, "unusable"),
-    ({"gpu0.remapped": "0 0 0 1"}, "unusable"),
-    ({"gpu0.remapped": "0 0 1 0"}, "degraded"),
-    ({"gpu0.recovery_action": 1}, "unusable"),
-    ({"gpu0.throttle": 8}, "degraded"),
-    ({"gpu0.ecc": 1, "gpu0.ecc.volatile": 3}, "unusable"),
-    ({"gpu0.pcie.width": 4}, "degraded"),
-])
+@pytest.mark.parametrize(
+    "changes, state",
+    [
+        ({"gpu0.compute_mode": 2}, "unusable"),
+        ({"gpu0.remapped": "0 0 0 1"}, "unusable"),
+        ({"gpu0.remapped": "0 0 1 0"}, "degraded"),
+        ({"gpu0.recovery_action": 1}, "unusable"),
+        ({"gpu0.throttle": 8}, "degraded"),
+        ({"gpu0.ecc": 1, "gpu0.ecc.volatile": 3}, "unusable"),
+        ({"gpu0.pcie.width": 4}, "degraded"),
+    ],
+)
 def test_health(machine, changes, state):
     assert machine(changes=changes)["gpus"][0]["health"]["state"] == state
 
@@ -240,7 +253,13 @@ def test_the_sampler_sees_what_is_over_when_it_is_asked(tmp_path, library, value
     with gpu_state.edit(path, new=True) as state:
         state.update(gpu_state.preset("rtx-a6000-x2"))
     uuids = [state["gpu%d.uuid" % number] for number in (0, 1)]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), GPU_RIG_STATE=path, LD_LIBRARY_PATH=str(library))
-    seen = json.loads(subprocess.run([sys.executable, "-c", SAMPLE, value], env=environment, stdout=subprocess.PIPE, check=True).stdout)
+    environment = dict(
+        os.environ, PYTHONPATH=os.pathsep.join(sys.path), GPU_RIG_STATE=path, LD_LIBRARY_PATH=str(library)
+    )
+    seen = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", SAMPLE, value], env=environment, stdout=subprocess.PIPE, check=True
+        ).stdout
+    )
     assert seen["samples"] > 5
     assert seen["utilization_peak"] == {uuids[0]: peak, uuids[1]: 63}

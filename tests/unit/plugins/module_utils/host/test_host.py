@@ -30,15 +30,28 @@ def write(path, text=""):
 
 def test_units_are_read_from_systemctl_show():
     units = systemd.parse_show(SHOW)
-    assert units["ollama.service"]["UnitFileState"] == "enabled" and units["ollama@gpu0.service"]["ActiveState"] == "active"
+    assert (
+        units["ollama.service"]["UnitFileState"] == "enabled"
+        and units["ollama@gpu0.service"]["ActiveState"] == "active"
+    )
     assert systemd.instance_of("ollama@gpu0-1.service") == "gpu0-1" and systemd.instance_of("ollama.service") is None
 
 
 def test_the_environment_of_a_unit_is_read_as_systemd_does(tmp_path):
-    unit = write(tmp_path / "u.service", '[Service]\nUser=ollama\nEnvironment="PATH=/bin"\nEnvironment=A=1 "B=two words" C=50%%\n#Environment=X=1\n')
+    unit = write(
+        tmp_path / "u.service",
+        '[Service]\nUser=ollama\nEnvironment="PATH=/bin"\nEnvironment=A=1 "B=two words" C=50%%\n#Environment=X=1\n',
+    )
     more = write(tmp_path / "more.env", "# comment\nE='quoted'\nbroken\"\n")
     drop_in = write(tmp_path / "o.conf", '[Service]\nEnvironment="A=2" \\\n  D=4\nEnvironmentFile=-%s\n' % more)
-    assert systemd.environment_of([unit, drop_in]) == {"PATH": "/bin", "A": "2", "B": "two words", "C": "50%", "D": "4", "E": "quoted"}
+    assert systemd.environment_of([unit, drop_in]) == {
+        "PATH": "/bin",
+        "A": "2",
+        "B": "two words",
+        "C": "50%",
+        "D": "4",
+        "E": "quoted",
+    }
     assert systemd.user_of([unit, drop_in]) == "ollama"
     reset = write(tmp_path / "z.conf", "[Service]\nEnvironment=\nEnvironment=F=6\n")
     assert systemd.environment_of([unit, reset]) == {"F": "6"}
@@ -47,10 +60,26 @@ def test_the_environment_of_a_unit_is_read_as_systemd_does(tmp_path):
 def test_an_existing_ollama_is_described(tmp_path):
     unit = write(tmp_path / "ollama.service", "[Service]\nUser=nobody-of-that-name\n")
     drop_in = write(tmp_path / "override.conf", "[Service]\nEnvironment=OLLAMA_MODELS=%s/m\n" % tmp_path)
-    found = state.existing({"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "disabled", "FragmentPath": unit, "DropInPaths": drop_in},
-                           str(tmp_path / "n"))
-    assert (found["active"], found["enabled"], found["store"], found["same_file_system"]) == (True, False, "%s/m" % tmp_path, True)
-    assert state.existing({"LoadState": "loaded", "FragmentPath": unit}, "/")["store"] == "/usr/share/ollama/.ollama/models"
+    found = state.existing(
+        {
+            "LoadState": "loaded",
+            "ActiveState": "active",
+            "UnitFileState": "disabled",
+            "FragmentPath": unit,
+            "DropInPaths": drop_in,
+        },
+        str(tmp_path / "n"),
+    )
+    assert (found["active"], found["enabled"], found["store"], found["same_file_system"]) == (
+        True,
+        False,
+        "%s/m" % tmp_path,
+        True,
+    )
+    assert (
+        state.existing({"LoadState": "loaded", "FragmentPath": unit}, "/")["store"]
+        == "/usr/share/ollama/.ollama/models"
+    )
     assert state.existing({"LoadState": "not-found"}, "/") is None and state.existing({}, "/") is None
 
 
@@ -58,7 +87,10 @@ def test_instances_are_found_by_any_trace(tmp_path):
     write(tmp_path / "etc/ollama-multigpu/instances/gpu0.env")
     write(tmp_path / "etc/systemd/system/multi-user.target.wants/ollama@gpu1.service")
     (tmp_path / "models/instances/gpu2").mkdir(parents=True)
-    found = {entry["name"]: entry for entry in state.instances(systemd.parse_show(SHOW), str(tmp_path / "models"), str(tmp_path))}
+    found = {
+        entry["name"]: entry
+        for entry in state.instances(systemd.parse_show(SHOW), str(tmp_path / "models"), str(tmp_path))
+    }
     assert sorted(found) == ["gpu0", "gpu1", "gpu2"]
     assert found["gpu0"] == {"name": "gpu0", "active": True, "enabled": False, "env_file": True, "store": False}
     assert found["gpu1"]["enabled"] and found["gpu2"]["store"]
@@ -99,7 +131,15 @@ def test_a_listening_socket_is_found_with_its_owner():
         server.listen()
         port = server.getsockname()[1]
         found = [entry for entry in listeners.listeners() if entry["port"] == port]
-    assert found == [{"address": "127.0.0.1", "port": port, "pid": os.getpid(), "process": found[0]["process"], "unit": found[0]["unit"]}]
+    assert found == [
+        {
+            "address": "127.0.0.1",
+            "port": port,
+            "pid": os.getpid(),
+            "process": found[0]["process"],
+            "unit": found[0]["unit"],
+        }
+    ]
 
 
 def test_an_address_that_the_host_does_not_have():
@@ -118,7 +158,12 @@ def test_stores_that_a_changed_models_directory_leaves_behind(tmp_path):
     (old / "instances" / "gpu1" / "blobs").mkdir(parents=True)
     os.link(blob, str(old / "instances" / "gpu1" / "blobs" / "sha256-a"))
     stores = [str(old / "instances" / name) for name in ("gpu0", "gpu1")]
-    assert state.left_behind(str(old), str(new)) == {"path": str(old / "instances"), "size_bytes": 5, "stores": stores, "same_file_system": True}
+    assert state.left_behind(str(old), str(new)) == {
+        "path": str(old / "instances"),
+        "size_bytes": 5,
+        "stores": stores,
+        "same_file_system": True,
+    }
     assert not state.left_behind(str(old), "/proc/none")["same_file_system"]
     for before in (None, 7, str(old) + "/", str(tmp_path / "empty")):
         assert state.left_behind(before, str(old)) is None

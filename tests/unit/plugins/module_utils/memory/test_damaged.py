@@ -14,12 +14,12 @@ from tests.oracle import table
 
 
 def enlarged_inputs(model):
-    for kind in model["layer_kinds"]:
-        kind["altup_router.weight"] = [kind["altup_router.weight"][0], 2 ** 40]
+    for kind in model.layer_kinds:
+        kind["altup_router.weight"] = [kind["altup_router.weight"][0], 2**40]
 
 
 def enlarged_experts(model):
-    model["expert_used_count"] = model["hyperparameters"]["expert_used_count"] = 2 ** 31
+    model["expert_used_count"] = model.hyperparameters["expert_used_count"] = 2**31
 
 
 @pytest.mark.parametrize("name, damage", [("gemma3n-e4b", enlarged_inputs), ("mixtral-8x7b", enlarged_experts)])

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
 
+import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph import build, kinds, reserve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph.tensors import F16, F32, Graph
+
 from tests.oracle import models, table
 
 ROW = 1024 * F32  # one value of a token in these graphs, a multiple of the alignment
@@ -57,11 +59,15 @@ def simple(kept=False, devices=(0, 0)):
 
 
 def test_memory_is_used_again_and_written_over():
-    assert reserve.reserve(simple(), 1, False)[0] == 2 * ROW  # the second value lies where the input was, and its unary over it
+    assert (
+        reserve.reserve(simple(), 1, False)[0] == 2 * ROW
+    )  # the second value lies where the input was, and its unary over it
     graph = Graph()
     value = graph.matmul(1024, graph.given((1024,)), 0)
     graph.expand(graph.like("add", graph.like("unary", value), value))
-    assert reserve.reserve(graph, 1, False)[0] == 2 * ROW  # the unary cannot lie over a value that is needed again; the sum can, over the unary
+    assert (
+        reserve.reserve(graph, 1, False)[0] == 2 * ROW
+    )  # the unary cannot lie over a value that is needed again; the sum can, over the unary
 
 
 def test_outputs_are_kept():
@@ -96,10 +102,13 @@ def test_blocks_that_predict_further_tokens_take_no_part():
 
 
 def test_moved_experts_switch_the_pipeline_off():
-    model = models.model("mixtral-8x7b")
+    model = models.facts("mixtral-8x7b")
     slots = [0] * 17 + [1] * 16
-    moved = {20: (model["layers"][20]["expert_bytes"], None)}
-    there, here = compute.compute_by_device(model, slots, 2, 8192), compute.compute_by_device(model, slots, 2, 8192, moved=moved)
+    moved = {20: (model.layers[20]["expert_bytes"], None)}
+    there, here = (
+        compute.compute_by_device(model, slots, 2, 8192),
+        compute.compute_by_device(model, slots, 2, 8192, moved=moved),
+    )
     assert here != there and here[0] < there[0]
 
 
@@ -108,11 +117,14 @@ def test_answers_are_remembered_by_what_they_depend_on():
     slots = [0] * 41
     small, large = (compute.compute_by_device(model, slots, 1, 4096, ubatch=ubatch)[0] for ubatch in (512, 1024))
     assert small < large
-    wider = dict(model, vocab_size=2 * model["vocab_size"])
+    wider = dataclasses.replace(model, vocab_size=2 * model.vocab_size)
     assert compute.compute_by_device(wider, slots, 1, 4096)[0] > small
     assert compute.compute_by_device(model, slots, 1, 4096)[0] == small
 
 
 def test_every_known_architecture_has_traits_of_all_names():
-    names = {frozenset(build.traits_of(table.facts(name), kinds.kinds_of(table.facts(name)))) for name in ("llama3.1-8b", "gemma4-e4b", "mamba-2.8b")}
+    names = {
+        frozenset(build.traits_of(table.facts(name), kinds.kinds_of(table.facts(name))))
+        for name in ("llama3.1-8b", "gemma4-e4b", "mamba-2.8b")
+    }
     assert len(names) == 1

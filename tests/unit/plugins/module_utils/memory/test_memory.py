@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import (
+    compute,
+    estimate,
+    hyperparameters,
+    kv_cache,
+    overhead,
+    weights,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, hyperparameters, kv_cache, overhead, weights
 from tests.oracle import models
 
 MIB = 1024 * 1024
@@ -19,7 +27,12 @@ ROWS = json.loads((models.RECORDINGS / "engine-rows.json").read_text())["rows"]
 
 def predicted(row):
     return estimate.estimate(
-        models.model(row["model"]), row["tensor_split"], row["n_ctx"], row["n_parallel"], row["n_ubatch"], row["cache_type"]
+        models.facts(row["model"]),
+        row["tensor_split"],
+        row["n_ctx"],
+        row["n_parallel"],
+        row["n_ubatch"],
+        row["cache_type"],
     )["devices"]
 
 
@@ -48,7 +61,7 @@ def test_compute_buffers_are_the_engine_s_within_two_percent_of_the_device():
     [(512, [(31659, 1414, 380), (30105, 1346, 676)]), (1024, [(31659, 1452, 764), (30105, 1380, 1357)])],
 )
 def test_llama4_over_two_gpus_at_32768_tokens(ubatch, expected):
-    devices = estimate.estimate(models.model("llama4-scout"), [1, 1], 32768, ubatch=ubatch)["devices"]
+    devices = estimate.estimate(models.facts("llama4-scout"), [1, 1], 32768, ubatch=ubatch)["devices"]
     for device, (weight, cache, buffers) in zip(devices, expected):
         assert device["weight_bytes"] / MIB == pytest.approx(weight, rel=0.02)
         assert device["kv_bytes"] / MIB == pytest.approx(cache, rel=0.02)
@@ -76,7 +89,7 @@ HELD_OUT = [
 
 @pytest.mark.parametrize("name, context, ubatch, count, cache_type, flash, expected", HELD_OUT)
 def test_compute_buffers_of_models_held_out(name, context, ubatch, count, cache_type, flash, expected):
-    devices = estimate.estimate(models.model(name), [1] * count, context, 1, ubatch, cache_type, flash)["devices"]
+    devices = estimate.estimate(models.facts(name), [1] * count, context, 1, ubatch, cache_type, flash)["devices"]
     for device, engine in zip(devices, expected):
         assert device["compute_bytes"] / MIB == pytest.approx(engine, rel=0.022, abs=5)
 
@@ -97,28 +110,44 @@ def test_every_layer_is_placed_once_and_in_order(shares, slots, offloaded):
     assert sum(weights.layer_counts(placed, len(shares))) == min(slots, offloaded)
     on_gpu = [device for device in placed if device is not None]
     assert on_gpu == sorted(on_gpu)
-    assert placed[slots - len(on_gpu):] == on_gpu
+    assert placed[slots - len(on_gpu) :] == on_gpu
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.sampled_from(models.names()), st.integers(256, 200000), st.integers(1, 5000), st.sampled_from(sorted(kv_cache.CACHE_TYPES)), st.integers(1, 4))
+@given(
+    st.sampled_from(models.names()),
+    st.integers(256, 200000),
+    st.integers(1, 5000),
+    st.sampled_from(sorted(kv_cache.CACHE_TYPES)),
+    st.integers(1, 4),
+)
 def test_bytes_never_fall_when_the_context_grows(name, context, more, cache_type, count):
     def total(tokens):
-        devices = estimate.estimate(models.model(name), [1] * count, tokens, cache_type=cache_type)["devices"]
+        devices = estimate.estimate(models.facts(name), [1] * count, tokens, cache_type=cache_type)["devices"]
         return [device["kv_bytes"] + device["compute_bytes"] for device in devices]
 
     assert all(small <= large for small, large in zip(total(context), total(context + more)))
 
 
 def test_tied_embeddings_are_loaded_twice():
-    model = models.model("llama3.2-3b")
-    assert model["tied_embeddings"]
-    assert weights.slot_bytes(model)[-1] == model["output_bytes"] + model["embedding_bytes"]
-    assert weights.weights_by_device(model, weights.assign_layers([1], 29), 1)[1] == model["embedding_bytes"]
+    model = models.facts("llama3.2-3b")
+    assert model.tied_embeddings
+    assert weights.slot_bytes(model)[-1] == model.output_bytes + model.embedding_bytes
+    assert weights.weights_by_device(model, weights.assign_layers([1], 29), 1)[1] == model.embedding_bytes
 
 
 @pytest.mark.parametrize(
-    "cache_type, expected", [("f16", 8192), ("f32", 16384), ("q8_0", 4352), ("q5_1", 3072), ("q5_0", 2816), ("q4_1", 2560), ("q4_0", 2304), ("iq4_nl", 2304)]
+    "cache_type, expected",
+    [
+        ("f16", 8192),
+        ("f32", 16384),
+        ("q8_0", 4352),
+        ("q5_1", 3072),
+        ("q5_0", 2816),
+        ("q4_1", 2560),
+        ("q4_0", 2304),
+        ("iq4_nl", 2304),
+    ],
 )
 def test_rows_of_the_cache_have_the_types_true_block_sizes(cache_type, expected):
     assert kv_cache.row_bytes(cache_type, 4096) == expected
@@ -132,39 +161,43 @@ def test_a_row_that_the_blocks_do_not_divide_is_an_error():
 
 
 def test_windowed_layers_keep_window_and_batch_only():
-    model = models.model("llama4-scout")
+    model = models.facts("llama4-scout")
     sizes = kv_cache.kv_by_layer(model, 32768, ubatch=512)
     per_cell = 2 * 8 * 128 * 2
     assert sizes[3] == 32768 * per_cell and sizes[0] == 8704 * per_cell
     assert [index for index, size in enumerate(sizes[:12]) if size == sizes[3]] == [3, 7, 11]
-    assert kv_cache.windowed_layers(models.model("gpt-oss-20b"))[:4] == [True, False, True, False]
-    assert kv_cache.windowed_layers(models.model("gemma3-4b"))[:6] == [True] * 5 + [False]
-    assert kv_cache.windowed_layers(dict(model, architecture="gemma3", sliding_window=1024, sliding_window_pattern=[True, False] * 24))[:2] == [True, False]
-    assert not any(kv_cache.windowed_layers(dict(model, architecture="phi3", sliding_window=2047)))
+    assert kv_cache.windowed_layers(models.facts("gpt-oss-20b"))[:4] == [True, False, True, False]
+    assert kv_cache.windowed_layers(models.facts("gemma3-4b"))[:6] == [True] * 5 + [False]
+    assert kv_cache.windowed_layers(
+        dataclasses.replace(
+            model, architecture="gemma3", sliding_window=1024, sliding_window_pattern=[True, False] * 24
+        )
+    )[:2] == [True, False]
+    assert not any(kv_cache.windowed_layers(dataclasses.replace(model, architecture="phi3", sliding_window=2047)))
 
 
 def test_slots_are_streams_of_their_own():
-    model = models.model("llama3.1-8b")
+    model = models.facts("llama3.1-8b")
     assert kv_cache.cells(1000, 3, 512) == (1024, 3)
     assert sum(kv_cache.kv_by_layer(model, 4096, 4)) == 4 * sum(kv_cache.kv_by_layer(model, 4096, 1))
 
 
 def test_layers_without_attention_have_no_cache_and_recurrent_ones_a_state():
-    model = models.model("llama3.1-8b", head_count_kv=[8, 0] * 16)
+    model = models.facts("llama3.1-8b", head_count_kv=[8, 0] * 16)
     sizes = kv_cache.kv_by_layer(model, 4096)
     assert sizes[1] == 0 and sizes[0] == 4096 * 4096
     ssm = {"conv_kernel": 4, "inner_size": 1024, "state_size": 16, "group_count": 1, "time_step_rank": 32}
-    sizes = kv_cache.kv_by_layer(dict(model, ssm=ssm), 4096, parallel=2)
+    sizes = kv_cache.kv_by_layer(dataclasses.replace(model, ssm=ssm), 4096, parallel=2)
     assert sizes[1] == 2 * 4 * (3 * (1024 + 2 * 16) + 16 * 1024)
 
 
 def test_latent_attention_keeps_the_compressed_row():
-    model = models.model("llama3.1-8b", kv_lora_rank=512, key_length_mla=192, rope_dimension_count=64)
+    model = models.facts("llama3.1-8b", kv_lora_rank=512, key_length_mla=192, rope_dimension_count=64)
     assert kv_cache.kv_by_layer(model, 256)[0] == 256 * 576 * 2
 
 
 def test_a_gpu_without_layers_has_no_compute_buffer():
-    model = models.model("llama3.1-8b")
+    model = models.facts("llama3.1-8b")
     slots = weights.assign_layers([1, 0], 33)
     assert compute.compute_by_device(model, slots, 2, 4096)[1] == 0
 
@@ -178,4 +211,4 @@ def test_context_overhead_is_a_line_of_its_own():
 
 def test_what_a_header_leaves_out_is_filled_in_as_the_engine_does():
     model = hyperparameters.complete({"block_count": 2, "embedding_length": 64, "head_count": 4, "size_bytes": 7})
-    assert model["head_count_kv"] == [4, 4] and model["key_length"] == 16 and model["file_bytes"] == 7
+    assert model.head_count_kv == [4, 4] and model.key_length == 16 and model.file_bytes == 7

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import collections
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from tests.oracle import record, table
 from tests.oracle.engine.dimensions import HELD_OUT, MODELS
 
@@ -23,13 +23,21 @@ CONTEXTS = st.one_of(st.sampled_from([256, 2048, 8192, 32768]), st.integers(1, 2
 MORE = st.one_of(st.sampled_from([1, 256, 4096]), st.integers(1, 131072))
 SHARES = st.sampled_from([[1], [1, 1], [3, 1], [1, 2, 1]])
 ATTENTION = st.sampled_from([("f16", True), ("q8_0", True), ("f16", False)])
-SETTINGS = (st.sampled_from([1, 2, 4]), st.sampled_from([512, 1024, 2048]), SHARES, ATTENTION, st.booleans())  # as devices() takes them
+SETTINGS = (
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([512, 1024, 2048]),
+    SHARES,
+    ATTENTION,
+    st.booleans(),
+)  # as devices() takes them
 
 
 def devices(name, context, parallel, ubatch, shares, attention, unified, gpu_layers=None):
     """memory.estimate of a model of the oracle."""
     cache_type, flash = attention
-    return estimate.estimate(table.facts(name), shares, context, parallel, ubatch, cache_type, flash, gpu_layers, unified=unified)["devices"]
+    return estimate.estimate(
+        table.facts(name), shares, context, parallel, ubatch, cache_type, flash, gpu_layers, unified=unified
+    )["devices"]
 
 
 def lasting(device):
@@ -62,7 +70,9 @@ def test_where_the_engine_takes_less_for_more_context_so_does_the_product():
     assert set(asked) == set(record.FALLING)
     for name, (shorter, longer) in asked.items():
         fell = 0
-        for (engine, ours, unused, unused_too), (engine_longer, ours_longer, unused, unused_too) in zip(table.devices(shorter), table.devices(longer)):
+        for (engine, ours, unused, unused_too), (engine_longer, ours_longer, unused, unused_too) in zip(
+            table.devices(shorter), table.devices(longer)
+        ):
             assert abs(sum(ours) - sum(engine)) < 3 and abs(sum(ours_longer) - sum(engine_longer)) < 3, name
             fell += sum(engine_longer) < sum(engine) and sum(ours_longer) < sum(ours)
         assert fell, name

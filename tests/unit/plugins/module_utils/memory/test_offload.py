@@ -8,9 +8,9 @@ import functools
 import json
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, weights
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler import llama_fit
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
+
 from tests.oracle import models, offload, table
 
 MIB = 1024 * 1024
@@ -20,7 +20,11 @@ GIB = 1024 * MIB
 @functools.lru_cache(maxsize=None)
 def compared():
     """[(row, ours without, ours with)] of every third row, all models among them, and of all rows of models with biases and sinks (gpt-oss)."""
-    return [(row,) + tuple(offload.predicted(row)) for number, row in enumerate(offload.rows()) if number % 3 == 0 or row["model"].startswith("gpt-oss")]
+    return [
+        (row,) + tuple(offload.predicted(row))
+        for number, row in enumerate(offload.rows())
+        if number % 3 == 0 or row["model"].startswith("gpt-oss")
+    ]
 
 
 def errors(which):
@@ -48,12 +52,20 @@ def test_scratch_memory_is_the_engines():
 
 
 def test_without_it_the_buffers_are_the_engines_where_experts_lie_on_the_host():
-    apart = [row["model"] for row, without, ours in compared() if max(abs(mine - theirs) for theirs, mine in zip(row["without"], without)) > 32]
+    apart = [
+        row["model"]
+        for row, without, ours in compared()
+        if max(abs(mine - theirs) for theirs, mine in zip(row["without"], without)) > 32
+    ]
     assert apart == []
 
 
 def test_it_is_hardly_ever_below_the_engines():
-    below = [theirs - max(mine, plain) for row, without, ours in compared() for theirs, mine, plain in zip(row["offloaded"], ours, without)]
+    below = [
+        theirs - max(mine, plain)
+        for row, without, ours in compared()
+        for theirs, mine, plain in zip(row["offloaded"], ours, without)
+    ]
     assert max(below) < 8
 
 
@@ -70,13 +82,17 @@ def test_it_lies_on_the_first_device_alone_even_without_a_layer():
 
 
 def test_small_batches_are_left_to_the_host():
-    devices = estimate.estimate(table.facts("llama3.1-8b"), [1], 8192, ubatch=16, gpu_layers=10, op_offload=True)["devices"]
+    devices = estimate.estimate(table.facts("llama3.1-8b"), [1], 8192, ubatch=16, gpu_layers=10, op_offload=True)[
+        "devices"
+    ]
     assert devices[0]["offload_scratch_bytes"] == 0
 
 
 def test_it_is_a_line_of_its_own_that_is_asked_for():
     model = table.facts("mixtral-8x7b")
-    plain, more = (estimate.estimate(model, [1], 8192, gpu_layers=10, op_offload=asked)["devices"][0] for asked in (False, True))
+    plain, more = (
+        estimate.estimate(model, [1], 8192, gpu_layers=10, op_offload=asked)["devices"][0] for asked in (False, True)
+    )
     assert plain["offload_scratch_bytes"] == 0 < more["offload_scratch_bytes"]
     assert plain["compute_bytes"] == more["compute_bytes"]
 
@@ -85,8 +101,14 @@ def test_a_fit_that_counts_it_gives_the_device_no_more_layers():
     model = table.facts("qwen2.5-32b")
     before, after = (llama_fit.fit(model, [12 * GIB], 16384, ubatch=2048, op_offload=asked) for asked in (False, True))
     assert before["changed"] and after["layers"] == [before["layers"][0] - 1]
-    used = estimate.estimate(model, after["layers"], 16384, 1, 2048, gpu_layers=sum(after["layers"]), op_offload=True)["devices"][0]
-    assert after["used_bytes"] == [sum(used[key] for key in ("weight_bytes", "kv_bytes", "compute_bytes", "offload_scratch_bytes"))] <= [11 * GIB]
+    used = estimate.estimate(model, after["layers"], 16384, 1, 2048, gpu_layers=sum(after["layers"]), op_offload=True)[
+        "devices"
+    ][0]
+    assert (
+        after["used_bytes"]
+        == [sum(used[key] for key in ("weight_bytes", "kv_bytes", "compute_bytes", "offload_scratch_bytes"))]
+        <= [11 * GIB]
+    )
     assert llama_fit.fit(model, [12 * GIB], 16384, ubatch=2048)["layers"] == before["layers"]
 
 
@@ -100,6 +122,6 @@ def test_without_sizes_of_tensors_their_share_of_the_layer_counts():
 
 def test_an_unknown_architecture_gets_a_careful_estimate(monkeypatch):
     monkeypatch.setattr(compute.kinds, "kinds_of", lambda model: [])
-    strange = models.model("llama3.3-70b", architecture="unheard-of")
+    strange = models.facts("llama3.3-70b", architecture="unheard-of")
     first, second = estimate.estimate(strange, [1, 1], 8192, gpu_layers=40, op_offload=True)["devices"]
     assert first["offload_scratch_bytes"] >= strange["output_bytes"] and second["offload_scratch_bytes"] == 0

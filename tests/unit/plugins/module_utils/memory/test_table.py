@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import statistics
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, kv_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+
 from tests.oracle import hosts, record, table
 from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
 
@@ -45,7 +46,9 @@ def test_weights_and_kv_cache_are_the_engine_s_to_the_mib_in_every_row():
 
 def test_layers_are_the_engine_s_in_every_row():
     for row, devices in compared():
-        assert [layers for unused, unused_too, unused_three, layers in devices] == [layers for unused, unused_too, layers, unused_three in devices], row
+        assert [layers for unused, unused_too, unused_three, layers in devices] == [
+            layers for unused, unused_too, layers, unused_three in devices
+        ], row
 
 
 def test_totals_are_near_and_never_too_small_by_more_than_the_headroom():
@@ -62,7 +65,9 @@ def test_totals_are_near_and_never_too_small_by_more_than_the_headroom():
 
 
 def test_compute_buffers_follow_the_engine_s_allocator():
-    errors = [abs(ours[2] - engine[2]) for unused, devices in compared() for engine, ours, unused_too, unused_three in devices]
+    errors = [
+        abs(ours[2] - engine[2]) for unused, devices in compared() for engine, ours, unused_too, unused_three in devices
+    ]
     assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
 
 
@@ -87,12 +92,19 @@ def test_a_shared_stream_has_the_cells_of_all_slots_and_a_window_for_each():
 def test_no_model_s_compute_buffers_are_right_by_chance_only():
     right = {}
     for row, devices in compared():
-        right.setdefault(row["model"], []).extend(abs(ours[2] - engine[2]) <= 1.01 for engine, ours, unused, unused_too in devices)
+        right.setdefault(row["model"], []).extend(
+            abs(ours[2] - engine[2]) <= 1.01 for engine, ours, unused, unused_too in devices
+        )
     assert {name: sum(found) / len(found) for name, found in right.items() if sum(found) < 0.8 * len(found)} == {}
 
 
 def test_models_that_were_not_looked_at_are_as_near_as_the_others():
-    errors = [abs(ours[2] - engine[2]) for row, devices in compared() if row["model"] in HELD_OUT for engine, ours, unused, unused_too in devices]
+    errors = [
+        abs(ours[2] - engine[2])
+        for row, devices in compared()
+        if row["model"] in HELD_OUT
+        for engine, ours, unused, unused_too in devices
+    ]
     assert len(errors) > 400
     assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
 
@@ -103,10 +115,14 @@ def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_t
     for row in rows:
         assert table.predicted(row)["estimated"]
         for engine, ours, layers, our_layers in table.devices(row):
-            assert layers == our_layers and all(0 <= mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2])), row
+            assert layers == our_layers and all(
+                0 <= mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2])
+            ), row
             assert sum(ours) - sum(engine) > -HEADROOM_MIB, row
             if not engine[1]:
-                assert sum(ours) - sum(engine) < HEADROOM_MIB, row  # embedding models: they are small, and so is the margin
+                assert sum(ours) - sum(engine) < HEADROOM_MIB, (
+                    row
+                )  # embedding models: they are small, and so is the margin
 
 
 def test_a_model_in_several_files_is_the_sum_of_them():
@@ -131,8 +147,8 @@ def test_an_unknown_architecture_is_estimated_carefully_and_marked(architecture)
 @pytest.mark.parametrize("name", sorted(MODELS) + sorted(HELD_OUT))
 def test_tensors_that_no_block_has_end_in_an_estimate(name):
     model = table.facts(name)
-    strange = dict(model, layer_kinds=[{"strange.weight": [8, 8]} for unused in model["layer_kinds"]])
-    assert all(size > 0 for size in compute.compute_by_device(strange, [0] * (model["block_count"] + 1), 1, 4096))
+    strange = dataclasses.replace(model, layer_kinds=[{"strange.weight": [8, 8]} for unused in model.layer_kinds])
+    assert all(size > 0 for size in compute.compute_by_device(strange, [0] * (model.block_count + 1), 1, 4096))
 
 
 def test_a_plan_says_that_an_estimate_is_one():
@@ -140,8 +156,10 @@ def test_a_plan_says_that_an_estimate_is_one():
     wanted = {"name": "llama3.1-8b", "model": model, "context_length": "4096"}
 
     def warnings(architecture):
-        facts = dict(wanted, model=dict(model, architecture=architecture))
-        return make_plan(gpu_inventory=hosts.inventory(hosts.A6000), models=[facts], ollama_version="0.32.15")["warnings"]
+        facts = dataclasses.replace(wanted, model=dataclasses.replace(model, architecture=architecture))
+        return make_plan(gpu_inventory=hosts.inventory(hosts.A6000), models=[facts], ollama_version="0.32.15")[
+            "warnings"
+        ]
 
     assert not any("estimate" in text for text in warnings("llama"))
     assert any("careful estimate" in text and "llama5" in text for text in warnings("llama5"))

@@ -7,7 +7,13 @@ import socket
 import time
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import InvalidUrl, OllamaClient, OllamaError, OllamaUnreachable, check_url
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import (
+    InvalidUrl,
+    OllamaClient,
+    OllamaError,
+    OllamaUnreachable,
+    check_url,
+)
 
 from tests.unit.plugins.scripted_server import ndjson, recorded, replay, serving
 
@@ -18,23 +24,28 @@ def client_of(server, timeout=5):
     return OllamaClient(server.url, timeout)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:11434", "https://gpu.example.com", "http://[::1]:11434", "http://h:1/"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:11434", "https://gpu.example.com", "http://[::1]:11434", "http://h:1/"]
+)
 def test_addresses_of_a_server(url):
     assert check_url(url) == url.rstrip("/")
 
 
-@pytest.mark.parametrize("url, words", [
-    ("http://127.0.0.1:99999", "port that is not between 1 and 65535"),
-    ("http://127.0.0.1:0", "port that is not between 1 and 65535"),
-    ("http://h:port", "port"),
-    ("127.0.0.1:11434", "not an http or https address"),
-    ("ftp://h", "not an http or https address"),
-    ("http://", "not an http or https address"),
-    ("http://user:secret@h", "user name or password"),
-    ("http://h/api", "path"),
-    ("http://h\n", "white space"),
-    (None, "no text"),
-])
+@pytest.mark.parametrize(
+    "url, words",
+    [
+        ("http://127.0.0.1:99999", "port that is not between 1 and 65535"),
+        ("http://127.0.0.1:0", "port that is not between 1 and 65535"),
+        ("http://h:port", "port"),
+        ("127.0.0.1:11434", "not an http or https address"),
+        ("ftp://h", "not an http or https address"),
+        ("http://", "not an http or https address"),
+        ("http://user:secret@h", "user name or password"),
+        ("http://h/api", "path"),
+        ("http://h\n", "white space"),
+        (None, "no text"),
+    ],
+)
 def test_what_is_no_address_is_refused(url, words):
     with pytest.raises(InvalidUrl, match=words) as caught:
         OllamaClient(url)
@@ -42,8 +53,12 @@ def test_what_is_no_address_is_refused(url, words):
 
 
 def test_reading_calls_replay_the_recordings():
-    routes = {("GET", "/api/version"): replay(RECORDED["version"]), ("GET", "/api/tags"): replay(RECORDED["tags"]),
-              ("GET", "/api/ps"): replay(RECORDED["ps-empty"]), ("POST", "/api/show"): replay(RECORDED["show"])}
+    routes = {
+        ("GET", "/api/version"): replay(RECORDED["version"]),
+        ("GET", "/api/tags"): replay(RECORDED["tags"]),
+        ("GET", "/api/ps"): replay(RECORDED["ps-empty"]),
+        ("POST", "/api/show"): replay(RECORDED["show"]),
+    }
     with serving(routes) as server:
         client = client_of(server)
         assert client.version() == "0.32.15"
@@ -53,12 +68,15 @@ def test_reading_calls_replay_the_recordings():
         assert server.requests[-1].json == {"model": "tiny", "verbose": False}
 
 
-@pytest.mark.parametrize("name, call", [
-    ("show-unknown-model", lambda client: client.show("nope")),
-    ("generate-unknown-model", lambda client: client.load("nope")),
-    ("copy-unknown-model", lambda client: client.copy("nope", "x")),
-    ("delete-unknown-model", lambda client: client.delete("nope")),
-])
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("show-unknown-model", lambda client: client.show("nope")),
+        ("generate-unknown-model", lambda client: client.load("nope")),
+        ("copy-unknown-model", lambda client: client.copy("nope", "x")),
+        ("delete-unknown-model", lambda client: client.delete("nope")),
+    ],
+)
 def test_recorded_errors_have_the_status_and_the_servers_words(name, call):
     entry = RECORDED[name]
     with serving({(entry["request"]["method"], entry["request"]["path"]): replay(entry)}) as server:
@@ -68,8 +86,18 @@ def test_recorded_errors_have_the_status_and_the_servers_words(name, call):
     assert caught.value.message == entry["response"]["body"]["error"]
 
 
-@pytest.mark.parametrize("name", ["pull-unknown-tag", "pull-fault-500", "pull-fault-401", "pull-fault-badjson", "pull-fault-corrupt",
-                                  "pull-fault-direct200", "pull-unreachable"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pull-unknown-tag",
+        "pull-fault-500",
+        "pull-fault-401",
+        "pull-fault-badjson",
+        "pull-fault-corrupt",
+        "pull-fault-direct200",
+        "pull-unreachable",
+    ],
+)
 def test_an_error_line_under_http_200_is_an_error_and_final(name):
     with serving({("POST", "/api/pull"): replay(RECORDED[name])}) as server:
         with pytest.raises(OllamaError) as caught:
@@ -81,7 +109,9 @@ def test_an_error_line_under_http_200_is_an_error_and_final(name):
 def test_a_pull_tells_what_came_over_the_network():
     digest = "sha256:" + "a" * 64
     seen = []
-    lines = [{"status": "pulling manifest"}] + [{"status": "pulling aaa", "digest": digest, "total": 100, "completed": done} for done in (0, 40, 100)]
+    lines = [{"status": "pulling manifest"}] + [
+        {"status": "pulling aaa", "digest": digest, "total": 100, "completed": done} for done in (0, 40, 100)
+    ]
     with serving({("POST", "/api/pull"): ndjson(*lines, {"status": "success"})}) as server:
         result = client_of(server).pull("x", progress=seen.append)
         assert server.requests[0].json == {"model": "x", "insecure": False, "stream": True}
@@ -96,6 +126,7 @@ def test_pulling_what_is_there_moves_nothing():
 
 def cut_after(*lines):
     """Answer that promises more than it sends and closes."""
+
     def answer(unused, handler):
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")
@@ -105,6 +136,7 @@ def cut_after(*lines):
         handler.wfile.flush()
         handler.connection.shutdown(socket.SHUT_RDWR)
         handler.close_connection = True
+
     return answer
 
 
@@ -113,7 +145,11 @@ def progress(done):
 
 
 def test_a_cut_pull_is_taken_up_again():
-    answers = [cut_after(progress(0), progress(30)), cut_after(progress(30), progress(60)), ndjson(progress(60), progress(100), {"status": "success"})]
+    answers = [
+        cut_after(progress(0), progress(30)),
+        cut_after(progress(30), progress(60)),
+        ndjson(progress(60), progress(100), {"status": "success"}),
+    ]
     with serving({("POST", "/api/pull"): answers}) as server:
         result = client_of(server).pull("x", pause=0)
     assert result == {"blobs": {"sha256:a": 100}, "attempts": 3}
@@ -148,6 +184,7 @@ def slowly(*lines, pause):
             handler.wfile.flush()
             time.sleep(pause)
         handler.close_connection = True
+
     return answer
 
 
@@ -168,7 +205,9 @@ def test_a_load_waits_and_sends_what_ollama_expects():
         client_of(server).load("m", keep_alive=-1)
         client_of(server).unload("m")
         assert [request.json for request in server.requests] == [
-            {"model": "m", "keep_alive": -1, "stream": False}, {"model": "m", "keep_alive": 0, "stream": False}]
+            {"model": "m", "keep_alive": -1, "stream": False},
+            {"model": "m", "keep_alive": 0, "stream": False},
+        ]
 
 
 def test_create_replays_the_recording():
@@ -191,13 +230,16 @@ def test_a_blob_is_sent_only_when_it_is_missing(tmp_path):
         assert server.requests[1].body == b"hello"
 
 
-@pytest.mark.parametrize("answer, words", [
-    ((200, b"<html>"), "is not JSON"),
-    ((200, []), "not a JSON object"),
-    ((403, b""), "answers only to loopback host names"),
-    ((502, b"<html>bad gateway</html>"), "answered 502"),
-    ((500, {"error": {"nested": 1}}), "answered 500"),
-])
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ((200, b"<html>"), "is not JSON"),
+        ((200, []), "not a JSON object"),
+        ((403, b""), "answers only to loopback host names"),
+        ((502, b"<html>bad gateway</html>"), "answered 502"),
+        ((500, {"error": {"nested": 1}}), "answered 500"),
+    ],
+)
 def test_another_program_on_the_port_is_one_sentence(answer, words):
     with serving({("GET", "/api/version"): answer}) as server:
         with pytest.raises(OllamaError, match=words):

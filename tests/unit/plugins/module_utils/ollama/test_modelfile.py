@@ -23,11 +23,14 @@ def request(**values):
 
 # -- parameters ------------------------------------------------------------------------------------------------------------------
 
+
 def test_the_text_of_show_is_read_whatever_its_order():
     text = RECORDED["show-chain"]["response"]["body"]["parameters"]
     expected = {"num_gpu": 999, "stop": ["</s>", "<|end|>"], "temperature": 0.1, "num_ctx": 1024}
     assert parameters.of_show(text) == expected
-    assert parameters.comparable(parameters.of_show("\n".join(reversed(text.splitlines())))) == parameters.comparable(expected)
+    assert parameters.comparable(parameters.of_show("\n".join(reversed(text.splitlines())))) == parameters.comparable(
+        expected
+    )
 
 
 def test_a_number_that_was_given_as_text_stays_text():
@@ -41,26 +44,34 @@ def test_quoting_of_go_is_undone():
 
 def test_good_parameters_pass():
     assert parameters.check({"num_gpu": 999, "temperature": 1, "stop": "x", "use_mmap": True}) == {
-        "num_gpu": 999, "temperature": 1, "stop": ["x"], "use_mmap": True}
+        "num_gpu": 999,
+        "temperature": 1,
+        "stop": ["x"],
+        "use_mmap": True,
+    }
     assert parameters.check(None) == {}
 
 
-@pytest.mark.parametrize("wrong, words", [
-    ({"num_gpu": "999"}, "num_gpu must be an integer, but is '999'"),
-    ({"num_ctx": 8192.5}, "must be an integer"),
-    ({"num_gpu": True}, "must be an integer"),
-    ({"temperature": "warm"}, "must be a number"),
-    ({"use_mmap": "yes"}, "must be true or false"),
-    ({"stop": [1]}, "a text or a list of texts"),
-    ({"nun_gpu": 2}, "did you mean num_gpu"),
-    ({"zzz": 2}, "the known ones are"),
-])
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"num_gpu": "999"}, "num_gpu must be an integer, but is '999'"),
+        ({"num_ctx": 8192.5}, "must be an integer"),
+        ({"num_gpu": True}, "must be an integer"),
+        ({"temperature": "warm"}, "must be a number"),
+        ({"use_mmap": "yes"}, "must be true or false"),
+        ({"stop": [1]}, "a text or a list of texts"),
+        ({"nun_gpu": 2}, "did you mean num_gpu"),
+        ({"zzz": 2}, "the known ones are"),
+    ],
+)
 def test_wrong_parameters_are_refused(wrong, words):
     with pytest.raises(parameters.InvalidParameter, match=words):
         parameters.check(wrong)
 
 
 # -- Modelfiles ------------------------------------------------------------------------------------------------------------------
+
 
 def test_a_modelfile_is_read():
     assert modelfile.parse('''# comment
@@ -94,13 +105,16 @@ def test_what_ollama_show_prints_is_read_again():
     assert parsed["system"] == "You are tiny."
 
 
-@pytest.mark.parametrize("text, words", [
-    ("PARAMETER num_ctx 1", "no FROM"),
-    ("FROM x\nFRMO y", "line 2 of the Modelfile begins with 'FRMO'"),
-    ('FROM x\nSYSTEM """never closed', "line 2 of the Modelfile is not closed"),
-    ("FROM x\nPARAMETER num_ctx", "line 2 of the Modelfile needs a name and a value"),
-    ("FROM x\nMESSAGE robot hi", "none of system, user, assistant"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("PARAMETER num_ctx 1", "no FROM"),
+        ("FROM x\nFRMO y", "line 2 of the Modelfile begins with 'FRMO'"),
+        ('FROM x\nSYSTEM """never closed', "line 2 of the Modelfile is not closed"),
+        ("FROM x\nPARAMETER num_ctx", "line 2 of the Modelfile needs a name and a value"),
+        ("FROM x\nMESSAGE robot hi", "none of system, user, assistant"),
+    ],
+)
 def test_a_broken_modelfile_is_refused(text, words):
     with pytest.raises(modelfile.ModelfileError, match=words):
         modelfile.parse(text)
@@ -110,27 +124,36 @@ def test_a_broken_modelfile_is_refused(text, words):
         modelfile.parse("FROM x\nPARAMETER num_gpu two")
 
 
-@pytest.mark.parametrize("base, file", [("./x.gguf", True), ("/srv/x", True), ("model.GGUF", True), ("llama3:8b", False), ("hf.co/a/b", False)])
+@pytest.mark.parametrize(
+    "base, file",
+    [("./x.gguf", True), ("/srv/x", True), ("model.GGUF", True), ("llama3:8b", False), ("hf.co/a/b", False)],
+)
 def test_files_and_models_are_told_apart(base, file):
     assert modelfile.is_file(base) is file
 
 
 # -- contents, against what the server really made -------------------------------------------------------------------------------
 
+
 def test_desired_content_is_what_the_server_made():
     base = content("show")
     assert modelfile.desired(base, request(parameters={"num_gpu": 999, "num_ctx": 2048})) == content("show-optimized")
-    assert modelfile.desired(base, request(parameters={"num_gpu": 999}, system="Be brief.", template="{{ .Prompt }}")) == content("show-optimized2")
+    assert modelfile.desired(
+        base, request(parameters={"num_gpu": 999}, system="Be brief.", template="{{ .Prompt }}")
+    ) == content("show-optimized2")
     assert modelfile.desired(content("show-optimized"), request(parameters={"num_ctx": 1024})) == content("show-chain")
 
 
-@pytest.mark.parametrize("changed", [
-    {"parameters": {"num_gpu": 999, "num_ctx": 4096}},
-    {"parameters": {"num_gpu": 999}},
-    {"parameters": {"num_gpu": 999, "num_ctx": 2048, "seed": 1}},
-    {"parameters": {"num_gpu": 999, "num_ctx": 2048}, "system": ""},
-    {"parameters": {"num_gpu": 999, "num_ctx": 2048}, "template": "{{ .Prompt }}!"},
-])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"parameters": {"num_gpu": 999, "num_ctx": 4096}},
+        {"parameters": {"num_gpu": 999}},
+        {"parameters": {"num_gpu": 999, "num_ctx": 2048, "seed": 1}},
+        {"parameters": {"num_gpu": 999, "num_ctx": 2048}, "system": ""},
+        {"parameters": {"num_gpu": 999, "num_ctx": 2048}, "template": "{{ .Prompt }}!"},
+    ],
+)
 def test_any_difference_is_seen(changed):
     assert modelfile.desired(content("show"), request(**changed)) != content("show-optimized")
 
@@ -147,10 +170,30 @@ def test_a_manifest_and_show_give_the_same_content():
         blobs[digest] = data
         return {"mediaType": "application/vnd.ollama.image." + kind, "digest": digest, "size": len(data)}
 
-    gguf = {"mediaType": "application/vnd.ollama.image.model", "digest": content("show-optimized")["from"][0], "size": 674176}
-    raw = json.dumps({"layers": [gguf, layer("template", b"{{ .System }} {{ .Prompt }}"), layer("system", b"You are tiny."), layer("license", b"MIT-like text"),
-                                 layer("params", json.dumps({"stop": ["<|end|>", "</s>"], "temperature": 0.1, "num_gpu": 999, "num_ctx": 2048}).encode())]})
-    assert modelfile.content_of_manifest(Manifest(raw.encode()), lambda item: blobs[item.digest]) == content("show-optimized")
+    gguf = {
+        "mediaType": "application/vnd.ollama.image.model",
+        "digest": content("show-optimized")["from"][0],
+        "size": 674176,
+    }
+    raw = json.dumps(
+        {
+            "layers": [
+                gguf,
+                layer("template", b"{{ .System }} {{ .Prompt }}"),
+                layer("system", b"You are tiny."),
+                layer("license", b"MIT-like text"),
+                layer(
+                    "params",
+                    json.dumps(
+                        {"stop": ["<|end|>", "</s>"], "temperature": 0.1, "num_gpu": 999, "num_ctx": 2048}
+                    ).encode(),
+                ),
+            ]
+        }
+    )
+    assert modelfile.content_of_manifest(Manifest(raw.encode()), lambda item: blobs[item.digest]) == content(
+        "show-optimized"
+    )
 
 
 def test_without_the_base_what_is_not_asked_for_is_believed():
@@ -162,17 +205,33 @@ def test_without_the_base_what_is_not_asked_for_is_believed():
 def test_the_diff_is_readable_and_sorted():
     text = modelfile.render(content("show-optimized"))
     assert text.splitlines()[1:6] == [
-        "PARAMETER num_ctx 2048", "PARAMETER num_gpu 999", 'PARAMETER stop "</s>"', 'PARAMETER stop "<|end|>"', "PARAMETER temperature 0.1"]
+        "PARAMETER num_ctx 2048",
+        "PARAMETER num_gpu 999",
+        'PARAMETER stop "</s>"',
+        'PARAMETER stop "<|end|>"',
+        "PARAMETER temperature 0.1",
+    ]
     assert text.startswith("FROM sha256:cc067141")
 
 
 def test_the_body_of_create_holds_what_was_asked_for_and_no_more():
-    body = modelfile.create_payload("tiny-optimized", request(**{"from": "tiny", "parameters": {"num_gpu": 999, "num_ctx": 2048}}))
+    body = modelfile.create_payload(
+        "tiny-optimized", request(**{"from": "tiny", "parameters": {"num_gpu": 999, "num_ctx": 2048}})
+    )
     assert body == {"model": "tiny-optimized", "from": "tiny", "parameters": {"num_gpu": 999, "num_ctx": 2048}}
-    assert modelfile.create_payload("x", request(**{"from": "y", "system": ""})) == {"model": "x", "from": "y", "system": ""}
+    assert modelfile.create_payload("x", request(**{"from": "y", "system": ""})) == {
+        "model": "x",
+        "from": "y",
+        "system": "",
+    }
 
 
 def test_the_diff_of_a_model_whose_base_is_not_here_yet_shows_what_was_asked_for():
     asked = request(**{"from": "tiny", "parameters": {"num_gpu": 999, "stop": ["b", "a"]}, "system": "Be brief."})
     assert modelfile.render(modelfile.announced("tiny:latest", asked)).splitlines() == [
-        "FROM tiny:latest", "PARAMETER num_gpu 999", 'PARAMETER stop "a"', 'PARAMETER stop "b"', 'SYSTEM """Be brief."""']
+        "FROM tiny:latest",
+        "PARAMETER num_gpu 999",
+        'PARAMETER stop "a"',
+        'PARAMETER stop "b"',
+        'SYSTEM """Be brief."""',
+    ]

@@ -8,17 +8,23 @@ import socket
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest, ManifestError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 
 from tests.unit.plugins.scripted_server import ranges, serving
 
 DIGEST = "sha256:" + "b" * 64
-MANIFEST = json.dumps({"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": DIGEST, "size": 1000},
-                                  {"mediaType": "application/vnd.ollama.image.template", "digest": "sha256:" + "c" * 64, "size": 10}],
-                       "config": {"mediaType": "x", "digest": "sha256:" + "d" * 64, "size": 5}}).encode()
+MANIFEST = json.dumps(
+    {
+        "layers": [
+            {"mediaType": "application/vnd.ollama.image.model", "digest": DIGEST, "size": 1000},
+            {"mediaType": "application/vnd.ollama.image.template", "digest": "sha256:" + "c" * 64, "size": 10},
+        ],
+        "config": {"mediaType": "x", "digest": "sha256:" + "d" * 64, "size": 5},
+    }
+).encode()
 PATH = "/v2/library/tiny/manifests/latest"
 BLOB = "/v2/library/tiny/blobs/" + DIGEST
 
@@ -43,17 +49,20 @@ def test_the_manifest_is_asked_for_as_ollama_does():
     assert registry.bytes_read == len(MANIFEST)
 
 
-@pytest.mark.parametrize("answer, kind, words", [
-    ((404, {}), "unknown", "has no model tiny:latest; check the name and the tag"),
-    ((401, {}), "denied", "refuses .* needs a login"),
-    ((403, {}), "denied", "refuses"),
-    ((500, {}), "answer", "answered 500"),
-    ((200, b"not json"), "answer", "is not JSON"),
-    ((200, {"errors": []}), "answer", "has no layers"),
-    ((200, {"layers": [{"digest": "sha256:../../x", "size": 1}]}), "answer", "which is none"),
-    ((200, {"layers": [{"digest": DIGEST, "size": -1}]}), "answer", "without a size"),
-    ((307, b"", {"Location": PATH}), "answer", "redirects in a circle"),
-])
+@pytest.mark.parametrize(
+    "answer, kind, words",
+    [
+        ((404, {}), "unknown", "has no model tiny:latest; check the name and the tag"),
+        ((401, {}), "denied", "refuses .* needs a login"),
+        ((403, {}), "denied", "refuses"),
+        ((500, {}), "answer", "answered 500"),
+        ((200, b"not json"), "answer", "is not JSON"),
+        ((200, {"errors": []}), "answer", "has no layers"),
+        ((200, {"layers": [{"digest": "sha256:../../x", "size": 1}]}), "answer", "which is none"),
+        ((200, {"layers": [{"digest": DIGEST, "size": -1}]}), "answer", "without a size"),
+        ((307, b"", {"Location": PATH}), "answer", "redirects in a circle"),
+    ],
+)
 def test_a_refusal_is_one_sentence(answer, kind, words):
     with serving({("GET", PATH): answer}) as server:
         with pytest.raises(RegistryError, match=words) as caught:

@@ -8,7 +8,7 @@ import json
 import os
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 
 TINY = parse("tiny")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+
 from tests.oracle import models
 
 MIB = 1024 * 1024

@@ -9,7 +9,6 @@ import copy
 from hypothesis import strategies as st
 
 from tests.oracle import hosts
-
 from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, sized
 
 VERSIONS = st.sampled_from(["0.32.15"] * 4 + ["0.30.0", "0.24.0", "0.12.11", "0.12.3", "0.11.4", "0.5.13"])
@@ -24,19 +23,21 @@ GPU = st.tuples(
 GPUS = st.lists(GPU, min_size=1, max_size=4)
 LINKS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["SYS", "PIX", "nvlink"])), max_size=3)
 
-SETTINGS = st.fixed_dictionaries({
-    # Size of the weights as a share of what one GPU has: as a fixed size most models would be far too large or small.
-    "share": st.sampled_from([0.02, 0.2, 0.3, 0.4, 0.45, 0.6, 0.75, 1.2, 1.5]) | st.floats(0.05, 2),
-    "blocks": st.sampled_from([6, 6, 11]),
-    "context_length": st.sampled_from([2048, 8192, 8192, 32768, 100000, "auto"]),
-    "strategy": st.sampled_from(["auto", "auto", "auto", "single", "replicate", "split", "spread"]),
-    "parallel": st.sampled_from([1, 1, 2, 4]),
-    "kv_cache_type": st.sampled_from([None, None, "q8_0", "f32"]),
-    "headroom_bytes": st.sampled_from([0, 300 * MIB, GIB, GIB, 3 * GIB]),
-    "replicas": st.sampled_from([None, None, None, 2]),
-    "ubatch": st.sampled_from([None, None, None, 256]),
-    "allow_cpu_offload": st.sampled_from([False, False, False, True]),
-})
+SETTINGS = st.fixed_dictionaries(
+    {
+        # Size of the weights as a share of what one GPU has: as a fixed size most models would be far too large or small.
+        "share": st.sampled_from([0.02, 0.2, 0.3, 0.4, 0.45, 0.6, 0.75, 1.2, 1.5]) | st.floats(0.05, 2),
+        "blocks": st.sampled_from([6, 6, 11]),
+        "context_length": st.sampled_from([2048, 8192, 8192, 32768, 100000, "auto"]),
+        "strategy": st.sampled_from(["auto", "auto", "auto", "single", "replicate", "split", "spread"]),
+        "parallel": st.sampled_from([1, 1, 2, 4]),
+        "kv_cache_type": st.sampled_from([None, None, "q8_0", "f32"]),
+        "headroom_bytes": st.sampled_from([0, 300 * MIB, GIB, GIB, 3 * GIB]),
+        "replicas": st.sampled_from([None, None, None, 2]),
+        "ubatch": st.sampled_from([None, None, None, 256]),
+        "allow_cpu_offload": st.sampled_from([False, False, False, True]),
+    }
+)
 MODELS = st.lists(SETTINGS, min_size=1, max_size=4)
 
 
@@ -52,9 +53,18 @@ def host(gpus, links=()):
             gpu["compute_mode"] = "exclusive_process"
         elif odd == "mig":
             half = {key: size // 2 for key, size in gpu["memory"].items() if key.endswith("_bytes")}
-            gpu["mig"] = {"mode": "enabled", "devices": [
-                {"uuid": "MIG-%04d%04d-aaaa" % (place, number), "name": "half", "memory": dict(half), "processes": []} for number in (1, 2)
-            ]}
+            gpu["mig"] = {
+                "mode": "enabled",
+                "devices": [
+                    {
+                        "uuid": "MIG-%04d%04d-aaaa" % (place, number),
+                        "name": "half",
+                        "memory": dict(half),
+                        "processes": [],
+                    }
+                    for number in (1, 2)
+                ],
+            }
         elif odd == "degraded":
             gpu["health"] = {"state": "degraded", "reasons": ["retired pages pending"]}
         elif odd == "unusable":
@@ -64,7 +74,9 @@ def host(gpus, links=()):
     for one, other, how in links:
         if one < other < len(gpus):
             uuids = [inventory["gpus"][place]["uuid"] for place in (one, other)]
-            inventory["topology"].append({"uuids": uuids, "path": None if how == "nvlink" else how, "nvlinks": 4 if how == "nvlink" else None})
+            inventory["topology"].append(
+                {"uuids": uuids, "path": None if how == "nvlink" else how, "nvlinks": 4 if how == "nvlink" else None}
+            )
     return copy.deepcopy(inventory)
 
 
@@ -80,14 +92,22 @@ def devices(inventory):
 def running(inventory, plan):
     """The same host with everything that a plan predicts in the memory of its devices."""
     inventory = copy.deepcopy(inventory)
-    holders = {device["uuid"]: device for gpu in inventory["gpus"] for device in (gpu["mig"] or {}).get("devices") or [gpu]}
+    holders = {
+        device["uuid"]: device for gpu in inventory["gpus"] for device in (gpu["mig"] or {}).get("devices") or [gpu]
+    }
     for instance in plan["instances"]:
         for number, model in enumerate(instance["models"]):
             for device in model["predicted"]["devices"]:
                 holder = holders[device["uuid"]]
                 holder["memory"]["free_bytes"] -= device["total_bytes"]
                 holder["processes"].append(
-                    {"pid": 5000 + number, "name": "llama-server", "used_bytes": device["total_bytes"], "unit": instance["unit"], "type": "compute"}
+                    {
+                        "pid": 5000 + number,
+                        "name": "llama-server",
+                        "used_bytes": device["total_bytes"],
+                        "unit": instance["unit"],
+                        "type": "compute",
+                    }
                 )
     return inventory
 
@@ -116,6 +136,7 @@ def entries(listed, gpus):
 def exclusive(inventory, uuid):
     """Whether a GPU, or the GPU of a MIG device, takes one process only."""
     return any(
-        gpu["compute_mode"] == "exclusive_process" for gpu in inventory["gpus"]
+        gpu["compute_mode"] == "exclusive_process"
+        for gpu in inventory["gpus"]
         if uuid in [gpu["uuid"]] + [device["uuid"] for device in gpu["mig"]["devices"]]
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 import pytest
 
 from tests.oracle import hosts, models
-
 from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, held, outline, plan, sized, wanted, where
 
 TWO_A6000 = hosts.inventory(hosts.A6000, hosts.A6000)
@@ -21,16 +20,27 @@ def test_a_set_that_fits_only_in_one_way_is_found():
     # Largest first, each to the emptiest GPU, leaves no room for the last one: 13 | 9 + 9 | 7 does not work, 13 + 9 ... does.
     inventory = hosts.inventory((24576, 24000), (24576, 24000))
     sizes = [11.5, 8.0, 8.0, 5.5, 5.5]
-    result = plan(inventory, *[sized("m%d" % number, size, context_length=2048, headroom_bytes=0) for number, size in enumerate(sizes)])
+    result = plan(
+        inventory,
+        *[sized("m%d" % number, size, context_length=2048, headroom_bytes=0) for number, size in enumerate(sizes)],
+    )
     assert result["feasible"]
     for gpu, size in held(result).items():
         assert size <= 24000 * MIB, gpu
-    assert not plan(inventory, *[sized("m%d" % number, size + 1.5, context_length=2048, headroom_bytes=0) for number, size in enumerate(sizes)])["feasible"]
+    assert not plan(
+        inventory,
+        *[
+            sized("m%d" % number, size + 1.5, context_length=2048, headroom_bytes=0)
+            for number, size in enumerate(sizes)
+        ],
+    )["feasible"]
 
 
 def test_the_fullest_gpu_is_as_empty_as_possible():
     # Each to the emptiest GPU would give 8 + 5 + 5 and 7 + 6; 8 + 7 and 6 + 5 + 5 is more even.
-    result = plan(TWO_A6000, *[sized("m%d" % number, size, context_length=2048) for number, size in enumerate([8, 7, 6, 5, 5])])
+    result = plan(
+        TWO_A6000, *[sized("m%d" % number, size, context_length=2048) for number, size in enumerate([8, 7, 6, 5, 5])]
+    )
     sums = sorted(held(result).values())
     assert sums[1] - sums[0] < 2 * GIB and len(sums) == 2
 
@@ -38,7 +48,11 @@ def test_the_fullest_gpu_is_as_empty_as_possible():
 def test_a_split_leaves_room_for_the_others():
     # The two best GPUs for the split are the only ones that hold the other model.
     inventory = hosts.inventory((24564, 24100), (49140, 48600), (24564, 24100))
-    result = plan(inventory, wanted("llama3.3-70b", strategy="split", context_length=4096), wanted("qwen3-32b", context_length=4096, strategy="single"))
+    result = plan(
+        inventory,
+        wanted("llama3.3-70b", strategy="split", context_length=4096),
+        wanted("qwen3-32b", context_length=4096, strategy="single"),
+    )
     assert result["feasible"]
     assert set(where(result)["qwen3-32b"]) != {"gpu0-1"}
 
@@ -62,7 +76,10 @@ def test_what_depends_on_the_order_of_loading_is_written_down():
 
 def test_999_counts_what_all_models_of_a_gpu_leave():
     one = hosts.inventory((24564, 24100))
-    entries = [sized("a", 10, context_length=2048, headroom_bytes=200 * MIB), sized("b", 11.6, context_length=2048, headroom_bytes=200 * MIB)]
+    entries = [
+        sized("a", 10, context_length=2048, headroom_bytes=200 * MIB),
+        sized("b", 11.6, context_length=2048, headroom_bytes=200 * MIB),
+    ]
     result = plan(one, *entries)
     assert result["feasible"] and 24100 * MIB - sum(held(result).values()) < GIB
     for instance in result["instances"]:
@@ -101,7 +118,14 @@ def test_a_gpu_in_exclusive_mode_with_a_tenant_is_left_out():
 
 def test_a_mig_device_is_selected_by_its_uuid_and_keeps_its_own_memory():
     inventory = hosts.inventory((81559, 81000), hosts.A6000)
-    slices = [{"uuid": "MIG-%08x-0000" % number, "name": "3g.40gb", "memory": {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB}} for number in (1, 2)]
+    slices = [
+        {
+            "uuid": "MIG-%08x-0000" % number,
+            "name": "3g.40gb",
+            "memory": {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB},
+        }
+        for number in (1, 2)
+    ]
     inventory["gpus"][0]["mig"] = {"mode": "enabled", "devices": slices}
     result = plan(inventory, wanted("llama3.1-8b"), selectors=["MIG-00000002-0000"])
     assert [instance["gpu_uuids"] for instance in result["instances"]] == [["MIG-00000002-0000"]]
@@ -163,7 +187,9 @@ def test_a_degraded_gpu_is_used_last_and_named():
 def test_sixteen_gpus_of_which_those_with_room_are_no_neighbours():
     sizes = [(24564, 24100 if index in (0, 3, 6, 9, 12, 15) else 3000) for index in range(16)]
     result = plan(hosts.inventory(*sizes), wanted("llama4-scout", context_length=131072))
-    assert result["feasible"] and {gpu.split("-")[1] for gpu in result["instances"][0]["gpu_uuids"]} <= {"%08d" % (index + 1) for index in (0, 3, 6, 9, 12, 15)}
+    assert result["feasible"] and {gpu.split("-")[1] for gpu in result["instances"][0]["gpu_uuids"]} <= {
+        "%08d" % (index + 1) for index in (0, 3, 6, 9, 12, 15)
+    }
 
 
 # -- contexts, replicas and slots -------------------------------------------------------------------------------------
@@ -192,7 +218,9 @@ def test_replicas_against_slots():
     assert most > 4 and plan(TWO_4090, wanted("llama3.1-8b", parallel=most))["models"][0]["capacity"]["instances"] == 2
     again = plan(TWO_4090, wanted("llama3.1-8b", parallel=most + 1, strategy="single"))
     assert not again["feasible"]
-    warning = next(warning for warning in plan(TWO_4090, wanted("llama3.1-8b", replicas=5))["warnings"] if "replicas" in warning)
+    warning = next(
+        warning for warning in plan(TWO_4090, wanted("llama3.1-8b", replicas=5))["warnings"] if "replicas" in warning
+    )
     assert "2 of the 5" in warning and "parallel: up to %d" % most in warning and "1.0 GiB a slot" in warning
 
 
@@ -200,14 +228,18 @@ def test_a_model_that_ollama_serves_one_request_at_a_time():
     entry = wanted("qwen3-8b", parallel=4)
     entry["model"] = dict(entry["model"], architecture="qwen3vl")
     result = plan(TWO_4090, entry)
-    assert result["instances"][0]["environment"]["OLLAMA_NUM_PARALLEL"] == "1" and any("one request at a time" in warning for warning in result["warnings"])
+    assert result["instances"][0]["environment"]["OLLAMA_NUM_PARALLEL"] == "1" and any(
+        "one request at a time" in warning for warning in result["warnings"]
+    )
 
 
 def test_alternatives_have_numbers_and_reasons():
     report = plan(TWO_A6000, wanted("llama4-scout", context_length=32768))["models"][0]
     assert report["alternatives"][0]["reason"].endswith("missing")
     report = plan(TWO_4090, wanted("llama3.1-8b"))["models"][0]
-    assert "fits fewer GPUs" in report["alternatives"][0]["reason"] and report["alternatives"][0]["total_bytes"] > 5 * GIB
+    assert (
+        "fits fewer GPUs" in report["alternatives"][0]["reason"] and report["alternatives"][0]["total_bytes"] > 5 * GIB
+    )
 
 
 # -- what runs already ------------------------------------------------------------------------------------------------
@@ -215,12 +247,18 @@ def test_alternatives_have_numbers_and_reasons():
 
 def shifted(inventory, *mib):
     """The same host with these MiB less (or more) free on each GPU."""
-    gpus = [dict(gpu, memory=dict(gpu["memory"], free_bytes=gpu["memory"]["free_bytes"] - size * MIB)) for gpu, size in zip(inventory["gpus"], mib)]
+    gpus = [
+        dict(gpu, memory=dict(gpu["memory"], free_bytes=gpu["memory"]["free_bytes"] - size * MIB))
+        for gpu, size in zip(inventory["gpus"], mib)
+    ]
     return dict(inventory, gpus=gpus)
 
 
 def settings_of(result):
-    return [(item["name"], item["port"], item["environment"], [model["parameters"] for model in item["models"]]) for item in result["instances"]]
+    return [
+        (item["name"], item["port"], item["environment"], [model["parameters"] for model in item["models"]])
+        for item in result["instances"]
+    ]
 
 
 @pytest.mark.parametrize("change", [(0, 150), (150, 0), (200, 200), (-150, 0), (-200, -200)])
@@ -250,16 +288,25 @@ def test_a_split_model_is_not_squeezed_into_one_gpu():
     before = plan(low, sized("m", 18))
     assert where(before) == {"m": ["gpu0-1"]} and where(plan(high, sized("m", 18))) == {"m": ["gpu0"]}
     assert where(plan(high, sized("m", 18), applied_plan=before)) == {"m": ["gpu0-1"]}
-    assert where(plan(hosts.inventory((49140, 48600), (24564, 12000)), sized("m", 18), applied_plan=before)) == {"m": ["gpu0"]}
+    assert where(plan(hosts.inventory((49140, 48600), (24564, 12000)), sized("m", 18), applied_plan=before)) == {
+        "m": ["gpu0"]
+    }
 
 
 def test_instances_that_run_keep_their_names_and_ports():
     before = plan(TWO_4090, sized("m", 5, strategy="single"), sized("n", 5, kv_cache_type="q8_0", strategy="single"))
-    entries = [sized("m", 5, strategy="single"), sized("n", 5, kv_cache_type="q8_0", strategy="single"), sized("a", 3, kv_cache_type="q4_0", strategy="single")]
+    entries = [
+        sized("m", 5, strategy="single"),
+        sized("n", 5, kv_cache_type="q8_0", strategy="single"),
+        sized("a", 3, kv_cache_type="q4_0", strategy="single"),
+    ]
     after = plan(TWO_4090, *entries, applied_plan=before)
 
     def ends(result):
-        return {item["models"][0]["create_as"]: (item["name"], item["port"], item["gpu_uuids"]) for item in result["instances"]}
+        return {
+            item["models"][0]["create_as"]: (item["name"], item["port"], item["gpu_uuids"])
+            for item in result["instances"]
+        }
 
     assert {name: ends(after)[name] for name in ends(before)} == ends(before) and len(ends(after)) == 3
     moved = plan(TWO_4090, *entries, applied_plan=before, base_port=12000)
@@ -268,7 +315,11 @@ def test_instances_that_run_keep_their_names_and_ports():
 
 def test_999_does_not_come_and_go():
     entry = sized("m", 15, context_length=2048, headroom_bytes=100 * MIB)
-    total = plan(hosts.inventory(hosts.A6000), entry)["instances"][0]["models"][0]["predicted"]["devices"][0]["total_bytes"] // MIB + 1
+    total = (
+        plan(hosts.inventory(hosts.A6000), entry)["instances"][0]["models"][0]["predicted"]["devices"][0]["total_bytes"]
+        // MIB
+        + 1
+    )
 
     def host(spare):
         return hosts.inventory((24564, total + spare))
@@ -278,11 +329,18 @@ def test_999_does_not_come_and_go():
 
     with_it, without = plan(host(1100), entry), plan(host(900), entry)
     assert (forced(with_it), forced(without)) == (999, None)
-    assert forced(plan(host(900), entry, applied_plan=with_it)) == 999 and forced(plan(host(600), entry, applied_plan=with_it)) is None
+    assert (
+        forced(plan(host(900), entry, applied_plan=with_it)) == 999
+        and forced(plan(host(600), entry, applied_plan=with_it)) is None
+    )
     assert without["instances"][0]["environment"]["LLAMA_ARG_FIT_TARGET"] == "50"
 
 
 def test_the_facts_of_every_model_are_enough_for_a_plan_of_any_release():
     for version in ("0.11.4", "0.24.0", "0.32.15"):
         for name in models.names()[:6]:
-            assert plan(hosts.inventory(*[hosts.A6000] * 2), wanted(name, context_length=4096, allow_cpu_offload=True), ollama_version=version)["feasible"]
+            assert plan(
+                hosts.inventory(*[hosts.A6000] * 2),
+                wanted(name, context_length=4096, allow_cpu_offload=True),
+                ollama_version=version,
+            )["feasible"]

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import pytest
-
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gguf import source
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+
 from tests.oracle import hosts
 from tests.rig.models import store as rig_models
 
@@ -28,16 +28,24 @@ def _facts(tmp_path_factory):
 
 def test_llama4_with_its_projector(facts):
     model = facts("llama4:16x17b")
-    plan = make_plan(hosts.inventory(hosts.A6000, hosts.A6000), [{"name": model["name"], "model": model, "context_length": 32768}], "0.32.15")
+    plan = make_plan(
+        hosts.inventory(hosts.A6000, hosts.A6000),
+        [{"name": model["name"], "model": model, "context_length": 32768}],
+        "0.32.15",
+    )
     devices = plan["instances"][0]["models"][0]["predicted"]["devices"]
     figures = [[device[key] // MIB for key in ("weight_bytes", "kv_bytes", "compute_bytes")] for device in devices]
     assert figures == [[31659, 1452, 764], [30105, 1380, 1357]]
-    assert [device["projector_bytes"] for device in devices] == [model["projector_bytes"], 0] and model["projector_bytes"] > 1000 * MIB
+    assert [device["projector_bytes"] for device in devices] == [model["projector_bytes"], 0] and model[
+        "projector_bytes"
+    ] > 1000 * MIB
 
 
 def test_llama31_replicated(facts):
     model = facts("llama3.1:8b")
-    plan = make_plan(hosts.inventory(hosts.RTX4090, hosts.RTX4090), [{"name": model["name"], "model": model}], "0.32.15")
+    plan = make_plan(
+        hosts.inventory(hosts.RTX4090, hosts.RTX4090), [{"name": model["name"], "model": model}], "0.32.15"
+    )
     for instance in plan["instances"]:
         device = instance["models"][0]["predicted"]["devices"][0]
         assert [device[key] // MIB for key in ("weight_bytes", "kv_bytes")] == [4403, 1024]

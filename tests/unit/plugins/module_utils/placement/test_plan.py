@@ -7,7 +7,6 @@ from __future__ import annotations
 import pytest
 
 from tests.oracle import hosts, models
-
 from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, outline, plan, sized, wanted
 
 TWO_A6000 = hosts.inventory(hosts.A6000, hosts.A6000)
@@ -22,12 +21,17 @@ def test_llama4_is_split_over_two_gpus_that_cannot_hold_it_alone():
     assert result["feasible"] and result["models"][0]["strategy"] == "split"
     assert instance["unit"] == "ollama@gpu0-1.service" and instance["url"] == "http://127.0.0.1:11434"
     assert instance["environment"]["CUDA_VISIBLE_DEVICES"] == ",".join(gpu["uuid"] for gpu in TWO_A6000["gpus"])
-    assert instance["environment"]["OLLAMA_SCHED_SPREAD"] == "1" and instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "32768"
+    assert (
+        instance["environment"]["OLLAMA_SCHED_SPREAD"] == "1"
+        and instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "32768"
+    )
     assert model["parameters"] == {"num_ctx": 32768, "num_gpu": 999} and model["expected"] == {"outcome": "split"}
     first, second = model["predicted"]["devices"]
     assert model["predicted"]["ubatch"] == 1024 and model["predicted"]["fully_on_gpu"]
     assert [round(first[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == [31659, 1452, 764]
-    assert [round(second[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == pytest.approx([30105, 1380, 1357], abs=1)
+    assert [round(second[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == pytest.approx(
+        [30105, 1380, 1357], abs=1
+    )
     for device in (first, second):
         parts = ("weight_bytes", "kv_bytes", "compute_bytes", "projector_bytes", "overhead_bytes")
         assert device["total_bytes"] == sum(device[key] for key in parts)
@@ -42,7 +46,10 @@ def test_the_projector_is_a_line_on_the_first_gpu():
 
 def test_the_only_model_is_replicated_where_it_fits_one_gpu():
     result = plan(TWO_4090, wanted("llama3.1-8b"))
-    assert outline(result) == [("gpu0", "llama3.1-8b:latest-optimized", [33]), ("gpu1", "llama3.1-8b:latest-optimized", [33])]
+    assert outline(result) == [
+        ("gpu0", "llama3.1-8b:latest-optimized", [33]),
+        ("gpu1", "llama3.1-8b:latest-optimized", [33]),
+    ]
     assert [instance["port"] for instance in result["instances"]] == [11434, 11435]
     assert all("OLLAMA_SCHED_SPREAD" not in instance["environment"] for instance in result["instances"])
     assert len(plan(TWO_4090, wanted("llama3.1-8b", replicas=1))["instances"]) == 1
@@ -59,10 +66,18 @@ def test_spread_takes_all_gpus_though_one_would_do():
 def test_several_models_go_where_they_leave_the_fullest_gpu_emptiest():
     result = plan(TWO_A6000, wanted("llama3.1-8b"), wanted("qwen3-14b"), wanted("qwen3-32b"))
     where = {name: instance for instance, name, dummy in outline(result)}
-    assert where == {"qwen3-32b:latest-optimized": "gpu0", "qwen3-14b:latest-optimized": "gpu1", "llama3.1-8b:latest-optimized": "gpu1"}
+    assert where == {
+        "qwen3-32b:latest-optimized": "gpu0",
+        "qwen3-14b:latest-optimized": "gpu1",
+        "llama3.1-8b:latest-optimized": "gpu1",
+    }
     shared = result["instances"][1]
     assert shared["environment"]["OLLAMA_MAX_LOADED_MODELS"] == "2"
-    assert [report["name"] for report in result["models"]] == ["llama3.1-8b:latest", "qwen3-14b:latest", "qwen3-32b:latest"]
+    assert [report["name"] for report in result["models"]] == [
+        "llama3.1-8b:latest",
+        "qwen3-14b:latest",
+        "qwen3-32b:latest",
+    ]
 
 
 def test_models_that_ollama_would_evict_for_each_other_get_an_instance_each():
@@ -87,17 +102,29 @@ def test_equal_before_and_after_loading_and_with_foreign_memory_another():
     running = hosts.loaded(TWO_A6000, before)
     after = plan(running, wanted("llama4-scout", context_length=32768), applied_plan=before)
     assert outline(after) == outline(before)
-    assert [instance["environment"] for instance in after["instances"]] == [instance["environment"] for instance in before["instances"]]
+    assert [instance["environment"] for instance in after["instances"]] == [
+        instance["environment"] for instance in before["instances"]
+    ]
     without = plan(running, wanted("llama4-scout", context_length=32768))
     assert not without["feasible"]
-    foreign = plan(hosts.with_process(running, 0, 10000, "other.service"), wanted("llama4-scout", context_length=32768), applied_plan=before)
+    foreign = plan(
+        hosts.with_process(running, 0, 10000, "other.service"),
+        wanted("llama4-scout", context_length=32768),
+        applied_plan=before,
+    )
     assert outline(foreign) != outline(before)
     assert any("9.8 GiB" in warning for warning in foreign["warnings"])
     overfull = hosts.with_process(running, 0, 30000, "other.service")
     overfull["gpus"][0]["memory"]["free_bytes"] = 0  # as a driver says whose figures do not add up to the total
     squeezed = plan(overfull, wanted("llama4-scout", context_length=32768), applied_plan=before)
-    assert not squeezed["feasible"] and squeezed["gpus"][0]["available_bytes"] == squeezed["gpus"][0]["total_bytes"] - squeezed["gpus"][0]["foreign_bytes"]
-    adopted = plan(hosts.with_process(TWO_A6000, 0, 40000, "ollama.service"), wanted("llama4-scout"), own_units=["ollama.service"])
+    assert (
+        not squeezed["feasible"]
+        and squeezed["gpus"][0]["available_bytes"]
+        == squeezed["gpus"][0]["total_bytes"] - squeezed["gpus"][0]["foreign_bytes"]
+    )
+    adopted = plan(
+        hosts.with_process(TWO_A6000, 0, 40000, "ollama.service"), wanted("llama4-scout"), own_units=["ollama.service"]
+    )
     assert adopted["feasible"]
 
 
@@ -149,7 +176,10 @@ def test_an_automatic_context_does_not_follow_every_megabyte():
     roomier = hosts.inventory((24564, 24200), (24564, 24200))
     after = plan(roomier, wanted("llama3.3-70b", context_length="auto"), applied_plan=before)
     assert after["instances"][0]["models"][0]["context_length"] == tokens
-    assert plan(roomier, wanted("llama3.3-70b", context_length="auto"))["instances"][0]["models"][0]["context_length"] > tokens
+    assert (
+        plan(roomier, wanted("llama3.3-70b", context_length="auto"))["instances"][0]["models"][0]["context_length"]
+        > tokens
+    )
 
 
 def test_selectors_take_index_uuid_and_pci_address():
@@ -194,13 +224,19 @@ def test_a_quantized_cache_is_refused_where_the_engine_would_go_without_flash_at
     inventory = dict(hosts.inventory(hosts.A6000, compute_capability="5.2"), driver_version="580.95.05")
     refused = plan(inventory, wanted("llama3.1-8b", kv_cache_type="q8_0"))
     assert not refused["feasible"]
-    assert refused["models"][0]["reason"].startswith("A KV cache of type q8_0 needs flash attention, which Ollama 0.32.15 does not use")
+    assert refused["models"][0]["reason"].startswith(
+        "A KV cache of type q8_0 needs flash attention, which Ollama 0.32.15 does not use"
+    )
     assert plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", kv_cache_type="q8_0"))["feasible"]
 
 
 @pytest.mark.parametrize(
     "driver, capability, words",
-    [("535.129.03", "8.6", ["driver 550", "535.129.03"]), ("560.35.03", "6.1", ["driver 570"]), ("580.95.05", "3.7", ["compute capability 5.0"])],
+    [
+        ("535.129.03", "8.6", ["driver 550", "535.129.03"]),
+        ("560.35.03", "6.1", ["driver 570"]),
+        ("580.95.05", "3.7", ["compute capability 5.0"]),
+    ],
 )
 def test_gpus_that_this_ollama_would_leave_out_are_not_planned_with(driver, capability, words):
     inventory = dict(hosts.inventory(hosts.A6000, compute_capability=capability), driver_version=driver)
@@ -208,22 +244,31 @@ def test_gpus_that_this_ollama_would_leave_out_are_not_planned_with(driver, capa
     assert all(word in result["models"][0]["reason"] for word in words)
     assert plan(inventory, wanted("llama3.1-8b"), ollama_version="0.24.0")["feasible"] is ("3.7" != capability)
     assert not result["feasible"] and all(word in " ".join(result["warnings"]) for word in words)
-    assert plan(dict(inventory, driver_version="580.95.05", gpus=hosts.inventory(hosts.A6000)["gpus"]), wanted("llama3.1-8b"))["feasible"]
+    assert plan(
+        dict(inventory, driver_version="580.95.05", gpus=hosts.inventory(hosts.A6000)["gpus"]), wanted("llama3.1-8b")
+    )["feasible"]
 
 
 DEVICE_WITHOUT_BYTES = {"instances": [{"models": [{"predicted": {"devices": [{"uuid": "x"}]}}]}]}
 
 
-@pytest.mark.parametrize("applied", ["plan", [1], {"gpus": [{}]}, {"instances": ["x"]}, {"instances": {"a": 1}}, {"gpus": 7}, DEVICE_WITHOUT_BYTES])
+@pytest.mark.parametrize(
+    "applied",
+    ["plan", [1], {"gpus": [{}]}, {"instances": ["x"]}, {"instances": {"a": 1}}, {"gpus": 7}, DEVICE_WITHOUT_BYTES],
+)
 def test_a_damaged_applied_plan_is_as_none_and_said(applied):
     result = plan(TWO_4090, wanted("llama3.1-8b"), applied_plan=applied)
     assert "damaged" in result["warnings"].pop()
-    assert result == plan(TWO_4090, wanted("llama3.1-8b"), applied_plan={}) == plan(TWO_4090, wanted("llama3.1-8b"), applied_plan=None)
+    assert (
+        result
+        == plan(TWO_4090, wanted("llama3.1-8b"), applied_plan={})
+        == plan(TWO_4090, wanted("llama3.1-8b"), applied_plan=None)
+    )
 
 
 def test_values_of_an_applied_plan_that_cannot_be_are_passed_over():
     before = plan(TWO_A6000, wanted("llama4-scout"))
-    for numbers in (["0", "1"], [0, 0], [-1, -2], [10 ** 6, 10 ** 7], [None, 1.5]):
+    for numbers in (["0", "1"], [0, 0], [-1, -2], [10**6, 10**7], [None, 1.5]):
         odd = dict(before, gpus=[dict(gpu, number=number) for gpu, number in zip(before["gpus"], numbers)])
         assert outline(plan(TWO_A6000, wanted("llama4-scout"), applied_plan=odd)) == outline(before)
     odd = dict(before, instances=[dict(before["instances"][0], port="11500")])
@@ -233,7 +278,11 @@ def test_values_of_an_applied_plan_that_cannot_be_are_passed_over():
 def test_an_applied_plan_of_another_structure_tells_only_whose_memory_it_is():
     before = plan(TWO_A6000, wanted("llama4-scout"))
     moved = [dict(gpu, number=gpu["number"] + 5) for gpu in before["gpus"]]
-    for gpus, version, words in ((moved, 0, "plan_version 0"), ({"x": {"number": 0}}, 2, "plan_version 2"), (7, 1, "damaged")):
+    for gpus, version, words in (
+        (moved, 0, "plan_version 0"),
+        ({"x": {"number": 0}}, 2, "plan_version 2"),
+        (7, 1, "damaged"),
+    ):
         other = dict(before, plan_version=version, gpus=gpus)
         after = plan(hosts.loaded(TWO_A6000, before), wanted("llama4-scout"), applied_plan=other)
         assert after["feasible"] and outline(after) == outline(before) and words in after["warnings"][0]
@@ -246,8 +295,15 @@ def test_an_embedding_model_gets_the_batch_of_embedding_models():
         predicted = plan(TWO_A6000, entry)["instances"][0]["models"][0]["predicted"]
         return predicted["ubatch"]
 
-    assert (batch(context_length=8192), batch(context_length=1024), batch(context_length=8192, ubatch=512)) == (2048, 1024, 512)
-    assert plan(TWO_A6000, wanted("qwen3-8b", context_length=8192))["instances"][0]["models"][0]["predicted"]["ubatch"] == 1024
+    assert (batch(context_length=8192), batch(context_length=1024), batch(context_length=8192, ubatch=512)) == (
+        2048,
+        1024,
+        512,
+    )
+    assert (
+        plan(TWO_A6000, wanted("qwen3-8b", context_length=8192))["instances"][0]["models"][0]["predicted"]["ubatch"]
+        == 1024
+    )
 
 
 def test_models_share_an_instance_only_where_their_batches_leave_both_loaded():
@@ -268,10 +324,20 @@ def test_an_applied_plan_with_a_gpu_that_is_gone():
 
 def test_a_mig_slice_is_an_instance_and_never_part_of_a_split():
     inventory = hosts.inventory((81559, 81000))
-    slices = [{"uuid": "MIG-%08x-0000" % number, "name": "3g.40gb", "memory": {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB}} for number in (1, 2)]
+    slices = [
+        {
+            "uuid": "MIG-%08x-0000" % number,
+            "name": "3g.40gb",
+            "memory": {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB},
+        }
+        for number in (1, 2)
+    ]
     inventory["gpus"][0]["mig"] = {"mode": "enabled", "devices": slices}
     result = plan(inventory, wanted("llama3.1-8b"))
-    assert [instance["environment"]["CUDA_VISIBLE_DEVICES"] for instance in result["instances"]] == ["MIG-00000001-0000", "MIG-00000002-0000"]
+    assert [instance["environment"]["CUDA_VISIBLE_DEVICES"] for instance in result["instances"]] == [
+        "MIG-00000001-0000",
+        "MIG-00000002-0000",
+    ]
     assert len({instance["name"] for instance in result["instances"]}) == 2
     assert not plan(inventory, wanted("llama3.3-70b"))["feasible"]
 
@@ -312,14 +378,25 @@ def test_layers_on_the_cpu_only_where_they_are_allowed():
 
 
 def test_without_a_gpu():
-    none = {"state": "driver_not_loaded", "reason": "the driver is not loaded", "remedy": "Load the kernel module nvidia.", "gpus": []}
+    none = {
+        "state": "driver_not_loaded",
+        "reason": "the driver is not loaded",
+        "remedy": "Load the kernel module nvidia.",
+        "gpus": [],
+    }
     result = plan(none, wanted("llama3.1-8b"))
     assert not result["feasible"] and "the driver is not loaded" in result["models"][0]["reason"]
     assert result["models"][0]["remedies"][0] == none["remedy"]
     result = plan(none, wanted("llama3.1-8b", allow_cpu_offload=True))
     instance = result["instances"][0]
-    assert instance["name"] == "cpu" and instance["environment"]["CUDA_VISIBLE_DEVICES"] == "-1" and instance["gpu_uuids"] == []
-    assert instance["models"][0]["expected"] == {"outcome": "cpu"} and "num_gpu" not in instance["models"][0]["parameters"]
+    assert (
+        instance["name"] == "cpu"
+        and instance["environment"]["CUDA_VISIBLE_DEVICES"] == "-1"
+        and instance["gpu_uuids"] == []
+    )
+    assert (
+        instance["models"][0]["expected"] == {"outcome": "cpu"} and "num_gpu" not in instance["models"][0]["parameters"]
+    )
     assert instance["models"][0]["predicted"]["devices"] == []
 
 
@@ -328,7 +405,12 @@ def test_num_gpu_999_only_where_every_gpu_keeps_a_gigabyte():
     model = tight["instances"][0]["models"][0]
     spare = min(device["free_bytes"] - device["total_bytes"] for device in model["predicted"]["devices"])
     assert spare < GIB and "num_gpu" not in model["parameters"]
-    assert "num_gpu" not in plan(TWO_A6000, wanted("llama4-scout", allow_cpu_offload=True))["instances"][0]["models"][0]["parameters"]
+    assert (
+        "num_gpu"
+        not in plan(TWO_A6000, wanted("llama4-scout", allow_cpu_offload=True))["instances"][0]["models"][0][
+            "parameters"
+        ]
+    )
 
 
 def test_auto_context_is_the_largest_that_fits():
@@ -341,13 +423,23 @@ def test_auto_context_is_the_largest_that_fits():
 
 def test_what_the_version_would_do_untouched():
     behaviour = plan(TWO_4090, wanted("llama3.1-8b", strategy="spread"))["models"][0]["default_behaviour"]
-    assert behaviour["context_length"] == 131072 and behaviour["outcome"] == "split"  # the tier of two 24 GB cards, capped by the training
+    assert (
+        behaviour["context_length"] == 131072 and behaviour["outcome"] == "split"
+    )  # the tier of two 24 GB cards, capped by the training
     effects = {setting["name"]: setting for setting in behaviour["settings"]}
     assert effects["OLLAMA_GPU_OVERHEAD"]["effect"].startswith("no effect")
     assert effects["num_gpu"]["value"] == 999 and "no fallback to the CPU" in effects["num_gpu"]["effect"]
-    assert effects["OLLAMA_SCHED_SPREAD"]["value"] == "1" and "all visible GPUs" in effects["OLLAMA_SCHED_SPREAD"]["effect"]
-    single = plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", context_length=4096))["models"][0]["default_behaviour"]
-    assert single["outcome"] == "single" and single["predicted_bytes"] == models.model("llama3.1-8b")["file_bytes"] + 131072 * 131072
+    assert (
+        effects["OLLAMA_SCHED_SPREAD"]["value"] == "1"
+        and "all visible GPUs" in effects["OLLAMA_SCHED_SPREAD"]["effect"]
+    )
+    single = plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", context_length=4096))["models"][0][
+        "default_behaviour"
+    ]
+    assert (
+        single["outcome"] == "single"
+        and single["predicted_bytes"] == models.model("llama3.1-8b")["file_bytes"] + 131072 * 131072
+    )
 
 
 def test_unequal_gpus_get_a_split_that_fits():

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+
 from tests.oracle import hosts, models
 
 TWO = hosts.inventory(hosts.A6000, hosts.A6000)
@@ -30,17 +30,31 @@ def refused(entry=None, inventory=TWO, **options):
 @pytest.mark.parametrize("layers", [1, 2, 48, "2"])
 def test_num_gpu_is_explained_as_layers(where, layers):
     parameters = {"num_gpu": layers}
-    message = refused({"parameters": parameters} if where == "parameters" else {"optimized": {"parameters": parameters}})
+    message = refused(
+        {"parameters": parameters} if where == "parameters" else {"optimized": {"parameters": parameters}}
+    )
     assert "number of layers, not of GPUs" in message and "49 layers" in message and "allow_cpu_offload" in message
 
 
 def test_num_gpu_below_all_layers_needs_cpu_offload_and_then_passes():
-    entry = {"name": "llama4:16x17b", "model": models.model("llama4-scout"), "parameters": {"num_gpu": 20}, "allow_cpu_offload": True}
+    entry = {
+        "name": "llama4:16x17b",
+        "model": models.model("llama4-scout"),
+        "parameters": {"num_gpu": 20},
+        "allow_cpu_offload": True,
+    }
     model = make_plan(TWO, [entry], "0.32.15")["instances"][0]["models"][0]
     assert model["parameters"]["num_gpu"] == 20
     # What the engine will do with it is what is predicted, and what verification expects.
-    assert (model["predicted"]["gpu_layers"], model["predicted"]["fully_on_gpu"], model["expected"]["outcome"]) == (20, False, "partial")
-    assert sum(device["layers"] for device in model["predicted"]["devices"]) == 20 and model["predicted"]["host_bytes"] > 30 * 1024 ** 3
+    assert (model["predicted"]["gpu_layers"], model["predicted"]["fully_on_gpu"], model["expected"]["outcome"]) == (
+        20,
+        False,
+        "partial",
+    )
+    assert (
+        sum(device["layers"] for device in model["predicted"]["devices"]) == 20
+        and model["predicted"]["host_bytes"] > 30 * 1024**3
+    )
     for layers in (49, 999, -1):
         entry = dict(entry, parameters={"num_gpu": layers}, allow_cpu_offload=False)
         assert make_plan(TWO, [entry], "0.32.15")["feasible"]
@@ -101,12 +115,16 @@ def test_a_pin_that_the_registry_does_not_keep():
     assert make_plan(TWO, [{"name": "llama4:16x17b", "model": facts, "digest": facts["digest"]}], "0.32.15")["feasible"]
 
 
-@pytest.mark.parametrize("name", ["../x", "a:{{7*7}}", "a b", "a\nb", "a:b:c", "", "/etc/passwd", "a/../b", "-rf", None, 7])
+@pytest.mark.parametrize(
+    "name", ["../x", "a:{{7*7}}", "a b", "a\nb", "a:b:c", "", "/etc/passwd", "a/../b", "-rf", None, 7]
+)
 def test_hostile_names(name):
     assert "[host/][namespace/]model[:tag]" in refused({"name": name})
 
 
-@pytest.mark.parametrize("name", ["llama4:16x17b", "hf.co/org/repo-GGUF:Q4_K_M", "registry.local:5000/library/llama3", "user/model"])
+@pytest.mark.parametrize(
+    "name", ["llama4:16x17b", "hf.co/org/repo-GGUF:Q4_K_M", "registry.local:5000/library/llama3", "user/model"]
+)
 def test_ordinary_names_pass(name):
     assert make_plan(TWO, [{"name": name, "model": models.model("llama3.1-8b")}], "0.32.15")["feasible"]
 
@@ -154,10 +172,17 @@ def test_wrong_environment(environment, words):
 
 
 def test_values_arrive_unchanged():
-    given = {"HTTPS_PROXY": "http://a:b@proxy:3128", "OLLAMA_ORIGINS": "50% $HOME \"q\" 'q' \\ end", "OLLAMA_DEBUG": 1, "OLLAMA_NOPRUNE": True}
+    given = {
+        "HTTPS_PROXY": "http://a:b@proxy:3128",
+        "OLLAMA_ORIGINS": "50% $HOME \"q\" 'q' \\ end",
+        "OLLAMA_DEBUG": 1,
+        "OLLAMA_NOPRUNE": True,
+    }
     result = make_plan(TWO, [{"name": "llama3", "model": models.model("llama3.1-8b")}], "0.32.15", environment=given)
     environment = result["instances"][0]["environment"]
-    assert environment["OLLAMA_ORIGINS"] == given["OLLAMA_ORIGINS"] and environment["HTTPS_PROXY"] == given["HTTPS_PROXY"]
+    assert (
+        environment["OLLAMA_ORIGINS"] == given["OLLAMA_ORIGINS"] and environment["HTTPS_PROXY"] == given["HTTPS_PROXY"]
+    )
     assert environment["OLLAMA_DEBUG"] == "1" and environment["OLLAMA_NOPRUNE"] == "1"
     assert all(isinstance(value, str) for value in environment.values())
 
@@ -167,8 +192,13 @@ def test_the_environment_gives_defaults_that_a_model_overrides():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
     model = make_plan(TWO, [entry], "0.32.15", environment=given)["instances"][0]["models"][0]
     assert (model["kv_cache_type"], model["context_length"], model["parallel"]) == ("q8_0", 4096, 2)
-    instance = make_plan(TWO, [dict(entry, context_length=8192, kv_cache_type="f16")], "0.32.15", environment=given)["instances"][0]
-    assert instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "8192" and instance["environment"]["OLLAMA_KV_CACHE_TYPE"] == "f16"
+    instance = make_plan(TWO, [dict(entry, context_length=8192, kv_cache_type="f16")], "0.32.15", environment=given)[
+        "instances"
+    ][0]
+    assert (
+        instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "8192"
+        and instance["environment"]["OLLAMA_KV_CACHE_TYPE"] == "f16"
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,8 +256,16 @@ def test_addresses():
     assert (instance["environment"]["OLLAMA_HOST"], instance["url"]) == ("0.0.0.0:11434", "http://127.0.0.1:11434")
     for given in ("::", "[::]", "0:0:0:0:0:0:0:0"):
         instance = make_plan(TWO, [entry], "0.32.15", listen_address=given)["instances"][0]
-        assert (instance["address"], instance["environment"]["OLLAMA_HOST"], instance["url"]) == ("::", "[::]:11434", "http://[::1]:11434")
-    for given, host in (("[FD00::5]", "[fd00::5]"), ("gpu-1.example.org", "gpu-1.example.org"), ("localhost", "localhost")):
+        assert (instance["address"], instance["environment"]["OLLAMA_HOST"], instance["url"]) == (
+            "::",
+            "[::]:11434",
+            "http://[::1]:11434",
+        )
+    for given, host in (
+        ("[FD00::5]", "[fd00::5]"),
+        ("gpu-1.example.org", "gpu-1.example.org"),
+        ("localhost", "localhost"),
+    ):
         instance = make_plan(TWO, [entry], "0.32.15", listen_address=given)["instances"][0]
         assert instance["environment"]["OLLAMA_HOST"] == host + ":11434" and instance["url"] == "http://%s:11434" % host
 
@@ -236,8 +274,9 @@ def test_numbers_may_be_given_as_text_as_templates_produce_them():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
     as_text = dict(entry, parallel="2", headroom_bytes="2147483648", context_length=" 8192 ", insecure="no")
     numbers = dict(entry, parallel=2, headroom_bytes=2147483648, context_length=8192)
-    assert make_plan(TWO, [as_text], "0.32.15", headroom_bytes="1073741824", base_port="11500", overhead_bytes="1000") == make_plan(
-        TWO, [numbers], "0.32.15", base_port=11500, overhead_bytes=1000)
+    assert make_plan(
+        TWO, [as_text], "0.32.15", headroom_bytes="1073741824", base_port="11500", overhead_bytes="1000"
+    ) == make_plan(TWO, [numbers], "0.32.15", base_port=11500, overhead_bytes=1000)
 
 
 def test_a_pin_may_leave_out_how_it_was_made():
@@ -248,9 +287,16 @@ def test_a_pin_may_leave_out_how_it_was_made():
 
 def test_variables_that_are_allowed_but_said():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
-    result = make_plan(TWO, [entry], "0.32.15", environment={"LD_LIBRARY_PATH": "/opt/cuda/lib64", "OLLAMA_FLASH_ATTENTION": "", "OLLAMA_NUM_PARALLEL": ""})
+    result = make_plan(
+        TWO,
+        [entry],
+        "0.32.15",
+        environment={"LD_LIBRARY_PATH": "/opt/cuda/lib64", "OLLAMA_FLASH_ATTENTION": "", "OLLAMA_NUM_PARALLEL": ""},
+    )
     environment = result["instances"][0]["environment"]
-    assert environment["LD_LIBRARY_PATH"] == "/opt/cuda/lib64" and any("LD_LIBRARY_PATH" in warning for warning in result["warnings"])
+    assert environment["LD_LIBRARY_PATH"] == "/opt/cuda/lib64" and any(
+        "LD_LIBRARY_PATH" in warning for warning in result["warnings"]
+    )
     assert "OLLAMA_FLASH_ATTENTION" not in environment and environment["OLLAMA_NUM_PARALLEL"] == "1"
 
 
@@ -262,7 +308,7 @@ def test_variables_that_are_allowed_but_said():
     [
         ({"block_count": "48"}, ["block_count '48'"]),
         ({"block_count": -1}, ["block_count -1"]),
-        ({"block_count": 10 ** 9}, ["48 layers", "1000000000"]),
+        ({"block_count": 10**9}, ["48 layers", "1000000000"]),
         ({"layers": []}, ["does not say layers"]),
         ({"layers": [{"index": 0}] * 48}, ["Layer 0", "weight_bytes"]),
         ({"layers": ["x"] * 48}, ["Layer 0"]),
@@ -287,7 +333,14 @@ def test_facts_of_a_model_that_cannot_be(change, words):
 
 
 def test_a_model_without_attention_passes():
-    facts = dict(models.model("llama3.1-8b"), architecture="mamba", head_count=0, head_count_kv=0, key_length=None, value_length=None)
+    facts = dict(
+        models.model("llama3.1-8b"),
+        architecture="mamba",
+        head_count=0,
+        head_count_kv=0,
+        key_length=None,
+        value_length=None,
+    )
     for version in ("0.32.15", "0.24.0", "0.11.4"):
         assert make_plan(TWO, [{"name": "mamba", "model": facts}], version)["feasible"]
 
@@ -322,7 +375,19 @@ def test_facts_of_gpus_that_cannot_be(inventory, words):
 
 def test_facts_of_gpus_of_which_much_is_unknown_pass():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
-    unknown = dict.fromkeys(("compute_capability", "architecture", "name", "compute_mode", "mig", "health", "processes", "numa_node", "pci_bus_id"))
+    unknown = dict.fromkeys(
+        (
+            "compute_capability",
+            "architecture",
+            "name",
+            "compute_mode",
+            "mig",
+            "health",
+            "processes",
+            "numa_node",
+            "pci_bus_id",
+        )
+    )
     assert make_plan(_gpu(**unknown), [entry], "0.32.15")["feasible"]
     for inventory in ({}, {"gpus": None, "topology": None}, _gpu(memory=None), _gpu(uuid=None)):
         result = make_plan(inventory, [entry], "0.32.15")

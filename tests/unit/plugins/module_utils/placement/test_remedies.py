@@ -8,10 +8,9 @@ import copy
 import re
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.remedies import scaled
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.remedies import scaled
 from tests.oracle import hosts
-
 from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, plan, sized, wanted
 
 
@@ -34,18 +33,22 @@ def apply(remedy, inventory, entries, name, options):
         for gpu in gpus:
             gpu["compute_mode"] = "default"
     elif key == "selectors":
-        options["selectors"] = options["selectors"] + ([number.group(0)] if text.startswith("GPU") else [gpu["uuid"] for gpu in gpus])
+        options["selectors"] = options["selectors"] + (
+            [number.group(0)] if text.startswith("GPU") else [gpu["uuid"] for gpu in gpus]
+        )
     elif key.startswith("GPU "):
         gpu = next(gpu for gpu in gpus if gpu["uuid"] == key.split(" ")[1])
         gpu.update(compute_mode="default", health={"state": "ok", "reasons": []})
     elif key == "more GPUs":
         size = float(re.search(r"([\d.]+) GiB", text).group(1)) * GIB
         total = max([size] + [gpu["memory"]["total_bytes"] for gpu in gpus])
-        more = hosts.inventory(*[(int(total // MIB) + 1, int(size // MIB) + 60)] * (len(gpus) + int(number.group(0))))["gpus"]
-        gpus.extend(dict(gpu, name=gpus[0]["name"] if gpus else gpu["name"]) for gpu in more[len(gpus):])
+        more = hosts.inventory(*[(int(total // MIB) + 1, int(size // MIB) + 60)] * (len(gpus) + int(number.group(0))))[
+            "gpus"
+        ]
+        gpus.extend(dict(gpu, name=gpus[0]["name"] if gpus else gpu["name"]) for gpu in more[len(gpus) :])
         inventory["state"] = "ok"
         if options.get("selectors"):
-            options["selectors"] = options["selectors"] + [gpu["uuid"] for gpu in gpus[-int(number.group(0)):]]
+            options["selectors"] = options["selectors"] + [gpu["uuid"] for gpu in gpus[-int(number.group(0)) :]]
     elif remedy.startswith("other processes hold"):
         for gpu in gpus:
             if gpu["uuid"] in remedy:
@@ -70,14 +73,26 @@ def all_true(inventory, *entries, **options):
 TWO_4090 = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
 
 
-@pytest.mark.parametrize("settings, words", [
-    ({"context_length": 16384}, ["context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]),
-    ({"context_length": 16384, "strategy": "single"}, ["quantization", "allow_cpu_offload"]),
-    ({"context_length": 4096, "strategy": "single"}, ["strategy", "quantization", "allow_cpu_offload"]),
-    ({"context_length": 8192, "parallel": 4}, ["parallel", "context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]),
-    ({"context_length": 8192, "headroom_bytes": 4 * GIB}, ["headroom_bytes", "quantization", "more", "allow_cpu_offload"]),
-    ({"context_length": 8192, "ubatch": 8192}, ["ubatch", "context_length", "quantization", "more", "allow_cpu_offload"]),
-])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"context_length": 16384}, ["context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]),
+        ({"context_length": 16384, "strategy": "single"}, ["quantization", "allow_cpu_offload"]),
+        ({"context_length": 4096, "strategy": "single"}, ["strategy", "quantization", "allow_cpu_offload"]),
+        (
+            {"context_length": 8192, "parallel": 4},
+            ["parallel", "context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"],
+        ),
+        (
+            {"context_length": 8192, "headroom_bytes": 4 * GIB},
+            ["headroom_bytes", "quantization", "more", "allow_cpu_offload"],
+        ),
+        (
+            {"context_length": 8192, "ubatch": 8192},
+            ["ubatch", "context_length", "quantization", "more", "allow_cpu_offload"],
+        ),
+    ],
+)
 def test_a_model_that_is_too_big(settings, words):
     assert all_true(TWO_4090, wanted("llama3.3-70b", **settings)) == words
 
@@ -127,6 +142,16 @@ def test_without_a_gpu():
 def test_the_cheapest_first():
     busy = hosts.with_process(TWO_4090, 0, 3000, "other.service")
     report = plan(busy, wanted("llama3.3-70b", context_length=16384, parallel=2))["models"][0]
-    order = ("parallel", "context_length", "kv_cache_type", "quantization", "other processes", "more GPUs", "allow_cpu_offload")
-    places = [next(place for place, word in enumerate(order) if remedy.startswith(word)) for remedy in report["remedies"]]
+    order = (
+        "parallel",
+        "context_length",
+        "kv_cache_type",
+        "quantization",
+        "other processes",
+        "more GPUs",
+        "allow_cpu_offload",
+    )
+    places = [
+        next(place for place, word in enumerate(order) if remedy.startswith(word)) for remedy in report["remedies"]
+    ]
     assert places == sorted(places) and len(places) >= 3

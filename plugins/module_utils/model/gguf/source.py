@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Where a model's header comes from: a registry (by ranges), a server (/api/show), a store, a file. Each gives the `model` dictionary.
+
+Every function returns (model, bytes_read): the dictionary of `facts.model_facts` with name, source, digest, size_bytes and file_bytes added,
+and how many bytes were read for it over the network or from the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import normalise_digest, parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import (
+    MAX_TENSORS,
+    Header,
+    HeaderError,
+    Tensor,
+    check_shape,
+    read_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.types import tensor_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import find
+
+CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
+FURTHER_CHUNK = 2 * 1000 * 1000  # what comes after them, so that a longer header moves little that is not of it
+SMALL_CHUNK = 256 * 1024  # projectors and the parts of a split model have no vocabulary
+NETWORK_LIMIT = (
+    16 * 1024 * 1024
+)  # bytes of header a model, all its parts and its projector together; real ones have up to 12
+FILE_LIMIT = 64 * 1024 * 1024  # the same from a disk
+MAX_READS = 100  # of a header over the network; a server that hands out a few bytes at a time would make it endless
+MAX_PARTS = 256  # of a split model
+_FILE_CHUNK = 1024 * 1024
+_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z")
+
+
+class SourceError(Exception):
+    """The model cannot be read there. The text is one sentence."""
+
+
+class _Tally(object):
+    """Sequential reads of `get(offset, size)`, counted, in steps of `chunk` (smaller ones after 8 MB) that never go beyond the file's `end`.
+
+    reads: how many there may be; None = any number.
+    """
+
+    def __init__(self, get, chunk, end=None, reads=None):
+        self._get = get
+        self._reads = reads
+        self._chunk = chunk
+        self._end = end
+        self.bytes_read = 0
+
+    def read(self, size):
+        want = max(size, self._chunk if self.bytes_read < 2 * CHUNK else min(self._chunk, FURTHER_CHUNK))
+        if self._end is not None:
+            want = min(want, self._end - self.bytes_read)
+        if want <= 0:
+            return b""
+        if self._reads is not None:
+            if self._reads <= 0:
+                raise HeaderError(
+                    "the server hands out the GGUF header in pieces too small to read it; try another registry"
+                )
+            self._reads -= 1
+        part = self._get(self.bytes_read, want)
+        self.bytes_read += len(part)
+        return part
+
+
+def file_header(path, limit=FILE_LIMIT):
+    """(Header, bytes read) of the GGUF file at `path`, at most `limit` bytes. Raises SourceError, HeaderError (with the path in it)."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+            raise SourceError("%s is not a regular file, so it is no GGUF model" % path)
+        with open(path, "rb", buffering=0) as stream:
+            tally = _Tally(lambda unused, size: stream.read(size), _FILE_CHUNK)
+            return read_header(tally.read, limit), tally.bytes_read
+    except OSError as error:
+        raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
+    except HeaderError as error:
+        raise HeaderError("%s: %s" % (path, error))
+    except ValueError:
+        raise SourceError("%r is no path of a file" % path)
+
+
+class _Files(object):
+    """Headers of files, one after the other, with one limit for all of them."""
+
+    def __init__(self):
+        self.bytes_read = 0
+        self._left = FILE_LIMIT
+
+    def header(self, path):
+        header, bytes_read = file_header(path, self._left)
+        self.bytes_read += bytes_read
+        self._left -= header.size_bytes
+        return header
+
+
+def from_file(path, name=None):
+    """Model of a GGUF file; the parts of a split one (`-00001-of-00003.gguf`) are read too. Raises SourceError, HeaderError."""
+    paths = _split_paths(path)
+    files = _Files()
+    facts = model_facts(merge((files.header(part) for part in paths), len(paths)))
+    try:
+        size = sum(os.path.getsize(part) for part in paths)
+    except OSError as error:
+        raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
+    return _model(name or os.path.basename(path), "file", None, size, size, facts), files.bytes_read
+
+
+def _split_paths(path):
+    match = _SPLIT_NAME.match(path)
+    if not match:
+        return [path]
+    count = int(match.group(3))
+    if count > MAX_PARTS:
+        raise SourceError(
+            "%s claims to be one of %d parts, but no model has more than %d; give the file its right name"
+            % (path, count, MAX_PARTS)
+        )
+    paths = ["%s-%05d-of-%s.gguf" % (match.group(1), number, match.group(3)) for number in range(1, count + 1)]
+    missing = [part for part in paths if not os.path.exists(part)]
+    if missing and os.path.exists(path):
+        raise SourceError("the part %s of the split model is missing" % missing[0])
+    return paths if not missing else [path]
+
+
+def from_store(store, name):
+    """Model `name` of a store (ollama.store.Store). Raises SourceError, HeaderError, StoreError."""
+    manifest = store.manifest(parse(name))
+    if manifest is None:
+        raise SourceError("the store %s has no model %s; pull it, or take source: registry" % (store.path, parse(name)))
+    files = _Files()
+    facts = _manifest_facts(manifest, lambda layer, unused: files.header(store.blob_path(layer.digest)), name)
+    return _of_manifest(name, "store", manifest, facts), files.bytes_read
+
+
+def from_registry(registry, name, cache):
+    """Model `name` of a registry (ollama.registry.Registry): manifest and ranges of the header, which `cache` (gguf.cache.Cache) keeps by digest.
+
+    Raises RegistryError, SourceError, HeaderError.
+    """
+    manifest = registry.manifest()
+    spent = [0]
+
+    def header(layer, chunk):
+        left = NETWORK_LIMIT - spent[0]
+        tally = _Tally(
+            lambda offset, size: registry.blob_range(layer.digest, offset, size, layer.size_bytes),
+            chunk,
+            min(layer.size_bytes, left),
+            MAX_READS,
+        )
+        try:
+            return read_header(tally.read, left)
+        except HeaderError as error:
+            raise HeaderError("%s from %s: %s" % (name, registry.host, error))
+        finally:
+            spent[0] += tally.bytes_read
+
+    digests = [layer.digest for layer in manifest.of_type(media.MODEL, media.PROJECTOR)]
+    facts = cache.fetch(digests, lambda: _manifest_facts(manifest, header, name))
+    return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
+
+
+def _manifest_facts(manifest, header, name):
+    """Facts of the model and projector layers; header(layer, chunk) reads one."""
+    layers = manifest.of_type(media.MODEL)
+    if not layers:
+        raise SourceError("the manifest of %s has no model in the GGUF format, so it cannot be planned" % name)
+    projectors = manifest.of_type(media.PROJECTOR)
+    for found in (layers, projectors):
+        if len(found) > MAX_PARTS:
+            raise SourceError(
+                "the manifest of %s lists %d model files of one kind, but no model has more than %d"
+                % (name, len(found), MAX_PARTS)
+            )
+    whole = merge(
+        (header(layer, CHUNK if index == 0 else SMALL_CHUNK) for index, layer in enumerate(layers)), len(layers)
+    )
+    return model_facts(
+        whole, merge((header(layer, SMALL_CHUNK) for layer in projectors), len(projectors)) if projectors else None
+    )
+
+
+def _of_manifest(name, source, manifest, facts):
+    file_bytes = sum(layer.size_bytes for layer in manifest.of_type(media.MODEL))
+    return _model(str(parse(name)), source, manifest.digest, manifest.size_bytes(), file_bytes, facts)
+
+
+def from_server(client, name):
+    """Model `name` of a running server. Raises SourceError, HeaderError, OllamaError."""
+    wanted = parse(name)
+    entry = find(client.tags(), wanted)
+    if entry is None:
+        raise SourceError("the server at %s has no model %s; pull it, or take source: registry" % (client.url, wanted))
+    try:
+        show = client.show(str(wanted))
+        if _needs_arrays(show):
+            show = client.show(str(wanted), verbose=True)
+    except OllamaError as error:
+        if error.status == 404:
+            raise SourceError("the server at %s lists %s but does not have it" % (client.url, wanted))
+        raise
+    header = show_header(show)
+    facts = model_facts(header)
+    projector = show.get("projector_info")
+    if projector and not facts["projector_bytes"]:
+        facts["projector_separate"] = True
+        facts["projector_bytes"] = None  # /api/show tells that there is one, not its size
+    facts["capabilities"] = sorted(show.get("capabilities") or facts["capabilities"])
+    size = entry.get("size")
+    return _model(
+        str(wanted), "server", normalise_digest(entry.get("digest")), size, _server_file_bytes(show, size), facts
+    ), 0
+
+
+def _needs_arrays(show):
+    """Whether an array that says something about each layer was left out (only short ones come without verbose, which ships the vocabulary too)."""
+    info = show.get("model_info") or {}
+    return any(value is None and not key.startswith("tokenizer.") for key, value in info.items())
+
+
+def show_header(show):
+    """Header that /api/show amounts to. Raises HeaderError when it is malformed."""
+    info = show.get("model_info")
+    tensors = show.get("tensors")
+    if not isinstance(info, dict) or not isinstance(tensors, list):
+        raise HeaderError(
+            "the server's answer to /api/show has no model_info or tensors; Ollama 0.5 and later give them"
+        )
+    lengths = dict((key, len(value)) for key, value in info.items() if isinstance(value, list))
+    keys = dict((key, value) for key, value in info.items() if value is not None and not key.startswith("tokenizer."))
+    if len(tensors) > MAX_TENSORS:
+        raise HeaderError("the server's answer to /api/show has %d tensors; the model is damaged" % len(tensors))
+    read = []
+    for item in tensors:
+        try:
+            shape = [int(dimension) for dimension in item["shape"]]
+            name, kind = str(item["name"]), str(item["type"])
+        except (KeyError, OverflowError, TypeError, ValueError):
+            raise HeaderError(
+                "the server's answer to /api/show has a tensor without name, type or shape: %.80r" % (item,)
+            )
+        check_shape(name, shape)
+        read.append(Tensor(name, shape, kind, tensor_bytes(shape, kind)))
+    return Header(3, keys, lengths, read, 0)
+
+
+def _server_file_bytes(show, size):
+    """Size of the GGUF file: of the file itself where this process may see it, otherwise the model's whole size, which is some KiB more."""
+    match = re.search(r"^FROM (/\S+)$", show.get("modelfile") or "", re.MULTILINE)
+    try:
+        return os.stat(match.group(1)).st_size if match else size
+    except OSError:
+        return size
+
+
+def _model(name, source, digest, size_bytes, file_bytes, facts):
+    return dict(facts, name=name, source=source, digest=digest, size_bytes=size_bytes, file_bytes=file_bytes)

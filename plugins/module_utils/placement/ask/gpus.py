@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""From the facts of gpu_facts to the GPUs that a plan may use, and the memory it may count on.
+
+Available memory = free + what processes of our own units hold; memory of anyone else stays subtracted. So the plan is
+the same before and after the models are loaded.
+"""
+
+from __future__ import annotations
+
+from ..errors import PlacementError
+
+HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
+
+
+def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
+    """GPUs that a plan may use, in PCI order.
+
+    Args:
+        gpu_inventory: facts of gpu_facts (`state`, `gpus[]`), checked by inventory.check_inventory.
+        selectors: list of index, UUID or PCI address (text or int); empty = all GPUs.
+        applied_plan: the plan on the host as applied.sound gives it; its units' memory counts as ours, its numbers are kept.
+        own_units: further systemd units whose memory will be given back (an adopted `ollama.service`).
+
+    Returns:
+        (gpus, left_out). gpus: list of dicts {uuid, index, number, pci_bus_id, name, architecture, total_bytes,
+        available_bytes, foreign_bytes, exclusive, is_slice, numa_node, degraded}; left_out: list of {uuid, reason, gpu
+        (as in gpus where its memory is known, else None), selected (false: a selector leaves it out)}.
+
+    Raises:
+        PlacementError: a selector matches no GPU.
+    """
+    applied_plan = applied_plan or {}
+    facts = sorted((fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid")), key=pci_order)
+    numbers = gpu_numbers(facts, applied_plan)
+    chosen = select(facts, selectors)
+    units = {instance.get("unit") for instance in applied_plan.get("instances") or []}
+    units.update(own_units or ())
+    gpus = []
+    left_out = []
+    for fact in gpu_inventory.get("gpus") or []:
+        if not fact.get("uuid"):
+            where = fact.get("pci_bus_id") or "at index %s" % fact.get("index")
+            left_out.append(
+                {"uuid": where, "reason": unusable_reason(fact) or "it has no UUID", "gpu": None, "selected": True}
+            )
+    for fact in facts:
+        devices = _devices(fact)
+        for device in devices or [fact]:
+            gpu = _usable(fact, device, numbers, units, applied_plan)
+            reason = unusable_reason(fact) or (gpu["taken"] if gpu else "its memory is unknown to NVML")
+            selected = fact["uuid"] in chosen or device["uuid"] in chosen
+            if reason or not selected:
+                left_out.append(
+                    {"uuid": device["uuid"], "reason": reason or "it is not selected", "gpu": gpu, "selected": selected}
+                )
+            else:
+                gpus.append(gpu)
+    return gpus, left_out
+
+
+def _usable(fact, device, numbers, units, applied_plan):
+    """What a plan counts on of a GPU or MIG device, or None where NVML does not tell its memory."""
+    memory = device.get("memory") or {}
+    if memory.get("total_bytes") is None or memory.get("free_bytes") is None:
+        return None
+    own, foreign = _process_bytes(device, units, applied_plan)
+    exclusive = "exclusive" in str(fact.get("compute_mode") or "").lower()
+    health = fact.get("health") or {}
+    return {
+        "uuid": device["uuid"],
+        "index": fact.get("index"),
+        "number": numbers[fact["uuid"]],
+        "pci_bus_id": fact.get("pci_bus_id"),
+        "name": device.get("name") or fact.get("name"),
+        "architecture": fact.get("architecture"),
+        "compute_capability": capability(fact),
+        "total_bytes": memory["total_bytes"],
+        # What others hold is never available, also where the driver's free and used memory do not add up to the total.
+        "available_bytes": max(0, min(memory["free_bytes"] + own, memory["total_bytes"] - foreign)),
+        "foreign_bytes": foreign,
+        "exclusive": exclusive,
+        "taken": _tenant(device, units) if exclusive else None,
+        "is_slice": device is not fact,
+        "numa_node": fact.get("numa_node"),
+        "degraded": "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given"
+        if health.get("state") == "degraded"
+        else None,
+    }
+
+
+def _tenant(device, units):
+    """Why a GPU in exclusive mode takes no process of ours: another one computes on it already. None where none does."""
+    for process in device.get("processes") or []:
+        if process.get("unit") not in units and process.get("type", "compute") == "compute":
+            return (
+                "it is in exclusive compute mode and serves process %s (%s) already; end that process, or set the mode to default with nvidia-smi -c 0"
+                % (process.get("pid"), process.get("name") or "no name")
+            )
+    return None
+
+
+def capability(fact):
+    """The compute capability of a GPU's fact as releases/ takes it: "8.6" is [8, 6]; None where it is not known."""
+    return [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None
+
+
+def pci_order(fact):
+    """Sort key: PCI address, then UUID (a vendor without PCI addresses still sorts the same way every time)."""
+    return (str(fact.get("pci_bus_id") or "").lower(), str(fact.get("uuid")))
+
+
+def gpu_numbers(facts, applied_plan):
+    """The number that names a GPU in instance names: {uuid: number}.
+
+    A GPU keeps by UUID the number that the applied plan gave it; a new one takes its place in PCI order, or the next
+    number that is free.
+    """
+    numbers = {}
+    known = [fact["uuid"] for fact in facts]
+    for gpu in applied_plan.get("gpus") or []:
+        number = gpu.get("number")
+        if (
+            isinstance(number, int)
+            and 0 <= number <= HIGHEST_NUMBER
+            and gpu["uuid"] in known
+            and number not in numbers.values()
+        ):
+            numbers[gpu["uuid"]] = number
+    for place, uuid in enumerate(known):
+        if uuid not in numbers:
+            taken = set(numbers.values())
+            numbers[uuid] = next(number for number in _count_from(place) if number not in taken)
+    return numbers
+
+
+def _count_from(number):
+    while True:
+        yield number
+        number += 1
+
+
+def select(facts, selectors):
+    """UUIDs of the GPUs and MIG devices that the selectors name; those of all GPUs without selectors.
+
+    Raises:
+        PlacementError: a selector matches none.
+    """
+    if not selectors:
+        return [fact["uuid"] for fact in facts]
+    if not isinstance(selectors, (list, tuple)):
+        selectors = [selectors]
+    chosen = []
+    for selector in selectors:
+        text = str(selector).strip().lower()
+        matches = [device["uuid"] for fact in facts for device in [fact] + _devices(fact) if _named(text, fact, device)]
+        if not matches:
+            there = (
+                ", ".join("%s (%s, %s)" % (fact.get("index"), fact["uuid"], fact.get("pci_bus_id")) for fact in facts)
+                or "none"
+            )
+            raise PlacementError(
+                "GPU selector '%s' matches no GPU of this host; use the index, UUID or PCI address of one of: %s."
+                % (selector, there)
+            )
+        chosen.extend(matches)
+    return chosen
+
+
+def _named(text, fact, device):
+    """Whether a selector names a GPU, or by UUID one of its MIG devices."""
+    if text == str(device["uuid"]).lower():
+        return True
+    address = str(fact.get("pci_bus_id") or "").lower()
+    # NVML writes the domain with eight digits, sysfs with four.
+    long_form = text.count(":") == 2 and text.index(":") == 8 and text.split(":", 1)[1] == address.split(":", 1)[-1]
+    return device is fact and (text in (str(fact.get("index")), address) or long_form)
+
+
+def unusable_reason(fact):
+    """Why a GPU cannot be planned with, or None."""
+    health = fact.get("health") or {}
+    if health.get("state") == "unusable":
+        return "it is unusable: %s" % (
+            "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given"
+        )
+    if "prohibited" in str(fact.get("compute_mode") or "").lower():
+        return "its compute mode is prohibited; set it to default with nvidia-smi -c 0"
+    if _mig_enabled(fact) and not (fact.get("mig") or {}).get("devices"):
+        return "MIG is on and it has no MIG device; create one or switch MIG off"
+    return None
+
+
+def _mig_enabled(fact):
+    return (fact.get("mig") or {}).get("mode") == "enabled"
+
+
+def _devices(fact):
+    """A GPU is one device, a GPU in MIG mode as many as it has MIG devices (CUDA cannot use it as a whole)."""
+    if not _mig_enabled(fact):
+        return [fact]
+    return [
+        dict(device, processes=device.get("processes") or []) for device in fact["mig"]["devices"] if device.get("uuid")
+    ]
+
+
+def _process_bytes(device, units, applied_plan):
+    """(bytes of our own units' processes, bytes of all others) on a device."""
+    own = foreign = 0
+    for process in device.get("processes") or []:
+        unit = process.get("unit")
+        used = process.get("used_bytes")
+        if unit in units and unit is not None:
+            own += _planned_bytes(applied_plan, unit, device["uuid"]) if used is None else used
+        else:
+            foreign += used or 0
+    return own, foreign
+
+
+def _planned_bytes(applied_plan, unit, uuid):
+    """What the applied plan says a unit holds on a device: stands in where NVML does not tell a process's bytes."""
+    total = 0
+    for instance in applied_plan.get("instances") or []:
+        if instance.get("unit") == unit:
+            for model in instance.get("models") or []:
+                for device in (model.get("predicted") or {}).get("devices") or []:
+                    if device["uuid"] == uuid:
+                        total += device["total_bytes"]
+    return total

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The facts of gpu_facts, checked for their shape: a play may have read them from a file or a cache."""
+
+from __future__ import annotations
+
+from ..errors import PlacementError
+
+_REMEDY = "pass ansible_facts.gpu_inventory of gpu_facts, whole"
+
+
+def check_inventory(gpu_inventory):
+    """Refuse facts that gpu_facts cannot have returned; null stands for unknown everywhere.
+
+    Raises:
+        PlacementError: the first value of the wrong kind.
+    """
+    _kind(gpu_inventory, dict, "gpu_inventory", False)
+    for place, gpu in enumerate(_list(gpu_inventory, "gpus", "gpu_inventory")):
+        _check_device(gpu, "GPU %s" % (gpu.get("uuid") or place))
+        _kind(gpu.get("index"), int, "index of GPU %d" % place)
+        _kind(gpu.get("architecture"), str, "architecture of GPU %d" % place)
+        _kind(gpu.get("health"), dict, "health of GPU %d" % place)
+        _list(gpu.get("health") or {}, "reasons", "health of GPU %d" % place, str)
+        _kind(gpu.get("mig"), dict, "mig of GPU %d" % place)
+        for device in _list(gpu.get("mig") or {}, "devices", "mig of GPU %d" % place):
+            _check_device(device, "MIG device %s" % device.get("uuid"))
+    for link in _list(gpu_inventory, "topology", "gpu_inventory"):
+        if len(_list(link, "uuids", "a link of topology", str)) != 2:
+            raise PlacementError(
+                "A link of topology has the uuids %.80r, which are not two; %s." % (link.get("uuids"), _REMEDY)
+            )
+    _list(gpu_inventory, "unlisted", "gpu_inventory", str)
+
+
+def _check_device(device, what):
+    _kind(device.get("uuid"), str, "uuid of %s" % what)
+    memory = _kind(device.get("memory"), dict, "memory of %s" % what) or {}
+    for key in ("total_bytes", "free_bytes"):
+        _kind(memory.get(key), int, "%s of %s" % (key, what))
+    for process in _list(device, "processes", what):
+        _kind(process.get("used_bytes"), int, "used_bytes of a process on %s" % what)
+
+
+def _kind(value, kind, what, may_be_unknown=True):
+    if value is None and may_be_unknown:
+        return None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise PlacementError("The %s is %.80r, which gpu_facts never returns; %s." % (what, value, _REMEDY))
+    return value
+
+
+def _list(holder, key, what, kind=dict):
+    found = _kind(holder.get(key), (list, tuple), "%s of %s" % (key, what)) or []
+    for item in found:
+        _kind(item, kind, "entry in %s of %s" % (key, what), False)
+    return found

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The facts of a model, as model_info returned them or as a user wrote them: checked before anything is worked out."""
+
+from __future__ import annotations
+
+from ...memory import hyperparameters
+from ..errors import PlacementError
+
+# What memory/ and releases/ cannot do without.
+NEEDED_FACTS = (
+    "architecture",
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "head_count",
+    "head_count_kv",
+    "key_length",
+    "value_length",
+    "vocab_size",
+    "file_bytes",
+    "layers",
+)
+_AT_LEAST_ONE = ("block_count", "context_length", "embedding_length", "vocab_size")
+_AT_LEAST_ZERO = (
+    "file_bytes",
+    "size_bytes",
+    "output_bytes",
+    "embedding_bytes",
+    "token_embedding_bytes",
+    "projector_bytes",
+    "parameter_count",
+    "feed_forward_length",
+    "key_length",
+    "value_length",
+    "key_length_mla",
+    "value_length_mla",
+    "kv_lora_rank",
+    "rope_dimension_count",
+    "sliding_window",
+    "attention_chunk_size",
+    "expert_count",
+    "expert_used_count",
+    "expert_shared_count",
+    "expert_feed_forward_length",
+    "leading_dense_block_count",
+    "full_attention_interval",
+    "shared_kv_layers",
+)
+_REMEDY = "pass what model_info returns, unchanged"
+
+
+def model_facts(facts, name):
+    """The facts of a model with the defaults of llama.cpp filled in.
+
+    Args:
+        facts: dict of model_info.
+        name: the model's name, for the message.
+
+    Raises:
+        PlacementError: something is missing, or is not what a header can hold.
+    """
+    if not isinstance(facts, dict) or not facts:
+        raise PlacementError(
+            "Model %s comes without its facts; run model_info for it and pass what it returns as `model`." % name
+        )
+    for key, least in [(key, 1) for key in _AT_LEAST_ONE] + [(key, 0) for key in _AT_LEAST_ZERO]:
+        _check_number(facts.get(key), key, least, name)
+    _check_heads(facts, name)
+    _check_layers(facts, name)
+    _check_texts(facts, name)
+    facts = hyperparameters.complete(facts)
+    missing = [key for key in NEEDED_FACTS if getattr(facts, key) in (None, "", [])]
+    if missing:
+        raise PlacementError(
+            "The header of %s does not say %s, so its memory cannot be predicted; use another build of the model."
+            % (name, ", ".join(missing))
+        )
+    if not facts.file_bytes:
+        raise PlacementError("The facts of %s say that its file has 0 bytes; %s." % (name, _REMEDY))
+    return facts
+
+
+def _whole(value, least):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _check_number(value, key, least, name):
+    if value is not None and value != "" and not _whole(value, least):
+        raise PlacementError(
+            "The facts of %s have %s %.80r, which is not a whole number of at least %d; %s."
+            % (name, key, value, least, _REMEDY)
+        )
+
+
+def _check_heads(facts, name):
+    """Numbers, or lists of one number a layer."""
+    for key in ("head_count", "head_count_kv"):
+        value = facts.get(key)
+        if not isinstance(value, (list, tuple)):
+            _check_number(value, key, 0, name)
+        elif not all(_whole(number, 0) for number in value):
+            raise PlacementError(
+                "The facts of %s have %s %.80r, which are not whole numbers of at least 0; %s."
+                % (name, key, value, _REMEDY)
+            )
+
+
+def _check_texts(facts, name):
+    architecture, capabilities = facts.get("architecture"), facts.get("capabilities")
+    if architecture is not None and not isinstance(architecture, str):
+        raise PlacementError(
+            "The facts of %s have the architecture %.80r, which is not a text; %s." % (name, architecture, _REMEDY)
+        )
+    if capabilities is not None and not (
+        isinstance(capabilities, (list, tuple)) and all(isinstance(one, str) for one in capabilities)
+    ):
+        raise PlacementError(
+            "The facts of %s have the capabilities %.80r, which are not a list of texts; %s."
+            % (name, capabilities, _REMEDY)
+        )
+
+
+def _check_layers(facts, name):
+    layers, blocks = facts.get("layers"), facts.get("block_count")
+    if layers in (None, "", []) or blocks in (None, ""):
+        return
+    if not isinstance(layers, (list, tuple)) or len(layers) != blocks:
+        count = len(layers) if isinstance(layers, (list, tuple)) else "no list of"
+        raise PlacementError(
+            "The facts of %s have %s layers for a block_count of %d; %s." % (name, count, blocks, _REMEDY)
+        )
+    for place, layer in enumerate(layers):
+        if (
+            not isinstance(layer, dict)
+            or not _whole(layer.get("weight_bytes"), 0)
+            or not _whole(layer.get("expert_bytes") or 0, 0)
+        ):
+            raise PlacementError(
+                "Layer %d of %s is %.80r, which has no weight_bytes; %s." % (place, name, layer, _REMEDY)
+            )

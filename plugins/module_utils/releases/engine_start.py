@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""How Ollama 0.30 and later start llama-server: flash attention, batch, projector and margins.
+
+Source: llm/llama_server.go, server/sched.go, server/routes.go and ml/device.go, compared at every release tag from 0.30.0 to 0.32.15.
+"""
+
+from __future__ import annotations
+
+from . import environment as env
+from . import llama_fit
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+# Least compute capability for flash attention, newest version first (`cudaFlashAttentionSupported`); 7.2 never has it.
+FLASH_CAPABILITY = (((0, 31, 2), 6), ((0, 30, 0), 7))
+# Batch when none is asked for: (tokens of context above which, batch, percent of free memory that the model's figure
+# may take, percent that figure and surcharge together may take).
+BATCHES = ((32768, 2048, 60, 80), (4096, 1024, 75, 80))
+SURCHARGES = (
+    (2048, 2 * GIB),
+    (1024, 768 * MIB),
+    (0, 0),
+)  # (batch at least, bytes counted on top of the model's figure)
+SMALLEST_BATCH = 512
+EMBEDDING_BATCH = 2048
+NO_FLASH_SMALL_GPU_BYTES = 8 * GIB
+PROJECTOR_MEASURED_SINCE = (
+    0,
+    30,
+    11,
+)  # before, a projector is offloaded to GPUs with more than 10 GiB free, whatever its size
+PROJECTOR_LEAST_BYTES = 10 * GIB
+PROJECTOR_IN_MARGIN_SINCE = (0, 31, 2)  # from here the fit's margin counts the projector; before, it is not counted
+PROJECTOR_ON_INTEGRATED_SINCE = (0, 31, 2)  # before, never on a GPU that shares the host's memory
+
+
+def flash_attention(gpus, environment, version):
+    """What the engine is told: "on", "off" or "auto" (`LlamaServerFlashAttention`). The user's word counts for every GPU.
+
+    Args:
+        gpus: the GPUs that the model goes to; compute_capability is a list of two integers.
+        version: Ollama version as a tuple.
+    """
+    if env.text(environment, "OLLAMA_FLASH_ATTENTION"):
+        return "on" if env.boolean(environment, "OLLAMA_FLASH_ATTENTION") else "off"
+    return "auto" if all(_bears_flash(gpu, version) for gpu in gpus) else "off"
+
+
+def _bears_flash(gpu, version):
+    if (gpu.get("library") or "CUDA").lower() != "cuda":
+        return True
+    capability = tuple(gpu.get("compute_capability") or (8, 0))
+    least = next((major for since, major in FLASH_CAPABILITY if version >= since), 7)
+    return capability[0] >= least and capability != (7, 2)
+
+
+def surcharge(batch):
+    """Bytes that Ollama counts on top of a model's figure for a batch of so many tokens (`generationBatchSurcharge`)."""
+    return next(size for least, size in SURCHARGES if batch >= least)
+
+
+def batch_size(predicted, context_total, gpus, flash):
+    """(batch, surcharge in bytes) where the request names none (`automaticGenerationBatch`).
+
+    Args:
+        predicted: Ollama's figure for the model, bytes.
+        context_total: tokens of all slots together.
+        gpus: the chosen GPUs (free_bytes), or [] where the free memory is unknown: then nothing is lowered.
+        flash: "on", "off" or "auto".
+    """
+    cuda = [gpu for gpu in gpus if (gpu.get("library") or "CUDA").lower() == "cuda"]
+    if flash == "off" and cuda:
+        small = context_total > 4096 and any(0 < _known_free(gpu) <= NO_FLASH_SMALL_GPU_BYTES for gpu in cuda)
+        return (256 if small else SMALLEST_BATCH), 0
+    free = sum(gpu["free_bytes"] for gpu in gpus)
+    for above, batch, alone, together in BATCHES:
+        if context_total <= above:
+            continue
+        if not free or (predicted * 100 <= free * alone and (predicted + surcharge(batch)) * 100 <= free * together):
+            return batch, surcharge(batch)
+    return SMALLEST_BATCH, 0
+
+
+def _known_free(gpu):
+    """Free memory of a GPU; its total where nothing is free, which Ollama takes for not known."""
+    return gpu["free_bytes"] or gpu.get("total_bytes") or 0
+
+
+def embedding_batch(asked, context, context_total):
+    """Batch of an embedding model: what is asked for, else 2048, never more than the context (`embeddingBatchSize`)."""
+    return min(asked or min(EMBEDDING_BATCH, context), context_total)
+
+
+def projector_on_gpu(projector_bytes, members, version, num_gpu, layer_count):
+    """Whether the projector is offloaded (`shouldDisableMMProjOffload`).
+
+    Args:
+        members: the chosen GPUs. Any that has too little free keeps the projector on the host.
+        num_gpu: layers asked for, or None.
+        layer_count: block_count + 1; a forced partial offload keeps the projector on the host.
+    """
+    if num_gpu is not None and 0 <= num_gpu < layer_count:
+        return False
+    for gpu in members:
+        if gpu.get("integrated") and version < PROJECTOR_ON_INTEGRATED_SINCE:
+            return False
+        free = _known_free(gpu)
+        enough = free >= projector_bytes + GIB if version >= PROJECTOR_MEASURED_SINCE else free > PROJECTOR_LEAST_BYTES
+        if free and not enough:
+            return False
+    return True
+
+
+def fit_margins(model, members, environment, version, num_gpu=None):
+    """Bytes that llama.cpp's fit leaves free on each GPU: 1 GiB, more with a projector, or what the user sets."""
+    asked = env.text(environment, "LLAMA_ARG_FIT_TARGET")
+    if asked:
+        values = [int(value) * MIB for value in asked.split(",") if value.strip().isdigit()] or [llama_fit.MARGIN_BYTES]
+        return [values[index] if index < len(values) else values[-1] for index in range(len(members))]
+    projector = model.projector_bytes or 0
+    if (
+        projector
+        and version >= PROJECTOR_IN_MARGIN_SINCE
+        and projector_on_gpu(projector, members, version, num_gpu, model.block_count + 1)
+    ):
+        return [-(-(projector + GIB) // MIB) * MIB] * len(members)
+    return [llama_fit.MARGIN_BYTES] * len(members)
+
+
+def tensor_split(environment, count):
+    """The user's LLAMA_ARG_TENSOR_SPLIT as a list of `count` numbers, or None."""
+    asked = env.text(environment, "LLAMA_ARG_TENSOR_SPLIT")
+    if not asked:
+        return None
+    values = [float(value) for value in asked.replace("/", ",").split(",") if value.strip()]
+    return (values + [0.0] * count)[:count] if any(values) else None

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Which settings an Ollama version knows, and what each does on it: the answer to "does it act, or is it a no-op?".
+
+Source: envconfig/config.go at every release tag from 0.1.40 to 0.32.15, and the files that each era's module names.
+"""
+
+from __future__ import annotations
+
+# Variable -> (first version that reads it, last one or None). Ollama ignores a variable that it does not know.
+KNOWN = {
+    "OLLAMA_SCHED_SPREAD": ((0, 1, 45), None),
+    "OLLAMA_GPU_OVERHEAD": ((0, 3, 10), None),
+    "OLLAMA_MULTIUSER_CACHE": ((0, 3, 13), (0, 24, 0)),
+    "OLLAMA_KV_CACHE_TYPE": ((0, 5, 0), None),
+    "OLLAMA_NEW_ENGINE": ((0, 5, 12), (0, 24, 0)),
+    "OLLAMA_CONTEXT_LENGTH": ((0, 5, 13), None),
+    "OLLAMA_NEW_ESTIMATES": ((0, 11, 5), (0, 11, 10)),
+    "OLLAMA_VULKAN": ((0, 12, 11), None),
+    "LLAMA_ARG_FIT": ((0, 30, 0), None),
+    "LLAMA_ARG_FIT_TARGET": ((0, 30, 0), None),
+    "LLAMA_ARG_TENSOR_SPLIT": ((0, 30, 0), None),
+    "OLLAMA_IGPU_ENABLE": ((0, 30, 0), None),
+    "OLLAMA_GO_TEMPLATE": ((0, 30, 0), None),
+    "OLLAMA_LOAD_TIMEOUT": ((0, 3, 10), None),
+    "OLLAMA_AUTH": ((0, 8, 0), None),
+    "OLLAMA_REMOTES": ((0, 12, 0), None),
+    "OLLAMA_EDITOR": ((0, 16, 0), None),
+    "OLLAMA_NO_CLOUD": ((0, 16, 2), None),
+    "OLLAMA_DEBUG_LOG_REQUESTS": ((0, 18, 3), None),
+    "OLLAMA_MAX_TRANSFER_STREAMS": ((0, 23, 3), None),
+    "OLLAMA_INTEL_GPU": ((0, 1, 45), (0, 12, 10)),
+    "OLLAMA_MAX_VRAM": ((0, 1, 40), (0, 6, 8)),
+    "OLLAMA_RUNNERS_DIR": ((0, 1, 40), (0, 3, 10)),
+    "OLLAMA_TMPDIR": ((0, 1, 40), (0, 5, 1)),
+}
+
+# What does the same, or changes within an era: variable -> ((first version, what it does), ...), newest first.
+COMMON = {
+    "CUDA_VISIBLE_DEVICES": (((0, 0, 0), "only these GPUs exist for the service; it does not ask for a split"),),
+    "OLLAMA_CONTEXT_LENGTH": (
+        (
+            (0, 15, 5),
+            "context of models that name none; unset it follows the memory of all visible GPUs (4096, 32768 or 262144 tokens)",
+        ),
+        ((0, 6, 7), "context of models that name none; unset it is 4096 tokens"),
+        ((0, 0, 0), "context of models that name none; unset it is 2048 tokens"),
+    ),
+    "OLLAMA_NUM_PARALLEL": (
+        ((0, 10, 0), "slots of a model, each with a KV cache of its own; unset it is 1"),
+        ((0, 6, 7), "slots of a model, each with a KV cache of its own; unset it is 2 where that fits, else 1"),
+        ((0, 0, 0), "slots of a model, each with a KV cache of its own; unset it is 4 where that fits, else 1"),
+    ),
+    "OLLAMA_MAX_LOADED_MODELS": (
+        ((0, 0, 0), "models of the whole server, not of a GPU; unset it is 3 times the number of GPUs"),
+    ),
+    "OLLAMA_FLASH_ATTENTION": (
+        ((0, 30, 0), "on or off for every model; unset llama.cpp decides, and it is off on GPUs without it"),
+        (
+            (0, 13, 4),
+            "on or off for every model that can; unset it is on for what this release lists on Ollama's own engine, and llama.cpp decides itself",
+        ),
+        (
+            (0, 12, 4),
+            "on or off for every model that can; unset it is on for the architectures that this release lists",
+        ),
+        ((0, 11, 8), "on for every model that can; gpt-oss has it anyway, and 0 does not switch that off"),
+        ((0, 0, 0), "on for every model that can; off where it is not set"),
+    ),
+    "OLLAMA_VULKAN": (
+        ((0, 30, 0), "on unless set to 0: a GPU that CUDA_VISIBLE_DEVICES hides comes back through Vulkan"),
+        ((0, 12, 11), "Vulkan GPUs are used where it is 1"),
+    ),
+    "OLLAMA_NEW_ENGINE": (
+        ((0, 5, 12), "models that Ollama's own engine knows run on it, which changes how they are laid out"),
+    ),
+    "LLAMA_ARG_FIT": (
+        ((0, 30, 0), "off switches llama.cpp's own fitting off: layers go by free memory, whether they fit or not"),
+    ),
+}
+
+
+def knows(version, name):
+    """Whether a version reads a variable; one that is not in the table counts as known.
+
+    Args:
+        version: Ollama version as a tuple of three integers.
+    """
+    first, last = KNOWN.get(name, ((0, 0, 0), None))
+    return first <= version and (last is None or version <= last)
+
+
+def acting(environment, version):
+    """The variables of a service environment that a version reads: dict."""
+    return {name: value for name, value in (environment or {}).items() if knows(version, name)}
+
+
+def effects(era_effects, version):
+    """What each setting that concerns placement does on a version: dict of name to one sentence without a full stop.
+
+    Args:
+        era_effects: `EFFECTS` of the version's era.
+        version: Ollama version as a tuple of three integers.
+    """
+    found = {name: next((text for since, text in changes if version >= since), "") for name, changes in COMMON.items()}
+    found.update(era_effects)
+    for name, text in found.items():
+        if not knows(version, name) and not text.startswith("no effect"):
+            found[name] = no_effect(name)
+    return found
+
+
+def no_effect(name):
+    """Why a variable does nothing on a version that does not know it."""
+    first, last = KNOWN[name]
+    span = (
+        "from %s on" % version_text(first)
+        if last is None
+        else "from %s to %s" % (version_text(first), version_text(last))
+    )
+    return "no effect: Ollama reads it %s" % span
+
+
+def version_text(numbers):
+    """A version as it is written: (0, 30, 0) is "0.30.0"."""
+    return ".".join(str(number) for number in numbers)

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import struct
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
+
+from tests.rig.models import catalog
+from tests.unit.plugins.scripted_server import ranges, recorded, replay, serving
+
+
+def digest_of(content):
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def manifest_of(*layers):
+    listed = [
+        {"mediaType": "application/vnd.ollama.image." + kind, "digest": digest_of(data), "size": size}
+        for kind, data, size in layers
+    ]
+    return json.dumps(
+        {"layers": listed, "config": {"mediaType": "c", "digest": "sha256:" + "e" * 64, "size": 500}}
+    ).encode()
+
+
+def routes(raw, **blobs):
+    table = {("GET", "/v2/library/m/manifests/latest"): (200, raw)}
+    for data in blobs.values():
+        table["GET", "/v2/library/m/blobs/" + digest_of(data)] = ranges(data)
+    return table
+
+
+def from_registry(server, cache=None):
+    return source.from_registry(Registry(parse("m"), server.host, insecure=True, timeout=5), "m", Cache(cache))
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return catalog.header_of("llama3.1:8b")[0]
+
+
+def test_a_header_of_seven_mib_takes_two_ranges(llama):
+    raw = manifest_of(("model", llama, 4920738944), ("template", b"t", 1))
+    with serving(routes(raw, model=llama)) as server:
+        model, bytes_read = from_registry(server)
+        assert [request.headers.get("Range") for request in server.requests[1:]] == [
+            "bytes=0-3999999",
+            "bytes=4000000-7999999",
+        ]
+    assert len(llama) <= bytes_read <= 16 * 1024 * 1024
+    assert (model["name"], model["source"], model["digest"]) == ("m:latest", "registry", digest_of(raw))
+    assert (model["file_bytes"], model["size_bytes"]) == (4920738944, 4920738944 + 1 + 500)
+    assert (model["block_count"], model["vocab_size"], model["architecture"]) == (32, 128256, "llama")
+    assert len(model["layers"]) == 32
+
+
+def test_a_header_longer_than_the_limit_stops_there(monkeypatch, llama):
+    monkeypatch.setattr(source, "NETWORK_LIMIT", 1024 * 1024)
+    with serving(routes(manifest_of(("model", llama, 4920738944)), model=llama)) as server:
+        with pytest.raises(HeaderError, match="m from .* goes on after 1 MiB"):
+            from_registry(server)
+
+
+def test_a_registry_that_serves_something_else_is_named():
+    junk = b"<html>login</html>"
+    with serving(routes(manifest_of(("model", junk, 10**9)), model=junk)) as server:
+        with pytest.raises(HeaderError, match="m from 127.0.0.1:[0-9]*: the file does not begin with GGUF"):
+            from_registry(server)
+
+
+def test_a_manifest_without_a_model_layer_is_refused():
+    with serving(routes(manifest_of(("tensor", b"x", 1)))) as server:
+        with pytest.raises(source.SourceError, match="no model in the GGUF format"):
+            from_registry(server)
+
+
+def test_a_separate_projector_is_read_too():
+    tiny, projector = catalog.header_of("tiny")[0], projector_file()
+    with serving(
+        routes(manifest_of(("model", tiny, 674176), ("projector", projector, 9999)), model=tiny, projector=projector)
+    ) as server:
+        model, unused = from_registry(server)
+    assert (model["projector_separate"], model["projector_bytes"], model["file_bytes"]) == (True, 128, 674176)
+    assert "vision" in model["capabilities"]
+
+
+def projector_file():
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    return (
+        b"GGUF"
+        + struct.pack("<IQQ", 3, 1, 1)
+        + text(b"general.architecture")
+        + struct.pack("<I", 8)
+        + text(b"clip")
+        + text(b"v.weight")
+        + struct.pack("<IQQIQ", 2, 32, 2, 1, 0)
+    )
+
+
+# -- cache -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_header_is_read_once(tmp_path):
+    tiny = catalog.header_of("tiny")[0]
+    raw = manifest_of(("model", tiny, 674176))
+    with serving(routes(raw, model=tiny)) as server:
+        first, bytes_first = from_registry(server, str(tmp_path / "cache"))
+        second, bytes_second = from_registry(server, str(tmp_path / "cache"))
+        assert first == second and bytes_second == len(raw) < bytes_first
+        assert len(server.requests) == 3
+    assert os.stat(str(tmp_path / "cache")).st_mode & 0o777 == 0o700
+
+
+def _compute_in(directory, counter):
+    def compute():
+        with open(counter, "a") as stream:
+            stream.write("x")
+        time.sleep(0.3)  # long enough for all the others to come
+        return {"n": 1}
+
+    assert Cache(directory).fetch(["sha256:1"], compute) == {"n": 1}
+
+
+def test_ten_at_once_compute_once(tmp_path):
+    counter = tmp_path / "counter"
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_compute_in, args=(str(tmp_path / "cache"), str(counter))) for unused in range(10)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert counter.read_text() == "x"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 0}', '{"format": 1, "digests": ["other"], "facts": {}}'])
+def test_a_damaged_entry_is_read_anew(tmp_path, damage):
+    cache = Cache(str(tmp_path))
+    cache.fetch(["sha256:1"], lambda: {"n": 1})
+    entry = next(path for path in tmp_path.iterdir() if path.suffix == ".json")
+    entry.write_text(damage)
+    assert cache.fetch(["sha256:1"], lambda: {"n": 2}) == {"n": 2}
+
+
+def test_a_failure_is_not_kept(tmp_path):
+    cache = Cache(str(tmp_path))
+
+    def fail():
+        raise HeaderError("x")
+
+    with pytest.raises(HeaderError):
+        cache.fetch(["sha256:1"], fail)
+    assert cache.fetch(["sha256:1"], lambda: {"n": 3}) == {"n": 3}
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="set cache_dir to a directory"):
+        Cache(str(tmp_path / "file" / "below")).fetch(["sha256:1"], dict)
+
+
+# -- file and store --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file(tmp_path):
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(catalog.header_of("tiny")[0] + bytes(1000))
+    model, bytes_read = source.from_file(str(path))
+    assert (model["name"], model["source"], model["digest"], model["block_count"]) == ("tiny.gguf", "file", None, 8)
+    assert model["size_bytes"] == model["file_bytes"] == os.path.getsize(str(path)) and bytes_read > 0
+
+
+def test_a_file_that_is_none(tmp_path):
+    with pytest.raises(source.SourceError, match="No such file"):
+        source.from_file(str(tmp_path / "none"))
+    (tmp_path / "text").write_text("hello there")
+    with pytest.raises(HeaderError, match="text: the file does not begin with GGUF"):
+        source.from_file(str(tmp_path / "text"))
+
+
+def test_a_header_of_twelve_mb_moves_less_than_twelve_mib():
+    header = catalog.header_of("llama4:16x17b")[0]
+    content = header + bytes(1 << 20)
+    with serving(routes(manifest_of(("model", content, 67436800960)), model=content)) as server:
+        begin = time.process_time()
+        model, bytes_read = from_registry(server)
+        assert time.process_time() - begin < 0.6  # of which the server's own part is the larger
+    assert model["block_count"] == 48 and len(header) <= bytes_read <= 12 * 1024 * 1024
+
+
+def part(number, count, *tensors, total=None):
+    """A part of a split model as llama.cpp's gguf-split writes it: the first has the keys, each has its number."""
+
+    def key(name, kind, packing, value):
+        return struct.pack("<Q", len(name)) + name + struct.pack("<I" + packing, kind, value)
+
+    def text_key(name, value):
+        return struct.pack("<Q", len(name)) + name + struct.pack("<IQ", 8, len(value)) + value
+
+    keys = [
+        key(b"split.no", 2, "H", number),
+        key(b"split.count", 2, "H", count),
+        key(b"split.tensors.count", 5, "i", len(tensors) if total is None else total),
+    ]
+    if number == 0:
+        keys += [text_key(b"general.architecture", b"llama"), key(b"llama.block_count", 4, "I", 2)]
+    infos = [struct.pack("<Q", len(name)) + name + struct.pack("<IQQIQ", 2, 32, rows, 1, 0) for name, rows in tensors]
+    return b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(keys)) + b"".join(keys) + b"".join(infos)
+
+
+FIRST, SECOND = (b"blk.0.attn_k.weight", 4), (b"blk.1.attn_k.weight", 8)
+
+
+def split_file(directory, *parts):
+    for number, data in enumerate(parts):
+        (directory / ("m-%05d-of-%05d.gguf" % (number + 1, len(parts)))).write_bytes(data)
+    return str(directory / ("m-00001-of-%05d.gguf" % len(parts)))
+
+
+def test_all_parts_of_a_split_file_are_read(tmp_path):
+    path = split_file(tmp_path, part(0, 2, FIRST, total=2), part(1, 2, SECOND, total=2))
+    for name in (path, path.replace("m-00001", "m-00002")):
+        model, unused = source.from_file(name)
+        assert [layer["weight_bytes"] for layer in model["layers"]] == [32 * 4 * 2, 32 * 8 * 2]
+        assert (
+            model["size_bytes"] == model["file_bytes"] == sum(os.path.getsize(str(item)) for item in tmp_path.iterdir())
+        )
+        assert model["split_count"] == 2 and model["tensor_count"] == 2
+    (tmp_path / "m-00001-of-00002.gguf").unlink()
+    with pytest.raises(source.SourceError, match="m-00001-of-00002.gguf of the split model is missing"):
+        source.from_file(str(tmp_path / "m-00002-of-00002.gguf"))
+
+
+@pytest.mark.parametrize(
+    "parts, words",
+    [
+        ((part(0, 2, FIRST, total=2), part(0, 2, FIRST, total=2)), "part 2 of the model says that it is part 1"),
+        ((part(0, 3, FIRST, total=2), part(1, 3, SECOND, total=2)), "says that there are 3 parts, but there are 2"),
+        ((part(0, 2, FIRST, total=2), part(1, 65535, SECOND)), "says that there are 65535 parts"),
+        ((part(0, 2, FIRST, total=2), part(1, 2, FIRST)), "has the tensor 'blk.0.attn_k.weight' twice"),
+        ((part(0, 2, FIRST, total=3), part(1, 2, SECOND)), "2 of its 3 tensors"),
+    ],
+)
+def test_parts_that_do_not_belong_together(tmp_path, parts, words):
+    with pytest.raises(HeaderError, match=words):
+        source.from_file(split_file(tmp_path, *parts))
+
+
+def test_a_part_alone_and_parts_in_a_circle(tmp_path):
+    alone = tmp_path / "model.gguf"
+    alone.write_bytes(part(0, 4, FIRST, total=2))
+    with pytest.raises(
+        HeaderError, match="there are 4 parts, but there are 1; get all parts, named -00001-of-00004.gguf"
+    ):
+        source.from_file(str(alone))
+    path = split_file(tmp_path, part(0, 2, FIRST, total=2), b"")
+    second = tmp_path / "m-00002-of-00002.gguf"
+    second.unlink()
+    second.symlink_to(path)
+    with pytest.raises(HeaderError, match="says that it is part 1"):
+        source.from_file(path)
+    second.unlink()
+    second.symlink_to(second)
+    with pytest.raises(source.SourceError, match="is missing"):
+        source.from_file(path)
+    with pytest.raises(source.SourceError, match="no model has more than 256"):
+        source.from_file(str(tmp_path / "m-00001-of-99999.gguf"))
+
+
+def test_what_is_no_file_does_not_make_it_wait(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    for path in (str(tmp_path / "pipe"), str(tmp_path), "/dev/zero"):
+        with pytest.raises(source.SourceError, match="is not a regular file"):
+            source.from_file(path)
+
+
+def test_a_store(tmp_path):
+    store = Store(str(tmp_path))
+    tiny = catalog.header_of("tiny")[0]
+    raw = manifest_of(("model", tiny, len(tiny)))
+    os.makedirs(str(tmp_path / "blobs"))
+    with open(store.blob_path(digest_of(tiny)), "wb") as stream:
+        stream.write(tiny)
+    os.makedirs(os.path.dirname(store.manifest_path(parse("tiny"))))
+    with open(store.manifest_path(parse("tiny")), "wb") as stream:
+        stream.write(raw)
+    model, unused = source.from_store(store, "tiny")
+    assert (model["name"], model["source"], model["digest"], model["file_bytes"]) == (
+        "tiny:latest",
+        "store",
+        digest_of(raw),
+        len(tiny),
+    )
+    with pytest.raises(source.SourceError, match="has no model nope:latest"):
+        source.from_store(store, "nope")
+
+
+# -- server ----------------------------------------------------------------------------------------------------------------------
+
+
+def show_of(name, **changes):
+    """Answer of /api/show for one of the rig's models, made of its real header."""
+    import io
+
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
+
+    stream = io.BytesIO(catalog.header_of(name)[0])
+    header = read_header(lambda size: stream.read(max(size, 1 << 20)))
+    return dict(
+        {
+            "model_info": dict(header.keys),
+            "capabilities": ["tools", "completion"],
+            "tensors": [{"name": item.name, "type": item.type, "shape": item.shape} for item in header.tensors],
+        },
+        **changes,
+    )
+
+
+TAGS = {"models": [{"name": "tiny:latest", "digest": "a" * 64, "size": 674857}]}
+
+
+def test_a_server_gives_the_same_facts_as_the_file(tmp_path):
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(catalog.header_of("tiny")[0])
+    expected = source.from_file(str(path))[0]
+    with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, show_of("tiny"))}) as server:
+        model, bytes_read = source.from_server(OllamaClient(server.url), "TINY")
+    different = {key for key in model if model[key] != expected[key]}
+    assert different == {"name", "source", "digest", "size_bytes", "file_bytes", "capabilities"}
+    assert (model["digest"], model["size_bytes"], model["capabilities"], bytes_read) == (
+        "sha256:" + "a" * 64,
+        674857,
+        ["completion", "tools"],
+        0,
+    )
+
+
+def test_a_list_per_layer_that_was_left_out_is_asked_for():
+    short = show_of("tiny")
+    short["model_info"]["llama.attention.head_count_kv"] = None
+    short["model_info"]["tokenizer.ggml.tokens"] = None
+    full = show_of("tiny")
+    full["model_info"]["llama.attention.head_count_kv"] = [1, 2, 3, 4, 5, 6, 7, 8]
+    with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): [(200, short), (200, full)]}) as server:
+        model, unused = source.from_server(OllamaClient(server.url), "tiny")
+        assert [request.json["verbose"] for request in server.requests[1:]] == [False, True]
+    assert model["head_count_kv"] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_recorded_answer_is_understood():
+    show = recorded()["show"]["response"]["body"]
+    show = dict(show, tensors=[item for item in show["tensors"] if isinstance(item, dict)])
+    with serving({("GET", "/api/tags"): replay(recorded()["tags"]), ("POST", "/api/show"): (200, show)}) as server:
+        model, unused = source.from_server(OllamaClient(server.url), "127.0.0.1:5001/library/tiny")
+        assert len(server.requests) == 2  # vocabularies alone are no reason to ask for everything
+    assert (model["architecture"], model["quantization"], model["head_count_kv"], model["key_length"]) == (
+        "llama",
+        "F16",
+        [2] * 8,
+        16,
+    )
+    assert model["parameter_count"] == 330432 and model["vocab_size"] == 269
+
+
+def test_a_model_that_the_server_does_not_have():
+    with serving({("GET", "/api/tags"): (200, TAGS)}) as server:
+        with pytest.raises(source.SourceError, match="has no model other:latest"):
+            source.from_server(OllamaClient(server.url), "other")
+    with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, {"model_info": {}})}) as server:
+        with pytest.raises(HeaderError, match="no model_info or tensors"):
+            source.from_server(OllamaClient(server.url), "tiny")

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""llama.cpp's fit: what it does with experts and margins (the recorded fits are replayed in test_v0_30.py)."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
+
+from tests.oracle import fits, models, replay
+
+MIB = 1024 * 1024
+
+
+def fit(name, *free_mib, context=4096, **more):
+    return llama_fit.fit(models.facts(name), [size * MIB for size in free_mib], context, **more)
+
+
+def test_experts_stay_on_the_host_before_layers_do():
+    fitted = fit("mixtral-8x7b", 12000)
+    assert fitted["changed"] and fitted["layers"] == [33]
+    assert 0 < fitted["overflowing"] < 32
+    assert all(target is None for dummy, target in fitted["moved"].values())
+    whole = models.facts("mixtral-8x7b").layers[0]["expert_bytes"]
+    assert sorted(size for size, dummy in fitted["moved"].values())[-1] >= whole
+
+
+def test_what_a_part_leaves_is_what_the_pattern_matches():
+    layer = {"weight_bytes": 100, "expert_bytes": 60, "ffn_up_bytes": 21, "ffn_gate_bytes": 22, "ffn_down_bytes": 23}
+    leaving = llama_fit.Leaving({"layers": [layer]})
+    kinds = (llama_fit.EXPERTS, llama_fit.FEED_FORWARD, llama_fit.GATE_AND_DOWN, llama_fit.DOWN)
+    assert [leaving.bytes(0, kind) for kind in kinds] == [60, 66, 45, 23]
+    # Facts without the parts: a third of the experts each.
+    leaving = llama_fit.Leaving({"layers": [{"weight_bytes": 100, "expert_bytes": 60}]})
+    assert [leaving.bytes(0, kind) for kind in kinds] == [60, 60, 40, 20]
+
+
+def test_the_last_part_keeps_as_much_as_fits():
+    kept = set()
+    for size in range(12000, 13600, 200):
+        fitted = fit("mixtral-8x7b", size)
+        layers = models.facts("mixtral-8x7b").layers
+        first = min(fitted["moved"])
+        kept.add(round(fitted["moved"][first][0] / layers[first]["expert_bytes"], 1))
+    # All experts, all but up, down alone (a third, or more where down is larger): each where it fits.
+    assert {1.0, 0.7} <= kept and min(kept) < 0.5
+
+
+def test_a_dense_model_leaves_whole_layers_on_the_host():
+    fitted = fit("llama3.3-70b", 24000)
+    assert fitted["changed"] and fitted["overflowing"] == 0 and fitted["moved"] == {}
+    assert 0 < fitted["layers"][0] < 81
+    assert fitted["used_bytes"][0] <= (24000 - 1024) * MIB
+    more = fit("llama3.3-70b", 24000, margins=[4096 * MIB])
+    assert more["layers"][0] < fitted["layers"][0]
+
+
+@pytest.mark.parametrize("keywords", [{"gpu_layers": 999}, {"tensor_split": [1, 1]}, {"enabled": False}])
+def test_settings_of_the_user_switch_it_off(keywords):
+    fitted = fit("llama3.3-70b", 16000, 16000, **keywords)
+    assert not fitted["changed"] and sum(fitted["layers"]) == 81
+
+
+def test_every_device_keeps_its_margin_and_every_layer_has_one_place():
+    for name in ("llama3.3-70b", "mixtral-8x7b", "gpt-oss-120b", "qwen3-30b-a3b"):
+        for sizes in ((8000,), (12000, 6000), (6000, 12000), (16000, 8000, 12000)):
+            fitted = fit(name, *sizes, context=16384)
+            assert sum(fitted["layers"]) <= models.facts(name).block_count + 1
+            if fitted["changed"]:
+                counted = zip(fitted["counted_bytes"], sizes)
+                assert all(used <= (size - 1024) * MIB or not used for used, size in counted), (name, sizes)
+
+
+def test_fits_of_other_models_are_made_alike():
+    rows = list(replay.rows_of(fits.TABLE)[0])[::3]  # a third of them: the whole file is the bench's
+    equal = sum(1 for expected, got in map(fits.compare, rows) if expected == got)
+    assert (equal, len(rows)) == (80, 80)
+    changed = dict(rows[0], changed=not rows[0]["changed"], layers=[0], overflowing=0)
+    assert len(set(map(str, fits.compare(changed)))) == 2
+
+
+def test_what_a_part_leaves_counts_on_the_device_that_takes_it():
+    # hunyuan-a13b on two devices: the feed-forward part of a fourth layer would be 500 MiB too much for the second.
+    row = list(replay.rows_of(fits.TABLE)[0])[235]
+    assert (row["model"], row["devices_mib"], row["layers"]) == ("hunyuan-a13b", [6144, 6144], [3, 30])
+    expected, got = fits.compare(row)
+    assert got == expected

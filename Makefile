@@ -21,7 +21,7 @@ test:  ## everything below but real, gpu and bench, as one pytest session
 units:  ## unit tests and the memory oracle
 	@$(ENV) $(PYTEST) tests/unit tests/oracle
 
-lint:  ## ansible-lint, yamllint, galaxy-importer and the documentation
+lint:  ## ansible-lint, yamllint, ruff, mypy, galaxy-importer and the documentation
 	@$(ENV) $(PYTEST) tests/integration/test_lint.py tests/integration/test_importer.py tests/integration/test_docs.py
 
 sanity:  ## ansible-test sanity, on every Python found

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""ansible-lint in its strictest profile, yamllint, shellcheck."""
+"""ansible-lint in its strictest profile, yamllint, shellcheck, ruff and mypy."""
 
 from __future__ import annotations
 
@@ -43,3 +43,17 @@ def test_shellcheck():
             scripts.append(name)
     assert "tests/setup/with-env" in scripts
     run([tool("shellcheck")] + scripts, cwd=CHECKOUT, env=environment())
+
+
+def test_ruff_check():
+    run([tool("ruff"), "check", "--output-format", "concise"], cwd=CHECKOUT, env=environment())
+
+
+def test_ruff_format():
+    run([tool("ruff"), "format", "--check"], cwd=CHECKOUT, env=environment())
+
+
+def test_mypy():
+    """Annotations of plugins/module_utils; the configuration is mypy.ini."""
+    output = run([tool("mypy"), "--no-color-output"], cwd=CHECKOUT, env=environment())
+    assert "no issues found" in output

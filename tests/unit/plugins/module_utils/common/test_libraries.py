@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies imp
 PROGRAM = """
 import json, sys, threading
 sys.path[:0] = json.loads(sys.argv[1])
-from ansible_collections.gpufleet.ollama.plugins.module_utils import libraries
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import libraries
 libraries.PERMANENT_DIRECTORY = sys.argv[2]
 found = []
 def look():

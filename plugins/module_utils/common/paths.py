@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Every path, unit and store that the collection has on a host. Pure.
+
+All paths are absolute. Where tests put a host below another root, `below` moves a path there.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Optional
+
+# The service user and its home, as Ollama's own installer makes them.
+USER = "ollama"
+HOME = "/usr/share/ollama"
+#: Ollama keeps its key and the runners' files there; it needs to write in it.
+STATE_DIRECTORY = HOME + "/.ollama"
+#: Where the instances' stores are made, unless the user names another directory.
+DEFAULT_MODELS_DIR = STATE_DIRECTORY + "/models"
+
+# Configuration.
+CONFIGURATION = "/etc/ollama-multigpu"
+ENVIRONMENT_DIRECTORY = CONFIGURATION + "/instances"
+PLAN = CONFIGURATION + "/plan.json"
+#: What was on the host before the collection took it over; `remove` gives it back.
+ADOPTED = CONFIGURATION + "/adopted.json"
+FACTS_DIRECTORY = "/etc/ansible/facts.d"
+FACTS = FACTS_DIRECTORY + "/ollama_multigpu.fact"
+
+# Programs.
+INSTALLATION = "/usr/local/lib/ollama-multigpu"
+RELEASES = INSTALLATION + "/releases"
+#: A link to the release in use, `releases/<version>`.
+CURRENT = INSTALLATION + "/current"
+SERVER = CURRENT + "/bin/ollama"
+ENGINE = CURRENT + "/lib/ollama/llama-server"
+#: Copies of the modules' Python libraries that stay on the host.
+LIBRARIES = INSTALLATION + "/python"
+#: A link to SERVER, for people and scripts.
+COMMAND = "/usr/local/bin/ollama"
+#: Where a program lies that COMMAND replaced.
+COMMAND_ADOPTED = COMMAND + ".adopted"
+#: The last file that is written into a release's directory: one without it is left from a run that was killed.
+RELEASE_MARKER = ".complete"
+
+# Units.
+UNIT_DIRECTORY = "/etc/systemd/system"
+#: Where an administrator's drop-ins for the instances may lie; the collection itself writes none.
+DROP_IN_DIRECTORIES = (UNIT_DIRECTORY, "/run/systemd/system")
+TEMPLATE_UNIT = "ollama@.service"
+TEMPLATE_UNIT_FILE = UNIT_DIRECTORY + "/" + TEMPLATE_UNIT
+#: Matches the units of all instances, for systemctl and for glob.
+INSTANCE_UNITS = "ollama@*.service"
+#: The unit of an Ollama that another installer put on the host.
+EXISTING_UNIT = "ollama.service"
+
+_INSTANCE_UNIT = re.compile(r"ollama@(.+)\.service\Z")
+
+
+def unit(instance: str) -> str:
+    """Return the unit of an instance: "ollama@gpu0-1.service"."""
+    return "ollama@%s.service" % instance
+
+
+def instance_of(unit_name: Optional[str]) -> Optional[str]:
+    """Return the instance of a unit: "gpu0-1" of "ollama@gpu0-1.service"; None for other units."""
+    match = _INSTANCE_UNIT.match(unit_name or "")
+    return match.group(1) if match else None
+
+
+def environment_file(instance: str) -> str:
+    """Return the environment file of an instance, which its unit reads."""
+    return "%s/%s.env" % (ENVIRONMENT_DIRECTORY, instance)
+
+
+def release(version: str) -> str:
+    """Return the directory of a release."""
+    return "%s/%s" % (RELEASES, version)
+
+
+def release_marker(version: str) -> str:
+    """Return the file that says that a release was put in place completely, with its checksum."""
+    return posixpath.join(release(version), RELEASE_MARKER)
+
+
+def stores(models_dir: str) -> str:
+    """Return the parent of the instances' stores."""
+    return models_dir.rstrip("/") + "/instances"
+
+
+def store(models_dir: str, instance: str) -> str:
+    """Return the store of an instance: a models directory of Ollama."""
+    return posixpath.join(stores(models_dir), instance)
+
+
+def blobs(store_path: str) -> str:
+    """Return the directory of a store's blobs."""
+    return posixpath.join(store_path, "blobs")
+
+
+def blob(store_path: str, digest: str) -> str:
+    """Return the file of a blob.
+
+    Args:
+        store_path: a models directory.
+        digest: "sha256:<hex>", or "sha256-<hex>" as the file is named.
+    """
+    return posixpath.join(blobs(store_path), digest.replace(":", "-"))
+
+
+def manifests(store_path: str) -> str:
+    """Return the directory of a store's manifests."""
+    return posixpath.join(store_path, "manifests")
+
+
+def below(root: str, path: str) -> str:
+    """Return an absolute path as it is below another root; for tests, where `root` is not "/"."""
+    return posixpath.join(root, path.lstrip("/"))

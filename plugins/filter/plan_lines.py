@@ -117,7 +117,7 @@ def _model_lines(model, names):
                 _mib(device["projector_bytes"]),
                 _mib(device["overhead_bytes"]),
                 _mib(device["total_bytes"]),
-                _mib(device["free_bytes"]),
+                _mib(device["room_bytes"]),
             )
         )
     return lines

@@ -306,6 +306,8 @@ placement:
         - The C(total_bytes) of a device are its C(weight_bytes), C(kv_bytes), C(compute_bytes), C(offload_scratch_bytes), C(projector_bytes) and
           C(overhead_bytes). The scratch memory is what the first GPU holds more in its compute buffer where weights stay on the CPU, because
           it computes large batches with copies of them; it is 0 where everything is on GPUs.
+        - The C(room_bytes) of a device are the bytes that the GPU has for this model, that is what is available there
+          less what the models that were placed before take.
       type: list
       elements: dict
     gpus:

@@ -54,7 +54,7 @@ def with_figures(predicted, table):
         total = sum(figures.values()) + device["projector_bytes"] + device["overhead_bytes"]
         more = total - device["total_bytes"]
         if more > 4 * MIB:  # each of the three figures is rounded to a MiB
-            left = device["free_bytes"] - total
+            left = device["room_bytes"] - total
             notes.append(
                 "%s more on GPU %s than predicted, which leaves %s free"
                 % (gib(more), device["uuid"], gib(left) if left >= 0 else "nothing")

@@ -70,7 +70,8 @@ def model_facts(facts, name):
     _check_layers(facts, name)
     _check_texts(facts, name)
     facts = hyperparameters.complete(facts)
-    missing = [key for key in NEEDED_FACTS if getattr(facts, key) in (None, "", [])]
+    known = dict(vars(facts), block_count=facts.block_count or None)
+    missing = [key for key in NEEDED_FACTS if known[key] in (None, "", [])]
     if missing:
         raise PlacementError(
             "The header of %s does not say %s, so its memory cannot be predicted; use another build of the model."

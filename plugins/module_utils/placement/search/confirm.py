@@ -25,7 +25,7 @@ def confirmed(fitting, wanted, placed, allowance=0):
     """
     predicted = placed["predicted"]
     gpus = placed["gpus"]
-    free = [device["free_bytes"] for device in predicted["devices"]]
+    free = [device["room_bytes"] for device in predicted["devices"]]
     decision = _decide(
         fitting.release, wanted, gpus, free, options_of(wanted, predicted["context_length"]), fitting.variables
     )
@@ -37,7 +37,7 @@ def confirmed(fitting, wanted, placed, allowance=0):
         return dict(placed, refusal=NO_LAYER, shortfall_bytes=max(placed["shortfall_bytes"], 1))
     again = fitting.predict(wanted, gpus, free, predicted["context_length"], layers)
     missing = sum(
-        max(0, device["total_bytes"] + again["headroom_bytes"] - allowance - device["free_bytes"])
+        max(0, device["total_bytes"] + again["headroom_bytes"] - allowance - device["room_bytes"])
         for device in again["devices"]
     )
     return dict(placed, predicted=again, shortfall_bytes=missing)
@@ -59,7 +59,7 @@ def partial_layers(fitting, wanted, gpus, predicted, num_gpu=None):
     options = options_of(wanted, context)
     if num_gpu is not None:
         options["num_gpu"] = num_gpu
-    free = [device["free_bytes"] for device in predicted["devices"]]
+    free = [device["room_bytes"] for device in predicted["devices"]]
     reserve = max(wanted["headroom_bytes"], int(fitting.variables.get("OLLAMA_GPU_OVERHEAD") or 0))
     for dummy in range(MOST_RESERVES):
         variables = dict(fitting.variables, OLLAMA_GPU_OVERHEAD=str(reserve))
@@ -69,7 +69,7 @@ def partial_layers(fitting, wanted, gpus, predicted, num_gpu=None):
         layers = _layers(decision, len(gpus))
         found = fitting.predict(wanted, gpus, free, context, layers, sum(layers))
         missing = max(
-            device["total_bytes"] + wanted["headroom_bytes"] - device["free_bytes"] for device in found["devices"]
+            device["total_bytes"] + wanted["headroom_bytes"] - device["room_bytes"] for device in found["devices"]
         )
         if missing <= 0:
             return layers, reserve

@@ -85,7 +85,7 @@ class Fitting:
                     "projector_bytes": device["projector_bytes"],
                     "overhead_bytes": held,
                     "total_bytes": total,
-                    "free_bytes": size,
+                    "room_bytes": size,
                 }
             )
         return {
@@ -138,7 +138,7 @@ class Fitting:
         devices = placed["predicted"]["devices"]
         kept = placed["predicted"]["headroom_bytes"] - allowance
         missing = sum(
-            device["total_bytes"] + kept - device["free_bytes"] for device in devices
+            device["total_bytes"] + kept - device["room_bytes"] for device in devices
         )  # of all GPUs together, however split
         for batch in SMALLER_BATCHES:
             # Compute buffers grow with the batch: a smaller one cannot save more than they are.
@@ -191,7 +191,7 @@ class Fitting:
         tips when a little memory comes or goes before it loads."""
         predicted = placed["predicted"]
         spare = min(
-            device["free_bytes"] - device["total_bytes"] - predicted["headroom_bytes"]
+            device["room_bytes"] - device["total_bytes"] - predicted["headroom_bytes"]
             for device in predicted["devices"]
         )
         return spare >= max(self._layer_bytes(wanted, context_length, predicted["ubatch"]))
@@ -252,4 +252,4 @@ class Fitting:
 def shortfall(predicted, allowance=0):
     """Bytes missing on the GPUs of a prediction when the headroom (but for `allowance`) is kept, summed; 0 if it fits."""
     headroom = predicted["headroom_bytes"] - allowance
-    return sum(max(0, device["total_bytes"] + headroom - device["free_bytes"]) for device in predicted["devices"])
+    return sum(max(0, device["total_bytes"] + headroom - device["room_bytes"]) for device in predicted["devices"])

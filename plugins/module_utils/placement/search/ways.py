@@ -129,7 +129,7 @@ def roomy(placed):
     """Whether a placement leaves so much that small changes of the free memory will not end it."""
     kept = placed["predicted"]["headroom_bytes"]
     return all(
-        device["free_bytes"] - device["total_bytes"] - kept >= KEEP_SHARE * gpu["total_bytes"]
+        device["room_bytes"] - device["total_bytes"] - kept >= KEEP_SHARE * gpu["total_bytes"]
         for device, gpu in zip(placed["predicted"]["devices"], placed["gpus"])
     )
 

@@ -32,7 +32,7 @@ def model(name="llama3.1:8b", create_as=None, **more):
         "projector_bytes": 0,
         "overhead_bytes": 300 * MIB,
         "total_bytes": 4900 * MIB,
-        "free_bytes": 24000 * MIB,
+        "room_bytes": 24000 * MIB,
     }
     return dict(
         {

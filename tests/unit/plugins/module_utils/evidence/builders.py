@@ -25,7 +25,7 @@ def device(uuid, share):
         "projector_bytes": 0,
         "overhead_bytes": OVERHEAD,
         "total_bytes": share + OVERHEAD,
-        "free_bytes": 48 * GIB,
+        "room_bytes": 48 * GIB,
     }
 
 

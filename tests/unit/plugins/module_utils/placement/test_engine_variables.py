@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
@@ -14,9 +16,8 @@ from tests.oracle import hosts, table
 
 def planned(value, ollama_version="0.32.15"):
     """What a plan predicts for gemma3 with four slots of 8192 tokens."""
-    wanted = [
-        {"name": "gemma3:27b", "model": table.facts("gemma3-27b"), "context_length": 8192, "parallel": 4, "ubatch": 512}
-    ]
+    facts = dataclasses.asdict(table.facts("gemma3-27b"))
+    wanted = [{"name": "gemma3:27b", "model": facts, "context_length": 8192, "parallel": 4, "ubatch": 512}]
     environment = {} if value is None else {"LLAMA_ARG_KV_UNIFIED": value}
     plan = make_plan(hosts.inventory(hosts.A6000), wanted, ollama_version, environment=environment)
     (model,) = plan["instances"][0]["models"]

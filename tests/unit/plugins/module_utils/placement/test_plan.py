@@ -403,7 +403,7 @@ def test_without_a_gpu():
 def test_num_gpu_999_only_where_every_gpu_keeps_a_gigabyte():
     tight = plan(TWO_A6000, wanted("llama4-scout", context_length="auto"), headroom_bytes=300 * MIB)
     model = tight["instances"][0]["models"][0]
-    spare = min(device["free_bytes"] - device["total_bytes"] for device in model["predicted"]["devices"])
+    spare = min(device["room_bytes"] - device["total_bytes"] for device in model["predicted"]["devices"])
     assert spare < GIB and "num_gpu" not in model["parameters"]
     assert (
         "num_gpu"
@@ -447,4 +447,4 @@ def test_unequal_gpus_get_a_split_that_fits():
     result = plan(inventory, wanted("llama4-scout", context_length=4096))
     assert result["feasible"]
     for device in result["instances"][0]["models"][0]["predicted"]["devices"]:
-        assert device["total_bytes"] + GIB <= device["free_bytes"]
+        assert device["total_bytes"] + GIB <= device["room_bytes"]

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.remedies import scaled
 
 from tests.oracle import hosts
@@ -28,7 +30,8 @@ def apply(remedy, inventory, entries, name, options):
     elif key == "allow_cpu_offload":
         entry[key] = True
     elif key == "quantization":
-        entry["model"] = scaled(entry["model"], int(number.group(0)))
+        smaller = scaled(ModelFacts.of(entry["model"]), int(number.group(0)))
+        entry["model"] = dataclasses.asdict(smaller)
     elif key == "compute mode":
         for gpu in gpus:
             gpu["compute_mode"] = "default"

@@ -9,7 +9,9 @@ HEAD = ("host", "model", "instance", "GPU", "predicted", "engine", "observed", "
 
 
 def table(evidence):
-    """Text for a list of evidence files' contents ({host, verdict, instances}); bytes in MiB, "-" where something is unknown."""
+    """Text for a list of evidence files' contents ({host, verdict,
+    instances}); bytes in MiB, "-" where something is unknown.
+    """
     rows = [HEAD]
     for item in evidence:
         models = [(instance, model) for instance in item["instances"] for model in instance["models"]]

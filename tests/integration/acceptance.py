@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Playbooks run on rig hosts as a user runs them, and what came of it. The hosts are a set of their own; the collection is the built archive."""
+"""Playbooks run on rig hosts as a user runs them, and what came of it.
+
+The hosts are a set of their own; the collection is the built archive.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ VARIABLES = {
 
 @dataclasses.dataclass
 class Outcome:
-    """What a run left: its `output`, `plans` {host: plan or None}, `failures` {host: [message]}, `counts` {host: {results, changed, tasks}}."""
+    """What a run left: its `output`, `plans` {host: plan or None}, `failures` {host:
+    [message]}, `counts` {host: {results, changed, tasks}}.
+    """
 
     output: str
     plans: dict
@@ -37,14 +42,19 @@ class Outcome:
 
 
 class Site:
-    """Rig hosts and a server of this set, and the archive's playbooks run on them. `scratch` takes inventories, records and Ansible's own files."""
+    """Rig hosts and a server of this set, and the archive's playbooks run on them.
+
+    `scratch` takes inventories, records and Ansible's own files.
+    """
 
     def __init__(self, collections: pathlib.Path, scratch: pathlib.Path):
         self.path = [collections, ansible.collections(say=lambda text: None)]
         self.scratch = scratch
 
     def inventory(self, hosts: dict[str, dict], **variables) -> None:
-        """Name the hosts to run on: {name: variables}; `ansible_host` puts several of them on one rig host. '!unsafe ...' is never a template."""
+        """Name the hosts to run on: {name: variables}; `ansible_host` puts several of
+        them on one rig host. '!unsafe ...' is never a template.
+        """
         own = {name: {"ansible_host": fleet.container_name(SET, name), **more} for name, more in hosts.items()}
         text = json.dumps(
             {"rig": {"children": {"named": {"hosts": own, "vars": {**VARIABLES, **variables}}}}}, indent=1
@@ -79,7 +89,9 @@ class Site:
         )
 
     def play(self, playbook: str, *arguments: str, expect: int = 0) -> Outcome:
-        """Run a playbook of the collection to its end; another exit code than expected fails the test with the output's tail."""
+        """Run a playbook of the collection to its end; another exit code than
+        expected fails the test with the output's tail.
+        """
         output = run(
             self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=600, expect=expect
         )

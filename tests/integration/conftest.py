@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The built archive and the collection installed from it: what a user has. Every integration test works on these, not on the checkout."""
+"""The built archive and the collection installed from it: what a user has.
+
+Every integration test works on these, not on the checkout.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ def tool(name):
 
 
 def environment(collections=None, **more):
-    """Variables for a command that sees only the given collections (a path or a list of them), not the checkout and not the user's own Ansible."""
+    """Variables for a command that sees only the given collections (a path or a list
+    of them), not the checkout and not the user's own Ansible.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -61,7 +63,9 @@ def environment(collections=None, **more):
 
 
 def run(command, cwd, env=None, timeout=900, expect=0):
-    """Run a command to its end and return its output (stdout and stderr in order); another exit code than expected fails with the output's tail."""
+    """Run a command to its end and return its output (stdout and stderr in order);
+    another exit code than expected fails with the output's tail.
+    """
     try:
         done = subprocess.run(
             [str(part) for part in command],

@@ -41,7 +41,8 @@ def _site(podman_hosts, collections, tmp_path_factory):
 
 
 def run_and_kill(site, host, after, jitter):
-    """Start the site playbook for one host and kill it, with all its children, `jitter` seconds after it has begun its task number `after`.
+    """Start the site playbook for one host and kill it, with all its children, `jitter` seconds after it has begun its
+    task number `after`.
 
     Returns the line that begins this task, or None when the run came to its end before.
     """

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The plan: complete on an untouched host, the same for the same GPUs whatever their order, before and after loading; and a second run that does nothing."""
+"""The plan: complete on an untouched host, the same for the same GPUs whatever their
+order, before and after loading; and a second run that does nothing.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def _site(podman_hosts, collections, tmp_path_factory):
 
 @pytest.fixture(name="ten", scope="module")
 def _ten(site):
-    """The plans of ten untouched hosts with the large model and one with a small one, made in one run, and what the registry served for them."""
+    """The plans of ten untouched hosts with the large model and one with a small one,
+    made in one run, and what the registry served for them.
+    """
     requests(clear=True)
     with site.untouched(*REAL_HOSTS):
         outcome = site.play("plan")
@@ -172,7 +176,9 @@ def test_a_second_run_changes_nothing_in_twenty_steps(second):
 
 
 def test_a_second_run_brings_nothing_to_the_host(applied, second):
-    """Neither a model nor a release is fetched, and the libraries, which the first run sent along, are not sent again."""
+    """Neither a model nor a release is fetched, and the libraries, which
+    the first run sent along, are not sent again.
+    """
     assert {entry["kind"] for entry in second[1]} <= {"manifest", "head"}
     sent = [re.findall(r"PUT \S*/(libraries\S*)\.zip TO ", outcome.output) for outcome in (applied, second[0])]
     assert sent[0] and not sent[1]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Wrong input and missing pieces: each gives one clear sentence with the value and the remedy, and changes nothing on the host.
+"""Wrong input and missing pieces: each gives one clear sentence with the value and the remedy, and changes nothing on
+the host.
 
 All cases are hosts of one run: inventory names with their own variables, most of them on the same rig host.
 """

@@ -76,7 +76,9 @@ def test_ansible_doc_knows_every_module_role_and_playbook(collections, tmp_path)
 
 
 def test_a_module_answers_where_there_is_no_gpu(collections, tmp_path):
-    """gpu_facts from the archive alone, with a Python that has neither requests nor nvidia-ml-py: a state and a remedy, no traceback."""
+    """gpu_facts from the archive alone, with a Python that has neither requests
+    nor nvidia-ml-py: a state and a remedy, no traceback.
+    """
     command = [
         tool("ansible"),
         "localhost",

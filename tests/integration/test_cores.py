@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""One converge on the oldest supported ansible-core and one on the newest that this machine's Pythons take, each with nothing but the archive."""
+"""One converge on the oldest supported ansible-core and one on the newest that this
+machine's Pythons take, each with nothing but the archive.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ def test_plugin_docs(tree):
 
 
 def test_pages_build(tree, tmp_path):
-    """As on a documentation site: reStructuredText of every module and of the role, then HTML without a single warning."""
+    """As on a documentation site: reStructuredText of every module and of
+    the role, then HTML without a single warning.
+    """
     env = environment(collections=tree.parents[2])
     site = tmp_path / "site"
     site.mkdir(mode=0o700)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""gpu_facts on this machine's real GPUs against `nvidia-smi -q -x`, field by field (make gpu). Skipped where there is none."""
+"""gpu_facts on this machine's real GPUs against `nvidia-smi -q -x`, field by field (make gpu).
+
+Skipped where there is none.
+"""
 
 from __future__ import annotations
 

@@ -114,7 +114,9 @@ def test_a_hardened_service_writes_the_state_file_and_the_journal():
 
 
 def test_the_real_pynvml_sees_the_gpus_of_the_state_file():
-    """Through the library in the system's path; a process that holds memory shows; a host without driver has no library."""
+    """Through the library in the system's path; a process that holds memory
+    shows; a host without driver has no library.
+    """
     script = b"""import json, pynvml as n
 n.nvmlInit()
 gpus = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())]
@@ -177,7 +179,8 @@ def test_a_seeded_model_has_its_true_size_and_takes_no_room():
         "b",
         "sh",
         "-c",
-        "cd /srv/models; find . -type f -size +1G -printf '%u %s %k\\n'; ls -d manifests/mirror:5000/library/llama4/16x17b",
+        "cd /srv/models; find . -type f -size +1G -printf '%u %s %k\\n"
+        "'; ls -d manifests/mirror:5000/library/llama4/16x17b",
     )
     owner, size, kilobytes, manifest = listed.split()
     assert (owner, size, manifest) == ("rig", "67436800960", "manifests/mirror:5000/library/llama4/16x17b") and int(

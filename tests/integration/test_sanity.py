@@ -13,8 +13,8 @@ import pytest
 from tests.integration.support import CHECKOUT, copy_checkout, environment, run, tool
 from tests.setup.environment import CACHE, interpreters
 
-# ansible-test makes environments without pip and then downloads pip; it looks for a cached file of this name first. The file may just
-# as well use the pip that the interpreter brings along, and then nothing but a package index is needed.
+# ansible-test makes environments without pip and then downloads pip; it looks for a cached file of this name first. The
+# file may just as well use the pip that the interpreter brings along, and then nothing but a package index is needed.
 GET_PIP = (
     'import runpy, sys\nsys.argv = ["ensurepip", "--default-pip"]\nrunpy.run_module("ensurepip", run_name="__main__")\n'
 )
@@ -23,7 +23,10 @@ HOST_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 
 def home():
-    """A home of its own for ansible-test: its environments are kept there between runs. The user's pip configuration goes along."""
+    """A home of its own for ansible-test: its environments are kept there between runs.
+
+    The user's pip configuration goes along.
+    """
     place = CACHE / "ansible-test"
     cache = place / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)

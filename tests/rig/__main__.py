@@ -49,7 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--all-sets", action="store_true", help="every set of this machine")
     command("status", _status, "what runs, of all sets")
     command("inventory", _inventory, "print the path of the set's inventory")
+    _server_commands(command)
+    _host_commands(command)
+    return parser
 
+
+def _server_commands(command) -> None:
+    """Add the commands of the registry and release server."""
     serve = command(
         "serve", _serve, "start the set's registry and release server in the background; prints its addresses as JSON"
     )
@@ -77,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         fault.add_argument(f"--{name}", type=kind, default=0, help=text)
     fault.add_argument("--clear", action="store_true", help="drop all rules")
 
+
+def _host_commands(command) -> None:
+    """Add the commands that work on one host."""
     seeding = command(
         "seed", _seed, "put a model of true size into a host's store as a sparse file", "host", "model", "store"
     )
@@ -91,7 +100,6 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--unit", help="of one unit")
     command("snapshot", _snapshot, "remember the state of a host's files in FILE", "host", "file")
     command("diff", _diff, "print what changed since the snapshot in FILE; status 1 if anything did", "host", "file")
-    return parser
 
 
 def _aside(text: str) -> None:
@@ -126,7 +134,8 @@ def _status(_options) -> None:
     there = containers()
     for item in there:
         print(
-            f"{item['set']:16} host {item['host']:12} {item['state']:10} {fleet.load(item['set'])['hosts'].get(item['host'], '?')}"
+            f"{item['set']:16} host {item['host']:12} {item['state']:10} "
+            f"{fleet.load(item['set'])['hosts'].get(item['host'], '?')}"
         )
     for path in sorted((cache_root() / "sets").glob("*/server.json")):
         running = background.status(path)

@@ -73,10 +73,12 @@ def root_prefix() -> list[str]:
         return []
     if not shutil.which("sudo"):
         raise RigError(
-            "The rig's hosts need root and there is no sudo here: run this as root, or install sudo and allow it without a password."
+            "The rig's hosts need root and there is no sudo here: run this as root, or install sudo and allow it "
+            "without a password."
         )
     if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
         raise RigError(
-            "The rig's hosts need root and sudo asks for a password: run this as root, or allow sudo without a password."
+            "The rig's hosts need root and sudo asks for a password: run this as root, or allow sudo without a "
+            "password."
         )
     return ["sudo", "-n"]

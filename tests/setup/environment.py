@@ -4,9 +4,10 @@
 
     environment.py [--hosts] COMMAND [ARGUMENT...]
 
-Debian packages that are missing are installed when the user is root or may use sudo without a password. Python packages go into a
-virtual environment below GPUFLEET_CACHE (default ~/.cache/gpufleet-ollama), never into the checkout and never into the system's Python.
-A second run finds a stamp (a hash of the requirement files and of the interpreter) and installs nothing. Standard library only.
+Debian packages that are missing are installed when the user is root or may use sudo without a password. Python packages
+go into a virtual environment below GPUFLEET_CACHE (default ~/.cache/gpufleet-ollama), never into the checkout and never
+into the system's Python. A second run finds a stamp (a hash of the requirement files and of the interpreter) and
+installs nothing. Standard library only.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def run(command, why, **options):
         raise SetupError("%s: %s" % (why, error)) from error
 
 
-# --- Debian packages ---------------------------------------------------------------------------------------------------------
+# --- Debian packages ------------------------------------------------------------------------------
 
 
 def missing_packages(wanted):
@@ -105,7 +106,7 @@ def install_packages(names):
     )
 
 
-# --- Python ------------------------------------------------------------------------------------------------------------------
+# --- Python ---------------------------------------------------------------------------------------
 
 
 def probe(python):
@@ -126,7 +127,9 @@ def probe(python):
 
 
 def interpreters():
-    """{major.minor: path} of every usable Python on PATH and in ~/.pyenv/versions; the first one found of a version counts."""
+    """{major.minor: path} of every usable Python on PATH and in
+    ~/.pyenv/versions; the first one found of a version counts.
+    """
     places = [os.environ["GPUFLEET_PYTHON"]] if os.environ.get("GPUFLEET_PYTHON") else []
     pyenv = os.path.expanduser(os.environ.get("PYENV_ROOT") or "~/.pyenv")
     places += sorted(glob.glob(os.path.join(glob.escape(pyenv), "versions", "3.*", "bin", "python3")))
@@ -180,7 +183,9 @@ def locked():
 
 
 def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
-    """Path of a virtual environment with these requirements (a file, or a list of requirement texts); made or renewed where it differs."""
+    """Path of a virtual environment with these requirements (a file, or a list of
+    requirement texts); made or renewed where it differs.
+    """
     home = CACHE / name
     stamp = home / "stamp"
     arguments = ["-r", requirements] if isinstance(requirements, pathlib.Path) else list(requirements)

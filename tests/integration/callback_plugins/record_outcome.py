@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Writes to $RECORD_OUTCOME_FILE, by host, what a user would read of a run: the plan and the sentences with which tasks failed."""
+"""Writes to $RECORD_OUTCOME_FILE, by host, what a user would read of a run:
+the plan and the sentences with which tasks failed.
+"""
 
 from __future__ import annotations
 

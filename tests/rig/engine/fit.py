@@ -146,7 +146,8 @@ def fit(header, options, devices, host_total):
         return load, lines + [failed % "model_params::tensor_split already set by user"]
     if load.recorded:
         raise sizes.NotRecorded(
-            "llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for that: "
+            "llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for "
+            "that: "
             "free memory on the GPUs, or record it with 'llama-fit-params -m MODEL.gguf -c %d' on devices of that size"
             % options.ctx
         )

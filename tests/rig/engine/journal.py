@@ -35,7 +35,8 @@ def start(options, devices, host):
         "srv  init_listene: The UI is disabled",
         "srv  init_listene: Use --ui/--no-ui (or deprecated --webui/--no-webui) to enable/disable",
         "srv          init: using 5 threads for HTTP server",
-        "srv  llama_server: security: no API key is set and CORS allows all origins (see https://github.com/ggml-org/llama.cpp/pull/25655)",
+        "srv  llama_server: security: no API key is set and CORS allows all origins (see "
+        "https://github.com/ggml-org/llama.cpp/pull/25655)",
         "srv    load_model: loading model '%s'" % options.model,
         "srv    load_model: local path '%s'" % options.model,
     ]
@@ -55,7 +56,8 @@ def system_info(devices, threads=2):
 
 FITTING = [
     "cmn  common_init_: fitting params to device memory ...",
-    "cmn  common_init_: (for bugs during this step try to reproduce them with -fit off, or provide --verbose logs if the bug only occurs with -fit on)",
+    "cmn  common_init_: (for bugs during this step try to reproduce them with -fit off, or provide --verbose logs if "
+    "the bug only occurs with -fit on)",
 ]
 
 
@@ -149,54 +151,13 @@ def _on_cpu(load):
 def context(header, options, devices, load, lie_on_cpu):
     """llama_context, KV cache and compute buffers."""
     shown = _on_cpu(load) if lie_on_cpu else load
-    per_sequence = sizes.cells(options) // options.parallel
-    lines = ["llama_context: constructing llama_context"]
-    flash = {"on": "enabled", "off": "disabled"}.get(options.flash_attention, "auto")
-    for name, value in (
-        ("n_seq_max", options.parallel),
-        ("n_ctx", per_sequence * options.parallel),
-        ("n_ctx_seq", per_sequence),
-        ("n_batch", options.batch),
-        ("n_ubatch", options.ubatch),
-        ("causal_attn", 1),
-        ("flash_attn", flash),
-        ("kv_unified", "false"),
-        ("freq_base", "%.1f" % header.get("rope.freq_base", 10000.0)),
-        ("freq_scale", 1),
-    ):
-        lines.append("llama_context: %-21s = %s" % (name, value))
-    if per_sequence < header.get("context_length"):
-        lines.append(
-            "llama_context: n_ctx_seq (%d) < n_ctx_train (%d) -- the full capacity of the model will not be utilized"
-            % (per_sequence, header.get("context_length"))
-        )
     on_gpu = bool(devices) and load.layers and not lie_on_cpu
+    lines = _context_parameters(header, options)
     lines.append(
         "llama_context: %10s  output buffer size = %8.2f MiB"
         % ("CUDA_Host" if on_gpu else "CPU", header.vocabulary * 4 * options.parallel / MIB)
     )
-    if shown.host.kv:
-        lines.append("llama_kv_cache: %10s KV buffer size = %8.2f MiB" % ("CPU", shown.host.kv / MIB))
-    lines += [
-        "llama_kv_cache: %10s KV buffer size = %8.2f MiB" % (device.name, part.kv / MIB)
-        for device, part in zip(devices, shown.parts)
-        if part.kv
-    ]
-    total = (shown.host.kv + sum(part.kv for part in shown.parts)) / MIB
-    lines.append(
-        "llama_kv_cache: size = %7.2f MiB (%6d cells, %3d layers, %2d/%d seqs), K (%s): %7.2f MiB, V (%s): %7.2f MiB"
-        % (
-            total,
-            per_sequence,
-            header.blocks,
-            options.parallel,
-            options.parallel,
-            options.cache_type_k,
-            total / 2,
-            options.cache_type_v,
-            total / 2,
-        )
-    )
+    lines += _kv_cache(header, options, devices, shown)
     copies = 4 if on_gpu and load.layers == load.of and sum(1 for part in load.parts if part.layers) > 1 else 1
     if copies > 1:
         lines.append("llama_context: pipeline parallelism enabled")
@@ -219,6 +180,50 @@ def context(header, options, devices, load, lie_on_cpu):
         "cmn          init: llama threadpool init, n_threads = 2",
         "cmn  common_init_: warming up the model with an empty run - please wait ... (--no-warmup to disable)",
     ]
+
+
+def _context_parameters(header, options):
+    per_sequence = sizes.cells(options) // options.parallel
+    lines = ["llama_context: constructing llama_context"]
+    flash = {"on": "enabled", "off": "disabled"}.get(options.flash_attention, "auto")
+    for name, value in (
+        ("n_seq_max", options.parallel),
+        ("n_ctx", per_sequence * options.parallel),
+        ("n_ctx_seq", per_sequence),
+        ("n_batch", options.batch),
+        ("n_ubatch", options.ubatch),
+        ("causal_attn", 1),
+        ("flash_attn", flash),
+        ("kv_unified", "false"),
+        ("freq_base", "%.1f" % header.get("rope.freq_base", 10000.0)),
+        ("freq_scale", 1),
+    ):
+        lines.append("llama_context: %-21s = %s" % (name, value))
+    if per_sequence < header.get("context_length"):
+        lines.append(
+            "llama_context: n_ctx_seq (%d) < n_ctx_train (%d) -- the full capacity of the model will not be utilized"
+            % (per_sequence, header.get("context_length"))
+        )
+    return lines
+
+
+def _kv_cache(header, options, devices, shown):
+    lines = []
+    if shown.host.kv:
+        lines.append("llama_kv_cache: %10s KV buffer size = %8.2f MiB" % ("CPU", shown.host.kv / MIB))
+    lines += [
+        "llama_kv_cache: %10s KV buffer size = %8.2f MiB" % (device.name, part.kv / MIB)
+        for device, part in zip(devices, shown.parts)
+        if part.kv
+    ]
+    slots, cells = options.parallel, sizes.cells(options) // options.parallel
+    total = (shown.host.kv + sum(part.kv for part in shown.parts)) / MIB
+    halves = (options.cache_type_k, total / 2, options.cache_type_v, total / 2)
+    lines.append(
+        "llama_kv_cache: size = %7.2f MiB (%6d cells, %3d layers, %2d/%d seqs), K (%s): %7.2f MiB, V (%s): %7.2f MiB"
+        % ((total, cells, header.blocks, slots, slots) + halves)
+    )
+    return lines
 
 
 def projector(device_name, tensor_bytes, compute_bytes):

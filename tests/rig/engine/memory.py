@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The engine's entries in the GPU state file: bytes while a model is loaded, utilization while it generates, and the lies about both."""
+"""The engine's entries in the GPU state file: bytes while a model is loaded,
+utilization while it generates, and the lies about both.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,17 @@ import threading
 
 from tests.rig.gpus import state as gpu_state
 
-#: A sampler looks a few times a second, and NVML's own figure covers up to a second: the GPU stays busy this long after the last token.
+#: A sampler looks a few times a second, and NVML's own figure covers up to a second: the GPU stays busy this long after
+#: the last token.
 LINGER = 1.0
 BUSY_PERCENT = 87
 
 
 class Holder:
-    """What this process holds: one line per device. `model` and `context` in bytes, per device in the devices' order."""
+    """What this process holds: one line per device.
+
+    `model` and `context` in bytes, per device in the devices' order.
+    """
 
     def __init__(self, devices, model, busy, lie=None, factor=1.5, lie_pid=None):
         self.path, self.pid = gpu_state.state_path(), os.getpid()

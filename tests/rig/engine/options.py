@@ -92,7 +92,8 @@ def _check_cache_type(short, letter, value):
         pad = " " * 40
         raise OptionError(
             'error while handling argument "--cache-type-%s": Unsupported cache type: %s\n\nusage:\n'
-            "%s KV cache data type for %s\n%sallowed values: %s\n%s(default: f16)\n%s(env: LLAMA_ARG_CACHE_TYPE_%s)\n\n\n"
+            "%s KV cache data type for %s\n%sallowed values: %s\n%s(default: f16)\n%s(env: LLAMA_ARG_CACHE_TYPE_%s)\n\n"
+            "\n"
             "to show complete usage, run with -h"
             % (
                 letter,

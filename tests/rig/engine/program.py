@@ -109,7 +109,9 @@ def check_cache(options, header):
 
 
 def check_room(options, devices, load, extra):
-    """Raise Refused for the first allocation that a GPU has no room for; `extra` = projector bytes on the first device."""
+    """Raise Refused for the first allocation that a GPU has no room for;
+    `extra` = projector bytes on the first device.
+    """
     for number, (device, part) in enumerate(zip(devices, load.parts)):
         room = device.free
         for size in (part.model, part.kv, part.compute) + ((extra,) if number == 0 else ()):
@@ -147,7 +149,8 @@ def load_model(options, state, environment):
             [
                 fit.ME + "getting device memory data for initial parameters:",
                 refusal,
-                "common_fit_params: encountered an error while trying to fit params to free device memory: failed to create llama_context from model",
+                "common_fit_params: encountered an error while trying to fit params to free device memory: failed to "
+                "create llama_context from model",
             ]
         )
     trial = arguments_without_cache(options) if refusal else options

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The stand-in's HTTP side: the endpoints of llama-server that Ollama calls (its llm/llama_server.go), with made-up text."""
+"""The stand-in's HTTP side: the endpoints of llama-server that Ollama
+calls (its llm/llama_server.go), with made-up text.
+"""
 
 from __future__ import annotations
 

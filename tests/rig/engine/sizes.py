@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How many bytes a load puts where: recorded engine rows for the large models, computed from the header for models below 1 GiB.
+"""How many bytes a load puts where: recorded engine rows for the large models, computed from the header for models
+below 1 GiB.
 
 The rows are the truth (engine-rows.json: llama.cpp build 11669, llama-fit-params).
 The formulas for small models are the rig's own, fitted on the recorded loads of `tiny`.
@@ -60,7 +61,9 @@ def cells(options):
 
 
 def assign(layers, ratios):
-    """llama.cpp's default split: device of each of the `layers` last layers, by count: upper_bound(cumulative ratios, i / layers)."""
+    """llama.cpp's default split: device of each of the `layers` last layers, by
+    count: upper_bound(cumulative ratios, i / layers).
+    """
     total, sums = sum(ratios), []
     for ratio in ratios:
         sums.append((sums[-1] if sums else 0.0) + ratio / total)
@@ -108,7 +111,10 @@ def _text_bytes(header):
 
 
 def recorded(header, options, devices, ratios):
-    """The row of this load as a Load; NotRecorded where there is none. `ratios` are those of the split over `devices` GPUs."""
+    """The row of this load as a Load; NotRecorded where there is none.
+
+    `ratios` are those of the split over `devices` GPUs.
+    """
     model, flash = row_model(header), "off" if options.flash_attention == "off" else "on"
     layers = header.blocks + 1
     places = assign(layers, ratios)
@@ -137,7 +143,8 @@ def recorded(header, options, devices, ratios):
         else ["%d" % (ratio / MIB) if ratio > MIB else "%g" % ratio for ratio in ratios]
     )
     raise NotRecorded(
-        "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-fit-params -m MODEL.gguf -c %d -ngl 999 -ts %s "
+        "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-fit-params -m MODEL.gguf "
+        "-c %d -ngl 999 -ts %s "
         "-fa %s -ctk %s -ctv %s -b %d -ub %d -np %d -fitp on' and add the row to tests/rig/engine/engine-rows.json"
         % (
             model or "this model of more than 1 GiB",
@@ -158,7 +165,9 @@ def recorded(header, options, devices, ratios):
 
 
 def _compute(header, options, devices, places):
-    """[bytes of the compute buffer per device] and the host's; `places` = device of each layer on a GPU, the output last."""
+    """[bytes of the compute buffer per device] and the host's; `places` =
+    device of each layer on a GPU, the output last.
+    """
     active, gpu_layers = len(set(places)), len(places)
     c, ub, width = cells(options) // max(1, options.parallel), options.ubatch, header.width
     unit, logits, mask = 4 * ub * width, 4 * ub * header.vocabulary, 2 * ub * c
@@ -176,7 +185,9 @@ def _compute(header, options, devices, places):
 
 
 def computed(header, options, devices, gpu_layers, ratios):
-    """A Load worked out from the header: `gpu_layers` of blocks + 1 go to the GPUs, from the back, split by `ratios`."""
+    """A Load worked out from the header: `gpu_layers` of blocks + 1 go to
+    the GPUs, from the back, split by `ratios`.
+    """
     blocks, output, embedding = header.layer_bytes()
     wanted = min(gpu_layers, header.blocks + 1) if devices else 0
     places = assign(wanted, ratios) if wanted else []
@@ -202,12 +213,14 @@ def computed(header, options, devices, gpu_layers, ratios):
 
 
 def load_for(header, options, devices, gpu_layers, ratios):
-    """The Load of these options: a recorded row, or computed for small models and for loads that put no layer on a GPU."""
+    """The Load of these options: a recorded row, or computed for small
+    models and for loads that put no layer on a GPU.
+    """
     if not devices or gpu_layers == 0 or header.file_bytes < COMPUTED_BELOW:
         return computed(header, options, devices, gpu_layers, ratios)
     if gpu_layers <= header.blocks:
         raise NotRecorded(
-            "the rig has engine rows for whole models only, not for %d of %d layers on the GPUs: use the models tiny or small for that"
-            % (gpu_layers, header.blocks + 1)
+            "the rig has engine rows for whole models only, not for %d of %d layers on the GPUs: use the models tiny "
+            "or small for that" % (gpu_layers, header.blocks + 1)
         )
     return recorded(header, options, devices, ratios)

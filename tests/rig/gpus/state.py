@@ -92,7 +92,8 @@ def edit(path=None, new=False):
 
 def _write(path, state):
     text = "".join("%s %s\n" % (key, value) for key, value in state.items())
-    # Under the lock there is one writer, so one name will do: what a writer that was killed left behind, the next one replaces.
+    # Under the lock there is one writer, so one name will do: what a writer that was killed left behind, the next one
+    # replaces.
     temporary = path + ".new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -142,7 +143,9 @@ def processes(state, index):
 
 
 def gpus(state):
-    """[{index, uuid, name, pci, compute_capability, total, used, free, context, processes}], bytes; total None = unified memory."""
+    """[{index, uuid, name, pci, compute_capability, total, used, free, context,
+    processes}], bytes; total None = unified memory.
+    """
     result = []
     for index in range(count(state)):
 
@@ -172,7 +175,9 @@ def gpus(state):
 
 
 def permute(state, order):
-    """The state with GPU order[i] at index i: every gpuN., topology. and p2p. key follows its GPU; the PCI address too."""
+    """The state with GPU order[i] at index i: every gpuN., topology. and
+    p2p. key follows its GPU; the PCI address too.
+    """
     if sorted(order) != list(range(count(state))):
         raise StateError("the order %s must name each of the %d GPUs once" % (order, count(state)))
     place = dict((old, new) for new, old in enumerate(order))
@@ -189,7 +194,8 @@ def permute(state, order):
 
 
 # --- presets -------------------------------------------------------------------------------------
-# total MiB, reserved MiB (so that free is what such a card reports when idle), compute capability, NVML architecture and brand, W, bus width, cores.
+# total MiB, reserved MiB (so that free is what such a card reports when idle), compute capability, NVML architecture
+# and brand, W, bus width, cores.
 CARDS = {
     "NVIDIA RTX A6000": (49140, 540, "8.6", 7, 1, 300, 384, 10752),
     "NVIDIA GeForce RTX 4090": (24564, 464, "8.9", 8, 5, 450, 384, 16384),
@@ -211,8 +217,7 @@ PRESETS = {
 
 
 def _card(index, name):
-    total, reserved, capability, architecture, brand, watts, bus_width, cores = CARDS[name]
-    geforce = brand == 5
+    _total, _reserved, capability, architecture, brand, _watts, _bus_width, cores = CARDS[name]
     values = {
         "uuid": "GPU-%08x-1111-2222-3333-%012x"
         % (0x6A5E0000 + index, 0x444400000000 + sum(name.encode()) * 256 + index),
@@ -246,56 +251,45 @@ def _card(index, name):
         "recovery_action": 0,
         "addressing": 0,
     }
-    if total is None:
+    if CARDS[name][0] is None:
         # One memory for CPU and GPU: both memory calls are not supported, and most of the management functions neither.
         for key in ("pcie.gen", "pcie.width", "pcie.max_gen", "pcie.max_width"):
             values.pop(key)
         values["addressing"] = 2
+    else:
+        values.update(_own_memory(index, name))
+    return values
+
+
+def _own_memory(index, name):
+    """What a card with memory of its own reports besides."""
+    total, reserved, _capability, _architecture, brand, watts, bus_width, _cores = CARDS[name]
+    values = {
+        "memory.total": total * MIB,
+        "memory.reserved": reserved * MIB,
+        "memory.base": 0,
+        "bus_width": bus_width,
+        "bar1.total": 256 * MIB,
+        "bar1.used": 2 * MIB,
+        "temperature.slowdown": 93,
+        "temperature.shutdown": 98,
+        "power": 22000,
+        "power.limit": watts * 1000,
+        "power.default": watts * 1000,
+        "clock.memory": 405,
+        "clock.max.graphics": 2100,
+        "clock.max.sm": 2100,
+        "clock.max.memory": 8001,
+    }
+    if brand == 5:  # GeForce
         return values
-    values.update(
-        {
-            "memory.total": total * MIB,
-            "memory.reserved": reserved * MIB,
-            "memory.base": 0,
-            "bus_width": bus_width,
-            "bar1.total": 256 * MIB,
-            "bar1.used": 2 * MIB,
-            "temperature.slowdown": 93,
-            "temperature.shutdown": 98,
-            "power": 22000,
-            "power.limit": watts * 1000,
-            "power.default": watts * 1000,
-            "clock.memory": 405,
-            "clock.max.graphics": 2100,
-            "clock.max.sm": 2100,
-            "clock.max.memory": 8001,
-        }
-    )
-    if not geforce:
-        values.update(
-            {
-                "ecc": 0,
-                "ecc.pending": 0,
-                "mig": 0,
-                "mig.pending": 0,
-                "remapped": "0 0 0 0",
-                "serial": "13201210%05d" % index,
-                "part_number": "900-5G133-2200-000",
-            }
-        )
-        if name == "NVIDIA RTX A6000":
-            values.pop("mig"), values.pop("mig.pending")
-        else:
-            values.update(
-                {
-                    "ecc": 1,
-                    "ecc.pending": 1,
-                    "ecc.volatile": 0,
-                    "ecc.aggregate": 0,
-                    "ecc.corrected": 0,
-                    "bar1.total": 65536 * MIB,
-                }
-            )
+    values.update({"ecc": 0, "ecc.pending": 0})
+    if name != "NVIDIA RTX A6000":
+        values.update({"mig": 0, "mig.pending": 0})
+    values.update({"remapped": "0 0 0 0", "serial": "13201210%05d" % index, "part_number": "900-5G133-2200-000"})
+    if name != "NVIDIA RTX A6000":
+        values.update({"ecc": 1, "ecc.pending": 1, "bar1.total": 65536 * MIB})
+        values.update({"ecc.volatile": 0, "ecc.aggregate": 0, "ecc.corrected": 0})
     return values
 
 

@@ -63,7 +63,8 @@ def collections(say=print) -> pathlib.Path:
             shutil.rmtree(target, ignore_errors=True)
             (unpacked / "ansible_collections" / name).replace(target)
     say(
-        f"Unpacked {', '.join(COLLECTIONS)} out of {BUNDLE} ({size / 1e6:.0f} MB downloaded) in {time.monotonic() - started:.1f} s."
+        f"Unpacked {', '.join(COLLECTIONS)} out of {BUNDLE} ({size / 1e6:.0f} MB downloaded) "
+        f"in {time.monotonic() - started:.1f} s."
     )
     return root
 

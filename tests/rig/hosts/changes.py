@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What changed on a host between two moments: stricter than podman diff, which does not see a second change of a changed file."""
+"""What changed on a host between two moments: stricter than podman diff,
+which does not see a second change of a changed file.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import pathlib
 
 from tests.rig.hosts.podman import podman
 
-#: What a run in check mode may touch: Ansible's temporary directories, the journal, /run, systemd's and sudo's own state.
-#: And the directory of the GPU state file, which stands for hardware and not for a file of the host.
+#: What a run in check mode may touch: Ansible's temporary directories, the journal, /run, systemd's and sudo's own
+#: state. And the directory of the GPU state file, which stands for hardware and not for a file of the host.
 NOISE = (
     "/home/rig/.ansible",
     "/root/.ansible",
@@ -30,7 +32,10 @@ def snapshot(container: str) -> dict[str, str]:
 
 
 def compare(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """One line a difference: 'A path' added, 'D path' deleted, 'C path: before -> after' changed; empty = nothing happened."""
+    """One line per difference: 'A path' added, 'D path' deleted, 'C path: before -> after' changed.
+
+    Empty = nothing happened.
+    """
     lines = [f"A {path}" for path in after.keys() - before.keys()]
     lines += [f"D {path}" for path in before.keys() - after.keys()]
     lines += [

@@ -25,7 +25,8 @@ def parse_hosts(text: str) -> dict[str, str]:
         name, unused, cards = part.partition("=")
         if not _NAME.fullmatch(name) or name in hosts:
             raise RigError(
-                f"'{part}' names no new host: write --hosts name=gpus,... with small letters, digits and '-', each name once."
+                f"'{part}' names no new host: write --hosts name=gpus,... with small letters, digits and '-', "
+                "each name once."
             )
         hosts[name] = gpus.preset_name(cards or gpus.NO_DRIVER)
     if not hosts:
@@ -48,7 +49,9 @@ def check_set_name(set_name: str) -> str:
 
 
 def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
-    """Make the hosts afresh (a host of the same name is replaced), wait until systemd runs, return the inventory's path."""
+    """Make the hosts afresh (a host of the same name is replaced), wait
+    until systemd runs, return the inventory's path.
+    """
     base = image.ensure(image.library(), say)
     network()
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
@@ -81,14 +84,16 @@ def _make(set_name: str, host: str, preset: str, base: str) -> None:
         "--dns=127.0.0.1",
         base,
     )
-    # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the loop waits.
+    # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the
+    # loop waits.
     waited = (
         podman(
             "exec",
             container,
             "sh",
             "-c",
-            "for i in $(seq 200); do s=$(systemctl is-system-running --wait 2>/dev/null); case $s in running|degraded) break;; esac; sleep 0.05; done;"
+            "for i in $(seq 200); do s=$(systemctl is-system-running --wait 2>/dev/null); "
+            "case $s in running|degraded) break;; esac; sleep 0.05; done;"
             " echo $s; systemctl --failed --no-legend --plain",
             timeout=60,
         )
@@ -97,7 +102,8 @@ def _make(set_name: str, host: str, preset: str, base: str) -> None:
     )
     if waited[0] != "running":
         raise RigError(
-            f"systemd on host {host} ended its start as '{waited[0]}': {waited[1].strip() or 'look at podman logs ' + container}"
+            f"systemd on host {host} ended its start as '{waited[0]}': "
+            f"{waited[1].strip() or 'look at podman logs ' + container}"
         )
     if preset == gpus.NO_DRIVER:
         podman("exec", container, "rm", "-f", image.library_path())
@@ -122,9 +128,11 @@ def down(set_name: str, hosts: list[str] | None = None) -> list[str]:
 
 
 def serve(set_name: str, port: int = 0, versions: list[str] | None = None, say=print) -> dict:
-    """Start the set's registry and release server on the network's gateways and loopback; return its addresses for people and inventories.
+    """Start the set's registry and release server on the network's gateways and loopback; return its addresses for
+    people and inventories.
 
-    {'rig_registry': 'address:port', 'rig_registry_url', 'rig_release_url' (a directory), 'rig_archive_url', 'rig_checksum_url'}; versions: Ollama's.
+    {'rig_registry': 'address:port', 'rig_registry_url', 'rig_release_url' (a directory), 'rig_archive_url',
+    'rig_checksum_url'}; versions: Ollama's.
     """
     directory = set_directory(set_name) / "served"
     variables = content.prepare(directory, versions or [content.VERSION], say)
@@ -180,6 +188,7 @@ def require_host(set_name: str, host: str) -> str:
     known = {item["host"]: item["container"] for item in containers(set_name)}
     if host not in known:
         raise RigError(
-            f"The set '{set_name}' has no host '{host}' (it has: {', '.join(sorted(known)) or 'none'}): start it with 'up'."
+            f"The set '{set_name}' has no host '{host}' (it has: {', '.join(sorted(known)) or 'none'}): "
+            "start it with 'up'."
         )
     return known[host]

@@ -11,12 +11,15 @@ from tests.rig.gpus import state
 from tests.rig.hosts.podman import podman
 from tests.rig.settings import RigError
 
-#: A host of the command line without any GPU or driver; the preset of the same name in state.py has a driver and no GPU.
+#: A host of the command line without any GPU or driver; the preset of the same name in state.py has a driver and no
+#: GPU.
 NO_DRIVER = "none"
 
 
 def preset_name(text: str) -> str:
-    """'2xA6000' -> 'rtx-a6000-x2'; a preset's own name is itself, 'none' is a host without driver, 'no-devices' a driver without GPU."""
+    """'2xA6000' -> 'rtx-a6000-x2'; a preset's own name is itself, 'none' is a
+    host without driver, 'no-devices' a driver without GPU.
+    """
     if text in (NO_DRIVER, "no-devices") or text in state.PRESETS:
         return text
     match = re.fullmatch(r"([0-9]+)x(.+)", text)
@@ -31,12 +34,16 @@ def preset_name(text: str) -> str:
             return name
     known = ", ".join(name for name in state.PRESETS if name != NO_DRIVER)
     raise RigError(
-        f"'{text}' names no GPUs of the rig: write 2xA6000, 2x4090, none (no driver), no-devices (a driver and no GPU), or one of {known}."
+        f"'{text}' names no GPUs of the rig: write 2xA6000, 2x4090, none (no driver), "
+        f"no-devices (a driver and no GPU), or one of {known}."
     )
 
 
 def run(container: str, *arguments: str) -> str:
-    """Run a command of tests/rig/gpus/state.py in a host; return what it prints. RigError with its own sentence when it fails."""
+    """Run a command of tests/rig/gpus/state.py in a host; return what it prints.
+
+    RigError with its own sentence when it fails.
+    """
     done = podman(
         "exec",
         "-i",
@@ -51,6 +58,7 @@ def run(container: str, *arguments: str) -> str:
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise RigError(
-            f"The GPU state of {container} did not take '{' '.join(arguments)}': {reason[-1].removeprefix('state.py: ')}"
+            f"The GPU state of {container} did not take '{' '.join(arguments)}': "
+            f"{reason[-1].removeprefix('state.py: ')}"
         )
     return done.stdout.decode()

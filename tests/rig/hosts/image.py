@@ -19,7 +19,8 @@ from tests.rig.settings import RigError, cache_root, locked, require_programs, r
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd")
 REPOSITORY = "localhost/gpufleet-rig"
 FILES = pathlib.Path(__file__).parent / "files"
-# Nothing may run in the background and change the host; nothing may touch the controller's kernel (a host is privileged).
+# Nothing may run in the background and change the host; nothing may touch the controller's kernel (a host is
+# privileged).
 MASKED = (
     "systemd-modules-load.service",
     "systemd-sysctl.service",
@@ -45,7 +46,7 @@ MASKED = (
     "systemd-timesyncd.service",
     "systemd-firstboot.service",
 )
-SETUP = r"""#!/bin/sh
+SETUP = """#!/bin/sh
 set -eu
 root="$1"
 chroot "$root" useradd --create-home --shell /bin/bash rig
@@ -55,7 +56,8 @@ install -m 0755 "@FILES@/rig-init" "$root/sbin/rig-init"
 for unit in @MASKED@; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 : > "$root/etc/machine-id"
-rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/etc/resolv.conf "$root"/etc/hostname
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc/* "$root"/usr/share/man/* \
+"$root"/etc/resolv.conf "$root"/etc/hostname
 """
 
 
@@ -125,7 +127,8 @@ def _build(archive: pathlib.Path, say) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     sources = _sources()
     say(
-        f"Building the image of the rig's hosts ({_suite()}: {', '.join(PACKAGES)}) from this machine's own apt sources; this takes about a minute, once."
+        f"Building the image of the rig's hosts ({_suite()}: {', '.join(PACKAGES)}) from this machine's own apt "
+        "sources; this takes about a minute, once."
     )
     with tempfile.TemporaryDirectory(prefix="gpufleet-image-") as scratch:
         hook = pathlib.Path(scratch) / "setup"
@@ -169,13 +172,16 @@ def _suite() -> str:
     codename = _os_release().get("VERSION_CODENAME")
     if not codename:
         raise RigError(
-            "The rig builds its hosts from this machine's own Debian or Ubuntu, and /etc/os-release names no VERSION_CODENAME."
+            "The rig builds its hosts from this machine's own Debian or Ubuntu, and /etc/os-release names no "
+            "VERSION_CODENAME."
         )
     return codename
 
 
 def _sources() -> list[str]:
-    """deb lines of this machine's own distribution, as apt reads them from /etc/apt; other vendors' sources are left out."""
+    """deb lines of this machine's own distribution, as apt reads them from
+    /etc/apt; other vendors' sources are left out.
+    """
     found = _index_targets()
     if not found:
         subprocess.run([*root_prefix(), "apt-get", "update", "-q"], capture_output=True, check=False)

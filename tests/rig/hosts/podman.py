@@ -55,7 +55,10 @@ def _write_if_different(path: pathlib.Path, text: str) -> None:
 def podman(
     *arguments: str, stdin: bytes | None = None, check: bool = True, timeout: float = 300.0
 ) -> subprocess.CompletedProcess:
-    """Run one podman command; bytes in, bytes out. RigError with podman's own last line when it fails and check is set."""
+    """Run one podman command; bytes in, bytes out.
+
+    RigError with podman's own last line when it fails and check is set.
+    """
     try:
         done = subprocess.run(
             [str(wrapper()), *arguments],
@@ -91,7 +94,8 @@ def containers(set_name: str | None = None) -> list[dict]:
 
 
 def network() -> list[str]:
-    """Make the rig's network once; return its gateways, which are two addresses of the controller that every host reaches.
+    """Make the rig's network once; return its gateways, which are two addresses of the controller that every host
+    reaches.
 
     Two, because the real client accepts the registry's redirect only to another host name than the one it asked.
     """

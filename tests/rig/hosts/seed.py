@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Seeding: a model of true size put into a host's store as a sparse file, without a byte of weights crossing anything."""
+"""Seeding: a model of true size put into a host's store as a sparse
+file, without a byte of weights crossing anything.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ def seed(
 ) -> str:
     """Put a model of the rig into the Ollama models directory of a host; return the sentence to say about it.
 
-    registry is the host part of the model's name ("registry.ollama.ai" as default, or "address:port"). Without the manifest only the blobs
-    are laid down: a pull then fetches the manifest and finds every blob there. owner is a user of the host; none = root.
+    registry is the host part of the model's name ("registry.ollama.ai" as default, or "address:port"). Without the
+    manifest only the blobs are laid down: a pull then fetches the manifest and finds every blob there. owner is a user
+    of the host; none = root.
     """
     try:
         name = catalog.full_name(model)
@@ -54,4 +57,5 @@ def seed(
             raise RigError(f"The model {name} could not be seeded into {directory}: {reason[-1]}")
     blob = store.blobs(name)[1]
     kind = "sparse, a header and no weights, never hashed" if store.is_sparse(name) else "real data"
-    return f"Seeded {name} into {directory}: model blob {blob.digest[:19]}, {blob.size:,} bytes ({kind}){'' if manifest else ', without its manifest'}."
+    without = "" if manifest else ", without its manifest"
+    return f"Seeded {name} into {directory}: model blob {blob.digest[:19]}, {blob.size:,} bytes ({kind}){without}."

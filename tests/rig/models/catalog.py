@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """The rig's models: dimensions (models.json) -> key-values and tensors of their GGUF files.
 
-Tensor types follow llama.cpp's Q4_K_M mix (Q6_K for attn_v and ffn_down in the layers of `more_bits`), gpt-oss those of its published file;
-so the sums per device are those of the recorded engine rows (tests/unit/rig/test_models.py compares them).
-Names as in llama.cpp and, for llama4's vision part, as Ollama's converter writes them.
+Tensor types follow llama.cpp's Q4_K_M mix (Q6_K for attn_v and ffn_down in the layers of `more_bits`), gpt-oss those of
+its published file; so the sums per device are those of the recorded engine rows (tests/unit/rig/test_models.py compares
+them). Names as in llama.cpp and, for llama4's vision part, as Ollama's converter writes them.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ def tensors_of(name):
 
 
 def _vocabulary(m):
-    """Made-up tokens (unique, of realistic length), their types and merges: as long as a real tokenizer, not usable as one."""
+    """Made-up tokens (unique, of realistic length), their types and merges:
+    as long as a real tokenizer, not usable as one.
+    """
     count = m["vocabulary"]
     if not m["merges"]:
         tokens = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % byte for byte in range(256)]
@@ -252,7 +254,8 @@ def pairs_of(name):
 def header_of(name):
     """(header bytes, size of the whole file in bytes).
 
-    A file with a known published size is filled up to it at its end: its text weights are those of the engine rows, a little less than the published file's.
+    A file with a known published size is filled up to it at its end: its text weights are those of the engine rows, a
+    little less than the published file's.
     """
     name = full_name(name)
     head, data = gguf.header(pairs_of(name), tensors_of(name))
@@ -262,7 +265,9 @@ def header_of(name):
 
 
 def _half_floats(count, seed):
-    """`count` half precision numbers between 0.004 and 0.06 in size, deterministic, as bytes (twenty times cheaper than packing floats)."""
+    """`count` half precision numbers between 0.004 and 0.06 in size, deterministic,
+    as bytes (twenty times cheaper than packing floats).
+    """
     numbers = random.Random(seed)
     data = bytearray(2 * count)
     data[0::2] = numbers.randbytes(count)

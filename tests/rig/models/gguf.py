@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """GGUF version 3 headers, written by hand: key-values, tensor infos, offsets. No weights.
 
-Layout: magic, version, tensor count, key-value count, key-values, tensor infos, padding to 32, tensor data (each tensor at a multiple of 32).
+Layout: magic, version, tensor count, key-value count, key-values, tensor infos, padding to 32, tensor data (each tensor
+at a multiple of 32).
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ _SPLIT = {
 
 
 def header(pairs, tensors):
-    """({key: value}, [(name, type, shape)]) -> (header bytes up to the first tensor, bytes of all tensors with their padding)."""
+    """({key: value}, [(name, type, shape)]) -> (header bytes up to the first
+    tensor, bytes of all tensors with their padding).
+    """
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(pairs))]
     for key, value in pairs.items():
         number, data = _SPLIT[key](value) if key in _SPLIT else _value(value)

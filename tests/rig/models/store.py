@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The rig's models as Ollama stores them: blobs, a manifest, and a function that puts both into a models directory or a registry's.
+"""The rig's models as Ollama stores them: blobs, a manifest, and a function that puts both into a models directory or a
+registry's.
 
-The model layer of a sparse model is never hashed: its digest is committed in models.json, its file is a header followed by a hole.
+The model layer of a sparse model is never hashed: its digest is committed in models.json, its file is a header followed
+by a hole.
 """
 
 from __future__ import annotations
@@ -102,7 +104,10 @@ def manifest_digest(name: str) -> str:
 
 
 def write_model(name: str, path: str | os.PathLike) -> None:
-    """Write the GGUF file; a sparse one takes only its header (at most 16 MiB) on the disk. Written beside and renamed."""
+    """Write the GGUF file; a sparse one takes only its header (at most 16 MiB) on the disk.
+
+    Written beside and renamed.
+    """
     name = catalog.full_name(name)
     temporary = pathlib.Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
     with open(temporary, "wb") as stream:

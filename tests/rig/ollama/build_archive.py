@@ -4,8 +4,9 @@
 
     python3 tests/rig/ollama/build_archive.py DIRECTORY [--version 0.32.15] [--engine PROGRAM] [--archive REAL]
 
---engine is the engine stand-in, put down as lib/ollama/llama-server. With --archive (default: $OLLAMA_ARCHIVE) the real release
-is repacked with the stand-in in the place of its llama-server, and no double is in it. Needs the `zstd` program.
+--engine is the engine stand-in, put down as lib/ollama/llama-server. With --archive (default: $OLLAMA_ARCHIVE) the real
+release is repacked with the stand-in in the place of its llama-server, and no double is in it. Needs the `zstd`
+program.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def _double(archive: tarfile.TarFile, version: str, engine: bytes) -> None:
 
 
 def _repacked(archive: tarfile.TarFile, real: pathlib.Path, engine: bytes) -> None:
-    """The real release without its CUDA libraries (gigabytes that the stand-in has no use for) and with another engine."""
+    """The real release without its CUDA libraries (gigabytes that the
+    stand-in has no use for) and with another engine.
+    """
     command = ["zstd", "-dc", str(real)] if real.name.endswith(".zst") else ["gzip", "-dc", str(real)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as unpack:
         with tarfile.open(fileobj=unpack.stdout, mode="r|") as source:

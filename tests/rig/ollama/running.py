@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Run the double on this machine, for tests: installed as the archive installs it, over GPUs of a state file of its own."""
+"""Run the double on this machine, for tests: installed as the archive
+installs it, over GPUs of a state file of its own.
+"""
 
 from __future__ import annotations
 

@@ -17,9 +17,11 @@ VERSION = "0.32.15"
 
 
 def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str, str]:
-    """Write models and the releases of these versions into the directory; return inventory variables {name: path on the server} of the first version.
+    """Write models and the releases of these versions into the directory; return inventory variables {name: path on the
+    server} of the first version.
 
-    Each release is the double under that version's name, or the real archive of $OLLAMA_ARCHIVE (one version only) with the engine stand-in in it.
+    Each release is the double under that version's name, or the real archive of $OLLAMA_ARCHIVE (one version only) with
+    the engine stand-in in it.
     """
     for name in store.names():
         model, unused, tag = name.partition(":")
@@ -43,12 +45,14 @@ def _release(directory: pathlib.Path, version: str, say) -> None:
         raise RigError(f"'{version}' is no version of Ollama: write it as {VERSION}.")
     if not find_program("zstd"):
         raise RigError(
-            "The release archive needs zstd, which this machine lacks: run 'apt-get install -y zstd' as root and try again."
+            "The release archive needs zstd, which this machine lacks: run 'apt-get install -y zstd' as root and try "
+            "again."
         )
     given = os.environ.get("OLLAMA_ARCHIVE")
     if given and not pathlib.Path(given).is_file():
         raise RigError(
-            f"OLLAMA_ARCHIVE names '{given}', which is no file: give the path of a downloaded ollama-linux-amd64.tar.zst, or unset it."
+            f"OLLAMA_ARCHIVE names '{given}', which is no file: give the path of a downloaded "
+            "ollama-linux-amd64.tar.zst, or unset it."
         )
     try:
         build_archive.build(directory, version, real=pathlib.Path(given) if given else None)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The HTTP side: answers as the recordings' pull-registry-side entries show, faults included, and logs every request."""
+"""The HTTP side: answers as the recordings' pull-registry-side entries
+show, faults included, and logs every request.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class Registry:
     def other_name(self, host: str) -> str:
         """Another name under which this server is reached by whoever reached it as host (both without port).
 
-        The real client accepts a redirect only to another host name; with the same one it follows by itself and finds no Location.
+        The real client accepts a redirect only to another host name; with the same one it follows by itself and finds
+        no Location.
         """
         return self._other.get(host, host)
 

@@ -123,7 +123,9 @@ class Store:
         return self._sums[directory][1]
 
     def _variant(self, target: str) -> tuple[bytes, bytes] | None:
-        """(manifest, model blob) of 'library/f-<fault>': tiny with a tail of its own, so that no other pull has its blob already."""
+        """(manifest, model blob) of 'library/f-<fault>': tiny with a tail of its
+        own, so that no other pull has its blob already.
+        """
         namespace, unused, name = target.partition("/")
         if namespace != "library" or not name.startswith("f-") or name[2:] not in FAULTS:
             return None

@@ -31,9 +31,11 @@ class Request:
 
 
 class ScriptedServer:
-    """routes: {(method, path): answer}; an answer is (status, body), (status, body, headers), or a function of (request, handler) that gives one or None.
+    """routes: {(method, path): answer}; an answer is (status, body), (status, body, headers), or a function of
+    (request, handler) that gives one or None.
 
-    A list of answers is used up one by one, the last one stays. A dict or list as body is JSON; a list in an "ndjson" answer is one line each.
+    A list of answers is used up one by one, the last one stays. A dict or list as body is JSON; a list in an "ndjson"
+    answer is one line each.
     """
 
     def __init__(self, routes):

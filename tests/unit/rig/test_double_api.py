@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Referee: every request of ollama-0.32.15-api.json, in its order, against the running double and the rig's registry."""
+"""Referee: every request of ollama-0.32.15-api.json, in its order,
+against the running double and the rig's registry.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def registry(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory, registry):
-    """Every entry's answer: {name: (status, content type, body) or the registry's requests}; made in the order of the file."""
+    """Every entry's answer: {name: (status, content type, body) or the
+    registry's requests}; made in the order of the file.
+    """
     home = tmp_path_factory.mktemp("home")
     program = running.install(tmp_path_factory.mktemp("release"))
     found_registry, port = registry
@@ -93,7 +97,8 @@ def test_entry(entry, replayed):
 
 @pytest.mark.parametrize("name", ["pull-registry-side", "pull-again-registry-side"])
 def test_what_the_registry_saw(name, replayed):
-    """The same requests with the same agent, the manifest first; the double asks for no compression. Parts are fetched beside the question for
+    """The same requests with the same agent, the manifest first; the double asks for no compression. Parts are fetched
+    beside the question for
     the next blob, so what comes first of these two is the machine's choice."""
     entry = next(entry for entry in ENTRIES if entry["name"] == name)
     pull = {"pull-registry-side": "pull-stream registry", "pull-again-registry-side": "pull-again registry"}[name]
@@ -108,7 +113,9 @@ def _seen(request):
 
 
 def test_start(replayed):
-    """The journal's lines of the start: level, source, message, names of the fields; and the same variables in `server config`."""
+    """The journal's lines of the start: level, source, message, names of the
+    fields; and the same variables in `server config`.
+    """
     want = [_line(text) for text in ENTRIES[0]["server_log"] if text.startswith("time=")]
     got = [_line(text) for text in replayed["startup"] if text.startswith("time=")]
     missing = [line for line in want if line not in got and line[2] not in START_LINES_LEFT_OUT]

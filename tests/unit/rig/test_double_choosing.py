@@ -138,7 +138,9 @@ def step_gpus(base, free_mib):
 
 
 def resident(name, result, gpus):
-    """The books' entry of an engine that was just loaded: the recorder's stand-in gave each GPU an equal share of the file."""
+    """The books' entry of an engine that was just loaded: the recorder's
+    stand-in gave each GPU an equal share of the file.
+    """
     indices = tuple(gpu.index for gpu in gpus if gpu.filter_id in result["child_cuda_visible_devices"].split(","))
     share = math.ceil(MODELS[name]["file_bytes"] / len(indices) / MIB) * MIB + BUFFERS
     return choosing.Resident(
@@ -229,7 +231,9 @@ def test_default_context(totals, overhead, context):
     ],
 )
 def test_eviction(num_gpu, batch, free, evicts):
-    """Prediction and the batch's surcharge above 80 % of what is free; never where part of the model was asked to stay on the CPU."""
+    """Prediction and the batch's surcharge above 80 % of what is free; never
+    where part of the model was asked to stay on the CPU.
+    """
     gpu = choosing.Gpu(0, "0", 24 * choosing.GIB, free * choosing.GIB)
     choice = choosing.Choice((gpu,), 0, 4096, 1, batch, 10 * choosing.GIB, "auto", True)
     assert choosing.must_evict(choice, model("llama3.1-8b"), {"num_gpu": num_gpu}) is evicts

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Referee: every entry of ollama-0.32.15-loading.json, in its order, against the running double over the engine stand-in."""
+"""Referee: every entry of ollama-0.32.15-loading.json, in its order,
+against the running double over the engine stand-in.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ ENTRIES = double_content.recorded("ollama-0.32.15-loading.json")
 # Entries before which the recorder left the loaded models alone; before all others they were unloaded.
 GOES_ON = re.compile(r"generate-|chat|openai-models|load-second-model|unload|ps-|delete-while-loaded|reload-")
 ENVIRONMENT_LEFT_OUT = {
-    "GGML_VK_VISIBLE_DEVICES": "the double has CUDA devices: the number of ids in CUDA_VISIBLE_DEVICES is compared with it",
+    "GGML_VK_VISIBLE_DEVICES": "the double has CUDA devices: the number of ids in CUDA_VISIBLE_DEVICES is compared "
+    "with it",
     "LD_LIBRARY_PATH": "another installation, with a CUDA directory: its last part must be lib/ollama first",
     "OLLAMA_HOST": "the port of this run",
 }
@@ -170,10 +173,8 @@ def _arguments(words):
     found[0] = "llama-server"
     left_out = ["--port", "--model"]
     if found[found.index("--flash-attn") + 1] == "off":
-        left_out += [
-            "-b",
-            "-ub",
-        ]  # smaller on CUDA devices without flash attention than on the recorded Vulkan ones; the placement rows compare it
+        # Smaller on CUDA devices without flash attention than on the recorded Vulkan ones; compared by placement rows.
+        left_out += ["-b", "-ub"]
     for option in left_out:
         found[found.index(option) + 1] = "<%s>" % option
     return found
@@ -181,7 +182,9 @@ def _arguments(words):
 
 @pytest.mark.parametrize("entry", [entry for entry in ENTRIES if "ps_after" in entry], ids=lambda entry: entry["name"])
 def test_ps(entry, replayed):
-    """/api/ps afterwards; sizes are the engine's: that they are 0 exactly where they were, and equal exactly where they were, is compared."""
+    """/api/ps afterwards; sizes are the engine's: that they are 0 exactly where they
+    were, and equal exactly where they were, is compared.
+    """
     want, got = entry["ps_after"], replayed[entry["name"]]["ps"]
     assert double_compare.differences(want, got, {}) == []
     for one, other in zip(

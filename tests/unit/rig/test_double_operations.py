@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Referee: the facts of ollama-0.32.15-operations.json, and a few of ollama-behaviour.md section 14, on running doubles."""
+"""Referee: the facts of ollama-0.32.15-operations.json, and a few of
+ollama-behaviour.md section 14, on running doubles.
+"""
 
 from __future__ import annotations
 
@@ -103,12 +105,15 @@ def test_two_servers_on_one_store(rig, tmp_path):
     fact = FACTS["shared-store-delete-on-A-while-loaded-on-B"]
     assert first.request("DELETE", "/api/delete", {"model": "tiny"})[0] == fact["status"]
     assert (names(first), names(second), generate(second, "tiny")[0]) == (fact["A"], fact["B"], fact["b"])
-    # The uploaded file was never a layer, so it stays, as it stayed in the recording: model, parameters, config and that one.
+    # The uploaded file was never a layer, so it stays, as it stayed in the recording: model, parameters, config and
+    # that one.
     assert len(os.listdir(tmp_path / "models" / "blobs")) == len(FACTS["blobs-after-delete"]["blobs"])
 
 
 def test_hard_linked_stores_are_independent(rig, tmp_path):
-    """14.17: a model linked into a running server's store is listed and loads; a delete in one store leaves the other's."""
+    """14.17: a model linked into a running server's store is listed and
+    loads; a delete in one store leaves the other's.
+    """
     rig_models.write_into_store("tiny", tmp_path / "models")
     second_store = tmp_path / "second"
     first, second = rig(), rig(models=second_store)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The double's store: the recorded digests of created models, byte for byte; names; texts as Go writes them; resumed pulls."""
+"""The double's store: the recorded digests of created models, byte for
+byte; names; texts as Go writes them; resumed pulls.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ BASE = "127.0.0.1:5001/library/tiny:latest"
 
 @pytest.fixture
 def seeded(tmp_path):
-    """A store with the recorded tiny under its recorded digests; the model blob is the rig's tiny: blobs that are there are not hashed."""
+    """A store with the recorded tiny under its recorded digests; the model blob is
+    the rig's tiny: blobs that are there are not hashed.
+    """
     store = Store(str(tmp_path / "models"))
     layers = []
     sizes = [line for line in ENTRIES["pull-again"]["response"]["body"] if "digest" in line]
@@ -51,7 +55,9 @@ def test_pulled_manifest_keeps_its_bytes(seeded):
 
 
 def test_created_manifests_are_the_recorded_ones(seeded):
-    """Every create of the recording that starts from tiny gives the recorded digest and size: same layers, order, JSON."""
+    """Every create of the recording that starts from tiny gives the
+    recorded digest and size: same layers, order, JSON.
+    """
     for name in (
         "create-from",
         "create-from-again-same",

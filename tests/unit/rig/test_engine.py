@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The engine stand-in: devices, bytes, refusals, entries in the state file, lies, answers."""
+"""The engine stand-in: devices, refusals, entries in the state file, lies, answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import urllib.request
 
 import pytest
 
-from tests.rig.engine import devices, fit, header, options, sizes
+from tests.rig.engine import devices, header
 from tests.rig.engine.build import build_engine, files
 from tests.rig.gpus import state
 from tests.rig.models import store
@@ -161,11 +161,12 @@ def test_listing_the_devices(program, rig):
         [str(program), "--list-devices", "--offline", "--verbose"], capture_output=True, text=True, check=True
     )
     assert done.stdout == (
-        "Available devices:\n  CUDA0: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n  CUDA1: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n"
+        "Available devices:\n  CUDA0: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n"
+        "  CUDA1: NVIDIA RTX A6000 (49140 MiB, 48300 MiB free)\n"
     )
     assert (
-        "ggml_cuda_init: found 2 CUDA devices:\n  Device 0: NVIDIA RTX A6000, compute capability 8.6, VMM: yes, VRAM: 49140 MiB\n"
-        in done.stderr
+        "ggml_cuda_init: found 2 CUDA devices:\n"
+        "  Device 0: NVIDIA RTX A6000, compute capability 8.6, VMM: yes, VRAM: 49140 MiB\n" in done.stderr
     )
 
 
@@ -189,101 +190,6 @@ def test_discovery_waits_until_it_is_killed(program, rig):
     process.kill()
     process.wait()
     process.stderr.close()
-
-
-# --- bytes ---------------------------------------------------------------------------------------
-
-
-def plan(model, content, arguments, environment=None):
-    """(Load, log lines) in process."""
-    parsed = options.parse(["--model", model, *arguments], environment or {})
-    return fit.fit(header.read_header(model), parsed, devices.visible(content, environment or {})[0], 64 * GIB)
-
-
-def mib(load):
-    return [[part.model / MIB, part.kv / MIB, part.compute / MIB] for part in load.parts]
-
-
-@pytest.mark.parametrize(
-    "ub, wanted",
-    [("512", [[31659, 1414, 380], [30105, 1346, 676]]), ("1024", [[31659, 1452, 764], [30105, 1380, 1357]])],
-)
-def test_llama4_over_two_gpus_takes_the_recorded_row(models, ub, wanted):
-    load, lines = plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), ["-c", "32768", "-b", ub, "-ub", ub])
-    assert mib(load) == wanted
-    assert load.host.model / MIB == 554
-    assert load.layers == load.of == 49
-    assert lines[-1] == "common_fit_params: successfully fit params to free device memory"
-
-
-def test_a_little_less_free_memory_on_one_gpu_is_the_same_row(models):
-    content = dict(state.preset("rtx-a6000-x2"), **{"gpu0.memory.base": str(300 * MIB)})
-    assert mib(plan(models["llama4:16x17b"], content, LLAMA4)[0]) == [[31659, 1452, 764], [30105, 1380, 1357]]
-
-
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        (["-c", "10000", "-ub", "512"], "llama-fit-params -m MODEL.gguf -c 10000 -ngl 999"),
-        (["-c", "32768", "-ub", "512", "-fa", "off"], "-fa off"),
-        (["-c", "32768", "-ub", "512", "-ts", "3,1"], "-ts 3,1"),
-        (["-c", "32768", "-ub", "512", "-np", "2"], "-np 2"),
-        (["-c", "32768", "-ub", "512", "-ngl", "20"], "whole models only"),
-        (["-c", "32768", "-ub", "512", "-ctk", "q4_0", "-ctv", "q4_0"], "-ctk q4_0"),
-    ],
-)
-def test_a_load_without_a_row_names_the_command_that_records_it(models, arguments, words):
-    with pytest.raises(sizes.NotRecorded, match=re.escape(words)):
-        plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), arguments)
-
-
-def test_another_quantization_is_another_model(models):
-    llama = header.read_header(models["llama3.1:8b"])
-    llama.tensors = [(name, kind, shape, size * 2) for name, kind, shape, size in llama.tensors]
-    with pytest.raises(sizes.NotRecorded):
-        sizes.recorded(llama, options.parse(["-c", "8192", "-ub", "1024"], {}), 1, [1])
-
-
-def test_the_split_counts_layers():
-    assert sizes.assign(9, [1, 1]) == [0] * 5 + [1] * 4
-    assert sizes.assign(8, [1, 1]) == [0] * 4 + [1] * 4  # half way is the second device's
-    assert sizes.assign(9, [3, 1]) == [0] * 7 + [1] * 2
-    assert sizes.assign(49, [1, 1]).count(0) == 25
-
-
-def test_a_split_by_unequal_free_memory(models):
-    content = dict(state.preset("rtx-a6000-x2"), **{"gpu0.memory.base": str(32 * GIB)})
-    load, _lines = plan(models["tiny:latest"], content, ["-c", "2048"])
-    assert [part.layers for part in load.parts] == [3, 6]
-
-
-def test_fitting_moves_layers_of_a_small_model_to_the_cpu(models):
-    content = state.preset("rtx-a6000-x2")
-    for number in (0, 1):
-        content["gpu%d.memory.base" % number] = str((48600 - 300 - 1024 - 70 - number) * MIB)
-    load, lines = plan(models["tiny:latest"], content, ["-c", "131072", "-ub", "64"])
-    assert 0 < load.layers < 9
-    assert any("filling dense layers back-to-front" in line for line in lines)
-    assert any("need to use" in line for line in lines)
-    assert all(part.total <= 72 * MIB for part in load.parts)
-
-
-def test_999_layers_switch_the_fitting_off(models):
-    content = dict(
-        state.preset("rtx-a6000-x2"), **{"gpu%d.memory.base" % n: str((48600 - 300 - 1000) * MIB) for n in (0, 1)}
-    )
-    load, lines = plan(models["tiny:latest"], content, ["-c", "2048", "-ngl", "999"])
-    assert (
-        lines[-1]
-        == "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set by user to 999, abort"
-    )
-    assert load.layers == 9
-
-
-def test_margins_per_device():
-    assert options.parse(["--fit-target", "512,2048"], {}).targets(2) == [512, 2048]
-    assert options.parse([], {"LLAMA_ARG_FIT_TARGET": "2691"}).targets(2) == [2691, 2691]
-    assert options.parse(["-ngl", "3"], {"LLAMA_ARG_N_GPU_LAYERS": "5"}).gpu_layers == 3
 
 
 # --- serving -------------------------------------------------------------------------------------

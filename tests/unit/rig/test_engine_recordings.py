@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The stand-in's log against the recorded log of the real engine: same lines, same order, same figures, with CUDA in the place of Vulkan.
+"""The stand-in's log against the recorded log of the real engine: same lines, same order, same figures, with CUDA in
+the place of Vulkan.
 
-The recorded model `tiny` and the rig's have the same dimensions, so buffers must agree within 0.3 MiB and the table's columns within 1 MiB.
+The recorded model `tiny` and the rig's have the same dimensions, so buffers must agree within 0.3 MiB and the table's
+columns within 1 MiB.
 """
 
 from __future__ import annotations
@@ -83,7 +85,9 @@ def shape(line):
 
 
 def arguments_of(name):
-    """The recorded argument list, or, where none was recorded, that of load-default with the entry's service environment applied as Ollama does."""
+    """The recorded argument list, or, where none was recorded, that of load-default
+    with the entry's service environment applied as Ollama does.
+    """
     entry = ENTRIES[name]
     environment = entry["service_environment"]
     if entry.get("child_processes"):

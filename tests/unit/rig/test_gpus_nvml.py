@@ -36,7 +36,9 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def nvml(library, tmp_path, monkeypatch):
-    """A function that runs Python lines (`n` is pynvml, `out` is printed as JSON) against a preset changed by keyword pairs."""
+    """A function that runs Python lines (`n` is pynvml, `out` is printed as
+    JSON) against a preset changed by keyword pairs.
+    """
     path = tmp_path / "rig" / "state"
     monkeypatch.setenv("GPU_RIG_STATE", str(path))
 
@@ -66,9 +68,12 @@ def nvml(library, tmp_path, monkeypatch):
 
 def test_system_and_identity(nvml):
     out = nvml(
-        "out = [n.nvmlSystemGetDriverVersion(), n.nvmlSystemGetCudaDriverVersion_v2(), n.nvmlSystemGetNVMLVersion(), n.nvmlDeviceGetCount(),"
-        " n.nvmlDeviceGetName(h), n.nvmlDeviceGetCudaComputeCapability(h), n.nvmlDeviceGetUUID(n.nvmlDeviceGetHandleByIndex(1)),"
-        " n.nvmlDeviceGetPciInfo(h).busId, n.nvmlDeviceGetPciInfo(h).busIdLegacy, n.nvmlDeviceGetMinorNumber(h), n.nvmlDeviceGetEccMode(h)]"
+        "out = [n.nvmlSystemGetDriverVersion(), n.nvmlSystemGetCudaDriverVersion_v2(), n.nvmlSystemGetNVMLVersion(), "
+        "n.nvmlDeviceGetCount(),"
+        " n.nvmlDeviceGetName(h), n.nvmlDeviceGetCudaComputeCapability(h), "
+        "n.nvmlDeviceGetUUID(n.nvmlDeviceGetHandleByIndex(1)),"
+        " n.nvmlDeviceGetPciInfo(h).busId, n.nvmlDeviceGetPciInfo(h).busIdLegacy, n.nvmlDeviceGetMinorNumber(h), "
+        "n.nvmlDeviceGetEccMode(h)]"
     )
     second = state.gpus(state.load())[1]["uuid"]
     assert out == [
@@ -104,8 +109,8 @@ def test_processes_by_type_and_only_those_that_run(nvml):
     out = nvml(
         "show = lambda l: [[p.pid, p.usedGpuMemory] for p in l]\n"
         "out = [show(n.nvmlDeviceGetComputeRunningProcesses(h)), show(n.nvmlDeviceGetComputeRunningProcesses_v2(h)),"
-        " show(n.nvmlDeviceGetGraphicsRunningProcesses(h)), show(n.nvmlDeviceGetMPSComputeRunningProcesses(h)), n.nvmlSystemGetProcessName(%d)]"
-        % me,
+        " show(n.nvmlDeviceGetGraphicsRunningProcesses(h)), show(n.nvmlDeviceGetMPSComputeRunningProcesses(h)), "
+        "n.nvmlSystemGetProcessName(%d)]" % me,
         changes={
             "gpu0.process.%d" % me: "5 C my engine",
             "gpu0.process.%d" % gone.pid: "7 C x",
@@ -138,7 +143,8 @@ def test_many_processes_fit(nvml):
 
 def test_absent_keys_are_not_supported_and_others_go_on(nvml):
     out = nvml(
-        "out = [attempt(n.nvmlDeviceGetMigMode, h), attempt(n.nvmlDeviceGetRetiredPagesPendingStatus, h), n.nvmlDeviceGetComputeMode(h)]"
+        "out = [attempt(n.nvmlDeviceGetMigMode, h), attempt(n.nvmlDeviceGetRetiredPagesPendingStatus, h), "
+        "n.nvmlDeviceGetComputeMode(h)]"
     )
     assert out == ["error 3", "error 3", 0]
 
@@ -174,7 +180,8 @@ def test_a_fault_of_one_gpu_leaves_the_other(nvml):
 
 def test_a_fault_of_one_function_on_one_gpu(nvml):
     out = nvml(
-        "g = n.nvmlDeviceGetHandleByIndex(1)\nout = [attempt(n.nvmlDeviceGetComputeMode, g), n.nvmlDeviceGetComputeMode(h), n.nvmlDeviceGetName(g)]",
+        "g = n.nvmlDeviceGetHandleByIndex(1)\nout = [attempt(n.nvmlDeviceGetComputeMode, g), "
+        "n.nvmlDeviceGetComputeMode(h), n.nvmlDeviceGetName(g)]",
         changes={"gpu1.fault.nvmlDeviceGetComputeMode": "4"},
     )
     assert out == ["error 4", 0, "NVIDIA RTX A6000"]
@@ -201,15 +208,18 @@ def test_a_delay(nvml):
 def test_changes_are_seen_at_the_next_call(nvml):
     code = (
         "import os\nout = [n.nvmlDeviceGetUtilizationRates(h).gpu]\n"
-        "open(os.environ['GPU_RIG_STATE'], 'a').write('gpu0.utilization 55\\n')\nout.append(n.nvmlDeviceGetUtilizationRates(h).gpu)\n"
-        "open(os.environ['GPU_RIG_STATE'], 'a').write('gpu0.busy.%d 91\\n' % os.getpid())\nout.append(n.nvmlDeviceGetUtilizationRates(h).gpu)"
+        "open(os.environ['GPU_RIG_STATE'], 'a').write('gpu0.utilization 55\\n')\n"
+        "out.append(n.nvmlDeviceGetUtilizationRates(h).gpu)\n"
+        "open(os.environ['GPU_RIG_STATE'], 'a').write('gpu0.busy.%d 91\\n' % os.getpid())\n"
+        "out.append(n.nvmlDeviceGetUtilizationRates(h).gpu)"
     )
     assert nvml(code) == [0, 55, 91]
 
 
 def test_unified_memory(nvml):
     out = nvml(
-        "out = [attempt(n.nvmlDeviceGetMemoryInfo, h), attempt(n.nvmlDeviceGetMemoryInfo, h, n.nvmlMemory_v2), n.nvmlDeviceGetPciInfo(h).busId,"
+        "out = [attempt(n.nvmlDeviceGetMemoryInfo, h), attempt(n.nvmlDeviceGetMemoryInfo, h, n.nvmlMemory_v2), "
+        "n.nvmlDeviceGetPciInfo(h).busId,"
         " n.nvmlDeviceGetAddressingMode(h)]",
         preset="gb10",
     )
@@ -218,12 +228,14 @@ def test_unified_memory(nvml):
 
 def test_mig_devices_with_a_hole(nvml):
     out = nvml(
-        "out = [n.nvmlDeviceGetMigMode(h), n.nvmlDeviceGetMaxMigDeviceCount(h), attempt(n.nvmlDeviceGetUtilizationRates, h), []]\n"
+        "out = [n.nvmlDeviceGetMigMode(h), n.nvmlDeviceGetMaxMigDeviceCount(h), "
+        "attempt(n.nvmlDeviceGetUtilizationRates, h), []]\n"
         "for slot in range(3):\n"
         "    try:\n        m = n.nvmlDeviceGetMigDeviceHandleByIndex(h, slot)\n"
         "    except n.NVMLError as error:\n        out[3].append(error.value); continue\n"
         "    a = n.nvmlDeviceGetAttributes_v2(m)\n"
-        "    out[3].append([n.nvmlDeviceGetUUID(m)[:4], n.nvmlDeviceGetMemoryInfo(m).total, n.nvmlDeviceGetGpuInstanceId(m),"
+        "    out[3].append([n.nvmlDeviceGetUUID(m)[:4], n.nvmlDeviceGetMemoryInfo(m).total, "
+        "n.nvmlDeviceGetGpuInstanceId(m),"
         " a.gpuInstanceSliceCount, a.memorySizeMB])",
         preset="a100-mig",
     )
@@ -238,8 +250,10 @@ def test_mig_devices_with_a_hole(nvml):
 def test_connections(nvml):
     out = nvml(
         "g = n.nvmlDeviceGetHandleByIndex(1)\nv = n.nvmlDeviceGetFieldValues(h, [91, 90, 230, 12345])\n"
-        "out = [n.nvmlDeviceGetTopologyCommonAncestor(g, h), n.nvmlDeviceGetP2PStatus(h, g, 0), [[x.nvmlReturn, x.value.uiVal] for x in v],"
-        " n.nvmlDeviceGetNvLinkState(h, 3), attempt(n.nvmlDeviceGetNvLinkState, h, 4), n.nvmlDeviceGetNvLinkRemotePciInfo(h, 0).busId]"
+        "out = [n.nvmlDeviceGetTopologyCommonAncestor(g, h), n.nvmlDeviceGetP2PStatus(h, g, 0), [[x.nvmlReturn, "
+        "x.value.uiVal] for x in v],"
+        " n.nvmlDeviceGetNvLinkState(h, 3), attempt(n.nvmlDeviceGetNvLinkState, h, 4), "
+        "n.nvmlDeviceGetNvLinkRemotePciInfo(h, 0).busId]"
     )
     assert out == [40, 0, [[0, 4], [0, 14062], [0, 0], [3, 0]], 1, "error 2", "00000000:41:00.0"]
 
@@ -247,7 +261,8 @@ def test_connections(nvml):
 def test_handles_by_uuid_and_address(nvml):
     out = nvml(
         "u = n.nvmlDeviceGetUUID(n.nvmlDeviceGetHandleByIndex(1))\n"
-        "out = [n.nvmlDeviceGetIndex(n.nvmlDeviceGetHandleByUUID(u)), n.nvmlDeviceGetIndex(n.nvmlDeviceGetHandleByPciBusId('0000:41:00.0')),"
+        "out = [n.nvmlDeviceGetIndex(n.nvmlDeviceGetHandleByUUID(u)), "
+        "n.nvmlDeviceGetIndex(n.nvmlDeviceGetHandleByPciBusId('0000:41:00.0')),"
         " attempt(n.nvmlDeviceGetHandleByUUID, 'GPU-none')]"
     )
     assert out == [1, 1, "error 6"]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What of the rig's hosts needs no host: names, the inventory, differences between snapshots, and its one-sentence errors."""
+"""What of the rig's hosts needs no host: names, the inventory, differences
+between snapshots, and its one-sentence errors.
+"""
 
 from __future__ import annotations
 

@@ -110,7 +110,9 @@ def _recorded():
 
 
 def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
-    """The recorded requests, with this model's digest, for the manifest and the first blob: same status, same range, all logged."""
+    """The recorded requests, with this model's digest, for the manifest and the
+    first blob: same status, same range, all logged.
+    """
     size, digest = len(tree[1]), _digest(tree[1])
     assert size == 674_304
     for recorded in _recorded()[:4]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Counts the results of tasks by host, without those that cost no step on a host, and writes them to $COUNT_RESULTS_FILE."""
+"""Counts the results of tasks by host, without those that cost no step on
+a host, and writes them to $COUNT_RESULTS_FILE.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Connection to a rig host: that of containers.podman, with pipelining. One 'podman exec' a task instead of seven calls of podman."""
+"""Connection to a rig host: that of containers.podman, with pipelining.
+
+One 'podman exec' a task instead of seven calls of podman.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Runs on a host: print as JSON {path: fingerprint} of every file that is not a kernel's or a tmpfs of systemd's own."""
+"""Runs on a host: print as JSON {path: fingerprint} of every file that
+is not a kernel's or a tmpfs of systemd's own.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ ONE_SLOT = (
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as the server sees it. `index` is its place after filtering, `filter_id` what the child is given to see it."""
+    """A GPU as the server sees it.
+
+    `index` is its place after filtering, `filter_id` what the child is given to see it.
+    """
 
     index: int
     filter_id: str
@@ -97,7 +100,8 @@ class Resident:
 def default_context(totals: List[int], overhead: int) -> int:
     """Default num_ctx by the sum of all GPUs' memory, less OLLAMA_GPU_OVERHEAD each (server/routes.go:2040-2058).
 
-    Unsigned 64-bit arithmetic, as there: an overhead above the total wraps round to the highest tier (seen: gpu-overhead-huge).
+    Unsigned 64-bit arithmetic, as there: an overhead above the total wraps round to the highest tier (seen:
+    gpu-overhead-huge).
     """
     vram = sum(total - overhead for total in totals) % (1 << 64)
     if vram >= 47 * GIB:
@@ -119,7 +123,9 @@ def effective_context(model: Model, settings: Settings, options: Dict[str, int])
 
 
 def predict(model: Model, context: int) -> int:
-    """Ollama's own figure: the file and an f16 KV cache for `context` tokens over all slots (llm/llama_server.go:2681)."""
+    """Ollama's own figure: the file and an f16 KV cache for `context`
+    tokens over all slots (llm/llama_server.go:2681).
+    """
     if not (model.block_count and model.head_count_max):
         return model.file_bytes
     head = model.embedding_length // model.head_count_max
@@ -127,7 +133,9 @@ def predict(model: Model, context: int) -> int:
 
 
 def flash_attention(settings: Settings, gpus: List[Gpu]) -> str:
-    """The value of --flash-attn: what the user set, else off where a GPU has none, else auto (llama_server.go:597-622)."""
+    """The value of --flash-attn: what the user set, else off where a GPU
+    has none, else auto (llama_server.go:597-622).
+    """
     if settings.flash_attention is not None:
         return "on" if settings.flash_attention else "off"
     lacking = [gpu for gpu in gpus if gpu.library == "CUDA" and (gpu.compute[0] < 6 or gpu.compute == (7, 2))]
@@ -156,7 +164,9 @@ def select(
 
 
 def batch_size(context: int, predicted: int, chosen: List[Gpu], options: Dict[str, int], flash: str) -> int:
-    """-b and -ub: by context, lowered where the chosen GPUs are tight, small without flash attention (sched.go:797-915)."""
+    """-b and -ub: by context, lowered where the chosen GPUs are tight,
+    small without flash attention (sched.go:797-915).
+    """
     if options.get("num_batch"):
         return options["num_batch"]
     num_gpu = options.get("num_gpu", -1)

@@ -14,7 +14,10 @@ from .store import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE
 
 
 def create(store, name, request):
-    """Yield the progress objects of one creation. `request`: from | files, adapters, template, system, license, parameters, messages."""
+    """Yield the progress objects of one creation.
+
+    `request`: from | files, adapters, template, system, license, parameters, messages.
+    """
     if request.get("from"):
         base = names.parse(request["from"])
         if store.load(base) is None:
@@ -75,7 +78,10 @@ def _config(header):
 
 
 def _rewritten(store, digest):
-    """The layer of an uploaded file. The real server writes it anew; here it is copied with 32 zero bytes behind it, so its digest is new too."""
+    """The layer of an uploaded file.
+
+    The real server writes it anew; here it is copied with 32 zero bytes behind it, so its digest is new too.
+    """
     path = store.blob_path(digest)
     try:
         gguf.read(path)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""GPUs as the server finds them: by reading what lib/ollama/llama-server prints, under the service's own environment."""
+"""GPUs as the server finds them: by reading what
+lib/ollama/llama-server prints, under the service's own environment.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def _program():
 
 
 def cuda_dir():
-    """The newest CUDA directory that OLLAMA_LLM_LIBRARY lets through, or None: without one no CUDA device is looked for."""
+    """The newest CUDA directory that OLLAMA_LLM_LIBRARY lets through, or
+    None: without one no CUDA device is looked for.
+    """
     wanted, root = settings.var("OLLAMA_LLM_LIBRARY"), library_dir()
     found = sorted(name for name in (os.listdir(root) if os.path.isdir(root) else []) if name.startswith("cuda_v"))
     allowed = [
@@ -43,7 +47,9 @@ def library_path():
 
 
 def filter_ids(visible, count):
-    """How a child is shown each of `count` devices: the user's own tokens where CUDA_VISIBLE_DEVICES is set, else indices."""
+    """How a child is shown each of `count` devices: the user's own tokens
+    where CUDA_VISIBLE_DEVICES is set, else indices.
+    """
     if visible is None:
         return [str(index) for index in range(count)]
     return [token.strip() for token in visible.split(",")][:count]
@@ -99,7 +105,9 @@ def devices():
 
 
 def discover():
-    """The GPUs at start, as choosing.Gpu in discovery order, with their names; writes the journal's lines about them."""
+    """The GPUs at start, as choosing.Gpu in discovery order, with their
+    names; writes the journal's lines about them.
+    """
     gotext.log("INFO", "runner.go:60", "discovering available GPUs...")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:

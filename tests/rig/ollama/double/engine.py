@@ -90,7 +90,10 @@ def environment(model, choice):
 
 
 class Engine:
-    """A started llama-server. `size` and `size_vram` (bytes) and `used` {device index inside the child: bytes} come from its buffer lines."""
+    """A started llama-server.
+
+    `size` and `size_vram` (bytes) and `used` {device index inside the child: bytes} come from its buffer lines.
+    """
 
     def __init__(self, model, choice, options, load_mode):
         self.file_bytes = model.header.size

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Headers of GGUF files: key-values and tensor infos. Tolerant, and quick also where a vocabulary has 200,000 tokens."""
+"""Headers of GGUF files: key-values and tensor infos.
+
+Tolerant, and quick also where a vocabulary has 200,000 tokens.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,9 @@ class NotGguf(ValueError):
 
 
 class Header:
-    """`values` {key: value}, long arrays None unless read in full; `tensors`, a list of Tensor; `size` of the file in bytes."""
+    """`values` {key: value}, long arrays None unless read in full; `tensors`,
+    a list of Tensor; `size` of the file in bytes.
+    """
 
     def __init__(self, values, tensors, size):
         self.values, self.tensors, self.size = values, tensors, size

@@ -85,7 +85,9 @@ class Model:
         return found
 
     def projector_bytes(self):
-        """Bytes of the tensors that see or hear: the projector's file, or `v.`, `mm.`, `a.` in the model file itself."""
+        """Bytes of the tensors that see or hear: the projector's file, or
+        `v.`, `mm.`, `a.` in the model file itself.
+        """
         if self.projectors:
             return sum(tensor.bytes for path in self.projectors for tensor in header(path).tensors)
         return sum(tensor.bytes for tensor in self.header.tensors if tensor.name.startswith(_VISION + ("a.",)))

@@ -24,7 +24,10 @@ _LOCK = threading.Lock()
 
 
 def pull(store, name, insecure):
-    """Yield the progress objects of one pull. Closing the generator (the client went away) stops the download; its parts stay for the next."""
+    """Yield the progress objects of one pull.
+
+    Closing the generator (the client went away) stops the download; its parts stay for the next.
+    """
     base = "%s://%s/v2/%s/%s" % ("http" if insecure else "https", name.host, name.namespace, name.model)
     before = store.load(name)
     yield {"status": "pulling manifest"}

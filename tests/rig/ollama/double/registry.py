@@ -97,7 +97,9 @@ def blob_size(base, digest):
 
 
 def direct_address(base, digest):
-    """The final address of a blob: a 307 to another host name, or 200 with a Location; redirects to the same host name are followed."""
+    """The final address of a blob: a 307 to another host name, or 200 with a
+    Location; redirects to the same host name are followed.
+    """
     start = url = "%s/blobs/%s" % (base, digest)
     for _hop in range(10):
         response = checked(send("GET", url, {"User-Agent": AGENT, "Accept-Encoding": "identity"}), url)

@@ -267,7 +267,9 @@ class Scheduler:
         raise AssertionError("the second try returns or raises")
 
     def _retry(self, wanted, choice):
-        """Out of memory: an automatic context goes down one tier, else every other model goes; once (sched.go:640-680)."""
+        """Out of memory: an automatic context goes down one tier, else every
+        other model goes; once (sched.go:640-680).
+        """
         lower = [tier for tier in _TIERS if tier < choice.context // choice.parallel]
         if "num_ctx" not in wanted and not settings.unsigned("OLLAMA_CONTEXT_LENGTH", 0) and lower:
             wanted["num_ctx"] = lower[0]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The service's settings: environment variables as envconfig of that release reads them, and the `server config` line."""
+"""The service's settings: environment variables as envconfig of that
+release reads them, and the `server config` line.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,42 @@ from . import gotext
 _TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 _LOCAL = ("localhost", "127.0.0.1", "0.0.0.0")
 _APPS = ("app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*")
+# The variables of the `server config` line: as they are, truth values, and numbers with their default.
+_AS_GIVEN = (
+    "CUDA_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "HIP_VISIBLE_DEVICES",
+    "HSA_OVERRIDE_GFX_VERSION",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "LLAMA_ARG_FIT",
+    "LLAMA_ARG_FIT_TARGET",
+    "NO_PROXY",
+    "OLLAMA_EDITOR",
+    "OLLAMA_IGPU_ENABLE",
+    "OLLAMA_LLM_LIBRARY",
+    "ROCR_VISIBLE_DEVICES",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+_BOOLEANS = (
+    "OLLAMA_DEBUG_LOG_REQUESTS",
+    "OLLAMA_FLASH_ATTENTION",
+    "OLLAMA_NOHISTORY",
+    "OLLAMA_NOPRUNE",
+    "OLLAMA_NO_CLOUD",
+    "OLLAMA_SCHED_SPREAD",
+)
+_NUMBERS = {
+    "OLLAMA_CONTEXT_LENGTH": 0,
+    "OLLAMA_GPU_OVERHEAD": 0,
+    "OLLAMA_MAX_LOADED_MODELS": 0,
+    "OLLAMA_MAX_QUEUE": 512,
+    "OLLAMA_MAX_TRANSFER_STREAMS": 4,
+    "OLLAMA_NUM_PARALLEL": 1,
+}
 
 
 def var(name):
@@ -116,66 +154,17 @@ def _bool_text(name, default=False):
 def as_map():
     """Every variable of the `server config` line with its effective value, as text."""
     scheme, address, port = host()
-    names = {
-        name: var(name)
-        for name in (
-            "CUDA_VISIBLE_DEVICES",
-            "GGML_VK_VISIBLE_DEVICES",
-            "GPU_DEVICE_ORDINAL",
-            "HIP_VISIBLE_DEVICES",
-            "HSA_OVERRIDE_GFX_VERSION",
-            "HTTPS_PROXY",
-            "HTTP_PROXY",
-            "LLAMA_ARG_FIT",
-            "LLAMA_ARG_FIT_TARGET",
-            "NO_PROXY",
-            "OLLAMA_EDITOR",
-            "OLLAMA_IGPU_ENABLE",
-            "OLLAMA_LLM_LIBRARY",
-            "ROCR_VISIBLE_DEVICES",
-            "http_proxy",
-            "https_proxy",
-            "no_proxy",
-        )
-    }
-    names.update(
-        {
-            name: _bool_text(name)
-            for name in (
-                "OLLAMA_DEBUG_LOG_REQUESTS",
-                "OLLAMA_FLASH_ATTENTION",
-                "OLLAMA_NOHISTORY",
-                "OLLAMA_NOPRUNE",
-                "OLLAMA_NO_CLOUD",
-                "OLLAMA_SCHED_SPREAD",
-            )
-        }
-    )
-    names.update(
-        {
-            name: str(unsigned(name, default))
-            for name, default in (
-                ("OLLAMA_CONTEXT_LENGTH", 0),
-                ("OLLAMA_GPU_OVERHEAD", 0),
-                ("OLLAMA_MAX_LOADED_MODELS", 0),
-                ("OLLAMA_MAX_QUEUE", 512),
-                ("OLLAMA_MAX_TRANSFER_STREAMS", 4),
-                ("OLLAMA_NUM_PARALLEL", 1),
-            )
-        }
-    )
+    names = {name: var(name) for name in _AS_GIVEN}
+    names.update({name: _bool_text(name) for name in _BOOLEANS})
+    names.update({name: str(unsigned(name, default)) for name, default in _NUMBERS.items()})
     names.update(
         {
             "OLLAMA_DEBUG": "DEBUG" if boolean("OLLAMA_DEBUG") else "INFO",
             "OLLAMA_GO_TEMPLATE": _bool_text("OLLAMA_GO_TEMPLATE", True),
             "OLLAMA_HOST": "%s://%s:%d" % (scheme, address, port),
-            "OLLAMA_KEEP_ALIVE": "2562047h47m16.854775807s"
-            if keep_alive() == FOREVER
-            else gotext.duration_text(keep_alive()),
+            "OLLAMA_KEEP_ALIVE": _duration_text(keep_alive()),
             "OLLAMA_KV_CACHE_TYPE": var("OLLAMA_KV_CACHE_TYPE").lower(),
-            "OLLAMA_LOAD_TIMEOUT": "2562047h47m16.854775807s"
-            if load_timeout() == FOREVER
-            else gotext.duration_text(load_timeout()),
+            "OLLAMA_LOAD_TIMEOUT": _duration_text(load_timeout()),
             "OLLAMA_MODELS": models_dir(),
             "OLLAMA_ORIGINS": "[%s]" % " ".join(origins()),
             "OLLAMA_REMOTES": "[%s]" % " ".join((var("OLLAMA_REMOTES") or "ollama.com").split(",")),
@@ -183,6 +172,10 @@ def as_map():
         }
     )
     return names
+
+
+def _duration_text(seconds):
+    return "2562047h47m16.854775807s" if seconds == FOREVER else gotext.duration_text(seconds)
 
 
 def config_text():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The model store on disk: manifests/<host>/<namespace>/<model>/<tag> and blobs/sha256-<hex>, as the real server keeps them.
+"""The model store on disk: manifests/<host>/<namespace>/<model>/<tag> and blobs/sha256-<hex>, as the real server keeps
+them.
 
 Blobs that are there are never hashed: a seeded blob may be a sparse file of its true size.
 """
@@ -26,7 +27,9 @@ _GRACE = 3600  # seconds that an unreferenced blob is safe from pruning
 
 
 class Manifest:
-    """A manifest as it lies on disk: `name`, parsed `data`, `digest` (hex) of its bytes, `modified` (seconds, nanoseconds)."""
+    """A manifest as it lies on disk: `name`, parsed `data`, `digest` (hex)
+    of its bytes, `modified` (seconds, nanoseconds).
+    """
 
     def __init__(self, name, path):
         self.name = name

@@ -26,9 +26,9 @@ BITS = {"f16": 16, "q8_0": 8, "q4_0": 4}
 
 def pre_check(model, row):
     """Weights are the file, the smallest number of KV heads (at least 1) stands for all layers, f16 whatever is asked for."""
-    heads, kv_heads = max(model["head_count"] or [1]), min(model["head_count_kv"] or [1]) or 1
-    width = model["embedding_length"] // heads if heads else 0
-    weights, cache = model["file_bytes"] / MIB, 2 * model["block_count"] * kv_heads * width * row["n_ctx"] * 2 / MIB
+    heads, kv_heads = max(model.head_count or [1]), min(model.head_count_kv or [1]) or 1
+    width = model.embedding_length // heads if heads else 0
+    weights, cache = model.file_bytes / MIB, 2 * model.block_count * kv_heads * width * row["n_ctx"] * 2 / MIB
     return {"weights": weights, "KV cache": cache, "total": weights + cache}
 
 
@@ -53,14 +53,14 @@ def ollama_0_11_4(model, row):
 
 def regression(model, row):
     """One figure for everything; `kv_heads` the largest of the layers, sizes in MiB, the cache in bits."""
-    layers, bits = model["block_count"], BITS[row["cache_type"]]
-    kv_heads = max(model["head_count_kv"] or [0])
+    layers, bits = model.block_count, BITS[row["cache_type"]]
+    kv_heads = max(model.head_count_kv or [0])
     per_layer = (
-        model["file_bytes"] / MIB / layers - 17.99552795246051 + 3.148552680382576e-05 * kv_heads * bits * row["n_ctx"]
+        model.file_bytes / MIB / layers - 17.99552795246051 + 3.148552680382576e-05 * kv_heads * bits * row["n_ctx"]
     )
     beside = max(
         0.9690636483914102,
-        bits - (math.floor(50.77817218646521 * model["embedding_length"] / row["n_ctx"]) + 9.987899908205632),
+        bits - (math.floor(50.77817218646521 * model.embedding_length / row["n_ctx"]) + 9.987899908205632),
     )
     return {"total": per_layer * (layers + beside) + 1516.522943869404 - CONTEXT_MIB}
 

@@ -4,28 +4,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
 
 from tests.bench import memory, peers
 from tests.bench.report import Limits, spread
 
 MIB = 1024 * 1024
 ROW = {"n_ctx": 8192, "n_parallel": 1, "n_ubatch": 512, "flash_attn": "on", "cache_type": "f16"}
-MODEL = {  # the figures of llama3.1:8b, its layers alike
-    "architecture": "llama",
-    "block_count": 32,
-    "embedding_length": 4096,
-    "head_count": [32] * 32,
-    "head_count_kv": [8] * 32,
-    "vocab_size": 128256,
-    "key_length": 128,
-    "value_length": 128,
-    "file_bytes": 4692 * MIB,
-    "output_bytes": 411 * MIB,
-    "tied_embeddings": False,
-    "embedding_bytes": 281 * MIB,
-    "layers": [{"weight_bytes": 125 * MIB, "expert_bytes": 0}] * 32,
-}
+MODEL = ModelFacts(  # the figures of llama3.1:8b, its layers alike
+    architecture="llama",
+    block_count=32,
+    embedding_length=4096,
+    head_count=[32] * 32,
+    head_count_kv=[8] * 32,
+    vocab_size=128256,
+    key_length=128,
+    value_length=128,
+    file_bytes=4692 * MIB,
+    output_bytes=411 * MIB,
+    tied_embeddings=False,
+    embedding_bytes=281 * MIB,
+    layers=[{"weight_bytes": 125 * MIB, "expert_bytes": 0}] * 32,
+)
 
 
 def test_the_pre_check_is_the_file_and_an_f16_cache():
@@ -37,9 +40,9 @@ def test_the_pre_check_is_the_file_and_an_f16_cache():
 
 
 def test_the_pre_check_counts_one_head_where_a_layer_has_none():
-    hybrid = dict(MODEL, head_count_kv=[0, 8] * 16)
+    hybrid = dataclasses.replace(MODEL, head_count_kv=[0, 8] * 16)
     assert peers.pre_check(hybrid, ROW)["KV cache"] == 128
-    assert peers.pre_check(dict(MODEL, head_count=[0] * 32, head_count_kv=[0] * 32), ROW)["KV cache"] == 0
+    assert peers.pre_check(dataclasses.replace(MODEL, head_count=[0] * 32, head_count_kv=[0] * 32), ROW)["KV cache"] == 0
 
 
 def test_0_11_4_counts_graph_and_a_layer_in_reserve():

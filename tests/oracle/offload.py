@@ -222,10 +222,10 @@ def predicted(row):
     model = table.facts(row["model"])
     moved = {
         slot: (layer["expert_bytes"], None)
-        for slot, layer in enumerate(model["layers"][: row["n_cpu_moe"]])
+        for slot, layer in enumerate(model.layers[: row["n_cpu_moe"]])
         if layer["expert_bytes"]
     }
-    total = model["block_count"] + 1
+    total = model.block_count + 1
     slots = weights.assign_layers(
         row["tensor_split"], total, None if row["n_gpu_layers"] >= total else row["n_gpu_layers"]
     )

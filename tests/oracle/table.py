@@ -29,13 +29,18 @@ def rows(path=TABLE):
 
 
 @functools.lru_cache(maxsize=None)
-def facts(name):
+def model(name):
     """The `model` of model_info for a model of the oracle, read from the header that the engine was given."""
     files = [gguf.header(pairs, tensors) for pairs, tensors in families.files_of(name).values()]
-    model = model_facts(merge([read_header(io.BytesIO(head).read) for head, unused in files]))
+    found = model_facts(merge([read_header(io.BytesIO(head).read) for head, unused in files]))
     size = sum(len(head) + size for head, size in files)
-    model.update(name=name, source="file", digest=None, size_bytes=size, file_bytes=size)
-    return hyperparameters.complete(model)
+    return dict(found, name=name, source="file", digest=None, size_bytes=size, file_bytes=size)
+
+
+@functools.lru_cache(maxsize=None)
+def facts(name):
+    """The ModelFacts of a model of the oracle, as the rooms of the product take them."""
+    return hyperparameters.complete(model(name))
 
 
 def predicted(row):

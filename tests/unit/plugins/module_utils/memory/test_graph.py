@@ -91,9 +91,9 @@ def test_kinds_are_shared_and_made_up_where_only_dimensions_are_known():
     real = table.facts("llama3.1-8b")
     found = kinds.kinds_of(real)
     assert len(found) == 32 and len({id(kind) for kind in found}) == 1
-    bare = dict(real, layer_kinds=None)
+    bare = dataclasses.replace(real, layer_kinds=None)
     assert compute.compute_by_device(bare, [0] * 33, 1, 8192) == compute.compute_by_device(real, [0] * 33, 1, 8192)
-    assert kinds.kinds_of(dict(real, layer_kinds=None, key_length=None)) == []
+    assert kinds.kinds_of(dataclasses.replace(real, layer_kinds=None, key_length=None)) == []
 
 
 def test_blocks_that_predict_further_tokens_take_no_part():

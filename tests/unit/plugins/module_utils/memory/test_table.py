@@ -127,15 +127,15 @@ def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_t
 
 def test_a_model_in_several_files_is_the_sum_of_them():
     whole, parts = table.facts("llama3.1-8b"), table.facts("llama3.1-8b-00001-of-00003")
-    assert parts["split_count"] == 3
-    assert [layer["weight_bytes"] for layer in parts["layers"]] == [layer["weight_bytes"] for layer in whole["layers"]]
-    assert any(row["model"] == parts["name"] for row in table.rows())
+    assert parts.split_count == 3
+    assert [layer["weight_bytes"] for layer in parts.layers] == [layer["weight_bytes"] for layer in whole.layers]
+    assert any(row["model"] == parts.name for row in table.rows())
 
 
 @pytest.mark.parametrize("architecture", ["llama5", "somethingnew"])
 def test_an_unknown_architecture_is_estimated_carefully_and_marked(architecture):
     known = table.facts("llama3.1-8b")
-    unknown = dict(known, architecture=architecture)
+    unknown = dataclasses.replace(known, architecture=architecture)
     careful = estimate.estimate(unknown, [1, 1], 8192)
     exact = estimate.estimate(known, [1, 1], 8192)
     assert careful["estimated"] and not exact["estimated"]
@@ -152,11 +152,11 @@ def test_tensors_that_no_block_has_end_in_an_estimate(name):
 
 
 def test_a_plan_says_that_an_estimate_is_one():
-    model = table.facts("llama3.1-8b")
+    model = table.model("llama3.1-8b")
     wanted = {"name": "llama3.1-8b", "model": model, "context_length": "4096"}
 
     def warnings(architecture):
-        facts = dataclasses.replace(wanted, model=dataclasses.replace(model, architecture=architecture))
+        facts = dict(wanted, model=dict(model, architecture=architecture))
         return make_plan(gpu_inventory=hosts.inventory(hosts.A6000), models=[facts], ollama_version="0.32.15")[
             "warnings"
         ]

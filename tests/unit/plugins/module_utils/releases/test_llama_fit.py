@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
 
 from tests.oracle import fits, models, replay
@@ -27,11 +28,11 @@ def test_experts_stay_on_the_host_before_layers_do():
 
 def test_what_a_part_leaves_is_what_the_pattern_matches():
     layer = {"weight_bytes": 100, "expert_bytes": 60, "ffn_up_bytes": 21, "ffn_gate_bytes": 22, "ffn_down_bytes": 23}
-    leaving = llama_fit.Leaving({"layers": [layer]})
+    leaving = llama_fit.Leaving(ModelFacts(layers=[layer]))
     kinds = (llama_fit.EXPERTS, llama_fit.FEED_FORWARD, llama_fit.GATE_AND_DOWN, llama_fit.DOWN)
     assert [leaving.bytes(0, kind) for kind in kinds] == [60, 66, 45, 23]
     # Facts without the parts: a third of the experts each.
-    leaving = llama_fit.Leaving({"layers": [{"weight_bytes": 100, "expert_bytes": 60}]})
+    leaving = llama_fit.Leaving(ModelFacts(layers=[{"weight_bytes": 100, "expert_bytes": 60}]))
     assert [leaving.bytes(0, kind) for kind in kinds] == [60, 60, 40, 20]
 
 

@@ -225,7 +225,7 @@ def test_a_model_that_sees_images_gets_2048_tokens_at_least():
         dataclasses.replace(models.facts("llama3.1-8b"), capabilities=["completion", "vision"]),
     )
     assert [v0_30.effective_context(model, {"num_ctx": 0}, {}, []) for model in (plain, seeing)] == [4, 2048]
-    assert v0_30.effective_context(dict(plain, context_length=None), {"num_ctx": 8192}, {}, []) == 8192
+    assert v0_30.effective_context(dataclasses.replace(plain, context_length=None), {"num_ctx": 8192}, {}, []) == 8192
 
 
 def test_an_embedding_model_has_a_batch_of_its_own():

@@ -42,7 +42,9 @@ def test_the_pre_check_is_the_file_and_an_f16_cache():
 def test_the_pre_check_counts_one_head_where_a_layer_has_none():
     hybrid = dataclasses.replace(MODEL, head_count_kv=[0, 8] * 16)
     assert peers.pre_check(hybrid, ROW)["KV cache"] == 128
-    assert peers.pre_check(dataclasses.replace(MODEL, head_count=[0] * 32, head_count_kv=[0] * 32), ROW)["KV cache"] == 0
+    assert (
+        peers.pre_check(dataclasses.replace(MODEL, head_count=[0] * 32, head_count_kv=[0] * 32), ROW)["KV cache"] == 0
+    )
 
 
 def test_0_11_4_counts_graph_and_a_layer_in_reserve():

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A model of one Ollama instance: thin, see module_utils/ollama/present.py and loading.py."""
+"""A model of one Ollama instance: thin, see module_utils/ollama/ensure.py."""
 
 from __future__ import annotations
 
@@ -204,87 +204,7 @@ loaded:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import (
-    InvalidName,
-    normalise_digest,
-    parse,
-    registry_host,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import loading, modelfile, parameters, present
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import RegistryError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Target
-
-BUILD_OPTIONS = ("parameters", "template", "system", "adapters")
-
-
-def read_request(params):
-    """What is to be built (modelfile.py), or None where the model is used as the registry has it. Raises ModelfileError, InvalidParameter, InvalidName."""
-    # By hand and not by mutually_exclusive, for which an option that a template left null counts as given.
-    both = [option for option in ("from",) + BUILD_OPTIONS if params[option]]
-    if params["modelfile"] and both:
-        raise ModelError("modelfile and %s are mutually exclusive; write it into the Modelfile" % both[0])
-    if params["modelfile"]:
-        request = modelfile.parse(params["modelfile"])
-    elif params["from"]:
-        request = dict(
-            modelfile.empty_request(),
-            parameters=parameters.check(params["parameters"]),
-            template=params["template"],
-            system=params["system"],
-            adapters=params["adapters"] or [],
-        )
-        request["from"] = params["from"]
-    else:
-        alone = [option for option in BUILD_OPTIONS if params[option]]
-        if alone:
-            raise ModelError("%s changes a model, so from must name the one to build on" % " and ".join(alone))
-        return None
-    if modelfile.is_file(request["from"]):
-        raise ModelError(
-            "from %s is a file, and only models can be built on; import it once with ollama create, and name that model"
-            % request["from"]
-        )
-    parse(request["from"])
-    return request
-
-
-def ensure(params, check_mode):
-    """Bring the model into the wanted state and return the Outcome. Everything that can be wrong with the options is found before anything is done."""
-    if params["timeout"] <= 0:
-        raise ModelError("timeout %d must be at least one second" % params["timeout"])
-    name = parse(params["name"])
-    request = read_request(params)
-    pin = normalise_digest(params["digest"]) if params["digest"] else None
-    keep_alive = loading.check_keep_alive(params["keep_alive"])
-    if params["link_from"] and not params["store"]:
-        raise ModelError("link_from needs store, the models directory to link into")
-    if params["registry"] and params["source"]:
-        raise ModelError("registry and source are mutually exclusive; source names its registry itself")
-    if params["registry"]:
-        registry_host(params["registry"])
-    if params["source"]:
-        parse(params["source"])
-    target = Target(
-        OllamaClient(params["url"], min(30, params["timeout"])), Store(params["store"]) if params["store"] else None
-    )
-    if params["state"] == "absent":
-        return present.ensure_absent(target, name, check_mode)
-    if params["state"] == "loaded":
-        return loading.ensure_loaded(target, name, keep_alive, check_mode)
-    if params["state"] == "unloaded":
-        return loading.ensure_unloaded(target, name, check_mode)
-    pull = present.Pull(
-        params["registry"],
-        params["source"],
-        params["insecure"],
-        params["timeout"],
-        [Store(path) for path in params["link_from"] or []],
-    )
-    if request is None:
-        return present.ensure_pulled(target, name, pull, pin, check_mode)
-    return present.ensure_created(target, name, request, pull, pin, check_mode)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import EXPECTED_ERRORS, ensure, read_wanted
 
 
 def main():
@@ -311,18 +231,11 @@ def main():
         supports_check_mode=True,
     )
     try:
-        outcome = ensure(module.params, module.check_mode)
+        wanted = read_wanted(module.params)
+        outcome = ensure(wanted, wanted.target(), module.check_mode)
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
-    except (
-        InvalidName,
-        ModelError,
-        OllamaError,
-        RegistryError,
-        StoreError,
-        modelfile.ModelfileError,
-        parameters.InvalidParameter,
-    ) as error:
+    except EXPECTED_ERRORS as error:
         module.fail_json(msg=str(error))
     for warning in outcome.warnings:
         module.warn(warning)

@@ -7,84 +7,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import client as client_room
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
 
-from tests.rig.models import store as rig_models
-from tests.rig.ollama import running
-from tests.rig.registry.server import Registry, serve
+from tests.unit.plugins.modules.ollama_rig import TINY_BYTES, TINY_DIGEST
 from tests.unit.plugins.modules.run_module import run_module
-
-TINY_DIGEST = "sha256:" + rig_models.manifest_digest("tiny")
-TINY_BYTES = sum(blob.size for blob in rig_models.blobs("tiny"))
-
-
-class Rig:
-    """registry: Registry; host: its "host:port"; server(n): a double with a store of its own, started on demand."""
-
-    def __init__(self, directory, registry, host):
-        self.directory, self.registry, self.host = directory, registry, host
-        self._program = running.install(directory / "release")
-        self._gpus = running.gpus(directory / "gpus", "rtx-4090-x2")
-        self.servers = {}
-
-    def store(self, number=0):
-        return self.directory / "instances" / ("gpu%d" % number)
-
-    def server(self, number=0):
-        if number not in self.servers:
-            self.servers[number] = running.Server(
-                self._program, self.directory, self.store(number), self._gpus, {"OLLAMA_CONTEXT_LENGTH": "4096"}
-            ).wait()
-        return self.servers[number]
-
-    def url(self, number=0):
-        return "http://127.0.0.1:%d" % self.server(number).port
-
-    def model(self, name="tiny", number=0, check=False, **args):
-        args.setdefault("url", self.url(number))
-        if args.get("state", "present") == "present":
-            args = dict({"registry": self.host, "insecure": True, "timeout": 5}, **args)
-        return run_module("model", dict(args, name=name), check)
-
-    def names(self, number=0):
-        return sorted(item["name"] for item in self.server(number).request("GET", "/api/tags")[2]["models"])
-
-    def loaded(self, number=0):
-        return [item["name"] for item in self.server(number).request("GET", "/api/ps")[2]["models"]]
-
-    def clean(self):
-        self.registry.faults.clear()
-        for number in list(self.servers):
-            self.server(number).unload_all()
-            for name in self.names(number):
-                assert self.server(number).request("DELETE", "/api/delete", {"model": name})[0] == 200
-
-    def stop(self, number):
-        self.servers.pop(number).stop()
-
-
-@pytest.fixture(scope="module")
-def _rig(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("rig")
-    rig_models.write_into_store("tiny", directory / "content", registry="")
-    registry = Registry(directory / "content", ["127.0.0.1"])
-    listening = serve(registry, ["127.0.0.1"])
-    found = Rig(directory, registry, "127.0.0.1:%d" % listening[0].server_address[1])
-    yield found
-    for number in list(found.servers):
-        found.stop(number)
-    for server in listening:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def rig(_rig, monkeypatch):
-    monkeypatch.setattr(registry_room, "PAUSE", 0)
-    monkeypatch.setattr(client_room, "PULL_PAUSE", 0)
-    _rig.clean()
-    yield _rig
 
 
 def same_again(rig, *args, **options):
@@ -364,6 +289,10 @@ def test_without_a_server(rig):
     assert rig.model("tiny:optimized", state="absent", url=nobody, store=store, check=True)["action"] == "delete"
     assert rig.model("tiny:optimized", state="absent", url=nobody, store=store)["action"] == "delete"
     assert rig.model("tiny:optimized", state="absent", url=nobody, store=store)["action"] == "none"
+
+
+def test_an_empty_name_is_refused():
+    assert "is empty" in run_module("model", {"name": ""})["msg"]
 
 
 def test_check_mode_on_an_untouched_host(rig):

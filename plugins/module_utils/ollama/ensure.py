@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Bring models into the wanted state: one model of an instance, or a list of models of several instances.
+
+present.py and loading.py know how to reach a state. This file reads the options, chooses between them and works through a list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
+from . import loading, modelfile, parameters, present
+from .client import OllamaClient, OllamaError
+from .registry import RegistryError
+from .store import Store, StoreError
+from .target import ModelError, Outcome, Target
+
+#: What can go wrong with a model. The text of each is one sentence for the user.
+EXPECTED_ERRORS = (
+    InvalidName,
+    ModelError,
+    OllamaError,
+    RegistryError,
+    StoreError,
+    modelfile.ModelfileError,
+    parameters.InvalidParameter,
+)
+
+#: Longest time to wait for the answer to a short request, in seconds.
+_SHORT_REQUEST_SECONDS = 30
+
+_BUILD_OPTIONS = ("parameters", "template", "system", "adapters")
+
+# Outcome.action -> what was done to the model
+_DONE = {
+    "link": "linked",
+    "pull": "pulled",
+    "create": "created",
+    "delete": "deleted",
+    "load": "loaded",
+    "reload": "loaded again",
+    "keep_alive": "kept loaded",
+    "unload": "unloaded",
+}
+
+
+@dataclass(frozen=True)
+class WantedModel:
+    """One model of one instance and the state that it should have.
+
+    Attributes:
+        name: The model.
+        state: present, absent, loaded or unloaded.
+        url: Address of the instance's API.
+        timeout: Seconds without progress after which a request is given up.
+        store: Models directory of the instance on this host; None where it is not known.
+        request: What to build (modelfile.py); None for a model that is used as the registry has it.
+        pull: How the model, or its base, gets here.
+        pin: Manifest digest that the model, or its base, must have; None for any.
+        keep_alive: How long a loaded model stays, as the API takes it.
+        instance: Name of the instance for messages; "" where there is only one.
+    """
+
+    name: Name
+    state: str
+    url: str
+    timeout: int
+    store: Store | None = None
+    request: dict[str, Any] | None = None
+    pull: present.Pull = field(default_factory=present.Pull)
+    pin: str | None = None
+    keep_alive: int | str = -1
+    instance: str = ""
+
+    def target(self) -> Target:
+        """Return the instance that this entry is about."""
+        return Target(OllamaClient(self.url, min(_SHORT_REQUEST_SECONDS, self.timeout)), self.store)
+
+    def server_key(self) -> tuple:
+        """Return what identifies the instance: entries with the same key share what its server was asked."""
+        return (self.url, self.store.path if self.store else None)
+
+    def satisfied_by(self, other: WantedModel, digest: str | None) -> bool:
+        """Whether the model that `other` asks for, with the manifest digest `digest`, is what this entry asks for."""
+        return (
+            self.name.same(other.name)
+            and self.request == other.request
+            and (self.pin is None or self.pin in (other.pin, digest))
+        )
+
+
+def read_wanted(options: dict[str, Any], instance: str = "") -> WantedModel:
+    """Check the options of one model, before anything is done.
+
+    Args:
+        options: The options of the module `model`, each of them present; an empty value counts as not given.
+        instance: Name of the instance for messages.
+
+    Raises:
+        InvalidName, ModelError, ModelfileError, InvalidParameter: An option is wrong.
+    """
+    if options["timeout"] <= 0:
+        raise ModelError("timeout %d must be at least one second" % options["timeout"])
+    name = parse(options["name"])
+    request = _read_request(options)
+    pin = normalise_digest(options["digest"]) if options["digest"] else None
+    keep_alive = loading.check_keep_alive(options["keep_alive"])
+    if options["link_from"] and not options["store"]:
+        raise ModelError("link_from needs store, the models directory to link into")
+    if options["registry"] and options["source"]:
+        raise ModelError("registry and source are mutually exclusive; source names its registry itself")
+    if options["registry"]:
+        registry_host(options["registry"])
+    if options["source"]:
+        parse(options["source"])
+    return WantedModel(
+        name=name,
+        state=options["state"],
+        url=options["url"],
+        timeout=options["timeout"],
+        store=Store(options["store"]) if options["store"] else None,
+        request=request,
+        pull=present.Pull(
+            options["registry"],
+            options["source"],
+            options["insecure"],
+            options["timeout"],
+            [Store(path) for path in options["link_from"] or []],
+        ),
+        pin=pin,
+        keep_alive=keep_alive,
+        instance=instance,
+    )
+
+
+def _read_request(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is to be built (modelfile.py), or None where the model is used as the registry has it."""
+    # By hand and not by mutually_exclusive, for which an option that a template left null counts as given.
+    both = [option for option in ("from",) + _BUILD_OPTIONS if options[option]]
+    if options["modelfile"] and both:
+        raise ModelError("modelfile and %s are mutually exclusive; write it into the Modelfile" % both[0])
+    if options["modelfile"]:
+        request = modelfile.parse(options["modelfile"])
+    elif options["from"]:
+        request = dict(
+            modelfile.empty_request(),
+            parameters=parameters.check(options["parameters"]),
+            template=options["template"],
+            system=options["system"],
+            adapters=options["adapters"] or [],
+        )
+        request["from"] = options["from"]
+    else:
+        alone = [option for option in _BUILD_OPTIONS if options[option]]
+        if alone:
+            raise ModelError("%s changes a model, so from must name the one to build on" % " and ".join(alone))
+        return None
+    if modelfile.is_file(request["from"]):
+        raise ModelError(
+            "from %s is a file, and only models can be built on; import it once with ollama create, and name that model"
+            % request["from"]
+        )
+    parse(request["from"])
+    return request
+
+
+def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Outcome:
+    """Bring one model into its wanted state.
+
+    Raises:
+        Any of EXPECTED_ERRORS, and LibraryMissing.
+    """
+    if wanted.state == "absent":
+        return present.ensure_absent(target, wanted.name, check_mode)
+    if wanted.state == "loaded":
+        return loading.ensure_loaded(target, wanted.name, wanted.keep_alive, check_mode)
+    if wanted.state == "unloaded":
+        return loading.ensure_unloaded(target, wanted.name, check_mode)
+    if wanted.request is None:
+        return present.ensure_pulled(target, wanted.name, wanted.pull, wanted.pin, check_mode)
+    return present.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
+
+
+# -- a list of models ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Progress:
+    """How far a list of models has come: the entries that are done, each with its outcome, and why the list stopped.
+
+    Attributes:
+        done: The entries that were worked through, in the order of the list.
+        failed: The entry that failed, or None.
+        reason: Why it failed.
+        left: How many entries were not begun.
+    """
+
+    done: list[tuple[WantedModel, Outcome]] = field(default_factory=list)
+    failed: WantedModel | None = None
+    reason: str = ""
+    left: int = 0
+
+    def message(self) -> str:
+        """Return the failure in words: instance and model, the reason, and what was done before it; "" without one."""
+        if self.failed is None:
+            return ""
+        sentence = "%s of instance %s: %s." % (self.failed.name, self.failed.instance, self.reason.rstrip("."))
+        changed = [
+            "%s of %s was %s" % (wanted.name, wanted.instance, _DONE[outcome.action])
+            for wanted, outcome in self.done
+            if outcome.changed
+        ]
+        if changed:
+            sentence += " Before it, %s; this stays, and the next run goes on from there." % ", ".join(changed)
+        else:
+            sentence += " No model was changed before it."
+        if self.left:
+            sentence += " Not begun: %d more of the list." % self.left
+        return sentence
+
+
+def ensure_all(wanted_models: list[WantedModel], check_mode: bool = False) -> Progress:
+    """Bring models into their wanted states, one after the other, and stop at the first failure.
+
+    Raises:
+        LibraryMissing: The host has no requests; nothing was done.
+    """
+    progress = Progress()
+    targets: dict[tuple, Target] = {}
+    number = 0
+    try:
+        for number, wanted in enumerate(wanted_models):  # first of all, because an invalid address is refused here
+            targets.setdefault(wanted.server_key(), wanted.target())
+        for number, wanted in enumerate(wanted_models):
+            outcome = ensure(wanted, targets[wanted.server_key()], check_mode)
+            if check_mode:
+                outcome = _after_the_earlier(wanted, outcome, progress.done)
+            elif outcome.changed:
+                for target in targets.values():
+                    target.forget()
+            progress.done.append((wanted, outcome))
+    except EXPECTED_ERRORS as error:
+        progress.failed, progress.reason = wanted_models[number], str(error)
+        progress.left = len(wanted_models) - len(progress.done) - 1
+    return progress
+
+
+def _after_the_earlier(wanted: WantedModel, outcome: Outcome, done: list[tuple[WantedModel, Outcome]]) -> Outcome:
+    """Correct what check mode foresees for one entry by what the entries before it would have done.
+
+    Outside check mode those have been done: a model that another instance was given is linked from there, and a base that
+    this instance was given is not pulled again.
+    """
+    if outcome.action not in ("pull", "create"):
+        return outcome
+    brought = [(other, its) for other, its in done if its.action in ("link", "pull", "create")]
+    stores = [store.path for store in wanted.pull.link_from] if wanted.store else []
+    for other, its in brought:
+        if other.store and other.store.path in stores and wanted.satisfied_by(other, its.digest):
+            return Outcome("link", its.digest, 0, outcome.before, its.after)
+    base = parse(wanted.request["from"]) if wanted.request else None
+    if base and any(other.url == wanted.url and other.name.same(base) for other, its in brought):
+        outcome.pulled_bytes = 0
+    return outcome

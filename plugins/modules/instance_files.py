@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Directories, files and links of the instances of a host: thin, see module_utils/host/files.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_files
+short_description: Manage the directories, files and links of Ollama instances
+version_added: "1.0.0"
+description:
+  - Creates, changes and removes several directories, files and links in one execution, and returns a result for each of them.
+  - The entries are processed in the order of the list. The first failure ends the run, and the results up to there are returned.
+  - Files and links are put in place by a rename, with owner and mode already set.
+  - A link is replaced and never followed. The exception is a directory, which may be a link that belongs to root or to the
+    user of the task.
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.idempotent
+attributes:
+  check_mode:
+    support: full
+    details:
+      - An owner or group that the host does not have, and a directory that does not exist, are no errors in check mode,
+        because an earlier task would have created them.
+  diff_mode:
+    support: full
+options:
+  files:
+    description:
+      - What is to be in place, in the order in which it is processed.
+      - The list is not logged on the host, because the content of a file may hold credentials.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description:
+          - Absolute path.
+        type: path
+        required: true
+      state:
+        description:
+          - V(directory) creates the directory. Missing parents are created with the same owner and mode.
+          - V(file) writes O(files[].content).
+          - V(link) creates a symbolic link to O(files[].target).
+          - V(absent) removes whatever is there. The content of a directory is removed too.
+        type: str
+        choices: [directory, file, link, absent]
+        default: file
+      content:
+        description:
+          - Content of the file.
+        type: str
+        default: ""
+      target:
+        description:
+          - What the link points to. It does not have to exist.
+        type: str
+      owner:
+        description:
+          - Name or number of the owner. The default leaves the owner of what is there as it is.
+        type: str
+      group:
+        description:
+          - Name or number of the group. The default leaves the group of what is there as it is.
+        type: str
+      mode:
+        description:
+          - Permissions of a directory or file as octal digits in quotes, such as V('0644').
+          - The default leaves those of what is there as they are.
+        type: raw
+      backup:
+        description:
+          - Whether a file that is replaced or removed is copied to the same directory first, with a timestamp in its name.
+        type: bool
+        default: false
+      diff:
+        description:
+          - Whether diff mode shows the content of the file.
+          - The default is V(true) for O(files[].state=file) and V(false) for O(files[].state=absent).
+        type: bool
+      force:
+        description:
+          - Whether a link may replace a regular file.
+        type: bool
+        default: false
+seealso:
+  - module: ansible.builtin.file
+  - module: ansible.builtin.copy
+"""
+
+EXAMPLES = r"""
+- name: Put the files of an instance in place
+  gpufleet.ollama.instance_files:
+    files:
+      - path: /etc/ollama-multigpu/instances
+        state: directory
+        owner: root
+        group: root
+        mode: "0755"
+      - path: /etc/ollama-multigpu/instances/gpu0.env
+        content: |
+          OLLAMA_HOST=127.0.0.1:11434
+        owner: root
+        group: ollama
+        mode: "0640"
+      - path: /usr/local/bin/ollama
+        state: link
+        target: /usr/local/lib/ollama-multigpu/current/bin/ollama
+      - path: /etc/systemd/system/ollama@.service.d/override.conf
+        state: absent
+        backup: true
+        diff: true
+  become: true
+"""
+
+RETURN = r"""
+files:
+  description:
+    - The result of each entry, in the order of O(files).
+    - After a failure, the entries that were processed before it.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The path.
+      type: str
+      sample: /etc/ollama-multigpu/instances/gpu0.env
+    changed:
+      description: Whether something was changed, or would be in check mode.
+      type: bool
+    action:
+      description:
+        - What was done, or would be in check mode. V(change) replaces the content of a file or the target of a link,
+          V(attributes) sets only owner, group or permissions.
+      type: str
+      choices: [none, create, change, attributes, remove]
+      sample: create
+    backup_file:
+      description: Path of the copy of what was replaced or removed; null where none was made.
+      type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import (
+    Files,
+    FilesError,
+    WantedFile,
+    parse_mode,
+)
+
+
+def argument_spec():
+    """Return the options. The whole list is kept out of the log; main() decides what the result shows."""
+    entry = dict(
+        path=dict(type="path", required=True),
+        state=dict(type="str", choices=["directory", "file", "link", "absent"], default="file"),
+        content=dict(type="str", default=""),
+        target=dict(type="str"),
+        owner=dict(type="str"),
+        group=dict(type="str"),
+        mode=dict(type="raw"),
+        backup=dict(type="bool", default=False),
+        diff=dict(type="bool"),
+        force=dict(type="bool", default=False),
+    )
+    return dict(files=dict(type="list", elements="dict", required=True, options=entry, no_log=True))
+
+
+def read_files(entries):
+    """Return [WantedFile] of the options. Raises FilesError before anything is done."""
+    wanted = []
+    for entry in entries:
+        state = entry["state"]
+        if state == "link" and not entry["target"]:
+            raise FilesError("%s: a link needs target, the path that it points to" % entry["path"])
+        wanted.append(
+            WantedFile(
+                path=entry["path"],
+                state=state,
+                content=entry["content"].encode("utf-8", "surrogateescape"),
+                target=entry["target"] or "",
+                owner=entry["owner"] or None,
+                group=entry["group"] or None,
+                mode=parse_mode(entry["mode"]),
+                backup=entry["backup"],
+                show_content=entry["diff"] if entry["diff"] is not None else state == "file",
+                force=entry["force"],
+            )
+        )
+    return wanted
+
+
+def diffs_of(outcome):
+    """Return the differences at one path, as Ansible shows them."""
+    return [
+        dict(before=before, after=after, before_header=outcome.path, after_header=outcome.path)
+        for before, after in outcome.differences
+    ]
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    # no_log kept the contents out of the log. In the result they would be cut out of the differences as well, so the
+    # result is composed by hand: the invocation without contents, the differences as each entry asks for them.
+    module.no_log_values.clear()
+    invocation = dict(module_args=dict(files=[dict(entry, content=None) for entry in module.params["files"]]))
+    files = Files(module.check_mode, module.backup_local, lambda path: module.set_default_selinux_context(path, False))
+    done, failure = [], None
+    try:
+        for wanted in read_files(module.params["files"]):
+            done.append(files.put(wanted))
+    except FilesError as error:
+        failure = str(error)
+    result = dict(
+        changed=any(outcome.changed for outcome in done),
+        files=[
+            dict(path=outcome.path, changed=outcome.changed, action=outcome.action, backup_file=outcome.backup_file)
+            for outcome in done
+        ],
+        invocation=invocation,
+    )
+    if module._diff:
+        result["diff"] = [diff for outcome in done for diff in diffs_of(outcome)]
+    if failure:
+        module.fail_json(msg="%s." % failure.rstrip("."), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The models of all Ollama instances of a host: thin, see module_utils/ollama/ensure.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_models
+short_description: Manage the models of all Ollama instances of a host
+version_added: "1.0.0"
+description:
+  - Does what M(gpufleet.ollama.model) does for a list of models in one execution, and returns a result for each of them.
+  - The entries are processed in the order of the list. The first failure ends the run, and the results up to there are returned.
+  - A model that several instances need is pulled or created once and hard-linked into the stores of the others
+    where O(models[].link_from) names the first store.
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.idempotent
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Also works where the servers are not running or not installed yet.
+      - An entry that needs what an earlier entry of the list would bring is reported as changed and does not fail.
+  diff_mode:
+    support: full
+requirements:
+  - requests, which the collection brings along
+options:
+  models:
+    description:
+      - The models, in the order in which they are processed.
+      - A model must come after the model that it is built on.
+      - An empty value of a suboption counts as not given.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      instance:
+        description:
+          - Name of the instance. It appears in results and messages.
+        type: str
+        required: true
+      name:
+        description:
+          - The model, as V(llama3.1:8b) or V(host:port/namespace/model:tag). The default tag is V(latest).
+        type: str
+        required: true
+      state:
+        description:
+          - V(present) makes the model available, V(absent) removes it from this instance.
+          - V(loaded) loads it, or loads it again where the loaded model is older than the one in the store.
+            The model must be present.
+          - V(unloaded) removes it from the GPUs.
+        type: str
+        choices: [present, absent, loaded, unloaded]
+        default: present
+      url:
+        description:
+          - Address of the instance's API.
+        type: str
+        default: http://127.0.0.1:11434
+      store:
+        description:
+          - Models directory of the instance on this host.
+          - It is required for O(models[].link_from), for the check of free space before a pull, and to manage models
+            while the server is not running.
+        type: path
+      link_from:
+        description:
+          - Models directories on this host. A model that one of them has in the wanted form is hard-linked into
+            O(models[].store) and not pulled or created again.
+          - They must be on the same file system as O(models[].store).
+        type: list
+        elements: path
+      from:
+        description:
+          - The model to build on. It is pulled first where it is missing.
+        type: str
+      digest:
+        description:
+          - The manifest digest that the model must have, or its base where it is built on one.
+        type: str
+      insecure:
+        description:
+          - Whether the server may use plain HTTP with the registry.
+        type: bool
+        default: false
+      parameters:
+        description:
+          - Parameters of the built model. They override those of its base.
+        type: dict
+      system:
+        description:
+          - System message of the built model.
+        type: str
+      template:
+        description:
+          - Template of the built model.
+        type: str
+      keep_alive:
+        description:
+          - How long the loaded model stays, in seconds or as V(10m). V(-1) keeps it until the server stops.
+        type: str
+        default: "-1"
+  registry:
+    description:
+      - Host and port of a mirror that has the models in place of the registry of their names. The models keep their names.
+    type: str
+  timeout:
+    description:
+      - Seconds without progress after which a pull or a request is given up. A pull as a whole may take any time.
+      - Loading a model has at least half an hour, because the server reports no progress.
+    type: int
+    default: 120
+seealso:
+  - module: gpufleet.ollama.model
+  - module: gpufleet.ollama.placement_info
+"""
+
+EXAMPLES = r"""
+- name: Give two instances the same optimized model and load it
+  gpufleet.ollama.instance_models:
+    models:
+      - instance: gpu0
+        name: llama3.1:8b
+        url: http://127.0.0.1:11434
+        store: /var/lib/ollama-multigpu/instances/gpu0
+      - instance: gpu0
+        name: llama3.1:8b-optimized
+        url: http://127.0.0.1:11434
+        store: /var/lib/ollama-multigpu/instances/gpu0
+        from: llama3.1:8b
+        parameters:
+          num_ctx: 32768
+          num_gpu: 999
+      - instance: gpu1
+        name: llama3.1:8b-optimized
+        url: http://127.0.0.1:11435
+        store: /var/lib/ollama-multigpu/instances/gpu1
+        link_from:
+          - /var/lib/ollama-multigpu/instances/gpu0
+        from: llama3.1:8b
+        parameters:
+          num_ctx: 32768
+          num_gpu: 999
+      - instance: gpu0
+        name: llama3.1:8b-optimized
+        url: http://127.0.0.1:11434
+        state: loaded
+      - instance: gpu1
+        name: llama3.1:8b-optimized
+        url: http://127.0.0.1:11435
+        state: loaded
+  become: true
+
+- name: Remove a model from one instance
+  gpufleet.ollama.instance_models:
+    models:
+      - instance: gpu1
+        name: llama3.1:8b
+        url: http://127.0.0.1:11435
+        state: absent
+"""
+
+RETURN = r"""
+models:
+  description:
+    - The result of each entry, in the order of O(models).
+    - After a failure, the entries that were processed before it.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    instance:
+      description: The instance, as given.
+      type: str
+      sample: gpu0
+    name:
+      description: The model, with its tag.
+      type: str
+      sample: llama3.1:8b-optimized
+    state:
+      description: The wanted state, as given.
+      type: str
+      sample: present
+    changed:
+      description: Whether something was changed, or would be in check mode.
+      type: bool
+    action:
+      description: What was done, or would be in check mode.
+      type: str
+      choices: [none, link, pull, create, delete, load, reload, keep_alive, unload]
+      sample: create
+    digest:
+      description: Manifest digest of the model afterwards; null where it is absent or not known beforehand.
+      type: str
+      sample: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
+    pulled_bytes:
+      description:
+        - Bytes of the blobs that had to come from the registry, including those of the base. Null where that cannot be known.
+        - What an interrupted pull had already downloaded is included.
+      type: int
+      sample: 4920753328
+    loaded:
+      description:
+        - How the server describes the loaded model, or null. It has C(size_bytes), C(size_vram_bytes), C(context_length)
+          and C(expires_at), as in RV(gpufleet.ollama.model#module:loaded).
+      type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import (
+    EXPECTED_ERRORS,
+    ensure_all,
+    read_wanted,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
+
+
+def argument_spec():
+    """Return the options."""
+    model = dict(
+        instance=dict(type="str", required=True),
+        name=dict(type="str", required=True),
+        state=dict(type="str", choices=["present", "absent", "loaded", "unloaded"], default="present"),
+        url=dict(type="str", default="http://127.0.0.1:11434"),
+        store=dict(type="path"),
+        link_from=dict(type="list", elements="path"),
+        digest=dict(type="str"),
+        insecure=dict(type="bool", default=False),
+        parameters=dict(type="dict"),
+        system=dict(type="str"),
+        template=dict(type="str"),
+        keep_alive=dict(type="str", default="-1"),
+        **{"from": dict(type="str")},
+    )
+    return dict(
+        models=dict(type="list", elements="dict", required=True, options=model),
+        registry=dict(type="str"),
+        timeout=dict(type="int", default=120),
+    )
+
+
+def read_models(params):
+    """Return [WantedModel] of the options. Raises ModelError with the entry's name; nothing was done then."""
+    wanted = []
+    for entry in params["models"]:
+        options = dict(
+            {key: None if value in ("", {}, []) else value for key, value in entry.items()},
+            registry=params["registry"] or None,
+            timeout=params["timeout"],
+            source=None,
+            modelfile=None,
+            adapters=None,
+        )
+        try:
+            wanted.append(read_wanted(options, entry["instance"]))
+        except EXPECTED_ERRORS as error:
+            raise ModelError("%s of instance %s: %s. Nothing was changed." % (entry["name"], entry["instance"], error))
+    return wanted
+
+
+def result_of(wanted, outcome):
+    """Return one entry of RV(models)."""
+    return dict(
+        instance=wanted.instance,
+        name=str(wanted.name),
+        state=wanted.state,
+        changed=outcome.changed,
+        action=outcome.action,
+        digest=outcome.digest,
+        pulled_bytes=outcome.pulled_bytes,
+        loaded=outcome.loaded,
+    )
+
+
+def diff_of(wanted, outcome):
+    """Return the difference that one entry made, as Ansible shows it."""
+    header = "%s: %s" % (wanted.instance, wanted.name)
+    return dict(before=outcome.before, after=outcome.after, before_header=header, after_header=header)
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        progress = ensure_all(read_models(module.params), module.check_mode)
+    except LibraryMissing as error:
+        module.fail_json(**error.as_failure())
+    except ModelError as error:
+        module.fail_json(msg=str(error), models=[])
+    for wanted, outcome in progress.done:
+        for warning in outcome.warnings:
+            module.warn(warning)
+    result = dict(
+        changed=any(outcome.changed for wanted, outcome in progress.done),
+        models=[result_of(wanted, outcome) for wanted, outcome in progress.done],
+    )
+    if module._diff:
+        result["diff"] = [diff_of(wanted, outcome) for wanted, outcome in progress.done if outcome.changed]
+    if progress.failed:
+        module.fail_json(msg=progress.message(), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,19 +5,13 @@
 from __future__ import annotations
 
 import os
-import re
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import variables as common
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import in_parallel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import sysfs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
-
-#: What a server reads of its environment; the rest (PATH, INVOCATION_ID ...) is systemd's.
-_PREFIXES = ("OLLAMA_", "CUDA_", "LLAMA_", "GGML_", "NVIDIA_", "HTTP", "NO_PROXY", "http", "no_proxy")
-#: Names whose values, and parts of values, that are nobody's business in a task's output.
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
 def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
@@ -75,10 +69,7 @@ def hide_secrets(server):
     """Blank passwords in addresses (a proxy's) and the values of variables that are secrets by their names; changes `server`."""
     for origin, variables in server["environment"].items():
         if variables:
-            server["environment"][origin] = {
-                name: "***" if _SECRET_NAME.search(name) else _CREDENTIALS.sub("//***@", value)
-                for name, value in variables.items()
-            }
+            server["environment"][origin] = {name: common.shown(name, value) for name, value in variables.items()}
     return server
 
 
@@ -148,7 +139,7 @@ def _changed_since(path, moment):
 
 
 def _relevant(variables, names):
-    return {name: value for name, value in variables.items() if name.startswith(_PREFIXES) or name in names}
+    return {name: value for name, value in variables.items() if common.is_read_by_server(name) or name in names}
 
 
 def _unit(name, properties):

@@ -7,33 +7,11 @@ Source: envconfig/config.go at every release tag from 0.1.40 to 0.32.15, and the
 
 from __future__ import annotations
 
-# Variable -> (first version that reads it, last one or None). Ollama ignores a variable that it does not know.
-KNOWN = {
-    "OLLAMA_SCHED_SPREAD": ((0, 1, 45), None),
-    "OLLAMA_GPU_OVERHEAD": ((0, 3, 10), None),
-    "OLLAMA_MULTIUSER_CACHE": ((0, 3, 13), (0, 24, 0)),
-    "OLLAMA_KV_CACHE_TYPE": ((0, 5, 0), None),
-    "OLLAMA_NEW_ENGINE": ((0, 5, 12), (0, 24, 0)),
-    "OLLAMA_CONTEXT_LENGTH": ((0, 5, 13), None),
-    "OLLAMA_NEW_ESTIMATES": ((0, 11, 5), (0, 11, 10)),
-    "OLLAMA_VULKAN": ((0, 12, 11), None),
-    "LLAMA_ARG_FIT": ((0, 30, 0), None),
-    "LLAMA_ARG_FIT_TARGET": ((0, 30, 0), None),
-    "LLAMA_ARG_TENSOR_SPLIT": ((0, 30, 0), None),
-    "OLLAMA_IGPU_ENABLE": ((0, 30, 0), None),
-    "OLLAMA_GO_TEMPLATE": ((0, 30, 0), None),
-    "OLLAMA_LOAD_TIMEOUT": ((0, 3, 10), None),
-    "OLLAMA_AUTH": ((0, 8, 0), None),
-    "OLLAMA_REMOTES": ((0, 12, 0), None),
-    "OLLAMA_EDITOR": ((0, 16, 0), None),
-    "OLLAMA_NO_CLOUD": ((0, 16, 2), None),
-    "OLLAMA_DEBUG_LOG_REQUESTS": ((0, 18, 3), None),
-    "OLLAMA_MAX_TRANSFER_STREAMS": ((0, 23, 3), None),
-    "OLLAMA_INTEL_GPU": ((0, 1, 45), (0, 12, 10)),
-    "OLLAMA_MAX_VRAM": ((0, 1, 40), (0, 6, 8)),
-    "OLLAMA_RUNNERS_DIR": ((0, 1, 40), (0, 3, 10)),
-    "OLLAMA_TMPDIR": ((0, 1, 40), (0, 5, 1)),
-}
+from typing import Dict, Mapping, Optional
+
+from ..common import variables
+from ..common.variables import Version
+from ..common.variables import version_text as version_text
 
 # What does the same, or changes within an era: variable -> ((first version, what it does), ...), newest first.
 COMMON = {
@@ -41,7 +19,8 @@ COMMON = {
     "OLLAMA_CONTEXT_LENGTH": (
         (
             (0, 15, 5),
-            "context of models that name none; unset it follows the memory of all visible GPUs (4096, 32768 or 262144 tokens)",
+            "context of models that name none; unset it follows the memory of all visible GPUs "
+            "(4096, 32768 or 262144 tokens)",
         ),
         ((0, 6, 7), "context of models that name none; unset it is 4096 tokens"),
         ((0, 0, 0), "context of models that name none; unset it is 2048 tokens"),
@@ -58,7 +37,8 @@ COMMON = {
         ((0, 30, 0), "on or off for every model; unset llama.cpp decides, and it is off on GPUs without it"),
         (
             (0, 13, 4),
-            "on or off for every model that can; unset it is on for what this release lists on Ollama's own engine, and llama.cpp decides itself",
+            "on or off for every model that can; unset it is on for what this release lists on Ollama's own engine, "
+            "and llama.cpp decides itself",
         ),
         (
             (0, 12, 4),
@@ -80,23 +60,23 @@ COMMON = {
 }
 
 
-def knows(version, name):
-    """Whether a version reads a variable; one that is not in the table counts as known.
+def knows(version: Version, name: str) -> bool:
+    """Return whether a version reads a variable.
 
     Args:
         version: Ollama version as a tuple of three integers.
+        name: the variable; one that is neither Ollama's nor llama-server's counts as known.
     """
-    first, last = KNOWN.get(name, ((0, 0, 0), None))
-    return first <= version and (last is None or version <= last)
+    return variables.find(name).known_to(version)
 
 
-def acting(environment, version):
-    """The variables of a service environment that a version reads: dict."""
+def acting(environment: Optional[Mapping[str, str]], version: Version) -> Dict[str, str]:
+    """Return the variables of a service environment that a version reads."""
     return {name: value for name, value in (environment or {}).items() if knows(version, name)}
 
 
-def effects(era_effects, version):
-    """What each setting that concerns placement does on a version: dict of name to one sentence without a full stop.
+def effects(era_effects: Mapping[str, str], version: Version) -> Dict[str, str]:
+    """Return what each setting that concerns placement does on a version: one sentence without a full stop.
 
     Args:
         era_effects: `EFFECTS` of the version's era.
@@ -110,17 +90,6 @@ def effects(era_effects, version):
     return found
 
 
-def no_effect(name):
-    """Why a variable does nothing on a version that does not know it."""
-    first, last = KNOWN[name]
-    span = (
-        "from %s on" % version_text(first)
-        if last is None
-        else "from %s to %s" % (version_text(first), version_text(last))
-    )
-    return "no effect: Ollama reads it %s" % span
-
-
-def version_text(numbers):
-    """A version as it is written: (0, 30, 0) is "0.30.0"."""
-    return ".".join(str(number) for number in numbers)
+def no_effect(name: str) -> str:
+    """Return why a variable does nothing on a version that does not know it."""
+    return "no effect: Ollama reads it %s" % variables.span(variables.find(name))

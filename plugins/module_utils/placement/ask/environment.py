@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The user's further service variables: known names, types, and those that a plan must own.
+"""Check the user's environment variables of the service: names, types, and those that the plan sets itself. Pure.
 
 Ollama ignores unknown names silently, replaces bad integers by defaults and takes a bad port for 11434, so everything
-is checked before it is written. Source of names and types: Ollama envconfig/config.go (0.32.15).
+is checked before it is written. The names and their types are in common/variables.py.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ...releases import settings
+from ...common import engine_variables, variables
 from ..errors import PlacementError
-from . import engine_variables
 from .parameters import DURATION, whole_number
 
 _SWITCH_VALUES = {
@@ -28,90 +28,19 @@ _SWITCH_VALUES = {
     "off": "0",
     "f": "0",
 }
-
-KNOWN = {
-    "OLLAMA_ORIGINS": "text",
-    "OLLAMA_KEEP_ALIVE": "duration",
-    "OLLAMA_LOAD_TIMEOUT": "duration",
-    "OLLAMA_CONTEXT_LENGTH": "number",
-    "OLLAMA_NUM_PARALLEL": "number",
-    "OLLAMA_MAX_QUEUE": "number",
-    "OLLAMA_GPU_OVERHEAD": "number",
-    "OLLAMA_FLASH_ATTENTION": "switch",
-    "OLLAMA_KV_CACHE_TYPE": "text",
-    "OLLAMA_LLM_LIBRARY": "text",
-    "OLLAMA_VULKAN": "switch",
-    "OLLAMA_IGPU_ENABLE": "text",
-    "OLLAMA_DEBUG": "text",
-    "OLLAMA_DEBUG_LOG_REQUESTS": "switch",
-    "OLLAMA_GO_TEMPLATE": "switch",
-    "OLLAMA_NOPRUNE": "switch",
-    "OLLAMA_NOHISTORY": "switch",
-    "OLLAMA_NO_CLOUD": "switch",
-    "OLLAMA_REMOTES": "text",
-    "OLLAMA_MAX_TRANSFER_STREAMS": "number",
-    "OLLAMA_AUTH": "switch",
-    "OLLAMA_EDITOR": "text",
-}
-# What a plan decides itself, and what to use instead.
-PLANNED = {
-    "OLLAMA_HOST": "listen_address and base_port",
-    "OLLAMA_MODELS": "models_dir",
-    "OLLAMA_SCHED_SPREAD": "strategy: spread of a model",
-    "OLLAMA_MAX_LOADED_MODELS": "the list of models; it is always the number of models planned",
-    "CUDA_VISIBLE_DEVICES": "the GPU selectors",
-    "CUDA_DEVICE_ORDER": "nothing; it is always PCI_BUS_ID",
-    "LLAMA_ARG_TENSOR_SPLIT": "strategy: split or spread of a model",
-    "LLAMA_ARG_FIT_TARGET": "headroom_bytes",
-    "LLAMA_ARG_FIT": "allow_cpu_offload of a model",
-    "LLAMA_ARG_SPLIT_MODE": "strategy of a model",
-    "LLAMA_ARG_MAIN_GPU": "strategy: single of a model and the GPU selectors",
-    "LLAMA_ARG_N_GPU_LAYERS": "allow_cpu_offload of a model",
-    "LLAMA_ARG_DEVICE": "the GPU selectors",
-    "LLAMA_ARG_CTX_SIZE": "context_length of a model",
-    "LLAMA_ARG_UBATCH": "ubatch of a model",
-    "LLAMA_ARG_BATCH": "ubatch of a model",
-    "LLAMA_ARG_CACHE_TYPE_K": "kv_cache_type of a model",
-    "LLAMA_ARG_CACHE_TYPE_V": "kv_cache_type of a model",
-    "LLAMA_ARG_FLASH_ATTN": "flash_attention of a model",
-    "LLAMA_ARG_N_PARALLEL": "parallel of a model",
-    "LLAMA_ARG_MODEL": "the list of models",
-    "LLAMA_ARG_HOST": "listen_address",
-    "LLAMA_ARG_PORT": "base_port",
-}
-PLANNED.update(
-    dict.fromkeys(
-        (
-            "NVIDIA_VISIBLE_DEVICES",
-            "HIP_VISIBLE_DEVICES",
-            "ROCR_VISIBLE_DEVICES",
-            "GPU_DEVICE_ORDINAL",
-            "GGML_VK_VISIBLE_DEVICES",
-        ),
-        "the GPU selectors",
-    )
-)
-# What makes every prediction of a plan void, and why.
-REFUSED = {
-    "LD_PRELOAD": "puts code of its own into the server and its engine",
-    "LD_AUDIT": "puts code of its own into the server and its engine",
-    "GGML_CUDA_ENABLE_UNIFIED_MEMORY": "lets a model overflow into the host's memory, which the plan does not count",
-}
-# Names that earlier versions knew.
-RETIRED = frozenset(name for name, (dummy_first, last) in settings.KNOWN.items() if last)
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def check_environment(environment, release):
+def check_environment(environment: Optional[Mapping[str, Any]], release: Any) -> Tuple[Dict[str, str], List[str]]:
     """Check the user's variables.
 
     Args:
-        environment: dict of name to value (text, number or boolean), or None.
+        environment: name to value (text, number or boolean), or None. A value of None means that it is not set.
         release: the Release planned for.
 
     Returns:
-        (dict of name to text, list of warnings).
+        The variables with their values as text, and warnings.
 
     Raises:
         PlacementError: unknown or misspelt name, a name that the plan owns, or a value that does not fit.
@@ -125,91 +54,97 @@ def check_environment(environment, release):
     for name, value in sorted((environment or {}).items(), key=lambda item: str(item[0])):
         if value is None:
             continue
-        _check_name(name)
-        if isinstance(value, (dict, list, tuple)):
-            raise PlacementError(
-                "Environment variable %s is a %s; give one text."
-                % (name, "dictionary" if isinstance(value, dict) else "list")
-            )
-        text = ("1" if value else "0") if isinstance(value, bool) else str(value)
-        if _CONTROL.search(text):
-            raise PlacementError(
-                "The value of environment variable %s holds a line break or a control character; give it on one line."
-                % name
-            )
-        if name in RETIRED and not settings.knows(release.numbers, name):
+        text = check_variable(name, value)
+        if not variables.find(name).known_to(release.numbers):
             warnings.append("%s is not known to Ollama %s and has no effect." % (name, release.version))
-        if not text.strip() and KNOWN.get(name) in ("number", "switch", "duration"):
-            continue  # as Ollama takes it: not set
-        checked[name] = _typed(name, text)
-    if "LD_LIBRARY_PATH" in checked:
-        warnings.append(
-            "LD_LIBRARY_PATH=%s is searched after Ollama's own libraries; a CUDA from there takes other memory than the plan predicts."
-            % checked["LD_LIBRARY_PATH"]
-        )
-    if checked.get("OLLAMA_VULKAN") == "1":
-        warnings.append(
-            "OLLAMA_VULKAN=1 brings GPUs back that CUDA_VISIBLE_DEVICES hides, so models may land outside the plan."
-        )
+        if text is not None:
+            checked[name] = text
     return checked, warnings
 
 
-def _check_name(name):
-    if not isinstance(name, str) or not _NAME.match(name) or "\n" in name:
+def check_variable(name: Any, value: Any) -> Optional[str]:
+    """Check one variable of the user.
+
+    Returns:
+        The value as text; None where Ollama takes it for not set.
+
+    Raises:
+        PlacementError: as `check_environment`.
+    """
+    _check_name(name)
+    if isinstance(value, (dict, list, tuple)):
+        raise PlacementError(
+            "Environment variable %s is a %s, not a plain value; give one text."
+            % (name, "dictionary" if isinstance(value, dict) else "list")
+        )
+    text = ("1" if value else "0") if isinstance(value, bool) else str(value)
+    if _CONTROL.search(text):
+        raise PlacementError(
+            "The value of environment variable %s holds a line break (newline) or another control character; "
+            "give it on one line." % name
+        )
+    kind = variables.find(name).type
+    if not text.strip() and kind in (variables.NUMBER, variables.SWITCH, variables.DURATION):
+        return None
+    return _typed(name, text, kind)
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.match(name):
         raise PlacementError("Environment variable name %r is not one; use letters, digits and '_'." % (name,))
-    if name in PLANNED:
-        raise PlacementError("Environment variable %s is set by the plan; use %s instead." % (name, PLANNED[name]))
-    if name in REFUSED:
-        raise PlacementError("Environment variable %s %s; leave it out." % (name, REFUSED[name]))
-    if name in KNOWN or name in RETIRED:
+    variable = variables.find(name)
+    if variable.owner == variables.PLAN:
+        raise PlacementError("Environment variable %s is what the plan decides; %s." % (name, variable.advice))
+    if variable.owner == variables.REFUSED:
+        raise PlacementError("Environment variable %s %s; leave it out." % (name, variable.advice))
+    if name in variables.TABLE:
         return
     engine = name.startswith(engine_variables.PREFIX)
-    if engine and name[len(engine_variables.PREFIX) :] in engine_variables.MOVE_MEMORY:
-        raise PlacementError("Environment variable %s moves memory that the plan counts on; leave it out." % name)
-    if engine and name[len(engine_variables.PREFIX) :] in engine_variables.NAMES:
-        return
-    candidates = (
-        [engine_variables.PREFIX + word for word in sorted(engine_variables.NAMES)]
-        if engine
-        else list(KNOWN) + list(PLANNED)
-    )
-    near = [word for word in difflib.get_close_matches(name.upper(), candidates, 1, 0.85) if word != name]
+    near = None if engine and variable.owner != variables.UNKNOWN else _near(name, engine)
     if near and (engine or not name.startswith("CUDA_")):
-        raise PlacementError("Environment variable %s is unknown to Ollama: did you mean %s?" % (name, near[0]))
-    if engine or name.upper().startswith("OLLAMA_"):
+        raise PlacementError("Environment variable %s is unknown to Ollama: did you mean %s?" % (name, near))
+    if variable.owner == variables.UNKNOWN:
         program = "llama-server" if engine else "Ollama"
         raise PlacementError(
             "Environment variable %s is unknown to %s, which would ignore it silently; leave it out." % (name, program)
         )
 
 
-def _typed(name, text):
-    kind = KNOWN.get(name)
+def _near(name: str, engine: bool) -> Optional[str]:
+    """Return the variable that was probably meant, or None."""
+    if engine:
+        candidates = [engine_variables.PREFIX + word for word in sorted(engine_variables.NAMES)]
+    else:
+        candidates = [
+            variable.name
+            for variable in variables.TABLE.values()
+            if variable.last is None and variable.owner != variables.REFUSED
+        ]
+    near = [word for word in difflib.get_close_matches(name.upper(), candidates, 1, 0.85) if word != name]
+    return near[0] if near else None
+
+
+def _typed(name: str, text: str, kind: str) -> str:
+    where = "Environment variable %s" % name
     if name == engine_variables.UNIFIED and text not in engine_variables.ON + engine_variables.OFF:
-        raise PlacementError(
-            "Environment variable %s is '%s', at which llama-server would not start; give 1 or 0." % (name, text)
-        )
-    if kind == "number":
-        return str(whole_number(text, "Environment variable %s" % name, 0))
-    if kind == "switch":
+        raise PlacementError("%s is '%s', at which llama-server would not start; give 1 or 0." % (where, text))
+    if kind == variables.NUMBER:
+        return str(whole_number(text, where, 0))
+    if kind == variables.SWITCH:
         if text.strip().lower() not in _SWITCH_VALUES:
-            raise PlacementError(
-                "Environment variable %s is '%s', which Ollama would take for true; give 1 or 0." % (name, text)
-            )
+            raise PlacementError("%s is '%s', which Ollama would take for true; give 1 or 0." % (where, text))
         return _SWITCH_VALUES[text.strip().lower()]
-    if kind == "duration" and not DURATION.match(text.strip()):
+    if kind == variables.DURATION and not DURATION.match(text.strip()):
         raise PlacementError(
-            "Environment variable %s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1."
-            % (name, text)
+            "%s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1." % (where, text)
         )
     if name == "OLLAMA_KEEP_ALIVE" and not re.search("[1-9]", text):
         raise PlacementError(
-            "Environment variable %s is '%s', which would unload every model after each request; give one such as 30m or -1."
-            % (name, text)
+            "%s is '%s', which would unload every model after each request; give one such as 30m or -1." % (where, text)
         )
     if name == "OLLAMA_LLM_LIBRARY" and text and not text.startswith("cuda"):
         raise PlacementError(
-            "Environment variable %s is '%s', which keeps Ollama off NVIDIA GPUs; give one such as cuda_v12, or leave it out."
-            % (name, text)
+            "%s is '%s', which keeps Ollama off NVIDIA GPUs; give one such as cuda_v12, or leave it out."
+            % (where, text)
         )
     return text

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
+from ...common import engine_variables
 from ...memory import estimate as memory
 from ...memory import kv_cache, overhead
 from ...releases import llama_fit
-from ..ask import engine_variables
 from . import confirm
 
 NO_FLASH = "A KV cache of type %s needs flash attention, which Ollama %s does not use on GPUs as old as one of these; f16 works there"

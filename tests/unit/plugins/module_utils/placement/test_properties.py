@@ -200,7 +200,7 @@ def test_the_same_facts_give_the_same_plan_in_every_process():
         "uuids = [gpu['uuid'] for gpu in host['gpus']]\n"
         "host['topology'] = [{'uuids': [a, b], 'path': 'SYS', 'nvlinks': None} for a in uuids for b in uuids if a < b]\n"
         "entries = [sized('m%d' % number, 3 + 4 * number, context_length='auto' if number % 2 else 4096) for number in range(5)]\n"
-        "print(plan(host, *entries, environment={'B': 1, 'A': 2, 'LD_LIBRARY_PATH': '/x'}))\n"
+        "print(plan(host, *entries, environment={'B': 1, 'A': 2, 'CUDA_CACHE_PATH': '/x'}))\n"
     )
     command = [sys.executable, "-c", program, str(pathlib.Path(__file__).resolve().parents[5])]
     said = {

@@ -156,6 +156,8 @@ def test_a_model_listed_twice():
         ({"HIP_VISIBLE_DEVICES": "0"}, ["HIP_VISIBLE_DEVICES", "selectors"]),
         ({"LD_PRELOAD": "/opt/x.so"}, ["LD_PRELOAD", "leave it out"]),
         ({"LD_AUDIT": "/opt/x.so"}, ["LD_AUDIT", "leave it out"]),
+        ({"LD_LIBRARY_PATH": "/opt/cuda/lib64"}, ["LD_LIBRARY_PATH", "verified", "leave it out"]),
+        ({"OLLAMA_VULKAN": "1"}, ["OLLAMA_VULKAN", "always 0"]),
         ({"GGML_CUDA_ENABLE_UNIFIED_MEMORY": 1}, ["host's memory", "leave it out"]),
         ({"OLLAMA_KEEP_ALIVE": "0"}, ["OLLAMA_KEEP_ALIVE", "'0'", "unload", "-1"]),
         ({"OLLAMA_LLM_LIBRARY": "cpu"}, ["'cpu'", "cuda_v12"]),
@@ -291,11 +293,11 @@ def test_variables_that_are_allowed_but_said():
         TWO,
         [entry],
         "0.32.15",
-        environment={"LD_LIBRARY_PATH": "/opt/cuda/lib64", "OLLAMA_FLASH_ATTENTION": "", "OLLAMA_NUM_PARALLEL": ""},
+        environment={"OLLAMA_NEW_ENGINE": "1", "OLLAMA_FLASH_ATTENTION": "", "OLLAMA_NUM_PARALLEL": ""},
     )
     environment = result["instances"][0]["environment"]
-    assert environment["LD_LIBRARY_PATH"] == "/opt/cuda/lib64" and any(
-        "LD_LIBRARY_PATH" in warning for warning in result["warnings"]
+    assert environment["OLLAMA_NEW_ENGINE"] == "1" and any(
+        "OLLAMA_NEW_ENGINE" in warning for warning in result["warnings"]
     )
     assert "OLLAMA_FLASH_ATTENTION" not in environment and environment["OLLAMA_NUM_PARALLEL"] == "1"
 

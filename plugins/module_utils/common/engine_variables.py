@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The variables LLAMA_ARG_* of llama-server. Pure.
+
+Ollama passes its own environment on to llama-server, so they act when they are set on the service.
+Source of the names: `llama-server --help`, llama.cpp build 11669. Who may set which: common/variables.py.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+PREFIX = "LLAMA_ARG_"
+# All names, without the prefix.
+NAMES = frozenset(
+    """
+    AGENT ALIAS API_KEY_FILE API_PREFIX BACKEND_SAMPLING BATCH CACHE_IDLE_SLOTS CACHE_PROMPT CACHE_RAM CACHE_REUSE
+    CACHE_TYPE_K CACHE_TYPE_V CHAT_TEMPLATE CHAT_TEMPLATE_FILE CHAT_TEMPLATE_KWARGS CHECKPOINT_MIN_SPACING_NT
+    CONTEXT_SHIFT CONT_BATCHING CORS_CREDENTIALS CORS_HEADERS CORS_METHODS CORS_ORIGINS CPU_MOE CTX_CHECKPOINTS
+    CTX_SIZE DEFRAG_THOLD DEVICE DOCKER_REPO DRAFT_MAX DRAFT_MIN EMBEDDINGS ENDPOINT_METRICS ENDPOINT_PROPS
+    ENDPOINT_SLOTS FIT FIT_CTX FIT_TARGET FLASH_ATTN FREQUENCY_PENALTY HF_FILE HF_REPO HOST IMAGE_MAX_TOKENS
+    IMAGE_MIN_TOKENS JINJA KV_OFFLOAD KV_UNIFIED KV_UNIFIED_PER_SLOT LAZY_MODE LOAD_MODE LOG_COLORS LOG_FILE
+    LOG_JSONL LOG_PREFIX LOG_TIMESTAMPS LOG_VERBOSITY MAIN_GPU MCP_SERVERS_CONFIG MCP_SERVERS_JSON MIN_P MMPROJ
+    MMPROJ_AUTO MMPROJ_OFFLOAD MMPROJ_URL MODEL MODELS_AUTOLOAD MODELS_DIR MODELS_MAX MODELS_PRESET MODEL_URL
+    MOE_CACHE_MIB MTMD_BATCH_MAX_TOKENS NO_HOST NUMA N_CPU_FFN N_CPU_MOE N_GPU_LAYERS N_GPU_LAYERS_DRAFT N_PARALLEL
+    N_PREDICT OFFLINE OVERRIDE_TENSOR PERF POOLING PORT PREFILL_ASSISTANT PRESENCE_PENALTY REASONING
+    REASONING_EFFORT REASONING_PRESERVE REPACK REPEAT_PENALTY RERANKING REUSE_PORT ROPE_FREQ_BASE ROPE_FREQ_SCALE
+    ROPE_SCALE ROPE_SCALING_TYPE RPC SKIP_CHAT_PARSING SLOT_SAVE_PATH SPEC_DRAFT_BACKEND_SAMPLING
+    SPEC_DRAFT_CACHE_TYPE_K SPEC_DRAFT_CACHE_TYPE_V SPEC_DRAFT_CPU_MOE SPEC_DRAFT_HF_REPO SPEC_DRAFT_MODEL
+    SPEC_DRAFT_N_CPU_MOE SPEC_DRAFT_N_MAX SPEC_DRAFT_N_MIN SPEC_DRAFT_N_UBATCH SPEC_DRAFT_P_MIN SPEC_DRAFT_P_SPLIT
+    SPEC_DRAFT_SAMPLING SPEC_SYNTH_LEN SPEC_SYNTH_RATES SPEC_TYPE SPLIT_MODE SSE_PING_INTERVAL SSL_CERT_FILE
+    SSL_KEY_FILE STATIC_PATH SWA_FULL TAGS TEMPERATURE TENSOR_SPLIT THINK THINK_BUDGET THINK_BUDGET_MESSAGE THREADS
+    THREADS_HTTP TIMEOUT TOOLS TOOLS_RUNTIME TOP_K TOP_P UBATCH UI UI_CONFIG UI_CONFIG_FILE UI_MCP_PROXY
+    VIDEO_FFMPEG_DIR VIDEO_FPS VIDEO_TIMESTAMP_INTERVAL YARN_ATTN_FACTOR YARN_BETA_FAST YARN_BETA_SLOW
+    YARN_EXT_FACTOR YARN_ORIG_CTX
+    """.split()
+)
+# Those that change where the model's memory goes, so that no prediction would hold.
+MOVE_MEMORY = frozenset(
+    """
+    CPU_MOE KV_OFFLOAD KV_UNIFIED_PER_SLOT MMPROJ MMPROJ_OFFLOAD N_CPU_FFN N_CPU_MOE N_GPU_LAYERS_DRAFT
+    OVERRIDE_TENSOR RPC SWA_FULL
+    """.split()
+)
+
+#: One stream of the KV cache for all slots, which Ollama never asks for itself (it passes no --kv-unified).
+UNIFIED = "LLAMA_ARG_KV_UNIFIED"
+ON = ("on", "enabled", "true", "1")  # common/arg.cpp `is_truthy`, in lower case only
+OFF = ("off", "disabled", "false", "0")  # `is_falsey`; at anything else llama-server ends
+
+
+def unified(variables: Mapping[str, str]) -> bool:
+    """Return whether llama-server puts the cells of all slots in one stream of the KV cache.
+
+    Ollama passes -c context_length * parallel in either case. With a stream of its own, a slot has context_length
+    tokens; in a shared one it may use all of them, as long as the others leave them free.
+
+    Args:
+        variables: the service's checked variables.
+    """
+    return variables.get(UNIFIED) in ON

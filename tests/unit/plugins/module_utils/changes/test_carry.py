@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What is carried over from an Ollama that is adopted."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.carry import carried_over
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import variables
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.environment import check_environment
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.release import Release
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_what_the_user_may_set_is_kept_as_it_is():
+    environment = {
+        "OLLAMA_ORIGINS": "https://chat.example.com",
+        "HTTPS_PROXY": "http://a:b@proxy:3128",
+        "OLLAMA_DEBUG": "1",
+        "LLAMA_ARG_THREADS": "8",
+        "CUDA_CACHE_PATH": "/var/cache/cuda",
+    }
+    assert carried_over(environment, "0.32.15") == (environment, [])
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("OLLAMA_NUM_GPU", "999", "no release of Ollama reads it"),
+        ("LLAMA_ARG_THREDS", "8", "no release of Ollama reads it"),
+        ("OLLAMA_HOST", "0.0.0.0", "listen_address"),
+        ("OLLAMA_MODELS", "/data", "models_dir"),
+        ("OLLAMA_SCHED_SPREAD", "1", "strategy: spread"),
+        ("OLLAMA_VULKAN", "1", "always 0"),
+        ("CUDA_VISIBLE_DEVICES", "0", "GPU selectors"),
+        ("LLAMA_ARG_FIT_TARGET", "512", "headroom_bytes"),
+        ("OLLAMA_CONTEXT_LENGTH", "4096", "context_length of a model"),
+        ("OLLAMA_KEEP_ALIVE", "5m", "keep_alive of a model"),
+        ("OLLAMA_NUM_PARALLEL", "4", "parallel of a model"),
+        ("OLLAMA_KV_CACHE_TYPE", "q8_0", "kv_cache_type of a model"),
+        ("OLLAMA_FLASH_ATTENTION", "1", "flash_attention of a model"),
+        ("LD_PRELOAD", "/x.so", "dynamic linker"),
+        ("LD_LIBRARY_PATH", "/cuda", "dynamic linker"),
+        ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "1", "host's memory"),
+        ("OLLAMA_NEW_ENGINE", "1", "from 0.5.12 to 0.24.0"),
+        ("OLLAMA_NOPRUNE", "fales", "'fales'"),
+        ("OLAMA_DEBUG", "1", "did you mean OLLAMA_DEBUG?"),
+    ],
+)
+def test_the_rest_is_dropped_with_its_name_and_a_reason(name, value, words):
+    kept, dropped = carried_over({name: value, "OLLAMA_DEBUG": "1"}, "0.32.15")
+    assert kept == {"OLLAMA_DEBUG": "1"}
+    assert [entry.name for entry in dropped] == [name] and words in dropped[0].reason
+    assert not dropped[0].reason.endswith(".")
+
+
+def test_what_an_installer_writes_for_the_process_is_not_worth_a_warning():
+    assert carried_over({"PATH": "/bin", "HOME": "/usr/share/ollama"}, "0.32.15") == ({}, [])
+
+
+def test_a_variable_is_kept_for_a_release_that_reads_it():
+    assert carried_over({"OLLAMA_NEW_ENGINE": "1"}, "0.24.0").kept == {"OLLAMA_NEW_ENGINE": "1"}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(variables.TABLE) + ["OLLAMA_NUM_GPU", "LD_AUDIT", "A", "A B", "", "CUDA_DEVICE_ODER"]),
+        st.sampled_from(["", "1", "0", "30m", "many", "a\nb", "cpu", "/x"]),
+    )
+)
+def test_a_plan_takes_whatever_was_carried_over(environment):
+    kept, dropped = carried_over(environment, "0.32.15")
+    assert not set(kept) & {entry.name for entry in dropped}
+    check_environment(kept, Release("0.32.15"))

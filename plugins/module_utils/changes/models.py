@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Models of the instances: which have to be brought, deleted, unloaded and loaded, and the wanted states that module instance_models takes. Pure.
+
+What an optimized model contains is compared by instance_models itself, with the rules of ollama/present.py: a server's list does not tell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..common.names import InvalidName, Name, normalise_digest, parse
+from .schema import Change, ModelState
+
+
+def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
+    """Return the models of a plan as present, in an order that works: a model before the optimized one that is made from it.
+
+    Args:
+        plan: of module placement_info.
+        stores: directories that models may be linked from, beside the stores of the plan's instances.
+    """
+    planned = [instance["store"] for instance in plan["instances"]]
+    states = []
+    for instance in plan["instances"]:
+        others = tuple(store for store in planned + list(stores) if store != instance["store"])
+        done = set()
+        for model in instance["models"]:
+            common = {"state": "present", "link_from": others, "insecure": bool(model.get("insecure"))}
+            common["keep_alive"] = model["keep_alive"]
+            if model["name"] not in done:
+                done.add(model["name"])
+                states.append(_state(instance, model["name"], digest=model.get("digest") or "", **common))
+            if model.get("create_as"):
+                states.append(
+                    _state(
+                        instance,
+                        model["create_as"],
+                        base=model.get("from") or model["name"],
+                        parameters=model.get("parameters") or {},
+                        system=model.get("system") or "",
+                        template=model.get("template") or "",
+                        **common,
+                    )
+                )
+    return states
+
+
+def served_models(plan: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
+    """Return (instance, model, name) of everything that clients use; name is the optimized model's where there is one."""
+    return [
+        (instance, model, model.get("create_as") or model["name"])
+        for instance in plan["instances"]
+        for model in instance["models"]
+    ]
+
+
+def compare_models(
+    plan: dict[str, Any],
+    servers: dict[str, Any],
+    applied: dict[str, Any],
+    stores: list[str],
+    restarted: set[str],
+) -> tuple[list[Change], list[ModelState]]:
+    """Return the changes of models, and the wanted states of all of them in the order in which they are made.
+
+    Args:
+        plan: of module placement_info.
+        servers: {instance: server} of module server_info.
+        applied: the plan that was applied before; {} where there is none.
+        stores: directories that models may be linked from, beside the stores of the plan's instances.
+        restarted: names of the instances that are started or restarted before; nothing is loaded in them then.
+    """
+    present = wanted_models(plan, stores)
+    changes = [change for state in present for change in _bring(state, servers)]
+    absent = unplanned_models(plan, servers)
+    changes += [
+        Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
+        for state in absent
+    ]
+    moved = moved_models(plan, applied)
+    unloaded, loaded = [], []
+    for instance, model, name in served_models(plan):
+        server = servers.get(instance["name"]) or {}
+        entry = None if instance["name"] in restarted else find(server.get("loaded"), name)
+        if (instance["name"], name) in moved:
+            unloaded.append(_state(instance, name, state="unloaded"))
+            if entry:
+                reason = "Its layers are on other GPUs, or its batch has another size, than in the plan before."
+                changes.append(Change("unload", "model", name, reason, instance["name"]))
+                entry = None
+        reason = _load_reason(instance, name, model["keep_alive"], server, entry)
+        if reason:
+            changes.append(Change("load", "model", name, reason, instance["name"]))
+        loaded.append(_state(instance, name, state="loaded", keep_alive=model["keep_alive"]))
+    return changes, present + absent + unloaded + loaded
+
+
+def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[ModelState]:
+    """Return, as absent, the models that servers offer and that the plan neither gives to that instance nor needs to make one that it does.
+
+    An instance serves what the plan gave it and nothing else: a request for another model gets 404 instead of evicting a planned one.
+    """
+    found = []
+    for instance in plan["instances"]:
+        wanted = [
+            parse(name)
+            for model in instance["models"]
+            for name in (model["name"], model.get("from"), model.get("create_as"))
+            if name
+        ]
+        for entry in (servers.get(instance["name"]) or {}).get("models") or []:
+            name = _parsed(entry)
+            if name is not None and not any(name.same(other) for other in wanted):
+                found.append(_state(instance, entry["name"], state="absent"))
+    return found
+
+
+def moved_models(plan: dict[str, Any], applied: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return (instance, model) of what the same settings would split differently over the same GPUs than before.
+
+    Where the memory of other processes has changed, layers go to other GPUs; a server decides that when it loads a model, and a loaded model
+    stays where it is.
+    """
+    before, now = _layouts(applied), _layouts(plan)
+    return {key for key in now if key in before and before[key] != now[key]}
+
+
+def find(entries: Any, name: str) -> dict[str, Any] | None:
+    """Return the entry of /api/tags or /api/ps for a model, None where there is none."""
+    wanted = parse(name)
+    for entry in entries or []:
+        parsed = _parsed(entry)
+        if parsed is not None and parsed.same(wanted):
+            return entry
+    return None
+
+
+def _state(instance: dict[str, Any], name: str, **more: Any) -> ModelState:
+    return ModelState(instance=instance["name"], name=name, url=instance["url"], store=instance["store"], **more)
+
+
+def _parsed(entry: dict[str, Any]) -> Name | None:
+    try:
+        return parse(entry.get("name") or entry.get("model") or "")
+    except InvalidName:
+        return None
+
+
+def _bring(state: ModelState, servers: dict[str, Any]) -> list[Change]:
+    """The change that brings a model to its instance; none where it is there, or where only instance_models can tell."""
+    server = servers.get(state.instance) or {}
+    entry = find(server.get("models"), state.name)
+    if entry is None and server.get("reachable"):
+        reason = "%s does not have it." % state.instance
+    elif entry is None:
+        reason = "%s does not answer, so what it has is not known." % state.instance
+    elif state.digest and normalise_digest(entry.get("digest")) != normalise_digest(state.digest):
+        reason = "%s has it with another digest than %s." % (state.instance, state.digest)
+    else:
+        return []
+    if state.base:
+        return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
+    linked = [
+        name for name, other in servers.items() if name != state.instance and find(other.get("models"), state.name)
+    ]
+    if linked and not state.digest:
+        return [Change("link", "model", state.name, reason, state.instance, {"from": linked[0]})]
+    return [Change("fetch", "model", state.name, reason, state.instance)]
+
+
+def _load_reason(
+    instance: dict[str, Any], name: str, keep_alive: Any, server: dict[str, Any], entry: dict[str, Any] | None
+) -> str:
+    """Why a model is loaded, or loaded again; "" where it need not be, as far as the server's lists tell."""
+    if entry is None:
+        return "%s does not have it loaded." % instance["name"]
+    there = find(server.get("models"), name)
+    try:
+        if there and normalise_digest(entry.get("digest")) != normalise_digest(there.get("digest")):
+            return "It was loaded from the older digest %s." % entry["digest"][:12]
+    except InvalidName:
+        pass
+    return ""
+
+
+def _layouts(plan: dict[str, Any]) -> dict[tuple[str, str], tuple[list[tuple[str, int]], int]]:
+    """{(instance, model): its layers by GPU and its batch}: what a server decides when it loads a model and never again."""
+    return {
+        (instance["name"], name): (
+            [(device["uuid"], device.get("layers")) for device in model["predicted"]["devices"]],
+            model["predicted"].get("ubatch"),
+        )
+        for instance, model, name in served_models({"instances": plan.get("instances") or []})
+    }

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What on a host keeps a run from its end: said before anything is changed. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .schema import Wanted
+
+_OUR_UNIT = re.compile(r"ollama@.+\.service\Z")
+#: Machine architectures (uname -m) and the names that Ollama's release archives have for them.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def host_obstacles(host: dict[str, Any], wanted: Wanted, name: str, known_releases: tuple[str, ...] = ()) -> list[str]:
+    """Return sentences about why a host cannot run the services at all, whatever the plan is.
+
+    Args:
+        host: of module host_info, read with the address to listen on.
+        wanted: what the role's variables say.
+        name: the host's name, for the sentences.
+        known_releases: releases whose checksum is known, for the remedy.
+    """
+    found = []
+    if not host["systemd"]:
+        found.append("%s is not run by systemd, which the services need: use a host that is." % name)
+    architecture = ARCHITECTURES.get(host["architecture"])
+    if architecture is None:
+        found.append(
+            "%s is a %s machine; Ollama has releases for %s: use one of those."
+            % (name, host["architecture"], " and ".join(ARCHITECTURES))
+        )
+    elif not wanted.checksum:
+        found.append(
+            "The role knows no checksum of Ollama %s for %s: set ollama_multigpu_release_checksum to the archive's SHA-256 or to the "
+            "address of the release's sha256sum.txt, or use %s."
+            % (wanted.version, architecture, ", ".join(known_releases) or "another release")
+        )
+    if host["address_available"] is False:
+        found.append(
+            "ollama_multigpu_listen_address is %s, which is no address of %s, so nothing could listen on it: give one of the host's "
+            "addresses, 127.0.0.1, or 0.0.0.0 for all of them." % (wanted.listen_address, name)
+        )
+    return found
+
+
+def plan_obstacles(plan: dict[str, Any], host: dict[str, Any], adopt: bool = False) -> list[str]:
+    """Return sentences about what keeps a plan from being applied on a host.
+
+    Args:
+        plan: of module placement_info.
+        host: of module host_info.
+        adopt: whether an Ollama from elsewhere is to be taken over.
+    """
+    found = _infeasible(plan) + _foreign_ollama(plan, host, adopt)
+    if not host["zstd"] and plan["ollama_version"] not in host["release"]["complete"]:
+        found.append(
+            "The program zstd is missing on the host and the release is packed with it: install the package zstd."
+        )
+    existing = host["existing"]
+    given_back = [existing["unit"]] if existing and adopt else []
+    for instance in plan["instances"]:
+        found += _port(instance, host["listeners"], given_back)
+    return found
+
+
+def _infeasible(plan: dict[str, Any]) -> list[str]:
+    if plan["feasible"]:
+        return []
+    reasons = list(dict.fromkeys(model["reason"] for model in plan["models"] if model["reason"]))
+    remedies = list(dict.fromkeys(str(remedy) for model in plan["models"] for remedy in model.get("remedies") or []))
+    return [
+        "The plan is not feasible: %s Remedies: %s."
+        % (" ".join(reasons), "; ".join(remedy[:-1] if remedy.endswith(".") else remedy for remedy in remedies))
+    ]
+
+
+def _foreign_ollama(plan: dict[str, Any], host: dict[str, Any], adopt: bool) -> list[str]:
+    existing = host["existing"]
+    if existing and not adopt and not host["adopted"]:
+        return [
+            "An Ollama that this role did not install is on the host (%s, %s, models in %s): set ollama_multigpu_existing to adopt to take "
+            "over its models and settings, or remove it first."
+            % (existing["path"], "running" if existing["active"] else "not running", existing["store"])
+        ]
+    if host["command"] == "foreign" and not adopt:
+        return [
+            "/usr/local/bin/ollama is a program that this role did not install: set ollama_multigpu_existing to adopt to replace it "
+            "(the role's remove puts it back), or remove it first."
+        ]
+    if existing and adopt and not existing["same_file_system"]:
+        return [
+            "The models of the Ollama to adopt lie in %s, on another file system than %s, so they cannot be linked: set "
+            "ollama_multigpu_models_dir to %s." % (existing["store"], plan["models_dir"], existing["store"])
+        ]
+    return []
+
+
+def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back: list[str]) -> list[str]:
+    """Sentence about a process of others that holds the port of an instance. `given_back`: units that are stopped before."""
+    for listener in listeners:
+        unit = listener.get("unit") or ""
+        if (
+            listener["port"] == instance["port"]
+            and not _OUR_UNIT.match(unit)
+            and unit not in given_back
+            and _clash(instance["address"], listener["address"])
+        ):
+            holder = [
+                listener.get("process") or "another process",
+                "(pid %s)" % listener["pid"] if listener.get("pid") else "",
+                "of %s" % unit if unit else "",
+            ]
+            return [
+                "Port %d, which instance %s is to listen on, is in use by %s: free it, or set ollama_multigpu_base_port to another."
+                % (instance["port"], instance["name"], " ".join(filter(None, holder)))
+            ]
+    return []
+
+
+def _clash(wanted: str, held: str) -> bool:
+    wanted = wanted.strip("[]")
+    return wanted == held or "0.0.0.0" in (wanted, held) or "::" in (wanted, held)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The order in which changes are made, and the stage of a run that makes each. Pure."""
+
+from __future__ import annotations
+
+from .schema import Change
+
+INSTALL, CONFIGURE, MODELS, FINISH, PRUNE = "install", "configure", "models", "finish", "prune"
+
+#: (kind, object) -> stage, in the order in which they are made.
+ORDER = {
+    ("fetch", "release"): INSTALL,
+    # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
+    ("carry_over", "environment"): CONFIGURE,
+    ("adopt", "service"): CONFIGURE,
+    ("adopt", "command"): CONFIGURE,
+    ("stop", "instance"): CONFIGURE,
+    ("create", "group"): CONFIGURE,
+    ("create", "user"): CONFIGURE,
+    ("remove", "file"): CONFIGURE,
+    ("write", "directory"): CONFIGURE,
+    ("link", "release"): CONFIGURE,
+    ("write", "file"): CONFIGURE,
+    ("enable", "instance"): CONFIGURE,
+    ("start", "instance"): CONFIGURE,
+    ("restart", "instance"): CONFIGURE,
+    ("link", "model"): MODELS,
+    ("fetch", "model"): MODELS,
+    ("create", "model"): MODELS,
+    ("delete", "model"): MODELS,
+    ("unload", "model"): MODELS,
+    ("load", "model"): MODELS,
+    # A plan that is written down is one that was applied to its end.
+    ("write", "plan"): FINISH,
+    # Only after everything is verified.
+    ("prune", "release"): PRUNE,
+    ("prune", "store"): PRUNE,
+}
+_PLACES = {pair: place for place, pair in enumerate(ORDER)}
+
+
+def stage(change: Change) -> str:
+    """Return the stage of a run that makes a change: install, configure, models, finish or prune."""
+    return ORDER[change.kind, change.object]
+
+
+def ordered(changes: list[Change]) -> tuple[Change, ...]:
+    """Return changes in the order in which they are made; those of one kind and object keep theirs."""
+    return tuple(sorted(changes, key=lambda change: _PLACES[change.kind, change.object]))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The shapes of this room: a change, all changes of a host, a managed file, and what the role's variables decide beside the plan. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a run does to a host.
+
+    `kind` is the verb and `object` what it is done to (order.py lists the pairs); `what` names it (a path, a unit, a model), `reason` is one
+    sentence. `instance` is the name of the instance that it belongs to, "" where it belongs to the host. `details` holds what a task needs
+    beside the name; it never holds the content of a file.
+    """
+
+    kind: str
+    object: str
+    what: str
+    reason: str
+    instance: str = ""
+    details: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The difference between a host and its plan.
+
+    `changes` are in the order in which they are made; `obstacles` are sentences about what keeps them from being made; `notes` are sentences
+    that a user should read. `files` are the managed files that differ, `models` the wanted states of all models.
+    """
+
+    changes: tuple[Change, ...] = ()
+    obstacles: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    files: tuple[ManagedFile, ...] = ()
+    models: tuple[ModelState, ...] = ()
+
+    def of(self, kind: str, target: str) -> list[Change]:
+        """Return the changes of one kind and object, in order."""
+        return [change for change in self.changes if (change.kind, change.object) == (kind, target)]
+
+
+@dataclass(frozen=True)
+class ManagedFile:
+    """A file, directory or link as the role wants it, with the option names of module instance_files.
+
+    `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `owner`, `group` and `mode` are left alone
+    where they are None. `stage` is when it is put there: "configure", or "finish" for what is written last. `secret` content is never shown.
+    """
+
+    path: str
+    state: str
+    content: Optional[str] = None
+    target: Optional[str] = None
+    owner: Optional[str] = None
+    group: Optional[str] = None
+    mode: Optional[str] = None
+    backup: bool = False
+    diff: bool = True
+    stage: str = "configure"
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """A model of one instance in the state that it shall have, with the option names of module instance_models.
+
+    `base` is that module's `from`: the model that this one is made from, "" for one that is pulled.
+    """
+
+    instance: str
+    name: str
+    state: str
+    url: str
+    store: str
+    link_from: tuple[str, ...] = ()
+    base: str = ""
+    digest: str = ""
+    insecure: bool = False
+    parameters: dict = field(default_factory=dict)
+    system: str = ""
+    template: str = ""
+    keep_alive: Any = -1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the role's variables say beside the plan.
+
+    `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt; `adopt` tells whether an Ollama from elsewhere is
+    taken over; `models_dir` is the parent of the instances' stores.
+    """
+
+    version: str
+    checksum: str
+    models_dir: str
+    adopt: bool = False
+    listen_address: str = ""

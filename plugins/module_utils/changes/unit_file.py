@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Text of the systemd template unit ollama@.service, which runs every instance. Pure."""
+
+from __future__ import annotations
+
+from .environment_file import MANAGED
+
+_TEXT = """\
+[Unit]
+Description=Ollama on the GPUs of %i
+Documentation=https://github.com/gpufleet/ollama
+Wants=network-online.target
+After=network-online.target nvidia-persistenced.service
+
+[Service]
+Type=exec
+User=@user@
+Group=@user@
+EnvironmentFile=@configuration@/instances/%i.env
+# Loads nvidia_uvm and makes its device nodes, which the service itself may not: without them CUDA is not seen at boot. Absent without a driver.
+ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
+ExecStart=@program@ serve
+Restart=always
+RestartSec=3
+# The engine is a child that holds the GPUs' memory: it must not outlive the server.
+KillMode=control-group
+TimeoutStopSec=60
+UMask=0027
+
+# The GPUs stay reachable: no PrivateDevices, and no setting that implies DeviceAllow (ProtectClock). /dev/shm stays writable.
+NoNewPrivileges=true
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=read-only
+ReadWritePaths=@home@/.ollama @models_dir@/instances/%i
+PrivateTmp=true
+ProtectControlGroups=true
+ProtectHostname=true
+ProtectKernelLogs=true
+ProtectKernelModules=true
+ProtectKernelTunables=true
+LockPersonality=true
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=true
+RestrictRealtime=true
+RestrictSUIDSGID=true
+SystemCallArchitectures=native
+LimitMEMLOCK=infinity
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_text(user: str, home: str, configuration: str, program: str, models_dir: str) -> str:
+    """Return the text of ollama@.service.
+
+    Args:
+        user: the account and group of the services.
+        home: its home directory.
+        configuration: directory that holds instances/<name>.env.
+        program: path of the program ollama.
+        models_dir: parent of the instances' stores.
+    """
+    text = MANAGED + _TEXT
+    for name, value in (
+        ("user", user),
+        ("home", home),
+        ("configuration", configuration),
+        ("program", program),
+        ("models_dir", models_dir),
+    ):
+        text = text.replace("@%s@" % name, value)
+    return text

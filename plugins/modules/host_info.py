@@ -99,6 +99,14 @@ host:
       description: Drop-ins that change the instances' units - C(path) and C(unit). The collection itself writes none.
       type: list
       elements: dict
+    files:
+      description:
+        - The files, directories and links that the role manages, by path - C(kind) (V(absent), V(file), V(directory), V(link) or V(other)), C(owner),
+          C(group), C(mode), C(digest) (the SHA-256 of a file) and C(target) (of a link).
+      type: dict
+    user:
+      description: The account of the services - C(group), C(groups), C(home) and C(shell); null where there is none.
+      type: dict
     listeners:
       description: Listening TCP sockets - C(address), C(port), C(pid), C(process) and C(unit).
       type: list
@@ -120,6 +128,9 @@ host:
     existing: null
     instances: []
     drop_ins: []
+    files:
+      /usr/local/bin/ollama: {kind: absent, owner: null, group: null, mode: null, digest: null, target: null}
+    user: null
     listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]
     address_available: true
 """

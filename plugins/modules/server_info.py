@@ -38,11 +38,11 @@ options:
     type: str
   plan:
     description:
-      - A plan of M(gpufleet.ollama.placement_info). All its instances are read, and each is compared with what the plan wants it to run with.
+      - A plan of M(gpufleet.ollama.placement_info). All its instances are read, and the environment of each process is compared with the plan's.
     type: dict
   executable:
     description:
-      - The file that the plan's servers should run. A process that runs another one, as after an upgrade, needs a restart.
+      - The file that the plan's servers should run. Whether a process does is RV(servers).
     type: path
     default: /usr/local/lib/ollama-multigpu/current/bin/ollama
   timeout:
@@ -61,7 +61,7 @@ EXAMPLES = r"""
   become: true
   register: result
 
-- name: Find the instances of a plan that have to be restarted
+- name: Read the servers of a plan, to see what has to be restarted
   gpufleet.ollama.server_info:
     plan: "{{ plan }}"
   become: true
@@ -104,7 +104,11 @@ server:
       description: The file that the process runs.
       type: str
 servers:
-  description: The servers of the plan, by name of the instance. Each also has C(needs_restart) and C(reasons).
+  description:
+      - The servers of the plan, by name of the instance.
+      - Each also has C(wanted_executable) and C(runs_executable) (null where that is unknown), and in C(environment) the C(differences) between its
+        process and the plan - the C(name) of a variable and the C(difference) V(missing), V(other_than_planned), V(other_than_unit) or V(not_in_unit).
+      - M(gpufleet.ollama.changes_info) decides from that what is restarted.
   type: dict
   returned: when O(plan) is given
   sample:
@@ -112,8 +116,8 @@ servers:
       url: http://127.0.0.1:11434
       reachable: true
       version: 0.32.15
-      needs_restart: true
-      reasons: ["OLLAMA_CONTEXT_LENGTH of the process is not what the plan says"]
+      runs_executable: true
+      environment: {differences: [{name: OLLAMA_CONTEXT_LENGTH, difference: other_than_planned}]}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 MANAGED = "# Managed by Ansible: the next run of the role ollama_multigpu replaces changes.\n"
-#: What systemd unescapes inside double quotes; a backslash before anything else stays (systemd 252, src/basic/env-file.c, SHELL_NEED_ESCAPE).
+#: What systemd unescapes inside double quotes; a backslash before anything else stays (systemd 252,
+# src/basic/env-file.c, SHELL_NEED_ESCAPE).
 ESCAPED = '"\\`$'
 
 
@@ -21,8 +22,8 @@ def quoted(value: Any) -> str:
     bad = [character for character in text if ord(character) < 32 and character != "\t" or ord(character) == 127]
     if bad:
         raise ValueError(
-            "A value of the services' environment holds the control character %r, which no environment file can carry: remove it."
-            % bad[0]
+            "A value of the services' environment holds the control character %r, which no environment file can carry: "
+            "remove it." % bad[0]
         )
     return '"%s"' % "".join("\\" + character if character in ESCAPED else character for character in text)
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Models of the instances: which have to be brought, deleted, unloaded and loaded, and the wanted states that module instance_models takes. Pure.
+"""Models of the instances: which have to be brought, deleted, unloaded and loaded, and the wanted states that module
+instance_models takes. Pure.
 
-What an optimized model contains is compared by instance_models itself, with the rules of ollama/present.py: a server's list does not tell.
+What an optimized model contains is compared by instance_models itself, with the rules of ollama/present.py: a server's
+list does not tell.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from .schema import Change, ModelState
 
 
 def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
-    """Return the models of a plan as present, in an order that works: a model before the optimized one that is made from it.
+    """Return the models of a plan as present, in an order that works: a model before the optimized one that is made
+    from it.
 
     Args:
         plan: of module placement_info.
@@ -47,7 +50,8 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
 
 
 def served_models(plan: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
-    """Return (instance, model, name) of everything that clients use; name is the optimized model's where there is one."""
+    """Return (instance, model, name) of everything that clients use; name is the optimized model's where there is
+    one."""
     return [
         (instance, model, model.get("create_as") or model["name"])
         for instance in plan["instances"]
@@ -56,11 +60,7 @@ def served_models(plan: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, 
 
 
 def compare_models(
-    plan: dict[str, Any],
-    servers: dict[str, Any],
-    applied: dict[str, Any],
-    stores: list[str],
-    restarted: set[str],
+    plan: dict[str, Any], servers: dict[str, Any], applied: dict[str, Any], stores: list[str], restarted: set[str]
 ) -> tuple[list[Change], list[ModelState]]:
     """Return the changes of models, and the wanted states of all of them in the order in which they are made.
 
@@ -97,9 +97,11 @@ def compare_models(
 
 
 def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[ModelState]:
-    """Return, as absent, the models that servers offer and that the plan neither gives to that instance nor needs to make one that it does.
+    """Return, as absent, the models that servers offer and that the plan neither gives to that instance nor needs to
+    make one that it does.
 
-    An instance serves what the plan gave it and nothing else: a request for another model gets 404 instead of evicting a planned one.
+    An instance serves what the plan gave it and nothing else: a request for another model gets 404 instead of evicting
+    a planned one.
     """
     found = []
     for instance in plan["instances"]:
@@ -119,8 +121,8 @@ def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[Mode
 def moved_models(plan: dict[str, Any], applied: dict[str, Any]) -> set[tuple[str, str]]:
     """Return (instance, model) of what the same settings would split differently over the same GPUs than before.
 
-    Where the memory of other processes has changed, layers go to other GPUs; a server decides that when it loads a model, and a loaded model
-    stays where it is.
+    Where the memory of other processes has changed, layers go to other GPUs; a server decides that when it loads a
+    model, and a loaded model stays where it is.
     """
     before, now = _layouts(applied), _layouts(plan)
     return {key for key in now if key in before and before[key] != now[key]}
@@ -148,7 +150,8 @@ def _parsed(entry: dict[str, Any]) -> Name | None:
 
 
 def _bring(state: ModelState, servers: dict[str, Any]) -> list[Change]:
-    """The change that brings a model to its instance; none where it is there, or where only instance_models can tell."""
+    """The change that brings a model to its instance; none where it is there, or where only instance_models can
+    tell."""
     server = servers.get(state.instance) or {}
     entry = find(server.get("models"), state.name)
     if entry is None and server.get("reachable"):
@@ -185,7 +188,8 @@ def _load_reason(
 
 
 def _layouts(plan: dict[str, Any]) -> dict[tuple[str, str], tuple[list[tuple[str, int]], int]]:
-    """{(instance, model): its layers by GPU and its batch}: what a server decides when it loads a model and never again."""
+    """{(instance, model): its layers by GPU and its batch}: what a server decides when it loads a model and never
+    again."""
     return {
         (instance["name"], name): (
             [(device["uuid"], device.get("layers")) for device in model["predicted"]["devices"]],

@@ -7,11 +7,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..releases import archives
 from .schema import Wanted
 
 _OUR_UNIT = re.compile(r"ollama@.+\.service\Z")
-#: Machine architectures (uname -m) and the names that Ollama's release archives have for them.
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def host_obstacles(host: dict[str, Any], wanted: Wanted, name: str, known_releases: tuple[str, ...] = ()) -> list[str]:
@@ -26,21 +25,23 @@ def host_obstacles(host: dict[str, Any], wanted: Wanted, name: str, known_releas
     found = []
     if not host["systemd"]:
         found.append("%s is not run by systemd, which the services need: use a host that is." % name)
-    architecture = ARCHITECTURES.get(host["architecture"])
+    architecture = archives.ARCHITECTURES.get(host["architecture"])
     if architecture is None:
         found.append(
             "%s is a %s machine; Ollama has releases for %s: use one of those."
-            % (name, host["architecture"], " and ".join(ARCHITECTURES))
+            % (name, host["architecture"], " and ".join(archives.ARCHITECTURES))
         )
     elif not wanted.checksum:
         found.append(
-            "The role knows no checksum of Ollama %s for %s: set ollama_multigpu_release_checksum to the archive's SHA-256 or to the "
+            "The role knows no checksum of Ollama %s for %s: set ollama_multigpu_release_checksum to the archive's "
+            "SHA-256 or to the "
             "address of the release's sha256sum.txt, or use %s."
             % (wanted.version, architecture, ", ".join(known_releases) or "another release")
         )
     if host["address_available"] is False:
         found.append(
-            "ollama_multigpu_listen_address is %s, which is no address of %s, so nothing could listen on it: give one of the host's "
+            "ollama_multigpu_listen_address is %s, which is no address of %s, so nothing could listen on it: give one "
+            "of the host's "
             "addresses, 127.0.0.1, or 0.0.0.0 for all of them." % (wanted.listen_address, name)
         )
     return found
@@ -81,25 +82,29 @@ def _foreign_ollama(plan: dict[str, Any], host: dict[str, Any], adopt: bool) -> 
     existing = host["existing"]
     if existing and not adopt and not host["adopted"]:
         return [
-            "An Ollama that this role did not install is on the host (%s, %s, models in %s): set ollama_multigpu_existing to adopt to take "
+            "An Ollama that this role did not install is on the host (%s, %s, models in %s): set "
+            "ollama_multigpu_existing to adopt to take "
             "over its models and settings, or remove it first."
             % (existing["path"], "running" if existing["active"] else "not running", existing["store"])
         ]
     if host["command"] == "foreign" and not adopt:
         return [
-            "/usr/local/bin/ollama is a program that this role did not install: set ollama_multigpu_existing to adopt to replace it "
+            "/usr/local/bin/ollama is a program that this role did not install: set ollama_multigpu_existing to adopt "
+            "to replace it "
             "(the role's remove puts it back), or remove it first."
         ]
     if existing and adopt and not existing["same_file_system"]:
         return [
-            "The models of the Ollama to adopt lie in %s, on another file system than %s, so they cannot be linked: set "
+            "The models of the Ollama to adopt lie in %s, on another file system than %s, so they cannot be linked: "
+            "set "
             "ollama_multigpu_models_dir to %s." % (existing["store"], plan["models_dir"], existing["store"])
         ]
     return []
 
 
 def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back: list[str]) -> list[str]:
-    """Sentence about a process of others that holds the port of an instance. `given_back`: units that are stopped before."""
+    """Sentence about a process of others that holds the port of an instance. `given_back`: units that are stopped
+    before."""
     for listener in listeners:
         unit = listener.get("unit") or ""
         if (
@@ -114,7 +119,8 @@ def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back:
                 "of %s" % unit if unit else "",
             ]
             return [
-                "Port %d, which instance %s is to listen on, is in use by %s: free it, or set ollama_multigpu_base_port to another."
+                "Port %d, which instance %s is to listen on, is in use by %s: free it, or set "
+                "ollama_multigpu_base_port to another."
                 % (instance["port"], instance["name"], " ".join(filter(None, holder)))
             ]
     return []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which instances are started, restarted and enabled: what runs is compared with the plan, so that a run that was killed before it restarted
-a service is completed by the next. Pure."""
+"""Which instances are started, restarted and enabled: what runs is compared with the plan, so that a run that was
+killed before it restarted a service is completed by the next. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .schema import Change
 
 #: States of a unit (ActiveState) in which its process is what it should be.
 _RUNNING = ("active", "reloading")
-#: What a difference of a variable (evidence/server.py) means, with the name of the variable. Values may be secret and are not said.
+#: What a difference of a variable (evidence/server.py) means, with the name of the variable. Values may be secret and
+# are not said.
 _VARIABLES = {
     "missing": "%s is missing in the process",
     "other_than_planned": "%s of the process is not what the plan says",
@@ -45,14 +46,16 @@ def compare_services(plan: dict[str, Any], host: dict[str, Any], servers: dict[s
 
 
 def restart_reasons(instance: dict[str, Any], server: dict[str, Any]) -> list[str]:
-    """Return why the process of an instance has to be started or restarted so that it runs with what the plan says; [] if it need not be.
+    """Return why the process of an instance has to be started or restarted so that it runs with what the plan says; []
+    if it need not be.
 
     Args:
         instance: of the plan.
-        server: of module server_info, read with the plan and the file that the process should run; {} where nothing is known of it.
+        server: of module server_info, read with the plan and the file that the process should run; {} where nothing is
+        known of it.
     """
     unit = server.get("unit")
-    if not _running(server):
+    if unit is None or not _running(server):
         return ["%s is %s" % (instance["unit"], unit["active_state"] if unit else "not known to systemd")]
     reasons = []
     if unit["needs_daemon_reload"]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The shapes of this room: a change, all changes of a host, a managed file, and what the role's variables decide beside the plan. Pure."""
+"""The shapes of this room: a change, all changes of a host, a managed file, and what the role's variables decide beside
+the plan. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ from typing import Any, Optional
 class Change:
     """One thing that a run does to a host.
 
-    `kind` is the verb and `object` what it is done to (order.py lists the pairs); `what` names it (a path, a unit, a model), `reason` is one
-    sentence. `instance` is the name of the instance that it belongs to, "" where it belongs to the host. `details` holds what a task needs
-    beside the name; it never holds the content of a file.
+    `kind` is the verb and `object` what it is done to (order.py lists the pairs); `what` names it (a path, a unit, a
+    model), `reason` is one sentence. `instance` is the name of the instance that it belongs to, "" where it belongs to
+    the host. `details` holds what a task needs beside the name; it never holds the content of a file.
     """
 
     kind: str
@@ -29,8 +30,9 @@ class Change:
 class Changes:
     """The difference between a host and its plan.
 
-    `changes` are in the order in which they are made; `obstacles` are sentences about what keeps them from being made; `notes` are sentences
-    that a user should read. `files` are the managed files that differ, `models` the wanted states of all models.
+    `changes` are in the order in which they are made; `obstacles` are sentences about what keeps them from being made;
+    `notes` are sentences that a user should read. `files` are the managed files that differ, `models` the wanted states
+    of all models.
     """
 
     changes: tuple[Change, ...] = ()
@@ -48,8 +50,9 @@ class Changes:
 class ManagedFile:
     """A file, directory or link as the role wants it, with the option names of module instance_files.
 
-    `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `owner`, `group` and `mode` are left alone
-    where they are None. `stage` is when it is put there: "configure", or "finish" for what is written last. `secret` content is never shown.
+    `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `owner`, `group` and
+    `mode` are left alone where they are None. `stage` is when it is put there: "configure", or "finish" for what is
+    written last. `secret` content is never shown.
     """
 
     path: str
@@ -90,8 +93,8 @@ class ModelState:
 class Wanted:
     """What the role's variables say beside the plan.
 
-    `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt; `adopt` tells whether an Ollama from elsewhere is
-    taken over; `models_dir` is the parent of the instances' stores.
+    `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt; `adopt` tells whether an
+    Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores.
     """
 
     version: str

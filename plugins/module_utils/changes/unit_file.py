@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ..common import paths
 from .environment_file import MANAGED
 
 _TEXT = """\
@@ -17,8 +18,9 @@ After=network-online.target nvidia-persistenced.service
 Type=exec
 User=@user@
 Group=@user@
-EnvironmentFile=@configuration@/instances/%i.env
-# Loads nvidia_uvm and makes its device nodes, which the service itself may not: without them CUDA is not seen at boot. Absent without a driver.
+EnvironmentFile=@environment@/%i.env
+# Loads nvidia_uvm and makes its device nodes, which the service itself may not: without them CUDA is not seen at boot.
+# Absent without a driver.
 ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
 ExecStart=@program@ serve
 Restart=always
@@ -28,13 +30,14 @@ KillMode=control-group
 TimeoutStopSec=60
 UMask=0027
 
-# The GPUs stay reachable: no PrivateDevices, and no setting that implies DeviceAllow (ProtectClock). /dev/shm stays writable.
+# The GPUs stay reachable: no PrivateDevices, and no setting that implies DeviceAllow (ProtectClock). /dev/shm stays
+# writable.
 NoNewPrivileges=true
 CapabilityBoundingSet=
 AmbientCapabilities=
 ProtectSystem=strict
 ProtectHome=read-only
-ReadWritePaths=@home@/.ollama @models_dir@/instances/%i
+ReadWritePaths=@state@ @stores@/%i
 PrivateTmp=true
 ProtectControlGroups=true
 ProtectHostname=true
@@ -54,23 +57,15 @@ WantedBy=multi-user.target
 """
 
 
-def unit_text(user: str, home: str, configuration: str, program: str, models_dir: str) -> str:
-    """Return the text of ollama@.service.
-
-    Args:
-        user: the account and group of the services.
-        home: its home directory.
-        configuration: directory that holds instances/<name>.env.
-        program: path of the program ollama.
-        models_dir: parent of the instances' stores.
-    """
+def unit_text(models_dir: str) -> str:
+    """Return the text of ollama@.service for instances whose stores are below a models directory."""
     text = MANAGED + _TEXT
     for name, value in (
-        ("user", user),
-        ("home", home),
-        ("configuration", configuration),
-        ("program", program),
-        ("models_dir", models_dir),
+        ("user", paths.USER),
+        ("state", paths.STATE_DIRECTORY),
+        ("environment", paths.ENVIRONMENT_DIRECTORY),
+        ("program", paths.SERVER),
+        ("stores", paths.stores(models_dir)),
     ):
         text = text.replace("@%s@" % name, value)
     return text

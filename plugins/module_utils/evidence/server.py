@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.restarts import restart_reasons
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import variables as common
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
@@ -42,8 +44,18 @@ def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
     return server
 
 
-def read_servers(plan, executable, timeout=10.0):
-    """Return {instance name: server} for all instances of a plan; each with `needs_restart` and `reasons` (sentences)."""
+def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -> dict[str, dict[str, Any]]:
+    """Read the servers of all instances of a plan.
+
+    Args:
+        plan: of module placement_info.
+        executable: the file that the servers should run; links are followed.
+        timeout: seconds without an answer after which a server counts as unreachable.
+
+    Returns:
+        {instance name: server}: what read_server returns, `runs_executable` (None where it is unknown), `wanted_executable`, and in
+        `environment` the `differences` between process and plan, by name alone: values may be secret.
+    """
     instances = plan["instances"]
     properties = units.show([instance["unit"] for instance in instances])
     found = {}
@@ -56,7 +68,11 @@ def read_servers(plan, executable, timeout=10.0):
             properties.get(instance["unit"], {}),
             instance.get("environment") or (),
         )
-        server["reasons"] = restart_reasons(instance, server, executable)
+        server["wanted_executable"] = os.path.realpath(executable)
+        server["runs_executable"] = _runs(executable, server)
+        server["environment"]["differences"] = differences(instance.get("environment") or {}, server["environment"])
+        # For the role as it is until it reads changes_info.
+        server["reasons"] = restart_reasons(instance, server)
         server["needs_restart"] = bool(server["reasons"])
         hide_secrets(server)
         found[instance["name"]] = server
@@ -67,49 +83,39 @@ def read_servers(plan, executable, timeout=10.0):
 
 def hide_secrets(server):
     """Blank passwords in addresses (a proxy's) and the values of variables that are secrets by their names; changes `server`."""
-    for origin, variables in server["environment"].items():
+    for origin in ("unit", "process"):
+        variables = server["environment"][origin]
         if variables:
             server["environment"][origin] = {name: common.shown(name, value) for name, value in variables.items()}
     return server
 
 
-def restart_reasons(instance, server, executable):
-    """Return why the process of an instance has to be (re)started so that it runs with what the plan says; [] if it need not be.
+def differences(wanted: dict[str, Any], environment: dict[str, Any]) -> list[dict[str, str]]:
+    """Compare the environment of a process with what the plan wants and with what its unit would set now.
 
-    `instance`: of the plan; `server`: from read_server; `executable`: the file that it should run (links are followed).
+    Args:
+        wanted: the variables of the plan.
+        environment: {unit, process} of read_server.
+
+    Returns:
+        [{name, difference}]: `missing` in the process, `other_than_planned`, or for variables that the plan does not name `other_than_unit`
+        and `not_in_unit`. What a drop-in adds to the plan is no difference, as it comes back with every restart; what no file sets any more
+        is one, as it is gone after a restart.
     """
-    unit, reasons = server["unit"], []
-    if unit is None or unit["active_state"] not in ("active", "reloading"):
-        return ["%s is %s" % (instance["unit"], unit["active_state"] if unit else "not known to systemd")]
-    if unit["needs_daemon_reload"]:
-        reasons.append("a file of the unit has changed since systemd read it")
-    if _runs(executable, server) is False:
-        reasons.append("the process runs another file than %s, or an earlier one" % os.path.realpath(executable))
-    process = server["environment"]["process"]
+    process = environment["process"]
     if process is None:
-        return reasons
-    wanted = instance.get("environment") or {}
-    for name in sorted(wanted):
-        if process.get(name) != str(wanted[name]):
-            # Values may be secret (proxies with passwords): only their names are said for what is not the plan's own.
-            reasons.append(
-                "%s of the process is not what the plan says" % name
-                if name in process
-                else "%s is missing in the process" % name
-            )
-    # What a drop-in adds to the plan comes back with every restart; what no file sets any more is gone after one.
-    now = server["environment"]["unit"] or {}
-    for name in sorted(process):
-        if (
-            name not in wanted
-            and name.startswith(("OLLAMA_", "CUDA_", "LLAMA_ARG_"))
-            and process[name] != now.get(name)
-        ):
-            reasons.append(
-                "%s of the process is %s"
-                % (name, "not what the unit's files say" if name in now else "set by no file any more")
-            )
-    return reasons
+        return []
+    found = [
+        {"name": name, "difference": "other_than_planned" if name in process else "missing"}
+        for name in sorted(wanted)
+        if process.get(name) != str(wanted[name])
+    ]
+    now = environment["unit"] or {}
+    return found + [
+        {"name": name, "difference": "other_than_unit" if name in now else "not_in_unit"}
+        for name in sorted(process)
+        if name not in wanted and name.startswith(("OLLAMA_", "CUDA_", "LLAMA_ARG_")) and process[name] != now.get(name)
+    ]
 
 
 def _runs(executable, server):

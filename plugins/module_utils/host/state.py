@@ -12,7 +12,7 @@ import platform
 import pwd
 import shutil
 
-from . import listeners, systemd
+from . import listeners, managed, systemd
 
 CONFIGURATION = "etc/ollama-multigpu"
 INSTALLATION = "usr/local/lib/ollama-multigpu"
@@ -40,6 +40,8 @@ def host_state(models_dir, address=None, root="/"):
         "existing": existing(units.get(systemd.EXISTING_UNIT) or {}, models_dir),
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
+        "files": managed.managed_files(models_dir, root),
+        "user": managed.account(),
         "listeners": listeners.listeners(os.path.join(root, "proc")),
         "address_available": listeners.can_bind(address) if address else None,
     }

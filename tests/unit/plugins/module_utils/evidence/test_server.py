@@ -15,75 +15,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import un
 
 from tests.unit.plugins.scripted_server import serving
 
-WANTED = {"OLLAMA_HOST": "127.0.0.1:11434", "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
-INSTANCE = {"name": "gpu0-1", "unit": "ollama@gpu0-1.service", "url": "http://127.0.0.1:11434", "environment": WANTED}
-
-
-def state(
-    process=None, unit=None, active="active", reload=False, executable="/opt/new/bin/ollama", arguments=(), main_pid=1
-):
-    return {
-        "unit": None
-        if active is None
-        else {"active_state": active, "needs_daemon_reload": reload, "main_pid": main_pid},
-        "environment": {"process": dict(WANTED, **(process or {})), "unit": dict(WANTED, **(unit or {}))},
-        "executable": executable,
-        "arguments": list(arguments),
-    }
-
-
-def reasons(**changes):
-    return servers.restart_reasons(INSTANCE, state(**changes), "/opt/new/bin/ollama")
-
-
-def test_a_process_that_runs_as_planned_is_left_alone():
-    assert reasons() == []
-    assert reasons(process={"PATH": "/bin", "HOME": "/x", "LANG": "C"}) == []
-
-
-@pytest.mark.parametrize(
-    "changes, word",
-    [
-        ({"active": None}, "not known"),
-        ({"active": "inactive"}, "inactive"),
-        ({"active": "failed"}, "failed"),
-        ({"reload": True}, "unit has changed"),
-        ({"process": {"CUDA_VISIBLE_DEVICES": "GPU-b"}}, "CUDA_VISIBLE_DEVICES"),
-        ({"executable": "/opt/old/bin/ollama"}, "another file"),
-        ({"executable": "/opt/new/bin/ollama (deleted)"}, "another file"),
-        ({"process": {"OLLAMA_DEBUG": "1"}}, "OLLAMA_DEBUG"),
-        ({"process": {"OLLAMA_DEBUG": "1"}, "unit": {"OLLAMA_DEBUG": "2"}}, "OLLAMA_DEBUG"),
-    ],
-)
-def test_what_needs_a_restart(changes, word):
-    found = reasons(**changes)
-    assert len(found) == 1 and word in found[0]
-
-
-def test_a_variable_that_is_missing_in_the_process():
-    running = state()
-    del running["environment"]["process"]["OLLAMA_HOST"]
-    assert servers.restart_reasons(INSTANCE, running, "/opt/new/bin/ollama") == [
-        "OLLAMA_HOST is missing in the process"
-    ]
-
-
-def test_values_are_not_told():
-    """They may hold passwords of a proxy."""
-    found = reasons(process={"OLLAMA_HOST": "secret"})
-    assert found and "secret" not in found[0]
-
-
-def test_what_a_drop_in_adds_is_no_reason_for_a_restart_as_it_would_come_back():
-    assert reasons(process={"OLLAMA_DEBUG": "1"}, unit={"OLLAMA_DEBUG": "1"}) == []
-
-
-def test_an_unreadable_process_is_no_reason():
-    running = state()
-    running["environment"]["process"] = None
-    running["executable"] = None
-    assert servers.restart_reasons(INSTANCE, running, "/opt/new/bin/ollama") == []
-
 
 @pytest.fixture
 def script(tmp_path):
@@ -107,19 +38,20 @@ def script(tmp_path):
 
 def test_a_script_is_known_by_its_argument_and_the_age_of_the_link(script):
     path, directory, process = script
-    running = state(
-        executable=os.path.realpath(sys.executable), arguments=[sys.executable, path, "serve"], main_pid=process.pid
-    )
-    assert servers.restart_reasons(INSTANCE, running, path) == []
-    assert servers.restart_reasons(INSTANCE, running, "/elsewhere/ollama")
+    running = {
+        "executable": os.path.realpath(sys.executable),
+        "arguments": [sys.executable, path, "serve"],
+        "unit": {"main_pid": process.pid},
+    }
+    assert servers._runs(path, running) is True
+    assert servers._runs("/elsewhere/ollama", running) is False
 
     (directory / "releases" / "2").symlink_to(directory / "releases" / "1")
     later = time.time() + 100
     (directory / "new").symlink_to(directory / "releases" / "1")
     os.utime(directory / "new", (later, later), follow_symlinks=False)
     os.replace(directory / "new", directory / "current")
-    found = servers.restart_reasons(INSTANCE, running, path)
-    assert len(found) == 1 and "earlier one" in found[0]
+    assert servers._runs(path, running) is False
 
 
 def test_a_server_is_read(monkeypatch):

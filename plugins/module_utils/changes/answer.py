@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What module changes_info answers, from as much as is known: the variables, then the host, then the plan and its
+servers. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..common import paths
+from ..releases import archives
+from .compare import adoption_record, compare
+from .inputs import DECIDED, plan_input
+from .obstacles import host_obstacles
+from .schema import Wanted
+from .settings import PREFIX, settings_problems
+from .summary import summary_lines
+from .work import change_data, work
+
+
+def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict[str, Any]:
+    """Return the result of module changes_info.
+
+    Args:
+        options: of the module; `host` and `plan` are None where they are not known yet.
+        name: the host's name, for sentences.
+        check_mode: leave out what cannot be shown in check mode.
+    """
+    settings, host, plan = options["settings"], options["host"], options["plan"]
+    problems = settings_problems(settings, options["names"], DECIDED)
+    if problems or host is None:
+        return _result(problems)
+    release = _release(settings, host)
+    wanted = Wanted(
+        version=str(settings[PREFIX + "version"]),
+        checksum=release["checksum"],
+        models_dir=settings[PREFIX + "models_dir"].rstrip("/") or "/",
+        adopt=settings[PREFIX + "existing"] == "adopt",
+        listen_address=settings[PREFIX + "listen_address"],
+    )
+    if plan is None:
+        problems = host_obstacles(host, wanted, name, tuple(archives.CHECKSUMS))
+        return dict(_result(problems), release=release, plan_input=dataclasses.asdict(plan_input(host, wanted)))
+    servers = options["servers"] or {}
+    try:
+        changes = compare(plan, host, servers, options["applied_plan"] or host["applied_plan"], wanted)
+    except ValueError as error:
+        return _result([str(error)])
+    return dict(
+        _result(list(changes.obstacles)),
+        release=release,
+        changes=[change_data(change) for change in changes.changes],
+        summary=summary_lines(changes),
+        work=work(changes, plan, servers, check_mode),
+        adoption_record=adoption_record(host),
+    )
+
+
+def _result(obstacles: list[str]) -> dict[str, Any]:
+    return {"changed": False, "obstacles": obstacles, "msg": " ".join(obstacles)}
+
+
+def _release(settings: dict[str, Any], host: dict[str, Any]) -> dict[str, str]:
+    """Where the release comes from and goes to; the architecture is empty where Ollama has no archive for the
+    host's."""
+    architecture = archives.ARCHITECTURES.get(host["architecture"], "")
+    version = str(settings[PREFIX + "version"])
+    url = archives.archive_url(settings[PREFIX + "release_url"], architecture)
+    given = settings.get(PREFIX + "release_checksum") or ""
+    return {
+        "version": version,
+        "directory": paths.release(version),
+        "archive": archives.archive_name(architecture),
+        "url": url,
+        "checksum": archives.checksum(version, architecture, given, url),
+    }

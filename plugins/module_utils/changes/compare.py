@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The difference between a host and its plan, as one list in the order in which a run works it off. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..common import paths
+from ..common.sizes import gib
+from .files import compare_files
+from .inputs import adopted_store, carried_variables
+from .models import compare_models
+from .obstacles import plan_obstacles
+from .order import ordered
+from .restarts import compare_services
+from .schema import Change, Changes, Wanted
+
+#: Groups that give access to the GPUs' device nodes on some systems.
+_GPU_GROUPS = ("render", "video")
+SHELL = "/bin/false"
+
+
+def compare(
+    plan: dict[str, Any], host: dict[str, Any], servers: dict[str, Any], applied: dict[str, Any], wanted: Wanted
+) -> Changes:
+    """Return what a run does to a host so that it is as the plan says, why, and what stands in the way.
+
+    Args:
+        plan: of module placement_info.
+        host: of module host_info, read with the plan's models directory.
+        servers: {instance: server} of module server_info, read with the plan; {} where nothing is known.
+        applied: the plan that was applied before; {} where there is none.
+        wanted: what the role's variables say beside the plan.
+
+    Raises:
+        ValueError: a value of an environment that no environment file can carry.
+    """
+    obstacles = plan_obstacles(plan, host, wanted.adopt)
+    notes = _notes(plan, host, wanted)
+    if not plan["feasible"]:
+        return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
+    files_changes, files = compare_files(plan, host)
+    services = compare_services(plan, host, servers)
+    restarted = {change.instance for change in services if change.kind in ("start", "restart")}
+    models_changes, models = compare_models(plan, servers, applied, link_stores(plan, host), restarted)
+    changes = (
+        _release(host, wanted)
+        + _adoption(host, wanted)
+        + _stopped(plan, host)
+        + _account(host)
+        + files_changes
+        + services
+        + models_changes
+        + _pruned(plan, host, wanted)
+    )
+    return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models))
+
+
+def link_stores(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
+    """Return the models directories that models may be linked from, beside those of the plan's instances."""
+    models_dir = plan["models_dir"]
+    left_behind = host["left_behind"] or {}
+    stores = [models_dir, adopted_store(host)]
+    stores += [paths.store(models_dir, name) for name in _stale(plan, host, "store")]
+    # Stores of the applied plan in another models directory: linked from, never deleted.
+    stores += left_behind["stores"] if left_behind.get("same_file_system") else []
+    return list(dict.fromkeys(store for store in stores if store))
+
+
+def _stale(plan: dict[str, Any], host: dict[str, Any], *traces: str) -> list[str]:
+    """Names of instances that the plan does not have and that left one of these traces (keys of host_info's
+    `instances`)."""
+    planned = {instance["name"] for instance in plan["instances"]}
+    return [
+        entry["name"]
+        for entry in host["instances"]
+        if entry["name"] not in planned and any(entry[trace] for trace in traces)
+    ]
+
+
+def _release(host: dict[str, Any], wanted: Wanted) -> list[Change]:
+    there = host["release"]["complete"].get(wanted.version)
+    if there == wanted.checksum:
+        return []
+    reason = "It is not installed." if there is None else "It was installed from an archive with another checksum."
+    if paths.release(wanted.version) in host["release"]["leftovers"]:
+        reason = "A run that was killed left it incomplete."
+    return [Change("fetch", "release", wanted.version, reason)]
+
+
+def _adoption(host: dict[str, Any], wanted: Wanted) -> list[Change]:
+    """Changes that take over an Ollama from elsewhere; a run that was killed in between is completed."""
+    existing = host["existing"] or {}
+    serves = existing.get("active") or existing.get("enabled")
+    foreign = host["command"] == "foreign"
+    if not wanted.adopt or not (foreign or serves):
+        return []
+    changes = []
+    kept = carried_variables(host, wanted.adopt)[0]
+    if kept and not host["adopted"]:
+        changes.append(
+            Change(
+                "carry_over", "environment", existing["unit"], "Its own variables stay in force: %s." % ", ".join(kept)
+            )
+        )
+    if existing:
+        state = "It is running" if existing["active"] else "It starts at boot" if serves else "It is there"
+        changes.append(Change("adopt", "service", existing["unit"], "%s, and its GPUs and port are planned." % state))
+    if foreign:
+        changes.append(
+            Change("adopt", "command", paths.COMMAND, "The role's command is put there; remove puts the old one back.")
+        )
+    return changes
+
+
+def adoption_record(host: dict[str, Any]) -> dict[str, Any]:
+    """Return what is written down of an Ollama before it is touched, so that `remove` can give it back."""
+    nothing = {"unit": "", "active": False, "enabled": False, "store": "", "environment": {}}
+    return dict(host["existing"] or nothing, command=host["command"] == "foreign")
+
+
+def _stopped(plan: dict[str, Any], host: dict[str, Any]) -> list[Change]:
+    return [
+        Change("stop", "instance", paths.unit(name), "The plan has no instance %s." % name, name)
+        for name in _stale(plan, host, "active", "enabled")
+    ]
+
+
+def _account(host: dict[str, Any]) -> list[Change]:
+    changes = []
+    if paths.USER not in host["groups"]:
+        changes.append(Change("create", "group", paths.USER, "It is not there."))
+    user = host["user"]
+    wanted = {"group": paths.USER, "home": paths.HOME, "shell": SHELL}
+    groups = [name for name in _GPU_GROUPS if name in host["groups"]]
+    reasons = ["It is not there."] if user is None else []
+    if user is not None:
+        reasons = [
+            "Its %s is %s, not %s." % (key, user[key], value) for key, value in wanted.items() if user[key] != value
+        ]
+        reasons += ["It is not in the group %s." % name for name in groups if name not in user["groups"]]
+    if reasons:
+        details = dict(wanted, groups=groups)
+        changes.append(Change("create", "user", paths.USER, " ".join(reasons), details=details))
+    return changes
+
+
+def _pruned(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[Change]:
+    return [
+        Change("prune", "release", paths.release(version), "%s is the release in use." % wanted.version)
+        for version in host["release"]["complete"]
+        if version != wanted.version
+    ] + [
+        Change("prune", "store", paths.store(plan["models_dir"], name), "The plan has no instance %s." % name, name)
+        for name in _stale(plan, host, "store")
+    ]
+
+
+def _notes(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[str]:
+    notes = []
+    dropped = carried_variables(host, wanted.adopt)[1]
+    if dropped and wanted.adopt and not host["adopted"]:
+        notes.append(
+            "The plan decides %s itself, or it would change what was verified: what the adopted Ollama had there is "
+            "not carried over." % ", ".join(dropped)
+        )
+    left_behind = host["left_behind"]
+    if left_behind:
+        before = left_behind["path"].rsplit("/", 1)[0]
+        fate = (
+            "linked into the new place"
+            if left_behind["same_file_system"]
+            else "fetched again, as the new place is on another file system"
+        )
+        notes.append(
+            "ollama_multigpu_models_dir was %s and is %s: %s keeps its %s of models, which are %s and not deleted "
+            "there. "
+            "Delete it when nothing needs it any more."
+            % (before, plan["models_dir"], left_behind["path"], gib(left_behind["size_bytes"]), fate)
+        )
+    return notes

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What clients need to know of a plan: where a host serves which model. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def plan_endpoints(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return {ollama_version, endpoints[]} of a plan; the models by the names that clients use."""
+    return {
+        "ollama_version": plan["ollama_version"],
+        "endpoints": [
+            {
+                "instance": instance["name"],
+                "url": instance["url"],
+                "address": instance["address"],
+                "port": instance["port"],
+                "gpu_uuids": instance["gpu_uuids"],
+                "models": [model.get("create_as") or model["name"] for model in instance["models"]],
+            }
+            for instance in plan["instances"]
+        ],
+    }

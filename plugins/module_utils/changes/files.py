@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The files, directories and links that the role has on a host, and which of them differ. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from typing import Any
+
+from ..common import paths
+from .endpoints import plan_endpoints
+from .environment_file import environment_text
+from .schema import Change, ManagedFile
+from .unit_file import unit_text
+
+
+def wanted_files(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
+    """Return every file, directory and link that a plan needs on a host, parents first.
+
+    Raises:
+        ValueError: a value of an environment that no environment file can carry.
+    """
+    return (
+        _directories(plan, host)
+        + [
+            _link(paths.CURRENT, "%s/%s" % (posixpath.basename(paths.RELEASES), plan["ollama_version"])),
+            _link(paths.COMMAND, paths.SERVER),
+            _file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644"),
+        ]
+        + [
+            _file(
+                paths.environment_file(instance["name"]),
+                environment_text(instance["environment"]),
+                group=paths.USER,
+                mode="0640",
+            )
+            for instance in plan["instances"]
+        ]
+        + [
+            # It holds the services' environment.
+            _file(paths.PLAN, _json(plan), mode="0640", stage="finish"),
+            _file(paths.FACTS, _json(plan_endpoints(plan)), mode="0644", stage="finish"),
+        ]
+    )
+
+
+def compare_files(plan: dict[str, Any], host: dict[str, Any]) -> tuple[list[Change], list[ManagedFile]]:
+    """Return the changes of files, directories and links, and the files that differ, as module instance_files takes
+    them.
+
+    Args:
+        plan: of module placement_info.
+        host: of module host_info.
+
+    Raises:
+        ValueError: see wanted_files.
+    """
+    changes, files = [], []
+    for path, reason, backup in _removed(plan, host):
+        changes.append(Change("remove", "file", path, reason))
+        files.append(ManagedFile(path, "absent", backup=backup))
+    for wanted in wanted_files(plan, host):
+        found = host["files"].get(wanted.path)
+        reason = _difference(wanted, found)
+        if reason:
+            changes.append(_change(wanted, reason))
+            files.append(wanted)
+    return changes, files
+
+
+def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
+    models_dir = plan["models_dir"]
+    # Parents of the models directory that are missing are made like it; one that exists is left as it is.
+    parents: list[str] = []
+    parent = posixpath.dirname(models_dir)
+    while parent not in ("/", "") and (host["files"].get(parent) or {}).get("kind") == "absent":
+        parents.insert(0, parent)
+        parent = posixpath.dirname(parent)
+    return (
+        [
+            _directory(path, owner="root", mode="0755")
+            for path in (
+                paths.CONFIGURATION,
+                paths.ENVIRONMENT_DIRECTORY,
+                posixpath.dirname(paths.FACTS_DIRECTORY),
+                paths.FACTS_DIRECTORY,
+            )
+        ]
+        + [_directory(paths.STATE_DIRECTORY)]
+        + [_directory(path) for path in parents if path not in (paths.HOME, paths.STATE_DIRECTORY)]
+        + [_directory(models_dir), _directory(paths.stores(models_dir), mode="0750")]
+        + [_directory(instance["store"], mode="0750") for instance in plan["instances"]]
+    )
+
+
+def _removed(plan: dict[str, Any], host: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """(path, reason, whether a copy is kept) of files that are in the way: others' drop-ins, and environments of
+    instances that are gone."""
+    planned = {instance["name"] for instance in plan["instances"]}
+    return [
+        (entry["path"], "It changes %s, and the role writes no drop-ins." % entry["unit"], True)
+        for entry in host["drop_ins"]
+    ] + [
+        (paths.environment_file(entry["name"]), "The plan has no instance %s." % entry["name"], False)
+        for entry in host["instances"]
+        if entry["env_file"] and entry["name"] not in planned
+    ]
+
+
+def _difference(wanted: ManagedFile, found: dict[str, Any] | None) -> str:
+    """Why a file is written; "" where it is as wanted."""
+    if found is None or found["kind"] == "absent":
+        return "It is not there."
+    if found["kind"] != wanted.state:
+        return "It is a %s, not a %s." % (found["kind"], wanted.state)
+    if wanted.state == "link" and found["target"] != wanted.target:
+        return "It points to %s, not to %s." % (found["target"], wanted.target)
+    if wanted.content is not None and found["digest"] != content_digest(wanted.content):
+        return "Its content differs from the plan's."
+    for key in ("owner", "group", "mode"):
+        value = getattr(wanted, key)
+        if value is not None and found[key] != value:
+            return "Its %s is %s, not %s." % (key, found[key], value)
+    return ""
+
+
+def content_digest(text: str) -> str:
+    """Return the SHA-256 of a file's content, as module host_info gives it."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _change(wanted: ManagedFile, reason: str) -> Change:
+    if wanted.path == paths.CURRENT:
+        return Change("link", "release", wanted.path, reason, details={"target": wanted.target})
+    if wanted.stage == "finish":
+        return Change("write", "plan", wanted.path, reason)
+    if wanted.state == "directory":
+        return Change("write", "directory", wanted.path, reason)
+    return Change("write", "file", wanted.path, reason)
+
+
+def _directory(path: str, owner: str = paths.USER, mode: str | None = None) -> ManagedFile:
+    return ManagedFile(path, "directory", owner=owner, group=owner, mode=mode)
+
+
+def _link(path: str, target: str) -> ManagedFile:
+    # The target does not exist yet in check mode. A link is replaced by a rename.
+    return ManagedFile(path, "link", target=target, owner="root", group="root")
+
+
+def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "configure") -> ManagedFile:
+    return ManagedFile(path, "file", content=content, owner="root", group=group, mode=mode, stage=stage)
+
+
+def _json(content: Any) -> str:
+    """Text of a JSON file as Ansible's to_nice_json writes it."""
+    return json.dumps(content, indent=4, sort_keys=True, separators=(",", ": ")) + "\n"

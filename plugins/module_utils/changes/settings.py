@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What is wrong with the role's variables, beyond what its argument specification finds. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from ..placement import naming
+from ..releases import archives
+
+PREFIX = "ollama_multigpu_"
+HIGHEST_PORT = 65535
+_PATH = re.compile(r"(/[A-Za-z0-9._@+-]+)+\Z")
+_VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
+_CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
+#: The dynamic linker reads them before the program: what runs would not be the release that was verified, or another
+#: CUDA than its own.
+_LINKER = re.compile(r"LD_[A-Z_]+\Z")
+#: Keys of a model's `optimized`: what their values are in YAML, and an example.
+_OPTIMIZED = {
+    "suffix": (str, "a text"),
+    "parameters": (dict, "a mapping such as {temperature: 0.3}"),
+    "system": (str, "a text"),
+    "template": (str, "a text"),
+}
+
+
+def settings_problems(settings: dict[str, Any], names: list[str], decided: tuple[str, ...]) -> list[str]:
+    """Return one sentence for each problem of the role's variables.
+
+    Args:
+        settings: {variable: value} of the variables that the role knows.
+        names: all variables that carry the role's prefix.
+        decided: environment variables that the plan decides and that a user therefore may not set.
+    """
+    values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
+    problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings))]
+    problems += _numbers(values) + _places(values) + _release(values)
+    for name, text in (values.get("environment") or {}).items():
+        problems += _environment(str(name), text, decided)
+    return problems + _models(values)
+
+
+def _unknown(name: str, settings: dict[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(settings), n=1, cutoff=0.7)
+    remedy = "did you mean %s?" % close[0] if close else "remove it; the role's README lists its variables."
+    return "%s is not a variable of this role: %s" % (name, remedy)
+
+
+def _numbers(values: dict[str, Any]) -> list[str]:
+    problems = []
+    port, headroom = values.get("base_port"), values.get("headroom_bytes")
+    if port is not None and not (str(port).isdigit() and 1 <= int(port) <= HIGHEST_PORT):
+        problems.append(
+            "ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)."
+            % (port, HIGHEST_PORT)
+        )
+    if headroom is not None and not str(headroom).isdigit():
+        problems.append("ollama_multigpu_headroom_bytes is %r: give a number of bytes, 0 or more." % (headroom,))
+    return problems
+
+
+def _places(values: dict[str, Any]) -> list[str]:
+    problems = []
+    models_dir, address = values.get("models_dir"), values.get("listen_address")
+    if models_dir and (not _PATH.match(str(models_dir).rstrip("/")) or ".." in str(models_dir).split("/")):
+        problems.append(
+            "ollama_multigpu_models_dir is %r: give an absolute path made of letters, digits and . _ @ + - without "
+            "'..'." % (models_dir,)
+        )
+    if address is not None and not naming.ip_address(str(address)):
+        problems.append(
+            "ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % str(address)
+        )
+    return problems
+
+
+def _release(values: dict[str, Any]) -> list[str]:
+    problems = []
+    version, url, checksum = values.get("version"), values.get("release_url"), values.get("release_checksum")
+    if version is not None and not _VERSION.match(str(version)):
+        problems.append(
+            "ollama_multigpu_version is %r: give a release of Ollama such as 0.32.15, without a leading v." % (version,)
+        )
+    elif version is not None and not archives.allowed(str(version)):
+        problems.append(
+            "Ollama %s has known holes - %s: set ollama_multigpu_version to %s or later."
+            % (version, archives.OLDEST_ALLOWED_REASON, archives.OLDEST_ALLOWED)
+        )
+    if url and not _URL.match(str(url)):
+        problems.append(
+            "ollama_multigpu_release_url is %r: give the http or https address of the directory that holds the "
+            "archives." % (url,)
+        )
+    if checksum and not _CHECKSUM.match(str(checksum)):
+        problems.append(
+            "ollama_multigpu_release_checksum is %r: give the archive's SHA-256 (64 hexadecimal digits) or the address "
+            "of "
+            "a sha256sum.txt." % (checksum,)
+        )
+    return problems
+
+
+def _environment(name: str, text: Any, decided: tuple[str, ...]) -> list[str]:
+    start = "ollama_multigpu_environment "
+    if not _VARIABLE.match(name):
+        return [start + "holds the name %r: a variable is made of letters, digits and underscores." % name]
+    if name in decided:
+        return [start + "sets %s, which the plan decides: remove it and use the role's own variables." % name]
+    if _LINKER.match(name):
+        return [start + "sets %s, which changes the programs and libraries that were verified: remove it." % name]
+    if isinstance(text, (dict, list)) or text is None:
+        return [start + "gives %s no plain value: write a string or a number." % name]
+    if any(ord(character) < 32 and character != "\t" or ord(character) == 127 for character in str(text)):
+        return [
+            start + "gives %s a value with a newline or another control character, which no environment file can "
+            "carry: remove it." % name
+        ]
+    return []
+
+
+def _models(values: dict[str, Any]) -> list[str]:
+    problems = []
+    if "models" in values and not values["models"]:
+        problems.append("ollama_multigpu_models is empty: name at least one model to serve.")
+    models = [model for model in values.get("models") or [] if isinstance(model, dict)]
+    for model in models:
+        problems += _optimized(model.get("name"), model.get("optimized"))
+    names = [str(model.get("name")) for model in models]
+    return problems + [
+        "ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies."
+        % name
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+
+
+def _optimized(name: Any, optimized: Any) -> list[str]:
+    """Problems of a model's `optimized`. The argument specification leaves it to this: Ansible's own words for a value
+    of another type help nobody."""
+    if optimized is None:
+        return []
+    key = "ollama_multigpu_models: optimized of %s" % name
+    if not isinstance(optimized, dict):
+        return [
+            "%s is %s: give a mapping with %s, {} for the planned parameters alone, or leave it out."
+            % (key, str(optimized).lower() if isinstance(optimized, bool) else repr(optimized), ", ".join(_OPTIMIZED))
+        ]
+    problems = []
+    for part, given in optimized.items():
+        if part not in _OPTIMIZED:
+            problems.append("%s has the unknown key %s: it takes %s." % (key, part, ", ".join(_OPTIMIZED)))
+        elif given is not None and not isinstance(given, _OPTIMIZED[part][0]):
+            problems.append("%s: %s is %r: give %s." % (key, part, given, _OPTIMIZED[part][1]))
+    return problems

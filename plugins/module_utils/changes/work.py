@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The changes as the role's tasks take them: one entry for each task, with what it loops over. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..common import paths
+from . import order
+from .schema import Change, Changes, ManagedFile, ModelState
+
+
+def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
+    """Return what the tasks of the role loop over; an empty value means that a task has nothing to do.
+
+    Args:
+        changes: of compare.
+        plan: of module placement_info.
+        servers: {instance: server} of module server_info.
+        check_mode: leave out what cannot be shown in check mode: services of units that systemd does not know yet.
+    """
+    stages = {order.stage(change) for change in changes.changes}
+    started = _services(changes, ("start", "restart"), check_mode)
+    urls = {instance["name"]: instance["url"] for instance in plan["instances"]}
+    user = changes.of("create", "user")
+    configured = [file for file in changes.files if file.stage == "configure"]
+    return {
+        "fetch_release": bool(changes.of("fetch", "release")),
+        "adopt_service": [change.what for change in changes.of("adopt", "service")],
+        "adopt_command": bool(changes.of("adopt", "command")),
+        "stop": [change.what for change in changes.of("stop", "instance")],
+        "create_group": bool(changes.of("create", "group")),
+        "create_user": user[0].details if user else {},
+        "configure_files": [_file(file) for file in configured],
+        "finish_files": [_file(file) for file in changes.files if file.stage == "finish"],
+        "reload": any(_of_systemd(file) for file in configured) or any(map(_needs_reload, servers.values())),
+        "enable": _services(changes, ("enable",), check_mode),
+        "start": started,
+        "answer": [urls[change.instance] for change in changes.changes if change.kind in ("start", "restart")],
+        "configure": order.CONFIGURE in stages,
+        "models": [_model(state) for state in changes.models],
+        "present": [_model(state) for state in changes.models if state.state == "present"],
+        "prune": [change.what for change in changes.changes if change.kind == "prune"],
+        "pending": bool(changes.changes),
+    }
+
+
+def _services(changes: Changes, kinds: tuple[str, ...], check_mode: bool) -> list[str]:
+    return [
+        change.what
+        for change in changes.changes
+        if change.kind in kinds and change.object == "instance" and (change.details["known"] or not check_mode)
+    ]
+
+
+def _of_systemd(file: ManagedFile) -> bool:
+    return file.path == paths.TEMPLATE_UNIT_FILE or file.path.startswith(
+        tuple(directory + "/" for directory in paths.DROP_IN_DIRECTORIES)
+    )
+
+
+def _needs_reload(server: dict[str, Any]) -> bool:
+    return bool((server.get("unit") or {}).get("needs_daemon_reload"))
+
+
+def _file(file: ManagedFile) -> dict[str, Any]:
+    """A file with the option names of module instance_files; what is None is left out."""
+    named = {
+        "path": file.path,
+        "state": file.state,
+        "content": file.content,
+        "target": file.target,
+        "owner": file.owner,
+        "group": file.group,
+        "mode": file.mode,
+        "backup": file.backup,
+        "diff": file.diff,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _model(state: ModelState) -> dict[str, Any]:
+    """A model with the option names of module instance_models; what says nothing is left out."""
+    named = {
+        "instance": state.instance,
+        "name": state.name,
+        "state": state.state,
+        "url": state.url,
+        "store": state.store,
+        "link_from": list(state.link_from),
+        "from": state.base,
+        "digest": state.digest,
+        "insecure": state.insecure,
+        "parameters": state.parameters,
+        "system": state.system,
+        "template": state.template,
+        "keep_alive": str(state.keep_alive),
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def change_data(change: Change) -> dict[str, Any]:
+    """A change as data that leaves the product."""
+    return {
+        "kind": change.kind,
+        "object": change.object,
+        "what": change.what,
+        "instance": change.instance,
+        "reason": change.reason,
+        "stage": order.stage(change),
+        "details": change.details,
+    }

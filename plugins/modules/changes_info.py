@@ -1,0 +1,179 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What a run of the role would do to a host: thin, see module_utils/changes/."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: changes_info
+short_description: Compare a host with its plan and list what a run changes, and why
+version_added: "1.0.0"
+description:
+  - Compares what M(gpufleet.ollama.host_info) and M(gpufleet.ollama.server_info) read with a plan of M(gpufleet.ollama.placement_info)
+    and with the variables of the role ollama_multigpu.
+  - Returns every change in the order in which the role makes it, each with its reason, and what stands in the way.
+  - It is executed on the controller and opens no connection to the host.
+  - Without O(plan) it returns what can be said before a plan is made, and without O(host) it only checks O(settings).
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+options:
+  settings:
+    description:
+      - The variables of the role, by their full names.
+    type: dict
+    required: true
+  names:
+    description:
+      - Names of all variables that begin as those of the role do. A name that is not in O(settings) is an obstacle.
+    type: list
+    elements: str
+    default: []
+  host:
+    description:
+      - What M(gpufleet.ollama.host_info) returned as RV(gpufleet.ollama.host_info#module:host).
+      - It must have been read with the models directory of the plan.
+    type: dict
+  plan:
+    description:
+      - The plan.
+    type: dict
+  servers:
+    description:
+      - What M(gpufleet.ollama.server_info) returned for the plan as RV(gpufleet.ollama.server_info#module:servers).
+    type: dict
+    default: {}
+  applied_plan:
+    description:
+      - The plan that was applied before. The default is the one that is in O(host).
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Compare a host with its plan
+  gpufleet.ollama.changes_info:
+    settings:
+      ollama_multigpu_version: 0.32.15
+      ollama_multigpu_release_url: https://github.com/ollama/ollama/releases/download/v0.32.15
+      ollama_multigpu_models_dir: /usr/share/ollama/.ollama/models
+      ollama_multigpu_existing: refuse
+      ollama_multigpu_listen_address: 127.0.0.1
+    host: "{{ read.host }}"
+    plan: "{{ planned.placement }}"
+    servers: "{{ running.servers }}"
+  register: compared
+
+- name: Show what would be restarted, and why
+  ansible.builtin.debug:
+    msg: "{{ compared.changes | selectattr('kind', 'equalto', 'restart') }}"
+"""
+
+RETURN = r"""
+obstacles:
+  description: One sentence for each thing that keeps the plan from being applied; empty where there is none.
+  returned: always
+  type: list
+  elements: str
+msg:
+  description: All obstacles as one text.
+  returned: always
+  type: str
+changes:
+  description:
+    - What a run changes, in order.
+    - The content of an optimized model is compared when M(gpufleet.ollama.instance_models) runs, because a server does not list it.
+  returned: when O(plan) is given and nothing is wrong with O(settings)
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: What is done.
+      type: str
+      choices: [fetch, carry_over, adopt, stop, create, remove, write, link, enable, start, restart, delete, unload, load, prune]
+    object:
+      description: What it is done to, for example V(release), V(user), V(directory), V(file), V(instance), V(model), V(plan) or V(store).
+      type: str
+    what:
+      description: The path, the unit or the model.
+      type: str
+    instance:
+      description: The instance that it belongs to; empty where it belongs to the host.
+      type: str
+    reason:
+      description: Why, in one sentence.
+      type: str
+    stage:
+      description: When a run makes it.
+      type: str
+      choices: [install, configure, models, finish, prune]
+    details:
+      description: What else a task needs to know.
+      type: dict
+  sample:
+    - kind: restart
+      object: instance
+      what: ollama@gpu0.service
+      instance: gpu0
+      reason: OLLAMA_KV_CACHE_TYPE of the process is not what the plan says.
+      stage: configure
+      details: {known: true}
+summary:
+  description: The same for people, a line for each change, with warnings first.
+  returned: when O(plan) is given and nothing is wrong with O(settings)
+  type: list
+  elements: str
+work:
+  description: The same as the tasks of the role take it, with the content of the files that differ.
+  returned: when O(plan) is given and nothing is wrong with O(settings)
+  type: dict
+adoption_record:
+  description: What the role writes down of an Ollama before it takes it over.
+  returned: when O(plan) is given and nothing is wrong with O(settings)
+  type: dict
+release:
+  description: Where the release comes from and where it is put - C(version), C(directory), C(archive), C(url) and C(checksum).
+  returned: when O(host) is given and nothing is wrong with O(settings)
+  type: dict
+plan_input:
+  description:
+    - What the host adds to the input of its plan - the C(environment) that is carried over from an adopted Ollama, C(own_units), and the C(stores) in which
+      the engine may find models.
+  returned: when O(host) is given, O(plan) is not, and nothing is wrong with O(settings)
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.answer import answer
+
+
+def argument_spec():
+    """The options, apart from the documentation so that the action plugin can check them."""
+    return {
+        "settings": {"type": "dict", "required": True},
+        "names": {"type": "list", "elements": "str", "default": []},
+        "host": {"type": "dict"},
+        "plan": {"type": "dict"},
+        "servers": {"type": "dict", "default": {}},
+        "applied_plan": {"type": "dict", "default": {}},
+    }
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module.exit_json(**answer(module.params, "the host", module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Plans, hosts and servers to compare."""
+
+from __future__ import annotations
+
+import copy
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.compare import SHELL, compare
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.schema import Wanted
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+
+MIB = 1024**2
+ABSENT = {"kind": "absent", "owner": None, "group": None, "mode": None, "digest": None, "target": None}
+WANTED = Wanted(version="0.32.15", checksum="a" * 64, models_dir="/models")
+EXISTING = {
+    "unit": "ollama.service",
+    "path": "/etc/systemd/system/ollama.service",
+    "active": True,
+    "enabled": True,
+    "store": "/old/models",
+    "same_file_system": True,
+    "environment": {},
+    "drop_ins": [],
+}
+
+
+def model(name="llama3.1:8b", create_as=None, **more):
+    device = {"uuid": "GPU-a", "layers": 33}
+    return dict(
+        {
+            "name": name,
+            "create_as": create_as,
+            "from": name,
+            "digest": None,
+            "insecure": False,
+            "parameters": {"num_ctx": 4096},
+            "system": None,
+            "template": None,
+            "keep_alive": -1,
+            "predicted": {"ubatch": 512, "devices": [device]},
+        },
+        **more,
+    )
+
+
+def plan(*models, name="gpu0", port=11434):
+    instance = {
+        "name": name,
+        "unit": "ollama@%s.service" % name,
+        "address": "127.0.0.1",
+        "port": port,
+        "url": "http://127.0.0.1:%d" % port,
+        "store": "/models/instances/" + name,
+        "gpu_uuids": ["GPU-a"],
+        "environment": {"OLLAMA_HOST": "127.0.0.1:%d" % port},
+        "models": list(models),
+    }
+    return {
+        "ollama_version": "0.32.15",
+        "feasible": True,
+        "models_dir": "/models",
+        "warnings": [],
+        "instances": [instance],
+        "gpus": [],
+        "models": [],
+    }
+
+
+def host(**more):
+    """An untouched host."""
+    return dict(
+        {
+            "existing": None,
+            "adopted": {},
+            "applied_plan": {},
+            "architecture": "x86_64",
+            "systemd": True,
+            "address_available": True,
+            "command": "absent",
+            "zstd": True,
+            "release": {"current": None, "complete": {}, "leftovers": []},
+            "listeners": [],
+            "groups": ["render", "video"],
+            "user": None,
+            "instances": [],
+            "drop_ins": [],
+            "left_behind": None,
+            "files": {},
+        },
+        **more,
+    )
+
+
+def entry(name, **more):
+    """An instance as host_info finds one that is as it should be."""
+    return dict({"name": name, "active": True, "enabled": True, "env_file": True, "store": True}, **more)
+
+
+def applied_host(wanted, **more):
+    """A host on which the plan `wanted` was applied to its end."""
+    found = host(
+        applied_plan=copy.deepcopy(wanted),
+        command="ours",
+        release={"current": "0.32.15", "complete": {"0.32.15": "a" * 64}, "leftovers": []},
+        groups=["ollama", "render", "video"],
+        user={"group": "ollama", "groups": ["render", "video"], "home": paths.HOME, "shell": SHELL},
+        instances=[entry(instance["name"]) for instance in wanted["instances"]],
+    )
+    found["files"] = {file.path: described(file) for file in files.wanted_files(wanted, found)}
+    return dict(found, **more)
+
+
+def described(file):
+    """A managed file as host_info finds it."""
+    return dict(
+        ABSENT,
+        kind=file.state,
+        owner=file.owner,
+        group=file.group,
+        mode=file.mode or "0755",
+        digest=None if file.content is None else files.content_digest(file.content),
+        target=file.target,
+    )
+
+
+def server(*names, loaded=(), **more):
+    """A server that runs as planned and has these models."""
+    digest = "b" * 64
+    return dict(
+        {
+            "reachable": True,
+            "models": [{"name": name, "digest": digest} for name in names],
+            "loaded": [{"name": name, "digest": digest, "expires_at": "2319-01-01T00:00:00Z"} for name in loaded],
+            "environment": {"unit": {}, "process": {}, "differences": []},
+            "wanted_executable": "/opt/new/bin/ollama",
+            "runs_executable": True,
+            "unit": {"active_state": "active", "needs_daemon_reload": False, "main_pid": 1},
+        },
+        **more,
+    )
+
+
+def serving(wanted):
+    """{instance: server} that have and have loaded what the plan `wanted` says."""
+    found = {}
+    for instance in wanted["instances"]:
+        served = [one.get("create_as") or one["name"] for one in instance["models"]]
+        names = [one["name"] for one in instance["models"]] + served
+        found[instance["name"]] = server(*dict.fromkeys(names), loaded=served)
+    return found
+
+
+def difference(wanted, state, servers=None, applied=None, **settings):
+    """What compare finds: Changes."""
+    values = dict(vars(WANTED), **settings)
+    return compare(
+        wanted, state, servers or {}, state["applied_plan"] if applied is None else applied, Wanted(**values)
+    )
+
+
+def told(changes):
+    """[(kind, object, what)] of changes."""
+    return [(change.kind, change.object, change.what) for change in changes.changes]

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Every kind of change with its reason, their order, and nothing on a host that is as its plan says."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, files, order, summary
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.schema import Change, Changes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+
+from tests.unit.plugins.module_utils.changes.builders import (
+    EXISTING,
+    applied_host,
+    described,
+    difference,
+    entry,
+    host,
+    model,
+    plan,
+    server,
+    serving,
+    told,
+)
+
+OPTIMIZED = "llama3.1:8b-optimized"
+
+
+@pytest.fixture(name="wanted")
+def _wanted():
+    """A plan of one instance with one optimized model."""
+    return plan(model(create_as=OPTIMIZED))
+
+
+def found(wanted, state, kind, servers=None, **settings):
+    """The changes of one kind on a host that otherwise serves what the plan says."""
+    changes = difference(wanted, state, serving(wanted) if servers is None else servers, **settings)
+    return [change for change in changes.changes if change.kind == kind]
+
+
+def test_a_host_that_is_as_its_plan_says_gets_no_change(wanted):
+    changes = difference(wanted, applied_host(wanted), serving(wanted))
+    assert changes.changes == () and changes.files == () and changes.obstacles == ()
+    assert {state.state for state in changes.models} == {"present", "loaded"}
+
+
+def test_a_second_comparison_of_what_was_applied_finds_nothing(wanted):
+    """What the first comparison wants to write is what the host then has."""
+    state = applied_host(wanted, files={})
+    first = difference(wanted, state, serving(wanted))
+    assert first.files
+    state["files"] = {file.path: described(file) for file in first.files}
+    assert difference(wanted, state, serving(wanted)).changes == ()
+
+
+def test_an_untouched_host_gets_everything_in_order(wanted):
+    changes = difference(wanted, host())
+    kinds = list(dict.fromkeys((change.kind, change.object) for change in changes.changes))
+    assert kinds == [
+        ("fetch", "release"),
+        ("create", "group"),
+        ("create", "user"),
+        ("write", "directory"),
+        ("link", "release"),
+        ("write", "file"),
+        ("enable", "instance"),
+        ("start", "instance"),
+        ("fetch", "model"),
+        ("create", "model"),
+        ("load", "model"),
+        ("write", "plan"),
+    ]
+    stages = [order.stage(change) for change in changes.changes]
+    assert stages == sorted(stages, key=["install", "configure", "models", "finish", "prune"].index)
+    assert all(change.reason.endswith(".") for change in changes.changes)
+    directories = [change.what for change in changes.of("write", "directory")]
+    assert (
+        directories.index("/models")
+        < directories.index("/models/instances")
+        < directories.index("/models/instances/gpu0")
+    )
+
+
+def test_every_kind_has_a_place_in_the_order():
+    pairs = [Change(kind, target, "x", "y.") for kind, target in order.ORDER]
+    assert list(order.ordered(list(reversed(pairs)))) == pairs
+
+
+@pytest.mark.parametrize(
+    "release, word",
+    [
+        ({"complete": {}, "leftovers": []}, "not installed"),
+        ({"complete": {"0.32.15": "c" * 64}, "leftovers": []}, "another checksum"),
+        ({"complete": {}, "leftovers": [paths.release("0.32.15")]}, "incomplete"),
+    ],
+)
+def test_a_release_is_fetched(wanted, release, word):
+    (change,) = found(wanted, applied_host(wanted, release=dict(release, current=None)), "fetch")
+    assert (change.object, change.what) == ("release", "0.32.15") and word in change.reason
+
+
+def test_another_release_in_use_is_pruned_and_the_link_is_changed(wanted):
+    state = applied_host(wanted)
+    state["release"]["complete"]["0.32.14"] = "d" * 64
+    state["files"][paths.CURRENT]["target"] = "releases/0.32.14"
+    assert told(difference(wanted, state, serving(wanted))) == [
+        ("link", "release", paths.CURRENT),
+        ("prune", "release", paths.release("0.32.14")),
+    ]
+    assert "releases/0.32.14" in found(wanted, state, "link")[0].reason
+
+
+@pytest.mark.parametrize(
+    "changed, word",
+    [
+        ({"kind": "absent"}, "not there"),
+        ({"kind": "link"}, "is a link"),
+        ({"digest": "0" * 64}, "content"),
+        ({"owner": "ollama"}, "owner is ollama"),
+        ({"group": "root"}, "group is root"),
+        ({"mode": "0644"}, "mode is 0644"),
+    ],
+)
+def test_a_file_that_differs_is_written(wanted, changed, word):
+    state = applied_host(wanted)
+    path = paths.environment_file("gpu0")
+    state["files"][path].update(changed)
+    changes = difference(wanted, state, serving(wanted))
+    assert told(changes) == [("write", "file", path)] and word in changes.changes[0].reason
+    assert [file.path for file in changes.files] == [path]
+
+
+def test_a_changed_plan_is_written_last(wanted):
+    state = applied_host(wanted)
+    state["files"][paths.PLAN]["digest"] = "0" * 64
+    changes = difference(wanted, state, serving(wanted))
+    assert told(changes) == [("write", "plan", paths.PLAN)] and changes.files[0].stage == "finish"
+    assert changes.files[0].mode == "0640"
+
+
+def test_drop_ins_and_environments_of_instances_that_are_gone_are_removed(wanted):
+    drop_in = {"path": "/etc/systemd/system/ollama@gpu0.service.d/x.conf", "unit": "ollama@gpu0.service"}
+    state = applied_host(wanted, drop_ins=[drop_in])
+    state["instances"].append(entry("gpu7", store=False, active=False, enabled=False))
+    changes = difference(wanted, state, serving(wanted))
+    assert told(changes) == [("remove", "file", drop_in["path"]), ("remove", "file", paths.environment_file("gpu7"))]
+    assert [(file.state, file.backup) for file in changes.files] == [("absent", True), ("absent", False)]
+
+
+def test_missing_parents_of_the_models_directory_are_made_and_others_left(wanted):
+    wanted["models_dir"] = "/srv/data/models"
+    state = applied_host(plan(model(create_as=OPTIMIZED)))
+    state["files"]["/srv"] = {"kind": "directory"}
+    state["files"]["/srv/data"] = {"kind": "absent"}
+    made = [change.what for change in difference(wanted, state).of("write", "directory")]
+    assert made[:2] == ["/srv/data", "/srv/data/models"]
+
+
+def test_instances_that_are_not_planned_are_stopped_and_their_stores_pruned_at_the_end(wanted):
+    state = applied_host(wanted)
+    state["instances"].append(entry("gpu7"))
+    assert told(difference(wanted, state, serving(wanted))) == [
+        ("stop", "instance", "ollama@gpu7.service"),
+        ("remove", "file", paths.environment_file("gpu7")),
+        ("prune", "store", "/models/instances/gpu7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "user, word",
+    [
+        (None, "not there"),
+        ({"shell": "/bin/bash"}, "shell is /bin/bash"),
+        ({"home": "/home/ollama"}, "home is /home/ollama"),
+        ({"group": "users"}, "group is users"),
+        ({"groups": ["video"]}, "not in the group render"),
+    ],
+)
+def test_the_user_of_the_services_is_made_or_changed(wanted, user, word):
+    state = applied_host(wanted)
+    state["user"] = user and dict(state["user"], **user)
+    (change,) = found(wanted, state, "create")
+    assert (change.object, change.what) == ("user", "ollama") and word in change.reason
+    assert change.details["groups"] == ["render", "video"]
+
+
+def test_an_instance_that_does_not_start_at_boot_is_enabled(wanted):
+    state = applied_host(wanted, instances=[entry("gpu0", enabled=False)])
+    assert told(difference(wanted, state, serving(wanted))) == [("enable", "instance", "ollama@gpu0.service")]
+
+
+def test_a_stopped_instance_is_started_and_its_model_loaded(wanted):
+    servers = {"gpu0": server(unit={"active_state": "inactive", "needs_daemon_reload": False}, reachable=False)}
+    changes = difference(wanted, applied_host(wanted), servers)
+    assert [(change.kind, change.object) for change in changes.changes] == [
+        ("start", "instance"),
+        ("fetch", "model"),
+        ("create", "model"),
+        ("load", "model"),
+    ]
+    assert changes.changes[0].reason == "ollama@gpu0.service is inactive."
+
+
+def test_a_restarted_instance_loads_its_model_again(wanted):
+    servers = serving(wanted)
+    servers["gpu0"]["environment"]["differences"] = [{"name": "OLLAMA_HOST", "difference": "missing"}]
+    changes = difference(wanted, applied_host(wanted), servers)
+    assert told(changes) == [("restart", "instance", "ollama@gpu0.service"), ("load", "model", OPTIMIZED)]
+    assert changes.changes[0].reason == "OLLAMA_HOST is missing in the process."
+
+
+def test_a_run_that_was_killed_before_it_wrote_the_plan_is_completed(wanted):
+    """All is there and runs, but the plan was not written: the next run writes it and does nothing else."""
+    state = applied_host(wanted, applied_plan={})
+    del state["files"][paths.PLAN], state["files"][paths.FACTS]
+    assert told(difference(wanted, state, serving(wanted))) == [
+        ("write", "plan", paths.PLAN),
+        ("write", "plan", paths.FACTS),
+    ]
+
+
+def test_a_run_that_was_killed_between_unit_and_start_is_completed(wanted):
+    state = applied_host(wanted, applied_plan={}, instances=[entry("gpu0", active=False, enabled=False)])
+    servers = {"gpu0": server(reachable=False, models=[], loaded=[], unit=None)}
+    kinds = [(change.kind, change.object) for change in difference(wanted, state, servers).changes]
+    assert kinds == [("enable", "instance"), ("start", "instance"), ("fetch", "model"), ("create", "model")] + [
+        ("load", "model")
+    ]
+
+
+ADOPTED = dict(EXISTING, environment={"OLLAMA_ORIGINS": "x", "OLLAMA_HOST": "0.0.0.0", "PATH": "/bin"})
+
+
+def test_an_ollama_from_elsewhere_is_taken_over(wanted):
+    state = applied_host(wanted, existing=ADOPTED, command="foreign")
+    changes = difference(wanted, state, serving(wanted), adopt=True)
+    assert told(changes) == [
+        ("carry_over", "environment", "ollama.service"),
+        ("adopt", "service", "ollama.service"),
+        ("adopt", "command", paths.COMMAND),
+    ]
+    assert "OLLAMA_ORIGINS" in changes.changes[0].reason and "OLLAMA_HOST" not in changes.changes[0].reason
+    assert len(changes.notes) == 1 and "OLLAMA_HOST" in changes.notes[0] and "PATH" not in changes.notes[0]
+
+
+def test_an_adoption_that_was_killed_goes_on_where_it_stopped(wanted):
+    stopped = dict(ADOPTED, active=False, enabled=False)
+    state = applied_host(wanted, existing=stopped, command="foreign", adopted={"unit": "ollama.service"})
+    changes = difference(wanted, state, serving(wanted), adopt=True)
+    assert told(changes) == [("adopt", "service", "ollama.service"), ("adopt", "command", paths.COMMAND)]
+    done = applied_host(wanted, existing=stopped, adopted={"unit": "ollama.service"})
+    assert difference(wanted, done, serving(wanted), adopt=True).changes == ()
+
+
+def test_what_is_recorded_of_an_adopted_ollama():
+    assert compare.adoption_record(host(existing=ADOPTED, command="foreign")) == dict(ADOPTED, command=True)
+    assert compare.adoption_record(host(command="foreign"))["unit"] == ""
+
+
+def test_models_are_linked_from_every_store_on_the_same_file_system(wanted):
+    left_behind = {"path": "/o/instances", "stores": ["/o/instances/gpu0"], "size_bytes": 1, "same_file_system": True}
+    state = applied_host(wanted, left_behind=left_behind, existing=EXISTING)
+    state["instances"].append(entry("gpu7"))
+    assert compare.link_stores(wanted, state) == [
+        "/models",
+        "/old/models",
+        "/models/instances/gpu7",
+        "/o/instances/gpu0",
+    ]
+    state["left_behind"] = dict(left_behind, same_file_system=False)
+    assert "/o/instances/gpu0" not in compare.link_stores(wanted, state)
+
+
+def test_what_is_left_in_another_models_directory_is_said(wanted):
+    left_behind = {"path": "/o/instances", "stores": [], "size_bytes": 2 * 1024**3, "same_file_system": True}
+    (note,) = difference(wanted, applied_host(wanted, left_behind=left_behind), serving(wanted)).notes
+    assert note.startswith("ollama_multigpu_models_dir was /o and is /models: /o/instances keeps its 2.0 GiB of models")
+    assert "linked into the new place and not deleted there" in note
+
+
+def test_an_infeasible_plan_changes_nothing(wanted):
+    wanted.update(feasible=False, instances=[], models=[{"reason": "Too large.", "remedies": ["more GPUs."]}])
+    changes = difference(wanted, host())
+    assert changes.changes == () and changes.obstacles == ("The plan is not feasible: Too large. Remedies: more GPUs.",)
+
+
+def test_the_text_of_files_says_what_the_plan_says(wanted):
+    wanted["instances"][0]["environment"] = {"B": 'two "words"', "A": 1}
+    texts = {file.path: file.content for file in files.wanted_files(wanted, host())}
+    assert texts[paths.environment_file("gpu0")].splitlines()[1:] == ['A="1"', 'B="two \\"words\\""']
+    unit = texts[paths.TEMPLATE_UNIT_FILE]
+    assert "ReadWritePaths=/usr/share/ollama/.ollama /models/instances/%i\n" in unit
+    assert "@" not in unit.replace("ollama@", "")
+
+
+def test_a_value_that_no_file_can_carry_is_an_error(wanted):
+    wanted["instances"][0]["environment"] = {"A": "x\ny"}
+    with pytest.raises(ValueError, match="control character"):
+        difference(wanted, host())
+
+
+def test_the_difference_reads_as_text(wanted):
+    lines = summary.summary_lines(difference(wanted, host()))
+    assert "Fetch release 0.32.15: It is not installed." in lines
+    assert "Start instance ollama@gpu0.service: ollama@gpu0.service is not known to systemd." in lines
+    assert [line for line in lines if line.startswith("Load model %s on gpu0: " % OPTIMIZED)]
+    nothing = summary.summary_lines(difference(wanted, applied_host(wanted), serving(wanted)))
+    assert len(nothing) == 1 and nothing[0].startswith("Nothing on the host differs")
+    warned = summary.summary_lines(Changes(notes=("N.",), obstacles=("O.",)))
+    assert warned == ["Warning: N.", "Obstacle: O."]
+
+
+def test_comparing_changes_none_of_its_arguments(wanted):
+    state, servers = applied_host(wanted), serving(wanted)
+    before = copy.deepcopy((wanted, state, servers))
+    difference(wanted, state, servers)
+    assert (wanted, state, servers) == before

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Models of instances: what is brought, deleted, unloaded and loaded."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import models
+
+from tests.unit.plugins.module_utils.changes.builders import model, plan, server, serving
+
+OPTIMIZED = "tiny:latest-optimized"
+
+
+def compared(wanted, servers, applied=None, restarted=()):
+    """([(kind, what, reason)], wanted states)"""
+    changes, states = models.compare_models(wanted, servers, applied or {}, [], set(restarted))
+    return [(change.kind, change.what, change.reason) for change in changes], states
+
+
+def test_steps_come_in_an_order_that_works():
+    both = plan(model(), model("tiny", OPTIMIZED))
+    both["instances"] += plan(model(), name="gpu1", port=11435)["instances"]
+    states = models.wanted_models(both, ["/models", "/models/instances/gpu1"])
+    assert [(state.instance, state.name, state.base) for state in states] == [
+        ("gpu0", "llama3.1:8b", ""),
+        ("gpu0", "tiny", ""),
+        ("gpu0", OPTIMIZED, "tiny"),
+        ("gpu1", "llama3.1:8b", ""),
+    ]
+    served = [name for unused, unused, name in models.served_models(both)]
+    assert served == ["llama3.1:8b", OPTIMIZED, "llama3.1:8b"]
+    assert "/models/instances/gpu1" in states[0].link_from and "/models/instances/gpu0" not in states[0].link_from
+    assert states[0].parameters == {} and states[2].parameters == {"num_ctx": 4096}
+
+
+def placed(layers, ubatch=512, name="gpu0", **more):
+    one = model("tiny", OPTIMIZED, **more)
+    one["predicted"] = {"ubatch": ubatch, "devices": [{"uuid": "GPU-a", "layers": layers}]}
+    return plan(one, name=name)
+
+
+def test_a_model_whose_layers_are_split_differently_is_moved():
+    def moved(now, before):
+        return [name for unused, name in sorted(models.moved_models(now, before))]
+
+    assert moved(placed(33), placed(33, keep_alive=5)) == []
+    assert moved(placed(33), {}) == [] and moved(placed(33), placed(22, name="gpu1")) == []
+    assert moved(placed(22), placed(33)) == [OPTIMIZED]
+    assert moved(placed(33, ubatch=1024), placed(33)) == [OPTIMIZED]
+    plain = plan(model())
+    other = plan(model(predicted=dict(model()["predicted"], ubatch=1)))
+    assert moved(plain, other) == ["llama3.1:8b"]
+
+
+def test_a_moved_model_is_unloaded_before_it_is_loaded():
+    changes, states = compared(placed(22), serving(placed(22)), placed(33))
+    assert [change[:2] for change in changes] == [("unload", OPTIMIZED), ("load", OPTIMIZED)]
+    assert [(state.name, state.state) for state in states][-2:] == [(OPTIMIZED, "unloaded"), (OPTIMIZED, "loaded")]
+    nothing_loaded = {"gpu0": server("tiny:latest", OPTIMIZED)}
+    assert [change[0] for change in compared(placed(22), nothing_loaded, placed(33))[0]] == ["load"]
+
+
+def test_a_model_that_is_missing_is_brought():
+    wanted = plan(model("tiny", OPTIMIZED))
+    changes = compared(wanted, {"gpu0": server("tiny:latest")})[0]
+    assert changes[0] == ("create", OPTIMIZED, "gpu0 does not have it.")
+    changes = compared(wanted, {"gpu0": server()})[0]
+    assert [change[:2] for change in changes] == [("fetch", "tiny"), ("create", OPTIMIZED), ("load", OPTIMIZED)]
+
+
+def test_a_model_that_another_instance_has_is_linked():
+    wanted = plan(model("tiny"))
+    wanted["instances"] += plan(model("tiny"), name="gpu1", port=11435)["instances"]
+    servers = dict(serving(plan(model("tiny"))), gpu1=server())
+    changes, unused = models.compare_models(wanted, servers, {}, [], set())
+    assert [(change.kind, change.instance) for change in changes] == [("link", "gpu1"), ("load", "gpu1")]
+    assert changes[0].details == {"from": "gpu0"}
+
+
+def test_a_model_with_another_digest_than_the_pinned_one_is_fetched():
+    wanted = plan(model("tiny", digest="sha256:" + "c" * 64))
+    changes = compared(wanted, serving(wanted))[0]
+    assert changes[0][:2] == ("fetch", "tiny") and "another digest" in changes[0][2]
+    same = plan(model("tiny", digest="sha256:" + "b" * 64))
+    assert compared(same, serving(same))[0] == []
+
+
+def test_a_model_that_was_loaded_from_an_older_digest_is_loaded_again():
+    wanted = plan(model("tiny"))
+    servers = serving(wanted)
+    servers["gpu0"]["loaded"][0]["digest"] = "c" * 64
+    ((kind, what, reason),) = compared(wanted, servers)[0]
+    assert (kind, what) == ("load", "tiny") and "older digest cccccccccccc" in reason
+
+
+def offers(*names, instance="gpu0"):
+    return {instance: {"models": [{"name": name} for name in names]}}
+
+
+def unplanned(wanted, servers):
+    return [state.name for state in models.unplanned_models(wanted, servers)]
+
+
+def test_what_the_plan_gives_an_instance_or_makes_from_it_is_planned():
+    wanted = plan(model("tiny", create_as=OPTIMIZED))
+    assert unplanned(wanted, offers("tiny:latest", OPTIMIZED)) == []
+
+
+def test_names_are_compared_as_ollama_does():
+    # Ollama's names ignore case; the default registry, namespace and tag may be left out.
+    assert unplanned(plan(model("registry.ollama.ai/library/Tiny:latest")), offers("tiny:latest")) == []
+
+
+def test_a_model_that_is_not_planned_is_named_with_its_place():
+    wanted = plan(model("tiny", create_as=OPTIMIZED))
+    found = models.unplanned_models(wanted, offers("tiny:latest", "small:latest", "tiny:latest-old"))
+    assert [(state.name, state.state, state.instance, state.url, state.store) for state in found] == [
+        (name, "absent", "gpu0", "http://127.0.0.1:11434", "/models/instances/gpu0")
+        for name in ("small:latest", "tiny:latest-old")
+    ]
+    changes = compared(wanted, {"gpu0": server("tiny:latest", OPTIMIZED, "small:latest", loaded=[OPTIMIZED])})[0]
+    assert changes == [("delete", "small:latest", "The plan does not give it to gpu0.")]
+
+
+@pytest.mark.parametrize("servers", [{}, {"gpu0": {}}, {"gpu0": {"models": None}}, offers("small", instance="gpu7")])
+def test_an_instance_that_does_not_answer_has_nothing_to_remove(servers):
+    assert unplanned(plan(model()), servers) == []

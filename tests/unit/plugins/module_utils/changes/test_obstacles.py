@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What on a host stands in the way of a plan."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import obstacles
+
+from tests.unit.plugins.module_utils.changes.builders import EXISTING, WANTED, host, model, plan
+
+
+def test_an_empty_host_has_no_obstacle():
+    assert obstacles.plan_obstacles(plan(model()), host()) == []
+
+
+@pytest.mark.parametrize(
+    "state, word",
+    [
+        ({"existing": EXISTING}, "ollama_multigpu_existing to adopt"),
+        ({"command": "foreign"}, "/usr/local/bin/ollama"),
+        ({"zstd": False}, "package zstd"),
+        (
+            {
+                "listeners": [
+                    {"address": "0.0.0.0", "port": 11434, "pid": 7, "process": "nginx", "unit": "nginx.service"}
+                ]
+            },
+            "nginx (pid 7) of nginx.service",
+        ),
+        (
+            {"listeners": [{"address": "127.0.0.1", "port": 11434, "pid": None, "process": None, "unit": None}]},
+            "another process",
+        ),
+    ],
+)
+def test_each_obstacle_gets_one_sentence(state, word):
+    found = obstacles.plan_obstacles(plan(model()), host(**state))
+    assert len(found) == 1 and word in found[0]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {
+            "listeners": [
+                {"address": "127.0.0.1", "port": 11434, "pid": 7, "process": "ollama", "unit": "ollama@gpu0-1.service"}
+            ]
+        },  # one of ours
+        {
+            "listeners": [
+                {"address": "192.0.2.1", "port": 11434, "pid": 7, "process": "nginx", "unit": "nginx.service"}
+            ]
+        },  # another address
+        {"zstd": False, "release": {"complete": {"0.32.15": "x"}}},
+        {"existing": EXISTING, "adopted": {"unit": "ollama.service"}},
+        {"command": "ours"},
+    ],
+)
+def test_what_is_no_obstacle(state):
+    assert obstacles.plan_obstacles(plan(model()), host(**state)) == []
+
+
+def test_adopting_frees_the_port_and_needs_one_file_system():
+    holder = [{"address": "127.0.0.1", "port": 11434, "pid": 7, "process": "ollama", "unit": "ollama.service"}]
+    state = host(existing=EXISTING, listeners=holder, command="foreign")
+    assert obstacles.plan_obstacles(plan(model()), state, True) == []
+    apart = host(existing=dict(EXISTING, same_file_system=False))
+    assert "ollama_multigpu_models_dir to /old/models" in obstacles.plan_obstacles(plan(model()), apart, True)[0]
+
+
+def test_brackets_are_no_part_of_an_address():
+    wanted = plan(model())
+    wanted["instances"][0]["address"] = "[::1]"
+    listener = {"address": "::1", "port": 11434, "pid": 7, "process": "nginx", "unit": None}
+    assert obstacles.plan_obstacles(wanted, host(listeners=[listener]))
+
+
+def test_a_host_that_can_run_the_services():
+    assert obstacles.host_obstacles(host(), WANTED, "a") == []
+    assert obstacles.host_obstacles(host(address_available=None), WANTED, "a") == []
+
+
+@pytest.mark.parametrize(
+    "state, settings, word",
+    [
+        ({"systemd": False}, {}, "a is not run by systemd"),
+        ({"architecture": "riscv64"}, {}, "a riscv64 machine; Ollama has releases for x86_64 and aarch64"),
+        ({}, {"checksum": ""}, "no checksum of Ollama 0.32.15 for amd64"),
+        ({"address_available": False}, {"listen_address": "192.0.2.7"}, "192.0.2.7, which is no address of a"),
+    ],
+)
+def test_a_host_that_cannot_run_the_services(state, settings, word):
+    wanted = type(WANTED)(**dict(vars(WANTED), **settings))
+    (sentence,) = obstacles.host_obstacles(host(**state), wanted, "a", ("0.32.15",))
+    assert word in sentence and sentence.endswith(".")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What is wrong with the role's variables: each problem gets one sentence."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.settings import settings_problems
+
+
+def problems(names=(), decided=("OLLAMA_HOST",), **settings):
+    return settings_problems(
+        {"ollama_multigpu_" + name: value for name, value in settings.items()}, list(names), tuple(decided)
+    )
+
+
+def test_good_settings_have_no_problem():
+    assert (
+        problems(
+            ["ollama_multigpu_base_port"],
+            base_port=65535,
+            models_dir="/srv/models",
+            version="0.32.15",
+            release_url="https://example.com/v1",
+            release_checksum="a" * 64,
+            listen_address="::1",
+            headroom_bytes=0,
+            environment={"HTTPS_PROXY": "http://p"},
+            models=[{"name": "a"}, {"name": "b"}],
+        )
+        == []
+    )
+
+
+def test_what_is_made_of_a_model_and_where_it_listens():
+    whole = {"suffix": "-x", "parameters": {"temperature": 0.3}, "system": "s", "template": None}
+    assert (
+        problems(
+            models=[
+                {"name": "a", "optimized": whole},
+                {"name": "b", "optimized": {}},
+                {"name": "c", "optimized": None},
+            ],
+            listen_address="[::]",
+        )
+        == []
+    )
+
+
+def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
+    assert problems(["ollama_multigpu_base_prot"], base_port=1) == [
+        "ollama_multigpu_base_prot is not a variable of this role: did you mean ollama_multigpu_base_port?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings, word",
+    [
+        ({"base_port": 65536}, "65536"),
+        ({"base_port": 0}, "between 1"),
+        ({"base_port": "many"}, "many"),
+        ({"models_dir": "models"}, "absolute"),
+        ({"models_dir": "/srv/../etc"}, "without '..'"),
+        ({"models_dir": "/a b"}, "/a b"),
+        ({"version": "v0.32.15"}, "leading v"),
+        ({"version": "latest"}, "latest"),
+        ({"version": "0.31.1"}, "known holes"),
+        ({"version": "0.31.2-rc1"}, "set ollama_multigpu_version to 0.31.2 or later"),
+        ({"release_url": "ftp://x"}, "http"),
+        ({"release_checksum": "abc"}, "SHA-256"),
+        ({"listen_address": "localhost"}, "IP address"),
+        ({"headroom_bytes": -1}, "-1"),
+        ({"environment": {"A-B": "x"}}, "A-B"),
+        ({"environment": {"OLLAMA_HOST": "x"}}, "the plan decides"),
+        ({"environment": {"A": "x\ny"}}, "newline"),
+        ({"environment": {"A": ["x"]}}, "plain value"),
+        ({"models": []}, "at least one"),
+        ({"models": [{"name": "a"}, {"name": "a"}]}, "more than once"),
+        ({"listen_address": "[::"}, "IP address"),
+        ({"listen_address": "fe80::1%eth0"}, "IP address"),
+        ({"listen_address": "[127.0.0.1]"}, "IP address"),
+        ({"environment": {"LD_PRELOAD": "/x.so"}}, "remove it"),
+        ({"environment": {"LD_LIBRARY_PATH": "/cuda"}}, "LD_LIBRARY_PATH"),
+        (
+            {"models": [{"name": "a", "optimized": True}]},
+            "optimized of a is true: give a mapping with suffix, parameters, system, template",
+        ),
+        ({"models": [{"name": "a", "optimized": "x"}]}, "'x'"),
+        ({"models": [{"name": "a", "optimized": {"parameter": {}}}]}, "unknown key parameter"),
+        ({"models": [{"name": "a", "optimized": {"parameters": "num_ctx 4"}}]}, "parameters is 'num_ctx 4'"),
+        ({"models": [{"name": "a", "optimized": {"suffix": 1}}]}, "suffix is 1"),
+    ],
+)
+def test_each_bad_value_gets_one_sentence(settings, word):
+    found = problems(**settings)
+    assert len(found) == 1 and word in found[0] and found[0].endswith(".")

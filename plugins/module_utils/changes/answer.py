@@ -11,7 +11,7 @@ from typing import Any
 from ..common import paths
 from ..releases import archives
 from .compare import adoption_record, compare
-from .inputs import DECIDED, plan_input
+from .inputs import plan_input
 from .obstacles import host_obstacles
 from .schema import Wanted
 from .settings import PREFIX, settings_problems
@@ -28,7 +28,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         check_mode: leave out what cannot be shown in check mode.
     """
     settings, host, plan = options["settings"], options["host"], options["plan"]
-    problems = settings_problems(settings, options["names"], DECIDED)
+    problems = settings_problems(settings, options["names"])
     if problems or host is None:
         return _result(problems)
     release = _release(settings, host)

@@ -97,7 +97,7 @@ def _adoption(host: dict[str, Any], wanted: Wanted) -> list[Change]:
     if not wanted.adopt or not (foreign or serves):
         return []
     changes = []
-    kept = carried_variables(host, wanted.adopt)[0]
+    kept = carried_variables(host, wanted).kept
     if kept and not host["adopted"]:
         changes.append(
             Change(
@@ -159,12 +159,8 @@ def _pruned(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[
 
 def _notes(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[str]:
     notes = []
-    dropped = carried_variables(host, wanted.adopt)[1]
-    if dropped and wanted.adopt and not host["adopted"]:
-        notes.append(
-            "The plan decides %s itself, or it would change what was verified: what the adopted Ollama had there is "
-            "not carried over." % ", ".join(dropped)
-        )
+    if wanted.adopt and not host["adopted"]:
+        notes += ["%s is not carried over: %s." % dropped for dropped in carried_variables(host, wanted).dropped]
     left_behind = host["left_behind"]
     if left_behind:
         before = left_behind["path"].rsplit("/", 1)[0]

@@ -146,8 +146,8 @@ def _directory(path: str, owner: str = paths.USER, mode: str | None = None) -> M
 
 
 def _link(path: str, target: str) -> ManagedFile:
-    # The target does not exist yet in check mode. A link is replaced by a rename.
-    return ManagedFile(path, "link", target=target, owner="root", group="root")
+    # Before an adopted program is moved away, in check mode, it is still there.
+    return ManagedFile(path, "link", target=target, owner="root", group="root", force=path == paths.COMMAND)
 
 
 def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "configure") -> ManagedFile:

@@ -9,25 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..common import paths
+from .carry import Carried, carried_over
 from .schema import Wanted
-
-# Variables that an installer writes into its unit for itself.
-_NOT_CARRIED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL")
-# Variables that the plan decides.
-DECIDED = (
-    "OLLAMA_HOST",
-    "OLLAMA_MODELS",
-    "OLLAMA_CONTEXT_LENGTH",
-    "OLLAMA_NUM_PARALLEL",
-    "OLLAMA_KV_CACHE_TYPE",
-    "OLLAMA_FLASH_ATTENTION",
-    "OLLAMA_SCHED_SPREAD",
-    "OLLAMA_MAX_LOADED_MODELS",
-    "OLLAMA_KEEP_ALIVE",
-    "OLLAMA_VULKAN",
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_DEVICE_ORDER",
-)
 
 
 @dataclass(frozen=True)
@@ -52,24 +35,17 @@ def plan_input(host: dict[str, Any], wanted: Wanted) -> PlanInput:
         paths.store(wanted.models_dir, instance["name"]) for instance in host["instances"] if instance["store"]
     ] + list((host["left_behind"] or {}).get("stores") or [])
     return PlanInput(
-        environment=carried_variables(host, wanted.adopt)[0],
+        environment=carried_variables(host, wanted).kept,
         own_units=tuple(units + ([paths.EXISTING_UNIT] if wanted.adopt else [])),
         stores=tuple(stores + [store for store in [adopted_store(host)] if store]),
     )
 
 
-def carried_variables(host: dict[str, Any], adopt: bool) -> tuple[dict[str, str], list[str]]:
-    """Return (variables of the adopted Ollama that the instances get, names of those that are dropped and that a user
-    should know of)."""
-    source = (
-        host["adopted"].get("environment") or ((host["existing"] or {}).get("environment") if adopt else None) or {}
-    )
-    kept = {
-        name: value
-        for name, value in source.items()
-        if name not in DECIDED and name not in _NOT_CARRIED and not name.startswith("LD_")
-    }
-    return kept, [name for name in source if name not in kept and name not in _NOT_CARRIED]
+def carried_variables(host: dict[str, Any], wanted: Wanted) -> Carried:
+    """Return what becomes of the variables of the Ollama that was or will be adopted; nothing where there is none."""
+    recorded = host["adopted"].get("environment")
+    there = (host["existing"] or {}).get("environment") if wanted.adopt else None
+    return carried_over(recorded or there or {}, wanted.version)
 
 
 def adopted_store(host: dict[str, Any]) -> str:

@@ -52,7 +52,8 @@ class ManagedFile:
 
     `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `owner`, `group` and
     `mode` are left alone where they are None. `stage` is when it is put there: "configure", or "finish" for what is
-    written last. `secret` content is never shown.
+    written last. `backup` keeps a copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a
+    link replace a file.
     """
 
     path: str
@@ -64,6 +65,7 @@ class ManagedFile:
     mode: Optional[str] = None
     backup: bool = False
     diff: bool = True
+    force: bool = False
     stage: str = "configure"
 
 

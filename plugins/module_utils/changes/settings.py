@@ -8,6 +8,7 @@ import difflib
 import re
 from typing import Any
 
+from ..common import variables
 from ..placement import naming
 from ..releases import archives
 
@@ -18,9 +19,6 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
 _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
-#: The dynamic linker reads them before the program: what runs would not be the release that was verified, or another
-#: CUDA than its own.
-_LINKER = re.compile(r"LD_[A-Z_]+\Z")
 #: Keys of a model's `optimized`: what their values are in YAML, and an example.
 _OPTIMIZED = {
     "suffix": (str, "a text"),
@@ -30,19 +28,18 @@ _OPTIMIZED = {
 }
 
 
-def settings_problems(settings: dict[str, Any], names: list[str], decided: tuple[str, ...]) -> list[str]:
+def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     """Return one sentence for each problem of the role's variables.
 
     Args:
         settings: {variable: value} of the variables that the role knows.
         names: all variables that carry the role's prefix.
-        decided: environment variables that the plan decides and that a user therefore may not set.
     """
     values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
     problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings))]
     problems += _numbers(values) + _places(values) + _release(values)
     for name, text in (values.get("environment") or {}).items():
-        problems += _environment(str(name), text, decided)
+        problems += _environment(str(name), text)
     return problems + _models(values)
 
 
@@ -106,13 +103,14 @@ def _release(values: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _environment(name: str, text: Any, decided: tuple[str, ...]) -> list[str]:
+def _environment(name: str, text: Any) -> list[str]:
     start = "ollama_multigpu_environment "
     if not _VARIABLE.match(name):
         return [start + "holds the name %r: a variable is made of letters, digits and underscores." % name]
-    if name in decided:
-        return [start + "sets %s, which the plan decides: remove it and use the role's own variables." % name]
-    if _LINKER.match(name):
+    variable = variables.find(name)
+    if variable.owner == variables.PLAN:
+        return [start + "sets %s, which the plan decides: remove it and %s." % (name, variable.advice)]
+    if variable.loader:
         return [start + "sets %s, which changes the programs and libraries that were verified: remove it." % name]
     if isinstance(text, (dict, list)) or text is None:
         return [start + "gives %s no plain value: write a string or a number." % name]

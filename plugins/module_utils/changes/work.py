@@ -76,6 +76,7 @@ def _file(file: ManagedFile) -> dict[str, Any]:
         "mode": file.mode,
         "backup": file.backup,
         "diff": file.diff,
+        "force": file.force,
     }
     return {name: value for name, value in named.items() if value is not None}
 

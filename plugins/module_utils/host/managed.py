@@ -45,7 +45,7 @@ def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]
         parent = posixpath.dirname(parent)
     wanted.append(paths.stores(models_dir))
     wanted += _entries(paths.stores(models_dir), root)
-    return {path: describe(paths.below(root, path)) for path in wanted}
+    return {path: describe(_directory(path, paths.below(root, path))) for path in wanted}
 
 
 def describe(path: str) -> dict[str, Any]:
@@ -68,6 +68,14 @@ def describe(path: str) -> dict[str, Any]:
         "digest": _digest(path) if kind == "file" and status.st_size <= _LARGEST else None,
         "target": os.readlink(path) if kind == "link" else None,
     }
+
+
+def _directory(path: str, place: str) -> str:
+    """The directory behind a link that root has put in its place, as module instance_files follows it; other paths as
+    they are."""
+    if path in (paths.CURRENT, paths.COMMAND) or not os.path.islink(place) or os.lstat(place).st_uid != 0:
+        return place
+    return os.path.realpath(place) if os.path.isdir(place) else place
 
 
 def account(user: str = paths.USER) -> dict[str, Any] | None:

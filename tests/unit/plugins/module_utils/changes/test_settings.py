@@ -8,10 +8,8 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.settings import settings_problems
 
 
-def problems(names=(), decided=("OLLAMA_HOST",), **settings):
-    return settings_problems(
-        {"ollama_multigpu_" + name: value for name, value in settings.items()}, list(names), tuple(decided)
-    )
+def problems(names=(), **settings):
+    return settings_problems({"ollama_multigpu_" + name: value for name, value in settings.items()}, list(names))
 
 
 def test_good_settings_have_no_problem():

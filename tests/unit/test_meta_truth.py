@@ -198,6 +198,21 @@ def test_readme_lists_the_variables_of_the_role():
             assert shown.strip("`") == _as_text(defaults[name]), name
 
 
+def _first_paragraph(option):
+    """The first paragraph of an option's description as the README writes it."""
+    description = option["description"]
+    text = description if isinstance(description, str) else description[0]
+    return re.sub(r"[COV]\(([^)]*)\)", r"`\1`", text).rstrip(".")
+
+
+def test_readme_says_of_variables_what_their_documentation_says():
+    documented = {name: _first_paragraph(option) for name, option in _options("main").items()}
+    assert {row[0].strip("`"): row[2] for row in _readme_table("Variables of the role")} == documented
+    keys = _options("main")["ollama_multigpu_models"]["options"]
+    documented = {name: _first_paragraph(option) for name, option in keys.items()}
+    assert {row[0].strip("`"): row[2] for row in _readme_table("Keys of a model")} == documented
+
+
 def test_readme_lists_the_keys_of_a_model():
     options = _options("main")["ollama_multigpu_models"]["options"]
     rows = _readme_table("Keys of a model")

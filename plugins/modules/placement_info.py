@@ -13,7 +13,8 @@ description:
   - Computes, from the facts of M(gpufleet.ollama.gpu_facts) and M(gpufleet.ollama.model_info), which models run on which GPUs,
     in which Ollama instances and with which settings, and predicts the memory of every device.
   - Says as well what the given Ollama version would do if left alone, and which settings have no effect on it.
-  - Changes nothing, and without O(measure) reads nothing from the host, so it runs in check mode and before anything is installed.
+  - Changes nothing, so it can be used in check mode and before anything is installed.
+  - Without O(measure) the plan is computed on the controller, and the host is not contacted.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -374,16 +375,13 @@ def argument_spec():
     )
 
 
-def main():
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    options = dict(module.params)
+def plan(params):
+    """Return the result for checked options. Raises PlacementError."""
+    options = dict(params)
     measure = options.pop("measure")
     if measure is not None and measure["timeout"] <= 0:
-        module.fail_json(msg="measure.timeout is %d; give at least one second." % measure["timeout"])
-    try:
-        placement = make_plan(**options)
-    except PlacementError as error:
-        module.fail_json(msg=str(error))
+        raise PlacementError("measure.timeout is %d; give at least one second." % measure["timeout"])
+    placement = make_plan(**options)
     if measure is not None:
         placement = measure_plan(
             placement,
@@ -393,7 +391,16 @@ def main():
             measure["timeout"],
             options["applied_plan"],
         )
-    module.exit_json(changed=False, placement=placement)
+    return dict(changed=False, placement=placement)
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        result = plan(module.params)
+    except PlacementError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Action base for modules that only compute: they run on the controller, in the process of the task.
+
+Such a module needs nothing from the host, so connecting to it, sending the module and starting Python there would only
+cost time. The options are checked by the argument spec of the module, as the module itself does it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import merge_hash
+
+
+class OnController(ActionBase):
+    """Subclasses give the argument spec of their module and the function that computes its result."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    #: Exceptions of `compute` whose text is a message for the user.
+    ERRORS: tuple[type[Exception], ...] = ()
+
+    def argument_spec(self) -> dict[str, Any]:
+        """Return the argument spec of the module."""
+        raise NotImplementedError
+
+    def compute(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the result of the module for checked options.
+
+        Raises:
+            Any of ERRORS.
+        """
+        raise NotImplementedError
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Check the options and compute the result."""
+        result = super().run(tmp, task_vars)
+        del tmp  # Ansible keeps it for old plugins only
+        options = self.checked_options()
+        try:
+            computed = self.compute(options)
+        except self.ERRORS as error:
+            raise AnsibleActionFail(str(error)) from error
+        # Through JSON, as the result of a module comes: tuples become lists, and keys become texts.
+        return merge_hash(result, dict(json.loads(json.dumps(computed)), changed=False))
+
+    def checked_options(self) -> dict[str, Any]:
+        """Return the options of the task with their types and defaults.
+
+        Raises:
+            AnsibleActionFail: They do not fit the argument spec.
+        """
+        # As plain data, without the tags that Ansible keeps on texts and numbers.
+        given = json.loads(json.dumps(self._task.args, default=_plain))
+        validated = ArgumentSpecValidator(self.argument_spec()).validate(given)
+        if validated.error_messages:
+            message = validated.errors.msg
+            if isinstance(validated.errors[0], UnsupportedError):
+                message = "Unsupported parameters for (%s) module: %s" % (self._task.action, message)
+            raise AnsibleActionFail(message)
+        return validated.validated_parameters
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a value of Ansible that is no dictionary, list, text or number of Python itself."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (Sequence, Set)) and not isinstance(value, (str, bytes)) and not hasattr(value, "data"):
+        return list(value)
+    return str(value)

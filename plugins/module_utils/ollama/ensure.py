@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Bring models into the wanted state: one model of an instance, or a list of models of several instances.
 
-present.py and loading.py know how to reach a state. This file reads the options, chooses between them and works through a list.
+present.py, created.py and loading.py know how to reach a state. This file reads the options, chooses between them and
+works through a list.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
-from . import loading, modelfile, parameters, present
+from . import created, loading, modelfile, parameters, present
 from .client import OllamaClient, OllamaError
 from .registry import RegistryError
 from .store import Store, StoreError
@@ -180,7 +181,7 @@ def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Out
         return loading.ensure_unloaded(target, wanted.name, check_mode)
     if wanted.request is None:
         return present.ensure_pulled(target, wanted.name, wanted.pull, wanted.pin, check_mode)
-    return present.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
+    return created.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
 
 
 # -- a list of models ------------------------------------------------------------------------------------------------
@@ -248,10 +249,10 @@ def ensure_all(wanted_models: list[WantedModel], check_mode: bool = False) -> Pr
 
 
 def _after_the_earlier(wanted: WantedModel, outcome: Outcome, done: list[tuple[WantedModel, Outcome]]) -> Outcome:
-    """Correct what check mode foresees for one entry by what the entries before it would have done.
+    """Correct what check mode predicts for one entry by what the entries before it would have done.
 
-    Outside check mode those have been done: a model that another instance was given is linked from there, and a base that
-    this instance was given is not pulled again.
+    Outside check mode those have been done: a model that another instance has got is linked from there, and a base that
+    this instance has got is not pulled again.
     """
     if outcome.action not in ("pull", "create"):
         return outcome

@@ -1,47 +1,58 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A model that is loaded or not, and loaded in the state in which it is on the disk."""
+"""Load a model, or unload it. A loaded model that is older than the one in the store is loaded again."""
 
 from __future__ import annotations
 
 import datetime
 import re
 import time
+from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, normalise_digest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import (
-    LOAD_TIMEOUT,
-    OllamaError,
-    OllamaUnreachable,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.parameters import of_show
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
+from ..common.names import InvalidName, Name, normalise_digest
+from .client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
+from .parameters import of_show
+from .target import ModelError, Outcome, Target
 
 _DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\Z")
+#: Longest time to wait until an unloaded model is gone, in seconds.
 UNLOAD_SECONDS = 30.0
 _FOR_EVER_YEARS = 50  # -1 expires in the year 2319; no duration that a user gives comes near
 
 
-def check_keep_alive(value):
-    """keep_alive as the API takes it: int seconds (negative = for ever) or a Go duration. Raises ModelError."""
+def check_keep_alive(value: object) -> int | str:
+    """Return keep_alive as the API takes it: seconds (negative means for ever), or a duration as Go writes it.
+
+    Raises:
+        ModelError: It is neither, or it is zero.
+    """
     text = str(value).strip()
     if isinstance(value, bool) or not (re.match(r"-?\d+\Z", text) or _DURATION.match(text)):
         raise ModelError("keep_alive %r must be seconds, -1 (for ever) or a duration such as 10m or 1h30m" % (value,))
-    number = int(text) if re.match(r"-?\d+\Z", text) else text
+    number: int | str = int(text) if re.match(r"-?\d+\Z", text) else text
     if number == 0 or re.match(r"-?0+(?:\.0+)?[a-z]+\Z", text):
         raise ModelError("keep_alive 0 would unload the model at once; use state: unloaded for that")
     return number
 
 
-def ensure_loaded(target, name, keep_alive=-1, check_mode=False):
-    """Model `name` loaded as it is on the disk. Returns Outcome (load, reload, keep_alive or none). Raises ModelError, OllamaError."""
+def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_mode: bool = False) -> Outcome:
+    """Load a model in the state in which it is in the store.
+
+    Returns:
+        An Outcome with the action load, reload (it was loaded in an older state), keep_alive (it would have expired) or
+        none.
+
+    Raises:
+        ModelError: The instance does not have the model, or cannot load it.
+        OllamaError: From the server.
+    """
     if check_mode and not target.reachable():
         return Outcome("load", None, 0, {"loaded": False}, {"loaded": True})
     if not target.reachable():
         raise target.unreachable
     digest = target.digest(name)
     if digest is None:
-        if check_mode:  # an earlier task would have brought it
+        if check_mode:  # an earlier task or entry would have brought it
             return Outcome("load", None, 0, {"loaded": False}, {"loaded": True})
         raise ModelError(
             "the server at %s has no model %s to load; bring it with state: present first" % (target.client.url, name)
@@ -62,7 +73,8 @@ def ensure_loaded(target, name, keep_alive=-1, check_mode=False):
     return outcome
 
 
-def _load(target, name, keep_alive, unload_first):
+def _load(target: Target, name: Name, keep_alive: int | str, unload_first: bool) -> dict[str, Any]:
+    """Load a model and return its entry of /api/ps."""
     try:
         if unload_first:
             unload(target, name)
@@ -77,14 +89,17 @@ def _load(target, name, keep_alive, unload_first):
         )
     if entry is None:
         raise ModelError(
-            "the server at %s loaded %s but no longer lists it: its engine died or another model took its place; see the journal of its unit"
-            % (target.client.url, name)
+            "the server at %s loaded %s but no longer lists it: its engine died or another model took its place; "
+            "see the journal of its unit" % (target.client.url, name)
         )
     return entry
 
 
-def _stale(target, name, digest, entry):
-    """Why a loaded model is not what is on the disk, or None. /api/ps shows the old digest until the next request (ps-after-recreate-while-loaded)."""
+def _stale(target: Target, name: Name, digest: str, entry: dict[str, Any]) -> str | None:
+    """Return why a loaded model is not the one in the store, or None.
+
+    /api/ps shows the old digest until the next request (the recording ps-after-recreate-while-loaded).
+    """
     try:
         if normalise_digest(entry.get("digest")) != digest:
             return "loaded from the older digest %s" % entry["digest"][:12]
@@ -96,24 +111,24 @@ def _stale(target, name, digest, entry):
     asked = of_show(show.get("parameters")).get("num_ctx")
     running = entry.get("context_length")
     if isinstance(asked, int) and isinstance(running, int):
-        effective = (
-            min(asked, trained) if isinstance(trained, int) and trained > 0 else asked
-        )  # the server's own rule (ollama-behaviour.md 14.5)
+        # The server's own rule (ollama-behaviour.md 14.5).
+        effective = min(asked, trained) if isinstance(trained, int) and trained > 0 else asked
         if running != effective:
             return "loaded with a context of %d tokens instead of %d" % (running, effective)
     return None
 
 
-def _for_ever(keep_alive):
+def _for_ever(keep_alive: int | str) -> bool:
     return str(keep_alive).startswith("-")
 
 
-def _stays(entry):
+def _stays(entry: dict[str, Any]) -> bool:
+    """Return whether a model was loaded for ever: the server gives it a date of expiry far in the future."""
     year = re.match(r"(\d{4,})-", str(entry.get("expires_at") or ""))
-    return bool(year) and int(year.group(1)) > datetime.datetime.now(datetime.timezone.utc).year + _FOR_EVER_YEARS
+    return year is not None and int(year.group(1)) > datetime.datetime.now(datetime.timezone.utc).year + _FOR_EVER_YEARS
 
 
-def _summary(entry):
+def _summary(entry: dict[str, Any]) -> dict[str, Any]:
     return {
         "size_bytes": entry.get("size"),
         "size_vram_bytes": entry.get("size_vram"),
@@ -122,29 +137,38 @@ def _summary(entry):
     }
 
 
-def unload(target, name):
-    """Take `name` off the GPUs and wait until it is gone: the server answers before its engine has ended. Raises ModelError, OllamaError."""
+def unload(target: Target, name: Name) -> None:
+    """Unload a model and wait until it is gone: the server answers before its engine has ended.
+
+    Raises:
+        ModelError: The model was deleted while it was loaded, or a request is using it.
+        OllamaError: From the server.
+    """
     try:
         target.client.unload(str(name))
     except OllamaError as error:
         if error.status != 404:
             raise
         raise ModelError(
-            "%s was deleted while it was loaded, so the server at %s cannot unload it by name; restart its unit, or wait until it expires"
-            % (name, target.client.url)
+            "%s was deleted while it was loaded, so the server at %s cannot unload it by name; restart its unit, "
+            "or wait until it expires" % (name, target.client.url)
         )
     deadline = time.monotonic() + UNLOAD_SECONDS
     while target.loaded(name) is not None:
         if time.monotonic() > deadline:
             raise ModelError(
-                "%s is still loaded %d seconds after it was told to go, so a request is using it; run again when it has ended"
-                % (name, UNLOAD_SECONDS)
+                "%s is still loaded %d seconds after the server was told to unload it, so a request is using it; "
+                "run again when the request has ended" % (name, UNLOAD_SECONDS)
             )
         time.sleep(0.1)
 
 
-def ensure_unloaded(target, name, check_mode=False):
-    """Model `name` off the GPUs. Raises ModelError, OllamaError."""
+def ensure_unloaded(target: Target, name: Name, check_mode: bool = False) -> Outcome:
+    """Unload a model.
+
+    Raises:
+        ModelError, OllamaError: It cannot be unloaded.
+    """
     if not target.reachable():
         if check_mode:
             return Outcome()

@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A model that is there or not: linked from another store, pulled, created, deleted.
+"""Make a model present as the registry has it, or absent: link it from another store, pull it, delete it.
 
-Order of the ways, cheapest first: it is there; another store on this host has it (hard links, no byte moves); the registry.
-In check mode nothing is changed, but the registry is asked, so that an unknown tag or a wrong pin shows before the real run.
+The ways to a present model, cheapest first: it is there already; another store on this host has it (hard links, nothing
+is downloaded); the registry. In check mode nothing is changed, but the registry is asked, so that an unknown tag or a
+wrong pin is reported before the real run.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+from dataclasses import dataclass, field
+from typing import Callable
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse, with_registry
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import modelfile
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError, OllamaUnreachable
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.loading import unload
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome, content_in
+from ..common.names import Name, parse, with_registry
+from .client import OllamaError, OllamaUnreachable
+from .loading import unload
+from .manifest import Manifest
+from .registry import Registry, RegistryError
+from .store import Store
+from .target import ModelError, Outcome, Target
+
+#: Longest time to wait for the manifest in a registry, in seconds.
+_MANIFEST_SECONDS = 30.0
 
 # Part of the server's message about a failed pull -> what to do about it
 _REMEDIES = (
@@ -41,32 +46,52 @@ _REMEDIES = (
 )
 
 
-class Pull(object):
-    """How models get here. registry: mirror (host[:port]) or None; source: another full name to pull from, or None; timeout: seconds without progress."""
+@dataclass(frozen=True)
+class Pull:
+    """How a model gets here.
 
-    def __init__(self, registry=None, source=None, insecure=False, timeout=120.0, link_from=()):
-        self.registry = registry
-        self.source = source
-        self.insecure = insecure
-        self.timeout = timeout
-        self.link_from = list(link_from)  # [Store]
+    Attributes:
+        registry: A mirror, host[:port]; None for the registry of the model's name.
+        source: Another full name to pull from; None for the model's own.
+        insecure: Whether plain HTTP is allowed.
+        timeout: Seconds without progress after which a pull is given up.
+        link_from: Stores on this host that the model may be linked from.
+    """
+
+    registry: str | None = None
+    source: str | None = None
+    insecure: bool = False
+    timeout: float = 120.0
+    link_from: list[Store] = field(default_factory=list)
 
 
-def ensure_pulled(target, name, pull, pin=None, check_mode=False):
-    """Model `name` (names.Name) as the registry has it; pin: manifest digest or None. Returns Outcome. Raises ModelError and what the rooms raise."""
+def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None, check_mode: bool = False) -> Outcome:
+    """Make a model present as the registry has it.
+
+    Args:
+        target: The instance.
+        name: The model.
+        pull: How it gets here.
+        pin: Manifest digest that it must have; None for any.
+        check_mode: Whether nothing may be changed.
+
+    Raises:
+        ModelError: The registry has another digest than the pin, space is short, or the server cannot pull it.
+        OllamaError, RegistryError, StoreError: From the server, the registry, the store.
+    """
     digest = target.digest(name)
     if digest is not None and pin in (None, digest):
         return Outcome(digest=digest)
     before = {"digest": digest}
-    other = _linkable(target, pull, lambda store: _has(store, name, pin))
+    other = linkable(target, pull, lambda store: has(store, name, pin))
     if other is not None:
         digest = other.manifest(name).digest
         if not check_mode:
-            _link(target, other, name, digest)
+            link(target, other, name, digest)
         return Outcome("link", digest, 0, before, {"digest": digest, "linked_from": other.path})
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
-    manifest = _registry_manifest(source, pull, pin, check_mode)
-    if pin and manifest.digest != pin:
+    manifest = _registry_manifest(source, pull, pin)
+    if pin and manifest and manifest.digest != pin:
         raise ModelError(
             "the registry %s has %s with the digest %s, not the pinned %s, so nothing was pulled; change the pin, "
             "or use a mirror that keeps that model" % (source.host, source, manifest.digest, pin)
@@ -76,11 +101,16 @@ def ensure_pulled(target, name, pull, pin=None, check_mode=False):
     after = {"digest": manifest.digest if manifest else None}
     if check_mode:
         return Outcome("pull", after["digest"], wanted, before, after)
+    digest, told = _pull_as(target, name, source, pull, pin)
+    return Outcome("pull", digest, told if wanted is None else wanted, before, {"digest": digest})
+
+
+def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | None) -> tuple[str, int]:
+    """Pull `source`, give it the name `name`, and return its digest and the bytes that the server reported."""
     if not target.reachable():
         raise target.unreachable
-    keep = (
-        pull.source and target.digest(source) is not None
-    )  # it was there under that name before, so it is not ours to take away
+    # What was there under that name before is not ours to remove.
+    keep = pull.source and target.digest(source) is not None
     told = _pull(target, source, pull)
     target.forget()
     digest = target.digest(source)
@@ -96,21 +126,24 @@ def ensure_pulled(target, name, pull, pin=None, check_mode=False):
         if not keep:
             target.client.delete(str(source))  # its blobs stay: the copy uses them
         target.forget()
-    return Outcome("pull", digest, told if wanted is None else wanted, before, {"digest": digest})
+    return digest, told
 
 
-def _registry_manifest(source, pull, pin, check_mode):
-    """Manifest in the registry; None where only the server may be able to get it (a proxy of its own, its key for a private model)."""
+def _registry_manifest(source: Name, pull: Pull, pin: str | None) -> Manifest | None:
+    """Return the manifest in the registry.
+
+    None where only the server may be able to get it, which can have a proxy of its own or a key for a private model.
+    """
     try:
-        return Registry(source, insecure=pull.insecure, timeout=min(30.0, pull.timeout)).manifest()
+        return Registry(source, insecure=pull.insecure, timeout=min(_MANIFEST_SECONDS, pull.timeout)).manifest()
     except RegistryError as error:
         if error.kind in ("unreachable", "denied") and not pin:
             return None
         raise
 
 
-def _pull(target, source, pull):
-    """Pull and return the bytes that the stream told of."""
+def _pull(target: Target, source: Name, pull: Pull) -> int:
+    """Pull a model and return the bytes that the server reported."""
     try:
         result = target.client.pull(str(source), insecure=pull.insecure, stall_timeout=pull.timeout)
     except OllamaUnreachable as error:
@@ -129,8 +162,8 @@ def _pull(target, source, pull):
     return sum(result["blobs"].values())
 
 
-def _missing_bytes(target, manifest):
-    """Bytes of the blobs of `manifest` that are not here yet; None where that is unknown."""
+def _missing_bytes(target: Target, manifest: Manifest | None) -> int | None:
+    """Return the bytes of the blobs that are not here yet; None where that is unknown."""
     if manifest is None:
         return None
     if target.reachable():
@@ -140,145 +173,56 @@ def _missing_bytes(target, manifest):
     return manifest.size_bytes()
 
 
-def _check_space(target, name, wanted):
-    free = target.store.free_bytes() if target.store and wanted else None
+def _check_space(target: Target, name: Name, wanted: int | None) -> None:
+    """Refuse a pull of `wanted` bytes for which the store has no space."""
+    if not target.store or not wanted:
+        return
+    free = target.store.free_bytes()
     if free is not None and wanted > free:
         raise ModelError(
-            "%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger file system"
-            % (name, wanted, target.store.path, free, wanted - free)
+            "%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger "
+            "file system" % (name, wanted, target.store.path, free, wanted - free)
         )
 
 
-# -- links -----------------------------------------------------------------------------------------------------------------------
+# -- links -------------------------------------------------------------------------------------------------------------
 
 
-def _linkable(target, pull, fits):
-    """The first store of link_from that `fits`, or None. The target's own store is not one of them."""
+def linkable(target: Target, pull: Pull, fits: Callable[[Store], bool]) -> Store | None:
+    """Return the first store of link_from that `fits`, or None. The instance's own store is not one of them."""
     if target.store is None:
         return None
     return next((store for store in pull.link_from if store.path != target.store.path and fits(store)), None)
 
 
-def _has(store, name, pin):
+def has(store: Store, name: Name, pin: str | None) -> bool:
+    """Return whether a store has all of the model, in the pinned form."""
     manifest = store.complete(name)
     return manifest is not None and pin in (None, manifest.digest)
 
 
-def _link(target, other, name, digest):
-    """Hard-link `name` from the store `other`, and see that the running server, if there is one, really uses the target's store."""
+def link(target: Target, other: Store, name: Name, digest: str) -> None:
+    """Hard-link a model from the store `other`, and check that a running server really uses the instance's store."""
     target.store.link_from(other, name)
     target.forget()
     if target.digest(name) != digest:
         raise ModelError(
-            "%s was linked into the store %s, but the server at %s does not list it; give the store that this server uses (OLLAMA_MODELS)"
-            % (name, target.store.path, target.client.url)
+            "%s was linked into the store %s, but the server at %s does not list it; give the store that this server "
+            "uses (OLLAMA_MODELS)" % (name, target.store.path, target.client.url)
         )
 
 
-# -- created models --------------------------------------------------------------------------------------------------------------
+# -- absent ------------------------------------------------------------------------------------------------------------
 
 
-def ensure_created(target, name, request, pull, pin=None, check_mode=False):
-    """Model `name` with the effective content of `request` (modelfile.py); pin: digest of the base. Returns Outcome. Raises ModelError and more."""
-    base = parse(request["from"])
-    if base.same(name):
-        raise ModelError(
-            "%s cannot be built on itself: an inherited parameter could never be taken away again; give another name"
-            % name
-        )
-    adapters = _adapter_digests(request["adapters"])
-    existing = target.content(name)
-    before = modelfile.render(existing) if existing else ""
-    known = _base_content(target, base, pull, pin)
-    want = _wanted(known, existing, request, adapters)
-    if existing is not None and want == existing:
-        return Outcome(digest=target.digest(name))
-    other = _linkable(target, pull, lambda store: _fits(store, name, request, adapters, known))
-    if other is not None:
-        digest, want = other.manifest(name).digest, content_in(other, name)
-        if not check_mode:
-            _link(target, other, name, digest)
-        return Outcome("link", digest, 0, before, modelfile.render(want))
-    based = ensure_pulled(target, base, pull, pin, check_mode)
-    if check_mode:
-        return Outcome(
-            "create",
-            None,
-            based.pulled_bytes,
-            before,
-            modelfile.render(want or modelfile.announced(str(base), request, adapters.values())),
-        )
-    if not target.reachable():
-        raise target.unreachable
-    want = modelfile.desired(target.content(base), request, adapters.values())
-    _create(target, name, request, adapters)
-    target.forget()
-    outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, modelfile.render(want))
-    if target.content(name) != want:
-        outcome.warnings.append(
-            "Ollama made %s with another content than asked for, so the next run will create it again; "
-            "compare ollama show --modelfile %s" % (name, name)
-        )
-    return outcome
+def ensure_absent(target: Target, name: Name, check_mode: bool = False) -> Outcome:
+    """Remove a model from this instance. Other stores keep theirs.
 
+    A loaded model is unloaded first: the server cannot unload it by name after it was deleted.
 
-def _base_content(target, base, pull, pin):
-    """Content of the base: of the server or own store, otherwise of a store in link_from; None where it is nowhere in the pinned form."""
-    if pin in (None, target.digest(base)):
-        content = target.content(base)
-        if content is not None:
-            return content
-    store = next((store for store in pull.link_from if _has(store, base, pin)), None)
-    return content_in(store, base) if store else None
-
-
-def _wanted(known, existing, request, adapters):
-    """Content that the model should have. Where the base is not at hand, what the request does not name is believed of the model as it is."""
-    if known is not None:
-        return modelfile.desired(known, request, adapters.values())
-    return modelfile.without_base(existing, request, adapters.values()) if existing is not None else None
-
-
-def _fits(store, name, request, adapters, known):
-    content = content_in(store, name)
-    return content is not None and content == _wanted(known, content, request, adapters)
-
-
-def _create(target, name, request, adapters):
-    try:
-        for path, digest in adapters.items():
-            target.client.put_blob(digest, path)
-        target.client.create(
-            modelfile.create_payload(
-                str(name), request, dict((os.path.basename(path), digest) for path, digest in adapters.items())
-            )
-        )
-    except OllamaUnreachable as error:
-        raise ModelError("the creation of %s was given up: %s; run again" % (name, error))
-    except OllamaError as error:
-        raise ModelError("the server at %s cannot create %s: %s" % (target.client.url, name, error.message))
-
-
-def _adapter_digests(paths):
-    """{path: digest} of adapter files on this host."""
-    digests = {}
-    for path in paths:
-        sha256 = hashlib.sha256()
-        try:
-            with open(path, "rb") as stream:
-                for chunk in iter(lambda: stream.read(1048576), b""):
-                    sha256.update(chunk)
-        except OSError as error:
-            raise ModelError("cannot read the adapter %s: %s" % (path, error.strerror or error))
-        digests[path] = "sha256:" + sha256.hexdigest()
-    return digests
-
-
-# -- absent ----------------------------------------------------------------------------------------------------------------------
-
-
-def ensure_absent(target, name, check_mode=False):
-    """No model `name` in this instance; other stores keep theirs. A loaded one is unloaded first, or it would stay on the GPUs without a name."""
+    Raises:
+        ModelError, OllamaError, StoreError: It cannot be unloaded or removed.
+    """
     digest = target.digest(name)
     if not target.reachable() and target.store is None and not check_mode:
         raise target.unreachable

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 #
-# Every target prepares the machine first (tests/setup/environment.py): once, saying what it does.
+# Every target first installs what is missing on this machine (tests/setup/environment.py).
 
 ENV = tests/setup/with-env
 HOSTS = tests/setup/with-env --hosts
@@ -9,40 +9,40 @@ PYTEST = python -m pytest
 
 .PHONY: help demo test units lint sanity molecule real gpu bench build clean
 
-help:  ## this list
+help:  ## show this list
 	@sed -n 's/^\([a-z]*\):  *## /  make \1\t/p' Makefile
 
-demo:  ## two hosts with simulated GPUs, from nothing to the evidence
+demo:  ## run the collection on two hosts with simulated GPUs
 	@$(HOSTS) tests/demo/run
 
-test:  ## everything below but real, gpu and bench, as one pytest session
+test:  ## run all tests below except real, gpu and bench, in one pytest session
 	@$(HOSTS) $(PYTEST) tests
 
-units:  ## unit tests and the memory oracle
+units:  ## run the unit tests and the comparison with the engine (tests/oracle)
 	@$(ENV) $(PYTEST) tests/unit tests/oracle
 
-lint:  ## ansible-lint, yamllint, ruff, mypy, galaxy-importer and the documentation
+lint:  ## run ansible-lint, yamllint, ruff, mypy and galaxy-importer, build the documentation
 	@$(ENV) $(PYTEST) tests/integration/test_lint.py tests/integration/test_importer.py tests/integration/test_docs.py
 
-sanity:  ## ansible-test sanity, on every Python found
+sanity:  ## run ansible-test sanity with every Python that is installed
 	@$(ENV) $(PYTEST) tests/integration/test_sanity.py
 
-molecule:  ## the scenarios; one of them: make molecule SCENARIO=drift
+molecule:  ## run the scenarios; only one: make molecule SCENARIO=drift
 	@$(HOSTS) $(PYTEST) tests/integration/test_scenarios.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
 
-real:  ## the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path
+real:  ## run the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path
 	@$(HOSTS) $(PYTEST) tests/integration/test_real.py
 
-gpu:  ## gpu_facts on this machine's GPU against nvidia-smi
+gpu:  ## compare gpu_facts with nvidia-smi on this machine's GPUs
 	@$(ENV) $(PYTEST) tests/integration/test_gpu_lane.py
 
-bench:  ## every figure that is claimed, measured in one run and held against its limit
+bench:  ## measure all claimed figures and compare them with their limits
 	@$(ENV) python tests/bench/run.py
 
-build:  ## the archive, in build/
+build:  ## build the archive in build/
 	@$(ENV) ansible-galaxy collection build --force --output-path build
 
-clean:  ## removes what the targets left in the checkout and takes down the rig
+clean:  ## remove the files that the targets created, and the hosts of the demo
 	@if [ -d tests/rig/hosts ] && command -v podman >/dev/null; then $(ENV) python -m tests.rig --set demo down || true; fi
 	rm -rf build collections .ansible .cache .pytest_cache .hypothesis tests/output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -188,7 +188,7 @@ def _decision(case, version, table):
     requests, keywords = [], {}
     if case["kind"] == "ollama_engine":
         keywords["runner"] = _runner(case, requests)
-    decided = versions.era_for("%d.%d.%d" % version).decide(
+    decided = versions.rules_for("%d.%d.%d" % version).decide(
         model(case["model"], table, case.get("projector")),
         gpus,
         options,

@@ -62,7 +62,7 @@ def gpus_of(row):
 def placement_row(row):
     """(expected, got) of a recorded load: the fields that recordings/README.md says to compare."""
     gpus = gpus_of(row)
-    decision = versions.era_for(PLACEMENT_VERSION).decide(
+    decision = versions.rules_for(PLACEMENT_VERSION).decide(
         models.facts(row["model"]), gpus, row["options"], row["environment"], layers=False
     )
     if row["options"].get("num_gpu") == 0:
@@ -128,7 +128,7 @@ def resident_step(row):
     """(expected, got) of one load on a server that holds models already: GPUs chosen and what is loaded afterwards."""
     step = row["step"]
     gpus = [dict(gpu, free_bytes=free * MIB) for gpu, free in zip(gpus_of(row), step["free_mib_before"])]
-    decision = versions.era_for(PLACEMENT_VERSION).decide(
+    decision = versions.rules_for(PLACEMENT_VERSION).decide(
         models.facts(step["model"]), gpus, step["options"], row["environment"], residents=row["residents"], layers=False
     )
     stay = row["names"][decision["evicted"] :]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..common.sizes import gib, on_cpu
 from ..memory import compute
-from ..releases.release import Release
+from ..releases import versions
 from . import naming
 from .ask import applied, inventory, request
 from .ask import environment as service
@@ -50,7 +50,7 @@ def make_plan(
     Raises:
         PlacementError: wrong input; one sentence with the value and the remedy.
     """
-    release = Release(ollama_version)
+    release = _release(ollama_version)
     variables, warnings = service.check_environment(environment, release)
     wanted, notes = request.wanted_models(models, variables, headroom_bytes)
     warnings.extend(notes)
@@ -98,12 +98,20 @@ def make_plan(
         plan["instances"] = built
     for choice, report in zip(choices, plan["models"]):
         warnings.extend(_notes(choice, report))
-    warnings.extend(_of_release(release))
+    warnings.extend(release.notes())
     warnings.extend(
         "The GPU at %s is there, but the driver does not list it: the plan does without it." % address
         for address in gpu_inventory.get("unlisted") or []
     )
     return plan
+
+
+def _release(version):
+    """The release that is planned for."""
+    try:
+        return versions.release_of(version)
+    except ValueError as error:
+        raise PlacementError(str(error))
 
 
 def _accepted(release, gpus, left_out, driver_version):
@@ -148,7 +156,7 @@ def _check_port(port, base_port=None):
 
 def _serially(wanted, release, warnings):
     """A model that this release serves one request at a time gets one slot, whatever was asked for."""
-    if not release.serial(wanted["facts"]):
+    if not release.one_request_at_a_time(wanted["facts"]):
         return wanted
     if wanted["parallel"] > 1:
         warnings.append(
@@ -241,21 +249,6 @@ def _foreign(gpus):
         for gpu in gpus
         if gpu["foreign_bytes"]
     ]
-
-
-def _of_release(release):
-    """What the user should know of a release: that it was not checked, and of one before 0.30 its engine and its faults."""
-    notes = [release.unchecked()] if release.unchecked() else []
-    if release.engine_splits:
-        return notes
-    notes += [
-        "Predicted bytes are those of the engine of Ollama 0.30 and later; the engine of %s differs." % release.version
-    ]
-    notes.extend(
-        "Known fault of Ollama %s: %s; what avoids it: %s." % (release.version, fault["text"], fault["remedy"])
-        for fault in release.faults()
-    )
-    return notes
 
 
 def _notes(choice, report):

@@ -1,120 +1,155 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The Ollama release that is planned for: one face for all eras of releases/."""
+"""What a plan asks of an Ollama release. `versions.release_of` gives the object that answers for a version.
+
+Two classes answer: `v0_30.ReleaseSince030`, where llama.cpp decides how many layers each GPU gets, and
+`before_0_30.release.ReleaseBefore030`, where Ollama's own estimate decides.
+"""
 
 from __future__ import annotations
 
-from ..placement.errors import PlacementError
-from . import engine_start, faults, settings, v0_30, versions
-from .before_0_30 import common_rules
+import abc
+from typing import Any, Optional, Sequence
 
-DEFAULT_BATCH = 512  # every release before 0.30, where the request names none
-# The releases whose rules were read and compared with recordings; an era ends where the next one's first version begins.
+from ..model.schema import ModelFacts
+from . import faults, settings
+from .shapes import PlannedLayers, PlannedLoad
+
+# The releases whose rules were read and compared with recordings.
 OLDEST_CHECKED = (0, 5, 13)
 NEWEST_CHECKED = (0, 32, 15)
-LEAST_CAPABILITY = (
-    5,
-    0,
-)  # discover/gpu.go (CudaComputeMajorMin) to 0.12.10; from 0.13 on what the CUDA library is built for
 
 
-class Release:
-    """One Ollama version.
+class Release(abc.ABC):
+    """One Ollama release.
 
     Args:
-        version: text such as "0.32.15".
+        version: as the user wrote it, for example "v0.32.15".
+        numbers: the version as three integers.
+        effects: setting -> what it does on this release, one sentence without a full stop.
 
     Attributes:
-        numbers: tuple of three integers; era: module of releases/; engine: the program that holds a model;
-        engine_splits: whether llama.cpp deals the layers (0.30 and later), so that LLAMA_ARG_* and a forced num_gpu
-        act on it.
-
-    Raises:
-        PlacementError: not a version, or one before all eras.
+        engine: the program that holds a model.
+        reads_engine_variables: whether LLAMA_ARG_* of the service environment reach the engine.
+        layers_can_be_set: whether a plan can say how many layers each GPU gets (LLAMA_ARG_TENSOR_SPLIT); otherwise
+            the release's own estimate decides, and a plan can only hold what `decide` returns.
+        all_layers_can_be_forced: whether num_gpu above the number of layers does nothing but rule out the CPU.
+        keeps_gpu_overhead: whether OLLAMA_GPU_OVERHEAD bytes stay free on every GPU.
+        smaller_batches: batches, in tokens, that a plan may set where the one that the release chooses does not fit.
     """
 
-    def __init__(self, version):
-        try:
-            self.numbers = versions.parse_version(version)
-        except ValueError as error:
-            raise PlacementError(str(error))
-        self.version = str(version).strip().lstrip("v")
-        self.era = versions.era_for(version)
-        if self.era is None:
-            raise PlacementError(
-                "The placement rules of Ollama %s are not known to this collection; use a later release." % version
-            )
-        self.engine_splits = self.era is v0_30
-        self.engine = "llama-server" if self.engine_splits else "ollama runner"
-        self.effects = versions.effects(version)
+    engine: str
+    reads_engine_variables: bool
+    layers_can_be_set: bool
+    all_layers_can_be_forced: bool
+    keeps_gpu_overhead: bool
+    smaller_batches: tuple[int, ...]
 
-    def decide(self, model, gpus, options=None, environment=None, beside_others=False):
+    def __init__(self, version: str, numbers: tuple[int, int, int], effects: dict[str, str]):
+        self.version = str(version).strip().lstrip("v")
+        self.numbers = numbers
+        self.effects = effects
+
+    @abc.abstractmethod
+    def decide(
+        self,
+        model: ModelFacts,
+        gpus: Sequence[dict[str, Any]],
+        options: Optional[dict[str, Any]] = None,
+        environment: Optional[dict[str, str]] = None,
+        beside_others: bool = False,
+    ) -> Any:
         """What this release does with one load, see `v0_30.decide`.
 
         Args:
-            beside_others: whether other models are loaded, which a release before 0.30 would rather unload than divide
-                this one between GPUs and CPU; `gpus` then have the memory that those leave.
+            model: the model's facts.
+            gpus: all GPUs of the host, with the memory that they have for this load.
+            options: parameters of the request and the Modelfile.
+            environment: the service environment.
+            beside_others: whether other models are loaded. Before 0.30 they are unloaded rather than that this one is
+                split between GPUs and CPU.
         """
-        return self.era.decide(
-            model, gpus, options, environment, residents=[{}] if beside_others else None, version=self.numbers
-        )
 
-    def unchecked(self):
+    @abc.abstractmethod
+    def flash_attention(self, asked: Optional[bool], gpus: Sequence[dict[str, Any]]) -> str:
+        """What the engine is told of flash attention on these GPUs: "on", "off" or "auto".
+
+        Args:
+            asked: what the user sets, which counts on every GPU, or None.
+            gpus: the GPUs that the model goes to.
+        """
+
+    @abc.abstractmethod
+    def batch(
+        self,
+        model: ModelFacts,
+        asked: Optional[int],
+        context_length: int,
+        parallel: int,
+        free: Sequence[int],
+        flash: str = "auto",
+    ) -> tuple[int, int]:
+        """The batch in tokens, and the bytes that the release adds for it to its figure of the model.
+
+        Args:
+            model: the model's facts.
+            asked: the batch that the request names, or None.
+            context_length: tokens of one slot.
+            parallel: number of slots.
+            free: free bytes of each GPU that the model goes to.
+            flash: as `flash_attention` returns it.
+        """
+
+    @abc.abstractmethod
+    def one_request_at_a_time(self, model: ModelFacts) -> bool:
+        """Whether this release gives the model one slot, whatever OLLAMA_NUM_PARALLEL says."""
+
+    @abc.abstractmethod
+    def refuses_cache_type(self, cache_type: str, flash: str) -> bool:
+        """Whether the engine ends with an error because a KV cache of this type needs flash attention.
+
+        Args:
+            cache_type: "f16", "q8_0" and so on.
+            flash: as `flash_attention` returns it.
+        """
+
+    @abc.abstractmethod
+    def layer_settings(self, planned: PlannedLayers) -> dict[str, str]:
+        """The service variables that make this release distribute a model's layers as planned."""
+
+    @abc.abstractmethod
+    def evicts(self, last: PlannedLoad, others: Sequence[PlannedLoad]) -> bool:
+        """Whether this release unloads models of an instance to load another one, or does not load that one whole.
+
+        Args:
+            last: the model that is loaded last.
+            others: the models that are loaded already, on the same GPUs.
+        """
+
+    @abc.abstractmethod
+    def refused_gpu(self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]) -> Optional[str]:
+        """Why this release leaves a GPU out, or None."""
+
+    def faults(self) -> list[dict[str, str]]:
+        """Known faults of this release's placement: list of {name, text, remedy}."""
+        return faults.known_faults(self.numbers)
+
+    def notes(self) -> list[str]:
+        """What the user of a plan should know of this release, one sentence each."""
+        note = self._unchecked()
+        return [note] if note else []
+
+    def _unchecked(self) -> Optional[str]:
         """A sentence where the rules of this very release were not read, or None."""
         if self.numbers > NEWEST_CHECKED:
             return (
-                "Ollama %s is newer than the releases whose placement this collection has checked; it is planned by the rules of %s, and "
-                "placement_check tells whether they still hold." % (self.version, settings.version_text(NEWEST_CHECKED))
+                "Ollama %s is newer than the releases whose placement this collection has checked; it is planned by "
+                "the rules of %s, and placement_check tells whether they still hold."
+                % (self.version, settings.version_text(NEWEST_CHECKED))
             )
         if self.numbers < OLDEST_CHECKED:
             return (
-                "Ollama %s is older than the releases whose placement this collection has checked; it is planned by the rules of %s: "
-                "better use a later release." % (self.version, settings.version_text(OLDEST_CHECKED))
+                "Ollama %s is older than the releases whose placement this collection has checked; it is planned by "
+                "the rules of %s: better use a later release." % (self.version, settings.version_text(OLDEST_CHECKED))
             )
         return None
-
-    def flash(self, wanted, gpus):
-        """What the engine is told of flash attention for a model on these GPUs: "on", "off" or "auto". The user's word counts."""
-        if wanted["flash_attention"] is not None:
-            return "on" if wanted["flash_attention"] else "off"
-        return engine_start.flash_attention(gpus, {}, self.numbers) if self.engine_splits else "auto"
-
-    def batch(self, wanted, free, context_length, flash="auto"):
-        """(tokens of a batch, surcharge in bytes): the user's, or what this release chooses with `free` bytes per GPU."""
-        if not self.engine_splits:
-            return wanted["ubatch"] or min(DEFAULT_BATCH, context_length), 0
-        total = context_length * wanted["parallel"]
-        return v0_30.batch_of(
-            wanted["facts"], wanted["ubatch"], context_length, total, [{"free_bytes": size} for size in free], flash
-        )
-
-    def serial(self, facts):
-        """Whether this release serves a model one request at a time whatever is asked for."""
-        if not self.engine_splits:
-            return common_rules.serial(facts.architecture, self.numbers) or v0_30.embeds(facts)
-        return v0_30.slots(facts, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
-
-    def evicts(self, wanted, free, context_length):
-        """Whether 0.30 or later would unload the models that are loaded to load another, with `free` bytes left per GPU.
-
-        What an earlier release would do is confirm.evicts.
-        """
-        needed = (
-            v0_30.predicted_bytes(wanted["facts"], context_length * wanted["parallel"])
-            + self.batch(wanted, free, context_length)[1]
-        )
-        return v0_30.evicts(needed, [{"free_bytes": size} for size in free], wanted["facts"], {}, {})
-
-    def refused_gpu(self, compute_capability, driver_version):
-        """Why this release leaves a GPU out, or None."""
-        if not self.engine_splits:
-            if compute_capability and tuple(compute_capability) < LEAST_CAPABILITY:
-                return "Ollama needs compute capability %d.%d, it has %s" % (
-                    LEAST_CAPABILITY + (".".join(str(part) for part in compute_capability),)
-                )
-            return None
-        return v0_30.refused_gpu(self.numbers, compute_capability, driver_version)
-
-    def faults(self):
-        """Known faults of this release's placement: list of {name, text, remedy}."""
-        return faults.known_faults(self.numbers)

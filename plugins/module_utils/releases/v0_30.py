@@ -8,13 +8,16 @@ against recorded loads of that version.
 
 from __future__ import annotations
 
+from ..memory import kv_cache
 from . import engine_start, llama_fit
 from . import environment as env
+from .release import Release
 
 FIRST_VERSION = (0, 30, 0)
 NEWEST_VERSION = (0, 32, 15)
 SINGLE_GPU_PERCENT = 80  # a model goes to one GPU only if its figure is at most this share of that GPU's free memory
-GIB = 1024 * 1024 * 1024
+MIB = 1024 * 1024
+GIB = 1024 * MIB
 LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 
 # Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.
@@ -352,3 +355,65 @@ def _layers(model, members, decision, environment, on_cpu, version):
     else:
         outcome = "split" if sum(1 for count in layers if count) > 1 else "single"
     return {"layers": layers, "outcome": outcome}
+
+
+class ReleaseSince030(Release):
+    """Ollama 0.30 or later, see `release.Release`."""
+
+    engine = "llama-server"
+    reads_engine_variables = True
+    layers_can_be_set = True
+    all_layers_can_be_forced = True
+    keeps_gpu_overhead = False
+    smaller_batches = (1024, 512)
+
+    def decide(self, model, gpus, options=None, environment=None, beside_others=False):
+        return decide(
+            model, gpus, options, environment, residents=[{}] if beside_others else None, version=self.numbers
+        )
+
+    def flash_attention(self, asked, gpus):
+        if asked is not None:
+            return "on" if asked else "off"
+        return engine_start.flash_attention(gpus, {}, self.numbers)
+
+    def batch(self, model, asked, context_length, parallel, free, flash="auto"):
+        return batch_of(
+            model, asked, context_length, context_length * parallel, [{"free_bytes": size} for size in free], flash
+        )
+
+    def one_request_at_a_time(self, model):
+        return slots(model, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
+
+    def refuses_cache_type(self, cache_type, flash):
+        return kv_cache.CACHE_TYPES[cache_type][0] > 1 and flash == "off"
+
+    def layer_settings(self, planned):
+        kept = planned.headroom_bytes
+        if planned.tensor_split:
+            return {"LLAMA_ARG_TENSOR_SPLIT": ",".join(str(layers) for layers in planned.tensor_split)}
+        if planned.outcome == "cpu" or planned.forced:
+            return {}
+        if kept > GIB and planned.cpu_allowed:
+            # Where this is set, Ollama no longer adds the projector to it.
+            return {"LLAMA_ARG_FIT_TARGET": str(-(-(kept + planned.projector_bytes) // MIB))}
+        if planned.outcome != "partial" and (kept < GIB or not planned.cpu_allowed):
+            # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less. Half of that, so
+            # that a prediction which is off by a few MiB moves nothing.
+            return {"LLAMA_ARG_FIT_TARGET": str(kept // 2 // MIB)}
+        return {}
+
+    def evicts(self, last, others):
+        request = last.request
+        left = [gpu["free_bytes"] for gpu in request.gpus]
+        for other in others:
+            left = [size - held for size, held in zip(left, other.device_bytes)]
+        free = [max(0, size) for size in left]
+        context_length = request.options["num_ctx"]
+        parallel = env.number(request.environment, "OLLAMA_NUM_PARALLEL", 1)
+        batch = self.batch(request.model, request.options.get("num_batch"), context_length, parallel, free)
+        needed = predicted_bytes(request.model, context_length * parallel) + batch[1]
+        return evicts(needed, [{"free_bytes": size} for size in free], request.model, {}, {})
+
+    def refused_gpu(self, compute_capability, driver_version):
+        return refused_gpu(self.numbers, compute_capability, driver_version)

@@ -1,52 +1,73 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which era of Ollama a version belongs to. An era is a module with `decide`, `EFFECTS` and `FIRST_VERSION`."""
+"""Which placement rules an Ollama version has.
+
+Each module of rules has `decide`, `EFFECTS` (what a setting does) and `FIRST_VERSION`; its rules hold until the first
+version of the next module.
+"""
 
 from __future__ import annotations
 
 import re
+from types import ModuleType
 
 from . import settings, v0_30
 from .before_0_30 import v0_5, v0_11_5, v0_11_11, v0_12_11
+from .before_0_30.release import ReleaseBefore030
+from .release import Release
 
 # Newest first.
-ERAS = (v0_30, v0_12_11, v0_11_11, v0_11_5, v0_5)
+RULES = (v0_30, v0_12_11, v0_11_11, v0_11_5, v0_5)
 
 
-def parse_version(version):
-    """A version as a tuple of three integers; "v0.32.15" and "0.33.0-rc2" are understood.
+class UnknownVersion(ValueError):
+    """A text is not the number of an Ollama release. The message is one sentence with the value and the remedy."""
+
+
+def parse_version(version: str) -> tuple[int, int, int]:
+    """A version as three integers; "v0.32.15" and "0.33.0-rc2" are understood.
 
     Raises:
-        ValueError: not a version.
+        UnknownVersion: not a version.
     """
     match = re.match(r"^v?([0-9]+)\.([0-9]+)\.([0-9]+)(?:[-+.][0-9A-Za-z.+-]*)?$", str(version).strip())
     if not match:
-        raise ValueError(
+        raise UnknownVersion(
             "Ollama version '%s' is not a version such as 0.32.15; give the number of a release." % version
         )
-    return tuple(int(part) for part in match.groups())
+    major, minor, patch = match.groups()
+    return int(major), int(minor), int(patch)
 
 
-def era_for(version):
-    """The era module of a version, or None where this collection does not know its rules.
+def rules_for(version: str) -> ModuleType:
+    """The module with the placement rules of a version.
 
     Raises:
-        ValueError: not a version.
+        UnknownVersion: not a version.
     """
     numbers = parse_version(version)
-    for era in ERAS:
-        if numbers >= era.FIRST_VERSION:
-            return era
-    return None
+    return next(rules for rules in RULES if numbers >= rules.FIRST_VERSION)
 
 
-def effects(version):
-    """What each setting that concerns placement does on a version, see `settings.effects`.
+def release_of(version: str) -> Release:
+    """The release that a plan is made for.
 
     Args:
         version: text such as "0.32.15".
 
     Raises:
-        ValueError: not a version.
+        UnknownVersion: not a version.
     """
-    return settings.effects(era_for(version).EFFECTS, parse_version(version))
+    numbers, rules = parse_version(version), rules_for(version)
+    if rules is v0_30:
+        return v0_30.ReleaseSince030(version, numbers, effects(version))
+    return ReleaseBefore030(version, numbers, effects(version), rules)
+
+
+def effects(version: str) -> dict[str, str]:
+    """What each setting that concerns placement does on a version, see `settings.effects`.
+
+    Raises:
+        UnknownVersion: not a version.
+    """
+    return settings.effects(rules_for(version).EFFECTS, parse_version(version))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ...releases.release import OLDEST_CHECKED
+from ...releases.shapes import LoadRequest, PlannedLoad
 
 NO_LAYER = "It fits, but one of these GPUs would get no layer"
 MOST_RESERVES = 16  # reserves that are tried for a model that is partly on the CPU
@@ -77,49 +77,38 @@ def partial_layers(fitting, wanted, gpus, predicted, num_gpu=None):
     return [0] * len(gpus), 0
 
 
-def evicts(release, wanted, placed, others, variables):
-    """Whether a release before 0.30 would unload the models of an instance to load another one, or divide that one
-    between GPUs and CPU.
+def planned_load(wanted, placed, variables):
+    """The load of a model that is placed, as `Release.evicts` takes it.
 
     Args:
-        release: the Release.
-        wanted, placed: the model that is loaded last, and its placement.
-        others: list of (wanted, placed) of those that are loaded already, on the same GPUs.
+        wanted: a checked model of request.
+        placed: its placement.
         variables: the user's service variables.
     """
-    if release.numbers < OLDEST_CHECKED:
-        return True  # earlier ones held one model at a time, or were not read
-    gpus, context = placed["gpus"], placed["predicted"]["context_length"]
-    free = []
-    for place, gpu in enumerate(gpus):
-        held = counted = 0
-        for other, where in others:
-            device = where["predicted"]["devices"][place]
-            held += device["total_bytes"]
-            counted += max(device["total_bytes"], _own_figure(release, other, where, variables)[place])
-        # The scheduler takes the driver's figure, or the total less its own figures where that is less (`updateFreeSpace`).
-        free.append(max(0, min(gpu["available_bytes"] - held, gpu["total_bytes"] - counted)))
-    options = options_of(dict(wanted, ubatch=wanted["ubatch"] or placed["batch"]), context)
-    decision = _decide(release, wanted, gpus, free, options, variables, beside_others=True)
-    return decision["evicts"] or _refusal(release, decision, placed["predicted"]["total_layers"]) is not None
-
-
-def _own_figure(release, wanted, placed, variables):
-    """Bytes per GPU that the scheduler counts for a model that is loaded: its prediction, by layers; 0 where it goes by
-    what the runner measured."""
     gpus, predicted = placed["gpus"], placed["predicted"]
-    free = [gpu["available_bytes"] for gpu in gpus]
-    size = (
-        _decide(release, wanted, gpus, free, options_of(wanted, predicted["context_length"]), variables)[
-            "predicted_bytes"
-        ]
-        or 0
+    options = options_of(dict(wanted, ubatch=wanted["ubatch"] or placed["batch"]), predicted["context_length"])
+    return PlannedLoad(
+        LoadRequest(
+            wanted["facts"],
+            tuple(_devices(gpus, [gpu["available_bytes"] for gpu in gpus])),
+            options,
+            dict(variables, **environment_of(wanted, gpus)),
+        ),
+        device_bytes=tuple(device["total_bytes"] for device in predicted["devices"]),
+        layers=tuple(device["layers"] for device in predicted["devices"]),
+        total_layers=predicted["total_layers"],
     )
-    return [-(-size * device["layers"] // predicted["total_layers"]) for device in predicted["devices"]]
 
 
-def _decide(release, wanted, gpus, free, options, variables, beside_others=False):
-    devices = [
+def _decide(release, wanted, gpus, free, options, variables):
+    return release.decide(
+        wanted["facts"], _devices(gpus, free), options, dict(variables, **environment_of(wanted, gpus))
+    )
+
+
+def _devices(gpus, free):
+    """GPUs in the scheduler's terms, with the free memory given."""
+    return [
         {
             "uuid": gpu["uuid"],
             "total_bytes": gpu["total_bytes"],
@@ -128,9 +117,6 @@ def _decide(release, wanted, gpus, free, options, variables, beside_others=False
         }
         for gpu, size in zip(gpus, free)
     ]
-    return release.decide(
-        wanted["facts"], devices, options, dict(variables, **environment_of(wanted, gpus)), beside_others
-    )
 
 
 def _layers(decision, count):

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from ...common import engine_variables
 from ...memory import estimate as memory
-from ...memory import kv_cache, overhead
+from ...memory import overhead
 from ...releases import llama_fit
 from . import confirm
 
 NO_FLASH = "A KV cache of type %s needs flash attention, which Ollama %s does not use on GPUs as old as one of these; f16 works there"
-# What a model may be given where the batch that Ollama chooses does not fit: prompts are read more slowly then.
-SMALLER_BATCHES = (1024, 512)
 
 
 class Fitting:
@@ -28,12 +26,14 @@ class Fitting:
         self.release = release
         self.overhead_bytes = overhead_bytes
         self.variables = variables or {}
-        self.unified = release.engine_splits and engine_variables.unified(self.variables)
+        self.unified = release.reads_engine_variables and engine_variables.unified(self.variables)
 
     def estimate(self, wanted, gpus, shares, free, context_length, gpu_layers=None, moved=None):
         """memory.estimate of a wanted model, with the flash attention and the batch that the release takes on these GPUs."""
-        flash = self.release.flash(wanted, gpus)
-        ubatch = self.release.batch(wanted, free, context_length, flash)[0]
+        flash = self.release.flash_attention(wanted["flash_attention"], gpus)
+        ubatch = self.release.batch(wanted["facts"], wanted["ubatch"], context_length, wanted["parallel"], free, flash)[
+            0
+        ]
         estimated = memory.estimate(
             wanted["facts"],
             shares,
@@ -133,14 +133,14 @@ class Fitting:
                 shortfall_bytes=max(placed["shortfall_bytes"], 1),
                 refusal=NO_FLASH % (wanted["kv_cache_type"], self.release.version),
             )
-        if not placed["shortfall_bytes"] or wanted["ubatch"] or not self.release.engine_splits:
+        if not placed["shortfall_bytes"] or wanted["ubatch"]:
             return placed
         devices = placed["predicted"]["devices"]
         kept = placed["predicted"]["headroom_bytes"] - allowance
         missing = sum(
             device["total_bytes"] + kept - device["room_bytes"] for device in devices
         )  # of all GPUs together, however split
-        for batch in SMALLER_BATCHES:
+        for batch in self.release.smaller_batches:
             # Compute buffers grow with the batch: a smaller one cannot save more than they are.
             if batch < placed["predicted"]["ubatch"] and missing < sum(device["compute_bytes"] for device in devices):
                 smaller = self._place(
@@ -152,8 +152,8 @@ class Fitting:
 
     def lacks_flash(self, wanted, gpus):
         """Whether the engine would end with "quantized V cache requires flash_attn to be enabled" on these GPUs."""
-        block = kv_cache.CACHE_TYPES[wanted["kv_cache_type"] or "f16"][0]
-        return self.release.engine_splits and block > 1 and self.release.flash(wanted, gpus) == "off"
+        flash = self.release.flash_attention(wanted["flash_attention"], gpus)
+        return self.release.refuses_cache_type(wanted["kv_cache_type"] or "f16", flash)
 
     def _place(self, wanted, gpus, free, context_length, every_gpu, allowance, settled):
         predicted = self.predict(wanted, gpus, free, context_length)
@@ -164,7 +164,7 @@ class Fitting:
             "batch": None,
             "shortfall_bytes": shortfall(predicted, allowance),
         }
-        if not self.release.engine_splits:
+        if not self.release.layers_can_be_set:
             return confirm.confirmed(self, wanted, placed, allowance)
         good = self._good(placed, every_gpu)
         if len(gpus) < 2 or (good and (settled or self._holds_a_layer_more(wanted, placed, context_length))):

@@ -82,7 +82,7 @@ def _pin(choice, host, fitting):
     """Write down what would depend on which model is loaded first where several share GPUs: the engine splits by the
     memory that is free when it loads, and Ollama chooses the batch by it."""
     wanted = choice["wanted"]
-    if not fitting.release.engine_splits:
+    if not fitting.release.layers_can_be_set:
         return
     for placed in choice["placements"]:
         if not any(host.served(gpu) > 1 for gpu in placed["gpus"]) or placed["outcome"] in ("partial", "cpu"):

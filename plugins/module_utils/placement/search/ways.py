@@ -257,7 +257,7 @@ def _own_fit(wanted, members, free, context, fitting):
     the version itself would load the model."""
     bare = fitting.predict(wanted, members, free, context)
     num_gpu = wanted["num_gpu"] if (wanted["num_gpu"] or -1) >= 0 else None
-    if not fitting.release.engine_splits:
+    if not fitting.release.layers_can_be_set:
         layers, reserve = confirm.partial_layers(fitting, wanted, members, bare, num_gpu)
         return layers, None, reserve
     margin = max(llama_fit.MARGIN_BYTES, wanted["headroom_bytes"]) + wanted["facts"].projector_bytes
@@ -268,7 +268,7 @@ def _own_fit(wanted, members, free, context, fitting):
         wanted["parallel"],
         bare["ubatch"],
         wanted["kv_cache_type"] or "f16",
-        fitting.release.flash(wanted, members) != "off",
+        fitting.release.flash_attention(wanted["flash_attention"], members) != "off",
         gpu_layers=num_gpu,
         margins=[margin] * len(members),
         unified=fitting.unified,

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
+from ...releases.shapes import PlannedLayers
 from .. import naming
 from ..search import confirm
 
 GIB = 1024**3
-MIB = 1024**2
 ALL_LAYERS = 999
 MOST_PORTS = 1000
 NO_GPU = "-1"
@@ -96,7 +96,12 @@ def _all_layers_forced(wanted, placed, host, release):
 
     Not before 0.30: there a forced num_gpu takes all GPUs or makes Ollama search for ever.
     """
-    if not release.engine_splits or wanted["allow_cpu_offload"] or not placed["gpus"] or placed["outcome"] == "cpu":
+    if (
+        not release.all_layers_can_be_forced
+        or wanted["allow_cpu_offload"]
+        or not placed["gpus"]
+        or placed["outcome"] == "cpu"
+    ):
         return False
     spare = min(host.left[gpu["uuid"]] for gpu in placed["gpus"])
     runs, num_gpu = host.applied.num_gpu(wanted["served"], [gpu["uuid"] for gpu in placed["gpus"]])
@@ -119,22 +124,19 @@ def _settings(wanted, placed, release, forced):
         settings["OLLAMA_FLASH_ATTENTION"] = "1" if wanted["flash_attention"] else "0"
     if len(placed["gpus"]) > 1:
         settings["OLLAMA_SCHED_SPREAD"] = "1"
-    if not release.engine_splits:
-        if placed.get("reserve"):
-            settings["OLLAMA_GPU_OVERHEAD"] = str(placed["reserve"])
-        return settings
-    kept = placed["predicted"]["headroom_bytes"]
-    if placed["tensor_split"]:
-        settings["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(str(layers) for layers in placed["tensor_split"])
-    elif not placed["gpus"] or placed["outcome"] == "cpu" or forced:
-        pass
-    elif kept > GIB and wanted["allow_cpu_offload"]:
-        # Where this is set, Ollama no longer adds the projector to it.
-        settings["LLAMA_ARG_FIT_TARGET"] = str(-(-(kept + wanted["facts"].projector_bytes) // MIB))
-    elif placed["outcome"] != "partial" and (kept < GIB or not wanted["allow_cpu_offload"]):
-        # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less. Half of that, so that a
-        # prediction which is off by a few MiB moves nothing.
-        settings["LLAMA_ARG_FIT_TARGET"] = str(kept // 2 // MIB)
+    settings.update(
+        release.layer_settings(
+            PlannedLayers(
+                outcome=placed["outcome"] if placed["gpus"] else "cpu",
+                tensor_split=tuple(placed["tensor_split"]) if placed["tensor_split"] else None,
+                reserve_bytes=placed.get("reserve") or 0,
+                headroom_bytes=placed["predicted"]["headroom_bytes"],
+                projector_bytes=wanted["facts"].projector_bytes,
+                cpu_allowed=wanted["allow_cpu_offload"],
+                forced=forced,
+            )
+        )
+    )
     return settings
 
 
@@ -153,20 +155,10 @@ def _shares(group, member, release, environment):
 
 def _evicts(member, others, release, environment):
     """Whether loading a model last would make Ollama unload the others first."""
-    wanted, placed = member["wanted"], member["placed"]
-    if not placed["gpus"]:
+    if not member["placed"]["gpus"]:
         return False
-    if not release.engine_splits:
-        return confirm.evicts(
-            release, wanted, placed, [(other["wanted"], other["placed"]) for other in others], environment
-        )
-    left = {gpu["uuid"]: gpu["available_bytes"] for gpu in placed["gpus"]}
-    for other in others:
-        for device in other["placed"]["predicted"]["devices"]:
-            left[device["uuid"]] -= device["total_bytes"]
-    free = [max(0, left[gpu["uuid"]]) for gpu in placed["gpus"]]
-    wanted = dict(wanted, ubatch=wanted["ubatch"] or placed["batch"])
-    return release.evicts(wanted, free, placed["predicted"]["context_length"])
+    last, *rest = [confirm.planned_load(one["wanted"], one["placed"], environment) for one in [member] + others]
+    return release.evicts(last, rest)
 
 
 def _instance(name, group, release, environment, models_dir, listen_address, port):

@@ -92,7 +92,7 @@ def _reserved(case):
     """Releases before 0.30 leave OLLAMA_GPU_OVERHEAD free on every GPU, beside the headroom of the plan."""
     variables = dict(case.fitting.variables)
     reserved = variables.pop("OLLAMA_GPU_OVERHEAD", None)
-    if case.fitting.release.engine_splits or not case.gpus or not int(reserved or 0):
+    if not case.fitting.release.keeps_gpu_overhead or not case.gpus or not int(reserved or 0):
         return []
     if case.solved(fitting=Fitting(case.fitting.release, case.fitting.overhead_bytes, variables)):
         return [

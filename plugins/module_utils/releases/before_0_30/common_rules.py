@@ -178,6 +178,18 @@ def refused(request, error, evicts=False, **extra):
     return decision(request, [], **entries)
 
 
+def loads_whole(found, total_layers):
+    """Whether a decision puts all layers of a model on GPUs, and the load ends.
+
+    Args:
+        found: a decision.
+        total_layers: layers of the model, the output layer among them.
+    """
+    if found["hangs"] or found["error"] or found["outcome"] not in ("single", "split"):
+        return False
+    return sum(found["layers"]) >= total_layers
+
+
 def system_shortage(request, needed):
     """The error where the host lacks memory for the part that stays on it, or None."""
     system = request.system

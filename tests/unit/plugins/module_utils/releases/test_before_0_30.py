@@ -8,7 +8,7 @@ import dataclasses
 import json
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import faults, release, v0_30, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import faults, v0_30, versions
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_30 import (
     common_rules,
     engines,
@@ -281,7 +281,7 @@ def test_every_era_answers_the_same_questions():
         decided = era.decide(model("llama3.1-8b"), gpus(24), {"num_ctx": 4096})
         assert keys <= set(decided)
         assert set(v0_30.EFFECTS) <= set(era.EFFECTS)
-    firsts = [era.FIRST_VERSION for era in versions.ERAS]
+    firsts = [era.FIRST_VERSION for era in versions.RULES]
     assert firsts == sorted(firsts, reverse=True)
 
 
@@ -398,13 +398,13 @@ def test_what_0_7_0_alone_keeps_free_and_gemma3_before_its_window():
 
 def test_a_release_says_itself_which_models_it_serves_one_request_at_a_time():
     facts = dataclasses.replace(model("llama3.1-8b"), architecture="qwen3vl")
-    assert [release.Release(version).serial(facts) for version in ("0.12.6", "0.12.7", "0.24.0", "0.32.15")] == [
+    assert [versions.release_of(version).one_request_at_a_time(facts) for version in ("0.12.6", "0.12.7", "0.24.0", "0.32.15")] == [
         False,
         True,
         True,
         True,
     ]
-    assert release.Release("0.12.6").serial(dataclasses.replace(facts, architecture="bert", capabilities=["embedding"]))
+    assert versions.release_of("0.12.6").one_request_at_a_time(dataclasses.replace(facts, architecture="bert", capabilities=["embedding"]))
 
 
 @pytest.mark.parametrize(

@@ -308,9 +308,9 @@ def test_environment_is_read_as_ollama_reads_it():
     ],
 )
 def test_era_of_a_version(version, era):
-    assert versions.era_for(version) is era
+    assert versions.rules_for(version) is era
 
 
 def test_what_is_no_version_is_refused():
     with pytest.raises(ValueError, match="latest"):
-        versions.era_for("latest")
+        versions.rules_for("latest")

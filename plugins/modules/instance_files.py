@@ -149,12 +149,8 @@ files:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import (
-    Files,
-    FilesError,
-    WantedFile,
-    parse_mode,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files, WantedFile
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError, Ownership, parse_mode
 
 
 def argument_spec():
@@ -187,9 +183,7 @@ def read_files(entries):
                 state=state,
                 content=entry["content"].encode("utf-8", "surrogateescape"),
                 target=entry["target"] or "",
-                owner=entry["owner"] or None,
-                group=entry["group"] or None,
-                mode=parse_mode(entry["mode"]),
+                ownership=Ownership(entry["owner"] or None, entry["group"] or None, parse_mode(entry["mode"])),
                 backup=entry["backup"],
                 show_content=entry["diff"] if entry["diff"] is not None else state == "file",
                 force=entry["force"],

@@ -214,7 +214,7 @@ def test_something_of_another_kind_is_refused(tmp_path, check):
 
 def test_a_failure_has_the_results_before_it(tmp_path):
     result = put({"path": tmp_path / "file", "content": "x"}, {"path": tmp_path / "no" / "file", "content": "x"})
-    assert result["failed"] and "put that before it into the list" in result["msg"]
+    assert result["failed"] and "list that directory before it" in result["msg"]
     assert result["changed"] and [entry["action"] for entry in result["files"]] == ["create"]
     assert (tmp_path / "file").exists() and os.listdir(str(tmp_path)) == ["file"]
 

@@ -10,10 +10,10 @@ module: gpu_facts
 short_description: Read the GPUs of a host through NVML
 version_added: "1.0.0"
 description:
-  - Returns what NVIDIA's management library knows about every GPU of the host - identity, memory, processes, modes, health and
-    how the GPUs are connected.
-  - A host without GPUs, or one whose driver is in trouble, is not an error. The state says what was found, with a remedy.
-  - The library is asked in a child process, so that a driver that hangs costs O(timeout) seconds and no more.
+  - Returns what NVIDIA's management library (NVML) reports for every GPU of the host - identity, memory, processes,
+    modes, health and how the GPUs are connected.
+  - A host without GPUs or with a broken driver is not an error. The state and a remedy are returned.
+  - The library is called in a child process, so a driver that hangs delays the task by O(timeout) seconds at most.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
@@ -31,17 +31,17 @@ attributes:
 options:
   timeout:
     description:
-      - Seconds after which a driver that does not answer is given up.
+      - Seconds to wait for the driver.
       - Without persistence mode a driver takes up to three seconds for each GPU.
     type: float
     default: 30.0
   fail_on_missing:
     description:
-      - Fail the task, with the remedy, unless the GPUs could be read and there is at least one.
+      - Whether the task fails if the GPUs cannot be read or if there is none.
     type: bool
     default: false
 notes:
-  - Asking the driver may load its kernel module and create C(/dev/nvidia*).
+  - Calling the driver may load its kernel module and create C(/dev/nvidia*).
 """
 
 EXAMPLES = r"""
@@ -69,17 +69,18 @@ ansible_facts:
   returned: always
   contains:
     gpu_inventory:
-      description: The GPUs of the host. Bytes are integers, and what is unknown is null.
+      description: The GPUs of the host. What is unknown is null.
       type: dict
       returned: always
       contains:
         state:
           description:
-            - V(ok), V(no_binding) (no Python library), V(no_library) (no driver), V(driver_not_loaded), V(version_mismatch) (driver upgraded, not
-              rebooted), V(no_permission), V(no_devices), V(timeout) or V(nvml_error).
+            - V(ok), V(no_binding) (no Python library), V(no_library) (no driver), V(driver_not_loaded),
+              V(version_mismatch) (the driver was upgraded and the host not rebooted), V(no_permission), V(no_devices),
+              V(timeout) or V(nvml_error).
           type: str
         reason:
-          description: What was seen, where the state is not V(ok).
+          description: Why the state is not V(ok).
           type: str
         remedy:
           description: What to do about it.
@@ -88,21 +89,25 @@ ansible_facts:
           description: Version of the driver.
           type: str
         cuda_version:
-          description: The newest CUDA version that the driver runs.
+          description: The newest CUDA version that the driver supports.
           type: str
         nvml_version:
           description: Version of the management library.
           type: str
         gpus:
           description:
-            - One entry a GPU, in the driver's order, which may change at a reboot. C(uuid) and C(pci_bus_id) (as in C(/sys/bus/pci/devices)) identify it.
-            - C(health) is C(state) V(ok), V(degraded) or V(unusable), and C(reasons).
-            - C(processes) have C(pid), C(name), C(used_bytes), C(unit) (the systemd unit, or null) and C(type).
-            - C(unsupported) names what this GPU, driver or library does not tell, and C(errors) what failed.
+            - One entry per GPU, in the order of the driver, which may change with a reboot. C(uuid) and C(pci_bus_id)
+              (as in C(/sys/bus/pci/devices)) identify a GPU.
+            - C(health) has C(state) (V(ok), V(degraded) or V(unusable)) and C(reasons).
+            - Each of C(processes) has C(pid), C(name), C(used_bytes), C(unit) (the systemd unit, or null) and C(type).
+            - C(unsupported) lists what this GPU, driver or library does not report. C(errors) lists the calls that
+              failed.
           type: list
           elements: dict
         topology:
-          description: For each pair of GPUs C(uuids), C(path) (V(PIX), V(PXB), V(PHB), V(NODE) or V(SYS), as C(nvidia-smi topo -m)) and C(nvlinks).
+          description:
+            - One entry per pair of GPUs, with C(uuids), C(path) (V(PIX), V(PXB), V(PHB), V(NODE) or V(SYS), as in
+              C(nvidia-smi topo -m)) and C(nvlinks) (the number of NVLink connections).
           type: list
           elements: dict
         unlisted:
@@ -123,7 +128,12 @@ ansible_facts:
           pci_bus_id: "0000:18:00.0"
           name: NVIDIA RTX A6000
           compute_capability: "8.6"
-          memory: {total_bytes: 51527024640, free_bytes: 50910461952, used_bytes: 616562688, reserved_bytes: 616562688, kind: dedicated}
+          memory:
+            total_bytes: 51527024640
+            free_bytes: 50910461952
+            used_bytes: 616562688
+            reserved_bytes: 616562688
+            kind: dedicated
           processes: []
           health: {state: ok, reasons: []}
           unsupported: []
@@ -150,7 +160,7 @@ def main():
     if timeout <= 0:
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % timeout)
     inventory, missing = read_inventory(timeout)
-    # The action plugin takes these away again: it sends the library and runs the module a second time.
+    # The action plugin removes these keys: it sends the library and runs the module again.
     extra = (
         {}
         if missing is None

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_info
-short_description: Tell what this collection and others have put on a host to run Ollama
+short_description: Read what is installed on a host to run Ollama
 version_added: "1.0.0"
 description:
-  - One step that reads what the role ollama_multigpu decides on - the releases installed, the plan applied, the instances that left a trace,
-    drop-ins that change them, an Ollama that came from elsewhere, and which process listens on which port.
+  - Reads everything that the role ollama_multigpu bases its decisions on - the installed releases, the applied plan,
+    the instances, drop-ins that change their units, an Ollama that was installed by other means, and which process
+    listens on which port.
   - It starts no service, needs no library and changes nothing.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
@@ -28,12 +29,12 @@ attributes:
 options:
   models_dir:
     description:
-      - The parent of the instances' stores.
+      - Directory that contains the stores of the instances.
     type: path
     default: /usr/share/ollama/.ollama/models
   address:
     description:
-      - An IP address that services are to listen on. Whether the host has it is RV(host.address_available).
+      - IP address that the services are to listen on. RV(host.address_available) says whether the host has it.
     type: str
 """
 
@@ -43,7 +44,7 @@ EXAMPLES = r"""
   become: true
   register: result
 
-- name: Show the version that runs
+- name: Show the version that is in use
   ansible.builtin.debug:
     msg: "{{ result.host.release.current }}"
 """
@@ -61,7 +62,7 @@ host:
       description: Whether systemd runs the host.
       type: bool
     zstd:
-      description: Whether the program zstd is there, which unpacks releases.
+      description: Whether the program zstd is installed. It is needed to unpack releases.
       type: bool
     groups:
       description: Which of the groups render, video and ollama exist.
@@ -71,48 +72,56 @@ host:
       description: Whether the collection's installation directory exists.
       type: bool
     release:
-      description: C(current) (a version or null), C(complete) (the checksum by version) and C(leftovers)
-        (directories of installations that were cut short).
+      description:
+        - C(current) (the version in use, or null), C(complete) (the checksums by version) and C(leftovers) (directories
+          of interrupted installations).
       type: dict
     command:
       description: What C(/usr/local/bin/ollama) is - V(absent), V(ours) or V(foreign).
       type: str
     applied_plan:
-      description: The plan that was applied last; empty where none was.
+      description: The plan that was applied last. Empty if there is none.
       type: dict
     left_behind:
-      description: Stores of the applied plan that are not below O(models_dir) - C(path), C(size_bytes), C(stores) and C(same_file_system); null where
-        there are none.
+      description:
+        - Stores of the applied plan that are not in O(models_dir), with C(path), C(size_bytes), C(stores) and
+          C(same_file_system). Null if there are none.
       type: dict
     adopted:
-      description: What was recorded of an Ollama that was adopted; empty where none was.
+      description: What was recorded about an Ollama that was adopted. Empty if none was adopted.
       type: dict
     existing:
-      description: An Ollama from elsewhere, adopted or not - C(unit), C(path), C(drop_ins), C(active), C(enabled), C(environment), C(store) and
-        C(same_file_system); null where there is none.
+      description:
+        - An Ollama that was installed by other means, adopted or not, with C(unit), C(path), C(drop_ins), C(active),
+          C(enabled), C(environment), C(store) and C(same_file_system). Null if there is none.
       type: dict
     instances:
-      description: Every instance that left a trace - C(name), C(active), C(enabled), C(env_file) and C(store).
+      description:
+        - Every instance with a unit, an environment file or a store. Each entry has C(name), C(active), C(enabled),
+          C(env_file) and C(store).
       type: list
       elements: dict
     drop_ins:
-      description: Drop-ins that change the instances' units - C(path) and C(unit). The collection itself writes none.
+      description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
+        none.
       type: list
       elements: dict
     files:
       description:
-        - The files, directories and links that the role manages, by path - C(kind) (V(absent), V(file), V(directory), V(link) or V(other)), C(owner),
-          C(group), C(mode), C(digest) (the SHA-256 of a file) and C(target) (of a link).
+        - The files, directories and links that the role manages, by path. Each has C(kind) (V(absent), V(file),
+          V(directory), V(link) or V(other)), C(owner), C(group), C(mode), C(digest) (the SHA-256 of a file) and
+            C(target)
+          (of a link).
       type: dict
     user:
-      description: The account of the services - C(group), C(groups), C(home) and C(shell); null where there is none.
+      description: The user of the services, with C(group), C(groups), C(home) and C(shell). Null if there is none.
       type: dict
     listeners:
-      description: Listening TCP sockets - C(address), C(port), C(pid), C(process) and C(unit).
+      description: Listening TCP sockets, with C(address), C(port), C(pid), C(process) and C(unit).
       type: list
       elements: dict
     address_available:
-      description: Whether a process of the host can listen on O(address); null where none was given.
+      description: Whether a process of the host can listen on O(address). Null if O(address) is not given.
       type: bool
   sample:
     architecture: x86_64

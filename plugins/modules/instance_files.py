@@ -11,11 +11,11 @@ module: instance_files
 short_description: Manage the directories, files and links of Ollama instances
 version_added: "1.0.0"
 description:
-  - Creates, changes and removes several directories, files and links in one execution, and returns a result for each of them.
-  - The entries are processed in the order of the list. The first failure ends the run, and the results up to there are returned.
-  - Files and links are put in place by a rename, with owner and mode already set.
-  - A link is replaced and never followed. The exception is a directory, which may be a link that belongs to root or to the
-    user of the task.
+  - Creates, changes and removes directories, files and links in one execution, and returns a result for each entry.
+  - The entries are processed in the order of the list. After a failure the rest of the list is skipped.
+  - Files and links are put in place by a rename, with owner and permissions already set.
+  - A link is replaced and not followed. The exception is a directory, which may be a link that belongs to root or to
+    the user of the task.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -33,8 +33,8 @@ attributes:
 options:
   files:
     description:
-      - What is to be in place, in the order in which it is processed.
-      - The list is not logged on the host, because the content of a file may hold credentials.
+      - The directories, files and links, in the order in which they are processed.
+      - The list is not logged on the host, because the content of a file may contain credentials.
     type: list
     elements: dict
     required: true
@@ -49,7 +49,7 @@ options:
           - V(directory) creates the directory. Missing parents are created with the same owner and mode.
           - V(file) writes O(files[].content).
           - V(link) creates a symbolic link to O(files[].target).
-          - V(absent) removes whatever is there. The content of a directory is removed too.
+          - V(absent) removes what is there. A directory is removed with its content.
         type: str
         choices: [directory, file, link, absent]
         default: file
@@ -61,23 +61,25 @@ options:
       target:
         description:
           - What the link points to. It does not have to exist.
+          - Required for O(files[].state=link).
         type: str
       owner:
         description:
-          - Name or number of the owner. The default leaves the owner of what is there as it is.
+          - Name or number of the owner. By default the owner is not changed.
         type: str
       group:
         description:
-          - Name or number of the group. The default leaves the group of what is there as it is.
+          - Name or number of the group. By default the group is not changed.
         type: str
       mode:
         description:
           - Permissions of a directory or file as octal digits in quotes, such as V('0644').
-          - The default leaves those of what is there as they are.
+          - By default the permissions are not changed.
         type: raw
       backup:
         description:
-          - Whether a file that is replaced or removed is copied to the same directory first, with a timestamp in its name.
+          - Whether to keep a copy of a file that is replaced or removed, in the same directory and with a timestamp in
+            its name.
         type: bool
         default: false
       diff:
@@ -134,17 +136,18 @@ files:
       type: str
       sample: /etc/ollama-multigpu/instances/gpu0.env
     changed:
-      description: Whether something was changed, or would be in check mode.
+      description: Whether something was changed, or would be changed in check mode.
       type: bool
     action:
       description:
-        - What was done, or would be in check mode. V(change) replaces the content of a file or the target of a link,
-          V(attributes) sets only owner, group or permissions.
+        - What was done, or would be done in check mode.
+        - V(change) replaces the content of a file or the target of a link. V(attributes) sets only owner, group or
+          permissions.
       type: str
       choices: [none, create, change, attributes, remove]
       sample: create
     backup_file:
-      description: Path of the copy of what was replaced or removed; null where none was made.
+      description: Path of the copy of the file that was replaced or removed. Null if there is none.
       type: str
 """
 

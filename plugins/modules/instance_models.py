@@ -11,8 +11,8 @@ module: instance_models
 short_description: Manage the models of all Ollama instances of a host
 version_added: "1.0.0"
 description:
-  - Does what M(gpufleet.ollama.model) does for a list of models in one execution, and returns a result for each of them.
-  - The entries are processed in the order of the list. The first failure ends the run, and the results up to there are returned.
+  - Does what M(gpufleet.ollama.model) does for a list of models in one execution, and returns a result for each entry.
+  - The entries are processed in the order of the list. After a failure the rest of the list is skipped.
   - A model that several instances need is pulled or created once and hard-linked into the stores of the others
     where O(models[].link_from) names the first store.
 author:
@@ -80,11 +80,11 @@ options:
         elements: path
       from:
         description:
-          - The model to build on. It is pulled first where it is missing.
+          - The model to build on. It is pulled first if it is missing.
         type: str
       digest:
         description:
-          - The manifest digest that the model must have, or its base where it is built on one.
+          - The manifest digest that the model must have. For a built model, the digest that its base must have.
         type: str
       insecure:
         description:
@@ -105,17 +105,18 @@ options:
         type: str
       keep_alive:
         description:
-          - How long the loaded model stays, in seconds or as V(10m). V(-1) keeps it until the server stops.
+          - How long the model stays loaded, in seconds or as V(10m). With V(-1) it never expires.
         type: str
         default: "-1"
   registry:
     description:
-      - Host and port of a mirror that has the models in place of the registry of their names. The models keep their names.
+      - Host and port of a mirror to pull from instead of the registries in the models' names.
+      - The models keep their names.
     type: str
   timeout:
     description:
-      - Seconds without progress after which a pull or a request is given up. A pull as a whole may take any time.
-      - Loading a model has at least half an hour, because the server reports no progress.
+      - Seconds without progress after which a pull or a request fails. The whole pull may take longer.
+      - Loading a model may take at least half an hour, because the server reports no progress.
     type: int
     default: 120
 seealso:
@@ -190,27 +191,27 @@ models:
       type: str
       sample: present
     changed:
-      description: Whether something was changed, or would be in check mode.
+      description: Whether something was changed, or would be changed in check mode.
       type: bool
     action:
-      description: What was done, or would be in check mode.
+      description: What was done, or would be done in check mode.
       type: str
       choices: [none, link, pull, create, delete, load, reload, keep_alive, unload]
       sample: create
     digest:
-      description: Manifest digest of the model afterwards; null where it is absent or not known beforehand.
+      description: Manifest digest of the model afterwards. Null if it is absent, or if it is not known in check mode.
       type: str
       sample: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
     pulled_bytes:
       description:
-        - Bytes of the blobs that had to come from the registry, including those of the base. Null where that cannot be known.
+        - Bytes of the blobs that come from the registry, including those of the base. Null if that is not known.
         - What an interrupted pull had already downloaded is included.
       type: int
       sample: 4920753328
     loaded:
       description:
-        - How the server describes the loaded model, or null. It has C(size_bytes), C(size_vram_bytes), C(context_length)
-          and C(expires_at), as in RV(gpufleet.ollama.model#module:loaded).
+        - The loaded model as RV(gpufleet.ollama.model#module:loaded) describes it, with C(size_bytes),
+          C(size_vram_bytes), C(context_length) and C(expires_at). Null if it is not loaded.
       type: dict
 """
 

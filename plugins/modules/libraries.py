@@ -7,12 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: libraries
-short_description: Put the Python libraries of the other modules down on a host
+short_description: Install the Python libraries of the other modules on a host
 version_added: "1.0.0"
 description:
-  - The modules of this collection need the Python libraries C(requests) and C(nvidia-ml-py) where they run. Without them the
-    controller's copies are sent along with each task. This module puts the same copies down for good, so that later tasks transfer nothing.
-  - A library that the host's interpreter already has is left alone and used as it is. The interpreter itself is never changed.
+  - The modules of this collection need the Python libraries C(requests) and C(nvidia-ml-py) on the host. If they are
+    missing, each task transfers the controller's copies. This module installs the same copies in a directory of the
+    collection, so that later tasks transfer nothing.
+  - A library that the host's Python interpreter already has is used as it is. The interpreter itself is not changed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -28,35 +29,37 @@ attributes:
 options:
   state:
     description:
-      - V(present) puts down what the host lacks, V(absent) removes the directory.
+      - V(present) installs the libraries that the host does not have. V(absent) removes the directory.
     type: str
     choices: [present, absent]
     default: present
   path:
     description:
-      - The directory. The other modules look in the default only; another one is for tests.
+      - Directory of the copies. The other modules only search the default, so use another one for tests only.
     type: path
     default: /usr/local/lib/ollama-multigpu/python
   names:
     description:
-      - Which libraries.
+      - The libraries to install.
     type: list
     elements: str
     choices: [requests, nvidia-ml-py]
     default: [requests, nvidia-ml-py]
   copies:
     description:
-      - The copies that the controller has, by library, each with C(version) and C(digest). Filled in by the action plugin.
+      - The copies that the controller has, by library, each with C(version) and C(digest).
+      - Set by the action plugin.
     type: dict
     default: {}
   archive:
     description:
-      - The zip file with the copies on the host. Filled in by the action plugin.
+      - The zip file with the copies on the host.
+      - Set by the action plugin.
     type: path
 """
 
 EXAMPLES = r"""
-- name: Put the libraries of the modules down
+- name: Install the libraries of the modules
   gpufleet.ollama.libraries:
   become: true
 
@@ -68,18 +71,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 found:
-  description: Where each library is imported from, before anything was put down; null where it is missing.
+  description: The file that each library was imported from before this task. Null if the library was missing.
   type: dict
   returned: when O(state=present)
   sample: {"requests": null, "nvidia-ml-py": "/usr/lib/python3/dist-packages/pynvml.py"}
 needed:
-  description: The libraries that are put down by this run, because the host has none or another copy.
+  description: The libraries that this task installs, because the host has none or another copy.
   type: list
   elements: str
   returned: when O(state=present)
   sample: ["requests"]
 directory:
-  description: The directory.
+  description: The directory of the copies.
   type: str
   returned: always
   sample: /usr/local/lib/ollama-multigpu/python
@@ -116,14 +119,14 @@ def place_of(name, directories):
 
 
 def present(module, path, names, copies):
-    """Put down what the host's own interpreter lacks; return the module's result."""
+    """Install what the host's own interpreter does not have; return the module's result."""
     own = {name: place_of(name, []) for name in names}
     found = {name: own[name] or place_of(name, extra_directories()) for name in names}
     before = {name: library_directory.digest(path, name) for name in names}
     needed = [
         name for name in names if own[name] is None and name in copies and before[name] != copies[name].get("digest")
     ]
-    # A name that neither the host nor the controller has is the action plugin's to explain: it knows the controller's reason.
+    # A library that neither the host nor the controller has: the action plugin knows the controller's reason.
     needed += [name for name in names if found[name] is None and name not in copies]
     after = dict(before)
     for name in needed:

@@ -11,10 +11,11 @@ module: model
 short_description: Manage a model of an Ollama instance
 version_added: "1.0.0"
 description:
-  - Brings a model by exact tag to an Ollama server, from a registry, from another store on the same host, or built on another model.
-  - Loads it onto the GPUs and takes it off again, and removes it.
-  - A built model is created again only when its effective content differs from what is asked for.
-  - An interrupted pull goes on where it stopped.
+  - Makes a model available to an Ollama server by its exact tag. The model comes from a registry, from another store on
+    the same host, or is built on another model.
+  - Loads, unloads and removes a model.
+  - A built model is created again only if its effective content differs from what is asked for.
+  - An interrupted pull is resumed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -25,7 +26,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Also works where the server is not running or not installed yet. The registry is asked, so an unknown tag shows already then.
+      - Also works where the server is not running or not installed yet.
+      - The registry is asked, so an unknown tag is reported in check mode too.
   diff_mode:
     support: full
 requirements:
@@ -33,14 +35,15 @@ requirements:
 options:
   name:
     description:
-      - The model, as V(llama3.1:8b) or V(host:port/namespace/model:tag). Without a tag V(latest) is meant, and no other.
+      - The model, as V(llama3.1:8b) or V(host:port/namespace/model:tag). The default tag is V(latest).
     type: str
     required: true
   state:
     description:
       - V(present) makes the model available, V(absent) removes it from this instance.
-      - V(loaded) loads it, or loads it again where it runs in an older state than is on the disk. It must be present.
-      - V(unloaded) takes it off the GPUs.
+      - V(loaded) loads it, or loads it again where the loaded model is older than the one in the store.
+        The model must be present.
+      - V(unloaded) removes it from the GPUs.
     type: str
     choices: [present, absent, loaded, unloaded]
     default: present
@@ -51,34 +54,35 @@ options:
     default: http://127.0.0.1:11434
   source:
     description:
-      - Full name under which to pull the model where it differs from O(name). It is renamed afterwards.
+      - Full name under which the model is pulled if it differs from O(name). The model is renamed afterwards.
     type: str
   registry:
     description:
-      - Host and port of a mirror that has the model in place of the registry of its name. The model keeps its name.
+      - Host and port of a mirror to pull from instead of the registry in the model's name. The model keeps its name.
     type: str
   insecure:
     description:
-      - Let the server speak plain http with the registry.
+      - Whether the server may use plain HTTP with the registry.
     type: bool
     default: false
   digest:
     description:
-      - The manifest digest that the model must have, or its base where it is built on one.
-      - It is compared with the registry before anything is pulled, and with the result.
+      - The manifest digest that the model must have. For a built model, the digest that its base must have.
+      - It is compared with the registry before the pull, and with the result after it.
     type: str
   from:
     description:
-      - The model to build on. It is pulled first where it is missing.
+      - The model to build on. It is pulled first if it is missing.
     type: str
   modelfile:
     description:
-      - Text of a Modelfile, in place of O(from) and the options that go with it.
+      - Text of a Modelfile, instead of O(from), O(parameters), O(template), O(system) and O(adapters).
     type: str
   parameters:
     description:
-      - Parameters of the built model, merged over those of its base.
-      - Names and types are checked, because Ollama ignores unknown names, and refuses wrong types only when the model is loaded.
+      - Parameters of the built model. They override those of its base.
+      - Names and types are checked here, because Ollama ignores unknown names and refuses wrong types only when it
+        loads the model.
     type: dict
   template:
     description:
@@ -90,42 +94,45 @@ options:
     type: str
   adapters:
     description:
-      - Adapter files on this host that the built model uses.
+      - Adapter files on this host for the built model.
     type: list
     elements: path
   store:
     description:
-      - Models directory of this instance on this host. With it, O(link_from) can be used, free space is checked before a pull,
-        and models can be seen, linked and removed while the server is not running.
+      - Models directory of this instance on this host.
+      - It is required for O(link_from), for the check of free space before a pull, and to manage models while the
+        server is not running.
     type: path
   link_from:
     description:
-      - Models directories on this host. A model that one of them has in the wanted form is hard-linked into O(store) and not pulled or created again.
-      - They must be on one file system with O(store).
+      - Models directories on this host. A model that one of them has in the wanted form is hard-linked into O(store),
+        and not pulled or created again.
+      - They must be on the same file system as O(store).
     type: list
     elements: path
   keep_alive:
     description:
-      - How long a loaded model stays, in seconds or as V(10m). V(-1) is for ever.
+      - How long the model stays loaded, in seconds or as V(10m). With V(-1) it never expires.
     type: str
     default: "-1"
   timeout:
     description:
-      - Seconds without progress after which a pull or a request is given up. A pull as a whole may take any time.
-      - A load, which tells nothing until it is done, has at least half an hour.
+      - Seconds without progress after which a pull or a request fails. The whole pull may take longer.
+      - Loading a model may take at least half an hour, because the server reports no progress.
     type: int
     default: 120
 seealso:
+  - module: gpufleet.ollama.instance_models
   - module: gpufleet.ollama.model_info
   - module: gpufleet.ollama.placement_check
 """
 
 EXAMPLES = r"""
-- name: Have a model
+- name: Pull a model
   gpufleet.ollama.model:
     name: llama3.1:8b
 
-- name: Have a pinned model from a mirror
+- name: Pull a model with a pinned digest from a mirror
   gpufleet.ollama.model:
     name: llama3.1:8b
     registry: mirror.example.com:5000
@@ -140,7 +147,7 @@ EXAMPLES = r"""
       num_ctx: 32768
       num_gpu: 999
 
-- name: Give it to a second instance without a byte of download
+- name: Link it into the store of a second instance without another download
   gpufleet.ollama.model:
     name: llama4:16x17b-optimized
     from: llama4:16x17b
@@ -152,7 +159,7 @@ EXAMPLES = r"""
     link_from:
       - /usr/share/ollama/.ollama/models/instances/gpu0
 
-- name: Keep it loaded
+- name: Load it and keep it loaded
   gpufleet.ollama.model:
     name: llama4:16x17b-optimized
     state: loaded
@@ -166,39 +173,39 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, or would be in check mode.
+  description: What was done, or would be done in check mode.
   returned: success
   type: str
   choices: [none, link, pull, create, delete, load, reload, keep_alive, unload]
   sample: pull
 digest:
-  description: Manifest digest of the model afterwards; null where it is absent or not known beforehand.
+  description: Manifest digest of the model afterwards. Null if it is absent, or if it is not known in check mode.
   returned: success
   type: str
   sample: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
 pulled_bytes:
   description:
-    - Bytes of the blobs that had to come from the registry, those of the base included. Null where that cannot be known.
-    - What an interrupted pull had already brought counts too.
+    - Bytes of the blobs that come from the registry, including those of the base. Null if that is not known.
+    - What an interrupted pull had already downloaded is included.
   returned: success
   type: int
   sample: 4920753328
 loaded:
-  description: How the server describes the loaded model, or null.
+  description: The loaded model as the server describes it. Null if it is not loaded.
   returned: success
   type: dict
   contains:
     size_bytes:
-      description: Bytes that the server says it takes.
+      description: Bytes that it takes according to the server.
       type: int
     size_vram_bytes:
-      description: Bytes of them that the server says are on GPUs. No proof, see M(gpufleet.ollama.placement_check).
+      description: Bytes that are on GPUs according to the server. M(gpufleet.ollama.placement_check) measures them.
       type: int
     context_length:
       description: Context length that it was loaded with, in tokens.
       type: int
     expires_at:
-      description: When it is unloaded unless it is used.
+      description: Time at which it is unloaded unless it is used.
       type: str
 """
 

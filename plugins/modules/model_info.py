@@ -8,12 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_info
-short_description: Read what a model needs, before it is pulled
+short_description: Read the layers and hyperparameters of a model before it is pulled
 version_added: "1.0.0"
 description:
-  - Reads the header of a model and returns the exact bytes of each layer and the hyperparameters from which its memory is predicted.
-  - From a registry it takes the manifest and a few ranges of the model file, at most 16 MiB, so a plan needs no pull.
-  - Changes nothing, apart from the entries in O(cache_dir).
+  - Reads the header of a model and returns the exact size of each layer and the hyperparameters from which the memory
+    of the model is predicted.
+  - From a registry it reads the manifest and a few ranges of the model file, at most 16 MiB, so a plan needs no pull.
+  - It changes nothing except the entries in O(cache_dir).
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -30,25 +31,25 @@ options:
   name:
     description:
       - The model, as V(llama3.1:8b) or V(host:port/namespace/model:tag).
-      - With O(source=file) it only names the result, and may be left out.
+      - Required unless O(source=file), where it is only the name in the result.
     type: str
   source:
     description:
       - Where the header is read.
-      - V(registry) before any pull.
-      - V(server) asks a running Ollama at O(url), which must have the model.
-      - V(store) reads a models directory on this host.
-      - V(file) reads a GGUF file on this host.
+      - V(registry) reads it from a registry, before the model is pulled.
+      - V(server) asks the Ollama server at O(url), which must have the model.
+      - V(store) reads the models directory O(store) on this host.
+      - V(file) reads the GGUF file O(path) on this host.
     type: str
     choices: [registry, server, store, file]
     default: registry
   registry:
     description:
-      - Host and port of a mirror that has the model in place of the registry of its name.
+      - Host and port of a mirror to read from instead of the registry in the model's name.
     type: str
   insecure:
     description:
-      - Speak plain http with the registry.
+      - Whether to use plain HTTP with the registry.
     type: bool
     default: false
   url:
@@ -58,20 +59,21 @@ options:
     default: http://127.0.0.1:11434
   store:
     description:
-      - Models directory (the one that holds C(manifests) and C(blobs)) for O(source=store).
+      - Models directory for O(source=store). It contains C(manifests) and C(blobs).
     type: path
   path:
     description:
-      - GGUF file for O(source=file). Of a split model any part, the others are found beside it.
+      - GGUF file for O(source=file). For a split model, any of its files. The others must be in the same directory.
     type: path
   cache_dir:
     description:
-      - Directory in which the facts of a header are kept by the digest of the model file, so that several hosts that delegate to one
-        machine read it once. Created for this user alone when missing.
+      - Directory in which the facts of a header are cached by the digest of the model file. Tasks of several hosts that
+        are delegated to one machine then read the header once.
+      - It is created with permissions for this user only.
     type: path
   timeout:
     description:
-      - Seconds without a byte after which a server or registry is given up.
+      - Seconds without data after which a request to a server or registry fails.
     type: int
     default: 30
 seealso:
@@ -94,7 +96,7 @@ EXAMPLES = r"""
   become: false
   register: scout
 
-- name: Look at a file
+- name: Read a GGUF file
   gpufleet.ollama.model_info:
     source: file
     path: /srv/models/qwen3-32b-q4_k_m.gguf
@@ -103,32 +105,34 @@ EXAMPLES = r"""
 
 RETURN = r"""
 model:
-  description: The model. Sizes are bytes, lengths tokens; what the header does not say is null.
+  description: The model. What the header does not contain is null.
   returned: success
   type: dict
   contains:
     name:
-      description: Complete name of the model.
+      description: Name of the model with its tag.
       type: str
       sample: llama3.1:8b
     source:
-      description: Where it was read.
+      description: Where the header was read.
       type: str
       sample: registry
     digest:
-      description: Digest of the manifest; null for a file.
+      description: Digest of the manifest. Null for a file.
       type: str
       sample: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
     size_bytes:
-      description: Bytes of all layers and the config of the manifest, as Ollama lists them.
+      description: Bytes of all blobs of the manifest, as Ollama lists them.
       type: int
       sample: 4920753328
     file_bytes:
-      description: Bytes of the model file alone. From a server whose files cannot be seen it is RV(model.size_bytes), some KiB more.
+      description:
+        - Bytes of the model file alone. From a server whose files cannot be read it is RV(model.size_bytes), which is
+          some KiB more.
       type: int
       sample: 4920738944
     architecture:
-      description: Architecture that the header names.
+      description: Architecture of the model.
       type: str
       sample: llama
     parameter_count:
@@ -136,11 +140,11 @@ model:
       type: int
       sample: 8030261312
     quantization:
-      description: Quantization of most of its tensors.
+      description: Quantization of most tensors.
       type: str
       sample: Q4_K_M
     block_count:
-      description: Number of layers (blocks), without the output layer.
+      description: Number of layers (blocks) without the output layer.
       type: int
       sample: 32
     context_length:
@@ -148,75 +152,75 @@ model:
       type: int
       sample: 131072
     embedding_length:
-      description: Width of the model.
+      description: Width of the model (elements of an embedding).
       type: int
       sample: 4096
     feed_forward_length:
-      description: Width of its feed-forward part, the largest where layers differ.
+      description: Width of the feed-forward part. The largest if layers differ.
       type: int
       sample: 14336
     vocab_size:
-      description: Rows of the token embedding.
+      description: Number of tokens in the vocabulary (rows of the token embedding).
       type: int
       sample: 128256
     head_count:
-      description: Attention heads of each layer.
+      description: Number of attention heads per layer.
       type: list
       elements: int
     head_count_kv:
-      description: Key and value heads of each layer; 0 for a layer without a KV cache.
+      description: Number of key and value heads per layer. 0 for a layer without a KV cache.
       type: list
       elements: int
     key_length:
-      description: Elements of a key of one head.
+      description: Elements of a key per head.
       type: int
       sample: 128
     value_length:
-      description: Elements of a value of one head.
+      description: Elements of a value per head.
       type: int
       sample: 128
     key_length_mla:
-      description: Elements of a key under multi-head latent attention.
+      description: Elements of a key with multi-head latent attention.
       type: int
     value_length_mla:
-      description: Elements of a value under multi-head latent attention.
+      description: Elements of a value with multi-head latent attention.
       type: int
     kv_lora_rank:
-      description: Rank of the compressed keys and values under multi-head latent attention.
+      description: Rank of the compressed keys and values with multi-head latent attention.
       type: int
     rope_dimension_count:
-      description: Elements that the rotary embedding turns.
+      description: Elements to which the rotary position embedding is applied.
       type: int
       sample: 128
     sliding_window:
-      description: Window of the layers with windowed attention.
+      description: Window of the layers with sliding window attention, in tokens.
       type: int
     sliding_window_pattern:
-      description: Which layers are windowed, a list of booleans or a period.
+      description: Which layers have sliding window attention, as a list of booleans or as a period.
       type: raw
     attention_chunk_size:
-      description: Length of a chunk of the layers with chunked attention.
+      description: Length of a chunk of the layers with chunked attention, in tokens.
       type: int
     expert_count:
-      description: Experts of a layer.
+      description: Number of experts per layer.
       type: int
     expert_used_count:
-      description: Experts that each token uses.
+      description: Number of experts that each token uses.
       type: int
     expert_feed_forward_length:
-      description: Width of an expert.
+      description: Width of the feed-forward part of an expert.
       type: int
     leading_dense_block_count:
-      description: Layers without experts at the beginning.
+      description: Number of layers without experts at the beginning.
       type: int
     full_attention_interval:
-      description: Every how many layers one has full attention, the others being recurrent.
+      description: Distance between layers with full attention. The layers between them are recurrent.
       type: int
     shared_kv_layers:
-      description: Layers at the end that use the KV cache of earlier ones.
+      description: Number of layers at the end that use the KV cache of earlier layers.
       type: int
     ssm:
-      description: Sizes of the recurrent layers, null for a model without any.
+      description: Sizes of the recurrent layers. Null for a model without recurrent layers.
       type: dict
       contains:
         conv_kernel:
@@ -226,19 +230,21 @@ model:
           description: Width inside a layer.
           type: int
         state_size:
-          description: Elements of the state of each channel.
+          description: Elements of the state per channel.
           type: int
         group_count:
           description: Groups that share their inputs.
           type: int
         time_step_rank:
-          description: Rank of the time step, in some architectures the number of heads.
+          description: Rank of the time step. In some architectures the number of heads.
           type: int
     hyperparameters:
-      description: Every number of the header under the architecture's name, and every list of one number a layer, by the name that follows it.
+      description:
+        - All numbers that the header has under the name of the architecture, and all lists with one number per layer.
+          The keys are without the name of the architecture.
       type: dict
     layers:
-      description: Bytes of each layer.
+      description: The layers with their sizes.
       type: list
       elements: dict
       contains:
@@ -247,15 +253,17 @@ model:
           type: int
           sample: 0
         weight_bytes:
-          description: Bytes of all its tensors.
+          description: Bytes of all tensors of the layer.
           type: int
           sample: 141107200
         expert_bytes:
-          description: Bytes of its experts, among them.
+          description: The part of RV(model.layers[].weight_bytes) that experts take.
           type: int
           sample: 0
         ffn_up_bytes:
-          description: Bytes of the tensors whose names begin with C(ffn_up), experts included; llama.cpp moves them to the CPU together.
+          description:
+            - Bytes of the tensors whose names begin with C(ffn_up), including those of experts. llama.cpp moves them to
+              the CPU together.
           type: int
           sample: 33030144
         ffn_gate_bytes:
@@ -267,26 +275,28 @@ model:
           type: int
           sample: 48168960
         kind:
-          description: Place of its set of tensors in RV(model.layer_kinds); null for a layer with none, or with more than any real one.
+          description:
+            - Index of the layer's set of tensors in RV(model.layer_kinds). Null for a layer without tensors, or with
+              more tensors than any known model has.
           type: int
           sample: 0
         sizes:
-          description: Place of the bytes of its tensors in RV(model.layer_sizes), in the same way.
+          description: Index of the sizes of its tensors in RV(model.layer_sizes). Null in the same cases.
           type: int
           sample: 0
     layer_kinds:
-      description: The different sets of tensors that layers have, name and shape of each; the compute buffers follow from them.
+      description: The different sets of tensors of the layers, as shapes by name. The compute buffers follow from them.
       type: list
       elements: dict
     layer_sizes:
-      description: In the same way the bytes of each of those tensors, by name.
+      description: The different sets of tensor sizes of the layers, as bytes by name.
       type: list
       elements: dict
     other_sizes:
-      description: Bytes of the tensors of the text model that belong to no layer, by name.
+      description: Bytes of the tensors of the text model that do not belong to a layer, by name.
       type: dict
     output_bytes:
-      description: Bytes of the output layer and what else goes with it.
+      description: Bytes of the output layer and of the tensors that are placed with it.
       type: int
       sample: 430972928
     embedding_bytes:
@@ -294,52 +304,54 @@ model:
       type: int
       sample: 295501824
     token_embedding_bytes:
-      description: The part of RV(model.embedding_bytes) that a tied output layer uses.
+      description: The part of RV(model.embedding_bytes) that a tied output layer uses too.
       type: int
       sample: 295501824
     tied_embeddings:
-      description: Whether the output layer uses the token embedding, which then is in the memory of a GPU as well.
+      description: Whether the output layer uses the token embedding, which is then in the memory of a GPU too.
       type: bool
     projector_bytes:
-      description: Bytes of the vision or audio part. Null where a server says only that there is one.
+      description: Bytes of the projector (the vision or audio part). Null if a server only reports that there is one.
       type: int
       sample: 0
     projector_separate:
-      description: Whether that part is a file of its own.
+      description: Whether the projector is a separate file.
       type: bool
     estimator:
-      description: Figures of single tensors and of the vision part that only the estimators of Ollama up to 0.24 read; null for what the header does not have.
+      description:
+        - Sizes of single tensors and of the vision part that only the estimators of Ollama up to 0.24 use. Null for
+          what the header does not contain.
       type: dict
       contains:
         gate_expert_bytes:
           description: Bytes of C(blk.0.ffn_gate_exps.weight).
           type: int
         gate_split_length:
-          description: Rows of C(blk.0.ffn_gate.0.weight), in Mixtral files of 2023.
+          description: Number of rows of C(blk.0.ffn_gate.0.weight), which Mixtral files of 2023 have.
           type: int
         qkv_bias_length:
-          description: Elements of C(blk.0.attn_qkv.bias).
+          description: Number of elements of C(blk.0.attn_qkv.bias).
           type: int
         token_embedding_bytes:
           description: Bytes of C(token_embd.weight).
           type: int
           sample: 295501824
         rope_frequencies:
-          description: Elements of C(rope_freqs.weights).
+          description: Number of elements of C(rope_freqs.weights).
           type: int
         cross_attention_layers:
-          description: Numbers of the layers with cross attention.
+          description: Indexes of the layers with cross attention.
           type: list
           elements: int
         vision:
-          description: Sizes of the vision part in the model file; null where there is none.
+          description: Sizes of the vision part in the model file. Null if there is none.
           type: dict
     split_count:
       description: Number of files that the model is split into.
       type: int
       sample: 1
     capabilities:
-      description: What the model can do, as far as the source tells.
+      description: Capabilities of the model, as far as the source reports them.
       type: list
       elements: str
       sample: [completion]
@@ -349,8 +361,8 @@ model:
       sample: 292
 bytes_read:
   description:
-    - Bytes that came over the network from the registry, or were read from disk.
-    - From a server 0, and the manifest alone where the cache knew the header.
+    - Bytes that were read from the registry or from disk.
+    - It is 0 for a server. If the header was in the cache, it is the size of the manifest.
   returned: success
   type: int
   sample: 8389376
@@ -374,7 +386,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store impor
 
 
 def read_model(params):
-    """(model, bytes_read) for the module's parameters. Raises what the sources raise."""
+    """Return the model (dict) and the bytes that were read for it. Raises what the sources raise."""
     source, name = params["source"], params["name"]
     if source == "file":
         return from_file(params["path"], name)

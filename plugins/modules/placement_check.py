@@ -7,26 +7,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: placement_check
-short_description: Check that models lie on the GPUs that the plan named
+short_description: Check that models are on the GPUs of the plan
 version_added: "1.0.0"
 description:
-  - Compares a plan of M(gpufleet.ollama.placement_info) with what the driver, the servers and the engines' logs say, and fails with a
-    diagnosis where they differ.
-  - The proof is the memory that NVML reports by process and GPU. The line C(offloaded 49/49 layers to GPU) and a C(size_vram) that equals C(size)
-    were both seen on hosts where everything ran on the CPU. They can fail a model, but not pass it.
-  - What the plan wants loaded is loaded first, which is not a change. Nothing is ever evicted for that.
-  - One short generation a model is run while the GPUs are watched.
+  - Compares a plan of M(gpufleet.ollama.placement_info) with the driver, the servers and the logs of the engines, and
+    fails with a diagnosis if they differ.
+  - A model passes by the memory that NVML reports per process and GPU. The log line C(offloaded 49/49 layers to GPU)
+    and a C(size_vram) equal to C(size) were both seen on hosts where everything ran on the CPU. They can make a model
+    fail, but not pass.
+  - Models of the plan that are not loaded are loaded first, which does not count as a change. No other model is
+    unloaded for them.
+  - One short generation is run per model while the GPUs are observed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
-  - requests and nvidia-ml-py on the host, or on the controller, which sends its copies along
+  - requests and nvidia-ml-py, which the collection brings along
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
 attributes:
   check_mode:
     support: full
-    details: Nothing is loaded and nothing is generated in check mode. What is loaded is judged by its memory.
+    details: Nothing is loaded and nothing is generated in check mode. Models that are loaded are judged by their
+      memory.
   diff_mode:
     support: none
   platform:
@@ -34,30 +37,30 @@ attributes:
 options:
   plan:
     description:
-      - The plan, as M(gpufleet.ollama.placement_info) returns it and as it lies in C(/etc/ollama-multigpu/plan.json).
+      - The plan as M(gpufleet.ollama.placement_info) returns it and C(/etc/ollama-multigpu/plan.json) contains it.
     type: dict
     required: true
   load:
     description:
-      - Load the models that the plan names and that are not loaded. Never done in check mode.
+      - Whether to load the models of the plan that are not loaded. In check mode nothing is loaded.
     type: bool
     default: true
   timeout:
     description:
-      - Seconds without any progress after which a load or a generation is given up, not a limit on a whole load.
+      - Seconds without progress after which a load or a generation fails. A whole load may take longer.
     type: float
     default: 300.0
 notes:
-  - Reading other users' processes needs O(ignore:become).
+  - Reading the processes of other users requires O(ignore:become).
 """
 
 EXAMPLES = r"""
-- name: Prove that the plan holds
+- name: Check the host against the plan
   gpufleet.ollama.placement_check:
     plan: "{{ result.placement }}"
   become: true
 
-- name: Judge only what is loaded already
+- name: Check only the models that are loaded already
   gpufleet.ollama.placement_check:
     plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
     load: false
@@ -66,12 +69,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 verdict:
-  description: V(pass), or V(fail) when a check of any model failed. The task fails then.
+  description: V(pass), or V(fail) if a check of any model failed. The task fails in that case.
   type: str
   returned: always
   sample: pass
 instances:
-  description: The evidence, by instance and model.
+  description: The evidence per instance and model.
   type: list
   elements: dict
   returned: always
@@ -87,25 +90,27 @@ instances:
       type: str
     models:
       description:
-        - Each with C(name), C(layers_offloaded), C(layers_total), C(tokens_per_second) and C(load_seconds).
-        - Its C(checks) have C(name), C(passed) (null where the host cannot tell), C(expected) and C(observed).
-        - Its C(devices) have C(uuid), C(predicted_bytes), C(engine_bytes) (the engine's own dry run, or its buffers where it printed none),
-          C(observed_bytes) (NVML, by process) and C(utilization_peak) in percent.
+        - Each has C(name), C(layers_offloaded), C(layers_total), C(tokens_per_second) and C(load_seconds).
+        - Each of its C(checks) has C(name), C(passed) (null if the host does not report it), C(expected) and
+          C(observed).
+        - Each of its C(devices) has C(uuid), C(predicted_bytes), C(engine_bytes) (what the engine printed before or
+          while it loaded the model), C(observed_bytes) (what NVML reports for its process) and C(utilization_peak) in
+          percent.
       type: list
       elements: dict
 diagnosis:
-  description: What is wrong, most telling first for each model.
+  description: What is wrong. For each model the most likely cause comes first.
   type: list
   elements: dict
   returned: always
   contains:
     finding:
       description:
-        - One of V(one_gpu_carries_all), V(layers_on_cpu), V(cpu_only), V(far_from_predicted), V(foreign_process), V(not_loaded),
-          V(engine_died) and V(gpu_not_seen).
+        - One of V(one_gpu_carries_all), V(layers_on_cpu), V(cpu_only), V(far_from_predicted), V(foreign_process),
+          V(not_loaded), V(engine_died) and V(gpu_not_seen).
       type: str
     evidence:
-      description: What was seen.
+      description: What was observed.
       type: str
     remedy:
       description: What to do.

@@ -10,9 +10,9 @@ module: placement_info
 short_description: Plan which model runs on which GPUs of a host
 version_added: "1.0.0"
 description:
-  - Computes, from the facts of M(gpufleet.ollama.gpu_facts) and M(gpufleet.ollama.model_info), which models run on which GPUs,
-    in which Ollama instances and with which settings, and predicts the memory of every device.
-  - Says as well what the given Ollama version would do if left alone, and which settings have no effect on it.
+  - Computes from the facts of M(gpufleet.ollama.gpu_facts) and M(gpufleet.ollama.model_info) which models run on which
+    GPUs, in which Ollama instances and with which settings, and predicts the memory of every device.
+  - Also returns what the given Ollama version would do without these settings, and which settings have no effect on it.
   - Changes nothing, so it can be used in check mode and before anything is installed.
   - Without O(measure) the plan is computed on the controller, and the host is not contacted.
 author:
@@ -31,7 +31,7 @@ attributes:
 options:
   gpu_inventory:
     description:
-      - The fact RV(gpufleet.ollama.gpu_facts#module:ansible_facts.gpu_inventory), whole.
+      - The complete fact RV(gpufleet.ollama.gpu_facts#module:ansible_facts.gpu_inventory).
     type: dict
     required: true
   models:
@@ -44,187 +44,194 @@ options:
     suboptions:
       name:
         description:
-          - Name of the model as Ollama knows it, for example V(llama4:16x17b).
+          - Name of the model, for example V(llama4:16x17b).
         type: str
         required: true
       model:
         description:
-          - What M(gpufleet.ollama.model_info) returned for it as RV(gpufleet.ollama.model_info#module:model).
+          - The facts of the model, as M(gpufleet.ollama.model_info) returns them in
+            RV(gpufleet.ollama.model_info#module:model).
         type: dict
         required: true
       context_length:
         description:
-          - Tokens of context of one request.
+          - Context length of one request, in tokens.
           - V(auto) takes the largest that fits.
-          - The default is 8192, or what the model was trained for where that is less.
+          - The default is 8192, or the length that the model was trained for if that is less.
         type: str
       parallel:
         description:
-          - Requests served at once by one instance; the KV cache grows with it.
+          - Number of requests that one instance serves at the same time. The KV cache grows with it.
         type: int
         default: 1
       kv_cache_type:
         description:
-          - Type of the KV cache.
-          - The default is what Ollama takes, V(f16).
+          - Type of the KV cache. The default is V(f16), as in Ollama.
         type: str
       flash_attention:
         description:
-          - Whether flash attention is forced on or off.
-          - The default leaves it to the engine, which uses it where the GPU can.
+          - Whether to force flash attention on or off.
+          - By default the engine decides, and uses it if the GPU supports it.
         type: bool
       ubatch:
         description:
-          - Tokens of a physical batch.
-          - The default is what this Ollama version chooses.
+          - Size of a physical batch, in tokens. The default is the size that this Ollama version chooses.
         type: int
       strategy:
         description:
-          - V(single) puts the model on one GPU, V(replicate) on one GPU each in several instances, V(split) over the fewest GPUs that
-            hold it, V(spread) over all GPUs even if fewer would do.
-          - V(auto) decides between them.
+          - V(single) puts the model on one GPU.
+          - V(replicate) runs it in several instances with one GPU each.
+          - V(split) splits it over the fewest GPUs that hold it.
+          - V(spread) splits it over all GPUs, even if fewer would be enough.
+          - V(auto) chooses one of them.
         type: str
         choices: [auto, single, replicate, split, spread]
         default: auto
       replicas:
         description:
-          - Number of instances that serve the model.
-          - The default is one, or with V(replicate) one for each GPU.
+          - Number of instances that serve the model. The default is one, or one per GPU with
+            O(models[].strategy=replicate).
         type: int
       allow_cpu_offload:
         description:
-          - Whether layers may stay in the host's memory where the GPUs do not hold the model.
+          - Whether layers may stay in the memory of the host if the GPUs cannot hold the whole model.
         type: bool
         default: false
       headroom_bytes:
         description:
-          - Bytes kept free on every GPU that serves this model.
-          - The default is O(headroom_bytes).
+          - Bytes to keep free on every GPU that serves this model. The default is O(headroom_bytes).
         type: int
       keep_alive:
         description:
-          - How long the model stays loaded, as Ollama takes it; V(-1) means for ever.
+          - How long the model stays loaded, in seconds or as V(10m). With V(-1) it never expires.
         type: raw
         default: -1
       insecure:
         description:
-          - Whether the model is pulled over plain HTTP or without a check of the certificate.
+          - Whether the model may be pulled over plain HTTP or without a check of the certificate.
         type: bool
         default: false
       digest:
         description:
-          - The manifest's digest to insist on.
+          - The manifest digest that the model must have.
         type: str
       optimized:
         description:
-          - What the optimized model that is made from this one carries besides the planned parameters.
+          - Additions to the optimized model that is built on this one with the planned parameters.
         type: dict
         suboptions:
           suffix:
             description:
-              - Added to the end of the tag.
+              - Text that is appended to the tag.
             type: str
             default: -optimized
           parameters:
             description:
-              - Parameters of a Modelfile.
+              - Parameters of the optimized model.
             type: dict
           system:
             description:
-              - System message of a Modelfile.
+              - System message of the optimized model.
             type: str
           template:
             description:
-              - Template of a Modelfile.
+              - Template of the optimized model.
             type: str
       parameters:
         description:
-          - Further parameters of a Modelfile, the same as O(models[].optimized.parameters), which win.
+          - Parameters of the optimized model. O(models[].optimized.parameters) override them.
         type: dict
   ollama_version:
     description:
-      - The Ollama version that is to run, for example V(0.32.15).
-      - RV(placement.warnings) says so where the placement of that release was not checked, because it is newer or older.
+      - The Ollama version to plan for, for example V(0.32.15).
+      - RV(placement.warnings) contains a warning if the placement of that version was not verified.
     type: str
     required: true
   selectors:
     description:
-      - GPUs to use, by index, UUID or PCI address.
-      - The default is all of them.
+      - GPUs to use, by index, UUID or PCI address. The default is all GPUs.
     type: list
     elements: str
     default: []
   applied_plan:
     description:
-      - The plan that is in force on the host, or empty.
-      - Memory that its units hold counts as available, GPUs keep the numbers it gave them, and what runs stays where it is
-        unless moving it is worth it.
-      - RV(placement.warnings) says so where it is damaged or of another structure.
+      - The plan that was applied to the host last, or empty.
+      - Memory that its units use counts as available. GPUs keep the numbers that it gave them. Models keep their place
+        unless another place is clearly better.
+      - RV(placement.warnings) contains a warning if it is damaged or has another structure.
     type: dict
     default: {}
   own_units:
     description:
-      - Further systemd units whose GPU memory counts as available, such as an V(ollama.service) that is being adopted.
+      - Further systemd units whose GPU memory counts as available, such as an V(ollama.service) that is to be adopted.
     type: list
     elements: str
     default: []
   models_dir:
     description:
-      - Directory that holds the stores of the instances, an absolute path without blanks and letters special to systemd.
+      - Directory that contains the stores of the instances. An absolute path without spaces and without characters that
+        are special to systemd.
     type: path
     default: /usr/share/ollama/.ollama/models
   environment:
     description:
       - Further environment variables of the services.
-      - Those that the plan sets itself, misspelt ones, and those that make its figures void (such as E(LD_PRELOAD)) are refused.
+      - Refused are variables that the plan sets itself, unknown names, and variables that would make the prediction
+        wrong, such as E(LD_PRELOAD).
     type: dict
     default: {}
   overhead_bytes:
     description:
-      - Measured bytes that one process holds on one GPU beside the model.
-      - The default is the figure that the collection knows for the architecture of the GPU.
+      - Bytes that one process uses on one GPU in addition to the model, if you have measured them.
+      - The default depends on the architecture of the GPU.
     type: int
   measure:
     description:
-      - Ask the installed engine what the planned models take, instead of relying on the prediction.
-      - It is started once for each planned model that is on the host, prints what it would take on each GPU, and is ended before it loads anything.
-        For that moment it holds a CUDA context on the GPUs of the instance, so nothing is asked where a GPU has less than 1 GiB free or is in exclusive
-        compute mode; what O(applied_plan) holds as measured for the same model, settings and release stays then.
-      - Models that are partly on the CPU are not measured, as how the engine divides them depends on the memory that is free when it loads.
-      - Works with Ollama 0.30 and later. Where it does not, RV(placement.warnings) says why, and the prediction stays.
-      - Run the module on the host itself, with the rights to read the models.
+      - Measure the memory of the planned models with the installed engine, and use these figures in place of the
+        predicted ones.
+      - The engine is started once for each planned model that is on the host. It prints what it would use on each
+        GPU, and is stopped before it loads the model.
+      - While it runs, the engine has a CUDA context on the GPUs of the instance. It is therefore not started if one
+        of them has less than 1 GiB free or is in exclusive compute mode. In that case figures that O(applied_plan)
+        contains as measured for the same model, settings and version are kept.
+      - Models that are partly on the CPU are not measured, because their split depends on the memory that is free
+        when the engine loads them.
+      - Requires Ollama 0.30 or later. If a model cannot be measured, RV(placement.warnings) says why, and the
+        prediction is kept.
+      - With this option the module runs on the host. It must be allowed to read the models.
     type: dict
     suboptions:
       engine:
         description:
-          - The program llama-server of the installed release.
+          - The program llama-server of the installed Ollama version.
         type: path
         default: /usr/local/lib/ollama-multigpu/current/lib/ollama/llama-server
       stores:
         description:
-          - Models directories in which the models are looked for, besides the stores of the instances and O(models_dir).
+          - Models directories in which to look for the models, in addition to the stores of the instances and
+            O(models_dir).
         type: list
         elements: path
         default: []
       timeout:
         description:
-          - Seconds for each model.
+          - Seconds to wait for the engine, for each model.
         type: int
         default: 60
   headroom_bytes:
     description:
-      - Bytes kept free on every GPU.
+      - Bytes to keep free on every GPU.
     type: int
     default: 1073741824
   listen_address:
     description:
-      - Address the instances listen on, an IP address or a host name without a port.
-      - IPv6 addresses may be given with or without brackets.
+      - Address on which the instances listen, an IP address or a host name without a port.
+      - IPv6 addresses may be written with or without brackets.
     type: str
     default: 127.0.0.1
   base_port:
     description:
-      - Port of the first instance; the others follow.
+      - Port of the first instance. The other instances use the ports after it.
     type: int
     default: 11434
 seealso:
@@ -237,7 +244,7 @@ EXAMPLES = r"""
 - name: Read the GPUs
   gpufleet.ollama.gpu_facts:
 
-- name: Read the model's header before any pull
+- name: Read the header of the model before it is pulled
   gpufleet.ollama.model_info:
     name: llama4:16x17b
     source: registry
@@ -254,7 +261,7 @@ EXAMPLES = r"""
         context_length: 32768
   register: planned
 
-- name: Plan with the installed engine's own figures
+- name: Plan with figures that the installed engine measures
   gpufleet.ollama.placement_info:
     gpu_inventory: "{{ ansible_facts.gpu_inventory }}"
     ollama_version: 0.32.15
@@ -281,42 +288,45 @@ placement:
       type: int
       sample: 1
     feasible:
-      description: Whether every model has its place.
+      description: Whether there is a place for every model.
       type: bool
     ollama_version:
-      description: The version that was planned for.
+      description: The Ollama version that was planned for.
       type: str
     engine:
-      description: The program that holds the model.
+      description: The program that loads the models in that version.
       type: str
       sample: llama-server
     models_dir:
-      description: Directory that holds the stores of the instances.
+      description: Directory that contains the stores of the instances.
       type: str
     models:
       description:
-        - Per model the strategy that was chosen, the reason, the alternatives with their numbers, what is missing and what would help,
-          and what this Ollama version would do untouched.
-        - The C(capacity) of a model says how many requests it serves at once, what one more slot takes, and how many would fit.
+        - One entry per model with the chosen strategy, its reason, the alternatives with their memory, how many bytes
+          are missing, remedies, and what this Ollama version would do without the settings of the plan.
+        - The C(capacity) of a model contains how many requests it serves at the same time, the memory of one more
+          slot, and how many slots would fit.
       type: list
       elements: dict
     instances:
       description:
-        - Per Ollama instance its name, unit, address, port, GPUs, environment and models with the predicted memory of every device.
-        - The C(basis) of what is predicted for a model is V(predicted), or V(measured) where the engine itself said it.
-        - The C(total_bytes) of a device are its C(weight_bytes), C(kv_bytes), C(compute_bytes), C(offload_scratch_bytes), C(projector_bytes) and
-          C(overhead_bytes). The scratch memory is what the first GPU holds more in its compute buffer where weights stay on the CPU, because
-          it computes large batches with copies of them; it is 0 where everything is on GPUs.
+        - One entry per Ollama instance with its name, unit, address, port, GPUs, environment and models, and with the
+          predicted memory per device.
+        - The C(basis) of the memory of a model is V(predicted), or V(measured) if O(measure) was used.
+        - C(total_bytes) of a device is the sum of C(weight_bytes), C(kv_bytes), C(compute_bytes),
+          C(offload_scratch_bytes), C(projector_bytes) and C(overhead_bytes).
+        - C(offload_scratch_bytes) is the additional compute buffer of the first GPU if weights stay on the CPU,
+          because it computes large batches with copies of them. It is 0 if everything is on GPUs.
         - The C(room_bytes) of a device are the bytes that the GPU has for this model, that is what is available there
           less what the models that were placed before take.
       type: list
       elements: dict
     gpus:
-      description: The GPUs that were planned with, in PCI order.
+      description: The GPUs that the plan may use, in PCI order.
       type: list
       elements: dict
     warnings:
-      description: What the user should know.
+      description: Warnings for the user.
       type: list
       elements: str
 """

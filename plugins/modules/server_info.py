@@ -7,15 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: server_info
-short_description: Read what an Ollama server serves, has loaded and runs with
+short_description: Read the models and the environment of an Ollama server
 version_added: "1.0.0"
 description:
-  - Returns the version, the models, the loaded models and the environment of one server, or of all servers of a plan in one step.
-  - The environment is given twice, as the unit would start the process now and as the process was really started.
+  - Returns the version, the models, the loaded models and the environment of one server, or of all servers of a plan.
+  - The environment is returned twice, as the unit would set it now and as the running process got it.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
-  - requests on the host, or on the controller, which sends its copy along
+  - requests, which the collection brings along
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
@@ -34,24 +34,25 @@ options:
     default: http://127.0.0.1:11434
   unit:
     description:
-      - The systemd unit that runs it, for its environment and state.
+      - The systemd unit of the server. Its environment and state are read.
     type: str
   plan:
     description:
-      - A plan of M(gpufleet.ollama.placement_info). All its instances are read, and the environment of each process is compared with the plan's.
+      - A plan of M(gpufleet.ollama.placement_info). All its instances are read, and the environment of each process is
+        compared with the plan.
     type: dict
   executable:
     description:
-      - The file that the plan's servers should run. Whether a process does is RV(servers).
+      - The program that the servers of O(plan) should run. RV(servers) says whether they do.
     type: path
     default: /usr/local/lib/ollama-multigpu/current/bin/ollama
   timeout:
     description:
-      - Seconds without an answer after which a server counts as unreachable.
+      - Seconds without an answer after which a server is considered unreachable.
     type: float
     default: 10.0
 notes:
-  - Reading a process's environment needs O(ignore:become).
+  - Reading the environment of a process requires O(ignore:become).
 """
 
 EXAMPLES = r"""
@@ -81,34 +82,41 @@ server:
       description: Whether it answers.
       type: bool
     error:
-      description: Why it does not.
+      description: Why it does not answer.
       type: str
     version:
       description: Its version.
       type: str
     models:
-      description: The models in its store, as C(/api/tags) lists them.
+      description: The models in its store as C(/api/tags) lists them.
       type: list
       elements: dict
     loaded:
-      description: The loaded models, as C(/api/ps) lists them. A model whose engine was killed is listed until the next request.
+      description:
+        - The loaded models as C(/api/ps) lists them. A model whose engine was killed is listed until the next request.
       type: list
       elements: dict
     environment:
-      description: The variables that Ollama, CUDA and the engine read, C(unit) as the unit would set them now and C(process) as the process got them.
+      description:
+        - The variables that Ollama, CUDA and the engine read. C(unit) has them as the unit would set them now,
+          C(process) as the running process got them.
       type: dict
     unit:
-      description: C(name), C(active_state), C(sub_state), C(main_pid), C(needs_daemon_reload), C(path), C(drop_ins); null where there is no unit.
+      description:
+        - C(name), C(active_state), C(sub_state), C(main_pid), C(needs_daemon_reload), C(path) and C(drop_ins). Null if
+          there is no unit.
       type: dict
     executable:
-      description: The file that the process runs.
+      description: The program that the process runs.
       type: str
 servers:
   description:
-      - The servers of the plan, by name of the instance.
-      - Each also has C(wanted_executable) and C(runs_executable) (null where that is unknown), and in C(environment) the C(differences) between its
-        process and the plan - the C(name) of a variable and the C(difference) V(missing), V(other_than_planned), V(other_than_unit) or V(not_in_unit).
-      - M(gpufleet.ollama.changes_info) decides from that what is restarted.
+    - The servers of the plan by the name of the instance, each with the keys of RV(server).
+    - C(wanted_executable) is O(executable). C(runs_executable) says whether the process runs it. Null if that is
+      unknown.
+    - C(differences) in C(environment) lists what differs between the process and the plan. Each entry has the C(name)
+      of a variable and the C(difference) V(missing), V(other_than_planned), V(other_than_unit) or V(not_in_unit).
+    - M(gpufleet.ollama.changes_info) decides from that what is restarted.
   type: dict
   returned: when O(plan) is given
   sample:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The demo's last word: one line a host, model and GPU, made of the evidence files alone."""
+"""The table at the end of the demo: one line per host, model and GPU, from the evidence files only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ HEAD = ("host", "model", "instance", "GPU", "predicted", "engine", "observed", "
 
 
 def table(evidence):
-    """Text for a list of evidence files' contents ({host, verdict,
-    instances}); bytes in MiB, "-" where something is unknown.
+    """Return the table for the contents of evidence files, a list of {host, verdict, instances}.
+
+    Bytes are shown in MiB, unknown values as "-".
     """
     rows = [HEAD]
     for item in evidence:

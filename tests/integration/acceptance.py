@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Playbooks run on rig hosts as a user runs them, and what came of it.
+"""Run playbooks on rig hosts as a user does, and record the outcome.
 
-The hosts are a set of their own; the collection is the built archive.
+The tests use a set of hosts of their own and the collection from the built archive.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ VARIABLES = {
 
 @dataclasses.dataclass
 class Outcome:
-    """What a run left: its `output`, `plans` {host: plan or None}, `failures` {host:
-    [message]}, `counts` {host: {results, changed, tasks}}.
+    """The outcome of a run.
+
+    `output`, `plans` {host: plan or None}, `failures` {host: [message]}, `counts` {host: {executions, results, changed,
+    tasks}}.
     """
 
     output: str
@@ -42,9 +44,9 @@ class Outcome:
 
 
 class Site:
-    """Rig hosts and a server of this set, and the archive's playbooks run on them.
+    """Rig hosts and a server of this set, with playbooks of the archive that run on them.
 
-    `scratch` takes inventories, records and Ansible's own files.
+    `scratch` is the directory for inventories, records and Ansible's own files.
     """
 
     def __init__(self, collections: pathlib.Path, scratch: pathlib.Path):
@@ -52,8 +54,9 @@ class Site:
         self.scratch = scratch
 
     def inventory(self, hosts: dict[str, dict], **variables) -> None:
-        """Name the hosts to run on: {name: variables}; `ansible_host` puts several of
-        them on one rig host. '!unsafe ...' is never a template.
+        """Set the hosts of the next run: {name: variables}.
+
+        Several names can have the same `ansible_host`. A value that starts with '!unsafe' is not a template.
         """
         own = {name: {"ansible_host": fleet.container_name(SET, name), **more} for name, more in hosts.items()}
         text = json.dumps(
@@ -89,8 +92,8 @@ class Site:
         )
 
     def play(self, playbook: str, *arguments: str, expect: int = 0) -> Outcome:
-        """Run a playbook of the collection to its end; another exit code than
-        expected fails the test with the output's tail.
+        """Run a playbook of the collection. Another exit status than expected fails the test with the end of the
+        output.
         """
         output = run(
             self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=600, expect=expect
@@ -106,7 +109,7 @@ class Site:
 
     @contextlib.contextmanager
     def untouched(self, *hosts: str):
-        """Fails unless the hosts' files are the same afterwards."""
+        """Fail unless the files of the hosts are the same after the block."""
         before = {host: changes.snapshot(fleet.container_name(SET, host)) for host in hosts}
         yield
         for host, files in before.items():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The built archive and the collection installed from it: what a user has.
+"""The built archive and the collection installed from it.
 
-Every integration test works on these, not on the checkout.
+All integration tests use these and not the checkout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.integration.support import CHECKOUT, environment, run, tool, why_no_h
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory):
-    """Path of the archive that 'ansible-galaxy collection build' makes of the checkout."""
+    """Path of the archive that 'ansible-galaxy collection build' creates from the checkout."""
     place = tmp_path_factory.mktemp("archive")
     run([tool("ansible-galaxy"), "collection", "build", "--output-path", place], cwd=CHECKOUT, env=environment())
     return next(place.glob("gpufleet-ollama-*.tar.gz"))
@@ -34,7 +34,7 @@ def collections(archive, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def podman_hosts():
-    """Skips, with the reason, where the rig's hosts cannot run."""
+    """Skip, with the reason, if the hosts of the rig cannot run here."""
     reason = why_no_hosts()
     if reason:
         pytest.skip(reason)

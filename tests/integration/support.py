@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Commands run on the collection as a user has it, and their failures told in short."""
+"""Helpers that run commands on the collection as a user does and report failures briefly."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def tool(name):
 
 
 def environment(collections=None, **more):
-    """Variables for a command that sees only the given collections (a path or a list
-    of them), not the checkout and not the user's own Ansible.
+    """Environment for a command that sees only the given collections (a path or a list of paths).
+
+    Neither the checkout nor the user's own Ansible configuration is visible.
     """
     kept = {
         name: value
@@ -63,8 +64,9 @@ def environment(collections=None, **more):
 
 
 def run(command, cwd, env=None, timeout=900, expect=0):
-    """Run a command to its end and return its output (stdout and stderr in order);
-    another exit code than expected fails with the output's tail.
+    """Run a command and return its output (stdout and stderr in order).
+
+    Another exit status than expected fails the test with the end of the output.
     """
     try:
         done = subprocess.run(
@@ -98,7 +100,7 @@ def tail(text, lines=TAIL):
 
 
 def checkout_files():
-    """Files of the checkout that are committed or would be: relative paths."""
+    """Relative paths of the files of the checkout that git tracks or would track."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=str(CHECKOUT),
@@ -132,7 +134,7 @@ def why_no_hosts():
 
 
 def molecule(name, collections, scratch, **variables):
-    """Run 'molecule test' of one scenario on the installed collection, with Molecule's own files below scratch."""
+    """Run 'molecule test' for one scenario on the installed collection, with the files of Molecule below scratch."""
     from tests.rig.hosts.ansible import collections as rig_collections
 
     path = [collections, rig_collections(say=lambda text: None)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Values of the services' environment arrive in the process as they were written, through a real systemd."""
+"""Environment variables of the services reach the process unchanged, through a real systemd."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A controller that is killed at any moment leaves a host that the next run completes and verifies.
+"""A run that is killed at any moment leaves a host that the next run completes and verifies.
 
-KILLS=10 kills ten times, each time on a host of its own; KILL_SEED=number repeats the moments of an earlier session.
+KILLS=10 kills ten runs, each on a host of its own. KILL_SEED=number repeats the moments of an earlier session.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def _site(podman_hosts, collections, tmp_path_factory):
 
 
 def run_and_kill(site, host, after, jitter):
-    """Start the site playbook for one host and kill it, with all its children, `jitter` seconds after it has begun its
-    task number `after`.
+    """Start the site playbook for one host and kill it with all its children, `jitter` seconds after task number
+    `after` began.
 
-    Returns the line that begins this task, or None when the run came to its end before.
+    Returns: The output line that begins this task, or None if the run ended before.
     """
     process = subprocess.Popen(
         site.command("site", "--limit", host),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Another models directory: the old one is named, linked from and never deleted."""
+"""After a change of the models directory, the old one is reported and linked from, and never deleted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The plan: complete on an untouched host, the same for the same GPUs whatever their
-order, before and after loading; and a second run that does nothing.
+"""The plan is complete on a host without anything installed, and the same for the same GPUs in any order, before and
+after loading. A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REAL_HOSTS = [name for name, variables in HOSTS.items() if "ansible_host" not in
 
 @pytest.fixture(name="site", scope="module")
 def _site(podman_hosts, collections, tmp_path_factory):
-    """Hosts with the same two GPUs: in other orders, and one whose second GPU is half taken by a stranger."""
+    """Hosts with the same two GPUs in different orders, and one whose second GPU is half used by another process."""
     site = Site(collections, tmp_path_factory.mktemp("acceptance-plan"))
     fleet.up(SET, {name: "rtx-a6000-x2" for name in REAL_HOSTS}, say=lambda text: None)
     fleet.serve(SET, say=lambda text: None)
@@ -57,8 +57,8 @@ def _site(podman_hosts, collections, tmp_path_factory):
 
 @pytest.fixture(name="ten", scope="module")
 def _ten(site):
-    """The plans of ten untouched hosts with the large model and one with a small one,
-    made in one run, and what the registry served for them.
+    """The plans of ten new hosts with the large model and one with a small one, computed in one run, and the log of
+    requests.
     """
     requests(clear=True)
     with site.untouched(*REAL_HOSTS):
@@ -68,27 +68,27 @@ def _ten(site):
 
 @pytest.fixture(name="checked", scope="module")
 def _checked(site, ten):
-    """A run in check mode on one untouched host."""
+    """A run in check mode on a new host."""
     with site.untouched("a"):
         return site.play("site", "--check", "--diff", "--limit", "a")
 
 
 @pytest.fixture(name="applied", scope="module")
 def _applied(site, checked):
-    """The first run on that host, with the model already there (it is never pulled)."""
+    """The first run on that host, with the model already in the store (it is never pulled)."""
     seed.seed(fleet.container_name(SET, "a"), MODEL, STORE)
     return site.play("site", "--limit", "a", "-vvv")
 
 
 @pytest.fixture(name="second", scope="module")
 def _second(site, applied):
-    """The run after it, with all that Ansible says, and what was fetched."""
+    """The run after that, with its whole output and the log of requests."""
     requests(clear=True)
     return site.play("site", "--limit", "a", "-vvv"), requests()
 
 
 def by_place(plan):
-    """The plan with its GPUs named by their place in it, and without their NVML indexes."""
+    """The plan with GPUs named by their position, without their NVML indices."""
     named = copy.deepcopy(plan)
     for device in named["gpus"]:
         del device["index"]
@@ -146,7 +146,7 @@ def test_a_number_of_layers_is_taken_where_the_cpu_may_serve(ten):
 
 
 def test_check_mode_shows_the_whole_plan_and_what_would_change(checked, ten):
-    """That nothing was changed is the fixture's part; that --limit gives the host the same plan is seen here too."""
+    """The fixture checks that nothing was changed; this test also checks that --limit gives the host the same plan."""
     assert checked.plans["a"] == ten[0].plans["a"]
     for told in (
         "49 of 49 layers on GPUs",
@@ -176,9 +176,7 @@ def test_a_second_run_changes_nothing_in_twenty_steps(second):
 
 
 def test_a_second_run_brings_nothing_to_the_host(applied, second):
-    """Neither a model nor a release is fetched, and the libraries, which
-    the first run sent along, are not sent again.
-    """
+    """Neither models nor releases are downloaded, and the libraries that the first run copied are not copied again."""
     assert {entry["kind"] for entry in second[1]} <= {"manifest", "head"}
     sent = [re.findall(r"PUT \S*/(libraries\S*)\.zip TO ", outcome.output) for outcome in (applied, second[0])]
     assert sent[0] and not sent[1]
@@ -197,7 +195,7 @@ def test_the_host_has_none_of_the_libraries_of_its_own(applied):
 
 
 def test_verifying_alone_and_planning_for_a_loaded_host(site, applied):
-    """Both take the GPUs as they are: a stranger that came after loading is seen by the plan."""
+    """Both read the current state of the GPUs: the plan accounts for a process that started after loading."""
     before = len(requests())
     verified = site.play("site", "--limit", "a", "--tags", "verify")
     assert "Verdict: pass" in verified.output and verified.counts["a"]["changed"] == 0

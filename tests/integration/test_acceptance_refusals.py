@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Wrong input and missing pieces: each gives one clear sentence with the value and the remedy, and changes nothing on
-the host.
+"""Wrong input and missing requirements give one clear message with the value and the remedy, and change nothing.
 
 All cases are hosts of one run: inventory names with their own variables, most of them on the same rig host.
 """
@@ -118,7 +117,7 @@ HOSTS = ("plain", "bare", "upgraded", "fresh")
 
 @pytest.fixture(name="outcome", scope="module")
 def _outcome(podman_hosts, collections, tmp_path_factory):
-    """One run of the site playbook, for real, on hosts of which every single one is wrong."""
+    """One run of the site playbook on hosts that all have a fault."""
     site = Site(collections, tmp_path_factory.mktemp("acceptance-refusals"))
     fleet.up(
         SET,

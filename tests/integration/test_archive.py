@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The archive holds what a user needs and nothing else, and works where there is nothing but ansible-core."""
+"""The archive contains what a user needs and nothing else, and works with ansible-core alone."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def test_ansible_doc_knows_every_module_role_and_playbook(collections, tmp_path)
 
 
 def test_a_module_answers_where_there_is_no_gpu(collections, tmp_path):
-    """gpu_facts from the archive alone, with a Python that has neither requests
-    nor nvidia-ml-py: a state and a remedy, no traceback.
-    """
+    """Without requests and nvidia-ml-py, gpu_facts from the archive returns a state and a remedy, not a traceback."""
     command = [
         tool("ansible"),
         "localhost",

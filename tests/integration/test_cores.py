@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""One converge on the oldest supported ansible-core and one on the newest that this
-machine's Pythons take, each with nothing but the archive.
+"""Runs the site playbook with the oldest supported ansible-core and with the newest that the installed Pythons support,
+from the archive alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VARIABLES = {
 
 
 def possible():
-    """[(core, python path)] of the cores that a Python of this machine takes, oldest core first."""
+    """[(core, Python path)] of the versions of ansible-core that an installed Python supports, oldest first."""
     found = interpreters()
     pairs = [
         (core, next((found[version] for version in versions if version in found), None))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The documentation is well formed and can be built as pages; the changelog fragments are in order."""
+"""The documentation is valid and can be built as pages; the changelog fragments are valid."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def test_plugin_docs(tree):
 
 
 def test_pages_build(tree, tmp_path):
-    """As on a documentation site: reStructuredText of every module and of
-    the role, then HTML without a single warning.
-    """
+    """Builds the pages of all modules and of the role as a documentation site does, without warnings."""
     env = environment(collections=tree.parents[2])
     site = tmp_path / "site"
     site.mkdir(mode=0o700)

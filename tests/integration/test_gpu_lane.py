@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""gpu_facts on this machine's real GPUs against `nvidia-smi -q -x`, field by field (make gpu).
+"""Compares gpu_facts with `nvidia-smi -q -x` on this machine's real GPUs, field by field (make gpu).
 
-Skipped where there is none.
+Skipped on machines without a GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 
 def real_gpus():
-    """Return (root element of nvidia-smi's report, None), or (None, why there is nothing to compare with)."""
+    """Return (root element of the report of nvidia-smi, None), or (None, the reason why there is none)."""
     program = shutil.which("nvidia-smi")
     if not program:
         return None, "this machine has no nvidia-smi"
@@ -45,7 +45,7 @@ def report():
 
 @pytest.fixture(scope="module")
 def facts(report, collections, tmp_path_factory):
-    """The facts, by Ansible and the installed archive, as a user gets them."""
+    """The facts that Ansible returns with the installed archive."""
     place = tmp_path_factory.mktemp("gpu")
     answer = subprocess.run(
         [

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Galaxy's own importer takes the archive."""
+"""The importer of Galaxy accepts the archive."""
 
 from __future__ import annotations
 

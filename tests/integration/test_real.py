@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The scenarios once more with a real Ollama release: OLLAMA_ARCHIVE names its
-ollama-linux-amd64.tar.zst; the rig puts its engine stand-in into it.
+"""Runs the scenarios with a real Ollama release.
+
+OLLAMA_ARCHIVE names its ollama-linux-amd64.tar.zst; the rig puts its engine stand-in into it.
 """
 
 from __future__ import annotations

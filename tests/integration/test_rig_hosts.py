@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The rig itself: what its hosts promise to the other tests. Nothing of the collection takes part."""
+"""Tests of the rig itself: what other tests rely on. Nothing of the collection is used here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ExecStart=-/usr/bin/touch /etc/probe-was-here
 
 @pytest.fixture(name="hosts", scope="module", autouse=True)
 def _hosts(podman_hosts):
-    """Hosts a (2 GPUs), b (4090s), c (no driver) and a server; gone afterwards, with everything they were."""
+    """Hosts a (2 GPUs), b (two 4090), c (no driver) and a server; removed afterwards."""
     fleet.up(SET, fleet.parse_hosts("a=2xA6000,b=2x4090,c=none"))
     fleet.serve(SET)
     yield
@@ -61,7 +61,7 @@ def play(*arguments: str) -> str:
 
 
 def test_three_hosts_are_fresh_within_ten_seconds():
-    """The image exists by now; a file of the last life of a host is gone."""
+    """The image exists already. A file of an earlier host of the same name is gone."""
     on("c", "touch", "/etc/old")
     started = time.monotonic()
     fleet.up(SET, fleet.parse_hosts("a=2xA6000,b=2x4090,c=none"))
@@ -71,14 +71,14 @@ def test_three_hosts_are_fresh_within_ten_seconds():
 
 
 def test_systemd_runs_with_a_control_group_tree_of_its_own():
-    """A service's control group reads as on a real host."""
+    """The control group of a service has the same path as on a real host."""
     assert on("a", "systemctl", "is-system-running").strip() == "running"
     pid = on("a", "systemctl", "show", "-p", "MainPID", "--value", "dbus.service").strip()
     assert "0::/system.slice/dbus.service" in on("a", "cat", f"/proc/{pid}/cgroup").splitlines()
 
 
 def test_nothing_but_what_a_host_promises():
-    """No pip, no compiler, no curl, no libraries of ours: the collection must bring what it needs."""
+    """No pip, no compiler, no curl and none of our libraries: the collection must bring what it needs."""
     assert (
         on("a", "sh", "-c", "for p in systemctl python3 sudo zstd tar; do command -v $p >/dev/null || echo $p; done")
         == ""
@@ -96,13 +96,13 @@ def test_nothing_but_what_a_host_promises():
 
 
 def test_ansible_enters_as_an_unprivileged_user_and_becomes_root():
-    """With pipelining, through the written inventory alone."""
+    """With pipelining, using only the written inventory."""
     assert play("a", "-m", "ansible.builtin.command", "-a", "id -un").split(">>")[1].strip() == "rig"
     assert play("a", "-b", "-m", "ansible.builtin.command", "-a", "id -un").split(">>")[1].strip() == "root"
 
 
 def test_a_hardened_service_writes_the_state_file_and_the_journal():
-    """As Ollama's unit does with the engine stand-in below it."""
+    """As the unit of Ollama does with the engine stand-in."""
     on("a", "sh", "-c", "useradd -r probe; cat > /opt/state.py", stdin=pathlib.Path(gpus.state.__file__).read_bytes())
     on("a", "sh", "-c", "cat > /etc/systemd/system/probe.service", stdin=UNIT.encode())
     on("a", "systemctl", "daemon-reload")
@@ -114,8 +114,8 @@ def test_a_hardened_service_writes_the_state_file_and_the_journal():
 
 
 def test_the_real_pynvml_sees_the_gpus_of_the_state_file():
-    """Through the library in the system's path; a process that holds memory
-    shows; a host without driver has no library.
+    """Through the library in the library path of the system. A process that uses memory is listed, and a host without a
+    driver has no library.
     """
     script = b"""import json, pynvml as n
 n.nvmlInit()
@@ -144,7 +144,7 @@ print(json.dumps([[n.nvmlDeviceGetName(g), n.nvmlDeviceGetMemoryInfo(g).total,
 
 
 def test_registry_and_releases_are_reached_at_the_same_address_from_hosts_and_controller():
-    """And the redirect's other name as well."""
+    """So is the host name of the redirect."""
     variables = fleet.load(SET)["variables"]
     manifest = json.loads(_get(f"{variables['rig_registry_url']}/v2/library/tiny/manifests/latest"))
     digest = manifest["layers"][0]["digest"]
@@ -170,7 +170,7 @@ def _get(url: str) -> bytes:
 
 
 def test_a_seeded_model_has_its_true_size_and_takes_no_room():
-    """67 GB in about 12 MB; a blob's name is its digest."""
+    """67 GB in about 12 MB of disk; the name of a blob is its digest."""
     said = seed.seed(
         fleet.container_name(SET, "b"), "llama4:16x17b", "/srv/models", registry="mirror:5000", owner="rig"
     )
@@ -189,7 +189,7 @@ def test_a_seeded_model_has_its_true_size_and_takes_no_room():
 
 
 def test_check_mode_leaves_no_trace_and_every_touch_is_seen():
-    """The same bytes written again are a touch; Ansible's own traffic is none."""
+    """Writing the same bytes again is a change; the files of Ansible's own connection are not."""
     container = fleet.container_name(SET, "b")
     on("b", "sh", "-c", "echo one > /etc/probe; echo gone > /etc/gone; mkdir /etc/place")
     before = changes.snapshot(container)

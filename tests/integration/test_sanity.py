@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""ansible-test sanity, all of it, without a single ignore, on every Python that this machine has."""
+"""Runs all tests of ansible-test sanity without ignore entries, with every installed Python."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HOST_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
 
 def home():
-    """A home of its own for ansible-test: its environments are kept there between runs.
+    """A home directory for ansible-test, whose environments are kept between runs.
 
-    The user's pip configuration goes along.
+    It has the user's pip configuration.
     """
     place = CACHE / "ansible-test"
     cache = place / ".ansible" / "test" / "cache"

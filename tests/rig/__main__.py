@@ -103,7 +103,7 @@ def _host_commands(command) -> None:
 
 
 def _aside(text: str) -> None:
-    """Say something beside a command whose standard output is read by a program."""
+    """Print a message to stderr, because a program reads the standard output of this command."""
     print(text, file=sys.stderr)
 
 

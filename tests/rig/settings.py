@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Where the rig keeps what it makes, and how it says that something is missing."""
+"""Directories of the rig, and messages about missing programs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ MORE_PACKAGES = ("netavark", "aardvark-dns")
 
 
 class RigError(Exception):
-    """One sentence for the person at the keyboard: what is wrong and what to do."""
+    """A message for the user in one sentence: what is wrong and what to do."""
 
 
 def cache_root() -> pathlib.Path:
-    """Directory outside the checkout for the image, downloads and the sets' state (GPUFLEET_CACHE moves it)."""
+    """Directory outside the checkout for the image, downloads and the state of the sets (set by GPUFLEET_CACHE)."""
     default = pathlib.Path.home() / ".cache" / "gpufleet-ollama"
     root = pathlib.Path(os.environ.get("GPUFLEET_CACHE") or default).absolute()
     root.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def cache_root() -> pathlib.Path:
 
 @contextlib.contextmanager
 def locked(name: str):
-    """Hold a lock in the cache, so that two rigs started at once do not make the same thing twice."""
+    """Hold a lock in the cache, so that two rigs that start at the same time do not create the same thing twice."""
     with (cache_root() / f".{name}.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -49,13 +49,13 @@ def set_directory(name: str) -> pathlib.Path:
 
 
 def find_program(name: str) -> str | None:
-    """Like shutil.which, also looking where a user's PATH does not (/usr/sbin)."""
+    """As shutil.which, but also in directories that are not in a user's PATH (/usr/sbin)."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     return shutil.which(name, path=path)
 
 
 def require_programs(*names: str) -> None:
-    """Raise RigError naming the Debian packages when one of the programs is missing."""
+    """Raise RigError with the names of the Debian packages if a program is missing."""
     missing = [name for name in names if not find_program(name)]
     if missing:
         packages = " ".join(
@@ -68,7 +68,7 @@ def require_programs(*names: str) -> None:
 
 
 def root_prefix() -> list[str]:
-    """Words that make a command run as root: nothing for root, sudo otherwise; RigError when neither is possible."""
+    """The words that run a command as root: none for root, sudo otherwise; RigError if neither is possible."""
     if os.geteuid() == 0:
         return []
     if not shutil.which("sudo"):

@@ -4,10 +4,10 @@
 
     environment.py [--hosts] COMMAND [ARGUMENT...]
 
-Debian packages that are missing are installed when the user is root or may use sudo without a password. Python packages
-go into a virtual environment below GPUFLEET_CACHE (default ~/.cache/gpufleet-ollama), never into the checkout and never
-into the system's Python. A second run finds a stamp (a hash of the requirement files and of the interpreter) and
-installs nothing. Standard library only.
+Missing Debian packages are installed if the user is root or may use sudo without a password. Python packages are
+installed into a virtual environment below GPUFLEET_CACHE (default ~/.cache/gpufleet-ollama), never into the checkout or
+the Python of the system. If the stamp (a hash of the requirement files and the interpreter) is unchanged, nothing is
+installed. Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HOSTS = {
 
 
 class SetupError(Exception):
-    """One sentence: what is missing and what to do."""
+    """A message in one sentence: what is missing and what to do."""
 
 
 def say(text):
@@ -53,7 +53,7 @@ def say(text):
 
 
 def run(command, why, **options):
-    """Run a command with its output shown; a failure becomes one sentence."""
+    """Run a command and show its output; raise SetupError if it fails."""
     say(" ".join(str(part) for part in command))
     try:
         subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr, **options)
@@ -65,7 +65,7 @@ def run(command, why, **options):
 
 
 def missing_packages(wanted):
-    """Names of the packages in wanted {package: command} that this machine lacks."""
+    """Names of the packages in wanted {package: command} that are missing on this machine."""
     if shutil.which("dpkg-query"):
         answer = subprocess.run(
             ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"] + list(wanted),
@@ -80,7 +80,7 @@ def missing_packages(wanted):
 
 
 def install_packages(names):
-    """Install Debian packages as root or through sudo; where neither is possible, say which command to run."""
+    """Install Debian packages as root or through sudo. If neither is possible, the error names the command to run."""
     by_hand = "apt-get install --no-install-recommends " + " ".join(names)
     if not shutil.which("apt-get"):
         raise SetupError(
@@ -128,7 +128,7 @@ def probe(python):
 
 def interpreters():
     """{major.minor: path} of every usable Python on PATH and in
-    ~/.pyenv/versions; the first one found of a version counts.
+    ~/.pyenv/versions; the first one found of each version.
     """
     places = [os.environ["GPUFLEET_PYTHON"]] if os.environ.get("GPUFLEET_PYTHON") else []
     pyenv = os.path.expanduser(os.environ.get("PYENV_ROOT") or "~/.pyenv")
@@ -165,7 +165,7 @@ def controller():
 
 
 def digest(*parts):
-    """Hash over files (their content) and texts."""
+    """Hash of the content of files and of texts."""
     state = hashlib.sha256()
     for part in parts:
         state.update(part.read_bytes() if isinstance(part, pathlib.Path) else str(part).encode())
@@ -175,7 +175,7 @@ def digest(*parts):
 
 @contextlib.contextmanager
 def locked():
-    """One installer at a time in the cache."""
+    """Allow one installation at a time in the cache."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w", encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -183,8 +183,9 @@ def locked():
 
 
 def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
-    """Path of a virtual environment with these requirements (a file, or a list of
-    requirement texts); made or renewed where it differs.
+    """Path of a virtual environment with these requirements (a file, or a list of requirements).
+
+    It is created, or recreated if the requirements have changed.
     """
     home = CACHE / name
     stamp = home / "stamp"

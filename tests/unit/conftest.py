@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Property tests draw the same examples each time, so that a change is judged by
-itself; GPUFLEET_EXAMPLES=2000 draws that many new ones.
+"""Property tests use the same examples in every run, so that only the change under test decides.
+
+GPUFLEET_EXAMPLES=2000 uses that many new ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Writes to $RECORD_OUTCOME_FILE, by host, what a user would read of a run:
-the plan and the sentences with which tasks failed.
-"""
+"""Writes the plan and the messages of failed tasks of each host to $RECORD_OUTCOME_FILE."""
 
 from __future__ import annotations
 

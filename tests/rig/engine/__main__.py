@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""`python -m tests.rig.engine ...` and, in the zipapp, lib/ollama/llama-server itself."""
+"""Entry point: `python -m tests.rig.engine ...`, and lib/ollama/llama-server in the zipapp."""
 
 from __future__ import annotations
 

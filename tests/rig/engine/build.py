@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Make the stand-in one executable file, to be put in the place of lib/ollama/llama-server."""
+"""Build the stand-in as one executable file that replaces lib/ollama/llama-server."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ CUDA_FAILED = "ggml_cuda_init: failed to initialize CUDA: %s"
 
 
 class Device:
-    """One CUDA device: `name` (CUDA0), `gpu` (index in the state file), `description`,
-    `pci`, `capability`, `total`, `free`, `context` in bytes.
+    """One CUDA device: `name` (CUDA0), `gpu` (index in the state file), `description`, `pci`, `capability`.
+
+    `total`, `free` and `context` are in bytes.
     """
 
     def __init__(self, name, gpu, total, free):

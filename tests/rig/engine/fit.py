@@ -126,7 +126,10 @@ def _fill(header, options, devices, targets):
 
 
 def fit(header, options, devices, host_total):
-    """(Load, log lines). Changes nothing where all targets are met or where the user has fixed what it would change."""
+    """Return (Load, log lines).
+
+    Does not change the load if all targets are met, or if the user has set what it would change.
+    """
     lines = [ME + "getting device memory data for initial parameters:"]
     count, ratios = len(devices), options.ratios(len(devices))
     wanted = header.blocks + 1 if options.gpu_layers is None else options.gpu_layers

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Read what the stand-in needs of a GGUF header: scalar keys, array lengths, tensors with their bytes."""
+"""Read the parts of a GGUF header that the stand-in needs: scalar keys, lengths of arrays, tensors with their bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_HEADER = 64 * 1024 * 1024
 
 
 class HeaderError(Exception):
-    """The file is no GGUF that this reader knows."""
+    """The file is not a GGUF file that this reader supports."""
 
 
 class Header:

@@ -255,13 +255,13 @@ def ready(options, slot_context):
 
 
 def no_context(options, why):
-    """A context that cannot be made (after the tensors are loaded)."""
+    """The lines of a context that cannot be created (after the tensors are loaded)."""
     failed = "cmn  common_init_: failed to create context with model '%s'" % options.model
     return [why, failed, failed, "srv    load_model: failed to create_context with model '%s'" % options.model] + END
 
 
 def no_memory(options, device, size):
-    """An allocation that the GPU refuses."""
+    """The lines of an allocation that the GPU refuses."""
     return [
         "ggml_backend_cuda_buffer_type_alloc_buffer: allocating %.2f MiB on device %s: cudaMalloc failed: out of memory"
         % (size / MIB, device.name[4:]),
@@ -271,7 +271,7 @@ def no_memory(options, device, size):
 
 
 def no_model(options):
-    """The end of every model that cannot be loaded."""
+    """The last lines of every load that fails."""
     return [
         "llama_model_load_from_file_impl: failed to load model",
         "cmn  common_init_: failed to load model '%s'" % options.model,

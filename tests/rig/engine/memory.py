@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The engine's entries in the GPU state file: bytes while a model is loaded,
-utilization while it generates, and the lies about both.
+"""The engine's entries in the GPU state file: bytes while a model is loaded, utilization while it generates, and lies
+about both.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ BUSY_PERCENT = 87
 
 
 class Holder:
-    """What this process holds: one line per device.
+    """What this process holds, with one line per device.
 
-    `model` and `context` in bytes, per device in the devices' order.
+    `model` and `context` are in bytes, per device in the order of the devices.
     """
 
     def __init__(self, devices, model, busy, lie=None, factor=1.5, lie_pid=None):
@@ -33,7 +33,7 @@ class Holder:
         self.lock, self.generating, self.timer = threading.Lock(), 0, None
 
     def holdings(self):
-        """[(device, pid, bytes)] as the lie has it."""
+        """[(device, pid, bytes)] with the lie applied."""
         if self.lie in ("nothing", "cpu"):
             return []
         if self.lie == "one_gpu":
@@ -54,7 +54,7 @@ class Holder:
         return held
 
     def enter(self):
-        """Write the entries; drops those of processes that are gone."""
+        """Write the entries of this process, and remove those of processes that have exited."""
         if not self.devices:
             return
         with gpu_state.edit(self.path) as state:
@@ -68,7 +68,7 @@ class Holder:
                 )
 
     def leave(self):
-        """Remove every entry of this process (and of its foreign accomplice)."""
+        """Remove all entries of this process and of the foreign process that the lie `foreign` uses."""
         if not self.devices or gpu_state.load(self.path) is None:
             return
         with gpu_state.edit(self.path) as state:
@@ -100,7 +100,7 @@ class Holder:
             self._set_busy(BUSY_PERCENT)
 
     def end(self):
-        """A generation is over: the GPUs calm down a moment later."""
+        """A generation ends: the utilization of the GPUs drops a moment later."""
         with self.lock:
             self.generating -= 1
             if not self.generating:

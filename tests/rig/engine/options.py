@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""llama-server's command line and LLAMA_ARG_* variables, as far as Ollama and a unit's environment use them."""
+"""The command line of llama-server and its LLAMA_ARG_* variables, as far as Ollama and the environment of a unit use
+them.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ FLAGS = {
 
 
 class OptionError(Exception):
-    """A wrong argument: what llama-server prints before it exits with status 1."""
+    """A wrong argument. The text is what llama-server prints before it exits with status 1."""
 
 
 class Options:
@@ -110,7 +112,9 @@ def _check_cache_type(short, letter, value):
 
 
 def parse(arguments, environment):
-    """Command line over environment over defaults; OptionError as llama-server words it."""
+    """Options from the command line, the environment and the defaults, in this order. OptionError with the text of
+    llama-server.
+    """
     options = Options()
     by_name = {}
     for attribute, (names, variable, kind, default) in VALUES.items():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The engine stand-in's three ways to run: discovery (no model), --list-devices, and a model served."""
+"""The three modes of the engine stand-in: discovery (no model), --list-devices, and serving a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOREVER = 10**8  # seconds
 
 
 class Ended(Exception):
-    """SIGTERM or SIGINT came."""
+    """SIGTERM or SIGINT was received."""
 
 
 def _end(_number, _frame):
@@ -38,7 +38,9 @@ class Refused(Exception):
 
 
 def log(lines):
-    """Write lines to standard error, one write each: Ollama looks for one device in each piece that it reads."""
+    """Write lines to standard error with one write per line, because Ollama looks for one device in each chunk that it
+    reads.
+    """
     for line in lines:
         os.write(2, (line + "\n").encode("utf-8", "replace"))
 
@@ -71,7 +73,7 @@ def list_devices(state, environment):
 
 
 def choose(options, devices):
-    """The devices that this load uses: --device, --split-mode none with --main-gpu."""
+    """The devices that this load uses, from --device, or from --split-mode none and --main-gpu."""
     if options.device:
         wanted = options.device.split(",")
         devices = [device for device in devices if device.name in wanted]
@@ -89,7 +91,7 @@ def choose(options, devices):
 
 
 def check_cache(options, header):
-    """The sentence with which llama.cpp refuses a KV cache type, or None."""
+    """The message with which llama.cpp refuses a KV cache type, or None."""
     if options.flash_attention == "off" and sizes.CACHE[options.cache_type_v][1] > 1:
         return "llama_init_from_model: quantized V cache requires flash_attn to be enabled"
     for letter, kind, size in (
@@ -109,8 +111,9 @@ def check_cache(options, header):
 
 
 def check_room(options, devices, load, extra):
-    """Raise Refused for the first allocation that a GPU has no room for;
-    `extra` = projector bytes on the first device.
+    """Raise Refused for the first allocation that does not fit on its GPU.
+
+    `extra` is the number of projector bytes on the first device.
     """
     for number, (device, part) in enumerate(zip(devices, load.parts)):
         room = device.free
@@ -121,7 +124,7 @@ def check_room(options, devices, load, extra):
 
 
 def load_model(options, state, environment):
-    """Everything up to the loaded model: logs it, returns (header, Holder)."""
+    """Load the model: write all log lines up to the loaded model and return (header, Holder)."""
     from tests.rig.engine import memory  # threads: not needed for discovery
 
     devices, why = cuda.visible(state, environment)

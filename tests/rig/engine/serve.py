@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The stand-in's HTTP side: the endpoints of llama-server that Ollama
-calls (its llm/llama_server.go), with made-up text.
+"""The HTTP server of the stand-in: the endpoints of llama-server that Ollama calls (llm/llama_server.go), with invented
+text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DIES_AFTER = 3  # tokens of the answer of an engine that dies
 
 
 class Engine:
-    """What the handlers share: readiness, the model's facts, the GPU entries, the pace."""
+    """What the handlers share: whether the model is ready, facts of the model, GPU entries, delays."""
 
     def __init__(self, options, header, token_ms):
         self.options, self.header, self.token_ms = options, header, token_ms
@@ -27,7 +27,7 @@ class Engine:
         self.holder, self.lie = None, None
 
     def words(self, prompt, limit):
-        """Yield `limit` words that depend on the prompt only, one each token's time."""
+        """Yield `limit` words that depend only on the prompt, each after the time of one token."""
         seed = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big")
         self.holder.begin()
         try:
@@ -41,7 +41,7 @@ class Engine:
 
 
 def tokens_of(text):
-    """One token a byte, so that detokenize can undo it."""
+    """One token per byte, so that detokenize can reverse it."""
     return [3 + byte for byte in text.encode()]
 
 
@@ -62,7 +62,7 @@ def chat_prompt(messages):
 
 
 def limit_of(body, name):
-    """(tokens to generate, whether the caller's limit ends the answer)."""
+    """(number of tokens to generate, whether the limit of the caller ends the answer)."""
     wanted = body.get(name) or -1
     return (UNLIMITED, False) if wanted < 0 or wanted > UNLIMITED * 100 else (wanted, True)
 
@@ -73,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_arguments):
-        """llama-server logs requests at a higher verbosity only."""
+        """llama-server logs requests only at a higher verbosity."""
 
     def answer(self, status, document):
         """A JSON answer."""
@@ -86,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def fail(self, status, message, kind):
-        """An error as llama-server words it."""
+        """An error with the text of llama-server."""
         self.answer(status, {"error": {"code": status, "message": message, "type": kind}})
 
     def stream(self, documents):
@@ -170,7 +170,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, {"prompt": chat_prompt(body.get("messages") or [])})
 
     def embeddings(self, engine, body):
-        """A made-up vector of the model's width; only with --embedding."""
+        """An invented vector with the width of the model; only with --embedding."""
         if not engine.options.embedding:
             return self.fail(
                 501, "This server does not support embeddings. Start it with `--embeddings`", "not_supported_error"
@@ -293,4 +293,4 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__((engine.options.host, engine.options.port), Handler)
 
     def handle_error(self, request, client_address):
-        """A client that goes away in the middle of an answer is no error."""
+        """A client that closes the connection during an answer is not an error."""

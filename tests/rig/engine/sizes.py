@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How many bytes a load puts where: recorded engine rows for the large models, computed from the header for models
-below 1 GiB.
+"""The bytes of a load per device: recorded engine rows for large models, computed from the header for models below 1
+GiB.
 
-The rows are the truth (engine-rows.json: llama.cpp build 11669, llama-fit-params).
-The formulas for small models are the rig's own, fitted on the recorded loads of `tiny`.
+The rows (engine-rows.json) were recorded with llama-fit-params of llama.cpp build 11669. The formulas for small models
+belong to the rig and are fitted to the recorded loads of `tiny`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CACHE = {
 
 
 class NotRecorded(Exception):
-    """No row for this load; the text names the command that records one."""
+    """There is no row for this load. The text names the command that records one."""
 
 
 class Part:
@@ -61,8 +61,9 @@ def cells(options):
 
 
 def assign(layers, ratios):
-    """llama.cpp's default split: device of each of the `layers` last layers, by
-    count: upper_bound(cumulative ratios, i / layers).
+    """The default split of llama.cpp: the device of each of the `layers` last layers.
+
+    By count: upper_bound(cumulative ratios, i / layers).
     """
     total, sums = sum(ratios), []
     for ratio in ratios:
@@ -80,7 +81,7 @@ def _data(name, package="tests.rig.engine"):
 
 
 def row_model(header):
-    """Name of the recorded model that this header is (same dimensions, same weights), or None."""
+    """Name of the recorded model with the same dimensions and weights as this header, or None."""
     for model in _data("models.json", "tests.rig.models").values():
         wanted = (
             model["architecture"],
@@ -111,7 +112,7 @@ def _text_bytes(header):
 
 
 def recorded(header, options, devices, ratios):
-    """The row of this load as a Load; NotRecorded where there is none.
+    """The recorded row of this load as a Load; NotRecorded if there is none.
 
     `ratios` are those of the split over `devices` GPUs.
     """
@@ -165,8 +166,9 @@ def recorded(header, options, devices, ratios):
 
 
 def _compute(header, options, devices, places):
-    """[bytes of the compute buffer per device] and the host's; `places` =
-    device of each layer on a GPU, the output last.
+    """([bytes of the compute buffer per device], bytes on the host).
+
+    `places` is the device of each layer on a GPU, with the output layer last.
     """
     active, gpu_layers = len(set(places)), len(places)
     c, ub, width = cells(options) // max(1, options.parallel), options.ubatch, header.width
@@ -185,8 +187,9 @@ def _compute(header, options, devices, places):
 
 
 def computed(header, options, devices, gpu_layers, ratios):
-    """A Load worked out from the header: `gpu_layers` of blocks + 1 go to
-    the GPUs, from the back, split by `ratios`.
+    """A Load computed from the header.
+
+    `gpu_layers` of blocks + 1 go to the GPUs, starting with the last one, split by `ratios`.
     """
     blocks, output, embedding = header.layer_bytes()
     wanted = min(gpu_layers, header.blocks + 1) if devices else 0
@@ -213,9 +216,7 @@ def computed(header, options, devices, gpu_layers, ratios):
 
 
 def load_for(header, options, devices, gpu_layers, ratios):
-    """The Load of these options: a recorded row, or computed for small
-    models and for loads that put no layer on a GPU.
-    """
+    """The Load for these options: recorded, or computed for small models and for loads without a layer on a GPU."""
     if not devices or gpu_layers == 0 or header.file_bytes < COMPUTED_BELOW:
         return computed(header, options, devices, gpu_layers, ratios)
     if gpu_layers <= header.blocks:

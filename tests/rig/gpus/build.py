@@ -15,11 +15,11 @@ SONAME = "libnvidia-ml.so.1"
 
 
 def build_nvml(directory: str | os.PathLike) -> pathlib.Path:
-    """Compile into `directory`, unless what lies there is newer than the source; returns the library's path.
-    RuntimeError with a sentence without a compiler.
+    """Compile the library into `directory`, unless it is newer than the source, and return its path.
 
-    Only functions that every glibc from 2.31 on has are used, so the library of one Debian runs on the next and on
-    Ubuntu.
+    Uses only functions of glibc 2.31 and later, so that a library built on one Debian runs on later ones and on Ubuntu.
+
+    Raises RuntimeError if there is no compiler.
     """
     target = pathlib.Path(directory) / SONAME
     if target.exists() and target.stat().st_mtime >= SOURCE.stat().st_mtime:

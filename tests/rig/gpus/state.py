@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The rig's GPU state file: read it, change it under a lock, make presets (format: README.md beside this file).
+"""The GPU state file of the rig: read it, change it under a lock, create presets (format: README.md in this directory).
 
-Standard library only and one file, so that it can be piped into a host: ``python3 - preset rtx-a6000-x2 < state.py``.
+One file that needs only the standard library, so that it can be piped into a host: ``python3 - preset rtx-a6000-x2 <
+state.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SLEEPER = "import time\nwhile True: time.sleep(3600)"
 
 
 class StateError(Exception):
-    """A wrong command or a state that cannot be; the text is for the user."""
+    """A wrong command or an impossible state. The text is for the user."""
 
 
 def state_path():
@@ -73,9 +74,9 @@ def _open_lock(path):
 
 @contextlib.contextmanager
 def edit(path=None, new=False):
-    """Context manager over the state as a dict: locked, written at the end by an atomic rename.
+    """Context manager for the state as a dict: locked, and written at the end with an atomic rename.
 
-    With ``new`` the file need not exist and is started empty. Raises StateError where it does not exist otherwise.
+    With ``new``, the file need not exist and starts empty. Otherwise a missing file raises StateError.
     """
     path = path or state_path()
     lock = _open_lock(path)
@@ -108,7 +109,7 @@ def _write(path, state):
 
 
 def alive(pid):
-    """Whether the pid runs here (a zombie holds no GPU memory)."""
+    """Whether the process runs on this host (a zombie uses no GPU memory)."""
     try:
         with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stream:
             return stream.read().rpartition(")")[2].split()[0] != "Z"
@@ -122,7 +123,7 @@ def count(state):
 
 
 def processes(state, index):
-    """[{pid, bytes (None = NVML cannot say), type, name, alive}] of GPU `index`."""
+    """[{pid, bytes (None = unknown to NVML), type, name, alive}] of GPU `index`."""
     prefix = "gpu%d.process." % index
     found = []
     for key, value in state.items():
@@ -143,8 +144,9 @@ def processes(state, index):
 
 
 def gpus(state):
-    """[{index, uuid, name, pci, compute_capability, total, used, free, context,
-    processes}], bytes; total None = unified memory.
+    """[{index, uuid, name, pci, compute_capability, total, used, free, context, processes}] in bytes.
+
+    A `total` of None means unified memory.
     """
     result = []
     for index in range(count(state)):
@@ -175,8 +177,9 @@ def gpus(state):
 
 
 def permute(state, order):
-    """The state with GPU order[i] at index i: every gpuN., topology. and
-    p2p. key follows its GPU; the PCI address too.
+    """The state with GPU order[i] at index i.
+
+    All keys gpuN., topology. and p2p. and the PCI address move with their GPU.
     """
     if sorted(order) != list(range(count(state))):
         raise StateError("the order %s must name each of the %d GPUs once" % (order, count(state)))
@@ -262,7 +265,7 @@ def _card(index, name):
 
 
 def _own_memory(index, name):
-    """What a card with memory of its own reports besides."""
+    """Further values of a card with memory of its own."""
     total, reserved, _capability, _architecture, brand, watts, bus_width, _cores = CARDS[name]
     values = {
         "memory.total": total * MIB,
@@ -294,7 +297,7 @@ def _own_memory(index, name):
 
 
 def preset(name):
-    """The whole state of a named machine; StateError for an unknown name."""
+    """The complete state of a named machine; StateError for an unknown name."""
     if name not in PRESETS:
         raise StateError("unknown preset %s: one of %s" % (name, ", ".join(PRESETS)))
     cards = PRESETS[name]
@@ -349,7 +352,7 @@ def parse_bytes(text):
 
 
 def start_sleeper(name):
-    """Start a process that does nothing for ever, free of this one; returns its pid."""
+    """Start a detached process that only sleeps; return its pid."""
     return subprocess.Popen(
         [sys.executable, "-c", SLEEPER, name],
         start_new_session=True,
@@ -361,7 +364,7 @@ def start_sleeper(name):
 
 
 def end_sleeper(pid):
-    """End a process started here (recognised by its command line: never anything else)."""
+    """End a process that start_sleeper started, recognised by its command line, and no other process."""
     with contextlib.suppress(OSError):
         with open("/proc/%d/cmdline" % pid, "rb") as stream:
             if SLEEPER.encode() in stream.read():
@@ -375,7 +378,7 @@ def remove_process(state, pid):
 
 
 def add_process(path, index, size, pid=None, name="foreign"):
-    """Let a process hold `size` bytes on GPU `index`; without a pid one is started. Returns the pid."""
+    """Enter a process that uses `size` bytes on GPU `index`. Without a pid, a process is started. Returns the pid."""
     with edit(path) as state:
         if index >= count(state):
             raise StateError("there is no GPU %d: the host has %d" % (index, count(state)))
@@ -385,7 +388,7 @@ def add_process(path, index, size, pid=None, name="foreign"):
 
 
 def set_lie(path, name, factor=None):
-    """Set, replace or (name 'off') end the lie."""
+    """Set the lie, or remove it (name 'off')."""
     if name != "off" and name not in LIES:
         raise StateError("unknown lie %s: one of %s, or off" % (name, ", ".join(LIES)))
     with edit(path) as state:

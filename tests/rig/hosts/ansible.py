@@ -22,9 +22,9 @@ COLLECTIONS = ("containers/podman",)
 
 
 def collections(say=print) -> pathlib.Path:
-    """Directory for ANSIBLE_COLLECTIONS_PATH with containers.podman in it, unpacked once out of the bundle's wheel.
+    """Directory for ANSIBLE_COLLECTIONS_PATH with containers.podman, unpacked once from the wheel of the bundle.
 
-    Ansible Galaxy need not be reachable: the wheel comes by pip from its package index.
+    Ansible Galaxy need not be reachable: pip downloads the wheel from its package index.
     """
     root = cache_root() / "collections"
     _put_connection(root)
@@ -70,7 +70,7 @@ def collections(say=print) -> pathlib.Path:
 
 
 def _put_connection(root: pathlib.Path) -> None:
-    """Put the rig's own connection plugin beside them, as a collection gpufleet_rig.hosts."""
+    """Put the connection plugin of the rig beside them, as the collection gpufleet_rig.hosts."""
     source = pathlib.Path(__file__).parent / "files" / "connection.py"
     target = root / "ansible_collections" / "gpufleet_rig" / "hosts" / "plugins" / "connection" / "podman.py"
     if target.is_file() and target.read_bytes() == source.read_bytes():
@@ -84,10 +84,10 @@ def _put_connection(root: pathlib.Path) -> None:
 def write_inventory(
     path: pathlib.Path, hosts: dict[str, str], podman_program: pathlib.Path, variables: dict[str, str]
 ) -> None:
-    """Write a YAML inventory of hosts {name: container}; values are JSON strings, which YAML reads alike.
+    """Write a YAML inventory of hosts {name: container}; the values are JSON strings, which are valid YAML.
 
-    Hosts are entered as the unprivileged user rig; become (sudo) is left to each task, as the product does it.
-    They are in a group of their own: variables of 'all' would reach localhost, to which tasks are delegated.
+    Ansible connects as the unprivileged user rig, and the tasks set become, as in the collection. The hosts have a
+    group of their own: variables of 'all' would also apply to localhost, to which tasks are delegated.
     """
     common = {
         "ansible_connection": "gpufleet_rig.hosts.podman",

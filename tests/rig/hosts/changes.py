@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What changed on a host between two moments: stricter than podman diff,
-which does not see a second change of a changed file.
+"""Changes of the files of a host between two moments.
+
+Stricter than podman diff, which does not notice a second change of a changed file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _WALK = pathlib.Path(__file__).parent / "files" / "walk.py"
 
 
 def snapshot(container: str) -> dict[str, str]:
-    """{path: fingerprint} of everything on the host but NOISE: mode, owner, size, time of change."""
+    """{path: fingerprint} of all files of the host except NOISE: mode, owner, size, time of change."""
     done = podman("exec", "-i", container, "python3", "-", *NOISE, stdin=_WALK.read_bytes(), timeout=120)
     return json.loads(done.stdout)
 

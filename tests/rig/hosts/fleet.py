@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Sets of hosts: made in parallel, always fresh, several sets beside each other on one network."""
+"""Sets of hosts, created in parallel. Several sets can exist on one network."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def check_set_name(set_name: str) -> str:
 
 
 def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
-    """Make the hosts afresh (a host of the same name is replaced), wait
-    until systemd runs, return the inventory's path.
+    """Create the hosts, replacing those of the same name, wait until systemd runs, and return the path of the
+    inventory.
     """
     base = image.ensure(image.library(), say)
     network()
@@ -112,7 +112,7 @@ def _make(set_name: str, host: str, preset: str, base: str) -> None:
 
 
 def down(set_name: str, hosts: list[str] | None = None) -> list[str]:
-    """Remove hosts, or (none named) the whole set with its server and files; return the names of the hosts removed."""
+    """Remove the named hosts, or the whole set with its server and files; return the names of the removed hosts."""
     there = [item for item in containers(set_name) if hosts is None or item["host"] in hosts]
     if there:
         podman("rm", "-f", "-t", "0", *(item["container"] for item in there))
@@ -128,11 +128,10 @@ def down(set_name: str, hosts: list[str] | None = None) -> list[str]:
 
 
 def serve(set_name: str, port: int = 0, versions: list[str] | None = None, say=print) -> dict:
-    """Start the set's registry and release server on the network's gateways and loopback; return its addresses for
-    people and inventories.
+    """Start the registry and release server of the set on the gateways of the network and on loopback.
 
-    {'rig_registry': 'address:port', 'rig_registry_url', 'rig_release_url' (a directory), 'rig_archive_url',
-    'rig_checksum_url'}; versions: Ollama's.
+    Returns its addresses for users and inventories: {'rig_registry': 'address:port', 'rig_registry_url',
+    'rig_release_url' (a directory), 'rig_archive_url', 'rig_checksum_url'}. `versions` are those of Ollama.
     """
     directory = set_directory(set_name) / "served"
     variables = content.prepare(directory, versions or [content.VERSION], say)
@@ -153,7 +152,7 @@ def server_state(set_name: str) -> pathlib.Path:
 
 
 def require_server(set_name: str) -> dict:
-    """What the set's server runs as; RigError when it does not run."""
+    """The state of the set's server; RigError if it does not run."""
     running = background.status(server_state(set_name))
     if not running:
         raise RigError(f"No server runs for the set '{set_name}': start it with 'serve'.")

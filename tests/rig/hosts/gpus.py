@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""GPUs of a host: which preset a short name means, and the state file's commands run inside the host."""
+"""GPUs of a host: the preset for a short name, and the commands of the state file, run on the host."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ NO_DRIVER = "none"
 
 
 def preset_name(text: str) -> str:
-    """'2xA6000' -> 'rtx-a6000-x2'; a preset's own name is itself, 'none' is a
-    host without driver, 'no-devices' a driver without GPU.
+    """'2xA6000' -> 'rtx-a6000-x2'; the name of a preset stays as it is.
+
+    'none' is a host without a driver, 'no-devices' one with a driver and without a GPU.
     """
     if text in (NO_DRIVER, "no-devices") or text in state.PRESETS:
         return text
@@ -40,9 +41,8 @@ def preset_name(text: str) -> str:
 
 
 def run(container: str, *arguments: str) -> str:
-    """Run a command of tests/rig/gpus/state.py in a host; return what it prints.
-
-    RigError with its own sentence when it fails.
+    """Run a command of tests/rig/gpus/state.py on a host and return its
+    output; RigError with its message if it fails.
     """
     done = podman(
         "exec",

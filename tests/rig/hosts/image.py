@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The image of a rig host: Debian (or Ubuntu, as the controller), minbase, with systemd, python3, sudo and zstd."""
+"""The image of a rig host: Debian or Ubuntu like the controller, minbase with systemd, python3, sudo and zstd."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc
 
 
 def name() -> str:
-    """Tag of the image; it changes with its recipe, so that an old image is never taken for a new one."""
+    """Tag of the image. It depends on the recipe, so that an old image is never used for a new recipe."""
     recipe = "\n".join([_suite(), *PACKAGES, *MASKED, SETUP, (FILES / "rig-init").read_text()])
     return f"{REPOSITORY}:{_suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def ensure(library_file: pathlib.Path | None = None, say=print) -> str:
-    """Return the image's name, with the library (a fake libnvidia-ml.so.1) in its system path where one is given.
+    """Return the name of the image, with the given library (a fake libnvidia-ml.so.1) in its library path.
 
-    Built once (about half a minute), kept as an archive in the cache, imported where podman has lost it.
+    The image is built once (about half a minute), kept as an archive in the cache, and imported if podman has lost it.
     """
     with locked("image"):
         if not _exists(name()):
@@ -91,7 +91,7 @@ def ensure(library_file: pathlib.Path | None = None, say=print) -> str:
 
 
 def library() -> pathlib.Path:
-    """The fake libnvidia-ml.so.1, compiled once for each state of its source."""
+    """The fake libnvidia-ml.so.1, compiled once per state of its source."""
     source = hashlib.sha256(build.SOURCE.read_bytes()).hexdigest()[:12]
     try:
         with locked("nvml"):
@@ -101,7 +101,7 @@ def library() -> pathlib.Path:
 
 
 def library_path() -> str:
-    """Where the image has libnvidia-ml.so.1, and where a distribution's driver package puts it."""
+    """Path of libnvidia-ml.so.1 in the image, which is that of the driver package of the distribution."""
     return f"/usr/lib/{platform.machine()}-linux-gnu/libnvidia-ml.so.1"
 
 
@@ -179,8 +179,8 @@ def _suite() -> str:
 
 
 def _sources() -> list[str]:
-    """deb lines of this machine's own distribution, as apt reads them from
-    /etc/apt; other vendors' sources are left out.
+    """deb lines of this machine's own distribution, as apt reads them from /etc/apt. Sources of other vendors are left
+    out.
     """
     found = _index_targets()
     if not found:

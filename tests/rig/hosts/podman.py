@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""podman as the rig calls it: as root, with a containers.conf of our own where the kernel needs one."""
+"""Runs podman as root, with a containers.conf of our own where the kernel needs one."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ runtime = "runc"
 
 
 def wrapper() -> pathlib.Path:
-    """Write (when it differs) and return the program that runs podman as root with our settings.
+    """Write (if it differs) and return the program that runs podman as root with our settings.
 
-    Ansible's connection plugin takes its path, so that a playbook needs neither root nor an environment variable.
+    The connection plugin of Ansible takes its path, so that a playbook needs neither root nor an environment variable.
     """
     require_programs("podman", "runc", "conmon", "iptables")
     root = cache_root()
@@ -55,9 +55,9 @@ def _write_if_different(path: pathlib.Path, text: str) -> None:
 def podman(
     *arguments: str, stdin: bytes | None = None, check: bool = True, timeout: float = 300.0
 ) -> subprocess.CompletedProcess:
-    """Run one podman command; bytes in, bytes out.
+    """Run one podman command with bytes as input and output.
 
-    RigError with podman's own last line when it fails and check is set.
+    RigError with the last line of podman if it fails and check is set.
     """
     try:
         done = subprocess.run(
@@ -94,10 +94,10 @@ def containers(set_name: str | None = None) -> list[dict]:
 
 
 def network() -> list[str]:
-    """Make the rig's network once; return its gateways, which are two addresses of the controller that every host
-    reaches.
+    """Create the network of the rig once and return its gateways, two addresses of the controller that every host can
+    reach.
 
-    Two, because the real client accepts the registry's redirect only to another host name than the one it asked.
+    Two, because the real client accepts a redirect of the registry only to another host name than that of its request.
     """
     with locked("network"):
         if podman("network", "exists", NETWORK, check=False).returncode:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Seeding: a model of true size put into a host's store as a sparse
-file, without a byte of weights crossing anything.
-"""
+"""Seeding: put a model of real size as a sparse file into the store of a host, without transferring its weights."""
 
 from __future__ import annotations
 
@@ -23,11 +21,11 @@ def seed(
     manifest: bool = True,
     owner: str | None = None,
 ) -> str:
-    """Put a model of the rig into the Ollama models directory of a host; return the sentence to say about it.
+    """Put a model of the rig into the models directory of a host; return a message about it.
 
-    registry is the host part of the model's name ("registry.ollama.ai" as default, or "address:port"). Without the
-    manifest only the blobs are laid down: a pull then fetches the manifest and finds every blob there. owner is a user
-    of the host; none = root.
+    `registry` is the host part of the model's name ("registry.ollama.ai" by default, or "address:port"). Without the
+    manifest, only the blobs are written: a pull then fetches the manifest and finds all blobs. `owner` is a user of the
+    host; None = root.
     """
     try:
         name = catalog.full_name(model)

@@ -151,8 +151,9 @@ def tensors_of(name):
 
 
 def _vocabulary(m):
-    """Made-up tokens (unique, of realistic length), their types and merges:
-    as long as a real tokenizer, not usable as one.
+    """Invented tokens (unique, of realistic length), their types and merges.
+
+    They are as long as those of a real tokenizer, but cannot be used as one.
     """
     count = m["vocabulary"]
     if not m["merges"]:
@@ -254,8 +255,8 @@ def pairs_of(name):
 def header_of(name):
     """(header bytes, size of the whole file in bytes).
 
-    A file with a known published size is filled up to it at its end: its text weights are those of the engine rows, a
-    little less than the published file's.
+    A file with a published size is padded to it: its text weights are those of the engine rows, which are a little
+    smaller than those of the published file.
     """
     name = full_name(name)
     head, data = gguf.header(pairs_of(name), tensors_of(name))
@@ -265,8 +266,8 @@ def header_of(name):
 
 
 def _half_floats(count, seed):
-    """`count` half precision numbers between 0.004 and 0.06 in size, deterministic,
-    as bytes (twenty times cheaper than packing floats).
+    """`count` half precision numbers between 0.004 and 0.06, deterministic, as bytes (twenty times faster than packing
+    floats).
     """
     numbers = random.Random(seed)
     data = bytearray(2 * count)
@@ -279,7 +280,7 @@ def _half_floats(count, seed):
 
 
 def dense_data(name):
-    """Every byte of a model with real data, in pieces: header, then each tensor with its padding."""
+    """All bytes of a model with real data, in pieces: the header, then each tensor with its padding."""
     yield header_of(full_name(name))[0]
     for number, (_name, kind, shape) in enumerate(tensors_of(name)):
         size = gguf.tensor_bytes(kind, shape)

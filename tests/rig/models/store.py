@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The rig's models as Ollama stores them: blobs, a manifest, and a function that puts both into a models directory or a
-registry's.
+"""The models of the rig in the format of Ollama's store: blobs, a manifest, and a function that writes both.
 
-The model layer of a sparse model is never hashed: its digest is committed in models.json, its file is a header followed
-by a hole.
+The model layer of a sparse model is never hashed: its digest is in models.json, and its file is a header followed by a
+hole.
 """
 
 from __future__ import annotations
@@ -104,10 +103,7 @@ def manifest_digest(name: str) -> str:
 
 
 def write_model(name: str, path: str | os.PathLike) -> None:
-    """Write the GGUF file; a sparse one takes only its header (at most 16 MiB) on the disk.
-
-    Written beside and renamed.
-    """
+    """Write the GGUF file, atomically. A sparse one uses only the disk space of its header (at most 16 MiB)."""
     name = catalog.full_name(name)
     temporary = pathlib.Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
     with open(temporary, "wb") as stream:
@@ -121,7 +117,7 @@ def write_model(name: str, path: str | os.PathLike) -> None:
 
 
 def write_blob(name: str, blob: Blob, directory: str | os.PathLike) -> pathlib.Path:
-    """Put one blob of `name` into `directory` as sha256-<hex>, unless it is there; returns its path."""
+    """Write one blob of `name` into `directory` as sha256-<hex>, unless it exists; return its path."""
     path = pathlib.Path(directory) / blob.file_name
     if path.exists() and path.stat().st_size == blob.size:
         return path
@@ -136,9 +132,9 @@ def write_blob(name: str, blob: Blob, directory: str | os.PathLike) -> pathlib.P
 def write_into_store(
     name: str, store: str | os.PathLike, registry: str = DEFAULT_REGISTRY, namespace: str = "library"
 ) -> pathlib.Path:
-    """Put a model into an Ollama models directory (blobs, then the manifest); returns the manifest's path.
+    """Write a model into a models directory of Ollama (blobs, then the manifest); return the path of the manifest.
 
-    Seeding a host: `tar -S -c` of such a directory keeps the holes.
+    To seed a host, use `tar -S -c` of such a directory, which keeps the holes.
     """
     model, tag = catalog.full_name(name).split(":")
     for blob in blobs(name):

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Make the release archive of the double: ollama-linux-amd64.tar.zst and sha256sum.txt, the same bytes each time.
+"""Build the release archive of the double, reproducibly: ollama-linux-amd64.tar.zst and sha256sum.txt.
 
     python3 tests/rig/ollama/build_archive.py DIRECTORY [--version 0.32.15] [--engine PROGRAM] [--archive REAL]
 
---engine is the engine stand-in, put down as lib/ollama/llama-server. With --archive (default: $OLLAMA_ARCHIVE) the real
-release is repacked with the stand-in in the place of its llama-server, and no double is in it. Needs the `zstd`
-program.
+--engine is the program that is used as lib/ollama/llama-server. With --archive (default: $OLLAMA_ARCHIVE), the real
+release is repacked with the stand-in instead of its llama-server, and contains no double. Needs the `zstd` program.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip knows no earlier time
 
 
 def zipapp(version: str) -> bytes:
-    """bin/ollama: the double as one executable file that claims `version`."""
+    """bin/ollama: the double as one executable file that reports `version`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted((HERE / "double").glob("*.py")):
@@ -44,7 +43,7 @@ def zipapp(version: str) -> bytes:
 
 
 def _engine(program: pathlib.Path | None) -> bytes:
-    """The bytes of lib/ollama/llama-server: a given program, or the stand-in as it is in the tree."""
+    """The bytes of lib/ollama/llama-server: the given program, or the stand-in of the checkout."""
     if program:
         return program.read_bytes()
     from tests.rig.engine.build import build_engine  # needs the checkout on sys.path; a given program does not
@@ -71,8 +70,8 @@ def _double(archive: tarfile.TarFile, version: str, engine: bytes) -> None:
 
 
 def _repacked(archive: tarfile.TarFile, real: pathlib.Path, engine: bytes) -> None:
-    """The real release without its CUDA libraries (gigabytes that the
-    stand-in has no use for) and with another engine.
+    """The real release with another engine and without its CUDA libraries
+    (gigabytes that the stand-in does not need).
     """
     command = ["zstd", "-dc", str(real)] if real.name.endswith(".zst") else ["gzip", "-dc", str(real)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as unpack:

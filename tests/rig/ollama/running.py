@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Run the double on this machine, for tests: installed as the archive
-installs it, over GPUs of a state file of its own.
-"""
+"""Run the double on this machine for tests, installed as from the archive, with GPUs from a state file of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from tests.rig.ollama import build_archive
 
 
 def install(directory: pathlib.Path, version: str = "0.32.15") -> pathlib.Path:
-    """Lay out bin/ollama and lib/ollama in `directory`; returns the path of bin/ollama."""
+    """Create bin/ollama and lib/ollama in `directory`; return the path of bin/ollama."""
     program = directory / "bin" / "ollama"
     program.parent.mkdir(parents=True)
     program.write_bytes(build_archive.zipapp(version))
@@ -34,7 +32,7 @@ def install(directory: pathlib.Path, version: str = "0.32.15") -> pathlib.Path:
 
 
 def gpus(path: pathlib.Path, preset: str) -> pathlib.Path:
-    """A state file with the GPUs of a preset; its engine loads at once."""
+    """A state file with the GPUs of a preset; its engine loads without delay."""
     with state.edit(str(path), new=True) as values:
         values.update(state.preset(preset))
         values.update({"engine.load_ms": "0", "engine.token_ms": "0"})
@@ -42,7 +40,7 @@ def gpus(path: pathlib.Path, preset: str) -> pathlib.Path:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -77,7 +75,7 @@ class Server:
             )
 
     def wait(self, seconds: float = 20) -> "Server":
-        """Until it answers, or until it has ended."""
+        """Wait until the server answers or has exited."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -102,7 +100,7 @@ class Server:
         return response.status, kind, json.loads(text) if text and kind.startswith("application/json") else text
 
     def unload_all(self) -> None:
-        """Unload every model that can be named."""
+        """Unload all models."""
         for model in self.request("GET", "/api/ps")[2]["models"]:
             self.request("POST", "/api/generate", {"model": model["name"], "keep_alive": 0})
 

@@ -21,7 +21,7 @@ _CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def start(directory: pathlib.Path, state: pathlib.Path, addresses: list[str], port: int = 0) -> dict:
-    """Start a server unless the one of this state file runs; return {'pid', 'port', 'addresses'}."""
+    """Start a server unless that of this state file runs; return {'pid', 'port', 'addresses'}."""
     running = status(state)
     if running:
         return running
@@ -49,7 +49,7 @@ def start(directory: pathlib.Path, state: pathlib.Path, addresses: list[str], po
 
 
 def status(state: pathlib.Path) -> dict | None:
-    """What runs, or None; a pid that now belongs to another program does not count."""
+    """The running server, or None. A pid that belongs to another program now does not count."""
     try:
         found = json.loads(state.read_text())
         command = pathlib.Path(f"/proc/{found['pid']}/cmdline").read_bytes().split(b"\0")
@@ -59,7 +59,7 @@ def status(state: pathlib.Path) -> dict | None:
 
 
 def stop(state: pathlib.Path) -> bool:
-    """End the server; return whether one ran."""
+    """Stop the server; return whether one was running."""
     running = status(state)
     if not running:
         return False
@@ -75,7 +75,7 @@ def stop(state: pathlib.Path) -> bool:
 
 
 def control(running: dict, method: str, name: str, body: dict | None = None) -> list:
-    """Call /control/NAME (faults, requests, models); RigError with the server's own words when it refuses."""
+    """Call /control/NAME (faults, requests, models); RigError with the message of the server if it refuses."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{running['port']}/control/{name}",
         method=method,

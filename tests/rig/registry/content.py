@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What a set's server offers: the rig's models and release archives, laid out for registry/store.py."""
+"""The content of a set's server: the models of the rig and release archives, in the layout of registry/store.py."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ VERSION = "0.32.15"
 
 
 def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str, str]:
-    """Write models and the releases of these versions into the directory; return inventory variables {name: path on the
-    server} of the first version.
+    """Write models and the releases of these versions into the directory.
 
-    Each release is the double under that version's name, or the real archive of $OLLAMA_ARCHIVE (one version only) with
-    the engine stand-in in it.
+    Returns the inventory variables {name: path on the server} of the first version. Each release is the double with
+    that version, or the real archive of $OLLAMA_ARCHIVE (one version only) with the engine stand-in in it.
     """
     for name in store.names():
         model, unused, tag = name.partition(":")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Faults: which answer goes wrong, how, and how often."""
+"""Faults: which answers fail, how, and how often."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MESSAGES = {"404": "NOT_FOUND", "401": "UNAUTHORIZED", "500": "INTERNAL", "503":
 
 @dataclasses.dataclass
 class Fault:
-    """One rule. target is 'namespace/model' or 'releases/vX/file', with * and ?; times 0 = always."""
+    """One rule. `target` is 'namespace/model' or 'releases/vX/file', with * and ?. `times` 0 = always."""
 
     target: str
     fault: str
@@ -50,7 +50,7 @@ class Fault:
 
 
 class Faults:
-    """The rules in force; the first one that fits is used, and used up where it has a number of times."""
+    """The active rules. The first matching one is used, and removed after its number of times."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The HTTP side: answers as the recordings' pull-registry-side entries
-show, faults included, and logs every request.
+"""The HTTP server: answers as in the pull-registry-side entries of the
+recordings, with faults, and logs every request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IP_FREEBIND = 15  # linux/in.h; not in the socket module before Python 3.14
 
 
 class Registry:
-    """State shared by the listening addresses: store, faults, log, and the other name of each address."""
+    """State that the listening addresses share: store, faults, log, and the other name of each address."""
 
     def __init__(self, directory: pathlib.Path, addresses: list[str], log: pathlib.Path | None = None) -> None:
         self.store = Store(directory)
@@ -42,10 +42,10 @@ class Registry:
             self._other.update({addresses[0]: addresses[1], addresses[1]: addresses[0]})
 
     def other_name(self, host: str) -> str:
-        """Another name under which this server is reached by whoever reached it as host (both without port).
+        """Another name of this server for a client that reached it as host (both without port).
 
-        The real client accepts a redirect only to another host name; with the same one it follows by itself and finds
-        no Location.
+        The real client accepts a redirect only to another host name. With the same one, it follows the redirect itself
+        and finds no Location.
         """
         return self._other.get(host, host)
 
@@ -59,9 +59,9 @@ class Registry:
 
 
 def serve(registry: Registry, addresses: list[str], port: int = 0) -> list[http.server.ThreadingHTTPServer]:
-    """Listen on every address and the same port (0 = any free one), each in a thread; OSError where the port is taken.
+    """Listen on every address with the same port (0 = any free one), each in a thread; OSError if the port is in use.
 
-    An address that no interface has yet is taken all the same: a network's gateway exists only while a host runs.
+    An address that no interface has yet is allowed: the gateway of a network exists only while a host runs.
     """
     servers = []
     try:
@@ -95,7 +95,7 @@ class _Server(http.server.ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]
 
     def handle_error(self, request, client_address) -> None:
-        """A client that goes away in the middle of an answer is no error here."""
+        """A client that closes the connection during an answer is not an error here."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -113,7 +113,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_DELETE = do_GET
 
     def log_message(self, *_arguments) -> None:
-        """The log is the registry's."""
+        """The registry writes its own log."""
 
     def _answer(self) -> None:
         path = self.path.partition("?")[0]
@@ -266,7 +266,7 @@ def _range(first: str, last: str, size: int) -> tuple[int, int]:
 
 
 def _spoil(pieces, fault: Fault | None):
-    """The pieces as the fault leaves them; None = cut here."""
+    """The pieces as the fault changes them; None = cut here."""
     kind = fault.fault if fault else ""
     sent = 0
     for piece in pieces:

@@ -52,7 +52,7 @@ class Content:
 
 
 def _next_data(descriptor: int, start: int, end: int) -> tuple[int, int]:
-    """The first stretch of data in [start, end): (from, to); (end, end) where only a hole is left."""
+    """The first range of data in [start, end): (from, to); (end, end) if there is only a hole."""
     try:
         data = os.lseek(descriptor, start, os.SEEK_DATA)
     except OSError:  # ENXIO: no data behind start
@@ -63,7 +63,7 @@ def _next_data(descriptor: int, start: int, end: int) -> tuple[int, int]:
 
 
 class Store:
-    """Finds manifests, blobs and release files; a name that could leave the directory is found nowhere."""
+    """Finds manifests, blobs and release files. Names that lead out of the directory are not found."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
@@ -111,7 +111,7 @@ class Store:
         return None
 
     def _checksums(self, directory: pathlib.Path) -> bytes:
-        """As the release job writes it: 'hex  ./name', hashed once per state of the files."""
+        """The checksums in the format of the release job: 'hex ./name', hashed once per state of the files."""
         files = sorted(path for path in directory.iterdir() if path.is_file())
         state = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
         if self._sums.get(directory, (None,))[0] != state:
@@ -123,8 +123,8 @@ class Store:
         return self._sums[directory][1]
 
     def _variant(self, target: str) -> tuple[bytes, bytes] | None:
-        """(manifest, model blob) of 'library/f-<fault>': tiny with a tail of its
-        own, so that no other pull has its blob already.
+        """(manifest, model blob) of 'library/f-<fault>': tiny with different last bytes, so that no other pull has its
+        blob.
         """
         namespace, unused, name = target.partition("/")
         if namespace != "library" or not name.startswith("f-") or name[2:] not in FAULTS:

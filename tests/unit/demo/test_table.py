@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The table that ends the demo."""
+"""The table at the end of the demo."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def test_a_model_without_a_gpu_still_has_its_line():
 
 
 def test_a_fail_without_a_failed_check_is_no_pass():
-    """A verdict that nothing in the model explains must not be read as a pass."""
+    """A host that failed without a failed check must not be shown as passed."""
     assert cells(table([evidence("fail")]))[1][-1] == "FAIL"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How a recorded answer and the double's are compared, and what is left out of it."""
+"""Compares a recorded answer with that of the double, and lists what is not compared."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _PULLING = re.compile(r"pulling [0-9a-f]{12}")
 
 
 def normal(text: str, replaced: dict[str, str]) -> str:
-    """A text without what belongs to one run: digests, name servers, and the given addresses and paths."""
+    """A text without the parts that differ between runs: digests, name servers, and the given addresses and paths."""
     for old, new in replaced.items():
         text = text.replace(old, new)
     return _NAME_SERVER.sub(" on <name server>:53: ", _HEX.sub(r"\1<hex>", text))
 
 
 def _without_pulling(lines):
-    """`pulling <hex>` lines: timing decides whether they appear."""
+    """Without `pulling <hex>` lines, whose presence depends on timing."""
     return [line for line in lines if not (isinstance(line, dict) and _PULLING.fullmatch(line.get("status", "")))]
 
 
@@ -54,7 +54,7 @@ def _sorted_lines(text: str) -> list[str]:
 
 
 def differences(want, got, replaced: dict[str, str], field: str = "", generated: bool = False) -> list[str]:
-    """What differs, one sentence each. `generated`: the answer holds generated text."""
+    """The differences, one sentence each. `generated`: the answer contains generated text."""
     if (
         field in LEFT_OUT
         and field != "tensors"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the referee's servers serve: `tiny` as the recordings describe it, and a second model of six blocks."""
+"""Content of the test servers: `tiny` as in the recordings, and a second model of six blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recorded(name: str) -> list[dict]:
 
 
 def tiny() -> bytes:
-    """The GGUF file of `tiny`: 8 blocks, 64 wide, vocabulary 269, like the recorded one."""
+    """The GGUF file of `tiny`: 8 blocks, width 64, vocabulary 269, as in the recordings."""
     return b"".join(catalog.dense_data("tiny:latest"))
 
 
@@ -40,7 +40,7 @@ def tiny2() -> bytes:
 
 
 def put(directory: pathlib.Path, data: bytes) -> dict:
-    """Write a blob; {digest, size}."""
+    """Write a blob and return {digest, size}."""
     digest = hashlib.sha256(data).hexdigest()
     (directory / "blobs").mkdir(parents=True, exist_ok=True)
     (directory / "blobs" / ("sha256-" + digest)).write_bytes(data)
@@ -48,7 +48,7 @@ def put(directory: pathlib.Path, data: bytes) -> dict:
 
 
 def registry_directory(directory: pathlib.Path) -> pathlib.Path:
-    """library/tiny with the recorded texts under `latest`, and the second model bare under `v2`."""
+    """library/tiny with the recorded texts as `latest`, and the second model without texts as `v2`."""
     config = {
         "model_format": "gguf",
         "model_family": "llama",

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Referee: every request of ollama-0.32.15-api.json, in its order,
-against the running double and the rig's registry.
-"""
+"""Compares the double with every request of ollama-0.32.15-api.json, in its order, with the registry of the rig."""
 
 from __future__ import annotations
 
@@ -40,8 +38,9 @@ def registry(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory, registry):
-    """Every entry's answer: {name: (status, content type, body) or the
-    registry's requests}; made in the order of the file.
+    """The answers of all entries: {name: (status, content type, body) or the requests to the registry}.
+
+    The requests are sent in the order of the file.
     """
     home = tmp_path_factory.mktemp("home")
     program = running.install(tmp_path_factory.mktemp("release"))
@@ -76,7 +75,7 @@ def replayed(tmp_path_factory, registry):
 
 
 def _moved(value, here, digests):
-    """A request's value with this run's addresses and digests."""
+    """The value of a request with the addresses and digests of this run."""
     if isinstance(value, dict):
         return {key: _moved(item, here, digests) for key, item in value.items()}
     if isinstance(value, str):
@@ -97,9 +96,10 @@ def test_entry(entry, replayed):
 
 @pytest.mark.parametrize("name", ["pull-registry-side", "pull-again-registry-side"])
 def test_what_the_registry_saw(name, replayed):
-    """The same requests with the same agent, the manifest first; the double asks for no compression. Parts are fetched
-    beside the question for
-    the next blob, so what comes first of these two is the machine's choice."""
+    """The same requests with the same user agent, the manifest first. The double does not request compression.
+
+    Parts are fetched in parallel with the look-up of the next blob, so the order of these two is not defined.
+    """
     entry = next(entry for entry in ENTRIES if entry["name"] == name)
     pull = {"pull-registry-side": "pull-stream registry", "pull-again-registry-side": "pull-again registry"}[name]
     ours, theirs = [_seen(request) for request in replayed[pull]], [_seen(request) for request in entry["requests"]]
@@ -113,8 +113,8 @@ def _seen(request):
 
 
 def test_start(replayed):
-    """The journal's lines of the start: level, source, message, names of the
-    fields; and the same variables in `server config`.
+    """The journal at the start has the same lines: level, source, message and names of the fields, and the same
+    variables in `server config`.
     """
     want = [_line(text) for text in ENTRIES[0]["server_log"] if text.startswith("time=")]
     got = [_line(text) for text in replayed["startup"] if text.startswith("time=")]
@@ -137,7 +137,7 @@ def _line(text):
 
 
 def test_every_entry_is_compared():
-    """No entry is left out."""
+    """All entries are compared."""
     compared = [entry["name"] for entry in ENTRIES if "request" in entry] + [
         "startup",
         "pull-registry-side",

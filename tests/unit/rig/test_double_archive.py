@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The release archive: layout, same bytes each time, another version's label, and a real archive repacked."""
+"""The release archive: layout, reproducible bytes, another version, and a repacked real archive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unpack(archive, directory):
 
 
 def test_double(tmp_path):
-    """bin/ollama runs and says its version; twice the same bytes; the checksum file fits."""
+    """bin/ollama runs and prints its version. A second build has the same bytes, and the checksum file matches."""
     first, second = (build_archive.build(tmp_path / name, "0.33.0") for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     assert (tmp_path / "a" / "sha256sum.txt").read_text() == "%s  ./ollama-linux-amd64.tar.zst\n" % hashlib.sha256(
@@ -51,7 +51,7 @@ def test_double(tmp_path):
 
 @pytest.mark.parametrize("prefix", ["", "./"])
 def test_repacked(tmp_path, prefix):
-    """A real archive keeps all but its engine and its GPU libraries."""
+    """A repacked archive keeps everything except the engine and the GPU libraries."""
     plain = tmp_path / "real.tar"
     with tarfile.open(plain, "w") as tar:
         for name, data in (

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Referee of the double's choice of GPUs, in process: every row of -placement.jsonl, every step of -residents.jsonl."""
+"""Compares the double's choice of GPUs with every row of -placement.jsonl and every step of -residents.jsonl."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def model(name):
 
 
 def visible(row):
-    """The GPUs that CUDA shows under the row's environment, as the server numbers them."""
+    """The GPUs that CUDA shows with the environment of the row, numbered as by the server."""
     tokens = row["environment"].get("CUDA_VISIBLE_DEVICES")
     cards = {key: gpu for index, gpu in enumerate(row["gpus"]) for key in (str(index), gpu["uuid"])}
     if tokens is None:
@@ -81,7 +81,7 @@ def visible(row):
 
 
 def settings(environment, gpus):
-    """The service's settings under the row's environment."""
+    """The settings of the service with the environment of the row."""
     tier = choosing.default_context([gpu.total for gpu in gpus], int(environment.get("OLLAMA_GPU_OVERHEAD", 0)))
     flash = environment.get("OLLAMA_FLASH_ATTENTION")
     return choosing.Settings(
@@ -94,7 +94,7 @@ def settings(environment, gpus):
 
 
 def outcome(choice, row_settings, options, environment, gpus):
-    """A choice in the words of a row's result."""
+    """A choice in the format of a row's result."""
     dies = choice.main_gpu is not None and choice.main_gpu >= max(len(choice.gpus), 1) and bool(gpus)
     return {
         "status": 500 if dies else 200,
@@ -114,7 +114,7 @@ def outcome(choice, row_settings, options, environment, gpus):
 
 
 def test_every_placement_row():
-    """1,217 loads on an otherwise empty server."""
+    """1,217 loads on a server without other models."""
     different = []
     for number, row in enumerate(PLACEMENT):
         assert set(row["result"]) <= set(COMPARED) | set(LEFT_OUT)
@@ -133,13 +133,14 @@ def test_every_placement_row():
 
 
 def step_gpus(base, free_mib):
-    """The GPUs with the driver's free memory before a step."""
+    """The GPUs with the free memory that the driver reports before a step."""
     return [dataclasses.replace(gpu, free=free * MIB) for gpu, free in zip(base, free_mib)]
 
 
 def resident(name, result, gpus):
-    """The books' entry of an engine that was just loaded: the recorder's
-    stand-in gave each GPU an equal share of the file.
+    """The server's entry for an engine that was just loaded.
+
+    The engine of the recording gave each GPU an equal share of the file.
     """
     indices = tuple(gpu.index for gpu in gpus if gpu.filter_id in result["child_cuda_visible_devices"].split(","))
     share = math.ceil(MODELS[name]["file_bytes"] / len(indices) / MIB) * MIB + BUFFERS
@@ -149,7 +150,7 @@ def resident(name, result, gpus):
 
 
 def freed(gpus, gone):
-    """Free memory after engines have ended."""
+    """Free memory after the engines have exited."""
     return [
         dataclasses.replace(
             gpu, free=gpu.free + sum(one.used[gpu.index] + CONTEXT for one in gone if gpu.index in one.gpus)
@@ -174,7 +175,10 @@ def steps():
 
 
 def test_every_step_beside_residents():
-    """66 loads beside others: which must go, and where the new one lands; one tie of three equal GPUs is left out."""
+    """66 loads beside other models: which models are evicted, and which GPUs are chosen.
+
+    One tie of three equal GPUs is left out.
+    """
     different, ties = [], 0
     for row, step, running, gpus in steps():
         environment, shape, options = row["environment"], model(step["model"]), step["options"]
@@ -214,7 +218,10 @@ def test_every_step_beside_residents():
     ],
 )
 def test_default_context(totals, overhead, context):
-    """Tiers by the sum of all GPUs; an overhead above the total wraps round, as recorded (gpu-overhead-huge)."""
+    """Tiers by the total memory of all GPUs.
+
+    An overhead above the total wraps round, as recorded (gpu-overhead-huge).
+    """
     assert choosing.default_context(totals, overhead) == context
 
 
@@ -231,8 +238,9 @@ def test_default_context(totals, overhead, context):
     ],
 )
 def test_eviction(num_gpu, batch, free, evicts):
-    """Prediction and the batch's surcharge above 80 % of what is free; never
-    where part of the model was asked to stay on the CPU.
+    """Evicts if the prediction and the surcharge of the batch exceed 80 % of the free memory.
+
+    Never if part of the model is meant to stay on the CPU.
     """
     gpu = choosing.Gpu(0, "0", 24 * choosing.GIB, free * choosing.GIB)
     choice = choosing.Choice((gpu,), 0, 4096, 1, batch, 10 * choosing.GIB, "auto", True)
@@ -240,7 +248,7 @@ def test_eviction(num_gpu, batch, free, evicts):
 
 
 def test_one_gpu_engine_on_a_higher_index_is_not_found():
-    """14.21: what a one-GPU engine holds on index 1 counts as free once engines cover all GPUs."""
+    """14.21: the memory of an engine on the GPU with index 1 counts as free when the engines cover all GPUs."""
     gpus = [choosing.Gpu(0, "0", 100, 40), choosing.Gpu(1, "1", 100, 30)]
     on_first, on_second = choosing.Resident((0,), {0: 50}, {0: 95}), choosing.Resident((1,), {1: 60}, {1: 95})
     assert [gpu.free for gpu in choosing.accounted_free(gpus, [on_first, on_second])] == [45, 100]

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Referee: every entry of ollama-0.32.15-loading.json, in its order,
-against the running double over the engine stand-in.
-"""
+"""Compares the double, with the engine stand-in, with every entry of ollama-0.32.15-loading.json, in its order."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ FIELDS_LEFT_OUT = (
 
 
 def _environment(recorded):
-    """The recorded service environment over CUDA devices."""
+    """The recorded environment of the service, for CUDA devices."""
     found = {key: value for key, value in recorded.items() if key != "GGML_VK_VISIBLE_DEVICES"}
     if recorded.get("GGML_VK_VISIBLE_DEVICES") == "-1":
         found["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -46,7 +44,7 @@ def _environment(recorded):
 
 
 def _create(server, optimized_context):
-    """The models of the recording: tiny, tiny2 and tiny-optimized. No-op for what is there already."""
+    """Create the models of the recording that do not exist yet: tiny, tiny2 and tiny-optimized."""
     for name, data in (("tiny", double_content.tiny()), ("tiny2", double_content.tiny2())):
         if server.request("POST", "/api/show", {"model": name})[0] == 404:
             digest = "sha256:" + double_content.hashlib.sha256(data).hexdigest()
@@ -97,7 +95,7 @@ def _commands(lines):
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory):
-    """{name: {"answer", "children", "ps", "log"}}; one server per service environment."""
+    """{name: {"answer", "children", "ps", "log"}}, with one server per environment of the service."""
     home = tmp_path_factory.mktemp("home")
     program = running.install(tmp_path_factory.mktemp("release"))
     gpus = running.gpus(home / "gpus", "rtx-4090-x2")
@@ -128,7 +126,7 @@ def replayed(tmp_path_factory):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
 def test_response(entry, replayed):
-    """Status, content type and body; generated text where there was a prompt."""
+    """Status, content type and body; generated text if there was a prompt."""
     status, kind, body = replayed[entry["name"]]["answer"]
     want = entry["response"]
     request = entry["request"].get("json") or {}
@@ -144,7 +142,7 @@ def test_response(entry, replayed):
     "entry", [entry for entry in ENTRIES if "child_processes" in entry], ids=lambda entry: entry["name"]
 )
 def test_engine(entry, replayed):
-    """The engines that run afterwards: argument lists in full, environment, number of GPUs."""
+    """The engines that run afterwards: all arguments, the environment, the number of GPUs."""
     got = replayed[entry["name"]]["children"]
     assert [_arguments(child["argv"]) for child in got] == [
         _arguments(child["argv"]) for child in entry["child_processes"]
@@ -162,13 +160,13 @@ def test_engine(entry, replayed):
     "entry", [entry for entry in ENTRIES if _commands(entry.get("server_log", []))], ids=lambda entry: entry["name"]
 )
 def test_started_engines(entry, replayed):
-    """The engines that were started, by the journal: also those that died at once."""
+    """The engines that were started according to the journal, also those that exited at once."""
     want, got = _commands(entry["server_log"]), _commands(replayed[entry["name"]]["log"])
     assert [_arguments(words) for words in got] == [_arguments(words) for words in want]
 
 
 def _arguments(words):
-    """An argument list with the run's own values taken out."""
+    """A list of arguments without the values that differ between runs."""
     found = list(words)
     found[0] = "llama-server"
     left_out = ["--port", "--model"]
@@ -182,8 +180,9 @@ def _arguments(words):
 
 @pytest.mark.parametrize("entry", [entry for entry in ENTRIES if "ps_after" in entry], ids=lambda entry: entry["name"])
 def test_ps(entry, replayed):
-    """/api/ps afterwards; sizes are the engine's: that they are 0 exactly where they
-    were, and equal exactly where they were, is compared.
+    """/api/ps afterwards.
+
+    The sizes are those of the stand-in: compared is whether they are 0, and whether size and size_vram are equal.
     """
     want, got = entry["ps_after"], replayed[entry["name"]]["ps"]
     assert double_compare.differences(want, got, {}) == []
@@ -199,7 +198,7 @@ def test_ps(entry, replayed):
     "entry", [entry for entry in ENTRIES if "server_log" in entry], ids=lambda entry: entry["name"]
 )
 def test_journal(entry, replayed):
-    """Each line that the server itself wrote is written by the double: level, source, message and field names."""
+    """The double writes every line that the server itself wrote: level, source, message and names of the fields."""
     lines = replayed[entry["name"]]["log"]
     if (
         entry["name"] == "generate-after-engine-killed"
@@ -222,7 +221,7 @@ def _line(text):
 
 
 def test_digest_of_a_loaded_model_changes_with_the_next_request(replayed):
-    """Re-created while loaded: /api/ps keeps the old digest until a request reloads the model."""
+    """Re-created while it is loaded: /api/ps keeps the old digest until a request reloads the model."""
     before, while_loaded, after = (
         replayed[name]["ps"]["models"][0]["digest"]
         for name in ("load-optimized", "ps-after-recreate-while-loaded", "generate-after-recreate")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Referee: the facts of ollama-0.32.15-operations.json, and a few of
-ollama-behaviour.md section 14, on running doubles.
+"""Compares running doubles with the facts of
+ollama-0.32.15-operations.json and some of ollama-behaviour.md section
+14.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def program(tmp_path_factory):
 
 @pytest.fixture
 def rig(program, tmp_path):
-    """start(environment, models) -> Server; all are ended afterwards."""
+    """start(environment, models) -> Server. All servers are stopped afterwards."""
     gpus, servers = running.gpus(tmp_path / "gpus", "rtx-4090-x2"), []
 
     def start(environment=None, models=tmp_path / "models"):
@@ -56,7 +57,7 @@ def rig(program, tmp_path):
 
 
 def generate(server, model, **more):
-    """A load: (status, body)."""
+    """Load a model: (status, body)."""
     status, _kind, body = server.request("POST", "/api/generate", dict({"model": model}, **more))
     return status, body
 
@@ -67,7 +68,7 @@ def names(server):
 
 
 def create(server, context):
-    """tiny-optimized from tiny."""
+    """Create tiny-optimized from tiny."""
     body = {
         "model": "tiny-optimized",
         "from": "tiny",
@@ -78,7 +79,7 @@ def create(server, context):
 
 
 def test_two_servers_on_one_store(rig, tmp_path):
-    """What one creates, changes or deletes the other sees at once."""
+    """What one server creates, changes or deletes, the other one sees at once."""
     first, second = rig(), rig()
     data = double_content.tiny()
     digest = "sha256:" + double_content.hashlib.sha256(data).hexdigest()
@@ -111,8 +112,9 @@ def test_two_servers_on_one_store(rig, tmp_path):
 
 
 def test_hard_linked_stores_are_independent(rig, tmp_path):
-    """14.17: a model linked into a running server's store is listed and
-    loads; a delete in one store leaves the other's.
+    """14.17: a model that is linked into the store of a running server is listed and loads.
+
+    Deleting it in one store does not affect the other store.
     """
     rig_models.write_into_store("tiny", tmp_path / "models")
     second_store = tmp_path / "second"
@@ -131,7 +133,7 @@ FRESH, OLD = ["sha256-1111111111111", "sha256-22222-partial"], ["sha256-33333333
 
 @pytest.mark.parametrize("environment, left", [({}, FRESH), ({"OLLAMA_NOPRUNE": "1"}, FRESH + OLD)])
 def test_prune_at_start(rig, tmp_path, environment, left):
-    """Unreferenced blobs and partial files older than an hour go, fresh ones and referenced ones stay."""
+    """Unreferenced blobs and partial files older than an hour are deleted, new and referenced ones are kept."""
     rig_models.write_into_store("tiny", tmp_path / "models")
     referenced = set(os.listdir(tmp_path / "models" / "blobs"))
     marks = {"1": 0, "3": 7200}
@@ -156,7 +158,7 @@ def test_prune_at_start(rig, tmp_path, environment, left):
 
 
 def test_kill_of_the_server_leaves_the_engine(rig, tmp_path):
-    """SIGKILL of the server: the engine runs on."""
+    """After SIGKILL of the server, the engine keeps running."""
     rig_models.write_into_store("tiny", tmp_path / "models")
     server = rig()
     generate(server, "tiny")
@@ -168,7 +170,7 @@ def test_kill_of_the_server_leaves_the_engine(rig, tmp_path):
 
 
 def test_sigterm_ends_server_and_engine(rig, tmp_path):
-    """SIGTERM with a model loaded: exit 0, engine gone."""
+    """SIGTERM with a loaded model: exit status 0, and the engine has exited."""
     rig_models.write_into_store("tiny", tmp_path / "models")
     server = rig()
     generate(server, "tiny")
@@ -177,7 +179,7 @@ def test_sigterm_ends_server_and_engine(rig, tmp_path):
 
 
 def test_port_in_use(rig):
-    """Exit 1 and one sentence."""
+    """Exit status 1 and one message."""
     first = rig()
     second = rig({"OLLAMA_HOST": first.environment["OLLAMA_HOST"]})
     fact = FACTS["port-in-use"]
@@ -193,7 +195,7 @@ def _port(text):
 
 @pytest.mark.parametrize("entry", BAD_SETTINGS, ids=lambda entry: entry["name"])
 def test_bad_settings(entry, rig, tmp_path):
-    """It runs all the same; the effective values and the warnings are as recorded."""
+    """The server runs; the effective values and the warnings are as recorded."""
     models = tmp_path / "none" / "models" if entry["models_dir"] else tmp_path / "models"
     if "OLLAMA_HOST" in entry["environment"]:
         return _bad_port(entry)
@@ -214,7 +216,7 @@ def test_bad_settings(entry, rig, tmp_path):
 
 
 def _bad_port(entry):
-    """A port above 65535 silently becomes 11434: read without binding, since that port may be somebody's."""
+    """A port above 65535 becomes 11434. The test does not bind it, because that port may be in use."""
     code = "from double import settings; print(settings.host()); print(settings.as_map()['OLLAMA_HOST'])"
     done = subprocess.run(
         ["python3", "-c", code],
@@ -230,7 +232,7 @@ def _bad_port(entry):
 
 
 def test_sigterm_while_a_model_loads(rig, tmp_path):
-    """An engine that is still loading goes too; /api/ps and loaded models answer meanwhile."""
+    """An engine that is still loading is stopped as well; /api/ps and loaded models answer in the meantime."""
     rig_models.write_into_store("tiny", tmp_path / "models")
     server = rig()
     with state.edit(server.environment["GPU_RIG_STATE"]) as values:
@@ -246,7 +248,7 @@ def test_sigterm_while_a_model_loads(rig, tmp_path):
 
 
 def test_a_store_with_a_missing_blob(rig, tmp_path):
-    """One sentence that names the file, no traceback."""
+    """One message that names the file, without a traceback."""
     path = rig_models.write_into_store("tiny", tmp_path / "models")
     assert path.exists()
     for blob in (tmp_path / "models" / "blobs").iterdir():
@@ -258,7 +260,7 @@ def test_a_store_with_a_missing_blob(rig, tmp_path):
 
 
 def test_queue_of_one_with_twelve_clients(rig, tmp_path):
-    """The limit counts waiting loads, not requests to a loaded engine: twelve answers of 200."""
+    """The limit counts waiting loads, not requests to a loaded engine: all twelve get status 200."""
     rig_models.write_into_store("tiny", tmp_path / "models")
     server = rig({"OLLAMA_MAX_QUEUE": "1"})
     generate(server, "tiny")
@@ -273,7 +275,9 @@ def test_queue_of_one_with_twelve_clients(rig, tmp_path):
 
 
 def test_engine_that_dies_while_generating(rig, tmp_path):
-    """An error with its status, a death in the journal, and the next request loads anew."""
+    """The answer is an error with its status, the journal reports the
+    exit, and the next request loads the model again.
+    """
     rig_models.write_into_store("tiny", tmp_path / "models")
     server = rig()
     with state.edit(server.environment["GPU_RIG_STATE"]) as values:
@@ -286,14 +290,14 @@ def test_engine_that_dies_while_generating(rig, tmp_path):
 
 
 def test_main_gpu_beyond_the_last(rig, tmp_path):
-    """14.2: passed through, and the engine dies."""
+    """14.2: the value is passed through, and the engine exits."""
     rig_models.write_into_store("tiny", tmp_path / "models")
     status, body = generate(rig(), "tiny", options={"main_gpu": 5})
     assert status == 500 and body["error"].startswith("llama-server process has terminated: exit status 1")
 
 
 def test_projector_and_uuids(rig, tmp_path):
-    """5.2: the child gets the user's own tokens, the model file as its projector, and a margin of projector + 1 GiB."""
+    """5.2: the child gets the user's own values, the model file as its projector, and a margin of projector + 1 GiB."""
     rig_models.write_into_store("llama4:16x17b", tmp_path / "models")
     running.gpus(tmp_path / "gpus", "rtx-a6000-x2")
     uuids = ",".join(gpu["uuid"] for gpu in reversed(state.gpus(state.load(str(tmp_path / "gpus")))))
@@ -315,7 +319,7 @@ def test_projector_and_uuids(rig, tmp_path):
 
 
 def test_limit_of_loaded_models_and_expiry(rig, tmp_path):
-    """OLLAMA_MAX_LOADED_MODELS=1 evicts; a model goes when its keep_alive has passed."""
+    """OLLAMA_MAX_LOADED_MODELS=1 evicts. A model is unloaded after its keep_alive."""
     rig_models.write_into_store("tiny", tmp_path / "models")
     server = rig({"OLLAMA_MAX_LOADED_MODELS": "1"})
     data = double_content.tiny2()
@@ -332,7 +336,7 @@ def test_limit_of_loaded_models_and_expiry(rig, tmp_path):
 
 
 def test_version(rig, program):
-    """With a server its version, without one a warning and the program's own."""
+    """With a server its version, without one a warning and the version of the program."""
     server = rig()
     call = dict(args=[str(program), "--version"], env=server.environment, capture_output=True, text=True)
     assert subprocess.run(check=True, **call).stdout == "ollama version is 0.32.15\n"
@@ -344,13 +348,13 @@ def test_version(rig, program):
 
 
 def test_unknown_field_is_an_error(rig):
-    """The real server ignores what it does not know; the double does not, so that a misspelt field is found."""
+    """The real server ignores unknown fields. The double does not, so that misspelt ones are found."""
     status, _kind, body = rig().request("POST", "/api/generate", {"model": "tiny", "keepalive": 5})
     assert status == 501 and "keepalive" in body["error"]
 
 
 def test_every_fact_is_compared():
-    """Each entry of the recording is used above or named in LEFT_OUT."""
+    """Each entry of the recording is used above or listed in LEFT_OUT."""
     with open(__file__, encoding="utf-8") as stream:
         text = stream.read()
     unused = [name for name in FACTS if '"%s"' % name not in text and FACTS[name] not in BAD_SETTINGS]

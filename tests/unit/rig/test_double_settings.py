@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The double's reading of the service's environment (ollama-behaviour.md section 6)."""
+"""How the double reads the environment of the service (ollama-behaviour.md section 6)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.rig.ollama.double import settings
     ],
 )
 def test_host(monkeypatch, text, found):
-    """OLLAMA_HOST; a bad port silently becomes 11434."""
+    """OLLAMA_HOST; an invalid port becomes 11434."""
     monkeypatch.setenv("OLLAMA_HOST", text)
     assert settings.host() == found
 
@@ -44,7 +44,7 @@ def test_host(monkeypatch, text, found):
     ],
 )
 def test_boolean(monkeypatch, text, found):
-    """Any text that is no Go bool counts as true."""
+    """Any text that is not a Go bool is true."""
     monkeypatch.setenv("OLLAMA_SCHED_SPREAD", text)
     assert settings.boolean("OLLAMA_SCHED_SPREAD") is found
 
@@ -54,6 +54,6 @@ def test_boolean(monkeypatch, text, found):
     [("", 300), ("10m", 600), ("90", 90), ("-1", settings.FOREVER), ("-1m", settings.FOREVER), ("0", 0), ("soon", 300)],
 )
 def test_keep_alive(monkeypatch, text, found):
-    """Durations or seconds; negative is for ever; nonsense is the default."""
+    """Durations or seconds. A negative value means forever, an invalid one the default."""
     monkeypatch.setenv("OLLAMA_KEEP_ALIVE", text)
     assert settings.keep_alive() == found

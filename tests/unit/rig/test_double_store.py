@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The double's store: the recorded digests of created models, byte for
-byte; names; texts as Go writes them; resumed pulls.
-"""
+"""The store of the double: recorded digests of created models, names, text formats of Go, resumed pulls."""
 
 from __future__ import annotations
 
@@ -25,8 +23,9 @@ BASE = "127.0.0.1:5001/library/tiny:latest"
 
 @pytest.fixture
 def seeded(tmp_path):
-    """A store with the recorded tiny under its recorded digests; the model blob is
-    the rig's tiny: blobs that are there are not hashed.
+    """A store with the recorded tiny under its recorded digests.
+
+    The model blob is the tiny of the rig: existing blobs are not hashed.
     """
     store = Store(str(tmp_path / "models"))
     layers = []
@@ -48,16 +47,14 @@ def seeded(tmp_path):
 
 
 def test_pulled_manifest_keeps_its_bytes(seeded):
-    """The digest in /api/tags is that of the registry's own bytes."""
+    """The digest in /api/tags is that of the registry's bytes."""
     want = next(model for model in ENTRIES["tags"]["response"]["body"]["models"] if model["name"] == BASE)
     found = seeded.load(names.parse(BASE))
     assert (found.digest, found.size) == (want["digest"], want["size"])
 
 
 def test_created_manifests_are_the_recorded_ones(seeded):
-    """Every create of the recording that starts from tiny gives the
-    recorded digest and size: same layers, order, JSON.
-    """
+    """Every recorded create from tiny gives the recorded digest and size: same layers, order and JSON."""
     for name in (
         "create-from",
         "create-from-again-same",
@@ -93,13 +90,13 @@ def test_created_manifests_are_the_recorded_ones(seeded):
     ],
 )
 def test_names(text, shortest):
-    """Missing parts are filled in; lists leave the default host and namespace out."""
+    """Missing parts are added; lists leave out the default host and namespace."""
     assert names.parse(text).shortest == shortest
 
 
 @pytest.mark.parametrize("text", ["", "::bad::", "a b", "a b/../c", "../x", "a:{{7*7}}", "x:", "/x", "a\nb", "t" * 81])
 def test_bad_names(text):
-    """One sentence, status 400."""
+    """One message, status 400."""
     with pytest.raises(ApiError) as caught:
         names.parse(text)
     assert (caught.value.status, caught.value.text) == (400, "invalid model name")
@@ -120,7 +117,7 @@ def test_bad_names(text):
     ],
 )
 def test_parameter_texts(value, text):
-    """`%#v` of what a JSON decoder in Go gives: numbers are float64."""
+    """`%#v` of values that a JSON decoder in Go returns: numbers are float64."""
     assert gotext.sharp(value) == text
 
 
@@ -132,13 +129,13 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["soon", "5", "5 m", ""])
 def test_bad_durations(text):
-    """What is none is refused."""
+    """Invalid durations are refused."""
     with pytest.raises(ValueError):
         gotext.duration(text)
 
 
 def test_header_of_a_large_model(tmp_path):
-    """llama4's 202,048 tokens are skipped, the 67 GB of the sparse file are not read."""
+    """The 202,048 tokens of llama4 are skipped; the 67 GB of the sparse file are not read."""
     rig_models.write_into_store("llama4:16x17b", tmp_path)
     store = Store(str(tmp_path))
     model = models.Model(store, store.load(names.parse("llama4:16x17b")))
@@ -151,7 +148,7 @@ def test_header_of_a_large_model(tmp_path):
 
 
 def test_no_gguf(tmp_path):
-    """A file that is none."""
+    """A file that is not a GGUF file."""
     path = tmp_path / "hello"
     path.write_bytes(b"hello")
     with pytest.raises(gguf.NotGguf):
@@ -160,7 +157,7 @@ def test_no_gguf(tmp_path):
 
 @pytest.fixture
 def registry(tmp_path):
-    """The rig's registry: (Registry, name of tiny on it)."""
+    """The registry of the rig: (Registry, name of tiny on it)."""
     found = Registry(double_content.registry_directory(tmp_path / "registry"), ["127.0.0.1"])
     servers = serve(found, ["127.0.0.1"])
     yield found, names.parse("127.0.0.1:%d/library/tiny" % servers[0].server_address[1])
@@ -170,7 +167,7 @@ def registry(tmp_path):
 
 
 def test_a_cut_download_is_resumed(tmp_path, registry):
-    """The line breaks once: the next request asks for the rest only, and the digest fits."""
+    """The connection breaks once: the next request fetches only the rest, and the digest matches."""
     found, name = registry
     found.faults.add({"target": "library/tiny", "fault": "cut", "at": ["data"], "times": 1, "after": 300000})
     store = Store(str(tmp_path / "models"))
@@ -181,7 +178,7 @@ def test_a_cut_download_is_resumed(tmp_path, registry):
 
 
 def test_a_left_download_is_taken_up_again(tmp_path, registry):
-    """The client goes away: parts stay, nothing is listed; the next pull fetches the rest only."""
+    """The client disconnects: parts are kept, nothing is listed. The next pull fetches only the rest."""
     found, name = registry
     found.faults.add({"target": "library/tiny", "fault": "slow", "at": ["data"], "rate": 200000})
     store = Store(str(tmp_path / "models"))
@@ -207,7 +204,7 @@ def test_a_left_download_is_taken_up_again(tmp_path, registry):
 
 
 def test_a_seeded_blob_is_never_hashed(tmp_path, registry):
-    """A blob that is there is taken as it is, whatever it holds."""
+    """An existing blob is used with any content."""
     found, name = registry
     store = Store(str(tmp_path / "models"))
     manifest = json.loads((tmp_path / "registry" / "manifests" / "library" / "tiny" / "latest").read_text())

@@ -43,7 +43,7 @@ def program(tmp_path_factory):
 
 @pytest.fixture
 def rig(tmp_path, monkeypatch):
-    """Two A6000, loads without delay; the value is the state file's path."""
+    """Two A6000, loads without delay. The value is the path of the state file."""
     path = str(tmp_path / "rig" / "state")
     monkeypatch.setenv("GPU_RIG_STATE", path)
     for name in [name for name in os.environ if name.startswith(("LLAMA_ARG", "CUDA_"))]:
@@ -54,7 +54,7 @@ def rig(tmp_path, monkeypatch):
 
 
 class Running:
-    """A serving engine."""
+    """A running engine."""
 
     def __init__(self, process, log):
         self.process, self.log, self.pid = process, log, process.pid
@@ -69,7 +69,7 @@ class Running:
             return answer.read().decode()
 
     def holds(self):
-        """Bytes of this engine per GPU, as the state file has it."""
+        """Bytes of this engine per GPU, from the state file."""
         return [
             [p["bytes"] for p in gpu["processes"] if p["pid"] == self.pid and p["alive"]]
             for gpu in state.gpus(state.load())

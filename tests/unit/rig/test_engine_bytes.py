@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Bytes that the engine stand-in takes for a load: recorded rows, loads without a row, the split, the fitting."""
+"""Bytes of a load in the engine stand-in: recorded rows, loads without a row, the split, the fitting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def models(tmp_path_factory):
 
 
 def plan(model, content, arguments, environment=None):
-    """(Load, log lines) in process."""
+    """Compute (Load, log lines) in this process."""
     parsed = options.parse(["--model", model, *arguments], environment or {})
     return fit.fit(header.read_header(model), parsed, devices.visible(content, environment or {})[0], 64 * GIB)
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The stand-in's log against the recorded log of the real engine: same lines, same order, same figures, with CUDA in
-the place of Vulkan.
+"""Compares the log of the stand-in with that of the real engine: same lines, order and figures, with CUDA for Vulkan.
 
-The recorded model `tiny` and the rig's have the same dimensions, so buffers must agree within 0.3 MiB and the table's
-columns within 1 MiB.
+The recorded model `tiny` and that of the rig have the same dimensions, so buffers must agree within 0.3 MiB and the
+columns of the table within 1 MiB.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ ARGUMENTS_WITHOUT = ("--model", "--port", "--host")
 
 
 def engine_lines(entry):
-    """The engine's lines of an entry, as a CUDA engine would write them; what is left out by the list above is gone."""
+    """The engine's lines of an entry, as a CUDA engine would write them, without the lines of the list above."""
     lines = []
     for text in entry["server_log"]:
         for line in text.splitlines():
@@ -72,7 +71,7 @@ def engine_lines(entry):
 
 
 def normal(line):
-    """Paths, addresses and free memory differ between runs; the width of a name's column follows the name."""
+    """Replace paths, addresses and free memory, which differ between runs. The width of a column follows the name."""
     line = re.sub(r"\S*(sha256-[0-9a-f]+|tiny\.gguf)'?", "MODEL", line)
     line = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", line)
     line = re.sub(r"\((0000:\w\w:00\.0)\)", "(PCI)", line)
@@ -80,13 +79,14 @@ def normal(line):
 
 
 def shape(line):
-    """The line without its numbers (but with the layers and sizes of which the text consists)."""
+    """The line without its numbers, except numbers of layers and sizes in the text."""
     return re.sub(r"-?\d+(\.\d+)?", "N", line.replace("CUDA0", "CUDAa").replace("CUDA1", "CUDAb"))
 
 
 def arguments_of(name):
-    """The recorded argument list, or, where none was recorded, that of load-default
-    with the entry's service environment applied as Ollama does.
+    """The recorded arguments.
+
+    If none were recorded, those of load-default with the service environment of the entry applied as Ollama does.
     """
     entry = ENTRIES[name]
     environment = entry["service_environment"]
@@ -132,7 +132,7 @@ def engine(tmp_path_factory):
 
 
 def run(engine, argv, environment):
-    """(the engine's lines up to its last one before it waits, its exit status or None)."""
+    """(the lines of the engine until it waits, its exit status or None)."""
     program, model, path = engine
     process = subprocess.Popen(
         [str(program), "--model", str(model), "--port", "0", "--host", "127.0.0.1"] + argv,
@@ -180,7 +180,7 @@ def test_the_log_has_the_recorded_lines_in_their_order(engine, name):
 
 
 def tolerance_of(line):
-    """How far a recorded line's numbers may be from the stand-in's (MiB); None = not compared."""
+    """The allowed difference between the numbers of a recorded line and the stand-in's, in MiB; None = not compared."""
     if "buffer size" in line:
         return 0.3
     if "memory_breakdown" in line:

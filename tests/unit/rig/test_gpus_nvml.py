@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The fake libnvidia-ml.so.1 under the real pynvml, in a process of its own (a loaded library is never read again)."""
+"""The fake libnvidia-ml.so.1 with the real pynvml, each in a new process (a loaded library is never read again)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def nvml(library, tmp_path, monkeypatch):
-    """A function that runs Python lines (`n` is pynvml, `out` is printed as
-    JSON) against a preset changed by keyword pairs.
+    """A function that runs Python lines with a preset changed by pairs of key and value.
+
+    `n` is pynvml, and `out` is printed as JSON.
     """
     path = tmp_path / "rig" / "state"
     monkeypatch.setenv("GPU_RIG_STATE", str(path))

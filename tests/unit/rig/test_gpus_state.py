@@ -29,7 +29,7 @@ def path(tmp_path, monkeypatch):
 
 
 def piped(path, *arguments):
-    """Run state.py as it is run in a host: from standard input."""
+    """Run state.py from the standard input, as on a host."""
     return subprocess.run(
         [sys.executable, "-", "--state", path, *arguments], input=SCRIPT.read_bytes(), capture_output=True, check=False
     )

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What of the rig's hosts needs no host: names, the inventory, differences
-between snapshots, and its one-sentence errors.
-"""
+"""The parts of the rig's hosts that need no host: names, inventory, differences between snapshots, error messages."""
 
 from __future__ import annotations
 
@@ -75,7 +73,7 @@ def test_differences_between_snapshots():
 
 
 def test_a_free_pair_of_subnets_is_found(tmp_path, monkeypatch):
-    """The routing table's addresses are hexadecimal, last byte first."""
+    """The addresses in the routing table are hexadecimal, with the last byte first."""
     routes = tmp_path / "route"
     monkeypatch.setattr(podman, "ROUTES", routes)
     routes.write_text("Iface\tDestination\n")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The rig's models: sizes against the recorded engine rows, files and store."""
+"""The models of the rig: sizes compared with the recorded engine rows, files and store."""
 
 from __future__ import annotations
 

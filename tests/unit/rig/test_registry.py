@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The registry answers as the recorded one did, spoils what it is told to spoil, and logs what it served."""
+"""The registry answers like the recorded one, applies faults, and logs what it served."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Client:
             connection.close()
 
     def logged(self, count):
-        """The log once it has so many entries: an entry is written after its answer."""
+        """The log once it has this number of entries: an entry is written after its answer."""
         deadline = time.monotonic() + 5
         while len(self.registry.requests) < count and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -110,8 +110,9 @@ def _recorded():
 
 
 def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
-    """The recorded requests, with this model's digest, for the manifest and the
-    first blob: same status, same range, all logged.
+    """The recorded requests for the manifest and the first blob, with the digest of this model.
+
+    Same status, same range, all logged.
     """
     size, digest = len(tree[1]), _digest(tree[1])
     assert size == 674_304
@@ -132,7 +133,7 @@ def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
 
 
 def test_the_redirect_leads_to_another_host_name_that_serves_the_blob(client, tree):
-    """With the same name the real client follows by itself and then misses the Location."""
+    """With the same name, the real client follows the redirect itself and then finds no Location."""
     path = "/v2/library/tiny/blobs/" + _digest(tree[1])
     status, headers, body, _complete = client.ask("GET", path)
     assert (status, body) == (307, b"")
@@ -142,7 +143,7 @@ def test_the_redirect_leads_to_another_host_name_that_serves_the_blob(client, tr
 
 
 def test_head_of_a_blob_tells_its_size(client):
-    """The client takes the total from there."""
+    """The client takes the total size from it."""
     status, headers, body, _complete = client.ask("HEAD", "/v2/library/llama4/blobs/" + BIG_DIGEST)
     assert (status, headers["Content-Length"], body) == (200, str(BIG), b"")
 
@@ -164,13 +165,13 @@ def test_head_of_a_blob_tells_its_size(client):
     ],
 )
 def test_ranges_of_a_sparse_blob(client, asked, status, content_range, body):
-    """Data and holes, the ends included."""
+    """Data and holes, at the ends as well."""
     answer = client.ask("GET", "/v2/cdn/library/llama4/blobs/" + BIG_DIGEST, {"Range": asked})
     assert (answer[0], answer[1]["Content-Range"], answer[2]) == (status, content_range, body)
 
 
 def test_the_log_counts_the_bytes_served_by_model(client):
-    """What 'at most 16 MiB of header a model, read once' is checked with."""
+    """Other tests use it for 'at most 16 MiB of header per model, read once'."""
     client.ask("GET", "/v2/cdn/library/llama4/blobs/" + BIG_DIGEST, {"Range": f"bytes=0-{(4 << 20) - 1}"})
     client.ask("GET", "/v2/library/llama4/manifests/16x17b")
     manifest = client.logged(2)[1]
@@ -185,7 +186,7 @@ def test_the_log_counts_the_bytes_served_by_model(client):
 
 
 def test_releases_and_their_checksums(client, tree):
-    """sha256sum.txt is written as the release job does: './name'."""
+    """sha256sum.txt has the format of the release job: './name'."""
     archive = (tree[0] / "releases/v0.32.15/ollama-linux-amd64.tar.zst").read_bytes()
     assert client.ask("GET", "/releases/v0.32.15/ollama-linux-amd64.tar.zst")[2] == archive
     sums = client.ask("GET", "/releases/v0.32.15/sha256sum.txt")[2].decode()
@@ -209,7 +210,7 @@ def test_releases_and_their_checksums(client, tree):
     ],
 )
 def test_what_is_not_there_is_404_with_a_registry_error(client, path):
-    """Names that lead out of the directory included."""
+    """Also for names that lead out of the directory."""
     status, _headers, body, _complete = client.ask("GET", path)
     assert status == 404 and json.loads(body)["errors"][0]["code"]
 
@@ -235,7 +236,7 @@ def test_faults_of_a_manifest_by_name(client, fault, status, body):
     [("direct200", 200, False), ("loc302", 302, True), ("loc200", 200, True), ("blob404", 404, False)],
 )
 def test_faults_of_a_blob_by_name(client, fault, status, location):
-    """A model named after a fault has a blob of its own, whole but for the fault."""
+    """A model named after a fault has a blob of its own, correct except for the fault."""
     manifest = json.loads(client.ask("GET", f"/v2/library/f-{fault}/manifests/latest")[2])
     layer = manifest["layers"][0]
     answer = client.ask("GET", f"/v2/library/f-{fault}/blobs/{layer['digest']}")
@@ -245,7 +246,7 @@ def test_faults_of_a_blob_by_name(client, fault, status, location):
 
 
 def test_every_fault_has_a_model_of_its_name(client):
-    """And no two share a blob: a pull of one must not find the blob of another."""
+    """No two share a blob: the pull of one must not find the blob of another."""
     digests = {client.registry.store.manifest(f"library/f-{fault}", "latest") for fault in FAULTS}
     assert len(digests) == len(FAULTS)
     assert client.registry.store.manifest("library/f-nonsense", "latest") is None
@@ -259,7 +260,7 @@ def test_a_corrupt_blob_has_the_size_but_not_the_digest(client, tree):
 
 
 def test_a_cut_once_ends_the_body_early_and_the_next_request_is_whole(client, tree):
-    """The second one asks for the rest, as a client that resumes does."""
+    """The second request fetches the rest, as a client that resumes."""
     path = "/v2/cdn/library/tiny/blobs/" + _digest(tree[1])
     client.fault(target="library/*", fault="cut", after=5000, times=1)
     _status, _headers, first, complete = client.ask("GET", path)
@@ -278,7 +279,7 @@ def test_a_slow_answer_arrives_in_portions(client, tree):
 
 
 def test_faults_of_a_release_and_their_end(client):
-    """A release is addressed by its path; DELETE drops the rules."""
+    """A release is addressed by its path; DELETE removes the rules."""
     path = "/releases/v0.32.15/ollama-linux-amd64.tar.zst"
     client.fault(target="releases/*/*.tar.zst", fault="503")
     assert client.ask("GET", path)[0] == 503
@@ -298,14 +299,14 @@ def test_faults_of_a_release_and_their_end(client):
     ],
 )
 def test_a_wrong_fault_is_refused(client, rule):
-    """With a sentence, and nothing is added."""
+    """With a message, and without adding a rule."""
     status, _headers, body, _complete = client.ask("POST", "/control/faults", body=json.dumps(rule))
     assert status == 400 and json.loads(body)["errors"][0]["message"]
     assert client.registry.faults.rules() == []
 
 
 def test_holes_are_not_read(client, monkeypatch):
-    """1 GiB of a hole costs no read: the file is asked where its data is."""
+    """1 GiB of a hole is not read: the file system reports where data is."""
 
     def refuse(*_arguments):
         raise AssertionError("a hole was read")

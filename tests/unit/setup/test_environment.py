@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The bootstrap installs once, and stops with a sentence where it cannot."""
+"""environment.py installs once, and stops with a message if it cannot."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Connection to a rig host: that of containers.podman, with pipelining.
+"""The connection to a rig host: that of containers.podman with pipelining.
 
-One 'podman exec' a task instead of seven calls of podman.
+One 'podman exec' per task instead of seven calls of podman.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Connection(Podman):
     has_pipelining = True
 
     def _connect(self):
-        """Nothing is mounted: files go over the standard input too."""
+        """Mount nothing: files are sent through the standard input as well."""
         self._connected = True
 
     @ensure_connect

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Runs on a host: print as JSON {path: fingerprint} of every file that
-is not a kernel's or a tmpfs of systemd's own.
+"""Runs on a host and prints {path: fingerprint} of its files as JSON.
+
+Leaves out the file systems of the kernel and the tmpfs mounts of systemd.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ ROOTS = ("/", "/tmp", "/dev/shm")
 
 
 def fingerprint(info, path):
-    """Kind, mode and owner; for files also the time of the last change of any kind, which no program can set back."""
+    """Kind, mode and owner. For files also the time of the last change, which no program can set back."""
     parts = [stat.filemode(info.st_mode), info.st_uid, info.st_gid]
     if stat.S_ISLNK(info.st_mode):
         parts.append(os.readlink(path))
@@ -27,7 +28,9 @@ def fingerprint(info, path):
 
 
 def walk(top, device, found, noise):
-    """Add what lies below top on the same device; noise is a tuple of paths that are left out with all below them."""
+    """Add what is below top on the same device. `noise` is a tuple of paths that are left out with everything below
+    them.
+    """
     with os.scandir(top) as entries:
         for entry in entries:
             path = entry.path

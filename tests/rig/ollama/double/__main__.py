@@ -20,7 +20,7 @@ from double.version import VERSION
 
 
 def main(arguments):
-    """The exit status of one call."""
+    """Run one command; return the exit status."""
     if arguments in (["serve"], ["start"]):
         return serve()
     if arguments in (["--version"], ["-v"]):
@@ -34,7 +34,7 @@ def main(arguments):
 
 
 def version():
-    """What `ollama --version` prints, with and without a server."""
+    """The output of `ollama --version`, with and without a server."""
     _scheme, address, port = settings.host()
     found = None
     try:
@@ -51,7 +51,7 @@ def version():
 
 
 def serve():
-    """Listen, look for GPUs, serve until SIGTERM or SIGINT; 1 where that is not possible."""
+    """Listen, discover GPUs, and serve until SIGTERM or SIGINT. Returns 1 if that is not possible."""
     if not os.environ.get("HOME"):
         print("Error: $HOME is not defined", file=sys.stderr)
         return 1
@@ -94,7 +94,9 @@ def serve():
 
 
 def _key_file():
-    """The key that the real server makes at its first start; here a placeholder, since nothing signs with it."""
+    """The key that the real server creates at its first start. Here it is a placeholder, because nothing is signed with
+    it.
+    """
     path = os.path.join(os.path.expanduser("~"), ".ollama", "id_ed25519")
     if os.path.exists(path):
         return

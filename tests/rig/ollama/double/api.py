@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The HTTP API. What no test and no module needs is not here: an unknown path is 404, an unknown field 501."""
+"""The HTTP API, as far as tests and modules need it: an unknown path gives 404, an unknown field 501."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _FIELDS = {
 
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """Listens at once; serves when `serve_forever` is called, which is after the discovery of GPUs."""
+    """Listens at once, and answers after `serve_forever` is called, which happens after the discovery of GPUs."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -61,7 +61,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(address, Handler)
 
     def server_bind(self):
-        """Without the reverse look-up that the base class does."""
+        """Skip the reverse look-up of the base class."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.server_address[:2]
@@ -75,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, format, *args):  # noqa: A002 - the base class's name
-        """The journal gets gin's line instead."""
+        """The journal gets the line of gin instead."""
 
     def send_header(self, keyword, value):
         """Go sends no Server header."""
@@ -119,7 +119,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = _handle
 
     def _host_allowed(self):
-        """A server on loopback answers only requests for a local name (routes.go allowedHostsMiddleware)."""
+        """A server on loopback answers only requests for a local host name (routes.go allowedHostsMiddleware)."""
         if not self.server.loopback:
             return True
         name = re.sub(r":\d+$", "", self.headers.get("Host") or "").strip("[]").lower()
@@ -195,7 +195,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._send(status, kind, gotext.dumps(value).encode())
 
     def _stream(self, objects, wanted):
-        """Progress as lines; or, not wanted, the last object or the error with its status."""
+        """Send progress as lines or, without streaming, the last object or the error with its status."""
         if not wanted:
             last = None
             try:

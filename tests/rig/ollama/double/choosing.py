@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which GPUs Ollama 0.32.15 gives to a model, and with which context and batch. Pure: no I/O.
+"""The GPUs, context and batch that Ollama 0.32.15 chooses for a model. Pure: no input or output.
 
-Ground: reference/ollama-behaviour.md 5.1 (server/sched.go of that release) and 14.21; refereed by every row of
-ollama-0.32.15-placement.jsonl and -residents.jsonl. Memory is in bytes, contexts in tokens.
+Source: reference/ollama-behaviour.md 5.1 (server/sched.go of that release) and 14.21. Tested against every row of
+ollama-0.32.15-placement.jsonl and -residents.jsonl. Memory is in bytes, contexts are in tokens.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ONE_SLOT = (
 class Gpu:
     """A GPU as the server sees it.
 
-    `index` is its place after filtering, `filter_id` what the child is given to see it.
+    `index` is its position after filtering, `filter_id` the value that makes it visible to the child.
     """
 
     index: int
@@ -46,7 +46,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Model:
-    """What the choice needs of a model: bytes of its GGUF file and five header values."""
+    """What the choice needs to know about a model: bytes of its GGUF file and five header values."""
 
     file_bytes: int
     architecture: str
@@ -60,7 +60,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Settings:
-    """The service variables that act on a load; `default_context` is OLLAMA_CONTEXT_LENGTH or the VRAM tier."""
+    """The variables of the service that affect a load. `default_context` is OLLAMA_CONTEXT_LENGTH or depends on the
+    VRAM.
+    """
 
     default_context: int
     parallel: int = 1
@@ -71,7 +73,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Choice:
-    """The outcome of one choice. `main_gpu` is the child's `--main-gpu` (None: not passed)."""
+    """The result of one choice. `main_gpu` is `--main-gpu` of the child (None: not passed)."""
 
     gpus: Tuple[Gpu, ...]
     main_gpu: Optional[int]
@@ -84,13 +86,13 @@ class Choice:
 
     @property
     def filter_ids(self) -> str:
-        """The child's CUDA_VISIBLE_DEVICES, when it is set at all (`pins_devices`)."""
+        """CUDA_VISIBLE_DEVICES of the child, if it is set (`pins_devices`)."""
         return ",".join(gpu.filter_id for gpu in self.gpus)
 
 
 @dataclass(frozen=True)
 class Resident:
-    """A running engine in the server's books: the indices of its GPUs, and by device index what it said of them."""
+    """A running engine as the server knows it: the indices of its GPUs, and its reported bytes by device index."""
 
     gpus: Tuple[int, ...]
     used: Dict[int, int] = field(default_factory=dict)
@@ -98,10 +100,10 @@ class Resident:
 
 
 def default_context(totals: List[int], overhead: int) -> int:
-    """Default num_ctx by the sum of all GPUs' memory, less OLLAMA_GPU_OVERHEAD each (server/routes.go:2040-2058).
+    """Default num_ctx, by the total memory of all GPUs less OLLAMA_GPU_OVERHEAD for each (server/routes.go:2040-2058).
 
-    Unsigned 64-bit arithmetic, as there: an overhead above the total wraps round to the highest tier (seen:
-    gpu-overhead-huge).
+    Uses unsigned 64-bit arithmetic as Ollama does: an overhead above the total wraps round to the highest tier
+    (recorded as gpu-overhead-huge).
     """
     vram = sum(total - overhead for total in totals) % (1 << 64)
     if vram >= 47 * GIB:
@@ -117,14 +119,14 @@ def slots(model: Model, settings: Settings) -> int:
 
 
 def effective_context(model: Model, settings: Settings, options: Dict[str, int]) -> int:
-    """num_ctx of one slot: asked or default, at least 4, at most what the model was trained for."""
+    """num_ctx of one slot: requested or default, at least 4, at most the trained context length."""
     asked = max(options.get("num_ctx", settings.default_context), 4)
     return min(asked, model.context_length) if model.context_length > 0 else asked
 
 
 def predict(model: Model, context: int) -> int:
-    """Ollama's own figure: the file and an f16 KV cache for `context`
-    tokens over all slots (llm/llama_server.go:2681).
+    """The prediction of Ollama: the file and an f16 KV cache for `context` tokens over all slots
+    (llm/llama_server.go:2681).
     """
     if not (model.block_count and model.head_count_max):
         return model.file_bytes
@@ -133,8 +135,9 @@ def predict(model: Model, context: int) -> int:
 
 
 def flash_attention(settings: Settings, gpus: List[Gpu]) -> str:
-    """The value of --flash-attn: what the user set, else off where a GPU
-    has none, else auto (llama_server.go:597-622).
+    """The value of --flash-attn (llama_server.go:597-622).
+
+    It is the user's setting, or off if a GPU does not support it, or auto.
     """
     if settings.flash_attention is not None:
         return "on" if settings.flash_attention else "off"
@@ -145,7 +148,7 @@ def flash_attention(settings: Settings, gpus: List[Gpu]) -> str:
 def select(
     gpus: List[Gpu], predicted: int, settings: Settings, options: Dict[str, int]
 ) -> Tuple[List[Gpu], Optional[int]]:
-    """GPUs for a model of `predicted` bytes, and --main-gpu for the child (server/sched.go:972-1140)."""
+    """The GPUs for a model of `predicted` bytes, and --main-gpu of the child (server/sched.go:972-1140)."""
     num_gpu, main_gpu = options.get("num_gpu", -1), options.get("main_gpu")
     if len(gpus) <= 1 or num_gpu == 0:
         return list(gpus), main_gpu
@@ -164,8 +167,10 @@ def select(
 
 
 def batch_size(context: int, predicted: int, chosen: List[Gpu], options: Dict[str, int], flash: str) -> int:
-    """-b and -ub: by context, lowered where the chosen GPUs are tight,
-    small without flash attention (sched.go:797-915).
+    """-b and -ub (sched.go:797-915).
+
+    They depend on the context, are lowered if the chosen GPUs have little memory, and are small without flash
+    attention.
     """
     if options.get("num_batch"):
         return options["num_batch"]
@@ -185,7 +190,7 @@ def batch_size(context: int, predicted: int, chosen: List[Gpu], options: Dict[st
 
 
 def choose(model: Model, gpus: List[Gpu], settings: Settings, options: Dict[str, int]) -> Choice:
-    """What a load of `model` becomes on these GPUs (their `free` as `accounted_free` gives it)."""
+    """The result of loading `model` on these GPUs (with `free` from `accounted_free`)."""
     parallel = slots(model, settings)
     context = effective_context(model, settings, options) * parallel
     predicted = predict(model, context)
@@ -205,9 +210,9 @@ def choose(model: Model, gpus: List[Gpu], settings: Settings, options: Dict[str,
 
 
 def accounted_free(gpus: List[Gpu], residents: List[Resident]) -> List[Gpu]:
-    """The GPUs with `free` as 0.30 to 0.32.15 account it beside running engines, fault included (14.21).
+    """The GPUs with `free` as 0.30 to 0.32.15 compute it beside running engines, including the fault of 14.21.
 
-    What a one-GPU engine holds is looked up as CUDA0 whatever its index, so on an index above 0 it is not found.
+    The memory of an engine on one GPU is looked up as CUDA0 for any index, so it is not found for an index above 0.
     """
     covered = {index for resident in residents for index in resident.gpus}
     all_covered = bool(gpus) and all(gpu.index in covered for gpu in gpus)
@@ -231,14 +236,16 @@ def accounted_free(gpus: List[Gpu], residents: List[Resident]) -> List[Gpu]:
 
 
 def surcharge(batch: int) -> int:
-    """Bytes that a batch size adds to the prediction before the check against running engines (sched.go:797)."""
+    """Bytes that a batch size adds to the prediction for the check against running engines (sched.go:797)."""
     if batch >= 2048:
         return 2 * GIB
     return 768 * MIB if batch >= 1024 else 0
 
 
 def must_evict(choice: Choice, model: Model, options: Dict[str, int]) -> bool:
-    """True when a model may not be loaded beside running engines: more than 80 % of the chosen GPUs' free memory."""
+    """Whether a model may not be loaded beside running engines: it needs
+    more than 80 % of the free memory of the GPUs.
+    """
     num_gpu = options.get("num_gpu", -1)
     if 0 < num_gpu < model.block_count + 1:
         return False

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""/api/create: a model from one that is there (or is pulled first), or from uploaded GGUF files."""
+"""/api/create: a model from an existing one (which may be pulled first), or from uploaded GGUF files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _config(header):
 def _rewritten(store, digest):
     """The layer of an uploaded file.
 
-    The real server writes it anew; here it is copied with 32 zero bytes behind it, so its digest is new too.
+    The real server rewrites the file. Here it is copied with 32 zero bytes added, so that its digest changes as well.
     """
     path = store.blob_path(digest)
     try:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""GPUs as the server finds them: by reading what
-lib/ollama/llama-server prints, under the service's own environment.
-"""
+"""GPUs as the server finds them: from the output of lib/ollama/llama-server, with the environment of the service."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ _WAIT = 30.0  # seconds for one run of the engine
 
 
 def library_dir():
-    """lib/ollama beside bin/ollama, found from where this program lies."""
+    """lib/ollama beside bin/ollama, found from the path of this program."""
     here = os.path.realpath(os.environ.get("RIG_OLLAMA_PROGRAM") or os.path.abspath(_program()))
     return os.path.join(os.path.dirname(os.path.dirname(here)), "lib", "ollama")
 
@@ -30,9 +28,7 @@ def _program():
 
 
 def cuda_dir():
-    """The newest CUDA directory that OLLAMA_LLM_LIBRARY lets through, or
-    None: without one no CUDA device is looked for.
-    """
+    """The newest CUDA directory that OLLAMA_LLM_LIBRARY allows, or None: without one, there are no CUDA devices."""
     wanted, root = settings.var("OLLAMA_LLM_LIBRARY"), library_dir()
     found = sorted(name for name in (os.listdir(root) if os.path.isdir(root) else []) if name.startswith("cuda_v"))
     allowed = [
@@ -47,8 +43,8 @@ def library_path():
 
 
 def filter_ids(visible, count):
-    """How a child is shown each of `count` devices: the user's own tokens
-    where CUDA_VISIBLE_DEVICES is set, else indices.
+    """The values that make each of `count` devices visible: the user's own ones if CUDA_VISIBLE_DEVICES is set, else
+    indices.
     """
     if visible is None:
         return [str(index) for index in range(count)]
@@ -69,7 +65,7 @@ def _run(arguments, stream):
 
 
 def _capabilities():
-    """{index: (major, minor)} from a run without a model, which stays until it is killed."""
+    """{index: (major, minor)} from a run without a model, which runs until it is killed."""
     process = _run([], subprocess.PIPE)
     timer = threading.Timer(_WAIT, process.kill)
     timer.start()
@@ -87,7 +83,7 @@ def _capabilities():
 
 
 def devices():
-    """The devices that the engine lists now: [(name, total bytes, free bytes)]."""
+    """The devices that the engine lists at the moment: [(name, total bytes, free bytes)]."""
     if not cuda_dir():
         return []
     process = _run(["--list-devices"], subprocess.PIPE)
@@ -105,8 +101,9 @@ def devices():
 
 
 def discover():
-    """The GPUs at start, as choosing.Gpu in discovery order, with their
-    names; writes the journal's lines about them.
+    """The GPUs at start as choosing.Gpu, in the order of discovery, with their names.
+
+    Writes the lines about them to the journal.
     """
     gotext.log("INFO", "runner.go:60", "discovering available GPUs...")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

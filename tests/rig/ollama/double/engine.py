@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""One llama-server process: its arguments, environment, log lines, memory figures and end."""
+"""One llama-server process: its arguments, environment, log lines, memory and exit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 
 def arguments(model, choice, options, port, load_mode):
-    """The engine's argument list after the program (llm/llama_server.go:348-440), in the order that was recorded."""
+    """The arguments of the engine (llm/llama_server.go:348-440), in the recorded order."""
     args = [
         "--model",
         model.path,
@@ -74,12 +74,12 @@ def arguments(model, choice, options, port, load_mode):
 
 
 def projector_offloaded(projector, choice):
-    """True when every chosen GPU has room for the projector and 1 GiB."""
+    """Whether every chosen GPU has room for the projector and 1 GiB."""
     return bool(choice.gpus) and all(gpu.free >= projector + (1 << 30) for gpu in choice.gpus)
 
 
 def environment(model, choice):
-    """The engine's environment: the server's own, which GPUs it sees, and room for a projector that goes to a GPU."""
+    """The environment of the engine: that of the server, the visible GPUs, and a margin for a projector on a GPU."""
     found = dict(os.environ, LD_LIBRARY_PATH=discovery.library_path())
     if choice.pins_devices:
         found["CUDA_VISIBLE_DEVICES"] = choice.filter_ids
@@ -90,7 +90,7 @@ def environment(model, choice):
 
 
 class Engine:
-    """A started llama-server.
+    """A started llama-server process.
 
     `size` and `size_vram` (bytes) and `used` {device index inside the child: bytes} come from its buffer lines.
     """
@@ -166,19 +166,19 @@ class Engine:
 
     @property
     def size_vram(self):
-        """Bytes on GPUs, by the engine's own lines."""
+        """Bytes on GPUs, according to the lines of the engine."""
         return sum(self.used.values()) if self.buffers else self.file_bytes
 
     @property
     def size(self):
-        """All bytes; the same as size_vram where the engine says that every layer is on a GPU."""
+        """All bytes; the same as size_vram if the engine reports that every layer is on a GPU."""
         if not self.buffers or (self.offloaded and self.offloaded[0] == self.offloaded[1]):
             return self.size_vram
         return sum(self.buffers.values())
 
     @property
     def alive(self):
-        """True while the process runs."""
+        """Whether the process runs."""
         return self.process.poll() is None
 
     def _status(self):
@@ -191,7 +191,7 @@ class Engine:
         return ApiError(500, "llama-server process has terminated: %s%s" % (self._status(), reasons))
 
     def wait_ready(self):
-        """Until /health says ok. ApiError where the process ends, or says nothing for OLLAMA_LOAD_TIMEOUT."""
+        """Wait until /health answers ok. ApiError if the process exits, or is silent for OLLAMA_LOAD_TIMEOUT."""
         begun, last = time.monotonic(), None
         gotext.log("INFO", "llama_server.go:1295", "waiting for llama-server to start responding")
         while True:
@@ -228,11 +228,11 @@ class Engine:
             return "not responding"
 
     def healthy(self):
-        """True when the process runs and answers."""
+        """Whether the process runs and answers."""
         return self.alive and self._health() == "ok"
 
     def complete(self, prompt, predict, options):
-        """Yield the objects of llama-server's streamed /completion. ApiError 500 where the engine goes away."""
+        """Yield the objects of llama-server's streamed /completion. ApiError 500 if the engine exits."""
         body = {
             "prompt": prompt,
             "stream": True,
@@ -260,7 +260,7 @@ class Engine:
             raise ApiError(500, "an error was encountered while running the model: %s" % reason)
 
     def stop(self):
-        """Kill the process and wait until it is gone."""
+        """Kill the process and wait for its end."""
         self._stopping = True
         if self.alive:
             self.process.kill()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""/api/generate and /api/chat: loading, unloading, and answers from the engine."""
+"""/api/generate and /api/chat: loading, unloading, and answers of the engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _BOOLEANS = ("use_mmap", "numa")
 
 
 def merged_options(model, given):
-    """The model's parameters under the request's options, types checked (api/types.go:1007-1026)."""
+    """The parameters of the model, overridden by the options of the request, with checked types
+    (api/types.go:1007-1026).
+    """
     found = {}
     for name, value in list(model.parameters.items()) + list((given or {}).items()):
         if value is None:
@@ -51,7 +53,7 @@ def merged_options(model, given):
 
 
 def keep_alive(value):
-    """Seconds of a request's keep_alive (number of seconds, or a Go duration); None where the server's own counts."""
+    """keep_alive of a request in seconds (a number of seconds or a Go duration); None if that of the server applies."""
     if value is None:
         return None
     try:
@@ -66,7 +68,7 @@ def _now():
 
 
 def answer(scheduler, model, request, chat):
-    """Yield the objects of one answer; a load or an unload is a single one. `request` is the decoded body."""
+    """Yield the objects of one answer; loading or unloading gives a single one. `request` is the decoded body."""
     keep = keep_alive(request.get("keep_alive"))
     empty = not request.get("messages") if chat else not request.get("prompt")
     part = (
@@ -130,7 +132,7 @@ def _last(piece, chat, begun, loaded):
 
 
 def joined(objects, chat):
-    """One object for `stream: false`: the texts of all, under the last one's figures."""
+    """One object for `stream: false`: the texts of all objects with the figures of the last one."""
     texts, last = [], None
     for last in objects:
         texts.append(last["message"]["content"] if chat else last["response"])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Texts as Go writes them: log lines, JSON, sizes, numbers, durations, and the errors of its JSON decoder."""
+"""Text formats of Go: log lines, JSON, sizes, numbers, durations, and the errors of its JSON decoder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _PLAIN = re.compile(r"^[^\s\"=\x00-\x1f\x7f]+$")
 
 
 def quoted(text):
-    """`text` as log/slog writes a value: bare where that is unambiguous, else as a Go string."""
+    """`text` as log/slog writes a value: without quotes if that is unambiguous, else as a Go string."""
     return text if _PLAIN.match(text) else json.dumps(text, ensure_ascii=False)
 
 
 def write(line):
-    """One line to the journal. The engine's lines come through here too, so lines never mix."""
+    """Write one line to the journal. The lines of the engine are written here too, so that lines are never mixed."""
     with _LOCK:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
 def log(level, source, message, **fields):
-    """One slog line: time, level, source, msg and the fields in the order given."""
+    """Write one slog line: time, level, source, msg and the fields in the given order."""
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + ".%03dZ" % int(now % 1 * 1000)
     # Ollama's sizes and texts with a space are quoted; an empty value is "".
@@ -110,7 +110,7 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60
 
 
 def duration(text):
-    """Seconds of a Go duration ("5m", "1h30m", "-1s"); ValueError where it is none."""
+    """Seconds of a Go duration ("5m", "1h30m", "-1s"); ValueError for another text."""
     match = re.fullmatch(r"([-+]?)((?:\d+\.?\d*(?:ns|us|\u00b5s|ms|s|m|h))+)|([-+]?)0", text)
     if not match:
         raise ValueError(text)
@@ -134,7 +134,7 @@ def duration_text(seconds):
 
 
 def json_error(text, error):
-    """The text of encoding/json for what Python's decoder refused in `text`."""
+    """The error text of encoding/json for a `text` that the decoder of Python refused."""
     if error.pos >= len(text.rstrip()):
         return "unexpected EOF" if text.strip() else "EOF"
     where = "looking for beginning of value"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A model of the store as the API shows it: details, capabilities, parameters, Modelfile, tensors."""
+"""A model of the store as the API returns it: details, capabilities, parameters, Modelfile, tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VISION = ("v.", "mm.")
 
 
 def header(path, full=False):
-    """The GGUF header of a blob, read once while the file stays as it is."""
+    """The GGUF header of a blob, read once per state of the file."""
     stat = os.stat(path)
     cached = _CACHE.get((path, full))
     if cached and cached[:2] == (stat.st_mtime_ns, stat.st_size):
@@ -26,7 +26,7 @@ def header(path, full=False):
 
 
 class Model:
-    """One manifest and what its layers hold."""
+    """A manifest and the content of its layers."""
 
     def __init__(self, store, manifest):
         self.store, self.manifest, self.name = store, manifest, manifest.name
@@ -59,11 +59,11 @@ class Model:
 
     @property
     def header(self):
-        """The header of the model's GGUF file, long arrays of texts left out."""
+        """The header of the model's GGUF file, without long arrays of texts."""
         return header(self.path)
 
     def details(self, parent=True):
-        """The `details` object; /api/ps gives no parent."""
+        """The `details` object; in /api/ps without a parent."""
         return {
             "parent_model": self.parent if parent else "",
             "format": self.config.get("model_format", ""),
@@ -74,7 +74,7 @@ class Model:
         }
 
     def capabilities(self):
-        """What the model can do, by its header and template."""
+        """The capabilities of the model, from its header and template."""
         found = ["embedding" if self.header.get("pooling_type") is not None else "completion"]
         if ".Tools" in self.template:
             found.append("tools")
@@ -85,15 +85,13 @@ class Model:
         return found
 
     def projector_bytes(self):
-        """Bytes of the tensors that see or hear: the projector's file, or
-        `v.`, `mm.`, `a.` in the model file itself.
-        """
+        """Bytes of the vision and audio tensors: the file of the projector, or `v.`, `mm.`, `a.` in the model file."""
         if self.projectors:
             return sum(tensor.bytes for path in self.projectors for tensor in header(path).tensors)
         return sum(tensor.bytes for tensor in self.header.tensors if tensor.name.startswith(_VISION + ("a.",)))
 
     def shape(self):
-        """The model as the choice of GPUs wants it."""
+        """The values of the model that the choice of GPUs needs."""
         head = self.header
         return choosing.Model(
             file_bytes=head.size,
@@ -107,7 +105,7 @@ class Model:
         )
 
     def parameter_lines(self):
-        """The `parameters` text: one line a value, a list gives several."""
+        """The `parameters` text: one line per value, several for a list."""
         return "\n".join("%-30s %s" % (key, gotext.sharp(value)) for key, value in self._parameters())
 
     def _parameters(self):

@@ -23,7 +23,7 @@ class Name(namedtuple("Name", "host namespace model tag")):
 
     @property
     def shortest(self):
-        """The name as lists show it: without the default host and namespace, always with its tag."""
+        """The name as lists show it: without the default host and namespace, always with the tag."""
         text = "%s:%s" % (self.model, self.tag)
         if self.host != HOST:
             return "%s/%s/%s" % (self.host, self.namespace, text)
@@ -31,12 +31,12 @@ class Name(namedtuple("Name", "host namespace model tag")):
 
     @property
     def full(self):
-        """The name with every part."""
+        """The name with all parts."""
         return "%s/%s/%s:%s" % self
 
 
 def parse(text):
-    """The Name of a text, missing parts filled in. ApiError 400 `invalid model name` where a part is not allowed."""
+    """The Name for a text, with default parts. ApiError 400 `invalid model name` for a part that is not allowed."""
     rest, tag = text, TAG
     if rest.rfind(":") > rest.rfind("/"):
         rest, tag = rest.rsplit(":", 1)

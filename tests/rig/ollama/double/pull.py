@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""/api/pull: manifest, blobs in ranged parts with `-partial` files, verification, manifest written last."""
+"""/api/pull: the manifest, blobs in ranges with `-partial` files,
+verification, and at the end the manifest is written.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ _LOCK = threading.Lock()
 def pull(store, name, insecure):
     """Yield the progress objects of one pull.
 
-    Closing the generator (the client went away) stops the download; its parts stay for the next.
+    Closing the generator (the client has disconnected) stops the download. Its parts are kept for the next pull.
     """
     base = "%s://%s/v2/%s/%s" % ("http" if insecure else "https", name.host, name.namespace, name.model)
     before = store.load(name)
@@ -90,7 +92,7 @@ def _download(path, base, digest):
 
 
 class _Download(threading.Thread):
-    """One blob on its way: `<blob>-partial` holds the bytes, `<blob>-partial-N` how far part N is."""
+    """The download of one blob: `<blob>-partial` holds the bytes, `<blob>-partial-N` the progress of part N."""
 
     def __init__(self, path, base, digest):
         super().__init__(daemon=True)
@@ -100,11 +102,11 @@ class _Download(threading.Thread):
 
     @property
     def completed(self):
-        """Bytes that are on disk."""
+        """Number of bytes on the disk."""
         return sum(part["Completed"] for part in self.parts)
 
     def leave(self):
-        """A reader goes; the last one stops the download."""
+        """A reader leaves; the last one stops the download."""
         with _LOCK:
             self.readers -= 1
             if not self.readers:
@@ -113,7 +115,7 @@ class _Download(threading.Thread):
                     del _RUNNING[self.path]
 
     def run(self):
-        """Fetch every part that is not complete, then give the blob its name."""
+        """Fetch all incomplete parts, then rename the file to the blob."""
         try:
             self._prepare()
             address = self._address()
@@ -162,7 +164,7 @@ class _Download(threading.Thread):
             stream.write(gotext.dumps(part) + "\n")
 
     def _address(self):
-        """The final address; server errors are asked again for 30 seconds, as the real client does."""
+        """The final address. Server errors are retried for 30 seconds, as by the real client."""
         deadline, wait = time.monotonic() + 30, 0.01
         while True:
             try:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""HTTP towards a model registry, with the errors that Go's client gives."""
+"""HTTP requests to a model registry, with the error texts of Go's client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 def send(method, url, headers, timeout=30.0):
-    """One request: the open http.client response. ApiError 500 with Go's text where no answer comes."""
+    """Send one request; return the open http.client response.
+
+    ApiError 500 with the text of Go if there is no answer.
+    """
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=timeout)
@@ -61,7 +64,7 @@ def _name_server():
 
 
 def checked(response, url):
-    """The response, or the ApiError that its status means."""
+    """The response, or the ApiError for its status."""
     if response.status == 404:
         raise ApiError(500, "file does not exist")
     if response.status == 401:
@@ -97,8 +100,9 @@ def blob_size(base, digest):
 
 
 def direct_address(base, digest):
-    """The final address of a blob: a 307 to another host name, or 200 with a
-    Location; redirects to the same host name are followed.
+    """The final address of a blob: from a 307 to another host name, or from the Location of a 200.
+
+    Redirects to the same host name are followed.
     """
     start = url = "%s/blobs/%s" % (base, digest)
     for _hop in range(10):

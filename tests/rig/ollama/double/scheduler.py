@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which engines run: loading, reloading, evicting, expiring. The choice of GPUs is choosing.py's."""
+"""The running engines: loading, reloading, evicting, expiring. choosing.py chooses the GPUs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIERS = (262144, 32768, 4096)
 
 
 class Runner:
-    """A model with its engine. `keep` and `expires` are seconds; `users` counts requests in progress."""
+    """A model with its engine. `keep` and `expires` are in seconds; `users` is the number of active requests."""
 
     def __init__(self, model, options, choice, engine):
         self.model, self.options, self.choice, self.engine = model, options, choice, engine
@@ -38,7 +38,7 @@ class Runner:
         }
 
     def resident(self):
-        """What the server's books say of this engine: its own device indices turned into the server's."""
+        """The engine as the server knows it, with its device indices converted to those of the server."""
         indices = tuple(gpu.index for gpu in self.choice.gpus)
         return choosing.Resident(
             indices,
@@ -51,9 +51,9 @@ class Runner:
 
 
 class Scheduler:
-    """All runners of one server, keyed by the path of the model's blob: two names of one blob share a runner.
+    """All runners of one server by the path of the model's blob: two names of one blob share a runner.
 
-    `_loading` is held for a whole load, `_table` only for a look: a loaded model answers while another one loads.
+    `_loading` is held during a load, `_table` only for a look-up: a loaded model answers while another one loads.
     """
 
     def __init__(self):
@@ -73,7 +73,9 @@ class Scheduler:
         threading.Thread(target=self._expire, daemon=True).start()
 
     def acquire(self, model, options, keep):
-        """The Runner for a request, loaded if need be; give it back with `release`. ApiError where the load fails."""
+        """The Runner for a request, loaded if necessary. It must be released with `release`. ApiError if the load
+        fails.
+        """
         runner = self._loaded(model, options, keep)
         if runner:
             return runner
@@ -99,7 +101,7 @@ class Scheduler:
             self._waiting -= 1
 
     def _loaded(self, model, options, keep):
-        """The runner that can serve a request as it is, taken; or None."""
+        """The runner that can serve a request as it is, acquired; or None."""
         with self._table:
             runner = self.runners.get(model.path)
             if runner is None or self._stale(runner, model, options):
@@ -111,7 +113,7 @@ class Scheduler:
             return runner
 
     def release(self, runner):
-        """The request is done: the time to live starts now."""
+        """The request has ended: the keep-alive time starts."""
         with self._table:
             runner.users -= 1
             self._touch(runner)
@@ -120,7 +122,7 @@ class Scheduler:
             self._unload(runner)
 
     def unload(self, model):
-        """What `keep_alive: 0` with nothing to generate does; nothing where the model is not loaded."""
+        """Unload the model, as `keep_alive: 0` without a prompt does."""
         runner = self.runners.get(model.path)
         if runner:
             runner.keep = 0.0
@@ -135,7 +137,7 @@ class Scheduler:
             ]
 
     def stop(self):
-        """End every engine, also one that is being loaded."""
+        """Stop all engines, also one that is loading."""
         engines = [runner.engine for runner in list(self.runners.values())] + [self._starting]
         for engine in engines:
             if engine:
@@ -146,7 +148,7 @@ class Scheduler:
         runner.expires = time.time() + runner.keep
 
     def _stale(self, runner, model, options):
-        """Does a request need the engine to be started anew (sched.go needsReload)?"""
+        """Whether a request needs a restart of the engine (sched.go needsReload)."""
         old, new = dict(runner.options), dict(options)
         if new.get("num_gpu", -1) < 0:
             old.pop("num_gpu", None)
@@ -173,13 +175,13 @@ class Scheduler:
                     self._unload(runner)
 
     def _end(self, runner):
-        """Unload a runner when its requests are done."""
+        """Unload a runner when its requests have ended."""
         while runner.users and runner.engine.alive:
             time.sleep(0.02)
         self._unload(runner)
 
     def _evict_one(self):
-        """Idle runners first, then the shortest time to live, then by name of the blob."""
+        """Evict one runner: idle ones first, then by keep-alive time, then by the name of the blob."""
         self._end(min(self.runners.values(), key=lambda runner: (runner.users > 0, runner.keep, runner.model.path)))
 
     def _settings(self):
@@ -192,7 +194,7 @@ class Scheduler:
         )
 
     def _refreshed(self):
-        """The GPUs with the memory that is free now, by the server's own accounting."""
+        """The GPUs with their current free memory, as the server computes it."""
         residents = [runner.resident() for runner in self.runners.values()]
         covered = {index for resident in residents for index in resident.gpus}
         gpus = self.gpus
@@ -216,7 +218,7 @@ class Scheduler:
         return found
 
     def _place(self, model, options):
-        """The Choice for a model, after evicting what does not fit beside it."""
+        """The Choice for a model, after evicting the models beside which it does not fit."""
         shape, limit = model.shape(), settings.unsigned("OLLAMA_MAX_LOADED_MODELS", 0) or 3 * max(len(self.gpus), 1)
         while True:
             while self.runners and len(self.runners) >= limit:
@@ -267,8 +269,9 @@ class Scheduler:
         raise AssertionError("the second try returns or raises")
 
     def _retry(self, wanted, choice):
-        """Out of memory: an automatic context goes down one tier, else every
-        other model goes; once (sched.go:640-680).
+        """Retry once after an out-of-memory error (sched.go:640-680).
+
+        An automatic context is lowered by one tier; otherwise all other models are evicted.
         """
         lower = [tier for tier in _TIERS if tier < choice.context // choice.parallel]
         if "num_ctx" not in wanted and not settings.unsigned("OLLAMA_CONTEXT_LENGTH", 0) and lower:

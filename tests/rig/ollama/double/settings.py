@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The service's settings: environment variables as envconfig of that
-release reads them, and the `server config` line.
+"""The settings of the service: environment variables as envconfig of this release reads them, and the `server config`
+line.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def var(name):
 
 
 def boolean(name, default=False):
-    """A Go bool; any other text that is not empty counts as true."""
+    """A Go bool; any other text that is not empty is true."""
     text = var(name)
     if not text:
         return default
@@ -65,7 +65,7 @@ def boolean(name, default=False):
 
 
 def unsigned(name, default):
-    """A number; anything else is replaced by the default with a warning."""
+    """A number; for any other text the default, with a warning."""
     text = var(name)
     if not text:
         return default
@@ -92,19 +92,19 @@ def _seconds(text, default):
 
 
 def keep_alive():
-    """OLLAMA_KEEP_ALIVE in seconds; below zero is for ever, nonsense is five minutes."""
+    """OLLAMA_KEEP_ALIVE in seconds. A negative value means forever, an invalid one five minutes."""
     seconds = _seconds(var("OLLAMA_KEEP_ALIVE"), 300.0)
     return FOREVER if seconds < 0 else seconds
 
 
 def load_timeout():
-    """OLLAMA_LOAD_TIMEOUT in seconds (of a stall); zero and less is for ever."""
+    """OLLAMA_LOAD_TIMEOUT in seconds without progress. Zero or less means forever."""
     seconds = _seconds(var("OLLAMA_LOAD_TIMEOUT"), 300.0)
     return FOREVER if seconds <= 0 else seconds
 
 
 def host():
-    """OLLAMA_HOST as (scheme, address, port). A port that is none silently becomes 11434."""
+    """OLLAMA_HOST as (scheme, address, port). An invalid port becomes 11434 without a warning."""
     text, default_port, scheme = var("OLLAMA_HOST"), 11434, "http"
     if "://" in text:
         scheme, text = text.split("://", 1)
@@ -128,12 +128,12 @@ def models_dir():
 
 
 def flash_attention():
-    """True, False, or None where the user left it to the server."""
+    """True, False, or None if the user has not set it."""
     return boolean("OLLAMA_FLASH_ATTENTION") if var("OLLAMA_FLASH_ATTENTION") else None
 
 
 def overhead():
-    """OLLAMA_GPU_OVERHEAD in bytes: acts on the default context only."""
+    """OLLAMA_GPU_OVERHEAD in bytes. It affects only the default context."""
     return unsigned("OLLAMA_GPU_OVERHEAD", 0)
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The model store on disk: manifests/<host>/<namespace>/<model>/<tag> and blobs/sha256-<hex>, as the real server keeps
-them.
+"""The model store on disk: manifests/<host>/<namespace>/<model>/<tag> and blobs/sha256-<hex>, as in the real server.
 
-Blobs that are there are never hashed: a seeded blob may be a sparse file of its true size.
+Existing blobs are never hashed: a seeded blob may be a sparse file of real size.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ _GRACE = 3600  # seconds that an unreferenced blob is safe from pruning
 
 
 class Manifest:
-    """A manifest as it lies on disk: `name`, parsed `data`, `digest` (hex)
-    of its bytes, `modified` (seconds, nanoseconds).
+    """A manifest on the disk.
+
+    `name`, parsed `data`, `digest` (hex) of its bytes, `modified` (seconds, nanoseconds).
     """
 
     def __init__(self, name, path):
@@ -42,7 +42,7 @@ class Manifest:
 
     @property
     def modified_text(self):
-        """The time of the last change, as the API shows it."""
+        """The time of the last change in the format of the API."""
         return gotext.timestamp(*self.modified)
 
     @property
@@ -61,7 +61,7 @@ class Manifest:
 
 
 class Store:
-    """One models directory. It is read anew at every call: another server's changes are seen at once."""
+    """One models directory. It is read at every call, so that changes by another server are seen at once."""
 
     def __init__(self, root):
         self.root = root
@@ -70,14 +70,14 @@ class Store:
         os.makedirs(self.blobs, exist_ok=True)
 
     def blob_path(self, digest):
-        """Where the blob of a digest lies. ApiError 400 for what is no digest."""
+        """Path of the blob of a digest. ApiError 400 for an invalid digest."""
         match = _DIGEST.fullmatch(digest)
         if not match:
             raise ApiError(400, "invalid digest format")
         return os.path.join(self.blobs, "sha256-" + match.group(1))
 
     def manifest_path(self, name):
-        """Where the manifest of a Name lies."""
+        """Path of the manifest of a Name."""
         return os.path.join(self.manifests, *name)
 
     def all(self):
@@ -93,7 +93,7 @@ class Store:
         return found
 
     def existing(self, name):
-        """The Name under which a model is there, matched without case; `name` itself where none is."""
+        """The Name of an existing model, compared without case; `name` itself if there is none."""
         if os.path.exists(self.manifest_path(name)):
             return name
         wanted = name.full.lower()
@@ -107,7 +107,7 @@ class Store:
             return None
 
     def write(self, name, raw):
-        """Put down the bytes of a manifest, whole or not at all."""
+        """Write the bytes of a manifest, atomically."""
         path = self.manifest_path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=self.root)
@@ -117,7 +117,7 @@ class Store:
         os.replace(partial, path)
 
     def put(self, data):
-        """A blob of these bytes: (digest, True where it was not there before)."""
+        """Store these bytes as a blob: (digest, True if it is new)."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         path = self.blob_path(digest)
         if os.path.exists(path):
@@ -140,14 +140,14 @@ class Store:
         shutil.copyfile(self.manifest_path(source), self.manifest_path(target))
 
     def delete(self, manifest):
-        """Remove a model, then those of its blobs that no other manifest refers to."""
+        """Delete a model, and its blobs that no other manifest needs."""
         path = self.manifest_path(manifest.name)
         os.unlink(path)
         self._remove_empty(os.path.dirname(path))
         self.drop_unused(manifest.digests())
 
     def drop_unused(self, digests):
-        """Remove those of `digests` that no manifest refers to. Returns how many were removed."""
+        """Delete those of `digests` that no manifest needs. Returns their number."""
         used = {digest for other in self.all() for digest in other.digests()}
         removed = 0
         for digest in set(digests) - used:
@@ -167,7 +167,7 @@ class Store:
             folder = os.path.dirname(folder)
 
     def prune(self):
-        """What a starting server does: unreferenced blobs and `-partial` files older than an hour go."""
+        """Delete unreferenced blobs and `-partial` files older than an hour, as a starting server does."""
         if settings.boolean("OLLAMA_NOPRUNE"):
             return
         used = {digest.replace(":", "-") for manifest in self.all() for digest in manifest.digests()}

@@ -8,7 +8,7 @@ set per architecture in src/models; sizes confirmed against the engine's dry run
 
 from __future__ import annotations
 
-PADDING = 256  # cells; llama.cpp pads the cells of a stream to this number
+from .load import pad
 
 # Elements of a block and bytes of a block, by the name that --cache-type-k takes (ggml.c type traits).
 CACHE_TYPES = {
@@ -22,7 +22,6 @@ CACHE_TYPES = {
     "q4_0": (32, 18),
     "iq4_nl": (32, 18),
 }
-DEFAULT_CACHE_TYPE = "f16"
 
 # Windowed layers where the header does not spell the pattern out: (period, offset of the full layers in it).
 # Layer i is full when i % period == offset; every other layer is windowed. Source: `set_swa_pattern` calls in
@@ -45,11 +44,6 @@ WINDOW_PATTERNS = {
     "afmoe": (4, 3),
 }
 DEFAULT_CHUNK = 8192  # llama4 headers without attention.chunk_size (llama.cpp src/models/llama4.cpp)
-
-
-def pad(cells, padding=PADDING):
-    """Round up to a multiple of the padding."""
-    return -(-cells // padding) * padding
 
 
 def row_bytes(cache_type, elements):
@@ -98,24 +92,21 @@ def windowed_layers(model):
     return [index % period != full for index in range(count)]
 
 
-def cells(context_length, parallel, ubatch, window=None, unified=False):
-    """Cells of one layer's cache: (cells of a stream, number of streams).
+def cells(load, window=None):
+    """Cells of one layer's cache.
 
     Args:
-        context_length: tokens of one slot (one request); the engine gets context_length * parallel.
-        parallel: number of slots.
-        ubatch: physical batch, tokens.
-        window: tokens a windowed layer looks back, or None for full attention.
-        unified: whether the slots share one stream (llama-server's --kv-unified, which Ollama never passes but lets through as
-            LLAMA_ARG_KV_UNIFIED). The shared cells are as many as the slots' own would be, and one slot may then use them all:
-            the engine's n_ctx_seq becomes context_length * parallel (src/llama-context.cpp). A windowed layer keeps a window for
-            each slot, but the cells of the batch only once (src/llama-kv-cache-iswa.cpp).
+        load: the Load.
+        window: tokens that a windowed layer looks back, or None for full attention. A windowed layer keeps a window for
+            each slot of its stream, but the cells of the batch only once (src/llama-kv-cache-iswa.cpp).
+
+    Returns:
+        (cells of one stream, number of streams).
     """
-    streams = 1 if unified else parallel
-    full = pad(context_length * parallel // streams)
+    full, streams = load.cells, load.streams
     if window is None:
         return full, streams
-    return pad(min(full, window * parallel // streams + ubatch)), streams
+    return pad(min(full, window * load.parallel // streams + load.batch)), streams
 
 
 def recurrent_layers(model):
@@ -265,26 +256,13 @@ def widest_value(model):
     return max(widths) if len(widths) > 1 else 0
 
 
-def kv_by_layer(
-    model,
-    context_length,
-    parallel=1,
-    ubatch=512,
-    cache_type=DEFAULT_CACHE_TYPE,
-    cache_type_v=None,
-    flash_attention=True,
-    unified=False,
-):
+def kv_by_layer(model, load):
     """Bytes of KV cache (and recurrent state) of every block.
 
     Args:
-        model: dict of model_info.
-        context_length: tokens of one slot.
-        parallel: number of slots.
-        ubatch: physical batch, tokens; windowed layers keep that many cells beyond their window.
-        cache_type, cache_type_v: names of CACHE_TYPES; the V type defaults to the K type, as Ollama sets both.
-        flash_attention: without it V is kept transposed, and then every block's V is as wide as the widest.
-        unified: whether the slots share one stream; recurrent states stay one a slot.
+        model: the ModelFacts.
+        load: the Load. Without flash attention V is kept transposed, and then every block's V is as wide as the widest.
+            Recurrent states are one per slot, also where the slots share one stream.
 
     Returns:
         list of block_count integers (bytes). The output layer has none.
@@ -300,16 +278,16 @@ def kv_by_layer(
     reusing = model.block_count - shared_blocks(model)
     trunk = trunk_blocks(model)
     sizes = []
-    widest = 0 if flash_attention else widest_value(model)
+    widest = 0 if load.flash_attention else widest_value(model)
     for index in range(model.block_count):
         size = 0
         keys, values = attention_width(model, index)
         if widest and not recurrent[index] and (values or not model.ssm):
             values = widest
         if index < min(reusing, trunk) and (keys or values):
-            stream, streams = cells(context_length, parallel, ubatch, window if windowed[index] else None, unified)
-            size += stream * streams * (row_bytes(cache_type, keys) + row_bytes(cache_type_v or cache_type, values))
+            stream, streams = cells(load, window if windowed[index] else None)
+            size += stream * streams * (row_bytes(load.cache_type, keys) + row_bytes(load.value_type, values))
         if recurrent[index] and index < trunk:
-            size += parallel * state_bytes(model)
+            size += load.parallel * state_bytes(model)
         sizes.append(size)
     return sizes

@@ -32,51 +32,36 @@ F16 = 2
 COPIES = 4
 
 
-def compute_by_device(
-    model,
-    slots_to_device,
-    device_count,
-    context_length,
-    parallel=1,
-    ubatch=512,
-    flash_attention=True,
-    cache_type=kv_cache.DEFAULT_CACHE_TYPE,
-    moved=(),
-    unified=False,
-):
+def compute_by_device(model, slots_to_device, device_count, load, moved=None):
     """Bytes of the compute buffer of every device.
 
     Args:
-        model: dict of model_info.
+        model: the ModelFacts.
         slots_to_device: device index (or None = host) of every slot, as weights.assign_layers gives it.
         device_count: number of devices that the engine sees, those without a layer included.
-        context_length: tokens of one slot of the server.
-        parallel: number of slots; each has a mask of its own length.
-        ubatch: physical batch, tokens.
-        flash_attention: whether the engine uses it.
-        cache_type: KV cache type.
-        moved: slots whose experts lie elsewhere than the slot (llama.cpp's tensor overrides); any switch the pipeline off.
-        unified: whether the slots share one stream of the KV cache: then there is one mask, over all their cells.
+        load: the Load. Every stream of the KV cache has a mask over all its cells.
+        moved: weights that lie elsewhere than their layer, as compute.compute_by_device takes it; any switch the
+            pipeline off.
 
     Returns:
         list of device_count integers (bytes); 0 for a device without a layer.
     """
     partial = None in slots_to_device
     pipeline = device_count > 1 and not partial and not moved
-    row = F32 * ubatch
+    row = F32 * load.batch
     width = model.embedding_length
-    inner = block_values(model, context_length * (parallel if unified else 1), flash_attention)
+    inner = block_values(model, load)
     if partial:
         inner -= 2 * width  # what flows in is freed once it is used; in a graph of one piece it stays
     if pipeline:
-        inner += 6 * width + _pipeline_queries(query_width(model), width, cache_type)
+        inner += 6 * width + _pipeline_queries(query_width(model), width, load.cache_type)
     sizes = []
     for index in range(device_count):
         held = [slot for slot, device in enumerate(slots_to_device) if device == index]
         if not held:
             sizes.append(0)
             continue
-        masks = mask_bytes(model, held, context_length, parallel, ubatch, flash_attention, unified)
+        masks = mask_bytes(model, held, load)
         output = model.vocab_size if held[-1] == model.block_count else 0
         if partial or (moved and held[0] != 0):
             sizes.append(max(row * inner + masks, row * (output + width)))
@@ -96,13 +81,13 @@ def query_width(model):
     return heads * model.key_length
 
 
-def block_values(model, context_length, flash_attention=True):
+def block_values(model, load):
     """Values per token that live at the same time inside the widest block."""
     width = model.embedding_length
     queries = query_width(model)
     attention = 2 * queries + 4 * width
-    if not flash_attention:
-        attention += queries + max(model.head_count) * kv_cache.pad(context_length)
+    if not load.flash_attention:
+        attention += queries + max(model.head_count) * load.cells
     return max(attention, feed_forward_values(model))
 
 
@@ -157,20 +142,15 @@ def _output_rows(model):
     return 12 if has_shared_expert(model) else 10
 
 
-def mask_bytes(model, held, context_length, parallel, ubatch, flash_attention, unified=False):
+def mask_bytes(model, held, load):
     """Bytes of the attention masks for the blocks in `held`: one for full and one for windowed attention."""
     windowed = kv_cache.windowed_layers(model)
     recurrent = kv_cache.recurrent_layers(model)
-    element = F16 if flash_attention else F32
-    total = 0
     kinds = {
         windowed[slot]
         for slot in held
         if slot < model.block_count and not (recurrent[slot] and not any(kv_cache.attention_width(model, slot)))
     }
-    for kind in kinds:
-        cells = kv_cache.cells(
-            context_length, parallel, ubatch, kv_cache.window_tokens(model) if kind else None, unified
-        )[0]
-        total += element * ubatch * cells
-    return total
+    window = kv_cache.window_tokens(model)
+    cells = sum(kv_cache.cells(load, window if kind else None)[0] for kind in kinds)
+    return (F16 if load.flash_attention else F32) * load.batch * cells

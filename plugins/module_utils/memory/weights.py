@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Weights: which layer lies on which device, and the bytes that go with it.
+"""Weights: which layer is on which device, and the bytes that go with it.
 
-A model with L blocks has L + 1 places ("slots"): the blocks 0..L-1 and the output layer, slot L. llama.cpp deals
-these slots to devices; the token embedding always stays on the host. Source: llama.cpp `load_tensors`
+A model with L blocks has L + 1 layers to assign ("slots"): the blocks 0..L-1 and the output layer, slot L. llama.cpp
+assigns them to devices; the token embedding always stays on the host. Source: llama.cpp `load_tensors`
 (src/llama-model.cpp), confirmed against the engine's dry run (build 11669).
 """
 
@@ -11,22 +11,26 @@ from __future__ import annotations
 
 import bisect
 import struct
+from typing import Dict, List, Optional, Sequence, Tuple
 
+from ..model.schema import ModelFacts
 from . import kv_cache
 
 HOST = None  # the device of a slot that is not offloaded
+# Weights that are elsewhere than their layer: {slot: (bytes, device or HOST)}. llama.cpp's tensor overrides.
+Moved = Dict[int, Tuple[int, Optional[int]]]
 
 
-def float32(value):
+def float32(value: float) -> float:
     """Round a Python float to the nearest 32 bit float, because llama.cpp compares shares in that precision."""
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
-def slot_bytes(model):
+def slot_bytes(model: ModelFacts) -> List[int]:
     """Bytes of every slot of a model.
 
     Args:
-        model: dict of model_info; uses `layers[].weight_bytes`, `output_bytes`, `embedding_bytes`, `tied_embeddings`.
+        model: the ModelFacts.
 
     Returns:
         list of block_count + 1 integers (bytes). The last is the output layer. Where the model has no output matrix
@@ -42,16 +46,21 @@ def slot_bytes(model):
     return slots + [output]
 
 
-def without_output(model):
-    """Whether a model ends without an output layer: encoders, whose header names no output norm (src/models/bert.cpp); gemma-embedding has one."""
+def without_output(model: ModelFacts) -> bool:
+    """Whether a model has no output layer.
+
+    So it is with encoders, whose header names no output norm (src/models/bert.cpp); gemma-embedding has one.
+    """
     return model.architecture in kv_cache.UNCACHED and model.architecture != "gemma-embedding"
 
 
-def assign_layers(shares, slot_count, gpu_layers=None):
-    """Deal slots to devices as llama.cpp's split mode "layer" does.
+def assign_layers(
+    shares: Sequence[float], slot_count: int, gpu_layers: Optional[int] = None
+) -> List[Optional[int]]:
+    """Assign slots to devices as llama.cpp's split mode "layer" does.
 
     Args:
-        shares: list of numbers, one a device, in the engine's device order: free memory, or the values of
+        shares: list of numbers, one per device, in the engine's device order: free memory, or the values of
             `--tensor-split`. Only their proportion counts.
         slot_count: number of slots (block_count + 1).
         gpu_layers: number of slots to offload, from the back; None or anything larger than slot_count means all.
@@ -74,7 +83,7 @@ def assign_layers(shares, slot_count, gpu_layers=None):
         return [HOST] * slot_count
     bounds = [float32(value / total) for value in sums]
     first = slot_count - offloaded
-    devices = []
+    devices: List[Optional[int]] = []
     for slot in range(slot_count):
         if slot < first:
             devices.append(HOST)
@@ -84,19 +93,27 @@ def assign_layers(shares, slot_count, gpu_layers=None):
     return devices
 
 
-def largest_matrix(model):
+def largest_matrix(model: ModelFacts) -> int:
     """Bytes of the largest weight matrix of a model; where only layers are known, those of the largest layer."""
     sizes = [size for layer in model.layer_sizes or [] for size in layer.values()] or slot_bytes(model)[:-1]
     return max(sizes + [slot_bytes(model)[-1]])
 
 
-def layer_counts(slots_to_device, device_count):
+def layer_counts(slots_to_device: Sequence[Optional[int]], device_count: int) -> List[int]:
     """Number of slots on each device: a list of device_count integers."""
     return [sum(1 for device in slots_to_device if device == index) for index in range(device_count)]
 
 
-def weights_by_device(model, slots_to_device, device_count):
+def weights_by_device(
+    model: ModelFacts, slots_to_device: Sequence[Optional[int]], device_count: int, moved: Optional[Moved] = None
+) -> Tuple[List[int], int]:
     """Bytes of weights on each device and on the host.
+
+    Args:
+        model: the ModelFacts.
+        slots_to_device: device of every slot, as assign_layers gives it.
+        device_count: number of devices.
+        moved: weights of slots on devices that are elsewhere than their slot.
 
     Returns:
         (list of device_count integers, host bytes). Host bytes are the token embedding and the slots that are not
@@ -109,4 +126,18 @@ def weights_by_device(model, slots_to_device, device_count):
             host += size
         else:
             devices[device] += size
+    for slot, (size, target) in (moved or {}).items():
+        device = slots_to_device[slot]
+        if device is HOST:
+            continue
+        devices[device] -= size
+        if target is HOST:
+            host += size
+        else:
+            devices[target] += size
     return devices, host
+
+
+def on_host(moved: Optional[Moved]) -> bool:
+    """Whether any of the weights that are elsewhere than their layer are on the host."""
+    return any(target is HOST for dummy, target in (moved or {}).values())

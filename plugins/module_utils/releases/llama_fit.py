@@ -5,104 +5,106 @@
 It leaves a margin free on every device. If the model fits as it is, nothing changes: layers go by free memory. If
 not, devices are filled from the last to the first, and what remains stays on the host. For mixture-of-experts models
 the layers are first counted without their experts; if there is room left over, experts are added from the first device
-on, and the first layer that is not full keeps a part of its feed-forward weights. Checked against the engine's own fits.
+on, and the first layer of a device that does not fit whole keeps a part of its feed-forward weights there. Checked
+against the engine's own fits.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Callable, List, Optional, Sequence
+
 from ..memory import estimate as memory
 from ..memory import weights
+from ..memory.load import Load
+from ..model.schema import ModelFacts
 
 MARGIN_BYTES = 1024 * 1024 * 1024
 
-# What a layer that is not full leaves to the next device or the host ("overflow").
+# What of a layer that does not fit whole is elsewhere, on the next device or the host ("overflow" in common/fit.cpp).
 EXPERTS = "experts"
-FEED_FORWARD = "attention only"
-GATE_AND_DOWN = "attention and up"
-DOWN = "attention, up and gate"
+FEED_FORWARD = "up, gate and down"
+GATE_AND_DOWN = "gate and down"
+DOWN = "down"
+
+Measure = Callable[..., List[int]]  # (shares, gpu_layers, moved) -> bytes that the engine counts on each device
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """What the engine is told about layers.
+
+    Attributes:
+        gpu_layers: --n-gpu-layers; a number switches the fitting off.
+        tensor_split: the user's proportions, which switch the fitting off.
+        margins: bytes to leave free on each device; None = 1 GiB each.
+        enabled: LLAMA_ARG_FIT.
+    """
+
+    gpu_layers: Optional[int] = None
+    tensor_split: Optional[Sequence[float]] = None
+    margins: Optional[Sequence[int]] = None
+    enabled: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """How the engine loads a model.
+
+    Attributes:
+        changed: whether the fit altered anything.
+        layers: slots per device.
+        overflowing: layers with weights elsewhere, of all devices together: the number of -ot patterns.
+        moved: those weights, as memory.estimate takes them.
+        used_bytes: per device: weights, KV cache and compute buffer.
+        counted_bytes: per device, what the fit had counted when it was done with the device. It is less where the fit
+            then filled another one, which can switch the pipeline and its copies on.
+    """
+
+    changed: bool
+    layers: List[int]
+    overflowing: int
+    moved: weights.Moved
+    used_bytes: List[int]
+    counted_bytes: List[int]
 
 
 def fit(
-    model,
-    free_bytes,
-    context_length,
-    parallel=1,
-    ubatch=512,
-    cache_type="f16",
-    flash_attention=True,
-    gpu_layers=None,
-    margins=None,
-    enabled=True,
-    tensor_split=None,
-    unified=False,
-    op_offload=False,
-):
+    model: ModelFacts, free_bytes: Sequence[int], load: Load, options: FitOptions = FitOptions()
+) -> Fit:
     """Layers per device as the engine would load them.
 
     Args:
-        model: dict of model_info.
+        model: the ModelFacts.
         free_bytes: free memory of each device, in the engine's order.
-        context_length, parallel, ubatch, cache_type, flash_attention, unified: as memory.estimate takes them.
-        gpu_layers: --n-gpu-layers, or None; a number switches the fitting off.
-        margins: bytes to leave free on each device; 1 GiB each by default.
-        enabled: LLAMA_ARG_FIT.
-        tensor_split: the user's proportions, or None; they switch the fitting off.
-        op_offload: whether the device computes for weights on the host, as CUDA does (memory.estimate): the fit then counts its scratch
-            memory. The devices of the recorded fits do not.
-
-    Returns:
-        dict: `changed` (whether the fit altered anything), `layers` (per device), `overflowing` (layers with weights
-        elsewhere, all devices together: the number of -ot patterns), `moved` (as memory.estimate takes it), `used_bytes` (per device: weights,
-        KV cache and compute buffer), `counted_bytes` (per device, what the fit had counted when it was done with the
-        device: less where it then filled another one, which can switch the pipeline and its copies on).
+        load: the Load. With `op_offload`, as CUDA has it, the fit counts the scratch memory of a device that computes
+            for weights on the host; the devices of the recorded fits do not do that.
+        options: what the engine is told about layers.
     """
-    margins = margins or [MARGIN_BYTES] * len(free_bytes)
+    margins = options.margins or [MARGIN_BYTES] * len(free_bytes)
+    shares, gpu_layers = options.tensor_split or free_bytes, options.gpu_layers
 
     def measure(shares, layers=None, moved=None):
-        devices = memory.estimate(
-            model,
-            shares,
-            context_length,
-            parallel,
-            ubatch,
-            cache_type,
-            flash_attention,
-            layers,
-            moved,
-            unified=unified,
-            op_offload=op_offload,
-        )["devices"]
-        return [used(device) for device in devices]
+        return [device.engine_bytes for device in memory.estimate(model, shares, load, layers, moved).devices]
 
-    counts = weights.layer_counts(
-        weights.assign_layers(tensor_split or free_bytes, model.block_count + 1, gpu_layers), len(free_bytes)
-    )
-    sizes = measure(tensor_split or free_bytes, gpu_layers)
-    unchanged = {
-        "changed": False,
-        "layers": counts,
-        "overflowing": 0,
-        "moved": {},
-        "used_bytes": sizes,
-        "counted_bytes": sizes,
-    }
-    if gpu_layers is not None or tensor_split or not enabled or not free_bytes:
-        return unchanged
-    if all(free - size >= margin for free, size, margin in zip(free_bytes, sizes, margins)):
-        return unchanged
+    sizes = measure(shares, gpu_layers)
+    fixed = gpu_layers is not None or options.tensor_split or not options.enabled or not free_bytes
+    if fixed or all(free - size >= margin for free, size, margin in zip(free_bytes, sizes, margins)):
+        slots = weights.assign_layers(shares, model.block_count + 1, gpu_layers)
+        return Fit(False, weights.layer_counts(slots, len(free_bytes)), 0, {}, sizes, sizes)
     search = _Fit(model, measure, [free - margin for free, margin in zip(free_bytes, margins)])
     search.fill_back_to_front()
     if search.experts and sum(search.share.layers) and _room_without_experts(model, measure, free_bytes, margins) > 0:
         search.fill_front_to_back()
     share = search.share
-    return {
-        "changed": True,
-        "layers": list(share.layers),
-        "overflowing": sum(max(0, parts) for parts in share.parts),
-        "moved": search.moved(share),
-        "used_bytes": search.measured(share),
-        "counted_bytes": search.counted,
-    }
+    return Fit(
+        changed=True,
+        layers=list(share.layers),
+        overflowing=sum(max(0, parts) for parts in share.parts),
+        moved=search.moved(share),
+        used_bytes=search.measured(share),
+        counted_bytes=search.counted,
+    )
 
 
 def _room_without_experts(model, measure, free_bytes, margins):
@@ -113,80 +115,84 @@ def _room_without_experts(model, measure, free_bytes, margins):
     return sum(free_bytes) - sum(margins) - sum(measure(free_bytes, None, moved))
 
 
-def used(device):
-    """Bytes that the engine counts on a device: weights, KV cache and compute buffer with its scratch (no context, no projector)."""
-    return device["weight_bytes"] + device["kv_bytes"] + device["compute_bytes"] + device["offload_scratch_bytes"]
-
-
-def on_host(moved):
-    """Whether any of the weights that lie elsewhere than their layer lie on the host."""
-    return any(target is None for dummy, target in moved.values())
-
-
 class _Share:
-    """How many layers each device has, in the making.
+    """How many layers each device has, while the fit searches.
 
-    `layers`: per device; `parts`: how many of those leave weights elsewhere; `kinds`: what the first part of a device
-    leaves, all further parts leave their experts; `targets`: where the first part leaves it (a device, or None for
-    the host); `start`: the first device that still has parts to turn into full layers.
+    Attributes:
+        layers: per device, all that begin there.
+        parts: per device, how many of those have weights elsewhere.
+        kinds: per device, which weights of its first such layer are elsewhere; of all others it is their experts.
+        targets: per device, where those of the first are (a device, or None for the host); of all others on the host.
+        start: the first device that still has such layers to make whole.
     """
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         self.layers, self.parts = [0] * count, [0] * count
         self.kinds, self.targets = [EXPERTS] * count, [None] * count
         self.start = 0
 
-    def copy(self):
+    def copy(self) -> _Share:
+        """A share that can be changed on its own."""
         other = _Share(0)
         other.layers, other.parts = list(self.layers), list(self.parts)
         other.kinds, other.targets = list(self.kinds), list(self.targets)
         other.start = self.start
         return other
 
-    def full(self, device):
+    def full(self, device: int) -> int:
+        """Number of whole layers of a device."""
         return self.layers[device] - self.parts[device]
 
 
 class _Fit:
-    """The search. Counts are found by the method of false position, as llama.cpp does: where a size does not grow
-    evenly with the layers, another search could end elsewhere."""
+    """The search.
 
-    def __init__(self, model, measure, limits):
+    Counts are found by the method of false position, as llama.cpp does: where a size does not grow evenly with the
+    layers, another search could end elsewhere.
+
+    Args:
+        model: the ModelFacts.
+        measure: bytes per device of a layout.
+        limits: bytes that may be used on each device.
+    """
+
+    def __init__(self, model: ModelFacts, measure: Measure, limits: List[int]) -> None:
         self.model, self.measure, self.limits = model, measure, limits
         self.count, self.blocks = len(limits), model.block_count
-        self.leaving = Leaving(model)
+        self.overflow = Overflow(model)
         self.experts = bool(model.expert_count)
         self.share = _Share(self.count)
         self.sizes = [0] * self.count
         self.counted = [0] * self.count
 
-    def measured(self, share):
+    def measured(self, share: _Share) -> List[int]:
         """Bytes used per device."""
         if sum(share.layers) <= 0:
             return [0] * self.count
         return self.measure(share.layers, sum(share.layers), self.moved(share))
 
-    def moved(self, share):
-        """What lies elsewhere than its layer: {slot: (bytes, device or None)}.
+    def moved(self, share: _Share) -> weights.Moved:
+        """Weights that are elsewhere than their layer: {slot: (bytes, device or None)}.
 
-        llama.cpp counts the layers of a device full ones first; on the last device the output layer is among those,
-        so its parts end one past the last block, which matches nothing.
+        llama.cpp counts the whole layers of a device first. On the last device the output layer is among those, so the
+        others end one past the last block, which matches nothing.
         """
-        result = {}
+        result: weights.Moved = {}
         slot = self.blocks + 1 - sum(share.layers)
         for device in range(self.count):
             slot += share.full(device)
             for index in range(share.parts[device]):
                 if 0 <= slot + index < self.blocks:
                     kind, target = (share.kinds[device], share.targets[device]) if index == 0 else (EXPERTS, None)
-                    result[slot + index] = (self.leaving.bytes(slot + index, kind), target)
+                    result[slot + index] = (self.overflow.bytes(slot + index, kind), target)
             slot += share.parts[device]
         return result
 
-    def accept(self, share, sizes):
+    def accept(self, share: _Share, sizes: List[int]) -> None:
+        """Go on from this share."""
         self.share, self.sizes = share, sizes
 
-    def fill_back_to_front(self):
+    def fill_back_to_front(self) -> None:
         """Give each device, from the last, as many of the remaining layers as fit, without their experts."""
         for device in range(self.count - 1, -1, -1):
             last = device == self.count - 1
@@ -224,8 +230,8 @@ class _Fit:
             else:
                 high, high_sizes = trial, sizes
 
-    def fill_front_to_back(self):
-        """Turn parts into full layers, from the first device on, taking them from the devices behind."""
+    def fill_front_to_back(self) -> None:
+        """Make layers whole, from the first device on, taking them from the devices behind."""
         self.share.start = next(device for device in range(self.count) if self.share.layers[device])
         device = 0
         while device <= self.share.start < self.count:
@@ -235,7 +241,7 @@ class _Fit:
             device += 1
 
     def _full_layers(self, device):
-        """Give a device as many full layers as fit."""
+        """Give a device as many whole layers as fit."""
         high = self.share.copy()
         for behind in range(high.start, self.count):
             moving = high.layers[behind] - (behind == self.count - 1)
@@ -246,7 +252,7 @@ class _Fit:
         self._search(device, high, lambda share: share.full(device), lambda step: self._converted(device, step))
 
     def _converted(self, device, amount):
-        """The share after `amount` parts became full layers of a device."""
+        """The share after `amount` layers without their experts became whole layers of a device."""
         trial = self.share.copy()
         while trial.start < self.count:
             taken = min(amount, trial.parts[trial.start])
@@ -260,12 +266,12 @@ class _Fit:
         return trial
 
     def _one_part_more(self, device):
-        """Give a device one more layer, of which as little as possible goes to the next device or the host."""
+        """Give a device one more layer, with as few of its weights as possible on the next device or the host."""
         last, start = device == self.count - 1, self.share.start
         if start >= self.count or self.share.layers[start] <= last:
             return
         trial = self.share.copy()
-        # Where the device behind has its output layer alone, llama.cpp takes that: minus one part is left there.
+        # Where the device behind has only the output layer, llama.cpp takes that: minus one part remains there.
         trial.layers[start] -= 1
         trial.parts[start] -= 1
         trial.layers[device] += 1
@@ -289,20 +295,19 @@ class _Fit:
         return False
 
 
-class Leaving:
-    """Bytes that a layer leaves elsewhere, by kind: tensors that llama.cpp's patterns match (`get_overflow_pattern`).
+class Overflow:
+    """Bytes of a layer that are elsewhere, by kind: tensors that llama.cpp's patterns match (`get_overflow_pattern`).
 
     A pattern takes everything whose name begins alike: gate also the router and the shared experts' gate.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: ModelFacts) -> None:
         self.layers = model.layers
         # Where only the experts are known: up and gate have one type in all layers; where types differ, down is larger.
-        self.matrix = (
-            min([size for size in (layer.get("expert_bytes") or 0 for layer in self.layers) if size] or [0]) // 3
-        )
+        sizes = [layer.get("expert_bytes") or 0 for layer in self.layers]
+        self.matrix = min([size for size in sizes if size] or [0]) // 3
 
-    def bytes(self, slot, kind):
+    def bytes(self, slot: int, kind: str) -> int:
         """Bytes of one kind of block `slot`."""
         layer = self.layers[slot]
         experts = layer.get("expert_bytes") or 0

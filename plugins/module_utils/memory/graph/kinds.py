@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The tensors of every block, by name and shape: from the header, or (where only dimensions are known) as its architecture has them. Pure."""
+"""The tensors of every block, by name and shape. Pure.
+
+They are read from the header or, where only dimensions are known, made up as the architecture has them.
+"""
 
 from __future__ import annotations
 
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ...model.schema import ModelFacts
 from .. import kv_cache
+
+Kind = Dict[str, Sequence[int]]  # the tensors of a block: {name without "blk.N.": shape}
 
 _HEAD_NORMS = ("qwen3", "qwen3moe", "gemma3", "lfm2", "lfm2moe", "qwen3vl", "qwen3vlmoe", "hunyuan-moe", "exaone4")
 _POST_NORMS = ("gemma2", "gemma3", "glm4", "olmo2", "exaone4")
@@ -12,10 +20,10 @@ _NO_FORWARD_NORM = ("gpt-oss", "gptoss", "glm4moe", "seed_oss", "olmo2", "exaone
 _SHARED = ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "hunyuan-moe", "dots1", "bailingmoe")
 
 
-def kinds_of(model):
-    """For every block its tensors as {name without "blk.N.": shape}, None for a block that takes no part; [] if nothing is known.
+def kinds_of(model: ModelFacts) -> List[Optional[Kind]]:
+    """For every block its tensors, None for a block that takes no part; [] if nothing is known.
 
-    Blocks alike share one dictionary.
+    Blocks that are alike share one dictionary.
     """
     layers, known = model.layers or [], model.layer_kinds
     if known and all(layer.get("kind") is not None for layer in layers):
@@ -26,35 +34,35 @@ def kinds_of(model):
     return [kind if index < trunk else None for index, kind in enumerate(found)]
 
 
-class Sizes(object):
+class Sizes:
     """Bytes of every weight: the header's, or (where only layers are known) their share of the layer's bytes.
 
     Args:
-        model: dict of model_info.
+        model: the ModelFacts.
         found: its tensors by block, as kinds_of gives them.
     """
 
-    def __init__(self, model, found):
+    def __init__(self, model: ModelFacts, found: List[Optional[Kind]]) -> None:
         self.model = model
         self.found = found
         known, layers = model.layer_sizes, model.layers or []
         self.layers = [known[layer["sizes"]] if known and layer.get("sizes") is not None else {} for layer in layers]
         self.others = model.other_sizes or {}
 
-    def of(self, layer, name):
-        """Bytes of a tensor of a block, or with `layer` None (or not there) of the whole model."""
+    def of(self, layer: Optional[int], name: str) -> int:
+        """Bytes of a tensor of a block; with `layer` None, or where the block has none, of the whole model."""
         if layer is not None and name in self.layers[layer]:
             return self.layers[layer][name]
         if name in self.others:
             return self.others[name]
         if layer is None:
-            # Tied embeddings lie beside the output layer a second time; else the output layer is its matrix and a norm.
+            # Tied embeddings are there a second time for the output layer; else that is its matrix and a norm.
             tied = self.model.tied_embeddings
             return (self.model.token_embedding_bytes or self.model.embedding_bytes) if tied else self.model.output_bytes
         return self._share(layer, name)
 
     def _share(self, layer, name):
-        """Experts share the experts' bytes, other matrices the rest, by their elements; a norm counts as well, which is next to nothing."""
+        """A share of the layer's bytes by elements: experts of the experts' bytes, all other tensors of the rest."""
         entry, kind = self.model.layers[layer], self.found[layer] or {}
         experts = entry.get("expert_bytes") or 0
         ours = "_exps." in name
@@ -62,7 +70,7 @@ class Sizes(object):
         whole = experts if ours else entry["weight_bytes"] - experts
         return whole * elements(kind.get(name) or ()) // (sum(alike) or 1)
 
-    def mark(self):
+    def mark(self) -> tuple:
         """A hashable mark: models with the same one have weights of the same sizes."""
         numbers = tuple(
             (layer.get("sizes"), layer["weight_bytes"], layer.get("expert_bytes")) for layer in self.model.layers or []
@@ -75,7 +83,7 @@ class Sizes(object):
         return numbers, whole, known, tuple(sorted(self.others.items()))
 
 
-def elements(shape):
+def elements(shape: Sequence[int]) -> int:
     """Number of values of a tensor; 0 for one that is not there."""
     total = 1 if shape else 0
     for length in shape:
@@ -83,7 +91,7 @@ def elements(shape):
     return total
 
 
-def mark(model, found):
+def mark(model: ModelFacts, found: List[Optional[Kind]]) -> tuple:
     """A hashable mark: models with the same one have the same graph."""
     numbers = {}
     order = tuple(numbers.setdefault(id(kind), len(numbers)) for kind in found)
@@ -124,7 +132,7 @@ def mark(model, found):
     return order, shapes, plain, lists
 
 
-def made_up(model):
+def made_up(model: ModelFacts) -> List[Kind]:
     """Tensors of the blocks of an attention model from its dimensions alone; [] where those are not enough."""
     width, heads = model.embedding_length, model.head_count
     if (
@@ -151,7 +159,27 @@ def _key(model, index):
 
 
 def _kind(model, key):
-    heads, heads_kv, (size, value_size), forward, dense = key
+    """The tensors of a block with these heads and this feed-forward width."""
+    forward, dense = key[3:]
+    name, width = model.architecture, model.embedding_length
+    kind = _attention(model, key)
+    if name not in _NO_FORWARD_NORM:
+        kind["ffn_norm.weight"] = [width]
+    if name in _POST_NORMS or name in _NO_FORWARD_NORM and name not in ("command-r", "cohere2"):
+        kind["post_attention_norm.weight"] = [width]
+    if name in _POST_NORMS:
+        kind["post_ffw_norm.weight"] = [width]
+    if not dense:
+        kind.update(_experts(model, forward))
+    elif name in ("phi3", "glm4"):
+        kind.update({"ffn_up.weight": [width, 2 * forward], "ffn_down.weight": [forward, width]})
+    else:
+        kind.update(_forward("", width, forward))
+    return kind
+
+
+def _attention(model, key):
+    heads, heads_kv, (size, value_size) = key[:3]
     name, width = model.architecture, model.embedding_length
     kind = {"attn_norm.weight": [width], "attn_output.weight": [heads * value_size, width]}
     if name in ("olmo2", "exaone4"):
@@ -161,55 +189,36 @@ def _kind(model, key):
     elif name == "phi3":
         kind["attn_qkv.weight"] = [width, heads * size + heads_kv * (size + value_size)]
     else:
-        kind.update(
-            {
-                "attn_q.weight": [width, heads * size],
-                "attn_k.weight": [width, heads_kv * size],
-                "attn_v.weight": [width, heads_kv * value_size],
-            }
-        )
+        kind["attn_q.weight"] = [width, heads * size]
+        kind["attn_k.weight"] = [width, heads_kv * size]
+        kind["attn_v.weight"] = [width, heads_kv * value_size]
     if name in _HEAD_NORMS:
         kind.update({"attn_q_norm.weight": [size], "attn_k_norm.weight": [size]})
-    if name not in _NO_FORWARD_NORM:
-        kind["ffn_norm.weight"] = [width]
-    if name in _POST_NORMS or name in _NO_FORWARD_NORM and name not in ("command-r", "cohere2"):
-        kind["post_attention_norm.weight"] = [width]
-    if name in _POST_NORMS:
-        kind["post_ffw_norm.weight"] = [width]
-    if dense:
-        if name in ("phi3", "glm4"):
-            kind.update({"ffn_up.weight": [width, 2 * forward], "ffn_down.weight": [forward, width]})
-        else:
-            kind.update(
-                {
-                    "ffn_gate.weight": [width, forward],
-                    "ffn_up.weight": [width, forward],
-                    "ffn_down.weight": [forward, width],
-                }
-            )
-        return kind
+    return kind
+
+
+def _forward(suffix, width, inner):
+    """Gate, up and down of a feed-forward part."""
+    return {
+        "ffn_gate%s.weight" % suffix: [width, inner],
+        "ffn_up%s.weight" % suffix: [width, inner],
+        "ffn_down%s.weight" % suffix: [inner, width],
+    }
+
+
+def _experts(model, forward):
+    """A mixture of experts, with the one that every token passes where the architecture has it."""
+    name, width = model.architecture, model.embedding_length
     count, inner = model.expert_count, model.expert_feed_forward_length or forward
-    kind.update(
-        {
-            "ffn_gate_inp.weight": [width, count],
-            "ffn_gate_exps.weight": [width, inner, count],
-            "ffn_up_exps.weight": [width, inner, count],
-            "ffn_down_exps.weight": [inner, width, count],
-        }
-    )
+    kind = {"ffn_gate_inp.weight": [width, count]}
+    kind.update((part, shape + [count]) for part, shape in _forward("_exps", width, inner).items())
     if name in ("gpt-oss", "gptoss"):
         kind.update({"ffn_%s.bias" % part: [count] for part in ("gate_inp", "gate_exps", "up_exps", "down_exps")})
     if name in _SHARED if model.expert_shared_count is None else model.expert_shared_count:
-        wide = (kv_cache.hyperparameter(model, "expert_shared_feed_forward_length")) or inner * (
+        wide = kv_cache.hyperparameter(model, "expert_shared_feed_forward_length") or inner * (
             kv_cache.hyperparameter(model, "expert_shared_count") or 1
         )
-        kind.update(
-            {
-                "ffn_gate_shexp.weight": [width, wide],
-                "ffn_up_shexp.weight": [width, wide],
-                "ffn_down_shexp.weight": [wide, width],
-            }
-        )
+        kind.update(_forward("_shexp", width, wide))
     return kind
 
 

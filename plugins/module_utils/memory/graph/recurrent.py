@@ -7,11 +7,17 @@ Order of operations: llama.cpp src/models/mamba-base.cpp, delta-net-base.cpp, qw
 
 from __future__ import annotations
 
-from .blocks import norm
-from .tensors import F32
+from typing import Callable, Optional
+
+from .builder import Builder
+from .kinds import Kind
+from .norms import norm
+from .tensors import F32, Value
 
 
-def rows_of_state(b, memory, width, read=None):
+def rows_of_state(
+    b: Builder, memory: Value, width: int, read: Optional[Callable[[Value], Value]] = None
+) -> Value:
     """Clear a state, then read the states of the batch's sequences: [width, sequences]; `read` replaces the plain read."""
     g = b.graph
     states = g.view(memory, (width, b.sequences))
@@ -30,7 +36,7 @@ def rows_of_state(b, memory, width, read=None):
     return made
 
 
-def mamba(b, value, kind, layer):
+def mamba(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     """Mamba 1 (mamba, jamba)."""
     g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
     conv, inner = kind["ssm_conv1d.weight"][:2]
@@ -74,7 +80,7 @@ def mamba(b, value, kind, layer):
     return g.view(b.times(layer, "ssm_out", b.width, y), (b.width, b.tokens))
 
 
-def mamba2(b, value, kind, layer):
+def mamba2(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     """Mamba 2 (mamba2, nemotron_h, granite hybrid, falcon-h1)."""
     g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
     conv, channels = kind["ssm_conv1d.weight"][:2]
@@ -124,7 +130,7 @@ def mamba2(b, value, kind, layer):
     return b.times(layer, "ssm_out", b.width, g.view(y, (inner, b.tokens)))
 
 
-def delta_net(b, value, kind, layer):
+def delta_net(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     """Gated delta net (qwen3next, qwen35)."""
     g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
     conv, channels = kind["ssm_conv1d.weight"][:2]
@@ -175,7 +181,7 @@ def delta_net(b, value, kind, layer):
     )
     v = g.view(mixed, (size, heads, tokens, count), (F32, F32 * size, row[1], row[1] * tokens))
     q, k = (g.like("scale", g.like("rms_norm", part)) for part in (q, k))
-    if key_heads != heads and b.traits["repeats_keys"]:
+    if key_heads != heads and b.traits.repeats_keys:
         per = heads // key_heads
         q, k = (
             g.view(
@@ -196,7 +202,7 @@ def delta_net(b, value, kind, layer):
     return g.view(b.times(layer, "ssm_out", b.width, g.view(out, (inner, tokens, count))), (b.width, b.tokens))
 
 
-def short_convolution(b, value, kind, layer):
+def short_convolution(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     """Gated short convolution (lfm2)."""
     g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
     conv, width = kind["shortconv.conv.weight"][0], b.width

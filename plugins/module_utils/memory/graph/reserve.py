@@ -138,7 +138,7 @@ def allocate(graph, parts, host, copies):
     order = []
     for part in parts:
         for source, value in part[2]:
-            waits = Value("none", source.shape, source.strides, source.element, (source,), root=source.root or source)
+            waits = Value("none", source.shape, source.strides, source.element, (source,), source.root or source)
             waits.device = source.device
             order.append(waits)
             order.append(value)
@@ -195,7 +195,7 @@ def aligned(size):
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-class Space(object):
+class Space:
     """The memory of one device: holes as [offset, size] in order of their offset, the last one endless."""
 
     def __init__(self):

@@ -2,13 +2,18 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Values of one batch as nodes of a graph: shapes, strides, sources and the device that a node is bound to. Pure.
 
-The names are those of ggml operations, of which only what decides about memory is kept: whether an operation makes a new value, may write over one
-of its sources (ggml-alloc.c, `ggml_op_can_inplace`) or only looks at another value (a view). Everything is 32 bit floats unless said otherwise.
+The names are those of ggml operations, of which only what decides about memory is kept: whether an operation makes a
+new value, may write over one of its sources (ggml-alloc.c, `ggml_op_can_inplace`) or is a view of another value.
+Everything is 32 bit floats unless said otherwise.
 """
 
 from __future__ import annotations
 
+from typing import List, Optional, Sequence, Tuple
+
 F32, F16, I32, I64 = 4, 2, 4, 8  # bytes of an element
+
+Shape = Tuple[int, ...]
 
 IN_PLACE = frozenset(
     (
@@ -31,9 +36,23 @@ IN_PLACE = frozenset(
 )
 
 
-class Value(object):
-    """One tensor. `root` is the value that a view looks at; `home` the device of its memory if it exists before the graph (caches);
-    `bound` the device that the operation must run on (that of its weights), where None leaves it to its neighbours."""
+class Value:
+    """One tensor.
+
+    Attributes:
+        operation: name of the ggml operation that makes it.
+        shape, strides: four dimensions, strides in bytes.
+        element: bytes of an element; less than one in a quantized cache.
+        sources: the values that the operation reads.
+        root: the value whose memory a view is a part of, else None.
+        home: the device of its memory, where that exists before the graph (caches), else None.
+        bound: the device that the operation must run on (that of its weights); None = that of its neighbours.
+        given: an input: filled in by the host before the graph runs.
+        kept: an output: never freed.
+        looks: a view operation: nothing is computed.
+        bytes: from the first to the last element.
+        device, children, views, allocated, where, place: notes of the scheduler and the allocator (reserve.py).
+    """
 
     __slots__ = (
         "operation",
@@ -48,7 +67,6 @@ class Value(object):
         "kept",
         "looks",
         "device",
-        "copies",
         "children",
         "views",
         "allocated",
@@ -57,34 +75,42 @@ class Value(object):
         "bytes",
     )
 
-    def __init__(self, operation, shape, strides, element, sources, root=None, bound=None):
+    def __init__(
+        self,
+        operation: str,
+        shape: Shape,
+        strides: Shape,
+        element: float,
+        sources: Tuple["Value", ...],
+        root: Optional["Value"] = None,
+    ) -> None:
         self.operation = operation
         self.shape = shape
         self.strides = strides
         self.element = element
         self.sources = sources
         self.root = root
-        self.bound = bound
-        self.home = None
-        self.given = False  # an input: filled in by the host before the graph runs
-        self.kept = False  # an output: never freed
-        self.looks = False  # a view operation, nothing is computed
-        self.device = None
-        self.copies = None
+        self.bound: Optional[int] = None
+        self.home: Optional[int] = None
+        self.given = False
+        self.kept = False
+        self.looks = False
+        self.device: Optional[int] = None
         self.children = self.views = 0
         self.allocated = False
-        self.place = self.where = None
+        self.place: Optional[int] = None
+        self.where: Optional[int] = None
         self.bytes = extent(shape, strides, element)
 
 
-def contiguous(shape, element):
+def contiguous(shape: Shape, element: float) -> Shape:
     """Strides (bytes) of a value without gaps."""
     first = element * shape[0]
     second = first * shape[1]
     return (element, first, second, second * shape[2])
 
 
-def extent(shape, strides, element):
+def extent(shape: Shape, strides: Shape, element: float) -> int:
     """Bytes from the first to the last element."""
     size = element
     for length, stride in zip(shape, strides):
@@ -94,42 +120,66 @@ def extent(shape, strides, element):
     return int(size)
 
 
-def four(shape):
+def four(shape: Sequence[int]) -> Shape:
     """A shape with its missing dimensions."""
     return tuple(shape) + (1,) * (4 - len(shape))
 
 
-class Graph(object):
-    """Collects nodes in the order in which the engine computes them (depth first, sources from left to right)."""
+class Graph:
+    """Collects nodes in the order in which the engine computes them (depth first, sources from left to right).
 
-    def __init__(self, host=None):
-        """`host`: number of the host where weights on it are to be sources of their operations, as they can be copied to a device then (reserve.py)."""
+    Args:
+        host: number of the host where weights on it are to be sources of their operations, because they can be copied
+            to a device then (reserve.py); else None.
+    """
+
+    def __init__(self, host: Optional[int] = None) -> None:
         self.host = host
-        self.nodes = []
-        self.inputs = []
+        self.nodes: List[Value] = []
+        self.inputs: List[Value] = []
         self._seen = set()
 
     # --- making values ---------------------------------------------------------------------------
 
-    def new(self, operation, sources, shape, element=F32, bound=None, weight=None):
-        """The result of an operation; `weight`: bytes of the weights that bind it, None where they are a row of the result (norms, biases)."""
+    def new(
+        self,
+        operation: str,
+        sources: Tuple[Value, ...],
+        shape: Sequence[int],
+        element: float = F32,
+        bound: Optional[int] = None,
+        weight: Optional[int] = None,
+    ) -> Value:
+        """The result of an operation.
+
+        Args:
+            operation: its name.
+            sources: what it reads.
+            shape: of the result.
+            element: bytes of an element of the result.
+            bound: device of its weights, or None.
+            weight: bytes of its weights; None where they are a row of the result (norms, biases).
+        """
         shape = four(shape)
-        return Value(
-            operation,
-            shape,
-            contiguous(shape, element),
-            element,
-            self.with_weight(sources, shape, bound, weight),
-            bound=bound,
-        )
+        sources = self.with_weight(sources, shape, bound, weight)
+        value = Value(operation, shape, contiguous(shape, element), element, sources)
+        value.bound = bound
+        return value
 
-    def like(self, operation, source, *others, **more):
+    def like(
+        self,
+        operation: str,
+        source: Value,
+        *others: Value,
+        bound: Optional[int] = None,
+        weight: Optional[int] = None,
+    ) -> Value:
         """The result of an operation that has the shape of its first source."""
-        return self.new(
-            operation, (source,) + others, source.shape, source.element, more.get("bound"), more.get("weight")
-        )
+        return self.new(operation, (source,) + others, source.shape, source.element, bound, weight)
 
-    def with_weight(self, sources, shape, bound, size):
+    def with_weight(
+        self, sources: Tuple[Value, ...], shape: Sequence[int], bound: Optional[int], size: Optional[int]
+    ) -> Tuple[Value, ...]:
         """The sources of an operation with its weights among them, if they lie on the host: a matrix first, anything else last."""
         if bound is None or bound != self.host:
             return sources
@@ -137,79 +187,71 @@ class Graph(object):
         weight.home = bound
         return sources + (weight,) if size is None else (weight,) + sources
 
-    def given(self, shape, element=F32):
+    def given(self, shape: Sequence[int], element: float = F32) -> Value:
         """An input of the graph."""
         value = self.new("none", (), shape, element)
         value.given = True
         self.inputs.append(value)
         return value
 
-    def stored(self, shape, element, home):
+    def stored(self, shape: Sequence[int], element: float, home: int) -> Value:
         """Memory that exists before the graph: a cache on device `home`."""
         value = self.new("none", (), shape, element)
         value.home = home
         return value
 
-    def view(self, source, shape, strides=None):
-        """A look at part of a value; without strides a reshape."""
+    def view(self, source: Value, shape: Sequence[int], strides: Optional[Shape] = None) -> Value:
+        """A view of part of a value; without strides a reshape."""
         shape = four(shape)
-        value = Value(
-            "view",
-            shape,
-            strides or contiguous(shape, source.element),
-            source.element,
-            (source,),
-            root=source.root or source,
-        )
+        strides = strides or contiguous(shape, source.element)
+        value = Value("view", shape, strides, source.element, (source,), source.root or source)
         value.looks = True
         return value
 
-    def permute(self, source, order):
+    def permute(self, source: Value, order: Shape) -> Value:
         """Dimensions in another order: dimension i becomes dimension order[i]."""
         shape, strides = [0] * 4, [0] * 4
         for index, place in enumerate(order):
             shape[place], strides[place] = source.shape[index], source.strides[index]
         return self.view(source, tuple(shape), tuple(strides))
 
-    def transpose(self, source):
+    def transpose(self, source: Value) -> Value:
         """Rows and columns exchanged, as a view."""
         return self.permute(source, (1, 0, 2, 3))
 
-    def store(self, memory, rows, where):
+    def store(self, memory: Value, rows: Value, where: Value) -> Value:
         """Write rows into memory; the result is a view of it."""
-        value = Value(
-            "set_rows", memory.shape, memory.strides, memory.element, (rows, where, memory), root=memory.root or memory
-        )
-        return value
+        sources = (rows, where, memory)
+        return Value("set_rows", memory.shape, memory.strides, memory.element, sources, memory.root or memory)
 
-    def copy_into(self, memory, rows, shape):
+    def copy_into(self, memory: Value, rows: Value, shape: Sequence[int]) -> Value:
         """Copy a value into a part of memory that exists before the graph."""
         target = self.view(memory, shape)
-        return Value("cpy", target.shape, target.strides, target.element, (rows, target), root=target.root)
+        return Value("cpy", target.shape, target.strides, target.element, (rows, target), target.root)
 
     # --- frequent operations ---------------------------------------------------------------------
 
-    def matmul(self, width, source, device, weight=0):
+    def matmul(self, width: int, source: Value, device: int, weight: int = 0) -> Value:
         """Times a weight matrix of `weight` bytes that makes rows of `width`."""
         return self.new("mul_mat", (source,), (width,) + source.shape[1:], bound=device, weight=weight)
 
-    def matmul_values(self, left, right):
+    def matmul_values(self, left: Value, right: Value) -> Value:
         """Times another value."""
         return self.new("mul_mat", (left, right), (left.shape[1],) + right.shape[1:])
 
-    def matmul_chosen(self, width, source, chosen, device, weight=0):
+    def matmul_chosen(self, width: int, source: Value, chosen: Value, device: int, weight: int = 0) -> Value:
         """Times the chosen experts' matrices, of `weight` bytes all together: [width, experts used, tokens]."""
         return self.new(
             "mul_mat_id", (source, chosen), (width, chosen.shape[0], source.shape[2]), bound=device, weight=weight
         )
 
-    def cont(self, source, shape=None):
+    def cont(self, source: Value, shape: Optional[Sequence[int]] = None) -> Value:
         """A copy without gaps."""
         return self.new("cont", (source,), shape or source.shape, source.element)
 
     # --- order -----------------------------------------------------------------------------------
 
-    def expand(self, value):
+    def expand(self, value: Value) -> Value:
         """Add a value and what it needs to the nodes, if they are not there yet."""
         stack = [(value, 0)]
         seen, nodes = self._seen, self.nodes

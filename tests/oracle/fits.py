@@ -116,21 +116,19 @@ def facts(name):
 
 def compare(row):
     """(expected, got) of a row."""
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
     from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
 
     mib = 1024 * 1024
     fitted = llama_fit.fit(
         facts(row["model"]),
         [size * mib for size in row["devices_mib"]],
-        row["n_ctx"],
-        1,
-        row["n_ubatch"],
-        row["cache_type"],
+        Load(row["n_ctx"], ubatch=row["n_ubatch"], cache_type=row["cache_type"]),
     )
     if not row["changed"]:
-        return {"changed": False}, {"changed": fitted["changed"]}
+        return {"changed": False}, {"changed": fitted.changed}
     expected = {"changed": True, "layers": row["layers"], "overrides": row["overflowing"] > 0}
-    return expected, {"changed": fitted["changed"], "layers": fitted["layers"], "overrides": fitted["overflowing"] > 0}
+    return expected, {"changed": fitted.changed, "layers": fitted.layers, "overrides": fitted.overflowing > 0}
 
 
 def main():

@@ -14,6 +14,7 @@ answers showed faults of the simulation, which were mended by the rules they bro
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import random
@@ -216,6 +217,7 @@ def rows(path=TABLE):
 def predicted(row):
     """(compute buffers without the scratch memory, with it) of every device, MiB, as memory/compute.py has them."""
     from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, weights
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
     from tests.oracle import table
 
@@ -229,24 +231,12 @@ def predicted(row):
     slots = weights.assign_layers(
         row["tensor_split"], total, None if row["n_gpu_layers"] >= total else row["n_gpu_layers"]
     )
-    return [
-        [
-            size / MIB
-            for size in compute.compute_by_device(
-                model,
-                slots,
-                len(row["devices_mib"]),
-                row["n_ctx"],
-                1,
-                row["n_ubatch"],
-                row["flash_attn"] != "off",
-                row["cache_type"],
-                moved,
-                op_offload=offload,
-            )
-        ]
-        for offload in (False, True)
-    ]
+    load = Load(
+        row["n_ctx"], ubatch=row["n_ubatch"], cache_type=row["cache_type"], flash_attention=row["flash_attn"] != "off"
+    )
+    loads = (load, dataclasses.replace(load, op_offload=True))
+    count = len(row["devices_mib"])
+    return [[size / MIB for size in compute.compute_by_device(model, slots, count, one, moved)] for one in loads]
 
 
 def compare(row):

@@ -39,6 +39,7 @@ def importable():
 importable()
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit, versions  # noqa: E402
 
 from tests.oracle import eras, fits, models, offload, table  # noqa: E402
@@ -143,19 +144,18 @@ def engine_row(row):
     value stands for the predicted one.
     """
     split = row["tensor_split"]
-    predicted = memory.estimate(
-        models.facts(row["model"]),
-        split,
+    load = Load(
         row["n_ctx"],
         parallel=row["n_parallel"],
         ubatch=row["n_ubatch"],
         cache_type=row["cache_type"],
         flash_attention=row["flash_attn"] != "off",
     )
+    predicted = memory.estimate(models.facts(row["model"]), split, load)
     expected, got = {}, {}
-    for index, device in enumerate(predicted["devices"]):
+    for index, device in enumerate(predicted.devices):
         engine = row["mib"]["RPC%d" % index]
-        ours = [device[key] / MIB for key in ("weight_bytes", "kv_bytes", "compute_bytes")]
+        ours = [size / MIB for size in (device.weight_bytes, device.kv_bytes, device.compute_bytes)]
         total = sum(engine)
         near = all(abs(a - b) <= 1 for a, b in zip(engine[:2], ours[:2])) and abs(sum(ours) - total) <= max(
             0.03 * total, 128
@@ -173,19 +173,16 @@ def fit_row(row):
     fitted = llama_fit.fit(
         models.facts(row["model"]),
         [size * MIB for size in row["devices_mib"]],
-        row["n_ctx"],
-        1,
-        row["n_ubatch"],
-        row["cache_type"],
+        Load(row["n_ctx"], ubatch=row["n_ubatch"], cache_type=row["cache_type"]),
     )
-    ours = [size / MIB for size in fitted["counted_bytes"]]
+    ours = [size / MIB for size in fitted.counted_bytes]
     expected = {"changed": row["changed"]}
-    got = {"changed": fitted["changed"]}
+    got = {"changed": fitted.changed}
     devices = [row["devices"][str(index)] for index in range(len(row["devices"]))]
     engine = [device["used_mib"] if row["changed"] else device["initial_used_mib"] for device in devices]
     if row["changed"] and devices:
-        expected["layers"], got["layers"] = [device["layers"] for device in devices], fitted["layers"]
-        expected["overrides"], got["overrides"] = "-ot" in row["arguments"], fitted["overflowing"] > 0
+        expected["layers"], got["layers"] = [device["layers"] for device in devices], fitted.layers
+        expected["overrides"], got["overrides"] = "-ot" in row["arguments"], fitted.overflowing > 0
     if engine:
         near = len(engine) == len(ours) and all(abs(a - b) <= max(0.03 * a, 128) for a, b in zip(engine, ours))
         expected["used_mib"], got["used_mib"] = engine, engine if near else [round(value) for value in ours]

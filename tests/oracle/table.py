@@ -10,6 +10,7 @@ import json
 import pathlib
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate, hyperparameters
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
 
@@ -46,26 +47,26 @@ def facts(name):
 def predicted(row):
     """memory.estimate for a row."""
     shares = row["tensor_split"] or row["devices_mib"]
-    return estimate.estimate(
-        facts(row["model"]),
-        shares,
-        row["n_ctx"] // row["n_parallel"],
+    load = Load(
+        context_length=row["n_ctx"] // row["n_parallel"],
         parallel=row["n_parallel"],
         ubatch=min(row["n_ubatch"], row["n_ctx"]),
         cache_type=row["cache_type"],
         flash_attention=row["flash_attn"] != "off",
-        gpu_layers=None if row["n_gpu_layers"] > facts(row["model"]).block_count else row["n_gpu_layers"],
         unified=row.get("kv_unified", False),
         outputs=row["n_parallel"] if "kv_unified" in row else None,  # of llama-server, which has no room for more
     )
+    all_layers = row["n_gpu_layers"] > facts(row["model"]).block_count
+    return estimate.estimate(facts(row["model"]), shares, load, None if all_layers else row["n_gpu_layers"])
 
 
 def devices(row):
     """[(the engine's [weights, KV, compute] in MiB, ours in MiB, layers there, layers here)] of a row."""
     pairs = []
-    for index, device in enumerate(predicted(row)["devices"]):
+    for index, device in enumerate(predicted(row).devices):
         name = "RPC%d" % index
-        pairs.append((row["mib"][name], [device[part] / MIB for part in PARTS], row["layers"][name], device["layers"]))
+        ours = [getattr(device, part) / MIB for part in PARTS]
+        pairs.append((row["mib"][name], ours, row["layers"][name], device.layers))
     return pairs
 
 

@@ -97,12 +97,7 @@ def uses_host(slots_to_device: Sequence[Optional[int]], moved: Optional[weights.
 
 
 def _compute(
-    model: ModelFacts,
-    found: list,
-    slots: List[Optional[int]],
-    device_count: int,
-    load: Load,
-    moved: weights.Moved,
+    model: ModelFacts, found: list, slots: List[Optional[int]], device_count: int, load: Load, moved: weights.Moved
 ) -> List[int]:
     """compute_by_device without its memory; `found`: the tensors of every block (kinds.kinds_of)."""
     if not device_count:

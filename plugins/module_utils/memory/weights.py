@@ -54,9 +54,7 @@ def without_output(model: ModelFacts) -> bool:
     return model.architecture in kv_cache.UNCACHED and model.architecture != "gemma-embedding"
 
 
-def assign_layers(
-    shares: Sequence[float], slot_count: int, gpu_layers: Optional[int] = None
-) -> List[Optional[int]]:
+def assign_layers(shares: Sequence[float], slot_count: int, gpu_layers: Optional[int] = None) -> List[Optional[int]]:
     """Assign slots to devices as llama.cpp's split mode "layer" does.
 
     Args:

@@ -69,9 +69,7 @@ class Fit:
     counted_bytes: List[int]
 
 
-def fit(
-    model: ModelFacts, free_bytes: Sequence[int], load: Load, options: FitOptions = FitOptions()
-) -> Fit:
+def fit(model: ModelFacts, free_bytes: Sequence[int], load: Load, options: FitOptions = FitOptions()) -> Fit:
     """Layers per device as the engine would load them.
 
     Args:

@@ -8,7 +8,8 @@ against recorded loads of that version.
 
 from __future__ import annotations
 
-from ..memory import kv_cache
+from ..memory import kv_cache, weights
+from ..memory.load import Load
 from . import engine_start, llama_fit
 from . import environment as env
 from .release import Release
@@ -336,21 +337,25 @@ def _layers(model, members, decision, environment, on_cpu, version):
     fitted = llama_fit.fit(
         model,
         [gpu["free_bytes"] for gpu in members],
-        context_length=decision["context_length"],
-        parallel=decision["parallel"],
-        ubatch=decision["batch"],
-        cache_type=decision["cache_type"] or "f16",
-        flash_attention=decision["flash_attention"] != "off",
-        gpu_layers=decision["gpu_layers"],
-        margins=engine_start.fit_margins(model, members, environment, version, decision["gpu_layers"]),
-        enabled=env.boolean(environment, "LLAMA_ARG_FIT", True),
-        tensor_split=engine_start.tensor_split(environment, len(members)),
-        op_offload=True,
+        Load(
+            context_length=decision["context_length"],
+            parallel=decision["parallel"],
+            ubatch=decision["batch"],
+            cache_type=decision["cache_type"] or "f16",
+            flash_attention=decision["flash_attention"] != "off",
+            op_offload=True,
+        ),
+        llama_fit.FitOptions(
+            gpu_layers=decision["gpu_layers"],
+            tensor_split=engine_start.tensor_split(environment, len(members)),
+            margins=engine_start.fit_margins(model, members, environment, version, decision["gpu_layers"]),
+            enabled=env.boolean(environment, "LLAMA_ARG_FIT", True),
+        ),
     )
-    layers = fitted["layers"]
+    layers = fitted.layers
     if sum(layers) == 0:
         outcome = "cpu"
-    elif sum(layers) < model.block_count + 1 or llama_fit.on_host(fitted["moved"]):
+    elif sum(layers) < model.block_count + 1 or weights.on_host(fitted.moved):
         outcome = "partial"
     else:
         outcome = "split" if sum(1 for count in layers if count) > 1 else "single"

@@ -61,11 +61,7 @@ def queries_keys_values(b: Builder, value: Value, kind: Kind, layer: int, heads:
             """One of q, k and v inside the rows of all three."""
             return g.view(fused, (width, count, b.tokens), (F32, F32 * width, row, row * b.tokens))
 
-        return (
-            part(heads.size, heads.count),
-            part(heads.size, heads.kv_count),
-            part(heads.value_size, heads.kv_count),
-        )
+        return (part(heads.size, heads.count), part(heads.size, heads.kv_count), part(heads.value_size, heads.kv_count))
     wide = kind.get("attn_q_norm.weight", (0,))[0] > heads.size  # norms over all heads at once: reshaped afterwards
 
     def project(name, width, count):

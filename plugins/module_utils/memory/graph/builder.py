@@ -104,9 +104,7 @@ class Builder:
         """Bytes of a tensor; `layer` None = of the whole model."""
         return self.sizes.of(layer, name) if self.sizes else 0
 
-    def times(
-        self, layer: Optional[int], name: str, width: int, value: Value, device: Optional[int] = None
-    ) -> Value:
+    def times(self, layer: Optional[int], name: str, width: int, value: Value, device: Optional[int] = None) -> Value:
         """A value times a weight matrix that makes rows of `width`.
 
         It runs on the device of its layer unless another is given; `layer` None = beside the output layer.

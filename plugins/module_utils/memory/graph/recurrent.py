@@ -15,9 +15,7 @@ from .norms import norm
 from .tensors import F32, Value
 
 
-def rows_of_state(
-    b: Builder, memory: Value, width: int, read: Optional[Callable[[Value], Value]] = None
-) -> Value:
+def rows_of_state(b: Builder, memory: Value, width: int, read: Optional[Callable[[Value], Value]] = None) -> Value:
     """Clear a state, then read the states of the batch's sequences: [width, sequences]; `read` replaces the plain read."""
     g = b.graph
     states = g.view(memory, (width, b.sequences))

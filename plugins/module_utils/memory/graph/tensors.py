@@ -167,12 +167,7 @@ class Graph:
         return value
 
     def like(
-        self,
-        operation: str,
-        source: Value,
-        *others: Value,
-        bound: Optional[int] = None,
-        weight: Optional[int] = None,
+        self, operation: str, source: Value, *others: Value, bound: Optional[int] = None, weight: Optional[int] = None
     ) -> Value:
         """The result of an operation that has the shape of its first source."""
         return self.new(operation, (source,) + others, source.shape, source.element, bound, weight)

@@ -146,8 +146,6 @@ KNOWN = frozenset(
 )
 
 
-
-
 @dataclasses.dataclass(frozen=True)
 class Traits:
     """What the builders ask of an architecture.

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from ...common import engine_variables
 from ...memory import estimate as memory
-from ...memory import overhead
-from ...releases import llama_fit
+from ...memory import overhead, weights
+from ...memory.load import Load
 from . import confirm
 
 NO_FLASH = "A KV cache of type %s needs flash attention, which Ollama %s does not use on GPUs as old as one of these; f16 works there"
@@ -29,26 +29,25 @@ class Fitting:
         self.unified = release.reads_engine_variables and engine_variables.unified(self.variables)
 
     def estimate(self, wanted, gpus, shares, free, context_length, gpu_layers=None, moved=None):
-        """memory.estimate of a wanted model, with the flash attention and the batch that the release takes on these GPUs."""
+        """(memory.estimate of a wanted model, batch), with the flash attention and the batch that the release takes on these GPUs."""
         flash = self.release.flash_attention(wanted["flash_attention"], gpus)
-        ubatch = self.release.batch(wanted["facts"], wanted["ubatch"], context_length, wanted["parallel"], free, flash)[
-            0
-        ]
-        estimated = memory.estimate(
-            wanted["facts"],
-            shares,
-            context_length,
-            wanted["parallel"],
-            ubatch,
-            wanted["kv_cache_type"] or "f16",
-            flash != "off",
-            gpu_layers,
-            moved,
+        ubatch = self.release.batch(
+            wanted["facts"], wanted["ubatch"], context_length, wanted["parallel"], free, flash
+        )[0]
+        load = self.load(wanted, context_length, ubatch, flash != "off")
+        return memory.estimate(wanted["facts"], shares, load, gpu_layers, moved), ubatch
+
+    def load(self, wanted, context_length, ubatch, flash_attention=True):
+        """The Load of a wanted model."""
+        return Load(
+            context_length=context_length,
+            parallel=wanted["parallel"],
+            ubatch=ubatch,
+            cache_type=wanted["kv_cache_type"] or "f16",
+            flash_attention=flash_attention,
             unified=self.unified,
             op_offload=True,
         )
-        estimated["ubatch"] = ubatch
-        return estimated
 
     def predict(self, wanted, gpus, free, context_length, tensor_split=None, gpu_layers=None, moved=None):
         """What a model takes on a set of GPUs, laid out as the plan's `predicted`.
@@ -62,38 +61,31 @@ class Fitting:
             gpu_layers: slots to offload, None = all.
             moved: weights that lie elsewhere than their layer, as memory.estimate takes it.
         """
-        estimated = self.estimate(wanted, gpus, tensor_split or free, free, context_length, gpu_layers, moved)
+        estimated, ubatch = self.estimate(wanted, gpus, tensor_split or free, free, context_length, gpu_layers, moved)
         devices = []
-        for gpu, size, device in zip(gpus, free, estimated["devices"]):
+        for gpu, size, device in zip(gpus, free, estimated.devices):
             held = overhead.context_overhead(gpu["architecture"], self.overhead_bytes)[0]
-            total = (
-                device["weight_bytes"]
-                + device["kv_bytes"]
-                + device["compute_bytes"]
-                + device["offload_scratch_bytes"]
-                + device["projector_bytes"]
-                + held
-            )
+            total = device.engine_bytes + device.projector_bytes + held
             devices.append(
                 {
                     "uuid": gpu["uuid"],
-                    "layers": device["layers"],
-                    "weight_bytes": device["weight_bytes"],
-                    "kv_bytes": device["kv_bytes"],
-                    "compute_bytes": device["compute_bytes"],
-                    "offload_scratch_bytes": device["offload_scratch_bytes"],
-                    "projector_bytes": device["projector_bytes"],
+                    "layers": device.layers,
+                    "weight_bytes": device.weight_bytes,
+                    "kv_bytes": device.kv_bytes,
+                    "compute_bytes": device.compute_bytes,
+                    "offload_scratch_bytes": device.offload_scratch_bytes,
+                    "projector_bytes": device.projector_bytes,
                     "overhead_bytes": held,
                     "total_bytes": total,
                     "room_bytes": size,
                 }
             )
         return {
-            "gpu_layers": estimated["gpu_layers"],
-            "total_layers": estimated["total_layers"],
-            "fully_on_gpu": estimated["gpu_layers"] == estimated["total_layers"] and not llama_fit.on_host(moved or {}),
-            "host_bytes": estimated["host_bytes"],
-            "ubatch": estimated["ubatch"],
+            "gpu_layers": estimated.gpu_layers,
+            "total_layers": estimated.total_layers,
+            "fully_on_gpu": estimated.gpu_layers == estimated.total_layers and not weights.on_host(moved),
+            "host_bytes": estimated.host_bytes,
+            "ubatch": ubatch,
             "context_length": context_length,
             "headroom_bytes": wanted["headroom_bytes"],
             "devices": devices,
@@ -244,9 +236,7 @@ class Fitting:
 
     def _layer_bytes(self, wanted, context_length, ubatch):
         """Bytes of each layer with its KV cache, the output layer last."""
-        return memory.layer_bytes(
-            wanted["facts"], context_length, wanted["parallel"], ubatch, wanted["kv_cache_type"] or "f16", self.unified
-        )
+        return memory.layer_bytes(wanted["facts"], self.load(wanted, context_length, ubatch))
 
 
 def shortfall(predicted, allowance=0):

@@ -261,17 +261,11 @@ def _own_fit(wanted, members, free, context, fitting):
         layers, reserve = confirm.partial_layers(fitting, wanted, members, bare, num_gpu)
         return layers, None, reserve
     margin = max(llama_fit.MARGIN_BYTES, wanted["headroom_bytes"]) + wanted["facts"].projector_bytes
+    flash = fitting.release.flash_attention(wanted["flash_attention"], members)
     fitted = llama_fit.fit(
         wanted["facts"],
         [size - device["overhead_bytes"] for size, device in zip(free, bare["devices"])],
-        context,
-        wanted["parallel"],
-        bare["ubatch"],
-        wanted["kv_cache_type"] or "f16",
-        fitting.release.flash_attention(wanted["flash_attention"], members) != "off",
-        gpu_layers=num_gpu,
-        margins=[margin] * len(members),
-        unified=fitting.unified,
-        op_offload=True,
+        fitting.load(wanted, context, bare["ubatch"], flash != "off"),
+        llama_fit.FitOptions(gpu_layers=num_gpu, margins=[margin] * len(members)),
     )
-    return fitted["layers"], fitted["moved"], 0
+    return fitted.layers, fitted.moved, 0

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ...memory import compute, hyperparameters
 from ...memory import estimate as memory
+from ...memory.load import Load
 from .. import faults
 from . import common_rules, engines, graph_sizes, measured_layout
 from . import layout as layouts
@@ -63,22 +66,24 @@ def hangs(request, error, **extra):
 def predicted_runner(request, flash, cache_type):
     """A runner that reports what memory/ predicts; an allocation fails where a layout takes more than a GPU has free."""
     facts = hyperparameters.complete(request.model)
-    layers = memory.layer_bytes(
-        facts, request.context, request.parallel, min(request.batch, request.context), cache_type
+    load = Load(
+        context_length=request.context,
+        parallel=request.parallel,
+        ubatch=min(request.batch, request.context),
+        cache_type=cache_type,
     )
+    layers = memory.layer_bytes(facts, load)
     vision_bytes, vision_graph_bytes = graph_sizes.vision_graph(request.dims)
     layers[-1] += vision_bytes
 
+    graph_load = dataclasses.replace(load, flash_attention=flash)
     known = {}
 
     def graph(numbers):
         if numbers not in known:
             held = set(numbers)
             slots = [0 if index in held else None for index in range(len(layers))]
-            batch = min(request.batch, request.context)
-            size = compute.compute_by_device(
-                facts, slots, 1, request.context, request.parallel, batch, flash, cache_type
-            )[0]
+            size = compute.compute_by_device(facts, slots, 1, graph_load)[0]
             known[numbers] = size + (vision_graph_bytes if len(layers) - 1 in held else 0)
         return known[numbers]
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
 from tests.oracle import table
 
@@ -29,6 +30,6 @@ def enlarged_experts(model):
 def test_a_count_that_drives_a_loop_does_not_keep_the_plan_busy(name, damage):
     model = damage(copy.deepcopy(table.facts(name)))
     begin = time.process_time()
-    found = estimate.estimate(model, [1, 1], 4096)
+    found = estimate.estimate(model, [1, 1], Load(4096))
     assert time.process_time() - begin < 2
-    assert all(device["compute_bytes"] > 0 for device in found["devices"])
+    assert all(device.compute_bytes > 0 for device in found.devices)

@@ -8,8 +8,9 @@ import dataclasses
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph import build, kinds, reserve
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph import kinds, reserve, traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph.tensors import F16, F32, Graph
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
 from tests.oracle import models, table
 
@@ -92,7 +93,9 @@ def test_kinds_are_shared_and_made_up_where_only_dimensions_are_known():
     found = kinds.kinds_of(real)
     assert len(found) == 32 and len({id(kind) for kind in found}) == 1
     bare = dataclasses.replace(real, layer_kinds=None)
-    assert compute.compute_by_device(bare, [0] * 33, 1, 8192) == compute.compute_by_device(real, [0] * 33, 1, 8192)
+    assert compute.compute_by_device(bare, [0] * 33, 1, Load(8192)) == compute.compute_by_device(
+        real, [0] * 33, 1, Load(8192)
+    )
     assert kinds.kinds_of(dataclasses.replace(real, layer_kinds=None, key_length=None)) == []
 
 
@@ -106,8 +109,8 @@ def test_moved_experts_switch_the_pipeline_off():
     slots = [0] * 17 + [1] * 16
     moved = {20: (model.layers[20]["expert_bytes"], None)}
     there, here = (
-        compute.compute_by_device(model, slots, 2, 8192),
-        compute.compute_by_device(model, slots, 2, 8192, moved=moved),
+        compute.compute_by_device(model, slots, 2, Load(8192)),
+        compute.compute_by_device(model, slots, 2, Load(8192), moved=moved),
     )
     assert here != there and here[0] < there[0]
 
@@ -115,16 +118,17 @@ def test_moved_experts_switch_the_pipeline_off():
 def test_answers_are_remembered_by_what_they_depend_on():
     model = table.facts("qwen3-14b")
     slots = [0] * 41
-    small, large = (compute.compute_by_device(model, slots, 1, 4096, ubatch=ubatch)[0] for ubatch in (512, 1024))
+    small, large = (compute.compute_by_device(model, slots, 1, Load(4096, ubatch=ubatch))[0] for ubatch in (512, 1024))
     assert small < large
     wider = dataclasses.replace(model, vocab_size=2 * model.vocab_size)
-    assert compute.compute_by_device(wider, slots, 1, 4096)[0] > small
-    assert compute.compute_by_device(model, slots, 1, 4096)[0] == small
+    assert compute.compute_by_device(wider, slots, 1, Load(4096))[0] > small
+    assert compute.compute_by_device(model, slots, 1, Load(4096))[0] == small
 
 
-def test_every_known_architecture_has_traits_of_all_names():
-    names = {
-        frozenset(build.traits_of(table.facts(name), kinds.kinds_of(table.facts(name))))
+def test_traits_follow_from_the_architecture_and_from_its_tensors():
+    llama, gemma, mamba = (
+        traits.traits_of(table.facts(name), kinds.kinds_of(table.facts(name)))
         for name in ("llama3.1-8b", "gemma4-e4b", "mamba-2.8b")
-    }
-    assert len(names) == 1
+    )
+    assert all(found.known for found in (llama, gemma, mamba))
+    assert gemma.gemma4 and gemma.windowed and gemma.scaled_input and not llama.gemma4 and not mamba.windowed

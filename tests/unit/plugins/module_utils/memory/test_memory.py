@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import (
     overhead,
     weights,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,11 +30,8 @@ def predicted(row):
     return estimate.estimate(
         models.facts(row["model"]),
         row["tensor_split"],
-        row["n_ctx"],
-        row["n_parallel"],
-        row["n_ubatch"],
-        row["cache_type"],
-    )["devices"]
+        Load(row["n_ctx"], row["n_parallel"], row["n_ubatch"], row["cache_type"]),
+    ).devices
 
 
 def test_weights_and_kv_cache_are_the_engine_s_in_every_row():
@@ -41,8 +39,8 @@ def test_weights_and_kv_cache_are_the_engine_s_in_every_row():
     for row in ROWS:
         for index, device in enumerate(predicted(row)):
             engine = row["mib"]["RPC%d" % index]
-            assert 0 <= device["weight_bytes"] / MIB - engine[0] < 1, row
-            assert 0 <= device["kv_bytes"] / MIB - engine[1] < 1, row
+            assert 0 <= device.weight_bytes / MIB - engine[0] < 1, row
+            assert 0 <= device.kv_bytes / MIB - engine[1] < 1, row
 
 
 def test_compute_buffers_are_the_engine_s_within_two_percent_of_the_device():
@@ -50,7 +48,7 @@ def test_compute_buffers_are_the_engine_s_within_two_percent_of_the_device():
     for row in ROWS:
         for index, device in enumerate(predicted(row)):
             engine = row["mib"]["RPC%d" % index]
-            error = device["compute_bytes"] / MIB - engine[2]
+            error = device.compute_bytes / MIB - engine[2]
             assert abs(error) <= max(0.02 * sum(engine), 40), row
             exact += abs(error) <= 1
     assert exact > 0.98 * sum(len(row["tensor_split"]) for row in ROWS)
@@ -61,12 +59,12 @@ def test_compute_buffers_are_the_engine_s_within_two_percent_of_the_device():
     [(512, [(31659, 1414, 380), (30105, 1346, 676)]), (1024, [(31659, 1452, 764), (30105, 1380, 1357)])],
 )
 def test_llama4_over_two_gpus_at_32768_tokens(ubatch, expected):
-    devices = estimate.estimate(models.facts("llama4-scout"), [1, 1], 32768, ubatch=ubatch)["devices"]
+    devices = estimate.estimate(models.facts("llama4-scout"), [1, 1], Load(32768, ubatch=ubatch)).devices
     for device, (weight, cache, buffers) in zip(devices, expected):
-        assert device["weight_bytes"] / MIB == pytest.approx(weight, rel=0.02)
-        assert device["kv_bytes"] / MIB == pytest.approx(cache, rel=0.02)
-        assert device["compute_bytes"] / MIB == pytest.approx(buffers, rel=0.02)
-    assert [device["layers"] for device in devices] == [25, 24]
+        assert device.weight_bytes / MIB == pytest.approx(weight, rel=0.02)
+        assert device.kv_bytes / MIB == pytest.approx(cache, rel=0.02)
+        assert device.compute_bytes / MIB == pytest.approx(buffers, rel=0.02)
+    assert [device.layers for device in devices] == [25, 24]
 
 
 # The engine's dry run (build 11669) of models that the formulas were not fitted on: compute MiB per device.
@@ -89,12 +87,13 @@ HELD_OUT = [
 
 @pytest.mark.parametrize("name, context, ubatch, count, cache_type, flash, expected", HELD_OUT)
 def test_compute_buffers_of_models_held_out(name, context, ubatch, count, cache_type, flash, expected):
-    devices = estimate.estimate(models.facts(name), [1] * count, context, 1, ubatch, cache_type, flash)["devices"]
+    load = Load(context, ubatch=ubatch, cache_type=cache_type, flash_attention=flash)
+    devices = estimate.estimate(models.facts(name), [1] * count, load).devices
     for device, engine in zip(devices, expected):
-        assert device["compute_bytes"] / MIB == pytest.approx(engine, rel=0.022, abs=5)
+        assert device.compute_bytes / MIB == pytest.approx(engine, rel=0.022, abs=5)
 
 
-def test_layers_are_dealt_by_cumulative_share():
+def test_layers_are_assigned_by_cumulative_share():
     assert weights.layer_counts(weights.assign_layers([1, 1], 49), 2) == [25, 24]
     assert weights.layer_counts(weights.assign_layers([60, 23], 49), 2) == [36, 13]
     assert weights.layer_counts(weights.assign_layers([24, 25], 49), 2) == [24, 25]
@@ -123,8 +122,8 @@ def test_every_layer_is_placed_once_and_in_order(shares, slots, offloaded):
 )
 def test_bytes_never_fall_when_the_context_grows(name, context, more, cache_type, count):
     def total(tokens):
-        devices = estimate.estimate(models.facts(name), [1] * count, tokens, cache_type=cache_type)["devices"]
-        return [device["kv_bytes"] + device["compute_bytes"] for device in devices]
+        devices = estimate.estimate(models.facts(name), [1] * count, Load(tokens, cache_type=cache_type)).devices
+        return [device.kv_bytes + device.compute_bytes for device in devices]
 
     assert all(small <= large for small, large in zip(total(context), total(context + more)))
 
@@ -162,7 +161,7 @@ def test_a_row_that_the_blocks_do_not_divide_is_an_error():
 
 def test_windowed_layers_keep_window_and_batch_only():
     model = models.facts("llama4-scout")
-    sizes = kv_cache.kv_by_layer(model, 32768, ubatch=512)
+    sizes = kv_cache.kv_by_layer(model, Load(32768))
     per_cell = 2 * 8 * 128 * 2
     assert sizes[3] == 32768 * per_cell and sizes[0] == 8704 * per_cell
     assert [index for index, size in enumerate(sizes[:12]) if size == sizes[3]] == [3, 7, 11]
@@ -178,28 +177,28 @@ def test_windowed_layers_keep_window_and_batch_only():
 
 def test_slots_are_streams_of_their_own():
     model = models.facts("llama3.1-8b")
-    assert kv_cache.cells(1000, 3, 512) == (1024, 3)
-    assert sum(kv_cache.kv_by_layer(model, 4096, 4)) == 4 * sum(kv_cache.kv_by_layer(model, 4096, 1))
+    assert kv_cache.cells(Load(1000, 3)) == (1024, 3)
+    assert sum(kv_cache.kv_by_layer(model, Load(4096, 4))) == 4 * sum(kv_cache.kv_by_layer(model, Load(4096)))
 
 
 def test_layers_without_attention_have_no_cache_and_recurrent_ones_a_state():
     model = models.facts("llama3.1-8b", head_count_kv=[8, 0] * 16)
-    sizes = kv_cache.kv_by_layer(model, 4096)
+    sizes = kv_cache.kv_by_layer(model, Load(4096))
     assert sizes[1] == 0 and sizes[0] == 4096 * 4096
     ssm = {"conv_kernel": 4, "inner_size": 1024, "state_size": 16, "group_count": 1, "time_step_rank": 32}
-    sizes = kv_cache.kv_by_layer(dataclasses.replace(model, ssm=ssm), 4096, parallel=2)
+    sizes = kv_cache.kv_by_layer(dataclasses.replace(model, ssm=ssm), Load(4096, parallel=2))
     assert sizes[1] == 2 * 4 * (3 * (1024 + 2 * 16) + 16 * 1024)
 
 
 def test_latent_attention_keeps_the_compressed_row():
     model = models.facts("llama3.1-8b", kv_lora_rank=512, key_length_mla=192, rope_dimension_count=64)
-    assert kv_cache.kv_by_layer(model, 256)[0] == 256 * 576 * 2
+    assert kv_cache.kv_by_layer(model, Load(256))[0] == 256 * 576 * 2
 
 
 def test_a_gpu_without_layers_has_no_compute_buffer():
     model = models.facts("llama3.1-8b")
     slots = weights.assign_layers([1, 0], 33)
-    assert compute.compute_by_device(model, slots, 2, 4096)[1] == 0
+    assert compute.compute_by_device(model, slots, 2, Load(4096))[1] == 0
 
 
 def test_context_overhead_is_a_line_of_its_own():

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Scratch memory for weights on the host: against the engine's answers (tests/oracle/engine-offload.jsonl), and where there is none."""
+"""Scratch memory for weights on the host.
+
+Against the engine's answers (tests/oracle/engine-offload.jsonl), and where there is none.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, weights
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
 
 from tests.oracle import models, offload, table
@@ -20,7 +24,10 @@ GIB = 1024 * MIB
 
 @functools.lru_cache(maxsize=None)
 def compared():
-    """[(row, ours without, ours with)] of every third row, all models among them, and of all rows of models with biases and sinks (gpt-oss)."""
+    """[(row, ours without, ours with)] of every third row, which has all models, and of all rows of gpt-oss.
+
+    Its models have biases and sinks.
+    """
     return [
         (row,) + tuple(offload.predicted(row))
         for number, row in enumerate(offload.rows())
@@ -72,57 +79,52 @@ def test_it_is_hardly_ever_below_the_engines():
 
 @pytest.mark.parametrize("model", ["llama3.3-70b", "qwen3-30b-a3b"])
 def test_there_is_none_where_everything_is_on_the_devices(model):
-    devices = estimate.estimate(table.facts(model), [1, 1], 8192, op_offload=True)["devices"]
-    assert [device["offload_scratch_bytes"] for device in devices] == [0, 0]
+    devices = estimate.estimate(table.facts(model), [1, 1], Load(8192, op_offload=True)).devices
+    assert [device.offload_scratch_bytes for device in devices] == [0, 0]
 
 
 def test_it_lies_on_the_first_device_alone_even_without_a_layer():
-    devices = estimate.estimate(table.facts("llama3.3-70b"), [1, 1], 8192, gpu_layers=0, op_offload=True)["devices"]
-    assert [device["layers"] for device in devices] == [0, 0] and devices[1]["offload_scratch_bytes"] == 0
-    assert devices[0]["offload_scratch_bytes"] / MIB == pytest.approx(1136, abs=1)  # seen on a real host: 1088 to 1331
+    devices = estimate.estimate(table.facts("llama3.3-70b"), [1, 1], Load(8192, op_offload=True), gpu_layers=0).devices
+    assert [device.layers for device in devices] == [0, 0] and devices[1].offload_scratch_bytes == 0
+    assert devices[0].offload_scratch_bytes / MIB == pytest.approx(1136, abs=1)  # seen on a real host: 1088 to 1331
 
 
 def test_small_batches_are_left_to_the_host():
-    devices = estimate.estimate(table.facts("llama3.1-8b"), [1], 8192, ubatch=16, gpu_layers=10, op_offload=True)[
-        "devices"
-    ]
-    assert devices[0]["offload_scratch_bytes"] == 0
+    devices = estimate.estimate(table.facts("llama3.1-8b"), [1], Load(8192, ubatch=16, op_offload=True), 10).devices
+    assert devices[0].offload_scratch_bytes == 0
 
 
 def test_it_is_a_line_of_its_own_that_is_asked_for():
     model = table.facts("mixtral-8x7b")
     plain, more = (
-        estimate.estimate(model, [1], 8192, gpu_layers=10, op_offload=asked)["devices"][0] for asked in (False, True)
+        estimate.estimate(model, [1], Load(8192, op_offload=asked), 10).devices[0] for asked in (False, True)
     )
-    assert plain["offload_scratch_bytes"] == 0 < more["offload_scratch_bytes"]
-    assert plain["compute_bytes"] == more["compute_bytes"]
+    assert plain.offload_scratch_bytes == 0 < more.offload_scratch_bytes
+    assert plain.compute_bytes == more.compute_bytes
 
 
 def test_a_fit_that_counts_it_gives_the_device_no_more_layers():
     model = table.facts("qwen2.5-32b")
-    before, after = (llama_fit.fit(model, [12 * GIB], 16384, ubatch=2048, op_offload=asked) for asked in (False, True))
-    assert before["changed"] and after["layers"] == [before["layers"][0] - 1]
-    used = estimate.estimate(model, after["layers"], 16384, 1, 2048, gpu_layers=sum(after["layers"]), op_offload=True)[
-        "devices"
-    ][0]
-    assert (
-        after["used_bytes"]
-        == [sum(used[key] for key in ("weight_bytes", "kv_bytes", "compute_bytes", "offload_scratch_bytes"))]
-        <= [11 * GIB]
-    )
-    assert llama_fit.fit(model, [12 * GIB], 16384, ubatch=2048)["layers"] == before["layers"]
+    loads = [Load(16384, ubatch=2048, op_offload=asked) for asked in (False, True)]
+    before, after = (llama_fit.fit(model, [12 * GIB], load) for load in loads)
+    assert before.changed and after.layers == [before.layers[0] - 1]
+    used = estimate.estimate(model, after.layers, loads[1], sum(after.layers)).devices[0]
+    parts = used.weight_bytes + used.kv_bytes + used.compute_bytes + used.offload_scratch_bytes
+    assert after.used_bytes == [parts] <= [11 * GIB]
+    assert llama_fit.fit(model, [12 * GIB], Load(16384, ubatch=2048)).layers == before.layers
 
 
 def test_without_sizes_of_tensors_their_share_of_the_layer_counts():
     exact = table.facts("mixtral-8x7b")
     known = dataclasses.replace(exact, layer_sizes=None, other_sizes=None)
     slots = weights.assign_layers([1], 33, 16)
-    near, true = (compute.compute_by_device(model, slots, 1, 8192, op_offload=True)[0] for model in (known, exact))
+    load = Load(8192, op_offload=True)
+    near, true = (compute.compute_by_device(model, slots, 1, load)[0] for model in (known, exact))
     assert near == pytest.approx(true, rel=0.1)
 
 
 def test_an_unknown_architecture_gets_a_careful_estimate(monkeypatch):
     monkeypatch.setattr(compute.kinds, "kinds_of", lambda model: [])
     strange = models.facts("llama3.3-70b", architecture="unheard-of")
-    first, second = estimate.estimate(strange, [1, 1], 8192, gpu_layers=40, op_offload=True)["devices"]
-    assert first["offload_scratch_bytes"] >= strange.output_bytes and second["offload_scratch_bytes"] == 0
+    first, second = estimate.estimate(strange, [1, 1], Load(8192, op_offload=True), 40).devices
+    assert first.offload_scratch_bytes >= strange.output_bytes and second.offload_scratch_bytes == 0

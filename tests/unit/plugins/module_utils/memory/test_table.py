@@ -11,6 +11,7 @@ import statistics
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, kv_cache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 from tests.oracle import hosts, record, table
@@ -83,10 +84,10 @@ def test_slots_that_share_one_stream_are_the_server_s_to_the_mib():
 
 
 def test_a_shared_stream_has_the_cells_of_all_slots_and_a_window_for_each():
-    assert kv_cache.cells(4096, 4, 512, unified=True) == (16384, 1)
-    assert kv_cache.cells(4096, 4, 512, 1024, unified=True) == (4 * 1024 + 512, 1)
-    assert kv_cache.cells(4096, 4, 512, 1024) == (1024 + 512, 4)
-    assert kv_cache.cells(300, 3, 512, unified=True) == (1024, 1)  # 900 cells padded once, not 300 three times
+    assert kv_cache.cells(Load(4096, 4, unified=True)) == (16384, 1)
+    assert kv_cache.cells(Load(4096, 4, unified=True), 1024) == (4 * 1024 + 512, 1)
+    assert kv_cache.cells(Load(4096, 4), 1024) == (1024 + 512, 4)
+    assert kv_cache.cells(Load(300, 3, unified=True)) == (1024, 1)  # 900 cells padded once, not 300 three times
 
 
 def test_no_model_s_compute_buffers_are_right_by_chance_only():
@@ -113,7 +114,7 @@ def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_t
     rows = table.rows(record.ESTIMATED)
     assert len({row["model"] for row in rows}) >= 7
     for row in rows:
-        assert table.predicted(row)["estimated"]
+        assert table.predicted(row).estimated
         for engine, ours, layers, our_layers in table.devices(row):
             assert layers == our_layers and all(
                 0 <= mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2])
@@ -136,19 +137,19 @@ def test_a_model_in_several_files_is_the_sum_of_them():
 def test_an_unknown_architecture_is_estimated_carefully_and_marked(architecture):
     known = table.facts("llama3.1-8b")
     unknown = dataclasses.replace(known, architecture=architecture)
-    careful = estimate.estimate(unknown, [1, 1], 8192)
-    exact = estimate.estimate(known, [1, 1], 8192)
-    assert careful["estimated"] and not exact["estimated"]
-    for ours, theirs in zip(careful["devices"], exact["devices"]):
-        assert ours["weight_bytes"] == theirs["weight_bytes"]
-        assert ours["compute_bytes"] > theirs["compute_bytes"]
+    careful = estimate.estimate(unknown, [1, 1], Load(8192))
+    exact = estimate.estimate(known, [1, 1], Load(8192))
+    assert careful.estimated and not exact.estimated
+    for ours, theirs in zip(careful.devices, exact.devices):
+        assert ours.weight_bytes == theirs.weight_bytes
+        assert ours.compute_bytes > theirs.compute_bytes
 
 
 @pytest.mark.parametrize("name", sorted(MODELS) + sorted(HELD_OUT))
 def test_tensors_that_no_block_has_end_in_an_estimate(name):
     model = table.facts(name)
     strange = dataclasses.replace(model, layer_kinds=[{"strange.weight": [8, 8]} for unused in model.layer_kinds])
-    assert all(size > 0 for size in compute.compute_by_device(strange, [0] * (model.block_count + 1), 1, 4096))
+    assert all(size > 0 for size in compute.compute_by_device(strange, [0] * (model.block_count + 1), 1, Load(4096)))
 
 
 def test_a_plan_says_that_an_estimate_is_one():

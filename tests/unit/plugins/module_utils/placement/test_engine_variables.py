@@ -8,6 +8,7 @@ import dataclasses
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
@@ -27,8 +28,8 @@ def planned(value, ollama_version="0.32.15"):
 @pytest.mark.parametrize("value", ["1", "true", "on", "enabled", True])
 def test_one_stream_for_all_slots_is_predicted(value):
     environment, device = planned(value)
-    expected = estimate.estimate(table.facts("gemma3-27b"), [1], 8192, 4, 512, unified=True)["devices"][0]
-    assert (device["kv_bytes"], device["compute_bytes"]) == (expected["kv_bytes"], expected["compute_bytes"])
+    expected = estimate.estimate(table.facts("gemma3-27b"), [1], Load(8192, 4, unified=True)).devices[0]
+    assert (device["kv_bytes"], device["compute_bytes"]) == (expected.kv_bytes, expected.compute_bytes)
     assert device["kv_bytes"] != planned(None)[1]["kv_bytes"]
     assert environment["LLAMA_ARG_KV_UNIFIED"] in ("1", "true", "on", "enabled")
 

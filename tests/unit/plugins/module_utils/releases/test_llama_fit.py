@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
 
@@ -14,61 +15,62 @@ MIB = 1024 * 1024
 
 
 def fit(name, *free_mib, context=4096, **more):
-    return llama_fit.fit(models.facts(name), [size * MIB for size in free_mib], context, **more)
+    options = llama_fit.FitOptions(**more)
+    return llama_fit.fit(models.facts(name), [size * MIB for size in free_mib], Load(context), options)
 
 
 def test_experts_stay_on_the_host_before_layers_do():
     fitted = fit("mixtral-8x7b", 12000)
-    assert fitted["changed"] and fitted["layers"] == [33]
-    assert 0 < fitted["overflowing"] < 32
-    assert all(target is None for dummy, target in fitted["moved"].values())
+    assert fitted.changed and fitted.layers == [33]
+    assert 0 < fitted.overflowing < 32
+    assert all(target is None for dummy, target in fitted.moved.values())
     whole = models.facts("mixtral-8x7b").layers[0]["expert_bytes"]
-    assert sorted(size for size, dummy in fitted["moved"].values())[-1] >= whole
+    assert sorted(size for size, dummy in fitted.moved.values())[-1] >= whole
 
 
-def test_what_a_part_leaves_is_what_the_pattern_matches():
+def test_weights_elsewhere_are_what_the_pattern_matches():
     layer = {"weight_bytes": 100, "expert_bytes": 60, "ffn_up_bytes": 21, "ffn_gate_bytes": 22, "ffn_down_bytes": 23}
-    leaving = llama_fit.Leaving(ModelFacts(layers=[layer]))
+    overflow = llama_fit.Overflow(ModelFacts(layers=[layer]))
     kinds = (llama_fit.EXPERTS, llama_fit.FEED_FORWARD, llama_fit.GATE_AND_DOWN, llama_fit.DOWN)
-    assert [leaving.bytes(0, kind) for kind in kinds] == [60, 66, 45, 23]
+    assert [overflow.bytes(0, kind) for kind in kinds] == [60, 66, 45, 23]
     # Facts without the parts: a third of the experts each.
-    leaving = llama_fit.Leaving(ModelFacts(layers=[{"weight_bytes": 100, "expert_bytes": 60}]))
-    assert [leaving.bytes(0, kind) for kind in kinds] == [60, 60, 40, 20]
+    overflow = llama_fit.Overflow(ModelFacts(layers=[{"weight_bytes": 100, "expert_bytes": 60}]))
+    assert [overflow.bytes(0, kind) for kind in kinds] == [60, 60, 40, 20]
 
 
-def test_the_last_part_keeps_as_much_as_fits():
+def test_the_last_layer_keeps_as_many_of_its_weights_as_fit():
     kept = set()
     for size in range(12000, 13600, 200):
         fitted = fit("mixtral-8x7b", size)
         layers = models.facts("mixtral-8x7b").layers
-        first = min(fitted["moved"])
-        kept.add(round(fitted["moved"][first][0] / layers[first]["expert_bytes"], 1))
+        first = min(fitted.moved)
+        kept.add(round(fitted.moved[first][0] / layers[first]["expert_bytes"], 1))
     # All experts, all but up, down alone (a third, or more where down is larger): each where it fits.
     assert {1.0, 0.7} <= kept and min(kept) < 0.5
 
 
 def test_a_dense_model_leaves_whole_layers_on_the_host():
     fitted = fit("llama3.3-70b", 24000)
-    assert fitted["changed"] and fitted["overflowing"] == 0 and fitted["moved"] == {}
-    assert 0 < fitted["layers"][0] < 81
-    assert fitted["used_bytes"][0] <= (24000 - 1024) * MIB
+    assert fitted.changed and fitted.overflowing == 0 and fitted.moved == {}
+    assert 0 < fitted.layers[0] < 81
+    assert fitted.used_bytes[0] <= (24000 - 1024) * MIB
     more = fit("llama3.3-70b", 24000, margins=[4096 * MIB])
-    assert more["layers"][0] < fitted["layers"][0]
+    assert more.layers[0] < fitted.layers[0]
 
 
 @pytest.mark.parametrize("keywords", [{"gpu_layers": 999}, {"tensor_split": [1, 1]}, {"enabled": False}])
 def test_settings_of_the_user_switch_it_off(keywords):
     fitted = fit("llama3.3-70b", 16000, 16000, **keywords)
-    assert not fitted["changed"] and sum(fitted["layers"]) == 81
+    assert not fitted.changed and sum(fitted.layers) == 81
 
 
 def test_every_device_keeps_its_margin_and_every_layer_has_one_place():
     for name in ("llama3.3-70b", "mixtral-8x7b", "gpt-oss-120b", "qwen3-30b-a3b"):
         for sizes in ((8000,), (12000, 6000), (6000, 12000), (16000, 8000, 12000)):
             fitted = fit(name, *sizes, context=16384)
-            assert sum(fitted["layers"]) <= models.facts(name).block_count + 1
-            if fitted["changed"]:
-                counted = zip(fitted["counted_bytes"], sizes)
+            assert sum(fitted.layers) <= models.facts(name).block_count + 1
+            if fitted.changed:
+                counted = zip(fitted.counted_bytes, sizes)
                 assert all(used <= (size - 1024) * MIB or not used for used, size in counted), (name, sizes)
 
 

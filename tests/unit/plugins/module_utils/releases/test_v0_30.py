@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import (
     engine_start,
     environment,
@@ -141,14 +142,15 @@ def test_a_second_model_evicts_above_eighty_percent():
 def test_fit_fills_the_last_gpu_first_where_the_margin_is_violated():
     # Recorded: engine-fit, build 11669.
     model = models.facts("llama3.3-70b")
-    fitted = llama_fit.fit(model, [16000 * MIB, 16000 * MIB], 131072, ubatch=1024, cache_type="q8_0")
-    assert fitted["changed"] and fitted["layers"] == [19, 18]
+    fitted = llama_fit.fit(model, [16000 * MIB, 16000 * MIB], Load(131072, ubatch=1024, cache_type="q8_0"))
+    assert fitted.changed and fitted.layers == [19, 18]
     fitted = llama_fit.fit(
-        models.facts("deepseek-r1-14b"), [size * MIB for size in (20000, 20000, 8000, 8000)], 131072, ubatch=2048
+        models.facts("deepseek-r1-14b"), [size * MIB for size in (20000, 20000, 8000, 8000)], Load(131072, ubatch=2048)
     )
-    assert fitted["layers"] == [5, 27, 9, 8]
-    assert not llama_fit.fit(model, [49000 * MIB, 49000 * MIB], 8192)["changed"]
-    assert not llama_fit.fit(model, [16000 * MIB, 16000 * MIB], 8192, gpu_layers=999)["changed"]
+    assert fitted.layers == [5, 27, 9, 8]
+    assert not llama_fit.fit(model, [49000 * MIB, 49000 * MIB], Load(8192)).changed
+    options = llama_fit.FitOptions(gpu_layers=999)
+    assert not llama_fit.fit(model, [16000 * MIB, 16000 * MIB], Load(8192), options).changed
 
 
 def test_the_projector_widens_the_margin():

@@ -31,9 +31,9 @@ class Fitting:
     def estimate(self, wanted, gpus, shares, free, context_length, gpu_layers=None, moved=None):
         """(memory.estimate of a wanted model, batch), with the flash attention and the batch that the release takes on these GPUs."""
         flash = self.release.flash_attention(wanted["flash_attention"], gpus)
-        ubatch = self.release.batch(
-            wanted["facts"], wanted["ubatch"], context_length, wanted["parallel"], free, flash
-        )[0]
+        ubatch = self.release.batch(wanted["facts"], wanted["ubatch"], context_length, wanted["parallel"], free, flash)[
+            0
+        ]
         load = self.load(wanted, context_length, ubatch, flash != "off")
         return memory.estimate(wanted["facts"], shares, load, gpu_layers, moved), ubatch
 

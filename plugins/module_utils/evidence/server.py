@@ -9,17 +9,15 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.restarts import restart_reasons
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import variables as common
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import in_parallel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import sysfs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc, systemd
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
 
 
 def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
     """Return what module server_info returns of one server.
 
-    `unit`: its systemd unit or None; `properties`: what unit.show gave for it (None: it is asked); `names`:
+    `unit`: its systemd unit or None; `properties`: what systemd.show gave for it (None: it is asked); `names`:
     variables to read besides those that a server is known to read. Raises InvalidUrl, LibraryMissing.
     """
     client = OllamaClient(url, timeout)
@@ -31,15 +29,15 @@ def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
     except OllamaError as error:
         server["error"] = error.message
     if properties is None:
-        properties = units.show([unit]).get(unit, {}) if unit else {}
+        properties = systemd.show([unit]).get(unit, {}) if unit else {}
     pid = int(properties.get("MainPID") or 0)
-    process = sysfs.process_environment(pid) if pid else None
+    process = proc.environment(pid) if pid else None
     server["environment"] = {
-        "unit": _relevant(environment.effective(properties), names) if properties.get("FragmentPath") else None,
+        "unit": _relevant(systemd.environment(properties), names) if properties.get("FragmentPath") else None,
         "process": _relevant(process, names) if process is not None else None,
     }
-    server["executable"] = sysfs.process_executable(pid) if pid else None
-    server["arguments"] = sysfs.process_arguments(pid) if pid else []
+    server["executable"] = proc.executable(pid) if pid else None
+    server["arguments"] = proc.arguments(pid) if pid else []
     server["unit"] = _unit(unit, properties)
     return server
 
@@ -57,7 +55,7 @@ def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -
         `environment` the `differences` between process and plan, by name alone: values may be secret.
     """
     instances = plan["instances"]
-    properties = units.show([instance["unit"] for instance in instances])
+    properties = systemd.show([instance["unit"] for instance in instances])
     found = {}
 
     def read(instance):
@@ -127,7 +125,7 @@ def _runs(executable, server):
     scripts = [word for word in server["arguments"][:4] if os.path.isabs(word) and os.path.realpath(word) != running]
     if not any(os.path.realpath(word) == wanted for word in scripts):
         return False
-    started = units.process_start(server["unit"]["main_pid"])
+    started = proc.process_start(server["unit"]["main_pid"])
     return started is None or not any(_changed_since(word, started) for word in scripts)
 
 

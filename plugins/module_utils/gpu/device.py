@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import health, schema, sysfs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import (
     NOT_FOUND,
     FieldError,
@@ -284,9 +285,9 @@ def _processes(fields, handle, total_bytes):
                 continue
             process = schema.Process(
                 pid=entry.pid,
-                name=sysfs.process_name(entry.pid),
+                name=proc.name(entry.pid),
                 used_bytes=used,
-                unit=sysfs.unit_of(entry.pid),
+                unit=proc.unit_of(entry.pid),
                 type=kind,
             )
             if process.name is None:

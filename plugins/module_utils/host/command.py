@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import Sequence, Tuple
 
 
-def ask(command, timeout):
-    """Return (status, output, complaints) of a program in the C locale; the texts are decoded.
+def ask(command: Sequence[str], timeout: float) -> Tuple[int, str, str]:
+    """Return the exit status, the output and the complaints of a program in the C locale.
 
     AnsibleModule.run_command knows no time limit, and evidence of several instances is collected in threads.
 

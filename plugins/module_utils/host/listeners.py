@@ -5,16 +5,22 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+from . import proc as processes
 
 _LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
 
 
-def listeners(proc="/proc"):
-    """[{address, port, pid, process, unit}] of all listening TCP sockets, by port. pid, process and unit are null where the owner is not visible
-    (another namespace, or no root)."""
+def listeners(proc: str = "/proc") -> List[Dict[str, Any]]:
+    """Return all listening TCP sockets, by port.
+
+    Returns:
+        [{address, port, pid, process, unit}]; the last three are None where the owner is not visible (another
+        namespace, or no root).
+    """
     sockets = {}
     for table in ("tcp", "tcp6"):
         for address, port, inode in _table(os.path.join(proc, "net", table)):
@@ -28,16 +34,19 @@ def listeners(proc="/proc"):
                 "address": address,
                 "port": port,
                 "pid": pid,
-                "process": _first_line(os.path.join(proc, str(pid), "comm")) if pid else None,
-                "unit": unit_of(pid, proc) if pid else None,
+                "process": processes.name(pid, proc) if pid else None,
+                "unit": processes.unit_of(pid, proc) if pid else None,
             }
         )
     return sorted(found, key=lambda entry: (entry["port"], entry["address"]))
 
 
-def can_bind(address):
-    """Whether a process can listen on an IP address (brackets around IPv6 are allowed). The kernel is asked, by binding a socket to a port of its own choice:
-    it also knows addresses that no interface has yet but that may be bound (net.ipv4.ip_nonlocal_bind)."""
+def can_bind(address: str) -> bool:
+    """Return whether a process can listen on an IP address (brackets around IPv6 are allowed).
+
+    The kernel is asked, by binding a socket to a port of its own choice: it also knows addresses that no interface has
+    yet but that may be bound (net.ipv4.ip_nonlocal_bind).
+    """
     bare = address.strip("[]")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
     try:
@@ -49,16 +58,7 @@ def can_bind(address):
     return True
 
 
-def unit_of(pid, proc="/proc"):
-    """The systemd service whose control group holds process `pid`, or None."""
-    for line in _lines(os.path.join(proc, str(pid), "cgroup")):
-        services = re.findall(r"/([^/]+\.service)", line)
-        if services:
-            return services[-1]
-    return None
-
-
-def _table(path):
+def _table(path: str) -> Iterator[Tuple[str, int, str]]:
     """(address, port, inode) of each listening line of /proc/net/tcp or tcp6."""
     for line in _lines(path)[1:]:
         fields = line.split()
@@ -67,16 +67,16 @@ def _table(path):
             yield _address(address), int(port, 16), fields[9]
 
 
-def _address(text):
+def _address(text: str) -> str:
     """The kernel prints an address as 32-bit words in the host's byte order."""
     raw = b"".join(struct.pack("=I", int(text[start : start + 8], 16)) for start in range(0, len(text), 8))
     return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
 
 
-def _owners(proc, inodes):
+def _owners(proc: str, inodes: Set[str]) -> Dict[str, int]:
     """{inode: lowest pid that holds it}."""
-    owners = {}
-    for pid in sorted((int(name) for name in os.listdir(proc) if name.isdigit()), reverse=True):
+    owners: Dict[str, int] = {}
+    for pid in reversed(processes.pids(proc)):
         directory = os.path.join(proc, str(pid), "fd")
         try:
             names = os.listdir(directory)
@@ -92,14 +92,9 @@ def _owners(proc, inodes):
     return owners
 
 
-def _lines(path):
+def _lines(path: str) -> List[str]:
     try:
         with open(path, "r", encoding="utf-8", errors="replace") as handle:
             return handle.read().splitlines()
     except OSError:
         return []
-
-
-def _first_line(path):
-    lines = _lines(path)
-    return lines[0] if lines else None

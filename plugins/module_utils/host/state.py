@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the role has put on a host, and what was there before it: read from files, without a service running."""
+"""What the role has put on a host, and what was there before it: read from files and from systemd.
+
+`root` is / except in tests.
+"""
 
 from __future__ import annotations
 
@@ -11,69 +14,88 @@ import os
 import platform
 import pwd
 import shutil
+from typing import Any, Dict, Mapping, Optional, Set
 
+from ..common import paths
 from . import listeners, managed, systemd
 
-CONFIGURATION = "etc/ollama-multigpu"
-INSTALLATION = "usr/local/lib/ollama-multigpu"
-COMMAND = "usr/local/bin/ollama"
-#: Written into a release directory as its last file: a directory without it is the remains of a run that was killed.
-MARKER = ".complete"
+#: Where the program zstd is looked for, whatever PATH the module runs with.
+_PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
+#: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
+_GROUPS = ("render", "video", paths.USER)
+_ENABLED = ("enabled", "enabled-runtime")
+_RUNNING = ("active", "activating", "reloading")
 
 
-def host_state(models_dir, address=None, root="/"):
-    """The state as the module host_info returns it. `models_dir` is the parent of the instances' stores, `address` an IP address to listen on.
-    `root` is / except in tests."""
-    units = systemd.show_units() if root == "/" else {}
-    applied = _json(os.path.join(root, CONFIGURATION, "plan.json")) or {}
+def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") -> Dict[str, Any]:
+    """Return the state of a host as the module host_info returns it.
+
+    Args:
+        models_dir: the parent of the instances' stores.
+        address: an IP address that an instance is to listen on, or None.
+        root: see above.
+    """
+    units = systemd.show_ours() if root == "/" else {}
+    applied = _json(paths.below(root, paths.PLAN)) or {}
     return {
         "architecture": platform.machine(),
-        "systemd": os.path.isdir(os.path.join(root, "run/systemd/system")),
-        "zstd": shutil.which("zstd", path="/usr/local/bin:/usr/bin:/bin") is not None,
-        "groups": sorted(entry.gr_name for entry in grp.getgrall() if entry.gr_name in ("render", "video", "ollama")),
-        "installed": os.path.isdir(os.path.join(root, INSTALLATION)),
+        "systemd": os.path.isdir(paths.below(root, "/run/systemd/system")),
+        "zstd": shutil.which("zstd", path=_PROGRAMS) is not None,
+        "groups": sorted(entry.gr_name for entry in grp.getgrall() if entry.gr_name in _GROUPS),
+        "installed": os.path.isdir(paths.below(root, paths.INSTALLATION)),
         "release": releases(root),
         "command": _command(root),
         "applied_plan": applied,
         "left_behind": left_behind(applied.get("models_dir"), models_dir),
-        "adopted": _json(os.path.join(root, CONFIGURATION, "adopted.json")) or {},
-        "existing": existing(units.get(systemd.EXISTING_UNIT) or {}, models_dir),
+        "adopted": _json(paths.below(root, paths.ADOPTED)) or {},
+        "existing": existing(units.get(paths.EXISTING_UNIT) or {}, models_dir),
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
         "files": managed.managed_files(models_dir, root),
         "user": managed.account(),
-        "listeners": listeners.listeners(os.path.join(root, "proc")),
+        "listeners": listeners.listeners(paths.below(root, "/proc")),
         "address_available": listeners.can_bind(address) if address else None,
     }
 
 
-def releases(root="/"):
-    """{current: version or null, complete: {version: the checksum it was verified with}, leftovers: [paths of killed installations]}."""
-    parent = os.path.join(root, INSTALLATION, "releases")
+def releases(root: str = "/") -> Dict[str, Any]:
+    """Return the releases on a host.
+
+    Returns:
+        {current: version or None, complete: {version: the checksum that it was verified with},
+        leftovers: [paths of installations that were killed]}.
+    """
+    parent = paths.below(root, paths.RELEASES)
     complete, leftovers = {}, []
     for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
-        marker = _json(os.path.join(parent, name, MARKER))
+        marker = _json(paths.below(root, paths.release_marker(name)))
         if marker is None:
             leftovers.append(os.path.join(parent, name))
         else:
             complete[name] = marker.get("checksum")
     try:
-        current = os.path.basename(os.readlink(os.path.join(root, INSTALLATION, "current")))
+        current = os.path.basename(os.readlink(paths.below(root, paths.CURRENT)))
     except OSError:
         current = None
     return {"current": current, "complete": complete, "leftovers": leftovers}
 
 
-def instances(units, models_dir, root="/"):
-    """[{name, active, enabled, env_file, store}] of every instance that left a trace: a unit, a link, an environment file or a store."""
-    files = _names(os.path.join(root, CONFIGURATION, "instances"), ".env")
-    stores = _names(os.path.join(models_dir, "instances"), "")
+def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str = "/") -> list[Dict[str, Any]]:
+    """Return the instances that left a trace on a host: a unit, a link, an environment file or a store.
+
+    Args:
+        units: of `systemd.show_ours`.
+        models_dir: the parent of the instances' stores.
+        root: see above.
+
+    Returns:
+        [{name, active, enabled, env_file, store}], sorted by name.
+    """
+    files = _names(paths.below(root, paths.ENVIRONMENT_DIRECTORY), ".env")
+    stores = _names(paths.stores(models_dir), "")
     enabled = systemd.enabled_instances(root)
-    active = {
-        systemd.instance_of(unit)
-        for unit, properties in units.items()
-        if properties.get("ActiveState") not in (None, "inactive")
-    } - {None}
+    running = (unit for unit, properties in units.items() if properties.get("ActiveState") not in (None, "inactive"))
+    active = {name for name in map(paths.instance_of, running) if name}
     return [
         {
             "name": name,
@@ -86,38 +108,48 @@ def instances(units, models_dir, root="/"):
     ]
 
 
-def existing(properties, models_dir):
-    """The Ollama that another installer put here (ollama.service), adopted or not; None where there is none. `properties` are the unit's of systemctl show."""
+def existing(properties: Mapping[str, str], models_dir: str) -> Optional[Dict[str, Any]]:
+    """Return the Ollama that another installer put here, adopted or not; None where there is none.
+
+    Args:
+        properties: of its unit, by `systemd.show_ours`.
+        models_dir: the parent of the instances' stores.
+    """
     path = properties.get("FragmentPath")
     if properties.get("LoadState") != "loaded" or not path:
         return None
-    drop_ins = properties.get("DropInPaths", "").split()
-    environment = systemd.environment_of([path] + drop_ins)
-    store = environment.get("OLLAMA_MODELS") or os.path.join(
-        _home(systemd.user_of([path] + drop_ins)), ".ollama/models"
-    )
+    environment = systemd.environment(properties)
+    store = environment.get("OLLAMA_MODELS") or os.path.join(_home(systemd.user(properties)), ".ollama/models")
     return {
-        "unit": systemd.EXISTING_UNIT,
+        "unit": paths.EXISTING_UNIT,
         "path": path,
-        "drop_ins": drop_ins,
-        "active": properties.get("ActiveState") in ("active", "activating", "reloading"),
-        "enabled": properties.get("UnitFileState") in ("enabled", "enabled-runtime"),
+        "drop_ins": properties.get("DropInPaths", "").split(),
+        "active": properties.get("ActiveState") in _RUNNING,
+        "enabled": properties.get("UnitFileState") in _ENABLED,
         "environment": environment,
         "store": store,
         "same_file_system": _device(store) == _device(models_dir),
     }
 
 
-def left_behind(before, models_dir):
-    """{path, size_bytes, stores, same_file_system} of the instances' stores below the models directory of the applied plan, where that is another one than
-    `models_dir`; None where it is the same, or has none. A blob that several stores share counts once."""
+def left_behind(before: Any, models_dir: str) -> Optional[Dict[str, Any]]:
+    """Return the instances' stores in the models directory of the applied plan, where that is another one than now.
+
+    Args:
+        before: models directory of the applied plan; whatever that file says.
+        models_dir: the parent of the instances' stores now.
+
+    Returns:
+        {path, size_bytes, stores, same_file_system}; None where the directory is the same, or has no stores. A blob
+        that several stores share counts once.
+    """
     if not isinstance(before, str) or os.path.normpath(before) == os.path.normpath(models_dir):
         return None
-    parent = os.path.join(before, "instances")
+    parent = paths.stores(before)
     stores = [os.path.join(parent, name) for name in sorted(_names(parent, ""))]
     if not stores:
         return None
-    sizes = {}
+    sizes: Dict[int, int] = {}
     for directory, _directories, names in os.walk(parent):
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # a part of a pull that has just ended
@@ -131,37 +163,36 @@ def left_behind(before, models_dir):
     }
 
 
-def _command(root):
-    """absent, ours (a link into our installation) or foreign: what /usr/local/bin/ollama is."""
-    path = os.path.join(root, COMMAND)
+def _command(root: str) -> str:
+    """What paths.COMMAND is: "absent", "ours" (a link into our installation) or "foreign"."""
+    path = paths.below(root, paths.COMMAND)
     if not os.path.lexists(path):
         return "absent"
-    return (
-        "ours" if os.path.islink(path) and os.readlink(path).lstrip("/").startswith(INSTALLATION + "/") else "foreign"
-    )
+    ours = os.path.islink(path) and os.readlink(path).startswith(paths.INSTALLATION + "/")
+    return "ours" if ours else "foreign"
 
 
-def _home(user):
+def _home(user: str) -> str:
     try:
         return pwd.getpwnam(user).pw_dir
     except KeyError:
-        return "/usr/share/ollama"
+        return paths.HOME
 
 
-def _device(path):
+def _device(path: str) -> int:
     """Number of the file system that holds `path`, or its nearest parent that exists."""
     while not os.path.exists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return os.stat(path).st_dev
 
 
-def _names(directory, suffix):
-    """Names in `directory` that end in `suffix`, without it; nothing where there is no directory."""
+def _names(directory: str, suffix: str) -> Set[str]:
+    """Names in `directory` that end in `suffix`, without it; none where there is no directory."""
     names = os.listdir(directory) if os.path.isdir(directory) else []
     return {name[: len(name) - len(suffix)] for name in names if name.endswith(suffix) and not name.startswith(".")}
 
 
-def _json(path):
+def _json(path: str) -> Optional[Dict[str, Any]]:
     """The object in a JSON file; None where the file is missing, cut or no object: such a file was never finished."""
     try:
         with open(path, "r", encoding="utf-8") as handle:

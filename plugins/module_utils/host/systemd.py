@@ -1,121 +1,137 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What systemd knows about Ollama's units, read with one systemctl call and from the unit files themselves."""
+"""What systemd says about units: their properties, the environment that they set, their drop-ins, their journal."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
-import shlex
 import subprocess
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ..common import environment_file, paths
 from .command import ask
 
-EXISTING_UNIT = "ollama.service"
-INSTANCE_PATTERN = "ollama@*.service"
-#: Where an administrator's drop-ins for our units may lie; the collection itself writes none.
-UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system")
-_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths"
-_INSTANCE = re.compile(r"ollama@(.+)\.service\Z")
+PROPERTIES = (
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "Result",
+    "MainPID",
+    "NeedDaemonReload",
+    "FragmentPath",
+    "DropInPaths",
+    "User",
+    "Environment",
+    "EnvironmentFiles",
+)
+_SHOW_SECONDS = 30
+_JOURNAL_SECONDS = 60
+_ENVIRONMENT_FILE = re.compile(r"(?P<path>/.*?) \(ignore_errors=(?:yes|no)\)(?: |$|\n)")
 
 
-def show_units():
-    """{unit: {property: text}} of ollama.service and of every loaded instance. Empty where systemd does not answer (a container without it)."""
+def show(units: Sequence[str]) -> Dict[str, Dict[str, str]]:
+    """Return {unit: {property: text}} for all units in one call of systemctl; {} where systemd does not answer.
+
+    Args:
+        units: names, or patterns such as paths.INSTANCE_UNITS, which stand for the units that are loaded.
+    """
+    if not units:
+        return {}
+    command = ["systemctl", "show", "--no-pager", "--property=" + ",".join(PROPERTIES)] + list(units)
     try:
-        output = ask(
-            ["systemctl", "show", "--no-pager", "--property=" + _PROPERTIES, EXISTING_UNIT, INSTANCE_PATTERN],
-            timeout=30,
-        )[1]
+        return parse_show(ask(command, timeout=_SHOW_SECONDS)[1])
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return parse_show(output)
 
 
-def parse_show(text):
-    """{unit: {property: text}} of the output of `systemctl show`: blocks of key=value lines, one empty line between blocks."""
-    units = {}
+def show_ours() -> Dict[str, Dict[str, str]]:
+    """Return what `show` says of the Ollama of another installer and of every loaded instance."""
+    return show([paths.EXISTING_UNIT, paths.INSTANCE_UNITS])
+
+
+def parse_show(text: str) -> Dict[str, Dict[str, str]]:
+    """Return {unit: {property: text}} of the output of `systemctl show`: key=value lines, a blank line between units.
+
+    A property that comes several times (EnvironmentFiles) is joined by newlines.
+    """
+    units: Dict[str, Dict[str, str]] = {}
     for block in text.split("\n\n"):
-        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        properties: Dict[str, str] = {}
+        for line in block.splitlines():
+            key, equals, value = line.partition("=")
+            if equals:
+                properties[key] = properties[key] + "\n" + value if key in properties else value
         if properties.get("Id"):
             units[properties["Id"]] = properties
     return units
 
 
-def instance_of(unit):
-    """ "gpu0-1" of "ollama@gpu0-1.service"; None for other units."""
-    match = _INSTANCE.match(unit or "")
-    return match.group(1) if match else None
+def environment(properties: Mapping[str, str]) -> Dict[str, str]:
+    """Return the environment that a unit would set now: Environment=, then its EnvironmentFile= in their order.
+
+    Args:
+        properties: of `show`, in which systemd has resolved drop-ins, resets and specifiers such as %i. A file that
+            cannot be read counts as empty.
+    """
+    variables = environment_file.parse_property(properties.get("Environment", ""))
+    for path in _ENVIRONMENT_FILE.findall(properties.get("EnvironmentFiles", "") + "\n"):
+        try:
+            with open(path, "r", encoding="utf-8", errors="surrogateescape") as handle:
+                variables.update(environment_file.parse(handle.read()))
+        except OSError:
+            continue
+    return variables
 
 
-def enabled_instances(root="/"):
-    """Names of the instances that start at boot: links in the wants directories, also of units that are not loaded."""
-    links = glob.glob(os.path.join(root, "etc/systemd/system/*.wants", INSTANCE_PATTERN))
-    return {instance_of(os.path.basename(link)) for link in links}
+def user(properties: Mapping[str, str]) -> str:
+    """Return the user that a unit's processes run as."""
+    return properties.get("User") or "root"
 
 
-def drop_ins(root="/"):
-    """[{path, unit}] of the drop-ins that change our units and that the collection did not write: all that there are and that are not empty."""
+def enabled_instances(root: str = "/") -> Set[str]:
+    """Return the instances that start at boot: links in the wants directories, also of units that are not loaded.
+
+    Args:
+        root: / except in tests.
+    """
+    pattern = os.path.join(paths.below(root, paths.UNIT_DIRECTORY), "*.wants", paths.INSTANCE_UNITS)
+    names = (paths.instance_of(os.path.basename(link)) for link in glob.glob(pattern))
+    return {name for name in names if name}
+
+
+def drop_ins(root: str = "/") -> List[Dict[str, str]]:
+    """Return [{path, unit}] of the drop-ins that change the instances' units. The collection itself writes none.
+
+    Args:
+        root: / except in tests.
+    """
     found = []
-    for directory in UNIT_DIRECTORIES:
-        pattern = os.path.join(root, directory.lstrip("/"), "ollama@*.service.d", "*.conf")
+    for directory in paths.DROP_IN_DIRECTORIES:
+        pattern = os.path.join(paths.below(root, directory), paths.INSTANCE_UNITS + ".d", "*.conf")
         for path in sorted(glob.glob(pattern)):
             found.append({"path": path, "unit": os.path.basename(os.path.dirname(path))[: -len(".d")]})
     return found
 
 
-def environment_of(paths):
-    """Environment variables that the unit files `paths` (the unit first, then its drop-ins in their order) set with Environment= and
-    EnvironmentFile=, as systemd.exec(5) reads them: an empty assignment forgets what came before. Files that cannot be read count as empty."""
-    variables, files = {}, []
-    for path in paths:
-        for key, value in _assignments(path):
-            if key == "Environment":
-                if not value:
-                    variables = {}
-                variables.update(_pairs(_words(value.replace("%%", "%"))))
-            elif key == "EnvironmentFile":
-                files = files + [value.lstrip("-")] if value else []
-    for path in files:
-        variables.update(_pairs(_file_lines(path)))
-    return variables
+def journal(unit: str, since: Optional[float] = None) -> Tuple[List[str], Optional[str]]:
+    """Return the lines of a unit's journal, or [] and why it cannot be read.
 
-
-def user_of(paths):
-    """The User= of the unit files `paths`, "root" where none sets it."""
-    users = [value for path in paths for key, value in _assignments(path) if key == "User" and value]
-    return users[-1] if users else "root"
-
-
-def _assignments(path):
-    """[(key, value)] of a unit file; a line that ends in a backslash goes on in the next one."""
-    text = re.sub(r"\\\n", " ", _read(path))
-    lines = [line.strip() for line in text.splitlines()]
-    return [
-        tuple(part.strip() for part in line.split("=", 1)) for line in lines if "=" in line and line[0] not in "#;["
-    ]
-
-
-def _file_lines(path):
-    """The assignments of an environment file, unquoted; comments and lines that cannot be read are left out."""
-    lines = [line.strip() for line in _read(path).splitlines()]
-    return [word for line in lines if line and line[0] not in "#;" for word in _words(line)[:1]]
-
-
-def _words(text):
+    Args:
+        unit: name of the unit.
+        since: seconds since 1970; None = from its start.
+    """
+    command = ["journalctl", "--unit=" + unit, "--output=cat", "--no-pager", "--quiet"]
+    if since is not None:
+        command.append("--since=@%d" % since)
     try:
-        return shlex.split(text)
-    except ValueError:  # a quote that is never closed: systemd ignores such a line as well
-        return []
-
-
-def _pairs(words):
-    return dict(word.split("=", 1) for word in words if "=" in word)
-
-
-def _read(path):
-    try:
-        with open(path, "r", encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except OSError:
-        return ""
+        status, text, complaints = ask(command, timeout=_JOURNAL_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [], "journalctl cannot be run: %s" % error
+    if status != 0 or not text:
+        reason = complaints.strip().splitlines()
+        return [], "the journal of %s holds nothing of this engine%s" % (unit, " (%s)" % reason[0] if reason else "")
+    return text.splitlines(), None

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.environment_file import environment_text, quoted
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.environment_file import environment_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.environment_file import quote as quoted
 
 
 def systemd_reads(text):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import server as servers
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import systemd
 
 from tests.unit.plugins.scripted_server import serving
 
@@ -71,7 +71,7 @@ def test_a_server_is_read(monkeypatch):
         "NeedDaemonReload": "yes",
         "Environment": "OLLAMA_HOST=x PATH=/bin",
     }
-    monkeypatch.setattr(units, "show", lambda names: {"ollama.service": properties})
+    monkeypatch.setattr(systemd, "show", lambda names: {"ollama.service": properties})
     with serving(routes) as double:
         found = servers.read_server(double.url, "ollama.service")
     assert (found["reachable"], found["version"], found["models"]) == (True, "0.32.15", [{"name": "tiny:latest"}])

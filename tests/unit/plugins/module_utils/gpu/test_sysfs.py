@@ -1,30 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What sysfs and procfs say, read from made-up trees."""
+"""What sysfs and procfs say about GPUs, read from made-up trees."""
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import sysfs
-
-
-@pytest.mark.parametrize(
-    "text, unit",
-    [
-        ("0::/system.slice/system-ollama.slice/ollama@gpu0-1.service\n", "ollama@gpu0-1.service"),
-        ("12:cpu:/\n1:name=systemd:/system.slice/ollama.service\n0::/\n", "ollama.service"),
-        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/mine.service\n", "mine.service"),
-        ("0::/system.slice/docker-0123.scope\n", "docker-0123.scope"),
-        ("0::/init.scope/../system.slice/ollama@cpu.service/engine\n", "ollama@cpu.service"),
-        ("0::/\n", None),
-        ("", None),
-        ("4:memory:/system.slice/ollama.service\n", None),
-    ],
-)
-def test_the_unit_of_a_control_group(text, unit):
-    assert sysfs.unit_of_cgroup(text) == unit
 
 
 @pytest.mark.parametrize(
@@ -72,29 +53,7 @@ def test_the_loaded_driver(tmp_path):
     assert sysfs.loaded_driver_version(str(tmp_path / "none")) is None
 
 
-def test_a_process(tmp_path):
-    directory = tmp_path / "42"
-    directory.mkdir()
-    (directory / "comm").write_text("llama-server\n")
-    (directory / "cgroup").write_text("0::/system.slice/ollama.service\n")
-    (directory / "environ").write_bytes(b"A=1\0B=x=y z\0BROKEN\0C=\0")
-    (directory / "cmdline").write_bytes(b"/bin/x\0--model\0a b\0")
-    root = str(tmp_path)
-    assert sysfs.process_name(42, root) == "llama-server"
-    assert sysfs.process_environment(42, root) == {"A": "1", "B": "x=y z", "C": ""}
-    assert sysfs.process_arguments(42, root) == ["/bin/x", "--model", "a b"]
-    assert sysfs.unit_processes("ollama.service", root) == [42]
-    assert sysfs.unit_processes("other.service", root) == []
-    for function in (sysfs.process_name, sysfs.process_environment, sysfs.unit_of, sysfs.process_executable):
-        assert function(43, root) is None
-
-
 def test_memory_of_the_host(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:    400 kB\n")
     assert sysfs.host_memory(str(tmp_path / "meminfo")) == (1024000, 409600)
     assert sysfs.host_memory(str(tmp_path / "none")) == (None, None)
-
-
-def test_this_process_can_be_read():
-    assert sysfs.process_name(os.getpid())
-    assert sysfs.process_executable(os.getpid())

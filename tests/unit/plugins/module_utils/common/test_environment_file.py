@@ -8,7 +8,9 @@ import os
 import subprocess
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import environment
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import environment_file
+from hypothesis import given
+from hypothesis import strategies as st
 
 FILE = r"""
 # a comment
@@ -46,34 +48,47 @@ EXPECTED = {
 
 
 def test_an_environment_file():
-    assert environment.parse_file(FILE) == EXPECTED
+    assert environment_file.parse(FILE) == EXPECTED
 
 
 def test_what_systemctl_shows():
-    assert environment.shown('OLLAMA_HOST=127.0.0.1:11434 "A=x y" "Q=say \\"hi\\"" C=') == {
+    assert environment_file.parse_property('OLLAMA_HOST=127.0.0.1:11434 "A=x y" "Q=say \\"hi\\"" C=') == {
         "OLLAMA_HOST": "127.0.0.1:11434",
         "A": "x y",
         "Q": 'say "hi"',
         "C": "",
     }
-    assert environment.shown("") == {}
+    assert environment_file.parse_property("") == {}
 
 
-def test_files_come_after_assignments_and_the_last_one_wins(tmp_path):
-    first, second = tmp_path / "first file.env", tmp_path / "second.env"
-    first.write_text("A=first\nB=first\n")
-    second.write_text("B=second\n")
-    files = "%s (ignore_errors=no)\n%s (ignore_errors=yes)\n%s (ignore_errors=yes)" % (
-        first,
-        second,
-        tmp_path / "missing",
-    )
-    assert environment.effective({"Environment": "A=unit C=unit", "EnvironmentFiles": files}) == {
-        "A": "first",
-        "B": "second",
-        "C": "unit",
+def test_what_systemctl_protects_with_a_backslash():
+    """shell_maybe_quote writes a backslash before " \\ ` and $ alike."""
+    assert environment_file.parse_property('"A=50% \\$HOME" "B=\\`date\\` \\\\x" C=it"\'"s') == {
+        "A": "50% $HOME",
+        "B": "`date` \\x",
+        "C": "it's",
     }
-    assert environment.effective({}) == {}
+    assert environment_file.parse_property('A=1 "B=never closed') == {}
+
+
+@pytest.mark.parametrize("character", ["\n", "\0", "\x7f", "\r"])
+def test_a_control_character_is_refused(character):
+    with pytest.raises(ValueError, match="control character"):
+        environment_file.quote("a%sb" % character)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,9}\Z"),
+        st.text(st.characters(min_codepoint=32, exclude_characters="\x7f")),
+    )
+)
+def test_what_is_written_is_read_back(variables):
+    text = environment_file.environment_file(variables)
+    assert environment_file.parse(text) == variables
+    assert text.count("\n") == len(variables)
+    shown = " ".join(environment_file.quote("%s=%s" % pair) for pair in variables.items())
+    assert environment_file.parse_property(shown) == variables
 
 
 def test_systemd_reads_it_alike(tmp_path):

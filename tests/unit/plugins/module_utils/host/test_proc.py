@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Processes and their control groups, read from made-up trees and from this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
+
+
+@pytest.mark.parametrize(
+    "text, unit",
+    [
+        ("0::/system.slice/system-ollama.slice/ollama@gpu0-1.service\n", "ollama@gpu0-1.service"),
+        ("12:cpu:/\n1:name=systemd:/system.slice/ollama.service\n0::/\n", "ollama.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/mine.service\n", "mine.service"),
+        ("0::/system.slice/docker-0123.scope\n", "docker-0123.scope"),
+        ("0::/init.scope/../system.slice/ollama@cpu.service/engine\n", "ollama@cpu.service"),
+        ("0::/\n", None),
+        ("", None),
+        ("4:memory:/system.slice/ollama.service\n", None),
+    ],
+)
+def test_the_unit_of_a_control_group(text, unit):
+    assert proc.unit_of_cgroup(text) == unit
+
+
+def test_a_process(tmp_path):
+    directory = tmp_path / "42"
+    directory.mkdir()
+    (directory / "comm").write_text("llama-server\n")
+    (directory / "cgroup").write_text("0::/system.slice/ollama.service\n")
+    (directory / "environ").write_bytes(b"A=1\0B=x=y z\0BROKEN\0C=\0")
+    (directory / "cmdline").write_bytes(b"/bin/x\0--model\0a b\0")
+    root = str(tmp_path)
+    assert proc.name(42, root) == "llama-server"
+    assert proc.environment(42, root) == {"A": "1", "B": "x=y z", "C": ""}
+    assert proc.arguments(42, root) == ["/bin/x", "--model", "a b"]
+    assert proc.unit_processes("ollama.service", root) == [42]
+    assert proc.unit_processes("other.service", root) == []
+    for function in (proc.name, proc.environment, proc.unit_of, proc.executable):
+        assert function(43, root) is None
+
+
+def test_this_process_can_be_read():
+    assert proc.name(os.getpid())
+    assert proc.executable(os.getpid())
+    assert os.getpid() in proc.pids()
+
+
+def test_a_session_is_a_unit_too(tmp_path):
+    (tmp_path / "8").mkdir()
+    (tmp_path / "8/cgroup").write_text("0::/user.slice/user-0.slice/session-1.scope\n")
+    assert proc.unit_of(8, str(tmp_path)) == "session-1.scope" and proc.unit_of(9, str(tmp_path)) is None
+
+
+def test_a_process_is_known_by_its_start(tmp_path):
+    start = proc.started(os.getpid())
+    assert proc.is_alive(os.getpid(), start) and not proc.is_alive(os.getpid(), start + 1)
+    assert abs(proc.process_start(os.getpid()) - time.time()) < 24 * 3600
+    for number, stat in (("1", "1 (a) b) Z 0"), ("2", "2 (x)")):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "stat").write_text(stat)
+        assert proc.started(int(number), str(tmp_path)) is None
+    assert proc.started(3, str(tmp_path)) is None and proc.process_start(3, str(tmp_path)) is None
+
+
+def test_an_option_is_the_word_after_it():
+    assert proc.option(["x", "--model", "a", "-c", "8"], "-c") == "8"
+    assert proc.option(["x", "-c"], "-c") is None and proc.option([], "-c") is None
+
+
+def test_activity_follows_what_the_units_processes_read_and_hold(tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cgroup").write_text("0::/system.slice/ollama.service\n")
+    (tmp_path / "7/io").write_text("rchar: 10\nwchar: 99\nread_bytes: 5\n")
+    (tmp_path / "7/status").write_text("Name:\tx\nVmRSS:\t  100 kB\n")
+    assert proc.activity("ollama.service", str(tmp_path)) == 115
+    assert proc.activity("other.service", str(tmp_path)) == 0

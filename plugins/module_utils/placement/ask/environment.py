@@ -13,6 +13,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ...common import engine_variables, variables
+from ...releases.release import Release
 from ..errors import PlacementError
 from .parameters import DURATION, whole_number
 
@@ -32,7 +33,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def check_environment(environment: Optional[Mapping[str, Any]], release: Any) -> Tuple[Dict[str, str], List[str]]:
+def check_environment(environment: Optional[Mapping[str, Any]], release: Release) -> Tuple[Dict[str, str], List[str]]:
     """Check the user's variables.
 
     Args:

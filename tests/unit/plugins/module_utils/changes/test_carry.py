@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.carry import carried_over
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import variables
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.environment import check_environment
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.release import Release
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.versions import release_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,4 +72,4 @@ def test_a_variable_is_kept_for_a_release_that_reads_it():
 def test_a_plan_takes_whatever_was_carried_over(environment):
     kept, dropped = carried_over(environment, "0.32.15")
     assert not set(kept) & {entry.name for entry in dropped}
-    check_environment(kept, Release("0.32.15"))
+    check_environment(kept, release_of("0.32.15"))

@@ -1,204 +1,257 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Gather the evidence for a plan on its host: NVML, /api/ps, the units' processes and journals. Judges nothing.
+"""Observe a plan on its host: NVML, /api/ps, the processes and journals of the units. Draws no conclusions.
 
-The order matters: load what is not loaded, one short generation a model while NVML is sampled, then one reading of all
-GPUs and processes. Instances load side by side; generations that share a GPU run one after the other, so that a busy GPU
-is the work of one model.
+The order matters: load what is not loaded, run one short generation per model while NVML is sampled, then read all GPUs
+and processes once. Instances load at the same time. Generations that share a GPU run one after the other, so that the
+utilization of a GPU is that of one model.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from typing import Any, Callable, Iterable
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing, import_pynvml
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import journal, unit
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import planned_uuids, served_name
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import nvml, sysfs
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.sampler import Sampler
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
+from ..common.libraries import LibraryMissing, import_pynvml
+from ..gpu import nvml
+from ..gpu.sampler import Sampler
+from ..ollama.client import OllamaClient, OllamaError
+from . import engine_log, engines
+from . import unit as units
+from .names import planned_uuids, served_name
+from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
 
 PROMPT = "Write one sentence about the sea."
-#: Tokens of the generation: long enough for several of NVML's sample periods on a GPU, short on a CPU.
+#: Tokens of the generation: long enough for several sample periods of NVML on a GPU, short on a CPU.
 GPU_TOKENS, CPU_TOKENS = 64, 8
-#: An engine that loads and dies does so at once: one that was just started is looked at again after so many seconds.
+#: An engine that dies while it loads does so at once: one that was just started is looked at again after this time.
 SETTLE_SECONDS = 1.5
-_POLL = 0.5
+#: The journal is read from this long before the first engine started, and so far back where no engine runs.
+_BEFORE_START_SECONDS, _WITHOUT_ENGINE_SECONDS = 60, 600
+_ONE_DAY_SECONDS = 86400
+_POLL_SECONDS = 0.5
+
+_ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
 
 
-class Evidence:
-    """The evidence of one instance of the plan, gathered step by step.
+def collect(
+    plan: dict[str, Any],
+    load: bool = True,
+    generate: bool = True,
+    timeout: float = 300.0,
+    nvml_timeout: float = 30.0,
+) -> Observations:
+    """Return what is observed for a plan.
 
-    `data` is {"reachable", "error", "unit": systemctl's properties, "journal": why it cannot be read or None,
-    "loaded": names in /api/ps, "models": {served name: {"loaded", "load_error", "would_evict", "ps", "engine", "died",
-    "log", "devices", "load_seconds", "tokens_per_second", "generation_error", "utilization_peak"}}}.
+    Args:
+        plan: of placement_info.
+        load: whether to load what is not loaded; nothing is ever evicted for it.
+        generate: whether to run the generations.
+        timeout: seconds without progress after which a load or generation is given up.
+        nvml_timeout: seconds that NVML may take to answer.
+
+    Raises:
+        LibraryMissing: requests, or nvidia-ml-py where the plan uses GPUs.
+    """
+    instances = plan.get("instances") or []
+    properties = units.show([instance["unit"] for instance in instances])
+    observers = [Observer(instance, timeout, properties.get(instance["unit"], {})) for instance in instances]
+    uses_gpus = any(planned_uuids(model) for instance in instances for model in instance["models"])
+    try:
+        pynvml = import_pynvml()
+    except LibraryMissing:
+        if uses_gpus:
+            raise
+        pynvml = None
+    in_parallel([lambda one=one: one.load(load) for one in observers])
+    if generate:
+        by_name = {one.instance["name"]: one for one in observers}
+        for together in rounds(instances):
+            ready = [(by_name[instance["name"]], model) for instance, model in together]
+            _generate_together([pair for pair in ready if pair[0].can_generate(pair[1])], pynvml, nvml_timeout)
+    in_parallel([one.finish for one in observers])
+    inventory = nvml.read_inventory(nvml_timeout)[0]
+    for one in observers:
+        one.join_devices(inventory["gpus"])
+    return Observations(inventory, {one.instance["name"]: one.observed for one in observers})
+
+
+def _generate_together(ready: list[tuple[Observer, dict]], pynvml: Any, nvml_timeout: float) -> None:
+    """Run one generation of each of these models at the same time, and sample the utilization of their GPUs."""
+    if not ready:
+        return
+    sampler = Sampler(pynvml) if pynvml else None
+    in_parallel([lambda one=one, model=model: one.generate(model) for one, model in ready])
+    peaks = sampler.finish(nvml_timeout)["utilization_peak"] if sampler else {}
+    for one, model in ready:
+        one.observed.models[served_name(model)].utilization_peak = {
+            uuid: peaks.get(uuid) for uuid in planned_uuids(model)
+        }
+
+
+class Observer:
+    """Observes one instance of a plan, step by step: load, generate, finish, join_devices.
+
+    Args:
+        instance: of the plan.
+        timeout: seconds without progress.
+        properties: systemd's, of the instance's unit.
     """
 
-    def __init__(self, instance, timeout, properties):
+    def __init__(self, instance: dict[str, Any], timeout: float, properties: dict[str, str]) -> None:
         self.instance = instance
         self.client = OllamaClient(instance["url"], timeout=min(timeout, 30.0))
         self.timeout = timeout
-        self.data = {"reachable": False, "error": None, "unit": properties, "journal": None, "loaded": [], "models": {}}
+        self.observed = ObservedInstance(unit=properties)
         for model in instance["models"]:
-            self.data["models"][served_name(model)] = {
-                "loaded": False,
-                "load_error": None,
-                "would_evict": [],
-                "ps": None,
-                "engine": None,
-                "died": None,
-                "log": None,
-                "devices": {},
-                "load_seconds": None,
-                "tokens_per_second": None,
-                "generation_error": None,
-                "utilization_peak": None,
-                "fresh": False,
-            }
-        self._blobs = {}
-        # Without a running unit there is no telling whose process an engine is: nothing is then said about engines.
+            self.observed.models[served_name(model)] = ObservedModel()
+        self._blobs: dict[str, str | None] = {}
+        # Without a running unit it is unknown whose process an engine is: then nothing is concluded from a missing engine.
         self._sees_engines = properties.get("MainPID", "0") != "0"
 
-    # -- steps -------------------------------------------------------------------------------------------------------------------
+    # -- steps -----------------------------------------------------------------------------------------------------------
 
-    def load(self, allowed):
-        """Load what the plan wants loaded and is not, unless that would evict something; look which engine serves each model."""
+    def load(self, allowed: bool) -> None:
+        """Load the planned models that are not loaded, unless that could evict another; find the engine of each model."""
         if not self._read_ps():
             return
-        engines = unit.engines(self.instance["unit"])
+        running = engines.engines(self.instance["unit"])
         for model in self.instance["models"]:
             name = served_name(model)
-            found = self.data["models"][name]
+            found = self.observed.models[name]
             # /api/ps goes on listing a model whose engine was killed; the next request would load it again.
-            dead = found["loaded"] and self._sees_engines and not self._engine_of(name, engines)
-            if found["loaded"] and not dead:
+            dead = found.loaded and self._sees_engines and not self._engine_of(name, running)
+            if found.loaded and not dead:
                 continue
             if not allowed:
-                found["died"] = "the server lists the model, but the engine's process is gone" if dead else None
+                found.died = _ENGINE_GONE if dead else None
                 continue
-            planned = set(self.data["models"])
-            strangers = [loaded for loaded in self.data["loaded"] if loaded not in planned]
+            strangers = [loaded for loaded in self.observed.loaded if loaded not in self.observed.models]
             if strangers:
-                found["would_evict"] = strangers
+                found.would_evict = strangers
                 continue
             self._load(model, name, found)
         self._read_ps()
         self._find_engines()
 
-    def generate(self, model):
-        """One short generation with a model that is loaded; what it yields is in the model's data."""
+    def can_generate(self, model: dict[str, Any]) -> bool:
+        """Return whether a model is loaded and its engine, where engines are seen at all, is alive."""
+        found = self.observed.models[served_name(model)]
+        alive = found.engine is not None or not self._sees_engines
+        return self.observed.reachable and found.loaded and alive and not found.died
+
+    def generate(self, model: dict[str, Any]) -> None:
+        """Run one short generation with a model that is loaded."""
         name = served_name(model)
-        found = self.data["models"][name]
+        found = self.observed.models[name]
         tokens = GPU_TOKENS if planned_uuids(model) else CPU_TOKENS
         try:
             answer = self._while_active(
                 lambda: self.client.generate(
-                    name, PROMPT, options={"num_predict": tokens}, keep_alive=model.get("keep_alive", -1), timeout=86400
+                    name,
+                    PROMPT,
+                    options={"num_predict": tokens},
+                    keep_alive=model.get("keep_alive", -1),
+                    timeout=_ONE_DAY_SECONDS,
                 )
             )
         except OllamaError as error:
-            found["generation_error"] = error.message
+            found.generation_error = error.message
             return
         spent = answer.get("eval_duration") or 0
         if spent:
-            found["tokens_per_second"] = round((answer.get("eval_count") or 0) * 1e9 / spent, 2)
+            found.tokens_per_second = round((answer.get("eval_count") or 0) * 1e9 / spent, 2)
 
-    def finish(self):
-        """Read what is loaded now, whether the engines that were seen still live, and what they logged."""
-        if not self.data["reachable"]:
+    def finish(self) -> None:
+        """Read what is loaded now, whether the engines that were seen are still alive, and what they logged."""
+        if not self.observed.reachable:
             return
-        if any(found["fresh"] for found in self.data["models"].values()):
+        if any(found.fresh for found in self.observed.models.values()):
             time.sleep(SETTLE_SECONDS)
         self._read_ps()
-        before = {name: found["engine"] for name, found in self.data["models"].items()}
-        for name, engine in before.items():
-            found = self.data["models"][name]
-            if engine and not unit.is_alive(engine["pid"], engine["started"]):
-                found["died"] = "process %d ended after it had loaded the model" % engine["pid"]
+        for found in self.observed.models.values():
+            if found.engine and not units.is_alive(found.engine.pid, found.engine.started):
+                found.died = "process %d ended after it had loaded the model" % found.engine.pid
         self._find_engines()
-        for name, found in self.data["models"].items():
-            if found["loaded"] and not found["engine"] and self._sees_engines:
-                found["died"] = found["died"] or "the server lists the model, but the engine's process is gone"
-            if found["fresh"] and not found["loaded"]:
-                found["died"] = found["died"] or "the model was loaded, and is not any more"
+        for found in self.observed.models.values():
+            if found.loaded and not found.engine and self._sees_engines:
+                found.died = found.died or _ENGINE_GONE
+            if found.fresh and not found.loaded:
+                found.died = found.died or "the model was loaded and is no longer"
         self._read_journal()
 
-    def join_devices(self, gpus):
-        """Name the GPU behind each of the engine's devices (CUDA0 ...); `gpus` is the facts' list."""
-        for found in self.data["models"].values():
-            if found["log"]:
-                environment = (found["engine"] or {}).get("environment") or {}
-                found["devices"] = journal.device_uuids(found["log"], environment.get("CUDA_VISIBLE_DEVICES"), gpus)
+    def join_devices(self, gpus: list[dict[str, Any]]) -> None:
+        """Find the GPU behind each device of the engines' logs (CUDA0 ...); `gpus` is the list of the GPU facts."""
+        for found in self.observed.models.values():
+            if found.log:
+                environment = found.engine.environment if found.engine else {}
+                visible = environment.get("CUDA_VISIBLE_DEVICES")
+                found.device_uuids = engine_log.device_uuids(found.log, visible, gpus)
 
-    # -- parts -------------------------------------------------------------------------------------------------------------------
+    # -- parts -----------------------------------------------------------------------------------------------------------
 
-    def _read_ps(self):
+    def _read_ps(self) -> bool:
         try:
             listed = {entry["name"]: entry for entry in self.client.ps()}
         except OllamaError as error:
-            self.data["reachable"], self.data["error"] = False, error.message
+            self.observed.reachable, self.observed.error = False, error.message
             return False
-        self.data["reachable"], self.data["loaded"] = True, sorted(listed)
-        for name, found in self.data["models"].items():
-            found["ps"] = listed.get(name)
-            found["loaded"] = name in listed
+        self.observed.reachable, self.observed.loaded = True, sorted(listed)
+        for name, found in self.observed.models.items():
+            found.ps = listed.get(name)
+            found.loaded = name in listed
         return True
 
-    def _load(self, model, name, found):
+    def _load(self, model: dict[str, Any], name: str, found: ObservedModel) -> None:
         began = time.monotonic()
+        keep_alive = model.get("keep_alive", -1)
         try:
-            self._while_active(lambda: self.client.load(name, keep_alive=model.get("keep_alive", -1), timeout=86400))
+            self._while_active(lambda: self.client.load(name, keep_alive=keep_alive, timeout=_ONE_DAY_SECONDS))
         except OllamaError as error:
-            found["load_error"] = error.message
+            found.load_error = error.message
             return
-        found["load_seconds"] = round(time.monotonic() - began, 2)
-        found["fresh"] = True
+        found.load_seconds = round(time.monotonic() - began, 2)
+        found.fresh = True
 
-    def _while_active(self, call):
+    def _while_active(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Run a call that answers only when it is done; give up when its unit has done nothing for `timeout` seconds."""
-        outcome = {}
+        answers: list[dict[str, Any]] = []
+        errors: list[OllamaError] = []
 
-        def work():
+        def work() -> None:
             try:
-                outcome["value"] = call()
+                answers.append(call())
             except OllamaError as error:
-                outcome["error"] = error
+                errors.append(error)
             except Exception as error:  # pylint: disable=broad-except
-                outcome["error"] = OllamaError(None, "%s: %s" % (type(error).__name__, error))
+                errors.append(OllamaError(None, "%s: %s" % (type(error).__name__, error)))
 
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
         last, since = None, time.monotonic()
         while True:
-            worker.join(_POLL)
+            worker.join(_POLL_SECONDS)
             if not worker.is_alive():
                 break
-            now = unit.activity(self.instance["unit"])
+            now = units.activity(self.instance["unit"])
             if now != last:
                 last, since = now, time.monotonic()
             elif time.monotonic() - since > self.timeout:
                 raise OllamaError(
-                    None, "nothing has moved in %s for %g seconds" % (self.instance["unit"], self.timeout)
+                    None, "%s has made no progress for %g seconds" % (self.instance["unit"], self.timeout)
                 )
-        if "error" in outcome:
-            raise outcome["error"]
-        return outcome["value"]
+        if errors:
+            raise errors[0]
+        return answers[0]
 
-    def _engine_of(self, name, engines):
-        """Return the engine that serves a model: by its blob, else the only one there is; of several the newest."""
-        blob = self._blob(name)
-        matches = [engine for engine in engines if blob and engine["model_file"] == blob]
-        if len(matches) > 1:
-            # The plain and the optimized model share a blob: the context length tells them apart.
-            context = str((self.data["models"][name]["ps"] or {}).get("context_length"))
-            matches = [engine for engine in matches if unit.option(engine["arguments"], "-c") == context] or matches
-        if not matches and len(self.data["models"]) == 1 and len(self.data["loaded"]) == 1:
-            matches = engines
-        return matches[-1] if matches else None
+    def _engine_of(self, name: str, running: list[EngineProcess]) -> EngineProcess | None:
+        only_model = len(self.observed.models) == 1 and len(self.observed.loaded) == 1
+        context_length = (self.observed.models[name].ps or {}).get("context_length")
+        return engines.engine_of(running, self._blob(name), context_length, only_model)
 
-    def _blob(self, name):
-        """Base name of the model's weights blob, from the FROM line of its Modelfile (/api/show); None where the server does not say."""
+    def _blob(self, name: str) -> str | None:
+        """Return the base name of the model's blob, from the FROM line of its Modelfile; None where it is unknown."""
         if name not in self._blobs:
             self._blobs[name] = None
             try:
@@ -207,46 +260,38 @@ class Evidence:
                         self._blobs[name] = line.split("/")[-1].strip()
                         break
             except OllamaError:
-                pass  # the model is gone from the store while it is loaded: the only engine is taken
+                pass  # the model was deleted while it is loaded: the only engine is taken
         return self._blobs[name]
 
-    def _find_engines(self):
-        engines = unit.engines(self.instance["unit"])
-        for name, found in self.data["models"].items():
-            engine = self._engine_of(name, engines) if found["loaded"] else None
-            if engine:
-                environment = sysfs.process_environment(engine["pid"]) or {}
-                engine = dict(
-                    engine,
-                    environment={
-                        key: value
-                        for key, value in environment.items()
-                        if key.startswith(("CUDA_", "OLLAMA_", "LLAMA_ARG_"))
-                    },
-                )
-            found["engine"] = engine
+    def _find_engines(self) -> None:
+        running = engines.engines(self.instance["unit"])
+        for name, found in self.observed.models.items():
+            engine = self._engine_of(name, running) if found.loaded else None
+            found.engine = engines.with_environment(engine) if engine else None
 
-    def _read_journal(self):
-        starts = [
-            unit.start_time(found["engine"]["started"]) for found in self.data["models"].values() if found["engine"]
-        ]
+    def _read_journal(self) -> None:
+        models = self.observed.models
+        starts = [units.start_time(found.engine.started) for found in models.values() if found.engine]
         known = [start for start in starts if start is not None]
-        since = min(known) - 60 if known else time.time() - 600
-        lines, self.data["journal"] = unit.journal(self.instance["unit"], since)
-        for name, found in self.data["models"].items():
-            engine = found["engine"]
-            if engine:
-                own = journal.engine_lines(lines, engine["port"], engine["model_file"])
+        since = min(known) - _BEFORE_START_SECONDS if known else time.time() - _WITHOUT_ENGINE_SECONDS
+        lines, self.observed.journal_problem = units.journal(self.instance["unit"], since)
+        for name, found in models.items():
+            if found.engine:
+                own = engine_log.engine_lines(lines, found.engine.port, found.engine.model_file)
             else:
-                own = journal.engine_lines(lines, None, self._blob(name)) if self._blob(name) else []
-            found["log"] = journal.parse_engine(own)
-            if found["log"] and found["loaded"] and found["load_seconds"] is None:
-                found["load_seconds"] = found["log"]["load_seconds"]
+                own = engine_log.engine_lines(lines, None, self._blob(name)) if self._blob(name) else []
+            found.log = engine_log.parse_engine(own)
+            if found.log and found.loaded and found.load_seconds is None:
+                found.load_seconds = found.log.load_seconds
 
 
-def rounds(instances):
-    """Return [[(instance, model)]]: generations that may run at the same time, as no two of a round share a GPU or an instance."""
-    result = []
+def rounds(instances: list[dict[str, Any]]) -> list[list[tuple[dict, dict]]]:
+    """Return the models in rounds: no two models of a round share a GPU or an instance.
+
+    Returns:
+        [[(instance, model)]]: the generations of one inner list may run at the same time.
+    """
+    result: list[tuple[list[tuple[dict, dict]], set[str]]] = []
     for instance in instances:
         for model in instance["models"]:
             takes = set(planned_uuids(model)) | {instance["name"]}
@@ -257,62 +302,14 @@ def rounds(instances):
                     break
             else:
                 result.append(([(instance, model)], set(takes)))
-    return [chosen for chosen, taken in result]
+    return [chosen for chosen, _taken in result]
 
 
-def collect(plan, load=True, generate=True, timeout=300.0, nvml_timeout=30.0):
-    """Return {"inventory": facts, "instances": {name: data of Evidence}} for a plan.
-
-    `load`: load what is not loaded (nothing is ever evicted for it); `generate`: run the generations.
-    `timeout`: seconds without progress. Raises LibraryMissing (requests; nvidia-ml-py only where the plan uses GPUs).
-    """
-    instances = plan.get("instances") or []
-    properties = unit.show([instance["unit"] for instance in instances])
-    gathered = {
-        instance["name"]: Evidence(instance, timeout, properties.get(instance["unit"], {})) for instance in instances
-    }
-    uses_gpus = any(planned_uuids(model) for instance in instances for model in instance["models"])
-    try:
-        pynvml = import_pynvml()
-    except LibraryMissing:
-        if uses_gpus:
-            raise
-        pynvml = None
-    in_parallel([lambda one=one: one.load(load) for one in gathered.values()])
-    if generate:
-        for together in rounds(instances):
-            ready = [
-                (gathered[instance["name"]], model)
-                for instance, model in together
-                if _can_generate(gathered[instance["name"]].data, model)
-            ]
-            if not ready:
-                continue
-            sampler = Sampler(pynvml) if pynvml else None
-            in_parallel([lambda one=one, model=model: one.generate(model) for one, model in ready])
-            peaks = sampler.finish(nvml_timeout)["utilization_peak"] if sampler else {}
-            for one, model in ready:
-                one.data["models"][served_name(model)]["utilization_peak"] = {
-                    uuid: peaks.get(uuid) for uuid in planned_uuids(model)
-                }
-    in_parallel([one.finish for one in gathered.values()])
-    inventory = nvml.read_inventory(nvml_timeout)[0]
-    for one in gathered.values():
-        one.join_devices(inventory["gpus"])
-    return {"inventory": inventory, "instances": {name: one.data for name, one in gathered.items()}}
-
-
-def _can_generate(data, model):
-    found = data["models"][served_name(model)]
-    seen = found["engine"] or data["unit"].get("MainPID", "0") == "0"
-    return bool(data["reachable"] and found["loaded"] and seen and not found["died"])
-
-
-def in_parallel(calls):
-    """Run calls in threads and wait for all; the first exception of any of them is raised here."""
+def in_parallel(calls: Iterable[Callable[[], Any]]) -> None:
+    """Run calls in threads and wait for all of them; the first exception of any of them is raised here."""
     problems = []
 
-    def guarded(call):
+    def guarded(call: Callable[[], Any]) -> None:
         try:
             call()
         except Exception as error:  # pylint: disable=broad-except

@@ -8,7 +8,7 @@ Bytes are integers named `*_bytes`. Unknown is None, never 0. `asdict()` of an I
 from __future__ import annotations
 
 import dataclasses
-import typing
+from typing import Any
 
 OK = "ok"
 NO_BINDING = "no_binding"
@@ -31,10 +31,10 @@ UNUSABLE = "unusable"
 class Memory:
     """Memory of a GPU or MIG device. `reserved_bytes` is the driver's own (NVML's memory v2 only); `free_bytes` is what placement uses."""
 
-    total_bytes: typing.Optional[int] = None
-    free_bytes: typing.Optional[int] = None
-    used_bytes: typing.Optional[int] = None
-    reserved_bytes: typing.Optional[int] = None
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    used_bytes: int | None = None
+    reserved_bytes: int | None = None
     kind: str = DEDICATED
 
 
@@ -43,9 +43,9 @@ class Process:
     """One process that holds memory of a GPU. `type`: compute or graphics; `unit`: the systemd unit of its control group."""
 
     pid: int
-    name: typing.Optional[str] = None
-    used_bytes: typing.Optional[int] = None
-    unit: typing.Optional[str] = None
+    name: str | None = None
+    used_bytes: int | None = None
+    unit: str | None = None
     type: str = "compute"
 
 
@@ -53,52 +53,52 @@ class Process:
 class MigDevice:
     """One MIG device: a placement target of its own, as CUDA gives a process one of them at most."""
 
-    uuid: typing.Optional[str] = None
-    name: typing.Optional[str] = None
-    gpu_instance_id: typing.Optional[int] = None
-    compute_instance_id: typing.Optional[int] = None
+    uuid: str | None = None
+    name: str | None = None
+    gpu_instance_id: int | None = None
+    compute_instance_id: int | None = None
     memory: Memory = dataclasses.field(default_factory=Memory)
-    processes: typing.List[Process] = dataclasses.field(default_factory=list)
+    processes: list[Process] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class Mig:
     """MIG mode: enabled or disabled, None where the GPU has no MIG; `pending_mode` is what the next reset brings."""
 
-    mode: typing.Optional[str] = None
-    pending_mode: typing.Optional[str] = None
-    devices: typing.List[MigDevice] = dataclasses.field(default_factory=list)
+    mode: str | None = None
+    pending_mode: str | None = None
+    devices: list[MigDevice] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class Pcie:
     """PCI Express link. The current generation drops to 1 while a GPU idles."""
 
-    generation: typing.Optional[int] = None
-    max_generation: typing.Optional[int] = None
-    width: typing.Optional[int] = None
-    max_width: typing.Optional[int] = None
+    generation: int | None = None
+    max_generation: int | None = None
+    width: int | None = None
+    max_width: int | None = None
 
 
 @dataclasses.dataclass
 class Utilization:
     """Percent of the last sample period (1/6 to 1 second) in which the GPU, or its memory, was busy."""
 
-    gpu_percent: typing.Optional[int] = None
-    memory_percent: typing.Optional[int] = None
+    gpu_percent: int | None = None
+    memory_percent: int | None = None
 
 
 @dataclasses.dataclass
 class Ecc:
     """Error correction: mode on or off now and after the next reset; uncorrected errors since the driver was loaded, and in all."""
 
-    enabled: typing.Optional[bool] = None
-    pending: typing.Optional[bool] = None
-    uncorrected_volatile: typing.Optional[int] = None
-    uncorrected_aggregate: typing.Optional[int] = None
-    remap_pending: typing.Optional[bool] = None
-    remap_failure: typing.Optional[bool] = None
-    retired_pages_pending: typing.Optional[bool] = None
+    enabled: bool | None = None
+    pending: bool | None = None
+    uncorrected_volatile: int | None = None
+    uncorrected_aggregate: int | None = None
+    remap_pending: bool | None = None
+    remap_failure: bool | None = None
+    retired_pages_pending: bool | None = None
 
 
 @dataclasses.dataclass
@@ -106,7 +106,7 @@ class Health:
     """Whether a GPU should be used: ok, degraded (it works, with what is named) or unusable."""
 
     state: str = OK
-    reasons: typing.List[str] = dataclasses.field(default_factory=list)
+    reasons: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -114,44 +114,44 @@ class Gpu:
     """One GPU. `index` is NVML's and may change at a reboot; `uuid` and `pci_bus_id` (sysfs form) are identities."""
 
     index: int
-    uuid: typing.Optional[str] = None
-    minor_number: typing.Optional[int] = None
-    pci_bus_id: typing.Optional[str] = None
+    uuid: str | None = None
+    minor_number: int | None = None
+    pci_bus_id: str | None = None
     vendor: str = "nvidia"
-    name: typing.Optional[str] = None
-    brand: typing.Optional[str] = None
-    architecture: typing.Optional[str] = None
-    compute_capability: typing.Optional[str] = None
+    name: str | None = None
+    brand: str | None = None
+    architecture: str | None = None
+    compute_capability: str | None = None
     memory: Memory = dataclasses.field(default_factory=Memory)
-    compute_mode: typing.Optional[str] = None
+    compute_mode: str | None = None
     mig: Mig = dataclasses.field(default_factory=Mig)
-    persistence_mode: typing.Optional[bool] = None
-    virtualization_mode: typing.Optional[str] = None
-    display_active: typing.Optional[bool] = None
-    numa_node: typing.Optional[int] = None
+    persistence_mode: bool | None = None
+    virtualization_mode: str | None = None
+    display_active: bool | None = None
+    numa_node: int | None = None
     pcie: Pcie = dataclasses.field(default_factory=Pcie)
     utilization: Utilization = dataclasses.field(default_factory=Utilization)
     ecc: Ecc = dataclasses.field(default_factory=Ecc)
-    recovery_action: typing.Optional[str] = None
-    throttle_reasons: typing.List[str] = dataclasses.field(default_factory=list)
-    temperature_celsius: typing.Optional[int] = None
-    slowdown_temperature_celsius: typing.Optional[int] = None
-    power_limit_milliwatts: typing.Optional[int] = None
-    memory_bus_width_bits: typing.Optional[int] = None
-    max_memory_clock_mhz: typing.Optional[int] = None
-    processes: typing.List[Process] = dataclasses.field(default_factory=list)
+    recovery_action: str | None = None
+    throttle_reasons: list[str] = dataclasses.field(default_factory=list)
+    temperature_celsius: int | None = None
+    slowdown_temperature_celsius: int | None = None
+    power_limit_milliwatts: int | None = None
+    memory_bus_width_bits: int | None = None
+    max_memory_clock_mhz: int | None = None
+    processes: list[Process] = dataclasses.field(default_factory=list)
     health: Health = dataclasses.field(default_factory=Health)
-    unsupported: typing.List[str] = dataclasses.field(default_factory=list)
-    errors: typing.Dict[str, typing.Dict[str, typing.Any]] = dataclasses.field(default_factory=dict)
+    unsupported: list[str] = dataclasses.field(default_factory=list)
+    errors: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
 class Link:
     """How two GPUs reach each other: `path` is internal, PIX, PXB, PHB, NODE or SYS (nvidia-smi topo); `nvlinks` the active NVLinks between them."""
 
-    uuids: typing.List[str]
-    path: typing.Optional[str] = None
-    nvlinks: typing.Optional[int] = None
+    uuids: list[str]
+    path: str | None = None
+    nvlinks: int | None = None
 
 
 @dataclasses.dataclass
@@ -162,16 +162,29 @@ class Inventory:
     """
 
     state: str = OK
-    reason: typing.Optional[str] = None
-    remedy: typing.Optional[str] = None
-    driver_version: typing.Optional[str] = None
-    cuda_version: typing.Optional[str] = None
-    nvml_version: typing.Optional[str] = None
-    gpus: typing.List[Gpu] = dataclasses.field(default_factory=list)
-    topology: typing.List[Link] = dataclasses.field(default_factory=list)
-    unlisted: typing.List[str] = dataclasses.field(default_factory=list)
+    reason: str | None = None
+    remedy: str | None = None
+    driver_version: str | None = None
+    cuda_version: str | None = None
+    nvml_version: str | None = None
+    gpus: list[Gpu] = dataclasses.field(default_factory=list)
+    topology: list[Link] = dataclasses.field(default_factory=list)
+    unlisted: list[str] = dataclasses.field(default_factory=list)
 
 
-def as_facts(inventory):
-    """Return an Inventory as plain dicts and lists."""
+def as_facts(inventory: Inventory) -> dict[str, Any]:
+    """Return an Inventory as plain dictionaries and lists: the fact `gpu_inventory`."""
     return dataclasses.asdict(inventory)
+
+
+def devices_by_uuid(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the GPUs of the fact `gpu_inventory` by UUID.
+
+    A GPU that is divided is not among them: its MIG devices are, in its place (NVML lists their processes on the GPU as well).
+    """
+    found = {}
+    for gpu in facts.get("gpus") or []:
+        for device in (gpu.get("mig") or {}).get("devices") or [gpu]:
+            if device.get("uuid"):
+                found[device["uuid"]] = device
+    return found

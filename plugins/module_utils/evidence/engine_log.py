@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Read what an engine (llama-server, Ollama 0.30 and later) logged while it loaded a model. Pure: lines in, data out.
+
+The lines are those of ollama-0.32.15-loading.json; the expressions for buffers and layers are those of Ollama's own
+llm/llama_server.go. The log does not prove where a model is: an engine that sees no GPU still logs
+`offloaded 9/9 layers to GPU`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..common.sizes import MIB
+from ..measure import memory_table
+from .shapes import EngineLog, LoggedDevice
+
+_START = re.compile(r'msg="starting llama-server" cmd="(?P<command>[^"]*)"')
+_STARTED = re.compile(r'msg="llama-server started in (?P<seconds>[\d.]+) seconds"')
+_USING = re.compile(r"using device (?P<device>\w+) \((?P<name>.*)\) \((?P<id>[^()]*)\) - (?P<free>\d+) MiB free")
+_OFFLOADED = re.compile(r"offloaded (?P<layers>\d+)/(?P<total>\d+) layers to GPU")
+_BUFFER = re.compile(
+    r"^\s*(?P<component>[\w<>]+):\s+(?P<device>\S+)\s+(?P<kind>\w+) buffer size =\s*(?P<mib>[\d.]+) MiB"
+)
+_TERMINATED = re.compile(r'msg="(?:llama-server terminated|Load failed)".*?error="(?P<error>[^"]*)"')
+_GPU_DEVICE = re.compile(r"^(CUDA|ROCm|HIP|Vulkan|SYCL|Metal|MTL)\d+$")
+_PCI = re.compile(r"^[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]$")
+
+
+def is_gpu(device: str) -> bool:
+    """Return whether a device of the log is a GPU ("CUDA0"); "CPU_Mapped", "CUDA_Host" and "Host" are the host's memory."""
+    return bool(_GPU_DEVICE.match(device))
+
+
+def engine_lines(lines: list[str], port: int | None = None, model_file: str | None = None) -> list[str]:
+    """Return the lines of one engine: from its last start up to the start of the next engine.
+
+    Args:
+        lines: the journal of the service.
+        port: the engine's `--port`; None for any.
+        model_file: base name of the engine's `--model`; None for any.
+
+    Returns:
+        The lines; [] where no such start is in `lines` (rotated away, or an Ollama before 0.30).
+    """
+    first = None
+    for number, line in enumerate(lines):
+        match = _START.search(line)
+        if match and _is_start_of(match.group("command").split(), port, model_file):
+            first = number
+    if first is None:
+        return []
+    for number in range(first + 1, len(lines)):
+        if _START.search(lines[number]):
+            return lines[first:number]
+    return lines[first:]
+
+
+def _is_start_of(command: list[str], port: int | None, model_file: str | None) -> bool:
+    def after(option: str) -> str | None:
+        return command[command.index(option) + 1] if option in command[:-1] else None
+
+    if port is not None and after("--port") != str(port):
+        return False
+    return model_file is None or (after("--model") or "").split("/")[-1] == model_file
+
+
+class _Reader:
+    """Collects what the lines of one engine say."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+        self.devices: dict[str, LoggedDevice] = {}
+        self.dry_run: dict[str, int] = {}
+        self._buffers: dict[tuple[str, str, str], int] = {}
+        self._in_table = False
+
+    def read(self, line: str) -> None:
+        """Take in one line."""
+        if not self._read_table(line):
+            self._read_line(line)
+
+    def buffers(self) -> dict[str, int]:
+        """Return the bytes of all buffers by device."""
+        sums: dict[str, int] = {}
+        for (_component, device, _kind), size in self._buffers.items():
+            sums[device] = sums.get(device, 0) + size
+        return sums
+
+    def _read_table(self, line: str) -> bool:
+        """Take in a line of the dry run's table; return False for any other line."""
+        if memory_table.is_head(line):
+            self._in_table, self.dry_run = True, {}  # a later table replaces an earlier one: fitting tries several layouts
+            return True
+        row = memory_table.row(line) if self._in_table else None
+        if row is None:
+            self._in_table = False
+            return False
+        if row[1]:
+            self.dry_run[row[0]] = row[1].total_bytes
+        return True
+
+    def _read_line(self, line: str) -> None:
+        match = _BUFFER.search(line)
+        if match:
+            # The dry run prints the buffers as well: the last value of each component, device and kind counts.
+            key = (match.group("component"), match.group("device"), match.group("kind"))
+            self._buffers[key] = int(round(float(match.group("mib")) * MIB))
+            return
+        match = _USING.search(line)
+        if match:
+            address = match.group("id")
+            pci_bus_id = address.lower() if _PCI.match(address) else None
+            self.devices[match.group("device")] = LoggedDevice(match.group("name"), pci_bus_id)
+            return
+        match = _OFFLOADED.search(line)
+        if match:
+            self.found.update(layers=int(match.group("layers")), layers_total=int(match.group("total")))
+            return
+        match = _STARTED.search(line)
+        if match and "load_seconds" not in self.found:
+            self.found["load_seconds"] = float(match.group("seconds"))
+            return
+        match = _TERMINATED.search(line)
+        if match:
+            self.found["error"] = match.group("error")
+
+
+def parse_engine(lines: list[str]) -> EngineLog | None:
+    """Return what one engine logged.
+
+    Args:
+        lines: of one engine (engine_lines).
+
+    Returns:
+        The log; None where the lines say nothing about devices, memory, layers or an error. Bytes are rounded to the
+        precision of the log.
+    """
+    reader = _Reader()
+    for line in lines:
+        reader.read(line)
+    buffers, found = reader.buffers(), reader.found
+    if not (reader.devices or reader.dry_run or buffers or found.get("layers_total") or found.get("error")):
+        return None
+    return EngineLog(
+        devices=reader.devices,
+        dry_run={device: size for device, size in reader.dry_run.items() if is_gpu(device)},
+        dry_run_host=reader.dry_run.get(memory_table.HOST),
+        buffers=buffers,
+        **found,
+    )
+
+
+def gpu_bytes(log: EngineLog) -> dict[str, int]:
+    """Return the bytes of each GPU of the log: those of the dry run, or where there is none the sum of the buffers."""
+    if log.dry_run:
+        return dict(log.dry_run)
+    return {device: size for device, size in log.buffers.items() if is_gpu(device)}
+
+
+def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the UUID behind each GPU of the log: by its PCI address, else by its place in CUDA_VISIBLE_DEVICES.
+
+    Args:
+        log: of one engine.
+        visible_devices: CUDA_VISIBLE_DEVICES of the engine (UUIDs, unique prefixes of UUIDs, or indices in PCI order);
+            None where it is not set.
+        gpus: `gpus` of the fact `gpu_inventory`.
+
+    Returns:
+        {"CUDA0": uuid}, without the devices that neither the address nor the place identifies.
+    """
+    ordered = sorted(gpus, key=lambda gpu: gpu.get("pci_bus_id") or "")
+    by_pci = {gpu["pci_bus_id"]: gpu.get("uuid") for gpu in ordered if gpu.get("pci_bus_id")}
+    visible = [gpu.get("uuid") for gpu in ordered] if visible_devices is None else _visible(visible_devices, ordered)
+    found = {}
+    for name in set(log.devices) | set(gpu_bytes(log)):
+        device = log.devices.get(name)
+        uuid = by_pci.get(device.pci_bus_id) if device and device.pci_bus_id else None
+        digits = re.search(r"\d+$", name)
+        if uuid is None and digits and is_gpu(name) and int(digits.group(0)) < len(visible):
+            uuid = visible[int(digits.group(0))]
+        if uuid:
+            found[name] = uuid
+    return found
+
+
+def _visible(text: str, ordered: list[dict[str, Any]]) -> list[str | None]:
+    """Return the UUIDs that CUDA_VISIBLE_DEVICES names. As in CUDA, an entry that names nothing hides all that follow."""
+    uuids: list[str | None] = []
+    known = [gpu.get("uuid") for gpu in ordered if gpu.get("uuid")]
+    slices = [device.get("uuid") for gpu in ordered for device in (gpu.get("mig") or {}).get("devices") or []]
+    for token in [part.strip() for part in text.split(",")]:
+        if token.isdigit() and int(token) < len(ordered):
+            uuids.append(ordered[int(token)].get("uuid"))
+            continue
+        matches = [uuid for uuid in known + slices if uuid and token and uuid.startswith(token)]
+        if len(matches) != 1:
+            break
+        uuids.append(matches[0])
+    return uuids

@@ -129,10 +129,12 @@ diagnosis:
       model: llama4:16x17b-optimized
 """
 
+import dataclasses
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import FAIL, check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import collect
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.judge import FAIL, judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import plan_problem
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 
@@ -153,14 +155,14 @@ def main():
     if timeout <= 0:
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % timeout)
     try:
-        evidence = collect(
+        observations = collect(
             plan, load=module.params["load"] and not module.check_mode, generate=not module.check_mode, timeout=timeout
         )
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
     except OllamaError as error:
         module.fail_json(msg="The plan cannot be checked: %s." % error)
-    result = judge(plan, evidence)
+    result = dataclasses.asdict(check_plan(plan, observations))
     if result["verdict"] == FAIL:
         module.fail_json(msg=summary(result), **result)
     module.exit_json(changed=False, **result)

@@ -332,7 +332,7 @@ placement:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measuring import measure_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 

@@ -20,8 +20,8 @@ from .shapes import (
     Finding,
     InstanceEvidence,
     ModelEvidence,
-    ObservedInstance,
     Observations,
+    ObservedInstance,
 )
 
 PASS, FAIL = "pass", "fail"
@@ -75,11 +75,7 @@ def _gpus_seen(comparison: Comparison) -> list[Check]:
     if not comparison.planned:
         return []
     planned = comparison.planned_text()
-    problem, missing, unusable = (
-        comparison.inventory_problem(),
-        comparison.missing_gpus(),
-        comparison.unusable_gpus(),
-    )
+    problem, missing, unusable = (comparison.inventory_problem(), comparison.missing_gpus(), comparison.unusable_gpus())
     if problem:
         return [Check("gpus_seen", False, planned, "none: %s" % problem)]
     if missing:
@@ -124,10 +120,7 @@ def _cpu_only(comparison: Comparison) -> Check:
     """A model that is planned for the CPU holds no more than a bare context on any GPU."""
     nothing = "no memory of a GPU"
     return Check(
-        "cpu_only",
-        not comparison.holds_gpu_memory(),
-        nothing,
-        comparison.held_text() if comparison.held else nothing,
+        "cpu_only", not comparison.holds_gpu_memory(), nothing, comparison.held_text() if comparison.held else nothing
     )
 
 
@@ -207,7 +200,9 @@ def _utilization(comparison: Comparison) -> list[Check]:
 def _foreign_memory(comparison: Comparison) -> list[Check]:
     """Other processes have not taken the headroom that the plan keeps free."""
     expected = "no more than at planning"
-    grown = ", ".join("%s: %s more" % (growth.uuid, amount(growth.grown_bytes)) for growth in comparison.foreign_growth())
+    grown = ", ".join(
+        "%s: %s more" % (growth.uuid, amount(growth.grown_bytes)) for growth in comparison.foreign_growth()
+    )
     return [Check("foreign_memory", not comparison.headroom_taken(), expected, grown or expected)]
 
 

@@ -9,6 +9,7 @@ utilization of a GPU is that of one model.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import Any, Callable, Iterable
@@ -36,11 +37,7 @@ _ENGINE_GONE = "the server lists the model, but the process of its engine is gon
 
 
 def collect(
-    plan: dict[str, Any],
-    load: bool = True,
-    generate: bool = True,
-    timeout: float = 300.0,
-    nvml_timeout: float = 30.0,
+    plan: dict[str, Any], load: bool = True, generate: bool = True, timeout: float = 300.0, nvml_timeout: float = 30.0
 ) -> Observations:
     """Return what is observed for a plan.
 
@@ -64,7 +61,7 @@ def collect(
         if uses_gpus:
             raise
         pynvml = None
-    in_parallel([lambda one=one: one.load(load) for one in observers])
+    in_parallel([functools.partial(one.load, load) for one in observers])
     if generate:
         by_name = {one.instance["name"]: one for one in observers}
         for together in rounds(instances):
@@ -82,7 +79,7 @@ def _generate_together(ready: list[tuple[Observer, dict]], pynvml: Any, nvml_tim
     if not ready:
         return
     sampler = Sampler(pynvml) if pynvml else None
-    in_parallel([lambda one=one, model=model: one.generate(model) for one, model in ready])
+    in_parallel([functools.partial(one.generate, model) for one, model in ready])
     peaks = sampler.finish(nvml_timeout)["utilization_peak"] if sampler else {}
     for one, model in ready:
         one.observed.models[served_name(model)].utilization_peak = {
@@ -107,13 +104,13 @@ class Observer:
         for model in instance["models"]:
             self.observed.models[served_name(model)] = ObservedModel()
         self._blobs: dict[str, str | None] = {}
-        # Without a running unit it is unknown whose process an engine is: then nothing is concluded from a missing engine.
+        # Without a running unit it is unknown whose process an engine is: a missing engine then means nothing.
         self._sees_engines = properties.get("MainPID", "0") != "0"
 
-    # -- steps -----------------------------------------------------------------------------------------------------------
+    # -- steps ---------------------------------------------------------------------------------------------------------
 
     def load(self, allowed: bool) -> None:
-        """Load the planned models that are not loaded, unless that could evict another; find the engine of each model."""
+        """Load planned models that are not loaded, unless that could evict another; find the engine of each model."""
         if not self._read_ps():
             return
         running = engines.engines(self.instance["unit"])
@@ -189,7 +186,7 @@ class Observer:
                 visible = environment.get("CUDA_VISIBLE_DEVICES")
                 found.device_uuids = engine_log.device_uuids(found.log, visible, gpus)
 
-    # -- parts -----------------------------------------------------------------------------------------------------------
+    # -- parts ---------------------------------------------------------------------------------------------------------
 
     def _read_ps(self) -> bool:
         try:
@@ -215,7 +212,7 @@ class Observer:
         found.fresh = True
 
     def _while_active(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Run a call that answers only when it is done; give up when its unit has done nothing for `timeout` seconds."""
+        """Run a call that answers only when it is done; give up when its unit is idle for `timeout` seconds."""
         answers: list[dict[str, Any]] = []
         errors: list[OllamaError] = []
 

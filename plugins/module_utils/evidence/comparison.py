@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """One model of the plan beside what was observed of it. Pure.
 
-A Comparison says what differs; `checks` lists the differences, `findings` explains them. NVML's memory by process and GPU is what
-counts. The engine's `offloaded 49/49 layers` and a `size_vram` equal to `size` were both seen on hosts where everything
-ran on the CPU (ollama-behaviour.md 14.8), so they can fail a model and never pass it.
+A Comparison says what differs; `checks` lists the differences and `findings` explains them. What counts is NVML's
+memory by process and GPU. The engine's `offloaded 49/49 layers` and a `size_vram` equal to `size` were both seen on
+hosts where everything ran on the CPU (ollama-behaviour.md 14.8), so they can fail a model and never pass it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ TOO_MUCH = "too_much"
 
 @dataclasses.dataclass(frozen=True)
 class HostView:
-    """What all models of a host share: the GPU facts, the units of the plan, and other processes' memory at planning."""
+    """What all models of a host share.
+
+    `inventory` is the fact `gpu_inventory` and `devices` its GPUs by UUID. `own_units` are the units of the plan.
+    `foreign_bytes_planned` is the memory that other processes held on each GPU when the plan was made.
+    """
 
     inventory: dict[str, Any]
     devices: dict[str, dict[str, Any]]
@@ -58,7 +62,10 @@ class HostView:
 
 @dataclasses.dataclass(frozen=True)
 class GpuMemory:
-    """Memory of the model on one planned GPU: predicted, observed (None where NVML lists the engine without its memory)."""
+    """Memory of the model on one planned GPU.
+
+    `observed_bytes` is None where NVML lists the engine without its memory.
+    """
 
     uuid: str
     predicted_bytes: int
@@ -68,7 +75,10 @@ class GpuMemory:
 
 @dataclasses.dataclass(frozen=True)
 class DryRun:
-    """What the engine expected on one GPU, what the plan predicts there (both without the context), and the most allowed."""
+    """What the engine expected to use on one GPU, and what the plan predicts there (both without the CUDA context).
+
+    `most_bytes` is the prediction with the headroom of the plan.
+    """
 
     uuid: str
     engine_bytes: int
@@ -123,7 +133,7 @@ class Comparison:
         #: {uuid: bytes or None} that the model holds by NVML.
         self.held = gpu_memory.held_by(host.devices, pids, self.unit)
 
-    # -- GPUs ------------------------------------------------------------------------------------------------------------
+    # -- GPUs ----------------------------------------------------------------------------------------------------------
 
     def inventory_problem(self) -> str | None:
         """Return why the GPUs of the host cannot be read, None if they can."""
@@ -143,7 +153,7 @@ class Comparison:
                 found[uuid] = "; ".join(health.get("reasons") or [])
         return found
 
-    # -- server and engine -----------------------------------------------------------------------------------------------
+    # -- server and engine ---------------------------------------------------------------------------------------------
 
     def serving(self) -> str:
         """Return SERVES if the model is loaded and answers, or else one of the constants that say why not."""
@@ -186,7 +196,7 @@ class Comparison:
         planned, loaded = self.context_lengths()
         return bool(planned) and loaded is not None and planned != loaded
 
-    # -- memory ----------------------------------------------------------------------------------------------------------
+    # -- memory --------------------------------------------------------------------------------------------------------
 
     def memory_by_gpu(self) -> list[GpuMemory]:
         """Return the model's memory on every planned GPU."""
@@ -221,7 +231,7 @@ class Comparison:
         return size > limits.MOST_OF_A_CONTEXT_BYTES
 
     def foreign_growth(self, more_than: int = limits.FOREIGN_GROWTH_BYTES) -> list[ForeignGrowth]:
-        """Return the planned GPUs where processes outside the plan hold over `more_than` bytes more than at planning."""
+        """Return the planned GPUs where other processes have grown by over `more_than` bytes since planning."""
         grown = []
         for uuid in self.planned:
             others = gpu_memory.foreign_processes(self.host.devices, self.host.own_units, uuid)
@@ -238,7 +248,7 @@ class Comparison:
             if (self.host.devices[growth.uuid]["memory"].get("free_bytes") or 0) < self.headroom_bytes
         ]
 
-    # -- what the engine and the server say ------------------------------------------------------------------------------
+    # -- what the engine and the server say ----------------------------------------------------------------------------
 
     def layers_missing(self) -> bool:
         """Return whether the engine put fewer layers on GPUs than planned."""
@@ -270,7 +280,7 @@ class Comparison:
     def size_vram_is_enough(self) -> bool | None:
         """Return whether /api/ps claims enough memory on GPUs, None where it says nothing.
 
-        All of `size` is expected only of a model that is planned wholly on GPUs: otherwise the ratio is no share of layers.
+        All of `size` is expected only of a model that is planned wholly on GPUs: for others the ratio means nothing.
         """
         size, vram = self.sizes_of_server()
         if vram is None:
@@ -299,7 +309,7 @@ class Comparison:
         peaks = self.observed.utilization_peak or {}
         return [uuid for uuid in self.planned if peaks.get(uuid) == 0]
 
-    # -- in words --------------------------------------------------------------------------------------------------------
+    # -- in words ------------------------------------------------------------------------------------------------------
 
     def planned_text(self) -> str:
         """Return the planned GPUs in words."""

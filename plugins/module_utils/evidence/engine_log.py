@@ -29,7 +29,7 @@ _PCI = re.compile(r"^[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]
 
 
 def is_gpu(device: str) -> bool:
-    """Return whether a device of the log is a GPU ("CUDA0"); "CPU_Mapped", "CUDA_Host" and "Host" are the host's memory."""
+    """Return whether a device of the log is a GPU ("CUDA0"); "CPU_Mapped" and "CUDA_Host" are the host's memory."""
     return bool(_GPU_DEVICE.match(device))
 
 
@@ -91,7 +91,10 @@ class _Reader:
     def _read_table(self, line: str) -> bool:
         """Take in a line of the dry run's table; return False for any other line."""
         if memory_table.is_head(line):
-            self._in_table, self.dry_run = True, {}  # a later table replaces an earlier one: fitting tries several layouts
+            self._in_table, self.dry_run = (
+                True,
+                {},
+            )  # a later table replaces an earlier one: fitting tries several layouts
             return True
         row = memory_table.row(line) if self._in_table else None
         if row is None:
@@ -187,7 +190,7 @@ def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[st
 
 
 def _visible(text: str, ordered: list[dict[str, Any]]) -> list[str | None]:
-    """Return the UUIDs that CUDA_VISIBLE_DEVICES names. As in CUDA, an entry that names nothing hides all that follow."""
+    """Return the UUIDs that CUDA_VISIBLE_DEVICES names. As in CUDA, an unknown entry hides all that follow."""
     uuids: list[str | None] = []
     known = [gpu.get("uuid") for gpu in ordered if gpu.get("uuid")]
     slices = [device.get("uuid") for gpu in ordered for device in (gpu.get("mig") or {}).get("devices") or []]

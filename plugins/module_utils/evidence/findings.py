@@ -27,9 +27,9 @@ class _Diagnosis(NamedTuple):
 def explain(comparison: Comparison) -> list[Finding]:
     """Return the findings of one model, [] if it is as planned.
 
-    A model whose GPUs, server or engine are missing gets one finding. Otherwise there is at most one for the settings
-    and one for the memory; what the engine, the server, the utilization and other processes show is explained only where
-    nothing else explains it.
+    A model whose GPUs, server or engine are missing gets one finding. Otherwise there is at most one for the context
+    length and one for the memory. What the log, /api/ps, the utilization and other processes show is explained only
+    where there is neither.
     """
     missing = _gpus(comparison) or _serving(comparison)
     if missing:
@@ -43,17 +43,13 @@ def explain(comparison: Comparison) -> list[Finding]:
     return [Finding(*diagnosis, instance=comparison.instance_name, model=comparison.name) for diagnosis in diagnoses]
 
 
-# -- is it there ---------------------------------------------------------------------------------------------------------
+# -- is it there -------------------------------------------------------------------------------------------------------
 
 
 def _gpus(comparison: Comparison) -> _Diagnosis | None:
     if not comparison.planned:
         return None
-    problem, missing, unusable = (
-        comparison.inventory_problem(),
-        comparison.missing_gpus(),
-        comparison.unusable_gpus(),
-    )
+    problem, missing, unusable = (comparison.inventory_problem(), comparison.missing_gpus(), comparison.unusable_gpus())
     if problem:
         return _Diagnosis(
             "gpu_not_seen",
@@ -139,7 +135,7 @@ def _engine_died(comparison: Comparison) -> _Diagnosis:
     )
 
 
-# -- is it loaded as planned ---------------------------------------------------------------------------------------------
+# -- is it loaded as planned -------------------------------------------------------------------------------------------
 
 
 def _context_length(comparison: Comparison) -> _Diagnosis | None:
@@ -164,7 +160,7 @@ def _cpu_only(comparison: Comparison) -> _Diagnosis | None:
     )
 
 
-# -- where is it ---------------------------------------------------------------------------------------------------------
+# -- where is it -------------------------------------------------------------------------------------------------------
 
 
 def _memory(comparison: Comparison) -> _Diagnosis | None:
@@ -234,8 +230,8 @@ def _one_gpu(comparison: Comparison, uuid: str) -> _Diagnosis:
         "one_gpu_carries_all",
         "%s holds %s of %s, which is planned over %d GPUs%s"
         % (uuid, held, comparison.name, planned, _claims(comparison)),
-        "Set OLLAMA_SCHED_SPREAD=1 in the environment of %s and restart it (num_gpu is a number of layers, not of GPUs, "
-        "and does not spread them). Remove main_gpu from the model's parameters." % comparison.unit,
+        "Set OLLAMA_SCHED_SPREAD=1 in the environment of %s and restart it (num_gpu is a number of layers, not of "
+        "GPUs, and does not spread them). Remove main_gpu from the model's parameters." % comparison.unit,
     )
 
 
@@ -247,8 +243,8 @@ def _layers_on_cpu(comparison: Comparison) -> _Diagnosis:
             "layers_on_cpu",
             "%d of %d layers of %s are on GPUs, but %s are planned"
             % (log.layers or 0, log.layers_total or 0, comparison.name, comparison.predicted.get("gpu_layers")),
-            "Free memory on the GPUs or shorten the context, and remove num_gpu from the model's parameters unless it is "
-            "999. Then load the model again.",
+            "Free memory on the GPUs or shorten the context, and remove num_gpu from the model's parameters unless it "
+            "is 999. Then load the model again.",
         )
     return _Diagnosis(
         "layers_on_cpu",
@@ -281,11 +277,7 @@ def _foreign(grown: list[ForeignGrowth], consequence: str) -> _Diagnosis:
 
 
 def _held_and_predicted(comparison: Comparison) -> str:
-    return "%s holds %s, but %s is predicted" % (
-        comparison.name,
-        comparison.held_text(),
-        comparison.predicted_text(),
-    )
+    return "%s holds %s, but %s is predicted" % (comparison.name, comparison.held_text(), comparison.predicted_text())
 
 
 def _claims(comparison: Comparison) -> str:
@@ -299,7 +291,7 @@ def _claims(comparison: Comparison) -> str:
     return ", although " + " and ".join(claims) if claims else ""
 
 
-# -- what only the engine, the server, the utilization or other processes show ---------------------------------------------
+# -- what only the engine, the server, the utilization or other processes show -----------------------------------------
 
 
 def _engine_and_server(comparison: Comparison) -> _Diagnosis | None:
@@ -309,8 +301,8 @@ def _engine_and_server(comparison: Comparison) -> _Diagnosis | None:
             "cpu_only",
             "the engine of %s put nothing on a GPU (size_vram: %s)%s"
             % (comparison.name, amount(vram), _claims(comparison)),
-            'Look at journalctl -u %s for the line "inference compute", and restart the service when the driver lists its '
-            "GPUs." % comparison.unit,
+            'Look at journalctl -u %s for the line "inference compute", and restart the service when the driver lists '
+            "its GPUs." % comparison.unit,
         )
     if comparison.layers_missing():
         return _layers_on_cpu(comparison)

@@ -44,7 +44,7 @@ def model_bytes(device: dict[str, Any]) -> int:
 def least_bytes(device: dict[str, Any]) -> int:
     """Return the bytes of a prediction that an engine holds in any case.
 
-    That is all but the scratch memory for weights on the host. An engine has it only where it computes for them on the GPU
+    That is all but the scratch memory for weights on the host, which it has only where it computes for them on the GPU
     (llama.cpp's --op-offload, on devices that offer it).
     """
     return total_bytes(device) - (device.get("offload_scratch_bytes") or 0)

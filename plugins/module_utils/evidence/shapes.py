@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Shapes of what is observed on a host, and of the evidence that placement_check returns.
 
-`Observations` is what `collect` gathers; `Evidence` is what `checks` makes of it, and `dataclasses.asdict` of an Evidence
+`Observations` is what `collect` gathers. `Evidence` is what `checks` makes of it; `dataclasses.asdict` of an Evidence
 is the result of the module. Bytes are integers named `*_bytes`; unknown is None, never 0.
 """
 
@@ -11,15 +11,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-# -- observed on the host ------------------------------------------------------------------------------------------------
+# -- observed on the host ----------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class EngineProcess:
     """A process that serves one model (llama-server, or the runner of earlier releases).
 
-    `model_file` is the base name of the model's blob ("sha256-..."), `port` the engine's own port, `started` its start in
-    clock ticks since boot. `environment` holds the variables that concern GPUs and Ollama.
+    `model_file` is the base name of the model's blob ("sha256-..."), `port` the engine's own port, and `started` its
+    start in clock ticks since boot. `environment` holds the variables that concern GPUs and Ollama.
     """
 
     pid: int
@@ -60,8 +60,8 @@ class EngineLog:
 class ObservedModel:
     """What was observed of one model of the plan. `collect` fills it in step by step.
 
-    `ps` is the model's entry in /api/ps. `would_evict` names the models that loading this one could evict. `died` says how
-    its engine ended. `fresh` is True if this check loaded it. `device_uuids` maps the log's devices to UUIDs
+    `ps` is the model's entry in /api/ps. `would_evict` names the models that loading this one could evict. `died` says
+    how its engine ended. `fresh` is True if this check loaded it. `device_uuids` maps the log's devices to UUIDs
     ({"CUDA0": "GPU-..."}). `utilization_peak` is in percent by UUID, None where no generation was run.
     """
 
@@ -84,8 +84,9 @@ class ObservedModel:
 class ObservedInstance:
     """What was observed of one instance of the plan.
 
-    `error` says why the server is not reachable, `journal_problem` why its journal cannot be read. `unit` holds systemd's
-    properties of its service, `loaded` the names in /api/ps, `models` the plan's models by the name they are served under.
+    `error` says why the server is not reachable, `journal_problem` why its journal cannot be read. `unit` holds the
+    properties of its service (systemctl show), `loaded` the names in /api/ps, and `models` the models of the plan by
+    the name they are served under.
     """
 
     reachable: bool = False
@@ -104,7 +105,7 @@ class Observations:
     instances: dict[str, ObservedInstance]
 
 
-# -- result of placement_check -------------------------------------------------------------------------------------------
+# -- result of placement_check -----------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceEvidence:
-    """Memory of one model on one GPU: predicted by the plan, expected by the engine, and held by NVML's list of processes."""
+    """Memory of one model on one GPU: predicted by the plan, expected by the engine, observed by NVML."""
 
     uuid: str
     predicted_bytes: int | None

@@ -6,22 +6,23 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import Observations
 from ansible_collections.gpufleet.ollama.plugins.modules import gpu_facts, placement_check
 
-from tests.unit.plugins.module_utils.evidence.builders import GIB, MIB, A, B, evidence, plan
+from tests.unit.plugins.module_utils.evidence.builders import GIB, MIB, A, B, observations, plan
 from tests.unit.plugins.modules.run_module import run_module
 
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Let placement_check find this evidence; what it asked for is in `asked`."""
-    box = {"evidence": evidence(), "asked": []}
+    """Let placement_check observe this; its calls of collect are in `asked`."""
+    box = {"observations": observations(), "asked": []}
 
     def collect(wanted, **options):
         box["asked"].append(options)
-        if isinstance(box["evidence"], Exception):
-            raise box["evidence"]
-        return box["evidence"]
+        if isinstance(box["observations"], Exception):
+            raise box["observations"]
+        return box["observations"]
 
     monkeypatch.setattr(placement_check, "collect", collect)
     return box
@@ -34,7 +35,7 @@ def test_a_check_that_passes_changes_nothing(seen):
 
 
 def test_a_check_that_fails_says_the_first_finding_and_its_remedy(seen):
-    seen["evidence"] = evidence(held={A: 65 * GIB, B: 300 * MIB})
+    seen["observations"] = observations(held={A: 65 * GIB, B: 300 * MIB})
     result = run_module("placement_check", {"plan": plan()})
     assert result["failed"] is True and result["verdict"] == "fail"
     assert "one_gpu_carries_all" in result["msg"]
@@ -71,13 +72,13 @@ def test_what_cannot_be_checked_is_refused_in_one_sentence(seen, arguments, word
 
 
 def test_a_plan_without_models_passes(seen):
-    seen["evidence"] = {"inventory": {"state": "no_library", "gpus": []}, "instances": {}}
+    seen["observations"] = Observations({"state": "no_library", "gpus": []}, {})
     result = run_module("placement_check", {"plan": {"feasible": True, "instances": []}})
     assert result["verdict"] == "pass" and result["instances"] == []
 
 
 def test_a_missing_library_is_left_to_the_action_plugin(seen):
-    seen["evidence"] = LibraryMissing("requests", "")
+    seen["observations"] = LibraryMissing("requests", "")
     result = run_module("placement_check", {"plan": plan()})
     assert result["failed"] is True and result["missing_library"] == "requests" and result["python_version"]
 

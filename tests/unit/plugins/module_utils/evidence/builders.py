@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A plan and the evidence of a host where everything is as planned; tests change one thing each."""
+"""A plan and the observations of a host where everything is as planned; tests change one thing each."""
 
 from __future__ import annotations
+
+import dataclasses
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import (
+    EngineLog,
+    EngineProcess,
+    LoggedDevice,
+    Observations,
+    ObservedInstance,
+    ObservedModel,
+)
 
 GIB = 1024**3
 MIB = 1024**2
@@ -105,65 +116,61 @@ def gpu(uuid, number, held, others=()):
 
 
 def log(buffers=None, layers=(49, 49), dry_run=None):
-    """What journal.parse_engine returns of a load over two GPUs."""
-    return {
-        "devices": {
-            "CUDA0": {"name": "NVIDIA RTX A6000", "pci_bus_id": PCI[A]},
-            "CUDA1": {"name": "NVIDIA RTX A6000", "pci_bus_id": PCI[B]},
-        },
-        "dry_run": {"CUDA0": 33 * GIB, "CUDA1": 32 * GIB} if dry_run is None else dry_run,
-        "dry_run_host": 700 * MIB,
-        "buffers": {"CUDA0": 33 * GIB, "CUDA1": 32 * GIB, "CPU_Mapped": 550 * MIB} if buffers is None else buffers,
-        "layers": layers[0],
-        "layers_total": layers[1],
-        "load_seconds": 9.5,
-        "error": None,
-    }
+    """What engine_log.parse_engine returns of a load over two GPUs."""
+    return EngineLog(
+        devices={"CUDA0": LoggedDevice("NVIDIA RTX A6000", PCI[A]), "CUDA1": LoggedDevice("NVIDIA RTX A6000", PCI[B])},
+        dry_run={"CUDA0": 33 * GIB, "CUDA1": 32 * GIB} if dry_run is None else dry_run,
+        dry_run_host=700 * MIB,
+        buffers={"CUDA0": 33 * GIB, "CUDA1": 32 * GIB, "CPU_Mapped": 550 * MIB} if buffers is None else buffers,
+        layers=layers[0],
+        layers_total=layers[1],
+        load_seconds=9.5,
+    )
 
 
-def evidence(held=None, others=None, **changes):
-    """Evidence of the plan above; `held` {uuid: bytes or None}, `others` {uuid: [(pid, bytes, unit)]}, `changes` to the model's evidence."""
+def observations(held=None, others=None, **changes):
+    """Observations of the plan above.
+
+    held: {uuid: bytes or None}; others: {uuid: [(pid, bytes, unit)]}; changes: to what was observed of the model.
+    """
     held = {A: 33 * GIB + OVERHEAD, B: 32 * GIB + OVERHEAD} if held is None else held
     others = others or {}
-    found = {
-        "loaded": True,
-        "load_error": None,
-        "would_evict": [],
-        "died": None,
-        "fresh": False,
-        "generation_error": None,
-        "ps": {"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 32768, "digest": "0" * 64},
-        "engine": {
-            "pid": PID,
-            "model_file": "sha256-1",
-            "port": 40000,
-            "arguments": [],
-            "started": 5,
-            "environment": {},
-        },
-        "log": log(),
-        "devices": {"CUDA0": A, "CUDA1": B},
-        "load_seconds": 9.5,
-        "tokens_per_second": 31.5,
-        "utilization_peak": {A: 47, B: 44},
+    model = ObservedModel(
+        loaded=True,
+        ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 32768, "digest": "0" * 64},
+        engine=EngineProcess(PID, "sha256-1", 40000, [], started=5),
+        log=log(),
+        device_uuids={"CUDA0": A, "CUDA1": B},
+        load_seconds=9.5,
+        tokens_per_second=31.5,
+        utilization_peak={A: 47, B: 44},
+    )
+    inventory = {
+        "state": "ok",
+        "reason": None,
+        "remedy": None,
+        "unlisted": [],
+        "gpus": [gpu(uuid, number, held.get(uuid), others.get(uuid, ())) for number, uuid in enumerate((A, B))],
     }
-    found.update(changes)
-    return {
-        "inventory": {
-            "state": "ok",
-            "reason": None,
-            "remedy": None,
-            "unlisted": [],
-            "gpus": [gpu(uuid, number, held.get(uuid), others.get(uuid, ())) for number, uuid in enumerate((A, B))],
-        },
-        "instances": {
-            "gpu0-1": {
-                "reachable": True,
-                "error": None,
-                "unit": {"ActiveState": "active", "MainPID": "4200"},
-                "journal": None,
-                "loaded": [NAME],
-                "models": {NAME: found},
-            }
-        },
-    }
+    instance = ObservedInstance(
+        reachable=True,
+        unit={"ActiveState": "active", "MainPID": "4200"},
+        loaded=[NAME],
+        models={NAME: dataclasses.replace(model, **changes)},
+    )
+    return Observations(inventory, {"gpu0-1": instance})
+
+
+# -- views of an Evidence ----------------------------------------------------------------------------------------------
+
+
+def findings(evidence):
+    return [entry.finding for entry in evidence.diagnosis]
+
+
+def checks(evidence):
+    return {check.name: check.passed for check in evidence.instances[0].models[0].checks}
+
+
+def failed(evidence):
+    return [name for name, passed in checks(evidence).items() if passed is False]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Gathering: what is loaded and what is not touched, which engine is whose, what runs side by side."""
+"""Observing a plan: what is loaded and what is not touched, which engine serves a model, what runs at the same time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import copy
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import engines as evidence_engines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import EngineProcess
 
 from tests.unit.plugins.module_utils.evidence.builders import GIB, NAME, UNIT, A, B, plan
 from tests.unit.plugins.scripted_server import serving
@@ -54,23 +56,17 @@ class Host:
 
 
 def engine(pid=4242, model=BLOB, context="32768"):
-    return {
-        "pid": pid,
-        "model_file": model,
-        "port": 40000,
-        "arguments": ["llama-server", "--model", "/m/" + model, "-c", context],
-        "started": 7,
-    }
+    return EngineProcess(pid, model, 40000, ["llama-server", "--model", "/m/" + model, "-c", context], started=7)
 
 
 @pytest.fixture
 def gather(monkeypatch):
-    """A function that gathers the evidence of the plan on a Host: gather(host, load, generate) -> evidence of its model."""
+    """A function that observes the plan on a Host: gather(host, load, generate) -> Observations."""
 
     def run(host, load=True, generate=True, wanted=None, pid="4200"):
-        monkeypatch.setattr(units, "engines", lambda unit, root="/proc": list(host.engines))
+        monkeypatch.setattr(evidence_engines, "engines", lambda unit, root="/proc": list(host.engines))
         monkeypatch.setattr(
-            units, "is_alive", lambda pid, started, root="/proc": any(one["pid"] == pid for one in host.engines)
+            units, "is_alive", lambda pid, started, root="/proc": any(one.pid == pid for one in host.engines)
         )
         monkeypatch.setattr(units, "show", lambda names: {UNIT: {"ActiveState": "active", "MainPID": pid}})
         monkeypatch.setattr(
@@ -87,7 +83,7 @@ def gather(monkeypatch):
             lambda pynvml: type("S", (), {"finish": lambda self, timeout: {"utilization_peak": {A: 40, B: None}}})(),
         )
         monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0)
-        monkeypatch.setattr(collecting, "_POLL", 0.01)
+        monkeypatch.setattr(collecting, "_POLL_SECONDS", 0.01)
         with serving(host.routes()) as double:
             wanted = wanted or plan()
             wanted["instances"][0]["url"] = double.url
@@ -96,8 +92,8 @@ def gather(monkeypatch):
     return run
 
 
-def model_of(evidence):
-    return evidence["instances"]["gpu0-1"]["models"][NAME]
+def model_of(observations):
+    return observations.instances["gpu0-1"].models[NAME]
 
 
 def test_what_is_loaded_is_used_as_it_is(gather):
@@ -105,10 +101,10 @@ def test_what_is_loaded_is_used_as_it_is(gather):
     found = model_of(gather(host))
     assert [("prompt" in body, body["model"], body["keep_alive"]) for body in host.asked] == [(True, NAME, -1)]
     assert set(host.asked[0]["options"]) == {"num_predict"}  # anything else could make the server load the model anew
-    assert found["engine"]["pid"] == 4242
-    assert found["tokens_per_second"] == 20.0
-    assert found["utilization_peak"] == {A: 40, B: None}
-    assert found["log"]["layers"] == 49
+    assert found.engine.pid == 4242
+    assert found.tokens_per_second == 20.0
+    assert found.utilization_peak == {A: 40, B: None}
+    assert found.log.layers == 49
 
 
 def test_what_is_not_loaded_is_loaded_with_the_plans_keep_alive(gather):
@@ -117,16 +113,16 @@ def test_what_is_not_loaded_is_loaded_with_the_plans_keep_alive(gather):
     wanted["instances"][0]["models"][0]["keep_alive"] = "10m"
     found = model_of(gather(host, wanted=wanted))
     assert host.asked[0] == {"model": NAME, "keep_alive": "10m", "stream": False}
-    assert found["loaded"] and found["load_seconds"] is not None and found["died"] is None
+    assert found.loaded and found.load_seconds is not None and found.died is None
 
 
 def test_nothing_is_loaded_or_generated_when_it_is_not_wanted(gather):
     host = Host()
     found = model_of(gather(host, load=False, generate=False))
     assert host.asked == []
-    assert found["loaded"] is False
+    assert found.loaded is False
     host = Host([NAME], [engine()])
-    assert model_of(gather(host, load=False, generate=False))["utilization_peak"] is None
+    assert model_of(gather(host, load=False, generate=False)).utilization_peak is None
     assert host.asked == []
 
 
@@ -134,7 +130,7 @@ def test_nothing_is_loaded_where_that_could_evict_a_model(gather):
     host = Host(["stray:latest"], [engine()])
     found = model_of(gather(host))
     assert host.asked == []
-    assert found["would_evict"] == ["stray:latest"]
+    assert found.would_evict == ["stray:latest"]
 
 
 def test_a_model_that_is_only_listed_is_loaded_again(gather):
@@ -142,19 +138,19 @@ def test_a_model_that_is_only_listed_is_loaded_again(gather):
     host = Host([NAME], [])
     found = model_of(gather(host))
     assert "prompt" not in host.asked[0]
-    assert found["died"] is None and found["engine"]["pid"] == 4242
+    assert found.died is None and found.engine.pid == 4242
 
 
 def test_without_loading_it_is_dead_and_a_generation_does_not_hide_that(gather):
     host = Host([NAME], [])
     found = model_of(gather(host, load=False))
     assert host.asked == []
-    assert "gone" in found["died"]
+    assert "gone" in found.died
 
 
 def test_an_engine_that_dies_after_the_load(gather):
     found = model_of(gather(Host(dies=True)))
-    assert found["died"]
+    assert found.died
 
 
 def test_an_engine_that_is_replaced_while_it_generates(gather, monkeypatch):
@@ -165,35 +161,34 @@ def test_an_engine_that_is_replaced_while_it_generates(gather, monkeypatch):
         return 200, {"response": "x", "eval_count": 1, "eval_duration": 1}
 
     host.generate = generate
-    assert "4242" in model_of(gather(host))["died"]
+    assert "4242" in model_of(gather(host)).died
 
 
 def test_a_load_that_fails_keeps_the_servers_words(gather):
     host = Host(load_answer=(500, {"error": "llama-server process has terminated: exit status 1"}))
-    assert model_of(gather(host))["load_error"] == "llama-server process has terminated: exit status 1"
+    assert model_of(gather(host)).load_error == "llama-server process has terminated: exit status 1"
 
 
 def test_a_server_that_is_down(gather):
     wanted = plan()
-    evidence = gather(Host(), wanted=wanted)  # sets the pieces up
+    gather(Host(), wanted=wanted)  # sets the pieces up
     wanted["instances"][0]["url"] = "http://127.0.0.1:9"
-    evidence = collecting.collect(wanted, timeout=1)
-    data = evidence["instances"]["gpu0-1"]
-    assert data["reachable"] is False and "127.0.0.1:9" in data["error"]
+    instance = collecting.collect(wanted, timeout=1).instances["gpu0-1"]
+    assert instance.reachable is False and "127.0.0.1:9" in instance.error
 
 
 def test_a_stall_is_given_up_and_progress_is_not(gather, monkeypatch):
     monkeypatch.setattr(units, "activity", lambda unit: 1)
     host = Host()
     host.generate = lambda request, handler: __import__("time").sleep(3) or (200, {})
-    monkeypatch.setattr(collecting.Evidence, "__init__", _short(collecting.Evidence.__init__))
-    assert "nothing has moved" in model_of(gather(host))["load_error"]
+    monkeypatch.setattr(collecting.Observer, "__init__", _short(collecting.Observer.__init__))
+    assert "has made no progress" in model_of(gather(host)).load_error
     numbers = iter(range(10**6))
     monkeypatch.setattr(units, "activity", lambda unit: next(numbers))
     host = Host()
     slow = host.generate
     host.generate = lambda request, handler: __import__("time").sleep(0.6) or slow(request, handler)
-    assert model_of(gather(host))["load_error"] is None
+    assert model_of(gather(host)).load_error is None
 
 
 def _short(original):
@@ -209,12 +204,12 @@ def test_an_engine_is_found_by_its_blob_and_its_context(gather):
     host = Host(
         [NAME, "llama4:16x17b"], [engine(1, context="4096"), engine(2, context="32768"), engine(3, model="sha256-2")]
     )
-    assert model_of(gather(host))["engine"]["pid"] == 2
+    assert model_of(gather(host)).engine.pid == 2
 
 
 def test_without_a_running_unit_nothing_is_said_about_engines(gather):
     found = model_of(gather(Host([NAME], []), pid="0"))
-    assert found["died"] is None and found["tokens_per_second"] == 20.0
+    assert found.died is None and found.tokens_per_second == 20.0
 
 
 def test_generations_share_neither_a_gpu_nor_an_instance():

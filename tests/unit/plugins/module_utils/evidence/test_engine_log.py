@@ -8,7 +8,8 @@ import json
 import pathlib
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import journal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import engine_log
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import LoggedDevice
 
 MIB = 1024 * 1024
 RECORDING = pathlib.Path(__file__).parents[4] / "fixtures" / "recordings" / "ollama-0.32.15-loading.json"
@@ -17,42 +18,42 @@ GPUS = [{"uuid": "GPU-b", "pci_bus_id": "0000:3b:00.0"}, {"uuid": "GPU-a", "pci_
 
 
 def parsed(name):
-    return journal.parse_engine(journal.engine_lines(ENTRIES[name]["server_log"]))
+    return engine_log.parse_engine(engine_log.engine_lines(ENTRIES[name]["server_log"]))
 
 
 def test_a_load_on_one_gpu():
     log = parsed("load-default")
-    assert (log["layers"], log["layers_total"]) == (9, 9)
-    assert log["dry_run"] == {"Vulkan0": 26 * MIB}
-    assert log["dry_run_host"] == 17 * MIB
-    assert log["devices"] == {"Vulkan0": {"name": "llvmpipe (LLVM 22.1.8, 256 bits)", "pci_bus_id": None}}
-    assert log["load_seconds"] == 5.03
-    assert log["error"] is None
-    assert abs(log["buffers"]["Vulkan0"] - (0.60 + 8.00 + 18.03) * MIB) < 2
-    assert journal.gpu_bytes(log) == {"Vulkan0": 26 * MIB}
+    assert (log.layers, log.layers_total) == (9, 9)
+    assert log.dry_run == {"Vulkan0": 26 * MIB}
+    assert log.dry_run_host == 17 * MIB
+    assert log.devices == {"Vulkan0": LoggedDevice(name="llvmpipe (LLVM 22.1.8, 256 bits)", pci_bus_id=None)}
+    assert log.load_seconds == 5.03
+    assert log.error is None
+    assert abs(log.buffers["Vulkan0"] - (0.60 + 8.00 + 18.03) * MIB) < 2
+    assert engine_log.gpu_bytes(log) == {"Vulkan0": 26 * MIB}
 
 
 def test_a_load_over_two_gpus():
     log = parsed("spread-load")
-    assert log["dry_run"] == {"Vulkan0": 74 * MIB, "Vulkan1": 71 * MIB}
-    assert abs(log["buffers"]["Vulkan1"] - (0.25 + 3.00 + 67.08) * MIB) < 2
-    assert sorted(log["devices"]) == ["Vulkan0", "Vulkan1"]
+    assert log.dry_run == {"Vulkan0": 74 * MIB, "Vulkan1": 71 * MIB}
+    assert abs(log.buffers["Vulkan1"] - (0.25 + 3.00 + 67.08) * MIB) < 2
+    assert sorted(log.devices) == ["Vulkan0", "Vulkan1"]
 
 
 @pytest.mark.parametrize("name, layers", [("load-num-gpu-3-of-9", 3), ("load-num-gpu-0", 0), ("tensor-split-3-1", 9)])
 def test_the_offload_line(name, layers):
-    assert (parsed(name)["layers"], parsed(name)["layers_total"]) == (layers, 9)
+    assert (parsed(name).layers, parsed(name).layers_total) == (layers, 9)
 
 
 def test_a_host_without_a_gpu_claims_nine_of_nine_layers_and_has_no_buffer_on_a_gpu():
     log = parsed("no-gpu")
-    assert (log["layers"], log["layers_total"]) == (9, 9)
-    assert journal.gpu_bytes(log) == {}
-    assert set(log["buffers"]) == {"CPU"}
+    assert (log.layers, log.layers_total) == (9, 9)
+    assert engine_log.gpu_bytes(log) == {}
+    assert set(log.buffers) == {"CPU"}
 
 
 def test_an_engine_that_refuses_its_arguments():
-    assert parsed("kv-type-unknown")["error"] == "llama-server process has terminated: exit status 1"
+    assert parsed("kv-type-unknown").error == "llama-server process has terminated: exit status 1"
 
 
 def test_every_recorded_load_can_be_read():
@@ -74,7 +75,7 @@ def test_every_recorded_load_can_be_read():
     ],
 )
 def test_which_buffers_are_on_a_gpu(device, yes):
-    assert journal.is_gpu(device) is yes
+    assert engine_log.is_gpu(device) is yes
 
 
 def start(port, model="sha256-1"):
@@ -89,7 +90,7 @@ def buffer(size, component="load_tensors", kind="model", device="CUDA0"):
 
 
 def test_the_last_value_of_a_buffer_counts_and_kinds_are_added():
-    log = journal.parse_engine(
+    log = engine_log.parse_engine(
         [
             buffer(1),
             buffer(100),
@@ -99,8 +100,8 @@ def test_the_last_value_of_a_buffer_counts_and_kinds_are_added():
             buffer(50, device="CPU_Mapped"),
         ]
     )
-    assert log["buffers"] == {"CUDA0": 122 * MIB, "CPU_Mapped": 50 * MIB}
-    assert journal.gpu_bytes(log) == {"CUDA0": 122 * MIB}
+    assert log.buffers == {"CUDA0": 122 * MIB, "CPU_Mapped": 50 * MIB}
+    assert engine_log.gpu_bytes(log) == {"CUDA0": 122 * MIB}
 
 
 def test_the_last_breakdown_counts():
@@ -110,23 +111,23 @@ def test_the_last_breakdown_counts():
             for device, size in sizes.items()
         ]
 
-    log = journal.parse_engine(table(CUDA0=900, CUDA1=700) + ["x: trying again"] + table(CUDA0=800))
-    assert log["dry_run"] == {"CUDA0": 800 * MIB}
+    log = engine_log.parse_engine(table(CUDA0=900, CUDA1=700) + ["x: trying again"] + table(CUDA0=800))
+    assert log.dry_run == {"CUDA0": 800 * MIB}
 
 
 def test_lines_of_an_engine_end_where_the_next_one_starts():
     lines = [start(1), buffer(1), start(2), buffer(2), start(1), buffer(3), start(3, "sha256-2"), buffer(4)]
-    assert journal.engine_lines(lines, port=2) == lines[2:4]
-    assert journal.engine_lines(lines, port=1) == lines[4:6]
-    assert journal.engine_lines(lines, model_file="sha256-2") == lines[6:]
-    assert journal.engine_lines(lines, port=3, model_file="sha256-1") == []
-    assert journal.engine_lines(lines) == lines[6:]
-    assert journal.engine_lines([buffer(1)]) == []
+    assert engine_log.engine_lines(lines, port=2) == lines[2:4]
+    assert engine_log.engine_lines(lines, port=1) == lines[4:6]
+    assert engine_log.engine_lines(lines, model_file="sha256-2") == lines[6:]
+    assert engine_log.engine_lines(lines, port=3, model_file="sha256-1") == []
+    assert engine_log.engine_lines(lines) == lines[6:]
+    assert engine_log.engine_lines([buffer(1)]) == []
 
 
 def test_nothing_is_made_up_where_the_engine_said_nothing():
-    assert journal.parse_engine(['time=2026 level=INFO msg="hello"']) is None
-    assert journal.parse_engine([]) is None
+    assert engine_log.parse_engine(['time=2026 level=INFO msg="hello"']) is None
+    assert engine_log.parse_engine([]) is None
 
 
 def log_of(devices):
@@ -134,12 +135,12 @@ def log_of(devices):
         "llama_prepare_model_devices: using device %s (NVIDIA RTX A6000) (%s) - 48000 MiB free" % pair
         for pair in devices
     ]
-    return journal.parse_engine(lines + [buffer(1, device=name) for name, identity in devices])
+    return engine_log.parse_engine(lines + [buffer(1, device=name) for name, identity in devices])
 
 
 def test_devices_are_joined_by_pci_address():
     log = log_of([("CUDA0", "0000:3B:00.0"), ("CUDA1", "0000:18:00.0")])
-    assert journal.device_uuids(log, "GPU-a,GPU-b", GPUS) == {"CUDA0": "GPU-b", "CUDA1": "GPU-a"}
+    assert engine_log.device_uuids(log, "GPU-a,GPU-b", GPUS) == {"CUDA0": "GPU-b", "CUDA1": "GPU-a"}
 
 
 @pytest.mark.parametrize(
@@ -156,4 +157,4 @@ def test_devices_are_joined_by_pci_address():
 )
 def test_without_an_address_devices_are_joined_by_the_order_that_cuda_gives_them(visible, expected):
     log = log_of([("CUDA0", "unknown id"), ("CUDA1", "unknown id")])
-    assert journal.device_uuids(log, visible, GPUS) == expected
+    assert engine_log.device_uuids(log, visible, GPUS) == expected

@@ -398,13 +398,13 @@ def test_what_0_7_0_alone_keeps_free_and_gemma3_before_its_window():
 
 def test_a_release_says_itself_which_models_it_serves_one_request_at_a_time():
     facts = dataclasses.replace(model("llama3.1-8b"), architecture="qwen3vl")
-    assert [versions.release_of(version).one_request_at_a_time(facts) for version in ("0.12.6", "0.12.7", "0.24.0", "0.32.15")] == [
-        False,
-        True,
-        True,
-        True,
-    ]
-    assert versions.release_of("0.12.6").one_request_at_a_time(dataclasses.replace(facts, architecture="bert", capabilities=["embedding"]))
+    assert [
+        versions.release_of(version).one_request_at_a_time(facts)
+        for version in ("0.12.6", "0.12.7", "0.24.0", "0.32.15")
+    ] == [False, True, True, True]
+    assert versions.release_of("0.12.6").one_request_at_a_time(
+        dataclasses.replace(facts, architecture="bert", capabilities=["embedding"])
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.utils.vars import merge_hash
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
     DISTRIBUTION_PACKAGE,
@@ -15,11 +17,12 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries imp
 
 
 class ActionModule(WithLibraries):
-    """Put the controller's copies down on the host for good; send them only where the host has none or other ones."""
+    """Install the controller's copies on the host; send them only if the host has none or other ones."""
 
     _supports_async = False
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the host what it needs, and run the module again with the copies."""
         result = super(WithLibraries, self).run(tmp, task_vars)
         del tmp
         copies, reasons = {}, {}

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.utils.vars import merge_hash
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
@@ -15,15 +17,15 @@ class ActionModule(OnController):
     _supports_async = True
     ERRORS = (placement_info.PlacementError,)
 
-    def argument_spec(self):
+    def argument_spec(self) -> dict[str, Any]:
         """Return the argument spec of the module."""
         return placement_info.argument_spec()
 
-    def compute(self, options):
+    def compute(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return the plan."""
         return placement_info.plan(options)
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Plan here, or run the module on the host."""
         if not self._needs_host():
             return super().run(tmp, task_vars)
@@ -31,7 +33,7 @@ class ActionModule(OnController):
         wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
         return merge_hash(result, self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
 
-    def _needs_host(self):
+    def _needs_host(self) -> bool:
         """Whether the engine is asked, a path is expanded for the host's user, or the task runs in the background."""
         models_dir = str(self._task.args.get("models_dir") or "")
         return (

@@ -151,13 +151,15 @@ files:
       type: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files, WantedFile
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files, Outcome, WantedFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError, Ownership, parse_mode
 
 
-def argument_spec():
-    """Return the options. The whole list is kept out of the log; main() decides what the result shows."""
+def argument_spec() -> dict[str, Any]:
+    """Return the options. The list is kept out of the log; main() decides what the result contains."""
     entry = dict(
         path=dict(type="path", required=True),
         state=dict(type="str", choices=["directory", "file", "link", "absent"], default="file"),
@@ -173,8 +175,12 @@ def argument_spec():
     return dict(files=dict(type="list", elements="dict", required=True, options=entry, no_log=True))
 
 
-def read_files(entries):
-    """Return [WantedFile] of the options. Raises FilesError before anything is done."""
+def read_files(entries: list[dict[str, Any]]) -> list[WantedFile]:
+    """Return the wanted files of checked options.
+
+    Raises:
+        FilesError: An entry is wrong; nothing was changed.
+    """
     wanted = []
     for entry in entries:
         state = entry["state"]
@@ -195,8 +201,8 @@ def read_files(entries):
     return wanted
 
 
-def diffs_of(outcome):
-    """Return the differences at one path, as Ansible shows them."""
+def diffs_of(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the differences at one path, in Ansible's form."""
     return [
         dict(before=before, after=after, before_header=outcome.path, after_header=outcome.path)
         for before, after in outcome.differences
@@ -205,8 +211,8 @@ def diffs_of(outcome):
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    # no_log kept the contents out of the log. In the result they would be cut out of the differences as well, so the
-    # result is composed by hand: the invocation without contents, the differences as each entry asks for them.
+    # no_log keeps the contents out of the log. It would also mask them in the differences, so it is lifted here: the
+    # invocation is returned without contents, and each entry decides what its difference shows.
     module.no_log_values.clear()
     invocation = dict(module_args=dict(files=[dict(entry, content=None) for entry in module.params["files"]]))
     files = Files(module.check_mode, module.backup_local, lambda path: module.set_default_selinux_context(path, False))

@@ -215,17 +215,20 @@ models:
       type: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import (
     EXPECTED_ERRORS,
+    WantedModel,
     ensure_all,
     read_wanted,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 
 
-def argument_spec():
+def argument_spec() -> dict[str, Any]:
     """Return the options."""
     model = dict(
         instance=dict(type="str", required=True),
@@ -249,8 +252,12 @@ def argument_spec():
     )
 
 
-def read_models(params):
-    """Return [WantedModel] of the options. Raises ModelError with the entry's name; nothing was done then."""
+def read_models(params: dict[str, Any]) -> list[WantedModel]:
+    """Return the wanted models of checked options.
+
+    Raises:
+        ModelError: An entry is wrong. The message names it; nothing was changed.
+    """
     wanted = []
     for entry in params["models"]:
         options = dict(
@@ -268,8 +275,8 @@ def read_models(params):
     return wanted
 
 
-def result_of(wanted, outcome):
-    """Return one entry of RV(models)."""
+def result_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
+    """Return one entry of `models` in the result."""
     return dict(
         instance=wanted.instance,
         name=str(wanted.name),
@@ -282,8 +289,8 @@ def result_of(wanted, outcome):
     )
 
 
-def diff_of(wanted, outcome):
-    """Return the difference that one entry made, as Ansible shows it."""
+def diff_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
+    """Return the difference that one entry makes, in Ansible's form."""
     header = "%s: %s" % (wanted.instance, wanted.name)
     return dict(before=outcome.before, after=outcome.after, before_header=header, after_header=header)
 

@@ -94,6 +94,7 @@ python_version:
 """
 
 import platform
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import library_directory
@@ -110,7 +111,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries i
 IMPORTS = {REQUESTS: import_requests, NVML: import_pynvml}
 
 
-def place_of(name, directories):
+def place_of(name: str, directories: list[str]) -> str | None:
     """Return the file that library `name` is imported from, looking in `directories` too, or None."""
     try:
         return IMPORTS[name](directories).__file__
@@ -118,7 +119,7 @@ def place_of(name, directories):
         return None
 
 
-def present(module, path, names, copies):
+def present(module: AnsibleModule, path: str, names: list[str], copies: dict[str, Any]) -> dict[str, Any]:
     """Install what the host's own interpreter does not have; return the module's result."""
     own = {name: place_of(name, []) for name in names}
     found = {name: own[name] or place_of(name, extra_directories()) for name in names}
@@ -141,7 +142,7 @@ def present(module, path, names, copies):
     }
 
 
-def absent(module, path):
+def absent(module: AnsibleModule, path: str) -> dict[str, Any]:
     """Remove the directory; return the module's result."""
     there = library_directory.exists(path)
     if there and not module.check_mode:
@@ -155,7 +156,7 @@ def absent(module, path):
     }
 
 
-def _shown(path, digests):
+def _shown(path: str, digests: dict[str, str | None]) -> dict[str, Any]:
     return {
         "path": path,
         "libraries": {name: "sha256:%s" % digest if digest else None for name, digest in sorted(digests.items())},

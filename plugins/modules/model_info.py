@@ -368,6 +368,8 @@ bytes_read:
   sample: 8389376
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
@@ -385,7 +387,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 
 
-def read_model(params):
+def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Return the model (dict) and the bytes that were read for it. Raises what the sources raise."""
     source, name = params["source"], params["name"]
     if source == "file":

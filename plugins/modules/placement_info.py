@@ -331,14 +331,16 @@ placement:
       elements: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 
-def argument_spec():
-    """The options, apart from the documentation so that tests can read them."""
+def argument_spec() -> dict[str, Any]:
+    """Return the options. The action plugin checks them too."""
     optimized = dict(
         suffix=dict(type="str", default="-optimized"),
         parameters=dict(type="dict"),
@@ -385,8 +387,12 @@ def argument_spec():
     )
 
 
-def plan(params):
-    """Return the result for checked options. Raises PlacementError."""
+def plan(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of the module for checked options.
+
+    Raises:
+        PlacementError: No plan can be made of them.
+    """
     options = dict(params)
     measure = options.pop("measure")
     if measure is not None and measure["timeout"] <= 0:

@@ -11,11 +11,12 @@ import importlib.util
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterable, Mapping
 
 try:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging import specifiers
 except ImportError:  # ansible-core requires it; only ansible-test imports plugins without
-    InvalidSpecifier, SpecifierSet = ValueError, None
+    specifiers = None  # type: ignore[assignment]
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import NVML, REQUESTS
 
@@ -26,16 +27,29 @@ _DISTRIBUTION = {"pynvml": NVML, "charset_normalizer": "charset-normalizer"}
 
 
 class CopyUnavailable(Exception):
-    """The controller has no copy to send; the text says what is missing and what to install there."""
+    """The controller has no copy to send. The text says what is missing and what to install there."""
 
 
 class LibraryCopy:
-    """One library as the controller has it: `files` {path in the archive: pathlib.Path}, `version`, `digest` (SHA-256)."""
+    """One library as the controller has it.
 
-    def __init__(self, name):
+    Attributes:
+        name: The library as PyPI names it.
+        files: Its files by their paths in the archive.
+        version: Its version.
+        digest: SHA-256 over its files.
+
+    Args:
+        name: The library as PyPI names it.
+
+    Raises:
+        CopyUnavailable: The controller does not have the library, or a part of it.
+    """
+
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.files = {}
-        self._requirements = []  # (distribution, version, Requires-Python)
+        self.files: dict[str, pathlib.Path] = {}
+        self._requirements: list[tuple[str, str, str | None]] = []  # (distribution, version, Requires-Python)
         for module in _NEEDED[name]:
             self._add(module, needed=True)
         for module in _OPTIONAL[name]:
@@ -45,21 +59,22 @@ class LibraryCopy:
         self.version = self._requirements[0][1]
 
     @property
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 over the names and contents of all files, in the order of their names."""
         return tree_digest({path: source.read_bytes() for path, source in self.files.items()})
 
-    def too_new_for(self, python_version):
+    def too_new_for(self, python_version: str) -> tuple[str, str, str] | None:
         """Return (distribution, version, Requires-Python) of the first part that this Python cannot run, or None."""
         for distribution, version, requires in self._requirements:
             try:
-                if requires and SpecifierSet and python_version not in SpecifierSet(requires):
+                if requires and python_version not in specifiers.SpecifierSet(requires):
                     return distribution, version, requires
-            except InvalidSpecifier:
+            except specifiers.InvalidSpecifier:
                 continue
         return None
 
-    def _add(self, module, needed):
+    def _add(self, module: str, needed: bool) -> None:
+        """Add the files of a top-level module; a module that is not needed may be absent."""
         root, distribution = _locate(module)
         if root is None:
             if needed:
@@ -73,50 +88,62 @@ class LibraryCopy:
             self.files[root.name] = root
             return
         for source in sorted(root.rglob("*")):
-            # Compiled parts belong to the controller's Python; each of these packages runs without them.
+            # Compiled parts are for the controller's Python only; each of these packages works without them.
             if source.suffix in (".py", ".pem") and "__pycache__" not in source.parts and source.is_file():
                 self.files[str(source.relative_to(root.parent))] = source
 
-    def _add_what_urllib3_1_needs(self):
-        """Debian's urllib3 1.26 imports `six` from outside; the upstream one carries it, and urllib3 2 needs none."""
+    def _add_what_urllib3_1_needs(self) -> None:
+        """Add `six`, which Debian's urllib3 1.26 imports. The upstream one contains it, and urllib3 2 needs none."""
         version = next(version for name, version, requires in self._requirements if name == "urllib3")
         if version.startswith("1."):
             self._add("six", needed=False)
 
 
-def _locate(module):
-    """Return (file or package directory, (distribution, version, Requires-Python)) of a top-level module; (None, None) if absent."""
+def _locate(module: str) -> tuple[pathlib.Path | None, tuple[str, str, str | None]]:
+    """Return where a top-level module is, and its distribution.
+
+    Returns:
+        A file or the directory of a package (None if the module is absent), and (distribution, version,
+        Requires-Python).
+    """
     name = _DISTRIBUTION.get(module, module)
     try:
         distribution = importlib.metadata.distribution(name)
-        described = (name, distribution.version, distribution.metadata["Requires-Python"])
     except importlib.metadata.PackageNotFoundError:
-        distribution, described = None, (name, "unknown", None)
+        distribution = None
+    described = (
+        name,
+        distribution.version if distribution else "unknown",
+        distribution.metadata["Requires-Python"] if distribution else None,
+    )
     if module == "pynvml" and distribution is not None:
-        # A stale PyPI `pynvml` package directory shadows this file; the distribution knows where its own one lies.
+        # The directory of PyPI's old `pynvml` package hides this file; the distribution knows where its own one is.
         own = pathlib.Path(str(distribution.locate_file("pynvml.py")))
         if own.is_file():
             return own, described
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.origin:
-        return None, None
+        return None, described
     if spec.submodule_search_locations:
         if module == "pynvml":
-            return None, None
+            return None, described
         return pathlib.Path(next(iter(spec.submodule_search_locations))), described
     return pathlib.Path(spec.origin), described
 
 
-def tree_digest(contents):
-    """SHA-256 of {relative path: bytes}, independent of the order; the module `libraries` computes the same of a directory."""
+def tree_digest(contents: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of files by their relative paths, in any order.
+
+    The module `libraries` computes the same for a directory.
+    """
     total = hashlib.sha256()
     for path in sorted(contents):
         total.update(("%s\0%s\n" % (path, hashlib.sha256(contents[path]).hexdigest())).encode())
     return total.hexdigest()
 
 
-def write_archive(copies, path):
-    """Write the files of several LibraryCopy objects into one zip file at `path` (replaced in one step)."""
+def write_archive(copies: Iterable[LibraryCopy], path: str) -> None:
+    """Write the files of several libraries into one zip file at `path`, which is replaced by a rename."""
     draft = "%s.%d" % (path, os.getpid())
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for copy in copies:

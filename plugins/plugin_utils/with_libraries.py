@@ -1,11 +1,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Action base that brings a module's libraries along: run it, and only if a library is missing send a copy and run it again."""
+"""Action base for modules that need a library: if the host does not have it, send a copy and run the module again."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
@@ -26,17 +28,18 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies imp
 class WithLibraries(ActionBase):
     """Subclasses name the libraries that their module imports in `LIBRARIES`."""
 
-    LIBRARIES = (REQUESTS, NVML)
+    LIBRARIES: tuple[str, ...] = (REQUESTS, NVML)
 
     _supports_check_mode = True
     _supports_async = True
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module, a second time with the libraries if it reported a missing one."""
         result = super().run(tmp, task_vars)
         del tmp  # Ansible keeps it for old plugins only
         wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
         if wrap_async:
-            # The job's own result is read much later by async_status: what is missing must be known before it starts.
+            # The result of the job is read much later by async_status, so ask for missing libraries before it starts.
             missing = self._probe(task_vars)
             problem = self._send(missing, task_vars) if missing else None
             if problem:
@@ -44,25 +47,24 @@ class WithLibraries(ActionBase):
             return merge_hash(result, self._run_module(task_vars, wrap_async=True))
 
         outcome = self._run_module(task_vars)
-        missing = outcome.get("missing_library")
-        if missing:
+        if outcome.get("missing_library"):
             problem = self._send(outcome, task_vars)
             outcome = self.without_library(outcome, problem) if problem else self._run_module(task_vars)
-            # A library that is still missing after its copy was sent: the module's own sentence says why it cannot be used.
+            # If the library is still missing, the message of the module says why the copy cannot be used.
             for key in ("missing_library", "missing_reason", "python_version"):
                 outcome.pop(key, None)
         return merge_hash(result, outcome)
 
-    def without_library(self, outcome, problem):
-        """Return the result to show when nothing could be sent: the module's own, with the whole reason as its message."""
+    def without_library(self, outcome: dict[str, Any], problem: str) -> dict[str, Any]:
+        """Return the result of the task if no copy could be sent: that of the module, with `problem` as its message."""
         outcome["msg"] = problem
         return outcome
 
-    def _run_module(self, task_vars, wrap_async=False):
+    def _run_module(self, task_vars: dict[str, Any] | None, wrap_async: bool = False) -> dict[str, Any]:
         return self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
 
-    def _probe(self, task_vars):
-        """Ask the host which of the libraries it lacks (for `async`, where a first run cannot tell); {} when none."""
+    def _probe(self, task_vars: dict[str, Any] | None) -> dict[str, str]:
+        """Return what the module would report about a missing library; {} if the host has all of them."""
         answer = self._execute_module(
             module_name="gpufleet.ollama.libraries",
             module_args={"state": "present", "names": list(self.LIBRARIES)},
@@ -73,8 +75,16 @@ class WithLibraries(ActionBase):
             return {}
         return {"missing_library": missing[0], "python_version": answer.get("python_version", "")}
 
-    def _send(self, outcome, task_vars):
-        """Send the controller's copies and point the next run at them; return why that is not possible, else None."""
+    def _send(self, outcome: dict[str, Any], task_vars: dict[str, Any] | None) -> str | None:
+        """Send the controller's copies for the next run of the module.
+
+        Args:
+            outcome: What the module reported: `missing_library`, `missing_reason` and `python_version` of the host.
+            task_vars: Variables of the task.
+
+        Returns:
+            Why that is not possible, in one sentence; None if the copies were sent.
+        """
         name = outcome["missing_library"]
         host = (task_vars or {}).get("inventory_hostname", "the host")
         start = "The Python library %s is missing on %s" % (name, host)
@@ -94,7 +104,8 @@ class WithLibraries(ActionBase):
                 copies.append(copy)
             elif library == name:
                 problem = (
-                    "%s (Python %s), and the controller's copy is too new for it (%s %s needs Python %s): install the package %s on the host."
+                    "%s (Python %s), and the controller's copy is too new for it (%s %s needs Python %s): "
+                    "install the package %s on the host."
                     % ((start, python_version) + too_new + (DISTRIBUTION_PACKAGE[name],))
                 )
         if problem:
@@ -102,10 +113,14 @@ class WithLibraries(ActionBase):
         self.send_archive(copies)
         return None
 
-    def send_archive(self, copies):
-        """Upload `copies` as one zip file into the remote temporary directory, for this task's next module run; return its path there."""
+    def send_archive(self, copies: Sequence[LibraryCopy]) -> str:
+        """Upload the libraries as one zip file to the remote temporary directory, for the next run of the module.
+
+        Returns:
+            The path of the file on the host.
+        """
         local = os.path.join(C.DEFAULT_LOCAL_TMP, "libraries-%s.zip" % "-".join(copy.name for copy in copies))
-        if not os.path.exists(local):  # one archive for all hosts and tasks of this run
+        if not os.path.exists(local):  # one archive for all hosts and tasks of a playbook run
             write_archive(copies, local)
         if self._connection._shell.tmpdir is None:
             self._make_tmp_path()
@@ -116,10 +131,11 @@ class WithLibraries(ActionBase):
         environment = self._task.environment or []
         if not isinstance(environment, list):
             environment = [environment]
-        # A new list: the task object is shared with later loop items, whose temporary directory is another one.
+        # A new list, because later loop items share the task object and have another temporary directory.
         self._task.environment = [entry for entry in environment if not _ours(entry)] + [{LIBRARIES_VARIABLE: remote}]
         return remote
 
 
-def _ours(entry):
+def _ours(entry: Any) -> bool:
+    """Return whether an entry of the task's environment was set here for an earlier run."""
     return isinstance(entry, dict) and list(entry) == [LIBRARIES_VARIABLE]

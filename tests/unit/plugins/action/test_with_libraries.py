@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The libraries come along: modules on an interpreter that has neither requests nor nvidia-ml-py, run by Ansible itself."""
+"""The libraries come along: Ansible runs the modules with a Python that has neither requests nor nvidia-ml-py."""
 
 from __future__ import annotations
 
@@ -83,13 +83,14 @@ def test_facts_are_nothing_but_facts_and_the_binding_comes_along(play, bare_pyth
 
 
 def test_a_controller_without_the_library_says_what_to_install(play, bare_python, ollama, tmp_path):
-    """The controller's copy is hidden: an empty package directory named urllib3 without metadata cannot be made, so its finder is."""
+    """What finds the library on the controller is replaced, so that it finds nothing."""
     (tmp_path / "hide").mkdir()
     (tmp_path / "hide" / "sitecustomize.py").write_text(
         "import importlib.util as util\nreal = util.find_spec\n"
         "util.find_spec = lambda name, package=None: None if name in ('requests', 'pynvml') else real(name, package)\n"
         "import importlib.metadata as metadata\nrealone = metadata.distribution\n"
-        "def distribution(name):\n    if name == 'nvidia-ml-py':\n        raise metadata.PackageNotFoundError(name)\n    return realone(name)\n"
+        "def distribution(name):\n    if name == 'nvidia-ml-py':\n        raise metadata.PackageNotFoundError(name)\n"
+        "    return realone(name)\n"
         "metadata.distribution = distribution\n"
     )
     hidden = {"PYTHONPATH": str(tmp_path / "hide")}
@@ -114,7 +115,7 @@ def test_a_host_whose_python_is_too_old_for_the_copy_is_told_the_package(play, o
     assert "too new" in outcome["msg"] and "python3-requests" in outcome["msg"]
 
 
-# -- for good --------------------------------------------------------------------------------------------------------------------
+# -- for good ----------------------------------------------------------------------------------------------------------
 
 
 def test_libraries_are_put_down_once(play, bare_python, tmp_path):

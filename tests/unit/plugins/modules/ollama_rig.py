@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The rig for the modules model and instance_models: doubles of Ollama 0.32.15 with a store each, and the rig's registry."""
+"""The rig for the modules model and instance_models: doubles of Ollama 0.32.15 with a store each, and a registry."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_missing_library_is_left_to_the_action_plugin(seen):
     assert result["failed"] is True and result["missing_library"] == "requests" and result["python_version"]
 
 
-# -- gpu_facts -------------------------------------------------------------------------------------------------------------------
+# -- gpu_facts ---------------------------------------------------------------------------------------------------------
 
 NO_DRIVER = {
     "state": "no_library",
@@ -121,7 +121,7 @@ def test_a_timeout_has_to_be_positive():
     assert "above 0" in run_module("gpu_facts", {"timeout": -1})["msg"]
 
 
-# -- server_info -----------------------------------------------------------------------------------------------------------------
+# -- server_info -------------------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_is_down_is_a_result():

@@ -18,7 +18,7 @@ MY_GROUP = grp.getgrgid(os.getegid()).gr_name
 
 
 def put(*files, check=False, diff=True):
-    """Result of one run; outside check mode it must equal what check mode said, and a second run must change nothing."""
+    """Result of one run. Check mode must have predicted it, and a second run must change nothing."""
     files = [{key: str(value) if key == "path" else value for key, value in entry.items()} for entry in files]
     foreseen = run_module("instance_files", {"files": files}, check=True, diff=diff)
     if check:
@@ -152,7 +152,7 @@ def test_a_directory_is_removed_with_what_is_in_it_and_nothing_else(tmp_path):
     assert os.listdir(str(tmp_path)) == ["kept"] and (tmp_path / "kept" / "file").exists()
 
 
-# -- links -----------------------------------------------------------------------------------------------------------------------
+# -- links -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_link_is_pointed_elsewhere(tmp_path):
@@ -194,7 +194,7 @@ def test_a_directory_may_be_a_link_of_the_administrator_only(tmp_path, monkeypat
     assert result["failed"] and "is not followed" in result["msg"] and mode(tmp_path / "disk") == "0750"
 
 
-# -- refusals --------------------------------------------------------------------------------------------------------------------
+# -- refusals ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("check", [True, False])

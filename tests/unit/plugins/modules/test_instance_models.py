@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The module instance_models against the rig's doubles of Ollama 0.32.15: the models of two instances in one execution."""
+"""The module instance_models against the rig's doubles of Ollama 0.32.15: models of two instances in one execution."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def same_again(rig, *args, **options):
     return result
 
 
-# -- pull ------------------------------------------------------------------------------------------------------------------------
+# -- pull --------------------------------------------------------------------------------------------------------------
 
 
 def test_pull_check_do_repeat_remove(rig):
@@ -120,7 +120,7 @@ def test_too_little_space_is_said_before(rig, monkeypatch):
     assert result["failed"] and "%d more" % (TINY_BYTES - 1000) in result["msg"] and rig.names() == []
 
 
-# -- create ----------------------------------------------------------------------------------------------------------------------
+# -- create ------------------------------------------------------------------------------------------------------------
 
 OPTIMIZED = {"from": "tiny", "parameters": {"num_ctx": 2048, "num_gpu": 999}}
 
@@ -179,7 +179,10 @@ def test_a_modelfile_and_the_options_mean_the_same(rig):
 
 
 def test_template_system_stop_and_messages_survive(rig):
-    text = 'FROM tiny\nTEMPLATE """{{ .System }} 50% "$x" {{ .Prompt }}"""\nSYSTEM Be brief.\nPARAMETER stop a\nPARAMETER stop "b c"\nMESSAGE user hi\n'
+    text = (
+        'FROM tiny\nTEMPLATE """{{ .System }} 50% "$x" {{ .Prompt }}"""\nSYSTEM Be brief.\n'
+        'PARAMETER stop a\nPARAMETER stop "b c"\nMESSAGE user hi\n'
+    )
     assert "warnings" not in rig.model("mine", modelfile=text)
     same_again(rig, "mine", modelfile=text)
 
@@ -225,7 +228,7 @@ def test_wrong_options_are_refused_before_anything_is_done(rig, args, words):
     assert rig.names() == [] and len(rig.registry.requests) == before
 
 
-# -- stores ----------------------------------------------------------------------------------------------------------------------
+# -- stores ------------------------------------------------------------------------------------------------------------
 
 
 def linked(rig, name, number, check=False, **args):
@@ -308,7 +311,7 @@ def test_check_mode_on_an_untouched_host(rig):
         assert result["failed"] and "connection refused; is the service running?" in result["msg"], state
 
 
-# -- loading ---------------------------------------------------------------------------------------------------------------------
+# -- loading -----------------------------------------------------------------------------------------------------------
 
 
 def test_load_check_do_repeat_unload(rig):
@@ -397,7 +400,7 @@ def test_a_load_that_fails_has_the_servers_reason(rig):
     assert result["failed"] and 'option "num_gpu" must be of type integer' in result["msg"]
 
 
-# -- model_info ------------------------------------------------------------------------------------------------------------------
+# -- model_info --------------------------------------------------------------------------------------------------------
 
 
 def test_model_info_from_the_server_and_from_the_registry_agree(rig):

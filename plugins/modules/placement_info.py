@@ -337,6 +337,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest
 
 
 def argument_spec() -> dict[str, Any]:
@@ -397,7 +398,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     measure = options.pop("measure")
     if measure is not None and measure["timeout"] <= 0:
         raise PlacementError("measure.timeout is %d; give at least one second." % measure["timeout"])
-    placement = make_plan(**options)
+    placement = make_plan(PlanRequest(**options))
     if measure is not None:
         placement = measure_plan(
             placement,

@@ -20,6 +20,7 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan  # noqa: E402
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest  # noqa: E402
 
 import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # makes the checkout importable as a collection
 from tests.bench import headers, memory  # noqa: E402
@@ -77,7 +78,7 @@ def inventory(gpus):
 def plan(model, gpus):
     """A plan with everything left at its defaults."""
     wanted = {"name": headers.LARGE, "model": model, "strategy": "split", "context_length": "32768"}
-    result = make_plan(gpu_inventory=inventory(gpus), models=[wanted], ollama_version="0.32.15")
+    result = make_plan(PlanRequest(inventory(gpus), [wanted], "0.32.15"))
     if not result["feasible"]:
         sys.exit("bench: the plan is not feasible: %s" % result["models"][0]["reason"])
     return result

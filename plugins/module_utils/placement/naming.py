@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Sequence
 
 from .errors import PlacementError
+from .shapes import Gpu
 
 DEFAULT_SUFFIX = "-optimized"
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -71,16 +73,16 @@ def optimized_name(name, suffix=DEFAULT_SUFFIX):
     return optimized
 
 
-def instance_name(gpus):
+def instance_name(gpus: Sequence[Gpu]) -> str:
     """Name of the instance on these GPUs, from their numbers: "gpu0", "gpu0-1"; "cpu" without GPUs.
 
     MIG slices of one GPU share its number and get the start of their UUID added.
     """
     if not gpus:
         return "cpu"
-    if len(gpus) == 1 and gpus[0].get("is_slice"):
-        return "gpu%dm%s" % (gpus[0]["number"], re.sub(r"[^0-9a-f]", "", gpus[0]["uuid"][4:].lower())[:8])
-    return "gpu" + "-".join(str(gpu["number"]) for gpu in gpus)
+    if len(gpus) == 1 and gpus[0].is_slice:
+        return "gpu%dm%s" % (gpus[0].number, re.sub(r"[^0-9a-f]", "", gpus[0].uuid[4:].lower())[:8])
+    return "gpu" + "-".join(str(gpu.number) for gpu in gpus)
 
 
 def names_on(name):

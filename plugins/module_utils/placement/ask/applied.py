@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What is in force on the host: a plan that still holds is kept where the other choice would gain little."""
+"""The plan that is in force on the host. It is kept where it still holds and another choice would gain little."""
 
 from __future__ import annotations
 
-# A GPU is left for another one only if that is emptier by more than this share of its memory.
+import dataclasses
+from typing import Any, Optional, Sequence
+
+from ..shapes import Gpu, Wanted
+
+# A model moves to another GPU only if that has more memory left, by more than this share of its total.
 KEEP_SHARE = 0.1
 # The layers per GPU, and contexts chosen automatically, stay as they are unless others would move or take more than this
 # share of a GPU's memory.
@@ -15,17 +20,20 @@ KEEP_CONTEXT = 0.1
 KEEP_HEADROOM = 0.75
 
 DAMAGED = (
-    "The applied plan is damaged: the memory of units that it still names counts as available, that of others as foreign, "
-    "and its models may be placed anew."
+    "The applied plan is damaged. The memory of the units that it still names counts as available, that of all other "
+    "units as foreign, and its models may be placed on other GPUs."
 )
 
 
-def sound(applied_plan, plan_version):
-    """(the applied plan as far as it can be relied on, a warning or None): a damaged file must not stop the next plan.
+def sound(applied_plan: Any, plan_version: int) -> tuple[dict[str, Any], Optional[str]]:
+    """The applied plan as far as it can be relied on. A damaged file must not stop the next plan.
 
     Args:
         applied_plan: what is written on the host; may be None, empty or anything else.
         plan_version: the version of the structure that this collection writes.
+
+    Returns:
+        (the plan, a warning or None).
     """
     if not applied_plan:
         return {}, None
@@ -33,8 +41,8 @@ def sound(applied_plan, plan_version):
         return {}, DAMAGED
     if applied_plan.get("plan_version", plan_version) != plan_version:
         return _units(applied_plan), (
-            "The applied plan has plan_version %r, this collection writes %d: the memory of its units counts as available, and its models may be placed anew."
-            % (applied_plan["plan_version"], plan_version)
+            "The applied plan has plan_version %r, and this collection writes %d. The memory of its units counts as "
+            "available, and its models may be placed on other GPUs." % (applied_plan["plan_version"], plan_version)
         )
     try:
         _check(applied_plan)
@@ -43,7 +51,7 @@ def sound(applied_plan, plan_version):
     return applied_plan, None
 
 
-def _units(plan):
+def _units(plan: dict[str, Any]) -> dict[str, Any]:
     """What can be read of a plan of whatever shape: the names of its units, whose memory the next plan may use."""
     instances = plan.get("instances")
     found = instances if isinstance(instances, list) else []
@@ -54,8 +62,8 @@ def _units(plan):
     }
 
 
-def _check(plan):
-    """Raise AttributeError, KeyError or TypeError where a plan has not the shape that Applied and the GPUs' room read."""
+def _check(plan: dict[str, Any]) -> None:
+    """Raise AttributeError, KeyError or TypeError where a plan has not the shape that Applied and ask/gpus.py read."""
     for gpu in plan.get("gpus") or []:
         _typed(gpu["uuid"], str), gpu.get("number")
     for instance in plan.get("instances") or []:
@@ -73,10 +81,58 @@ def _check(plan):
                 _typed(device.get("layers"), int)
 
 
-def _typed(value, kind):
+def _typed(value: Any, kind: type) -> Any:
     if value is not None and not isinstance(value, kind):
         raise TypeError(value)
     return value
+
+
+@dataclasses.dataclass(frozen=True)
+class AppliedPlace:
+    """One instance of a model in the applied plan.
+
+    Attributes:
+        instance: name of the Ollama instance.
+        layers: {UUID: layers there, or None where the plan does not say it}, in PCI order.
+        split_is_set: whether the plan sets the layers per GPU.
+        batch: the batch that the plan sets, or None.
+    """
+
+    instance: Optional[str]
+    layers: dict[str, Optional[int]]
+    fully_on_gpu: bool
+    split_is_set: bool
+    context_length: Optional[int]
+    parallel: Optional[int]
+    kv_cache_type: Optional[str]
+    batch: Optional[int]
+    num_gpu: Optional[int]
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """UUIDs of the GPUs."""
+        return tuple(self.layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class InForce:
+    """What a model that runs on a set of GPUs with the same settings keeps there.
+
+    Attributes:
+        allowance_bytes: what may be missing of its headroom.
+        layers: layers per GPU in PCI order, or None where not all of its layers are on GPUs.
+        split_is_set: whether the plan sets these layers.
+        batch: the batch that the plan sets, or None.
+    """
+
+    allowance_bytes: int = 0
+    layers: Optional[tuple[int, ...]] = None
+    split_is_set: bool = False
+    batch: Optional[int] = None
+
+
+#: Of a model that does not run there, or with other settings.
+NOTHING_IN_FORCE = InForce()
 
 
 class Applied:
@@ -84,70 +140,76 @@ class Applied:
 
     Args:
         plan: the applied plan, checked by `sound`; may be empty.
+
+    Attributes:
+        places: {create_as: its instances}.
+        ports: {name of an instance: port}.
+        base_port: of the applied plan, or None.
     """
 
-    def __init__(self, plan=None):
-        self.places = {}
-        self.ports = {}
-        self.base_port = (plan or {}).get("base_port")
-        for instance in (plan or {}).get("instances") or []:
+    def __init__(self, plan: Optional[dict[str, Any]] = None) -> None:
+        plan = plan or {}
+        self.places: dict[Optional[str], list[AppliedPlace]] = {}
+        self.ports: dict[Optional[str], Any] = {}
+        self.base_port = plan.get("base_port")
+        for instance in plan.get("instances") or []:
             self.ports[instance.get("name")] = instance.get("port")
             for model in instance.get("models") or []:
-                predicted = model.get("predicted") or {}
-                devices = predicted.get("devices") or []
-                place = {
-                    "instance": instance.get("name"),
-                    "uuids": [device["uuid"] for device in devices],
-                    "layers": [device.get("layers") for device in devices],
-                    "fully_on_gpu": bool(predicted.get("fully_on_gpu")),
-                    "split": "LLAMA_ARG_TENSOR_SPLIT" in (instance.get("environment") or {}),
-                    "context_length": model.get("context_length"),
-                    "settings": (model.get("parallel"), model.get("kv_cache_type")),
-                    "batch": predicted.get("pinned_batch"),
-                    "num_gpu": (model.get("parameters") or {}).get("num_gpu"),
-                }
-                self.places.setdefault(model.get("create_as"), []).append(place)
+                self.places.setdefault(model.get("create_as"), []).append(_place(instance, model))
 
-    def sets(self, served):
-        """Sets of GPUs (lists of UUIDs) that serve a model now."""
-        return [place["uuids"] for place in self.places.get(served, [])]
+    def gpu_sets(self, create_as: str) -> list[tuple[str, ...]]:
+        """The sets of GPUs that serve a model now: UUIDs in PCI order."""
+        return [place.uuids for place in self.places.get(create_as, [])]
 
-    def allowance(self, wanted, gpus, context_length):
-        """Bytes of its headroom that a model may do without on these GPUs: some where it runs there just as wanted, else 0.
+    def in_force(self, wanted: Wanted, gpus: Sequence[Gpu], context_length: int) -> InForce:
+        """What a model keeps that runs on exactly these GPUs with this context and the same slots and cache type.
 
-        One that runs there with layers on the CPU did not fit with the headroom; it must not come to fit by running.
+        A model that runs with layers on the CPU gets no part of its headroom: it did not fit with the headroom, and it
+        must not come to fit by running.
         """
-        same = self._same(wanted, gpus, context_length)
-        return int(wanted["headroom_bytes"] * (1 - KEEP_HEADROOM)) if same and same["fully_on_gpu"] else 0
-
-    def in_force(self, wanted, gpus, context_length):
-        """What a model has that runs on these GPUs just as wanted: (its layers per GPU, or None; whether the plan itself set
-        them; the batch that the plan itself gave it, or None)."""
-        same = self._same(wanted, gpus, context_length)
-        if not same:
-            return None, False, None
-        layers = (
-            same["layers"] if all(same["layers"]) and sum(same["layers"]) == wanted["facts"].block_count + 1 else None
+        place = self._place(wanted.create_as, tuple(gpu.uuid for gpu in gpus))
+        settings = (context_length, wanted.parallel, wanted.cache_type)
+        if place is None or (place.context_length, place.parallel, place.kv_cache_type) != settings:
+            return NOTHING_IN_FORCE
+        layers = tuple(count for count in place.layers.values() if count)
+        complete = len(layers) == len(place.layers) and sum(layers) == wanted.facts.block_count + 1
+        return InForce(
+            allowance_bytes=int(wanted.headroom_bytes * (1 - KEEP_HEADROOM)) if place.fully_on_gpu else 0,
+            layers=layers if complete else None,
+            split_is_set=complete and place.split_is_set,
+            batch=None if wanted.ubatch else place.batch,
         )
-        return layers, bool(layers and same["split"]), None if wanted["ubatch"] else same["batch"]
 
-    def _same(self, wanted, gpus, context_length):
-        place = self._place(wanted["served"], [gpu["uuid"] for gpu in gpus])
-        settings = (wanted["parallel"], wanted["kv_cache_type"] or "f16")
-        return place if place and (place["context_length"], place["settings"]) == (context_length, settings) else None
-
-    def instance(self, served, uuids):
+    def instance(self, create_as: str, uuids: Sequence[str]) -> Optional[str]:
         """Name of the instance that serves a model on exactly these GPUs now, or None."""
-        return next((place["instance"] for place in self.places.get(served, []) if place["uuids"] == uuids), None)
+        same = (place.instance for place in self.places.get(create_as, []) if place.uuids == tuple(uuids))
+        return next(same, None)
 
-    def context_length(self, served):
+    def context_length(self, create_as: str) -> Optional[int]:
         """Tokens that a model has now, or None."""
-        return next((place["context_length"] for place in self.places.get(served, [])), None)
+        return next((place.context_length for place in self.places.get(create_as, [])), None)
 
-    def num_gpu(self, served, uuids):
+    def num_gpu(self, create_as: str, uuids: Sequence[str]) -> tuple[bool, Optional[int]]:
         """(whether a model runs on exactly these GPUs now, the num_gpu that it has there or None)."""
-        place = self._place(served, uuids)
-        return place is not None, place and place["num_gpu"]
+        place = self._place(create_as, tuple(uuids))
+        return place is not None, place.num_gpu if place else None
 
-    def _place(self, served, uuids):
-        return next((place for place in self.places.get(served, []) if uuids and place["uuids"] == uuids), None)
+    def _place(self, create_as: str, uuids: tuple[str, ...]) -> Optional[AppliedPlace]:
+        if not uuids:
+            return None
+        return next((place for place in self.places.get(create_as, []) if place.uuids == uuids), None)
+
+
+def _place(instance: dict[str, Any], model: dict[str, Any]) -> AppliedPlace:
+    predicted = model.get("predicted") or {}
+    return AppliedPlace(
+        instance=instance.get("name"),
+        layers={device["uuid"]: device.get("layers") for device in predicted.get("devices") or []},
+        fully_on_gpu=bool(predicted.get("fully_on_gpu")),
+        split_is_set="LLAMA_ARG_TENSOR_SPLIT" in (instance.get("environment") or {}),
+        context_length=model.get("context_length"),
+        parallel=model.get("parallel"),
+        kv_cache_type=model.get("kv_cache_type"),
+        batch=predicted.get("pinned_batch"),
+        num_gpu=(model.get("parameters") or {}).get("num_gpu"),
+    )

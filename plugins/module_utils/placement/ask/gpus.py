@@ -8,58 +8,65 @@ the same before and after the models are loaded.
 
 from __future__ import annotations
 
+from typing import Any, Iterator, Optional, Sequence
+
 from ..errors import PlacementError
+from ..shapes import Gpu, LeftOutGpu
 
 HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
 
+Facts = dict[str, Any]  # of one GPU or MIG device, or of all, as gpu_facts returns them
 
-def usable_gpus(gpu_inventory, selectors=None, applied_plan=None, own_units=()):
+
+def usable_gpus(
+    gpu_inventory: Facts, selectors: Any = None, applied_plan: Optional[dict[str, Any]] = None, own_units: Any = ()
+) -> tuple[list[Gpu], list[LeftOutGpu]]:
     """GPUs that a plan may use, in PCI order.
 
     Args:
         gpu_inventory: facts of gpu_facts (`state`, `gpus[]`), checked by inventory.check_inventory.
         selectors: list of index, UUID or PCI address (text or int); empty = all GPUs.
-        applied_plan: the plan on the host as applied.sound gives it; its units' memory counts as ours, its numbers are kept.
+        applied_plan: the plan on the host as applied.sound gives it; its units' memory counts as ours, and GPUs keep the
+            numbers that it gave them.
         own_units: further systemd units whose memory will be given back (an adopted `ollama.service`).
 
     Returns:
-        (gpus, left_out). gpus: list of dicts {uuid, index, number, pci_bus_id, name, architecture, total_bytes,
-        available_bytes, foreign_bytes, exclusive, is_slice, numa_node, degraded}; left_out: list of {uuid, reason, gpu
-        (as in gpus where its memory is known, else None), selected (false: a selector leaves it out)}.
+        (GPUs to use, GPUs that are left out).
 
     Raises:
         PlacementError: a selector matches no GPU.
     """
     applied_plan = applied_plan or {}
-    facts = sorted((fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid")), key=pci_order)
+    listed = gpu_inventory.get("gpus") or []
+    facts = sorted((fact for fact in listed if fact.get("uuid")), key=pci_order)
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
     units = {instance.get("unit") for instance in applied_plan.get("instances") or []}
     units.update(own_units or ())
     gpus = []
-    left_out = []
-    for fact in gpu_inventory.get("gpus") or []:
-        if not fact.get("uuid"):
-            where = fact.get("pci_bus_id") or "at index %s" % fact.get("index")
-            left_out.append(
-                {"uuid": where, "reason": unusable_reason(fact) or "it has no UUID", "gpu": None, "selected": True}
-            )
+    left_out = [
+        LeftOutGpu(
+            uuid=fact.get("pci_bus_id") or "at index %s" % fact.get("index"),
+            fault=unusable_reason(fact) or "it has no UUID",
+        )
+        for fact in listed
+        if not fact.get("uuid")
+    ]
     for fact in facts:
-        devices = _devices(fact)
-        for device in devices or [fact]:
-            gpu = _usable(fact, device, numbers, units, applied_plan)
-            reason = unusable_reason(fact) or (gpu["taken"] if gpu else "its memory is unknown to NVML")
+        for device in _devices(fact) or [fact]:
+            gpu = _usable(fact, device, numbers[fact["uuid"]], units, applied_plan)
+            fault = unusable_reason(fact) or (gpu.occupied if gpu else "its memory is unknown to NVML")
             selected = fact["uuid"] in chosen or device["uuid"] in chosen
-            if reason or not selected:
-                left_out.append(
-                    {"uuid": device["uuid"], "reason": reason or "it is not selected", "gpu": gpu, "selected": selected}
-                )
+            if gpu is None or fault or not selected:
+                left_out.append(LeftOutGpu(device["uuid"], fault, selected, gpu))
             else:
                 gpus.append(gpu)
     return gpus, left_out
 
 
-def _usable(fact, device, numbers, units, applied_plan):
+def _usable(
+    fact: Facts, device: Facts, number: int, units: set[Optional[str]], applied_plan: dict[str, Any]
+) -> Optional[Gpu]:
     """What a plan counts on of a GPU or MIG device, or None where NVML does not tell its memory."""
     memory = device.get("memory") or {}
     if memory.get("total_bytes") is None or memory.get("free_bytes") is None:
@@ -67,56 +74,59 @@ def _usable(fact, device, numbers, units, applied_plan):
     own, foreign = _process_bytes(device, units, applied_plan)
     exclusive = "exclusive" in str(fact.get("compute_mode") or "").lower()
     health = fact.get("health") or {}
-    return {
-        "uuid": device["uuid"],
-        "index": fact.get("index"),
-        "number": numbers[fact["uuid"]],
-        "pci_bus_id": fact.get("pci_bus_id"),
-        "name": device.get("name") or fact.get("name"),
-        "architecture": fact.get("architecture"),
-        "compute_capability": capability(fact),
-        "total_bytes": memory["total_bytes"],
+    return Gpu(
+        uuid=device["uuid"],
+        index=fact.get("index"),
+        number=number,
+        pci_bus_id=fact.get("pci_bus_id"),
+        name=device.get("name") or fact.get("name"),
+        architecture=fact.get("architecture"),
+        compute_capability=capability(fact),
+        total_bytes=memory["total_bytes"],
         # What others hold is never available, also where the driver's free and used memory do not add up to the total.
-        "available_bytes": max(0, min(memory["free_bytes"] + own, memory["total_bytes"] - foreign)),
-        "foreign_bytes": foreign,
-        "exclusive": exclusive,
-        "taken": _tenant(device, units) if exclusive else None,
-        "is_slice": device is not fact,
-        "numa_node": fact.get("numa_node"),
-        "degraded": "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given"
-        if health.get("state") == "degraded"
-        else None,
-    }
+        available_bytes=max(0, min(memory["free_bytes"] + own, memory["total_bytes"] - foreign)),
+        foreign_bytes=foreign,
+        exclusive=exclusive,
+        is_slice=device is not fact,
+        numa_node=fact.get("numa_node"),
+        degraded=_reasons(health) if health.get("state") == "degraded" else None,
+        occupied=_tenant(device, units) if exclusive else None,
+    )
 
 
-def _tenant(device, units):
+def _reasons(health: Facts) -> str:
+    return "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given"
+
+
+def _tenant(device: Facts, units: set[Optional[str]]) -> Optional[str]:
     """Why a GPU in exclusive mode takes no process of ours: another one computes on it already. None where none does."""
     for process in device.get("processes") or []:
         if process.get("unit") not in units and process.get("type", "compute") == "compute":
             return (
-                "it is in exclusive compute mode and serves process %s (%s) already; end that process, or set the mode to default with nvidia-smi -c 0"
-                % (process.get("pid"), process.get("name") or "no name")
+                "it is in exclusive compute mode and serves process %s (%s) already; end that process, or set the mode "
+                "to default with nvidia-smi -c 0" % (process.get("pid"), process.get("name") or "no name")
             )
     return None
 
 
-def capability(fact):
-    """The compute capability of a GPU's fact as releases/ takes it: "8.6" is [8, 6]; None where it is not known."""
-    return [int(part) for part in str(fact.get("compute_capability") or "").split(".") if part.isdigit()] or None
+def capability(fact: Facts) -> Optional[tuple[int, ...]]:
+    """The compute capability of a GPU's facts as releases/ takes it: "8.6" is (8, 6); None where it is not known."""
+    parts = str(fact.get("compute_capability") or "").split(".")
+    return tuple(int(part) for part in parts if part.isdigit()) or None
 
 
-def pci_order(fact):
+def pci_order(fact: Facts) -> tuple[str, str]:
     """Sort key: PCI address, then UUID (a vendor without PCI addresses still sorts the same way every time)."""
     return (str(fact.get("pci_bus_id") or "").lower(), str(fact.get("uuid")))
 
 
-def gpu_numbers(facts, applied_plan):
+def gpu_numbers(facts: Sequence[Facts], applied_plan: dict[str, Any]) -> dict[str, int]:
     """The number that names a GPU in instance names: {uuid: number}.
 
     A GPU keeps by UUID the number that the applied plan gave it; a new one takes its place in PCI order, or the next
     number that is free.
     """
-    numbers = {}
+    numbers: dict[str, int] = {}
     known = [fact["uuid"] for fact in facts]
     for gpu in applied_plan.get("gpus") or []:
         number = gpu.get("number")
@@ -134,13 +144,13 @@ def gpu_numbers(facts, applied_plan):
     return numbers
 
 
-def _count_from(number):
+def _count_from(number: int) -> Iterator[int]:
     while True:
         yield number
         number += 1
 
 
-def select(facts, selectors):
+def select(facts: Sequence[Facts], selectors: Any) -> list[str]:
     """UUIDs of the GPUs and MIG devices that the selectors name; those of all GPUs without selectors.
 
     Raises:
@@ -150,7 +160,7 @@ def select(facts, selectors):
         return [fact["uuid"] for fact in facts]
     if not isinstance(selectors, (list, tuple)):
         selectors = [selectors]
-    chosen = []
+    chosen: list[str] = []
     for selector in selectors:
         text = str(selector).strip().lower()
         matches = [device["uuid"] for fact in facts for device in [fact] + _devices(fact) if _named(text, fact, device)]
@@ -167,7 +177,7 @@ def select(facts, selectors):
     return chosen
 
 
-def _named(text, fact, device):
+def _named(text: str, fact: Facts, device: Facts) -> bool:
     """Whether a selector names a GPU, or by UUID one of its MIG devices."""
     if text == str(device["uuid"]).lower():
         return True
@@ -177,13 +187,11 @@ def _named(text, fact, device):
     return device is fact and (text in (str(fact.get("index")), address) or long_form)
 
 
-def unusable_reason(fact):
+def unusable_reason(fact: Facts) -> Optional[str]:
     """Why a GPU cannot be planned with, or None."""
     health = fact.get("health") or {}
     if health.get("state") == "unusable":
-        return "it is unusable: %s" % (
-            "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given"
-        )
+        return "it is unusable: %s" % _reasons(health)
     if "prohibited" in str(fact.get("compute_mode") or "").lower():
         return "its compute mode is prohibited; set it to default with nvidia-smi -c 0"
     if _mig_enabled(fact) and not (fact.get("mig") or {}).get("devices"):
@@ -191,11 +199,11 @@ def unusable_reason(fact):
     return None
 
 
-def _mig_enabled(fact):
+def _mig_enabled(fact: Facts) -> bool:
     return (fact.get("mig") or {}).get("mode") == "enabled"
 
 
-def _devices(fact):
+def _devices(fact: Facts) -> list[Facts]:
     """A GPU is one device, a GPU in MIG mode as many as it has MIG devices (CUDA cannot use it as a whole)."""
     if not _mig_enabled(fact):
         return [fact]
@@ -204,7 +212,7 @@ def _devices(fact):
     ]
 
 
-def _process_bytes(device, units, applied_plan):
+def _process_bytes(device: Facts, units: set[Optional[str]], applied_plan: dict[str, Any]) -> tuple[int, int]:
     """(bytes of our own units' processes, bytes of all others) on a device."""
     own = foreign = 0
     for process in device.get("processes") or []:
@@ -217,7 +225,7 @@ def _process_bytes(device, units, applied_plan):
     return own, foreign
 
 
-def _planned_bytes(applied_plan, unit, uuid):
+def _planned_bytes(applied_plan: dict[str, Any], unit: str, uuid: str) -> int:
     """What the applied plan says a unit holds on a device: stands in where NVML does not tell a process's bytes."""
     total = 0
     for instance in applied_plan.get("instances") or []:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import PlacementError
 
 _REMEDY = "pass ansible_facts.gpu_inventory of gpu_facts, whole"
 
 
-def check_inventory(gpu_inventory):
+def check_inventory(gpu_inventory: Any) -> None:
     """Refuse facts that gpu_facts cannot have returned; null stands for unknown everywhere.
 
     Raises:
@@ -33,7 +35,7 @@ def check_inventory(gpu_inventory):
     _list(gpu_inventory, "unlisted", "gpu_inventory", str)
 
 
-def _check_device(device, what):
+def _check_device(device: dict[str, Any], what: str) -> None:
     _kind(device.get("uuid"), str, "uuid of %s" % what)
     memory = _kind(device.get("memory"), dict, "memory of %s" % what) or {}
     for key in ("total_bytes", "free_bytes"):
@@ -42,7 +44,7 @@ def _check_device(device, what):
         _kind(process.get("used_bytes"), int, "used_bytes of a process on %s" % what)
 
 
-def _kind(value, kind, what, may_be_unknown=True):
+def _kind(value: Any, kind: Any, what: str, may_be_unknown: bool = True) -> Any:
     if value is None and may_be_unknown:
         return None
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -50,7 +52,7 @@ def _kind(value, kind, what, may_be_unknown=True):
     return value
 
 
-def _list(holder, key, what, kind=dict):
+def _list(holder: dict[str, Any], key: str, what: str, kind: type = dict) -> Any:
     found = _kind(holder.get(key), (list, tuple), "%s of %s" % (key, what)) or []
     for item in found:
         _kind(item, kind, "entry in %s of %s" % (key, what), False)

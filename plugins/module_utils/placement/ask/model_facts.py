@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...memory import hyperparameters
+from ...model.schema import ModelFacts
 from ..errors import PlacementError
 
 # What memory/ and releases/ cannot do without.
@@ -50,7 +53,7 @@ _AT_LEAST_ZERO = (
 _REMEDY = "pass what model_info returns, unchanged"
 
 
-def model_facts(facts, name):
+def model_facts(facts: Any, name: str) -> ModelFacts:
     """The facts of a model with the defaults of llama.cpp filled in.
 
     Args:
@@ -69,24 +72,24 @@ def model_facts(facts, name):
     _check_heads(facts, name)
     _check_layers(facts, name)
     _check_texts(facts, name)
-    facts = hyperparameters.complete(facts)
-    known = dict(vars(facts), block_count=facts.block_count or None)
+    completed = hyperparameters.complete(facts)
+    known = dict(vars(completed), block_count=completed.block_count or None)
     missing = [key for key in NEEDED_FACTS if known[key] in (None, "", [])]
     if missing:
         raise PlacementError(
             "The header of %s does not say %s, so its memory cannot be predicted; use another build of the model."
             % (name, ", ".join(missing))
         )
-    if not facts.file_bytes:
+    if not completed.file_bytes:
         raise PlacementError("The facts of %s say that its file has 0 bytes; %s." % (name, _REMEDY))
-    return facts
+    return completed
 
 
-def _whole(value, least):
+def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _check_number(value, key, least, name):
+def _check_number(value: Any, key: str, least: int, name: str) -> None:
     if value is not None and value != "" and not _whole(value, least):
         raise PlacementError(
             "The facts of %s have %s %.80r, which is not a whole number of at least %d; %s."
@@ -94,7 +97,7 @@ def _check_number(value, key, least, name):
         )
 
 
-def _check_heads(facts, name):
+def _check_heads(facts: dict[str, Any], name: str) -> None:
     """Numbers, or lists of one number a layer."""
     for key in ("head_count", "head_count_kv"):
         value = facts.get(key)
@@ -107,7 +110,7 @@ def _check_heads(facts, name):
             )
 
 
-def _check_texts(facts, name):
+def _check_texts(facts: dict[str, Any], name: str) -> None:
     architecture, capabilities = facts.get("architecture"), facts.get("capabilities")
     if architecture is not None and not isinstance(architecture, str):
         raise PlacementError(
@@ -122,7 +125,7 @@ def _check_texts(facts, name):
         )
 
 
-def _check_layers(facts, name):
+def _check_layers(facts: dict[str, Any], name: str) -> None:
     layers, blocks = facts.get("layers"), facts.get("block_count")
     if layers in (None, "", []) or blocks in (None, ""):
         return

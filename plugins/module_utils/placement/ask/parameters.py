@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Parameters of a Modelfile as a plan takes them, and the one that users take for something else.
+"""Parameters of a Modelfile as a plan takes them, and num_gpu, which is a number of layers and not of GPUs.
 
 Names and types are those of ollama/parameters.py. Here a number may be given as text, as templates produce it.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any, Optional
 
+from ...model.schema import ModelFacts
 from ...ollama import parameters as known
 from ..errors import PlacementError
 
@@ -19,7 +21,7 @@ DURATION = re.compile(r"^-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+)$", re.AS
 LEAST = {"num_batch": 1, "num_ctx": 4}
 
 
-def check_parameters(parameters, where):
+def check_parameters(parameters: Any, where: str) -> tuple[dict[str, Any], list[str]]:
     """Check a dict of parameters and return it with the right types.
 
     Args:
@@ -30,7 +32,7 @@ def check_parameters(parameters, where):
         (dict with typed values, list of warnings).
 
     Raises:
-        PlacementError: unknown name (with the nearest known one), or a value of the wrong type.
+        PlacementError: an unknown name (with the nearest known one), or a value of the wrong type.
     """
     if not isinstance(parameters or {}, dict):
         raise PlacementError(
@@ -52,7 +54,7 @@ def check_parameters(parameters, where):
     return checked, warnings
 
 
-def _typed(name, value, where):
+def _typed(name: str, value: Any, where: str) -> Any:
     kind = known.TYPES[name]
     if kind == known.INTEGER:
         return whole_number(value, "Parameter '%s' of %s" % (name, where), LEAST.get(name))
@@ -75,8 +77,12 @@ def _typed(name, value, where):
     return [str(item) for item in values]
 
 
-def whole_number(value, what, least=None):
+def whole_number(value: Any, what: str, least: Optional[int] = None) -> int:
     """The value as an integer; text of digits is understood.
+
+    Args:
+        what: names the value in the message.
+        least: the smallest number that can be.
 
     Raises:
         PlacementError: not a whole number, or below `least`.
@@ -95,12 +101,12 @@ def whole_number(value, what, least=None):
     return number
 
 
-def check_layers(num_gpu, model, allow_cpu_offload, name):
+def check_layers(num_gpu: Optional[int], model: ModelFacts, allow_cpu_offload: bool, name: str) -> None:
     """Refuse a num_gpu that would leave layers on the CPU without the user saying so.
 
     Args:
         num_gpu: the user's value; negative = Ollama decides.
-        model: dict of model_info.
+        model: the model's facts.
         allow_cpu_offload: whether layers on the CPU are wanted.
         name: the model's name, for the message.
     """
@@ -108,7 +114,8 @@ def check_layers(num_gpu, model, allow_cpu_offload, name):
     if num_gpu is None or num_gpu < 0 or num_gpu >= layers or allow_cpu_offload:
         return
     raise PlacementError(
-        "num_gpu %d for %s is a number of layers, not of GPUs: only %d of its %d layers would go to the GPUs and the rest would run on the CPU; "
-        "leave num_gpu out and use strategy split or spread for several GPUs, or set allow_cpu_offload: true if that is what you want."
+        "num_gpu %d for %s is a number of layers, not of GPUs: only %d of its %d layers would go to the GPUs and the "
+        "rest would run on the CPU; leave num_gpu out and use strategy split or spread for several GPUs, or set "
+        "allow_cpu_offload: true if that is what you want."
         % (num_gpu, name, num_gpu, layers)
     )

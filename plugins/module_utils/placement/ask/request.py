@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the user wants, checked and with the defaults filled in. Everything after this room trusts it."""
+"""The models that the user wants, checked and with the defaults filled in. Everything after this trusts them."""
 
 from __future__ import annotations
 
-import re
+from typing import Any, Optional
 
-from ...memory import kv_cache
 from .. import naming
 from ..errors import PlacementError
+from ..shapes import GIB, Wanted
+from . import model_settings as settings
 from .model_facts import model_facts
-from .parameters import DURATION, check_layers, check_parameters, whole_number
+from .parameters import check_layers, check_parameters, whole_number
 
-DEFAULT_CONTEXT = 8192
-AUTO = "auto"
-STRATEGIES = ("auto", "single", "replicate", "split", "spread")
-GIB = 1024**3
-_DIGEST = re.compile(r"^(?:sha256:)?[0-9a-f]{64}\Z")
-_SUGGESTED_SWITCH = "give true, false or leave it out"
+# Parameters that have a field of their own in Wanted.
+_OWN_FIELD = ("num_ctx", "num_batch", "num_gpu")
 
 
-def wanted_models(models, environment=None, headroom_bytes=GIB):
+def wanted_models(
+    models: Any, environment: Optional[dict[str, str]] = None, headroom_bytes: Any = GIB
+) -> tuple[list[Wanted], list[str]]:
     """Check the list of models and fill in defaults.
 
     Args:
@@ -29,10 +28,7 @@ def wanted_models(models, environment=None, headroom_bytes=GIB):
         headroom_bytes: bytes kept free per GPU where a model says nothing else.
 
     Returns:
-        (list of dicts, list of warnings). Each has: name, facts, context_length (tokens or "auto"), parallel,
-        kv_cache_type (None = Ollama's default), flash_attention (None, True, False), ubatch (None = Ollama's choice),
-        strategy, replicas (None = default), allow_cpu_offload, headroom_bytes, keep_alive, insecure, digest, suffix,
-        parameters, system, template, served (name of the optimized model).
+        (the models, warnings).
 
     Raises:
         PlacementError: the first value that cannot be.
@@ -41,28 +37,68 @@ def wanted_models(models, environment=None, headroom_bytes=GIB):
     headroom_bytes = whole_number(headroom_bytes, "headroom_bytes", 0)
     if not isinstance(models, (list, tuple)) or not models:
         raise PlacementError("No model is given; list at least one, for example - name: llama4:16x17b.")
-    wanted = []
-    warnings = []
-    served = set()
+    wanted: list[Wanted] = []
+    warnings: list[str] = []
+    listed = set()
     for entry in models:
         one, notes = _wanted(entry, environment, headroom_bytes)
-        same = naming.same_name(one["served"])
-        if same in served:
+        same = naming.same_name(one.create_as)
+        if same in listed:
             raise PlacementError(
                 "Model %s is listed twice; give it once, with replicas for more instances, or another optimized.suffix."
-                % one["name"]
+                % one.name
             )
-        served.add(same)
+        listed.add(same)
         wanted.append(one)
         warnings.extend(notes)
     return wanted, warnings
 
 
-def _wanted(entry, environment, headroom_bytes):
+def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tuple[Wanted, list[str]]:
     if not isinstance(entry, dict):
         raise PlacementError("Model %r is not a dictionary; give for example - name: %s." % (entry, entry))
     name = naming.check_model_name(entry.get("name"))
     facts = model_facts(entry.get("model"), name)
+    optimized = _optimized(entry, name)
+    parameters, warnings = _parameters(entry, optimized, name)
+    strategy = settings.strategy(entry, name)
+    allow_cpu_offload = settings.switch(entry.get("allow_cpu_offload"), "allow_cpu_offload of %s" % name) or False
+    check_layers(parameters.get("num_gpu"), facts, allow_cpu_offload, name)
+    _check_main_gpu(parameters, name)
+    flash = settings.flash_attention(entry, environment, name)
+    replicas = settings.replicas(entry, strategy, name)
+    own_headroom = settings.number(entry.get("headroom_bytes"), "headroom_bytes of %s" % name, 0)
+    digest = settings.digest(entry, facts, name)
+    tokens, notes = settings.context_length(entry, parameters, environment, facts, name)
+    wanted = Wanted(
+        name=name,
+        create_as=naming.optimized_name(name, optimized["suffix"]),
+        facts=facts,
+        context_length=min(settings.DEFAULT_CONTEXT, facts.context_length or 0) if tokens is None else tokens,
+        auto_context=tokens is None,
+        parallel=settings.number(entry.get("parallel"), "parallel of %s" % name, 1)
+        or int(environment.get("OLLAMA_NUM_PARALLEL") or 0)
+        or 1,
+        kv_cache_type=settings.cache_type(entry, environment, facts, flash, name),
+        flash_attention=flash,
+        ubatch=settings.ubatch(entry, parameters, name),
+        strategy=strategy,
+        replicas=replicas,
+        allow_cpu_offload=allow_cpu_offload,
+        headroom_bytes=headroom_bytes if own_headroom is None else own_headroom,
+        keep_alive=settings.keep_alive(entry.get("keep_alive"), name),
+        insecure=settings.switch(entry.get("insecure"), "insecure of %s" % name) or False,
+        digest=digest,
+        parameters={key: value for key, value in parameters.items() if key not in _OWN_FIELD},
+        num_gpu=parameters.get("num_gpu"),
+        system=optimized.get("system"),
+        template=optimized.get("template"),
+    )
+    return wanted, warnings + notes
+
+
+def _optimized(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    """What the user sets for the optimized model; a suffix that is not given is the default."""
     optimized = entry.get("optimized") or {}
     if not isinstance(optimized, dict):
         raise PlacementError(
@@ -70,168 +106,20 @@ def _wanted(entry, environment, headroom_bytes):
             % (name, optimized)
         )
     suffix = optimized.get("suffix")
-    suffix = naming.DEFAULT_SUFFIX if suffix is None else suffix
+    return dict(optimized, suffix=naming.DEFAULT_SUFFIX if suffix is None else suffix)
+
+
+def _parameters(entry: dict[str, Any], optimized: dict[str, Any], name: str) -> tuple[dict[str, Any], list[str]]:
+    """(parameters of the Modelfile, warnings); those of the optimized model win."""
     parameters, warnings = check_parameters(entry.get("parameters"), name)
     winning, notes = check_parameters(optimized.get("parameters"), name)
     parameters.update(winning)
-    warnings.extend(note for note in notes if note not in warnings)
-    strategy = entry.get("strategy") or AUTO
-    if strategy not in STRATEGIES:
-        raise PlacementError("Strategy '%s' of %s is unknown; use one of %s." % (strategy, name, ", ".join(STRATEGIES)))
-    allow_cpu_offload = _switch(entry.get("allow_cpu_offload"), "allow_cpu_offload of %s" % name) or False
-    check_layers(parameters.get("num_gpu"), facts, allow_cpu_offload, name)
+    return parameters, warnings + [note for note in notes if note not in warnings]
+
+
+def _check_main_gpu(parameters: dict[str, Any], name: str) -> None:
     if parameters.get("main_gpu") is not None:
         raise PlacementError(
-            "main_gpu %d for %s would put the whole model on one GPU whatever the strategy; leave it out and use strategy: single with the GPU selectors."
-            % (parameters["main_gpu"], name)
+            "main_gpu %d for %s would put the whole model on one GPU whatever the strategy; leave it out and use "
+            "strategy: single with the GPU selectors." % (parameters["main_gpu"], name)
         )
-    flash = _switch(entry.get("flash_attention"), "flash_attention of %s" % name)
-    if flash is None and environment.get("OLLAMA_FLASH_ATTENTION"):
-        flash = environment["OLLAMA_FLASH_ATTENTION"] == "1"
-    replicas = _number(entry.get("replicas"), "replicas of %s" % name, 1)
-    if replicas and replicas > 1 and strategy in ("split", "spread"):
-        raise PlacementError(
-            "replicas %d of %s does not go with strategy %s, which is one instance; use replicate, or leave replicas out."
-            % (replicas, name, strategy)
-        )
-    own_headroom = _number(entry.get("headroom_bytes"), "headroom_bytes of %s" % name, 0)
-    digest = entry.get("digest")
-    if digest and not _DIGEST.match(str(digest)):
-        raise PlacementError(
-            "digest '%s' of %s is not a SHA-256; give sha256: and 64 hexadecimal digits." % (digest, name)
-        )
-    digest = "sha256:" + str(digest).rsplit(":", maxsplit=1)[-1] if digest else None
-    if digest and facts.digest and digest != facts.digest:
-        raise PlacementError(
-            "%s has the digest %s and not the pinned %s; change the pin, or use a registry that keeps that model."
-            % (name, facts.digest, digest)
-        )
-    one = {
-        "name": name,
-        "facts": facts,
-        "context_length": _context(entry, parameters, environment, facts, name, warnings),
-        "parallel": _number(entry.get("parallel"), "parallel of %s" % name, 1)
-        or int(environment.get("OLLAMA_NUM_PARALLEL") or 0)
-        or 1,
-        "kv_cache_type": _cache_type(
-            entry.get("kv_cache_type") or environment.get("OLLAMA_KV_CACHE_TYPE"), facts, flash, name
-        ),
-        "flash_attention": flash,
-        "ubatch": _ubatch(entry, parameters, name),
-        "strategy": strategy,
-        "replicas": replicas,
-        "allow_cpu_offload": allow_cpu_offload,
-        "serial": False,
-        "headroom_bytes": headroom_bytes if own_headroom is None else own_headroom,
-        "keep_alive": _keep_alive(entry.get("keep_alive"), name),
-        "insecure": _switch(entry.get("insecure"), "insecure of %s" % name) or False,
-        "digest": digest,
-        "parameters": {
-            key: value for key, value in parameters.items() if key not in ("num_ctx", "num_batch", "num_gpu")
-        },
-        "num_gpu": parameters.get("num_gpu"),
-        "system": optimized.get("system"),
-        "template": optimized.get("template"),
-        "served": naming.optimized_name(name, suffix),
-    }
-    return one, warnings
-
-
-def _number(value, what, least):
-    return None if value is None or value == "" else whole_number(value, what, least)
-
-
-def _switch(value, what):
-    if value is None or value == "" or value == AUTO:
-        return None
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-        return str(value).lower() in ("true", "yes", "on", "1")
-    raise PlacementError("%s is %r; %s." % (what, value, _SUGGESTED_SWITCH))
-
-
-def _keep_alive(value, name):
-    """Seconds as a number (negative = for ever) or a duration as text; Ollama does not take the text "-1"."""
-    if value is None or value == "":
-        return -1
-    text = str(value).strip()
-    seconds = int(text) if re.match(r"^-?\d+$", text) else None
-    if seconds is None and not DURATION.match(text):
-        raise PlacementError(
-            "keep_alive %r of %s is not a duration; give seconds, -1 for ever, or one such as 30m or 24h."
-            % (value, name)
-        )
-    if not re.search("[1-9]", text):
-        raise PlacementError(
-            "keep_alive %s of %s would unload the model at once; give -1 for ever, or a duration such as 30m or 24h."
-            % (value, name)
-        )
-    if seconds is not None:
-        return seconds
-    return text
-
-
-def _context(entry, parameters, environment, facts, name, warnings):
-    trained = facts.context_length
-    asked = entry.get("context_length")
-    if asked is None or asked == "":
-        asked = parameters.get("num_ctx")
-    elif parameters.get("num_ctx") is not None and str(asked) != str(parameters["num_ctx"]):
-        raise PlacementError(
-            "%s has context_length %s and num_ctx %d, which are the same setting; give one of them."
-            % (name, asked, parameters["num_ctx"])
-        )
-    if asked is None:
-        asked = environment.get("OLLAMA_CONTEXT_LENGTH")
-        if asked in (None, "", "0"):
-            return min(DEFAULT_CONTEXT, trained)
-    if str(asked).strip().lower() == AUTO:
-        return AUTO
-    if not isinstance(asked, (int, float)) and not re.match(r"^[+-]?[0-9]+$", str(asked).strip()):
-        raise PlacementError(
-            "context_length %r of %s is not a number of tokens; give one such as 32768, or auto for the largest that fits."
-            % (asked, name)
-        )
-    tokens = whole_number(asked, "context_length of %s" % name, 4)
-    if tokens > trained:
-        warnings.append(
-            "%s was trained for %d tokens, so Ollama takes that instead of the context_length of %d."
-            % (name, trained, tokens)
-        )
-        return trained
-    return tokens
-
-
-def _cache_type(value, facts, flash, name):
-    if value is None or value == "":
-        return None
-    cache_type = str(value).strip().lower()
-    if cache_type not in kv_cache.CACHE_TYPES:
-        raise PlacementError(
-            "kv_cache_type '%s' of %s is unknown; use one of %s."
-            % (value, name, ", ".join(sorted(kv_cache.CACHE_TYPES)))
-        )
-    block = kv_cache.CACHE_TYPES[cache_type][0]
-    if facts.key_length % block or facts.value_length % block:
-        raise PlacementError(
-            "kv_cache_type %s of %s has blocks of %d, which do not divide its head size of %d; use f16."
-            % (cache_type, name, block, facts.key_length)
-        )
-    if block > 1 and flash is False:
-        raise PlacementError(
-            "kv_cache_type %s of %s needs flash attention, which is switched off; allow it or use f16."
-            % (cache_type, name)
-        )
-    return cache_type
-
-
-def _ubatch(entry, parameters, name):
-    ubatch = _number(entry.get("ubatch"), "ubatch of %s" % name, 1)
-    batch = parameters.get("num_batch")
-    if ubatch is not None and batch is not None and ubatch != batch:
-        raise PlacementError(
-            "%s has ubatch %d and num_batch %d, which Ollama makes one setting; give one of them."
-            % (name, ubatch, batch)
-        )
-    return batch if ubatch is None else ubatch

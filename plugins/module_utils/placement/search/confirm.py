@@ -1,160 +1,160 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Releases before 0.30 place by their own estimate: the plan can only hold what that estimate agrees to."""
+"""What a release decides for a load with the settings of a plan.
+
+Releases before 0.30 place models by their own estimate: the plan can only hold what that estimate agrees to.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, Optional, Sequence
+
+from ...releases.release import Release
 from ...releases.shapes import LoadRequest, PlannedLoad
+from ..shapes import Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
+from .fitting import Fitting
 
 NO_LAYER = "It fits, but one of these GPUs would get no layer"
 MOST_RESERVES = 16  # reserves that are tried for a model that is partly on the CPU
 
 
-def confirmed(fitting, wanted, placed, allowance=0):
+def confirmed(fitting: Fitting, wanted: Wanted, placed: Placed, allowance_bytes: int = 0) -> Placed:
     """A placement as the release itself would make it on these GPUs, with the settings that the plan writes.
 
     Args:
-        fitting: the Fitting.
-        wanted: a checked model of request.
-        placed: what Fitting.place worked out from the split by free memory.
-        allowance: bytes of the headroom that may be missing.
+        fitting: what a model takes.
+        wanted: the model.
+        placed: its placement with the split by free memory.
+        allowance_bytes: what may be missing of the headroom.
 
     Returns:
         the placement with the layers of the release's own decision. Where that leaves layers on the CPU or never
         ends, `shortfall_bytes` is not 0 and `refusal` says why.
     """
-    predicted = placed["predicted"]
-    gpus = placed["gpus"]
-    free = [device["room_bytes"] for device in predicted["devices"]]
-    decision = _decide(
-        fitting.release, wanted, gpus, free, options_of(wanted, predicted["context_length"]), fitting.variables
-    )
-    refusal = _refusal(fitting.release, decision, predicted["total_layers"])
+    predicted = placed.predicted
+    options = options_of(wanted, predicted.context_length)
+    decision = _decide(fitting.release, wanted, predicted.rooms, options, fitting.variables)
+    refusal = _refusal(fitting.release, decision, predicted.total_layers)
+    layers = () if refusal else _layers(decision, len(predicted.devices))
+    if refusal is None and not all(layers):
+        refusal = NO_LAYER
     if refusal:
-        return dict(placed, refusal=refusal, shortfall_bytes=max(placed["shortfall_bytes"], 1))
-    layers = _layers(decision, len(gpus))
-    if not all(layers):
-        return dict(placed, refusal=NO_LAYER, shortfall_bytes=max(placed["shortfall_bytes"], 1))
-    again = fitting.predict(wanted, gpus, free, predicted["context_length"], layers)
-    missing = sum(
-        max(0, device["total_bytes"] + again["headroom_bytes"] - allowance - device["room_bytes"])
-        for device in again["devices"]
-    )
-    return dict(placed, predicted=again, shortfall_bytes=missing)
+        return dataclasses.replace(placed, refusal=refusal, shortfall_bytes=max(placed.shortfall_bytes, 1))
+    again = fitting.predict(wanted, predicted.rooms, predicted.context_length, Layout(layers))
+    return dataclasses.replace(placed, predicted=again, shortfall_bytes=again.shortfall(allowance_bytes))
 
 
-def partial_layers(fitting, wanted, gpus, predicted, num_gpu=None):
-    """Layers per GPU where some may stay on the CPU: the release's own decision; none where it would not load the model.
+def partial_layout(
+    fitting: Fitting, wanted: Wanted, predicted: Predicted, num_gpu: Optional[int] = None
+) -> tuple[Layout, int]:
+    """The release's own decision where some layers may stay on the CPU.
 
-    The release knows no headroom and counts less than the engine takes: OLLAMA_GPU_OVERHEAD makes up for both.
+    The release knows no headroom and counts less than the engine takes. OLLAMA_GPU_OVERHEAD makes up for both.
 
     Args:
-        predicted: what Fitting.predict says of these GPUs (their free memory and the context count).
+        fitting: what a model takes.
+        wanted: the model.
+        predicted: what it takes on these GPUs; their room and the context count.
         num_gpu: the user's number of layers, or None.
 
     Returns:
-        (layers per GPU, bytes for OLLAMA_GPU_OVERHEAD).
+        (layout with the layers per GPU, bytes for OLLAMA_GPU_OVERHEAD). No layer is on a GPU where the release would not
+        load the model.
     """
-    context = predicted["context_length"]
+    rooms, context = predicted.rooms, predicted.context_length
     options = options_of(wanted, context)
     if num_gpu is not None:
         options["num_gpu"] = num_gpu
-    free = [device["room_bytes"] for device in predicted["devices"]]
-    reserve = max(wanted["headroom_bytes"], int(fitting.variables.get("OLLAMA_GPU_OVERHEAD") or 0))
+    reserve = max(wanted.headroom_bytes, int(fitting.variables.get("OLLAMA_GPU_OVERHEAD") or 0))
     for dummy in range(MOST_RESERVES):
         variables = dict(fitting.variables, OLLAMA_GPU_OVERHEAD=str(reserve))
-        decision = _decide(fitting.release, wanted, gpus, free, options, variables)
+        decision = _decide(fitting.release, wanted, rooms, options, variables)
         if decision.get("hangs") or decision["error"] or not sum(decision["layers"] or []):
             break
-        layers = _layers(decision, len(gpus))
-        found = fitting.predict(wanted, gpus, free, context, layers, sum(layers))
-        missing = max(
-            device["total_bytes"] + wanted["headroom_bytes"] - device["room_bytes"] for device in found["devices"]
-        )
+        layers = _layers(decision, len(rooms))
+        layout = Layout(layers, sum(layers))
+        found = fitting.predict(wanted, rooms, context, layout)
+        missing = wanted.headroom_bytes - min(device.spare_bytes for device in found.devices)
         if missing <= 0:
-            return layers, reserve
+            return layout, reserve
         reserve += missing
-    return [0] * len(gpus), 0
+    return Layout((0,) * len(rooms), 0), 0
 
 
-def planned_load(wanted, placed, variables):
+def planned_load(wanted: Wanted, placed: Placed, variables: dict[str, str]) -> PlannedLoad:
     """The load of a model that is placed, as `Release.evicts` takes it.
 
     Args:
-        wanted: a checked model of request.
+        wanted: the model.
         placed: its placement.
         variables: the user's service variables.
     """
-    gpus, predicted = placed["gpus"], placed["predicted"]
-    options = options_of(dict(wanted, ubatch=wanted["ubatch"] or placed["batch"]), predicted["context_length"])
+    predicted = placed.predicted
+    asked = dataclasses.replace(wanted, ubatch=wanted.ubatch or placed.batch)
     return PlannedLoad(
         LoadRequest(
-            wanted["facts"],
-            tuple(_devices(gpus, [gpu["available_bytes"] for gpu in gpus])),
-            options,
-            dict(variables, **environment_of(wanted, gpus)),
+            wanted.facts,
+            tuple(gpu.for_release(gpu.available_bytes) for gpu in placed.gpus),
+            options_of(asked, predicted.context_length),
+            dict(variables, **environment_of(wanted, placed.gpus)),
         ),
-        device_bytes=tuple(device["total_bytes"] for device in predicted["devices"]),
-        layers=tuple(device["layers"] for device in predicted["devices"]),
-        total_layers=predicted["total_layers"],
+        device_bytes=tuple(device.total_bytes for device in predicted.devices),
+        layers=predicted.layers,
+        total_layers=predicted.total_layers,
     )
 
 
-def _decide(release, wanted, gpus, free, options, variables):
-    return release.decide(
-        wanted["facts"], _devices(gpus, free), options, dict(variables, **environment_of(wanted, gpus))
-    )
-
-
-def _devices(gpus, free):
-    """GPUs in the scheduler's terms, with the free memory given."""
-    return [
-        {
-            "uuid": gpu["uuid"],
-            "total_bytes": gpu["total_bytes"],
-            "free_bytes": size,
-            "compute_capability": gpu["compute_capability"],
-        }
-        for gpu, size in zip(gpus, free)
-    ]
-
-
-def _layers(decision, count):
-    layers = [0] * count
-    for place, number in zip(decision["gpus"], decision["layers"]):
-        layers[place] = number
-    return layers
-
-
-def options_of(wanted, context_length):
+def options_of(wanted: Wanted, context_length: int) -> dict[str, Any]:
     """The parameters that the plan gives the model, as far as they matter to the placement."""
     options = {"num_ctx": context_length}
-    if wanted["ubatch"]:
-        options["num_batch"] = wanted["ubatch"]
+    if wanted.ubatch:
+        options["num_batch"] = wanted.ubatch
     return options
 
 
-def environment_of(wanted, gpus):
-    """The service variables that the plan sets, as far as they matter to the placement (the GPUs are given apart)."""
-    variables = {"OLLAMA_NUM_PARALLEL": str(wanted["parallel"])}
-    if wanted["kv_cache_type"]:
-        variables["OLLAMA_KV_CACHE_TYPE"] = wanted["kv_cache_type"]
-    if wanted["flash_attention"] is not None:
-        variables["OLLAMA_FLASH_ATTENTION"] = "1" if wanted["flash_attention"] else "0"
+def environment_of(wanted: Wanted, gpus: Sequence[Gpu]) -> dict[str, str]:
+    """The service variables that a model needs whatever the release, but for those that name the GPUs."""
+    variables = {"OLLAMA_NUM_PARALLEL": str(wanted.parallel)}
+    if wanted.kv_cache_type:
+        variables["OLLAMA_KV_CACHE_TYPE"] = wanted.kv_cache_type
+    if wanted.flash_attention is not None:
+        variables["OLLAMA_FLASH_ATTENTION"] = "1" if wanted.flash_attention else "0"
     if len(gpus) > 1:
         variables["OLLAMA_SCHED_SPREAD"] = "1"
     return variables
 
 
-def _refusal(release, decision, total):
+def _decide(
+    release: Release,
+    wanted: Wanted,
+    rooms: Sequence[GpuRoom],
+    options: dict[str, Any],
+    variables: dict[str, str],
+) -> Any:
+    return release.decide(
+        wanted.facts,
+        [room.gpu.for_release(room.room_bytes) for room in rooms],
+        options,
+        dict(variables, **environment_of(wanted, [room.gpu for room in rooms])),
+    )
+
+
+def _layers(decision: Any, count: int) -> tuple[int, ...]:
+    """Layers per GPU in the order of the rooms that were asked for; the release names GPUs by their places there."""
+    layers = dict(zip(decision["gpus"], decision["layers"]))
+    return tuple(layers.get(place, 0) for place in range(count))
+
+
+def _refusal(release: Release, decision: Any, total: int) -> Optional[str]:
     if decision.get("hangs"):
-        return "Ollama %s would search for a layout for ever on these GPUs" % release.version
+        return "Ollama %s would search for a layout without end on these GPUs" % release.version
     if decision["error"]:
         return "Ollama %s would refuse it: %s" % (release.version, decision["error"])
     layers = sum(decision["layers"] or [])
     if decision["outcome"] not in ("single", "split") or layers < total:
         return (
-            "Ollama %s would by its own estimate put only %d of %d layers on these GPUs, and no setting of a plan changes that"
-            % (release.version, layers, total)
+            "Ollama %s would by its own estimate put only %d of %d layers on these GPUs, and no setting of a plan "
+            "changes that" % (release.version, layers, total)
         )
     return None

@@ -4,95 +4,153 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Callable, Optional, Sequence
+
 from ..ask.applied import KEEP_CONTEXT, KEEP_SPLIT, Applied
-from ..ask.request import AUTO
+from ..shapes import Choice, Placed
 from . import ways
+from .fitting import Fitting
+from .host import Host
 
 CONTEXT_STEP = 256  # llama.cpp pads the context to this
 
+Contexts = dict[str, int]  # of each model by its create_as, in tokens
+Placements = dict[str, tuple[Placed, ...]]  # of each model by its create_as
 
-def grow(choices, host, fitting):
-    """Give the models the largest contexts that fit where they were placed: first all the same, then each what is left.
 
-    A context that is in force is kept while it still fits and the largest is not much larger.
+def grown(choices: Sequence[Choice], host: Host, fitting: Fitting) -> list[Choice]:
+    """The choices with the largest contexts that fit where the models were placed; the host is changed.
+
+    First all models get the same context, then each what is left. A context that is in force is kept while it still fits
+    and the largest is not much larger.
     """
     growing = [choice for choice in choices if _grows(choice)]
     if not growing:
-        return
-    now = {choice["wanted"]["served"]: choice["placements"][0]["predicted"]["context_length"] for choice in growing}
-    highest = {choice["wanted"]["served"]: choice["wanted"]["facts"].context_length for choice in growing}
-
+        return list(choices)
+    growth = _Growth(growing, fitting)
     # As if nothing ran: what may be missing of the headroom where a model runs is not there to grow into.
     fresh = host.copy()
     fresh.applied = Applied()
-
-    def same(context):
-        return {name: max(now[name], min(context, highest[name])) for name in now}
-
-    reached = _largest(
-        min(now.values()), max(highest.values()), lambda context: _place(growing, same(context), fresh, fitting)
-    )
-    contexts = same(reached)
-    for name in contexts if len(contexts) > 1 else ():
-        contexts[name] = _largest(
-            contexts[name],
-            highest[name],
-            lambda context, name=name: _place(growing, dict(contexts, **{name: context}), fresh, fitting),
-        )
-    contexts = _kept(growing, contexts, highest, host, fresh, fitting)
-    if contexts == now:
-        return
-    placements = _place(growing, contexts, host, fitting)
+    contexts = growth.largest(fresh)
+    contexts = growth.kept(contexts, host, fresh)
+    placements = None if contexts == growth.now else growth.placements(contexts, host)
+    if placements is None:
+        return list(choices)
     for choice in growing:
-        for old in choice["placements"]:
+        for old in choice.placements:
             host.give_back(old)
-    for choice, placed in zip(growing, placements):
-        choice["placements"] = placed
-        for new in placed:
+    for choice in growing:
+        for new in placements[choice.wanted.create_as]:
             host.take(new)
+    return [
+        dataclasses.replace(choice, placements=placements.get(choice.wanted.create_as, choice.placements))
+        for choice in choices
+    ]
 
 
-def _kept(growing, contexts, highest, host, fresh, fitting):
-    """The contexts with those in their place that are in force: all of them if they fit, unless the others are worth it."""
-    running = {name: host.applied.context_length(name) for name in contexts}
-    running = {name: tokens for name, tokens in running.items() if tokens and tokens <= highest[name]}
-    everything = dict(contexts, **running)
-    before = _place(growing, everything, host, fitting) if running else None
-    if before:
-        larger = any(contexts[name] > tokens * (1 + KEEP_CONTEXT) for name, tokens in running.items())
-        after = _place(growing, contexts, fresh, fitting) if larger else None
-        return contexts if after and _much_more(before, after) else everything
-    for name, tokens in sorted(running.items()):
-        if contexts[name] <= tokens * (1 + KEEP_CONTEXT) and _place(
-            growing, dict(contexts, **{name: tokens}), host, fitting
-        ):
-            contexts[name] = tokens
-    return contexts
+def _grows(choice: Choice) -> bool:
+    return choice.wanted.auto_context and bool(choice.placements) and choice.placements[0].on_gpus_only
 
 
-def _much_more(before, after):
+class _Growth:
+    """The models whose contexts grow, and what fits.
+
+    Args:
+        growing: their choices.
+        fitting: what a model takes.
+
+    Attributes:
+        now: contexts that they were placed with.
+        highest: contexts that they were trained for.
+    """
+
+    def __init__(self, growing: Sequence[Choice], fitting: Fitting) -> None:
+        self.growing = growing
+        self.fitting = fitting
+        self.now: Contexts = {
+            choice.wanted.create_as: choice.placements[0].predicted.context_length for choice in growing
+        }
+        self.highest: Contexts = {
+            choice.wanted.create_as: choice.wanted.facts.context_length or 0 for choice in growing
+        }
+
+    def largest(self, fresh: Host) -> Contexts:
+        """The largest contexts that fit: the same for all models, then for each what is left."""
+
+        def same(context: int) -> Contexts:
+            return {name: max(self.now[name], min(context, self.highest[name])) for name in self.now}
+
+        low, high = min(self.now.values()), max(self.highest.values())
+        contexts = same(_largest(low, high, lambda context: self.placements(same(context), fresh) is not None))
+        if len(contexts) < 2:
+            return contexts
+        for name in contexts:
+
+            def alone(context: int, name: str = name) -> bool:
+                return self.placements(dict(contexts, **{name: context}), fresh) is not None
+
+            contexts[name] = _largest(contexts[name], self.highest[name], alone)
+        return contexts
+
+    def kept(self, contexts: Contexts, host: Host, fresh: Host) -> Contexts:
+        """The contexts, but those that are in force where these fit and the others would not take clearly more memory."""
+        applied = {name: host.applied.context_length(name) for name in contexts}
+        running = {name: tokens for name, tokens in applied.items() if tokens and tokens <= self.highest[name]}
+        everything = dict(contexts, **running)
+        before = self.placements(everything, host) if running else None
+        if before:
+            larger = any(contexts[name] > tokens * (1 + KEEP_CONTEXT) for name, tokens in running.items())
+            after = self.placements(contexts, fresh) if larger else None
+            return contexts if after and _much_more(before, after) else everything
+        contexts = dict(contexts)
+        for name, tokens in sorted(running.items()):
+            if contexts[name] <= tokens * (1 + KEEP_CONTEXT):
+                if self.placements(dict(contexts, **{name: tokens}), host) is not None:
+                    contexts[name] = tokens
+        return contexts
+
+    def placements(self, contexts: Contexts, host: Host) -> Optional[Placements]:
+        """Placements of each model with these contexts on the GPUs that it has, or None where they do not all fit."""
+        trial = host.copy()
+        for choice in self.growing:
+            for old in choice.placements:
+                trial.give_back(old)
+        found: Placements = {}
+        for choice in self.growing:
+            name = choice.wanted.create_as
+            placements = []
+            for old in choice.placements:
+                placed = ways.fits(choice.wanted, old.gpus, trial, self.fitting, contexts[name])
+                if not placed:
+                    return None
+                placed = dataclasses.replace(placed, outcome=old.outcome)
+                trial.take(placed)
+                placements.append(placed)
+            found[name] = tuple(placements)
+        return found
+
+
+def _much_more(before: Placements, after: Placements) -> bool:
     """Whether placements take clearly more memory than others on any GPU."""
-    sums = []
-    for found in (before, after):
-        sums.append({})
-        for placed in [placed for placements in found for placed in placements]:
-            for gpu, device in zip(placed["gpus"], placed["predicted"]["devices"]):
-                sums[-1][gpu["uuid"]] = sums[-1].get(gpu["uuid"], 0) + device["total_bytes"] / float(gpu["total_bytes"])
-    return any(share > sums[0].get(uuid, 0) + KEEP_SPLIT for uuid, share in sums[1].items())
+    shares = _shares(before)
+    return any(share > shares.get(uuid, 0) + KEEP_SPLIT for uuid, share in _shares(after).items())
 
 
-def _grows(choice):
-    return (
-        choice["wanted"]["context_length"] == AUTO
-        and choice["placements"]
-        and choice["placements"][0]["outcome"] not in ("partial", "cpu")
-    )
+def _shares(placements: Placements) -> dict[str, float]:
+    """{UUID: share of the GPU's memory that the placements take}."""
+    shares: dict[str, float] = {}
+    for placed in [placed for several in placements.values() for placed in several]:
+        for device in placed.predicted.devices:
+            share = device.total_bytes / float(device.gpu.total_bytes)
+            shares[device.gpu.uuid] = shares.get(device.gpu.uuid, 0) + share
+    return shares
 
 
-def _largest(low, high, fits):
+def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
     """The largest context from `low` (which fits) to `high` that fits: a multiple of the step, or one of the two."""
     if low >= high or fits(high):
-        return high if high > low else low
+        return max(low, high)
     least, most, best = low // CONTEXT_STEP + 1, (high - 1) // CONTEXT_STEP, low
     while least <= most:
         middle = (least + most) // 2
@@ -101,23 +159,3 @@ def _largest(low, high, fits):
         else:
             most = middle - 1
     return best
-
-
-def _place(growing, contexts, host, fitting):
-    """Placements of each model at these contexts on the GPUs that it has, or None where they do not all fit."""
-    trial = host.copy()
-    for choice in growing:
-        for old in choice["placements"]:
-            trial.give_back(old)
-    found = []
-    for choice in growing:
-        placements = []
-        for old in choice["placements"]:
-            placed = ways.fits(choice["wanted"], old["gpus"], trial, fitting, contexts[choice["wanted"]["served"]])
-            if not placed:
-                return None
-            placed["outcome"] = old["outcome"]
-            trial.take(placed)
-            placements.append(placed)
-        found.append(placements)
-    return found

@@ -4,65 +4,81 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, Optional, Sequence
+
 from ..ask.applied import Applied
+from ..shapes import Gpu, GpuRoom, Placed, Wanted
 
 
 class Host:
     """The GPUs of a host and what the models planned so far leave on each of them.
 
     Args:
-        gpus: usable GPUs of gpus.usable_gpus, in PCI order.
+        gpus: the GPUs that the plan may use, in PCI order.
         topology: facts about connections between GPUs.
         applied: the Applied of the host, or None.
+
+    Attributes:
+        position: {UUID: place in PCI order}.
+        left: {UUID: bytes left}.
+        headrooms: {UUID: headroom of each model there}.
     """
 
-    def __init__(self, gpus, topology=(), applied=None):
-        self.gpus = gpus
-        self.applied = applied or Applied()
+    def __init__(self, gpus: Sequence[Gpu], topology: Sequence[Any] = (), applied: Optional[Applied] = None) -> None:
+        self.gpus = tuple(gpus)
         self.topology = topology
-        self.left = {gpu["uuid"]: gpu["available_bytes"] for gpu in gpus}
-        self.headrooms = {gpu["uuid"]: [] for gpu in gpus}
+        self.applied = applied or Applied()
+        self.position = {gpu.uuid: place for place, gpu in enumerate(self.gpus)}
+        self.left = {gpu.uuid: gpu.available_bytes for gpu in self.gpus}
+        self.headrooms: dict[str, list[int]] = {gpu.uuid: [] for gpu in self.gpus}
 
-    def copy(self):
+    def copy(self) -> Host:
         """The same host, to try something on."""
         other = Host(self.gpus, self.topology, self.applied)
         other.left = dict(self.left)
         other.headrooms = {uuid: list(kept) for uuid, kept in self.headrooms.items()}
         return other
 
-    def free(self, gpus):
-        """Bytes that each of these GPUs has left."""
-        return [self.left[gpu["uuid"]] for gpu in gpus]
+    def rooms(self, gpus: Sequence[Gpu]) -> tuple[GpuRoom, ...]:
+        """These GPUs with the bytes that each has left."""
+        return tuple(GpuRoom(gpu, self.left[gpu.uuid]) for gpu in gpus)
 
-    def served(self, gpu):
+    def model_count(self, gpu: Gpu) -> int:
         """Number of models on a GPU."""
-        return len(self.headrooms[gpu["uuid"]])
+        return len(self.headrooms[gpu.uuid])
 
-    def open(self):
-        """GPUs that can take a further process: one in exclusive mode takes only one."""
-        return [gpu for gpu in self.gpus if not (gpu["exclusive"] and self.served(gpu))]
+    def open(self) -> list[Gpu]:
+        """GPUs that can take a further process; one in exclusive compute mode takes only one."""
+        return [gpu for gpu in self.gpus if not (gpu.exclusive and self.headrooms[gpu.uuid])]
 
-    def joinable(self):
-        """GPUs that can be part of a set; CUDA gives a process at most one MIG slice."""
-        return [gpu for gpu in self.open() if not gpu["is_slice"]]
+    def joinable(self) -> list[Gpu]:
+        """GPUs that can be part of a set; CUDA gives a process at most one MIG device."""
+        return [gpu for gpu in self.open() if not gpu.is_slice]
 
-    def beside(self, wanted, gpus):
+    def emptiest_first(self, gpus: Sequence[Gpu]) -> list[Gpu]:
+        """These GPUs by the bytes that they have left, most first; equal ones in PCI order."""
+        return sorted(gpus, key=lambda gpu: (-self.left[gpu.uuid], self.position[gpu.uuid]))
+
+    def beside(self, wanted: Wanted, gpus: Sequence[Gpu]) -> Wanted:
         """The wanted model with the headroom that it must leave on these GPUs: also what the models there asked for."""
-        headroom = max([wanted["headroom_bytes"]] + [kept for gpu in gpus for kept in self.headrooms[gpu["uuid"]]])
-        return wanted if headroom == wanted["headroom_bytes"] else dict(wanted, headroom_bytes=headroom)
+        headroom = max([wanted.headroom_bytes] + [kept for gpu in gpus for kept in self.headrooms[gpu.uuid]])
+        if headroom == wanted.headroom_bytes:
+            return wanted
+        return dataclasses.replace(wanted, headroom_bytes=headroom)
 
-    def fullest(self):
-        """Least share of its memory that any GPU has left."""
-        return min([self.left[gpu["uuid"]] / float(gpu["total_bytes"] or 1) for gpu in self.gpus] or [1.0])
+    def least_share_left(self) -> float:
+        """The share of its memory that the fullest GPU has left; 1 without a GPU."""
+        return min([self.left[gpu.uuid] / float(gpu.total_bytes or 1) for gpu in self.gpus] or [1.0])
 
-    def take(self, placed):
+    def take(self, placed: Placed) -> None:
         """Account for a model that was placed."""
-        for device in placed["predicted"]["devices"]:
-            self.left[device["uuid"]] -= device["total_bytes"]
-            self.headrooms[device["uuid"]].append(placed["predicted"]["headroom_bytes"])
+        for device in placed.predicted.devices:
+            self.left[device.gpu.uuid] -= device.total_bytes
+            self.headrooms[device.gpu.uuid].append(placed.predicted.headroom_bytes)
 
-    def give_back(self, placed):
+    def give_back(self, placed: Placed) -> None:
         """Undo `take`."""
-        for device in placed["predicted"]["devices"]:
-            self.left[device["uuid"]] += device["total_bytes"]
-            self.headrooms[device["uuid"]].remove(placed["predicted"]["headroom_bytes"])
+        for device in placed.predicted.devices:
+            self.left[device.gpu.uuid] += device.total_bytes
+            self.headrooms[device.gpu.uuid].remove(placed.predicted.headroom_bytes)

@@ -4,91 +4,104 @@
 
 from __future__ import annotations
 
-from ..ask.request import AUTO, DEFAULT_CONTEXT
+import dataclasses
+from typing import Optional, Sequence
+
+from ..ask.model_settings import DEFAULT_CONTEXT
+from ..shapes import SINGLE, SPLIT, Choice, Placed, Wanted
 from . import contexts, resident, ways
+from .fitting import Fitting
 from .host import Host
 
-LEAST_CONTEXT = 2048  # less is hardly of use to anyone
+LEAST_CONTEXT = 2048  # tokens; less is hardly of use to anyone
+# Contexts to place a model with before its context grows.
+STARTS = (DEFAULT_CONTEXT, DEFAULT_CONTEXT // 2, LEAST_CONTEXT)
 
 
-def choose(wanted, gpus, fitting, topology=(), applied=None, tries=resident.MOST_TRIES, all_or_none=False):
+def choose(
+    wanted: Sequence[Wanted],
+    empty: Host,
+    fitting: Fitting,
+    tries: int = resident.MOST_TRIES,
+    all_or_none: bool = False,
+) -> tuple[Optional[list[Choice]], Host]:
     """Place all models of a host.
 
     Args:
-        wanted: checked models of request.
-        gpus: usable GPUs in PCI order.
-        fitting: a Fitting for the version planned for.
-        topology: facts about connections between GPUs.
-        applied: the Applied of the host, or None.
+        wanted: the models.
+        empty: the host without any of them; it is not changed.
+        fitting: what a model takes.
         tries: ways to place all models together that are tried before the host counts as too small.
         all_or_none: whether to give up, quickly, where not every model has all its layers on GPUs.
 
     Returns:
-        (choices, host). choices: list in the order of `wanted`: dicts {wanted, strategy, reason, placements,
-        shortfall_bytes, attempt}. placements is a list of {gpus, predicted, tensor_split, batch, shortfall_bytes,
-        outcome}, one an instance; empty if the model cannot be placed, `attempt` is then the closest one or None. host:
-        the Host with all of them on it. (None, host) where `all_or_none` gives up.
+        (the choices in the order of `wanted`, or None where `all_or_none` gives up; the host with all of them on it).
     """
-    alone = len(wanted) == 1
-    for start in _starts(wanted):
-        host = Host(gpus, topology, applied)
-        tried = [dict(one, start_context=start) if one["context_length"] == AUTO else one for one in wanted]
-        choices = resident.place_together(tried, host, fitting, alone, tries, all_or_none)
-        if choices and all(choice["placements"] for choice in choices):
+    host, choices = empty.copy(), None
+    for tried in _starts(wanted):
+        host = empty.copy()
+        choices = resident.place_together(tried, host, fitting, tries, all_or_none)
+        if choices and all(choice.placements for choice in choices):
             break
     if choices is None:
         return None, host
-    by_name = sorted(
-        choices, key=lambda choice: choice["wanted"]["served"]
-    )  # whatever the order in which they are listed
-    for choice in by_name:
-        _replicate(choice, host, fitting)
-    contexts.grow(by_name, host, fitting)
-    for choice in by_name:
-        _pin(choice, host, fitting)
-    return choices, host
+    # By name, so that the order in which the models are listed does not matter.
+    by_name = sorted(choices, key=lambda choice: choice.wanted.create_as)
+    by_name = [_replicated(choice, host, fitting) for choice in by_name]
+    by_name = contexts.grown(by_name, host, fitting)
+    done = {choice.wanted.create_as: _pinned(choice, host, fitting) for choice in by_name}
+    return [done[one.create_as] for one in wanted], host
 
 
-def _starts(wanted):
-    """Contexts to place the models with whose context is "auto": the default, or less where that does not fit."""
-    if not any(one["context_length"] == AUTO for one in wanted):
-        return [DEFAULT_CONTEXT]
-    return [DEFAULT_CONTEXT, DEFAULT_CONTEXT // 2, LEAST_CONTEXT]
+def _starts(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+    """The models with the contexts to try: where one is chosen automatically the default, or less if that does not fit."""
+    if not any(one.auto_context for one in wanted):
+        return [list(wanted)]
+    return [[_with_start(one, start) for one in wanted] for start in STARTS]
 
 
-def _replicate(choice, host, fitting):
-    """Add the further instances of a model, one a GPU, as many as are asked for and fit."""
-    wanted = choice["wanted"]
-    if (
-        choice["strategy"] not in ("replicate", "single")
-        or not choice["placements"]
-        or choice["placements"][0]["outcome"] != "single"
-    ):
-        return
-    if choice["strategy"] == "single" and (wanted["replicas"] or 1) == 1:
-        return
-    while len(choice["placements"]) < (wanted["replicas"] or len(host.gpus)):
-        used = [gpu["uuid"] for placed in choice["placements"] for gpu in placed["gpus"]]
+def _with_start(wanted: Wanted, start: int) -> Wanted:
+    if not wanted.auto_context:
+        return wanted
+    return dataclasses.replace(wanted, context_length=min(start, wanted.facts.context_length or 0))
+
+
+def _replicated(choice: Choice, host: Host, fitting: Fitting) -> Choice:
+    """The choice with the further instances of the model, one a GPU, as many as are asked for and fit."""
+    wanted, placements = choice.wanted, list(choice.placements)
+    if choice.strategy not in ("replicate", "single") or not placements or placements[0].outcome != SINGLE:
+        return choice
+    if choice.strategy == "single" and (wanted.replicas or 1) == 1:
+        return choice
+    while len(placements) < (wanted.replicas or len(host.gpus)):
+        used = [uuid for placed in placements for uuid in placed.uuids]
         placed = next(ways.singles(wanted, host, fitting, used), None)
         if placed is None:
             break
-        placed["outcome"] = "single"
         host.take(placed)
-        choice["placements"].append(placed)
-    choice["placements"].sort(key=lambda placed: host.gpus.index(placed["gpus"][0]))
+        placements.append(placed)
+    placements.sort(key=lambda placed: host.position[placed.uuids[0]])
+    return dataclasses.replace(choice, placements=tuple(placements))
 
 
-def _pin(choice, host, fitting):
-    """Write down what would depend on which model is loaded first where several share GPUs: the engine splits by the
-    memory that is free when it loads, and Ollama chooses the batch by it."""
-    wanted = choice["wanted"]
+def _pinned(choice: Choice, host: Host, fitting: Fitting) -> Choice:
+    """The choice with batch and layers set by the plan where several models share GPUs.
+
+    Otherwise both would depend on which model is loaded first: the engine splits by the memory that is free when it
+    loads, and Ollama chooses the batch by it.
+    """
     if not fitting.release.layers_can_be_set:
-        return
-    for placed in choice["placements"]:
-        if not any(host.served(gpu) > 1 for gpu in placed["gpus"]) or placed["outcome"] in ("partial", "cpu"):
-            continue
-        if not wanted["ubatch"]:
-            placed["batch"] = placed["predicted"]["ubatch"]
-        layers = [device["layers"] for device in placed["predicted"]["devices"]]
-        if placed["outcome"] == "split" and all(layers) and not wanted["allow_cpu_offload"]:
-            placed["tensor_split"] = layers
+        return choice
+    placements = tuple(_pinned_placement(choice.wanted, placed, host) for placed in choice.placements)
+    return dataclasses.replace(choice, placements=placements)
+
+
+def _pinned_placement(wanted: Wanted, placed: Placed, host: Host) -> Placed:
+    if not placed.on_gpus_only or not any(host.model_count(gpu) > 1 for gpu in placed.gpus):
+        return placed
+    split = placed.outcome == SPLIT and all(placed.predicted.layers) and not wanted.allow_cpu_offload
+    return dataclasses.replace(
+        placed,
+        batch=placed.batch if wanted.ubatch else placed.predicted.ubatch,
+        split_is_set=placed.split_is_set or split,
+    )

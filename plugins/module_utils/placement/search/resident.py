@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, Optional, Sequence
+
 from ...common.sizes import gib
 from ..ask.applied import KEEP_SHARE
-from ..ask.request import AUTO
+from ..shapes import AUTO, SINGLE, Choice, Placed, Wanted
 from . import ways
+from .fitting import Fitting
 from .host import Host
 
 # Ways that are tried before a host counts as too small for its models, and ways to spread them more evenly.
@@ -15,187 +19,200 @@ MOST_TRIES = 400
 MOST_EVENINGS = 300
 
 
-class _Tries:
-    """How many ways may still be tried."""
+class _Search:
+    """A search that ends after a number of tries.
 
-    def __init__(self, most):
-        self.left = most
+    Args:
+        fitting: what a model takes.
+        alone: whether there is only one model.
+        tries: how many ways may be tried.
+        stay: whether models that run are only put where they run.
+    """
 
-    def one_more(self):
-        self.left -= 1
-        return self.left >= 0
+    def __init__(self, fitting: Fitting, alone: bool, tries: int, stay: bool = False) -> None:
+        self.fitting = fitting
+        self.alone = alone
+        self.tries_left = tries
+        self.stay = stay
+
+    def one_more(self) -> bool:
+        """Count a try; whether it may still be made."""
+        self.tries_left -= 1
+        return self.tries_left >= 0
 
 
-def place_together(wanted, host, fitting, alone, tries=MOST_TRIES, all_or_none=False):
-    """Place the models on the host (which is changed): list of choices in the order of `wanted`.
+def place_together(
+    wanted: Sequence[Wanted], host: Host, fitting: Fitting, tries: int = MOST_TRIES, all_or_none: bool = False
+) -> Optional[list[Choice]]:
+    """Place the models on the host, which is changed.
 
     The largest and those that need several GPUs go first, each to its best way; if that leaves no room for a later one,
-    the next ways of the earlier ones are tried. Layers on the CPU, where allowed, come after all that. With `all_or_none`
-    None where not every model has all its layers on GPUs.
+    the next ways of the earlier ones are tried. Layers on the CPU, where allowed, come after all that.
+
+    Args:
+        tries: ways to place all models together that are tried before the host counts as too small.
+        all_or_none: whether to return None where not every model has all its layers on GPUs.
+
+    Returns:
+        the choices in the order of `wanted`.
     """
+    alone = len(wanted) == 1
     order = sorted(wanted, key=lambda one: _order(one, host, fitting))
-    found = None if _too_much(order, host, fitting) else _best(order, host, fitting, alone, tries)
-    if found is None and all_or_none:
-        return None
-    if found is None:
-        found = [_place(one, host, fitting, alone) for one in order]
-    else:
+    found = None if _too_much(order, host, fitting) else _best(order, host, _Search(fitting, alone, tries))
+    if found is not None:
         for choice in found:
-            host.take(choice["placements"][0])
-    by_name = {choice["wanted"]["served"]: choice for choice in found}
-    return [by_name[one["served"]] for one in wanted]
+            host.take(choice.placements[0])
+    elif all_or_none:
+        return None
+    else:
+        found = [_place(one, host, fitting, alone) for one in order]
+    by_name = {choice.wanted.create_as: choice for choice in found}
+    return [by_name[one.create_as] for one in wanted]
 
 
-def _order(wanted, host, fitting):
-    """Sets before single GPUs, large before small, then by name."""
-    size = fitting.bare_bytes(wanted, ways.planned_context(wanted))
-    if wanted["strategy"] == "spread":
+def _order(wanted: Wanted, host: Host, fitting: Fitting) -> tuple[Any, ...]:
+    """Sort key: sets before single GPUs, large before small, then by name."""
+    size = fitting.bare_bytes(wanted, wanted.context_length)
+    if wanted.strategy == "spread":
         rank = 0
-    elif wanted["strategy"] == "split" or (
-        wanted["strategy"] == AUTO and next(ways.singles(wanted, host, fitting), None) is None
+    elif wanted.strategy == "split" or (
+        wanted.strategy == AUTO and next(ways.singles(wanted, host, fitting), None) is None
     ):
         rank = 1
     else:
         rank = 2
-    return (rank, -size, wanted["served"])
+    return (rank, -size, wanted.create_as)
 
 
-def _too_much(order, host, fitting):
+def _too_much(order: Sequence[Wanted], host: Host, fitting: Fitting) -> bool:
     """Whether weights and KV cache alone are more than all GPUs have left, so that no search is needed."""
-    return sum(fitting.bare_bytes(one, ways.planned_context(one)) for one in order) > sum(host.left.values())
+    return sum(fitting.bare_bytes(one, one.context_length) for one in order) > sum(host.left.values())
 
 
-def _best(order, host, fitting, alone, tries):
-    """Choices for all models with all layers on GPUs: what runs stays where it is unless moving it is worth it. None if no
-    way is found."""
+def _best(order: Sequence[Wanted], host: Host, search: _Search) -> Optional[list[Choice]]:
+    """Choices for all models with all layers on GPUs; None if no way is found.
+
+    What runs stays where it is unless moving it gains enough.
+    """
+    fitting, alone, tries = search.fitting, search.alone, search.tries_left
     kept = running = None
     if host.applied.places:
         running = host.copy()
-        kept = _search(order, running, fitting, alone, _Tries(tries), stay=True)
+        kept = _search(order, running, _Search(fitting, alone, tries, stay=True))
         if kept is None:
-            return _search(order, host.copy(), fitting, alone, _Tries(tries))
+            return _search(order, host.copy(), search)
     # As if nothing ran: what is kept has no claim to a part of its headroom elsewhere.
     fresh = Host(host.gpus, host.topology)
-    found = _search(order, fresh, fitting, alone, _Tries(tries))
-    if found and not kept:
-        _even_out(found, fresh, fitting)
-    return found if kept is None or (found and _worth_moving(kept, running, found, fresh)) else kept
+    found = _search(order, fresh, search)
+    if kept is None or running is None:
+        return _evened_out(found, fresh, fitting) if found else found
+    return found if found and _worth_moving((kept, running), (found, fresh)) else kept
 
 
-def _worth_moving(kept, running, found, fresh):
-    """Whether another placement needs fewer GPUs in all (and is roomy enough to last), or with as many leaves clearly more
-    on the fullest GPU."""
-    pairs = [(old["placements"][0], new["placements"][0]) for old, new in zip(kept, found)]
-    fewer = [new for old, new in pairs if len(new["gpus"]) < len(old["gpus"])]
-    before, after = (sum(len(pair[side]["gpus"]) for pair in pairs) for side in (0, 1))
+def _worth_moving(now: tuple[list[Choice], Host], then: tuple[list[Choice], Host]) -> bool:
+    """Whether another placement needs fewer GPUs in all, or with as many leaves clearly more on the fullest GPU.
+
+    Where it needs fewer, the models that lose a GPU must have enough memory to stay there.
+
+    Args:
+        now, then: the choices and the Host with them; both in the same order of the models.
+    """
+    pairs = [(old.placements[0], new.placements[0]) for old, new in zip(now[0], then[0])]
+    fewer = [new for old, new in pairs if len(new.gpus) < len(old.gpus)]
+    before = sum(len(old.gpus) for old, dummy in pairs)
+    after = sum(len(new.gpus) for dummy, new in pairs)
     if after < before:
-        return all(ways.roomy(placed) for placed in fewer)
-    return after == before and fresh.fullest() > running.fullest() + KEEP_SHARE
+        return all(ways.has_reserve(placed) for placed in fewer)
+    return after == before and then[1].least_share_left() > now[1].least_share_left() + KEEP_SHARE
 
 
-def _search(order, host, fitting, alone, tries, stay=False):
-    """Choices for all models with all layers on GPUs, the host filled with them; None if no way is found. With `stay`
-    models that run are only put where they run."""
+def _search(order: Sequence[Wanted], host: Host, search: _Search) -> Optional[list[Choice]]:
+    """Choices for all models with all layers on GPUs, the host filled with them; None if no way is found."""
     if not order:
         return []
-    serving = host.applied.sets(order[0]["served"]) if stay else []
-    for strategy, reason, placed in ways.all_ways(order[0], host, fitting, alone):
-        if not tries.one_more():
+    serving = host.applied.gpu_sets(order[0].create_as) if search.stay else []
+    for way in ways.all_ways(order[0], host, search.fitting, search.alone):
+        if not search.one_more():
             return None
-        if serving and [gpu["uuid"] for gpu in placed["gpus"]] not in serving:
+        if serving and way.placed.uuids not in serving:
             continue
-        choice = _choice(order[0], strategy, placed, reason)
-        host.take(placed)
-        others = _search(order[1:], host, fitting, alone, tries, stay)
+        host.take(way.placed)
+        others = _search(order[1:], host, search)
         if others is not None:
-            return [choice] + others
-        host.give_back(placed)
+            return [_choice(order[0], way)] + others
+        host.give_back(way.placed)
     return None
 
 
-def _place(wanted, host, fitting, alone):
+def _place(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Choice:
     """The best way of one model on what is left, layers on the CPU among them; without one, why not."""
-    for strategy, reason, placed in ways.all_ways(wanted, host, fitting, alone):
-        host.take(placed)
-        return _choice(wanted, strategy, placed, reason)
-    strategy = wanted["strategy"]
+    way = next(ways.all_ways(wanted, host, fitting, alone), None)
+    strategy = wanted.strategy
     if strategy == AUTO:
         strategy = "split" if len(host.joinable()) > 1 else "single"
-    if wanted["allow_cpu_offload"]:
-        placed = ways.offload(wanted, host, fitting)
-        host.take(placed)
+    if way is None and wanted.allow_cpu_offload:
         why = (
-            "num_gpu %d leaves layers on the CPU" % wanted["num_gpu"]
+            "num_gpu %d leaves layers on the CPU" % (wanted.num_gpu or 0)
             if ways.leaves_layers(wanted)
             else "the GPUs do not hold it"
         )
-        return _choice(wanted, strategy, placed, "%s, and layers on the CPU are allowed" % why)
-    attempt = ways.closest(wanted, host, fitting)
-    missing = attempt["shortfall_bytes"] if attempt else None
-    return {
-        "wanted": wanted,
-        "strategy": strategy,
-        "reason": "",
-        "placements": [],
-        "shortfall_bytes": missing,
-        "attempt": attempt,
-    }
+        placed = ways.offload(wanted, host, fitting)
+        way = ways.Way(strategy, "%s, and layers on the CPU are allowed" % why, placed)
+    if way is None:
+        return Choice(wanted, strategy, attempt=ways.closest(wanted, host, fitting))
+    host.take(way.placed)
+    return _choice(wanted, way)
 
 
-def _choice(wanted, strategy, placed, reason):
-    placed.setdefault("outcome", "split" if len(placed["gpus"]) > 1 else "single")
-    return {
-        "wanted": wanted,
-        "strategy": strategy,
-        "reason": "%s: %s" % (_needs(placed), reason),
-        "placements": [placed],
-        "shortfall_bytes": None,
-        "attempt": None,
-    }
+def _choice(wanted: Wanted, way: ways.Way) -> Choice:
+    reason = "%s: %s" % (_needs(way.placed), way.reason)
+    return Choice(wanted, way.strategy, reason, placements=(way.placed,))
 
 
-def _needs(placed):
-    devices = placed["predicted"]["devices"]
-    if not devices:
+def _needs(placed: Placed) -> str:
+    count = len(placed.predicted.devices)
+    if not count:
         return "no GPU"
-    return "%s on %s" % (
-        gib(sum(device["total_bytes"] for device in devices)),
-        "1 GPU" if len(devices) == 1 else "%d GPUs" % len(devices),
-    )
+    return "%s on %s" % (gib(placed.predicted.total_bytes), "1 GPU" if count == 1 else "%d GPUs" % count)
 
 
-def _even_out(choices, host, fitting):
-    """Move models between single GPUs so that the fullest GPU is as empty as possible; not those that are to be spread, which
-    are on one GPU only because no other can be part of a set: a later plan would not look for them elsewhere."""
-    moving = [
-        choice
-        for choice in choices
-        if choice["placements"][0]["outcome"] == "single" and choice["strategy"] != "spread"
-    ]
+def _evened_out(choices: list[Choice], host: Host, fitting: Fitting) -> list[Choice]:
+    """The choices with models moved between single GPUs so that the fullest GPU is as empty as possible.
+
+    Models that are to be spread do not move: they are on one GPU only because no other can be part of a set, and a later
+    plan would not look for them elsewhere.
+    """
+    moving = [choice for choice in choices if choice.placements[0].outcome == SINGLE and choice.strategy != "spread"]
     if len(moving) < 2 or len(host.open()) < 2:
-        return
-    least = host.fullest() + 1e-9
+        return choices
+    least = host.least_share_left() + 1e-9
     for choice in moving:
-        host.give_back(choice["placements"][0])
-    best = _evenest(moving, host, fitting, least, _Tries(MOST_EVENINGS))
-    for number, choice in enumerate(moving):
-        if best:
-            choice["placements"] = [dict(best[1][number], outcome="single")]
-        host.take(choice["placements"][0])
+        host.give_back(choice.placements[0])
+    best = _evenest(moving, host, least, _Search(fitting, False, MOST_EVENINGS))
+    placements = best[1] if best else [choice.placements[0] for choice in moving]
+    evened = {choice.wanted.create_as: placed for choice, placed in zip(moving, placements)}
+    for placed in evened.values():
+        host.take(placed)
+    return [
+        dataclasses.replace(choice, placements=(evened.get(choice.wanted.create_as, choice.placements[0]),))
+        for choice in choices
+    ]
 
 
-def _evenest(moving, host, fitting, least, tries):
-    """(share left on the fullest GPU, placements) of the best assignment with more than `least`, or None."""
+def _evenest(
+    moving: Sequence[Choice], host: Host, least: float, search: _Search
+) -> Optional[tuple[float, list[Placed]]]:
+    """(share left on the fullest GPU, placements of `moving`) of the best assignment with more than `least`, or None."""
     if not moving:
-        left = host.fullest()
+        left = host.least_share_left()
         return (left, []) if left > least else None
     best = None
-    for placed in ways.singles(moving[0]["wanted"], host, fitting):
-        if not tries.one_more():
+    for placed in ways.singles(moving[0].wanted, host, search.fitting):
+        if not search.one_more():
             break
         host.take(placed)
-        if host.fullest() > least:
-            found = _evenest(moving[1:], host, fitting, least, tries)
+        if host.least_share_left() > least:
+            found = _evenest(moving[1:], host, least, search)
             if found:
                 best = (found[0], [placed] + found[1])
                 least = found[0]

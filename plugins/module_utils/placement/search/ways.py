@@ -4,158 +4,199 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Iterator, Optional, Sequence
+
 from ...releases import llama_fit
-from ..ask.applied import KEEP_SHARE, KEEP_SPLIT
-from ..ask.request import AUTO, DEFAULT_CONTEXT
-from . import confirm, subsets
-from .fitting import shortfall
+from ..ask.applied import KEEP_SHARE, KEEP_SPLIT, InForce
+from ..shapes import AUTO, CPU, PARTIAL, SINGLE, SPLIT, Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
+from . import confirm, layers, subsets
+from .fitting import Fitting
+from .host import Host
 
 
-def planned_context(wanted):
-    """Tokens to place a model with; "auto" is placed with a default and grown afterwards."""
-    if wanted["context_length"] == AUTO:
-        return min(wanted.get("start_context", DEFAULT_CONTEXT), wanted["facts"].context_length)
-    return wanted["context_length"]
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """One way to place a model: the strategy, why it is taken, and the placement."""
+
+    strategy: str
+    reason: str
+    placed: Placed
 
 
-def place(wanted, gpus, host, fitting, context_length=None):
-    """Fitting.place beside what the host holds already; what runs there already may have lost a part of its headroom, and
-    keeps its layers while they fit."""
-    context_length = context_length or planned_context(wanted)
-    allowance = host.applied.allowance(wanted, gpus, context_length)
-    wanted, free, several = host.beside(wanted, gpus), host.free(gpus), len(gpus) > 1
-    layers, pinned, batch = host.applied.in_force(wanted, gpus, context_length)
+def place(
+    wanted: Wanted, gpus: Sequence[Gpu], host: Host, fitting: Fitting, context_length: Optional[int] = None
+) -> Placed:
+    """Put a model on these GPUs beside what the host holds already.
 
-    def fitted(ubatch):
-        """As the version would place it, but with the layers that are in force where these fit as well."""
-        asked = dict(wanted, ubatch=ubatch)
-        placed = (
-            None if pinned else fitting.place(asked, gpus, free, context_length, several, allowance, layers is not None)
-        )
-        if not layers or (placed and (placed["shortfall_bytes"] or placed["batch"])):
-            return placed
-        kept = fitting.predict(asked, gpus, free, context_length, layers)
-        if shortfall(kept, allowance) or [device["layers"] for device in kept["devices"]] != layers:
-            return placed
-        if placed:
-            alike = _alike(gpus, placed["predicted"]["devices"], kept["devices"])
-            return dict(placed, predicted=kept, tensor_split=placed["tensor_split"] and layers) if alike else placed
-        return {"gpus": gpus, "predicted": kept, "tensor_split": layers, "batch": None, "shortfall_bytes": 0}
-
-    if pinned:
-        kept = fitted(wanted["ubatch"] or batch)
+    A model that runs there already may have lost a part of its headroom, and keeps its layers and its batch while they
+    fit.
+    """
+    context_length = context_length or wanted.context_length
+    running = host.applied.in_force(wanted, gpus, context_length)
+    attempt = _Attempt(fitting, host.beside(wanted, gpus), host.rooms(gpus), context_length, running)
+    if running.split_is_set:
+        kept = attempt.with_layers_kept(wanted.ubatch or running.batch)
         if kept:
-            return dict(kept, batch=batch)
-        pinned = False
-    placed = fitted(wanted["ubatch"])
-    if batch and (placed["shortfall_bytes"] or not roomy(placed)):
-        kept = fitted(batch)
-        if not kept["shortfall_bytes"]:
-            return dict(kept, batch=batch)
+            return dataclasses.replace(kept, batch=running.batch)
+    placed = attempt.placed(wanted.ubatch)
+    if running.batch and (placed.shortfall_bytes or not has_reserve(placed)):
+        kept = attempt.placed(running.batch)
+        if not kept.shortfall_bytes:
+            return dataclasses.replace(kept, batch=running.batch)
     return placed
 
 
-def _alike(gpus, one, other):
-    """Whether two ways to divide a model between these GPUs differ by a layer, or by little of the GPUs' memory."""
-    layers = max(abs(device["layers"] - same["layers"]) for device, same in zip(one, other))
-    shares = [
-        abs(device["total_bytes"] - same["total_bytes"]) / float(gpu["total_bytes"])
-        for gpu, device, same in zip(gpus, one, other)
-    ]
-    return layers <= 1 or max(shares) <= KEEP_SPLIT
+@dataclasses.dataclass(frozen=True)
+class _Attempt:
+    """One model on one set of GPUs, where `running` may be in force."""
+
+    fitting: Fitting
+    wanted: Wanted
+    rooms: tuple[GpuRoom, ...]
+    context_length: int
+    running: InForce
+
+    def placed(self, ubatch: Optional[int]) -> Placed:
+        """As the release would place it, but with the layers that are in force where these fit as well."""
+        terms = layers.Terms(len(self.rooms) > 1, self.running.allowance_bytes, self.running.layers is not None)
+        placed = layers.place(self.fitting, self._asked(ubatch), self.rooms, self.context_length, terms)
+        if placed.shortfall_bytes or placed.batch:
+            return placed
+        kept = self._predicted_as_now(ubatch)
+        if kept is None or not _alike(placed.predicted, kept):
+            return placed
+        return dataclasses.replace(placed, predicted=kept)
+
+    def with_layers_kept(self, ubatch: Optional[int]) -> Optional[Placed]:
+        """With exactly the layers that are in force, which the plan sets; None where they do not fit."""
+        kept = self._predicted_as_now(ubatch)
+        return Placed(kept, _outcome(self.rooms), split_is_set=True) if kept else None
+
+    def _predicted_as_now(self, ubatch: Optional[int]) -> Optional[Predicted]:
+        """What the model takes with the layers that are in force; None where there are none or they do not fit."""
+        if not self.running.layers:
+            return None
+        kept = self.fitting.predict(
+            self._asked(ubatch), self.rooms, self.context_length, Layout(self.running.layers)
+        )
+        fit = not kept.shortfall(self.running.allowance_bytes) and kept.layers == self.running.layers
+        return kept if fit else None
+
+    def _asked(self, ubatch: Optional[int]) -> Wanted:
+        return self.wanted if ubatch == self.wanted.ubatch else dataclasses.replace(self.wanted, ubatch=ubatch)
 
 
-def fits(wanted, gpus, host, fitting, context_length=None):
+def _outcome(gpus: Sequence[object]) -> str:
+    return SPLIT if len(gpus) > 1 else SINGLE
+
+
+def _alike(one: Predicted, other: Predicted) -> bool:
+    """Whether two ways to split a model over the same GPUs differ by a layer, or by little of the GPUs' memory."""
+    before = {device.gpu.uuid: device for device in other.devices}
+    pairs = [(device, before[device.gpu.uuid]) for device in one.devices]
+    if max(abs(device.layers - same.layers) for device, same in pairs) <= 1:
+        return True
+    shares = [abs(device.total_bytes - same.total_bytes) / float(device.gpu.total_bytes) for device, same in pairs]
+    return max(shares) <= KEEP_SPLIT
+
+
+def fits(
+    wanted: Wanted, gpus: Sequence[Gpu], host: Host, fitting: Fitting, context_length: Optional[int] = None
+) -> Optional[Placed]:
     """What `place` gives if the model fits there, else None: quicker where it is far from fitting."""
-    context_length = context_length or planned_context(wanted)
-    beside, free = host.beside(wanted, gpus), host.free(gpus)
-    if not fitting.may_fit(beside, gpus, free, context_length, host.applied.allowance(wanted, gpus, context_length)):
+    context_length = context_length or wanted.context_length
+    allowance = host.applied.in_force(wanted, gpus, context_length).allowance_bytes
+    if not fitting.may_fit(host.beside(wanted, gpus), host.rooms(gpus), context_length, allowance):
         return None
     placed = place(wanted, gpus, host, fitting, context_length)
-    return None if placed["shortfall_bytes"] else placed
+    return None if placed.shortfall_bytes else placed
 
 
-def leaves_layers(wanted):
+def leaves_layers(wanted: Wanted) -> bool:
     """Whether the user's num_gpu leaves layers on the CPU, whatever the GPUs could hold."""
-    return wanted["num_gpu"] is not None and 0 <= wanted["num_gpu"] <= wanted["facts"].block_count
+    return wanted.num_gpu is not None and 0 <= wanted.num_gpu <= wanted.facts.block_count
 
 
-def all_ways(wanted, host, fitting, alone):
-    """Ways with all layers on GPUs that fit, best first: (strategy, reason, placed).
+def all_ways(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Iterator[Way]:
+    """Ways with all layers on GPUs that fit, best first.
 
     Args:
         alone: whether it is the only model of the host.
     """
     if leaves_layers(wanted):
         return
-    asked = wanted["strategy"]
+    asked = wanted.strategy
+    if asked == AUTO:
+        yield from _auto(wanted, host, fitting, alone)
+        return
+    reason = "strategy %s was asked for" % asked
     if asked == "spread":
         members = _everything(host)
         placed = fits(wanted, members, host, fitting) if members else None
         if placed:
-            yield asked, "strategy spread was asked for", placed
-    elif asked == "split":
-        for placed in splits(wanted, host, fitting):
-            yield asked, "strategy split was asked for", placed
-    elif asked != AUTO:
-        for placed in singles(wanted, host, fitting):
-            yield asked, "strategy %s was asked for" % asked, placed
+            yield Way(asked, reason, placed)
     else:
-        yield from _auto(wanted, host, fitting, alone)
+        for placed in (splits if asked == "split" else singles)(wanted, host, fitting):
+            yield Way(asked, reason, placed)
 
 
-def _auto(wanted, host, fitting, alone):
-    strategy = "replicate" if alone or (wanted["replicas"] or 1) > 1 else "single"
+def _auto(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Iterator[Way]:
+    strategy = "replicate" if alone or (wanted.replicas or 1) > 1 else "single"
     reason = "it fits one GPU" + (" and is the only model of the host" if alone else "")
     found = False
     for placed in singles(wanted, host, fitting):
-        if not found and not roomy(placed):
-            # It serves from several GPUs now: only for a GPU that is roomy enough to stay on is that given up.
+        if not found and not has_reserve(placed):
+            # It is split now. It moves to one GPU only if that has enough memory for it to stay there.
             for kept in kept_splits(wanted, host, fitting):
-                yield "split", "it is split already, and one GPU would hardly hold it", kept
+                yield Way("split", "it is split already, and one GPU would hardly hold it", kept)
         found = True
-        yield strategy, reason, placed
+        yield Way(strategy, reason, placed)
+    reason = (
+        "together with the other models no single GPU has room for it" if found else "no single GPU has room for it"
+    )
     for placed in splits(wanted, host, fitting):
-        yield (
-            "split",
-            "no single GPU has room for it"
-            if not found
-            else "together with the other models no single GPU has room for it",
-            placed,
-        )
+        yield Way("split", reason, placed)
 
 
-def roomy(placed):
-    """Whether a placement leaves so much that small changes of the free memory will not end it."""
-    kept = placed["predicted"]["headroom_bytes"]
+def has_reserve(placed: Placed) -> bool:
+    """Whether every GPU keeps so much beside the headroom that small changes of the free memory do not matter."""
+    kept = placed.predicted.headroom_bytes
     return all(
-        device["room_bytes"] - device["total_bytes"] - kept >= KEEP_SHARE * gpu["total_bytes"]
-        for device, gpu in zip(placed["predicted"]["devices"], placed["gpus"])
+        device.spare_bytes - kept >= KEEP_SHARE * device.gpu.total_bytes for device in placed.predicted.devices
     )
 
 
-def singles(wanted, host, fitting, exclude=()):
-    """Single GPUs that hold the model, the emptiest with it on it first. One that serves it now comes first if it is
-    hardly fuller."""
-    serving = [uuids[0] for uuids in host.applied.sets(wanted["served"]) if len(uuids) == 1]
+def singles(wanted: Wanted, host: Host, fitting: Fitting, exclude: Sequence[str] = ()) -> Iterator[Placed]:
+    """Single GPUs that hold the model, the one with the largest share left first.
+
+    One that serves it now comes first if it has hardly less left.
+
+    Args:
+        exclude: UUIDs of GPUs not to try.
+    """
+    serving = [uuids[0] for uuids in host.applied.gpu_sets(wanted.create_as) if len(uuids) == 1]
     found = []
     for gpu in host.open():
-        if gpu["uuid"] in exclude:
+        if gpu.uuid in exclude:
             continue
         placed = fits(wanted, [gpu], host, fitting)
         if not placed:
             continue
-        left = (host.left[gpu["uuid"]] - placed["predicted"]["devices"][0]["total_bytes"]) / float(gpu["total_bytes"])
-        if gpu["uuid"] in serving:
+        left = (host.left[gpu.uuid] - placed.predicted.total_bytes) / float(gpu.total_bytes)
+        if gpu.uuid in serving:
             left += KEEP_SHARE
-        found.append((bool(gpu["degraded"]) and gpu["uuid"] not in serving, -left, host.gpus.index(gpu), placed))
-    for item in sorted(found, key=lambda entry: entry[:3]):
-        yield item[3]
+        rank = (bool(gpu.degraded) and gpu.uuid not in serving, -left, host.position[gpu.uuid])
+        found.append((rank, placed))
+    for dummy, placed in sorted(found, key=lambda item: item[0]):
+        yield placed
 
 
-def splits(wanted, host, fitting):
-    """Sets of at least two GPUs that hold the model: the smallest first; the one that serves it now before others of
-    its size."""
+def splits(wanted: Wanted, host: Host, fitting: Fitting) -> Iterator[Placed]:
+    """Sets of at least two GPUs that hold the model: the smallest first.
+
+    The set that serves the model now comes before others of its size.
+    """
     size = None
     for members in subsets.candidates(host.joinable(), host.left, host.topology):
         if len(members) != size:
@@ -166,106 +207,98 @@ def splits(wanted, host, fitting):
             yield placed
 
 
-def kept_splits(wanted, host, fitting, size=None):
+def kept_splits(wanted: Wanted, host: Host, fitting: Fitting, size: Optional[int] = None) -> Iterator[Placed]:
     """The sets of GPUs (of this size) that serve the model now, if they still hold it."""
-    for uuids in host.applied.sets(wanted["served"]):
-        members = [gpu for gpu in host.joinable() if gpu["uuid"] in uuids]
+    for uuids in host.applied.gpu_sets(wanted.create_as):
+        members = [gpu for gpu in host.joinable() if gpu.uuid in uuids]
         if len(members) == len(uuids) > 1 and size in (None, len(members)):
             placed = fits(wanted, members, host, fitting)
             if placed:
                 yield placed
 
 
-def spread(wanted, host, fitting):
-    """All GPUs together, fitting or not; with only one GPU that one. None without a GPU."""
+def spread(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
+    """All GPUs together, whether the model fits or not; with only one GPU that one. None without a GPU."""
     members = _everything(host)
     return place(wanted, members, host, fitting) if members else None
 
 
-def _everything(host):
+def _everything(host: Host) -> list[Gpu]:
     return host.joinable() or host.open()[:1]
 
 
-def closest_split(wanted, host, fitting):
-    """The best set of at least two GPUs that holds the model, or else the one that comes closest to it: the emptiest of
-    each size are tried. None without two GPUs."""
+def closest_split(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
+    """The best set of at least two GPUs that holds the model, or else the one that comes closest to it.
+
+    Of the sets that do not hold it, only the emptiest of each size are tried. None without two GPUs.
+    """
     found = next(splits(wanted, host, fitting), None)
     if found:
         return found
-    emptiest = sorted(host.joinable(), key=lambda gpu: (-host.left[gpu["uuid"]], host.gpus.index(gpu)))
+    emptiest = [gpu.uuid for gpu in host.emptiest_first(host.joinable())]
     attempts = []
     for size in range(2, len(emptiest) + 1):
-        members = [gpu for gpu in host.gpus if gpu in emptiest[:size]]
+        members = [gpu for gpu in host.gpus if gpu.uuid in emptiest[:size]]
         attempts.append(place(wanted, members, host, fitting))
-    return min(attempts, key=lambda placed: placed["shortfall_bytes"]) if attempts else None
+    return min(attempts, key=lambda placed: placed.shortfall_bytes) if attempts else None
 
 
-def emptiest_single(wanted, host, fitting):
-    """The GPU with most left, fitting or not; None without a GPU."""
-    gpus = sorted(host.open(), key=lambda gpu: (-host.left[gpu["uuid"]], host.gpus.index(gpu)))
+def emptiest_single(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
+    """The GPU with the most bytes left, whether the model fits or not; None without a GPU."""
+    gpus = host.emptiest_first(host.open())
     return place(wanted, gpus[:1], host, fitting) if gpus else None
 
 
-def closest(wanted, host, fitting):
+def closest(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
     """The attempt with the least shortfall, to explain why a model does not fit."""
-    emptiest = emptiest_single(wanted, host, fitting)
-    attempts = [emptiest] if emptiest else []
-    if wanted["strategy"] not in ("single", "replicate") and len(host.joinable()) > 1:
-        attempts = attempts if wanted["strategy"] == AUTO else []
+    several = len(host.joinable())
+    attempts = []
+    if wanted.strategy in (AUTO, "single", "replicate") or several < 2:
+        attempts.append(emptiest_single(wanted, host, fitting))
+    if wanted.strategy not in ("single", "replicate") and several > 1:
         attempts.append(spread(wanted, host, fitting))
-        if wanted["strategy"] != "spread" and len(host.joinable()) > 2:
+        if wanted.strategy != "spread" and several > 2:
             attempts.append(closest_split(wanted, host, fitting))
-    attempts = [attempt for attempt in attempts if attempt]
-    return min(attempts, key=lambda attempt: attempt["shortfall_bytes"]) if attempts else None
+    return min((one for one in attempts if one), key=lambda placed: placed.shortfall_bytes, default=None)
 
 
-def offload(wanted, host, fitting):
-    """Part of the layers on the CPU: what the version's own fitting leaves on the GPUs, or the CPU alone."""
-    members = host.joinable() or host.open()[:1]
-    if wanted["strategy"] in ("single", "replicate") and members:
-        members = [max(members, key=lambda gpu: (host.left[gpu["uuid"]], -host.gpus.index(gpu)))]
-    context = planned_context(wanted)
-    while members and wanted["num_gpu"] != 0 and not fitting.lacks_flash(wanted, members):
-        beside, free = host.beside(wanted, members), host.free(members)
-        layers, moved, reserve = _own_fit(beside, members, free, context, fitting)
-        if not sum(layers):
+def offload(wanted: Wanted, host: Host, fitting: Fitting) -> Placed:
+    """Part of the layers on the CPU: what the release itself leaves on the GPUs, or the CPU alone."""
+    members = _everything(host)
+    if wanted.strategy in ("single", "replicate") and members:
+        members = host.emptiest_first(members)[:1]
+    context = wanted.context_length
+    while members and wanted.num_gpu != 0 and not fitting.lacks_flash(wanted, members):
+        beside, rooms = host.beside(wanted, members), host.rooms(members)
+        layout, reserve = _own_layout(beside, rooms, context, fitting)
+        if not layout.gpu_layers:
             break
-        predicted = fitting.predict(beside, members, free, context, layers, sum(layers), moved)
-        used = [gpu for gpu, device in zip(members, predicted["devices"]) if device["weight_bytes"]]
+        predicted = fitting.predict(beside, rooms, context, layout)
+        used = [device.gpu for device in predicted.devices if device.weight_bytes]
         if len(used) < len(members):
             members = used  # a GPU without a layer would only hold a context, and verification would miss it
             continue
-        full = predicted["fully_on_gpu"]
-        outcome = ("split" if sum(1 for count in layers if count) > 1 else "single") if full else "partial"
-        return dict(_placed(members, predicted, outcome), reserve=reserve)
-    return _placed([], fitting.predict(host.beside(wanted, []), [], [], context), "cpu")
+        outcome = PARTIAL
+        if predicted.fully_on_gpu:
+            outcome = SPLIT if sum(1 for count in layout.layers or () if count) > 1 else SINGLE
+        return Placed(predicted, outcome, reserve_bytes=reserve)
+    return Placed(fitting.predict(host.beside(wanted, []), [], context), CPU)
 
 
-def _placed(gpus, predicted, outcome):
-    return {
-        "gpus": gpus,
-        "predicted": predicted,
-        "tensor_split": None,
-        "batch": None,
-        "shortfall_bytes": 0,
-        "outcome": outcome,
-    }
-
-
-def _own_fit(wanted, members, free, context, fitting):
-    """(layers per GPU, weights that lie elsewhere than their layer, bytes that the version must be told to leave free), as
-    the version itself would load the model."""
-    bare = fitting.predict(wanted, members, free, context)
-    num_gpu = wanted["num_gpu"] if (wanted["num_gpu"] or -1) >= 0 else None
+def _own_layout(
+    wanted: Wanted, rooms: Sequence[GpuRoom], context: int, fitting: Fitting
+) -> tuple[Layout, int]:
+    """The layout that the release itself would load the model with, and the bytes that it must be told to leave free."""
+    bare = fitting.predict(wanted, rooms, context)
+    num_gpu = wanted.num_gpu if (wanted.num_gpu or -1) >= 0 else None
     if not fitting.release.layers_can_be_set:
-        layers, reserve = confirm.partial_layers(fitting, wanted, members, bare, num_gpu)
-        return layers, None, reserve
-    margin = max(llama_fit.MARGIN_BYTES, wanted["headroom_bytes"]) + wanted["facts"].projector_bytes
-    flash = fitting.release.flash_attention(wanted["flash_attention"], members)
+        return confirm.partial_layout(fitting, wanted, bare, num_gpu)
+    margin = max(llama_fit.MARGIN_BYTES, wanted.headroom_bytes) + wanted.facts.projector_bytes
+    flash = fitting.flash_attention(wanted, [room.gpu for room in rooms])
     fitted = llama_fit.fit(
-        wanted["facts"],
-        [size - device["overhead_bytes"] for size, device in zip(free, bare["devices"])],
-        fitting.load(wanted, context, bare["ubatch"], flash != "off"),
-        llama_fit.FitOptions(gpu_layers=num_gpu, margins=[margin] * len(members)),
+        wanted.facts,
+        [device.room_bytes - device.overhead_bytes for device in bare.devices],
+        fitting.load(wanted, context, bare.ubatch, flash != "off"),
+        llama_fit.FitOptions(gpu_layers=num_gpu, margins=[margin] * len(rooms)),
     )
-    return fitted.layers, fitted.moved, 0
+    return Layout(tuple(fitted.layers), sum(fitted.layers), fitted.moved), 0

@@ -4,53 +4,59 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Optional
+
 from ..search import ways
+from ..search.fitting import Fitting
+from ..search.host import Host
+from ..shapes import Choice
 
 MOST_SLOTS = 64
 
 
-def capacity(choice, host, fitting):
+def capacity(choice: Choice, host: Host, fitting: Fitting) -> Optional[dict[str, int]]:
     """How many requests a model serves at once, and what more of them would cost.
 
     Args:
-        choice: what policy.choose returned for the model.
+        choice: of the model.
         host: the Host with all models on it.
+        fitting: what a model takes.
 
     Returns:
         dict: `instances`, `parallel` (slots of each), `slots` (in all), `slot_bytes` (what one more slot takes on the GPUs
         of one instance), `most_parallel` (slots that each instance could have where it is). None without a place on GPUs.
     """
-    wanted = choice["wanted"]
-    if not choice["placements"] or choice["placements"][0]["outcome"] in ("partial", "cpu"):
+    wanted, placements = choice.wanted, choice.placements
+    if not placements or not placements[0].on_gpus_only:
         return None
     trial = host.copy()
-    for placed in choice["placements"]:
+    for placed in placements:
         trial.give_back(placed)
 
-    def fits(parallel):
+    def fits(parallel: int) -> bool:
         """Whether every instance has room for so many slots where it is."""
-        changed = dict(wanted, parallel=parallel)
+        changed = dataclasses.replace(wanted, parallel=parallel)
         return all(
-            ways.fits(changed, placed["gpus"], trial, fitting, placed["predicted"]["context_length"])
-            for placed in choice["placements"]
+            ways.fits(changed, placed.gpus, trial, fitting, placed.predicted.context_length) for placed in placements
         )
 
-    most = wanted["parallel"]
-    cached = [sum(device["kv_bytes"] for device in placed["predicted"]["devices"]) for placed in choice["placements"]]
+    most = wanted.parallel
+    slot_bytes = sum(device.kv_bytes for device in placements[0].predicted.devices) // wanted.parallel
     spare = min(
-        sum(trial.free(placed["gpus"])) - sum(device["total_bytes"] for device in placed["predicted"]["devices"])
-        for placed in choice["placements"]
+        sum(room.room_bytes for room in trial.rooms(placed.gpus)) - placed.predicted.total_bytes
+        for placed in placements
     )
-    # A slot takes its KV cache and a little more: from the number that the cache alone would allow it is not far.
-    guess = most + int(spare // max(1, cached[0] // most))
-    for parallel in range(min(guess, MOST_SLOTS), most if not wanted["serial"] else MOST_SLOTS, -1):
+    # A slot takes its KV cache and a little more: the number that fits is not far below what the cache alone allows.
+    guess = most + int(spare // max(1, slot_bytes))
+    for parallel in range(min(guess, MOST_SLOTS), MOST_SLOTS if wanted.one_at_a_time else most, -1):
         if fits(parallel):
             most = parallel
             break
     return {
-        "instances": len(choice["placements"]),
-        "parallel": wanted["parallel"],
-        "slots": len(choice["placements"]) * wanted["parallel"],
-        "slot_bytes": cached[0] // wanted["parallel"],
+        "instances": len(placements),
+        "parallel": wanted.parallel,
+        "slots": len(placements) * wanted.parallel,
+        "slot_bytes": slot_bytes,
         "most_parallel": most,
     }

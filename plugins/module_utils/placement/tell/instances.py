@@ -1,234 +1,252 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""From placements to Ollama instances: one per set of GPUs and server-wide settings, with everything their units need."""
+"""From placements to Ollama instances: one for each set of GPUs and server-wide settings, with what their units need."""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, Iterator, Optional, Sequence
+
 from ...releases.shapes import PlannedLayers
 from .. import naming
+from ..ask.applied import Applied
+from ..ask.service import Service
 from ..search import confirm
+from ..search.host import Host
+from ..shapes import CPU, GIB, Choice, Placed, Wanted
+from .entries import predicted_entry
 
-GIB = 1024**3
 ALL_LAYERS = 999
 MOST_PORTS = 1000
 NO_GPU = "-1"
-# num_gpu 999 is written where every GPU keeps a GiB; once written it stays down to the first, once absent it comes at
-# the second, so that a model is not made anew whenever a few MiB come and go.
+# num_gpu 999 is written where every GPU keeps a GiB. A model that has it keeps it down to FORCED_STAYS; one that was
+# planned without gets it from FORCED_RETURNS. So it is not created again whenever a few MiB come and go.
 FORCED_STAYS = 3 * GIB // 4
 FORCED_RETURNS = 5 * GIB // 4
+# Variables of the user that the plan has taken into account: its own value of them is written.
+_TAKEN_INTO_ACCOUNT = (
+    "OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_NUM_PARALLEL",
+    "OLLAMA_KV_CACHE_TYPE",
+    "OLLAMA_FLASH_ATTENTION",
+    "OLLAMA_GPU_OVERHEAD",
+)
 
 
-def build(choices, host, release, environment, models_dir, listen_address, base_port):
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One model of an instance.
+
+    Attributes:
+        settings: server-wide variables that it needs; models with the same ones can share an instance.
+        forced: whether num_gpu 999 is written, so that no layer goes to the CPU.
+    """
+
+    wanted: Wanted
+    placed: Placed
+    settings: dict[str, str]
+    forced: bool
+
+    @property
+    def base_name(self) -> str:
+        """Name of the first instance on its GPUs."""
+        return naming.instance_name(self.placed.gpus)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """One Ollama server: its name, its port and its models, which have the same GPUs and settings."""
+
+    name: str
+    port: int
+    members: tuple[Member, ...]
+
+
+def build(choices: Sequence[Choice], host: Host, service: Service) -> list[Instance]:
     """The instances of a plan.
 
     Args:
-        choices, host: what policy.choose returned; models without placements are passed over.
-        release: the Release planned for.
-        environment: the user's checked service variables.
+        choices: of all models; those without placements are passed over.
+        host: the Host with all of them on it.
+        service: what the services have in common.
 
     Returns:
-        list of instances in the order of their GPUs' numbers ("cpu" last), ports counted from base_port; an instance
-        that runs keeps its port.
+        the instances in the order of their GPUs' numbers ("cpu" last), ports counted from base_port; an instance that
+        runs keeps its port.
     """
-    groups = []
-    for choice in sorted(choices, key=lambda one: one["wanted"]["served"]):
-        for placed in choice["placements"]:
-            forced = _all_layers_forced(choice["wanted"], placed, host, release)
-            settings = _settings(choice["wanted"], placed, release, forced)
-            member = {"wanted": choice["wanted"], "placed": placed, "settings": settings, "forced": forced}
-            for group in groups:
-                if _shares(group, member, release, environment):
-                    group.append(member)
-                    break
-            else:
-                groups.append([member])
+    groups: list[list[Member]] = []
+    for member in _members(choices, host, service):
+        for group in groups:
+            if _can_join(group, member, service):
+                group.append(member)
+                break
+        else:
+            groups.append([member])
     groups.sort(key=lambda group: _gpu_order(group[0]))
     names = _names(groups, host.applied)
-    ports = _ports(names, host.applied, base_port)
-    instances = [
-        _instance(name, group, release, environment, models_dir, listen_address, port)
-        for name, group, port in zip(names, groups, ports)
-    ]
-    order = [naming.instance_name(group[0]["placed"]["gpus"]) for group in groups]
-    return [
-        instance
-        for dummy, instance in sorted(zip(order, instances), key=lambda pair: (order.index(pair[0]), pair[1]["name"]))
-    ]
+    ports = _ports(names, host.applied, service.base_port)
+    instances = [Instance(name, ports[name], tuple(group)) for name, group in zip(names, groups)]
+    bases = [group[0].base_name for group in groups]
+    return sorted(instances, key=lambda instance: (bases.index(instance.members[0].base_name), instance.name))
 
 
-def _names(groups, applied):
+def _members(choices: Sequence[Choice], host: Host, service: Service) -> Iterator[Member]:
+    for choice in sorted(choices, key=lambda one: one.wanted.create_as):
+        for placed in choice.placements:
+            forced = _all_layers_forced(choice.wanted, placed, host, service)
+            yield Member(choice.wanted, placed, _settings(choice.wanted, placed, service, forced), forced)
+
+
+def _names(groups: Sequence[Sequence[Member]], applied: Applied) -> list[str]:
     """Names of the instances: one that runs keeps its name, the others on the same GPUs take the next letters."""
-    bases = [naming.instance_name(group[0]["placed"]["gpus"]) for group in groups]
-    names = [None] * len(groups)
+    names: list[Optional[str]] = []
+    for group in groups:
+        possible = [name for name in naming.names_on(group[0].base_name) if name not in names]
+        running = [applied.instance(member.wanted.create_as, member.placed.uuids) for member in group]
+        names.append(next((name for name in running if name in possible), None))
     for place, group in enumerate(groups):
-        uuids = [gpu["uuid"] for gpu in group[0]["placed"]["gpus"]]
-        for member in group:
-            name = applied.instance(member["wanted"]["served"], uuids)
-            if names[place] is None and name not in names and name in naming.names_on(bases[place]):
-                names[place] = name
-    for place, base in enumerate(bases):
         if names[place] is None:
-            names[place] = naming.free_name(base, names)
-    return names
+            names[place] = naming.free_name(group[0].base_name, names)
+    return [str(name) for name in names]
 
 
-def _ports(names, applied, base_port):
-    """Ports of the instances: those that run keep theirs (unless the base port was changed), the others take the first free."""
-    kept = {}
-    if applied.base_port == base_port:
-        for name in names:
-            port = applied.ports.get(name)
-            if isinstance(port, int) and base_port <= port < base_port + MOST_PORTS and port not in kept.values():
-                kept[name] = port
-    ports = []
+def _ports(names: Sequence[str], applied: Applied, base_port: int) -> dict[str, int]:
+    """{instance: port}: those that run keep theirs (unless the base port was changed), the others take the first free."""
+    kept: dict[str, int] = {}
+    for name in names if applied.base_port == base_port else ():
+        port = applied.ports.get(name)
+        if isinstance(port, int) and base_port <= port < base_port + MOST_PORTS and port not in kept.values():
+            kept[name] = port
+    ports = dict(kept)
     for name in names:
-        taken = list(kept.values()) + ports
-        ports.append(
-            kept[name]
-            if name in kept
-            else next(port for port in range(base_port, base_port + MOST_PORTS) if port not in taken)
-        )
+        if name not in ports:
+            taken = set(ports.values())
+            ports[name] = next(port for port in range(base_port, base_port + MOST_PORTS) if port not in taken)
     return ports
 
 
-def _all_layers_forced(wanted, placed, host, release):
-    """Whether num_gpu 999 is written: no fallback to the CPU is wanted and every GPU keeps a GiB.
+def _all_layers_forced(wanted: Wanted, placed: Placed, host: Host, service: Service) -> bool:
+    """Whether num_gpu 999 is written: no layer may go to the CPU and every GPU keeps a GiB.
 
-    Not before 0.30: there a forced num_gpu takes all GPUs or makes Ollama search for ever.
+    Not before 0.30: there a forced num_gpu takes all GPUs or makes Ollama search without end.
     """
-    if (
-        not release.all_layers_can_be_forced
-        or wanted["allow_cpu_offload"]
-        or not placed["gpus"]
-        or placed["outcome"] == "cpu"
-    ):
+    if not service.release.all_layers_can_be_forced or wanted.allow_cpu_offload:
         return False
-    spare = min(host.left[gpu["uuid"]] for gpu in placed["gpus"])
-    runs, num_gpu = host.applied.num_gpu(wanted["served"], [gpu["uuid"] for gpu in placed["gpus"]])
+    if not placed.gpus or placed.outcome == CPU:
+        return False
+    spare = min(host.left[uuid] for uuid in placed.uuids)
+    runs, num_gpu = host.applied.num_gpu(wanted.create_as, placed.uuids)
     if not runs:
         return spare >= GIB
-    return spare >= (FORCED_STAYS if num_gpu == ALL_LAYERS else min(FORCED_RETURNS, max(GIB, wanted["headroom_bytes"])))
+    return spare >= (FORCED_STAYS if num_gpu == ALL_LAYERS else min(FORCED_RETURNS, max(GIB, wanted.headroom_bytes)))
 
 
-def _gpu_order(member):
-    numbers = [gpu["number"] for gpu in member["placed"]["gpus"]]
+def _gpu_order(member: Member) -> tuple[bool, list[int]]:
+    numbers = [gpu.number for gpu in member.placed.gpus]
     return (not numbers, numbers)
 
 
-def _settings(wanted, placed, release, forced):
-    """Server-wide variables that a model needs; models with the same ones can share an instance."""
-    settings = {"OLLAMA_NUM_PARALLEL": str(wanted["parallel"])}
-    if wanted["kv_cache_type"]:
-        settings["OLLAMA_KV_CACHE_TYPE"] = wanted["kv_cache_type"]
-    if wanted["flash_attention"] is not None:
-        settings["OLLAMA_FLASH_ATTENTION"] = "1" if wanted["flash_attention"] else "0"
-    if len(placed["gpus"]) > 1:
-        settings["OLLAMA_SCHED_SPREAD"] = "1"
-    settings.update(
-        release.layer_settings(
-            PlannedLayers(
-                outcome=placed["outcome"] if placed["gpus"] else "cpu",
-                tensor_split=tuple(placed["tensor_split"]) if placed["tensor_split"] else None,
-                reserve_bytes=placed.get("reserve") or 0,
-                headroom_bytes=placed["predicted"]["headroom_bytes"],
-                projector_bytes=wanted["facts"].projector_bytes,
-                cpu_allowed=wanted["allow_cpu_offload"],
-                forced=forced,
-            )
-        )
+def _settings(wanted: Wanted, placed: Placed, service: Service, forced: bool) -> dict[str, str]:
+    """Server-wide variables that a model needs."""
+    planned = PlannedLayers(
+        outcome=placed.outcome if placed.gpus else CPU,
+        tensor_split=placed.tensor_split,
+        reserve_bytes=placed.reserve_bytes,
+        headroom_bytes=placed.predicted.headroom_bytes,
+        projector_bytes=wanted.facts.projector_bytes,
+        cpu_allowed=wanted.allow_cpu_offload,
+        forced=forced,
     )
-    return settings
+    return dict(confirm.environment_of(wanted, placed.gpus), **service.release.layer_settings(planned))
 
 
-def _shares(group, member, release, environment):
+def _can_join(group: Sequence[Member], member: Member, service: Service) -> bool:
     """Whether a model joins an instance: same GPUs, same settings, and Ollama would not evict one for the other."""
     first = group[0]
-    if [gpu["uuid"] for gpu in first["placed"]["gpus"]] != [gpu["uuid"] for gpu in member["placed"]["gpus"]]:
+    if first.placed.uuids != member.placed.uuids or first.settings != member.settings:
         return False
-    if first["settings"] != member["settings"] or any(gpu["exclusive"] for gpu in member["placed"]["gpus"]):
+    if any(gpu.exclusive for gpu in member.placed.gpus):
         return False
-    together = group + [member]
+    if not member.placed.gpus:
+        return True
+    loads = [confirm.planned_load(one.wanted, one.placed, service.variables) for one in [*group, member]]
     return not any(
-        _evicts(one, [other for other in together if other is not one], release, environment) for one in together
+        service.release.evicts(last, loads[:place] + loads[place + 1 :]) for place, last in enumerate(loads)
     )
 
 
-def _evicts(member, others, release, environment):
-    """Whether loading a model last would make Ollama unload the others first."""
-    if not member["placed"]["gpus"]:
-        return False
-    last, *rest = [confirm.planned_load(one["wanted"], one["placed"], environment) for one in [member] + others]
-    return release.evicts(last, rest)
+def instance_entry(instance: Instance, service: Service) -> dict[str, Any]:
+    """An entry of the plan's `instances`."""
+    return {
+        "name": instance.name,
+        "unit": "ollama@%s.service" % instance.name,
+        "address": service.listen_address,
+        "port": instance.port,
+        "url": naming.url(service.listen_address, instance.port),
+        "store": _store(instance, service),
+        "gpu_uuids": list(instance.members[0].placed.uuids),
+        "environment": environment(instance, service),
+        "models": [model_entry(member) for member in instance.members],
+    }
 
 
-def _instance(name, group, release, environment, models_dir, listen_address, port):
-    gpus = group[0]["placed"]["gpus"]
-    store = "%s/instances/%s" % (str(models_dir).rstrip("/"), name)
-    variables = {
-        "OLLAMA_HOST": naming.host_and_port(listen_address, port),
-        "OLLAMA_MODELS": store,
-        "CUDA_VISIBLE_DEVICES": ",".join(gpu["uuid"] for gpu in gpus) or NO_GPU,
+def _store(instance: Instance, service: Service) -> str:
+    return "%s/instances/%s" % (service.models_dir.rstrip("/"), instance.name)
+
+
+def environment(instance: Instance, service: Service) -> dict[str, str]:
+    """The service variables of an instance: the plan's, and the user's."""
+    contexts = [member.placed.predicted.context_length for member in instance.members]
+    planned = {
+        "OLLAMA_HOST": naming.host_and_port(service.listen_address, instance.port),
+        "OLLAMA_MODELS": _store(instance, service),
+        "CUDA_VISIBLE_DEVICES": ",".join(instance.members[0].placed.uuids) or NO_GPU,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "OLLAMA_VULKAN": "0",
         "OLLAMA_NO_CLOUD": "1",
         # The smallest of the instance, so that a request for a plain model never takes more than was planned.
-        "OLLAMA_CONTEXT_LENGTH": str(min(member["placed"]["predicted"]["context_length"] for member in group)),
-        "OLLAMA_MAX_LOADED_MODELS": str(len(group)),
+        "OLLAMA_CONTEXT_LENGTH": str(min(contexts)),
+        "OLLAMA_MAX_LOADED_MODELS": str(len(instance.members)),
         "OLLAMA_KEEP_ALIVE": "-1",
+        **instance.members[0].settings,
     }
-    planned = dict(variables, **group[0]["settings"])
-    variables = dict(planned, **environment)
-    for owned in (
-        "OLLAMA_CONTEXT_LENGTH",
-        "OLLAMA_NUM_PARALLEL",
-        "OLLAMA_KV_CACHE_TYPE",
-        "OLLAMA_FLASH_ATTENTION",
-        "OLLAMA_GPU_OVERHEAD",
-    ):
-        # The user's value of these was taken into account already.
-        if owned in planned:
-            variables[owned] = planned[owned]
+    ours = {name: planned[name] for name in _TAKEN_INTO_ACCOUNT if name in planned}
+    return {**planned, **service.variables, **ours}
+
+
+def model_entry(member: Member) -> dict[str, Any]:
+    """A model in an entry of the plan's `instances`."""
+    wanted, placed = member.wanted, member.placed
     return {
-        "name": name,
-        "unit": "ollama@%s.service" % name,
-        "address": listen_address,
-        "port": port,
-        "url": naming.url(listen_address, port),
-        "store": store,
-        "gpu_uuids": [gpu["uuid"] for gpu in gpus],
-        "environment": variables,
-        "models": [_model(member) for member in group],
+        "name": wanted.name,
+        "create_as": wanted.create_as,
+        "from": wanted.name,
+        "digest": wanted.digest,
+        "insecure": wanted.insecure,
+        "parameters": parameters(member),
+        "system": wanted.system,
+        "template": wanted.template,
+        "keep_alive": wanted.keep_alive,
+        "expected": {"outcome": placed.outcome},
+        "context_length": placed.predicted.context_length,
+        "parallel": wanted.parallel,
+        "kv_cache_type": wanted.cache_type,
+        "predicted": predicted_entry(placed),
     }
 
 
-def _model(member):
-    wanted, placed = member["wanted"], member["placed"]
-    predicted = placed["predicted"]
-    parameters = dict(wanted["parameters"])
-    parameters["num_ctx"] = predicted["context_length"]
-    if wanted["ubatch"] or placed["batch"]:
-        parameters["num_batch"] = wanted["ubatch"] or placed["batch"]
-    if placed["outcome"] == "cpu":
-        if placed["gpus"]:
-            parameters["num_gpu"] = 0
-    elif wanted["allow_cpu_offload"]:
-        if wanted["num_gpu"] is not None:
-            parameters["num_gpu"] = wanted["num_gpu"]
-    elif member["forced"]:
-        parameters["num_gpu"] = ALL_LAYERS
-    return {
-        "name": wanted["name"],
-        "create_as": wanted["served"],
-        "from": wanted["name"],
-        "digest": wanted["digest"],
-        "insecure": wanted["insecure"],
-        "parameters": parameters,
-        "system": wanted["system"],
-        "template": wanted["template"],
-        "keep_alive": wanted["keep_alive"],
-        "expected": {"outcome": placed["outcome"]},
-        "context_length": predicted["context_length"],
-        "parallel": wanted["parallel"],
-        "kv_cache_type": wanted["kv_cache_type"] or "f16",
-        "predicted": dict(predicted, basis="predicted", pinned_batch=placed["batch"]),
-    }
+def parameters(member: Member) -> dict[str, Any]:
+    """The parameters of the optimized model: the user's, and the plan's context, batch and layers."""
+    wanted, placed = member.wanted, member.placed
+    found = dict(wanted.parameters, num_ctx=placed.predicted.context_length)
+    if wanted.ubatch or placed.batch:
+        found["num_batch"] = wanted.ubatch or placed.batch
+    if placed.outcome == CPU:
+        if placed.gpus:
+            found["num_gpu"] = 0
+    elif wanted.allow_cpu_offload:
+        if wanted.num_gpu is not None:
+            found["num_gpu"] = wanted.num_gpu
+    elif member.forced:
+        found["num_gpu"] = ALL_LAYERS
+    return found

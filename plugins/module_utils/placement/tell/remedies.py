@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Callable, Optional, Sequence
 
-from ...common.sizes import gib, on_cpu
+from ...common.sizes import gib
 from ...memory import kv_cache
-from ..search import policy, ways
+from ...model.schema import ModelFacts
+from ..search import policy
 from ..search.fitting import Fitting
 from ..search.host import Host
+from ..shapes import AUTO, GIB, Choice, Gpu, GpuRoom, LeftOutGpu, Wanted
+from .words import on_cpu
 
-GIB = 1024**3
 SMALLER_CACHE_TYPES = ("q8_0", "q4_0")
 LEAST_BITS = 2.2  # of a weight: no usable build has less
 MOST_GPUS = 8
@@ -20,75 +23,100 @@ ENDLESS = 1 << 50  # bytes
 TRIES = 60  # of ways to place all models, for each remedy
 
 
+@dataclasses.dataclass(frozen=True)
 class Case:
-    """A host on which a model has no place, and the question whether a change would give it one.
+    """A model on a host with other models, and the question whether a change would give it a place.
 
-    Args:
-        choices: what policy.choose returned for all models.
-        choice: the one of them without a place.
-        gpus: usable GPUs. fitting: the Fitting. topology: facts of connections.
-        left_out: GPUs that are there but not used, as gpus.usable_gpus gives them.
+    Attributes:
+        choices: of all models.
+        choice: the one of them that is looked at.
+        gpus: the GPUs that the plan may use.
+        fitting: what a model takes.
+        topology: facts of connections between GPUs.
+        left_out: GPUs that are on the host and that the plan does not use.
     """
 
-    def __init__(self, choices, choice, gpus, fitting, topology=(), left_out=()):
-        self.choices, self.choice, self.wanted = choices, choice, choice["wanted"]
-        self.gpus, self.fitting, self.topology, self.left_out = gpus, fitting, topology, left_out
+    choices: tuple[Choice, ...]
+    choice: Choice
+    gpus: tuple[Gpu, ...]
+    fitting: Fitting
+    topology: Sequence[Any] = ()
+    left_out: tuple[LeftOutGpu, ...] = ()
 
-    def host(self):
-        """The Host with no model on it."""
-        return Host(self.gpus, self.topology)
+    @property
+    def wanted(self) -> Wanted:
+        """The model that is looked at."""
+        return self.choice.wanted
 
-    def solved(self, gpus=None, fitting=None, **changes):
-        """The choice for the model after a change of its settings, of the GPUs or of the Fitting; None if it, or another
-        one that had a place, then has none."""
-        listed = [dict(one["wanted"], **changes) if one is self.choice else one["wanted"] for one in self.choices]
+    def empty_host(self, gpus: Optional[Sequence[Gpu]] = None) -> Host:
+        """The Host with no model on it.
+
+        Args:
+            gpus: others than those that the plan may use.
+        """
+        return Host(self.gpus if gpus is None else gpus, self.topology)
+
+    def solved(
+        self, gpus: Optional[Sequence[Gpu]] = None, fitting: Optional[Fitting] = None, **changes: Any
+    ) -> Optional[Choice]:
+        """The choice for the model after a change; None if it, or another one that had a place, then has none.
+
+        Args:
+            gpus: the GPUs of the host.
+            fitting: what a model takes.
+            changes: fields of the wanted model.
+        """
+        name = self.wanted.create_as
+        changed = dataclasses.replace(self.wanted, **changes)
+        listed = [changed if one.wanted.create_as == name else one.wanted for one in self.choices]
+        others = [one for one in self.choices if one.wanted.create_as != name]
         # Most often this model alone has no place: then it is all or nothing.
-        complete = all(one["placements"] or one is self.choice for one in self.choices) and not any(
-            one["allow_cpu_offload"] for one in listed
+        complete = all(one.placements for one in others) and not any(one.allow_cpu_offload for one in listed)
+        after, dummy = policy.choose(
+            listed, self.empty_host(gpus), fitting or self.fitting, tries=TRIES, all_or_none=complete
         )
-        fitting = self.fitting if fitting is None else fitting
-        after = policy.choose(
-            listed, self.gpus if gpus is None else gpus, fitting, self.topology, tries=TRIES, all_or_none=complete
-        )[0]
         if after is None:
             return None
-        lost = any(before["placements"] and not now["placements"] for before, now in zip(self.choices, after))
-        mine = after[self.choices.index(self.choice)]
-        return mine if mine["placements"] and not lost else None
+        now = {one.wanted.create_as: one for one in after}
+        lost = any(before.placements and not now[before.wanted.create_as].placements for before in others)
+        return now[name] if now[name].placements and not lost else None
 
-    def largest(self, low, high, **named):
-        """The largest number from low to high that, as the setting `named` (name=function of the number), solves it; or None."""
-        name, value = next(iter(named.items()))
+    def largest(self, low: int, high: int, changes: Callable[[int], dict[str, Any]]) -> Optional[int]:
+        """The largest number from low to high that solves it, or None.
+
+        Args:
+            changes: the fields of the wanted model for a number.
+        """
         best = None
         while low <= high:
             middle = (low + high) // 2
-            if self.solved(**{name: value(middle)}):
+            if self.solved(**changes(middle)):
                 best, low = middle, middle + 1
             else:
                 high = middle - 1
         return best
 
 
-def remedies(case):
+def remedies(case: Case) -> list[str]:
     """Sentences that name a setting and a value, cheapest first; empty if nothing that is tried helps."""
-    found = []
+    found: list[str] = []
     for remedy in CHEAPEST_FIRST:
         found.extend(remedy(case))
     return found
 
 
-def _strategy(case):
-    if case.wanted["strategy"] == "auto" or not case.gpus:
+def _strategy(case: Case) -> list[str]:
+    if case.wanted.strategy == AUTO or not case.gpus:
         return []
-    for other in ("split", "single") if case.wanted["strategy"] != "split" else ("single",):
-        solved = other != case.wanted["strategy"] and case.solved(strategy=other, replicas=None)
+    for other in ("split", "single") if case.wanted.strategy != "split" else ("single",):
+        solved = case.solved(strategy=other, replicas=None) if other != case.wanted.strategy else None
         if solved:
-            count = len(solved["placements"][0]["gpus"])
+            count = len(solved.placements[0].gpus)
             return ["strategy: %s fits, on %s" % (other, "one GPU" if count == 1 else "%d GPUs" % count)]
     return []
 
 
-def _reserved(case):
+def _reserved(case: Case) -> list[str]:
     """Releases before 0.30 leave OLLAMA_GPU_OVERHEAD free on every GPU, beside the headroom of the plan."""
     variables = dict(case.fitting.variables)
     reserved = variables.pop("OLLAMA_GPU_OVERHEAD", None)
@@ -101,76 +129,72 @@ def _reserved(case):
     return []
 
 
-def _compute_mode(case):
-    if any(gpu["exclusive"] for gpu in case.gpus) and case.solved([dict(gpu, exclusive=False) for gpu in case.gpus]):
+def _compute_mode(case: Case) -> list[str]:
+    shared = [dataclasses.replace(gpu, exclusive=False) for gpu in case.gpus]
+    if any(gpu.exclusive for gpu in case.gpus) and case.solved(shared):
         return ["compute mode: default (nvidia-smi -c 0) lets several models share a GPU, and then it fits"]
     return []
 
 
-def _selectors(case):
-    there = [
-        gpu for gpu in case.left_out if not gpu["selected"] and gpu["gpu"] and gpu["reason"] == "it is not selected"
-    ]
+def _selectors(case: Case) -> list[str]:
+    there = [out.gpu for out in case.left_out if out.gpu and not out.selected and not out.fault]
     for gpu in there:
-        if case.solved(_with(case.gpus, gpu["gpu"])):
-            return [
-                "selectors: GPU %s (%s) is not selected; with it the model fits" % (gpu["gpu"]["index"], gpu["uuid"])
-            ]
-    if len(there) > 1 and case.solved(_with(case.gpus, *[gpu["gpu"] for gpu in there])):
+        if case.solved(_with(case.gpus, gpu)):
+            return ["selectors: GPU %s (%s) is not selected; with it the model fits" % (gpu.index, gpu.uuid)]
+    if len(there) > 1 and case.solved(_with(case.gpus, *there)):
         return ["selectors: %d GPUs are not selected; with all of them the model fits" % len(there)]
     return []
 
 
-def _batch(case):
-    if (case.wanted["ubatch"] or 0) > 512 and case.solved(ubatch=512):
-        return ["ubatch: 512 fits, instead of %d; prompts are read more slowly" % case.wanted["ubatch"]]
+def _batch(case: Case) -> list[str]:
+    if (case.wanted.ubatch or 0) > 512 and case.solved(ubatch=512):
+        return ["ubatch: 512 fits, instead of %d; prompts are read more slowly" % (case.wanted.ubatch or 0)]
     return []
 
 
-def _slots(case):
-    most = case.largest(1, case.wanted["parallel"] - 1, parallel=lambda number: number) if case.gpus else None
-    return ["parallel: at most %d fits, instead of %d" % (most, case.wanted["parallel"])] if most else []
+def _slots(case: Case) -> list[str]:
+    now = case.wanted.parallel
+    most = case.largest(1, now - 1, lambda number: {"parallel": number}) if case.gpus else None
+    return ["parallel: at most %d fits, instead of %d" % (most, now)] if most else []
 
 
-def _headroom(case):
-    if case.wanted["headroom_bytes"] > GIB and case.solved(headroom_bytes=GIB):
-        return ["headroom_bytes: %d (1 GiB) fits, instead of %d" % (GIB, case.wanted["headroom_bytes"])]
+def _headroom(case: Case) -> list[str]:
+    if case.wanted.headroom_bytes > GIB and case.solved(headroom_bytes=GIB):
+        return ["headroom_bytes: %d (1 GiB) fits, instead of %d" % (GIB, case.wanted.headroom_bytes)]
     return []
 
 
-def _context(case):
-    now = ways.planned_context(case.wanted)
-    step = 1024
-    steps = (
-        case.largest(-(-policy.LEAST_CONTEXT // step), (now - 1) // step, context_length=lambda number: number * step)
-        if case.gpus
-        else None
+def _context(case: Case) -> list[str]:
+    now, step = case.wanted.context_length, 1024
+    if not case.gpus:
+        return []
+    steps = case.largest(
+        -(-policy.LEAST_CONTEXT // step),
+        (now - 1) // step,
+        lambda number: {"context_length": number * step, "auto_context": False},
     )
     return ["context_length: at most %d tokens fit, instead of %d" % (steps * step, now)] if steps else []
 
 
-def _cache_type(case):
-    facts = case.wanted["facts"]
-    now = kv_cache.CACHE_TYPES[case.wanted["kv_cache_type"] or "f16"]
+def _cache_type(case: Case) -> list[str]:
+    facts = case.wanted.facts
+    if case.wanted.flash_attention is False or not case.gpus:
+        return []
+    block_now, size_now = kv_cache.CACHE_TYPES[case.wanted.cache_type]
     for name in SMALLER_CACHE_TYPES:
         block, size = kv_cache.CACHE_TYPES[name]
-        if (
-            size * now[0] >= now[1] * block
-            or facts.key_length % block
-            or facts.value_length % block
-            or case.wanted["flash_attention"] is False
-        ):
-            continue
-        if case.gpus and case.solved(kv_cache_type=name):
+        smaller = size * block_now < size_now * block
+        divides = not (facts.key_length or 0) % block and not (facts.value_length or 0) % block
+        if smaller and divides and case.solved(kv_cache_type=name):
             return ["kv_cache_type: %s makes it fit" % name]
     return []
 
 
-def _quantization(case):
-    facts = case.wanted["facts"]
-    size = facts.file_bytes
+def _quantization(case: Case) -> list[str]:
+    facts = case.wanted.facts
+    size = facts.file_bytes or 0
     least = int(LEAST_BITS / 8 * facts.parameter_count * 100 / size) + 1 if facts.parameter_count else 30
-    percent = case.largest(least, 99, facts=lambda number: scaled(facts, number)) if case.gpus else None
+    percent = case.largest(least, 99, lambda number: {"facts": scaled(facts, number)}) if case.gpus else None
     if not percent:
         return []
     return [
@@ -179,96 +203,91 @@ def _quantization(case):
     ]
 
 
-def scaled(facts, percent):
+def scaled(facts: ModelFacts, percent: int) -> ModelFacts:
     """The facts of a model whose weights are quantized to a share of what they are."""
 
-    def part(size):
-        return size * percent // 100
+    def part(size: Optional[int]) -> int:
+        return (size or 0) * percent // 100
 
     layers = [
-        dict(layer, weight_bytes=part(layer["weight_bytes"]), expert_bytes=part(layer.get("expert_bytes") or 0))
+        dict(layer, weight_bytes=part(layer["weight_bytes"]), expert_bytes=part(layer.get("expert_bytes")))
         for layer in facts.layers
     ]
-    sizes = {key: part(getattr(facts, key)) for key in ("output_bytes", "embedding_bytes", "file_bytes")}
-    return dataclasses.replace(facts, layers=layers, **sizes)
+    return dataclasses.replace(
+        facts,
+        layers=layers,
+        output_bytes=part(facts.output_bytes),
+        embedding_bytes=part(facts.embedding_bytes),
+        file_bytes=part(facts.file_bytes),
+    )
 
 
-def _repair(case):
-    found = []
-    for gpu in case.left_out:
-        if gpu["selected"] and gpu["gpu"] and case.solved(_with(case.gpus, dict(gpu["gpu"], exclusive=False))):
-            found.append("GPU %s: %s; with it the model fits" % (gpu["uuid"], gpu["reason"]))
-    return found
+def _repair(case: Case) -> list[str]:
+    return [
+        "GPU %s: %s; with it the model fits" % (out.uuid, out.reason)
+        for out in case.left_out
+        if out.selected and out.gpu and case.solved(_with(case.gpus, dataclasses.replace(out.gpu, exclusive=False)))
+    ]
 
 
-def _foreign(case):
-    holders = [gpu for gpu in case.gpus if gpu["foreign_bytes"]]
+def _foreign(case: Case) -> list[str]:
+    holders = [gpu for gpu in case.gpus if gpu.foreign_bytes]
     for some in [[gpu] for gpu in holders] + ([holders] if len(holders) > 1 else []):
-        freed = [
-            dict(gpu, available_bytes=gpu["available_bytes"] + gpu["foreign_bytes"]) if gpu in some else gpu
-            for gpu in case.gpus
-        ]
+        freed = [_freed(gpu) if gpu in some else gpu for gpu in case.gpus]
         if case.solved(freed):
-            where = " and ".join(
-                "%s of GPU %s (%s)" % (gib(gpu["foreign_bytes"]), gpu["index"], gpu["uuid"]) for gpu in some
-            )
+            where = " and ".join("%s of GPU %s (%s)" % (gib(gpu.foreign_bytes), gpu.index, gpu.uuid) for gpu in some)
             return ["other processes hold %s; without them the model fits" % where]
     return []
 
 
-def _more(case):
+def _freed(gpu: Gpu) -> Gpu:
+    return dataclasses.replace(gpu, available_bytes=gpu.available_bytes + gpu.foreign_bytes)
+
+
+def _more(case: Case) -> list[str]:
     if not case.gpus:
-        bare = case.fitting.predict(case.wanted, [_new_gpu(0, ENDLESS)], [ENDLESS], ways.planned_context(case.wanted))
-        size = bare["devices"][0]["total_bytes"] + case.wanted["headroom_bytes"]
+        room = GpuRoom(_new_gpu(ENDLESS), ENDLESS)
+        bare = case.fitting.predict(case.wanted, [room], case.wanted.context_length)
+        size = bare.total_bytes + case.wanted.headroom_bytes
         size = -(-size // GIB) * GIB
-        return (
-            ["more GPUs: 1 with %s of free memory would hold it" % gib(size)]
-            if case.solved([_new_gpu(0, size)])
-            else []
-        )
-    like = max(case.gpus, key=lambda gpu: (gpu["available_bytes"] + gpu["foreign_bytes"], -case.gpus.index(gpu)))
-    free = like["available_bytes"] + like["foreign_bytes"]
-    for count in range(1, MOST_GPUS + 1):
-        if case.solved(
-            case.gpus
-            + [dict(like, uuid="new-%d" % number, available_bytes=free, number=100 + number) for number in range(count)]
-        ):
-            return ["more GPUs: %d more with %s of free memory each, and it fits" % (count, gib(free))]
+        if not case.solved([_new_gpu(size)]):
+            return []
+        return ["more GPUs: 1 with %s of free memory would hold it" % gib(size)]
+    # The first of those that have most: `max` returns it.
+    like = _freed(max(case.gpus, key=lambda gpu: gpu.available_bytes + gpu.foreign_bytes))
+    added: list[Gpu] = []
+    for number in range(MOST_GPUS):
+        added.append(dataclasses.replace(like, uuid="new-%d" % number, number=100 + number))
+        if case.solved([*case.gpus, *added]):
+            return [
+                "more GPUs: %d more with %s of free memory each, and it fits" % (len(added), gib(like.available_bytes))
+            ]
     return []
 
 
-def _cpu(case):
-    solved = None if case.wanted["allow_cpu_offload"] else case.solved(allow_cpu_offload=True)
-    if not solved:
-        return []
-    placed = solved["placements"][0]
-    if placed["outcome"] not in ("partial", "cpu"):
-        return []  # another strategy is what helps here
-    return ["allow_cpu_offload: true runs it %s, much slower" % on_cpu(placed["predicted"])]
+def _cpu(case: Case) -> list[str]:
+    solved = None if case.wanted.allow_cpu_offload else case.solved(allow_cpu_offload=True)
+    if not solved or solved.placements[0].on_gpus_only:
+        return []  # another strategy is what helps where it is on GPUs only
+    return ["allow_cpu_offload: true runs it %s, much slower" % on_cpu(solved.placements[0].predicted)]
 
 
-def _with(gpus, *more):
-    return sorted(gpus + list(more), key=lambda gpu: (str(gpu["pci_bus_id"]).lower(), gpu["uuid"]))
+def _with(gpus: Sequence[Gpu], *more: Gpu) -> list[Gpu]:
+    return sorted([*gpus, *more], key=lambda gpu: (str(gpu.pci_bus_id).lower(), gpu.uuid))
 
 
-def _new_gpu(number, size):
-    return {
-        "uuid": "new-%d" % number,
-        "index": number,
-        "number": number,
-        "pci_bus_id": None,
-        "name": "GPU",
-        "architecture": None,
-        "compute_capability": None,
-        "total_bytes": size,
-        "available_bytes": size,
-        "foreign_bytes": 0,
-        "exclusive": False,
-        "taken": None,
-        "is_slice": False,
-        "numa_node": None,
-        "degraded": None,
-    }
+def _new_gpu(size: int) -> Gpu:
+    return Gpu(
+        uuid="new-0",
+        index=0,
+        number=0,
+        pci_bus_id=None,
+        name="GPU",
+        architecture=None,
+        compute_capability=None,
+        total_bytes=size,
+        available_bytes=size,
+    )
 
 
 # A setting, then what is slower or shorter, then another build, then work on the host, then money, then the CPU.

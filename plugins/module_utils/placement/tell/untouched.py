@@ -1,48 +1,54 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What this Ollama version would do if left alone, and what each setting does on it: the plan's `default_behaviour`."""
+"""What this Ollama version would do without any setting, and what each setting does on it: `default_behaviour`."""
 
 from __future__ import annotations
+
+from typing import Any, Sequence
+
+from ...model.schema import ModelFacts
+from ...releases.release import Release
+from ..shapes import SPLIT, Gpu, Placed
 
 # Settings that users believe to force several GPUs or to reserve memory; the plan says about each what it does.
 FOLKLORE = ("num_gpu", "OLLAMA_SCHED_SPREAD", "OLLAMA_GPU_OVERHEAD")
 
 
-def default_behaviour(release, facts, gpus, placements, parameters, environment):
-    """The decision of the version without any setting, and the effect of the settings.
+def default_behaviour(release: Release, facts: ModelFacts, gpus: Sequence[Gpu]) -> dict[str, Any]:
+    """What the release decides for a model on this host without any setting, as the plan's `default_behaviour`.
 
     Args:
-        release: the Release planned for.
-        facts: dict of model_info, completed.
-        gpus: the host's usable GPUs with `available_bytes`.
-        placements: where the plan puts the model (may be empty).
-        parameters: parameters of the optimized model.
-        environment: service variables of its instance, the user's among them.
+        release: the release that is planned for.
+        facts: the model's facts.
+        gpus: the GPUs that the plan may use.
     """
-    devices = [
-        {
-            "uuid": gpu["uuid"],
-            "total_bytes": gpu["total_bytes"],
-            "free_bytes": gpu["available_bytes"],
-            "compute_capability": gpu["compute_capability"],
-        }
-        for gpu in gpus
-    ]
-    decision = release.decide(facts, devices)
+    decision = release.decide(facts, [gpu.for_release(gpu.available_bytes) for gpu in gpus])
     return {
         "outcome": decision["outcome"],
-        "gpu_uuids": [gpus[index]["uuid"] for index in decision["gpus"]],
+        "gpu_uuids": [gpus[index].uuid for index in decision["gpus"]],
         "layers": decision["layers"],
         "context_length": decision["context_length"],
         "batch": decision["batch"],
         "predicted_bytes": decision["predicted_bytes"],
-        "settings": _settings(release, facts, placements, parameters, environment),
     }
 
 
-def _settings(release, facts, placements, parameters, environment):
-    several = any(len(placed["gpus"]) > 1 for placed in placements)
-    values = {name: None for name in FOLKLORE}
+def settings_with_effects(
+    release: Release,
+    facts: ModelFacts,
+    placements: Sequence[Placed],
+    parameters: dict[str, Any],
+    environment: dict[str, str],
+) -> list[dict[str, Any]]:
+    """What each setting of a model does on this release: list of {name, value, effect}.
+
+    Args:
+        placements: where the plan puts the model (may be empty).
+        parameters: parameters of the optimized model.
+        environment: service variables of its instance, the user's among them.
+    """
+    several = any(len(placed.gpus) > 1 for placed in placements)
+    values: dict[str, Any] = {name: None for name in FOLKLORE}
     values.update({name: value for name, value in parameters.items() if name in release.effects})
     values.update({name: value for name, value in environment.items() if name in release.effects})
     settings = []
@@ -56,12 +62,8 @@ def _settings(release, facts, placements, parameters, environment):
     return settings
 
 
-def differs(behaviour, placements):
-    """Whether the version left alone would choose other GPUs than the plan."""
-    if not placements:
-        return False
-    planned = {gpu["uuid"] for gpu in placements[0]["gpus"]}
-    outcome = placements[0]["outcome"]
-    if outcome in ("single", "split"):
-        return behaviour["outcome"] != outcome or (outcome == "split" and planned != set(behaviour["gpu_uuids"]))
-    return behaviour["outcome"] != outcome
+def differs(behaviour: dict[str, Any], placed: Placed) -> bool:
+    """Whether this Ollama version would without any setting choose other GPUs than the plan."""
+    if behaviour["outcome"] != placed.outcome:
+        return True
+    return placed.outcome == SPLIT and set(placed.uuids) != set(behaviour["gpu_uuids"])

@@ -8,10 +8,10 @@ import stat
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 from tests.oracle import hosts
 from tests.rig.gpus import state
+from tests.unit.plugins.module_utils.placement.builders import make_plan
 
 MIB = 1024 * 1024
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 from tests.unit.plugins.module_utils.measure.builders import MIB, TABLE, inventory, plan_of, program
+from tests.unit.plugins.module_utils.placement.builders import make_plan
 
 
 def test_an_engine_that_expects_more(store, rig, tmp_path):

@@ -12,10 +12,10 @@ import statistics
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, kv_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 from tests.oracle import hosts, record, table
 from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
+from tests.unit.plugins.module_utils.placement.builders import make_plan
 
 HEADROOM_MIB = 1024  # what a plan keeps free on every GPU
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import plan as plan_room
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest
 
 from tests.oracle import models
 
@@ -37,6 +38,11 @@ def sized(name, gib, blocks=6, **settings_):
         parameter_count=weights,
     )
     return dict(settings_, name=name, model=facts)
+
+
+def make_plan(*arguments, **options):
+    """The plan of a request, whose fields are given as arguments."""
+    return plan_room.make_plan(PlanRequest(*arguments, **options))
 
 
 def plan(inventory, *models_, **options):

@@ -10,9 +10,9 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 from tests.oracle import hosts, table
+from tests.unit.plugins.module_utils.placement.builders import make_plan
 
 
 def planned(value, ollama_version="0.32.15"):

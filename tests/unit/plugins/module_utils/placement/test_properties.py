@@ -13,7 +13,7 @@ import sys
 
 import hypothesis
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import plan as plan_room
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell import remedies
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ from tests.unit.plugins.module_utils.placement.strategies import GPU, GPUS, LINK
 def _without_remedies():
     """What would help is tested elsewhere, and takes most of the time where a model does not fit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_room.remedies, "remedies", lambda case: [])
+        patch.setattr(remedies, "remedies", lambda case: [])
         yield
 
 

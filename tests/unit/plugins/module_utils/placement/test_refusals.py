@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 
 from tests.oracle import hosts, models
+from tests.unit.plugins.module_utils.placement.builders import make_plan
 
 TWO = hosts.inventory(hosts.A6000, hosts.A6000)
 

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The settings of one model: each is checked against what the model, the parameters and the environment say.
+
+Every function raises PlacementError, one sentence with the value and the remedy, where a value cannot be.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Optional, Union
+
+from ...memory import kv_cache
+from ...model.schema import ModelFacts
+from ..errors import PlacementError
+from ..shapes import AUTO, STRATEGIES
+from .parameters import DURATION, whole_number
+
+DEFAULT_CONTEXT = 8192  # tokens; that of Ollama depends on the GPUs' memory
+_DIGEST = re.compile(r"^(?:sha256:)?[0-9a-f]{64}\Z")
+
+Entry = dict[str, Any]  # of placement_info's models
+
+
+def number(value: Any, what: str, least: int) -> Optional[int]:
+    """A whole number, or None where nothing is given."""
+    return None if value is None or value == "" else whole_number(value, what, least)
+
+
+def switch(value: Any, what: str) -> Optional[bool]:
+    """True or False, or None where nothing is given."""
+    if value is None or value == "" or value == AUTO:
+        return None
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+        return str(value).lower() in ("true", "yes", "on", "1")
+    raise PlacementError("%s is %r; give true, false or leave it out." % (what, value))
+
+
+def strategy(entry: Entry, name: str) -> str:
+    """One of STRATEGIES."""
+    asked = entry.get("strategy") or AUTO
+    if asked not in STRATEGIES:
+        raise PlacementError("Strategy '%s' of %s is unknown; use one of %s." % (asked, name, ", ".join(STRATEGIES)))
+    return asked
+
+
+def replicas(entry: Entry, asked_strategy: str, name: str) -> Optional[int]:
+    """Number of instances, or None; split and spread are one instance."""
+    count = number(entry.get("replicas"), "replicas of %s" % name, 1)
+    if count and count > 1 and asked_strategy in ("split", "spread"):
+        raise PlacementError(
+            "replicas %d of %s does not go with strategy %s, which is one instance; use replicate, or leave replicas out."
+            % (count, name, asked_strategy)
+        )
+    return count
+
+
+def flash_attention(entry: Entry, environment: dict[str, str], name: str) -> Optional[bool]:
+    """Whether flash attention is forced on or off; None = the engine decides."""
+    asked = switch(entry.get("flash_attention"), "flash_attention of %s" % name)
+    if asked is None and environment.get("OLLAMA_FLASH_ATTENTION"):
+        return environment["OLLAMA_FLASH_ATTENTION"] == "1"
+    return asked
+
+
+def digest(entry: Entry, facts: ModelFacts, name: str) -> Optional[str]:
+    """The digest to insist on, with its "sha256:", or None; the facts must be of the model that has it."""
+    asked = entry.get("digest")
+    if not asked:
+        return None
+    if not _DIGEST.match(str(asked)):
+        raise PlacementError(
+            "digest '%s' of %s is not a SHA-256; give sha256: and 64 hexadecimal digits." % (asked, name)
+        )
+    pinned = "sha256:" + str(asked).rsplit(":", maxsplit=1)[-1]
+    if facts.digest and pinned != facts.digest:
+        raise PlacementError(
+            "%s has the digest %s and not the pinned %s; change the pin, or use a registry that keeps that model."
+            % (name, facts.digest, pinned)
+        )
+    return pinned
+
+
+def keep_alive(value: Any, name: str) -> Union[int, str]:
+    """Seconds as a number (negative = for ever) or a duration as text; Ollama does not take the text "-1"."""
+    if value is None or value == "":
+        return -1
+    text = str(value).strip()
+    seconds = int(text) if re.match(r"^-?\d+$", text) else None
+    if seconds is None and not DURATION.match(text):
+        raise PlacementError(
+            "keep_alive %r of %s is not a duration; give seconds, -1 for ever, or one such as 30m or 24h."
+            % (value, name)
+        )
+    if not re.search("[1-9]", text):
+        raise PlacementError(
+            "keep_alive %s of %s would unload the model at once; give -1 for ever, or a duration such as 30m or 24h."
+            % (value, name)
+        )
+    return text if seconds is None else seconds
+
+
+def context_length(
+    entry: Entry, parameters: dict[str, Any], environment: dict[str, str], facts: ModelFacts, name: str
+) -> tuple[Optional[int], list[str]]:
+    """(tokens of one slot, or None for the largest context that fits; warnings)."""
+    trained = facts.context_length or 0
+    asked = entry.get("context_length")
+    if asked is None or asked == "":
+        asked = parameters.get("num_ctx")
+    elif parameters.get("num_ctx") is not None and str(asked) != str(parameters["num_ctx"]):
+        raise PlacementError(
+            "%s has context_length %s and num_ctx %d, which are the same setting; give one of them."
+            % (name, asked, parameters["num_ctx"])
+        )
+    if asked is None:
+        asked = environment.get("OLLAMA_CONTEXT_LENGTH")
+        if asked in (None, "", "0"):
+            return min(DEFAULT_CONTEXT, trained), []
+    if str(asked).strip().lower() == AUTO:
+        return None, []
+    if not isinstance(asked, (int, float)) and not re.match(r"^[+-]?[0-9]+$", str(asked).strip()):
+        raise PlacementError(
+            "context_length %r of %s is not a number of tokens; give one such as 32768, or auto for the largest that fits."
+            % (asked, name)
+        )
+    tokens = whole_number(asked, "context_length of %s" % name, 4)
+    if tokens <= trained:
+        return tokens, []
+    return trained, [
+        "%s was trained for %d tokens, so Ollama takes that instead of the context_length of %d."
+        % (name, trained, tokens)
+    ]
+
+
+def cache_type(
+    entry: Entry, environment: dict[str, str], facts: ModelFacts, flash: Optional[bool], name: str
+) -> Optional[str]:
+    """Type of the KV cache, or None = Ollama's default.
+
+    Args:
+        flash: whether flash attention is forced on or off, or None.
+    """
+    value = entry.get("kv_cache_type") or environment.get("OLLAMA_KV_CACHE_TYPE")
+    if value is None or value == "":
+        return None
+    asked = str(value).strip().lower()
+    if asked not in kv_cache.CACHE_TYPES:
+        raise PlacementError(
+            "kv_cache_type '%s' of %s is unknown; use one of %s."
+            % (value, name, ", ".join(sorted(kv_cache.CACHE_TYPES)))
+        )
+    block = kv_cache.CACHE_TYPES[asked][0]
+    if (facts.key_length or 0) % block or (facts.value_length or 0) % block:
+        raise PlacementError(
+            "kv_cache_type %s of %s has blocks of %d, which do not divide its head size of %d; use f16."
+            % (asked, name, block, facts.key_length or 0)
+        )
+    if block > 1 and flash is False:
+        raise PlacementError(
+            "kv_cache_type %s of %s needs flash attention, which is switched off; allow it or use f16." % (asked, name)
+        )
+    return asked
+
+
+def ubatch(entry: Entry, parameters: dict[str, Any], name: str) -> Optional[int]:
+    """Tokens of a batch, or None = Ollama chooses."""
+    asked = number(entry.get("ubatch"), "ubatch of %s" % name, 1)
+    batch = parameters.get("num_batch")
+    if asked is not None and batch is not None and asked != batch:
+        raise PlacementError(
+            "%s has ubatch %d and num_batch %d, which Ollama makes one setting; give one of them."
+            % (name, asked, batch)
+        )
+    return batch if asked is None else asked

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What all Ollama services of a host have in common: release, variables, directory, address and ports; checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional
+
+from ...releases.release import Release
+from .. import naming
+from ..errors import PlacementError
+from .parameters import whole_number
+
+HIGHEST_PORT = 65535
+_SPECIAL_LETTERS = "%$\"'\\:"  # to systemd
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """What all Ollama services of a host have in common.
+
+    Attributes:
+        release: the release that is planned for.
+        variables: the user's checked service variables.
+        models_dir: directory that holds the stores of the instances.
+        base_port: port of the first instance; the others follow.
+    """
+
+    release: Release
+    variables: dict[str, str]
+    models_dir: str
+    listen_address: str
+    base_port: int
+
+
+def service_of(
+    release: Release, variables: dict[str, str], models_dir: Any, listen_address: Any, base_port: Any
+) -> Service:
+    """The checked options.
+
+    Raises:
+        PlacementError: the first value that cannot be.
+    """
+    address = naming.check_address(listen_address)
+    port = whole_number(base_port, "base_port", 1)
+    check_port(port)
+    return Service(release, variables, check_directory(models_dir), address, port)
+
+
+def check_directory(models_dir: Any) -> str:
+    """The directory without a slash at its end.
+
+    Raises:
+        PlacementError: not an absolute path, or one with characters that have a meaning in a systemd unit.
+    """
+    text = str(models_dir)
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise PlacementError(
+            "models_dir %r is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % (models_dir,)
+        )
+    wrong = sorted(
+        {letter for letter in text if letter in _SPECIAL_LETTERS or letter.isspace() or not letter.isprintable()}
+    )
+    if wrong:
+        raise PlacementError(
+            "models_dir %r contains %s, which has a meaning of its own in a systemd unit; give a path without it."
+            % (models_dir, " and ".join(map(repr, wrong)))
+        )
+    return text.rstrip("/") or "/"
+
+
+def check_port(port: int, base_port: Optional[int] = None) -> None:
+    """Refuse a port that cannot be.
+
+    Args:
+        port: the port to check.
+        base_port: where given, the port is that of a later instance.
+    """
+    if port > HIGHEST_PORT:
+        raise PlacementError(
+            "Port %d is above %d, and Ollama would silently take 11434 instead; give a lower base_port%s."
+            % (port, HIGHEST_PORT, "" if base_port is None else " than %d" % base_port)
+        )

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The shapes that this room works with: what is asked for, the GPUs, what a model takes there, and what was chosen.
+
+Bytes are integers named `*_bytes`, contexts are tokens of one slot, None is "unknown" or "not set". What a plan says in
+JSON is written by tell/.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional, Union
+
+from ..memory.load import DEFAULT_CACHE_TYPE
+from ..memory.weights import Moved
+from ..model.schema import ModelFacts
+
+GIB = 1024**3
+# Strategies that a user may ask for; "auto" decides between the others.
+AUTO = "auto"
+STRATEGIES = (AUTO, "single", "replicate", "split", "spread")
+# What becomes of a model's layers: on one GPU, on several, partly on the CPU, all on the CPU.
+SINGLE, SPLIT, PARTIAL, CPU = "single", "split", "partial", "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanRequest:
+    """What a plan is made from: the options of the module placement_info, as the user gave them."""
+
+    gpu_inventory: Any
+    models: Any
+    ollama_version: Any
+    selectors: Any = None
+    applied_plan: Any = None
+    models_dir: Any = "/usr/share/ollama/.ollama/models"
+    environment: Any = None
+    overhead_bytes: Any = None
+    headroom_bytes: Any = GIB
+    listen_address: Any = "127.0.0.1"
+    base_port: Any = 11434
+    own_units: Any = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """A model as the user wants it, checked and with the defaults filled in.
+
+    Attributes:
+        name: as the user wrote it.
+        create_as: name of the optimized model that is created from it and served; no two models of a plan share it.
+        facts: the model's facts.
+        context_length: tokens of one slot; with `auto_context` those to begin with.
+        auto_context: whether the context grows to the largest that fits.
+        parallel: number of slots.
+        one_at_a_time: whether this Ollama version gives the model one slot whatever is asked for.
+        kv_cache_type: None = Ollama's default.
+        flash_attention: forced on or off, or None = the engine decides.
+        ubatch: tokens of a batch, or None = Ollama chooses.
+        strategy: one of STRATEGIES.
+        replicas: number of instances, or None = the strategy's default.
+        headroom_bytes: what stays free on every GPU that serves the model.
+        keep_alive: seconds (negative = for ever), or a duration as text.
+        digest: the manifest's digest to insist on, or None.
+        parameters: parameters of the Modelfile, without those that have a field of their own here.
+        num_gpu: number of layers that the user puts on GPUs, or None.
+        system, template: of the Modelfile.
+    """
+
+    name: str
+    create_as: str
+    facts: ModelFacts
+    context_length: int
+    auto_context: bool = False
+    parallel: int = 1
+    one_at_a_time: bool = False
+    kv_cache_type: Optional[str] = None
+    flash_attention: Optional[bool] = None
+    ubatch: Optional[int] = None
+    strategy: str = AUTO
+    replicas: Optional[int] = None
+    allow_cpu_offload: bool = False
+    headroom_bytes: int = GIB
+    keep_alive: Union[int, str] = -1
+    insecure: bool = False
+    digest: Optional[str] = None
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    num_gpu: Optional[int] = None
+    system: Optional[str] = None
+    template: Optional[str] = None
+
+    @property
+    def cache_type(self) -> str:
+        """Type of the KV cache that the engine uses."""
+        return self.kv_cache_type or DEFAULT_CACHE_TYPE
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpu:
+    """A GPU or MIG device that a plan may use.
+
+    Attributes:
+        index: NVML's index. number: what names the GPU in instance names.
+        compute_capability: (8, 6), or None where it is not known.
+        available_bytes: free memory and what processes of our own units hold.
+        foreign_bytes: what processes of others hold.
+        exclusive: whether it takes one process only (exclusive compute mode).
+        is_slice: whether it is a MIG device.
+        degraded: why its health is degraded, or None.
+        occupied: why a GPU in exclusive compute mode takes no process of ours, or None.
+    """
+
+    uuid: str
+    index: Optional[int]
+    number: int
+    pci_bus_id: Optional[str]
+    name: Optional[str]
+    architecture: Optional[str]
+    compute_capability: Optional[tuple[int, ...]]
+    total_bytes: int
+    available_bytes: int
+    foreign_bytes: int = 0
+    exclusive: bool = False
+    is_slice: bool = False
+    numa_node: Optional[int] = None
+    degraded: Optional[str] = None
+    occupied: Optional[str] = None
+
+    def for_release(self, free_bytes: int) -> dict[str, Any]:
+        """The GPU as the rules of a release take it (releases/shapes.py), with this much free memory."""
+        return {
+            "uuid": self.uuid,
+            "total_bytes": self.total_bytes,
+            "free_bytes": free_bytes,
+            "compute_capability": self.compute_capability,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOutGpu:
+    """A GPU that is on the host and that the plan does not use.
+
+    Attributes:
+        uuid: or where it is, where it has no UUID.
+        fault: why it cannot be used, or None where only the selectors leave it out.
+        selected: whether the selectors name it.
+        gpu: the GPU as it would be used, or None where that is not known.
+    """
+
+    uuid: str
+    fault: Optional[str]
+    selected: bool = True
+    gpu: Optional[Gpu] = None
+
+    @property
+    def reason(self) -> str:
+        """Why the plan does not use it."""
+        return self.fault or "it is not selected"
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuRoom:
+    """A GPU and the bytes that it has for one model."""
+
+    gpu: Gpu
+    room_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a model's layers are to be distributed, where that is not left to the engine.
+
+    Attributes:
+        layers: layers per GPU, in the order of the GPUs that they are asked for; None = the engine's split by free
+            memory. A bare tuple, as thousands of them are tried.
+        gpu_layers: layers on GPUs, the last of the model; None = all.
+        moved: weights that are on another device than their layer, as memory/ takes them; None = none.
+    """
+
+    layers: Optional[tuple[int, ...]] = None
+    gpu_layers: Optional[int] = None
+    moved: Optional[Moved] = None
+
+
+#: All layers on GPUs, split by the engine.
+ENGINE_SPLIT = Layout()
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedDevice:
+    """What a model takes on one GPU.
+
+    Attributes:
+        overhead_bytes: CUDA context of the process.
+        total_bytes: sum of the parts.
+        room_bytes: what the GPU has for this model.
+    """
+
+    gpu: Gpu
+    layers: int
+    weight_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    offload_scratch_bytes: int
+    projector_bytes: int
+    overhead_bytes: int
+    total_bytes: int
+    room_bytes: int
+
+    @property
+    def spare_bytes(self) -> int:
+        """What the model leaves of its room; negative where it needs more."""
+        return self.room_bytes - self.total_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What a model takes on a set of GPUs, which are in PCI order.
+
+    Attributes:
+        gpu_layers, total_layers: layers on GPUs, and of the model, with the output layer.
+        fully_on_gpu: whether no weight of a layer is in the host's memory.
+        host_bytes: weights and KV cache in the host's memory.
+        ubatch: tokens of a batch.
+        headroom_bytes: what is to stay free on every GPU.
+    """
+
+    gpu_layers: int
+    total_layers: int
+    fully_on_gpu: bool
+    host_bytes: int
+    ubatch: int
+    context_length: int
+    headroom_bytes: int
+    devices: tuple[PredictedDevice, ...]
+
+    @property
+    def rooms(self) -> tuple[GpuRoom, ...]:
+        """The GPUs with the bytes that they have for the model."""
+        return tuple(GpuRoom(device.gpu, device.room_bytes) for device in self.devices)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers per GPU, in the order of the devices."""
+        return tuple(device.layers for device in self.devices)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes on all GPUs together."""
+        return sum(device.total_bytes for device in self.devices)
+
+    def shortfall(self, allowance: int = 0) -> int:
+        """Bytes missing on the GPUs, summed; 0 if the model fits.
+
+        Args:
+            allowance: bytes of the headroom that may be missing.
+        """
+        headroom = self.headroom_bytes - allowance
+        return sum(max(0, headroom - device.spare_bytes) for device in self.devices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """One instance of a model on a set of GPUs.
+
+    Attributes:
+        predicted: what it takes there.
+        outcome: SINGLE, SPLIT, PARTIAL or CPU.
+        shortfall_bytes: bytes missing; 0 if it fits with the headroom kept.
+        refusal: why it cannot be loaded there, or None; one sentence without a full stop.
+        split_is_set: whether the plan sets the layers per GPU, so that the engine does not split by free memory.
+        batch: the batch that the plan sets, or None.
+        batch_is_lowered: whether the model fits only with that batch.
+        reserve_bytes: what Ollama must leave free on every GPU so that it puts no more layers there.
+    """
+
+    predicted: Predicted
+    outcome: str
+    shortfall_bytes: int = 0
+    refusal: Optional[str] = None
+    split_is_set: bool = False
+    batch: Optional[int] = None
+    batch_is_lowered: bool = False
+    reserve_bytes: int = 0
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs, in PCI order."""
+        return tuple(device.gpu for device in self.predicted.devices)
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """The UUIDs of the GPUs, in PCI order."""
+        return tuple(device.gpu.uuid for device in self.predicted.devices)
+
+    @property
+    def on_gpus_only(self) -> bool:
+        """Whether the plan puts all layers on GPUs."""
+        return self.outcome in (SINGLE, SPLIT)
+
+    @property
+    def tensor_split(self) -> Optional[tuple[int, ...]]:
+        """Layers per GPU that the plan sets, in PCI order; None where the engine splits."""
+        return self.predicted.layers if self.split_is_set else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Where one model goes, and why.
+
+    Attributes:
+        strategy: the strategy that was chosen; where there is no place, the one that was tried.
+        reason: one sentence without a full stop; empty where there is no place.
+        placements: one for each instance, in the order of the GPUs; empty where there is no place.
+        attempt: the closest attempt where there is no place, or None.
+    """
+
+    wanted: Wanted
+    strategy: str
+    reason: str = ""
+    placements: tuple[Placed, ...] = ()
+    attempt: Optional[Placed] = None
+
+    @property
+    def shortfall_bytes(self) -> Optional[int]:
+        """Bytes missing for the closest attempt, or None."""
+        return self.attempt.shortfall_bytes if self.attempt else None

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Shapes of this room as they stand in a plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..shapes import Gpu, Placed, PredictedDevice
+
+
+def gpu_entry(gpu: Gpu) -> dict[str, Any]:
+    """An entry of the plan's `gpus`."""
+    return {
+        "uuid": gpu.uuid,
+        "index": gpu.index,
+        "number": gpu.number,
+        "pci_bus_id": gpu.pci_bus_id,
+        "name": gpu.name,
+        "total_bytes": gpu.total_bytes,
+        "available_bytes": gpu.available_bytes,
+        "foreign_bytes": gpu.foreign_bytes,
+    }
+
+
+def predicted_entry(placed: Placed) -> dict[str, Any]:
+    """The `predicted` of a model of a plan's instance."""
+    predicted = placed.predicted
+    return {
+        "gpu_layers": predicted.gpu_layers,
+        "total_layers": predicted.total_layers,
+        "fully_on_gpu": predicted.fully_on_gpu,
+        "host_bytes": predicted.host_bytes,
+        "ubatch": predicted.ubatch,
+        "context_length": predicted.context_length,
+        "headroom_bytes": predicted.headroom_bytes,
+        "devices": [_device_entry(device) for device in predicted.devices],
+        "basis": "predicted",
+        "pinned_batch": placed.batch,
+    }
+
+
+def _device_entry(device: PredictedDevice) -> dict[str, Any]:
+    return {
+        "uuid": device.gpu.uuid,
+        "layers": device.layers,
+        "weight_bytes": device.weight_bytes,
+        "kv_bytes": device.kv_bytes,
+        "compute_bytes": device.compute_bytes,
+        "offload_scratch_bytes": device.offload_scratch_bytes,
+        "projector_bytes": device.projector_bytes,
+        "overhead_bytes": device.overhead_bytes,
+        "total_bytes": device.total_bytes,
+        "room_bytes": device.room_bytes,
+    }

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the user of a plan should know: about GPUs, about the models' placements."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Sequence
+
+from ...common.sizes import gib
+from ...memory import compute
+from ..shapes import Choice, Gpu, LeftOutGpu, Placed
+from .words import on_cpu
+
+
+def of_gpus(gpus: Sequence[Gpu], left_out: Sequence[LeftOutGpu]) -> list[str]:
+    """What the user should know of the GPUs: those that are left out, that are degraded, that others use."""
+    return (
+        ["GPU %s is left out: %s." % (gpu.uuid, gpu.reason) for gpu in left_out if gpu.selected]
+        + ["GPU %s (%s) is degraded: %s." % (gpu.index, gpu.uuid, gpu.degraded) for gpu in gpus if gpu.degraded]
+        + [
+            "Other processes hold %s of GPU %s (%s); the plan leaves it to them."
+            % (gib(gpu.foreign_bytes), gpu.index, gpu.uuid)
+            for gpu in gpus
+            if gpu.foreign_bytes
+        ]
+    )
+
+
+def of_unlisted(gpu_inventory: dict[str, Any]) -> list[str]:
+    """GPUs on the PCI bus that the driver does not list."""
+    return [
+        "The GPU at %s is there, but the driver does not list it: the plan does without it." % address
+        for address in gpu_inventory.get("unlisted") or []
+    ]
+
+
+def of_model(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
+    """What the user should know of the placements of a model.
+
+    Args:
+        capacity: as capacity.capacity returns it.
+    """
+    if not choice.placements:
+        return []
+    wanted, placed = choice.wanted, choice.placements[0]
+    notes = []
+    if compute.is_estimated(wanted.facts):
+        notes.append(
+            "The compute buffers of %s are a careful estimate: its architecture (%s) has not been compared with the "
+            "engine." % (wanted.name, wanted.facts.architecture)
+        )
+    notes.extend(_fewer_replicas(choice, capacity))
+    if wanted.strategy == "spread" and len(placed.gpus) == 1:
+        notes.append("%s was to be spread over all GPUs, but there is only one." % wanted.name)
+    if not placed.on_gpus_only:
+        notes.append("%s runs %s, as allowed." % (wanted.name, on_cpu(placed.predicted)))
+    for one in choice.placements:
+        notes.extend(_of_placement(wanted.name, one))
+    if placed.split_is_set:
+        notes.append(
+            "%s does not rely on llama.cpp's split by free memory: LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU."
+            % wanted.name
+        )
+    return notes
+
+
+def _fewer_replicas(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
+    wanted, count = choice.wanted, len(choice.placements)
+    if not wanted.replicas or choice.strategy not in ("single", "replicate") or count >= wanted.replicas:
+        return []
+    note = "%s gets %d of the %d replicas asked for: no further GPU has room for one" % (
+        wanted.name,
+        count,
+        wanted.replicas,
+    )
+    if capacity and capacity["most_parallel"] > wanted.parallel:
+        note += "; parallel: up to %d would fit instead, at %s a slot" % (
+            capacity["most_parallel"],
+            gib(capacity["slot_bytes"]),
+        )
+    return [note + "."]
+
+
+def _of_placement(name: str, placed: Placed) -> list[str]:
+    notes = []
+    missing = placed.predicted.shortfall()
+    if missing and not placed.shortfall_bytes:
+        notes.append(
+            "%s stays where it runs, although other processes took %s of the headroom of %s."
+            % (name, gib(missing), gib(placed.predicted.headroom_bytes))
+        )
+    if placed.batch and placed.batch_is_lowered:
+        notes.append(
+            "%s fits only with a batch of %d tokens, which num_batch sets; prompts are read more slowly."
+            % (name, placed.batch)
+        )
+    return notes

@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-
-def served_name(model):
-    """Return the name that an instance serves this model of the plan under, always with its tag ("llama3" is "llama3:latest")."""
-    name = model.get("create_as") or model["name"]
-    return name if ":" in name.rsplit("/", 1)[-1] else name + ":latest"
+# For callers that have not moved yet.
+from ..common.names import served_name as served_name
 
 
 def planned_uuids(model):

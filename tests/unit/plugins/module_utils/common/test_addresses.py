@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""IP addresses, host names and ports."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::", "::"),
+        ("[::1]", "::1"),
+        ("2001:DB8::0:1", "2001:db8::1"),
+        ("[127.0.0.1]", None),
+        ("[::", None),
+        ("fe80::1%eth0", None),
+        ("localhost", None),
+        ("127.0.0.01", None),
+        ("", None),
+    ],
+)
+def test_an_ip_address(text, found):
+    assert addresses.ip_address(text) == found
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        (" ollama.example.com ", "ollama.example.com"),
+        ("localhost", "localhost"),
+        ("[::1]", "::1"),
+        ("1.2.3", None),
+        ("300.1.1.1", None),
+        ("-a.example", None),
+        ("a b", None),
+        ("a" * 64, None),
+        ("a\n", "a"),
+        (7, None),
+        (None, None),
+    ],
+)
+def test_a_host_is_an_ip_address_or_a_name(text, found):
+    assert addresses.host(text) == found
+
+
+@pytest.mark.parametrize(
+    "address, other, both",
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("::1", "::", True),
+        ("::", "0.0.0.0", True),
+    ],
+)
+def test_two_listeners_clash_on_one_address_or_on_all(address, other, both):
+    assert addresses.clash(address, other) is both and addresses.clash(other, address) is both
+
+
+@pytest.mark.parametrize(
+    "value, port", [(1, True), ("65535", True), (0, False), (65536, False), ("x", False), ("-1", False)]
+)
+def test_a_port(value, port):
+    assert addresses.is_port(value) is port
+
+
+def test_addresses_for_the_server_and_for_clients():
+    assert addresses.host_and_port("::", 11434) == "[::]:11434"
+    assert addresses.host_and_port("10.0.0.7", 11434) == "10.0.0.7:11434"
+    assert addresses.url("::", 11434) == "http://[::1]:11434"
+    assert addresses.url("0.0.0.0", 11435) == "http://127.0.0.1:11435"
+    assert addresses.url("ollama.example.com", 80) == "http://ollama.example.com:80"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import Layer, ModelFacts
 
 from tests.bench import memory, peers
 from tests.bench.report import Limits, spread
@@ -27,7 +27,7 @@ MODEL = ModelFacts(  # the figures of llama3.1:8b, its layers alike
     output_bytes=411 * MIB,
     tied_embeddings=False,
     embedding_bytes=281 * MIB,
-    layers=[{"weight_bytes": 125 * MIB, "expert_bytes": 0}] * 32,
+    layers=[Layer(weight_bytes=125 * MIB)] * 32,
 )
 
 

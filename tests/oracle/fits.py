@@ -105,7 +105,7 @@ def ask(devices, row):
 @functools.lru_cache(maxsize=None)
 def facts(name):
     """The ModelFacts of a model, read from the header that the engine is given."""
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import hyperparameters
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.model import hyperparameters
     from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import facts as reader
     from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import header
 

@@ -223,9 +223,9 @@ def predicted(row):
 
     model = table.facts(row["model"])
     moved = {
-        slot: (layer["expert_bytes"], None)
+        slot: (layer.expert_bytes, None)
         for slot, layer in enumerate(model.layers[: row["n_cpu_moe"]])
-        if layer["expert_bytes"]
+        if layer.expert_bytes
     }
     total = model.block_count + 1
     slots = weights.assign_layers(

@@ -9,8 +9,9 @@ import io
 import json
 import pathlib
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate, hyperparameters
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model import hyperparameters
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
 

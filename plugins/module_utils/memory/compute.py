@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, List, Optional, Sequence
 
+from ..model import architecture
 from ..model.schema import ModelFacts
 from . import kv_cache, rough, weights
 from .graph import build, kinds
@@ -110,7 +111,7 @@ def _compute(
             graph = None  # tensors or dimensions that no block of a known architecture has
     if graph is not None and not is_estimated(model):
         return [size if device in slots or size else 0 for device, size in enumerate(graph)]
-    if graph is not None and model.architecture in kv_cache.UNCACHED:
+    if graph is not None and model.architecture in architecture.UNCACHED:
         # No logits and no cache, which the rules of thumb count.
         return [size * ESTIMATE_PERCENT // 100 for size in graph]
     return _careful(model, graph, slots, device_count, load, moved)
@@ -133,7 +134,7 @@ def _careful(
         cached = kv_cache.kv_by_layer(model, load)
         careful[0] = max(careful[0], whole[0] + weights.largest_matrix(model) + max(cached or [0]))
     sizes = [max(pair) * ESTIMATE_PERCENT // 100 for pair in zip(careful, graph or careful)]
-    if model.architecture in kv_cache.INDEXED:
+    if model.architecture in architecture.INDEXED:
         # Its indexer scores every cell for every token (32 bit), sorts the scores, and has a mask of its own, which a
         # pipeline keeps in copies.
         scores = load.cells * load.batch * (INDEXER_BYTES + 2 * (COPIES if device_count > 1 else 1))

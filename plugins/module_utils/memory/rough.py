@@ -25,6 +25,7 @@ Found by varying one dimension at a time on the engine's dry run (build 11669), 
 
 from __future__ import annotations
 
+from ..model import architecture
 from . import kv_cache
 
 F32 = 4
@@ -144,13 +145,13 @@ def _output_rows(model):
 
 def mask_bytes(model, held, load):
     """Bytes of the attention masks for the blocks in `held`: one for full and one for windowed attention."""
-    windowed = kv_cache.windowed_layers(model)
-    recurrent = kv_cache.recurrent_layers(model)
+    windowed = architecture.windowed_layers(model)
+    recurrent = architecture.recurrent_layers(model)
     kinds = {
         windowed[slot]
         for slot in held
         if slot < model.block_count and not (recurrent[slot] and not any(kv_cache.attention_width(model, slot)))
     }
-    window = kv_cache.window_tokens(model)
+    window = architecture.window_tokens(model)
     cells = sum(kv_cache.cells(load, window if kind else None)[0] for kind in kinds)
     return (F16 if load.flash_attention else F32) * load.batch * cells

@@ -13,8 +13,8 @@ import bisect
 import struct
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from ..model import architecture
 from ..model.schema import ModelFacts
-from . import kv_cache
 
 HOST = None  # the device of a slot that is not offloaded
 # Weights that are elsewhere than their layer: {slot: (bytes, device or HOST)}. llama.cpp's tensor overrides.
@@ -37,8 +37,8 @@ def slot_bytes(model: ModelFacts) -> List[int]:
         of its own (tied embeddings) the token embedding is loaded a second time beside the output norm. Blocks that
         predict further tokens (nextn) are not loaded.
     """
-    trunk = kv_cache.trunk_blocks(model)
-    slots = [layer["weight_bytes"] if index < trunk else 0 for index, layer in enumerate(model.layers)]
+    trunk = architecture.trunk_blocks(model)
+    slots = [layer.weight_bytes if index < trunk else 0 for index, layer in enumerate(model.layers)]
     output = model.output_bytes
     if model.tied_embeddings and not without_output(model):
         # Only the token embedding: gemma3n and gemma4 have a second one, per layer, that stays on the host.
@@ -51,7 +51,7 @@ def without_output(model: ModelFacts) -> bool:
 
     So it is with encoders, whose header names no output norm (src/models/bert.cpp); gemma-embedding has one.
     """
-    return model.architecture in kv_cache.UNCACHED and model.architecture != "gemma-embedding"
+    return model.architecture in architecture.UNCACHED and model.architecture != "gemma-embedding"
 
 
 def assign_layers(shares: Sequence[float], slot_count: int, gpu_layers: Optional[int] = None) -> List[Optional[int]]:

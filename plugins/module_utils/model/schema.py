@@ -1,26 +1,74 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What is known of a model: the shape that `memory/`, `releases/` and `placement/` work with."""
+"""What is known of a model: the shape that `memory/`, `releases/` and `placement/` work with. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One block of a model.
+
+    Attributes:
+        index: its number, from 0.
+        weight_bytes: all its weights.
+        expert_bytes: its experts' weights; 0 in a dense block.
+        ffn_up_bytes, ffn_gate_bytes, ffn_down_bytes: weights that llama.cpp's patterns of these names match; None where
+            only `expert_bytes` is known.
+        kind: number of its tensors' shapes in ModelFacts.layer_kinds, or None.
+        sizes: number of its tensors' bytes in ModelFacts.layer_sizes, or None.
+    """
+
+    index: int = 0
+    weight_bytes: int = 0
+    expert_bytes: int = 0
+    ffn_up_bytes: Optional[int] = None
+    ffn_gate_bytes: Optional[int] = None
+    ffn_down_bytes: Optional[int] = None
+    kind: Optional[int] = None
+    sizes: Optional[int] = None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Layer:
+        """The Layer of a dictionary as model_info returns it."""
+        known = {key: value for key, value in entry.items() if key in _LAYER_KEYS}
+        known["expert_bytes"] = known.get("expert_bytes") or 0
+        return cls(**known)
+
+
+_LAYER_KEYS = frozenset(field.name for field in dataclasses.fields(Layer))
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """A model's facts as module model_info returns them, with llama.cpp's defaults filled in (memory/hyperparameters).
+    """A model's facts as module model_info returns them, with llama.cpp's defaults filled in (hyperparameters.complete).
 
     Bytes are integers named `*_bytes`, lengths are tokens or elements, what the header does not say is None.
-    `head_count` and `head_count_kv` are lists of `block_count` integers; `layers` is a list of one dictionary a block.
+
+    Attributes:
+        architecture, context_length, embedding_length, vocab_size, head_count, head_count_kv, key_length,
+            value_length: None only until they have been checked (placement/ask/model_facts.py).
+        head_count, head_count_kv: one number per block.
+        layers: one Layer per block.
+        layer_kinds: the distinct blocks: shapes of their tensors by name without "blk.N.".
+        layer_sizes: the same for the bytes of their matrices.
+        other_sizes: bytes of tensors that belong to no block, by name.
+        hyperparameters: the header's own, by name without the architecture.
+        estimator: what only the estimators of releases before 0.30 read (gguf/estimator.py).
     """
 
-    architecture: Optional[str] = None
+    architecture: str = None  # type: ignore[assignment]
     block_count: int = 0
-    context_length: Optional[int] = None
-    embedding_length: Optional[int] = None
-    vocab_size: Optional[int] = None
+    context_length: int = None  # type: ignore[assignment]
+    embedding_length: int = None  # type: ignore[assignment]
+    vocab_size: int = None  # type: ignore[assignment]
+    head_count: List[int] = None  # type: ignore[assignment]
+    head_count_kv: List[int] = None  # type: ignore[assignment]
+    key_length: int = None  # type: ignore[assignment]
+    value_length: int = None  # type: ignore[assignment]
     name: Optional[str] = None
     source: Optional[str] = None
     digest: Optional[str] = None
@@ -28,11 +76,7 @@ class ModelFacts:
     file_bytes: Optional[int] = None
     parameter_count: Optional[int] = None
     quantization: Optional[str] = None
-    feed_forward_length: Optional[int] = None
-    head_count: Optional[list] = None
-    head_count_kv: Optional[list] = None
-    key_length: Optional[int] = None
-    value_length: Optional[int] = None
+    feed_forward_length: Any = None
     key_length_mla: Optional[int] = None
     value_length_mla: Optional[int] = None
     kv_lora_rank: Optional[int] = None
@@ -47,25 +91,30 @@ class ModelFacts:
     leading_dense_block_count: Optional[int] = None
     full_attention_interval: Optional[int] = None
     shared_kv_layers: Optional[int] = None
-    ssm: Optional[dict] = None
-    hyperparameters: Optional[dict] = None
+    ssm: Optional[Dict[str, Any]] = None
+    hyperparameters: Optional[Dict[str, Any]] = None
     split_count: Optional[int] = None
     tensor_count: Optional[int] = None
-    layers: list = dataclasses.field(default_factory=list)
+    layers: List[Layer] = dataclasses.field(default_factory=list)
     output_bytes: int = 0
     embedding_bytes: int = 0
     token_embedding_bytes: Optional[int] = None
     projector_bytes: int = 0
     tied_embeddings: Optional[bool] = None
-    other_sizes: Optional[dict] = None
-    layer_kinds: Optional[list] = None
-    layer_sizes: Optional[list] = None
-    estimator: Optional[dict] = None
+    other_sizes: Optional[Dict[str, int]] = None
+    layer_kinds: Optional[List[Dict[str, Sequence[int]]]] = None
+    layer_sizes: Optional[List[Dict[str, int]]] = None
+    estimator: Optional[Dict[str, Any]] = None
     projector_separate: Optional[bool] = None
-    capabilities: Optional[list] = None
+    capabilities: Optional[List[str]] = None
 
     @classmethod
-    def of(cls, facts):
+    def of(cls, facts: Mapping[str, Any]) -> ModelFacts:
         """ModelFacts of a dictionary; keys that are no facts (`modelfile`, `details`, ...) are left out."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in facts.items() if key in known})
+        known = {key: value for key, value in facts.items() if key in _FACTS}
+        if isinstance(known.get("layers"), (list, tuple)):
+            known["layers"] = [Layer.of(one) if isinstance(one, Mapping) else one for one in known["layers"]]
+        return cls(**known)
+
+
+_FACTS = frozenset(field.name for field in dataclasses.fields(ModelFacts))

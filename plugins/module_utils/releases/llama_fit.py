@@ -107,9 +107,7 @@ def fit(model: ModelFacts, free_bytes: Sequence[int], load: Load, options: FitOp
 
 def _room_without_experts(model, measure, free_bytes, margins):
     """Bytes left on all devices together with every layer on them and every expert on the host."""
-    moved = {
-        slot: (layer["expert_bytes"], None) for slot, layer in enumerate(model.layers) if layer.get("expert_bytes")
-    }
+    moved = {slot: (layer.expert_bytes, None) for slot, layer in enumerate(model.layers) if layer.expert_bytes}
     return sum(free_bytes) - sum(margins) - sum(measure(free_bytes, None, moved))
 
 
@@ -302,16 +300,16 @@ class Overflow:
     def __init__(self, model: ModelFacts) -> None:
         self.layers = model.layers
         # Where only the experts are known: up and gate have one type in all layers; where types differ, down is larger.
-        sizes = [layer.get("expert_bytes") or 0 for layer in self.layers]
+        sizes = [layer.expert_bytes for layer in self.layers]
         self.matrix = min([size for size in sizes if size] or [0]) // 3
 
     def bytes(self, slot: int, kind: str) -> int:
         """Bytes of one kind of block `slot`."""
         layer = self.layers[slot]
-        experts = layer.get("expert_bytes") or 0
+        experts = layer.expert_bytes
         if kind == EXPERTS:
             return experts
-        if layer.get("ffn_down_bytes") is None:
+        if layer.ffn_down_bytes is None:
             return experts - {FEED_FORWARD: 0, GATE_AND_DOWN: 1, DOWN: 2}[kind] * self.matrix
         parts = {FEED_FORWARD: ("up", "gate", "down"), GATE_AND_DOWN: ("gate", "down"), DOWN: ("down",)}[kind]
-        return sum(layer["ffn_%s_bytes" % part] for part in parts)
+        return sum(getattr(layer, "ffn_%s_bytes" % part) for part in parts)

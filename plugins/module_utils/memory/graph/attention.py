@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional, Tuple
 
-from .. import kv_cache
+from ...model import architecture
 from .builder import Builder
 from .kinds import Kind
 from .norms import norm, with_bias
@@ -83,7 +83,7 @@ def attention(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     g, device = b.graph, b.device(layer)
     heads = heads_of(b, layer)
     q, k, v = queries_keys_values(b, value, kind, layer, heads)
-    if kv_cache.cache_owner(b.model, layer) != layer:
+    if architecture.cache_owner(b.model, layer) != layer:
         k = v = None  # an earlier block's cache serves this one, even where the file has matrices for it
     if k is not None and v is None:
         v = k  # gemma4's full layers: the keys are the values

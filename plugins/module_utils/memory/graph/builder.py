@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from ...model import architecture
 from ...model.schema import ModelFacts
 from .. import kv_cache
 from ..load import Load
@@ -63,7 +64,7 @@ class Builder:
         self.vocabulary = model.vocab_size
         self.heads = model.head_count or [0] * model.block_count
         self.kv_heads = model.head_count_kv or [0] * model.block_count
-        self.windowed = kv_cache.windowed_layers(model)
+        self.windowed = architecture.windowed_layers(model)
         self.layers = layers
         self.host = devices
         self.output_device = self.device(model.block_count)
@@ -71,7 +72,7 @@ class Builder:
         self.streams = load.streams
         self.tokens = -(-load.batch // load.parallel) * load.parallel  # a whole number for every sequence
         self.wanted = min(load.batch, load.outputs or load.batch)
-        self.cells = tuple(kv_cache.cells(load, window)[0] for window in (None, kv_cache.window_tokens(model)))
+        self.cells = tuple(kv_cache.cells(load, window)[0] for window in (None, architecture.window_tokens(model)))
         self.flash = load.flash_attention
         self.cache_type = load.cache_type
         self.used_experts = model.expert_used_count or 1
@@ -87,7 +88,7 @@ class Builder:
         entry = self.model.layers[layer]
         # The bytes that were moved tell which matrices: all three, gate and down, or down alone (common/fit.cpp
         # get_overflow_pattern).
-        whole = entry.get("expert_bytes") or entry["weight_bytes"]
+        whole = entry.expert_bytes or entry.weight_bytes
         parts = (
             ("down",) if size <= 0.45 * whole else ("gate", "down") if size < 0.8 * whole else ("up", "gate", "down")
         )
@@ -124,11 +125,11 @@ class Builder:
 
     def hyper(self, name: str) -> Any:
         """A hyperparameter of the header by its name without the architecture, or None."""
-        return kv_cache.hyperparameter(self.model, name)
+        return architecture.hyperparameter(self.model, name)
 
     def head_sizes(self, layer: int) -> Tuple[int, int]:
         """(elements of a key, of a value) of one head."""
-        return kv_cache.head_sizes(self.model, layer)
+        return architecture.head_sizes(self.model, layer)
 
     # --- inputs, each made once ------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class Builder:
         return self.once(("cache", layer), lambda: self._cache(layer))
 
     def _cache(self, layer):
-        owner = kv_cache.cache_owner(self.model, layer)
+        owner = architecture.cache_owner(self.model, layer)
         keys, values = kv_cache.attention_width(self.model, owner)
         cells = self.cells[1 if self.windowed[layer] else 0]
         block, size = kv_cache.CACHE_TYPES[self.cache_type]
@@ -214,7 +215,7 @@ class Builder:
         """Widths of the rotations of K and V rows (llama-kv-cache.cpp `attn_rot_k`, `attn_rot_v`)."""
         if kv_cache.CACHE_TYPES[self.cache_type][0] == 1 or "attn_k_b.weight" in self.kinds[layer]:
             return None, None
-        key, value = kv_cache.head_sizes(self.model, layer)
+        key, value = architecture.head_sizes(self.model, layer)
         return largest_power(key) if key % 64 == 0 else None, 64 if value % 64 == 0 else None
 
     def states(self, layer: int) -> Tuple[Value, Value]:

@@ -7,10 +7,10 @@ They are read from the header or, where only dimensions are known, made up as th
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
+from ...model import architecture
 from ...model.schema import ModelFacts
-from .. import kv_cache
 
 Kind = Dict[str, Sequence[int]]  # the tensors of a block: {name without "blk.N.": shape}
 
@@ -25,12 +25,12 @@ def kinds_of(model: ModelFacts) -> List[Optional[Kind]]:
 
     Blocks that are alike share one dictionary.
     """
-    layers, known = model.layers or [], model.layer_kinds
-    if known and all(layer.get("kind") is not None for layer in layers):
-        found = [known[layer["kind"]] for layer in layers]
+    layers, known = model.layers, model.layer_kinds
+    if known and all(layer.kind is not None for layer in layers):
+        found = [known[layer.kind] for layer in layers]
     else:
         found = made_up(model)
-    trunk = kv_cache.trunk_blocks(model)
+    trunk = architecture.trunk_blocks(model)
     return [kind if index < trunk else None for index, kind in enumerate(found)]
 
 
@@ -45,8 +45,8 @@ class Sizes:
     def __init__(self, model: ModelFacts, found: List[Optional[Kind]]) -> None:
         self.model = model
         self.found = found
-        known, layers = model.layer_sizes, model.layers or []
-        self.layers = [known[layer["sizes"]] if known and layer.get("sizes") is not None else {} for layer in layers]
+        known, layers = model.layer_sizes, model.layers
+        self.layers = [known[layer.sizes] if known and layer.sizes is not None else {} for layer in layers]
         self.others = model.other_sizes or {}
 
     def of(self, layer: Optional[int], name: str) -> int:
@@ -64,17 +64,15 @@ class Sizes:
     def _share(self, layer, name):
         """A share of the layer's bytes by elements: experts of the experts' bytes, all other tensors of the rest."""
         entry, kind = self.model.layers[layer], self.found[layer] or {}
-        experts = entry.get("expert_bytes") or 0
+        experts = entry.expert_bytes
         ours = "_exps." in name
         alike = [elements(shape) for other, shape in kind.items() if ("_exps." in other) == ours]
-        whole = experts if ours else entry["weight_bytes"] - experts
+        whole = experts if ours else entry.weight_bytes - experts
         return whole * elements(kind.get(name) or ()) // (sum(alike) or 1)
 
     def mark(self) -> tuple:
         """A hashable mark: models with the same one have weights of the same sizes."""
-        numbers = tuple(
-            (layer.get("sizes"), layer["weight_bytes"], layer.get("expert_bytes")) for layer in self.model.layers or []
-        )
+        numbers = tuple((layer.sizes, layer.weight_bytes, layer.expert_bytes) for layer in self.model.layers)
         whole = tuple(
             getattr(self.model, name)
             for name in ("output_bytes", "embedding_bytes", "token_embedding_bytes", "tied_embeddings")
@@ -140,7 +138,7 @@ def made_up(model: ModelFacts) -> List[Kind]:
         or not heads
         or not model.key_length
         or model.ssm
-        or kv_cache.hyperparameter(model, "shortconv.l_cache")
+        or architecture.hyperparameter(model, "shortconv.l_cache")
     ):
         return []
     keys = [_key(model, index) for index in range(model.block_count)]
@@ -152,10 +150,10 @@ def _key(model, index):
     forward = model.feed_forward_length
     forward = forward[index] if isinstance(forward, (list, tuple)) else forward
     dense = not model.expert_count or index < (model.leading_dense_block_count or 0)
-    step = kv_cache.hyperparameter(model, "interleave_moe_layer_step") or 1
+    step = architecture.hyperparameter(model, "interleave_moe_layer_step") or 1
     dense = dense or (index + 1) % step != 0
     heads_kv = (model.head_count_kv or model.head_count)[index]
-    return model.head_count[index], heads_kv, kv_cache.head_sizes(model, index), forward or 0, dense
+    return model.head_count[index], heads_kv, architecture.head_sizes(model, index), forward or 0, dense
 
 
 def _kind(model, key):
@@ -215,8 +213,8 @@ def _experts(model, forward):
     if name in ("gpt-oss", "gptoss"):
         kind.update({"ffn_%s.bias" % part: [count] for part in ("gate_inp", "gate_exps", "up_exps", "down_exps")})
     if name in _SHARED if model.expert_shared_count is None else model.expert_shared_count:
-        wide = kv_cache.hyperparameter(model, "expert_shared_feed_forward_length") or inner * (
-            kv_cache.hyperparameter(model, "expert_shared_count") or 1
+        wide = architecture.hyperparameter(model, "expert_shared_feed_forward_length") or inner * (
+            architecture.hyperparameter(model, "expert_shared_count") or 1
         )
         kind.update(_forward("_shexp", width, wide))
     return kind
@@ -232,7 +230,7 @@ def _latent(model, heads, size, value_size):
     else:
         kind["attn_kv_b.weight"] = [rank, heads * (key - rope + value)]
     kind["attn_output.weight"] = [heads * value, width]
-    query_rank = kv_cache.hyperparameter(model, "attention.q_lora_rank") or (1536 if width >= 5120 else 0)
+    query_rank = architecture.hyperparameter(model, "attention.q_lora_rank") or (1536 if width >= 5120 else 0)
     if query_rank:
         kind.update({"attn_q_a.weight": [width, query_rank], "attn_q_b.weight": [query_rank, heads * key]})
     else:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional, Sequence, Set, Tuple, Union
 
+from ...model import architecture
 from ...model.schema import ModelFacts
-from .. import kv_cache
 from .kinds import Kind
 
 GPT_OSS = ("gpt-oss", "gptoss")  # llama.cpp's name and Ollama's
@@ -238,18 +238,18 @@ def traits_of(model: ModelFacts, kinds: Sequence[Optional[Kind]]) -> Traits:
             present.update(kind)
 
     def hyper(key):
-        return kv_cache.hyperparameter(model, key)
+        return architecture.hyperparameter(model, key)
 
     return Traits(
         known=name in KNOWN,
         layer_norm=name in LAYER_NORM,
         bare_norms=name == "olmo",
         norm_bias="attn_norm.bias" in present,
-        encoder=name in kv_cache.UNCACHED,
+        encoder=name in architecture.UNCACHED,
         scaled_input=name.startswith("gemma") or bool(hyper("embedding_scale")) or name in ("minicpm", "minicpm3"),
         residual_scaled=name in ("minicpm", "minicpm3"),
         softcap=bool(hyper("attn_logit_softcapping")),
-        windowed=kv_cache.window_tokens(model) is not None,
+        windowed=architecture.window_tokens(model) is not None,
         values_normed=name in ("gemma3n", "gemma4"),
         norm_after_rope=name.startswith("hunyuan"),
         norm_without_weights=name == "llama4" and (model.expert_count or 0) != 128,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...memory import hyperparameters
+from ...model import hyperparameters
 from ...model.schema import ModelFacts
 from ..errors import PlacementError
 

@@ -210,7 +210,7 @@ def scaled(facts: ModelFacts, percent: int) -> ModelFacts:
         return (size or 0) * percent // 100
 
     layers = [
-        dict(layer, weight_bytes=part(layer["weight_bytes"]), expert_bytes=part(layer.get("expert_bytes")))
+        dataclasses.replace(layer, weight_bytes=part(layer.weight_bytes), expert_bytes=part(layer.expert_bytes))
         for layer in facts.layers
     ]
     return dataclasses.replace(

@@ -33,7 +33,7 @@ class Dimensions:
         self.value = self.head_width if model.value_length is None else model.value_length
         self.window = model.sliding_window or 0
         self.ssm = model.ssm or {}
-        self.block_bytes = [layer["weight_bytes"] for layer in model.layers]
+        self.block_bytes = [layer.weight_bytes for layer in model.layers]
         embedding_bytes = extra.get("token_embedding_bytes") or model.embedding_bytes or 0
         self.output_bytes = (model.output_bytes or 0) + (embedding_bytes if model.tied_embeddings else 0)
         self.largest_group_bytes = max(self.block_bytes + [embedding_bytes, self.output_bytes])
@@ -55,4 +55,4 @@ def _third_of_experts(model):
     """Bytes of blk.0.ffn_gate_exps where the header's own figure is not at hand: gate, up and down are alike."""
     if not model.expert_count or not model.layers:
         return None
-    return (model.layers[0].get("expert_bytes") or 0) // 3 or None
+    return model.layers[0].expert_bytes // 3 or None

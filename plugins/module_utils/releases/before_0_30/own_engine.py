@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from ...memory import compute, hyperparameters
+from ...memory import compute
 from ...memory import estimate as memory
 from ...memory.load import Load
+from ...model import hyperparameters
 from .. import faults
 from . import common_rules, engines, graph_sizes, measured_layout
 from . import layout as layouts

@@ -10,7 +10,7 @@ import json
 import statistics
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate, kv_cache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
 from tests.oracle import hosts, record, table
@@ -83,13 +83,6 @@ def test_slots_that_share_one_stream_are_the_server_s_to_the_mib():
     assert sum(error < 3 for error in errors) >= 0.98 * len(errors)
 
 
-def test_a_shared_stream_has_the_cells_of_all_slots_and_a_window_for_each():
-    assert kv_cache.cells(Load(4096, 4, unified=True)) == (16384, 1)
-    assert kv_cache.cells(Load(4096, 4, unified=True), 1024) == (4 * 1024 + 512, 1)
-    assert kv_cache.cells(Load(4096, 4), 1024) == (1024 + 512, 4)
-    assert kv_cache.cells(Load(300, 3, unified=True)) == (1024, 1)  # 900 cells padded once, not 300 three times
-
-
 def test_no_model_s_compute_buffers_are_right_by_chance_only():
     right = {}
     for row, devices in compared():
@@ -129,7 +122,7 @@ def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_t
 def test_a_model_in_several_files_is_the_sum_of_them():
     whole, parts = table.facts("llama3.1-8b"), table.facts("llama3.1-8b-00001-of-00003")
     assert parts.split_count == 3
-    assert [layer["weight_bytes"] for layer in parts.layers] == [layer["weight_bytes"] for layer in whole.layers]
+    assert [layer.weight_bytes for layer in parts.layers] == [layer.weight_bytes for layer in whole.layers]
     assert any(row["model"] == parts.name for row in table.rows())
 
 

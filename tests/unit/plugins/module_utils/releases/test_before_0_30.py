@@ -387,7 +387,7 @@ def test_what_0_7_0_alone_keeps_free_and_gemma3_before_its_window():
         version: v0_5.decide(facts, gpus(24), options, one, version=version)["estimate"]["vram_size"]
         for version in ((0, 6, 8), (0, 7, 0), (0, 7, 1))
     }
-    largest = max(facts.embedding_bytes, facts.output_bytes) - facts.layers[0]["weight_bytes"]
+    largest = max(facts.embedding_bytes, facts.output_bytes) - facts.layers[0].weight_bytes
     assert sizes[(0, 6, 8)] == sizes[(0, 7, 1)] == sizes[(0, 7, 0)] - largest
     whole, windowed = (
         v0_5.decide(model("gemma3-12b"), gpus(24), options, one, version=(0, 6, patch))["estimate"]["kv"]

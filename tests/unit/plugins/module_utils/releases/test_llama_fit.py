@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import Layer, ModelFacts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit
 
 from tests.oracle import fits, models, replay
@@ -24,17 +24,17 @@ def test_experts_stay_on_the_host_before_layers_do():
     assert fitted.changed and fitted.layers == [33]
     assert 0 < fitted.overflowing < 32
     assert all(target is None for dummy, target in fitted.moved.values())
-    whole = models.facts("mixtral-8x7b").layers[0]["expert_bytes"]
+    whole = models.facts("mixtral-8x7b").layers[0].expert_bytes
     assert sorted(size for size, dummy in fitted.moved.values())[-1] >= whole
 
 
 def test_weights_elsewhere_are_what_the_pattern_matches():
-    layer = {"weight_bytes": 100, "expert_bytes": 60, "ffn_up_bytes": 21, "ffn_gate_bytes": 22, "ffn_down_bytes": 23}
+    layer = Layer(0, weight_bytes=100, expert_bytes=60, ffn_up_bytes=21, ffn_gate_bytes=22, ffn_down_bytes=23)
     overflow = llama_fit.Overflow(ModelFacts(layers=[layer]))
     kinds = (llama_fit.EXPERTS, llama_fit.FEED_FORWARD, llama_fit.GATE_AND_DOWN, llama_fit.DOWN)
     assert [overflow.bytes(0, kind) for kind in kinds] == [60, 66, 45, 23]
     # Facts without the parts: a third of the experts each.
-    overflow = llama_fit.Overflow(ModelFacts(layers=[{"weight_bytes": 100, "expert_bytes": 60}]))
+    overflow = llama_fit.Overflow(ModelFacts(layers=[Layer(0, weight_bytes=100, expert_bytes=60)]))
     assert [overflow.bytes(0, kind) for kind in kinds] == [60, 60, 40, 20]
 
 
@@ -44,7 +44,7 @@ def test_the_last_layer_keeps_as_many_of_its_weights_as_fit():
         fitted = fit("mixtral-8x7b", size)
         layers = models.facts("mixtral-8x7b").layers
         first = min(fitted.moved)
-        kept.add(round(fitted.moved[first][0] / layers[first]["expert_bytes"], 1))
+        kept.add(round(fitted.moved[first][0] / layers[first].expert_bytes, 1))
     # All experts, all but up, down alone (a third, or more where down is larger): each where it fits.
     assert {1.0, 0.7} <= kept and min(kept) < 0.5
 

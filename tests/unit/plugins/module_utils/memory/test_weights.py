@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Which layer is on which device, and the bytes of its weights."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.oracle import models
+
+
+def test_layers_are_assigned_by_cumulative_share():
+    assert weights.layer_counts(weights.assign_layers([1, 1], 49), 2) == [25, 24]
+    assert weights.layer_counts(weights.assign_layers([60, 23], 49), 2) == [36, 13]
+    assert weights.layer_counts(weights.assign_layers([24, 25], 49), 2) == [24, 25]
+    assert weights.assign_layers([1], 5, 2) == [None, None, None, 0, 0]
+    assert weights.assign_layers([], 3) == [None] * 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=8), st.integers(1, 130), st.integers(0, 140))
+def test_every_layer_is_placed_once_and_in_order(shares, slots, offloaded):
+    placed = weights.assign_layers(shares, slots, offloaded)
+    assert len(placed) == slots
+    assert sum(weights.layer_counts(placed, len(shares))) == min(slots, offloaded)
+    on_gpu = [device for device in placed if device is not None]
+    assert on_gpu == sorted(on_gpu)
+    assert placed[slots - len(on_gpu) :] == on_gpu
+
+
+def test_tied_embeddings_are_loaded_twice():
+    model = models.facts("llama3.2-3b")
+    assert model.tied_embeddings
+    assert weights.slot_bytes(model)[-1] == model.output_bytes + model.embedding_bytes
+    assert weights.weights_by_device(model, weights.assign_layers([1], 29), 1)[1] == model.embedding_bytes
+
+
+def test_weights_that_were_moved_count_where_they_are():
+    model = models.facts("mixtral-8x7b")
+    slots = weights.assign_layers([1, 1], 33, 32)
+    (first, second), host = weights.weights_by_device(model, slots, 2)
+    size = model.layers[20].expert_bytes
+    # Block 20 is on the second device; block 0 is on the host, where nothing of it can be moved from.
+    moved = {20: (size, 0), 21: (size, weights.HOST), 0: (size, 1)}
+    assert weights.weights_by_device(model, slots, 2, moved) == ([first + size, second - 2 * size], host + size)
+    assert weights.on_host(moved) and not weights.on_host({20: (size, 0)}) and not weights.on_host(None)

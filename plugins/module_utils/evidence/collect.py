@@ -17,9 +17,9 @@ from typing import Any, Callable, Iterable
 from ..common.libraries import LibraryMissing, import_pynvml
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
+from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import engine_log, engines
-from . import unit as units
 from .names import planned_uuids, served_name
 from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
 
@@ -52,7 +52,7 @@ def collect(
         LibraryMissing: requests, or nvidia-ml-py where the plan uses GPUs.
     """
     instances = plan.get("instances") or []
-    properties = units.show([instance["unit"] for instance in instances])
+    properties = systemd.show([instance["unit"] for instance in instances])
     observers = [Observer(instance, timeout, properties.get(instance["unit"], {})) for instance in instances]
     uses_gpus = any(planned_uuids(model) for instance in instances for model in instance["models"])
     try:
@@ -168,7 +168,7 @@ class Observer:
             time.sleep(SETTLE_SECONDS)
         self._read_ps()
         for found in self.observed.models.values():
-            if found.engine and not units.is_alive(found.engine.pid, found.engine.started):
+            if found.engine and not proc.is_alive(found.engine.pid, found.engine.started):
                 found.died = "process %d ended after it had loaded the model" % found.engine.pid
         self._find_engines()
         for found in self.observed.models.values():
@@ -231,7 +231,7 @@ class Observer:
             worker.join(_POLL_SECONDS)
             if not worker.is_alive():
                 break
-            now = units.activity(self.instance["unit"])
+            now = proc.activity(self.instance["unit"])
             if now != last:
                 last, since = now, time.monotonic()
             elif time.monotonic() - since > self.timeout:
@@ -263,15 +263,14 @@ class Observer:
     def _find_engines(self) -> None:
         running = engines.engines(self.instance["unit"])
         for name, found in self.observed.models.items():
-            engine = self._engine_of(name, running) if found.loaded else None
-            found.engine = engines.with_environment(engine) if engine else None
+            found.engine = self._engine_of(name, running) if found.loaded else None
 
     def _read_journal(self) -> None:
         models = self.observed.models
-        starts = [units.start_time(found.engine.started) for found in models.values() if found.engine]
+        starts = [proc.start_time(found.engine.started) for found in models.values() if found.engine]
         known = [start for start in starts if start is not None]
         since = min(known) - _BEFORE_START_SECONDS if known else time.time() - _WITHOUT_ENGINE_SECONDS
-        lines, self.observed.journal_problem = units.journal(self.instance["unit"], since)
+        lines, self.observed.journal_problem = systemd.journal(self.instance["unit"], since)
         for name, found in models.items():
             if found.engine:
                 own = engine_log.engine_lines(lines, found.engine.port, found.engine.model_file)

@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 
-from ..gpu import sysfs
-from . import unit as units
+from ..host import proc
 from .shapes import EngineProcess
 
 #: Variables of an engine that decide where a model goes.
@@ -16,37 +15,48 @@ _PREFIXES = ("CUDA_", "OLLAMA_", "LLAMA_ARG_")
 
 def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
     """Return the engines of a unit, oldest first: its living processes with the option `--model`."""
-    return [EngineProcess(**found) for found in units.engines(unit, root)]
-
-
-def with_environment(engine: EngineProcess, root: str = "/proc") -> EngineProcess:
-    """Return the engine with the variables of its environment that concern GPUs and Ollama."""
-    environment = sysfs.process_environment(engine.pid, root) or {}
-    concerned = {name: value for name, value in environment.items() if name.startswith(_PREFIXES)}
-    return dataclasses.replace(engine, environment=concerned)
-
-
-def option(arguments: list[str], name: str) -> str | None:
-    """Return the word after the option `name` in an argument list, None without it."""
-    return arguments[arguments.index(name) + 1] if name in arguments[:-1] else None
+    found = []
+    for pid in proc.unit_processes(unit, root):
+        arguments = proc.arguments(pid, root)
+        model, started = proc.option(arguments, "--model"), proc.started(pid, root)
+        if model is None or not started:
+            continue
+        port = proc.option(arguments, "--port") or ""
+        found.append(
+            EngineProcess(
+                pid=pid,
+                model_file=os.path.basename(model),
+                port=int(port) if port.isdigit() else None,
+                arguments=arguments,
+                started=started,
+                environment=_environment(pid, root),
+            )
+        )
+    return sorted(found, key=lambda engine: (engine.started, engine.pid))
 
 
 def engine_of(
-    engines_of_unit: list[EngineProcess], model_file: str | None, context_length: int | None, only_model: bool
+    candidates: list[EngineProcess], model_file: str | None, context_length: int | None, only_model: bool
 ) -> EngineProcess | None:
     """Return the engine that serves a model, the newest where several match; None without one.
 
     Args:
-        engines_of_unit: oldest first (see `engines`).
+        candidates: the engines of the instance, oldest first.
         model_file: base name of the model's blob; None where it is unknown.
         context_length: of the loaded model. A model and its optimized variant share a blob, and their context
             lengths tell them apart.
         only_model: whether the instance serves only this model, so that any engine is the model's.
     """
-    matches = [engine for engine in engines_of_unit if model_file and engine.model_file == model_file]
+    matches = [engine for engine in candidates if model_file and engine.model_file == model_file]
     if len(matches) > 1:
         wanted = str(context_length)
-        matches = [engine for engine in matches if option(engine.arguments, "-c") == wanted] or matches
+        matches = [engine for engine in matches if proc.option(engine.arguments, "-c") == wanted] or matches
     if not matches and only_model:
-        matches = engines_of_unit
+        matches = candidates
     return matches[-1] if matches else None
+
+
+def _environment(pid: int, root: str) -> dict[str, str]:
+    """Return the variables of a process that concern GPUs and Ollama."""
+    variables = proc.environment(pid, root) or {}
+    return {name: text for name, text in variables.items() if name.startswith(_PREFIXES)}

@@ -4,16 +4,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import health, schema, sysfs
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import (
-    NOT_FOUND,
-    FieldError,
-    Fields,
-    Unavailable,
-    call,
-    text,
-)
+from ..host import proc
+from . import health, schema, sysfs
+from .fields import NOT_FOUND, FieldError, Fields, Unavailable, call, text
 
 _BRANDS = {
     1: "Quadro",
@@ -284,11 +277,7 @@ def _processes(fields, handle, total_bytes):
                 process.used_bytes = used if process.used_bytes is None else max(process.used_bytes, used or 0)
                 continue
             process = schema.Process(
-                pid=entry.pid,
-                name=proc.name(entry.pid),
-                used_bytes=used,
-                unit=proc.unit_of(entry.pid),
-                type=kind,
+                pid=entry.pid, name=proc.name(entry.pid), used_bytes=used, unit=proc.unit_of(entry.pid), type=kind
             )
             if process.name is None:
                 try:

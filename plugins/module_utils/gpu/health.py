@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import schema
+from . import schema
 
 LOST = 15  # NVML_ERROR_GPU_IS_LOST
 RESET_REQUIRED = 16  # NVML_ERROR_RESET_REQUIRED

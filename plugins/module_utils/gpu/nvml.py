@@ -7,14 +7,10 @@ One nvmlInit and one nvmlShutdown per reading: without persistence mode each of 
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing, import_pynvml
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import device, health, schema, sysfs
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import (
-    ChildDied,
-    DeadlineExceeded,
-    run_with_deadline,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import FieldError, Unavailable, call, text
+from ..common.libraries import LibraryMissing, import_pynvml
+from . import device, health, schema, sysfs
+from .deadline import ChildDied, DeadlineExceeded, run_with_deadline
+from .fields import FieldError, Unavailable, call, text
 
 #: NVML's answer to nvmlInit -> state of the sysfs.
 _INIT_STATES = {

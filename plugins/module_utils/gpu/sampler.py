@@ -7,8 +7,8 @@ from __future__ import annotations
 import os
 import select
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import Child, ChildDied, DeadlineExceeded
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.fields import FieldError, Unavailable, call, text
+from .deadline import Child, ChildDied, DeadlineExceeded
+from .fields import FieldError, Unavailable, call, text
 
 
 class Sampler:

@@ -7,9 +7,6 @@ from __future__ import annotations
 import os
 import re
 
-# For callers that have not moved to host/ yet.
-from ..host.proc import environment as process_environment  # noqa: F401
-
 _PCI = "/sys/bus/pci/devices"
 _NVIDIA = "0x10de"
 _DISPLAY_CLASSES = ("0x0300", "0x0302")  # VGA controller, 3D controller; not the audio and USB functions of a card

@@ -16,7 +16,7 @@ import ssl
 import time
 import urllib.parse
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import import_requests
+from ..common.libraries import import_requests
 
 LOAD_TIMEOUT = 1800.0  # seconds; a load sends nothing until it is done, and the server itself gives up a stalled one (OLLAMA_LOAD_TIMEOUT)
 PULL_ATTEMPTS = 5

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, normalise_digest
+from ..common.names import InvalidName, normalise_digest
 
 ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 _PREFIX = "application/vnd.ollama.image."

@@ -12,13 +12,8 @@ from __future__ import annotations
 import json
 import re
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.parameters import (
-    check,
-    comparable,
-    of_modelfile,
-    of_show,
-)
+from . import manifest as media
+from .parameters import check, comparable, of_modelfile, of_show
 
 DEFAULT_TEMPLATE = "{{ .Prompt }}"  # what /api/show gives for a model without one
 _COMMANDS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "ADAPTER", "LICENSE", "MESSAGE")

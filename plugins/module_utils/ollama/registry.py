@@ -9,15 +9,10 @@ import threading
 import time
 import urllib.parse
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import import_requests
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import registry_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import trusted
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import (
-    ACCEPT,
-    MAX_BYTES,
-    Manifest,
-    ManifestError,
-)
+from ..common.libraries import import_requests
+from ..common.names import registry_host
+from .client import trusted
+from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
 
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds before the second attempt, doubled for the third

@@ -14,8 +14,8 @@ import os
 import stat
 import tempfile
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import MAX_BYTES, Manifest, ManifestError
+from ..common.names import InvalidName, parse
+from .manifest import MAX_BYTES, Manifest, ManifestError
 
 
 class StoreError(Exception):

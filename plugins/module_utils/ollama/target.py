@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, normalise_digest, parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import modelfile
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError, OllamaUnreachable
+from ..common.names import InvalidName, normalise_digest, parse
+from . import modelfile
+from .client import OllamaError, OllamaUnreachable
 
 
 class ModelError(Exception):

@@ -11,14 +11,9 @@ from __future__ import annotations
 import math
 import re
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.estimator import estimator_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import (
-    MAX_TENSORS,
-    Header,
-    HeaderError,
-    check_names,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.types import FILE_TYPES
+from .estimator import estimator_facts
+from .header import MAX_TENSORS, Header, HeaderError, check_names
+from .types import FILE_TYPES
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _EXPERT = re.compile(

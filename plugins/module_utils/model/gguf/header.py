@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.types import TENSOR_TYPES, tensor_bytes
+from .types import TENSOR_TYPES, tensor_bytes
 
 MAX_KEYS = 65536
 MAX_TENSORS = 32768  # the largest models have some two thousand

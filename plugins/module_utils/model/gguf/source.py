@@ -12,20 +12,13 @@ import os
 import re
 import stat
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import normalise_digest, parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import (
-    MAX_TENSORS,
-    Header,
-    HeaderError,
-    Tensor,
-    check_shape,
-    read_header,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.types import tensor_bytes
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import find
+from ...common.names import normalise_digest, parse
+from ...ollama import manifest as media
+from ...ollama.client import OllamaError
+from ...ollama.target import find
+from .facts import merge, model_facts
+from .header import MAX_TENSORS, Header, HeaderError, Tensor, check_shape, read_header
+from .types import tensor_bytes
 
 CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
 FURTHER_CHUNK = 2 * 1000 * 1000  # what comes after them, so that a longer header moves little that is not of it

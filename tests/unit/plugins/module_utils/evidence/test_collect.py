@@ -9,8 +9,8 @@ import copy
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import engines as evidence_engines
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import unit as units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import EngineProcess
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc, systemd
 
 from tests.unit.plugins.module_utils.evidence.builders import GIB, NAME, UNIT, A, B, plan
 from tests.unit.plugins.scripted_server import serving
@@ -66,11 +66,11 @@ def gather(monkeypatch):
     def run(host, load=True, generate=True, wanted=None, pid="4200"):
         monkeypatch.setattr(evidence_engines, "engines", lambda unit, root="/proc": list(host.engines))
         monkeypatch.setattr(
-            units, "is_alive", lambda pid, started, root="/proc": any(one.pid == pid for one in host.engines)
+            proc, "is_alive", lambda pid, started, root="/proc": any(one.pid == pid for one in host.engines)
         )
-        monkeypatch.setattr(units, "show", lambda names: {UNIT: {"ActiveState": "active", "MainPID": pid}})
+        monkeypatch.setattr(systemd, "show", lambda names: {UNIT: {"ActiveState": "active", "MainPID": pid}})
         monkeypatch.setattr(
-            units, "journal", lambda unit, since: ([START, "load_tensors: offloaded 49/49 layers to GPU"], None)
+            systemd, "journal", lambda unit, since: ([START, "load_tensors: offloaded 49/49 layers to GPU"], None)
         )
         monkeypatch.setattr(
             collecting.nvml,
@@ -178,13 +178,13 @@ def test_a_server_that_is_down(gather):
 
 
 def test_a_stall_is_given_up_and_progress_is_not(gather, monkeypatch):
-    monkeypatch.setattr(units, "activity", lambda unit: 1)
+    monkeypatch.setattr(proc, "activity", lambda unit: 1)
     host = Host()
     host.generate = lambda request, handler: __import__("time").sleep(3) or (200, {})
     monkeypatch.setattr(collecting.Observer, "__init__", _short(collecting.Observer.__init__))
     assert "has made no progress" in model_of(gather(host)).load_error
     numbers = iter(range(10**6))
-    monkeypatch.setattr(units, "activity", lambda unit: next(numbers))
+    monkeypatch.setattr(proc, "activity", lambda unit: next(numbers))
     host = Host()
     slow = host.generate
     host.generate = lambda request, handler: __import__("time").sleep(0.6) or slow(request, handler)

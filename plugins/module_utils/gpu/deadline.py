@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Run a function that may never return in a child process, and give up on it after a while.
+"""Run a function that may never return in a child process, and give up after a deadline.
 
-A driver in trouble blocks inside the kernel: a signal handler runs only after the call returns, and a thread cannot be
-ended. A forked child can be left behind: the parent kills it and never waits for it without a bound.
+A call into a broken driver blocks inside the kernel: a signal handler would run only after the call returns, and a
+thread cannot be ended. A forked child can be left behind: the parent kills it and waits for it only for a limited time.
 """
 
 from __future__ import annotations
@@ -14,60 +14,73 @@ import os
 import select
 import signal
 import time
+from typing import Any, Callable, Sequence
 
 
 class DeadlineExceeded(Exception):
-    """The child gave no answer in time."""
+    """The child did not answer before the deadline."""
 
 
 class ChildDied(Exception):
-    """The child ended without an answer (a crash in the driver's library, for instance); the text says how."""
+    """The child ended without an answer, for instance by a crash in the driver's library; the text says how."""
 
 
 class Child:
-    """A forked child that runs `function(*arguments, stop)` and sends its result, anything that JSON can hold, back.
+    """A forked child that runs `function(*arguments, stop)` and sends back its result, which must fit into JSON.
 
-    `stop` is a file descriptor that becomes readable when the parent asks for the result (`ask`), so that a function
-    may go on measuring until then.
+    `stop` is a file descriptor that becomes readable when the parent wants the result (`ask`): a function may measure
+    until then.
     """
 
-    def __init__(self, function, *arguments):
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         result_read, result_write = os.pipe()
-        stop_read, self._stop_write = os.pipe()
+        stop_read, stop_write = os.pipe()
+        self._stop_write: int | None = stop_write
+        self._result: int | None = result_read
         self._pid = os.fork()
         if self._pid == 0:
             status = 1
             try:
                 os.close(result_read)
-                os.close(self._stop_write)
+                os.close(stop_write)
                 _detach()
                 answer = json.dumps(function(*(arguments + (stop_read,)))).encode()
                 while answer:
                     answer = answer[os.write(result_write, answer) :]
                 status = 0
             finally:
-                # Never into the parent's cleanup code: no atexit, no flushing of buffers that the parent flushes too.
+                # The parent's cleanup must not run here: no atexit, no flushing of buffers that the parent flushes too.
                 os._exit(status)
         os.close(result_write)
         os.close(stop_read)
-        self._result = result_read
 
-    def ask(self):
-        """Tell the child that its result is wanted now."""
+    def ask(self) -> None:
+        """Tell the child to send its result now."""
         if self._stop_write is not None:
             os.close(self._stop_write)
             self._stop_write = None
 
-    def result(self, timeout):
-        """Return what the function returned, waiting `timeout` seconds at most. Raises DeadlineExceeded, ChildDied."""
+    def result(self, timeout: float) -> Any:
+        """Return what the function returned.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            DeadlineExceeded: there was no answer in time.
+            ChildDied: the child ended without an answer.
+        """
+        source = self._result
+        if source is None:
+            raise ChildDied("it was ended before")
         limit = time.monotonic() + timeout
         received = b""
         try:
             while True:
                 remaining = limit - time.monotonic()
-                if remaining <= 0 or not select.select([self._result], [], [], remaining)[0]:
+                if remaining <= 0 or not select.select([source], [], [], remaining)[0]:
                     raise DeadlineExceeded("no answer within %g seconds" % timeout)
-                chunk = os.read(self._result, 1 << 16)
+                chunk = os.read(source, 1 << 16)
                 if not chunk:
                     break
                 received += chunk
@@ -77,8 +90,8 @@ class Child:
             raise ChildDied(_describe(status))
         return json.loads(received.decode())
 
-    def kill(self):
-        """End the child and return its wait status, None where it cannot be ended (it sleeps inside the driver)."""
+    def kill(self) -> int | None:
+        """End the child and return its wait status, None if it cannot be ended because it blocks inside the driver."""
         self.ask()
         if self._result is not None:
             os.close(self._result)
@@ -94,25 +107,36 @@ class Child:
         return status
 
 
-def run_with_deadline(function, arguments, timeout):
-    """Return `function(*arguments)` run in a child, or raise DeadlineExceeded after `timeout` seconds, ChildDied if it crashed."""
+def run_with_deadline(function: Callable[..., Any], arguments: Sequence[Any], timeout: float) -> Any:
+    """Return `function(*arguments)`, run in a child.
+
+    Args:
+        function: its result must fit into JSON.
+        arguments: of the function.
+        timeout: seconds.
+
+    Raises:
+        DeadlineExceeded: there was no answer in time.
+        ChildDied: the child crashed.
+    """
     return Child(_without_stop, function, arguments).result(timeout)
 
 
-def _without_stop(function, arguments, stop):
+def _without_stop(function: Callable[..., Any], arguments: Sequence[Any], stop: int) -> Any:
     os.close(stop)
     return function(*arguments)
 
 
-def _detach():
-    """Leave the parent's session and its standard streams: Ansible waits until every holder of its pipe is gone."""
+def _detach() -> None:
+    """Leave the parent's session and standard streams: Ansible waits for every process that holds its pipe."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
 
 
-def _reap(pid, seconds):
+def _reap(pid: int, seconds: float) -> int | None:
+    """Wait for a child for a limited time; return its wait status, None if it has not ended."""
     limit = time.monotonic() + seconds
     while True:
         try:
@@ -128,7 +152,7 @@ def _reap(pid, seconds):
         time.sleep(0.005)
 
 
-def _describe(status):
+def _describe(status: int | None) -> str:
     if status is None:
         return "it could not be ended"
     if os.WIFSIGNALED(status):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..host import proc
 from . import health, schema, sysfs
 from .fields import NOT_FOUND, FieldError, Fields, Unavailable, call, text
@@ -47,7 +49,7 @@ _RECOVERY = {
 }
 _RECOVERY_FIELD = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 _NVLINK_COUNT_FIELD = 91  # NVML_FI_DEV_NVLINK_LINK_COUNT
-#: nvmlClocksEventReason* bits. Idle (1) and applications clocks (2) are no complaint.
+#: nvmlClocksEventReason* bits. Idle (1) and applications clocks (2) are normal.
 _THROTTLE = {
     0x4: "software_power_cap",
     0x8: "hardware_slowdown",
@@ -64,8 +66,8 @@ _VOLATILE, _AGGREGATE = 0, 1
 _INTEGRATED = ("5.3", "6.2", "7.2", "8.7", "10.1", "11.0", "12.1")
 
 
-def read(pynvml, index):
-    """Return (handle, schema.Gpu) of the GPU at NVML's `index`; the handle is None where the driver cannot open it."""
+def read(pynvml: Any, index: int) -> tuple[Any, schema.Gpu]:
+    """Return (handle, facts) of the GPU at NVML's `index`; the handle is None where the driver cannot open it."""
     gpu = schema.Gpu(index=index)
     fields = Fields(pynvml)
     handle = fields.read("handle", "nvmlDeviceGetHandleByIndex", index, convert=lambda value: value)
@@ -80,7 +82,7 @@ def read(pynvml, index):
     return handle, gpu
 
 
-def _identity(fields, handle, gpu):
+def _identity(fields: Fields, handle: Any, gpu: schema.Gpu) -> None:
     read_field = fields.read
     gpu.uuid = read_field("uuid", "nvmlDeviceGetUUID", handle)
     gpu.name = read_field("name", "nvmlDeviceGetName", handle)
@@ -108,8 +110,8 @@ def _identity(fields, handle, gpu):
         gpu.numa_node = node if node is not None and 0 <= node < 0xFFFF else None
 
 
-def _memory(fields, handle, gpu):
-    """Memory v2, then v1; a GPU without memory of its own gets the host's, as Ollama and every monitor do."""
+def _memory(fields: Fields, handle: Any, gpu: schema.Gpu) -> schema.Memory:
+    """Return the memory by NVML's version 2, then 1; for a GPU without memory of its own the host's, as Ollama does."""
     pynvml = fields.pynvml
     memory = None
     version = getattr(pynvml, "nvmlMemory_v2", None)
@@ -124,7 +126,7 @@ def _memory(fields, handle, gpu):
     unsupported = memory is None and "memory" not in fields.errors
     if unsupported or (memory is not None and (memory.total == 0 or _is_host_memory(memory.total, gpu))):
         total, available = sysfs.host_memory()
-        used = total - available if None not in (total, available) else None
+        used = total - available if total is not None and available is not None else None
         return schema.Memory(total_bytes=total, free_bytes=available, used_bytes=used, kind=schema.UNIFIED)
     if memory is None:
         return schema.Memory()
@@ -133,15 +135,15 @@ def _memory(fields, handle, gpu):
     )
 
 
-def _is_host_memory(total, gpu):
-    """Some drivers answer with the host's memory on an integrated GPU; a discrete GPU may have as much by chance."""
+def _is_host_memory(total: int, gpu: schema.Gpu) -> bool:
+    """Return whether the driver answered with the host's memory, as some do for an integrated GPU."""
     host_total = sysfs.host_memory()[0]
     return (
         gpu.compute_capability in _INTEGRATED and host_total is not None and abs(total - host_total) <= host_total // 20
     )
 
 
-def _modes(fields, handle, gpu):
+def _modes(fields: Fields, handle: Any, gpu: schema.Gpu) -> None:
     gpu.compute_mode = fields.read("compute_mode", "nvmlDeviceGetComputeMode", handle, convert=_COMPUTE_MODES.get)
     gpu.persistence_mode = fields.read("persistence_mode", "nvmlDeviceGetPersistenceMode", handle, convert=bool)
     gpu.virtualization_mode = fields.read(
@@ -161,7 +163,7 @@ def _modes(fields, handle, gpu):
     gpu.max_memory_clock_mhz = fields.read("max_memory_clock_mhz", "nvmlDeviceGetMaxClockInfo", handle, _CLOCK_MEMORY)
 
 
-def _condition(fields, handle, gpu):
+def _condition(fields: Fields, handle: Any, gpu: schema.Gpu) -> None:
     rates = fields.read("utilization", "nvmlDeviceGetUtilizationRates", handle, convert=lambda value: value)
     if rates is not None:
         gpu.utilization = schema.Utilization(gpu_percent=rates.gpu, memory_percent=rates.memory)
@@ -194,13 +196,17 @@ def _condition(fields, handle, gpu):
         gpu.ecc.retired_pages_pending = fields.read(
             "ecc.retired_pages_pending", "nvmlDeviceGetRetiredPagesPendingStatus", handle, convert=bool
         )
-    gpu.recovery_action = _RECOVERY.get(_field_value(fields.pynvml, handle, _RECOVERY_FIELD))
+    action = _field_value(fields.pynvml, handle, _RECOVERY_FIELD)
+    gpu.recovery_action = None if action is None else _RECOVERY.get(action)
     if gpu.recovery_action is None:
         fields.unsupported.append("recovery_action")
 
 
-def _field_value(pynvml, handle, field):
-    """Return one value of nvmlDeviceGetFieldValues, None where it is not there: the call succeeds, each field has its own return code."""
+def _field_value(pynvml: Any, handle: Any, field: int) -> int | None:
+    """Return one value of nvmlDeviceGetFieldValues, None where it does not exist.
+
+    The call itself succeeds then: each field has a return code of its own.
+    """
     try:
         value = call(pynvml, ("nvmlDeviceGetFieldValues",), handle, [field])[0]
     except (FieldError, Unavailable):
@@ -212,7 +218,7 @@ def _field_value(pynvml, handle, field):
     return int(getattr(value.value, members.get(value.valueType, "uiVal")))
 
 
-def _mig_and_processes(fields, handle, gpu):
+def _mig_and_processes(fields: Fields, handle: Any, gpu: schema.Gpu) -> tuple[schema.Mig, list[schema.Process]]:
     modes = fields.read("mig", "nvmlDeviceGetMigMode", handle, convert=tuple)
     processes = list(_processes(fields, handle, gpu.memory.total_bytes))
     if modes is None:
@@ -228,7 +234,7 @@ def _mig_and_processes(fields, handle, gpu):
     return mig, [process for process, info in processes]
 
 
-def _mig_devices(fields, handle):
+def _mig_devices(fields: Fields, handle: Any) -> list[schema.MigDevice]:
     devices = []
     for number in range(fields.read("mig.devices", "nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
         try:
@@ -236,10 +242,10 @@ def _mig_devices(fields, handle):
         except Unavailable:
             continue
         except FieldError as error:
-            if error.code != NOT_FOUND:  # a hole: the next index may hold a device
+            if error.code != NOT_FOUND:  # this index has no device, but the next one may
                 fields.errors["mig.devices"] = {"code": error.code, "name": error.name}
             continue
-        own = Fields(fields.pynvml)  # a MIG device lacks most fields: that says nothing about the GPU
+        own = Fields(fields.pynvml)  # a MIG device lacks most fields, which the GPU itself may have
         memory = own.read("memory", "nvmlDeviceGetMemoryInfo", slice_handle, convert=lambda value: value)
         devices.append(
             schema.MigDevice(
@@ -255,46 +261,59 @@ def _mig_devices(fields, handle):
     return devices
 
 
-def _processes(fields, handle, total_bytes):
-    """Return [(schema.Process, (gpu instance, compute instance))], one a PID; a process that computes and draws is listed twice by NVML."""
-    found = {}
-    for kind, stem in (("compute", "Compute"), ("compute", "MPSCompute"), ("graphics", "Graphics")):
-        names = tuple("nvmlDeviceGet%sRunningProcesses%s" % (stem, version) for version in ("_v3", "_v2", ""))
-        if kind == "compute" and stem == "Compute":
-            listed = fields.read("processes", names, handle, convert=list)
-        else:
-            try:
-                listed = call(fields.pynvml, names, handle)
-            except (FieldError, Unavailable):
-                listed = []
-        for entry in listed or []:
+#: Kind of a process -> middle of NVML's function names. A process that computes and draws is in several of its lists.
+_PROCESS_LISTS = (("compute", "Compute"), ("compute", "MPSCompute"), ("graphics", "Graphics"))
+
+
+def _processes(
+    fields: Fields, handle: Any, total_bytes: int | None
+) -> list[tuple[schema.Process, tuple[int | None, int | None]]]:
+    """Return [(process, (GPU instance, compute instance))], one entry per PID."""
+    found: dict[int, tuple[schema.Process, tuple[int | None, int | None]]] = {}
+    for kind, stem in _PROCESS_LISTS:
+        for entry in _listed(fields, handle, stem):
             used = entry.usedGpuMemory
-            # Drivers 535.43 to 535.86 changed the structure without its version: such figures are noise.
+            # Drivers 535.43 to 535.86 changed the structure without its version: such figures are meaningless.
             if used is not None and total_bytes is not None and used > total_bytes:
                 used = None
             if entry.pid in found:
                 process = found[entry.pid][0]
                 process.used_bytes = used if process.used_bytes is None else max(process.used_bytes, used or 0)
                 continue
+            name = proc.name(entry.pid)
             process = schema.Process(
-                pid=entry.pid, name=proc.name(entry.pid), used_bytes=used, unit=proc.unit_of(entry.pid), type=kind
+                pid=entry.pid,
+                name=_name_by_nvml(fields.pynvml, entry.pid) if name is None else name,
+                used_bytes=used,
+                unit=proc.unit_of(entry.pid),
+                type=kind,
             )
-            if process.name is None:
-                try:
-                    process.name = (
-                        text(call(fields.pynvml, ("nvmlSystemGetProcessName",), entry.pid)).split("/")[-1] or None
-                    )
-                except (FieldError, Unavailable):
-                    pass
-            found[entry.pid] = (
-                process,
-                (getattr(entry, "gpuInstanceId", None), getattr(entry, "computeInstanceId", None)),
-            )
+            instances = (getattr(entry, "gpuInstanceId", None), getattr(entry, "computeInstanceId", None))
+            found[entry.pid] = (process, instances)
     return [found[pid] for pid in sorted(found)]
 
 
-def nvlinks_between(pynvml, handle, bus_id):
-    """Return how many active NVLinks lead from this GPU to the one at PCI address `bus_id`, None where it has no NVLink."""
+def _listed(fields: Fields, handle: Any, stem: str) -> list[Any]:
+    """Return one of NVML's lists of processes. Only the list of computing processes is a field of its own."""
+    names = tuple("nvmlDeviceGet%sRunningProcesses%s" % (stem, version) for version in ("_v3", "_v2", ""))
+    if stem == "Compute":
+        return fields.read("processes", names, handle, convert=list) or []
+    try:
+        return call(fields.pynvml, names, handle) or []
+    except (FieldError, Unavailable):
+        return []
+
+
+def _name_by_nvml(pynvml: Any, pid: int) -> str | None:
+    """Return NVML's name of a process that is not in this PID namespace."""
+    try:
+        return text(call(pynvml, ("nvmlSystemGetProcessName",), pid)).split("/")[-1] or None
+    except (FieldError, Unavailable):
+        return None
+
+
+def nvlinks_between(pynvml: Any, handle: Any, bus_id: str | None) -> int | None:
+    """Return the number of active NVLinks from a GPU to the one at PCI address `bus_id`, None without any NVLink."""
     count = _field_value(pynvml, handle, _NVLINK_COUNT_FIELD)
     if not count:
         return None

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Call NVML field by field: one that a GPU, driver or binding does not have never costs the others.
+"""Call NVML field by field, so that a field which a GPU, driver or binding does not have costs only itself.
 
-Three different things mean "not there": NVML's NOT_SUPPORTED (3) and FUNCTION_NOT_FOUND (13), the binding's own
-NVMLLibraryMismatchError (no NVMLError; nvidia-ml-py 13 raises it for a driver that is too old), and AttributeError
-(a binding that is too old for the function).
+A field that does not exist shows in three ways: NVML's NOT_SUPPORTED (3) and FUNCTION_NOT_FOUND (13), the binding's own
+NVMLLibraryMismatchError (which is no NVMLError; nvidia-ml-py 13 raises it for a driver that is too old), and
+AttributeError (the binding is too old for the function).
 """
 
 from __future__ import annotations
+
+from typing import Any, Callable
 
 NOT_SUPPORTED = 3
 NO_PERMISSION = 4
@@ -17,22 +19,29 @@ ARGUMENT_VERSION_MISMATCH = 25
 
 
 class Unavailable(Exception):
-    """The field does not exist here: not supported by the GPU, the driver or the binding."""
+    """The GPU, the driver or the binding does not support the field."""
 
 
 class FieldError(Exception):
     """NVML answered with an error; `code` is NVML's number, `name` its text."""
 
-    def __init__(self, code, name):
+    def __init__(self, code: int, name: str) -> None:
         super().__init__("%s (NVML error %s)" % (name, code))
         self.code = code
         self.name = name
 
 
-def call(pynvml, names, *arguments):
-    """Return the answer of the first function of `names` that exists and works here (newest first).
+def call(pynvml: Any, names: tuple[str, ...], *arguments: Any) -> Any:
+    """Return the answer of the first NVML function that exists and works here.
 
-    Raises Unavailable when none does, FieldError for any other answer of NVML.
+    Args:
+        pynvml: the binding, initialised.
+        names: names of the function, the newest version first.
+        arguments: of the function.
+
+    Raises:
+        Unavailable: none of the functions exists here.
+        FieldError: NVML answered with another error.
     """
     for name in names:
         function = getattr(pynvml, name, None)
@@ -51,23 +60,29 @@ def call(pynvml, names, *arguments):
     raise Unavailable(names[0])
 
 
-def text(value):
-    """Return a string of NVML as str; old bindings give bytes."""
+def text(value: Any) -> Any:
+    """Return a string of NVML as str (old bindings give bytes), and anything else as it is."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 class Fields:
-    """The fields of one GPU: `unsupported` (names) and `errors` {name: {code, name}} collect what could not be read."""
+    """Reads the fields of one GPU and collects what cannot be read: `unsupported` names and `errors` {field: error}."""
 
-    def __init__(self, pynvml):
+    def __init__(self, pynvml: Any) -> None:
         self.pynvml = pynvml
-        self.unsupported = []
-        self.errors = {}
+        self.unsupported: list[str] = []
+        self.errors: dict[str, dict[str, Any]] = {}
 
-    def read(self, field, names, *arguments, **options):
-        """Return the value of `field` from the first of the functions `names` (a str or tuple), None where there is none.
+    def read(
+        self, field: str, names: str | tuple[str, ...], *arguments: Any, convert: Callable[[Any], Any] = text
+    ) -> Any:
+        """Return the value of a field, None where it cannot be read.
 
-        `convert` (function): applied to the answer.
+        Args:
+            field: its name in `unsupported` and `errors`.
+            names: one or more NVML functions, the newest first.
+            arguments: of the function.
+            convert: applied to the answer.
         """
         try:
             value = call(self.pynvml, (names,) if isinstance(names, str) else names, *arguments)
@@ -77,5 +92,4 @@ class Fields:
         except FieldError as error:
             self.errors[field] = {"code": error.code, "name": error.name}
             return None
-        convert = options.get("convert")
-        return convert(value) if convert else text(value)
+        return convert(value)

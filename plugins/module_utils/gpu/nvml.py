@@ -2,17 +2,19 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Read a host's GPUs through NVML (nvidia-ml-py), in a child process with a deadline.
 
-One nvmlInit and one nvmlShutdown per reading: without persistence mode each of them may take seconds a GPU.
+There is one nvmlInit and one nvmlShutdown per reading: without persistence mode each of them may take seconds per GPU.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from ..common.libraries import LibraryMissing, import_pynvml
 from . import device, health, schema, sysfs
 from .deadline import ChildDied, DeadlineExceeded, run_with_deadline
 from .fields import FieldError, Unavailable, call, text
 
-#: NVML's answer to nvmlInit -> state of the sysfs.
+#: NVML's answer to nvmlInit -> state of the inventory.
 _INIT_STATES = {
     4: schema.NO_PERMISSION,
     6: schema.NO_DEVICES,
@@ -26,11 +28,14 @@ _INIT_STATES = {
 _PATHS = {0: "internal", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 
 
-def read_inventory(timeout=30.0):
-    """Return (facts, missing): the schema.Inventory of this host as plain dicts, and the LibraryMissing or None.
+def read_inventory(timeout: float = 30.0) -> tuple[dict[str, Any], LibraryMissing | None]:
+    """Return the inventory of this host. What is wrong with the host is in its `state`, `reason` and `remedy`.
 
-    Never raises for the state of the host: what is wrong is in `state`, `reason` and `remedy`.
-    `timeout`: seconds after which a driver that does not answer is given up.
+    Args:
+        timeout: seconds that the driver may take to answer.
+
+    Returns:
+        (facts, missing): the fact `gpu_inventory`, and the exception where nvidia-ml-py is missing.
     """
     try:
         pynvml = import_pynvml()
@@ -47,14 +52,14 @@ def read_inventory(timeout=30.0):
     return schema.as_facts(inventory), None
 
 
-def read_here(pynvml):
-    """Read the inventory in this process, without a deadline; returns facts as read_inventory does."""
+def read_here(pynvml: Any) -> dict[str, Any]:
+    """Return the fact `gpu_inventory`, read in this process and without a deadline."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         return schema.as_facts(_init_failure(error.value, str(error)))
     except AttributeError as error:
-        return schema.as_facts(_without(schema.NVML_ERROR, "The NVML binding does not fit the library: %s" % error))
+        return schema.as_facts(_without(schema.NVML_ERROR, "The NVML binding does not match the library: %s" % error))
     try:
         return schema.as_facts(_inventory(pynvml))
     except FieldError as error:
@@ -66,7 +71,7 @@ def read_here(pynvml):
             pass  # the reading is done
 
 
-def _inventory(pynvml):
+def _inventory(pynvml: Any) -> schema.Inventory:
     inventory = schema.Inventory(
         driver_version=_system(pynvml, "nvmlSystemGetDriverVersion"),
         nvml_version=_system(pynvml, "nvmlSystemGetNVMLVersion"),
@@ -91,19 +96,19 @@ def _inventory(pynvml):
     return inventory
 
 
-def _system(pynvml, *names):
+def _system(pynvml: Any, *names: str) -> Any:
     try:
         return text(call(pynvml, names))
     except (FieldError, Unavailable):
         return None
 
 
-def _cuda_version(number):
-    """13000 -> "13.0"."""
+def _cuda_version(number: int | None) -> str | None:
+    """Return NVML's 13000 as "13.0"."""
     return "%d.%d" % (number // 1000, number % 1000 // 10) if number else None
 
 
-def _topology(pynvml, opened):
+def _topology(pynvml: Any, opened: list[tuple[Any, schema.Gpu]]) -> list[schema.Link]:
     """Return a schema.Link for every pair of GPUs whose connection NVML knows."""
     links = []
     for place, (handle, gpu) in enumerate(opened):
@@ -114,16 +119,18 @@ def _topology(pynvml, opened):
                 path = None
             nvlinks = device.nvlinks_between(pynvml, handle, other.pci_bus_id)
             if path is not None or nvlinks is not None:
-                links.append(schema.Link(uuids=[gpu.uuid, other.uuid], path=path, nvlinks=nvlinks))
+                uuids = [end.uuid for end in (gpu, other) if end.uuid]
+                links.append(schema.Link(uuids=uuids, path=path, nvlinks=nvlinks))
     return links
 
 
-def _without(state, reason):
+def _without(state: str, reason: str) -> schema.Inventory:
+    """Return the inventory of a host whose GPUs cannot be read."""
     return schema.Inventory(state=state, reason=reason, remedy=health.REMEDIES[state], unlisted=sysfs.pci_gpus())
 
 
-def _init_failure(code, message):
-    """Return the Inventory of a host whose NVML cannot be initialised: what is wrong, with what the kernel says about it."""
+def _init_failure(code: int, message: str) -> schema.Inventory:
+    """Return the inventory of a host whose NVML cannot be initialised, with what the kernel says about it."""
     state = _INIT_STATES.get(code, schema.NVML_ERROR)
     loaded = sysfs.loaded_driver_version()
     if state == schema.NO_LIBRARY:
@@ -145,7 +152,7 @@ def _init_failure(code, message):
     return _without(state, reason[0].upper() + reason[1:])
 
 
-def _seen_on_the_bus():
+def _seen_on_the_bus() -> str:
     found = sysfs.pci_gpus()
     return (
         ", but %s on the PCI bus: %s" % ("GPUs are" if len(found) > 1 else "a GPU is", ", ".join(found))

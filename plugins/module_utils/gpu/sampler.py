@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Watch all GPUs of a host for a while, in one child process: peak utilization and peak memory by process."""
+"""Sample the utilization of all GPUs of a host for a while, in one child process."""
 
 from __future__ import annotations
 
 import os
 import select
+from typing import Any
 
 from .deadline import Child, ChildDied, DeadlineExceeded
 from .fields import FieldError, Unavailable, call, text
 
 
 class Sampler:
-    """Samples from its creation until `finish`, every `interval` seconds (NVML's own sample period is 1/6 to 1 second)."""
+    """Samples from its creation until `finish`, every `interval` seconds (NVML's own period is 1/6 to 1 second)."""
 
-    def __init__(self, pynvml, interval=0.1):
+    def __init__(self, pynvml: Any, interval: float = 0.1) -> None:
         self._child = Child(_sample, pynvml, interval)
 
-    def finish(self, timeout):
-        """Return {"samples": n, "utilization_peak": {uuid: percent or None}}; n is 0 where the driver did not answer in `timeout` seconds."""
+    def finish(self, timeout: float) -> dict[str, Any]:
+        """Return {"samples": n, "utilization_peak": {uuid: percent or None}}.
+
+        Args:
+            timeout: seconds to wait for the driver; if it does not answer, there are 0 samples.
+        """
         self._child.ask()
         try:
             return self._child.result(timeout)
@@ -26,8 +31,10 @@ class Sampler:
             return {"samples": 0, "utilization_peak": {}}
 
 
-def _sample(pynvml, interval, stop):
-    peaks, rounds = {}, 0
+def _sample(pynvml: Any, interval: float, stop: int) -> dict[str, Any]:
+    """Sample until `stop` is readable, in the child."""
+    peaks: dict[str, int | None] = {}
+    rounds = 0
     try:
         pynvml.nvmlInit()
     except (pynvml.NVMLError, AttributeError):
@@ -51,7 +58,7 @@ def _sample(pynvml, interval, stop):
         rounds += 1
         if wanted:
             break
-        # One more round after the request: NVML shows a sample period that lies behind.
+        # One more round after the request: NVML shows the sample period that has just ended.
         wanted = bool(select.select([stop], [], [], interval)[0])
     os.close(stop)
     pynvml.nvmlShutdown()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What is known about a host's GPUs, whoever read it (today NVML; the names are not NVIDIA's).
+"""Shape of the facts about a host's GPUs. It is independent of the source, which is NVML today.
 
-Bytes are integers named `*_bytes`. Unknown is None, never 0. `asdict()` of an Inventory is the fact `gpu_inventory`.
+Bytes are integers named `*_bytes`. Unknown is None, never 0. `as_facts` of an Inventory is the fact `gpu_inventory`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ UNUSABLE = "unusable"
 
 @dataclasses.dataclass
 class Memory:
-    """Memory of a GPU or MIG device. `reserved_bytes` is the driver's own (NVML's memory v2 only); `free_bytes` is what placement uses."""
+    """Memory of a GPU or MIG device.
+
+    `reserved_bytes` is the driver's own (only from NVML's memory v2); placement counts on `free_bytes`.
+    """
 
     total_bytes: int | None = None
     free_bytes: int | None = None
@@ -40,7 +43,7 @@ class Memory:
 
 @dataclasses.dataclass
 class Process:
-    """One process that holds memory of a GPU. `type`: compute or graphics; `unit`: the systemd unit of its control group."""
+    """A process that holds memory of a GPU. `type` is compute or graphics, `unit` the unit of its control group."""
 
     pid: int
     name: str | None = None
@@ -51,7 +54,7 @@ class Process:
 
 @dataclasses.dataclass
 class MigDevice:
-    """One MIG device: a placement target of its own, as CUDA gives a process one of them at most."""
+    """One MIG device. It is placed on like a GPU, because CUDA gives a process one MIG device at most."""
 
     uuid: str | None = None
     name: str | None = None
@@ -63,7 +66,7 @@ class MigDevice:
 
 @dataclasses.dataclass
 class Mig:
-    """MIG mode: enabled or disabled, None where the GPU has no MIG; `pending_mode` is what the next reset brings."""
+    """MIG mode: enabled or disabled, None where the GPU has no MIG. `pending_mode` is the mode after the next reset."""
 
     mode: str | None = None
     pending_mode: str | None = None
@@ -90,7 +93,10 @@ class Utilization:
 
 @dataclasses.dataclass
 class Ecc:
-    """Error correction: mode on or off now and after the next reset; uncorrected errors since the driver was loaded, and in all."""
+    """Error correction: whether it is on now and after the next reset, and its uncorrected errors.
+
+    `uncorrected_volatile` counts since the driver was loaded, `uncorrected_aggregate` over the life of the GPU.
+    """
 
     enabled: bool | None = None
     pending: bool | None = None
@@ -103,7 +109,7 @@ class Ecc:
 
 @dataclasses.dataclass
 class Health:
-    """Whether a GPU should be used: ok, degraded (it works, with what is named) or unusable."""
+    """Whether a GPU should be used: ok, degraded (it works, with these problems) or unusable."""
 
     state: str = OK
     reasons: list[str] = dataclasses.field(default_factory=list)
@@ -147,7 +153,10 @@ class Gpu:
 
 @dataclasses.dataclass
 class Link:
-    """How two GPUs reach each other: `path` is internal, PIX, PXB, PHB, NODE or SYS (nvidia-smi topo); `nvlinks` the active NVLinks between them."""
+    """How two GPUs are connected.
+
+    `path` is internal, PIX, PXB, PHB, NODE or SYS (as in nvidia-smi topo), `nvlinks` the number of active NVLinks.
+    """
 
     uuids: list[str]
     path: str | None = None
@@ -180,7 +189,7 @@ def as_facts(inventory: Inventory) -> dict[str, Any]:
 def devices_by_uuid(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the GPUs of the fact `gpu_inventory` by UUID.
 
-    A GPU that is divided is not among them: its MIG devices are, in its place (NVML lists their processes on the GPU as well).
+    A GPU that is divided into MIG devices is replaced by them: NVML lists their processes on the GPU as well.
     """
     found = {}
     for gpu in facts.get("gpus") or []:

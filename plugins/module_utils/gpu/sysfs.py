@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the host itself says about GPUs: the PCI bus, NUMA nodes, the driver. Every function answers None or [] for what is not there."""
+"""What the kernel says about GPUs: the PCI bus, NUMA nodes, the driver and the host's memory.
+
+Every function answers None or [] for what does not exist.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _NVIDIA = "0x10de"
 _DISPLAY_CLASSES = ("0x0300", "0x0302")  # VGA controller, 3D controller; not the audio and USB functions of a card
 
 
-def _read(path):
+def _read(path: str) -> str | None:
     try:
         with open(path, "r", errors="replace") as handle:
             return handle.read()
@@ -20,8 +23,8 @@ def _read(path):
         return None
 
 
-def pci_gpus(root=_PCI):
-    """Return the PCI addresses (sysfs form) of all NVIDIA GPUs on the bus, whoever drives them."""
+def pci_gpus(root: str = _PCI) -> list[str]:
+    """Return the PCI addresses (sysfs form) of all NVIDIA GPUs on the bus, whatever driver they have."""
     try:
         addresses = sorted(os.listdir(root))
     except OSError:
@@ -34,8 +37,8 @@ def pci_gpus(root=_PCI):
     ]
 
 
-def sysfs_bus_id(text):
-    """Turn NVML's PCI address ("00000000:18:00.0") into the form of sysfs and of Ollama's log ("0000:18:00.0"); the domain is kept."""
+def sysfs_bus_id(text: str) -> str | None:
+    """Return NVML's PCI address ("00000000:18:00.0") in the form of sysfs and of Ollama's log ("0000:18:00.0")."""
     match = re.match(r"^([0-9a-fA-F]{4,8}):([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.([0-9a-fA-F])$", text.strip())
     if not match:
         return None
@@ -43,7 +46,7 @@ def sysfs_bus_id(text):
     return "%04x:%s:%s.%s" % (int(domain, 16), bus.lower(), device.lower(), function.lower())
 
 
-def numa_node(bus_id, root=_PCI):
+def numa_node(bus_id: str | None, root: str = _PCI) -> int | None:
     """Return the NUMA node of a PCI device; None where the kernel does not know (-1)."""
     text = _read(os.path.join(root, bus_id or "", "numa_node"))
     if text is None or not re.match(r"^\d+$", text.strip()):
@@ -51,18 +54,19 @@ def numa_node(bus_id, root=_PCI):
     return int(text)
 
 
-def loaded_driver_version(path="/proc/driver/nvidia/version"):
-    """Return the version of the NVIDIA kernel module that is loaded, None without one."""
+def loaded_driver_version(path: str = "/proc/driver/nvidia/version") -> str | None:
+    """Return the version of the loaded NVIDIA kernel module, None without one."""
     match = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", _read(path) or "")
     return match.group(1) if match else None
 
 
-def is_tegra():
-    """True on a Jetson, whose older systems have a GPU but no libnvidia-ml."""
+def is_tegra() -> bool:
+    """Return whether this is a Jetson; its older systems have a GPU but no libnvidia-ml."""
     return os.path.exists("/etc/nv_tegra_release") or os.path.exists("/sys/devices/platform/gpu.0")
 
 
-def host_memory(path="/proc/meminfo"):
+def host_memory(path: str = "/proc/meminfo") -> tuple[int | None, int | None]:
     """Return (total, available) bytes of the host's memory, None for what cannot be read."""
     values = dict(re.findall(r"^(\w+):\s+(\d+) kB", _read(path) or "", re.MULTILINE))
-    return tuple(int(values[key]) * 1024 if key in values else None for key in ("MemTotal", "MemAvailable"))
+    total, available = (int(values[key]) * 1024 if key in values else None for key in ("MemTotal", "MemAvailable"))
+    return total, available

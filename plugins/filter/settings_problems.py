@@ -49,7 +49,7 @@ _value:
 import difflib
 import re
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import naming
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
 
 HIGHEST_PORT = 65535
 _PATH = re.compile(r"(/[A-Za-z0-9._@+-]+)+\Z")
@@ -152,7 +152,7 @@ def _optimized(name, optimized):
 
 
 def _address(value):
-    if naming.ip_address(str(value)):
+    if addresses.ip_address(str(value)):
         return []
     return ["ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % str(value)]
 

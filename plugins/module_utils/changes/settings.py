@@ -8,12 +8,10 @@ import difflib
 import re
 from typing import Any
 
-from ..common import variables
-from ..placement import naming
+from ..common import addresses, variables
 from ..releases import archives
 
 PREFIX = "ollama_multigpu_"
-HIGHEST_PORT = 65535
 _PATH = re.compile(r"(/[A-Za-z0-9._@+-]+)+\Z")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -52,10 +50,10 @@ def _unknown(name: str, settings: dict[str, Any]) -> str:
 def _numbers(values: dict[str, Any]) -> list[str]:
     problems = []
     port, headroom = values.get("base_port"), values.get("headroom_bytes")
-    if port is not None and not (str(port).isdigit() and 1 <= int(port) <= HIGHEST_PORT):
+    if port is not None and not addresses.is_port(port):
         problems.append(
             "ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)."
-            % (port, HIGHEST_PORT)
+            % (port, addresses.HIGHEST_PORT)
         )
     if headroom is not None and not str(headroom).isdigit():
         problems.append("ollama_multigpu_headroom_bytes is %r: give a number of bytes, 0 or more." % (headroom,))
@@ -70,7 +68,7 @@ def _places(values: dict[str, Any]) -> list[str]:
             "ollama_multigpu_models_dir is %r: give an absolute path made of letters, digits and . _ @ + - without "
             "'..'." % (models_dir,)
         )
-    if address is not None and not naming.ip_address(str(address)):
+    if address is not None and not addresses.ip_address(str(address)):
         problems.append(
             "ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % str(address)
         )

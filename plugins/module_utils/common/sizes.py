@@ -15,7 +15,7 @@ _SECONDS = re.compile(r"-?[0-9]+\Z")
 _GO_DURATION = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+\Z")
 
 
-def in_words(size: Optional[float], unknown: str = "an unknown amount") -> str:
+def gib(size: Optional[float], unknown: str = "an unknown amount") -> str:
     """Return a size in bytes as people read it: "46.9 GiB" or "214 MiB".
 
     Args:
@@ -56,17 +56,3 @@ def duration(value: Any) -> Union[int, str, None]:
 def is_zero(length: Union[int, str]) -> bool:
     """Return whether a duration is no time at all: 0, "0s", "0h0m"."""
     return not re.search("[1-9]", str(length))
-
-
-# For callers that have not moved yet.
-gib = in_words
-
-
-def on_cpu(predicted) -> str:
-    """How a model runs that is not wholly on GPUs: "with 60 of 81 layers on GPUs and the rest on the CPU"."""
-    layers, total = predicted["gpu_layers"], predicted["total_layers"]
-    if not layers:
-        return "on the CPU alone"
-    if layers < total:
-        return "with %d of %d layers on GPUs and the rest on the CPU" % (layers, total)
-    return "with all %d layers on GPUs, but with %s of the weights on the CPU" % (total, gib(predicted["host_bytes"]))

@@ -152,10 +152,7 @@ def _reports(
 
 
 def _plan(
-    given: _Input,
-    choices: Sequence[Choice],
-    built: Sequence[instances.Instance],
-    reports: list[dict[str, Any]],
+    given: _Input, choices: Sequence[Choice], built: Sequence[instances.Instance], reports: list[dict[str, Any]]
 ) -> dict[str, Any]:
     release = given.service.release
     feasible = all(choice.placements for choice in choices)

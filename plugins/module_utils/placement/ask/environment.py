@@ -12,10 +12,10 @@ import difflib
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ...common import engine_variables, variables
+from ...common import engine_variables, sizes, variables
 from ...releases.release import Release
 from ..errors import PlacementError
-from .parameters import DURATION, whole_number
+from .parameters import whole_number
 
 _SWITCH_VALUES = {
     "1": "1",
@@ -135,11 +135,11 @@ def _typed(name: str, text: str, kind: str) -> str:
         if text.strip().lower() not in _SWITCH_VALUES:
             raise PlacementError("%s is '%s', which Ollama would take for true; give 1 or 0." % (where, text))
         return _SWITCH_VALUES[text.strip().lower()]
-    if kind == variables.DURATION and not DURATION.match(text.strip()):
+    if kind == variables.DURATION and sizes.duration(text) is None:
         raise PlacementError(
             "%s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1." % (where, text)
         )
-    if name == "OLLAMA_KEEP_ALIVE" and not re.search("[1-9]", text):
+    if name == "OLLAMA_KEEP_ALIVE" and sizes.is_zero(text):
         raise PlacementError(
             "%s is '%s', which would unload every model after each request; give one such as 30m or -1." % (where, text)
         )

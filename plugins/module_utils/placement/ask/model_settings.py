@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from typing import Any, Optional, Union
 
+from ...common import names, sizes
 from ...memory import kv_cache
 from ...model.schema import ModelFacts
 from ..errors import PlacementError
 from ..shapes import AUTO, STRATEGIES
-from .parameters import DURATION, whole_number
+from .parameters import whole_number
 
 DEFAULT_CONTEXT = 8192  # tokens; that of Ollama depends on the GPUs' memory
-_DIGEST = re.compile(r"^(?:sha256:)?[0-9a-f]{64}\Z")
 
 Entry = dict[str, Any]  # of placement_info's models
 
@@ -70,11 +70,12 @@ def digest(entry: Entry, facts: ModelFacts, name: str) -> Optional[str]:
     asked = entry.get("digest")
     if not asked:
         return None
-    if not _DIGEST.match(str(asked)):
+    try:
+        pinned = names.normalise_digest(asked)
+    except names.InvalidName:
         raise PlacementError(
             "digest '%s' of %s is not a SHA-256; give sha256: and 64 hexadecimal digits." % (asked, name)
         )
-    pinned = "sha256:" + str(asked).rsplit(":", maxsplit=1)[-1]
     if facts.digest and pinned != facts.digest:
         raise PlacementError(
             "%s has the digest %s and not the pinned %s; change the pin, or use a registry that keeps that model."
@@ -87,19 +88,18 @@ def keep_alive(value: Any, name: str) -> Union[int, str]:
     """Seconds as a number (negative = for ever) or a duration as text; Ollama does not take the text "-1"."""
     if value is None or value == "":
         return -1
-    text = str(value).strip()
-    seconds = int(text) if re.match(r"^-?\d+$", text) else None
-    if seconds is None and not DURATION.match(text):
+    found = sizes.duration(value)
+    if found is None:
         raise PlacementError(
             "keep_alive %r of %s is not a duration; give seconds, -1 for ever, or one such as 30m or 24h."
             % (value, name)
         )
-    if not re.search("[1-9]", text):
+    if sizes.is_zero(found):
         raise PlacementError(
             "keep_alive %s of %s would unload the model at once; give -1 for ever, or a duration such as 30m or 24h."
             % (value, name)
         )
-    return text if seconds is None else seconds
+    return found
 
 
 def context_length(

@@ -15,8 +15,6 @@ from ...model.schema import ModelFacts
 from ...ollama import parameters as known
 from ..errors import PlacementError
 
-# A duration as Go writes it, or a number of seconds.
-DURATION = re.compile(r"^-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+)$", re.ASCII)
 # Whole numbers below which Ollama's runner does not start.
 LEAST = {"num_batch": 1, "num_ctx": 4}
 
@@ -116,6 +114,5 @@ def check_layers(num_gpu: Optional[int], model: ModelFacts, allow_cpu_offload: b
     raise PlacementError(
         "num_gpu %d for %s is a number of layers, not of GPUs: only %d of its %d layers would go to the GPUs and the "
         "rest would run on the CPU; leave num_gpu out and use strategy split or spread for several GPUs, or set "
-        "allow_cpu_offload: true if that is what you want."
-        % (num_gpu, name, num_gpu, layers)
+        "allow_cpu_offload: true if that is what you want." % (num_gpu, name, num_gpu, layers)
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from .. import naming
+from ...common import names
 from ..errors import PlacementError
 from ..shapes import GIB, Wanted
 from . import model_settings as settings
@@ -42,7 +42,7 @@ def wanted_models(
     listed = set()
     for entry in models:
         one, notes = _wanted(entry, environment, headroom_bytes)
-        same = naming.same_name(one.create_as)
+        same = names.parse(one.create_as).key()
         if same in listed:
             raise PlacementError(
                 "Model %s is listed twice; give it once, with replicas for more instances, or another optimized.suffix."
@@ -57,7 +57,7 @@ def wanted_models(
 def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tuple[Wanted, list[str]]:
     if not isinstance(entry, dict):
         raise PlacementError("Model %r is not a dictionary; give for example - name: %s." % (entry, entry))
-    name = naming.check_model_name(entry.get("name"))
+    name = _name(entry.get("name"))
     facts = model_facts(entry.get("model"), name)
     optimized = _optimized(entry, name)
     parameters, warnings = _parameters(entry, optimized, name)
@@ -72,7 +72,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
     tokens, notes = settings.context_length(entry, parameters, environment, facts, name)
     wanted = Wanted(
         name=name,
-        create_as=naming.optimized_name(name, optimized["suffix"]),
+        create_as=_create_as(name, optimized.get("suffix")),
         facts=facts,
         context_length=min(settings.DEFAULT_CONTEXT, facts.context_length or 0) if tokens is None else tokens,
         auto_context=tokens is None,
@@ -97,16 +97,32 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
     return wanted, warnings + notes
 
 
+def _name(name: Any) -> str:
+    """The name of a model, as the user writes it."""
+    try:
+        names.parse(name)
+    except names.InvalidName as error:
+        raise PlacementError("The %s." % error)
+    return str(name)
+
+
+def _create_as(name: str, suffix: Any) -> str:
+    """The name of the optimized model; a suffix that is not given is the default."""
+    try:
+        return names.optimized_name(name, names.DEFAULT_SUFFIX if suffix is None else suffix)
+    except names.InvalidName as error:
+        raise PlacementError("The %s." % error)
+
+
 def _optimized(entry: dict[str, Any], name: str) -> dict[str, Any]:
-    """What the user sets for the optimized model; a suffix that is not given is the default."""
+    """What the user sets for the optimized model."""
     optimized = entry.get("optimized") or {}
     if not isinstance(optimized, dict):
         raise PlacementError(
             "optimized of %s is %r, which is not a dictionary; give for example parameters: {temperature: 0.2}."
             % (name, optimized)
         )
-    suffix = optimized.get("suffix")
-    return dict(optimized, suffix=naming.DEFAULT_SUFFIX if suffix is None else suffix)
+    return optimized
 
 
 def _parameters(entry: dict[str, Any], optimized: dict[str, Any], name: str) -> tuple[dict[str, Any], list[str]]:

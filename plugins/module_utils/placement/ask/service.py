@@ -7,12 +7,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional
 
+from ...common import addresses, paths
 from ...releases.release import Release
-from .. import naming
 from ..errors import PlacementError
 from .parameters import whole_number
 
-HIGHEST_PORT = 65535
 _SPECIAL_LETTERS = "%$\"'\\:"  # to systemd
 
 
@@ -42,10 +41,25 @@ def service_of(
     Raises:
         PlacementError: the first value that cannot be.
     """
-    address = naming.check_address(listen_address)
+    address = check_address(listen_address)
     port = whole_number(base_port, "base_port", 1)
     check_port(port)
     return Service(release, variables, check_directory(models_dir), address, port)
+
+
+def check_address(listen_address: Any) -> str:
+    """The listen address as a plan writes it: an IP address, without the brackets that IPv6 has in URLs, or a host name.
+
+    Raises:
+        PlacementError: neither of them.
+    """
+    found = addresses.host(listen_address)
+    if found is None:
+        raise PlacementError(
+            "Listen address %r is neither an IP address nor a host name; use for example 127.0.0.1, 0.0.0.0 or ::, and "
+            "base_port for the port." % (listen_address,)
+        )
+    return found
 
 
 def check_directory(models_dir: Any) -> str:
@@ -57,7 +71,7 @@ def check_directory(models_dir: Any) -> str:
     text = str(models_dir)
     if not text.startswith("/") or ".." in text.split("/"):
         raise PlacementError(
-            "models_dir %r is not an absolute path; give one such as /usr/share/ollama/.ollama/models." % (models_dir,)
+            "models_dir %r is not an absolute path; give one such as %s." % (models_dir, paths.DEFAULT_MODELS_DIR)
         )
     wrong = sorted(
         {letter for letter in text if letter in _SPECIAL_LETTERS or letter.isspace() or not letter.isprintable()}
@@ -77,8 +91,8 @@ def check_port(port: int, base_port: Optional[int] = None) -> None:
         port: the port to check.
         base_port: where given, the port is that of a later instance.
     """
-    if port > HIGHEST_PORT:
+    if port > addresses.HIGHEST_PORT:
         raise PlacementError(
             "Port %d is above %d, and Ollama would silently take 11434 instead; give a lower base_port%s."
-            % (port, HIGHEST_PORT, "" if base_port is None else " than %d" % base_port)
+            % (port, addresses.HIGHEST_PORT, "" if base_port is None else " than %d" % base_port)
         )

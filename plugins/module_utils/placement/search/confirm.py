@@ -126,11 +126,7 @@ def environment_of(wanted: Wanted, gpus: Sequence[Gpu]) -> dict[str, str]:
 
 
 def _decide(
-    release: Release,
-    wanted: Wanted,
-    rooms: Sequence[GpuRoom],
-    options: dict[str, Any],
-    variables: dict[str, str],
+    release: Release, wanted: Wanted, rooms: Sequence[GpuRoom], options: dict[str, Any], variables: dict[str, str]
 ) -> Any:
     return release.decide(
         wanted.facts,

@@ -107,9 +107,7 @@ class Fitting:
     def _overhead(self, gpu: Gpu) -> int:
         return overhead.context_overhead(gpu.architecture, self.overhead_bytes)[0]
 
-    def may_fit(
-        self, wanted: Wanted, rooms: Sequence[GpuRoom], context_length: int, allowance_bytes: int = 0
-    ) -> bool:
+    def may_fit(self, wanted: Wanted, rooms: Sequence[GpuRoom], context_length: int, allowance_bytes: int = 0) -> bool:
         """Whether a model may fit, judged by its weights and KV cache alone: a quick no, without compute buffers."""
         kept = wanted.headroom_bytes - allowance_bytes
         sizes = [room.room_bytes - kept - self._overhead(room.gpu) for room in rooms]

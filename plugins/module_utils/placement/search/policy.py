@@ -19,11 +19,7 @@ STARTS = (DEFAULT_CONTEXT, DEFAULT_CONTEXT // 2, LEAST_CONTEXT)
 
 
 def choose(
-    wanted: Sequence[Wanted],
-    empty: Host,
-    fitting: Fitting,
-    tries: int = resident.MOST_TRIES,
-    all_or_none: bool = False,
+    wanted: Sequence[Wanted], empty: Host, fitting: Fitting, tries: int = resident.MOST_TRIES, all_or_none: bool = False
 ) -> tuple[Optional[list[Choice]], Host]:
     """Place all models of a host.
 

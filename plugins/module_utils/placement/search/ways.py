@@ -77,9 +77,7 @@ class _Attempt:
         """What the model takes with the layers that are in force; None where there are none or they do not fit."""
         if not self.running.layers:
             return None
-        kept = self.fitting.predict(
-            self._asked(ubatch), self.rooms, self.context_length, Layout(self.running.layers)
-        )
+        kept = self.fitting.predict(self._asked(ubatch), self.rooms, self.context_length, Layout(self.running.layers))
         fit = not kept.shortfall(self.running.allowance_bytes) and kept.layers == self.running.layers
         return kept if fit else None
 
@@ -162,9 +160,7 @@ def _auto(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Iterator
 def has_reserve(placed: Placed) -> bool:
     """Whether every GPU keeps so much beside the headroom that small changes of the free memory do not matter."""
     kept = placed.predicted.headroom_bytes
-    return all(
-        device.spare_bytes - kept >= KEEP_SHARE * device.gpu.total_bytes for device in placed.predicted.devices
-    )
+    return all(device.spare_bytes - kept >= KEEP_SHARE * device.gpu.total_bytes for device in placed.predicted.devices)
 
 
 def singles(wanted: Wanted, host: Host, fitting: Fitting, exclude: Sequence[str] = ()) -> Iterator[Placed]:
@@ -285,9 +281,7 @@ def offload(wanted: Wanted, host: Host, fitting: Fitting) -> Placed:
     return Placed(fitting.predict(host.beside(wanted, []), [], context), CPU)
 
 
-def _own_layout(
-    wanted: Wanted, rooms: Sequence[GpuRoom], context: int, fitting: Fitting
-) -> tuple[Layout, int]:
+def _own_layout(wanted: Wanted, rooms: Sequence[GpuRoom], context: int, fitting: Fitting) -> tuple[Layout, int]:
     """The layout that the release itself would load the model with, and the bytes that it must be told to leave free."""
     bare = fitting.predict(wanted, rooms, context)
     num_gpu = wanted.num_gpu if (wanted.num_gpu or -1) >= 0 else None

@@ -7,13 +7,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Iterator, Optional, Sequence
 
+from ...common import addresses, paths
 from ...releases.shapes import PlannedLayers
-from .. import naming
 from ..ask.applied import Applied
 from ..ask.service import Service
 from ..search import confirm
 from ..search.host import Host
 from ..shapes import CPU, GIB, Choice, Placed, Wanted
+from . import instance_names
 from .entries import predicted_entry
 
 ALL_LAYERS = 999
@@ -50,7 +51,7 @@ class Member:
     @property
     def base_name(self) -> str:
         """Name of the first instance on its GPUs."""
-        return naming.instance_name(self.placed.gpus)
+        return instance_names.instance_name(self.placed.gpus)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +102,12 @@ def _names(groups: Sequence[Sequence[Member]], applied: Applied) -> list[str]:
     """Names of the instances: one that runs keeps its name, the others on the same GPUs take the next letters."""
     names: list[Optional[str]] = []
     for group in groups:
-        possible = [name for name in naming.names_on(group[0].base_name) if name not in names]
+        possible = [name for name in instance_names.names_on(group[0].base_name) if name not in names]
         running = [applied.instance(member.wanted.create_as, member.placed.uuids) for member in group]
         names.append(next((name for name in running if name in possible), None))
     for place, group in enumerate(groups):
         if names[place] is None:
-            names[place] = naming.free_name(group[0].base_name, names)
+            names[place] = instance_names.free_name(group[0].base_name, names)
     return [str(name) for name in names]
 
 
@@ -170,36 +171,30 @@ def _can_join(group: Sequence[Member], member: Member, service: Service) -> bool
     if not member.placed.gpus:
         return True
     loads = [confirm.planned_load(one.wanted, one.placed, service.variables) for one in [*group, member]]
-    return not any(
-        service.release.evicts(last, loads[:place] + loads[place + 1 :]) for place, last in enumerate(loads)
-    )
+    return not any(service.release.evicts(last, loads[:place] + loads[place + 1 :]) for place, last in enumerate(loads))
 
 
 def instance_entry(instance: Instance, service: Service) -> dict[str, Any]:
     """An entry of the plan's `instances`."""
     return {
         "name": instance.name,
-        "unit": "ollama@%s.service" % instance.name,
+        "unit": paths.unit(instance.name),
         "address": service.listen_address,
         "port": instance.port,
-        "url": naming.url(service.listen_address, instance.port),
-        "store": _store(instance, service),
+        "url": addresses.url(service.listen_address, instance.port),
+        "store": paths.store(service.models_dir, instance.name),
         "gpu_uuids": list(instance.members[0].placed.uuids),
         "environment": environment(instance, service),
         "models": [model_entry(member) for member in instance.members],
     }
 
 
-def _store(instance: Instance, service: Service) -> str:
-    return "%s/instances/%s" % (service.models_dir.rstrip("/"), instance.name)
-
-
 def environment(instance: Instance, service: Service) -> dict[str, str]:
     """The service variables of an instance: the plan's, and the user's."""
     contexts = [member.placed.predicted.context_length for member in instance.members]
     planned = {
-        "OLLAMA_HOST": naming.host_and_port(service.listen_address, instance.port),
-        "OLLAMA_MODELS": _store(instance, service),
+        "OLLAMA_HOST": addresses.host_and_port(service.listen_address, instance.port),
+        "OLLAMA_MODELS": paths.store(service.models_dir, instance.name),
         "CUDA_VISIBLE_DEVICES": ",".join(instance.members[0].placed.uuids) or NO_GPU,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "OLLAMA_VULKAN": "0",

@@ -15,11 +15,7 @@ from .instances import Instance, environment, parameters
 
 
 def explain(
-    case: remedies.Case,
-    host: Host,
-    instances: Sequence[Instance],
-    service: Service,
-    gpu_inventory: dict[str, Any],
+    case: remedies.Case, host: Host, instances: Sequence[Instance], service: Service, gpu_inventory: dict[str, Any]
 ) -> dict[str, Any]:
     """An entry of the plan's `models`.
 
@@ -53,9 +49,7 @@ def _without(choice: Choice, host: Host) -> Host:
     return others
 
 
-def _default_behaviour(
-    case: remedies.Case, instances: Sequence[Instance], service: Service
-) -> dict[str, Any]:
+def _default_behaviour(case: remedies.Case, instances: Sequence[Instance], service: Service) -> dict[str, Any]:
     """What this Ollama version would do without any setting, and what the settings of the model do on it."""
     release, facts = case.fitting.release, case.wanted.facts
     settings = untouched.settings_with_effects(

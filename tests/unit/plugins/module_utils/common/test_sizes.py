@@ -22,7 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes impor
     ],
 )
 def test_bytes_in_words(size, words):
-    assert sizes.in_words(size) == words
+    assert sizes.gib(size) == words
 
 
 def test_bytes_in_a_table():

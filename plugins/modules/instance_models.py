@@ -261,7 +261,9 @@ def read_models(params: dict[str, Any]) -> list[WantedModel]:
     wanted = []
     for entry in params["models"]:
         options = dict(
-            {key: None if value in ("", {}, []) else value for key, value in entry.items()},
+            entry,
+            system=entry["system"] or None,  # an empty text would override that of the base
+            template=entry["template"] or None,
             registry=params["registry"] or None,
             timeout=params["timeout"],
             source=None,

@@ -79,6 +79,15 @@ def test_a_changed_content_shows_and_keeps_owner_and_mode(tmp_path):
     ]
 
 
+def test_a_changed_content_and_a_changed_mode_show_both(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old\n")
+    path.chmod(0o604)
+    result = put({"path": path, "content": "new\n", "mode": "0640"})
+    assert actions(result) == ["change"] and mode(path) == "0640"
+    assert [part["before"] for part in result["diff"]] == ["old\n", {"mode": "0604"}]
+
+
 def test_a_new_file_without_a_mode_has_that_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:

@@ -162,6 +162,23 @@ def test_empty_values_count_as_not_given(rig):
     assert actions(run(rig, [entry(rig, 0, "tiny:optimized", **optimized)])) == ["create"]
     assert actions(run(rig, [entry(rig, 0, "tiny:optimized", **OPTIMIZED)])) == ["none"]
     assert actions(run(rig, [], registry="")) == []
+    assert "url" in run(rig, [entry(rig, 0, url="")])["msg"]
+    brief = entry(rig, 0, "brief", system="Be brief.", **{"from": "tiny"})
+    longer = {"from": "brief", "parameters": {"num_ctx": 2048}}
+    models = [brief, entry(rig, 0, "longer", system="", template="", **longer), entry(rig, 0, "longer", **longer)]
+    assert actions(run(rig, models)) == ["create", "create", "none"]
+    assert rig.server().request("POST", "/api/show", {"model": "longer"})[2]["system"] == "Be brief."
+
+
+def test_an_entry_sees_what_an_earlier_one_has_changed(rig):
+    models = [
+        entry(rig, 0, "tiny", "absent"),
+        entry(rig, 0),
+        entry(rig, 0, "tiny", "loaded"),
+        entry(rig, 0, "tiny", "absent"),
+        entry(rig, 0),
+    ]
+    assert actions(run(rig, models)) == ["none", "pull", "load", "delete", "pull"]
 
 
 @pytest.mark.parametrize(

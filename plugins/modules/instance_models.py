@@ -262,7 +262,7 @@ def read_models(params: dict[str, Any]) -> list[WantedModel]:
     for entry in params["models"]:
         options = dict(
             entry,
-            system=entry["system"] or None,  # an empty text would override that of the base
+            system=entry["system"] or None,  # Ollama inherits the text of the base where it is given an empty one
             template=entry["template"] or None,
             registry=params["registry"] or None,
             timeout=params["timeout"],

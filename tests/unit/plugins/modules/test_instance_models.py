@@ -165,8 +165,8 @@ def test_empty_values_count_as_not_given(rig):
     assert "url" in run(rig, [entry(rig, 0, url="")])["msg"]
     brief = entry(rig, 0, "brief", system="Be brief.", **{"from": "tiny"})
     longer = {"from": "brief", "parameters": {"num_ctx": 2048}}
-    models = [brief, entry(rig, 0, "longer", system="", template="", **longer), entry(rig, 0, "longer", **longer)]
-    assert actions(run(rig, models)) == ["create", "create", "none"]
+    again = entry(rig, 0, "longer", system="", template="", **longer)
+    assert actions(run(rig, [brief, again, again])) == ["create", "create", "none"]
     assert rig.server().request("POST", "/api/show", {"model": "longer"})[2]["system"] == "Be brief."
 
 

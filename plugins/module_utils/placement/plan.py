@@ -117,7 +117,7 @@ def _accepted(
 
 
 def _one_at_a_time(wanted: Wanted, release: Release) -> tuple[Wanted, list[str]]:
-    """A model with one slot where this release serves it one request at a time, whatever was asked for; and warnings."""
+    """(the model, warnings): it gets one slot where this release serves it one request at a time."""
     if not release.one_request_at_a_time(wanted.facts):
         return wanted, []
     notes = []

@@ -9,10 +9,10 @@ from typing import Any, Optional, Sequence
 
 from ..shapes import Gpu, Wanted
 
-# A model moves to another GPU only if that has more memory left, by more than this share of its total.
+# A model moves to another GPU only if that GPU has more memory left, by more than this share of its total.
 KEEP_SHARE = 0.1
-# The layers per GPU, and contexts chosen automatically, stay as they are unless others would move or take more than this
-# share of a GPU's memory.
+# The layers per GPU, and contexts chosen automatically, stay as they are unless a change would move, or use, more than
+# this share of a GPU's memory.
 KEEP_SPLIT = 0.05
 # A context chosen automatically grows only by more than this share.
 KEEP_CONTEXT = 0.1

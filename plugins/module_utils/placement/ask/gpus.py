@@ -26,8 +26,8 @@ def usable_gpus(
     Args:
         gpu_inventory: facts of gpu_facts (`state`, `gpus[]`), checked by inventory.check_inventory.
         selectors: list of index, UUID or PCI address (text or int); empty = all GPUs.
-        applied_plan: the plan on the host as applied.sound gives it; its units' memory counts as ours, and GPUs keep the
-            numbers that it gave them.
+        applied_plan: the plan on the host as applied.sound gives it. The memory of its units counts as ours, and GPUs
+            keep the numbers that it gave them.
         own_units: further systemd units whose memory will be given back (an adopted `ollama.service`).
 
     Returns:
@@ -99,7 +99,7 @@ def _reasons(health: Facts) -> str:
 
 
 def _tenant(device: Facts, units: set[Optional[str]]) -> Optional[str]:
-    """Why a GPU in exclusive mode takes no process of ours: another one computes on it already. None where none does."""
+    """Why a GPU in exclusive compute mode takes no process of ours, or None: another process computes on it already."""
     for process in device.get("processes") or []:
         if process.get("unit") not in units and process.get("type", "compute") == "compute":
             return (

@@ -51,8 +51,8 @@ def replicas(entry: Entry, asked_strategy: str, name: str) -> Optional[int]:
     count = number(entry.get("replicas"), "replicas of %s" % name, 1)
     if count and count > 1 and asked_strategy in ("split", "spread"):
         raise PlacementError(
-            "replicas %d of %s does not go with strategy %s, which is one instance; use replicate, or leave replicas out."
-            % (count, name, asked_strategy)
+            "replicas %d of %s does not go with strategy %s, which is one instance; use replicate, or leave replicas "
+            "out." % (count, name, asked_strategy)
         )
     return count
 
@@ -78,7 +78,7 @@ def digest(entry: Entry, facts: ModelFacts, name: str) -> Optional[str]:
         )
     if facts.digest and pinned != facts.digest:
         raise PlacementError(
-            "%s has the digest %s and not the pinned %s; change the pin, or use a registry that keeps that model."
+            "%s has the digest %s and not the pinned %s; change the pin, or use a registry that still has that model."
             % (name, facts.digest, pinned)
         )
     return pinned
@@ -123,8 +123,8 @@ def context_length(
         return None, []
     if not isinstance(asked, (int, float)) and not re.match(r"^[+-]?[0-9]+$", str(asked).strip()):
         raise PlacementError(
-            "context_length %r of %s is not a number of tokens; give one such as 32768, or auto for the largest that fits."
-            % (asked, name)
+            "context_length %r of %s is not a number of tokens; give one such as 32768, or auto for the largest that "
+            "fits." % (asked, name)
         )
     tokens = whole_number(asked, "context_length of %s" % name, 4)
     if tokens <= trained:

@@ -15,7 +15,7 @@ from ...releases.shapes import LoadRequest, PlannedLoad
 from ..shapes import Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
 from .fitting import Fitting
 
-NO_LAYER = "It fits, but one of these GPUs would get no layer"
+NO_LAYER = "The model fits, but one of these GPUs would get no layer"
 MOST_RESERVES = 16  # reserves that are tried for a model that is partly on the CPU
 
 
@@ -59,8 +59,8 @@ def partial_layout(
         num_gpu: the user's number of layers, or None.
 
     Returns:
-        (layout with the layers per GPU, bytes for OLLAMA_GPU_OVERHEAD). No layer is on a GPU where the release would not
-        load the model.
+        (layout with the layers per GPU, bytes for OLLAMA_GPU_OVERHEAD). Where the release would not load the model, the
+        layout has no layer on a GPU.
     """
     rooms, context = predicted.rooms, predicted.context_length
     options = options_of(wanted, context)
@@ -144,7 +144,7 @@ def _layers(decision: Any, count: int) -> tuple[int, ...]:
 
 def _refusal(release: Release, decision: Any, total: int) -> Optional[str]:
     if decision.get("hangs"):
-        return "Ollama %s would search for a layout without end on these GPUs" % release.version
+        return "Ollama %s would search for a layout on these GPUs without end" % release.version
     if decision["error"]:
         return "Ollama %s would refuse it: %s" % (release.version, decision["error"])
     layers = sum(decision["layers"] or [])

@@ -22,8 +22,8 @@ Placements = dict[str, tuple[Placed, ...]]  # of each model by its create_as
 def grown(choices: Sequence[Choice], host: Host, fitting: Fitting) -> list[Choice]:
     """The choices with the largest contexts that fit where the models were placed; the host is changed.
 
-    First all models get the same context, then each what is left. A context that is in force is kept while it still fits
-    and the largest is not much larger.
+    First all models get the same context, then each model what is left. A context that is in force is kept while it
+    still fits and the largest is not much larger.
     """
     growing = [choice for choice in choices if _grows(choice)]
     if not growing:
@@ -94,7 +94,7 @@ class _Growth:
         return contexts
 
     def kept(self, contexts: Contexts, host: Host, fresh: Host) -> Contexts:
-        """The contexts, but those that are in force where these fit and the others would not take clearly more memory."""
+        """The contexts, with those in force instead where they fit and the others would hardly take more memory."""
         applied = {name: host.applied.context_length(name) for name in contexts}
         running = {name: tokens for name, tokens in applied.items() if tokens and tokens <= self.highest[name]}
         everything = dict(contexts, **running)

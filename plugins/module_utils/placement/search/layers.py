@@ -13,7 +13,7 @@ from .fitting import Fitting
 
 NO_FLASH = (
     "A KV cache of type %s needs flash attention, which Ollama %s does not use on GPUs as old as one of these; "
-    "f16 works there"
+    "use f16 there"
 )
 _HALVINGS = 20  # of the limit in `balanced`: a millionth of a GPU
 
@@ -145,7 +145,9 @@ def balanced(
 
 
 def _filled(limits: Sequence[tuple[int, int]], sizes: Sequence[int], share: float) -> Optional[tuple[int, ...]]:
-    """Layers per GPU where each takes as many as a share of its limit holds; None where some are left, or one gets none.
+    """Layers per GPU where each GPU takes as many as a share of its limit holds.
+
+    None where layers are left over, or where a GPU gets none.
 
     Args:
         limits: for each GPU the bytes that it may hold, and those of them that do not depend on its layers.

@@ -50,7 +50,10 @@ def choose(
 
 
 def _starts(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
-    """The models with the contexts to try: where one is chosen automatically the default, or less if that does not fit."""
+    """The models with the contexts to try.
+
+    Where a context is chosen automatically, these are the default, and less for the case that this does not fit.
+    """
     if not any(one.auto_context for one in wanted):
         return [list(wanted)]
     return [[_with_start(one, start) for one in wanted] for start in STARTS]

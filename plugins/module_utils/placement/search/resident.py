@@ -157,7 +157,7 @@ def _place(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Choice:
             else "the GPUs do not hold it"
         )
         placed = ways.offload(wanted, host, fitting)
-        way = ways.Way(strategy, "%s, and layers on the CPU are allowed" % why, placed)
+        way = ways.Way(strategy, "%s, and allow_cpu_offload permits that" % why, placed)
     if way is None:
         return Choice(wanted, strategy, attempt=ways.closest(wanted, host, fitting))
     host.take(way.placed)
@@ -179,8 +179,8 @@ def _needs(placed: Placed) -> str:
 def _evened_out(choices: list[Choice], host: Host, fitting: Fitting) -> list[Choice]:
     """The choices with models moved between single GPUs so that the fullest GPU is as empty as possible.
 
-    Models that are to be spread do not move: they are on one GPU only because no other can be part of a set, and a later
-    plan would not look for them elsewhere.
+    Models that are to be spread do not move: they are on one GPU only because no other can be part of a set, and a
+    later plan would not look for them elsewhere.
     """
     moving = [choice for choice in choices if choice.placements[0].outcome == SINGLE and choice.strategy != "spread"]
     if len(moving) < 2 or len(host.open()) < 2:
@@ -202,7 +202,11 @@ def _evened_out(choices: list[Choice], host: Host, fitting: Fitting) -> list[Cho
 def _evenest(
     moving: Sequence[Choice], host: Host, least: float, search: _Search
 ) -> Optional[tuple[float, list[Placed]]]:
-    """(share left on the fullest GPU, placements of `moving`) of the best assignment with more than `least`, or None."""
+    """(share left on the fullest GPU, placements of `moving`) of the best assignment, or None.
+
+    Args:
+        least: the share that must be left on the fullest GPU.
+    """
     if not moving:
         left = host.least_share_left()
         return (left, []) if left > least else None

@@ -141,13 +141,13 @@ def all_ways(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Itera
 
 def _auto(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Iterator[Way]:
     strategy = "replicate" if alone or (wanted.replicas or 1) > 1 else "single"
-    reason = "it fits one GPU" + (" and is the only model of the host" if alone else "")
+    reason = "it fits on one GPU" + (" and is the only model of the host" if alone else "")
     found = False
     for placed in singles(wanted, host, fitting):
         if not found and not has_reserve(placed):
             # It is split now. It moves to one GPU only if that has enough memory for it to stay there.
             for kept in kept_splits(wanted, host, fitting):
-                yield Way("split", "it is split already, and one GPU would hardly hold it", kept)
+                yield Way("split", "it is split already, and one GPU would have hardly any memory left", kept)
         found = True
         yield Way(strategy, reason, placed)
     reason = (
@@ -282,7 +282,7 @@ def offload(wanted: Wanted, host: Host, fitting: Fitting) -> Placed:
 
 
 def _own_layout(wanted: Wanted, rooms: Sequence[GpuRoom], context: int, fitting: Fitting) -> tuple[Layout, int]:
-    """The layout that the release itself would load the model with, and the bytes that it must be told to leave free."""
+    """(the layout that the release itself would choose, the bytes that it must be told to leave free)."""
     bare = fitting.predict(wanted, rooms, context)
     num_gpu = wanted.num_gpu if (wanted.num_gpu or -1) >= 0 else None
     if not fitting.release.layers_can_be_set:

@@ -22,8 +22,8 @@ def alternatives(choice: Choice, host: Host, fitting: Fitting) -> list[dict[str,
         fitting: what a model takes.
 
     Returns:
-        list of {strategy, gpu_uuids, total_bytes, shortfall_bytes, reason} (bytes on all GPUs of one instance; 0 missing
-        = it would fit as well).
+        list of {strategy, gpu_uuids, total_bytes, shortfall_bytes, reason}: bytes on all GPUs of one instance; with a
+        shortfall of 0 the model would fit as well.
     """
     wanted = choice.wanted
     attempts = [("single", ways.emptiest_single(wanted, host, fitting))]
@@ -51,12 +51,12 @@ def alternatives(choice: Choice, host: Host, fitting: Fitting) -> list[dict[str,
 
 def _reason(choice: Choice, strategy: str, placed: Placed) -> str:
     if placed.refusal:
-        # "It fits, but ...": in the middle of a sentence here. A name (Ollama, KV cache) keeps its capital.
-        return placed.refusal[0].lower() + placed.refusal[1:] if placed.refusal.startswith("It ") else placed.refusal
+        # Not the beginning of a sentence here, but a name such as Ollama keeps its capital.
+        return "t" + placed.refusal[1:] if placed.refusal.startswith("The ") else placed.refusal
     if placed.shortfall_bytes:
         return "%s missing" % gib(placed.shortfall_bytes)
     if choice.wanted.strategy not in (AUTO, strategy):
         return "strategy %s was asked for" % choice.wanted.strategy
     if choice.placements and len(placed.gpus) > len(choice.placements[0].gpus):
-        return "it fits fewer GPUs, and each further one costs its own context and buffers"
-    return "another way is better for all models together"
+        return "it fits on fewer GPUs, and each further GPU needs a CUDA context and compute buffers of its own"
+    return "another placement is better for all models together"

@@ -24,8 +24,9 @@ def capacity(choice: Choice, host: Host, fitting: Fitting) -> Optional[dict[str,
         fitting: what a model takes.
 
     Returns:
-        dict: `instances`, `parallel` (slots of each), `slots` (in all), `slot_bytes` (what one more slot takes on the GPUs
-        of one instance), `most_parallel` (slots that each instance could have where it is). None without a place on GPUs.
+        dict: `instances`, `parallel` (slots of each), `slots` (in all), `slot_bytes` (what one more slot takes on the
+        GPUs of one instance), `most_parallel` (slots that each instance could have on its GPUs). None for a model that
+        has no place, or layers on the CPU.
     """
     wanted, placements = choice.wanted, choice.placements
     if not placements or not placements[0].on_gpus_only:

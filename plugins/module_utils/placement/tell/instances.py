@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""From placements to Ollama instances: one for each set of GPUs and server-wide settings, with what their units need."""
+"""From placements to Ollama instances: one for each set of GPUs and server-wide settings, as a plan describes them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _names(groups: Sequence[Sequence[Member]], applied: Applied) -> list[str]:
 
 
 def _ports(names: Sequence[str], applied: Applied, base_port: int) -> dict[str, int]:
-    """{instance: port}: those that run keep theirs (unless the base port was changed), the others take the first free."""
+    """{instance: port}: those that run keep theirs unless the base port was changed; the others take the first free."""
     kept: dict[str, int] = {}
     for name in names if applied.base_port == base_port else ():
         port = applied.ports.get(name)

@@ -123,16 +123,14 @@ def _reserved(case: Case) -> list[str]:
     if not case.fitting.release.keeps_gpu_overhead or not case.gpus or not int(reserved or 0):
         return []
     if case.solved(fitting=Fitting(case.fitting.release, case.fitting.overhead_bytes, variables)):
-        return [
-            "OLLAMA_GPU_OVERHEAD: without it in the environment the model fits; headroom_bytes keeps memory free as well"
-        ]
+        return ["OLLAMA_GPU_OVERHEAD: without this variable the model fits; headroom_bytes keeps memory free as well"]
     return []
 
 
 def _compute_mode(case: Case) -> list[str]:
     shared = [dataclasses.replace(gpu, exclusive=False) for gpu in case.gpus]
     if any(gpu.exclusive for gpu in case.gpus) and case.solved(shared):
-        return ["compute mode: default (nvidia-smi -c 0) lets several models share a GPU, and then it fits"]
+        return ["compute mode: default (nvidia-smi -c 0) lets several models share a GPU, and then the model fits"]
     return []
 
 
@@ -148,7 +146,7 @@ def _selectors(case: Case) -> list[str]:
 
 def _batch(case: Case) -> list[str]:
     if (case.wanted.ubatch or 0) > 512 and case.solved(ubatch=512):
-        return ["ubatch: 512 fits, instead of %d; prompts are read more slowly" % (case.wanted.ubatch or 0)]
+        return ["ubatch: 512 fits, instead of %d; prompts are processed more slowly" % (case.wanted.ubatch or 0)]
     return []
 
 
@@ -186,7 +184,7 @@ def _cache_type(case: Case) -> list[str]:
         smaller = size * block_now < size_now * block
         divides = not (facts.key_length or 0) % block and not (facts.value_length or 0) % block
         if smaller and divides and case.solved(kv_cache_type=name):
-            return ["kv_cache_type: %s makes it fit" % name]
+            return ["kv_cache_type: %s makes the model fit" % name]
     return []
 
 
@@ -236,7 +234,7 @@ def _foreign(case: Case) -> list[str]:
         freed = [_freed(gpu) if gpu in some else gpu for gpu in case.gpus]
         if case.solved(freed):
             where = " and ".join("%s of GPU %s (%s)" % (gib(gpu.foreign_bytes), gpu.index, gpu.uuid) for gpu in some)
-            return ["other processes hold %s; without them the model fits" % where]
+            return ["other processes use %s; without them the model fits" % where]
     return []
 
 
@@ -252,7 +250,7 @@ def _more(case: Case) -> list[str]:
         size = -(-size // GIB) * GIB
         if not case.solved([_new_gpu(size)]):
             return []
-        return ["more GPUs: 1 with %s of free memory would hold it" % gib(size)]
+        return ["more GPUs: 1 with %s of free memory would hold the model" % gib(size)]
     # The first of those that have most: `max` returns it.
     like = _freed(max(case.gpus, key=lambda gpu: gpu.available_bytes + gpu.foreign_bytes))
     added: list[Gpu] = []
@@ -260,7 +258,8 @@ def _more(case: Case) -> list[str]:
         added.append(dataclasses.replace(like, uuid="new-%d" % number, number=100 + number))
         if case.solved([*case.gpus, *added]):
             return [
-                "more GPUs: %d more with %s of free memory each, and it fits" % (len(added), gib(like.available_bytes))
+                "more GPUs: %d more with %s of free memory each, and the model fits"
+                % (len(added), gib(like.available_bytes))
             ]
     return []
 
@@ -269,7 +268,7 @@ def _cpu(case: Case) -> list[str]:
     solved = None if case.wanted.allow_cpu_offload else case.solved(allow_cpu_offload=True)
     if not solved or solved.placements[0].on_gpus_only:
         return []  # another strategy is what helps where it is on GPUs only
-    return ["allow_cpu_offload: true runs it %s, much slower" % on_cpu(solved.placements[0].predicted)]
+    return ["allow_cpu_offload: true runs the model %s, which is much slower" % on_cpu(solved.placements[0].predicted)]
 
 
 def _with(gpus: Sequence[Gpu], *more: Gpu) -> list[Gpu]:

@@ -101,10 +101,10 @@ def _why_not(case: remedies.Case, gpu_inventory: dict[str, Any]) -> str:
 def _shortfall(attempt: Optional[Placed]) -> str:
     """What is missing for the closest attempt."""
     if attempt is None:
-        return "Every GPU is in exclusive compute mode and serves another model already."
+        return "Every GPU is in exclusive compute mode and used by another model already."
     if attempt.refusal:
         return attempt.refusal + "."
-    return "It does not fit: %s (%d bytes) missing with the headroom of %s kept on every GPU." % (
+    return "The model does not fit: %s (%d bytes) are missing if %s stay free on every GPU (headroom_bytes)." % (
         gib(attempt.shortfall_bytes),
         attempt.shortfall_bytes,
         gib(attempt.predicted.headroom_bytes),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the user of a plan should know: about GPUs, about the models' placements."""
+"""What the user of a plan should know about its GPUs and models: the plan's `warnings`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def of_gpus(gpus: Sequence[Gpu], left_out: Sequence[LeftOutGpu]) -> list[str]:
         ["GPU %s is left out: %s." % (gpu.uuid, gpu.reason) for gpu in left_out if gpu.selected]
         + ["GPU %s (%s) is degraded: %s." % (gpu.index, gpu.uuid, gpu.degraded) for gpu in gpus if gpu.degraded]
         + [
-            "Other processes hold %s of GPU %s (%s); the plan leaves it to them."
+            "Other processes use %s of GPU %s (%s), which the plan does not count on."
             % (gib(gpu.foreign_bytes), gpu.index, gpu.uuid)
             for gpu in gpus
             if gpu.foreign_bytes
@@ -29,7 +29,7 @@ def of_gpus(gpus: Sequence[Gpu], left_out: Sequence[LeftOutGpu]) -> list[str]:
 def of_unlisted(gpu_inventory: dict[str, Any]) -> list[str]:
     """GPUs on the PCI bus that the driver does not list."""
     return [
-        "The GPU at %s is there, but the driver does not list it: the plan does without it." % address
+        "The driver does not list the GPU at %s, so the plan does not use it." % address
         for address in gpu_inventory.get("unlisted") or []
     ]
 
@@ -51,15 +51,15 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
         )
     notes.extend(_fewer_replicas(choice, capacity))
     if wanted.strategy == "spread" and len(placed.gpus) == 1:
-        notes.append("%s was to be spread over all GPUs, but there is only one." % wanted.name)
+        notes.append("%s is to be spread over all GPUs, but there is only one." % wanted.name)
     if not placed.on_gpus_only:
-        notes.append("%s runs %s, as allowed." % (wanted.name, on_cpu(placed.predicted)))
+        notes.append("%s runs %s, as allow_cpu_offload permits." % (wanted.name, on_cpu(placed.predicted)))
     for one in choice.placements:
         notes.extend(_of_placement(wanted.name, one))
     if placed.split_is_set:
         notes.append(
-            "%s does not rely on llama.cpp's split by free memory: LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU."
-            % wanted.name
+            "LLAMA_ARG_TENSOR_SPLIT sets the layers per GPU of %s, so that they do not depend on the memory that is "
+            "free when it loads." % wanted.name
         )
     return notes
 
@@ -74,7 +74,7 @@ def _fewer_replicas(choice: Choice, capacity: Optional[dict[str, int]]) -> list[
         wanted.replicas,
     )
     if capacity and capacity["most_parallel"] > wanted.parallel:
-        note += "; parallel: up to %d would fit instead, at %s a slot" % (
+        note += "; instead, parallel could be up to %d, where each further slot takes %s" % (
             capacity["most_parallel"],
             gib(capacity["slot_bytes"]),
         )
@@ -86,12 +86,12 @@ def _of_placement(name: str, placed: Placed) -> list[str]:
     missing = placed.predicted.shortfall()
     if missing and not placed.shortfall_bytes:
         notes.append(
-            "%s stays where it runs, although other processes took %s of the headroom of %s."
+            "%s stays where it runs, although other processes use %s of its headroom of %s."
             % (name, gib(missing), gib(placed.predicted.headroom_bytes))
         )
     if placed.batch and placed.batch_is_lowered:
         notes.append(
-            "%s fits only with a batch of %d tokens, which num_batch sets; prompts are read more slowly."
+            "%s fits only with a batch of %d tokens, which num_batch sets; prompts are processed more slowly."
             % (name, placed.batch)
         )
     return notes

@@ -127,7 +127,7 @@ def test_reserved_memory_counts_where_the_release_counts_it():
     assert plan(TWO_4090, wanted("llama3.1-8b"), environment=reserved)["feasible"]
     result = plan(TWO_4090, wanted("llama3.1-8b"), environment=reserved, ollama_version="0.24.0")
     assert not result["feasible"] and "own estimate" in result["models"][0]["reason"]
-    assert result["models"][0]["remedies"][0].startswith("OLLAMA_GPU_OVERHEAD: without it")
+    assert result["models"][0]["remedies"][0].startswith("OLLAMA_GPU_OVERHEAD: without this variable the model fits")
     assert plan(TWO_4090, wanted("llama3.1-8b"), environment={"OLLAMA_GPU_OVERHEAD": GIB}, ollama_version="0.24.0")[
         "feasible"
     ]

@@ -52,7 +52,7 @@ def apply(remedy, inventory, entries, name, options):
         inventory["state"] = "ok"
         if options.get("selectors"):
             options["selectors"] = options["selectors"] + [gpu["uuid"] for gpu in gpus[-int(number.group(0)) :]]
-    elif remedy.startswith("other processes hold"):
+    elif remedy.startswith("other processes use"):
         for gpu in gpus:
             if gpu["uuid"] in remedy:
                 gpu["memory"]["free_bytes"] += sum(process["used_bytes"] for process in gpu["processes"])

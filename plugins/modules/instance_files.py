@@ -154,7 +154,7 @@ files:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files, Outcome, WantedFile
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import FileOutcome, Files, WantedFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError, Ownership, parse_mode
 
 
@@ -201,7 +201,7 @@ def read_files(entries: list[dict[str, Any]]) -> list[WantedFile]:
     return wanted
 
 
-def diffs_of(outcome: Outcome) -> list[dict[str, Any]]:
+def diffs_of(outcome: FileOutcome) -> list[dict[str, Any]]:
     """Return the differences at one path, in Ansible's form."""
     return [
         dict(before=before, after=after, before_header=outcome.path, after_header=outcome.path)

@@ -57,7 +57,7 @@ class WantedFile:
 
 
 @dataclass
-class Outcome:
+class FileOutcome:
     """What was done at a path, or would be in check mode.
 
     Attributes:
@@ -92,7 +92,7 @@ class Files:
         self._backup = backup
         self._set_context = set_context
 
-    def put(self, wanted: WantedFile) -> Outcome:
+    def put(self, wanted: WantedFile) -> FileOutcome:
         """Put one path into its wanted state.
 
         Raises:
@@ -111,7 +111,7 @@ class Files:
                 % (path, wanted.state, error.strerror or error)
             )
 
-    def _directory(self, wanted: WantedFile) -> Outcome:
+    def _directory(self, wanted: WantedFile) -> FileOutcome:
         path, kind = wanted.path, _kind(wanted.path)
         if kind == "link" and os.path.isdir(path):
             if os.lstat(path).st_uid not in (0, os.geteuid()):
@@ -123,7 +123,7 @@ class Files:
         _refuse_other_kinds(wanted, kind, ("directory",))
         if kind == "directory":
             return self._attributes(wanted, path)
-        outcome = Outcome(wanted.path, "create", [({"state": "absent"}, wanted.described())])
+        outcome = FileOutcome(wanted.path, "create", [({"state": "absent"}, wanted.described())])
         if not self._check_mode:
             wanted.ownership.numbers(path)  # a user that does not exist is refused before anything is created
             for directory in reversed(_missing(path)):  # missing parents get the same owner and mode
@@ -132,13 +132,13 @@ class Files:
                 self._set_context(directory)
         return outcome
 
-    def _file(self, wanted: WantedFile) -> Outcome:
+    def _file(self, wanted: WantedFile) -> FileOutcome:
         kind = _kind(wanted.path)
         _refuse_other_kinds(wanted, kind, ("file", "link"))
         before = _read(wanted.path) if kind == "file" else None
         if before == wanted.content:
             return self._attributes(wanted, wanted.path)
-        outcome = Outcome(wanted.path, "create" if kind == "absent" else "change")
+        outcome = FileOutcome(wanted.path, "create" if kind == "absent" else "change")
         if kind == "link":
             outcome.differences.append((_described_link(wanted.path), {"state": "file"}))
         outcome.differences.append(_contents(wanted, before, wanted.content))
@@ -156,7 +156,7 @@ class Files:
             self._set_context(wanted.path)
         return outcome
 
-    def _link(self, wanted: WantedFile) -> Outcome:
+    def _link(self, wanted: WantedFile) -> FileOutcome:
         kind = _kind(wanted.path)
         if kind == "file" and not wanted.force:
             raise FilesError(
@@ -166,7 +166,7 @@ class Files:
         if kind == "link" and os.readlink(wanted.path) == wanted.target:
             return self._attributes(wanted, wanted.path)
         before = _described_link(wanted.path) if kind == "link" else {"state": kind}
-        outcome = Outcome(wanted.path, "create" if kind == "absent" else "change", [(before, wanted.described())])
+        outcome = FileOutcome(wanted.path, "create" if kind == "absent" else "change", [(before, wanted.described())])
         if not self._check_mode:
             self._copy_first(wanted, kind, outcome)
             with _renamed_into(wanted.path) as draft:
@@ -175,12 +175,12 @@ class Files:
             self._set_context(wanted.path)
         return outcome
 
-    def _absent(self, wanted: WantedFile) -> Outcome:
+    def _absent(self, wanted: WantedFile) -> FileOutcome:
         kind = _kind(wanted.path)
         if kind == "absent":
-            return Outcome(wanted.path)
+            return FileOutcome(wanted.path)
         before = _described_link(wanted.path) if kind == "link" else {"state": kind}
-        outcome = Outcome(wanted.path, "remove", [(before, {"state": "absent"})])
+        outcome = FileOutcome(wanted.path, "remove", [(before, {"state": "absent"})])
         if kind == "file" and wanted.show_content:
             outcome.differences = [_contents(wanted, _read(wanted.path), None)]
         if not self._check_mode:
@@ -191,9 +191,9 @@ class Files:
                 os.unlink(wanted.path)
         return outcome
 
-    def _attributes(self, wanted: WantedFile, path: str) -> Outcome:
+    def _attributes(self, wanted: WantedFile, path: str) -> FileOutcome:
         """Set owner, group, mode and SELinux context of what is there already."""
-        outcome = Outcome(wanted.path, "none", self._attributes_differ(wanted, path))
+        outcome = FileOutcome(wanted.path, "none", self._attributes_differ(wanted, path))
         if outcome.differences:
             outcome.action = "attributes"
             if not self._check_mode:
@@ -206,7 +206,7 @@ class Files:
         before, after = wanted.ownership.differences(path, self._check_mode)
         return [(before, after)] if before else []
 
-    def _copy_first(self, wanted: WantedFile, kind: str, outcome: Outcome) -> None:
+    def _copy_first(self, wanted: WantedFile, kind: str, outcome: FileOutcome) -> None:
         if wanted.backup and kind == "file":
             outcome.backup_file = self._backup(wanted.path)
 

@@ -97,14 +97,20 @@ class Ownership:
             user = default.st_uid if user is None else user
             group = default.st_gid if group is None else group
             mode = stat.S_IMODE(default.st_mode) if mode is None else mode
-        there = os.lstat(path)
-        user = there.st_uid if user is None else user
-        group = there.st_gid if group is None else group
-        if (user, group) != (there.st_uid, there.st_gid):
-            os.chown(path, user, group, follow_symlinks=False)
-        # After the owner, because a change of the owner clears the set-user-id bit.
-        if mode is not None and not stat.S_ISLNK(there.st_mode) and stat.S_IMODE(os.lstat(path).st_mode) != mode:
-            os.chmod(path, mode)
+        owner = (-1 if user is None else user, -1 if group is None else group)
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            if owner != (-1, -1):
+                os.chown(path, owner[0], owner[1], follow_symlinks=False)
+            return
+        # Through a descriptor: whoever owns the parent directory could put a link in the place of the path meanwhile.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if owner != (-1, -1):
+                os.fchown(descriptor, owner[0], owner[1])
+            if mode is not None:  # after the owner, because a change of the owner clears the set-user-id bit
+                os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
     def described(self, link: bool = False) -> dict[str, str]:
         """Return what is wanted as a difference shows it."""

@@ -278,3 +278,21 @@ def test_content_that_is_no_text_is_counted_in_the_diff(tmp_path):
     (tmp_path / "file").write_bytes(b"\0" * 7)
     assert put({"path": tmp_path / "file", "content": "ü\n"})["diff"][0]["before"] == "(7 bytes, not shown)\n"
     assert (tmp_path / "file").read_bytes() == "ü\n".encode()
+
+
+def test_a_link_in_the_place_of_a_new_directory_is_not_followed(tmp_path, monkeypatch):
+    """The owner of the parent directory exchanges the directory before its owner and mode are set."""
+    (tmp_path / "victim").mkdir(0o755)
+    mkdir = os.mkdir
+
+    def exchanged(path, *rest):
+        mkdir(path, *rest)
+        os.rmdir(path)
+        os.symlink(str(tmp_path / "victim"), path)
+
+    files = [{"path": str(tmp_path / "store"), "state": "directory", "mode": "0700", "owner": ME}]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", exchanged)
+        patch.setattr(os, "lstat", os.stat)  # the exchange came after the look
+        result = run_module("instance_files", {"files": files})
+    assert result["failed"] and mode(tmp_path / "victim") == "0755"

@@ -68,8 +68,7 @@ def ensure_created(
             before,
             modelfile.render(want or modelfile.announced(str(base), request, adapters.values())),
         )
-    if not target.reachable():
-        raise target.unreachable
+    target.require_server()
     want = modelfile.desired(target.content(base), request, adapters.values())
     _create(target, name, request, adapters)
     target.forget()

@@ -48,8 +48,7 @@ def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_
     """
     if check_mode and not target.reachable():
         return Outcome("load", None, 0, {"loaded": False}, {"loaded": True})
-    if not target.reachable():
-        raise target.unreachable
+    target.require_server()
     digest = target.digest(name)
     if digest is None:
         if check_mode:  # an earlier task or entry would have brought it
@@ -169,10 +168,9 @@ def ensure_unloaded(target: Target, name: Name, check_mode: bool = False) -> Out
     Raises:
         ModelError, OllamaError: It cannot be unloaded.
     """
-    if not target.reachable():
-        if check_mode:
-            return Outcome()
-        raise target.unreachable
+    if check_mode and not target.reachable():
+        return Outcome()
+    target.require_server()
     entry = target.loaded(name)
     digest = target.digest(name)
     if entry is None:

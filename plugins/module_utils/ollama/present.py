@@ -107,8 +107,7 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
 
 def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | None) -> tuple[str, int]:
     """Pull `source`, give it the name `name`, and return its digest and the bytes that the server reported."""
-    if not target.reachable():
-        raise target.unreachable
+    target.require_server()
     # What was there under that name before is not ours to remove.
     keep = pull.source and target.digest(source) is not None
     told = _pull(target, source, pull)
@@ -203,6 +202,8 @@ def has(store: Store, name: Name, pin: str | None) -> bool:
 
 def link(target: Target, other: Store, name: Name, digest: str) -> None:
     """Hard-link a model from the store `other`, and check that a running server really uses the instance's store."""
+    if target.store is None:  # linkable() has found nothing then
+        return
     target.store.link_from(other, name)
     target.forget()
     if target.digest(name) != digest:
@@ -224,8 +225,8 @@ def ensure_absent(target: Target, name: Name, check_mode: bool = False) -> Outco
         ModelError, OllamaError, StoreError: It cannot be unloaded or removed.
     """
     digest = target.digest(name)
-    if not target.reachable() and target.store is None and not check_mode:
-        raise target.unreachable
+    if target.store is None and not check_mode:
+        target.require_server()
     if digest is None and (target.reachable() or target.store is None or target.store.manifest(name) is None):
         return Outcome()
     if not check_mode:
@@ -233,7 +234,7 @@ def ensure_absent(target: Target, name: Name, check_mode: bool = False) -> Outco
             if target.loaded(name):
                 unload(target, name)
             target.client.delete(str(name))
-        else:
+        elif target.store is not None:
             target.store.remove(name)
         target.forget()
     return Outcome("delete", None, 0, {"digest": digest}, {"digest": None})

@@ -1,77 +1,108 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""One instance of Ollama as the module `model` sees it: its server where that runs, its store on this host otherwise."""
+"""One instance of Ollama whose models are managed: its server if that runs, otherwise its store on this host."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from ..common.names import InvalidName, normalise_digest, parse
+from ..common.names import InvalidName, Name, normalise_digest, parse
 from . import modelfile
-from .client import OllamaError, OllamaUnreachable
+from .client import OllamaClient, OllamaError, OllamaUnreachable
+from .store import Store
 
 
 class ModelError(Exception):
-    """The wanted state cannot be had. The text is one sentence."""
+    """A model cannot be brought into the wanted state. The text is one sentence with a remedy."""
 
 
 @dataclass
 class Outcome:
-    """What was done, or would be in check mode. pulled_bytes: None where it cannot be known; before, after: for the diff; loaded: the entry of /api/ps."""
+    """What was done to a model, or would be in check mode.
+
+    Attributes:
+        action: none, link, pull, create, delete, load, reload, keep_alive or unload.
+        digest: Manifest digest of the model afterwards; None where it is absent or not known.
+        pulled_bytes: Bytes that came from the registry; None where that is not known.
+        before: What was there, for the difference: a text, or a dictionary.
+        after: What is there afterwards, in the same form.
+        loaded: The loaded model as the server describes it; None where it is not loaded.
+        warnings: Sentences for the user.
+    """
 
     action: str = "none"
-    digest: str = None
-    pulled_bytes: int = 0
-    before: object = None
-    after: object = None
-    loaded: dict = None
-    warnings: list = field(default_factory=list)
+    digest: str | None = None
+    pulled_bytes: int | None = 0
+    before: Any = None
+    after: Any = None
+    loaded: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @property
-    def changed(self):
+    def changed(self) -> bool:
+        """Whether something was done."""
         return self.action != "none"
 
 
-class Target(object):
-    """client: OllamaClient; store: Store or None. The server is asked once for its list; `forget` drops it after a change."""
+class Target:
+    """One instance. Its server is asked once for its models; `forget` drops the answer after a change.
 
-    def __init__(self, client, store=None):
+    Args:
+        client: Its server.
+        store: Its models directory on this host; None where it is not known.
+    """
+
+    def __init__(self, client: OllamaClient, store: Store | None = None) -> None:
         self.client = client
         self.store = store
-        self._models = None
-        self.unreachable = None  # the OllamaUnreachable, once it is known that there is no server
+        self._models: list[dict[str, Any]] = []
+        self._unreachable: OllamaUnreachable | None = None
         self._asked = False
 
-    def reachable(self):
-        """Whether the server answers. An answer that is an error is raised: then something else is wrong than a stopped service."""
+    def reachable(self) -> bool:
+        """Return whether the server answers.
+
+        Raises:
+            OllamaError: The answer is an error: then something else is wrong than a stopped service.
+        """
         if not self._asked:
             try:
-                self._models = self.client.tags()
-                self.unreachable = None
+                self._models, self._unreachable = self.client.tags(), None
             except OllamaUnreachable as error:
-                self._models = []
-                self.unreachable = error
+                self._models, self._unreachable = [], error
             self._asked = True
-        return self.unreachable is None
+        return self._unreachable is None
 
-    def forget(self):
-        """Ask again next time: something was changed."""
+    def require_server(self) -> None:
+        """Check that the server answers.
+
+        Raises:
+            OllamaUnreachable: It does not.
+            OllamaError: The answer is an error.
+        """
+        if not self.reachable() and self._unreachable is not None:
+            raise self._unreachable
+
+    def forget(self) -> None:
+        """Ask the server again next time, because something was changed."""
         self._asked = False
 
-    def digest(self, name):
-        """Manifest digest of the model `name` (names.Name), or None where it is not there. Complete models only, in a store."""
+    def digest(self, name: Name) -> str | None:
+        """Return the manifest digest of a model, or None where it is not there. In a store, only if it is complete."""
         if self.reachable():
             entry = find(self._models, name)
             return normalise_digest(entry.get("digest")) if entry else None
         manifest = self.store.complete(name) if self.store else None
         return manifest.digest if manifest else None
 
-    def content(self, name):
-        """Content (modelfile.py) of the model `name`, or None where it is not there."""
+    def content(self, name: Name) -> dict[str, Any] | None:
+        """Return the content (modelfile.py) of a model, or None where it is not there."""
         if self.digest(name) is None:
             return None
         if not self.reachable():
-            return content_in(self.store, name)
+            return content_in(self.store, name) if self.store else None
         try:
             return modelfile.content_of_show(self.client.show(str(name)))
         except OllamaError as error:
@@ -79,13 +110,13 @@ class Target(object):
                 return None
             raise
 
-    def loaded(self, name):
-        """Entry of /api/ps of the model `name`, or None."""
+    def loaded(self, name: Name) -> dict[str, Any] | None:
+        """Return the entry of /api/ps of a model, or None where it is not loaded."""
         return find(self.client.ps(), name)
 
 
-def find(entries, name):
-    """The entry of /api/tags or /api/ps for `name` (names.Name), which Ollama matches without regard to case; None where there is none."""
+def find(entries: Iterable[dict[str, Any]], name: Name) -> dict[str, Any] | None:
+    """Return the entry of /api/tags or /api/ps for a model, or None. Ollama ignores the case of names."""
     for entry in entries:
         try:
             if parse(entry.get("name") or entry.get("model") or "").same(name):
@@ -95,7 +126,7 @@ def find(entries, name):
     return None
 
 
-def content_in(store, name):
-    """Content of the model `name` in a store on this host, or None where it is not all there."""
+def content_in(store: Store, name: Name) -> dict[str, Any] | None:
+    """Return the content of a model in a store on this host, or None where it is not complete there."""
     manifest = store.complete(name)
     return modelfile.content_of_manifest(manifest, store.small_blob) if manifest else None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Facts of a header kept by the digests of its blobs, so that ten hosts that delegate to the controller at once read it once.
+"""Cache of the facts of headers by the digests of their blobs.
 
-The digest names the content, so an entry never grows stale; FORMAT changes when the facts themselves do.
+Hosts that delegate to the controller at the same time read a header only once. A digest stands for its content, so an
+entry is always valid; FORMAT changes when the facts change.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+from typing import Any, Callable
 
 FORMAT = 4
 
@@ -20,14 +22,22 @@ class CacheError(Exception):
     """The cache directory cannot be used. The text is one sentence."""
 
 
-class Cache(object):
-    """directory: created (mode 0700) when missing; None = nothing is kept."""
+class Cache:
+    """Cache in a directory, which is created with mode 0700; None caches nothing."""
 
-    def __init__(self, directory=None):
+    def __init__(self, directory: str | None = None) -> None:
         self.directory = directory
 
-    def fetch(self, digests, compute):
-        """Facts kept for `digests`, or those of `compute()`, which no other process computes meanwhile. Raises CacheError and what compute raises."""
+    def fetch(self, digests: list[str], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the facts that are kept for `digests`, or else those of `compute()`.
+
+        Args:
+            digests: of the blobs.
+            compute: returns the facts. Only one process computes those of the same digests at a time.
+
+        Raises:
+            CacheError: the directory cannot be used; `compute` may raise other exceptions.
+        """
         if not self.directory:
             return compute()
         name = hashlib.sha256(json.dumps([FORMAT, digests]).encode("ascii")).hexdigest()
@@ -41,16 +51,15 @@ class Cache(object):
                 % (self.directory, error.strerror or error)
             )
         with lock:
-            fcntl.flock(
-                lock, fcntl.LOCK_EX
-            )  # given up by the kernel when the holder dies; the holder's own timeouts bound the wait
+            # The kernel releases the lock when its holder dies, and the holder's own timeouts limit the wait.
+            fcntl.flock(lock, fcntl.LOCK_EX)
             facts = _load(path, digests)
             if facts is None:
                 facts = compute()
                 self._keep(path, digests, facts)
             return facts
 
-    def _keep(self, path, digests, facts):
+    def _keep(self, path: str, digests: list[str], facts: dict[str, Any]) -> None:
         try:
             handle, temporary = tempfile.mkstemp(dir=self.directory)
             with os.fdopen(handle, "w") as stream:
@@ -60,8 +69,8 @@ class Cache(object):
             raise CacheError("cannot write to the cache directory %s: %s" % (self.directory, error.strerror or error))
 
 
-def _load(path, digests):
-    """Facts of the entry at `path`; None where there is none, or none that can be trusted (a killed writer, another format)."""
+def _load(path: str, digests: list[str]) -> dict[str, Any] | None:
+    """Return the facts of an entry, None without a valid one (its writer was killed, or it has another format)."""
     try:
         with open(path) as stream:
             entry = json.load(stream)

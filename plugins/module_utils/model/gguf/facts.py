@@ -1,65 +1,65 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Header of a model -> the facts that the plan needs: exact bytes per layer and the hyperparameters of `memory/`. Pure.
+"""Facts of a model from its header: exact bytes per layer, and the hyperparameters that `memory/` needs. Pure.
 
-Which tensor lies where follows llama.cpp (src/llama-arch.cpp LLM_TENSOR_INFOS, src/llama-model.cpp load_tensors):
-`blk.N.*` is layer N, input tensors stay on the CPU, everything else of the text model goes with the output layer.
+Where each tensor goes follows llama.cpp (src/llama-arch.cpp LLM_TENSOR_INFOS, src/llama-model.cpp load_tensors):
+`blk.N.*` is layer N, input tensors stay on the CPU, and all else of the text model goes with the output layer.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from typing import Any, Iterable, Sequence
 
 from .estimator import estimator_facts
-from .header import MAX_TENSORS, Header, HeaderError, check_names
+from .header import MAX_TENSORS, Header, HeaderError, Tensor, check_names
 from .types import FILE_TYPES
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
-_EXPERT = re.compile(
-    r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps|\.ffn_(?:up|down|gate)\.\d+\."
-)  # the second form: Mixtral files of 2023
-_FEED_FORWARD = re.compile(
-    r"\.ffn_(up|gate|down)"
-)  # whatever begins alike, as the patterns of llama.cpp's fit (common/fit.cpp) take it
+# The second form is that of Mixtral files of 2023.
+_EXPERT = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps|\.ffn_(?:up|down|gate)\.\d+\.")
+# Any name with this beginning counts, as in the patterns of llama.cpp's fit (common/fit.cpp).
+_FEED_FORWARD = re.compile(r"\.ffn_(up|gate|down)")
 _INPUT = ("token_embd", "per_layer_token_embd", "token_types", "position_embd")
-_FIRST_LAYER = (
-    "per_layer_model_proj",
-    "per_layer_proj_norm",
-)  # gemma3n, gemma4: loaded with layer 0 (src/models/gemma4.cpp)
+# gemma3n and gemma4 load these with layer 0 (src/models/gemma4.cpp).
+_FIRST_LAYER = ("per_layer_model_proj", "per_layer_proj_norm")
 _PROJECTOR = ("v.", "mm.", "a.")
-# The most that any real model has (DeepSeek, Kimi, Llama 405B: 61 to 126); beyond it the file is damaged, and a list of that length harmful.
+# Real models have at most 126 layers (Llama 405B). A file with more than this is damaged, and its lists too long.
 MAX_BLOCKS = 4096
-MAX_TENSORS_OF_LAYER = 512  # 128 experts in files of 2023, each on its own
+MAX_TENSORS_OF_LAYER = 512  # files of 2023 have up to 128 experts as tensors of their own
 MAX_KINDS = 256
 MAX_HYPERPARAMETERS = 256
 
 
-def merge(headers, parts=None):
-    """One Header of the parts of a split model (`split.count` files): keys of the first, tensors of all.
+def merge(headers: Iterable[Header], parts: int | None = None) -> Header:
+    """Return one Header of the parts of a split model: the keys of the first and the tensors of all.
 
-    headers: Headers in order, or an iterator of them, of which one at a time is kept; parts: how many there are (None: a list, its length).
-    Raises HeaderError where the parts do not belong together: llama.cpp writes into each its number (`split.no`, from 0), their count and
-    the number of tensors of all (`split.tensors.count`).
+    llama.cpp writes into each part its number (`split.no`, from 0), their count (`split.count`) and the number of
+    tensors of all (`split.tensors.count`).
+
+    Args:
+        headers: in order; an iterator is read part by part, and only one header is kept at a time.
+        parts: how many there are; None where `headers` is a list.
+
+    Raises:
+        HeaderError: the parts do not belong together.
     """
-    parts = len(headers) if parts is None else parts
-    first, tensors, size = None, [], 0
+    if parts is None:
+        headers = list(headers)
+        parts = len(headers)
+    first: Header | None = None
+    tensors: list[Tensor] = []
+    size = 0
     for place, header in enumerate(headers):
-        count, number = _integer(header.keys.get("split.count")), _integer(header.keys.get("split.no"))
-        if count is not None and count != parts and (count > 1 or parts > 1):
-            raise HeaderError(
-                "part %d of the model says that there are %d parts, but there are %d; get all parts, named -00001-of-%05d.gguf and so on"
-                % (place + 1, count, parts, max(count, 1) % 100000)
-            )
-        if parts > 1 and number is not None and number != place:
-            raise HeaderError(
-                "part %d of the model says that it is part %d; get the parts again" % (place + 1, number + 1)
-            )
+        _check_part(header, place, parts)
         first = first or header
         tensors.extend(header.tensors)
         size += header.size_bytes
         if parts > 1 and len(tensors) > MAX_TENSORS:
             raise HeaderError("the parts of the model have %d tensors together; the files are damaged" % len(tensors))
+    if first is None:
+        raise HeaderError("the model has no parts")
     if parts == 1:
         return first
     check_names(tensors)
@@ -69,94 +69,143 @@ def merge(headers, parts=None):
     return Header(first.version, first.keys, first.lengths, tensors, size)
 
 
-def model_facts(header, projector=None):
-    """The `model` dictionary without name, source, digest and file sizes (bytes are ints, lengths tokens, unknown is None).
+def _check_part(header: Header, place: int, parts: int) -> None:
+    """Raise HeaderError where a header says that it is another part, or one of another number of parts."""
+    count, number = _integer(header.keys.get("split.count")), _integer(header.keys.get("split.no"))
+    if count is not None and count != parts and (count > 1 or parts > 1):
+        raise HeaderError(
+            "part %d of the model says that there are %d parts, but there are %d; get all parts, "
+            "named -00001-of-%05d.gguf and so on" % (place + 1, count, parts, max(count, 1) % 100000)
+        )
+    if parts > 1 and number is not None and number != place:
+        raise HeaderError("part %d of the model says that it is part %d; get the parts again" % (place + 1, number + 1))
 
-    header: Header of the model; projector: Header of a separate projector file, or None. Raises HeaderError.
+
+class _Keys:
+    """The keys of a header under the name of its architecture ("llama.block_count")."""
+
+    def __init__(self, header: Header) -> None:
+        self.all = header.keys
+        self.architecture = _architecture(header)
+
+    def value(self, *names: str) -> Any:
+        """Return the value of the first of these keys that the header has, None without one. Raises HeaderError."""
+        for name in names:
+            value = self.all.get("%s.%s" % (self.architecture, name))
+            if value is None:
+                continue
+            if any(isinstance(item, int) and item < 0 for item in (value if isinstance(value, list) else [value])):
+                raise HeaderError(
+                    "the key %.200s.%s of the GGUF header is negative; the file is damaged" % (self.architecture, name)
+                )
+            return value
+        return None
+
+    def integer(self, *names: str) -> int | None:
+        """Return the value of the first of these keys that the header has, None where it is no integer."""
+        return _integer(self.value(*names))
+
+
+def model_facts(header: Header, projector: Header | None = None) -> dict[str, Any]:
+    """Return the facts of a model (model.schema.ModelFacts) without name, source, digest and file sizes.
+
+    Args:
+        header: of the model.
+        projector: of a separate projector file.
+
+    Raises:
+        HeaderError: the header is not that of a model, or is damaged.
     """
-    keys = header.keys
-    architecture = keys.get("general.architecture")
-    if not isinstance(architecture, str) or not architecture:
-        raise HeaderError("the GGUF header does not name an architecture (general.architecture), so it is no model")
-    if architecture == "clip":
-        raise HeaderError("the file is a vision projector, not a model; give the file of the language model")
+    keys = _Keys(header)
     unknown = sorted(set(tensor.type for tensor in header.tensors if tensor.bytes is None))
     if unknown:
         raise HeaderError(
-            "the model has tensors of an unknown %s, so its size cannot be computed; this collection is older than the model"
-            % ", ".join(unknown)
+            "the model has tensors of an unknown %s, so its size cannot be computed; "
+            "this collection is older than the model" % ", ".join(unknown)
         )
-
-    def key(name, *others):
-        for candidate in (name,) + others:
-            value = keys.get("%s.%s" % (architecture, candidate))
-            if value is not None:
-                if any(isinstance(item, int) and item < 0 for item in (value if isinstance(value, list) else [value])):
-                    raise HeaderError(
-                        "the key %.200s.%s of the GGUF header is negative; the file is damaged"
-                        % (architecture, candidate)
-                    )
-                return value
-        return None
-
-    blocks = _integer(key("block_count"))
-    if blocks is None:
-        raise HeaderError(
-            "the GGUF header does not say how many layers the model has (%.80r plus .block_count)" % architecture
-        )
-    if not 0 <= blocks <= MAX_BLOCKS:
-        raise HeaderError("the model claims %d layers; the file is damaged" % blocks)
-    head_count = _per_layer(key("attention.head_count"), blocks)
-    head_count_kv = (
-        _per_layer(key("attention.head_count_kv"), blocks) or head_count
-    )  # llama.cpp: n_head_kv defaults to n_head
-    embedding = _integer(key("embedding_length"))
-    # llama.cpp: both lengths default to n_embd / n_head
-    default_length = embedding // max(head_count) if embedding and head_count and max(head_count) else None
-    facts = {
-        "architecture": architecture,
-        "parameter_count": _integer(keys.get("general.parameter_count")) or _elements(header.tensors),
-        "quantization": FILE_TYPES.get(_integer(keys.get("general.file_type"))),
+    blocks = _block_count(keys)
+    facts: dict[str, Any] = {
+        "architecture": keys.architecture,
+        "parameter_count": _integer(keys.all.get("general.parameter_count")) or _elements(header.tensors),
+        "quantization": _quantization(keys),
         "block_count": blocks,
-        "context_length": _integer(key("context_length")),
-        "embedding_length": embedding,
-        "feed_forward_length": _largest(key("feed_forward_length")),
-        "vocab_size": _vocab_size(header, key("vocab_size")),
-        "head_count": head_count,
-        "head_count_kv": head_count_kv,
-        "key_length": _integer(key("attention.key_length")) or default_length,
-        "value_length": _integer(key("attention.value_length")) or default_length,
-        "key_length_mla": _integer(key("attention.key_length_mla")),
-        "value_length_mla": _integer(key("attention.value_length_mla")),
-        "kv_lora_rank": _integer(key("attention.kv_lora_rank")),
-        "rope_dimension_count": _integer(key("rope.dimension_count")),
-        "sliding_window": _largest(key("attention.sliding_window")) or None,
-        "sliding_window_pattern": _pattern(key("attention.sliding_window_pattern")),
-        "attention_chunk_size": _integer(key("attention.chunk_size", "attention_chunk_size")),
-        "expert_count": _integer(key("expert_count")),
-        "expert_used_count": _integer(key("expert_used_count")),
-        "expert_feed_forward_length": _integer(key("expert_feed_forward_length")),
-        "leading_dense_block_count": _integer(key("leading_dense_block_count")),
-        "full_attention_interval": _integer(key("full_attention_interval")),
-        "shared_kv_layers": _integer(key("attention.shared_kv_layers")),
-        "ssm": _ssm(key),
-        "hyperparameters": _hyperparameters(keys, architecture, blocks),
-        "split_count": _integer(keys.get("split.count")) or 1,
+        "context_length": keys.integer("context_length"),
+        "feed_forward_length": _largest(keys.value("feed_forward_length")),
+        "vocab_size": _vocab_size(header, keys.value("vocab_size")),
+        "rope_dimension_count": keys.integer("rope.dimension_count"),
+        "expert_count": keys.integer("expert_count"),
+        "expert_used_count": keys.integer("expert_used_count"),
+        "expert_feed_forward_length": keys.integer("expert_feed_forward_length"),
+        "leading_dense_block_count": keys.integer("leading_dense_block_count"),
+        "ssm": _ssm(keys),
+        "hyperparameters": _hyperparameters(keys, blocks),
+        "split_count": _integer(keys.all.get("split.count")) or 1,
         "tensor_count": len(header.tensors),
     }
+    facts.update(_attention(keys, blocks))
     facts.update(_weights(header, blocks))
     _add_kinds(facts, header)
     facts["estimator"] = estimator_facts(header)
     facts["projector_separate"] = projector is not None
     if projector is not None:
         facts["projector_bytes"] += sum(tensor.bytes or 0 for tensor in projector.tensors)
-    facts["capabilities"] = _capabilities(facts, key)
+    facts["capabilities"] = _capabilities(facts, keys)
     return facts
 
 
-def _weights(header, blocks):
-    """Bytes of the tensors by place: layers, output, embedding, projector."""
-    layers = [
+def _architecture(header: Header) -> str:
+    architecture = header.keys.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        raise HeaderError("the GGUF header does not name an architecture (general.architecture), so it is no model")
+    if architecture == "clip":
+        raise HeaderError("the file is a vision projector, not a model; give the file of the language model")
+    return architecture
+
+
+def _quantization(keys: _Keys) -> str | None:
+    file_type = _integer(keys.all.get("general.file_type"))
+    return None if file_type is None else FILE_TYPES.get(file_type)
+
+
+def _block_count(keys: _Keys) -> int:
+    blocks = keys.integer("block_count")
+    if blocks is None:
+        raise HeaderError(
+            "the GGUF header does not say how many layers the model has (%.80r plus .block_count)" % keys.architecture
+        )
+    if not 0 <= blocks <= MAX_BLOCKS:
+        raise HeaderError("the model claims %d layers; the file is damaged" % blocks)
+    return blocks
+
+
+def _attention(keys: _Keys, blocks: int) -> dict[str, Any]:
+    """Return the facts about attention, with llama.cpp's defaults.
+
+    In llama.cpp n_head_kv defaults to n_head, and the lengths of key and value to n_embd / n_head.
+    """
+    head_count = _per_layer(keys.value("attention.head_count"), blocks)
+    embedding = keys.integer("embedding_length")
+    default_length = embedding // max(head_count) if embedding and head_count and max(head_count) else None
+    return {
+        "embedding_length": embedding,
+        "head_count": head_count,
+        "head_count_kv": _per_layer(keys.value("attention.head_count_kv"), blocks) or head_count,
+        "key_length": keys.integer("attention.key_length") or default_length,
+        "value_length": keys.integer("attention.value_length") or default_length,
+        "key_length_mla": keys.integer("attention.key_length_mla"),
+        "value_length_mla": keys.integer("attention.value_length_mla"),
+        "kv_lora_rank": keys.integer("attention.kv_lora_rank"),
+        "sliding_window": _largest(keys.value("attention.sliding_window")) or None,
+        "sliding_window_pattern": _pattern(keys.value("attention.sliding_window_pattern")),
+        "attention_chunk_size": keys.integer("attention.chunk_size", "attention_chunk_size"),
+        "full_attention_interval": keys.integer("full_attention_interval"),
+        "shared_kv_layers": keys.integer("attention.shared_kv_layers"),
+    }
+
+
+def _weights(header: Header, blocks: int) -> dict[str, Any]:
+    """Return the bytes of the tensors by place: layers, output, embedding, projector."""
+    layers: list[dict[str, Any]] = [
         {
             "index": index,
             "weight_bytes": 0,
@@ -170,25 +219,26 @@ def _weights(header, blocks):
     output = embedding = token_embedding = projector = 0
     tied = True
     for tensor in header.tensors:
+        size = tensor.bytes or 0
         match = _BLOCK.match(tensor.name)
         if match and int(match.group(1)) < len(layers):
             layer = layers[int(match.group(1))]
-            layer["weight_bytes"] += tensor.bytes
+            layer["weight_bytes"] += size
             if _EXPERT.search(tensor.name):
-                layer["expert_bytes"] += tensor.bytes
+                layer["expert_bytes"] += size
             part = _FEED_FORWARD.search(tensor.name)
             if part:
-                layer["ffn_%s_bytes" % part.group(1)] += tensor.bytes
+                layer["ffn_%s_bytes" % part.group(1)] += size
         elif tensor.name.startswith(_PROJECTOR):
-            projector += tensor.bytes
+            projector += size
         elif tensor.name.startswith(_INPUT):
-            embedding += tensor.bytes
+            embedding += size
             if tensor.name == "token_embd.weight":
-                token_embedding = tensor.bytes
+                token_embedding = size
         elif tensor.name.startswith(_FIRST_LAYER) and layers:
-            layers[0]["weight_bytes"] += tensor.bytes
+            layers[0]["weight_bytes"] += size
         else:
-            output += tensor.bytes
+            output += size
             tied = tied and tensor.name != "output.weight"
     return {
         "layers": layers,
@@ -200,13 +250,14 @@ def _weights(header, blocks):
     }
 
 
-def _add_kinds(facts, header):
-    """Name and shape of the tensors of every layer, each different set once: `layer_kinds`, and for every layer its number `kind`.
+def _add_kinds(facts: dict[str, Any], header: Header) -> None:
+    """Add the shapes and bytes of the tensors of every layer, from which the compute buffers follow (memory/graph).
 
-    In the same way their bytes, which differ between layers of one shape: `layer_sizes` and `sizes`, and those of the tensors beside the layers:
-    `other_sizes`. The compute buffers follow from them (memory/graph). A layer with more tensors than any real one has none (None).
+    `layer_kinds` has every different set of names and shapes once, and each layer has its number as `kind`. In the same
+    way `layer_sizes` and `sizes` hold the bytes, which differ between layers of one shape. `other_sizes` are the bytes
+    of the tensors outside the layers. A layer with more tensors than any real one has None.
     """
-    found = [({}, {}) for unused in facts["layers"]]
+    found: list[tuple[dict, dict]] = [({}, {}) for _layer in facts["layers"]]
     facts["other_sizes"] = {}
     for tensor in header.tensors:
         match = _BLOCK.match(tensor.name)
@@ -216,13 +267,14 @@ def _add_kinds(facts, header):
             shapes[name], sizes[name] = list(tensor.shape), tensor.bytes
         elif not tensor.name.startswith(_PROJECTOR) and len(facts["other_sizes"]) < MAX_TENSORS_OF_LAYER:
             facts["other_sizes"][tensor.name] = tensor.bytes
-    facts["layer_kinds"] = _numbered(facts["layers"], "kind", [shapes for shapes, unused in found])
-    facts["layer_sizes"] = _numbered(facts["layers"], "sizes", [sizes for unused, sizes in found])
+    facts["layer_kinds"] = _numbered(facts["layers"], "kind", [shapes for shapes, _sizes in found])
+    facts["layer_sizes"] = _numbered(facts["layers"], "sizes", [sizes for _shapes, sizes in found])
 
 
-def _numbered(layers, key, found):
-    """Each different one of `found` (a dictionary a layer) once; every layer gets its number under `key`, or None."""
-    different, numbers = [], {}
+def _numbered(layers: list[dict[str, Any]], key: str, found: Sequence[dict]) -> list[dict]:
+    """Return the different dictionaries of `found` (one per layer); give each layer its number as `key`, or None."""
+    different: list[dict] = []
+    numbers: dict[str, int] = {}
     for layer, tensors in zip(layers, found):
         layer[key] = None
         if not tensors or len(tensors) > MAX_TENSORS_OF_LAYER:
@@ -237,11 +289,11 @@ def _numbered(layers, key, found):
     return different
 
 
-def _hyperparameters(keys, architecture, blocks):
-    """Every number of the header under the architecture's name, and every list of one number a layer, by the name that follows it."""
-    prefix = architecture + "."
-    found = {}
-    for name, value in keys.items():
+def _hyperparameters(keys: _Keys, blocks: int) -> dict[str, Any]:
+    """Return the numbers, and the lists with a number per layer, under the architecture's name."""
+    prefix = keys.architecture + "."
+    found: dict[str, Any] = {}
+    for name, value in keys.all.items():
         if not name.startswith(prefix) or len(found) >= MAX_HYPERPARAMETERS:
             continue
         numbers = (
@@ -250,27 +302,27 @@ def _hyperparameters(keys, architecture, blocks):
             and all(isinstance(item, (bool, int)) for item in value)
         )
         if isinstance(value, float) and not math.isfinite(value):
-            continue  # JSON has no word for it
+            continue  # JSON cannot hold it
         if numbers or isinstance(value, (bool, int, float)):
-            # A server writes 32 bit numbers shorter than they are in the file.
+            # /api/show gives 32-bit numbers with fewer digits than the file.
             found[name[len(prefix) :]] = float("%.6g" % value) if isinstance(value, float) else value
     return found
 
 
-def _integer(value):
+def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _largest(value):
-    """Some architectures give a list, one number a layer; what is allocated once a device follows the largest."""
+def _largest(value: Any) -> int | None:
+    """Return an integer, or the largest of a list with a number per layer: allocations per device follow it."""
     if isinstance(value, list):
         numbers = [number for number in (_integer(item) for item in value) if number is not None]
         return max(numbers) if numbers else None
     return _integer(value)
 
 
-def _per_layer(value, blocks):
-    """One int a layer of a number or list; None where the header does not say, or says it for another number of layers."""
+def _per_layer(value: Any, blocks: int) -> list[int] | None:
+    """Return an integer per layer, from a number or a list; None where the list is for another number of layers."""
     if isinstance(value, list):
         if len(value) < blocks or any(_integer(item) is None for item in value):
             return None
@@ -278,28 +330,28 @@ def _per_layer(value, blocks):
     return [value] * blocks if _integer(value) is not None else None
 
 
-def _pattern(value):
-    """List of bool a layer (True = windowed), int period, or None."""
+def _pattern(value: Any) -> list[bool] | int | None:
+    """Return a list with a bool per layer (True = sliding window), the period as an integer, or None."""
     if isinstance(value, list):
         return [bool(item) for item in value] or None
     return _integer(value)
 
 
-def _vocab_size(header, stated):
-    """Rows of the token embedding: what the buffers are allocated for, also where the stated size is not padded alike."""
+def _vocab_size(header: Header, stated: Any) -> int | None:
+    """Return the rows of the token embedding, which size the buffers; the stated size may lack their padding."""
     for tensor in header.tensors:
         if tensor.name == "token_embd.weight" and len(tensor.shape) > 1:
             return tensor.shape[1]
     return _integer(stated) or header.lengths.get("tokenizer.ggml.tokens")
 
 
-def _ssm(key):
+def _ssm(keys: _Keys) -> dict[str, int | None] | None:
     names = ("conv_kernel", "inner_size", "state_size", "group_count", "time_step_rank")
-    values = dict((name, _integer(key("ssm." + name))) for name in names)
+    values = dict((name, keys.integer("ssm." + name)) for name in names)
     return values if any(value is not None for value in values.values()) else None
 
 
-def _elements(tensors):
+def _elements(tensors: list[Tensor]) -> int | None:
     total = 0
     for tensor in tensors:
         elements = 1
@@ -309,9 +361,9 @@ def _elements(tensors):
     return total or None
 
 
-def _capabilities(facts, key):
-    """What the header alone tells (Ollama's server/images.go Capabilities); "tools" and "thinking" would need the template."""
-    capabilities = ["embedding" if key("pooling_type") is not None else "completion"]
-    if facts["projector_separate"] or facts["projector_bytes"] or key("vision.block_count"):
+def _capabilities(facts: dict[str, Any], keys: _Keys) -> list[str]:
+    """Return the capabilities by the header (server/images.go Capabilities); those of the template are missing."""
+    capabilities = ["embedding" if keys.value("pooling_type") is not None else "completion"]
+    if facts["projector_separate"] or facts["projector_bytes"] or keys.value("vision.block_count"):
         capabilities.append("vision")
     return capabilities

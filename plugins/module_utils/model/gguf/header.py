@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Streaming reader of a GGUF header (versions 2 and 3, little-endian). Pure: it is given a function that hands out the next bytes.
+"""Streaming reader of a GGUF header (versions 2 and 3, little-endian). Pure: a given function returns the next bytes.
 
-Layout (llama.cpp docs/gguf.md): magic, u32 version, u64 tensors, u64 keys; each key a string, u32 type, value; each tensor a string,
-u32 dimensions, u64 each, u32 type, u64 offset. The vocabulary (hundreds of thousands of strings) comes before the tensors and is walked
-over without being kept; only short arrays of numbers are kept. Every count is checked before it is believed.
+Layout (llama.cpp docs/gguf.md): magic, u32 version, u64 tensors, u64 keys; each key is a string, u32 type, value; each
+tensor is a string, u32 dimensions, u64 each, u32 type, u64 offset. The vocabulary (hundreds of thousands of strings)
+comes before the tensors and is skipped; only short arrays of numbers are kept. Every count is checked before use.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import namedtuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 from .types import TENSOR_TYPES, tensor_bytes
 
@@ -21,11 +21,11 @@ MAX_KEY_BYTES = 65535
 MAX_VALUE_BYTES = 16 * 1024 * 1024  # a chat template is a few KiB
 MAX_TENSOR_NAME_BYTES = 256  # GGML_MAX_NAME is 64 by default
 MAX_KEPT_VALUE_BYTES = 65536
-MAX_KEPT_BYTES = 8 * 1024 * 1024  # of all keys and values together, as they lie in memory
+MAX_KEPT_BYTES = 8 * 1024 * 1024  # of all keys and values together, in memory
 ELEMENT_BYTES = 40  # of a number in a Python list, at most
 CHARACTER_BYTES = 4  # of a character in a Python text, at most
 MAX_NESTED_ARRAYS = 65536  # no real header nests any
-MAX_KEPT_ELEMENTS = 4096  # one number a layer; vocabularies are longer
+MAX_KEPT_ELEMENTS = 4096  # one number per layer; vocabularies are longer
 MAX_ARRAY_DEPTH = 4
 MAX_ELEMENTS = 2**63
 
@@ -50,20 +50,32 @@ _ARRAY = 9
 
 
 class HeaderError(ValueError):
-    """The file is no GGUF that can be planned with. The text is one sentence."""
+    """The file is not a GGUF file that a plan can be made for. The text is one sentence."""
 
 
-# name: str; shape: elements a dimension, the row first; type: name, or "type 77" if unknown; bytes: int, or None for an unknown type
-Tensor = namedtuple("Tensor", "name shape type bytes")
+class Tensor(NamedTuple):
+    """A tensor. `shape` has the elements per dimension, the row first; `bytes` is None for an unknown `type`."""
 
-# version: int; keys: {key: scalar, text or short list}; lengths: {key: elements of an array}; tensors: [Tensor]; size_bytes: int, the header itself
-Header = namedtuple("Header", "version keys lengths tensors size_bytes")
+    name: str
+    shape: Sequence[int]
+    type: str
+    bytes: int | None
 
 
-class _Window(object):
-    """The bytes not yet consumed, refilled from `read(size)`, which returns b"" at the end. Holds one chunk and the longest item at a time."""
+class Header(NamedTuple):
+    """A header. `keys` are scalars, texts and short lists; `lengths` are those of arrays; `size_bytes` is its own."""
 
-    def __init__(self, read, limit):
+    version: int
+    keys: dict[str, Any]
+    lengths: dict[str, int]
+    tensors: list[Tensor]
+    size_bytes: int
+
+
+class _Window:
+    """The bytes that are not yet consumed: one chunk, or the longest item. `read(size)` returns more."""
+
+    def __init__(self, read: Callable[[int], bytes], limit: int) -> None:
         self._read = read
         self._limit = limit
         self._came = 0
@@ -73,11 +85,12 @@ class _Window(object):
         self.at = 0
 
     @property
-    def consumed(self):
+    def consumed(self) -> int:
+        """Bytes up to the current position."""
         return self._came - len(self.data) + self.at
 
-    def fill(self, size):
-        """Make `size` bytes available from `at`. Raises HeaderError when the file or the limit ends before."""
+    def fill(self, size: int) -> None:
+        """Make `size` bytes available from `at`. Raises HeaderError when the file or the limit ends first."""
         if len(self.data) - self.at >= size:
             return
         parts = [self.data[self.at :]]
@@ -97,13 +110,15 @@ class _Window(object):
         self.data = b"".join(parts)
         self.at = 0
 
-    def take(self, packing):
+    def take(self, packing: struct.Struct) -> Any:
+        """Return the next value, or a tuple of several."""
         self.fill(packing.size)
         value = packing.unpack_from(self.data, self.at)
         self.at += packing.size
         return value[0] if len(value) == 1 else value
 
-    def skip(self, size):
+    def skip(self, size: int) -> None:
+        """Move on without keeping the bytes."""
         while size > 0:
             here = min(size, len(self.data) - self.at)
             if here == 0:
@@ -112,8 +127,8 @@ class _Window(object):
             self.at += here
             size -= here
 
-    def keep(self, size):
-        """Account for memory that the header will hold. Raises HeaderError when it is more than any real header needs."""
+    def keep(self, size: int) -> None:
+        """Count memory that the header will hold. Raises HeaderError when it is more than any real header needs."""
         self._kept += size
         if self._kept > MAX_KEPT_BYTES:
             raise HeaderError(
@@ -121,12 +136,12 @@ class _Window(object):
                 % (MAX_KEPT_BYTES // 1048576)
             )
 
-    def forget(self):
-        """Begin to account anew: tensors are limited by their number."""
+    def forget(self) -> None:
+        """Start to count from 0 again: tensors are limited by their number."""
         self._kept = 0
 
-    def text(self, limit, what, kept=None):
-        """A text of at most `limit` bytes, of which the first `kept` are returned and the rest is walked over."""
+    def text(self, limit: int, what: str, kept: int | None = None) -> str:
+        """Return a text of at most `limit` bytes, or its first `kept` bytes; the rest is skipped."""
         size = self.take(_U64)
         if size > limit:
             raise HeaderError(
@@ -140,11 +155,14 @@ class _Window(object):
         self.skip(size - here)
         return bytes(raw).decode("utf-8", "replace")
 
-    def skip_texts(self, count):
-        """Walk over `count` strings. This loop sees every token of a vocabulary: locals only, and no call for a string inside the window."""
+    def skip_texts(self, count: int) -> None:
+        """Skip `count` strings.
+
+        The loop runs for every token of a vocabulary, so it has local variables only and no calls inside the window.
+        """
         unpack, data, at = _U64.unpack_from, self.data, self.at
         end = len(data)
-        for unused in range(count):
+        for _text in range(count):
             if at + 8 > end:
                 self.at = at
                 self.fill(8)
@@ -161,8 +179,16 @@ class _Window(object):
         self.at = at
 
 
-def read_header(read, limit=64 * 1024 * 1024):
-    """Header of the GGUF that `read(at least so many bytes)` hands out from its start; `limit`: bytes to look at, at most. Raises HeaderError."""
+def read_header(read: Callable[[int], bytes], limit: int = 64 * 1024 * 1024) -> Header:
+    """Return the header of a GGUF file.
+
+    Args:
+        read: returns the next bytes of the file, at least as many as asked for except at the end.
+        limit: the most bytes to read.
+
+    Raises:
+        HeaderError: the file is no GGUF file, or is damaged.
+    """
     window = _Window(read, limit)
     window.fill(8)
     magic = bytes(window.data[:4])
@@ -179,38 +205,38 @@ def read_header(read, limit=64 * 1024 * 1024):
         raise HeaderError(
             "the GGUF header claims %d keys and %d tensors; the file is damaged" % (key_count, tensor_count)
         )
-    keys, lengths = {}, {}
-    for unused in range(key_count):
+    keys: dict[str, Any] = {}
+    lengths: dict[str, int] = {}
+    for _key in range(key_count):
         key = window.text(MAX_KEY_BYTES, "a key")
         if key in keys or key in lengths:
             raise HeaderError("the GGUF header has the key %r twice; the file is damaged" % key[:80])
         window.keep(200)
         _read_value(window, key, keys, lengths)
     alignment = keys.get("general.alignment", 32)
-    if isinstance(alignment, int) and (
-        alignment <= 0 or alignment & (alignment - 1)
-    ):  # llama.cpp does not load it either (gguf.cpp)
+    # llama.cpp does not load a file with another alignment either (gguf.cpp).
+    if isinstance(alignment, int) and (alignment <= 0 or alignment & (alignment - 1)):
         raise HeaderError(
             "the GGUF header has an alignment (general.alignment) of %d, which is no power of two; the file is damaged"
             % alignment
         )
     window.forget()
-    tensors = [_read_tensor(window) for unused in range(tensor_count)]
+    tensors = [_read_tensor(window) for _tensor in range(tensor_count)]
     check_names(tensors)
     return Header(version, keys, lengths, tensors, window.consumed)
 
 
-def check_names(tensors):
-    """Raise HeaderError if a tensor is there twice (llama.cpp does not load such a file either)."""
-    names = set()
+def check_names(tensors: Sequence[Tensor]) -> None:
+    """Raise HeaderError if two tensors have the same name (llama.cpp does not load such a file either)."""
+    names: set[str] = set()
     for tensor in tensors:
         if tensor.name in names:
             raise HeaderError("the model has the tensor %r twice; the file is damaged" % tensor.name[:80])
         names.add(tensor.name)
 
 
-def check_shape(name, shape):
-    """Raise HeaderError if a tensor of this shape (elements a dimension) is none: empty, or more than can be counted."""
+def check_shape(name: str, shape: Sequence[int]) -> None:
+    """Raise HeaderError if the shape (elements per dimension) of a tensor is empty, or too large to count."""
     elements = 1
     for dimension in shape:
         elements *= dimension
@@ -218,7 +244,7 @@ def check_shape(name, shape):
         raise HeaderError("the tensor %r has the impossible shape %.200s; the file is damaged" % (name[:80], shape))
 
 
-def _read_value(window, key, keys, lengths):
+def _read_value(window: _Window, key: str, keys: dict[str, Any], lengths: dict[str, int]) -> None:
     kind = window.take(_U32)
     if kind == _STRING:
         keys[key] = window.text(MAX_VALUE_BYTES, "the value of %r" % key[:80], MAX_KEPT_VALUE_BYTES)
@@ -237,8 +263,8 @@ def _read_value(window, key, keys, lengths):
         )
 
 
-def _read_array(window, key, kind, count, depth):
-    """Elements of a short array of numbers as a list; None where they were walked over."""
+def _read_array(window: _Window, key: str, kind: int, count: int, depth: int) -> list[Any] | None:
+    """Return the elements of a short array of numbers; None for another array, which is skipped."""
     if kind in _KEY_TYPES:
         packing = _KEY_TYPES[kind]
         if count > MAX_KEPT_ELEMENTS:
@@ -257,7 +283,7 @@ def _read_array(window, key, kind, count, depth):
                 "the key %r of the GGUF header nests arrays more than %d deep; the file is damaged"
                 % (key[:80], MAX_ARRAY_DEPTH)
             )
-        for unused in range(count):
+        for _array in range(count):
             window.nested += 1
             if window.nested > MAX_NESTED_ARRAYS:
                 raise HeaderError(
@@ -273,7 +299,7 @@ def _read_array(window, key, kind, count, depth):
     return None
 
 
-def _read_tensor(window):
+def _read_tensor(window: _Window) -> Tensor:
     name = window.text(MAX_TENSOR_NAME_BYTES, "a tensor name")
     dimensions = window.take(_U32)
     if not 0 < dimensions <= MAX_DIMENSIONS:
@@ -281,8 +307,8 @@ def _read_tensor(window):
             "the tensor %r has %d dimensions, but GGUF allows 1 to %d; the file is damaged"
             % (name[:80], dimensions, MAX_DIMENSIONS)
         )
-    shape = [window.take(_U64) for unused in range(dimensions)]
-    kind, unused = window.take(_TENSOR_TAIL)
+    shape = [window.take(_U64) for _dimension in range(dimensions)]
+    kind, _offset = window.take(_TENSOR_TAIL)
     check_shape(name, shape)
     type_name = TENSOR_TYPES[kind][0] if kind in TENSOR_TYPES else "type %d" % kind
     return Tensor(name, shape, type_name, tensor_bytes(shape, type_name))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Where a model's header comes from: a registry (by ranges), a server (/api/show), a store, a file. Each gives the `model` dictionary.
+"""Read the facts of a model from a registry (by ranges), a server (/api/show), a store or a file.
 
-Every function returns (model, bytes_read): the dictionary of `facts.model_facts` with name, source, digest, size_bytes and file_bytes added,
-and how many bytes were read for it over the network or from the disk.
+Every `from_` function returns (model, bytes_read): the facts of `facts.model_facts` with name, source, digest,
+size_bytes and file_bytes, and how many bytes were read for them over the network or from the disk.
 """
 
 from __future__ import annotations
@@ -11,46 +11,55 @@ from __future__ import annotations
 import os
 import re
 import stat
+from typing import Any, Callable
 
 from ...common.names import normalise_digest, parse
 from ...ollama import manifest as media
-from ...ollama.client import OllamaError
+from ...ollama.client import OllamaClient, OllamaError
+from ...ollama.registry import Registry
+from ...ollama.store import Store
 from ...ollama.target import find
+from .cache import Cache
 from .facts import merge, model_facts
 from .header import MAX_TENSORS, Header, HeaderError, Tensor, check_shape, read_header
 from .types import tensor_bytes
 
 CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
-FURTHER_CHUNK = 2 * 1000 * 1000  # what comes after them, so that a longer header moves little that is not of it
+FURTHER_CHUNK = 2 * 1000 * 1000  # further ones are smaller, so that little is read beyond the header
 SMALL_CHUNK = 256 * 1024  # projectors and the parts of a split model have no vocabulary
-NETWORK_LIMIT = (
-    16 * 1024 * 1024
-)  # bytes of header a model, all its parts and its projector together; real ones have up to 12
+NETWORK_LIMIT = 16 * 1024 * 1024  # of the headers of a model, its parts and its projector; real ones have up to 12 MiB
 FILE_LIMIT = 64 * 1024 * 1024  # the same from a disk
-MAX_READS = 100  # of a header over the network; a server that hands out a few bytes at a time would make it endless
+MAX_READS = 100  # of a header over the network: a server could send it a few bytes at a time
 MAX_PARTS = 256  # of a split model
 _FILE_CHUNK = 1024 * 1024
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z")
 
 
 class SourceError(Exception):
-    """The model cannot be read there. The text is one sentence."""
+    """The model cannot be read from this source. The text is one sentence."""
 
 
-class _Tally(object):
-    """Sequential reads of `get(offset, size)`, counted, in steps of `chunk` (smaller ones after 8 MB) that never go beyond the file's `end`.
+class _Tally:
+    """Reads a file from its start and counts the bytes.
 
-    reads: how many there may be; None = any number.
+    Args:
+        get: get(offset, size) returns bytes of the file.
+        chunk: how many bytes to get at a time (fewer after the first 8 MB).
+        end: size of the file, beyond which nothing is asked for.
+        reads: the most calls of `get`; None for any number.
     """
 
-    def __init__(self, get, chunk, end=None, reads=None):
+    def __init__(
+        self, get: Callable[[int, int], bytes], chunk: int, end: int | None = None, reads: int | None = None
+    ) -> None:
         self._get = get
         self._reads = reads
         self._chunk = chunk
         self._end = end
         self.bytes_read = 0
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
+        """Return at least `size` of the next bytes, except at the end."""
         want = max(size, self._chunk if self.bytes_read < 2 * CHUNK else min(self._chunk, FURTHER_CHUNK))
         if self._end is not None:
             want = min(want, self._end - self.bytes_read)
@@ -58,22 +67,29 @@ class _Tally(object):
             return b""
         if self._reads is not None:
             if self._reads <= 0:
-                raise HeaderError(
-                    "the server hands out the GGUF header in pieces too small to read it; try another registry"
-                )
+                raise HeaderError("the server sends the GGUF header in pieces too small to read it; try another registry")
             self._reads -= 1
         part = self._get(self.bytes_read, want)
         self.bytes_read += len(part)
         return part
 
 
-def file_header(path, limit=FILE_LIMIT):
-    """(Header, bytes read) of the GGUF file at `path`, at most `limit` bytes. Raises SourceError, HeaderError (with the path in it)."""
+def file_header(path: str, limit: int = FILE_LIMIT) -> tuple[Header, int]:
+    """Return (header, bytes read) of a GGUF file.
+
+    Args:
+        path: of the file.
+        limit: the most bytes to read.
+
+    Raises:
+        SourceError: the file cannot be read.
+        HeaderError: it is no GGUF file, or damaged; the text begins with the path.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
             raise SourceError("%s is not a regular file, so it is no GGUF model" % path)
         with open(path, "rb", buffering=0) as stream:
-            tally = _Tally(lambda unused, size: stream.read(size), _FILE_CHUNK)
+            tally = _Tally(lambda _offset, size: stream.read(size), _FILE_CHUNK)
             return read_header(tally.read, limit), tally.bytes_read
     except OSError as error:
         raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
@@ -83,22 +99,32 @@ def file_header(path, limit=FILE_LIMIT):
         raise SourceError("%r is no path of a file" % path)
 
 
-class _Files(object):
-    """Headers of files, one after the other, with one limit for all of them."""
+class _Files:
+    """Reads the headers of several files, with one limit for all of them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.bytes_read = 0
         self._left = FILE_LIMIT
 
-    def header(self, path):
+    def header(self, path: str) -> Header:
+        """Return the header of the next file."""
         header, bytes_read = file_header(path, self._left)
         self.bytes_read += bytes_read
         self._left -= header.size_bytes
         return header
 
 
-def from_file(path, name=None):
-    """Model of a GGUF file; the parts of a split one (`-00001-of-00003.gguf`) are read too. Raises SourceError, HeaderError."""
+def from_file(path: str, name: str | None = None) -> tuple[dict[str, Any], int]:
+    """Return (model, bytes_read) of a GGUF file, and of the other parts of a split one (`-00001-of-00003.gguf`).
+
+    Args:
+        path: of the file, or of one of its parts.
+        name: of the model; the file's name without it.
+
+    Raises:
+        SourceError: a file cannot be read.
+        HeaderError: a file is no GGUF file, or damaged.
+    """
     paths = _split_paths(path)
     files = _Files()
     facts = model_facts(merge((files.header(part) for part in paths), len(paths)))
@@ -109,15 +135,15 @@ def from_file(path, name=None):
     return _model(name or os.path.basename(path), "file", None, size, size, facts), files.bytes_read
 
 
-def _split_paths(path):
+def _split_paths(path: str) -> list[str]:
+    """Return the paths of all parts of a split model, or just this one."""
     match = _SPLIT_NAME.match(path)
     if not match:
         return [path]
     count = int(match.group(3))
     if count > MAX_PARTS:
         raise SourceError(
-            "%s claims to be one of %d parts, but no model has more than %d; give the file its right name"
-            % (path, count, MAX_PARTS)
+            "%s claims to be one of %d parts, but no model has more than %d; rename the file" % (path, count, MAX_PARTS)
         )
     paths = ["%s-%05d-of-%s.gguf" % (match.group(1), number, match.group(3)) for number in range(1, count + 1)]
     missing = [part for part in paths if not os.path.exists(part)]
@@ -126,25 +152,39 @@ def _split_paths(path):
     return paths if not missing else [path]
 
 
-def from_store(store, name):
-    """Model `name` of a store (ollama.store.Store). Raises SourceError, HeaderError, StoreError."""
+def from_store(store: Store, name: str) -> tuple[dict[str, Any], int]:
+    """Return (model, bytes_read) of a model in a store.
+
+    Raises:
+        SourceError: the store does not have the model, or not as GGUF.
+        HeaderError: its file is damaged.
+        StoreError: the store cannot be read.
+    """
     manifest = store.manifest(parse(name))
     if manifest is None:
-        raise SourceError("the store %s has no model %s; pull it, or take source: registry" % (store.path, parse(name)))
+        raise SourceError("the store %s has no model %s; pull it, or use source: registry" % (store.path, parse(name)))
     files = _Files()
-    facts = _manifest_facts(manifest, lambda layer, unused: files.header(store.blob_path(layer.digest)), name)
+    facts = _manifest_facts(manifest, lambda layer, _chunk: files.header(store.blob_path(layer.digest)), name)
     return _of_manifest(name, "store", manifest, facts), files.bytes_read
 
 
-def from_registry(registry, name, cache):
-    """Model `name` of a registry (ollama.registry.Registry): manifest and ranges of the header, which `cache` (gguf.cache.Cache) keeps by digest.
+def from_registry(registry: Registry, name: str, cache: Cache) -> tuple[dict[str, Any], int]:
+    """Return (model, bytes_read) of a model in a registry, from its manifest and ranges of its header.
 
-    Raises RegistryError, SourceError, HeaderError.
+    Args:
+        registry: of the model.
+        name: of the model.
+        cache: keeps the facts by digest.
+
+    Raises:
+        RegistryError: the registry has no usable answer.
+        SourceError: the model is not in the GGUF format.
+        HeaderError: its header is damaged.
     """
     manifest = registry.manifest()
     spent = [0]
 
-    def header(layer, chunk):
+    def header(layer: media.Layer, chunk: int) -> Header:
         left = NETWORK_LIMIT - spent[0]
         tally = _Tally(
             lambda offset, size: registry.blob_range(layer.digest, offset, size, layer.size_bytes),
@@ -164,11 +204,13 @@ def from_registry(registry, name, cache):
     return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
 
 
-def _manifest_facts(manifest, header, name):
-    """Facts of the model and projector layers; header(layer, chunk) reads one."""
+def _manifest_facts(
+    manifest: media.Manifest, header: Callable[[media.Layer, int], Header], name: str
+) -> dict[str, Any]:
+    """Return the facts of the model and projector layers; header(layer, chunk) reads the header of one."""
     layers = manifest.of_type(media.MODEL)
     if not layers:
-        raise SourceError("the manifest of %s has no model in the GGUF format, so it cannot be planned" % name)
+        raise SourceError("the manifest of %s has no model in the GGUF format, so no plan can be made for it" % name)
     projectors = manifest.of_type(media.PROJECTOR)
     for found in (layers, projectors):
         if len(found) > MAX_PARTS:
@@ -176,25 +218,30 @@ def _manifest_facts(manifest, header, name):
                 "the manifest of %s lists %d model files of one kind, but no model has more than %d"
                 % (name, len(found), MAX_PARTS)
             )
-    whole = merge(
-        (header(layer, CHUNK if index == 0 else SMALL_CHUNK) for index, layer in enumerate(layers)), len(layers)
-    )
-    return model_facts(
-        whole, merge((header(layer, SMALL_CHUNK) for layer in projectors), len(projectors)) if projectors else None
-    )
+    chunks = [CHUNK] + [SMALL_CHUNK] * (len(layers) - 1)
+    model = merge((header(layer, chunks[index]) for index, layer in enumerate(layers)), len(layers))
+    if not projectors:
+        return model_facts(model)
+    return model_facts(model, merge((header(layer, SMALL_CHUNK) for layer in projectors), len(projectors)))
 
 
-def _of_manifest(name, source, manifest, facts):
+def _of_manifest(name: str, source: str, manifest: media.Manifest, facts: dict[str, Any]) -> dict[str, Any]:
     file_bytes = sum(layer.size_bytes for layer in manifest.of_type(media.MODEL))
     return _model(str(parse(name)), source, manifest.digest, manifest.size_bytes(), file_bytes, facts)
 
 
-def from_server(client, name):
-    """Model `name` of a running server. Raises SourceError, HeaderError, OllamaError."""
+def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
+    """Return (model, 0) of a model on a running server.
+
+    Raises:
+        SourceError: the server does not have the model.
+        HeaderError: its answer is malformed.
+        OllamaError: the server answers with another error, or not at all.
+    """
     wanted = parse(name)
     entry = find(client.tags(), wanted)
     if entry is None:
-        raise SourceError("the server at %s has no model %s; pull it, or take source: registry" % (client.url, wanted))
+        raise SourceError("the server at %s has no model %s; pull it, or use source: registry" % (client.url, wanted))
     try:
         show = client.show(str(wanted))
         if _needs_arrays(show):
@@ -208,22 +255,24 @@ def from_server(client, name):
     projector = show.get("projector_info")
     if projector and not facts["projector_bytes"]:
         facts["projector_separate"] = True
-        facts["projector_bytes"] = None  # /api/show tells that there is one, not its size
+        facts["projector_bytes"] = None  # /api/show says that there is one, but not its size
     facts["capabilities"] = sorted(show.get("capabilities") or facts["capabilities"])
     size = entry.get("size")
-    return _model(
-        str(wanted), "server", normalise_digest(entry.get("digest")), size, _server_file_bytes(show, size), facts
-    ), 0
+    digest = normalise_digest(entry.get("digest"))
+    return _model(str(wanted), "server", digest, size, _server_file_bytes(show, size), facts), 0
 
 
-def _needs_arrays(show):
-    """Whether an array that says something about each layer was left out (only short ones come without verbose, which ships the vocabulary too)."""
+def _needs_arrays(show: dict[str, Any]) -> bool:
+    """Return whether an array with a value per layer was left out.
+
+    /api/show leaves out long arrays unless asked with `verbose`, which sends the whole vocabulary as well.
+    """
     info = show.get("model_info") or {}
     return any(value is None and not key.startswith("tokenizer.") for key, value in info.items())
 
 
-def show_header(show):
-    """Header that /api/show amounts to. Raises HeaderError when it is malformed."""
+def show_header(show: dict[str, Any]) -> Header:
+    """Return the header that an answer of /api/show describes. Raises HeaderError where it is malformed."""
     info = show.get("model_info")
     tensors = show.get("tensors")
     if not isinstance(info, dict) or not isinstance(tensors, list):
@@ -248,8 +297,8 @@ def show_header(show):
     return Header(3, keys, lengths, read, 0)
 
 
-def _server_file_bytes(show, size):
-    """Size of the GGUF file: of the file itself where this process may see it, otherwise the model's whole size, which is some KiB more."""
+def _server_file_bytes(show: dict[str, Any], size: int | None) -> int | None:
+    """Return the size of the GGUF file, or that of the whole model (some KiB more) where the file is not accessible."""
     match = re.search(r"^FROM (/\S+)$", show.get("modelfile") or "", re.MULTILINE)
     try:
         return os.stat(match.group(1)).st_size if match else size
@@ -257,5 +306,7 @@ def _server_file_bytes(show, size):
         return size
 
 
-def _model(name, source, digest, size_bytes, file_bytes, facts):
+def _model(
+    name: str, source: str, digest: str | None, size_bytes: int | None, file_bytes: int | None, facts: dict[str, Any]
+) -> dict[str, Any]:
     return dict(facts, name=name, source=source, digest=digest, size_bytes=size_bytes, file_bytes=file_bytes)

@@ -7,17 +7,16 @@ Source: llama.cpp ggml/src/ggml.c (type_traits) and include/llama.h (enum llama_
 
 from __future__ import annotations
 
-# number in the file -> (name, elements a block, bytes a block)
+from typing import Sequence
+
+# Number in the file -> (name, elements per block, bytes per block).
 TENSOR_TYPES = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
     2: ("Q4_0", 32, 18),
     3: ("Q4_1", 32, 20),
-    4: (
-        "MXFP4",
-        32,
-        17,
-    ),  # Ollama's own number in its first gpt-oss files (fs/ggml/type.go); ggml's Q4_2 of that number was removed in 2023
+    # Ollama's own number in its first gpt-oss files (fs/ggml/type.go); ggml's Q4_2 of that number was removed in 2023.
+    4: ("MXFP4", 32, 17),
     6: ("Q5_0", 32, 22),
     7: ("Q5_1", 32, 24),
     8: ("Q8_0", 32, 34),
@@ -101,8 +100,13 @@ FILE_TYPES = {
 }
 
 
-def tensor_bytes(shape, type_name):
-    """Bytes of a tensor of `shape` (elements a dimension, the row first): whole blocks a row. None for an unknown type."""
+def tensor_bytes(shape: Sequence[int], type_name: str) -> int | None:
+    """Return the bytes of a tensor, whose rows are whole blocks; None for an unknown type.
+
+    Args:
+        shape: elements per dimension, the row first.
+        type_name: of TENSOR_TYPES.
+    """
     if type_name not in BLOCKS:
         return None
     block, size = BLOCKS[type_name]

@@ -47,7 +47,8 @@ def test_the_numa_node(tmp_path, text, node):
 def test_the_loaded_driver(tmp_path):
     version = tmp_path / "version"
     version.write_text(
-        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025\nGCC version:  gcc 12.2.0\n"
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025\n"
+        "GCC version:  gcc 12.2.0\n"
     )
     assert sysfs.loaded_driver_version(str(version)) == "580.95.05"
     assert sysfs.loaded_driver_version(str(tmp_path / "none")) is None

@@ -21,7 +21,7 @@ def request(**values):
     return dict(modelfile.empty_request(), **values)
 
 
-# -- parameters ------------------------------------------------------------------------------------------------------------------
+# -- parameters --------------------------------------------------------------------------------------------------------
 
 
 def test_the_text_of_show_is_read_whatever_its_order():
@@ -38,7 +38,11 @@ def test_a_number_that_was_given_as_text_stays_text():
 
 
 def test_quoting_of_go_is_undone():
-    text = 'stop                           "a \\"b\\" \\n \\u00e9"\nuse_mmap                       false\ntop_p                          1e-05'
+    text = (
+        'stop                           "a \\"b\\" \\n \\u00e9"\n'
+        "use_mmap                       false\n"
+        "top_p                          1e-05"
+    )
     assert parameters.of_show(text) == {"stop": ['a "b" \n \u00e9'], "use_mmap": False, "top_p": 1e-05}
 
 
@@ -70,7 +74,7 @@ def test_wrong_parameters_are_refused(wrong, words):
         parameters.check(wrong)
 
 
-# -- Modelfiles ------------------------------------------------------------------------------------------------------------------
+# -- Modelfiles --------------------------------------------------------------------------------------------------------
 
 
 def test_a_modelfile_is_read():
@@ -132,7 +136,7 @@ def test_files_and_models_are_told_apart(base, file):
     assert modelfile.is_file(base) is file
 
 
-# -- contents, against what the server really made -------------------------------------------------------------------------------
+# -- contents, against what the server really made ---------------------------------------------------------------------
 
 
 def test_desired_content_is_what_the_server_made():

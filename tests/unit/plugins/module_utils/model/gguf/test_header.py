@@ -194,7 +194,7 @@ def test_types_agree_with_the_writer_of_llama_cpp():
     constants = pytest.importorskip("gguf.constants")
     for kind in constants.GGMLQuantizationType:
         if kind.name == "Q8_1":
-            continue  # the Python table has the size of the time when its two factors were 32 bits wide; no file stores this type
+            continue  # gguf has the size of the time when its two factors had 32 bits; no file stores this type
         assert TENSOR_TYPES[kind.value] == (kind.name,) + constants.GGML_QUANT_SIZES[kind], kind
 
 

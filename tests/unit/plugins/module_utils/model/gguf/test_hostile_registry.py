@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Registries made to harm or to mislead: whatever they answer, a model or a sentence, in bounded memory, time and traffic."""
+"""Harmful and misleading registries: the result is a model or a sentence, in bounded memory, time and traffic."""
 
 from __future__ import annotations
 

@@ -221,7 +221,9 @@ def test_replicas_against_slots():
     warning = next(
         warning for warning in plan(TWO_4090, wanted("llama3.1-8b", replicas=5))["warnings"] if "replicas" in warning
     )
-    assert "2 of the 5" in warning and "parallel could be up to %d" % most in warning and "slot takes 1.0 GiB" in warning
+    assert (
+        "2 of the 5" in warning and "parallel could be up to %d" % most in warning and "slot takes 1.0 GiB" in warning
+    )
 
 
 def test_a_model_that_ollama_serves_one_request_at_a_time():
@@ -238,7 +240,8 @@ def test_alternatives_have_numbers_and_reasons():
     assert report["alternatives"][0]["reason"].endswith("missing")
     report = plan(TWO_4090, wanted("llama3.1-8b"))["models"][0]
     assert (
-        "fits on fewer GPUs" in report["alternatives"][0]["reason"] and report["alternatives"][0]["total_bytes"] > 5 * GIB
+        "fits on fewer GPUs" in report["alternatives"][0]["reason"]
+        and report["alternatives"][0]["total_bytes"] > 5 * GIB
     )
 
 

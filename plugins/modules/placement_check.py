@@ -135,7 +135,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import FAIL, check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import collect
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import plan_problem
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 
 

@@ -130,7 +130,7 @@ servers:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.names import plan_problem
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.server import (
     hide_secrets,
     read_server,

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 try:
     from packaging import specifiers
@@ -19,6 +18,7 @@ except ImportError:  # ansible-core requires it; only ansible-test imports plugi
     specifiers = None  # type: ignore[assignment]
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import NVML, REQUESTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.library_directory import tree_digest
 
 #: Import names that a copy must have, and those that it takes along where the controller has them.
 _NEEDED = {REQUESTS: ("requests", "urllib3", "idna", "certifi"), NVML: ("pynvml",)}
@@ -129,17 +129,6 @@ def _locate(module: str) -> tuple[pathlib.Path | None, tuple[str, str, str | Non
             return None, described
         return pathlib.Path(next(iter(spec.submodule_search_locations))), described
     return pathlib.Path(spec.origin), described
-
-
-def tree_digest(contents: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 of files by their relative paths, in any order.
-
-    The module `libraries` computes the same for a directory.
-    """
-    total = hashlib.sha256()
-    for path in sorted(contents):
-        total.update(("%s\0%s\n" % (path, hashlib.sha256(contents[path]).hexdigest())).encode())
-    return total.hexdigest()
 
 
 def write_archive(copies: Iterable[LibraryCopy], path: str) -> None:

@@ -13,9 +13,13 @@ import os
 import platform
 import sys
 import threading
+from types import ModuleType
+from typing import Callable, Dict, List, Optional, Sequence
+
+from . import paths
 
 #: Where `gpufleet.ollama.libraries` puts the copies that stay on a host.
-PERMANENT_DIRECTORY = "/usr/local/lib/ollama-multigpu/python"
+PERMANENT_DIRECTORY = paths.LIBRARIES
 #: Environment variable that names the copy sent along for one run: a directory or a zip file.
 LIBRARIES_VARIABLE = "GPUFLEET_LIBRARIES"
 
@@ -38,18 +42,20 @@ _LOCK = threading.RLock()
 class LibraryMissing(Exception):
     """A library can be imported neither from the interpreter nor from one of our copies.
 
-    `name` is the library as PyPI names it (`requests`, `nvidia-ml-py`), `detail` why (an import error, a stale package).
+    Attributes:
+        name: the library as PyPI names it (`requests`, `nvidia-ml-py`).
+        detail: why (an import error, a stale package), or "".
     """
 
-    def __init__(self, name, detail=""):
+    def __init__(self, name: str, detail: str = "") -> None:
         super().__init__(name)
         self.name = name
         self.detail = detail
 
-    def __str__(self):
+    def __str__(self) -> str:
         return failure_message(self.name, self.detail)
 
-    def as_failure(self):
+    def as_failure(self) -> Dict[str, str]:
         """Return the arguments of `fail_json`; the action plugin reads `missing_library` and `python_version`."""
         return {
             "msg": str(self),
@@ -59,8 +65,8 @@ class LibraryMissing(Exception):
         }
 
 
-def failure_message(name, detail=""):
-    """Say in one sentence that library `name` is missing for this interpreter, and what to do."""
+def failure_message(name: str, detail: str = "") -> str:
+    """Return one sentence: library `name` is missing for this interpreter, and what to do."""
     return "The Python library %s is missing for %s%s: install the package %s, or %s into that interpreter." % (
         name,
         sys.executable or "this Python",
@@ -70,20 +76,23 @@ def failure_message(name, detail=""):
     )
 
 
-def extra_directories():
+def extra_directories() -> List[str]:
     """Return the places of our own copies, best first: the one sent along for this run, then the permanent one."""
     sent = os.environ.get(LIBRARIES_VARIABLE, "")
     return [path for path in (sent, PERMANENT_DIRECTORY) if path and os.path.exists(path)]
 
 
-def import_requests(directories=None):
+def import_requests(directories: Optional[Sequence[str]] = None) -> ModuleType:
     """Return the module `requests`.
 
-    `directories` (list of str): where to look after the interpreter's own path; None = `extra_directories()`.
-    Raises LibraryMissing.
+    Args:
+        directories: where to look after the interpreter's own path; None = `extra_directories()`.
+
+    Raises:
+        LibraryMissing: it is nowhere.
     """
 
-    def load():
+    def load() -> ModuleType:
         import requests
         import requests.exceptions
 
@@ -92,15 +101,20 @@ def import_requests(directories=None):
     return _first_that_loads(REQUESTS, load, directories)
 
 
-def import_pynvml(directories=None):
+def import_pynvml(directories: Optional[Sequence[str]] = None) -> ModuleType:
     """Return the module `pynvml` of the distribution nvidia-ml-py.
 
     The PyPI distribution `pynvml` up to 11.5.3 is another one: a package directory of the same name that shadows it and
     lacks newer calls (memory v2, process v3). It is passed over, and named when nothing better is found.
-    `directories` as in `import_requests`. Raises LibraryMissing.
+
+    Args:
+        directories: as in `import_requests`.
+
+    Raises:
+        LibraryMissing: it is nowhere.
     """
 
-    def load():
+    def load() -> ModuleType:
         import pynvml
 
         complaint = stale_binding(pynvml)
@@ -111,10 +125,11 @@ def import_pynvml(directories=None):
     return _first_that_loads(NVML, load, directories)
 
 
-def stale_binding(pynvml):
+def stale_binding(pynvml: ModuleType) -> str:
     """Return why this `pynvml` is not the maintained nvidia-ml-py, or "" when it is.
 
-    nvidia-ml-py from 11.525 on has both names; the fork in PyPI `pynvml` and nvidia-ml-py 7.352 do not (gpustat's test).
+    nvidia-ml-py from 11.525 on has both names; the fork in PyPI `pynvml` and nvidia-ml-py 7.352 do not (the test that
+    gpustat makes).
     """
     if hasattr(pynvml, "_nvmlGetFunctionPointer") and hasattr(pynvml, "nvmlMemory_v2"):
         return ""
@@ -123,21 +138,21 @@ def stale_binding(pynvml):
     )
 
 
-def _first_that_loads(name, load, directories):
+def _first_that_loads(name: str, load: Callable[[], ModuleType], directories: Optional[Sequence[str]]) -> ModuleType:
     """Try the interpreter's own path, then each directory put in front of it; forget half-loaded modules in between."""
     with _LOCK:
         return _load_first(name, load, extra_directories() if directories is None else directories)
 
 
-def _load_first(name, load, directories):
+def _load_first(name: str, load: Callable[[], ModuleType], directories: Sequence[str]) -> ModuleType:
     detail = ""
-    for directory in [None] + list(directories):
+    for directory in [None, *directories]:
         if directory is not None:
             sys.path.insert(0, directory)
         try:
             return load()
-        # The binding of 2012 that jammy ships is Python 2 source, and a copy made for a newer Python may use newer syntax or
-        # fail while it initialises: for the caller each of these means "not usable", with the reason.
+        # The binding of 2012 that jammy ships is Python 2 source, and a copy made for a newer Python may use newer
+        # syntax or fail while it initialises: for the caller each of these means "not usable", with the reason.
         except Exception as error:  # pylint: disable=broad-except
             detail = detail or _reason(error)
             _forget(name)
@@ -146,15 +161,15 @@ def _load_first(name, load, directories):
     raise LibraryMissing(name, detail)
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """Return the text of an import failure, or "" where it only says that the module is not there."""
     if isinstance(error, ModuleNotFoundError) and error.name in ("requests", "pynvml"):
         return ""
     return "%s: %s" % (type(error).__name__, error) if not isinstance(error, ImportError) else str(error)
 
 
-def _forget(name):
-    """Drop what a failed import left in sys.modules, so that the next directory is really looked at."""
+def _forget(name: str) -> None:
+    """Drop what a failed import left in sys.modules, so that the next directory is searched."""
     roots = {entry[:-3] if entry.endswith(".py") else entry for entry in TOP_LEVEL[name]}
     for module in [module for module in sys.modules if module.split(".")[0] in roots]:
         del sys.modules[module]

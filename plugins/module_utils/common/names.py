@@ -119,12 +119,17 @@ def full_name(text: str) -> str:
     return str(parse(text))
 
 
+def key_of(text: str) -> str:
+    """Return what two texts that name one model have in common, see `Name.key`; a text that is no name as it is."""
+    try:
+        return parse(text).key()
+    except InvalidName:
+        return text
+
+
 def same_name(text: str, other: str) -> bool:
     """Return whether two texts name the same model. A text that is no name is the same as itself only."""
-    try:
-        return parse(text).same(parse(other))
-    except InvalidName:
-        return text == other
+    return key_of(text) == key_of(other)
 
 
 def optimized_name(text: str, suffix: Any = DEFAULT_SUFFIX) -> str:

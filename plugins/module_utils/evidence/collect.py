@@ -15,12 +15,13 @@ import time
 from typing import Any, Callable, Iterable
 
 from ..common.libraries import LibraryMissing, import_pynvml
+from ..common.names import key_of, served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import engine_log, engines
-from .names import planned_uuids, served_name
+from .planned import planned_uuids
 from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
 
 PROMPT = "Write one sentence about the sea."
@@ -124,7 +125,8 @@ class Observer:
             if not allowed:
                 found.died = _ENGINE_GONE if dead else None
                 continue
-            strangers = [loaded for loaded in self.observed.loaded if loaded not in self.observed.models]
+            planned = {key_of(one) for one in self.observed.models}
+            strangers = [loaded for loaded in self.observed.loaded if key_of(loaded) not in planned]
             if strangers:
                 found.would_evict = strangers
                 continue
@@ -190,14 +192,15 @@ class Observer:
 
     def _read_ps(self) -> bool:
         try:
-            listed = {entry["name"]: entry for entry in self.client.ps()}
+            listed = self.client.ps()
         except OllamaError as error:
             self.observed.reachable, self.observed.error = False, error.message
             return False
-        self.observed.reachable, self.observed.loaded = True, sorted(listed)
+        self.observed.reachable, self.observed.loaded = True, sorted(entry["name"] for entry in listed)
+        by_key = {key_of(entry["name"]): entry for entry in listed}
         for name, found in self.observed.models.items():
-            found.ps = listed.get(name)
-            found.loaded = name in listed
+            found.ps = by_key.get(key_of(name))
+            found.loaded = found.ps is not None
         return True
 
     def _load(self, model: dict[str, Any], name: str, found: ObservedModel) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..common.names import served_name
 from ..common.sizes import gib
 from ..gpu.schema import UNUSABLE, devices_by_uuid
 from . import engine_log, gpu_memory, limits
-from .names import planned_uuids, served_name
+from .planned import planned_uuids
 from .shapes import ObservedInstance, ObservedModel
 
 # What became of loading a model and using it (Comparison.serving).

@@ -133,6 +133,13 @@ def test_nothing_is_loaded_where_that_could_evict_a_model(gather):
     assert found.would_evict == ["stray:latest"]
 
 
+def test_a_model_is_found_under_the_name_that_the_store_has(gather):
+    """Ollama matches names without case, and goes on with the case of the model that was there first."""
+    host = Host([NAME.upper()], [engine()])
+    found = model_of(gather(host))
+    assert found.loaded and not found.would_evict and "prompt" in host.asked[0]
+
+
 def test_a_model_that_is_only_listed_is_loaded_again(gather):
     """/api/ps goes on listing a model whose engine was killed."""
     host = Host([NAME], [])

@@ -21,8 +21,8 @@ from .graph.traits import traits_of
 from .load import Load
 
 ESTIMATE_PERCENT = 125  # of the larger of two estimates, where the architecture is not known
-# Per cell and token: fitted to the engine's dry run of deepseek32 (build 11669), not derived. Seven contexts and batches
-# that were not used for it came out between 376 MiB below and 25 % above. The result is marked as estimated.
+# Per cell and token: fitted to the engine's dry run of deepseek32 (build 11669), not derived. Seven contexts and
+# batches that were not used for it came out between 376 MiB below and 25 % above. The result is marked as estimated.
 INDEXER_BYTES = 6
 REMEMBERED = 4096  # answers kept; a search for the largest context asks for the same ones again and again
 _answers: Dict[tuple, List[int]] = {}
@@ -67,7 +67,7 @@ def compute_by_device(
 
 
 def is_estimated(model: ModelFacts) -> bool:
-    """Whether the compute buffers are a careful estimate: the architecture or the tensors of the model are not known."""
+    """Whether the compute buffers are a careful estimate: architecture or tensors of the model are not known."""
     found = kinds.kinds_of(model)
     return not found or not traits_of(model, found).known
 
@@ -125,10 +125,10 @@ def _careful(
     load: Load,
     moved: weights.Moved,
 ) -> List[int]:
-    """The larger of the graph's bytes (None where no graph could be built) and the rules of thumb, and a quarter more."""
+    """The larger of the graph's bytes (None where none could be built) and the rules of thumb, and a quarter more."""
     careful = rough.compute_by_device(model, slots, device_count, load, moved)
     if load.op_offload:
-        # The first device then works like one that holds the host's layers, on copies of weights and of a layer's cache.
+        # The first device then works like one that has the host's layers, on copies of weights and of a layer's cache.
         slots = [0 if device is None else device for device in slots]
         whole = rough.compute_by_device(model, slots, device_count, load, moved)
         cached = kv_cache.kv_by_layer(model, load)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What a CUDA process holds on a device beside the model: the context of driver and libraries.
+"""What a CUDA process holds on a device beside the model: the context of driver and libraries. Pure.
 
 It is in no buffer line of the engine; NVML shows it in the process's memory. Figures are of single machines and
 differ with the driver, so a measured value (option `overhead_bytes`) always wins.
 """
 
 from __future__ import annotations
+
+from typing import Optional, Tuple
 
 MIB = 1024 * 1024
 
@@ -21,7 +23,7 @@ CONTEXT_BYTES = {
 DEFAULT_CONTEXT_BYTES = (457 * MIB, "Ollama's constant, nothing recorded for this architecture")
 
 
-def context_overhead(architecture, override=None):
+def context_overhead(architecture: Optional[str], override: Optional[int] = None) -> Tuple[int, str]:
     """Bytes that one process holds on one device beside weights, KV cache and compute buffers.
 
     Args:
@@ -33,10 +35,5 @@ def context_overhead(architecture, override=None):
     """
     if override is not None:
         return override, "measured, given by the user"
-    return CONTEXT_BYTES.get(normalize(architecture), DEFAULT_CONTEXT_BYTES)
-
-
-def normalize(architecture):
-    """Reduce a name like "Ada Lovelace" to the table's key."""
-    words = (architecture or "").lower().replace("_", " ").split()
-    return words[0] if words else ""
+    words = (architecture or "").lower().replace("_", " ").split()  # "Ada Lovelace" is "ada" in the table
+    return CONTEXT_BYTES.get(words[0] if words else "", DEFAULT_CONTEXT_BYTES)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Compute buffers by rules of thumb: for models whose graph cannot be built (compute.py decides).
+"""Compute buffers by rules of thumb: for models whose graph cannot be built (compute.py decides). Pure.
 
-llama.cpp allocates one buffer a device for the largest set of values that live at the same time in its part of the
+llama.cpp allocates one buffer per device for the largest set of values that live at the same time in its part of the
 graph (ggml-alloc.c). In rows of ubatch f32 values, with E the embedding width, F the values between the two
 feed-forward matrices, Q the width of all query heads, V the vocabulary:
 
@@ -25,15 +25,27 @@ Found by varying one dimension at a time on the engine's dry run (build 11669), 
 
 from __future__ import annotations
 
+from typing import Any, List, Optional, Sequence
+
 from ..model import architecture
+from ..model.schema import ModelFacts
 from . import kv_cache
+from .load import Load
+from .weights import Moved
 
 F32 = 4
 F16 = 2
 COPIES = 4
+SHARED_EXPERT = ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "bailingmoe", "dots1", "granitemoe")
 
 
-def compute_by_device(model, slots_to_device, device_count, load, moved=None):
+def compute_by_device(
+    model: ModelFacts,
+    slots_to_device: Sequence[Optional[int]],
+    device_count: int,
+    load: Load,
+    moved: Optional[Moved] = None,
+) -> List[int]:
     """Bytes of the compute buffer of every device.
 
     Args:
@@ -74,7 +86,7 @@ def compute_by_device(model, slots_to_device, device_count, load, moved=None):
     return sizes
 
 
-def query_width(model):
+def query_width(model: ModelFacts) -> int:
     """Values of all query heads of a token: Q. With latent attention the queries have the width of the cached row."""
     heads = max(model.head_count)
     if model.kv_lora_rank and model.key_length_mla:
@@ -82,7 +94,7 @@ def query_width(model):
     return heads * model.key_length
 
 
-def block_values(model, load):
+def block_values(model: ModelFacts, load: Load) -> int:
     """Values per token that live at the same time inside the widest block."""
     width = model.embedding_length
     queries = query_width(model)
@@ -92,11 +104,11 @@ def block_values(model, load):
     return max(attention, feed_forward_values(model))
 
 
-def feed_forward_values(model):
+def feed_forward_values(model: ModelFacts) -> int:
     """Values per token that live at the same time inside the widest feed-forward part."""
     width = model.embedding_length
     used = model.expert_used_count or 0
-    dense = max(kv_list(model.feed_forward_length))
+    dense = widest(model.feed_forward_length)
     if not (model.expert_count and used):
         return 3 * dense + 4 * width
     expert = model.expert_feed_forward_length or dense
@@ -107,31 +119,25 @@ def feed_forward_values(model):
     return values
 
 
-def kv_list(value):
-    """A hyperparameter that may be a number, a list of numbers or null, as a list."""
+def widest(value: Any) -> int:
+    """The largest of a hyperparameter that may be a number, a list of numbers or null."""
     if isinstance(value, (list, tuple)):
-        return list(value) or [0]
-    return [value or 0]
+        return max(value or [0])
+    return value or 0
 
 
-def has_shared_expert(model):
+def has_shared_expert(model: ModelFacts) -> bool:
     """Whether each block has an expert that every token passes (deepseek and llama4 families)."""
     if model.expert_shared_count is not None:
         return bool(model.expert_shared_count)
-    return model.architecture in (
-        "llama4",
-        "deepseek2",
-        "glm4moe",
-        "qwen2moe",
-        "qwen3next",
-        "bailingmoe",
-        "dots1",
-        "granitemoe",
-    )
+    return model.architecture in SHARED_EXPERT
 
 
 def _pipeline_queries(queries, width, cache_type):
-    """The Q beside the copies. A quantized cache changes the order of allocations: Q then finds a hole of its size."""
+    """The Q beside the copies.
+
+    A quantized cache changes the order of allocations: Q then finds a hole of its size.
+    """
     if kv_cache.CACHE_TYPES[cache_type][0] == 1 or queries > width:
         return queries
     return 0 if queries == width else width
@@ -143,7 +149,7 @@ def _output_rows(model):
     return 12 if has_shared_expert(model) else 10
 
 
-def mask_bytes(model, held, load):
+def mask_bytes(model: ModelFacts, held: List[int], load: Load) -> int:
     """Bytes of the attention masks for the blocks in `held`: one for full and one for windowed attention."""
     windowed = architecture.windowed_layers(model)
     recurrent = architecture.recurrent_layers(model)

@@ -44,7 +44,7 @@ _LAYER_KEYS = frozenset(field.name for field in dataclasses.fields(Layer))
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """A model's facts as module model_info returns them, with llama.cpp's defaults filled in (hyperparameters.complete).
+    """A model's facts as module model_info returns them; hyperparameters.complete fills in llama.cpp's defaults.
 
     Bytes are integers named `*_bytes`, lengths are tokens or elements, what the header does not say is None.
 

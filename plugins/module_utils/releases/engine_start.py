@@ -2,13 +2,21 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """How Ollama 0.30 and later start llama-server: flash attention, batch, projector and margins.
 
-Source: llm/llama_server.go, server/sched.go, server/routes.go and ml/device.go, compared at every release tag from 0.30.0 to 0.32.15.
+Source: llm/llama_server.go, server/sched.go, server/routes.go and ml/device.go, compared at every release tag from
+0.30.0 to 0.32.15.
 """
 
 from __future__ import annotations
 
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from ..model.schema import ModelFacts
 from . import environment as env
 from . import llama_fit
+
+Gpu = Mapping[str, Any]  # free_bytes, total_bytes, library, compute_capability, integrated
+Environment = Mapping[str, Any]  # variables of the service
+Version = Tuple[int, ...]
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -18,37 +26,34 @@ FLASH_CAPABILITY = (((0, 31, 2), 6), ((0, 30, 0), 7))
 # Batch when none is asked for: (tokens of context above which, batch, percent of free memory that the model's figure
 # may take, percent that figure and surcharge together may take).
 BATCHES = ((32768, 2048, 60, 80), (4096, 1024, 75, 80))
-SURCHARGES = (
-    (2048, 2 * GIB),
-    (1024, 768 * MIB),
-    (0, 0),
-)  # (batch at least, bytes counted on top of the model's figure)
+# (batch of at least so many tokens, bytes counted on top of the model's figure)
+SURCHARGES = ((2048, 2 * GIB), (1024, 768 * MIB), (0, 0))
 SMALLEST_BATCH = 512
 EMBEDDING_BATCH = 2048
 NO_FLASH_SMALL_GPU_BYTES = 8 * GIB
-PROJECTOR_MEASURED_SINCE = (
-    0,
-    30,
-    11,
-)  # before, a projector is offloaded to GPUs with more than 10 GiB free, whatever its size
+# Before, a projector is offloaded to GPUs with more than 10 GiB free, whatever its size.
+PROJECTOR_MEASURED_SINCE = (0, 30, 11)
 PROJECTOR_LEAST_BYTES = 10 * GIB
 PROJECTOR_IN_MARGIN_SINCE = (0, 31, 2)  # from here the fit's margin counts the projector; before, it is not counted
 PROJECTOR_ON_INTEGRATED_SINCE = (0, 31, 2)  # before, never on a GPU that shares the host's memory
 
 
-def flash_attention(gpus, environment, version):
-    """What the engine is told: "on", "off" or "auto" (`LlamaServerFlashAttention`). The user's word counts for every GPU.
+def flash_attention(gpus: Sequence[Gpu], environment: Environment, version: Version) -> str:
+    """What the engine is told: "on", "off" or "auto" (`LlamaServerFlashAttention`).
+
+    What the user sets counts for every GPU.
 
     Args:
         gpus: the GPUs that the model goes to; compute_capability is a list of two integers.
+        environment: variables of the service.
         version: Ollama version as a tuple.
     """
     if env.text(environment, "OLLAMA_FLASH_ATTENTION"):
         return "on" if env.boolean(environment, "OLLAMA_FLASH_ATTENTION") else "off"
-    return "auto" if all(_bears_flash(gpu, version) for gpu in gpus) else "off"
+    return "auto" if all(_supports_flash(gpu, version) for gpu in gpus) else "off"
 
 
-def _bears_flash(gpu, version):
+def _supports_flash(gpu, version):
     if (gpu.get("library") or "CUDA").lower() != "cuda":
         return True
     capability = tuple(gpu.get("compute_capability") or (8, 0))
@@ -56,12 +61,12 @@ def _bears_flash(gpu, version):
     return capability[0] >= least and capability != (7, 2)
 
 
-def surcharge(batch):
-    """Bytes that Ollama counts on top of a model's figure for a batch of so many tokens (`generationBatchSurcharge`)."""
+def surcharge(batch: int) -> int:
+    """Bytes that Ollama counts on top of a model's figure for a batch of tokens (`generationBatchSurcharge`)."""
     return next(size for least, size in SURCHARGES if batch >= least)
 
 
-def batch_size(predicted, context_total, gpus, flash):
+def batch_size(predicted: int, context_total: int, gpus: Sequence[Gpu], flash: str) -> Tuple[int, int]:
     """(batch, surcharge in bytes) where the request names none (`automaticGenerationBatch`).
 
     Args:
@@ -88,16 +93,20 @@ def _known_free(gpu):
     return gpu["free_bytes"] or gpu.get("total_bytes") or 0
 
 
-def embedding_batch(asked, context, context_total):
+def embedding_batch(asked: Optional[int], context: int, context_total: int) -> int:
     """Batch of an embedding model: what is asked for, else 2048, never more than the context (`embeddingBatchSize`)."""
     return min(asked or min(EMBEDDING_BATCH, context), context_total)
 
 
-def projector_on_gpu(projector_bytes, members, version, num_gpu, layer_count):
+def projector_on_gpu(
+    projector_bytes: int, members: Sequence[Gpu], version: Version, num_gpu: Optional[int], layer_count: int
+) -> bool:
     """Whether the projector is offloaded (`shouldDisableMMProjOffload`).
 
     Args:
+        projector_bytes: its weights.
         members: the chosen GPUs. Any that has too little free keeps the projector on the host.
+        version: Ollama version as a tuple.
         num_gpu: layers asked for, or None.
         layer_count: block_count + 1; a forced partial offload keeps the projector on the host.
     """
@@ -113,8 +122,18 @@ def projector_on_gpu(projector_bytes, members, version, num_gpu, layer_count):
     return True
 
 
-def fit_margins(model, members, environment, version, num_gpu=None):
-    """Bytes that llama.cpp's fit leaves free on each GPU: 1 GiB, more with a projector, or what the user sets."""
+def fit_margins(
+    model: ModelFacts, members: Sequence[Gpu], environment: Environment, version: Version, num_gpu: Optional[int] = None
+) -> List[int]:
+    """Bytes that llama.cpp's fit leaves free on each GPU: 1 GiB, more with a projector, or what the user sets.
+
+    Args:
+        model: the ModelFacts.
+        members: the chosen GPUs.
+        environment: variables of the service.
+        version: Ollama version as a tuple.
+        num_gpu: layers asked for, or None.
+    """
     asked = env.text(environment, "LLAMA_ARG_FIT_TARGET")
     if asked:
         values = [int(value) * MIB for value in asked.split(",") if value.strip().isdigit()] or [llama_fit.MARGIN_BYTES]
@@ -129,7 +148,7 @@ def fit_margins(model, members, environment, version, num_gpu=None):
     return [llama_fit.MARGIN_BYTES] * len(members)
 
 
-def tensor_split(environment, count):
+def tensor_split(environment: Environment, count: int) -> Optional[List[float]]:
     """The user's LLAMA_ARG_TENSOR_SPLIT as a list of `count` numbers, or None."""
     asked = env.text(environment, "LLAMA_ARG_TENSOR_SPLIT")
     if not asked:

@@ -92,7 +92,7 @@ def fit(model: ModelFacts, free_bytes: Sequence[int], load: Load, options: FitOp
         return Fit(False, weights.layer_counts(slots, len(free_bytes)), 0, {}, sizes, sizes)
     search = _Fit(model, measure, [free - margin for free, margin in zip(free_bytes, margins)])
     search.fill_back_to_front()
-    if search.experts and sum(search.share.layers) and _room_without_experts(model, measure, free_bytes, margins) > 0:
+    if search.experts and any(search.share.layers) and _room_without_experts(model, measure, free_bytes, margins) > 0:
         search.fill_front_to_back()
     share = search.share
     return Fit(

@@ -8,7 +8,8 @@ that of llama.cpp's builders (src/llama-graph.cpp build_qkv, build_attn, build_a
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+import dataclasses
+from typing import Any, Optional, Tuple
 
 from ...model import architecture
 from .builder import Builder
@@ -17,7 +18,8 @@ from .norms import norm, with_bias
 from .tensors import F16, F32, Value
 
 
-class Heads(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Heads:
     """The heads of a block: number of query heads and of KV heads, elements of a key and of a value of one head."""
 
     count: int
@@ -26,7 +28,7 @@ class Heads(NamedTuple):
     value_size: int
 
 
-Parts = Tuple[Value, Optional[Value], Optional[Value]]  # q, k, v; k and v are None where a block has none of its own
+Parts = Tuple[Value, Any, Any]  # q, k, v; k and v are None where a block has none of its own
 
 
 def heads_of(b: Builder, layer: int) -> Heads:
@@ -92,9 +94,7 @@ def attention(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
         q = head_norm(b, q, kind, "attn_q_norm", layer)
         k = head_norm(b, k, kind, "attn_k_norm", layer) if k is not None else None
         if q.shape[1] == b.tokens and q.shape[2] == 1 and heads.count > 1:
-            q = g.view(q, (heads.size, heads.count, b.tokens))
-            k = g.view(k, (heads.size, heads.kv_count, b.tokens))
-            v = g.view(v, (heads.value_size, heads.kv_count, b.tokens))
+            q, k, v = _by_heads(b, (q, k, v), heads)
     if b.traits.values_normed and v is not None:
         v = g.like("rms_norm", v)
     if b.has_positions(layer):
@@ -114,6 +114,16 @@ def attention(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     return with_bias(b, out, kind, "attn_output.bias", device)
 
 
+def _by_heads(b, parts, heads):
+    """q, k and v, one row per token, as [size, heads, tokens]."""
+    q, k, v = parts
+    return (
+        b.graph.view(q, (heads.size, heads.count, b.tokens)),
+        b.graph.view(k, (heads.size, heads.kv_count, b.tokens)),
+        b.graph.view(v, (heads.value_size, heads.kv_count, b.tokens)),
+    )
+
+
 def head_norm(b: Builder, value: Value, kind: Kind, name: str, layer: int) -> Value:
     """Norm of q or k, where the block has weights for it."""
     if name + ".weight" not in kind:
@@ -122,7 +132,7 @@ def head_norm(b: Builder, value: Value, kind: Kind, name: str, layer: int) -> Va
 
 
 def gated_attention(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
-    """Attention whose q has a gate beside every head (qwen3next, qwen35): q is twice as wide, the gate scales the result."""
+    """Attention with a gate beside every head of q (qwen3next, qwen35), which scales the result: q is twice as wide."""
     g = b.graph
     heads = heads_of(b, layer)
     size, value_size, count, kv_count = heads.size, heads.value_size, heads.count, heads.kv_count
@@ -196,7 +206,7 @@ def attend(b: Builder, layer: int, parts: Parts, heads: Heads, latent: Optional[
 
 
 def _value_rows(b, v):
-    """v as the rows that are stored: without flash attention V is kept transposed, and every element has its own cell."""
+    """v as the rows that are stored; without flash attention V is kept transposed, each element in its own cell."""
     g, width = b.graph, v.shape[0] * v.shape[1]
     if b.flash:
         return g.view(v, (width, b.tokens))

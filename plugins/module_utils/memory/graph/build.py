@@ -17,7 +17,7 @@ from . import encoder, gemma
 from .block import block
 from .builder import Builder
 from .kinds import Kind
-from .norms import norm, with_bias
+from .norms import norm
 from .reserve import reserve
 from .tensors import I32, I64, Graph, Value
 
@@ -80,9 +80,8 @@ def with_output(b: Builder, cur: Value) -> Graph:
         g.expand(cur)  # the embeddings
         return g
     cur = norm(b, cur, not b.traits.bare_norms, None, plain)
-    cur = with_bias(
-        b, cur, {"output_norm.bias": 1} if plain and b.traits.norm_bias else {}, "output_norm.bias", b.output_device
-    )
+    if plain and b.traits.norm_bias:
+        cur = g.like("add", cur, bound=b.output_device)
     cur.kept = True
     if b.traits.encoder:
         g.expand(cur)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, cast
 
 from ...model import architecture
 from ...model.schema import ModelFacts
@@ -28,7 +28,7 @@ class Cache(NamedTuple):
 
 
 class Builder:
-    """What the parts of a graph need to know: the model, the load, the device of every layer, and the inputs made so far.
+    """What the parts of a graph need to know: model, load, device of every layer, and the inputs made so far.
 
     Args:
         model: the ModelFacts, completed.
@@ -58,7 +58,7 @@ class Builder:
         self.sizes = Sizes(model, kinds) if load.op_offload else None
         self.graph = Graph(devices if self.sizes else None)
         self.model = model
-        self.kinds = kinds
+        self.kinds = cast(List[Kind], kinds)  # a graph is built over the blocks that take part only
         self.traits = traits_of(model, kinds)
         self.width = model.embedding_length
         self.vocabulary = model.vocab_size
@@ -157,7 +157,7 @@ class Builder:
         rule = self.traits.no_positions
         if rule == "full":
             return self.windowed[layer] or not any(self.windowed)
-        return rule != "all" and (not rule or (layer + 1) % rule != 0)
+        return rule != "all" and not (isinstance(rule, int) and (layer + 1) % rule == 0)
 
     def pick(self, *values: Value) -> List[Value]:
         """The rows that are wanted as output; from here on a batch has only those."""
@@ -185,7 +185,7 @@ class Builder:
         return self.once(("rotation", which, width), lambda: self.graph.given((width, width)))
 
     def state_rows(self, which: str) -> Value:
-        """Numbers of the states to read: "all", or the views of those in the "batch" and of the "rest" (all but one)."""
+        """Numbers of the states to read: "all", or views of those in the "batch" and of the "rest" (all but one)."""
         rows = self.once("states", lambda: self.graph.given((self.sequences,), I32))
         if which == "all":
             return rows

@@ -27,7 +27,7 @@ def kinds_of(model: ModelFacts) -> List[Optional[Kind]]:
     """
     layers, known = model.layers, model.layer_kinds
     if known and all(layer.kind is not None for layer in layers):
-        found = [known[layer.kind] for layer in layers]
+        found = [known[layer.kind] for layer in layers if layer.kind is not None]
     else:
         found = made_up(model)
     trunk = architecture.trunk_blocks(model)
@@ -91,7 +91,7 @@ def elements(shape: Sequence[int]) -> int:
 
 def mark(model: ModelFacts, found: List[Optional[Kind]]) -> tuple:
     """A hashable mark: models with the same one have the same graph."""
-    numbers = {}
+    numbers: Dict[int, int] = {}
     order = tuple(numbers.setdefault(id(kind), len(numbers)) for kind in found)
     distinct = {id(kind): kind for kind in found}
     shapes = tuple(

@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Blocks with recurrent state as values of a graph: Mamba 1 and 2, gated delta net, short convolution. Pure.
 
-Order of operations: llama.cpp src/models/mamba-base.cpp, delta-net-base.cpp, qwen3next.cpp, lfm2.cpp and llm_graph_context::build_rs.
+Order of operations: llama.cpp src/models/mamba-base.cpp, delta-net-base.cpp, qwen3next.cpp, lfm2.cpp and
+llm_graph_context::build_rs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from .tensors import F32, Value
 
 
 def rows_of_state(b: Builder, memory: Value, width: int, read: Optional[Callable[[Value], Value]] = None) -> Value:
-    """Clear a state, then read the states of the batch's sequences: [width, sequences]; `read` replaces the plain read."""
+    """Clear a state, then read the states of the batch's sequences: [width, sequences].
+
+    Args:
+        b: the Builder.
+        memory: the states.
+        width: elements of a state.
+        read: replaces the plain read of the rows.
+    """
     g = b.graph
     states = g.view(memory, (width, b.sequences))
     cleared = g.view(states, (width,))
@@ -29,9 +37,27 @@ def rows_of_state(b: Builder, memory: Value, width: int, read: Optional[Callable
     else:
         rows = g.new("get_rows", (states, b.state_rows("all")), (width, b.sequences))
         made, rest = g.expand(g.view(rows, (width, b.sequences))), g.view(rows, (width, 0))
-    # States of sequences that are not in the batch are moved: none in the graph that is reserved, but its nodes are there.
+    # States of sequences outside the batch are moved: none in the graph that is reserved, but its nodes are there.
     g.expand(g.copy_into(memory, rest, (width, 0)))
     return made
+
+
+def convolution_window(b: Builder, memory: Value, values: Value, conv: int) -> Value:
+    """What a convolution reads, [conv - 1 + tokens, channels, sequences]; its end is kept for the next batch.
+
+    Args:
+        b: the Builder.
+        memory: the convolution states.
+        values: [channels, tokens, sequences] of the batch.
+        conv: rows that the convolution looks at.
+    """
+    g = b.graph
+    channels, tokens, count = values.shape[:3]
+    history = g.view(rows_of_state(b, memory, (conv - 1) * channels), (conv - 1, channels, count))
+    window = g.new("concat", (history, g.transpose(values)), (conv - 1 + tokens, channels, count))
+    kept = g.view(window, (conv - 1, channels, count), window.strides)
+    g.expand(g.copy_into(memory, kept, ((conv - 1) * channels, count)))
+    return window
 
 
 def mamba(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
@@ -87,17 +113,13 @@ def mamba2(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     state, groups = b.hyper("ssm.state_size"), b.hyper("ssm.group_count") or 1
     size = inner // heads
     r, s = b.states(layer)
-    history = g.view(rows_of_state(b, r, (conv - 1) * channels), (conv - 1, channels, count))
     parts = b.times(layer, "ssm_in", kind["ssm_in.weight"][1], value)
     parts = g.view(parts, (parts.shape[0], tokens, count))
     row = parts.strides
     z = g.view(parts, (size, heads, tokens, count), (F32, F32 * size, row[1], row[2]))
     mixed = g.view(parts, (channels, tokens, count), row)
     dt = g.view(parts, (heads, tokens, count), row)
-    window = g.new("concat", (history, g.transpose(mixed)), (conv - 1 + tokens, channels, count))
-    g.expand(
-        g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count))
-    )
+    window = convolution_window(b, r, mixed, conv)
     mixed = g.new("ssm_conv", (window,), (channels, tokens, count), bound=device)
     if "ssm_conv1d.bias" in kind:
         mixed = g.like("add", mixed, bound=device)
@@ -135,41 +157,10 @@ def delta_net(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     state, key_heads, heads = b.hyper("ssm.state_size"), b.hyper("ssm.group_count"), b.hyper("ssm.time_step_rank")
     inner = kind["ssm_out.weight"][0]
     size = inner // heads
-    if "attn_qkv.weight" in kind:
-        mixed = g.view(b.times(layer, "attn_qkv", channels, value), (channels, tokens, count))
-        z = b.times(layer, "attn_gate", inner, value)
-    else:
-        both = b.times(layer, "ssm_in", kind["ssm_in.weight"][1], value)
-        per = kind["ssm_in.weight"][1] // key_heads
-        both = g.view(both, (per, key_heads, tokens, count))
-        z = g.cont(g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides))
-        q, k = (
-            g.cont(g.view(both, (state, key_heads, tokens, count), both.strides), (state * key_heads, tokens, count))
-            for unused in range(2)
-        )
-        v = g.cont(
-            g.view(both, (size * heads // key_heads, key_heads, tokens, count), both.strides), (inner, tokens, count)
-        )
-        mixed = g.new(
-            "concat", (g.new("concat", (q, k), (2 * state * key_heads, tokens, count)), v), (channels, tokens, count)
-        )
-    if "ssm_ba.weight" in kind:
-        both = b.times(layer, "ssm_ba", 2 * heads, value)
-        per = heads // key_heads
-        both = g.view(both, (2 * per, key_heads, tokens, count))
-        beta = g.like("unary", g.cont(g.view(both, (per, key_heads, tokens, count), both.strides)))
-        alpha = g.cont(g.view(both, (per, key_heads, tokens, count), both.strides), (heads, tokens, count))
-    else:
-        beta = g.like("unary", g.view(b.times(layer, "ssm_beta", heads, value), (1, heads, tokens, count)))
-        alpha = g.view(b.times(layer, "ssm_alpha", heads, value), (heads, tokens, count))
-    gate = g.like("mul", g.like("unary", g.like("add", alpha, bound=device)), bound=device)
-    beta, gate = (g.view(part, (1, heads, tokens, count)) for part in (beta, gate))
+    mixed, z = _mixed_and_gate(b, value, kind, layer)
+    beta, gate = _beta_and_decay(b, value, kind, layer)
     r, s = b.states(layer)
-    history = g.view(rows_of_state(b, r, (conv - 1) * channels), (conv - 1, channels, count))
-    window = g.new("concat", (history, g.transpose(mixed)), (conv - 1 + tokens, channels, count))
-    g.expand(
-        g.copy_into(r, g.view(window, (conv - 1, channels, count), window.strides), ((conv - 1) * channels, count))
-    )
+    window = convolution_window(b, r, mixed, conv)
     old = g.view(rows_of_state(b, s, size * size * heads), (size, size, heads, count))
     mixed = g.like("unary", g.new("ssm_conv", (window,), (channels, tokens, count), bound=device))
     row = mixed.strides
@@ -180,18 +171,7 @@ def delta_net(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     v = g.view(mixed, (size, heads, tokens, count), (F32, F32 * size, row[1], row[1] * tokens))
     q, k = (g.like("scale", g.like("rms_norm", part)) for part in (q, k))
     if key_heads != heads and b.traits.repeats_keys:
-        per = heads // key_heads
-        q, k = (
-            g.view(
-                g.new(
-                    "repeat",
-                    (g.view(part, (state, 1, key_heads, tokens * count)),),
-                    (state, per, key_heads, tokens * count),
-                ),
-                (state, heads, tokens, count),
-            )
-            for part in (q, k)
-        )
+        q, k = (_repeated(b, part, heads) for part in (q, k))
     made = g.new("delta_net", (q, k, v, gate, beta, old), (size * heads, tokens * count + size * count))
     g.expand(g.copy_into(s, g.view(made, (size * size * heads, count)), (size * size * heads, count)))
     out = g.view(made, (size, heads, tokens, count))
@@ -200,17 +180,59 @@ def delta_net(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     return g.view(b.times(layer, "ssm_out", b.width, g.view(out, (inner, tokens, count))), (b.width, b.tokens))
 
 
+def _mixed_and_gate(b, value, kind, layer):
+    """(q, k and v of a delta net in one row, its output gate), from one matrix or from one each."""
+    g, tokens, count = b.graph, b.tokens // b.sequences, b.sequences
+    channels, inner = kind["ssm_conv1d.weight"][1], kind["ssm_out.weight"][0]
+    if "attn_qkv.weight" in kind:
+        mixed = g.view(b.times(layer, "attn_qkv", channels, value), (channels, tokens, count))
+        return mixed, b.times(layer, "attn_gate", inner, value)
+    state, key_heads, heads = b.hyper("ssm.state_size"), b.hyper("ssm.group_count"), b.hyper("ssm.time_step_rank")
+    wide = inner // heads * heads // key_heads
+    width = kind["ssm_in.weight"][1]
+    both = g.view(b.times(layer, "ssm_in", width, value), (width // key_heads, key_heads, tokens, count))
+    z = g.cont(g.view(both, (wide, key_heads, tokens, count), both.strides))
+    q, k = (
+        g.cont(g.view(both, (state, key_heads, tokens, count), both.strides), (state * key_heads, tokens, count))
+        for unused in range(2)
+    )
+    v = g.cont(g.view(both, (wide, key_heads, tokens, count), both.strides), (inner, tokens, count))
+    keys = g.new("concat", (q, k), (2 * state * key_heads, tokens, count))
+    return g.new("concat", (keys, v), (channels, tokens, count)), z
+
+
+def _beta_and_decay(b, value, kind, layer):
+    """(beta, decay) of every head of a delta net, from one matrix or from one each."""
+    g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
+    key_heads, heads = b.hyper("ssm.group_count"), b.hyper("ssm.time_step_rank")
+    if "ssm_ba.weight" in kind:
+        per = heads // key_heads
+        both = g.view(b.times(layer, "ssm_ba", 2 * heads, value), (2 * per, key_heads, tokens, count))
+        beta = g.like("unary", g.cont(g.view(both, (per, key_heads, tokens, count), both.strides)))
+        alpha = g.cont(g.view(both, (per, key_heads, tokens, count), both.strides), (heads, tokens, count))
+    else:
+        beta = g.like("unary", g.view(b.times(layer, "ssm_beta", heads, value), (1, heads, tokens, count)))
+        alpha = g.view(b.times(layer, "ssm_alpha", heads, value), (heads, tokens, count))
+    decay = g.like("mul", g.like("unary", g.like("add", alpha, bound=device)), bound=device)
+    return tuple(g.view(part, (1, heads, tokens, count)) for part in (beta, decay))
+
+
+def _repeated(b, part, heads):
+    """q or k of a delta net repeated for every head of v."""
+    g = b.graph
+    state, key_heads, tokens, count = part.shape
+    rows = g.view(part, (state, 1, key_heads, tokens * count))
+    repeated = g.new("repeat", (rows,), (state, heads // key_heads, key_heads, tokens * count))
+    return g.view(repeated, (state, heads, tokens, count))
+
+
 def short_convolution(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     """Gated short convolution (lfm2)."""
     g, device, tokens, count = b.graph, b.device(layer), b.tokens // b.sequences, b.sequences
     conv, width = kind["shortconv.conv.weight"][0], b.width
     both = b.times(layer, "shortconv.in_proj", 3 * width, g.view(value, (width, tokens, count)))
     first, gate, x = (g.view(both, (width, tokens, count), both.strides) for unused in range(3))
-    product = g.transpose(g.new("mul", (first, x), first.shape))
-    r, unused_s = b.states(layer)
-    history = g.view(rows_of_state(b, r, (conv - 1) * width), (conv - 1, width, count))
-    window = g.new("concat", (history, product), (conv - 1 + tokens, width, count))
-    g.expand(g.copy_into(r, g.view(window, (conv - 1, width, count), window.strides), ((conv - 1) * width, count)))
+    window = convolution_window(b, b.states(layer)[0], g.new("mul", (first, x), first.shape), conv)
     made = g.new(
         "mul", (gate, g.new("ssm_conv", (window,), (width, tokens, count), bound=device)), (width, tokens, count)
     )

@@ -1,30 +1,50 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What a graph needs on every device: which device computes what, what is copied between them, and the allocator's high-water mark. Pure.
+"""What a graph needs on every device: what runs where, what is copied, and the high-water mark of the memory. Pure.
 
-Follows ggml's scheduler and graph allocator in what they decide (ggml/src/ggml-backend.cpp `ggml_backend_sched_split_graph`, ggml/src/ggml-alloc.c):
-nodes run where their weights lie, the others where their neighbours do; values that another device needs are copied to it before its part begins;
-memory is handed out in the order of the nodes, the best fitting hole first, and freed after the last use.
+Follows ggml's scheduler and graph allocator in what they decide (ggml/src/ggml-backend.cpp
+`ggml_backend_sched_split_graph`, ggml/src/ggml-alloc.c): nodes run where their weights are, the others where their
+neighbours do; values that another device needs are copied to it before its part begins; memory is given out in the
+order of the nodes, the best fitting hole first, and freed after the last use.
 """
 
 from __future__ import annotations
 
-from .tensors import IN_PLACE, Value
+from typing import Dict, List, Tuple
+
+from .tensors import IN_PLACE, Graph, Value
 
 ALIGNMENT = 128  # bytes; ggml-cuda.cu `ggml_backend_cuda_buffer_type_get_alignment`
 OFFLOAD_ROWS = 32  # ggml-cuda.cu `op_offload_min_batch_size`, unless GGML_OP_OFFLOAD_MIN_BATCH says otherwise
-COPIES = 4  # GGML_SCHED_MAX_COPIES: with a pipeline over several devices every value that crosses is kept so often
+COPIES = 4  # GGML_SCHED_MAX_COPIES: with a pipeline over several devices every value that crosses has so many copies
 
 
-def reserve(graph, devices, pipeline, offload=False):
+class Part:
+    """A run of nodes on one device.
+
+    Attributes:
+        device: its number.
+        nodes: in order.
+        copied: (value, its copy on the device) of what the part needs from elsewhere.
+    """
+
+    __slots__ = ("device", "nodes", "copied")
+
+    def __init__(self, device: int, nodes: List[Value]) -> None:
+        self.device, self.nodes = device, nodes
+        self.copied: List[Tuple[Value, Value]] = []
+
+
+def reserve(graph: Graph, devices: int, pipeline: bool, offload: bool = False) -> List[int]:
     """Bytes of the compute buffer of every device and, last, of the host.
 
     Args:
-        graph: tensors.Graph with its nodes in order; `home` and `bound` are device numbers, the host is number `devices`.
+        graph: tensors.Graph with its nodes in order; `home` and `bound` are device numbers, the host is number
+            `devices`.
         devices: number of devices.
-        pipeline: whether all layers lie on several devices, which then work one after the other on several batches.
-        offload: whether the first device computes what has its weights on the host, on copies of them (`--op-offload`, llama.cpp's
-            default). It needs the graph to hold those weights (Graph.host).
+        pipeline: whether all layers are on several devices, which then work one after the other on several batches.
+        offload: whether the first device computes what has its weights on the host, on copies of them (`--op-offload`,
+            llama.cpp's default). The graph must have those weights then (Graph.host).
     """
     assign(graph.nodes, graph.inputs, devices, offload)
     parts = split(graph.nodes)
@@ -32,22 +52,22 @@ def reserve(graph, devices, pipeline, offload=False):
     return allocate(graph, parts, devices, copies)
 
 
-def wants_offload(node):
-    """Whether a device takes an operation whose weights lie on the host: for as many rows the copy is worth it (ggml-cuda.cu `get_op_batch_size`)."""
+def wants_offload(node: Value) -> bool:
+    """Whether a device takes an operation whose weights are on the host: with so many rows that copying them pays.
+
+    Source: ggml-cuda.cu `get_op_batch_size`.
+    """
     if node.operation == "get_rows":
         return False
-    shape = node.shape
-    rows = (
-        shape[1]
-        if node.operation == "mul_mat"
-        else shape[2]
-        if node.operation == "mul_mat_id"
-        else shape[1] * shape[2] * shape[3]
-    )
-    return rows >= OFFLOAD_ROWS
+    dummy, first, second, third = node.shape
+    if node.operation == "mul_mat":
+        return first >= OFFLOAD_ROWS
+    if node.operation == "mul_mat_id":
+        return second >= OFFLOAD_ROWS
+    return first * second * third >= OFFLOAD_ROWS
 
 
-def assign(nodes, inputs, host, offload=False):
+def assign(nodes: List[Value], inputs: List[Value], host: int, offload: bool = False) -> None:
     """Choose the device of every value (passes 1, 2 and 4 of the scheduler)."""
     for value in inputs:
         value.device = host
@@ -76,50 +96,48 @@ def assign(nodes, inputs, host, offload=False):
                     source.device = source.root.device if source.root is not None else node.device
 
 
-def split(nodes):
-    """Cut the nodes into runs on one device: list of [device, nodes, values copied to it]. Sources that lie elsewhere are replaced by copies."""
-    parts = []
+def split(nodes: List[Value]) -> List[Part]:
+    """Cut the nodes into runs on one device. Sources that are elsewhere are replaced by copies."""
+    parts: List[Part] = []
     current = None
-    waiting = []
-    copied = {}
+    waiting: List[Value] = []
+    copied: Dict[Tuple[int, int], Value] = {}
     for node in nodes:
         if node.looks:
-            (current[1] if current else waiting).append(node)
+            (current.nodes if current else waiting).append(node)
             continue
         # Weights that must be copied begin a part of their own, so that those of the part before make room for them.
         again = (
             current is not None
-            and current[2]
-            and any(source.operation == "weight" and source.device != current[0] for source in node.sources)
+            and current.copied
+            and any(source.operation == "weight" and source.device != current.device for source in node.sources)
         )
-        if current is None or node.device != current[0] or again:
-            current = [node.device, waiting if current is None else [], []]
+        if current is None or node.device != current.device or again:
+            current = Part(node.device, waiting if current is None else [])
             waiting = []
             parts.append(current)
-        device = current[0]
+        device = current.device
         for source in node.sources:
             if source.device != device:
                 if (id(source), device) not in copied:
                     copied[(id(source), device)] = duplicate(source, device)
-                    current[2].append(source)
+                    current.copied.append((source, copied[(id(source), device)]))
                 node.sources = tuple(
                     copied[(id(source), device)] if other is source else other for other in node.sources
                 )
-        current[1].append(node)
-    for part in parts:
-        part[2] = [(source, copied[(id(source), part[0])]) for source in part[2]]
+        current.nodes.append(node)
     return parts
 
 
-def duplicate(source, device):
+def duplicate(source: Value, device: int) -> Value:
     """A value of the same layout on another device."""
     value = Value("none", source.shape, source.strides, source.element, ())
     value.device = device
     return value
 
 
-def allocate(graph, parts, host, copies):
-    """The allocator's high-water mark of every device and of the host, bytes."""
+def allocate(graph: Graph, parts: List[Part], host: int, copies: int) -> List[int]:
+    """The allocator's high-water mark of every device and, last, of the host, bytes."""
     spaces = [Space() for unused in range(host + 1)]
     if copies > 1:
         for value in graph.inputs:
@@ -128,21 +146,21 @@ def allocate(graph, parts, host, copies):
             value.kept = True
             place(value, spaces)
         for part in parts:
-            for unused, value in part[2]:
+            for dummy, value in part.copied:
                 value.kept = True
                 place(value, spaces)
-                for unused_copy in range(copies - 1):
-                    place(duplicate(value, part[0]), spaces)
+                for unused in range(copies - 1):
+                    place(duplicate(value, part.device), spaces)
     for value in graph.inputs:
         place(value, spaces)
     order = []
     for part in parts:
-        for source, value in part[2]:
+        for source, value in part.copied:
             waits = Value("none", source.shape, source.strides, source.element, (source,), source.root or source)
             waits.device = source.device
             order.append(waits)
             order.append(value)
-        order.extend(part[1])
+        order.extend(part.nodes)
     for node in order:
         if node.root is not None and node.operation != "none":
             node.root.views += 1
@@ -163,7 +181,7 @@ def allocate(graph, parts, host, copies):
     return [space.high for space in spaces]
 
 
-def place(node, spaces):
+def place(node: Value, spaces: List[Space]) -> None:
     """Give a value memory: a source's, where the operation may write over it, else the best hole."""
     if node.allocated or node.root is not None or node.home is not None:
         return
@@ -182,7 +200,7 @@ def place(node, spaces):
     node.place = spaces[node.where].take(aligned(node.bytes))
 
 
-def free(value, spaces):
+def free(value: Value, spaces: List[Space]) -> None:
     """Give the memory of a value back, unless it is an output."""
     if value.kept:
         return
@@ -190,7 +208,7 @@ def free(value, spaces):
     value.allocated = False
 
 
-def aligned(size):
+def aligned(size: int) -> int:
     """Bytes rounded up to the allocator's alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
@@ -198,11 +216,11 @@ def aligned(size):
 class Space:
     """The memory of one device: holes as [offset, size] in order of their offset, the last one endless."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.holes = [[0, 1 << 62]]
         self.high = 0
 
-    def take(self, size):
+    def take(self, size: int) -> int:
         """Offset of `size` bytes: the smallest hole that is large enough (the last of equals), else at the end."""
         holes = self.holes
         best = len(holes) - 1
@@ -221,7 +239,7 @@ class Space:
             self.high = offset + size
         return offset
 
-    def give(self, offset, size):
+    def give(self, offset: int, size: int) -> None:
         """Give bytes back, joined with the holes beside them."""
         holes = self.holes
         end = offset + size

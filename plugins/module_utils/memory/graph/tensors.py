@@ -9,11 +9,12 @@ Everything is 32 bit floats unless said otherwise.
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Set, Tuple
 
 F32, F16, I32, I64 = 4, 2, 4, 8  # bytes of an element
 
 Shape = Tuple[int, ...]
+Strides = Tuple[float, ...]  # bytes; not whole where an element has less than one
 
 IN_PLACE = frozenset(
     (
@@ -79,7 +80,7 @@ class Value:
         self,
         operation: str,
         shape: Shape,
-        strides: Shape,
+        strides: Strides,
         element: float,
         sources: Tuple["Value", ...],
         root: Optional["Value"] = None,
@@ -95,22 +96,22 @@ class Value:
         self.given = False
         self.kept = False
         self.looks = False
-        self.device: Optional[int] = None
+        self.device: Any = None  # a number once assigned, as are place and where
         self.children = self.views = 0
         self.allocated = False
-        self.place: Optional[int] = None
-        self.where: Optional[int] = None
+        self.place: Any = None
+        self.where: Any = None
         self.bytes = extent(shape, strides, element)
 
 
-def contiguous(shape: Shape, element: float) -> Shape:
+def contiguous(shape: Shape, element: float) -> Strides:
     """Strides (bytes) of a value without gaps."""
     first = element * shape[0]
     second = first * shape[1]
     return (element, first, second, second * shape[2])
 
 
-def extent(shape: Shape, strides: Shape, element: float) -> int:
+def extent(shape: Shape, strides: Strides, element: float) -> int:
     """Bytes from the first to the last element."""
     size = element
     for length, stride in zip(shape, strides):
@@ -137,7 +138,7 @@ class Graph:
         self.host = host
         self.nodes: List[Value] = []
         self.inputs: List[Value] = []
-        self._seen = set()
+        self._seen: Set[int] = set()
 
     # --- making values ---------------------------------------------------------------------------
 
@@ -175,7 +176,10 @@ class Graph:
     def with_weight(
         self, sources: Tuple[Value, ...], shape: Sequence[int], bound: Optional[int], size: Optional[int]
     ) -> Tuple[Value, ...]:
-        """The sources of an operation with its weights among them, if they lie on the host: a matrix first, anything else last."""
+        """The sources of an operation with its weights among them, if those are on the host.
+
+        A matrix comes first, anything else (`size` None) last.
+        """
         if bound is None or bound != self.host:
             return sources
         weight = self.new("weight", (), (F32 * shape[0] if size is None else size,), 1)
@@ -195,7 +199,7 @@ class Graph:
         value.home = home
         return value
 
-    def view(self, source: Value, shape: Sequence[int], strides: Optional[Shape] = None) -> Value:
+    def view(self, source: Value, shape: Sequence[int], strides: Optional[Strides] = None) -> Value:
         """A view of part of a value; without strides a reshape."""
         shape = four(shape)
         strides = strides or contiguous(shape, source.element)
@@ -205,7 +209,8 @@ class Graph:
 
     def permute(self, source: Value, order: Shape) -> Value:
         """Dimensions in another order: dimension i becomes dimension order[i]."""
-        shape, strides = [0] * 4, [0] * 4
+        shape: List[int] = [0] * 4
+        strides: List[float] = [0] * 4
         for index, place in enumerate(order):
             shape[place], strides[place] = source.shape[index], source.strides[index]
         return self.view(source, tuple(shape), tuple(strides))

@@ -2,13 +2,14 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """What an architecture does that its tensors do not show. Pure.
 
-Most of a graph follows from the tensors of its blocks; this table holds the rest: llama.cpp src/models/ARCHITECTURE.cpp, `graph`.
+Most of a graph follows from the tensors of its blocks; this table has the rest, from `graph` in llama.cpp
+src/models/ARCHITECTURE.cpp.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Set, Tuple, Union
 
 from ...model import architecture
 from ...model.schema import ModelFacts
@@ -57,7 +58,7 @@ NORMED_EXPERTS = (
 NORM_NOT_READ = ("qwen2moe", "llama4", "jamba") + GPT_OSS  # the header's word on norming experts is not read
 LATE_OUTPUTS = ("gemma3n",)  # the rows that are wanted are picked after the last block, not inside it
 # Blocks without rotary positions: "full" those that are not windowed, a number n every n-th, "all" every block.
-NO_POSITIONS = {
+NO_POSITIONS: Dict[str, Union[str, int]] = {
     "cohere2": "full",
     "exaone4": "full",
     "exaone-moe": "full",
@@ -71,9 +72,9 @@ NO_POSITIONS = {
     "bert": "all",
 }
 PLACES_ADDED = ("starcoder", "gpt2")  # positions are added to the token embeddings instead
-# order of the sum after mixing, after feed-forward
+# Whether what came in is the first term of the sum: after the mixer, after the feed-forward part.
 RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, True), "lfm2moe": (True, True)}
-# Architectures whose graphs were compared with the engine's (tests/oracle/engine-table.jsonl); any other one is estimated.
+# Architectures whose graphs were compared with the engine's (tests/oracle/engine-table.jsonl); others are estimated.
 KNOWN = frozenset(
     (
         "arcee",
@@ -163,8 +164,8 @@ class Traits:
         values_normed: V is normed.
         norm_after_rope: q and k are normed after their rotation.
         norm_without_weights: q and k are normed without weights, after their rotation.
-        residual_first: for the sum after the mixer and the one after the feed-forward part, whether what came in is the
-            first term.
+        residual_first: whether what came in is the first term of the sum after the mixer, and of the one after the
+            feed-forward part.
         queries_scaled: q is scaled.
         scaled_queries: q of blocks without positions is scaled by the position's temperature.
         gated_queries: q has a gate beside every head.
@@ -232,7 +233,7 @@ def traits_of(model: ModelFacts, kinds: Sequence[Optional[Kind]]) -> Traits:
         kinds: the tensors of its blocks (kinds.kinds_of).
     """
     name = model.architecture
-    present = set()
+    present: Set[str] = set()
     for kind in kinds:
         if kind:
             present.update(kind)
@@ -288,7 +289,7 @@ def _gating(name: str, function: Any) -> str:
 
 
 def _normed_experts(name: str, said: Any) -> bool:
-    """Whether the weights of the chosen experts are normed; `said`: by the header, which not every architecture heeds."""
+    """Whether the weights of the chosen experts are normed; `said`: what the header says, or None."""
     if said is None or name in NORM_NOT_READ or name in NORMED_EXPERTS:
         return name in NORMED_EXPERTS
     return bool(said)

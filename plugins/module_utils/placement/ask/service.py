@@ -48,7 +48,7 @@ def service_of(
 
 
 def check_address(listen_address: Any) -> str:
-    """The listen address as a plan writes it: an IP address, without the brackets that IPv6 has in URLs, or a host name.
+    """The listen address as a plan writes it: a host name, or an IP address without the brackets of IPv6 in URLs.
 
     Raises:
         PlacementError: neither of them.

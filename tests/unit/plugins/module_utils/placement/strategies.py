@@ -25,7 +25,8 @@ LINKS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from
 
 SETTINGS = st.fixed_dictionaries(
     {
-        # Size of the weights as a share of what one GPU has: as a fixed size most models would be far too large or small.
+        # Size of the weights as a share of what one GPU has: with a fixed size most models would be far too large or
+        # too small.
         "share": st.sampled_from([0.02, 0.2, 0.3, 0.4, 0.45, 0.6, 0.75, 1.2, 1.5]) | st.floats(0.05, 2),
         "blocks": st.sampled_from([6, 6, 11]),
         "context_length": st.sampled_from([2048, 8192, 8192, 32768, 100000, "auto"]),
@@ -113,7 +114,7 @@ def running(inventory, plan):
 
 
 def with_more_free(inventory, changes):
-    """The same host with these bytes more (or less) free on its devices, in their order; at most what the total allows."""
+    """The same host with these bytes more (or less) free on its devices, in their order; never more than the total."""
     inventory = copy.deepcopy(inventory)
     for memory, change in zip(devices(inventory).values(), changes):
         memory["free_bytes"] = max(0, min(memory["free_bytes"] + change, memory["total_bytes"]))

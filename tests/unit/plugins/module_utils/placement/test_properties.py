@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.oracle import hosts, models
 from tests.unit.plugins.module_utils.placement import strategies
-from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, held, outline, plan, wanted
+from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, held, outline, plan, settings_of, wanted
 from tests.unit.plugins.module_utils.placement.strategies import GPU, GPUS, LINKS, MODELS, VERSIONS, entries
 
 
@@ -37,14 +37,6 @@ EXAMPLES = int(os.environ.get("GPUFLEET_EXAMPLES", "30"))
 PHASES = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
 QUICK = hypothesis.settings(deadline=None, max_examples=EXAMPLES, phases=PHASES)
 CHANGES = st.lists(st.integers(-200 * MIB, 200 * MIB), min_size=8, max_size=8)
-
-
-def settings_of(result):
-    """Everything of a plan that reaches a host: another value restarts a server or makes a model anew."""
-    return [
-        (item["name"], item["port"], item["environment"], [model["parameters"] for model in item["models"]])
-        for item in result["instances"]
-    ]
 
 
 @QUICK
@@ -198,8 +190,10 @@ def test_the_same_facts_give_the_same_plan_in_every_process():
         "from tests.unit.plugins.module_utils.placement.builders import plan, sized\n"
         "host = hosts.inventory(*[hosts.RTX4090] * 4)\n"
         "uuids = [gpu['uuid'] for gpu in host['gpus']]\n"
-        "host['topology'] = [{'uuids': [a, b], 'path': 'SYS', 'nvlinks': None} for a in uuids for b in uuids if a < b]\n"
-        "entries = [sized('m%d' % number, 3 + 4 * number, context_length='auto' if number % 2 else 4096) for number in range(5)]\n"
+        "pairs = [[a, b] for a in uuids for b in uuids if a < b]\n"
+        "host['topology'] = [{'uuids': pair, 'path': 'SYS', 'nvlinks': None} for pair in pairs]\n"
+        "contexts = [4096, 'auto', 4096, 'auto', 4096]\n"
+        "entries = [sized('m%d' % n, 3 + 4 * n, context_length=tokens) for n, tokens in enumerate(contexts)]\n"
         "print(plan(host, *entries, environment={'B': 1, 'A': 2, 'CUDA_CACHE_PATH': '/x'}))\n"
     )
     command = [sys.executable, "-c", program, str(pathlib.Path(__file__).resolve().parents[5])]
@@ -307,8 +301,10 @@ def test_a_small_change_of_the_free_memory_does_not_flip_a_running_host(gpus, li
     st.sampled_from([None, None, False]),
 )
 def test_predicted_bytes_never_decrease_with_the_context(name, between, parallel, ubatch, strategy, cache_type, flash):
-    """Through the whole plan, for the same GPUs and batch (which Ollama lowers where a longer context leaves less room).
-    Compute buffers alone may: the engine's allocator takes the hole that fits best."""
+    """Through the whole plan, for the same GPUs and batch, which Ollama lowers where a longer context leaves less room.
+
+    Compute buffers alone may decrease: the engine's allocator takes the gap that fits best.
+    """
     huge = hosts.inventory(*[(8 * 1024 * 1024, 8 * 1024 * 1024)] * (2 if strategy == "split" else 1))
     cache_type = cache_type if flash is None or cache_type == "f32" else None
 

@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.remedies import scaled
 
 from tests.oracle import hosts
-from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, plan, sized, wanted
+from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, TWO_4090, plan, sized, wanted
 
 
 def apply(remedy, inventory, entries, name, options):
@@ -71,9 +71,6 @@ def all_true(inventory, *entries, **options):
         after, changed, settings = apply(remedy, inventory, entries, report["name"], options)
         assert plan(after, *changed, **settings)["feasible"], remedy
     return [re.split(r"[: ]", remedy)[0] for remedy in report["remedies"]]
-
-
-TWO_4090 = hosts.inventory(hosts.RTX4090, hosts.RTX4090)
 
 
 @pytest.mark.parametrize(
@@ -158,3 +155,27 @@ def test_the_cheapest_first():
         next(place for place, word in enumerate(order) if remedy.startswith(word)) for remedy in report["remedies"]
     ]
     assert places == sorted(places) and len(places) >= 3
+
+
+def test_too_big_names_the_shortfall_and_the_remedies_in_order():
+    result = plan(TWO_4090, wanted("llama3.3-70b", context_length=16384))
+    report = result["models"][0]
+    assert not result["feasible"] and result["instances"] == []
+    assert 0 < report["shortfall_bytes"] < 2 * GIB
+    words = [remedy.split(":")[0].split(" ")[0] for remedy in report["remedies"]]
+    assert words == ["context_length", "kv_cache_type", "quantization", "more", "allow_cpu_offload"]
+    tokens = int(report["remedies"][0].split("at most ")[1].split(" ")[0])
+    assert plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens))["feasible"]
+    assert not plan(TWO_4090, wanted("llama3.3-70b", context_length=tokens + 1024))["feasible"]
+    assert plan(TWO_4090, wanted("llama3.3-70b", context_length=16384, kv_cache_type="q8_0"))["feasible"]
+
+
+def test_reserved_memory_counts_where_the_release_counts_it():
+    reserved = {"OLLAMA_GPU_OVERHEAD": 20 * GIB}
+    assert plan(TWO_4090, wanted("llama3.1-8b"), environment=reserved)["feasible"]
+    result = plan(TWO_4090, wanted("llama3.1-8b"), environment=reserved, ollama_version="0.24.0")
+    assert not result["feasible"] and "own estimate" in result["models"][0]["reason"]
+    assert result["models"][0]["remedies"][0].startswith("OLLAMA_GPU_OVERHEAD: without this variable the model fits")
+    assert plan(TWO_4090, wanted("llama3.1-8b"), environment={"OLLAMA_GPU_OVERHEAD": GIB}, ollama_version="0.24.0")[
+        "feasible"
+    ]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The user's service variables: wrong ones are refused, the others reach the instances."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
+
+from tests.oracle import hosts, models
+from tests.unit.plugins.module_utils.placement.builders import TWO_4090, TWO_A6000, make_plan, plan, refused, wanted
+
+
+@pytest.mark.parametrize(
+    "environment, words",
+    [
+        ({"OLLAMA_KEEP_ALVE": "5m"}, ["OLLAMA_KEEP_ALVE", "OLLAMA_KEEP_ALIVE?"]),
+        ({"OLAMA_DEBUG": "1"}, ["OLLAMA_DEBUG?"]),
+        ({"OLLAMA_SOMETHING_ELSE": "1"}, ["ignore it silently"]),
+        ({"LLAMA_ARG_THREDS": "4"}, ["LLAMA_ARG_THREADS?"]),
+        ({"LLAMA_ARG_SWA_FULL": "1"}, ["LLAMA_ARG_SWA_FULL", "leave it out"]),
+        ({"OLLAMA_NUM_PARALLEL": "many"}, ["OLLAMA_NUM_PARALLEL", "'many'"]),
+        ({"OLLAMA_FLASH_ATTENTION": "fales"}, ["'fales'", "1 or 0"]),
+        ({"OLLAMA_KEEP_ALIVE": "soon"}, ["'soon'", "30m"]),
+        ({"OLLAMA_HOST": "0.0.0.0"}, ["OLLAMA_HOST", "listen_address"]),
+        ({"OLLAMA_SCHED_SPREAD": "1"}, ["strategy: spread"]),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, ["selectors"]),
+        ({"NVIDIA_VISIBLE_DEVICES": "0"}, ["NVIDIA_VISIBLE_DEVICES", "selectors"]),
+        ({"HIP_VISIBLE_DEVICES": "0"}, ["HIP_VISIBLE_DEVICES", "selectors"]),
+        ({"LD_PRELOAD": "/opt/x.so"}, ["LD_PRELOAD", "leave it out"]),
+        ({"LD_AUDIT": "/opt/x.so"}, ["LD_AUDIT", "leave it out"]),
+        ({"LD_LIBRARY_PATH": "/opt/cuda/lib64"}, ["LD_LIBRARY_PATH", "verified", "leave it out"]),
+        ({"OLLAMA_VULKAN": "1"}, ["OLLAMA_VULKAN", "always 0"]),
+        ({"GGML_CUDA_ENABLE_UNIFIED_MEMORY": 1}, ["host's memory", "leave it out"]),
+        ({"OLLAMA_KEEP_ALIVE": "0"}, ["OLLAMA_KEEP_ALIVE", "'0'", "unload", "-1"]),
+        ({"OLLAMA_LLM_LIBRARY": "cpu"}, ["'cpu'", "cuda_v12"]),
+        ("OLLAMA_DEBUG=1", ["OLLAMA_DEBUG=1", "dictionary"]),
+        ({"OLLAMA_ORIGINS": "a\nExecStart=/bin/sh"}, ["OLLAMA_ORIGINS", "line break"]),
+        ({"A B": "1"}, ["'A B'"]),
+        ({"HTTPS_PROXY": ["x"]}, ["HTTPS_PROXY", "list"]),
+    ],
+)
+def test_wrong_environment(environment, words):
+    message = refused(environment=environment)
+    for word in words:
+        assert word in message
+
+
+def test_values_arrive_unchanged():
+    given = {
+        "HTTPS_PROXY": "http://a:b@proxy:3128",
+        "OLLAMA_ORIGINS": "50% $HOME \"q\" 'q' \\ end",
+        "OLLAMA_DEBUG": 1,
+        "OLLAMA_NOPRUNE": True,
+    }
+    result = make_plan(
+        TWO_A6000, [{"name": "llama3", "model": models.model("llama3.1-8b")}], "0.32.15", environment=given
+    )
+    environment = result["instances"][0]["environment"]
+    assert (
+        environment["OLLAMA_ORIGINS"] == given["OLLAMA_ORIGINS"] and environment["HTTPS_PROXY"] == given["HTTPS_PROXY"]
+    )
+    assert environment["OLLAMA_DEBUG"] == "1" and environment["OLLAMA_NOPRUNE"] == "1"
+    assert all(isinstance(value, str) for value in environment.values())
+
+
+def test_the_environment_gives_defaults_that_a_model_overrides():
+    given = {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_CONTEXT_LENGTH": "4096", "OLLAMA_NUM_PARALLEL": 2}
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    model = make_plan(TWO_A6000, [entry], "0.32.15", environment=given)["instances"][0]["models"][0]
+    assert (model["kv_cache_type"], model["context_length"], model["parallel"]) == ("q8_0", 4096, 2)
+    instance = make_plan(
+        TWO_A6000, [dict(entry, context_length=8192, kv_cache_type="f16")], "0.32.15", environment=given
+    )["instances"][0]
+    assert (
+        instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "8192"
+        and instance["environment"]["OLLAMA_KV_CACHE_TYPE"] == "f16"
+    )
+
+
+def test_variables_that_are_allowed_but_said():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    result = make_plan(
+        TWO_A6000,
+        [entry],
+        "0.32.15",
+        environment={"OLLAMA_NEW_ENGINE": "1", "OLLAMA_FLASH_ATTENTION": "", "OLLAMA_NUM_PARALLEL": ""},
+    )
+    environment = result["instances"][0]["environment"]
+    assert environment["OLLAMA_NEW_ENGINE"] == "1" and any(
+        "OLLAMA_NEW_ENGINE" in warning for warning in result["warnings"]
+    )
+    assert "OLLAMA_FLASH_ATTENTION" not in environment and environment["OLLAMA_NUM_PARALLEL"] == "1"
+
+
+def test_a_variable_without_effect_is_said_for_the_releases_that_ignore_it():
+    def said(version):
+        warnings = plan(
+            TWO_4090, wanted("llama3.1-8b"), environment={"OLLAMA_NEW_ENGINE": "1"}, ollama_version=version
+        )["warnings"]
+        return any("OLLAMA_NEW_ENGINE" in warning for warning in warnings)
+
+    assert said("0.32.15") and said("0.30.0") and not said("0.24.0") and not said("0.12.3")
+
+
+@pytest.mark.parametrize("value", ["yes", "TRUE", "", "2"])
+def test_a_value_at_which_the_engine_would_end_is_refused(value):
+    assert "LLAMA_ARG_KV_UNIFIED" in refused(environment={"LLAMA_ARG_KV_UNIFIED": value})
+
+
+def test_a_limit_for_each_slot_of_a_shared_stream_is_refused():
+    with pytest.raises(PlacementError, match="moves memory"):
+        make_plan(hosts.inventory(hosts.A6000), [], "0.32.15", environment={"LLAMA_ARG_KV_UNIFIED_PER_SLOT": "4096"})

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What a model takes on its GPUs, for the release that is planned for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
+
+from tests.oracle import hosts, table
+from tests.unit.plugins.module_utils.placement.builders import MIB, TWO_A6000, make_plan, plan, wanted
+
+
+def test_the_projector_is_a_line_on_the_first_gpu():
+    model = wanted("llama4-scout", context_length=32768)
+    model["model"] = dict(model["model"], projector_bytes=1619 * MIB)
+    devices = plan(TWO_A6000, model)["instances"][0]["models"][0]["predicted"]["devices"]
+    assert [device["projector_bytes"] for device in devices] == [1619 * MIB, 0]
+
+
+def test_gpus_that_are_too_old_for_flash_attention_are_planned_without_it():
+    def compute(capability, version, **settings):
+        inventory = dict(hosts.inventory(hosts.A6000, compute_capability=capability), driver_version="580.95.05")
+        result = plan(inventory, wanted("llama3.1-8b", context_length=16384, **settings), ollama_version=version)
+        predicted = result["instances"][0]["models"][0]["predicted"]
+        return predicted["devices"][0]["compute_bytes"], predicted["ubatch"]
+
+    switched_off = compute("8.6", "0.32.15", flash_attention=False)
+    assert switched_off[0] > compute("8.6", "0.32.15", ubatch=512)[0]
+    assert compute("5.2", "0.32.15") == switched_off
+    assert compute("6.1", "0.30.0") == compute("8.6", "0.30.0", flash_attention=False)  # from 0.31.2 Pascal has it too
+    assert compute("6.1", "0.32.15") == compute("8.6", "0.32.15")
+
+
+def test_an_embedding_model_gets_the_batch_of_embedding_models():
+    def batch(**settings):
+        entry = wanted("qwen3-8b", **settings)
+        entry["model"] = dict(entry["model"], capabilities=["embedding"])
+        predicted = plan(TWO_A6000, entry)["instances"][0]["models"][0]["predicted"]
+        return predicted["ubatch"]
+
+    assert (batch(context_length=8192), batch(context_length=1024), batch(context_length=8192, ubatch=512)) == (
+        2048,
+        1024,
+        512,
+    )
+    assert (
+        plan(TWO_A6000, wanted("qwen3-8b", context_length=8192))["instances"][0]["models"][0]["predicted"]["ubatch"]
+        == 1024
+    )
+
+
+def planned(value, ollama_version="0.32.15"):
+    """What a plan predicts for gemma3 with four slots of 8192 tokens."""
+    facts = dataclasses.asdict(table.facts("gemma3-27b"))
+    wanted = [{"name": "gemma3:27b", "model": facts, "context_length": 8192, "parallel": 4, "ubatch": 512}]
+    environment = {} if value is None else {"LLAMA_ARG_KV_UNIFIED": value}
+    plan = make_plan(hosts.inventory(hosts.A6000), wanted, ollama_version, environment=environment)
+    (model,) = plan["instances"][0]["models"]
+    return plan["instances"][0]["environment"], model["predicted"]["devices"][0]
+
+
+@pytest.mark.parametrize("value", ["1", "true", "on", "enabled", True])
+def test_one_stream_for_all_slots_is_predicted(value):
+    environment, device = planned(value)
+    expected = estimate.estimate(table.facts("gemma3-27b"), [1], Load(8192, 4, unified=True)).devices[0]
+    assert (device["kv_bytes"], device["compute_bytes"]) == (expected.kv_bytes, expected.compute_bytes)
+    assert device["kv_bytes"] != planned(None)[1]["kv_bytes"]
+    assert environment["LLAMA_ARG_KV_UNIFIED"] in ("1", "true", "on", "enabled")
+
+
+@pytest.mark.parametrize("value", ["0", "false", "off", "disabled"])
+def test_a_stream_for_each_slot_stays_as_it_is(value):
+    assert planned(value)[1] == planned(None)[1]
+
+
+def test_releases_before_llama_server_do_not_heed_it():
+    assert planned("1", "0.24.0")[1] == planned(None, "0.24.0")[1]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The ways in which one model can be put on a host."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.oracle import hosts
+from tests.unit.plugins.module_utils.placement.builders import (
+    GIB,
+    MIB,
+    TWO_4090,
+    TWO_A6000,
+    outline,
+    plan,
+    sized,
+    wanted,
+    where,
+)
+
+
+def test_llama4_is_split_over_two_gpus_that_cannot_hold_it_alone():
+    result = plan(TWO_A6000, wanted("llama4-scout", context_length=32768))
+    assert outline(result) == [("gpu0-1", "llama4:16x17b-optimized", [25, 24])]
+    instance = result["instances"][0]
+    model = instance["models"][0]
+    assert result["feasible"] and result["models"][0]["strategy"] == "split"
+    assert instance["unit"] == "ollama@gpu0-1.service" and instance["url"] == "http://127.0.0.1:11434"
+    assert instance["environment"]["CUDA_VISIBLE_DEVICES"] == ",".join(gpu["uuid"] for gpu in TWO_A6000["gpus"])
+    assert (
+        instance["environment"]["OLLAMA_SCHED_SPREAD"] == "1"
+        and instance["environment"]["OLLAMA_CONTEXT_LENGTH"] == "32768"
+    )
+    assert model["parameters"] == {"num_ctx": 32768, "num_gpu": 999} and model["expected"] == {"outcome": "split"}
+    first, second = model["predicted"]["devices"]
+    assert model["predicted"]["ubatch"] == 1024 and model["predicted"]["fully_on_gpu"]
+    assert [round(first[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == [31659, 1452, 764]
+    assert [round(second[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == pytest.approx(
+        [30105, 1380, 1357], abs=1
+    )
+    for device in (first, second):
+        parts = ("weight_bytes", "kv_bytes", "compute_bytes", "projector_bytes", "overhead_bytes")
+        assert device["total_bytes"] == sum(device[key] for key in parts)
+
+
+def test_spread_takes_all_gpus_though_one_would_do():
+    result = plan(TWO_4090, wanted("llama3.1-8b", strategy="spread"))
+    assert outline(result) == [("gpu0-1", "llama3.1-8b:latest-optimized", [17, 16])]
+    assert result["instances"][0]["environment"]["OLLAMA_SCHED_SPREAD"] == "1"
+
+
+def test_layers_on_the_cpu_only_where_they_are_allowed():
+    result = plan(TWO_4090, wanted("llama3.3-70b", context_length=32768, allow_cpu_offload=True))
+    model = result["instances"][0]["models"][0]
+    assert model["expected"]["outcome"] == "partial" and "num_gpu" not in model["parameters"]
+    assert 0 < model["predicted"]["gpu_layers"] < 81 and model["predicted"]["host_bytes"] > GIB
+
+
+def test_a_split_model_is_not_squeezed_into_one_gpu():
+    def single(free):
+        return where(plan(hosts.inventory((24564, free), (24564, 12000)), sized("m", 18))) == {"m": ["gpu0"]}
+
+    size = next(free for free in range(19000, 24000, 10) if single(free))
+    low, high = hosts.inventory((24564, size - 40), (24564, 12000)), hosts.inventory((24564, size + 40), (24564, 12000))
+    before = plan(low, sized("m", 18))
+    assert where(before) == {"m": ["gpu0-1"]} and where(plan(high, sized("m", 18))) == {"m": ["gpu0"]}
+    assert where(plan(high, sized("m", 18), applied_plan=before)) == {"m": ["gpu0-1"]}
+    assert where(plan(hosts.inventory((49140, 48600), (24564, 12000)), sized("m", 18), applied_plan=before)) == {
+        "m": ["gpu0"]
+    }

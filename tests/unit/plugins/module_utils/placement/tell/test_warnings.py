@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the user of a plan should know about its GPUs and models."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import LeftOutGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell import warnings
+
+from tests.oracle import hosts
+from tests.unit.plugins.module_utils.placement.builders import GIB, TWO_4090, gpu, plan, wanted
+
+
+def test_gpus_that_are_left_out_degraded_or_used_by_others_are_said():
+    out = [LeftOutGpu("GPU-7", "it is unusable"), LeftOutGpu("GPU-8", None, selected=False)]
+    notes = warnings.of_gpus([gpu(0, degraded="too hot"), gpu(1, foreign_bytes=2 * GIB)], out)
+    assert len(notes) == 3
+    assert notes[0] == "GPU GPU-7 is left out: it is unusable."
+    assert "degraded: too hot" in notes[1]
+    assert "2.0 GiB of GPU 1 (GPU-1)" in notes[2]
+
+
+def test_gpus_that_the_driver_does_not_list_are_said():
+    inventory = dict(TWO_4090, unlisted=["0000:99:00.0"])
+    assert any("0000:99:00.0" in note for note in plan(inventory, wanted("llama3.1-8b"))["warnings"])
+
+
+def test_layers_on_the_cpu_are_said():
+    notes = plan(TWO_4090, wanted("llama3.3-70b", context_length=32768, allow_cpu_offload=True))["warnings"]
+    assert any("layers on GPUs and the rest on the CPU, as allow_cpu_offload permits" in note for note in notes)
+
+
+def test_a_model_that_is_to_be_spread_over_one_gpu_is_said():
+    notes = plan(hosts.inventory(hosts.RTX4090), wanted("llama3.1-8b", strategy="spread"))["warnings"]
+    assert any("spread over all GPUs, but there is only one" in note for note in notes)

@@ -145,15 +145,13 @@ host:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import host_state
 
 
 def main():
     module = AnsibleModule(
-        argument_spec={
-            "models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"},
-            "address": {"type": "str"},
-        },
+        argument_spec={"models_dir": {"type": "path", "default": paths.DEFAULT_MODELS_DIR}, "address": {"type": "str"}},
         supports_check_mode=True,
     )
     try:

@@ -334,6 +334,7 @@ placement:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
@@ -367,7 +368,7 @@ def argument_spec() -> dict[str, Any]:
         parameters=dict(type="dict"),
     )
     measure = dict(
-        engine=dict(type="path", default="/usr/local/lib/ollama-multigpu/current/lib/ollama/llama-server"),
+        engine=dict(type="path", default=paths.ENGINE),
         stores=dict(type="list", elements="path", default=[]),
         timeout=dict(type="int", default=60),
     )
@@ -378,7 +379,7 @@ def argument_spec() -> dict[str, Any]:
         selectors=dict(type="list", elements="str", default=[]),
         applied_plan=dict(type="dict", default={}),
         own_units=dict(type="list", elements="str", default=[]),
-        models_dir=dict(type="path", default="/usr/share/ollama/.ollama/models"),
+        models_dir=dict(type="path", default=paths.DEFAULT_MODELS_DIR),
         environment=dict(type="dict", default={}),
         overhead_bytes=dict(type="int"),
         measure=dict(type="dict", options=measure),

@@ -129,6 +129,7 @@ servers:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.server import (
@@ -145,7 +146,7 @@ def main():
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "unit": {"type": "str"},
             "plan": {"type": "dict"},
-            "executable": {"type": "path", "default": "/usr/local/lib/ollama-multigpu/current/bin/ollama"},
+            "executable": {"type": "path", "default": paths.SERVER},
             "timeout": {"type": "float", "default": 10.0},
         },
         supports_check_mode=True,

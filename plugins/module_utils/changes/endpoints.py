@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common.names import served_name
+
 
 def plan_endpoints(plan: dict[str, Any]) -> dict[str, Any]:
     """Return {ollama_version, endpoints[]} of a plan; the models by the names that clients use."""
@@ -18,7 +20,7 @@ def plan_endpoints(plan: dict[str, Any]) -> dict[str, Any]:
                 "address": instance["address"],
                 "port": instance["port"],
                 "gpu_uuids": instance["gpu_uuids"],
-                "models": [model.get("create_as") or model["name"] for model in instance["models"]],
+                "models": [served_name(model) for model in instance["models"]],
             }
             for instance in plan["instances"]
         ],

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from ..common import addresses, paths
 from ..releases import archives
 from .schema import Wanted
-
-_OUR_UNIT = re.compile(r"ollama@.+\.service\Z")
 
 
 def host_obstacles(host: dict[str, Any], wanted: Wanted, name: str, known_releases: tuple[str, ...] = ()) -> list[str]:
@@ -89,9 +87,8 @@ def _foreign_ollama(plan: dict[str, Any], host: dict[str, Any], adopt: bool) -> 
         ]
     if host["command"] == "foreign" and not adopt:
         return [
-            "/usr/local/bin/ollama is a program that this role did not install: set ollama_multigpu_existing to adopt "
-            "to replace it "
-            "(the role's remove puts it back), or remove it first."
+            "%s is a program that this role did not install: set ollama_multigpu_existing to adopt to replace it "
+            "(the role's remove puts it back), or remove it first." % paths.COMMAND
         ]
     if existing and adopt and not existing["same_file_system"]:
         return [
@@ -109,9 +106,9 @@ def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back:
         unit = listener.get("unit") or ""
         if (
             listener["port"] == instance["port"]
-            and not _OUR_UNIT.match(unit)
+            and paths.instance_of(unit) is None
             and unit not in given_back
-            and _clash(instance["address"], listener["address"])
+            and addresses.clash(addresses.without_brackets(instance["address"]), listener["address"])
         ):
             holder = [
                 listener.get("process") or "another process",
@@ -124,8 +121,3 @@ def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back:
                 % (instance["port"], instance["name"], " ".join(filter(None, holder)))
             ]
     return []
-
-
-def _clash(wanted: str, held: str) -> bool:
-    wanted = wanted.strip("[]")
-    return wanted == held or "0.0.0.0" in (wanted, held) or "::" in (wanted, held)

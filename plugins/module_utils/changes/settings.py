@@ -8,13 +8,14 @@ import difflib
 import re
 from typing import Any
 
-from ..common import addresses, variables
+from ..common import addresses
+from ..placement.ask.environment import check_variable
+from ..placement.errors import PlacementError
 from ..releases import archives
 
 PREFIX = "ollama_multigpu_"
 _PATH = re.compile(r"(/[A-Za-z0-9._@+-]+)+\Z")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
 _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
 #: Keys of a model's `optimized`: what their values are in YAML, and an example.
@@ -36,9 +37,7 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
     problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings))]
     problems += _numbers(values) + _places(values) + _release(values)
-    for name, text in (values.get("environment") or {}).items():
-        problems += _environment(str(name), text)
-    return problems + _models(values)
+    return problems + _environment(values.get("environment") or {}) + _models(values)
 
 
 def _unknown(name: str, settings: dict[str, Any]) -> str:
@@ -101,23 +100,16 @@ def _release(values: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _environment(name: str, text: Any) -> list[str]:
-    start = "ollama_multigpu_environment "
-    if not _VARIABLE.match(name):
-        return [start + "holds the name %r: a variable is made of letters, digits and underscores." % name]
-    variable = variables.find(name)
-    if variable.owner == variables.PLAN:
-        return [start + "sets %s, which the plan decides: remove it and %s." % (name, variable.advice)]
-    if variable.loader:
-        return [start + "sets %s, which changes the programs and libraries that were verified: remove it." % name]
-    if isinstance(text, (dict, list)) or text is None:
-        return [start + "gives %s no plain value: write a string or a number." % name]
-    if any(ord(character) < 32 and character != "\t" or ord(character) == 127 for character in str(text)):
-        return [
-            start + "gives %s a value with a newline or another control character, which no environment file can "
-            "carry: remove it." % name
-        ]
-    return []
+def _environment(environment: dict[Any, Any]) -> list[str]:
+    """Problems of the user's environment variables, by the rules that placement_info has for them."""
+    problems = []
+    for name, value in environment.items():
+        try:
+            if value is not None:
+                check_variable(name, value)
+        except PlacementError as error:
+            problems.append("ollama_multigpu_environment: %s" % error)
+    return problems
 
 
 def _models(values: dict[str, Any]) -> list[str]:

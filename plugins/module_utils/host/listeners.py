@@ -9,6 +9,7 @@ import socket
 import struct
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
+from ..common import addresses
 from . import proc as processes
 
 _LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
@@ -47,7 +48,7 @@ def can_bind(address: str) -> bool:
     The kernel is asked, by binding a socket to a port of its own choice: it also knows addresses that no interface has
     yet but that may be bound (net.ipv4.ip_nonlocal_bind).
     """
-    bare = address.strip("[]")
+    bare = addresses.without_brackets(address)
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
     try:
         socket.inet_pton(family, bare)  # so that no name is looked up

@@ -9,12 +9,12 @@ import re
 import time
 from typing import Any
 
+from ..common import sizes
 from ..common.names import InvalidName, Name, normalise_digest
 from .client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
 from .parameters import of_show
 from .target import ModelError, Outcome, Target
 
-_DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\Z")
 #: Longest time to wait until an unloaded model is gone, in seconds.
 UNLOAD_SECONDS = 30.0
 _FOR_EVER_YEARS = 50  # -1 expires in the year 2319; no duration that a user gives comes near
@@ -26,13 +26,12 @@ def check_keep_alive(value: object) -> int | str:
     Raises:
         ModelError: It is neither, or it is zero.
     """
-    text = str(value).strip()
-    if isinstance(value, bool) or not (re.match(r"-?\d+\Z", text) or _DURATION.match(text)):
+    found = sizes.duration(value)
+    if found is None:
         raise ModelError("keep_alive %r must be seconds, -1 (for ever) or a duration such as 10m or 1h30m" % (value,))
-    number: int | str = int(text) if re.match(r"-?\d+\Z", text) else text
-    if number == 0 or re.match(r"-?0+(?:\.0+)?[a-z]+\Z", text):
+    if sizes.is_zero(found):
         raise ModelError("keep_alive 0 would unload the model at once; use state: unloaded for that")
-    return number
+    return found
 
 
 def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_mode: bool = False) -> Outcome:

@@ -14,6 +14,7 @@ import os
 import stat
 import tempfile
 
+from ..common import paths
 from ..common.names import InvalidName, parse
 from .manifest import MAX_BYTES, Manifest, ManifestError
 
@@ -30,7 +31,7 @@ class Store(object):
 
     def blob_path(self, digest):
         """Path of the blob `digest` ("sha256:<hex>")."""
-        return os.path.join(self.path, "blobs", digest.replace(":", "-"))
+        return paths.blob(self.path, digest)
 
     def manifest_path(self, name):
         """Path of the manifest of `name` (names.Name), in the case in which the store has it."""
@@ -70,7 +71,7 @@ class Store(object):
     def names(self):
         """Names of the models in the store, sorted. What is no valid name is left out, as Ollama leaves it out."""
         found = []
-        base = os.path.join(self.path, "manifests")
+        base = paths.manifests(self.path)
         for directory, unused, files in os.walk(base):
             parts = os.path.relpath(directory, base).split(os.sep)
             if len(parts) != 3:
@@ -122,7 +123,7 @@ class Store(object):
             raise StoreError("the store %s does not have all of %s" % (other.path, name))
         try:
             owner = os.stat(other.path)
-            self._directory(os.path.join(self.path, "blobs"), owner)
+            self._directory(paths.blobs(self.path), owner)
             for layer in manifest.blobs():
                 self._link(other.blob_path(layer.digest), self.blob_path(layer.digest))
             path = self.manifest_path(target or name)

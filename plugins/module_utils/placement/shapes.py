@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional, Union
 
+from ..common import paths
+from ..common.sizes import GIB
 from ..memory.load import DEFAULT_CACHE_TYPE
 from ..memory.weights import Moved
 from ..model.schema import ModelFacts
 
-GIB = 1024**3
 # Strategies that a user may ask for; "auto" decides between the others.
 AUTO = "auto"
 STRATEGIES = (AUTO, "single", "replicate", "split", "spread")
@@ -32,7 +33,7 @@ class PlanRequest:
     ollama_version: Any
     selectors: Any = None
     applied_plan: Any = None
-    models_dir: Any = "/usr/share/ollama/.ollama/models"
+    models_dir: Any = paths.DEFAULT_MODELS_DIR
     environment: Any = None
     overhead_bytes: Any = None
     headroom_bytes: Any = GIB

@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ...common import names
+from ...common.sizes import GIB
 from ..errors import PlacementError
-from ..shapes import GIB, Wanted
+from ..shapes import Wanted
 from . import model_settings as settings
 from .model_facts import model_facts
 from .parameters import check_layers, check_parameters, whole_number

@@ -8,12 +8,13 @@ import dataclasses
 from typing import Any, Iterator, Optional, Sequence
 
 from ...common import addresses, paths
+from ...common.sizes import GIB
 from ...releases.shapes import PlannedLayers
 from ..ask.applied import Applied
 from ..ask.service import Service
 from ..search import confirm
 from ..search.host import Host
-from ..shapes import CPU, GIB, Choice, Placed, Wanted
+from ..shapes import CPU, Choice, Placed, Wanted
 from . import instance_names
 from .entries import predicted_entry
 

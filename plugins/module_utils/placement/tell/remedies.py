@@ -7,13 +7,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Optional, Sequence
 
-from ...common.sizes import gib
+from ...common.sizes import GIB, gib
 from ...memory import kv_cache
 from ...model.schema import ModelFacts
 from ..search import policy
 from ..search.fitting import Fitting
 from ..search.host import Host
-from ..shapes import AUTO, GIB, Choice, Gpu, GpuRoom, LeftOutGpu, Wanted
+from ..shapes import AUTO, Choice, Gpu, GpuRoom, LeftOutGpu, Wanted
 from .words import on_cpu
 
 SMALLER_CACHE_TYPES = ("q8_0", "q4_0")

@@ -23,7 +23,12 @@ def test_good_settings_have_no_problem():
             release_checksum="a" * 64,
             listen_address="::1",
             headroom_bytes=0,
-            environment={"HTTPS_PROXY": "http://p"},
+            environment={
+                "HTTPS_PROXY": "http://p",
+                "OLLAMA_CONTEXT_LENGTH": 4096,
+                "OLLAMA_KEEP_ALIVE": "30m",
+                "A": None,
+            },
             models=[{"name": "a"}, {"name": "b"}],
         )
         == []
@@ -77,7 +82,11 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"listen_address": "[::"}, "IP address"),
         ({"listen_address": "fe80::1%eth0"}, "IP address"),
         ({"listen_address": "[127.0.0.1]"}, "IP address"),
-        ({"environment": {"LD_PRELOAD": "/x.so"}}, "remove it"),
+        ({"environment": {"LD_PRELOAD": "/x.so"}}, "leave it out"),
+        ({"environment": {"OLLAMA_NUM_GPU": "999"}}, "unknown to Ollama"),
+        ({"environment": {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": 1}}, "leave it out"),
+        ({"environment": {"OLLAMA_CONTEXT_LENGTH": "many"}}, "whole number"),
+        ({"environment": {"OLLAMA_VULKAN": 1}}, "always 0"),
         ({"environment": {"LD_LIBRARY_PATH": "/cuda"}}, "LD_LIBRARY_PATH"),
         (
             {"models": [{"name": "a", "optimized": True}]},

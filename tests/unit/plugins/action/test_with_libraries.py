@@ -48,6 +48,12 @@ def test_requests_comes_along(play, bare_python, ollama, environment):
     assert not set(outcome) & {"missing_library", "missing_reason", "python_version"}
 
 
+def test_it_comes_along_for_a_list_of_models(play, bare_python, ollama):
+    models = [{"instance": "gpu0", "name": "tiny", "state": "unloaded", "url": ollama}]
+    outcome, output = play(bare_python, "instance_models", {"models": models})
+    assert not outcome["failed"] and outcome["models"][0]["action"] == "none", outcome
+
+
 def test_it_comes_along_in_check_mode(play, bare_python, ollama):
     outcome, output = play(bare_python, "server_info", {"url": ollama}, options=["--check"])
     assert outcome["server"]["reachable"] is True

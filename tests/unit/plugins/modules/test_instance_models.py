@@ -52,7 +52,7 @@ def test_check_do_repeat(rig):
     assert rig.loaded(0) == rig.loaded(1) == ["tiny:optimized"]
     first = done["models"][0]
     assert (first["instance"], first["name"], first["digest"]) == ("gpu0", "tiny:latest", TINY_DIGEST)
-    assert done["models"][1]["digest"] == done["models"][3]["digest"] is not None
+    assert done["models"][1]["digest"] and done["models"][1]["digest"] == done["models"][3]["digest"]
     assert done["models"][5]["loaded"]["context_length"] == 2048
     for again in (True, False):
         assert actions(run(rig, models, check=again)) == ["none"] * 6

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from ..model.schema import ModelFacts
+
+Version = Tuple[int, int, int]  # an Ollama version
+Gpu = Dict[str, Any]  # a GPU in the terms of the scheduler, see LoadRequest.gpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +20,90 @@ class LoadRequest:
     Attributes:
         model: the model's facts.
         gpus: all GPUs of the host in CUDA's order: dictionaries with `uuid`, `total_bytes`, `free_bytes` and
-            `compute_capability`.
+            `compute_capability`, and where they differ from a plain CUDA GPU `library`, `variant`, `integrated`,
+            `driver_major` and `minimum_bytes`.
         options: parameters of the request and the Modelfile (num_ctx, num_gpu, num_batch, main_gpu).
         environment: the service environment.
+        version: the Ollama version; None = the newest that the rules hold for.
+        residents: the engines that run already, in the order in which they would be unloaded (Ollama: shortest
+            keep-alive first, then by the model's path). Before 0.30 only their number counts. From 0.30 on they are
+            dictionaries {`buffers`, `free_at_load`, `held`}, each {position in the visible GPUs: bytes}; `held` is
+            what the driver gets back when the engine ends.
+        system: {`free_bytes`, `swap_bytes`} of the host, or None where unknown; a GPU that shares the host's memory
+            never has more.
+        runner: what measures a load on Ollama's own engine, before 0.30: a function (operation, layout) ->
+            measured_layout.Report; None = what memory/ predicts.
     """
 
     model: ModelFacts
-    gpus: tuple[dict[str, Any], ...]
+    gpus: Sequence[Gpu]
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    version: Optional[Version] = None
+    residents: tuple[dict[str, Any], ...] = ()
+    system: Optional[dict[str, int]] = None
+    runner: Optional[Callable[..., Any]] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What a release does with a load.
+
+    Attributes:
+        outcome: single, split, partial or cpu; "evict" where, before 0.30, another model is unloaded instead; None
+            where the load fails or the layers were not asked for.
+        gpus: positions of the chosen GPUs in the request's list.
+        tokens: how the chosen GPUs are named to the engine.
+        single_gpu: whether the engine is told to use one GPU only (--split-mode none).
+        main_gpu: --main-gpu, or None.
+        layers: layers per chosen GPU; None where they were not asked for.
+        context_length: tokens of one slot.
+        parallel: number of slots.
+        batch: tokens.
+        gpu_layers: number of layers that the engine is told to offload, or None.
+        flash_attention: "on", "off" or "auto".
+        cache_type: KV cache type that the engine is told, or None.
+        predicted_bytes: Ollama's own figure for the model, or None where it has none.
+        error: why the load fails, or None.
+        evicts: whether another model is unloaded first.
+        evicted: how many models are.
+        faults: known faults of the version that this load meets: {name, text, remedy}.
+        hangs: whether Ollama never returns from this load.
+        estimate: the estimator.Estimate behind the decision (to 0.12.10).
+        ranges: (position in the visible GPUs, layer numbers) per chosen GPU (0.11.5 to 0.24).
+        graphs: {position in the visible GPUs: bytes counted for the graph} on llama.cpp, 0.12.11 to 0.24.
+        weights, cache: bytes of every layer there, the output layer last.
+    """
+
+    outcome: Optional[str]
+    gpus: Sequence[int]
+    tokens: Sequence[str]
+    single_gpu: bool
+    main_gpu: Optional[int]
+    layers: Optional[Sequence[int]]
+    context_length: int
+    parallel: int
+    batch: int
+    gpu_layers: Optional[int]
+    flash_attention: str = "off"
+    cache_type: Optional[str] = None
+    predicted_bytes: Optional[int] = None
+    error: Optional[str] = None
+    evicts: bool = False
+    evicted: int = 0
+    faults: Sequence[dict[str, str]] = ()
+    hangs: bool = False
+    estimate: Any = None
+    ranges: Optional[Sequence[tuple[int, list[int]]]] = None
+    graphs: Optional[dict[int, int]] = None
+    weights: Optional[Sequence[int]] = None
+    cache: Optional[Sequence[int]] = None
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def get(self, name: str) -> Any:
+        return getattr(self, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the eras to 0.24 share: how a request is read, and how a decision is written down.
+"""What all releases to 0.24 share: how a request is read, and how a decision is written down.
 
 Source: server/sched.go (`processPending`, `load`), llm/server.go (`NewLlamaServer`), envconfig/config.go and
 server/routes.go, read at 0.5.13, 0.11.4, 0.11.10, 0.12.10, 0.15.5 and 0.24.0.
@@ -8,11 +8,14 @@ server/routes.go, read at 0.5.13, 0.11.4, 0.11.10, 0.12.10, 0.15.5 and 0.24.0.
 
 from __future__ import annotations
 
+from typing import Any, Optional, Sequence
+
 from .. import environment as env
 from .. import settings
+from ..shapes import Decision, LoadRequest, Version
 from . import engines
 from .dimensions import Dimensions
-from .estimator import Load
+from .estimator import EstimatedLoad
 
 GIB = 1024 * 1024 * 1024
 DEFAULT_BATCH = 512
@@ -28,23 +31,40 @@ TIERS_SINCE = (0, 15, 5)  # from here the default context follows the total memo
 CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
 
 
-class Request:
-    """One load, as the scheduler of a version reads it.
+class EffectiveRequest:
+    """A load with everything that a version fills in where neither request nor environment says it.
 
-    Attributes (tokens, bytes, positions in the list of GPUs given): `version`, `dims`, `places` and `tokens` (visible
-    GPUs), `gpus` (their dicts), `asked_context` (of one slot), `context` (at most what the model was trained for),
-    `parallel`, `parallel_set` (False where the version tries several), `batch`, `num_gpu` (-1 = automatic), `spread`,
-    `overhead_bytes`, `projector_bytes`, `environment`, `system`, `own_engine` (Ollama's engine runs it).
+    Args:
+        request: the load as the server is asked for it.
+        version: the Ollama version.
+
+    Attributes:
+        model, environment, system: of the request; of the environment only what the version reads.
+        version: the Ollama version.
+        dims: the model's Dimensions.
+        places, tokens: positions of the visible GPUs in the request's list, and how the engine is told of them.
+        gpus: the visible GPUs.
+        asked_context: tokens of one slot as asked for.
+        context: the same, at most what the model was trained for.
+        parallel, parallel_set: number of slots; `parallel_set` is false where the version tries several numbers.
+        batch: tokens.
+        num_gpu: layers asked for; -1 = automatic.
+        spread: OLLAMA_SCHED_SPREAD.
+        overhead_bytes: OLLAMA_GPU_OVERHEAD.
+        projector_bytes: weights of a projector in a file of its own.
+        own_engine: whether Ollama's own engine runs the model.
+        over_limit: whether a model must be unloaded because as many are loaded as may be (OLLAMA_MAX_LOADED_MODELS).
+        beside_others: whether other models are loaded.
     """
 
-    def __init__(self, model, gpus, options, environment, version, system=None):
-        options, environment = options or {}, settings.acting(environment, version)
-        self.model, self.version, self.environment, self.system = model, version, environment, system
+    def __init__(self, request: LoadRequest, version: Version):
+        model, options, environment = request.model, request.options, settings.acting(request.environment, version)
+        self.model, self.version, self.environment, self.system = model, version, environment, request.system
         self.dims = Dimensions(model)
-        visible = env.visible_gpus(gpus, environment)
+        visible = env.visible_gpus(request.gpus, environment)
         self.places = [place for place, dummy in visible]
         self.tokens = [token for dummy, token in visible]
-        self.gpus = [gpus[place] for place in self.places]
+        self.gpus = [request.gpus[place] for place in self.places]
         self.overhead_bytes = env.number(environment, "OLLAMA_GPU_OVERHEAD")
         self.spread = env.boolean(environment, "OLLAMA_SCHED_SPREAD")
         self.num_gpu = -1 if options.get("num_gpu") is None else options["num_gpu"]
@@ -55,8 +75,10 @@ class Request:
         self.context = min(self.asked_context, trained) if trained else self.asked_context
         self.parallel, self.parallel_set = self._slots()
         self.own_engine = engines.ollama_engine(self.dims, version, bool(self.projector_bytes), environment)
+        self.beside_others = bool(request.residents)
+        self.over_limit = len(request.residents) >= env.most_loaded(environment, len(self.gpus))
 
-    def _context(self, options):
+    def _context(self, options: dict[str, Any]) -> int:
         asked = options.get("num_ctx")
         if asked is None:
             asked = env.number(self.environment, "OLLAMA_CONTEXT_LENGTH") or default_context(
@@ -67,7 +89,7 @@ class Request:
             return max(asked, LEAST_CONTEXT_WITH_IMAGES)
         return asked
 
-    def _slots(self):
+    def _slots(self) -> tuple[int, bool]:
         if serial(self.dims.architecture, self.version) or self.dims.is_embedding:
             return 1, True
         asked = env.number(self.environment, "OLLAMA_NUM_PARALLEL", default_slots(self.version))
@@ -75,44 +97,39 @@ class Request:
             return asked, True
         return (1, True) if self.version >= (0, 11, 5) else (default_candidates(self.version)[0], False)
 
-    def estimate_load(self):
+    def estimated_load(self) -> EstimatedLoad:
         """The estimator's view of this request. A host without GPUs is discovered as a device of library "cpu"."""
-        discovered = self.gpus or [{"library": "cpu"}]
-        return Load(
-            self.dims,
-            self.version,
-            self.num_gpu,
-            self.batch,
-            self.parallel,
-            self.overhead_bytes,
-            self.projector_bytes,
-            self.environment,
-            discovered,
+        return EstimatedLoad(
+            dims=self.dims,
+            version=self.version,
+            num_gpu=self.num_gpu,
+            batch=self.batch,
+            parallel=self.parallel,
+            overhead_bytes=self.overhead_bytes,
+            projector_bytes=self.projector_bytes,
+            environment=self.environment,
+            discovered=tuple(self.gpus) or ({"library": "cpu"},),
         )
 
-    def over_limit(self, residents):
-        """Whether a model must go because as many are loaded as may be (OLLAMA_MAX_LOADED_MODELS)."""
-        return len(residents or []) >= env.most_loaded(self.environment, len(self.gpus))
 
-
-def serial(architecture, version):
-    """Whether a version serves models of an architecture one request at a time whatever OLLAMA_NUM_PARALLEL says (server/sched.go)."""
+def serial(architecture: Optional[str], version: Version) -> bool:
+    """Whether a version gives an architecture one slot, whatever OLLAMA_NUM_PARALLEL says (server/sched.go)."""
     return any(architecture in names for since, names in SERIAL_ARCHITECTURES if version >= since)
 
 
-def default_slots(version):
+def default_slots(version: Version) -> int:
     """OLLAMA_NUM_PARALLEL where it is not set; 0 lets the version try (server/sched.go)."""
     return 1 if version >= (0, 10, 0) else 0
 
 
-def default_candidates(version):
+def default_candidates(version: Version) -> tuple[int, int]:
     """Numbers of slots that a version tries where OLLAMA_NUM_PARALLEL is 0."""
     if version >= (0, 10, 0):
         return (1, 1)
     return (2, 1) if version >= (0, 6, 7) else (4, 1)
 
 
-def default_context(version, gpus, overhead_bytes=0):
+def default_context(version: Version, gpus: Sequence[dict[str, Any]], overhead_bytes: int = 0) -> int:
     """Tokens of context where neither request, model nor environment names one."""
     if version < TIERS_SINCE:
         return 4096 if version >= (0, 6, 7) else 2048
@@ -120,18 +137,19 @@ def default_context(version, gpus, overhead_bytes=0):
     return next(tokens for least, tokens in CONTEXT_TIERS if total >= least)
 
 
-def decision(request, placed, forced_layers=None, **extra):
-    """A decision in the form that all eras share, see `v0_30.decide`.
+def decision(
+    request: EffectiveRequest,
+    placed: Sequence[tuple[int, int]],
+    forced_layers: Optional[int] = None,
+    **extra: Any,
+) -> Decision:
+    """The decision for a request.
 
     Args:
-        request: Request.
-        placed: list of (position in request.gpus, number of layers), in the order the runner gets them.
+        request: the load.
+        placed: (position in request.gpus, number of layers) of each GPU, in the order in which the runner gets them.
         forced_layers: layers that the runner is told to offload beyond what was found to fit, or None.
-        extra: entries to set.
-
-    Returns:
-        dict as of `v0_30.decide`, and `faults` (list of {name, text}: known faults of the version that this load
-        meets) and `hangs` (whether Ollama never returns).
+        extra: further fields of the Decision.
     """
     total = request.dims.blocks + 1
     counts = [count for dummy, count in placed]
@@ -153,44 +171,33 @@ def decision(request, placed, forced_layers=None, **extra):
         "parallel": request.parallel,
         "batch": min(request.batch, request.context),
         "gpu_layers": forced_layers if forced_layers is not None else layers,
-        "flash_attention": "off",
-        "cache_type": None,
-        "predicted_bytes": None,
-        "error": None,
-        "evicts": False,
-        "evicted": 0,
-        "faults": [],
-        "hangs": False,
     }
-    found.update(extra)
-    return found
+    return Decision(**dict(found, **extra))
 
 
-def refused(request, error, evicts=False, **extra):
-    """The decision of a load that does not happen: `outcome` None, or "evict" where another model must go first."""
-    entries = {
-        "outcome": "evict" if evicts else None,
-        "error": None if evicts else error,
-        "evicts": evicts,
-        "evicted": int(evicts),
-    }
-    entries.update(extra)
-    return decision(request, [], **entries)
+def refused(request: EffectiveRequest, error: str, **extra: Any) -> Decision:
+    """The decision for a load that fails."""
+    return decision(request, [], **dict({"outcome": None, "error": error}, **extra))
 
 
-def loads_whole(found, total_layers):
+def evicting(request: EffectiveRequest, **extra: Any) -> Decision:
+    """The decision for a load before which another model is unloaded."""
+    return decision(request, [], **dict({"outcome": "evict", "evicts": True, "evicted": 1}, **extra))
+
+
+def loads_whole(found: Decision, total_layers: int) -> bool:
     """Whether a decision puts all layers of a model on GPUs, and the load ends.
 
     Args:
         found: a decision.
         total_layers: layers of the model, the output layer among them.
     """
-    if found["hangs"] or found["error"] or found["outcome"] not in ("single", "split"):
+    if found.hangs or found.error or found.outcome not in ("single", "split"):
         return False
-    return sum(found["layers"]) >= total_layers
+    return sum(found.layers or ()) >= total_layers
 
 
-def system_shortage(request, needed):
+def system_shortage(request: EffectiveRequest, needed: int) -> Optional[str]:
     """The error where the host lacks memory for the part that stays on it, or None."""
     system = request.system
     if system and needed > system["free_bytes"] + system.get("swap_bytes", 0):

@@ -9,7 +9,10 @@ architectures have no window, and flash attention changes nothing but gpt-oss. R
 
 from __future__ import annotations
 
-from .dimensions import MIB
+import dataclasses
+
+from ..shapes import Version
+from .dimensions import MIB, Dimensions
 
 RECURRENT_SINCE = (0, 11, 11)  # from here a layer's own KV heads count, and a layer without heads is a recurrent one
 PARALLEL_IN_GRAPH_SINCE = (0, 11, 5)  # from here GraphSize multiplies the context by the slots itself
@@ -18,27 +21,43 @@ GPT_OSS = ("gptoss", "gpt-oss")
 VISION_TOKENS, VISION_TILES = 1601, 4  # mllama's cross attention
 
 
-def element_bytes(cache_type):
+def element_bytes(cache_type: str) -> float:
     """Bytes of one cache element as Ollama counts them (`kvCacheBytesPerElement`)."""
     return {"q8_0": 1.0, "q4_0": 0.5}.get(cache_type, 2.0)
 
 
-def graph_size(dims, context, batch, parallel, cache_type, flash, version):
+@dataclasses.dataclass(frozen=True)
+class GraphLoad:
+    """What KV cache and graph of a model depend on.
+
+    Attributes:
+        context: tokens; of all slots together, up to 0.11.4 too.
+        batch: tokens.
+        parallel: number of slots.
+        cache_type: "", "f16", "q8_0" or "q4_0".
+        flash: whether flash attention is on.
+    """
+
+    context: int
+    batch: int
+    parallel: int
+    cache_type: str
+    flash: bool
+
+
+def graph_size(dims: Dimensions, load: GraphLoad, version: Version) -> tuple[list[int], int, int]:
     """(KV bytes of every block, partial graph, full graph) of a model.
 
     Args:
-        dims: Dimensions.
-        context: tokens of all slots together.
-        batch: tokens.
-        parallel: slots.
-        cache_type: "", "f16", "q8_0" or "q4_0".
-        flash: whether flash attention is on.
-        version: Ollama version as a tuple.
+        dims: the model.
+        load: how it is loaded.
+        version: the Ollama version.
 
     Returns:
         (list of block_count integers, integer, integer), bytes. A graph of 0 means that the caller's rule applies.
     """
-    width = element_bytes(cache_type)
+    width = element_bytes(load.cache_type)
+    context, batch, parallel = load.context, load.batch, load.parallel
     kv = [_layer_kv(dims, index, context, width, version) for index in range(dims.blocks)]
     plain = sum(kv)
     name = "gptoss" if dims.architecture == "gpt-oss" and version >= PARALLEL_IN_GRAPH_SINCE else dims.architecture
@@ -59,21 +78,22 @@ def graph_size(dims, context, batch, parallel, cache_type, flash, version):
         if version < PARALLEL_IN_GRAPH_SINCE:
             full = 4 * dims.heads_max // (dims.kv_min or 1) * plain // 6
             partial = full if version >= (0, 11, 3) else 2 * full
-        elif flash and version >= (0, 11, 8):
+        elif load.flash and version >= (0, 11, 8):
             partial = (4 * parallel + (context >> 10) + 110) * MIB
         else:
             partial = 2 * dims.heads_max // (dims.kv_min or 1) * plain // 6
     return kv, partial, full
 
 
-def complete_graphs(dims, kv, partial, full):
-    """(partial, full) with the rule for architectures without a formula of their own."""
+def complete_graphs(dims: Dimensions, kv: list[int], partial: int, full: int) -> tuple[list[int], int, int]:
+    """What graph_size returns, with the rule for architectures without a formula of their own."""
     if not partial:
         partial = dims.heads_max // (dims.kv_min or 1) * sum(kv) // 6
-    return partial, full or partial
+    return kv, partial, full or partial
 
 
-def _layer_kv(dims, index, context, width, version):
+def _layer_kv(dims: Dimensions, index: int, context: int, width: float, version: Version) -> int:
+    """Bytes of the KV cache of a layer, or of its state where it is a recurrent one."""
     heads = dims.kv_max
     if version >= RECURRENT_SINCE:
         heads = dims.kv_heads[index]
@@ -88,11 +108,14 @@ def _layer_kv(dims, index, context, width, version):
     return int(float(context * (dims.key + dims.value) * heads) * width)
 
 
-def _vocabulary_graph(dims):
+def _vocabulary_graph(dims: Dimensions) -> int:
     return dims.embedding * dims.vocabulary * 105 // 128
 
 
-def _llama(dims, c, b):
+# The formulas of `GraphSize`: (partial graph, full graph), bytes; c tokens of context, b of batch.
+
+
+def _llama(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h, k, d = dims.embedding, dims.vocabulary, dims.heads_max, dims.kv_max, dims.head_width
     full = max(4 * b * (1 + 4 * e + c * (1 + h)), 4 * b * (e + v))
     partial = 4 * b * e + max(
@@ -114,7 +137,7 @@ def _llama(dims, c, b):
     return partial, full
 
 
-def _mllama(dims, c, b):
+def _mllama(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h, k, p = dims.embedding, dims.vocabulary, dims.heads_max, dims.kv_max, dims.key
     full = max(4 * b * (2 + 3 * e + p * h + c * (1 + h)), 4 * b * (e + v))
     partial = max(
@@ -124,7 +147,7 @@ def _mllama(dims, c, b):
     return partial, full
 
 
-def _gemma(dims, c, b):
+def _gemma(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h, p = dims.embedding, dims.vocabulary, dims.heads_max, dims.key
     full = max(4 * b * (e + v), 4 * b * (2 + c + c * h + 2 * e + 2 * p * h))
     partial = max(
@@ -134,12 +157,12 @@ def _gemma(dims, c, b):
     return partial, full
 
 
-def _gemma3n(dims, c, b):
+def _gemma3n(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     partial, full = _gemma(dims, c, b)
     return 4 * partial, 4 * full
 
 
-def _command_r(dims, c, b):
+def _command_r(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h = dims.embedding, dims.vocabulary, dims.heads_max
     full = max(4 * b * (e + v), 4 * b * (2 + 4 * e + c * (1 + h)))
     partial = max(
@@ -148,27 +171,27 @@ def _command_r(dims, c, b):
     return partial, full
 
 
-def _qwen2(dims, c, b):
+def _qwen2(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h = dims.embedding, dims.vocabulary, dims.heads_max
     full = max(4 * b * (e + v), 4 * b * (1 + 2 * e + c + c * h))
     partial = max(4 * b * (e + v) + _vocabulary_graph(dims), 4 * (b * (1 + 2 * e + c * (1 + h)) + e * (1 + c)))
     return partial, full
 
 
-def _phi2(dims, c, b):
+def _phi2(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h = dims.embedding, dims.vocabulary, dims.heads_max
     full = max(4 * b * (e + v), 4 * b * (1 + 4 * e + c + c * h))
     partial = max(4 * b * (2 * e + v) + _vocabulary_graph(dims), 4 * b * (2 + 3 * e + c + c * h))
     return partial, full
 
 
-def _stablelm(dims, c, b):
+def _stablelm(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h = dims.embedding, dims.vocabulary, dims.heads_max
     full = 4 * b * (c * (1 + h) + 3 * e + 2)
     return max(4 * b * (v + 2 * e), full), full
 
 
-def _deepseek2(dims, c, b):
+def _deepseek2(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, k, p = dims.embedding, dims.vocabulary, dims.kv_max, dims.key
     full = max(4 * b * (3 * e + v), 4 * b * (3 * e + 2 + c * (1 + k) + 2 * p * k))
     partial = max(
@@ -178,7 +201,7 @@ def _deepseek2(dims, c, b):
     return partial, full
 
 
-def _chatglm(dims, c, b):
+def _chatglm(dims: Dimensions, c: int, b: int) -> tuple[int, int]:
     e, v, h, p = dims.embedding, dims.vocabulary, dims.heads_max, dims.key
     full = 4 * b * (e + v)
     partial = full + _vocabulary_graph(dims)
@@ -206,7 +229,7 @@ FORMULAS = {
 }
 
 
-def vision_graph(dims):
+def vision_graph(dims: Dimensions) -> tuple[int, int]:
     """(bytes of the vision weights, bytes of the vision graph) inside the model file (`VisionGraphSize`, to 0.12.10).
 
     `dims.vision` holds weight_bytes (tensors `v.*`), image_size, patch_size, num_channels, embedding_length,

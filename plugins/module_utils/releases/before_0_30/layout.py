@@ -8,13 +8,19 @@ smallest capacity factor is searched at which all layers still fit, and layers a
 
 A layout is a list of (position of the GPU, list of layer numbers); the output layer is the last layer. An entry may
 have no layers. The factor is a 32 bit float, which matters twice: a search whose bounds become neighbours further
-apart than its tolerance never ends (`SearchForEver`), and free memory is rounded before it is multiplied.
+apart than its tolerance never ends (`EndlessSearch`), and free memory is rounded before it is multiplied.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, List, Optional, Sequence, Tuple
+
 from ...memory.weights import float32 as f32
+from ..shapes import Gpu, Version
 from . import estimator
+
+Layout = List[Tuple[int, List[int]]]  # (position of the GPU, layer numbers)
 
 TOLERANCE = f32(1e-6)
 FORCED_CAPACITY = 1000.0  # factor up to which a forced num_gpu searches
@@ -25,23 +31,28 @@ NO_LAYERS_CHECKED_SINCE = (0, 12, 7)  # before, num_gpu 0 gives no layout and is
 TWO_TO_64 = 1 << 64
 
 
-class SearchForEver(Exception):
+class LayoutError(Exception):
+    """No layout was found, or none could be allocated. The message says why."""
+
+
+class EndlessSearch(LayoutError):
     """The search for a capacity factor never ends: Ollama stays at 100 % CPU and the model never loads."""
 
 
-class NeedsRoom(Exception):
+class NeedsRoom(LayoutError):
     """The model does not fit beside what is loaded: another model is evicted (`ErrLoadRequiredFull`)."""
 
 
-class NoSystemMemory(Exception):
+class NoSystemMemory(LayoutError):
     """The part of the model that stays on the host needs more memory than the host has."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Rules:
     """What a layout depends on beside sizes.
 
-    Args:
-        version: Ollama version as a tuple.
+    Attributes:
+        version: the Ollama version.
         num_gpu: layers asked for; -1 = automatic.
         spread: OLLAMA_SCHED_SPREAD.
         overhead_bytes: OLLAMA_GPU_OVERHEAD.
@@ -49,75 +60,118 @@ class Rules:
         system: {free_bytes, swap_bytes} of the host, or None where unknown (then it is never short).
     """
 
-    def __init__(self, version, num_gpu=-1, spread=False, overhead_bytes=0, require_full=False, system=None):
-        self.version, self.num_gpu, self.spread = version, num_gpu, spread
-        self.overhead_bytes, self.require_full, self.system = overhead_bytes, require_full, system
+    version: Version
+    num_gpu: int = -1
+    spread: bool = False
+    overhead_bytes: int = 0
+    require_full: bool = False
+    system: Optional[dict[str, int]] = None
+
+    @classmethod
+    def of(cls, request: Any) -> Rules:
+        """The rules for a common_rules.EffectiveRequest."""
+        return cls(
+            request.version,
+            request.num_gpu,
+            request.spread,
+            request.overhead_bytes,
+            request.beside_others,
+            request.system,
+        )
 
 
-def layers_of(layout):
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """The sizes of a model that are known so far.
+
+    Attributes:
+        layers: bytes of every layer with its cache, the output layer last.
+        graphs: position of the GPU -> bytes of its graph; a GPU that is not a key is not seen by the runner.
+        host_bytes: input weights and graph on the host.
+    """
+
+    layers: Sequence[int]
+    graphs: dict[int, int]
+    host_bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Room:
+    """A GPU with the bytes that it has for layers.
+
+    Attributes:
+        place: its position.
+        free_bytes: bytes.
+        last: whether it is filled after the others, as integrated GPUs are.
+    """
+
+    place: int
+    free_bytes: int
+    last: bool
+
+
+def layers_of(layout: Layout) -> int:
     """Number of layers of a layout."""
     return sum(len(layers) for dummy, layers in layout)
 
 
-def identity(layout):
+def identity(layout: Layout) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """What tells two layouts apart: entries without layers do not count (`GPULayersList.Hash`)."""
     return tuple((place, tuple(layers)) for place, layers in layout if layers)
 
 
-def create(rules, gpus, layers, graphs, host_bytes=0, backoff=0.0, num_gpu=None):
+def create(
+    rules: Rules, gpus: Sequence[Gpu], sizes: Sizes, backoff: float = 0.0, num_gpu: Optional[int] = None
+) -> Layout:
     """A layout for the sizes known so far (`createLayout`).
 
     Args:
-        rules: Rules.
+        rules: what the layout depends on beside sizes.
         gpus: list of dicts (free_bytes, library, integrated, optional minimum_bytes), in discovery order.
-        layers: bytes of every layer with its cache, the output layer last.
-        graphs: bytes of the graph per GPU (position -> bytes); a GPU that is not a key is not seen by the runner.
-        host_bytes: input weights and graph on the host.
+        sizes: of the model.
         backoff: share of the free memory to leave out.
         num_gpu: in place of rules.num_gpu.
 
-    Returns:
-        the layout.
-
     Raises:
-        SearchForEver, NeedsRoom, NoSystemMemory.
+        EndlessSearch, NeedsRoom, NoSystemMemory.
     """
     wanted = rules.num_gpu if num_gpu is None else num_gpu
     if wanted == 0 and rules.version < NO_LAYERS_CHECKED_SINCE:
         return []
-    found = build(rules, gpus, layers, graphs, backoff, wanted)
-    verify(rules, gpus, layers, found, host_bytes, wanted)
+    found = _build(rules, gpus, sizes, backoff, wanted)
+    _verify(rules, gpus, sizes, found, wanted)
     return found
 
 
-def build(rules, gpus, layers, graphs, backoff=0.0, num_gpu=-1):
+def _build(rules: Rules, gpus: Sequence[Gpu], sizes: Sizes, backoff: float, num_gpu: int) -> Layout:
     """The best layout of all libraries, before any check of limits (`buildLayout`)."""
-    best = []
+    best: Layout = []
     order = estimator.most_free_first(gpus, range(len(gpus)))
+    grouped = num_gpu < 0 and not rules.spread and rules.version >= GROUPS_SINCE
     for group in estimator.by_library([gpus[place] for place in order], rules.version):
-        places = [order[index] for index in group]
-        last_used, free = 0, []
-        for index, place in enumerate(places):
-            if place not in graphs:
-                free.append(0)
-                continue
-            if graphs[place]:
-                last_used = index
-            available = gpus[place]["free_bytes"]
-            reserved = _truncated(f32(f32(available) * backoff))
-            reserved += gpus[place].get("minimum_bytes", estimator.MINIMUM_BYTES) + rules.overhead_bytes + graphs[place]
-            free.append(max(0, available - reserved))
-        integrated = [bool(gpus[place].get("integrated")) for place in places]
-        found = assign(rules, places, free, integrated, layers, num_gpu, last_used)
+        last_used, rooms = 0, []
+        for number, place in enumerate(order[index] for index in group):
+            graph = sizes.graphs.get(place)
+            free = 0
+            if graph is not None:
+                available = gpus[place]["free_bytes"]
+                minimum = gpus[place].get("minimum_bytes", estimator.MINIMUM_BYTES)
+                reserved = _truncated(f32(f32(available) * backoff)) + minimum + rules.overhead_bytes + graph
+                free = max(0, available - reserved)
+            if graph:
+                last_used = number
+            rooms.append(_Room(place, free, grouped and bool(gpus[place].get("integrated"))))
+        found = _assign(rules, rooms, sizes.layers, num_gpu, last_used)
         if layers_of(found) > layers_of(best):
             best = found
     return best
 
 
-def verify(rules, gpus, layers, layout, host_bytes, num_gpu):
+def _verify(rules: Rules, gpus: Sequence[Gpu], sizes: Sizes, layout: Layout, num_gpu: int) -> None:
     """Raise where the layout breaks a limit (`verifyLayout`)."""
     placed = set(layer for dummy, numbers in layout for layer in numbers)
-    needed = host_bytes + sum(size for index, size in enumerate(layers) if index not in placed)
+    layers = sizes.layers
+    needed = sizes.host_bytes + sum(size for index, size in enumerate(layers) if index not in placed)
     count = layers_of(layout)
     system = rules.system
     if rules.require_full:
@@ -132,23 +186,18 @@ def verify(rules, gpus, layers, layout, host_bytes, num_gpu):
         )
 
 
-def assign(rules, places, free, integrated, layers, num_gpu, last_used):
+def _assign(rules: Rules, rooms: Sequence[_Room], layers: Sequence[int], num_gpu: int, last_used: int) -> Layout:
     """Layers on the fewest GPUs that take them; without the output layer if all do not fit (`assignLayers`)."""
-    if num_gpu >= 0 or rules.spread or rules.version < GROUPS_SINCE:
-        integrated = [False] * len(places)
     force = not rules.require_full or rules.version < EVICTION_WITH_NUM_GPU_SINCE
-    found, requested = [], num_gpu
-    layers = list(layers)
+    found: Layout = []
+    requested = num_gpu
     for dummy in range(2):
         requested = min(len(layers), requested)
         if rules.spread:
-            found = best_fit(rules, places, free, integrated, layers, requested, force)
+            found = _best_fit(rules, rooms, layers, requested, force)
         else:
-            for count in range(last_used + 1, len(places) + 1):
-                last = count == len(places)
-                found = best_fit(
-                    rules, places[:count], free[:count], integrated[:count], layers, requested, last and force
-                )
+            for count in range(last_used + 1, len(rooms) + 1):
+                found = _best_fit(rules, rooms[:count], layers, requested, count == len(rooms) and force)
                 if layers_of(found) in (len(layers), requested):
                     break
         if layers_of(found) == len(layers):
@@ -157,20 +206,19 @@ def assign(rules, places, free, integrated, layers, num_gpu, last_used):
     return found
 
 
-def best_fit(rules, places, free, integrated, layers, requested, force):
+def _best_fit(rules: Rules, rooms: Sequence[_Room], layers: Sequence[int], requested: int, force: bool) -> Layout:
     """Layers in proportion to free memory, discrete GPUs first (`findBestFit`).
 
     Raises:
-        SearchForEver: the capacity factor cannot be told apart finely enough.
+        EndlessSearch: the capacity factor cannot be told apart finely enough.
     """
-    groups = {}
-    for index in range(len(places)):
-        groups.setdefault(integrated[index], []).append(index)
-    found = []
+    groups: dict[bool, list[_Room]] = {}
+    for room in rooms:
+        groups.setdefault(room.last, []).append(room)
+    found: Layout = []
     for members in groups.values():
-        group = [places[index] for index in members]
-        room = [f32(free[index]) for index in members]
-        chosen = _smallest_capacity(group, room, layers, requested, force, rules.version)
+        highest = FORCED_CAPACITY if requested >= 0 and force else 1.0
+        chosen = _smallest_capacity(members, layers, requested, highest, rules.version)
         count = layers_of(chosen)
         layers = layers[: len(layers) - count]
         requested -= count
@@ -178,31 +226,34 @@ def best_fit(rules, places, free, integrated, layers, requested, force):
     return found
 
 
-def _smallest_capacity(places, room, layers, requested, force, version):
-    high, low = (FORCED_CAPACITY if requested >= 0 and force else 1.0), 0.0
-    best = greedy(places, room, layers, high, requested)
+def _smallest_capacity(
+    rooms: Sequence[_Room], layers: Sequence[int], requested: int, highest: float, version: Version
+) -> Layout:
+    """The layout with the smallest capacity factor, up to `highest`, at which as many layers fit as at that one."""
+    high, low = highest, 0.0
+    best = _greedy(rooms, layers, high, requested)
     most = layers_of(best)
     if not most and version < GROUPS_SINCE:
         return best
     while f32(high - low) > TOLERANCE:
         middle = f32((low + high) / 2)
-        found = greedy(places, room, layers, middle, requested)
+        found = _greedy(rooms, layers, middle, requested)
         if layers_of(found) == most:
             if middle == high:
-                raise SearchForEver("the search for a layout never ends with num_gpu %d" % requested)
+                raise EndlessSearch("the search for a layout never ends with num_gpu %d" % requested)
             high, best = middle, found
         else:
             if middle == low:
-                raise SearchForEver("the search for a layout never ends with num_gpu %d" % requested)
+                raise EndlessSearch("the search for a layout never ends with num_gpu %d" % requested)
             low = middle
     return best
 
 
-def greedy(places, room, layers, capacity, requested):
-    """Fill GPUs from the last, with layers from the last, while they fit into room * capacity (`greedyFit`)."""
-    device = len(places) - 1
-    found = [(places[device], [])]
-    left = _truncated(f32(room[device] * capacity))
+def _greedy(rooms: Sequence[_Room], layers: Sequence[int], capacity: float, requested: int) -> Layout:
+    """Fill GPUs from the last, with layers from the last, while they fit into free memory * capacity (`greedyFit`)."""
+    device = len(rooms) - 1
+    found: Layout = [(rooms[device].place, [])]
+    left = _share(rooms[device], capacity)
     for index in range(len(layers) - 1, -1, -1):
         if 0 <= requested <= len(layers) - 1 - index:
             break
@@ -211,13 +262,18 @@ def greedy(places, room, layers, capacity, requested):
             device -= 1
             if device < 0:
                 return [(place, numbers[::-1]) for place, numbers in found]
-            found.insert(0, (places[device], []))
-            left = _truncated(f32(room[device] * capacity))
+            found.insert(0, (rooms[device].place, []))
+            left = _share(rooms[device], capacity)
         found[0][1].append(index)
         left -= size
     return [(place, numbers[::-1]) for place, numbers in found]
 
 
-def _truncated(value):
+def _share(room: _Room, capacity: float) -> int:
+    """Bytes of a GPU that a capacity factor lets the layout use."""
+    return _truncated(f32(f32(room.free_bytes) * capacity))
+
+
+def _truncated(value: float) -> int:
     """A float as Go on amd64 turns it into a 64 bit unsigned integer; too large becomes half of the range."""
     return int(value) if value < TWO_TO_64 else TWO_TO_64 >> 1

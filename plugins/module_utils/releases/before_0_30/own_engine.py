@@ -5,66 +5,74 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Optional
 
 from ...memory import compute
 from ...memory import estimate as memory
 from ...memory.load import Load
 from ...model import hyperparameters
 from .. import faults
+from ..shapes import Decision
 from . import common_rules, engines, graph_sizes, measured_layout
 from . import layout as layouts
 
 
-def decide(request, beside_others, runner=None):
-    """The decision (see `v0_5.decide`) for a request; `ranges` holds the layout.
+def decide(request: common_rules.EffectiveRequest, runner: Optional[measured_layout.Runner] = None) -> Decision:
+    """The decision for a request; `ranges` holds the layout.
 
     Args:
-        request: common_rules.Request.
-        beside_others: whether another model is loaded.
-        runner: function (operation, layout) -> measured_layout.Report, or None for `predicted_runner`.
+        request: the load.
+        runner: what measures a layout, or None for `predicted_runner`.
     """
-    rules = layouts.Rules(
-        request.version, request.num_gpu, request.spread, request.overhead_bytes, beside_others, request.system
-    )
     wanted = engines.flash_wanted(request.dims, request.version, request.environment)[0]
     flash = (
         wanted
         and engines.flash_on_gpus(request.gpus, request.version)
         and engines.flash_for_model(request.dims, request.version)
     )
-    cache = engines.cache_type(request.dims, request.version, request.environment) if flash else ""
-    extra = {
+    cache_type = engines.cache_type(request.dims, request.version, request.environment) if flash else ""
+    extra: dict[str, Any] = {
         "flash_attention": "on" if flash else "off",
-        "cache_type": cache or None,
+        "cache_type": cache_type or None,
         "batch": min(request.batch, request.context),
     }
     if runner is None:
-        runner = predicted_runner(request, flash, cache or "f16")
+        runner = predicted_runner(request, flash, cache_type or "f16")
     gpus = request.gpus if request.num_gpu else []
     try:
-        found = measured_layout.load(rules, gpus, request.dims.blocks + 1, runner)
-    except layouts.SearchForEver as error:
-        return hangs(request, error, **extra)
-    except layouts.NeedsRoom:
-        return common_rules.refused(request, None, evicts=True, **extra)
-    except (layouts.NoSystemMemory, measured_layout.CannotAllocate) as error:
-        return common_rules.refused(request, str(error), **extra)
-    extra["ranges"] = found
+        found = measured_layout.load(layouts.Rules.of(request), gpus, request.dims.blocks + 1, runner)
+    except layouts.LayoutError as error:
+        return without_layout(request, error, extra)
     return common_rules.decision(
         request,
         [(place, len(numbers)) for place, numbers in found],
         request.num_gpu if request.num_gpu > 0 else None,
+        ranges=found,
         **extra,
     )
 
 
-def hangs(request, error, **extra):
-    """The decision of a load on which this version never returns."""
-    extra.update(hangs=True, faults=extra.get("faults", []) + faults.met(request.version, "endless_search"))
-    return common_rules.refused(request, "%s; leave num_gpu out" % error, **extra)
+def without_layout(
+    request: common_rules.EffectiveRequest, error: layouts.LayoutError, extra: dict[str, Any]
+) -> Decision:
+    """The decision where no layout was found.
+
+    Args:
+        request: the load.
+        error: why.
+        extra: further fields of the Decision.
+    """
+    if isinstance(error, layouts.NeedsRoom):
+        return common_rules.evicting(request, **extra)
+    if isinstance(error, layouts.EndlessSearch):
+        met = list(extra.get("faults", [])) + faults.met(request.version, "endless_search")
+        return common_rules.refused(request, "%s; leave num_gpu out" % error, **dict(extra, hangs=True, faults=met))
+    return common_rules.refused(request, str(error), **extra)
 
 
-def predicted_runner(request, flash, cache_type):
+def predicted_runner(
+    request: common_rules.EffectiveRequest, flash: bool, cache_type: str
+) -> measured_layout.Runner:
     """A runner that reports what memory/ predicts; an allocation fails where a layout takes more than a GPU has free."""
     facts = hyperparameters.complete(request.model)
     load = Load(
@@ -97,6 +105,7 @@ def predicted_runner(request, flash, cache_type):
                     fits
                     and sum(layers[index] for index in numbers) + graphs[place] <= request.gpus[place]["free_bytes"]
                 )
-        return measured_layout.Report(operation == "fit" or fits, layers, graphs, facts.embedding_bytes)
+        sizes = layouts.Sizes(layers, graphs, facts.embedding_bytes)
+        return measured_layout.Report(operation == "fit" or fits, sizes)
 
     return run

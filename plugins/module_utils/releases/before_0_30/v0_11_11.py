@@ -8,6 +8,7 @@ Source: llm/memory.go and llm/server.go, read at 0.12.3, 0.12.6 and 0.12.10; che
 
 from __future__ import annotations
 
+from ..shapes import Decision, LoadRequest
 from . import common_rules, estimated_layout, own_engine
 
 FIRST_VERSION = (0, 11, 11)
@@ -25,21 +26,11 @@ EFFECTS = {
 }
 
 
-def decide(
-    model,
-    gpus,
-    options=None,
-    environment=None,
-    residents=None,
-    layers=True,
-    version=NEWEST_VERSION,
-    system=None,
-    runner=None,
-):
-    """What this era does with one load, see `v0_11_5.decide`."""
-    request = common_rules.Request(model, gpus, options, environment, version, system)
-    if request.over_limit(residents):
-        return common_rules.refused(request, None, evicts=True)
-    if request.own_engine:
-        return own_engine.decide(request, bool(residents), runner)
-    return estimated_layout.decide(request, bool(residents))
+def decide(request: LoadRequest) -> Decision:
+    """What Ollama does with one load."""
+    effective = common_rules.EffectiveRequest(request, request.version or NEWEST_VERSION)
+    if effective.over_limit:
+        return common_rules.evicting(effective)
+    if effective.own_engine:
+        return own_engine.decide(effective, request.runner)
+    return estimated_layout.decide(effective)

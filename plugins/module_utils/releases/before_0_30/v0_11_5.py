@@ -3,13 +3,14 @@
 """Ollama 0.11.5 to 0.11.10: the estimator as before, on the fewest GPUs that fit; measured layouts where asked for.
 
 Source: llm/memory.go and llm/server.go, read at 0.11.5, 0.11.8 and 0.11.10; checked against recorded decisions of
-0.11.10. The measured layout (layout.py, measured.py) is used for models of Ollama's own engine with
+0.11.10. The measured layout (layout.py, measured_layout.py) is used for models of Ollama's own engine with
 OLLAMA_NEW_ESTIMATES.
 """
 
 from __future__ import annotations
 
 from .. import environment as env
+from ..shapes import Decision, LoadRequest
 from . import common_rules, estimated_layout, own_engine
 
 FIRST_VERSION = (0, 11, 5)
@@ -28,26 +29,11 @@ EFFECTS = {
 }
 
 
-def decide(
-    model,
-    gpus,
-    options=None,
-    environment=None,
-    residents=None,
-    layers=True,
-    version=NEWEST_VERSION,
-    system=None,
-    runner=None,
-):
-    """What this era does with one load, see `v0_5.decide`.
-
-    Args:
-        runner: function (operation, layout) -> measured.Report for a load on Ollama's own engine; by default what
-            memory/ predicts.
-    """
-    request = common_rules.Request(model, gpus, options, environment, version, system)
-    if request.over_limit(residents):
-        return common_rules.refused(request, None, evicts=True)
-    if request.own_engine and env.boolean(request.environment, "OLLAMA_NEW_ESTIMATES"):
-        return own_engine.decide(request, bool(residents), runner)
-    return estimated_layout.decide(request, bool(residents))
+def decide(request: LoadRequest) -> Decision:
+    """What Ollama does with one load."""
+    effective = common_rules.EffectiveRequest(request, request.version or NEWEST_VERSION)
+    if effective.over_limit:
+        return common_rules.evicting(effective)
+    if effective.own_engine and env.boolean(effective.environment, "OLLAMA_NEW_ESTIMATES"):
+        return own_engine.decide(effective, request.runner)
+    return estimated_layout.decide(effective)

@@ -8,7 +8,10 @@ checked against recorded decisions of 0.12.11 and 0.24.0.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import faults
+from ..shapes import Decision, LoadRequest, Version
 from . import common_rules, engines, graph_sizes, own_engine
 from . import layout as layouts
 
@@ -23,63 +26,44 @@ EFFECTS = {
     "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if fewer would do, in proportion to their free memory",
     "OLLAMA_KV_CACHE_TYPE": "a quantized type needs OLLAMA_FLASH_ATTENTION=1 on llama.cpp, flash attention on Ollama's own engine",
     "num_gpu": "number of layers, not of GPUs; it does not force several GPUs",
-    "num_gpu_all": "no fallback to the CPU: layers are dealt even where memory is short (the load may fail); it does not force several GPUs",
+    "num_gpu_all": "no fallback to the CPU: all layers go to the GPUs even where memory is short (the load may fail); it does not force several GPUs",
     "main_gpu": "no effect on where layers go",
     "LLAMA_ARG_TENSOR_SPLIT": "no effect before 0.30: layers are given to the runner one by one",
     "LLAMA_ARG_FIT_TARGET": "no effect before 0.30",
 }
 
 
-def decide(
-    model,
-    gpus,
-    options=None,
-    environment=None,
-    residents=None,
-    layers=True,
-    version=NEWEST_VERSION,
-    system=None,
-    runner=None,
-):
-    """What this era does with one load, see `v0_11_5.decide`. Further entries, for llama.cpp: `graphs` (position of
-    the GPU -> bytes counted there), `weights` and `cache` (bytes of every layer, the output layer last)."""
-    request = common_rules.Request(model, gpus, options, environment, version, system)
-    if request.over_limit(residents):
-        return common_rules.refused(request, None, evicts=True)
-    if request.own_engine:
-        return own_engine.decide(request, bool(residents), runner)
-    return _on_llama(request, bool(residents))
+def decide(request: LoadRequest) -> Decision:
+    """What Ollama does with one load. On llama.cpp the decision has `graphs`, `weights` and `cache` too."""
+    effective = common_rules.EffectiveRequest(request, request.version or NEWEST_VERSION)
+    if effective.over_limit:
+        return common_rules.evicting(effective)
+    if effective.own_engine:
+        return own_engine.decide(effective, request.runner)
+    return _on_llama(effective)
 
 
-def _on_llama(request, beside_others):
-    dims, version = request.dims, request.version
-    flash, cache = _attention(request)
-    batch = min(request.batch, request.context)
-    if dims.is_embedding and version >= EMBEDDING_BATCH_SINCE:
-        batch = max(batch, request.context)
-    kv, partial, full = graph_sizes.graph_size(
-        dims, request.context * request.parallel, batch, request.parallel, cache, flash == "on", version
+def _on_llama(request: common_rules.EffectiveRequest) -> Decision:
+    """A load on llama.cpp: KV cache and graph are estimated, and the layout follows (`llamaServer.Load`)."""
+    dims = request.dims
+    flash, cache_type = _attention(request)
+    batch = _batch(request)
+    graph_load = graph_sizes.GraphLoad(
+        request.context * request.parallel, batch, request.parallel, cache_type, flash == "on"
     )
-    partial, full = graph_sizes.complete_graphs(dims, kv, partial, full)
+    kv, partial, full = graph_sizes.complete_graphs(dims, *graph_sizes.graph_size(dims, graph_load, request.version))
     sizes = [weights + cached for weights, cached in zip(dims.block_bytes, kv)] + [dims.output_bytes]
-    gpus = [_less_one_layer(gpu, sizes[0], version) for gpu in (request.gpus if request.num_gpu else [])]
-    rules = layouts.Rules(
-        version, request.num_gpu, request.spread, request.overhead_bytes, beside_others, request.system
-    )
-    extra = {
+    gpus = [_less_one_layer(gpu, sizes[0], request.version) for gpu in (request.gpus if request.num_gpu else [])]
+    extra: dict[str, Any] = {
         "flash_attention": flash,
-        "cache_type": cache or None,
+        "cache_type": cache_type or None,
         "batch": batch,
         "faults": _faults(request, sizes[0]),
     }
     try:
-        found, graphs = _iterate(rules, gpus, sizes, max(partial, full))
-    except layouts.SearchForEver as error:
-        return own_engine.hangs(request, error, **extra)
-    except layouts.NeedsRoom:
-        return common_rules.refused(request, None, evicts=True, **extra)
-    except layouts.NoSystemMemory as error:
-        return common_rules.refused(request, str(error), **extra)
+        found, graphs = _iterate(layouts.Rules.of(request), gpus, sizes, max(partial, full))
+    except layouts.LayoutError as error:
+        return own_engine.without_layout(request, error, extra)
     complete = layouts.layers_of(found) == len(sizes)
     graphs.update((place, full if complete else partial) for place, dummy in found)
     placed = set(number for dummy, numbers in found for number in numbers)
@@ -98,22 +82,35 @@ def _on_llama(request, beside_others):
     )
 
 
-def _iterate(rules, gpus, sizes, graph):
-    """Lay out until the number of GPUs stops growing, counting the graph on each of them.
+def _batch(request: common_rules.EffectiveRequest) -> int:
+    """Tokens of a batch: an embedding model takes the whole context at once."""
+    batch = min(request.batch, request.context)
+    if request.dims.is_embedding and request.version >= EMBEDDING_BATCH_SINCE:
+        return max(batch, request.context)
+    return batch
+
+
+def _iterate(
+    rules: layouts.Rules, gpus: list[dict[str, Any]], sizes: list[int], graph_bytes: int
+) -> tuple[layouts.Layout, dict[int, int]]:
+    """Repeat the layout until the number of GPUs stops growing, counting the graph on each of them.
 
     A GPU counts as used as soon as the layout lists it, with or without a layer.
+
+    Returns:
+        (layout, bytes of the graph per GPU).
     """
     graphs = {place: 0 for place in range(len(gpus))}
-    found = []
+    found: layouts.Layout = []
     while True:
-        previous, found = found, layouts.create(rules, gpus, sizes, graphs)
+        previous, found = found, layouts.create(rules, gpus, layouts.Sizes(sizes, graphs))
         if len(found) <= len(previous):
             return found, graphs
         for place, dummy in found:
-            graphs[place] = graph
+            graphs[place] = graph_bytes
 
 
-def _less_one_layer(gpu, layer, version):
+def _less_one_layer(gpu: dict[str, Any], layer: int, version: Version) -> dict[str, Any]:
     """The GPU with the buffer of one layer taken from its free memory."""
     free = gpu["free_bytes"] - layer
     if free < 0:
@@ -121,7 +118,7 @@ def _less_one_layer(gpu, layer, version):
     return dict(gpu, free_bytes=free)
 
 
-def _attention(request):
+def _attention(request: common_rules.EffectiveRequest) -> tuple[str, str]:
     """(flash attention: on, off or auto; KV cache type or ""), as the runner is told."""
     wanted, by_user = engines.flash_wanted(request.dims, request.version, request.environment)
     on = (
@@ -138,7 +135,7 @@ def _attention(request):
     return flash, cache if cache in ("", "f16") or flash == "on" else ""
 
 
-def _faults(request, layer):
+def _faults(request: common_rules.EffectiveRequest, layer: int) -> list[dict[str, str]]:
     names = []
     if any(gpu["free_bytes"] < layer for gpu in request.gpus):
         names.append("wrap_around")

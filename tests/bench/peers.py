@@ -40,14 +40,14 @@ def ollama_0_11_4(model, row):
         "OLLAMA_KV_CACHE_TYPE": row["cache_type"],
     }
     gpu = {"library": "cuda", "free_bytes": 2**60, "minimum_bytes": 0, "compute_capability": (8, 6)}
-    load = estimator.Load(dims, (0, 11, 4), -1, row["n_ubatch"], row["n_parallel"], 0, 0, asked, [gpu])
+    load = estimator.EstimatedLoad(dims, (0, 11, 4), -1, row["n_ubatch"], row["n_parallel"], 0, 0, asked, [gpu])
     found = estimator.estimate(load, [gpu], row["n_ctx"])
     weights = sum(dims.block_bytes) + dims.output_bytes
     return {
         "weights": weights / MIB,
-        "KV cache": found["kv"] / MIB,
-        "compute": found["graph"] / MIB,
-        "total": found["vram_size"] / MIB,
+        "KV cache": found.kv / MIB,
+        "compute": found.graph / MIB,
+        "total": found.vram_size / MIB,
     }
 
 

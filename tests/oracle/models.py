@@ -26,15 +26,15 @@ WINDOWS = {"gemma3": 1024, "gpt-oss": 128}
 
 @functools.lru_cache(maxsize=None)
 def _tables():
-    era = json.loads((RECORDINGS / "era-models.json").read_text())["models"]
+    older = json.loads((RECORDINGS / "era-models.json").read_text())["models"]
     placement = json.loads((RECORDINGS / "placement-models.json").read_text())
-    return era, placement
+    return older, placement
 
 
 def names():
     """Names of the models that both tables hold."""
-    era, placement = _tables()
-    return [name for name in placement if name in era]
+    older, placement = _tables()
+    return [name for name in placement if name in older]
 
 
 def _layer(dims, index, experts, width, shared):
@@ -59,8 +59,8 @@ def _layer(dims, index, experts, width, shared):
 
 def model(name, **changes):
     """The `model` of model_info for a recorded model; `changes` replace entries."""
-    era, placement = _tables()
-    dims, recorded = era[name], placement[name]
+    older, placement = _tables()
+    dims, recorded = older[name], placement[name]
     blocks = dims["block_count"]
     tag, experts, used, width, shared = EXPERTS.get(name, (name, None, None, None, None))
     facts = {

@@ -40,11 +40,10 @@ importable()
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate as memory  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load  # noqa: E402
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit, versions  # noqa: E402
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit, v0_30  # noqa: E402
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.shapes import LoadRequest  # noqa: E402
 
-from tests.oracle import eras, fits, models, offload, table  # noqa: E402
-
-PLACEMENT_VERSION = "0.32.15"
+from tests.oracle import before_0_30, fits, models, offload, table  # noqa: E402
 
 
 def gpus_of(row):
@@ -63,29 +62,27 @@ def gpus_of(row):
 def placement_row(row):
     """(expected, got) of a recorded load: the fields that recordings/README.md says to compare."""
     gpus = gpus_of(row)
-    decision = versions.rules_for(PLACEMENT_VERSION).decide(
-        models.facts(row["model"]), gpus, row["options"], row["environment"], layers=False
-    )
+    decision = v0_30.choose(LoadRequest(models.facts(row["model"]), tuple(gpus), row["options"], row["environment"]))
     if row["options"].get("num_gpu") == 0:
         visible = row["environment"].get("CUDA_VISIBLE_DEVICES")
     else:
-        visible = ",".join(decision["tokens"]) if decision["tokens"] else row["environment"].get("CUDA_VISIBLE_DEVICES")
+        visible = ",".join(decision.tokens) if decision.tokens else row["environment"].get("CUDA_VISIBLE_DEVICES")
 
     def text(value):
         return None if value is None else str(value)
 
     got = {
-        "status": 500 if decision["error"] else 200,
+        "status": 500 if decision.error else 200,
         "child_cuda_visible_devices": visible,
-        "single_gpu": decision["single_gpu"],
-        "main_gpu": text(decision["main_gpu"]),
-        "c": decision["context_length"] * decision["parallel"],
-        "np": decision["parallel"],
-        "b": text(decision["batch"]),
-        "ub": text(decision["batch"]),
-        "ngl": text(decision["gpu_layers"]),
-        "flash_attn": decision["flash_attention"],
-        "cache_type_k": decision["cache_type"],
+        "single_gpu": decision.single_gpu,
+        "main_gpu": text(decision.main_gpu),
+        "c": decision.context_length * decision.parallel,
+        "np": decision.parallel,
+        "b": text(decision.batch),
+        "ub": text(decision.batch),
+        "ngl": text(decision.gpu_layers),
+        "flash_attn": decision.flash_attention,
+        "cache_type_k": decision.cache_type,
     }
     return {key: row["result"][key] for key in got}, got
 
@@ -129,12 +126,18 @@ def resident_step(row):
     """(expected, got) of one load on a server that holds models already: GPUs chosen and what is loaded afterwards."""
     step = row["step"]
     gpus = [dict(gpu, free_bytes=free * MIB) for gpu, free in zip(gpus_of(row), step["free_mib_before"])]
-    decision = versions.rules_for(PLACEMENT_VERSION).decide(
-        models.facts(step["model"]), gpus, step["options"], row["environment"], residents=row["residents"], layers=False
+    decision = v0_30.choose(
+        LoadRequest(
+            models.facts(step["model"]),
+            tuple(gpus),
+            step["options"],
+            row["environment"],
+            residents=tuple(row["residents"]),
+        )
     )
-    stay = row["names"][decision["evicted"] :]
+    stay = row["names"][decision.evicted :]
     expected = {"gpus": step["result"]["child_cuda_visible_devices"], "resident_after": sorted(step["resident_after"])}
-    return expected, {"gpus": ",".join(decision["tokens"]), "resident_after": sorted(set(stay + [step["model"]]))}
+    return expected, {"gpus": ",".join(decision.tokens), "resident_after": sorted(set(stay + [step["model"]]))}
 
 
 def engine_row(row):
@@ -201,7 +204,7 @@ def _kind(rows, path):
     if "steps" in head:
         return resident_steps(rows), resident_step
     if "case" in head and "result" in head:
-        return rows, lambda row: eras.compare(row, path.parent)
+        return rows, lambda row: before_0_30.compare(row, path.parent)
     if "result" in head and "gpus" in head:
         return rows, placement_row
     if "offloaded" in head:
@@ -260,8 +263,8 @@ def _reason(row, error, path):
     if isinstance(error, KeyError) and error.args[0] == name:
         beside = (
             ""
-            if (pathlib.Path(path).parent / eras.MODELS).exists() or "case" not in row
-            else ", and no %s lies beside the file" % eras.MODELS
+            if (pathlib.Path(path).parent / before_0_30.MODELS).exists() or "case" not in row
+            else ", and no %s lies beside the file" % before_0_30.MODELS
         )
         return "its model %s is not in the tables of models%s" % (name, beside)
     if isinstance(error, KeyError):

@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
+from typing import Any, Mapping, Sequence
+
 MODELS_PER_GPU = 3
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
-def text(environment, name):
+def text(environment: Mapping[str, Any], name: str) -> str:
     """Value of a variable without surrounding blanks and quotes, "" where unset (envconfig `Var`)."""
     return str(environment.get(name) or "").strip().strip("\"'")
 
 
-def boolean(environment, name, default=False):
+def boolean(environment: Mapping[str, Any], name: str, default: bool = False) -> bool:
     """Value of a switch: empty is the default, anything that Go's ParseBool does not know counts as true."""
     value = text(environment, name)
     if not value:
@@ -22,23 +23,18 @@ def boolean(environment, name, default=False):
     return value not in _FALSE
 
 
-def known_boolean(value):
-    """Whether a text is one that Go's ParseBool understands."""
-    return value in _TRUE or value in _FALSE
-
-
-def number(environment, name, default=0):
+def number(environment: Mapping[str, Any], name: str, default: int = 0) -> int:
     """Value of a whole number; a bad one is replaced by the default, as Ollama does (with a warning in its log)."""
     value = text(environment, name)
     return int(value) if value.isdigit() else default
 
 
-def most_loaded(environment, gpu_count):
+def most_loaded(environment: Mapping[str, Any], gpu_count: int) -> int:
     """Number of models that may be loaded at once (OLLAMA_MAX_LOADED_MODELS; server/sched.go, `defaultModelsPerGPU`)."""
     return number(environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(gpu_count, 1)
 
 
-def visible_gpus(gpus, environment):
+def visible_gpus(gpus: Sequence[dict[str, Any]], environment: Mapping[str, Any]) -> list[tuple[int, str]]:
     """GPUs that CUDA shows to the service.
 
     Args:
@@ -51,7 +47,7 @@ def visible_gpus(gpus, environment):
     """
     if "CUDA_VISIBLE_DEVICES" not in environment:
         return [(index, str(index)) for index in range(len(gpus))]
-    found = []
+    found: list[tuple[int, str]] = []
     for token in str(environment["CUDA_VISIBLE_DEVICES"]).split(","):
         token = token.strip()
         matches = [

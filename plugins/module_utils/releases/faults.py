@@ -2,11 +2,13 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Known faults of Ollama's placement by version: what a plan must steer around, and says so.
 
-Found by running the releases' own functions (the recordings of eras A to D) and a running 0.32.15. Each entry: name,
-first version, last version (None = not mended in the versions read), what happens, what avoids it.
+Found by running the releases' own functions (the recordings of 0.11.4 to 0.24.0) and a running 0.32.15. Each entry: name,
+first version, last version (None = present in all later versions that were read), what happens, what avoids it.
 """
 
 from __future__ import annotations
+
+from ..common.variables import Version
 
 FAULTS = (
     (
@@ -20,7 +22,8 @@ FAULTS = (
         "num_gpu_takes_all_gpus",
         (0, 0, 0),
         (0, 12, 10),
-        "with num_gpu above the number of layers the model never counts as fitting: all GPUs are taken (not for models of Ollama's own engine from 0.11.11)",
+        "with num_gpu above the number of layers the model never counts as fitting: all GPUs are taken "
+        "(not for models of Ollama's own engine from 0.11.11)",
         "leave num_gpu out, or set it to exactly the number of layers",
     ),
     (
@@ -41,7 +44,8 @@ FAULTS = (
         "endless_search",
         (0, 11, 5),
         (0, 24, 0),
-        "a forced num_gpu on GPUs that are nearly full is searched for ever at 100 % CPU; the model never loads",
+        "with a forced num_gpu on GPUs that are nearly full the search for a layout never ends: 100 % CPU, and the model "
+        "never loads",
         "leave num_gpu out",
     ),
     (
@@ -62,13 +66,14 @@ FAULTS = (
         "one_gpu_engines_not_seen",
         (0, 30, 0),
         None,
-        "what an engine that was given one GPU holds on a GPU other than index 0 is not seen: that GPU counts as empty and models pile up on it",
+        "what an engine that was given one GPU holds on a GPU other than index 0 is not seen: that GPU counts as empty "
+        "and models pile up on it",
         "one instance per GPU",
     ),
 )
 
 
-def known_faults(version):
+def known_faults(version: Version) -> list[dict[str, str]]:
     """Faults of a version: list of {name, text, remedy}.
 
     Args:
@@ -81,6 +86,6 @@ def known_faults(version):
     ]
 
 
-def met(version, *names):
+def met(version: Version, *names: str) -> list[dict[str, str]]:
     """The known faults of a version with these names, for a decision's `faults`."""
     return [fault for fault in known_faults(version) if fault["name"] in names]

@@ -9,11 +9,12 @@ Two classes answer: `v0_30.ReleaseSince030`, where llama.cpp decides how many la
 from __future__ import annotations
 
 import abc
-from typing import Any, Optional, Sequence
+from typing import Optional, Sequence
 
+from ..common.variables import Version
 from ..model.schema import ModelFacts
 from . import faults, settings
-from .shapes import PlannedLayers, PlannedLoad
+from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 
 # The releases whose rules were read and compared with recordings.
 OLDEST_CHECKED = (0, 5, 13)
@@ -45,33 +46,17 @@ class Release(abc.ABC):
     keeps_gpu_overhead: bool
     smaller_batches: tuple[int, ...]
 
-    def __init__(self, version: str, numbers: tuple[int, int, int], effects: dict[str, str]):
+    def __init__(self, version: str, numbers: Version, effects: dict[str, str]):
         self.version = str(version).strip().lstrip("v")
         self.numbers = numbers
         self.effects = effects
 
     @abc.abstractmethod
-    def decide(
-        self,
-        model: ModelFacts,
-        gpus: Sequence[dict[str, Any]],
-        options: Optional[dict[str, Any]] = None,
-        environment: Optional[dict[str, str]] = None,
-        beside_others: bool = False,
-    ) -> Any:
-        """What this release does with one load, see `v0_30.decide`.
-
-        Args:
-            model: the model's facts.
-            gpus: all GPUs of the host, with the memory that they have for this load.
-            options: parameters of the request and the Modelfile.
-            environment: the service environment.
-            beside_others: whether other models are loaded. Before 0.30 they are unloaded rather than that this one is
-                split between GPUs and CPU.
-        """
+    def decide(self, request: LoadRequest) -> Decision:
+        """What this release does with one load; the version of the request is this release's."""
 
     @abc.abstractmethod
-    def flash_attention(self, asked: Optional[bool], gpus: Sequence[dict[str, Any]]) -> str:
+    def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
         """What the engine is told of flash attention on these GPUs: "on", "off" or "auto".
 
         Args:

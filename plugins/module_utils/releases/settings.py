@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Which settings an Ollama version knows, and what each does on it: the answer to "does it act, or is it a no-op?".
 
-Source: envconfig/config.go at every release tag from 0.1.40 to 0.32.15, and the files that each era's module names.
+Source: envconfig/config.go at every release tag from 0.1.40 to 0.32.15, and the files that each module of rules names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..common import variables
 from ..common.variables import Version
 from ..common.variables import version_text as version_text
 
-# What does the same, or changes within an era: variable -> ((first version, what it does), ...), newest first.
+# What does the same on all releases, or changes within a span of one module of rules: variable -> ((first version, what it does), ...), newest first.
 COMMON = {
     "CUDA_VISIBLE_DEVICES": (((0, 0, 0), "only these GPUs exist for the service; it does not ask for a split"),),
     "OLLAMA_CONTEXT_LENGTH": (
@@ -75,15 +75,15 @@ def acting(environment: Optional[Mapping[str, str]], version: Version) -> Dict[s
     return {name: value for name, value in (environment or {}).items() if knows(version, name)}
 
 
-def effects(era_effects: Mapping[str, str], version: Version) -> Dict[str, str]:
+def effects(of_rules: Mapping[str, str], version: Version) -> Dict[str, str]:
     """Return what each setting that concerns placement does on a version: one sentence without a full stop.
 
     Args:
-        era_effects: `EFFECTS` of the version's era.
+        of_rules: `EFFECTS` of the module of rules of the version.
         version: Ollama version as a tuple of three integers.
     """
     found = {name: next((text for since, text in changes if version >= since), "") for name, changes in COMMON.items()}
-    found.update(era_effects)
+    found.update(of_rules)
     for name, text in found.items():
         if not knows(version, name) and not text.startswith("no effect"):
             found[name] = no_effect(name)

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence
 
+from ..common.variables import Version
 from ..model.schema import ModelFacts
 
-Version = Tuple[int, int, int]  # an Ollama version
 Gpu = Dict[str, Any]  # a GPU in the terms of the scheduler, see LoadRequest.gpus
 
 
@@ -69,6 +69,7 @@ class Decision:
         evicted: how many models are.
         faults: known faults of the version that this load meets: {name, text, remedy}.
         hangs: whether Ollama never returns from this load.
+        free_bytes: free memory of each chosen GPU as the release counts it (from 0.30 on).
         estimate: the estimator.Estimate behind the decision (to 0.12.10).
         ranges: (position in the visible GPUs, layer numbers) per chosen GPU (0.11.5 to 0.24).
         graphs: {position in the visible GPUs: bytes counted for the graph} on llama.cpp, 0.12.11 to 0.24.
@@ -93,17 +94,12 @@ class Decision:
     evicted: int = 0
     faults: Sequence[dict[str, str]] = ()
     hangs: bool = False
+    free_bytes: Optional[Sequence[int]] = None
     estimate: Any = None
     ranges: Optional[Sequence[tuple[int, list[int]]]] = None
     graphs: Optional[dict[int, int]] = None
     weights: Optional[Sequence[int]] = None
     cache: Optional[Sequence[int]] = None
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def get(self, name: str) -> Any:
-        return getattr(self, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from types import ModuleType
 
+from ..common.variables import Version
 from . import settings, v0_30
 from .before_0_30 import v0_5, v0_11_5, v0_11_11, v0_12_11
 from .before_0_30.release import ReleaseBefore030
@@ -24,7 +25,7 @@ class UnknownVersion(ValueError):
     """A text is not the number of an Ollama release. The message is one sentence with the value and the remedy."""
 
 
-def parse_version(version: str) -> tuple[int, int, int]:
+def parse_version(version: str) -> Version:
     """A version as three integers; "v0.32.15" and "0.33.0-rc2" are understood.
 
     Raises:

@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any, Optional, Sequence
 
 from ...releases.release import Release
-from ...releases.shapes import LoadRequest, PlannedLoad
+from ...releases.shapes import Decision, LoadRequest, PlannedLoad
 from ..shapes import Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
 from .fitting import Fitting
 
@@ -70,7 +70,7 @@ def partial_layout(
     for dummy in range(MOST_RESERVES):
         variables = dict(fitting.variables, OLLAMA_GPU_OVERHEAD=str(reserve))
         decision = _decide(fitting.release, wanted, rooms, options, variables)
-        if decision.get("hangs") or decision["error"] or not sum(decision["layers"] or []):
+        if decision.hangs or decision.error or not sum(decision.layers or ()):
             break
         layers = _layers(decision, len(rooms))
         layout = Layout(layers, sum(layers))
@@ -127,28 +127,30 @@ def environment_of(wanted: Wanted, gpus: Sequence[Gpu]) -> dict[str, str]:
 
 def _decide(
     release: Release, wanted: Wanted, rooms: Sequence[GpuRoom], options: dict[str, Any], variables: dict[str, str]
-) -> Any:
+) -> Decision:
     return release.decide(
-        wanted.facts,
-        [room.gpu.for_release(room.room_bytes) for room in rooms],
-        options,
-        dict(variables, **environment_of(wanted, [room.gpu for room in rooms])),
+        LoadRequest(
+            wanted.facts,
+            tuple(room.gpu.for_release(room.room_bytes) for room in rooms),
+            options,
+            dict(variables, **environment_of(wanted, [room.gpu for room in rooms])),
+        )
     )
 
 
-def _layers(decision: Any, count: int) -> tuple[int, ...]:
+def _layers(decision: Decision, count: int) -> tuple[int, ...]:
     """Layers per GPU in the order of the rooms that were asked for; the release names GPUs by their places there."""
-    layers = dict(zip(decision["gpus"], decision["layers"]))
+    layers = dict(zip(decision.gpus, decision.layers or ()))
     return tuple(layers.get(place, 0) for place in range(count))
 
 
-def _refusal(release: Release, decision: Any, total: int) -> Optional[str]:
-    if decision.get("hangs"):
+def _refusal(release: Release, decision: Decision, total: int) -> Optional[str]:
+    if decision.hangs:
         return "Ollama %s would search for a layout on these GPUs without end" % release.version
-    if decision["error"]:
-        return "Ollama %s would refuse it: %s" % (release.version, decision["error"])
-    layers = sum(decision["layers"] or [])
-    if decision["outcome"] not in ("single", "split") or layers < total:
+    if decision.error:
+        return "Ollama %s would refuse it: %s" % (release.version, decision.error)
+    layers = sum(decision.layers or ())
+    if decision.outcome not in ("single", "split") or layers < total:
         return (
             "Ollama %s would by its own estimate put only %d of %d layers on these GPUs, and no setting of a plan "
             "changes that" % (release.version, layers, total)

@@ -8,6 +8,7 @@ from typing import Any, Sequence
 
 from ...model.schema import ModelFacts
 from ...releases.release import Release
+from ...releases.shapes import LoadRequest
 from ..shapes import SPLIT, Gpu, Placed
 
 # Settings that users believe to force several GPUs or to reserve memory; the plan says about each what it does.
@@ -22,14 +23,14 @@ def default_behaviour(release: Release, facts: ModelFacts, gpus: Sequence[Gpu]) 
         facts: the model's facts.
         gpus: the GPUs that the plan may use.
     """
-    decision = release.decide(facts, [gpu.for_release(gpu.available_bytes) for gpu in gpus])
+    decision = release.decide(LoadRequest(facts, tuple(gpu.for_release(gpu.available_bytes) for gpu in gpus)))
     return {
-        "outcome": decision["outcome"],
-        "gpu_uuids": [gpus[index].uuid for index in decision["gpus"]],
-        "layers": decision["layers"],
-        "context_length": decision["context_length"],
-        "batch": decision["batch"],
-        "predicted_bytes": decision["predicted_bytes"],
+        "outcome": decision.outcome,
+        "gpu_uuids": [gpus[index].uuid for index in decision.gpus],
+        "layers": decision.layers,
+        "context_length": decision.context_length,
+        "batch": decision.batch,
+        "predicted_bytes": decision.predicted_bytes,
     }
 
 

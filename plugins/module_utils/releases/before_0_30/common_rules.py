@@ -138,10 +138,7 @@ def default_context(version: Version, gpus: Sequence[dict[str, Any]], overhead_b
 
 
 def decision(
-    request: EffectiveRequest,
-    placed: Sequence[tuple[int, int]],
-    forced_layers: Optional[int] = None,
-    **extra: Any,
+    request: EffectiveRequest, placed: Sequence[tuple[int, int]], forced_layers: Optional[int] = None, **extra: Any
 ) -> Decision:
     """The decision for a request.
 

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
+from ...model.schema import ModelFacts
+
 MIB = 1024 * 1024
 
 
@@ -11,11 +15,11 @@ class Dimensions:
     """Figures of one model under the names that the formulas use; bytes and elements are integers.
 
     Args:
-        model: dict of model_info. Its `estimator` (gguf/estimator.py) holds what only these estimators read; where
+        model: the model's facts. Their `estimator` (gguf/estimator.py) holds what only these estimators read; where
             it is missing, as with facts from an API, the formulas that need it are a little off.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: ModelFacts):
         extra = model.estimator or {}
         self.architecture = model.architecture
         self.blocks = model.block_count
@@ -51,7 +55,7 @@ class Dimensions:
         self.sees_images = "vision" in capabilities
 
 
-def _third_of_experts(model):
+def _third_of_experts(model: ModelFacts) -> Optional[int]:
     """Bytes of blk.0.ffn_gate_exps where the header's own figure is not at hand: gate, up and down are alike."""
     if not model.expert_count or not model.layers:
         return None

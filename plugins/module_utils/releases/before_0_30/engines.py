@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Ollama 0.6 to 0.24: which of the two engines runs a model, and which models want or bear flash attention.
+"""Ollama 0.6 to 0.24: which of the two engines runs a model, and which models and GPUs have flash attention.
 
 Source: `OllamaEngineRequired`, `FlashAttention`, `SupportsFlashAttention`, `SupportsKVCacheType` of fs/ggml/ggml.go,
 read at every release tag; `FlashAttentionSupported` of discover/types.go and ml/device.go.
@@ -8,7 +8,11 @@ read at every release tag; `FlashAttentionSupported` of discover/types.go and ml
 
 from __future__ import annotations
 
+from typing import Any, Mapping, Optional, Sequence
+
 from .. import environment as env
+from ..shapes import Gpu, Version
+from .dimensions import Dimensions
 
 # (first version, last version or None, architectures) that run on Ollama's own engine.
 OLLAMA_ENGINE = (
@@ -33,7 +37,8 @@ OLLAMA_ENGINE = (
     ((0, 20, 0), None, ("gemma4",)),
     ((0, 22, 0), None, ("laguna", "nemotron_h_omni")),
 )
-# What that engine also runs where OLLAMA_NEW_ENGINE asks for it: model/models, `model.Register`, at every release tag from 0.11.5 on.
+# What that engine also runs where OLLAMA_NEW_ENGINE asks for it: model/models, `model.Register`, at every release tag
+# from 0.11.5 on.
 OLLAMA_ENGINE_ASKED = (
     ((0, 11, 5), None, ("gemma2", "llama", "qwen2", "qwen3", "qwen3moe")),
     ((0, 12, 0), None, ("bert",)),
@@ -58,20 +63,25 @@ FLASH_BY_DEFAULT = (
 # Models that cannot have it whatever their head sizes, and models that can in spite of them.
 FLASH_NEVER = (((0, 11, 2), (0, 11, 4), ("gptoss",)), ((0, 11, 11), None, ("gemma2",)), ((0, 19, 0), None, ("grok",)))
 FLASH_ALWAYS = (((0, 17, 1), None, ("qwen35", "qwen35moe", "qwen3next")),)
-FLASH_DEFAULT_SWITCHABLE = (0, 12, 4)  # from here OLLAMA_FLASH_ATTENTION=0 beats the model's wish
+FLASH_DEFAULT_SWITCHABLE = (0, 12, 4)  # from here OLLAMA_FLASH_ATTENTION=0 overrides the model's default
 FLASH_OF_LISTED_GPUS = (0, 12, 4)  # from here only the GPUs being estimated must support it, before all discovered ones
 SEPARATE_PROJECTOR_SINCE = (0, 11, 11)  # from here a model with a projector file of its own runs on llama.cpp
 QUANTIZED_GPT_OSS = (0, 12, 4)  # before, gpt-oss took f16 only
 
 
-def listed(table, architecture, version):
+def listed(table: Sequence[tuple[Any, ...]], architecture: Optional[str], version: Version) -> bool:
     """Whether a table of (first, last, architectures) names the architecture at this version."""
     return any(
         architecture in names and first <= version and (last is None or version <= last) for first, last, names in table
     )
 
 
-def ollama_engine(dims, version, separate_projector=False, environment=None):
+def ollama_engine(
+    dims: Dimensions,
+    version: Version,
+    separate_projector: bool = False,
+    environment: Optional[Mapping[str, str]] = None,
+) -> bool:
     """Whether Ollama's own engine runs the model; otherwise it is llama.cpp inside Ollama's runner.
 
     OLLAMA_NEW_ENGINE asks for it for every model that it knows; what it does not know goes to llama.cpp all the same.
@@ -84,12 +94,12 @@ def ollama_engine(dims, version, separate_projector=False, environment=None):
     return required and not (separate_projector and version >= SEPARATE_PROJECTOR_SINCE)
 
 
-def flash_on_gpus(gpus, version):
+def flash_on_gpus(gpus: Sequence[Gpu], version: Version) -> bool:
     """Whether every GPU of a list has flash attention."""
     return all(_flash_on(gpu, version) for gpu in gpus)
 
 
-def _flash_on(gpu, version):
+def _flash_on(gpu: Gpu, version: Version) -> bool:
     library = (gpu.get("library") or "CUDA").lower()
     if library == "cuda":
         capability = tuple(gpu.get("compute_capability") or (8, 0))
@@ -99,7 +109,7 @@ def _flash_on(gpu, version):
     return library in ("rocm", "metal") or (library == "cpu" and version >= (0, 11, 5))
 
 
-def flash_for_model(dims, version):
+def flash_for_model(dims: Dimensions, version: Version) -> bool:
     """Whether the model can have flash attention (`SupportsFlashAttention`)."""
     if dims.is_embedding or listed(FLASH_NEVER, dims.architecture, version):
         return False
@@ -108,7 +118,7 @@ def flash_for_model(dims, version):
     return bool(dims.key) and dims.key == dims.value
 
 
-def flash_wanted(dims, version, environment):
+def flash_wanted(dims: Dimensions, version: Version, environment: Mapping[str, str]) -> tuple[bool, bool]:
     """(whether flash attention is wanted, whether the user said so)."""
     by_default = listed(FLASH_BY_DEFAULT, dims.architecture, version)
     user = bool(env.text(environment, "OLLAMA_FLASH_ATTENTION"))
@@ -117,10 +127,10 @@ def flash_wanted(dims, version, environment):
     return env.boolean(environment, "OLLAMA_FLASH_ATTENTION", by_default), user
 
 
-def cache_type(dims, version, environment):
+def cache_type(dims: Dimensions, version: Version, environment: Mapping[str, str]) -> str:
     """The KV cache type asked for where this version knows it for the model, else ""."""
     asked = env.text(environment, "OLLAMA_KV_CACHE_TYPE").lower()
-    known = ("f16", "q8_0", "q4_0")
+    known: tuple[str, ...] = ("f16", "q8_0", "q4_0")
     if dims.architecture in ("gptoss", "gpt-oss") and (0, 11, 5) <= version < QUANTIZED_GPT_OSS:
         known = ("f16",)
     return asked if asked in known else ""

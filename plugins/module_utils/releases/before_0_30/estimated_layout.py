@@ -42,9 +42,7 @@ def decide(request: common_rules.EffectiveRequest) -> Decision:
     return common_rules.decision(request, placed, wanted, ranges=ranges, **extra)
 
 
-def _told(
-    request: common_rules.EffectiveRequest, found: estimator.Estimate, chosen: Sequence[int]
-) -> dict[str, Any]:
+def _told(request: common_rules.EffectiveRequest, found: estimator.Estimate, chosen: Sequence[int]) -> dict[str, Any]:
     """Fields of the Decision that tell what the runner is started with."""
     flash = _runner_flash(request)
     cache_type = engines.cache_type(request.dims, request.version, request.environment) if flash else ""

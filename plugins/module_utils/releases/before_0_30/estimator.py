@@ -190,7 +190,8 @@ class _Filling:
         layer = sizes.layers[0] if sizes.kv else 0
         if self.load.version == LARGEST_GROUP_AS_BUFFER:
             layer = self.load.dims.largest_group_bytes + (sizes.kv[0] if sizes.kv else 0)
-        taken, space = [0] * len(self.gpus), []
+        taken = [0] * len(self.gpus)
+        space: list[int] = []
         for place, gpu in enumerate(self.gpus):
             minimum = gpu.get("minimum_bytes", MINIMUM_BYTES)
             first = 0 if space else sizes.first_gpu

@@ -109,7 +109,11 @@ class _Loading:
     def _between(
         self, operation: str, current: layouts.Layout, following: layouts.Layout, sizes: layouts.Sizes
     ) -> tuple[Optional[layouts.Layout], bool]:
-        """Try the numbers of layers between two layouts: (the one that holds, or None; whether the last trial succeeded)."""
+        """Try the numbers of layers between two layouts.
+
+        Returns:
+            (the layout that holds, or None; whether the last trial succeeded).
+        """
         success = False
         for count in range(layouts.layers_of(following) - 1, layouts.layers_of(current) - 1, -1):
             trial = self.lay_out(sizes, count)

@@ -70,10 +70,11 @@ def without_layout(
     return common_rules.refused(request, str(error), **extra)
 
 
-def predicted_runner(
-    request: common_rules.EffectiveRequest, flash: bool, cache_type: str
-) -> measured_layout.Runner:
-    """A runner that reports what memory/ predicts; an allocation fails where a layout takes more than a GPU has free."""
+def predicted_runner(request: common_rules.EffectiveRequest, flash: bool, cache_type: str) -> measured_layout.Runner:
+    """A runner that reports what memory/ predicts.
+
+    An allocation fails where a layout takes more than a GPU has free.
+    """
     facts = hyperparameters.complete(request.model)
     load = Load(
         context_length=request.context,

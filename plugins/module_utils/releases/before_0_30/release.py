@@ -7,9 +7,14 @@ The rules of each span of versions are in the modules `v0_5`, `v0_11_5`, `v0_11_
 
 from __future__ import annotations
 
+import dataclasses
 from types import ModuleType
+from typing import Optional, Sequence
 
+from ...common.variables import Version
+from ...model.schema import ModelFacts
 from .. import release, v0_30
+from ..shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 from . import common_rules
 
 # discover/gpu.go (CudaComputeMajorMin) to 0.12.10; from 0.13 on what the CUDA library is built for.
@@ -32,31 +37,37 @@ class ReleaseBefore030(release.Release):
     keeps_gpu_overhead = True
     smaller_batches = ()
 
-    def __init__(self, version: str, numbers: tuple[int, int, int], effects: dict[str, str], rules: ModuleType):
+    def __init__(self, version: str, numbers: Version, effects: dict[str, str], rules: ModuleType):
         super().__init__(version, numbers, effects)
         self.rules = rules
 
-    def decide(self, model, gpus, options=None, environment=None, beside_others=False):
-        return self.rules.decide(
-            model, gpus, options, environment, residents=[{}] if beside_others else None, version=self.numbers
-        )
+    def decide(self, request: LoadRequest) -> Decision:
+        return self.rules.decide(dataclasses.replace(request, version=self.numbers))
 
-    def flash_attention(self, asked, gpus):
+    def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
         return "auto" if asked is None else "on" if asked else "off"
 
-    def batch(self, model, asked, context_length, parallel, free, flash="auto"):
+    def batch(
+        self,
+        model: ModelFacts,
+        asked: Optional[int],
+        context_length: int,
+        parallel: int,
+        free: Sequence[int],
+        flash: str = "auto",
+    ) -> tuple[int, int]:
         return asked or min(common_rules.DEFAULT_BATCH, context_length), 0
 
-    def one_request_at_a_time(self, model):
+    def one_request_at_a_time(self, model: ModelFacts) -> bool:
         return common_rules.serial(model.architecture, self.numbers) or v0_30.embeds(model)
 
-    def refuses_cache_type(self, cache_type, flash):
+    def refuses_cache_type(self, cache_type: str, flash: str) -> bool:
         return False  # a quantized cache without flash attention becomes f16
 
-    def layer_settings(self, planned):
+    def layer_settings(self, planned: PlannedLayers) -> dict[str, str]:
         return {"OLLAMA_GPU_OVERHEAD": str(planned.reserve_bytes)} if planned.reserve_bytes else {}
 
-    def evicts(self, last, others):
+    def evicts(self, last: PlannedLoad, others: Sequence[PlannedLoad]) -> bool:
         if self.numbers < release.OLDEST_CHECKED:
             return True  # earlier ones held one model at a time, or were not read
         free = []
@@ -68,27 +79,25 @@ class ReleaseBefore030(release.Release):
             # (`updateFreeSpace`).
             free.append(max(0, min(gpu["free_bytes"] - held, gpu["total_bytes"] - own)))
         gpus = [dict(gpu, free_bytes=size) for gpu, size in zip(last.request.gpus, free)]
-        decision = self.decide(last.request.model, gpus, last.request.options, last.request.environment, True)
-        return decision["evicts"] or not common_rules.loads_whole(decision, last.total_layers)
+        decision = self.decide(dataclasses.replace(last.request, gpus=gpus, residents=({},)))
+        return decision.evicts or not common_rules.loads_whole(decision, last.total_layers)
 
-    def _counted_bytes(self, planned):
+    def _counted_bytes(self, planned: PlannedLoad) -> list[int]:
         """Bytes per GPU that the scheduler counts for a model that is loaded.
 
         It divides its own prediction by layers; 0 where it goes by what the runner measured.
         """
-        request = planned.request
-        decision = self.decide(request.model, request.gpus, request.options, request.environment)
-        size = decision["predicted_bytes"] or 0
+        size = self.decide(planned.request).predicted_bytes or 0
         return [-(-size * layers // planned.total_layers) for layers in planned.layers]
 
-    def refused_gpu(self, compute_capability, driver_version):
+    def refused_gpu(self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]) -> Optional[str]:
         if compute_capability and tuple(compute_capability) < LEAST_CAPABILITY:
             return "Ollama needs compute capability %d.%d, it has %s" % (
                 LEAST_CAPABILITY + (".".join(str(part) for part in compute_capability),)
             )
         return None
 
-    def notes(self):
+    def notes(self) -> list[str]:
         return (
             super().notes()
             + [

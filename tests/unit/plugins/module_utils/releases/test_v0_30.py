@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import (
     environment,
     llama_fit,
     v0_30,
+    v0_30_eviction,
     versions,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_30 import (
@@ -23,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_
 )
 
 from tests.oracle import models, replay
+from tests.unit.plugins.module_utils.releases.loads import choose, decide, request
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -79,7 +81,7 @@ def test_free_memory_beside_resident_models_is_what_the_server_said():
             dict(gpu, free_bytes=mib * MIB) for gpu, mib in zip(replay.gpus_of(row), row["step"]["free_mib_before"])
         ]
         said += 1
-        assert v0_30.accounted_free(free, row["residents"])[int(selected["id"])] / GIB == pytest.approx(
+        assert v0_30_eviction.accounted_free(free, row["residents"])[int(selected["id"])] / GIB == pytest.approx(
             float(selected["available"].split()[0]), abs=0.051
         )
     assert said == 18
@@ -90,8 +92,8 @@ def test_a_one_gpu_engine_on_a_gpu_of_index_above_0_is_not_accounted():
     two = [dict(gpu, total_bytes=24564 * MIB) for gpu in two]
     first = {"buffers": {0: 5000 * MIB}, "free_at_load": {0: 24100 * MIB}}
     second = {"buffers": {1: 14000 * MIB}, "free_at_load": {1: 24100 * MIB}}
-    assert v0_30.accounted_free(two, [second]) == [24000 * MIB, 10000 * MIB]
-    assert v0_30.accounted_free(two, [first, second]) == [19100 * MIB, 24564 * MIB]
+    assert v0_30_eviction.accounted_free(two, [second]) == [24000 * MIB, 10000 * MIB]
+    assert v0_30_eviction.accounted_free(two, [first, second]) == [19100 * MIB, 24564 * MIB]
 
 
 def test_the_replayer_reports_a_row_that_differs(tmp_path, capsys):
@@ -122,8 +124,8 @@ def test_layers_without_kv_heads_count_as_one_head():
 
 def test_gpu_overhead_changes_nothing_but_the_default_context():
     model = models.facts("llama3.1-8b")
-    plain = v0_30.decide(model, gpus(24100, 24100), {"num_ctx": 4096})
-    assert v0_30.decide(model, gpus(24100, 24100), {"num_ctx": 4096}, {"OLLAMA_GPU_OVERHEAD": "99000000000"}) == plain
+    plain = decide(v0_30, model, gpus(24100, 24100), {"num_ctx": 4096})
+    assert decide(v0_30, model, gpus(24100, 24100), {"num_ctx": 4096}, {"OLLAMA_GPU_OVERHEAD": "99000000000"}) == plain
     assert v0_30.default_context(gpus(24564, 24564), {}) == 262144
     assert v0_30.default_context(gpus(24564), {}) == 32768
     assert v0_30.default_context(gpus(8192), {}) == 4096
@@ -133,10 +135,10 @@ def test_a_second_model_evicts_above_eighty_percent():
     model = models.facts("llama3.1-8b")
     members = gpus(10000)
     limit = 10000 * MIB * 80 // 100
-    assert not v0_30.evicts(limit, members, model, {}, {})
-    assert v0_30.evicts(limit + 1, members, model, {}, {})
-    assert not v0_30.evicts(limit + 1, members, model, {"num_gpu": 20}, {})
-    assert v0_30.evicts(1, members, model, {}, {"OLLAMA_MAX_LOADED_MODELS": "1"})
+    assert not v0_30_eviction.evicts(request(model, members), limit, members)
+    assert v0_30_eviction.evicts(request(model, members), limit + 1, members)
+    assert not v0_30_eviction.evicts(request(model, members, {"num_gpu": 20}), limit + 1, members)
+    assert v0_30_eviction.evicts(request(model, members, {}, {"OLLAMA_MAX_LOADED_MODELS": "1"}), 1, members)
 
 
 def test_fit_fills_the_last_gpu_first_where_the_margin_is_violated():
@@ -204,11 +206,11 @@ def test_flash_attention_by_compute_capability(capability, by_version):
 def test_flash_attention_is_a_matter_of_the_gpu_that_the_model_goes_to():
     host = [dict(gpu, compute_capability=[major, 0]) for gpu, major in zip(gpus(24100, 12000), (8, 5))]
     model = models.facts("llama3.1-8b")
-    assert v0_30.decide(model, host, {"num_ctx": 16384}, layers=False)["flash_attention"] == "auto"
-    old = v0_30.decide(model, host, {"num_ctx": 16384}, {"CUDA_VISIBLE_DEVICES": "1"}, layers=False)
-    assert (old["flash_attention"], old["batch"]) == ("off", 512)
+    assert choose(model, host, {"num_ctx": 16384}).flash_attention == "auto"
+    old = choose(model, host, {"num_ctx": 16384}, {"CUDA_VISIBLE_DEVICES": "1"})
+    assert (old.flash_attention, old.batch) == ("off", 512)
     small = [dict(host[1], free_bytes=8 * GIB)]
-    assert v0_30.decide(model, small, {"num_ctx": 16384}, layers=False)["batch"] == 256
+    assert choose(model, small, {"num_ctx": 16384}).batch == 256
     # constrainedCUDAWithoutFlashAttention: nothing free counts as not known, then the total counts.
     assert engine_start.batch_size(GIB, 16384, [dict(host[1], free_bytes=0)], "off") == (512, 0)
     assert engine_start.batch_size(GIB, 16384, [dict(host[1], library="Vulkan")], "off") == (1024, 768 * MIB)
@@ -234,7 +236,7 @@ def test_an_embedding_model_has_a_batch_of_its_own():
     # server/routes.go, shouldApplyEmbeddingBatchDefault; llm/llama_server.go, embeddingBatchSize.
     model = dataclasses.replace(models.facts("llama3.1-8b"), capabilities=["embedding"])
     asked = ({"num_ctx": 8192}, {"num_ctx": 512}, {"num_batch": 4096, "num_ctx": 1024})
-    batches = [v0_30.decide(model, gpus(24100), options, layers=False)["batch"] for options in asked]
+    batches = [choose(model, gpus(24100), options).batch for options in asked]
     assert batches == [2048, 512, 1024]
 
 
@@ -246,28 +248,24 @@ def test_models_are_unloaded_one_by_one_until_the_next_one_fits():
         for free in (14700, 24000)
     ]
     full = [dict(host[0], free_bytes=(24000 - 18600) * MIB)]
-    decided = v0_30.decide(model, full, {"num_ctx": 4096}, residents=running, layers=False)
-    assert (decided["evicts"], decided["evicted"]) == (True, 1)
-    larger = v0_30.decide(models.facts("llama3.3-70b"), full, {"num_ctx": 4096}, residents=running, layers=False)
-    assert larger["evicted"] == 2
+    decided = choose(model, full, {"num_ctx": 4096}, residents=running)
+    assert (decided.evicts, decided.evicted) == (True, 1)
+    larger = choose(models.facts("llama3.3-70b"), full, {"num_ctx": 4096}, residents=running)
+    assert larger.evicted == 2
     two = {"OLLAMA_MAX_LOADED_MODELS": "2"}
     small = [dict(held, buffers={0: 100 * MIB}, held={0: 400 * MIB}) for held in running]
     empty = [dict(host[0], free_bytes=23000 * MIB)]
-    assert [
-        v0_30.decide(model, empty, {"num_ctx": 4096}, values, residents=small, layers=False)["evicted"]
-        for values in ({}, two)
-    ] == [0, 1]
+    assert [choose(model, empty, {"num_ctx": 4096}, values, residents=small).evicted for values in ({}, two)] == [0, 1]
     # With num_gpu 0 no GPU is looked at, and nothing has to go.
-    assert v0_30.decide(model, full, {"num_ctx": 4096, "num_gpu": 0}, residents=running, layers=False)["evicted"] == 0
+    assert choose(model, full, {"num_ctx": 4096, "num_gpu": 0}, residents=running).evicted == 0
     # generationBatchSurcharge counts for a batch that the request names, too.
     assert [
-        v0_30.decide(
+        choose(
             model,
             [dict(host[0], free_bytes=9000 * MIB)],
             {"num_ctx": 4096, "num_batch": batch},
-            layers=False,
             residents=[{"buffers": {}, "held": {}, "free_at_load": {}}],
-        )["evicted"]
+        ).evicted
         for batch in (512, 2048)
     ] == [0, 1]
 
@@ -276,10 +274,8 @@ def test_a_gpu_that_shares_the_hosts_memory_has_no_more_than_the_host():
     # server/sched.go, availableMemoryForGPU.
     shared = [dict(gpu, integrated=True) for gpu in gpus(64000, 64000)]
     model = models.facts("llama3.1-8b")
-    assert v0_30.decide(model, shared, {"num_ctx": 4096}, layers=False)["single_gpu"]
-    assert not v0_30.decide(model, shared, {"num_ctx": 4096}, layers=False, system={"free_bytes": 4 * GIB})[
-        "single_gpu"
-    ]
+    assert choose(model, shared, {"num_ctx": 4096}).single_gpu
+    assert not choose(model, shared, {"num_ctx": 4096}, system={"free_bytes": 4 * GIB}).single_gpu
 
 
 def test_environment_is_read_as_ollama_reads_it():
@@ -293,7 +289,7 @@ def test_environment_is_read_as_ollama_reads_it():
 
 
 @pytest.mark.parametrize(
-    "version, era",
+    "version, rules",
     [
         ("0.32.15", v0_30),
         ("v0.30.0", v0_30),
@@ -309,8 +305,8 @@ def test_environment_is_read_as_ollama_reads_it():
         ("0.5.9", v0_5),
     ],
 )
-def test_era_of_a_version(version, era):
-    assert versions.rules_for(version) is era
+def test_rules_of_a_version(version, rules):
+    assert versions.rules_for(version) is rules
 
 
 def test_what_is_no_version_is_refused():

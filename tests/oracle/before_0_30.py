@@ -15,6 +15,7 @@ import pathlib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import ModelFacts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_30 import layout, measured_layout
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.shapes import LoadRequest
 
 RECORDINGS = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "recordings"
 MODELS = "era-models.json"
@@ -46,7 +47,7 @@ def tables(folder):
 
 
 def model(name, table, projector=None):
-    """The ModelFacts of a model of the table, with what only these eras need."""
+    """The ModelFacts of a model of the table, with what only releases before 0.30 need."""
     dims = table["models"][name]
     blocks = dims["block_count"]
     tied = dims["output_bytes"] is None
@@ -110,7 +111,7 @@ def system_of(case):
 
 
 def compare(row, folder):
-    """(expected, got) of a row; rows of era D hold the decision of a second release too."""
+    """(expected, got) of a row; rows of era-D.jsonl hold the decision of a second release too."""
     expected, got = _compare(row["case"], row["case"]["release"], row["result"], folder)
     if "same_in_%s" % SECOND_RELEASE in row:
         other = row.get("result_%s" % SECOND_RELEASE, row["result"])
@@ -151,9 +152,9 @@ def _layout(case, version):
     graphs = dict(enumerate(memory["graph"]))
     try:
         found = layout.create(
-            rules, gpus, sizes, graphs, memory["input_weights"] + memory["cpu_graph"], case["backoff"]
+            rules, gpus, layout.Sizes(sizes, graphs, memory["input_weights"] + memory["cpu_graph"]), case["backoff"]
         )
-    except layout.SearchForEver:
+    except layout.EndlessSearch:
         return {"hang": True}
     except layout.NeedsRoom:
         return {"error": "evict", "final": {"outcome": "evict"}}
@@ -185,38 +186,38 @@ def _placed(ranges):
 def _decision(case, version, table):
     gpus = gpus_of(case)
     options = {"num_gpu": case["num_gpu"], "num_ctx": case["num_ctx"], "num_batch": case["num_batch"]}
-    requests, keywords = [], {}
-    if case["kind"] == "ollama_engine":
-        keywords["runner"] = _runner(case, requests)
+    requests = []
     decided = versions.rules_for("%d.%d.%d" % version).decide(
-        model(case["model"], table, case.get("projector")),
-        gpus,
-        options,
-        case["env"],
-        residents=[{}] if case["other_model_loaded"] else None,
-        version=version,
-        system=system_of(case),
-        **keywords,
+        LoadRequest(
+            model(case["model"], table, case.get("projector")),
+            tuple(gpus),
+            options,
+            case["env"],
+            version=version,
+            residents=({},) if case["other_model_loaded"] else (),
+            system=system_of(case),
+            runner=_runner(case, requests) if case["kind"] == "ollama_engine" else None,
+        )
     )
     got = {"runner_requests": requests}
-    if decided.get("estimate"):
-        got["estimate"] = {key: decided["estimate"][key] for key in ESTIMATE}
-    if decided["hangs"]:
+    if decided.estimate:
+        got["estimate"] = {key: getattr(decided.estimate, key) for key in ESTIMATE}
+    if decided.hangs:
         return {"hang": True}
-    if decided["evicts"]:
+    if decided.evicts:
         got.update(error="evict", final={"outcome": "evict"})
-    elif decided["error"]:
+    elif decided.error:
         got.update(
-            error="layout_num_gpu" if "num_gpu" in decided["error"] else "system_memory", final={"outcome": "error"}
+            error="layout_num_gpu" if "num_gpu" in decided.error else "system_memory", final={"outcome": "error"}
         )
     else:
-        uuids = [gpus[place]["uuid"] for place in decided["gpus"]]
-        if "ranges" in decided:
-            got.update(_placed([(uuid, numbers) for uuid, (dummy, numbers) in zip(uuids, decided["ranges"])]))
-            if "graphs" in decided:
+        uuids = [gpus[place]["uuid"] for place in decided.gpus]
+        if decided.ranges is not None:
+            got.update(_placed([(uuid, numbers) for uuid, (dummy, numbers) in zip(uuids, decided.ranges)]))
+            if decided.graphs is not None:
                 got["reported_memory"] = _reported(decided, gpus)
         else:
-            used = [(uuid, count) for uuid, count in zip(uuids, decided["layers"]) if count or case["era"] == "A"]
+            used = [(uuid, count) for uuid, count in zip(uuids, decided.layers) if count or case["era"] == "A"]
             final = {
                 "outcome": "load",
                 "gpus": [uuid for uuid, dummy in used],
@@ -225,19 +226,19 @@ def _decision(case, version, table):
             }
             got.update(final=final, gpu_layers=[])
         if case["era"] == "A":
-            got["final"]["n_gpu_layers"] = decided["gpu_layers"]
+            got["final"]["n_gpu_layers"] = decided.gpu_layers
     return got
 
 
 def _reported(decided, gpus):
-    """Bytes per GPU as era D's llama engine reports them: weights, cache and graph; what no GPU has is the CPU's."""
-    graph = {gpus[place]["uuid"]: size for place, size in decided["graphs"].items()}
+    """Bytes per GPU as the llama engine of 0.12.11 and later reports them: weights, cache and graph; what no GPU has is the CPU's."""
+    graph = {gpus[place]["uuid"]: size for place, size in decided.graphs.items()}
     weights, cache = ({uuid: 0 for uuid in graph} for dummy in range(2))
-    left = {"weights": sum(decided["weights"]), "cache": sum(decided["cache"])}
-    for place, numbers in decided["ranges"]:
+    left = {"weights": sum(decided.weights), "cache": sum(decided.cache)}
+    for place, numbers in decided.ranges:
         uuid = gpus[place]["uuid"]
-        weights[uuid] = sum(decided["weights"][number] for number in numbers)
-        cache[uuid] = sum(decided["cache"][number] for number in numbers)
+        weights[uuid] = sum(decided.weights[number] for number in numbers)
+        cache[uuid] = sum(decided.cache[number] for number in numbers)
         left["weights"] -= weights[uuid]
         left["cache"] -= cache[uuid]
     return {"weights": dict(weights, cpu=left["weights"]), "cache": dict(cache, cpu=left["cache"]), "graph": graph}
@@ -258,6 +259,7 @@ def _runner(case, requests):
                 )
         success = operation == "fit" or enough
         requests.append({"layers": layout.layers_of(found), "operation": operation, "success": success})
-        return measured_layout.Report(success, sizes, graphs, memory["input_weights"] + memory["cpu_graph"])
+        measured = layout.Sizes(sizes, graphs, memory["input_weights"] + memory["cpu_graph"])
+        return measured_layout.Report(success, measured)
 
     return run

@@ -115,9 +115,10 @@ def _worth_moving(now: tuple[list[Choice], Host], then: tuple[list[Choice], Host
     Where it needs fewer, the models that lose a GPU must have enough memory to stay there.
 
     Args:
-        now, then: the choices and the Host with them; both in the same order of the models.
+        now, then: the choices and the Host with them.
     """
-    pairs = [(old.placements[0], new.placements[0]) for old, new in zip(now[0], then[0])]
+    later = {choice.wanted.create_as: choice.placements[0] for choice in then[0]}
+    pairs = [(choice.placements[0], later[choice.wanted.create_as]) for choice in now[0]]
     fewer = [new for old, new in pairs if len(new.gpus) < len(old.gpus)]
     before = sum(len(old.gpus) for old, dummy in pairs)
     after = sum(len(new.gpus) for dummy, new in pairs)
@@ -189,8 +190,7 @@ def _evened_out(choices: list[Choice], host: Host, fitting: Fitting) -> list[Cho
     for choice in moving:
         host.give_back(choice.placements[0])
     best = _evenest(moving, host, least, _Search(fitting, False, MOST_EVENINGS))
-    placements = best[1] if best else [choice.placements[0] for choice in moving]
-    evened = {choice.wanted.create_as: placed for choice, placed in zip(moving, placements)}
+    evened = best[1] if best else {choice.wanted.create_as: choice.placements[0] for choice in moving}
     for placed in evened.values():
         host.take(placed)
     return [
@@ -201,15 +201,15 @@ def _evened_out(choices: list[Choice], host: Host, fitting: Fitting) -> list[Cho
 
 def _evenest(
     moving: Sequence[Choice], host: Host, least: float, search: _Search
-) -> Optional[tuple[float, list[Placed]]]:
-    """(share left on the fullest GPU, placements of `moving`) of the best assignment, or None.
+) -> Optional[tuple[float, dict[str, Placed]]]:
+    """(share left on the fullest GPU, {create_as: placement}) of the best assignment, or None.
 
     Args:
         least: the share that must be left on the fullest GPU.
     """
     if not moving:
         left = host.least_share_left()
-        return (left, []) if left > least else None
+        return (left, {}) if left > least else None
     best = None
     for placed in ways.singles(moving[0].wanted, host, search.fitting):
         if not search.one_more():
@@ -218,7 +218,7 @@ def _evenest(
         if host.least_share_left() > least:
             found = _evenest(moving[1:], host, least, search)
             if found:
-                best = (found[0], [placed] + found[1])
+                best = (found[0], dict(found[1], **{moving[0].wanted.create_as: placed}))
                 least = found[0]
         host.give_back(placed)
     return best

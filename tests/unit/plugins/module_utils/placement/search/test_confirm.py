@@ -58,7 +58,7 @@ def test_models_that_an_older_release_keeps_loaded_beside_each_other_share_an_in
 
 
 def test_models_that_an_older_release_would_unload_for_each_other_get_an_instance_each():
-    """0.5.13 counts the whole KV cache of gpt-oss, where the engine keeps a window: it fits alone, but not beside another."""
+    """0.5.13 counts the whole KV cache of gpt-oss, where the engine keeps a window: it fits alone, not with another."""
 
     def instances(free):
         return [

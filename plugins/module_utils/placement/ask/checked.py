@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A request after all checks: what the search starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional, Sequence
+
+from ...releases import versions
+from ...releases.release import Release
+from ..errors import PlacementError
+from ..shapes import Gpu, LeftOutGpu, PlanRequest, Wanted
+from . import applied, environment, gpus, inventory, service
+from .parameters import whole_number
+from .request import wanted_models
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedRequest:
+    """A request after all checks.
+
+    Attributes:
+        service: what the services have in common.
+        wanted: the models.
+        gpus: the GPUs that the plan may use, in PCI order.
+        left_out: GPUs that are on the host and that the plan does not use.
+        gpu_inventory: facts of gpu_facts.
+        applied: where the applied plan has each model.
+        overhead_bytes: measured context overhead per process and GPU, or None.
+        warnings: what the user should know of the options.
+        slot_warnings: models that get fewer slots than asked for.
+    """
+
+    service: service.Service
+    wanted: tuple[Wanted, ...]
+    gpus: tuple[Gpu, ...]
+    left_out: tuple[LeftOutGpu, ...]
+    gpu_inventory: dict[str, Any]
+    applied: applied.Applied
+    overhead_bytes: Optional[int]
+    warnings: tuple[str, ...]
+    slot_warnings: tuple[str, ...]
+
+    @property
+    def topology(self) -> Sequence[Any]:
+        """Facts of connections between GPUs."""
+        return self.gpu_inventory.get("topology") or []
+
+
+def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
+    """Check a request.
+
+    Args:
+        request: the options of placement_info.
+        plan_version: the version of the plans that this collection writes.
+
+    Raises:
+        PlacementError: the first value that cannot be; one sentence with the value and the remedy.
+    """
+    release = _release(request.ollama_version)
+    variables, warnings = environment.check_environment(request.environment, release)
+    wanted, model_warnings = wanted_models(request.models, variables, request.headroom_bytes)
+    common = service.service_of(release, variables, request.models_dir, request.listen_address, request.base_port)
+    overhead_bytes = request.overhead_bytes
+    if overhead_bytes is not None:
+        overhead_bytes = whole_number(overhead_bytes, "overhead_bytes", 0)
+    inventory.check_inventory(request.gpu_inventory)
+    in_force, damage = applied.sound(request.applied_plan, plan_version)
+    usable, left_out = gpus.usable_gpus(request.gpu_inventory, request.selectors, in_force, request.own_units)
+    usable, left_out = _accepted(release, usable, left_out, request.gpu_inventory.get("driver_version"))
+    return CheckedRequest(
+        service=common,
+        wanted=tuple(_one_at_a_time(one, release) for one in wanted),
+        gpus=tuple(usable),
+        left_out=tuple(left_out),
+        gpu_inventory=request.gpu_inventory,
+        applied=applied.Applied(in_force),
+        overhead_bytes=overhead_bytes,
+        warnings=(*warnings, *model_warnings, *([damage] if damage else [])),
+        slot_warnings=tuple(_slot_warning(one, release) for one in wanted if _loses_slots(one, release)),
+    )
+
+
+def _release(version: Any) -> Release:
+    """The release that is planned for."""
+    try:
+        return versions.release_of(version)
+    except ValueError as error:
+        raise PlacementError(str(error))
+
+
+def _accepted(
+    release: Release, gpus: Sequence[Gpu], left_out: Sequence[LeftOutGpu], driver_version: Optional[str]
+) -> tuple[list[Gpu], list[LeftOutGpu]]:
+    """The GPUs to use and those that are left out, after those that this Ollama version would leave out on its own."""
+    accepted = []
+    refused = list(left_out)
+    for gpu in gpus:
+        fault = release.refused_gpu(gpu.compute_capability, driver_version)
+        if fault:
+            # Another driver makes a GPU usable, whereas its compute capability stays what it is.
+            refused.append(LeftOutGpu(gpu.uuid, fault, gpu=gpu if "driver" in fault else None))
+        else:
+            accepted.append(gpu)
+    return accepted, refused
+
+
+def _one_at_a_time(wanted: Wanted, release: Release) -> Wanted:
+    """The model with one slot, where this release serves it one request at a time."""
+    if not release.one_request_at_a_time(wanted.facts):
+        return wanted
+    return dataclasses.replace(wanted, parallel=1, one_at_a_time=True)
+
+
+def _loses_slots(wanted: Wanted, release: Release) -> bool:
+    return wanted.parallel > 1 and release.one_request_at_a_time(wanted.facts)
+
+
+def _slot_warning(wanted: Wanted, release: Release) -> str:
+    return "%s is served one request at a time by Ollama %s, so parallel %d has no effect." % (
+        wanted.name,
+        release.version,
+        wanted.parallel,
+    )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 FILE = r"""
 # a comment
-; another one
+; another="one
 PLAIN=1
 SPACES =  two words~~~
 EMPTY=

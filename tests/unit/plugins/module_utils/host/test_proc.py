@@ -61,10 +61,11 @@ def test_a_process_is_known_by_its_start(tmp_path):
     start = proc.started(os.getpid())
     assert proc.is_alive(os.getpid(), start) and not proc.is_alive(os.getpid(), start + 1)
     assert abs(proc.process_start(os.getpid()) - time.time()) < 24 * 3600
-    for number, stat in (("1", "1 (a) b) Z 0"), ("2", "2 (x)")):
-        (tmp_path / number).mkdir()
-        (tmp_path / number / "stat").write_text(stat)
-        assert proc.started(int(number), str(tmp_path)) is None
+    rest = " ".join(str(field) for field in range(4, 52))
+    for number, stat, start in ((1, "1 (a) b) S " + rest, 22), (2, "2 (x) Z " + rest, None), (4, "4 (x)", None)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "stat").write_text(stat)
+        assert proc.started(number, str(tmp_path)) == start
     assert proc.started(3, str(tmp_path)) is None and proc.process_start(3, str(tmp_path)) is None
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Bytes moved and processor time of reading a model's header by ranges from a registry, against the PyPI package gguf reading the same file.
+"""Bytes moved and processor time of reading a model's header by ranges from a registry.
 
-The registry is the rig's, a process of its own on this machine, so its processor time is not in the figures.
+They are held against the PyPI package gguf, which reads the same file. The registry is the rig's, a process of its own
+on this machine, so its processor time is not in the figures.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Error of the memory prediction against the engine's own answers (tests/oracle/engine-table.jsonl), and of the peers' formulas on the same rows.
+"""Error of the memory prediction, and of the peers' formulas, against the engine's own answers.
 
-Ours is compared device by device. The peers' formulas (peers.py) know one total: they and ours are compared on the rows of one device that
-holds everything, and once more on those of them that are as the peers' authors measured: one slot, flash attention, batches of 512.
+The answers are the rows of tests/oracle/engine-table.jsonl.
+
+Ours is compared device by device. The peers' formulas (peers.py) know one total: they and ours are compared on the
+rows of one device that holds everything, and once more on those of them that are as the peers' authors measured: one
+slot, flash attention, batches of 512.
 """
 
 from __future__ import annotations

@@ -2,15 +2,17 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """The formulas of the peers, each as its authors wrote it, for a model on one GPU that holds everything.
 
-Each gives {part: MiB} of a row of tests/oracle/engine-table.jsonl: `total`, and of the parts those that the formula knows.
-The engine's figures are its buffers without the driver's context on the device, so what a formula counts for that context is left out.
+Each gives {part: MiB} of a row of tests/oracle/engine-table.jsonl: `total`, and of the parts those that the formula
+knows. The engine's figures are its buffers without the driver's context on the device, so what a formula counts for
+that context is left out.
 
-* pre-check: `PredictServerVRAM` of llm/llama_server.go, Ollama 0.30.0 to 0.32.15: the file and an f16 cache of all layers; Ollama holds it
-  against 80 % of the free memory (server/sched.go);
-* 0.11.4: `EstimateGPULayers` of llm/memory.go with `GraphSize` of fs/ggml/ggml.go, with flash attention and the cache type in the
-  environment; the 457 MiB that it keeps for the context of a GPU are left out, one layer that it keeps as a reserve is not;
-* regression: `estimate_vram` of text-generation-webui (oobabooga), modules/models_settings.py, for all layers. It was fitted to memory
-  measured on the GPU, of which CONTEXT_MIB are taken off.
+* pre-check: `PredictServerVRAM` of llm/llama_server.go, Ollama 0.30.0 to 0.32.15: the file and an f16 cache of all
+  layers; Ollama holds it against 80 % of the free memory (server/sched.go);
+* 0.11.4: `EstimateGPULayers` of llm/memory.go with `GraphSize` of fs/ggml/ggml.go, with flash attention and the cache
+  type in the environment; the 457 MiB that it keeps for the context of a GPU are left out, one layer that it keeps as
+  a reserve is not;
+* regression: `estimate_vram` of text-generation-webui (oobabooga), modules/models_settings.py, for all layers. It was
+  fitted to memory measured on the GPU, of which CONTEXT_MIB are taken off.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ BITS = {"f16": 16, "q8_0": 8, "q4_0": 4}
 
 
 def pre_check(model, row):
-    """Weights are the file, the smallest number of KV heads (at least 1) stands for all layers, f16 whatever is asked for."""
+    """Weights are the file, every layer has the smallest number of KV heads (at least 1), the cache is always f16."""
     heads, kv_heads = max(model.head_count or [1]), min(model.head_count_kv or [1]) or 1
     width = model.embedding_length // heads if heads else 0
     weights, cache = model.file_bytes / MIB, 2 * model.block_count * kv_heads * width * row["n_ctx"] * 2 / MIB

@@ -24,7 +24,14 @@ def per_cent(ours, engine):
 
 
 def table(title, first, groups, rows):
-    """Print a table: `groups` [(name, format of a number)], three columns each; `rows` [(name, n, [spread or None, ...])]."""
+    """Print a table.
+
+    Args:
+        title: above the table.
+        first: head of the first column.
+        groups: [(name, format of a number)], three columns each.
+        rows: [(name, n, [spread or None, ...])].
+    """
     print("\n" + title)
     print("%-26s" % first + "".join("  |%s" % name.center(29) for name, unused in groups))
     print(

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Everything that the project claims as a number, measured in one run (make bench), and held against its limits at the end.
+"""Everything that the project claims as a number, measured in one run (make bench) and held against its limits.
 
-* headers: processor time and bytes moved, by ranges from a registry, against the PyPI package gguf on the same file (headers.py);
+* headers: processor time and bytes moved, by ranges from a registry, against the PyPI package gguf (headers.py);
 * placement: processor time of planning one host, and what ten times the GPUs of a host cost;
 * memory: error of the prediction against the engine's own answers, with the peers' formulas beside it (memory.py);
 * recorded decisions: rows on which the product's own functions say the same (tests/oracle/replay.py).
 
-Only ratios and counts mean something elsewhere; the seconds beside them are this machine's. Ends with 1 if a limit is missed.
+Only ratios and counts mean something elsewhere; the seconds beside them are this machine's. Ends with 1 if a limit is
+missed.
 """
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import sys
 import tempfile
@@ -19,10 +21,11 @@ import tempfile
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
+importlib.import_module("tests.conftest")  # makes the checkout importable as a collection
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest  # noqa: E402
 
-import tests.conftest  # noqa: E402, F401  pylint: disable=unused-import  # makes the checkout importable as a collection
 from tests.bench import headers, memory  # noqa: E402
 from tests.bench.report import Limits  # noqa: E402
 from tests.bench.timing import row, seconds  # noqa: E402

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The peers' formulas on figures worked out by hand from their sources, and what the bench makes of errors and limits."""
+"""The peers' formulas on figures worked out by hand from their sources; errors and limits of the bench."""
 
 from __future__ import annotations
 

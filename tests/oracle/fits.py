@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Ask the engine what its fit chooses: write tests/oracle/engine-fits.jsonl anew (`python -m tests.oracle.fits`, some minutes, as root).
+"""Ask the engine what its fit chooses: write tests/oracle/engine-fits.jsonl anew.
 
-The models, devices and the engine are those of record.py. The first line says what was asked and of which build; every other line is one fit:
-whether it changed anything, layers per device, and how many layers leave weights elsewhere (`-ot` patterns). The sample is the same each time.
-None of these rows was used to write the search; `python tests/oracle/replay.py tests/oracle/engine-fits.jsonl` compares them.
+`python -m tests.oracle.fits` takes some minutes, as root. The models, devices and the engine are those of record.py.
+The first line says what was asked and of which build; every other line is one fit: whether it changed anything, layers
+per device, and how many layers have weights elsewhere (`-ot` patterns). The sample is the same each time. None of
+these rows was used to write the search; `python tests/oracle/replay.py tests/oracle/engine-fits.jsonl` compares them.
 """
 
 from __future__ import annotations

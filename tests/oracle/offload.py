@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What a device holds beside its layers when it computes for weights on the host: write engine-offload.jsonl anew (`python -m tests.oracle.offload`).
+"""Ask the engine what a device needs to compute for weights on the host: write engine-offload.jsonl anew.
 
-CUDA takes large batches of operations whose weights lie on the host (`offload_op`), on copies of them that its compute buffer must hold. The RPC
-devices of the oracle do not, so the engine is asked twice: as it is, and with engine/offload.c before it, which answers for its devices as
-ggml-cuda does; everything else is the engine's own. Witness: Vulkan has an `offload_op` of its own; where a model's matrices are small enough for
-a software Vulkan device (128 MiB), the same question is put to one, without any help of ours.
+CUDA takes large batches of operations whose weights are on the host (`offload_op`), on copies of them that its compute
+buffer must hold. The RPC devices of the oracle do not, so the engine is asked twice: as it is, and with
+engine/offload.c before it, which answers for its devices as ggml-cuda does; everything else is the engine's own.
+Witness: Vulkan has an `offload_op` of its own; where a model's matrices are small enough for a software Vulkan device
+(128 MiB), the same question is put to one, without any help of ours.
 
-Takes some minutes as root; the engine and its models are those of record.py, Vulkan gets a root of its own beside it.
-The first line says what was asked and of which build. The sample is the same each time. The first
-answers showed faults of the simulation, which were mended by the rules they broke: what has not been looked at is a sample under another seed.
+`python -m tests.oracle.offload` takes some minutes, as root; the engine and its models are those of record.py, Vulkan
+gets a root of its own beside it. The first line says what was asked and of which build. The sample is the same each
+time. The first answers showed faults of the simulation, which were mended by the rules they broke: what has not been
+looked at is a sample under another seed.
 """
 
 from __future__ import annotations
@@ -80,7 +82,10 @@ VULKAN_SETTINGS = (
 
 
 def sample(model, count, batches=(512, 1024, 2048), contexts=(4096, 16384, 65536)):
-    """`count` rows of a model, without the engine's answers; with experts, half of them keep all layers on the devices and leave experts on the host."""
+    """`count` rows of a model, without the engine's answers.
+
+    Half of those of a model with experts have all layers on the devices and experts on the host.
+    """
     dice = random.Random("offload %s %d" % (model, max(batches)))
     dimensions = of_model(model)
     slots = dimensions["L"] + 1
@@ -183,8 +188,10 @@ def main(names):
     head = dict(
         sandbox.version(),
         reference="build 11669",
-        tool="llama-fit-params -fitp on --no-repack over RPC devices of the sizes devices_mib; vulkan: over as many software Vulkan devices",
-        columns="compute buffer of every device, MiB: without the operations of the host's weights, with them (offloaded), the same by Vulkan",
+        tool="llama-fit-params -fitp on --no-repack over RPC devices of the sizes devices_mib; "
+        "vulkan: over as many software Vulkan devices",
+        columns="compute buffer of every device, MiB: without the operations of the host's weights, "
+        "with them (offloaded), the same by Vulkan",
     )
     lines = [json.dumps(head, separators=(",", ":"))]
     for name in names or sorted(set(MODELS + WITNESSES)):
@@ -240,7 +247,10 @@ def predicted(row):
 
 
 def compare(row):
-    """(expected, got) for the replayer: MiB per device without and with the host's operations; ours stand as the engine's within max(3 %, 32 MiB)."""
+    """(expected, got) for the replayer: MiB per device without and with the host's operations.
+
+    Ours count as the engine's within max(3 %, 32 MiB).
+    """
     expected = {"without": row["without"], "offloaded": row["offloaded"]}
     got = {}
     for (key, engine), ours in zip(expected.items(), predicted(row)):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Ask the engine: write tests/oracle/engine-table.jsonl anew (`python -m tests.oracle.record`, about ten minutes, as root).
+"""Ask the engine: write tests/oracle/engine-table.jsonl anew.
 
-The first line says what was asked and of which build; every other line is one dry run. The sample is drawn anew but the same each time: for every
-model the values of each setting are dealt from a shuffled deck, so that each comes up about equally often.
-`python -m tests.oracle.record MODEL ...` asks only for these models and prints the rows.
+`python -m tests.oracle.record` takes about ten minutes, as root. The first line says what was asked and of which
+build; every other line is one dry run. The sample is drawn anew but the same each time: for every model the values of
+each setting are drawn from a shuffled deck, so that each comes up about equally often. `python -m tests.oracle.record
+MODEL ...` asks only for these models and prints the rows.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ UNIFIED = (True, True, False)
 SERVED_PARALLEL = (1, 2, 2, 4, 4)
 SERVED_DEVICES = ((49140,), (49140,), (49140, 49140), (81559, 24564))
 
-# A longer context takes less on a device here, for the engine as well: its allocator takes the hole that fits best, so a value that has grown may
-# lie better than before. Seen with some layers on the host only. model: (parallel, ubatch, cache type, devices, layers on them, shorter context).
+# A longer context takes less on a device here, for the engine as well: its allocator takes the hole that fits best, so
+# a value that has grown may lie better than before. Seen with some layers on the host only. model: (parallel, ubatch,
+# cache type, devices, layers on them, shorter context).
 FALLING = {
     "deepseek-v2-lite": (1, 1024, "f16", 3, 11, 8192),
     "granite4-small": (1, 512, "q8_0", 1, 10, 16384),
@@ -134,7 +136,7 @@ def sample(model, count):
 
 
 def served_sample(model, count):
-    """`count` designed rows of a model for llama-server: full offload, one or two devices, some with partial offload."""
+    """`count` rows of a model for llama-server: one or two devices, most with all layers on them."""
     dice = random.Random("server " + model)
     contexts, devices, offloaded, parallel, ubatches, attention, unified = (
         Deck(values, dice)

@@ -5,10 +5,11 @@
 Usage: python tests/oracle/replay.py FILE ...
 
 Takes era-?.jsonl (decisions of older releases; with the era-models.json beside it, if there is one), *-placement.jsonl
-(choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json (the
-engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-fit.jsonl and engine-fits.jsonl
-(what llama.cpp's fit chose); files are known by their rows, whatever their names. Prints `NAME: equal N of M` per file and
-the rows that differ, expected beside got; ends with 1 if any row differs, with 2 if a file is not a recording.
+(choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json
+(the engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-fit.jsonl and
+engine-fits.jsonl (what llama.cpp's fit chose); files are known by their rows, whatever their names. Prints `NAME:
+equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs, with 2 if a file
+is not a recording.
 """
 
 from __future__ import annotations
@@ -214,9 +215,9 @@ def _kind(rows, path):
     if "mib" in head:
         return rows, table.compare if "layers" in head else engine_row
     raise ValueError(
-        "%s is not a recording this replayer knows; give era-?.jsonl, *-placement.jsonl, *-residents.jsonl, engine-rows.json, "
-        "engine-table.jsonl, engine-offload.jsonl, engine-fit.jsonl or engine-fits.jsonl (the names do not matter, the rows do)."
-        % path.name
+        "%s is not a recording this replayer knows; give era-?.jsonl, *-placement.jsonl, *-residents.jsonl, "
+        "engine-rows.json, engine-table.jsonl, engine-offload.jsonl, engine-fit.jsonl or engine-fits.jsonl "
+        "(the names do not matter, the rows do)." % path.name
     )
 
 
@@ -244,7 +245,10 @@ def rows_of(path):
 
 
 def replay(path):
-    """(rows compared, list of (row number, expected, got) that differ). A row that cannot be compared differs, with the reason."""
+    """(rows compared, list of (row number, expected, got) that differ).
+
+    A row that cannot be compared differs, with the reason.
+    """
     rows, compare = rows_of(path)
     differing = []
     for number, row in enumerate(rows, 1):

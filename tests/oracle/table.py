@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The engine's own answers (engine-table.jsonl, made by record.py) beside what the product predicts for the same question."""
+"""The engine's own answers (engine-table.jsonl, made by record.py) beside what the product predicts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,10 @@ def near(engine, ours):
 
 
 def compare(row):
-    """(expected, got) for the replayer: [weights, KV, compute] MiB and layers of every device; ours stand as the engine's where they are near."""
+    """(expected, got) for the replayer: [weights, KV, compute] MiB and layers of every device.
+
+    Ours count as the engine's where they are near.
+    """
     expected, got = {}, {}
     for index, (engine, ours, layers, our_layers) in enumerate(devices(row)):
         expected[str(index)] = engine + [layers]

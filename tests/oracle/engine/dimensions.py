@@ -2,9 +2,10 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Dimensions of the oracle's models, from their public configurations.
 
-Short names: L blocks, E embedding width, H heads, KV key/value heads (a number, or one a block), D head size, F feed-forward width (a number, or
-one a block), V vocabulary, X experts, U experts used, XF width of an expert, SF width of the shared expert, W window. The rest is said in
-families.py, which turns them into key-values and tensors. `tied`: no output matrix of its own. `quant`: Q4_K_M (default), Q8_0, F16.
+Short names: L blocks, E embedding width, H heads, KV key/value heads (a number, or one a block), D head size, F
+feed-forward width (a number, or one a block), V vocabulary, X experts, U experts used, XF width of an expert, SF width
+of the shared expert, W window. The rest is said in families.py, which turns them into key-values and tensors. `tied`:
+no output matrix of its own. `quant`: Q4_K_M (default), Q8_0, F16.
 """
 
 from __future__ import annotations
@@ -666,7 +667,8 @@ MODELS = {
     },
 }
 
-# Models that were not looked at when the graphs were written: the product is compared with them, nothing was changed until it had been.
+# Models that were not looked at when the graphs were written: the product is compared with them, nothing was changed
+# until it had been.
 HELD_OUT = {
     "llama3.1-405b": {"arch": "llama", "L": 126, "E": 16384, "H": 128, "KV": 8, "D": 128, "F": 53248, "V": 128256},
     "gemma-7b": {

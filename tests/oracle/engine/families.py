@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Dimensions -> key-values and tensors of a GGUF file, as llama.cpp's loaders expect them (src/models, names of gguf-py constants).
+"""Dimensions -> key-values and tensors of a GGUF file, as llama.cpp's loaders expect them.
 
-Only what the loader checks is written: no vocabulary (tokenizer model "none"), no weights. Tensor types follow llama.cpp's mixes.
+Source: llama.cpp src/models and the names of gguf-py constants. Only what the loader checks is written: no vocabulary
+(tokenizer model "none"), no weights. Tensor types follow llama.cpp's mixes.
 """
 
 from __future__ import annotations
@@ -453,7 +454,7 @@ def pairs_of(name):
 
 
 def files_of(name):
-    """{file name without suffix: (key-values, tensors)} of a model: one, or the parts that llama-gguf-split would write."""
+    """{file name without suffix: (key-values, tensors)} of a model: one, or parts as llama-gguf-split writes them."""
     pairs, tensors, count = pairs_of(name), tensors_of(name), of_model(name).get("parts", 1)
     if count == 1:
         return {name: (pairs, tensors)}

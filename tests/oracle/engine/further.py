@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Further families: models of architectures that came to the table last. Dimensions are short as in dimensions.py, blocks as in families.py.
+"""Further families: models of architectures that came to the table last.
 
-The product was first compared with the engine as it was (`python -m tests.oracle.record MODEL ...`), then what was wrong was modelled.
+Dimensions are short as in dimensions.py, blocks as in families.py. The product was first compared with the engine as
+it was (`python -m tests.oracle.record MODEL ...`), then what was wrong was modelled.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The tensors of the parts of a block: attention, feed-forward, experts, recurrent states. Tensor types follow llama.cpp's mixes."""
+"""The tensors of the parts of a block: attention, feed-forward, experts, recurrent states.
+
+Tensor types follow llama.cpp's mixes.
+"""
 
 from __future__ import annotations
 

@@ -124,8 +124,8 @@ class Devices:
             with socket.socket() as probe:
                 if not probe.connect_ex(("127.0.0.1", FIRST_PORT + index)):
                     raise SystemExit(
-                        "oracle: something listens on port %d already, perhaps a device of a run that was killed; end it"
-                        % (FIRST_PORT + index)
+                        "oracle: something listens on port %d already, perhaps a device of a run that was killed; "
+                        "end it" % (FIRST_PORT + index)
                     )
         for index, size in enumerate(self.sizes):
             command = [
@@ -173,9 +173,10 @@ class Devices:
 
 
 def server_dry_run(devices, row):
-    """As dry_run, by llama-server itself, as Ollama starts it: it prints the table before it loads, and is stopped there.
+    """As dry_run, by llama-server itself, as Ollama starts it: it prints the table, and is stopped before it loads.
 
-    `row["kv_unified"]`: LLAMA_ARG_KV_UNIFIED in its environment. The server keeps a row of output a slot, not one a token.
+    `row["kv_unified"]`: LLAMA_ARG_KV_UNIFIED in its environment. The server has one row of output per slot, not one
+    per token.
     """
     command = [
         "nice",

@@ -8,288 +8,9 @@ Source: llama.cpp src/models and the names of gguf-py constants. Only what the l
 
 from __future__ import annotations
 
-from tests.oracle.engine import further
+from tests.oracle.engine import blocks, further, hybrid_blocks  # noqa: F401  their blocks are in BLOCKS
 from tests.oracle.engine.dimensions import of_model
-from tests.oracle.engine.parts import (
-    Tensors,
-    attention,
-    delta_net,
-    experts,
-    feed_forward,
-    latent_attention,
-    norms,
-    of_layer,
-    short_convolution,
-    state_space_1,
-    state_space_2,
-)
-
-# --- blocks by architecture ------------------------------------------------------------------------------------------
-
-
-def _block(t, m, i):
-    arch = m["arch"]
-    if arch in (
-        "llama",
-        "mistral3",
-        "qwen2",
-        "granite",
-        "granitemoe",
-        "smollm3",
-        "deci",
-        "gemma",
-        "internlm2",
-        "exaone",
-        "ernie4_5",
-        "qwen2vl",
-    ):
-        kv, heads = of_layer(m["KV"], i), of_layer(m["H"], i)
-        if heads:
-            norms(t, m, i, "attn_norm")
-        if kv:
-            attention(t, m, i)
-        norms(t, m, i, "ffn_norm")
-        experts(t, m, i) if m.get("X") else feed_forward(t, m, i)
-    elif arch in ("qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "hunyuan-dense"):
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, norms="head")
-        experts(t, m, i) if m.get("X") else feed_forward(t, m, i)
-    elif arch == "qwen2moe":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i)
-        experts(t, m, i)
-        t.plain("ffn_gate_inp_shexp.weight", m["E"], layer=i)
-        feed_forward(t, m, i, m["SF"], suffix="_shexp")
-    elif arch == "hunyuan-moe":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, norms="head")
-        experts(t, m, i)
-        feed_forward(t, m, i, m["SF"], suffix="_shexp")
-    elif arch == "llama4":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i)
-        if (i + 1) % m["step"] == 0:
-            experts(t, m, i)
-            feed_forward(t, m, i, m["SF"], suffix="_shexp")
-        else:
-            feed_forward(t, m, i)
-    elif arch in ("gemma2", "gemma3"):
-        norms(t, m, i, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
-        attention(t, m, i, norms="head" if arch == "gemma3" else None)
-        feed_forward(t, m, i)
-    elif arch in ("gemma3n", "gemma4"):
-        _gemma_small(t, m, i)
-    elif arch == "gpt-oss":
-        norms(t, m, i, "attn_norm", "post_attention_norm")
-        attention(t, dict(m, qkv_bias=True), i)
-        t.plain("attn_output.bias", m["E"], layer=i)
-        t.plain("attn_sinks.weight", m["H"], layer=i)
-        experts(t, m, i, bias=True, kind="MXFP4")
-    elif arch == "phi3":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, fused=True)
-        feed_forward(t, m, i, gate=False, double_up=True)
-    elif arch in ("cohere2", "command-r"):
-        norms(t, m, i, "attn_norm")
-        attention(t, m, i)
-        if m.get("wide_head_norms"):
-            t.plain("attn_q_norm.weight", m["D"], m["H"], layer=i)
-            t.plain("attn_k_norm.weight", m["D"], m["KV"], layer=i)
-        feed_forward(t, m, i)
-    elif arch == "minicpm3":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        latent_attention(t, m, i)
-        feed_forward(t, m, i)
-    elif arch == "deepseek2":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        latent_attention(t, m, i)
-        if i < m["lead"]:
-            feed_forward(t, m, i)
-        else:
-            experts(t, m, i, probabilities_bias=bool(m.get("q_rank")))
-            feed_forward(t, m, i, m["XF"] * m["shared"], suffix="_shexp")
-    elif arch == "glm4":
-        norms(t, m, i, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
-        attention(t, m, i)
-        feed_forward(t, m, i, gate=False, double_up=True)
-    elif arch == "glm4moe":
-        norms(t, m, i, "attn_norm", "post_attention_norm")
-        attention(t, m, i)
-        if i < m["lead"]:
-            feed_forward(t, m, i)
-        else:
-            experts(t, m, i, probabilities_bias=True)
-            feed_forward(t, m, i, m["SF"], suffix="_shexp")
-        if i >= m["L"] - m["nextn"]:
-            t.matrix("nextn.eh_proj", 2 * m["E"], m["E"], layer=i)
-            norms(t, m, i, "nextn.enorm", "nextn.hnorm", "nextn.shared_head_norm")
-            t.matrix("nextn.embed_tokens", m["E"], m["V"], layer=i)
-            t.matrix("nextn.shared_head_head", m["E"], m["V"], layer=i)
-    elif arch == "mamba":
-        norms(t, m, i, "attn_norm")
-        state_space_1(t, m, i)
-    elif arch == "mamba2":
-        norms(t, m, i, "attn_norm")
-        state_space_2(t, m, i)
-    elif arch == "jamba":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i) if m["KV"][i] else state_space_1(t, m, i, norms=True)
-        experts(t, m, i, width=m["F"]) if i % 2 else feed_forward(t, m, i)
-    elif arch in ("nemotron_h", "nemotron_h_moe"):
-        norms(t, m, i, "attn_norm")
-        if m["KV"][i]:
-            attention(t, m, i)
-        elif not m["F"][i]:
-            state_space_2(t, m, i)
-        elif m.get("X"):
-            experts(t, m, i, gate=False, probabilities_bias=True)
-            feed_forward(t, m, i, m["SF"], gate=False, suffix="_shexp")
-        else:
-            feed_forward(t, m, i, gate=False)
-    elif arch == "falcon-h1":
-        norms(t, m, i, "attn_norm")
-        t.plain("ffn_norm", m["E"], layer=i)  # its converter leaves out the suffix
-        state_space_2(t, m, i)
-        attention(t, m, i)
-        feed_forward(t, m, i)
-    elif arch == "granitehybrid":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i) if m["KV"][i] else state_space_2(t, m, i)
-        if m.get("X"):
-            experts(t, m, i)
-            feed_forward(t, m, i, m["SF"], suffix="_shexp")
-        else:
-            feed_forward(t, m, i)
-    elif arch in ("lfm2", "lfm2moe"):
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, norms="head") if m["KV"][i] else short_convolution(t, m, i)
-        if m.get("X") and i >= m["lead"]:
-            experts(t, m, i, probabilities_bias=True)
-        else:
-            feed_forward(t, m, i)
-    elif arch in ("qwen3next", "qwen35", "qwen35moe"):
-        norms(t, m, i, "attn_norm", "post_attention_norm")
-        if (i + 1) % m["interval"]:
-            delta_net(t, m, i)
-        else:
-            attention_with_gate(t, m, i)
-        if m.get("X"):
-            experts(t, m, i)
-            t.plain("ffn_gate_inp_shexp.weight", m["E"], layer=i)
-            feed_forward(t, m, i, m["SF"], suffix="_shexp")
-        else:
-            feed_forward(t, m, i)
-    elif arch == "olmo2":
-        norms(t, m, i, "post_attention_norm", "post_ffw_norm")
-        attention(t, m, i, norms="wide")
-        feed_forward(t, m, i)
-    elif arch == "starcoder2":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i)
-        feed_forward(t, m, i, gate=False)
-        for name, width in (
-            ("attn_norm", m["E"]),
-            ("ffn_norm", m["E"]),
-            ("attn_output", m["E"]),
-            ("ffn_down", m["E"]),
-            ("ffn_up", m["F"]),
-        ):
-            t.plain(name + ".bias", width, layer=i)
-    elif arch == "exaone4":
-        norms(t, m, i, "post_attention_norm", "post_ffw_norm")
-        attention(t, m, i, norms="head")
-        feed_forward(t, m, i)
-    elif arch == "seed_oss":
-        norms(t, m, i, "attn_norm", "post_attention_norm")
-        attention(t, m, i)
-        feed_forward(t, m, i)
-    elif arch == "olmoe":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, norms="wide")
-        experts(t, m, i)
-    elif arch == "minimax-m2":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, norms="wide")
-        experts(t, m, i, probabilities_bias=True)
-    elif arch == "phimoe":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i)
-        experts(t, m, i)
-        for name in ("attn_norm", "ffn_norm", "attn_output"):
-            t.plain(name + ".bias", m["E"], layer=i)
-    elif arch == "arcee":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i)
-        feed_forward(t, m, i, gate=False)
-    elif arch == "stablelm":
-        norms(t, m, i, "attn_norm")
-        t.plain("attn_norm.bias", m["E"], layer=i)
-        attention(t, m, i)
-        if m.get("wide_head_norms"):
-            t.plain("attn_q_norm.weight", m["D"], m["H"], layer=i)
-            t.plain("attn_k_norm.weight", m["D"], m["KV"], layer=i)
-        else:
-            norms(t, m, i, "ffn_norm")
-            t.plain("ffn_norm.bias", m["E"], layer=i)
-        feed_forward(t, m, i)
-    elif arch == "phi2":
-        norms(t, m, i, "attn_norm")
-        attention(t, m, i)
-        feed_forward(t, m, i, gate=False)
-        for name, width in (("attn_norm", m["E"]), ("attn_output", m["E"]), ("ffn_down", m["E"]), ("ffn_up", m["F"])):
-            t.plain(name + ".bias", width, layer=i)
-    elif arch in ("ernie4_5-moe", "dots1", "deepseek"):
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, norms="head" if arch == "dots1" else None)
-        if i < m["lead"]:
-            feed_forward(t, m, i)
-        else:
-            experts(t, m, i, probabilities_bias=arch != "deepseek")
-            feed_forward(t, m, i, m["SF"], suffix="_shexp")
-    elif arch == "nemotron":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i)
-        feed_forward(t, m, i, gate=False)
-        t.plain("attn_norm.bias", m["E"], layer=i)
-        t.plain("ffn_norm.bias", m["E"], layer=i)
-    elif not further.block(t, m, i):
-        raise KeyError(arch)
-
-
-def attention_with_gate(t, m, i):
-    """Attention whose q carries a gate beside it: q twice as wide as what leaves."""
-    size = m["D"]
-    t.matrix("attn_q", m["E"], 2 * m["H"] * size, layer=i)
-    t.matrix("attn_k", m["E"], m["KV"] * size, layer=i)
-    t.matrix("attn_v", m["E"], m["KV"] * size, layer=i)
-    t.matrix("attn_output", m["H"] * size, m["E"], layer=i)
-    t.plain("attn_q_norm.weight", size, layer=i)
-    t.plain("attn_k_norm.weight", size, layer=i)
-
-
-def _gemma_small(t, m, i):
-    norms(t, m, i, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
-    attention(t, m, i, norms="head")
-    feed_forward(t, m, i)
-    if m.get("X"):  # gemma4: experts beside the dense part
-        experts(t, m, i)
-        t.plain("ffn_gate_inp.scale", m["E"], layer=i)
-        norms(t, m, i, "pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2")
-    if m["arch"] == "gemma3n":
-        a = m["altup"]
-        t.plain("altup_correct_coef.weight", a, a, layer=i)
-        t.plain("altup_correct_scale.weight", m["E"], layer=i)
-        t.plain("altup_predict_coef.weight", a, a * a, layer=i)
-        t.plain("altup_router.weight", m["E"], a, layer=i)
-        norms(t, m, i, "altup_router_norm", "laurel_post_norm")
-        t.matrix("laurel_l", m["E"], m["laurel"], layer=i)
-        t.matrix("laurel_r", m["laurel"], m["E"], layer=i)
-    else:
-        t.plain("layer_output_scale.weight", 1, layer=i)
-    if m["per_layer"]:
-        t.matrix("inp_gate", m["E"], m["per_layer"], layer=i)
-        t.matrix("proj", m["per_layer"], m["E"], layer=i)
-        norms(t, m, i, "post_norm")
+from tests.oracle.engine.parts import BLOCKS, Tensors
 
 
 def tensors_of(name):
@@ -308,7 +29,7 @@ def tensors_of(name):
         t.matrix("per_layer_model_proj", m["E"], m["per_layer"] * m["L"])
         t.plain("per_layer_proj_norm.weight", m["per_layer"])
     for i in range(m["L"]):
-        _block(t, m, i)
+        BLOCKS[m["arch"]](t, m, i)
     if m["arch"] in further.ENCODERS:
         return t.list
     if m["arch"] != "olmo":
@@ -322,30 +43,9 @@ def tensors_of(name):
     return t.list
 
 
-def pairs_of(name):
-    """{key: value} of the header of a model."""
-    m = of_model(name)
-    a = m["arch"]
-    keys = {
-        "block_count": m["L"],
-        "context_length": m.get("positions", 1048576),
-        "embedding_length": m["E"],
-        "feed_forward_length": m.get("F", 0),
-        "vocab_size": m["V"],
-        "attention.layer_norm_rms_epsilon": 1e-5,
-        "attention.layer_norm_epsilon": 1e-5,
-        "rope.freq_base": 1e6,
-        "attention.head_count": m.get("H", 0),
-    }
-    if "KV" in m:
-        keys.update(
-            {
-                "attention.head_count_kv": m["KV"],
-                "attention.key_length": m["D"],
-                "attention.value_length": m["D"],
-                "rope.dimension_count": m.get("rot", m["D"]),
-            }
-        )
+def _of_experts(m):
+    """Key-values of a mixture of experts."""
+    a, keys = m["arch"], {}
     if m.get("X"):
         keys.update(
             {
@@ -370,6 +70,12 @@ def pairs_of(name):
             keys["interleave_moe_layer_step"] = 1
         if m.get("expert_groups"):
             keys.update({"expert_group_count": m["expert_groups"][0], "expert_group_used_count": m["expert_groups"][1]})
+    return keys
+
+
+def _of_latent_attention(m):
+    """Key-values of latent attention."""
+    keys = {}
     if "kv_rank" in m:
         rank, rope, key = m["kv_rank"], m["rope"], m["nope"] + m["rope"]
         keys.update(
@@ -393,6 +99,12 @@ def pairs_of(name):
             )
         if m.get("q_rank"):
             keys["attention.q_lora_rank"] = m["q_rank"]
+    return keys
+
+
+def _of_states(m):
+    """Key-values of recurrent states."""
+    keys = {}
     if "ssm" in m:
         s = m["ssm"]
         keys.update(
@@ -405,6 +117,12 @@ def pairs_of(name):
         )
         if "groups" in s:
             keys["ssm.group_count"] = s["groups"]
+    return keys
+
+
+def _of_architecture(m):
+    """Key-values that single architectures or models have."""
+    a, keys = m["arch"], {}
     for short, key in (
         ("interval", "full_attention_interval"),
         ("W", "attention.sliding_window"),
@@ -439,7 +157,35 @@ def pairs_of(name):
         keys["n_deepstack_layers"] = m["deepstack"]
     if a in ("qwen35", "qwen35moe", "qwen2vl", "qwen3vl", "qwen3vlmoe"):
         keys["rope.dimension_sections"] = [11, 11, 10, 0]
-    keys.update(further.pairs(m))
+    return keys
+
+
+def pairs_of(name):
+    """{key: value} of the header of a model."""
+    m = of_model(name)
+    a = m["arch"]
+    keys = {
+        "block_count": m["L"],
+        "context_length": m.get("positions", 1048576),
+        "embedding_length": m["E"],
+        "feed_forward_length": m.get("F", 0),
+        "vocab_size": m["V"],
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "attention.layer_norm_epsilon": 1e-5,
+        "rope.freq_base": 1e6,
+        "attention.head_count": m.get("H", 0),
+    }
+    if "KV" in m:
+        keys.update(
+            {
+                "attention.head_count_kv": m["KV"],
+                "attention.key_length": m["D"],
+                "attention.value_length": m["D"],
+                "rope.dimension_count": m.get("rot", m["D"]),
+            }
+        )
+    for further_keys in (_of_experts, _of_latent_attention, _of_states, _of_architecture, further.pairs):
+        keys.update(further_keys(m))
     pairs = {
         "general.architecture": a,
         "general.name": name,

@@ -8,7 +8,7 @@ it was (`python -m tests.oracle.record MODEL ...`), then what was wrong was mode
 
 from __future__ import annotations
 
-from tests.oracle.engine.parts import attention, experts, feed_forward, latent_attention, norms
+from tests.oracle.engine.parts import attention, experts, feed_forward, latent_attention, norms, of_architectures
 
 FURTHER = {
     "falcon-7b": {"arch": "falcon", "L": 32, "E": 4544, "H": 71, "KV": 1, "D": 64, "F": 18176, "V": 65024},
@@ -172,90 +172,115 @@ ESTIMATED_ONLY = ("bert", "nomic-bert", "gemma-embedding", "rwkv6", "rwkv7", "de
 ENCODERS = ("bert", "nomic-bert")  # no output matrix, no cache: they make embeddings of a whole text at once
 
 
-def block(t, m, i):
-    """The tensors of a block; False where the architecture is none of these."""
-    arch = m["arch"]
+def biases(t, i, *named):
+    """Biases of (name, width)."""
+    for name, width in named:
+        t.plain(name + ".bias", width, layer=i)
 
-    def biases(*named):
-        for name, width in named:
-            t.plain(name + ".bias", width, layer=i)
 
-    qkv = (m["H"] + 2 * m["KV"]) * m["D"] if isinstance(m.get("KV"), int) and isinstance(m.get("H"), int) else 0
-    if arch == "falcon":
-        for name in ("attn_norm", "attn_norm_2") if m.get("second_norm") else ("attn_norm",):
-            norms(t, m, i, name)
-            biases((name, m["E"]))
-        attention(t, m, i, fused=True)
-        feed_forward(t, m, i, gate=False)
-    elif arch == "bert":
-        attention(t, dict(m, qkv_bias=True), i)
-        norms(t, m, i, "attn_output_norm", "layer_output_norm")
-        feed_forward(t, m, i, gate=False)
-        biases(
-            ("attn_output", m["E"]),
-            ("attn_output_norm", m["E"]),
-            ("ffn_up", m["F"]),
-            ("ffn_down", m["E"]),
-            ("layer_output_norm", m["E"]),
-        )
-    elif arch == "nomic-bert":
-        attention(t, m, i, fused=True)
-        norms(t, m, i, "attn_output_norm", "layer_output_norm")
+@of_architectures("falcon")
+def _falcon(t, m, i):
+    for name in ("attn_norm", "attn_norm_2") if m.get("second_norm") else ("attn_norm",):
+        norms(t, m, i, name)
+        biases(t, i, (name, m["E"]))
+    attention(t, m, i, fused=True)
+    feed_forward(t, m, i, gate=False)
+
+
+@of_architectures("bert")
+def _bert(t, m, i):
+    attention(t, dict(m, qkv_bias=True), i)
+    norms(t, m, i, "attn_output_norm", "layer_output_norm")
+    feed_forward(t, m, i, gate=False)
+    biases(
+        t,
+        i,
+        ("attn_output", m["E"]),
+        ("attn_output_norm", m["E"]),
+        ("ffn_up", m["F"]),
+        ("ffn_down", m["E"]),
+        ("layer_output_norm", m["E"]),
+    )
+
+
+@of_architectures("nomic-bert")
+def _nomic_bert(t, m, i):
+    attention(t, m, i, fused=True)
+    norms(t, m, i, "attn_output_norm", "layer_output_norm")
+    feed_forward(t, m, i)
+    biases(t, i, ("attn_output_norm", m["E"]), ("layer_output_norm", m["E"]))
+
+
+@of_architectures("gemma-embedding")
+def _gemma_embedding(t, m, i):
+    norms(t, m, i, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
+    attention(t, m, i, norms="head")
+    feed_forward(t, m, i)
+
+
+@of_architectures("chatglm")
+def _chatglm(t, m, i):
+    norms(t, m, i, "attn_norm", "ffn_norm")
+    attention(t, m, i, fused=True)
+    biases(t, i, ("attn_qkv", (m["H"] + 2 * m["KV"]) * m["D"]))
+    feed_forward(t, m, i, gate=False, double_up=True)
+
+
+@of_architectures("dbrx")
+def _dbrx(t, m, i):
+    norms(t, m, i, "attn_norm", "attn_output_norm")
+    attention(t, m, i, fused=True)
+    experts(t, m, i)
+
+
+@of_architectures("starcoder")
+def _starcoder(t, m, i):
+    norms(t, m, i, "attn_norm", "ffn_norm")
+    attention(t, m, i, fused=True)
+    feed_forward(t, m, i, gate=False)
+    biases(
+        t,
+        i,
+        ("attn_norm", m["E"]),
+        ("attn_qkv", (m["H"] + 2 * m["KV"]) * m["D"]),
+        ("attn_output", m["E"]),
+        ("ffn_norm", m["E"]),
+        ("ffn_up", m["F"]),
+        ("ffn_down", m["E"]),
+    )
+
+
+@of_architectures("olmo")
+def _olmo(t, m, i):
+    attention(t, m, i)
+    feed_forward(t, m, i)
+
+
+@of_architectures("minicpm", "baichuan")
+def _minicpm(t, m, i):
+    norms(t, m, i, "attn_norm", "ffn_norm")
+    attention(t, m, i)
+    feed_forward(t, m, i)
+
+
+@of_architectures("deepseek32")
+def _deepseek32(t, m, i):
+    norms(t, m, i, "attn_norm", "ffn_norm")
+    latent_attention(t, m, i)
+    heads, size = m["indexer"]
+    t.plain("indexer.k_norm.weight", size, layer=i)
+    t.plain("indexer.k_norm.bias", size, layer=i)
+    t.matrix("indexer.proj", m["E"], heads, layer=i)
+    t.matrix("indexer.attn_k", m["E"], size, layer=i)
+    t.matrix("indexer.attn_q_b", m["q_rank"], heads * size, layer=i)
+    if i < m["lead"]:
         feed_forward(t, m, i)
-        biases(("attn_output_norm", m["E"]), ("layer_output_norm", m["E"]))
-    elif arch == "gemma-embedding":
-        norms(t, m, i, "attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
-        attention(t, m, i, norms="head")
-        feed_forward(t, m, i)
-    elif arch == "chatglm":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, fused=True)
-        biases(("attn_qkv", qkv))
-        feed_forward(t, m, i, gate=False, double_up=True)
-    elif arch == "dbrx":
-        norms(t, m, i, "attn_norm", "attn_output_norm")
-        attention(t, m, i, fused=True)
-        experts(t, m, i)
-    elif arch == "starcoder":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i, fused=True)
-        feed_forward(t, m, i, gate=False)
-        biases(
-            ("attn_norm", m["E"]),
-            ("attn_qkv", qkv),
-            ("attn_output", m["E"]),
-            ("ffn_norm", m["E"]),
-            ("ffn_up", m["F"]),
-            ("ffn_down", m["E"]),
-        )
-    elif arch == "olmo":
-        attention(t, m, i)
-        feed_forward(t, m, i)
-    elif arch in ("minicpm", "baichuan"):
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        attention(t, m, i)
-        feed_forward(t, m, i)
-    elif arch in ("rwkv6", "rwkv7"):
-        _rwkv(t, m, i)
-    elif arch == "deepseek32":
-        norms(t, m, i, "attn_norm", "ffn_norm")
-        latent_attention(t, m, i)
-        heads, size = m["indexer"]
-        t.plain("indexer.k_norm.weight", size, layer=i)
-        t.plain("indexer.k_norm.bias", size, layer=i)
-        t.matrix("indexer.proj", m["E"], heads, layer=i)
-        t.matrix("indexer.attn_k", m["E"], size, layer=i)
-        t.matrix("indexer.attn_q_b", m["q_rank"], heads * size, layer=i)
-        if i < m["lead"]:
-            feed_forward(t, m, i)
-        else:
-            experts(t, m, i, probabilities_bias=True)
-            feed_forward(t, m, i, m["XF"] * m["shared"], suffix="_shexp")
     else:
-        return False
-    return True
+        experts(t, m, i, probabilities_bias=True)
+        feed_forward(t, m, i, m["XF"] * m["shared"], suffix="_shexp")
 
 
+@of_architectures("rwkv6", "rwkv7")
 def _rwkv(t, m, i):
     width = m["E"]
     for name in ("attn_norm", "attn_norm_2", "time_mix_ln"):

@@ -9,6 +9,18 @@ from __future__ import annotations
 
 from tests.rig.models.catalog import more_bits
 
+BLOCKS = {}  # architecture -> function (tensors, dimensions, number of the block)
+
+
+def of_architectures(*names):
+    """Decorator: the function makes the tensors of a block of these architectures."""
+
+    def register(function):
+        BLOCKS.update((name, function) for name in names)
+        return function
+
+    return register
+
 
 def _quant(m, role, layer, shape):
     """Type of a weight matrix: the mix's, or a wider one where the row is no whole number of blocks."""
@@ -97,7 +109,7 @@ def feed_forward(t, m, i, width=None, gate=True, suffix="", double_up=False):
     t.matrix("ffn_down" + suffix, width, m["E"], layer=i)
 
 
-def experts(t, m, i, width=None, gate=True, bias=False, kind=None, probabilities_bias=False):
+def experts(t, m, i, width=None, gate=True, kind=None, probabilities_bias=False):
     width, count = width or m["XF"], m["X"]
     t.matrix("ffn_gate_inp", m["E"], count, layer=i, kind="F32")
     if gate:
@@ -106,10 +118,13 @@ def experts(t, m, i, width=None, gate=True, bias=False, kind=None, probabilities
     t.matrix("ffn_down_exps", width, m["E"], count, layer=i, kind=kind)
     if probabilities_bias:
         t.plain("exp_probs_b.bias", count, layer=i)
-    if bias:
-        t.plain("ffn_gate_inp.bias", count, layer=i)
-        for part, length in (("gate", width), ("up", width), ("down", m["E"])):
-            t.plain("ffn_%s_exps.bias" % part, length, count, layer=i)
+
+
+def expert_biases(t, m, i):
+    width, count = m["XF"], m["X"]
+    t.plain("ffn_gate_inp.bias", count, layer=i)
+    for part, length in (("gate", width), ("up", width), ("down", m["E"])):
+        t.plain("ffn_%s_exps.bias" % part, length, count, layer=i)
 
 
 def state_space_1(t, m, i, norms=False):

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """HTTP API of an Ollama server (requests as in ollama-0.32.15-api.json).
 
-Two habits of that API shape this file: a streamed call that fails is HTTP 200 with a last line `{"error": ...}`, and error texts
-differ between endpoints, so callers decide on `status` (404), never on the text.
-Timeouts are always those of a stall: so many seconds without a byte, never a limit on a whole pull.
+A streamed call that fails has HTTP status 200 and a last line `{"error": ...}`. Error texts differ between endpoints,
+so callers decide by `status` (404) and never by the text. Timeouts are in seconds without a byte: a pull may take as
+long as it makes progress.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import os
 import ssl
 import time
 import urllib.parse
+from typing import Any, Callable, Iterator
 
 from ..common.libraries import import_requests
 
-LOAD_TIMEOUT = 1800.0  # seconds; a load sends nothing until it is done, and the server itself gives up a stalled one (OLLAMA_LOAD_TIMEOUT)
+# A load sends nothing until it is done, and the server itself ends a stalled one (OLLAMA_LOAD_TIMEOUT).
+LOAD_TIMEOUT = 1800.0
 PULL_ATTEMPTS = 5
 PULL_PAUSE = 1.0  # seconds before the first retry, doubled each time
 
-# Messages of a failed pull after which another attempt can go on where the last one stopped. Everything else (unknown tag, refused, wrong digest) is final.
+# Messages of a failed pull that a further attempt can continue. Others (unknown tag, wrong digest) are final.
 _RESUMABLE = (
     "unexpected eof",
     "connection reset",
@@ -35,32 +37,35 @@ _RESUMABLE = (
 
 
 class OllamaError(Exception):
-    """The server answered with an error. `status`: HTTP status (200 for an error line in a stream, None when there was no answer); `message`: its text."""
+    """The server answered with an error.
 
-    def __init__(self, status, message):
-        super(OllamaError, self).__init__(message)
+    `status` is the HTTP status: 200 for an error line in a stream, None without an answer. `message` is the text.
+    """
+
+    def __init__(self, status: int | None, message: str) -> None:
+        super().__init__(message)
         self.status = status
         self.message = message
 
 
 class OllamaUnreachable(OllamaError):
-    """No answer from `url`: refused, unknown host, cut or stalled. `cause` says which."""
+    """The server gave no answer; `cause` says why (refused, unknown host, closed, stalled)."""
 
-    def __init__(self, url, cause):
-        super(OllamaUnreachable, self).__init__(None, "cannot reach the Ollama server at %s: %s" % (url, cause))
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(None, "cannot reach the Ollama server at %s: %s" % (url, cause))
         self.url = url
         self.cause = cause
 
 
 class InvalidUrl(OllamaError):
-    """`url` is no address of an Ollama server."""
+    """A url is not the address of an Ollama server."""
 
-    def __init__(self, url, reason):
-        super(InvalidUrl, self).__init__(None, "url %r %s; give it as http://host:port" % (url, reason))
+    def __init__(self, url: object, reason: str) -> None:
+        super().__init__(None, "url %r %s; give it as http://host:port" % (url, reason))
 
 
-def check_url(url):
-    """Return `url` without a trailing slash. Raises InvalidUrl for anything but http(s)://host[:port] with a port of 1-65535."""
+def check_url(url: Any) -> str:
+    """Return a url without a trailing slash. Raises InvalidUrl unless it is http(s)://host[:port]."""
     if not isinstance(url, str) or any(character.isspace() or ord(character) < 32 for character in url):
         raise InvalidUrl(url, "contains white space or is no text")
     try:
@@ -73,14 +78,14 @@ def check_url(url):
     if port == 0:
         raise InvalidUrl(url, "has a port that is not between 1 and 65535")
     if parts.username or parts.password:
-        raise InvalidUrl(url, "carries a user name or password, which Ollama does not know")
+        raise InvalidUrl(url, "contains a user name or password, which Ollama does not support")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise InvalidUrl(url, "has a path, query or fragment")
     return url.rstrip("/")
 
 
-def _is_loopback(url):
-    host = urllib.parse.urlsplit(url).hostname
+def _is_loopback(url: str) -> bool:
+    host = urllib.parse.urlsplit(url).hostname or ""
     if host == "localhost":
         return True
     try:
@@ -89,14 +94,17 @@ def _is_loopback(url):
         return False
 
 
-def trusted():
-    """What requests should verify certificates with: the system's own list where there is one, as Ollama does, so that a private authority counts."""
+def trusted() -> str | bool:
+    """Return the certificates for `Session.verify`: the system's list where there is one.
+
+    Ollama does the same, so that a private certificate authority of the host is trusted.
+    """
     path = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
     return path if os.path.exists(path) and not os.environ.get("REQUESTS_CA_BUNDLE") else True
 
 
-def _cause(error):
-    """One short phrase for an exception of requests, whose own texts are nested reprs."""
+def _cause(error: Exception) -> str:
+    """Return a short phrase for an exception of requests, whose own texts are nested reprs."""
     text = str(error)
     for needle, phrase in (
         ("Connection refused", "connection refused; is the service running?"),
@@ -106,7 +114,7 @@ def _cause(error):
         ("No route to host", "no route to the host"),
         ("Network is unreachable", "the network is unreachable"),
         ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
-        ("WRONG_VERSION_NUMBER", "it speaks plain http, not https"),
+        ("WRONG_VERSION_NUMBER", "it uses plain http, not https"),
         ("ConnectTimeout", "the connection timed out"),
         ("connect timeout", "the connection timed out"),
         ("Connection reset", "the connection was reset"),
@@ -119,21 +127,33 @@ def _cause(error):
     return text.splitlines()[0] if text else type(error).__name__
 
 
-class OllamaClient(object):
-    """One server. `url`: http(s)://host:port; `timeout`: seconds without a byte after which a call is given up. Raises InvalidUrl, LibraryMissing."""
+class OllamaClient:
+    """Client of one server.
 
-    def __init__(self, url, timeout=30.0):
+    Args:
+        url: http(s)://host:port.
+        timeout: seconds without a byte after which a call is given up.
+
+    Raises:
+        InvalidUrl: the url is wrong.
+        LibraryMissing: requests is not installed.
+    """
+
+    def __init__(self, url: str, timeout: float = 30.0) -> None:
         self.url = check_url(url)
         self.timeout = float(timeout)
         self._requests = import_requests()
         self._session = self._requests.Session()
         self._session.verify = trusted()
         if _is_loopback(self.url):
-            self._session.trust_env = False  # a proxy of the environment must not get requests for this host
+            self._session.trust_env = False  # requests for this host must not go to a proxy of the environment
 
-    # -- transport ---------------------------------------------------------------------------------------------------------------
+    # -- transport -----------------------------------------------------------------------------------------------------
 
-    def _call(self, method, path, payload=None, timeout=None, stream=False):
+    def _call(
+        self, method: str, path: str, payload: Any = None, timeout: float | None = None, stream: bool = False
+    ) -> Any:
+        """Return the response. Raises OllamaError for an error status, OllamaUnreachable without an answer."""
         timeout = self.timeout if timeout is None else float(timeout)
         try:
             response = self._session.request(
@@ -148,12 +168,12 @@ class OllamaClient(object):
                 raise OllamaError(response.status_code, self._error_text(response))
             return response
         except self._requests.exceptions.ReadTimeout:
-            raise OllamaUnreachable(self.url, "nothing came for %d seconds (%s %s)" % (timeout, method, path))
+            raise OllamaUnreachable(self.url, "it sent nothing for %d seconds (%s %s)" % (timeout, method, path))
         except self._requests.exceptions.RequestException as error:
             raise OllamaUnreachable(self.url, _cause(error))
 
-    def _error_text(self, response):
-        """The server's own sentence, or one for an answer that is none (a proxy, another program on the port, a refused Host header)."""
+    def _error_text(self, response: Any) -> str:
+        """Return the server's error, or a sentence for an answer without one (a proxy, another program on the port)."""
         try:
             text = response.json()["error"]
             if isinstance(text, str) and text:
@@ -162,12 +182,12 @@ class OllamaClient(object):
             pass
         if response.status_code == 403:
             return (
-                "the server at %s refused the request (403): a server bound to a loopback address answers only to loopback host names"
-                % self.url
+                "the server at %s refused the request (403): a server bound to a loopback address answers only to "
+                "loopback host names" % self.url
             )
         return "the server at %s answered %d %s" % (self.url, response.status_code, (response.reason or "").strip())
 
-    def _json(self, method, path, payload=None, timeout=None):
+    def _json(self, method: str, path: str, payload: Any = None, timeout: float | None = None) -> dict[str, Any]:
         response = self._call(method, path, payload, timeout)
         try:
             answer = response.json()
@@ -182,8 +202,13 @@ class OllamaClient(object):
             )
         return answer
 
-    def _lines(self, path, payload, stall_timeout):
-        """Yield the objects of an NDJSON stream. Raises OllamaError for an error line, OllamaUnreachable when it is cut or stalls."""
+    def _lines(self, path: str, payload: dict[str, Any], stall_timeout: float) -> Iterator[dict[str, Any]]:
+        """Yield the objects of an NDJSON stream.
+
+        Raises:
+            OllamaError: for an error line.
+            OllamaUnreachable: the stream is closed early or stalls.
+        """
         response = self._call("POST", path, dict(payload, stream=True), stall_timeout, stream=True)
         try:
             for line in response.iter_lines(chunk_size=1):  # each line as it comes, not when a buffer is full
@@ -206,33 +231,39 @@ class OllamaClient(object):
         except (self._requests.exceptions.Timeout, self._requests.exceptions.ConnectionError) as error:
             # requests reports a read that times out in the middle of a body as ConnectionError("... Read timed out.")
             if "timed out" in str(error):
-                raise OllamaUnreachable(self.url, "nothing came for %d seconds (POST %s)" % (stall_timeout, path))
+                raise OllamaUnreachable(self.url, "it sent nothing for %d seconds (POST %s)" % (stall_timeout, path))
             raise OllamaUnreachable(self.url, _cause(error))
         except self._requests.exceptions.RequestException as error:
             raise OllamaUnreachable(self.url, _cause(error))
         finally:
             response.close()
 
-    # -- reading -----------------------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
 
-    def version(self):
-        """Version of the server, as text ("0.32.15")."""
+    def version(self) -> str:
+        """Return the version of the server ("0.32.15")."""
         return str(self._json("GET", "/api/version").get("version", ""))
 
-    def tags(self):
-        """Models in the server's store: list of dicts (name, size bytes, digest hex without prefix, details, capabilities)."""
+    def tags(self) -> list[dict[str, Any]]:
+        """Return the models in the store (name, size in bytes, digest without prefix, details, capabilities)."""
         return self._json("GET", "/api/tags").get("models") or []
 
-    def ps(self):
-        """Loaded models: list of dicts (name, size and size_vram bytes, digest hex, context_length tokens, expires_at)."""
+    def ps(self) -> list[dict[str, Any]]:
+        """Return the loaded models (name, size and size_vram in bytes, digest, context_length, expires_at)."""
         return self._json("GET", "/api/ps").get("models") or []
 
-    def show(self, model, verbose=False, timeout=None):
-        """/api/show of `model`; arrays of more than five elements are null unless `verbose` (which ships the vocabulary, megabytes). 404 if unknown."""
+    def show(self, model: str, verbose: bool = False, timeout: float | None = None) -> dict[str, Any]:
+        """Return /api/show of a model. Raises OllamaError with status 404 if it is unknown.
+
+        Args:
+            model: name of the model.
+            verbose: whether to send arrays of over five elements, megabytes with the vocabulary; else they are null.
+            timeout: seconds without a byte.
+        """
         return self._json("POST", "/api/show", {"model": model, "verbose": bool(verbose)}, timeout)
 
-    def has_blob(self, digest):
-        """Whether the server's store holds the blob `digest` ("sha256:<hex>")."""
+    def has_blob(self, digest: str) -> bool:
+        """Return whether the server's store has the blob with a digest ("sha256:<hex>")."""
         try:
             self._call("HEAD", "/api/blobs/" + digest)
         except OllamaError as error:
@@ -241,37 +272,82 @@ class OllamaClient(object):
             raise
         return True
 
-    # -- running -----------------------------------------------------------------------------------------------------------------
+    # -- running -------------------------------------------------------------------------------------------------------
 
-    def load(self, model, keep_alive=-1, timeout=LOAD_TIMEOUT, options=None):
-        """Load `model` and keep it for `keep_alive` (seconds, -1 = for ever, or a Go duration such as "10m"). Returns the answer (done_reason "load")."""
-        payload = {"model": model, "keep_alive": keep_alive, "stream": False}
+    def load(
+        self,
+        model: str,
+        keep_alive: int | str = -1,
+        timeout: float = LOAD_TIMEOUT,
+        options: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Load a model.
+
+        Args:
+            model: name of the model.
+            keep_alive: how long to keep it: seconds, -1 for ever, or a Go duration such as "10m".
+            timeout: seconds without an answer.
+            options: parameters of the load.
+
+        Returns:
+            The answer (done_reason "load").
+        """
+        payload: dict[str, Any] = {"model": model, "keep_alive": keep_alive, "stream": False}
         if options:
             payload["options"] = options
         return self._json("POST", "/api/generate", payload, timeout)
 
-    def unload(self, model, timeout=None):
-        """Take `model` off the GPUs. Returns the answer (done_reason "unload")."""
+    def unload(self, model: str, timeout: float | None = None) -> dict[str, Any]:
+        """Unload a model. Return the answer (done_reason "unload")."""
         return self._json("POST", "/api/generate", {"model": model, "keep_alive": 0, "stream": False}, timeout)
 
-    def generate(self, model, prompt, options=None, keep_alive=None, timeout=LOAD_TIMEOUT):
-        """One generation, not streamed. Returns response, eval_count (tokens) and the *_duration fields (nanoseconds)."""
-        payload = {"model": model, "prompt": prompt, "stream": False}
+    def generate(
+        self,
+        model: str,
+        prompt: str,
+        options: dict[str, Any] | None = None,
+        keep_alive: int | str | None = None,
+        timeout: float = LOAD_TIMEOUT,
+    ) -> dict[str, Any]:
+        """Run one generation. Return response, eval_count (tokens) and the *_duration fields (nanoseconds)."""
+        payload: dict[str, Any] = {"model": model, "prompt": prompt, "stream": False}
         if options:
             payload["options"] = options
         if keep_alive is not None:
             payload["keep_alive"] = keep_alive
         return self._json("POST", "/api/generate", payload, timeout)
 
-    # -- changing ----------------------------------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------------------------
 
-    def pull(self, model, insecure=False, progress=None, stall_timeout=120.0, attempts=PULL_ATTEMPTS, pause=PULL_PAUSE):
-        """Pull `model`; a cut or stalled stream is taken up again (the server keeps what it has), `attempts` times without progress at most.
+    def pull(
+        self,
+        model: str,
+        insecure: bool = False,
+        progress: Callable[[dict[str, Any]], object] | None = None,
+        stall_timeout: float = 120.0,
+        attempts: int = PULL_ATTEMPTS,
+        pause: float = PULL_PAUSE,
+    ) -> dict[str, Any]:
+        """Pull a model. A stream that is closed or stalls is tried again; the server keeps what it has.
 
-        progress: called with each line (dict: status, digest, total, completed; bytes). Returns {"blobs": {digest: bytes that came over the
-        network as far as the stream told}, "attempts": n}. Raises OllamaError (final) or OllamaUnreachable (gave up).
+        Args:
+            model: name of the model.
+            insecure: whether the registry may use plain http.
+            progress: called with each line (status, digest, total and completed in bytes).
+            stall_timeout: seconds without a line after which an attempt is given up.
+            attempts: the most attempts in succession without progress.
+            pause: seconds before the second attempt, doubled each time.
+
+        Returns:
+            {"blobs": {digest: bytes over the network, as far as the stream says}, "attempts": n}.
+
+        Raises:
+            OllamaError: the pull failed for good.
+            OllamaUnreachable: all attempts were in vain.
         """
-        first, last, failures, tries = {}, {}, 0, 0
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        failures, tries = 0, 0
         while True:
             tries += 1
             before = sum(last.values())
@@ -285,7 +361,9 @@ class OllamaClient(object):
                         progress(line)
                     if line.get("status") == "success":
                         return {"blobs": {digest: last[digest] - first[digest] for digest in last}, "attempts": tries}
-                problem = OllamaUnreachable(self.url, "the pull of %s ended without success or error" % model)
+                problem: OllamaError = OllamaUnreachable(
+                    self.url, "the pull of %s ended without success or error" % model
+                )
             except OllamaUnreachable as error:
                 problem = error
             except OllamaError as error:
@@ -297,8 +375,8 @@ class OllamaClient(object):
                 raise problem
             time.sleep(pause * 2 ** (failures - 1))
 
-    def put_blob(self, digest, path):
-        """Give the server the file at `path` as the blob `digest`, unless it has it. Raises OllamaError (400 when the digest is not the file's)."""
+    def put_blob(self, digest: str, path: str) -> None:
+        """Upload a file as a blob, unless the server has it. Raises OllamaError (400 for a wrong digest)."""
         if self.has_blob(digest):
             return
         try:
@@ -314,8 +392,22 @@ class OllamaClient(object):
         if response.status_code >= 400:
             raise OllamaError(response.status_code, self._error_text(response))
 
-    def create(self, payload, progress=None, stall_timeout=300.0):
-        """/api/create with `payload` (model, from | files, parameters, template, system, adapters, license, messages). Returns the status lines."""
+    def create(
+        self,
+        payload: dict[str, Any],
+        progress: Callable[[dict[str, Any]], object] | None = None,
+        stall_timeout: float = 300.0,
+    ) -> list[dict[str, Any]]:
+        """Create a model with /api/create.
+
+        Args:
+            payload: model, from or files, parameters, template, system, adapters, license, messages.
+            progress: called with each line.
+            stall_timeout: seconds without a line.
+
+        Returns:
+            The lines.
+        """
         lines = []
         for line in self._lines("/api/create", payload, stall_timeout):
             lines.append(line)
@@ -325,10 +417,10 @@ class OllamaClient(object):
             raise OllamaError(200, "the creation of %s ended without success or error" % payload.get("model"))
         return lines
 
-    def delete(self, model):
-        """Delete `model`. Raises OllamaError with status 404 when it is not there."""
+    def delete(self, model: str) -> None:
+        """Delete a model. Raises OllamaError with status 404 if the server does not have it."""
         self._call("DELETE", "/api/delete", {"model": model})
 
-    def copy(self, src, dst):
-        """Give `src` a second name `dst`. Raises OllamaError with status 404 when `src` is not there."""
+    def copy(self, src: str, dst: str) -> None:
+        """Give the model `src` a second name. Raises OllamaError with status 404 if the server does not have it."""
         self._call("POST", "/api/copy", {"source": src, "destination": dst})

@@ -55,7 +55,7 @@ def ensure_created(
         return Outcome(digest=target.digest(name))
     other = linkable(target, pull, lambda store: _fits(store, name, request, adapters, known))
     if other is not None:
-        digest, want = other.manifest(name).digest, content_in(other, name)
+        digest, want = other.digest(name), _content_in(other, name)
         if not check_mode:
             link(target, other, name, digest)
         return Outcome("link", digest, 0, before, modelfile.render(want))
@@ -69,7 +69,7 @@ def ensure_created(
             modelfile.render(want or modelfile.announced(str(base), request, adapters.values())),
         )
     target.require_server()
-    want = modelfile.desired(target.content(base), request, adapters.values())
+    want = modelfile.desired(_content(target, base), request, adapters.values())
     _create(target, name, request, adapters)
     target.forget()
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, modelfile.render(want))
@@ -79,6 +79,22 @@ def ensure_created(
             "compare ollama show --modelfile %s" % (name, name)
         )
     return outcome
+
+
+def _content(target: Target, name: Name) -> dict[str, Any]:
+    """Return the content of a model that the instance had a moment ago. Raises ModelError if it has been deleted."""
+    content = target.content(name)
+    if content is None:
+        raise ModelError("%s was deleted during this run; run again" % name)
+    return content
+
+
+def _content_in(store: Store, name: Name) -> dict[str, Any]:
+    """Return the content of a model that a store had a moment ago. Raises ModelError if it has been removed."""
+    content = content_in(store, name)
+    if content is None:
+        raise ModelError("%s was removed from the store %s during this run; run again" % (name, store.path))
+    return content
 
 
 def _base_content(target: Target, base: Name, pull: Pull, pin: str | None) -> _Content | None:

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Manifest of a model, as a registry serves it and a store keeps it (Docker schema 2, media types of Ollama server/images.go). Pure."""
+"""Manifest of a model in a registry or store. Pure.
+
+The format is Docker schema 2; the media types are those of Ollama server/images.go.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
+from typing import Any
 
 from ..common.names import InvalidName, normalise_digest
 
@@ -16,7 +21,7 @@ PROJECTOR = _PREFIX + "projector"
 ADAPTER = _PREFIX + "adapter"
 PARAMETERS = _PREFIX + "params"
 TEMPLATE = _PREFIX + "template"
-PROMPT = _PREFIX + "prompt"  # what templates were called in 2023
+PROMPT = _PREFIX + "prompt"  # a template in models of 2023
 SYSTEM = _PREFIX + "system"
 LICENSE = _PREFIX + "license"
 MESSAGES = _PREFIX + "messages"
@@ -27,19 +32,26 @@ class ManifestError(ValueError):
     """The bytes are no manifest of a model. The text is one sentence without a subject ("is not JSON")."""
 
 
-class Layer(object):
-    """One blob: media_type (str), digest ("sha256:<hex>"), size_bytes (int)."""
+@dataclass(frozen=True)
+class Layer:
+    """A blob; its digest is "sha256:<hex>"."""
 
-    def __init__(self, media_type, digest, size_bytes):
-        self.media_type = media_type
-        self.digest = digest
-        self.size_bytes = size_bytes
+    media_type: str
+    digest: str
+    size_bytes: int
 
 
-class Manifest(object):
-    """raw: its bytes, kept because its digest is theirs; digest: "sha256:<hex>"; layers: [Layer]; config: Layer or None. Raises ManifestError."""
+class Manifest:
+    """A manifest: `raw` are its bytes, `digest` ("sha256:<hex>") is theirs; it has `layers`, and a `config` or None.
 
-    def __init__(self, raw):
+    Args:
+        raw: the bytes as served or stored.
+
+    Raises:
+        ManifestError: they are no manifest.
+    """
+
+    def __init__(self, raw: bytes) -> None:
         if len(raw) > MAX_BYTES:
             raise ManifestError("is larger than %d bytes" % MAX_BYTES)
         self.raw = raw
@@ -54,23 +66,23 @@ class Manifest(object):
         config = content.get("config")
         self.config = _layer(config) if isinstance(config, dict) and config.get("digest") else None
 
-    def blobs(self):
-        """Every blob once: the layers, then the config."""
-        seen = {}
+    def blobs(self) -> list[Layer]:
+        """Return every blob once: the layers, then the config."""
+        seen: dict[str, Layer] = {}
         for layer in self.layers + ([self.config] if self.config else []):
             seen.setdefault(layer.digest, layer)
         return list(seen.values())
 
-    def size_bytes(self):
-        """Bytes of all layers and the config, as /api/tags counts them."""
+    def size_bytes(self) -> int:
+        """Return the bytes of all layers and the config, as in /api/tags."""
         return sum(layer.size_bytes for layer in self.layers) + (self.config.size_bytes if self.config else 0)
 
-    def of_type(self, *media_types):
-        """Layers of these media types, in the manifest's order."""
+    def of_type(self, *media_types: str) -> list[Layer]:
+        """Return the layers of these media types, in the order of the manifest."""
         return [layer for layer in self.layers if layer.media_type in media_types]
 
 
-def _layer(item):
+def _layer(item: Any) -> Layer:
     if not isinstance(item, dict):
         raise ManifestError("has a layer that is no object")
     size = item.get("size")
@@ -79,4 +91,4 @@ def _layer(item):
     try:
         return Layer(str(item.get("mediaType") or ""), normalise_digest(item.get("digest")), size)
     except InvalidName:
-        raise ManifestError("has a layer with the digest %r, which is none" % (item.get("digest"),))
+        raise ManifestError("has a layer with the invalid digest %r" % (item.get("digest"),))

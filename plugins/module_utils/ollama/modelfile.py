@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Modelfiles: what one asks for, what a model effectively contains, and the difference. Pure.
+"""Modelfiles: what is asked for, what a model contains, and the difference. Pure.
 
-A *request* is what the user writes: {from, parameters, template, system, adapters, license, messages}; what it leaves out (None) is inherited.
-A *content* is what a model has in the end: {from: [digest], adapters: [digest], parameters: {}, template, system, license, messages: [{role, content}]}.
-Ollama merges a request over its base: a new value wins, an inherited parameter cannot be taken away (server/create.go).
+A *request* is what the user writes: {from, parameters, template, system, adapters, license, messages}. What is None in
+it is inherited from the base. A *content* is what a model has in the end: {from: [digest], adapters: [digest],
+parameters: {}, template, system, license, messages: [{role, content}]}. Ollama merges a request over its base: a new
+value wins, and an inherited parameter cannot be removed (server/create.go).
 """
 
 from __future__ import annotations
 
 import json
 import re
+from typing import Any, Callable, Iterable
 
 from . import manifest as media
 from .parameters import check, comparable, of_modelfile, of_show
 
-DEFAULT_TEMPLATE = "{{ .Prompt }}"  # what /api/show gives for a model without one
+DEFAULT_TEMPLATE = "{{ .Prompt }}"  # /api/show returns it for a model without a template
 _COMMANDS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "ADAPTER", "LICENSE", "MESSAGE")
 _ROLES = ("system", "user", "assistant")
 _FROM_BLOB = re.compile(r"^FROM \S*sha256-([0-9a-f]{64})$", re.MULTILINE)
@@ -26,8 +28,8 @@ class ModelfileError(ValueError):
     """The Modelfile cannot be understood. The text is one sentence."""
 
 
-def empty_request():
-    """A request that changes nothing yet."""
+def empty_request() -> dict[str, Any]:
+    """Return a request that changes nothing."""
     return {
         "from": None,
         "parameters": {},
@@ -39,8 +41,15 @@ def empty_request():
     }
 
 
-def parse(text):
-    """Request of a Modelfile's `text` (parser/parser.go: commands in any case, values in "..." or triple quotes may span lines). Raises ModelfileError."""
+def parse(text: str) -> dict[str, Any]:
+    """Return the request of a Modelfile.
+
+    As in Ollama (parser/parser.go), commands may be in any case, and values in quotes or triple quotes may span lines.
+
+    Raises:
+        ModelfileError: a line cannot be understood.
+        InvalidParameter: a parameter is wrong.
+    """
     request = empty_request()
     lines = text.splitlines()
     number = 0
@@ -50,25 +59,26 @@ def parse(text):
         number += 1
         if not line or line.startswith("#"):
             continue
-        command, unused, rest = line.partition(" ")
+        command, _space, rest = line.partition(" ")
         command = command.upper()
         if command not in _COMMANDS:
             raise ModelfileError(
-                "line %d of the Modelfile begins with %r, which is none of %s" % (start, command, ", ".join(_COMMANDS))
+                "line %d of the Modelfile begins with %r, which is not one of %s"
+                % (start, command, ", ".join(_COMMANDS))
             )
-        name = None
+        name: str | None = None
         if command in ("PARAMETER", "MESSAGE"):
-            name, unused, rest = rest.strip().partition(" ")
+            name, _space, rest = rest.strip().partition(" ")
         value, number = _value(rest.strip(), lines, number, start)
         _add(request, command, name, value, start)
     if not request["from"]:
-        raise ModelfileError("the Modelfile has no FROM line, so there is nothing to build on")
+        raise ModelfileError("the Modelfile has no FROM line, so the model has no base")
     request["parameters"] = check(request["parameters"])
     return request
 
 
-def _value(rest, lines, number, start):
-    """(text, next line number) of a value that begins with `rest`."""
+def _value(rest: str, lines: list[str], number: int, start: int) -> tuple[str, int]:
+    """Return (value, number of the next line) of a value that begins with `rest`."""
     for quote in ('"""', '"'):
         if not rest.startswith(quote):
             continue
@@ -84,7 +94,8 @@ def _value(rest, lines, number, start):
     return rest, number
 
 
-def _add(request, command, name, value, start):
+def _add(request: dict[str, Any], command: str, name: str | None, value: str, start: int) -> None:
+    """Add a command to a request; `start` is the number of its line."""
     if command == "PARAMETER":
         if not name or value == "":
             raise ModelfileError("line %d of the Modelfile needs a name and a value after PARAMETER" % start)
@@ -95,7 +106,8 @@ def _add(request, command, name, value, start):
     elif command == "MESSAGE":
         if name not in _ROLES:
             raise ModelfileError(
-                "line %d of the Modelfile has a message of %r, which is none of %s" % (start, name, ", ".join(_ROLES))
+                "line %d of the Modelfile has a message of %r, which is not one of %s"
+                % (start, name, ", ".join(_ROLES))
             )
         request["messages"] = (request["messages"] or []) + [{"role": name, "content": value}]
     elif command == "ADAPTER":
@@ -106,16 +118,19 @@ def _add(request, command, name, value, start):
         request[command.lower()] = value
 
 
-def is_file(base):
-    """Whether a FROM means a file and not a model: importing one is not what this collection does, because Ollama rewrites it and no digest stays the same."""
+def is_file(base: str) -> bool:
+    """Return whether a FROM names a file and not a model.
+
+    This collection imports no files: Ollama rewrites an imported file, so that no digest stays the same.
+    """
     return base.startswith(("/", "./", "../", "~")) or base.lower().endswith((".gguf", ".safetensors"))
 
 
-# -- what a model contains -------------------------------------------------------------------------------------------------------
+# -- what a model contains ---------------------------------------------------------------------------------------------
 
 
-def content_of_show(show):
-    """Content of a model by the answer of /api/show."""
+def content_of_show(show: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a model from the answer of /api/show."""
     modelfile = show.get("modelfile") or ""
     return {
         "from": sorted("sha256:" + digest for digest in set(_FROM_BLOB.findall(modelfile))),
@@ -128,13 +143,21 @@ def content_of_show(show):
     }
 
 
-def content_of_manifest(manifest, read):
-    """Content of a model by its Manifest; read(layer) gives the bytes of a small blob. Raises ModelfileError."""
+def content_of_manifest(manifest: media.Manifest, read: Callable[[media.Layer], bytes]) -> dict[str, Any]:
+    """Return the content of a model from its manifest.
 
-    def texts(*media_types):
+    Args:
+        manifest: of the model.
+        read: returns the bytes of a small blob.
+
+    Raises:
+        ModelfileError: a blob is not JSON.
+    """
+
+    def texts(*media_types: str) -> list[str]:
         return [read(layer).decode("utf-8", "replace") for layer in manifest.of_type(*media_types)]
 
-    def parsed(media_type, empty):
+    def parsed(media_type: str, empty: Any) -> Any:
         blobs = texts(media_type)
         try:
             return json.loads(blobs[-1]) if blobs else empty
@@ -154,8 +177,14 @@ def content_of_manifest(manifest, read):
     }
 
 
-def desired(base, request, adapters=()):
-    """Content of a model made by `request` over the content `base`; adapters: digests of the request's adapter files."""
+def desired(base: dict[str, Any], request: dict[str, Any], adapters: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the content of the model that a request makes.
+
+    Args:
+        base: content of the base.
+        request: of the user.
+        adapters: digests of the adapter files of the request.
+    """
     content = dict(base)
     content["parameters"] = comparable(dict(base["parameters"], **request["parameters"]))
     content["adapters"] = sorted(set(base["adapters"]) | set(adapters))
@@ -166,14 +195,20 @@ def desired(base, request, adapters=()):
     return content
 
 
-def without_base(existing, request, adapters=()):
-    """Like `desired`, where the base is not at hand: what the request does not name is taken from the model as it is."""
+def without_base(existing: dict[str, Any], request: dict[str, Any], adapters: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the content as `desired` does where the base is not available: the rest is that of the existing model."""
     return desired(existing, request, adapters)
 
 
-def announced(base, request, adapters=()):
-    """Content to show before a base (its name) is at hand: the name, and what the request adds to whatever the base has."""
-    content = {
+def announced(base: str, request: dict[str, Any], adapters: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the content to show before the base is available: its name, and what the request adds.
+
+    Args:
+        base: name of the base.
+        request: of the user.
+        adapters: digests of the adapter files of the request.
+    """
+    content: dict[str, Any] = {
         key: request[key] or empty
         for key, empty in (("template", ""), ("system", ""), ("license", ""), ("messages", []))
     }
@@ -182,8 +217,8 @@ def announced(base, request, adapters=()):
     )
 
 
-def render(content):
-    """Content as text for a diff, in the form of a Modelfile, sorted."""
+def render(content: dict[str, Any]) -> str:
+    """Return a content as the text of a Modelfile, sorted, for a diff."""
     lines = ["FROM " + digest for digest in content["from"]] + ["ADAPTER " + digest for digest in content["adapters"]]
     for name in sorted(content["parameters"]):
         value = content["parameters"][name]
@@ -199,8 +234,14 @@ def render(content):
     return "\n".join(lines) + "\n"
 
 
-def create_payload(name, request, adapters=None):
-    """Body of /api/create; adapters: {file name: digest} of blobs that the server has. What the request leaves out is not sent."""
+def create_payload(name: str, request: dict[str, Any], adapters: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the body of /api/create, without what the request leaves out.
+
+    Args:
+        name: of the new model.
+        request: of the user.
+        adapters: {file name: digest} of blobs that the server has.
+    """
     payload = {"model": name, "from": request["from"]}
     if request["parameters"]:
         payload["parameters"] = request["parameters"]

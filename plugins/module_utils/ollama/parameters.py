@@ -1,71 +1,59 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Parameters of a model: their types, and the text in which /api/show and a Modelfile give them. Pure.
+"""Parameters of a model: their types, and how to read them from /api/show and Modelfiles. Pure.
 
-Source: Ollama 0.32 api/types.go (Options, Runner). The server accepts an unknown name without a word, and a wrong type until the model is loaded
-(ollama-0.32.15-api.json: create-unknown-parameter, create-num-gpu-string, generate-bad-type), so both are refused here.
+Source: Ollama 0.32 api/types.go (Options, Runner). The server accepts an unknown name silently, and a wrong type until
+the model is loaded (ollama-0.32.15-api.json: create-unknown-parameter, create-num-gpu-string, generate-bad-type), so
+both are refused here.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
+from typing import Any
 
 INTEGER = "an integer"
 NUMBER = "a number"
 BOOLEAN = "true or false"
 TEXTS = "a text or a list of texts"
 
-TYPES = dict(
-    [
-        (name, INTEGER)
-        for name in (
-            "num_ctx",
-            "num_batch",
-            "num_gpu",
-            "main_gpu",
-            "num_thread",
-            "num_keep",
-            "seed",
-            "num_predict",
-            "top_k",
-            "repeat_last_n",
-            "draft_num_predict",
-            "mirostat",
-            "num_gqa",
-        )
-    ]
-    + [
-        (name, NUMBER)
-        for name in (
-            "top_p",
-            "min_p",
-            "typical_p",
-            "temperature",
-            "repeat_penalty",
-            "presence_penalty",
-            "frequency_penalty",
-            "mirostat_eta",
-            "mirostat_tau",
-            "tfs_z",
-        )
-    ]
-    + [
-        (name, BOOLEAN)
-        for name in (
-            "use_mmap",
-            "use_mlock",
-            "numa",
-            "low_vram",
-            "f16_kv",
-            "vocab_only",
-            "logits_all",
-            "penalize_newline",
-        )
-    ]
-    + [("stop", TEXTS)]
-)
-# Names that earlier versions knew; the server takes them and nothing comes of it.
+#: Name of a parameter -> its type.
+TYPES: dict[str, str] = {
+    "num_ctx": INTEGER,
+    "num_batch": INTEGER,
+    "num_gpu": INTEGER,
+    "main_gpu": INTEGER,
+    "num_thread": INTEGER,
+    "num_keep": INTEGER,
+    "seed": INTEGER,
+    "num_predict": INTEGER,
+    "top_k": INTEGER,
+    "repeat_last_n": INTEGER,
+    "draft_num_predict": INTEGER,
+    "mirostat": INTEGER,
+    "num_gqa": INTEGER,
+    "top_p": NUMBER,
+    "min_p": NUMBER,
+    "typical_p": NUMBER,
+    "temperature": NUMBER,
+    "repeat_penalty": NUMBER,
+    "presence_penalty": NUMBER,
+    "frequency_penalty": NUMBER,
+    "mirostat_eta": NUMBER,
+    "mirostat_tau": NUMBER,
+    "tfs_z": NUMBER,
+    "use_mmap": BOOLEAN,
+    "use_mlock": BOOLEAN,
+    "numa": BOOLEAN,
+    "low_vram": BOOLEAN,
+    "f16_kv": BOOLEAN,
+    "vocab_only": BOOLEAN,
+    "logits_all": BOOLEAN,
+    "penalize_newline": BOOLEAN,
+    "stop": TEXTS,
+}
+# Names of earlier versions; the server accepts them without effect.
 RETIRED = frozenset(
     (
         "mirostat",
@@ -88,20 +76,24 @@ class InvalidParameter(ValueError):
     """A parameter that Ollama would ignore, or refuse when the model is loaded. The text is one sentence."""
 
 
-def hint(name):
-    """Words for a name that is not in TYPES: the nearest one that is, or all of them."""
+def hint(name: object) -> str:
+    """Return what to write in place of an unknown name: the most similar known one, or all of them."""
     current = sorted(set(TYPES) - RETIRED)
     near = difflib.get_close_matches(str(name), current, 1)
     return "did you mean %s?" % near[0] if near else "the known ones are %s." % ", ".join(current)
 
 
-def check(parameters):
-    """`parameters` (dict) as they go to /api/create: `stop` always a list. Raises InvalidParameter; a number given as text is refused, not guessed."""
-    checked = {}
+def check(parameters: dict[str, Any] | None) -> dict[str, Any]:
+    """Return parameters as /api/create takes them: `stop` is always a list.
+
+    Raises:
+        InvalidParameter: a name is unknown, or a value has the wrong type (a number that is given as text, too).
+    """
+    checked: dict[str, Any] = {}
     for name, value in (parameters or {}).items():
         if name not in TYPES:
             raise InvalidParameter(
-                "parameter %r is unknown to Ollama, which would keep it without effect; %s" % (name, hint(name))
+                "parameter %r is unknown to Ollama, which would accept it without effect; %s" % (name, hint(name))
             )
         kind = TYPES[name]
         if kind == TEXTS:
@@ -114,15 +106,18 @@ def check(parameters):
             fits = isinstance(value, int if kind == INTEGER else (int, float)) and not isinstance(value, bool)
         if not fits:
             raise InvalidParameter(
-                "parameter %s must be %s, but is %r; Ollama would take it and then fail to load the model"
+                "parameter %s must be %s, but is %r; Ollama would accept it and then fail to load the model"
                 % (name, kind, value)
             )
         checked[name] = value
     return checked
 
 
-def of_modelfile(name, text):
-    """Value of the line `PARAMETER name text` with the type that the parameter has; `check` judges the name and what does not convert."""
+def of_modelfile(name: str, text: str) -> Any:
+    """Return the value of the line `PARAMETER name text` with the type of the parameter.
+
+    A text that cannot be converted stays a text: `check` refuses it.
+    """
     kind = TYPES.get(name)
     try:
         if kind == INTEGER:
@@ -136,11 +131,14 @@ def of_modelfile(name, text):
     return text
 
 
-def of_show(text):
-    """Parameters of the field `parameters` of /api/show: one `%-30s %#v` (Go) a line, in random order, a key once for each of its values."""
-    parameters = {}
+def of_show(text: str | None) -> dict[str, Any]:
+    """Return the parameters in the field `parameters` of /api/show.
+
+    Each line is Go's `%-30s %#v`; the order is random, and a name is repeated for each of its values.
+    """
+    parameters: dict[str, Any] = {}
     for line in (text or "").splitlines():
-        name, unused, value = line.strip().partition(" ")
+        name, _space, value = line.strip().partition(" ")
         if not name:
             continue
         value = _go_value(value.strip())
@@ -151,7 +149,7 @@ def of_show(text):
     return parameters
 
 
-def _go_value(text):
+def _go_value(text: str) -> Any:
     if text[:1] == '"' and text[-1:] == '"' and len(text) > 1:
         try:
             return ast.literal_eval(text)  # Go's escapes are a part of Python's
@@ -167,8 +165,8 @@ def _go_value(text):
     return text
 
 
-def comparable(parameters):
-    """`parameters` in one form, whoever gave them: `stop` as a sorted list, whole floats as they are equal to ints."""
+def comparable(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters in a form that can be compared, whatever their source: `stop` is a sorted list of texts."""
     result = dict(parameters)
     if "stop" in result:
         values = result["stop"] if isinstance(result["stop"], list) else [result["stop"]]

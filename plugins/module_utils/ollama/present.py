@@ -85,7 +85,7 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
     before = {"digest": digest}
     other = linkable(target, pull, lambda store: has(store, name, pin))
     if other is not None:
-        digest = other.manifest(name).digest
+        digest = other.digest(name)
         if not check_mode:
             link(target, other, name, digest)
         return Outcome("link", digest, 0, before, {"digest": digest, "linked_from": other.path})

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A model registry: manifests and ranges of blobs, without pulling anything (what Ollama itself asks: ollama-0.32.15-api.json, pull-registry-side)."""
+"""Read manifests and ranges of blobs from a model registry, without pulling a model.
+
+The requests are those of Ollama itself (ollama-0.32.15-api.json, pull-registry-side).
+"""
 
 from __future__ import annotations
 
@@ -8,38 +11,51 @@ import re
 import threading
 import time
 import urllib.parse
+from typing import Any, Callable, TypeVar
 
 from ..common.libraries import import_requests
-from ..common.names import registry_host
+from ..common.names import Name, registry_host
 from .client import trusted
 from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
 
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds before the second attempt, doubled for the third
-LEAST_RATE = (
-    64 * 1024
-)  # bytes a second: what comes more slowly is given up (requests bounds only the time between two bytes)
+# Bytes per second. A slower answer is given up: requests limits only the time between two bytes.
+LEAST_RATE = 64 * 1024
 USER_AGENT = "gpufleet.ollama"
 _CHUNK = 65536
+Result = TypeVar("Result")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 
 
 class RegistryError(Exception):
-    """The registry has no usable answer. `kind`: unknown (no such model), denied, unreachable, answer; the text is one sentence."""
+    """The registry has no usable answer. The text is one sentence.
 
-    def __init__(self, kind, message):
-        super(RegistryError, self).__init__(message)
+    `kind` is unknown (no such model), denied, unreachable or answer (it makes no sense).
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
         self.kind = kind
 
 
-class Registry(object):
-    """Registry of `name` (names.Name), or the mirror `registry` (host[:port] or URL) in its place.
+class Registry:
+    """The registry of a model. `bytes_read` counts the bytes of its answers.
 
-    insecure: plain http instead of https; timeout: seconds without a byte. `bytes_read` counts what came. Raises InvalidName, LibraryMissing.
-    No answer lasts for ever: one that brings less than LEAST_RATE is given up after a few timeouts.
+    No answer can take for ever: one that is slower than LEAST_RATE is given up after a few timeouts.
+
+    Args:
+        name: of the model.
+        registry: a mirror (host[:port] or URL) in place of the registry in the name.
+        insecure: whether to use plain http instead of https.
+        timeout: seconds without a byte.
+
+    Raises:
+        InvalidName: the mirror is no host.
+        LibraryMissing: requests is not installed.
     """
 
-    def __init__(self, name, registry=None, insecure=False, timeout=30.0):
+    def __init__(self, name: Name, registry: str | None = None, insecure: bool = False, timeout: float = 30.0) -> None:
         self.name = name
         self.host = registry_host(registry or name.host)
         self.timeout = float(timeout)
@@ -50,10 +66,10 @@ class Registry(object):
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._session.verify = trusted()
         self._base = "%s://%s/v2/%s/%s" % ("http" if self._insecure else "https", self.host, name.namespace, name.model)
-        self._final = {}  # digest -> address that its redirect led to, so that each range costs one request
+        self._final: dict[str, str] = {}  # digest -> address after redirects, so that each range costs one request
 
-    def manifest(self):
-        """Manifest of the name's tag. Raises RegistryError."""
+    def manifest(self) -> Manifest:
+        """Return the manifest of the model. Raises RegistryError."""
         what = "the manifest of %s" % self.name
         url = "%s/manifests/%s" % (self._base, self.name.tag)
         raw = self._bounded(
@@ -67,25 +83,34 @@ class Registry(object):
                 "the manifest of %s from the registry %s %s; is this a model registry?" % (self.name, self.host, error),
             )
 
-    def blob(self, digest, limit=1024 * 1024):
-        """The whole of a small blob, `limit` bytes at most."""
+    def blob(self, digest: str, limit: int = 1024 * 1024) -> bytes:
+        """Return a small blob, at most `limit` bytes of it."""
         return self.blob_range(digest, 0, limit)
 
-    def blob_range(self, digest, offset, size, whole=None):
-        """Up to `size` bytes of the blob `digest` from `offset`; fewer at its end, b"" beyond.
+    def blob_range(self, digest: str, offset: int, size: int, whole: int | None = None) -> bytes:
+        """Return a range of a blob.
 
-        whole: bytes that the manifest gives the blob, or None. Raises RegistryError, also where the registry says that it has another size.
+        Args:
+            digest: of the blob.
+            offset: where the range begins.
+            size: bytes of the range.
+            whole: size of the blob by its manifest; None where it is unknown.
+
+        Returns:
+            The bytes: fewer at the end of the blob, b"" beyond it.
+
+        Raises:
+            RegistryError: there is no usable answer, or the blob has another size.
         """
         what = "the blob %s of %s" % (digest[:19], self.name)
         return self._bounded(offset + size, what, lambda: self._range(digest, offset, size, whole, what))
 
-    def _range(self, digest, offset, size, whole, what):
+    def _range(self, digest: str, offset: int, size: int, whole: int | None, what: str) -> bytes:
         url = self._final.get(digest) or "%s/blobs/%s" % (self._base, digest)
         headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1)}
         response = self._get(url, headers, what)
-        if response.status_code == 200 and response.headers.get(
-            "Location"
-        ):  # a redirect that Ollama follows too (pull-fault-loc200)
+        # Ollama follows a Location with status 200 as well (pull-fault-loc200).
+        if response.status_code == 200 and response.headers.get("Location"):
             response.close()
             response = self._get(urllib.parse.urljoin(response.url, response.headers["Location"]), headers, what)
         if response.status_code == 416:
@@ -95,11 +120,11 @@ class Registry(object):
         if response.status_code == 206:
             self._check_range(response, offset, whole, what)
             return self._body(response, size, what)
-        # 200: the server ignores ranges. What lies before the offset comes too and is dropped; the rest of the blob is not read.
+        # 200: the server ignores ranges. The bytes before the offset are dropped; those after the range are not read.
         return self._body(response, size, what, offset)
 
-    def _check_range(self, response, offset, whole, what):
-        """Raise RegistryError where the answer says that it is another range, or of a blob of another size, than was asked for."""
+    def _check_range(self, response: Any, offset: int, whole: int | None, what: str) -> None:
+        """Raise RegistryError where the answer is another range than requested, or of a blob of another size."""
         stated = response.headers.get("Content-Range")
         found = _CONTENT_RANGE.match(stated) if stated else None
         problem = None
@@ -110,29 +135,35 @@ class Registry(object):
             and int(found.group(1)) != offset
             or "multipart" in response.headers.get("Content-Type", "")
         ):
-            problem = "answers with another range (%s) than asked for (from byte %d)" % (stated, offset)
+            problem = "answers with another range (%s) than requested (from byte %d)" % (stated, offset)
         elif found and whole is not None and found.group(2) not in ("*", str(whole)):
             problem = "has %s bytes, but its manifest says %d," % (found.group(2), whole)
         if problem:
             response.close()
             raise RegistryError(
                 "answer",
-                "the registry %s %s for %s; tell its owner, or set a mirror with registry" % (self.host, problem, what),
+                "the registry %s %s for %s; inform its owner, or set a mirror with registry"
+                % (self.host, problem, what),
             )
 
-    def _bounded(self, size, what, work):
-        """Result of work(), which gets an answer of up to `size` bytes, in bounded time. Raises what it raises, and RegistryError.
+    def _bounded(self, size: int, what: str, work: Callable[[], Result]) -> Result:
+        """Return the result of work(), which reads an answer of up to `size` bytes, in limited time.
 
-        A thread does it, because an answer that drips never lets go of the reader; given up, it ends with the process, which is about to.
+        It runs in a thread, because an answer that comes byte by byte blocks its reader. A thread that is given up ends
+        with the process, which ends soon.
+
+        Raises:
+            RegistryError: it took too long; `work` may raise other exceptions.
         """
         limit = ATTEMPTS * self.timeout + size / LEAST_RATE
-        outcome = {}
+        results: list[Result] = []
+        errors: list[Exception] = []
 
-        def run():
+        def run() -> None:
             try:
-                outcome["result"] = work()
+                results.append(work())
             except Exception as error:  # pylint: disable=broad-except  # raised again below
-                outcome["error"] = error
+                errors.append(error)
 
         thread = threading.Thread(target=run)
         thread.daemon = True
@@ -144,90 +175,92 @@ class Registry(object):
                 "the registry %s was not done with %s after %d seconds; check the network, set a longer timeout, "
                 "or set a mirror with registry" % (self.host, what, limit),
             )
-        if "error" in outcome:
-            raise outcome["error"]
-        return outcome["result"]
+        if errors:
+            raise errors[0]
+        return results[0]
 
-    def _get(self, url, headers, what):
-        """Answer of status 200, 206 or 416. Trouble that may pass (connection, 5xx) is tried again. Raises RegistryError."""
-        exceptions = self._requests.exceptions
+    def _get(self, url: str, headers: dict[str, str], what: str) -> Any:
+        """Return an answer with status 200, 206 or 416. What may pass (connection errors, 5xx) is tried again.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        problem: RegistryError | None = None
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(PAUSE * 2 ** (attempt - 1))
             try:
                 response = self._session.get(url, headers=headers, timeout=self.timeout, stream=True)
-            except exceptions.TooManyRedirects:
-                raise RegistryError("answer", "the registry %s redirects in a circle for %s" % (self.host, what))
-            except exceptions.SSLError as error:
-                if (
-                    "WRONG_VERSION_NUMBER" in str(error)
-                    or "record layer failure" in str(error)
-                    or "HTTP_REQUEST" in str(error)
-                ):
-                    problem = "it speaks plain http; set insecure: true if you trust the way to it"
-                else:
-                    problem = "its certificate is not trusted (%s)" % _short(error)
-                raise RegistryError(
-                    "unreachable", "cannot get %s from the registry %s: %s" % (what, self.host, problem)
-                )
-            except exceptions.Timeout:
-                raise RegistryError(
-                    "unreachable",
-                    "the registry %s did not answer within %d seconds for %s; check the network, "
-                    "or set a mirror with registry" % (self.host, self.timeout, what),
-                )
-            except exceptions.RequestException as error:
-                problem = RegistryError(
-                    "unreachable",
-                    "cannot reach the registry %s for %s: %s; check the network, or set a mirror with registry"
-                    % (self.host, what, _short(error)),
-                )
-                continue
+            except self._requests.exceptions.RequestException as error:
+                problem = self._no_answer(error, what)
+                if _may_pass(self._requests.exceptions, error):
+                    continue
+                break
             if response.status_code in (200, 206, 416):
-                if not self._insecure and urllib.parse.urlsplit(response.url).scheme != "https":
-                    response.close()
-                    raise RegistryError(
-                        "answer",
-                        "the registry %s redirects to plain http for %s; set insecure: true if you trust the way to it"
-                        % (self.host, what),
-                    )
-                if (
-                    response.headers.get("Content-Encoding", "identity").lower() != "identity"
-                ):  # a little of it may become very much
-                    response.close()
-                    raise RegistryError(
-                        "answer",
-                        "the registry %s compresses %s, which it was not asked to; set a mirror with registry"
-                        % (self.host, what),
-                    )
+                self._check_answer(response, what)
                 return response
             response.close()
             problem = self._refusal(response.status_code, what)
             if response.status_code < 500:
                 break
-        raise problem
+        raise problem or RegistryError("unreachable", "the registry %s was not asked for %s" % (self.host, what))
 
-    def _refusal(self, status, what):
+    def _no_answer(self, error: Exception, what: str) -> RegistryError:
+        """Return the error for an exception of requests."""
+        exceptions = self._requests.exceptions
+        if isinstance(error, exceptions.TooManyRedirects):
+            return RegistryError("answer", "the registry %s redirects in a circle for %s" % (self.host, what))
+        if isinstance(error, exceptions.SSLError):
+            if any(sign in str(error) for sign in ("WRONG_VERSION_NUMBER", "record layer failure", "HTTP_REQUEST")):
+                problem = "it speaks plain http; set insecure: true if you trust the network"
+            else:
+                problem = "its certificate is not trusted (%s)" % _short(error)
+            return RegistryError("unreachable", "cannot get %s from the registry %s: %s" % (what, self.host, problem))
+        if isinstance(error, exceptions.Timeout):
+            return RegistryError(
+                "unreachable",
+                "the registry %s did not answer within %d seconds for %s; check the network, "
+                "or set a mirror with registry" % (self.host, self.timeout, what),
+            )
+        return RegistryError(
+            "unreachable",
+            "cannot reach the registry %s for %s: %s; check the network, or set a mirror with registry"
+            % (self.host, what, _short(error)),
+        )
+
+    def _check_answer(self, response: Any, what: str) -> None:
+        """Close an answer and raise RegistryError where it came over plain http unasked, or is compressed."""
+        problem = None
+        if not self._insecure and urllib.parse.urlsplit(response.url).scheme != "https":
+            problem = "the registry %s redirects to plain http for %s; set insecure: true if you trust the network"
+        elif response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            # A few compressed bytes could become very many.
+            problem = "the registry %s compresses %s against the request; set a mirror with registry"
+        if problem:
+            response.close()
+            raise RegistryError("answer", problem % (self.host, what))
+
+    def _refusal(self, status: int, what: str) -> RegistryError:
         if status == 404:
             if what.startswith("the manifest"):
                 return RegistryError(
                     "unknown", "the registry %s has no model %s; check the name and the tag" % (self.host, self.name)
                 )
             return RegistryError(
-                "unknown", "the registry %s names but does not have %s; tell its owner" % (self.host, what)
+                "unknown", "the registry %s lists %s but does not have it; inform its owner" % (self.host, what)
             )
         if status in (401, 403):
             return RegistryError(
                 "denied",
                 "the registry %s refuses %s (%d): the model does not exist there or needs a login; check the name, "
-                "or use a mirror that serves it openly" % (self.host, what, status),
+                "or use a mirror that needs no login" % (self.host, what, status),
             )
         return RegistryError(
             "answer", "the registry %s answered %d for %s; try again later" % (self.host, status, what)
         )
 
-    def _body(self, response, limit, what, skip=0):
-        """Up to `limit` bytes of the answer behind its first `skip`; the rest is not read."""
+    def _body(self, response: Any, limit: int, what: str, skip: int = 0) -> bytes:
+        """Return up to `limit` bytes of an answer after its first `skip`; the rest is not read."""
         parts, have = [], 0
         try:
             for part in response.iter_content(_CHUNK):
@@ -249,10 +282,10 @@ class Registry(object):
         return b"".join(parts)[:limit]
 
 
-def _short(error):
-    """The innermost reason of an exception of requests, whose own texts are nested reprs with addresses of objects."""
-    reason = error
-    for unused in range(6):
+def _short(error: Exception) -> str:
+    """Return the innermost reason of an exception of requests, whose own texts are nested reprs."""
+    reason: Any = error
+    for _level in range(6):
         inner = getattr(reason, "reason", None) or (
             reason.args[0] if getattr(reason, "args", None) and isinstance(reason.args[0], Exception) else None
         )
@@ -266,7 +299,7 @@ def _short(error):
         ("Temporary failure in name resolution", "the host name cannot be resolved"),
         ("No route to host", "no route to host"),
         ("Network is unreachable", "network is unreachable"),
-        ("Read timed out", "nothing came any more"),
+        ("Read timed out", "it sent nothing more"),
         ("IncompleteRead", "it was closed early"),
         ("Connection reset", "it was reset"),
         ("Remote end closed", "it was closed without an answer"),
@@ -274,3 +307,8 @@ def _short(error):
         if needle in text:
             return phrase
     return text.rpartition("> ")[2].splitlines()[0] if text else type(reason).__name__
+
+
+def _may_pass(exceptions: Any, error: Exception) -> bool:
+    """Return whether another attempt may succeed after an exception of requests."""
+    return not isinstance(error, (exceptions.TooManyRedirects, exceptions.SSLError, exceptions.Timeout))

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A models directory of Ollama on this host: <store>/manifests/<host>/<namespace>/<model>/<tag> and <store>/blobs/sha256-<hex>.
+"""A models directory of Ollama on this host.
 
-Instances have a store each, with blobs hard-linked between them: no byte is there twice, and a delete or a pruning start in one store
-cannot take a blob from another (seen on a running server: ollama-behaviour.md 14.17). A running server sees what is put into its store at once.
-Manifests are written last and atomically, so a run that is killed leaves blobs without a name, which the next run or a pruning start takes care of.
+It contains <store>/manifests/<host>/<namespace>/<model>/<tag> and <store>/blobs/sha256-<hex>. Each instance has a store
+of its own, and blobs are hard-linked between them: no byte is stored twice, and a delete or a pruning start in one
+store cannot take a blob from another (seen on a running server: ollama-behaviour.md 14.17). A running server sees new
+files in its store at once. Manifests are written last and atomically, so a run that is killed leaves only blobs that no
+manifest names; the next run uses them, or a pruning start deletes them.
 """
 
 from __future__ import annotations
@@ -15,26 +17,26 @@ import stat
 import tempfile
 
 from ..common import paths
-from ..common.names import InvalidName, parse
-from .manifest import MAX_BYTES, Manifest, ManifestError
+from ..common.names import InvalidName, Name, parse
+from .manifest import MAX_BYTES, Layer, Manifest, ManifestError
 
 
 class StoreError(Exception):
     """The store cannot be read or changed. The text is one sentence."""
 
 
-class Store(object):
-    """Store at the directory `path`, which need not exist until something is put into it."""
+class Store:
+    """The store in a directory, which need not exist before something is put into it."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = os.path.normpath(path)
 
-    def blob_path(self, digest):
-        """Path of the blob `digest` ("sha256:<hex>")."""
+    def blob_path(self, digest: str) -> str:
+        """Return the path of the blob with a digest ("sha256:<hex>")."""
         return paths.blob(self.path, digest)
 
-    def manifest_path(self, name):
-        """Path of the manifest of `name` (names.Name), in the case in which the store has it."""
+    def manifest_path(self, name: Name) -> str:
+        """Return the path of a manifest, in upper and lower case as the store has it."""
         at = self.path
         for part in name.manifest_path().split("/"):
             exact = os.path.join(at, part)
@@ -46,8 +48,8 @@ class Store(object):
             at = exact
         return at
 
-    def manifest(self, name):
-        """Manifest of `name`; None where the store has none. Raises StoreError."""
+    def manifest(self, name: Name) -> Manifest | None:
+        """Return the manifest of a model, None if the store does not have it. Raises StoreError."""
         path = self.manifest_path(name)
         try:
             with open(path, "rb") as stream:
@@ -59,20 +61,27 @@ class Store(object):
         except ManifestError as error:
             raise StoreError("the manifest %s %s; remove it and pull the model again" % (path, error))
 
-    def missing(self, manifest):
-        """Layers of `manifest` whose blob is not there in its full size."""
+    def digest(self, name: Name) -> str:
+        """Return the manifest digest of a model. Raises StoreError, also where the store does not have the model."""
+        manifest = self.manifest(name)
+        if manifest is None:
+            raise StoreError("the store %s does not have %s" % (self.path, name))
+        return manifest.digest
+
+    def missing(self, manifest: Manifest) -> list[Layer]:
+        """Return the layers whose blobs the store does not have in their full size."""
         return [layer for layer in manifest.blobs() if self._size(layer.digest) != layer.size_bytes]
 
-    def complete(self, name):
-        """Manifest of `name` where all its blobs are there too, otherwise None. Raises StoreError."""
+    def complete(self, name: Name) -> Manifest | None:
+        """Return the manifest of a model if the store has all its blobs, otherwise None. Raises StoreError."""
         manifest = self.manifest(name)
         return manifest if manifest is not None and not self.missing(manifest) else None
 
-    def names(self):
-        """Names of the models in the store, sorted. What is no valid name is left out, as Ollama leaves it out."""
+    def names(self) -> list[Name]:
+        """Return the names of the models in the store, sorted; like Ollama, leave out invalid names."""
         found = []
         base = paths.manifests(self.path)
-        for directory, unused, files in os.walk(base):
+        for directory, _directories, files in os.walk(base):
             parts = os.path.relpath(directory, base).split(os.sep)
             if len(parts) != 3:
                 continue
@@ -83,8 +92,8 @@ class Store(object):
                     continue
         return sorted(found)
 
-    def small_blob(self, layer, limit=1024 * 1024):
-        """Bytes of a small blob (parameters, template). Raises StoreError."""
+    def small_blob(self, layer: Layer, limit: int = 1024 * 1024) -> bytes:
+        """Return the bytes of a small blob (parameters, template), at most `limit`. Raises StoreError."""
         try:
             with open(self.blob_path(layer.digest), "rb") as stream:
                 return stream.read(limit)
@@ -93,8 +102,8 @@ class Store(object):
                 "cannot read the blob %s of the store %s: %s" % (layer.digest[:19], self.path, error.strerror or error)
             )
 
-    def free_bytes(self):
-        """Bytes that are free for this store, or None where its directory does not exist yet and no parent can be asked."""
+    def free_bytes(self) -> int | None:
+        """Return the free bytes of the store's file system, None where they cannot be read."""
         at = self.path
         while not os.path.isdir(at) and at != os.path.dirname(at):
             at = os.path.dirname(at)
@@ -104,19 +113,28 @@ class Store(object):
             return None
         return space.f_bavail * space.f_frsize
 
-    def _size(self, digest):
+    def _size(self, digest: str) -> int | None:
         try:
             status = os.lstat(self.blob_path(digest))
         except OSError:
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
-    # -- changing ----------------------------------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------------------------
 
-    def link_from(self, other, name, target=None):
-        """Put model `name` of the store `other` into this one, under `target` if given: blobs hard-linked, manifest copied, owners kept.
+    def link_from(self, other: Store, name: Name, target: Name | None = None) -> Manifest:
+        """Bring a model of another store into this one: hard-link its blobs and copy its manifest, with their owners.
 
-        Raises StoreError, also where both are not on one file system: bytes are never copied.
+        Args:
+            other: the store that has the model.
+            name: of the model there.
+            target: name of the model here; the same without it.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            StoreError: also where the stores are not on one file system, because bytes are never copied.
         """
         manifest = other.complete(name)
         if manifest is None:
@@ -132,16 +150,16 @@ class Store(object):
         except OSError as error:
             if error.errno == errno.EXDEV:
                 raise StoreError(
-                    "%s and %s are not on one file system, so blobs cannot be linked between them; put both below one models directory"
-                    % (other.path, self.path)
+                    "%s and %s are not on one file system, so blobs cannot be linked between them; "
+                    "put both below one models directory" % (other.path, self.path)
                 )
             raise StoreError(
                 "cannot link %s from %s into %s: %s" % (name, other.path, self.path, error.strerror or error)
             )
         return manifest
 
-    def _directory(self, path, owner):
-        """Create `path` with the parents that are missing, each owned like `owner` (a stat result)."""
+    def _directory(self, path: str, owner: os.stat_result) -> None:
+        """Create a directory and its missing parents, with the owner of `owner`."""
         missing = []
         while not os.path.isdir(path):
             missing.append(path)
@@ -154,13 +172,13 @@ class Store(object):
             if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
                 os.chown(directory, owner.st_uid, owner.st_gid)
 
-    def _link(self, source, target):
-        """Hard-link `source` to `target`; what is there and is not the same file is replaced (a damaged blob has another size or inode)."""
+    def _link(self, source: str, target: str) -> None:
+        """Hard-link `source` to `target`. A target of another size is damaged and is replaced."""
         status = os.lstat(source)
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(
-                "the blob %s is no regular file, so it cannot be linked into another store; adopt the store that really holds it"
-                % source
+                "the blob %s is no regular file, so it cannot be linked into another store; "
+                "adopt the store that contains the file itself" % source
             )
         try:
             os.link(source, target, follow_symlinks=False)
@@ -169,12 +187,13 @@ class Store(object):
             if (present.st_dev, present.st_ino) == (status.st_dev, status.st_ino):
                 return
             if stat.S_ISREG(present.st_mode) and present.st_size == status.st_size:
-                return  # a blob of the same name and size; its content is the server's to verify
+                return  # a blob of the same name and size; the server verifies its content
             temporary = "%s-linking-%d" % (target, os.getpid())
             os.link(source, temporary, follow_symlinks=False)
             os.replace(temporary, target)
 
-    def _write(self, path, content, like):
+    def _write(self, path: str, content: bytes, like: os.stat_result) -> None:
+        """Write a file atomically, with the mode and owner of `like`."""
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -188,23 +207,23 @@ class Store(object):
                 os.unlink(temporary)
             raise
 
-    def remove(self, name):
-        """Remove model `name` and those of its blobs that no other model of this store uses. Other stores keep theirs. Raises StoreError."""
+    def remove(self, name: Name) -> None:
+        """Remove a model and its blobs that no other model of this store uses. Raises StoreError."""
         manifest = self.manifest(name)
         if manifest is None:
             return
         try:
             path = self.manifest_path(name)
             os.unlink(path)
-            for unused in range(3):  # the directories of model, namespace and host, where they are empty now
+            for _directory in range(3):  # the directories of model, namespace and host, if they are empty now
                 path = os.path.dirname(path)
                 if os.listdir(path):
                     break
                 os.rmdir(path)
-            used = set()
+            used: set[str] = set()
             for other in self.names():
                 kept = self.manifest(other)
-                used.update(layer.digest for layer in kept.blobs())
+                used.update(layer.digest for layer in (kept.blobs() if kept else ()))
             for layer in manifest.blobs():
                 if layer.digest not in used and os.path.lexists(self.blob_path(layer.digest)):
                     os.unlink(self.blob_path(layer.digest))

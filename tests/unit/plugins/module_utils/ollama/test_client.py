@@ -196,7 +196,7 @@ def test_the_time_limit_is_that_of_a_stall_not_of_the_pull():
 
 def test_a_stall_is_named():
     with serving({("POST", "/api/pull"): slowly(progress(0), pause=2)}) as server:
-        with pytest.raises(OllamaUnreachable, match="nothing came for"):
+        with pytest.raises(OllamaUnreachable, match="sent nothing for"):
             client_of(server).pull("x", stall_timeout=0.3, attempts=1)
 
 

@@ -247,7 +247,8 @@ class Registry:
                     "unknown", "the registry %s has no model %s; check the name and the tag" % (self.host, self.name)
                 )
             return RegistryError(
-                "unknown", "the registry %s lists %s but does not have it; inform its owner" % (self.host, what)
+                "unknown",
+                "the registry %s does not have %s, which its manifest lists; inform its owner" % (self.host, what),
             )
         if status in (401, 403):
             return RegistryError(

@@ -116,7 +116,7 @@ def test_what_ollama_show_prints_is_read_again():
         ("FROM x\nFRMO y", "line 2 of the Modelfile begins with 'FRMO'"),
         ('FROM x\nSYSTEM """never closed', "line 2 of the Modelfile is not closed"),
         ("FROM x\nPARAMETER num_ctx", "line 2 of the Modelfile needs a name and a value"),
-        ("FROM x\nMESSAGE robot hi", "none of system, user, assistant"),
+        ("FROM x\nMESSAGE robot hi", "not one of system, user, assistant"),
     ],
 )
 def test_a_broken_modelfile_is_refused(text, words):

@@ -58,7 +58,7 @@ def test_the_manifest_is_asked_for_as_ollama_does():
         ((500, {}), "answer", "answered 500"),
         ((200, b"not json"), "answer", "is not JSON"),
         ((200, {"errors": []}), "answer", "has no layers"),
-        ((200, {"layers": [{"digest": "sha256:../../x", "size": 1}]}), "answer", "which is none"),
+        ((200, {"layers": [{"digest": "sha256:../../x", "size": 1}]}), "answer", "with the invalid digest"),
         ((200, {"layers": [{"digest": DIGEST, "size": -1}]}), "answer", "without a size"),
         ((307, b"", {"Location": PATH}), "answer", "redirects in a circle"),
     ],

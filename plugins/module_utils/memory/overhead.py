@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
-MIB = 1024 * 1024
+from ..common.sizes import MIB
 
 # Bytes by GPU architecture as gpu_facts names it, with the machine the figure was seen on.
 CONTEXT_BYTES = {

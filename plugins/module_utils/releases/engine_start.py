@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
+from ..common.sizes import GIB, MIB
 from ..model.schema import ModelFacts
 from . import environment as env
 from . import llama_fit
@@ -18,8 +19,6 @@ Gpu = Mapping[str, Any]  # free_bytes, total_bytes, library, compute_capability,
 Environment = Mapping[str, Any]  # variables of the service
 Version = Tuple[int, ...]
 
-MIB = 1024 * 1024
-GIB = 1024 * MIB
 
 # Least compute capability for flash attention, newest version first (`cudaFlashAttentionSupported`); 7.2 never has it.
 FLASH_CAPABILITY = (((0, 31, 2), 6), ((0, 30, 0), 7))

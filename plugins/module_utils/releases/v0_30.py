@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional, Sequence
 
+from ..common.sizes import GIB, MIB
 from ..memory import kv_cache, weights
 from ..memory.load import Load
 from ..model.schema import ModelFacts
@@ -22,8 +23,6 @@ from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad, Vers
 FIRST_VERSION = (0, 30, 0)
 NEWEST_VERSION = (0, 32, 15)
 SINGLE_GPU_PERCENT = 80  # a model goes to one GPU only if its figure is at most this share of that GPU's free memory
-MIB = 1024 * 1024
-GIB = 1024 * MIB
 LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 
 # Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence
 
+from ...common.sizes import GIB
 from .. import environment as env
 from .. import settings
 from ..shapes import Decision, LoadRequest, Version
@@ -17,7 +18,6 @@ from . import engines
 from .dimensions import Dimensions
 from .estimator import EstimatedLoad
 
-GIB = 1024 * 1024 * 1024
 DEFAULT_BATCH = 512
 LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 SERIAL_ARCHITECTURES = (

@@ -8,8 +8,6 @@ from typing import Optional
 
 from ...model.schema import ModelFacts
 
-MIB = 1024 * 1024
-
 
 class Dimensions:
     """Figures of one model under the names that the formulas use; bytes and elements are integers.

@@ -11,10 +11,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Iterable, Sequence
 
+from ...common.sizes import MIB
 from ...memory.weights import float32 as f32
 from ..shapes import Gpu, Version
 from . import engines, graph_sizes
-from .dimensions import MIB, Dimensions
+from .dimensions import Dimensions
 
 MINIMUM_BYTES = 457 * MIB  # what Ollama keeps for the context of a CUDA or ROCm GPU
 BACK_TO_FRONT_SINCE = (0, 7, 0)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from ...common.sizes import MIB
 from ..shapes import Version
-from .dimensions import MIB, Dimensions
+from .dimensions import Dimensions
 
 RECURRENT_SINCE = (0, 11, 11)  # from here a layer's own KV heads count, and a layer without heads is a recurrent one
 PARALLEL_IN_GRAPH_SINCE = (0, 11, 5)  # from here GraphSize multiplies the context by the slots itself

@@ -155,54 +155,6 @@ def test_fit_fills_the_last_gpu_first_where_the_margin_is_violated():
     assert not llama_fit.fit(model, [16000 * MIB, 16000 * MIB], Load(8192), options).changed
 
 
-def test_the_projector_widens_the_margin():
-    model, newest = models.facts("llama3.1-8b", projector_bytes=512 * MIB), v0_30.NEWEST_VERSION
-    assert engine_start.fit_margins(model, gpus(24100), {}, newest) == [1536 * MIB]
-    assert engine_start.fit_margins(model, gpus(1500), {}, newest) == [GIB]
-    assert engine_start.fit_margins(model, gpus(24100), {}, newest, num_gpu=10) == [GIB]
-    assert engine_start.fit_margins(model, gpus(24100, 24100), {"LLAMA_ARG_FIT_TARGET": "512,2048"}, newest) == [
-        512 * MIB,
-        2048 * MIB,
-    ]
-    # llm/llama_server.go, extraEnvsForStart: there at 0.31.2, not at 0.31.1.
-    assert engine_start.fit_margins(model, gpus(24100), {}, (0, 31, 1)) == [GIB]
-
-
-def test_a_projector_goes_to_the_gpus_by_version():
-    # llm/llama_server.go, shouldDisableMMProjOffload, at 0.30.0, 0.30.11 and 0.31.2.
-    nine, shared = gpus(9 * 1024), [dict(gpu, integrated=True) for gpu in gpus(24 * 1024)]
-    where = {
-        version: (
-            engine_start.projector_on_gpu(GIB, nine, version, None, 33),
-            engine_start.projector_on_gpu(GIB, shared, version, None, 33),
-        )
-        for version in ((0, 30, 10), (0, 30, 11), (0, 31, 2))
-    }
-    assert where == {(0, 30, 10): (False, False), (0, 30, 11): (True, False), (0, 31, 2): (True, True)}
-    assert not engine_start.projector_on_gpu(GIB, gpus(1500), (0, 31, 2), None, 33)
-    assert engine_start.projector_on_gpu(GIB, nine, (0, 31, 2), 33, 33)
-    assert not engine_start.projector_on_gpu(GIB, nine, (0, 31, 2), 32, 33)
-
-
-@pytest.mark.parametrize(
-    "capability, by_version",
-    # ml/device.go, cudaFlashAttentionSupported: major 7 at 0.30.0, major 6 from 0.31.2; never on 7.2.
-    [
-        ([5, 2], ("off", "off")),
-        ([6, 1], ("off", "auto")),
-        ([7, 0], ("auto", "auto")),
-        ([7, 2], ("off", "off")),
-        (None, ("auto", "auto")),
-    ],
-)
-def test_flash_attention_by_compute_capability(capability, by_version):
-    host = [dict(gpu, compute_capability=capability) for gpu in gpus(24100)]
-    assert tuple(engine_start.flash_attention(host, {}, version) for version in ((0, 31, 1), (0, 31, 2))) == by_version
-    # LlamaServerFlashAttention: the user's word comes first.
-    assert engine_start.flash_attention(host, {"OLLAMA_FLASH_ATTENTION": "1"}, (0, 32, 15)) == "on"
-    assert engine_start.flash_attention(host, {"OLLAMA_FLASH_ATTENTION": "0"}, (0, 32, 15)) == "off"
-
-
 def test_flash_attention_is_a_matter_of_the_gpu_that_the_model_goes_to():
     host = [dict(gpu, compute_capability=[major, 0]) for gpu, major in zip(gpus(24100, 12000), (8, 5))]
     model = models.facts("llama3.1-8b")
@@ -214,12 +166,6 @@ def test_flash_attention_is_a_matter_of_the_gpu_that_the_model_goes_to():
     # constrainedCUDAWithoutFlashAttention: nothing free counts as not known, then the total counts.
     assert engine_start.batch_size(GIB, 16384, [dict(host[1], free_bytes=0)], "off") == (512, 0)
     assert engine_start.batch_size(GIB, 16384, [dict(host[1], library="Vulkan")], "off") == (1024, 768 * MIB)
-
-
-def test_nothing_free_is_taken_for_not_known_and_lowers_no_batch():
-    # server/sched.go, generationBatchFits.
-    assert engine_start.batch_size(GIB, 65536, [{"free_bytes": 0}], "auto") == (2048, 2 * GIB)
-    assert engine_start.batch_size(GIB, 65536, [{"free_bytes": MIB}], "auto") == (512, 0)
 
 
 def test_a_model_that_sees_images_gets_2048_tokens_at_least():

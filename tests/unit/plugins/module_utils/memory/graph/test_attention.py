@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Attention of a block."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph import attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
+
+from tests.unit.plugins.module_utils.memory.graph.builders import builder, operations
+
+
+def attended(name, layer=0, **settings):
+    b = builder(name, Load(4096, **settings))
+    value = b.graph.given((b.width, b.tokens))
+    make = attention.latent_attention if "attn_kv_a_mqa.weight" in b.kinds[layer] else attention.attention
+    return b, make(b, value, b.kinds[layer], layer)
+
+
+def test_flash_attention_is_one_operation_and_scores_are_several():
+    b, made = attended("llama3.1-8b")
+    assert made.shape[:2] == (b.width, b.tokens) and operations(b).count("flash_attn") == 1
+    b, made = attended("llama3.1-8b", flash_attention=False)
+    assert made.shape[:2] == (b.width, b.tokens) and "flash_attn" not in operations(b)
+    assert "soft_max" in operations(b)
+
+
+def test_k_and_v_are_stored_unless_an_earlier_block_s_cache_serves():
+    b, dummy = attended("gemma3n-e4b", layer=0)
+    assert operations(b).count("set_rows") == 2
+    b, dummy = attended("gemma3n-e4b", layer=34)
+    assert operations(b).count("set_rows") == 0
+
+
+def test_latent_attention_stores_one_row_for_all_heads():
+    b, made = attended("deepseek-r1")
+    assert operations(b).count("set_rows") == 1 and made.shape[:2] == (b.width, b.tokens)

@@ -65,7 +65,7 @@ PURE = (
     "evidence/findings.py",
     "evidence/gpu_memory.py",
     "evidence/limits.py",
-    "evidence/names.py",
+    "evidence/planned.py",
     "evidence/shapes.py",
 )
 INPUT_OUTPUT = {

@@ -13,7 +13,8 @@ from ..common import variables
 from ..common.variables import Version
 from ..common.variables import version_text as version_text
 
-# What does the same on all releases, or changes within a span of one module of rules: variable -> ((first version, what it does), ...), newest first.
+# What does the same on all releases, or changes within the releases of one module of rules:
+# variable -> ((first version, what it does), ...), newest first.
 COMMON = {
     "CUDA_VISIBLE_DEVICES": (((0, 0, 0), "only these GPUs exist for the service; it does not ask for a split"),),
     "OLLAMA_CONTEXT_LENGTH": (

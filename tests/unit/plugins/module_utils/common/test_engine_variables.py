@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Variables that reach llama-server. What they do to a plan is tested with the plan."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import engine_variables
+
+
+@pytest.mark.parametrize(
+    "value, unified",
+    [
+        ("1", True),
+        ("on", True),
+        ("true", True),
+        ("enabled", True),
+        ("0", False),
+        ("off", False),
+        ("TRUE", False),
+        (None, False),
+    ],
+)
+def test_one_stream_for_all_slots(value, unified):
+    """llama-server compares in lower case only."""
+    assert engine_variables.unified({} if value is None else {"LLAMA_ARG_KV_UNIFIED": value}) is unified
+
+
+def test_names_carry_no_prefix():
+    assert not [name for name in engine_variables.NAMES if name.startswith(engine_variables.PREFIX)]
+    assert engine_variables.UNIFIED[len(engine_variables.PREFIX) :] in engine_variables.NAMES

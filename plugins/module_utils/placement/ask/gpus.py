@@ -90,7 +90,7 @@ def _usable(
         is_slice=device is not fact,
         numa_node=fact.get("numa_node"),
         degraded=_reasons(health) if health.get("state") == "degraded" else None,
-        occupied=_tenant(device, units) if exclusive else None,
+        occupied=_occupied(device, units) if exclusive else None,
     )
 
 
@@ -98,7 +98,7 @@ def _reasons(health: Facts) -> str:
     return "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given"
 
 
-def _tenant(device: Facts, units: set[Optional[str]]) -> Optional[str]:
+def _occupied(device: Facts, units: set[Optional[str]]) -> Optional[str]:
     """Why a GPU in exclusive compute mode takes no process of ours, or None: another process computes on it already."""
     for process in device.get("processes") or []:
         if process.get("unit") not in units and process.get("type", "compute") == "compute":
@@ -188,7 +188,7 @@ def _named(text: str, fact: Facts, device: Facts) -> bool:
 
 
 def unusable_reason(fact: Facts) -> Optional[str]:
-    """Why a GPU cannot be planned with, or None."""
+    """Why a GPU cannot be used, or None."""
     health = fact.get("health") or {}
     if health.get("state") == "unusable":
         return "it is unusable: %s" % _reasons(health)
@@ -226,7 +226,7 @@ def _process_bytes(device: Facts, units: set[Optional[str]], applied_plan: dict[
 
 
 def _planned_bytes(applied_plan: dict[str, Any], unit: str, uuid: str) -> int:
-    """What the applied plan says a unit holds on a device: stands in where NVML does not tell a process's bytes."""
+    """What the applied plan says a unit holds on a device: used where NVML does not tell the bytes of a process."""
     total = 0
     for instance in applied_plan.get("instances") or []:
         if instance.get("unit") == unit:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The facts of gpu_facts, checked for their shape: a play may have read them from a file or a cache."""
+"""The structure of the facts of gpu_facts is checked, as a play may have read them from a file or a cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REMEDY = "pass ansible_facts.gpu_inventory of gpu_facts, whole"
 
 
 def check_inventory(gpu_inventory: Any) -> None:
-    """Refuse facts that gpu_facts cannot have returned; null stands for unknown everywhere.
+    """Refuse facts that gpu_facts cannot have returned; null means unknown everywhere.
 
     Raises:
         PlacementError: the first value of the wrong kind.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The facts of a model, as model_info returned them or as a user wrote them: checked before anything is worked out."""
+"""The facts of a model, as model_info returned them or as a user wrote them: checked before they are used."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def model_facts(facts: Any, name: str) -> ModelFacts:
     missing = [key for key in NEEDED_FACTS if known[key] in (None, "", [])]
     if missing:
         raise PlacementError(
-            "The header of %s does not say %s, so its memory cannot be predicted; use another build of the model."
+            "The header of %s does not contain %s, so its memory cannot be predicted; use another build of the model."
             % (name, ", ".join(missing))
         )
     if not completed.file_bytes:
@@ -98,7 +98,7 @@ def _check_number(value: Any, key: str, least: int, name: str) -> None:
 
 
 def _check_heads(facts: dict[str, Any], name: str) -> None:
-    """Numbers, or lists of one number a layer."""
+    """Check head_count and head_count_kv: numbers, or lists with one number for each layer."""
     for key in ("head_count", "head_count_kv"):
         value = facts.get(key)
         if not isinstance(value, (list, tuple)):
@@ -114,13 +114,13 @@ def _check_texts(facts: dict[str, Any], name: str) -> None:
     architecture, capabilities = facts.get("architecture"), facts.get("capabilities")
     if architecture is not None and not isinstance(architecture, str):
         raise PlacementError(
-            "The facts of %s have the architecture %.80r, which is not a text; %s." % (name, architecture, _REMEDY)
+            "The facts of %s have the architecture %.80r, which is not a string; %s." % (name, architecture, _REMEDY)
         )
     if capabilities is not None and not (
         isinstance(capabilities, (list, tuple)) and all(isinstance(one, str) for one in capabilities)
     ):
         raise PlacementError(
-            "The facts of %s have the capabilities %.80r, which are not a list of texts; %s."
+            "The facts of %s have the capabilities %.80r, which are not a list of strings; %s."
             % (name, capabilities, _REMEDY)
         )
 

@@ -100,7 +100,7 @@ def whole_number(value: Any, what: str, least: Optional[int] = None) -> int:
 
 
 def check_layers(num_gpu: Optional[int], model: ModelFacts, allow_cpu_offload: bool, name: str) -> None:
-    """Refuse a num_gpu that would leave layers on the CPU without the user saying so.
+    """Refuse a num_gpu that would leave layers on the CPU unless the user allows that.
 
     Args:
         num_gpu: the user's value; negative = Ollama decides.

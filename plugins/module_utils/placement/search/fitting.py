@@ -20,7 +20,7 @@ class Fitting:
     Args:
         release: the release that is planned for.
         overhead_bytes: measured context overhead per process and GPU, or None for the table's figure.
-        variables: the user's checked service variables; releases before 0.30 heed some of them (OLLAMA_GPU_OVERHEAD).
+        variables: the user's checked service variables; releases before 0.30 read OLLAMA_GPU_OVERHEAD.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The GPUs of a host while models are put on them: what is left, who may still come, how much must stay free."""
+"""The GPUs of a host while models are placed: bytes left, headroom to keep, and which GPUs take another model."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which GPUs each model of a host goes to: all models together, deterministic, whatever the order of the GPUs."""
+"""Which GPUs each model of a host goes to. The order in which GPUs and models are listed does not matter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import contexts, resident, ways
 from .fitting import Fitting
 from .host import Host
 
-LEAST_CONTEXT = 2048  # tokens; less is hardly of use to anyone
+LEAST_CONTEXT = 2048  # tokens; a smaller context is of little use
 # Contexts to place a model with before its context grows.
 STARTS = (DEFAULT_CONTEXT, DEFAULT_CONTEXT // 2, LEAST_CONTEXT)
 

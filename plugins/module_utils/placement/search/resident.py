@@ -101,7 +101,7 @@ def _best(order: Sequence[Wanted], host: Host, search: _Search) -> Optional[list
         kept = _search(order, running, _Search(fitting, alone, tries, stay=True))
         if kept is None:
             return _search(order, host.copy(), search)
-    # As if nothing ran: what is kept has no claim to a part of its headroom elsewhere.
+    # As if nothing ran, because only a model that stays where it runs may use a part of its headroom.
     fresh = Host(host.gpus, host.topology)
     found = _search(order, fresh, search)
     if kept is None or running is None:

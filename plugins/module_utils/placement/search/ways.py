@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The ways in which one model can be put on a host as it is: best first. Nothing is taken from the host here."""
+"""The ways in which one model can be put on a host as it is: best first. The host is not changed."""
 
 from __future__ import annotations
 

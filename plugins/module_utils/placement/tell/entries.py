@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Shapes of this room as they stand in a plan."""
+"""Parts of a plan as JSON: its GPUs, and what is predicted for a model."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def build(choices: Sequence[Choice], host: Host, service: Service) -> list[Insta
     """The instances of a plan.
 
     Args:
-        choices: of all models; those without placements are passed over.
+        choices: of all models; those without placements are ignored.
         host: the Host with all of them on it.
         service: what the services have in common.
 

@@ -29,7 +29,7 @@ class Case:
 
     Attributes:
         choices: of all models.
-        choice: the one of them that is looked at.
+        choice: of the model in question.
         gpus: the GPUs that the plan may use.
         fitting: what a model takes.
         topology: facts of connections between GPUs.
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def wanted(self) -> Wanted:
-        """The model that is looked at."""
+        """The model in question."""
         return self.choice.wanted
 
     def empty_host(self, gpus: Optional[Sequence[Gpu]] = None) -> Host:

@@ -119,6 +119,6 @@ def _host_remedy(case: remedies.Case, gpu_inventory: dict[str, Any]) -> list[str
 
 
 def _left_out(left_out: Sequence[LeftOutGpu]) -> str:
-    """Why there is no GPU, where every one of them is left out; a selector is said only where nothing else is."""
+    """Why every GPU is left out. GPUs that are not selected are listed only if there are no others."""
     reasons = [gpu for gpu in left_out if gpu.selected] or left_out
     return ", ".join("GPU %s is left out: %s" % (gpu.uuid, gpu.reason) for gpu in reasons)

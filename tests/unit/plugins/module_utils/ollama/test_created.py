@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Models that are built on another one: when they are created, linked or left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import created, modelfile
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.present import Pull
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Target
+
+from tests.unit.plugins.module_utils.ollama.fake_client import FakeClient
+
+NAME = parse("tiny:optimized")
+
+
+def request(base="tiny", **parts):
+    """A request to build on `base`."""
+    return dict(modelfile.empty_request(), **{"from": base}, **parts)
+
+
+def put(store, name, parameters=None):
+    """Write a model into a store, with one layer and these parameters."""
+    layers = []
+    os.makedirs(os.path.join(store.path, "blobs"), exist_ok=True)
+    parts = [("model", b"the model")] + ([("params", json.dumps(parameters).encode())] if parameters else [])
+    for kind, content in parts:
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        with open(store.blob_path(digest), "wb") as stream:
+            stream.write(content)
+        kind = "application/vnd.ollama.image." + kind
+        layers.append({"mediaType": kind, "digest": digest, "size": len(content)})
+    path = store.manifest_path(parse(name))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as stream:
+        json.dump({"layers": layers}, stream)
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return Store(str(tmp_path / "gpu0")), Store(str(tmp_path / "gpu1"))
+
+
+def test_create_and_repeat():
+    client = FakeClient({"tiny": ""})
+    wanted = request(parameters={"num_ctx": 2048})
+    check = created.ensure_created(Target(client), NAME, wanted, Pull(), check_mode=True)
+    assert check.action == "create" and "PARAMETER num_ctx 2048" in check.after and not client.called
+    done = created.ensure_created(Target(client), NAME, wanted, Pull())
+    assert (done.action, done.before, done.pulled_bytes, done.warnings) == ("create", "", 0, [])
+    assert created.ensure_created(Target(client), NAME, wanted, Pull()).action == "none"
+    changed = created.ensure_created(Target(client), NAME, request(parameters={"num_ctx": 1024}), Pull())
+    assert "PARAMETER num_ctx 2048" in changed.before and "PARAMETER num_ctx 1024" in changed.after
+    assert client.called == [("create", "tiny:optimized")] * 2
+
+
+def test_a_model_that_came_out_differently_is_said():
+    client = FakeClient({"tiny": ""})
+    client.create = lambda payload: client.models.update({payload["model"]: "num_ctx 1"})
+    outcome = created.ensure_created(Target(client), NAME, request(parameters={"num_ctx": 2048}), Pull())
+    assert "another content than asked for" in outcome.warnings[0]
+
+
+def test_a_model_is_not_built_on_itself():
+    with pytest.raises(ModelError, match="cannot be built on itself"):
+        created.ensure_created(Target(FakeClient()), parse("Tiny"), request("tiny:latest"), Pull())
+
+
+def test_only_a_store_with_the_same_content_is_linked_from(stores):
+    put(stores[0], "tiny")
+    put(stores[0], "tiny:optimized", {"num_ctx": 2048})
+    pull = Pull(link_from=[stores[0]])
+    target = Target(FakeClient(running=False), stores[1])
+    done = created.ensure_created(target, NAME, request(parameters={"num_ctx": 2048}), pull)
+    assert (done.action, done.pulled_bytes) == ("link", 0) and [str(name) for name in stores[1].names()] == [str(NAME)]
+    other = request(parameters={"num_ctx": 1024})
+    assert created.ensure_created(target, NAME, other, pull, check_mode=True).action == "create"
+
+
+def test_without_its_base_a_model_is_believed(stores):
+    put(stores[0], "tiny:optimized", {"num_ctx": 2048, "top_k": 5})
+    target = Target(FakeClient(running=False), stores[0])
+    wanted = request(parameters={"num_ctx": 2048})
+    assert created.ensure_created(target, NAME, wanted, Pull(), check_mode=True).action == "none"
+
+
+def test_an_adapter_that_cannot_be_read(tmp_path):
+    with pytest.raises(ModelError, match="cannot read the adapter"):
+        created.ensure_created(Target(FakeClient()), NAME, request(adapters=[str(tmp_path / "no")]), Pull())

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Options of models, and lists of them; what is done is in the tests of the modules model and instance_models."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import ensure
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
+
+from tests.unit.plugins.module_utils.ollama.fake_client import FakeClient, digest_of
+
+
+def options(**given):
+    """All options of a model."""
+    unset = dict.fromkeys(
+        ("source", "registry", "digest", "modelfile", "parameters", "template", "system", "adapters", "store", "from")
+    )
+    common = dict(
+        unset,
+        name="tiny",
+        state="present",
+        url=FakeClient.url,
+        insecure=False,
+        link_from=None,
+        keep_alive="-1",
+        timeout=5,
+    )
+    return dict(common, **given)
+
+
+def wanted(instance="gpu0", **given):
+    return ensure.read_wanted(options(**given), instance)
+
+
+def test_options_are_read():
+    model = wanted(
+        store="/stores/gpu0", link_from=["/stores/gpu1/"], registry="mirror:5000", digest="A" * 64, keep_alive="10m"
+    )
+    assert (str(model.name), model.state, model.instance) == ("tiny:latest", "present", "gpu0")
+    assert (model.pin, model.keep_alive, model.request) == ("sha256:" + "a" * 64, "10m", None)
+    assert [store.path for store in model.pull.link_from] == ["/stores/gpu1"] and model.pull.registry == "mirror:5000"
+    built = wanted(**{"from": "tiny", "name": "tiny:optimized", "parameters": {"num_ctx": 1}, "system": "Be brief."})
+    assert (built.request["from"], built.request["parameters"]) == ("tiny", {"num_ctx": 1})
+    assert wanted(name="mine", modelfile="FROM tiny\nPARAMETER num_ctx 1").request["parameters"] == {"num_ctx": 1}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": ""},
+        {"timeout": 0},
+        {"digest": "abc"},
+        {"keep_alive": "0"},
+        {"link_from": ["/stores/gpu1"]},
+        {"registry": "mirror", "source": "other"},
+        {"registry": "mirror:0"},
+        {"source": "not a name"},
+        {"parameters": {"num_ctx": 1}},
+        {"from": "tiny", "parameters": {"nun_ctx": 1}},
+        {"from": "tiny", "modelfile": "FROM tiny"},
+        {"from": "./tiny.gguf"},
+        {"modelfile": "SYSTEM x"},
+    ],
+)
+def test_wrong_options_are_refused(given):
+    with pytest.raises(ensure.EXPECTED_ERRORS):
+        wanted(**given)
+
+
+def test_what_satisfies_an_entry():
+    digest, other = digest_of("a"), digest_of("b")
+    assert wanted().satisfied_by(wanted(name="Tiny"), digest)
+    assert not wanted().satisfied_by(wanted(name="tiny:other"), digest)
+    assert wanted(digest=digest).satisfied_by(wanted(), digest)
+    assert wanted(digest=digest).satisfied_by(wanted(digest=digest), None)
+    assert not wanted(digest=digest).satisfied_by(wanted(digest=other), other)
+    assert not wanted().satisfied_by(wanted(**{"from": "base"}), digest)
+
+
+def test_states_are_reached_with_one_server_for_an_instance(monkeypatch):
+    client = FakeClient({"tiny": ""})
+    monkeypatch.setattr(ensure, "OllamaClient", lambda url, timeout: client)
+    models = [wanted(state="loaded"), wanted(state="unloaded"), wanted(state="absent"), wanted(state="absent")]
+    progress = ensure.ensure_all(models)
+    assert [outcome.action for model, outcome in progress.done] == ["load", "unload", "delete", "none"]
+    assert progress.message() == ""
+
+
+def test_the_first_failure_ends_the_list(monkeypatch):
+    client = FakeClient({"tiny": ""})
+    monkeypatch.setattr(ensure, "OllamaClient", lambda url, timeout: client)
+    progress = ensure.ensure_all(
+        [wanted(state="loaded"), wanted("gpu1", state="loaded", name="other"), wanted(state="absent"), wanted()]
+    )
+    assert len(progress.done) == 1 and progress.left == 2 and client.loaded
+    assert progress.message() == (
+        "other:latest of instance gpu1: the server at http://127.0.0.1:11434 has no model other:latest to load; "
+        "bring it with state: present first. Before it, tiny:latest of gpu0 was loaded; this stays, and the next run "
+        "goes on from there. Not begun: 2 more of the list."
+    )
+
+
+def test_nothing_is_done_where_an_address_is_wrong(monkeypatch):
+    client = FakeClient({"tiny": ""})
+
+    def connect(url, timeout):
+        if url != client.url:
+            raise ModelError("wrong address")
+        return client
+
+    monkeypatch.setattr(ensure, "OllamaClient", connect)
+    progress = ensure.ensure_all([wanted(state="absent"), wanted("gpu1", url="http://other:1")])
+    assert progress.done == [] and client.called == [] and progress.failed.instance == "gpu1" and progress.left == 1
+    assert "No model was changed before it." in progress.message()
+
+
+@pytest.mark.parametrize("action", sorted(set(ensure._DONE)))
+def test_every_action_has_its_word(action):
+    progress = ensure.Progress([(wanted(), Outcome(action))], wanted(), "a reason")
+    assert "tiny:latest of gpu0 was " in progress.message()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Models that are linked, pulled or removed; the pulls themselves are in the tests of the module model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import present
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaUnreachable
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import RegistryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Target
+
+from tests.unit.plugins.module_utils.ollama.fake_client import FakeClient
+from tests.unit.plugins.module_utils.ollama.test_store import put
+
+TINY = parse("tiny")
+LAYER = {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + "a" * 64, "size": 1000}
+OFFERED = Manifest(json.dumps({"layers": [LAYER]}).encode())
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return Store(str(tmp_path / "gpu0")), Store(str(tmp_path / "gpu1"))
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """What the registry answers: put a manifest or an error into the list."""
+    answers = []
+
+    class Registry:
+        def __init__(self, name, **unused):
+            self.name = name
+
+        def manifest(self):
+            if isinstance(answers[0], Exception):
+                raise answers[0]
+            return answers[0]
+
+    monkeypatch.setattr(present, "Registry", Registry)
+    return answers
+
+
+def offline(store):
+    return Target(FakeClient(running=False), store)
+
+
+def test_a_model_of_another_store_is_linked(stores):
+    digest = put(stores[0], TINY, b"a")
+    pull = present.Pull(link_from=[stores[1], stores[0]])
+    check = present.ensure_pulled(offline(stores[1]), TINY, pull, check_mode=True)
+    assert (check.action, check.digest, check.pulled_bytes) == ("link", digest, 0) and not stores[1].names()
+    done = present.ensure_pulled(offline(stores[1]), TINY, pull, digest)
+    assert (done.action, done.after) == ("link", {"digest": digest, "linked_from": stores[0].path})
+    assert stores[1].complete(TINY).digest == digest
+    assert present.ensure_pulled(offline(stores[1]), TINY, pull).action == "none"
+
+
+def test_a_model_with_another_digest_is_not_linked(stores, registry):
+    put(stores[0], TINY, b"a")
+    registry.append(OFFERED)
+    pull = present.Pull(link_from=[stores[0]])
+    outcome = present.ensure_pulled(offline(stores[1]), TINY, pull, OFFERED.digest, check_mode=True)
+    assert (outcome.action, outcome.digest, outcome.pulled_bytes) == ("pull", OFFERED.digest, 1000)
+
+
+def test_the_pin_is_compared_before_the_pull(registry):
+    registry.append(OFFERED)
+    with pytest.raises(ModelError, match="so nothing was pulled"):
+        present.ensure_pulled(Target(FakeClient()), TINY, present.Pull(), "sha256:" + "1" * 64, check_mode=True)
+
+
+def test_space_is_checked_before_the_pull(stores, registry, monkeypatch):
+    registry.append(OFFERED)
+    monkeypatch.setattr(Store, "free_bytes", lambda self: 300)
+    with pytest.raises(ModelError, match="free 700 more"):
+        present.ensure_pulled(Target(FakeClient(), stores[0]), TINY, present.Pull(), check_mode=True)
+
+
+def test_only_the_server_may_reach_the_registry(registry):
+    registry.append(RegistryError("unreachable", "no way"))
+    outcome = present.ensure_pulled(Target(FakeClient()), TINY, present.Pull(), check_mode=True)
+    assert (outcome.action, outcome.digest, outcome.pulled_bytes) == ("pull", None, None)
+    with pytest.raises(RegistryError):
+        present.ensure_pulled(Target(FakeClient()), TINY, present.Pull(), OFFERED.digest, check_mode=True)
+    with pytest.raises(OllamaUnreachable):
+        present.ensure_pulled(Target(FakeClient(running=False)), TINY, present.Pull())
+
+
+def test_a_loaded_model_is_unloaded_before_it_is_removed():
+    client = FakeClient({"tiny": ""})
+    client.load("tiny:latest")
+    client.called.clear()
+    assert present.ensure_absent(Target(client), TINY, check_mode=True).action == "delete" and not client.called
+    assert present.ensure_absent(Target(client), TINY).action == "delete"
+    assert client.called == [("unload", "tiny:latest"), ("delete", "tiny:latest")]
+    assert present.ensure_absent(Target(client), TINY).action == "none"
+
+
+def test_a_model_is_removed_from_a_store_without_a_server(stores):
+    put(stores[0], TINY, b"a")
+    assert present.ensure_absent(offline(stores[0]), TINY).action == "delete" and not stores[0].names()
+    assert present.ensure_absent(offline(stores[0]), TINY).action == "none"
+    assert present.ensure_absent(Target(FakeClient(running=False)), TINY, check_mode=True).action == "none"
+    with pytest.raises(OllamaUnreachable):
+        present.ensure_absent(Target(FakeClient(running=False)), TINY)

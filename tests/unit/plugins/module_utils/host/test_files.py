@@ -44,6 +44,8 @@ def test_a_context_that_differs_is_a_change(tmp_path):
     labels = []
     files(labels=labels).put(WantedFile(path, content=b"x"))
     assert labels == [path]
+    files(labels=labels).put(WantedFile(str(tmp_path / "a" / "b"), "directory"))
+    assert labels == [path, str(tmp_path / "a"), str(tmp_path / "a" / "b")]
     assert files(labels=labels).put(WantedFile(path, content=b"x")).action == "attributes"
 
 

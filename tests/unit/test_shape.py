@@ -122,7 +122,6 @@ def _functions(path):
 # --- lengths ---------------------------------------------------------------------------------------
 
 
-@in_work
 def test_functions_are_short():
     long = []
     for path in _python(PLUGINS):
@@ -133,7 +132,6 @@ def test_functions_are_short():
     assert not long, _list(long)
 
 
-@in_work
 def test_functions_have_few_parameters():
     many = []
     for path in _python(PLUGINS):

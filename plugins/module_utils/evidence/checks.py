@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common.sizes import gib
 from . import comparison as states
 from . import engine_log, limits
-from .comparison import Comparison, HostView, amount
+from .comparison import Comparison, HostView
 from .findings import explain
 from .shapes import (
     Check,
@@ -128,13 +129,13 @@ def _memory(comparison: Comparison) -> list[Check]:
     """NVML lists the predicted memory on every planned GPU, and no layers on another GPU."""
     checks = []
     for gpu in comparison.memory_by_gpu():
-        expected = "%s (within %s)" % (amount(gpu.predicted_bytes), amount(limits.tolerance(gpu.predicted_bytes)))
+        expected = "%s (within %s)" % (gib(gpu.predicted_bytes), gib(limits.tolerance(gpu.predicted_bytes)))
         if gpu.state == states.UNKNOWN:
             why = "NVML lists the engine without its memory"
             checks.append(Check("memory " + gpu.uuid, None, expected, why))
         else:
             passed = gpu.state == states.AS_PLANNED
-            checks.append(Check("memory " + gpu.uuid, passed, expected, amount(gpu.observed_bytes)))
+            checks.append(Check("memory " + gpu.uuid, passed, expected, gib(gpu.observed_bytes)))
     elsewhere = comparison.memory_off_plan()
     if elsewhere:
         checks.append(Check("only_planned_gpus", False, comparison.planned_text(), ", ".join(sorted(elsewhere))))
@@ -151,7 +152,7 @@ def _layers(comparison: Comparison) -> list[Check]:
         logged = "%d/%d" % (log.layers, log.layers_total or 0)
         checks = [Check("layers", not comparison.layers_missing(), wanted, logged)]
     if log and log.buffers:
-        buffers = ", ".join("%s %s" % (device, amount(size)) for device, size in sorted(log.buffers.items()))
+        buffers = ", ".join("%s %s" % (device, gib(size)) for device, size in sorted(log.buffers.items()))
         on_gpu = sum(size for device, size in log.buffers.items() if engine_log.is_gpu(device))
         checks.append(Check("gpu_buffers", bool(on_gpu), "buffers on a GPU", buffers))
     size, vram = comparison.sizes_of_server()
@@ -160,7 +161,7 @@ def _layers(comparison: Comparison) -> list[Check]:
         checks.append(Check("size_vram", None, "above 0", None))
     else:
         expected = "all of size" if comparison.fully_on_gpu else "above 0"
-        checks.append(Check("size_vram", enough, expected, "%s of %s" % (amount(vram), amount(size))))
+        checks.append(Check("size_vram", enough, expected, "%s of %s" % (gib(vram), gib(size))))
     return checks
 
 
@@ -170,12 +171,7 @@ def _dry_run(comparison: Comparison) -> list[Check]:
         why = comparison.instance.journal_problem or "not in the journal"
         return [Check("engine_dry_run", None, "printed by the engine", why)]
     return [
-        Check(
-            "engine_dry_run " + run.uuid,
-            not run.is_above,
-            "at most %s" % amount(run.most_bytes),
-            amount(run.engine_bytes),
-        )
+        Check("engine_dry_run " + run.uuid, not run.is_above, "at most %s" % gib(run.most_bytes), gib(run.engine_bytes))
         for run in comparison.dry_runs()
     ]
 
@@ -200,9 +196,7 @@ def _utilization(comparison: Comparison) -> list[Check]:
 def _foreign_memory(comparison: Comparison) -> list[Check]:
     """Other processes have not taken the headroom that the plan keeps free."""
     expected = "no more than at planning"
-    grown = ", ".join(
-        "%s: %s more" % (growth.uuid, amount(growth.grown_bytes)) for growth in comparison.foreign_growth()
-    )
+    grown = ", ".join("%s: %s more" % (growth.uuid, gib(growth.grown_bytes)) for growth in comparison.foreign_growth())
     return [Check("foreign_memory", not comparison.headroom_taken(), expected, grown or expected)]
 
 

@@ -320,18 +320,13 @@ class Comparison:
         """Return what the model holds by NVML in words."""
         if not self.held:
             return "nothing on any GPU"
-        return ", ".join("%s on %s" % (amount(size), uuid) for uuid, size in sorted(self.held.items()))
+        return ", ".join("%s on %s" % (gib(size), uuid) for uuid, size in sorted(self.held.items()))
 
     def predicted_text(self) -> str:
         """Return what is predicted in words."""
         return ", ".join(
-            "%s on %s" % (amount(device.get("total_bytes")), device["uuid"]) for device in self.predicted_devices
+            "%s on %s" % (gib(device.get("total_bytes")), device["uuid"]) for device in self.predicted_devices
         )
-
-
-def amount(size: int | None) -> str:
-    """Return a size in words: "31.5 GiB", or "an unknown amount" for None."""
-    return "an unknown amount" if size is None else gib(size)
 
 
 def _memory_state(device: dict[str, Any], observed_bytes: int | None) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Callable, NamedTuple
 
+from ..common.sizes import gib
 from . import comparison as states
 from . import limits
-from .comparison import Comparison, ForeignGrowth, amount
+from .comparison import Comparison, ForeignGrowth
 from .shapes import Finding
 
 
@@ -225,7 +226,7 @@ def _bare_contexts(comparison: Comparison) -> _Diagnosis:
 
 
 def _one_gpu(comparison: Comparison, uuid: str) -> _Diagnosis:
-    held, planned = amount(comparison.held[uuid]), len(comparison.planned)
+    held, planned = gib(comparison.held[uuid]), len(comparison.planned)
     return _Diagnosis(
         "one_gpu_carries_all",
         "%s holds %s of %s, which is planned over %d GPUs%s"
@@ -249,7 +250,7 @@ def _layers_on_cpu(comparison: Comparison) -> _Diagnosis:
     return _Diagnosis(
         "layers_on_cpu",
         "%s holds %s more in host memory than planned%s"
-        % (comparison.name, amount(comparison.host_excess_bytes()), _claims(comparison)),
+        % (comparison.name, gib(comparison.host_excess_bytes()), _claims(comparison)),
         "Free memory on the GPUs or shorten the context, and remove LLAMA_ARG_OVERRIDE_TENSOR and LLAMA_ARG_N_CPU_MOE "
         "from the service's environment.",
     )
@@ -263,7 +264,7 @@ def _foreign(grown: list[ForeignGrowth], consequence: str) -> _Diagnosis:
             growth.process["pid"],
             growth.process.get("name") or "unknown",
             growth.process.get("unit") or "no service",
-            amount(growth.grown_bytes),
+            gib(growth.grown_bytes),
             growth.uuid,
         )
         for growth in grown
@@ -300,7 +301,7 @@ def _engine_and_server(comparison: Comparison) -> _Diagnosis | None:
         return _Diagnosis(
             "cpu_only",
             "the engine of %s put nothing on a GPU (size_vram: %s)%s"
-            % (comparison.name, amount(vram), _claims(comparison)),
+            % (comparison.name, gib(vram), _claims(comparison)),
             'Look at journalctl -u %s for the line "inference compute", and restart the service when the driver lists '
             "its GPUs." % comparison.unit,
         )
@@ -309,7 +310,7 @@ def _engine_and_server(comparison: Comparison) -> _Diagnosis | None:
     if comparison.size_vram_is_enough() is False:
         return _Diagnosis(
             "layers_on_cpu",
-            "/api/ps says that %s of %s of %s are on GPUs" % (amount(vram), amount(size), comparison.name),
+            "/api/ps says that %s of %s of %s are on GPUs" % (gib(vram), gib(size), comparison.name),
             "Free memory on the GPUs or shorten the context, then load the model again.",
         )
     return None
@@ -322,7 +323,7 @@ def _dry_run(comparison: Comparison) -> _Diagnosis | None:
     return _Diagnosis(
         "far_from_predicted",
         "the engine expects to use %s on %s, but the plan predicts %s"
-        % (amount(above[0].engine_bytes), above[0].uuid, amount(above[0].predicted_bytes)),
+        % (gib(above[0].engine_bytes), above[0].uuid, gib(above[0].predicted_bytes)),
         "Raise headroom_bytes of the model to at least %d and run the role again. "
         "Please report the model and its settings." % (above[0].engine_bytes - above[0].predicted_bytes),
     )
@@ -345,7 +346,7 @@ def _foreign_memory(comparison: Comparison) -> _Diagnosis | None:
     taken = comparison.headroom_taken()
     if not taken:
         return None
-    return _foreign(taken, "less than the headroom of %s is free" % amount(comparison.headroom_bytes))
+    return _foreign(taken, "less than the headroom of %s is free" % gib(comparison.headroom_bytes))
 
 
 _REST: tuple[Callable[[Comparison], _Diagnosis | None], ...] = (

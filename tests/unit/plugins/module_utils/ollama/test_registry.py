@@ -10,7 +10,6 @@ import time
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest, ManifestError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 
 from tests.unit.plugins.scripted_server import ranges, serving
@@ -127,8 +126,3 @@ def test_a_hostile_registry_name_is_refused():
     for host in ("a/b", "h:99999", "h h"):
         with pytest.raises(InvalidName):
             Registry(parse("tiny"), host)
-
-
-def test_a_giant_manifest_is_not_believed():
-    with pytest.raises(ManifestError, match="larger than"):
-        Manifest(b" " * 5000000)

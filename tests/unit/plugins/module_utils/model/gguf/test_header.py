@@ -9,12 +9,6 @@ import tracemalloc
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError, read_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.types import (
-    BLOCKS,
-    FILE_TYPES,
-    TENSOR_TYPES,
-    tensor_bytes,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -188,39 +182,3 @@ def test_noise_behind_the_magic_gives_a_header_or_a_sentence(noise):
         read(b"GGUF" + struct.pack("<I", 3) + noise)
     except HeaderError:
         pass
-
-
-def test_types_agree_with_the_writer_of_llama_cpp():
-    constants = pytest.importorskip("gguf.constants")
-    for kind in constants.GGMLQuantizationType:
-        if kind.name == "Q8_1":
-            continue  # gguf has the size of the time when its two factors had 32 bits; no file stores this type
-        assert TENSOR_TYPES[kind.value] == (kind.name,) + constants.GGML_QUANT_SIZES[kind], kind
-
-
-def test_file_types_are_those_of_llama_cpp():
-    constants = pytest.importorskip("gguf.constants")
-    for kind in constants.LlamaFileType:
-        if kind.name != "GUESSED":
-            name = kind.name.replace("ALL_", "").replace("MOSTLY_", "").replace("MXFP4_MOE", "MXFP4")
-            assert FILE_TYPES[kind.value] == name, kind
-
-
-def test_the_newest_types_are_known():
-    # Q2_0 is younger than the package; its block: two bytes of scale and 64 values of two bits (ggml-common.h)
-    assert [TENSOR_TYPES[number] for number in (34, 35, 39, 40, 41, 42)] == [
-        ("TQ1_0", 256, 54),
-        ("TQ2_0", 256, 66),
-        ("MXFP4", 32, 17),
-        ("NVFP4", 64, 36),
-        ("Q1_0", 128, 18),
-        ("Q2_0", 64, 2 + 64 * 2 // 8),
-    ]
-
-
-def test_bytes_are_whole_blocks_a_row():
-    assert tensor_bytes([256, 2, 3], "Q6_K") == 210 * 6
-    assert tensor_bytes([40, 2], "Q8_0") == 34 * 2 * 2
-    assert tensor_bytes([], "F32") == 4
-    assert tensor_bytes([4], "no such type") is None
-    assert BLOCKS["MXFP4"] == (32, 17)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import struct
 import time
@@ -12,7 +11,7 @@ import time
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry
@@ -112,9 +111,6 @@ def projector_file():
     )
 
 
-# -- cache -------------------------------------------------------------------------------------------------------------
-
-
 def test_the_header_is_read_once(tmp_path):
     tiny = catalog.header_of("tiny")[0]
     raw = manifest_of(("model", tiny, 674176))
@@ -124,56 +120,6 @@ def test_the_header_is_read_once(tmp_path):
         assert first == second and bytes_second == len(raw) < bytes_first
         assert len(server.requests) == 3
     assert os.stat(str(tmp_path / "cache")).st_mode & 0o777 == 0o700
-
-
-def _compute_in(directory, counter):
-    def compute():
-        with open(counter, "a") as stream:
-            stream.write("x")
-        time.sleep(0.3)  # long enough for all the others to come
-        return {"n": 1}
-
-    assert Cache(directory).fetch(["sha256:1"], compute) == {"n": 1}
-
-
-def test_ten_at_once_compute_once(tmp_path):
-    counter = tmp_path / "counter"
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=_compute_in, args=(str(tmp_path / "cache"), str(counter))) for unused in range(10)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-    assert counter.read_text() == "x"
-
-
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 0}', '{"format": 1, "digests": ["other"], "facts": {}}'])
-def test_a_damaged_entry_is_read_anew(tmp_path, damage):
-    cache = Cache(str(tmp_path))
-    cache.fetch(["sha256:1"], lambda: {"n": 1})
-    entry = next(path for path in tmp_path.iterdir() if path.suffix == ".json")
-    entry.write_text(damage)
-    assert cache.fetch(["sha256:1"], lambda: {"n": 2}) == {"n": 2}
-
-
-def test_a_failure_is_not_kept(tmp_path):
-    cache = Cache(str(tmp_path))
-
-    def fail():
-        raise HeaderError("x")
-
-    with pytest.raises(HeaderError):
-        cache.fetch(["sha256:1"], fail)
-    assert cache.fetch(["sha256:1"], lambda: {"n": 3}) == {"n": 3}
-
-
-def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CacheError, match="set cache_dir to a directory"):
-        Cache(str(tmp_path / "file" / "below")).fetch(["sha256:1"], dict)
 
 
 # -- file and store ----------------------------------------------------------------------------------------------------

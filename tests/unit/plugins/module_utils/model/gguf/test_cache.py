@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The cache of facts: one process computes, damaged entries are read again, errors are not kept."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
+
+
+def _compute_in(directory, counter):
+    def compute():
+        with open(counter, "a") as stream:
+            stream.write("x")
+        time.sleep(0.3)  # long enough for all the others to come
+        return {"n": 1}
+
+    assert Cache(directory).fetch(["sha256:1"], compute) == {"n": 1}
+
+
+def test_ten_at_once_compute_once(tmp_path):
+    counter = tmp_path / "counter"
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_compute_in, args=(str(tmp_path / "cache"), str(counter))) for unused in range(10)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert counter.read_text() == "x"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 0}', '{"format": 1, "digests": ["other"], "facts": {}}'])
+def test_a_damaged_entry_is_read_anew(tmp_path, damage):
+    cache = Cache(str(tmp_path))
+    cache.fetch(["sha256:1"], lambda: {"n": 1})
+    entry = next(path for path in tmp_path.iterdir() if path.suffix == ".json")
+    entry.write_text(damage)
+    assert cache.fetch(["sha256:1"], lambda: {"n": 2}) == {"n": 2}
+
+
+def test_a_failure_is_not_kept(tmp_path):
+    cache = Cache(str(tmp_path))
+
+    def fail():
+        raise HeaderError("x")
+
+    with pytest.raises(HeaderError):
+        cache.fetch(["sha256:1"], fail)
+    assert cache.fetch(["sha256:1"], lambda: {"n": 3}) == {"n": 3}
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="set cache_dir to a directory"):
+        Cache(str(tmp_path / "file" / "below")).fetch(["sha256:1"], dict)

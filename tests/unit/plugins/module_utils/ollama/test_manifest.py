@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Manifests of models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest, ManifestError
+
+
+def test_a_giant_manifest_is_not_believed():
+    with pytest.raises(ManifestError, match="larger than"):
+        Manifest(b" " * 5000000)
+
+
+def manifest(**changes):
+    """A manifest with a model, a template and a config."""
+    layers = [
+        {"mediaType": media.MODEL, "digest": "sha256:" + "a" * 64, "size": 100},
+        {"mediaType": media.TEMPLATE, "digest": "b" * 64, "size": 10},
+        {"mediaType": media.TEMPLATE, "digest": "b" * 64, "size": 10},
+    ]
+    config = {"mediaType": "application/json", "digest": "sha256:" + "c" * 64, "size": 1}
+    return json.dumps(dict({"layers": layers, "config": config}, **changes)).encode()
+
+
+def test_a_manifest_is_read():
+    read = Manifest(manifest())
+    assert read.digest == "sha256:" + hashlib.sha256(manifest()).hexdigest()
+    assert [layer.size_bytes for layer in read.of_type(media.MODEL)] == [100]
+    assert [layer.digest[:8] for layer in read.blobs()] == ["sha256:a", "sha256:b", "sha256:c"]
+    assert read.size_bytes() == 121
+
+
+@pytest.mark.parametrize(
+    "raw, words",
+    [
+        (b"no", "is not JSON"),
+        (b"[]", "has no layers"),
+        (manifest(layers=[7]), "has a layer that is no object"),
+        (manifest(layers=[{"digest": "a" * 64}]), "has a layer without a size"),
+        (manifest(layers=[{"digest": "a" * 64, "size": -1}]), "has a layer without a size"),
+        (manifest(layers=[{"digest": "../x", "size": 1}]), "has a layer with the invalid digest"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(raw, words):
+    with pytest.raises(ManifestError, match=words):
+        Manifest(raw)

@@ -108,7 +108,7 @@ def _environment(environment: dict[Any, Any]) -> list[str]:
             if value is not None:
                 check_variable(name, value)
         except PlacementError as error:
-            problems.append("ollama_multigpu_environment: %s" % error)
+            problems.append("ollama_multigpu_environment: %s Correct the variable or remove it." % error)
     return problems
 
 

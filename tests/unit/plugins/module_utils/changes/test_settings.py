@@ -82,7 +82,7 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"listen_address": "[::"}, "IP address"),
         ({"listen_address": "fe80::1%eth0"}, "IP address"),
         ({"listen_address": "[127.0.0.1]"}, "IP address"),
-        ({"environment": {"LD_PRELOAD": "/x.so"}}, "leave it out"),
+        ({"environment": {"LD_PRELOAD": "/x.so"}}, "remove it"),
         ({"environment": {"OLLAMA_NUM_GPU": "999"}}, "unknown to Ollama"),
         ({"environment": {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": 1}}, "leave it out"),
         ({"environment": {"OLLAMA_CONTEXT_LENGTH": "many"}}, "whole number"),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Compute buffers: what each device holds for the intermediate values of one batch.
+"""Compute buffers: what each device holds for the intermediate values of one batch. Pure.
 
 llama.cpp allocates one buffer per device when it loads a model: it builds the graph of a full batch, cuts it into the
 parts of the devices and lets its allocator place every value. The same is done here (graph/), so that the bytes follow
@@ -30,7 +30,7 @@ _answers: Dict[tuple, List[int]] = {}
 
 def compute_by_device(
     model: ModelFacts,
-    slots_to_device: Sequence[Optional[int]],
+    layer_devices: Sequence[Optional[int]],
     device_count: int,
     load: Load,
     moved: Optional[weights.Moved] = None,
@@ -39,11 +39,11 @@ def compute_by_device(
 
     Args:
         model: the ModelFacts.
-        slots_to_device: device index (or None = host) of every slot, as weights.assign_layers gives it.
+        layer_devices: device index (or None = host) of every layer, as weights.assign_layers gives it.
         device_count: number of devices that the engine sees, those without a layer included.
         load: the Load. With `op_offload` the buffer of the first device also holds what it needs to compute for the
             weights on the host.
-        moved: {slot: (bytes, device or None)}: feed-forward weights that lie elsewhere than their layer (llama.cpp's
+        moved: {layer: (bytes, device or None)}: feed-forward weights that are elsewhere than their layer (llama.cpp's
             tensor overrides); any switch the pipeline off.
 
     Returns:
@@ -53,7 +53,7 @@ def compute_by_device(
     found = kinds.kinds_of(model)
     key = (
         kinds.mark(model, found),
-        tuple(slots_to_device),
+        tuple(layer_devices),
         device_count,
         load,
         tuple(sorted(moved.items(), key=repr)),
@@ -62,7 +62,7 @@ def compute_by_device(
     if key not in _answers:
         if len(_answers) >= REMEMBERED:
             _answers.clear()
-        _answers[key] = _compute(model, found, list(slots_to_device), device_count, load, moved)
+        _answers[key] = _compute(model, found, list(layer_devices), device_count, load, moved)
     return list(_answers[key])
 
 
@@ -74,7 +74,7 @@ def is_estimated(model: ModelFacts) -> bool:
 
 def scratch_by_device(
     model: ModelFacts,
-    slots_to_device: Sequence[Optional[int]],
+    layer_devices: Sequence[Optional[int]],
     device_count: int,
     load: Load,
     moved: Optional[weights.Moved] = None,
@@ -83,22 +83,27 @@ def scratch_by_device(
 
     Takes the arguments of compute_by_device, whatever `load.op_offload` is.
     """
-    if not uses_host(slots_to_device, moved) or not device_count:
+    if not uses_host(layer_devices, moved) or not device_count:
         return [0] * device_count
     without, grown = (
-        compute_by_device(model, slots_to_device, device_count, dataclasses.replace(load, op_offload=offload), moved)
+        compute_by_device(model, layer_devices, device_count, dataclasses.replace(load, op_offload=offload), moved)
         for offload in (False, True)
     )
     return [max(0, after - before) for before, after in zip(without, grown)]
 
 
-def uses_host(slots_to_device: Sequence[Optional[int]], moved: Optional[weights.Moved]) -> bool:
-    """Whether weights that a batch is multiplied with lie on the host."""
-    return None in slots_to_device or weights.on_host(moved)
+def uses_host(layer_devices: Sequence[Optional[int]], moved: Optional[weights.Moved]) -> bool:
+    """Whether weights that a batch is multiplied with are on the host."""
+    return None in layer_devices or weights.on_host(moved)
 
 
 def _compute(
-    model: ModelFacts, found: list, slots: List[Optional[int]], device_count: int, load: Load, moved: weights.Moved
+    model: ModelFacts,
+    found: list,
+    layer_devices: List[Optional[int]],
+    device_count: int,
+    load: Load,
+    moved: weights.Moved,
 ) -> List[int]:
     """compute_by_device without its memory; `found`: the tensors of every block (kinds.kinds_of)."""
     if not device_count:
@@ -106,31 +111,31 @@ def _compute(
     graph = None
     if found:
         try:
-            graph = build.buffers(model, found, slots, device_count, load, moved)[:device_count]
+            graph = build.buffers(model, found, layer_devices, device_count, load, moved)[:device_count]
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError, AssertionError):
             graph = None  # tensors or dimensions that no block of a known architecture has
     if graph is not None and not is_estimated(model):
-        return [size if device in slots or size else 0 for device, size in enumerate(graph)]
+        return [size if device in layer_devices or size else 0 for device, size in enumerate(graph)]
     if graph is not None and model.architecture in architecture.UNCACHED:
         # No logits and no cache, which the rules of thumb count.
         return [size * ESTIMATE_PERCENT // 100 for size in graph]
-    return _careful(model, graph, slots, device_count, load, moved)
+    return _careful(model, graph, layer_devices, device_count, load, moved)
 
 
 def _careful(
     model: ModelFacts,
     graph: Optional[List[int]],
-    slots: List[Optional[int]],
+    layer_devices: List[Optional[int]],
     device_count: int,
     load: Load,
     moved: weights.Moved,
 ) -> List[int]:
     """The larger of the graph's bytes (None where none could be built) and the rules of thumb, and a quarter more."""
-    careful = rough.compute_by_device(model, slots, device_count, load, moved)
+    careful = rough.compute_by_device(model, layer_devices, device_count, load, moved)
     if load.op_offload:
         # The first device then works like one that has the host's layers, on copies of weights and of a layer's cache.
-        slots = [0 if device is None else device for device in slots]
-        whole = rough.compute_by_device(model, slots, device_count, load, moved)
+        layer_devices = [0 if device is None else device for device in layer_devices]
+        whole = rough.compute_by_device(model, layer_devices, device_count, load, moved)
         cached = kv_cache.kv_by_layer(model, load)
         careful[0] = max(careful[0], whole[0] + weights.largest_matrix(model) + max(cached or [0]))
     sizes = [max(pair) * ESTIMATE_PERCENT // 100 for pair in zip(careful, graph or careful)]
@@ -138,5 +143,5 @@ def _careful(
         # Its indexer scores every cell for every token (32 bit), sorts the scores, and has a mask of its own, which a
         # pipeline keeps in copies.
         scores = load.cells * load.batch * (INDEXER_BYTES + 2 * (COPIES if device_count > 1 else 1))
-        sizes = [size + scores if device in slots else size for device, size in enumerate(sizes)]
+        sizes = [size + scores if device in layer_devices else size for device, size in enumerate(sizes)]
     return sizes

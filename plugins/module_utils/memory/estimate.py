@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The memory of one loaded model, device by device: the entry point of this room."""
+"""The memory of one loaded model, device by device: the entry point of this room. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DeviceEstimate:
     """What one device holds of a loaded model.
 
     Attributes:
-        layers: number of slots (blocks, and the output layer as one).
+        layers: number of layers; the output layer counts as one.
         weight_bytes, kv_bytes, compute_bytes: weights, KV cache with recurrent state, compute buffer.
         offload_scratch_bytes: what the compute buffer grows by because the device computes for weights on the host.
         projector_bytes: the projector of a model that sees images; it is on the first device.
@@ -42,7 +42,7 @@ class Estimate:
 
     Attributes:
         devices: one entry per device, in the order of the shares.
-        gpu_layers, total_layers: slots on devices, and all slots (block_count + 1).
+        gpu_layers, total_layers: layers on devices, and all layers (block_count + 1).
         host_bytes: weights and KV cache that stay on the host.
         estimated: whether the compute buffers are a careful estimate, because the architecture is not known.
     """
@@ -67,25 +67,28 @@ def estimate(
         model: the ModelFacts.
         shares: one number per device in the engine's device order (free memory, or a tensor split); [] = no GPU.
         load: the Load.
-        gpu_layers: slots to offload from the back; None = all.
-        moved: {slot: (bytes, device or None)}: weights of a slot that lie on another device or the host.
+        gpu_layers: layers to offload from the back; None = all.
+        moved: {layer: (bytes, device or None)}: weights of a layer that are on another device or the host.
 
     Raises:
         ValueError: KV cache type unknown or not dividing a row.
     """
     count = len(shares)
     total = model.block_count + 1
-    slots = weights.assign_layers(shares, total, gpu_layers)
-    layers = weights.layer_counts(slots, count)
-    weight_bytes, host_bytes = weights.weights_by_device(model, slots, count, moved)
+    layer_devices = weights.assign_layers(shares, total, gpu_layers)
+    layers = weights.layer_counts(layer_devices, count)
+    weight_bytes, host_bytes = weights.weights_by_device(model, layer_devices, count, moved)
     kv_bytes = [0] * count
-    for size, device in zip(kv_cache.kv_by_layer(model, load), slots):
+    for size, device in zip(kv_cache.kv_by_layer(model, load), layer_devices):
         if device is weights.HOST:
             host_bytes += size
         else:
             kv_bytes[device] += size
-    compute_bytes = compute.compute_by_device(model, slots, count, dataclasses.replace(load, op_offload=False), moved)
-    scratch = compute.scratch_by_device(model, slots, count, load, moved) if load.op_offload else [0] * count
+    plain = dataclasses.replace(load, op_offload=False)
+    compute_bytes = compute.compute_by_device(model, layer_devices, count, plain, moved)
+    scratch = [0] * count
+    if load.op_offload:
+        scratch = compute.scratch_by_device(model, layer_devices, count, load, moved)
     projector = model.projector_bytes or 0
     devices = tuple(
         DeviceEstimate(
@@ -102,5 +105,6 @@ def estimate(
 
 
 def layer_bytes(model: ModelFacts, load: Load) -> List[int]:
-    """Bytes of every slot with its KV cache: list of block_count + 1 integers, the output layer last."""
-    return [size + cache for size, cache in zip(weights.slot_bytes(model), kv_cache.kv_by_layer(model, load) + [0])]
+    """Bytes of every layer with its KV cache: list of block_count + 1 integers, the output layer last."""
+    cached = kv_cache.kv_by_layer(model, load) + [0]
+    return [size + cache for size, cache in zip(weights.weights_by_layer(model), cached)]

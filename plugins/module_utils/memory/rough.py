@@ -41,7 +41,7 @@ SHARED_EXPERT = ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "bai
 
 def compute_by_device(
     model: ModelFacts,
-    slots_to_device: Sequence[Optional[int]],
+    layer_devices: Sequence[Optional[int]],
     device_count: int,
     load: Load,
     moved: Optional[Moved] = None,
@@ -50,16 +50,16 @@ def compute_by_device(
 
     Args:
         model: the ModelFacts.
-        slots_to_device: device index (or None = host) of every slot, as weights.assign_layers gives it.
+        layer_devices: device index (or None = host) of every layer, as weights.assign_layers gives it.
         device_count: number of devices that the engine sees, those without a layer included.
         load: the Load. Every stream of the KV cache has a mask over all its cells.
-        moved: weights that lie elsewhere than their layer, as compute.compute_by_device takes it; any switch the
+        moved: weights that are elsewhere than their layer, as compute.compute_by_device takes it; any switch the
             pipeline off.
 
     Returns:
         list of device_count integers (bytes); 0 for a device without a layer.
     """
-    partial = None in slots_to_device
+    partial = None in layer_devices
     pipeline = device_count > 1 and not partial and not moved
     row = F32 * load.batch
     width = model.embedding_length
@@ -70,7 +70,7 @@ def compute_by_device(
         inner += 6 * width + _pipeline_queries(query_width(model), width, load.cache_type)
     sizes = []
     for index in range(device_count):
-        held = [slot for slot, device in enumerate(slots_to_device) if device == index]
+        held = [layer for layer, device in enumerate(layer_devices) if device == index]
         if not held:
             sizes.append(0)
             continue
@@ -154,9 +154,9 @@ def mask_bytes(model: ModelFacts, held: List[int], load: Load) -> int:
     windowed = architecture.windowed_layers(model)
     recurrent = architecture.recurrent_layers(model)
     kinds = {
-        windowed[slot]
-        for slot in held
-        if slot < model.block_count and not (recurrent[slot] and not any(kv_cache.attention_width(model, slot)))
+        windowed[layer]
+        for layer in held
+        if layer < model.block_count and not (recurrent[layer] and not any(kv_cache.attention_width(model, layer)))
     }
     window = architecture.window_tokens(model)
     cells = sum(kv_cache.cells(load, window if kind else None)[0] for kind in kinds)

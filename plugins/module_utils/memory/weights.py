@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Weights: which layer is on which device, and the bytes that go with it.
+"""Weights: which layer is on which device, and the bytes that go with it. Pure.
 
-A model with L blocks has L + 1 layers to assign ("slots"): the blocks 0..L-1 and the output layer, slot L. llama.cpp
-assigns them to devices; the token embedding always stays on the host. Source: llama.cpp `load_tensors`
-(src/llama-model.cpp), confirmed against the engine's dry run (build 11669).
+A model with L blocks has L + 1 layers: the blocks 0..L-1 and the output layer, number L. llama.cpp assigns them to
+devices; the token embedding always stays on the host. Source: llama.cpp `load_tensors` (src/llama-model.cpp), confirmed
+against the engine's dry run (build 11669).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from ..model import architecture
 from ..model.schema import ModelFacts
 
-HOST = None  # the device of a slot that is not offloaded
-# Weights that are elsewhere than their layer: {slot: (bytes, device or HOST)}. llama.cpp's tensor overrides.
+HOST = None  # the device of a layer that is not offloaded
+# Weights that are elsewhere than their layer: {layer: (bytes, device or HOST)}. llama.cpp's tensor overrides.
 Moved = Dict[int, Tuple[int, Optional[int]]]
 
 
@@ -26,8 +26,8 @@ def float32(value: float) -> float:
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
-def slot_bytes(model: ModelFacts) -> List[int]:
-    """Bytes of every slot of a model.
+def weights_by_layer(model: ModelFacts) -> List[int]:
+    """Bytes of the weights of every layer.
 
     Args:
         model: the ModelFacts.
@@ -38,12 +38,12 @@ def slot_bytes(model: ModelFacts) -> List[int]:
         predict further tokens (nextn) are not loaded.
     """
     trunk = architecture.trunk_blocks(model)
-    slots = [layer.weight_bytes if index < trunk else 0 for index, layer in enumerate(model.layers)]
+    sizes = [layer.weight_bytes if index < trunk else 0 for index, layer in enumerate(model.layers)]
     output = model.output_bytes
     if model.tied_embeddings and not without_output(model):
         # Only the token embedding: gemma3n and gemma4 have a second one, per layer, that stays on the host.
         output += model.token_embedding_bytes or model.embedding_bytes
-    return slots + [output]
+    return sizes + [output]
 
 
 def without_output(model: ModelFacts) -> bool:
@@ -54,78 +54,78 @@ def without_output(model: ModelFacts) -> bool:
     return model.architecture in architecture.UNCACHED and model.architecture != "gemma-embedding"
 
 
-def assign_layers(shares: Sequence[float], slot_count: int, gpu_layers: Optional[int] = None) -> List[Optional[int]]:
-    """Assign slots to devices as llama.cpp's split mode "layer" does.
+def assign_layers(shares: Sequence[float], layer_count: int, gpu_layers: Optional[int] = None) -> List[Optional[int]]:
+    """Assign layers to devices as llama.cpp's split mode "layer" does.
 
     Args:
         shares: list of numbers, one per device, in the engine's device order: free memory, or the values of
             `--tensor-split`. Only their proportion counts.
-        slot_count: number of slots (block_count + 1).
-        gpu_layers: number of slots to offload, from the back; None or anything larger than slot_count means all.
+        layer_count: number of layers (block_count + 1).
+        gpu_layers: number of layers to offload, from the back; None or anything larger than layer_count means all.
 
     Returns:
-        list of slot_count entries: the device index of the slot, or HOST.
+        list of layer_count entries: the device index of the layer, or HOST.
 
     Source: llama.cpp `load_tensors`: splits are cumulative shares, layer i of the n offloaded goes to
     `upper_bound(splits, i / n)`, all in 32 bit floats.
     """
-    offloaded = slot_count if gpu_layers is None else max(0, min(gpu_layers, slot_count))
+    offloaded = layer_count if gpu_layers is None else max(0, min(gpu_layers, layer_count))
     if not shares or not offloaded:
-        return [HOST] * slot_count
+        return [HOST] * layer_count
     sums = []
     total = 0.0
     for share in shares:
         total = float32(total + float32(share))
         sums.append(total)
     if total <= 0:
-        return [HOST] * slot_count
+        return [HOST] * layer_count
     bounds = [float32(value / total) for value in sums]
-    first = slot_count - offloaded
+    first = layer_count - offloaded
     devices: List[Optional[int]] = []
-    for slot in range(slot_count):
-        if slot < first:
+    for layer in range(layer_count):
+        if layer < first:
             devices.append(HOST)
         else:
-            place = bisect.bisect_right(bounds, float32((slot - first) / offloaded))
+            place = bisect.bisect_right(bounds, float32((layer - first) / offloaded))
             devices.append(min(place, len(shares) - 1))
     return devices
 
 
 def largest_matrix(model: ModelFacts) -> int:
     """Bytes of the largest weight matrix of a model; where only layers are known, those of the largest layer."""
-    sizes = [size for layer in model.layer_sizes or [] for size in layer.values()] or slot_bytes(model)[:-1]
-    return max(sizes + [slot_bytes(model)[-1]])
+    sizes = [size for layer in model.layer_sizes or [] for size in layer.values()] or weights_by_layer(model)[:-1]
+    return max(sizes + [weights_by_layer(model)[-1]])
 
 
-def layer_counts(slots_to_device: Sequence[Optional[int]], device_count: int) -> List[int]:
-    """Number of slots on each device: a list of device_count integers."""
-    return [sum(1 for device in slots_to_device if device == index) for index in range(device_count)]
+def layer_counts(layer_devices: Sequence[Optional[int]], device_count: int) -> List[int]:
+    """Number of layers on each device: a list of device_count integers."""
+    return [sum(1 for device in layer_devices if device == index) for index in range(device_count)]
 
 
 def weights_by_device(
-    model: ModelFacts, slots_to_device: Sequence[Optional[int]], device_count: int, moved: Optional[Moved] = None
+    model: ModelFacts, layer_devices: Sequence[Optional[int]], device_count: int, moved: Optional[Moved] = None
 ) -> Tuple[List[int], int]:
     """Bytes of weights on each device and on the host.
 
     Args:
         model: the ModelFacts.
-        slots_to_device: device of every slot, as assign_layers gives it.
+        layer_devices: device of every layer, as assign_layers gives it.
         device_count: number of devices.
-        moved: weights of slots on devices that are elsewhere than their slot.
+        moved: weights of layers on devices that are elsewhere than their layer.
 
     Returns:
-        (list of device_count integers, host bytes). Host bytes are the token embedding and the slots that are not
+        (list of device_count integers, host bytes). Host bytes are the token embedding and the layers that are not
         offloaded; with mmap they are file pages rather than allocated memory.
     """
     devices = [0] * device_count
     host = model.embedding_bytes
-    for size, device in zip(slot_bytes(model), slots_to_device):
+    for size, device in zip(weights_by_layer(model), layer_devices):
         if device is HOST:
             host += size
         else:
             devices[device] += size
-    for slot, (size, target) in (moved or {}).items():
-        device = slots_to_device[slot]
+    for layer, (size, target) in (moved or {}).items():
+        device = layer_devices[layer]
         if device is HOST:
             continue
         devices[device] -= size

@@ -53,7 +53,7 @@ class Fit:
 
     Attributes:
         changed: whether the fit altered anything.
-        layers: slots per device.
+        layers: per device.
         overflowing: layers with weights elsewhere, of all devices together: the number of -ot patterns.
         moved: those weights, as memory.estimate takes them.
         used_bytes: per device: weights, KV cache and compute buffer.
@@ -88,8 +88,8 @@ def fit(model: ModelFacts, free_bytes: Sequence[int], load: Load, options: FitOp
     sizes = measure(shares, gpu_layers)
     fixed = gpu_layers is not None or options.tensor_split or not options.enabled or not free_bytes
     if fixed or all(free - size >= margin for free, size, margin in zip(free_bytes, sizes, margins)):
-        slots = weights.assign_layers(shares, model.block_count + 1, gpu_layers)
-        return Fit(False, weights.layer_counts(slots, len(free_bytes)), 0, {}, sizes, sizes)
+        layer_devices = weights.assign_layers(shares, model.block_count + 1, gpu_layers)
+        return Fit(False, weights.layer_counts(layer_devices, len(free_bytes)), 0, {}, sizes, sizes)
     search = _Fit(model, measure, [free - margin for free, margin in zip(free_bytes, margins)])
     search.fill_back_to_front()
     if search.experts and any(search.share.layers) and _room_without_experts(model, measure, free_bytes, margins) > 0:
@@ -107,7 +107,7 @@ def fit(model: ModelFacts, free_bytes: Sequence[int], load: Load, options: FitOp
 
 def _room_without_experts(model, measure, free_bytes, margins):
     """Bytes left on all devices together with every layer on them and every expert on the host."""
-    moved = {slot: (layer.expert_bytes, None) for slot, layer in enumerate(model.layers) if layer.expert_bytes}
+    moved = {index: (layer.expert_bytes, None) for index, layer in enumerate(model.layers) if layer.expert_bytes}
     return sum(free_bytes) - sum(margins) - sum(measure(free_bytes, None, moved))
 
 
@@ -168,20 +168,20 @@ class _Fit:
         return self.measure(share.layers, sum(share.layers), self.moved(share))
 
     def moved(self, share: _Share) -> weights.Moved:
-        """Weights that are elsewhere than their layer: {slot: (bytes, device or None)}.
+        """Weights that are elsewhere than their layer: {layer: (bytes, device or None)}.
 
         llama.cpp counts the whole layers of a device first. On the last device the output layer is among those, so the
         others end one past the last block, which matches nothing.
         """
         result: weights.Moved = {}
-        slot = self.blocks + 1 - sum(share.layers)
+        layer = self.blocks + 1 - sum(share.layers)
         for device in range(self.count):
-            slot += share.full(device)
+            layer += share.full(device)
             for index in range(share.parts[device]):
-                if 0 <= slot + index < self.blocks:
+                if 0 <= layer + index < self.blocks:
                     kind, target = (share.kinds[device], share.targets[device]) if index == 0 else (EXPERTS, None)
-                    result[slot + index] = (self.overflow.bytes(slot + index, kind), target)
-            slot += share.parts[device]
+                    result[layer + index] = (self.overflow.bytes(layer + index, kind), target)
+            layer += share.parts[device]
         return result
 
     def accept(self, share: _Share, sizes: List[int]) -> None:
@@ -303,9 +303,9 @@ class Overflow:
         sizes = [layer.expert_bytes for layer in self.layers]
         self.matrix = min([size for size in sizes if size] or [0]) // 3
 
-    def bytes(self, slot: int, kind: str) -> int:
-        """Bytes of one kind of block `slot`."""
-        layer = self.layers[slot]
+    def bytes(self, index: int, kind: str) -> int:
+        """Bytes of one kind of block `index`."""
+        layer = self.layers[index]
         experts = layer.expert_bytes
         if kind == EXPERTS:
             return experts

@@ -99,7 +99,7 @@ def with_output(b: Builder, cur: Value) -> Graph:
 def buffers(
     model: ModelFacts,
     kinds: List[Optional[Kind]],
-    slots: List[Optional[int]],
+    layer_devices: List[Optional[int]],
     devices: int,
     load: Load,
     moved: Optional[Moved] = None,
@@ -109,12 +109,12 @@ def buffers(
     Args:
         model: the ModelFacts, completed (hyperparameters.complete).
         kinds: for every block its tensors {name: shape}, or None for a block that takes no part.
-        slots: device of every block and of the output layer (None = host).
+        layer_devices: device of every block and of the output layer (None = host).
         devices: number of devices.
         load: the Load. With `op_offload` the first device computes what has its weights on the host.
         moved: as compute.compute_by_device takes it.
     """
-    builder = Builder(model, kinds, slots, devices, load, moved)
+    builder = Builder(model, kinds, layer_devices, devices, load, moved)
     graph_of(builder, [layer for layer, kind in enumerate(kinds) if kind is not None])
-    pipeline = devices > 1 and None not in slots and not moved
+    pipeline = devices > 1 and None not in layer_devices and not moved
     return reserve(builder.graph, devices, pipeline, offload=load.op_offload)

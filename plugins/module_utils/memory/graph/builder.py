@@ -33,7 +33,7 @@ class Builder:
     Args:
         model: the ModelFacts, completed.
         kinds: for every block its tensors, or None for a block that takes no part (kinds.kinds_of).
-        layers: device of every block and of the output layer (None = host).
+        layer_devices: device of every block and of the output layer (None = host).
         devices: number of devices; the host is the device of that number.
         load: the Load.
         moved: feed-forward weights that are elsewhere than their layer: {layer: (bytes, device or None)}.
@@ -49,7 +49,7 @@ class Builder:
         self,
         model: ModelFacts,
         kinds: List[Optional[Kind]],
-        layers: List[Optional[int]],
+        layer_devices: List[Optional[int]],
         devices: int,
         load: Load,
         moved: Optional[Moved] = None,
@@ -65,7 +65,7 @@ class Builder:
         self.heads = model.head_count or [0] * model.block_count
         self.kv_heads = model.head_count_kv or [0] * model.block_count
         self.windowed = architecture.windowed_layers(model)
-        self.layers = layers
+        self.layer_devices = layer_devices
         self.host = devices
         self.output_device = self.device(model.block_count)
         self.sequences = load.parallel
@@ -98,7 +98,7 @@ class Builder:
 
     def device(self, layer: int) -> int:
         """Number of the device of a layer; the host is the last."""
-        where = self.layers[layer]
+        where = self.layer_devices[layer]
         return self.host if where is None else where
 
     def bytes(self, layer: Optional[int], name: str) -> int:

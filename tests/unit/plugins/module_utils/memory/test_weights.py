@@ -33,7 +33,7 @@ def test_every_layer_is_placed_once_and_in_order(shares, slots, offloaded):
 def test_tied_embeddings_are_loaded_twice():
     model = models.facts("llama3.2-3b")
     assert model.tied_embeddings
-    assert weights.slot_bytes(model)[-1] == model.output_bytes + model.embedding_bytes
+    assert weights.weights_by_layer(model)[-1] == model.output_bytes + model.embedding_bytes
     assert weights.weights_by_device(model, weights.assign_layers([1], 29), 1)[1] == model.embedding_bytes
 
 

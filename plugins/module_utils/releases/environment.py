@@ -16,7 +16,7 @@ def text(environment: Mapping[str, Any], name: str) -> str:
 
 
 def boolean(environment: Mapping[str, Any], name: str, default: bool = False) -> bool:
-    """Value of a switch: empty is the default, anything that Go's ParseBool does not know counts as true."""
+    """Value of a switch: empty is the default, anything that Go's ParseBool does not accept counts as true."""
     value = text(environment, name)
     if not value:
         return default
@@ -30,7 +30,10 @@ def number(environment: Mapping[str, Any], name: str, default: int = 0) -> int:
 
 
 def most_loaded(environment: Mapping[str, Any], gpu_count: int) -> int:
-    """Number of models that may be loaded at once (OLLAMA_MAX_LOADED_MODELS; server/sched.go, `defaultModelsPerGPU`)."""
+    """Number of models that may be loaded at once (OLLAMA_MAX_LOADED_MODELS).
+
+    Source: server/sched.go, `defaultModelsPerGPU`.
+    """
     return number(environment, "OLLAMA_MAX_LOADED_MODELS") or MODELS_PER_GPU * max(gpu_count, 1)
 
 
@@ -42,7 +45,7 @@ def visible_gpus(gpus: Sequence[dict[str, Any]], environment: Mapping[str, Any])
         environment: the service environment; only CUDA_VISIBLE_DEVICES counts here.
 
     Returns:
-        list of (position in gpus, token): the token is how Ollama names the GPU to its engine (the user's word, or
+        list of (position in gpus, token): the token is how Ollama names the GPU to its engine (as the user wrote it, or
         the index). An unknown entry ends the list, as in CUDA.
     """
     if "CUDA_VISIBLE_DEVICES" not in environment:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Known faults of Ollama's placement by version: what a plan must steer around, and says so.
+"""Known faults of Ollama's placement by version. A plan avoids them where it can, and names them.
 
-Found by running the releases' own functions (the recordings of 0.11.4 to 0.24.0) and a running 0.32.15. Each entry: name,
-first version, last version (None = present in all later versions that were read), what happens, what avoids it.
+They were found by running the releases' own functions (the recordings of 0.11.4 to 0.24.0) and by running 0.32.15. Each
+entry: name, first version, last version (None = in all later versions that were read), what happens, what avoids it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ FAULTS = (
         "endless_search",
         (0, 11, 5),
         (0, 24, 0),
-        "with a forced num_gpu on GPUs that are nearly full the search for a layout never ends: 100 % CPU, and the model "
-        "never loads",
+        "with a forced num_gpu on GPUs that are nearly full the search for a layout never ends: 100 % CPU, and the "
+        "model never loads",
         "leave num_gpu out",
     ),
     (

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """What a plan asks of an Ollama release. `versions.release_of` gives the object that answers for a version.
 
-Two classes answer: `v0_30.ReleaseSince030`, where llama.cpp decides how many layers each GPU gets, and
+Two classes answer: `v0_30_release.ReleaseSince030`, where llama.cpp decides how many layers each GPU gets, and
 `before_0_30.release.ReleaseBefore030`, where Ollama's own estimate decides.
 """
 
@@ -32,8 +32,8 @@ class Release(abc.ABC):
     Attributes:
         engine: the program that holds a model.
         reads_engine_variables: whether LLAMA_ARG_* of the service environment reach the engine.
-        layers_can_be_set: whether a plan can say how many layers each GPU gets (LLAMA_ARG_TENSOR_SPLIT); otherwise
-            the release's own estimate decides, and a plan can only hold what `decide` returns.
+        layers_can_be_set: whether a plan can say how many layers each GPU gets (LLAMA_ARG_TENSOR_SPLIT). Where it
+            cannot, the release's own estimate decides, and a plan must hold what `decide` returns.
         all_layers_can_be_forced: whether num_gpu above the number of layers does nothing but rule out the CPU.
         keeps_gpu_overhead: whether OLLAMA_GPU_OVERHEAD bytes stay free on every GPU.
         smaller_batches: batches, in tokens, that a plan may set where the one that the release chooses does not fit.
@@ -87,7 +87,7 @@ class Release(abc.ABC):
 
     @abc.abstractmethod
     def one_request_at_a_time(self, model: ModelFacts) -> bool:
-        """Whether this release gives the model one slot, whatever OLLAMA_NUM_PARALLEL says."""
+        """Whether this release gives the model one slot, whatever OLLAMA_NUM_PARALLEL is."""
 
     @abc.abstractmethod
     def refuses_cache_type(self, cache_type: str, flash: str) -> bool:

@@ -53,7 +53,7 @@ COMMON = {
         ((0, 12, 11), "Vulkan GPUs are used where it is 1"),
     ),
     "OLLAMA_NEW_ENGINE": (
-        ((0, 5, 12), "models that Ollama's own engine knows run on it, which changes how they are laid out"),
+        ((0, 5, 12), "models that Ollama's own engine supports run on it, which changes how layers are distributed"),
     ),
     "LLAMA_ARG_FIT": (
         ((0, 30, 0), "off switches llama.cpp's own fitting off: layers go by free memory, whether they fit or not"),

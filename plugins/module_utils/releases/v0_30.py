@@ -11,64 +11,42 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional, Sequence
 
-from ..common.sizes import GIB, MIB
-from ..memory import kv_cache, weights
+from ..common.sizes import GIB
+from ..memory import weights
 from ..memory.load import Load
 from ..model.schema import ModelFacts
 from . import engine_start, llama_fit, v0_30_eviction
 from . import environment as env
-from .release import Release
-from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad, Version
+from .shapes import Decision, Gpu, LoadRequest
 
 FIRST_VERSION = (0, 30, 0)
 NEWEST_VERSION = (0, 32, 15)
-SINGLE_GPU_PERCENT = 80  # a model goes to one GPU only if its figure is at most this share of that GPU's free memory
 LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 
 # Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.
 CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
-# One request at a time whatever OLLAMA_NUM_PARALLEL says (server/sched.go); nemotron_h is a prefix.
+# One request at a time whatever OLLAMA_NUM_PARALLEL is (server/sched.go); nemotron_h is a prefix.
 SERIAL_ARCHITECTURES = ("mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe")
 # What a setting does in these releases, for the settings that users believe to do something else.
 EFFECTS = {
-    "OLLAMA_GPU_OVERHEAD": "no effect on placement since 0.30; it only lowers the total that chooses the default context",
+    "OLLAMA_GPU_OVERHEAD": "no effect on placement since 0.30; it only lowers the total that chooses the default "
+    "context",
     "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if one would do",
     "OLLAMA_KV_CACHE_TYPE": "passed to the engine; the choice of GPUs always counts the cache as f16",
     "num_gpu": "number of layers, not of GPUs; it does not force several GPUs",
-    "num_gpu_all": "no fallback to the CPU: all layers go to the GPUs, and llama.cpp's own fitting is off; it does not "
-    "force several GPUs",
+    "num_gpu_all": "no fallback to the CPU: all layers go to the GPUs, and llama.cpp's own fitting is off; "
+    "it does not force several GPUs",
     "main_gpu": "the model goes to this one GPU, even with OLLAMA_SCHED_SPREAD",
-    "LLAMA_ARG_TENSOR_SPLIT": "proportion of layers per GPU where the model goes to all GPUs; llama.cpp's own fitting is off",
+    "LLAMA_ARG_TENSOR_SPLIT": "proportion of layers per GPU where the model goes to all GPUs; llama.cpp's own fitting "
+    "is off",
     "LLAMA_ARG_FIT_TARGET": "MiB that llama.cpp's fitting leaves free on each GPU",
 }
-
-
-def refused_gpu(
-    version: Version, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]
-) -> Optional[str]:
-    """Why this Ollama does not use an NVIDIA GPU (it leaves such a GPU out without an error), or None.
-
-    Source: docs/gpu.mdx; discover/cuda_compat.go from 0.30.11 on.
-
-    Args:
-        version: the Ollama version.
-        compute_capability: list of two integers, or None where unknown.
-        driver_version: text, for example "580.95.05", or None.
-    """
-    if compute_capability and tuple(compute_capability) < (5, 0):
-        return "Ollama needs compute capability 5.0, it has %d.%d" % tuple(compute_capability)
-    major = (driver_version or "").split(".")[0]
-    if version >= (0, 30, 11) and major.isdigit():
-        needed = 570 if compute_capability and compute_capability[0] < 7 else 550
-        if int(major) < needed:
-            return "this Ollama version needs NVIDIA driver %d for it, the host has %s" % (needed, driver_version)
-    return None
 
 
 def predicted_bytes(model: ModelFacts, context_total: int) -> int:
     """Ollama's own figure for a model: size of the file plus a KV cache in f16 of all layers (`PredictServerVRAM`).
 
-    It knows neither window, nor cache type, nor compute buffers, nor a projector in a file of its own.
+    It counts neither window, nor cache type, nor compute buffers, nor a projector in a file of its own.
 
     Args:
         model: the model's facts.
@@ -161,7 +139,9 @@ def choose_gpus(
             return [min(candidates, key=rank)], 0, None
     elif not env.boolean(environment, "OLLAMA_SCHED_SPREAD") and predicted > 0:
         candidates = [
-            index for index in everything if predicted <= gpus[index]["free_bytes"] * SINGLE_GPU_PERCENT // 100
+            index
+            for index in everything
+            if predicted <= gpus[index]["free_bytes"] * v0_30_eviction.USABLE_PERCENT // 100
         ]
         if candidates:
             return [min(candidates, key=rank)], 0, None
@@ -181,7 +161,10 @@ def _missing(main: Optional[int], gpus: Sequence[Any]) -> Optional[str]:
 
 
 def choose(request: LoadRequest) -> Decision:
-    """Which GPUs Ollama gives a load, and with which settings; outcome and layers are None, as llama.cpp decides them."""
+    """Which GPUs Ollama gives a load, and with which settings.
+
+    `outcome` and `layers` of the decision are None, as llama.cpp decides them.
+    """
     load = _Load(request)
     attempt, evicted = load.after_eviction()
     num_gpu = request.options.get("num_gpu")
@@ -207,7 +190,7 @@ def choose(request: LoadRequest) -> Decision:
 
 
 def decide(request: LoadRequest) -> Decision:
-    """What becomes of a load: what Ollama chooses, and the layers after llama.cpp's fit."""
+    """What Ollama chooses for a load, with the layers after llama.cpp's fit."""
     decision = choose(request)
     if request.options.get("num_gpu") == 0 or not decision.gpus:
         return dataclasses.replace(decision, outcome="cpu", layers=[0] * len(decision.gpus))
@@ -264,7 +247,7 @@ class _Attempt:
 
 
 class _Load:
-    """A load with what Ollama fills in where neither request nor environment says it.
+    """A load with what Ollama fills in where neither request nor environment sets it.
 
     Attributes:
         request: the load.
@@ -311,71 +294,3 @@ def _with_host_memory(gpu: Gpu, system: Optional[dict[str, int]]) -> Gpu:
     if gpu.get("integrated") and system and system.get("free_bytes"):
         return dict(gpu, free_bytes=min(gpu["free_bytes"], system["free_bytes"]))
     return gpu
-
-
-class ReleaseSince030(Release):
-    """Ollama 0.30 or later, see `release.Release`."""
-
-    engine = "llama-server"
-    reads_engine_variables = True
-    layers_can_be_set = True
-    all_layers_can_be_forced = True
-    keeps_gpu_overhead = False
-    smaller_batches = (1024, 512)
-
-    def decide(self, request: LoadRequest) -> Decision:
-        return decide(dataclasses.replace(request, version=self.numbers))
-
-    def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
-        if asked is not None:
-            return "on" if asked else "off"
-        return engine_start.flash_attention(gpus, {}, self.numbers)
-
-    def batch(
-        self,
-        model: ModelFacts,
-        asked: Optional[int],
-        context_length: int,
-        parallel: int,
-        free: Sequence[int],
-        flash: str = "auto",
-    ) -> tuple[int, int]:
-        return batch_of(
-            model, asked, context_length, context_length * parallel, [{"free_bytes": size} for size in free], flash
-        )
-
-    def one_request_at_a_time(self, model: ModelFacts) -> bool:
-        return slots(model, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
-
-    def refuses_cache_type(self, cache_type: str, flash: str) -> bool:
-        return kv_cache.CACHE_TYPES[cache_type][0] > 1 and flash == "off"
-
-    def layer_settings(self, planned: PlannedLayers) -> dict[str, str]:
-        kept = planned.headroom_bytes
-        if planned.tensor_split:
-            return {"LLAMA_ARG_TENSOR_SPLIT": ",".join(str(layers) for layers in planned.tensor_split)}
-        if planned.outcome == "cpu" or planned.forced:
-            return {}
-        if kept > GIB and planned.cpu_allowed:
-            # Where this is set, Ollama no longer adds the projector to it.
-            return {"LLAMA_ARG_FIT_TARGET": str(-(-(kept + planned.projector_bytes) // MIB))}
-        if planned.outcome != "partial" and (kept < GIB or not planned.cpu_allowed):
-            # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less. Half of that, so
-            # that a prediction which is off by a few MiB moves nothing.
-            return {"LLAMA_ARG_FIT_TARGET": str(kept // 2 // MIB)}
-        return {}
-
-    def evicts(self, last: PlannedLoad, others: Sequence[PlannedLoad]) -> bool:
-        request = last.request
-        left = [gpu["free_bytes"] for gpu in request.gpus]
-        for other in others:
-            left = [size - held for size, held in zip(left, other.device_bytes)]
-        free = [max(0, size) for size in left]
-        context_length = request.options["num_ctx"]
-        parallel = env.number(request.environment, "OLLAMA_NUM_PARALLEL", 1)
-        batch = self.batch(request.model, request.options.get("num_batch"), context_length, parallel, free)
-        needed = predicted_bytes(request.model, context_length * parallel) + batch[1]
-        return v0_30_eviction.evicts(request, needed, [{"free_bytes": size} for size in free])
-
-    def refused_gpu(self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]) -> Optional[str]:
-        return refused_gpu(self.numbers, compute_capability, driver_version)

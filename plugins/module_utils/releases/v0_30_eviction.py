@@ -13,7 +13,8 @@ from typing import Any, Sequence
 from . import environment as env
 from .shapes import Gpu, LoadRequest
 
-FULL_PERCENT = 80  # beside other models, one is loaded only if its figure is at most this share of the free memory
+# A model goes to one GPU, or is loaded beside others, only if its figure is at most this share of the free memory.
+USABLE_PERCENT = 80
 
 
 def accounted_free(gpus: Sequence[Gpu], residents: Sequence[dict[str, Any]]) -> list[int]:
@@ -27,7 +28,7 @@ def accounted_free(gpus: Sequence[Gpu], residents: Sequence[dict[str, Any]]) -> 
     of the engine's output, and a GPU whose line it missed counts as its total less the buffers.
 
     Args:
-        gpus: GPUs in discovery order, `free_bytes` as the driver says.
+        gpus: GPUs in discovery order, `free_bytes` as the driver reports it.
         residents: running engines in the order of loading, see shapes.LoadRequest; an engine with one position is a
             one-GPU engine.
     """
@@ -38,19 +39,19 @@ def accounted_free(gpus: Sequence[Gpu], residents: Sequence[dict[str, Any]]) -> 
         total = gpu["total_bytes"]
         amount = gpu["free_bytes"]
         found = 0
-        said = None
+        counted = None
         for resident in residents:
             if position not in resident["buffers"]:
                 continue
             if len(resident["buffers"]) == 1 and position > 0:
-                if said is None:
-                    said = total
+                if counted is None:
+                    counted = total
                 continue
             held = resident["buffers"][position]
             found += held
-            said = min(total - held, resident["free_at_load"][position] - held)
-        if everywhere and said is not None:
-            amount = said
+            counted = min(total - held, resident["free_at_load"][position] - held)
+        if everywhere and counted is not None:
+            amount = counted
         free.append(max(0, min(amount, total - found)))
     return free
 
@@ -70,7 +71,7 @@ def evicts(request: LoadRequest, needed: int, members: Sequence[Gpu], loaded: in
     num_gpu = request.options.get("num_gpu")
     if num_gpu is not None and 0 <= num_gpu < request.model.block_count + 1:
         return False
-    return bool(members) and needed > sum(gpu["free_bytes"] for gpu in members) * FULL_PERCENT // 100
+    return bool(members) and needed > sum(gpu["free_bytes"] for gpu in members) * USABLE_PERCENT // 100
 
 
 def without(resident: dict[str, Any], gpus: Sequence[Gpu]) -> list[Gpu]:

@@ -16,6 +16,7 @@ from . import settings, v0_30
 from .before_0_30 import v0_5, v0_11_5, v0_11_11, v0_12_11
 from .before_0_30.release import ReleaseBefore030
 from .release import Release
+from .v0_30_release import ReleaseSince030
 
 # Newest first.
 RULES = (v0_30, v0_12_11, v0_11_11, v0_11_5, v0_5)
@@ -61,7 +62,7 @@ def release_of(version: str) -> Release:
     """
     numbers, rules = parse_version(version), rules_for(version)
     if rules is v0_30:
-        return v0_30.ReleaseSince030(version, numbers, effects(version))
+        return ReleaseSince030(version, numbers, effects(version))
     return ReleaseBefore030(version, numbers, effects(version), rules)
 
 

@@ -32,7 +32,7 @@ CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
 
 
 class EffectiveRequest:
-    """A load with everything that a version fills in where neither request nor environment says it.
+    """A load with everything that a version fills in where neither request nor environment sets it.
 
     Args:
         request: the load as the server is asked for it.
@@ -113,7 +113,7 @@ class EffectiveRequest:
 
 
 def serial(architecture: Optional[str], version: Version) -> bool:
-    """Whether a version gives an architecture one slot, whatever OLLAMA_NUM_PARALLEL says (server/sched.go)."""
+    """Whether a version gives an architecture one slot, whatever OLLAMA_NUM_PARALLEL is (server/sched.go)."""
     return any(architecture in names for since, names in SERIAL_ARCHITECTURES if version >= since)
 
 

@@ -82,9 +82,9 @@ def ollama_engine(
     separate_projector: bool = False,
     environment: Optional[Mapping[str, str]] = None,
 ) -> bool:
-    """Whether Ollama's own engine runs the model; otherwise it is llama.cpp inside Ollama's runner.
+    """Whether Ollama's own engine runs the model. If not, llama.cpp inside Ollama's runner does.
 
-    OLLAMA_NEW_ENGINE asks for it for every model that it knows; what it does not know goes to llama.cpp all the same.
+    OLLAMA_NEW_ENGINE asks for it for every model that it supports; a model that it does not support runs on llama.cpp.
     """
     required = listed(OLLAMA_ENGINE, dims.architecture, version)
     if not required and env.boolean(environment or {}, "OLLAMA_NEW_ENGINE"):
@@ -119,7 +119,7 @@ def flash_for_model(dims: Dimensions, version: Version) -> bool:
 
 
 def flash_wanted(dims: Dimensions, version: Version, environment: Mapping[str, str]) -> tuple[bool, bool]:
-    """(whether flash attention is wanted, whether the user said so)."""
+    """(whether flash attention is wanted, whether the user set it)."""
     by_default = listed(FLASH_BY_DEFAULT, dims.architecture, version)
     user = bool(env.text(environment, "OLLAMA_FLASH_ATTENTION"))
     if version < FLASH_DEFAULT_SWITCHABLE:
@@ -128,7 +128,7 @@ def flash_wanted(dims: Dimensions, version: Version, environment: Mapping[str, s
 
 
 def cache_type(dims: Dimensions, version: Version, environment: Mapping[str, str]) -> str:
-    """The KV cache type asked for where this version knows it for the model, else ""."""
+    """The KV cache type asked for where this version supports it for the model, else ""."""
     asked = env.text(environment, "OLLAMA_KV_CACHE_TYPE").lower()
     known: tuple[str, ...] = ("f16", "q8_0", "q4_0")
     if dims.architecture in ("gptoss", "gpt-oss") and (0, 11, 5) <= version < QUANTIZED_GPT_OSS:

@@ -4,7 +4,7 @@
 
 Source: llm/server.go, `buildLayout`, `verifyLayout`, `assignLayers`, `findBestFit`, `greedyFit`, read at 0.11.10,
 0.12.6, 0.12.10, 0.12.11 and 0.24.0. As few GPUs as possible are filled in proportion to their free memory: the
-smallest capacity factor is searched at which all layers still fit, and layers are laid from the last one down.
+smallest capacity factor is searched at which all layers still fit. The last layers go to the last GPU first.
 
 A layout is a list of (position of the GPU, list of layer numbers); the output layer is the last layer. An entry may
 have no layers. The factor is a 32 bit float, which matters twice: a search whose bounds become neighbours further
@@ -210,7 +210,7 @@ def _best_fit(rules: Rules, rooms: Sequence[_Room], layers: Sequence[int], reque
     """Layers in proportion to free memory, discrete GPUs first (`findBestFit`).
 
     Raises:
-        EndlessSearch: the capacity factor cannot be told apart finely enough.
+        EndlessSearch: the bounds of the capacity factor become neighbouring floats before they are close enough.
     """
     groups: dict[bool, list[_Room]] = {}
     for room in rooms:

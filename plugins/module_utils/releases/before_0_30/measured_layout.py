@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How Ollama's own engine is loaded, 0.11.5 to 0.24: lay out, let the runner measure, lay out anew until it repeats.
+"""How Ollama's own engine is loaded, 0.11.5 to 0.24.
+
+A layout is made, the runner measures it, and the next layout is made from that, until a layout repeats.
 
 Source: llm/server.go, `ollamaServer.Load`, read at 0.11.10, 0.12.6, 0.12.10 and 0.24.0.
 """
@@ -24,7 +26,7 @@ class CannotAllocate(layouts.LayoutError):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a runner says after it tried a layout.
+    """What a runner reports after it tried a layout.
 
     Attributes:
         success: whether the memory could be had.

@@ -19,8 +19,8 @@ EFFECTS = {
     "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if fewer would do",
     "OLLAMA_KV_CACHE_TYPE": "used where flash attention is on",
     "num_gpu": "number of layers, not of GPUs",
-    "num_gpu_all": "no fallback to the CPU; on llama.cpp it also takes all GPUs, on Ollama's own engine the fewest that "
-    "hold the layers",
+    "num_gpu_all": "no fallback to the CPU; on llama.cpp it also takes all GPUs, on Ollama's own engine "
+    "the fewest that hold the layers",
     "main_gpu": "no effect on where layers go",
     "LLAMA_ARG_TENSOR_SPLIT": "no effect before 0.30: layers are given to the runner one by one",
     "LLAMA_ARG_FIT_TARGET": "no effect before 0.30",

@@ -19,11 +19,12 @@ NEWEST_VERSION = (0, 11, 10)
 EFFECTS = {
     "OLLAMA_GPU_OVERHEAD": "bytes that the estimate leaves free on every GPU",
     "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if fewer would do",
-    "OLLAMA_KV_CACHE_TYPE": "used where flash attention is on; the estimate counts q8_0 as 1 byte and q4_0 as half a byte",
+    "OLLAMA_KV_CACHE_TYPE": "used where flash attention is on; the estimate counts q8_0 as 1 byte and q4_0 as half "
+    "a byte",
     "OLLAMA_NEW_ESTIMATES": "models of Ollama's own engine are laid out by what the runner measures",
     "num_gpu": "number of layers, not of GPUs",
-    "num_gpu_all": "no fallback to the CPU; as it is above the number of layers the model never counts as fitting, so "
-    "all GPUs are taken",
+    "num_gpu_all": "no fallback to the CPU; as it is above the number of layers the model never counts as "
+    "fitting, so all GPUs are taken",
     "main_gpu": "no effect on where layers go",
     "LLAMA_ARG_TENSOR_SPLIT": "no effect before 0.30: layers are given to the runner one by one",
     "LLAMA_ARG_FIT_TARGET": "no effect before 0.30",

@@ -22,12 +22,15 @@ AUTOMATIC_FLASH_SINCE = (0, 13, 4)  # from here llama.cpp decides on flash atten
 EMBEDDING_BATCH_SINCE = (0, 13, 3)  # from here embedding models take a batch of the whole context
 
 EFFECTS = {
-    "OLLAMA_GPU_OVERHEAD": "bytes left free on every GPU; from 0.15.5 it also lowers the total that chooses the default context",
-    "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if fewer would do, in proportion to their free memory",
-    "OLLAMA_KV_CACHE_TYPE": "a quantized type needs OLLAMA_FLASH_ATTENTION=1 on llama.cpp, flash attention on Ollama's own engine",
+    "OLLAMA_GPU_OVERHEAD": "bytes left free on every GPU; from 0.15.5 it also lowers the total that chooses the "
+    "default context",
+    "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if fewer would do, in proportion to their free "
+    "memory",
+    "OLLAMA_KV_CACHE_TYPE": "a quantized type needs OLLAMA_FLASH_ATTENTION=1 on llama.cpp, flash attention on "
+    "Ollama's own engine",
     "num_gpu": "number of layers, not of GPUs; it does not force several GPUs",
-    "num_gpu_all": "no fallback to the CPU: all layers go to the GPUs even where memory is short (the load may fail); it "
-    "does not force several GPUs",
+    "num_gpu_all": "no fallback to the CPU: all layers go to the GPUs even where memory is short (the load "
+    "may fail); it does not force several GPUs",
     "main_gpu": "no effect on where layers go",
     "LLAMA_ARG_TENSOR_SPLIT": "no effect before 0.30: layers are given to the runner one by one",
     "LLAMA_ARG_FIT_TARGET": "no effect before 0.30",

@@ -22,12 +22,13 @@ LEAST_CONTEXT_SINCE = (0, 7, 1)  # before, only with a projector in a file of it
 
 EFFECTS = {
     "OLLAMA_GPU_OVERHEAD": "bytes that the estimate leaves free on every GPU",
-    "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if one would do; layers are distributed evenly until a GPU "
-    "is full",
-    "OLLAMA_KV_CACHE_TYPE": "used where OLLAMA_FLASH_ATTENTION is on; the estimate counts q8_0 as 1 byte and q4_0 as half a byte",
+    "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if one would do; layers are distributed evenly "
+    "until a GPU is full",
+    "OLLAMA_KV_CACHE_TYPE": "used where OLLAMA_FLASH_ATTENTION is on; the estimate counts q8_0 as 1 byte and q4_0 "
+    "as half a byte",
     "num_gpu": "number of layers, not of GPUs",
-    "num_gpu_all": "no fallback to the CPU; as it is above the number of layers the model never counts as fitting one "
-    "GPU, so all GPUs are taken",
+    "num_gpu_all": "no fallback to the CPU; as it is above the number of layers the model never counts as "
+    "fitting one GPU, so all GPUs are taken",
     "main_gpu": "no effect on where layers go",
     "LLAMA_ARG_TENSOR_SPLIT": "no effect before 0.30: the split is the estimate's",
     "LLAMA_ARG_FIT_TARGET": "no effect before 0.30",

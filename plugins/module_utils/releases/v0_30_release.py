@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""An Ollama release from 0.30 on: llama.cpp decides how many layers each GPU gets, and reads LLAMA_ARG_*."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional, Sequence
+
+from ..common.sizes import GIB, MIB
+from ..common.variables import Version
+from ..memory import kv_cache
+from ..model.schema import ModelFacts
+from . import engine_start, v0_30, v0_30_eviction
+from . import environment as env
+from .release import Release
+from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
+
+
+def refused_gpu(
+    version: Version, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]
+) -> Optional[str]:
+    """Why this Ollama does not use an NVIDIA GPU (it leaves such a GPU out without an error), or None.
+
+    Source: docs/gpu.mdx; discover/cuda_compat.go from 0.30.11 on.
+
+    Args:
+        version: the Ollama version.
+        compute_capability: list of two integers, or None where unknown.
+        driver_version: text, for example "580.95.05", or None.
+    """
+    if compute_capability and tuple(compute_capability) < (5, 0):
+        return "Ollama needs compute capability 5.0, it has %d.%d" % tuple(compute_capability)
+    major = (driver_version or "").split(".")[0]
+    if version >= (0, 30, 11) and major.isdigit():
+        needed = 570 if compute_capability and compute_capability[0] < 7 else 550
+        if int(major) < needed:
+            return "this Ollama version needs NVIDIA driver %d for it, the host has %s" % (needed, driver_version)
+    return None
+
+
+class ReleaseSince030(Release):
+    """Ollama 0.30 or later, see `release.Release`."""
+
+    engine = "llama-server"
+    reads_engine_variables = True
+    layers_can_be_set = True
+    all_layers_can_be_forced = True
+    keeps_gpu_overhead = False
+    smaller_batches = (1024, 512)
+
+    def decide(self, request: LoadRequest) -> Decision:
+        return v0_30.decide(dataclasses.replace(request, version=self.numbers))
+
+    def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
+        if asked is not None:
+            return "on" if asked else "off"
+        return engine_start.flash_attention(gpus, {}, self.numbers)
+
+    def batch(
+        self,
+        model: ModelFacts,
+        asked: Optional[int],
+        context_length: int,
+        parallel: int,
+        free: Sequence[int],
+        flash: str = "auto",
+    ) -> tuple[int, int]:
+        return v0_30.batch_of(
+            model, asked, context_length, context_length * parallel, [{"free_bytes": size} for size in free], flash
+        )
+
+    def one_request_at_a_time(self, model: ModelFacts) -> bool:
+        return v0_30.slots(model, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
+
+    def refuses_cache_type(self, cache_type: str, flash: str) -> bool:
+        return kv_cache.CACHE_TYPES[cache_type][0] > 1 and flash == "off"
+
+    def layer_settings(self, planned: PlannedLayers) -> dict[str, str]:
+        kept = planned.headroom_bytes
+        if planned.tensor_split:
+            return {"LLAMA_ARG_TENSOR_SPLIT": ",".join(str(layers) for layers in planned.tensor_split)}
+        if planned.outcome == "cpu" or planned.forced:
+            return {}
+        if kept > GIB and planned.cpu_allowed:
+            # Where this is set, Ollama no longer adds the projector to it.
+            return {"LLAMA_ARG_FIT_TARGET": str(-(-(kept + planned.projector_bytes) // MIB))}
+        if planned.outcome != "partial" and (kept < GIB or not planned.cpu_allowed):
+            # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less. Half of that, so
+            # that a prediction which is off by a few MiB moves nothing.
+            return {"LLAMA_ARG_FIT_TARGET": str(kept // 2 // MIB)}
+        return {}
+
+    def evicts(self, last: PlannedLoad, others: Sequence[PlannedLoad]) -> bool:
+        request = last.request
+        left = [gpu["free_bytes"] for gpu in request.gpus]
+        for other in others:
+            left = [size - held for size, held in zip(left, other.device_bytes)]
+        free = [max(0, size) for size in left]
+        context_length = request.options["num_ctx"]
+        parallel = env.number(request.environment, "OLLAMA_NUM_PARALLEL", 1)
+        batch = self.batch(request.model, request.options.get("num_batch"), context_length, parallel, free)
+        needed = v0_30.predicted_bytes(request.model, context_length * parallel) + batch[1]
+        return v0_30_eviction.evicts(request, needed, [{"free_bytes": size} for size in free])
+
+    def refused_gpu(self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]) -> Optional[str]:
+        return refused_gpu(self.numbers, compute_capability, driver_version)

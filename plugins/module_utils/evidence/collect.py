@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from typing import Any, Callable, Iterable
+from typing import Any, Callable
 
 from ..common.libraries import LibraryMissing, import_pynvml
 from ..common.names import key_of, served_name
@@ -21,6 +21,7 @@ from ..gpu.sampler import Sampler
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import engine_log, engines
+from .parallel import in_parallel
 from .planned import planned_uuids
 from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
 
@@ -302,22 +303,3 @@ def rounds(instances: list[dict[str, Any]]) -> list[list[tuple[dict, dict]]]:
             else:
                 result.append(([(instance, model)], set(takes)))
     return [chosen for chosen, _taken in result]
-
-
-def in_parallel(calls: Iterable[Callable[[], Any]]) -> None:
-    """Run calls in threads and wait for all of them; the first exception of any of them is raised here."""
-    problems = []
-
-    def guarded(call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except Exception as error:  # pylint: disable=broad-except
-            problems.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(call,), daemon=True) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if problems:
-        raise problems[0]

@@ -1,27 +1,49 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""State of Ollama servers: what the API says, what the unit would start, what the process really runs with."""
+"""State of Ollama servers: what the API says, what the unit would start, and what the process runs with."""
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import Any
+from typing import Any, Collection, Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.restarts import restart_reasons
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common import variables as common
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import in_parallel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc, systemd
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
+from ..changes.restarts import restart_reasons
+from ..common import variables as common
+from ..host import proc, systemd
+from ..ollama.client import OllamaClient, OllamaError
+from .parallel import in_parallel
 
 
-def read_server(url, unit=None, timeout=10.0, properties=None, names=()):
-    """Return what module server_info returns of one server.
+def read_server(
+    url: str,
+    unit: str | None = None,
+    timeout: float = 10.0,
+    properties: dict[str, str] | None = None,
+    names: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return what module server_info returns for one server.
 
-    `unit`: its systemd unit or None; `properties`: what systemd.show gave for it (None: it is asked); `names`:
-    variables to read besides those that a server is known to read. Raises InvalidUrl, LibraryMissing.
+    Args:
+        url: of its API.
+        unit: its systemd unit; None where it is not known.
+        timeout: seconds without an answer after which it counts as unreachable.
+        properties: what systemd.show returned for the unit; without them systemd is asked.
+        names: variables to read besides those that a server is known to read.
+
+    Raises:
+        InvalidUrl: the url is wrong.
+        LibraryMissing: requests is not installed.
     """
     client = OllamaClient(url, timeout)
-    server = {"url": url, "reachable": False, "error": None, "version": None, "models": [], "loaded": []}
+    server: dict[str, Any] = {
+        "url": url,
+        "reachable": False,
+        "error": None,
+        "version": None,
+        "models": [],
+        "loaded": [],
+    }
     try:
         server["version"] = client.version()
         server["models"], server["loaded"] = client.tags(), client.ps()
@@ -51,14 +73,15 @@ def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -
         timeout: seconds without an answer after which a server counts as unreachable.
 
     Returns:
-        {instance name: server}: what read_server returns, `runs_executable` (None where it is unknown), `wanted_executable`, and in
-        `environment` the `differences` between process and plan, by name alone: values may be secret.
+        {instance name: server}: what read_server returns, `runs_executable` (None where it is unknown),
+        `wanted_executable`, and in `environment` the `differences` between process and plan, by name alone, because
+        values may be secret.
     """
     instances = plan["instances"]
     properties = systemd.show([instance["unit"] for instance in instances])
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
 
-    def read(instance):
+    def read(instance: dict[str, Any]) -> None:
         server = read_server(
             instance["url"],
             instance["unit"],
@@ -75,12 +98,12 @@ def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -
         hide_secrets(server)
         found[instance["name"]] = server
 
-    in_parallel([lambda instance=instance: read(instance) for instance in instances])
+    in_parallel([functools.partial(read, instance) for instance in instances])
     return found
 
 
-def hide_secrets(server):
-    """Blank passwords in addresses (a proxy's) and the values of variables that are secrets by their names; changes `server`."""
+def hide_secrets(server: dict[str, Any]) -> dict[str, Any]:
+    """Hide passwords in addresses and the values of secret variables; `server` itself is changed."""
     for origin in ("unit", "process"):
         variables = server["environment"][origin]
         if variables:
@@ -96,9 +119,9 @@ def differences(wanted: dict[str, Any], environment: dict[str, Any]) -> list[dic
         environment: {unit, process} of read_server.
 
     Returns:
-        [{name, difference}]: `missing` in the process, `other_than_planned`, or for variables that the plan does not name `other_than_unit`
-        and `not_in_unit`. What a drop-in adds to the plan is no difference, as it comes back with every restart; what no file sets any more
-        is one, as it is gone after a restart.
+        [{name, difference}]: `missing` in the process, `other_than_planned`, or for variables that the plan does not
+        name `other_than_unit` and `not_in_unit`. A variable that a drop-in adds to the plan is no difference, because it
+        comes back with every restart. One that no file sets any more is a difference, because a restart removes it.
     """
     process = environment["process"]
     if process is None:
@@ -116,12 +139,12 @@ def differences(wanted: dict[str, Any], environment: dict[str, Any]) -> list[dic
     ]
 
 
-def _runs(executable, server):
-    """True if the process runs `executable`, False if it runs another file or an earlier one of that name, None where that is unknown."""
+def _runs(executable: str, server: dict[str, Any]) -> bool | None:
+    """Return whether the process runs `executable` and not another or earlier file; None where that is unknown."""
     running, wanted = server["executable"], os.path.realpath(executable)
     if running is None or running == wanted:
         return None if running is None else True
-    # The process of a script shows its interpreter; the script is an argument, by a path that may lead elsewhere by now.
+    # The process of a script shows its interpreter. The script is an argument, and its link may have changed since.
     scripts = [word for word in server["arguments"][:4] if os.path.isabs(word) and os.path.realpath(word) != running]
     if not any(os.path.realpath(word) == wanted for word in scripts):
         return False
@@ -129,11 +152,11 @@ def _runs(executable, server):
     return started is None or not any(_changed_since(word, started) for word in scripts)
 
 
-def _changed_since(path, moment):
-    """True if the file or a symbolic link on the way to it is younger than `moment` (seconds since 1970)."""
+def _changed_since(path: str, moment: float) -> bool:
+    """Return whether a file, or a symbolic link in its path, is younger than `moment` (seconds since 1970)."""
     while path not in ("/", ""):
         try:
-            # Rounded down: a link made in the second of the start belongs to that start.
+            # Rounded down: a link that was made in the second of the start was there at the start.
             if (os.path.islink(path) or os.path.isfile(path)) and int(os.lstat(path).st_mtime) > moment + 1:
                 return True
         except OSError:
@@ -142,11 +165,11 @@ def _changed_since(path, moment):
     return False
 
 
-def _relevant(variables, names):
+def _relevant(variables: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if common.is_read_by_server(name) or name in names}
 
 
-def _unit(name, properties):
+def _unit(name: str | None, properties: dict[str, str]) -> dict[str, Any] | None:
     if not name or not properties or properties.get("LoadState") not in (None, "loaded"):
         return None
     return {

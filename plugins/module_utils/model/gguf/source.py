@@ -67,7 +67,9 @@ class _Tally:
             return b""
         if self._reads is not None:
             if self._reads <= 0:
-                raise HeaderError("the server sends the GGUF header in pieces too small to read it; try another registry")
+                raise HeaderError(
+                    "the server sends the GGUF header in pieces too small to read it; try another registry"
+                )
             self._reads -= 1
         part = self._get(self.bytes_read, want)
         self.bytes_read += len(part)

@@ -231,8 +231,3 @@ def test_generations_share_neither_a_gpu_nor_an_instance():
     ]
     # gpu0b's first model shares GPU A with gpu0-1; its second one, on the CPU, shares no GPU and runs with the others.
     assert names == [["gpu0-1", "gpu1", "gpu0b"], ["gpu0b"]]
-
-
-def test_an_error_in_one_thread_is_the_callers():
-    with pytest.raises(ZeroDivisionError):
-        collecting.in_parallel([lambda: 1, lambda: 1 / 0])

@@ -18,7 +18,7 @@ from tests.unit.plugins.scripted_server import serving
 
 @pytest.fixture
 def script(tmp_path):
-    """A release directory with a script behind a link, and a process that runs it: (path of the link, its target, process)."""
+    """A release directory with a script behind a link, and a process that runs it: (link, target, process)."""
     release = tmp_path / "releases" / "1" / "bin"
     release.mkdir(parents=True)
     program = release / "ollama"

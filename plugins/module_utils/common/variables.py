@@ -170,6 +170,8 @@ OF_THE_PROCESS = frozenset(("PATH", "HOME", "USER", "LOGNAME", "SHELL"))
 
 _LOADER = "LD_"
 _LOADER_REASON = "makes the dynamic linker load other code than the release that was verified"
+# What decides where a server puts its models.
+_OF_THE_SERVER = ("OLLAMA_", "CUDA_", "LLAMA_ARG_")
 # What a server reads of its environment; the rest (INVOCATION_ID ...) is systemd's.
 _READ_BY_SERVER = ("OLLAMA_", "CUDA_", "LLAMA_", "GGML_", "NVIDIA_", "HTTP", "NO_PROXY", "http", "no_proxy")
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY", re.IGNORECASE)
@@ -207,6 +209,11 @@ def span(variable: Variable) -> str:
 def version_text(numbers: Version) -> str:
     """Return a version as it is written: (0, 30, 0) is "0.30.0"."""
     return ".".join(str(number) for number in numbers)
+
+
+def is_of_the_server(name: str) -> bool:
+    """Return whether a variable is Ollama's, CUDA's or llama-server's: those that decide where models go."""
+    return name.startswith(_OF_THE_SERVER)
 
 
 def is_read_by_server(name: str) -> bool:

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import os
 
+from ..common.variables import is_of_the_server
 from ..host import proc
 from .shapes import EngineProcess
-
-#: Variables of an engine that decide where a model goes.
-_PREFIXES = ("CUDA_", "OLLAMA_", "LLAMA_ARG_")
 
 
 def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
@@ -59,4 +57,4 @@ def engine_of(
 def _environment(pid: int, root: str) -> dict[str, str]:
     """Return the variables of a process that concern GPUs and Ollama."""
     variables = proc.environment(pid, root) or {}
-    return {name: text for name, text in variables.items() if name.startswith(_PREFIXES)}
+    return {name: text for name, text in variables.items() if is_of_the_server(name)}

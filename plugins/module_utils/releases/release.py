@@ -11,9 +11,9 @@ from __future__ import annotations
 import abc
 from typing import Optional, Sequence
 
-from ..common.variables import Version
+from ..common.variables import Version, version_text
 from ..model.schema import ModelFacts
-from . import faults, settings
+from . import faults
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 
 # The releases whose rules were read and compared with recordings.
@@ -130,11 +130,11 @@ class Release(abc.ABC):
             return (
                 "Ollama %s is newer than the releases whose placement this collection has checked; it is planned by "
                 "the rules of %s, and placement_check tells whether they still hold."
-                % (self.version, settings.version_text(NEWEST_CHECKED))
+                % (self.version, version_text(NEWEST_CHECKED))
             )
         if self.numbers < OLDEST_CHECKED:
             return (
                 "Ollama %s is older than the releases whose placement this collection has checked; it is planned by "
-                "the rules of %s: better use a later release." % (self.version, settings.version_text(OLDEST_CHECKED))
+                "the rules of %s: better use a later release." % (self.version, version_text(OLDEST_CHECKED))
             )
         return None

@@ -11,7 +11,6 @@ from typing import Dict, Mapping, Optional
 
 from ..common import variables
 from ..common.variables import Version
-from ..common.variables import version_text as version_text
 
 # What does the same on all releases, or changes within the releases of one module of rules:
 # variable -> ((first version, what it does), ...), newest first.

@@ -91,3 +91,20 @@ def test_the_releases_of_a_variable_in_words():
 def test_secrets_are_not_shown(name, value, shown):
     assert variables.shown(name, value) == shown
     assert variables.find(name).secret is (shown == "***")
+
+
+@pytest.mark.parametrize(
+    "name, server, read",
+    [
+        ("OLLAMA_HOST", True, True),
+        ("CUDA_VISIBLE_DEVICES", True, True),
+        ("LLAMA_ARG_THREADS", True, True),
+        ("GGML_CUDA_NO_PINNED", False, True),
+        ("HTTPS_PROXY", False, True),
+        ("no_proxy", False, True),
+        ("INVOCATION_ID", False, False),
+        ("PATH", False, False),
+    ],
+)
+def test_what_a_server_reads_is_not_what_systemd_sets(name, server, read):
+    assert variables.is_of_the_server(name) is server and variables.is_read_by_server(name) is read

@@ -207,7 +207,8 @@ class Progress:
         """Return the failure in words: instance and model, the reason, and what was done before it; "" without one."""
         if self.failed is None:
             return ""
-        sentence = "%s of instance %s: %s." % (self.failed.name, self.failed.instance, self.reason.rstrip("."))
+        end = "" if self.reason.endswith((".", "?")) else "."
+        sentence = "%s of instance %s: %s%s" % (self.failed.name, self.failed.instance, self.reason, end)
         changed = [
             "%s of %s was %s" % (wanted.name, wanted.instance, _DONE[outcome.action])
             for wanted, outcome in self.done

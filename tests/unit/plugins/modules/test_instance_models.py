@@ -143,7 +143,7 @@ def test_check_mode_on_an_untouched_host(rig, tmp_path):
     assert actions(result) == ["pull", "create", "link", "none", "load"]
     assert [model["pulled_bytes"] for model in result["models"]] == [TINY_BYTES, 0, 0, 0, 0]
     failed = run(rig, models)
-    assert failed["failed"] and "connection refused; is the service running?" in failed["msg"]
+    assert failed["failed"] and "connection refused; is the service running? No model" in failed["msg"]
 
 
 def test_check_mode_counts_on_an_earlier_entry_only_where_it_brings_the_same(rig):

@@ -123,7 +123,7 @@ diagnosis:
       type: str
   sample:
     - finding: one_gpu_carries_all
-      evidence: GPU-1111 holds 64.1 GiB of llama4:16x17b-optimized, where it is planned over 2 GPUs
+      evidence: GPU-1111 holds 64.1 GiB of llama4:16x17b-optimized, which is planned over 2 GPUs
       remedy: Set OLLAMA_SCHED_SPREAD=1 in the environment of ollama@gpu0-1.service and restart it.
       instance: gpu0-1
       model: llama4:16x17b-optimized

@@ -218,7 +218,7 @@ def _not_on_any_gpu(comparison: Comparison) -> _Diagnosis:
 def _bare_contexts(comparison: Comparison) -> _Diagnosis:
     return _Diagnosis(
         "layers_on_cpu",
-        "the GPUs hold only a CUDA context each (%s) where %s is predicted: the layers of %s are on the CPU%s"
+        "the GPUs hold only a CUDA context each (%s), but the plan predicts %s: the layers of %s are on the CPU%s"
         % (comparison.held_text(), comparison.predicted_text(), comparison.name, _claims(comparison)),
         "Remove num_gpu from the model's parameters and LLAMA_ARG_N_GPU_LAYERS from the service's environment, "
         "then load the model again.",
@@ -259,7 +259,7 @@ def _layers_on_cpu(comparison: Comparison) -> _Diagnosis:
 def _foreign(grown: list[ForeignGrowth], consequence: str) -> _Diagnosis:
     """Explain `consequence` with the memory that other processes have taken."""
     who = "; ".join(
-        "process %s (%s, %s) and others outside the plan hold %s more of %s than when the plan was made"
+        "process %s (%s, %s) and other processes outside the plan hold %s more of %s than when the plan was made"
         % (
             growth.process["pid"],
             growth.process.get("name") or "unknown",
@@ -269,16 +269,20 @@ def _foreign(grown: list[ForeignGrowth], consequence: str) -> _Diagnosis:
         )
         for growth in grown
     )
-    pids = ", ".join(str(growth.process["pid"]) for growth in grown)
+    pids = list(dict.fromkeys(str(growth.process["pid"]) for growth in grown))
     return _Diagnosis(
         "foreign_process",
         "%s: %s" % (who, consequence),
-        "Stop process %s, or run the role again so that the plan takes its memory into account." % pids,
+        "Stop process %s, or run the role again so that the plan takes its memory into account." % ", ".join(pids),
     )
 
 
 def _held_and_predicted(comparison: Comparison) -> str:
-    return "%s holds %s, but %s is predicted" % (comparison.name, comparison.held_text(), comparison.predicted_text())
+    return "%s holds %s, but the plan predicts %s" % (
+        comparison.name,
+        comparison.held_text(),
+        comparison.predicted_text(),
+    )
 
 
 def _claims(comparison: Comparison) -> str:
@@ -288,7 +292,7 @@ def _claims(comparison: Comparison) -> str:
     if log and log.layers:
         claims.append("its log says that %d/%d layers are on GPUs" % (log.layers, log.layers_total or 0))
     if size is not None and size == vram:
-        claims.append("its size_vram equals its size in /api/ps")
+        claims.append("/api/ps says that size_vram equals size")
     return ", although " + " and ".join(claims) if claims else ""
 
 
@@ -310,7 +314,7 @@ def _engine_and_server(comparison: Comparison) -> _Diagnosis | None:
     if comparison.size_vram_is_enough() is False:
         return _Diagnosis(
             "layers_on_cpu",
-            "/api/ps says that %s of %s of %s are on GPUs" % (gib(vram), gib(size), comparison.name),
+            "/api/ps says that only %s of the %s of %s are in GPU memory" % (gib(vram), gib(size), comparison.name),
             "Free memory on the GPUs or shorten the context, then load the model again.",
         )
     return None

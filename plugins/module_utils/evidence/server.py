@@ -120,8 +120,8 @@ def differences(wanted: dict[str, Any], environment: dict[str, Any]) -> list[dic
 
     Returns:
         [{name, difference}]: `missing` in the process, `other_than_planned`, or for variables that the plan does not
-        name `other_than_unit` and `not_in_unit`. A variable that a drop-in adds to the plan is no difference, because it
-        comes back with every restart. One that no file sets any more is a difference, because a restart removes it.
+        name `other_than_unit` and `not_in_unit`. A variable that a drop-in adds to the plan is no difference, because
+        it comes back with every restart. One that no file sets any more is a difference, because a restart removes it.
     """
     process = environment["process"]
     if process is None:

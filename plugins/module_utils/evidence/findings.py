@@ -296,7 +296,7 @@ def _claims(comparison: Comparison) -> str:
     return ", although " + " and ".join(claims) if claims else ""
 
 
-# -- what only the engine, the server, the utilization or other processes show -----------------------------------------
+# -- what only log, server, utilization or other processes show -----------------------------------------
 
 
 def _engine_and_server(comparison: Comparison) -> _Diagnosis | None:

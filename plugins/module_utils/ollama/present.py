@@ -31,7 +31,7 @@ _REMEDIES = (
         "the registry sent something else than its manifest says, and Ollama has thrown it away; run again, "
         "and if it stays, tell the owner of the registry",
     ),
-    ("tls: first record", "the registry speaks plain http; set insecure: true if you trust the way to it"),
+    ("tls: first record", "the registry speaks plain http; set insecure: true if you trust the network"),
     ("no Location header", "the registry does not redirect to its blobs, which Ollama insists on; use another mirror"),
     (
         "unexpected status code 30",

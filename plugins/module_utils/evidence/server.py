@@ -135,7 +135,7 @@ def differences(wanted: dict[str, Any], environment: dict[str, Any]) -> list[dic
     return found + [
         {"name": name, "difference": "other_than_unit" if name in now else "not_in_unit"}
         for name in sorted(process)
-        if name not in wanted and name.startswith(("OLLAMA_", "CUDA_", "LLAMA_ARG_")) and process[name] != now.get(name)
+        if name not in wanted and common.is_of_the_server(name) and process[name] != now.get(name)
     ]
 
 

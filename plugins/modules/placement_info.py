@@ -176,8 +176,11 @@ options:
   environment:
     description:
       - Further environment variables of the services.
-      - Refused are variables that the plan sets itself, unknown names, and variables that would make the prediction
-        wrong, such as E(LD_PRELOAD).
+      - Refused are variables that the plan sets itself, names that Ollama does not know, and variables that would make
+        the plan wrong or load other code, such as E(LD_PRELOAD).
+      - E(OLLAMA_CONTEXT_LENGTH), E(OLLAMA_NUM_PARALLEL), E(OLLAMA_KV_CACHE_TYPE) and E(OLLAMA_FLASH_ATTENTION) are
+        defaults of the models; a model's own option has precedence. E(OLLAMA_KEEP_ALIVE) applies to requests that name
+        no time.
     type: dict
     default: {}
   overhead_bytes:

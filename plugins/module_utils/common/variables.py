@@ -6,9 +6,10 @@ This is the only table of them. Its rules:
 
 * A variable of the PLAN cannot be set by the user. The plan has an option for what it does, which `advice` names.
 * A REFUSED variable would make the plan's figures void or load other code than the verified release.
-* A USER variable may be set, in the role and in placement_info alike. Five of them (context length, slots, type of the
-  KV cache, flash attention, keep alive) give defaults: the plan takes them into account, and a model's own option goes
-  before them. They are not carried over from an Ollama that is adopted: they were chosen for another layout.
+* A USER variable may be set, in the role and in placement_info alike. Four of them (context length, slots, type of the
+  KV cache, flash attention) are defaults of the models: the plan takes them into account, and a model's own option has
+  precedence. OLLAMA_KEEP_ALIVE is what the server takes for requests that name no time. These five are not carried over
+  from an Ollama that is adopted: they were chosen for another layout, and the user has an option of a model for each.
 * An UNKNOWN variable has a prefix of Ollama or llama-server, and neither reads it: it would be ignored silently.
 * All other names (proxies, CUDA_LAUNCH_BLOCKING) are the user's.
 

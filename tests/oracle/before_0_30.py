@@ -231,7 +231,10 @@ def _decision(case, version, table):
 
 
 def _reported(decided, gpus):
-    """Bytes per GPU as the llama engine of 0.12.11 and later reports them: weights, cache and graph; what no GPU has is the CPU's."""
+    """Bytes per GPU as the llama engine of 0.12.11 and later reports them: weights, cache and graph.
+
+    What no GPU has is the CPU's.
+    """
     graph = {gpus[place]["uuid"]: size for place, size in decided.graphs.items()}
     weights, cache = ({uuid: 0 for uuid in graph} for dummy in range(2))
     left = {"weights": sum(decided.weights), "cache": sum(decided.cache)}

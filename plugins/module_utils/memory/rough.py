@@ -30,12 +30,11 @@ from typing import Any, List, Optional, Sequence
 from ..model import architecture
 from ..model.schema import ModelFacts
 from . import kv_cache
+from .graph.reserve import COPIES
+from .graph.tensors import F16, F32
 from .load import Load
 from .weights import Moved
 
-F32 = 4
-F16 = 2
-COPIES = 4
 SHARED_EXPERT = ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "bailingmoe", "dots1", "granitemoe")
 
 

@@ -44,6 +44,7 @@ UNCACHED = (
     "eurobert",
     "gemma-embedding",
 )
+GPT_OSS = ("gpt-oss", "gptoss")  # llama.cpp's name and Ollama's
 INDEXED = ("deepseek32", "glm-dsa")  # sparse attention, with an indexer that chooses the cells
 STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")  # recurrent state and no attention
 GEMMA3N_OWN_CACHES = 20

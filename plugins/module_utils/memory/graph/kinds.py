@@ -210,7 +210,7 @@ def _experts(model, forward):
     count, inner = model.expert_count, model.expert_feed_forward_length or forward
     kind = {"ffn_gate_inp.weight": [width, count]}
     kind.update((part, shape + [count]) for part, shape in _forward("_exps", width, inner).items())
-    if name in ("gpt-oss", "gptoss"):
+    if name in architecture.GPT_OSS:
         kind.update({"ffn_%s.bias" % part: [count] for part in ("gate_inp", "gate_exps", "up_exps", "down_exps")})
     if name in _SHARED if model.expert_shared_count is None else model.expert_shared_count:
         wide = architecture.hyperparameter(model, "expert_shared_feed_forward_length") or inner * (

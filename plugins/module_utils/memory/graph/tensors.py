@@ -48,7 +48,6 @@ class Value:
         root: the value whose memory a view is a part of, else None.
         home: the device of its memory, where that exists before the graph (caches), else None.
         bound: the device that the operation must run on (that of its weights); None = that of its neighbours.
-        given: an input: filled in by the host before the graph runs.
         kept: an output: never freed.
         looks: a view operation: nothing is computed.
         bytes: from the first to the last element.
@@ -64,7 +63,6 @@ class Value:
         "root",
         "home",
         "bound",
-        "given",
         "kept",
         "looks",
         "device",
@@ -93,7 +91,6 @@ class Value:
         self.root = root
         self.bound: Optional[int] = None
         self.home: Optional[int] = None
-        self.given = False
         self.kept = False
         self.looks = False
         self.device: Any = None  # a number once assigned, as are place and where
@@ -187,9 +184,8 @@ class Graph:
         return sources + (weight,) if size is None else (weight,) + sources
 
     def given(self, shape: Sequence[int], element: float = F32) -> Value:
-        """An input of the graph."""
+        """An input of the graph: filled in by the host before the graph runs."""
         value = self.new("none", (), shape, element)
-        value.given = True
         self.inputs.append(value)
         return value
 

@@ -15,8 +15,6 @@ from ...model import architecture
 from ...model.schema import ModelFacts
 from .kinds import Kind
 
-GPT_OSS = ("gpt-oss", "gptoss")  # llama.cpp's name and Ollama's
-
 LAYER_NORM = (
     "command-r",
     "cohere2",
@@ -55,7 +53,11 @@ NORMED_EXPERTS = (
     "mistral3",
     "dbrx",
 )
-NORM_NOT_READ = ("qwen2moe", "llama4", "jamba") + GPT_OSS  # the header's word on norming experts is not read
+NORM_NOT_READ = (
+    "qwen2moe",
+    "llama4",
+    "jamba",
+) + architecture.GPT_OSS  # the header's word on norming experts is not read
 LATE_OUTPUTS = ("gemma3n",)  # the rows that are wanted are picked after the last block, not inside it
 # Blocks without rotary positions: "full" those that are not windowed, a number n every n-th, "all" every block.
 NO_POSITIONS: Dict[str, Union[str, int]] = {
@@ -271,7 +273,7 @@ def traits_of(model: ModelFacts, kinds: Sequence[Optional[Kind]]) -> Traits:
         places_added=name in PLACES_ADDED,
         no_positions=NO_POSITIONS.get(name),
         outputs_late=name in LATE_OUTPUTS,
-        keeps_last=name in GPT_OSS,
+        keeps_last=name in architecture.GPT_OSS,
         scaled_output=name == "minicpm3",
         altup="altup_router.weight" in present,
         per_layer="inp_gate.weight" in present,
@@ -281,7 +283,7 @@ def traits_of(model: ModelFacts, kinds: Sequence[Optional[Kind]]) -> Traits:
 
 def _gating(name: str, function: Any) -> str:
     """How the weights of experts are made; the header's number, where it has one, and what architectures fix."""
-    if name in GPT_OSS:
+    if name in architecture.GPT_OSS:
         return "late"
     if name in SIGMOID:
         return "sigmoid"

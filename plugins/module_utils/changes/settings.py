@@ -8,13 +8,13 @@ import difflib
 import re
 from typing import Any
 
-from ..common import addresses
+from ..common import addresses, paths
 from ..placement.ask.environment import check_variable
+from ..placement.ask.parameters import whole_number
 from ..placement.errors import PlacementError
 from ..releases import archives
 
 PREFIX = "ollama_multigpu_"
-_PATH = re.compile(r"(/[A-Za-z0-9._@+-]+)+\Z")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
 _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
@@ -54,19 +54,20 @@ def _numbers(values: dict[str, Any]) -> list[str]:
             "ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)."
             % (port, addresses.HIGHEST_PORT)
         )
-    if headroom is not None and not str(headroom).isdigit():
-        problems.append("ollama_multigpu_headroom_bytes is %r: give a number of bytes, 0 or more." % (headroom,))
+    try:
+        if headroom is not None:
+            whole_number(headroom, "ollama_multigpu_headroom_bytes", 0)
+    except PlacementError as error:
+        problems.append(str(error))
     return problems
 
 
 def _places(values: dict[str, Any]) -> list[str]:
     problems = []
     models_dir, address = values.get("models_dir"), values.get("listen_address")
-    if models_dir and (not _PATH.match(str(models_dir).rstrip("/")) or ".." in str(models_dir).split("/")):
-        problems.append(
-            "ollama_multigpu_models_dir is %r: give an absolute path made of letters, digits and . _ @ + - without "
-            "'..'." % (models_dir,)
-        )
+    problem = paths.models_dir_problem(str(models_dir)) if models_dir else None
+    if problem:
+        problems.append("ollama_multigpu_models_dir %r %s." % (models_dir, problem))
     if address is not None and not addresses.ip_address(str(address)):
         problems.append(
             "ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % str(address)

@@ -55,6 +55,9 @@ INSTANCE_UNITS = "ollama@*.service"
 #: The unit of an Ollama that another installer put on the host.
 EXISTING_UNIT = "ollama.service"
 
+# Letters of a models directory: the others have a meaning in a systemd unit, or for a shell that people copy it to.
+_MODELS_DIR = re.compile(r"(/[A-Za-z0-9._@+-]+)+/*\Z")
+_OTHER_LETTERS = re.compile(r"[^A-Za-z0-9._@+/-]")
 _INSTANCE_UNIT = re.compile(r"ollama@(.+)\.service\Z")
 
 
@@ -82,6 +85,19 @@ def release(version: str) -> str:
 def release_marker(version: str) -> str:
     """Return the file that says that a release was put in place completely, with its checksum."""
     return posixpath.join(release(version), RELEASE_MARKER)
+
+
+def models_dir_problem(text: str) -> Optional[str]:
+    """Return what is wrong with a models directory and what to do, as the end of a sentence; None where it is fine."""
+    wrong = sorted(set(_OTHER_LETTERS.findall(text)))
+    if text.startswith("/") and wrong:
+        return (
+            "contains %s; use letters, digits and . _ @ + - only, which have no meaning of their own in a systemd unit"
+            % " and ".join(map(repr, wrong))
+        )
+    if not _MODELS_DIR.match(text) or ".." in text.split("/"):
+        return "is not an absolute path without '..'; give one such as %s" % DEFAULT_MODELS_DIR
+    return None
 
 
 def stores(models_dir: str) -> str:

@@ -12,8 +12,6 @@ from ...releases.release import Release
 from ..errors import PlacementError
 from .parameters import whole_number
 
-_SPECIAL_LETTERS = "%$\"'\\:"  # to systemd
-
 
 @dataclasses.dataclass(frozen=True)
 class Service:
@@ -68,20 +66,10 @@ def check_directory(models_dir: Any) -> str:
     Raises:
         PlacementError: not an absolute path, or one with characters that have a meaning in a systemd unit.
     """
-    text = str(models_dir)
-    if not text.startswith("/") or ".." in text.split("/"):
-        raise PlacementError(
-            "models_dir %r is not an absolute path; give one such as %s." % (models_dir, paths.DEFAULT_MODELS_DIR)
-        )
-    wrong = sorted(
-        {letter for letter in text if letter in _SPECIAL_LETTERS or letter.isspace() or not letter.isprintable()}
-    )
-    if wrong:
-        raise PlacementError(
-            "models_dir %r contains %s, which has a meaning of its own in a systemd unit; give a path without it."
-            % (models_dir, " and ".join(map(repr, wrong)))
-        )
-    return text.rstrip("/") or "/"
+    problem = paths.models_dir_problem(str(models_dir))
+    if problem:
+        raise PlacementError("models_dir %r %s." % (models_dir, problem))
+    return str(models_dir).rstrip("/")
 
 
 def check_port(port: int, base_port: Optional[int] = None) -> None:

@@ -35,3 +35,27 @@ def test_a_release_is_marked_as_complete_inside_its_directory():
 def test_a_host_of_a_test_has_its_paths_below_another_root():
     assert paths.below("/", paths.PLAN) == "/etc/ollama-multigpu/plan.json"
     assert paths.below("/tmp/host", paths.PLAN) == "/tmp/host/etc/ollama-multigpu/plan.json"
+
+
+@pytest.mark.parametrize("path", ["/srv/models", "/srv/models/", "/var/lib/a-b_c.d+e@1"])
+def test_a_models_directory(path):
+    assert paths.models_dir_problem(path) is None
+
+
+@pytest.mark.parametrize(
+    "path, words",
+    [
+        ("models", "absolute"),
+        ("", "absolute"),
+        ("/", "absolute"),
+        ("/srv//models", "absolute"),
+        ("/srv/../etc", "without '..'"),
+        ("/a b", "' '"),
+        ("/%h", "'%'"),
+        ("/a\n", repr("\n")),
+        ("/{{ x }}", "' ' and '{' and '}'"),
+        ("/srv/mod\u00e8les", "letters, digits"),
+    ],
+)
+def test_a_path_that_cannot_hold_the_models(path, words):
+    assert words in paths.models_dir_problem(path)

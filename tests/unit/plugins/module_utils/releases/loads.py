@@ -4,13 +4,23 @@
 
 from __future__ import annotations
 
+import json
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import v0_30
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_30 import common_rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.before_0_30 import (
+    common_rules,
+    v0_5,
+    v0_11_5,
+    v0_11_11,
+    v0_12_11,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.shapes import LoadRequest
 
 from tests.oracle import before_0_30 as recorded
+from tests.oracle import replay
 
 GIB = 1024**3
+OLDER = (v0_5, v0_11_5, v0_11_11, v0_12_11)
 
 
 def gpus(*free_gib):
@@ -44,3 +54,14 @@ def choose(*load, **more):
 def effective(version, *load):
     """A load as a version before 0.30 reads it."""
     return common_rules.EffectiveRequest(request(*load), version)
+
+
+def recorded_rows(part, kind=None):
+    """The rows of era-<part>.jsonl, all or those of a kind."""
+    lines = (recorded.RECORDINGS / ("era-%s.jsonl" % part)).read_text().splitlines()
+    return [row for row in map(json.loads, lines) if kind in (None, row["case"]["kind"])]
+
+
+def replayed(part):
+    """(number of rows, rows that differ) of era-<part>.jsonl."""
+    return replay.replay(recorded.RECORDINGS / ("era-%s.jsonl" % part))

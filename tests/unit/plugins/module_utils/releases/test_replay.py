@@ -8,7 +8,9 @@ import json
 
 import pytest
 
+from tests.oracle import before_0_30 as recorded
 from tests.oracle import fits, models, replay
+from tests.unit.plugins.module_utils.releases.loads import recorded_rows
 
 FIRST_ROWS = (
     "era-A.jsonl",
@@ -92,3 +94,29 @@ def test_what_is_no_recording_is_said_in_one_sentence_and_the_next_file_is_repla
     said = capsys.readouterr().out
     assert reason in said and "missing: equal 0 of 0" in said
     assert "other name.txt: equal 3 of 3" in said
+
+
+@pytest.mark.parametrize("part", "ABCD")
+def test_the_replayer_notices_one_layer_more_and_one_byte_less_free(part, tmp_path):
+    row = next(row for row in recorded_rows(part) if len(row["result"].get("final", {}).get("split") or []) > 1)
+    changed = json.loads(json.dumps(row))
+    changed["result"]["final"]["split"][0] += 1
+    other = json.loads(json.dumps(row))
+    for gpu in other["case"]["gpus"]:
+        gpu["free"] = gpu["min_memory"]
+    path = tmp_path / ("era-%s.jsonl" % part)
+    path.write_text("".join(json.dumps(one) + "\n" for one in (row, changed, other)))
+    assert [number for number, dummy, dummy_got in replay.replay(path)[1]] == [2, 3]
+
+
+def test_a_table_of_models_beside_the_file_wins(tmp_path):
+    row = next(
+        row
+        for row in recorded_rows("A")
+        if row["case"]["model"] == "llama3.1-8b" and row["result"].get("estimate", {}).get("layers")
+    )
+    (tmp_path / "era-A.jsonl").write_text(json.dumps(row) + "\n")
+    table = json.loads((recorded.RECORDINGS / recorded.MODELS).read_text())
+    table["models"]["llama3.1-8b"]["block_bytes"] = [1] * 32
+    (tmp_path / recorded.MODELS).write_text(json.dumps(table))
+    assert len(replay.replay(tmp_path / "era-A.jsonl")[1]) == 1

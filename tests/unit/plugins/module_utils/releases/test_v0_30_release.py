@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A release from 0.30 on answers what a plan asks."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.shapes import PlannedLayers, PlannedLoad
+
+from tests.oracle import models
+from tests.unit.plugins.module_utils.releases.loads import GIB, gpus, request
+
+RELEASE = versions.release_of("0.32.15")
+
+
+def planned(**fields):
+    return PlannedLayers(
+        **dict(
+            dict(
+                outcome="split",
+                tensor_split=None,
+                reserve_bytes=0,
+                headroom_bytes=GIB,
+                projector_bytes=0,
+                cpu_allowed=False,
+                forced=False,
+            ),
+            **fields,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "fields, settings",
+    [
+        (dict(tensor_split=(20, 13)), {"LLAMA_ARG_TENSOR_SPLIT": "20,13"}),
+        (dict(outcome="cpu"), {}),
+        (dict(forced=True), {}),
+        (dict(cpu_allowed=True), {}),
+        (dict(cpu_allowed=True, headroom_bytes=2 * GIB, projector_bytes=GIB), {"LLAMA_ARG_FIT_TARGET": "3072"}),
+        (dict(), {"LLAMA_ARG_FIT_TARGET": "512"}),
+        (dict(cpu_allowed=True, headroom_bytes=GIB // 2), {"LLAMA_ARG_FIT_TARGET": "256"}),
+        (dict(outcome="partial"), {}),
+    ],
+)
+def test_layers_are_distributed_by_variables_of_the_engine(fields, settings):
+    assert RELEASE.layer_settings(planned(**fields)) == settings
+
+
+def test_a_model_evicts_others_where_it_takes_more_than_four_fifths_of_what_they_leave():
+    load = request(models.facts("llama3.1-8b"), gpus(24), {"num_ctx": 4096}, {"OLLAMA_NUM_PARALLEL": "1"})
+    last, small, large = (PlannedLoad(load, (size * GIB,), (33,), 33) for size in (6, 4, 18))
+    assert not RELEASE.evicts(last, [small])
+    assert RELEASE.evicts(last, [small, large])
+
+
+def test_gpus_that_are_too_old_are_refused():
+    assert RELEASE.refused_gpu([3, 5], "580.95.05") == "Ollama needs compute capability 5.0, it has 3.5"
+    assert RELEASE.refused_gpu([8, 6], "540.1") is not None
+    assert versions.release_of("0.30.10").refused_gpu([8, 6], "540.1") is None
+    assert RELEASE.refused_gpu([6, 1], "560.1") is not None
+    assert RELEASE.refused_gpu([8, 6], None) is None
+
+
+def test_a_quantized_cache_needs_flash_attention():
+    assert RELEASE.refuses_cache_type("q8_0", "off")
+    assert not RELEASE.refuses_cache_type("q8_0", "auto")
+    assert not RELEASE.refuses_cache_type("f16", "off")

@@ -9,15 +9,13 @@ long as it makes progress.
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import os
-import ssl
 import time
-import urllib.parse
 from typing import Any, Callable, Iterator
 
 from ..common.libraries import import_requests
+from .connection import InvalidUrl as InvalidUrl
+from .connection import OllamaError, OllamaUnreachable, cause, check_url, is_loopback, trusted
 
 # A load sends nothing until it is done, and the server itself ends a stalled one (OLLAMA_LOAD_TIMEOUT).
 LOAD_TIMEOUT = 1800.0
@@ -34,97 +32,6 @@ _RESUMABLE = (
     "tls handshake timeout",
     "context deadline exceeded",
 )
-
-
-class OllamaError(Exception):
-    """The server answered with an error.
-
-    `status` is the HTTP status: 200 for an error line in a stream, None without an answer. `message` is the text.
-    """
-
-    def __init__(self, status: int | None, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-class OllamaUnreachable(OllamaError):
-    """The server gave no answer; `cause` says why (refused, unknown host, closed, stalled)."""
-
-    def __init__(self, url: str, cause: str) -> None:
-        super().__init__(None, "cannot reach the Ollama server at %s: %s" % (url, cause))
-        self.url = url
-        self.cause = cause
-
-
-class InvalidUrl(OllamaError):
-    """A url is not the address of an Ollama server."""
-
-    def __init__(self, url: object, reason: str) -> None:
-        super().__init__(None, "url %r %s; give it as http://host:port" % (url, reason))
-
-
-def check_url(url: Any) -> str:
-    """Return a url without a trailing slash. Raises InvalidUrl unless it is http(s)://host[:port]."""
-    if not isinstance(url, str) or any(character.isspace() or ord(character) < 32 for character in url):
-        raise InvalidUrl(url, "contains white space or is no text")
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise InvalidUrl(url, "has a port that is not between 1 and 65535")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidUrl(url, "is not an http or https address")
-    if port == 0:
-        raise InvalidUrl(url, "has a port that is not between 1 and 65535")
-    if parts.username or parts.password:
-        raise InvalidUrl(url, "contains a user name or password, which Ollama does not support")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise InvalidUrl(url, "has a path, query or fragment")
-    return url.rstrip("/")
-
-
-def _is_loopback(url: str) -> bool:
-    host = urllib.parse.urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def trusted() -> str | bool:
-    """Return the certificates for `Session.verify`: the system's list where there is one.
-
-    Ollama does the same, so that a private certificate authority of the host is trusted.
-    """
-    path = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
-    return path if os.path.exists(path) and not os.environ.get("REQUESTS_CA_BUNDLE") else True
-
-
-def _cause(error: Exception) -> str:
-    """Return a short phrase for an exception of requests, whose own texts are nested reprs."""
-    text = str(error)
-    for needle, phrase in (
-        ("Connection refused", "connection refused; is the service running?"),
-        ("Name or service not known", "its host name is unknown"),
-        ("nodename nor servname", "its host name is unknown"),
-        ("Temporary failure in name resolution", "its host name cannot be resolved"),
-        ("No route to host", "no route to the host"),
-        ("Network is unreachable", "the network is unreachable"),
-        ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
-        ("WRONG_VERSION_NUMBER", "it uses plain http, not https"),
-        ("ConnectTimeout", "the connection timed out"),
-        ("connect timeout", "the connection timed out"),
-        ("Connection reset", "the connection was reset"),
-        ("RemoteDisconnected", "the connection was closed"),
-        ("IncompleteRead", "the connection was closed in the middle of the answer"),
-        ("Response ended prematurely", "the connection was closed in the middle of the answer"),
-    ):
-        if needle in text:
-            return phrase
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 class OllamaClient:
@@ -145,7 +52,7 @@ class OllamaClient:
         self._requests = import_requests()
         self._session = self._requests.Session()
         self._session.verify = trusted()
-        if _is_loopback(self.url):
+        if is_loopback(self.url):
             self._session.trust_env = False  # requests for this host must not go to a proxy of the environment
 
     # -- transport -----------------------------------------------------------------------------------------------------
@@ -170,7 +77,7 @@ class OllamaClient:
         except self._requests.exceptions.ReadTimeout:
             raise OllamaUnreachable(self.url, "it sent nothing for %d seconds (%s %s)" % (timeout, method, path))
         except self._requests.exceptions.RequestException as error:
-            raise OllamaUnreachable(self.url, _cause(error))
+            raise OllamaUnreachable(self.url, cause(error))
 
     def _error_text(self, response: Any) -> str:
         """Return the server's error, or a sentence for an answer without one (a proxy, another program on the port)."""
@@ -232,9 +139,9 @@ class OllamaClient:
             # requests reports a read that times out in the middle of a body as ConnectionError("... Read timed out.")
             if "timed out" in str(error):
                 raise OllamaUnreachable(self.url, "it sent nothing for %d seconds (POST %s)" % (stall_timeout, path))
-            raise OllamaUnreachable(self.url, _cause(error))
+            raise OllamaUnreachable(self.url, cause(error))
         except self._requests.exceptions.RequestException as error:
-            raise OllamaUnreachable(self.url, _cause(error))
+            raise OllamaUnreachable(self.url, cause(error))
         finally:
             response.close()
 
@@ -388,7 +295,7 @@ class OllamaClient:
                     allow_redirects=False,
                 )
         except self._requests.exceptions.RequestException as error:
-            raise OllamaUnreachable(self.url, _cause(error))
+            raise OllamaUnreachable(self.url, cause(error))
         if response.status_code >= 400:
             raise OllamaError(response.status_code, self._error_text(response))
 

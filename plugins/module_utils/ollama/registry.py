@@ -15,7 +15,7 @@ from typing import Any, Callable, TypeVar
 
 from ..common.libraries import import_requests
 from ..common.names import Name, registry_host
-from .client import trusted
+from .connection import trusted
 from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
 
 ATTEMPTS = 3
@@ -82,10 +82,6 @@ class Registry:
                 "answer",
                 "the manifest of %s from the registry %s %s; is this a model registry?" % (self.name, self.host, error),
             )
-
-    def blob(self, digest: str, limit: int = 1024 * 1024) -> bytes:
-        """Return a small blob, at most `limit` bytes of it."""
-        return self.blob_range(digest, 0, limit)
 
     def blob_range(self, digest: str, offset: int, size: int, whole: int | None = None) -> bytes:
         """Return a range of a blob.

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Addresses of Ollama servers."""
+
+from __future__ import annotations
+
+import pytest
+XX
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:11434", "https://gpu.example.com", "http://[::1]:11434", "http://h:1/"]
+)
+def test_addresses_of_a_server(url):
+    assert check_url(url) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url, words",
+    [
+        ("http://127.0.0.1:99999", "port that is not between 1 and 65535"),
+        ("http://127.0.0.1:0", "port that is not between 1 and 65535"),
+        ("http://h:port", "port"),
+        ("127.0.0.1:11434", "not an http or https address"),
+        ("ftp://h", "not an http or https address"),
+        ("http://", "not an http or https address"),
+        ("http://user:secret@h", "user name or password"),
+        ("http://h/api", "path"),
+        ("http://h\n", "white space"),
+        (None, "no text"),
+    ],
+)
+def test_what_is_no_address_is_refused(url, words):
+    with pytest.raises(InvalidUrl, match=words) as caught:
+        OllamaClient(url)
+    assert "\n" not in str(caught.value)

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import pytest
-XX
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import InvalidUrl, check_url
 
 
 @pytest.mark.parametrize(

@@ -36,45 +36,7 @@ _value:
   elements: str
 """
 
-MIB = 1024**2
-HEAD = ("model", "instance", "GPU", "predicted", "engine", "observed", "busy", "layers", "verdict")
-
-
-def evidence_lines(evidence, host=""):
-    """Lines of text for `evidence` (what placement_check returned); all byte columns in MiB."""
-    head = (("host",) if host else ()) + HEAD
-    rows = [head]
-    for instance in evidence.get("instances") or []:
-        for model in instance["models"]:
-            verdict = "pass" if all(check["passed"] is not False for check in model.get("checks") or []) else "fail"
-            for device in model["devices"] or [{}]:
-                rows.append(
-                    ((host,) if host else ())
-                    + (
-                        model.get("name"),
-                        instance["name"],
-                        device.get("uuid") or "-",
-                        _mib(device.get("predicted_bytes")),
-                        _mib(device.get("engine_bytes")),
-                        _mib(device.get("observed_bytes")),
-                        _percent(device.get("utilization_peak")),
-                        str(model.get("layers_offloaded") or "-"),
-                        verdict,
-                    )
-                )
-    widths = [max(len(str(row[column])) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    for finding in evidence.get("diagnosis") or []:
-        lines.append("%s: %s Remedy: %s" % (finding["finding"], finding["evidence"], finding["remedy"]))
-    return lines + ["Verdict: %s" % (evidence.get("verdict") or "none")]
-
-
-def _mib(count):
-    return "-" if count is None else "%d MiB" % round(count / MIB)
-
-
-def _percent(value):
-    return "-" if value is None else "%d %%" % value
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.evidence_lines import evidence_lines
 
 
 class FilterModule:

@@ -34,23 +34,7 @@ _value:
   type: dict
 """
 
-
-def plan_endpoints(plan):
-    """{ollama_version, endpoints[]} of `plan`; the models by the names that clients use."""
-    return {
-        "ollama_version": plan["ollama_version"],
-        "endpoints": [
-            {
-                "instance": instance["name"],
-                "url": instance["url"],
-                "address": instance["address"],
-                "port": instance["port"],
-                "gpu_uuids": instance["gpu_uuids"],
-                "models": [model.get("create_as") or model["name"] for model in instance["models"]],
-            }
-            for instance in plan["instances"]
-        ],
-    }
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import plan_endpoints
 
 
 class FilterModule:

@@ -11,8 +11,8 @@ module: changes_info
 short_description: Compare a host with its plan and list what a run changes, and why
 version_added: "1.0.0"
 description:
-  - Compares what M(gpufleet.ollama.host_info) and M(gpufleet.ollama.server_info) read with a plan of M(gpufleet.ollama.placement_info)
-    and with the variables of the role ollama_multigpu.
+  - Compares what M(gpufleet.ollama.host_info) and M(gpufleet.ollama.server_info) read with a plan of
+    M(gpufleet.ollama.placement_info) and with the variables of the role ollama_multigpu.
   - Returns every change in the order in which the role makes it, each with its reason, and what stands in the way.
   - It is executed on the controller and opens no connection to the host.
   - Without O(plan) it returns what can be said before a plan is made, and without O(host) it only checks O(settings).
@@ -93,7 +93,6 @@ msg:
 changes:
   description:
     - What a run changes, in order.
-    - The content of an optimized model is compared when M(gpufleet.ollama.instance_models) runs, because a server does not list it.
   returned: when O(plan) is given and nothing is wrong with O(settings)
   type: list
   elements: dict
@@ -101,9 +100,24 @@ changes:
     kind:
       description: What is done.
       type: str
-      choices: [fetch, carry_over, adopt, stop, create, remove, write, link, enable, start, restart, delete, unload, load, prune]
+      choices:
+        - fetch
+        - carry_over
+        - adopt
+        - stop
+        - create
+        - remove
+        - write
+        - link
+        - enable
+        - start
+        - restart
+        - delete
+        - unload
+        - load
+        - prune
     object:
-      description: What it is done to, for example V(release), V(user), V(directory), V(file), V(instance), V(model), V(plan) or V(store).
+      description: What it is done to, for example V(release), V(user), V(file), V(instance), V(model) or V(store).
       type: str
     what:
       description: The path, the unit or the model.
@@ -143,13 +157,14 @@ adoption_record:
   returned: when O(plan) is given and nothing is wrong with O(settings)
   type: dict
 release:
-  description: Where the release comes from and where it is put - C(version), C(directory), C(archive), C(url) and C(checksum).
+  description:
+    - Where the release comes from and where it is put - C(version), C(directory), C(archive), C(url) and C(checksum).
   returned: when O(host) is given and nothing is wrong with O(settings)
   type: dict
 plan_input:
   description:
-    - What the host adds to the input of its plan - the C(environment) that is carried over from an adopted Ollama, C(own_units), and the C(stores) in which
-      the engine may find models.
+    - What the host adds to the input of its plan - the C(environment) that is carried over from an adopted Ollama,
+      C(own_units), and the C(stores) in which the engine may find models.
   returned: when O(host) is given, O(plan) is not, and nothing is wrong with O(settings)
   type: dict
 """

@@ -404,19 +404,36 @@ def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
     )
 
 
+#: What reading a model raises; the text is a message for the user.
+ERRORS = (CacheError, HeaderError, InvalidName, OllamaError, RegistryError, SourceError, StoreError)
+
+
+def argument_spec():
+    """Return the options."""
+    return dict(
+        name=dict(type="str"),
+        source=dict(type="str", choices=["registry", "server", "store", "file"], default="registry"),
+        registry=dict(type="str"),
+        insecure=dict(type="bool", default=False),
+        url=dict(type="str", default="http://127.0.0.1:11434"),
+        store=dict(type="path"),
+        path=dict(type="path"),
+        cache_dir=dict(type="path"),
+        timeout=dict(type="int", default=30),
+    )
+
+
+def result(params):
+    """Return the result for checked options. Raises LibraryMissing and ERRORS."""
+    if params["timeout"] <= 0:
+        raise SourceError("timeout %d must be at least one second" % params["timeout"])
+    model, bytes_read = read_model(params)
+    return dict(changed=False, model=model, bytes_read=bytes_read)
+
+
 def main():
     module = AnsibleModule(
-        argument_spec=dict(
-            name=dict(type="str"),
-            source=dict(type="str", choices=["registry", "server", "store", "file"], default="registry"),
-            registry=dict(type="str"),
-            insecure=dict(type="bool", default=False),
-            url=dict(type="str", default="http://127.0.0.1:11434"),
-            store=dict(type="path"),
-            path=dict(type="path"),
-            cache_dir=dict(type="path"),
-            timeout=dict(type="int", default=30),
-        ),
+        argument_spec=argument_spec(),
         required_if=[
             ("source", "registry", ["name"]),
             ("source", "server", ["name"]),
@@ -425,15 +442,13 @@ def main():
         ],
         supports_check_mode=True,
     )
-    if module.params["timeout"] <= 0:
-        module.fail_json(msg="timeout %d must be at least one second" % module.params["timeout"])
     try:
-        model, bytes_read = read_model(module.params)
+        found = result(module.params)
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
-    except (CacheError, HeaderError, InvalidName, OllamaError, RegistryError, SourceError, StoreError) as error:
+    except ERRORS as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, model=model, bytes_read=bytes_read)
+    module.exit_json(**found)
 
 
 if __name__ == "__main__":

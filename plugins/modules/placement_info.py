@@ -51,8 +51,8 @@ options:
         description:
           - The facts of the model, as M(gpufleet.ollama.model_info) returns them in
             RV(gpufleet.ollama.model_info#module:model).
+          - It is required unless O(headers) has it.
         type: dict
-        required: true
       context_length:
         description:
           - Context length of one request, in tokens.
@@ -141,6 +141,13 @@ options:
         description:
           - Parameters of the optimized model. O(models[].optimized.parameters) override them.
         type: dict
+  headers:
+    description:
+      - What M(gpufleet.ollama.model_info) returned for the models that have no O(models[].model), in any order.
+      - A header belongs to the entry with the same name, with or without its tag.
+    type: list
+    elements: dict
+    default: []
   ollama_version:
     description:
       - The Ollama version to plan for, for example V(0.32.15).
@@ -338,6 +345,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
@@ -354,7 +362,7 @@ def argument_spec() -> dict[str, Any]:
     )
     model = dict(
         name=dict(type="str", required=True),
-        model=dict(type="dict", required=True),
+        model=dict(type="dict"),
         context_length=dict(type="str"),
         parallel=dict(type="int", default=1),
         kv_cache_type=dict(type="str"),
@@ -378,6 +386,7 @@ def argument_spec() -> dict[str, Any]:
     return dict(
         gpu_inventory=dict(type="dict", required=True),
         models=dict(type="list", elements="dict", required=True, options=model),
+        headers=dict(type="list", elements="dict", default=[]),
         ollama_version=dict(type="str", required=True),
         selectors=dict(type="list", elements="str", default=[]),
         applied_plan=dict(type="dict", default={}),
@@ -392,6 +401,31 @@ def argument_spec() -> dict[str, Any]:
     )
 
 
+def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries of `models` with the headers that are named as they are.
+
+    Raises:
+        PlacementError: An entry has no header.
+    """
+    by_name = {_full(header.get("name")): header for header in headers}
+    joined = [dict(model, model=model["model"] or by_name.get(_full(model["name"]))) for model in models]
+    for model in joined:
+        if model["model"] is None:
+            raise PlacementError(
+                "models has no header of %s: give what model_info returned for it as model, or in headers."
+                % model["name"]
+            )
+    return joined
+
+
+def _full(name: Any) -> Any:
+    """Return a name in full, as model_info gives it; one that is none stays as it is, for make_plan to refuse."""
+    try:
+        return str(parse(name))
+    except InvalidName:
+        return name
+
+
 def plan(params: dict[str, Any]) -> dict[str, Any]:
     """Return the result of the module for checked options.
 
@@ -402,6 +436,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     measure = options.pop("measure")
     if measure is not None and measure["timeout"] <= 0:
         raise PlacementError("measure.timeout is %d; give at least one second." % measure["timeout"])
+    options["models"] = with_headers(options["models"], options.pop("headers"))
     placement = make_plan(PlanRequest(**options))
     if measure is not None:
         placement = measure_plan(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.filter.environment_value import environment_value
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.environment_file import quote
 
 from tests.integration.acceptance import SET, on
 from tests.rig.hosts import fleet
@@ -40,7 +40,7 @@ SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 def test_every_value_arrives_unchanged(podman_hosts):
     fleet.up(SET, {"e": "none"}, say=lambda text: None)
     try:
-        lines = "".join("%s=%s\n" % (name, environment_value(value)) for name, value in VALUES.items())
+        lines = "".join("%s=%s\n" % (name, quote(value)) for name, value in VALUES.items())
         on("e", "sh", "-c", "cat > /etc/values.env", stdin=lines.encode())
         told = on(
             "e",

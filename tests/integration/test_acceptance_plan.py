@@ -160,7 +160,8 @@ def test_check_mode_shows_the_whole_plan_and_what_would_change(checked, ten):
         "+PARAMETER num_ctx 32768",
     ):
         assert told in checked.output, told
-    assert checked.counts["a"]["changed"] >= 10
+    lines = re.findall(r'"((?:Fetch|Create|Write|Link|Enable|Start|Load) .*\.)"', checked.output)
+    assert len(lines) >= 10 and checked.counts["a"]["changed"] >= 5, lines
 
 
 def test_the_plan_is_the_same_before_and_after_loading(checked, applied, second):
@@ -170,9 +171,9 @@ def test_the_plan_is_the_same_before_and_after_loading(checked, applied, second)
     assert json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json")) == applied.plans["a"]
 
 
-def test_a_second_run_changes_nothing_in_twenty_steps(second):
+def test_a_second_run_changes_nothing_in_twelve_remote_steps(second):
     assert second[0].counts["a"]["changed"] == 0
-    assert second[0].counts["a"]["results"] <= 20, second[0].counts["a"]["tasks"]
+    assert second[0].counts["a"]["executions"] <= 12, second[0].counts["a"]["tasks"]
 
 
 def test_a_second_run_brings_nothing_to_the_host(applied, second):

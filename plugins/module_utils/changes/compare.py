@@ -13,7 +13,7 @@ from .inputs import adopted_store, carried_variables
 from .models import compare_models
 from .obstacles import plan_obstacles
 from .order import ordered
-from .restarts import compare_services
+from .restarts import compare_services, runs
 from .schema import Change, Changes, Wanted
 
 #: Groups that give access to the GPUs' device nodes on some systems.
@@ -43,7 +43,10 @@ def compare(
     files_changes, files = compare_files(plan, host)
     services = compare_services(plan, host, servers)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
-    models_changes, models = compare_models(plan, servers, applied, link_stores(plan, host), restarted)
+    # Another server may answer at the address of an instance that does not run: what it has says nothing of the
+    # instance.
+    running = {name: server for name, server in servers.items() if runs(server)}
+    models_changes, models = compare_models(plan, running, applied, link_stores(plan, host), restarted)
     changes = (
         _release(host, wanted)
         + _adoption(host, wanted)

@@ -9,11 +9,10 @@ import json
 import posixpath
 from typing import Any
 
-from ..common import paths
+from ..common import environment_file, paths
 from .endpoints import plan_endpoints
-from .environment_file import environment_text
 from .schema import Change, ManagedFile
-from .unit_file import unit_text
+from .unit_file import MANAGED, unit_text
 
 
 def wanted_files(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
@@ -32,7 +31,7 @@ def wanted_files(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
         + [
             _file(
                 paths.environment_file(instance["name"]),
-                environment_text(instance["environment"]),
+                MANAGED + environment_file.environment_file(instance["environment"]),
                 group=paths.USER,
                 mode="0640",
             )

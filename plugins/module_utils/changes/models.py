@@ -3,15 +3,17 @@
 """Models of the instances: which have to be brought, deleted, unloaded and loaded, and the wanted states that module
 instance_models takes. Pure.
 
-What an optimized model contains is compared by instance_models itself, with the rules of ollama/present.py: a server's
-list does not tell.
+The rules are those of ollama/created.py, ollama/present.py and ollama/loading.py, which make the changes; here they
+decide by what server_info has read.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..common.names import InvalidName, Name, normalise_digest, parse
+from ..common.names import InvalidName, Name, full_name, normalise_digest, parse, served_name
+from ..ollama import loaded, modelfile, parameters
+from ..ollama.fingerprint import fingerprint
 from .schema import Change, ModelState
 
 
@@ -52,11 +54,7 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
 def served_models(plan: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
     """Return (instance, model, name) of everything that clients use; name is the optimized model's where there is
     one."""
-    return [
-        (instance, model, model.get("create_as") or model["name"])
-        for instance in plan["instances"]
-        for model in instance["models"]
-    ]
+    return [(instance, model, served_name(model)) for instance in plan["instances"] for model in instance["models"]]
 
 
 def compare_models(
@@ -73,6 +71,7 @@ def compare_models(
     """
     present = wanted_models(plan, stores)
     changes = [change for state in present for change in _bring(state, servers)]
+    brought = {(change.instance, full_name(change.what)) for change in changes}
     absent = unplanned_models(plan, servers)
     changes += [
         Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
@@ -89,7 +88,10 @@ def compare_models(
                 reason = "Its layers are on other GPUs, or its batch has another size, than in the plan before."
                 changes.append(Change("unload", "model", name, reason, instance["name"]))
                 entry = None
-        reason = _load_reason(instance, name, model["keep_alive"], server, entry)
+        if entry and (instance["name"], name) in brought:
+            reason = "It is brought again."
+        else:
+            reason = _load_reason(instance, name, model["keep_alive"], server, entry)
         if reason:
             changes.append(Change("load", "model", name, reason, instance["name"]))
         loaded.append(_state(instance, name, state="loaded", keep_alive=model["keep_alive"]))
@@ -157,7 +159,9 @@ def _bring(state: ModelState, servers: dict[str, Any]) -> list[Change]:
     if entry is None and server.get("reachable"):
         reason = "%s does not have it." % state.instance
     elif entry is None:
-        reason = "%s does not answer, so what it has is not known." % state.instance
+        reason = "%s does not run or does not answer, so what it has is not known." % state.instance
+    elif state.base:
+        return _differing(state, server)
     elif state.digest and normalise_digest(entry.get("digest")) != normalise_digest(state.digest):
         reason = "%s has it with another digest than %s." % (state.instance, state.digest)
     else:
@@ -172,19 +176,47 @@ def _bring(state: ModelState, servers: dict[str, Any]) -> list[Change]:
     return [Change("fetch", "model", state.name, reason, state.instance)]
 
 
+def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
+    """The change that creates an optimized model again: none where it contains what the plan says."""
+    contents = server.get("contents") or {}
+    existing, base = (contents.get(full_name(name), {}).get("content") for name in (state.name, state.base))
+    if existing is None:
+        reason = "What it contains is not known."
+    else:
+        request = dict(
+            modelfile.empty_request(),
+            parameters=parameters.check(state.parameters),
+            system=state.system or None,
+            template=state.template or None,
+        )
+        # Where the base is not at hand, what the request does not name is taken from the model as it is.
+        wanted = modelfile.desired(base or existing, fingerprint(request))
+        if wanted == existing:
+            return []
+        keys = sorted(key for key in wanted if wanted[key] != existing.get(key) and key != "parameters")
+        before, after = existing["parameters"], wanted["parameters"]
+        names = sorted(key for key in {**before, **after} if before.get(key) != after.get(key))
+        told = ["%s is %s, not %s" % (name, before.get(name, "unset"), after.get(name, "unset")) for name in names]
+        reason = "%s." % "; ".join(told + ["its %s differs" % key for key in keys])
+    return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
+
+
 def _load_reason(
     instance: dict[str, Any], name: str, keep_alive: Any, server: dict[str, Any], entry: dict[str, Any] | None
 ) -> str:
-    """Why a model is loaded, or loaded again; "" where it need not be, as far as the server's lists tell."""
+    """Why a model is loaded, or loaded again; "" where it need not be."""
     if entry is None:
         return "%s does not have it loaded." % instance["name"]
     there = find(server.get("models"), name)
-    try:
-        if there and normalise_digest(entry.get("digest")) != normalise_digest(there.get("digest")):
-            return "It was loaded from the older digest %s." % entry["digest"][:12]
-    except InvalidName:
-        pass
-    return ""
+    known = (server.get("contents") or {}).get(full_name(name))
+    if there is None or known is None:
+        return "Whether it is the one in the store is not known."
+    stale = loaded.stale_reason(
+        normalise_digest(there.get("digest")), entry, known["num_ctx"], known["trained_context"]
+    )
+    if stale:
+        return "It was %s." % stale
+    return "It was loaded for a time only." if loaded.expires(keep_alive, entry) else ""
 
 
 def _layouts(plan: dict[str, Any]) -> dict[tuple[str, str], tuple[list[tuple[str, int]], int]]:

@@ -40,7 +40,7 @@ def compare_services(plan: dict[str, Any], host: dict[str, Any], servers: dict[s
             changes.append(Change("enable", "instance", unit, "%s does not start at boot." % unit, name, known))
         reasons = restart_reasons(instance, server)
         if reasons:
-            kind = "restart" if _running(server) else "start"
+            kind = "restart" if runs(server) else "start"
             changes.append(Change(kind, "instance", unit, "%s." % "; ".join(reasons), name, known))
     return changes
 
@@ -55,7 +55,7 @@ def restart_reasons(instance: dict[str, Any], server: dict[str, Any]) -> list[st
         known of it.
     """
     unit = server.get("unit")
-    if unit is None or not _running(server):
+    if unit is None or not runs(server):
         return ["%s is %s" % (instance["unit"], unit["active_state"] if unit else "not known to systemd")]
     reasons = []
     if unit["needs_daemon_reload"]:
@@ -67,6 +67,7 @@ def restart_reasons(instance: dict[str, Any], server: dict[str, Any]) -> list[st
     return reasons
 
 
-def _running(server: dict[str, Any]) -> bool:
+def runs(server: dict[str, Any]) -> bool:
+    """Whether the unit of an instance runs; `server` is of module server_info."""
     unit = server.get("unit")
     return unit is not None and unit["active_state"] in _RUNNING

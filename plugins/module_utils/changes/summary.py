@@ -12,15 +12,12 @@ def summary_lines(changes: Changes) -> list[str]:
     lines = ["Warning: %s" % note for note in changes.notes]
     lines += ["Obstacle: %s" % obstacle for obstacle in changes.obstacles]
     if not changes.changes:
-        return lines + (
-            []
-            if changes.obstacles
-            else ["Nothing on the host differs from the plan, as far as its files and servers tell."]
-        )
-    return lines + [_line(change) for change in changes.changes]
+        return lines + ([] if changes.obstacles else ["Nothing on the host differs from the plan."])
+    return lines + [change_line(change) for change in changes.changes]
 
 
-def _line(change: Change) -> str:
+def change_line(change: Change) -> str:
+    """Return a change in words, with its reason."""
     verb = change.kind.replace("_", " ")
     place = " on %s" % change.instance if change.object == "model" else ""
     return "%s%s %s %s%s: %s" % (verb[0].upper(), verb[1:], change.object, change.what, place, change.reason)

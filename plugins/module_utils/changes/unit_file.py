@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from ..common import paths
-from .environment_file import MANAGED
 
+#: First line of every file that the role writes and that can hold a comment.
+MANAGED = "# Managed by Ansible: the next run of the role ollama_multigpu replaces changes.\n"
 _TEXT = """\
 [Unit]
 Description=Ollama on the GPUs of %i

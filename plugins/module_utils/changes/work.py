@@ -9,6 +9,7 @@ from typing import Any
 from ..common import paths
 from . import order
 from .schema import Change, Changes, ManagedFile, ModelState
+from .summary import change_line
 
 
 def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
@@ -21,12 +22,13 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         check_mode: leave out what cannot be shown in check mode: services of units that systemd does not know yet.
     """
     stages = {order.stage(change) for change in changes.changes}
-    started = _services(changes, ("start", "restart"), check_mode)
     urls = {instance["name"]: instance["url"] for instance in plan["instances"]}
     user = changes.of("create", "user")
     configured = [file for file in changes.files if file.stage == "configure"]
+    service_changes = [change for change in changes.changes if change.kind in ("enable", "start", "restart")]
     return {
         "fetch_release": bool(changes.of("fetch", "release")),
+        "adopt": bool(changes.of("adopt", "service") or changes.of("adopt", "command")),
         "adopt_service": [change.what for change in changes.of("adopt", "service")],
         "adopt_command": bool(changes.of("adopt", "command")),
         "stop": [change.what for change in changes.of("stop", "instance")],
@@ -34,24 +36,35 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "create_user": user[0].details if user else {},
         "configure_files": [_file(file) for file in configured],
         "finish_files": [_file(file) for file in changes.files if file.stage == "finish"],
-        "reload": any(_of_systemd(file) for file in configured) or any(map(_needs_reload, servers.values())),
-        "enable": _services(changes, ("enable",), check_mode),
-        "start": started,
-        "answer": [urls[change.instance] for change in changes.changes if change.kind in ("start", "restart")],
+        "reload": any(map(_of_systemd, configured)) or any(map(_needs_reload, servers.values())),
+        "serve": [change_line(change) for change in service_changes],
+        "enable": _services(service_changes, ("enable",), check_mode),
+        "start": _services(service_changes, ("start", "restart"), check_mode),
+        "answer": [urls[change.instance] for change in service_changes if change.kind != "enable"],
         "configure": order.CONFIGURE in stages,
-        "models": [_model(state) for state in changes.models],
+        "models": [_model(state) for state in changes.models] if order.MODELS in stages else [],
         "present": [_model(state) for state in changes.models if state.state == "present"],
-        "prune": [change.what for change in changes.changes if change.kind == "prune"],
+        "measure": _measurable(changes, plan),
+        "prune_files": [
+            {"path": change.what, "state": "absent"} for change in changes.changes if change.kind == "prune"
+        ],
         "pending": bool(changes.changes),
     }
 
 
-def _services(changes: Changes, kinds: tuple[str, ...], check_mode: bool) -> list[str]:
-    return [
-        change.what
+def _measurable(changes: Changes, plan: dict[str, Any]) -> bool:
+    """Whether the engine can say more than the plan knows once release and models are there: something new is brought,
+    and not all figures are the engine's already."""
+    brought = any(
+        change.object in ("model", "release") and change.kind in ("fetch", "link", "create")
         for change in changes.changes
-        if change.kind in kinds and change.object == "instance" and (change.details["known"] or not check_mode)
-    ]
+    )
+    bases = {model["predicted"].get("basis") for instance in plan["instances"] for model in instance["models"]}
+    return brought and bases != {"measured"}
+
+
+def _services(changes: list[Change], kinds: tuple[str, ...], check_mode: bool) -> list[str]:
+    return [change.what for change in changes if change.kind in kinds and (change.details["known"] or not check_mode)]
 
 
 def _of_systemd(file: ManagedFile) -> bool:

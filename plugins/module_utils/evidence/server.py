@@ -8,10 +8,10 @@ import functools
 import os
 from typing import Any, Collection, Mapping
 
-from ..changes.restarts import restart_reasons
 from ..common import variables as common
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
+from .contents import read_contents
 from .parallel import in_parallel
 
 
@@ -74,8 +74,8 @@ def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -
 
     Returns:
         {instance name: server}: what read_server returns, `runs_executable` (None where it is unknown),
-        `wanted_executable`, and in `environment` the `differences` between process and plan, by name alone, because
-        values may be secret.
+        `wanted_executable`, the `contents` of the plan's models, and in `environment` the `differences` between process
+        and plan, by name alone, because values may be secret.
     """
     instances = plan["instances"]
     properties = systemd.show([instance["unit"] for instance in instances])
@@ -92,9 +92,9 @@ def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -
         server["wanted_executable"] = os.path.realpath(executable)
         server["runs_executable"] = _runs(executable, server)
         server["environment"]["differences"] = differences(instance.get("environment") or {}, server["environment"])
-        # For the role as it is until it reads changes_info.
-        server["reasons"] = restart_reasons(instance, server)
-        server["needs_restart"] = bool(server["reasons"])
+        server["contents"] = (
+            read_contents(OllamaClient(instance["url"], timeout), instance) if server["reachable"] else {}
+        )
         hide_secrets(server)
         found[instance["name"]] = server
 

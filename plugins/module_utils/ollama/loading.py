@@ -4,20 +4,18 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 import time
 from typing import Any
 
 from ..common import sizes
-from ..common.names import InvalidName, Name, normalise_digest
+from ..common.names import Name
+from . import loaded
 from .client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
 from .parameters import of_show
 from .target import ModelError, Outcome, Target
 
 #: Longest time to wait until an unloaded model is gone, in seconds.
 UNLOAD_SECONDS = 30.0
-_FOR_EVER_YEARS = 50  # -1 expires in the year 2319; no duration that a user gives comes near
 
 
 def check_keep_alive(value: object) -> int | str:
@@ -61,7 +59,7 @@ def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_
         outcome = Outcome("load", digest, 0, {"loaded": False}, {"loaded": True})
     elif reason:
         outcome = Outcome("reload", digest, 0, {"loaded": True, "stale": reason}, {"loaded": True, "stale": None})
-    elif _for_ever(keep_alive) and not _stays(entry):
+    elif loaded.expires(keep_alive, entry):
         outcome = Outcome("keep_alive", digest, 0, {"loaded": True, "kept": False}, {"loaded": True, "kept": True})
     else:
         return Outcome(digest=digest, loaded=_summary(entry))
@@ -94,36 +92,10 @@ def _load(target: Target, name: Name, keep_alive: int | str, unload_first: bool)
 
 
 def _stale(target: Target, name: Name, digest: str, entry: dict[str, Any]) -> str | None:
-    """Return why a loaded model is not the one in the store, or None.
-
-    /api/ps shows the old digest until the next request (the recording ps-after-recreate-while-loaded).
-    """
-    try:
-        if normalise_digest(entry.get("digest")) != digest:
-            return "loaded from the older digest %s" % entry["digest"][:12]
-    except InvalidName:
-        pass
+    """Return why a loaded model is not the one in the store, or None."""
     show = target.client.show(str(name))
-    info = show.get("model_info") or {}
-    trained = info.get("%s.context_length" % info.get("general.architecture"))
     asked = of_show(show.get("parameters")).get("num_ctx")
-    running = entry.get("context_length")
-    if isinstance(asked, int) and isinstance(running, int):
-        # The server's own rule (ollama-behaviour.md 14.5).
-        effective = min(asked, trained) if isinstance(trained, int) and trained > 0 else asked
-        if running != effective:
-            return "loaded with a context of %d tokens instead of %d" % (running, effective)
-    return None
-
-
-def _for_ever(keep_alive: int | str) -> bool:
-    return str(keep_alive).startswith("-")
-
-
-def _stays(entry: dict[str, Any]) -> bool:
-    """Return whether a model was loaded for ever: the server gives it a date of expiry far in the future."""
-    year = re.match(r"(\d{4,})-", str(entry.get("expires_at") or ""))
-    return year is not None and int(year.group(1)) > datetime.datetime.now(datetime.timezone.utc).year + _FOR_EVER_YEARS
+    return loaded.stale_reason(digest, entry, asked, loaded.trained_context(show))
 
 
 def _summary(entry: dict[str, Any]) -> dict[str, Any]:

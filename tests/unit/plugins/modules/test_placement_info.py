@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 
@@ -46,3 +47,13 @@ def test_documentation_and_options_agree():
     assert set(documented["models"]["suboptions"]["optimized"]["suboptions"]) == set(
         spec["models"]["options"]["optimized"]["options"]
     )
+
+
+def test_headers_are_joined_by_name():
+    joined = placement_info.with_headers(
+        [{"name": "a", "model": None}, {"name": "b", "model": {"name": "b", "own": 1}}],
+        [{"name": "b"}, {"name": "a:latest"}],
+    )
+    assert joined == [{"name": "a", "model": {"name": "a:latest"}}, {"name": "b", "model": {"name": "b", "own": 1}}]
+    with pytest.raises(placement_info.PlacementError, match="no header of c"):
+        placement_info.with_headers([{"name": "c", "model": None}], [{"name": "a"}])

@@ -10,6 +10,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import fil
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.compare import SHELL, compare
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.schema import Wanted
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import full_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fingerprint import fingerprint
 
 MIB = 1024**2
 ABSENT = {"kind": "absent", "owner": None, "group": None, "mode": None, "digest": None, "target": None}
@@ -133,6 +135,7 @@ def server(*names, loaded=(), **more):
             "reachable": True,
             "models": [{"name": name, "digest": digest} for name in names],
             "loaded": [{"name": name, "digest": digest, "expires_at": "2319-01-01T00:00:00Z"} for name in loaded],
+            "contents": {},
             "environment": {"unit": {}, "process": {}, "differences": []},
             "wanted_executable": "/opt/new/bin/ollama",
             "runs_executable": True,
@@ -142,6 +145,20 @@ def server(*names, loaded=(), **more):
     )
 
 
+def contents(parameters=None, **more):
+    """What server_info tells of the content of a model."""
+    content = {
+        "from": ["sha256:" + "d" * 64],
+        "adapters": [],
+        "template": "t",
+        "system": "",
+        "license": "",
+        "messages": [],
+    }
+    content = dict(content, parameters=parameters or {}, **more)
+    return {"content": fingerprint(content), "num_ctx": content["parameters"].get("num_ctx"), "trained_context": 8192}
+
+
 def serving(wanted):
     """{instance: server} that have and have loaded what the plan `wanted` says."""
     found = {}
@@ -149,6 +166,9 @@ def serving(wanted):
         served = [one.get("create_as") or one["name"] for one in instance["models"]]
         names = [one["name"] for one in instance["models"]] + served
         found[instance["name"]] = server(*dict.fromkeys(names), loaded=served)
+        told = {full_name(one["name"]): contents() for one in instance["models"]}
+        told.update({one["create_as"]: contents(one["parameters"]) for one in instance["models"] if one["create_as"]})
+        found[instance["name"]]["contents"] = told
     return found
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, files, order, summary
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.schema import Change, Changes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, order
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import (
@@ -83,11 +82,6 @@ def test_an_untouched_host_gets_everything_in_order(wanted):
     )
 
 
-def test_every_kind_has_a_place_in_the_order():
-    pairs = [Change(kind, target, "x", "y.") for kind, target in order.ORDER]
-    assert list(order.ordered(list(reversed(pairs)))) == pairs
-
-
 @pytest.mark.parametrize(
     "release, word",
     [
@@ -110,52 +104,6 @@ def test_another_release_in_use_is_pruned_and_the_link_is_changed(wanted):
         ("prune", "release", paths.release("0.32.14")),
     ]
     assert "releases/0.32.14" in found(wanted, state, "link")[0].reason
-
-
-@pytest.mark.parametrize(
-    "changed, word",
-    [
-        ({"kind": "absent"}, "not there"),
-        ({"kind": "link"}, "is a link"),
-        ({"digest": "0" * 64}, "content"),
-        ({"owner": "ollama"}, "owner is ollama"),
-        ({"group": "root"}, "group is root"),
-        ({"mode": "0644"}, "mode is 0644"),
-    ],
-)
-def test_a_file_that_differs_is_written(wanted, changed, word):
-    state = applied_host(wanted)
-    path = paths.environment_file("gpu0")
-    state["files"][path].update(changed)
-    changes = difference(wanted, state, serving(wanted))
-    assert told(changes) == [("write", "file", path)] and word in changes.changes[0].reason
-    assert [file.path for file in changes.files] == [path]
-
-
-def test_a_changed_plan_is_written_last(wanted):
-    state = applied_host(wanted)
-    state["files"][paths.PLAN]["digest"] = "0" * 64
-    changes = difference(wanted, state, serving(wanted))
-    assert told(changes) == [("write", "plan", paths.PLAN)] and changes.files[0].stage == "finish"
-    assert changes.files[0].mode == "0640"
-
-
-def test_drop_ins_and_environments_of_instances_that_are_gone_are_removed(wanted):
-    drop_in = {"path": "/etc/systemd/system/ollama@gpu0.service.d/x.conf", "unit": "ollama@gpu0.service"}
-    state = applied_host(wanted, drop_ins=[drop_in])
-    state["instances"].append(entry("gpu7", store=False, active=False, enabled=False))
-    changes = difference(wanted, state, serving(wanted))
-    assert told(changes) == [("remove", "file", drop_in["path"]), ("remove", "file", paths.environment_file("gpu7"))]
-    assert [(file.state, file.backup) for file in changes.files] == [("absent", True), ("absent", False)]
-
-
-def test_missing_parents_of_the_models_directory_are_made_and_others_left(wanted):
-    wanted["models_dir"] = "/srv/data/models"
-    state = applied_host(plan(model(create_as=OPTIMIZED)))
-    state["files"]["/srv"] = {"kind": "directory"}
-    state["files"]["/srv/data"] = {"kind": "absent"}
-    made = [change.what for change in difference(wanted, state).of("write", "directory")]
-    assert made[:2] == ["/srv/data", "/srv/data/models"]
 
 
 def test_instances_that_are_not_planned_are_stopped_and_their_stores_pruned_at_the_end(wanted):
@@ -186,6 +134,12 @@ def test_the_user_of_the_services_is_made_or_changed(wanted, user, word):
     assert change.details["groups"] == ["render", "video"]
 
 
+def test_groups_that_the_host_does_not_have_are_left_out(wanted):
+    state = applied_host(wanted, groups=["ollama", "video"])
+    state["user"]["groups"] = ["video"]
+    assert difference(wanted, state, serving(wanted)).changes == ()
+
+
 def test_an_instance_that_does_not_start_at_boot_is_enabled(wanted):
     state = applied_host(wanted, instances=[entry("gpu0", enabled=False)])
     assert told(difference(wanted, state, serving(wanted))) == [("enable", "instance", "ollama@gpu0.service")]
@@ -201,6 +155,14 @@ def test_a_stopped_instance_is_started_and_its_model_loaded(wanted):
         ("load", "model"),
     ]
     assert changes.changes[0].reason == "ollama@gpu0.service is inactive."
+
+
+def test_what_another_server_has_at_the_address_of_an_instance_is_left_alone(wanted):
+    """An Ollama that is taken over, or an instance that the plan does not have, listens where the new one will."""
+    other = {"gpu0": server("llama3.1:8b", "others:latest", loaded=["llama3.1:8b"], unit=None)}
+    changes = difference(wanted, host(existing=EXISTING), other, adopt=True)
+    assert not changes.of("delete", "model") and [state for state in changes.models if state.state == "absent"] == []
+    assert [change.what for change in changes.of("fetch", "model")] == ["llama3.1:8b"]
 
 
 def test_a_restarted_instance_loads_its_model_again(wanted):
@@ -255,6 +217,33 @@ def test_an_adoption_that_was_killed_goes_on_where_it_stopped(wanted):
     assert difference(wanted, done, serving(wanted), adopt=True).changes == ()
 
 
+@pytest.mark.parametrize(
+    "existing, command, kinds",
+    [
+        (dict(EXISTING, enabled=False), "ours", [("adopt", "service")]),
+        (dict(EXISTING, active=False), "ours", [("adopt", "service")]),
+        (dict(EXISTING, active=False, enabled=False), "ours", []),
+        (None, "foreign", [("adopt", "command")]),
+        (None, "ours", []),
+    ],
+)
+def test_what_is_taken_over_is_what_runs_or_starts_or_lies_at_the_commands_place(wanted, existing, command, kinds):
+    state = applied_host(wanted, existing=existing, command=command)
+    changes = difference(wanted, state, serving(wanted), adopt=True)
+    assert [(change.kind, change.object) for change in changes.changes] == kinds and changes.notes == ()
+
+
+def test_without_being_asked_nothing_is_taken_over(wanted):
+    changes = difference(wanted, applied_host(wanted, existing=ADOPTED, command="foreign"), serving(wanted))
+    assert changes.changes == () and changes.notes == () and len(changes.obstacles) == 1
+
+
+def test_variables_that_are_not_carried_over_are_said_once(wanted):
+    state = applied_host(wanted, existing=ADOPTED, adopted={"unit": "ollama.service", "environment": {"PATH": "/bin"}})
+    changes = difference(wanted, state, serving(wanted), adopt=True)
+    assert changes.notes == () and changes.of("carry_over", "environment") == []
+
+
 def test_what_is_recorded_of_an_adopted_ollama():
     assert compare.adoption_record(host(existing=ADOPTED, command="foreign")) == dict(ADOPTED, command=True)
     assert compare.adoption_record(host(command="foreign"))["unit"] == ""
@@ -272,6 +261,7 @@ def test_models_are_linked_from_every_store_on_the_same_file_system(wanted):
     ]
     state["left_behind"] = dict(left_behind, same_file_system=False)
     assert "/o/instances/gpu0" not in compare.link_stores(wanted, state)
+    assert compare.link_stores(wanted, applied_host(wanted)) == ["/models"]
 
 
 def test_what_is_left_in_another_models_directory_is_said(wanted):
@@ -285,32 +275,6 @@ def test_an_infeasible_plan_changes_nothing(wanted):
     wanted.update(feasible=False, instances=[], models=[{"reason": "Too large.", "remedies": ["more GPUs."]}])
     changes = difference(wanted, host())
     assert changes.changes == () and changes.obstacles == ("The plan is not feasible: Too large. Remedies: more GPUs.",)
-
-
-def test_the_text_of_files_says_what_the_plan_says(wanted):
-    wanted["instances"][0]["environment"] = {"B": 'two "words"', "A": 1}
-    texts = {file.path: file.content for file in files.wanted_files(wanted, host())}
-    assert texts[paths.environment_file("gpu0")].splitlines()[1:] == ['A="1"', 'B="two \\"words\\""']
-    unit = texts[paths.TEMPLATE_UNIT_FILE]
-    assert "ReadWritePaths=/usr/share/ollama/.ollama /models/instances/%i\n" in unit
-    assert "@" not in unit.replace("ollama@", "")
-
-
-def test_a_value_that_no_file_can_carry_is_an_error(wanted):
-    wanted["instances"][0]["environment"] = {"A": "x\ny"}
-    with pytest.raises(ValueError, match="control character"):
-        difference(wanted, host())
-
-
-def test_the_difference_reads_as_text(wanted):
-    lines = summary.summary_lines(difference(wanted, host()))
-    assert "Fetch release 0.32.15: It is not installed." in lines
-    assert "Start instance ollama@gpu0.service: ollama@gpu0.service is not known to systemd." in lines
-    assert [line for line in lines if line.startswith("Load model %s on gpu0: " % OPTIMIZED)]
-    nothing = summary.summary_lines(difference(wanted, applied_host(wanted), serving(wanted)))
-    assert len(nothing) == 1 and nothing[0].startswith("Nothing on the host differs")
-    warned = summary.summary_lines(Changes(notes=("N.",), obstacles=("O.",)))
-    assert warned == ["Warning: N.", "Obstacle: O."]
 
 
 def test_comparing_changes_none_of_its_arguments(wanted):

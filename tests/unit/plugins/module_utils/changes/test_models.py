@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import models
 
-from tests.unit.plugins.module_utils.changes.builders import model, plan, server, serving
+from tests.unit.plugins.module_utils.changes.builders import contents, model, plan, server, serving
 
 OPTIMIZED = "tiny:latest-optimized"
 
@@ -57,7 +57,8 @@ def test_a_moved_model_is_unloaded_before_it_is_loaded():
     changes, states = compared(placed(22), serving(placed(22)), placed(33))
     assert [change[:2] for change in changes] == [("unload", OPTIMIZED), ("load", OPTIMIZED)]
     assert [(state.name, state.state) for state in states][-2:] == [(OPTIMIZED, "unloaded"), (OPTIMIZED, "loaded")]
-    nothing_loaded = {"gpu0": server("tiny:latest", OPTIMIZED)}
+    nothing_loaded = serving(placed(22))
+    nothing_loaded["gpu0"]["loaded"] = []
     assert [change[0] for change in compared(placed(22), nothing_loaded, placed(33))[0]] == ["load"]
 
 
@@ -91,7 +92,62 @@ def test_a_model_that_was_loaded_from_an_older_digest_is_loaded_again():
     servers = serving(wanted)
     servers["gpu0"]["loaded"][0]["digest"] = "c" * 64
     ((kind, what, reason),) = compared(wanted, servers)[0]
-    assert (kind, what) == ("load", "tiny") and "older digest cccccccccccc" in reason
+    assert (kind, what) == ("load", "tiny:latest") and "older digest cccccccccccc" in reason
+
+
+@pytest.mark.parametrize(
+    "entry, word",
+    [
+        ({"context_length": 2048}, "with a context of 2048 tokens instead of 4096"),
+        ({"expires_at": "2026-01-01T00:00:00Z"}, "for a time only"),
+    ],
+)
+def test_a_model_that_was_loaded_otherwise_is_loaded_again(entry, word):
+    wanted = plan(model("tiny", OPTIMIZED))
+    servers = serving(wanted)
+    servers["gpu0"]["loaded"][0].update(entry)
+    ((kind, what, reason),) = compared(wanted, servers)[0]
+    assert (kind, what) == ("load", OPTIMIZED) and word in reason
+    assert compared(plan(model("tiny", OPTIMIZED, keep_alive="10m")), servers)[0] == (
+        [] if "expires_at" in entry else [(kind, what, reason)]
+    )
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (contents({"num_ctx": 2048}), "num_ctx is 2048, not 4096."),
+        (contents({"num_ctx": 4096, "top_k": 3}), "top_k is 3, not unset."),
+        (contents({"num_ctx": 4096}, system="x"), "its system differs."),
+        (contents({"num_ctx": 4096}, **{"from": ["sha256:" + "e" * 64]}), "its from differs."),
+    ],
+)
+def test_an_optimized_model_that_contains_something_else_is_created_again(content, reason):
+    wanted = plan(model("tiny", OPTIMIZED))
+    servers = serving(wanted)
+    servers["gpu0"]["contents"][OPTIMIZED] = content
+    changes = compared(wanted, servers)[0]
+    assert changes == [("create", OPTIMIZED, reason), ("load", OPTIMIZED, "It is brought again.")]
+
+
+def test_what_a_request_does_not_name_is_taken_from_the_base_or_the_model_itself():
+    wanted = plan(model("tiny", OPTIMIZED, system="s"))
+    servers = serving(wanted)
+    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "load"]
+    servers["gpu0"]["contents"]["tiny:latest"] = contents({"top_k": 3}, template="u")
+    servers["gpu0"]["contents"][OPTIMIZED] = contents({"num_ctx": 4096, "top_k": 3}, template="u", system="s")
+    assert compared(wanted, servers)[0] == []
+    # Without the base only what is named can be compared.
+    servers["gpu0"]["contents"].pop("tiny:latest")
+    servers["gpu0"]["contents"][OPTIMIZED] = contents({"num_ctx": 4096, "top_k": 9}, template="v", system="s")
+    assert compared(wanted, servers)[0] == []
+
+
+def test_a_model_of_which_nothing_is_known_is_left_to_the_module():
+    wanted = plan(model("tiny", OPTIMIZED))
+    servers = serving(wanted)
+    servers["gpu0"]["contents"] = {}
+    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "load"]
 
 
 def offers(*names, instance="gpu0"):
@@ -119,7 +175,9 @@ def test_a_model_that_is_not_planned_is_named_with_its_place():
         (name, "absent", "gpu0", "http://127.0.0.1:11434", "/models/instances/gpu0")
         for name in ("small:latest", "tiny:latest-old")
     ]
-    changes = compared(wanted, {"gpu0": server("tiny:latest", OPTIMIZED, "small:latest", loaded=[OPTIMIZED])})[0]
+    servers = serving(wanted)
+    servers["gpu0"]["models"].append({"name": "small:latest", "digest": "e" * 64})
+    changes = compared(wanted, servers)[0]
     assert changes == [("delete", "small:latest", "The plan does not give it to gpu0.")]
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -101,3 +102,55 @@ def test_systemd_reads_it_alike(tmp_path):
     answer = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     seen = dict(item.split("=", 1) for item in answer.stdout.decode().split("\0") if "=" in item)
     assert {name: seen.get(name) for name in EXPECTED} == EXPECTED
+
+
+def systemd_reads(text):
+    """What systemd takes from a double-quoted value (src/basic/env-file.c: a backslash is dropped before the characters
+    in SHELL_NEED_ESCAPE only)."""
+    assert text[0] == text[-1] == '"'
+    value, rest = "", text[1:-1]
+    while rest:
+        if rest[0] == "\\" and rest[1:2] in ('"', "\\", "`", "$"):
+            value, rest = value + rest[1], rest[2:]
+        else:
+            assert rest[0] != '"', "the value ends too early"
+            value, rest = value + rest[0], rest[1:]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "",
+        "100%",
+        "%h",
+        "a b",
+        " lead and trail ",
+        "$HOME ${X}",
+        'say "hi"',
+        "it's",
+        "back\\slash",
+        "\\",
+        "\\n",
+        "`id`",
+        "tab\there",
+        "#no comment",
+        "a=b;c",
+        "ü",
+    ],
+)
+def test_a_value_arrives_unchanged(value):
+    assert systemd_reads(environment_file.quote(value)) == value
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash as a second reader")
+@pytest.mark.parametrize("value", ["100%", "$HOME", 'say "hi"', "back\\slash", "`id`"])
+def test_a_shell_reads_the_same(value):
+    text = subprocess.run(
+        ["bash", "-c", "printf %%s %s" % environment_file.quote(value).replace("%", "%")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert text == value

@@ -1,0 +1,111 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A plan in lines of text, for people."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import served_name
+
+MIB = 1024**2
+
+
+def plan_lines(plan):
+    """Lines of text for `plan`."""
+    names = {gpu["uuid"]: "GPU %s" % gpu.get("number", gpu.get("index")) for gpu in plan.get("gpus") or []}
+    lines = ["Plan for Ollama %s: %s" % (plan["ollama_version"], "feasible" if plan["feasible"] else "NOT FEASIBLE")]
+    for gpu in plan.get("gpus") or []:
+        lines.append(
+            "%s %s %s %s: %s in all, %s for the plan, %s held by others"
+            % (
+                names[gpu["uuid"]],
+                gpu["pci_bus_id"],
+                gpu["uuid"],
+                gpu["name"],
+                _mib(gpu["total_bytes"]),
+                _mib(gpu["available_bytes"]),
+                _mib(gpu["foreign_bytes"]),
+            )
+        )
+    for model in plan["models"]:
+        lines.append("Model %s: %s. %s" % (model["name"], model["strategy"], model.get("reason") or ""))
+        if model.get("shortfall_bytes"):
+            lines.append(
+                "  short of %d bytes (%s); remedies: %s"
+                % (
+                    model["shortfall_bytes"],
+                    _mib(model["shortfall_bytes"]),
+                    "; ".join(str(remedy) for remedy in model.get("remedies") or []),
+                )
+            )
+        lines += _default_lines(plan, model.get("default_behaviour"), names)
+    for instance in plan["instances"]:
+        lines.append(
+            "Instance %s at %s on %s"
+            % (
+                instance["name"],
+                instance["url"],
+                ", ".join(names.get(uuid, uuid) for uuid in instance["gpu_uuids"]) or "the CPU",
+            )
+        )
+        for model in instance["models"]:
+            lines += _model_lines(model, names)
+    return lines + ["Warning: %s" % warning for warning in plan.get("warnings") or []]
+
+
+def _default_lines(plan, default, names):
+    """What this version would do untouched, and what each setting does on it."""
+    if not default:
+        return []
+    gpus = ", ".join(names.get(uuid, uuid) for uuid in default.get("gpu_uuids") or []) or "the CPU"
+    lines = [
+        "  Ollama %s left alone: %s on %s, layers %s, context %s"
+        % (plan["ollama_version"], default.get("outcome"), gpus, default.get("layers"), default.get("context_length"))
+    ]
+    return lines + ["  %s: %s" % (_setting(setting), setting["effect"]) for setting in default.get("settings") or []]
+
+
+def _model_lines(model, names):
+    predicted = model["predicted"]
+    lines = [
+        "  %s: %s of %s layers on GPUs, context %s, ubatch %s, KV cache %s%s; bytes %s"
+        % (
+            served_name(model),
+            predicted.get("gpu_layers"),
+            predicted.get("total_layers"),
+            model.get("context_length"),
+            predicted.get("ubatch"),
+            model.get("kv_cache_type") or "f16",
+            ", %s in the host's memory" % _mib(predicted["host_bytes"]) if predicted.get("host_bytes") else "",
+            "measured by the engine's dry run" if predicted.get("basis") == "measured" else "predicted",
+        )
+    ]
+    for device in predicted["devices"]:
+        lines.append(
+            "    %s: %s layers, weights %s + KV cache %s + compute %s + projector %s + context overhead %s = %s of %s"
+            % (
+                names.get(device["uuid"], device["uuid"]),
+                device.get("layers"),
+                _mib(device["weight_bytes"]),
+                _mib(device["kv_bytes"]),
+                _mib(device["compute_bytes"]) + _scratch(device),
+                _mib(device["projector_bytes"]),
+                _mib(device["overhead_bytes"]),
+                _mib(device["total_bytes"]),
+                _mib(device["room_bytes"]),
+            )
+        )
+    return lines
+
+
+def _scratch(device):
+    size = device.get("offload_scratch_bytes")
+    return " + scratch for the CPU's weights %s" % _mib(size) if size else ""
+
+
+def _setting(setting):
+    return setting["name"] + (" (not set)" if setting["value"] is None else "=%s" % setting["value"])
+
+
+def _mib(count):
+    return "unknown" if count is None else "%d MiB" % round(count / MIB)

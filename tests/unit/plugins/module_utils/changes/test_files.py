@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Files, directories and links: what differs from the plan, and their texts."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+
+from tests.unit.plugins.module_utils.changes.builders import (
+    applied_host,
+    difference,
+    entry,
+    host,
+    model,
+    plan,
+    serving,
+    told,
+)
+
+OPTIMIZED = "llama3.1:8b-optimized"
+
+
+@pytest.fixture(name="wanted")
+def _wanted():
+    """A plan of one instance with one optimized model."""
+    return plan(model(create_as=OPTIMIZED))
+
+
+@pytest.mark.parametrize(
+    "changed, word",
+    [
+        ({"kind": "absent"}, "not there"),
+        ({"kind": "link"}, "is a link"),
+        ({"digest": "0" * 64}, "content"),
+        ({"owner": "ollama"}, "owner is ollama"),
+        ({"group": "root"}, "group is root"),
+        ({"mode": "0644"}, "mode is 0644"),
+    ],
+)
+def test_a_file_that_differs_is_written(wanted, changed, word):
+    state = applied_host(wanted)
+    path = paths.environment_file("gpu0")
+    state["files"][path].update(changed)
+    changes = difference(wanted, state, serving(wanted))
+    assert told(changes) == [("write", "file", path)] and word in changes.changes[0].reason
+    assert [file.path for file in changes.files] == [path]
+
+
+def test_a_changed_plan_is_written_last(wanted):
+    state = applied_host(wanted)
+    state["files"][paths.PLAN]["digest"] = "0" * 64
+    changes = difference(wanted, state, serving(wanted))
+    assert told(changes) == [("write", "plan", paths.PLAN)] and changes.files[0].stage == "finish"
+    assert changes.files[0].mode == "0640"
+
+
+def test_drop_ins_and_environments_of_instances_that_are_gone_are_removed(wanted):
+    drop_in = {"path": "/etc/systemd/system/ollama@gpu0.service.d/x.conf", "unit": "ollama@gpu0.service"}
+    state = applied_host(wanted, drop_ins=[drop_in])
+    state["instances"].append(entry("gpu7", store=False, active=False, enabled=False))
+    changes = difference(wanted, state, serving(wanted))
+    assert told(changes) == [("remove", "file", drop_in["path"]), ("remove", "file", paths.environment_file("gpu7"))]
+    assert [(file.state, file.backup) for file in changes.files] == [("absent", True), ("absent", False)]
+
+
+def test_missing_parents_of_the_models_directory_are_made_and_others_left(wanted):
+    wanted["models_dir"] = "/srv/data/models"
+    state = applied_host(plan(model(create_as=OPTIMIZED)))
+    state["files"]["/srv"] = {"kind": "directory"}
+    state["files"]["/srv/data"] = {"kind": "absent"}
+    made = [change.what for change in difference(wanted, state).of("write", "directory")]
+    assert made[:2] == ["/srv/data", "/srv/data/models"]
+
+
+def test_the_text_of_files_says_what_the_plan_says(wanted):
+    wanted["instances"][0]["environment"] = {"B": 'two "words"', "A": 1}
+    texts = {file.path: file.content for file in files.wanted_files(wanted, host())}
+    assert texts[paths.environment_file("gpu0")].splitlines()[1:] == ['A="1"', 'B="two \\"words\\""']
+    unit = texts[paths.TEMPLATE_UNIT_FILE]
+    assert "ReadWritePaths=/usr/share/ollama/.ollama /models/instances/%i\n" in unit
+    assert "@" not in unit.replace("ollama@", "")
+
+
+def test_a_value_that_no_file_can_carry_is_an_error(wanted):
+    wanted["instances"][0]["environment"] = {"A": "x\ny"}
+    with pytest.raises(ValueError, match="control character"):
+        difference(wanted, host())

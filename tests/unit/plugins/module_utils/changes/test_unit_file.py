@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The template unit of the instances."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import unit_text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "User=ollama",
+        "Group=ollama",
+        "EnvironmentFile=/etc/ollama-multigpu/instances/%i.env",
+        "ExecStart=/usr/local/lib/ollama-multigpu/current/bin/ollama serve",
+        "KillMode=control-group",
+        "UMask=0027",
+        "NoNewPrivileges=true",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "ProtectHome=read-only",
+        "ReadWritePaths=/usr/share/ollama/.ollama /srv/models/instances/%i",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+        "WantedBy=multi-user.target",
+    ],
+)
+def test_the_unit_has_the_line(line):
+    assert line in unit_text("/srv/models/").splitlines()
+
+
+def test_the_gpus_stay_reachable():
+    text = unit_text("/srv/models")
+    assert "PrivateDevices=" not in text and "ProtectClock=" not in text

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the role's tasks loop over."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+
+from tests.unit.plugins.module_utils.changes.builders import applied_host, host, model, plan, server, serving
+from tests.unit.plugins.module_utils.changes.test_answer import asked
+
+OPTIMIZED = "llama3.1:8b-optimized"
+
+
+def test_the_work_of_an_untouched_host():
+    wanted = plan(model(create_as=OPTIMIZED))
+    found = asked(host=host(), plan=wanted)
+    work = found["work"]
+    assert found["obstacles"] == [] and work["pending"] and work["configure"] and work["reload"]
+    assert (work["fetch_release"], work["create_group"], work["adopt_command"]) == (True, True, False)
+    assert work["create_user"] == {
+        "group": "ollama",
+        "home": paths.HOME,
+        "shell": "/bin/false",
+        "groups": ["render", "video"],
+    }
+    assert work["enable"] == work["start"] == ["ollama@gpu0.service"] and work["answer"] == ["http://127.0.0.1:11434"]
+    unit = next(file for file in work["configure_files"] if file["path"] == paths.TEMPLATE_UNIT_FILE)
+    assert "ExecStart=" in unit["content"] and unit["mode"] == "0644" and "target" not in unit
+    assert [file["path"] for file in work["finish_files"]] == [paths.PLAN, paths.FACTS]
+    assert [(entry["name"], entry["state"], entry.get("from")) for entry in work["models"]] == [
+        ("llama3.1:8b", "present", None),
+        (OPTIMIZED, "present", "llama3.1:8b"),
+        (OPTIMIZED, "loaded", None),
+    ]
+    assert found["changes"][0]["reason"] == "It is not installed." and found["changes"][0]["stage"] == "install"
+
+
+def test_in_check_mode_services_that_systemd_does_not_know_are_left_out():
+    work = asked(check_mode=True, host=host(), plan=plan(model()))["work"]
+    assert work["enable"] == work["start"] == []
+    stopped = {"gpu0": server(unit={"active_state": "inactive", "needs_daemon_reload": False})}
+    assert asked(check_mode=True, host=host(), plan=plan(model()), servers=stopped)["work"]["start"]
+
+
+def test_the_work_of_a_host_that_is_as_planned():
+    wanted = plan(model(create_as=OPTIMIZED))
+    work = asked(host=applied_host(wanted), plan=wanted, servers=serving(wanted))["work"]
+    assert not any(value for name, value in work.items() if name != "present")
+
+
+def test_a_unit_that_systemd_has_not_read_again_is_reloaded():
+    wanted = plan(model())
+    servers = serving(wanted)
+    servers["gpu0"]["unit"]["needs_daemon_reload"] = True
+    work = asked(host=applied_host(wanted), plan=wanted, servers=servers)["work"]
+    assert work["reload"] and work["start"] == ["ollama@gpu0.service"] and work["configure_files"] == []

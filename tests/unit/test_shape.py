@@ -39,7 +39,7 @@ ARROWS = {
     "releases": {"common", "model", "memory"},
     "placement": {"common", "ollama", "model", "memory", "releases"},
     "measure": {"common", "gpu", "ollama", "releases", "placement"},
-    "changes": {"common", "releases", "placement"},
+    "changes": {"common", "releases", "placement", "ollama"},
     "evidence": {"common", "host", "gpu", "ollama", "measure", "changes"},
 }
 #: Files below these neither read nor write anything outside their arguments, and neither does what they import.

@@ -65,6 +65,9 @@ class Manifest:
         self.layers = [_layer(item) for item in content["layers"]]
         config = content.get("config")
         self.config = _layer(config) if isinstance(config, dict) and config.get("digest") else None
+        if self.config and any(layer.digest == self.config.digest for layer in self.layers):
+            # Ollama before 0.32.10 did not verify such a blob after the pull.
+            raise ManifestError("lists one digest (%s) as its config and as a layer" % self.config.digest[:19])
 
     def blobs(self) -> list[Layer]:
         """Return every blob once: the layers, then the config."""

@@ -40,7 +40,7 @@ class RegistryError(Exception):
 
 
 class Registry:
-    """The registry of a model. `bytes_read` counts the bytes of its answers.
+    """The registry of a model. `address` is its scheme and host; `bytes_read` counts the bytes of its answers.
 
     No answer can take for ever: one that is slower than LEAST_RATE is given up after a few timeouts.
 
@@ -65,7 +65,8 @@ class Registry:
         self._session = self._requests.Session()
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._session.verify = trusted()
-        self._base = "%s://%s/v2/%s/%s" % ("http" if self._insecure else "https", self.host, name.namespace, name.model)
+        self.address = "%s://%s" % ("http" if self._insecure else "https", self.host.lower())
+        self._base = "%s/v2/%s/%s" % (self.address, name.namespace, name.model)
         self._final: dict[str, str] = {}  # digest -> address after redirects, so that each range costs one request
 
     def manifest(self) -> Manifest:

@@ -20,6 +20,7 @@ from ...ollama.registry import Registry
 from ...ollama.store import Store
 from ...ollama.target import find
 from .cache import Cache
+from .extent import check_extent
 from .facts import merge, model_facts
 from .header import MAX_TENSORS, Header, HeaderError, Tensor, check_shape, read_header
 from .types import tensor_bytes
@@ -176,12 +177,12 @@ def from_registry(registry: Registry, name: str, cache: Cache) -> tuple[dict[str
     Args:
         registry: of the model.
         name: of the model.
-        cache: keeps the facts by digest.
+        cache: keeps the facts by registry, digests and sizes.
 
     Raises:
         RegistryError: the registry has no usable answer.
         SourceError: the model is not in the GGUF format.
-        HeaderError: its header is damaged.
+        HeaderError: its header is damaged, or does not belong to a file of the size in the manifest.
     """
     manifest = registry.manifest()
     spent = [0]
@@ -195,14 +196,19 @@ def from_registry(registry: Registry, name: str, cache: Cache) -> tuple[dict[str
             MAX_READS,
         )
         try:
-            return read_header(tally.read, left)
+            found = read_header(tally.read, left)
+            check_extent(found, layer.size_bytes)
+            return found
         except HeaderError as error:
             raise HeaderError("%s from %s: %s" % (name, registry.host, error))
         finally:
             spent[0] += tally.bytes_read
 
-    digests = [layer.digest for layer in manifest.of_type(media.MODEL, media.PROJECTOR)]
-    facts = cache.fetch(digests, lambda: _manifest_facts(manifest, header, name))
+    # The bytes of a header are not checked against the digest: what one registry serves says nothing about another.
+    key = [registry.address]
+    for layer in manifest.of_type(media.MODEL, media.PROJECTOR):
+        key += [layer.media_type, layer.digest, str(layer.size_bytes)]
+    facts = cache.fetch(key, lambda: _manifest_facts(manifest, header, name))
     return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
 
 

@@ -44,6 +44,7 @@ def test_a_manifest_is_read():
         (manifest(layers=[7]), "has a layer that is no object"),
         (manifest(layers=[{"digest": "a" * 64}]), "has a layer without a size"),
         (manifest(layers=[{"digest": "a" * 64, "size": -1}]), "has a layer without a size"),
+        (manifest(config={"digest": "A" * 64, "size": 1}), "lists one digest .* as its config and as a layer"),
         (manifest(layers=[{"digest": "../x", "size": 1}]), "has a layer with the invalid digest"),
     ],
 )

@@ -24,6 +24,8 @@ from tests.unit.plugins.scripted_server import ranges, serving
 MIB = 1024 * 1024
 SIZE = 67436800960
 DIGEST = "sha256:" + "b" * 64
+TINY, TINY_BYTES = catalog.header_of("tiny")
+LLAMA, LLAMA_BYTES = catalog.header_of("llama3.1:8b")
 BLOB = "/v2/library/m/blobs/" + DIGEST
 
 
@@ -86,7 +88,7 @@ def test_a_server_that_ignores_ranges_does_not_send_67_gb():
 
 
 def with_headers(**headers):
-    tiny = catalog.header_of("tiny")[0]
+    tiny = TINY
     return lambda request, unused: (
         ranges(tiny)(request, unused) + ({name.replace("_", "-"): value for name, value in headers.items()},)
     )
@@ -95,7 +97,7 @@ def with_headers(**headers):
 def crumbs(request):
     """Eight bytes of what was asked for."""
     first = int(request.headers["Range"].partition("=")[2].split("-")[0])
-    return catalog.header_of("tiny")[0][first : first + 8]
+    return TINY[first : first + 8]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +122,9 @@ def test_a_wrong_answer_is_a_sentence(blob, words):
 
 
 def test_the_right_range_may_be_said():
-    assert outcome(with_headers(Content_Range="bytes 0-11199/%d" % SIZE))[0]["block_count"] == 8
-    assert outcome(with_headers(Content_Range="bytes 0-11199/*"))[0]["block_count"] == 8
+    layer = ("model", DIGEST, TINY_BYTES)
+    assert outcome(with_headers(Content_Range="bytes 0-11199/%d" % TINY_BYTES), layer)[0]["block_count"] == 8
+    assert outcome(with_headers(Content_Range="bytes 0-11199/*"), layer)[0]["block_count"] == 8
 
 
 def test_redirects_without_end():
@@ -137,20 +140,21 @@ def test_redirects_without_end():
 
 
 def test_more_than_asked_for_is_not_read():
-    head = catalog.header_of("llama3.1:8b")[0]
+    head = LLAMA
     model, moved = outcome(
-        lambda request, unused: (206, ranges(head + bytes(4 * MIB))(request, unused)[1] + bytes(MIB))
+        lambda request, unused: (206, ranges(head + bytes(4 * MIB))(request, unused)[1] + bytes(MIB)),
+        ("model", DIGEST, LLAMA_BYTES),
     )
     assert model["block_count"] == 32 and moved < 9 * MIB
 
 
 def test_less_than_asked_for_is_read_on():
-    head = catalog.header_of("llama3.1:8b")[0]
+    head = LLAMA
 
     def half_of_it(request, unused):
         return 206, ranges(head)(request, unused)[1][:100000]
 
-    assert outcome(half_of_it)[0]["block_count"] == 32
+    assert outcome(half_of_it, ("model", DIGEST, LLAMA_BYTES))[0]["block_count"] == 32
 
 
 @pytest.mark.parametrize("where", ["body", "headers"])
@@ -185,16 +189,17 @@ def test_a_vocabulary_without_end_stops_at_the_limit():
 
 
 def test_many_models_in_a_manifest():
-    tiny = catalog.header_of("tiny")[0]
-    assert "has the tensor" in str(outcome(ranges(tiny), ("model", DIGEST, len(tiny)), ("model", DIGEST, len(tiny)))[0])
+    tiny = TINY
+    twice = [("model", DIGEST, TINY_BYTES)] * 2
+    assert "has the tensor" in str(outcome(ranges(tiny), *twice)[0])
     for kind in ("model", "projector"):
-        layers = [("model", DIGEST, len(tiny))] + [(kind, DIGEST, len(tiny))] * 300
+        layers = [("model", DIGEST, TINY_BYTES)] + [(kind, DIGEST, TINY_BYTES)] * 300
         error, moved = outcome(ranges(tiny), *layers)
         assert "model files of one kind, but no model has more than 256" in str(error) and moved < 100000
     assert "no model in the GGUF format" in str(outcome(ranges(tiny), ("template", DIGEST, len(tiny)))[0])
 
 
 def test_a_manifest_that_gives_the_blob_too_little_reads_no_further():
-    tiny = catalog.header_of("tiny")[0]
+    tiny = TINY
     error, moved = outcome(ranges(tiny), ("model", DIGEST, 500))
     assert "cut off after 500 bytes" in str(error) and moved < 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -12,13 +13,15 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError, read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 
 from tests.rig.models import catalog
 from tests.unit.plugins.scripted_server import ranges, recorded, replay, serving
+
+TINY_BYTES = catalog.header_of("tiny")[1]
 
 
 def digest_of(content):
@@ -88,11 +91,11 @@ def test_a_manifest_without_a_model_layer_is_refused():
 
 def test_a_separate_projector_is_read_too():
     tiny, projector = catalog.header_of("tiny")[0], projector_file()
-    with serving(
-        routes(manifest_of(("model", tiny, 674176), ("projector", projector, 9999)), model=tiny, projector=projector)
-    ) as server:
+    size = -(-len(projector) // 32) * 32 + 128
+    raw = manifest_of(("model", tiny, TINY_BYTES), ("projector", projector, size))
+    with serving(routes(raw, model=tiny, projector=projector)) as server:
         model, unused = from_registry(server)
-    assert (model["projector_separate"], model["projector_bytes"], model["file_bytes"]) == (True, 128, 674176)
+    assert (model["projector_separate"], model["projector_bytes"], model["file_bytes"]) == (True, 128, TINY_BYTES)
     assert "vision" in model["capabilities"]
 
 
@@ -113,13 +116,35 @@ def projector_file():
 
 def test_the_header_is_read_once(tmp_path):
     tiny = catalog.header_of("tiny")[0]
-    raw = manifest_of(("model", tiny, 674176))
+    raw = manifest_of(("model", tiny, TINY_BYTES))
     with serving(routes(raw, model=tiny)) as server:
         first, bytes_first = from_registry(server, str(tmp_path / "cache"))
         second, bytes_second = from_registry(server, str(tmp_path / "cache"))
         assert first == second and bytes_second == len(raw) < bytes_first
         assert len(server.requests) == 3
     assert os.stat(str(tmp_path / "cache")).st_mode & 0o777 == 0o700
+
+
+def test_what_one_registry_serves_says_nothing_about_another(tmp_path):
+    tiny = catalog.header_of("tiny")[0]
+    table = routes(manifest_of(("model", tiny, TINY_BYTES)), model=tiny)
+    blob = "/v2/library/m/blobs/" + digest_of(tiny)
+    with serving(table) as one, serving(table) as other:
+        from_registry(one, str(tmp_path))
+        from_registry(other, str(tmp_path))
+        assert ("GET", blob) in other.paths()
+    assert Registry(parse("m"), "h", insecure=True).address != Registry(parse("m"), "h", insecure=False).address
+
+
+@pytest.mark.parametrize("size", [TINY_BYTES - 1, TINY_BYTES * 2, 10**9])
+def test_a_header_that_is_not_that_of_a_file_of_this_size_is_not_kept(tmp_path, size):
+    tiny = catalog.header_of("tiny")[0]
+    with serving(routes(manifest_of(("model", tiny, size)), model=tiny)) as server:
+        with pytest.raises(
+            HeaderError, match="m from .*: the GGUF header lists 674240 bytes .* that the file has %d" % size
+        ):
+            from_registry(server, str(tmp_path))
+    assert not list(tmp_path.glob("*.json"))
 
 
 # -- file and store ----------------------------------------------------------------------------------------------------
@@ -263,10 +288,6 @@ def test_a_store(tmp_path):
 
 def show_of(name, **changes):
     """Answer of /api/show for one of the rig's models, made of its real header."""
-    import io
-
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
-
     stream = io.BytesIO(catalog.header_of(name)[0])
     header = read_header(lambda size: stream.read(max(size, 1 << 20)))
     return dict(

@@ -42,8 +42,8 @@ def check_extent(header: Header, size_bytes: int) -> None:
     if end <= size_bytes <= padded + size_bytes // MAX_TRAILING_PART:
         return
     raise HeaderError(
-        "the GGUF header lists %d bytes of header and tensors, but its manifest says that the file has %d; the registry "
-        "serves another header than that of the model, so use another registry" % (end, size_bytes)
+        "the GGUF header lists %d bytes of header and tensors, but its manifest says that the file has %d; the "
+        "registry serves another header than that of the model, so use another registry" % (end, size_bytes)
     )
 
 

@@ -3,7 +3,7 @@
 """Known faults of Ollama's placement by version. A plan avoids them where it can, and names them.
 
 They were found by running the releases' own functions (the recordings of 0.11.4 to 0.24.0) and by running 0.32.15. Each
-entry: name, first version, last version (None = in all later versions that were read), what happens, what avoids it.
+entry: name, first version, last version (None = in all later versions that were read), what happens, workaround.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which settings an Ollama version knows, and what each does on it: the answer to "does it act, or is it a no-op?".
+"""Which settings an Ollama version reads, and what each of them does there.
 
 Source: envconfig/config.go at every release tag from 0.1.40 to 0.32.15, and the files that each module of rules names.
 """
@@ -55,7 +55,10 @@ COMMON = {
         ((0, 5, 12), "models that Ollama's own engine supports run on it, which changes how layers are distributed"),
     ),
     "LLAMA_ARG_FIT": (
-        ((0, 30, 0), "off switches llama.cpp's own fitting off: layers go by free memory, whether they fit or not"),
+        (
+            (0, 30, 0),
+            "off switches llama.cpp's own fitting off: layers are distributed by free memory, whether they fit or not",
+        ),
     ),
 }
 

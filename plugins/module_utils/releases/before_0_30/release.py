@@ -105,7 +105,7 @@ class ReleaseBefore030(release.Release):
                 % self.version
             ]
             + [
-                "Known fault of Ollama %s: %s; what avoids it: %s." % (self.version, fault["text"], fault["remedy"])
+                "Known fault of Ollama %s: %s; workaround: %s." % (self.version, fault["text"], fault["remedy"])
                 for fault in self.faults()
             ]
         )

@@ -151,7 +151,8 @@ def test_refused_with_one_clear_sentence(outcome, host):
     for word in CASES[host][1]:
         assert re.search(word, message), "%r says nothing of %r" % (message, word)
     assert len(message) < 1200 and "{'" not in message, message
-    changed = outcome.counts[host]["changed"]
+    # A host whose variables are refused is never reached and has no count.
+    changed = outcome.counts.get(host, {"changed": 0})["changed"]
     assert changed == 0 or host == "bad-sum"  # there something was begun and taken away again
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-MIB = 1024**2
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import mib
+
 HEAD = ("model", "instance", "GPU", "predicted", "engine", "observed", "busy", "layers", "verdict")
 
 
@@ -23,9 +24,9 @@ def evidence_lines(evidence, host=""):
                         model.get("name"),
                         instance["name"],
                         device.get("uuid") or "-",
-                        _mib(device.get("predicted_bytes")),
-                        _mib(device.get("engine_bytes")),
-                        _mib(device.get("observed_bytes")),
+                        mib(device.get("predicted_bytes"), unknown="-"),
+                        mib(device.get("engine_bytes"), unknown="-"),
+                        mib(device.get("observed_bytes"), unknown="-"),
                         _percent(device.get("utilization_peak")),
                         str(model.get("layers_offloaded") or "-"),
                         verdict,
@@ -36,10 +37,6 @@ def evidence_lines(evidence, host=""):
     for finding in evidence.get("diagnosis") or []:
         lines.append("%s: %s Remedy: %s" % (finding["finding"], finding["evidence"], finding["remedy"]))
     return lines + ["Verdict: %s" % (evidence.get("verdict") or "none")]
-
-
-def _mib(count):
-    return "-" if count is None else "%d MiB" % round(count / MIB)
 
 
 def _percent(value):

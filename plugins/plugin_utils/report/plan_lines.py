@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import served_name
-
-MIB = 1024**2
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import mib
 
 
 def plan_lines(plan):
@@ -22,9 +21,9 @@ def plan_lines(plan):
                 gpu["pci_bus_id"],
                 gpu["uuid"],
                 gpu["name"],
-                _mib(gpu["total_bytes"]),
-                _mib(gpu["available_bytes"]),
-                _mib(gpu["foreign_bytes"]),
+                mib(gpu["total_bytes"]),
+                mib(gpu["available_bytes"]),
+                mib(gpu["foreign_bytes"]),
             )
         )
     for model in plan["models"]:
@@ -34,7 +33,7 @@ def plan_lines(plan):
                 "  short of %d bytes (%s); remedies: %s"
                 % (
                     model["shortfall_bytes"],
-                    _mib(model["shortfall_bytes"]),
+                    mib(model["shortfall_bytes"]),
                     "; ".join(str(remedy) for remedy in model.get("remedies") or []),
                 )
             )
@@ -76,7 +75,7 @@ def _model_lines(model, names):
             model.get("context_length"),
             predicted.get("ubatch"),
             model.get("kv_cache_type") or "f16",
-            ", %s in the host's memory" % _mib(predicted["host_bytes"]) if predicted.get("host_bytes") else "",
+            ", %s in the host's memory" % mib(predicted["host_bytes"]) if predicted.get("host_bytes") else "",
             "measured by the engine's dry run" if predicted.get("basis") == "measured" else "predicted",
         )
     ]
@@ -86,13 +85,13 @@ def _model_lines(model, names):
             % (
                 names.get(device["uuid"], device["uuid"]),
                 device.get("layers"),
-                _mib(device["weight_bytes"]),
-                _mib(device["kv_bytes"]),
-                _mib(device["compute_bytes"]) + _scratch(device),
-                _mib(device["projector_bytes"]),
-                _mib(device["overhead_bytes"]),
-                _mib(device["total_bytes"]),
-                _mib(device["room_bytes"]),
+                mib(device["weight_bytes"]),
+                mib(device["kv_bytes"]),
+                mib(device["compute_bytes"]) + _scratch(device),
+                mib(device["projector_bytes"]),
+                mib(device["overhead_bytes"]),
+                mib(device["total_bytes"]),
+                mib(device["room_bytes"]),
             )
         )
     return lines
@@ -100,12 +99,8 @@ def _model_lines(model, names):
 
 def _scratch(device):
     size = device.get("offload_scratch_bytes")
-    return " + scratch for the CPU's weights %s" % _mib(size) if size else ""
+    return " + scratch for the CPU's weights %s" % mib(size) if size else ""
 
 
 def _setting(setting):
     return setting["name"] + (" (not set)" if setting["value"] is None else "=%s" % setting["value"])
-
-
-def _mib(count):
-    return "unknown" if count is None else "%d MiB" % round(count / MIB)

@@ -10,7 +10,8 @@ short_description: Take from a plan what clients need to know
 version_added: "1.0.0"
 author: The gpufleet.ollama contributors (@gpufleet)
 description:
-  - Lists where a host serves which model. The role keeps it on the host as a local fact, so that other playbooks can configure clients and proxies.
+  - Lists where a host serves which model. The role keeps it on the host as a local fact, so that other playbooks can
+    configure clients and proxies.
 options:
   _input:
     description: The plan.
@@ -30,7 +31,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(ollama_version) and C(endpoints), each with C(instance), C(url), C(address), C(port), C(gpu_uuids) and C(models).
+  description:
+    - C(ollama_version) and C(endpoints), each with C(instance), C(url), C(address), C(port), C(gpu_uuids) and
+      C(models).
   type: dict
 """
 

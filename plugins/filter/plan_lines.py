@@ -10,7 +10,8 @@ short_description: Write a plan for people
 version_added: "1.0.0"
 author: The gpufleet.ollama contributors (@gpufleet)
 description:
-  - Says in lines of text what M(gpufleet.ollama.placement_info) planned - GPUs, models, instances, memory by device, what this version of Ollama
+  - Says in lines of text what M(gpufleet.ollama.placement_info) planned - GPUs, models, instances, memory by device,
+    what this version of Ollama
     would have done if left alone, and warnings.
 options:
   _input:

@@ -12,7 +12,7 @@ author: The gpufleet.ollama contributors (@gpufleet)
 description:
   - Says in lines of text what M(gpufleet.ollama.placement_info) planned - GPUs, models, instances, memory by device,
     what this version of Ollama
-    would have done if left alone, and warnings.
+    would do without a plan, and warnings.
 options:
   _input:
     description: The plan.

@@ -152,7 +152,7 @@ def test_check_mode_shows_the_whole_plan_and_what_would_change(checked, ten):
         "49 of 49 layers on GPUs",
         "weights 31659 MiB",
         "weights 30105 MiB",
-        "Ollama 0.32.15 left alone",
+        "Ollama 0.32.15 without a plan",
         '+CUDA_VISIBLE_DEVICES="GPU-',
         "+ExecStart=",
         "after: /etc/ollama-multigpu/plan.json",

@@ -196,8 +196,8 @@ def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
         keys = sorted(key for key in wanted if wanted[key] != existing.get(key) and key != "parameters")
         before, after = existing["parameters"], wanted["parameters"]
         names = sorted(key for key in {**before, **after} if before.get(key) != after.get(key))
-        told = ["%s is %s, not %s" % (name, before.get(name, "unset"), after.get(name, "unset")) for name in names]
-        reason = "%s." % "; ".join(told + ["its %s differs" % key for key in keys])
+        differences = ["%s is %s, not %s" % (name, before.get(name, "unset"), after.get(name, "unset")) for name in names]
+        reason = "%s." % "; ".join(differences + ["its %s differs" % key for key in keys])
     return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
 
 

@@ -51,7 +51,7 @@ class ManagedFile:
     """A file, directory or link as the role wants it, with the option names of module instance_files.
 
     `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `owner`, `group` and
-    `mode` are left alone where they are None. `stage` is when it is put there: "configure", or "finish" for what is
+    `mode` are not changed where they are None. `stage` is when it is put there: "configure", or "finish" for what is
     written last. `backup` keeps a copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a
     link replace a file.
     """

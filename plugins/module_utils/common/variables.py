@@ -66,7 +66,7 @@ class Variable:
 
     @property
     def secret(self) -> bool:
-        """Whether its value is nobody's business in a task's output."""
+        """Whether its value must not be shown in a task's output."""
         return is_secret(self.name)
 
     def known_to(self, version: Version) -> bool:

@@ -101,8 +101,8 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
     after = {"digest": manifest.digest if manifest else None}
     if check_mode:
         return Outcome("pull", after["digest"], wanted, before, after)
-    digest, told = _pull_as(target, name, source, pull, pin)
-    return Outcome("pull", digest, told if wanted is None else wanted, before, {"digest": digest})
+    digest, reported = _pull_as(target, name, source, pull, pin)
+    return Outcome("pull", digest, reported if wanted is None else wanted, before, {"digest": digest})
 
 
 def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | None) -> tuple[str, int]:
@@ -110,7 +110,7 @@ def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | No
     target.require_server()
     # What was there under that name before is not ours to remove.
     keep = pull.source and target.digest(source) is not None
-    told = _pull(target, source, pull)
+    reported = _pull(target, source, pull)
     target.forget()
     digest = target.digest(source)
     if digest is None:
@@ -125,7 +125,7 @@ def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | No
         if not keep:
             target.client.delete(str(source))  # its blobs stay: the copy uses them
         target.forget()
-    return digest, told
+    return digest, reported
 
 
 def _registry_manifest(source: Name, pull: Pull, pin: str | None) -> Manifest | None:

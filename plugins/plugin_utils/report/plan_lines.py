@@ -53,12 +53,12 @@ def plan_lines(plan):
 
 
 def _default_lines(plan, default, names):
-    """What this version would do untouched, and what each setting does on it."""
+    """What this version would do without a plan, and what each setting does on it."""
     if not default:
         return []
     gpus = ", ".join(names.get(uuid, uuid) for uuid in default.get("gpu_uuids") or []) or "the CPU"
     lines = [
-        "  Ollama %s left alone: %s on %s, layers %s, context %s"
+        "  Ollama %s without a plan: %s on %s, layers %s, context %s"
         % (plan["ollama_version"], default.get("outcome"), gpus, default.get("layers"), default.get("context_length"))
     ]
     return lines + ["  %s: %s" % (_setting(setting), setting["effect"]) for setting in default.get("settings") or []]

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.answer import answer
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.module_result import answer
 from ansible_collections.gpufleet.ollama.plugins.modules import changes_info
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
 

@@ -170,7 +170,7 @@ plan_input:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.answer import answer
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.module_result import answer
 
 
 def argument_spec():

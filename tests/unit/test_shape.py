@@ -49,7 +49,7 @@ PURE = (
     "common/names.py",
     "common/paths.py",
     "common/sizes.py",
-    "common/variables.py",
+    "common/service_variables.py",
     "ollama/parameters.py",
     "model/architecture.py",
     "model/schema.py",
@@ -64,7 +64,7 @@ PURE = (
     "evidence/engine_log.py",
     "evidence/findings.py",
     "evidence/gpu_memory.py",
-    "evidence/limits.py",
+    "evidence/tolerances.py",
     "evidence/planned.py",
     "evidence/shapes.py",
 )

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple
 
-from ..common import variables
-from ..placement.ask.environment import check_variable
+from ..common import service_variables
+from ..placement.ask.user_variables import check_variable
 from ..placement.errors import PlacementError
 from ..releases.versions import parse_version
 
@@ -54,7 +54,7 @@ def carried_over(environment: Mapping[str, str], version: str) -> Carried:
     kept: Dict[str, str] = {}
     dropped: List[Dropped] = []
     for name, value in sorted(environment.items()):
-        if name in variables.OF_THE_PROCESS:
+        if name in service_variables.OF_THE_PROCESS:
             continue
         reason = _reason(name, value, version, numbers)
         if reason:
@@ -64,19 +64,19 @@ def carried_over(environment: Mapping[str, str], version: str) -> Carried:
     return Carried(kept, dropped)
 
 
-def _reason(name: str, value: str, version: str, numbers: variables.Version) -> str:
+def _reason(name: str, value: str, version: str, numbers: service_variables.Version) -> str:
     """Return why a variable is dropped, or ""."""
-    variable = variables.find(name)
-    if variable.owner == variables.UNKNOWN:
+    variable = service_variables.find(name)
+    if variable.owner == service_variables.UNKNOWN:
         return "no release of Ollama reads it"
-    if variable.owner == variables.REFUSED:
+    if variable.owner == service_variables.REFUSED:
         return "it %s" % variable.advice
-    if variable.owner == variables.PLAN:
+    if variable.owner == service_variables.PLAN:
         return "the plan decides it; %s" % variable.advice
     if not variable.carried:
         return "it was chosen for another plan; %s" % variable.advice
     if not variable.known_to(numbers):
-        return "Ollama %s does not read it, releases %s do" % (version, variables.span(variable))
+        return "Ollama %s does not read it, releases %s do" % (version, service_variables.span(variable))
     try:
         check_variable(name, value)
     except PlacementError as error:

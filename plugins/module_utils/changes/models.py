@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..common.names import InvalidName, Name, full_name, normalise_digest, parse, served_name
-from ..ollama import loaded, modelfile, parameters
+from ..ollama import modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
 from .schema import Change, ModelState
 
@@ -196,7 +196,9 @@ def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
         keys = sorted(key for key in wanted if wanted[key] != existing.get(key) and key != "parameters")
         before, after = existing["parameters"], wanted["parameters"]
         names = sorted(key for key in {**before, **after} if before.get(key) != after.get(key))
-        differences = ["%s is %s, not %s" % (name, before.get(name, "unset"), after.get(name, "unset")) for name in names]
+        differences = [
+            "%s is %s, not %s" % (name, before.get(name, "unset"), after.get(name, "unset")) for name in names
+        ]
         reason = "%s." % "; ".join(differences + ["its %s differs" % key for key in keys])
     return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
 
@@ -211,12 +213,12 @@ def _load_reason(
     known = (server.get("contents") or {}).get(full_name(name))
     if there is None or known is None:
         return "Whether it is the one in the store is not known."
-    stale = loaded.stale_reason(
+    stale = staleness.stale_reason(
         normalise_digest(there.get("digest")), entry, known["num_ctx"], known["trained_context"]
     )
     if stale:
         return "It was %s." % stale
-    return "It was loaded for a time only." if loaded.expires(keep_alive, entry) else ""
+    return "It was loaded for a time only." if staleness.expires(keep_alive, entry) else ""
 
 
 def _layouts(plan: dict[str, Any]) -> dict[tuple[str, str], tuple[list[tuple[str, int]], int]]:

@@ -3,7 +3,7 @@
 """The variables LLAMA_ARG_* of llama-server. Pure.
 
 Ollama passes its own environment on to llama-server, so they act when they are set on the service.
-Source of the names: `llama-server --help`, llama.cpp build 11669. Who may set which: common/variables.py.
+Source of the names: `llama-server --help`, llama.cpp build 11669. Who may set which: common/service_variables.py.
 """
 
 from __future__ import annotations

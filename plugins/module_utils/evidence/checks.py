@@ -11,7 +11,7 @@ from typing import Any
 
 from ..common.sizes import gib
 from . import comparison as states
-from . import engine_log, limits
+from . import engine_log, tolerances
 from .comparison import Comparison, HostView
 from .findings import explain
 from .shapes import (
@@ -129,7 +129,7 @@ def _memory(comparison: Comparison) -> list[Check]:
     """NVML lists the predicted memory on every planned GPU, and no layers on another GPU."""
     checks = []
     for gpu in comparison.memory_by_gpu():
-        expected = "%s (within %s)" % (gib(gpu.predicted_bytes), gib(limits.tolerance(gpu.predicted_bytes)))
+        expected = "%s (within %s)" % (gib(gpu.predicted_bytes), gib(tolerances.tolerance(gpu.predicted_bytes)))
         if gpu.state == states.UNKNOWN:
             why = "NVML lists the engine without its memory"
             checks.append(Check("memory " + gpu.uuid, None, expected, why))

@@ -21,7 +21,7 @@ from ..gpu.sampler import Sampler
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import engine_log, engines
-from .parallel import in_parallel
+from .concurrency import in_parallel
 from .planned import planned_uuids
 from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
 

@@ -15,7 +15,7 @@ from typing import Any
 from ..common.names import served_name
 from ..common.sizes import gib
 from ..gpu.schema import UNUSABLE, devices_by_uuid
-from . import engine_log, gpu_memory, limits
+from . import engine_log, gpu_memory, tolerances
 from .planned import planned_uuids
 from .shapes import ObservedInstance, ObservedModel
 
@@ -127,7 +127,7 @@ class Comparison:
         self.planned = planned_uuids(model)
         self.fully_on_gpu = bool(self.predicted.get("fully_on_gpu"))
         headroom = self.predicted.get("headroom_bytes")
-        self.headroom_bytes: int = limits.DEFAULT_HEADROOM_BYTES if headroom is None else headroom
+        self.headroom_bytes: int = tolerances.DEFAULT_HEADROOM_BYTES if headroom is None else headroom
         # With one model on the instance, all processes of the unit are the model's.
         engine = self.observed.engine
         pids = {engine.pid} if engine and len(instance["models"]) > 1 else set()
@@ -203,7 +203,7 @@ class Comparison:
         """Return the model's memory on every planned GPU."""
         found = []
         for device in self.predicted_devices:
-            predicted = limits.total_bytes(device)
+            predicted = tolerances.total_bytes(device)
             if predicted:
                 observed = self.held.get(device["uuid"], 0)
                 found.append(GpuMemory(device["uuid"], predicted, observed, _memory_state(device, observed)))
@@ -214,12 +214,12 @@ class Comparison:
         return {
             uuid: size
             for uuid, size in self.held.items()
-            if uuid not in self.planned and (size or 0) > limits.MOST_OF_A_CONTEXT_BYTES
+            if uuid not in self.planned and (size or 0) > tolerances.MOST_OF_A_CONTEXT_BYTES
         }
 
     def holds_gpu_memory(self) -> bool:
         """Return whether the model holds more than a bare context on any GPU, or an unknown amount."""
-        return any(size is None or size > limits.MOST_OF_A_CONTEXT_BYTES for size in self.held.values())
+        return any(size is None or size > tolerances.MOST_OF_A_CONTEXT_BYTES for size in self.held.values())
 
     def gpus_with_layers(self) -> list[str]:
         """Return the GPUs, planned or not, that hold more than a bare context or an unknown amount."""
@@ -228,10 +228,10 @@ class Comparison:
     def _holds_model(self, uuid: str, size: int) -> bool:
         for device in self.predicted_devices:
             if device["uuid"] == uuid:
-                return bool(limits.holds_model(device, size))
-        return size > limits.MOST_OF_A_CONTEXT_BYTES
+                return bool(tolerances.holds_model(device, size))
+        return size > tolerances.MOST_OF_A_CONTEXT_BYTES
 
-    def foreign_growth(self, more_than: int = limits.FOREIGN_GROWTH_BYTES) -> list[ForeignGrowth]:
+    def foreign_growth(self, more_than: int = tolerances.FOREIGN_GROWTH_BYTES) -> list[ForeignGrowth]:
         """Return the planned GPUs where other processes have grown by over `more_than` bytes since planning."""
         grown = []
         for uuid in self.planned:
@@ -271,7 +271,7 @@ class Comparison:
         if log is None or planned is None:
             return None
         excess = sum(size for device, size in log.buffers.items() if not engine_log.is_gpu(device)) - planned
-        return excess if excess > limits.tolerance(planned) else None
+        return excess if excess > tolerances.tolerance(planned) else None
 
     def sizes_of_server(self) -> tuple[int | None, int | None]:
         """Return (size, size_vram) of /api/ps, None for what is unknown."""
@@ -300,7 +300,7 @@ class Comparison:
         engine, found = self.engine_bytes(), []
         for device in self.predicted_devices:
             if device["uuid"] in engine:
-                predicted = limits.model_bytes(device)
+                predicted = tolerances.model_bytes(device)
                 most = predicted + self.headroom_bytes
                 found.append(DryRun(device["uuid"], engine[device["uuid"]], predicted, most))
         return found
@@ -332,7 +332,7 @@ class Comparison:
 def _memory_state(device: dict[str, Any], observed_bytes: int | None) -> str:
     if observed_bytes is None:
         return UNKNOWN
-    holds_model = limits.holds_model(device, observed_bytes)
-    if holds_model and not limits.is_far(device, observed_bytes):
+    holds_model = tolerances.holds_model(device, observed_bytes)
+    if holds_model and not tolerances.is_far(device, observed_bytes):
         return AS_PLANNED
-    return TOO_LITTLE if not holds_model or observed_bytes < limits.total_bytes(device) else TOO_MUCH
+    return TOO_LITTLE if not holds_model or observed_bytes < tolerances.total_bytes(device) else TOO_MUCH

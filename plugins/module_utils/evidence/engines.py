@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from ..common.variables import is_of_the_server
+from ..common.service_variables import is_of_the_server
 from ..host import proc
 from .shapes import EngineProcess
 

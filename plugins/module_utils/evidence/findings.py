@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 
 from ..common.sizes import gib
 from . import comparison as states
-from . import limits
+from . import tolerances
 from .comparison import Comparison, ForeignGrowth
 from .shapes import Finding
 
@@ -185,7 +185,7 @@ def _too_little(comparison: Comparison, missing_bytes: int) -> _Diagnosis:
     """Explain why GPUs hold less than planned."""
     total = sum(size or 0 for size in comparison.held.values())
     with_layers = comparison.gpus_with_layers()
-    grown = comparison.foreign_growth(limits.FOREIGN_GROWTH_NOTICED_BYTES)
+    grown = comparison.foreign_growth(tolerances.FOREIGN_GROWTH_NOTICED_BYTES)
     if grown and sum(growth.grown_bytes for growth in grown) >= missing_bytes // 2:
         return _foreign(grown, _held_and_predicted(comparison))
     if not total and not comparison.held:

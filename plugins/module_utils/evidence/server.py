@@ -8,11 +8,11 @@ import functools
 import os
 from typing import Any, Collection, Mapping
 
-from ..common import variables as common
+from ..common import service_variables as common
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
-from .contents import read_contents
-from .parallel import in_parallel
+from .concurrency import in_parallel
+from .model_contents import read_contents
 
 
 def read_server(

@@ -14,8 +14,8 @@ from typing import Dict, List, Optional, Sequence
 
 from ..model import architecture
 from ..model.schema import ModelFacts
-from . import kv_cache, rough, weights
-from .graph import build, kinds
+from . import kv_cache, rough_estimate, weights
+from .graph import compute_graph, kinds
 from .graph.reserve import COPIES
 from .graph.traits import traits_of
 from .load import Load
@@ -111,7 +111,7 @@ def _compute(
     graph = None
     if found:
         try:
-            graph = build.buffers(model, found, layer_devices, device_count, load, moved)[:device_count]
+            graph = compute_graph.buffers(model, found, layer_devices, device_count, load, moved)[:device_count]
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError, AssertionError):
             graph = None  # tensors or dimensions that no block of a known architecture has
     if graph is not None and not is_estimated(model):
@@ -131,11 +131,11 @@ def _careful(
     moved: weights.Moved,
 ) -> List[int]:
     """The larger of the graph's bytes (None where none could be built) and the rules of thumb, and a quarter more."""
-    careful = rough.compute_by_device(model, layer_devices, device_count, load, moved)
+    careful = rough_estimate.compute_by_device(model, layer_devices, device_count, load, moved)
     if load.op_offload:
         # The first device then works like one that has the host's layers, on copies of weights and of a layer's cache.
         layer_devices = [0 if device is None else device for device in layer_devices]
-        whole = rough.compute_by_device(model, layer_devices, device_count, load, moved)
+        whole = rough_estimate.compute_by_device(model, layer_devices, device_count, load, moved)
         cached = kv_cache.kv_by_layer(model, load)
         careful[0] = max(careful[0], whole[0] + weights.largest_matrix(model) + max(cached or [0]))
     sizes = [max(pair) * ESTIMATE_PERCENT // 100 for pair in zip(careful, graph or careful)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..common import sizes
 from ..common.names import Name
-from . import loaded
+from . import staleness
 from .client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
 from .parameters import of_show
 from .target import ModelError, Outcome, Target
@@ -59,7 +59,7 @@ def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_
         outcome = Outcome("load", digest, 0, {"loaded": False}, {"loaded": True})
     elif reason:
         outcome = Outcome("reload", digest, 0, {"loaded": True, "stale": reason}, {"loaded": True, "stale": None})
-    elif loaded.expires(keep_alive, entry):
+    elif staleness.expires(keep_alive, entry):
         outcome = Outcome("keep_alive", digest, 0, {"loaded": True, "kept": False}, {"loaded": True, "kept": True})
     else:
         return Outcome(digest=digest, loaded=_summary(entry))
@@ -95,7 +95,7 @@ def _stale(target: Target, name: Name, digest: str, entry: dict[str, Any]) -> st
     """Return why a loaded model is not the one in the store, or None."""
     show = target.client.show(str(name))
     asked = of_show(show.get("parameters")).get("num_ctx")
-    return loaded.stale_reason(digest, entry, asked, loaded.trained_context(show))
+    return staleness.stale_reason(digest, entry, asked, staleness.trained_context(show))
 
 
 def _summary(entry: dict[str, Any]) -> dict[str, Any]:

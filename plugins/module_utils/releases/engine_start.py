@@ -12,8 +12,8 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from ..common.sizes import GIB, MIB
 from ..model.schema import ModelFacts
-from . import environment as env
 from . import llama_fit
+from . import variable_values as env
 
 Gpu = Mapping[str, Any]  # free_bytes, total_bytes, library, compute_capability, integrated
 Environment = Mapping[str, Any]  # variables of the service

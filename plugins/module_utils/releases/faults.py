@@ -8,7 +8,7 @@ entry: name, first version, last version (None = in all later versions that were
 
 from __future__ import annotations
 
-from ..common.variables import Version
+from ..common.service_variables import Version
 
 FAULTS = (
     (

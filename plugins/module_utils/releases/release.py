@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 from typing import Optional, Sequence
 
-from ..common.variables import Version, version_text
+from ..common.service_variables import Version, version_text
 from ..model.schema import ModelFacts
 from . import faults
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad

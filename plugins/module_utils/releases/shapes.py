@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from ..common.variables import Version
+from ..common.service_variables import Version
 from ..model.schema import ModelFacts
 
 Gpu = Dict[str, Any]  # a GPU in the terms of the scheduler, see LoadRequest.gpus

@@ -16,7 +16,7 @@ from ..memory import weights
 from ..memory.load import Load
 from ..model.schema import ModelFacts
 from . import engine_start, llama_fit, v0_30_eviction
-from . import environment as env
+from . import variable_values as env
 from .shapes import Decision, Gpu, LoadRequest
 
 FIRST_VERSION = (0, 30, 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from . import environment as env
+from . import variable_values as env
 from .shapes import Gpu, LoadRequest
 
 # A model goes to one GPU, or is loaded beside others, only if its figure is at most this share of the free memory.

@@ -7,12 +7,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional, Sequence
 
+from ..common.service_variables import Version
 from ..common.sizes import GIB, MIB
-from ..common.variables import Version
 from ..memory import kv_cache
 from ..model.schema import ModelFacts
 from . import engine_start, v0_30, v0_30_eviction
-from . import environment as env
+from . import variable_values as env
 from .release import Release
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 

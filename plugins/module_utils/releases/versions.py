@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from types import ModuleType
 
-from ..common.variables import Version
-from . import settings, v0_30
+from ..common.service_variables import Version
+from . import setting_effects, v0_30
 from .before_0_30 import v0_5, v0_11_5, v0_11_11, v0_12_11
 from .before_0_30.release import ReleaseBefore030
 from .release import Release
@@ -67,9 +67,9 @@ def release_of(version: str) -> Release:
 
 
 def effects(version: str) -> dict[str, str]:
-    """What each setting that concerns placement does on a version, see `settings.effects`.
+    """What each setting that concerns placement does on a version, see `setting_effects.effects`.
 
     Raises:
         UnknownVersion: not a version.
     """
-    return settings.effects(rules_for(version).EFFECTS, parse_version(version))
+    return setting_effects.effects(rules_for(version).EFFECTS, parse_version(version))

@@ -12,7 +12,7 @@ import dataclasses
 from typing import Any, Optional, Tuple
 
 from ...model import architecture
-from .builder import Builder
+from .graph_builder import Builder
 from .kinds import Kind
 from .norms import norm, with_bias
 from .tensors import F16, F32, Value

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Optional
 
 from . import attention, recurrent
-from .builder import Builder
 from .feed_forward import feed_forward, forward
+from .graph_builder import Builder
 from .kinds import Kind
 from .norms import norm, with_bias
 from .tensors import Value

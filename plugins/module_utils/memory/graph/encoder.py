@@ -8,8 +8,8 @@ Order of operations: llama.cpp src/models/bert.cpp, gemma-embedding.cpp.
 from __future__ import annotations
 
 from .attention import attention
-from .builder import Builder
 from .feed_forward import feed_forward
+from .graph_builder import Builder
 from .kinds import Kind
 from .norms import norm, with_bias
 from .tensors import F32, Value

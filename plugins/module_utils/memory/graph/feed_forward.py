@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from .builder import Builder
+from .graph_builder import Builder
 from .kinds import Kind
 from .norms import with_bias
 from .tensors import F32, I32, Value

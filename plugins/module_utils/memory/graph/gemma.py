@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Callable, List, Optional
 
 from .attention import attention
-from .builder import Builder
 from .feed_forward import experts, feed_forward
+from .graph_builder import Builder
 from .norms import norm
 from .tensors import I32, Value
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from .builder import Builder
+from .graph_builder import Builder
 from .kinds import Kind
 from .tensors import Value
 

@@ -11,7 +11,7 @@ from ...releases import versions
 from ...releases.release import Release
 from ..errors import PlacementError
 from ..shapes import Gpu, LeftOutGpu, PlanRequest, Wanted
-from . import applied, environment, gpus, inventory, service
+from . import applied, gpus, inventory, service, user_variables
 from .parameters import whole_number
 from .request import wanted_models
 
@@ -59,7 +59,7 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         PlacementError: the first value that cannot be; one sentence with the value and the remedy.
     """
     release = _release(request.ollama_version)
-    variables, warnings = environment.check_environment(request.environment, release)
+    variables, warnings = user_variables.check_environment(request.environment, release)
     wanted, model_warnings = wanted_models(request.models, variables, request.headroom_bytes)
     common = service.service_of(release, variables, request.models_dir, request.listen_address, request.base_port)
     overhead_bytes = request.overhead_bytes

@@ -9,7 +9,7 @@ from typing import Callable, Optional, Sequence
 
 from ..ask.applied import KEEP_CONTEXT, KEEP_SPLIT, Applied
 from ..shapes import Choice, Placed
-from . import ways
+from . import candidate_placements
 from .fitting import Fitting
 from .host import Host
 
@@ -121,7 +121,7 @@ class _Growth:
             name = choice.wanted.create_as
             placements = []
             for old in choice.placements:
-                placed = ways.fits(choice.wanted, old.gpus, trial, self.fitting, contexts[name])
+                placed = candidate_placements.fits(choice.wanted, old.gpus, trial, self.fitting, contexts[name])
                 if not placed:
                     return None
                 placed = dataclasses.replace(placed, outcome=old.outcome)

@@ -9,7 +9,7 @@ from typing import Optional, Sequence
 
 from ..ask.model_settings import DEFAULT_CONTEXT
 from ..shapes import SINGLE, SPLIT, Choice, Placed, Wanted
-from . import contexts, resident, ways
+from . import candidate_placements, contexts, resident
 from .fitting import Fitting
 from .host import Host
 
@@ -74,7 +74,7 @@ def _replicated(choice: Choice, host: Host, fitting: Fitting) -> Choice:
         return choice
     while len(placements) < (wanted.replicas or len(host.gpus)):
         used = [uuid for placed in placements for uuid in placed.uuids]
-        placed = next(ways.singles(wanted, host, fitting, used), None)
+        placed = next(candidate_placements.singles(wanted, host, fitting, used), None)
         if placed is None:
             break
         host.take(placed)

@@ -10,7 +10,7 @@ from typing import Any, Optional, Sequence
 from ...common.sizes import gib
 from ..ask.applied import KEEP_SHARE
 from ..shapes import AUTO, SINGLE, Choice, Placed, Wanted
-from . import ways
+from . import candidate_placements
 from .fitting import Fitting
 from .host import Host
 
@@ -76,7 +76,7 @@ def _order(wanted: Wanted, host: Host, fitting: Fitting) -> tuple[Any, ...]:
     if wanted.strategy == "spread":
         rank = 0
     elif wanted.strategy == "split" or (
-        wanted.strategy == AUTO and next(ways.singles(wanted, host, fitting), None) is None
+        wanted.strategy == AUTO and next(candidate_placements.singles(wanted, host, fitting), None) is None
     ):
         rank = 1
     else:
@@ -123,7 +123,7 @@ def _worth_moving(now: tuple[list[Choice], Host], then: tuple[list[Choice], Host
     before = sum(len(old.gpus) for old, dummy in pairs)
     after = sum(len(new.gpus) for dummy, new in pairs)
     if after < before:
-        return all(ways.has_reserve(placed) for placed in fewer)
+        return all(candidate_placements.has_reserve(placed) for placed in fewer)
     return after == before and then[1].least_share_left() > now[1].least_share_left() + KEEP_SHARE
 
 
@@ -132,7 +132,7 @@ def _search(order: Sequence[Wanted], host: Host, search: _Search) -> Optional[li
     if not order:
         return []
     serving = host.applied.gpu_sets(order[0].create_as) if search.stay else []
-    for way in ways.all_ways(order[0], host, search.fitting, search.alone):
+    for way in candidate_placements.all_ways(order[0], host, search.fitting, search.alone):
         if not search.one_more():
             return None
         if serving and way.placed.uuids not in serving:
@@ -147,25 +147,25 @@ def _search(order: Sequence[Wanted], host: Host, search: _Search) -> Optional[li
 
 def _place(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Choice:
     """The best way of one model on what is left, layers on the CPU among them; without one, why not."""
-    way = next(ways.all_ways(wanted, host, fitting, alone), None)
+    way = next(candidate_placements.all_ways(wanted, host, fitting, alone), None)
     strategy = wanted.strategy
     if strategy == AUTO:
         strategy = "split" if len(host.joinable()) > 1 else "single"
     if way is None and wanted.allow_cpu_offload:
         why = (
             "num_gpu %d leaves layers on the CPU" % (wanted.num_gpu or 0)
-            if ways.leaves_layers(wanted)
+            if candidate_placements.leaves_layers(wanted)
             else "the GPUs do not hold it"
         )
-        placed = ways.offload(wanted, host, fitting)
-        way = ways.Way(strategy, "%s, and allow_cpu_offload permits that" % why, placed)
+        placed = candidate_placements.offload(wanted, host, fitting)
+        way = candidate_placements.Way(strategy, "%s, and allow_cpu_offload permits that" % why, placed)
     if way is None:
-        return Choice(wanted, strategy, attempt=ways.closest(wanted, host, fitting))
+        return Choice(wanted, strategy, attempt=candidate_placements.closest(wanted, host, fitting))
     host.take(way.placed)
     return _choice(wanted, way)
 
 
-def _choice(wanted: Wanted, way: ways.Way) -> Choice:
+def _choice(wanted: Wanted, way: candidate_placements.Way) -> Choice:
     reason = "%s: %s" % (_needs(way.placed), way.reason)
     return Choice(wanted, way.strategy, reason, placements=(way.placed,))
 
@@ -211,7 +211,7 @@ def _evenest(
         left = host.least_share_left()
         return (left, {}) if left > least else None
     best = None
-    for placed in ways.singles(moving[0].wanted, host, search.fitting):
+    for placed in candidate_placements.singles(moving[0].wanted, host, search.fitting):
         if not search.one_more():
             break
         host.take(placed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...common.sizes import gib
-from ..search import ways
+from ..search import candidate_placements
 from ..search.fitting import Fitting
 from ..search.host import Host
 from ..shapes import AUTO, Choice, Placed
@@ -26,11 +26,11 @@ def alternatives(choice: Choice, host: Host, fitting: Fitting) -> list[dict[str,
         shortfall of 0 the model would fit as well.
     """
     wanted = choice.wanted
-    attempts = [("single", ways.emptiest_single(wanted, host, fitting))]
+    attempts = [("single", candidate_placements.emptiest_single(wanted, host, fitting))]
     if len(host.joinable()) > 1:
-        attempts.append(("split", ways.closest_split(wanted, host, fitting)))
+        attempts.append(("split", candidate_placements.closest_split(wanted, host, fitting)))
     if len(host.joinable()) > 2:
-        attempts.append(("spread", ways.spread(wanted, host, fitting)))
+        attempts.append(("spread", candidate_placements.spread(wanted, host, fitting)))
     seen = {placed.uuids for placed in choice.placements}
     found = []
     for strategy, placed in attempts:

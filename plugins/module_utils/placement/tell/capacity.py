@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from ..search import ways
+from ..search import candidate_placements
 from ..search.fitting import Fitting
 from ..search.host import Host
 from ..shapes import Choice
@@ -39,7 +39,8 @@ def capacity(choice: Choice, host: Host, fitting: Fitting) -> Optional[dict[str,
         """Whether every instance has room for so many slots where it is."""
         changed = dataclasses.replace(wanted, parallel=parallel)
         return all(
-            ways.fits(changed, placed.gpus, trial, fitting, placed.predicted.context_length) for placed in placements
+            candidate_placements.fits(changed, placed.gpus, trial, fitting, placed.predicted.context_length)
+            for placed in placements
         )
 
     most = wanted.parallel

@@ -10,7 +10,7 @@ from ...common.sizes import gib
 from ..ask.service import Service
 from ..search.host import Host
 from ..shapes import Choice, LeftOutGpu, Placed, Wanted
-from . import alternatives, capacity, remedies, untouched
+from . import alternatives, capacity, default_behaviour, remedies
 from .instances import Instance, environment, parameters
 
 
@@ -52,10 +52,10 @@ def _without(choice: Choice, host: Host) -> Host:
 def _default_behaviour(case: remedies.Case, instances: Sequence[Instance], service: Service) -> dict[str, Any]:
     """What this Ollama version would do without any setting, and what the settings of the model do on it."""
     release, facts = case.fitting.release, case.wanted.facts
-    settings = untouched.settings_with_effects(
+    settings = default_behaviour.settings_with_effects(
         release, facts, case.choice.placements, *_parameters_and_variables(case.wanted, instances, service)
     )
-    return dict(untouched.default_behaviour(release, facts, case.gpus), settings=settings)
+    return dict(default_behaviour.default_behaviour(release, facts, case.gpus), settings=settings)
 
 
 def _parameters_and_variables(
@@ -72,7 +72,7 @@ def _parameters_and_variables(
 def _reason(choice: Choice, behaviour: dict[str, Any]) -> str:
     """Why the model is where it is."""
     placed = choice.placements[0]
-    if not untouched.differs(behaviour, placed):
+    if not default_behaviour.differs(behaviour, placed):
         return choice.reason + "."
     return "%s; without settings, this Ollama version would place the model differently (%s), so the plan sets %s." % (
         choice.reason,

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence
 
 from ...common.sizes import GIB
-from .. import environment as env
-from .. import settings
+from .. import setting_effects
+from .. import variable_values as env
 from ..shapes import Decision, LoadRequest, Version
 from . import engines
 from .dimensions import Dimensions
@@ -58,7 +58,11 @@ class EffectiveRequest:
     """
 
     def __init__(self, request: LoadRequest, version: Version):
-        model, options, environment = request.model, request.options, settings.acting(request.environment, version)
+        model, options, environment = (
+            request.model,
+            request.options,
+            setting_effects.acting(request.environment, version),
+        )
         self.model, self.version, self.environment, self.system = model, version, environment, request.system
         self.dims = Dimensions(model)
         visible = env.visible_gpus(request.gpus, environment)

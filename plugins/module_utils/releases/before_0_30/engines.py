@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional, Sequence
 
-from .. import environment as env
+from .. import variable_values as env
 from ..shapes import Gpu, Version
 from .dimensions import Dimensions
 

@@ -11,7 +11,7 @@ import dataclasses
 from types import ModuleType
 from typing import Optional, Sequence
 
-from ...common.variables import Version
+from ...common.service_variables import Version
 from ...model.schema import ModelFacts
 from .. import release, v0_30
 from ..shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad

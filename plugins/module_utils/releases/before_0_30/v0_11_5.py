@@ -9,7 +9,7 @@ OLLAMA_NEW_ESTIMATES.
 
 from __future__ import annotations
 
-from .. import environment as env
+from .. import variable_values as env
 from ..shapes import Decision, LoadRequest
 from . import common_rules, estimated_layout, own_engine
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.carry import carried_over
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common import variables
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.environment import check_environment
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import service_variables
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.user_variables import check_environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.versions import release_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +65,9 @@ def test_a_variable_is_kept_for_a_release_that_reads_it():
 
 @given(
     st.dictionaries(
-        st.sampled_from(sorted(variables.TABLE) + ["OLLAMA_NUM_GPU", "LD_AUDIT", "A", "A B", "", "CUDA_DEVICE_ODER"]),
+        st.sampled_from(
+            sorted(service_variables.TABLE) + ["OLLAMA_NUM_GPU", "LD_AUDIT", "A", "A B", "", "CUDA_DEVICE_ODER"]
+        ),
         st.sampled_from(["", "1", "0", "30m", "many", "a\nb", "cpu", "/x"]),
     )
 )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph import kinds
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph.builder import Builder
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph.graph_builder import Builder
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
 from tests.oracle import table

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph import build, encoder
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.graph import compute_graph, encoder
 
 from tests.unit.plugins.module_utils.memory.graph.builders import builder, operations
 
 
 def test_an_encoder_caches_nothing_and_ends_with_embeddings():
     b = builder("nomic-embed-text")
-    graph = build.graph_of(b, list(range(b.model.block_count)))
+    graph = compute_graph.graph_of(b, list(range(b.model.block_count)))
     assert operations(b).count("set_rows") == 1  # that of embeddings from outside, which is always reserved
     assert graph.nodes[-1].shape[0] == b.width and graph.nodes[-1].kept
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.parallel import in_parallel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.concurrency import in_parallel
 
 
 def test_calls_run_at_the_same_time():

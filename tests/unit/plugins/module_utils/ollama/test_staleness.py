@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import loaded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import staleness
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -23,13 +23,13 @@ DIGEST = "sha256:" + "a" * 64
     ],
 )
 def test_a_model_that_is_not_the_one_in_the_store(entry, asked, trained, word):
-    reason = loaded.stale_reason(DIGEST, entry, asked, trained)
+    reason = staleness.stale_reason(DIGEST, entry, asked, trained)
     assert reason is None if word is None else word in reason
 
 
 def test_the_context_that_a_model_was_trained_for():
     show = {"model_info": {"general.architecture": "llama", "llama.context_length": 8192}}
-    assert loaded.trained_context(show) == 8192 and loaded.trained_context({}) is None
+    assert staleness.trained_context(show) == 8192 and staleness.trained_context({}) is None
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_the_context_that_a_model_was_trained_for():
     ],
 )
 def test_a_model_that_expires(keep_alive, until, expected):
-    assert loaded.expires(keep_alive, {"expires_at": until}) is expected
+    assert staleness.expires(keep_alive, {"expires_at": until}) is expected

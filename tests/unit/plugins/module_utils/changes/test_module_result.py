@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.answer import answer
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.module_result import answer
 
 from tests.unit.plugins.module_utils.changes.builders import EXISTING, applied_host, entry, host, model, plan, serving
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.settings import settings_problems
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.role_variables import settings_problems
 
 
 def problems(names=(), **settings):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Dict, Mapping, Optional
 
-from ..common import variables
-from ..common.variables import Version
+from ..common import service_variables
+from ..common.service_variables import Version
 
 # What does the same on all releases, or changes within the releases of one module of rules:
 # variable -> ((first version, what it does), ...), newest first.
@@ -70,7 +70,7 @@ def knows(version: Version, name: str) -> bool:
         version: Ollama version as a tuple of three integers.
         name: the variable; one that is neither Ollama's nor llama-server's counts as known.
     """
-    return variables.find(name).known_to(version)
+    return service_variables.find(name).known_to(version)
 
 
 def acting(environment: Optional[Mapping[str, str]], version: Version) -> Dict[str, str]:
@@ -95,4 +95,4 @@ def effects(of_rules: Mapping[str, str], version: Version) -> Dict[str, str]:
 
 def no_effect(name: str) -> str:
     """Return why a variable does nothing on a version that does not know it."""
-    return "no effect: Ollama reads it %s" % variables.span(variables.find(name))
+    return "no effect: Ollama reads it %s" % service_variables.span(service_variables.find(name))

@@ -13,10 +13,10 @@ from ..releases import archives
 from .compare import adoption_record, compare
 from .inputs import plan_input
 from .obstacles import host_obstacles
+from .role_variables import PREFIX, settings_problems
 from .schema import Wanted
-from .settings import PREFIX, settings_problems
 from .summary import summary_lines
-from .work import change_data, work
+from .task_loops import change_data, work
 
 
 def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 """Check the user's environment variables of the service: names, types, and those that the plan sets itself. Pure.
 
 Ollama ignores unknown names silently, replaces bad integers by defaults and takes a bad port for 11434, so everything
-is checked before it is written. The names and their types are in common/variables.py.
+is checked before it is written. The names and their types are in common/service_variables.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import difflib
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ...common import engine_variables, sizes, variables
+from ...common import engine_variables, service_variables, sizes
 from ...releases.release import Release
 from ..errors import PlacementError
 from .parameters import whole_number
@@ -56,7 +56,7 @@ def check_environment(environment: Optional[Mapping[str, Any]], release: Release
         if value is None:
             continue
         text = check_variable(name, value)
-        if not variables.find(name).known_to(release.numbers):
+        if not service_variables.find(name).known_to(release.numbers):
             warnings.append("%s is not known to Ollama %s and has no effect." % (name, release.version))
         if text is not None:
             checked[name] = text
@@ -84,8 +84,8 @@ def check_variable(name: Any, value: Any) -> Optional[str]:
             "The value of environment variable %s holds a line break (newline) or another control character; "
             "give it on one line." % name
         )
-    kind = variables.find(name).type
-    if not text.strip() and kind in (variables.NUMBER, variables.SWITCH, variables.DURATION):
+    kind = service_variables.find(name).type
+    if not text.strip() and kind in (service_variables.NUMBER, service_variables.SWITCH, service_variables.DURATION):
         return None
     return _typed(name, text, kind)
 
@@ -93,18 +93,18 @@ def check_variable(name: Any, value: Any) -> Optional[str]:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not _NAME.match(name):
         raise PlacementError("Environment variable name %r is not one; use letters, digits and '_'." % (name,))
-    variable = variables.find(name)
-    if variable.owner == variables.PLAN:
+    variable = service_variables.find(name)
+    if variable.owner == service_variables.PLAN:
         raise PlacementError("Environment variable %s is what the plan decides; %s." % (name, variable.advice))
-    if variable.owner == variables.REFUSED:
+    if variable.owner == service_variables.REFUSED:
         raise PlacementError("Environment variable %s %s; leave it out." % (name, variable.advice))
-    if name in variables.TABLE:
+    if name in service_variables.TABLE:
         return
     engine = name.startswith(engine_variables.PREFIX)
-    near = None if engine and variable.owner != variables.UNKNOWN else _near(name, engine)
+    near = None if engine and variable.owner != service_variables.UNKNOWN else _near(name, engine)
     if near and (engine or not name.startswith("CUDA_")):
         raise PlacementError("Environment variable %s is unknown to Ollama: did you mean %s?" % (name, near))
-    if variable.owner == variables.UNKNOWN:
+    if variable.owner == service_variables.UNKNOWN:
         program = "llama-server" if engine else "Ollama"
         raise PlacementError(
             "Environment variable %s is unknown to %s, which would ignore it silently; leave it out." % (name, program)
@@ -118,8 +118,8 @@ def _near(name: str, engine: bool) -> Optional[str]:
     else:
         candidates = [
             variable.name
-            for variable in variables.TABLE.values()
-            if variable.last is None and variable.owner != variables.REFUSED
+            for variable in service_variables.TABLE.values()
+            if variable.last is None and variable.owner != service_variables.REFUSED
         ]
     near = [word for word in difflib.get_close_matches(name.upper(), candidates, 1, 0.85) if word != name]
     return near[0] if near else None
@@ -129,13 +129,13 @@ def _typed(name: str, text: str, kind: str) -> str:
     where = "Environment variable %s" % name
     if name == engine_variables.UNIFIED and text not in engine_variables.ON + engine_variables.OFF:
         raise PlacementError("%s is '%s', at which llama-server would not start; give 1 or 0." % (where, text))
-    if kind == variables.NUMBER:
+    if kind == service_variables.NUMBER:
         return str(whole_number(text, where, 0))
-    if kind == variables.SWITCH:
+    if kind == service_variables.SWITCH:
         if text.strip().lower() not in _SWITCH_VALUES:
             raise PlacementError("%s is '%s', which Ollama would take for true; give 1 or 0." % (where, text))
         return _SWITCH_VALUES[text.strip().lower()]
-    if kind == variables.DURATION and sizes.duration(text) is None:
+    if kind == service_variables.DURATION and sizes.duration(text) is None:
         raise PlacementError(
             "%s is '%s', which is not a duration and would be ignored; give one such as 30m, 24h or -1." % (where, text)
         )

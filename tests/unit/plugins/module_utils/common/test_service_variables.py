@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common import engine_variables, variables
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import engine_variables, service_variables
 
 NOW = (0, 32, 15)
 
@@ -13,47 +13,52 @@ NOW = (0, 32, 15)
 @pytest.mark.parametrize(
     "name, owner",
     [
-        ("OLLAMA_HOST", variables.PLAN),
-        ("OLLAMA_VULKAN", variables.PLAN),
-        ("CUDA_VISIBLE_DEVICES", variables.PLAN),
-        ("LLAMA_ARG_CTX_SIZE", variables.PLAN),
-        ("OLLAMA_CONTEXT_LENGTH", variables.USER),
-        ("OLLAMA_KEEP_ALIVE", variables.USER),
-        ("OLLAMA_NEW_ENGINE", variables.USER),
-        ("LLAMA_ARG_THREADS", variables.USER),
-        ("HTTPS_PROXY", variables.USER),
-        ("CUDA_LAUNCH_BLOCKING", variables.USER),
-        ("PATH", variables.USER),
-        ("LD_PRELOAD", variables.REFUSED),
-        ("LD_LIBRARY_PATH", variables.REFUSED),
-        ("LLAMA_ARG_SWA_FULL", variables.REFUSED),
-        ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", variables.REFUSED),
-        ("OLLAMA_NUM_GPU", variables.UNKNOWN),
-        ("ollama_debug", variables.UNKNOWN),
-        ("LLAMA_ARG_THREDS", variables.UNKNOWN),
+        ("OLLAMA_HOST", service_variables.PLAN),
+        ("OLLAMA_VULKAN", service_variables.PLAN),
+        ("CUDA_VISIBLE_DEVICES", service_variables.PLAN),
+        ("LLAMA_ARG_CTX_SIZE", service_variables.PLAN),
+        ("OLLAMA_CONTEXT_LENGTH", service_variables.USER),
+        ("OLLAMA_KEEP_ALIVE", service_variables.USER),
+        ("OLLAMA_NEW_ENGINE", service_variables.USER),
+        ("LLAMA_ARG_THREADS", service_variables.USER),
+        ("HTTPS_PROXY", service_variables.USER),
+        ("CUDA_LAUNCH_BLOCKING", service_variables.USER),
+        ("PATH", service_variables.USER),
+        ("LD_PRELOAD", service_variables.REFUSED),
+        ("LD_LIBRARY_PATH", service_variables.REFUSED),
+        ("LLAMA_ARG_SWA_FULL", service_variables.REFUSED),
+        ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", service_variables.REFUSED),
+        ("OLLAMA_NUM_GPU", service_variables.UNKNOWN),
+        ("ollama_debug", service_variables.UNKNOWN),
+        ("LLAMA_ARG_THREDS", service_variables.UNKNOWN),
     ],
 )
 def test_every_name_has_an_owner(name, owner):
-    found = variables.find(name)
+    found = service_variables.find(name)
     assert (found.name, found.owner) == (name, owner)
     assert found.loader == name.startswith("LD_")
 
 
 def test_every_line_of_the_table_is_complete():
-    assert len(variables.TABLE) == len(variables._TABLE)
-    for variable in variables.TABLE.values():
-        assert variable.type in (variables.TEXT, variables.NUMBER, variables.SWITCH, variables.DURATION)
+    assert len(service_variables.TABLE) == len(service_variables._TABLE)
+    for variable in service_variables.TABLE.values():
+        assert variable.type in (
+            service_variables.TEXT,
+            service_variables.NUMBER,
+            service_variables.SWITCH,
+            service_variables.DURATION,
+        )
         assert variable.last is None or variable.first < variable.last
         # What is neither carried over nor refused without a word has advice for the user.
         assert variable.carried != bool(variable.advice)
-        assert variable.carried is False or variable.owner == variables.USER
+        assert variable.carried is False or variable.owner == service_variables.USER
 
 
 def test_the_engines_variables_in_the_table_are_the_engines():
-    listed = {name for name in variables.TABLE if name.startswith(engine_variables.PREFIX)}
+    listed = {name for name in service_variables.TABLE if name.startswith(engine_variables.PREFIX)}
     assert {name[len(engine_variables.PREFIX) :] for name in listed} <= engine_variables.NAMES
     assert engine_variables.MOVE_MEMORY <= engine_variables.NAMES
-    assert all(variables.TABLE[name].first == (0, 30, 0) for name in listed)
+    assert all(service_variables.TABLE[name].first == (0, 30, 0) for name in listed)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +74,12 @@ def test_the_engines_variables_in_the_table_are_the_engines():
     ],
 )
 def test_a_release_knows_a_variable_or_not(name, version, known):
-    assert variables.find(name).known_to(version) is known
+    assert service_variables.find(name).known_to(version) is known
 
 
 def test_the_releases_of_a_variable_in_words():
-    assert variables.span(variables.find("OLLAMA_NEW_ENGINE")) == "from 0.5.12 to 0.24.0"
-    assert variables.span(variables.find("OLLAMA_NO_CLOUD")) == "from 0.16.2 on"
+    assert service_variables.span(service_variables.find("OLLAMA_NEW_ENGINE")) == "from 0.5.12 to 0.24.0"
+    assert service_variables.span(service_variables.find("OLLAMA_NO_CLOUD")) == "from 0.16.2 on"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +94,8 @@ def test_the_releases_of_a_variable_in_words():
     ],
 )
 def test_secrets_are_not_shown(name, value, shown):
-    assert variables.shown(name, value) == shown
-    assert variables.find(name).secret is (shown == "***")
+    assert service_variables.shown(name, value) == shown
+    assert service_variables.find(name).secret is (shown == "***")
 
 
 @pytest.mark.parametrize(
@@ -107,4 +112,4 @@ def test_secrets_are_not_shown(name, value, shown):
     ],
 )
 def test_what_a_server_reads_is_not_what_systemd_sets(name, server, read):
-    assert variables.is_of_the_server(name) is server and variables.is_read_by_server(name) is read
+    assert service_variables.is_of_the_server(name) is server and service_variables.is_read_by_server(name) is read

@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 from ..common import addresses, paths
-from ..placement.ask.environment import check_variable
 from ..placement.ask.parameters import whole_number
+from ..placement.ask.user_variables import check_variable
 from ..placement.errors import PlacementError
 from ..releases import archives
 

@@ -10,7 +10,7 @@ from ..common.names import full_name
 from ..ollama import modelfile
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.fingerprint import fingerprint
-from ..ollama.loaded import trained_context
+from ..ollama.staleness import trained_context
 
 
 def read_contents(client: OllamaClient, instance: dict[str, Any]) -> dict[str, dict[str, Any]]:

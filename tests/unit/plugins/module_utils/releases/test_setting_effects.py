@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import settings, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import setting_effects, versions
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import se
     ],
 )
 def test_a_variable_acts_from_its_first_to_its_last_version(name, before, first, last, after):
-    found = [settings.knows(version, name) for version in (before, first, last)]
+    found = [setting_effects.knows(version, name) for version in (before, first, last)]
     assert found == [False, True, True]
-    assert after is None or not settings.knows(after, name)
-    assert settings.acting({name: "1", "OLLAMA_DEBUG": "1"}, before) == {"OLLAMA_DEBUG": "1"}
-    assert name in settings.acting({name: "1"}, first)
+    assert after is None or not setting_effects.knows(after, name)
+    assert setting_effects.acting({name: "1", "OLLAMA_DEBUG": "1"}, before) == {"OLLAMA_DEBUG": "1"}
+    assert name in setting_effects.acting({name: "1"}, first)
 
 
 def test_what_a_version_does_not_know_is_said_to_have_no_effect():

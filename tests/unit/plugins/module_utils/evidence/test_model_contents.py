@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.contents import read_contents
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.model_contents import read_contents
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
 
 from tests.unit.plugins.scripted_server import serving

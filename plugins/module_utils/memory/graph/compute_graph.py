@@ -15,7 +15,7 @@ from ..load import Load
 from ..weights import Moved
 from . import encoder, gemma
 from .block import block
-from .builder import Builder
+from .graph_builder import Builder
 from .kinds import Kind
 from .norms import norm
 from .reserve import reserve

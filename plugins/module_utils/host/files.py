@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from .ownership import FilesError, Ownership
+from .regular import read_regular
 
 #: Longest content that a difference shows, in bytes.
 SHOWN_BYTES = 100 * 1024
@@ -252,8 +253,7 @@ def _renamed_into(path: str) -> Iterator[str]:
 
 
 def _read(path: str) -> bytes:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
-        return stream.read()
+    return read_regular(path, follow=False)
 
 
 def _described_link(path: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import stat
 from typing import Any
 
 from ..common import paths
+from .regular import open_regular
 
 #: Larger files than this are none of the collection's and are not read.
 _LARGEST = 64 * 1024 * 1024
@@ -105,8 +106,7 @@ def _entries(directory: str, root: str, suffix: str = "") -> list[str]:
 def _digest(path: str) -> str:
     sha256 = hashlib.sha256()
     # The file may have been replaced by a link or a FIFO since it was looked at.
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as stream:
+    with open_regular(path, follow=False) as stream:
         for chunk in iter(lambda: stream.read(1024 * 1024), b""):
             sha256.update(chunk)
     return sha256.hexdigest()

@@ -18,6 +18,7 @@ from typing import Any, Dict, Mapping, Optional, Set
 
 from ..common import paths
 from . import listeners, managed, systemd
+from .regular import read_regular
 
 #: Where the program zstd is looked for, whatever PATH the module runs with.
 _PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
@@ -195,8 +196,7 @@ def _names(directory: str, suffix: str) -> Set[str]:
 def _json(path: str) -> Optional[Dict[str, Any]]:
     """The object in a JSON file; None where the file is missing, cut or no object: such a file was never finished."""
     try:
-        with open(path, "r", encoding="utf-8") as handle:
-            content = json.load(handle)
+        content = json.loads(read_regular(path).decode("utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -12,6 +12,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..common import environment_file, paths
 from .command import ask
+from .regular import read_regular
 
 PROPERTIES = (
     "Id",
@@ -80,8 +81,8 @@ def environment(properties: Mapping[str, str]) -> Dict[str, str]:
     variables = environment_file.parse_property(properties.get("Environment", ""))
     for path in _ENVIRONMENT_FILE.findall(properties.get("EnvironmentFiles", "") + "\n"):
         try:
-            with open(path, "r", encoding="utf-8", errors="surrogateescape") as handle:
-                variables.update(environment_file.parse(handle.read()))
+            text = read_regular(path).decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+            variables.update(environment_file.parse(text))
         except OSError:
             continue
     return variables

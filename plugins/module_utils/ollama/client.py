@@ -4,23 +4,29 @@
 
 A streamed call that fails has HTTP status 200 and a last line `{"error": ...}`. Error texts differ between endpoints,
 so callers decide by `status` (404) and never by the text. Timeouts are in seconds without a byte: a pull may take as
-long as it makes progress.
+long as it makes progress. An answer, or a line of a stream, that comes byte by byte is given up soon after the timeout.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from typing import Any, Callable, Iterator
 
 from ..common.libraries import import_requests
+from ..host.regular import open_regular
+from . import bounded
 from .connection import InvalidUrl as InvalidUrl
-from .connection import OllamaError, OllamaUnreachable, cause, check_url, is_loopback, trusted
+from .connection import OllamaError, OllamaUnreachable, answer_within, check_url, is_loopback, trusted
 
 # A load sends nothing until it is done, and the server itself ends a stalled one (OLLAMA_LOAD_TIMEOUT).
 LOAD_TIMEOUT = 1800.0
 PULL_ATTEMPTS = 5
 PULL_PAUSE = 1.0  # seconds before the first retry, doubled each time
+
+STALLS = 5  # timeouts after which a pull is given up whose lines say nothing new
+MAX_LINES = 1000 * 1000  # of a creation
+LEAST_RATE = 64 * 1024  # bytes per second of an upload
 
 # Messages of a failed pull that a further attempt can continue. Others (unknown tag, wrong digest) are final.
 _RESUMABLE = (
@@ -52,6 +58,7 @@ class OllamaClient:
         self._requests = import_requests()
         self._session = self._requests.Session()
         self._session.verify = trusted()
+        self._session.headers["Accept-Encoding"] = "identity"  # a few compressed bytes could become very many
         if is_loopback(self.url):
             self._session.trust_env = False  # requests for this host must not go to a proxy of the environment
 
@@ -62,30 +69,34 @@ class OllamaClient:
     ) -> Any:
         """Return the response. Raises OllamaError for an error status, OllamaUnreachable without an answer."""
         timeout = self.timeout if timeout is None else float(timeout)
-        try:
-            response = self._session.request(
-                method,
-                self.url + path,
-                json=payload,
-                timeout=(min(timeout, self.timeout), timeout),
-                stream=stream,
-                allow_redirects=False,
-            )
-            if response.status_code >= 400:
-                raise OllamaError(response.status_code, self._error_text(response))
-            return response
-        except self._requests.exceptions.ReadTimeout:
-            raise OllamaUnreachable(self.url, "it sent nothing for %d seconds (%s %s)" % (timeout, method, path))
-        except self._requests.exceptions.RequestException as error:
-            raise OllamaUnreachable(self.url, cause(error))
+        what = "%s %s" % (method, path)
+        connect = min(timeout, self.timeout)
+        response = self._within(
+            connect + timeout,
+            timeout,
+            what,
+            lambda: self._session.request(
+                method, self.url + path, json=payload, timeout=(connect, timeout), stream=True, allow_redirects=False
+            ),
+        )
+        if response.status_code >= 400:
+            raise OllamaError(response.status_code, self._error_text(response))
+        if not stream:
+            # Read here, so that the connection is used again.
+            response.body = self._within(2 * self.timeout, self.timeout, what, lambda: bounded.body(response))
+        return response
+
+    def _within(self, limit: float, timeout: float, what: str, work: Callable[[], Any]) -> Any:
+        return answer_within(self._requests.exceptions, self.url, (limit, timeout), what, work)
 
     def _error_text(self, response: Any) -> str:
         """Return the server's error, or a sentence for an answer without one (a proxy, another program on the port)."""
         try:
-            text = response.json()["error"]
+            raw = bounded.within(self.timeout, lambda: bounded.body(response, bounded.MAX_ERROR))
+            text = bounded.parse_object(raw)["error"]
             if isinstance(text, str) and text:
                 return text
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, bounded.TookTooLong, self._requests.exceptions.RequestException):
             pass
         if response.status_code == 403:
             return (
@@ -96,18 +107,13 @@ class OllamaClient:
 
     def _json(self, method: str, path: str, payload: Any = None, timeout: float | None = None) -> dict[str, Any]:
         response = self._call(method, path, payload, timeout)
+        return self._object(response.body, response.status_code, "the answer to %s" % path)
+
+    def _object(self, raw: bytes, status: int, what: str) -> dict[str, Any]:
         try:
-            answer = response.json()
-        except ValueError:
-            raise OllamaError(
-                response.status_code, "the answer of %s to %s is not JSON; is this an Ollama server?" % (self.url, path)
-            )
-        if not isinstance(answer, dict):
-            raise OllamaError(
-                response.status_code,
-                "the answer of %s to %s is not a JSON object; is this an Ollama server?" % (self.url, path),
-            )
-        return answer
+            return bounded.parse_object(raw)
+        except ValueError as error:
+            raise OllamaError(status, "%s from %s %s; is this an Ollama server?" % (what, self.url, error))
 
     def _lines(self, path: str, payload: dict[str, Any], stall_timeout: float) -> Iterator[dict[str, Any]]:
         """Yield the objects of an NDJSON stream.
@@ -117,31 +123,18 @@ class OllamaClient:
             OllamaUnreachable: the stream is closed early or stalls.
         """
         response = self._call("POST", path, dict(payload, stream=True), stall_timeout, stream=True)
+        found = bounded.lines(response)
         try:
-            for line in response.iter_lines(chunk_size=1):  # each line as it comes, not when a buffer is full
+            while True:
+                line = self._within(stall_timeout, stall_timeout, "POST " + path, lambda: next(found, None))
+                if line is None:
+                    return
                 if not line.strip():
                     continue
-                try:
-                    item = json.loads(line.decode("utf-8"))
-                except (ValueError, UnicodeDecodeError):
-                    raise OllamaError(
-                        response.status_code, "%s sent a line that is not JSON in answer to %s" % (self.url, path)
-                    )
-                if not isinstance(item, dict):
-                    raise OllamaError(
-                        response.status_code,
-                        "%s sent a line that is not a JSON object in answer to %s" % (self.url, path),
-                    )
+                item = self._object(line, response.status_code, "a line of the answer to %s" % path)
                 if item.get("error"):
                     raise OllamaError(response.status_code, str(item["error"]))
                 yield item
-        except (self._requests.exceptions.Timeout, self._requests.exceptions.ConnectionError) as error:
-            # requests reports a read that times out in the middle of a body as ConnectionError("... Read timed out.")
-            if "timed out" in str(error):
-                raise OllamaUnreachable(self.url, "it sent nothing for %d seconds (POST %s)" % (stall_timeout, path))
-            raise OllamaUnreachable(self.url, cause(error))
-        except self._requests.exceptions.RequestException as error:
-            raise OllamaUnreachable(self.url, cause(error))
         finally:
             response.close()
 
@@ -259,7 +252,14 @@ class OllamaClient:
             tries += 1
             before = sum(last.values())
             try:
+                said, since = None, time.monotonic()
                 for line in self._lines("/api/pull", {"model": model, "insecure": bool(insecure)}, stall_timeout):
+                    if line != said:
+                        said, since = line, time.monotonic()
+                    elif time.monotonic() - since > STALLS * stall_timeout:
+                        raise OllamaUnreachable(
+                            self.url, "the pull made no progress for %d seconds" % (STALLS * stall_timeout)
+                        )
                     if line.get("digest") and line.get("total") is not None:
                         completed = int(line.get("completed") or 0)
                         first.setdefault(line["digest"], completed)
@@ -287,17 +287,24 @@ class OllamaClient:
         if self.has_blob(digest):
             return
         try:
-            with open(path, "rb") as stream:
-                response = self._session.post(
-                    self.url + "/api/blobs/" + digest,
-                    data=stream,
-                    timeout=(self.timeout, LOAD_TIMEOUT),
-                    allow_redirects=False,
+            with open_regular(path) as stream:
+                response = self._within(
+                    self.timeout + LOAD_TIMEOUT + os.fstat(stream.fileno()).st_size / LEAST_RATE,
+                    LOAD_TIMEOUT,
+                    "POST /api/blobs",
+                    lambda: self._session.post(
+                        self.url + "/api/blobs/" + digest,
+                        data=stream,
+                        timeout=(self.timeout, LOAD_TIMEOUT),
+                        allow_redirects=False,
+                        stream=True,
+                    ),
                 )
-        except self._requests.exceptions.RequestException as error:
-            raise OllamaUnreachable(self.url, cause(error))
+        except OSError as error:
+            raise OllamaError(None, "cannot read %s: %s" % (path, error.strerror or error))
         if response.status_code >= 400:
             raise OllamaError(response.status_code, self._error_text(response))
+        response.close()
 
     def create(
         self,
@@ -318,6 +325,8 @@ class OllamaClient:
         lines = []
         for line in self._lines("/api/create", payload, stall_timeout):
             lines.append(line)
+            if len(lines) > MAX_LINES:
+                raise OllamaError(200, "%s sent more than %d lines for a creation" % (self.url, MAX_LINES))
             if progress:
                 progress(line)
         if not lines or lines[-1].get("status") != "success":

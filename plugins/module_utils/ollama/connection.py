@@ -8,7 +8,12 @@ import ipaddress
 import os
 import ssl
 import urllib.parse
-from typing import Any
+from typing import Any, Callable
+
+from . import bounded
+
+# Seconds by which the limit of a whole answer is longer than that of requests, which has the better words.
+SPARE = 1.0
 
 
 class OllamaError(Exception):
@@ -101,3 +106,31 @@ def cause(error: Exception) -> str:
         if needle in text:
             return phrase
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def answer_within(exceptions: Any, url: str, seconds: tuple[float, float], what: str, work: Callable[[], Any]) -> Any:
+    """Return the result of work(), which reads an answer, or a part of one.
+
+    Args:
+        exceptions: those of requests.
+        url: of the server.
+        seconds: (that the whole may take, without a byte after which requests gives up).
+        what: method and path.
+        work: raises what requests raises, or TooMuch.
+
+    Raises:
+        OllamaUnreachable: it took longer, or there is no answer.
+        OllamaError: the answer is too large.
+    """
+    limit, silence = seconds
+    try:
+        return bounded.within(limit + SPARE, work)
+    except bounded.TookTooLong:
+        raise OllamaUnreachable(url, "it was not done with its answer after %d seconds (%s)" % (limit, what))
+    except bounded.TooMuch as error:
+        raise OllamaError(200, "the answer of %s to %s %s; is this an Ollama server?" % (url, what, error))
+    except exceptions.RequestException as error:
+        # requests reports a read that times out in the middle of a body as ConnectionError("... Read timed out.")
+        if isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error):
+            raise OllamaUnreachable(url, "it sent nothing for %d seconds (%s)" % (silence, what))
+        raise OllamaUnreachable(url, cause(error))

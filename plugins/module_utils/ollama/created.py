@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from ..common.names import Name, parse
+from ..host.regular import open_regular
 from . import modelfile
 from .client import OllamaError, OllamaUnreachable
 from .present import Pull, ensure_pulled, has, link, linkable
@@ -155,7 +156,7 @@ def _adapter_digests(paths: list[str]) -> dict[str, str]:
     for path in paths:
         sha256 = hashlib.sha256()
         try:
-            with open(path, "rb") as stream:
+            with open_regular(path) as stream:
                 for chunk in iter(lambda: stream.read(1048576), b""):
                     sha256.update(chunk)
         except OSError as error:

@@ -18,6 +18,7 @@ import tempfile
 
 from ..common import paths
 from ..common.names import InvalidName, Name, parse
+from ..host.regular import read_regular
 from .manifest import MAX_BYTES, Layer, Manifest, ManifestError
 
 
@@ -52,8 +53,7 @@ class Store:
         """Return the manifest of a model, None if the store does not have it. Raises StoreError."""
         path = self.manifest_path(name)
         try:
-            with open(path, "rb") as stream:
-                return Manifest(stream.read(MAX_BYTES + 1))
+            return Manifest(read_regular(path, MAX_BYTES + 1))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -95,8 +95,7 @@ class Store:
     def small_blob(self, layer: Layer, limit: int = 1024 * 1024) -> bytes:
         """Return the bytes of a small blob (parameters, template), at most `limit`. Raises StoreError."""
         try:
-            with open(self.blob_path(layer.digest), "rb") as stream:
-                return stream.read(limit)
+            return read_regular(self.blob_path(layer.digest), limit)
         except OSError as error:
             raise StoreError(
                 "cannot read the blob %s of the store %s: %s" % (layer.digest[:19], self.path, error.strerror or error)

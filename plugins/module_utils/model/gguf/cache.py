@@ -15,6 +15,8 @@ import os
 import tempfile
 from typing import Any, Callable
 
+from ...host.regular import read_regular
+
 FORMAT = 5
 
 
@@ -44,7 +46,8 @@ class Cache:
         path = os.path.join(self.directory, name + ".json")
         try:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            lock = open(os.path.join(self.directory, name + ".lock"), "a")
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            lock = os.fdopen(os.open(os.path.join(self.directory, name + ".lock"), flags, 0o600), "rb")
         except OSError as error:
             raise CacheError(
                 "cannot use the cache directory %s: %s; set cache_dir to a directory that you may write"
@@ -72,8 +75,7 @@ class Cache:
 def _load(path: str, key: list[str]) -> dict[str, Any] | None:
     """Return the facts of an entry, None without a valid one (its writer was killed, or it has another format)."""
     try:
-        with open(path) as stream:
-            entry = json.load(stream)
+        entry = json.loads(read_regular(path, follow=False).decode("utf-8"))
     except (OSError, ValueError):
         return None
     if (

@@ -8,12 +8,13 @@ size_bytes and file_bytes, and how many bytes were read for them over the networ
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import stat
 from typing import Any, Callable
 
 from ...common.names import normalise_digest, parse
+from ...host.regular import open_regular
 from ...ollama import manifest as media
 from ...ollama.client import OllamaClient, OllamaError
 from ...ollama.registry import Registry
@@ -89,12 +90,12 @@ def file_header(path: str, limit: int = FILE_LIMIT) -> tuple[Header, int]:
         HeaderError: it is no GGUF file, or damaged; the text begins with the path.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
-            raise SourceError("%s is not a regular file, so it is no GGUF model" % path)
-        with open(path, "rb", buffering=0) as stream:
+        with open_regular(path) as stream:
             tally = _Tally(lambda _offset, size: stream.read(size), _FILE_CHUNK)
             return read_header(tally.read, limit), tally.bytes_read
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise SourceError("%s is not a regular file, so it is no GGUF model" % path)
         raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
     except HeaderError as error:
         raise HeaderError("%s: %s" % (path, error))

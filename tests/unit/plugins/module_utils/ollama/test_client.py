@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import connection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import (
     OllamaClient,
     OllamaError,
@@ -232,3 +233,64 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_host(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with serving({("GET", "/api/version"): (200, {"version": "1"})}) as server:
         assert client_of(server).version() == "1"
+
+
+def drip(head, piece, pause=0.05):
+    """Answer that sends `head`, then `piece` again and again for 20 seconds."""
+
+    def answer(unused, handler):
+        try:
+            handler.wfile.write(head)
+            for _piece in range(int(20 / pause)):
+                handler.wfile.write(piece)
+                handler.wfile.flush()
+                time.sleep(pause)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    return answer
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n"
+
+
+@pytest.mark.parametrize("head", [HEAD, HEAD + b"\r\n", HEAD.replace(b"200", b"500") + b"\r\n"])
+def test_a_drip_is_given_up(monkeypatch, head):
+    monkeypatch.setattr(connection, "SPARE", 0.1)
+    with serving({("GET", "/api/version"): drip(head, b"x")}) as server:
+        begin = time.monotonic()
+        with pytest.raises(OllamaError, match="was not done with its answer|answered 500"):
+            client_of(server, 0.3).version()
+        assert time.monotonic() - begin < 4
+
+
+def test_a_line_that_does_not_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(connection, "SPARE", 0.1)
+    with serving({("POST", "/api/pull"): drip(HEAD + b"\r\n", b" ")}) as server:
+        begin = time.monotonic()
+        with pytest.raises(OllamaUnreachable, match="was not done with its answer"):
+            client_of(server).pull("x", stall_timeout=0.3, attempts=1)
+        assert time.monotonic() - begin < 4
+
+
+def test_a_pull_that_says_the_same_for_ever_is_given_up():
+    with serving({("POST", "/api/pull"): drip(HEAD + b"\r\n", b'{"status": "pulling"}\n')}) as server:
+        begin = time.monotonic()
+        with pytest.raises(OllamaUnreachable, match="made no progress"):
+            client_of(server).pull("x", stall_timeout=0.2, attempts=1)
+        assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (b'{"a": "' + b"x" * 33 * 1024 * 1024 + b'"}', "is larger than"),
+        (b'{"version":' + b"[" * 100000 + b"]" * 100000 + b"}", "nests more than"),
+    ],
+)
+def test_an_answer_that_is_too_much_is_one_sentence(body, words):
+    with serving({("GET", "/api/version"): (200, body)}) as server:
+        with pytest.raises(OllamaError, match=words) as caught:
+            client_of(server).version()
+    assert len(str(caught.value)) < 300

@@ -25,6 +25,7 @@ PULL_ATTEMPTS = 5
 PULL_PAUSE = 1.0  # seconds before the first retry, doubled each time
 
 STALLS = 5  # timeouts after which a pull is given up whose lines say nothing new
+MAX_STEPS = 10000  # of a pull: a few for each layer
 MAX_LINES = 1000 * 1000  # of a creation
 LEAST_RATE = 64 * 1024  # bytes per second of an upload
 
@@ -252,14 +253,7 @@ class OllamaClient:
             tries += 1
             before = sum(last.values())
             try:
-                said, since = None, time.monotonic()
-                for line in self._lines("/api/pull", {"model": model, "insecure": bool(insecure)}, stall_timeout):
-                    if line != said:
-                        said, since = line, time.monotonic()
-                    elif time.monotonic() - since > STALLS * stall_timeout:
-                        raise OllamaUnreachable(
-                            self.url, "the pull made no progress for %d seconds" % (STALLS * stall_timeout)
-                        )
+                for line in self._pull_lines({"model": model, "insecure": bool(insecure)}, stall_timeout):
                     if line.get("digest") and line.get("total") is not None:
                         completed = int(line.get("completed") or 0)
                         first.setdefault(line["digest"], completed)
@@ -281,6 +275,18 @@ class OllamaClient:
             if failures >= attempts:
                 raise problem
             time.sleep(pause * 2 ** (failures - 1))
+
+    def _pull_lines(self, payload: dict[str, Any], stall_timeout: float) -> Iterator[dict[str, Any]]:
+        """Yield the lines of a pull. Raises OllamaUnreachable when they repeat themselves for STALLS timeouts."""
+        seen: dict[tuple[str, str], int] = {}
+        since = time.monotonic()
+        for line in self._lines("/api/pull", payload, stall_timeout):
+            step, completed = (str(line.get("status")), str(line.get("digest"))), int(line.get("completed") or 0)
+            if completed > seen.get(step, -1) and len(seen) < MAX_STEPS:
+                seen[step], since = completed, time.monotonic()
+            elif time.monotonic() - since > STALLS * stall_timeout:
+                raise OllamaUnreachable(self.url, "the pull made no progress for %d seconds" % (STALLS * stall_timeout))
+            yield line
 
     def put_blob(self, digest: str, path: str) -> None:
         """Upload a file as a blob, unless the server has it. Raises OllamaError (400 for a wrong digest)."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from tests.unit.plugins.module_utils.changes.test_answer import asked
+from tests.unit.plugins.module_utils.changes.test_module_result import asked
 
 from tests.unit.plugins.module_utils.changes.builders import applied_host, host, model, plan, server, serving
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
+from ..common.regular import read_regular
 from .ownership import FilesError, Ownership
-from .regular import read_regular
 
 #: Longest content that a difference shows, in bytes.
 SHOWN_BYTES = 100 * 1024

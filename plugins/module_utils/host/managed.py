@@ -13,7 +13,7 @@ import stat
 from typing import Any
 
 from ..common import paths
-from .regular import open_regular
+from ..common.regular import open_regular
 
 #: Larger files than this are none of the collection's and are not read.
 _LARGEST = 64 * 1024 * 1024

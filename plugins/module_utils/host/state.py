@@ -17,8 +17,8 @@ import shutil
 from typing import Any, Dict, Mapping, Optional, Set
 
 from ..common import paths
+from ..common.regular import read_regular
 from . import listeners, managed, systemd
-from .regular import read_regular
 
 #: Where the program zstd is looked for, whatever PATH the module runs with.
 _PROGRAMS = "/usr/local/bin:/usr/bin:/bin"

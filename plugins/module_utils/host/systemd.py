@@ -11,8 +11,8 @@ import subprocess
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..common import environment_file, paths
+from ..common.regular import read_regular
 from .command import ask
-from .regular import read_regular
 
 PROPERTIES = (
     "Id",

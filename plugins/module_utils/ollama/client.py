@@ -14,7 +14,7 @@ import time
 from typing import Any, Callable, Iterator
 
 from ..common.libraries import import_requests
-from ..host.regular import open_regular
+from ..common.regular import open_regular
 from . import bounded
 from .connection import InvalidUrl as InvalidUrl
 from .connection import OllamaError, OllamaUnreachable, answer_within, check_url, is_loopback, trusted

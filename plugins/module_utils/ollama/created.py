@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from ..common.names import Name, parse
-from ..host.regular import open_regular
+from ..common.regular import open_regular
 from . import modelfile
 from .client import OllamaError, OllamaUnreachable
 from .present import Pull, ensure_pulled, has, link, linkable

@@ -18,7 +18,7 @@ import tempfile
 
 from ..common import paths
 from ..common.names import InvalidName, Name, parse
-from ..host.regular import read_regular
+from ..common.regular import read_regular
 from .manifest import MAX_BYTES, Layer, Manifest, ManifestError
 
 

@@ -15,7 +15,7 @@ import os
 import tempfile
 from typing import Any, Callable
 
-from ...host.regular import read_regular
+from ...common.regular import read_regular
 
 FORMAT = 5
 

@@ -14,7 +14,7 @@ import re
 from typing import Any, Callable
 
 from ...common.names import normalise_digest, parse
-from ...host.regular import open_regular
+from ...common.regular import open_regular
 from ...ollama import manifest as media
 from ...ollama.client import OllamaClient, OllamaError
 from ...ollama.registry import Registry

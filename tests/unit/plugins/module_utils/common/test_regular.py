@@ -10,8 +10,8 @@ import socket
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.regular import open_regular, read_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import files, managed, state, systemd
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.regular import open_regular, read_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError

@@ -25,7 +25,7 @@ STORE = "/usr/share/ollama/.ollama/models"
 VARIABLES = {
     "ollama_multigpu_registry": "{{ rig_registry }}",
     "ollama_multigpu_release_url": "{{ rig_release_url }}",
-    "ollama_multigpu_release_checksum": "{{ rig_checksum_url }}",
+    "ollama_multigpu_release_checksum": "{{ rig_checksum }}",
 }
 
 

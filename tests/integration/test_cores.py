@@ -29,7 +29,7 @@ RIG = [sys.executable, "-m", "tests.rig", "--set", "cores"]
 VARIABLES = {
     "ollama_multigpu_registry": "{{ rig_registry }}",
     "ollama_multigpu_release_url": "{{ rig_release_url }}",
-    "ollama_multigpu_release_checksum": "{{ rig_checksum_url }}",
+    "ollama_multigpu_release_checksum": "{{ rig_checksum }}",
     "ollama_multigpu_models": [{"name": "tiny", "insecure": True, "strategy": "replicate", "optimized": {}}],
 }
 

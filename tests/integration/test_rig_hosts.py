@@ -162,7 +162,8 @@ import hashlib; print(place, hashlib.sha256(u.urlopen(place).read()).hexdigest()
         assert "sha256:" + hexadecimal == digest
         assert place.split("/")[2].split(":")[0] != variables["rig_registry"].split(":")[0]
     sums = _get(variables["rig_checksum_url"]).decode().split()
-    assert sums[1] == "./ollama-linux-amd64.tar.zst" and len(sums[0]) == 64
+    assert sums == [variables["rig_checksum"], "./ollama-linux-amd64.tar.zst"] and len(sums[0]) == 64
+    assert variables["rig_checksums"] == {"0.32.15": sums[0]}
 
 
 def _get(url: str) -> bytes:

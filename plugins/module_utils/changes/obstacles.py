@@ -36,6 +36,12 @@ def host_obstacles(host: dict[str, Any], wanted: Wanted, name: str, known_releas
             "address of the release's sha256sum.txt, or use %s."
             % (wanted.version, architecture, ", ".join(known_releases) or "another release")
         )
+    elif archives.is_plain_http(wanted.checksum):
+        found.append(
+            "The role knows the SHA-256 of Ollama %s for other machines than %s only, and %s would vouch for itself "
+            "over plain http: set ollama_multigpu_release_checksum to the archive's SHA-256, or "
+            "ollama_multigpu_release_url to an https address." % (wanted.version, architecture, wanted.checksum)
+        )
     if host["address_available"] is False:
         found.append(
             "ollama_multigpu_listen_address is %s, which is no address of %s, so nothing could listen on it: give one "

@@ -95,10 +95,24 @@ def _release(values: dict[str, Any]) -> list[str]:
     if checksum and not _CHECKSUM.match(str(checksum)):
         problems.append(
             "ollama_multigpu_release_checksum is %r: give the archive's SHA-256 (64 hexadecimal digits) or the address "
-            "of "
-            "a sha256sum.txt." % (checksum,)
+            "of a sha256sum.txt." % (checksum,)
         )
-    return problems
+    return problems + _plain_http(str(version), str(url or ""), str(checksum or ""))
+
+
+def _plain_http(version: str, url: str, checksum: str) -> list[str]:
+    """Who can change an archive on its way can change a sha256sum.txt as well, so that one is no check of the other."""
+    if archives.is_plain_http(checksum):
+        return [
+            "ollama_multigpu_release_checksum is %r, and what comes over plain http can be changed on its way: give "
+            "the archive's SHA-256, or an https address." % checksum
+        ]
+    if archives.is_plain_http(url) and not archives.is_pinned(version, checksum):
+        return [
+            "ollama_multigpu_release_url is %r, and an archive that comes over plain http needs a SHA-256 that does "
+            "not come from the network: give it as ollama_multigpu_release_checksum, or give an https address." % url
+        ]
+    return []
 
 
 def _environment(environment: dict[Any, Any]) -> list[str]:

@@ -82,7 +82,7 @@ def _put_connection(root: pathlib.Path) -> None:
 
 
 def write_inventory(
-    path: pathlib.Path, hosts: dict[str, str], podman_program: pathlib.Path, variables: dict[str, str]
+    path: pathlib.Path, hosts: dict[str, str], podman_program: pathlib.Path, variables: dict[str, object]
 ) -> None:
     """Write a YAML inventory of hosts {name: container}; the values are JSON strings, which are valid YAML.
 

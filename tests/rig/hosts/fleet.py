@@ -131,14 +131,18 @@ def serve(set_name: str, port: int = 0, versions: list[str] | None = None, say=p
     """Start the registry and release server of the set on the gateways of the network and on loopback.
 
     Returns its addresses for users and inventories: {'rig_registry': 'address:port', 'rig_registry_url',
-    'rig_release_url' (a directory), 'rig_archive_url', 'rig_checksum_url'}. `versions` are those of Ollama.
+    'rig_release_url' (a directory), 'rig_archive_url', 'rig_checksum_url', 'rig_checksum' (the archive's SHA-256),
+    'rig_checksums' {version: SHA-256}}. `versions` are those of Ollama.
     """
     directory = set_directory(set_name) / "served"
-    variables = content.prepare(directory, versions or [content.VERSION], say)
+    versions = versions or [content.VERSION]
+    variables = content.prepare(directory, versions, say)
+    sums = content.checksums(directory, versions)
     running = background.start(directory, server_state(set_name), [*network(), "127.0.0.1"], port)
     url = f"http://{running['addresses'][0]}:{running['port']}"
     variables = {name: f"{url}/{path}" for name, path in variables.items()}
     variables.update(rig_registry=url.removeprefix("http://"), rig_registry_url=url)
+    variables.update(rig_checksum=sums[versions[0]], rig_checksums=sums)
     state = load(set_name)
     state["variables"].update(variables)
     save(set_name, state)

@@ -39,6 +39,14 @@ def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str
     }
 
 
+def checksums(directory: pathlib.Path, versions: list[str]) -> dict[str, str]:
+    """SHA-256 of the archives of these versions, which `prepare` has written into the directory."""
+    return {
+        version: (directory / "releases" / f"v{version}" / "sha256sum.txt").read_text(encoding="ascii").split()[0]
+        for version in versions
+    }
+
+
 def _release(directory: pathlib.Path, version: str, say) -> None:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)+[0-9A-Za-z.-]*", version):
         raise RigError(f"'{version}' is no version of Ollama: write it as {VERSION}.")

@@ -87,6 +87,11 @@ def test_a_host_that_can_run_the_services():
         ({"systemd": False}, {}, "a is not run by systemd"),
         ({"architecture": "riscv64"}, {}, "a riscv64 machine; Ollama has releases for x86_64 and aarch64"),
         ({}, {"checksum": ""}, "no checksum of Ollama 0.32.15 for amd64"),
+        (
+            {"architecture": "aarch64"},
+            {"checksum": "http://mirror/v0.32.15/sha256sum.txt"},
+            "for other machines than arm64 only, and http://mirror/v0.32.15/sha256sum.txt would vouch for itself",
+        ),
         ({"address_available": False}, {"listen_address": "192.0.2.7"}, "192.0.2.7, which is no address of a"),
     ],
 )

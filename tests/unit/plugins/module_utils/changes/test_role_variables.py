@@ -35,6 +35,18 @@ def test_good_settings_have_no_problem():
     )
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"version": "0.32.15", "release_url": "http://m", "release_checksum": ""},  # the role has its SHA-256
+        {"version": "0.99.0", "release_url": "http://m", "release_checksum": "sha256:" + "a" * 64},
+        {"version": "0.99.0", "release_url": "https://m", "release_checksum": "https://m/sha256sum.txt"},
+    ],
+)
+def test_a_release_from_anywhere_needs_a_hash_that_does_not_come_from_there(settings):
+    assert problems(**settings) == []
+
+
 def test_what_is_made_of_a_model_and_where_it_listens():
     whole = {"suffix": "-x", "parameters": {"temperature": 0.3}, "system": "s", "template": None}
     assert (
@@ -68,9 +80,14 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"version": "v0.32.15"}, "leading v"),
         ({"version": "latest"}, "latest"),
         ({"version": "0.31.1"}, "known holes"),
-        ({"version": "0.31.2-rc1"}, "set ollama_multigpu_version to 0.31.2 or later"),
+        ({"version": "0.32.9"}, "share a digest"),
+        ({"version": "0.32.10-rc1"}, "set ollama_multigpu_version to 0.32.10 or later"),
         ({"release_url": "ftp://x"}, "http"),
         ({"release_checksum": "abc"}, "SHA-256"),
+        ({"release_checksum": "http://m/sha256sum.txt"}, "'http://m/sha256sum.txt', and what comes over plain http"),
+        ({"release_url": "http://m", "release_checksum": "http://m/sums"}, "or an https address"),
+        ({"release_url": "http://m", "release_checksum": "https://m/sums"}, "ollama_multigpu_release_url is 'http://m'"),
+        ({"version": "0.99.0", "release_url": "http://m/v1"}, "give it as ollama_multigpu_release_checksum"),
         ({"listen_address": "localhost"}, "IP address"),
         ({"headroom_bytes": -1}, "-1"),
         ({"environment": {"A-B": "x"}}, "A-B"),

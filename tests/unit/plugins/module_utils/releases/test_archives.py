@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import ar
         ("0.32.15", "amd64", "sha256:" + "c" * 64, "c" * 64),
         ("0.32.15", "amd64", "http://y/sums", "http://y/sums"),
         ("0.99.0", "amd64", "", ""),
+        ("0.99.0", "arm64", "c" * 64, "c" * 64),
         ("0.32.15", "", "", ""),
     ],
 )
@@ -24,7 +25,32 @@ def test_the_checksum_of_an_archive(version, architecture, given, expected):
 
 
 def test_releases_with_known_holes():
-    assert [version for version in ("0.31.1", "0.31.2-rc1", "0.31.2", "0.100.0") if archives.allowed(version)] == [
-        "0.31.2",
-        "0.100.0",
-    ]
+    versions = ("0.31.2", "0.32.9", "0.32.10-rc1", "0.32.10", "0.100.0")
+    assert [version for version in versions if archives.allowed(version)] == ["0.32.10", "0.100.0"]
+
+
+def test_every_hash_is_one_and_belongs_to_a_release_that_may_be_installed():
+    assert list(archives.CHECKSUMS) == sorted(archives.CHECKSUMS, key=archives._order, reverse=True)
+    hashes = []
+    for version, known in archives.CHECKSUMS.items():
+        assert archives.allowed(version) and sorted(known) == ["amd64", "arm64"]
+        from_0_33 = archives._order(version) >= archives._order("0.33.0")
+        assert archives.is_sha256(known["amd64"]) and archives.is_sha256(known["arm64"]) == from_0_33
+        hashes += filter(archives.is_sha256, known.values())
+    assert len(hashes) == len(set(hashes)) == 12
+    assert archives.checksum("0.35.1", "arm64", "", "http://x/a").startswith("b1b1c85d2513")
+
+
+@pytest.mark.parametrize(
+    "version, given, pinned",
+    [
+        ("0.32.15", "", True),
+        ("0.99.0", "", False),
+        ("0.99.0", "c" * 64, True),
+        ("0.99.0", "sha256:" + "C" * 64, True),
+        ("0.32.15", "https://x/sha256sum.txt", False),  # what the user gives wins
+        ("0.32.15", "c" * 65, False),
+    ],
+)
+def test_a_hash_is_pinned_where_nobody_has_to_be_asked_for_it(version, given, pinned):
+    assert archives.is_pinned(version, given) is pinned

@@ -10,9 +10,8 @@ import pathlib
 import subprocess
 import sys
 
-from tests.unit.plugins.module_utils.changes.test_module_result import SETTINGS
-
 from tests.unit.plugins.module_utils.changes.builders import applied_host, host, model, plan, serving
+from tests.unit.plugins.module_utils.changes.test_module_result import SETTINGS
 from tests.unit.plugins.modules.run_module import run_module
 
 

@@ -86,7 +86,10 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"release_checksum": "abc"}, "SHA-256"),
         ({"release_checksum": "http://m/sha256sum.txt"}, "'http://m/sha256sum.txt', and what comes over plain http"),
         ({"release_url": "http://m", "release_checksum": "http://m/sums"}, "or an https address"),
-        ({"release_url": "http://m", "release_checksum": "https://m/sums"}, "ollama_multigpu_release_url is 'http://m'"),
+        (
+            {"release_url": "http://m", "release_checksum": "https://m/sums"},
+            "ollama_multigpu_release_url is 'http://m'",
+        ),
         ({"version": "0.99.0", "release_url": "http://m/v1"}, "give it as ollama_multigpu_release_checksum"),
         ({"listen_address": "localhost"}, "IP address"),
         ({"headroom_bytes": -1}, "-1"),

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from tests.unit.plugins.module_utils.changes.test_module_result import asked
 
 from tests.unit.plugins.module_utils.changes.builders import applied_host, host, model, plan, server, serving
+from tests.unit.plugins.module_utils.changes.test_module_result import asked
 
 OPTIMIZED = "llama3.1:8b-optimized"
 

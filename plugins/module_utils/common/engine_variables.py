@@ -38,8 +38,7 @@ NAMES = frozenset(
 # Those that change where the model's memory goes, so that no prediction would hold.
 MOVE_MEMORY = frozenset(
     """
-    CPU_MOE KV_OFFLOAD KV_UNIFIED_PER_SLOT MMPROJ MMPROJ_OFFLOAD N_CPU_FFN N_CPU_MOE N_GPU_LAYERS_DRAFT
-    OVERRIDE_TENSOR RPC SWA_FULL
+    CPU_MOE KV_OFFLOAD KV_UNIFIED_PER_SLOT N_CPU_FFN N_CPU_MOE N_GPU_LAYERS_DRAFT OVERRIDE_TENSOR RPC SWA_FULL
     """.split()
 )
 

@@ -5,7 +5,8 @@
 This is the only table of them. Its rules:
 
 * A variable of the PLAN cannot be set by the user. The plan has an option for what it does, which `advice` names.
-* A REFUSED variable would make the plan's figures void or load other code than the verified release.
+* A REFUSED variable would make the plan's figures void or load other code than the verified release. Most of them are
+  in common/refused_variables.py.
 * A USER variable may be set, in the role and in placement_info alike. Four of them (context length, slots, type of the
   KV cache, flash attention) are defaults of the models: the plan takes them into account, and a model's own option has
   precedence. OLLAMA_KEEP_ALIVE is what the server takes for requests that name no time. These five are not carried over
@@ -22,7 +23,7 @@ import re
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from . import engine_variables
+from . import engine_variables, refused_variables
 
 Version = Tuple[int, int, int]
 
@@ -52,7 +53,7 @@ class Variable:
         first: the first release that reads it; (0, 0, 0) = all that the collection knows.
         last: the last release that reads it; None = it is still read.
         carried: whether it is carried over from an Ollama that is adopted.
-        loader: whether the dynamic linker reads it.
+        loader: whether it makes a server load or run other code.
     """
 
     name: str
@@ -169,8 +170,6 @@ TABLE = {variable.name: variable for variable in _TABLE}
 #: What an installer writes into its unit for the process itself.
 OF_THE_PROCESS = frozenset(("PATH", "HOME", "USER", "LOGNAME", "SHELL"))
 
-_LOADER = "LD_"
-_LOADER_REASON = "makes the dynamic linker load other code than the release that was verified"
 # What decides where a server puts its models.
 _OF_THE_SERVER = ("OLLAMA_", "CUDA_", "LLAMA_ARG_")
 # What a server reads of its environment; the rest (INVOCATION_ID ...) is systemd's.
@@ -183,8 +182,9 @@ def find(name: str) -> Variable:
     """Return what is known of a variable; also for names without a line in TABLE, by the rules above."""
     if name in TABLE:
         return TABLE[name]
-    if name.startswith(_LOADER):
-        return Variable(name, REFUSED, _LOADER_REASON, loader=True)
+    loads, breaks = refused_variables.loads_code(name), refused_variables.breaks_plan(name)
+    if loads or breaks:
+        return Variable(name, REFUSED, loads or breaks or "", loader=bool(loads))
     if name.startswith(engine_variables.PREFIX):
         return _engine_variable(name)
     if name.upper().startswith("OLLAMA_"):

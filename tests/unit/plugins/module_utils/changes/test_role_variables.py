@@ -107,6 +107,8 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"environment": {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": 1}}, "leave it out"),
         ({"environment": {"OLLAMA_CONTEXT_LENGTH": "many"}}, "whole number"),
         ({"environment": {"OLLAMA_VULKAN": 1}}, "always 0"),
+        ({"environment": {"CUDA_INJECTION64_PATH": "/x.so"}}, "load other code"),
+        ({"environment": {"GGML_CUDA_P2P": 0}}, "also as 0"),
         ({"environment": {"LD_LIBRARY_PATH": "/cuda"}}, "LD_LIBRARY_PATH"),
         (
             {"models": [{"name": "a", "optimized": True}]},

@@ -39,6 +39,51 @@ def test_every_name_has_an_owner(name, owner):
     assert found.loader == name.startswith("LD_")
 
 
+@pytest.mark.parametrize(
+    "name, word, loader",
+    [
+        ("LD_AUDIT", "dynamic linker", True),
+        ("GCONV_PATH", "other code", True),
+        ("GGML_BACKEND_PATH", "other code", True),
+        ("OLLAMA_LIBRARY_PATH", "other code", True),
+        ("CUDA_INJECTION64_PATH", "other code", True),
+        ("CUDA_INJECTION32_PATH", "other code", True),
+        ("NVTX_INJECTION64_PATH", "other code", True),
+        ("NCCL_NET_PLUGIN", "other code", True),
+        ("OMP_TOOL_LIBRARIES", "other code", True),
+        ("OPENSSL_CONF", "other code", True),
+        ("OPENSSL_MODULES", "other code", True),
+        ("OPENSSL_ENGINES", "other code", True),
+        ("VK_ICD_FILENAMES", "other code", True),
+        ("VK_ADD_DRIVER_FILES", "other code", True),
+        ("VK_LAYER_PATH", "other code", True),
+        ("LLAMA_ARG_MCP_SERVERS_JSON", "run programs", True),
+        ("LLAMA_ARG_TOOLS", "run programs", True),
+        ("LLAMA_ARG_VIDEO_FFMPEG_DIR", "run programs", True),
+        ("LLAMA_API_KEY", "locks Ollama out", False),
+        ("LLAMA_ARG_API_KEY", "locks Ollama out", False),
+        ("LLAMA_ARG_API_KEY_FILE", "locks Ollama out", False),
+        ("LLAMA_ARG_API_PREFIX", "locks Ollama out", False),
+        ("LLAMA_ARG_SSL_KEY_FILE", "locks Ollama out", False),
+        ("LLAMA_ARG_MMPROJ", "projector", False),
+        ("LLAMA_ARG_MMPROJ_URL", "projector", False),
+        ("LLAMA_ARG_MMPROJ_AUTO", "projector", False),
+        ("GGML_CUDA_P2P", "also as 0", False),
+    ],
+)
+def test_what_no_service_may_have_is_refused_with_the_reason(name, word, loader):
+    found = service_variables.find(name)
+    assert (found.owner, found.loader) == (service_variables.REFUSED, loader)
+    assert word in found.advice and name not in service_variables.TABLE
+
+
+@pytest.mark.parametrize(
+    "name", ["SSL_CERT_FILE", "CUDA_CACHE_PATH", "NCCL_DEBUG", "GGML_CUDA_NO_PINNED", "OMP_NUM_THREADS"]
+)
+def test_what_only_resembles_them_is_the_users(name):
+    assert service_variables.find(name).owner == service_variables.USER
+
+
 def test_every_line_of_the_table_is_complete():
     assert len(service_variables.TABLE) == len(service_variables._TABLE)
     for variable in service_variables.TABLE.values():

@@ -8,20 +8,21 @@ The requests are those of Ollama itself (ollama-0.32.15-api.json, pull-registry-
 from __future__ import annotations
 
 import re
-import threading
 import time
-import urllib.parse
 from typing import Any, Callable, TypeVar
 
 from ..common.libraries import import_requests
 from ..common.names import Name, registry_host
+from . import bounded
 from .connection import trusted
 from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
+from .redirects import Hops, Refused
 
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds before the second attempt, doubled for the third
 # Bytes per second. A slower answer is given up: requests limits only the time between two bytes.
 LEAST_RATE = 64 * 1024
+WHOLE_BYTES = 16 * 1024 * 1024  # that may be read of one model
 USER_AGENT = "gpufleet.ollama"
 _CHUNK = 65536
 Result = TypeVar("Result")
@@ -42,7 +43,8 @@ class RegistryError(Exception):
 class Registry:
     """The registry of a model. `address` is its scheme and host; `bytes_read` counts the bytes of its answers.
 
-    No answer can take for ever: one that is slower than LEAST_RATE is given up after a few timeouts.
+    No answer can take for ever: one that is slower than LEAST_RATE is given up after a few timeouts, and all answers
+    together may take as long as one of WHOLE_BYTES (`seconds_left`, from the first request on).
 
     Args:
         name: of the model.
@@ -66,8 +68,16 @@ class Registry:
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._session.verify = trusted()
         self.address = "%s://%s" % ("http" if self._insecure else "https", self.host.lower())
+        self._hops = Hops(self._requests, self._session, self.address)
+        self._ends: float | None = None
         self._base = "%s/v2/%s/%s" % (self.address, name.namespace, name.model)
         self._final: dict[str, str] = {}  # digest -> address after redirects, so that each range costs one request
+
+    def seconds_left(self) -> float:
+        """Return how many seconds all further answers together may take; 0 or less if none are left."""
+        if self._ends is None:
+            self._ends = time.monotonic() + ATTEMPTS * self.timeout + WHOLE_BYTES / LEAST_RATE
+        return self._ends - time.monotonic()
 
     def manifest(self) -> Manifest:
         """Return the manifest of the model. Raises RegistryError."""
@@ -105,11 +115,8 @@ class Registry:
     def _range(self, digest: str, offset: int, size: int, whole: int | None, what: str) -> bytes:
         url = self._final.get(digest) or "%s/blobs/%s" % (self._base, digest)
         headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1)}
-        response = self._get(url, headers, what)
         # Ollama follows a Location with status 200 as well (pull-fault-loc200).
-        if response.status_code == 200 and response.headers.get("Location"):
-            response.close()
-            response = self._get(urllib.parse.urljoin(response.url, response.headers["Location"]), headers, what)
+        response = self._get(url, headers, what, also_200=True)
         if response.status_code == 416:
             response.close()
             return b""
@@ -146,38 +153,23 @@ class Registry:
     def _bounded(self, size: int, what: str, work: Callable[[], Result]) -> Result:
         """Return the result of work(), which reads an answer of up to `size` bytes, in limited time.
 
-        It runs in a thread, because an answer that comes byte by byte blocks its reader. A thread that is given up ends
-        with the process, which ends soon.
-
         Raises:
             RegistryError: it took too long; `work` may raise other exceptions.
         """
-        limit = ATTEMPTS * self.timeout + size / LEAST_RATE
-        results: list[Result] = []
-        errors: list[Exception] = []
-
-        def run() -> None:
-            try:
-                results.append(work())
-            except Exception as error:  # pylint: disable=broad-except  # raised again below
-                errors.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.daemon = True
-        thread.start()
-        thread.join(limit)
-        if thread.is_alive():
+        limit = min(ATTEMPTS * self.timeout + size / LEAST_RATE, self.seconds_left())
+        try:
+            return bounded.within(limit, work)
+        except bounded.TookTooLong:
             raise RegistryError(
                 "unreachable",
                 "the registry %s was not done with %s after %d seconds; check the network, set a longer timeout, "
-                "or set a mirror with registry" % (self.host, what, limit),
+                "or set a mirror with registry" % (self.host, what, max(0, limit)),
             )
-        if errors:
-            raise errors[0]
-        return results[0]
 
-    def _get(self, url: str, headers: dict[str, str], what: str) -> Any:
+    def _get(self, url: str, headers: dict[str, str], what: str, also_200: bool = False) -> Any:
         """Return an answer with status 200, 206 or 416. What may pass (connection errors, 5xx) is tried again.
+
+        `also_200` follows a Location in an answer with status 200 too.
 
         Raises:
             RegistryError: there is none.
@@ -187,7 +179,14 @@ class Registry:
             if attempt:
                 time.sleep(PAUSE * 2 ** (attempt - 1))
             try:
-                response = self._session.get(url, headers=headers, timeout=self.timeout, stream=True)
+                response = self._hops.get(url, headers, self.timeout, also_200)
+            except Refused as error:
+                remedy = (
+                    "set insecure: true if you trust the network"
+                    if "plain http" in str(error)
+                    else ("inform its owner, or set a mirror with registry")
+                )
+                raise RegistryError("answer", "the registry %s %s for %s; %s" % (self.host, error, what, remedy))
             except self._requests.exceptions.RequestException as error:
                 problem = self._no_answer(error, what)
                 if _may_pass(self._requests.exceptions, error):
@@ -205,8 +204,6 @@ class Registry:
     def _no_answer(self, error: Exception, what: str) -> RegistryError:
         """Return the error for an exception of requests."""
         exceptions = self._requests.exceptions
-        if isinstance(error, exceptions.TooManyRedirects):
-            return RegistryError("answer", "the registry %s redirects in a circle for %s" % (self.host, what))
         if isinstance(error, exceptions.SSLError):
             if any(sign in str(error) for sign in ("WRONG_VERSION_NUMBER", "record layer failure", "HTTP_REQUEST")):
                 problem = "it speaks plain http; set insecure: true if you trust the network"
@@ -226,16 +223,13 @@ class Registry:
         )
 
     def _check_answer(self, response: Any, what: str) -> None:
-        """Close an answer and raise RegistryError where it came over plain http unasked, or is compressed."""
-        problem = None
-        if not self._insecure and urllib.parse.urlsplit(response.url).scheme != "https":
-            problem = "the registry %s redirects to plain http for %s; set insecure: true if you trust the network"
-        elif response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            # A few compressed bytes could become very many.
-            problem = "the registry %s compresses %s against the request; set a mirror with registry"
-        if problem:
+        """Close an answer and raise RegistryError where it is compressed: few bytes could become very many."""
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             response.close()
-            raise RegistryError("answer", problem % (self.host, what))
+            raise RegistryError(
+                "answer",
+                "the registry %s compresses %s against the request; set a mirror with registry" % (self.host, what),
+            )
 
     def _refusal(self, status: int, what: str) -> RegistryError:
         if status == 404:
@@ -309,4 +303,4 @@ def _short(error: Exception) -> str:
 
 def _may_pass(exceptions: Any, error: Exception) -> bool:
     """Return whether another attempt may succeed after an exception of requests."""
-    return not isinstance(error, (exceptions.TooManyRedirects, exceptions.SSLError, exceptions.Timeout))
+    return not isinstance(error, (exceptions.SSLError, exceptions.Timeout))

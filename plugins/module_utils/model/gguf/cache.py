@@ -13,11 +13,13 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from typing import Any, Callable
 
 from ...common.regular import read_regular
 
 FORMAT = 5
+_POLL = 0.05  # seconds between two looks at a lock
 
 
 class CacheError(Exception):
@@ -30,15 +32,16 @@ class Cache:
     def __init__(self, directory: str | None = None) -> None:
         self.directory = directory
 
-    def fetch(self, key: list[str], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def fetch(self, key: list[str], compute: Callable[[], dict[str, Any]], patience: float = 60.0) -> dict[str, Any]:
         """Return the facts that are kept for `key`, or else those of `compute()`.
 
         Args:
             key: the address of the registry, then media type, digest and size of each blob.
             compute: returns the facts. Only one process computes those of the same key at a time.
+            patience: seconds to wait for another process that computes them.
 
         Raises:
-            CacheError: the directory cannot be used; `compute` may raise other exceptions.
+            CacheError: another process took too long, or the directory cannot be used. `compute` may raise others.
         """
         if not self.directory:
             return compute()
@@ -54,13 +57,26 @@ class Cache:
                 % (self.directory, error.strerror or error)
             )
         with lock:
-            # The kernel releases the lock when its holder dies, and the holder's own timeouts limit the wait.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._wait(lock, patience)
             facts = _load(path, key)
             if facts is None:
                 facts = compute()
                 self._keep(path, key, facts)
             return facts
+
+    def _wait(self, lock: Any, patience: float) -> None:
+        """Take the lock. The kernel releases it when its holder dies. Raises CacheError after `patience` seconds."""
+        ends = time.monotonic() + patience
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= ends:
+                    raise CacheError(
+                        "another process has been reading the same header for %d seconds (lock in %s); "
+                        "check the network, and run again" % (patience, self.directory)
+                    )
+                time.sleep(_POLL)
 
     def _keep(self, path: str, key: list[str], facts: dict[str, Any]) -> None:
         try:

@@ -209,7 +209,7 @@ def from_registry(registry: Registry, name: str, cache: Cache) -> tuple[dict[str
     key = [registry.address]
     for layer in manifest.of_type(media.MODEL, media.PROJECTOR):
         key += [layer.media_type, layer.digest, str(layer.size_bytes)]
-    facts = cache.fetch(key, lambda: _manifest_facts(manifest, header, name))
+    facts = cache.fetch(key, lambda: _manifest_facts(manifest, header, name), registry.seconds_left())
     return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
 
 

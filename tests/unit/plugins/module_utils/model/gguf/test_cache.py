@@ -60,3 +60,29 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="set cache_dir to a directory"):
         Cache(str(tmp_path / "file" / "below")).fetch(["sha256:1"], dict)
+
+
+def _holds_the_lock(directory, ready):
+    def compute():
+        ready.set()
+        time.sleep(30)
+
+    Cache(directory).fetch(["sha256:1"], compute)
+
+
+def test_a_reader_that_waits_for_another_gives_up(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    process = context.Process(target=_holds_the_lock, args=(str(tmp_path), ready))
+    process.start()
+    try:
+        assert ready.wait(10)
+        begin = time.monotonic()
+        with pytest.raises(CacheError, match="another process has been reading the same header"):
+            Cache(str(tmp_path)).fetch(["sha256:1"], dict, patience=0.3)
+        assert 0.3 <= time.monotonic() - begin < 3
+        assert Cache(str(tmp_path)).fetch(["sha256:2"], lambda: {"n": 1}, patience=0) == {"n": 1}
+    finally:
+        process.kill()
+        process.join()
+    assert Cache(str(tmp_path)).fetch(["sha256:1"], lambda: {"n": 2}, patience=5) == {"n": 2}

@@ -111,7 +111,7 @@ def crumbs(request):
         ((206, gzip.compress(bytes(20 * MIB)), {"Content-Encoding": "gzip"}), "compresses"),
         ((206, b""), "cut off after 0 bytes"),
         (lambda request, unused: (206, crumbs(request)), "pieces too small"),
-        ((302, b"", {"Location": "file:///etc/passwd"}), "cannot reach"),
+        ((302, b"", {"Location": "file:///etc/passwd"}), "neither http nor https"),
         ((302, b"", {"Location": "http://127.0.0.1:1/"}), "connection refused"),
     ],
 )
@@ -203,3 +203,17 @@ def test_a_manifest_that_gives_the_blob_too_little_reads_no_further():
     tiny = TINY
     error, moved = outcome(ranges(tiny), ("model", DIGEST, 500))
     assert "cut off after 500 bytes" in str(error) and moved < 1000
+
+
+def test_one_deadline_for_the_whole_header(monkeypatch):
+    """Every range is in time, but there are very many of them."""
+    monkeypatch.setattr(registry_room, "WHOLE_BYTES", 0)
+
+    def slowly(request, _handler):
+        time.sleep(0.25)
+        return 206, ranges(LLAMA)(request, _handler)[1][:100000]
+
+    begin = time.monotonic()
+    error = outcome(slowly, ("model", DIGEST, LLAMA_BYTES), timeout=0.4)[0]
+    assert isinstance(error, RegistryError) and "was not done with the blob" in str(error)
+    assert time.monotonic() - begin < 3

@@ -59,6 +59,7 @@ class OllamaClient:
         self._requests = import_requests()
         self._session = self._requests.Session()
         self._session.verify = trusted()
+        self._session.get_redirect_target = lambda response: None  # else requests reads the whole body of a redirect
         self._session.headers["Accept-Encoding"] = "identity"  # a few compressed bytes could become very many
         if is_loopback(self.url):
             self._session.trust_env = False  # requests for this host must not go to a proxy of the environment

@@ -46,6 +46,8 @@ class Hops:
         # Requests would send the password that a netrc has for a host. An own function for it turns that off; without
         # `trust_env` the proxies of the environment would be off too.
         session.auth = lambda request: request
+        # Requests would read the body of a redirect to its end, even where it does not follow.
+        session.get_redirect_target = lambda response: None
         adapter = requests.adapters.HTTPAdapter()
         pools = adapter.poolmanager.pool_classes_by_scheme
         adapter.poolmanager.pool_classes_by_scheme = {

@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
@@ -100,6 +101,21 @@ def test_a_private_registry_has_its_storage_anywhere(monkeypatch):
         monkeypatch.setattr(redirects, "_is_global", lambda ip: False)
         with serving({("GET", BLOB): to("/hop"), ("GET", "/hop"): to("%s/cdn" % storage.url)}) as server:
             assert read(server) == CONTENT
+
+
+def test_the_body_of_a_redirect_is_not_read():
+    def endless(unused, handler):
+        handler.wfile.write(b"HTTP/1.1 307 x\r\nLocation: /cdn\r\nContent-Length: 1000000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _byte in range(100):
+                handler.wfile.write(b"x")
+                time.sleep(0.1)
+        handler.close_connection = True
+
+    with serving({("GET", BLOB): endless, ("GET", "/cdn"): ranges(CONTENT)}) as server:
+        begin = time.monotonic()
+        assert read(server) == CONTENT
+        assert time.monotonic() - begin < 3
 
 
 def test_ten_redirects_and_not_one_more():

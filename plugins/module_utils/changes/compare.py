@@ -10,10 +10,11 @@ from ..common import paths
 from ..common.sizes import gib
 from .files import compare_files
 from .inputs import adopted_store, carried_variables
+from .known_servers import known_servers
 from .models import compare_models
 from .obstacles import plan_obstacles
 from .order import ordered
-from .restarts import compare_services, runs
+from .restarts import compare_services
 from .schema import Change, Changes, Wanted
 
 #: Groups that give access to the GPUs' device nodes on some systems.
@@ -43,10 +44,8 @@ def compare(
     files_changes, files = compare_files(plan, host)
     services = compare_services(plan, host, servers)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
-    # Another server may answer at the address of an instance that does not run: what it has says nothing of the
-    # instance.
-    running = {name: server for name, server in servers.items() if runs(server)}
-    models_changes, models = compare_models(plan, running, applied, link_stores(plan, host), restarted)
+    known = known_servers(plan, servers)
+    models_changes, models = compare_models(plan, known, applied, link_stores(plan, host), restarted)
     changes = (
         _release(host, wanted)
         + _adoption(host, wanted)

@@ -64,7 +64,7 @@ def compare_models(
 
     Args:
         plan: of module placement_info.
-        servers: {instance: server} of module server_info.
+        servers: {instance: server} of module server_info; only those of known_servers.py.
         applied: the plan that was applied before; {} where there is none.
         stores: directories that models may be linked from, beside the stores of the plan's instances.
         restarted: names of the instances that are started or restarted before; nothing is loaded in them then.
@@ -159,7 +159,10 @@ def _bring(state: ModelState, servers: dict[str, Any]) -> list[Change]:
     if entry is None and server.get("reachable"):
         reason = "%s does not have it." % state.instance
     elif entry is None:
-        reason = "%s does not run or does not answer, so what it has is not known." % state.instance
+        reason = (
+            "%s does not run with the planned address and store, or does not answer, so what it has is not known."
+            % state.instance
+        )
     elif state.base:
         return _differing(state, server)
     elif state.digest and normalise_digest(entry.get("digest")) != normalise_digest(state.digest):

@@ -127,8 +127,13 @@ def described(file):
     )
 
 
+def process(name, port=11434):
+    """The variables of an instance's process that tell its address and its store."""
+    return {"OLLAMA_HOST": "127.0.0.1:%d" % port, "OLLAMA_MODELS": "/models/instances/" + name}
+
+
 def server(*names, loaded=(), **more):
-    """A server that runs as planned and has these models."""
+    """A server that runs as planned (as the first instance, if nothing else is said) and has these models."""
     digest = "b" * 64
     return dict(
         {
@@ -136,7 +141,7 @@ def server(*names, loaded=(), **more):
             "models": [{"name": name, "digest": digest} for name in names],
             "loaded": [{"name": name, "digest": digest, "expires_at": "2319-01-01T00:00:00Z"} for name in loaded],
             "contents": {},
-            "environment": {"unit": {}, "process": {}, "differences": []},
+            "environment": {"unit": {}, "process": process("gpu0"), "differences": []},
             "wanted_executable": "/opt/new/bin/ollama",
             "runs_executable": True,
             "unit": {"active_state": "active", "needs_daemon_reload": False, "main_pid": 1},
@@ -166,6 +171,7 @@ def serving(wanted):
         served = [one.get("create_as") or one["name"] for one in instance["models"]]
         names = [one["name"] for one in instance["models"]] + served
         found[instance["name"]] = server(*dict.fromkeys(names), loaded=served)
+        found[instance["name"]]["environment"]["process"] = process(instance["name"], instance["port"])
         told = {full_name(one["name"]): contents() for one in instance["models"]}
         told.update({one["create_as"]: contents(one["parameters"]) for one in instance["models"] if one["create_as"]})
         found[instance["name"]]["contents"] = told

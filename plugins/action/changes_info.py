@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.module_result import answer
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import NVML, REQUESTS
 from ansible_collections.gpufleet.ollama.plugins.modules import changes_info
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import CopyUnavailable, LibraryCopy
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
 
 
@@ -20,9 +22,19 @@ class ActionModule(OnController):
 
     def compute(self, options):
         """Return the difference."""
+        if options["plan"] is not None:
+            options["libraries"] = {name: _digest(name) for name in (REQUESTS, NVML)}
         return answer(options, self._host_name, self._task.check_mode)
 
     def run(self, tmp=None, task_vars=None):
         """Compare on the controller; the host's name is for sentences."""
         self._host_name = (task_vars or {}).get("inventory_hostname", "the host")
         return super().run(tmp, task_vars)
+
+
+def _digest(name):
+    """Return the digest of the controller's copy of a library, None where it has none."""
+    try:
+        return LibraryCopy(name).digest
+    except CopyUnavailable:
+        return None

@@ -59,6 +59,13 @@ options:
       - The plan that was applied before. The default is the one that is in O(host).
     type: dict
     default: {}
+  libraries:
+    description:
+      - The SHA-256 of the copies of the modules' Python libraries on the controller, by the name of the library. Null
+        where the controller has none.
+      - The action plugin sets this option.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -182,6 +189,7 @@ def argument_spec():
         "plan": {"type": "dict"},
         "servers": {"type": "dict", "default": {}},
         "applied_plan": {"type": "dict", "default": {}},
+        "libraries": {"type": "dict", "default": {}},
     }
 
 

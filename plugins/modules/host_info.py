@@ -116,6 +116,11 @@ host:
     user:
       description: The user of the services, with C(group), C(groups), C(home) and C(shell). Null if there is none.
       type: dict
+    libraries:
+      description:
+        - The Python libraries of the modules by name - C(own) (whether the host's Python has the library itself) and
+          C(digest) (of the copy that M(gpufleet.ollama.libraries) installed; null where there is none).
+      type: dict
     listeners:
       description: Listening TCP sockets, with C(address), C(port), C(pid), C(process) and C(unit).
       type: list
@@ -140,6 +145,7 @@ host:
     files:
       /usr/local/bin/ollama: {kind: absent, owner: null, group: null, mode: null, digest: null, target: null}
     user: null
+    libraries: {requests: {own: false, digest: null}, nvidia-ml-py: {own: false, digest: null}}
     listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]
     address_available: true
 """

@@ -48,6 +48,7 @@ def compare(
     models_changes, models = compare_models(plan, known, applied, link_stores(plan, host), restarted)
     changes = (
         _release(host, wanted)
+        + _libraries(host, wanted)
         + _adoption(host, wanted)
         + _stopped(plan, host)
         + _account(host)
@@ -89,6 +90,18 @@ def _release(host: dict[str, Any], wanted: Wanted) -> list[Change]:
     if paths.release(wanted.version) in host["release"]["leftovers"]:
         reason = "A run that was killed left it incomplete."
     return [Change("fetch", "release", wanted.version, reason)]
+
+
+def _libraries(host: dict[str, Any], wanted: Wanted) -> list[Change]:
+    """Copies of the modules' libraries that are put on the host, so that later runs need not send them."""
+    changes = []
+    for name, digest in wanted.libraries.items():
+        there = host["libraries"][name]
+        if there["own"] or there["digest"] is not None and digest in (None, there["digest"]):
+            continue
+        reason = "It is not there." if there["digest"] is None else "The controller has another copy."
+        changes.append(Change("write", "library", name, reason))
+    return changes
 
 
 def _adoption(host: dict[str, Any], wanted: Wanted) -> list[Change]:

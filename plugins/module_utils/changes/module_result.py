@@ -38,6 +38,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         models_dir=settings[PREFIX + "models_dir"].rstrip("/") or "/",
         adopt=settings[PREFIX + "existing"] == "adopt",
         listen_address=settings[PREFIX + "listen_address"],
+        libraries=options["libraries"],
     )
     if plan is None:
         problems = host_obstacles(host, wanted, name, tuple(archives.CHECKSUMS))

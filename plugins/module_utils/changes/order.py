@@ -11,6 +11,7 @@ INSTALL, CONFIGURE, MODELS, FINISH, PRUNE = "install", "configure", "models", "f
 #: (kind, object) -> stage, in the order in which they are made.
 ORDER = {
     ("fetch", "release"): INSTALL,
+    ("write", "library"): INSTALL,
     # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
     ("carry_over", "environment"): CONFIGURE,
     ("adopt", "service"): CONFIGURE,

@@ -96,7 +96,8 @@ class Wanted:
     """What the role's variables say beside the plan.
 
     `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt; `adopt` tells whether an
-    Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores.
+    Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores;
+    `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none}.
     """
 
     version: str
@@ -104,3 +105,4 @@ class Wanted:
     models_dir: str
     adopt: bool = False
     listen_address: str = ""
+    libraries: dict = field(default_factory=dict)

@@ -28,6 +28,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
     service_changes = [change for change in changes.changes if change.kind in ("enable", "start", "restart")]
     return {
         "fetch_release": bool(changes.of("fetch", "release")),
+        "libraries": bool(changes.of("write", "library")),
         "adopt": bool(changes.of("adopt", "service") or changes.of("adopt", "command")),
         "adopt_service": [change.what for change in changes.of("adopt", "service")],
         "adopt_command": bool(changes.of("adopt", "command")),

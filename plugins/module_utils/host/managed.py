@@ -12,7 +12,8 @@ import pwd
 import stat
 from typing import Any
 
-from ..common import paths
+from ..common import library_directory, paths
+from ..common.libraries import NVML, REQUESTS, LibraryMissing, import_pynvml, import_requests
 from ..common.regular import open_regular
 
 #: Larger files than this are none of the collection's and are not read.
@@ -91,6 +92,27 @@ def account(user: str = paths.USER) -> dict[str, Any] | None:
         "home": entry.pw_dir,
         "shell": entry.pw_shell,
     }
+
+
+def libraries(root: str = "/") -> dict[str, dict[str, Any]]:
+    """Return {library: {own, digest}} of the modules' Python libraries.
+
+    `own` tells whether the host's Python has the library itself; `digest` is the tree digest of the copy that the
+    collection has put on the host, None where there is none.
+    """
+    place = paths.below(root, paths.LIBRARIES)
+    return {
+        name: {"own": _importable(load), "digest": library_directory.digest(place, name)}
+        for name, load in ((REQUESTS, import_requests), (NVML, import_pynvml))
+    }
+
+
+def _importable(load: Any) -> bool:
+    try:
+        load([])
+    except LibraryMissing:
+        return False
+    return True
 
 
 def _entries(directory: str, root: str, suffix: str = "") -> list[str]:

@@ -54,6 +54,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "drop_ins": systemd.drop_ins(root),
         "files": managed.managed_files(models_dir, root),
         "user": managed.account(),
+        "libraries": managed.libraries(root),
         "listeners": listeners.listeners(paths.below(root, "/proc")),
         "address_available": listeners.can_bind(address) if address else None,
     }

@@ -90,6 +90,7 @@ def host(**more):
             "drop_ins": [],
             "left_behind": None,
             "files": {},
+            "libraries": {"requests": {"own": False, "digest": None}},
         },
         **more,
     )

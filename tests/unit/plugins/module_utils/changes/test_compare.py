@@ -95,6 +95,25 @@ def test_a_release_is_fetched(wanted, release, word):
     assert (change.object, change.what) == ("release", "0.32.15") and word in change.reason
 
 
+@pytest.mark.parametrize(
+    "own, there, copied, reason",
+    [
+        (False, None, "a", "It is not there."),
+        (False, "b", "a", "The controller has another copy."),
+        # The module that is run then says what to install.
+        (False, None, None, "It is not there."),
+        (False, "a", "a", None),
+        (False, "b", None, None),
+        (True, None, "a", None),
+    ],
+)
+def test_a_library_is_put_on_a_host_that_has_none_or_another(wanted, own, there, copied, reason):
+    state = applied_host(wanted, libraries={"requests": {"own": own, "digest": there}})
+    changes = difference(wanted, state, serving(wanted), libraries={"requests": copied})
+    assert [change.reason for change in changes.changes] == ([reason] if reason else [])
+    assert not reason or (changes.changes[0].kind, changes.changes[0].object) == ("write", "library")
+
+
 def test_another_release_in_use_is_pruned_and_the_link_is_changed(wanted):
     state = applied_host(wanted)
     state["release"]["complete"]["0.32.14"] = "d" * 64

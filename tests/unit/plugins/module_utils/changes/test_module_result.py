@@ -20,7 +20,9 @@ SETTINGS = {
 
 
 def asked(check_mode=False, settings=None, **options):
-    values = dict({"names": [], "host": None, "plan": None, "servers": {}, "applied_plan": {}}, **options)
+    values = dict(
+        {"names": [], "host": None, "plan": None, "servers": {}, "applied_plan": {}, "libraries": {}}, **options
+    )
     return answer(dict(values, settings=dict(SETTINGS, **(settings or {}))), "a", check_mode)
 
 

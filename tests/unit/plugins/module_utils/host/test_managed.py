@@ -65,3 +65,17 @@ def test_an_account():
     root = managed.account("root")
     assert root["group"] == "root" and root["home"] and root["shell"]
     assert managed.account("no-such-user") is None
+
+
+def test_libraries_of_the_hosts_python_and_copies(root, monkeypatch):
+    def missing(directories):
+        assert directories == []
+        raise managed.LibraryMissing("requests")
+
+    monkeypatch.setattr(managed, "import_requests", missing)
+    os.makedirs(paths.below(root, paths.LIBRARIES + "/requests"))
+    with open(paths.below(root, paths.LIBRARIES + "/requests/__init__.py"), "w", encoding="utf-8") as stream:
+        stream.write("A = 1")
+    found = managed.libraries(root)
+    assert found["nvidia-ml-py"] == {"own": True, "digest": None}
+    assert found["requests"]["own"] is False and len(found["requests"]["digest"]) == 64

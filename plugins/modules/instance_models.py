@@ -12,7 +12,9 @@ short_description: Manage the models of all Ollama instances of a host
 version_added: "1.0.0"
 description:
   - Does what M(gpufleet.ollama.model) does for a list of models in one execution, and returns a result for each entry.
-  - The entries are processed in the order of the list. After a failure the rest of the list is skipped.
+  - The entries are processed in the order of the list. After a failure the later entries of the same instance are
+    skipped, and those of other instances are processed. The module then fails with the reasons of all failures and
+    names the entries that it skipped.
   - A model that several instances need is pulled or created once and hard-linked into the stores of the others
     where O(models[].link_from) names the first store.
 author:
@@ -173,7 +175,7 @@ RETURN = r"""
 models:
   description:
     - The result of each entry, in the order of O(models).
-    - After a failure, the entries that were processed before it.
+    - Entries that failed or were skipped are left out.
   returned: always
   type: list
   elements: dict
@@ -314,7 +316,7 @@ def main():
     )
     if module._diff:
         result["diff"] = [diff_of(wanted, outcome) for wanted, outcome in progress.done if outcome.changed]
-    if progress.failed:
+    if progress.failures:
         module.fail_json(msg=progress.message(), **result)
     module.exit_json(**result)
 

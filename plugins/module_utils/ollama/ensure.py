@@ -189,63 +189,81 @@ def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Out
 
 @dataclass
 class Progress:
-    """How far a list of models has come: the entries that are done, each with its outcome, and why the list stopped.
+    """How far a list of models has come.
 
     Attributes:
-        done: The entries that were worked through, in the order of the list.
-        failed: The entry that failed, or None.
-        reason: Why it failed.
-        left: How many entries were not begun.
+        done: The entries that were worked through, in the order of the list, each with its outcome.
+        failures: The entries that failed, each with the reason.
+        skipped: The entries that were not begun: of an instance that had failed, or of every one where an address is
+            wrong.
     """
 
     done: list[tuple[WantedModel, Outcome]] = field(default_factory=list)
-    failed: WantedModel | None = None
-    reason: str = ""
-    left: int = 0
+    failures: list[tuple[WantedModel, str]] = field(default_factory=list)
+    skipped: list[WantedModel] = field(default_factory=list)
 
     def message(self) -> str:
-        """Return the failure in words: instance and model, the reason, and what was done before it; "" without one."""
-        if self.failed is None:
+        """Return the failures in words: instance, model and reason of each, what was done and what was not begun; ""
+        without one."""
+        if not self.failures:
             return ""
-        end = "" if self.reason.endswith((".", "?")) else "."
-        sentence = "%s of instance %s: %s%s" % (self.failed.name, self.failed.instance, self.reason, end)
+        sentences = [
+            "%s of instance %s: %s%s"
+            % (wanted.name, wanted.instance, reason, "" if reason.endswith((".", "?")) else ".")
+            for wanted, reason in self.failures
+        ]
         changed = [
             "%s of %s was %s" % (wanted.name, wanted.instance, _DONE[outcome.action])
             for wanted, outcome in self.done
             if outcome.changed
         ]
         if changed:
-            sentence += " Before it, %s; this stays, and the next run goes on from there." % ", ".join(changed)
+            sentences.append(
+                "Apart from that, %s; this stays, and the next run goes on from there." % ", ".join(changed)
+            )
         else:
-            sentence += " No model was changed before it."
-        if self.left:
-            sentence += " Not begun: %d more of the list." % self.left
-        return sentence
+            sentences.append("No model was changed.")
+        if self.skipped:
+            skipped = ["%s of %s (%s)" % (wanted.name, wanted.instance, wanted.state) for wanted in self.skipped]
+            sentences.append("Not begun: %s." % ", ".join(skipped))
+        return " ".join(sentences)
 
 
 def ensure_all(wanted_models: list[WantedModel], check_mode: bool = False) -> Progress:
-    """Bring models into their wanted states, one after the other, and stop at the first failure.
+    """Bring models into their wanted states, one after the other.
+
+    After a failure the later entries of that instance are skipped, because they may need what failed; those of other
+    instances go on, so that one broken GPU leaves no other without its models.
 
     Raises:
         LibraryMissing: The host has no requests; nothing was done.
     """
     progress = Progress()
     targets: dict[tuple, Target] = {}
-    number = 0
-    try:
-        for number, wanted in enumerate(wanted_models):  # first of all, because an invalid address is refused here
+    for number, wanted in enumerate(wanted_models):  # first of all, because an invalid address is refused here
+        try:
             targets.setdefault(wanted.server_key(), wanted.target())
-        for number, wanted in enumerate(wanted_models):
+        except EXPECTED_ERRORS as error:
+            rest = wanted_models[:number] + wanted_models[number + 1 :]
+            return Progress(failures=[(wanted, str(error))], skipped=rest)
+    broken: set[str] = set()
+    for wanted in wanted_models:
+        if wanted.instance in broken:
+            progress.skipped.append(wanted)
+            continue
+        changed = True  # a failure may come after something was changed
+        try:
             outcome = ensure(wanted, targets[wanted.server_key()], check_mode)
             if check_mode:
                 outcome = _after_the_earlier(wanted, outcome, progress.done)
-            elif outcome.changed:
-                for target in targets.values():
-                    target.forget()
+            changed = outcome.changed
             progress.done.append((wanted, outcome))
-    except EXPECTED_ERRORS as error:
-        progress.failed, progress.reason = wanted_models[number], str(error)
-        progress.left = len(wanted_models) - len(progress.done) - 1
+        except EXPECTED_ERRORS as error:
+            broken.add(wanted.instance)
+            progress.failures.append((wanted, str(error)))
+        if changed and not check_mode:
+            for target in targets.values():
+                target.forget()
     return progress
 
 

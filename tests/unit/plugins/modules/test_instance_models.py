@@ -111,16 +111,18 @@ def test_a_list_asks_each_server_once(rig):
     assert asked == [rig.url(0), rig.url(1)]
 
 
-def test_a_failure_names_the_model_and_keeps_the_results_before_it(rig):
-    models = [entry(rig, 0), entry(rig, 1, "tiny:nosuch"), entry(rig, 1)]
+def test_a_failure_names_the_model_and_leaves_other_instances_alone(rig):
+    models = [entry(rig, 0, "tiny:nosuch"), entry(rig, 0), entry(rig, 1), entry(rig, 1, state="loaded")]
     result = run(rig, models)
     assert result["failed"] and result["changed"]
-    assert result["msg"].startswith("tiny:nosuch of instance gpu1: ") and "check the name and the tag" in result["msg"]
-    assert "Before it, tiny:latest of gpu0 was pulled" in result["msg"] and "Not begun: 1 more" in result["msg"]
-    assert [model["action"] for model in result["models"]] == ["pull"] and len(result["diff"]) == 1
-    assert rig.names(0) == ["tiny:latest"] and rig.names(1) == []
+    assert result["msg"].startswith("tiny:nosuch of instance gpu0: ") and "check the name and the tag" in result["msg"]
+    assert "tiny:latest of gpu1 was pulled, tiny:latest of gpu1 was loaded; this stays" in result["msg"]
+    assert result["msg"].endswith("Not begun: tiny:latest of gpu0 (present).")
+    assert [(model["instance"], model["action"]) for model in result["models"]] == [("gpu1", "pull"), ("gpu1", "load")]
+    assert rig.names(0) == [] and rig.names(1) == rig.loaded(1) == ["tiny:latest"]
     again = run(rig, models)
-    assert again["failed"] and not again["changed"] and "No model was changed before it" in again["msg"]
+    assert again["failed"] and not again["changed"] and "No model was changed." in again["msg"]
+    assert len(again["models"]) == 2
 
 
 def test_the_registry_is_asked_in_check_mode(rig):

@@ -87,17 +87,30 @@ def test_states_are_reached_with_one_server_for_an_instance(monkeypatch):
     assert progress.message() == ""
 
 
-def test_the_first_failure_ends_the_list(monkeypatch):
+def test_a_failure_skips_the_rest_of_its_instance_and_no_other(monkeypatch):
     client = FakeClient({"tiny": ""})
     monkeypatch.setattr(ensure, "OllamaClient", lambda url, timeout: client)
     progress = ensure.ensure_all(
-        [wanted(state="loaded"), wanted("gpu1", state="loaded", name="other"), wanted(state="absent"), wanted()]
+        [
+            wanted(state="loaded"),
+            wanted("gpu1", state="loaded", name="other"),
+            wanted("gpu1", state="absent"),
+            wanted(state="unloaded"),
+            wanted("gpu2", state="loaded", name="third"),
+        ]
     )
-    assert len(progress.done) == 1 and progress.left == 2 and client.loaded
+    assert [(model.instance, outcome.action) for model, outcome in progress.done] == [
+        ("gpu0", "load"),
+        ("gpu0", "unload"),
+    ]
+    assert [model.instance for model, reason in progress.failures] == ["gpu1", "gpu2"]
+    assert [(model.instance, model.state) for model in progress.skipped] == [("gpu1", "absent")]
+    no_model = "of instance %s: the server at http://127.0.0.1:11434 has no model %s:latest to load; "
     assert progress.message() == (
-        "other:latest of instance gpu1: the server at http://127.0.0.1:11434 has no model other:latest to load; "
-        "bring it with state: present first. Before it, tiny:latest of gpu0 was loaded; this stays, and the next run "
-        "goes on from there. Not begun: 2 more of the list."
+        "other:latest " + no_model % ("gpu1", "other") + "bring it with state: present first. "
+        "third:latest " + no_model % ("gpu2", "third") + "bring it with state: present first. "
+        "Apart from that, tiny:latest of gpu0 was loaded, tiny:latest of gpu0 was unloaded; this stays, and the next "
+        "run goes on from there. Not begun: tiny:latest of gpu1 (absent)."
     )
 
 
@@ -111,11 +124,12 @@ def test_nothing_is_done_where_an_address_is_wrong(monkeypatch):
 
     monkeypatch.setattr(ensure, "OllamaClient", connect)
     progress = ensure.ensure_all([wanted(state="absent"), wanted("gpu1", url="http://other:1")])
-    assert progress.done == [] and client.called == [] and progress.failed.instance == "gpu1" and progress.left == 1
-    assert "No model was changed before it." in progress.message()
+    assert progress.done == [] and client.called == []
+    assert [model.instance for model, reason in progress.failures] == ["gpu1"] and len(progress.skipped) == 1
+    assert "No model was changed." in progress.message()
 
 
 @pytest.mark.parametrize("action", sorted(set(ensure._DONE)))
 def test_every_action_has_its_word(action):
-    progress = ensure.Progress([(wanted(), Outcome(action))], wanted(), "a reason")
+    progress = ensure.Progress([(wanted(), Outcome(action))], [(wanted(), "a reason")])
     assert "tiny:latest of gpu0 was " in progress.message()

@@ -70,8 +70,16 @@ def compare_models(
         restarted: names of the instances that are started or restarted before; nothing is loaded in them then.
     """
     present = wanted_models(plan, stores)
-    changes = [change for state in present for change in _bring(state, servers)]
-    brought = {(change.instance, full_name(change.what)) for change in changes}
+    changes: list[Change] = []
+    brought: set[tuple[str, str]] = set()
+    for state in present:
+        found = _bring(state, servers)
+        if not found and state.base and (state.instance, full_name(state.base)) in brought:
+            # What the new base holds is known only when it is there; the run then creates the model if it differs.
+            reason = "Its base is brought again."
+            found = [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
+        changes += found
+        brought.update((change.instance, full_name(change.what)) for change in found)
     absent = unplanned_models(plan, servers)
     changes += [
         Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)

@@ -87,6 +87,20 @@ def test_a_model_with_another_digest_than_the_pinned_one_is_fetched():
     assert compared(same, serving(same))[0] == []
 
 
+def test_a_base_that_is_brought_again_carries_on_to_what_is_made_from_it():
+    wanted = plan(model("tiny", OPTIMIZED, digest="sha256:" + "c" * 64))
+    assert [change[:2] for change in compared(wanted, serving(wanted))[0]] == [
+        ("fetch", "tiny"),
+        ("create", OPTIMIZED),
+        ("load", OPTIMIZED),
+    ]
+    assert compared(wanted, serving(wanted))[0][1][2] == "Its base is brought again."
+    # An instance has its own base: the other one keeps what it has.
+    wanted["instances"] += plan(model("tiny", OPTIMIZED), name="gpu1", port=11435)["instances"]
+    changes, unused = models.compare_models(wanted, serving(wanted), {}, [], set())
+    assert {change.instance for change in changes} == {"gpu0"}
+
+
 def test_a_model_that_was_loaded_from_an_older_digest_is_loaded_again():
     wanted = plan(model("tiny"))
     servers = serving(wanted)

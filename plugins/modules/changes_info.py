@@ -172,7 +172,7 @@ plan_input:
   description:
     - What the host adds to the input of its plan - the C(environment) that is carried over from an adopted Ollama,
       C(own_units), and the C(stores) in which the engine may find models.
-  returned: when O(host) is given, O(plan) is not, and nothing is wrong with O(settings)
+  returned: when O(host) is given, O(plan) is not, and there are no obstacles
   type: dict
 """
 

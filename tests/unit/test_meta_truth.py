@@ -182,6 +182,17 @@ def test_main_is_a_table_of_contents():
 # --- the README -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", sorted((ROLE / "tasks").rglob("*.yml")), ids=lambda path: path.stem)
+def test_no_result_of_a_comparison_is_printed_by_a_failure(path):
+    """Ansible prints a result that fails as a whole, and these hold environments with passwords: a task of its own
+    fails with the message alone."""
+    tasks = _load(path)
+    while tasks:
+        task = tasks.pop()
+        tasks += task.get("block", []) + task.get("rescue", []) + task.get("always", [])
+        assert "gpufleet.ollama.changes_info" not in task or "failed_when" not in task, task["name"]
+
+
 def test_readme_lists_the_modules():
     rows = _readme_table("Modules")
     assert [row[0].strip("`") for row in rows] == [path.stem for path in MODULES]

@@ -58,7 +58,7 @@ def carried_over(environment: Mapping[str, str], version: str) -> Carried:
             continue
         reason = _reason(name, value, version, numbers)
         if reason:
-            dropped.append(Dropped(name, reason))
+            dropped.append(Dropped(name.encode("utf-8", "backslashreplace").decode("utf-8"), reason))
         else:
             kept[name] = value
     return Carried(kept, dropped)

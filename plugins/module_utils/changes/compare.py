@@ -12,7 +12,7 @@ from .files import compare_files
 from .inputs import adopted_store, carried_variables
 from .known_servers import known_servers
 from .models import compare_models
-from .obstacles import plan_obstacles
+from .obstacles import file_obstacles, plan_obstacles
 from .order import ordered
 from .restarts import compare_services
 from .schema import Change, Changes, Wanted
@@ -41,6 +41,7 @@ def compare(
     notes = _notes(plan, host, wanted)
     if not plan["feasible"]:
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
+    obstacles += file_obstacles(plan, host)
     files_changes, files = compare_files(plan, host)
     services = compare_services(plan, host, servers)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}

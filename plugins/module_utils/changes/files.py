@@ -57,9 +57,10 @@ def compare_files(plan: dict[str, Any], host: dict[str, Any]) -> tuple[list[Chan
         ValueError: see wanted_files.
     """
     changes, files = [], []
-    for path, reason, backup in _removed(plan, host):
+    for path, reason, is_drop_in in _removed(plan, host):
         changes.append(Change("remove", "file", path, reason))
-        files.append(ManagedFile(path, "absent", backup=backup))
+        # An environment may hold passwords; what others have added is shown and copied before it goes.
+        files.append(ManagedFile(path, "absent", backup=is_drop_in, diff=is_drop_in))
     for wanted in wanted_files(plan, host):
         found = host["files"].get(wanted.path)
         reason = _difference(wanted, found)
@@ -83,7 +84,7 @@ def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
             for path in (
                 paths.CONFIGURATION,
                 paths.ENVIRONMENT_DIRECTORY,
-                posixpath.dirname(paths.FACTS_DIRECTORY),
+                *_missing_parent_of_facts(host),
                 paths.FACTS_DIRECTORY,
             )
         ]
@@ -94,8 +95,16 @@ def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
     )
 
 
+def _missing_parent_of_facts(host: dict[str, Any]) -> list[str]:
+    """Ansible's own directory where it is missing: one that exists belongs to the administrator and is left as it
+    is."""
+    parent = posixpath.dirname(paths.FACTS_DIRECTORY)
+    found = host["files"].get(parent)
+    return [parent] if found is None or found["kind"] == "absent" else []
+
+
 def _removed(plan: dict[str, Any], host: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """(path, reason, whether a copy is kept) of files that are in the way: others' drop-ins, and environments of
+    """(path, reason, whether it is a drop-in) of files that are in the way: others' drop-ins, and environments of
     instances that are gone."""
     planned = {instance["name"] for instance in plan["instances"]}
     return [
@@ -145,8 +154,8 @@ def _directory(path: str, owner: str = paths.USER, mode: str | None = None) -> M
 
 
 def _link(path: str, target: str) -> ManagedFile:
-    # Before an adopted program is moved away, in check mode, it is still there.
-    return ManagedFile(path, "link", target=target, owner="root", group="root", force=path == paths.COMMAND)
+    # A file in the place of a link is replaced: in check mode, an adopted program is still there.
+    return ManagedFile(path, "link", target=target, owner="root", group="root", force=True)
 
 
 def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "configure") -> ManagedFile:

@@ -14,7 +14,7 @@ from .compare import adoption_record, compare
 from .inputs import plan_input
 from .obstacles import host_obstacles
 from .role_variables import PREFIX, settings_problems
-from .schema import Wanted
+from .schema import Changes, Wanted
 from .summary import summary_lines
 from .task_loops import change_data, work
 
@@ -42,12 +42,14 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
     )
     if plan is None:
         problems = host_obstacles(host, wanted, name, tuple(archives.CHECKSUMS))
-        return dict(_result(problems), release=release, plan_input=dataclasses.asdict(plan_input(host, wanted)))
+        result = dict(_result(problems), release=release)
+        # The environment of an adopted Ollama may hold passwords: it is returned only to plan with it.
+        return result if problems else dict(result, plan_input=dataclasses.asdict(plan_input(host, wanted)))
     servers = options["servers"] or {}
     try:
         changes = compare(plan, host, servers, options["applied_plan"] or host["applied_plan"], wanted)
     except ValueError as error:
-        return _result([str(error)])
+        changes = Changes(obstacles=(str(error),))
     return dict(
         _result(list(changes.obstacles)),
         release=release,

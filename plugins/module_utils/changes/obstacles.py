@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from ..common import addresses, paths
 from ..releases import archives
-from .schema import Wanted
+from .files import wanted_files
+from .schema import ManagedFile, Wanted
 
 
 def host_obstacles(host: dict[str, Any], wanted: Wanted, name: str, known_releases: tuple[str, ...] = ()) -> list[str]:
@@ -127,3 +129,49 @@ def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back:
                 % (instance["port"], instance["name"], " ".join(filter(None, holder)))
             ]
     return []
+
+
+def file_obstacles(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
+    """Return sentences about what lies where the role needs a file, directory or link and is not replaced by it.
+
+    Module instance_files would refuse the same, but only after services were stopped.
+
+    Args:
+        plan: of module placement_info.
+        host: of module host_info.
+
+    Raises:
+        ValueError: see files.wanted_files.
+    """
+    found = []
+    # Parents of the models directory that exist are not in the plan's files, but have to be directories as well.
+    parent = posixpath.dirname(plan["models_dir"])
+    while parent not in ("/", ""):
+        entry = host["files"].get(parent)
+        if entry and entry["kind"] in ("file", "other"):
+            found.append(_in_the_way(parent, "directory", entry))
+        parent = posixpath.dirname(parent)
+    for wanted in wanted_files(plan, host):
+        entry = host["files"].get(wanted.path)
+        if entry and _is_refused(wanted, entry["kind"]):
+            found.append(_in_the_way(wanted.path, wanted.state, entry))
+    return list(dict.fromkeys(found))
+
+
+def _is_refused(wanted: ManagedFile, kind: str) -> bool:
+    if wanted.path == paths.COMMAND:  # moved away on adoption; without it, _foreign_ollama says so
+        return False
+    # host_info follows a link to a directory that belongs to root, as module instance_files does.
+    replaced = {"directory": ("directory",), "file": ("file", "link"), "link": ("file", "link")}
+    return kind not in ("absent",) + replaced[wanted.state]
+
+
+def _in_the_way(path: str, state: str, entry: dict[str, Any]) -> str:
+    if entry["kind"] == "link":
+        return (
+            "%s is a link to %s that belongs to %s, and the role follows only links of root that lead to a directory: "
+            "put a directory there, or check where it leads and give it to root with chown -h root %s."
+            % (path, entry["target"], entry["owner"], path)
+        )
+    kind = "special file, such as a FIFO or a device" if entry["kind"] == "other" else entry["kind"]
+    return "%s is a %s, and the role needs a %s there: move it away." % (path, kind, state)

@@ -49,8 +49,14 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "prune_files": [
             {"path": change.what, "state": "absent"} for change in changes.changes if change.kind == "prune"
         ],
-        "pending": bool(changes.changes),
+        "pending": any(map(_changes_what_is_verified, changes.changes)),
     }
+
+
+def _changes_what_is_verified(change: Change) -> bool:
+    """Whether evidence of before this change says nothing of the host after it: another release, other processes, other
+    models. The rest (a mode, a directory, what is pruned at the end) leaves what runs as it is."""
+    return change.object in ("release", "model") and change.kind != "prune" or change.kind in ("start", "restart")
 
 
 def _measurable(changes: Changes, plan: dict[str, Any]) -> bool:

@@ -54,7 +54,8 @@ def quote(value: Any) -> str:
     """Return a value in double quotes, as `parse` and systemd read it back unchanged.
 
     Raises:
-        ValueError: a control character other than a tab, which no environment file can carry. One sentence.
+        ValueError: a control character other than a tab, which no environment file can carry, or text that is not
+            valid UTF-8. One sentence.
     """
     text = str(value)
     bad = [character for character in text if ord(character) < 32 and character != "\t" or ord(character) == 127]
@@ -63,6 +64,8 @@ def quote(value: Any) -> str:
             "A value of the services' environment holds the control character %r, which no environment file can carry: "
             "remove it." % bad[0]
         )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("A value of the services' environment is not valid UTF-8 text: correct it.")
     return '"%s"' % "".join("\\" + character if character in ESCAPED else character for character in text)
 
 

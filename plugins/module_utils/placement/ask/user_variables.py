@@ -30,6 +30,8 @@ _SWITCH_VALUES = {
     "f": "0",
 }
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Bytes that are not UTF-8 are read as lone surrogates.
+_NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -84,6 +86,8 @@ def check_variable(name: Any, value: Any) -> Optional[str]:
             "The value of environment variable %s holds a line break (newline) or another control character; "
             "give it on one line." % name
         )
+    if _NOT_UTF8.search(text):
+        raise PlacementError("The value of environment variable %s is not valid UTF-8 text; correct it." % name)
     kind = service_variables.find(name).type
     if not text.strip() and kind in (service_variables.NUMBER, service_variables.SWITCH, service_variables.DURATION):
         return None

@@ -27,6 +27,7 @@ def test_what_the_user_may_set_is_kept_as_it_is():
 @pytest.mark.parametrize(
     "name, value, words",
     [
+        ("HTTPS_PROXY", "http://a\udcff", "HTTPS_PROXY is not valid UTF-8"),
         ("OLLAMA_NUM_GPU", "999", "no release of Ollama reads it"),
         ("LLAMA_ARG_THREDS", "8", "no release of Ollama reads it"),
         ("OLLAMA_HOST", "0.0.0.0", "listen_address"),

@@ -63,6 +63,8 @@ def test_drop_ins_and_environments_of_instances_that_are_gone_are_removed(wanted
     changes = difference(wanted, state, serving(wanted))
     assert told(changes) == [("remove", "file", drop_in["path"]), ("remove", "file", paths.environment_file("gpu7"))]
     assert [(file.state, file.backup) for file in changes.files] == [("absent", True), ("absent", False)]
+    # An environment file may hold passwords, which a difference would show.
+    assert [file.diff for file in changes.files] == [True, False]
 
 
 def test_missing_parents_of_the_models_directory_are_made_and_others_left(wanted):
@@ -87,3 +89,19 @@ def test_a_value_that_no_file_can_carry_is_an_error(wanted):
     wanted["instances"][0]["environment"] = {"A": "x\ny"}
     with pytest.raises(ValueError, match="control character"):
         difference(wanted, host())
+
+
+def test_the_directory_of_ansible_is_left_as_it_is_where_it_exists(wanted):
+    state = applied_host(wanted)
+    state["files"]["/etc/ansible"].update(owner="deploy", group="deploy", mode="0775")
+    assert difference(wanted, state, serving(wanted)).changes == ()
+    state["files"]["/etc/ansible"] = {"kind": "absent"}
+    assert told(difference(wanted, state, serving(wanted))) == [("write", "directory", "/etc/ansible")]
+
+
+@pytest.mark.parametrize("path", [paths.CURRENT, paths.COMMAND])
+def test_a_regular_file_in_the_place_of_a_link_is_replaced(wanted, path):
+    state = applied_host(wanted)
+    state["files"][path].update(kind="file", target=None)
+    (link,) = difference(wanted, state, serving(wanted)).files
+    assert (link.path, link.state, link.force) == (path, "link", True)

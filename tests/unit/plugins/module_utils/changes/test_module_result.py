@@ -64,3 +64,26 @@ def test_a_value_that_no_file_can_carry_is_an_obstacle():
     wanted = plan(model())
     wanted["instances"][0]["environment"]["A"] = "x\ny"
     assert "control character" in asked(host=host(), plan=wanted)["msg"]
+    assert_nothing_to_do(asked(host=host(), plan=wanted))
+
+
+def assert_nothing_to_do(found):
+    """The role's tasks find all keys, and do nothing."""
+    assert found["changes"] == [] and found["summary"] == ["Obstacle: " + found["msg"]]
+    assert set(found["work"]) == set(asked(host=host(), plan=plan(model()))["work"]) and not any(found["work"].values())
+
+
+def test_a_value_that_is_no_text_is_an_obstacle():
+    wanted = plan(model())
+    wanted["instances"][0]["environment"]["A"] = "x\udcff"
+    found = asked(host=host(), plan=wanted)
+    assert "not valid UTF-8" in found["msg"]
+    assert_nothing_to_do(found)
+
+
+def test_the_environment_of_an_adopted_ollama_is_not_in_a_result_with_obstacles():
+    existing = dict(EXISTING, environment={"HTTPS_PROXY": "http://a:secret@proxy"})
+    settings = {"ollama_multigpu_existing": "adopt"}
+    assert "secret" in str(asked(host=host(existing=existing), settings=settings))
+    found = asked(host=host(existing=existing, systemd=False), settings=settings)
+    assert found["obstacles"] and "secret" not in str(found)

@@ -6,8 +6,18 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import obstacles
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
-from tests.unit.plugins.module_utils.changes.builders import EXISTING, WANTED, host, model, plan
+from tests.unit.plugins.module_utils.changes.builders import (
+    EXISTING,
+    WANTED,
+    applied_host,
+    difference,
+    host,
+    model,
+    plan,
+    serving,
+)
 
 
 def test_an_empty_host_has_no_obstacle():
@@ -99,3 +109,38 @@ def test_a_host_that_cannot_run_the_services(state, settings, word):
     wanted = type(WANTED)(**dict(vars(WANTED), **settings))
     (sentence,) = obstacles.host_obstacles(host(**state), wanted, "a", ("0.32.15",))
     assert word in sentence and sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "path, found, words",
+    [
+        ("/models", {"kind": "link", "owner": "ollama", "target": "/data"}, "link to /data that belongs to ollama"),
+        (paths.STATE_DIRECTORY, {"kind": "link", "owner": "root", "target": "/gone"}, "lead to a directory"),
+        ("/models/instances/gpu0", {"kind": "file"}, "is a file, and the role needs a directory there: move it away"),
+        (paths.PLAN, {"kind": "directory"}, "is a directory, and the role needs a file"),
+        (paths.environment_file("gpu0"), {"kind": "other"}, "is a special file, such as a FIFO"),
+        (paths.CURRENT, {"kind": "directory"}, "is a directory, and the role needs a link"),
+    ],
+)
+def test_what_lies_in_the_way_of_a_file_is_said_before_anything_is_changed(path, found, words):
+    wanted = plan(model())
+    state = applied_host(wanted)
+    state["files"][path].update(found)
+    (obstacle,) = difference(wanted, state, serving(wanted)).obstacles
+    assert obstacle.startswith(path) and words in obstacle
+
+
+@pytest.mark.parametrize("path", [paths.CURRENT, paths.COMMAND, paths.PLAN])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_files_and_links_in_the_place_of_others_are_replaced(path, kind):
+    wanted = plan(model())
+    state = applied_host(wanted)
+    state["files"][path].update(kind=kind, target="elsewhere")
+    assert difference(wanted, state, serving(wanted)).obstacles == ()
+
+
+def test_a_parent_of_the_models_directory_is_a_directory():
+    wanted = dict(plan(model()), models_dir="/srv/data/models")
+    state = host(files={"/srv/data": {"kind": "file"}})
+    (obstacle,) = difference(wanted, state).obstacles
+    assert obstacle.startswith("/srv/data is a file, and the role needs a directory")

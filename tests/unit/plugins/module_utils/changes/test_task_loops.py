@@ -55,3 +55,18 @@ def test_a_unit_that_systemd_has_not_read_again_is_reloaded():
     servers["gpu0"]["unit"]["needs_daemon_reload"] = True
     work = asked(host=applied_host(wanted), plan=wanted, servers=servers)["work"]
     assert work["reload"] and work["start"] == ["ollama@gpu0.service"] and work["configure_files"] == []
+
+
+def test_verification_is_pending_only_for_what_changes_what_runs():
+    wanted = plan(model(create_as=OPTIMIZED))
+    state = applied_host(wanted)
+    state["release"]["complete"]["0.32.14"] = "d" * 64
+    state["files"]["/models/instances"]["mode"] = "0755"
+    found = asked(host=state, plan=wanted, servers=serving(wanted))
+    assert [change["kind"] for change in found["changes"]] == ["write", "prune"] and not found["work"]["pending"]
+    state["release"]["complete"] = {}
+    assert asked(host=state, plan=wanted, servers=serving(wanted))["work"]["pending"]
+    missing = asked(host=applied_host(wanted), plan=wanted, servers={"gpu0": server()})
+    assert missing["work"]["pending"] and {change["object"] for change in missing["changes"]} == {"model"}
+    stopped = {"gpu0": dict(serving(wanted)["gpu0"], unit=None)}
+    assert asked(host=applied_host(wanted), plan=wanted, servers=stopped)["work"]["pending"]

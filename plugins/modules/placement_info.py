@@ -190,6 +190,14 @@ options:
         no time.
     type: dict
     default: {}
+  environment_unchecked:
+    description:
+      - Environment variables of the services that no known release reads, for example those of a newer release. They
+        are passed as they are.
+      - What the plan decides and what would load other code is refused here as well.
+      - RV(placement.warnings) says for each what is void with it.
+    type: dict
+    default: {}
   overhead_bytes:
     description:
       - Bytes that one process uses on one GPU in addition to the model, if you have measured them.
@@ -393,6 +401,7 @@ def argument_spec() -> dict[str, Any]:
         own_units=dict(type="list", elements="str", default=[]),
         models_dir=dict(type="path", default=paths.DEFAULT_MODELS_DIR),
         environment=dict(type="dict", default={}),
+        environment_unchecked=dict(type="dict", default={}),
         overhead_bytes=dict(type="int"),
         measure=dict(type="dict", options=measure),
         headroom_bytes=dict(type="int", default=1024**3),

@@ -167,6 +167,24 @@ def test_defaults_are_the_documented_defaults():
             assert documented[name] in (value, [value]), name
 
 
+def test_every_variable_of_the_role_is_in_its_list():
+    """One that is missing there would be refused as unknown."""
+    settings = _load(ROLE / "vars" / "main.yml")["__ollama_multigpu_settings"]
+    assert set(settings) - {"ollama_multigpu_hosts"} == set(_load(ROLE / "defaults" / "main.yml"))
+    for name, value in settings.items():
+        assert value.startswith("{{ %s " % name), name
+
+
+def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():
+    (task,) = [task for task in _load(ROLE / "tasks" / "plan" / "placement.yml") if "Plan which" in task["name"]]
+    options = yaml.safe_load(_constant(CHECKOUT / "plugins" / "modules" / "placement_info.py", "DOCUMENTATION"))[
+        "options"
+    ]
+    for name in options:
+        if "ollama_multigpu_" + name in _load(ROLE / "defaults" / "main.yml"):
+            assert name in task["gpufleet.ollama.placement_info"], name
+
+
 def test_entry_points_are_task_files():
     entries = _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]
     assert {"main", "plan", "verify", "remove"} <= set(entries)

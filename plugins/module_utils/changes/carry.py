@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple
+from typing import Collection, Dict, List, Mapping, NamedTuple
 
-from ..common import service_variables
+from ..common import exposure, service_variables
 from ..placement.ask.user_variables import check_variable
 from ..placement.errors import PlacementError
 from ..releases.versions import parse_version
@@ -36,7 +36,7 @@ class Carried(NamedTuple):
     dropped: List[Dropped]
 
 
-def carried_over(environment: Mapping[str, str], version: str) -> Carried:
+def carried_over(environment: Mapping[str, str], version: str, acknowledged: Collection[str] = ()) -> Carried:
     """Decide which variables of an adopted Ollama are carried over.
 
     What the plan decides for itself, what no release reads, what loads other code and what the plan would refuse is
@@ -46,6 +46,7 @@ def carried_over(environment: Mapping[str, str], version: str) -> Carried:
     Args:
         environment: the variables of its unit, its drop-ins and its environment files.
         version: the Ollama version planned for, such as "0.32.15".
+        acknowledged: variables that may open the service to others.
 
     Raises:
         ValueError: not a version.
@@ -56,7 +57,7 @@ def carried_over(environment: Mapping[str, str], version: str) -> Carried:
     for name, value in sorted(environment.items()):
         if name in service_variables.OF_THE_PROCESS:
             continue
-        reason = _reason(name, value, version, numbers)
+        reason = _reason(name, value, version, numbers) or _exposure(name, value, acknowledged)
         if reason:
             dropped.append(Dropped(name.encode("utf-8", "backslashreplace").decode("utf-8"), reason))
         else:
@@ -82,3 +83,11 @@ def _reason(name: str, value: str, version: str, numbers: service_variables.Vers
     except PlacementError as error:
         return "its value cannot be used: %s" % str(error).rstrip(".")
     return ""
+
+
+def _exposure(name: str, value: str, acknowledged: Collection[str]) -> str:
+    """Return why a variable that opens the service to others is dropped, or ""."""
+    opens = exposure.of_variable(name, check_variable(name, value) or "")
+    if not opens or name in acknowledged:
+        return ""
+    return "it %s; add %s to ollama_multigpu_acknowledged to keep it" % (opens, name)

@@ -45,7 +45,7 @@ def carried_variables(host: dict[str, Any], wanted: Wanted) -> Carried:
     """Return what becomes of the variables of the Ollama that was or will be adopted; nothing where there is none."""
     recorded = host["adopted"].get("environment")
     there = (host["existing"] or {}).get("environment") if wanted.adopt else None
-    return carried_over(recorded or there or {}, wanted.version)
+    return carried_over(recorded or there or {}, wanted.version, wanted.acknowledged)
 
 
 def adopted_store(host: dict[str, Any]) -> str:

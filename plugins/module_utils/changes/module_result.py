@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..common import paths
+from ..common import exposure, paths
 from ..releases import archives
 from .compare import adoption_record, compare
 from .inputs import plan_input
@@ -39,6 +39,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         adopt=settings[PREFIX + "existing"] == "adopt",
         listen_address=settings[PREFIX + "listen_address"],
         libraries=options["libraries"],
+        acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
     )
     if plan is None:
         problems = host_obstacles(host, wanted, name, tuple(archives.CHECKSUMS))

@@ -48,7 +48,7 @@ def host_obstacles(host: dict[str, Any], wanted: Wanted, name: str, known_releas
         found.append(
             "ollama_multigpu_listen_address is %s, which is no address of %s, so nothing could listen on it: give one "
             "of the host's "
-            "addresses, 127.0.0.1, or 0.0.0.0 for all of them." % (wanted.listen_address, name)
+            "addresses, 127.0.0.1, or 0.0.0.0 for all of them (to be acknowledged)." % (wanted.listen_address, name)
         )
     return found
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any
+from typing import Any, Callable, Optional
 
-from ..common import addresses, paths
+from ..common import addresses, exposure, paths
 from ..placement.ask.parameters import whole_number
-from ..placement.ask.user_variables import check_variable
+from ..placement.ask.user_variables import check_unchecked, check_variable
 from ..placement.errors import PlacementError
 from ..releases import archives
 
@@ -36,8 +36,10 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     """
     values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
     problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings))]
-    problems += _numbers(values) + _places(values) + _release(values)
-    return problems + _environment(values.get("environment") or {}) + _models(values)
+    problems += _numbers(values) + _places(values) + _release(values) + _acknowledged(values)
+    problems += _environment(values, "environment", check_variable)
+    problems += _environment(values, "environment_unchecked", check_unchecked)
+    return problems + _given_twice(values) + _models(values)
 
 
 def _unknown(name: str, settings: dict[str, Any]) -> str:
@@ -115,16 +117,54 @@ def _plain_http(version: str, url: str, checksum: str) -> list[str]:
     return []
 
 
-def _environment(environment: dict[Any, Any]) -> list[str]:
-    """Problems of the user's environment variables, by the rules that placement_info has for them."""
-    problems = []
-    for name, value in environment.items():
-        try:
-            if value is not None:
-                check_variable(name, value)
-        except PlacementError as error:
-            problems.append("ollama_multigpu_environment: %s Correct the variable or remove it." % error)
+def _acknowledged(values: dict[str, Any]) -> list[str]:
+    """Names that nobody needs to acknowledge, and an address that opens the services without being acknowledged."""
+    acknowledged, address = exposure.acknowledged(values.get("acknowledged")), str(values.get("listen_address") or "")
+    problems = [
+        "ollama_multigpu_acknowledged names %s, which needs no acknowledgement: it takes %s."
+        % (name, ", ".join(exposure.NAMES))
+        for name in acknowledged
+        if name not in exposure.NAMES
+    ]
+    opens = exposure.of_address(address)
+    if opens and exposure.LISTEN_ADDRESS not in acknowledged:
+        problems.append(
+            "ollama_multigpu_listen_address is %r, which %s: give one of the host's addresses, or add %s to "
+            "ollama_multigpu_acknowledged." % (address, opens, exposure.LISTEN_ADDRESS)
+        )
     return problems
+
+
+def _environment(values: dict[str, Any], key: str, check: Callable[[Any, Any], Optional[str]]) -> list[str]:
+    """Problems of the user's environment variables, by the rules that placement_info has for them.
+
+    Args:
+        values: the role's variables without their prefix.
+        key: which of them holds the environment variables.
+        check: says what is wrong with one of them, or returns its value as text.
+    """
+    problems = []
+    for name, value in (values.get(key) or {}).items():
+        try:
+            text = None if value is None else check(name, value)
+        except PlacementError as error:
+            problems.append("%s%s: %s Correct the variable or remove it." % (PREFIX, key, error))
+            continue
+        opens = exposure.of_variable(name, text or "")
+        if opens and name not in exposure.acknowledged(values.get("acknowledged")):
+            problems.append(
+                "%s%s: %s is %r, which %s: give another value, or add %s to ollama_multigpu_acknowledged."
+                % (PREFIX, key, name, value, opens, name)
+            )
+    return problems
+
+
+def _given_twice(values: dict[str, Any]) -> list[str]:
+    twice = set(values.get("environment") or {}) & set(values.get("environment_unchecked") or {})
+    return [
+        "ollama_multigpu_environment and ollama_multigpu_environment_unchecked both give %s: give it once." % name
+        for name in sorted(twice, key=str)
+    ]
 
 
 def _models(values: dict[str, Any]) -> list[str]:

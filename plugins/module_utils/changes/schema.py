@@ -97,7 +97,8 @@ class Wanted:
 
     `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt; `adopt` tells whether an
     Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores;
-    `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none}.
+    `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none};
+    `acknowledged` names what may open a service to others.
     """
 
     version: str
@@ -106,3 +107,4 @@ class Wanted:
     adopt: bool = False
     listen_address: str = ""
     libraries: dict = field(default_factory=dict)
+    acknowledged: tuple[str, ...] = ()

@@ -15,6 +15,8 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:%s\.)*(?=[0-9-]*[A-Za-z])%s\Z" % (_LABEL, _LABEL))
 #: An address that stands for all of a host's, and the one by which programs on that host reach it.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+# 0.0.0.0 as IPv6 writes it; Python 3.13 has the second form.
+_LOOPBACK.update({"::ffff:0:0": "127.0.0.1", "::ffff:0.0.0.0": "127.0.0.1"})
 
 
 def without_brackets(text: str) -> str:

@@ -40,6 +40,7 @@ class PlanRequest:
     listen_address: Any = "127.0.0.1"
     base_port: Any = 11434
     own_units: Any = ()
+    environment_unchecked: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,6 +60,8 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     """
     release = _release(request.ollama_version)
     variables, warnings = user_variables.check_environment(request.environment, release)
+    unchecked, notes = user_variables.check_unchecked_environment(request.environment_unchecked, variables, release)
+    variables, warnings = {**variables, **unchecked}, warnings + notes
     wanted, model_warnings = wanted_models(request.models, variables, request.headroom_bytes)
     common = service.service_of(release, variables, request.models_dir, request.listen_address, request.base_port)
     overhead_bytes = request.overhead_bytes

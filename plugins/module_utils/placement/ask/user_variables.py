@@ -75,6 +75,70 @@ def check_variable(name: Any, value: Any) -> Optional[str]:
         PlacementError: as `check_environment`.
     """
     _check_name(name)
+    text = _plain_text(name, value)
+    kind = service_variables.find(name).type
+    if not text.strip() and kind in (service_variables.NUMBER, service_variables.SWITCH, service_variables.DURATION):
+        return None
+    return _typed(name, text, kind)
+
+
+def check_unchecked_environment(
+    environment: Optional[Mapping[str, Any]], checked: Mapping[str, str], release: Release
+) -> Tuple[Dict[str, str], List[str]]:
+    """Check the variables that the user passes although the collection does not know what they do.
+
+    Args:
+        environment: name to value, or None. A value of None means that it is not set.
+        checked: the user's other variables.
+        release: the Release planned for.
+
+    Returns:
+        The variables with their values as text, and a warning for each that says what is void with it.
+
+    Raises:
+        PlacementError: a name that the collection knows or that is given twice, or a value that cannot be written.
+    """
+    if not isinstance(environment or {}, dict):
+        raise PlacementError(
+            "environment_unchecked is %r, which is not a dictionary; give for example OLLAMA_NEW_SETTING: 1."
+            % (environment,)
+        )
+    texts = {}
+    warnings = []
+    for name, value in sorted((environment or {}).items(), key=lambda item: str(item[0])):
+        if value is None:
+            continue
+        texts[name] = check_unchecked(name, value)
+        if name in checked:
+            raise PlacementError("environment and environment_unchecked both give %s; give it once." % name)
+        warnings.append(
+            "%s is passed to Ollama %s unchecked: what it does is not known here. If it acts on memory, devices or "
+            "loading, the figures of this plan and what is checked against them are void." % (name, release.version)
+        )
+    return texts, warnings
+
+
+def check_unchecked(name: Any, value: Any) -> str:
+    """Check one variable that the user passes although the collection does not know what it does.
+
+    Returns:
+        The value as text.
+
+    Raises:
+        PlacementError: as `check_unchecked_environment`.
+    """
+    _check_form(name)
+    _check_owner(name)
+    variable = service_variables.find(name)
+    # The engine's variables that are the user's have no line of their own in the table.
+    if variable.owner == service_variables.USER and (
+        name in service_variables.TABLE or name.startswith(engine_variables.PREFIX)
+    ):
+        raise PlacementError("Environment variable %s is known; give it in environment, where it is checked." % name)
+    return _plain_text(name, value)
+
+
+def _plain_text(name: str, value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         raise PlacementError(
             "Environment variable %s is a %s, not a plain value; give one text."
@@ -88,20 +152,27 @@ def check_variable(name: Any, value: Any) -> Optional[str]:
         )
     if _NOT_UTF8.search(text):
         raise PlacementError("The value of environment variable %s is not valid UTF-8 text; correct it." % name)
-    kind = service_variables.find(name).type
-    if not text.strip() and kind in (service_variables.NUMBER, service_variables.SWITCH, service_variables.DURATION):
-        return None
-    return _typed(name, text, kind)
+    return text
 
 
-def _check_name(name: Any) -> None:
+def _check_form(name: Any) -> None:
     if not isinstance(name, str) or not _NAME.match(name):
         raise PlacementError("Environment variable name %r is not one; use letters, digits and '_'." % (name,))
+
+
+def _check_owner(name: str) -> None:
+    """Refuse what the plan decides and what no service may have."""
     variable = service_variables.find(name)
     if variable.owner == service_variables.PLAN:
         raise PlacementError("Environment variable %s is what the plan decides; %s." % (name, variable.advice))
     if variable.owner == service_variables.REFUSED:
         raise PlacementError("Environment variable %s %s; leave it out." % (name, variable.advice))
+
+
+def _check_name(name: Any) -> None:
+    _check_form(name)
+    _check_owner(name)
+    variable = service_variables.find(name)
     if name in service_variables.TABLE:
         return
     engine = name.startswith(engine_variables.PREFIX)

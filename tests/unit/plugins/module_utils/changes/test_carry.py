@@ -44,6 +44,11 @@ def test_what_the_user_may_set_is_kept_as_it_is():
         ("LD_PRELOAD", "/x.so", "dynamic linker"),
         ("LD_LIBRARY_PATH", "/cuda", "dynamic linker"),
         ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "1", "host's memory"),
+        ("OLLAMA_ORIGINS", "*", "add OLLAMA_ORIGINS to ollama_multigpu_acknowledged"),
+        ("OLLAMA_NO_CLOUD", "false", "its cloud"),
+        ("OLLAMA_DEBUG_LOG_REQUESTS", "1", "every request"),
+        ("GGML_BACKEND_PATH", "/x.so", "other code"),
+        ("GGML_CUDA_P2P", "0", "also as 0"),
         ("OLLAMA_NEW_ENGINE", "1", "from 0.5.12 to 0.24.0"),
         ("OLLAMA_NOPRUNE", "fales", "'fales'"),
         ("OLAMA_DEBUG", "1", "did you mean OLLAMA_DEBUG?"),
@@ -54,6 +59,12 @@ def test_the_rest_is_dropped_with_its_name_and_a_reason(name, value, words):
     assert kept == {"OLLAMA_DEBUG": "1"}
     assert [entry.name for entry in dropped] == [name] and words in dropped[0].reason
     assert not dropped[0].reason.endswith(".")
+
+
+def test_what_opens_the_service_is_kept_where_it_is_acknowledged():
+    environment = {"OLLAMA_ORIGINS": "*", "OLLAMA_NO_CLOUD": "0"}
+    kept, dropped = carried_over(environment, "0.32.15", ("OLLAMA_ORIGINS",))
+    assert kept == {"OLLAMA_ORIGINS": "*"} and [entry.name for entry in dropped] == ["OLLAMA_NO_CLOUD"]
 
 
 def test_what_an_installer_writes_for_the_process_is_not_worth_a_warning():

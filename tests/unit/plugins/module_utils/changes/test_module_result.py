@@ -49,6 +49,14 @@ def test_a_host_without_a_plan():
     }
 
 
+def test_an_adopted_variable_that_opens_the_service_is_planned_with_where_it_is_acknowledged():
+    state = host(existing=dict(EXISTING, environment={"OLLAMA_ORIGINS": "*"}))
+    adopt = {"ollama_multigpu_existing": "adopt"}
+    assert asked(host=state, settings=adopt)["plan_input"]["environment"] == {}
+    adopt["ollama_multigpu_acknowledged"] = ["OLLAMA_ORIGINS"]
+    assert asked(host=state, settings=adopt)["plan_input"]["environment"] == {"OLLAMA_ORIGINS": "*"}
+
+
 def test_the_plan_before_is_the_one_on_the_host_or_the_one_given():
     def layers(count):
         return plan(model(predicted={"ubatch": 512, "devices": [{"uuid": "GPU-a", "layers": count}]}))

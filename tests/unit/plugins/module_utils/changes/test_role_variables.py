@@ -47,6 +47,16 @@ def test_a_release_from_anywhere_needs_a_hash_that_does_not_come_from_there(sett
     assert problems(**settings) == []
 
 
+def test_what_is_acknowledged_by_name_is_taken():
+    opening = {"OLLAMA_ORIGINS": "*", "OLLAMA_NO_CLOUD": 0, "OLLAMA_DEBUG_LOG_REQUESTS": True}
+    assert problems(listen_address="0.0.0.0", environment=opening, acknowledged=["listen_address", *opening]) == []
+    assert problems(environment={"OLLAMA_ORIGINS": "*"}, acknowledged="listen_address,OLLAMA_ORIGINS") == []
+    assert len(problems(environment={"OLLAMA_ORIGINS": "*"}, acknowledged="listen_address")) == 1
+    closed = {"OLLAMA_ORIGINS": "https://a.example", "OLLAMA_NO_CLOUD": 1, "OLLAMA_DEBUG_LOG_REQUESTS": 0}
+    assert problems(listen_address="192.0.2.7", environment=closed, acknowledged=[]) == []
+    assert problems(environment_unchecked={"OLLAMA_NEXT_SETTING": 1, "LLAMA_ARG_NEXT": "x", "B": None}) == []
+
+
 def test_what_is_made_of_a_model_and_where_it_listens():
     whole = {"suffix": "-x", "parameters": {"temperature": 0.3}, "system": "s", "template": None}
     assert (
@@ -57,6 +67,7 @@ def test_what_is_made_of_a_model_and_where_it_listens():
                 {"name": "c", "optimized": None},
             ],
             listen_address="[::]",
+            acknowledged=["listen_address"],
         )
         == []
     )
@@ -97,6 +108,18 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"environment": {"OLLAMA_HOST": "x"}}, "the plan decides"),
         ({"environment": {"A": "x\ny"}}, "newline"),
         ({"environment": {"A": ["x"]}}, "plain value"),
+        ({"listen_address": "0.0.0.0"}, "add listen_address to ollama_multigpu_acknowledged"),
+        ({"listen_address": "[::]", "acknowledged": ["OLLAMA_ORIGINS"]}, "every network of the host"),
+        ({"environment": {"OLLAMA_ORIGINS": "*"}}, "add OLLAMA_ORIGINS to ollama_multigpu_acknowledged"),
+        ({"environment": {"OLLAMA_NO_CLOUD": False}}, "its cloud"),
+        ({"environment": {"OLLAMA_NO_CLOUD": "off"}}, "'off'"),
+        ({"environment": {"OLLAMA_DEBUG_LOG_REQUESTS": 1}}, "every request"),
+        ({"acknowledged": ["OLLAMA_DEBUG"]}, "names OLLAMA_DEBUG, which needs no acknowledgement: it takes listen_"),
+        ({"environment_unchecked": {"LD_PRELOAD": "/x.so"}}, "ollama_multigpu_environment_unchecked: "),
+        ({"environment_unchecked": {"GGML_CUDA_P2P": 0}}, "also as 0"),
+        ({"environment_unchecked": {"OLLAMA_VULKAN": 1}}, "the plan decides"),
+        ({"environment_unchecked": {"OLLAMA_ORIGINS": "*"}}, "is known; give it in environment"),
+        ({"environment": {"A": 1}, "environment_unchecked": {"A": 1}}, "both give A"),
         ({"models": []}, "at least one"),
         ({"models": [{"name": "a"}, {"name": "a"}]}, "more than once"),
         ({"listen_address": "[::"}, "IP address"),

@@ -46,6 +46,47 @@ def test_wrong_environment(environment, words):
         assert word in message
 
 
+def test_a_variable_that_no_release_knows_is_passed_with_a_warning():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    given = {"OLLAMA_NEXT_SETTING": True, "LLAMA_ARG_NEXT": "x y", "B": None}
+    result = make_plan(TWO_A6000, [entry], "0.32.15", environment_unchecked=given)
+    environment = result["instances"][0]["environment"]
+    assert (environment["OLLAMA_NEXT_SETTING"], environment["LLAMA_ARG_NEXT"]) == (
+        "1",
+        "x y",
+    ) and "B" not in environment
+    said = [warning for warning in result["warnings"] if "unchecked" in warning]
+    assert [warning.split()[0] for warning in said] == ["LLAMA_ARG_NEXT", "OLLAMA_NEXT_SETTING"]
+    assert all("are void" in warning for warning in said)
+    assert make_plan(TWO_A6000, [entry], "0.32.15", environment_unchecked={}) == make_plan(
+        TWO_A6000, [entry], "0.32.15"
+    )
+
+
+@pytest.mark.parametrize(
+    "unchecked, words",
+    [
+        ({"LD_PRELOAD": "/x.so"}, ["LD_PRELOAD", "leave it out"]),
+        ({"OLLAMA_LIBRARY_PATH": "/x"}, ["other code", "leave it out"]),
+        ({"LLAMA_ARG_API_KEY": "x"}, ["locks Ollama out"]),
+        ({"LLAMA_ARG_RPC": "x"}, ["moves memory"]),
+        ({"OLLAMA_HOST": "0.0.0.0"}, ["listen_address"]),
+        ({"OLLAMA_DEBUG": "1"}, ["is known; give it in environment"]),
+        ({"LLAMA_ARG_THREADS": "1"}, ["is known; give it in environment"]),
+        ({"A B": "1"}, ["'A B'"]),
+        ({"OLLAMA_NEXT": ["x"]}, ["OLLAMA_NEXT", "list"]),
+        ({"OLLAMA_NEXT": "a\nb"}, ["OLLAMA_NEXT", "line break"]),
+        ({"OLLAMA_NEXT": "a\udcff"}, ["OLLAMA_NEXT", "UTF-8"]),
+        ("OLLAMA_NEXT=1", ["environment_unchecked", "dictionary"]),
+        ({"TWICE": "1"}, ["both give TWICE"]),
+    ],
+)
+def test_unchecked_is_not_unguarded(unchecked, words):
+    message = refused(environment={"TWICE": "0"}, environment_unchecked=unchecked)
+    for word in words:
+        assert word in message
+
+
 def test_values_arrive_unchanged():
     given = {
         "HTTPS_PROXY": "http://a:b@proxy:3128",

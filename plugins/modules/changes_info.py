@@ -59,6 +59,12 @@ options:
       - The plan that was applied before. The default is the one that is in O(host).
     type: dict
     default: {}
+  reread:
+    description:
+      - Names of instances whose unit had to be read again by systemd since they were started. Those are restarted.
+    type: list
+    elements: str
+    default: []
   libraries:
     description:
       - The SHA-256 of the copies of the modules' Python libraries on the controller, by the name of the library. Null
@@ -189,6 +195,7 @@ def argument_spec():
         "plan": {"type": "dict"},
         "servers": {"type": "dict", "default": {}},
         "applied_plan": {"type": "dict", "default": {}},
+        "reread": {"type": "list", "elements": "str", "default": []},
         "libraries": {"type": "dict", "default": {}},
     }
 

@@ -103,8 +103,10 @@ server:
       type: dict
     unit:
       description:
-        - C(name), C(active_state), C(sub_state), C(main_pid), C(needs_daemon_reload), C(path) and C(drop_ins). Null if
-          there is no unit.
+        - C(name), C(active_state), C(sub_state), C(main_pid), C(needs_daemon_reload), C(changed_since_start), C(path)
+          and C(drop_ins). Null if there is no unit.
+        - C(changed_since_start) says whether the unit's file or a drop-in was written after the process started. Null
+          if that is unknown.
       type: dict
     executable:
       description: The program that the process runs.

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ..common import paths
 from ..common.sizes import gib
-from .files import compare_files
+from .files import compare_files, written_unit_files
 from .inputs import adopted_store, carried_variables
 from .known_servers import known_servers
 from .models import compare_models
@@ -23,7 +24,12 @@ SHELL = "/bin/false"
 
 
 def compare(
-    plan: dict[str, Any], host: dict[str, Any], servers: dict[str, Any], applied: dict[str, Any], wanted: Wanted
+    plan: dict[str, Any],
+    host: dict[str, Any],
+    servers: dict[str, Any],
+    applied: dict[str, Any],
+    wanted: Wanted,
+    reread: Collection[str] = (),
 ) -> Changes:
     """Return what a run does to a host so that it is as the plan says, why, and what stands in the way.
 
@@ -33,6 +39,7 @@ def compare(
         servers: {instance: server} of module server_info, read with the plan; {} where nothing is known.
         applied: the plan that was applied before; {} where there is none.
         wanted: what the role's variables say beside the plan.
+        reread: names of instances whose unit this run had to let systemd read again.
 
     Raises:
         ValueError: a value of an environment that no environment file can carry.
@@ -43,7 +50,7 @@ def compare(
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
     obstacles += file_obstacles(plan, host)
     files_changes, files = compare_files(plan, host)
-    services = compare_services(plan, host, servers)
+    services = compare_services(plan, host, servers, written_unit_files(files, host), reread)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = known_servers(plan, servers)
     models_changes, models = compare_models(plan, known, applied, link_stores(plan, host), restarted)

@@ -70,6 +70,26 @@ def compare_files(plan: dict[str, Any], host: dict[str, Any]) -> tuple[list[Chan
     return changes, files
 
 
+def written_unit_files(files: list[ManagedFile], host: dict[str, Any]) -> dict[str, list[str]]:
+    """Return {unit: reasons} of what a run changes in the files that systemd reads for a unit; the template stands for
+    all instances. A file of which only owner or mode differ is not in it, because the services do not read that.
+
+    Args:
+        files: of compare_files.
+        host: of module host_info.
+    """
+    found: dict[str, list[str]] = {}
+    differ = {file.path: file for file in files}
+    for entry in host["drop_ins"]:
+        if entry["path"] in differ:
+            found.setdefault(entry["unit"], []).append("the drop-in %s is removed" % entry["path"])
+    unit = differ.get(paths.TEMPLATE_UNIT_FILE)
+    there = host["files"].get(paths.TEMPLATE_UNIT_FILE) or {}
+    if unit and (there.get("kind") != "file" or there["digest"] != content_digest(unit.content or "")):
+        found.setdefault(paths.TEMPLATE_UNIT, []).append("the unit file %s is written" % unit.path)
+    return found
+
+
 def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
     models_dir = plan["models_dir"]
     # Parents of the models directory that are missing are made like it; one that exists is left as it is.

@@ -48,7 +48,8 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         return result if problems else dict(result, plan_input=dataclasses.asdict(plan_input(host, wanted)))
     servers = options["servers"] or {}
     try:
-        changes = compare(plan, host, servers, options["applied_plan"] or host["applied_plan"], wanted)
+        applied = options["applied_plan"] or host["applied_plan"]
+        changes = compare(plan, host, servers, applied, wanted, options["reread"])
     except ValueError as error:
         changes = Changes(obstacles=(str(error),))
     return dict(

@@ -5,8 +5,11 @@ killed before it restarted a service is completed by the next. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from ..common import paths
 from .schema import Change
 
 #: States of a unit (ActiveState) in which its process is what it should be.
@@ -21,13 +24,21 @@ _VARIABLES = {
 }
 
 
-def compare_services(plan: dict[str, Any], host: dict[str, Any], servers: dict[str, Any]) -> list[Change]:
+def compare_services(
+    plan: dict[str, Any],
+    host: dict[str, Any],
+    servers: dict[str, Any],
+    written: Mapping[str, list[str]] = MappingProxyType({}),
+    reread: Collection[str] = (),
+) -> list[Change]:
     """Return the changes that enable, start and restart the instances of a plan.
 
     Args:
         plan: of module placement_info.
         host: of module host_info.
         servers: {instance: server} of module server_info; an instance that is missing there is not known to systemd.
+        written: {unit: reasons} of files.written_unit_files.
+        reread: names of instances whose unit this run had to let systemd read again.
     """
     enabled = {instance["name"] for instance in host["instances"] if instance["enabled"]}
     changes = []
@@ -39,6 +50,11 @@ def compare_services(plan: dict[str, Any], host: dict[str, Any], servers: dict[s
         if name not in enabled:
             changes.append(Change("enable", "instance", unit, "%s does not start at boot." % unit, name, known))
         reasons = restart_reasons(instance, server)
+        if runs(server):
+            # The host was read before the files were written, so these hold until the instance was restarted.
+            reasons = written.get(paths.TEMPLATE_UNIT, []) + written.get(unit, []) + reasons
+        if name in reread and not reasons:
+            reasons = ["systemd has read a file of the unit again since the process started"]
         if reasons:
             kind = "restart" if runs(server) else "start"
             changes.append(Change(kind, "instance", unit, "%s." % "; ".join(reasons), name, known))
@@ -60,6 +76,8 @@ def restart_reasons(instance: dict[str, Any], server: dict[str, Any]) -> list[st
     reasons = []
     if unit["needs_daemon_reload"]:
         reasons.append("a file of the unit has changed since systemd read it")
+    elif unit.get("changed_since_start"):
+        reasons.append("a file of the unit was written after the process started")
     if server.get("runs_executable") is False:
         reasons.append("the process runs another file than %s, or an earlier one" % server["wanted_executable"])
     for entry in server["environment"].get("differences") or []:

@@ -38,6 +38,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "configure_files": [_file(file) for file in configured],
         "finish_files": [_file(file) for file in changes.files if file.stage == "finish"],
         "reload": any(map(_of_systemd, configured)) or any(map(_needs_reload, servers.values())),
+        "reread": [name for name, server in servers.items() if _needs_reload(server)],
         "serve": [change_line(change) for change in service_changes],
         "enable": _services(service_changes, ("enable",), check_mode),
         "start": _services(service_changes, ("start", "restart"), check_mode),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from typing import Any, Collection, Mapping
 
 from ..common import service_variables as common
@@ -165,6 +166,26 @@ def _changed_since(path: str, moment: float) -> bool:
     return False
 
 
+def _changed_since_start(properties: dict[str, str]) -> bool | None:
+    """Return whether a file of a unit (its own or a drop-in) was written after its process started, so that the process
+    has the limits and the sandbox of before; None where there is no process or its start is unknown."""
+    pid = int(properties.get("MainPID") or 0)
+    started = proc.process_start(pid) if pid else None
+    if started is None:
+        return None
+    now = time.time()
+    for path in [properties.get("FragmentPath", "")] + properties.get("DropInPaths", "").split():
+        try:
+            written = int(os.stat(path).st_mtime)
+        except OSError:
+            continue
+        # As in _changed_since, what was written in the second of the start was there at the start. A time in the future
+        # says nothing (the clock was set back since): it would be later than every restart.
+        if started + 1 < written <= now:
+            return True
+    return False
+
+
 def _relevant(variables: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if common.is_read_by_server(name) or name in names}
 
@@ -178,6 +199,7 @@ def _unit(name: str | None, properties: dict[str, str]) -> dict[str, Any] | None
         "sub_state": properties.get("SubState"),
         "main_pid": int(properties.get("MainPID") or 0) or None,
         "needs_daemon_reload": properties.get("NeedDaemonReload") == "yes",
+        "changed_since_start": _changed_since_start(properties),
         "path": properties.get("FragmentPath") or None,
         "drop_ins": properties.get("DropInPaths", "").split(),
     }

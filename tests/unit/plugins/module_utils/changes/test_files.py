@@ -61,7 +61,12 @@ def test_drop_ins_and_environments_of_instances_that_are_gone_are_removed(wanted
     state = applied_host(wanted, drop_ins=[drop_in])
     state["instances"].append(entry("gpu7", store=False, active=False, enabled=False))
     changes = difference(wanted, state, serving(wanted))
-    assert told(changes) == [("remove", "file", drop_in["path"]), ("remove", "file", paths.environment_file("gpu7"))]
+    assert told(changes) == [
+        ("remove", "file", drop_in["path"]),
+        ("remove", "file", paths.environment_file("gpu7")),
+        ("restart", "instance", "ollama@gpu0.service"),
+        ("load", "model", OPTIMIZED),
+    ]
     assert [(file.state, file.backup) for file in changes.files] == [("absent", True), ("absent", False)]
     # An environment file may hold passwords, which a difference would show.
     assert [file.diff for file in changes.files] == [True, False]

@@ -21,7 +21,8 @@ SETTINGS = {
 
 def asked(check_mode=False, settings=None, **options):
     values = dict(
-        {"names": [], "host": None, "plan": None, "servers": {}, "applied_plan": {}, "libraries": {}}, **options
+        {"names": [], "host": None, "plan": None, "servers": {}, "applied_plan": {}, "reread": [], "libraries": {}},
+        **options,
     )
     return answer(dict(values, settings=dict(SETTINGS, **(settings or {}))), "a", check_mode)
 

@@ -6,7 +6,13 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import restarts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.compare import compare
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import server as servers
+
+from tests.unit.plugins.module_utils.changes.builders import WANTED as WANTED_VARIABLES
+from tests.unit.plugins.module_utils.changes.builders import applied_host, model, plan, serving
+from tests.unit.plugins.module_utils.changes.test_module_result import asked
 
 WANTED = {"OLLAMA_HOST": "127.0.0.1:11434", "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
 INSTANCE = {"name": "gpu0-1", "unit": "ollama@gpu0-1.service", "url": "http://127.0.0.1:11434", "environment": WANTED}
@@ -82,3 +88,54 @@ def test_an_unreadable_process_is_no_reason():
     running["environment"]["process"] = None
     running["executable"] = None
     assert restarts.restart_reasons(INSTANCE, read(running)) == []
+
+
+@pytest.mark.parametrize("changed, expected", [(True, 1), (False, 0), (None, 0)])
+def test_a_unit_file_that_is_younger_than_the_process(changed, expected):
+    """Also the run after one that was killed between the reload and the restart finds it."""
+    running = read(state())
+    running["unit"]["changed_since_start"] = changed
+    found = restarts.restart_reasons(INSTANCE, running)
+    assert found == ["a file of the unit was written after the process started"] * expected
+
+
+def restarted(state, servers, **options):
+    return [(change.kind, change.reason) for change in _services(state, servers, **options)]
+
+
+def _services(found, servers, reread=()):
+    wanted = plan(model())
+    changes = compare(wanted, found, servers, found["applied_plan"], WANTED_VARIABLES, reread)
+    return [change for change in changes.changes if change.kind in ("start", "restart")]
+
+
+def test_an_instance_is_restarted_when_its_unit_file_is_written_and_not_for_its_mode():
+    wanted = plan(model())
+    found = applied_host(wanted)
+    found["files"][paths.TEMPLATE_UNIT_FILE]["mode"] = "0600"
+    assert restarted(found, serving(wanted)) == []
+    found["files"][paths.TEMPLATE_UNIT_FILE]["digest"] = "0" * 64
+    ((kind, reason),) = restarted(found, serving(wanted))
+    assert kind == "restart" and reason == "the unit file %s is written." % paths.TEMPLATE_UNIT_FILE
+
+
+def test_an_instance_is_restarted_when_its_drop_in_is_removed():
+    wanted = plan(model())
+    drop_in = {"path": "/etc/systemd/system/ollama@gpu0.service.d/x.conf", "unit": "ollama@gpu0.service"}
+    ((kind, reason),) = restarted(applied_host(wanted, drop_ins=[drop_in]), serving(wanted))
+    assert kind == "restart" and reason == "the drop-in %s is removed." % drop_in["path"]
+    other = dict(drop_in, unit="ollama@gpu7.service")
+    assert restarted(applied_host(wanted, drop_ins=[other]), serving(wanted)) == []
+
+
+def test_the_need_of_a_reload_is_remembered_until_the_restart():
+    """After the reload, systemd says no more that it was needed."""
+    wanted = plan(model())
+    servers = serving(wanted)
+    servers["gpu0"]["unit"]["needs_daemon_reload"] = True
+    before = asked(host=applied_host(wanted), plan=wanted, servers=servers)
+    assert before["work"]["reload"] and before["work"]["reread"] == ["gpu0"]
+    options = {"host": applied_host(wanted), "plan": wanted, "servers": serving(wanted)}
+    after = asked(reread=before["work"]["reread"], **options)
+    assert after["work"]["start"] == ["ollama@gpu0.service"] and after["work"]["reread"] == []
+    assert asked(**options)["work"]["start"] == []

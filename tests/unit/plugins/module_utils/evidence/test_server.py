@@ -81,11 +81,34 @@ def test_a_server_is_read(monkeypatch):
         "sub_state": "running",
         "main_pid": os.getpid(),
         "needs_daemon_reload": True,
+        "changed_since_start": False,
         "path": "/etc/systemd/system/ollama.service",
         "drop_ins": ["/a.conf", "/b.conf"],
     }
     assert found["environment"]["unit"] == {"OLLAMA_HOST": "x"}
     assert isinstance(found["environment"]["process"], dict)
+
+
+def test_a_unit_file_that_was_written_after_the_process_started(monkeypatch, tmp_path):
+    unit, drop_in = tmp_path / "unit", tmp_path / "x.conf"
+    unit.touch(), drop_in.touch()
+    properties = {"MainPID": "7", "FragmentPath": str(unit), "DropInPaths": str(drop_in)}
+    now = time.time()
+    monkeypatch.setattr(servers.proc, "process_start", lambda pid: now - 100)
+
+    def changed(unit_written, drop_in_written):
+        os.utime(unit, (unit_written, unit_written))
+        os.utime(drop_in, (drop_in_written, drop_in_written))
+        return servers._changed_since_start(properties)
+
+    old = now - 1000
+    assert changed(now - 50, old) is True and changed(old, now - 50) is True
+    assert changed(old, old) is False and changed(now - 99.5, old) is False
+    # No restart would make the process younger than a file from the future.
+    assert changed(now + 1000, old) is False
+    assert servers._changed_since_start(dict(properties, MainPID="0")) is None
+    monkeypatch.setattr(servers.proc, "process_start", lambda pid: None)
+    assert changed(now - 50, old) is None
 
 
 def test_a_server_that_does_not_answer_is_no_error():

@@ -189,12 +189,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.module_res
 def argument_spec():
     """The options, apart from the documentation so that the action plugin can check them."""
     return {
-        "settings": {"type": "dict", "required": True},
+        "settings": {"type": "dict", "required": True, "no_log": True},
         "names": {"type": "list", "elements": "str", "default": []},
-        "host": {"type": "dict"},
-        "plan": {"type": "dict"},
+        "host": {"type": "dict", "no_log": True},
+        "plan": {"type": "dict", "no_log": True},
         "servers": {"type": "dict", "default": {}},
-        "applied_plan": {"type": "dict", "default": {}},
+        "applied_plan": {"type": "dict", "default": {}, "no_log": True},
         "reread": {"type": "list", "elements": "str", "default": []},
         "libraries": {"type": "dict", "default": {}},
     }
@@ -202,6 +202,8 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    # no_log keeps environments out of the log. It would also mask words of them in the result.
+    module.no_log_values.clear()
     module.exit_json(**answer(module.params, "the host", module.check_mode))
 
 

@@ -142,12 +142,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client impo
 def main():
     module = AnsibleModule(
         argument_spec={
-            "plan": {"type": "dict", "required": True},
+            "plan": {"type": "dict", "required": True, "no_log": True},
             "load": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 300.0},
         },
         supports_check_mode=True,
     )
+    # no_log keeps the environment in the plan out of the host's log. It would also mask words of it in the result.
+    module.no_log_values.clear()
     plan, timeout = module.params["plan"], module.params["timeout"]
     problem = plan_problem(plan)
     if problem:

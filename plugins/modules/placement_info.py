@@ -397,11 +397,11 @@ def argument_spec() -> dict[str, Any]:
         headers=dict(type="list", elements="dict", default=[]),
         ollama_version=dict(type="str", required=True),
         selectors=dict(type="list", elements="str", default=[]),
-        applied_plan=dict(type="dict", default={}),
+        applied_plan=dict(type="dict", default={}, no_log=True),
         own_units=dict(type="list", elements="str", default=[]),
         models_dir=dict(type="path", default=paths.DEFAULT_MODELS_DIR),
-        environment=dict(type="dict", default={}),
-        environment_unchecked=dict(type="dict", default={}),
+        environment=dict(type="dict", default={}, no_log=True),
+        environment_unchecked=dict(type="dict", default={}, no_log=True),
         overhead_bytes=dict(type="int"),
         measure=dict(type="dict", options=measure),
         headroom_bytes=dict(type="int", default=1024**3),
@@ -461,6 +461,8 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    # no_log keeps environments out of the host's log. It would also mask words of them in the plan.
+    module.no_log_values.clear()
     try:
         result = plan(module.params)
     except PlacementError as error:

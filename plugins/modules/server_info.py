@@ -148,12 +148,14 @@ def main():
         argument_spec={
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "unit": {"type": "str"},
-            "plan": {"type": "dict"},
+            "plan": {"type": "dict", "no_log": True},
             "executable": {"type": "path", "default": paths.SERVER},
             "timeout": {"type": "float", "default": 10.0},
         },
         supports_check_mode=True,
     )
+    # no_log keeps the environment in the plan out of the host's log. It would also mask words of it in the result.
+    module.no_log_values.clear()
     params = module.params
     if params["timeout"] <= 0:
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % params["timeout"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import Observations
 from ansible_collections.gpufleet.ollama.plugins.modules import gpu_facts, placement_check
@@ -141,3 +142,28 @@ def test_a_server_that_is_down_is_a_result():
 def test_wrong_arguments_are_refused_in_one_sentence(arguments, word):
     result = run_module("server_info", arguments)
     assert result["failed"] is True and word in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "module, options",
+    [
+        ("placement_check", {"plan": {}}),
+        ("server_info", {"plan": {}}),
+        ("changes_info", {"settings": {}, "host": {}, "plan": {}, "applied_plan": {}}),
+        ("placement_info", {"environment": {}, "environment_unchecked": {}, "applied_plan": {}}),
+    ],
+)
+def test_environments_are_kept_out_of_the_log_and_messages_are_not_masked(monkeypatch, module, options):
+    """Ansible writes the options of a module to the host's log, and masks the values of those that it does not."""
+    logged = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, msg, log_args=None: logged.append((msg, log_args)))
+    secrets = {"environment": {"OLLAMA_ORIGINS": "secret", "A": "an", "B": "is"}}
+    given = {name: secrets for name in options}
+    if module == "placement_info":
+        given.update(gpu_inventory={}, models=[], ollama_version="0.32.15")
+    if module == "changes_info":
+        given.update(names=["ollama_multigpu_x"], settings={"ollama_multigpu_environment": secrets["environment"]})
+    result = run_module(module, given)
+    assert logged and "secret" not in str(logged)
+    assert result["msg"] and "***" not in result["msg"]
+    assert "secret" not in result["msg"]

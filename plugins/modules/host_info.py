@@ -101,6 +101,14 @@ host:
           C(env_file) and C(store).
       type: list
       elements: dict
+    stores:
+      description:
+        - The stores that may hold models, by path - those of the instances, those in RV(host.left_behind), that of an
+          Ollama that was installed by other means, and O(models_dir) itself. The server is not asked.
+        - Each has C(same_file_system) (whether it is on the file system of O(models_dir), so that models can be linked)
+          and C(models), a list of the complete models with C(name) and C(digest). C(models) is null if what the store
+          holds cannot be known.
+      type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
         none.
@@ -141,6 +149,8 @@ host:
     adopted: {}
     existing: null
     instances: []
+    stores:
+      /usr/share/ollama/.ollama/models: {same_file_system: true, models: []}
     drop_ins: []
     files:
       /usr/local/bin/ollama: {kind: absent, owner: null, group: null, mode: null, digest: null, target: null}
@@ -152,7 +162,8 @@ host:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import host_state
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import host_state, model_stores
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.listing import list_stores
 
 
 def main():
@@ -160,8 +171,10 @@ def main():
         argument_spec={"models_dir": {"type": "path", "default": paths.DEFAULT_MODELS_DIR}, "address": {"type": "str"}},
         supports_check_mode=True,
     )
+    models_dir = module.params["models_dir"]
     try:
-        state = host_state(module.params["models_dir"], module.params["address"])
+        state = host_state(models_dir, module.params["address"])
+        state["stores"] = list_stores(model_stores(state, models_dir), models_dir)
     except OSError as error:
         module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)
     module.exit_json(host=state)

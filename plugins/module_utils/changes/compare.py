@@ -53,7 +53,7 @@ def compare(
     services = compare_services(plan, host, servers, written_unit_files(files, host), reread)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = known_servers(plan, servers)
-    models_changes, models = compare_models(plan, known, applied, link_stores(plan, host), restarted)
+    models_changes, models = compare_models(plan, known, applied, link_stores(plan, host), restarted, host)
     changes = (
         _release(host, wanted)
         + _libraries(host, wanted)

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.names import InvalidName, Name, full_name, normalise_digest, parse, served_name
+from ..common.names import full_name, normalise_digest, parse, served_name
 from ..ollama import modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
+from .held_models import HeldModels, held_models
+from .model_entries import find, has_digest, parsed_name
 from .schema import Change, ModelState
 
 
@@ -58,7 +60,12 @@ def served_models(plan: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, 
 
 
 def compare_models(
-    plan: dict[str, Any], servers: dict[str, Any], applied: dict[str, Any], stores: list[str], restarted: set[str]
+    plan: dict[str, Any],
+    servers: dict[str, Any],
+    applied: dict[str, Any],
+    stores: list[str],
+    restarted: set[str],
+    host: dict[str, Any],
 ) -> tuple[list[Change], list[ModelState]]:
     """Return the changes of models, and the wanted states of all of them in the order in which they are made.
 
@@ -68,12 +75,14 @@ def compare_models(
         applied: the plan that was applied before; {} where there is none.
         stores: directories that models may be linked from, beside the stores of the plan's instances.
         restarted: names of the instances that are started or restarted before; nothing is loaded in them then.
+        host: of module host_info; {} where nothing is known of the stores but what servers say.
     """
     present = wanted_models(plan, stores)
     changes: list[Change] = []
     brought: set[tuple[str, str]] = set()
-    for state in present:
-        found = _bring(state, servers)
+    held = held_models(plan, host, servers)
+    for number, state in enumerate(present):
+        found = _bring(state, servers, held, present[:number])
         if not found and state.base and (state.instance, full_name(state.base)) in brought:
             # What the new base holds is known only when it is there; the run then creates the model if it differs.
             reason = "Its base is brought again."
@@ -122,7 +131,7 @@ def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[Mode
             if name
         ]
         for entry in (servers.get(instance["name"]) or {}).get("models") or []:
-            name = _parsed(entry)
+            name = parsed_name(entry)
             if name is not None and not any(name.same(other) for other in wanted):
                 found.append(_state(instance, entry["name"], state="absent"))
     return found
@@ -138,52 +147,43 @@ def moved_models(plan: dict[str, Any], applied: dict[str, Any]) -> set[tuple[str
     return {key for key in now if key in before and before[key] != now[key]}
 
 
-def find(entries: Any, name: str) -> dict[str, Any] | None:
-    """Return the entry of /api/tags or /api/ps for a model, None where there is none."""
-    wanted = parse(name)
-    for entry in entries or []:
-        parsed = _parsed(entry)
-        if parsed is not None and parsed.same(wanted):
-            return entry
-    return None
-
-
 def _state(instance: dict[str, Any], name: str, **more: Any) -> ModelState:
     return ModelState(instance=instance["name"], name=name, url=instance["url"], store=instance["store"], **more)
 
 
-def _parsed(entry: dict[str, Any]) -> Name | None:
-    try:
-        return parse(entry.get("name") or entry.get("model") or "")
-    except InvalidName:
-        return None
+def _bring(state: ModelState, servers: dict[str, Any], held: HeldModels, before: list[ModelState]) -> list[Change]:
+    """The change that brings a model to its instance; none where it is there.
 
-
-def _bring(state: ModelState, servers: dict[str, Any]) -> list[Change]:
-    """The change that brings a model to its instance; none where it is there, or where only instance_models can
-    tell."""
+    What is not known of a store is said in the reason: instance_models looks, and does nothing where the model is
+    there.
+    """
     server = servers.get(state.instance) or {}
-    entry = find(server.get("models"), state.name)
-    if entry is None and server.get("reachable"):
-        reason = "%s does not have it." % state.instance
-    elif entry is None:
+    entries = held.of(state.store)
+    there = find(entries, state.name)
+    if entries is None:
         reason = (
             "%s does not run with the planned address and store, or does not answer, so what it has is not known."
             % state.instance
         )
-    elif state.base:
+    elif there is None and server.get("reachable"):
+        reason = "%s does not have it." % state.instance
+    elif there is None:
+        reason = "The store of %s does not have it." % state.instance
+    elif state.base and server.get("reachable"):
         return _differing(state, server)
-    elif state.digest and normalise_digest(entry.get("digest")) != normalise_digest(state.digest):
+    elif state.base:
+        reason = "%s does not answer yet, so what its model contains is not known." % state.instance
+    elif not has_digest(there, state.digest):
         reason = "%s has it with another digest than %s." % (state.instance, state.digest)
     else:
         return []
     if state.base:
         return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
-    linked = [
-        name for name, other in servers.items() if name != state.instance and find(other.get("models"), state.name)
-    ]
-    if linked and not state.digest:
-        return [Change("link", "model", state.name, reason, state.instance, {"from": linked[0]})]
+    source = held.source(state, before)
+    if source:
+        return [Change("link", "model", state.name, reason, state.instance, {"from": source})]
+    if held.unknown_sources(state):
+        reason += " What all stores on the host hold is not known: it is linked where one has it."
     return [Change("fetch", "model", state.name, reason, state.instance)]
 
 

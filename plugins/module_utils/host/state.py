@@ -14,7 +14,7 @@ import os
 import platform
 import pwd
 import shutil
-from typing import Any, Dict, Mapping, Optional, Set
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ..common import paths
 from ..common.regular import read_regular
@@ -58,6 +58,22 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "listeners": listeners.listeners(paths.below(root, "/proc")),
         "address_available": listeners.can_bind(address) if address else None,
     }
+
+
+def model_stores(state: Mapping[str, Any], models_dir: str) -> List[str]:
+    """Return the stores that a host may have models in: those of the instances, those that a changed models directory
+    leaves behind, and those of an Ollama from elsewhere.
+
+    Args:
+        state: of `host_state`.
+        models_dir: the parent of the instances' stores.
+    """
+    adopted = state["adopted"].get("store")
+    stores = [paths.store(models_dir, entry["name"]) for entry in state["instances"] if entry["store"]]
+    stores += (state["left_behind"] or {}).get("stores") or []
+    stores += [models_dir, (state["existing"] or {}).get("store") or ""]
+    stores += [adopted] if isinstance(adopted, str) else []
+    return [store for store in stores if store]
 
 
 def releases(root: str = "/") -> Dict[str, Any]:

@@ -14,7 +14,7 @@ OPTIMIZED = "tiny:latest-optimized"
 
 def compared(wanted, servers, applied=None, restarted=()):
     """([(kind, what, reason)], wanted states)"""
-    changes, states = models.compare_models(wanted, servers, applied or {}, [], set(restarted))
+    changes, states = models.compare_models(wanted, servers, applied or {}, [], set(restarted), {})
     return [(change.kind, change.what, change.reason) for change in changes], states
 
 
@@ -74,7 +74,7 @@ def test_a_model_that_another_instance_has_is_linked():
     wanted = plan(model("tiny"))
     wanted["instances"] += plan(model("tiny"), name="gpu1", port=11435)["instances"]
     servers = dict(serving(plan(model("tiny"))), gpu1=server())
-    changes, unused = models.compare_models(wanted, servers, {}, [], set())
+    changes, unused = models.compare_models(wanted, servers, {}, [], set(), {})
     assert [(change.kind, change.instance) for change in changes] == [("link", "gpu1"), ("load", "gpu1")]
     assert changes[0].details == {"from": "gpu0"}
 
@@ -97,7 +97,7 @@ def test_a_base_that_is_brought_again_carries_on_to_what_is_made_from_it():
     assert compared(wanted, serving(wanted))[0][1][2] == "Its base is brought again."
     # An instance has its own base: the other one keeps what it has.
     wanted["instances"] += plan(model("tiny", OPTIMIZED), name="gpu1", port=11435)["instances"]
-    changes, unused = models.compare_models(wanted, serving(wanted), {}, [], set())
+    changes, unused = models.compare_models(wanted, serving(wanted), {}, [], set(), {})
     assert {change.instance for change in changes} == {"gpu0"}
 
 

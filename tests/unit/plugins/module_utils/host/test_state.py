@@ -104,3 +104,16 @@ def test_stores_that_a_changed_models_directory_leaves_behind(tmp_path):
     assert not state.left_behind(str(old), "/proc/none")["same_file_system"]
     for before in (None, 7, str(old) + "/", str(tmp_path / "empty")):
         assert state.left_behind(before, str(old)) is None
+
+
+def test_stores_that_may_hold_models():
+    found = {
+        "instances": [{"name": "gpu0", "store": True}, {"name": "gpu1", "store": False}],
+        "left_behind": {"stores": ["/old/instances/gpu0"]},
+        "existing": {"store": "/home/models"},
+        "adopted": {"store": "/adopted"},
+    }
+    stores = ["/m/instances/gpu0", "/old/instances/gpu0", "/m", "/home/models", "/adopted"]
+    assert state.model_stores(found, "/m") == stores
+    nothing = {"instances": [], "left_behind": None, "existing": None, "adopted": {"store": 7}}
+    assert state.model_stores(nothing, "/m") == ["/m"]

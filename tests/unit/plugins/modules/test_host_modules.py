@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import library_directory
 from ansible_collections.gpufleet.ollama.plugins.modules import libraries
 
+from tests.unit.plugins.module_utils.ollama.test_listing import put
 from tests.unit.plugins.modules.run_module import run_module
 
 
@@ -77,6 +78,16 @@ def test_host_info_reads_and_changes_nothing(check, tmp_path):
     assert not result.get("changed")
     assert result["host"]["architecture"] and isinstance(result["host"]["zstd"], bool)
     assert not (tmp_path / "models").exists()
+
+
+def test_host_info_lists_the_models_of_the_stores(tmp_path):
+    digest = put(tmp_path / "instances" / "gpu0")
+    stores = run_module("host_info", {"models_dir": str(tmp_path)})["host"]["stores"]
+    assert stores[str(tmp_path / "instances" / "gpu0")] == {
+        "same_file_system": True,
+        "models": [{"name": "tiny:latest", "digest": digest}],
+    }
+    assert stores[str(tmp_path)]["models"] == []
 
 
 def test_host_info_says_whether_an_address_can_be_listened_on():

@@ -140,7 +140,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.server im
     read_server,
     read_servers,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import InvalidUrl
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import InvalidUrl
 
 
 def main():

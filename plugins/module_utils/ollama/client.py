@@ -16,7 +16,6 @@ from typing import Any, Callable, Iterator
 from ..common.libraries import import_requests
 from ..common.regular import open_regular
 from . import bounded
-from .connection import InvalidUrl as InvalidUrl
 from .connection import OllamaError, OllamaUnreachable, answer_within, check_url, is_loopback, trusted
 
 # A load sends nothing until it is done, and the server itself ends a stalled one (OLLAMA_LOAD_TIMEOUT).

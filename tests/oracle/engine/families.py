@@ -8,9 +8,12 @@ Source: llama.cpp src/models and the names of gguf-py constants. Only what the l
 
 from __future__ import annotations
 
-from tests.oracle.engine import blocks, further, hybrid_blocks  # noqa: F401  their blocks are in BLOCKS
+from tests.oracle.engine import blocks, further, hybrid_blocks
 from tests.oracle.engine.dimensions import of_model
 from tests.oracle.engine.parts import BLOCKS, Tensors
+
+#: The modules that fill BLOCKS when they are imported.
+BLOCK_MODULES = (blocks, hybrid_blocks, further)
 
 
 def tensors_of(name):

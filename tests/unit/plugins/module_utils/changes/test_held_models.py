@@ -96,7 +96,7 @@ def test_where_a_store_is_not_known_no_download_is_promised():
     unreadable = dict(store(), models=None)
     ((kind, unused, reason),) = brought(wanted, applied_host(wanted, stores={OWN: unreadable}), STOPPED)
     assert kind == "fetch" and "what it has is not known" in reason and "linked where one has it" in reason
-    ((unused, unused, reason),) = brought(
+    ((kind, unused, reason),) = brought(
         wanted, applied_host(wanted, stores={OWN: store(), "/models": unreadable}), STOPPED
     )
     assert reason.startswith("The store of gpu0 does not have it. What all stores on the host hold is not known")

@@ -127,11 +127,6 @@ def key_of(text: str) -> str:
         return text
 
 
-def same_name(text: str, other: str) -> bool:
-    """Return whether two texts name the same model. A text that is no name is the same as itself only."""
-    return key_of(text) == key_of(other)
-
-
 def optimized_name(text: str, suffix: Any = DEFAULT_SUFFIX) -> str:
     """Return the name of an optimized model: "llama3" and "-optimized" make "llama3:latest-optimized".
 

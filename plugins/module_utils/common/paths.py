@@ -39,8 +39,6 @@ ENGINE = CURRENT + "/lib/ollama/llama-server"
 LIBRARIES = INSTALLATION + "/python"
 #: A link to SERVER, for people and scripts.
 COMMAND = "/usr/local/bin/ollama"
-#: Where a program lies that COMMAND replaced.
-COMMAND_ADOPTED = COMMAND + ".adopted"
 #: The last file that is written into a release's directory: one without it is left from a run that was killed.
 RELEASE_MARKER = ".complete"
 

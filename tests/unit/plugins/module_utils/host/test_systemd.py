@@ -7,23 +7,7 @@ from __future__ import annotations
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import systemd
 
-SHOW = """Id=ollama.service
-LoadState=loaded
-ActiveState=active
-UnitFileState=enabled
-FragmentPath=/etc/systemd/system/ollama.service
-DropInPaths=/etc/systemd/system/ollama.service.d/override.conf
-
-Id=ollama@gpu0.service
-LoadState=loaded
-ActiveState=active
-"""
-
-
-def write(path, text=""):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return str(path)
+from tests.unit.plugins.module_utils.host.builders import SHOW, write
 
 
 def test_units_are_read_from_systemctl_show():

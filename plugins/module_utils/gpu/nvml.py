@@ -11,7 +11,7 @@ from typing import Any
 
 from ..common.libraries import LibraryMissing, import_pynvml
 from . import device, health, schema, sysfs
-from .deadline import ChildDied, DeadlineExceeded, run_with_deadline
+from ..host.child import ChildDied, DeadlineExceeded, run_with_deadline
 from .fields import FieldError, Unavailable, call, text
 
 #: NVML's answer to nvmlInit -> state of the inventory.

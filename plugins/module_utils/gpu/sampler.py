@@ -8,7 +8,7 @@ import os
 import select
 from typing import Any
 
-from .deadline import Child, ChildDied, DeadlineExceeded
+from ..host.child import Child, ChildDied, DeadlineExceeded
 from .fields import FieldError, Unavailable, call, text
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Run a function that may never return in a child process, and give up after a deadline.
+"""Run a function in a child process: one that may never return, or one that shall not run as root (as_user.py).
 
 A call into a broken driver blocks inside the kernel: a signal handler would run only after the call returns, and a
 thread cannot be ended. A forked child can be left behind: the parent kills it and waits for it only for a limited time.
@@ -60,11 +60,11 @@ class Child:
             os.close(self._stop_write)
             self._stop_write = None
 
-    def result(self, timeout: float) -> Any:
+    def result(self, timeout: float | None) -> Any:
         """Return what the function returned.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: seconds to wait at most; None to wait until the child ends.
 
         Raises:
             DeadlineExceeded: there was no answer in time.
@@ -73,13 +73,13 @@ class Child:
         source = self._result
         if source is None:
             raise ChildDied("it was ended before")
-        limit = time.monotonic() + timeout
+        limit = None if timeout is None else time.monotonic() + timeout
         received = b""
         try:
             while True:
-                remaining = limit - time.monotonic()
-                if remaining <= 0 or not select.select([source], [], [], remaining)[0]:
-                    raise DeadlineExceeded("no answer within %g seconds" % timeout)
+                remaining = None if limit is None else max(limit - time.monotonic(), 0)
+                if remaining == 0 or not select.select([source], [], [], remaining)[0]:
+                    raise DeadlineExceeded("no answer within %g seconds" % (timeout or 0))
                 chunk = os.read(source, 1 << 16)
                 if not chunk:
                     break

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.deadline import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.child import (
     Child,
     ChildDied,
     DeadlineExceeded,

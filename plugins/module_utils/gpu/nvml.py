@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..common.libraries import LibraryMissing, import_pynvml
-from . import device, health, schema, sysfs
 from ..host.child import ChildDied, DeadlineExceeded, run_with_deadline
+from . import device, health, schema, sysfs
 from .fields import FieldError, Unavailable, call, text
 
 #: NVML's answer to nvmlInit -> state of the inventory.

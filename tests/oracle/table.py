@@ -12,8 +12,9 @@ import pathlib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model import hyperparameters
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.parts import merge
 
 from tests.oracle.engine import families
 from tests.rig.models import gguf

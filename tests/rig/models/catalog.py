@@ -253,16 +253,12 @@ def pairs_of(name):
 
 @functools.lru_cache(maxsize=None)
 def header_of(name):
-    """(header bytes, size of the whole file in bytes).
+    """(header bytes, size of the whole file in bytes): header and tensors fill the file exactly, as in a real one.
 
-    A file with a published size is padded to it: its text weights are those of the engine rows, which are a little
-    smaller than those of the published file.
+    The text weights are those of the engine rows, so the files are a little smaller than the published ones.
     """
-    name = full_name(name)
-    head, data = gguf.header(pairs_of(name), tensors_of(name))
-    size = MODELS[name].get("file_bytes") or len(head) + data
-    assert size >= len(head) + data, "%s: %d bytes of header and tensors do not fit %d" % (name, len(head) + data, size)
-    return head, size
+    head, data = gguf.header(pairs_of(full_name(name)), tensors_of(name))
+    return head, len(head) + data
 
 
 def _half_floats(count, seed):

@@ -135,7 +135,8 @@ class Store:
                 return None
             manifest = json.loads(text)
             layer = next(item for item in manifest["layers"] if item["mediaType"].endswith(".model"))
-            blob = (self._directory / "blobs" / layer["digest"].replace(":", "-")).read_bytes() + f"rig {name}".encode()
+            mark = f"rig {name}".encode()
+            blob = (self._directory / "blobs" / layer["digest"].replace(":", "-")).read_bytes()[: -len(mark)] + mark
             layer.update(digest="sha256:" + hashlib.sha256(blob).hexdigest(), size=len(blob))
             self._variants[name] = (json.dumps(manifest).encode(), blob)
         return self._variants[name]

@@ -17,7 +17,7 @@ from tests.rig.registry.faults import FAULTS
 from tests.rig.registry.server import Registry, serve
 
 RECORDINGS = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "recordings" / "ollama-0.32.15-api.json"
-BIG = 67_436_800_960
+BIG = 67_107_066_464
 BIG_DIGEST = "sha256:" + "b" * 64
 
 

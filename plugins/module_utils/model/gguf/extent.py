@@ -4,7 +4,8 @@
 
 Layout (llama.cpp ggml/src/gguf.cpp, gguf_init_from_file): the data section begins at the next multiple of
 general.alignment (32 by default) after the header; the tensors follow one another there in the order of the header,
-each at a multiple of the alignment. llama.cpp pads the last tensor too, Ollama (fs/ggml/gguf.go) does not.
+each at a multiple of the alignment. llama.cpp (gguf_writer_base::write_tensor_data, and gguf-py) pads the last tensor
+too, Ollama (fs/ggml/gguf.go) does not. Nothing else follows.
 """
 
 from __future__ import annotations
@@ -13,13 +14,25 @@ from .header import Header, HeaderError
 
 DEFAULT_ALIGNMENT = 32
 MAX_ALIGNMENT = 65536  # real files have 32, some 64; a huge one would hide any difference
-# Bytes after the last tensor, as a part of the file: llama.cpp does not mind them, and a few published files have some.
-# A header that leaves out weights of that size is within the headroom that is kept on a GPU.
-MAX_TRAILING_PART = 128
+
+
+def check_complete(header: Header, size_bytes: int) -> None:
+    """Raise HeaderError where a file ends before its tensors do; llama.cpp does not load it either.
+
+    Args:
+        header: of the file.
+        size_bytes: size of the file.
+    """
+    end = _ends(header)[0]
+    if end > size_bytes:
+        raise HeaderError(
+            "the file has %d bytes, %d fewer than its header and tensors take; it is cut off, so get it again"
+            % (size_bytes, end - size_bytes)
+        )
 
 
 def check_extent(header: Header, size_bytes: int) -> None:
-    """Raise HeaderError unless header and tensors fill a file of `size_bytes`.
+    """Raise HeaderError unless header and tensors fill a file exactly, with or without the padding of the last tensor.
 
     A header that lists more or less than its file holds was exchanged or is damaged, and a plan made from it is wrong.
 
@@ -27,24 +40,30 @@ def check_extent(header: Header, size_bytes: int) -> None:
         header: of the file.
         size_bytes: size of the file by its manifest.
     """
-    if any(tensor.bytes is None for tensor in header.tensors):
-        return  # model_facts refuses it, and says which type is unknown
+    ends = _ends(header)
+    if size_bytes not in ends:
+        raise HeaderError(
+            "the GGUF header lists %d bytes of header and tensors, but its manifest says that the file has %d; the "
+            "registry serves another header than that of the model, so use another registry" % (ends[0], size_bytes)
+        )
+
+
+def _ends(header: Header) -> tuple[int, int]:
+    """Return where the last tensor ends and where its padding ends, in bytes from the start of the file.
+
+    A tensor of an unknown type counts nothing: model_facts refuses it, and says which type is unknown.
+    """
     alignment = header.keys.get("general.alignment", DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= MAX_ALIGNMENT:
         raise HeaderError(
             "the GGUF header has an alignment (general.alignment) of %.40r, but no model has more than %d; "
             "the file is damaged" % (alignment, MAX_ALIGNMENT)
         )
-    end = padded = _aligned(header.size_bytes, alignment)
+    end, padded = header.size_bytes, _aligned(header.size_bytes, alignment)
     for tensor in header.tensors:
         end = padded + (tensor.bytes or 0)
         padded = _aligned(end, alignment)
-    if end <= size_bytes <= padded + size_bytes // MAX_TRAILING_PART:
-        return
-    raise HeaderError(
-        "the GGUF header lists %d bytes of header and tensors, but its manifest says that the file has %d; the "
-        "registry serves another header than that of the model, so use another registry" % (end, size_bytes)
-    )
+    return end, padded
 
 
 def _aligned(offset: int, alignment: int) -> int:

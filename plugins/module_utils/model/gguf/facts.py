@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Iterable, Sequence
+from typing import Any, Sequence
 
 from .estimator import estimator_facts
-from .header import MAX_TENSORS, Header, HeaderError, Tensor, check_names
+from .header import Header, HeaderError, Tensor, integer
 from .types import FILE_TYPES
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
@@ -30,55 +30,6 @@ MAX_BLOCKS = 4096
 MAX_TENSORS_OF_LAYER = 512  # files of 2023 have up to 128 experts as tensors of their own
 MAX_KINDS = 256
 MAX_HYPERPARAMETERS = 256
-
-
-def merge(headers: Iterable[Header], parts: int | None = None) -> Header:
-    """Return one Header of the parts of a split model: the keys of the first and the tensors of all.
-
-    llama.cpp writes into each part its number (`split.no`, from 0), their count (`split.count`) and the number of
-    tensors of all (`split.tensors.count`).
-
-    Args:
-        headers: in order; an iterator is read part by part, and only one header is kept at a time.
-        parts: how many there are; None where `headers` is a list.
-
-    Raises:
-        HeaderError: the parts do not belong together.
-    """
-    if parts is None:
-        headers = list(headers)
-        parts = len(headers)
-    first: Header | None = None
-    tensors: list[Tensor] = []
-    size = 0
-    for place, header in enumerate(headers):
-        _check_part(header, place, parts)
-        first = first or header
-        tensors.extend(header.tensors)
-        size += header.size_bytes
-        if parts > 1 and len(tensors) > MAX_TENSORS:
-            raise HeaderError("the parts of the model have %d tensors together; the files are damaged" % len(tensors))
-    if first is None:
-        raise HeaderError("the model has no parts")
-    if parts == 1:
-        return first
-    check_names(tensors)
-    total = _integer(first.keys.get("split.tensors.count"))
-    if total is not None and total != len(tensors):
-        raise HeaderError("the parts of the model have %d of its %d tensors; get all parts" % (len(tensors), total))
-    return Header(first.version, first.keys, first.lengths, tensors, size)
-
-
-def _check_part(header: Header, place: int, parts: int) -> None:
-    """Raise HeaderError where a header says that it is another part, or one of another number of parts."""
-    count, number = _integer(header.keys.get("split.count")), _integer(header.keys.get("split.no"))
-    if count is not None and count != parts and (count > 1 or parts > 1):
-        raise HeaderError(
-            "part %d of the model says that there are %d parts, but there are %d; get all parts, "
-            "named -00001-of-%05d.gguf and so on" % (place + 1, count, parts, max(count, 1) % 100000)
-        )
-    if parts > 1 and number is not None and number != place:
-        raise HeaderError("part %d of the model says that it is part %d; get the parts again" % (place + 1, number + 1))
 
 
 class _Keys:
@@ -103,7 +54,7 @@ class _Keys:
 
     def integer(self, *names: str) -> int | None:
         """Return the value of the first of these keys that the header has, None where it is no integer."""
-        return _integer(self.value(*names))
+        return integer(self.value(*names))
 
 
 def model_facts(header: Header, projector: Header | None = None) -> dict[str, Any]:
@@ -117,6 +68,8 @@ def model_facts(header: Header, projector: Header | None = None) -> dict[str, An
         HeaderError: the header is not that of a model, or is damaged.
     """
     keys = _Keys(header)
+    if not header.tensors:
+        raise HeaderError("the GGUF file has no tensors, so there is no model to load; get the whole model")
     unknown = sorted(set(tensor.type for tensor in header.tensors if tensor.bytes is None))
     if unknown:
         raise HeaderError(
@@ -126,7 +79,7 @@ def model_facts(header: Header, projector: Header | None = None) -> dict[str, An
     blocks = _block_count(keys)
     facts: dict[str, Any] = {
         "architecture": keys.architecture,
-        "parameter_count": _integer(keys.all.get("general.parameter_count")) or _elements(header.tensors),
+        "parameter_count": integer(keys.all.get("general.parameter_count")) or _elements(header.tensors),
         "quantization": _quantization(keys),
         "block_count": blocks,
         "context_length": keys.integer("context_length"),
@@ -139,7 +92,7 @@ def model_facts(header: Header, projector: Header | None = None) -> dict[str, An
         "leading_dense_block_count": keys.integer("leading_dense_block_count"),
         "ssm": _ssm(keys),
         "hyperparameters": _hyperparameters(keys, blocks),
-        "split_count": _integer(keys.all.get("split.count")) or 1,
+        "split_count": integer(keys.all.get("split.count")) or 1,
         "tensor_count": len(header.tensors),
     }
     facts.update(_attention(keys, blocks))
@@ -163,7 +116,7 @@ def _architecture(header: Header) -> str:
 
 
 def _quantization(keys: _Keys) -> str | None:
-    file_type = _integer(keys.all.get("general.file_type"))
+    file_type = integer(keys.all.get("general.file_type"))
     return None if file_type is None else FILE_TYPES.get(file_type)
 
 
@@ -309,32 +262,28 @@ def _hyperparameters(keys: _Keys, blocks: int) -> dict[str, Any]:
     return found
 
 
-def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _largest(value: Any) -> int | None:
     """Return an integer, or the largest of a list with a number per layer: allocations per device follow it."""
     if isinstance(value, list):
-        numbers = [number for number in (_integer(item) for item in value) if number is not None]
+        numbers = [number for number in (integer(item) for item in value) if number is not None]
         return max(numbers) if numbers else None
-    return _integer(value)
+    return integer(value)
 
 
 def _per_layer(value: Any, blocks: int) -> list[int] | None:
     """Return an integer per layer, from a number or a list; None where the list is for another number of layers."""
     if isinstance(value, list):
-        if len(value) < blocks or any(_integer(item) is None for item in value):
+        if len(value) < blocks or any(integer(item) is None for item in value):
             return None
         return value[:blocks]
-    return [value] * blocks if _integer(value) is not None else None
+    return [value] * blocks if integer(value) is not None else None
 
 
 def _pattern(value: Any) -> list[bool] | int | None:
     """Return a list with a bool per layer (True = sliding window), the period as an integer, or None."""
     if isinstance(value, list):
         return [bool(item) for item in value] or None
-    return _integer(value)
+    return integer(value)
 
 
 def _vocab_size(header: Header, stated: Any) -> int | None:
@@ -342,7 +291,7 @@ def _vocab_size(header: Header, stated: Any) -> int | None:
     for tensor in header.tensors:
         if tensor.name == "token_embd.weight" and len(tensor.shape) > 1:
             return tensor.shape[1]
-    return _integer(stated) or header.lengths.get("tokenizer.ggml.tokens")
+    return integer(stated) or header.lengths.get("tokenizer.ggml.tokens")
 
 
 def _ssm(keys: _Keys) -> dict[str, int | None] | None:

@@ -226,6 +226,11 @@ def read_header(read: Callable[[int], bytes], limit: int = 64 * 1024 * 1024) -> 
     return Header(version, keys, lengths, tensors, window.consumed)
 
 
+def integer(value: Any) -> int | None:
+    """Return a value if it is an integer, otherwise None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def check_names(tensors: Sequence[Tensor]) -> None:
     """Raise HeaderError if two tensors have the same name (llama.cpp does not load such a file either)."""
     names: set[str] = set()

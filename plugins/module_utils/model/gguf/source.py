@@ -21,9 +21,10 @@ from ...ollama.registry import Registry
 from ...ollama.store import Store
 from ...ollama.target import find
 from .cache import Cache
-from .extent import check_extent
-from .facts import merge, model_facts
+from .extent import check_complete, check_extent
+from .facts import model_facts
 from .header import MAX_TENSORS, Header, HeaderError, Tensor, check_shape, read_header
+from .parts import merge
 from .types import tensor_bytes
 
 CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
@@ -87,12 +88,14 @@ def file_header(path: str, limit: int = FILE_LIMIT) -> tuple[Header, int]:
 
     Raises:
         SourceError: the file cannot be read.
-        HeaderError: it is no GGUF file, or damaged; the text begins with the path.
+        HeaderError: it is no GGUF file, damaged, or ends before its tensors do; the text begins with the path.
     """
     try:
         with open_regular(path) as stream:
             tally = _Tally(lambda _offset, size: stream.read(size), _FILE_CHUNK)
-            return read_header(tally.read, limit), tally.bytes_read
+            header = read_header(tally.read, limit)
+            check_complete(header, os.fstat(stream.fileno()).st_size)
+            return header, tally.bytes_read
     except OSError as error:
         if error.errno == errno.EINVAL:
             raise SourceError("%s is not a regular file, so it is no GGUF model" % path)
@@ -259,16 +262,22 @@ def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
         if error.status == 404:
             raise SourceError("the server at %s lists %s but does not have it" % (client.url, wanted))
         raise
+    size = entry.get("size")
+    file_bytes = _server_file_bytes(show, size)
     header = show_header(show)
-    facts = model_facts(header)
+    try:
+        if isinstance(file_bytes, int):
+            check_complete(header, file_bytes)
+        facts = model_facts(header)
+    except HeaderError as error:
+        raise HeaderError("%s on the server at %s: %s" % (wanted, client.url, error))
     projector = show.get("projector_info")
     if projector and not facts["projector_bytes"]:
         facts["projector_separate"] = True
         facts["projector_bytes"] = None  # /api/show says that there is one, but not its size
     facts["capabilities"] = sorted(show.get("capabilities") or facts["capabilities"])
-    size = entry.get("size")
     digest = normalise_digest(entry.get("digest"))
-    return _model(str(wanted), "server", digest, size, _server_file_bytes(show, size), facts), 0
+    return _model(str(wanted), "server", digest, size, file_bytes, facts), 0
 
 
 def _needs_arrays(show: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import (
     Header,
     HeaderError,
@@ -170,18 +170,13 @@ def test_an_embedding_model_says_so():
     assert model_facts(header(TENSORS[:3], arch__pooling_type=1))["capabilities"] == ["embedding"]
 
 
-def test_parts_of_a_split_model_add_up():
-    facts = model_facts(merge([header(TENSORS[:4], split__count=2), header(TENSORS[4:])]))
-    assert facts["tensor_count"] == len(TENSORS) and facts["split_count"] == 2
-    assert facts["layers"][1]["weight_bytes"] == 384
-
-
 @pytest.mark.parametrize(
     "broken, words",
     [
         (header(TENSORS, general__architecture=None), "does not name an architecture"),
         (header(TENSORS, general__architecture="clip"), "vision projector"),
         (header([Tensor("t", [4], "type 99", None)]), "unknown type 99"),
+        (header([]), "has no tensors"),
         (header(TENSORS, arch__block_count=None), "how many layers"),
         (header(TENSORS, arch__block_count=10**9), "1000000000 layers"),
     ],

@@ -11,8 +11,9 @@ import time
 import tracemalloc
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import merge, model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError, read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.parts import merge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import (
     SourceError,
     from_file,
@@ -220,7 +221,7 @@ def test_an_alignment_that_is_a_power_of_two_is_no_lie():
 
 def facts_of(*keys):
     listed = [key(b"general.architecture", 8, text(b"a")), key(b"a.block_count", 4, struct.pack("<I", 2))]
-    return model_facts(read_header(io.BytesIO(gguf(*listed, *keys)).read))
+    return model_facts(read_header(io.BytesIO(gguf(*listed, *keys, tensors=[tensor(b"t", 0, [1])])).read))
 
 
 @pytest.mark.parametrize(

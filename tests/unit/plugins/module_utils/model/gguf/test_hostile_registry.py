@@ -22,7 +22,7 @@ from tests.rig.models import catalog
 from tests.unit.plugins.scripted_server import ranges, serving
 
 MIB = 1024 * 1024
-SIZE = 67436800960
+SIZE = 67107066464
 DIGEST = "sha256:" + "b" * 64
 TINY, TINY_BYTES = catalog.header_of("tiny")
 LLAMA, LLAMA_BYTES = catalog.header_of("llama3.1:8b")

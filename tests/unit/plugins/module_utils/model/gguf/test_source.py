@@ -18,7 +18,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 
-from tests.rig.models import catalog
+from tests.rig.models import catalog, gguf
+from tests.rig.models.store import write_model
 from tests.unit.plugins.scripted_server import ranges, recorded, replay, serving
 
 TINY_BYTES = catalog.header_of("tiny")[1]
@@ -55,7 +56,7 @@ def llama():
 
 
 def test_a_header_of_seven_mib_takes_two_ranges(llama):
-    raw = manifest_of(("model", llama, 4920738944), ("template", b"t", 1))
+    raw = manifest_of(("model", llama, 4920367520), ("template", b"t", 1))
     with serving(routes(raw, model=llama)) as server:
         model, bytes_read = from_registry(server)
         assert [request.headers.get("Range") for request in server.requests[1:]] == [
@@ -64,14 +65,14 @@ def test_a_header_of_seven_mib_takes_two_ranges(llama):
         ]
     assert len(llama) <= bytes_read <= 16 * 1024 * 1024
     assert (model["name"], model["source"], model["digest"]) == ("m:latest", "registry", digest_of(raw))
-    assert (model["file_bytes"], model["size_bytes"]) == (4920738944, 4920738944 + 1 + 500)
+    assert (model["file_bytes"], model["size_bytes"]) == (4920367520, 4920367520 + 1 + 500)
     assert (model["block_count"], model["vocab_size"], model["architecture"]) == (32, 128256, "llama")
     assert len(model["layers"]) == 32
 
 
 def test_a_header_longer_than_the_limit_stops_there(monkeypatch, llama):
     monkeypatch.setattr(source, "NETWORK_LIMIT", 1024 * 1024)
-    with serving(routes(manifest_of(("model", llama, 4920738944)), model=llama)) as server:
+    with serving(routes(manifest_of(("model", llama, 4920367520)), model=llama)) as server:
         with pytest.raises(HeaderError, match="m from .* goes on after 1 MiB"):
             from_registry(server)
 
@@ -152,10 +153,58 @@ def test_a_header_that_is_not_that_of_a_file_of_this_size_is_not_kept(tmp_path, 
 
 def test_a_file(tmp_path):
     path = tmp_path / "tiny.gguf"
-    path.write_bytes(catalog.header_of("tiny")[0] + bytes(1000))
+    write_model("tiny", path)
     model, bytes_read = source.from_file(str(path))
     assert (model["name"], model["source"], model["digest"], model["block_count"]) == ("tiny.gguf", "file", None, 8)
     assert model["size_bytes"] == model["file_bytes"] == os.path.getsize(str(path)) and bytes_read > 0
+
+
+def without_tensors():
+    """A file with keys and no tensors, as a vocabulary alone is kept."""
+    head, size = gguf.header(catalog.pairs_of("tiny"), [])
+    return head + bytes(size)
+
+
+def stored(directory, content, size):
+    """A store with the model m, whose blob has these bytes; its manifest states the size."""
+    store = Store(str(directory))
+    raw = manifest_of(("model", content, size))
+    for path, data in ((store.blob_path(digest_of(content)), content), (store.manifest_path(parse("m")), raw)):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as stream:
+            stream.write(data)
+    return store
+
+
+def by_source(kind, directory, content, show):
+    """Read the model m from a source of a kind that has these bytes; the server says `show` of it."""
+    if kind == "file":
+        (directory / "m.gguf").write_bytes(content)
+        return source.from_file(str(directory / "m.gguf"))
+    if kind == "store":
+        return source.from_store(stored(directory, content, len(content)), "m")
+    if kind == "registry":
+        with serving(routes(manifest_of(("model", content, len(content))), model=content)) as server:
+            return from_registry(server)
+    tags = {"models": [{"name": "m:latest", "digest": "a" * 64, "size": len(content)}]}
+    with serving({("GET", "/api/tags"): (200, tags), ("POST", "/api/show"): (200, show)}) as server:
+        return source.from_server(OllamaClient(server.url), "m")
+
+
+@pytest.mark.parametrize("kind", ["file", "store", "registry", "server"])
+def test_a_truncated_file_is_refused(tmp_path, kind):
+    """As in truncated-file.json: its weights were planned, and llama.cpp does not load it."""
+    content = b"".join(catalog.dense_data("tiny"))
+    assert by_source(kind, tmp_path, content, show_of("tiny"))[0]["block_count"] == 8
+    words = "another header" if kind == "registry" else "bytes, .* fewer than .* cut off, so get it again"
+    with pytest.raises(HeaderError, match=words):
+        by_source(kind, tmp_path, content[: len(content) // 4], show_of("tiny"))
+
+
+@pytest.mark.parametrize("kind", ["file", "store", "registry", "server"])
+def test_a_file_without_tensors_is_refused(tmp_path, kind):
+    with pytest.raises(HeaderError, match="has no tensors, so there is no model to load"):
+        by_source(kind, tmp_path, without_tensors(), show_of("tiny", tensors=[]))
 
 
 def test_a_file_that_is_none(tmp_path):
@@ -169,7 +218,7 @@ def test_a_file_that_is_none(tmp_path):
 def test_a_header_of_twelve_mb_moves_less_than_twelve_mib():
     header = catalog.header_of("llama4:16x17b")[0]
     content = header + bytes(1 << 20)
-    with serving(routes(manifest_of(("model", content, 67436800960)), model=content)) as server:
+    with serving(routes(manifest_of(("model", content, 67107066464)), model=content)) as server:
         begin = time.process_time()
         model, bytes_read = from_registry(server)
         assert time.process_time() - begin < 0.6  # of which the server's own part is the larger
@@ -193,7 +242,8 @@ def part(number, count, *tensors, total=None):
     if number == 0:
         keys += [text_key(b"general.architecture", b"llama"), key(b"llama.block_count", 4, "I", 2)]
     infos = [struct.pack("<Q", len(name)) + name + struct.pack("<IQQIQ", 2, 32, rows, 1, 0) for name, rows in tensors]
-    return b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(keys)) + b"".join(keys) + b"".join(infos)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(keys)) + b"".join(keys) + b"".join(infos)
+    return head + bytes(-len(head) % 32 + sum(32 * rows * 2 for _name, rows in tensors))
 
 
 FIRST, SECOND = (b"blk.0.attn_k.weight", 4), (b"blk.1.attn_k.weight", 8)
@@ -263,21 +313,14 @@ def test_what_is_no_file_does_not_make_it_wait(tmp_path):
 
 
 def test_a_store(tmp_path):
-    store = Store(str(tmp_path))
-    tiny = catalog.header_of("tiny")[0]
-    raw = manifest_of(("model", tiny, len(tiny)))
-    os.makedirs(str(tmp_path / "blobs"))
-    with open(store.blob_path(digest_of(tiny)), "wb") as stream:
-        stream.write(tiny)
-    os.makedirs(os.path.dirname(store.manifest_path(parse("tiny"))))
-    with open(store.manifest_path(parse("tiny")), "wb") as stream:
-        stream.write(raw)
-    model, unused = source.from_store(store, "tiny")
+    content = b"".join(catalog.dense_data("tiny"))
+    store = stored(tmp_path, content, len(content))
+    model, unused = source.from_store(store, "m")
     assert (model["name"], model["source"], model["digest"], model["file_bytes"]) == (
-        "tiny:latest",
+        "m:latest",
         "store",
-        digest_of(raw),
-        len(tiny),
+        store.digest(parse("m")),
+        TINY_BYTES,
     )
     with pytest.raises(source.SourceError, match="has no model nope:latest"):
         source.from_store(store, "nope")
@@ -305,7 +348,7 @@ TAGS = {"models": [{"name": "tiny:latest", "digest": "a" * 64, "size": 674857}]}
 
 def test_a_server_gives_the_same_facts_as_the_file(tmp_path):
     path = tmp_path / "tiny.gguf"
-    path.write_bytes(catalog.header_of("tiny")[0])
+    write_model("tiny", path)
     expected = source.from_file(str(path))[0]
     with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, show_of("tiny"))}) as server:
         model, bytes_read = source.from_server(OllamaClient(server.url), "TINY")

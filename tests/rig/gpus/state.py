@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 DEFAULT_PATH = "/dev/shm/gpu-rig/state"
 MIB = 1024 * 1024
@@ -364,11 +365,18 @@ def start_sleeper(name):
 
 
 def end_sleeper(pid):
-    """End a process that start_sleeper started, recognised by its command line, and no other process."""
+    """End a process that start_sleeper started, recognised by its command line, and no other; wait until it is gone.
+
+    On a busy machine a killed process is there for a while.
+    """
+    deadline = time.monotonic() + 60
     with contextlib.suppress(OSError):
         with open("/proc/%d/cmdline" % pid, "rb") as stream:
-            if SLEEPER.encode() in stream.read():
-                os.kill(pid, signal.SIGKILL)
+            if SLEEPER.encode() not in stream.read():
+                return
+        os.kill(pid, signal.SIGKILL)
+        while alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def remove_process(state, pid):

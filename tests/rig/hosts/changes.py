@@ -28,7 +28,7 @@ _WALK = pathlib.Path(__file__).parent / "files" / "walk.py"
 
 def snapshot(container: str) -> dict[str, str]:
     """{path: fingerprint} of all files of the host except NOISE: mode, owner, size, time of change."""
-    done = podman("exec", "-i", container, "python3", "-", *NOISE, stdin=_WALK.read_bytes(), timeout=120)
+    done = podman("exec", "-i", container, "python3", "-", *NOISE, stdin=_WALK.read_bytes(), timeout=600)
     return json.loads(done.stdout)
 
 

@@ -10,7 +10,7 @@ import pathlib
 import re
 import shutil
 
-from tests.rig.hosts import ansible, gpus, image
+from tests.rig.hosts import ansible, gpus, image, limits
 from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, wrapper
 from tests.rig.registry import background, content
 from tests.rig.settings import RigError, set_directory
@@ -54,15 +54,18 @@ def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
     """
     base = image.ensure(image.library(), say)
     network()
+    hint = limits.raise_inotify()
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(lambda item: _make(set_name, *item, base), hosts.items()))
+        list(pool.map(lambda item: _make(set_name, item, base, hint), hosts.items()))
     state = load(set_name)
     state["hosts"].update(hosts)
     save(set_name, state)
     return write_inventory(set_name)
 
 
-def _make(set_name: str, host: str, preset: str, base: str) -> None:
+def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
+    """Create the host of (name, preset); `hint` is a reason why it may fail on this machine."""
+    host, preset = named
     container = container_name(set_name, host)
     podman("rm", "-f", "-t", "0", container, check=False)
     podman(
@@ -92,10 +95,10 @@ def _make(set_name: str, host: str, preset: str, base: str) -> None:
             container,
             "sh",
             "-c",
-            "for i in $(seq 200); do s=$(systemctl is-system-running --wait 2>/dev/null); "
+            "for i in $(seq 2000); do s=$(systemctl is-system-running --wait 2>/dev/null); "
             "case $s in running|degraded) break;; esac; sleep 0.05; done;"
             " echo $s; systemctl --failed --no-legend --plain",
-            timeout=60,
+            timeout=300,
         )
         .stdout.decode()
         .split("\n", 1)
@@ -103,7 +106,7 @@ def _make(set_name: str, host: str, preset: str, base: str) -> None:
     if waited[0] != "running":
         raise RigError(
             f"systemd on host {host} ended its start as '{waited[0]}': "
-            f"{waited[1].strip() or 'look at podman logs ' + container}"
+            f"{waited[1].strip() or 'look at podman logs ' + container}{hint and '; ' + hint}"
         )
     if preset == gpus.NO_DRIVER:
         podman("exec", container, "rm", "-f", image.library_path())

@@ -53,7 +53,7 @@ def run(container: str, *arguments: str) -> str:
         *arguments,
         stdin=pathlib.Path(state.__file__).read_bytes(),
         check=False,
-        timeout=60,
+        timeout=300,
     )
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]

@@ -74,7 +74,7 @@ class Server:
                 [str(program), "serve"], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
-    def wait(self, seconds: float = 20) -> "Server":
+    def wait(self, seconds: float = 60) -> "Server":
         """Wait until the server answers or has exited."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -140,4 +140,4 @@ class Server:
         """Send a signal and wait; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(60)

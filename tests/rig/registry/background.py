@@ -36,7 +36,7 @@ def start(directory: pathlib.Path, state: pathlib.Path, addresses: list[str], po
             stderr=output,
             start_new_session=True,
         )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
@@ -64,7 +64,7 @@ def stop(state: pathlib.Path) -> bool:
     if not running:
         return False
     os.kill(running["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while status(state) and time.monotonic() < deadline:
         time.sleep(0.02)
     if status(state):

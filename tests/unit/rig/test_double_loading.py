@@ -7,11 +7,11 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 
 import pytest
 
 from tests.rig.ollama import running
+from tests.rig.waiting import wait_until
 from tests.unit.rig import double_compare, double_content
 
 ENTRIES = double_content.recorded("ollama-0.32.15-loading.json")
@@ -68,15 +68,11 @@ def _between(name, server):
         _create(server, 1024)
     elif name == "ps-after-engine-killed":
         os.kill(server.engines()[0], signal.SIGKILL)
-        _wait(lambda: not server.engines() and "no longer running" in server.log()[-1])
+        wait_until(
+            lambda: not server.engines() and "no longer running" in server.log()[-1], "a line about the killed engine"
+        )
     elif not GOES_ON.match(name):
         server.unload_all()
-
-
-def _wait(condition):
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def _children(server):

@@ -22,6 +22,7 @@ from tests.rig.gpus import state
 from tests.rig.models import store as rig_models
 from tests.rig.ollama import running
 from tests.rig.ollama.double import gguf
+from tests.rig.waiting import PATIENCE, wait_until
 from tests.unit.rig import double_content
 
 FACTS = {entry["name"]: entry for entry in double_content.recorded("ollama-0.32.15-operations.json")}
@@ -183,7 +184,7 @@ def test_port_in_use(rig):
     first = rig()
     second = rig({"OLLAMA_HOST": first.environment["OLLAMA_HOST"]})
     fact = FACTS["port-in-use"]
-    assert second.process.wait(5) == fact["exit"]
+    assert second.process.wait(PATIENCE) == fact["exit"]
     assert second.log()[-1:] == [
         line.replace("127.0.0.1:11450", first.environment["OLLAMA_HOST"]) for line in fact["log"]
     ]
@@ -239,9 +240,7 @@ def test_sigterm_while_a_model_loads(rig, tmp_path):
         values["engine.load_ms"] = "60000"
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         load = pool.submit(generate, server, "tiny")
-        deadline = time.monotonic() + 5
-        while not server.engines() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(server.engines, "an engine that loads")
         assert server.request("GET", "/api/ps")[0] == 200
         assert (server.stop(), server.engines()) == (0, [])
         assert load.exception() is not None
@@ -327,12 +326,11 @@ def test_limit_of_loaded_models_and_expiry(rig, tmp_path):
     server.request("POST", "/api/blobs/" + digest, data)
     server.request("POST", "/api/create", {"model": "tiny2", "files": {"m": digest}, "stream": False})
     generate(server, "tiny")
-    generate(server, "tiny2", keep_alive="200ms")
+    generate(server, "tiny2")
     assert [model["name"] for model in server.request("GET", "/api/ps")[2]["models"]] == ["tiny2:latest"]
-    deadline = time.monotonic() + 3
-    while server.request("GET", "/api/ps")[2]["models"] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert server.request("GET", "/api/ps")[2]["models"] == [] and server.engines() == []
+    generate(server, "tiny2", keep_alive="200ms")
+    wait_until(lambda: server.request("GET", "/api/ps")[2]["models"] == [], "a server without models")
+    wait_until(lambda: server.engines() == [], "the end of the engine")
 
 
 def test_version(rig, program):

@@ -9,7 +9,7 @@ import yaml
 
 from tests.rig import settings
 from tests.rig.__main__ import main
-from tests.rig.hosts import ansible, changes, fleet, gpus, podman
+from tests.rig.hosts import ansible, changes, fleet, gpus, limits, podman
 from tests.rig.settings import RigError
 
 
@@ -101,3 +101,16 @@ def test_a_mistake_is_one_sentence(arguments, capsys, tmp_path, monkeypatch):
     assert main(arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
+
+
+def test_inotify_instances_are_raised_or_their_lack_is_said(tmp_path, monkeypatch):
+    setting = tmp_path / "max_user_instances"
+    setting.write_text("128\n")
+    monkeypatch.setattr(limits, "root_prefix", list)
+    assert limits.raise_inotify(setting) == "" and int(setting.read_text()) == limits.ENOUGH
+    setting.write_text("128\n")
+    monkeypatch.setattr(limits, "root_prefix", lambda: ["false"])
+    assert "is 128 on this machine" in limits.raise_inotify(setting)
+    assert "sysctl -w fs.inotify.max_user_instances=8192" in limits.raise_inotify(setting)
+    setting.write_text("100000\n")
+    assert limits.raise_inotify(setting) == "" and int(setting.read_text()) == 100000

@@ -15,6 +15,7 @@ import pytest
 
 from tests.rig.registry.faults import FAULTS
 from tests.rig.registry.server import Registry, serve
+from tests.rig.waiting import PATIENCE, wait_until
 
 RECORDINGS = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "recordings" / "ollama-0.32.15-api.json"
 BIG = 67_107_066_464
@@ -69,7 +70,7 @@ class Client:
 
     def ask(self, method, path, headers=None, body=None, host="127.0.0.1"):
         """(status, headers, body, complete)"""
-        connection = http.client.HTTPConnection(host, self.port, timeout=10)
+        connection = http.client.HTTPConnection(host, self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, headers=headers or {}, body=body)
             answer = connection.getresponse()
@@ -82,9 +83,7 @@ class Client:
 
     def logged(self, count):
         """The log once it has this number of entries: an entry is written after its answer."""
-        deadline = time.monotonic() + 5
-        while len(self.registry.requests) < count and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: len(self.registry.requests) >= count, "%d entries in the log" % count)
         return self.registry.requests
 
     def fault(self, **rule):
@@ -275,7 +274,7 @@ def test_a_slow_answer_arrives_in_portions(client, tree):
     client.fault(target="library/tiny", fault="slow", rate=2_500_000)
     started = time.monotonic()
     body = client.ask("GET", "/v2/cdn/library/tiny/blobs/" + _digest(tree[1]))[2]
-    assert body == tree[1] and 0.2 < time.monotonic() - started < 3
+    assert body == tree[1] and time.monotonic() - started > 0.2
 
 
 def test_faults_of_a_release_and_their_end(client):

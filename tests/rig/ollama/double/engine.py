@@ -218,7 +218,7 @@ class Engine:
 
     def _health(self):
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
             connection.request("GET", "/health")
             response = connection.getresponse()
             response.read()

@@ -11,7 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.concurren
 
 
 def test_calls_run_at_the_same_time():
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=60)
     in_parallel([together.wait] * 3)
 
 

@@ -22,15 +22,26 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.sampler import
 from tests.rig.gpus import state as gpu_state
 import pynvml
 sampler = Sampler(pynvml, interval=0.02)
-time.sleep(0.15)
+
+def wait_for_rounds():
+    # Until the sampler has read both GPUs at least twice from now on, by the log of the library.
+    before = calls()
+    while calls() < before + 6:
+        time.sleep(0.01)
+
+def calls():
+    with open(sys.argv[2]) as log:
+        return log.read().count("nvmlDeviceGetUtilizationRates")
+
+wait_for_rounds()
 with gpu_state.edit() as state:
     state["gpu1.utilization"] = "63"
-time.sleep(0.15)
+wait_for_rounds()
 with gpu_state.edit() as state:
     state["gpu1.utilization"] = "0"
     state["gpu0.utilization"] = sys.argv[1]
-time.sleep(0.15)
-print(json.dumps(sampler.finish(5)))
+wait_for_rounds()
+print(json.dumps(sampler.finish(30)))
 """
 
 
@@ -40,12 +51,22 @@ def test_the_sampler_sees_what_is_over_when_it_is_asked(tmp_path, library, value
     with gpu_state.edit(path, new=True) as state:
         state.update(gpu_state.preset("rtx-a6000-x2"))
     uuids = [state["gpu%d.uuid" % number] for number in (0, 1)]
+    log = tmp_path / "calls"
+    log.touch()
     environment = dict(
-        os.environ, PYTHONPATH=os.pathsep.join(sys.path), GPU_RIG_STATE=path, LD_LIBRARY_PATH=str(library)
+        os.environ,
+        PYTHONPATH=os.pathsep.join(sys.path),
+        GPU_RIG_STATE=path,
+        GPU_RIG_LOG=str(log),
+        LD_LIBRARY_PATH=str(library),
     )
     seen = json.loads(
         subprocess.run(
-            [sys.executable, "-c", SAMPLE, value], env=environment, stdout=subprocess.PIPE, check=True
+            [sys.executable, "-c", SAMPLE, value, str(log)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=60,
         ).stdout
     )
     assert seen["samples"] > 5

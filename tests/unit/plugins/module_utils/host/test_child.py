@@ -20,14 +20,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host.child import 
 
 
 def test_the_answer_comes_back_whatever_its_size():
-    assert run_with_deadline(lambda size: {"text": "x" * size}, (300000,), 5) == {"text": "x" * 300000}
+    assert run_with_deadline(lambda size: {"text": "x" * size}, (300000,), 30) == {"text": "x" * 300000}
 
 
 def test_a_call_that_never_returns_is_given_up():
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         run_with_deadline(lambda: time.sleep(60), (), 0.1)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_nothing_is_left_of_a_call_that_was_given_up():
@@ -47,14 +47,14 @@ def test_a_signal_that_the_call_ignores_does_not_keep_it():
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         Child(stubborn).result(0.1)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_a_crash_is_told_from_a_hang():
     with pytest.raises(ChildDied, match="signal 9"):
-        run_with_deadline(lambda: os.kill(os.getpid(), signal.SIGKILL), (), 5)
+        run_with_deadline(lambda: os.kill(os.getpid(), signal.SIGKILL), (), 30)
     with pytest.raises(ChildDied, match="exit code 1"):
-        run_with_deadline(lambda: 1 / 0, (), 5)
+        run_with_deadline(lambda: 1 / 0, (), 30)
 
 
 def test_the_child_holds_no_stream_of_its_parent():
@@ -67,26 +67,30 @@ def test_the_child_holds_no_stream_of_its_parent():
     os.dup2(saved, 1)
     try:
         # Only the child could still hold the writing end; it lets go of it before it starts.
-        assert select.select([read], [], [], 2)[0] and os.read(read, 1) == b""
+        assert select.select([read], [], [], 30)[0] and os.read(read, 1) == b""
     finally:
         child.kill()
 
 
 def test_a_child_can_measure_until_it_is_asked():
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+
     def measure(stop):
         rounds = 0
         while not select.select([stop], [], [], 0.01)[0]:
             rounds += 1
+            os.write(write, b"x")
         return rounds
 
     child = Child(measure)
-    time.sleep(0.1)
+    assert os.read(read, 1) + os.read(read, 1) == b"xx"
     child.ask()
-    assert child.result(5) > 1
+    assert child.result(30) > 1
 
 
 def test_the_parents_streams_are_as_before(capfd):
-    run_with_deadline(lambda: os.write(1, b"from the child"), (), 5)
+    run_with_deadline(lambda: os.write(1, b"from the child"), (), 30)
     print("from the parent")
     sys.stdout.flush()
     assert capfd.readouterr().out == "from the parent\n"

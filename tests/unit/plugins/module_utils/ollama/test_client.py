@@ -161,8 +161,8 @@ def slowly(*lines, pause):
 
 def test_the_time_limit_is_that_of_a_stall_not_of_the_pull():
     lines = [progress(done) for done in (0, 25, 50, 75, 100)] + [{"status": "success"}]
-    with serving({("POST", "/api/pull"): slowly(*lines, pause=0.15)}) as server:
-        assert client_of(server).pull("x", stall_timeout=0.5)["attempts"] == 1
+    with serving({("POST", "/api/pull"): slowly(*lines, pause=0.3)}) as server:
+        assert client_of(server).pull("x", stall_timeout=1.2)["attempts"] == 1
 
 
 def test_a_stall_is_named():
@@ -262,7 +262,7 @@ def test_a_drip_is_given_up(monkeypatch, head):
         begin = time.monotonic()
         with pytest.raises(OllamaError, match="was not done with its answer|answered 500"):
             client_of(server, 0.3).version()
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 15
 
 
 def test_a_line_that_does_not_end_is_given_up(monkeypatch):
@@ -271,7 +271,7 @@ def test_a_line_that_does_not_end_is_given_up(monkeypatch):
         begin = time.monotonic()
         with pytest.raises(OllamaUnreachable, match="was not done with its answer"):
             client_of(server).pull("x", stall_timeout=0.3, attempts=1)
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 15
 
 
 def test_a_pull_that_says_the_same_for_ever_is_given_up():
@@ -279,7 +279,7 @@ def test_a_pull_that_says_the_same_for_ever_is_given_up():
         begin = time.monotonic()
         with pytest.raises(OllamaUnreachable, match="made no progress"):
             client_of(server).pull("x", stall_timeout=0.2, attempts=1)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_the_body_of_a_redirect_is_not_read():
     with serving({("GET", BLOB): endless, ("GET", "/cdn"): ranges(CONTENT)}) as server:
         begin = time.monotonic()
         assert read(server) == CONTENT
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 9
 
 
 def test_ten_redirects_and_not_one_more():

@@ -65,7 +65,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
 def _holds_the_lock(directory, ready):
     def compute():
         ready.set()
-        time.sleep(30)
+        time.sleep(300)
 
     Cache(directory).fetch(["sha256:1"], compute)
 
@@ -76,11 +76,11 @@ def test_a_reader_that_waits_for_another_gives_up(tmp_path):
     process = context.Process(target=_holds_the_lock, args=(str(tmp_path), ready))
     process.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(60)
         begin = time.monotonic()
         with pytest.raises(CacheError, match="another process has been reading the same header"):
             Cache(str(tmp_path)).fetch(["sha256:1"], dict, patience=0.3)
-        assert 0.3 <= time.monotonic() - begin < 3
+        assert 0.3 <= time.monotonic() - begin < 60
         assert Cache(str(tmp_path)).fetch(["sha256:2"], lambda: {"n": 1}, patience=0) == {"n": 1}
     finally:
         process.kill()

@@ -115,13 +115,15 @@ def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
     """
     size, digest = len(tree[1]), _digest(tree[1])
     assert size == 674_304
-    for recorded in _recorded()[:4]:
+    for place, recorded in enumerate(_recorded()[:4]):
         path = recorded["path"].rpartition("sha256:")[0] + digest if "sha256:" in recorded["path"] else recorded["path"]
         headers = dict(recorded["headers"])
         status, _headers, _body, _complete = client.ask(recorded["method"], path, headers)
         assert status == recorded["status"]
+        # On a busy machine the entry of an answer may come after that of the next one.
+        entry = client.logged(place + 1)[-1]
         if "range" in recorded:
-            assert client.logged(4)[-1]["range"] == recorded["range"]
+            assert entry["range"] == recorded["range"]
     assert [(entry["method"], entry["status"]) for entry in client.logged(4)] == [
         (recorded["method"], recorded["status"]) for recorded in _recorded()[:4]
     ]

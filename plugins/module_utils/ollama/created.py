@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Make a model present that is built on another one: link it from another store, or create it on its base.
+"""Make a model present that is built on another one: link or copy it from another store, or create it on its base.
 
 It is created again only where its effective content differs from what is asked for (modelfile.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import Any
@@ -15,8 +16,8 @@ from ..common.names import Name, parse
 from ..common.regular import open_regular
 from . import modelfile
 from .client import OllamaError, OllamaUnreachable
-from .present import Pull, ensure_pulled, has, link, linkable
-from .store import Store
+from .present import Pull, ensure_pulled, from_another_store, has, take
+from .store import Store, StoreError
 from .target import ModelError, Outcome, Target, content_in
 
 # A request and a content as modelfile.py has them.
@@ -54,12 +55,16 @@ def ensure_created(
     want = _wanted(known, existing, request, adapters)
     if existing is not None and want == existing:
         return Outcome(digest=target.digest(name))
-    other = linkable(target, pull, lambda store: _fits(store, name, request, adapters, known))
-    if other is not None:
+    warnings: list[str] = []
+    found = from_another_store(
+        target, name, pull, lambda store: _fits(store, name, request, adapters, known), warnings
+    )
+    if found is not None:
+        other, action = found
         digest, want = other.digest(name), _content_in(other, name)
         if not check_mode:
-            link(target, other, name, digest)
-        return Outcome("link", digest, 0, before, modelfile.render(want))
+            action = take(target, other, name, digest)
+        return Outcome(action, digest, 0, before, modelfile.render(want), warnings=warnings)
     based = ensure_pulled(target, base, pull, pin, check_mode)
     if check_mode:
         return Outcome(
@@ -68,12 +73,16 @@ def ensure_created(
             based.pulled_bytes,
             before,
             modelfile.render(want or modelfile.announced(str(base), request, adapters.values())),
+            warnings=warnings + based.warnings,
         )
     target.require_server()
     want = modelfile.desired(_content(target, base), request, adapters.values())
     _create(target, name, request, adapters)
     target.forget()
-    outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, modelfile.render(want))
+    warnings += based.warnings
+    outcome = Outcome(
+        "create", target.digest(name), based.pulled_bytes, before, modelfile.render(want), warnings=warnings
+    )
     if target.content(name) != want:
         outcome.warnings.append(
             "Ollama made %s with another content than asked for, so the next run will create it again; "
@@ -107,8 +116,11 @@ def _base_content(target: Target, base: Name, pull: Pull, pin: str | None) -> _C
         content = target.content(base)
         if content is not None:
             return content
-    store = next((store for store in pull.link_from if has(store, base, pin)), None)
-    return content_in(store, base) if store else None
+    for store in pull.link_from:
+        with contextlib.suppress(StoreError):  # from_another_store warns of it
+            if has(store, base, pin):
+                return content_in(store, base)
+    return None
 
 
 def _wanted(

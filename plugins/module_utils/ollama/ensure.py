@@ -37,6 +37,7 @@ _BUILD_OPTIONS = ("parameters", "template", "system", "adapters")
 # Outcome.action -> what was done to the model
 _DONE = {
     "link": "linked",
+    "copy": "copied",
     "pull": "pulled",
     "create": "created",
     "delete": "deleted",
@@ -92,12 +93,13 @@ class WantedModel:
         )
 
 
-def read_wanted(options: dict[str, Any], instance: str = "") -> WantedModel:
+def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = None) -> WantedModel:
     """Check the options of one model, before anything is done.
 
     Args:
         options: The options of the module `model`, each of them present; an empty value counts as not given.
         instance: Name of the instance for messages.
+        user: The user that the store must belong to; None for its owner, whoever that is.
 
     Raises:
         InvalidName, ModelError, ModelfileError, InvalidParameter: An option is wrong.
@@ -121,7 +123,7 @@ def read_wanted(options: dict[str, Any], instance: str = "") -> WantedModel:
         state=options["state"],
         url=options["url"],
         timeout=options["timeout"],
-        store=Store(options["store"]) if options["store"] else None,
+        store=Store(options["store"], user) if options["store"] else None,
         request=request,
         pull=present.Pull(
             options["registry"],
@@ -273,9 +275,9 @@ def _after_the_earlier(wanted: WantedModel, outcome: Outcome, done: list[tuple[W
     Outside check mode those have been done: a model that another instance has got is linked from there, and a base that
     this instance has got is not pulled again.
     """
-    if outcome.action not in ("pull", "create"):
+    if outcome.action not in ("copy", "pull", "create"):
         return outcome
-    brought = [(other, its) for other, its in done if its.action in ("link", "pull", "create")]
+    brought = [(other, its) for other, its in done if its.action in ("link", "copy", "pull", "create")]
     stores = [store.path for store in wanted.pull.link_from] if wanted.store else []
     for other, its in brought:
         if other.store and other.store.path in stores and wanted.satisfied_by(other, its.digest):

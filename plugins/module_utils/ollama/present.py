@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Make a model present as the registry has it, or absent: link it from another store, pull it, delete it.
+"""Make a model present as the registry has it, or absent: link or copy it from another store, pull it, delete it.
 
-The ways to a present model, cheapest first: it is there already; another store on this host has it (hard links, nothing
-is downloaded); the registry. In check mode nothing is changed, but the registry is asked, so that an unknown tag or a
+The ways to a present model, cheapest first: it is there already; another store on this host has it (its blobs are
+hard-linked, or copied where they cannot be); the registry. In check mode nothing is changed, but the registry is asked, so that an unknown tag or a
 wrong pin is reported before the real run.
 """
 
@@ -17,7 +17,7 @@ from .client import OllamaError, OllamaUnreachable
 from .loading import unload
 from .manifest import Manifest
 from .registry import Registry, RegistryError
-from .store import Store
+from .store import Store, StoreError
 from .target import ModelError, Outcome, Target
 
 #: Longest time to wait for the manifest in a registry, in seconds.
@@ -46,6 +46,10 @@ _REMEDIES = (
 )
 
 
+# Outcome.action -> the same in words
+_PAST = {"link": "linked", "copy": "copied"}
+
+
 @dataclass(frozen=True)
 class Pull:
     """How a model gets here.
@@ -55,7 +59,7 @@ class Pull:
         source: Another full name to pull from; None for the model's own.
         insecure: Whether plain HTTP is allowed.
         timeout: Seconds without progress after which a pull is given up.
-        link_from: Stores on this host that the model may be linked from.
+        link_from: Stores on this host that the model may be linked or copied from.
     """
 
     registry: str | None = None
@@ -83,12 +87,15 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
     if digest is not None and pin in (None, digest):
         return Outcome(digest=digest)
     before = {"digest": digest}
-    other = linkable(target, pull, lambda store: has(store, name, pin))
-    if other is not None:
+    warnings: list[str] = []
+    found = from_another_store(target, name, pull, lambda store: has(store, name, pin), warnings)
+    if found is not None:
+        other, action = found
         digest = other.digest(name)
         if not check_mode:
-            link(target, other, name, digest)
-        return Outcome("link", digest, 0, before, {"digest": digest, "linked_from": other.path})
+            action = take(target, other, name, digest)
+        after = {"digest": digest, "%s_from" % _PAST[action]: other.path}
+        return Outcome(action, digest, 0, before, after, warnings=warnings)
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
     manifest = _registry_manifest(source, pull, pin)
     if pin and manifest and manifest.digest != pin:
@@ -100,9 +107,10 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
     _check_space(target, name, wanted)
     after = {"digest": manifest.digest if manifest else None}
     if check_mode:
-        return Outcome("pull", after["digest"], wanted, before, after)
+        return Outcome("pull", after["digest"], wanted, before, after, warnings=warnings)
     digest, reported = _pull_as(target, name, source, pull, pin)
-    return Outcome("pull", digest, reported if wanted is None else wanted, before, {"digest": digest})
+    pulled = reported if wanted is None else wanted
+    return Outcome("pull", digest, pulled, before, {"digest": digest}, warnings=warnings)
 
 
 def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | None) -> tuple[str, int]:
@@ -184,14 +192,39 @@ def _check_space(target: Target, name: Name, wanted: int | None) -> None:
         )
 
 
-# -- links -------------------------------------------------------------------------------------------------------------
+# -- other stores ------------------------------------------------------------------------------------------------------
 
 
-def linkable(target: Target, pull: Pull, fits: Callable[[Store], bool]) -> Store | None:
-    """Return the first store of link_from that `fits`, or None. The instance's own store is not one of them."""
+def from_another_store(
+    target: Target, name: Name, pull: Pull, fits: Callable[[Store], bool], warnings: list[str]
+) -> tuple[Store, str] | None:
+    """Return the store of link_from that a model can come from, and how: "link" or, where no store can be linked from,
+    "copy". The instance's own store is not one of them.
+
+    Args:
+        target: The instance.
+        name: The model.
+        pull: Its link_from.
+        fits: Whether a store has the model as it should be.
+        warnings: A sentence is added for each store that has it but cannot be used.
+    """
     if target.store is None:
         return None
-    return next((store for store in pull.link_from if store.path != target.store.path and fits(store)), None)
+    copied = None
+    for store in pull.link_from:
+        if store.path == target.store.path:
+            continue
+        try:
+            if not fits(store):
+                continue
+            way = target.store.way_from(store, name)
+        except StoreError as error:
+            warnings.append("%s is not taken from the store %s: %s." % (name, store.path, error))
+            continue
+        if way.action == "link":
+            return store, "link"
+        copied = copied or store
+    return (copied, "copy") if copied else None
 
 
 def has(store: Store, name: Name, pin: str | None) -> bool:
@@ -200,17 +233,22 @@ def has(store: Store, name: Name, pin: str | None) -> bool:
     return manifest is not None and pin in (None, manifest.digest)
 
 
-def link(target: Target, other: Store, name: Name, digest: str) -> None:
-    """Hard-link a model from the store `other`, and check that a running server really uses the instance's store."""
-    if target.store is None:  # linkable() has found nothing then
-        return
-    target.store.link_from(other, name)
+def take(target: Target, other: Store, name: Name, digest: str) -> str:
+    """Link or copy a model from the store `other`, and check that a running server really uses the instance's store.
+
+    Returns:
+        What was done: "link" or "copy".
+    """
+    if target.store is None:  # from_another_store() has found nothing then
+        return "link"
+    done = target.store.take_from(other, name)
     target.forget()
     if target.digest(name) != digest:
         raise ModelError(
-            "%s was linked into the store %s, but the server at %s does not list it; give the store that this server "
-            "uses (OLLAMA_MODELS)" % (name, target.store.path, target.client.url)
+            "%s was %s into the store %s, but the server at %s does not list it; give the store that this server "
+            "uses (OLLAMA_MODELS)" % (name, _PAST[done.action], target.store.path, target.client.url)
         )
+    return done.action
 
 
 # -- absent ------------------------------------------------------------------------------------------------------------

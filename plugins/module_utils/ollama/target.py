@@ -23,7 +23,7 @@ class Outcome:
     """What was done to a model, or would be in check mode.
 
     Attributes:
-        action: none, link, pull, create, delete, load, reload, keep_alive or unload.
+        action: none, link, copy, pull, create, delete, load, reload, keep_alive or unload.
         digest: Manifest digest of the model afterwards; None where it is absent or not known.
         pulled_bytes: Bytes that came from the registry; None where that is not known.
         before: What was there, for the difference: a text, or a dictionary.

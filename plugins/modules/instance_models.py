@@ -17,6 +17,8 @@ description:
     names the entries that it skipped.
   - A model that several instances need is pulled or created once and hard-linked into the stores of the others
     where O(models[].link_from) names the first store.
+  - The stores belong to the user C(ollama), and what happens in them is done as that user. The module itself runs as
+    root.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -72,12 +74,15 @@ options:
           - Models directory of the instance on this host.
           - It is required for O(models[].link_from), for the check of free space before a pull, and to manage models
             while the server is not running.
+          - It must belong to the user C(ollama). Everything in it is done as that user, and symbolic links in it are
+            refused.
         type: path
       link_from:
         description:
-          - Models directories on this host. A model that one of them has in the wanted form is hard-linked into
-            O(models[].store) and not pulled or created again.
-          - They must be on the same file system as O(models[].store).
+          - Models directories on this host. A model that one of them has in the wanted form is brought into
+            O(models[].store) from there and not pulled or created again.
+          - Blobs are hard-linked where they are on the same file system as O(models[].store) and belong to the same
+            user. Otherwise they are copied.
         type: list
         elements: path
       from:
@@ -198,7 +203,7 @@ models:
     action:
       description: What was done, or would be done in check mode.
       type: str
-      choices: [none, link, pull, create, delete, load, reload, keep_alive, unload]
+      choices: [none, link, copy, pull, create, delete, load, reload, keep_alive, unload]
       sample: create
     digest:
       description: Manifest digest of the model afterwards. Null if it is absent, or if it is not known in check mode.
@@ -217,9 +222,10 @@ models:
       type: dict
 """
 
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import (
     EXPECTED_ERRORS,
@@ -228,6 +234,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure impo
     read_wanted,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
+
+#: The user whom the stores of instances belong to; None, in tests, for whoever owns one.
+STORE_USER: Optional[str] = paths.USER
 
 
 def argument_spec() -> dict[str, Any]:
@@ -273,7 +282,7 @@ def read_models(params: dict[str, Any]) -> list[WantedModel]:
             adapters=None,
         )
         try:
-            wanted.append(read_wanted(options, entry["instance"]))
+            wanted.append(read_wanted(options, entry["instance"], STORE_USER))
         except EXPECTED_ERRORS as error:
             raise ModelError("%s of instance %s: %s. Nothing was changed." % (entry["name"], entry["instance"], error))
     return wanted

@@ -102,12 +102,15 @@ options:
       - Models directory of this instance on this host.
       - It is required for O(link_from), for the check of free space before a pull, and to manage models while the
         server is not running.
+      - Everything in it is done as the user that it belongs to, and symbolic links in it are refused. Nobody else than
+        that user and root may be able to exchange a directory on the way to it.
     type: path
   link_from:
     description:
-      - Models directories on this host. A model that one of them has in the wanted form is hard-linked into O(store),
-        and not pulled or created again.
-      - They must be on the same file system as O(store).
+      - Models directories on this host. A model that one of them has in the wanted form is brought into O(store) from
+        there, and not pulled or created again.
+      - Blobs are hard-linked where they are on the same file system as O(store) and belong to the same user. Otherwise
+        they are copied.
     type: list
     elements: path
   keep_alive:
@@ -176,7 +179,7 @@ action:
   description: What was done, or would be done in check mode.
   returned: success
   type: str
-  choices: [none, link, pull, create, delete, load, reload, keep_alive, unload]
+  choices: [none, link, copy, pull, create, delete, load, reload, keep_alive, unload]
   sample: pull
 digest:
   description: Manifest digest of the model afterwards. Null if it is absent, or if it is not known in check mode.

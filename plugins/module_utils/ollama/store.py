@@ -60,6 +60,10 @@ class Store:
         """Return the path of the blob with a digest ("sha256:<hex>")."""
         return paths.blob(self.path, digest)
 
+    def manifest_path(self, name: Name) -> str:
+        """Return the path that a manifest gets where the store does not have it in other letters already."""
+        return "/".join((self.path, name.manifest_path()))
+
     def manifest(self, name: Name) -> Manifest | None:
         """Return the manifest of a model, None if the store does not have it. Raises StoreError."""
         with self._open() as opened:

@@ -294,14 +294,14 @@ def _open_directory(name: str, parent: int, path: str) -> int | None:
 
 def _unopened(path: str, error: OSError, name: str | None = None, directory: int | None = None) -> StoreError:
     """Why something cannot be opened."""
-    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV):
-        status = None
-        with contextlib.suppress(OSError):
-            status = os.stat(name or path, dir_fd=directory, follow_symlinks=False)
-        if status is not None:
-            return StoreError(refusal(path, status))
-    if error.errno == errno.EACCES:
+    status = None
+    with contextlib.suppress(OSError):
+        status = os.stat(name or path, dir_fd=directory, follow_symlinks=False)
+    if status is not None and error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV):
+        return StoreError(refusal(path, status))
+    if status is not None and error.errno == errno.EACCES:
         return StoreError(
-            "%s may not be read by %s: allow it with chmod -R o+rX" % (path, user_name(os.geteuid()))
+            "%s belongs to %s and may not be read by %s: allow it with chmod -R o+rX %s"
+            % (path, user_name(status.st_uid), user_name(os.geteuid()), path)
         )
     return StoreError("cannot open %s: %s" % (path, error.strerror or error))

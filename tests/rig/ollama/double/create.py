@@ -35,10 +35,12 @@ def create(store, name, request):
     for digest in (request.get("adapters") or {}).values():
         layers.append(_layer("adapter", digest, os.path.getsize(store.blob_path(digest)), "using existing layer"))
     _set_texts(store, layers, request)
-    for layer in layers:
-        yield {"status": "%s %s" % (layer.pop("status"), layer["digest"])}
     raw = (gotext.dumps(config) + "\n").encode()
     digest, _new = store.put(raw)
+    for layer in layers + [{"digest": digest}]:
+        store.touch(layer["digest"])
+    for layer in layers:
+        yield {"status": "%s %s" % (layer.pop("status"), layer["digest"])}
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,

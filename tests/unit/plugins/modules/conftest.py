@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import client as client_room
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
+from ansible_collections.gpufleet.ollama.plugins.modules import instance_models
 
 from tests.rig.models import store as rig_models
 from tests.rig.registry.server import Registry, serve
@@ -32,5 +33,6 @@ def started_rig(tmp_path_factory):
 def rig(started_rig, monkeypatch):
     monkeypatch.setattr(registry_room, "PAUSE", 0)
     monkeypatch.setattr(client_room, "PULL_PAUSE", 0)
+    monkeypatch.setattr(instance_models, "STORE_USER", None)  # the rig's stores belong to whoever runs the tests
     started_rig.clean()
     yield started_rig

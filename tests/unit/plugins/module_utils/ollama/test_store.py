@@ -9,7 +9,8 @@ import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import store_changes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Brought, Store, StoreError
 
 TINY = parse("tiny")
 
@@ -56,33 +57,19 @@ def test_models_are_listed_and_found_in_any_case(stores):
 def test_a_link_moves_no_byte_and_keeps_the_digest(stores):
     first, second = stores
     digest = put(first, TINY, b"params")
-    second.link_from(first, TINY)
+    second.take_from(first, TINY)
     assert second.complete(TINY).digest == digest
     for name in blobs(first):
         assert os.path.samefile(os.path.join(first.path, "blobs", name), os.path.join(second.path, "blobs", name))
     assert not os.path.samefile(first.manifest_path(TINY), second.manifest_path(TINY))
-    second.link_from(first, TINY)  # again: nothing to do
+    second.take_from(first, TINY)  # again: nothing to do
     assert blobs(first) == blobs(second)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
-def test_owners_are_kept(stores):
-    first, second = stores
-    put(first, TINY)
-    for directory, unused, files in os.walk(first.path):
-        os.chown(directory, 1234, 1235)
-        for file in files:
-            os.chown(os.path.join(directory, file), 1234, 1235)
-    second.link_from(first, TINY)
-    for directory, unused, files in os.walk(second.path):
-        for path in [directory] + [os.path.join(directory, file) for file in files]:
-            assert (os.stat(path).st_uid, os.stat(path).st_gid) == (1234, 1235), path
 
 
 def test_what_is_removed_in_one_store_stays_in_the_other(stores):
     first, second = stores
     put(first, TINY, b"params")
-    second.link_from(first, TINY)
+    second.take_from(first, TINY)
     second.remove(TINY)
     assert blobs(second) == [] and second.names() == []
     assert first.complete(TINY) is not None
@@ -100,30 +87,39 @@ def test_a_blob_that_another_model_uses_stays(stores):
 def test_a_truncated_blob_is_replaced_and_a_damaged_source_refused(stores):
     first, second = stores
     put(first, TINY, b"params")
-    second.link_from(first, TINY)
+    second.take_from(first, TINY)
     path = os.path.join(second.path, "blobs", blobs(second)[0])
     os.unlink(path)
     with open(path, "wb"):
         pass
     assert second.complete(TINY) is None
-    second.link_from(first, TINY)
+    second.take_from(first, TINY)
     assert second.complete(TINY) is not None
     os.unlink(os.path.join(first.path, "blobs", blobs(first)[0]))
     with pytest.raises(StoreError, match="does not have all of tiny:latest"):
-        second.link_from(first, TINY)
+        second.take_from(first, TINY)
 
 
-def test_never_across_file_systems(stores, monkeypatch):
+def test_across_file_systems_bytes_are_copied(stores, monkeypatch):
     first, second = stores
-    put(first, TINY)
+    digest = put(first, TINY, b"params")
 
     def refuse(*unused, **unused2):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(StoreError, match="not on one file system"):
-        second.link_from(first, TINY)
-    assert second.names() == []
+    done = second.take_from(first, TINY)
+    assert (done.action, done.copied_bytes, done.linked_bytes) == ("copy", len(b"the model" + b"params"), 0)
+    assert second.complete(TINY).digest == digest and blobs(first) == blobs(second)
+    assert not os.path.samefile(*(os.path.join(store.path, "blobs", blobs(store)[0]) for store in stores))
+
+
+def test_how_a_model_would_come_is_told_before(stores):
+    first, second = stores
+    put(first, TINY, b"params")
+    assert second.way_from(first, TINY) == Brought(linked_bytes=15) and not os.path.exists(second.path)
+    put(second, parse("other"))
+    assert second.way_from(first, TINY) == Brought(linked_bytes=6)
 
 
 def test_a_symbolic_link_is_not_linked(stores, tmp_path):
@@ -133,7 +129,7 @@ def test_a_symbolic_link_is_not_linked(stores, tmp_path):
     os.rename(path, str(tmp_path / "elsewhere"))
     os.symlink(str(tmp_path / "elsewhere"), path)
     with pytest.raises(StoreError, match="does not have all"):
-        second.link_from(first, TINY)
+        second.take_from(first, TINY)
 
 
 def test_a_broken_manifest_is_one_sentence(stores):
@@ -151,10 +147,24 @@ def test_a_run_that_is_killed_before_the_manifest_leaves_no_model(stores, monkey
     def killed(*unused):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(store_changes, "_write_manifest", killed)
     with pytest.raises(KeyboardInterrupt):
-        second.link_from(first, TINY)
+        second.take_from(first, TINY)
     monkeypatch.undo()
     assert second.names() == [] and os.listdir(os.path.dirname(second.manifest_path(TINY))) == []
-    second.link_from(first, TINY)
+    second.take_from(first, TINY)
     assert second.complete(TINY) is not None
+
+
+def test_a_blob_is_read_through_no_link(stores, tmp_path):
+    put(stores[0], TINY)
+    layer = stores[0].manifest(TINY).blobs()[0]
+    with stores[0].open_blob(layer) as stream:
+        assert stream.read() == b"the model" == stores[0].small_blob(layer)
+    with pytest.raises(StoreError, match="does not have the blob"):
+        stores[1].open_blob(layer)
+    os.rename(stores[0].blob_path(layer.digest), tmp_path / "elsewhere")
+    os.symlink(tmp_path / "elsewhere", stores[0].blob_path(layer.digest))
+    for read in (stores[0].open_blob, stores[0].small_blob):
+        with pytest.raises(StoreError, match="is a symbolic link"):
+            read(layer)

@@ -56,9 +56,7 @@ def ensure_created(
     if existing is not None and want == existing:
         return Outcome(digest=target.digest(name))
     warnings: list[str] = []
-    found = from_another_store(
-        target, name, pull, lambda store: _fits(store, name, request, adapters, known), warnings
-    )
+    found = from_another_store(target, name, pull, lambda store: _fits(store, name, request, adapters, known), warnings)
     if found is not None:
         other, action = found
         digest, want = other.digest(name), _content_in(other, name)
@@ -79,10 +77,8 @@ def ensure_created(
     want = modelfile.desired(_content(target, base), request, adapters.values())
     _create(target, name, request, adapters)
     target.forget()
-    warnings += based.warnings
-    outcome = Outcome(
-        "create", target.digest(name), based.pulled_bytes, before, modelfile.render(want), warnings=warnings
-    )
+    outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, modelfile.render(want))
+    outcome.warnings += warnings + based.warnings
     if target.content(name) != want:
         outcome.warnings.append(
             "Ollama made %s with another content than asked for, so the next run will create it again; "

@@ -3,8 +3,8 @@
 """Make a model present as the registry has it, or absent: link or copy it from another store, pull it, delete it.
 
 The ways to a present model, cheapest first: it is there already; another store on this host has it (its blobs are
-hard-linked, or copied where they cannot be); the registry. In check mode nothing is changed, but the registry is asked, so that an unknown tag or a
-wrong pin is reported before the real run.
+hard-linked, or copied where they cannot be); the registry. In check mode nothing is changed, but the registry is asked,
+so that an unknown tag or a wrong pin is reported before the real run.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
         digest = other.digest(name)
         if not check_mode:
             action = take(target, other, name, digest)
-        after = {"digest": digest, "%s_from" % _PAST[action]: other.path}
-        return Outcome(action, digest, 0, before, after, warnings=warnings)
+        brought = {"digest": digest, "%s_from" % _PAST[action]: other.path}
+        return Outcome(action, digest, 0, before, brought, warnings=warnings)
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
     manifest = _registry_manifest(source, pull, pin)
     if pin and manifest and manifest.digest != pin:

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 
 from ..common.names import Name, parse
 from .manifest import Layer, Manifest
@@ -177,18 +178,19 @@ def _check_owner(path: str, status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def _made(store: OpenStore, *parts: str):
+def _made(store: OpenStore, *parts: str) -> Iterator[int]:
     """Open a directory of the store, and make what is missing of its path."""
     for number, part in enumerate(parts):
         with store.directory(*parts[:number]) as parent:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, 0o755, dir_fd=parent)
         with store.directory(*parts[: number + 1]) as directory:
+            path = "/".join((store.path, *parts[: number + 1]))
             if directory is None:
-                raise StoreError("%s was removed during this run; run again" % "/".join((store.path, *parts)))
-            _check_owner("/".join((store.path, *parts[: number + 1])), os.fstat(directory))
-    with store.directory(*parts) as directory:
-        yield directory
+                raise StoreError("%s was removed during this run; run again" % path)
+            _check_owner(path, os.fstat(directory))
+            if number + 1 == len(parts):
+                yield directory
 
 
 def _remove_unfinished(store: OpenStore, blobs: int) -> None:
@@ -220,9 +222,7 @@ def _linked(source: OpenStore, layer: Layer, blobs: int, unfinished: str) -> boo
     """Hard-link a blob under the name of an unfinished one; return whether it is as it has to be."""
     with source.directory(BLOBS) as directory:
         try:
-            os.link(
-                blob_name(layer.digest), unfinished, src_dir_fd=directory, dst_dir_fd=blobs, follow_symlinks=False
-            )
+            os.link(blob_name(layer.digest), unfinished, src_dir_fd=directory, dst_dir_fd=blobs, follow_symlinks=False)
         except OSError as error:
             if error.errno in _NOT_LINKED:
                 return False
@@ -264,7 +264,9 @@ def _copy(source: OpenStore, layer: Layer, target: OpenStore, blobs: int, unfini
             os.fsync(new)
     if size != layer.size_bytes or "sha256:" + sha256.hexdigest() != layer.digest:
         os.unlink(unfinished, dir_fd=blobs)
-        raise StoreError("%s is damaged: its content does not have the SHA-256 in its name; pull the model again" % path)
+        raise StoreError(
+            "%s is damaged: its content does not have the SHA-256 in its name; pull the model again" % path
+        )
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

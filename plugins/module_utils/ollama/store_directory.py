@@ -190,9 +190,7 @@ class OpenStore:
                 found.append(parse("%s/%s/%s:%s" % parts))
         return sorted(found)
 
-    def _tags(
-        self, above: tuple[str, ...], inspect: Inspect, left: list[int]
-    ) -> Iterator[tuple[str, ...]]:
+    def _tags(self, above: tuple[str, ...], inspect: Inspect, left: list[int]) -> Iterator[tuple[str, ...]]:
         """Parts of the paths of what may be manifests; `left` is how many more entries may be looked at."""
         wanted = stat.S_ISREG if len(above) == _MANIFEST_PARTS - 1 else stat.S_ISDIR
         for name, status in self.entries(inspect, left, MANIFESTS, *above):

@@ -80,6 +80,22 @@ def test_created_manifests_are_the_recorded_ones(seeded):
     assert compared == 5
 
 
+def test_a_blob_of_another_user_ends_a_create(seeded, monkeypatch):
+    """Ollama sets the times of the layers that a new model keeps (manifest/layer.go), which only the owner may."""
+    foreign = seeded.blob_path(seeded.load(names.parse(BASE)).layers[1]["digest"])
+    set_times = os.utime
+
+    def utime(path, times):
+        if path == foreign:
+            raise PermissionError
+        set_times(path, times)
+
+    monkeypatch.setattr(os, "utime", utime)
+    with pytest.raises(ApiError, match="chtimes %s: operation not permitted" % foreign) as caught:
+        list(create.create(seeded, names.parse("new"), {"from": BASE, "parameters": {"num_ctx": 2048}}))
+    assert caught.value.status == 500 and seeded.load(names.parse("new")) is None
+
+
 @pytest.mark.parametrize(
     "text, shortest",
     [

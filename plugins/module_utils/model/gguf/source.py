@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from typing import Any, Callable
+from typing import Any, BinaryIO, Callable
 
 from ...common.names import normalise_digest, parse
 from ...common.regular import open_regular
@@ -79,19 +79,20 @@ class _Tally:
         return part
 
 
-def file_header(path: str, limit: int = FILE_LIMIT) -> tuple[Header, int]:
+def file_header(path: str, limit: int = FILE_LIMIT, opened: BinaryIO | None = None) -> tuple[Header, int]:
     """Return (header, bytes read) of a GGUF file.
 
     Args:
         path: of the file.
         limit: the most bytes to read.
+        opened: the file, where it is open already; it is closed.
 
     Raises:
         SourceError: the file cannot be read.
         HeaderError: it is no GGUF file, damaged, or ends before its tensors do; the text begins with the path.
     """
     try:
-        with open_regular(path) as stream:
+        with opened or open_regular(path) as stream:
             tally = _Tally(lambda _offset, size: stream.read(size), _FILE_CHUNK)
             header = read_header(tally.read, limit)
             check_complete(header, os.fstat(stream.fileno()).st_size)
@@ -113,9 +114,9 @@ class _Files:
         self.bytes_read = 0
         self._left = FILE_LIMIT
 
-    def header(self, path: str) -> Header:
-        """Return the header of the next file."""
-        header, bytes_read = file_header(path, self._left)
+    def header(self, path: str, opened: BinaryIO | None = None) -> Header:
+        """Return the header of the next file; see `file_header`."""
+        header, bytes_read = file_header(path, self._left, opened)
         self.bytes_read += bytes_read
         self._left -= header.size_bytes
         return header
@@ -171,7 +172,11 @@ def from_store(store: Store, name: str) -> tuple[dict[str, Any], int]:
     if manifest is None:
         raise SourceError("the store %s has no model %s; pull it, or use source: registry" % (store.path, parse(name)))
     files = _Files()
-    facts = _manifest_facts(manifest, lambda layer, _chunk: files.header(store.blob_path(layer.digest)), name)
+
+    def header(layer: media.Layer, _chunk: int) -> Header:
+        return files.header(store.blob_path(layer.digest), store.open_blob(layer))
+
+    facts = _manifest_facts(manifest, header, name)
     return _of_manifest(name, "store", manifest, facts), files.bytes_read
 
 

@@ -117,6 +117,18 @@ def give_up_privileges(user: Account) -> None:
     os.setresuid(user.uid, user.uid, user.uid)
     if os.getresuid() != (user.uid,) * 3 or os.getresgid() != (user.gid,) * 3:
         raise OSError("the process is still another user than %s" % user.name)
+    lock_in()
+    os.umask(0o027)
+    os.chdir("/")
+
+
+def lock_in() -> None:
+    """Have the kernel keep this process, a child, and what it starts from gaining privileges, and kill it when its
+    parent ends, however that ends.
+
+    Raises:
+        OSError: The system refuses.
+    """
     process = ctypes.CDLL(None, use_errno=True)
     for option, value in (
         (_PR_SET_NO_NEW_PRIVS, 1),
@@ -125,8 +137,6 @@ def give_up_privileges(user: Account) -> None:
     ):
         if process.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl %d: %s" % (option, os.strerror(ctypes.get_errno())))
-    os.umask(0o027)
-    os.chdir("/")
 
 
 def _answer(

@@ -8,6 +8,9 @@ import os
 import subprocess
 from typing import Sequence, Tuple
 
+#: Where programs are looked for, whatever PATH the module runs with.
+PROGRAM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
 
 def ask(command: Sequence[str], timeout: float) -> Tuple[int, str, str]:
     """Return the exit status, the output and the complaints of a program in the C locale.

@@ -19,9 +19,8 @@ from typing import Any, Dict, List, Mapping, Optional, Set
 from ..common import paths
 from ..common.regular import read_regular
 from . import listeners, managed, systemd
+from .command import PROGRAM_PATH
 
-#: Where the program zstd is looked for, whatever PATH the module runs with.
-_PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 #: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
 _GROUPS = ("render", "video", paths.USER)
 _ENABLED = ("enabled", "enabled-runtime")
@@ -41,7 +40,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
     return {
         "architecture": platform.machine(),
         "systemd": os.path.isdir(paths.below(root, "/run/systemd/system")),
-        "zstd": shutil.which("zstd", path=_PROGRAMS) is not None,
+        "zstd": shutil.which("zstd", path=PROGRAM_PATH) is not None,
         "groups": sorted(entry.gr_name for entry in grp.getgrall() if entry.gr_name in _GROUPS),
         "installed": os.path.isdir(paths.below(root, paths.INSTALLATION)),
         "release": releases(root),
@@ -87,7 +86,7 @@ def releases(root: str = "/") -> Dict[str, Any]:
     complete, leftovers = {}, []
     for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
         marker = _json(paths.below(root, paths.release_marker(name)))
-        if marker is None:
+        if marker is None or name.startswith("."):
             leftovers.append(os.path.join(parent, name))
         else:
             complete[name] = marker.get("checksum")

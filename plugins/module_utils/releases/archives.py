@@ -90,6 +90,11 @@ def is_sha256(text: str) -> bool:
     return _SHA256.match(text) is not None
 
 
+def sha256_of(text: str) -> str | None:
+    """Return the hash in a checksum, in lower case; None for an address."""
+    return re.sub(r"\Asha256:", "", text).lower() if is_sha256(text) else None
+
+
 def is_plain_http(url: str) -> bool:
     """Whether what an address answers can be changed on its way."""
     return url.lower().startswith(_PLAIN_HTTP)

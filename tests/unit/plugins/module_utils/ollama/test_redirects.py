@@ -5,10 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
-import ssl
-import subprocess
 import time
 
 import pytest
@@ -17,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import redi
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 
-from tests.unit.plugins.scripted_server import ScriptedServer, ranges, serving
+from tests.unit.plugins.scripted_server import ranges, serving
 
 DIGEST = "sha256:" + "a" * 64
 BLOB = "/v2/library/tiny/blobs/" + DIGEST
@@ -162,35 +159,6 @@ def test_the_proxy_of_the_environment_is_used(monkeypatch):
             with pytest.raises(RegistryError, match="in a private network"):
                 registry.blob_range(DIGEST, 0, 1000)
             assert not any("secret" in request.path for request in proxy.requests)
-
-
-@pytest.fixture
-def secure(tmp_path, monkeypatch):
-    """Function that gives a ScriptedServer on 127.0.0.1 with a trusted certificate."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    key, certificate = str(tmp_path / "key"), str(tmp_path / "certificate")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    servers = []
-
-    def start(routes):
-        server = ScriptedServer({})
-        server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
-        server.routes.update(routes)
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 def test_a_private_https_mirror_redirects_to_itself_and_to_another_private_host(secure):

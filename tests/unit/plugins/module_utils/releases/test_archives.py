@@ -54,3 +54,8 @@ def test_every_hash_is_one_and_belongs_to_a_release_that_may_be_installed():
 )
 def test_a_hash_is_pinned_where_nobody_has_to_be_asked_for_it(version, given, pinned):
     assert archives.is_pinned(version, given) is pinned
+
+
+def test_the_hash_of_a_checksum():
+    assert archives.sha256_of("sha256:" + "A" * 64) == archives.sha256_of("a" * 64) == "a" * 64
+    assert archives.sha256_of("https://x/sha256sum.txt") is None

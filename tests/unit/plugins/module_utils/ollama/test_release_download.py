@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Archives of releases: where they may come from, and that what is kept has the wanted hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import redirects, release_download
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.release_download import Download, DownloadError
+
+from tests.unit.plugins.scripted_server import serving
+
+NAME = "ollama-linux-amd64.tar.zst"
+CONTENT = os.urandom(3 * 1024 * 1024)
+HASH = hashlib.sha256(CONTENT).hexdigest()
+SUMS = ("%s  ./%s\n%s  ./ollama-linux-arm64.tar.zst\n" % (HASH, NAME, "b" * 64)).encode()
+
+
+def to(location):
+    return 302, b"", {"Location": location}
+
+
+def get(routes, tmp_path, sha256=HASH):
+    path = tmp_path / "archive"
+    with serving({("GET", "/" + NAME): routes} if not isinstance(routes, dict) else routes) as server:
+        Download(3).archive("%s/%s" % (server.url, NAME), str(path), sha256)
+    return path
+
+
+def test_an_archive_with_the_wanted_hash_is_kept(tmp_path):
+    path = get((200, CONTENT), tmp_path)
+    assert path.read_bytes() == CONTENT and path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_archive_with_another_hash_is_refused_with_both(tmp_path):
+    with pytest.raises(DownloadError, match="has the checksum %s, not the checksum %s" % (HASH, "c" * 64)):
+        get((200, CONTENT), tmp_path, "c" * 64)
+
+
+def test_a_file_of_a_killed_run_is_kept_where_it_is_whole_and_replaced_where_not(tmp_path):
+    path = tmp_path / "archive"
+    path.write_bytes(CONTENT)
+    with serving({}) as server:
+        Download(3).archive(server.url + "/x", str(path), HASH)
+        assert not server.requests
+    path.write_bytes(CONTENT[:1000])
+    assert get((200, CONTENT), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ((404, b""), "answers with the status 404"),
+        ((200, CONTENT, {"Content-Encoding": "gzip"}), "answers with the status 200"),
+        (to("file:///etc/shadow"), "redirects to an address that is neither http nor https"),
+        (to("/" + NAME), "redirects in a circle"),
+    ],
+)
+def test_no_archive(tmp_path, answer, words):
+    with pytest.raises(DownloadError, match=words):
+        get(answer, tmp_path)
+
+
+def test_nobody_listens(tmp_path):
+    with serving({}) as server:
+        gone = server.url
+    with pytest.raises(DownloadError, match="connection refused"):
+        Download(3).archive(gone + "/x", str(tmp_path / "archive"), HASH)
+
+
+def test_a_connection_that_ends_early(tmp_path):
+    def cut(unused, handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
+        handler.close_connection = True
+
+    with pytest.raises(DownloadError, match="closed in the middle|checksum"):
+        get(cut, tmp_path)
+
+
+def test_more_than_any_archive_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(release_download, "MOST_BYTES", 1024 * 1024)
+    with pytest.raises(DownloadError, match="is larger than 1 MiB"):
+        get((200, CONTENT), tmp_path)
+
+
+def test_a_drip_of_bytes_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(release_download, "LEAST_RATE", 1024**4)
+
+    def drip(unused, handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        try:
+            for _byte in range(100):
+                handler.wfile.write(b"x")
+                time.sleep(0.2)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    begin = time.monotonic()
+    with serving({("GET", "/x"): drip}) as server, pytest.raises(DownloadError, match="did not end within 3 seconds"):
+        Download(1).archive(server.url + "/x", str(tmp_path / "archive"), HASH)
+    assert time.monotonic() - begin < 10
+
+
+# --- https -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["archive", "checksum"])
+def test_https_never_becomes_http(secure, tmp_path, what):
+    """Not even for an archive whose hash is known, and not over two hops."""
+    with serving({("GET", "/" + NAME): (200, CONTENT), ("GET", "/sums"): (200, SUMS)}) as plain:
+        second = secure(
+            {("GET", "/" + NAME): to("%s/%s" % (plain.url, NAME)), ("GET", "/sums"): to(plain.url + "/sums")}
+        )
+        first = secure({})
+        for start in (second, first):
+            for path in ("/" + NAME, "/sums"):
+                first.routes["GET", path] = to("https://%s%s" % (second.host, path))
+            with pytest.raises(DownloadError, match="redirects to plain http"):
+                if what == "archive":
+                    Download(3).archive("https://%s/%s" % (start.host, NAME), str(tmp_path / "archive"), HASH)
+                else:
+                    Download(3).checksum("https://%s/sums" % start.host, NAME)
+        assert not plain.requests and not (tmp_path / "archive").exists()
+
+
+def test_https_may_lead_to_https(secure, tmp_path):
+    storage = secure({("GET", "/storage"): (200, CONTENT)})
+    start = secure({("GET", "/" + NAME): to("https://%s/storage" % storage.host)})
+    Download(3).archive("https://%s/%s" % (start.host, NAME), str(tmp_path / "archive"), HASH)
+    assert (tmp_path / "archive").read_bytes() == CONTENT
+
+
+def test_the_internet_leads_to_no_private_service(tmp_path, monkeypatch):
+    monkeypatch.setattr(redirects, "_is_global", lambda ip: str(ip) == "127.0.0.1")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.2", 0))
+        listening.listen()
+        with pytest.raises(DownloadError, match="127.0.0.2 in a private network"):
+            get(to("http://127.0.0.2:%d/secret" % listening.getsockname()[1]), tmp_path)
+
+
+# --- sha256sum.txt ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (SUMS, None),
+        (b"%s *%s\r\n" % (HASH.upper().encode(), NAME.encode()), None),
+        (b"%s  other-%s\n" % (HASH.encode(), NAME.encode()), "has no checksum of " + NAME),
+        (SUMS + b"%s  %s\n" % (b"d" * 64, NAME.encode()), "has more than one checksum"),
+        (b"<html>%s</html>" % HASH.encode(), "has no checksum"),
+        (b"x" * 100 * 1024, "is larger than 64 KiB"),
+    ],
+)
+def test_the_line_of_the_archive_is_found(text, words):
+    with serving({("GET", "/sums"): (200, text)}) as server:
+        if words is None:
+            assert Download(3).checksum(server.url + "/sums", NAME) == HASH
+        else:
+            with pytest.raises(DownloadError, match=words):
+                Download(3).checksum(server.url + "/sums", NAME)

@@ -32,7 +32,9 @@ def names(tree):
 
 
 def test_a_release_is_unpacked_with_roots_modes(tmp_path, tree):
-    tree.chmod(0o2700)  # a directory that hands its group down
+    if os.geteuid() == 0:
+        os.chown(tree, 0, 12345)
+        tree.chmod(0o2700)  # a directory that hands its group down
     old = os.umask(0o077)
     try:
         found = unpacked(tmp_path, release())
@@ -172,6 +174,14 @@ def test_a_packed_file_that_is_damaged_or_cut_is_said(tmp_path, tree, spoil):
     archive = pathlib.Path(pack(tmp_path / "archive", [member("a", os.urandom(300000))]))
     archive.write_bytes(spoil(archive.read_bytes()))
     with pytest.raises(ArchiveError, match=r"damaged or cut short \(zstd finds an error in it\)"):
+        unpack(str(archive), str(tree), account(NOBODY))
+
+
+def test_an_error_that_zstd_finds_after_the_end_is_said_too(tmp_path, tree):
+    """Its checksum comes last, and all of the tar file may be there before."""
+    archive = pathlib.Path(pack(tmp_path / "archive", tar([member("a", b"a")]) + bytes(8 * 1024**2)))
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    with pytest.raises(ArchiveError, match=r"zstd finds an error in it"):
         unpack(str(archive), str(tree), account(NOBODY))
 
 

@@ -71,6 +71,12 @@ options:
         are delegated to one machine then read the header once.
       - It is created with permissions for this user only.
     type: path
+  refresh:
+    description:
+      - Whether to read the header from the registry although O(cache_dir) has it. The entry there is replaced.
+      - Use it after the header turned out not to be that of the model file.
+    type: bool
+    default: false
   timeout:
     description:
       - Seconds without data after which a request to a server or registry fails.
@@ -359,6 +365,20 @@ model:
       description: Number of tensors in the model file.
       type: int
       sample: 292
+    headers:
+      description:
+        - The headers that were read, in the order of the model files and then of the projector.
+        - They tell whether a model file on a host has the header that a plan was made from. Null for a server.
+      type: list
+      elements: dict
+      contains:
+        header_bytes:
+          description: Size of the header.
+          type: int
+          sample: 7840256
+        header_sha256:
+          description: SHA-256 of these bytes at the beginning of the file.
+          type: str
 bytes_read:
   description:
     - Bytes that were read from the registry or from disk.
@@ -401,6 +421,7 @@ def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
         Registry(parse(name), params["registry"], params["insecure"], params["timeout"]),
         name,
         Cache(params["cache_dir"]),
+        params["refresh"],
     )
 
 
@@ -419,6 +440,7 @@ def argument_spec():
         store=dict(type="path"),
         path=dict(type="path"),
         cache_dir=dict(type="path"),
+        refresh=dict(type="bool", default=False),
         timeout=dict(type="int", default=30),
     )
 

@@ -57,6 +57,10 @@ class ModelFacts:
         layer_sizes: the same for the bytes of their matrices.
         other_sizes: bytes of tensors that belong to no block, by name.
         hyperparameters: the header's own, by name without the architecture.
+        headers: `header_bytes` and `header_sha256` of each header that the facts come from, in the order of
+            ollama.manifest.Manifest.with_headers; None from a server, which does not show them.
+        registry_digest: the manifest digest that the registry has under the name now, where the facts are those of
+            another model of that name, which is on the host.
         estimator: what only the estimators of releases before 0.30 read (gguf/estimator.py).
     """
 
@@ -107,6 +111,8 @@ class ModelFacts:
     estimator: Optional[Dict[str, Any]] = None
     projector_separate: Optional[bool] = None
     capabilities: Optional[List[str]] = None
+    headers: Optional[List[Dict[str, Any]]] = None
+    registry_digest: Optional[str] = None
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> ModelFacts:

@@ -80,6 +80,10 @@ class Manifest:
         """Return the bytes of all layers and the config, as in /api/tags."""
         return sum(layer.size_bytes for layer in self.layers) + (self.config.size_bytes if self.config else 0)
 
+    def with_headers(self) -> list[Layer]:
+        """Return the layers whose headers say what the model needs: its files, then those of its projector."""
+        return self.of_type(MODEL) + self.of_type(PROJECTOR)
+
     def of_type(self, *media_types: str) -> list[Layer]:
         """Return the layers of these media types, in the order of the manifest."""
         return [layer for layer in self.layers if layer.media_type in media_types]

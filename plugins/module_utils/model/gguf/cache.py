@@ -18,8 +18,9 @@ from typing import Any, Callable
 
 from ...common.regular import read_regular
 
-FORMAT = 5
-_POLL = 0.05  # seconds between two looks at a lock
+FORMAT = 6
+PATIENCE = 20.0  # seconds; the largest header takes a few
+_POLL = 0.05  # seconds between two looks at a mark
 
 
 class CacheError(Exception):
@@ -27,56 +28,73 @@ class CacheError(Exception):
 
 
 class Cache:
-    """Cache in a directory, which is created with mode 0700; None caches nothing."""
+    """Cache in a directory, which is created with mode 0700; None caches nothing.
+
+    Entries are replaced as a whole, so no lock is needed to read or write them. While a process reads a header it holds
+    a mark (a locked file beside the entry), so that the others wait for its answer for a while instead of asking too.
+    """
 
     def __init__(self, directory: str | None = None) -> None:
         self.directory = directory
 
-    def fetch(self, key: list[str], compute: Callable[[], dict[str, Any]], patience: float = 60.0) -> dict[str, Any]:
+    def fetch(
+        self, key: list[str], compute: Callable[[], dict[str, Any]], patience: float = PATIENCE, refresh: bool = False
+    ) -> dict[str, Any]:
         """Return the facts that are kept for `key`, or else those of `compute()`.
 
         Args:
             key: the address of the registry, then media type, digest and size of each blob.
-            compute: returns the facts. Only one process computes those of the same key at a time.
-            patience: seconds to wait for another process that computes them.
+            compute: returns the facts.
+            patience: seconds to wait for another process that computes them, before this one does it too.
+            refresh: compute them although there are some, and replace those.
 
         Raises:
-            CacheError: another process took too long, or the directory cannot be used. `compute` may raise others.
+            CacheError: the directory cannot be used. `compute` may raise others.
         """
         if not self.directory:
             return compute()
         name = hashlib.sha256(json.dumps([FORMAT, key]).encode("ascii")).hexdigest()
         path = os.path.join(self.directory, name + ".json")
-        try:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-            lock = os.fdopen(os.open(os.path.join(self.directory, name + ".lock"), flags, 0o600), "rb")
-        except OSError as error:
-            raise CacheError(
-                "cannot use the cache directory %s: %s; set cache_dir to a directory that you may write"
-                % (self.directory, error.strerror or error)
-            )
-        with lock:
-            self._wait(lock, patience)
-            facts = _load(path, key)
+        before = _load(path, key)
+        if before is not None and not refresh:
+            return before
+        with self._mark(name) as mark:
+            # Also with `refresh`, what another process has read in the meantime is new.
+            facts = self._of_another(mark, path, key, before, patience)
             if facts is None:
                 facts = compute()
                 self._keep(path, key, facts)
             return facts
 
-    def _wait(self, lock: Any, patience: float) -> None:
-        """Take the lock. The kernel releases it when its holder dies. Raises CacheError after `patience` seconds."""
+    def _mark(self, name: str) -> Any:
+        """Return the file, open, that is locked while a header is read. The kernel unlocks it when its holder dies."""
+        try:
+            os.makedirs(str(self.directory), mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            return os.fdopen(os.open(os.path.join(str(self.directory), name + ".lock"), flags, 0o600), "rb")
+        except OSError as error:
+            raise CacheError(
+                "cannot use the cache directory %s: %s; set cache_dir to a directory that you may write"
+                % (self.directory, error.strerror or error)
+            )
+
+    def _of_another(
+        self, mark: Any, path: str, key: list[str], before: dict[str, Any] | None, patience: float
+    ) -> dict[str, Any] | None:
+        """Return the facts that another process has read since `before` was; None where this one has to."""
         ends = time.monotonic() + patience
         while True:
             try:
-                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                waits = False
             except BlockingIOError:
-                if time.monotonic() >= ends:
-                    raise CacheError(
-                        "another process has been reading the same header for %d seconds (lock in %s); "
-                        "check the network, and run again" % (patience, self.directory)
-                    )
-                time.sleep(_POLL)
+                waits = time.monotonic() < ends
+            facts = _load(path, key)
+            if facts is not None and facts != before:
+                return facts
+            if not waits:
+                return None
+            time.sleep(_POLL)
 
     def _keep(self, path: str, key: list[str], facts: dict[str, Any]) -> None:
         try:

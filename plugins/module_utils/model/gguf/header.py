@@ -9,6 +9,7 @@ comes before the tensors and is skipped; only short arrays of numbers are kept. 
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Any, Callable, NamedTuple, Sequence
 
@@ -63,13 +64,17 @@ class Tensor(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A header. `keys` are scalars, texts and short lists; `lengths` are those of arrays; `size_bytes` is its own."""
+    """A header. `keys` are scalars, texts and short lists; `lengths` are those of arrays.
+
+    `size_bytes` is its own size, and `sha256` that of these bytes, hexadecimal; "" where it was not read from a file.
+    """
 
     version: int
     keys: dict[str, Any]
     lengths: dict[str, int]
     tensors: list[Tensor]
     size_bytes: int
+    sha256: str = ""
 
 
 class _Window:
@@ -80,6 +85,7 @@ class _Window:
         self._limit = limit
         self._came = 0
         self._kept = 0
+        self._hash = hashlib.sha256()
         self.nested = 0
         self.data = b""
         self.at = 0
@@ -93,6 +99,7 @@ class _Window:
         """Make `size` bytes available from `at`. Raises HeaderError when the file or the limit ends first."""
         if len(self.data) - self.at >= size:
             return
+        self._hash.update(self.data[: self.at])
         parts = [self.data[self.at :]]
         have = len(parts[0])
         while have < size:
@@ -109,6 +116,12 @@ class _Window:
             self._came += len(part)
         self.data = b"".join(parts)
         self.at = 0
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the bytes up to the current position, hexadecimal."""
+        found = self._hash.copy()
+        found.update(self.data[: self.at])
+        return found.hexdigest()
 
     def take(self, packing: struct.Struct) -> Any:
         """Return the next value, or a tuple of several."""
@@ -223,7 +236,7 @@ def read_header(read: Callable[[int], bytes], limit: int = 64 * 1024 * 1024) -> 
     window.forget()
     tensors = [_read_tensor(window) for _tensor in range(tensor_count)]
     check_names(tensors)
-    return Header(version, keys, lengths, tensors, window.consumed)
+    return Header(version, keys, lengths, tensors, window.consumed, window.sha256())
 
 
 def integer(value: Any) -> int | None:

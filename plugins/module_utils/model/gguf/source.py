@@ -135,7 +135,9 @@ def from_file(path: str, name: str | None = None) -> tuple[dict[str, Any], int]:
     """
     paths = _split_paths(path)
     files = _Files()
-    facts = model_facts(merge((files.header(part) for part in paths), len(paths)))
+    read: list[dict[str, Any]] = []
+    facts = model_facts(merge((_noted(files.header(part), read) for part in paths), len(paths)))
+    facts["headers"] = read
     try:
         size = sum(os.path.getsize(part) for part in paths)
     except OSError as error:
@@ -180,13 +182,14 @@ def from_store(store: Store, name: str) -> tuple[dict[str, Any], int]:
     return _of_manifest(name, "store", manifest, facts), files.bytes_read
 
 
-def from_registry(registry: Registry, name: str, cache: Cache) -> tuple[dict[str, Any], int]:
+def from_registry(registry: Registry, name: str, cache: Cache, refresh: bool = False) -> tuple[dict[str, Any], int]:
     """Return (model, bytes_read) of a model in a registry, from its manifest and ranges of its header.
 
     Args:
         registry: of the model.
         name: of the model.
         cache: keeps the facts by registry, digests and sizes.
+        refresh: read the header again although the cache has it, and replace what it has.
 
     Raises:
         RegistryError: the registry has no usable answer.
@@ -215,9 +218,9 @@ def from_registry(registry: Registry, name: str, cache: Cache) -> tuple[dict[str
 
     # The bytes of a header are not checked against the digest: what one registry serves says nothing about another.
     key = [registry.address]
-    for layer in manifest.of_type(media.MODEL, media.PROJECTOR):
+    for layer in manifest.with_headers():
         key += [layer.media_type, layer.digest, str(layer.size_bytes)]
-    facts = cache.fetch(key, lambda: _manifest_facts(manifest, header, name), registry.seconds_left())
+    facts = cache.fetch(key, lambda: _manifest_facts(manifest, header, name), refresh=refresh)
     return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
 
 
@@ -236,10 +239,18 @@ def _manifest_facts(
                 % (name, len(found), MAX_PARTS)
             )
     chunks = [CHUNK] + [SMALL_CHUNK] * (len(layers) - 1)
-    model = merge((header(layer, chunks[index]) for index, layer in enumerate(layers)), len(layers))
-    if not projectors:
-        return model_facts(model)
-    return model_facts(model, merge((header(layer, SMALL_CHUNK) for layer in projectors), len(projectors)))
+    read: list[dict[str, Any]] = []
+    model = merge((_noted(header(layer, chunks[index]), read) for index, layer in enumerate(layers)), len(layers))
+    projector = None
+    if projectors:
+        projector = merge((_noted(header(layer, SMALL_CHUNK), read) for layer in projectors), len(projectors))
+    return dict(model_facts(model, projector), headers=read)
+
+
+def _noted(header: Header, read: list[dict[str, Any]]) -> Header:
+    """Return a header; its size and checksum are added to `read`, in the order of Manifest.with_headers."""
+    read.append({"header_bytes": header.size_bytes, "header_sha256": header.sha256})
+    return header
 
 
 def _of_manifest(name: str, source: str, manifest: media.Manifest, facts: dict[str, Any]) -> dict[str, Any]:
@@ -281,6 +292,7 @@ def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
         facts["projector_separate"] = True
         facts["projector_bytes"] = None  # /api/show says that there is one, but not its size
     facts["capabilities"] = sorted(show.get("capabilities") or facts["capabilities"])
+    facts["headers"] = None
     digest = normalise_digest(entry.get("digest"))
     return _model(str(wanted), "server", digest, size, file_bytes, facts), 0
 

@@ -62,27 +62,35 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
         Cache(str(tmp_path / "file" / "below")).fetch(["sha256:1"], dict)
 
 
-def _holds_the_lock(directory, ready):
+def _reads_for_long(directory, ready):
     def compute():
         ready.set()
-        time.sleep(300)
+        time.sleep(30)
 
     Cache(directory).fetch(["sha256:1"], compute)
 
 
-def test_a_reader_that_waits_for_another_gives_up(tmp_path):
+def test_a_slow_reader_holds_nobody_for_long(tmp_path):
+    """What a registry sends slowly to one host must not keep the others from their plans."""
     context = multiprocessing.get_context("fork")
     ready = context.Event()
-    process = context.Process(target=_holds_the_lock, args=(str(tmp_path), ready))
+    process = context.Process(target=_reads_for_long, args=(str(tmp_path), ready))
     process.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(10)
         begin = time.monotonic()
-        with pytest.raises(CacheError, match="another process has been reading the same header"):
-            Cache(str(tmp_path)).fetch(["sha256:1"], dict, patience=0.3)
-        assert 0.3 <= time.monotonic() - begin < 60
-        assert Cache(str(tmp_path)).fetch(["sha256:2"], lambda: {"n": 1}, patience=0) == {"n": 1}
+        assert Cache(str(tmp_path)).fetch(["sha256:1"], lambda: {"n": 1}, patience=0.3) == {"n": 1}
+        assert 0.3 <= time.monotonic() - begin < 3
+        assert Cache(str(tmp_path)).fetch(["sha256:1"], dict, patience=0) == {"n": 1}
+        assert Cache(str(tmp_path)).fetch(["sha256:2"], lambda: {"n": 2}, patience=0) == {"n": 2}
     finally:
         process.kill()
         process.join()
-    assert Cache(str(tmp_path)).fetch(["sha256:1"], lambda: {"n": 2}, patience=5) == {"n": 2}
+
+
+def test_an_entry_that_lied_is_replaced(tmp_path):
+    cache = Cache(str(tmp_path))
+    cache.fetch(["sha256:1"], lambda: {"n": "a lie"})
+    assert cache.fetch(["sha256:1"], lambda: {"n": "true"}) == {"n": "a lie"}
+    assert cache.fetch(["sha256:1"], lambda: {"n": "true"}, refresh=True) == {"n": "true"}
+    assert cache.fetch(["sha256:1"], dict) == {"n": "true"}

@@ -126,6 +126,34 @@ def test_the_header_is_read_once(tmp_path):
     assert os.stat(str(tmp_path / "cache")).st_mode & 0o777 == 0o700
 
 
+def test_a_header_that_lied_is_read_again_and_replaced(tmp_path):
+    """A lie can keep the extent: here a tensor of the last layer is said to belong to another one."""
+    tiny = catalog.header_of("tiny")[0]
+    lie = tiny.replace(b"blk.7.attn_q", b"blk.6.attn_z")
+    raw = manifest_of(("model", tiny, TINY_BYTES))
+    cache = str(tmp_path)
+    table = routes(raw, model=tiny)
+    table["GET", "/v2/library/m/blobs/" + digest_of(tiny)] = ranges(lie)
+    with serving(table) as server:
+        lied = from_registry(server, cache)[0]
+        server.routes["GET", "/v2/library/m/blobs/" + digest_of(tiny)] = ranges(tiny)
+        assert from_registry(server, cache)[0] == lied
+        registry = Registry(parse("m"), server.host, insecure=True, timeout=5)
+        true = source.from_registry(registry, "m", Cache(cache), refresh=True)[0]
+        assert true["headers"] == [
+            {"header_bytes": lied["headers"][0]["header_bytes"], "header_sha256": sha256_of_header(tiny)}
+        ]
+        assert true["layers"][7]["weight_bytes"] > lied["layers"][7]["weight_bytes"]
+        assert from_registry(server, cache)[0] == true
+
+
+def sha256_of_header(data):
+    """SHA-256 of a header, without the padding before the tensors."""
+    stream = io.BytesIO(data)
+    size = read_header(lambda count: stream.read(max(count, 1 << 20))).size_bytes
+    return hashlib.sha256(data[:size]).hexdigest()
+
+
 def test_what_one_registry_serves_says_nothing_about_another(tmp_path):
     tiny = catalog.header_of("tiny")[0]
     table = routes(manifest_of(("model", tiny, TINY_BYTES)), model=tiny)
@@ -353,7 +381,7 @@ def test_a_server_gives_the_same_facts_as_the_file(tmp_path):
     with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, show_of("tiny"))}) as server:
         model, bytes_read = source.from_server(OllamaClient(server.url), "TINY")
     different = {key for key in model if model[key] != expected[key]}
-    assert different == {"name", "source", "digest", "size_bytes", "file_bytes", "capabilities"}
+    assert different == {"name", "source", "digest", "size_bytes", "file_bytes", "capabilities", "headers"}
     assert (model["digest"], model["size_bytes"], model["capabilities"], bytes_read) == (
         "sha256:" + "a" * 64,
         674857,

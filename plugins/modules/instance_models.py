@@ -93,6 +93,12 @@ options:
         description:
           - The manifest digest that the model must have. For a built model, the digest that its base must have.
         type: str
+      planned_digest:
+        description:
+          - The manifest digest that the plan was made from. A model that has to be pulled must have it in the registry.
+            Otherwise the module fails before it is pulled.
+          - A model that is on the host already may have another digest.
+        type: str
       insecure:
         description:
           - Whether the server may use plain HTTP with the registry.
@@ -249,6 +255,7 @@ def argument_spec() -> dict[str, Any]:
         store=dict(type="path"),
         link_from=dict(type="list", elements="path"),
         digest=dict(type="str"),
+        planned_digest=dict(type="str"),
         insecure=dict(type="bool", default=False),
         parameters=dict(type="dict"),
         system=dict(type="str"),

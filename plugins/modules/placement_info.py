@@ -145,6 +145,8 @@ options:
     description:
       - What M(gpufleet.ollama.model_info) returned for the models that have no O(models[].model), in any order.
       - A header belongs to the entry with the same name, with or without its tag.
+      - Where a model has several, the last one counts. The headers of models that are on the host come after those from
+        the registry, and RV(placement.warnings) tells where they differ.
     type: list
     elements: dict
     default: []
@@ -330,6 +332,8 @@ placement:
       description:
         - One entry per Ollama instance with its name, unit, address, port, GPUs, environment and models, and with the
           predicted memory per device.
+        - The C(planned_digest) and the C(headers) of a model are the manifest digest and the headers that the plan was
+          made from.
         - The C(basis) of the memory of a model is V(predicted), or V(measured) if O(measure) was used.
         - C(total_bytes) of a device is the sum of C(weight_bytes), C(kv_bytes), C(compute_bytes),
           C(offload_scratch_bytes), C(projector_bytes) and C(overhead_bytes).
@@ -411,12 +415,21 @@ def argument_spec() -> dict[str, Any]:
 
 
 def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries of `models` with the headers that are named as they are.
+    """Return the entries of `models` with the last of the headers that are named as they are.
+
+    A header that replaces one from a registry gets the digest of that one as `registry_digest`.
 
     Raises:
         PlacementError: An entry has no header.
     """
-    by_name = {_full(header.get("name")): header for header in headers}
+    by_name: dict[Any, dict[str, Any]] = {}
+    for header in headers:
+        name = _full(header.get("name"))
+        before = by_name.get(name)
+        offered = None
+        if before is not None:
+            offered = before["digest"] if before.get("source") == "registry" else before.get("registry_digest")
+        by_name[name] = header if offered is None else dict(header, registry_digest=offered)
     joined = [dict(model, model=model["model"] or by_name.get(_full(model["name"]))) for model in models]
     for model in joined:
         if model["model"] is None:

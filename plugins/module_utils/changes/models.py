@@ -35,9 +35,11 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
         for model in instance["models"]:
             common = {"state": "present", "link_from": others, "insecure": bool(model.get("insecure"))}
             common["keep_alive"] = model["keep_alive"]
+            common["planned_digest"] = model.get("planned_digest")
             if model["name"] not in done:
                 done.add(model["name"])
-                states.append(_state(instance, model["name"], digest=model.get("digest") or "", **common))
+                pulled = dict(common, digest=model.get("digest") or "", headers=model.get("headers"))
+                states.append(_state(instance, model["name"], **pulled))
             if model.get("create_as"):
                 states.append(
                     _state(

@@ -73,7 +73,8 @@ class ManagedFile:
 class ModelState:
     """A model of one instance in the state that it shall have, with the option names of module instance_models.
 
-    `base` is that module's `from`: the model that this one is made from, "" for one that is pulled.
+    `base` is that module's `from`: the model that this one is made from, "" for one that is pulled. `planned_digest`
+    and `headers` are those that the plan was made from; None where it does not say.
     """
 
     instance: str
@@ -84,6 +85,8 @@ class ModelState:
     link_from: tuple[str, ...] = ()
     base: str = ""
     digest: str = ""
+    planned_digest: Optional[str] = None
+    headers: Optional[list] = None
     insecure: bool = False
     parameters: dict = field(default_factory=dict)
     system: str = ""

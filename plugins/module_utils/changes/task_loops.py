@@ -113,6 +113,8 @@ def _model(state: ModelState) -> dict[str, Any]:
         "link_from": list(state.link_from),
         "from": state.base,
         "digest": state.digest,
+        "planned_digest": state.planned_digest,
+        "headers": state.headers,
         "insecure": state.insecure,
         "parameters": state.parameters,
         "system": state.system,

@@ -173,7 +173,8 @@ def _instance_key(instance: dict[str, Any]) -> tuple:
 def _model_key(model: dict[str, Any]) -> tuple:
     predicted = model["predicted"]
     layers = [(device["uuid"], device["layers"]) for device in predicted["devices"]]
-    return model["from"], model["digest"], model["context_length"], model["parallel"], predicted["ubatch"], layers
+    digests = model["digest"], model.get("planned_digest")
+    return model["from"], *digests, model["context_length"], model["parallel"], predicted["ubatch"], layers
 
 
 def _number(name: str) -> int:

@@ -131,6 +131,7 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
             options["insecure"],
             options["timeout"],
             [Store(path) for path in options["link_from"] or []],
+            normalise_digest(options["planned_digest"]) if options.get("planned_digest") else None,
         ),
         pin=pin,
         keep_alive=keep_alive,

@@ -60,6 +60,8 @@ class Pull:
         insecure: Whether plain HTTP is allowed.
         timeout: Seconds without progress after which a pull is given up.
         link_from: Stores on this host that the model may be linked or copied from.
+        planned: Manifest digest that a model must have that is pulled, because the plan was made from that model; None
+            for any. A model that is on the host already may have another one.
     """
 
     registry: str | None = None
@@ -67,6 +69,7 @@ class Pull:
     insecure: bool = False
     timeout: float = 120.0
     link_from: list[Store] = field(default_factory=list)
+    planned: str | None = None
 
 
 def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None, check_mode: bool = False) -> Outcome:
@@ -103,6 +106,11 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
             "the registry %s has %s with the digest %s, not the pinned %s, so nothing was pulled; change the pin, "
             "or use a mirror that keeps that model" % (source.host, source, manifest.digest, pin)
         )
+    if pull.planned and manifest and manifest.digest != pull.planned:
+        raise ModelError(
+            "%s changed in the registry %s since the plan was made: it has the digest %s there, and the plan is for "
+            "%s, so nothing was pulled; run again" % (source, source.host, manifest.digest, pull.planned)
+        )
     wanted = _missing_bytes(target, manifest)
     _check_space(target, name, wanted)
     after = {"digest": manifest.digest if manifest else None}
@@ -123,11 +131,12 @@ def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | No
     digest = target.digest(source)
     if digest is None:
         raise ModelError("the server at %s says that it pulled %s, but does not list it" % (target.client.url, source))
-    if pin and digest != pin:
-        raise ModelError(
-            "the pulled %s has the digest %s, not the pinned %s: it changed in the registry during the pull; run again"
-            % (source, digest, pin)
-        )
+    for wanted, kind in ((pin, "pinned"), (pull.planned, "planned")):
+        if wanted and digest != wanted:
+            raise ModelError(
+                "the pulled %s has the digest %s, not the %s %s: it changed in the registry during the pull; run again"
+                % (source, digest, kind, wanted)
+            )
     if not source.same(name):
         target.client.copy(str(source), str(name))
         if not keep:

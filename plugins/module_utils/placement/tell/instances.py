@@ -218,6 +218,8 @@ def model_entry(member: Member) -> dict[str, Any]:
         "create_as": wanted.create_as,
         "from": wanted.name,
         "digest": wanted.digest,
+        "planned_digest": wanted.facts.digest,
+        "headers": wanted.facts.headers,
         "insecure": wanted.insecure,
         "parameters": parameters(member),
         "system": wanted.system,

@@ -8,7 +8,7 @@ from typing import Any, Optional, Sequence
 
 from ...common.sizes import gib
 from ...memory import compute
-from ..shapes import Choice, Gpu, LeftOutGpu, Placed
+from ..shapes import Choice, Gpu, LeftOutGpu, Placed, Wanted
 from .words import on_cpu
 
 
@@ -34,6 +34,22 @@ def of_unlisted(gpu_inventory: dict[str, Any]) -> list[str]:
     ]
 
 
+def _of_registry(wanted: Wanted) -> list[str]:
+    """What the registry offers under the name of a model that the host already has."""
+    there, here = wanted.facts.registry_digest, wanted.facts.digest
+    if there is None:
+        return []
+    if there == here:
+        return [
+            "The registry served another header for %s than its file on the host has; the plan is made for the file. "
+            "Use another registry." % wanted.name
+        ]
+    return [
+        "%s on the host has the digest %s, and the registry now has %s under that name; the plan is made for the model "
+        "on the host. Set digest: %s to get the new one." % (wanted.name, here, there, there)
+    ]
+
+
 def of_model(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
     """What the user should know of the placements of a model.
 
@@ -49,6 +65,7 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
             "The compute buffers of %s are a careful estimate: its architecture (%s) has not been compared with the "
             "engine." % (wanted.name, wanted.facts.architecture)
         )
+    notes.extend(_of_registry(wanted))
     notes.extend(_fewer_replicas(choice, capacity))
     if wanted.strategy == "spread" and len(placed.gpus) == 1:
         notes.append("%s is to be spread over all GPUs, but there is only one." % wanted.name)

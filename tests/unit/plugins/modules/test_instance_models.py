@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import present
 
 from tests.unit.plugins.modules.ollama_rig import TINY_BYTES, TINY_DIGEST
 from tests.unit.plugins.modules.run_module import run_module
@@ -155,6 +156,36 @@ def test_check_mode_counts_on_an_earlier_entry_only_where_it_brings_the_same(rig
     models = [entry(rig, 0, "tiny:optimized", **OPTIMIZED), entry(rig, 1, "tiny:optimized", **other)]
     assert actions(run(rig, models, check=True)) == ["create", "create"]
     assert actions(run(rig, [pinned, entry(rig, 1, link_from=[])], check=True)) == ["pull", "pull"]
+
+
+def test_only_the_model_that_was_planned_is_pulled(rig):
+    """A tag may move between plan and pull; a model that the host has already stays as it is."""
+    planned = "sha256:" + "1" * 64
+    for check in (True, False):
+        result = run(rig, [entry(rig, 0, planned_digest=planned)], check=check)
+        assert result["failed"] and "changed in the registry %s since the plan was made" % rig.host in result["msg"]
+        assert "so nothing was pulled; run again" in result["msg"] and rig.names() == []
+    optimized = entry(rig, 0, "tiny:optimized", planned_digest=planned, **OPTIMIZED)
+    assert "since the plan was made" in run(rig, [optimized])["msg"] and rig.names() == []
+    assert actions(run(rig, [entry(rig, 0, planned_digest=TINY_DIGEST)])) == ["pull"]
+    assert actions(run(rig, [entry(rig, 0, planned_digest=planned)])) == ["none"]
+    assert actions(run(rig, [entry(rig, 1, planned_digest=planned)])) == ["link"]
+
+
+def test_a_tag_that_moves_during_the_pull(rig, monkeypatch):
+    """The server pulls what the tag names then; that is not what was planned, and nothing goes on with it."""
+    planned = "sha256:" + "1" * 64
+    true = present.Registry.manifest
+
+    def moves(registry):
+        manifest = true(registry)
+        manifest.digest = planned
+        return manifest
+
+    monkeypatch.setattr(present.Registry, "manifest", moves)
+    result = run(rig, [entry(rig, 0, planned_digest=planned), entry(rig, 0, state="loaded")])
+    assert result["failed"] and "has the digest %s, not the planned %s" % (TINY_DIGEST, planned) in result["msg"]
+    assert rig.loaded() == []
 
 
 def test_empty_values_count_as_not_given(rig):

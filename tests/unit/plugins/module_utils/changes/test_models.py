@@ -34,6 +34,14 @@ def test_steps_come_in_an_order_that_works():
     assert states[0].parameters == {} and states[2].parameters == {"num_ctx": 4096}
 
 
+def test_what_the_plan_was_made_from_goes_along():
+    headers = [{"header_bytes": 1, "header_sha256": "a"}]
+    planned = {"planned_digest": "sha256:" + "a" * 64, "headers": headers}
+    pulled, created = models.wanted_models(plan(model("tiny", OPTIMIZED, **planned)), [])
+    assert (pulled.planned_digest, pulled.headers, pulled.digest) == (planned["planned_digest"], headers, "")
+    assert (created.planned_digest, created.headers) == (planned["planned_digest"], None)
+
+
 def placed(layers, ubatch=512, name="gpu0", **more):
     one = model("tiny", OPTIMIZED, **more)
     one["predicted"] = {"ubatch": ubatch, "devices": [{"uuid": "GPU-a", "layers": layers}]}

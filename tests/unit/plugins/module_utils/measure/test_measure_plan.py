@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -94,7 +95,10 @@ def test_what_was_measured_stays_where_asking_could_disturb(store, engine, rig, 
     assert measure_plan(plan, now, engine, applied_plan=applied) == applied
     # Not for another question, nor from what was only predicted.
     other = plan_of(store, "llama4:16x17b", context_length=16384)
+    moved = json.loads(json.dumps(plan))
+    moved["instances"][0]["models"][0]["planned_digest"] = "sha256:" + "0" * 64
     for before, wanted in (
+        (applied, moved),
         (plan, plan),
         (dict(applied, ollama_version="0.32.14"), plan),
         (applied, other),

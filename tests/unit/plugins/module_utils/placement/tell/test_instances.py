@@ -14,6 +14,14 @@ def test_models_that_ollama_would_evict_for_each_other_get_an_instance_each():
     assert [instance["name"] for instance in result["instances"]] == ["gpu0", "gpu0b"]
 
 
+def test_a_plan_says_what_it_was_made_from():
+    entry = wanted("llama3.1-8b")
+    facts = dict(entry["model"], digest="sha256:" + "1" * 64, headers=[{"header_bytes": 9, "header_sha256": "x"}])
+    model = plan(TWO_4090, dict(entry, model=facts))["instances"][0]["models"][0]
+    assert (model["planned_digest"], model["headers"]) == (facts["digest"], facts["headers"])
+    assert model["digest"] is None  # only the user pins it
+
+
 def test_models_with_other_server_wide_settings_get_an_instance_each():
     result = plan(hosts.inventory(hosts.A6000), wanted("llama3.1-8b", kv_cache_type="q8_0"), wanted("qwen3-8b"))
     assert [instance["environment"].get("OLLAMA_KV_CACHE_TYPE") for instance in result["instances"]] == ["q8_0", None]

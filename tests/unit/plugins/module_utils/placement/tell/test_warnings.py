@@ -7,8 +7,10 @@ from __future__ import annotations
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import LeftOutGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell import warnings
 
-from tests.oracle import hosts
+from tests.oracle import hosts, models
 from tests.unit.plugins.module_utils.placement.builders import GIB, TWO_4090, gpu, plan, wanted
+
+OLD, NEW = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
 
 def test_gpus_that_are_left_out_degraded_or_used_by_others_are_said():
@@ -23,6 +25,18 @@ def test_gpus_that_are_left_out_degraded_or_used_by_others_are_said():
 def test_gpus_that_the_driver_does_not_list_are_said():
     inventory = dict(TWO_4090, unlisted=["0000:99:00.0"])
     assert any("0000:99:00.0" in note for note in plan(inventory, wanted("llama3.1-8b"))["warnings"])
+
+
+def test_a_tag_that_moved_and_a_header_that_lied_are_said():
+    def notes(**facts):
+        header = dict(models.model("llama3.1-8b"), digest=OLD, **facts)
+        return plan(TWO_4090, {"name": "llama3.1:8b", "model": header})["warnings"]
+
+    assert notes() == []
+    moved = notes(registry_digest=NEW)
+    assert len(moved) == 1 and "on the host has the digest %s, and the registry now has %s" % (OLD, NEW) in moved[0]
+    assert "Set digest: %s to get the new one" % NEW in moved[0]
+    assert "The registry served another header for llama3.1:8b than its file" in notes(registry_digest=OLD)[0]
 
 
 def test_layers_on_the_cpu_are_said():

@@ -26,11 +26,6 @@ class ActionModule(OnController):
             options["libraries"] = {name: _digest(name) for name in (REQUESTS, NVML)}
         return answer(options, self._host_name, self._task.check_mode)
 
-    def run(self, tmp=None, task_vars=None):
-        """Compare on the controller; the host's name is for sentences."""
-        self._host_name = (task_vars or {}).get("inventory_hostname", "the host")
-        return super().run(tmp, task_vars)
-
 
 def _digest(name):
     """Return the digest of the controller's copy of a library, None where it has none."""

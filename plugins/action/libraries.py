@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries i
     REQUESTS,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import CopyUnavailable, LibraryCopy
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries, python_version
 
 
 class ActionModule(WithLibraries):
@@ -23,7 +23,7 @@ class ActionModule(WithLibraries):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the host what it needs, and run the module again with the copies."""
-        result = super(WithLibraries, self).run(tmp, task_vars)
+        result = self.begin(tmp, task_vars)
         del tmp
         copies, reasons = {}, {}
         for name in (REQUESTS, NVML):
@@ -34,22 +34,22 @@ class ActionModule(WithLibraries):
         arguments = dict(self._task.args)
         arguments["copies"] = {name: {"version": copy.version, "digest": copy.digest} for name, copy in copies.items()}
         first = self._execute_module(module_args=arguments, task_vars=task_vars)
-        needed = list(first.get("needed") or [])
+        needed = [name for name in first.get("needed") or [] if name in (REQUESTS, NVML)]
         if first.get("failed") or not needed:
             return merge_hash(result, first)
 
-        host = (task_vars or {}).get("inventory_hostname", "the host")
+        version = python_version(first)
         for name in needed:
             problem = reasons.get(name)
-            too_new = copies[name].too_new_for(first["python_version"]) if name in copies else None
+            too_new = copies[name].too_new_for(version) if version and name in copies else None
             if too_new:
                 problem = "the controller's copy is too new for its Python %s (%s %s needs Python %s)" % (
-                    (first["python_version"],) + too_new
+                    (version,) + too_new
                 )
             if problem:
                 message = "The Python library %s is missing on %s, and %s: install the package %s on the host." % (
                     name,
-                    host,
+                    self._host_name,
                     problem,
                     DISTRIBUTION_PACKAGE[name],
                 )

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.utils.vars import merge_hash
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_host import OnHost
 
 
 class ActionModule(OnController):
@@ -29,9 +29,8 @@ class ActionModule(OnController):
         """Plan here, or run the module on the host."""
         if not self._needs_host():
             return super().run(tmp, task_vars)
-        result = super(OnController, self).run(tmp, task_vars)
-        wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
-        return merge_hash(result, self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
+        parts = (self._task, self._connection, self._play_context, self._loader, self._templar)
+        return OnHost(*parts, self._shared_loader_obj).run(tmp, task_vars)
 
     def _needs_host(self) -> bool:
         """Whether the engine is asked, a path is expanded for the host's user, or the task runs in the background."""

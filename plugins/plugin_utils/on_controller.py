@@ -13,11 +13,12 @@ import json
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import merge_hash
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_facts import host_name, refuse_foreign_names
 
 
 class OnController(ActionBase):
@@ -28,6 +29,8 @@ class OnController(ActionBase):
 
     #: Exceptions of `compute` whose text is a message for the user.
     ERRORS: tuple[type[Exception], ...] = ()
+    #: The host's name in the inventory, for sentences.
+    _host_name = "the host"
 
     def argument_spec(self) -> dict[str, Any]:
         """Return the argument spec of the module."""
@@ -43,13 +46,21 @@ class OnController(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check the options and compute the result."""
+        self._host_name = host_name(task_vars)
+        refuse_foreign_names(task_vars)
         result = super().run(tmp, task_vars)
         del tmp  # Ansible keeps it for old plugins only
-        options = self.checked_options()
         try:
-            computed = self.compute(options)
+            computed = self.compute(self.checked_options())
         except self.ERRORS as error:
             raise AnsibleActionFail(str(error)) from error
+        except AnsibleError:
+            raise
+        except Exception as error:  # pylint: disable=broad-except  # what a host answered may have any structure
+            raise AnsibleActionFail(
+                "What was read on %s cannot be used by %s: it is not what the modules of this collection return (%s: "
+                "%.200s)." % (self._host_name, self._task.action, type(error).__name__, error)
+            ) from error
         # Through JSON, as the result of a module comes: tuples become lists, and keys become texts.
         return merge_hash(result, dict(json.loads(json.dumps(computed)), changed=False))
 

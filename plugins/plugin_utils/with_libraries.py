@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible import constants as C
-from ansible.plugins.action import ActionBase
 from ansible.utils.vars import merge_hash
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
     DISTRIBUTION_PACKAGE,
@@ -23,19 +23,20 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies imp
     LibraryCopy,
     write_archive,
 )
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_host import OnHost
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
+
+_VERSION = re.compile(r"\d{1,3}(\.\d{1,3}){1,3}\Z")
 
 
-class WithLibraries(ActionBase):
+class WithLibraries(OnHost):
     """Subclasses name the libraries that their module imports in `LIBRARIES`."""
 
     LIBRARIES: tuple[str, ...] = (REQUESTS, NVML)
 
-    _supports_check_mode = True
-    _supports_async = True
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module, a second time with the libraries if it reported a missing one."""
-        result = super().run(tmp, task_vars)
+        result = self.begin(tmp, task_vars)
         del tmp  # Ansible keeps it for old plugins only
         wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
         if wrap_async:
@@ -47,12 +48,12 @@ class WithLibraries(ActionBase):
             return merge_hash(result, self._run_module(task_vars, wrap_async=True))
 
         outcome = self._run_module(task_vars)
-        if outcome.get("missing_library"):
+        if outcome.get("missing_library") in self.LIBRARIES:
             problem = self._send(outcome, task_vars)
             outcome = self.without_library(outcome, problem) if problem else self._run_module(task_vars)
-            # If the library is still missing, the message of the module says why the copy cannot be used.
-            for key in ("missing_library", "missing_reason", "python_version"):
-                outcome.pop(key, None)
+        # If the library is still missing, the message of the module says why the copy cannot be used.
+        for key in ("missing_library", "missing_reason", "python_version"):
+            outcome.pop(key, None)
         return merge_hash(result, outcome)
 
     def without_library(self, outcome: dict[str, Any], problem: str) -> dict[str, Any]:
@@ -70,10 +71,10 @@ class WithLibraries(ActionBase):
             module_args={"state": "present", "names": list(self.LIBRARIES)},
             task_vars=task_vars,
         )
-        missing = [name for name, place in (answer.get("found") or {}).items() if place is None]
+        missing = [name for name in self.LIBRARIES if (answer.get("found") or {}).get(name, "") is None]
         if not missing:
             return {}
-        return {"missing_library": missing[0], "python_version": answer.get("python_version", "")}
+        return {"missing_library": missing[0], "python_version": python_version(answer)}
 
     def _send(self, outcome: dict[str, Any], task_vars: dict[str, Any] | None) -> str | None:
         """Send the controller's copies for the next run of the module.
@@ -86,11 +87,10 @@ class WithLibraries(ActionBase):
             Why that is not possible, in one sentence; None if the copies were sent.
         """
         name = outcome["missing_library"]
-        host = (task_vars or {}).get("inventory_hostname", "the host")
-        start = "The Python library %s is missing on %s" % (name, host)
+        start = "The Python library %s is missing on %s" % (name, self._host_name)
         if outcome.get("missing_reason"):
-            start += " (%s)" % outcome["missing_reason"]
-        python_version = str(outcome.get("python_version") or "")
+            start += " (%s)" % printable(outcome["missing_reason"])
+        version = python_version(outcome)
         copies, problem = [], None
         for library in self.LIBRARIES:
             try:
@@ -99,14 +99,13 @@ class WithLibraries(ActionBase):
                 if library == name:
                     problem = "%s, and %s, or the package %s on the host." % (start, reason, DISTRIBUTION_PACKAGE[name])
                 continue
-            too_new = copy.too_new_for(python_version) if python_version else None
+            too_new = copy.too_new_for(version) if version else None
             if not too_new:
                 copies.append(copy)
             elif library == name:
                 problem = (
                     "%s (Python %s), and the controller's copy is too new for it (%s %s needs Python %s): "
-                    "install the package %s on the host."
-                    % ((start, python_version) + too_new + (DISTRIBUTION_PACKAGE[name],))
+                    "install the package %s on the host." % ((start, version) + too_new + (DISTRIBUTION_PACKAGE[name],))
                 )
         if problem:
             return problem
@@ -134,6 +133,12 @@ class WithLibraries(ActionBase):
         # A new list, because later loop items share the task object and have another temporary directory.
         self._task.environment = [entry for entry in environment if not _ours(entry)] + [{LIBRARIES_VARIABLE: remote}]
         return remote
+
+
+def python_version(answer: Mapping[str, Any]) -> str:
+    """Return the version of a host's Python as its module told it, "" where that is no version."""
+    told = answer.get("python_version")
+    return told if isinstance(told, str) and _VERSION.match(told) else ""
 
 
 def _ours(entry: Any) -> bool:

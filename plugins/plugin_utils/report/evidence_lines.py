@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import mib
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import for_people
 
+_WIDEST_CELL = 100
 HEAD = ("model", "instance", "GPU", "predicted", "engine", "observed", "busy", "layers", "verdict")
 
 
+@for_people("evidence of placement_check")
 def evidence_lines(evidence, host=""):
     """Lines of text for `evidence` (what placement_check returned); all byte columns in MiB."""
     head = (("host",) if host else ()) + HEAD
@@ -32,8 +36,9 @@ def evidence_lines(evidence, host=""):
                         verdict,
                     )
                 )
-    widths = [max(len(str(row[column])) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    rows = [[printable(cell)[:_WIDEST_CELL] for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     for finding in evidence.get("diagnosis") or []:
         lines.append("%s: %s Remedy: %s" % (finding["finding"], finding["evidence"], finding["remedy"]))
     return lines + ["Verdict: %s" % (evidence.get("verdict") or "none")]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import served_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import mib
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import for_people
 
 
+@for_people("plan of placement_info")
 def plan_lines(plan):
     """Lines of text for `plan`."""
     names = {gpu["uuid"]: "GPU %s" % gpu.get("number", gpu.get("index")) for gpu in plan.get("gpus") or []}

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.gpufleet.ollama.plugins.action.placement_info import ActionModule
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_host import OnHost
 
 from tests.oracle import hosts, models
 from tests.unit.plugins.modules.run_module import run_module
@@ -29,7 +30,7 @@ def act(arguments, monkeypatch, async_val=0):
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None), has_native_async=False)
     plugin = ActionModule(task, connection, mock.Mock(), None, None, None)
     monkeypatch.setattr(
-        ActionModule, "_execute_module", lambda self, **options: {"on_host": self._task.args, "options": options}
+        OnHost, "_execute_module", lambda self, **options: {"on_host": self._task.args, "options": options}
     )
     try:
         return plugin.run(task_vars={})

@@ -10,6 +10,7 @@ cost time. The options are checked by the argument spec of the module, as the mo
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -17,8 +18,12 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible.utils.vars import merge_hash
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_facts import host_name, refuse_foreign_names
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
+
+display = Display()
 
 
 class OnController(ActionBase):
@@ -57,10 +62,11 @@ class OnController(ActionBase):
         except AnsibleError:
             raise
         except Exception as error:  # pylint: disable=broad-except  # what a host answered may have any structure
+            display.vvv(traceback.format_exc())
             raise AnsibleActionFail(
                 "What was read on %s cannot be used by %s: it is not what the modules of this collection return (%s: "
-                "%.200s)." % (self._host_name, self._task.action, type(error).__name__, error)
-            ) from error
+                "%s)." % (self._host_name, self._task.action, type(error).__name__, printable(error)[:200])
+            ) from None
         # Through JSON, as the result of a module comes: tuples become lists, and keys become texts.
         return merge_hash(result, dict(json.loads(json.dumps(computed)), changed=False))
 

@@ -33,7 +33,7 @@ def for_people(what: str) -> Callable[[Callable[..., list[str]]], Callable[..., 
             except Exception as error:  # pylint: disable=broad-except  # the data may have any structure
                 raise AnsibleFilterError(
                     "This is not the %s (%s: %s)." % (what, type(error).__name__, printable(error)[:200])
-                ) from error
+                ) from None
             left = len(lines) - MOST_LINES
             rest = ["(%d more lines)" % left] if left > 0 else []
             return [printable(line)[:LONGEST_LINE] for line in lines[:MOST_LINES]] + rest

@@ -50,6 +50,8 @@ _AT_LEAST_ZERO = (
     "full_attention_interval",
     "shared_kv_layers",
 )
+#: Far beyond all models; with heads beyond any number the search would go on for minutes.
+_MOST_HEADS = 65536
 _REMEDY = "pass what model_info returns, unchanged"
 
 
@@ -101,12 +103,18 @@ def _check_heads(facts: dict[str, Any], name: str) -> None:
     """Check head_count and head_count_kv: numbers, or lists with one number for each layer."""
     for key in ("head_count", "head_count_kv"):
         value = facts.get(key)
-        if not isinstance(value, (list, tuple)):
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        if numbers == [value]:
             _check_number(value, key, 0, name)
         elif not all(_whole(number, 0) for number in value):
             raise PlacementError(
                 "The facts of %s have %s %.80r, which are not whole numbers of at least 0; %s."
                 % (name, key, value, _REMEDY)
+            )
+        if any(_whole(number, _MOST_HEADS + 1) for number in numbers):
+            raise PlacementError(
+                "The facts of %s have %s %.80r, and no model has more than %d heads; %s."
+                % (name, key, value, _MOST_HEADS, _REMEDY)
             )
 
 

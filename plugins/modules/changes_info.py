@@ -80,7 +80,7 @@ EXAMPLES = r"""
     settings:
       ollama_multigpu_version: 0.32.15
       ollama_multigpu_release_url: https://github.com/ollama/ollama/releases/download/v0.32.15
-      ollama_multigpu_models_dir: /usr/share/ollama/.ollama/models
+      ollama_multigpu_models_dir: /var/lib/ollama-multigpu
       ollama_multigpu_existing: refuse
       ollama_multigpu_listen_address: 127.0.0.1
     host: "{{ read.host }}"

@@ -31,7 +31,7 @@ options:
     description:
       - Directory that contains the stores of the instances.
     type: path
-    default: /usr/share/ollama/.ollama/models
+    default: /var/lib/ollama-multigpu
   address:
     description:
       - IP address that the services are to listen on. RV(host.address_available) says whether the host has it.
@@ -82,6 +82,15 @@ host:
     applied_plan:
       description: The plan that was applied last. Empty if there is none.
       type: dict
+    made:
+      description: Directories outside its own that the role has made. Its entry point C(remove) removes the empty ones.
+      type: list
+      elements: str
+    models_dir:
+      description:
+        - What is at O(models_dir), with C(path) (where it leads, without links), C(entries) (names of what is in it
+          beside the stores of the instances, at most 20) and C(free_bytes) (of its file system).
+      type: dict
     left_behind:
       description:
         - Stores of the applied plan that are not in O(models_dir), with C(path), C(size_bytes), C(stores) and
@@ -98,13 +107,13 @@ host:
     instances:
       description:
         - Every instance with a unit, an environment file or a store. Each entry has C(name), C(active), C(enabled),
-          C(env_file) and C(store).
+          C(env_file) and C(store) (whether there is a directory of the service user in a place of root's).
       type: list
       elements: dict
     stores:
       description:
-        - The stores that may hold models, by path - those of the instances, those in RV(host.left_behind), that of an
-          Ollama that was installed by other means, and O(models_dir) itself. The server is not asked.
+        - The stores that may hold models, by path - those of the instances, those in RV(host.left_behind), and that of
+          an Ollama that was installed by other means. The server is not asked.
         - Each has C(same_file_system) (whether it is on the file system of O(models_dir), so that models can be linked)
           and C(models), a list of the complete models with C(name) and C(digest). C(models) is null if what the store
           holds cannot be known.
@@ -117,9 +126,12 @@ host:
     files:
       description:
         - The files, directories and links that the role manages, by path. Each has C(kind) (V(absent), V(file),
-          V(directory), V(link) or V(other)), C(owner), C(group), C(mode), C(digest) (the SHA-256 of a file) and
-            C(target)
-          (of a link).
+          V(directory), V(link) or V(other)), C(owner), C(group), C(mode), C(digest) (the SHA-256 of a file), C(target)
+          (of a link) and C(problem).
+        - C(problem) is the reason why nothing is done at the path as root, such as a parent directory of another user.
+          The file itself is then not read. Null if there is none.
+        - Behind a link of root to a directory, that directory is described. The stores of the instances and their
+          parent may not be links.
       type: dict
     user:
       description: The user of the services, with C(group), C(groups), C(home) and C(shell). Null if there is none.
@@ -145,15 +157,18 @@ host:
     release: {current: null, complete: {}, leftovers: []}
     command: absent
     applied_plan: {}
+    made: []
+    models_dir: {path: /var/lib/ollama-multigpu, entries: [], free_bytes: 1900000000000}
     left_behind: null
     adopted: {}
     existing: null
     instances: []
     stores:
-      /usr/share/ollama/.ollama/models: {same_file_system: true, models: []}
+      /var/lib/ollama-multigpu/instances/gpu0: {same_file_system: true, models: []}
     drop_ins: []
     files:
-      /usr/local/bin/ollama: {kind: absent, owner: null, group: null, mode: null, digest: null, target: null}
+      /usr/local/bin/ollama:
+        {kind: absent, owner: null, group: null, mode: null, digest: null, target: null, problem: null}
     user: null
     libraries: {requests: {own: false, digest: null}, nvidia-ml-py: {own: false, digest: null}}
     listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]

@@ -16,6 +16,10 @@ description:
   - Files and links are put in place by a rename, with owner and permissions already set.
   - A link is replaced and not followed. The exception is a directory, which may be a link that belongs to root or to
     the user of the task.
+  - Nothing that exists is given to another owner or group. A file or link is replaced by a new one, and a directory of
+    another owner or group is refused.
+  - Nothing is done at a path if one of its parent directories belongs to another user than root and the user of the
+    task, or may be written by every user. A directory with the sticky bit is accepted.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -46,10 +50,11 @@ options:
         required: true
       state:
         description:
-          - V(directory) creates the directory. Missing parents are created with the same owner and mode.
+          - V(directory) creates the directory. Missing parents belong to the user of the task and get the mode V(0755).
           - V(file) writes O(files[].content).
           - V(link) creates a symbolic link to O(files[].target).
-          - V(absent) removes what is there. A directory is removed with its content.
+          - V(absent) removes what is there. A directory is removed with its content, and links in it are not followed.
+            What belongs to the service user C(ollama) is removed as that user. A directory of another user is refused.
         type: str
         choices: [directory, file, link, absent]
         default: file
@@ -65,11 +70,12 @@ options:
         type: str
       owner:
         description:
-          - Name or number of the owner. By default the owner is not changed.
+          - Name or number of the owner. By default a new file belongs to the user of the task, and one that replaces
+            another to its owner.
         type: str
       group:
         description:
-          - Name or number of the group. By default the group is not changed.
+          - Name or number of the group, like O(files[].owner).
         type: str
       mode:
         description:
@@ -90,6 +96,12 @@ options:
       force:
         description:
           - Whether a link may replace a regular file.
+        type: bool
+        default: false
+      only_empty:
+        description:
+          - Whether O(files[].state=absent) removes a directory only if nothing is in it. One that is not empty, or is
+            the root of a file system, is left, which is no error.
         type: bool
         default: false
 seealso:
@@ -171,6 +183,7 @@ def argument_spec() -> dict[str, Any]:
         backup=dict(type="bool", default=False),
         diff=dict(type="bool"),
         force=dict(type="bool", default=False),
+        only_empty=dict(type="bool", default=False),
     )
     return dict(files=dict(type="list", elements="dict", required=True, options=entry, no_log=True))
 
@@ -196,6 +209,7 @@ def read_files(entries: list[dict[str, Any]]) -> list[WantedFile]:
                 backup=entry["backup"],
                 show_content=entry["diff"] if entry["diff"] is not None else state == "file",
                 force=entry["force"],
+                only_empty=entry["only_empty"],
             )
         )
     return wanted

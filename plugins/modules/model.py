@@ -158,9 +158,9 @@ EXAMPLES = r"""
       num_ctx: 32768
       num_gpu: 999
     url: http://127.0.0.1:11435
-    store: /usr/share/ollama/.ollama/models/instances/gpu1
+    store: /var/lib/ollama-multigpu/instances/gpu1
     link_from:
-      - /usr/share/ollama/.ollama/models/instances/gpu0
+      - /var/lib/ollama-multigpu/instances/gpu0
 
 - name: Load it and keep it loaded
   gpufleet.ollama.model:

@@ -179,9 +179,9 @@ options:
   models_dir:
     description:
       - Directory that contains the stores of the instances. An absolute path without spaces and without characters that
-        are special to systemd.
+        are special to systemd, which is no directory of the system such as V(/etc) or V(/home).
     type: path
-    default: /usr/share/ollama/.ollama/models
+    default: /var/lib/ollama-multigpu
   environment:
     description:
       - Further environment variables of the services.

@@ -21,7 +21,9 @@ CALLBACKS = (
     CHECKOUT / "tests" / "integration" / "callback_plugins",
     CHECKOUT / "extensions" / "molecule" / "utils" / "callback_plugins",
 )
-STORE = "/usr/share/ollama/.ollama/models"
+STORE = "/var/lib/ollama-multigpu"
+#: A store of an instance that no plan has: models are linked from it, and it is removed at the end of the run.
+SEED_STORE = STORE + "/instances/seed"
 VARIABLES = {
     "ollama_multigpu_registry": "{{ rig_registry }}",
     "ollama_multigpu_release_url": "{{ rig_release_url }}",

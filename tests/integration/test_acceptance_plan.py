@@ -12,7 +12,7 @@ import re
 
 import pytest
 
-from tests.integration.acceptance import SET, STORE, Site, gpu, on, requests
+from tests.integration.acceptance import SEED_STORE, SET, Site, gpu, on, requests
 from tests.rig.hosts import fleet, seed
 
 pytestmark = pytest.mark.hosts
@@ -76,7 +76,7 @@ def _checked(site, ten):
 @pytest.fixture(name="applied", scope="module")
 def _applied(site, checked):
     """The first run on that host, with the model already in the store (it is never pulled)."""
-    seed.seed(fleet.container_name(SET, "a"), MODEL, STORE)
+    seed.seed(fleet.container_name(SET, "a"), MODEL, SEED_STORE, owner="ollama")
     return site.play("site", "--limit", "a", "-vvv")
 
 

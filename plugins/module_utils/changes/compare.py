@@ -72,7 +72,7 @@ def link_stores(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
     """Return the models directories that models may be linked from, beside those of the plan's instances."""
     models_dir = plan["models_dir"]
     left_behind = host["left_behind"] or {}
-    stores = [models_dir, adopted_store(host)]
+    stores = [adopted_store(host)]
     stores += [paths.store(models_dir, name) for name in _stale(plan, host, "store")]
     # Stores of the applied plan in another models directory: linked from, never deleted.
     stores += left_behind["stores"] if left_behind.get("same_file_system") else []
@@ -155,7 +155,7 @@ def _account(host: dict[str, Any]) -> list[Change]:
     if paths.USER not in host["groups"]:
         changes.append(Change("create", "group", paths.USER, "It is not there."))
     user = host["user"]
-    wanted = {"group": paths.USER, "home": paths.HOME, "shell": SHELL}
+    wanted = {"group": paths.USER, "shell": SHELL}
     groups = [name for name in _GPU_GROUPS if name in host["groups"]]
     reasons = ["It is not there."] if user is None else []
     if user is not None:
@@ -164,7 +164,8 @@ def _account(host: dict[str, Any]) -> list[Change]:
         ]
         reasons += ["It is not in the group %s." % name for name in groups if name not in user["groups"]]
     if reasons:
-        details = dict(wanted, groups=groups)
+        # The home of a user that exists is left: an Ollama that is given back has its models there.
+        details = dict(wanted, home=user["home"] if user else paths.HOME, groups=groups)
         changes.append(Change("create", "user", paths.USER, " ".join(reasons), details=details))
     return changes
 

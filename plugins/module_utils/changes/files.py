@@ -92,35 +92,29 @@ def written_unit_files(files: list[ManagedFile], host: dict[str, Any]) -> dict[s
 
 def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
     models_dir = plan["models_dir"]
-    # Parents of the models directory that are missing are made like it; one that exists is left as it is.
-    parents: list[str] = []
-    parent = posixpath.dirname(models_dir)
-    while parent not in ("/", "") and (host["files"].get(parent) or {}).get("kind") == "absent":
-        parents.insert(0, parent)
-        parent = posixpath.dirname(parent)
+    # What exists of these belongs to the administrator and is left as it is.
+    others = [posixpath.dirname(paths.FACTS_DIRECTORY), paths.FACTS_DIRECTORY, *_parents(models_dir)]
+    ours = [models_dir, paths.stores(models_dir)]
+    made = sorted({*host["made"], *(path for path in others + ours if _is_absent(path, host))})
     return (
-        [
-            _directory(path, owner="root", mode="0755")
-            for path in (
-                paths.CONFIGURATION,
-                paths.ENVIRONMENT_DIRECTORY,
-                *_missing_parent_of_facts(host),
-                paths.FACTS_DIRECTORY,
-            )
-        ]
-        + [_directory(paths.STATE_DIRECTORY)]
-        + [_directory(path) for path in parents if path not in (paths.HOME, paths.STATE_DIRECTORY)]
-        + [_directory(models_dir), _directory(paths.stores(models_dir), mode="0750")]
-        + [_directory(instance["store"], mode="0750") for instance in plan["instances"]]
+        [_directory(path) for path in (paths.CONFIGURATION, paths.ENVIRONMENT_DIRECTORY)]
+        # Before they are made: a run that is killed in between leaves none that nobody knows of.
+        + ([_file(paths.MADE, _json({"directories": made}), mode="0644")] if made else [])
+        + [_directory(path) for path in others if _is_absent(path, host)]
+        + [_directory(path) for path in ours]
+        + [_directory(instance["store"], owner=paths.USER, mode="0750") for instance in plan["instances"]]
     )
 
 
-def _missing_parent_of_facts(host: dict[str, Any]) -> list[str]:
-    """Ansible's own directory where it is missing: one that exists belongs to the administrator and is left as it
-    is."""
-    parent = posixpath.dirname(paths.FACTS_DIRECTORY)
-    found = host["files"].get(parent)
-    return [parent] if found is None or found["kind"] == "absent" else []
+def _parents(path: str) -> list[str]:
+    """Parents of a path without the root directory, the highest first."""
+    parent = posixpath.dirname(path)
+    return [] if parent in ("/", "") else _parents(parent) + [parent]
+
+
+def _is_absent(path: str, host: dict[str, Any]) -> bool:
+    found = host["files"].get(path)
+    return found is None or found["kind"] == "absent"
 
 
 def _removed(plan: dict[str, Any], host: dict[str, Any]) -> list[tuple[str, str, bool]]:
@@ -169,7 +163,7 @@ def _change(wanted: ManagedFile, reason: str) -> Change:
     return Change("write", "file", wanted.path, reason)
 
 
-def _directory(path: str, owner: str = paths.USER, mode: str | None = None) -> ManagedFile:
+def _directory(path: str, owner: str = "root", mode: str = "0755") -> ManagedFile:
     return ManagedFile(path, "directory", owner=owner, group=owner, mode=mode)
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from typing import Any
 
 from ..common import addresses, paths
@@ -143,35 +142,65 @@ def file_obstacles(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
     Raises:
         ValueError: see files.wanted_files.
     """
-    found = []
-    # Parents of the models directory that exist are not in the plan's files, but have to be directories as well.
-    parent = posixpath.dirname(plan["models_dir"])
-    while parent not in ("/", ""):
-        entry = host["files"].get(parent)
-        if entry and entry["kind"] in ("file", "other"):
-            found.append(_in_the_way(parent, "directory", entry))
-        parent = posixpath.dirname(parent)
-    for wanted in wanted_files(plan, host):
-        entry = host["files"].get(wanted.path)
-        if entry and _is_refused(wanted, entry["kind"]):
-            found.append(_in_the_way(wanted.path, wanted.state, entry))
-    return list(dict.fromkeys(found))
+    found: dict[str, str] = {}
+    path = host["models_dir"]["path"]
+    problem = paths.models_dir_problem(path)
+    if problem:
+        found[path] = "ollama_multigpu_models_dir leads to %s, which %s." % (path, problem)
+    # In the order of the paths: what is wrong with a directory is wrong with all that lies in it.
+    looked_at = {file.path: file for file in wanted_files(plan, host)}
+    for path in sorted({*host["files"], *looked_at}):
+        entry, wanted = host["files"].get(path), looked_at.get(path)
+        if entry is None:
+            continue
+        sentence = entry.get("problem")
+        if not sentence and wanted and _is_refused(wanted, entry["kind"]):
+            sentence = _in_the_way(path, wanted.state, entry)
+        elif not sentence and path.startswith(paths.stores(plan["models_dir"]) + "/"):
+            sentence = _of_others(path, entry, paths.USER)
+        elif not sentence and wanted and wanted.state == "directory":
+            sentence = _of_others(path, entry, str(wanted.owner))
+        if sentence:
+            found.setdefault(sentence.split(" ", 1)[0], sentence)
+    entries = host["models_dir"]["entries"]
+    if entries:
+        found[plan["models_dir"]] = (
+            "ollama_multigpu_models_dir is %s, which holds other things (%s): give a directory of its own, such as %s."
+            % (plan["models_dir"], ", ".join(entries), paths.DEFAULT_MODELS_DIR)
+        )
+    return list(found.values())
+
+
+def _of_others(path: str, entry: dict[str, Any], owner: str) -> str:
+    """Sentence about a directory that exists and is not a directory of `owner`; "" where it is."""
+    if entry["kind"] == "absent":
+        return ""
+    if entry["kind"] != "directory":
+        return _in_the_way(path, "directory", entry)
+    if (entry["owner"], entry["group"]) == (owner, owner):
+        return ""
+    remedy = "chown %s%s:%s %s" % ("-R " if owner == paths.USER else "", owner, owner, path)
+    return (
+        "%s belongs to %s:%s, not to %s:%s, and the role gives nothing that exists to another owner: move it away, or "
+        "give it away yourself after a look at what is in it (%s)."
+        % (path, entry["owner"], entry["group"], owner, owner, remedy)
+    )
 
 
 def _is_refused(wanted: ManagedFile, kind: str) -> bool:
     if wanted.path == paths.COMMAND:  # moved away on adoption; without it, _foreign_ollama says so
         return False
-    # host_info follows a link to a directory that belongs to root, as module instance_files does.
+    # host_info looks behind a link where a directory may be one, as module instance_files does.
     replaced = {"directory": ("directory",), "file": ("file", "link"), "link": ("file", "link")}
     return kind not in ("absent",) + replaced[wanted.state]
 
 
 def _in_the_way(path: str, state: str, entry: dict[str, Any]) -> str:
     if entry["kind"] == "link":
-        return (
-            "%s is a link to %s that belongs to %s, and the role follows only links of root that lead to a directory: "
-            "put a directory there, or check where it leads and give it to root with chown -h root %s."
-            % (path, entry["target"], entry["owner"], path)
+        return "%s is a link to %s, and the role needs a %s there that is no link: move it away." % (
+            path,
+            entry["target"],
+            state,
         )
     kind = "special file, such as a FIFO or a device" if entry["kind"] == "other" else entry["kind"]
     return "%s is a %s, and the role needs a %s there: move it away." % (path, kind, state)

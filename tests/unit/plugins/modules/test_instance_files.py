@@ -10,6 +10,7 @@ import pwd
 import stat
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.modules.run_module import run_module
 
@@ -52,7 +53,7 @@ def test_everything_of_an_instance_in_one_run(tmp_path):
     ]
     result = put(*files)
     assert actions(result) == ["create", "create", "create", "none"]
-    assert mode(etc) == mode(etc / "instances") == "0750", "missing parents get the same mode"
+    assert mode(etc / "instances") == "0750" and mode(etc) == "0755", "missing parents are not given away"
     assert mode(etc / "instances" / "gpu0.env") == "0640" and (etc / "instances" / "gpu0.env").read_text() == "A=1\n"
     assert os.readlink(str(tmp_path / "current")) == "releases/0.32.15"
     assert sorted(os.listdir(str(etc / "instances"))) == ["gpu0.env"], "no draft is left"
@@ -280,19 +281,111 @@ def test_content_that_is_no_text_is_counted_in_the_diff(tmp_path):
     assert (tmp_path / "file").read_bytes() == "ü\n".encode()
 
 
-def test_a_link_in_the_place_of_a_new_directory_is_not_followed(tmp_path, monkeypatch):
-    """The owner of the parent directory exchanges the directory before its owner and mode are set."""
+# -- places of others --------------------------------------------------------------------------------------------------
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@only_root
+def test_a_directory_is_not_in_place_before_it_has_its_owner(tmp_path, monkeypatch):
+    """Nobody can exchange it between mkdir and chown: it is made where only root may enter, and then renamed."""
     (tmp_path / "victim").mkdir(0o755)
-    mkdir = os.mkdir
+    chown, seen = os.chown, []
 
-    def exchanged(path, *rest):
-        mkdir(path, *rest)
-        os.rmdir(path)
-        os.symlink(str(tmp_path / "victim"), path)
+    def exchanged(path, *rest, **more):
+        assert not (tmp_path / "store").exists() and mode(os.path.dirname(path)) == "0700"
+        seen.append(path)
+        chown(path, *rest, **more)
+        (tmp_path / "store").symlink_to(tmp_path / "victim")  # what an owner of the parent could do now
 
-    files = [{"path": str(tmp_path / "store"), "state": "directory", "mode": "0700", "owner": ME}]
+    files = [{"path": str(tmp_path / "store"), "state": "directory", "mode": "0700", "owner": "4711"}]
     with monkeypatch.context() as patch:
-        patch.setattr(os, "mkdir", exchanged)
-        patch.setattr(os, "lstat", os.stat)  # the exchange came after the look
+        patch.setattr(os, "chown", exchanged)
         result = run_module("instance_files", {"files": files})
-    assert result["failed"] and mode(tmp_path / "victim") == "0755"
+    assert len(seen) == 1 and result["failed"] and "cannot be put into the state directory" in result["msg"]
+    assert mode(tmp_path / "victim") == "0755" and os.stat(str(tmp_path / "victim")).st_uid == 0
+    assert sorted(os.listdir(str(tmp_path))) == ["store", "victim"], "no draft is left"
+
+
+@only_root
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"state": "directory", "owner": "4711", "group": "4711"},
+        {"content": "x", "owner": "4711"},
+        {"state": "link", "target": "x", "owner": "4711"},
+        {"state": "absent"},
+    ],
+)
+def test_nothing_is_done_in_a_place_of_others(tmp_path, entry):
+    (tmp_path / "theirs" / "inner").mkdir(parents=True)
+    (tmp_path / "theirs" / "inner" / "gpu0").mkdir()
+    os.chown(str(tmp_path / "theirs"), 4711, 4711)
+    (tmp_path / "link").symlink_to("theirs")
+    for place in ("theirs/gpu0", "theirs/inner/gpu0", "link/inner/gpu0", "theirs/new/gpu0"):
+        for check in (True, False):
+            result = run_module("instance_files", {"files": [{"path": str(tmp_path / place), **entry}]}, check=check)
+            assert result["failed"] and "/theirs belongs to 4711, who could exchange" in result["msg"], result
+    assert os.listdir(str(tmp_path / "theirs" / "inner")) == ["gpu0"] and os.listdir(str(tmp_path / "theirs")) == [
+        "inner"
+    ]
+    assert os.stat(str(tmp_path / "theirs" / "inner" / "gpu0")).st_uid == 0
+
+
+def test_nothing_is_done_where_every_user_may_write(tmp_path):
+    (tmp_path / "all").mkdir()
+    os.chmod(str(tmp_path / "all"), 0o777)
+    result = put({"path": tmp_path / "all" / "file", "content": "x"})
+    assert result["failed"] and "chmod o-w" in result["msg"] and os.listdir(str(tmp_path / "all")) == []
+
+
+@only_root
+@pytest.mark.parametrize("owner, words", [("4712", "its owner is 4711, not 4712"), (None, "its group is")])
+def test_a_directory_of_another_owner_is_refused(tmp_path, owner, words):
+    (tmp_path / "store").mkdir(0o700)
+    os.chown(str(tmp_path / "store"), 4711, 4711)
+    entry = {"path": tmp_path / "store", "state": "directory", "mode": "0755", "owner": owner, "group": "4712"}
+    for check in (True, False):
+        result = put(entry, check=check)
+        assert result["failed"] and words in result["msg"] and "after a look at what is in it" in result["msg"]
+    status = os.stat(str(tmp_path / "store"))
+    assert (status.st_uid, status.st_gid) == (4711, 4711) and mode(tmp_path / "store") == "0700"
+
+
+@only_root
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_of_another_owner_is_replaced_and_not_given_away(tmp_path, kind):
+    path = tmp_path / "file"
+    if kind == "file":
+        path.write_text("x")
+    else:
+        path.symlink_to("x")
+    os.chown(str(path), 4711, 4711, follow_symlinks=False)
+    os.link(str(path), str(tmp_path / "other_name"), follow_symlinks=False)
+    wanted = {"file": {"content": "x", "mode": "0640"}, "link": {"state": "link", "target": "x"}}[kind]
+    assert actions(put({"path": path, "owner": ME, "group": MY_GROUP, **wanted})) == ["attributes"]
+    assert os.lstat(str(path)).st_uid == 0 and os.lstat(str(tmp_path / "other_name")).st_uid == 4711
+    assert os.lstat(str(path)).st_ino != os.lstat(str(tmp_path / "other_name")).st_ino
+
+
+@only_root
+def test_a_store_is_removed_by_the_service_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "USER", "nobody")
+    user = pwd.getpwnam("nobody").pw_uid
+    (tmp_path / "kept").write_text("x")
+    (tmp_path / "store" / "blobs").mkdir(parents=True)
+    (tmp_path / "store" / "link").symlink_to(tmp_path / "kept")
+    for path in ("store", "store/blobs", "store/link"):
+        os.lchown(str(tmp_path / path), user, user)
+    assert actions(put({"path": tmp_path / "store", "state": "absent"})) == ["remove"]
+    assert os.listdir(str(tmp_path)) == ["kept"]
+
+
+def test_only_an_empty_directory_is_removed_where_that_is_asked(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("x")
+    (tmp_path / "empty" / ".ansible-killed").mkdir(parents=True)
+    files = [
+        {"path": tmp_path / name, "state": "absent", "only_empty": True} for name in ("full", "empty", "never_there")
+    ]
+    assert actions(put(*files)) == ["none", "remove", "none"] and os.listdir(str(tmp_path)) == ["full"]

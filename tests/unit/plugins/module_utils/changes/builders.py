@@ -89,7 +89,9 @@ def host(**more):
             "instances": [],
             "drop_ins": [],
             "left_behind": None,
+            "made": [],
             "files": {},
+            "models_dir": {"path": "/models", "entries": [], "free_bytes": 10**12},
             "libraries": {"requests": {"own": False, "digest": None}},
         },
         **more,
@@ -111,7 +113,9 @@ def applied_host(wanted, **more):
         user={"group": "ollama", "groups": ["render", "video"], "home": paths.HOME, "shell": SHELL},
         instances=[entry(instance["name"]) for instance in wanted["instances"]],
     )
-    found["files"] = {file.path: described(file) for file in files.wanted_files(wanted, found)}
+    found["made"] = ["/models", "/models/instances"]
+    found["files"] = {path: dict(ABSENT, kind="directory") for path in ("/etc/ansible", paths.FACTS_DIRECTORY)}
+    found["files"] |= {file.path: described(file) for file in files.wanted_files(wanted, found)}
     return dict(found, **more)
 
 
@@ -119,6 +123,7 @@ def described(file):
     """A managed file as host_info finds it."""
     return dict(
         ABSENT,
+        problem=None,
         kind=file.state,
         owner=file.owner,
         group=file.group,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, order
@@ -47,10 +48,12 @@ def test_a_host_that_is_as_its_plan_says_gets_no_change(wanted):
 
 def test_a_second_comparison_of_what_was_applied_finds_nothing(wanted):
     """What the first comparison wants to write is what the host then has."""
-    state = applied_host(wanted, files={})
+    state = applied_host(wanted, files={}, made=[])
     first = difference(wanted, state, serving(wanted))
     assert first.files
     state["files"] = {file.path: described(file) for file in first.files}
+    made = next(file for file in first.files if file.path == paths.MADE)
+    state["made"] = json.loads(made.content)["directories"]
     assert difference(wanted, state, serving(wanted)).changes == ()
 
 
@@ -140,7 +143,6 @@ def test_instances_that_are_not_planned_are_stopped_and_their_stores_pruned_at_t
     [
         (None, "not there"),
         ({"shell": "/bin/bash"}, "shell is /bin/bash"),
-        ({"home": "/home/ollama"}, "home is /home/ollama"),
         ({"group": "users"}, "group is users"),
         ({"groups": ["video"]}, "not in the group render"),
     ],
@@ -151,6 +153,14 @@ def test_the_user_of_the_services_is_made_or_changed(wanted, user, word):
     (change,) = found(wanted, state, "create")
     assert (change.object, change.what) == ("user", "ollama") and word in change.reason
     assert change.details["groups"] == ["render", "video"]
+    assert change.details["home"] == ("/nonexistent" if state["user"] is None else state["user"]["home"])
+
+
+def test_the_home_of_a_user_is_left_as_it_is(wanted):
+    """An Ollama that is given back has its models there."""
+    state = applied_host(wanted)
+    state["user"]["home"] = paths.UPSTREAM_HOME
+    assert difference(wanted, state, serving(wanted)).changes == ()
 
 
 def test_groups_that_the_host_does_not_have_are_left_out(wanted):
@@ -272,15 +282,10 @@ def test_models_are_linked_from_every_store_on_the_same_file_system(wanted):
     left_behind = {"path": "/o/instances", "stores": ["/o/instances/gpu0"], "size_bytes": 1, "same_file_system": True}
     state = applied_host(wanted, left_behind=left_behind, existing=EXISTING)
     state["instances"].append(entry("gpu7"))
-    assert compare.link_stores(wanted, state) == [
-        "/models",
-        "/old/models",
-        "/models/instances/gpu7",
-        "/o/instances/gpu0",
-    ]
+    assert compare.link_stores(wanted, state) == ["/old/models", "/models/instances/gpu7", "/o/instances/gpu0"]
     state["left_behind"] = dict(left_behind, same_file_system=False)
     assert "/o/instances/gpu0" not in compare.link_stores(wanted, state)
-    assert compare.link_stores(wanted, applied_host(wanted)) == ["/models"]
+    assert compare.link_stores(wanted, applied_host(wanted)) == []
 
 
 def test_what_is_left_in_another_models_directory_is_said(wanted):

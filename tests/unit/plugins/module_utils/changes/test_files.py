@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
@@ -81,12 +83,20 @@ def test_missing_parents_of_the_models_directory_are_made_and_others_left(wanted
     assert made[:2] == ["/srv/data", "/srv/data/models"]
 
 
+def test_only_the_store_of_an_instance_is_not_the_administrators(wanted):
+    wanted["models_dir"] = "/srv/data/models"
+    directories = [file for file in files.wanted_files(wanted, host()) if file.state == "directory"]
+    assert {(file.owner, file.group, file.mode) for file in directories[:-1]} == {("root", "root", "0755")}
+    assert directories[-1].path == wanted["instances"][0]["store"]
+    assert (directories[-1].owner, directories[-1].group, directories[-1].mode) == ("ollama", "ollama", "0750")
+
+
 def test_the_text_of_files_says_what_the_plan_says(wanted):
     wanted["instances"][0]["environment"] = {"B": 'two "words"', "A": 1}
     texts = {file.path: file.content for file in files.wanted_files(wanted, host())}
     assert texts[paths.environment_file("gpu0")].splitlines()[1:] == ['A="1"', 'B="two \\"words\\""']
     unit = texts[paths.TEMPLATE_UNIT_FILE]
-    assert "ReadWritePaths=/usr/share/ollama/.ollama /models/instances/%i\n" in unit
+    assert "ReadWritePaths=/models/instances/%i\n" in unit and "Environment=HOME=/models/instances/%i\n" in unit
     assert "@" not in unit.replace("ollama@", "")
 
 
@@ -98,10 +108,23 @@ def test_a_value_that_no_file_can_carry_is_an_error(wanted):
 
 def test_the_directory_of_ansible_is_left_as_it_is_where_it_exists(wanted):
     state = applied_host(wanted)
-    state["files"]["/etc/ansible"].update(owner="deploy", group="deploy", mode="0775")
+    for path in ("/etc/ansible", paths.FACTS_DIRECTORY):
+        state["files"][path] = {"kind": "directory", "owner": "root", "group": "deploy", "mode": "0750"}
     assert difference(wanted, state, serving(wanted)).changes == ()
     state["files"]["/etc/ansible"] = {"kind": "absent"}
-    assert told(difference(wanted, state, serving(wanted))) == [("write", "directory", "/etc/ansible")]
+    made = [("write", "directory", "/etc/ansible"), ("write", "file", paths.MADE)]
+    assert told(difference(wanted, state, serving(wanted))) == made
+
+
+def test_directories_that_are_made_outside_our_own_are_written_down_before(wanted):
+    state = applied_host(wanted, made=["/srv/before"])
+    state["files"][paths.FACTS_DIRECTORY] = {"kind": "absent"}
+    listed = [file for file in files.wanted_files(wanted, state) if file.state != "link"]
+    paths_listed = [file.path for file in listed]
+    made = listed[paths_listed.index(paths.MADE)]
+    assert json.loads(made.content) == {"directories": ["/etc/ansible/facts.d", "/srv/before"]}
+    assert paths_listed.index(paths.MADE) < paths_listed.index(paths.FACTS_DIRECTORY)
+    assert paths.MADE not in [file.path for file in files.wanted_files(wanted, applied_host(wanted, made=[]))]
 
 
 @pytest.mark.parametrize("path", [paths.CURRENT, paths.COMMAND])

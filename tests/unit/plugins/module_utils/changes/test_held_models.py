@@ -21,12 +21,21 @@ from tests.unit.plugins.module_utils.changes.builders import (
 
 DIGEST = "sha256:" + "b" * 64
 OWN = "/models/instances/gpu0"
+#: Of an instance that the plan does not have; its models can be linked.
+STALE = "/models/instances/gpu7"
 STOPPED = {"gpu0": server(unit={"active_state": "inactive", "needs_daemon_reload": False}, reachable=False)}
 
 
 def store(*names, same=True, digest=DIGEST):
     """A store as host_info lists it."""
     return {"same_file_system": same, "models": [{"name": name, "digest": digest} for name in names]}
+
+
+def stale_host(wanted, stores):
+    """A host as planned, with a store of an instance that is gone."""
+    state = applied_host(wanted, stores=stores)
+    state["instances"].append(entry("gpu7", active=False, enabled=False, env_file=False))
+    return state
 
 
 def brought(wanted, state, servers=None, **settings):
@@ -41,7 +50,7 @@ def brought(wanted, state, servers=None, **settings):
 
 def test_what_a_stopped_instance_has_is_not_brought():
     wanted = plan(model("tiny"))
-    stores = {OWN: store("tiny:latest"), "/models": store()}
+    stores = {OWN: store("tiny:latest")}
     assert brought(wanted, applied_host(wanted, stores=stores), STOPPED) == []
     missing = applied_host(wanted, stores=dict(stores, **{OWN: store()}))
     assert brought(wanted, missing, STOPPED) == [("fetch", "gpu0", "The store of gpu0 does not have it.")]
@@ -49,23 +58,23 @@ def test_what_a_stopped_instance_has_is_not_brought():
 
 def test_what_an_optimized_model_of_a_stopped_instance_contains_is_not_known():
     wanted = plan(model("tiny", "tiny:optimized"))
-    stores = {OWN: store("tiny:latest", "tiny:optimized"), "/models": store()}
+    stores = {OWN: store("tiny:latest", "tiny:optimized")}
     ((kind, unused, reason),) = brought(wanted, applied_host(wanted, stores=stores), STOPPED)
     assert kind == "create" and "contains is not known" in reason
 
 
 def test_a_pin_counts_in_stores():
-    stores = {OWN: store("tiny:latest", digest="sha256:" + "c" * 64), "/models": store("tiny:latest")}
+    stores = {OWN: store("tiny:latest", digest="sha256:" + "c" * 64), STALE: store("tiny:latest")}
     wanted = plan(model("tiny", digest=DIGEST))
-    ((kind, unused, reason),) = brought(wanted, applied_host(wanted, stores=stores), STOPPED)
+    ((kind, unused, reason),) = brought(wanted, stale_host(wanted, stores), STOPPED)
     assert kind == "link" and "another digest" in reason
-    stores["/models"] = store("tiny:latest", digest="sha256:" + "d" * 64)
-    assert [change[0] for change in brought(wanted, applied_host(wanted, stores=stores), STOPPED)] == ["fetch"]
+    stores[STALE] = store("tiny:latest", digest="sha256:" + "d" * 64)
+    assert [change[0] for change in brought(wanted, stale_host(wanted, stores), STOPPED)] == ["fetch"]
 
 
 @pytest.mark.parametrize("same, kind", [(True, "link"), (False, "fetch")])
 def test_the_models_of_an_adopted_ollama_are_linked(same, kind):
-    stores = {"/old/models": store("tiny:latest", same=same), "/models": store()}
+    stores = {"/old/models": store("tiny:latest", same=same)}
     state = host(existing=dict(EXISTING, same_file_system=same), stores=stores)
     found = brought(plan(model("tiny")), state, adopt=True)
     assert found == [(kind, "gpu0", "The store of gpu0 does not have it.")]
@@ -75,7 +84,7 @@ def test_the_models_of_a_models_directory_before_are_linked():
     wanted = plan(model("tiny"))
     before = "/before/instances/gpu0"
     left_behind = {"path": "/before/instances", "size_bytes": 1, "stores": [before], "same_file_system": True}
-    stores = {before: store("tiny:latest"), "/models": store()}
+    stores = {before: store("tiny:latest")}
     state = applied_host(wanted, instances=[entry("gpu0", store=False)], left_behind=left_behind, stores=stores)
     servers = serving(wanted)
     servers["gpu0"]["environment"]["process"]["OLLAMA_MODELS"] = before
@@ -87,18 +96,16 @@ def test_the_models_of_a_models_directory_before_are_linked():
 def test_a_model_for_two_new_instances_is_fetched_once():
     wanted = plan(model("tiny"))
     wanted["instances"] += plan(model("tiny"), name="gpu1", port=11435)["instances"]
-    state = host(stores={"/models": store()})
+    state = host(stores={})
     assert [change[:2] for change in brought(wanted, state)] == [("fetch", "gpu0"), ("link", "gpu1")]
 
 
 def test_where_a_store_is_not_known_no_download_is_promised():
     wanted = plan(model("tiny"))
     unreadable = dict(store(), models=None)
-    ((kind, unused, reason),) = brought(wanted, applied_host(wanted, stores={OWN: unreadable}), STOPPED)
+    ((kind, unused, reason),) = brought(wanted, stale_host(wanted, {OWN: unreadable}), STOPPED)
     assert kind == "fetch" and "what it has is not known" in reason and "linked where one has it" in reason
-    ((kind, unused, reason),) = brought(
-        wanted, applied_host(wanted, stores={OWN: store(), "/models": unreadable}), STOPPED
-    )
+    ((kind, unused, reason),) = brought(wanted, stale_host(wanted, {OWN: store(), STALE: unreadable}), STOPPED)
     assert reason.startswith("The store of gpu0 does not have it. What all stores on the host hold is not known")
 
 

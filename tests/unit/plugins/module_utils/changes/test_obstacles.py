@@ -114,8 +114,14 @@ def test_a_host_that_cannot_run_the_services(state, settings, word):
 @pytest.mark.parametrize(
     "path, found, words",
     [
-        ("/models", {"kind": "link", "owner": "ollama", "target": "/data"}, "link to /data that belongs to ollama"),
-        (paths.STATE_DIRECTORY, {"kind": "link", "owner": "root", "target": "/gone"}, "lead to a directory"),
+        ("/models/instances", {"kind": "link", "owner": "root", "target": "/home"}, "is a link to /home, and the role"),
+        ("/models/instances/gpu0", {"kind": "link", "owner": "root", "target": "/etc/x"}, "is a link to /etc/x"),
+        ("/models/instances/gpu0", {"owner": "root"}, "belongs to root:ollama, not to ollama:ollama"),
+        ("/models/instances/gpu0", {"owner": "998"}, "chown -R ollama:ollama /models/instances/gpu0"),
+        ("/models/instances", {"owner": "ollama"}, "not to root:root, and the role gives nothing that exists"),
+        ("/models", {"group": "staff"}, "(chown root:root /models)"),
+        (paths.CONFIGURATION, {"owner": "deploy"}, "belongs to deploy:root, not to root:root"),
+        ("/models", {"kind": "absent", "problem": "/models may be written by every user."}, "by every user"),
         ("/models/instances/gpu0", {"kind": "file"}, "is a file, and the role needs a directory there: move it away"),
         (paths.PLAN, {"kind": "directory"}, "is a directory, and the role needs a file"),
         (paths.environment_file("gpu0"), {"kind": "other"}, "is a special file, such as a FIFO"),
@@ -139,8 +145,37 @@ def test_files_and_links_in_the_place_of_others_are_replaced(path, kind):
     assert difference(wanted, state, serving(wanted)).obstacles == ()
 
 
-def test_a_parent_of_the_models_directory_is_a_directory():
-    wanted = dict(plan(model()), models_dir="/srv/data/models")
-    state = host(files={"/srv/data": {"kind": "file"}})
-    (obstacle,) = difference(wanted, state).obstacles
-    assert obstacle.startswith("/srv/data is a file, and the role needs a directory")
+def test_a_store_that_the_plan_does_not_have_is_one_of_the_service_user():
+    """It would be pruned with all that is in it."""
+    wanted = plan(model())
+    state = applied_host(wanted)
+    state["files"]["/models/instances/www"] = dict(state["files"]["/models/instances"])
+    (obstacle,) = difference(wanted, state, serving(wanted)).obstacles
+    assert obstacle.startswith("/models/instances/www belongs to root:root, not to ollama:ollama")
+
+
+def test_what_is_wrong_with_a_directory_is_said_once():
+    wanted = plan(model())
+    state = applied_host(wanted)
+    problem = "/models belongs to ollama, who could exchange what is in it."
+    state["files"]["/models"].update(owner="ollama")
+    for path in ("/models/instances", "/models/instances/gpu0"):
+        state["files"][path].update(kind="absent", problem=problem)
+    (obstacle,) = difference(wanted, state, serving(wanted)).obstacles
+    assert obstacle.startswith("/models belongs to ollama:root, not to root:root")
+
+
+@pytest.mark.parametrize(
+    "found, words",
+    [
+        ({"entries": ["alice", "bob"]}, "is /models, which holds other things (alice, bob): give a directory of its"),
+        ({"path": "/etc"}, "leads to /etc, which is a directory of the system or below one; give one of its own"),
+        ({"path": "/tmp/models"}, "leads to /tmp/models, which is a directory of the system or below one"),
+    ],
+)
+def test_a_models_directory_of_others_is_refused(found, words):
+    wanted = plan(model())
+    state = applied_host(wanted)
+    state["models_dir"].update(found)
+    (obstacle,) = difference(wanted, state, serving(wanted)).obstacles
+    assert obstacle.startswith("ollama_multigpu_models_dir ") and words in obstacle

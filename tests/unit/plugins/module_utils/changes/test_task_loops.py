@@ -61,7 +61,7 @@ def test_verification_is_pending_only_for_what_changes_what_runs():
     wanted = plan(model(create_as=OPTIMIZED))
     state = applied_host(wanted)
     state["release"]["complete"]["0.32.14"] = "d" * 64
-    state["files"]["/models/instances"]["mode"] = "0755"
+    state["files"]["/models/instances"]["mode"] = "0711"
     found = asked(host=state, plan=wanted, servers=serving(wanted))
     assert [change["kind"] for change in found["changes"]] == ["write", "prune"] and not found["work"]["pending"]
     state["release"]["complete"] = {}

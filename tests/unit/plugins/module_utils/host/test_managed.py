@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
+import pwd
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
@@ -33,26 +33,66 @@ def test_files_are_described(root):
     assert file["digest"] == hashlib.sha256(b"A=1\n").hexdigest()
     assert found[paths.CURRENT]["kind"] == "link" and found[paths.CURRENT]["target"] == "releases/0.32.15"
     assert found[paths.store("/models", "gpu0")]["kind"] == "directory" and found["/models"]["kind"] == "directory"
-    assert found[paths.PLAN] == dict.fromkeys(file, None) | {"kind": "absent"}
+    assert found[paths.PLAN] == dict.fromkeys(file, None) | {"kind": "absent"} and file["problem"] is None
 
 
-def test_a_directory_behind_a_link_of_root_is_described(root, monkeypatch):
+def test_a_directory_behind_a_link_of_root_is_described(root):
     os.rename(paths.below(root, "/models"), paths.below(root, "/data"))
-    os.symlink(paths.below(root, "/data"), paths.below(root, "/models"))
-    real = os.lstat
-
-    def owned_by(user):
-        def lstat(path):
-            status = list(real(path))
-            status[stat.ST_UID] = user
-            return os.stat_result(status)
-
-        monkeypatch.setattr(managed.os, "lstat", lstat)
-
-    owned_by(0)
+    os.symlink("data", paths.below(root, "/models"))
     assert managed.managed_files("/models", root)["/models"]["kind"] == "directory"
-    owned_by(1)
-    assert managed.managed_files("/models", root)["/models"]["kind"] == "link"
+    assert managed.models_directory("/models", root)["path"] == paths.below(root, "/data")
+    os.unlink(paths.below(root, "/models"))
+    os.symlink("gone", paths.below(root, "/models"))
+    found = managed.managed_files("/models", root)
+    assert "is a link to gone, where there is no directory" in found["/models"]["problem"]
+    assert found["/models/instances"]["kind"] == "absent" and found["/models/instances"]["problem"]
+
+
+def test_the_parent_of_the_stores_and_the_stores_are_no_links(root, monkeypatch):
+    """-> /home: nothing in it is listed, so nothing is pruned or deleted."""
+    monkeypatch.setattr(paths, "USER", pwd.getpwuid(os.geteuid()).pw_name)
+    assert managed.stores("/models", root) == ["gpu0"]
+    os.makedirs(paths.below(root, "/home/alice"))
+    os.symlink("../../home", paths.below(root, paths.store("/models", "gpu1")))
+    found = managed.managed_files("/models", root)[paths.store("/models", "gpu1")]
+    assert (found["kind"], found["target"], found["problem"]) == ("link", "../../home", None)
+    assert managed.stores("/models", root) == ["gpu0"]
+    os.rename(paths.below(root, "/models/instances"), paths.below(root, "/models/others"))
+    os.symlink("../home", paths.below(root, "/models/instances"))
+    found = managed.managed_files("/models", root)
+    assert found["/models/instances"]["kind"] == "link" and "/models/instances/alice" not in found
+    assert managed.stores("/models", root) == []
+
+
+def test_stores_belong_to_the_service_user_and_their_parents_to_root(root, monkeypatch):
+    monkeypatch.setattr(paths, "USER", "nobody")
+    assert managed.stores("/models", root) == []
+    monkeypatch.setattr(paths, "USER", pwd.getpwuid(os.geteuid()).pw_name)
+    for path, mode, words in (
+        ("/models", 0o777, "every user"),
+        ("/models", 0o1777, "every user"),
+        ("/models", 0o775, "its group"),
+    ):
+        os.chmod(paths.below(root, path), mode)
+        found = managed.managed_files("/models", root)
+        assert found["/models"]["problem"] is None and managed.stores("/models", root) == []
+        assert found["/models/instances"]["kind"] == "absent" and words in found["/models/instances"]["problem"]
+        assert "/models/instances/gpu0" not in found
+        os.chmod(paths.below(root, path), 0o755)
+    assert managed.stores("/models", root) == ["gpu0"]
+
+
+def test_what_a_models_directory_holds_beside_the_stores(root):
+    for name in ["lost+found", ".ansible-killed", *("user%02d" % number for number in range(30))]:
+        os.mkdir(paths.below(root, "/models/" + name))
+    found = managed.models_directory("/models", root)
+    assert found["entries"] == ["user%02d" % number for number in range(20)] and found["free_bytes"] > 0
+    assert managed.models_directory("/none/models", root)["entries"] == []
+    with open(paths.below(root, "/file"), "w", encoding="utf-8"):
+        pass
+    assert managed.models_directory("/file", root)["entries"] == []
+    os.chmod(root, 0o777)
+    assert managed.models_directory("/models", root)["entries"] == []
 
 
 def test_special_files_are_not_read(tmp_path):

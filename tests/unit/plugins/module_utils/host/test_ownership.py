@@ -67,11 +67,11 @@ def test_what_is_not_given_stays_or_comes_from_elsewhere(tmp_path):
         each.write_text("x")
     path.chmod(0o644)
     like.chmod(0o604)
-    Ownership(ME).apply(str(path))
+    Ownership(ME).give(str(path))
     assert mode(path) == 0o644
-    Ownership().apply(str(path), default=os.lstat(str(like)))
+    Ownership().give(str(path), default=os.lstat(str(like)))
     assert mode(path) == 0o604
-    Ownership(mode=0o640).apply(str(path), default=os.lstat(str(like)))
+    Ownership(mode=0o640).give(str(path), default=os.lstat(str(like)))
     assert mode(path) == 0o640
 
 
@@ -79,10 +79,10 @@ def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "file").chmod(0o604)
     (tmp_path / "link").symlink_to(tmp_path / "file")
-    Ownership(ME, MY_GROUP, 0o600).apply(str(tmp_path / "link"))
+    Ownership(ME, MY_GROUP, 0o600).give(str(tmp_path / "link"))
     assert mode(tmp_path / "file") == 0o604
     if os.geteuid() == 0:
-        Ownership("4711").apply(str(tmp_path / "link"))
+        Ownership("4711").give(str(tmp_path / "link"))
         assert os.lstat(str(tmp_path / "link")).st_uid == 4711 and os.stat(str(tmp_path / "link")).st_uid == 0
 
 
@@ -90,7 +90,7 @@ def test_the_set_group_id_bit_survives_a_change_of_the_group(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root gives a file to another group")
     (tmp_path / "file").write_text("x")
-    Ownership(group="4712", mode=0o2755).apply(str(tmp_path / "file"))
+    Ownership(group="4712", mode=0o2755).give(str(tmp_path / "file"))
     assert mode(tmp_path / "file") == 0o2755
 
 

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import state, systemd
 
 from tests.unit.plugins.module_utils.host.builders import SHOW, write
@@ -38,17 +40,31 @@ def test_an_existing_ollama_is_described(tmp_path):
     assert state.existing({"LoadState": "not-found"}, "/") is None and state.existing({}, "/") is None
 
 
-def test_instances_are_found_by_any_trace(tmp_path):
+def test_instances_are_found_by_any_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "USER", pwd.getpwuid(os.geteuid()).pw_name)
     write(tmp_path / "etc/ollama-multigpu/instances/gpu0.env")
     write(tmp_path / "etc/systemd/system/multi-user.target.wants/ollama@gpu1.service")
     (tmp_path / "models/instances/gpu2").mkdir(parents=True)
-    found = {
-        entry["name"]: entry
-        for entry in state.instances(systemd.parse_show(SHOW), str(tmp_path / "models"), str(tmp_path))
-    }
+    found = {entry["name"]: entry for entry in state.instances(systemd.parse_show(SHOW), "/models", str(tmp_path))}
     assert sorted(found) == ["gpu0", "gpu1", "gpu2"]
     assert found["gpu0"] == {"name": "gpu0", "active": True, "enabled": False, "env_file": True, "store": False}
     assert found["gpu1"]["enabled"] and found["gpu2"]["store"]
+
+
+def test_directories_of_others_are_no_stores(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "USER", pwd.getpwuid(os.geteuid()).pw_name)
+    (tmp_path / "models/instances").mkdir(parents=True)
+    (tmp_path / "home/alice").mkdir(parents=True)
+    (tmp_path / "models/instances/gpu0").symlink_to(tmp_path / "home")
+    write(tmp_path / "models/instances/gpu1")
+    assert state.instances({}, "/models", str(tmp_path)) == []
+    os.rename(tmp_path / "models/instances", tmp_path / "models/others")
+    (tmp_path / "models/instances").symlink_to("../home")
+    assert state.instances({}, "/models", str(tmp_path)) == []
+    monkeypatch.setattr(paths, "USER", "nobody")
+    (tmp_path / "models/instances").unlink()
+    (tmp_path / "models/instances/gpu2").mkdir(parents=True)
+    assert state.instances({}, "/models", str(tmp_path)) == []
 
 
 def test_a_release_counts_when_its_marker_is_whole(tmp_path):
@@ -86,7 +102,9 @@ def test_stores_that_a_changed_models_directory_leaves_behind(tmp_path):
         "same_file_system": True,
     }
     assert not state.left_behind(str(old), "/proc/none")["same_file_system"]
-    for before in (None, 7, str(old) + "/", str(tmp_path / "empty")):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "instances").symlink_to(old / "instances")
+    for before in (None, 7, str(old) + "/", str(tmp_path / "empty"), str(tmp_path / "linked")):
         assert state.left_behind(before, str(old)) is None
 
 
@@ -97,7 +115,7 @@ def test_stores_that_may_hold_models():
         "existing": {"store": "/home/models"},
         "adopted": {"store": "/adopted"},
     }
-    stores = ["/m/instances/gpu0", "/old/instances/gpu0", "/m", "/home/models", "/adopted"]
+    stores = ["/m/instances/gpu0", "/old/instances/gpu0", "/home/models", "/adopted"]
     assert state.model_stores(found, "/m") == stores
     nothing = {"instances": [], "left_behind": None, "existing": None, "adopted": {"store": 7}}
-    assert state.model_stores(nothing, "/m") == ["/m"]
+    assert state.model_stores(nothing, "/m") == []

@@ -38,6 +38,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "model_info": {"model": (dict, True), "bytes_read": (int, True)},
     "placement_check": {"verdict": (str, True), "instances": (list, True), "diagnosis": (list, True)},
     "placement_info": {"placement": (dict, True)},
+    "release_files": {"directory": (str, True), "members": (int, False), "size_bytes": (int, False)},
     "server_info": {"server": (dict, False), "servers": (dict, False)},
 }
 #: The only facts of a module.

@@ -21,7 +21,8 @@ def check_inventory(gpu_inventory: Any) -> None:
     for place, gpu in enumerate(_list(gpu_inventory, "gpus", "gpu_inventory")):
         _check_device(gpu, "GPU %s" % (gpu.get("uuid") or place))
         _kind(gpu.get("index"), int, "index of GPU %d" % place)
-        _kind(gpu.get("architecture"), str, "architecture of GPU %d" % place)
+        for key, kind in (("architecture", str), ("name", str), ("compute_capability", str), ("numa_node", int)):
+            _kind(gpu.get(key), kind, "%s of GPU %d" % (key, place))
         _kind(gpu.get("health"), dict, "health of GPU %d" % place)
         _list(gpu.get("health") or {}, "reasons", "health of GPU %d" % place, str)
         _kind(gpu.get("mig"), dict, "mig of GPU %d" % place)

@@ -104,7 +104,7 @@ def _check_heads(facts: dict[str, Any], name: str) -> None:
     for key in ("head_count", "head_count_kv"):
         value = facts.get(key)
         numbers = value if isinstance(value, (list, tuple)) else [value]
-        if numbers == [value]:
+        if not isinstance(value, (list, tuple)):
             _check_number(value, key, 0, name)
         elif not all(_whole(number, 0) for number in value):
             raise PlacementError(

@@ -14,9 +14,10 @@ class ActionModule(WithLibraries):
     LIBRARIES = (NVML,)
 
     def without_library(self, outcome, problem):
-        """Facts do not fail for a missing library (state no_binding): the whole reason becomes their remedy."""
+        """Facts do not fail for a missing library (state no_binding): they say what the controller cannot send."""
         inventory = (outcome.get("ansible_facts") or {}).get("gpu_inventory")
         if outcome.get("failed") or not inventory:
             return super().without_library(outcome, problem)
-        inventory["remedy"] = problem
+        inventory["reason"], _colon, remedy = problem.rpartition(": ")
+        inventory["remedy"] = remedy[:1].upper() + remedy[1:]
         return outcome

@@ -114,6 +114,11 @@ ansible_facts:
           description: PCI addresses of NVIDIA GPUs that the driver does not list.
           type: list
           elements: str
+        no_gpu_present:
+          description:
+            - Whether the kernel says surely that the host has no NVIDIA GPU, because its PCI bus can be read and has
+              none. Where this is V(false) and C(state) is not V(ok), GPUs may be there that cannot be read.
+          type: bool
   sample:
     gpu_inventory:
       state: ok
@@ -140,6 +145,7 @@ ansible_facts:
           errors: {}
       topology: []
       unlisted: []
+      no_gpu_present: false
 """
 
 import platform

@@ -158,10 +158,13 @@ options:
     required: true
   selectors:
     description:
-      - GPUs to use, by index, UUID or PCI address. The default is all GPUs.
+      - GPUs to use, by index, UUID or PCI address. The default is all GPUs. An empty list says that no GPU is to be
+        used.
+      - GPUs that cannot be read are not taken for GPUs that are not there. Unless the facts say surely that the host
+        has none, or this list is empty, such a host has no feasible plan. The same holds where a GPU that serves by
+        O(applied_plan) cannot be used now, unless the UUIDs or PCI addresses of this list leave it out.
     type: list
     elements: str
-    default: []
   applied_plan:
     description:
       - The plan that was applied to the host last, or empty.
@@ -347,6 +350,12 @@ placement:
       description: The GPUs that the plan may use, in PCI order.
       type: list
       elements: dict
+    steps_down:
+      description:
+        - A sentence for each model that has fewer GPUs, instances or layers on GPUs than by O(applied_plan). They come
+          first in RV(placement.warnings) as well. Empty in the plan that is written to the host.
+      type: list
+      elements: str
     warnings:
       description: Warnings for the user.
       type: list
@@ -400,7 +409,7 @@ def argument_spec() -> dict[str, Any]:
         models=dict(type="list", elements="dict", required=True, options=model),
         headers=dict(type="list", elements="dict", default=[]),
         ollama_version=dict(type="str", required=True),
-        selectors=dict(type="list", elements="str", default=[]),
+        selectors=dict(type="list", elements="str"),
         applied_plan=dict(type="dict", default={}, no_log=True),
         own_units=dict(type="list", elements="str", default=[]),
         models_dir=dict(type="path", default=paths.DEFAULT_MODELS_DIR),

@@ -10,6 +10,7 @@ import posixpath
 from typing import Any
 
 from ..common import environment_file, paths
+from ..placement.tell.steps_down import without_steps_down
 from .endpoints import plan_endpoints
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED, unit_text
@@ -39,7 +40,7 @@ def wanted_files(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
         ]
         + [
             # It holds the services' environment.
-            _file(paths.PLAN, _json(plan), mode="0640", stage="finish"),
+            _file(paths.PLAN, _json(without_steps_down(plan)), mode="0640", stage="finish"),
             _file(paths.FACTS, _json(plan_endpoints(plan)), mode="0644", stage="finish"),
         ]
     )

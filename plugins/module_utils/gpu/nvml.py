@@ -90,6 +90,7 @@ def _inventory(pynvml: Any) -> schema.Inventory:
     listed = {gpu.pci_bus_id for gpu in inventory.gpus}
     inventory.unlisted = [address for address in sysfs.pci_gpus() if address not in listed]
     if not inventory.gpus:
+        inventory.no_gpu_present = sysfs.no_gpu_present()
         inventory.state = schema.NO_DEVICES
         inventory.reason = "The NVIDIA driver %s lists no GPU%s" % (inventory.driver_version or "", _seen_on_the_bus())
         inventory.remedy = health.REMEDIES[schema.NO_DEVICES]
@@ -126,7 +127,13 @@ def _topology(pynvml: Any, opened: list[tuple[Any, schema.Gpu]]) -> list[schema.
 
 def _without(state: str, reason: str) -> schema.Inventory:
     """Return the inventory of a host whose GPUs cannot be read."""
-    return schema.Inventory(state=state, reason=reason, remedy=health.REMEDIES[state], unlisted=sysfs.pci_gpus())
+    return schema.Inventory(
+        state=state,
+        reason=reason,
+        remedy=health.REMEDIES[state],
+        unlisted=sysfs.pci_gpus(),
+        no_gpu_present=sysfs.no_gpu_present(),
+    )
 
 
 def _init_failure(code: int, message: str) -> schema.Inventory:

@@ -168,6 +168,8 @@ class Inventory:
     """The GPUs of a host. `state` other than ok comes with a `reason` (what was seen) and a `remedy` (what to do).
 
     `unlisted` are the PCI addresses of NVIDIA GPUs that the driver does not list (fallen off, bound elsewhere).
+    `no_gpu_present` tells whether the kernel says surely that the host has no NVIDIA GPU: without it, GPUs that cannot
+    be read may be there.
     """
 
     state: str = OK
@@ -179,6 +181,7 @@ class Inventory:
     gpus: list[Gpu] = dataclasses.field(default_factory=list)
     topology: list[Link] = dataclasses.field(default_factory=list)
     unlisted: list[str] = dataclasses.field(default_factory=list)
+    no_gpu_present: bool = False
 
 
 def as_facts(inventory: Inventory) -> dict[str, Any]:

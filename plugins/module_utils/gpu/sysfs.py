@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 
-_PCI = "/sys/bus/pci/devices"
+PCI = "/sys/bus/pci/devices"
 _NVIDIA = "0x10de"
-_DISPLAY_CLASSES = ("0x0300", "0x0302")  # VGA controller, 3D controller; not the audio and USB functions of a card
+_DISPLAY = "0x03"  # class of display controllers: VGA, 3D and others; not the audio and USB functions of a card
+_WSL = "/dev/dxg"  # GPUs of Windows, which the PCI bus of its Linux does not show as NVIDIA's
 
 
 def _read(path: str) -> str | None:
@@ -23,18 +24,32 @@ def _read(path: str) -> str | None:
         return None
 
 
-def pci_gpus(root: str = _PCI) -> list[str]:
-    """Return the PCI addresses (sysfs form) of all NVIDIA GPUs on the bus, whatever driver they have."""
+def _nvidia_gpus(root: str | None) -> list[str] | None:
+    """Return the PCI addresses of NVIDIA's display controllers, None where the bus cannot be read."""
+    root = root or PCI
     try:
         addresses = sorted(os.listdir(root))
     except OSError:
-        return []
+        return None
     return [
         address
         for address in addresses
         if (_read(os.path.join(root, address, "vendor")) or "").strip() == _NVIDIA
-        and (_read(os.path.join(root, address, "class")) or "")[:6] in _DISPLAY_CLASSES
+        and (_read(os.path.join(root, address, "class")) or "").startswith(_DISPLAY)
     ]
+
+
+def pci_gpus(root: str | None = None) -> list[str]:
+    """Return the PCI addresses (sysfs form) of all NVIDIA GPUs on the bus, whatever driver they have."""
+    return _nvidia_gpus(root) or []
+
+
+def no_gpu_present(root: str | None = None) -> bool:
+    """Return whether the kernel says surely that this host has no NVIDIA GPU, whatever the driver says.
+
+    The PCI bus can be read and has none, and the host is not of a kind whose GPU is not on that bus (Jetson, WSL).
+    """
+    return _nvidia_gpus(root) == [] and not is_tegra() and not os.path.exists(_WSL)
 
 
 def sysfs_bus_id(text: str) -> str | None:
@@ -46,9 +61,9 @@ def sysfs_bus_id(text: str) -> str | None:
     return "%04x:%s:%s.%s" % (int(domain, 16), bus.lower(), device.lower(), function.lower())
 
 
-def numa_node(bus_id: str | None, root: str = _PCI) -> int | None:
+def numa_node(bus_id: str | None, root: str | None = None) -> int | None:
     """Return the NUMA node of a PCI device; None where the kernel does not know (-1)."""
-    text = _read(os.path.join(root, bus_id or "", "numa_node"))
+    text = _read(os.path.join(root or PCI, bus_id or "", "numa_node"))
     if text is None or not re.match(r"^\d+$", text.strip()):
         return None
     return int(text)

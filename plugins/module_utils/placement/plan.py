@@ -12,7 +12,7 @@ from .search import policy
 from .search.fitting import Fitting
 from .search.host import Host
 from .shapes import Choice, PlanRequest
-from .tell import instances, remedies, report, warnings
+from .tell import instances, remedies, report, steps_down, warnings
 from .tell.entries import gpu_entry
 
 PLAN_VERSION = 1
@@ -39,7 +39,10 @@ def make_plan(request: PlanRequest) -> dict[str, Any]:
 
 
 def _choices(given: CheckedRequest, fitting: Fitting) -> tuple[list[Choice], Host]:
-    choices, host = policy.choose(given.wanted, Host(given.gpus, given.topology, given.applied), fitting)
+    host = Host(given.gpus, given.topology, given.applied)
+    if given.gpu_fault:
+        return [Choice(wanted, wanted.strategy) for wanted in given.wanted], host
+    choices, host = policy.choose(given.wanted, host, fitting)
     return choices or [], host
 
 
@@ -56,7 +59,9 @@ def _reports(
     """(the plan's `models`, what the user should know of them)."""
     reports, notes = [], []
     for choice in choices:
-        case = remedies.Case(tuple(choices), choice, given.gpus, fitting, given.topology, given.left_out)
+        case = remedies.Case(
+            tuple(choices), choice, given.gpus, fitting, given.topology, given.left_out, given.gpu_fault
+        )
         entry = report.explain(case, host, built, given.service, given.gpu_inventory)
         reports.append(entry)
         notes.extend(warnings.of_model(choice, entry["capacity"]))
@@ -72,6 +77,8 @@ def _plan(
 ) -> dict[str, Any]:
     release = given.service.release
     feasible = all(choice.placements for choice in choices)
+    entries = [instances.instance_entry(one, given.service) for one in built] if feasible else []
+    fewer = steps_down.steps_down(given.applied_instances, entries)
     return {
         "plan_version": PLAN_VERSION,
         "ollama_version": release.version,
@@ -80,8 +87,10 @@ def _plan(
         "models_dir": given.service.models_dir,
         "base_port": given.service.base_port,
         "models": reports,
-        "instances": [instances.instance_entry(one, given.service) for one in built] if feasible else [],
+        "instances": entries,
+        "steps_down": fewer,
         "warnings": [
+            *fewer,
             *given.warnings,
             *warnings.of_gpus(given.gpus, given.left_out),
             *given.slot_warnings,

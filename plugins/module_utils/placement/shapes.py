@@ -146,17 +146,27 @@ class LeftOutGpu:
         fault: why it cannot be used, or None where only the selectors leave it out.
         selected: whether the selectors name it.
         gpu: the GPU as it would be used, or None where that is not known.
+        lasting: whether nothing on the host changes that, such as a GPU that this release of Ollama does not support.
     """
 
     uuid: str
     fault: Optional[str]
     selected: bool = True
     gpu: Optional[Gpu] = None
+    lasting: bool = False
 
     @property
     def reason(self) -> str:
         """Why the plan does not use it."""
         return self.fault or "it is not selected"
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuFault:
+    """Why no plan may be made until the GPUs of the host are mended, in sentences, and what would help."""
+
+    reason: str
+    remedies: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any, Optional, Sequence
 from ...releases import versions
 from ...releases.release import Release
 from ..errors import PlacementError
-from ..shapes import Gpu, LeftOutGpu, PlanRequest, Wanted
-from . import applied, gpus, inventory, service, user_variables
+from ..shapes import Gpu, GpuFault, LeftOutGpu, PlanRequest, Wanted
+from . import applied, gpu_faults, gpus, inventory, service, user_variables
 from .parameters import whole_number
 from .request import wanted_models
 
@@ -25,8 +25,10 @@ class CheckedRequest:
         wanted: the models.
         gpus: the GPUs that the plan may use, in PCI order.
         left_out: GPUs that are on the host and that the plan does not use.
+        gpu_fault: why no plan may be made until the GPUs are mended, or None.
         gpu_inventory: facts of gpu_facts.
         applied: where the applied plan has each model.
+        applied_instances: the instances of the applied plan, as far as it can be relied on.
         overhead_bytes: measured context overhead per process and GPU, or None.
         warnings: what the user should know of the options.
         slot_warnings: models that get fewer slots than asked for.
@@ -36,8 +38,10 @@ class CheckedRequest:
     wanted: tuple[Wanted, ...]
     gpus: tuple[Gpu, ...]
     left_out: tuple[LeftOutGpu, ...]
+    gpu_fault: Optional[GpuFault]
     gpu_inventory: dict[str, Any]
     applied: applied.Applied
+    applied_instances: Sequence[dict[str, Any]]
     overhead_bytes: Optional[int]
     warnings: tuple[str, ...]
     slot_warnings: tuple[str, ...]
@@ -76,8 +80,10 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         wanted=tuple(_one_at_a_time(one, release) for one in wanted),
         gpus=tuple(usable),
         left_out=tuple(left_out),
+        gpu_fault=gpu_faults.gpu_fault(request.gpu_inventory, request.selectors, in_force, usable, left_out),
         gpu_inventory=request.gpu_inventory,
         applied=applied.Applied(in_force),
+        applied_instances=in_force.get("instances") or [],
         overhead_bytes=overhead_bytes,
         warnings=(*warnings, *model_warnings, *([damage] if damage else [])),
         slot_warnings=tuple(_slot_warning(one, release) for one in wanted if _loses_slots(one, release)),
@@ -102,7 +108,8 @@ def _accepted(
         fault = release.refused_gpu(gpu.compute_capability, driver_version)
         if fault:
             # Another driver makes a GPU usable, whereas its compute capability stays what it is.
-            refused.append(LeftOutGpu(gpu.uuid, fault, gpu=gpu if "driver" in fault else None))
+            mendable = "driver" in fault
+            refused.append(LeftOutGpu(gpu.uuid, fault, gpu=gpu if mendable else None, lasting=not mendable))
         else:
             accepted.append(gpu)
     return accepted, refused

@@ -25,7 +25,7 @@ def usable_gpus(
 
     Args:
         gpu_inventory: facts of gpu_facts (`state`, `gpus[]`), checked by inventory.check_inventory.
-        selectors: list of index, UUID or PCI address (text or int); empty = all GPUs.
+        selectors: list of index, UUID or PCI address (text or int); None = all GPUs, an empty list = none.
         applied_plan: the plan on the host as applied.sound gives it. The memory of its units counts as ours, and GPUs
             keep the numbers that it gave them.
         own_units: further systemd units whose memory will be given back (an adopted `ollama.service`).
@@ -151,12 +151,12 @@ def _count_from(number: int) -> Iterator[int]:
 
 
 def select(facts: Sequence[Facts], selectors: Any) -> list[str]:
-    """UUIDs of the GPUs and MIG devices that the selectors name; those of all GPUs without selectors.
+    """UUIDs of the GPUs and MIG devices that the selectors name; those of all GPUs where they are None.
 
     Raises:
         PlacementError: a selector matches none.
     """
-    if not selectors:
+    if selectors is None:
         return [fact["uuid"] for fact in facts]
     if not isinstance(selectors, (list, tuple)):
         selectors = [selectors]
@@ -177,6 +177,11 @@ def select(facts: Sequence[Facts], selectors: Any) -> list[str]:
     return chosen
 
 
+def is_index(selector: Any) -> bool:
+    """Whether a selector is the driver's index of a GPU, which changes when a GPU before it is gone."""
+    return str(selector).strip().isdigit()
+
+
 def _named(text: str, fact: Facts, device: Facts) -> bool:
     """Whether a selector names a GPU, or by UUID one of its MIG devices."""
     if text == str(device["uuid"]).lower():
@@ -194,18 +199,19 @@ def unusable_reason(fact: Facts) -> Optional[str]:
         return "it is unusable: %s" % _reasons(health)
     if "prohibited" in str(fact.get("compute_mode") or "").lower():
         return "its compute mode is prohibited; set it to default with nvidia-smi -c 0"
-    if _mig_enabled(fact) and not (fact.get("mig") or {}).get("devices"):
+    if mig_enabled(fact) and not (fact.get("mig") or {}).get("devices"):
         return "MIG is on and it has no MIG device; create one or switch MIG off"
     return None
 
 
-def _mig_enabled(fact: Facts) -> bool:
+def mig_enabled(fact: Facts) -> bool:
+    """Whether a GPU is divided into MIG devices."""
     return (fact.get("mig") or {}).get("mode") == "enabled"
 
 
 def _devices(fact: Facts) -> list[Facts]:
     """A GPU is one device, a GPU in MIG mode as many as it has MIG devices (CUDA cannot use it as a whole)."""
-    if not _mig_enabled(fact):
+    if not mig_enabled(fact):
         return [fact]
     return [
         dict(device, processes=device.get("processes") or []) for device in fact["mig"]["devices"] if device.get("uuid")

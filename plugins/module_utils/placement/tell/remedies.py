@@ -13,7 +13,7 @@ from ...model.schema import ModelFacts
 from ..search import policy
 from ..search.fitting import Fitting
 from ..search.host import Host
-from ..shapes import AUTO, Choice, Gpu, GpuRoom, LeftOutGpu, Wanted
+from ..shapes import AUTO, Choice, Gpu, GpuFault, GpuRoom, LeftOutGpu, Wanted
 from .words import on_cpu
 
 SMALLER_CACHE_TYPES = ("q8_0", "q4_0")
@@ -34,6 +34,7 @@ class Case:
         fitting: what a model takes.
         topology: facts of connections between GPUs.
         left_out: GPUs that are on the host and that the plan does not use.
+        gpu_fault: why no model has a place until the GPUs are mended, or None.
     """
 
     choices: tuple[Choice, ...]
@@ -42,6 +43,7 @@ class Case:
     fitting: Fitting
     topology: Sequence[Any] = ()
     left_out: tuple[LeftOutGpu, ...] = ()
+    gpu_fault: Optional[GpuFault] = None
 
     @property
     def wanted(self) -> Wanted:
@@ -100,6 +102,8 @@ class Case:
 def remedies(case: Case) -> list[str]:
     """Sentences that name a setting and a value, cheapest first; empty if nothing that is tried helps."""
     found: list[str] = []
+    if case.gpu_fault:
+        return list(case.gpu_fault.remedies)
     for remedy in CHEAPEST_FIRST:
         found.extend(remedy(case))
     return found

@@ -87,6 +87,8 @@ def _lacks_a_second_gpu(case: remedies.Case) -> bool:
 
 def _why_not(case: remedies.Case, gpu_inventory: dict[str, Any]) -> str:
     """Why the model has no place."""
+    if case.gpu_fault:
+        return case.gpu_fault.reason
     if not case.gpus:
         why = gpu_inventory.get("reason") or _left_out(case.left_out) or "the host has no GPU"
         return "No usable GPU: %s." % str(why).rstrip(".")
@@ -113,6 +115,8 @@ def _shortfall(attempt: Optional[Placed]) -> str:
 
 def _host_remedy(case: remedies.Case, gpu_inventory: dict[str, Any]) -> list[str]:
     """What gpu_facts says that would help, where the host has no usable GPU."""
+    if case.gpu_fault:
+        return []  # its remedies say it
     remedy = gpu_inventory.get("remedy")
     broken = gpu_inventory.get("state") not in (None, "ok")
     return [remedy] if not case.gpus and broken and remedy else []

@@ -8,7 +8,7 @@ import copy
 import json
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, order
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, files, order
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import (
@@ -306,3 +306,13 @@ def test_comparing_changes_none_of_its_arguments(wanted):
     before = copy.deepcopy((wanted, state, servers))
     difference(wanted, state, servers)
     assert (wanted, state, servers) == before
+
+
+def test_a_plan_that_steps_down_says_so_first_and_is_written_without_it(wanted):
+    """What is written is what the next run finds, whose plan does not step down any more."""
+    state = applied_host(wanted)
+    down = dict(wanted, steps_down=["it steps down."], warnings=["it steps down.", *wanted["warnings"]])
+    changes = difference(down, state, serving(wanted))
+    assert changes.notes[0] == "it steps down."
+    (written,) = [file for file in files.wanted_files(down, state) if file.path == paths.PLAN]
+    assert json.loads(written.content) == dict(wanted, steps_down=[])

@@ -22,6 +22,25 @@ def test_a_pci_address_keeps_its_domain(given, expected):
     assert sysfs.sysfs_bus_id(given) == expected
 
 
+def test_that_there_is_no_gpu_is_sure_only_with_a_bus_that_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sysfs, "is_tegra", lambda: False)
+    monkeypatch.setattr(sysfs, "_WSL", str(tmp_path / "dxg"))
+    bus = tmp_path / "bus"
+    assert sysfs.no_gpu_present(str(bus)) is False
+    (bus / "0000:00:02.0").mkdir(parents=True)
+    (bus / "0000:00:02.0" / "vendor").write_text("0x8086\n")
+    assert sysfs.no_gpu_present(str(bus)) is True
+    (tmp_path / "dxg").touch()
+    assert sysfs.no_gpu_present(str(bus)) is False, "GPUs of Windows are not on the bus of its Linux"
+    (tmp_path / "dxg").unlink()
+    monkeypatch.setattr(sysfs, "is_tegra", lambda: True)
+    assert sysfs.no_gpu_present(str(bus)) is False
+    monkeypatch.setattr(sysfs, "is_tegra", lambda: False)
+    (bus / "0000:00:02.0" / "vendor").write_text("0x10de\n")
+    (bus / "0000:00:02.0" / "class").write_text("0x038000\n")
+    assert sysfs.no_gpu_present(str(bus)) is False and sysfs.pci_gpus(str(bus)) == ["0000:00:02.0"]
+
+
 def test_gpus_on_the_bus_are_nvidias_display_controllers(tmp_path):
     for address, vendor, kind in (
         ("0000:18:00.0", "0x10de", "0x030200"),

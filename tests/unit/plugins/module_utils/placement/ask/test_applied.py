@@ -60,7 +60,9 @@ def test_an_applied_plan_with_a_gpu_that_is_gone():
     three = hosts.inventory(*[hosts.A6000] * 3)
     before = plan(three, wanted("llama4-scout"))
     left = dict(three, gpus=[three["gpus"][0], three["gpus"][2]])
-    after = plan(left, wanted("llama4-scout"), applied_plan=before)
+    assert not plan(left, wanted("llama4-scout"), applied_plan=before)["feasible"]
+    staying = [gpu["uuid"] for gpu in left["gpus"]]
+    after = plan(left, wanted("llama4-scout"), applied_plan=before, selectors=staying)
     assert before["instances"][0]["name"] == "gpu0-1" and after["instances"][0]["name"] == "gpu0-2"
 
 

@@ -135,7 +135,7 @@ def test_a_remedy_that_would_not_help_is_not_named():
 
 
 def test_without_a_gpu():
-    none = {"state": "no_devices", "reason": "no GPU", "remedy": None, "gpus": []}
+    none = {"state": "no_devices", "reason": "no GPU", "remedy": None, "gpus": [], "no_gpu_present": True}
     assert all_true(none, wanted("llama3.1-8b")) == ["more", "allow_cpu_offload"]
 
 

@@ -13,6 +13,7 @@ def test_without_a_gpu():
         "reason": "the driver is not loaded",
         "remedy": "Load the kernel module nvidia.",
         "gpus": [],
+        "no_gpu_present": True,
     }
     result = plan(none, wanted("llama3.1-8b"))
     assert not result["feasible"] and "the driver is not loaded" in result["models"][0]["reason"]

@@ -110,6 +110,7 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         )
     if preset == gpus.NO_DRIVER:
         podman("exec", container, "rm", "-f", image.library_path())
+        gpus.set_bus(container)
     else:
         gpus.run(container, "preset", gpus.NO_DRIVER if preset == "no-devices" else preset)
 

@@ -40,6 +40,25 @@ def preset_name(text: str) -> str:
     )
 
 
+#: Puts a directory with the GPUs of the state file in the place of the machine's PCI bus, which a container shows. It
+#: is the bus at the time of the preset: what is done to the driver afterwards does not change it.
+_BUS = """
+d=/run/gpu-rig/pci
+mkdir -p $d && rm -rf $d/*
+for address in "$@"; do
+    mkdir $d/$address && echo 0x10de > $d/$address/vendor && echo 0x030200 > $d/$address/class
+done
+mountpoint -q /sys/bus/pci/devices || mount --bind $d /sys/bus/pci/devices
+"""
+
+
+def set_bus(container: str) -> None:
+    """Show the GPUs of a host's state file on its PCI bus, and no other devices; none without a state file."""
+    listed = podman("exec", container, "sh", "-c", "cat /dev/shm/gpu-rig/state 2>/dev/null || true").stdout.decode()
+    addresses = [gpu["pci"] for gpu in state.gpus(state.parse(listed))]
+    podman("exec", container, "sh", "-c", _BUS, "sh", *addresses)
+
+
 def run(container: str, *arguments: str) -> str:
     """Run a command of tests/rig/gpus/state.py on a host and return its
     output; RigError with its message if it fails.
@@ -61,4 +80,6 @@ def run(container: str, *arguments: str) -> str:
             f"The GPU state of {container} did not take '{' '.join(arguments)}': "
             f"{reason[-1].removeprefix('state.py: ')}"
         )
+    if arguments[0] == "preset":
+        set_bus(container)
     return done.stdout.decode()

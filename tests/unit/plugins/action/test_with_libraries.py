@@ -106,8 +106,11 @@ def test_a_controller_without_the_library_says_what_to_install(play, bare_python
     assert "Traceback" not in output
     outcome, output = play(bare_python, "gpu_facts", {}, environment=hidden)
     assert outcome["failed"] is False
-    assert outcome["ansible_facts"]["gpu_inventory"]["state"] == "no_binding"
-    assert "python3-pynvml" in outcome["ansible_facts"]["gpu_inventory"]["remedy"]
+    inventory = outcome["ansible_facts"]["gpu_inventory"]
+    assert inventory["state"] == "no_binding"
+    assert "the controller has no nvidia-ml-py to send along" in inventory["reason"]
+    assert inventory["remedy"].startswith("Install nvidia-ml-py into the Python that runs Ansible")
+    assert "python3-pynvml" in inventory["remedy"]
 
 
 def test_a_host_whose_python_is_too_old_for_the_copy_is_told_the_package(play, ollama):

@@ -1,26 +1,42 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which models the stores on a host hold, read without a server.
+"""Which models the stores on a host hold, and what in them the role would refuse; read without a server.
 
-What lies in a store belongs to the service user, and this runs as root: no link inside a store is followed, only
-regular files are read, and what is read is bounded. Of blobs only the size is looked at.
+Of blobs only owner and size are looked at. A store of an instance is read as root. Any other store is read as the
+service user, who is to link or copy from it: what that user cannot read is not listed.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import Any, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Iterable, Optional
 
 from ..common import paths
 from ..common.names import InvalidName, parse
-from .manifest import MAX_BYTES, Manifest, ManifestError
+from ..host import as_user
+from ..host.child import DeadlineExceeded
+from .manifest import MAX_BYTES, Manifest
+from .store_directory import (
+    BLOBS,
+    MANIFESTS,
+    MAX_ENTRIES,
+    BrokenManifest,
+    OpenStore,
+    StoreError,
+    blob_name,
+    foreign,
+    refusal,
+    status_of,
+)
 
-#: Most entries of one store's directories, and most bytes of its manifests. A store with more is not listed.
-MAX_ENTRIES = 2000
+#: Most bytes of one store's manifests. A store with more is not listed.
 MAX_TOTAL_BYTES = 2 * MAX_BYTES
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Most sentences about one store.
+MAX_SENTENCES = 5
+#: Longest time for a store that is read as the service user, in seconds.
+_SECONDS = 60.0
 
 
 def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, Any]]:
@@ -31,122 +47,172 @@ def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, A
         models_dir: the directory that the instances' stores are in.
 
     Returns:
-        {path: {same_file_system, models}}: whether models can be linked between the store and `models_dir`, and the
-        models as `list_models` returns them.
+        {path: {same_file_system, models, owned, problems, notes}}: whether the store is on the file system of
+        `models_dir`; its complete models as [{name, digest, size_bytes}], sorted by name, None where that cannot be
+        known; whether all its blobs belong to the service user, so that they can be linked; sentences about what is
+        refused in the store of an instance; sentences about what cannot be used in another store.
     """
     there = _device(models_dir)
     return {
-        path: {"same_file_system": _device(path) == there, "models": list_models(path)}
+        path: dict(_listed(path, models_dir), same_file_system=_device(path) == there)
         for path in dict.fromkeys(os.path.normpath(store) for store in stores)
     }
 
 
-def list_models(store: str) -> list[dict[str, str]] | None:
-    """Return the models that a store has with all their blobs.
+def _listed(path: str, models_dir: str) -> dict[str, Any]:
+    uid = _service_uid()
+    if os.path.dirname(path) == os.path.normpath(paths.stores(models_dir)):
+        found = list_store(path, uid, own=True)
+        return {"models": found["models"], "owned": found["owned"], "problems": found["sentences"], "notes": []}
+    try:
+        opened = OpenStore.at(path)
+        if opened is None:
+            found = _Listing().told()
+        else:
+            with opened:
+                found = as_user.call_as(
+                    as_user.service_account(), _list_open, opened.descriptor, path, uid, timeout=_SECONDS
+                )
+    except (StoreError, as_user.UserError) as error:
+        found = _unknown(str(error))
+    except DeadlineExceeded:
+        found = _unknown("the store %s cannot be read within %d seconds" % (path, _SECONDS))
+    return {"models": found["models"], "owned": found["owned"], "problems": [], "notes": found["sentences"]}
+
+
+def list_store(path: str, uid: Optional[int], own: bool = False) -> dict[str, Any]:
+    """Return what a store holds, read as the user of this process.
+
+    Args:
+        path: of the store.
+        uid: number of the service user; None where the host does not have it.
+        own: whether it is the store of an instance, where everything has to belong to the service user.
 
     Returns:
-        [{name, digest}], sorted by name, the digest as "sha256:<hex>"; None where that cannot be known: the store
-        cannot be read, contains links in place of directories or manifests, or is larger than the bounds above.
+        {models, owned, sentences}, see `list_stores`.
     """
     try:
-        return sorted(_Listing().read(store), key=lambda model: model["name"])
-    except (OSError, _Unknown):
-        return None
+        opened = OpenStore.at(path, follow=not own)
+        if opened is None:
+            return _Listing().told()
+        with opened:
+            return _Listing(uid, own).read(opened)
+    except StoreError as error:
+        return _unknown(str(error))
 
 
-class _Unknown(Exception):
-    """What the store holds cannot be known."""
+def _list_open(descriptor: int, path: str, uid: Optional[int]) -> dict[str, Any]:
+    """The same of a store whose top directory is open: the service user may not be able to reach its path."""
+    with OpenStore(os.dup(descriptor), path) as opened:
+        return _Listing(uid).read(opened)
 
 
+def _unknown(sentence: str) -> dict[str, Any]:
+    return {"models": None, "owned": False, "sentences": [sentence]}
+
+
+@dataclass
 class _Listing:
-    """One pass through a store, with what is left of its bounds."""
+    """One pass through a store, with what is left of its bounds. Arguments as of `list_store`."""
 
-    def __init__(self) -> None:
-        self.entries = MAX_ENTRIES
-        self.bytes = MAX_TOTAL_BYTES
+    uid: Optional[int] = None
+    own: bool = False
+    sentences: list[str] = field(default_factory=list)
+    models: Optional[list[dict[str, Any]]] = field(default_factory=list)
+    owned: bool = True
+    _bytes: int = field(default_factory=lambda: MAX_TOTAL_BYTES)
 
-    def read(self, store: str) -> list[dict[str, str]]:
-        try:
-            # The store itself may be a link, as the models directory of an Ollama that is adopted often is.
-            top = os.open(store, _DIRECTORY & ~os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return []
-        try:
-            blobs = self._open_directory(os.path.basename(paths.blobs(store)), top)
-            if blobs is None:
-                return []
-            try:
-                manifests = self._open_directory(os.path.basename(paths.manifests(store)), top)
-                return [] if manifests is None else self._below(manifests, (), blobs)
-            finally:
-                os.close(blobs)
-        finally:
-            os.close(top)
+    def told(self) -> dict[str, Any]:
+        """Return what was found."""
+        return {"models": self.models, "owned": self.owned, "sentences": self.sentences[:MAX_SENTENCES]}
 
-    def _open_directory(self, name: str, parent: int) -> int | None:
+    def read(self, opened: OpenStore) -> dict[str, Any]:
+        """Go through an open store and return what was found."""
+        left = [MAX_ENTRIES]
         try:
-            return os.open(name, _DIRECTORY, dir_fd=parent)
-        except FileNotFoundError:
+            usable = self._inspect(opened.path, os.fstat(opened.descriptor))
+            for name in (BLOBS, MANIFESTS):
+                status = status_of(name, opened.descriptor)
+                usable &= status is None or self._inspect("%s/%s" % (opened.path, name), status)
+            if not usable:
+                self.models = None
+                return self.told()
+            blobs = dict(opened.entries(self._inspect, left, BLOBS))
+            self.owned = self.owned and all(status.st_uid == self.uid for status in blobs.values())
+            found = [self._model(opened, parts, blobs) for parts in opened.tags(self._inspect, left)]
+            self.models = sorted((model for model in found if model), key=lambda model: model["name"])
+        except StoreError as error:
+            self.models = None
+            self.sentences.append(str(error))
+        except OSError as error:
+            self.models = None
+            self.sentences.append("the store %s cannot be read: %s" % (opened.path, error.strerror or error))
+        if self.models is None:
+            self.owned = False
+        return self.told()
+
+    def _inspect(self, path: str, status: os.stat_result) -> bool:
+        """Return whether an entry of the store may be used; if not, add a sentence."""
+        sentence = None
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            sentence = refusal(path, status)
+        elif self.own and status.st_uid != self.uid:
+            sentence = foreign(path, status, paths.USER)
+        if sentence:
+            self.owned = False
+            self._tell(sentence)
+        return sentence is None
+
+    def _tell(self, sentence: str) -> None:
+        if len(self.sentences) < MAX_SENTENCES:
+            self.sentences.append(sentence)
+
+    def _model(
+        self, opened: OpenStore, parts: tuple[str, ...], blobs: dict[str, os.stat_result]
+    ) -> Optional[dict[str, Any]]:
+        """The model of a manifest: none where it is no valid one, or where a blob is missing or cannot be read."""
+        try:
+            name = parse("%s/%s/%s:%s" % parts)
+            manifest = opened.manifest_at(parts)
+        except (InvalidName, BrokenManifest):
             return None
+        except StoreError as error:
+            self._tell(str(error))
+            return None
+        if manifest is None:
+            return None
+        self._bytes -= len(manifest.raw)
+        if self._bytes < 0:
+            raise StoreError("the manifests of the store %s have more than %d bytes" % (opened.path, MAX_TOTAL_BYTES))
+        if not self._complete(opened, manifest, blobs):
+            return None
+        size = sum(layer.size_bytes for layer in manifest.blobs())
+        return {"name": str(name), "digest": manifest.digest, "size_bytes": size}
 
-    def _below(self, directory: int, parts: tuple[str, ...], blobs: int) -> list[dict[str, str]]:
-        """The models below an open directory, which is closed; `parts` are host, namespace and model so far."""
-        found = []
+    def _complete(self, opened: OpenStore, manifest: Manifest, blobs: dict[str, os.stat_result]) -> bool:
+        for layer in manifest.blobs():
+            status = blobs.get(blob_name(layer.digest))
+            if status is None or not stat.S_ISREG(status.st_mode) or status.st_size != layer.size_bytes:
+                return False
+        if self.own:
+            return True
         try:
-            for name, kind in self._names(directory):
-                if len(parts) == 3 and kind == "file":
-                    found += self._model(directory, parts, name, blobs)
-                elif len(parts) < 3 and kind == "directory":
-                    inner = self._open_directory(name, directory)
-                    found += [] if inner is None else self._below(inner, (*parts, name), blobs)
-        finally:
-            os.close(directory)
-        return found
-
-    def _names(self, directory: int) -> list[tuple[str, str]]:
-        """Names and kinds (file, directory, other) in an open directory."""
-        found = []
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                self.entries -= 1
-                if self.entries < 0 or entry.is_symlink():
-                    raise _Unknown
-                is_directory = entry.is_dir(follow_symlinks=False)
-                is_file = entry.is_file(follow_symlinks=False)
-                found.append((entry.name, "directory" if is_directory else "file" if is_file else "other"))
-        return found
-
-    def _model(self, directory: int, parts: tuple[str, ...], tag: str, blobs: int) -> list[dict[str, str]]:
-        """The model of a manifest: none where it is no valid one, or where a blob is missing."""
-        try:
-            name = parse("%s/%s/%s:%s" % (*parts, tag))
-            manifest = Manifest(self._bytes(tag, directory))
-        except (InvalidName, ManifestError, RecursionError):
-            return []
-        if any(
-            _size(os.path.basename(paths.blob("", one.digest)), blobs) != one.size_bytes for one in manifest.blobs()
-        ):
-            return []
-        return [{"name": str(name), "digest": manifest.digest}]
-
-    def _bytes(self, name: str, directory: int) -> bytes:
-        descriptor = os.open(name, _FILE, dir_fd=directory)
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _Unknown
-            content = stream.read(self.bytes + 1)
-        self.bytes -= len(content)
-        if self.bytes < 0:
-            raise _Unknown
-        return content
+            for layer in manifest.blobs():
+                descriptor = opened.open_file(BLOBS, blob_name(layer.digest))
+                if descriptor is None:
+                    return False
+                os.close(descriptor)
+        except StoreError as error:
+            self._tell(str(error))
+            return False
+        return True
 
 
-def _size(name: str, directory: int) -> int | None:
+def _service_uid() -> Optional[int]:
     try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
+        return as_user.account(paths.USER).uid
+    except as_user.UserError:
         return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _device(path: str) -> int:

@@ -36,6 +36,10 @@ class StoreError(Exception):
     """The store cannot be read or changed. The text is one sentence."""
 
 
+class BrokenManifest(StoreError):
+    """A manifest can be read and is none."""
+
+
 class OpenStore:
     """The top directory of a store, open. Use it in a `with` statement.
 
@@ -109,7 +113,10 @@ class OpenStore:
         Raises:
             StoreError: it cannot be read, or is no manifest.
         """
-        parts = self.exact(name)
+        return self.manifest_at(self.exact(name))
+
+    def manifest_at(self, parts: tuple[str, ...]) -> Manifest | None:
+        """Return the manifest of a model by the parts of its path; see `manifest`."""
         raw = self.read(MAX_BYTES + 1, MANIFESTS, *parts)
         if raw is None:
             return None
@@ -117,7 +124,7 @@ class OpenStore:
             return Manifest(raw)
         except (ManifestError, RecursionError) as error:
             reason = error if isinstance(error, ManifestError) else "is no manifest"
-            raise StoreError(
+            raise BrokenManifest(
                 "the manifest %s %s; remove it and pull the model again" % (self._path(MANIFESTS, *parts), reason)
             )
 
@@ -175,32 +182,39 @@ class OpenStore:
         status = self.blob(digest)
         return status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size_bytes
 
-    def names(self, inspect: Inspect | None = None) -> list[Name]:
+    def names(self) -> list[Name]:
         """Return the names of the models, sorted; like Ollama, leave out invalid names.
 
-        Args:
-            inspect: see `Inspect`; without it a link or a special file raises StoreError.
-
         Raises:
-            StoreError: a directory cannot be read, or the store has more than MAX_ENTRIES entries.
+            StoreError: a directory cannot be read, there is a link or a special file, or the store has more than
+                MAX_ENTRIES entries.
         """
         found = []
-        for parts in self._tags((), inspect or refuse_special, [MAX_ENTRIES]):
+        for parts in self.tags(refuse_special, [MAX_ENTRIES]):
             with contextlib.suppress(InvalidName):
                 found.append(parse("%s/%s/%s:%s" % parts))
         return sorted(found)
 
-    def _tags(self, above: tuple[str, ...], inspect: Inspect, left: list[int]) -> Iterator[tuple[str, ...]]:
-        """Parts of the paths of what may be manifests; `left` is how many more entries may be looked at."""
+    def tags(self, inspect: Inspect, left: list[int], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        """Yield the parts of the paths of what may be manifests.
+
+        Args:
+            inspect: see `Inspect`.
+            left: how many more entries may be looked at, in a list so that it counts for further calls.
+            above: parts of the directory to begin with.
+
+        Raises:
+            StoreError: see `names`.
+        """
         wanted = stat.S_ISREG if len(above) == _MANIFEST_PARTS - 1 else stat.S_ISDIR
         for name, status in self.entries(inspect, left, MANIFESTS, *above):
             if wanted(status.st_mode) and len(above) == _MANIFEST_PARTS - 1:
                 yield (*above, name)
             elif wanted(status.st_mode):
-                yield from self._tags((*above, name), inspect, left)
+                yield from self.tags(inspect, left, (*above, name))
 
     def entries(self, inspect: Inspect, left: list[int], *parts: str) -> list[tuple[str, os.stat_result]]:
-        """Return names and statuses of what may be used in a directory; see `names`."""
+        """Return names and statuses of what may be used in a directory; see `tags`."""
         found = []
         with self.directory(*parts) as directory:
             for name in self._names(directory, left):

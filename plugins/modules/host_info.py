@@ -114,9 +114,12 @@ host:
       description:
         - The stores that may hold models, by path - those of the instances, those in RV(host.left_behind), and that of
           an Ollama that was installed by other means. The server is not asked.
-        - Each has C(same_file_system) (whether it is on the file system of O(models_dir), so that models can be linked)
-          and C(models), a list of the complete models with C(name) and C(digest). C(models) is null if what the store
-          holds cannot be known.
+        - Each has C(same_file_system) (whether it is on the file system of O(models_dir)), C(owned) (whether all its
+          blobs belong to the service user) and C(models), a list of the complete models with C(name), C(digest) and
+          C(size_bytes). Models can be linked from a store where both are true, otherwise they are copied.
+        - C(models) is null if what the store holds cannot be known.
+        - C(problems) says what in the store of an instance is refused (links, special files, other owners), and
+          C(notes) what in another store cannot be used.
       type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
@@ -164,7 +167,8 @@ host:
     existing: null
     instances: []
     stores:
-      /var/lib/ollama-multigpu/instances/gpu0: {same_file_system: true, models: []}
+      /var/lib/ollama-multigpu/instances/gpu0:
+        {same_file_system: true, owned: true, models: [], problems: [], notes: []}
     drop_ins: []
     files:
       /usr/local/bin/ollama:

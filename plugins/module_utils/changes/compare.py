@@ -17,6 +17,7 @@ from .obstacles import file_obstacles, plan_obstacles
 from .order import ordered
 from .restarts import compare_services
 from .schema import Change, Changes, Wanted
+from .store_obstacles import store_notes, store_obstacles
 
 #: Groups that give access to the GPUs' device nodes on some systems.
 _GPU_GROUPS = ("render", "video")
@@ -53,7 +54,10 @@ def compare(
     services = compare_services(plan, host, servers, written_unit_files(files, host), reread)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = known_servers(plan, servers)
-    models_changes, models = compare_models(plan, known, applied, link_stores(plan, host), restarted, host)
+    sources = link_stores(plan, host)
+    models_changes, models = compare_models(plan, known, applied, sources, restarted, host)
+    obstacles += store_obstacles(host, models_changes)
+    notes += store_notes(host, sources, models_changes)
     changes = (
         _release(host, wanted)
         + _libraries(host, wanted)
@@ -69,13 +73,13 @@ def compare(
 
 
 def link_stores(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
-    """Return the models directories that models may be linked from, beside those of the plan's instances."""
+    """Return the models directories that models may be linked or copied from, beside those of the plan's instances."""
     models_dir = plan["models_dir"]
     left_behind = host["left_behind"] or {}
     stores = [adopted_store(host)]
     stores += [paths.store(models_dir, name) for name in _stale(plan, host, "store")]
-    # Stores of the applied plan in another models directory: linked from, never deleted.
-    stores += left_behind["stores"] if left_behind.get("same_file_system") else []
+    # Stores of the applied plan in another models directory: never deleted.
+    stores += left_behind.get("stores") or []
     return list(dict.fromkeys(store for store in stores if store))
 
 
@@ -191,7 +195,7 @@ def _notes(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[s
         fate = (
             "linked into the new place"
             if left_behind["same_file_system"]
-            else "fetched again, as the new place is on another file system"
+            else "copied into the new place, which is on another file system,"
         )
         notes.append(
             "ollama_multigpu_models_dir was %s and is %s: %s keeps its %s of models, which are %s and not deleted "

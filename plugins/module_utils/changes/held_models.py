@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the stores on a host hold for the instances of a plan, and from where a model can be linked. Pure."""
+"""What the stores on a host hold for the instances of a plan, and from where a model can be linked or copied. Pure."""
 
 from __future__ import annotations
 
@@ -13,38 +13,57 @@ from .schema import ModelState
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a model comes from on the same host.
+
+    `kind` is "link" or "copy", `where` the instance or the store that has it, `bytes` what a copy takes.
+    """
+
+    kind: str
+    where: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
 class HeldModels:
     """The models in the stores of a host.
 
     `models` are entries with `name` and `digest` by store; a store that is missing there is not known. `instances` are
-    the plan's, by store.
+    the plan's, by store. `copied` are the stores whose blobs cannot be linked: they are on another file system, or not
+    all of them belong to the service user.
     """
 
     models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     instances: dict[str, str] = field(default_factory=dict)
+    copied: frozenset[str] = frozenset()
 
     def of(self, store: str) -> list[dict[str, Any]] | None:
         """Return the models in a store, None where they are not known."""
         return self.models.get(posixpath.normpath(store))
 
-    def source(self, state: ModelState, before: Iterable[ModelState]) -> str:
-        """Return the instance or the store that a model can be linked from, "" where none is known.
+    def source(self, state: ModelState, before: Iterable[ModelState]) -> Source | None:
+        """Return from where a model can be linked or, where it cannot be linked, copied; None where that is not known.
 
         Args:
             state: the model, which its own instance does not have.
             before: the models that are brought to the plan's instances before this one.
         """
-        for store in state.link_from:
-            if has_digest(find(self.of(store), state.name), state.digest):
-                return self.instances.get(posixpath.normpath(store), store)
+        copy = None
+        for store in map(posixpath.normpath, state.link_from):
+            found = find(self.of(store), state.name)
+            if found is None or not has_digest(found, state.digest):
+                continue
+            if store not in self.copied:
+                return Source("link", self.instances.get(store, store))
+            copy = copy or Source("copy", store, found.get("size_bytes") or 0)
         for other in before:
             entry = find([{"name": other.name, "digest": other.digest}], state.name)
             if other.store in state.link_from and not other.base and has_digest(entry, state.digest):
-                return other.instance
-        return ""
+                return Source("link", other.instance)
+        return copy
 
     def unknown_sources(self, state: ModelState) -> bool:
-        """Return whether a store that a model may be linked from is not known."""
+        """Return whether a store that a model may be linked or copied from is not known."""
         return any(self.of(store) is None for store in state.link_from)
 
 
@@ -58,16 +77,17 @@ def held_models(plan: dict[str, Any], host: dict[str, Any], servers: dict[str, A
     """
     own = {posixpath.normpath(instance["store"]): instance["name"] for instance in plan["instances"]}
     models: dict[str, list[dict[str, Any]]] = {}
+    copied = set()
     if "stores" in host:
         there = {entry["name"] for entry in host["instances"] if entry["store"]}
         models = {store: [] for store, name in own.items() if name not in there}
         for path, store in host["stores"].items():
             if store["models"] is not None:
-                # Nothing can be linked from another file system.
-                usable = path in own or store["same_file_system"]
-                models[posixpath.normpath(path)] = store["models"] if usable else []
+                models[posixpath.normpath(path)] = store["models"]
+            if path not in own and not (store["same_file_system"] and store["owned"]):
+                copied.add(posixpath.normpath(path))
     for store, name in own.items():
         server = servers.get(name) or {}
         if server.get("reachable"):
             models[store] = server["models"]
-    return HeldModels(models, own)
+    return HeldModels(models, own, frozenset(copied))

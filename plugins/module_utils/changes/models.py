@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..common.names import full_name, normalise_digest, parse, served_name
+from ..common.sizes import gib
 from ..ollama import modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
-from .held_models import HeldModels, held_models
+from .held_models import HeldModels, Source, held_models
 from .model_entries import find, has_digest, parsed_name
 from .schema import Change, ModelState
 
@@ -25,7 +26,7 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
 
     Args:
         plan: of module placement_info.
-        stores: directories that models may be linked from, beside the stores of the plan's instances.
+        stores: directories that models may be linked or copied from, beside the stores of the plan's instances.
     """
     planned = [instance["store"] for instance in plan["instances"]]
     states = []
@@ -75,7 +76,7 @@ def compare_models(
         plan: of module placement_info.
         servers: {instance: server} of module server_info; only those of known_servers.py.
         applied: the plan that was applied before; {} where there is none.
-        stores: directories that models may be linked from, beside the stores of the plan's instances.
+        stores: directories that models may be linked or copied from, beside the stores of the plan's instances.
         restarted: names of the instances that are started or restarted before; nothing is loaded in them then.
         host: of module host_info; {} where nothing is known of the stores but what servers say.
     """
@@ -183,10 +184,23 @@ def _bring(state: ModelState, servers: dict[str, Any], held: HeldModels, before:
         return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
     source = held.source(state, before)
     if source:
-        return [Change("link", "model", state.name, reason, state.instance, {"from": source})]
+        return [_from_another_store(state, source, reason)]
     if held.unknown_sources(state):
-        reason += " What all stores on the host hold is not known: it is linked where one has it."
+        reason += " What all stores on the host hold is not known: it is linked or copied where one has it."
     return [Change("fetch", "model", state.name, reason, state.instance)]
+
+
+def _from_another_store(state: ModelState, source: Source, reason: str) -> Change:
+    """The change that links or copies a model."""
+    details: dict[str, Any] = {"from": source.where}
+    if source.kind == "copy":
+        details["bytes"] = source.bytes
+        reason += " %s are copied from %s, whose files cannot be linked: they are on another file system, or not all" % (
+            gib(source.bytes),
+            source.where,
+        )
+        reason += " of them belong to the service user."
+    return Change(source.kind, "model", state.name, reason, state.instance, details)
 
 
 def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:

@@ -97,12 +97,6 @@ def _foreign_ollama(plan: dict[str, Any], host: dict[str, Any], adopt: bool) -> 
             "%s is a program that this role did not install: set ollama_multigpu_existing to adopt to replace it "
             "(the role's remove puts it back), or remove it first." % paths.COMMAND
         ]
-    if existing and adopt and not existing["same_file_system"]:
-        return [
-            "The models of the Ollama to adopt lie in %s, on another file system than %s, so they cannot be linked: "
-            "set "
-            "ollama_multigpu_models_dir to %s." % (existing["store"], plan["models_dir"], existing["store"])
-        ]
     return []
 
 

@@ -26,8 +26,9 @@ ORDER = {
     ("enable", "instance"): CONFIGURE,
     ("start", "instance"): CONFIGURE,
     ("restart", "instance"): CONFIGURE,
-    # What is fetched for one instance is linked into the others.
+    # What is fetched or copied for one instance is linked into the others.
     ("fetch", "model"): MODELS,
+    ("copy", "model"): MODELS,
     ("link", "model"): MODELS,
     ("create", "model"): MODELS,
     ("delete", "model"): MODELS,

@@ -64,7 +64,7 @@ def _measurable(changes: Changes, plan: dict[str, Any]) -> bool:
     """Whether the engine can say more than the plan knows once release and models are there: something new is brought,
     and not all figures are the engine's already."""
     brought = any(
-        change.object in ("model", "release") and change.kind in ("fetch", "link", "create")
+        change.object in ("model", "release") and change.kind in ("fetch", "copy", "link", "create")
         for change in changes.changes
     )
     bases = {model["predicted"].get("basis") for instance in plan["instances"] for model in instance["models"]}

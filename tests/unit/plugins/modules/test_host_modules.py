@@ -10,6 +10,7 @@ import zipfile
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import library_directory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import managed
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import listing
 from ansible_collections.gpufleet.ollama.plugins.modules import libraries
 
 from tests.unit.plugins.module_utils.ollama.test_listing import put
@@ -83,11 +84,15 @@ def test_host_info_reads_and_changes_nothing(check, tmp_path):
 
 def test_host_info_lists_the_models_of_the_stores(tmp_path, monkeypatch):
     monkeypatch.setattr(managed, "stores", lambda models_dir, root="/": ["gpu0"])  # this machine has no service user
+    monkeypatch.setattr(listing, "_service_uid", os.geteuid)
     digest = put(tmp_path / "instances" / "gpu0")
     stores = run_module("host_info", {"models_dir": str(tmp_path)})["host"]["stores"]
     assert stores[str(tmp_path / "instances" / "gpu0")] == {
         "same_file_system": True,
-        "models": [{"name": "tiny:latest", "digest": digest}],
+        "models": [{"name": "tiny:latest", "digest": digest, "size_bytes": 7}],
+        "owned": True,
+        "problems": [],
+        "notes": [],
     }
 
 

@@ -26,9 +26,10 @@ STALE = "/models/instances/gpu7"
 STOPPED = {"gpu0": server(unit={"active_state": "inactive", "needs_daemon_reload": False}, reachable=False)}
 
 
-def store(*names, same=True, digest=DIGEST):
+def store(*names, same=True, owned=True, digest=DIGEST):
     """A store as host_info lists it."""
-    return {"same_file_system": same, "models": [{"name": name, "digest": digest} for name in names]}
+    models = [{"name": name, "digest": digest, "size_bytes": 3 * 1024**3} for name in names]
+    return {"same_file_system": same, "owned": owned, "models": models, "problems": [], "notes": []}
 
 
 def stale_host(wanted, stores):
@@ -44,7 +45,7 @@ def brought(wanted, state, servers=None, **settings):
     return [
         (change.kind, change.instance, change.reason)
         for change in changes
-        if change.object == "model" and change.kind in ("fetch", "link", "create")
+        if change.object == "model" and change.kind in ("fetch", "link", "copy", "create")
     ]
 
 
@@ -72,12 +73,38 @@ def test_a_pin_counts_in_stores():
     assert [change[0] for change in brought(wanted, stale_host(wanted, stores), STOPPED)] == ["fetch"]
 
 
-@pytest.mark.parametrize("same, kind", [(True, "link"), (False, "fetch")])
-def test_the_models_of_an_adopted_ollama_are_linked(same, kind):
-    stores = {"/old/models": store("tiny:latest", same=same)}
-    state = host(existing=dict(EXISTING, same_file_system=same), stores=stores)
-    found = brought(plan(model("tiny")), state, adopt=True)
-    assert found == [(kind, "gpu0", "The store of gpu0 does not have it.")]
+def adopting(*instances, **settings):
+    """(plan, host) of a host whose Ollama, with a model, is adopted for these instances."""
+    wanted = plan(model("tiny"))
+    for number in range(1, len(instances)):
+        wanted["instances"] += plan(model("tiny"), name=instances[number], port=11434 + number)["instances"]
+    return wanted, host(existing=EXISTING, stores={"/old/models": store("tiny:latest", **settings)})
+
+
+def test_the_models_of_an_adopted_ollama_are_linked():
+    wanted, state = adopting("gpu0")
+    assert brought(wanted, state, adopt=True) == [("link", "gpu0", "The store of gpu0 does not have it.")]
+
+
+@pytest.mark.parametrize("why", [{"same": False}, {"owned": False}])
+def test_what_cannot_be_linked_is_copied_once_and_its_bytes_are_said(why):
+    wanted, state = adopting("gpu0", "gpu1", **why)
+    changes = difference(wanted, state, adopt=True)
+    (copy,) = changes.of("copy", "model")
+    assert copy.details == {"from": "/old/models", "bytes": 3 * 1024**3} and copy.instance == "gpu0"
+    assert "3.0 GiB are copied from /old/models, whose files cannot be linked" in copy.reason
+    (link,) = changes.of("link", "model")
+    assert link.details == {"from": "gpu0"} and link.instance == "gpu1"
+    assert changes.obstacles == () and changes.of("fetch", "model") == []
+    order = [change.kind for change in changes.changes if change.object == "model"]
+    assert order == ["copy", "link", "load", "load"]
+
+
+def test_a_store_that_can_be_linked_from_goes_before_one_that_is_copied():
+    wanted, state = adopting("gpu0", owned=False)
+    state["instances"].append(entry("gpu7", active=False, enabled=False, env_file=False))
+    state["stores"][STALE] = store("tiny:latest")
+    assert [change[0] for change in brought(wanted, state, adopt=True)] == ["link"]
 
 
 def test_the_models_of_a_models_directory_before_are_linked():
@@ -104,7 +131,7 @@ def test_where_a_store_is_not_known_no_download_is_promised():
     wanted = plan(model("tiny"))
     unreadable = dict(store(), models=None)
     ((kind, unused, reason),) = brought(wanted, stale_host(wanted, {OWN: unreadable}), STOPPED)
-    assert kind == "fetch" and "what it has is not known" in reason and "linked where one has it" in reason
+    assert kind == "fetch" and "what it has is not known" in reason and "copied where one has it" in reason
     ((kind, unused, reason),) = brought(wanted, stale_host(wanted, {OWN: store(), STALE: unreadable}), STOPPED)
     assert reason.startswith("The store of gpu0 does not have it. What all stores on the host hold is not known")
 

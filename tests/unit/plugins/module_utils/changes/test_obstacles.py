@@ -71,12 +71,10 @@ def test_what_is_no_obstacle(state):
     assert obstacles.plan_obstacles(plan(model()), host(**state)) == []
 
 
-def test_adopting_frees_the_port_and_needs_one_file_system():
+def test_adopting_frees_the_port():
     holder = [{"address": "127.0.0.1", "port": 11434, "pid": 7, "process": "ollama", "unit": "ollama.service"}]
     state = host(existing=EXISTING, listeners=holder, command="foreign")
     assert obstacles.plan_obstacles(plan(model()), state, True) == []
-    apart = host(existing=dict(EXISTING, same_file_system=False))
-    assert "ollama_multigpu_models_dir to /old/models" in obstacles.plan_obstacles(plan(model()), apart, True)[0]
 
 
 def test_brackets_are_no_part_of_an_address():

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What in the stores on a host keeps a run from its end, or is left aside: said before anything is changed. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..common.sizes import gib
+from .schema import Change
+
+
+def store_obstacles(host: dict[str, Any], changes: list[Change]) -> list[str]:
+    """Return sentences about what is refused in the stores of instances, and about copies that do not fit.
+
+    Args:
+        host: of module host_info.
+        changes: of the models.
+    """
+    found = ["%s." % problem for store in _stores(host).values() for problem in store.get("problems") or []]
+    copies = [change for change in changes if (change.kind, change.object) == ("copy", "model")]
+    needed = sum(change.details["bytes"] for change in copies)
+    where = host.get("models_dir") or {}
+    free = where.get("free_bytes")
+    if free is not None and needed > free:
+        sources = sorted({change.details["from"] for change in copies})
+        found.append(
+            "The models that are copied from %s need %d bytes (%s) in %s, where %d are free: free %d more, or set "
+            "ollama_multigpu_models_dir to a directory on a larger file system."
+            % (" and ".join(sources), needed, gib(needed), where.get("path"), free, needed - free)
+        )
+    return found
+
+
+def store_notes(host: dict[str, Any], link_stores: list[str], changes: list[Change]) -> list[str]:
+    """Return sentences about what cannot be taken from the stores of others and is fetched, where something is.
+
+    Args:
+        host: of module host_info.
+        link_stores: models directories that models may be taken from.
+        changes: of the models.
+    """
+    if not any((change.kind, change.object) == ("fetch", "model") for change in changes):
+        return []
+    stores = _stores(host)
+    return [
+        "What cannot be taken from the store %s is fetched: %s." % (store, note)
+        for store in link_stores
+        for note in (stores.get(store) or {}).get("notes") or []
+    ]
+
+
+def _stores(host: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return host.get("stores") or {}

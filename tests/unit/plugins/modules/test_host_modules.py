@@ -85,6 +85,7 @@ def test_host_info_reads_and_changes_nothing(check, tmp_path):
 def test_host_info_lists_the_models_of_the_stores(tmp_path, monkeypatch):
     monkeypatch.setattr(managed, "stores", lambda models_dir, root="/": ["gpu0"])  # this machine has no service user
     monkeypatch.setattr(listing, "_service_uid", os.geteuid)
+    tmp_path.chmod(0o755)  # another store than an instance's is read as the service user
     digest = put(tmp_path / "instances" / "gpu0")
     stores = run_module("host_info", {"models_dir": str(tmp_path)})["host"]["stores"]
     assert stores[str(tmp_path / "instances" / "gpu0")] == {

@@ -196,10 +196,9 @@ def _from_another_store(state: ModelState, source: Source, reason: str) -> Chang
     if source.kind == "copy":
         details["bytes"] = source.bytes
         reason += (
-            " %s are copied from %s, whose files cannot be linked: they are on another file system, or not all"
-            % (gib(source.bytes), source.where)
+            " %s are copied from %s, whose files cannot be linked: they are on another file system, or not all of them "
+            "belong to the service user." % (gib(source.bytes), source.where)
         )
-        reason += " of them belong to the service user."
     return Change(source.kind, "model", state.name, reason, state.instance, details)
 
 

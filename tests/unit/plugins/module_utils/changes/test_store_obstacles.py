@@ -12,6 +12,11 @@ from tests.unit.plugins.module_utils.changes.test_held_models import OWN, STOPPE
 GIB = 1024**3
 
 
+def space(free):
+    """The models directory as host_info describes it."""
+    return {"path": "/models", "entries": [], "free_bytes": free}
+
+
 def test_what_is_refused_in_the_store_of_an_instance_is_an_obstacle():
     wanted = plan(model("tiny"))
     problems = ["%s/blobs is a symbolic link: remove it" % OWN, "%s/x is a FIFO: remove it" % OWN]
@@ -23,7 +28,7 @@ def test_what_is_refused_in_the_store_of_an_instance_is_an_obstacle():
 @pytest.mark.parametrize("free, fits", [(3 * GIB, True), (3 * GIB - 1, False), (None, True)])
 def test_copies_have_to_fit(free, fits):
     wanted, state = adopting("gpu0", same=False)
-    state["models_dir"] = {"path": "/models", "entries": [], "free_bytes": free}
+    state["models_dir"] = space(free)
     obstacles = difference(wanted, state, adopt=True).obstacles
     assert bool(obstacles) != fits
     if not fits:
@@ -34,7 +39,7 @@ def test_copies_have_to_fit(free, fits):
 def test_all_copies_count_together():
     wanted = plan(model("tiny"), model("small"))
     stores = {"/old/models": store("tiny:latest", "small:latest", owned=False)}
-    state = host(existing=EXISTING, stores=stores, models_dir={"path": "/models", "free_bytes": 5 * GIB})
+    state = host(existing=EXISTING, stores=stores, models_dir=space(5 * GIB))
     (obstacle,) = difference(wanted, state, adopt=True).obstacles
     assert "need %d bytes (6.0 GiB) in /models, where %d are free: free %d more" % (6 * GIB, 5 * GIB, GIB) in obstacle
     stores["/old/models"]["owned"] = True

@@ -214,6 +214,8 @@ options:
         predicted ones.
       - The engine is started once for each planned model that is on the host. It prints what it would use on each
         GPU, and is stopped before it loads the model.
+      - A task of root starts the engine as the service user C(ollama), and with no environment but the instance's. On
+        a host that does not have this user, nothing is measured.
       - While it runs, the engine has a CUDA context on the GPUs of the instance. It is therefore not started if one
         of them has less than 1 GiB free or is in exclusive compute mode. In that case figures that O(applied_plan)
         contains as measured for the same model, settings and version are kept.

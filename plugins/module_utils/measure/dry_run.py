@@ -5,20 +5,24 @@
 llama-server (Ollama 0.30 and later) prints a table of memory by device before it loads a model (memory_table.py). It
 is started with the arguments that Ollama would give it for the plan, and killed as soon as the table is there. So no
 weight is read into memory, no buffer is allocated, and what runs on the host is not disturbed.
+
+It runs as the service user, as the server does, and never as root: it parses a file that this user could write.
 """
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import os
-import pwd
 import select
-import signal
+import stat
 import subprocess
 import time
-from typing import Any, Mapping
+from typing import Any
 
+from ..common import paths
+from ..host.as_user import Account, UserError, account, call_as
+from ..host.child import DeadlineExceeded
+from ..host.program_as_user import PLAIN, kill, start_as
 from . import memory_table
 from .memory_table import DeviceMemory
 
@@ -27,9 +31,6 @@ LEAST_FREE_BYTES = 1024 * 1024 * 1024
 #: The engine starts to load the model after this line, so it is killed at the latest then.
 _LOADS = "load_tensors:"
 _MOST_OUTPUT_BYTES = 4 * 1024 * 1024
-_PR_SET_PDEATHSIG = 1
-#: How long to wait for a killed engine to end.
-_KILL_SECONDS = 10
 
 
 class NotMeasured(Exception):
@@ -73,16 +74,15 @@ class DryRun:
             command += ["--tensor-split", ",".join(str(count) for count in layers)]
         return command
 
-    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Return the environment of the instance with the library path that Ollama sets (LD_LIBRARY_PATH)."""
         directory = os.path.dirname(self.engine)
         libraries = [directory]
         for name in ("cuda_v13", "cuda_v12"):
             if os.path.isdir(os.path.join(directory, name)):
                 libraries.insert(0, os.path.join(directory, name))
-        kept = {name: text for name, text in inherited.items() if not name.startswith(("LLAMA_ARG_", "CUDA_", "LD_"))}
         ours = {name: text for name, text in self.instance["environment"].items() if name != "LLAMA_ARG_TENSOR_SPLIT"}
-        return dict(kept, **dict(ours, LD_LIBRARY_PATH=os.pathsep.join(libraries)))
+        return dict(PLAIN, **dict(ours, LD_LIBRARY_PATH=os.pathsep.join(libraries)))
 
     def key(self) -> str:
         """Return a text that is the same for dry runs with the same answer: the GPUs by their UUIDs do not matter."""
@@ -102,51 +102,58 @@ def measure(run: DryRun, timeout: float = 60.0) -> dict[str, DeviceMemory]:
         timeout: seconds for all of it.
 
     Raises:
-        NotMeasured: the program or file does not exist, or the engine ends, hangs or starts to load without a table.
+        NotMeasured: the host does not have the service user, or it cannot read the program or the file; or the engine
+            ends, hangs or starts to load without a table.
     """
-    for path, what in ((run.engine, "engine"), (run.model_file, "model file")):
-        if not os.path.isfile(path):
-            raise NotMeasured("there is no %s at %s" % (what, path))
+    user = _user()
+    _check_readable(run, user, timeout)
     try:
-        # run_command would wait for an engine that hangs, and give it neither a time limit nor another user
-        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-            run.arguments(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=run.environment(os.environ),
-            cwd="/",
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-            **_owner(run.model_file),
-        )
+        process = start_as(user, run.arguments(), run.environment(), stderr=subprocess.STDOUT)
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "strerror", None) or error
         raise NotMeasured("the engine %s cannot be started: %s" % (run.engine, reason))
     try:
         return _read_table(process, time.monotonic() + timeout, timeout)
     finally:
-        _kill(process)
+        kill(process)
 
 
-def _owner(path: str) -> dict[str, Any]:
-    """Return the arguments of Popen that run the engine as the owner of the models and not as root."""
-    uid = os.stat(path).st_uid
-    if os.geteuid() != 0 or uid == 0:
-        return {}
+def _user() -> Account:
+    """Return who runs the engine: the service user, or the user of this process where that is not root."""
+    if os.geteuid() != 0:
+        return Account("of this task", os.geteuid(), os.getegid())
     try:
-        account = pwd.getpwuid(uid)
-        return {"user": uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(account.pw_name, account.pw_gid)}
-    except (KeyError, OSError):
-        return {}
+        return account(paths.USER)
+    except UserError as error:
+        raise NotMeasured(str(error))
 
 
-def _die_with_parent() -> None:
-    """In the child: have the kernel kill it when this process ends, however that ends."""
+def _check_readable(run: DryRun, user: Account, timeout: float) -> None:
+    """Raise NotMeasured where a file is missing, or is not one that the user can use."""
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        pass
+        found = call_as(user, _usable, run.engine, run.model_file, timeout=timeout)
+    except (UserError, DeadlineExceeded) as error:
+        raise NotMeasured(str(error))
+    for path, what, answer in zip((run.engine, run.model_file), ("engine", "model file"), found):
+        if answer == "missing":
+            raise NotMeasured("there is no %s at %s" % (what, path))
+        if answer == "closed":
+            raise NotMeasured("the user %s cannot read the %s %s" % (user.name, what, path))
+
+
+def _usable(engine: str, model_file: str) -> list[str]:
+    """As the user: return for each of the two files whether it is "usable", "missing" or "closed"."""
+    answers = []
+    for path, right in ((engine, os.R_OK | os.X_OK), (model_file, os.R_OK)):
+        try:
+            there = stat.S_ISREG(os.stat(path).st_mode)
+        except PermissionError:
+            answers.append("closed")
+        except OSError:
+            answers.append("missing")
+        else:
+            answers.append("missing" if not there else "usable" if os.access(path, right) else "closed")
+    return answers
 
 
 def _read_table(process: subprocess.Popen[bytes], deadline: float, timeout: float) -> dict[str, DeviceMemory]:
@@ -175,17 +182,3 @@ def _read_table(process: subprocess.Popen[bytes], deadline: float, timeout: floa
                 if row[0] == memory_table.HOST:  # the last row
                     return table
             last = line.strip()[:200] or last
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the engine and its children. Wait until it is gone, but not for long: it may hang in the driver."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    if process.stdout:
-        process.stdout.close()
-    try:
-        process.wait(_KILL_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass  # it ends when the driver returns

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import stat
+import os
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
@@ -26,7 +26,15 @@ def inventory():
 
 def plan_of(store, name, **settings):
     model = source.from_store(Store(store), name)[0]
-    return make_plan(inventory(), [dict(settings, name=model["name"], model=model)], "0.32.15", models_dir=store)
+    plan = make_plan(inventory(), [dict(settings, name=model["name"], model=model)], "0.32.15", models_dir=store)
+    for instance in plan["instances"]:
+        instance["environment"].update(rig_environment())
+    return plan
+
+
+def rig_environment():
+    """What the engine stand-in needs beside the environment of a plan: it inherits nothing else."""
+    return {"GPU_RIG_STATE": os.environ["GPU_RIG_STATE"]}
 
 
 def figures(plan):
@@ -42,7 +50,7 @@ def figures(plan):
 
 def program(path, text):
     path.write_text("#!/bin/sh\n" + text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    path.chmod(0o755)
     return str(path)
 
 

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import pwd
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 
 from tests.rig.waiting import wait_until
@@ -84,6 +87,67 @@ def test_flash_attention_is_what_ollama_would_say(store, rig, tmp_path, capabili
     engine = program(tmp_path / "engine", 'echo "$*" > "$0.told"; exit 1')
     measure_plan(plan, facts, engine)
     assert "--flash-attn %s " % told in open(engine + ".told").read()
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@as_root
+@pytest.mark.parametrize("owner", [0, 1, 54321])
+def test_the_engine_runs_as_the_service_user_whoever_owns_the_model(store, rig, tmp_path, monkeypatch, owner):
+    monkeypatch.setenv("MARKED_SECRET", "1")
+    plan = plan_of(store, "llama4:16x17b", context_length=32768)
+    blobs = [path for path in pathlib.Path(store).rglob("blobs/*") if path.stat().st_size > 10**9]
+    for path in blobs:
+        os.chown(path, owner, 0)
+    engine = program(tmp_path / "engine", '{ id -u; id -g; env; cat /proc/self/status; } > "$0.told"; exit 1')
+    try:
+        measure_plan(plan, inventory(), engine)
+    finally:
+        for path in blobs:
+            os.chown(path, 0, 0)
+    nobody = pwd.getpwnam("nobody")
+    with open(engine + ".told") as stream:
+        told = stream.read()
+    assert told.split("\n")[:2] == [str(nobody.pw_uid), str(nobody.pw_gid)]
+    assert "NoNewPrivs:\t1" in told and "CapPrm:\t%016x" % 0 in told and "MARKED_SECRET" not in told
+
+
+def measured(store, tmp_path):
+    """The last warning of a plan whose engine would leave a file behind."""
+    plan = plan_of(store, "llama3.1:8b")
+    result = measure_plan(plan, inventory(), program(tmp_path / "engine", 'touch "$0.ran"; exit 1'))
+    assert result["instances"] == plan["instances"] and not os.path.exists(str(tmp_path / "engine.ran"))
+    return result["warnings"][-1]
+
+
+@as_root
+def test_without_the_service_user_nothing_is_measured(store, rig, tmp_path, monkeypatch):
+    for user, words in (("no-such-user", "does not have the user no-such-user"), ("root", "root is root")):
+        monkeypatch.setattr(paths, "USER", user)
+        assert words in measured(store, tmp_path)
+
+
+@as_root
+@pytest.mark.parametrize("pattern", ["blobs", "blobs/*"])
+def test_what_the_service_user_cannot_read_is_not_measured(store, rig, tmp_path, pattern):
+    closed = list(pathlib.Path(store).glob(pattern))
+    modes = [path.stat().st_mode for path in closed]
+    for path in closed:
+        path.chmod(0o600)
+    try:
+        assert "is not measured: the user nobody cannot read the model file" in measured(store, tmp_path)
+    finally:
+        for path, mode in zip(closed, modes):
+            path.chmod(mode)
+
+
+@as_root
+def test_an_engine_that_the_service_user_cannot_run_is_not_measured(store, rig, tmp_path):
+    engine = program(tmp_path / "engine", "exit 1")
+    os.chmod(engine, 0o700)
+    warning = measure_plan(plan_of(store, "llama3.1:8b"), inventory(), engine)["warnings"][-1]
+    assert "is not measured: the user nobody cannot read the engine" in warning
 
 
 def test_a_killed_module_leaves_no_engine(store, rig, tmp_path):

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 
 from tests.rig.gpus import state
-from tests.unit.plugins.module_utils.measure.builders import MIB, figures, inventory, plan_of
+from tests.unit.plugins.module_utils.measure.builders import MIB, figures, inventory, plan_of, rig_environment
 from tests.unit.plugins.modules.run_module import run_module
 
 
@@ -125,6 +125,7 @@ def test_the_module_measures(store, engine, rig):
         "ollama_version": "0.32.15",
         "models_dir": store,
         "measure": {"engine": engine},
+        "environment_unchecked": rig_environment(),
         "models": [{"name": model["name"], "model": model, "context_length": 32768}],
     }
     result = run_module("placement_info", given, check=True)

@@ -26,7 +26,8 @@ def inventory():
 
 def plan_of(store, name, **settings):
     model = source.from_store(Store(store), name)[0]
-    plan = make_plan(inventory(), [dict(settings, name=model["name"], model=model)], "0.32.15", models_dir=store)
+    plan = make_plan(inventory(), [dict(settings, name=model["name"], model=model)], "0.32.15")
+    plan["models_dir"] = store  # which is refused as one of a plan, because anybody may write below /tmp
     for instance in plan["instances"]:
         instance["environment"].update(rig_environment())
     return plan

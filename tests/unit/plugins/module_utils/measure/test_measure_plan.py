@@ -123,8 +123,7 @@ def test_the_module_measures(store, engine, rig):
     given = {
         "gpu_inventory": inventory(),
         "ollama_version": "0.32.15",
-        "models_dir": store,
-        "measure": {"engine": engine},
+        "measure": {"engine": engine, "stores": [store]},
         "environment_unchecked": rig_environment(),
         "models": [{"name": model["name"], "model": model, "context_length": 32768}],
     }

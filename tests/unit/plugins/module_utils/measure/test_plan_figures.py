@@ -37,7 +37,8 @@ def test_models_on_one_gpu_are_counted_together(store, rig, tmp_path):
     models = [
         dict(name=name, model=source.from_store(Store(store), "llama3.1:8b")[0]) for name in ("llama3.1:8b", "other:8b")
     ]
-    plan = make_plan(inventory(), models, "0.32.15", selectors=["0"], models_dir=store)
+    plan = make_plan(inventory(), models, "0.32.15", selectors=["0"])
+    plan["models_dir"] = store
     for instance in plan["instances"]:
         for model in instance["models"]:
             model["from"] = "llama3.1:8b"

@@ -169,10 +169,48 @@ def test_defaults_are_the_documented_defaults():
 
 def test_every_variable_of_the_role_is_in_its_list():
     """One that is missing there would be refused as unknown."""
-    settings = _load(ROLE / "vars" / "main.yml")["__ollama_multigpu_settings"]
+    settings = _load(ROLE / "vars" / "main.yml")["__ollama_multigpu_inputs"]
     assert set(settings) - {"ollama_multigpu_hosts"} == set(_load(ROLE / "defaults" / "main.yml"))
     for name, value in settings.items():
         assert value.startswith("{{ %s " % name), name
+
+
+@pytest.mark.parametrize("path", sorted((ROLE / "tasks").rglob("*.yml")), ids=lambda path: path.stem)
+def test_tasks_read_the_variables_that_were_evaluated_once(path):
+    """A fact of a host outranks the variable itself."""
+    names = "|".join(_load(ROLE / "defaults" / "main.yml"))
+    lines = [line for line in _text(path).splitlines() if not line.lstrip().startswith("#")]
+    direct = re.compile(r"(?<![\w./])(%s)\b|\binventory_hostname|\bplaybook_dir|\brole_path" % names)
+    assert not [line for line in lines if direct.search(line)]
+
+
+def test_entry_points_evaluate_the_variables_first():
+    for entry in ("plan", "verify", "remove"):
+        first = _load(ROLE / "tasks" / (entry + ".yml"))[0]
+        assert first["ansible.builtin.import_tasks"] == "freeze.yml", entry
+        assert first.get("when", "not __ollama_multigpu_is_stage") == "not __ollama_multigpu_is_stage"
+    first = _load(ROLE / "tasks" / "main.yml")[0]
+    assert first["ansible.builtin.import_tasks"] == "plan.yml" and "always" in first["tags"]
+
+
+def test_no_answer_of_a_host_names_anything_on_the_controller():
+    """Options of the tasks on the controller that name a file or an address there."""
+    frozen = re.compile(r"\{\{ (__ollama_multigpu_(settings|controller)\.|item\.(name|insecure))|registry$")
+    found = set()
+    for path in (ROLE / "tasks").rglob("*.yml"):
+        tasks = _load(path)
+        while tasks:
+            task = tasks.pop()
+            tasks += task.get("block", []) + task.get("rescue", []) + task.get("always", [])
+            if task.get("delegate_to") or "gpufleet.ollama.evidence_file" in task:
+                (options,) = [task[key] for key in task if "." in key]
+                wrong = [key for key in options if key != "evidence" and not frozen.match(str(options[key]))]
+                assert not wrong, (task["name"], wrong)
+                assert task.get("loop", "{{ __ollama_multigpu_settings.ollama_multigpu_models }}") == (
+                    "{{ __ollama_multigpu_settings.ollama_multigpu_models }}"
+                )
+                found.add(path.stem)
+    assert found == {"headers_controller", "evidence", "plan"}
 
 
 def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():

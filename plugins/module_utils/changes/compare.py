@@ -141,12 +141,6 @@ def _adoption(host: dict[str, Any], wanted: Wanted) -> list[Change]:
     return changes
 
 
-def adoption_record(host: dict[str, Any]) -> dict[str, Any]:
-    """Return what is written down of an Ollama before it is touched, so that `remove` can give it back."""
-    nothing = {"unit": "", "active": False, "enabled": False, "store": "", "environment": {}}
-    return dict(host["existing"] or nothing, command=host["command"] == "foreign")
-
-
 def _stopped(plan: dict[str, Any], host: dict[str, Any]) -> list[Change]:
     return [
         Change("stop", "instance", paths.unit(name), "The plan has no instance %s." % name, name)

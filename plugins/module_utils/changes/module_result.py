@@ -10,7 +10,8 @@ from typing import Any
 
 from ..common import exposure, paths
 from ..releases import archives
-from .compare import adoption_record, compare
+from .compare import compare
+from .give_back import adoption_record, give_back
 from .inputs import plan_input
 from .obstacles import host_obstacles
 from .role_variables import PREFIX, settings_problems
@@ -57,7 +58,9 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         release=release,
         changes=[change_data(change) for change in changes.changes],
         summary=summary_lines(changes),
-        work=work(changes, plan, servers, check_mode),
+        work=dict(
+            work(changes, plan, servers, check_mode), give_back={} if check_mode else give_back(host, plan, changes)
+        ),
         adoption_record=adoption_record(host),
     )
 

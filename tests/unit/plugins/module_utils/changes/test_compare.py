@@ -273,11 +273,6 @@ def test_variables_that_are_not_carried_over_are_said_once(wanted):
     assert changes.notes == () and changes.of("carry_over", "environment") == []
 
 
-def test_what_is_recorded_of_an_adopted_ollama():
-    assert compare.adoption_record(host(existing=ADOPTED, command="foreign")) == dict(ADOPTED, command=True)
-    assert compare.adoption_record(host(command="foreign"))["unit"] == ""
-
-
 def test_models_are_taken_from_every_store_on_the_host(wanted):
     left_behind = {"path": "/o/instances", "stores": ["/o/instances/gpu0"], "size_bytes": 1, "same_file_system": True}
     state = applied_host(wanted, left_behind=left_behind, existing=EXISTING)

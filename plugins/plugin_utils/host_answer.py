@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import i
 MAX_BYTES = 16 * 1024 * 1024  # the largest real answer, of a host with 8 GPUs and 100 models, has some 100 KiB
 MAX_DEPTH = 64  # real answers nest up to 12 levels
 MAX_VALUES = 250 * 1000
+MAX_ENTRIES = 5000  # of one list; tasks loop over some of them
 MAX_NUMBER = 2**63
 
 #: What each module returns and must return when it does not fail: {module: {key: (type, always)}}. A test compares it
@@ -51,6 +52,10 @@ _LONGEST_TEXT = 64 * 1024
 _MISSING = ("missing_library", "missing_reason", "python_version")
 #: What ansible-core's own wrapper answers for a module that runs in the background.
 _ASYNC = ("ansible_job_id", "started", "finished", "results_file")
+
+
+#: What is wrong with an answer that has more levels than MAX_DEPTH.
+TOO_DEEP = "nests more than %d levels deep" % MAX_DEPTH
 
 
 class AnswerError(Exception):
@@ -127,6 +132,8 @@ def _check_bounds(answer: Mapping[str, Any]) -> None:
         for value in (value for container in level for value in _values(container)):
             count += 1
             if isinstance(value, (dict, list)):
+                if isinstance(value, list) and len(value) > MAX_ENTRIES:
+                    raise AnswerError("has a list of %d entries, and at most %d are taken" % (len(value), MAX_ENTRIES))
                 below.append(value)
             elif _impossible(value):
                 raise AnswerError("has a number beyond all sizes")
@@ -135,7 +142,7 @@ def _check_bounds(answer: Mapping[str, Any]) -> None:
         if not below:
             return
         level = below
-    raise AnswerError("nests more than %d levels deep" % MAX_DEPTH)
+    raise AnswerError(TOO_DEEP)
 
 
 def _values(container: Any) -> Iterator[Any]:

@@ -42,7 +42,7 @@ def refuse_foreign_names(task_vars: Optional[Mapping[str, Any]], plugins: Iterab
     name = foreign_name(variables, _options(plugins))
     if name is None:
         return
-    host = "The host" if name.startswith("inventory_") else host_name(variables)
+    host = "The host" if "inventory_hostname" in variables["ansible_facts"] else host_name(variables)
     raise AnsibleActionFail(
         "%s has the fact %s. Facts outrank the inventory, so a host must not set this variable: find out which module "
         "or cache the fact comes from, clear it, and set the variable in the inventory (not with set_fact and "

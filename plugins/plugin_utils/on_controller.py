@@ -55,18 +55,21 @@ class OnController(ActionBase):
         refuse_foreign_names(task_vars)
         result = super().run(tmp, task_vars)
         del tmp  # Ansible keeps it for old plugins only
+        problem = None
         try:
             computed = self.compute(self.checked_options())
         except self.ERRORS as error:
-            raise AnsibleActionFail(str(error)) from error
+            problem = str(error)
         except AnsibleError:
             raise
         except Exception as error:  # pylint: disable=broad-except  # what a host answered may have any structure
             display.vvv(traceback.format_exc())
-            raise AnsibleActionFail(
+            problem = (
                 "What was read on %s cannot be used by %s: it is not what the modules of this collection return (%s: "
                 "%s)." % (self._host_name, self._task.action, type(error).__name__, printable(error)[:200])
-            ) from None
+            )
+        if problem is not None:  # here, so that Ansible shows the sentence alone
+            raise AnsibleActionFail(problem)
         # Through JSON, as the result of a module comes: tuples become lists, and keys become texts.
         return merge_hash(result, dict(json.loads(json.dumps(computed)), changed=False))
 

@@ -10,7 +10,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import merge_hash
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_answer import AnswerError, cleaned, harmless
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_answer import (
+    TOO_DEEP,
+    AnswerError,
+    cleaned,
+    harmless,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_facts import host_name, refuse_foreign_names
 
 
@@ -48,16 +53,19 @@ class OnHost(ActionBase):
             AnsibleActionFail: The answer is too large, or is not one of the module.
         """
         name = module_name or self._task.action
+        problem = None
         try:
             answer = cleaned(name, super()._execute_module(module_name=module_name, **options))
         except AnsibleError:
             raise
         except AnswerError as error:
-            raise self._refused(name, error) from error
-        except RecursionError as error:
-            raise self._refused(name, AnswerError("nests too deep")) from error
+            problem = str(error)
+        except RecursionError:
+            problem = TOO_DEEP
         except (TypeError, ValueError, AttributeError, KeyError) as error:  # of ansible-core, for keys of its own
-            raise self._refused(name, AnswerError("is malformed (%s)" % error)) from error
+            problem = "is malformed (%s)" % error
+        if problem:  # here, so that Ansible shows the sentence alone
+            raise self._refused(name, problem)
         if self._discovered_interpreter_key:  # found by the controller, for later tasks
             facts = answer.setdefault("ansible_facts", {})
             facts[self._discovered_interpreter_key] = self._discovered_interpreter
@@ -70,17 +78,19 @@ class OnHost(ActionBase):
             AnsibleActionFail: It printed too much.
         """
         result = super()._low_level_execute_command(*arguments, **options)
-        try:
-            for stream in ("stdout", "stderr"):
-                if result.get(stream):
-                    result[stream] = harmless(result[stream])
-        except AnswerError as error:
-            raise self._refused(self._task.action, error) from error
+        problem = None
+        for stream in ("stdout", "stderr"):
+            try:
+                result[stream] = harmless(result.get(stream) or "")
+            except AnswerError as error:
+                problem = str(error)
+        if problem:
+            raise self._refused(self._task.action, problem)
         return result
 
-    def _refused(self, module: str, error: AnswerError) -> AnsibleActionFail:
+    def _refused(self, module: str, problem: str) -> AnsibleActionFail:
         """Return the failure of a task whose module is answered by something else."""
         return AnsibleActionFail(
             "The answer of %s to the module %s %s: no module of this collection answers so. Find out what runs on the "
-            "host in its place." % (self._host_name, module.split(".")[-1], error)
+            "host in its place." % (self._host_name, module.split(".")[-1], problem)
         )

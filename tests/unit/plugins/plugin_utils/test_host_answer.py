@@ -79,7 +79,8 @@ def test_of_facts_only_the_inventory_of_gpus_is_kept():
         ({"host": "x"}, "has host as str"),
         ({"host": {"x": float("inf")}}, "a number beyond all sizes"),
         ({"host": {"x": 10**30}}, "a number beyond all sizes"),
-        ({"host": {"x": [0] * 250001}}, "more than 250000 values"),
+        ({"host": {"x": [0] * 5001}}, "a list of 5001 entries, and at most 5000"),
+        ({"host": {"x": [[0] * 5000] * 51}}, "more than 250000 values"),
     ],
 )
 def test_what_no_module_answers_is_refused(answer, told):

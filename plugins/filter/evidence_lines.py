@@ -10,9 +10,9 @@ short_description: Write evidence for people
 version_added: "1.0.0"
 author: The gpufleet.ollama contributors (@gpufleet)
 description:
-  - Says in lines of text what M(gpufleet.ollama.placement_check) found - a table of models and GPUs with the bytes
-    predicted, those the engine
-    announced and those observed, the layers, the verdict, and the diagnosis where there is one.
+  - Says in lines of text what M(gpufleet.ollama.placement_check) found - a table of models and GPUs with the planned
+    layers, the bytes predicted, those that the engine announced, those of CUDA context and projector, those observed
+    with their limits, the verdict, and the diagnosis where there is one.
 options:
   _input:
     description: The evidence.

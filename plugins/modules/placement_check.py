@@ -12,9 +12,15 @@ version_added: "1.0.0"
 description:
   - Compares a plan of M(gpufleet.ollama.placement_info) with the driver, the servers and the logs of the engines, and
     fails with a diagnosis if they differ.
-  - A model passes by the memory that NVML reports per process and GPU. The log line C(offloaded 49/49 layers to GPU)
-    and a C(size_vram) equal to C(size) were both seen on hosts where everything ran on the CPU. They can make a model
-    fail, but not pass.
+  - A model passes by the memory that NVML reports on each GPU for the process of its own engine. The log line
+    C(offloaded 49/49 layers to GPU) and a C(size_vram) equal to C(size) were both seen on hosts where everything ran on
+    the CPU. They can make a model fail, but not pass.
+  - Unknown is not proven. Where the driver or the host does not tell what has to be known, the verdict is V(unproven),
+    and the diagnosis says what would prove it. Where NVML does not give the memory of processes, the memory in use on
+    the whole GPU is an upper limit. It proves a model only if no other process on the GPU can hold it.
+  - Weights, KV cache and projector are held exactly, because they are known exactly. The guide
+    R(evidence, ansible_collections.gpufleet.ollama.docsite.evidence) lists the tolerances of the other parts, and what
+    cannot be detected.
   - Models of the plan that are not loaded are loaded first, which does not count as a change. No other model is
     unloaded for them.
   - One short generation is run per model while the GPUs are observed.
@@ -29,7 +35,7 @@ attributes:
   check_mode:
     support: full
     details: Nothing is loaded and nothing is generated in check mode. Models that are loaded are judged by their
-      memory.
+      memory. The task does not fail for the verdict V(unproven).
   diff_mode:
     support: none
   platform:
@@ -50,6 +56,13 @@ options:
       - Seconds without progress after which a load or a generation fails. A whole load may take longer.
     type: float
     default: 300.0
+  unproven:
+    description:
+      - What to do if nothing contradicts the plan, but something that has to be known is unknown.
+      - V(fail) fails the task. V(accept) warns.
+    type: str
+    choices: [fail, accept]
+    default: fail
 notes:
   - Reading the processes of other users requires O(ignore:become).
 """
@@ -69,7 +82,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 verdict:
-  description: V(pass), or V(fail) if a check of any model failed. The task fails in that case.
+  description:
+    - V(fail) if a check failed. The task fails.
+    - V(unproven) if no check failed and one that is required is unknown. The task fails unless O(unproven=accept) or in
+      check mode.
+    - V(pass) if every required check passed.
   type: str
   returned: always
   sample: pass
@@ -88,18 +105,28 @@ instances:
     url:
       description: Address of its server.
       type: str
+    checks:
+      description:
+        - Checks of the instance as a whole. V(only_planned_models) fails if a model is loaded that is not planned,
+          V(only_engines) if another process of its unit holds memory of a GPU.
+        - Each has C(name), C(passed) (null if it is unknown), C(required), C(expected) and C(observed).
+      type: list
+      elements: dict
     models:
       description:
-        - Each has C(name), C(layers_offloaded), C(layers_total), C(tokens_per_second) and C(load_seconds).
-        - Each of its C(checks) has C(name), C(passed) (null if the host does not report it), C(expected) and
-          C(observed).
-        - Each of its C(devices) has C(uuid), C(predicted_bytes), C(engine_bytes) (what the engine printed before or
-          while it loaded the model), C(observed_bytes) (what NVML reports for its process) and C(utilization_peak) in
+        - Each has C(name), C(verdict), C(layers_offloaded) (by the log of the engine, and 0 for a model on the CPU),
+          C(layers_total), C(tokens_per_second), C(load_seconds) and C(notes) (sentences).
+        - Each of its C(checks) has C(name), C(passed) (null if it is unknown), C(required) (false if it is known why
+          the check cannot be made), C(expected) and C(observed).
+        - Each of its C(devices) has C(uuid), C(layers) (as planned), C(predicted_bytes), C(engine_bytes) (what the
+          engine printed before or while it loaded the model, without context and projector), C(observed_bytes) (what
+          NVML reports for its process, or for the GPU where that proves it), C(context_bytes) and C(projector_bytes)
+          (as planned), C(least_bytes) and C(most_bytes) (the limits of the observed bytes), and C(utilization_peak) in
           percent.
       type: list
       elements: dict
 diagnosis:
-  description: What is wrong. For each model the most likely cause comes first.
+  description: What is wrong or not proven. For each model the most likely cause comes first.
   type: list
   elements: dict
   returned: always
@@ -107,7 +134,7 @@ diagnosis:
     finding:
       description:
         - One of V(one_gpu_carries_all), V(layers_on_cpu), V(cpu_only), V(far_from_predicted), V(foreign_process),
-          V(not_loaded), V(engine_died) and V(gpu_not_seen).
+          V(not_loaded), V(engine_died), V(gpu_not_seen), V(unplanned_model), V(unplanned_process) and V(unproven).
       type: str
     evidence:
       description: What was observed.
@@ -119,7 +146,7 @@ diagnosis:
       description: Name of the instance.
       type: str
     model:
-      description: Name of the model.
+      description: Name of the model; empty if the finding is about the whole instance.
       type: str
   sample:
     - finding: one_gpu_carries_all
@@ -133,9 +160,10 @@ import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import FAIL, check_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import collect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import FAIL, UNPROVEN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 
 
@@ -145,6 +173,7 @@ def main():
             "plan": {"type": "dict", "required": True, "no_log": True},
             "load": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 300.0},
+            "unproven": {"type": "str", "choices": ["fail", "accept"], "default": "fail"},
         },
         supports_check_mode=True,
     )
@@ -165,9 +194,21 @@ def main():
     except OllamaError as error:
         module.fail_json(msg="The plan cannot be checked: %s." % error)
     result = dataclasses.asdict(check_plan(plan, observations))
+    for note in notes(result):
+        module.warn(note)
     if result["verdict"] == FAIL:
         module.fail_json(msg=summary(result), **result)
+    if result["verdict"] == UNPROVEN:
+        # In check mode nothing was loaded or generated, so that there may be nothing to prove it with.
+        if module.params["unproven"] == "fail" and not module.check_mode:
+            module.fail_json(msg=summary(result), **result)
+        module.warn(summary(result))
     module.exit_json(changed=False, **result)
+
+
+def notes(result):
+    """Return the notes of all models."""
+    return [note for instance in result["instances"] for model in instance["models"] for note in model["notes"]]
 
 
 def summary(result):

@@ -58,12 +58,18 @@ PURE = (
     "changes/",
     "evidence/checks.py",
     "evidence/comparison.py",
+    "evidence/diagnosis.py",
     "evidence/engine_log.py",
     "evidence/findings.py",
     "evidence/gpu_memory.py",
+    "evidence/host_view.py",
+    "evidence/instance_checks.py",
+    "evidence/memory_findings.py",
+    "evidence/model_memory.py",
     "evidence/tolerances.py",
     "evidence/planned.py",
     "evidence/shapes.py",
+    "evidence/unproven.py",
 )
 INPUT_OUTPUT = {
     "ctypes",
@@ -94,7 +100,17 @@ INPUT_OUTPUT = {
 #: Files that are tested in a file of another name: test file -> (why, folder, files).
 TESTED_ELSEWHERE = {
     "gpu/test_nvml.py": ("what NVML says of a device is read through the rig's library", "gpu/", "device schema"),
-    "evidence/test_findings.py": ("a comparison is what findings and checks are made of", "evidence/", "comparison"),
+    "evidence/test_findings.py": (
+        "a comparison is what findings and checks are made of",
+        "evidence/",
+        "comparison diagnosis memory_findings",
+    ),
+    "evidence/test_gpu_memory.py": (
+        "whose memory it is, seen through the verdict",
+        "evidence/",
+        "model_memory host_view",
+    ),
+    "evidence/test_checks.py": ("the verdict of checks", "evidence/", "shapes"),
 }
 
 

@@ -2,7 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Check what was observed on a host against the plan: the checks of every model, and the verdict. Pure.
 
-Nothing that the engine or the server says of itself can pass a model; see comparison.py.
+A check passes, fails, or is unknown. Unknown is not proven: the verdict is "pass" only if every check passed that is
+required, and taking evidence away never turns another verdict into it. Nothing that the engine or the server says of
+itself can pass a model; see comparison.py.
 """
 
 from __future__ import annotations
@@ -11,10 +13,15 @@ from typing import Any
 
 from ..common.sizes import gib
 from . import comparison as states
-from . import engine_log, tolerances
-from .comparison import Comparison, HostView
+from . import engine_log, instance_checks, model_memory
+from .comparison import Comparison
 from .findings import explain
+from .host_view import HostView
+from .instance_checks import InstanceComparison
+from .model_memory import GpuMemory
 from .shapes import (
+    FAIL,
+    PASS,
     Check,
     DeviceEvidence,
     Evidence,
@@ -23,9 +30,8 @@ from .shapes import (
     ModelEvidence,
     Observations,
     ObservedInstance,
+    verdict_of,
 )
-
-PASS, FAIL = "pass", "fail"
 
 
 def check_plan(plan: dict[str, Any], observations: Observations) -> Evidence:
@@ -34,39 +40,45 @@ def check_plan(plan: dict[str, Any], observations: Observations) -> Evidence:
     Args:
         plan: of placement_info.
         observations: what `collect` gathered for it.
-
-    Returns:
-        The evidence, with the verdict "pass" only if no check of any model failed. A check that the host cannot answer
-        (`passed` is None) fails nothing.
     """
-    host = HostView.of(plan, observations.inventory)
+    host = HostView.of(plan, observations)
     instances: list[InstanceEvidence] = []
     diagnosis: list[Finding] = []
     for instance in plan.get("instances") or []:
         observed = observations.instances.get(instance["name"]) or ObservedInstance()
-        models = []
+        whole = InstanceComparison(instance, observed, host)
+        checks = instance_checks.check_instance(whole)
+        models: list[ModelEvidence] = []
+        found: list[Finding] = []
         for model in instance["models"]:
             comparison = Comparison(instance, model, observed, host)
-            models.append(_model_evidence(comparison))
-            diagnosis.extend(explain(comparison))
-        instances.append(InstanceEvidence(instance["name"], instance["unit"], instance["url"], models))
-    checks = [check for instance in instances for model in instance.models for check in model.checks]
-    failed = bool(diagnosis) or any(check.passed is False for check in checks)
-    return Evidence(FAIL if failed else PASS, instances, diagnosis)
+            evidence = _model_evidence(comparison)
+            models.append(evidence)
+            found.extend(explain(comparison, evidence.checks))
+        diagnosis += found + instance_checks.explain(whole, not found)
+        instances.append(InstanceEvidence(instance["name"], instance["unit"], instance["url"], checks, models))
+    return Evidence(_verdict(instances, diagnosis), instances, diagnosis)
+
+
+def _verdict(instances: list[InstanceEvidence], diagnosis: list[Finding]) -> str:
+    checks = [check for instance in instances for check in instance.checks]
+    checks += [check for instance in instances for model in instance.models for check in model.checks]
+    verdict = verdict_of(checks)
+    return FAIL if verdict == PASS and diagnosis else verdict
 
 
 def check_model(comparison: Comparison) -> list[Check]:
     """Return the checks of one model. Without its GPUs or its engine, only the check that says so is made."""
     checks = _gpus_seen(comparison)
-    if not all(check.passed for check in checks):
+    if any(check.passed is False for check in checks):
         return checks
     checks += _serving(comparison)
     if comparison.serving() != states.SERVES:
         return checks
-    checks.append(_context_length(comparison))
+    checks += _context_length(comparison)
     if not comparison.planned:
         return checks + [_cpu_only(comparison)]
-    for part in (_memory, _layers, _dry_run, _utilization, _foreign_memory):
+    for part in (_memory, _layers, _engine_figures, _utilization, _foreign_memory):
         checks += part(comparison)
     return checks
 
@@ -76,22 +88,27 @@ def _gpus_seen(comparison: Comparison) -> list[Check]:
     if not comparison.planned:
         return []
     planned = comparison.planned_text()
-    problem, missing, unusable = (comparison.inventory_problem(), comparison.missing_gpus(), comparison.unusable_gpus())
+    problem, missing, unusable = (comparison.host.problem(), comparison.missing_gpus(), comparison.unusable_gpus())
+    if not comparison.host.is_known:
+        return [Check("gpus_seen", None, planned, "unknown")]
     if problem:
         return [Check("gpus_seen", False, planned, "none: %s" % problem)]
     if missing:
         return [Check("gpus_seen", False, planned, "without %s" % ", ".join(missing))]
     if unusable:
         return [Check("gpus_seen", False, planned, "unusable: %s" % ", ".join(unusable))]
+    if comparison.gpus_without_health():
+        return [Check("gpus_seen", None, planned, "unknown health: %s" % ", ".join(comparison.gpus_without_health()))]
     return [Check("gpus_seen", True, planned, planned)]
 
 
 def _serving(comparison: Comparison) -> list[Check]:
-    """The server lists the model as loaded; its engine lives and answers."""
+    """The service runs, the server lists the model as loaded, its engine lives and answers."""
     observed, name = comparison.observed, comparison.name
-    state = comparison.serving()
+    active, state = comparison.instance.unit.get("ActiveState"), comparison.serving()
+    service = Check("service", None if active is None else active == "active", "active", active)
     failures = {
-        states.SERVICE_NOT_ACTIVE: "%s is %s" % (comparison.unit, comparison.instance.unit.get("ActiveState")),
+        states.SERVICE_NOT_ACTIVE: "%s is %s" % (comparison.unit, active),
         states.SERVER_NOT_REACHABLE: comparison.instance.error,
         states.WOULD_EVICT: ", ".join(observed.would_evict),
         states.NO_MEMORY_BY_OTHERS: observed.load_error,
@@ -99,55 +116,84 @@ def _serving(comparison: Comparison) -> list[Check]:
         states.NOT_LOADED: "not loaded",
     }
     if state in failures:
-        return [Check("loaded", False, name, failures[state])]
-    checks = [Check("loaded", True, name, name)] if observed.loaded else []
+        return [service, Check("loaded", False, name, failures[state])]
+    checks = [service] + ([Check("loaded", True, name, name)] if observed.loaded else [])
     if state == states.ENGINE_DIED:
         return checks + [Check("engine_alive", False, "alive", comparison.death())]
     if state == states.NO_ANSWER:
         return checks + [Check("generation", False, "an answer", observed.generation_error)]
     process = "process %s" % observed.engine.pid if observed.engine else "no process of the unit is known"
-    return checks + [Check("engine_alive", True, "alive", process)]
+    alive = True if observed.engine and observed.stayed else None
+    checks.append(Check("engine_alive", alive, "alive", process))
+    if observed.not_generated:
+        return checks + [Check("generation", None, "an answer", observed.not_generated, required=False)]
+    answered = observed.answered or None
+    return checks + [Check("generation", answered, "an answer", "an answer" if answered else "unknown")]
 
 
-def _context_length(comparison: Comparison) -> Check:
+def _context_length(comparison: Comparison) -> list[Check]:
     """The model is loaded with the planned context length."""
     planned, loaded = comparison.context_lengths()
-    if not planned or loaded is None:
-        return Check("context_length", None, planned, loaded)
-    return Check("context_length", not comparison.context_differs(), planned, loaded)
+    if not planned:
+        return []
+    return [Check("context_length", None if loaded is None else not comparison.context_differs(), planned, loaded)]
 
 
 def _cpu_only(comparison: Comparison) -> Check:
-    """A model that is planned for the CPU holds no more than a bare context on any GPU."""
-    nothing = "no memory of a GPU"
-    return Check(
-        "cpu_only", not comparison.holds_gpu_memory(), nothing, comparison.held_text() if comparison.held else nothing
-    )
+    """A model that is planned for the CPU holds nothing on any GPU."""
+    nothing, memory = "no memory of a GPU", comparison.memory
+    if comparison.host.has_no_gpu:
+        return Check("cpu_only", True, nothing, nothing)
+    if memory.off_plan():
+        return Check("cpu_only", False, nothing, comparison.held_text())
+    if not comparison.host.is_known or comparison.host.problem() or comparison.observed.engine is None:
+        return Check("cpu_only", None, nothing, comparison.host.problem() or "the process of the engine is not known")
+    if memory.off_plan_unknown():
+        return Check("cpu_only", None, nothing, "NVML lists no processes on %s" % ", ".join(memory.off_plan_unknown()))
+    return Check("cpu_only", True, nothing, nothing)
 
 
 def _memory(comparison: Comparison) -> list[Check]:
-    """NVML lists the predicted memory on every planned GPU, and no layers on another GPU."""
-    checks = []
-    for gpu in comparison.memory_by_gpu():
-        expected = "%s (within %s)" % (gib(gpu.predicted_bytes), gib(tolerances.tolerance(gpu.predicted_bytes)))
-        if gpu.state == states.UNKNOWN:
-            why = "NVML lists the engine without its memory"
-            checks.append(Check("memory " + gpu.uuid, None, expected, why))
-        else:
-            passed = gpu.state == states.AS_PLANNED
-            checks.append(Check("memory " + gpu.uuid, passed, expected, gib(gpu.observed_bytes)))
-    elsewhere = comparison.memory_off_plan()
-    if elsewhere:
-        checks.append(Check("only_planned_gpus", False, comparison.planned_text(), ", ".join(sorted(elsewhere))))
+    """NVML shows the predicted memory on every planned GPU, and nothing on another GPU."""
+    memory, checks = comparison.memory, []
+    found = memory.by_gpu()
+    for gpu in found:
+        expected = "%s to %s" % (gib(gpu.limits.least_bytes), gib(gpu.limits.most_bytes))
+        passed = None if gpu.state == model_memory.UNKNOWN else gpu.state == model_memory.AS_PLANNED
+        checks.append(Check("memory " + gpu.uuid, passed, expected, observed_text(gpu)))
+    total = memory.total()
+    sizes = [gpu.observed_bytes for gpu in found]
+    if total and None not in sizes:
+        held = sum(size or 0 for size in sizes)
+        expected = "%s to %s" % (gib(total.least_bytes), gib(total.most_bytes))
+        checks.append(Check("memory", held >= total.least_bytes, expected, gib(held)))
+    elsewhere, unknown = memory.off_plan(), memory.off_plan_unknown()
+    if elsewhere or unknown:
+        observed = ", ".join(elsewhere) or "unknown on %s" % ", ".join(unknown)
+        checks.append(Check("only_planned_gpus", False if elsewhere else None, comparison.planned_text(), observed))
+    else:
+        checks.append(Check("only_planned_gpus", True, comparison.planned_text(), comparison.planned_text()))
     return checks
+
+
+def observed_text(gpu: GpuMemory) -> str:
+    """Return in words what is known of the model's memory on a GPU, and by what."""
+    if gpu.by == model_memory.BY_PROCESS:
+        return gib(gpu.observed_bytes)
+    if gpu.by == model_memory.BY_GROWTH:
+        return "%s in use, which has grown by the model" % gib(gpu.held.most_bytes)
+    if gpu.by == model_memory.BY_TOTAL and gpu.state == model_memory.AS_PLANNED:
+        return "%s in use by this process alone" % gib(gpu.held.most_bytes)
+    return "at most %s" % gib(gpu.held.most_bytes)
 
 
 def _layers(comparison: Comparison) -> list[Check]:
     """The engine's log and the server's sizes do not show layers on the CPU."""
-    log = comparison.observed.log
+    log, why = comparison.observed.log, _log_missing(comparison)
     wanted = "%s/%s" % (comparison.predicted.get("gpu_layers"), comparison.predicted.get("total_layers"))
+    required = not comparison.observed.log_missing
     if log is None or log.layers is None:
-        checks = [Check("layers", None, wanted, comparison.instance.journal_problem or "not in the journal")]
+        checks = [Check("layers", None, wanted, why, required)]
     else:
         logged = "%d/%d" % (log.layers, log.layers_total or 0)
         checks = [Check("layers", not comparison.layers_missing(), wanted, logged)]
@@ -155,74 +201,106 @@ def _layers(comparison: Comparison) -> list[Check]:
         buffers = ", ".join("%s %s" % (device, gib(size)) for device, size in sorted(log.buffers.items()))
         on_gpu = sum(size for device, size in log.buffers.items() if engine_log.is_gpu(device))
         checks.append(Check("gpu_buffers", bool(on_gpu), "buffers on a GPU", buffers))
-    size, vram = comparison.sizes_of_server()
-    enough = comparison.size_vram_is_enough()
-    if enough is None:
-        checks.append(Check("size_vram", None, "above 0", None))
     else:
-        expected = "all of size" if comparison.fully_on_gpu else "above 0"
-        checks.append(Check("size_vram", enough, expected, "%s of %s" % (gib(vram), gib(size))))
+        checks.append(Check("gpu_buffers", None, "buffers on a GPU", why, required))
+    size, vram = comparison.sizes_of_server()
+    expected = "all of size" if comparison.fully_on_gpu else "above 0"
+    observed = "%s of %s" % (gib(vram), gib(size))
+    checks.append(Check("size_vram", comparison.size_vram_is_enough(), expected, observed))
     return checks
 
 
-def _dry_run(comparison: Comparison) -> list[Check]:
-    """The engine expected no more memory than predicted plus the headroom of the plan."""
-    if not comparison.engine_bytes():
-        why = comparison.instance.journal_problem or "not in the journal"
-        return [Check("engine_dry_run", None, "printed by the engine", why)]
-    return [
-        Check("engine_dry_run " + run.uuid, not run.is_above, "at most %s" % gib(run.most_bytes), gib(run.engine_bytes))
-        for run in comparison.dry_runs()
-    ]
+def _log_missing(comparison: Comparison) -> str:
+    return comparison.observed.log_missing or comparison.instance.journal_problem or "unknown"
+
+
+def _engine_figures(comparison: Comparison) -> list[Check]:
+    """The engine put the planned weights and KV cache on each GPU, and expected no more than the plan keeps free."""
+    runs = {run.uuid: run for run in comparison.dry_runs()}
+    off = {device["uuid"] for device in comparison.placed_otherwise()}
+    exact, checks = comparison.memory.engine_exact(), []
+    required = not comparison.observed.log_missing
+    for device in comparison.predicted_devices:
+        uuid, run = device["uuid"], runs.get(device["uuid"])
+        if run is None:
+            checks.append(
+                Check("engine_dry_run " + uuid, None, "printed by the engine", _log_missing(comparison), required)
+            )
+        else:
+            observed = gib(run.engine_bytes)
+            checks.append(
+                Check("engine_dry_run " + uuid, not run.is_above, "at most %s" % gib(run.most_bytes), observed)
+            )
+        if device.get("layers"):
+            planned, placed = gib(comparison.memory.planned_exact(device)), uuid not in off if uuid in exact else None
+            checks.append(Check("engine_weights " + uuid, placed, planned, gib(exact.get(uuid)), required))
+    return checks
 
 
 def _utilization(comparison: Comparison) -> list[Check]:
-    """Every planned GPU computed at least once while the model generated."""
-    expected = "above 0 %"
-    peaks = comparison.observed.utilization_peak
-    if peaks is None:
-        why = comparison.observed.generation_error or "no generation was run"
-        return [Check("utilization", None, expected, why)]
-    checks = []
-    for uuid in comparison.planned:
-        peak = peaks.get(uuid)
-        if peak is None:
-            checks.append(Check("utilization " + uuid, None, expected, "not supported by this GPU"))
-        else:
-            checks.append(Check("utilization " + uuid, peak > 0, expected, "%d %%" % peak))
+    """Every planned GPU with a layer computed at least once while the model generated."""
+    checks, skipped = [], comparison.observed.not_generated
+    for busy in comparison.busy():
+        percent = "unknown" if busy.percent is None else "%d %%" % busy.percent
+        if busy.others and not busy.computed:
+            percent = "%s by process %s" % (percent, ", ".join(str(pid) for pid in busy.others))
+        elif skipped or not busy.is_supported:
+            percent = skipped or "not supported by this GPU"
+        required = busy.is_needed or not (skipped or not busy.is_supported)
+        checks.append(Check("utilization " + busy.uuid, busy.computed, "above 0 %", percent, required))
     return checks
 
 
 def _foreign_memory(comparison: Comparison) -> list[Check]:
     """Other processes have not taken the headroom that the plan keeps free."""
     expected = "no more than at planning"
-    grown = ", ".join("%s: %s more" % (growth.uuid, gib(growth.grown_bytes)) for growth in comparison.foreign_growth())
-    return [Check("foreign_memory", not comparison.headroom_taken(), expected, grown or expected)]
+    kept = list(comparison.headroom_kept().values())
+    passed = False if False in kept else None if None in kept else True
+    grown = ", ".join("%s: %s more" % (growth.uuid, gib(growth.grown_bytes)) for growth in comparison.headroom_taken())
+    return [Check("foreign_memory", passed, expected, grown or (expected if passed else "unknown"))]
 
 
 def _model_evidence(comparison: Comparison) -> ModelEvidence:
-    observed = comparison.observed
+    observed, checks = comparison.observed, check_model(comparison)
+    log, on_cpu = observed.log, not comparison.planned
+    total = log.layers_total if log else None
     return ModelEvidence(
         name=comparison.name,
-        checks=check_model(comparison),
+        verdict=verdict_of(checks),
+        checks=checks,
         devices=_devices(comparison),
-        layers_offloaded=observed.log.layers if observed.log else None,
-        layers_total=observed.log.layers_total if observed.log else None,
+        layers_offloaded=0 if on_cpu else log.layers if log else None,
+        layers_total=comparison.predicted.get("total_layers") if total is None else total,
         tokens_per_second=observed.tokens_per_second,
         load_seconds=observed.load_seconds,
+        notes=[observed.reloaded] if observed.reloaded else [],
     )
 
 
 def _devices(comparison: Comparison) -> list[DeviceEvidence]:
     """Return the planned GPUs, then those outside the plan where NVML lists the model."""
-    engine = comparison.engine_bytes()
+    memory, engine = comparison.memory, comparison.engine_bytes()
     peaks = comparison.observed.utilization_peak or {}
-    readable = comparison.inventory_problem() is None
+    observed = {gpu.uuid: gpu.observed_bytes for gpu in memory.by_gpu()}
     devices = []
     for device in comparison.predicted_devices:
-        uuid = device["uuid"]
-        held = comparison.held.get(uuid, 0) if readable and uuid in comparison.host.devices else None
-        devices.append(DeviceEvidence(uuid, device.get("total_bytes"), engine.get(uuid), held, peaks.get(uuid)))
-    for uuid in sorted(set(comparison.held) - {device.uuid for device in devices}):
-        devices.append(DeviceEvidence(uuid, 0, engine.get(uuid), comparison.held[uuid], None))
+        uuid, limits = device["uuid"], memory.limits(device["uuid"])
+        devices.append(
+            DeviceEvidence(
+                uuid=uuid,
+                layers=device.get("layers") or 0,
+                predicted_bytes=device.get("total_bytes"),
+                engine_bytes=engine.get(uuid),
+                observed_bytes=observed.get(uuid) if uuid in comparison.host.devices else None,
+                context_bytes=device.get("overhead_bytes") or 0,
+                projector_bytes=device.get("projector_bytes") or 0,
+                least_bytes=limits.least_bytes,
+                most_bytes=limits.most_bytes,
+                utilization_peak=peaks.get(uuid),
+            )
+        )
+    for uuid in memory.off_plan():
+        devices.append(
+            DeviceEvidence(uuid, 0, 0, engine.get(uuid), memory.held[uuid].exact_bytes, 0, 0, 0, 0, peaks.get(uuid))
+        )
     return devices

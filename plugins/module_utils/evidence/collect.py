@@ -20,7 +20,7 @@ from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
-from . import engine_log, engines
+from . import engine_log, engines, gpu_memory
 from .concurrency import in_parallel
 from .planned import planned_uuids
 from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
@@ -36,6 +36,10 @@ _ONE_DAY_SECONDS = 86400
 _POLL_SECONDS = 0.5
 
 _ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
+_RELOADED = "The server listed %s, but the process of its engine was gone: this check has loaded the model again."
+_CANNOT_GENERATE = "does not support"
+_NOT_WANTED = "no generation was run"
+_NOT_IN_JOURNAL = "the journal no longer has the start of this engine"
 
 
 def collect(
@@ -63,17 +67,39 @@ def collect(
         if uses_gpus:
             raise
         pynvml = None
+    used_before = (
+        _used(nvml.read_inventory(nvml_timeout)[0]) if load and any(one.has_to_load() for one in observers) else {}
+    )
     in_parallel([functools.partial(one.load, load) for one in observers])
     if generate:
         by_name = {one.instance["name"]: one for one in observers}
         for together in rounds(instances):
             ready = [(by_name[instance["name"]], model) for instance, model in together]
             _generate_together([pair for pair in ready if pair[0].can_generate(pair[1])], pynvml, nvml_timeout)
+    else:
+        for found in (found for one in observers for found in one.observed.models.values()):
+            found.not_generated = _NOT_WANTED
     in_parallel([one.finish for one in observers])
-    inventory = nvml.read_inventory(nvml_timeout)[0]
+    inventory = _settled_inventory(observers, nvml_timeout)
     for one in observers:
         one.join_devices(inventory["gpus"])
-    return Observations(inventory, {one.instance["name"]: one.observed for one in observers})
+    return Observations(inventory, {one.instance["name"]: one.observed for one in observers}, used_before)
+
+
+def _used(inventory: dict[str, Any]) -> dict[str, int | None]:
+    return {uuid: device.used_bytes for uuid, device in gpu_memory.devices(inventory).items()}
+
+
+def _settled_inventory(observers: list[Observer], nvml_timeout: float) -> dict[str, Any]:
+    """Return the GPU facts, read again where a process of a unit was on a GPU that is the engine of no planned model.
+
+    A server starts the engine for a moment to ask it for GPUs.
+    """
+    inventory = nvml.read_inventory(nvml_timeout)[0]
+    if not any(one.strangers_on_gpus(inventory) for one in observers):
+        return inventory
+    time.sleep(SETTLE_SECONDS)
+    return nvml.read_inventory(nvml_timeout)[0]
 
 
 def _generate_together(ready: list[tuple[Observer, dict]], pynvml: Any, nvml_timeout: float) -> None:
@@ -82,11 +108,12 @@ def _generate_together(ready: list[tuple[Observer, dict]], pynvml: Any, nvml_tim
         return
     sampler = Sampler(pynvml) if pynvml else None
     in_parallel([functools.partial(one.generate, model) for one, model in ready])
-    peaks = sampler.finish(nvml_timeout)["utilization_peak"] if sampler else {}
+    sampled = sampler.finish(nvml_timeout) if sampler else {"utilization_peak": {}, "busy_processes": {}}
     for one, model in ready:
-        one.observed.models[served_name(model)].utilization_peak = {
-            uuid: peaks.get(uuid) for uuid in planned_uuids(model)
-        }
+        found, planned = one.observed.models[served_name(model)], planned_uuids(model)
+        peaks, processes = sampled["utilization_peak"], sampled["busy_processes"]
+        found.utilization_peak = {uuid: peaks[uuid] for uuid in planned if uuid in peaks}
+        found.busy_processes = {uuid: processes[uuid] for uuid in planned if uuid in processes}
 
 
 class Observer:
@@ -107,15 +134,25 @@ class Observer:
             self.observed.models[served_name(model)] = ObservedModel()
         self._blobs: dict[str, str | None] = {}
         # Without a running unit it is unknown whose process an engine is: a missing engine then means nothing.
-        self._sees_engines = properties.get("MainPID", "0") != "0"
+        self._main_pid = int(properties.get("MainPID") or 0)
+        self._sees_engines = self._main_pid != 0
 
     # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def has_to_load(self) -> bool:
+        """Return whether a planned model is not loaded, or its engine is gone."""
+        running = self._running() if self._read_ps() else []
+        models = self.observed.models
+        return self.observed.reachable and any(
+            not found.loaded or (self._sees_engines and not self._engine_of(name, running))
+            for name, found in models.items()
+        )
 
     def load(self, allowed: bool) -> None:
         """Load planned models that are not loaded, unless that could evict another; find the engine of each model."""
         if not self._read_ps():
             return
-        running = engines.engines(self.instance["unit"])
+        running = self._running()
         for model in self.instance["models"]:
             name = served_name(model)
             found = self.observed.models[name]
@@ -127,10 +164,11 @@ class Observer:
                 found.died = _ENGINE_GONE if dead else None
                 continue
             planned = {key_of(one) for one in self.observed.models}
-            strangers = [loaded for loaded in self.observed.loaded if key_of(loaded) not in planned]
+            strangers = [loaded for loaded in self.observed.loaded or [] if key_of(loaded) not in planned]
             if strangers:
                 found.would_evict = strangers
                 continue
+            found.reloaded = _RELOADED % name if dead else None
             self._load(model, name, found)
         self._read_ps()
         self._find_engines()
@@ -157,8 +195,12 @@ class Observer:
                 )
             )
         except OllamaError as error:
-            found.generation_error = error.message
+            if _CANNOT_GENERATE in error.message:  # an embedding model
+                found.not_generated = error.message
+            else:
+                found.generation_error = error.message
             return
+        found.answered = True
         spent = answer.get("eval_duration") or 0
         if spent:
             found.tokens_per_second = round((answer.get("eval_count") or 0) * 1e9 / spent, 2)
@@ -173,7 +215,10 @@ class Observer:
         for found in self.observed.models.values():
             if found.engine and not proc.is_alive(found.engine.pid, found.engine.started):
                 found.died = "process %d ended after it had loaded the model" % found.engine.pid
+        before = {name: found.engine for name, found in self.observed.models.items()}
         self._find_engines()
+        for name, found in self.observed.models.items():
+            found.stayed = found.engine is not None and found.engine == before[name] or None
         for found in self.observed.models.values():
             if found.loaded and not found.engine and self._sees_engines:
                 found.died = found.died or _ENGINE_GONE
@@ -185,9 +230,16 @@ class Observer:
         """Find the GPU behind each device of the engines' logs (CUDA0 ...); `gpus` is the list of the GPU facts."""
         for found in self.observed.models.values():
             if found.log:
-                environment = found.engine.environment if found.engine else {}
+                environment = (found.engine.environment if found.engine else None) or {}
                 visible = environment.get("CUDA_VISIBLE_DEVICES")
                 found.device_uuids = engine_log.device_uuids(found.log, visible, gpus)
+
+    def strangers_on_gpus(self, inventory: dict[str, Any]) -> bool:
+        """Return whether NVML lists a process of the unit that is the engine of no planned model."""
+        known = {found.engine.pid for found in self.observed.models.values() if found.engine}
+        listed = gpu_memory.devices(inventory).values()
+        unit = self.instance["unit"]
+        return any(process["pid"] not in known for device in listed for process in device.of_unit(unit))
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -247,7 +299,7 @@ class Observer:
         return answers[0]
 
     def _engine_of(self, name: str, running: list[EngineProcess]) -> EngineProcess | None:
-        only_model = len(self.observed.models) == 1 and len(self.observed.loaded) == 1
+        only_model = len(self.observed.models) == 1 and len(self.observed.loaded or []) == 1
         context_length = (self.observed.models[name].ps or {}).get("context_length")
         return engines.engine_of(running, self._blob(name), context_length, only_model)
 
@@ -264,8 +316,11 @@ class Observer:
                 pass  # the model was deleted while it is loaded: the only engine is taken
         return self._blobs[name]
 
+    def _running(self) -> list[EngineProcess]:
+        return engines.of_server(engines.engines(self.instance["unit"]), self._main_pid)
+
     def _find_engines(self) -> None:
-        running = engines.engines(self.instance["unit"])
+        running = self._running()
         for name, found in self.observed.models.items():
             found.engine = self._engine_of(name, running) if found.loaded else None
 
@@ -281,6 +336,8 @@ class Observer:
             else:
                 own = engine_log.engine_lines(lines, None, self._blob(name)) if self._blob(name) else []
             found.log = engine_log.parse_engine(own)
+            if found.log is None and lines and not own:
+                found.log_missing = _NOT_IN_JOURNAL
             if found.log and found.loaded and found.load_seconds is None:
                 found.load_seconds = found.log.load_seconds
 

@@ -3,8 +3,9 @@
 """One model of the plan beside what was observed of it. Pure.
 
 A Comparison says what differs; `checks` lists the differences and `findings` explains them. What counts is NVML's
-memory by process and GPU. The engine's `offloaded 49/49 layers` and a `size_vram` equal to `size` were both seen on
-hosts where everything ran on the CPU (ollama-behaviour.md 14.8), so they can fail a model and never pass it.
+memory of the engine's own process on each GPU (model_memory.py). The engine's `offloaded 49/49 layers` and a
+`size_vram` equal to `size` were both seen on hosts where everything ran on the CPU (ollama-behaviour.md 14.8), so they
+can fail a model and never pass it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 from ..common.names import served_name
 from ..common.sizes import gib
-from ..gpu.schema import UNUSABLE, devices_by_uuid
-from . import engine_log, gpu_memory, tolerances
-from .planned import planned_uuids
+from ..gpu.schema import UNUSABLE
+from . import engine_log, tolerances
+from .host_view import ForeignGrowth, HostView
+from .model_memory import GpuMemory, ModelMemory
 from .shapes import ObservedInstance, ObservedModel
 
 # What became of loading a model and using it (Comparison.serving).
@@ -29,49 +31,6 @@ ENGINE_DIED = "engine_died"
 LOAD_FAILED = "load_failed"
 NOT_LOADED = "not_loaded"
 NO_ANSWER = "no_answer"
-
-# Memory on a planned GPU (GpuMemory.state).
-UNKNOWN = "unknown"
-AS_PLANNED = "as_planned"
-TOO_LITTLE = "too_little"
-TOO_MUCH = "too_much"
-
-
-@dataclasses.dataclass(frozen=True)
-class HostView:
-    """What all models of a host share.
-
-    `inventory` is the fact `gpu_inventory` and `devices` its GPUs by UUID. `own_units` are the units of the plan.
-    `foreign_bytes_planned` is the memory that other processes held on each GPU when the plan was made.
-    """
-
-    inventory: dict[str, Any]
-    devices: dict[str, dict[str, Any]]
-    own_units: frozenset[str]
-    foreign_bytes_planned: dict[str, int]
-
-    @classmethod
-    def of(cls, plan: dict[str, Any], inventory: dict[str, Any]) -> HostView:
-        """Return the view for a plan and the GPU facts of its host."""
-        return cls(
-            inventory=inventory,
-            devices=devices_by_uuid(inventory),
-            own_units=frozenset(instance["unit"] for instance in plan.get("instances") or []),
-            foreign_bytes_planned={gpu["uuid"]: gpu.get("foreign_bytes") or 0 for gpu in plan.get("gpus") or []},
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class GpuMemory:
-    """Memory of the model on one planned GPU.
-
-    `observed_bytes` is None where NVML lists the engine without its memory.
-    """
-
-    uuid: str
-    predicted_bytes: int
-    observed_bytes: int | None
-    state: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +52,19 @@ class DryRun:
 
 
 @dataclasses.dataclass(frozen=True)
-class ForeignGrowth:
-    """Memory that processes outside the plan have taken on a GPU since planning; `process` is the largest of them."""
+class Busy:
+    """Whether the model computed on one GPU: True, False, or None where that is unknown.
+
+    `percent` is the peak of the GPU, `others` the other processes that computed there, and `is_needed` whether the
+    memory there proves the model only together with this.
+    """
 
     uuid: str
-    grown_bytes: int
-    process: dict[str, Any]
+    computed: bool | None
+    percent: int | None
+    others: list[int]
+    is_needed: bool
+    is_supported: bool
 
 
 class Comparison:
@@ -117,6 +83,7 @@ class Comparison:
         self.instance_name: str = instance["name"]
         self.unit: str = instance["unit"]
         self.url: str = instance["url"]
+        self.environment: dict[str, Any] = dict(instance.get("environment") or {})
         self.name = served_name(model)
         self.model = model
         self.host = host
@@ -124,40 +91,36 @@ class Comparison:
         self.observed = observed.models.get(self.name) or ObservedModel()
         self.predicted: dict[str, Any] = dict(model.get("predicted") or {})
         self.predicted_devices: list[dict[str, Any]] = self.predicted.get("devices") or []
-        self.planned = planned_uuids(model)
         self.fully_on_gpu = bool(self.predicted.get("fully_on_gpu"))
         headroom = self.predicted.get("headroom_bytes")
         self.headroom_bytes: int = tolerances.DEFAULT_HEADROOM_BYTES if headroom is None else headroom
-        # With one model on the instance, all processes of the unit are the model's.
-        engine = self.observed.engine
-        pids = {engine.pid} if engine and len(instance["models"]) > 1 else set()
-        #: {uuid: bytes or None} that the model holds by NVML.
-        self.held = gpu_memory.held_by(host.devices, pids, self.unit)
+        self.memory = ModelMemory(instance, model, self.observed, host)
+        self.planned = self.memory.planned
 
     # -- GPUs ----------------------------------------------------------------------------------------------------------
 
-    def inventory_problem(self) -> str | None:
-        """Return why the GPUs of the host cannot be read, None if they can."""
-        state = self.host.inventory.get("state")
-        return None if state == "ok" else str(self.host.inventory.get("reason") or state)
-
     def missing_gpus(self) -> list[str]:
         """Return the planned GPUs that the driver does not list."""
-        return [uuid for uuid in self.planned if uuid not in self.host.devices]
+        return [uuid for uuid in self.planned if uuid not in self.host.facts]
 
     def unusable_gpus(self) -> dict[str, str]:
         """Return {uuid: reasons} of the planned GPUs that cannot be used."""
         found = {}
         for uuid in self.planned:
-            health = (self.host.devices.get(uuid) or {}).get("health") or {}
+            health = (self.host.facts.get(uuid) or {}).get("health") or {}
             if health.get("state") == UNUSABLE:
                 found[uuid] = "; ".join(health.get("reasons") or [])
         return found
 
+    def gpus_without_health(self) -> list[str]:
+        """Return the planned GPUs of which it is not known whether they can be used (a MIG device has no health)."""
+        facts = {uuid: self.host.facts.get(uuid) or {} for uuid in self.planned}
+        return [uuid for uuid, fact in facts.items() if "health" in fact and not (fact["health"] or {}).get("state")]
+
     # -- server and engine ---------------------------------------------------------------------------------------------
 
     def serving(self) -> str:
-        """Return SERVES if the model is loaded and answers, or else one of the constants that say why not."""
+        """Return SERVES if nothing says that the model is not loaded or does not answer, or else what says so."""
         state = self.instance.unit.get("ActiveState")
         if state not in (None, "active"):
             return SERVICE_NOT_ACTIVE
@@ -179,9 +142,7 @@ class Comparison:
         error = self.observed.generation_error
         if self.observed.died or (error and "terminated" in error):
             return ENGINE_DIED
-        if error and "does not support" not in error:  # an embedding model generates nothing
-            return NO_ANSWER
-        return SERVES
+        return NO_ANSWER if error else SERVES
 
     def death(self) -> str | None:
         """Return how the engine ended, in the words of the server or of `collect`."""
@@ -197,57 +158,20 @@ class Comparison:
         planned, loaded = self.context_lengths()
         return bool(planned) and loaded is not None and planned != loaded
 
-    # -- memory --------------------------------------------------------------------------------------------------------
-
-    def memory_by_gpu(self) -> list[GpuMemory]:
-        """Return the model's memory on every planned GPU."""
-        found = []
-        for device in self.predicted_devices:
-            predicted = tolerances.total_bytes(device)
-            if predicted:
-                observed = self.held.get(device["uuid"], 0)
-                found.append(GpuMemory(device["uuid"], predicted, observed, _memory_state(device, observed)))
-        return found
-
-    def memory_off_plan(self) -> dict[str, int | None]:
-        """Return {uuid: bytes} of the GPUs outside the plan where the model holds more than a bare context."""
-        return {
-            uuid: size
-            for uuid, size in self.held.items()
-            if uuid not in self.planned and (size or 0) > tolerances.MOST_OF_A_CONTEXT_BYTES
-        }
-
-    def holds_gpu_memory(self) -> bool:
-        """Return whether the model holds more than a bare context on any GPU, or an unknown amount."""
-        return any(size is None or size > tolerances.MOST_OF_A_CONTEXT_BYTES for size in self.held.values())
-
-    def gpus_with_layers(self) -> list[str]:
-        """Return the GPUs, planned or not, that hold more than a bare context or an unknown amount."""
-        return [uuid for uuid, size in self.held.items() if size is None or self._holds_model(uuid, size)]
-
-    def _holds_model(self, uuid: str, size: int) -> bool:
-        for device in self.predicted_devices:
-            if device["uuid"] == uuid:
-                return bool(tolerances.holds_model(device, size))
-        return size > tolerances.MOST_OF_A_CONTEXT_BYTES
+    # -- other processes -----------------------------------------------------------------------------------------------
 
     def foreign_growth(self, more_than: int = tolerances.FOREIGN_GROWTH_BYTES) -> list[ForeignGrowth]:
         """Return the planned GPUs where other processes have grown by over `more_than` bytes since planning."""
-        grown = []
-        for uuid in self.planned:
-            others = gpu_memory.foreign_processes(self.host.devices, self.host.own_units, uuid)
-            growth = sum(size for size, _process in others) - self.host.foreign_bytes_planned.get(uuid, 0)
-            if others and growth > more_than:
-                grown.append(ForeignGrowth(uuid, growth, others[0][1]))
-        return grown
+        grown = [self.host.foreign_growth(uuid) for uuid in self.planned]
+        return [growth for growth in grown if growth.process and growth.grown_bytes > more_than]
+
+    def headroom_kept(self) -> dict[str, bool | None]:
+        """Return {uuid: whether other processes have left the planned headroom}, None where that is unknown."""
+        return {uuid: self.host.keeps_free(uuid, self.headroom_bytes) for uuid in self.planned}
 
     def headroom_taken(self) -> list[ForeignGrowth]:
         """Return the growth of other processes on the GPUs where less than the planned headroom is free."""
-        return [
-            growth
-            for growth in self.foreign_growth()
-            if (self.host.devices[growth.uuid]["memory"].get("free_bytes") or 0) < self.headroom_bytes
-        ]
+        return [self.host.foreign_growth(uuid) for uuid, kept in self.headroom_kept().items() if kept is False]
 
     # -- what the engine and the server say ----------------------------------------------------------------------------
 
@@ -271,7 +195,7 @@ class Comparison:
         if log is None or planned is None:
             return None
         excess = sum(size for device, size in log.buffers.items() if not engine_log.is_gpu(device)) - planned
-        return excess if excess > tolerances.tolerance(planned) else None
+        return excess if excess > tolerances.host_tolerance(planned) else None
 
     def sizes_of_server(self) -> tuple[int | None, int | None]:
         """Return (size, size_vram) of /api/ps, None for what is unknown."""
@@ -284,7 +208,7 @@ class Comparison:
         All of `size` is expected only of a model that is planned wholly on GPUs: for others the ratio means nothing.
         """
         size, vram = self.sizes_of_server()
-        if vram is None:
+        if vram is None or (self.fully_on_gpu and size is None):
             return None
         return vram > 0 and (not self.fully_on_gpu or vram >= (size or 0))
 
@@ -305,10 +229,37 @@ class Comparison:
                 found.append(DryRun(device["uuid"], engine[device["uuid"]], predicted, most))
         return found
 
-    def idle_gpus(self) -> list[str]:
-        """Return the planned GPUs that computed nothing while the model generated."""
-        peaks = self.observed.utilization_peak or {}
-        return [uuid for uuid in self.planned if peaks.get(uuid) == 0]
+    def placed_otherwise(self) -> list[dict[str, Any]]:
+        """Return the predicted devices where the engine itself put other weights or KV cache than planned."""
+        return [device for device in self.predicted_devices if self.memory.engine_is_off(device)]
+
+    # -- utilization ---------------------------------------------------------------------------------------------------
+
+    def busy(self) -> list[Busy]:
+        """Return for every planned GPU with a layer whether the model computed there while it generated."""
+        without = {device["uuid"] for device in self.predicted_devices if device.get("layers") == 0}
+        return [self._busy(gpu) for gpu in self.memory.by_gpu() if gpu.uuid not in without]
+
+    def _busy(self, gpu: GpuMemory) -> Busy:
+        observed, uuid, device = self.observed, gpu.uuid, self.host.devices.get(gpu.uuid)
+        pid = observed.engine.pid if observed.engine else None
+        peaks, by_process = observed.utilization_peak or {}, (observed.busy_processes or {}).get(uuid)
+        peak, needed = peaks.get(uuid), self.memory.is_weak(gpu)
+        own = (by_process or {}).get(pid or 0, 0)
+        others = [other for other, percent in (by_process or {}).items() if other != pid and percent]
+        listed = device.processes if device and device.processes is not None else None
+        is_alone = listed is not None and [process["pid"] for process in listed] == [pid]
+        told_by_process = observed.busy_processes is not None and uuid in observed.busy_processes
+        computed: bool | None = None
+        if peak == 0 or (pid and others and not own):
+            computed = False
+        elif own and uuid in peaks:
+            computed = True
+        elif peak and pid and told_by_process and (is_alone or not needed):
+            computed = True
+        # NVML says None for what a GPU does not support; what it does not mention was not sampled.
+        supported = uuid not in peaks or peaks[uuid] is not None
+        return Busy(uuid, computed, peak, others, needed, supported)
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
@@ -317,10 +268,14 @@ class Comparison:
         return ", ".join(self.planned)
 
     def held_text(self) -> str:
-        """Return what the model holds by NVML in words."""
-        if not self.held:
-            return "nothing on any GPU"
-        return ", ".join("%s on %s" % (gib(size), uuid) for uuid, size in sorted(self.held.items()))
+        """Return what the engine holds by NVML in words."""
+        texts = []
+        for uuid, held in sorted(self.memory.held.items()):
+            if held.exact_bytes is not None:
+                texts.append("%s on %s" % (gib(held.exact_bytes), uuid))
+            elif held.listed or (uuid in self.planned and held.most_bytes != 0):
+                texts.append("%s on %s" % (_at_most(held.most_bytes), uuid))
+        return ", ".join(texts) or "nothing on any GPU"
 
     def predicted_text(self) -> str:
         """Return what is predicted in words."""
@@ -329,10 +284,5 @@ class Comparison:
         )
 
 
-def _memory_state(device: dict[str, Any], observed_bytes: int | None) -> str:
-    if observed_bytes is None:
-        return UNKNOWN
-    holds_model = tolerances.holds_model(device, observed_bytes)
-    if holds_model and not tolerances.is_far(device, observed_bytes):
-        return AS_PLANNED
-    return TOO_LITTLE if not holds_model or observed_bytes < tolerances.total_bytes(device) else TOO_MUCH
+def _at_most(size: int | None) -> str:
+    return "an unknown amount" if size is None else "at most %s" % gib(size)

@@ -88,6 +88,14 @@ class _Reader:
             sums[device] = sums.get(device, 0) + size
         return sums
 
+    def compute(self) -> dict[str, int]:
+        """Return the bytes of the compute buffers by device, the projector's included."""
+        sums: dict[str, int] = {}
+        for (_component, device, kind), size in self._buffers.items():
+            if kind == "compute":
+                sums[device] = sums.get(device, 0) + size
+        return sums
+
     def _read_table(self, line: str) -> bool:
         """Take in a line of the dry run's table; return False for any other line."""
         if memory_table.is_head(line):
@@ -151,6 +159,7 @@ def parse_engine(lines: list[str]) -> EngineLog | None:
         dry_run={device: size for device, size in reader.dry_run.items() if is_gpu(device)},
         dry_run_host=reader.dry_run.get(memory_table.HOST),
         buffers=buffers,
+        compute=reader.compute(),
         **found,
     )
 

@@ -10,6 +10,9 @@ from ..common.service_variables import is_of_the_server
 from ..host import proc
 from .shapes import EngineProcess
 
+#: What a process is a child of when the one that started it has ended.
+_INIT = 1
+
 
 def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
     """Return the engines of a unit, oldest first: its living processes with the option `--model`."""
@@ -28,9 +31,21 @@ def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
                 arguments=arguments,
                 started=started,
                 environment=_environment(pid, root),
+                parent=proc.parent(pid, root),
             )
         )
     return sorted(found, key=lambda engine: (engine.started, engine.pid))
+
+
+def of_server(candidates: list[EngineProcess], main_pid: int) -> list[EngineProcess]:
+    """Return the engines that a server started; those that a killed one has left in the unit do not serve anything.
+
+    Args:
+        candidates: the engines of the unit.
+        main_pid: the server's process; 0 where it is not known, and then all engines count.
+    """
+    own = [engine for engine in candidates if engine.parent == main_pid]
+    return own or [engine for engine in candidates if not main_pid or engine.parent != _INIT]
 
 
 def engine_of(
@@ -39,7 +54,7 @@ def engine_of(
     """Return the engine that serves a model, the newest where several match; None without one.
 
     Args:
-        candidates: the engines of the instance, oldest first.
+        candidates: the engines of the instance's server, oldest first (`of_server`).
         model_file: base name of the model's blob; None where it is unknown.
         context_length: of the loaded model. A model and its optimized variant share a blob, and their context
             lengths tell them apart.
@@ -54,7 +69,9 @@ def engine_of(
     return matches[-1] if matches else None
 
 
-def _environment(pid: int, root: str) -> dict[str, str]:
-    """Return the variables of a process that concern GPUs and Ollama."""
-    variables = proc.environment(pid, root) or {}
+def _environment(pid: int, root: str) -> dict[str, str] | None:
+    """Return the variables of a process that concern GPUs and Ollama, None where they cannot be read."""
+    variables = proc.environment(pid, root)
+    if variables is None:
+        return None
     return {name: text for name, text in variables.items() if is_of_the_server(name)}

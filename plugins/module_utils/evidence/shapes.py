@@ -19,7 +19,9 @@ class EngineProcess:
     """A process that serves one model (llama-server, or the runner of earlier releases).
 
     `model_file` is the base name of the model's blob ("sha256-..."), `port` the engine's own port, and `started` its
-    start in clock ticks since boot. `environment` holds the variables that concern GPUs and Ollama.
+    start in clock ticks since boot. `arguments` is [] where they cannot be read. `environment` holds the variables that
+    concern GPUs and Ollama, None where they cannot be read. `parent` is the process that started it; 1 where that one
+    has ended.
     """
 
     pid: int
@@ -27,7 +29,8 @@ class EngineProcess:
     port: int | None
     arguments: list[str]
     started: int
-    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    environment: dict[str, str] | None = dataclasses.field(default_factory=dict)
+    parent: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +46,15 @@ class EngineLog:
     """What an engine logged while it loaded a model; devices are named as in the log ("CUDA0", "CPU").
 
     `dry_run` is what the engine expected to use on each GPU and `dry_run_host` in host memory; `buffers` is what it
-    allocated. `layers` of `layers_total` are on GPUs by its own account. `error` is why it ended, as Ollama logged it.
+    allocated. `compute` is the part of `buffers` that is for intermediate values, the projector's included. `layers` of
+    `layers_total` are on GPUs by its own account. `error` is why it ended, as Ollama logged it.
     """
 
     devices: dict[str, LoggedDevice] = dataclasses.field(default_factory=dict)
     dry_run: dict[str, int] = dataclasses.field(default_factory=dict)
     dry_run_host: int | None = None
     buffers: dict[str, int] = dataclasses.field(default_factory=dict)
+    compute: dict[str, int] = dataclasses.field(default_factory=dict)
     layers: int | None = None
     layers_total: int | None = None
     load_seconds: float | None = None
@@ -60,9 +65,15 @@ class EngineLog:
 class ObservedModel:
     """What was observed of one model of the plan. `collect` fills it in step by step.
 
+    None means that nothing is known. What is known to be missing has a field of its own that says why: `log_missing`
+    (the journal can be read and has no lines of the engine's start) and `not_generated` (a generation was not wanted,
+    or the model is none that generates).
+
     `ps` is the model's entry in /api/ps. `would_evict` names the models that loading this one could evict. `died` says
-    how its engine ended. `fresh` is True if this check loaded it. `device_uuids` maps the log's devices to UUIDs
-    ({"CUDA0": "GPU-..."}). `utilization_peak` is in percent by UUID, None where no generation was run.
+    how its engine ended; `stayed` is True where the engine that was found first was still there at the end. `fresh` is
+    True if this check loaded it, and `reloaded` says why it did so although the server listed the model.
+    `device_uuids` maps the log's devices to UUIDs ({"CUDA0": "GPU-..."}). `answered` is whether the generation gave an
+    answer. `utilization_peak` is in percent by UUID; `busy_processes` {uuid: {pid: percent}} is the same by process.
     """
 
     loaded: bool = False
@@ -71,13 +82,19 @@ class ObservedModel:
     ps: dict[str, Any] | None = None
     engine: EngineProcess | None = None
     died: str | None = None
+    stayed: bool | None = None
     fresh: bool = False
+    reloaded: str | None = None
     log: EngineLog | None = None
+    log_missing: str | None = None
     device_uuids: dict[str, str] = dataclasses.field(default_factory=dict)
     load_seconds: float | None = None
     tokens_per_second: float | None = None
+    answered: bool | None = None
+    not_generated: str | None = None
     generation_error: str | None = None
     utilization_peak: dict[str, int | None] | None = None
+    busy_processes: dict[str, dict[int, int] | None] | None = None
 
 
 @dataclasses.dataclass
@@ -85,42 +102,65 @@ class ObservedInstance:
     """What was observed of one instance of the plan.
 
     `error` says why the server is not reachable, `journal_problem` why its journal cannot be read. `unit` holds the
-    properties of its service (systemctl show), `loaded` the names in /api/ps, and `models` the models of the plan by
-    the name they are served under.
+    properties of its service (systemctl show), `loaded` the names in /api/ps (None where they are unknown), and
+    `models` the models of the plan by the name they are served under.
     """
 
     reachable: bool = False
     error: str | None = None
     unit: dict[str, str] = dataclasses.field(default_factory=dict)
     journal_problem: str | None = None
-    loaded: list[str] = dataclasses.field(default_factory=list)
+    loaded: list[str] | None = None
     models: dict[str, ObservedModel] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Observations:
-    """What was observed for a plan: the GPU facts (fact `gpu_inventory`) and the instances by name."""
+    """What was observed for a plan: the GPU facts (fact `gpu_inventory`) and the instances by name.
+
+    `used_before` is {uuid: bytes} in use on each GPU before this check loaded anything; {} where it loaded nothing.
+    """
 
     inventory: dict[str, Any]
     instances: dict[str, ObservedInstance]
+    used_before: dict[str, int | None] = dataclasses.field(default_factory=dict)
 
 
 # -- result of placement_check -----------------------------------------------------------------------------------------
 
 
+#: Verdicts. A model is unproven if nothing contradicts the plan, and something that has to show it is unknown.
+PASS, FAIL, UNPROVEN = "pass", "fail", "unproven"
+
+
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One comparison of the plan with the host. `passed` is None where the host cannot tell."""
+    """One comparison of the plan with the host.
+
+    `passed` is None where the host cannot tell; a check that is `required` is then unproven. The others are those of
+    which it is known why they cannot be made, and that something stronger has been checked.
+    """
 
     name: str
     passed: bool | None
     expected: Any
     observed: Any
+    required: bool = True
+
+
+def verdict_of(checks: list[Check]) -> str:
+    """Return FAIL if a check failed, else UNPROVEN if one that is required is unknown, else PASS."""
+    if any(check.passed is False for check in checks):
+        return FAIL
+    return UNPROVEN if any(check.passed is None and check.required for check in checks) else PASS
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Why checks failed: the kind of finding, what was seen, and what to do about it."""
+    """Why checks failed or are unproven: the kind of finding, what was seen, and what to do about it.
+
+    `model` is "" for a finding about the whole instance.
+    """
 
     finding: str
     evidence: str
@@ -131,41 +171,59 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceEvidence:
-    """Memory of one model on one GPU: predicted by the plan, expected by the engine, observed by NVML."""
+    """Memory of one model on one GPU: predicted by the plan, expected by the engine, observed by NVML.
+
+    `layers` is the number of layers that the plan has there. `engine_bytes` has neither `context_bytes` (of CUDA) nor
+    `projector_bytes` (with the figure of the plan); `observed_bytes` has both. `least_bytes` and `most_bytes` are the
+    limits that the observed bytes were held to.
+    """
 
     uuid: str
+    layers: int
     predicted_bytes: int | None
     engine_bytes: int | None
     observed_bytes: int | None
+    context_bytes: int
+    projector_bytes: int
+    least_bytes: int
+    most_bytes: int
     utilization_peak: int | None
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelEvidence:
-    """The evidence of one model."""
+    """The evidence of one model.
+
+    `layers_offloaded` of `layers_total` are on GPUs: by the engine's log where NVML has confirmed that it is there, and
+    0 for a model that runs on the CPU.
+    `notes` are sentences about what is no fault of the placement and should be known.
+    """
 
     name: str
+    verdict: str
     checks: list[Check]
     devices: list[DeviceEvidence]
     layers_offloaded: int | None
     layers_total: int | None
     tokens_per_second: float | None
     load_seconds: float | None
+    notes: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class InstanceEvidence:
-    """The evidence of one instance."""
+    """The evidence of one instance; `checks` are those of the instance as a whole."""
 
     name: str
     unit: str
     url: str
+    checks: list[Check]
     models: list[ModelEvidence]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """The evidence of a whole plan. `verdict` is "pass" only if no check failed."""
+    """The evidence of a whole plan. `verdict` is "pass" only if every check passed that is required."""
 
     verdict: str
     instances: list[InstanceEvidence]

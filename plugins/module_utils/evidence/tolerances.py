@@ -1,34 +1,60 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How far the memory on a GPU may differ from its prediction. Pure.
+"""Between which limits the memory on a GPU has to be, part by part. Pure.
 
-A `device` is one entry of a plan's `predicted.devices`.
+A `device` is one entry of a plan's `predicted.devices`. Weights, KV cache and projector are known exactly: the engine's
+own figures (build 11669) are equal to them in all 1,560 device rows of engine-rows.json. So nothing may be below them,
+whatever the other parts are:
+
+* Compute buffer. Where the engine printed its own, that one counts. Else it is predicted: with llama-server's figures
+  it is equal on every device that does not hold the output layer (936 of 936 rows). On the device of the output layer
+  llama-server takes less, because it has logits for its slots only and not for each token of a batch: up to 4 bytes for
+  each entry of the vocabulary and token of a batch (150 to 1,426 MiB in 624 of 624 rows).
+* CUDA context of the process. The recorded ones are 152 to 553 MiB and differ with card and driver by up to a third
+  from what the plan takes (memory/overhead.py).
+* Memory that the engine takes at its first prompt (workspace of cuBLAS, memory pool): "tens to hundreds of MiB".
 """
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, Optional
 
 from ..common.sizes import GIB, MIB
 
-#: A device differs from its prediction when it is off by more than the larger of these two.
-TOLERANCE_BYTES = GIB
-TOLERANCE_SHARE = 0.10
-#: With less than this much of a model on a device, its bytes cannot be told from those of a bare CUDA context.
+#: Rounding of the figures of engine and plan to MiB, for each part.
+ROUNDING_BYTES = 2 * MIB
+EXACT_SHARE = 0.002
+#: By how much a compute buffer may be off, where the engine printed none: the larger of the two.
+COMPUTE_BYTES, COMPUTE_SHARE = 64 * MIB, 0.03
+#: Most entries of a vocabulary (Gemma), and the bytes of a logit.
+MOST_VOCABULARY, LOGIT_BYTES = 262144, 4
+#: Share of the planned context that a process has in any case, and that it may have in addition.
+LEAST_CONTEXT_SHARE, MORE_CONTEXT_SHARE = 0.5, 0.5
+#: What an engine may take beside its buffers once it has computed.
+RUNTIME_BYTES = 512 * MIB
+#: What the projector of a model that sees images may take beside its weights (1,136 MiB for qwen3.x).
+PROJECTOR_COMPUTE_BYTES = 1280 * MIB
+#: With less of a model on a device, its bytes cannot be told from those of a large CUDA context.
 SMALLEST_SHARE_BYTES = 512 * MIB
+#: Memory of a GPU that belongs to no listed process: what the driver itself takes.
+DRIVER_BYTES = 512 * MIB
 #: The headroom of a plan that does not state one.
 DEFAULT_HEADROOM_BYTES = GIB
-#: Memory on a GPU outside the plan that is more than a bare CUDA context.
-MOST_OF_A_CONTEXT_BYTES = GIB
 #: Growth of other processes that counts as taking memory from the plan.
 FOREIGN_GROWTH_BYTES = GIB
 #: Growth of other processes that can explain why a model holds too little; less is ordinary use of a desktop.
 FOREIGN_GROWTH_NOTICED_BYTES = 256 * MIB
+#: By how much a sum of the engine may differ from the plan's in host memory: the larger of the two.
+HOST_BYTES, HOST_SHARE = GIB, 0.10
 
 
-def tolerance(predicted_bytes: int) -> int:
-    """Return the bytes by which a device may differ from its prediction: the larger of 10 % and 1 GiB."""
-    return max(int(predicted_bytes * TOLERANCE_SHARE), TOLERANCE_BYTES)
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The bytes that a process has to hold on a device, at least and at most."""
+
+    least_bytes: int
+    most_bytes: int
 
 
 def total_bytes(device: dict[str, Any]) -> int:
@@ -38,38 +64,70 @@ def total_bytes(device: dict[str, Any]) -> int:
 
 def model_bytes(device: dict[str, Any]) -> int:
     """Return the bytes of the model itself on a device, without the context of the process."""
-    return total_bytes(device) - (device.get("overhead_bytes") or 0)
+    return total_bytes(device) - _part(device, "overhead_bytes")
 
 
-def least_bytes(device: dict[str, Any]) -> int:
-    """Return the bytes of a prediction that an engine holds in any case.
-
-    That is all but the scratch memory for weights on the host, which it has only where it computes for them on the GPU
-    (llama.cpp's --op-offload, on devices that offer it).
-    """
-    return total_bytes(device) - (device.get("offload_scratch_bytes") or 0)
+def exact_bytes(device: dict[str, Any]) -> int:
+    """Return the bytes of a device that are known exactly: weights, KV cache and projector."""
+    return sum(_part(device, name) for name in ("weight_bytes", "kv_bytes", "projector_bytes"))
 
 
-def is_far(device: dict[str, Any], observed_bytes: int) -> bool:
-    """Return whether a device holds more than predicted, or less than it must, by more than the tolerance."""
-    least, most = least_bytes(device), total_bytes(device)
-    return observed_bytes > most + tolerance(most) or observed_bytes < least - tolerance(least)
-
-
-def holds_model(device: dict[str, Any], observed_bytes: int | None) -> bool | None:
-    """Return whether a device holds more than a bare CUDA context.
+def least_compute(device: dict[str, Any], ubatch: Optional[int], has_output: bool) -> int:
+    """Return the least that the compute buffer of a device can be, where the engine has not printed it.
 
     Args:
         device: of the plan's `predicted.devices`.
-        observed_bytes: by NVML; 0 where the engine is not listed, None where the bytes are unknown.
+        ubatch: planned tokens of a batch; None where the plan does not say.
+        has_output: whether the output layer is on this device.
+    """
+    predicted = _part(device, "compute_bytes")
+    least = predicted - compute_tolerance(predicted)
+    if has_output:
+        least = least - LOGIT_BYTES * MOST_VOCABULARY * ubatch if ubatch else 0
+    return max(0, least)
+
+
+def compute_tolerance(predicted_bytes: int) -> int:
+    """Return the bytes by which a predicted compute buffer may be off: the larger of 64 MiB and 3 %."""
+    return max(COMPUTE_BYTES, int(predicted_bytes * COMPUTE_SHARE))
+
+
+def exact_tolerance(planned_bytes: int) -> int:
+    """Return the bytes by which the engine's own weights and KV cache may be off the plan's: 8 MiB or 0.2 %.
+
+    The figures are rounded, and CUDA pads the last row of a tensor.
+    """
+    return max(4 * ROUNDING_BYTES, int(planned_bytes * EXACT_SHARE))
+
+
+def limits(device: dict[str, Any], exact: int, compute: Limits) -> Limits:
+    """Return the limits of what the engine's process holds on a device.
+
+    Args:
+        device: of the plan's `predicted.devices`.
+        exact: bytes of weights and KV cache.
+        compute: limits of the compute buffer.
 
     Returns:
-        True or False; None where the bytes are unknown.
+        The limits. The scratch memory for weights on the host may be there and need not: an engine has it only where it
+        computes for them on the GPU (llama.cpp's --op-offload, on devices that offer it).
     """
-    if observed_bytes is None:
-        return None
-    overhead = device.get("overhead_bytes") or 0
-    share = least_bytes(device) - overhead
-    if share < SMALLEST_SHARE_BYTES:
-        return observed_bytes > 0
-    return observed_bytes > max(1.5 * overhead, overhead + 0.15 * share)
+    projector, context = _part(device, "projector_bytes"), _part(device, "overhead_bytes")
+    least = exact + projector + compute.least_bytes + int(context * LEAST_CONTEXT_SHARE) - exact_tolerance(exact)
+    most = exact + projector + compute.most_bytes + _part(device, "offload_scratch_bytes") + exact_tolerance(exact)
+    most += int(context * (1 + MORE_CONTEXT_SHARE)) + RUNTIME_BYTES
+    return Limits(max(0, least), most + (PROJECTOR_COMPUTE_BYTES if projector else 0))
+
+
+def is_small(device: dict[str, Any], least_compute_bytes: int) -> bool:
+    """Return whether a device holds so little of a model that a large CUDA context alone would be as much."""
+    return exact_bytes(device) + least_compute_bytes < SMALLEST_SHARE_BYTES
+
+
+def host_tolerance(planned_bytes: int) -> int:
+    """Return the bytes by which the engine's buffers in host memory may be above the plan."""
+    return max(HOST_BYTES, int(planned_bytes * HOST_SHARE))
+
+
+def _part(device: dict[str, Any], name: str) -> int:
+    return device.get(name) or 0

@@ -91,6 +91,14 @@ def started(pid: int, root: str = "/proc") -> Optional[int]:
         return None
 
 
+def parent(pid: int, root: str = "/proc") -> Optional[int]:
+    """Return the process that started a living process, 1 where that one has ended; None for one that is gone."""
+    try:
+        return int((_read(pid, "stat", root) or "").rsplit(")", 1)[1].split()[1])
+    except (IndexError, ValueError):
+        return None
+
+
 def is_alive(pid: int, start: Optional[int], root: str = "/proc") -> bool:
     """Return whether the process that was seen with this start time lives (a PID may be given to another one)."""
     return started(pid, root) == start

@@ -21,14 +21,17 @@ BUSY_PERCENT = 87
 class Holder:
     """What this process holds, with one line per device.
 
-    `model` and `context` are in bytes, per device in the order of the devices.
+    `model` (with `cache`, the KV cache) and `context` are in bytes, per device in the order of the devices.
     """
 
-    def __init__(self, devices, model, busy, lie=None, factor=1.5, lie_pid=None):
+    def __init__(self, devices, model, busy, lie=None, factor=1.5, lie_pid=None, cache=None):
         self.path, self.pid = gpu_state.state_path(), os.getpid()
         self.devices, self.model, self.lie, self.lie_pid = devices, model, lie, lie_pid
-        self.factor = factor
+        self.factor, self.cache = factor, cache or [0] * len(model)
+        if lie == "leftover":
+            self.lie_pid = gpu_state.start_sleeper("llama-server")
         self.busy = [] if lie in ("contexts_only", "nothing", "cpu", "idle") else busy[:1] if lie == "one_gpu" else busy
+        self.busy_pid = lie_pid if lie == "busy_other" else self.pid
         self.name = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else "llama-server"
         self.lock, self.generating, self.timer = threading.Lock(), 0, None
 
@@ -38,8 +41,13 @@ class Holder:
             return []
         if self.lie == "one_gpu":
             model = [sum(self.model)] + [0] * (len(self.model) - 1)
-        elif self.lie in ("contexts_only", "foreign"):
+        elif self.lie in ("contexts_only", "foreign", "leftover"):
             model = [0] * len(self.model)
+        elif self.lie == "swapped":
+            model = self.model[::-1]
+        elif self.lie in ("no_cache", "half_cache"):
+            part = 1 if self.lie == "no_cache" else 2
+            model = [size - cache / part for size, cache in zip(self.model, self.cache)]
         elif self.lie == "far":
             model = [size * self.factor for size in self.model]
         else:
@@ -49,7 +57,7 @@ class Holder:
             (device, self.pid, int(min(size, device.free) + device.context))
             for device, size in zip(self.devices, model)
         ]
-        if self.lie == "foreign" and self.lie_pid:
+        if self.lie in ("foreign", "leftover") and self.lie_pid:
             held += [(device, self.lie_pid, int(size)) for device, size in zip(self.devices, self.model) if size]
         return held
 
@@ -68,7 +76,9 @@ class Holder:
                 )
 
     def leave(self):
-        """Remove all entries of this process and of the foreign process that the lie `foreign` uses."""
+        """Remove all entries of this process and of the other process that a lie uses."""
+        if self.lie == "leftover":
+            gpu_state.end_sleeper(self.lie_pid)
         if not self.devices or gpu_state.load(self.path) is None:
             return
         with gpu_state.edit(self.path) as state:
@@ -85,7 +95,7 @@ class Holder:
             return
         with gpu_state.edit(self.path) as state:
             for device in self.busy:
-                key = "gpu%d.busy.%d" % (device.gpu, self.pid)
+                key = "gpu%d.busy.%d" % (device.gpu, self.busy_pid)
                 state.pop(key, None)
                 if percent:
                     state[key] = str(percent)

@@ -179,9 +179,8 @@ def load_model(options, state, environment):
         model[0] += weights + extra
     busy = [device for device, part in zip(devices, load.parts) if part.layers]
     pid = state.get("engine.lie.pid")
-    return header, memory.Holder(
-        devices, model, busy, lie, float(state.get("engine.lie.factor", 1.5)), int(pid) if pid else None
-    )
+    factor, cache = float(state.get("engine.lie.factor", 1.5)), [part.kv for part in load.parts]
+    return header, memory.Holder(devices, model, busy, lie, factor, int(pid) if pid else None, cache)
 
 
 def arguments_without_cache(options):

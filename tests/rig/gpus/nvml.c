@@ -327,15 +327,17 @@ NUMBER(nvmlDeviceGetMemoryBusWidth, "bus_width")
 typedef struct { unsigned pid; unsigned long long used; } process_v1;
 typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process_v2;
 
+/* A container without the host's PID namespace sees no process of the host; some drivers tell no memory of processes. */
 static int processes(handle h, const char *function, char type, int version, unsigned *number_of, void *out) {
     unsigned found = 0, pid;
     const char *value, *line = NULL, *kind;
     BEGIN(function);
-    while ((line = next_pid_line(t, "process", line, &pid, &value))) {
+    int unknown = find("processes.bytes") != NULL, hidden = find("processes.hidden") != NULL;
+    while (!hidden && (line = next_pid_line(t, "process", line, &pid, &value))) {
         kind = strchr(value, ' ');
         if ((kind ? kind[1] : 'C') != type) continue;
         if (out && found < *number_of) {
-            process_v2 p = { pid, *value == '-' ? UINT64_MAX : number(value, 0), (unsigned)NO_INSTANCE, (unsigned)NO_INSTANCE };
+            process_v2 p = { pid, unknown || *value == '-' ? UINT64_MAX : number(value, 0), (unsigned)NO_INSTANCE, (unsigned)NO_INSTANCE };
             if (version == 1) ((process_v1 *)out)[found] = (process_v1){ p.pid, p.used };
             else ((process_v2 *)out)[found] = p;
         }
@@ -352,6 +354,24 @@ static int processes(handle h, const char *function, char type, int version, uns
 PROCESSES(nvmlDeviceGetComputeRunningProcesses, 'C')
 PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, 'G')
 PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses, 'M')
+
+typedef struct { unsigned pid; unsigned long long at; unsigned sm, memory, encoder, decoder; } process_sample;
+
+API int nvmlDeviceGetProcessUtilization(handle h, process_sample *out, unsigned *number_of, unsigned long long since) {
+    unsigned pid, busy, found = 0;
+    const char *value, *line = NULL;
+    BEGIN("nvmlDeviceGetProcessUtilization");
+    if (t.mig >= 0 || !of(t, "utilization") || find("processes.bytes")) return NOT_SUPPORTED;
+    if (find("processes.hidden")) return NOT_FOUND;
+    while ((line = next_pid_line(t, "busy", line, &pid, &value))) {
+        if (!(busy = (unsigned)number(value, 0))) continue;
+        if (out && found < *number_of) out[found] = (process_sample){ pid, since + 1, busy, 0, 0, 0 };
+        found++;
+    }
+    code = !found ? NOT_FOUND : found > (out ? *number_of : 0) ? INSUFFICIENT_SIZE : OK;
+    *number_of = found;
+    return code;
+}
 
 API int nvmlDeviceGetUtilizationRates(handle h, unsigned out[2]) {
     unsigned pid, busy;

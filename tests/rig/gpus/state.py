@@ -21,7 +21,35 @@ DEFAULT_PATH = "/dev/shm/gpu-rig/state"
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 DEFAULT_CONTEXT = 300 * MIB
-LIES = ("one_gpu", "contexts_only", "foreign", "nothing", "cpu", "far", "die_after_load", "die_generating", "idle")
+#: Lies of the engine.
+LIES = (
+    "one_gpu",
+    "contexts_only",
+    "foreign",
+    "leftover",
+    "nothing",
+    "cpu",
+    "far",
+    "swapped",
+    "no_cache",
+    "half_cache",
+    "die_after_load",
+    "die_generating",
+    "idle",
+    "busy_other",
+)
+#: What NVML does not tell -> (keys of the state, lie of the engine below it).
+BLIND = {
+    "bytes_unknown": ({"processes.bytes": "unknown"}, None),
+    "bytes_unknown_one_gpu": ({"processes.bytes": "unknown"}, "one_gpu"),
+    "bytes_unknown_contexts_only": ({"processes.bytes": "unknown"}, "contexts_only"),
+    "unlisted": ({"processes.hidden": "1"}, None),
+    "unlisted_nothing": ({"processes.hidden": "1"}, "nothing"),
+    "unreadable": ({"fault.nvmlDeviceGetComputeRunningProcesses": "999"}, None),
+    "unreadable_one_gpu": ({"fault.nvmlDeviceGetComputeRunningProcesses": "999"}, "one_gpu"),
+}
+#: Lies for which another process is started.
+_WITH_ANOTHER_PROCESS = ("foreign", "busy_other")
 # What `process add` and `lie foreign` start; the last argument is what `ps` shows.
 SLEEPER = "import time\nwhile True: time.sleep(3600)"
 
@@ -381,7 +409,7 @@ def end_sleeper(pid):
 
 def remove_process(state, pid):
     """Drop every line of a pid."""
-    for key in [k for k in state if k.startswith("gpu") and k.endswith(".process.%d" % pid)]:
+    for key in [k for k in state if k.startswith("gpu") and k.endswith((".process.%d" % pid, ".busy.%d" % pid))]:
         del state[key]
 
 
@@ -397,19 +425,22 @@ def add_process(path, index, size, pid=None, name="foreign"):
 
 def set_lie(path, name, factor=None):
     """Set the lie, or remove it (name 'off')."""
-    if name != "off" and name not in LIES:
-        raise StateError("unknown lie %s: one of %s, or off" % (name, ", ".join(LIES)))
+    if name != "off" and name not in LIES and name not in BLIND:
+        raise StateError("unknown lie %s: one of %s, or off" % (name, ", ".join(LIES + tuple(BLIND))))
     with edit(path) as state:
         if "engine.lie.pid" in state:
             remove_process(state, int(state["engine.lie.pid"]))
             end_sleeper(int(state["engine.lie.pid"]))
-        for key in ("engine.lie", "engine.lie.factor", "engine.lie.pid"):
+        blind = [key for keys, _lie in BLIND.values() for key in keys]
+        for key in ["engine.lie", "engine.lie.factor", "engine.lie.pid"] + blind:
             state.pop(key, None)
-        if name != "off":
-            state["engine.lie"] = name
+        keys, lie = BLIND.get(name, ({}, None if name == "off" else name))
+        state.update(keys)
+        if lie:
+            state["engine.lie"] = lie
         if factor:
             state["engine.lie.factor"] = str(float(factor))
-        if name == "foreign":
+        if lie in _WITH_ANOTHER_PROCESS:
             state["engine.lie.pid"] = str(start_sleeper("somebody-else"))
 
 

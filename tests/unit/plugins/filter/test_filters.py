@@ -109,30 +109,59 @@ def test_a_plan_reads_as_text():
         assert word in text
 
 
-def test_evidence_reads_as_a_table_with_a_verdict():
-    device = {
-        "uuid": "GPU-a",
+def evidence_device(uuid, layers):
+    return {
+        "uuid": uuid,
+        "layers": layers,
         "predicted_bytes": 100 * MIB,
         "engine_bytes": None,
         "observed_bytes": 90 * MIB,
+        "context_bytes": 20 * MIB,
+        "projector_bytes": 0,
+        "least_bytes": 70 * MIB,
+        "most_bytes": 130 * MIB,
         "utilization_peak": 40,
     }
-    checks = [
-        {"name": "layers", "passed": True, "expected": 1, "observed": 1},
-        {"name": "busy", "passed": None, "expected": 1, "observed": None},
-    ]
-    evidence = {
+
+
+def evidence(*devices, layers=(49, 49), **more):
+    """What placement_check returns of one model."""
+    one = {
+        "name": "m",
         "verdict": "pass",
-        "instances": [
-            {"name": "gpu0", "models": [{"name": "m", "checks": checks, "layers_offloaded": 33, "devices": [device]}]}
-        ],
-        "diagnosis": [{"finding": "foreign_process", "evidence": "x.", "remedy": "y."}],
+        "checks": [],
+        "layers_offloaded": layers[0],
+        "layers_total": layers[1],
+        "devices": list(devices),
+        "notes": [],
     }
-    lines = evidence_lines(evidence, "a")
-    assert lines[1].split() == ["a", "m", "gpu0", "GPU-a", "100", "MiB", "-", "90", "MiB", "40", "%", "33", "pass"]
-    assert lines[-2:] == ["foreign_process: x. Remedy: y.", "Verdict: pass"]
-    checks[0]["passed"] = False
-    assert evidence_lines(evidence)[1].split()[-1] == "fail"
+    checks = [{"name": "only_engines", "passed": True}]
+    return {
+        "verdict": "pass",
+        "instances": [{"name": "gpu0", "checks": checks, "models": [dict(one, **more)]}],
+        "diagnosis": [],
+    }
+
+
+def test_evidence_reads_as_a_table_with_a_verdict():
+    found = evidence(evidence_device("GPU-a", 25), evidence_device("GPU-b", 24), notes=["It was loaded again."])
+    found["diagnosis"] = [{"finding": "foreign_process", "evidence": "x.", "remedy": "y."}]
+    lines = evidence_lines(found, "a")
+    cells = "a m gpu0 GPU-a 25 of 49 100 MiB - 20 MiB 0 MiB 90 MiB 70 MiB to 130 MiB 40 % pass"
+    assert lines[1].split() == cells.split()
+    assert lines[2].split()[3:7] == ["GPU-b", "24", "of", "49"]
+    assert lines[3:] == ["It was loaded again.", "foreign_process: x. Remedy: y.", "Verdict: pass"]
+
+
+def test_a_model_on_the_cpu_has_no_layer_on_a_gpu():
+    assert evidence_lines(evidence(layers=(0, 9)))[1].split() == "m gpu0 - 0 of 9 - - - - - - - pass".split()
+
+
+def test_a_model_is_not_shown_as_passed_where_its_instance_fails():
+    found = evidence(evidence_device("GPU-a", 9), verdict="unproven")
+    assert evidence_lines(found)[1].split()[-1] == "unproven"
+    found["instances"][0]["checks"][0]["passed"] = False
+    assert evidence_lines(found)[1].split()[-1] == "fail"
 
 
 def test_endpoints_name_the_models_as_clients_do():

@@ -26,6 +26,8 @@ def seen(monkeypatch):
         return box["observations"]
 
     monkeypatch.setattr(placement_check, "collect", collect)
+    box["warnings"] = []
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, text: box["warnings"].append(text))
     return box
 
 
@@ -42,6 +44,25 @@ def test_a_check_that_fails_says_the_first_finding_and_its_remedy(seen):
     assert "one_gpu_carries_all" in result["msg"]
     assert result["diagnosis"][0]["remedy"] in result["msg"]
     assert result["instances"][0]["models"][0]["devices"][0]["observed_bytes"] == 65 * GIB
+
+
+def test_what_is_not_proven_fails_unless_it_is_accepted_or_could_not_be_proven(seen):
+    seen["observations"] = observations(log=None)
+    result = run_module("placement_check", {"plan": plan()})
+    assert result["failed"] is True and result["verdict"] == "unproven"
+    assert "unproven" in result["msg"] and result["diagnosis"][0]["remedy"] in result["msg"]
+    for arguments, check_mode in (({"plan": plan(), "unproven": "accept"}, False), ({"plan": plan()}, True)):
+        accepted = run_module("placement_check", arguments, check_mode)
+        assert not accepted.get("failed") and accepted["verdict"] == "unproven"
+        assert "unproven" in seen["warnings"].pop()
+    seen["observations"] = observations(held={A: 65 * GIB, B: 300 * MIB})
+    assert run_module("placement_check", {"plan": plan(), "unproven": "accept"}, True)["failed"] is True
+
+
+def test_a_model_that_was_loaded_again_is_said(seen):
+    seen["observations"] = observations(reloaded="The engine was gone.")
+    result = run_module("placement_check", {"plan": plan()})
+    assert result["verdict"] == "pass" and seen["warnings"] == ["The engine was gone."]
 
 
 def test_in_check_mode_nothing_is_loaded_or_generated(seen):

@@ -26,13 +26,14 @@ OVERHEAD = 298 * MIB
 
 
 def device(uuid, share):
-    """A predicted device with `share` bytes of the model."""
+    """A predicted device with `share` bytes of the model: an eighth of it KV cache, and compute buffers."""
+    part = min(GIB, share // 8)
     return {
         "uuid": uuid,
         "layers": 24,
-        "weight_bytes": share - 2 * GIB,
-        "kv_bytes": GIB,
-        "compute_bytes": GIB,
+        "weight_bytes": share - 2 * part,
+        "kv_bytes": part,
+        "compute_bytes": part,
         "projector_bytes": 0,
         "overhead_bytes": OVERHEAD,
         "total_bytes": share + OVERHEAD,
@@ -87,11 +88,7 @@ def plan(shares=None, outcome="split"):
 
 def gpu(uuid, number, held, others=()):
     """Facts of one GPU on which our engine holds `held` bytes (None = not listed); `others`: (pid, bytes, unit)."""
-    processes = (
-        []
-        if held is None
-        else [{"pid": PID, "name": "llama-server", "used_bytes": held, "unit": UNIT, "type": "compute"}]
-    )
+    processes = [] if held is None else [dict(LISTED, used_bytes=held)]
     processes += [
         {"pid": pid, "name": "python3", "used_bytes": used, "unit": unit, "type": "compute"}
         for pid, used, unit in others
@@ -115,13 +112,26 @@ def gpu(uuid, number, held, others=()):
     }
 
 
-def log(buffers=None, layers=(49, 49), dry_run=None):
+#: What NVML lists of our engine.
+LISTED = {"pid": PID, "name": "llama-server", "used_bytes": 0, "unit": UNIT, "type": "compute"}
+#: What Ollama 0.32 starts the engine with for the plan.
+ARGUMENTS = (
+    "llama-server --model /m/blobs/sha256-1 --port 40000 --host 127.0.0.1 -c 32768 -np 1 --flash-attn auto "
+    "-b 1024 -ub 1024 -ngl 999"
+).split()
+
+#: What is known where the journal no longer reaches back to the engine's start.
+WITHOUT_LOG = {"log": None, "device_uuids": {}, "log_missing": "the journal no longer has the start of this engine"}
+
+
+def log(buffers=None, layers=(49, 49), dry_run=None, compute=None):
     """What engine_log.parse_engine returns of a load over two GPUs."""
     return EngineLog(
         devices={"CUDA0": LoggedDevice("NVIDIA RTX A6000", PCI[A]), "CUDA1": LoggedDevice("NVIDIA RTX A6000", PCI[B])},
         dry_run={"CUDA0": 33 * GIB, "CUDA1": 32 * GIB} if dry_run is None else dry_run,
         dry_run_host=700 * MIB,
         buffers={"CUDA0": 33 * GIB, "CUDA1": 32 * GIB, "CPU_Mapped": 550 * MIB} if buffers is None else buffers,
+        compute={"CUDA0": GIB, "CUDA1": GIB} if compute is None else compute,
         layers=layers[0],
         layers_total=layers[1],
         load_seconds=9.5,
@@ -138,12 +148,15 @@ def observations(held=None, others=None, **changes):
     model = ObservedModel(
         loaded=True,
         ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 32768, "digest": "0" * 64},
-        engine=EngineProcess(PID, "sha256-1", 40000, [], started=5),
+        engine=EngineProcess(PID, "sha256-1", 40000, list(ARGUMENTS), started=5, parent=4200),
+        stayed=True,
+        answered=True,
         log=log(),
         device_uuids={"CUDA0": A, "CUDA1": B},
         load_seconds=9.5,
         tokens_per_second=31.5,
         utilization_peak={A: 47, B: 44},
+        busy_processes={A: {PID: 47}, B: {PID: 44}},
     )
     inventory = {
         "state": "ok",

@@ -7,14 +7,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 
+import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import DeviceEvidence
 
 from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
+    LISTED,
     MIB,
     NAME,
     OVERHEAD,
+    WITHOUT_LOG,
     A,
     B,
     checks,
@@ -34,29 +36,31 @@ def test_a_split_as_planned_passes():
     assert model.layers_offloaded == 49
     assert model.tokens_per_second == 31.5
     assert model.load_seconds == 9.5
-    assert model.devices == [
-        DeviceEvidence(
-            uuid=A,
-            predicted_bytes=33 * GIB + OVERHEAD,
-            engine_bytes=33 * GIB,
-            observed_bytes=33 * GIB + OVERHEAD,
-            utilization_peak=47,
-        ),
-        DeviceEvidence(
-            uuid=B,
-            predicted_bytes=32 * GIB + OVERHEAD,
-            engine_bytes=32 * GIB,
-            observed_bytes=32 * GIB + OVERHEAD,
-            utilization_peak=44,
-        ),
+    assert [
+        (one.uuid, one.predicted_bytes, one.engine_bytes, one.observed_bytes, one.utilization_peak)
+        for one in model.devices
+    ] == [
+        (A, 33 * GIB + OVERHEAD, 33 * GIB, 33 * GIB + OVERHEAD, 47),
+        (B, 32 * GIB + OVERHEAD, 32 * GIB, 32 * GIB + OVERHEAD, 44),
     ]
 
 
-def test_it_passes_without_a_journal():
-    result = check_plan(plan(), observations(log=None, device_uuids={}))
+def test_the_evidence_says_what_lies_between_engine_and_observed():
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["predicted"]["devices"][0]["projector_bytes"] = 2 * GIB
+    first = check_plan(wanted, observations()).instances[0].models[0].devices[0]
+    assert (first.layers, first.context_bytes, first.projector_bytes) == (24, OVERHEAD, 2 * GIB)
+    assert first.least_bytes < first.predicted_bytes + 2 * GIB < first.most_bytes
+
+
+def test_without_the_journal_it_passes_only_if_it_is_known_why_it_is_missing():
+    result = check_plan(plan(), observations(**WITHOUT_LOG))
     assert result.verdict == "pass"
     assert checks(result)["layers"] is None
-    assert checks(result)["engine_dry_run"] is None
+    assert checks(result)["engine_dry_run " + A] is None
+    unread = check_plan(plan(), observations(log=None, device_uuids={}))
+    assert (unread.verdict, findings(unread)) == ("unproven", ["unproven"])
+    assert "journal" in unread.diagnosis[0].remedy
 
 
 def test_it_changes_neither_plan_nor_observations():
@@ -85,6 +89,7 @@ def cpu_observations(**changes):
         held={},
         log=log(buffers={"CPU": 64 * GIB}, dry_run={}),
         utilization_peak={},
+        busy_processes={},
         ps={"name": NAME, "size": 0, "size_vram": 0, "context_length": 32768},
         **changes,
     )
@@ -121,7 +126,43 @@ def test_a_plan_with_some_layers_on_the_cpu_passes_with_as_many():
     assert findings(check_plan(wanted, observations(held=held, log=fewer, **partial))) == ["layers_on_cpu"]
 
 
-def test_a_gpu_without_utilization_passes_and_the_check_says_so():
-    result = check_plan(plan(), observations(utilization_peak={A: None, B: None}))
+def test_a_cpu_instance_says_that_no_layer_is_on_a_gpu():
+    """The engine logs `offloaded 49/49 layers to GPU` where it sees none."""
+    wanted = plan({})
+    wanted["instances"][0]["models"][0]["predicted"].update(gpu_layers=0)
+    model = check_plan(wanted, cpu_observations()).instances[0].models[0]
+    assert (model.layers_offloaded, model.layers_total) == (0, 49)
+
+
+@pytest.mark.parametrize("held", [1, 300 * MIB, None])
+def test_a_cpu_instance_that_holds_anything_on_a_gpu_fails(held):
+    seen = observations(held={A: held})
+    seen.inventory["gpus"][0]["processes"] = [dict(LISTED, used_bytes=held)]
+    result = check_plan(plan({}), seen)
+    assert (result.verdict, findings(result)) == ("fail", ["far_from_predicted"])
+
+
+@pytest.mark.parametrize(
+    "state, verdict", [("timeout", "unproven"), ("version_mismatch", "unproven"), ("no_library", "pass")]
+)
+def test_a_cpu_instance_beside_gpus_that_cannot_be_read_is_not_proven(state, verdict):
+    seen = cpu_observations()
+    seen.inventory.update(state=state, remedy="Reboot the host.")
+    result = check_plan(plan({}), seen)
+    assert result.verdict == verdict
+    assert [entry.remedy for entry in result.diagnosis] == (["Reboot the host."] if verdict == "unproven" else [])
+
+
+def test_a_gpu_that_does_not_support_utilization_passes_and_the_check_says_so():
+    unsupported = {"utilization_peak": {A: None, B: None}, "busy_processes": {A: None, B: None}}
+    result = check_plan(plan(), observations(**unsupported))
     assert result.verdict == "pass"
     assert checks(result)["utilization " + A] is None
+    unknown = check_plan(plan(), observations(utilization_peak=None, busy_processes=None))
+    assert (unknown.verdict, findings(unknown)) == ("unproven", ["unproven"])
+
+
+def test_a_model_that_was_loaded_again_says_so_and_passes():
+    result = check_plan(plan(), observations(reloaded="its engine was gone"))
+    assert result.verdict == "pass"
+    assert result.instances[0].models[0].notes == ["its engine was gone"]

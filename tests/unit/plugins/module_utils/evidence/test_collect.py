@@ -19,6 +19,9 @@ BLOB = "sha256-" + "1" * 64
 START = 'msg="starting llama-server" cmd="/x/llama-server --model /m/blobs/%s --port 40000 -c 32768"' % BLOB
 
 
+SAMPLED = {"utilization_peak": {A: 40, B: None}, "busy_processes": {A: {4242: 40}, B: None}}
+
+
 class Host:
     """An instance with its server: `loaded` (names), `engines`; what was asked of it is in `asked`."""
 
@@ -56,7 +59,7 @@ class Host:
 
 
 def engine(pid=4242, model=BLOB, context="32768"):
-    return EngineProcess(pid, model, 40000, ["llama-server", "--model", "/m/" + model, "-c", context], started=7)
+    return EngineProcess(pid, model, 40000, ["llama-server", "--model", "/m/" + model, "-c", context], 7, parent=4200)
 
 
 @pytest.fixture
@@ -78,9 +81,7 @@ def gather(monkeypatch):
             lambda timeout: ({"state": "ok", "gpus": [{"uuid": A}, {"uuid": B}]}, None),
         )
         monkeypatch.setattr(
-            collecting,
-            "Sampler",
-            lambda pynvml: type("S", (), {"finish": lambda self, timeout: {"utilization_peak": {A: 40, B: None}}})(),
+            collecting, "Sampler", lambda pynvml: type("S", (), {"finish": lambda self, timeout: dict(SAMPLED)})()
         )
         monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0)
         monkeypatch.setattr(collecting, "_POLL_SECONDS", 0.01)

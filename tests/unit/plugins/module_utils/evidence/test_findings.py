@@ -12,6 +12,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     MIB,
     NAME,
     OVERHEAD,
+    WITHOUT_LOG,
     A,
     B,
     failed,
@@ -101,7 +102,7 @@ def test_every_deviation_fails_with_the_finding_that_explains_it(seen, finding):
 
 
 def test_a_replica_on_the_wrong_gpu_fails():
-    result = check_plan(plan({A: 5 * GIB}, outcome="single"), observations(held={B: 5 * GIB + OVERHEAD}, log=None))
+    result = check_plan(plan({A: 5 * GIB}, outcome="single"), observations(held={B: 5 * GIB + OVERHEAD}, **WITHOUT_LOG))
     assert findings(result) == ["far_from_predicted"]
     assert B in result.diagnosis[0].evidence
     assert result.instances[0].models[0].devices[1].uuid == B
@@ -110,7 +111,9 @@ def test_a_replica_on_the_wrong_gpu_fails():
 def test_a_spread_of_a_small_model_that_is_on_one_gpu_fails():
     """num_gpu 999 alone, without OLLAMA_SCHED_SPREAD: one GPU (ollama-behaviour.md 14.2)."""
     spread = plan({A: 3 * GIB, B: 3 * GIB}, outcome="split")
-    result = check_plan(spread, observations(held={A: 6 * GIB + OVERHEAD}, log=None, utilization_peak={A: 50, B: 0}))
+    result = check_plan(
+        spread, observations(held={A: 6 * GIB + OVERHEAD}, **WITHOUT_LOG, utilization_peak={A: 50, B: 0})
+    )
     assert findings(result) == ["one_gpu_carries_all"]
     assert "OLLAMA_SCHED_SPREAD" in result.diagnosis[0].remedy
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Whose memory it is: MIG devices, processes without figures, other models and other services."""
+"""Whose memory it is: MIG devices, other models and other services. test_unproven.py has processes without figures."""
 
 from __future__ import annotations
 
@@ -11,25 +11,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks im
 
 from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
-    MIB,
     NAME,
     OVERHEAD,
     UNIT,
+    WITHOUT_LOG,
     A,
     findings,
     observations,
     plan,
 )
-
-
-def test_memory_that_nvml_does_not_list_by_process_is_derived_from_the_gpu():
-    seen = observations()
-    for number, size in enumerate((33 * GIB + OVERHEAD, 32 * GIB + OVERHEAD)):
-        seen.inventory["gpus"][number]["processes"][0]["used_bytes"] = None
-        seen.inventory["gpus"][number]["memory"]["used_bytes"] = size
-    assert check_plan(plan(), seen).verdict == "pass"
-    seen.inventory["gpus"][1]["memory"]["used_bytes"] = 300 * MIB
-    assert findings(check_plan(plan(), seen)) == ["one_gpu_carries_all"]
 
 
 def test_memory_of_others_that_the_plan_counted_is_no_finding():
@@ -61,7 +51,7 @@ def test_a_mig_device_is_a_device_of_its_own():
     """NVML lists the processes of its MIG devices on the GPU too: that is not memory on another GPU."""
     wanted, seen = (
         plan({"MIG-1": 5 * GIB}, outcome="single"),
-        observations(held={A: 5 * GIB + OVERHEAD}, log=None, utilization_peak={"MIG-1": None}),
+        observations(held={A: 5 * GIB + OVERHEAD}, **WITHOUT_LOG, utilization_peak={"MIG-1": None}),
     )
     parent = seen.inventory["gpus"][0]
     parent["mig"] = {
@@ -78,13 +68,15 @@ def test_a_mig_device_is_a_device_of_its_own():
 
 
 def test_two_models_of_an_instance_are_distinguished_by_process():
-    wanted, seen = plan({A: 5 * GIB}, outcome="single"), observations(held={A: 5 * GIB + OVERHEAD}, log=None)
+    wanted, seen = plan({A: 5 * GIB}, outcome="single"), observations(held={A: 5 * GIB + OVERHEAD}, **WITHOUT_LOG)
     second = copy.deepcopy(wanted["instances"][0]["models"][0])
     second.update(create_as="other:latest")
     wanted["instances"][0]["models"].append(second)
     found = copy.deepcopy(seen.instances["gpu0-1"].models[NAME])
     found.engine = dataclasses.replace(found.engine, pid=4300)
+    found.busy_processes = {A: {4300: 44}}
     seen.instances["gpu0-1"].models["other:latest"] = found
+    seen.instances["gpu0-1"].loaded.append("other:latest")
     result = check_plan(wanted, seen)
     assert findings(result) == ["cpu_only"]
     assert result.diagnosis[0].model == "other:latest"

@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The limits on memory, seen through the verdict: 10 % or 1 GiB, scratch memory, small models and the headroom."""
+"""The limits on memory, part by part, held to recorded engines: the truth passes, and what is missing is noticed."""
 
 from __future__ import annotations
 
-import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
+import json
+import pathlib
 
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import tolerances
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.tolerances import Limits
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
+
+from tests.oracle import models
 from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
     MIB,
     OVERHEAD,
+    PID,
+    WITHOUT_LOG,
     A,
     B,
     findings,
@@ -19,43 +29,186 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     plan,
 )
 
-
-@pytest.mark.parametrize("share", [100 * MIB, 3 * GIB])
-def test_a_small_model_has_to_be_there_although_it_is_below_the_tolerance(share):
-    small = plan({A: share}, outcome="single")
-    result = check_plan(small, observations(held={}, log=None))
-    assert findings(result) == ["cpu_only"]
-    seen = observations(held={A: share + OVERHEAD}, log=None, utilization_peak={A: 5})
-    assert check_plan(small, seen).verdict == "pass"
-
-
-@pytest.mark.parametrize("off, verdict", [(0, "pass"), (3.3, "pass"), (-3.3, "pass"), (3.4, "fail"), (-3.4, "fail")])
-def test_the_limit_is_ten_percent_of_a_large_device(off, verdict):
-    held = {A: 33 * GIB + OVERHEAD + int(off * GIB), B: 32 * GIB + OVERHEAD}
-    assert check_plan(plan(), observations(held=held)).verdict == verdict
+RECORDINGS = pathlib.Path(__file__).parents[4] / "fixtures" / "recordings"
+#: What llama-server itself printed, and llama-fit-params, for the same 624 loads.
+ROWS = [
+    row
+    for name in ("engine-rows-server.json", "engine-rows.json")
+    for row in json.loads((RECORDINGS / name).read_text())["rows"]
+]
 
 
-@pytest.mark.parametrize("off, verdict", [(1020, "pass"), (-1020, "pass"), (1030, "fail"), (-1030, "fail")])
-def test_the_limit_is_one_gib_of_a_small_device(off, verdict):
-    small = plan({A: 4 * GIB}, outcome="single")
-    assert check_plan(small, observations(held={A: 4 * GIB + OVERHEAD + off * MIB}, log=None)).verdict == verdict
+def recorded_devices():
+    """Yield (planned device, its limits without the engine's own figures, the engine's (weights, KV, compute))."""
+    for row in ROWS:
+        load = Load(row["n_ctx"], row["n_parallel"], row["n_ubatch"], row["cache_type"])
+        predicted = estimate.estimate(models.facts(row["model"]), row["tensor_split"], load).devices
+        for index, device in enumerate(predicted):
+            planned = {
+                "weight_bytes": device.weight_bytes,
+                "kv_bytes": device.kv_bytes,
+                "compute_bytes": device.compute_bytes,
+                "overhead_bytes": OVERHEAD,
+            }
+            most = device.compute_bytes + tolerances.compute_tolerance(device.compute_bytes)
+            last = index == len(predicted) - 1
+            least = tolerances.least_compute(planned, row["n_ubatch"], last)
+            exact = device.weight_bytes + device.kv_bytes
+            limits = tolerances.limits(planned, exact, Limits(least, most))
+            yield planned, limits, [size * MIB for size in row["mib"]["RPC%d" % index]]
 
 
-@pytest.mark.parametrize(
-    "off, verdict", [(1250, "pass"), (-4000, "pass"), (-5110, "pass"), (1270, "fail"), (-5130, "fail")]
-)
+@pytest.mark.parametrize("context", [152 * MIB, 298 * MIB, 440 * MIB])
+def test_every_recorded_engine_is_within_the_limits(context):
+    devices = list(recorded_devices())
+    assert len(devices) == 3120
+    for planned, limits, engine in devices:
+        assert limits.least_bytes <= sum(engine) + context <= limits.most_bytes, (planned, engine)
+
+
+def test_no_more_can_be_missing_unnoticed_than_the_compute_buffer_and_half_a_context():
+    """And where the engine printed its compute buffer, half a context."""
+    for planned, limits, (weights, cache, compute) in recorded_devices():
+        exact = planned["weight_bytes"] + planned["kv_bytes"]
+        held, rounding = weights + cache + compute + OVERHEAD, tolerances.exact_tolerance(exact) + MIB
+        assert held - limits.least_bytes <= compute + OVERHEAD // 2 + rounding
+        by_engine = tolerances.limits(planned, exact, Limits(compute, compute))
+        assert by_engine.least_bytes <= held <= by_engine.most_bytes
+        assert held - by_engine.least_bytes <= OVERHEAD // 2 + rounding
+
+
+LIES = {
+    "swapped shares": {A: 32 * GIB, B: 33 * GIB},
+    "9 % less on both": {A: int(33 * GIB * 0.91), B: int(32 * GIB * 0.91)},
+    "without half of the KV cache": {A: 33 * GIB - GIB // 2, B: 32 * GIB - GIB // 2},
+    "without the KV cache": {A: 32 * GIB, B: 31 * GIB},
+}
+
+
+@pytest.mark.parametrize("held", LIES.values(), ids=LIES)
+def test_what_is_not_where_it_was_planned_fails(held):
+    seen = observations(held={uuid: size + OVERHEAD for uuid, size in held.items()})
+    assert check_plan(plan(), seen).verdict == "fail"
+
+
+@pytest.mark.parametrize("lie", ["9 % less on both", "without the KV cache"])
+def test_it_fails_without_the_journal_too(lie):
+    seen = observations(held={uuid: size + OVERHEAD for uuid, size in LIES[lie].items()}, **WITHOUT_LOG)
+    assert check_plan(plan(), seen).verdict == "fail"
+
+
+def test_swapped_shares_fail_without_the_journal_where_the_plan_sets_them():
+    wanted = plan()
+    wanted["instances"][0]["environment"]["LLAMA_ARG_TENSOR_SPLIT"] = "25,24"
+    held = {uuid: size + OVERHEAD for uuid, size in LIES["swapped shares"].items()}
+    assert check_plan(wanted, observations(held=held, **WITHOUT_LOG)).verdict == "fail"
+
+
+def test_one_layer_may_be_elsewhere_where_the_engine_divides_them_and_says_so():
+    """By the memory that is free when it loads; all layers together are as planned."""
+    moved = int(30 * GIB / 24)
+    buffers = {"CUDA0": 33 * GIB - moved, "CUDA1": 32 * GIB + moved, "CPU_Mapped": 550 * MIB}
+    dry_run = {"CUDA0": 33 * GIB - moved, "CUDA1": 32 * GIB + moved - GIB // 2}
+    held = {A: 33 * GIB + OVERHEAD - moved, B: 32 * GIB + OVERHEAD + moved}
+    assert check_plan(plan(), observations(held=held, log=log(buffers, dry_run=dry_run))).verdict == "pass"
+    assert check_plan(plan(), observations(log=log(buffers, dry_run=dry_run))).verdict == "fail"
+
+
+def single(share=6 * GIB, **changes):
+    """A model on one GPU, like llama3.1:8b with 8192 tokens."""
+    wanted = plan({A: share}, outcome="single")
+    wanted["instances"][0]["models"][0]["predicted"].update(ubatch=512)
+    wanted["instances"][0]["models"][0]["predicted"]["devices"][0].update(changes)
+    return wanted
+
+
+def on_one_gpu(size, **changes):
+    return observations(held={A: size}, **dict(WITHOUT_LOG, **changes))
+
+
+def test_5_of_6_gib_fail():
+    wanted = single(6 * GIB, weight_bytes=int(4.7 * GIB), kv_bytes=GIB, compute_bytes=300 * MIB)
+    assert check_plan(wanted, on_one_gpu(int(6.3 * GIB))).verdict == "pass"
+    assert check_plan(wanted, on_one_gpu(int(5.3 * GIB))).verdict == "fail"
+
+
+@pytest.mark.parametrize("off, verdict", [(-400, "pass"), (700, "pass"), (-1000, "fail"), (1000, "fail")])
+def test_compute_buffer_and_context_are_what_may_differ(off, verdict):
+    wanted = single(6 * GIB, weight_bytes=5 * GIB, kv_bytes=GIB // 2, compute_bytes=GIB // 2)
+    assert check_plan(wanted, on_one_gpu(6 * GIB + OVERHEAD + off * MIB)).verdict == verdict
+
+
+@pytest.mark.parametrize("off, verdict", [(700, "pass"), (-3900, "pass"), (-5200, "fail"), (1100, "fail")])
 def test_scratch_memory_for_weights_on_the_host_may_be_there_and_need_not_be(off, verdict):
-    partly = plan({A: 12 * GIB}, outcome="partial")
-    device = partly["instances"][0]["models"][0]["predicted"]["devices"][0]
-    device.update(weight_bytes=6 * GIB, offload_scratch_bytes=4 * GIB)  # and 1 GiB each of KV cache and compute buffer
-    assert check_plan(partly, observations(held={A: 12 * GIB + OVERHEAD + off * MIB}, log=None)).verdict == verdict
+    partly = single(12 * GIB, weight_bytes=6 * GIB, offload_scratch_bytes=4 * GIB)  # and 1 GiB each of the others
+    assert check_plan(partly, on_one_gpu(12 * GIB + OVERHEAD + off * MIB)).verdict == verdict
+
+
+def test_a_projector_may_take_more_than_its_weights():
+    """llama-server's worst case for the projector of qwen3.x: 1,136 MiB beside its weights."""
+    with_projector = single(6 * GIB, weight_bytes=4 * GIB, kv_bytes=GIB // 2, compute_bytes=GIB // 2)
+    seen = on_one_gpu(6 * GIB + OVERHEAD + 1136 * MIB)
+    assert check_plan(with_projector, seen).verdict == "fail"
+    with_projector["instances"][0]["models"][0]["predicted"]["devices"][0]["projector_bytes"] = GIB
+    assert check_plan(with_projector, seen).verdict == "pass"
+    assert check_plan(with_projector, on_one_gpu(5 * GIB)).verdict == "fail"
 
 
 def test_a_gpu_that_was_to_hold_scratch_memory_alone_carries_the_model_without_it():
     partly = plan({A: 4 * GIB, B: 12 * GIB}, outcome="partial")
-    device = partly["instances"][0]["models"][0]["predicted"]["devices"][0]
-    device.update(layers=0, weight_bytes=0, kv_bytes=0, compute_bytes=0, offload_scratch_bytes=4 * GIB)
-    assert check_plan(partly, observations(held={A: OVERHEAD, B: 12 * GIB + OVERHEAD}, log=None)).verdict == "pass"
+    predicted = partly["instances"][0]["models"][0]["predicted"]
+    predicted["devices"][0].update(layers=0, weight_bytes=0, kv_bytes=0, compute_bytes=0, offload_scratch_bytes=4 * GIB)
+    assert check_plan(partly, observations(held={A: OVERHEAD, B: 12 * GIB + OVERHEAD}, **WITHOUT_LOG)).verdict == "pass"
+
+
+# -- small models ------------------------------------------------------------------------------------------------------
+
+SMALL = {"weight_bytes": 70 * MIB, "kv_bytes": 20 * MIB, "compute_bytes": 10 * MIB}
+
+
+def small():
+    return single(100 * MIB, **SMALL)
+
+
+def test_a_small_model_has_to_be_there():
+    assert findings(check_plan(small(), observations(held={}, **WITHOUT_LOG))) == ["cpu_only"]
+    assert check_plan(small(), on_one_gpu(100 * MIB + OVERHEAD)).verdict == "pass"
+
+
+def test_a_bare_context_is_no_small_model_although_somebody_else_keeps_the_gpu_busy():
+    seen = on_one_gpu(OVERHEAD, utilization_peak={A: 87}, busy_processes={A: {77: 87}})
+    result = check_plan(small(), seen)
+    assert (result.verdict, findings(result)) == ("fail", ["layers_on_cpu"])
+    assert "77" in result.diagnosis[0].evidence
+
+
+def test_the_utilization_of_the_gpu_alone_proves_a_small_model_only_if_nobody_else_is_there():
+    alone = {"utilization_peak": {A: 30}, "busy_processes": {A: None}}
+    assert check_plan(small(), on_one_gpu(100 * MIB + OVERHEAD, **alone)).verdict == "pass"
+    beside = observations(held={A: 100 * MIB + OVERHEAD}, others={A: [(77, GIB, None)]}, **dict(WITHOUT_LOG, **alone))
+    result = check_plan(small(), beside)
+    assert (result.verdict, findings(result)) == ("unproven", ["unproven"])
+    by_process = dict(alone, busy_processes={A: {PID: 1}})
+    beside = observations(
+        held={A: 100 * MIB + OVERHEAD}, others={A: [(77, GIB, None)]}, **dict(WITHOUT_LOG, **by_process)
+    )
+    assert check_plan(small(), beside).verdict == "pass"
+
+
+@pytest.mark.parametrize("changes", [{"not_generated": "no generation was run"}, {"utilization_peak": {A: None}}])
+def test_a_small_model_that_was_not_seen_computing_is_not_proven(changes):
+    unseen = dict({"busy_processes": {A: None}, "answered": None}, **changes)
+    if "not_generated" in changes:
+        unseen.update(utilization_peak=None, busy_processes=None)
+    else:
+        unseen.update(answered=True)
+    result = check_plan(small(), on_one_gpu(100 * MIB + OVERHEAD, **unseen))
+    assert (result.verdict, findings(result)) == ("unproven", ["unproven"])
+    large = check_plan(single(), on_one_gpu(6 * GIB + OVERHEAD, **unseen))
+    assert large.verdict == "pass"
+
+
+# -- the engine's dry run ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("excess, verdict", [(1000, "pass"), (1030, "fail")])

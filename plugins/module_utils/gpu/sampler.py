@@ -34,9 +34,15 @@ class Sampler:
         """
         self._child.ask()
         try:
-            return self._child.result(timeout)
+            found = self._child.result(timeout)
         except (DeadlineExceeded, ChildDied):
             return _nothing()
+        # In JSON, the numbers of the processes are text.
+        found["busy_processes"] = {
+            uuid: None if peaks is None else {int(pid): percent for pid, percent in peaks.items()}
+            for uuid, peaks in found["busy_processes"].items()
+        }
+        return found
 
 
 def _nothing() -> dict[str, Any]:

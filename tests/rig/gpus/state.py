@@ -22,34 +22,17 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 DEFAULT_CONTEXT = 300 * MIB
 #: Lies of the engine.
-LIES = (
-    "one_gpu",
-    "contexts_only",
-    "foreign",
-    "leftover",
-    "nothing",
-    "cpu",
-    "far",
-    "swapped",
-    "no_cache",
-    "half_cache",
-    "die_after_load",
-    "die_generating",
-    "idle",
-    "busy_other",
+LIES = tuple(
+    "one_gpu contexts_only foreign leftover nothing cpu far swapped no_cache half_cache die_after_load die_generating "
+    "idle busy_other".split()
 )
+_UNKNOWN, _HIDDEN = {"processes.bytes": "unknown"}, {"processes.hidden": "1"}
+_UNREADABLE = {"fault.nvmlDeviceGetComputeRunningProcesses": "999"}
 #: What NVML does not tell -> (keys of the state, lie of the engine below it).
-BLIND = {
-    "bytes_unknown": ({"processes.bytes": "unknown"}, None),
-    "bytes_unknown_one_gpu": ({"processes.bytes": "unknown"}, "one_gpu"),
-    "bytes_unknown_contexts_only": ({"processes.bytes": "unknown"}, "contexts_only"),
-    "unlisted": ({"processes.hidden": "1"}, None),
-    "unlisted_nothing": ({"processes.hidden": "1"}, "nothing"),
-    "unreadable": ({"fault.nvmlDeviceGetComputeRunningProcesses": "999"}, None),
-    "unreadable_one_gpu": ({"fault.nvmlDeviceGetComputeRunningProcesses": "999"}, "one_gpu"),
-}
-#: Lies for which another process is started.
-_WITH_ANOTHER_PROCESS = ("foreign", "busy_other")
+BLIND = {"bytes_unknown": (_UNKNOWN, None), "bytes_unknown_one_gpu": (_UNKNOWN, "one_gpu")}
+BLIND.update({"bytes_unknown_contexts_only": (_UNKNOWN, "contexts_only"), "unlisted": (_HIDDEN, None)})
+BLIND.update({"unlisted_nothing": (_HIDDEN, "nothing"), "unreadable": (_UNREADABLE, None)})
+BLIND["unreadable_one_gpu"] = (_UNREADABLE, "one_gpu")
 # What `process add` and `lie foreign` start; the last argument is what `ps` shows.
 SLEEPER = "import time\nwhile True: time.sleep(3600)"
 
@@ -440,7 +423,7 @@ def set_lie(path, name, factor=None):
             state["engine.lie"] = lie
         if factor:
             state["engine.lie.factor"] = str(float(factor))
-        if lie in _WITH_ANOTHER_PROCESS:
+        if lie in ("foreign", "busy_other"):
             state["engine.lie.pid"] = str(start_sleeper("somebody-else"))
 
 

@@ -350,6 +350,7 @@ def test_health_while_the_model_loads(program, models, rig):
 # --- lies ----------------------------------------------------------------------------------------
 
 TRUTH = [(31659 + 1452 + 764) * MIB, (30105 + 1380 + 1357) * MIB]
+CACHE = [1452 * MIB, 1380 * MIB]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +362,12 @@ TRUTH = [(31659 + 1452 + 764) * MIB, (30105 + 1380 + 1357) * MIB]
         ("nothing", (), [[], []]),
         ("cpu", (), [[], []]),
         ("far", ("1.25",), [[int(TRUTH[0] * 1.25) + CONTEXT], [int(TRUTH[1] * 1.25) + CONTEXT]]),
+        ("leftover", (), [[CONTEXT], [CONTEXT]]),
+        ("swapped", (), [[TRUTH[1] + CONTEXT], [TRUTH[0] + CONTEXT]]),
+        ("no_cache", (), [[size - cache + CONTEXT] for size, cache in zip(TRUTH, CACHE)]),
+        ("half_cache", (), [[size - cache // 2 + CONTEXT] for size, cache in zip(TRUTH, CACHE)]),
         ("idle", (), [[TRUTH[0] + CONTEXT], [TRUTH[1] + CONTEXT]]),
+        ("busy_other", (), [[TRUTH[0] + CONTEXT], [TRUTH[1] + CONTEXT]]),
     ],
 )
 def test_lies_about_memory(program, models, rig, lie, factor, wanted):
@@ -375,9 +381,13 @@ def test_lies_about_memory(program, models, rig, lie, factor, wanted):
             )
             assert on_gpu == (0 if lie == "cpu" else 2)
             engine.post("/completion", {"prompt": "x", "n_predict": 2})
-            assert len(busy()) == {"one_gpu": 1, "foreign": 2, "far": 2}.get(lie, 0)
-            if lie == "foreign":
-                other = int(state.load()["engine.lie.pid"])
+            one, none = ("one_gpu",), ("contexts_only", "nothing", "cpu", "idle")
+            assert len(busy()) == (1 if lie in one else 0 if lie in none else 2)
+            by_engine = ["gpu%d.busy.%d" % (number, engine.pid) for number in (0, 1)]
+            assert lie != "busy_other" or not set(busy()) & set(by_engine)
+            if lie in ("foreign", "leftover"):
+                others = {p["pid"] for gpu in state.gpus(state.load()) for p in gpu["processes"]} - {engine.pid}
+                (other,) = others
                 assert [
                     [p["bytes"] for p in gpu["processes"] if p["pid"] == other] for gpu in state.gpus(state.load())
                 ] == [[size] for size in TRUTH]

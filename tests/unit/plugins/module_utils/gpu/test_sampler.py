@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -71,3 +72,44 @@ def test_the_sampler_sees_what_is_over_when_it_is_asked(tmp_path, library, value
     )
     assert seen["samples"] > 5
     assert seen["utilization_peak"] == {uuids[0]: peak, uuids[1]: 63}
+
+
+FINISH = """
+import os
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.sampler import Sampler
+from tests.rig.gpus import state as gpu_state
+import pynvml
+with gpu_state.edit() as state:
+    state["gpu1.busy.%d" % os.getpid()] = "21"
+print([os.getpid(), Sampler(pynvml, interval=0.02).finish(30)])
+"""
+
+
+def sampled(tmp_path, library, *without, **keys):
+    """What the sampler returns on a host with these keys of the state, while this process keeps GPU 1 busy."""
+    path = str(tmp_path / "state")
+    with gpu_state.edit(path, new=True) as state:
+        state.update(gpu_state.preset("rtx-a6000-x2"))
+        state.update(keys)
+        for key in without:
+            state.pop(key)
+    environment = dict(
+        os.environ, PYTHONPATH=os.pathsep.join(sys.path), GPU_RIG_STATE=path, LD_LIBRARY_PATH=str(library)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", FINISH], env=environment, stdout=subprocess.PIPE, check=True, timeout=60
+    )
+    pid, seen = ast.literal_eval(done.stdout.decode())
+    return pid, [state["gpu%d.uuid" % number] for number in (0, 1)], seen
+
+
+def test_the_sampler_sees_which_process_is_busy(tmp_path, library):
+    pid, uuids, seen = sampled(tmp_path, library)
+    assert seen["utilization_peak"] == {uuids[0]: 0, uuids[1]: 21}
+    assert seen["busy_processes"] == {uuids[0]: {}, uuids[1]: {pid: 21}}
+
+
+def test_what_a_gpu_does_not_support_is_none_and_what_fails_is_left_out(tmp_path, library):
+    faults = {"gpu1.fault.nvmlDeviceGet" + name: "999" for name in ("UtilizationRates", "ProcessUtilization")}
+    _pid, uuids, seen = sampled(tmp_path, library, "gpu0.utilization", **faults)
+    assert seen["utilization_peak"] == {uuids[0]: None} and seen["busy_processes"] == {uuids[0]: None}

@@ -101,9 +101,12 @@ class ModelMemory:
         return Limits(sum(one.least_bytes for one in each), sum(one.most_bytes for one in each))
 
     def is_weak(self, gpu: GpuMemory) -> bool:
-        """Return whether memory alone does not show that the model is on a GPU, so that it has to be seen computing."""
+        """Return whether memory alone does not show that the model is on a GPU, so that it has to be seen computing.
+
+        A large model that has its bytes by process, or by what the GPU grew by while it was loaded, is shown by them.
+        """
         device = next(device for device in self.devices if device["uuid"] == gpu.uuid)
-        return gpu.by != BY_PROCESS or tolerances.is_small(device, self._compute(device).least_bytes)
+        return gpu.by not in (BY_PROCESS, BY_GROWTH) or tolerances.is_small(device, self._compute(device).least_bytes)
 
     def limits(self, uuid: str) -> Limits:
         """Return what the process has to hold on a planned GPU, and (0, 0) for another one."""

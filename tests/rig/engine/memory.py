@@ -7,6 +7,7 @@ about both.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 
@@ -16,6 +17,8 @@ from tests.rig.gpus import state as gpu_state
 #: the last token.
 LINGER = 1.0
 BUSY_PERCENT = 87
+#: The process of the lie `leftover`: in the control group of the engine, and it ends with it.
+LEFT_BEHIND = "import os, time\nparent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.1)"
 
 
 class Holder:
@@ -29,7 +32,7 @@ class Holder:
         self.devices, self.model, self.lie, self.lie_pid = devices, model, lie, lie_pid
         self.factor, self.cache = factor, cache or [0] * len(model)
         if lie == "leftover":
-            self.lie_pid = gpu_state.start_sleeper("llama-server")
+            self.lie_pid = subprocess.Popen([sys.executable, "-c", LEFT_BEHIND], start_new_session=True).pid
         self.busy = [] if lie in ("contexts_only", "nothing", "cpu", "idle") else busy[:1] if lie == "one_gpu" else busy
         self.busy_pid = lie_pid if lie == "busy_other" else self.pid
         self.name = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else "llama-server"
@@ -77,8 +80,6 @@ class Holder:
 
     def leave(self):
         """Remove all entries of this process and of the other process that a lie uses."""
-        if self.lie == "leftover":
-            gpu_state.end_sleeper(self.lie_pid)
         if not self.devices or gpu_state.load(self.path) is None:
             return
         with gpu_state.edit(self.path) as state:

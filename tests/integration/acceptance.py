@@ -93,9 +93,9 @@ class Site:
             RECORD_OUTCOME_FILE=str(self.scratch / "outcome.json"),
         )
 
-    def play(self, playbook: str, *arguments: str, expect: int = 0) -> Outcome:
-        """Run a playbook of the collection. Another exit status than expected fails the test with the end of the
-        output.
+    def play(self, playbook: str, *arguments: str, expect: int | None = 0) -> Outcome:
+        """Run a playbook of the collection. Another exit status than expected (None = any) fails the test with the end
+        of the output.
         """
         output = run(
             self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=600, expect=expect

@@ -31,6 +31,7 @@ _ORDER = (
     "integration/test_acceptance_environment",
     "integration/test_acceptance_plan",
     "integration/test_acceptance_moved",
+    "integration/test_faults",
     "integration/test_cores",
     "integration/test_acceptance_kill",
     "integration/test_scenarios",

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 
 from tests.integration.support import CHECKOUT, environment, run, tool
 from tests.rig.hosts import ansible, changes, fleet, gpus, podman
 from tests.rig.registry import background
 
-SET = "acc"
+#: Another name lets two sessions run on one machine.
+SET = os.environ.get("GPUFLEET_SET") or "acc"
 CALLBACKS = (
     CHECKOUT / "tests" / "integration" / "callback_plugins",
     CHECKOUT / "extensions" / "molecule" / "utils" / "callback_plugins",

@@ -89,7 +89,8 @@ host:
     models_dir:
       description:
         - What is at O(models_dir), with C(path) (where it leads, without links), C(entries) (names of what is in it
-          beside the stores of the instances, at most 20) and C(free_bytes) (of its file system).
+          beside the stores of the instances, at most 20), C(free_bytes) (of its file system) and C(closed) (the first
+          directory above it that the service user cannot enter, or null).
       type: dict
     left_behind:
       description:
@@ -120,6 +121,8 @@ host:
         - C(models) is null if what the store holds cannot be known.
         - C(problems) says what in the store of an instance is refused (links, special files, other owners), and
           C(notes) what in another store cannot be used.
+        - C(leftovers) lists what no model in the store of an instance uses and is older than an hour, with C(name) and
+          C(size_bytes).
       type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
@@ -161,7 +164,7 @@ host:
     command: absent
     applied_plan: {}
     made: []
-    models_dir: {path: /var/lib/ollama-multigpu, entries: [], free_bytes: 1900000000000}
+    models_dir: {path: /var/lib/ollama-multigpu, entries: [], free_bytes: 1900000000000, closed: null}
     left_behind: null
     adopted: {}
     existing: null

@@ -29,6 +29,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "host_info": {"host": (dict, True)},
     "instance_files": {"files": (list, True)},
     "instance_models": {"models": (list, True)},
+    "instance_ready": {"instances": (list, True)},
     "libraries": {
         "found": (dict, False),
         "needed": (list, False),

@@ -9,6 +9,7 @@ FAULTS=all goes through all faults. Without it, one of each kind is tried; the u
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -106,6 +107,31 @@ def test_what_the_user_says_is_planned_and_said_first(site):
     assert [instance["name"] for instance in plan["instances"]] == ["cpu"]
     assert "runs on 2 GPUs now and would run on the CPU" in plan["warnings"][0]
     assert "Warning: " + plan["steps_down"][0] in outcome.output
+
+
+def test_a_models_directory_that_the_service_user_cannot_enter(site):
+    on("a", "install", "-d", "-m", "0700", "/srv/closed")
+    before = serving()
+    outcome = site.play("site", "-e", "ollama_multigpu_models_dir=/srv/closed/models", expect=2)
+    assert "The user ollama cannot enter /srv/closed" in outcome.failures["a"][-1]
+    assert outcome.counts["a"]["changed"] == 0 and serving() == before
+
+
+def test_a_service_that_ends_at_once_is_said_at_once(site):
+    """A damaged program: systemd cannot run it, and the run does not wait for an answer."""
+    program = "/usr/local/lib/ollama-multigpu/current/bin/ollama"
+    on("a", "sh", "-c", "systemctl stop ollama@gpu1; cd $(dirname %s); mv ollama kept; echo x > ollama" % program)
+    on("a", "chmod", "0755", program)
+    try:
+        begin = time.monotonic()
+        outcome = site.play("site", expect=2)
+        message = outcome.failures["a"][-1]
+        assert "ollama@gpu1.service ended right after its start" in message
+        assert "Exec format error" in message and "another kind of machine, or damaged" in message
+        assert "Connection refused" not in message and time.monotonic() - begin < 60 * max(1, os.getloadavg()[0])
+    finally:
+        on("a", "sh", "-c", "cd $(dirname %s); mv kept ollama" % program)
+    assert "Verdict: pass" in site.play("site").output
 
 
 def test_without_the_fault_the_next_run_changes_nothing(site):

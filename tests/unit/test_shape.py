@@ -70,6 +70,7 @@ PURE = (
     "evidence/planned.py",
     "evidence/shapes.py",
     "evidence/unproven.py",
+    "evidence/start_problems.py",
 )
 INPUT_OUTPUT = {
     "ctypes",

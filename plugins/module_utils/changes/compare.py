@@ -17,7 +17,7 @@ from .obstacles import file_obstacles, plan_obstacles
 from .order import ordered
 from .restarts import compare_services
 from .schema import Change, Changes, Wanted
-from .store_obstacles import store_notes, store_obstacles
+from .store_obstacles import leftover_changes, store_notes, store_obstacles
 
 #: Groups that give access to the GPUs' device nodes on some systems.
 _GPU_GROUPS = ("render", "video")
@@ -68,6 +68,7 @@ def compare(
         + services
         + models_changes
         + _pruned(plan, host, wanted)
+        + leftover_changes(plan, host, models_changes)
     )
     return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models))
 

@@ -156,6 +156,12 @@ def file_obstacles(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
             sentence = _of_others(path, entry, str(wanted.owner))
         if sentence:
             found.setdefault(sentence.split(" ", 1)[0], sentence)
+    closed = host["models_dir"].get("closed")
+    if closed:
+        found[closed] = (
+            "The user %s cannot enter %s, which is above ollama_multigpu_models_dir (%s): let other users enter it "
+            "(chmod o+x %s), or give another directory." % (paths.USER, closed, plan["models_dir"], closed)
+        )
     entries = host["models_dir"]["entries"]
     if entries:
         found[plan["models_dir"]] = (

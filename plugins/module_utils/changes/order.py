@@ -39,6 +39,7 @@ ORDER = {
     # Only after everything is verified.
     ("prune", "release"): PRUNE,
     ("prune", "store"): PRUNE,
+    ("prune", "leftovers"): PRUNE,
 }
 _PLACES = {pair: place for place, pair in enumerate(ORDER)}
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What in the stores on a host keeps a run from its end, or is left aside: said before anything is changed. Pure."""
+"""What in the stores on a host keeps a run from its end, is left aside or left over: said before anything is changed.
+Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ from typing import Any
 
 from ..common.sizes import gib
 from .schema import Change
+
+#: Kinds of changes that bring blobs to an instance.
+_BRINGING = ("fetch", "link", "copy", "create")
 
 
 def store_obstacles(host: dict[str, Any], changes: list[Change]) -> list[str]:
@@ -48,6 +52,31 @@ def store_notes(host: dict[str, Any], link_stores: list[str], changes: list[Chan
         for store in link_stores
         for note in (stores.get(store) or {}).get("notes") or []
     ]
+
+
+def leftover_changes(plan: dict[str, Any], host: dict[str, Any], changes: list[Change]) -> list[Change]:
+    """Return the changes that take away what no model of an instance's store uses any more.
+
+    The servers do not: they run with OLLAMA_NOPRUNE, so that a download goes on after a pause of any length. While
+    something is brought to an instance, what is there may be a part of it, and stays.
+
+    Args:
+        plan: of module placement_info.
+        host: of module host_info.
+        changes: of the models.
+    """
+    busy = {change.instance for change in changes if change.kind in _BRINGING}
+    found = []
+    for instance in plan["instances"]:
+        leftovers = (_stores(host).get(instance["store"]) or {}).get("leftovers") or []
+        if not leftovers or instance["name"] in busy:
+            continue
+        names = ["%s/blobs/%s" % (instance["store"], leftover["name"]) for leftover in leftovers]
+        size = gib(sum(leftover["size_bytes"] for leftover in leftovers))
+        count = "1 file" if len(names) == 1 else "%d files" % len(names)
+        reason = "No model uses %s (%s) of a download that was given up or a model that was replaced." % (count, size)
+        found.append(Change("prune", "leftovers", instance["store"], reason, instance["name"], {"paths": names}))
+    return found
 
 
 def _stores(host: dict[str, Any]) -> dict[str, dict[str, Any]]:

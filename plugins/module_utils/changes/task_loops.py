@@ -42,13 +42,18 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "serve": [change_line(change) for change in service_changes],
         "enable": _services(service_changes, ("enable",), check_mode),
         "start": _services(service_changes, ("start", "restart"), check_mode),
-        "answer": [urls[change.instance] for change in service_changes if change.kind != "enable"],
+        "answer": [
+            {"unit": change.what, "url": urls[change.instance]} for change in service_changes if change.kind != "enable"
+        ],
         "configure": order.CONFIGURE in stages,
         "models": [_model(state) for state in changes.models] if order.MODELS in stages else [],
         "present": [_model(state) for state in changes.models if state.state == "present"],
         "measure": _measurable(changes, plan),
         "prune_files": [
-            {"path": change.what, "state": "absent"} for change in changes.changes if change.kind == "prune"
+            {"path": path, "state": "absent"}
+            for change in changes.changes
+            if change.kind == "prune"
+            for path in change.details.get("paths", [change.what])
         ],
         "pending": any(map(_changes_what_is_verified, changes.changes)),
     }

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ..common import paths
 from ..common.regular import read_regular
-from . import listeners, managed, systemd
+from . import entrance, listeners, managed, systemd
 from .command import PROGRAM_PATH
 
 #: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
@@ -53,7 +53,10 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
         "files": managed.managed_files(models_dir, root),
-        "models_dir": managed.models_directory(models_dir, root),
+        "models_dir": dict(
+            managed.models_directory(models_dir, root),
+            closed=entrance.closed_directory(models_dir) if root == "/" else None,
+        ),
         "user": managed.account(),
         "libraries": managed.libraries(root),
         "listeners": listeners.listeners(paths.below(root, "/proc")),

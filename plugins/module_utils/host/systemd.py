@@ -22,6 +22,8 @@ PROPERTIES = (
     "UnitFileState",
     "Result",
     "MainPID",
+    "Job",
+    "NRestarts",
     "NeedDaemonReload",
     "FragmentPath",
     "DropInPaths",

@@ -9,7 +9,9 @@ service user, who is to link or copy from it: what that user cannot read is not 
 from __future__ import annotations
 
 import os
+import re
 import stat
+import time
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Optional
 
@@ -35,6 +37,12 @@ from .store_directory import (
 MAX_TOTAL_BYTES = 2 * MAX_BYTES
 #: Most sentences about one store.
 MAX_SENTENCES = 5
+#: Most leftovers of a store that are returned; the next run has the rest.
+MAX_LEFTOVERS = 200
+#: Seconds after which the server deletes what no manifest names (layerPruneGracePeriod of server/images.go).
+GRACE_SECONDS = 3600
+#: Names of what the server puts among the blobs: a blob, a part of a download, the record of such a part.
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}(?:-partial(?:-\d+)?)?\Z")
 #: Longest time for a store that is read as the service user, in seconds.
 _SECONDS = 60.0
 
@@ -47,10 +55,11 @@ def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, A
         models_dir: the directory that the instances' stores are in.
 
     Returns:
-        {path: {same_file_system, models, owned, problems, notes}}: whether the store is on the file system of
-        `models_dir`; its complete models as [{name, digest, size_bytes}], sorted by name, None where that cannot be
+        {path: {same_file_system, models, owned, problems, notes, leftovers}}: whether the store is on the file system
+        of `models_dir`; its complete models as [{name, digest, size_bytes}], sorted by name, None where that cannot be
         known; whether all its blobs belong to the service user, so that they can be linked; sentences about what is
-        refused in the store of an instance; sentences about what cannot be used in another store.
+        refused in the store of an instance; sentences about what cannot be used in another store; names and bytes of
+        what no model of the store of an instance uses any more, as [{name, size_bytes}], sorted by name.
     """
     there = _device(models_dir)
     return {
@@ -63,7 +72,13 @@ def _listed(path: str, models_dir: str) -> dict[str, Any]:
     uid = _service_uid()
     if os.path.dirname(path) == os.path.normpath(paths.stores(models_dir)):
         found = list_store(path, uid, own=True)
-        return {"models": found["models"], "owned": found["owned"], "problems": found["sentences"], "notes": []}
+        return {
+            "models": found["models"],
+            "owned": found["owned"],
+            "problems": found["sentences"],
+            "notes": [],
+            "leftovers": found["leftovers"],
+        }
     try:
         opened = OpenStore.at(path)
         if opened is None:
@@ -77,7 +92,13 @@ def _listed(path: str, models_dir: str) -> dict[str, Any]:
         found = _unknown(str(error))
     except DeadlineExceeded:
         found = _unknown("the store %s cannot be read within %d seconds" % (path, _SECONDS))
-    return {"models": found["models"], "owned": found["owned"], "problems": [], "notes": found["sentences"]}
+    return {
+        "models": found["models"],
+        "owned": found["owned"],
+        "problems": [],
+        "notes": found["sentences"],
+        "leftovers": [],
+    }
 
 
 def list_store(path: str, uid: Optional[int], own: bool = False) -> dict[str, Any]:
@@ -89,7 +110,7 @@ def list_store(path: str, uid: Optional[int], own: bool = False) -> dict[str, An
         own: whether it is the store of an instance, where everything has to belong to the service user.
 
     Returns:
-        {models, owned, sentences}, see `list_stores`.
+        {models, owned, sentences, leftovers}, see `list_stores`.
     """
     try:
         opened = OpenStore.at(path, follow=not own)
@@ -108,7 +129,7 @@ def _list_open(descriptor: int, path: str, uid: Optional[int]) -> dict[str, Any]
 
 
 def _unknown(sentence: str) -> dict[str, Any]:
-    return {"models": None, "owned": False, "sentences": [sentence]}
+    return {"models": None, "owned": False, "sentences": [sentence], "leftovers": []}
 
 
 @dataclass
@@ -120,11 +141,19 @@ class _Listing:
     sentences: list[str] = field(default_factory=list)
     models: Optional[list[dict[str, Any]]] = field(default_factory=list)
     owned: bool = True
+    leftovers: list[dict[str, Any]] = field(default_factory=list)
+    #: Names of the blobs that a manifest names; None where a manifest cannot be read.
+    _used: Optional[set[str]] = field(default_factory=set)
     _bytes: int = field(default_factory=lambda: MAX_TOTAL_BYTES)
 
     def told(self) -> dict[str, Any]:
         """Return what was found."""
-        return {"models": self.models, "owned": self.owned, "sentences": self.sentences[:MAX_SENTENCES]}
+        return {
+            "models": self.models,
+            "owned": self.owned,
+            "sentences": self.sentences[:MAX_SENTENCES],
+            "leftovers": self.leftovers,
+        }
 
     def read(self, opened: OpenStore) -> dict[str, Any]:
         """Go through an open store and return what was found."""
@@ -141,6 +170,7 @@ class _Listing:
             self.owned = self.owned and all(status.st_uid == self.uid for status in blobs.values())
             found = [self._model(opened, parts, blobs) for parts in opened.tags(self._inspect, left)]
             self.models = sorted((model for model in found if model), key=lambda model: model["name"])
+            self._find_leftovers(blobs)
         except StoreError as error:
             self.models = None
             self.sentences.append(str(error))
@@ -150,6 +180,24 @@ class _Listing:
         if self.models is None:
             self.owned = False
         return self.told()
+
+    def _find_leftovers(self, blobs: dict[str, os.stat_result]) -> None:
+        """Note what no manifest names: parts of a download that was given up, blobs of a model that was replaced.
+
+        What is younger than the server's own time of grace may be about to be used. Nothing is said of a store where
+        a manifest cannot be read, or something is refused.
+        """
+        if self._used is None or self.sentences or not self.own:
+            return
+        oldest = time.time() - GRACE_SECONDS
+        self.leftovers = [
+            {"name": name, "size_bytes": status.st_size}
+            for name, status in sorted(blobs.items())
+            if name not in self._used
+            and _BLOB.match(name)
+            and stat.S_ISREG(status.st_mode)
+            and status.st_mtime < oldest
+        ][:MAX_LEFTOVERS]
 
     def _inspect(self, path: str, status: os.stat_result) -> bool:
         """Return whether an entry of the store may be used; if not, add a sentence."""
@@ -175,12 +223,16 @@ class _Listing:
             name = parse("%s/%s/%s:%s" % parts)
             manifest = opened.manifest_at(parts)
         except (InvalidName, BrokenManifest):
+            self._used = None
             return None
         except StoreError as error:
+            self._used = None
             self._tell(str(error))
             return None
         if manifest is None:
             return None
+        if self._used is not None:
+            self._used.update(blob_name(layer.digest) for layer in manifest.blobs())
         self._bytes -= len(manifest.raw)
         if self._bytes < 0:
             raise StoreError("the manifests of the store %s have more than %d bytes" % (opened.path, MAX_TOTAL_BYTES))

@@ -158,6 +158,18 @@ def test_prune_at_start(rig, tmp_path, environment, left):
         assert [text for text in wanted if any(text in line for line in server.log())] == wanted
 
 
+@pytest.mark.parametrize("environment, kept", [({}, 0), ({"OLLAMA_NOPRUNE": "1"}, 1)])
+def test_what_a_recreated_model_does_not_use_any_more(rig, tmp_path, environment, kept):
+    """Its old parameters are deleted, unless the server prunes nothing (server/create.go)."""
+    rig_models.write_into_store("tiny", tmp_path / "models")
+    server = rig(environment)
+    create(server, 1024)
+    before = set(os.listdir(tmp_path / "models" / "blobs"))
+    create(server, 2048)
+    after = set(os.listdir(tmp_path / "models" / "blobs"))
+    assert len(after - before) == 1 and len(before & after) == len(before) - 1 + kept
+
+
 def test_kill_of_the_server_leaves_the_engine(rig, tmp_path):
     """After SIGKILL of the server, the engine keeps running."""
     rig_models.write_into_store("tiny", tmp_path / "models")

@@ -200,6 +200,9 @@ def environment(instance: Instance, service: Service) -> dict[str, str]:
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "OLLAMA_VULKAN": "0",
         "OLLAMA_NO_CLOUD": "1",
+        # A server that starts deletes what it finds of a download that is more than an hour old, and a host that was
+        # down for a night would begin again. The role takes away what is left over (changes/compare.py).
+        "OLLAMA_NOPRUNE": "1",
         # The smallest of the instance, so that a request for a plain model never takes more than was planned.
         "OLLAMA_CONTEXT_LENGTH": str(min(contexts)),
         "OLLAMA_MAX_LOADED_MODELS": str(len(instance.members)),

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 
-from . import gguf, gotext, names, pull
+from . import gguf, gotext, names, pull, settings
 from .errors import ApiError
 from .store import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE
 
@@ -50,7 +50,7 @@ def create(store, name, request):
     yield {"status": "writing manifest"}
     before = store.load(name)
     store.write(name, (gotext.dumps(manifest) + "\n").encode())
-    if before:
+    if before and not settings.boolean("OLLAMA_NOPRUNE"):
         store.drop_unused(before.digests())
     yield {"status": "success"}
 

@@ -94,6 +94,7 @@ def test_host_info_lists_the_models_of_the_stores(tmp_path, monkeypatch):
         "owned": True,
         "problems": [],
         "notes": [],
+        "leftovers": [],
     }
 
 

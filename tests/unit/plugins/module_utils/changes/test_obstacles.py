@@ -177,3 +177,10 @@ def test_a_models_directory_of_others_is_refused(found, words):
     state["models_dir"].update(found)
     (obstacle,) = difference(wanted, state, serving(wanted)).obstacles
     assert obstacle.startswith("ollama_multigpu_models_dir ") and words in obstacle
+
+
+def test_a_directory_that_the_service_user_cannot_enter_is_an_obstacle():
+    state = host()
+    state["models_dir"] = dict(state["models_dir"], closed="/srv/closed")
+    (found,) = obstacles.file_obstacles(plan(model()), state)
+    assert "The user ollama cannot enter /srv/closed" in found and "chmod o+x /srv/closed" in found

@@ -6,8 +6,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.plugins.module_utils.changes.builders import EXISTING, applied_host, difference, host, model, plan
+from tests.unit.plugins.module_utils.changes.builders import (
+    EXISTING,
+    applied_host,
+    difference,
+    host,
+    model,
+    plan,
+    serving,
+)
 from tests.unit.plugins.module_utils.changes.test_held_models import OWN, STOPPED, adopting, store
+from tests.unit.plugins.module_utils.changes.test_module_result import asked
 
 GIB = 1024**3
 
@@ -60,3 +69,22 @@ def test_what_cannot_be_taken_from_an_adopted_store_is_said_where_something_is_f
 def test_a_host_of_an_older_fact_has_none():
     wanted = plan(model("tiny"))
     assert difference(wanted, host()).obstacles == ()
+
+
+def test_what_is_left_over_is_pruned_unless_something_is_brought_to_that_instance():
+    wanted = plan(model("tiny"))
+    leftovers = [{"name": "sha256-%s-partial" % ("a" * 64), "size_bytes": 2 * GIB}]
+    state = applied_host(wanted, stores={OWN: dict(store("tiny:latest"), leftovers=leftovers)})
+    (change,) = difference(wanted, state, serving(wanted)).of("prune", "leftovers")
+    assert (change.what, change.instance) == (OWN, "gpu0")
+    assert (
+        change.reason == "No model uses 1 file (2.0 GiB) of a download that was given up or a model that was replaced."
+    )
+    assert change.details["paths"] == ["%s/blobs/%s" % (OWN, leftovers[0]["name"])]
+    found = asked(host=state, plan=wanted, servers=serving(wanted))
+    assert {"path": change.details["paths"][0], "state": "absent"} in found["work"]["prune_files"]
+    assert {"path": OWN, "state": "absent"} not in found["work"]["prune_files"], "the store itself stays"
+    assert not found["work"]["pending"]
+    state["stores"][OWN]["models"] = []
+    fetching = difference(wanted, state)
+    assert fetching.of("fetch", "model") and not fetching.of("prune", "leftovers")

@@ -24,7 +24,9 @@ def test_the_work_of_an_untouched_host():
         "shell": "/bin/false",
         "groups": ["render", "video"],
     }
-    assert work["enable"] == work["start"] == ["ollama@gpu0.service"] and work["answer"] == ["http://127.0.0.1:11434"]
+    assert work["enable"] == work["start"] == ["ollama@gpu0.service"] and work["answer"] == [
+        {"unit": "ollama@gpu0.service", "url": "http://127.0.0.1:11434"}
+    ]
     unit = next(file for file in work["configure_files"] if file["path"] == paths.TEMPLATE_UNIT_FILE)
     assert "ExecStart=" in unit["content"] and unit["mode"] == "0644" and "target" not in unit
     assert [file["path"] for file in work["finish_files"]] == [paths.PLAN, paths.FACTS]

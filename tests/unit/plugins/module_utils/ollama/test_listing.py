@@ -54,11 +54,13 @@ def test_complete_models_are_listed_with_digest_and_size(tmp_path):
         {"name": "tiny:latest", "digest": digest, "size_bytes": 7},
     ]
     for own in (True, False):
-        assert listed(tmp_path, own) == {"models": models, "owned": True, "sentences": []}
+        assert listed(tmp_path, own) == {"models": models, "owned": True, "sentences": [], "leftovers": []}
 
 
 def test_a_store_that_is_not_there_or_empty_holds_nothing(tmp_path):
-    assert listed(tmp_path / "none") == listed(tmp_path) == {"models": [], "owned": True, "sentences": []}
+    assert (
+        listed(tmp_path / "none") == listed(tmp_path) == {"models": [], "owned": True, "sentences": [], "leftovers": []}
+    )
 
 
 def test_a_model_without_all_its_bytes_is_left_out(tmp_path):
@@ -171,6 +173,7 @@ def test_stores_are_listed_by_path(tmp_path, service_user):
             "owned": True,
             "problems": [],
             "notes": [],
+            "leftovers": [],
         },
         "/proc/none": dict(found[own], same_file_system=False, models=[]),
         link: dict(found[own], models=None, owned=False, problems=found[link]["problems"]),
@@ -209,3 +212,43 @@ def test_a_store_that_holds_its_reader_is_given_up(place, nobody, monkeypatch):
     monkeypatch.setattr(listing, "_list_open", lambda *unused: time.sleep(60))
     found = elsewhere(place / "models")
     assert found["models"] is None and "cannot be read within" in found["notes"][0]
+
+
+def leave(store, digit, suffix="", age=7200, size=3):
+    """Put a file among the blobs that no manifest names."""
+    path = store / "blobs" / ("sha256-" + digit * 64 + suffix)
+    path.write_bytes(b"x" * size)
+    os.utime(path, (time.time() - age,) * 2)
+    return path.name
+
+
+def test_what_no_model_uses_is_left_over_after_an_hour(tmp_path):
+    put(tmp_path)
+    for path in (tmp_path / "blobs").iterdir():
+        os.utime(path, (1, 1))
+    old = [leave(tmp_path, "a"), leave(tmp_path, "b", "-partial"), leave(tmp_path, "b", "-partial-12")]
+    leave(tmp_path, "c", "-partial", age=3000)
+    (tmp_path / "blobs" / "notes.txt").write_text("of a person")
+    os.utime(tmp_path / "blobs" / "notes.txt", (1, 1))
+    assert listed(tmp_path, own=True)["leftovers"] == [{"name": name, "size_bytes": 3} for name in old]
+    assert listed(tmp_path)["leftovers"] == [], "the store of another Ollama is that one's"
+
+
+@pytest.mark.parametrize("damage", ["{", '{"layers": 7}'])
+def test_nothing_is_left_over_where_a_manifest_cannot_be_read(tmp_path, damage):
+    put(tmp_path)
+    leave(tmp_path, "a")
+    (tmp_path / "manifests" / TINY).write_text(damage)
+    assert listed(tmp_path, own=True)["leftovers"] == []
+
+
+def test_a_model_with_a_missing_blob_keeps_its_others(tmp_path):
+    put(tmp_path)
+    (blob,) = (tmp_path / "blobs").iterdir()
+    manifest = tmp_path / "manifests" / TINY
+    content = json.loads(manifest.read_text())
+    content["layers"].append({"mediaType": "m", "digest": "sha256:" + "9" * 64, "size": 1})
+    manifest.write_text(json.dumps(content))
+    os.utime(blob, (1, 1))
+    found = listed(tmp_path, own=True)
+    assert found["models"] == [] and found["leftovers"] == []

@@ -102,3 +102,10 @@ def test_999_does_not_come_and_go():
         and forced(plan(host(600), entry, applied_plan=with_it)) is None
     )
     assert without["instances"][0]["environment"]["LLAMA_ARG_FIT_TARGET"] == "50"
+
+
+def test_a_server_keeps_what_an_interrupted_download_left_unless_the_user_says_otherwise():
+    (instance,) = plan(TWO_A6000, wanted("llama4-scout"))["instances"]
+    assert instance["environment"]["OLLAMA_NOPRUNE"] == "1"
+    (other,) = plan(TWO_A6000, wanted("llama4-scout"), environment={"OLLAMA_NOPRUNE": "0"})["instances"]
+    assert other["environment"]["OLLAMA_NOPRUNE"] == "0"

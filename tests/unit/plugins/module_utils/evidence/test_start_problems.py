@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What a service that ended says, and what to do about it."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import start_problems
+
+UNIT = "ollama@gpu0.service"
+RUNS = {"ActiveState": "active", "SubState": "running", "NRestarts": "0", "Job": ""}
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        (
+            "Error: listen tcp 127.0.0.1:11450: bind: address already in use",
+            ["port 11450", "ollama_multigpu_base_port"],
+        ),
+        (
+            "Error: listen tcp 192.0.2.7:11434: bind: cannot assign requested address",
+            ["192.0.2.7:11434", "ollama_multigpu_listen_address"],
+        ),
+        (
+            "Error: mkdir /srv/closed/models/instances/gpu0/blobs: permission denied",
+            ["/srv/closed/models", "chmod o+x"],
+        ),
+        ('Error: open "/srv/m/blobs": permission denied', ["may not use /srv/m/blobs"]),
+        ("ollama: error while loading shared libraries: libstdc++.so.6: cannot open", ["libstdc++.so.6 is missing"]),
+        ("ollama: /lib/libc.so.6: version `GLIBC_2.38' not found (required by ollama)", ["GLIBC_2.38", "newer system"]),
+        (
+            "ollama@gpu0.service: Failed to execute /x/ollama: Exec format error",
+            ["another kind of machine", "releases"],
+        ),
+        ("Main process exited, code=exited, status=203/EXEC", ["cannot run the program", "noexec"]),
+        ("Main process exited, code=exited, status=226/NAMESPACE", ["sandbox", "systemctl cat " + UNIT]),
+        ("Main process exited, code=exited, status=217/USER", ["user ollama is missing"]),
+        ("Error: mkdir /srv/m/blobs: read-only file system", ["/srv/m/blobs", "read-only"]),
+        ("write /srv/m/blobs/x: no space left on device", ["/srv/m/blobs/x is full"]),
+        ("Main process exited, code=killed, status=4/ILL", ["processor"]),
+        ("panic: something else", ["journalctl --unit=" + UNIT]),
+    ],
+)
+def test_each_kind_has_a_remedy(line, words):
+    remedy = start_problems.remedy(UNIT, {"Result": "exit-code"}, ["starting", line, "ended"])
+    assert remedy.endswith(".")
+    for word in words:
+        assert word in remedy
+
+
+def test_the_result_of_the_unit_counts_as_well():
+    assert "too little memory" in start_problems.remedy(UNIT, {"Result": "oom-kill"}, [])
+
+
+@pytest.mark.parametrize(
+    "changes, restarts, ended",
+    [
+        ({}, None, False),
+        ({}, 0, False),
+        ({"NRestarts": "3"}, 3, False),
+        ({"NRestarts": "4"}, 3, True),
+        ({"ActiveState": "failed"}, None, True),
+        ({"ActiveState": "inactive"}, None, True),
+        ({"ActiveState": "activating", "SubState": "auto-restart"}, None, True),
+        ({"ActiveState": "activating", "SubState": "start"}, None, False),
+        ({"ActiveState": "inactive", "Job": "1523"}, None, False),  # systemd has yet to start it
+        ({"ActiveState": "deactivating", "Job": "1523"}, None, False),
+    ],
+)
+def test_when_a_service_has_ended(changes, restarts, ended):
+    assert start_problems.has_ended({**RUNS, **changes}, restarts) is ended
+
+
+def test_a_systemd_that_says_nothing_is_waited_for():
+    assert start_problems.has_ended({}, None) is False and start_problems.number_of_restarts({}) == 0
+
+
+def test_the_end_of_a_journal_is_bounded():
+    lines = start_problems.last_lines(["x" * 1000, " ", *("line %d" % number for number in range(50))])
+    assert len(lines) == start_problems.MOST_LINES and lines[-1] == "line 49"
+    assert len(start_problems.last_lines(["x" * 1000])[0]) == start_problems.LONGEST_LINE

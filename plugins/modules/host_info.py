@@ -103,7 +103,7 @@ host:
     existing:
       description:
         - An Ollama that was installed by other means, adopted or not, with C(unit), C(path), C(drop_ins), C(active),
-          C(enabled), C(environment), C(store) and C(same_file_system). Null if there is none.
+          C(enabled), C(environment) and C(store). Null if there is none.
       type: dict
     instances:
       description:

@@ -23,6 +23,8 @@ from .command import PROGRAM_PATH
 
 #: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
 _GROUPS = ("render", "video", paths.USER)
+#: Most files of another models directory whose sizes are added up.
+_MOST_ENTRIES = 100000
 _ENABLED = ("enabled", "enabled-runtime")
 _RUNNING = ("active", "activating", "reloading")
 
@@ -49,7 +51,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "left_behind": left_behind(applied.get("models_dir"), models_dir),
         "adopted": _json(paths.below(root, paths.ADOPTED)) or {},
         "made": made(root),
-        "existing": existing(units.get(paths.EXISTING_UNIT) or {}, models_dir),
+        "existing": existing(units.get(paths.EXISTING_UNIT) or {}),
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
         "files": managed.managed_files(models_dir, root),
@@ -136,12 +138,11 @@ def made(root: str = "/") -> List[str]:
     return [path for path in directories if isinstance(path, str)] if isinstance(directories, list) else []
 
 
-def existing(properties: Mapping[str, str], models_dir: str) -> Optional[Dict[str, Any]]:
+def existing(properties: Mapping[str, str]) -> Optional[Dict[str, Any]]:
     """Return the Ollama that another installer put here, adopted or not; None where there is none.
 
     Args:
         properties: of its unit, by `systemd.show_ours`.
-        models_dir: the parent of the instances' stores.
     """
     path = properties.get("FragmentPath")
     if properties.get("LoadState") != "loaded" or not path:
@@ -156,7 +157,6 @@ def existing(properties: Mapping[str, str], models_dir: str) -> Optional[Dict[st
         "enabled": properties.get("UnitFileState") in _ENABLED,
         "environment": environment,
         "store": store,
-        "same_file_system": _device(store) == _device(models_dir),
     }
 
 
@@ -178,18 +178,30 @@ def left_behind(before: Any, models_dir: str) -> Optional[Dict[str, Any]]:
     stores = [store for store in stores if not os.path.islink(store)]
     if not stores:
         return None
-    sizes: Dict[int, int] = {}
-    for directory, _directories, names in os.walk(parent):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):  # a part of a pull that has just ended
-                status = os.lstat(os.path.join(directory, name))
-                sizes[status.st_ino] = status.st_size
     return {
         "path": parent,
-        "size_bytes": sum(sizes.values()),
+        "size_bytes": _size(parent),
         "stores": stores,
         "same_file_system": _device(parent) == _device(models_dir),
     }
+
+
+def _size(directory: str) -> int:
+    """Bytes of the files below a directory; a file with several names counts once.
+
+    What lies there belongs to others: no link is followed, and the most entries that are looked at is _MOST_ENTRIES.
+    """
+    sizes: Dict[int, int] = {}
+    left = _MOST_ENTRIES
+    for _path, directories, names, descriptor in os.fwalk(directory, follow_symlinks=False):
+        for name in names[:left]:
+            with contextlib.suppress(FileNotFoundError):  # a part of a pull that has just ended
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                sizes[status.st_ino] = status.st_size
+        left = max(left - len(names) - len(directories), 0)
+        if not left:
+            break
+    return sum(sizes.values())
 
 
 def _command(root: str) -> str:

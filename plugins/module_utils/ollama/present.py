@@ -190,7 +190,7 @@ def _missing_bytes(target: Target, manifest: Manifest | None) -> int | None:
 
 
 def _check_space(target: Target, name: Name, wanted: int | None) -> None:
-    """Refuse a pull of `wanted` bytes for which the store has no space."""
+    """Refuse a pull or copy of `wanted` bytes for which the store has no space."""
     if not target.store or not wanted:
         return
     free = target.store.free_bytes()
@@ -216,6 +216,9 @@ def from_another_store(
         pull: Its link_from.
         fits: Whether a store has the model as it should be.
         warnings: A sentence is added for each store that has it but cannot be used.
+
+    Raises:
+        ModelError: There is no space for a copy.
     """
     if target.store is None:
         return None
@@ -232,8 +235,11 @@ def from_another_store(
             continue
         if way.action == "link":
             return store, "link"
-        copied = copied or store
-    return (copied, "copy") if copied else None
+        copied = copied or (store, way.copied_bytes)
+    if copied is None:
+        return None
+    _check_space(target, name, copied[1])
+    return copied[0], "copy"
 
 
 def has(store: Store, name: Name, pin: str | None) -> bool:

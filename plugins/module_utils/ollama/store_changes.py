@@ -121,7 +121,7 @@ def remove(target: str, name: str) -> None:
             if manifest is None:
                 return
             for number in range(len(parts), 0, -1):  # the manifest, then its directories that are empty now
-                with store.directory(MANIFESTS, *parts[: number - 1]) as directory:
+                with store.existing(MANIFESTS, *parts[: number - 1]) as directory:
                     if number == len(parts):
                         os.unlink(parts[-1], dir_fd=directory)
                     elif not _rmdir(parts[number - 1], directory):
@@ -130,7 +130,7 @@ def remove(target: str, name: str) -> None:
             for other in store.names():
                 kept = store.manifest(other)
                 used.update(layer.digest for layer in (kept.blobs() if kept else ()))
-            with store.directory(BLOBS) as blobs:
+            with store.existing(BLOBS) as blobs:
                 for layer in manifest.blobs():
                     if layer.digest not in used and status_of(blob_name(layer.digest), blobs) is not None:
                         os.unlink(blob_name(layer.digest), dir_fd=blobs)
@@ -181,14 +181,11 @@ def _check_owner(path: str, status: os.stat_result) -> None:
 def _made(store: OpenStore, *parts: str) -> Iterator[int]:
     """Open a directory of the store, and make what is missing of its path."""
     for number, part in enumerate(parts):
-        with store.directory(*parts[:number]) as parent:
+        with store.existing(*parts[:number]) as parent:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, 0o755, dir_fd=parent)
-        with store.directory(*parts[: number + 1]) as directory:
-            path = "/".join((store.path, *parts[: number + 1]))
-            if directory is None:
-                raise StoreError("%s was removed during this run; run again" % path)
-            _check_owner(path, os.fstat(directory))
+        with store.existing(*parts[: number + 1]) as directory:
+            _check_owner("/".join((store.path, *parts[: number + 1])), os.fstat(directory))
             if number + 1 == len(parts):
                 yield directory
 
@@ -220,7 +217,7 @@ def _bring(source: OpenStore, layer: Layer, target: OpenStore, blobs: int) -> st
 
 def _linked(source: OpenStore, layer: Layer, blobs: int, unfinished: str) -> bool:
     """Hard-link a blob under the name of an unfinished one; return whether it is as it has to be."""
-    with source.directory(BLOBS) as directory:
+    with source.existing(BLOBS) as directory:
         try:
             os.link(blob_name(layer.digest), unfinished, src_dir_fd=directory, dst_dir_fd=blobs, follow_symlinks=False)
         except OSError as error:
@@ -292,7 +289,7 @@ def _write_manifest(raw: bytes, blobs: int, directory: int, name: str, path: str
     os.rename(unfinished, name, src_dir_fd=blobs, dst_dir_fd=directory)
 
 
-def _rmdir(name: str, directory: int | None) -> bool:
+def _rmdir(name: str, directory: int) -> bool:
     """Remove a directory if it is empty; return whether it was."""
     try:
         os.rmdir(name, dir_fd=directory)

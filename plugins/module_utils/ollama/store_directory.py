@@ -97,6 +97,18 @@ class OpenStore:
         finally:
             os.close(at)
 
+    @contextlib.contextmanager
+    def existing(self, *parts: str) -> Iterator[int]:
+        """Open a directory that was there a moment ago.
+
+        Raises:
+            StoreError: it is not there any more, or as `directory`.
+        """
+        with self.directory(*parts) as directory:
+            if directory is None:
+                raise StoreError("%s was removed during this run; run again" % self._path(*parts))
+            yield directory
+
     def exact(self, name: Name) -> tuple[str, ...]:
         """Return the parts of a manifest's path in upper and lower case as the store has them."""
         found: tuple[str, ...] = ()
@@ -218,7 +230,7 @@ class OpenStore:
         found = []
         with self.directory(*parts) as directory:
             for name in self._names(directory, left):
-                status = status_of(name, directory)
+                status = status_of(name, directory) if directory is not None else None
                 if status is not None and inspect(self._path(*parts, name), status):
                     found.append((name, status))
         return found
@@ -245,7 +257,7 @@ def blob_name(digest: str) -> str:
     return os.path.basename(paths.blob("", digest))
 
 
-def status_of(name: str, directory: int | None) -> os.stat_result | None:
+def status_of(name: str, directory: int) -> os.stat_result | None:
     """Return the status of an entry of an open directory, of a link its own; None where there is none."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)

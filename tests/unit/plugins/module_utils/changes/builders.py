@@ -22,7 +22,6 @@ EXISTING = {
     "active": True,
     "enabled": True,
     "store": "/old/models",
-    "same_file_system": True,
     "environment": {},
     "drop_ins": [],
 }

@@ -23,21 +23,15 @@ def test_an_existing_ollama_is_described(tmp_path):
             "FragmentPath": unit,
             "DropInPaths": "/a.conf /b.conf",
             "Environment": "OLLAMA_MODELS=%s/m" % tmp_path,
-        },
-        str(tmp_path / "n"),
+        }
     )
     assert found["drop_ins"] == ["/a.conf", "/b.conf"]
-    assert (found["active"], found["enabled"], found["store"], found["same_file_system"]) == (
-        True,
-        False,
-        "%s/m" % tmp_path,
-        True,
-    )
+    assert (found["active"], found["enabled"], found["store"]) == (True, False, "%s/m" % tmp_path)
     assert (
-        state.existing({"LoadState": "loaded", "FragmentPath": unit, "User": "nobody-of-that-name"}, "/")["store"]
+        state.existing({"LoadState": "loaded", "FragmentPath": unit, "User": "nobody-of-that-name"})["store"]
         == "/usr/share/ollama/.ollama/models"
     )
-    assert state.existing({"LoadState": "not-found"}, "/") is None and state.existing({}, "/") is None
+    assert state.existing({"LoadState": "not-found"}) is None and state.existing({}) is None
 
 
 def test_instances_are_found_by_any_trace(tmp_path, monkeypatch):
@@ -89,7 +83,7 @@ def test_the_command_is_ours_only_as_a_link_into_our_directory(tmp_path):
     assert state._command(str(tmp_path)) == "ours"
 
 
-def test_stores_that_a_changed_models_directory_leaves_behind(tmp_path):
+def test_stores_that_a_changed_models_directory_leaves_behind(tmp_path, monkeypatch):
     old, new = tmp_path / "old", tmp_path / "new"
     blob = write(old / "instances" / "gpu0" / "blobs" / "sha256-a", "12345")
     (old / "instances" / "gpu1" / "blobs").mkdir(parents=True)
@@ -102,6 +96,12 @@ def test_stores_that_a_changed_models_directory_leaves_behind(tmp_path):
         "same_file_system": True,
     }
     assert not state.left_behind(str(old), "/proc/none")["same_file_system"]
+    outside = write(tmp_path / "outside" / "file", "1234567")
+    (old / "instances" / "gpu0" / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(old / "instances" / "gpu0" / "pipe")
+    assert state.left_behind(str(old), str(new))["size_bytes"] == 5 and outside
+    monkeypatch.setattr(state, "_MOST_ENTRIES", 1)
+    assert state.left_behind(str(old), str(new))["size_bytes"] == 0
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "instances").symlink_to(old / "instances")
     for before in (None, 7, str(old) + "/", str(tmp_path / "empty"), str(tmp_path / "linked")):

@@ -83,6 +83,16 @@ def test_only_a_store_with_the_same_content_is_linked_from(stores):
     assert created.ensure_created(target, NAME, other, pull, check_mode=True).action == "create"
 
 
+def test_a_store_that_is_refused_is_said(tmp_path, stores):
+    put(stores[0], "tiny:optimized", {"num_ctx": 2048})
+    os.rename(stores[0].path + "/blobs", tmp_path / "moved")
+    os.symlink(tmp_path / "moved", stores[0].path + "/blobs")
+    target = Target(FakeClient({"tiny": ""}), stores[1])
+    wanted = request(parameters={"num_ctx": 2048})
+    outcome = created.ensure_created(target, NAME, wanted, Pull(link_from=[stores[0]]))
+    assert outcome.action == "create" and "blobs is a symbolic link" in outcome.warnings[0]
+
+
 def test_without_its_base_a_model_is_believed(stores):
     put(stores[0], "tiny:optimized", {"num_ctx": 2048, "top_k": 5})
     target = Target(FakeClient(running=False), stores[0])

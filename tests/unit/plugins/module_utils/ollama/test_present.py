@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
@@ -12,10 +14,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import pres
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaUnreachable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import RegistryError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Brought, Store, StoreError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Target
 
 from tests.unit.plugins.module_utils.ollama.fake_client import FakeClient
+from tests.unit.plugins.module_utils.ollama.giving import give
 from tests.unit.plugins.module_utils.ollama.test_store import put
 
 TINY = parse("tiny")
@@ -59,6 +62,63 @@ def test_a_model_of_another_store_is_linked(stores):
     assert (done.action, done.after) == ("link", {"digest": digest, "linked_from": stores[0].path})
     assert stores[1].complete(TINY).digest == digest
     assert present.ensure_pulled(offline(stores[1]), TINY, pull).action == "none"
+
+
+def test_a_model_that_cannot_be_linked_is_copied(stores, monkeypatch):
+    digest = put(stores[0], TINY, b"a")
+
+    def refuse(*unused, **unused2):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    outcome = present.ensure_pulled(offline(stores[1]), TINY, present.Pull(link_from=[stores[0]]), digest)
+    assert (outcome.action, outcome.after) == ("copy", {"digest": digest, "copied_from": stores[0].path})
+    assert stores[1].complete(TINY).digest == digest
+
+
+def test_a_store_that_can_be_linked_from_goes_before_one_that_is_copied(tmp_path, stores, monkeypatch):
+    ways = {"gpu0": Brought(copied_bytes=9), "other": Brought(linked_bytes=9)}
+    monkeypatch.setattr(Store, "way_from", lambda self, other, name: ways[os.path.basename(other.path)])
+    other = Store(str(tmp_path / "other"))
+    for store in (stores[0], other):
+        put(store, TINY, b"a")
+    for pull, wanted in (([stores[0], other], "link"), ([stores[0]], "copy")):
+        outcome = present.ensure_pulled(offline(stores[1]), TINY, present.Pull(link_from=pull), check_mode=True)
+        assert outcome.action == wanted and not os.path.exists(stores[1].path)
+    monkeypatch.setattr(Store, "free_bytes", lambda self: 8)
+    with pytest.raises(ModelError, match="tiny:latest needs 9 bytes in .*, where 8 are free; free 1 more"):
+        present.ensure_pulled(offline(stores[1]), TINY, present.Pull(link_from=[stores[0]]), check_mode=True)
+
+
+def test_a_store_that_is_refused_is_said_and_the_model_comes_from_elsewhere(tmp_path, stores, registry):
+    """Its owner cannot keep an instance from its models by a link."""
+    put(stores[0], TINY, b"a")
+    os.rename(stores[0].path + "/blobs", tmp_path / "moved")
+    os.symlink(tmp_path / "moved", stores[0].path + "/blobs")
+    registry.append(OFFERED)
+    pull = present.Pull(link_from=[stores[0]])
+    outcome = present.ensure_pulled(offline(stores[1]), TINY, pull, check_mode=True)
+    assert outcome.action == "pull"
+    (warning,) = outcome.warnings
+    assert "is not taken from the store %s: %s/blobs is a symbolic link" % (stores[0].path, stores[0].path) in warning
+    other = Store(str(tmp_path / "other"))
+    put(other, TINY, b"a")
+    pull = present.Pull(link_from=[stores[0], other])
+    outcome = present.ensure_pulled(offline(stores[1]), TINY, pull)
+    assert outcome.action == "link" and outcome.warnings == [warning]
+
+
+def test_a_model_of_a_stopped_instance_is_removed_as_its_user(place, nobody):
+    store = Store(str(place / "gpu0"), nobody.name)
+    put(store, TINY, b"a")
+    give(store.path, nobody)
+    os.chown(store.path + "/blobs", 0, 0)
+    with pytest.raises(StoreError, match="cannot remove tiny:latest .*: Permission denied"):
+        present.ensure_absent(offline(store), TINY)
+    os.chown(store.path + "/blobs", nobody.uid, nobody.gid)
+    put(store, TINY, b"a")
+    give(store.path, nobody)
+    assert present.ensure_absent(offline(store), TINY).action == "delete" and store.names() == []
 
 
 def test_a_model_with_another_digest_is_not_linked(stores, registry):

@@ -285,6 +285,26 @@ def test_a_copy_that_does_not_fit_is_not_begun(apart, monkeypatch):
     assert blobs(second) == []
 
 
+@pytest.mark.parametrize("gone", ["blobs", "manifests"])
+def test_a_directory_that_goes_meanwhile_is_said(tmp_path, monkeypatch, gone):
+    """Nothing is done in the working directory instead."""
+    first, second = Store(str(tmp_path / "gpu0")), Store(str(tmp_path / "gpu1"))
+    put(first, TINY)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    made = os.mkdir
+
+    def removed(name, mode=0o777, dir_fd=None):
+        made(name, mode, dir_fd=dir_fd)
+        if name == gone:
+            os.rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", removed)
+    with pytest.raises(StoreError, match="gpu1/%s was removed during this run; run again" % gone):
+        second.take_from(first, TINY)
+    assert os.listdir(".") == []
+
+
 def test_a_source_that_is_exchanged_while_it_is_linked_is_not_believed(tmp_path, monkeypatch):
     first, second = Store(str(tmp_path / "gpu0")), Store(str(tmp_path / "gpu1"))
     put(first, TINY)

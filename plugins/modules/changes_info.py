@@ -45,6 +45,12 @@ options:
       - What M(gpufleet.ollama.host_info) returned as RV(gpufleet.ollama.host_info#module:host).
       - It must have been read with the models directory of the plan.
     type: dict
+  secrets:
+    description:
+      - What M(gpufleet.ollama.host_info) returned as RV(gpufleet.ollama.host_info#module:secrets) - the values that
+        O(host) hides.
+    type: dict
+    default: {}
   plan:
     description:
       - The plan.
@@ -162,16 +168,19 @@ summary:
   type: list
   elements: str
 work:
-  description: The same as the tasks of the role take it, with the content of the files that differ.
+  description:
+    - The same as the tasks of the role take it, with the content of the files that differ. The filter
+      P(gpufleet.ollama.with_secrets#filter) puts the values of secret variables into them.
   returned: when O(plan) is given and nothing is wrong with O(settings)
   type: dict
 adoption_record:
-  description: What the role writes down of an Ollama before it takes it over.
+  description: What the role writes down of an Ollama before it takes it over. The values of secret variables are hidden.
   returned: when O(plan) is given and nothing is wrong with O(settings)
   type: dict
 release:
   description:
     - Where the release comes from and where it is put - C(version), C(directory), C(archive), C(url) and C(checksum).
+    - User names, passwords and queries in addresses are blanked.
   returned: when O(host) is given and nothing is wrong with O(settings)
   type: dict
 plan_input:
@@ -184,6 +193,7 @@ plan_input:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.module_result import answer
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 
 
 def argument_spec():
@@ -192,6 +202,7 @@ def argument_spec():
         "settings": {"type": "dict", "required": True, "no_log": True},
         "names": {"type": "list", "elements": "str", "default": []},
         "host": {"type": "dict", "no_log": True},
+        "secrets": {"type": "dict", "default": {}, "no_log": True},
         "plan": {"type": "dict", "no_log": True},
         "servers": {"type": "dict", "default": {}},
         "applied_plan": {"type": "dict", "default": {}, "no_log": True},
@@ -202,9 +213,7 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    # no_log keeps environments out of the log. It would also mask words of them in the result.
-    module.no_log_values.clear()
-    module.exit_json(**answer(module.params, "the host", module.check_mode))
+    module.exit_json(**answer(take_options(module), "the host", module.check_mode))
 
 
 if __name__ == "__main__":

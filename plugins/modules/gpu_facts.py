@@ -151,6 +151,7 @@ ansible_facts:
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.nvml import read_inventory
 
 
@@ -162,7 +163,8 @@ def main():
         },
         supports_check_mode=True,
     )
-    timeout = module.params["timeout"]
+    options = take_options(module)
+    timeout = options["timeout"]
     if timeout <= 0:
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % timeout)
     inventory, missing = read_inventory(timeout)
@@ -176,7 +178,7 @@ def main():
             "python_version": platform.python_version(),
         }
     )
-    if module.params["fail_on_missing"] and inventory["state"] != "ok":
+    if options["fail_on_missing"] and inventory["state"] != "ok":
         module.fail_json(
             msg="No usable GPU: %s. %s"
             % ((inventory["reason"] or inventory["state"]).rstrip("."), inventory["remedy"]),

@@ -36,6 +36,11 @@ options:
     description:
       - IP address that the services are to listen on. RV(host.address_available) says whether the host has it.
     type: str
+  secrets:
+    description:
+      - Whether to return RV(secrets) and nothing else. Use O(ignore:no_log) with it.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -50,10 +55,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-host:
-  description: What is on the host.
+secrets:
+  description: The variables in RV(host.secret_variables) with their values.
   type: dict
-  returned: always
+  returned: when O(secrets) is true
+host:
+  description:
+    - What is on the host. In the environments in it, V((hidden\)) stands for the values of secret variables, which are
+      those whose name says so, those with a password in an address, and those that the collection does not know.
+  type: dict
+  returned: when O(secrets) is false
   contains:
     architecture:
       description: The machine's architecture as C(uname -m) prints it.
@@ -147,6 +158,10 @@ host:
         - The Python libraries of the modules by name - C(own) (whether the host's Python has the library itself) and
           C(digest) (of the copy that M(gpufleet.ollama.libraries) installed; null where there is none).
       type: dict
+    secret_variables:
+      description: Names of the secret variables of the Ollama that was adopted, or could be.
+      type: list
+      elements: str
     listeners:
       description: Listening TCP sockets, with C(address), C(port), C(pid), C(process) and C(unit).
       type: list
@@ -178,28 +193,42 @@ host:
         {kind: absent, owner: null, group: null, mode: null, digest: null, target: null, problem: null}
     user: null
     libraries: {requests: {own: false, digest: null}, nvidia-ml-py: {own: false, digest: null}}
+    secret_variables: []
     listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]
     address_available: true
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import host_state, model_stores
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import (
+    host_state,
+    model_stores,
+    secret_variables,
+    shown_state,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.listing import list_stores
 
 
 def main():
     module = AnsibleModule(
-        argument_spec={"models_dir": {"type": "path", "default": paths.DEFAULT_MODELS_DIR}, "address": {"type": "str"}},
+        argument_spec={
+            "models_dir": {"type": "path", "default": paths.DEFAULT_MODELS_DIR},
+            "address": {"type": "str"},
+            "secrets": {"type": "bool", "default": False, "no_log": False},
+        },
         supports_check_mode=True,
     )
-    models_dir = module.params["models_dir"]
+    options = take_options(module)
+    models_dir = options["models_dir"]
     try:
-        state = host_state(models_dir, module.params["address"])
+        state = host_state(models_dir, options["address"])
+        if options["secrets"]:
+            module.exit_json(changed=False, secrets=secret_variables(state))
         state["stores"] = list_stores(model_stores(state, models_dir), models_dir)
     except OSError as error:
         module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)
-    module.exit_json(host=state)
+    module.exit_json(host=shown_state(state))
 
 
 if __name__ == "__main__":

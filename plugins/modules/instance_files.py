@@ -166,6 +166,7 @@ files:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import FileOutcome, Files, WantedFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError, Ownership, parse_mode
 
@@ -225,14 +226,13 @@ def diffs_of(outcome: FileOutcome) -> list[dict[str, Any]]:
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    # no_log keeps the contents out of the log. It would also mask them in the differences, so it is lifted here: the
-    # invocation is returned without contents, and each entry decides what its difference shows.
-    module.no_log_values.clear()
-    invocation = dict(module_args=dict(files=[dict(entry, content=None) for entry in module.params["files"]]))
+    entries = take_options(module)["files"]
+    # The rest of the list can be shown; each entry decides what its difference shows.
+    invocation = dict(module_args=dict(files=[dict(entry, content=None) for entry in entries]))
     files = Files(module.check_mode, module.backup_local, lambda path: module.set_default_selinux_context(path, False))
     done, failure = [], None
     try:
-        for wanted in read_files(module.params["files"]):
+        for wanted in read_files(entries):
             done.append(files.put(wanted))
     except FilesError as error:
         failure = str(error)

@@ -233,6 +233,7 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import (
     EXPECTED_ERRORS,
     WantedModel,
@@ -318,7 +319,7 @@ def diff_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        progress = ensure_all(read_models(module.params), module.check_mode)
+        progress = ensure_all(read_models(take_options(module)), module.check_mode)
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
     except ModelError as error:

@@ -107,6 +107,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries i
     import_pynvml,
     import_requests,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 
 IMPORTS = {REQUESTS: import_requests, NVML: import_pynvml}
 
@@ -119,8 +120,9 @@ def place_of(name: str, directories: list[str]) -> str | None:
         return None
 
 
-def present(module: AnsibleModule, path: str, names: list[str], copies: dict[str, Any]) -> dict[str, Any]:
+def present(module: AnsibleModule, options: dict[str, Any]) -> dict[str, Any]:
     """Install what the host's own interpreter does not have; return the module's result."""
+    path, names, copies = options["path"], options["names"], options["copies"]
     own = {name: place_of(name, []) for name in names}
     found = {name: own[name] or place_of(name, extra_directories()) for name in names}
     before = {name: library_directory.digest(path, name) for name in names}
@@ -132,8 +134,8 @@ def present(module: AnsibleModule, path: str, names: list[str], copies: dict[str
     after = dict(before)
     for name in needed:
         after[name] = (copies.get(name) or {}).get("digest")
-    if needed and not module.check_mode and module.params["archive"]:
-        library_directory.unpack(module.params["archive"], path, needed)
+    if needed and not module.check_mode and options["archive"]:
+        library_directory.unpack(options["archive"], path, needed)
     return {
         "changed": bool(needed),
         "found": found,
@@ -174,10 +176,11 @@ def main():
         },
         supports_check_mode=True,
     )
-    path = module.params["path"]
+    options = take_options(module)
+    path = options["path"]
     try:
-        if module.params["state"] == "present":
-            result = present(module, path, module.params["names"], module.params["copies"])
+        if options["state"] == "present":
+            result = present(module, options)
         else:
             result = absent(module, path)
     except OSError as error:

@@ -214,6 +214,7 @@ loaded:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import EXPECTED_ERRORS, ensure, read_wanted
 
 
@@ -240,8 +241,9 @@ def main():
         ),
         supports_check_mode=True,
     )
+    options = take_options(module)
     try:
-        wanted = read_wanted(module.params)
+        wanted = read_wanted(options)
         outcome = ensure(wanted, wanted.target(), module.check_mode)
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
@@ -260,8 +262,8 @@ def main():
         result["diff"] = {
             "before": outcome.before,
             "after": outcome.after,
-            "before_header": module.params["name"],
-            "after_header": module.params["name"],
+            "before_header": options["name"],
+            "after_header": options["name"],
         }
     module.exit_json(**result)
 

@@ -393,6 +393,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import (
@@ -465,7 +466,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        found = result(module.params)
+        found = result(take_options(module))
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
     except ERRORS as error:

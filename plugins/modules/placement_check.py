@@ -160,6 +160,7 @@ import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import collect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
@@ -177,9 +178,8 @@ def main():
         },
         supports_check_mode=True,
     )
-    # no_log keeps the environment in the plan out of the host's log. It would also mask words of it in the result.
-    module.no_log_values.clear()
-    plan, timeout = module.params["plan"], module.params["timeout"]
+    options = take_options(module)
+    plan, timeout = options["plan"], options["timeout"]
     problem = plan_problem(plan)
     if problem:
         module.fail_json(msg=problem)
@@ -187,7 +187,7 @@ def main():
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % timeout)
     try:
         observations = collect(
-            plan, load=module.params["load"] and not module.check_mode, generate=not module.check_mode, timeout=timeout
+            plan, load=options["load"] and not module.check_mode, generate=not module.check_mode, timeout=timeout
         )
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())

@@ -369,6 +369,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan, take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
@@ -480,15 +481,13 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
             measure["timeout"],
             options["applied_plan"],
         )
-    return dict(changed=False, placement=placement)
+    return dict(changed=False, placement=shown_plan(placement))
 
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    # no_log keeps environments out of the host's log. It would also mask words of them in the plan.
-    module.no_log_values.clear()
     try:
-        result = plan(module.params)
+        result = plan(take_options(module))
     except PlacementError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -134,6 +134,7 @@ servers:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.server import (
     hide_secrets,
@@ -154,9 +155,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    # no_log keeps the environment in the plan out of the host's log. It would also mask words of it in the result.
-    module.no_log_values.clear()
-    params = module.params
+    params = take_options(module)
     if params["timeout"] <= 0:
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % params["timeout"])
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..common import paths
+from ..common import paths, secrets
 from ..common.sizes import gib
 from .files import compare_files, written_unit_files
 from .inputs import adopted_store, carried_variables
@@ -49,9 +49,9 @@ def compare(
     notes = _notes(plan, host, wanted)
     if not plan["feasible"]:
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
-    obstacles += file_obstacles(plan, host)
-    files_changes, files = compare_files(plan, host)
-    services = compare_services(plan, host, servers, written_unit_files(files, host), reread)
+    obstacles += file_obstacles(plan, host, wanted.secrets)
+    files_changes, files = compare_files(plan, host, wanted.secrets)
+    services = compare_services(plan, host, servers, written_unit_files(files, host, plan), reread)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = known_servers(plan, servers)
     sources = link_stores(plan, host)

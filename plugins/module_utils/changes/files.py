@@ -4,23 +4,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import posixpath
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from ..common import environment_file, paths
+from ..common import environment_file, paths, secrets
 from ..placement.tell.steps_down import without_steps_down
 from .endpoints import plan_endpoints
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED, unit_text
 
+_NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 
-def wanted_files(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
+
+def wanted_files(
+    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES
+) -> list[ManagedFile]:
     """Return every file, directory and link that a plan needs on a host, parents first.
 
+    Args:
+        plan: of module placement_info.
+        host: of module host_info.
+        values: the values of variables that the plan hides, by name.
+
     Raises:
-        ValueError: a value of an environment that no environment file can carry.
+        ValueError: a value of an environment that no environment file can carry, or one that is not known.
     """
     return (
         _directories(plan, host)
@@ -29,30 +41,24 @@ def wanted_files(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
             _link(paths.COMMAND, paths.SERVER),
             _file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644"),
         ]
+        + [_environment_file(instance, values) for instance in plan["instances"]]
         + [
-            _file(
-                paths.environment_file(instance["name"]),
-                MANAGED + environment_file.environment_file(instance["environment"]),
-                group=paths.USER,
-                mode="0640",
-            )
-            for instance in plan["instances"]
-        ]
-        + [
-            # It holds the services' environment.
-            _file(paths.PLAN, _json(without_steps_down(plan)), mode="0640", stage="finish"),
+            _file(paths.PLAN, _json(without_steps_down(secrets.shown_plan(plan))), mode="0640", stage="finish"),
             _file(paths.FACTS, _json(plan_endpoints(plan)), mode="0644", stage="finish"),
         ]
     )
 
 
-def compare_files(plan: dict[str, Any], host: dict[str, Any]) -> tuple[list[Change], list[ManagedFile]]:
+def compare_files(
+    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES
+) -> tuple[list[Change], list[ManagedFile]]:
     """Return the changes of files, directories and links, and the files that differ, as module instance_files takes
     them.
 
     Args:
         plan: of module placement_info.
         host: of module host_info.
+        values: the values of variables that the plan hides, by name.
 
     Raises:
         ValueError: see wanted_files.
@@ -62,7 +68,7 @@ def compare_files(plan: dict[str, Any], host: dict[str, Any]) -> tuple[list[Chan
         changes.append(Change("remove", "file", path, reason))
         # An environment may hold passwords; what others have added is shown and copied before it goes.
         files.append(ManagedFile(path, "absent", backup=is_drop_in, diff=is_drop_in))
-    for wanted in wanted_files(plan, host):
+    for wanted in wanted_files(plan, host, values):
         found = host["files"].get(wanted.path)
         reason = _difference(wanted, found)
         if reason:
@@ -71,24 +77,72 @@ def compare_files(plan: dict[str, Any], host: dict[str, Any]) -> tuple[list[Chan
     return changes, files
 
 
-def written_unit_files(files: list[ManagedFile], host: dict[str, Any]) -> dict[str, list[str]]:
+def written_unit_files(files: list[ManagedFile], host: dict[str, Any], plan: dict[str, Any]) -> dict[str, list[str]]:
     """Return {unit: reasons} of what a run changes in the files that systemd reads for a unit; the template stands for
     all instances. A file of which only owner or mode differ is not in it, because the services do not read that.
+
+    An environment file is in it where the plan hides a value: the process cannot be compared with that.
 
     Args:
         files: of compare_files.
         host: of module host_info.
+        plan: of module placement_info.
     """
     found: dict[str, list[str]] = {}
     differ = {file.path: file for file in files}
     for entry in host["drop_ins"]:
         if entry["path"] in differ:
             found.setdefault(entry["unit"], []).append("the drop-in %s is removed" % entry["path"])
-    unit = differ.get(paths.TEMPLATE_UNIT_FILE)
-    there = host["files"].get(paths.TEMPLATE_UNIT_FILE) or {}
-    if unit and (there.get("kind") != "file" or there["digest"] != content_digest(unit.content or "")):
-        found.setdefault(paths.TEMPLATE_UNIT, []).append("the unit file %s is written" % unit.path)
+    if _is_rewritten(differ.get(paths.TEMPLATE_UNIT_FILE), host):
+        found.setdefault(paths.TEMPLATE_UNIT, []).append("the unit file %s is written" % paths.TEMPLATE_UNIT_FILE)
+    for instance in plan["instances"]:
+        path = paths.environment_file(instance["name"])
+        if secrets.hidden_names(instance["environment"]) and _is_rewritten(differ.get(path), host):
+            found.setdefault(instance["unit"], []).append("the environment file %s is written" % path)
     return found
+
+
+def _is_rewritten(wanted: ManagedFile | None, host: dict[str, Any]) -> bool:
+    """Whether a file that differs gets another content."""
+    if wanted is None:
+        return False
+    there = host["files"].get(wanted.path) or {}
+    return there.get("kind") != "file" or there["digest"] != wanted.digest
+
+
+def _environment_file(instance: dict[str, Any], values: Mapping[str, Any]) -> ManagedFile:
+    """The environment file of an instance, and the record of an adopted Ollama, alone have secret values in them."""
+    shown = secrets.shown_environment(instance["environment"])
+    filled = secrets.filled(instance["environment"], values)
+    return dataclasses.replace(
+        _file(
+            paths.environment_file(instance["name"]),
+            MANAGED + environment_file.environment_file(shown),
+            group=paths.USER,
+            mode="0640",
+        ),
+        digest=content_digest(MANAGED + environment_file.environment_file(filled)),
+    )
+
+
+def filled_files(files: list[dict[str, Any]], values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return files, as module instance_files takes them, with the true values in the environment files among them.
+
+    Args:
+        files: of task_loops.work.
+        values: the values of variables that the plan hides, by name.
+
+    Raises:
+        ValueError: see wanted_files.
+    """
+    return [_filled_file(file, values) for file in files]
+
+
+def _filled_file(file: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    if posixpath.dirname(file["path"]) != paths.ENVIRONMENT_DIRECTORY or "content" not in file:
+        return file
+    variables = secrets.filled(environment_file.parse(file["content"]), values)
+    return dict(file, content=MANAGED + environment_file.environment_file(variables))
 
 
 def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
@@ -140,7 +194,7 @@ def _difference(wanted: ManagedFile, found: dict[str, Any] | None) -> str:
         return "It is a %s, not a %s." % (found["kind"], wanted.state)
     if wanted.state == "link" and found["target"] != wanted.target:
         return "It points to %s, not to %s." % (found["target"], wanted.target)
-    if wanted.content is not None and found["digest"] != content_digest(wanted.content):
+    if wanted.content is not None and found["digest"] != wanted.digest:
         return "Its content differs from the plan's."
     for key in ("owner", "group", "mode"):
         value = getattr(wanted, key)
@@ -174,7 +228,8 @@ def _link(path: str, target: str) -> ManagedFile:
 
 
 def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "configure") -> ManagedFile:
-    return ManagedFile(path, "file", content=content, owner="root", group=group, mode=mode, stage=stage)
+    digest = content_digest(content)
+    return ManagedFile(path, "file", content, digest, owner="root", group=group, mode=mode, stage=stage)
 
 
 def _json(content: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..common import paths
+from ..common import paths, secrets
 from .carry import Carried, carried_over
 from .schema import Wanted
 
@@ -45,7 +45,13 @@ def carried_variables(host: dict[str, Any], wanted: Wanted) -> Carried:
     """Return what becomes of the variables of the Ollama that was or will be adopted; nothing where there is none."""
     recorded = host["adopted"].get("environment")
     there = (host["existing"] or {}).get("environment") if wanted.adopt else None
-    return carried_over(recorded or there or {}, wanted.version, wanted.acknowledged)
+    found = recorded or there or {}
+    # A value is looked at, where it is known, to see whether it can be used.
+    known = {
+        name: wanted.secrets.get(name, value) if value == secrets.HIDDEN else value for name, value in found.items()
+    }
+    carried = carried_over(known, wanted.version, wanted.acknowledged)
+    return carried._replace(kept=secrets.shown_environment(carried.kept))
 
 
 def adopted_store(host: dict[str, Any]) -> str:

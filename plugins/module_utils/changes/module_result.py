@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..common import exposure, paths
+from ..common import exposure, paths, secrets
 from ..releases import archives
 from .compare import compare
 from .give_back import adoption_record, give_back
@@ -41,11 +41,15 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         listen_address=settings[PREFIX + "listen_address"],
         libraries=options["libraries"],
         acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
+        secrets={
+            **(options["secrets"] or {}),
+            **(settings.get(PREFIX + "environment") or {}),
+            **(settings.get(PREFIX + "environment_unchecked") or {}),
+        },
     )
     if plan is None:
         problems = host_obstacles(host, wanted, name, tuple(archives.CHECKSUMS))
         result = dict(_result(problems), release=release)
-        # The environment of an adopted Ollama may hold passwords: it is returned only to plan with it.
         return result if problems else dict(result, plan_input=dataclasses.asdict(plan_input(host, wanted)))
     servers = options["servers"] or {}
     try:
@@ -70,12 +74,12 @@ def _result(obstacles: list[str]) -> dict[str, Any]:
 
 
 def _release(settings: dict[str, Any], host: dict[str, Any]) -> dict[str, str]:
-    """Where the release comes from and goes to; the architecture is empty where Ollama has no archive for the
-    host's."""
+    """Where the release comes from, without credentials, and goes to; the architecture is empty where Ollama has no
+    archive for the host's."""
     architecture = archives.ARCHITECTURES.get(host["architecture"], "")
     version = str(settings[PREFIX + "version"])
-    url = archives.archive_url(settings[PREFIX + "release_url"], architecture)
-    given = settings.get(PREFIX + "release_checksum") or ""
+    url = archives.archive_url(secrets.shown_address(settings[PREFIX + "release_url"]), architecture)
+    given = secrets.shown_address(settings.get(PREFIX + "release_checksum") or "")
     return {
         "version": version,
         "directory": paths.release(version),

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..common import addresses, paths
@@ -124,7 +126,9 @@ def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back:
     return []
 
 
-def file_obstacles(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
+def file_obstacles(
+    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = MappingProxyType({})
+) -> list[str]:
     """Return sentences about what lies where the role needs a file, directory or link and is not replaced by it.
 
     Module instance_files would refuse the same, but only after services were stopped.
@@ -132,6 +136,7 @@ def file_obstacles(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
     Args:
         plan: of module placement_info.
         host: of module host_info.
+        values: the values of variables that the plan hides, by name.
 
     Raises:
         ValueError: see files.wanted_files.
@@ -142,7 +147,7 @@ def file_obstacles(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
     if problem:
         found[path] = "ollama_multigpu_models_dir leads to %s, which %s." % (path, problem)
     # In the order of the paths: what is wrong with a directory is wrong with all that lies in it.
-    looked_at = {file.path: file for file in wanted_files(plan, host)}
+    looked_at = {file.path: file for file in wanted_files(plan, host, values)}
     for path in sorted({*host["files"], *looked_at}):
         entry, wanted = host["files"].get(path), looked_at.get(path)
         if entry is None:

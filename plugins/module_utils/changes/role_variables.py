@@ -8,7 +8,8 @@ import difflib
 import re
 from typing import Any, Callable, Optional
 
-from ..common import addresses, exposure, paths
+from ..common import addresses, exposure, paths, secrets
+from ..common.names import InvalidName, registry_host
 from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
 from ..placement.errors import PlacementError
@@ -92,14 +93,23 @@ def _release(values: dict[str, Any]) -> list[str]:
     if url and not _URL.match(str(url)):
         problems.append(
             "ollama_multigpu_release_url is %r: give the http or https address of the directory that holds the "
-            "archives." % (url,)
+            "archives." % secrets.shown_address(str(url))
         )
     if checksum and not _CHECKSUM.match(str(checksum)):
         problems.append(
             "ollama_multigpu_release_checksum is %r: give the archive's SHA-256 (64 hexadecimal digits) or the address "
-            "of a sha256sum.txt." % (checksum,)
+            "of a sha256sum.txt." % secrets.shown_address(str(checksum))
         )
-    return problems + _plain_http(str(version), str(url or ""), str(checksum or ""))
+    return problems + _plain_http(str(version), str(url or ""), str(checksum or "")) + _registry(values)
+
+
+def _registry(values: dict[str, Any]) -> list[str]:
+    try:
+        if values.get("registry"):
+            registry_host(values["registry"])
+    except InvalidName as error:
+        return ["ollama_multigpu_registry: %s." % error]
+    return []
 
 
 def _plain_http(version: str, url: str, checksum: str) -> list[str]:
@@ -107,12 +117,13 @@ def _plain_http(version: str, url: str, checksum: str) -> list[str]:
     if archives.is_plain_http(checksum):
         return [
             "ollama_multigpu_release_checksum is %r, and what comes over plain http can be changed on its way: give "
-            "the archive's SHA-256, or an https address." % checksum
+            "the archive's SHA-256, or an https address." % secrets.shown_address(checksum)
         ]
     if archives.is_plain_http(url) and not archives.is_pinned(version, checksum):
         return [
             "ollama_multigpu_release_url is %r, and an archive that comes over plain http needs a SHA-256 that does "
-            "not come from the network: give it as ollama_multigpu_release_checksum, or give an https address." % url
+            "not come from the network: give it as ollama_multigpu_release_checksum, or give an https address."
+            % secrets.shown_address(url)
         ]
     return []
 
@@ -154,7 +165,7 @@ def _environment(values: dict[str, Any], key: str, check: Callable[[Any, Any], O
         if opens and name not in exposure.acknowledged(values.get("acknowledged")):
             problems.append(
                 "%s%s: %s is %r, which %s: give another value, or add %s to ollama_multigpu_acknowledged."
-                % (PREFIX, key, name, value, opens, name)
+                % (PREFIX, key, name, secrets.shown(name, value), opens, name)
             )
     return problems
 

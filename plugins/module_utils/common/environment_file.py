@@ -50,6 +50,11 @@ def parse_property(text: str) -> Dict[str, str]:
     return dict(word.split("=", 1) for word in _words(text) if "=" in word)
 
 
+def value_text(value: Any) -> str:
+    """Return the text of a value of a variable: 1 and 0 for true and false, as Ollama reads them."""
+    return ("1" if value else "0") if isinstance(value, bool) else str(value)
+
+
 def quote(value: Any) -> str:
     """Return a value in double quotes, as `parse` and systemd read it back unchanged.
 

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Mapping, NoReturn, Optional
 
+from .secrets import shown_address, without_credentials
+
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
@@ -36,6 +38,9 @@ class InvalidName(ValueError):
 
     The text is one sentence without its full stop.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_credentials(message))
 
 
 @dataclass(frozen=True, order=True)
@@ -184,7 +189,7 @@ def registry_host(registry: Any) -> str:
     """
     host = _SCHEME.sub("", str(registry), count=1).rstrip("/")
     if not _HOST.match(host):
-        raise InvalidName("registry %r is no host or host:port" % (registry,))
+        raise InvalidName("registry %r is no host or host:port" % shown_address(str(registry)))
     port = host.rpartition(":")[2] if ":" in host else "443"
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise InvalidName("registry %r has a port that is not between 1 and 65535" % (registry,))

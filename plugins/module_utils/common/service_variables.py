@@ -19,7 +19,6 @@ Sources: envconfig/config.go at every release tag from 0.1.40 to 0.32.15; `llama
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -64,11 +63,6 @@ class Variable:
     last: Optional[Version] = None
     carried: bool = False
     loader: bool = False
-
-    @property
-    def secret(self) -> bool:
-        """Whether its value must not be shown in a task's output."""
-        return is_secret(self.name)
 
     def known_to(self, version: Version) -> bool:
         """Return whether a release reads it."""
@@ -174,8 +168,6 @@ OF_THE_PROCESS = frozenset(("PATH", "HOME", "USER", "LOGNAME", "SHELL"))
 _OF_THE_SERVER = ("OLLAMA_", "CUDA_", "LLAMA_ARG_")
 # What a server reads of its environment; the rest (INVOCATION_ID ...) is systemd's.
 _READ_BY_SERVER = ("OLLAMA_", "CUDA_", "LLAMA_", "GGML_", "NVIDIA_", "HTTP", "NO_PROXY", "http", "no_proxy")
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
 def find(name: str) -> Variable:
@@ -220,13 +212,3 @@ def is_of_the_server(name: str) -> bool:
 def is_read_by_server(name: str) -> bool:
     """Return whether a variable is one that a server reads, by its prefix: unlike what systemd sets for every unit."""
     return name.startswith(_READ_BY_SERVER)
-
-
-def is_secret(name: str) -> bool:
-    """Return whether the value of a variable is a secret, by its name."""
-    return _SECRET_NAME.search(name) is not None
-
-
-def shown(name: str, value: str) -> str:
-    """Return a value as it may be shown: secrets are blanked, and passwords in addresses (a proxy's)."""
-    return "***" if is_secret(name) else _CREDENTIALS.sub("//***@", value)

@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any, Collection, Mapping
 
+from ..common import secrets
 from ..common import service_variables as common
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
@@ -104,11 +105,11 @@ def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -
 
 
 def hide_secrets(server: dict[str, Any]) -> dict[str, Any]:
-    """Hide passwords in addresses and the values of secret variables; `server` itself is changed."""
+    """Hide the values of secret variables; `server` itself is changed."""
     for origin in ("unit", "process"):
         variables = server["environment"][origin]
         if variables:
-            server["environment"][origin] = {name: common.shown(name, value) for name, value in variables.items()}
+            server["environment"][origin] = secrets.shown_environment(variables)
     return server
 
 
@@ -121,18 +122,22 @@ def differences(wanted: dict[str, Any], environment: dict[str, Any]) -> list[dic
 
     Returns:
         [{name, difference}]: `missing` in the process, `other_than_planned`, or for variables that the plan does not
-        name `other_than_unit` and `not_in_unit`. A variable that a drop-in adds to the plan is no difference, because
-        it comes back with every restart. One that no file sets any more is a difference, because a restart removes it.
+        name, or whose value it hides, `other_than_unit` and `not_in_unit`. A variable that a drop-in adds to the plan
+        is no difference, because it comes back with every restart. One that no file sets any more is a difference,
+        because a restart removes it.
     """
     process = environment["process"]
     if process is None:
         return []
-    found = [
-        {"name": name, "difference": "other_than_planned" if name in process else "missing"}
-        for name in sorted(wanted)
-        if process.get(name) != str(wanted[name])
-    ]
     now = environment["unit"] or {}
+    found = []
+    for name in sorted(wanted):
+        hidden = wanted[name] == secrets.HIDDEN
+        planned = now.get(name) if hidden else str(wanted[name])
+        if name not in process:
+            found.append({"name": name, "difference": "missing"})
+        elif process[name] != planned:
+            found.append({"name": name, "difference": "other_than_unit" if hidden else "other_than_planned"})
     return found + [
         {"name": name, "difference": "other_than_unit" if name in now else "not_in_unit"}
         for name in sorted(process)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from ..common.regular import read_regular
+from ..common.shown_text import shown_difference
 from . import places
 from .ownership import FilesError, Ownership, set_mode
 from .trees import remove_tree
@@ -312,9 +313,10 @@ def _described_link(path: str) -> dict[str, str]:
 
 
 def _contents(wanted: WantedFile, before: bytes | None, after: bytes | None) -> tuple[Any, Any]:
-    """Return two contents as a difference shows them. None means no file; what may not be shown is only named."""
+    """Return two contents as a difference shows them, without secret values. None means no file; what may not be shown
+    is only named."""
     if wanted.show_content:
-        return _text(before), _text(after)
+        return shown_difference(_text(before), _text(after))
     return (
         {"state": "absent"} if before is None else {"state": "file", "content": "not shown"},
         {"state": "absent"} if after is None else {"state": "file", "content": "changed, not shown"},

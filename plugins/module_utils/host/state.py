@@ -16,7 +16,7 @@ import pwd
 import shutil
 from typing import Any, Dict, List, Mapping, Optional, Set
 
-from ..common import paths
+from ..common import paths, secrets
 from ..common.regular import read_regular
 from . import entrance, listeners, managed, systemd
 from .command import PROGRAM_PATH
@@ -80,6 +80,38 @@ def model_stores(state: Mapping[str, Any], models_dir: str) -> List[str]:
     stores += [(state["existing"] or {}).get("store") or ""]
     stores += [adopted] if isinstance(adopted, str) else []
     return [store for store in stores if store]
+
+
+def secret_variables(state: Mapping[str, Any]) -> Dict[str, str]:
+    """Return the secret variables of the Ollama that was adopted, or could be, with their values.
+
+    Args:
+        state: of `host_state`.
+    """
+    recorded = state["adopted"].get("environment")
+    there = (state["existing"] or {}).get("environment")
+    found = recorded if isinstance(recorded, dict) and recorded else there
+    return secrets.secret_values(found or {})
+
+
+def shown_state(state: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the state of a host as everybody may read it, with the names of what it hides in `secret_variables`.
+
+    Args:
+        state: of `host_state`.
+    """
+    return dict(
+        state,
+        applied_plan=secrets.shown_plan(state["applied_plan"]),
+        adopted=_shown(state["adopted"]),
+        existing=_shown(state["existing"]) if state["existing"] else None,
+        secret_variables=sorted(secret_variables(state)),
+    )
+
+
+def _shown(record: Dict[str, Any]) -> Dict[str, Any]:
+    environment = record.get("environment")
+    return dict(record, environment=secrets.shown_environment(environment)) if isinstance(environment, dict) else record
 
 
 def releases(root: str = "/") -> Dict[str, Any]:

@@ -20,6 +20,7 @@ import time
 from typing import Any
 
 from ..common import paths
+from ..common.secrets import HIDDEN
 from ..host.as_user import Account, UserError, account, call_as
 from ..host.child import DeadlineExceeded
 from ..host.program_as_user import PLAIN, kill, start_as
@@ -81,7 +82,11 @@ class DryRun:
         for name in ("cuda_v13", "cuda_v12"):
             if os.path.isdir(os.path.join(directory, name)):
                 libraries.insert(0, os.path.join(directory, name))
-        ours = {name: text for name, text in self.instance["environment"].items() if name != "LLAMA_ARG_TENSOR_SPLIT"}
+        ours = {
+            name: text
+            for name, text in self.instance["environment"].items()
+            if name != "LLAMA_ARG_TENSOR_SPLIT" and text != HIDDEN
+        }
         return dict(PLAIN, **dict(ours, LD_LIBRARY_PATH=os.pathsep.join(libraries)))
 
     def key(self) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common import secrets
 from ..common.sizes import MIB, gib
 from .memory_table import HOST, DeviceMemory
 
@@ -167,7 +168,7 @@ def _memory_of(device: dict[str, Any]) -> DeviceMemory:
 
 
 def _instance_key(instance: dict[str, Any]) -> tuple:
-    return instance["gpu_uuids"], instance["environment"]
+    return instance["gpu_uuids"], secrets.shown_environment(instance["environment"])
 
 
 def _model_key(model: dict[str, Any]) -> tuple:

@@ -10,6 +10,7 @@ import ssl
 import urllib.parse
 from typing import Any, Callable
 
+from ..common import secrets
 from . import bounded
 
 # Seconds by which the limit of a whole answer is longer than that of requests, which has the better words.
@@ -23,6 +24,7 @@ class OllamaError(Exception):
     """
 
     def __init__(self, status: int | None, message: str) -> None:
+        message = secrets.without_credentials(message)
         super().__init__(message)
         self.status = status
         self.message = message
@@ -41,7 +43,8 @@ class InvalidUrl(OllamaError):
     """A url is not the address of an Ollama server."""
 
     def __init__(self, url: object, reason: str) -> None:
-        super().__init__(None, "url %r %s; give it as http://host:port" % (url, reason))
+        shown = secrets.shown_address(url) if isinstance(url, str) else url
+        super().__init__(None, "url %r %s; give it as http://host:port" % (shown, reason))
 
 
 def check_url(url: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Callable, TypeVar
 
 from ..common.libraries import import_requests
 from ..common.names import Name, registry_host
+from ..common.secrets import without_credentials
 from . import bounded
 from .connection import trusted
 from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
@@ -36,7 +37,7 @@ class RegistryError(Exception):
     """
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(without_credentials(message))
         self.kind = kind
 
 

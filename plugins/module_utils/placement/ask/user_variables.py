@@ -12,7 +12,7 @@ import difflib
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ...common import engine_variables, service_variables, sizes
+from ...common import engine_variables, environment_file, secrets, service_variables, sizes
 from ...releases.release import Release
 from ..errors import PlacementError
 from .parameters import whole_number
@@ -50,7 +50,7 @@ def check_environment(environment: Optional[Mapping[str, Any]], release: Release
     """
     if not isinstance(environment or {}, dict):
         raise PlacementError(
-            "environment is %r, which is not a dictionary; give for example OLLAMA_DEBUG: 1." % (environment,)
+            "environment is a %s and not a dictionary; give for example OLLAMA_DEBUG: 1." % type(environment).__name__
         )
     checked = {}
     warnings = []
@@ -60,6 +60,11 @@ def check_environment(environment: Optional[Mapping[str, Any]], release: Release
         text = check_variable(name, value)
         if not service_variables.find(name).known_to(release.numbers):
             warnings.append("%s is not known to Ollama %s and has no effect." % (name, release.version))
+        if name.upper() in secrets.PROXIES and secrets.is_secret(name, value):
+            warnings.append(
+                "%s holds a user name or password, and Ollama itself writes it into its journal whenever it starts: "
+                "use a proxy that needs none, or let only administrators read the journal." % name
+            )
         if text is not None:
             checked[name] = text
     return checked, warnings
@@ -100,8 +105,8 @@ def check_unchecked_environment(
     """
     if not isinstance(environment or {}, dict):
         raise PlacementError(
-            "environment_unchecked is %r, which is not a dictionary; give for example OLLAMA_NEW_SETTING: 1."
-            % (environment,)
+            "environment_unchecked is a %s and not a dictionary; give for example OLLAMA_NEW_SETTING: 1."
+            % type(environment).__name__
         )
     texts = {}
     warnings = []
@@ -144,7 +149,7 @@ def _plain_text(name: str, value: Any) -> str:
             "Environment variable %s is a %s, not a plain value; give one text."
             % (name, "dictionary" if isinstance(value, dict) else "list")
         )
-    text = ("1" if value else "0") if isinstance(value, bool) else str(value)
+    text = environment_file.value_text(value)
     if _CONTROL.search(text):
         raise PlacementError(
             "The value of environment variable %s holds a line break (newline) or another control character; "
@@ -208,7 +213,9 @@ def _typed(name: str, text: str, kind: str) -> str:
         return str(whole_number(text, where, 0))
     if kind == service_variables.SWITCH:
         if text.strip().lower() not in _SWITCH_VALUES:
-            raise PlacementError("%s is '%s', which Ollama would take for true; give 1 or 0." % (where, text))
+            raise PlacementError(
+                "%s is '%s', which Ollama would take for true; give 1 or 0." % (where, secrets.shown(name, text))
+            )
         return _SWITCH_VALUES[text.strip().lower()]
     if kind == service_variables.DURATION and sizes.duration(text) is None:
         raise PlacementError(

@@ -128,22 +128,6 @@ def test_the_releases_of_a_variable_in_words():
 
 
 @pytest.mark.parametrize(
-    "name, value, shown",
-    [
-        ("OLLAMA_API_KEY", "abc", "***"),
-        ("HF_TOKEN", "abc", "***"),
-        ("LLAMA_ARG_API_KEY_FILE", "/root/key", "***"),
-        ("HTTPS_PROXY", "http://user:word@proxy:3128", "http://***@proxy:3128"),
-        ("OLLAMA_ORIGINS", "https://a.example,https://b@example", "https://a.example,https://***@example"),
-        ("OLLAMA_KEEP_ALIVE", "-1", "-1"),
-    ],
-)
-def test_secrets_are_not_shown(name, value, shown):
-    assert service_variables.shown(name, value) == shown
-    assert service_variables.find(name).secret is (shown == "***")
-
-
-@pytest.mark.parametrize(
     "name, server, read",
     [
         ("OLLAMA_HOST", True, True),

@@ -138,9 +138,9 @@ def test_secrets_are_blanked():
     assert servers.hide_secrets(server)["environment"] == {
         "unit": None,
         "process": {
-            "HTTPS_PROXY": "http://***@proxy:3128",
-            "OLLAMA_API_KEY": "***",
-            "MY_TOKEN": "***",
+            "HTTPS_PROXY": "(hidden)",
+            "OLLAMA_API_KEY": "(hidden)",
+            "MY_TOKEN": "(hidden)",
             "OLLAMA_HOST": "127.0.0.1:1",
             "OLLAMA_KEEP_ALIVE": "-1",
         },

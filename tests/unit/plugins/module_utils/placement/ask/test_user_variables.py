@@ -34,7 +34,7 @@ from tests.unit.plugins.module_utils.placement.builders import TWO_4090, TWO_A60
         ({"GGML_CUDA_ENABLE_UNIFIED_MEMORY": 1}, ["host's memory", "leave it out"]),
         ({"OLLAMA_KEEP_ALIVE": "0"}, ["OLLAMA_KEEP_ALIVE", "'0'", "unload", "-1"]),
         ({"OLLAMA_LLM_LIBRARY": "cpu"}, ["'cpu'", "cuda_v12"]),
-        ("OLLAMA_DEBUG=1", ["OLLAMA_DEBUG=1", "dictionary"]),
+        ("OLLAMA_DEBUG=1", ["environment is a str", "dictionary"]),
         ({"OLLAMA_ORIGINS": "a\nExecStart=/bin/sh"}, ["OLLAMA_ORIGINS", "line break"]),
         ({"A B": "1"}, ["'A B'"]),
         ({"HTTPS_PROXY": ["x"]}, ["HTTPS_PROXY", "list"]),

@@ -10,8 +10,8 @@ short_description: Put the values of secret variables into environment files
 version_added: "1.0.0"
 author: The gpufleet.ollama contributors (@gpufleet)
 description:
-  - Takes the files that M(gpufleet.ollama.changes_info) returned and puts the values of secret variables in the place of
-    what hides them. Only environment files of instances are changed.
+  - Takes the files that M(gpufleet.ollama.changes_info) returned and puts the values of secret variables in the place
+    of what hides them. Only environment files of instances are changed.
 options:
   _input:
     description: The files, with the options of M(gpufleet.ollama.instance_files).

@@ -174,7 +174,8 @@ work:
   returned: when O(plan) is given and nothing is wrong with O(settings)
   type: dict
 adoption_record:
-  description: What the role writes down of an Ollama before it takes it over. The values of secret variables are hidden.
+  description:
+    - What the role writes down of an Ollama before it takes it over. The values of secret variables are hidden.
   returned: when O(plan) is given and nothing is wrong with O(settings)
   type: dict
 release:

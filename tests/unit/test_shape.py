@@ -44,6 +44,8 @@ PURE = (
     "common/addresses.py",
     "common/environment_file.py",
     "common/names.py",
+    "common/secrets.py",
+    "common/shown_text.py",
     "common/paths.py",
     "common/sizes.py",
     "common/service_variables.py",

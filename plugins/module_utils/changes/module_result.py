@@ -42,7 +42,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         libraries=options["libraries"],
         acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
         secrets={
-            **(options["secrets"] or {}),
+            **(options.get("secrets") or {}),
             **(settings.get(PREFIX + "environment") or {}),
             **(settings.get(PREFIX + "environment_unchecked") or {}),
         },

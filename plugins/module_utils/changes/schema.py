@@ -50,9 +50,8 @@ class Changes:
 class ManagedFile:
     """A file, directory or link as the role wants it, with the option names of module instance_files.
 
-    `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `digest` is the SHA-256 of the
-    content with its secret values, which `content` hides. `owner`, `group` and
-    `mode` are not changed where they are None. `stage` is when it is put there: "configure", or "finish" for what is
+    `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `digest` is the
+    SHA-256 of the content with its secret values, which `content` hides. `owner`, `group` and `mode` are not changed where they are None. `stage` is when it is put there: "configure", or "finish" for what is
     written last. `backup` keeps a copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a
     link replace a file.
     """
@@ -100,8 +99,8 @@ class ModelState:
 class Wanted:
     """What the role's variables say beside the plan.
 
-    `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt, without credentials; `adopt` tells whether an
-    Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores;
+    `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt, without credentials;
+    `adopt` tells whether an Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores;
     `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none};
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
     by name.

@@ -178,13 +178,13 @@ def test_environments_are_kept_out_of_the_log_and_messages_are_not_masked(monkey
     """Ansible writes the options of a module to the host's log, and masks the values of those that it does not."""
     logged = []
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, msg, log_args=None: logged.append((msg, log_args)))
-    secrets = {"environment": {"OLLAMA_ORIGINS": "secret", "A": "an", "B": "is"}}
-    given = {name: secrets for name in options}
+    marked = {"environment": {"OLLAMA_ORIGINS": "MARK", "A": "an", "B": "is"}}
+    given = {name: marked for name in options}
     if module == "placement_info":
         given.update(gpu_inventory={}, models=[], ollama_version="0.32.15")
     if module == "changes_info":
-        given.update(names=["ollama_multigpu_x"], settings={"ollama_multigpu_environment": secrets["environment"]})
+        given.update(names=["ollama_multigpu_x"], settings={"ollama_multigpu_environment": marked["environment"]})
     result = run_module(module, given)
-    assert logged and "secret" not in str(logged)
+    assert logged and "MARK" not in str(logged)
     assert result["msg"] and "***" not in result["msg"]
-    assert "secret" not in result["msg"]
+    assert "MARK" not in str(result)

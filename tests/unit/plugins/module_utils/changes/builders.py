@@ -102,8 +102,8 @@ def entry(name, **more):
     return dict({"name": name, "active": True, "enabled": True, "env_file": True, "store": True}, **more)
 
 
-def applied_host(wanted, **more):
-    """A host on which the plan `wanted` was applied to its end."""
+def applied_host(wanted, values=None, **more):
+    """A host on which the plan `wanted` was applied to its end; `values` are those that it hides."""
     found = host(
         applied_plan=copy.deepcopy(wanted),
         command="ours",
@@ -114,7 +114,7 @@ def applied_host(wanted, **more):
     )
     found["made"] = ["/models", "/models/instances"]
     found["files"] = {path: dict(ABSENT, kind="directory") for path in ("/etc/ansible", paths.FACTS_DIRECTORY)}
-    found["files"] |= {file.path: described(file) for file in files.wanted_files(wanted, found)}
+    found["files"] |= {file.path: described(file) for file in files.wanted_files(wanted, found, values or {})}
     return dict(found, **more)
 
 
@@ -127,7 +127,7 @@ def described(file):
         owner=file.owner,
         group=file.group,
         mode=file.mode or "0755",
-        digest=None if file.content is None else files.content_digest(file.content),
+        digest=file.digest,
         target=file.target,
     )
 

@@ -92,9 +92,12 @@ def test_only_the_store_of_an_instance_is_not_the_administrators(wanted):
 
 
 def test_the_text_of_files_says_what_the_plan_says(wanted):
-    wanted["instances"][0]["environment"] = {"B": 'two "words"', "A": 1}
+    wanted["instances"][0]["environment"] = {"OLLAMA_EDITOR": 'two "words"', "OLLAMA_DEBUG": 1}
     texts = {file.path: file.content for file in files.wanted_files(wanted, host())}
-    assert texts[paths.environment_file("gpu0")].splitlines()[1:] == ['A="1"', 'B="two \\"words\\""']
+    assert texts[paths.environment_file("gpu0")].splitlines()[1:] == [
+        'OLLAMA_DEBUG="1"',
+        'OLLAMA_EDITOR="two \\"words\\""',
+    ]
     unit = texts[paths.TEMPLATE_UNIT_FILE]
     assert "ReadWritePaths=/models/instances/%i\n" in unit and "Environment=HOME=/models/instances/%i\n" in unit
     assert "@" not in unit.replace("ollama@", "")
@@ -104,6 +107,29 @@ def test_a_value_that_no_file_can_carry_is_an_error(wanted):
     wanted["instances"][0]["environment"] = {"A": "x\ny"}
     with pytest.raises(ValueError, match="control character"):
         difference(wanted, host())
+
+
+def test_secret_values_are_in_the_environment_files_alone(wanted):
+    shown = {"OLLAMA_DEBUG": "1", "A_TOKEN": "(hidden)"}
+    path = paths.environment_file("gpu0")
+    for environment in (shown, dict(shown, A_TOKEN='MARK "1"')):
+        wanted["instances"][0]["environment"] = environment
+        found = files.wanted_files(wanted, host(), {"A_TOKEN": 'MARK "1"', "OTHER": "MARK"})
+        assert "MARK" not in str(found)
+        (hidden,) = [file for file in found if file.path == path]
+        entries = [{"path": file.path, "content": file.content} for file in found if file.content]
+        filled = {entry["path"]: entry["content"] for entry in files.filled_files(entries, {"A_TOKEN": 'MARK "1"'})}
+        assert filled.pop(path).splitlines()[1:] == ['A_TOKEN="MARK \\"1\\""', 'OLLAMA_DEBUG="1"']
+        assert filled == {entry["path"]: entry["content"] for entry in entries if entry["path"] != path}
+        assert hidden.digest == files.content_digest(files.filled_files(entries, {"A_TOKEN": 'MARK "1"'})[1]["content"])
+
+
+def test_a_secret_value_that_is_not_known_is_an_error(wanted):
+    wanted["instances"][0]["environment"] = {"A_TOKEN": "(hidden)"}
+    with pytest.raises(ValueError, match="values of A_TOKEN are hidden"):
+        files.wanted_files(wanted, host())
+    directory = {"path": paths.ENVIRONMENT_DIRECTORY, "state": "directory"}
+    assert files.filled_files([directory], {}) == [directory]
 
 
 def test_the_directory_of_ansible_is_left_as_it_is_where_it_exists(wanted):

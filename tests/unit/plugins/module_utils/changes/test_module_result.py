@@ -90,9 +90,63 @@ def test_a_value_that_is_no_text_is_an_obstacle():
     assert_nothing_to_do(found)
 
 
-def test_the_environment_of_an_adopted_ollama_is_not_in_a_result_with_obstacles():
-    existing = dict(EXISTING, environment={"HTTPS_PROXY": "http://a:secret@proxy"})
+HIDDEN = {"HTTPS_PROXY": "(hidden)", "B_KEY": "(hidden)", "C_KEY": "(hidden)", "OLLAMA_ORIGINS": "https://a"}
+SECRET = {"HTTPS_PROXY": "http://a:MARK@proxy", "B_KEY": "MARK", "C_KEY": "MARK\n"}
+
+
+def test_the_secrets_of_an_adopted_ollama_are_in_no_result():
     settings = {"ollama_multigpu_existing": "adopt"}
-    assert "secret" in str(asked(host=host(existing=existing), settings=settings))
-    found = asked(host=host(existing=existing, systemd=False), settings=settings)
-    assert found["obstacles"] and "secret" not in str(found)
+    for environment in (HIDDEN, dict(HIDDEN, **SECRET)):
+        state = host(existing=dict(EXISTING, environment=environment))
+        asking = {"settings": settings, "secrets": SECRET}
+        found = asked(host=state, **asking)
+        # A value that no file can carry is dropped, as one that is not hidden.
+        kept = {name: value for name, value in HIDDEN.items() if name != "C_KEY"}
+        assert found["plan_input"]["environment"] == kept and "MARK" not in str(found)
+        wanted = plan(model())
+        wanted["instances"][0]["environment"].update(kept)
+        found = asked(host=state, plan=wanted, **asking)
+        assert found["adoption_record"]["environment"] == HIDDEN
+        assert found["work"]["configure_files"] and "MARK" not in str(found)
+        assert "C_KEY is not carried over" in str(found["summary"])
+
+
+def test_a_change_of_a_secret_alone_writes_its_file_and_restarts_its_instance():
+    wanted = plan(model())
+    wanted["instances"][0]["environment"].update({"A_TOKEN": "(hidden)", "B_TOKEN": "(hidden)", "C_TOKEN": "(hidden)"})
+    given = {
+        "ollama_multigpu_environment": {"A_TOKEN": "MARK", "C_TOKEN": None},
+        "ollama_multigpu_environment_unchecked": {"B_TOKEN": True},
+    }
+    values = {"A_TOKEN": "MARK", "B_TOKEN": "1", "C_TOKEN": "MARK"}
+    options = {"plan": wanted, "secrets": {"A_TOKEN": "x", "C_TOKEN": "MARK"}, "servers": serving(wanted)}
+    given["ollama_multigpu_environment"].pop("C_TOKEN")
+    state = applied_host(wanted, values=values)
+    assert asked(host=state, settings=given, **options)["changes"] == []
+    given["ollama_multigpu_environment"] = {"A_TOKEN": "MARK2"}
+    found = asked(host=state, settings=given, **options)
+    assert "MARK" not in str(found)
+    path = "/etc/ollama-multigpu/instances/gpu0.env"
+    assert [(change["kind"], change["what"]) for change in found["changes"]] == [
+        ("write", path),
+        ("restart", "ollama@gpu0.service"),
+        ("load", "llama3.1:8b"),
+    ]
+    assert found["changes"][1]["reason"] == "the environment file %s is written." % path
+    # Its mode alone is no reason.
+    state["files"][path]["mode"] = "0600"
+    given["ollama_multigpu_environment"] = {"A_TOKEN": "MARK"}
+    assert asked(host=state, settings=given, **options)["work"]["start"] == []
+
+
+def test_the_release_is_told_without_credentials():
+    url = "https://user:MARK@mirror.example.com/v0.32.15"
+    settings = {"ollama_multigpu_release_url": url, "ollama_multigpu_release_checksum": url + "/sha256sum.txt"}
+    found = asked(host=host(), settings=settings)
+    assert found["release"]["url"] == "https://***@mirror.example.com/v0.32.15/ollama-linux-amd64.tar.zst"
+    assert found["release"]["checksum"] == "https://***@mirror.example.com/v0.32.15/sha256sum.txt"
+    assert "MARK" not in str(found)
+    complete = {"current": "0.32.15", "complete": {"0.32.15": found["release"]["checksum"]}, "leftovers": []}
+    wanted = plan(model())
+    state = applied_host(wanted, release=complete)
+    assert asked(host=state, plan=wanted, settings=settings, servers=serving(wanted))["work"]["fetch_release"] is False

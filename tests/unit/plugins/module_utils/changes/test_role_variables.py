@@ -47,6 +47,30 @@ def test_a_release_from_anywhere_needs_a_hash_that_does_not_come_from_there(sett
     assert problems(**settings) == []
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"release_url": "user:MARK@mirror.example"},
+        {"release_url": "http://user:MARK@mirror.example", "version": "0.99.0", "release_checksum": ""},
+        {"release_url": "ftp://MARK@mirror.example"},
+        {"release_checksum": "user:MARK@mirror.example"},
+        {"release_checksum": "http://user:MARK@mirror.example/sha256sum.txt"},
+        {"release_checksum": "http://mirror.example/sha256sum.txt?sig=MARK"},
+        {"registry": "user:MARK@mirror.example:5000"},
+        {"registry": "https://MARK@mirror.example"},
+        {"environment": {"OLLAMA_AUTH": "MARK"}},
+        {"environment": {"A_TOKEN": ["MARK"]}},
+        {"environment": {"A_TOKEN": "MARK\n"}},
+        {"environment": {"OLLAMA_NEW_KEY": "MARK"}},
+        {"environment_unchecked": {"LD_PRELOAD": "MARK"}},
+        {"environment": {"OLLAMA_MAX_QUEUE": "http://user:MARK@mirror.example"}},
+    ],
+)
+def test_no_problem_tells_a_secret(settings):
+    found = problems(**settings)
+    assert found and "MARK" not in " ".join(found)
+
+
 def test_what_is_acknowledged_by_name_is_taken():
     opening = {"OLLAMA_ORIGINS": "*", "OLLAMA_NO_CLOUD": 0, "OLLAMA_DEBUG_LOG_REQUESTS": True}
     assert problems(listen_address="0.0.0.0", environment=opening, acknowledged=["listen_address", *opening]) == []

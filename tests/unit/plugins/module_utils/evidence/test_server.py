@@ -122,6 +122,16 @@ def test_a_unit_that_systemd_does_not_know():
     assert servers.read_server("http://127.0.0.1:9", "x.service", 1, properties)["unit"] is None
 
 
+def test_what_the_plan_hides_is_compared_with_the_units_files():
+    def found(process, unit):
+        return servers.differences({"A_TOKEN": "(hidden)"}, {"process": process, "unit": unit})
+
+    assert found({"A_TOKEN": "x"}, {"A_TOKEN": "x"}) == []
+    assert found({"A_TOKEN": "x"}, {"A_TOKEN": "y"}) == [{"name": "A_TOKEN", "difference": "other_than_unit"}]
+    assert found({}, {"A_TOKEN": "y"}) == [{"name": "A_TOKEN", "difference": "missing"}]
+    assert found({"A_TOKEN": "(hidden)"}, None) == [{"name": "A_TOKEN", "difference": "other_than_unit"}]
+
+
 def test_secrets_are_blanked():
     server = {
         "environment": {

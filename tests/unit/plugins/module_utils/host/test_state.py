@@ -13,6 +13,32 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host import state,
 from tests.unit.plugins.module_utils.host.builders import SHOW, write
 
 
+def test_what_is_read_of_a_host_is_shown_without_secrets():
+    environment = {"OLLAMA_DEBUG": "1", "A_TOKEN": "MARK", "HTTPS_PROXY": "http://u:MARK@h"}
+    hidden = {"OLLAMA_DEBUG": "1", "A_TOKEN": "(hidden)", "HTTPS_PROXY": "(hidden)"}
+    found = {
+        "applied_plan": {"instances": [{"environment": environment}]},
+        "adopted": {"environment": environment, "unit": "x"},
+        "existing": {"environment": environment},
+        "groups": [],
+    }
+    shown = state.shown_state(found)
+    assert shown == {
+        "applied_plan": {"instances": [{"environment": hidden}]},
+        "adopted": {"environment": hidden, "unit": "x"},
+        "existing": {"environment": hidden},
+        "groups": [],
+        "secret_variables": ["A_TOKEN", "HTTPS_PROXY"],
+    }
+    secret = {"A_TOKEN": "MARK", "HTTPS_PROXY": "http://u:MARK@h"}
+    assert state.secret_variables(found) == secret
+    # What was recorded wins, as in changes/inputs.py.
+    assert state.secret_variables(dict(found, adopted={"environment": {"B_KEY": "x"}})) == {"B_KEY": "x"}
+    assert state.secret_variables(dict(found, adopted={})) == secret
+    nothing = {"applied_plan": {}, "adopted": {"environment": "damaged"}, "existing": None}
+    assert state.shown_state(nothing) == dict(nothing, secret_variables=[])
+
+
 def test_an_existing_ollama_is_described(tmp_path):
     unit = "/etc/systemd/system/ollama.service"
     found = state.existing(

@@ -34,4 +34,4 @@ def test_addresses_of_a_server(url):
 def test_what_is_no_address_is_refused(url, words):
     with pytest.raises(InvalidUrl, match=words) as caught:
         OllamaClient(url)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)

@@ -46,6 +46,15 @@ def test_wrong_environment(environment, words):
         assert word in message
 
 
+def test_a_password_that_ollama_itself_writes_into_its_journal_is_warned_of():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    for value in ("http://user:MARK@proxy", "(hidden)"):
+        given = {"https_proxy": value, "HTTP_PROXY": "http://proxy"}
+        found = make_plan(TWO_A6000, [entry], "0.32.15", environment=given)["warnings"]
+        said = [warning for warning in found if "into its journal" in warning]
+        assert len(said) == 1 and said[0].startswith("https_proxy holds") and "MARK" not in str(said)
+
+
 def test_a_variable_that_no_release_knows_is_passed_with_a_warning():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
     given = {"OLLAMA_NEXT_SETTING": True, "LLAMA_ARG_NEXT": "x y", "B": None}

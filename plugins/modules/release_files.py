@@ -44,12 +44,15 @@ options:
     description:
       - Address of the archive, a file with the name C(ollama-linux-*.tar.zst).
       - It may begin with C(http://) only if O(checksum) is the SHA-256 itself.
+      - A user name and a password in it are sent to its own host only, and shown and logged nowhere. The same applies
+        to O(checksum).
     type: str
     required: true
   checksum:
     description:
       - The SHA-256 of the archive, or the https address of a C(sha256sum.txt) that has a line for it.
-      - A release that was installed with the same value is not installed again.
+      - A release that was installed with the same value, apart from user name, password and query, is not installed
+        again.
     type: str
     required: true
   path:
@@ -102,6 +105,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_address, take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.as_user import UserError, service_account
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.release_archive import ArchiveError, Unpacked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.release_install import Release, install, prepared
@@ -116,32 +120,36 @@ def problem_of(params: dict[str, Any]) -> str | None:
     if not _VERSION.match(params["version"]):
         return "version is %r: give a release such as 0.32.15" % params["version"]
     if not re.match(r"https?://\S+\Z", params["url"]):
-        return "url is %r: give the https address of the archive" % params["url"]
+        return "url is %r: give the https address of the archive" % shown_address(params["url"])
     pinned = archives.is_sha256(params["checksum"])
     if not pinned and not re.match(r"https://\S+\Z", params["checksum"]):
         return (
             "checksum is %r: give the SHA-256 of the archive (64 hexadecimal digits), or the https address of a "
-            "sha256sum.txt" % params["checksum"]
+            "sha256sum.txt" % shown_address(params["checksum"])
         )
     if archives.is_plain_http(params["url"]) and not pinned:
-        return "url is %r, and what comes over plain http needs a SHA-256 as checksum" % params["url"]
+        return "url is %r, and what comes over plain http needs a SHA-256 as checksum" % shown_address(params["url"])
     return None
 
 
-def put(release: Release, url: str, timeout: int) -> Unpacked:
+def put(release: Release, params: dict[str, Any]) -> Unpacked:
     """Download and install a release.
+
+    Args:
+        release: as its marker describes it, without credentials.
+        params: the options of the module.
 
     Raises:
         ArchiveError, DownloadError, UserError, OSError: It is not installed, and nothing is left of it.
         LibraryMissing: requests is not installed.
     """
     user = service_account()
-    download = Download(timeout)
+    download = Download(params["timeout"])
     with prepared(release):
-        sha256 = archives.sha256_of(release.checksum)
+        sha256 = archives.sha256_of(params["checksum"])
         if sha256 is None:
-            sha256 = download.checksum(release.checksum, posixpath.basename(url))
-        download.archive(url, release.archive, sha256)
+            sha256 = download.checksum(params["checksum"], posixpath.basename(shown_address(params["url"])))
+        download.archive(params["url"], release.archive, sha256)
         return install(release, user)
 
 
@@ -149,18 +157,18 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             version=dict(type="str", required=True),
-            url=dict(type="str", required=True),
-            checksum=dict(type="str", required=True),
+            url=dict(type="str", required=True, no_log=True),
+            checksum=dict(type="str", required=True, no_log=True),
             path=dict(type="path", default=paths.RELEASES),
             timeout=dict(type="int", default=60),
         ),
         supports_check_mode=True,
     )
-    params = module.params
+    params = take_options(module)
     problem = problem_of(params)
     if problem:
         module.fail_json(msg="%s." % problem)
-    release = Release(params["version"], params["checksum"], params["path"])
+    release = Release(params["version"], shown_address(params["checksum"]), params["path"])
     before = release.installed()
     changed = before != release.checksum
     result: dict[str, Any] = {"changed": changed, "directory": release.directory}
@@ -168,14 +176,14 @@ def main():
         result["diff"] = {"before": _shown(release, before), "after": _shown(release, release.checksum)}
     if changed and not module.check_mode:
         try:
-            unpacked = put(release, params["url"], params["timeout"])
+            unpacked = put(release, params)
         except LibraryMissing as error:
             module.fail_json(**error.as_failure())
         except (ArchiveError, DownloadError, UserError, OSError) as error:
             module.fail_json(
                 msg="Ollama %s could not be installed from %s: %s. Nothing on the host was changed. Check the options "
                 "url and checksum (ollama_multigpu_release_url and ollama_multigpu_release_checksum of the role)."
-                % (release.version, params["url"], str(error).rstrip("."))
+                % (release.version, shown_address(params["url"]), str(error).rstrip("."))
             )
         result.update(members=unpacked.members, size_bytes=unpacked.size_bytes)
     module.exit_json(**result)

@@ -51,9 +51,9 @@ class ManagedFile:
     """A file, directory or link as the role wants it, with the option names of module instance_files.
 
     `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `digest` is the
-    SHA-256 of the content with its secret values, which `content` hides. `owner`, `group` and `mode` are not changed where they are None. `stage` is when it is put there: "configure", or "finish" for what is
-    written last. `backup` keeps a copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a
-    link replace a file.
+    SHA-256 of the content with its secret values, which `content` hides. `owner`, `group` and `mode` are not changed
+    where they are None. `stage` is when it is put there: "configure", or "finish" for what is written last. `backup`
+    keeps a copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a link replace a file.
     """
 
     path: str

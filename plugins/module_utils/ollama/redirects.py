@@ -12,6 +12,7 @@ passes. Where a proxy makes the connections, the names are looked up here as far
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import socket
 import urllib.parse
@@ -60,7 +61,7 @@ class Hops:
         """Return the answer at the end of the redirects.
 
         Args:
-            url: address.
+            url: address. Its user name and password are sent to its own host and port only.
             headers: of the request; they have no credentials.
             timeout: seconds without a byte.
             also_200: whether a Location is followed in an answer with status 200 too.
@@ -68,9 +69,13 @@ class Hops:
         Raises:
             Refused: a redirect leads where it may not, or there are too many.
         """
+        origin, credentials = None, {}
         for _hop in range(MAX_HOPS + 1):
             self._check_url(url)
-            response = self._session.get(url, headers=headers, timeout=timeout, stream=True, allow_redirects=False)
+            if origin is None:
+                origin, credentials = _origin(url), _basic(url)
+            own = credentials if _origin(url) == origin else {}
+            response = self._session.get(url, headers={**headers, **own}, timeout=timeout, stream=True, allow_redirects=False)
             location = response.headers.get("Location")
             if not location or not (response.status_code in REDIRECTS or also_200 and response.status_code == 200):
                 return response
@@ -108,6 +113,20 @@ class Hops:
             self._private = not public
         if not self._private and not public:
             raise Refused("redirects to %s in a private network" % address)
+
+
+def _origin(url: str) -> tuple[str, str | None, str]:
+    """Return scheme, host and port of an address, as far as it has them."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.hostname, parts.netloc.rpartition("@")[2].rpartition(":")[2]
+
+
+def _basic(url: str) -> dict[str, str]:
+    """Return the header with the user name and password of an address; {} where it has none."""
+    words, at, _host = urllib.parse.urlsplit(url).netloc.rpartition("@")
+    name, _colon, password = words.partition(":")
+    plain = ("%s:%s" % (urllib.parse.unquote(name), urllib.parse.unquote(password))).encode("utf-8")
+    return {"Authorization": "Basic " + base64.b64encode(plain).decode("ascii")} if at else {}
 
 
 def is_public(address: str) -> bool:

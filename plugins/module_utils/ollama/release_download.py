@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from ..common.libraries import import_requests
 from ..common.regular import open_regular
+from ..common.secrets import without_credentials
 from ..common.sizes import gib
 from . import bounded
 from .connection import cause, trusted
@@ -30,6 +31,9 @@ _SUM = re.compile(r"(?P<hash>[0-9a-fA-F]{64})[ \t]+\*?(?:\./)?(?P<name>\S+)\Z")
 
 class DownloadError(Exception):
     """There is no archive with the wanted hash. The text is a phrase ("https://... redirects to plain http")."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_credentials(message))
 
 
 class Download:

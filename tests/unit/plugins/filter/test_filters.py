@@ -7,6 +7,9 @@ from __future__ import annotations
 from ansible_collections.gpufleet.ollama.plugins.filter.evidence_lines import evidence_lines
 from ansible_collections.gpufleet.ollama.plugins.filter.plan_endpoints import plan_endpoints
 from ansible_collections.gpufleet.ollama.plugins.filter.plan_lines import plan_lines
+from ansible_collections.gpufleet.ollama.plugins.filter.with_credentials import FilterModule as WithCredentials
+from ansible_collections.gpufleet.ollama.plugins.filter.with_secrets import FilterModule as WithSecrets
+from ansible_collections.gpufleet.ollama.plugins.filter.without_credentials import FilterModule as WithoutCredentials
 
 MIB = 1024**2
 
@@ -166,3 +169,18 @@ def test_a_model_is_not_shown_as_passed_where_its_instance_fails():
 
 def test_endpoints_name_the_models_as_clients_do():
     assert plan_endpoints(plan(model(create_as="x:y-optimized")))["endpoints"][0]["models"] == ["x:y-optimized"]
+
+
+def test_secrets_are_put_into_environment_files():
+    path = "/etc/ollama-multigpu/instances/gpu0.env"
+    (filled,) = WithSecrets().filters()["with_secrets"](
+        [{"path": path, "content": 'A_KEY="(hidden)"\n'}], {"A_KEY": "x"}
+    )
+    assert filled["path"] == path and filled["content"].splitlines()[1:] == ['A_KEY="x"']
+
+
+def test_credentials_are_taken_out_of_a_text_and_put_into_an_address():
+    shown = WithoutCredentials().filters()["without_credentials"]("no answer from https://u:p@h/x")
+    assert shown == "no answer from https://***@h/x"
+    filled = WithCredentials().filters()["with_credentials"]("https://***@h/x/y", "https://u:p@h/x")
+    assert filled == "https://u:p@h/x/y"

@@ -70,3 +70,22 @@ def test_what_is_wrong_is_said_and_nothing_changes(served, place, more, words):
     for word in words:
         assert re.search(word if "|" in word else re.escape(word), result["msg"]), result["msg"]
     assert os.listdir(place) == []
+
+
+def test_a_password_in_an_address_is_neither_written_nor_shown(served, place):
+    given = options(served, place)
+    given["url"] = given["url"].replace("://", "://user:MARK@")
+    done = run_module("release_files", given)
+    assert done["changed"] and "MARK" not in str(done)
+    given["checksum"] = "c" * 64
+    failed = run_module("release_files", given)
+    assert "could not be installed from http://***@" in failed["msg"] and "MARK" not in str(failed)
+    # With the address of a sha256sum.txt, what is written down has no password, and another one installs nothing again.
+    marker = place / "releases" / "0.32.15" / ".complete"
+    marker.write_text('{"version": "0.32.15", "checksum": "https://***@mirror.example/sha256sum.txt"}')
+    given["checksum"] = "https://user:MARK@mirror.example/sha256sum.txt"
+    given["url"] = given["url"].replace("http://", "https://")
+    again = run_module("release_files", given)
+    assert not again["changed"] and "MARK" not in str(again)
+    given["checksum"] = "http://user:MARK@mirror.example/sha256sum.txt"
+    assert "MARK" not in run_module("release_files", given)["msg"]

@@ -185,3 +185,11 @@ def test_a_model_is_served_under_the_name_that_the_api_shows(model, name):
 def test_an_optimized_model_has_a_name_that_the_api_shows():
     assert optimized_name("registry.ollama.ai/library/llama3", "-x") == "llama3:latest-x"
     assert optimized_name("h:5000/n/llama3") == "h:5000/n/llama3:latest-optimized"
+
+
+@pytest.mark.parametrize("call", [parse, registry_host, with_registry])
+@pytest.mark.parametrize("text", ["user:MARK@host:5000/x/y", "https://MARK@host/x/y", "https://user:MARK@host"])
+def test_no_message_tells_a_password(call, text):
+    with pytest.raises(InvalidName) as caught:
+        call(*(["tiny", text] if call is with_registry else [text]))
+    assert "MARK" not in str(caught.value)

@@ -150,6 +150,15 @@ def test_an_engine_that_the_service_user_cannot_run_is_not_measured(store, rig, 
     assert "is not measured: the user nobody cannot read the engine" in warning
 
 
+def test_the_engine_is_not_given_what_the_plan_hides(store, rig, tmp_path):
+    plan = plan_of(store, "llama4:16x17b", context_length=32768)
+    plan["instances"][0]["environment"].update(A_TOKEN="(hidden)", GGML_X="1")
+    engine = program(tmp_path / "engine", 'env > "$0.told"; exit 1')
+    measure_plan(plan, inventory(), engine)
+    told = open(engine + ".told").read()
+    assert "GGML_X=1\n" in told and "A_TOKEN" not in told
+
+
 def test_a_killed_module_leaves_no_engine(store, rig, tmp_path):
     slow = program(tmp_path / "slow-engine-of-this-test", "exec sleep 1000")
     child = os.fork()

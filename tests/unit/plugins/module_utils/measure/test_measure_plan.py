@@ -8,6 +8,7 @@ import json
 import os
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure import dry_run
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
@@ -83,6 +84,11 @@ def test_where_there_is_nothing_to_ask(store, engine, rig, tmp_path):
     assert "exclusive compute mode" in measure_plan(plan, exclusive, engine)["warnings"][-1]
 
 
+def _with(plan, variables):
+    """The instances of a plan with these variables."""
+    return [dict(instance, environment=dict(instance["environment"], **variables)) for instance in plan["instances"]]
+
+
 @pytest.mark.parametrize("cause", ["full", "exclusive"])
 def test_what_was_measured_stays_where_asking_could_disturb(store, engine, rig, cause):
     plan = plan_of(store, "llama4:16x17b", context_length=32768)
@@ -93,6 +99,11 @@ def test_what_was_measured_stays_where_asking_could_disturb(store, engine, rig, 
     else:
         now["gpus"][0]["compute_mode"] = "exclusive_process"
     assert measure_plan(plan, now, engine, applied_plan=applied) == applied
+    # What the applied plan hides is no other question.
+    secret = {"A_TOKEN": "MARK"}
+    plan["instances"][0]["environment"].update(secret)
+    hidden = measure_plan(plan, now, engine, applied_plan=shown_plan(dict(applied, instances=_with(applied, secret))))
+    assert hidden["instances"] == _with(applied, secret)
     # Not for another question, nor from what was only predicted.
     other = plan_of(store, "llama4:16x17b", context_length=16384)
     moved = json.loads(json.dumps(plan))

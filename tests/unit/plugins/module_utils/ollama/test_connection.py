@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import InvalidUrl, check_url
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import (
+    InvalidUrl,
+    OllamaError,
+    check_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +18,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection 
 )
 def test_addresses_of_a_server(url):
     assert check_url(url) == url.rstrip("/")
+
+
+def test_no_message_tells_a_password():
+    error = OllamaError(500, "pull model manifest: Get https://user:MARK@registry/v2/: no such host")
+    assert error.message == str(error) and "MARK" not in error.message
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,16 @@ def test_nobody_there_a_stall_and_tls():
             of(server, insecure=False).manifest()
 
 
+def test_the_password_of_a_proxy_is_not_told(monkeypatch):
+    monkeypatch.setenv("http_proxy", "socks9://user:MARK@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(RegistryError) as caught:
+        Registry(parse("tiny"), "registry.example", insecure=True, timeout=2).manifest()
+    assert "MARK" not in str(caught.value)
+    assert "MARK" not in str(RegistryError("answer", "no answer from https://host/x?Signature=MARK"))
+
+
 def test_a_body_that_breaks_off_is_no_manifest():
     def broken(unused, handler):
         handler.send_response(200)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import socket
@@ -166,3 +167,16 @@ def test_the_line_of_the_archive_is_found(text, words):
         else:
             with pytest.raises(DownloadError, match=words):
                 Download(3).checksum(server.url + "/sums", NAME)
+
+
+def test_a_password_goes_to_its_own_host_only_and_is_not_told(tmp_path):
+    with serving({("GET", "/cdn"): (404, b"")}) as storage, serving({}) as server:
+        server.routes["GET", "/" + NAME] = to("/moved")
+        server.routes["GET", "/moved"] = to("http://user:password@localhost:%d/cdn" % storage.port)
+        url = "http://us%%40er:MARK@127.0.0.1:%d/%s" % (server.port, NAME)
+        with pytest.raises(DownloadError, match="answers with the status 404") as caught:
+            Download(3).archive(url, str(tmp_path / "archive"), HASH)
+        assert "MARK" not in str(caught.value)
+        wanted = "Basic " + base64.b64encode(b"us@er:MARK").decode()
+        assert [request.headers.get("Authorization") for request in server.requests] == [wanted, wanted]
+        assert [request.headers.get("Authorization") for request in storage.requests] == [None]

@@ -50,10 +50,11 @@ class Outcome:
 class Site:
     """Rig hosts and a server of this set, with playbooks of the archive that run on them.
 
-    `scratch` is the directory for inventories, records and Ansible's own files.
+    `scratch` is the directory for inventories, records and Ansible's own files; `hosts` is the set of rig hosts.
     """
 
-    def __init__(self, collections: pathlib.Path, scratch: pathlib.Path):
+    def __init__(self, collections: pathlib.Path, scratch: pathlib.Path, hosts: str = SET):
+        self.hosts = hosts
         self.path = [collections, ansible.collections(say=lambda text: None)]
         self.scratch = scratch
 
@@ -62,7 +63,7 @@ class Site:
 
         Several names can have the same `ansible_host`. A value that starts with '!unsafe' is not a template.
         """
-        own = {name: {"ansible_host": fleet.container_name(SET, name), **more} for name, more in hosts.items()}
+        own = {name: {"ansible_host": fleet.container_name(self.hosts, name), **more} for name, more in hosts.items()}
         text = json.dumps(
             {"rig": {"children": {"named": {"hosts": own, "vars": {**VARIABLES, **variables}}}}}, indent=1
         ).replace('"!unsafe ', '!unsafe "')
@@ -73,7 +74,7 @@ class Site:
         return [
             tool("ansible-playbook"),
             "-i",
-            str(fleet.write_inventory(SET)),
+            str(fleet.write_inventory(self.hosts)),
             "-i",
             str(self.scratch / "hosts.yml"),
             "-e",
@@ -114,10 +115,10 @@ class Site:
     @contextlib.contextmanager
     def untouched(self, *hosts: str):
         """Fail unless the files of the hosts are the same after the block."""
-        before = {host: changes.snapshot(fleet.container_name(SET, host)) for host in hosts}
+        before = {host: changes.snapshot(fleet.container_name(self.hosts, host)) for host in hosts}
         yield
         for host, files in before.items():
-            assert changes.compare(files, changes.snapshot(fleet.container_name(SET, host))) == [], host
+            assert changes.compare(files, changes.snapshot(fleet.container_name(self.hosts, host))) == [], host
 
 
 def gpu(host: str, *command: str) -> str:

@@ -75,7 +75,9 @@ class Hops:
             if origin is None:
                 origin, credentials = _origin(url), _basic(url)
             own = credentials if _origin(url) == origin else {}
-            response = self._session.get(url, headers={**headers, **own}, timeout=timeout, stream=True, allow_redirects=False)
+            response = self._session.get(
+                url, headers={**headers, **own}, timeout=timeout, stream=True, allow_redirects=False
+            )
             location = response.headers.get("Location")
             if not location or not (response.status_code in REDIRECTS or also_200 and response.status_code == 200):
                 return response

@@ -119,9 +119,9 @@ def test_secret_values_are_in_the_environment_files_alone(wanted):
         (hidden,) = [file for file in found if file.path == path]
         entries = [{"path": file.path, "content": file.content} for file in found if file.content]
         filled = {entry["path"]: entry["content"] for entry in files.filled_files(entries, {"A_TOKEN": 'MARK "1"'})}
+        assert hidden.digest == files.content_digest(filled[path])
         assert filled.pop(path).splitlines()[1:] == ['A_TOKEN="MARK \\"1\\""', 'OLLAMA_DEBUG="1"']
         assert filled == {entry["path"]: entry["content"] for entry in entries if entry["path"] != path}
-        assert hidden.digest == files.content_digest(files.filled_files(entries, {"A_TOKEN": 'MARK "1"'})[1]["content"])
 
 
 def test_a_secret_value_that_is_not_known_is_an_error(wanted):

@@ -38,7 +38,7 @@ options:
     type: str
   secrets:
     description:
-      - Whether to return RV(secrets) and nothing else. Use O(ignore:no_log) with it.
+      - Whether to return RV(secrets) too. Use O(ignore:no_log) with it.
     type: bool
     default: false
 """
@@ -64,7 +64,7 @@ host:
     - What is on the host. In the environments in it, V((hidden\)) stands for the values of secret variables, which are
       those whose name says so, those with a password in an address, and those that the collection does not know.
   type: dict
-  returned: when O(secrets) is false
+  returned: always
   contains:
     architecture:
       description: The machine's architecture as C(uname -m) prints it.
@@ -223,12 +223,11 @@ def main():
     models_dir = options["models_dir"]
     try:
         state = host_state(models_dir, options["address"])
-        if options["secrets"]:
-            module.exit_json(changed=False, secrets=secret_variables(state))
         state["stores"] = list_stores(model_stores(state, models_dir), models_dir)
     except OSError as error:
         module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)
-    module.exit_json(host=shown_state(state))
+    asked = {"secrets": secret_variables(state)} if options["secrets"] else {}
+    module.exit_json(host=shown_state(state), **asked)
 
 
 if __name__ == "__main__":

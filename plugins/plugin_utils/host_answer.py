@@ -26,7 +26,7 @@ MAX_NUMBER = 2**63
 #: with the documentation of the modules.
 RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "gpu_facts": {"ansible_facts": (dict, True)},
-    "host_info": {"host": (dict, True)},
+    "host_info": {"host": (dict, True), "secrets": (dict, False)},
     "instance_files": {"files": (list, True)},
     "instance_models": {"models": (list, True)},
     "instance_ready": {"instances": (list, True)},

@@ -200,7 +200,7 @@ def main():
         module.fail_json(msg=summary(result), **result)
     if result["verdict"] == UNPROVEN:
         # In check mode nothing was loaded or generated, so that there may be nothing to prove it with.
-        if module.params["unproven"] == "fail" and not module.check_mode:
+        if options["unproven"] == "fail" and not module.check_mode:
             module.fail_json(msg=summary(result), **result)
         module.warn(summary(result))
     module.exit_json(changed=False, **result)

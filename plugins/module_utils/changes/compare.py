@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..common import paths, secrets
+from ..common import paths
 from ..common.sizes import gib
 from .files import compare_files, written_unit_files
 from .inputs import adopted_store, carried_variables

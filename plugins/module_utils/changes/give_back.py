@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common import paths
+from ..common import paths, secrets
 from .schema import Changes
 
 
 def adoption_record(host: dict[str, Any]) -> dict[str, Any]:
-    """Return what is written down of an Ollama before it is touched, so that it can be given back."""
+    """Return what is written down of an Ollama before it is touched, so that it can be given back; the role puts the
+    values of secret variables into it."""
     nothing = {"unit": "", "active": False, "enabled": False, "store": "", "environment": {}}
-    return dict(host["existing"] or nothing, command=host["command"] == "foreign")
+    found: dict[str, Any] = host["existing"] or nothing
+    shown = secrets.shown_environment(found["environment"])
+    return dict(found, environment=shown, command=host["command"] == "foreign")
 
 
 def give_back(host: dict[str, Any], plan: dict[str, Any], changes: Changes) -> dict[str, Any]:

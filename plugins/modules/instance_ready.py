@@ -82,6 +82,7 @@ instances:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.readiness import wait_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import InvalidUrl
 
@@ -95,11 +96,12 @@ def main():
         },
         supports_check_mode=True,
     )
-    timeout = module.params["timeout"]
+    options = take_options(module)
+    timeout = options["timeout"]
     if timeout <= 0:
         module.fail_json(msg="timeout is %g: give a number of seconds above 0." % timeout)
     try:
-        found = wait_for(module.params["instances"], timeout)
+        found = wait_for(options["instances"], timeout)
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
     except InvalidUrl as error:

@@ -100,8 +100,8 @@ options:
         default: false
       only_empty:
         description:
-          - Whether O(files[].state=absent) removes a directory only if nothing is in it. One that is not empty, or is
-            the root of a file system, is left, which is no error.
+          - Whether O(files[].state=absent) removes only an empty directory. What is something else, is the root of a
+            file system or belongs to a directory of another user is left, which is no error.
         type: bool
         default: false
 seealso:

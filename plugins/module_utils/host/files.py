@@ -48,7 +48,7 @@ class WantedFile:
         backup: Whether the file that is replaced or removed is copied first.
         show_content: Whether the difference shows the content of files.
         force: Whether a link may replace a regular file.
-        only_empty: Whether a directory is removed only if nothing is in it.
+        only_empty: Whether only an empty directory is removed, and everything else is left.
     """
 
     path: str
@@ -116,6 +116,8 @@ class Files:
             raise FilesError("%s: give an absolute path, and not the root directory" % wanted.path)
         put = {"directory": self._directory, "file": self._file, "link": self._link, "absent": self._absent}
         try:
+            if wanted.only_empty and places.problem(path):
+                return FileOutcome(path)
             place = os.path.join(places.safe_parent(path), os.path.basename(path))
             outcome = put[wanted.state](replace(wanted, path=place))
             return replace(outcome, path=path)
@@ -208,7 +210,7 @@ class Files:
 
     def _absent(self, wanted: WantedFile) -> FileOutcome:
         kind = _kind(wanted.path)
-        if kind == "absent" or kind == "directory" and wanted.only_empty and not _is_empty(wanted.path):
+        if kind == "absent" or wanted.only_empty and not (kind == "directory" and _is_empty(wanted.path)):
             return FileOutcome(wanted.path)
         before = _described_link(wanted.path) if kind == "link" else {"state": kind}
         outcome = FileOutcome(wanted.path, "remove", [(before, {"state": "absent"})])

@@ -385,7 +385,11 @@ def test_only_an_empty_directory_is_removed_where_that_is_asked(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("x")
     (tmp_path / "empty" / ".ansible-killed").mkdir(parents=True)
-    files = [
-        {"path": tmp_path / name, "state": "absent", "only_empty": True} for name in ("full", "empty", "never_there")
-    ]
-    assert actions(put(*files)) == ["none", "remove", "none"] and os.listdir(str(tmp_path)) == ["full"]
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "open" / "inner").mkdir(parents=True)
+    (tmp_path / "open").chmod(0o777)
+    names = ["full", "empty", "never_there", "link", "file", "open/inner"]
+    files = [{"path": tmp_path / name, "state": "absent", "only_empty": True} for name in names]
+    assert actions(put(*files)) == ["none", "remove", "none", "none", "none", "none"]
+    assert sorted(os.listdir(str(tmp_path))) == ["file", "full", "link", "open"] and (tmp_path / "open/inner").exists()

@@ -62,6 +62,7 @@ PURE = (
     "evidence/comparison.py",
     "evidence/diagnosis.py",
     "evidence/engine_log.py",
+    "evidence/engine_settings.py",
     "evidence/findings.py",
     "evidence/gpu_memory.py",
     "evidence/host_view.py",

@@ -75,7 +75,7 @@ def check_model(comparison: Comparison) -> list[Check]:
     checks += _serving(comparison)
     if comparison.serving() != states.SERVES:
         return checks
-    checks += _context_length(comparison)
+    checks += _settings(comparison)
     if not comparison.planned:
         return checks + [_cpu_only(comparison)]
     for part in (_memory, _layers, _engine_figures, _utilization, _foreign_memory):
@@ -131,12 +131,16 @@ def _serving(comparison: Comparison) -> list[Check]:
     return checks + [Check("generation", answered, "an answer", "an answer" if answered else "unknown")]
 
 
-def _context_length(comparison: Comparison) -> list[Check]:
-    """The model is loaded with the planned context length."""
+def _settings(comparison: Comparison) -> list[Check]:
+    """The model is loaded with the planned context length, and its engine runs with the planned settings."""
     planned, loaded = comparison.context_lengths()
-    if not planned:
-        return []
-    return [Check("context_length", None if loaded is None else not comparison.context_differs(), planned, loaded)]
+    checks = []
+    if planned:
+        passed = None if loaded is None else not comparison.context_differs()
+        checks.append(Check("context_length", passed, planned, loaded))
+    return checks + [
+        Check("setting " + one.name, one.matches, one.planned, one.observed) for one in comparison.settings()
+    ]
 
 
 def _cpu_only(comparison: Comparison) -> Check:
@@ -223,9 +227,10 @@ def _engine_figures(comparison: Comparison) -> list[Check]:
     for device in comparison.predicted_devices:
         uuid, run = device["uuid"], runs.get(device["uuid"])
         if run is None:
-            checks.append(
-                Check("engine_dry_run " + uuid, None, "printed by the engine", _log_missing(comparison), required)
-            )
+            told = comparison.makes_no_dry_run()
+            why = "LLAMA_ARG_FIT is off" if told else _log_missing(comparison)
+            name, expected = "engine_dry_run " + uuid, "printed by the engine"
+            checks.append(Check(name, None, expected, why, required and not told))
         else:
             observed = gib(run.engine_bytes)
             checks.append(

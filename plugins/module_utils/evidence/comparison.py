@@ -16,7 +16,7 @@ from typing import Any
 from ..common.names import served_name
 from ..common.sizes import gib
 from ..gpu.schema import UNUSABLE
-from . import engine_log, tolerances
+from . import engine_log, engine_settings, tolerances
 from .host_view import ForeignGrowth, HostView
 from .model_memory import GpuMemory, ModelMemory
 from .shapes import ObservedInstance, ObservedModel
@@ -158,6 +158,12 @@ class Comparison:
         planned, loaded = self.context_lengths()
         return bool(planned) and loaded is not None and planned != loaded
 
+    def settings(self) -> list[engine_settings.Setting]:
+        """Return the settings of the engine beside those of the plan; [] without an engine."""
+        if self.observed.engine is None:
+            return []
+        return engine_settings.compare({"environment": self.environment}, self.model, self.observed.engine)
+
     # -- other processes -----------------------------------------------------------------------------------------------
 
     def foreign_growth(self, more_than: int = tolerances.FOREIGN_GROWTH_BYTES) -> list[ForeignGrowth]:
@@ -220,14 +226,24 @@ class Comparison:
         return {names[name]: size for name, size in engine_log.gpu_bytes(self.observed.log).items() if name in names}
 
     def dry_runs(self) -> list[DryRun]:
-        """Return the engine's dry run and the prediction on every GPU where there are both."""
-        engine, found = self.engine_bytes(), []
+        """Return the engine's dry run and the prediction on every GPU where there are both.
+
+        What it allocated afterwards counts where that is more.
+        """
+        log, names, found = self.observed.log, self.observed.device_uuids, []
+        expected = {names[name]: size for name, size in log.dry_run.items() if name in names} if log else {}
+        allocated = {names[name]: size for name, size in log.buffers.items() if name in names} if log else {}
         for device in self.predicted_devices:
-            if device["uuid"] in engine:
-                predicted = tolerances.model_bytes(device)
-                most = predicted + self.headroom_bytes
-                found.append(DryRun(device["uuid"], engine[device["uuid"]], predicted, most))
+            uuid, predicted = device["uuid"], tolerances.model_bytes(device)
+            if uuid in expected:
+                engine = max(expected[uuid], allocated.get(uuid, 0))
+                found.append(DryRun(uuid, engine, predicted, predicted + self.headroom_bytes))
         return found
+
+    def makes_no_dry_run(self) -> bool:
+        """Return whether the engine was told not to (LLAMA_ARG_FIT=off)."""
+        engine = self.observed.engine
+        return engine is not None and (engine.environment or {}).get("LLAMA_ARG_FIT") == "off"
 
     def placed_otherwise(self) -> list[dict[str, Any]]:
         """Return the predicted devices where the engine itself put other weights or KV cache than planned."""

@@ -31,7 +31,7 @@ def explain(comparison: Comparison, checks: list[Check]) -> list[Finding]:
     if missing:
         diagnoses = [missing]
     else:
-        checked = [_context_length(comparison), (memory_finding if comparison.planned else _cpu_only)(comparison)]
+        checked = [_settings(comparison), (memory_finding if comparison.planned else _cpu_only)(comparison)]
         diagnoses = [diagnosis for diagnosis in checked if diagnosis]
         if comparison.planned and not diagnoses:
             rest = (explanation(comparison) for explanation in _REST)
@@ -137,15 +137,25 @@ def _engine_died(comparison: Comparison) -> Diagnosis:
 # -- is it loaded as planned -------------------------------------------------------------------------------------------
 
 
-def _context_length(comparison: Comparison) -> Diagnosis | None:
-    if not comparison.context_differs():
-        return None
+def _settings(comparison: Comparison) -> Diagnosis | None:
     planned, loaded = comparison.context_lengths()
+    others = [one for one in comparison.settings() if one.matches is False]
+    if comparison.context_differs():
+        difference = "%s is loaded with %d tokens of context instead of %d" % (
+            comparison.name,
+            loaded or 0,
+            planned or 0,
+        )
+    elif others:
+        differences = ["%s %s instead of %s" % (one.name, one.observed, one.planned) for one in others]
+        difference = "the engine of %s runs with %s" % (comparison.name, ", ".join(differences))
+    else:
+        return None
     return Diagnosis(
         "far_from_predicted",
-        "%s is loaded with %d tokens of context instead of %d" % (comparison.name, loaded or 0, planned or 0),
-        "Load the model again (gpufleet.ollama.model with state loaded) or run the role: "
-        "it was loaded before its settings changed.",
+        difference,
+        "Load the model again (gpufleet.ollama.model with state loaded) or run the role: it was loaded before its "
+        "settings changed, or by a request with options of its own.",
     )
 
 

@@ -174,9 +174,9 @@ class ModelMemory:
         if log is None:
             return {}
         return {
-            names[name]: size - log.compute.get(name, 0)
+            names[name]: size - log.compute[name]
             for name, size in log.buffers.items()
-            if engine_log.is_gpu(name) and name in names
+            if engine_log.is_gpu(name) and name in names and name in log.compute
         }
 
     def planned_exact(self, device: dict[str, Any]) -> int:

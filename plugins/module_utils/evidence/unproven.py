@@ -55,6 +55,11 @@ def _engine(comparison: Comparison) -> tuple[str, str] | None:
             "the process that serves it is not known",
             "Run the check as root on the host itself, where it can read the processes of %s." % comparison.unit,
         )
+    if any(one.matches is None for one in comparison.settings()):
+        return (
+            "the settings of process %d cannot be read" % observed.engine.pid,
+            "Run the check as root, which may read the command line and the environment of that process.",
+        )
     if not observed.answered and not observed.not_generated:
         return "it is not known whether it answers", "Run the check again without check mode."
     return None

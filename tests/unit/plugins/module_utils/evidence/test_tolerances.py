@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
@@ -18,11 +19,13 @@ from tests.oracle import models
 from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
     MIB,
+    NAME,
     OVERHEAD,
     PID,
     WITHOUT_LOG,
     A,
     B,
+    failed,
     findings,
     log,
     observations,
@@ -101,23 +104,30 @@ def test_swapped_shares_fail_without_the_journal_where_the_plan_sets_them():
     wanted = plan()
     wanted["instances"][0]["environment"]["LLAMA_ARG_TENSOR_SPLIT"] = "25,24"
     held = {uuid: size + OVERHEAD for uuid, size in LIES["swapped shares"].items()}
-    assert check_plan(wanted, observations(held=held, **WITHOUT_LOG)).verdict == "fail"
+    engine = dataclasses.replace(
+        observations().instances["gpu0-1"].models[NAME].engine, environment={"LLAMA_ARG_TENSOR_SPLIT": "25,24"}
+    )
+    assert check_plan(wanted, observations(engine=engine, **WITHOUT_LOG)).verdict == "pass"
+    result = check_plan(wanted, observations(held=held, engine=engine, **WITHOUT_LOG))
+    assert result.verdict == "fail" and failed(result) == ["memory " + A, "memory " + B]
 
 
 def test_one_layer_may_be_elsewhere_where_the_engine_divides_them_and_says_so():
     """By the memory that is free when it loads; all layers together are as planned."""
-    moved = int(30 * GIB / 24)
+    wanted = plan()
+    for device in wanted["instances"][0]["models"][0]["predicted"]["devices"]:
+        device["layers"] = 48
+    moved = 30 * GIB // 48
     buffers = {"CUDA0": 33 * GIB - moved, "CUDA1": 32 * GIB + moved, "CPU_Mapped": 550 * MIB}
-    dry_run = {"CUDA0": 33 * GIB - moved, "CUDA1": 32 * GIB + moved - GIB // 2}
+    said = log(buffers, dry_run={"CUDA0": 33 * GIB - moved, "CUDA1": 32 * GIB + moved})
     held = {A: 33 * GIB + OVERHEAD - moved, B: 32 * GIB + OVERHEAD + moved}
-    assert check_plan(plan(), observations(held=held, log=log(buffers, dry_run=dry_run))).verdict == "pass"
-    assert check_plan(plan(), observations(log=log(buffers, dry_run=dry_run))).verdict == "fail"
+    assert check_plan(wanted, observations(held=held, log=said)).verdict == "pass"
+    assert check_plan(wanted, observations(log=said)).verdict == "fail"
 
 
 def single(share=6 * GIB, **changes):
     """A model on one GPU, like llama3.1:8b with 8192 tokens."""
     wanted = plan({A: share}, outcome="single")
-    wanted["instances"][0]["models"][0]["predicted"].update(ubatch=512)
     wanted["instances"][0]["models"][0]["predicted"]["devices"][0].update(changes)
     return wanted
 
@@ -138,7 +148,7 @@ def test_compute_buffer_and_context_are_what_may_differ(off, verdict):
     assert check_plan(wanted, on_one_gpu(6 * GIB + OVERHEAD + off * MIB)).verdict == verdict
 
 
-@pytest.mark.parametrize("off, verdict", [(700, "pass"), (-3900, "pass"), (-5200, "fail"), (1100, "fail")])
+@pytest.mark.parametrize("off, verdict", [(700, "pass"), (-3900, "pass"), (-5400, "fail"), (1100, "fail")])
 def test_scratch_memory_for_weights_on_the_host_may_be_there_and_need_not_be(off, verdict):
     partly = single(12 * GIB, weight_bytes=6 * GIB, offload_scratch_bytes=4 * GIB)  # and 1 GiB each of the others
     assert check_plan(partly, on_one_gpu(12 * GIB + OVERHEAD + off * MIB)).verdict == verdict

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+import re
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import (
     EngineLog,
@@ -187,3 +189,13 @@ def checks(evidence):
 
 def failed(evidence):
     return [name for name, passed in checks(evidence).items() if passed is False]
+
+
+# -- documentation -----------------------------------------------------------------------------------------------------
+
+
+def documented_lies():
+    """{lie: (check, finding)} of the table in the guide."""
+    text = (pathlib.Path(__file__).parents[5] / "docs" / "docsite" / "rst" / "evidence.rst").read_text()
+    row = re.compile(r"   \* - ``(\w+)``\n     - .*\n     - ``(\w+)``\n     - ``(\w+)``\n     - .+\n")
+    return {name: (check, finding) for name, check, finding in row.findall(text)}

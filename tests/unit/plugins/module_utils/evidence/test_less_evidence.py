@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks im
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.rig.gpus import state
 from tests.unit.plugins.module_utils.evidence.builders import (
     ARGUMENTS,
     GIB,
@@ -23,6 +24,8 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     WITHOUT_LOG,
     A,
     B,
+    documented_lies,
+    findings,
     gpu,
     log,
     observations,
@@ -73,21 +76,21 @@ LIES = {
         plan(),
         observations(held={A: OVERHEAD, B: OVERHEAD}, others={u: [(77, size, None)] for u, size in ELSEWHERE.items()}),
     ),
-    "9 % less": (plan(), observations(held={uuid: int(size * 0.91) for uuid, size in TRUE.items()})),
+    "less": (plan(), observations(held={uuid: int(size * 0.91) for uuid, size in TRUE.items()})),
     "swapped": (plan(), observations(held={A: TRUE[B], B: TRUE[A]})),
-    "no KV cache": (plan(), observations(held={uuid: size - GIB for uuid, size in TRUE.items()})),
+    "no_cache": (plan(), observations(held={uuid: size - GIB for uuid, size in TRUE.items()})),
     "far": (plan(), observations(held={uuid: size * 3 // 2 for uuid, size in TRUE.items()})),
-    "one layer": (plan(), observations(log=log(layers=(48, 49)))),
+    "one_layer": (plan(), observations(log=log(layers=(48, 49)))),
     "size_vram": (
         plan(),
         observations(ps={"name": NAME, "size": 66 * GIB, "size_vram": 60 * GIB, "context_length": 32768}),
     ),
-    "dry run": (plan(), observations(log=log(dry_run={"CUDA0": 35 * GIB, "CUDA1": 32 * GIB}))),
+    "dry_run": (plan(), observations(log=log(dry_run={"CUDA0": 35 * GIB, "CUDA1": 32 * GIB}))),
     "buffers": (plan(), observations(log=log({"CUDA0": 30 * GIB, "CUDA1": 32 * GIB, "CPU": GIB}))),
-    "buffers on the CPU": (plan(), observations(log=log({"CPU": 64 * GIB}, dry_run={}))),
+    "buffers_on_cpu": (plan(), observations(log=log({"CPU": 64 * GIB}, dry_run={}))),
     "idle": (plan(), observations(utilization_peak={A: 0, B: 0}, busy_processes={A: {}, B: {}})),
     "busy_other": (plan(), observations(busy_processes={A: {77: 47}, B: {77: 44}})),
-    "context": (
+    "context_length": (
         plan(),
         observations(ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 4096}),
     ),
@@ -95,7 +98,7 @@ LIES = {
     "dead": (plan(), observations(died="the process ended", stayed=None)),
     "silent": (plan(), observations(generation_error="no progress", answered=None)),
     "stopped": (plan(), changed(lambda seen: seen.instances["gpu0-1"].unit.update(ActiveState="failed"))),
-    "not loaded": (plan(), observations(loaded=False)),
+    "not_loaded": (plan(), observations(loaded=False)),
     "beside": (plan(), changed(lambda seen: seen.instances["gpu0-1"].loaded.append("stray:latest"))),
     "outside": (
         plan({A: 6 * GIB}, outcome="single"),
@@ -108,12 +111,12 @@ LIES = {
     "lost": (plan(), changed(lambda seen: seen.inventory["gpus"][1]["health"].update(state="unusable"))),
     "driver": (plan(), changed(lambda seen: seen.inventory.update(state="version_mismatch"))),
     "headroom": (plan(), observations(others={A: [(77, 14 * GIB, None)]})),
-    "small, busy_other": (
+    "small_busy_other": (
         small(),
         observations(held={A: OVERHEAD}, utilization_peak={A: 87}, busy_processes={A: {77: 87}}, **WITHOUT_LOG),
     ),
-    "small, nothing": (small(), observations(held={}, **WITHOUT_LOG)),
-    "on the CPU, with a context": (on_the_cpu(), observations(held={A: OVERHEAD}, **WITHOUT_LOG)),
+    "small_nothing": (small(), observations(held={}, **WITHOUT_LOG)),
+    "cpu_with_context": (on_the_cpu(), observations(held={A: OVERHEAD}, **WITHOUT_LOG)),
 }
 #: (plan, observations) of hosts that are as planned.
 TRUTHS = {
@@ -180,8 +183,22 @@ def less(seen, numbers):
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_every_lie_fails(name):
-    assert check_plan(*LIES[name]).verdict == "fail"
+def test_every_lie_fails_by_the_check_that_the_documentation_names(name):
+    result = check_plan(*LIES[name])
+    assert result.verdict == "fail"
+    check, finding = documented_lies()[name]
+    assert findings(result)[0] == finding
+    found = [check.name for instance in result.instances for check in all_checks(instance) if check.passed is False]
+    assert check in {name.partition(" ")[0] for name in found}, found
+
+
+def all_checks(instance):
+    return instance.checks + [check for model in instance.models for check in model.checks]
+
+
+def test_the_documentation_lists_the_lies_of_the_rig_and_of_the_judge():
+    told = {name for name in (*state.LIES, *state.BLIND) if name not in ("bytes_unknown", "unlisted")}
+    assert set(documented_lies()) == told | set(LIES)
 
 
 @pytest.mark.parametrize("name", TRUTHS)

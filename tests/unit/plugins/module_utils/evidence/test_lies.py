@@ -15,6 +15,7 @@ import yaml
 
 from tests.rig.gpus import state
 from tests.rig.gpus.build import build_nvml
+from tests.unit.plugins.module_utils.evidence.builders import documented_lies
 
 pytest.importorskip("pynvml")
 
@@ -106,6 +107,13 @@ def test_a_lie_about_a_large_model(large, row):
     assert evidence["verdict"] == verdict, evidence["diagnosis"]
     assert [entry["finding"] for entry in evidence["diagnosis"]][:1] == ([row["finding"]] if "finding" in row else [])
     assert row.get("remedy", "") in " ".join(entry["remedy"] for entry in evidence["diagnosis"])
+    if "finding" in row:
+        check, finding = documented_lies()[row["lie"]]
+        assert finding == row["finding"]
+        (instance,) = evidence["instances"]
+        checks = instance["checks"] + instance["models"][0]["checks"]
+        not_passed = [one["name"].partition(" ")[0] for one in checks if not one["passed"] and one["required"]]
+        assert check in not_passed
 
 
 @pytest.mark.parametrize("lie, verdict, finding", SMALL, ids=[row[0] for row in SMALL])

@@ -305,19 +305,33 @@ def test_a_directory_that_goes_meanwhile_is_said(tmp_path, monkeypatch, gone):
     assert os.listdir(".") == []
 
 
-def test_a_source_that_is_exchanged_while_it_is_linked_is_not_believed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("other", ["link", "another size", "another owner"])
+def test_a_source_that_is_exchanged_while_it_is_linked_is_not_believed(tmp_path, monkeypatch, other):
     first, second = Store(str(tmp_path / "gpu0")), Store(str(tmp_path / "gpu1"))
     put(first, TINY)
-    layer = first.manifest(TINY).blobs()[0]
+    blob = first.blob_path(first.manifest(TINY).blobs()[0].digest)
     link = os.link
 
     def exchanged(name, new, **options):
-        os.unlink(first.blob_path(layer.digest))
-        os.symlink("/etc/passwd", first.blob_path(layer.digest))
+        os.unlink(blob)
+        if other == "link":
+            os.symlink("/etc/passwd", blob)
+        else:
+            with open(blob, "wb") as stream:
+                stream.write(b"short" if other == "another size" else b"the model")
+        if other == "another owner":
+            os.chown(blob, 4321, 4321)
         link(name, new, **options)
 
+    if other == "another owner":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give files away")
+        monkeypatch.setattr(os, "link", exchanged)
+        assert second.take_from(first, TINY).action == "copy"
+        assert owners(second.path) == {os.geteuid()}
+        return
     monkeypatch.setattr(os, "link", exchanged)
-    with pytest.raises(StoreError, match="is a symbolic link"):
+    with pytest.raises(StoreError, match="is a symbolic link|SHA-256"):
         second.take_from(first, TINY)
     assert blobs(second) == []
 

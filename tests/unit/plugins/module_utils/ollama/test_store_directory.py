@@ -118,6 +118,19 @@ def test_special_files_are_refused_at_once(store, kind):
     assert [store.missing(manifest)[0]] == manifest.blobs()[:1]
 
 
+def test_a_device_is_not_even_opened(store, monkeypatch):
+    """To open some acts: a tape is rewound."""
+    path = store.blob_path(store.manifest(TINY).blobs()[0].digest)
+    layer = store.manifest(TINY).blobs()[0]
+    os.unlink(path)
+    special("device", path)
+    opened, open_it = [], os.open
+    monkeypatch.setattr(os, "open", lambda name, *rest, **more: opened.append(name) or open_it(name, *rest, **more))
+    with pytest.raises(StoreError, match="is a device"):
+        store.small_blob(layer)
+    assert opened and os.path.basename(path) not in opened
+
+
 def test_a_directory_in_the_place_of_a_manifest_is_refused(store):
     os.unlink(store.manifest_path(TINY))
     os.mkdir(store.manifest_path(TINY))

@@ -99,6 +99,25 @@ options:
             Otherwise the module fails before it is pulled.
           - A model that is on the host already may have another digest.
         type: str
+      headers:
+        description:
+          - The headers that the plan was made from, as M(gpufleet.ollama.model_info) returns them in
+            RV(gpufleet.ollama.model_info#module:model.headers).
+          - The model files in O(models[].store) are compared with them once they are there. If they differ, the plan
+            is wrong. The module then only brings further models and deletes, unloads and loads none.
+        type: list
+        elements: dict
+        suboptions:
+          header_bytes:
+            description:
+              - Size of the header.
+            type: int
+            required: true
+          header_sha256:
+            description:
+              - SHA-256 of these bytes at the beginning of the file.
+            type: str
+            required: true
       insecure:
         description:
           - Whether the server may use plain HTTP with the registry.
@@ -226,6 +245,17 @@ models:
         - The loaded model as RV(gpufleet.ollama.model#module:loaded) describes it, with C(size_bytes),
           C(size_vram_bytes), C(context_length) and C(expires_at). Null if it is not loaded.
       type: dict
+    header_differs:
+      description:
+        - Whether the model files have other headers than O(models[].headers). Null if they were not compared.
+      type: bool
+held_back:
+  description:
+    - The entries that were not processed because RV(models[].header_differs) is true for a model, with C(instance),
+      C(name) and C(state).
+  returned: always
+  type: list
+  elements: dict
 """
 
 from typing import Any, Optional
@@ -236,6 +266,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import (
     EXPECTED_ERRORS,
+    Progress,
     WantedModel,
     ensure_all,
     read_wanted,
@@ -257,6 +288,11 @@ def argument_spec() -> dict[str, Any]:
         link_from=dict(type="list", elements="path"),
         digest=dict(type="str"),
         planned_digest=dict(type="str"),
+        headers=dict(
+            type="list",
+            elements="dict",
+            options=dict(header_bytes=dict(type="int", required=True), header_sha256=dict(type="str", required=True)),
+        ),
         insecure=dict(type="bool", default=False),
         parameters=dict(type="dict"),
         system=dict(type="str"),
@@ -307,7 +343,20 @@ def result_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
         digest=outcome.digest,
         pulled_bytes=outcome.pulled_bytes,
         loaded=outcome.loaded,
+        header_differs=outcome.header_differs,
     )
+
+
+def warnings_of(progress: Progress) -> list[str]:
+    """Return what the user should know: warnings of the entries, and which of them a wrong plan holds back."""
+    found = [warning for wanted, outcome in progress.done for warning in outcome.warnings]
+    if progress.held_back:
+        models = ", ".join("%s of %s" % (wanted.name, wanted.instance) for wanted in progress.differing())
+        found.append(
+            "The header of %s is not the one that the plan was made from, so nothing was deleted, unloaded or loaded; "
+            "plan again with the model in the store." % models
+        )
+    return found
 
 
 def diff_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
@@ -323,13 +372,15 @@ def main():
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
     except ModelError as error:
-        module.fail_json(msg=str(error), models=[])
-    for wanted, outcome in progress.done:
-        for warning in outcome.warnings:
-            module.warn(warning)
+        module.fail_json(msg=str(error), models=[], held_back=[])
+    for warning in warnings_of(progress):
+        module.warn(warning)
     result = dict(
         changed=any(outcome.changed for wanted, outcome in progress.done),
         models=[result_of(wanted, outcome) for wanted, outcome in progress.done],
+        held_back=[
+            dict(instance=wanted.instance, name=str(wanted.name), state=wanted.state) for wanted in progress.held_back
+        ],
     )
     if module._diff:
         result["diff"] = [diff_of(wanted, outcome) for wanted, outcome in progress.done if outcome.changed]

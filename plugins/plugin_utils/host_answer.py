@@ -28,7 +28,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "gpu_facts": {"ansible_facts": (dict, True)},
     "host_info": {"host": (dict, True), "secrets": (dict, False)},
     "instance_files": {"files": (list, True)},
-    "instance_models": {"models": (list, True)},
+    "instance_models": {"models": (list, True), "held_back": (list, True)},
     "instance_ready": {"instances": (list, True)},
     "libraries": {
         "found": (dict, False),

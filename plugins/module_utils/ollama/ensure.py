@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
-from . import created, loading, modelfile, parameters, present
+from . import created, header_check, loading, modelfile, parameters, present
 from .client import OllamaClient, OllamaError
 from .registry import RegistryError
 from .store import Store, StoreError
@@ -61,6 +61,7 @@ class WantedModel:
         request: What to build (modelfile.py); None for a model that is used as the registry has it.
         pull: How the model, or its base, gets here.
         pin: Manifest digest that the model, or its base, must have; None for any.
+        headers: Those that the plan was made from; None where its files are not compared with them.
         keep_alive: How long a loaded model stays, as the API takes it.
         instance: Name of the instance for messages; "" where there is only one.
     """
@@ -73,6 +74,7 @@ class WantedModel:
     request: dict[str, Any] | None = None
     pull: present.Pull = field(default_factory=present.Pull)
     pin: str | None = None
+    headers: tuple[header_check.PlannedHeader, ...] | None = None
     keep_alive: int | str = -1
     instance: str = ""
 
@@ -134,6 +136,7 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
             normalise_digest(options["planned_digest"]) if options.get("planned_digest") else None,
         ),
         pin=pin,
+        headers=header_check.planned_headers(options.get("headers")),
         keep_alive=keep_alive,
         instance=instance,
     )
@@ -182,9 +185,12 @@ def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Out
         return loading.ensure_loaded(target, wanted.name, wanted.keep_alive, check_mode)
     if wanted.state == "unloaded":
         return loading.ensure_unloaded(target, wanted.name, check_mode)
-    if wanted.request is None:
-        return present.ensure_pulled(target, wanted.name, wanted.pull, wanted.pin, check_mode)
-    return created.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
+    if wanted.request is not None:
+        return created.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
+    outcome = present.ensure_pulled(target, wanted.name, wanted.pull, wanted.pin, check_mode)
+    if wanted.headers and wanted.store and not (check_mode and outcome.changed):
+        outcome.header_differs = header_check.differs(wanted.store, wanted.name, wanted.headers)
+    return outcome
 
 
 # -- a list of models ------------------------------------------------------------------------------------------------
@@ -199,11 +205,17 @@ class Progress:
         failures: The entries that failed, each with the reason.
         skipped: The entries that were not begun: of an instance that had failed, or of every one where an address is
             wrong.
+        held_back: The entries that were not begun because a model was planned from another header than it has.
     """
 
     done: list[tuple[WantedModel, Outcome]] = field(default_factory=list)
     failures: list[tuple[WantedModel, str]] = field(default_factory=list)
     skipped: list[WantedModel] = field(default_factory=list)
+    held_back: list[WantedModel] = field(default_factory=list)
+
+    def differing(self) -> list[WantedModel]:
+        """Return the models that have another header than the plan was made from."""
+        return [wanted for wanted, outcome in self.done if outcome.header_differs]
 
     def message(self) -> str:
         """Return the failures in words: instance, model and reason of each, what was done and what was not begun; ""
@@ -236,7 +248,8 @@ def ensure_all(wanted_models: list[WantedModel], check_mode: bool = False) -> Pr
     """Bring models into their wanted states, one after the other.
 
     After a failure the later entries of that instance are skipped, because they may need what failed; those of other
-    instances go on, so that one broken GPU leaves no other without its models.
+    instances go on, so that one broken GPU leaves no other without its models. Once a model has turned out to have
+    another header than the plan was made from, nothing is deleted, unloaded or loaded any more: that plan is wrong.
 
     Raises:
         LibraryMissing: The host has no requests; nothing was done.
@@ -253,6 +266,9 @@ def ensure_all(wanted_models: list[WantedModel], check_mode: bool = False) -> Pr
     for wanted in wanted_models:
         if wanted.instance in broken:
             progress.skipped.append(wanted)
+            continue
+        if wanted.state != "present" and progress.differing():
+            progress.held_back.append(wanted)
             continue
         changed = True  # a failure may come after something was changed
         try:

@@ -30,6 +30,8 @@ class Outcome:
         after: What is there afterwards, in the same form.
         loaded: The loaded model as the server describes it; None where it is not loaded.
         warnings: Sentences for the user.
+        header_differs: Whether the model's files have other headers than the plan was made from; None where they were
+            not compared.
     """
 
     action: str = "none"
@@ -39,6 +41,7 @@ class Outcome:
     after: Any = None
     loaded: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
+    header_differs: bool | None = None
 
     @property
     def changed(self) -> bool:

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import present
 
+from tests.rig.models import catalog
 from tests.unit.plugins.modules.ollama_rig import TINY_BYTES, TINY_DIGEST
 from tests.unit.plugins.modules.run_module import run_module
 
@@ -186,6 +189,38 @@ def test_a_tag_that_moves_during_the_pull(rig, monkeypatch):
     result = run(rig, [entry(rig, 0, planned_digest=planned), entry(rig, 0, state="loaded")])
     assert result["failed"] and "has the digest %s, not the planned %s" % (TINY_DIGEST, planned) in result["msg"]
     assert rig.loaded() == []
+
+
+TRUE = [{"header_bytes": 64, "header_sha256": hashlib.sha256(catalog.header_of("tiny")[0][:64]).hexdigest()}]
+LIE = [dict(TRUE[0], header_sha256="0" * 64)]
+
+
+def differs(result):
+    return [model["header_differs"] for model in result["models"]]
+
+
+def test_nothing_is_loaded_where_the_plan_was_made_from_another_header(rig, capsys):
+    rig.model("old")
+    models = [entry(rig, 0, headers=LIE), entry(rig, 0, "tiny:optimized", **OPTIMIZED)]
+    models += [entry(rig, 0, "old", "absent"), entry(rig, 0, "tiny:optimized", "loaded")]
+    result = run(rig, models)
+    assert actions(result) == ["pull", "create"] and differs(result) == [True, None]
+    assert [(held["name"], held["state"]) for held in result["held_back"]] == [
+        ("old:latest", "absent"),
+        ("tiny:optimized", "loaded"),
+    ]
+    assert "The header of tiny:latest of gpu0 is not the one that the plan was made from" in capsys.readouterr().err
+    assert rig.loaded() == [] and "old:latest" in rig.names()
+    check = run(rig, models, check=True)
+    assert actions(check) == ["none", "none"] and differs(check) == [True, None] and len(check["held_back"]) == 2
+
+
+def test_models_with_the_planned_header_are_loaded(rig):
+    models = [entry(rig, 0, headers=TRUE), entry(rig, 1, headers=TRUE), entry(rig, 0, state="loaded")]
+    for check, compared in ((True, None), (False, False), (True, False)):
+        result = run(rig, models, check=check)
+        assert differs(result) == [compared, compared, None] and result["held_back"] == []
+    assert rig.loaded() == ["tiny:latest"]
 
 
 def test_empty_values_count_as_not_given(rig):

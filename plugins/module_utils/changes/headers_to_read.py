@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Which models have to be read on a host, because the header from the registry is not that of the model there. Pure.
+
+A model that a host has stays as it is, so its plan is made from what the host has: a tag may have moved in the registry
+since, and a registry may serve a header that is not that of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping
+
+from ..common import paths
+from ..common.names import InvalidName, full_name, normalise_digest
+from .model_entries import find, has_digest
+
+
+def headers_to_read(
+    offered: Iterable[Mapping[str, Any]], models: Iterable[Mapping[str, Any]], host: Mapping[str, Any], models_dir: str
+) -> list[dict[str, str]]:
+    """Return the models that the host has with another digest or header than the registry offers.
+
+    Args:
+        offered: facts of the models from the registry (module model_info).
+        models: the models as the user wants them, with `name` and perhaps a pinned `digest`.
+        host: of module host_info.
+        models_dir: the parent of the instances' stores.
+
+    Returns:
+        [{name, store}]: each model with the store that has it. One that has the digest of a pin counts alone, if the
+        model is pinned.
+    """
+    by_name = {facts["name"]: facts for facts in offered}
+    found = []
+    for model in models:
+        facts = by_name.get(_full(model["name"]))
+        store, digest = _held(model, host, models_dir)
+        if facts is None or not store:
+            continue
+        applied = _applied_headers(host, facts["name"], digest)
+        if digest != facts.get("digest") or applied is not None and applied != facts.get("headers"):
+            found.append({"name": str(model["name"]), "store": store})
+    return found
+
+
+def _held(model: Mapping[str, Any], host: Mapping[str, Any], models_dir: str) -> tuple[str, str]:
+    """The first store that has a model, and its digest there; ("", "") without one. The instances' stores go first."""
+    own = [paths.store(models_dir, entry["name"]) for entry in host["instances"] if entry["store"]]
+    pin = model.get("digest") or ""
+    for path in own + [path for path in host["stores"] if path not in own]:
+        store = host["stores"].get(path) or {}
+        entry = find(store.get("models"), str(model["name"]))
+        if entry is not None and not store.get("problems") and has_digest(entry, pin):
+            try:
+                return path, normalise_digest(entry.get("digest"))
+            except InvalidName:
+                continue
+    return "", ""
+
+
+def _applied_headers(host: Mapping[str, Any], name: str, digest: str) -> Any:
+    """The headers that the applied plan was made from for a model with a digest; None where it does not say.
+
+    They were compared with the files before the models were loaded, and only then was that plan written.
+    """
+    try:
+        for instance in host["applied_plan"]["instances"]:
+            for model in instance["models"]:
+                if _full(model["name"]) == name and model["planned_digest"] == digest:
+                    return model["headers"]
+    except (KeyError, TypeError):
+        pass  # none, damaged, or written by another version of this collection
+    return None
+
+
+def _full(name: Any) -> str:
+    """A name with its tag; one that is no valid name stays as it is, for the plan to refuse."""
+    try:
+        return full_name(str(name))
+    except InvalidName:
+        return str(name)

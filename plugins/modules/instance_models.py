@@ -218,6 +218,10 @@ models:
       description: The model, with its tag.
       type: str
       sample: llama3.1:8b-optimized
+    store:
+      description: The models directory, as given.
+      type: str
+      sample: /var/lib/ollama-multigpu/instances/gpu0
     state:
       description: The wanted state, as given.
       type: str
@@ -337,6 +341,7 @@ def result_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
     return dict(
         instance=wanted.instance,
         name=str(wanted.name),
+        store=wanted.store.path if wanted.store else None,
         state=wanted.state,
         changed=outcome.changed,
         action=outcome.action,

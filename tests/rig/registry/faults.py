@@ -21,6 +21,7 @@ FAULTS = {
     "blob404": ("head", "blob", "data"),
     "slow": ("manifest", "data", "release"),  # "delay" seconds before the answer, "rate" bytes a second
     "cut": ("data", "release"),  # the connection ends after "after" bytes of the body
+    "lie": ("data",),  # "old" (hex) is "new" (hex) for all but Ollama, whose pull gets the true bytes
     "corrupt": ("data", "release"),  # the first byte is another one: the digest cannot fit
     "direct200": ("blob",),  # 200 with the body and without Location, as a plain registry answers
     "loc302": ("blob",),  # 302 where the real client wants 307
@@ -40,11 +41,15 @@ class Fault:
     after: int = 0
     rate: int = 0
     delay: float = 0.0
+    old: str = ""
+    new: str = ""
 
     def __post_init__(self) -> None:
         if self.fault not in FAULTS:
             raise ValueError(f"unknown fault {self.fault!r}: one of {', '.join(FAULTS)}")
         self.at = (self.at,) if isinstance(self.at, str) else tuple(self.at) or FAULTS[self.fault]
+        if len(bytes.fromhex(self.old)) != len(bytes.fromhex(self.new)) or (self.fault == "lie") != bool(self.old):
+            raise ValueError("'old' and 'new' have as many bytes, and belong to a lie")
         if set(self.at) - set(KINDS):
             raise ValueError(f"'at' is {self.at}: it takes {', '.join(KINDS)}")
 

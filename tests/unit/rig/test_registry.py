@@ -260,6 +260,15 @@ def test_a_corrupt_blob_has_the_size_but_not_the_digest(client, tree):
     assert len(body) == len(tree[1]) and body != tree[1] and body[1:] == tree[1][1:]
 
 
+def test_a_lie_is_for_readers_and_not_for_a_pull(client, tree):
+    path = "/v2/cdn/library/tiny/blobs/" + _digest(tree[1])
+    client.fault(target="library/tiny", fault="lie", old=bytes(range(4)).hex(), new=b"LIES".hex())
+    body = client.ask("GET", path, {"Range": "bytes=0-9"})[2]
+    assert body == b"LIES" + bytes(range(4, 10))
+    pull = {"Range": "bytes=0-9", "User-Agent": "Go-http-client/1.1"}
+    assert client.ask("GET", path, pull)[2] == bytes(range(10))
+
+
 def test_a_cut_once_ends_the_body_early_and_the_next_request_is_whole(client, tree):
     """The second request fetches the rest, as a client that resumes."""
     path = "/v2/cdn/library/tiny/blobs/" + _digest(tree[1])

@@ -199,18 +199,17 @@ def differs(result):
     return [model["header_differs"] for model in result["models"]]
 
 
-def test_nothing_is_loaded_where_the_plan_was_made_from_another_header(rig, capsys):
-    rig.model("old")
+def test_nothing_is_loaded_where_the_plan_was_made_from_another_header(rig):
+    assert actions(run(rig, [entry(rig, 0, "tiny:old", **OPTIMIZED)])) == ["create"]
     models = [entry(rig, 0, headers=LIE), entry(rig, 0, "tiny:optimized", **OPTIMIZED)]
-    models += [entry(rig, 0, "old", "absent"), entry(rig, 0, "tiny:optimized", "loaded")]
+    models += [entry(rig, 0, "tiny:old", "absent"), entry(rig, 0, "tiny:optimized", "loaded")]
     result = run(rig, models)
-    assert actions(result) == ["pull", "create"] and differs(result) == [True, None]
+    assert actions(result) == ["none", "create"] and differs(result) == [True, None]
     assert [(held["name"], held["state"]) for held in result["held_back"]] == [
-        ("old:latest", "absent"),
+        ("tiny:old", "absent"),
         ("tiny:optimized", "loaded"),
     ]
-    assert "The header of tiny:latest of gpu0 is not the one that the plan was made from" in capsys.readouterr().err
-    assert rig.loaded() == [] and "old:latest" in rig.names()
+    assert rig.loaded() == [] and "tiny:old" in rig.names()
     check = run(rig, models, check=True)
     assert actions(check) == ["none", "none"] and differs(check) == [True, None] and len(check["held_back"]) == 2
 

@@ -36,7 +36,7 @@ ANSWERS = {
     "systemd": {"changed": True},
     "instance_files": {"files": [], "changed": True},
     "uri": {"status": 200, "changed": False},
-    "instance_models": {"models": [], "changed": True},
+    "instance_models": {"models": [], "held_back": [], "changed": True},
     "placement_check": EVIDENCE,
 }
 #: An untouched host, whatever this machine is.

@@ -412,4 +412,4 @@ def test_model_info_from_the_server_and_from_the_registry_agree(rig):
         and served["size_bytes"] == offered["size_bytes"] == TINY_BYTES
     )
     different = {key for key in served if served[key] != offered[key]}
-    assert different <= {"source", "capabilities"}, different
+    assert different <= {"source", "capabilities", "headers"}, different

@@ -11,6 +11,7 @@ import json
 from unittest import mock
 
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 
 try:
     from ansible.module_utils.testing import patch_module_args
@@ -26,6 +27,7 @@ def run_module(name, args, check=False, diff=True):
     """Result of the module `name` of this collection (dict); a traceback or a second line of output fails the test."""
     module = importlib.import_module("ansible_collections.gpufleet.ollama.plugins.modules." + name)
     output = io.StringIO()
+    warnings._global_warnings.clear()  # a module is a process of its own
     with (
         patch_module_args(dict(args, _ansible_check_mode=check, _ansible_diff=diff)),
         contextlib.redirect_stdout(output),

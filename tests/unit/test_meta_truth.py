@@ -210,7 +210,7 @@ def test_no_answer_of_a_host_names_anything_on_the_controller():
                     "{{ __ollama_multigpu_settings.ollama_multigpu_models }}"
                 )
                 found.add(path.stem)
-    assert found == {"headers_controller", "evidence", "plan"}
+    assert found == {"headers_controller", "plan_again", "evidence", "plan"}
 
 
 def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():

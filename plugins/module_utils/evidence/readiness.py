@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import functools
-import re
 import time
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Sequence
 
-from ..common import service_variables
+from ..common import secrets
 from ..host import systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import start_problems
@@ -20,8 +19,6 @@ _INTERVAL = 0.3
 #: A server accepts connections while it looks for GPUs, and answers afterwards: the question is asked again.
 _ANSWER_SECONDS = 5.0
 _SHORTEST_SECRET = 4  # characters; shorter ones are parts of other words
-_CREDENTIALS = re.compile(r"//\S*@")
-HIDDEN = "(hidden)"
 
 
 @dataclass(frozen=True)
@@ -103,19 +100,13 @@ def _journal(unit: str, properties: dict[str, str], since: float) -> list[str]:
     lines, _why = systemd.journal(unit, since - 30)
     lines = lines[-start_problems.MOST_LINES :]
     values = [
-        value
-        for name, value in systemd.environment(properties).items()
-        if _may_be_secret(name) and len(value) >= _SHORTEST_SECRET
+        str(value)
+        for value in secrets.secret_values(systemd.environment(properties)).values()
+        if len(str(value)) >= _SHORTEST_SECRET
     ]
     shown = []
     for line in lines:
         for value in sorted(values, key=len, reverse=True):
-            line = line.replace(value, HIDDEN)
-        shown.append(_CREDENTIALS.sub("//%s@" % HIDDEN, line))
+            line = line.replace(value, secrets.HIDDEN)
+        shown.append(secrets.without_credentials(line))
     return start_problems.last_lines(shown)
-
-
-def _may_be_secret(name: str) -> bool:
-    """Whether a variable is none of those whose meaning is known: its value is not shown."""
-    known = service_variables.find(name).owner != service_variables.UNKNOWN
-    return not (known and service_variables.is_of_the_server(name))

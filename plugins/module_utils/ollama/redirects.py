@@ -7,7 +7,9 @@ reader's own network, which trust whoever asks from there. So the addresses of a
 all on the internet; a registry in a private network may have its storage anywhere.
 
 The address of a connection is checked when it is made, so that no spelling of it and no change in the name service
-passes. Where a proxy makes the connections, the names are looked up here as far as they can be.
+passes: a registry whose name led to the internet once is on the internet. Where a proxy makes the connections, the
+names are looked up here as far as they can be. What a proxy makes of a name that is looked up anew, or that only the
+proxy knows, is not seen from here.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Hops:
         self._https = base.startswith("https://")
         self._base = base
         self._private: bool | None = None  # whether the registry is in a private network; not known before it is asked
+        self._at_registry = True  # whether the request in hand is for the registry itself and not for its storage
+        self._outdated = False  # whether open connections were checked for a registry that seemed to be private
         # Requests would send the password that a netrc has for a host. An own function for it turns that off; without
         # `trust_env` the proxies of the environment would be off too.
         session.auth = lambda request: request
@@ -71,6 +75,9 @@ class Hops:
         """
         origin, credentials = None, {}
         for _hop in range(MAX_HOPS + 1):
+            if self._outdated:
+                self._session.close()
+                self._outdated = False
             self._check_url(url)
             if origin is None:
                 origin, credentials = _origin(url), _basic(url)
@@ -100,21 +107,23 @@ class Hops:
             raise Refused(_NO_HTTP)
         if self._https and scheme != "https":
             raise Refused("redirects to plain http")
+        self._at_registry = _origin(url) == _origin(self._base)
         if not self._utils.select_proxy(url, self._utils.get_environ_proxies(url)):
             return  # the connection is checked
-        public = [is_public(address) for address in _addresses(host)]
-        if self._private is None:
-            self._private = not all(public)
-        if not self._private and not all(public):
-            raise Refused("redirects to %s in a private network" % host)
+        self._check_place(all(is_public(address) for address in _addresses(host)), host)
 
     def _check_address(self, address: str) -> None:
         """Raise Refused where a connection was made to an address that is no address of this registry."""
-        public = is_public(address)
+        self._check_place(is_public(address), address)
+
+    def _check_place(self, public: bool, where: str) -> None:
+        """Raise Refused where `where` is in a private network (not `public`) and the registry is on the internet."""
         if self._private is None:
             self._private = not public
+        elif self._private and public and self._at_registry:
+            self._private, self._outdated = False, True
         if not self._private and not public:
-            raise Refused("redirects to %s in a private network" % address)
+            raise Refused("redirects to %s in a private network" % where)
 
 
 def _origin(url: str) -> tuple[str, str | None, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 
 import pytest
@@ -82,6 +83,79 @@ def test_a_name_that_leads_to_a_private_address_is_no_way_either(internet, monke
             with pytest.raises(RegistryError, match="in a private network"):
                 read(server)
     assert not any(came)
+
+
+@contextlib.contextmanager
+def answering(port, *answers):
+    """A service on 127.0.0.2 that gives each connection one answer; yields its port."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.2", port))
+        listening.listen()
+
+        def serve():
+            for answer in answers:
+                connection = listening.accept()[0]
+                connection.recv(10000)
+                connection.sendall(answer)
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+
+
+def moving_name(monkeypatch, first, then):
+    """registry.invalid has the address `first` once, and `then` from the second look-up on; returns the look-ups."""
+    real, asked = socket.getaddrinfo, []
+
+    def moves(host, *rest, **more):
+        if host == "registry.invalid":
+            asked.append(host)
+            host = first if len(asked) == 1 else then
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", moves)
+    return asked
+
+
+def test_a_registry_whose_name_moves_from_a_private_address_to_the_internet_is_not_private(internet, monkeypatch):
+    """Its name service could have the first answer come from a private service, and the redirect from elsewhere."""
+    asked = moving_name(monkeypatch, "127.0.0.2", "127.0.0.1")
+    busy = b"HTTP/1.1 503 x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with private_service() as (port, came):
+        with serving({("GET", BLOB): to("http://127.0.0.2:%d/secret" % port)}) as server:
+            registry = Registry(parse("tiny"), "registry.invalid:%d" % server.port, insecure=True, timeout=3)
+            with answering(server.port, busy):
+                with pytest.raises(RegistryError, match="redirects to 127.0.0.2 in a private network"):
+                    registry.blob_range(DIGEST, 0, 1000)
+    assert len(asked) == 2 and not any(came)
+
+
+def test_a_connection_that_is_open_to_a_private_service_is_not_used_then_either(monkeypatch):
+    monkeypatch.setattr(redirects, "_is_global", lambda ip: str(ip) == "127.0.0.2")
+    moving_name(monkeypatch, "127.0.0.1", "127.0.0.2")
+    with serving({("GET", "/cdn"): ranges(CONTENT)}) as private:
+        closing = 307, b"", {"Location": private.url + "/cdn", "Connection": "close"}
+        moved = "HTTP/1.1 307 x\r\nLocation: %s/cdn\r\nContent-Length: 0\r\n\r\n" % private.url
+        with serving({("GET", BLOB): closing}) as server, answering(server.port, moved.encode()):
+            registry = Registry(parse("tiny"), "registry.invalid:%d" % server.port, insecure=True, timeout=3)
+            assert registry.blob_range(DIGEST, 0, len(CONTENT)) == CONTENT
+            with pytest.raises(RegistryError, match="redirects to 127.0.0.1 in a private network"):
+                registry.blob_range("sha256:" + "b" * 64, 0, 1000)
+        assert len(private.requests) == 1
+
+
+def test_storage_on_the_internet_leaves_a_private_registry_private(monkeypatch):
+    monkeypatch.setattr(redirects, "_is_global", lambda ip: str(ip) == "127.0.0.2")
+    part = b"HTTP/1.1 206 x\r\nContent-Length: 4\r\nConnection: close\r\n\r\npart"
+    with answering(0, part) as port:
+        routes = {("GET", BLOB): to("http://127.0.0.2:%d/cdn" % port)}
+        with serving(routes) as server:
+            registry = Registry(parse("tiny"), server.host, insecure=True, timeout=3)
+            assert registry.blob_range(DIGEST, 0, 4) == b"part"
+            other = "sha256:" + "b" * 64
+            server.routes["GET", "/v2/library/tiny/blobs/" + other] = to("http://localhost:%d/own" % server.port)
+            server.routes["GET", "/own"] = ranges(CONTENT)
+            assert registry.blob_range(other, 0, 1000) == CONTENT
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 200])

@@ -10,6 +10,7 @@ utilization of a GPU is that of one model.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from typing import Any, Callable
@@ -324,6 +325,10 @@ class Observer:
         for name, found in self.observed.models.items():
             found.engine = self._engine_of(name, running) if found.loaded else None
 
+    def _has_read_journal(self, lines: list[str]) -> bool:
+        """Return whether the journal is known to lack what is missing; only root is sure to see what is there."""
+        return self.observed.journal_problem is None and (bool(lines) or os.geteuid() == 0)
+
     def _read_journal(self) -> None:
         models = self.observed.models
         starts = [proc.start_time(found.engine.started) for found in models.values() if found.engine]
@@ -336,7 +341,7 @@ class Observer:
             else:
                 own = engine_log.engine_lines(lines, None, self._blob(name)) if self._blob(name) else []
             found.log = engine_log.parse_engine(own)
-            if found.log is None and lines and not own:
+            if found.log is None and not own and self._has_read_journal(lines):
                 found.log_missing = _NOT_IN_JOURNAL
             if found.log and found.loaded and found.load_seconds is None:
                 found.load_seconds = found.log.load_seconds

@@ -265,7 +265,8 @@ class Comparison:
         others = [other for other, percent in (by_process or {}).items() if other != pid and percent]
         listed = device.processes if device and device.processes is not None else None
         is_alone = listed is not None and [process["pid"] for process in listed] == [pid]
-        told_by_process = observed.busy_processes is not None and uuid in observed.busy_processes
+        is_slice = "gpu_instance_id" in (self.host.facts.get(uuid) or {})  # NVML has no utilization of MIG devices
+        told_by_process = is_slice or (observed.busy_processes is not None and uuid in observed.busy_processes)
         computed: bool | None = None
         if peak == 0 or (pid and others and not own):
             computed = False
@@ -274,7 +275,7 @@ class Comparison:
         elif peak and pid and told_by_process and (is_alone or not needed):
             computed = True
         # NVML says None for what a GPU does not support; what it does not mention was not sampled.
-        supported = uuid not in peaks or peaks[uuid] is not None
+        supported = not is_slice and (uuid not in peaks or peaks[uuid] is not None)
         return Busy(uuid, computed, peak, others, needed, supported)
 
     # -- in words ------------------------------------------------------------------------------------------------------

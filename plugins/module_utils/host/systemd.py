@@ -121,7 +121,9 @@ def drop_ins(root: str = "/") -> List[Dict[str, str]]:
 
 
 def journal(unit: str, since: Optional[float] = None) -> Tuple[List[str], Optional[str]]:
-    """Return the lines of a unit's journal, or [] and why it cannot be read.
+    """Return the lines of a unit's journal, or [] and why it cannot be read; [] and None where it holds nothing.
+
+    A user who may not read it is told that it holds nothing.
 
     Args:
         unit: name of the unit.
@@ -134,7 +136,7 @@ def journal(unit: str, since: Optional[float] = None) -> Tuple[List[str], Option
         status, text, complaints = ask(command, timeout=_JOURNAL_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return [], "journalctl cannot be run: %s" % error
-    if status != 0 or not text:
+    if status != 0 or (complaints.strip() and not text):
         reason = complaints.strip().splitlines()
         return [], "the journal of %s holds nothing of this engine%s" % (unit, " (%s)" % reason[0] if reason else "")
     return text.splitlines(), None

@@ -232,3 +232,61 @@ def test_generations_share_neither_a_gpu_nor_an_instance():
     ]
     # gpu0b's first model shares GPU A with gpu0-1; its second one, on the CPU, shares no GPU and runs with the others.
     assert names == [["gpu0-1", "gpu1", "gpu0b"], ["gpu0b"]]
+
+
+def test_what_a_journal_no_longer_has_is_known_to_be_missing(gather, monkeypatch):
+    """Where it cannot be read, or a user reads it who may not see all, nothing is known."""
+    host = Host([NAME], [engine()])
+    wanted = plan()
+    gather(host, wanted=wanted)
+    for answer, user, missing in (
+        ((["other lines"], None), 1000, True),
+        (([], None), 0, True),
+        (([], None), 1000, False),
+        (([], "journalctl cannot be run"), 0, False),
+    ):
+        monkeypatch.setattr(systemd, "journal", lambda unit, since, answer=answer: answer)
+        monkeypatch.setattr(collecting.os, "geteuid", lambda user=user: user)
+        with serving(host.routes()) as double:
+            wanted["instances"][0]["url"] = double.url
+            found = model_of(collecting.collect(wanted, timeout=5))
+        assert found.log is None and bool(found.log_missing) is missing
+
+
+def test_a_model_that_is_loaded_again_says_so(gather):
+    found = model_of(gather(Host([NAME], [])))
+    assert NAME in found.reloaded and "loaded the model again" in found.reloaded
+    assert model_of(gather(Host())).reloaded is None
+
+
+def test_the_use_of_the_gpus_is_read_before_something_is_loaded(gather, monkeypatch):
+    used = iter([1 * GIB, 30 * GIB])
+
+    def inventory(timeout):
+        return {"state": "ok", "gpus": [{"uuid": A, "memory": {"used_bytes": next(used)}, "processes": []}]}, None
+
+    def with_inventory(host):
+        wanted = plan()
+        gather(Host([NAME], [engine()]))  # sets the pieces up
+        monkeypatch.setattr(evidence_engines, "engines", lambda unit, root="/proc": list(host.engines))
+        monkeypatch.setattr(proc, "is_alive", lambda pid, started, root="/proc": True)
+        monkeypatch.setattr(collecting.nvml, "read_inventory", inventory)
+        with serving(host.routes()) as double:
+            wanted["instances"][0]["url"] = double.url
+            return collecting.collect(wanted, timeout=5)
+
+    seen = with_inventory(Host())
+    assert seen.used_before == {A: 1 * GIB} and seen.inventory["gpus"][0]["memory"]["used_bytes"] == 30 * GIB
+    used = iter([30 * GIB])
+    assert with_inventory(Host([NAME], [engine()])).used_before == {}
+
+
+def test_a_generation_that_is_not_wanted_or_not_possible_says_why(gather):
+    assert "no generation" in model_of(gather(Host([NAME], [engine()]), generate=False)).not_generated
+    host = Host([NAME], [engine()])
+    host.generate = lambda request, handler: (400, {"error": '"x" does not support generate'})
+    found = model_of(gather(host))
+    assert "does not support" in found.not_generated and found.generation_error is None and found.answered is None
+    found = model_of(gather(Host([NAME], [engine()])))
+    assert found.answered is True and found.stayed is True and found.not_generated is None
+    assert found.busy_processes == {A: {4242: 40}, B: None}

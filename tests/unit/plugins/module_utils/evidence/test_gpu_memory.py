@@ -51,7 +51,7 @@ def test_a_mig_device_is_a_device_of_its_own():
     """NVML lists the processes of its MIG devices on the GPU too: that is not memory on another GPU."""
     wanted, seen = (
         plan({"MIG-1": 5 * GIB}, outcome="single"),
-        observations(held={A: 5 * GIB + OVERHEAD}, **WITHOUT_LOG, utilization_peak={"MIG-1": None}),
+        observations(held={A: 5 * GIB + OVERHEAD}, **WITHOUT_LOG, utilization_peak={}, busy_processes={}),
     )
     parent = seen.inventory["gpus"][0]
     parent["mig"] = {
@@ -59,6 +59,7 @@ def test_a_mig_device_is_a_device_of_its_own():
         "devices": [
             {
                 "uuid": "MIG-1",
+                "gpu_instance_id": 1,
                 "memory": {"total_bytes": 20 * GIB, "free_bytes": 14 * GIB, "used_bytes": 6 * GIB},
                 "processes": list(parent["processes"]),
             }

@@ -91,6 +91,8 @@ def test_a_journal_is_read_from_a_moment_on(monkeypatch):
     asked = []
     monkeypatch.setattr(systemd, "ask", lambda command, timeout: asked.append(command) or (0, "a\nb\n", ""))
     assert systemd.journal("ollama.service", 7.9) == (["a", "b"], None) and "--since=@7" in asked[0]
+    monkeypatch.setattr(systemd, "ask", lambda command, timeout: (0, "", ""))
+    assert systemd.journal("ollama.service") == ([], None)
     monkeypatch.setattr(systemd, "ask", lambda command, timeout: (1, "", "No journal files\nmore"))
     assert systemd.journal("ollama.service") == (
         [],

@@ -17,14 +17,13 @@ def table(evidence):
     for item in evidence:
         models = [(instance, model) for instance in item["instances"] for model in instance["models"]]
         # A host that failed without a failed check is no pass of its models.
-        explained = item["verdict"] == "pass" or any(_failed(model) for unused, model in models)
+        explained = item["verdict"] != "fail" or any(_failed(model) for unused, model in models)
         for instance, model in models:
             failed = _failed(model)
-            verdict = "FAIL: " + ", ".join(failed) if failed else "pass" if explained else "FAIL"
-            layers = "%s/%s" % (_known(model["layers_offloaded"]), _known(model["layers_total"]))
-            for device in model["devices"] or [
-                {"uuid": "CPU", "predicted_bytes": None, "engine_bytes": None, "observed_bytes": None}
-            ]:
+            passed = model["verdict"] if model["verdict"] != "fail" else "FAIL"
+            verdict = "FAIL: " + ", ".join(failed) if failed else passed if explained else "FAIL"
+            on_cpu = {"uuid": "CPU", "predicted_bytes": None, "engine_bytes": None, "observed_bytes": None}
+            for device in model["devices"] or [dict(on_cpu, layers=model["layers_offloaded"])]:
                 rows.append(
                     (
                         item["host"],
@@ -34,7 +33,7 @@ def table(evidence):
                         _mib(device["predicted_bytes"]),
                         _mib(device["engine_bytes"]),
                         _mib(device["observed_bytes"]),
-                        layers,
+                        "%s/%s" % (_known(device["layers"]), _known(model["layers_total"])),
                         verdict,
                     )
                 )

@@ -22,7 +22,8 @@ def evidence(verdict="pass", checks=(), devices=None, layers=(33, 33)):
         "checks": list(checks),
         "layers_offloaded": layers[0],
         "layers_total": layers[1],
-        "devices": devices,
+        "verdict": verdict,
+        "devices": [dict({"layers": layers[0]}, **device) for device in devices],
     }
     return {"host": "b", "verdict": verdict, "instances": [{"name": "gpu0", "models": [model]}]}
 
@@ -40,6 +41,18 @@ def test_one_line_for_each_host_model_and_gpu():
     assert head == ["host", "model", "instance", "GPU", "predicted", "engine", "observed", "layers", "verdict"]
     assert first == ["b", "tiny", "gpu0", "GPU-a", "5000", "4900", "4950", "33/33", "pass"]
     assert second[3] == "GPU-b"
+
+
+def test_each_gpu_has_its_own_layers_and_the_cpu_none():
+    device = {"predicted_bytes": 0, "engine_bytes": 0, "observed_bytes": 0}
+    split = [dict(device, uuid="GPU-a", layers=25), dict(device, uuid="GPU-b", layers=24)]
+    lines = cells(table([evidence(devices=split, layers=(49, 49))]))
+    assert [line[7] for line in lines[1:]] == ["25/49", "24/49"]
+    assert cells(table([evidence(devices=[], layers=(0, 9))]))[1][3:] == ["CPU", "-", "-", "-", "0/9", "pass"]
+
+
+def test_what_is_not_proven_is_no_pass():
+    assert cells(table([evidence("unproven")]))[1][-1] == "unproven"
 
 
 def test_what_is_unknown_is_not_a_number():

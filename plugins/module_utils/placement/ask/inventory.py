@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import PlacementError
 
+#: Far beyond all machines, MIG devices included. The search tries sets of GPUs.
+MOST_GPUS = 64
 _REMEDY = "pass ansible_facts.gpu_inventory of gpu_facts, whole"
 
 
@@ -18,7 +20,10 @@ def check_inventory(gpu_inventory: Any) -> None:
         PlacementError: the first value of the wrong kind.
     """
     _kind(gpu_inventory, dict, "gpu_inventory", False)
-    for place, gpu in enumerate(_list(gpu_inventory, "gpus", "gpu_inventory")):
+    gpus = _list(gpu_inventory, "gpus", "gpu_inventory")
+    if len(gpus) > MOST_GPUS:
+        raise PlacementError("The gpu_inventory has %d GPUs, and no host has more than %d." % (len(gpus), MOST_GPUS))
+    for place, gpu in enumerate(gpus):
         _check_device(gpu, "GPU %s" % (gpu.get("uuid") or place))
         _kind(gpu.get("index"), int, "index of GPU %d" % place)
         for key, kind in (("architecture", str), ("name", str), ("compute_capability", str), ("numa_node", int)):

@@ -50,8 +50,10 @@ _AT_LEAST_ZERO = (
     "full_attention_interval",
     "shared_kv_layers",
 )
-#: Far beyond all models; with heads beyond any number the search would go on for minutes.
+#: Far beyond all models; with numbers that somebody made up the search would go on for minutes.
 _MOST_HEADS = 65536
+#: Twice what llama.cpp takes (LLAMA_MAX_LAYERS and LLAMA_MAX_EXPERTS in src/llama-hparams.h).
+_AT_MOST = {"block_count": 1024, "expert_count": 1024}
 _REMEDY = "pass what model_info returns, unchanged"
 
 
@@ -73,6 +75,7 @@ def model_facts(facts: Any, name: str) -> ModelFacts:
         _check_number(facts.get(key), key, least, name)
     _check_heads(facts, name)
     _check_layers(facts, name)
+    _check_most(facts, name)
     _check_texts(facts, name)
     completed = hyperparameters.complete(facts)
     known = dict(vars(completed), block_count=completed.block_count or None)
@@ -97,6 +100,15 @@ def _check_number(value: Any, key: str, least: int, name: str) -> None:
             "The facts of %s have %s %.80r, which is not a whole number of at least %d; %s."
             % (name, key, value, least, _REMEDY)
         )
+
+
+def _check_most(facts: dict[str, Any], name: str) -> None:
+    for key, most in _AT_MOST.items():
+        value = facts.get(key)
+        if _whole(value, most + 1):
+            raise PlacementError(
+                "The facts of %s have %s %s, and no model has more than %d; %s." % (name, key, value, most, _REMEDY)
+            )
 
 
 def _check_heads(facts: dict[str, Any], name: str) -> None:

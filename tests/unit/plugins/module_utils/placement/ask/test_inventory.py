@@ -41,6 +41,12 @@ def test_facts_of_gpus_that_cannot_be(inventory, words):
         assert word in message
 
 
+def test_no_host_has_so_many_gpus():
+    gpu = TWO_A6000["gpus"][0]
+    message = refused(inventory=dict(TWO_A6000, gpus=[dict(gpu, uuid="GPU-%d" % number) for number in range(65)]))
+    assert "has 65 GPUs, and no host has more than 64" in message
+
+
 def test_facts_of_gpus_of_which_much_is_unknown_pass():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
     unknown = dict.fromkeys(

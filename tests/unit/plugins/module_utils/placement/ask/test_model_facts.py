@@ -29,6 +29,11 @@ from tests.unit.plugins.module_utils.placement.builders import TWO_A6000, make_p
         ({"architecture": ["llama"]}, ["architecture ['llama']"]),
         ({"capabilities": 5}, ["capabilities 5"]),
         ({"head_count_kv": -8}, ["head_count_kv -8"]),
+        (
+            {"block_count": 1025, "layers": [{"index": 0, "weight_bytes": 1}] * 1025},
+            ["block_count 1025", "no model has more than 1024"],
+        ),
+        ({"expert_count": 2**40}, ["expert_count 1099511627776", "no model has more than 1024"]),
         ({"head_count": 2**62}, ["head_count 4611686018427387904", "no model has more than 65536 heads"]),
         ({"head_count_kv": [8] * 47 + [65537]}, ["head_count_kv [8", "no model has more than 65536 heads"]),
         ({"projector_bytes": "1 GB"}, ["projector_bytes '1 GB'"]),

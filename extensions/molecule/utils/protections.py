@@ -1,0 +1,432 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Look at a host that the role has configured: does everything that protects it act?
+
+Prints one line for each protection that does not, "name: what was found", and exits with status 1 if there is any. Runs
+as root on the host, needs nothing but Python 3.9, and knows nothing of the collection's code: what is expected is
+written here. It looks at what systemd, the kernel and the file system say, and starts an instance of ollama@.service
+named `protections` whose program tries what must not work. tests/integration/test_protections.py takes the protections
+away one by one and expects this program to name each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import grp
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+
+USER = "ollama"
+UNIT = "/etc/systemd/system/ollama@.service"
+CONFIGURATION = "/etc/ollama-multigpu"
+INSTALLATION = "/usr/local/lib/ollama-multigpu"
+FACTS = "/etc/ansible/facts.d/ollama_multigpu.fact"
+#: The oldest release that may serve: blobs could stay unverified before it.
+FLOOR = (0, 32, 10)
+PROBE = "protections"
+#: A directory that every user may write, with what the attempts need, and what the attempts found.
+GROUND = "/srv/protections"
+ANSWERS = "/run/protections.json"
+DROP_IN = "/run/systemd/system/ollama@%s.service.d" % PROBE
+
+#: Properties of the instances, as systemd has them loaded.
+PROPERTIES = {
+    "User": USER,
+    "Group": USER,
+    "UMask": "0027",
+    "KillMode": "control-group",
+    "Restart": "always",
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "read-only",
+    "PrivateTmp": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectHostname": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "LockPersonality": "yes",
+    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_UNIX",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "SystemCallArchitectures": "native",
+}
+#: Variables whose value is the same on every host with GPUs; the others are compared with the plan.
+VARIABLES = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "OLLAMA_VULKAN": "0",
+    "OLLAMA_NO_CLOUD": "1",
+    "OLLAMA_KEEP_ALIVE": "-1",
+}
+#: What the attempts of the probe have to find.
+ATTEMPTS = {
+    "write-leaf": "works",
+    "write-sibling": "EROFS",
+    "write-elsewhere": "EROFS",
+    "write-home": "EROFS",
+    "read-only": [],
+    "umask": "0640",
+    "private-tmp": [],
+    "set-user-id-file": "EPERM",
+    "set-user-id-program": "stays",
+    "raw-socket": "EPERM",
+    "packet-socket": "EAFNOSUPPORT",
+    "personality": "EPERM",
+    "namespace": "EPERM",
+    "kernel-log": "refused",
+    "kernel-modules": "refused",
+}
+_PR_READ_ONLY = ("/", "/usr", "/etc", "/var", "/home", "/root", "/proc/sys", "/sys", "/sys/fs/cgroup")
+
+
+class Findings(list):
+    """Lines "name: what was found"."""
+
+    def expect(self, name, found, expected):
+        """Add a line where something is not as expected."""
+        if found != expected:
+            self.append("%s: %r, not %r" % (name, found, expected))
+
+    def require(self, name, condition, text):
+        """Add a line where a condition does not hold."""
+        if not condition:
+            self.append("%s: %s" % (name, text))
+
+
+def main():
+    """Print the findings; return the exit status."""
+    findings = Findings()
+    with open(CONFIGURATION + "/plan.json", encoding="utf-8") as stream:
+        plan = json.load(stream)
+    for instance in plan["instances"]:
+        check_instance(findings, instance)
+    check_files(findings, plan)
+    check_programs(findings)
+    check_attempts(findings, plan)
+    print("\n".join(findings))
+    return 1 if findings else 0
+
+
+# --- an instance that serves ------------------------------------------------------------------------
+
+
+def check_instance(findings, instance):
+    """Compare a service with its unit's and environment's protections."""
+    unit = "ollama@%s.service" % instance["name"]
+    shown = show(unit)
+    for name, value in PROPERTIES.items():
+        findings.expect("unit-" + name, shown.get(name), value)
+    findings.expect("unit-ReadWritePaths", shown.get("ReadWritePaths"), instance["store"])
+    findings.expect("unit-DropInPaths", shown.get("DropInPaths", ""), "")
+    pid = int(shown.get("MainPID") or 0)
+    findings.require("serves", pid and shown.get("ActiveState") == "active", "%s is %s" % (unit, shown.get("SubState")))
+    if pid:
+        check_process(findings, pid)
+        check_environment(findings, pid, instance)
+        check_listeners(findings, pid, instance)
+        findings.require("version", version_of(instance) >= FLOOR, "%s serves an older release" % unit)
+
+
+def check_process(findings, pid):
+    """Look at the rights of a process, as the kernel has them."""
+    with open("/proc/%d/status" % pid, encoding="utf-8") as stream:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
+    user = pwd.getpwnam(USER)
+    findings.expect("process-user", status["Uid"].split(), [str(user.pw_uid)] * 4)
+    findings.expect("process-group", status["Gid"].split(), [str(user.pw_gid)] * 4)
+    allowed = {entry.gr_gid for entry in grp.getgrall() if entry.gr_name in (USER, "render", "video")}
+    findings.require("process-groups", set(map(int, status["Groups"].split())) <= allowed, status["Groups"])
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        findings.expect("process-" + name, int(status[name], 16), 0)
+    findings.expect("process-NoNewPrivs", status["NoNewPrivs"], "1")
+    findings.expect("process-Seccomp", status["Seccomp"], "2")
+    findings.expect("process-umask", status["Umask"], "0027")
+    for name in ("mnt", "uts"):
+        own = os.readlink("/proc/%d/ns/%s" % (pid, name)) != os.readlink("/proc/1/ns/" + name)
+        findings.require("process-namespace-" + name, own, "it is the host's")
+
+
+def check_environment(findings, pid, instance):
+    """Look at the environment that a process was started with."""
+    with open("/proc/%d/environ" % pid, "rb") as stream:
+        pairs = (entry.partition("=") for entry in stream.read().decode("utf-8", "surrogateescape").split("\0"))
+        found = {name: text for name, _equals, text in pairs if name}
+    expected = dict(VARIABLES, HOME=instance["store"], OLLAMA_MODELS=instance["store"])
+    expected["OLLAMA_MAX_LOADED_MODELS"] = str(len(instance["models"]))
+    expected["CUDA_VISIBLE_DEVICES"] = ",".join(instance["gpu_uuids"])
+    for name, value in expected.items():
+        findings.expect("environment-" + name, found.get(name), value)
+    for name, value in instance["environment"].items():
+        findings.expect("environment-" + name, found.get(name), value)
+    uuids = found.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    findings.require("environment-CUDA_VISIBLE_DEVICES", all(uuid.startswith("GPU-") for uuid in uuids), str(uuids))
+
+
+def check_listeners(findings, pid, instance):
+    """Look at the addresses that a process listens on."""
+    inodes = set()
+    for name in os.listdir("/proc/%d/fd" % pid):
+        with contextlib.suppress(OSError):
+            inodes.update(re.findall(r"socket:\[(\d+)\]", os.readlink("/proc/%d/fd/%s" % (pid, name))))
+    addresses = []
+    for family, size in (("tcp", 8), ("tcp6", 32)):
+        with contextlib.suppress(FileNotFoundError), open("/proc/net/" + family, encoding="ascii") as stream:
+            for fields in (line.split() for line in stream.readlines()[1:]):
+                if fields[3] == "0A" and fields[9] in inodes:
+                    address, port = fields[1][:size], int(fields[1][size + 1 :], 16)
+                    addresses.append((address, port))
+    loopback = ("0100007F", "0" * 24 + "01000000")
+    findings.expect("listens-port", [port for _address, port in addresses], [instance["port"]])
+    findings.require("listens-loopback", all(address in loopback for address, _port in addresses), str(addresses))
+
+
+def version_of(instance):
+    """The release that answers at an instance's address, as numbers; () where none does."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):
+            with urllib.request.urlopen("http://127.0.0.1:%d/api/version" % instance["port"], timeout=5) as answer:
+                return tuple(map(int, json.load(answer)["version"].partition("-")[0].split(".")))
+        time.sleep(0.1)
+    return ()
+
+
+def show(unit):
+    """{property: value} of a unit."""
+    text = subprocess.run(["systemctl", "show", unit], stdout=subprocess.PIPE, check=True).stdout.decode()
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+# --- files ------------------------------------------------------------------------------------------
+
+
+def check_files(findings, plan):
+    """Look at owners and modes of the configuration and of the stores."""
+    directories = [CONFIGURATION, CONFIGURATION + "/instances", os.path.dirname(FACTS)]
+    directories += [plan["models_dir"], plan["models_dir"] + "/instances"]
+    for path in directories:
+        expect_file(findings, path, "root:root 0755 directory")
+    parent = os.path.dirname(plan["models_dir"])
+    while parent != "/":
+        check_only_root_changes(findings, parent)
+        parent = os.path.dirname(parent)
+    expect_file(findings, UNIT, "root:root 0644 file")
+    expect_file(findings, FACTS, "root:root 0644 file")
+    expect_file(findings, CONFIGURATION + "/plan.json", "root:root 0640 file")
+    if os.path.lexists(CONFIGURATION + "/adopted.json"):
+        expect_file(findings, CONFIGURATION + "/adopted.json", "root:root 0600 file")
+    for instance in plan["instances"]:
+        expect_file(findings, "%s/instances/%s.env" % (CONFIGURATION, instance["name"]), "root:%s 0640 file" % USER)
+        expect_file(findings, instance["store"], "%s:%s 0750 directory" % (USER, USER))
+        check_store(findings, instance["store"])
+
+
+def check_store(findings, store):
+    """Look for what a store must not hold."""
+    for path in below(store):
+        status = os.lstat(path)
+        name = "store-" + os.path.relpath(path, store)
+        findings.require(name, stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode), "is a link or special file")
+        findings.expect(name, pwd.getpwuid(status.st_uid).pw_name, USER)
+        findings.expect(name, oct(status.st_mode & 0o6022), "0o0")
+
+
+def check_programs(findings):
+    """Look at everything that root or the services run."""
+    for path in (INSTALLATION, *below(INSTALLATION)):
+        check_only_root_changes(findings, path)
+    for path in (INSTALLATION, INSTALLATION + "/releases", INSTALLATION + "/python"):
+        if os.path.lexists(path):
+            expect_file(findings, path, "root:root 0755 directory")
+    current = os.readlink(INSTALLATION + "/current")
+    version = os.path.basename(current)
+    findings.expect("current", current, "releases/" + version)
+    findings.require("current", tuple(map(int, version.partition("-")[0].split("."))) >= FLOOR, version + " is too old")
+    for path, target in (("/usr/local/bin/ollama", INSTALLATION + "/current/bin/ollama"),):
+        check_only_root_changes(findings, path)
+        findings.expect("file-" + path, os.readlink(path), target)
+
+
+def check_only_root_changes(findings, path):
+    """Look whether a file belongs to root, cannot be written by others, and gives nobody root's rights."""
+    status = os.lstat(path)
+    findings.expect("file-" + path, (status.st_uid, status.st_gid), (0, 0))
+    if stat.S_ISLNK(status.st_mode):
+        inside = os.path.realpath(path).startswith((INSTALLATION + "/", INSTALLATION))
+        findings.require("file-" + path, inside, "points to " + os.readlink(path))
+    else:
+        findings.expect("file-" + path, oct(status.st_mode & 0o6022), "0o0")
+
+
+def expect_file(findings, path, expected):
+    """Compare "owner:group mode kind" of a file."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        findings.append("file-%s: %s" % (path, error.strerror))
+        return
+    kind = "directory" if stat.S_ISDIR(status.st_mode) else "file" if stat.S_ISREG(status.st_mode) else "other"
+    owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
+    found = "%s:%s %04o %s" % (owner, group, stat.S_IMODE(status.st_mode), kind)
+    findings.expect("file-" + path, found, expected)
+
+
+def below(top):
+    """Every path below a directory."""
+    for parent, directories, files in os.walk(top):
+        for name in directories + files:
+            yield os.path.join(parent, name)
+
+
+# --- attempts ---------------------------------------------------------------------------------------
+
+
+def check_attempts(findings, plan):
+    """Let an instance of the unit try what must not work."""
+    with prepared(plan):
+        subprocess.run(["systemctl", "start", "ollama@%s.service" % PROBE], check=False, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(OSError), open(ANSWERS, encoding="utf-8") as stream:
+            text = stream.read()
+    try:
+        answers = json.loads(text)
+    except ValueError:
+        findings.append("attempts: the probe did not run: %s" % text[-500:])
+        return
+    for name, expected in ATTEMPTS.items():
+        findings.expect("attempt-" + name, answers.get(name), expected)
+
+
+@contextlib.contextmanager
+def prepared(plan):
+    """The probe's unit, environment and leaf, and what it tries to reach; all of it is gone afterwards."""
+    user = pwd.getpwnam(USER)
+    environment = "%s/instances/%s.env" % (CONFIGURATION, PROBE)
+    modules = "/usr/lib/modules"
+    tmp = ["/tmp/protections", "/var/tmp/protections"]
+    sibling = plan["instances"][0]["store"]
+    made = ["%s/instances/%s" % (plan["models_dir"], PROBE), GROUND, "/home/protections"]
+    made += [] if os.path.exists(modules) else [modules]
+    remove(*made, *tmp, DROP_IN, environment, ANSWERS)
+    try:
+        for path in made:
+            os.mkdir(path, 0o700)
+            if path != modules:
+                os.chown(path, user.pw_uid, user.pw_gid)
+        os.chmod(GROUND, 0o777)
+        shutil.copy("/usr/bin/id", GROUND + "/id")
+        os.chmod(GROUND + "/id", 0o4755)
+        shutil.copy(os.path.abspath(__file__), GROUND + "/probe.py")
+        for path in tmp:
+            write(path, "", 0o666)
+        os.mkdir(DROP_IN)
+        write(environment, "LEAF=%s\nSIBLING=%s\n" % (made[0], sibling), 0o640)
+        command = "/usr/bin/python3 %s/probe.py --attempts" % GROUND
+        write(
+            DROP_IN + "/probe.conf",
+            "[Service]\nType=oneshot\nRestart=no\nExecStartPre=\nExecStart=\nExecStart=%s\nStandardOutput=file:%s\n"
+            "StandardError=file:%s\n" % (command, ANSWERS, ANSWERS),
+        )
+        reload()
+        yield
+    finally:
+        remove(*made, *tmp, DROP_IN, environment, ANSWERS)
+        subprocess.run(["systemctl", "reset-failed", "ollama@%s.service" % PROBE], check=False, stderr=subprocess.DEVNULL)
+        reload()
+
+
+def reload():
+    """Let systemd read the units again."""
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
+def write(path, text, mode=0o644):
+    """Write a file with a mode."""
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        os.fchmod(stream.fileno(), mode)
+
+
+def remove(*paths):
+    """Remove files and directories."""
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
+            os.unlink(path)
+
+
+def attempts():
+    """As the service: try everything, print what came of it."""
+    leaf = os.environ["LEAF"]
+    libc = ctypes.CDLL(None, use_errno=True)
+    read_only = [path for path in _PR_READ_ONLY if os.path.isdir(path)]
+    answers = {
+        "write-leaf": attempt(lambda: write(leaf + "/file", "x", 0o600)),
+        "write-sibling": attempt(lambda: write(os.environ["SIBLING"] + "/protections", "x")),
+        "write-elsewhere": attempt(lambda: write(GROUND + "/file", "x")),
+        "write-home": attempt(lambda: write("/home/protections/file", "x")),
+        "read-only": [path for path in read_only if not os.statvfs(path).f_flag & os.ST_RDONLY],
+        "umask": umask(leaf + "/other"),
+        "private-tmp": [path for path in ("/tmp/protections", "/var/tmp/protections") if os.path.exists(path)],
+        "set-user-id-file": attempt(lambda: os.chmod(leaf + "/file", 0o4700)),
+        "set-user-id-program": "stays" if effective_user(GROUND + "/id") == os.geteuid() else "root",
+        "raw-socket": attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)),
+        "packet-socket": attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
+        "personality": attempt(lambda: call(libc.personality, 0x0008)),
+        "namespace": attempt(lambda: call(libc.unshare, 0x10000000)),
+        "kernel-log": refused(lambda: os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)),
+        "kernel-modules": refused(lambda: os.listdir("/usr/lib/modules")),
+    }
+    print(json.dumps(answers))
+
+
+def attempt(action):
+    """"works", or the name of the error."""
+    try:
+        action()
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+    return "works"
+
+
+def refused(action):
+    """"refused", or "works"."""
+    return "works" if attempt(action) == "works" else "refused"
+
+
+def umask(path):
+    """Mode of a new file."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666))
+    return "%04o" % stat.S_IMODE(os.stat(path).st_mode)
+
+
+def call(function, *arguments):
+    """Call a function of the C library; OSError where it fails."""
+    if function(*arguments) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def effective_user(program):
+    """The user that a program runs as."""
+    answer = subprocess.run([program, "-u"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    return int(answer) if answer.strip().isdigit() else os.geteuid()
+
+
+if __name__ == "__main__":
+    sys.exit(attempts() if sys.argv[1:] == ["--attempts"] else main())

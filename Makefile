@@ -7,16 +7,19 @@ ENV = tests/setup/with-env
 HOSTS = tests/setup/with-env --hosts
 PYTEST = python -m pytest
 
-.PHONY: help demo test units lint sanity molecule real gpu bench build clean
+.PHONY: help demo test test-full units lint sanity molecule real gpu bench build clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):  *## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):  *## /  make \1\t/p' Makefile
 
 demo:  ## run the collection on two hosts with simulated GPUs
 	@$(HOSTS) tests/demo/run
 
 test:  ## run all tests below except real, gpu and bench, in one pytest session
 	@$(HOSTS) $(PYTEST) tests
+
+test-full:  ## run test, and the tests that are too long for it
+	@GPUFLEET_FULL=1 $(HOSTS) $(PYTEST) tests
 
 units:  ## run the unit tests and the comparison with the engine (tests/oracle)
 	@$(ENV) $(PYTEST) tests/unit tests/oracle

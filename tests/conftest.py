@@ -33,6 +33,7 @@ _ORDER = (
     "integration/test_acceptance_moved",
     "integration/test_faults",
     "integration/test_cores",
+    "integration/test_protections",
     "integration/test_acceptance_kill",
     "integration/test_scenarios",
     "integration/test_real",

@@ -107,6 +107,7 @@ CASES = {
         {**tiny(), "ansible_host": fleet.container_name(SET, "upgraded")},
         ["different versions", "Reboot the host"],
     ),
+    "old-release": ({**tiny(), "ollama_multigpu_version": "0.32.9"}, [r"0\.32\.9", r"0\.32\.10", "share a digest"]),
     "bad-sum": (
         {**tiny(), "ansible_host": fleet.container_name(SET, "fresh"), "ollama_multigpu_release_checksum": "b" * 64},
         ["checksum", "b" * 64, "ollama_multigpu_release_checksum"],

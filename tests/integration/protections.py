@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Take away what protects a converged host, one thing at a time, and see whether protections.py on the host tells.
+
+`losses` lists them: every line of the unit and of the environment that protects something, owners and modes of files,
+the oldest release that may serve. Each names findings that have to appear.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import re
+import shlex
+
+from tests.integration.support import SCENARIOS
+from tests.rig.hosts.podman import podman
+from tests.rig.ollama.build_archive import zipapp
+
+UNIT = "/etc/systemd/system/ollama@.service"
+ENVIRONMENT = "/etc/ollama-multigpu/instances/%s.env"
+INSTALLATION = "/usr/local/lib/ollama-multigpu"
+CHECK = "/run/protections.py"
+
+#: Lines of [Service] that protect nothing, and why.
+UNPROTECTING = {
+    "Type": "when a start counts as done",
+    "ExecStartPre": "makes device nodes",
+    "ExecStart": "what is run; its owner is checked as a file",
+    "RestartSec": "a pause",
+    "TimeoutStopSec": "a pause",
+    "LimitMEMLOCK": "allows more, not less",
+}
+#: key of a line: (what stands there instead, findings that have to appear). None: the line is taken away. Where a line
+#: says what systemd's default is, taking it away would change nothing, so another value stands there.
+UNIT_LINES = {
+    "User": [(None, ["unit-User", "process-user"])],
+    "Group": [("Group=daemon", ["unit-Group", "process-group"])],
+    "Environment": [(None, ["environment-HOME"])],
+    "EnvironmentFile": [(None, ["environment-OLLAMA_VULKAN", "environment-CUDA_VISIBLE_DEVICES"])],
+    "Restart": [(None, ["unit-Restart"])],
+    "KillMode": [("KillMode=process", ["unit-KillMode"])],
+    "UMask": [(None, ["unit-UMask", "process-umask", "attempt-umask"])],
+    "NoNewPrivileges": [(None, ["unit-NoNewPrivileges", "process-NoNewPrivs", "attempt-set-user-id-program"])],
+    "CapabilityBoundingSet": [(None, ["unit-CapabilityBoundingSet", "process-CapBnd"])],
+    "AmbientCapabilities": [
+        (
+            "AmbientCapabilities=CAP_NET_RAW\nCapabilityBoundingSet=CAP_NET_RAW",
+            ["unit-AmbientCapabilities", "process-CapAmb", "process-CapEff", "attempt-raw-socket"],
+        )
+    ],
+    "ProtectSystem": [(None, ["unit-ProtectSystem", "attempt-write-elsewhere", "attempt-read-only"])],
+    # With ProtectSystem=strict it changes nothing; it is there for a host on which somebody takes that back.
+    "ProtectHome": [(None, ["unit-ProtectHome"])],
+    "ReadWritePaths": [
+        (None, ["unit-ReadWritePaths", "attempt-write-leaf"]),
+        ("ReadWritePaths=/var/lib/ollama-multigpu/instances", ["unit-ReadWritePaths", "attempt-write-sibling"]),
+        ("ReadWritePaths=/srv /home", ["unit-ReadWritePaths", "attempt-write-elsewhere", "attempt-write-home"]),
+    ],
+    "PrivateTmp": [(None, ["unit-PrivateTmp", "attempt-private-tmp"])],
+    "ProtectControlGroups": [(None, ["unit-ProtectControlGroups"])],
+    "ProtectHostname": [(None, ["unit-ProtectHostname", "process-namespace-uts"])],
+    "ProtectKernelLogs": [(None, ["unit-ProtectKernelLogs"])],
+    "ProtectKernelModules": [(None, ["unit-ProtectKernelModules", "attempt-kernel-modules"])],
+    "ProtectKernelTunables": [(None, ["unit-ProtectKernelTunables"])],
+    "LockPersonality": [(None, ["unit-LockPersonality", "attempt-personality"])],
+    "RestrictAddressFamilies": [(None, ["unit-RestrictAddressFamilies", "attempt-packet-socket"])],
+    "RestrictNamespaces": [(None, ["unit-RestrictNamespaces"])],
+    "RestrictRealtime": [(None, ["unit-RestrictRealtime"])],
+    "RestrictSUIDSGID": [(None, ["unit-RestrictSUIDSGID", "attempt-set-user-id-file"])],
+    "SystemCallArchitectures": [(None, ["unit-SystemCallArchitectures"])],
+}
+#: Further values of variables; each of them is taken away, too.
+VARIABLES = {
+    "OLLAMA_HOST": [('OLLAMA_HOST="0.0.0.0:%(port)s"', ["environment-OLLAMA_HOST", "listens-loopback"])],
+    "CUDA_VISIBLE_DEVICES": [('CUDA_VISIBLE_DEVICES="0"', ["environment-CUDA_VISIBLE_DEVICES"])],
+    "OLLAMA_VULKAN": [('OLLAMA_VULKAN="1"', ["environment-OLLAMA_VULKAN"])],
+    "OLLAMA_NO_CLOUD": [('OLLAMA_NO_CLOUD="0"', ["environment-OLLAMA_NO_CLOUD"])],
+    "OLLAMA_KEEP_ALIVE": [('OLLAMA_KEEP_ALIVE="5m"', ["environment-OLLAMA_KEEP_ALIVE"])],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """Something that is taken away on a host.
+
+    `name` says what, `change` and `back` are shell commands, `findings` have to appear, and `restart` tells whether the
+    instance is started again with it. `look` leaves out what the service itself tries.
+    """
+
+    name: str
+    change: str
+    back: str
+    findings: tuple[str, ...]
+    restart: bool = False
+    look: bool = True
+
+
+class Host:
+    """A converged host of the rig with an instance of this name."""
+
+    def __init__(self, container: str, instance: str):
+        self.container, self.instance = container, instance
+        self._stale = False  # whether the instance was started with something missing
+        self.sh("cat > %s" % CHECK, (SCENARIOS / "utils" / "protections.py").read_bytes())
+
+    def sh(self, command: str, stdin: bytes = b"", check: bool = True) -> str:
+        """Output of a shell command, as root."""
+        done = podman("exec", "-i", self.container, "sh", "-c", command, stdin=stdin, check=check)
+        return done.stdout.decode()
+
+    def read(self, path: str) -> str:
+        """Content of a file."""
+        return self.sh("cat " + shlex.quote(path))
+
+    def findings(self, look: bool = False) -> list[str]:
+        """Lines of protections.py."""
+        if self._stale:
+            self.restart()
+            self._stale = False
+        return self._findings(look)
+
+    def _findings(self, look: bool) -> list[str]:
+        return self.sh("python3 %s %s; true" % (CHECK, "--look" if look else "")).splitlines()
+
+    def restart(self) -> None:
+        """Let systemd read its files again and start the instance again, however that ends."""
+        unit = "ollama@%s.service" % self.instance
+        self.sh("systemctl daemon-reload; systemctl reset-failed %s; systemctl restart %s" % (unit, unit), check=False)
+
+    def findings_without(self, loss: Loss) -> list[str]:
+        """What protections.py tells while something is missing; afterwards it is there again.
+
+        The instance is started again with it only before the next look.
+        """
+        if self._stale and not loss.restart:
+            self.restart()
+        self.sh(loss.change)
+        try:
+            if loss.restart:
+                self.restart()
+            self._stale = loss.restart
+            return self._findings(loss.look)
+        finally:
+            self.sh(loss.back)
+
+    def losses(self) -> list[Loss]:
+        """Everything that can be taken away."""
+        return self._unit() + self._environment() + self._files() + self._releases()
+
+    def _unit(self) -> list[Loss]:
+        text = self.read(UNIT)
+        losses = []
+        for line in service_lines(text):
+            key = line.partition("=")[0]
+            for instead, findings in UNIT_LINES.get(key, []) if key not in UNPROTECTING else []:
+                name = "unit: %s%s" % (line, " -> " + instead.replace("\n", ", ") if instead else "")
+                # Another line of the same key goes, too, where the replacement has one.
+                gone = [line] + [
+                    other
+                    for other in service_lines(text)
+                    if other != line and instead and re.search("^%s=" % other.partition("=")[0], instead, re.MULTILINE)
+                ]
+                kept = [part for part in text.split("\n") if part not in gone]
+                changed = "\n".join(kept).replace("[Service]\n", "[Service]\n%s" % (instead + "\n" if instead else ""))
+                losses.append(
+                    Loss(name, written(UNIT, changed), written(UNIT, text), tuple(findings), restart=True, look=False)
+                )
+        return losses
+
+    def _environment(self) -> list[Loss]:
+        path = ENVIRONMENT % self.instance
+        text = self.read(path)
+        losses = []
+        for line in environment_lines(text):
+            name = line.partition("=")[0]
+            port = re.search(r"OLLAMA_HOST=.*:(\d+)", text)
+            further = [(new % {"port": port and port[1]}, found) for new, found in VARIABLES.get(name, [])]
+            for instead, findings in [("", ["environment-" + name]), *further]:
+                losses.append(
+                    Loss(
+                        "environment: %s%s" % (line, " -> " + instead if instead else ""),
+                        written(path, text.replace(line + "\n", instead and instead + "\n")),
+                        written(path, text),
+                        tuple(findings),
+                        restart=True,
+                    )
+                )
+        return losses
+
+    def _files(self) -> list[Loss]:
+        models = "/var/lib/ollama-multigpu"
+        leaf = "%s/instances/%s" % (models, self.instance)
+        environment = ENVIRONMENT % self.instance
+        engine = INSTALLATION + "/current/lib/ollama/llama-server"
+        wanted = [
+            ("/etc/ollama-multigpu", "chmod 0777"),
+            ("/etc/ollama-multigpu/instances", "chown ollama"),
+            ("/etc/ollama-multigpu/instances", "chmod 0775"),
+            (environment, "chmod 0644"),
+            (environment, "chown ollama"),
+            ("/etc/ollama-multigpu/plan.json", "chmod 0644"),
+            (UNIT, "chmod 0666"),
+            (UNIT, "chown ollama"),
+            ("/etc/ansible/facts.d/ollama_multigpu.fact", "chmod 0666"),
+            ("/etc/ansible/facts.d", "chown ollama"),
+            (models, "chmod 0777"),
+            (models, "chown ollama"),
+            (models + "/instances", "chown ollama"),
+            (models + "/instances", "chmod 0777"),
+            ("/var/lib", "chmod 0777"),
+            (leaf, "chmod 0755"),
+            (leaf, "chown root"),
+            (leaf, "chgrp root"),
+            (INSTALLATION, "chmod 0777"),
+            (INSTALLATION + "/releases", "chown ollama"),
+            (INSTALLATION + "/current/bin/ollama", "chown ollama"),
+            (INSTALLATION + "/current/bin/ollama", "chmod 0775"),
+            (engine, "chmod 4755"),
+            (engine, "chmod 2755"),
+        ]
+        losses = []
+        for path, command in wanted:
+            real = self.sh("realpath " + path).strip()
+            owner, group, mode = self.sh("stat -c '%%u %%g %%a' %s" % real).split()
+            back = "chown %s:%s %s; chmod %s %s" % (owner, group, real, mode, real)
+            losses.append(Loss("file: %s %s" % (command, path), "%s %s" % (command, real), back, ("file-" + real,)))
+        for name, make in (("link", "ln -s /etc %s"), ("fifo", "mkfifo %s")):
+            path = "%s/%s" % (leaf, name)
+            losses.append(Loss("store: a %s" % name, make % path, "rm " + path, ("store-" + name,)))
+        for name, link in (("current", INSTALLATION + "/current"), ("command", "/usr/local/bin/ollama")):
+            target = self.sh("readlink " + link).strip()
+            finding = "current" if name == "current" else "file-" + link
+            losses.append(
+                Loss(
+                    "link: %s -> elsewhere" % link,
+                    "mkdir -p /srv/other/bin; ln -sfn /srv/other %s" % link,
+                    "ln -sfn %s %s; rm -r /srv/other" % (target, link),
+                    (finding,),
+                )
+            )
+        return losses
+
+    def _releases(self) -> list[Loss]:
+        """A release from before the floor that serves; it was put there by hand."""
+        current = self.sh("readlink %s/current" % INSTALLATION).strip()
+        old = "%s/releases/0.32.9" % INSTALLATION
+        program = base64.b64encode(zipapp("0.32.9")).decode()
+        return [
+            Loss(
+                "release: 0.32.9 serves",
+                "cp -a {lib}/{current} {old}; echo {program} | base64 -d > {old}/bin/ollama; "
+                "ln -sfn releases/0.32.9 {lib}/current".format(
+                    lib=INSTALLATION, current=current, old=old, program=program
+                ),
+                "ln -sfn %s %s/current; rm -r %s" % (current, INSTALLATION, old),
+                ("current", "version"),
+                restart=True,
+            )
+        ]
+
+
+def service_lines(text: str) -> list[str]:
+    """The settings in the section [Service] of a unit."""
+    section = text.partition("[Service]\n")[2].partition("\n[")[0]
+    return [line for line in section.split("\n") if "=" in line and not line.startswith("#")]
+
+
+def environment_lines(text: str) -> list[str]:
+    """The variables in an environment file."""
+    return [line for line in text.split("\n") if "=" in line and not line.startswith("#")]
+
+
+def written(path: str, text: str) -> str:
+    """A shell command that replaces the content of a file and keeps its owner and mode."""
+    return "echo %s | base64 -d > %s" % (base64.b64encode(text.encode()).decode(), path)

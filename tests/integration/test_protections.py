@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Everything that protects a converged host is missed where it is gone: it is taken away, one thing after the other.
+
+The scenario default runs the same check on its hosts. This one takes a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.integration.acceptance import SET, Site
+from tests.integration.protections import UNIT, UNIT_LINES, UNPROTECTING, Host, service_lines
+from tests.rig.hosts import fleet
+
+pytestmark = [
+    pytest.mark.hosts,
+    pytest.mark.skipif(
+        not os.environ.get("GPUFLEET_FULL"), reason="NOT RUN: it is long (make test-full, or GPUFLEET_FULL=1)"
+    ),
+]
+
+
+@pytest.fixture(name="host", scope="module")
+def _host(podman_hosts, collections, tmp_path_factory):
+    site = Site(collections, tmp_path_factory.mktemp("protections"))
+    fleet.up(SET, {"guarded": "rtx-a6000-x2"}, say=lambda text: None)
+    try:
+        fleet.serve(SET, say=lambda text: None)
+        site.inventory({"guarded": {}}, ollama_multigpu_models=[{"name": "tiny", "insecure": True, "optimized": {}}])
+        site.play("site")
+        yield Host(fleet.container_name(SET, "guarded"), "gpu0")
+    finally:
+        fleet.down(SET)
+
+
+def test_a_converged_host_has_all_of_them(host):
+    assert host.findings() == []
+
+
+def test_every_line_of_the_unit_is_known(host):
+    """A new line is added either to UNIT_LINES or, with the reason, to UNPROTECTING."""
+    keys = {line.partition("=")[0] for line in service_lines(host.read(UNIT))}
+    assert keys == set(UNIT_LINES) | set(UNPROTECTING)
+
+
+def test_each_is_missed(host):
+    unnoticed = []
+    for loss in host.losses():
+        found = host.findings_without(loss)
+        names = sorted({line.partition(": ")[0] for line in found})
+        print("%-90s %s" % (loss.name, ", ".join(names)))
+        if not set(loss.findings) <= set(names):
+            unnoticed.append("%s: %s" % (loss.name, found))
+    assert not unnoticed, "\n".join(unnoticed)
+    assert host.findings() == []

@@ -31,17 +31,33 @@ UNPROTECTING = {
     "TimeoutStopSec": "a pause",
     "LimitMEMLOCK": "allows more, not less",
 }
+WITHOUT_FILTERS = """\
+LockPersonality=false
+ProtectHostname=false
+ProtectKernelLogs=false
+ProtectKernelModules=false
+ProtectKernelTunables=false
+RestrictAddressFamilies=
+RestrictNamespaces=false
+RestrictRealtime=false
+RestrictSUIDSGID=false
+SystemCallArchitectures="""
 #: key of a line: (what stands there instead, findings that have to appear). None: the line is taken away. Where a line
 #: says what systemd's default is, taking it away would change nothing, so another value stands there.
 UNIT_LINES = {
     "User": [(None, ["unit-User", "process-user"])],
     "Group": [("Group=daemon", ["unit-Group", "process-group"])],
-    "Environment": [(None, ["environment-HOME"])],
+    # A server that cannot make its home ends.
+    "Environment": [(None, ["environment-HOME|serves|version|check"])],
     "EnvironmentFile": [(None, ["environment-OLLAMA_VULKAN", "environment-CUDA_VISIBLE_DEVICES"])],
     "Restart": [(None, ["unit-Restart"])],
     "KillMode": [("KillMode=process", ["unit-KillMode"])],
     "UMask": [(None, ["unit-UMask", "process-umask", "attempt-umask"])],
-    "NoNewPrivileges": [(None, ["unit-NoNewPrivileges", "process-NoNewPrivs", "attempt-set-user-id-program"])],
+    # systemd sets it by itself for a unit with system call filters, so that both go in the second case.
+    "NoNewPrivileges": [
+        (None, ["unit-NoNewPrivileges"]),
+        (WITHOUT_FILTERS, ["unit-NoNewPrivileges", "process-NoNewPrivs", "attempt-set-user-id-program"]),
+    ],
     "CapabilityBoundingSet": [(None, ["unit-CapabilityBoundingSet", "process-CapBnd"])],
     "AmbientCapabilities": [
         (
@@ -50,22 +66,22 @@ UNIT_LINES = {
         )
     ],
     "ProtectSystem": [(None, ["unit-ProtectSystem", "attempt-write-elsewhere", "attempt-read-only"])],
-    # With ProtectSystem=strict it changes nothing; it is there for a host on which somebody takes that back.
-    "ProtectHome": [(None, ["unit-ProtectHome"])],
+    # ProtectSystem=strict leaves /home as it is.
+    "ProtectHome": [(None, ["unit-ProtectHome", "attempt-write-home", "attempt-read-only"])],
     "ReadWritePaths": [
         (None, ["unit-ReadWritePaths", "attempt-write-leaf"]),
         ("ReadWritePaths=/var/lib/ollama-multigpu/instances", ["unit-ReadWritePaths", "attempt-write-sibling"]),
-        ("ReadWritePaths=/srv /home", ["unit-ReadWritePaths", "attempt-write-elsewhere", "attempt-write-home"]),
+        ("ReadWritePaths=/srv", ["unit-ReadWritePaths", "attempt-write-elsewhere"]),
     ],
     "PrivateTmp": [(None, ["unit-PrivateTmp", "attempt-private-tmp"])],
-    "ProtectControlGroups": [(None, ["unit-ProtectControlGroups"])],
+    "ProtectControlGroups": [(None, ["unit-ProtectControlGroups", "attempt-read-only"])],
     "ProtectHostname": [(None, ["unit-ProtectHostname", "process-namespace-uts"])],
     "ProtectKernelLogs": [(None, ["unit-ProtectKernelLogs"])],
     "ProtectKernelModules": [(None, ["unit-ProtectKernelModules", "attempt-kernel-modules"])],
-    "ProtectKernelTunables": [(None, ["unit-ProtectKernelTunables"])],
+    "ProtectKernelTunables": [(None, ["unit-ProtectKernelTunables", "attempt-read-only"])],
     "LockPersonality": [(None, ["unit-LockPersonality", "attempt-personality"])],
     "RestrictAddressFamilies": [(None, ["unit-RestrictAddressFamilies", "attempt-packet-socket"])],
-    "RestrictNamespaces": [(None, ["unit-RestrictNamespaces"])],
+    "RestrictNamespaces": [(None, ["unit-RestrictNamespaces", "attempt-namespace"])],
     "RestrictRealtime": [(None, ["unit-RestrictRealtime"])],
     "RestrictSUIDSGID": [(None, ["unit-RestrictSUIDSGID", "attempt-set-user-id-file"])],
     "SystemCallArchitectures": [(None, ["unit-SystemCallArchitectures"])],
@@ -84,7 +100,8 @@ VARIABLES = {
 class Loss:
     """Something that is taken away on a host.
 
-    `name` says what, `change` and `back` are shell commands, `findings` have to appear, and `restart` tells whether the
+    `name` says what, `change` and `back` are shell commands, `findings` have to appear (one of them where there is a
+    `|`), and `restart` tells whether the
     instance is started again with it. `look` leaves out what the service itself tries.
     """
 
@@ -94,6 +111,10 @@ class Loss:
     findings: tuple[str, ...]
     restart: bool = False
     look: bool = True
+
+    def missed(self, names: set[str]) -> bool:
+        """Whether the findings with these names are those that have to appear."""
+        return all(names & set(finding.split("|")) for finding in self.findings)
 
 
 class Host:
@@ -115,10 +136,15 @@ class Host:
 
     def findings(self, look: bool = False) -> list[str]:
         """Lines of protections.py."""
+        self._refresh()
+        return self._findings(look)
+
+    def _refresh(self) -> None:
+        """Start the instance again where something was missing when it was started, and wait until it answers."""
         if self._stale:
             self.restart()
+            self._findings(look=True)
             self._stale = False
-        return self._findings(look)
 
     def _findings(self, look: bool) -> list[str]:
         return self.sh("python3 %s %s; true" % (CHECK, "--look" if look else "")).splitlines()
@@ -133,8 +159,8 @@ class Host:
 
         The instance is started again with it only before the next look.
         """
-        if self._stale and not loss.restart:
-            self.restart()
+        if not loss.restart:
+            self._refresh()
         self.sh(loss.change)
         try:
             if loss.restart:

@@ -32,6 +32,7 @@ USER = "ollama"
 UNIT = "/etc/systemd/system/ollama@.service"
 CONFIGURATION = "/etc/ollama-multigpu"
 INSTALLATION = "/usr/local/lib/ollama-multigpu"
+COMMAND = "/usr/local/bin/ollama"
 FACTS = "/etc/ansible/facts.d/ollama_multigpu.fact"
 #: The oldest release that may serve: blobs could stay unverified before it.
 FLOOR = (0, 32, 10)
@@ -108,12 +109,14 @@ def main(arguments):
     findings = Findings()
     with open(CONFIGURATION + "/plan.json", encoding="utf-8") as stream:
         plan = json.load(stream)
-    for instance in plan["instances"]:
-        check_instance(findings, instance)
-    check_files(findings, plan)
-    check_programs(findings)
-    if "--look" not in arguments:
-        check_attempts(findings, plan)
+    checks = [lambda instance=instance: check_instance(findings, instance) for instance in plan["instances"]]
+    checks += [lambda: check_files(findings, plan), lambda: check_programs(findings)]
+    checks += [] if "--look" in arguments else [lambda: check_attempts(findings, plan)]
+    for check in checks:
+        try:
+            check()
+        except Exception as error:  # what makes a check fail is a finding, too
+            findings.append("check: %s: %s" % (type(error).__name__, error))
     for finding in findings:
         print(finding)
     return 1 if findings else 0
@@ -256,10 +259,9 @@ def check_programs(findings):
     current = os.readlink(INSTALLATION + "/current")
     version = os.path.basename(current)
     findings.expect("current", current, "releases/" + version)
+    check_only_root_changes(findings, COMMAND)
+    findings.expect("file-" + COMMAND, os.readlink(COMMAND), INSTALLATION + "/current/bin/ollama")
     findings.require("current", tuple(map(int, version.partition("-")[0].split("."))) >= FLOOR, version + " is too old")
-    for path, target in (("/usr/local/bin/ollama", INSTALLATION + "/current/bin/ollama"),):
-        check_only_root_changes(findings, path)
-        findings.expect("file-" + path, os.readlink(path), target)
 
 
 def check_only_root_changes(findings, path):
@@ -322,11 +324,14 @@ def prepared(plan):
     sibling = plan["instances"][0]["store"]
     made = ["%s/instances/%s" % (plan["models_dir"], PROBE), GROUND, "/home/protections"]
     made += [] if os.path.exists(modules) else [modules]
-    remove(*made, *tmp, DROP_IN, environment, ANSWERS)
+    gone = [*made, *tmp, DROP_IN, environment, ANSWERS, sibling + "/protections"]
+    remove(*gone)
     try:
         for path in made:
             os.mkdir(path, 0o700)
-            if path != modules:
+            if path == modules:
+                os.chmod(path, 0o755)
+            else:
                 os.chown(path, user.pw_uid, user.pw_gid)
         os.chmod(GROUND, 0o777)
         shutil.copy("/usr/bin/id", GROUND + "/id")
@@ -345,7 +350,7 @@ def prepared(plan):
         reload()
         yield
     finally:
-        remove(*made, *tmp, DROP_IN, environment, ANSWERS)
+        remove(*gone)
         subprocess.run(
             ["systemctl", "reset-failed", "ollama@%s.service" % PROBE], check=False, stderr=subprocess.DEVNULL
         )

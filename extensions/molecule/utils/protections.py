@@ -36,6 +36,8 @@ COMMAND = "/usr/local/bin/ollama"
 FACTS = "/etc/ansible/facts.d/ollama_multigpu.fact"
 #: The oldest release that may serve: blobs could stay unverified before it.
 FLOOR = (0, 32, 10)
+#: What the plan on the host has in place of a value that may be secret.
+HIDDEN = "(hidden)"
 PROBE = "protections"
 #: A directory that every user may write, with what the attempts need, and what the attempts found.
 GROUND = "/srv/protections"
@@ -173,7 +175,10 @@ def check_environment(findings, pid, instance):
     for name, value in expected.items():
         findings.expect("environment-" + name, found.get(name), value)
     for name, value in instance["environment"].items():
-        findings.expect("environment-" + name, found.get(name), value)
+        if value == HIDDEN:
+            findings.require("environment-" + name, name in found, "it is missing")
+        else:
+            findings.expect("environment-" + name, found.get(name), value)
     uuids = found.get("CUDA_VISIBLE_DEVICES", "").split(",")
     findings.require("environment-CUDA_VISIBLE_DEVICES", all(uuid.startswith("GPU-") for uuid in uuids), str(uuids))
 

@@ -15,11 +15,10 @@ import pytest
 
 from tests.integration.acceptance import SET, Site, gpu, on
 from tests.rig.gpus import state
-from tests.rig.hosts import fleet
+from tests.rig.hosts import fleet, image
 
 pytestmark = pytest.mark.hosts
 
-LIBRARY = "$(ldconfig -p | awk '/libnvidia-ml.so.1 /{print $NF; exit}')"
 #: fault: (changes of the GPU state, words of the message)
 FAULTS = {
     "mismatch": ({"fault.nvmlInit": "18"}, ["version_mismatch", "different versions", "Reboot the host"]),
@@ -89,11 +88,11 @@ def test_a_fault_stops_the_run_and_nothing_else(site, fault):
 
 @pytest.mark.skipif(os.environ.get("FAULTS") != "all", reason="a state that the unit tests have; FAULTS=all tries it")
 def test_a_driver_without_its_library(site):
-    on("a", "sh", "-c", "l=%s; mv $l /root/library; echo $l > /root/place" % LIBRARY)
+    on("a", "mv", image.library_path(), "/root/library")
     try:
         refused(site, ["no_library", "libnvidia-ml.so.1", "GPUs are on the PCI bus"])
     finally:
-        on("a", "sh", "-c", "mv /root/library $(cat /root/place); rm /root/place")
+        on("a", "mv", "/root/library", image.library_path())
 
 
 def test_what_the_user_says_is_planned_and_said_first(site):

@@ -123,6 +123,14 @@ def test_no_diff_outside_diff_mode(tmp_path):
     assert "diff" not in put({"path": tmp_path / "file", "content": "x"}, diff=False)
 
 
+def test_a_difference_shows_no_secret(tmp_path):
+    path = tmp_path / "gpu0.env"
+    path.write_text('A_TOKEN="MARK1"\nOLLAMA_DEBUG="0"\n')
+    result = put({"path": path, "content": 'A_TOKEN="MARK2"\nOLLAMA_DEBUG="1"\n'})
+    assert path.read_text().startswith('A_TOKEN="MARK2"') and "MARK" not in str(result)
+    assert 'OLLAMA_DEBUG="1"' in result["diff"][0]["after"]
+
+
 def test_the_invocation_has_no_contents(tmp_path):
     """Ansible shows it with -vvv and keeps it in registered variables."""
     from ansible.module_utils import basic

@@ -126,6 +126,19 @@ def test_no_option_is_shown_with_secrets(name, monkeypatch):
     assert logged and "A_TOKEN" not in str(logged)
 
 
+def test_addresses_with_a_signature_are_not_logged(monkeypatch):
+    """Ansible itself blanks a password in an address that it logs, and nothing else."""
+    logged = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, msg, log_args=None: logged.append((msg, log_args)))
+    given = {
+        "version": "x",
+        "url": "https://mirror.example/x?sig=MARK",
+        "checksum": "https://mirror.example/s?sig=MARK",
+    }
+    found = run_module("release_files", given)
+    assert found["failed"] and logged and "MARK" not in str(logged) + str(found)
+
+
 #: Evidence is written by the action plugin; the module takes no options on a host.
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "evidence_file"])
 def test_a_module_takes_its_options_through_the_rule(name):

@@ -193,3 +193,9 @@ def test_no_message_tells_a_password(call, text):
     with pytest.raises(InvalidName) as caught:
         call(*(["tiny", text] if call is with_registry else [text]))
     assert "MARK" not in str(caught.value)
+
+
+def test_a_registry_that_is_refused_is_told_without_a_token():
+    with pytest.raises(InvalidName) as caught:
+        registry_host("MARK@host:5000")
+    assert "MARK" not in str(caught.value)

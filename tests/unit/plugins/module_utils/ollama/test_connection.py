@@ -35,6 +35,7 @@ def test_no_message_tells_a_password():
         ("ftp://h", "not an http or https address"),
         ("http://", "not an http or https address"),
         ("http://user:secret@h", "user name or password"),
+        ("secret@h:1", "not an http or https address"),
         ("http://h/api", "path"),
         ("http://h\n", "white space"),
         (None, "no text"),

@@ -18,13 +18,13 @@ from tests.rig.settings import set_directory
 
 pytestmark = pytest.mark.hosts
 
-KEY = b"llama.attention.head_count_kv" + struct.pack("<I", 4)
+KEY = b"llama.context_length" + struct.pack("<I", 4)
 HEAD = catalog.header_of("tiny")[0]
 
 
-def lie(heads):
-    """A rule for the registry: that many KV heads in place of two, in a file of the same size."""
-    old, new = (KEY + struct.pack("<I", number) for number in (2, heads))
+def lie(tokens):
+    """A rule for the registry: another context length in a file of the same size, for which less memory is planned."""
+    old, new = (KEY + struct.pack("<I", number) for number in (8192, tokens))
     return {"target": "library/tiny", "fault": "lie", "old": old.hex(), "new": new.hex()}
 
 
@@ -50,13 +50,15 @@ def _site(podman_hosts, collections, tmp_path_factory):
 
 
 def test_a_header_that_lies_is_replaced_by_that_of_the_file(site):
-    background.control(fleet.require_server(SET), "POST", "faults", lie(1))
+    background.control(fleet.require_server(SET), "POST", "faults", lie(4096))
     lied = site.play("plan").plans["a"]
+    assert {instance["environment"]["OLLAMA_CONTEXT_LENGTH"] for instance in lied["instances"]} == {"4096"}
     first = site.play("site")
     assert "is not the one that the plan was made from" in first.output
     plan, models = applied()
     size = models[0]["headers"][0]["header_bytes"]
     assert models[0]["headers"] == [{"header_bytes": size, "header_sha256": hashlib.sha256(HEAD[:size]).hexdigest()}]
+    assert {instance["environment"]["OLLAMA_CONTEXT_LENGTH"] for instance in plan["instances"]} == {"8192"}
     lied_models = [model for instance in lied["instances"] for model in instance["models"]]
     assert [2 * size for size in kv_bytes(lied_models)] == kv_bytes(models)
     assert any("served another header for tiny" in warning for warning in plan["warnings"])

@@ -25,7 +25,7 @@ _LOADERS = (
     (r"GGML_BACKEND_PATH", _OTHER_CODE),
     (r"OLLAMA_LIBRARY_PATH", _OTHER_CODE),
     (r"(CUDA|NVTX)_INJECTION\w*", _OTHER_CODE),
-    (r"NCCL_\w*PLUGIN\w*", _OTHER_CODE),
+    (r"NCCL_(\w*PLUGIN\w*|CONF_FILE)", _OTHER_CODE),  # the file sets variables, those of plugins among them
     (r"OMP_TOOL_LIBRARIES", _OTHER_CODE),
     (r"OPENSSL_(CONF|MODULES|ENGINES)", _OTHER_CODE),
     (r"VK_(ICD_FILENAMES|(ADD_)?DRIVER_FILES|(ADD_)?(IMPLICIT_)?LAYER_PATH)", _OTHER_CODE),
@@ -34,6 +34,10 @@ _LOADERS = (
 #: The same for those that break what was planned.
 _BREAKERS = (
     (r"LLAMA_(ARG_)?API_KEY\w*", "makes the engine ask for a key, which Ollama does not give: it locks Ollama out"),
+    (
+        r"LLAMA_ARG_(MODEL_URL|HF_(REPO|FILE)|DOCKER_REPO|MODELS_\w+|SPEC_DRAFT_(MODEL|HF_REPO))",
+        "makes the engine fetch or load another model than the planned one",
+    ),
     (r"LLAMA_ARG_(API_PREFIX|SSL_\w+)", "moves the addresses at which Ollama reaches its engine: it locks Ollama out"),
     (r"LLAMA_ARG_MMPROJ\w*", "decides on the projector, which Ollama gives to the engine and the plan counts"),
     (

@@ -16,6 +16,8 @@ import signal
 import time
 from typing import Any, Callable, Sequence
 
+LOOK = 1.0  # seconds between two looks at a process that does not answer
+
 
 class DeadlineExceeded(Exception):
     """The child did not answer before the deadline."""
@@ -78,8 +80,12 @@ class Child:
         try:
             while True:
                 remaining = None if limit is None else max(limit - time.monotonic(), 0)
-                if remaining == 0 or not select.select([source], [], [], remaining)[0]:
+                if remaining == 0:
                     raise DeadlineExceeded("no answer within %g seconds" % (timeout or 0))
+                if not select.select([source], [], [], LOOK if remaining is None else min(remaining, LOOK))[0]:
+                    if is_stopped(self._pid):
+                        raise ChildDied("a signal stopped it")
+                    continue
                 chunk = os.read(source, 1 << 16)
                 if not chunk:
                     break
@@ -133,6 +139,17 @@ def _detach() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a signal has stopped a child.
+
+    Whoever runs something else as the user of the child may send it SIGSTOP, and would hold its parent for ever.
+    """
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _reap(pid: int, seconds: float) -> int | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import subprocess
 import tarfile
@@ -24,6 +25,7 @@ from typing import Any
 from ..common.regular import open_regular
 from ..common.sizes import gib
 from .as_user import Account
+from .child import LOOK, is_stopped
 from .command import PROGRAM_PATH
 from .program_as_user import kill, start_as
 
@@ -79,7 +81,7 @@ def unpack(archive: str, directory: str, user: Account) -> Unpacked:
             with tarfile.open(fileobj=source, mode="r|", bufsize=_CHUNK, tarinfo=_Member) as members:
                 for member in members:
                     tree.add(member, members)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError) as error:  # tarfile reads the map of a sparse file without a check
             raise ArchiveError("the archive is damaged: %s" % error)
         stream.skip_padding()
     return Unpacked(tree.members, tree.size_bytes)
@@ -107,11 +109,15 @@ class _Stream:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._output: Any = process.stdout
+        self._pid = process.pid
         self._left = MOST_BYTES + MOST_MEMBERS * 2 * _MOST_HEADER
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes, b"" at the end."""
-        data: bytes = self._output.read(size)
+        while not select.select([self._output], [], [], LOOK)[0]:
+            if is_stopped(self._pid):
+                raise ArchiveError("a signal stopped zstd")
+        data = os.read(self._output.fileno(), size)
         self._left -= len(data)
         if self._left < 0:
             raise ArchiveError("the archive is larger than %s" % gib(MOST_BYTES))

@@ -112,5 +112,10 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     raise TooMuch("nests more than %d levels deep" % MAX_DEPTH)
 
 
+def whole_number(value: Any) -> int:
+    """Return a number of an answer, 0 where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
 def _values(container: Any) -> Any:
     return container.values() if isinstance(container, dict) else container

@@ -116,6 +116,12 @@ class OllamaClient:
         except ValueError as error:
             raise OllamaError(status, "%s from %s %s; is this an Ollama server?" % (what, self.url, error))
 
+    def _models(self, path: str) -> list[dict[str, Any]]:
+        models = self._json("GET", path).get("models") or []
+        if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
+            raise OllamaError(200, "%s from %s has no list of models; is this an Ollama server?" % (path, self.url))
+        return models
+
     def _lines(self, path: str, payload: dict[str, Any], stall_timeout: float) -> Iterator[dict[str, Any]]:
         """Yield the objects of an NDJSON stream.
 
@@ -147,11 +153,11 @@ class OllamaClient:
 
     def tags(self) -> list[dict[str, Any]]:
         """Return the models in the store (name, size in bytes, digest without prefix, details, capabilities)."""
-        return self._json("GET", "/api/tags").get("models") or []
+        return self._models("/api/tags")
 
     def ps(self) -> list[dict[str, Any]]:
         """Return the loaded models (name, size and size_vram in bytes, digest, context_length, expires_at)."""
-        return self._json("GET", "/api/ps").get("models") or []
+        return self._models("/api/ps")
 
     def show(self, model: str, verbose: bool = False, timeout: float | None = None) -> dict[str, Any]:
         """Return /api/show of a model. Raises OllamaError with status 404 if it is unknown.
@@ -255,9 +261,9 @@ class OllamaClient:
             try:
                 for line in self._pull_lines({"model": model, "insecure": bool(insecure)}, stall_timeout):
                     if line.get("digest") and line.get("total") is not None:
-                        completed = int(line.get("completed") or 0)
-                        first.setdefault(line["digest"], completed)
-                        last[line["digest"]] = max(completed, last.get(line["digest"], 0))
+                        digest, completed = str(line["digest"]), bounded.whole_number(line.get("completed"))
+                        first.setdefault(digest, completed)
+                        last[digest] = max(completed, last.get(digest, 0))
                     if progress:
                         progress(line)
                     if line.get("status") == "success":
@@ -281,7 +287,10 @@ class OllamaClient:
         seen: dict[tuple[str, str], int] = {}
         since = time.monotonic()
         for line in self._lines("/api/pull", payload, stall_timeout):
-            step, completed = (str(line.get("status")), str(line.get("digest"))), int(line.get("completed") or 0)
+            step, completed = (
+                (str(line.get("status")), str(line.get("digest"))),
+                bounded.whole_number(line.get("completed")),
+            )
             if completed > seen.get(step, -1) and len(seen) < MAX_STEPS:
                 seen[step], since = completed, time.monotonic()
             elif time.monotonic() - since > STALLS * stall_timeout:

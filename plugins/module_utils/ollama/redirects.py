@@ -24,6 +24,9 @@ MAX_HOPS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
 _NO_HTTP = "redirects to an address that is neither http nor https"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# IANA has given out addresses of the internet only here; the others lead into the own network (fec0::) or hold IPv4
+# addresses of any kind (::127.0.0.1), and Python calls them global.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
@@ -148,6 +151,8 @@ def is_public(address: str) -> bool:
         if ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         ip = inner or ip
+        if isinstance(ip, ipaddress.IPv6Address) and ip not in _GLOBAL_UNICAST:
+            return False
     return _is_global(ip)
 
 

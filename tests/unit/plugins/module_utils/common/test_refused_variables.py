@@ -8,12 +8,20 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import refused_variables
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "GCONV_PATH", "CUDA_INJECTION64_PATH", "LLAMA_ARG_MCP_SERVERS_CONFIG"])
+@pytest.mark.parametrize(
+    "name",
+    ["LD_PRELOAD", "GCONV_PATH", "CUDA_INJECTION64_PATH", "LLAMA_ARG_MCP_SERVERS_CONFIG"]
+    + ["NCCL_CONF_FILE", "NCCL_NET_PLUGIN"],
+)
 def test_variables_that_load_code(name):
     assert refused_variables.loads_code(name) and refused_variables.breaks_plan(name) is None
 
 
-@pytest.mark.parametrize("name", ["LLAMA_API_KEY", "LLAMA_ARG_API_KEY_FILE", "LLAMA_ARG_MMPROJ_URL", "GGML_CUDA_P2P"])
+@pytest.mark.parametrize(
+    "name",
+    ["LLAMA_API_KEY", "LLAMA_ARG_API_KEY_FILE", "LLAMA_ARG_MMPROJ_URL", "GGML_CUDA_P2P"]
+    + ["LLAMA_ARG_MODEL_URL", "LLAMA_ARG_HF_REPO", "LLAMA_ARG_MODELS_DIR", "LLAMA_ARG_SPEC_DRAFT_MODEL"],
+)
 def test_variables_that_break_a_plan(name):
     assert refused_variables.breaks_plan(name) and refused_variables.loads_code(name) is None
 

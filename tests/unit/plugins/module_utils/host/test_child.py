@@ -57,6 +57,13 @@ def test_a_crash_is_told_from_a_hang():
         run_with_deadline(lambda: 1 / 0, (), 30)
 
 
+def test_a_child_that_a_signal_stops_does_not_hold_its_parent():
+    began = time.monotonic()
+    with pytest.raises(ChildDied, match="a signal stopped it"):
+        Child(lambda stop: os.kill(os.getpid(), signal.SIGSTOP)).result(30)
+    assert time.monotonic() - began < 20
+
+
 def test_the_child_holds_no_stream_of_its_parent():
     """Ansible waits for every holder of its pipes, also for a child that hangs in the driver."""
     read, write = os.pipe()

@@ -198,6 +198,29 @@ def test_without_zstd(tmp_path, tree, monkeypatch):
         unpacked(tmp_path, release())
 
 
+def test_zstd_that_a_signal_stops_does_not_hold_root(tmp_path, tree, monkeypatch):
+    monkeypatch.setattr(release_archive.shutil, "which", lambda *_names, **_more: "/bin/sh")
+    real = program_as_user.start_as
+    command = ["/bin/sh", "-c", "kill -STOP $$; exec zstd -dc"]
+    monkeypatch.setattr(release_archive, "start_as", lambda user, _command, stdin: real(user, command, stdin=stdin))
+    with pytest.raises(ArchiveError, match="a signal stopped zstd"):
+        unpacked(tmp_path, release())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"GNU.sparse.map": "x,y", "GNU.sparse.size": "10"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9", "GNU.sparse.name": "b"},
+    ],
+)
+def test_the_map_of_a_sparse_file_that_makes_no_sense_is_said(tmp_path, tree, keys):
+    entry, data = member("a", b"x" * 600)
+    entry.pax_headers = keys
+    with pytest.raises(ArchiveError, match="damaged"):
+        unpacked(tmp_path, tar([(entry, data)], tarfile.PAX_FORMAT))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_zstd_runs_as_another_user_than_root(tmp_path, tree, monkeypatch):
     program = tmp_path / "bin" / "zstd"

@@ -294,3 +294,25 @@ def test_an_answer_that_is_too_much_is_one_sentence(body, words):
         with pytest.raises(OllamaError, match=words) as caught:
             client_of(server).version()
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("models", [5, "abc", ["x"], [None], {"a": 1}])
+def test_a_list_of_models_that_is_none_is_one_sentence(models):
+    answer = {"models": models}
+    with serving({("GET", path): (200, answer) for path in ("/api/tags", "/api/ps")}) as server:
+        for call in (client_of(server).tags, client_of(server).ps):
+            with pytest.raises(OllamaError, match="has no list of models; is this an Ollama server"):
+                call()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"status": "x", "digest": "sha256:a", "total": 5, "completed": "zz"},
+        {"status": "x", "digest": ["a"], "total": 5, "completed": 1},
+        {"status": "x", "digest": "sha256:a", "total": "q", "completed": {"a": 1}},
+    ],
+)
+def test_progress_of_another_type_does_not_end_a_pull(line):
+    with serving({("POST", "/api/pull"): ndjson(line, {"status": "success"})}) as server:
+        assert client_of(server).pull("tiny")["attempts"] == 1

@@ -270,6 +270,9 @@ def test_https_never_becomes_http(secure):
         ("2002:a00:1::", False),
         ("fe80::1%eth0", False),
         ("fd00::1", False),
+        ("fec0::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:10.0.0.1", False),
     ],
 )
 def test_addresses_of_the_internet(address, public):

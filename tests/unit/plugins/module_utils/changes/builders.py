@@ -109,7 +109,7 @@ def applied_host(wanted, values=None, **more):
         command="ours",
         release={"current": "0.32.15", "complete": {"0.32.15": "a" * 64}, "leftovers": []},
         groups=["ollama", "render", "video"],
-        user={"group": "ollama", "groups": ["render", "video"], "home": paths.HOME, "shell": SHELL},
+        user={"group": "ollama", "groups": ["render", "video"], "home": paths.UPSTREAM_HOME, "shell": SHELL},
         instances=[entry(instance["name"]) for instance in wanted["instances"]],
     )
     found["made"] = ["/models", "/models/instances"]

@@ -59,3 +59,30 @@ def test_a_models_directory(path):
 )
 def test_a_path_that_cannot_hold_the_models(path, words):
     assert words in paths.models_dir_problem(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc",
+        "/etc/models",
+        "/usr/lib",
+        "/home/",
+        "/var/lib",
+        "/proc/1/root",
+        "/run/x",
+        "/tmp/models",
+        "/var/./tmp/x",
+        "/dev/shm",
+    ]
+    + [paths.CONFIGURATION, paths.INSTALLATION],
+)
+def test_directories_of_the_system_hold_no_models(path):
+    assert "is a directory of the system or below one" in paths.models_dir_problem(path)
+
+
+@pytest.mark.parametrize(
+    "path", [paths.DEFAULT_MODELS_DIR, "/srv/models", "/home/models", "/mnt/disk", "/tmpfs/x", "/data"]
+)
+def test_directories_beside_those_of_the_system_may(path):
+    assert paths.models_dir_problem(path) is None

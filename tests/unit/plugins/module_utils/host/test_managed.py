@@ -80,6 +80,10 @@ def test_stores_belong_to_the_service_user_and_their_parents_to_root(root, monke
         assert "/models/instances/gpu0" not in found
         os.chmod(paths.below(root, path), 0o755)
     assert managed.stores("/models", root) == ["gpu0"]
+    # Of a parent of the stores that others may write, nothing is listed: there may be any number of names.
+    os.chmod(paths.below(root, "/models/instances"), 0o777)
+    assert "/models/instances/gpu0" not in managed.managed_files("/models", root)
+    assert managed.stores("/models", root) == []
 
 
 def test_what_a_models_directory_holds_beside_the_stores(root):

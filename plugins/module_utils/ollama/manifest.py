@@ -25,6 +25,8 @@ PROMPT = _PREFIX + "prompt"  # a template in models of 2023
 SYSTEM = _PREFIX + "system"
 LICENSE = _PREFIX + "license"
 MESSAGES = _PREFIX + "messages"
+_KEYS = {key.casefold(): key for key in ("config", "digest", "from", "layers", "mediaType", "schemaVersion", "size")}
+_TOO_LARGE = 2**63  # a size that Ollama cannot read
 MAX_BYTES = 4 * 1024 * 1024  # a manifest has about ten layers
 
 
@@ -57,8 +59,10 @@ class Manifest:
         self.raw = raw
         self.digest = "sha256:" + hashlib.sha256(raw).hexdigest()
         try:
-            content = json.loads(raw.decode("utf-8"))
-        except (ValueError, UnicodeDecodeError):
+            content = json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
+        except ManifestError:
+            raise
+        except (ValueError, RecursionError):
             raise ManifestError("is not JSON")
         if not isinstance(content, dict) or not isinstance(content.get("layers"), list):
             raise ManifestError("has no layers")
@@ -89,11 +93,24 @@ class Manifest:
         return [layer for layer in self.layers if layer.media_type in media_types]
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of the JSON text.
+
+    Ollama reads keys in any letters, and of several the last (Go, encoding/json): with "layers" and "Layers" it would
+    load another model than the one that is read here.
+    """
+    for key, _value in pairs:
+        known = _KEYS.get(key.casefold())
+        if known not in (None, key) or known and [name for name, _value in pairs].count(key) > 1:
+            raise ManifestError("has the key %s twice or in other letters" % ascii(key))
+    return dict(pairs)
+
+
 def _layer(item: Any) -> Layer:
     if not isinstance(item, dict):
         raise ManifestError("has a layer that is no object")
     size = item.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _TOO_LARGE:
         raise ManifestError("has a layer without a size")
     try:
         return Layer(str(item.get("mediaType") or ""), normalise_digest(item.get("digest")), size)

@@ -162,7 +162,8 @@ def _plain_text(name: str, value: Any) -> str:
 
 def _check_form(name: Any) -> None:
     if not isinstance(name, str) or not _NAME.match(name):
-        raise PlacementError("Environment variable name %r is not one; use letters, digits and '_'." % (name,))
+        shown = str(name).partition("=")[0]  # behind it stands a value, which may be a secret
+        raise PlacementError("Environment variable name %r is not one; use letters, digits and '_'." % (shown,))
 
 
 def _check_owner(name: str) -> None:

@@ -51,3 +51,32 @@ def test_a_manifest_is_read():
 def test_a_damaged_manifest_is_refused(raw, words):
     with pytest.raises(ManifestError, match=words):
         Manifest(raw)
+
+
+OTHER = {"mediaType": media.MODEL, "digest": "sha256:" + "d" * 64, "size": 5}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        manifest(Layers=[OTHER]),
+        manifest(**{"layer\u017f": [OTHER]}),
+        manifest(Config=OTHER),
+        manifest(layers=[dict(OTHER, Digest="sha256:" + "e" * 64)]),
+        manifest(layers=[{"MediaType": media.MODEL, "digest": "sha256:" + "d" * 64, "size": 5}]),
+        manifest()[:-1] + b', "layers": []}',
+    ],
+)
+def test_a_manifest_that_ollama_would_read_in_another_way_is_refused(raw):
+    with pytest.raises(ManifestError, match="twice or in other letters"):
+        Manifest(raw)
+
+
+def test_a_manifest_that_nests_without_an_end_is_no_json():
+    with pytest.raises(ManifestError, match="is not JSON"):
+        Manifest(b"[" * 200000)
+
+
+def test_a_size_that_ollama_cannot_read_is_none():
+    with pytest.raises(ManifestError, match="has a layer without a size"):
+        Manifest(manifest(layers=[dict(OTHER, size=2**63)]))

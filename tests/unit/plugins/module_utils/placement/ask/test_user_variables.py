@@ -46,6 +46,11 @@ def test_wrong_environment(environment, words):
         assert word in message
 
 
+def test_a_value_in_the_place_of_a_name_is_not_shown():
+    message = refused(environment={"API_TOKEN=s3cret": "", "A": "1"})
+    assert "'API_TOKEN'" in message and "s3cret" not in message
+
+
 def test_a_password_that_ollama_itself_writes_into_its_journal_is_warned_of():
     entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
     for value in ("http://user:MARK@proxy", "(hidden)"):

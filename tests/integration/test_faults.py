@@ -3,7 +3,8 @@
 """A host that serves, whose driver or GPUs are then broken: the run is refused with fault and remedy, and what serves
 stays, although the models may run on the CPU.
 
-With GPUFLEET_FULL=1 (make test-full) it goes through all faults. Without it, one of each kind is tried; the unit tests have them all.
+With GPUFLEET_FULL=1 (make test-full) it goes through all faults. Without it, one of each kind is tried; the unit tests
+have them all.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _load(path: str, key: list[str]) -> dict[str, Any] | None:
     """Return the facts of an entry, None without a valid one (its writer was killed, or it has another format)."""
     try:
         entry = json.loads(read_regular(path, follow=False).decode("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if (
         isinstance(entry, dict)

@@ -36,7 +36,9 @@ def test_ten_at_once_compute_once(tmp_path):
     assert counter.read_text() == "x"
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 0}', '{"format": 1, "digests": ["other"], "facts": {}}'])
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"format": 0}', '{"format": 1, "digests": ["other"], "facts": {}}', "[" * 200000]
+)
 def test_a_damaged_entry_is_read_anew(tmp_path, damage):
     cache = Cache(str(tmp_path))
     cache.fetch(["sha256:1"], lambda: {"n": 1})

@@ -342,3 +342,22 @@ def test_a_model_gets_another_name_in_the_letters_that_are_there(tmp_path):
     put(second, parse("Other:V1"))
     second.take_from(first, TINY, parse("other:v2"))
     assert [str(name) for name in second.names()] == ["Other:V1", "Other:v2"]
+
+
+@pytest.mark.parametrize("kind", ["a link", "a FIFO", "a file that has another link"])
+def test_what_appears_in_the_place_of_an_unfinished_file_is_not_written_to(tmp_path, kind):
+    other, draft = tmp_path / "other", tmp_path / "manifest-copying"
+    other.write_text("as before")
+    if kind == "a FIFO":
+        os.mkfifo(draft)
+    elif kind == "a link":
+        draft.symlink_to("other")
+    else:
+        os.link(other, draft)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(FileExistsError):
+            store_changes._write_manifest(b"{}", directory, directory, "latest", str(tmp_path / "latest"))
+    finally:
+        os.close(directory)
+    assert other.read_text() == "as before" and not (tmp_path / "latest").exists()

@@ -10,13 +10,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, Any
 
 from .as_user import Account, give_up_privileges, lock_in
 from .command import PROGRAM_PATH
 
 #: Environment of a program that needs nothing. Ollama does not start without a HOME.
-PLAIN = {"PATH": PROGRAM_PATH, "LC_ALL": "C", "HOME": "/nonexistent"}
+PLAIN: Mapping[str, str] = MappingProxyType({"PATH": PROGRAM_PATH, "LC_ALL": "C", "HOME": "/nonexistent"})
 _KILL_SECONDS = 10
 
 

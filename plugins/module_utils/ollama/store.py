@@ -126,14 +126,9 @@ class Store:
     def _no_blob(self, layer: Layer) -> StoreError:
         return StoreError("the store %s does not have the blob %s" % (self.path, blob_name(layer.digest)))
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[OpenStore | None]:
+    def _open(self) -> contextlib.AbstractContextManager[OpenStore | None]:
         opened = OpenStore.at(self.path)
-        if opened is None:
-            yield None
-            return
-        with opened:
-            yield opened
+        return contextlib.nullcontext() if opened is None else opened
 
     # -- changing ------------------------------------------------------------------------------------------------------
 

@@ -112,6 +112,9 @@ def test_a_run_that_is_killed_is_completed_by_the_next(place, monkeypatch, momen
     wanted, real = release_in(place, "b" * 64), os.rename
     renames = []
 
+    def killed(*unused):
+        raise Killed
+
     def rename(*names):
         renames.append(names)
         if len(renames) == {"rename": 1, "second rename": 2}.get(moment):
@@ -122,7 +125,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next(place, monkeypatch, momen
         patch.setattr(release_install, "_clean", lambda release: None)
         patch.setattr(release_install.os, "rename", rename)
         if moment == "unpack":
-            patch.setattr(release_install, "_check_version", lambda *unused: (_ for _ in ()).throw(Killed))
+            patch.setattr(release_install, "_check_version", killed)
         with pytest.raises(Killed):
             put(wanted, release_archives.release())
     assert wanted.installed() == (None if moment == "second rename" else SUM)

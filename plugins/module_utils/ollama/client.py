@@ -291,7 +291,8 @@ class OllamaClient:
                 (str(line.get("status")), str(line.get("digest"))),
                 bounded.whole_number(line.get("completed")),
             )
-            if completed > seen.get(step, -1) and len(seen) < MAX_STEPS:
+            total = bounded.whole_number(line.get("total"))
+            if seen.get(step, -1) < completed <= total and len(seen) < MAX_STEPS:
                 seen[step], since = completed, time.monotonic()
             elif time.monotonic() - since > STALLS * stall_timeout:
                 raise OllamaUnreachable(self.url, "the pull made no progress for %d seconds" % (STALLS * stall_timeout))

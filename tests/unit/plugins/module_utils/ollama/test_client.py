@@ -274,6 +274,13 @@ def test_a_line_that_does_not_end_is_given_up(monkeypatch):
         assert time.monotonic() - begin < 15
 
 
+def test_a_pull_that_completes_more_than_there_is_is_given_up():
+    lines = [{"status": "x", "digest": "sha256:a", "total": 2, "completed": number} for number in range(80)]
+    with serving({("POST", "/api/pull"): slowly(*lines, pause=0.05)}) as server:
+        with pytest.raises(OllamaUnreachable, match="made no progress"):
+            client_of(server).pull("x", stall_timeout=0.2, attempts=1)
+
+
 def test_a_pull_that_says_the_same_for_ever_is_given_up():
     with serving({("POST", "/api/pull"): drip(HEAD + b"\r\n", b'{"status": "pulling"}\n')}) as server:
         begin = time.monotonic()

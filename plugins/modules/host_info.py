@@ -130,8 +130,8 @@ host:
           blobs belong to the service user) and C(models), a list of the complete models with C(name), C(digest) and
           C(size_bytes). Models can be linked from a store where both are true, otherwise they are copied.
         - C(models) is null if what the store holds cannot be known.
-        - C(problems) says what in the store of an instance is refused (links, special files, other owners), and
-          C(notes) what in another store cannot be used.
+        - C(problems) says what in the store of an instance is refused (links and special files among blobs and
+          manifests, other owners anywhere), and C(notes) what in another store cannot be used.
         - C(leftovers) lists what no model in the store of an instance uses and is older than an hour, with C(name) and
           C(size_bytes).
       type: dict

@@ -32,6 +32,7 @@ from .store_directory import (
     refusal,
     status_of,
 )
+from .store_foreign import foreign_entries
 
 #: Most bytes of one store's manifests. A store with more is not listed.
 MAX_TOTAL_BYTES = 2 * MAX_BYTES
@@ -170,6 +171,9 @@ class _Listing:
             self.owned = self.owned and all(status.st_uid == self.uid for status in blobs.values())
             found = [self._model(opened, parts, blobs) for parts in opened.tags(self._inspect, left)]
             self.models = sorted((model for model in found if model), key=lambda model: model["name"])
+            if self.own and self.uid is not None:
+                for sentence in foreign_entries(opened, self.uid, MAX_SENTENCES):
+                    self._tell(sentence)
             self._find_leftovers(blobs)
         except StoreError as error:
             self.models = None
@@ -212,7 +216,7 @@ class _Listing:
         return sentence is None
 
     def _tell(self, sentence: str) -> None:
-        if len(self.sentences) < MAX_SENTENCES:
+        if len(self.sentences) < MAX_SENTENCES and sentence not in self.sentences:
             self.sentences.append(sentence)
 
     def _model(

@@ -84,12 +84,13 @@ def test_a_store_may_be_the_top_of_a_file_system(store, nobody):
 
 
 def test_a_large_cache_is_no_error(store, nobody, monkeypatch):
+    (store / ".a").mkdir()
     for number in range(50):
         (store / ".cache" / "a" / str(number)).write_text("")
     give(store, nobody)
     (store / ".cache" / "a" / "b").unlink()
     (store / ".cache" / "a" / "zz").write_text("")
-    (store / "x").mkdir()
+    (store / ".a" / "x").mkdir()
     assert len(listed(store, nobody)["sentences"]) == 2
     looked = []
     status_of = store_foreign.status_of
@@ -97,7 +98,7 @@ def test_a_large_cache_is_no_error(store, nobody, monkeypatch):
     monkeypatch.setattr(store_foreign, "MAX_ENTRIES", 20)
     found = listed(store, nobody)
     assert len(found["models"]) == 1 and 10 < len(looked) <= 20
-    assert [sentence.split()[0] for sentence in found["sentences"]] == [str(store / "x")], "the nearest is found"
+    assert [sentence.split()[0] for sentence in found["sentences"]] == [str(store / ".a" / "x")], "the nearest is found"
 
 
 def test_depth_and_sentences_are_bounded(store, nobody):

@@ -11,33 +11,22 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Mapping
 
 from ..common.libraries import import_requests
 from ..common.regular import open_regular
 from . import bounded
 from .connection import OllamaError, OllamaUnreachable, answer_within, check_url, is_loopback, trusted
+from .pull_progress import PullProgress, TooLarge, TooSlow, can_resume
 
 # A load sends nothing until it is done, and the server itself ends a stalled one (OLLAMA_LOAD_TIMEOUT).
 LOAD_TIMEOUT = 1800.0
 PULL_ATTEMPTS = 5
 PULL_PAUSE = 1.0  # seconds before the first retry, doubled each time
 
-STALLS = 5  # timeouts after which a pull is given up whose lines say nothing new
-MAX_STEPS = 10000  # of a pull: a few for each layer
+MAX_RESUMPTIONS = 100  # of a pull
 MAX_LINES = 1000 * 1000  # of a creation
 LEAST_RATE = 64 * 1024  # bytes per second of an upload
-
-# Messages of a failed pull that a further attempt can continue. Others (unknown tag, wrong digest) are final.
-_RESUMABLE = (
-    "unexpected eof",
-    "connection reset",
-    "max retries exceeded",
-    "broken pipe",
-    "i/o timeout",
-    "tls handshake timeout",
-    "context deadline exceeded",
-)
 
 
 class OllamaClient:
@@ -230,20 +219,20 @@ class OllamaClient:
         self,
         model: str,
         insecure: bool = False,
-        progress: Callable[[dict[str, Any]], object] | None = None,
         stall_timeout: float = 120.0,
         attempts: int = PULL_ATTEMPTS,
         pause: float = PULL_PAUSE,
+        sizes: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """Pull a model. A stream that is closed or stalls is tried again; the server keeps what it has.
 
         Args:
             model: name of the model.
             insecure: whether the registry may use plain http.
-            progress: called with each line (status, digest, total and completed in bytes).
             stall_timeout: seconds without a line after which an attempt is given up.
-            attempts: the most attempts in succession without progress.
+            attempts: the most attempts in succession without progress. MAX_RESUMPTIONS holds whatever their progress.
             pause: seconds before the second attempt, doubled each time.
+            sizes: {digest: bytes} of the blobs in the registry's manifest, None where it is not known.
 
         Returns:
             {"blobs": {digest: bytes over the network, as far as the stream says}, "attempts": n}.
@@ -252,51 +241,46 @@ class OllamaClient:
             OllamaError: the pull failed for good.
             OllamaUnreachable: all attempts were in vain.
         """
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
+        progress = PullProgress(stall_timeout, sizes or {})
         failures, tries = 0, 0
         while True:
             tries += 1
-            before = sum(last.values())
             try:
-                for line in self._pull_lines({"model": model, "insecure": bool(insecure)}, stall_timeout):
-                    if line.get("digest") and line.get("total") is not None:
-                        digest, completed = str(line["digest"]), bounded.whole_number(line.get("completed"))
-                        first.setdefault(digest, completed)
-                        last[digest] = max(completed, last.get(digest, 0))
-                    if progress:
-                        progress(line)
-                    if line.get("status") == "success":
-                        return {"blobs": {digest: last[digest] - first[digest] for digest in last}, "attempts": tries}
+                if self._pull_once({"model": model, "insecure": bool(insecure)}, stall_timeout, progress):
+                    return {"blobs": progress.blobs(), "attempts": tries}
                 problem: OllamaError = OllamaUnreachable(
                     self.url, "the pull of %s ended without success or error" % model
                 )
             except OllamaUnreachable as error:
                 problem = error
             except OllamaError as error:
-                if not any(text in error.message.lower() for text in _RESUMABLE):
+                if not can_resume(error.message):
                     raise
                 problem = error
-            failures = 1 if sum(last.values()) > before else failures + 1
+            failures = 1 if progress.attempt_helped() else failures + 1
             if failures >= attempts:
                 raise problem
+            if tries > MAX_RESUMPTIONS:
+                reason = problem.cause if isinstance(problem, OllamaUnreachable) else problem.message
+                raise OllamaUnreachable(
+                    self.url,
+                    "the pull was taken up again %d times and broke off each time (%s)" % (MAX_RESUMPTIONS, reason),
+                )
             time.sleep(pause * 2 ** (failures - 1))
 
-    def _pull_lines(self, payload: dict[str, Any], stall_timeout: float) -> Iterator[dict[str, Any]]:
-        """Yield the lines of a pull. Raises OllamaUnreachable when they repeat themselves for STALLS timeouts."""
-        seen: dict[tuple[str, str], int] = {}
-        since = time.monotonic()
+    def _pull_once(self, payload: dict[str, Any], stall_timeout: float, progress: PullProgress) -> bool:
+        """Return whether one attempt of a pull ends with success. Raises what `pull` raises."""
+        progress.begin(time.monotonic())
         for line in self._lines("/api/pull", payload, stall_timeout):
-            step, completed = (
-                (str(line.get("status")), str(line.get("digest"))),
-                bounded.whole_number(line.get("completed")),
-            )
-            total = bounded.whole_number(line.get("total"))
-            if seen.get(step, -1) < completed <= total and len(seen) < MAX_STEPS:
-                seen[step], since = completed, time.monotonic()
-            elif time.monotonic() - since > STALLS * stall_timeout:
-                raise OllamaUnreachable(self.url, "the pull made no progress for %d seconds" % (STALLS * stall_timeout))
-            yield line
+            try:
+                progress.note(line, time.monotonic())
+            except TooLarge as error:
+                raise OllamaError(200, str(error))
+            except TooSlow as error:
+                raise OllamaUnreachable(self.url, str(error))
+            if line.get("status") == "success":
+                return True
+        return False
 
     def put_blob(self, digest: str, path: str) -> None:
         """Upload a file as a blob, unless the server has it. Raises OllamaError (400 for a wrong digest)."""

@@ -42,6 +42,7 @@ _REMEDIES = (
         "the server cannot resolve the registry's name; check its name service, or set a mirror with registry",
     ),
     ("connection refused", "the server cannot reach the registry; check the address, or set a mirror with registry"),
+    ("it says that", "check that a trusted Ollama server answers at that address, and run again"),
     ("no space left", "free some space in the models directory; what has been downloaded is kept"),
 )
 
@@ -116,17 +117,19 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
     after = {"digest": manifest.digest if manifest else None}
     if check_mode:
         return Outcome("pull", after["digest"], wanted, before, after, warnings=warnings)
-    digest, reported = _pull_as(target, name, source, pull, pin)
+    digest, reported = _pull_as(target, name, source, pull, pin, manifest)
     pulled = reported if wanted is None else wanted
     return Outcome("pull", digest, pulled, before, {"digest": digest}, warnings=warnings)
 
 
-def _pull_as(target: Target, name: Name, source: Name, pull: Pull, pin: str | None) -> tuple[str, int]:
+def _pull_as(
+    target: Target, name: Name, source: Name, pull: Pull, pin: str | None, manifest: Manifest | None
+) -> tuple[str, int]:
     """Pull `source`, give it the name `name`, and return its digest and the bytes that the server reported."""
     target.require_server()
     # What was there under that name before is not ours to remove.
     keep = pull.source and target.digest(source) is not None
-    reported = _pull(target, source, pull)
+    reported = _pull(target, source, pull, manifest)
     target.forget()
     digest = target.digest(source)
     if digest is None:
@@ -158,10 +161,11 @@ def _registry_manifest(source: Name, pull: Pull, pin: str | None) -> Manifest | 
         raise
 
 
-def _pull(target: Target, source: Name, pull: Pull) -> int:
+def _pull(target: Target, source: Name, pull: Pull, manifest: Manifest | None) -> int:
     """Pull a model and return the bytes that the server reported."""
+    sizes = {layer.digest: layer.size_bytes for layer in manifest.blobs()} if manifest else {}
     try:
-        result = target.client.pull(str(source), insecure=pull.insecure, stall_timeout=pull.timeout)
+        result = target.client.pull(str(source), insecure=pull.insecure, stall_timeout=pull.timeout, sizes=sizes)
     except OllamaUnreachable as error:
         raise ModelError(
             "the pull of %s was given up: %s; what has been downloaded is kept, and the next run goes on from there"

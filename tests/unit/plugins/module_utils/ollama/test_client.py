@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import client as client_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import connection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import (
     OllamaClient,
@@ -79,15 +80,13 @@ def test_an_error_line_under_http_200_is_an_error_and_final(name):
 
 def test_a_pull_tells_what_came_over_the_network():
     digest = "sha256:" + "a" * 64
-    seen = []
     lines = [{"status": "pulling manifest"}] + [
         {"status": "pulling aaa", "digest": digest, "total": 100, "completed": done} for done in (0, 40, 100)
     ]
     with serving({("POST", "/api/pull"): ndjson(*lines, {"status": "success"})}) as server:
-        result = client_of(server).pull("x", progress=seen.append)
+        result = client_of(server).pull("x")
         assert server.requests[0].json == {"model": "x", "insecure": False, "stream": True}
     assert result == {"blobs": {digest: 100}, "attempts": 1}
-    assert [item["status"] for item in seen][-1] == "success"
 
 
 def test_pulling_what_is_there_moves_nothing():
@@ -279,6 +278,24 @@ def test_a_pull_that_completes_more_than_there_is_is_given_up():
     with serving({("POST", "/api/pull"): slowly(*lines, pause=0.05)}) as server:
         with pytest.raises(OllamaUnreachable, match="made no progress"):
             client_of(server).pull("x", stall_timeout=0.2, attempts=1)
+
+
+def test_a_blob_larger_than_in_the_manifest_ends_a_pull():
+    lie = {"status": "pulling a", "digest": "sha256:a", "total": 10**18, "completed": 1}
+    with serving({("POST", "/api/pull"): slowly(*[lie] * 5, pause=0.01)}) as server:
+        for sizes in ({"sha256:a": 100}, None):
+            with pytest.raises(OllamaError, match="%d bytes, more than the (100|4 TiB)" % 10**18):
+                client_of(server).pull("x", sizes=sizes, pause=0)
+        assert len(server.requests) == 2
+
+
+def test_a_pull_that_breaks_off_after_a_little_each_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(client_file, "MAX_RESUMPTIONS", 10)
+    answers = [ndjson(progress(done), {"error": "unexpected EOF"}) for done in range(40)]
+    with serving({("POST", "/api/pull"): answers}) as server:
+        with pytest.raises(OllamaUnreachable, match=r"taken up again 10 times and broke off each time \(unexpected"):
+            client_of(server).pull("x", pause=0)
+        assert len(server.requests) == 11
 
 
 def test_a_pull_that_says_the_same_for_ever_is_given_up():

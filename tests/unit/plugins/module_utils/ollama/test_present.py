@@ -11,7 +11,7 @@ import os
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import present
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaUnreachable
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError, OllamaUnreachable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Brought, Store, StoreError
@@ -169,3 +169,18 @@ def test_a_model_is_removed_from_a_store_without_a_server(stores):
     assert present.ensure_absent(Target(FakeClient(running=False)), TINY, check_mode=True).action == "none"
     with pytest.raises(OllamaUnreachable):
         present.ensure_absent(Target(FakeClient(running=False)), TINY)
+
+
+def test_a_server_that_says_more_bytes_than_the_manifest_is_named(registry, monkeypatch):
+    registry.append(OFFERED)
+    asked = []
+
+    def pull(name, **options):
+        asked.append(options["sizes"])
+        raise OllamaError(200, "it says that the blob x has 9 bytes")
+
+    client = FakeClient()
+    client.pull = pull
+    with pytest.raises(ModelError, match="has 9 bytes.*: check that a trusted Ollama server answers"):
+        present.ensure_pulled(Target(client), TINY, present.Pull())
+    assert asked == [{LAYER["digest"]: 1000}]

@@ -16,6 +16,7 @@ STALLS = 5  # timeouts within which a pull has to make progress
 MAX_STEPS = 1000  # of a pull: a few for each layer
 MAX_BYTES = 4 * 1024**4  # of all blobs that the manifest is not known to have; the largest models have some 1.5 TB
 LEAST_RATE = 8 * 1024  # bytes per second
+_LONGEST = 200  # characters of a status or digest
 
 # Messages of a failed pull that a further attempt can continue. Others (unknown tag, wrong digest) are final.
 _RESUMABLE = (
@@ -70,10 +71,10 @@ class PullProgress:
             TooLarge: it names a blob that is too large.
             TooSlow: the attempt makes no progress.
         """
-        digest, completed = str(line.get("digest")), bounded.whole_number(line.get("completed"))
+        digest, completed = str(line.get("digest"))[:_LONGEST], bounded.whole_number(line.get("completed"))
         total = bounded.whole_number(line.get("total"))
         self._check_size(digest, total)
-        step = (str(line.get("status")), digest)
+        step = (str(line.get("status"))[:_LONGEST], digest)
         if completed <= total and (step in self._steps or len(self._steps) < MAX_STEPS):
             if line.get("digest") and line.get("total") is not None:
                 self._receive(digest, completed, now)
@@ -93,6 +94,8 @@ class PullProgress:
                 )
         elif total > 0:
             self._unlisted[digest] = max(total, self._unlisted.get(digest, 0))
+            if len(self._unlisted) > MAX_STEPS:
+                raise TooLarge("it says that the model has more than %d blobs" % MAX_STEPS)
             if sum(self._unlisted.values()) > MAX_BYTES:
                 raise TooLarge(
                     "it says that blobs have %d bytes, more than the %d TiB of any model"

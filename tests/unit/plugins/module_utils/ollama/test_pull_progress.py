@@ -83,3 +83,10 @@ def test_all_blobs_outside_the_manifest_have_one_limit():
     progress.note(line(1, total=MAX_BYTES, digest="sha256:a"), 0.0)
     with pytest.raises(TooLarge, match="more than the 4 TiB of any model"):
         progress.note(line(0, total=1, digest="sha256:b"), 0.0)
+
+
+def test_blobs_without_an_end_are_refused():
+    progress = PullProgress(120, {})
+    with pytest.raises(TooLarge, match="more than 1000 blobs"):
+        for number in range(2000):
+            progress.note(line(0, total=1, digest="sha256:%d" % number), 0.0)

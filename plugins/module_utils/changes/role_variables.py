@@ -19,6 +19,18 @@ PREFIX = "ollama_multigpu_"
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
 _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
+#: Variables of one value, and those that are mappings. Addresses and environments may hold passwords.
+_OF_ONE_VALUE = (
+    "base_port",
+    "headroom_bytes",
+    "listen_address",
+    "models_dir",
+    "registry",
+    "release_checksum",
+    "release_url",
+    "version",
+)
+_MAPPINGS = ("environment", "environment_unchecked")
 #: Keys of a model's `optimized`: what their values are in YAML, and an example.
 _OPTIMIZED = {
     "suffix": (str, "a text"),
@@ -37,6 +49,7 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     """
     values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
     problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings))]
+    problems += _wrong_types(values)
     problems += _numbers(values) + _places(values) + _release(values) + _acknowledged(values)
     problems += _environment(values, "environment", check_variable)
     problems += _environment(values, "environment_unchecked", check_unchecked)
@@ -47,6 +60,21 @@ def _unknown(name: str, settings: dict[str, Any]) -> str:
     close = difflib.get_close_matches(name, list(settings), n=1, cutoff=0.7)
     remedy = "did you mean %s?" % close[0] if close else "remove it; the role's README lists its variables."
     return "%s is not a variable of this role: %s" % (name, remedy)
+
+
+def _wrong_types(values: dict[str, Any]) -> list[str]:
+    """Problems of values that are of another type. They are named by it and not shown, since no rule can say what in
+    them is secret, and are taken out of `values`, so that nothing else shows them."""
+    problems = []
+    for key in _OF_ONE_VALUE:
+        if isinstance(values.get(key), (dict, list)):
+            kind = "mapping" if isinstance(values.pop(key), dict) else "list"
+            problems.append("%s%s is a %s: give one text or number." % (PREFIX, key, kind))
+    for key in _MAPPINGS:
+        if key in values and not isinstance(values[key], dict):
+            kind = "list" if isinstance(values.pop(key), list) else "single value"
+            problems.append("%s%s is a %s: give a mapping of variables to values." % (PREFIX, key, kind))
+    return problems
 
 
 def _numbers(values: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from typing import Any, Callable
@@ -55,6 +56,7 @@ class Cache:
             return compute()
         name = hashlib.sha256(json.dumps([FORMAT, key]).encode("ascii")).hexdigest()
         path = os.path.join(self.directory, name + ".json")
+        self._prepare()
         before = _load(path, key)
         if before is not None and not refresh:
             return before
@@ -66,17 +68,35 @@ class Cache:
                 self._keep(path, key, facts)
             return facts
 
+    def _prepare(self) -> None:
+        """Create the directory. Refuse one that others may write: the facts in it decide what a model needs."""
+        try:
+            os.makedirs(str(self.directory), mode=0o700, exist_ok=True)
+            status = os.stat(str(self.directory))
+        except OSError as error:
+            raise self._unusable(error)
+        remedy = "remove it, or set cache_dir to a directory of your own"
+        if status.st_uid not in (os.geteuid(), 0):
+            raise CacheError("the cache directory %s belongs to another user: %s" % (self.directory, remedy))
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise CacheError(
+                "others may write the cache directory %s (mode %04o): %s"
+                % (self.directory, stat.S_IMODE(status.st_mode), remedy)
+            )
+
+    def _unusable(self, error: OSError) -> CacheError:
+        return CacheError(
+            "cannot use the cache directory %s: %s; set cache_dir to a directory that you may write"
+            % (self.directory, error.strerror or error)
+        )
+
     def _mark(self, name: str) -> Any:
         """Return the file, open, that is locked while a header is read. The kernel unlocks it when its holder dies."""
         try:
-            os.makedirs(str(self.directory), mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
             return os.fdopen(os.open(os.path.join(str(self.directory), name + ".lock"), flags, 0o600), "rb")
         except OSError as error:
-            raise CacheError(
-                "cannot use the cache directory %s: %s; set cache_dir to a directory that you may write"
-                % (self.directory, error.strerror or error)
-            )
+            raise self._unusable(error)
 
     def _of_another(
         self, mark: Any, path: str, key: list[str], before: dict[str, Any] | None, patience: float

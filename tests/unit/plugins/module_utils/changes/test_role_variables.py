@@ -170,3 +170,19 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
 def test_each_bad_value_gets_one_sentence(settings, word):
     found = problems(**settings)
     assert len(found) == 1 and word in found[0] and found[0].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "key", ["base_port", "headroom_bytes", "models_dir", "listen_address", "registry", "release_url", "version"]
+)
+@pytest.mark.parametrize("value, kind", [({"u": "MARK"}, "mapping"), (["MARK"], "list")])
+def test_a_value_of_another_type_is_named_and_not_shown(key, value, kind):
+    (problem,) = problems(**{key: value})
+    assert problem == "ollama_multigpu_%s is a %s: give one text or number." % (key, kind)
+
+
+@pytest.mark.parametrize("key", ["environment", "environment_unchecked"])
+@pytest.mark.parametrize("value", ["TOKEN=MARK", ["MARK"], 7])
+def test_an_environment_that_is_no_mapping_is_not_shown(key, value):
+    (problem,) = problems(**{key: value})
+    assert "give a mapping" in problem and "MARK" not in problem

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 
 import pytest
@@ -96,3 +97,25 @@ def test_an_entry_that_lied_is_replaced(tmp_path):
     assert cache.fetch(["sha256:1"], lambda: {"n": "true"}) == {"n": "a lie"}
     assert cache.fetch(["sha256:1"], lambda: {"n": "true"}, refresh=True) == {"n": "true"}
     assert cache.fetch(["sha256:1"], dict) == {"n": "true"}
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o702])
+def test_a_directory_that_others_may_write_is_refused(tmp_path, mode):
+    """Its entries would be believed."""
+    cache = Cache(str(tmp_path / "cache"))
+    cache.fetch(["sha256:1"], lambda: {"n": 1})
+    assert (tmp_path / "cache").stat().st_mode & 0o7777 == 0o700
+    (tmp_path / "cache").chmod(mode)
+    with pytest.raises(CacheError, match="others may write the cache directory .*mode %04o.*: remove it" % mode):
+        cache.fetch(["sha256:1"], lambda: {"n": 2})
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir(mode=0o700)
+    owner = (tmp_path / "cache").stat().st_uid
+    if owner == 0:  # root can give it away
+        os.chown(tmp_path / "cache", 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(CacheError, match="belongs to another user: remove it, or set cache_dir"):
+        Cache(str(tmp_path / "cache")).fetch(["sha256:1"], dict)

@@ -69,8 +69,8 @@ options:
     description:
       - Directory in which the facts of a header are cached by the digest of the model file. Tasks of several hosts that
         are delegated to one machine then read the header once.
-      - It is created with permissions for this user only. One that others may write, or that belongs to another user, is
-        refused.
+      - It is created with permissions for this user only. One that others may write, or that belongs to another user,
+        is refused.
     type: path
   refresh:
     description:

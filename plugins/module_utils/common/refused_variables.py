@@ -39,6 +39,14 @@ _BREAKERS = (
         "makes the engine fetch or load another model than the planned one",
     ),
     (r"LLAMA_ARG_(API_PREFIX|SSL_\w+)", "moves the addresses at which Ollama reaches its engine: it locks Ollama out"),
+    (
+        r"LLAMA_ARG_(EMBEDDINGS|RERANKING)",
+        "makes the engine serve embeddings or rankings alone, so that chat and generate fail",
+    ),
+    (
+        r"LLAMA_ARG_(STATIC_PATH|SLOT_SAVE_PATH)",
+        "makes the engine serve or write files for everybody who reaches its port",
+    ),
     (r"LLAMA_ARG_MMPROJ\w*", "decides on the projector, which Ollama gives to the engine and the plan counts"),
     (
         r"GGML_CUDA_P2P",

@@ -20,7 +20,8 @@ def test_variables_that_load_code(name):
 @pytest.mark.parametrize(
     "name",
     ["LLAMA_API_KEY", "LLAMA_ARG_API_KEY_FILE", "LLAMA_ARG_MMPROJ_URL", "GGML_CUDA_P2P"]
-    + ["LLAMA_ARG_MODEL_URL", "LLAMA_ARG_HF_REPO", "LLAMA_ARG_MODELS_DIR", "LLAMA_ARG_SPEC_DRAFT_MODEL"],
+    + ["LLAMA_ARG_MODEL_URL", "LLAMA_ARG_HF_REPO", "LLAMA_ARG_MODELS_DIR", "LLAMA_ARG_SPEC_DRAFT_MODEL"]
+    + ["LLAMA_ARG_EMBEDDINGS", "LLAMA_ARG_RERANKING", "LLAMA_ARG_STATIC_PATH", "LLAMA_ARG_SLOT_SAVE_PATH"],
 )
 def test_variables_that_break_a_plan(name):
     assert refused_variables.breaks_plan(name) and refused_variables.loads_code(name) is None

@@ -16,7 +16,7 @@ from typing import Any
 from ..common import library_directory, paths
 from ..common.libraries import NVML, REQUESTS, LibraryMissing, import_pynvml, import_requests
 from ..common.regular import open_regular
-from . import places
+from . import file_system, places
 from .files import DRAFTS
 from .ownership import FilesError, group_name, user_name
 
@@ -100,15 +100,7 @@ def models_directory(models_dir: str, root: str = "/") -> dict[str, Any]:
     with contextlib.suppress(FilesError, FileNotFoundError, NotADirectoryError):
         place = places.safe_parent(place + "/x", True, root)
         entries = sorted(name for name in os.listdir(place) if name not in _EXPECTED and not name.startswith(DRAFTS))
-    return {"path": place, "entries": entries[:_MOST_ENTRIES], "free_bytes": _free_bytes(place)}
-
-
-def _free_bytes(path: str) -> int:
-    """Free bytes of the file system that holds `path`, or its nearest parent that exists."""
-    while not os.path.isdir(path):
-        path = posixpath.dirname(path)
-    space = os.statvfs(path)
-    return space.f_bavail * space.f_frsize
+    return {"path": place, "entries": entries[:_MOST_ENTRIES], "free_bytes": file_system.free_bytes(place)}
 
 
 def _stores(models_dir: str, root: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ..common import paths, secrets
 from ..common.regular import read_regular
-from . import entrance, listeners, managed, systemd
+from . import entrance, file_system, listeners, managed, systemd
 from .command import PROGRAM_PATH
 
 #: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
@@ -214,7 +214,7 @@ def left_behind(before: Any, models_dir: str) -> Optional[Dict[str, Any]]:
         "path": parent,
         "size_bytes": _size(parent),
         "stores": stores,
-        "same_file_system": _device(parent) == _device(models_dir),
+        "same_file_system": file_system.device(parent) == file_system.device(models_dir),
     }
 
 
@@ -250,13 +250,6 @@ def _home(user: str) -> str:
         return pwd.getpwnam(user).pw_dir
     except KeyError:
         return paths.UPSTREAM_HOME
-
-
-def _device(path: str) -> int:
-    """Number of the file system that holds `path`, or its nearest parent that exists."""
-    while not os.path.exists(path) and os.path.dirname(path) != path:
-        path = os.path.dirname(path)
-    return os.stat(path).st_dev
 
 
 def _names(directory: str, suffix: str) -> Set[str]:

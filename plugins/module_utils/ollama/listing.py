@@ -17,7 +17,7 @@ from typing import Any, Iterable, Optional
 
 from ..common import paths
 from ..common.names import InvalidName, parse
-from ..host import as_user
+from ..host import as_user, file_system
 from ..host.child import DeadlineExceeded
 from .manifest import MAX_BYTES, Manifest
 from .store_directory import (
@@ -62,9 +62,9 @@ def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, A
         refused in the store of an instance; sentences about what cannot be used in another store; names and bytes of
         what no model of the store of an instance uses any more, as [{name, size_bytes}], sorted by name.
     """
-    there = _device(models_dir)
+    there = file_system.device(models_dir)
     return {
-        path: dict(_listed(path, models_dir), same_file_system=_device(path) == there)
+        path: dict(_listed(path, models_dir), same_file_system=file_system.device(path) == there)
         for path in dict.fromkeys(os.path.normpath(store) for store in stores)
     }
 
@@ -269,10 +269,3 @@ def _service_uid() -> Optional[int]:
         return as_user.account(paths.USER).uid
     except as_user.UserError:
         return None
-
-
-def _device(path: str) -> int:
-    """Number of the file system that holds `path`, or its nearest parent that exists."""
-    while not os.path.exists(path) and os.path.dirname(path) != path:
-        path = os.path.dirname(path)
-    return os.stat(path).st_dev

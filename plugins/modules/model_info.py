@@ -153,7 +153,6 @@ model:
     block_count:
       description: Number of layers (blocks) without the output layer.
       type: int
-      sample: 32
     context_length:
       description: Context length that the model was trained for.
       type: int
@@ -165,7 +164,6 @@ model:
     feed_forward_length:
       description: Width of the feed-forward part. The largest if layers differ.
       type: int
-      sample: 14336
     vocab_size:
       description: Number of tokens in the vocabulary (rows of the token embedding).
       type: int
@@ -181,11 +179,9 @@ model:
     key_length:
       description: Elements of a key per head.
       type: int
-      sample: 128
     value_length:
       description: Elements of a value per head.
       type: int
-      sample: 128
     key_length_mla:
       description: Elements of a key with multi-head latent attention.
       type: int
@@ -198,7 +194,6 @@ model:
     rope_dimension_count:
       description: Elements to which the rotary position embedding is applied.
       type: int
-      sample: 128
     sliding_window:
       description: Window of the layers with sliding window attention, in tokens.
       type: int
@@ -258,39 +253,31 @@ model:
         index:
           description: Number of the layer, from 0.
           type: int
-          sample: 0
         weight_bytes:
           description: Bytes of all tensors of the layer.
           type: int
-          sample: 141107200
         expert_bytes:
           description: The part of RV(model.layers[].weight_bytes) that experts take.
           type: int
-          sample: 0
         ffn_up_bytes:
           description:
             - Bytes of the tensors whose names begin with C(ffn_up), including those of experts. llama.cpp moves them to
               the CPU together.
           type: int
-          sample: 33030144
         ffn_gate_bytes:
           description: Bytes of the tensors whose names begin with C(ffn_gate).
           type: int
-          sample: 33030144
         ffn_down_bytes:
           description: Bytes of the tensors whose names begin with C(ffn_down).
           type: int
-          sample: 48168960
         kind:
           description:
             - Index of the layer's set of tensors in RV(model.layer_kinds). Null for a layer without tensors, or with
               more tensors than any known model has.
           type: int
-          sample: 0
         sizes:
           description: Index of the sizes of its tensors in RV(model.layer_sizes). Null in the same cases.
           type: int
-          sample: 0
     layer_kinds:
       description: The different sets of tensors of the layers, as shapes by name. The compute buffers follow from them.
       type: list
@@ -320,7 +307,6 @@ model:
     projector_bytes:
       description: Bytes of the projector (the vision or audio part). Null if a server only reports that there is one.
       type: int
-      sample: 0
     projector_separate:
       description: Whether the projector is a separate file.
       type: bool
@@ -342,7 +328,6 @@ model:
         token_embedding_bytes:
           description: Bytes of C(token_embd.weight).
           type: int
-          sample: 295501824
         rope_frequencies:
           description: Number of elements of C(rope_freqs.weights).
           type: int
@@ -356,7 +341,6 @@ model:
     split_count:
       description: Number of files that the model is split into.
       type: int
-      sample: 1
     capabilities:
       description: Capabilities of the model, as far as the source reports them.
       type: list
@@ -365,10 +349,47 @@ model:
     tensor_count:
       description: Number of tensors in the model file.
       type: int
-      sample: 292
+    parameters:
+      description:
+        - The model's own parameters, which Ollama uses on every load of it. Null if it has none.
+      type: dict
+      sample: {"stop": ["<|eot_id|>"]}
+    adapters:
+      description: The LoRA adapters of the model. Ollama loads them together with it.
+      type: list
+      elements: dict
+      contains:
+        digest:
+          description: Digest of the file. Null for a server.
+          type: str
+          sample: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
+        size_bytes:
+          description: Bytes of the file.
+          type: int
+          sample: 83905248
+        layer_bytes:
+          description: Bytes of the tensors by the layer that they change. The keys are numbers of layers as strings.
+          type: dict
+          sample: {"0": 2621440, "1": 2621440}
+        other_bytes:
+          description: Bytes of the tensors that change the output layer, or a tensor that is placed with it.
+          type: int
+        embedding_bytes:
+          description: Bytes of the tensors that change the token embedding.
+          type: int
+        rank:
+          description: The largest rank of its matrices.
+          type: int
+          sample: 16
+    draft:
+      description:
+        - The draft model of a model with speculative decoding, with the keys of RV(model). Null if the manifest has
+          none.
+      type: dict
     headers:
       description:
-        - The headers that were read, in the order of the model files and then of the projector.
+        - The headers that were read, in the order of the model files and then of the projector, the adapters and the
+          draft model.
         - They tell whether a model file on a host has the header that a plan was made from. Null for a server.
       type: list
       elements: dict
@@ -376,7 +397,6 @@ model:
         header_bytes:
           description: Size of the header.
           type: int
-          sample: 7840256
         header_sha256:
           description: SHA-256 of these bytes at the beginning of the file.
           type: str
@@ -386,7 +406,6 @@ bytes_read:
     - It is 0 for a server. If the header was in the cache, it is the size of the manifest.
   returned: success
   type: int
-  sample: 8389376
 """
 
 from typing import Any

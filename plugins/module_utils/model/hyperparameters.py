@@ -13,7 +13,7 @@ def complete(model: Union[ModelFacts, Mapping[str, Any]]) -> ModelFacts:
     """The facts of a model with the defaults of llama.cpp in place of null.
 
     Heads become lists of block_count integers, KV heads default to the heads, the head sizes to width / heads,
-    file_bytes to the manifest's size. What has no default stays null.
+    file_bytes to the manifest's size. What has no default stays null. The same goes for the facts of its draft model.
 
     Args:
         model: a `model` of model_info, or its ModelFacts.
@@ -29,6 +29,7 @@ def complete(model: Union[ModelFacts, Mapping[str, Any]]) -> ModelFacts:
     facts["file_bytes"] = facts.get("file_bytes") or facts.get("size_bytes")
     for key in ("output_bytes", "embedding_bytes", "projector_bytes"):
         facts[key] = facts.get(key) or 0
+    facts["draft"] = complete(facts["draft"]) if facts.get("draft") else None
     return ModelFacts.of(facts)
 
 

@@ -43,6 +43,40 @@ _LAYER_KEYS = frozenset(field.name for field in dataclasses.fields(Layer))
 
 
 @dataclasses.dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter of a manifest, which the engine loads with the model (`--lora`).
+
+    llama.cpp puts each of its tensors beside the one that it changes (src/llama-adapter.cpp,
+    `llama_adapter_lora_init_impl`).
+
+    Attributes:
+        digest: of its file, or None where the source does not say it.
+        size_bytes: of its file.
+        layer_bytes: bytes of its tensors by the block that they change.
+        other_bytes: bytes of the tensors that change the output layer or a tensor that is placed with it.
+        embedding_bytes: bytes of the tensors that change the token embedding, which stays in the host's memory.
+        rank: the largest rank of its matrices; 0 where it has none.
+    """
+
+    digest: Optional[str] = None
+    size_bytes: int = 0
+    layer_bytes: Dict[int, int] = dataclasses.field(default_factory=dict)
+    other_bytes: int = 0
+    embedding_bytes: int = 0
+    rank: int = 0
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Adapter:
+        """The Adapter of a dictionary as model_info returns it; JSON has the blocks' numbers as text."""
+        known = {key: value for key, value in entry.items() if key in _ADAPTER_KEYS}
+        known["layer_bytes"] = {int(block): size for block, size in (known.get("layer_bytes") or {}).items()}
+        return cls(**known)
+
+
+_ADAPTER_KEYS = frozenset(field.name for field in dataclasses.fields(Adapter))
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelFacts:
     """A model's facts as module model_info returns them; hyperparameters.complete fills in llama.cpp's defaults.
 
@@ -61,6 +95,10 @@ class ModelFacts:
             ollama.manifest.Manifest.with_headers; None from a server, which does not show them.
         registry_digest: the manifest digest that the registry has under the name now, where the facts are those of
             another model of that name, which is on the host.
+        parameters: the model's own parameters (the manifest's params layer), which act on every load of it; None where
+            it has none.
+        adapters: its LoRA adapters, in the order of the manifest; [] where it has none.
+        draft: the facts of its draft model (the manifest's draft layer), or None.
         estimator: what only the estimators of releases before 0.30 read (gguf/estimator.py).
     """
 
@@ -113,6 +151,9 @@ class ModelFacts:
     capabilities: Optional[List[str]] = None
     headers: Optional[List[Dict[str, Any]]] = None
     registry_digest: Optional[str] = None
+    parameters: Optional[Dict[str, Any]] = None
+    adapters: List[Adapter] = dataclasses.field(default_factory=list)
+    draft: Optional[ModelFacts] = None
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> ModelFacts:
@@ -120,6 +161,11 @@ class ModelFacts:
         known = {key: value for key, value in facts.items() if key in _FACTS}
         if isinstance(known.get("layers"), (list, tuple)):
             known["layers"] = [Layer.of(one) if isinstance(one, Mapping) else one for one in known["layers"]]
+        known["adapters"] = [
+            Adapter.of(one) if isinstance(one, Mapping) else one for one in known.get("adapters") or ()
+        ]
+        if isinstance(known.get("draft"), Mapping):
+            known["draft"] = cls.of(known["draft"])
         return cls(**known)
 
 

@@ -125,6 +125,7 @@ def mark(model: ModelFacts, found: List[Optional[Kind]]) -> tuple:
             "ssm",
             "hyperparameters",
             "feed_forward_length",
+            "adapters",  # every matrix that an adapter changes is multiplied twice more
         )
     )
     return order, shapes, plain, lists

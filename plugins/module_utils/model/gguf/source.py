@@ -344,4 +344,5 @@ def _server_file_bytes(show: dict[str, Any], size: int | None) -> int | None:
 def _model(
     name: str, source: str, digest: str | None, size_bytes: int | None, file_bytes: int | None, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    return dict(facts, name=name, source=source, digest=digest, size_bytes=size_bytes, file_bytes=file_bytes)
+    about = dict(name=name, source=source, digest=digest, size_bytes=size_bytes, file_bytes=file_bytes)
+    return {"parameters": None, "adapters": [], "draft": None, **facts, **about}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import Layer, ModelFacts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import Adapter, Layer, ModelFacts
 
 from tests.oracle import models, table
 
@@ -29,3 +29,32 @@ def test_facts_go_out_as_they_came_in():
         assert [{key: layer[key] for key in before} for layer, before in zip(out["layers"], model["layers"])] == list(
             model["layers"]
         )
+
+
+ADAPTER = {
+    "digest": "sha256:" + "a" * 64,
+    "size_bytes": 999,
+    "layer_bytes": {"0": 100, "11": 200},
+    "other_bytes": 7,
+    "embedding_bytes": 3,
+    "rank": 16,
+}
+
+
+def test_the_layers_of_an_adapter_are_numbers_again_after_json():
+    facts = ModelFacts.of({"architecture": "llama", "adapters": [dict(ADAPTER, more=1)]})
+    assert facts.adapters == [Adapter("sha256:" + "a" * 64, 999, {0: 100, 11: 200}, 7, 3, 16)]
+
+
+def test_facts_have_shapes_inside_whatever_they_were_made_of():
+    facts = ModelFacts.of(
+        {"architecture": "llama", "draft": {"architecture": "dflash", "layers": [{"weight_bytes": 5}], "more": 1}}
+    )
+    assert facts.draft == ModelFacts(architecture="dflash", layers=[Layer(weight_bytes=5)])
+    assert ModelFacts.of(vars(facts)) == facts
+
+
+def test_a_model_without_an_adapter_or_parameters_says_so():
+    for entry in ({}, {"adapters": None, "draft": None, "parameters": None}):
+        facts = ModelFacts.of(entry)
+        assert (facts.adapters, facts.draft, facts.parameters) == ([], None, None)

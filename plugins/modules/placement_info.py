@@ -296,10 +296,6 @@ EXAMPLES = r"""
     measure: {}
   become: true
   register: measured
-
-- name: Show which GPUs serve it
-  ansible.builtin.debug:
-    var: planned.placement.instances
 """
 
 RETURN = r"""
@@ -356,6 +352,10 @@ placement:
       description:
         - A sentence for each model that has fewer GPUs, instances or layers on GPUs than by O(applied_plan). They come
           first in RV(placement.warnings) as well. Empty in the plan that is written to the host.
+      type: list
+      elements: str
+    moved_addresses:
+      description: As C(steps_down), for each model that would not be served any more at an address that it has now.
       type: list
       elements: str
     warnings:

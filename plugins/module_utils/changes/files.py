@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..common import environment_file, paths, secrets
-from ..placement.tell.steps_down import without_steps_down
+from ..placement.tell.written import as_written
 from .endpoints import plan_endpoints
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED, unit_text
@@ -43,7 +43,7 @@ def wanted_files(
         ]
         + [_environment_file(instance, values) for instance in plan["instances"]]
         + [
-            _file(paths.PLAN, _json(without_steps_down(secrets.shown_plan(plan))), mode="0640", stage="finish"),
+            _file(paths.PLAN, _json(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
             _file(paths.FACTS, _json(plan_endpoints(plan)), mode="0644", stage="finish"),
         ]
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..common import paths
 from . import order
+from .known_servers import on_ports_of_others
 from .schema import Change, Changes, ManagedFile, ModelState
 from .summary import change_line
 
@@ -41,6 +42,12 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "reread": [name for name, server in servers.items() if _needs_reload(server)],
         "serve": [change_line(change) for change in service_changes],
         "enable": _services(service_changes, ("enable",), check_mode),
+        # Only those that are started again with another port.
+        "stop_first": [
+            change.what
+            for change in service_changes
+            if change.kind == "restart" and change.instance in on_ports_of_others(plan, servers)
+        ],
         "start": _services(service_changes, ("start", "restart"), check_mode),
         "answer": [
             {"unit": change.what, "url": urls[change.instance]} for change in service_changes if change.kind != "enable"

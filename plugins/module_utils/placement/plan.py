@@ -12,7 +12,7 @@ from .search import policy
 from .search.fitting import Fitting
 from .search.host import Host
 from .shapes import Choice, PlanRequest
-from .tell import instances, remedies, report, steps_down, warnings
+from .tell import instances, moved_addresses, remedies, report, steps_down, warnings
 from .tell.entries import gpu_entry
 
 PLAN_VERSION = 1
@@ -79,6 +79,7 @@ def _plan(
     feasible = all(choice.placements for choice in choices)
     entries = [instances.instance_entry(one, given.service) for one in built] if feasible else []
     fewer = steps_down.steps_down(given.applied_instances, entries)
+    moved = moved_addresses.moved_addresses(given.applied_instances, entries)
     return {
         "plan_version": PLAN_VERSION,
         "ollama_version": release.version,
@@ -89,8 +90,10 @@ def _plan(
         "models": reports,
         "instances": entries,
         "steps_down": fewer,
+        "moved_addresses": moved,
         "warnings": [
             *fewer,
+            *moved,
             *given.warnings,
             *warnings.of_gpus(given.gpus, given.left_out),
             *given.slot_warnings,

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
+from ...common.names import key_of
 from ..shapes import Gpu, Wanted
 
 # A model moves to another GPU only if that GPU has more memory left, by more than this share of its total.
@@ -72,6 +73,7 @@ def _check(plan: dict[str, Any]) -> None:
         "LLAMA_ARG_TENSOR_SPLIT" in _typed(instance.get("environment") or {}, dict)
         for model in instance.get("models") or []:
             _typed(model.get("create_as"), str)
+            _typed(model.get("name"), str)
             _typed(model.get("context_length"), int)
             (model.get("parameters") or {}).get("num_gpu")
             predicted = model.get("predicted") or {}
@@ -144,6 +146,9 @@ class Applied:
     Attributes:
         places: {create_as: its instances}.
         ports: {name of an instance: port}.
+        first_ports: {key of a name that clients use (common/names.key_of): the port at which they found it first}. It
+            is the one that the plan marks (`first_address`), else that of the first instance.
+        served_at: {key of a name: all ports that serve it}.
         base_port: of the applied plan, or None.
     """
 
@@ -151,11 +156,20 @@ class Applied:
         plan = plan or {}
         self.places: dict[Optional[str], list[AppliedPlace]] = {}
         self.ports: dict[Optional[str], Any] = {}
+        self.first_ports: dict[str, int] = {}
+        self.served_at: dict[str, set[int]] = {}
         self.base_port = plan.get("base_port")
+        marked: dict[str, int] = {}
         for instance in plan.get("instances") or []:
-            self.ports[instance.get("name")] = instance.get("port")
+            port = self.ports[instance.get("name")] = instance.get("port")
             for model in instance.get("models") or []:
                 self.places.setdefault(model.get("create_as"), []).append(_place(instance, model))
+                for key in _name_keys(model) if isinstance(port, int) else ():
+                    self.first_ports.setdefault(key, port)
+                    self.served_at.setdefault(key, set()).add(port)
+                    if model.get("first_address"):
+                        marked.setdefault(key, port)
+        self.first_ports.update(marked)
 
     def gpu_sets(self, create_as: str) -> list[tuple[str, ...]]:
         """The sets of GPUs that serve a model now: UUIDs in PCI order."""
@@ -198,6 +212,13 @@ class Applied:
         if not uuids:
             return None
         return next((place for place in self.places.get(create_as, []) if place.uuids == uuids), None)
+
+
+def _name_keys(model: dict[str, Any]) -> Iterator[str]:
+    """Keys of the names by which clients ask for a model of a plan's instance."""
+    for name in (model.get("create_as"), model.get("name")):
+        if name:
+            yield key_of(name)
 
 
 def _place(instance: dict[str, Any], model: dict[str, Any]) -> AppliedPlace:

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, Iterator, Optional, Sequence
 
 from ...common import addresses, paths
+from ...common.names import key_of
 from ...common.sizes import GIB
 from ...releases.shapes import PlannedLayers
 from ..ask.applied import Applied
@@ -17,9 +18,9 @@ from ..search.host import Host
 from ..shapes import CPU, Choice, Placed, Wanted
 from . import instance_names
 from .entries import predicted_entry
+from .ports import Serving, ports_of
 
 ALL_LAYERS = 999
-MOST_PORTS = 1000
 NO_GPU = "-1"
 # num_gpu 999 is written where every GPU keeps a GiB. A model that has it keeps it down to FORCED_STAYS; one that was
 # planned without gets it from FORCED_RETURNS. So it is not created again whenever a few MiB come and go.
@@ -57,11 +58,16 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """One Ollama server: its name, its port and its models, which have the same GPUs and settings."""
+    """One Ollama server: its name, its port and its models, which have the same GPUs and settings.
+
+    Attributes:
+        first_address_of: create_as of the models that clients found, or find, at this address first.
+    """
 
     name: str
     port: int
     members: tuple[Member, ...]
+    first_address_of: frozenset[str] = frozenset()
 
 
 def build(choices: Sequence[Choice], host: Host, service: Service) -> list[Instance]:
@@ -73,8 +79,7 @@ def build(choices: Sequence[Choice], host: Host, service: Service) -> list[Insta
         service: what the services have in common.
 
     Returns:
-        the instances in the order of their GPUs' numbers ("cpu" last), ports counted from base_port; an instance that
-        runs keeps its port.
+        the instances in the order of their GPUs' numbers ("cpu" last); what runs keeps its names and addresses.
     """
     groups: list[list[Member]] = []
     for member in _members(choices, host, service):
@@ -86,10 +91,15 @@ def build(choices: Sequence[Choice], host: Host, service: Service) -> list[Insta
             groups.append([member])
     groups.sort(key=lambda group: _gpu_order(group[0]))
     names = _names(groups, host.applied)
-    ports = _ports(names, host.applied, service.base_port)
-    instances = [Instance(name, ports[name], tuple(group)) for name, group in zip(names, groups)]
+    serving = [
+        Serving(name, tuple((member.wanted.create_as, member.wanted.name) for member in group))
+        for name, group in zip(names, groups)
+    ]
+    ports = ports_of(serving, host.applied, service.base_port)
+    instances = [Instance(name, port, tuple(group)) for name, port, group in zip(names, ports, groups)]
     bases = [group[0].base_name for group in groups]
-    return sorted(instances, key=lambda instance: (bases.index(instance.members[0].base_name), instance.name))
+    instances.sort(key=lambda instance: (bases.index(instance.members[0].base_name), instance.name))
+    return _with_first_addresses(instances, host.applied)
 
 
 def _members(choices: Sequence[Choice], host: Host, service: Service) -> Iterator[Member]:
@@ -112,19 +122,21 @@ def _names(groups: Sequence[Sequence[Member]], applied: Applied) -> list[str]:
     return [str(name) for name in names]
 
 
-def _ports(names: Sequence[str], applied: Applied, base_port: int) -> dict[str, int]:
-    """{instance: port}: those that run keep theirs unless the base port was changed; the others take the first free."""
-    kept: dict[str, int] = {}
-    for name in names if applied.base_port == base_port else ():
-        port = applied.ports.get(name)
-        if isinstance(port, int) and base_port <= port < base_port + MOST_PORTS and port not in kept.values():
-            kept[name] = port
-    ports = dict(kept)
-    for name in names:
-        if name not in ports:
-            taken = set(ports.values())
-            ports[name] = next(port for port in range(base_port, base_port + MOST_PORTS) if port not in taken)
-    return ports
+def _with_first_addresses(instances: Sequence[Instance], applied: Applied) -> list[Instance]:
+    """The instances with the models whose first address each has: the one that the applied plan has, while it is there,
+    so that it stays the same through all plans, whatever replicas come and go."""
+    first: dict[str, int] = {}
+    for instance in instances:
+        for member in instance.members:
+            name = member.wanted.create_as
+            if name not in first or instance.port == applied.first_ports.get(key_of(name)):
+                first[name] = instance.port
+    return [
+        dataclasses.replace(
+            instance, first_address_of=frozenset(name for name, port in first.items() if port == instance.port)
+        )
+        for instance in instances
+    ]
 
 
 def _all_layers_forced(wanted: Wanted, placed: Placed, host: Host, service: Service) -> bool:
@@ -186,7 +198,10 @@ def instance_entry(instance: Instance, service: Service) -> dict[str, Any]:
         "store": paths.store(service.models_dir, instance.name),
         "gpu_uuids": list(instance.members[0].placed.uuids),
         "environment": environment(instance, service),
-        "models": [model_entry(member) for member in instance.members],
+        "models": [
+            dict(model_entry(member), first_address=member.wanted.create_as in instance.first_address_of)
+            for member in instance.members
+        ],
     }
 
 

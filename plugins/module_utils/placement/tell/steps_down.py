@@ -73,9 +73,3 @@ def _steps(before: _Serving, after: _Serving) -> list[str]:
 
 def _gpus(count: int) -> str:
     return "1 GPU" if count == 1 else "%d GPUs" % count
-
-
-def without_steps_down(plan: dict[str, Any]) -> dict[str, Any]:
-    """A plan as it is written down: once it is applied, there is nothing that it would take away."""
-    told = plan.get("steps_down") or []
-    return dict(plan, steps_down=[], warnings=[note for note in plan["warnings"] if note not in told])

@@ -72,3 +72,14 @@ def test_verification_is_pending_only_for_what_changes_what_runs():
     assert missing["work"]["pending"] and {change["object"] for change in missing["changes"]} == {"model"}
     stopped = {"gpu0": dict(serving(wanted)["gpu0"], unit=None)}
     assert asked(host=applied_host(wanted), plan=wanted, servers=stopped)["work"]["pending"]
+
+
+def test_only_what_is_started_again_is_stopped_before():
+    wanted = plan(model(), port=11435)
+    wanted["instances"] += plan(model("m2"), name="gpu1")["instances"]
+    before = plan(model())
+    servers = serving(before)
+    servers["gpu0"]["environment"]["differences"] = [{"name": "OLLAMA_HOST", "difference": "other_than_planned"}]
+    work = asked(host=applied_host(before), plan=wanted, servers=servers)["work"]
+    assert work["stop_first"] == ["ollama@gpu0.service"] and set(work["start"]) >= {"ollama@gpu0.service"}
+    assert asked(host=applied_host(before), plan=before, servers=serving(before))["work"]["stop_first"] == []

@@ -5,10 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.steps_down import (
-    steps_down,
-    without_steps_down,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.steps_down import steps_down
 
 
 def instances(*served, name="a"):
@@ -66,9 +63,3 @@ def test_what_is_taken_away_is_said(before, after, words):
 )
 def test_nothing_is_said_where_nothing_is_taken_away(before, after):
     assert steps_down(before, after) == []
-
-
-def test_a_plan_is_written_without_them():
-    plan = {"steps_down": ["a steps down: x."], "warnings": ["a steps down: x.", "another"], "models": []}
-    assert without_steps_down(plan) == {"steps_down": [], "warnings": ["another"], "models": []}
-    assert plan["warnings"] == ["a steps down: x.", "another"]

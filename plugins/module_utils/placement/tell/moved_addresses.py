@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Addresses at which clients find a model by the applied plan, and would not find it any more. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Sequence
+
+from ...common import addresses
+
+
+def moved_addresses(applied_instances: Sequence[dict[str, Any]], instances: Sequence[dict[str, Any]]) -> list[str]:
+    """Sentences about models that would not be served any more at an address that they have now.
+
+    Args:
+        applied_instances: `instances` of the applied plan as applied.sound gives it.
+        instances: `instances` of the new plan. Models that it does not have are not spoken of: the user left them out.
+    """
+    before, after = _by_model(applied_instances), _by_model(instances)
+    return [
+        _sentence(name, instance, after[name], instances)
+        for name in sorted(before)
+        if name in after
+        for instance in before[name]
+        if not any(_answers(other, instance) for other in after[name])
+    ]
+
+
+def _by_model(instances: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """{create_as: instances that have an address}."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for instance in instances:
+        for model in instance.get("models") or []:
+            if model.get("create_as") and addresses.is_port(instance.get("port")) and instance.get("address"):
+                found.setdefault(model["create_as"], []).append(instance)
+    return found
+
+
+def _answers(instance: dict[str, Any], at: dict[str, Any]) -> bool:
+    """Whether an instance answers at the address of another one, which may be of an earlier plan."""
+    here, there = instance["address"], at["address"]
+    return instance["port"] == at["port"] and (here == there or addresses.is_wildcard(here))
+
+
+def _sentence(
+    name: str, before: dict[str, Any], after: Sequence[dict[str, Any]], instances: Sequence[dict[str, Any]]
+) -> str:
+    others = next((_models(instance, name) for instance in instances if _answers(instance, before)), None)
+    return "%s is served at %s now and would be at %s only%s: point its clients to the new address." % (
+        name,
+        _url(before),
+        " and ".join(_url(instance) for instance in after),
+        "" if not others else ", as %s will be at the old address" % " and ".join(others),
+    )
+
+
+def _models(instance: dict[str, Any], without: str) -> Optional[list[str]]:
+    return [model["create_as"] for model in instance["models"] if model["create_as"] != without]
+
+
+def _url(instance: dict[str, Any]) -> str:
+    return "http://" + addresses.host_and_port(instance["address"], int(instance["port"]))

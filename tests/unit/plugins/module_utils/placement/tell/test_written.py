@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What of a plan is written down."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.written import as_written
+
+
+def test_what_a_plan_changes_is_not_written():
+    plan = {"steps_down": ["a steps down."], "moved_addresses": ["b moves."], "models": []}
+    plan["warnings"] = ["a steps down.", "b moves.", "another"]
+    assert as_written(plan) == {"steps_down": [], "moved_addresses": [], "models": [], "warnings": ["another"]}
+    assert plan["warnings"] == ["a steps down.", "b moves.", "another"]
+    assert as_written({"warnings": ["another"]}) == {"warnings": ["another"]}

@@ -109,6 +109,8 @@ class Gpu:
         is_slice: whether it is a MIG device.
         degraded: why its health is degraded, or None.
         occupied: why a GPU in exclusive compute mode takes no process of ours, or None.
+        libraries: names of the release's CUDA libraries that work with it, the one that Ollama prefers first; () where
+            they are not known.
     """
 
     uuid: str
@@ -126,6 +128,7 @@ class Gpu:
     numa_node: Optional[int] = None
     degraded: Optional[str] = None
     occupied: Optional[str] = None
+    libraries: tuple[str, ...] = ()
 
     def for_release(self, free_bytes: int) -> dict[str, Any]:
         """The GPU as the rules of a release take it (releases/shapes.py), with this much free memory."""

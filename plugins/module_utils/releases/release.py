@@ -14,6 +14,7 @@ from typing import Optional, Sequence
 from ..common.service_variables import Version, version_text
 from ..model.schema import ModelFacts
 from . import faults
+from .libraries import RefusedGpu
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 
 # The releases whose rules were read and compared with recordings.
@@ -112,8 +113,30 @@ class Release(abc.ABC):
         """
 
     @abc.abstractmethod
-    def refused_gpu(self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]) -> Optional[str]:
-        """Why this release leaves a GPU out, or None."""
+    def refused_gpu(
+        self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str], library: str = ""
+    ) -> Optional[RefusedGpu]:
+        """Why this release leaves a GPU out, or None.
+
+        Args:
+            compute_capability: two integers, or None where it is not known.
+            driver_version: text such as "580.95.05", or None where it is not known.
+            library: OLLAMA_LLM_LIBRARY, "" where unset.
+        """
+
+    def gpu_libraries(
+        self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str], library: str = ""
+    ) -> tuple[str, ...]:
+        """Names of the CUDA libraries with which this release uses a GPU; () where they were not read.
+
+        Args:
+            compute_capability, driver_version, library: as of `refused_gpu`.
+        """
+        return ()
+
+    def library_names(self) -> list[str]:
+        """Names of this release's CUDA libraries, as OLLAMA_LLM_LIBRARY takes them; [] where they were not read."""
+        return []
 
     def faults(self) -> list[dict[str, str]]:
         """Known faults of this release's placement: list of {name, text, remedy}."""

@@ -7,36 +7,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional, Sequence
 
-from ..common.service_variables import Version
 from ..common.sizes import GIB, MIB
 from ..memory import kv_cache
 from ..model.schema import ModelFacts
-from . import engine_start, v0_30, v0_30_eviction
+from . import engine_start, libraries, v0_30, v0_30_eviction
 from . import variable_values as env
+from .libraries import RefusedGpu
 from .release import Release
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
-
-
-def refused_gpu(
-    version: Version, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]
-) -> Optional[str]:
-    """Why this Ollama does not use an NVIDIA GPU (it leaves such a GPU out without an error), or None.
-
-    Source: docs/gpu.mdx; discover/cuda_compat.go from 0.30.11 on.
-
-    Args:
-        version: the Ollama version.
-        compute_capability: list of two integers, or None where unknown.
-        driver_version: text, for example "580.95.05", or None.
-    """
-    if compute_capability and tuple(compute_capability) < (5, 0):
-        return "Ollama needs compute capability 5.0, it has %d.%d" % tuple(compute_capability)
-    major = (driver_version or "").split(".")[0]
-    if version >= (0, 30, 11) and major.isdigit():
-        needed = 570 if compute_capability and compute_capability[0] < 7 else 550
-        if int(major) < needed:
-            return "this Ollama version needs NVIDIA driver %d for it, the host has %s" % (needed, driver_version)
-    return None
 
 
 class ReleaseSince030(Release):
@@ -103,5 +81,20 @@ class ReleaseSince030(Release):
         needed = v0_30.predicted_bytes(request.model, context_length * parallel) + batch[1]
         return v0_30_eviction.evicts(request, needed, [{"free_bytes": size} for size in free])
 
-    def refused_gpu(self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]) -> Optional[str]:
-        return refused_gpu(self.numbers, compute_capability, driver_version)
+    def refused_gpu(
+        self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str], library: str = ""
+    ) -> Optional[RefusedGpu]:
+        return libraries.refused_gpu(self.numbers, _capability(compute_capability), driver_version, library)
+
+    def gpu_libraries(
+        self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str], library: str = ""
+    ) -> tuple[str, ...]:
+        driver = libraries.driver_major(driver_version)
+        return libraries.usable(self.numbers, _capability(compute_capability), driver, library)
+
+    def library_names(self) -> list[str]:
+        return libraries.names(self.numbers)
+
+
+def _capability(listed: Optional[Sequence[int]]) -> Optional[tuple[int, ...]]:
+    return tuple(listed) if listed else None

@@ -74,7 +74,8 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     inventory.check_inventory(request.gpu_inventory)
     in_force, damage = applied.sound(request.applied_plan, plan_version)
     usable, left_out = gpus.usable_gpus(request.gpu_inventory, request.selectors, in_force, request.own_units)
-    usable, left_out = _accepted(release, usable, left_out, request.gpu_inventory.get("driver_version"))
+    library = variables.get("OLLAMA_LLM_LIBRARY", "")
+    usable, left_out = _accepted(release, usable, left_out, request.gpu_inventory.get("driver_version"), library)
     return CheckedRequest(
         service=common,
         wanted=tuple(_one_at_a_time(one, release) for one in wanted),
@@ -99,20 +100,34 @@ def _release(version: Any) -> Release:
 
 
 def _accepted(
-    release: Release, gpus: Sequence[Gpu], left_out: Sequence[LeftOutGpu], driver_version: Optional[str]
+    release: Release, gpus: Sequence[Gpu], left_out: Sequence[LeftOutGpu], driver_version: Optional[str], library: str
 ) -> tuple[list[Gpu], list[LeftOutGpu]]:
-    """The GPUs to use and those that are left out, after those that this Ollama version would leave out on its own."""
+    """The GPUs to use and those that are left out, after those that this Ollama version would leave out on its own.
+
+    Args:
+        library: OLLAMA_LLM_LIBRARY, "" where unset.
+
+    Raises:
+        PlacementError: OLLAMA_LLM_LIBRARY leaves every GPU out.
+    """
     accepted = []
-    refused = list(left_out)
+    refused = []
     for gpu in gpus:
-        fault = release.refused_gpu(gpu.compute_capability, driver_version)
+        fault = release.refused_gpu(gpu.compute_capability, driver_version, library)
         if fault:
             # Another driver makes a GPU usable, whereas its compute capability stays what it is.
-            mendable = "driver" in fault
-            refused.append(LeftOutGpu(gpu.uuid, fault, gpu=gpu if mendable else None, lasting=not mendable))
+            refused.append(
+                LeftOutGpu(gpu.uuid, fault.reason, gpu=None if fault.lasting else gpu, lasting=fault.lasting)
+            )
         else:
-            accepted.append(gpu)
-    return accepted, refused
+            names = release.gpu_libraries(gpu.compute_capability, driver_version, library)
+            accepted.append(dataclasses.replace(gpu, libraries=names))
+    if library and refused and not accepted:
+        raise PlacementError(
+            "OLLAMA_LLM_LIBRARY is '%s', with which Ollama %s finds no GPU of this host: %s."
+            % (library, release.version, "; ".join("GPU %s: %s" % (out.uuid, out.fault) for out in refused))
+        )
+    return accepted, [*left_out, *refused]
 
 
 def _one_at_a_time(wanted: Wanted, release: Release) -> Wanted:

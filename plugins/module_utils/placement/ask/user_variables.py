@@ -67,7 +67,18 @@ def check_environment(environment: Optional[Mapping[str, Any]], release: Release
             )
         if text is not None:
             checked[name] = text
+    _check_library(checked.get("OLLAMA_LLM_LIBRARY", ""), release)
     return checked, warnings
+
+
+def _check_library(library: str, release: Release) -> None:
+    """Refuse an OLLAMA_LLM_LIBRARY that the release does not have; it skips all others, also Vulkan."""
+    names = release.library_names()
+    if library and names and library not in names:
+        raise PlacementError(
+            "Environment variable OLLAMA_LLM_LIBRARY is '%s', which leaves Ollama %s without GPUs: its CUDA libraries "
+            "are %s; give one of them, or leave the variable out." % (library, release.version, ", ".join(names))
+        )
 
 
 def check_variable(name: Any, value: Any) -> Optional[str]:
@@ -226,6 +237,8 @@ def _typed(name: str, text: str, kind: str) -> str:
         raise PlacementError(
             "%s is '%s', which would unload every model after each request; give one such as 30m or -1." % (where, text)
         )
+    if name == "OLLAMA_LLM_LIBRARY":
+        text = text.strip().strip("\"'")  # as Ollama reads it
     if name == "OLLAMA_LLM_LIBRARY" and text and not text.startswith("cuda"):
         raise PlacementError(
             "%s is '%s', which keeps Ollama off NVIDIA GPUs; give one such as cuda_v12, or leave it out."

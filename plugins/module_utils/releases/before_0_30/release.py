@@ -14,6 +14,7 @@ from typing import Optional, Sequence
 from ...common.service_variables import Version
 from ...model.schema import ModelFacts
 from .. import release, v0_30
+from ..libraries import RefusedGpu
 from ..shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 from . import common_rules
 
@@ -90,11 +91,14 @@ class ReleaseBefore030(release.Release):
         size = self.decide(planned.request).predicted_bytes or 0
         return [-(-size * layers // planned.total_layers) for layers in planned.layers]
 
-    def refused_gpu(self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str]) -> Optional[str]:
+    def refused_gpu(
+        self, compute_capability: Optional[Sequence[int]], driver_version: Optional[str], library: str = ""
+    ) -> Optional[RefusedGpu]:
         if compute_capability and tuple(compute_capability) < LEAST_CAPABILITY:
-            return "Ollama needs compute capability %d.%d, it has %s" % (
+            reason = "Ollama needs compute capability %d.%d, it has %s" % (
                 LEAST_CAPABILITY + (".".join(str(part) for part in compute_capability),)
             )
+            return RefusedGpu(reason, lasting=True)
         return None
 
     def notes(self) -> list[str]:

@@ -55,12 +55,20 @@ def test_a_model_evicts_others_where_it_takes_more_than_four_fifths_of_what_they
     assert RELEASE.evicts(last, [small, large])
 
 
-def test_gpus_that_are_too_old_are_refused():
-    assert RELEASE.refused_gpu([3, 5], "580.95.05") == "Ollama needs compute capability 5.0, it has 3.5"
-    assert RELEASE.refused_gpu([8, 6], "540.1") is not None
+def test_gpus_that_no_library_is_for_are_refused():
+    assert RELEASE.refused_gpu([3, 5], "580.95.05").reason == "Ollama needs compute capability 5.0, it has 3.5"
+    assert not RELEASE.refused_gpu([8, 6], "540.1").lasting
     assert versions.release_of("0.30.10").refused_gpu([8, 6], "540.1") is None
-    assert RELEASE.refused_gpu([6, 1], "560.1") is not None
     assert RELEASE.refused_gpu([8, 6], None) is None
+    assert RELEASE.refused_gpu([7, 0], "580.95.05", "cuda_v13").lasting
+
+
+def test_the_libraries_of_a_gpu():
+    assert RELEASE.gpu_libraries([8, 6], "580.95.05") == ("cuda_v13", "cuda_v12")
+    assert RELEASE.gpu_libraries([8, 6], "570.1") == ("cuda_v12",)
+    assert RELEASE.gpu_libraries(None, None, "cuda_v12") == ("cuda_v12",)
+    assert RELEASE.library_names() == ["cuda_jetpack5", "cuda_jetpack6", "cuda_v12", "cuda_v13"]
+    assert versions.release_of("0.24.0").library_names() == []
 
 
 def test_a_quantized_cache_needs_flash_attention():

@@ -8,6 +8,7 @@ import pytest
 
 from tests.oracle import hosts
 from tests.unit.plugins.module_utils.placement.builders import TWO_4090, plan, wanted
+from tests.unit.plugins.module_utils.placement.cases import plan_of, refusal_of
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,37 @@ def test_gpus_that_this_ollama_would_leave_out_are_not_planned_with(driver, capa
     assert plan(
         dict(inventory, driver_version="580.95.05", gpus=hosts.inventory(hosts.A6000)["gpus"]), wanted("llama3.1-8b")
     )["feasible"]
+
+
+def test_a_b200_whose_driver_is_too_old_for_the_only_library_that_is_built_for_it():
+    result = plan_of("b200-driver570")
+    words = ["0.32.1", "compute capability 10.0 below driver 580", "570.124.06", "use driver 580 or Ollama 0.32.2"]
+    assert not result["feasible"] and all(word in result["models"][0]["reason"] for word in words)
+    assert plan_of("b200-driver570", ollama_version="0.32.2")["feasible"]
+
+
+def test_a_library_that_the_release_does_not_have():
+    refusal = refusal_of("library-v11")
+    assert all(word in refusal for word in ("OLLAMA_LLM_LIBRARY", "'cuda_v11'", "0.32.15", "cuda_v12", "cuda_v13"))
+    for library in ("cuda", "cuda_v14", "cuda_jetpack7"):
+        assert library in refusal_of("library-v11", environment={"OLLAMA_LLM_LIBRARY": library})
+
+
+@pytest.mark.parametrize("library, driver", [("cuda_jetpack6", "580.95.05"), ("cuda_v13", "570.1")])
+def test_a_library_that_finds_no_gpu_of_the_host(library, driver):
+    inventory = dict(hosts.inventory(hosts.A6000), driver_version=driver)
+    refusal = refusal_of("library-v11", gpu_inventory=inventory, environment={"OLLAMA_LLM_LIBRARY": library})
+    assert "finds no GPU of this host" in refusal and "leave the variable out, or give cuda_v" in refusal
+
+
+def test_a_library_that_finds_only_a_part_of_the_gpus():
+    inventory = dict(hosts.inventory(hosts.A6000, hosts.A6000), driver_version="580.95.05")
+    inventory["gpus"][0]["compute_capability"] = "7.0"
+    environment = {"OLLAMA_LLM_LIBRARY": "cuda_v13"}
+    result = plan_of("library-v11", gpu_inventory=inventory, environment=environment)
+    used = [device["uuid"] for device in result["instances"][0]["models"][0]["predicted"]["devices"]]
+    assert used == [inventory["gpus"][1]["uuid"]] and len(result["instances"]) == 1
+    assert any("OLLAMA_LLM_LIBRARY cuda_v13 leaves it out" in warning for warning in result["warnings"])
 
 
 def test_a_model_that_ollama_serves_one_request_at_a_time():

@@ -43,5 +43,6 @@ def test_a_plan_can_reserve_memory_and_set_no_layers():
 
 def test_gpus_that_are_too_old_are_refused():
     release = versions.release_of("0.24.0")
-    assert release.refused_gpu([3, 5], None) == "Ollama needs compute capability 5.0, it has 3.5"
+    refused = release.refused_gpu([3, 5], None)
+    assert refused.reason == "Ollama needs compute capability 5.0, it has 3.5" and refused.lasting
     assert release.refused_gpu([5, 0], None) is None

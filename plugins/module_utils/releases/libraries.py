@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Which CUDA libraries an Ollama release has, the GPUs that each is built for, and the driver that it needs.
+
+A release's archive holds the engine's GPU code in directories below lib/ollama, one for each CUDA version. From 0.30 on
+the server starts the engine once with each of them and keeps a GPU only where the library's list of architectures has
+exactly its compute capability (discover/llama_server.go, `parseLlamaServerDevicesWithNative`): code for another
+capability of the same generation does not count, although CUDA would run it.
+
+Sources, read at every release tag from 0.30.0 to 0.33.0-rc2: llama/server/CMakePresets.json (architectures),
+Dockerfile (CUDA 12.8 and 13.0, which archive has which), scripts/build_linux.sh (JetPack has archives of its own),
+discover/cuda_compat.go (drivers of cuda_v12), discover/runner.go (`GPUDevices`, `filterOverlapByLibrary`). The driver
+of CUDA 13 and the first one of CUDA 12 are those of NVIDIA's CUDA compatibility tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional, Sequence, Tuple
+
+from ..common.service_variables import Version, version_text
+
+Capability = Tuple[int, ...]  # compute capability, for example (8, 6)
+
+X86, ARM = "x86_64", "aarch64"
+# Below, cuda_v12 asks for the driver that compiles PTX of CUDA 12.8, also where it has machine code.
+_LEGACY_BELOW = (7, 0)
+_JETPACK_DRIVER = 0  # comes with JetPack, so the server asks for none
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """A library of a release.
+
+    Attributes:
+        name: its directory, as OLLAMA_LLM_LIBRARY gives it.
+        machines: machine architectures (uname -m) whose archives have it.
+        machine_code: compute capabilities that it has machine code for.
+        ptx: those that it has PTX for, which the driver compiles.
+        driver: least major version of the NVIDIA driver.
+        legacy_driver: the same for compute capabilities below 7.0.
+        archive: the archive that has it, where that is not the release's main one.
+    """
+
+    name: str
+    machines: tuple[str, ...]
+    machine_code: tuple[Capability, ...]
+    ptx: tuple[Capability, ...]
+    driver: int
+    legacy_driver: int
+    archive: str = ""
+
+    def built_for(self, capability: Capability) -> bool:
+        """Whether its list of architectures has this compute capability."""
+        return capability in self.machine_code or capability in self.ptx
+
+    def driver_for(self, capability: Optional[Capability]) -> int:
+        """Least major version of the driver for a GPU."""
+        return self.legacy_driver if capability and capability < _LEGACY_BELOW else self.driver
+
+    def takes(self, capability: Optional[Capability], driver: Optional[int]) -> bool:
+        """Whether the server uses a GPU with it; what is not known counts as good."""
+        if capability is not None and not self.built_for(capability):
+            return False
+        return driver is None or driver >= self.driver_for(capability)
+
+
+def _cuda_v12(machine_code: tuple[Capability, ...], ptx: tuple[Capability, ...], driver: int) -> Library:
+    return Library("cuda_v12", (X86, ARM), machine_code, ptx, driver, 570)
+
+
+def _cuda_v13(ptx: tuple[Capability, ...]) -> Library:
+    return Library("cuda_v13", (X86, ARM), (), ptx, 580, 580)
+
+
+def _jetpack(number: int, machine_code: tuple[Capability, ...]) -> Library:
+    archive = "ollama-linux-arm64-jetpack%d.tar.zst" % number
+    return Library("cuda_jetpack%d" % number, (ARM,), machine_code, (), _JETPACK_DRIVER, _JETPACK_DRIVER, archive)
+
+
+# 90a is of capability 9.0.
+_SINCE_VOLTA = ((7, 0), (7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (12, 0))
+_PASCAL, _MAXWELL = ((6, 0), (6, 1)), ((5, 0), (5, 2))
+_B200, _ORIN = ((10, 0),), ((8, 7),)
+_CUDA_13 = ((7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (10, 3), (11, 0), (12, 0), (12, 1))
+_JETPACKS = (_jetpack(6, _ORIN), _jetpack(5, ((7, 2), (8, 7))))
+
+# (first release, its libraries in the order in which the server prefers them), newest release first.
+LIBRARIES: tuple[tuple[Version, tuple[Library, ...]], ...] = (
+    ((0, 32, 2), (_cuda_v13(_CUDA_13 + _ORIN), _cuda_v12(_PASCAL + _SINCE_VOLTA + _B200, _MAXWELL, 550), *_JETPACKS)),
+    ((0, 31, 2), (_cuda_v13(_CUDA_13 + _ORIN), _cuda_v12(_PASCAL + _SINCE_VOLTA, _MAXWELL, 550), *_JETPACKS)),
+    ((0, 30, 11), (_cuda_v13(_CUDA_13 + _ORIN), _cuda_v12(_SINCE_VOLTA, _MAXWELL + _PASCAL, 550), *_JETPACKS)),
+    ((0, 30, 0), (_cuda_v13(_CUDA_13), _cuda_v12(_SINCE_VOLTA, _MAXWELL + _PASCAL, 525), *_JETPACKS)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RefusedGpu:
+    """Why a release does not use a GPU.
+
+    Attributes:
+        reason: what is wrong and what to do, without a full stop.
+        lasting: whether nothing on the host changes that, as another driver would.
+    """
+
+    reason: str
+    lasting: bool
+
+
+def of_release(version: Version) -> tuple[Library, ...]:
+    """The CUDA libraries of a release from 0.30 on, the one that the server prefers first."""
+    return next((found for since, found in LIBRARIES if version >= since), LIBRARIES[-1][1])
+
+
+def names(version: Version) -> list[str]:
+    """Names of the CUDA libraries of a release, as OLLAMA_LLM_LIBRARY takes them."""
+    return sorted(library.name for library in of_release(version))
+
+
+def driver_major(driver_version: Optional[str]) -> Optional[int]:
+    """Major version of the NVIDIA driver, or None where it is not known."""
+    major = (driver_version or "").split(".")[0]
+    return int(major) if major.isdigit() else None
+
+
+def usable(
+    version: Version, capability: Optional[Capability], driver: Optional[int], requested: str = ""
+) -> tuple[str, ...]:
+    """Names of the libraries with which the server uses a GPU, the one that it prefers first.
+
+    The libraries of JetPack count only where they are requested: no main archive has them.
+
+    Args:
+        version: the Ollama version.
+        capability: the GPU's compute capability, or None where it is not known.
+        driver: major version of the NVIDIA driver, or None where it is not known.
+        requested: OLLAMA_LLM_LIBRARY, "" where unset.
+    """
+    return tuple(
+        library.name
+        for library in of_release(version)
+        if (library.name == requested if requested else not library.archive) and library.takes(capability, driver)
+    )
+
+
+def taken(libraries: Sequence[Sequence[str]]) -> list[str]:
+    """The library that the server takes for each of several GPUs that it sees together.
+
+    It looks for a library with which every GPU works that works with any; where there is none it keeps the oldest one
+    for all GPUs that work with that, although a newer one may work with all (`filterOverlapByLibrary`).
+
+    Args:
+        libraries: for each GPU what `usable` returns; GPUs that work with none are not among them.
+    """
+    found = sorted({name for names_of_gpu in libraries for name in names_of_gpu}, reverse=True)
+    alike = all(set(names_of_gpu) == set(found) for names_of_gpu in libraries)
+    kept = found[0] if alike else found[-1]
+    return [kept if kept in names_of_gpu else max(names_of_gpu) for names_of_gpu in libraries]
+
+
+def refused_gpu(
+    version: Version, capability: Optional[Capability], driver_version: Optional[str], requested: str = ""
+) -> Optional[RefusedGpu]:
+    """Why this release does not use an NVIDIA GPU (it leaves such a GPU out without an error), or None.
+
+    Args:
+        version: the Ollama version.
+        capability: the GPU's compute capability, or None where it is not known.
+        driver_version: text, for example "580.95.05", or None where it is not known.
+        requested: OLLAMA_LLM_LIBRARY, "" where unset.
+    """
+    driver = driver_major(driver_version)
+    if usable(version, capability, driver, requested):
+        return None
+    without = usable(version, capability, driver) if requested else ()
+    if without:
+        return RefusedGpu(
+            "OLLAMA_LLM_LIBRARY %s leaves it out, as that library of Ollama %s is not for %s; leave the variable out, "
+            "or give %s" % (requested, version_text(version), _shown(capability, driver_version), " or ".join(without)),
+            lasting=True,
+        )
+    main = [library for library in of_release(version) if not library.archive]
+    able = [library for library in main if capability is None or library.built_for(capability)]
+    if not able:
+        return RefusedGpu(_not_built(version, capability or ()), lasting=True)
+    needed = min(library.driver_for(capability) for library in able)
+    later = _first_later(version, capability, driver)
+    advice = "use driver %d%s" % (needed, " or Ollama %s" % version_text(later) if later else "")
+    jetpack = next((one for one in of_release(version) if one.archive and capability in one.machine_code), None)
+    if jetpack:
+        advice += "; JetPack 7 has such a driver, and %s for older ones is in %s, which is not installed" % (
+            jetpack.name,
+            jetpack.archive,
+        )
+    what = "compute capability %s" % _text(capability) if capability else "an NVIDIA GPU"
+    return RefusedGpu(
+        "Ollama %s does not use %s below driver %d, and the host has %s; %s"
+        % (version_text(version), what, needed, driver_version, advice),
+        lasting=False,
+    )
+
+
+def _not_built(version: Version, capability: Capability) -> str:
+    """The reason where no main library is built for a GPU."""
+    every = sorted({one for library in of_release(version) if not library.archive for one in _all(library)})
+    if capability < every[0]:
+        return "Ollama needs compute capability %s, it has %s" % (_text(every[0]), _text(capability))
+    jetpack = next((one for one in of_release(version) if one.archive and one.built_for(capability)), None)
+    later = _first_later(version, capability, None)
+    advice = "use Ollama %s" % version_text(later) if later else "use another GPU"
+    if jetpack:
+        advice = "%s is, in %s, which is not installed" % (jetpack.name, jetpack.archive)
+    return "no CUDA library of Ollama %s is built for compute capability %s (they are for %s); %s" % (
+        version_text(version),
+        _text(capability),
+        ", ".join(_text(one) for one in every),
+        advice,
+    )
+
+
+def _all(library: Library) -> tuple[Capability, ...]:
+    return library.machine_code + library.ptx
+
+
+def _first_later(version: Version, capability: Optional[Capability], driver: Optional[int]) -> Optional[Version]:
+    """The first later release that uses such a GPU with such a driver, or None."""
+    later = [since for since, dummy in reversed(LIBRARIES) if since > version]
+    return next((since for since in later if usable(since, capability, driver)), None)
+
+
+def _text(capability: Optional[Capability]) -> str:
+    return ".".join(str(part) for part in capability or ())
+
+
+def _shown(capability: Optional[Capability], driver_version: Optional[str]) -> str:
+    parts = ["compute capability %s" % _text(capability)] if capability else []
+    return " with ".join(parts + (["driver %s" % driver_version] if driver_version else [])) or "it"

@@ -44,6 +44,8 @@ MOVE_MEMORY = frozenset(
 
 #: One stream of the KV cache for all slots, which Ollama never asks for itself (it passes no --kv-unified).
 UNIFIED = "LLAMA_ARG_KV_UNIFIED"
+#: How the values of a text's tokens become one for the text, which Ollama leaves to the model.
+POOLING = "LLAMA_ARG_POOLING"
 ON = ("on", "enabled", "true", "1")  # common/arg.cpp `is_truthy`, in lower case only
 OFF = ("off", "disabled", "false", "0")  # `is_falsey`; at anything else llama-server ends
 
@@ -58,3 +60,12 @@ def unified(variables: Mapping[str, str]) -> bool:
         variables: the service's checked variables.
     """
     return variables.get(UNIFIED) in ON
+
+
+def pools(variables: Mapping[str, str]) -> bool:
+    """Return whether llama-server is told to make one value of all tokens of a text.
+
+    Args:
+        variables: the service's checked variables.
+    """
+    return variables.get(POOLING, "none") != "none"

@@ -30,9 +30,8 @@ class Load:
         unified: whether the slots share one stream of the KV cache (`--kv-unified`). Ollama never passes it but lets
             LLAMA_ARG_KV_UNIFIED through. The shared cells are as many as the slots' own would be, and one slot may
             then use them all: the engine's n_ctx_seq becomes context_length * parallel (src/llama-context.cpp).
-        outputs: rows of logits that the engine has room for; None = one for every token of a batch, as
-            llama-fit-params and older servers do. llama-server of build 11669 has one per slot, which is less
-            (tools/server, `n_outputs_max`).
+        outputs: rows of logits that the engine has room for, where those are less than the tokens of a batch; None =
+            one for every token. What a release's engine has: `releases.release.Release.outputs`.
         op_offload: whether the first device computes large batches for the weights on the host, on copies of them.
             CUDA does unless --no-op-offload is given (ggml-cuda.cu `ggml_backend_cuda_device_offload_op`); a device
             without that function (RPC) does not.

@@ -9,7 +9,7 @@ Two classes answer: `v0_30_release.ReleaseSince030`, where llama.cpp decides how
 from __future__ import annotations
 
 import abc
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from ..common.service_variables import Version, version_text
 from ..model.schema import ModelFacts
@@ -84,6 +84,22 @@ class Release(abc.ABC):
             parallel: number of slots.
             free: free bytes of each GPU that the model goes to.
             flash: as `flash_attention` returns it.
+        """
+
+    @abc.abstractmethod
+    def outputs(
+        self, model: ModelFacts, parallel: int, variables: Mapping[str, str], drafted: int = 0
+    ) -> Optional[int]:
+        """Rows of logits that the engine has room for in its compute buffer, as `Load.outputs` takes them.
+
+        Args:
+            model: the model's facts.
+            parallel: number of slots.
+            variables: the service environment; LLAMA_ARG_POOLING counts.
+            drafted: most tokens that are proposed at once for a slot (--spec-draft-n-max), 0 without speculation.
+
+        Returns:
+            The rows, or None: one for every token of a batch.
         """
 
     @abc.abstractmethod

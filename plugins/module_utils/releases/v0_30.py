@@ -9,8 +9,10 @@ against recorded loads of that version.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
+from ..common import engine_variables
+from ..common.service_variables import Version
 from ..common.sizes import GIB
 from ..memory import weights
 from ..memory.load import Load
@@ -21,6 +23,9 @@ from .shapes import Decision, Gpu, LoadRequest
 
 FIRST_VERSION = (0, 30, 0)
 NEWEST_VERSION = (0, 32, 15)
+# llama.cpp #23861 was merged on 2026-06-01. LLAMA_CPP_VERSION of 0.30.0 is b9452, of that morning, and of 0.30.1 b9479.
+FIRST_WITH_FEW_OUTPUTS = (0, 30, 1)
+ENCODERS = ("t5", "t5encoder")  # src/llama-model.cpp `llama_model_has_encoder`
 LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 
 # Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.
@@ -91,6 +96,29 @@ def slots(model: ModelFacts, environment: dict[str, str]) -> int:
 def embeds(model: ModelFacts) -> bool:
     """Whether a model embeds only: one request at a time, and a batch of its own."""
     return "embedding" in (model.capabilities or [])
+
+
+def outputs(
+    model: ModelFacts, parallel: int, environment: Mapping[str, str], version: Version, drafted: int = 0
+) -> Optional[int]:
+    """Rows of logits that llama-server makes room for, or None: one for every token of a batch.
+
+    Every slot has one row, and one more for each token that is drafted for it. All tokens count where the engine embeds
+    (Ollama passes --embedding), pools or has an encoder. llama.cpp's fit is part of the server and gets the same
+    number.
+    Source: `server_n_outputs_max` (tools/server/server-context.cpp), `n_outputs_max` in src/llama-context.cpp and
+    `common_context_params_to_llama` (common/common.cpp), from llama.cpp #23861 on; seen in llama-server of build 11669.
+
+    Args:
+        model: the model's facts.
+        parallel: number of slots.
+        environment: the service environment; only LLAMA_ARG_POOLING counts here.
+        version: the Ollama version.
+        drafted: most tokens that are proposed at once for a slot, 0 without speculative decoding.
+    """
+    if version < FIRST_WITH_FEW_OUTPUTS or embeds(model) or model.architecture in ENCODERS:
+        return None
+    return None if engine_variables.pools(environment) else parallel * (1 + drafted)
 
 
 def batch_of(
@@ -207,6 +235,7 @@ def decide(request: LoadRequest) -> Decision:
             ubatch=decision.batch,
             cache_type=decision.cache_type or "f16",
             flash_attention=decision.flash_attention != "off",
+            outputs=outputs(model, decision.parallel, environment, version),
             op_offload=True,
         ),
         llama_fit.FitOptions(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from ..common.sizes import GIB, MIB
 from ..memory import kv_cache
@@ -47,6 +47,11 @@ class ReleaseSince030(Release):
         return v0_30.batch_of(
             model, asked, context_length, context_length * parallel, [{"free_bytes": size} for size in free], flash
         )
+
+    def outputs(
+        self, model: ModelFacts, parallel: int, variables: Mapping[str, str], drafted: int = 0
+    ) -> Optional[int]:
+        return v0_30.outputs(model, parallel, variables, self.numbers, drafted)
 
     def one_request_at_a_time(self, model: ModelFacts) -> bool:
         return v0_30.slots(model, {"OLLAMA_NUM_PARALLEL": "2"}) == 1

@@ -3,7 +3,7 @@
 """A model -> the graph of one full batch, block by block, and from it the compute buffers. Pure.
 
 The graph is the one that llama.cpp reserves memory for when it loads a model: a batch of tokens of all slots against
-full caches (src/llama-context.cpp `sched_reserve`), every token an output.
+full caches (src/llama-context.cpp `sched_reserve`); as many tokens are outputs as the load says.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ class Fitting:
             cache_type=wanted.cache_type,
             flash_attention=flash_attention,
             unified=self.unified,
+            outputs=self.release.outputs(wanted.facts, wanted.parallel, self.variables),
             op_offload=True,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import ModuleType
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from ...common.service_variables import Version
 from ...model.schema import ModelFacts
@@ -58,6 +58,11 @@ class ReleaseBefore030(release.Release):
         flash: str = "auto",
     ) -> tuple[int, int]:
         return asked or min(common_rules.DEFAULT_BATCH, context_length), 0
+
+    def outputs(
+        self, model: ModelFacts, parallel: int, variables: Mapping[str, str], drafted: int = 0
+    ) -> Optional[int]:
+        return None
 
     def one_request_at_a_time(self, model: ModelFacts) -> bool:
         return common_rules.serial(model.architecture, self.numbers) or v0_30.embeds(model)

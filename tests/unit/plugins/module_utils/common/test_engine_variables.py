@@ -29,3 +29,12 @@ def test_one_stream_for_all_slots(value, unified):
 def test_names_carry_no_prefix():
     assert not [name for name in engine_variables.NAMES if name.startswith(engine_variables.PREFIX)]
     assert engine_variables.UNIFIED[len(engine_variables.PREFIX) :] in engine_variables.NAMES
+
+
+def test_a_pooling_of_all_tokens():
+    assert [engine_variables.pools({"LLAMA_ARG_POOLING": value}) for value in ("mean", "rank", "none")] == [
+        True,
+        True,
+        False,
+    ]
+    assert not engine_variables.pools({})

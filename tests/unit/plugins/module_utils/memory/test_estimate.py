@@ -9,27 +9,50 @@ import json
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate, kv_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle import models
 
 MIB = 1024 * 1024
-ROWS = json.loads((models.RECORDINGS / "engine-rows.json").read_text())["rows"]
+ROWS, SERVER_ROWS = (
+    json.loads((models.RECORDINGS / name).read_text())["rows"]
+    for name in ("engine-rows.json", "engine-rows-server.json")
+)
+#: An older build has logits for every token of a batch, as llama-fit-params has; 0.32.15 starts llama-server.
+EITHER = pytest.mark.parametrize("rows, version", [(ROWS, "0.30.0"), (SERVER_ROWS, "0.32.15")])
 
 
-def predicted(row):
-    return estimate.estimate(
-        models.facts(row["model"]),
-        row["tensor_split"],
-        Load(row["n_ctx"], row["n_parallel"], row["n_ubatch"], row["cache_type"]),
-    ).devices
+def predicted(row, version="0.30.0"):
+    model = models.facts(row["model"])
+    outputs = versions.release_of(version).outputs(model, row["n_parallel"], {})
+    load = Load(
+        row["n_ctx"] // row["n_parallel"],
+        row["n_parallel"],
+        row["n_ubatch"],
+        row["cache_type"],
+        flash_attention=row["flash_attn"] != "off",
+        outputs=outputs,
+    )
+    return estimate.estimate(model, row["tensor_split"], load).devices
 
 
-def test_weights_and_kv_cache_are_the_engine_s_in_every_row():
-    assert len(ROWS) == 624
-    for row in ROWS:
-        for index, device in enumerate(predicted(row)):
+def test_compute_buffers_are_llama_server_s_to_the_mib_in_every_row():
+    errors = [
+        device.compute_bytes / MIB - row["mib"]["RPC%d" % index][2]
+        for row in SERVER_ROWS
+        for index, device in enumerate(predicted(row, "0.32.15"))
+    ]
+    assert len(errors) == 1560
+    assert -1 < min(errors) and max(errors) < 1
+
+
+@EITHER
+def test_weights_and_kv_cache_are_the_engine_s_in_every_row(rows, version):
+    assert len(rows) == 624
+    for row in rows:
+        for index, device in enumerate(predicted(row, version)):
             engine = row["mib"]["RPC%d" % index]
             assert 0 <= device.weight_bytes / MIB - engine[0] < 1, row
             assert 0 <= device.kv_bytes / MIB - engine[1] < 1, row

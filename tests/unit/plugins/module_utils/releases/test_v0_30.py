@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import engine_start, llama_fit, v0_30
 
@@ -125,3 +126,14 @@ def test_a_gpu_that_shares_the_hosts_memory_has_no_more_than_the_host():
     model = models.facts("llama3.1-8b")
     assert choose(model, shared, {"num_ctx": 4096}).single_gpu
     assert not choose(model, shared, {"num_ctx": 4096}, system={"free_bytes": 4 * GIB}).single_gpu
+
+
+def test_the_fit_counts_logits_as_the_release_s_engine_has_them():
+    model, options = models.facts("llama3.1-8b"), {"num_ctx": 8192, "num_batch": 2048}
+    load = Load(8192, ubatch=2048, outputs=1)
+    needed = estimate.estimate(model, [1], load).devices[0].engine_bytes + llama_fit.MARGIN_BYTES
+    fits, does_not = gpus(-(-needed // MIB)), gpus(needed // MIB - 1)
+    assert decide(v0_30, model, fits, options).outcome == "single"
+    assert decide(v0_30, model, does_not, options).outcome == "partial"
+    # Before 0.30.1 there is room for the logits of every token of a batch.
+    assert decide(v0_30, model, fits, options, version=(0, 30, 0)).outcome == "partial"

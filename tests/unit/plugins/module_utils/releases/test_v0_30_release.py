@@ -75,3 +75,23 @@ def test_a_quantized_cache_needs_flash_attention():
     assert RELEASE.refuses_cache_type("q8_0", "off")
     assert not RELEASE.refuses_cache_type("q8_0", "auto")
     assert not RELEASE.refuses_cache_type("f16", "off")
+
+
+@pytest.mark.parametrize(
+    "version, facts, parallel, variables, drafted, rows",
+    [
+        ("0.32.15", {}, 1, {}, 0, 1),
+        ("0.32.15", {}, 4, {"LLAMA_ARG_KV_UNIFIED": "1"}, 0, 4),
+        ("0.35.1", {}, 3, {}, 0, 3),
+        ("0.30.1", {}, 2, {}, 5, 12),
+        ("0.32.15", {}, 2, {"LLAMA_ARG_POOLING": "none"}, 0, 2),
+        ("0.32.15", {}, 2, {"LLAMA_ARG_POOLING": "mean"}, 0, None),
+        ("0.32.15", {"capabilities": ["embedding"]}, 1, {}, 0, None),
+        ("0.32.15", {"architecture": "t5"}, 1, {}, 0, None),
+        ("0.30.0", {}, 1, {}, 0, None),
+        ("0.24.0", {}, 1, {}, 0, None),
+    ],
+)
+def test_the_engine_has_logits_for_its_slots_or_for_every_token(version, facts, parallel, variables, drafted, rows):
+    model = models.facts("llama3.1-8b", **facts)
+    assert versions.release_of(version).outputs(model, parallel, variables, drafted) == rows

@@ -83,7 +83,7 @@ def test_equal_before_and_after_loading_and_with_foreign_memory_another():
     )
     assert outline(foreign) != outline(before)
     assert any("9.8 GiB" in warning for warning in foreign["warnings"])
-    overfull = hosts.with_process(running, 0, 30000, "other.service")
+    overfull = hosts.with_process(running, 0, 33000, "other.service")
     overfull["gpus"][0]["memory"]["free_bytes"] = 0  # as a driver says whose figures do not add up to the total
     squeezed = plan(overfull, wanted("llama4-scout", context_length=32768), applied_plan=before)
     assert (

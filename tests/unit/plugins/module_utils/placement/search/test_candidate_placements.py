@@ -37,7 +37,7 @@ def test_llama4_is_split_over_two_gpus_that_cannot_hold_it_alone():
     assert model["predicted"]["ubatch"] == 1024 and model["predicted"]["fully_on_gpu"]
     assert [round(first[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == [31659, 1452, 764]
     assert [round(second[key] / MIB) for key in ("weight_bytes", "kv_bytes", "compute_bytes")] == pytest.approx(
-        [30105, 1380, 1357], abs=1
+        [30105, 1380, 664], abs=1
     )
     for device in (first, second):
         parts = ("weight_bytes", "kv_bytes", "compute_bytes", "projector_bytes", "overhead_bytes")

@@ -66,7 +66,7 @@ def planned(value, ollama_version="0.32.15"):
 @pytest.mark.parametrize("value", ["1", "true", "on", "enabled", True])
 def test_one_stream_for_all_slots_is_predicted(value):
     environment, device = planned(value)
-    expected = estimate.estimate(table.facts("gemma3-27b"), [1], Load(8192, 4, unified=True)).devices[0]
+    expected = estimate.estimate(table.facts("gemma3-27b"), [1], Load(8192, 4, unified=True, outputs=4)).devices[0]
     assert (device["kv_bytes"], device["compute_bytes"]) == (expected.kv_bytes, expected.compute_bytes)
     assert device["kv_bytes"] != planned(None)[1]["kv_bytes"]
     assert environment["LLAMA_ARG_KV_UNIFIED"] in ("1", "true", "on", "enabled")
@@ -75,6 +75,18 @@ def test_one_stream_for_all_slots_is_predicted(value):
 @pytest.mark.parametrize("value", ["0", "false", "off", "disabled"])
 def test_a_stream_for_each_slot_stays_as_it_is(value):
     assert planned(value)[1] == planned(None)[1]
+
+
+def test_logits_are_predicted_as_the_release_has_them():
+    def compute(version, **environment):
+        facts = dataclasses.asdict(table.facts("gemma3-27b"))
+        wanted = [{"name": "gemma3:27b", "model": facts, "context_length": 4096, "parallel": 2, "ubatch": 2048}]
+        found = make_plan(hosts.inventory(hosts.A6000), wanted, version, environment=environment)
+        return found["instances"][0]["models"][0]["predicted"]["devices"][0]["compute_bytes"] // MIB
+
+    # llama-server and llama-fit-params of build 11669 for this load.
+    assert (compute("0.32.15"), compute("0.30.0")) == (700, 2244)
+    assert compute("0.32.15", LLAMA_ARG_POOLING="mean") == 2244
 
 
 def test_releases_before_llama_server_do_not_heed_it():

@@ -29,7 +29,7 @@ def test_models_with_other_server_wide_settings_get_an_instance_each():
 
 def test_models_share_an_instance_only_where_their_batches_leave_both_loaded():
     one = hosts.inventory((24564, 24164))
-    for size, settings in ((9.0, {"ubatch": 2048}), (9.5, {"ubatch": 1024})):
+    for size, settings in ((9.0, {"ubatch": 2048}), (10.5, {"ubatch": 1024})):
         entries = [sized(name, size, context_length=8192, **settings) for name in ("a", "b")]
         assert len(plan(one, *entries)["instances"]) == 2
     assert len(plan(one, *[sized(name, 4, context_length=8192) for name in ("a", "b")])["instances"]) == 1
@@ -52,7 +52,7 @@ def test_999_counts_what_all_models_of_a_gpu_leave():
     one = hosts.inventory((24564, 24100))
     entries = [
         sized("a", 10, context_length=2048, headroom_bytes=200 * MIB),
-        sized("b", 11.6, context_length=2048, headroom_bytes=200 * MIB),
+        sized("b", 12, context_length=2048, headroom_bytes=200 * MIB),
     ]
     result = plan(one, *entries)
     assert result["feasible"] and 24100 * MIB - sum(held(result).values()) < GIB

@@ -151,7 +151,7 @@ def fit(header, options, devices, host_total):
         raise sizes.NotRecorded(
             "llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for "
             "that: "
-            "free memory on the GPUs, or record it with 'llama-fit-params -m MODEL.gguf -c %d' on devices of that size"
+            "free memory on the GPUs, or record it with 'llama-server -lv 4 -m MODEL.gguf -c %d' on such devices"
             % options.ctx
         )
     counts = _fill(header, options, devices, targets)

@@ -197,6 +197,9 @@ def _context_parameters(header, options):
         ("kv_unified", "false"),
         ("freq_base", "%.1f" % header.get("rope.freq_base", 10000.0)),
         ("freq_scale", 1),
+        ("n_rs_seq", 0),
+        ("n_outputs_max", sizes.outputs(options)),
+        ("n_outputs_max_per_seq", 1),
     ):
         lines.append("llama_context: %-21s = %s" % (name, value))
     if per_sequence < header.get("context_length"):

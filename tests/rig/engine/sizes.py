@@ -3,8 +3,9 @@
 """The bytes of a load per device: recorded engine rows for large models, computed from the header for models below 1
 GiB.
 
-The rows (engine-rows.json) were recorded with llama-fit-params of llama.cpp build 11669. The formulas for small models
-belong to the rig and are fitted to the recorded loads of `tiny`.
+The rows (engine-rows.json) are those of llama-server of llama.cpp build 11669, which keeps rows of logits for its slots
+only (`n_outputs_max`). The formulas for small models belong to the rig. Their numbers (UNITS) come from loads of `tiny`
+and `small` by the same llama-server, over one to four devices and with layers on the host.
 """
 
 from __future__ import annotations
@@ -25,6 +26,18 @@ CACHE = {
     "q4_1": (20 / 32, 32),
     "q4_0": (18 / 32, 32),
     "iq4_nl": (18 / 32, 32),
+}
+
+#: Width of a model -> its compute buffers without the mask of the attention, counted in tensors of one batch of that
+#: width (4 * ubatch * width bytes). `one`: the only device. `first`, `middle`, `last`: of several, where `last_block`
+#: is a last one with one block and the output. `helper`, `part`: the first device of a load that leaves layers on the
+#: host, for whose weights it computes, and the others. `host`, `hosts`: the host of one device and of several; `cpu`:
+#: of none.
+UNITS = {
+    64: dict(
+        one=8.1, first=21.4, middle=12.3, last=12.3, last_block=7.3, helper=10, part=8, host=4.16, hosts=10.5, cpu=11.1
+    ),
+    768: dict(one=12, first=24, middle=15, last=15, last_block=7, helper=16, part=10, host=4, hosts=10, cpu=13),
 }
 
 
@@ -144,9 +157,10 @@ def recorded(header, options, devices, ratios):
         else ["%d" % (ratio / MIB) if ratio > MIB else "%g" % ratio for ratio in ratios]
     )
     raise NotRecorded(
-        "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-fit-params -m MODEL.gguf "
+        "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-server -lv 4 -m MODEL.gguf "
         "-c %d -ngl 999 -ts %s "
-        "-fa %s -ctk %s -ctv %s -b %d -ub %d -np %d -fitp on' and add the row to tests/rig/engine/engine-rows.json"
+        "-fa %s -ctk %s -ctv %s -b %d -ub %d -np %d', which prints its table (common_memory_breakdown_print) before it "
+        "loads, and add the row to tests/rig/engine/engine-rows.json"
         % (
             model or "this model of more than 1 GiB",
             header.path,
@@ -165,25 +179,39 @@ def recorded(header, options, devices, ratios):
 # --- computed ------------------------------------------------------------------------------------
 
 
+def outputs(options):
+    """Rows of logits that llama-server has room for: one for each slot, or one for each token where it embeds."""
+    return options.batch if options.embedding else options.parallel
+
+
 def _compute(header, options, devices, places):
     """([bytes of the compute buffer per device], bytes on the host).
 
-    `places` is the device of each layer on a GPU, with the output layer last.
+    `places` is the device of each layer on a GPU, with the output layer last. The logits of a few slots (`outputs`)
+    take less than what the blocks before have freed, so they do not count.
     """
-    active, gpu_layers = len(set(places)), len(places)
-    c, ub, width = cells(options) // max(1, options.parallel), options.ubatch, header.width
-    unit, logits, mask = 4 * ub * width, 4 * ub * header.vocabulary, 2 * ub * c
+    units = UNITS.get(header.width) or UNITS[max(UNITS)]
+    c, ub = cells(options) // max(1, options.parallel), options.ubatch
+    unit, mask = 4 * ub * header.width, 2 * ub * c
     scores = 4 * ub * header.heads * c if options.flash_attention == "off" else 0
-    full = gpu_layers > header.blocks
+
+    def buffer(name, copies=1):
+        return copies * mask + units[name] * unit + scores
+
+    host = mask + units["host"] * unit
     if not devices:
-        return [], mask + logits + 7 * unit + scores
-    if not full:
-        return [mask + logits + (8 if gpu_layers else 6) * unit + scores] + [0.0] * (devices - 1), mask + 4.16 * unit
-    if active == 1:
-        return [mask + logits + 4 * unit + scores] * devices, mask + 4.16 * unit
+        return [], buffer("cpu")
+    if len(places) <= header.blocks:
+        with_blocks = set(places[:-1])
+        return [buffer("helper")] + [
+            buffer("part") if device in with_blocks else 0.0 for device in range(1, devices)
+        ], host
+    if len(set(places)) == 1:
+        return [buffer("one")] * devices, host
     # Pipeline parallelism keeps four copies of the inputs.
-    last = 4 * mask + logits + (8 if places.count(places[-1]) > 2 else 3.1) * unit + scores
-    return [4 * mask + 21.4 * unit + scores] * (devices - 1) + [last], 4 * mask + 10.5 * unit
+    last = "last" if places.count(places[-1]) > 2 else "last_block"
+    middle = [buffer("middle", 4)] * (devices - 2)
+    return [buffer("first", 4), *middle, buffer(last, 4)], 4 * mask + units["hosts"] * unit
 
 
 def computed(header, options, devices, gpu_layers, ratios):

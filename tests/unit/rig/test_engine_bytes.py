@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.rig.engine import devices, fit, header, options, sizes
+from tests.rig.engine import devices, fit, header, journal, options, sizes
 from tests.rig.gpus import state
 from tests.rig.models import store
 
@@ -20,7 +20,7 @@ LLAMA4 = ("-c", "32768", "-np", "1", "-b", "1024", "-ub", "1024", "--flash-attn"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     directory = tmp_path_factory.mktemp("models")
-    names = ("llama4:16x17b", "llama3.1:8b", "tiny:latest")
+    names = ("llama4:16x17b", "llama3.1:8b", "small:latest", "tiny:latest")
     for name in names:
         store.write_model(name, directory / name.replace(":", "-"))
     return {name: str(directory / name.replace(":", "-")) for name in names}
@@ -38,7 +38,7 @@ def mib(load):
 
 @pytest.mark.parametrize(
     "ub, wanted",
-    [("512", [[31659, 1414, 380], [30105, 1346, 676]]), ("1024", [[31659, 1452, 764], [30105, 1380, 1357]])],
+    [("512", [[31659, 1414, 380], [30105, 1346, 330]]), ("1024", [[31659, 1452, 764], [30105, 1380, 664]])],
 )
 def test_llama4_over_two_gpus_takes_the_recorded_row(models, ub, wanted):
     load, lines = plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), ["-c", "32768", "-b", ub, "-ub", ub])
@@ -50,13 +50,13 @@ def test_llama4_over_two_gpus_takes_the_recorded_row(models, ub, wanted):
 
 def test_a_little_less_free_memory_on_one_gpu_is_the_same_row(models):
     content = dict(state.preset("rtx-a6000-x2"), **{"gpu0.memory.base": str(300 * MIB)})
-    assert mib(plan(models["llama4:16x17b"], content, LLAMA4)[0]) == [[31659, 1452, 764], [30105, 1380, 1357]]
+    assert mib(plan(models["llama4:16x17b"], content, LLAMA4)[0]) == [[31659, 1452, 764], [30105, 1380, 664]]
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["-c", "10000", "-ub", "512"], "llama-fit-params -m MODEL.gguf -c 10000 -ngl 999"),
+        (["-c", "10000", "-ub", "512"], "llama-server -lv 4 -m MODEL.gguf -c 10000 -ngl 999"),
         (["-c", "32768", "-ub", "512", "-fa", "off"], "-fa off"),
         (["-c", "32768", "-ub", "512", "-ts", "3,1"], "-ts 3,1"),
         (["-c", "32768", "-ub", "512", "-np", "2"], "-np 2"),
@@ -74,6 +74,39 @@ def test_another_quantization_is_another_model(models):
     llama.tensors = [(name, kind, shape, size * 2) for name, kind, shape, size in llama.tensors]
     with pytest.raises(sizes.NotRecorded):
         sizes.recorded(llama, options.parse(["-c", "8192", "-ub", "1024"], {}), 1, [1])
+
+
+@pytest.mark.parametrize(
+    "arguments, devices, layers, wanted",
+    [
+        (["-c", "2048", "-ub", "512"], 1, 999, [20.01]),
+        (["-c", "8192", "-ub", "2048"], 1, 999, [104.05]),
+        (["-c", "2048", "-ub", "512"], 2, 999, [44.05, 30.54]),
+        (["-c", "8192", "-ub", "1024"], 4, 999, [136.11, 109.08, 109.08, 85.08]),
+        (["-c", "8192", "-ub", "512", "-np", "2"], 2, 999, [52.05, 38.54]),
+        (["-c", "8192", "-ub", "2048", "--embedding"], 2, 999, [272.22, 218.22]),
+        (["-c", "2048", "-ub", "512"], 2, 6, [26.0, 17.01]),
+        (["-c", "2048", "-ub", "512"], 2, 2, [26.0, 0.06]),
+    ],
+)
+def test_a_small_model_takes_what_llama_server_takes_for_it(models, arguments, devices, layers, wanted):
+    # Recorded by llama-server of build 11669 with the rig's own model `small`.
+    parsed = options.parse(arguments, {})
+    load = sizes.computed(header.read_header(models["small:latest"]), parsed, devices, layers, [1] * devices)
+    assert [part.compute / MIB for part in load.parts] == pytest.approx(wanted, abs=0.3)
+
+
+def test_the_log_says_how_many_rows_of_logits_there_are(models):
+    small = header.read_header(models["small:latest"])
+    for arguments, rows in ((["-np", "3"], 3), (["-b", "1024"], 1), (["-b", "1024", "--embedding"], 1024)):
+        lines = journal.context(
+            small,
+            options.parse(arguments, {}),
+            [],
+            sizes.computed(small, options.parse(arguments, {}), 0, 0, []),
+            False,
+        )
+        assert "llama_context: n_outputs_max         = %d" % rows in lines
 
 
 def test_the_split_counts_layers():

@@ -42,7 +42,6 @@ LEFT_OUT = [
     r"logit bias",
     r"^resolve_fused_ops: .*DeepSeek",
     r"n_rot_[kv] =",
-    r"n_rs_seq|n_outputs_max",
     r"splits = ",
     r"reserve took",
     r"took [\d.]+ seconds",

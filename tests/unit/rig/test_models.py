@@ -13,15 +13,13 @@ import pytest
 from tests.rig.engine import header, sizes
 from tests.rig.models import catalog, gguf, store
 
-ROWS = json.loads((pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "engine-rows.json").read_text())[
-    "rows"
-]
+RECORDED = pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "engine-rows-server.json"
+ROWS = json.loads(RECORDED.read_text())["rows"]
 MIB = 1024 * 1024
 
 
 def test_the_rig_has_the_recorded_rows_unchanged():
-    recordings = pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "engine-rows.json"
-    assert (pathlib.Path(sizes.__file__).parent / "engine-rows.json").read_bytes() == recordings.read_bytes()
+    assert (pathlib.Path(sizes.__file__).parent / "engine-rows.json").read_bytes() == RECORDED.read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ version_added: "1.0.0"
 description:
   - Reads the header of a model and returns the exact size of each layer and the hyperparameters from which the memory
     of the model is predicted.
-  - From a registry it reads the manifest and a few ranges of the model file, at most 16 MiB, so a plan needs no pull.
+  - From a registry it reads the manifest and a few ranges of the model files, at most 16 MiB (and as much again of a
+    draft model), so a plan needs no pull.
   - It changes nothing except the entries in O(cache_dir).
 author:
   - The gpufleet.ollama contributors (@gpufleet)
@@ -403,7 +404,8 @@ model:
 bytes_read:
   description:
     - Bytes that were read from the registry or from disk.
-    - It is 0 for a server. If the header was in the cache, it is the size of the manifest.
+    - It is 0 for a server without adapters or a draft model. If the header was in the cache, it is the size of the
+      manifest.
   returned: success
   type: int
 """

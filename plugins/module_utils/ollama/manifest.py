@@ -19,6 +19,7 @@ _PREFIX = "application/vnd.ollama.image."
 MODEL = _PREFIX + "model"
 PROJECTOR = _PREFIX + "projector"
 ADAPTER = _PREFIX + "adapter"
+DRAFT = _PREFIX + "draft"  # of speculative decoding, since 0.30
 PARAMETERS = _PREFIX + "params"
 TEMPLATE = _PREFIX + "template"
 PROMPT = _PREFIX + "prompt"  # a template in models of 2023
@@ -85,8 +86,13 @@ class Manifest:
         return sum(layer.size_bytes for layer in self.layers) + (self.config.size_bytes if self.config else 0)
 
     def with_headers(self) -> list[Layer]:
-        """Return the layers whose headers say what the model needs: its files, then those of its projector."""
-        return self.of_type(MODEL) + self.of_type(PROJECTOR)
+        """Return the layers whose headers say what the model needs: its files, those of its projector, its adapters
+        and its draft model."""
+        return self.of_type(MODEL) + self.of_type(PROJECTOR) + self.of_type(ADAPTER) + self.drafts()
+
+    def drafts(self) -> list[Layer]:
+        """Return the draft model in a list, [] without one; of several Ollama loads the last (server/images.go)."""
+        return self.of_type(DRAFT)[-1:]
 
     def of_type(self, *media_types: str) -> list[Layer]:
         """Return the layers of these media types, in the order of the manifest."""

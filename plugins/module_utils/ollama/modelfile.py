@@ -15,7 +15,7 @@ import re
 from typing import Any, Callable, Iterable
 
 from . import manifest as media
-from .parameters import check, comparable, of_modelfile, of_show
+from .parameters import check, comparable, of_layers, of_modelfile, of_show
 
 DEFAULT_TEMPLATE = "{{ .Prompt }}"  # /api/show returns it for a model without a template
 _COMMANDS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "ADAPTER", "LICENSE", "MESSAGE")
@@ -164,12 +164,16 @@ def content_of_manifest(manifest: media.Manifest, read: Callable[[media.Layer], 
         except ValueError:
             raise ModelfileError("a layer %s of the model is not JSON; pull the model again" % media_type)
 
+    try:
+        own_parameters = of_layers(read(layer) for layer in manifest.of_type(media.PARAMETERS))
+    except ValueError as error:
+        raise ModelfileError("a layer %s of the model %s; pull the model again" % (media.PARAMETERS, error))
     templates, systems = texts(media.TEMPLATE, media.PROMPT), texts(media.SYSTEM)
     messages = parsed(media.MESSAGES, [])
     return {
         "from": sorted(set(layer.digest for layer in manifest.of_type(media.MODEL, media.PROJECTOR))),
         "adapters": sorted(set(layer.digest for layer in manifest.of_type(media.ADAPTER))),
-        "parameters": comparable(parsed(media.PARAMETERS, {})),
+        "parameters": comparable(own_parameters),
         "template": templates[-1] if templates else DEFAULT_TEMPLATE,
         "system": systems[-1] if systems else "",
         "license": "\n".join(texts(media.LICENSE)),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Parameters of a model: their types, and how to read them from /api/show and Modelfiles. Pure.
+"""Parameters of a model: their types, and how to read them from /api/show, Modelfiles and manifests. Pure.
 
 Source: Ollama 0.32 api/types.go (Options, Runner). The server accepts an unknown name silently, and a wrong type until
 the model is loaded (ollama-0.32.15-api.json: create-unknown-parameter, create-num-gpu-string, generate-bad-type), so
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ast
 import difflib
-from typing import Any
+import json
+import math
+from typing import Any, Iterable
 
 INTEGER = "an integer"
 NUMBER = "a number"
@@ -70,6 +72,10 @@ RETIRED = frozenset(
         "logits_all",
     )
 )
+
+
+#: The most bytes of all parameter layers of a manifest; real ones have some hundred.
+MAX_LAYER_BYTES = 256 * 1024
 
 
 class InvalidParameter(ValueError):
@@ -131,6 +137,70 @@ def of_modelfile(name: str, text: str) -> Any:
     return text
 
 
+def of_layers(blobs: Iterable[bytes]) -> dict[str, Any]:
+    """Return the parameters in the parameter layers of a manifest, in its order.
+
+    As Ollama reads them (server/images.go `GetModel`, Go's encoding/json): the first JSON value of each layer counts,
+    a later layer wins key by key, and a layer that is null takes away what came before it.
+
+    Raises:
+        ValueError: a layer is no JSON object, so that Ollama cannot load the model. The text is a phrase about it ("is
+            not JSON").
+    """
+    found: dict[str, Any] = {}
+    for blob in blobs:
+        value = _first_value(blob)
+        if value is None:
+            found = {}
+        elif isinstance(value, dict):
+            found.update(value)
+        else:
+            raise ValueError("is not a JSON object")
+    return {_text(name): _plain(value) for name, value in found.items()}
+
+
+def _first_value(blob: bytes) -> Any:
+    """Return the first JSON value of a blob. Raises ValueError where it is none that Go reads."""
+    try:
+        value, _end = _DECODER.raw_decode(blob.decode("utf-8", "replace").lstrip(" \t\r\n"))
+    except (RecursionError, ValueError):
+        raise ValueError("is not JSON")
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("%.20s is out of range" % text)
+    return value
+
+
+def _integer(text: str) -> int:
+    _float(text)
+    return int(text)
+
+
+def _constant(name: str) -> Any:
+    raise ValueError("%s is not JSON" % name)  # NaN and Infinity, which Python takes and Go refuses
+
+
+_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant)
+
+
+def _text(text: str) -> str:
+    """Return a text without half a surrogate pair, which no output takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _plain(value: Any, inner: bool = False) -> Any:
+    """Return a value; of what nests deeper than a list of texts, which no parameter does, only what it is."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, list) and not inner:
+        return [_plain(item, True) for item in value]
+    return type(value)() if isinstance(value, (dict, list)) else value
+
+
 def of_show(text: str | None) -> dict[str, Any]:
     """Return the parameters in the field `parameters` of /api/show.
 
@@ -150,6 +220,8 @@ def of_show(text: str | None) -> dict[str, Any]:
 
 
 def _go_value(text: str) -> Any:
+    if text == "<nil>":
+        return None
     if text[:1] == '"' and text[-1:] == '"' and len(text) > 1:
         try:
             return ast.literal_eval(text)  # Go's escapes are a part of Python's

@@ -23,7 +23,7 @@ ATTEMPTS = 3
 PAUSE = 0.5  # seconds before the second attempt, doubled for the third
 # Bytes per second. A slower answer is given up: requests limits only the time between two bytes.
 LEAST_RATE = 64 * 1024
-WHOLE_BYTES = 16 * 1024 * 1024  # that may be read of one model
+WHOLE_BYTES = 32 * 1024 * 1024  # that may be read of one model and its draft model
 USER_AGENT = "gpufleet.ollama"
 _CHUNK = 65536
 Result = TypeVar("Result")

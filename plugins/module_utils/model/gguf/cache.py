@@ -19,7 +19,7 @@ from typing import Any, Callable
 
 from ...common.regular import read_regular
 
-FORMAT = 6
+FORMAT = 7
 PATIENCE = 20.0  # seconds; the largest header takes a few
 _POLL = 0.05  # seconds between two looks at a mark
 

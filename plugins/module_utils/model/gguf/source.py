@@ -9,6 +9,7 @@ size_bytes and file_bytes, and how many bytes were read for them over the networ
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 from typing import Any, BinaryIO, Callable
@@ -17,29 +18,25 @@ from ...common.names import normalise_digest, parse
 from ...common.regular import open_regular
 from ...ollama import manifest as media
 from ...ollama.client import OllamaClient, OllamaError
+from ...ollama.parameters import MAX_LAYER_BYTES, of_show
 from ...ollama.registry import Registry
 from ...ollama.store import Store
 from ...ollama.target import find
 from .cache import Cache
 from .extent import check_complete, check_extent
 from .facts import model_facts
-from .header import MAX_TENSORS, Header, HeaderError, Tensor, check_shape, read_header
+from .header import Header, HeaderError, read_header
+from .manifest_facts import CHUNK, MAX_PARTS, Reads, SourceError, adapter, draft, in_words, manifest_facts, noted
 from .parts import merge
-from .types import tensor_bytes
+from .show import files_with_headers, needs_arrays, show_header
 
-CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
 FURTHER_CHUNK = 2 * 1000 * 1000  # further ones are smaller, so that little is read beyond the header
-SMALL_CHUNK = 256 * 1024  # projectors and the parts of a split model have no vocabulary
-NETWORK_LIMIT = 16 * 1024 * 1024  # of the headers of a model, its parts and its projector; real ones have up to 12 MiB
+# Of a model's headers (parts, projectors, adapters), and again of its draft model's; real ones have up to 12 MiB.
+NETWORK_LIMIT = 16 * 1024 * 1024
 FILE_LIMIT = 64 * 1024 * 1024  # the same from a disk
 MAX_READS = 100  # of a header over the network: a server could send it a few bytes at a time
-MAX_PARTS = 256  # of a split model
 _FILE_CHUNK = 1024 * 1024
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z")
-
-
-class SourceError(Exception):
-    """The model cannot be read from this source. The text is one sentence."""
 
 
 class _Tally:
@@ -136,7 +133,7 @@ def from_file(path: str, name: str | None = None) -> tuple[dict[str, Any], int]:
     paths = _split_paths(path)
     files = _Files()
     read: list[dict[str, Any]] = []
-    facts = model_facts(merge((_noted(files.header(part), read) for part in paths), len(paths)))
+    facts = model_facts(merge((noted(files.header(part), read) for part in paths), len(paths)))
     facts["headers"] = read
     try:
         size = sum(os.path.getsize(part) for part in paths)
@@ -178,7 +175,7 @@ def from_store(store: Store, name: str) -> tuple[dict[str, Any], int]:
     def header(layer: media.Layer, _chunk: int) -> Header:
         return files.header(store.blob_path(layer.digest), store.open_blob(layer))
 
-    facts = _manifest_facts(manifest, header, name)
+    facts = manifest_facts(manifest, Reads(header, lambda layer: store.small_blob(layer, MAX_LAYER_BYTES)), name)
     return _of_manifest(name, "store", manifest, facts), files.bytes_read
 
 
@@ -197,12 +194,29 @@ def from_registry(registry: Registry, name: str, cache: Cache, refresh: bool = F
         HeaderError: its header is damaged, or does not belong to a file of the size in the manifest.
     """
     manifest = registry.manifest()
-    spent = [0]
+    reads = Reads(_RegistryHeaders(registry, name).header, lambda layer: _small_blob(registry, layer, name))
+    # The bytes of a header are not checked against the digest: what one registry serves says nothing about another.
+    key = [registry.address]
+    for layer in manifest.with_headers() + manifest.of_type(media.PARAMETERS):
+        key += [layer.media_type, layer.digest, str(layer.size_bytes)]
+    facts = cache.fetch(key, lambda: manifest_facts(manifest, reads, name), refresh=refresh)
+    return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
 
-    def header(layer: media.Layer, chunk: int) -> Header:
-        left = NETWORK_LIMIT - spent[0]
+
+class _RegistryHeaders:
+    """Reads the headers of a model's layers from a registry, a draft model's with a limit of its own."""
+
+    def __init__(self, registry: Registry, name: str) -> None:
+        self._registry = registry
+        self._name = name
+        self._left = {False: NETWORK_LIMIT, True: NETWORK_LIMIT}
+
+    def header(self, layer: media.Layer, chunk: int) -> Header:
+        """Return the header of a layer; `chunk` bytes are asked for at a time."""
+        is_draft = layer.media_type == media.DRAFT
+        left = self._left[is_draft]
         tally = _Tally(
-            lambda offset, size: registry.blob_range(layer.digest, offset, size, layer.size_bytes),
+            lambda offset, size: self._registry.blob_range(layer.digest, offset, size, layer.size_bytes),
             chunk,
             min(layer.size_bytes, left),
             MAX_READS,
@@ -212,45 +226,25 @@ def from_registry(registry: Registry, name: str, cache: Cache, refresh: bool = F
             check_extent(found, layer.size_bytes)
             return found
         except HeaderError as error:
-            raise HeaderError("%s from %s: %s" % (name, registry.host, error))
+            raise HeaderError("%s from %s: %s" % (in_words(layer, self._name), self._registry.host, error))
         finally:
-            spent[0] += tally.bytes_read
-
-    # The bytes of a header are not checked against the digest: what one registry serves says nothing about another.
-    key = [registry.address]
-    for layer in manifest.with_headers():
-        key += [layer.media_type, layer.digest, str(layer.size_bytes)]
-    facts = cache.fetch(key, lambda: _manifest_facts(manifest, header, name), refresh=refresh)
-    return _of_manifest(name, "registry", manifest, facts), registry.bytes_read
+            self._left[is_draft] -= tally.bytes_read
 
 
-def _manifest_facts(
-    manifest: media.Manifest, header: Callable[[media.Layer, int], Header], name: str
-) -> dict[str, Any]:
-    """Return the facts of the model and projector layers; header(layer, chunk) reads the header of one."""
-    layers = manifest.of_type(media.MODEL)
-    if not layers:
-        raise SourceError("the manifest of %s has no model in the GGUF format, so no plan can be made for it" % name)
-    projectors = manifest.of_type(media.PROJECTOR)
-    for found in (layers, projectors):
-        if len(found) > MAX_PARTS:
-            raise SourceError(
-                "the manifest of %s lists %d model files of one kind, but no model has more than %d"
-                % (name, len(found), MAX_PARTS)
-            )
-    chunks = [CHUNK] + [SMALL_CHUNK] * (len(layers) - 1)
-    read: list[dict[str, Any]] = []
-    model = merge((_noted(header(layer, chunks[index]), read) for index, layer in enumerate(layers)), len(layers))
-    projector = None
-    if projectors:
-        projector = merge((_noted(header(layer, SMALL_CHUNK), read) for layer in projectors), len(projectors))
-    return dict(model_facts(model, projector), headers=read)
+def _small_blob(registry: Registry, layer: media.Layer, name: str) -> bytes:
+    """Return the bytes of a layer that is read as a whole, and so can be compared with its digest.
 
-
-def _noted(header: Header, read: list[dict[str, Any]]) -> Header:
-    """Return a header; its size and checksum are added to `read`, in the order of Manifest.with_headers."""
-    read.append({"header_bytes": header.size_bytes, "header_sha256": header.sha256})
-    return header
+    Raises:
+        RegistryError: the registry has no usable answer.
+        SourceError: it serves other bytes.
+    """
+    content = registry.blob_range(layer.digest, 0, layer.size_bytes, layer.size_bytes) if layer.size_bytes else b""
+    if "sha256:" + hashlib.sha256(content).hexdigest() != layer.digest:
+        raise SourceError(
+            "%s from %s are not those of the digest %s; inform its owner, or set a mirror with registry"
+            % (in_words(layer, name), registry.host, layer.digest[:19])
+        )
+    return content
 
 
 def _of_manifest(name: str, source: str, manifest: media.Manifest, facts: dict[str, Any]) -> dict[str, Any]:
@@ -259,10 +253,10 @@ def _of_manifest(name: str, source: str, manifest: media.Manifest, facts: dict[s
 
 
 def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
-    """Return (model, 0) of a model on a running server.
+    """Return (model, bytes read here) of a model on a running server.
 
     Raises:
-        SourceError: the server does not have the model.
+        SourceError: the server does not have the model, or an adapter or draft model that cannot be read here.
         HeaderError: its answer is malformed.
         OllamaError: the server answers with another error, or not at all.
     """
@@ -272,7 +266,7 @@ def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
         raise SourceError("the server at %s has no model %s; pull it, or use source: registry" % (client.url, wanted))
     try:
         show = client.show(str(wanted))
-        if _needs_arrays(show):
+        if needs_arrays(show):
             show = client.show(str(wanted), verbose=True)
     except OllamaError as error:
         if error.status == 404:
@@ -293,43 +287,42 @@ def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
         facts["projector_bytes"] = None  # /api/show says that there is one, but not its size
     facts["capabilities"] = sorted(show.get("capabilities") or facts["capabilities"])
     facts["headers"] = None
+    facts["parameters"] = of_show(show.get("parameters")) or None
+    bytes_read = _add_files(facts, show, str(wanted), client.url)
     digest = normalise_digest(entry.get("digest"))
-    return _model(str(wanted), "server", digest, size, file_bytes, facts), 0
+    return _model(str(wanted), "server", digest, size, file_bytes, facts), bytes_read
 
 
-def _needs_arrays(show: dict[str, Any]) -> bool:
-    """Return whether an array with a value per layer was left out.
+def _add_files(facts: dict[str, Any], show: dict[str, Any], name: str, url: str) -> int:
+    """Add the adapters and the draft model of a model on a server to its facts: their files are read on this host.
 
-    /api/show leaves out long arrays unless asked with `verbose`, which sends the whole vocabulary as well.
+    Returns:
+        Bytes read.
+
+    Raises:
+        SourceError: a file cannot be read here, so that what it needs is not known.
+        HeaderError: a file is damaged.
     """
-    info = show.get("model_info") or {}
-    return any(value is None and not key.startswith("tokenizer.") for key, value in info.items())
-
-
-def show_header(show: dict[str, Any]) -> Header:
-    """Return the header that an answer of /api/show describes. Raises HeaderError where it is malformed."""
-    info = show.get("model_info")
-    tensors = show.get("tensors")
-    if not isinstance(info, dict) or not isinstance(tensors, list):
-        raise HeaderError(
-            "the server's answer to /api/show has no model_info or tensors; Ollama 0.5 and later give them"
-        )
-    lengths = dict((key, len(value)) for key, value in info.items() if isinstance(value, list))
-    keys = dict((key, value) for key, value in info.items() if value is not None and not key.startswith("tokenizer."))
-    if len(tensors) > MAX_TENSORS:
-        raise HeaderError("the server's answer to /api/show has %d tensors; the model is damaged" % len(tensors))
-    read = []
-    for item in tensors:
+    files = _Files()
+    facts.update(adapters=[], draft=None)
+    for media_type, path, digest in files_with_headers(show):
+        layer = media.Layer(media_type, digest or "", 0)
+        what = in_words(layer, name)
         try:
-            shape = [int(dimension) for dimension in item["shape"]]
-            name, kind = str(item["name"]), str(item["type"])
-        except (KeyError, OverflowError, TypeError, ValueError):
-            raise HeaderError(
-                "the server's answer to /api/show has a tensor without name, type or shape: %.80r" % (item,)
+            if digest is None:
+                raise SourceError("%s is no blob of a store" % path)
+            header = files.header(path)
+            layer = media.Layer(media_type, digest, os.stat(path).st_size)
+        except (OSError, SourceError) as error:
+            raise SourceError(
+                "the server at %s does not say how large %s is, and its file cannot be read here (%s); "
+                "use source: registry, or source: store on its host" % (url, what, error)
             )
-        check_shape(name, shape)
-        read.append(Tensor(name, shape, kind, tensor_bytes(shape, kind)))
-    return Header(3, keys, lengths, read, 0)
+        if media_type == media.DRAFT:
+            facts["draft"] = draft(layer, header, name)
+        else:
+            facts["adapters"].append(adapter(layer, header, facts, name))
+    return files.bytes_read
 
 
 def _server_file_bytes(show: dict[str, Any], size: int | None) -> int | None:

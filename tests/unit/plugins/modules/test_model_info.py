@@ -61,7 +61,7 @@ def test_a_model_of_67_gb_takes_at_most_16_mib(rig):
     assert model["expert_count"] == 16 and all(
         0 < layer["expert_bytes"] < layer["weight_bytes"] for layer in model["layers"]
     )
-    assert len(rig[0].requests) - before <= 6
+    assert len(rig[0].requests) - before <= 8  # manifest, parameters and header, two of them redirected
 
 
 def test_with_a_cache_the_header_is_read_once(rig, tmp_path):

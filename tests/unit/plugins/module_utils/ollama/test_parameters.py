@@ -60,3 +60,48 @@ def test_good_parameters_pass():
 def test_wrong_parameters_are_refused(wrong, words):
     with pytest.raises(parameters.InvalidParameter, match=words):
         parameters.check(wrong)
+
+
+def test_a_parameter_that_is_null_is_shown_as_go_prints_it():
+    assert parameters.of_show("main_gpu                       <nil>\nnum_gpu   2") == {"main_gpu": None, "num_gpu": 2}
+
+
+@pytest.mark.parametrize(
+    "blobs, expected",
+    [
+        ([], {}),
+        ([b'{"num_ctx":4096,"stop":["a"]}\n'], {"num_ctx": 4096, "stop": ["a"]}),
+        ([b'{"a":1,"b":2}', b'{"b":3}'], {"a": 1, "b": 3}),
+        ([b'{"a":1}', b"null", b'{"b":3}'], {"b": 3}),
+        ([b'  {"a":1} trailing bytes that Go does not read'], {"a": 1}),
+        ([b'{"a":1,"a":2}'], {"a": 2}),
+        (
+            [b'{"num_gpu":null,"num_batch":1e3,"use_mmap":false}'],
+            {"num_gpu": None, "num_batch": 1e3, "use_mmap": False},
+        ),
+        ([b'{"stop":["\\ud800"],"\\udc00":"\xff"}'], {"stop": ["?"], "?": "\ufffd"}),
+        ([b'{"a":{"b":[1]},"c":[[1],2,{"d":1}]}'], {"a": {}, "c": [[], 2, {}]}),
+    ],
+)
+def test_parameter_layers_are_read_as_ollama_reads_them(blobs, expected):
+    assert parameters.of_layers(blobs) == expected
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"",
+        b"[]",
+        b"1",
+        b'"x"',
+        b"{",
+        b"{'a':1}",
+        b'{"a":Infinity}',
+        b'{"a":1e400}',
+        b'{"a":' + b"9" * 400 + b"}",
+        b'{"a":' * 50000,
+    ],
+)
+def test_a_parameter_layer_that_go_does_not_read_is_none(blob):
+    with pytest.raises(ValueError, match="is not (JSON|a JSON object)"):
+        parameters.of_layers([b"{}", blob])

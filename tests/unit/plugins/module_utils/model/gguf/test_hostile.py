@@ -14,11 +14,8 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError, read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.parts import merge
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import (
-    SourceError,
-    from_file,
-    show_header,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.show import show_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import SourceError, from_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

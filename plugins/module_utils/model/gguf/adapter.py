@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Facts of a LoRA adapter from its header. Pure.
+
+Source: llama.cpp src/llama-adapter.cpp, `llama_adapter_lora_init_impl`: each tensor goes to the buffer of the one that
+it changes, which its name says ("blk.0.attn_q.weight.lora_a"); tensors of norms are not loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .header import Header, HeaderError
+
+_BLOCK = re.compile(r"blk\.(\d{1,6})\.")
+_NORM = "_norm.weight"
+_EMBEDDING = ("token_embd.weight", "per_layer_token_embd.weight")
+
+
+def adapter_facts(header: Header, model: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of an adapter (model.schema.Adapter) without digest and size_bytes.
+
+    Args:
+        header: of the adapter.
+        model: facts of the model that it changes (facts.model_facts).
+
+    Raises:
+        HeaderError: the adapter has tensors of an unknown type, so that its size cannot be computed.
+    """
+    layers: dict[str, int] = {}
+    facts: dict[str, Any] = {"layer_bytes": layers, "other_bytes": 0, "embedding_bytes": 0, "rank": 0}
+    for tensor in header.tensors:
+        if tensor.name.endswith(_NORM):
+            continue
+        if tensor.bytes is None:
+            raise HeaderError(
+                "it has tensors of an unknown %s, so its size cannot be computed; this collection is older than it"
+                % tensor.type
+            )
+        facts["rank"] = max(facts["rank"], _rank(tensor.name, tensor.shape))
+        match = _BLOCK.match(tensor.name)
+        if match and int(match.group(1)) < model["block_count"]:
+            block = str(int(match.group(1)))
+            layers[block] = layers.get(block, 0) + tensor.bytes
+        elif tensor.name.startswith(_EMBEDDING) and not model["tied_embeddings"]:
+            facts["embedding_bytes"] += tensor.bytes
+        else:
+            # With a tied output layer the embedding is there twice, and either may be the one that is found.
+            facts["other_bytes"] += tensor.bytes
+    return facts
+
+
+def _rank(name: str, shape: Any) -> int:
+    """Return the rank by a tensor B, whose rows it is; 0 for another tensor."""
+    return shape[0] if name.endswith(".lora_b") and shape else 0

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Facts of a model from its manifest: all of its layers that act on a load.
+
+Which do, and in which order, is that of Ollama server/images.go (`GetModel`): model files, projectors, adapters, the
+last draft model, and parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple
+
+from ...ollama import manifest as media
+from ...ollama import parameters
+from .adapter import adapter_facts
+from .facts import model_facts
+from .header import Header, HeaderError
+from .parts import merge
+
+CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
+SMALL_CHUNK = 256 * 1024  # projectors, adapters and the parts of a split model have no vocabulary
+MAX_PARTS = 256  # of a split model, and projectors or adapters of a model
+_WORDS = {
+    media.PROJECTOR: "the projector of ",
+    media.ADAPTER: "the adapter of ",
+    media.DRAFT: "the draft model of ",
+    media.PARAMETERS: "the parameters of ",
+}
+
+
+class SourceError(Exception):
+    """The model cannot be read from this source. The text is one sentence."""
+
+
+class Reads(NamedTuple):
+    """How the layers of a manifest are read.
+
+    `header(layer, chunk)` returns the header of one, asking for `chunk` bytes at a time where that matters;
+    `blob(layer)` all bytes of a small one.
+    """
+
+    header: Callable[[media.Layer, int], Header]
+    blob: Callable[[media.Layer], bytes]
+
+
+def in_words(layer: media.Layer, name: str) -> str:
+    """Return a layer of a model for a message: the model's name, or what the layer is of it."""
+    return _WORDS.get(layer.media_type, "") + name
+
+
+def noted(header: Header, read: list[dict[str, Any]]) -> Header:
+    """Return a header; its size and checksum are added to `read`, in the order of Manifest.with_headers."""
+    read.append({"header_bytes": header.size_bytes, "header_sha256": header.sha256})
+    return header
+
+
+def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[str, Any]:
+    """Return the facts of a model (model.schema.ModelFacts) without name, source, digest and file sizes.
+
+    Args:
+        manifest: of the model.
+        reads: how its layers are read.
+        name: of the model.
+
+    Raises:
+        SourceError: it has no model in the GGUF format, or layers that Ollama cannot load.
+        HeaderError: a header is damaged. `reads` may raise other exceptions.
+    """
+    layers, projectors = manifest.of_type(media.MODEL), manifest.of_type(media.PROJECTOR)
+    adapters = manifest.of_type(media.ADAPTER)
+    if not layers:
+        raise SourceError("the manifest of %s has no model in the GGUF format, so no plan can be made for it" % name)
+    for found in (layers, projectors, adapters):
+        if len(found) > MAX_PARTS:
+            raise SourceError(
+                "the manifest of %s lists %d model files of one kind, but no model has more than %d"
+                % (name, len(found), MAX_PARTS)
+            )
+    own = _parameters(manifest, reads, name)
+    chunks = [CHUNK] + [SMALL_CHUNK] * (len(layers) - 1)
+    read: list[dict[str, Any]] = []
+    model = merge((noted(reads.header(layer, chunks[index]), read) for index, layer in enumerate(layers)), len(layers))
+    projector = None
+    if projectors:
+        projector = merge((noted(reads.header(layer, SMALL_CHUNK), read) for layer in projectors), len(projectors))
+    facts = model_facts(model, projector)
+    facts["parameters"] = own
+    facts["adapters"] = [
+        adapter(layer, noted(reads.header(layer, SMALL_CHUNK), read), facts, name) for layer in adapters
+    ]
+    facts["draft"] = None
+    for layer in manifest.drafts():
+        facts["draft"] = draft(layer, noted(reads.header(layer, CHUNK), read), name)
+    return dict(facts, headers=read)
+
+
+def _parameters(manifest: media.Manifest, reads: Reads, name: str) -> dict[str, Any] | None:
+    """Return the model's own parameters, None where it has none."""
+    layers = manifest.of_type(media.PARAMETERS)
+    size = sum(layer.size_bytes for layer in layers)
+    if size > parameters.MAX_LAYER_BYTES:
+        raise SourceError(
+            "the manifest of %s has %d bytes of parameters, and no model has more than %d; get the model again"
+            % (name, size, parameters.MAX_LAYER_BYTES)
+        )
+    try:
+        return parameters.of_layers(reads.blob(layer) for layer in layers) or None
+    except ValueError as error:
+        raise SourceError(
+            "a parameter layer of %s %s, so Ollama cannot load the model; get the model again" % (name, error)
+        )
+
+
+def adapter(layer: media.Layer, header: Header, model: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the facts of an adapter.
+
+    Args:
+        layer: of the manifest.
+        header: of its file.
+        model: facts of the model that it changes.
+        name: of that model.
+
+    Raises:
+        HeaderError: its size cannot be computed.
+    """
+    try:
+        return dict(adapter_facts(header, model), digest=layer.digest, size_bytes=layer.size_bytes)
+    except HeaderError as error:
+        raise HeaderError("%s cannot be read: %s" % (in_words(layer, name), error))
+
+
+def draft(layer: media.Layer, header: Header, name: str) -> dict[str, Any]:
+    """Return the facts of a draft model, with the keys of a model.
+
+    Args:
+        layer: of the manifest.
+        header: of its file.
+        name: of the model that it drafts for.
+
+    Raises:
+        HeaderError: the header is not that of a model.
+    """
+    try:
+        facts = model_facts(header)
+    except HeaderError as error:
+        raise HeaderError("%s cannot be read: %s" % (in_words(layer, name), error))
+    about = {"name": None, "source": None, "digest": layer.digest}
+    sizes = {"size_bytes": layer.size_bytes, "file_bytes": layer.size_bytes}
+    return {**facts, **about, **sizes, "headers": None, "parameters": None, "adapters": [], "draft": None}

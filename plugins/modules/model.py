@@ -80,7 +80,7 @@ options:
     type: str
   parameters:
     description:
-      - Parameters of the built model. They override those of its base.
+      - Parameters of the built model. They override those of its base. A null takes away what the base has.
       - Names and types are checked here, because Ollama ignores unknown names and refuses wrong types only when it
         loads the model.
     type: dict

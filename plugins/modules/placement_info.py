@@ -57,7 +57,7 @@ options:
         description:
           - Context length of one request, in tokens.
           - V(auto) takes the largest that fits.
-          - The default is 8192, or the length that the model was trained for if that is less.
+          - The default is the model's own C(num_ctx), or else 8192; at most the length that it was trained for.
         type: str
       parallel:
         description:
@@ -75,7 +75,7 @@ options:
         type: bool
       ubatch:
         description:
-          - Size of a physical batch, in tokens. The default is the size that this Ollama version chooses.
+          - Size of a physical batch, in tokens. The default is the model's own C(num_batch), else that of the release.
         type: int
       strategy:
         description:

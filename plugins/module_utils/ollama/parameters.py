@@ -92,6 +92,9 @@ def hint(name: object) -> str:
 def check(parameters: dict[str, Any] | None) -> dict[str, Any]:
     """Return parameters as /api/create takes them: `stop` is always a list.
 
+    A null is kept: in a model that is created from another one it takes away what that has (Ollama api/types.go
+    `Options.FromMap`).
+
     Raises:
         InvalidParameter: a name is unknown, or a value has the wrong type (a number that is given as text, too).
     """
@@ -102,6 +105,9 @@ def check(parameters: dict[str, Any] | None) -> dict[str, Any]:
                 "parameter %r is unknown to Ollama, which would accept it without effect; %s" % (name, hint(name))
             )
         kind = TYPES[name]
+        if value is None:
+            checked[name] = None
+            continue
         if kind == TEXTS:
             values = list(value) if isinstance(value, (list, tuple)) else [value]
             fits = all(isinstance(item, str) for item in values)

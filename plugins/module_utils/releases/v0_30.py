@@ -220,7 +220,8 @@ def choose(request: LoadRequest) -> Decision:
 def decide(request: LoadRequest) -> Decision:
     """What Ollama chooses for a load, with the layers after llama.cpp's fit."""
     decision = choose(request)
-    if request.options.get("num_gpu") == 0 or not decision.gpus:
+    # llama.cpp uses no GPU with --split-mode none and a negative --main-gpu (src/llama.cpp, model loading).
+    if request.options.get("num_gpu") == 0 or not decision.gpus or (decision.main_gpu or 0) < 0:
         return dataclasses.replace(decision, outcome="cpu", layers=[0] * len(decision.gpus))
     model, environment, version = request.model, request.environment, request.version or NEWEST_VERSION
     members = [

@@ -63,6 +63,8 @@ def _default_lines(plan, default, names):
         "  Ollama %s without a plan: %s on %s, layers %s, context %s"
         % (plan["ollama_version"], default.get("outcome"), gpus, default.get("layers"), default.get("context_length"))
     ]
+    if default.get("error"):
+        lines = ["  Ollama %s without a plan would not load it: %s" % (plan["ollama_version"], default["error"])]
     return lines + ["  %s: %s" % (_setting(setting), setting["effect"]) for setting in default.get("settings") or []]
 
 

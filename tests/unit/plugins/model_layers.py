@@ -79,3 +79,41 @@ def routes(*layers):
     for _kind, data, _size in layers:
         table["GET", "/v2/library/m/blobs/" + digest_of(data)] = ranges(data)
     return table
+
+
+def gemma3(kind="model", blocks=48, width=3840, heads=16, inner=15360):
+    """A layer with a Gemma 3 text model of these dimensions: by default gemma3:12b, some 7 GB."""
+    kv, size, vocabulary = heads // 2, 256, 262208
+    pairs = {
+        "general.architecture": "gemma3",
+        "general.file_type": 15,
+        "gemma3.block_count": blocks,
+        "gemma3.context_length": 131072,
+        "gemma3.embedding_length": width,
+        "gemma3.feed_forward_length": inner,
+        "gemma3.attention.head_count": heads,
+        "gemma3.attention.head_count_kv": kv,
+        "gemma3.attention.key_length": size,
+        "gemma3.attention.value_length": size,
+        "gemma3.attention.sliding_window": 1024,
+    }
+    tensors = [("token_embd.weight", "Q6_K", [width, vocabulary]), ("output_norm.weight", "F32", [width])]
+    for block in range(blocks):
+        shapes = {
+            "attn_norm": ("F32", [width]),
+            "attn_q": ("Q4_K", [width, heads * size]),
+            "attn_k": ("Q4_K", [width, kv * size]),
+            "attn_v": ("Q6_K", [width, kv * size]),
+            "attn_q_norm": ("F32", [size]),
+            "attn_k_norm": ("F32", [size]),
+            "attn_output": ("Q4_K", [heads * size, width]),
+            "post_attention_norm": ("F32", [width]),
+            "ffn_norm": ("F32", [width]),
+            "ffn_gate": ("Q4_K", [width, inner]),
+            "ffn_up": ("Q4_K", [width, inner]),
+            "ffn_down": ("Q6_K", [inner, width]),
+            "post_ffw_norm": ("F32", [width]),
+        }
+        tensors += [("blk.%d.%s.weight" % (block, name), *shape) for name, shape in shapes.items()]
+    head, size_bytes = gguf.header(pairs, tensors)
+    return (kind, head, len(head) + size_bytes)

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.rig.models import store as rig_models
-from tests.rig.ollama.double import create, gguf, gotext, models, names, pull
+from tests.rig.ollama.double import create, generate, gguf, gotext, models, names, pull
 from tests.rig.ollama.double.errors import ApiError
 from tests.rig.ollama.double.store import LAYER_TYPE, Store
 from tests.rig.registry.server import Registry, serve
@@ -230,3 +230,14 @@ def test_a_seeded_blob_is_never_hashed(tmp_path, registry):
         stream.truncate(model["size"])
     assert list(pull.pull(store, name, True))[-1] == {"status": "success"}
     assert not [request for request in found.requests if model["digest"] in request["path"]]
+
+
+def test_a_null_takes_away_a_parameter_of_the_base(seeded):
+    """api/types.go `Options.FromMap` skips a null; server/create.go `setParameters` keeps it over the base's value."""
+    base, name = names.parse("pinned"), names.parse("free")
+    list(create.create(seeded, base, {"from": BASE, "parameters": {"main_gpu": 1, "num_ctx": 64}}))
+    list(create.create(seeded, name, {"from": "pinned", "parameters": {"main_gpu": None}}))
+    model = models.Model(seeded, seeded.load(name))
+    assert model.parameters["main_gpu"] is None and model.parameters["num_ctx"] == 64
+    assert "main_gpu                       <nil>" in model.parameter_lines().splitlines()
+    assert "main_gpu" not in generate.merged_options(model, {}) and generate.merged_options(model, {})["num_ctx"] == 64

@@ -71,12 +71,10 @@ def model_facts(facts: Any, name: str) -> ModelFacts:
         raise PlacementError(
             "Model %s comes without its facts; run model_info for it and pass what it returns as `model`." % name
         )
-    for key, least in [(key, 1) for key in _AT_LEAST_ONE] + [(key, 0) for key in _AT_LEAST_ZERO]:
-        _check_number(facts.get(key), key, least, name)
-    _check_heads(facts, name)
-    _check_layers(facts, name)
-    _check_most(facts, name)
-    _check_texts(facts, name)
+    _check(facts, name)
+    _check_parameters(facts, name)
+    _check_adapters(facts, name)
+    _check_draft(facts, name)
     completed = hyperparameters.complete(facts)
     known = dict(vars(completed), block_count=completed.block_count or None)
     missing = [key for key in NEEDED_FACTS if known[key] in (None, "", [])]
@@ -88,6 +86,48 @@ def model_facts(facts: Any, name: str) -> ModelFacts:
     if not completed.file_bytes:
         raise PlacementError("The facts of %s say that its file has 0 bytes; %s." % (name, _REMEDY))
     return completed
+
+
+def _check(facts: dict[str, Any], name: str) -> None:
+    """Check the types and sizes of what is there."""
+    for key, least in [(key, 1) for key in _AT_LEAST_ONE] + [(key, 0) for key in _AT_LEAST_ZERO]:
+        _check_number(facts.get(key), key, least, name)
+    _check_heads(facts, name)
+    _check_layers(facts, name)
+    _check_most(facts, name)
+    _check_texts(facts, name)
+
+
+def _check_parameters(facts: dict[str, Any], name: str) -> None:
+    value = facts.get("parameters")
+    if value is not None and not (isinstance(value, dict) and all(isinstance(key, str) for key in value)):
+        raise PlacementError(
+            "The facts of %s have the parameters %.80r, which are no dictionary; %s." % (name, value, _REMEDY)
+        )
+
+
+def _check_adapters(facts: dict[str, Any], name: str) -> None:
+    value = facts.get("adapters")
+    listed = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    for adapter in listed:
+        sizes = adapter.get("layer_bytes") or {} if isinstance(adapter, dict) else None
+        if not isinstance(sizes, dict) or not all(
+            str(block).isdigit() and _whole(size, 0) for block, size in sizes.items()
+        ):
+            raise PlacementError(
+                "The facts of %s have the adapter %.80r, which has no bytes by layer; %s." % (name, adapter, _REMEDY)
+            )
+        for key in ("size_bytes", "other_bytes", "embedding_bytes", "rank"):
+            _check_number(adapter.get(key), "adapters[].%s" % key, 0, name)
+
+
+def _check_draft(facts: dict[str, Any], name: str) -> None:
+    draft = facts.get("draft")
+    if draft is None:
+        return
+    if not isinstance(draft, dict) or draft.get("draft") or draft.get("adapters"):
+        raise PlacementError("The facts of %s have the draft model %.80r, which is none; %s." % (name, draft, _REMEDY))
+    _check(draft, "the draft model of %s" % name)
 
 
 def _whole(value: Any, least: int) -> bool:

@@ -10,6 +10,7 @@ from ...common import names
 from ...common.sizes import GIB
 from ..errors import PlacementError
 from ..shapes import Wanted
+from . import inherited
 from . import model_settings as settings
 from .model_facts import model_facts
 from .parameters import check_layers, check_parameters, whole_number
@@ -66,6 +67,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
     allow_cpu_offload = settings.switch(entry.get("allow_cpu_offload"), "allow_cpu_offload of %s" % name) or False
     check_layers(parameters.get("num_gpu"), facts, allow_cpu_offload, name)
     _check_main_gpu(parameters, name)
+    parameters, own_notes = inherited.settings_of(facts.parameters, entry, parameters, name)
     flash = settings.flash_attention(entry, environment, name)
     replicas = settings.replicas(entry, strategy, name)
     own_headroom = settings.number(entry.get("headroom_bytes"), "headroom_bytes of %s" % name, 0)
@@ -95,7 +97,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         system=optimized.get("system"),
         template=optimized.get("template"),
     )
-    return wanted, warnings + notes
+    return wanted, warnings + own_notes + notes
 
 
 def _name(name: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Sequence
 from ...model.schema import ModelFacts
 from ...releases.release import Release
 from ...releases.shapes import LoadRequest
+from ..ask import inherited
 from ..shapes import SPLIT, Gpu, Placed
 
 # Settings that users believe to force several GPUs or to reserve memory; the plan says about each what it does.
@@ -18,14 +19,24 @@ FOLKLORE = ("num_gpu", "OLLAMA_SCHED_SPREAD", "OLLAMA_GPU_OVERHEAD")
 def default_behaviour(release: Release, facts: ModelFacts, gpus: Sequence[Gpu]) -> dict[str, Any]:
     """What the release decides for a model on this host without any setting, as the plan's `default_behaviour`.
 
+    The model's own parameters count, as they do for Ollama. `outcome` is None where the load fails, and `error` says
+    why.
+
     Args:
         release: the release that is planned for.
         facts: the model's facts.
         gpus: the GPUs that the plan may use.
     """
-    decision = release.decide(LoadRequest(facts, tuple(gpu.for_release(gpu.available_bytes) for gpu in gpus)))
+    decision = release.decide(
+        LoadRequest(
+            facts, tuple(gpu.for_release(gpu.available_bytes) for gpu in gpus), inherited.own_options(facts.parameters)
+        )
+    )
+    wrong = inherited.fault(facts.parameters)
+    error = 'option "%s" must be %s' % wrong if wrong else decision.error
     return {
-        "outcome": decision.outcome,
+        "outcome": None if error else decision.outcome,
+        "error": error,
         "gpu_uuids": [gpus[index].uuid for index in decision.gpus],
         "layers": decision.layers,
         "context_length": decision.context_length,
@@ -50,7 +61,7 @@ def settings_with_effects(
     """
     several = any(len(placed.gpus) > 1 for placed in placements)
     values: dict[str, Any] = {name: None for name in FOLKLORE}
-    values.update({name: value for name, value in parameters.items() if name in release.effects})
+    values.update({name: value for name, value in parameters.items() if name in release.effects and value is not None})
     values.update({name: value for name, value in environment.items() if name in release.effects})
     settings = []
     for name in sorted(values):

@@ -11,6 +11,7 @@ from ...common import addresses, paths
 from ...common.names import key_of
 from ...common.sizes import GIB
 from ...releases.shapes import PlannedLayers
+from ..ask import inherited
 from ..ask.applied import Applied
 from ..ask.service import Service
 from ..search import confirm
@@ -252,7 +253,8 @@ def model_entry(member: Member) -> dict[str, Any]:
 
 
 def parameters(member: Member) -> dict[str, Any]:
-    """The parameters of the optimized model: the user's, and the plan's context, batch and layers."""
+    """The parameters of the optimized model: the user's, the plan's context, batch and layers, and what takes away the
+    model's own parameters that would undo the plan."""
     wanted, placed = member.wanted, member.placed
     found = dict(wanted.parameters, num_ctx=placed.predicted.context_length)
     if wanted.ubatch or placed.batch:
@@ -265,4 +267,4 @@ def parameters(member: Member) -> dict[str, Any]:
             found["num_gpu"] = wanted.num_gpu
     elif member.forced:
         found["num_gpu"] = ALL_LAYERS
-    return found
+    return {**found, **inherited.replacements(wanted.facts.parameters, found)}

@@ -76,7 +76,7 @@ def _reason(choice: Choice, behaviour: dict[str, Any]) -> str:
         return choice.reason + "."
     return "%s; without settings, this Ollama version would place the model differently (%s), so the plan sets %s." % (
         choice.reason,
-        behaviour["outcome"],
+        behaviour["outcome"] or "it would not load: %s" % behaviour["error"],
         "CUDA_VISIBLE_DEVICES and OLLAMA_SCHED_SPREAD" if len(placed.gpus) > 1 else "CUDA_VISIBLE_DEVICES",
     )
 

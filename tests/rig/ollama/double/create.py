@@ -116,11 +116,11 @@ def _set_texts(store, layers, request):
     for text in [licenses] if isinstance(licenses, str) else licenses:
         _add(store, layers, "license", text.encode())
     if request.get("parameters"):
-        merged = {}
+        merged = dict(request["parameters"])
         for layer in layers:
             if layer["mediaType"] == LAYER_TYPE + "params":
-                merged.update(json.loads(store.read(layer["digest"])))
-        merged.update(request["parameters"])
+                for key, value in json.loads(store.read(layer["digest"])).items():
+                    merged.setdefault(key, value)
         _drop(layers, "params")
         _add(store, layers, "params", (gotext.dumps(dict(sorted(merged.items()))) + "\n").encode())
     if request.get("messages"):

@@ -59,6 +59,8 @@ def sharp(value):
 
 def plain(value):
     """`%v` of a value decoded from JSON."""
+    if value is None:
+        return "<nil>"
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, (int, float)):

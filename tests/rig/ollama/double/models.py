@@ -53,7 +53,7 @@ class Model:
         elif kind == "license":
             self.licenses.append(self.store.read(digest).decode())
         elif kind == "params":
-            self.parameters = json.loads(self.store.read(digest))
+            self.parameters.update(json.loads(self.store.read(digest)))
         elif kind == "messages":
             self.messages = json.loads(self.store.read(digest))
 

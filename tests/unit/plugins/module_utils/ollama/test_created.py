@@ -103,3 +103,18 @@ def test_without_its_base_a_model_is_believed(stores):
 def test_an_adapter_that_cannot_be_read(tmp_path):
     with pytest.raises(ModelError, match="cannot read the adapter"):
         created.ensure_created(Target(FakeClient()), NAME, request(adapters=[str(tmp_path / "no")]), Pull())
+
+
+def test_a_parameter_of_the_base_is_taken_away_once(stores):
+    """A null in the created model stands over the base's value, in a store and in /api/show."""
+    wanted = request(parameters={"main_gpu": None, "num_ctx": 2048})
+    shown = "main_gpu                       <nil>\nnum_ctx                        2048"
+    client = FakeClient({"tiny": "main_gpu 1", str(NAME): shown})
+    assert created.ensure_created(Target(client), NAME, wanted, Pull()).action == "none"
+    client = FakeClient({"tiny": "main_gpu 1", str(NAME): "main_gpu 1\nnum_ctx 2048"})
+    done = created.ensure_created(Target(client), NAME, wanted, Pull(), check_mode=True)
+    assert done.action == "create" and "PARAMETER main_gpu null" in done.after
+    put(stores[0], "tiny", {"main_gpu": 1})
+    put(stores[0], str(NAME), {"main_gpu": None, "num_ctx": 2048})
+    client = FakeClient(running=False)
+    assert created.ensure_created(Target(client, stores[0]), NAME, wanted, Pull()).action == "none"

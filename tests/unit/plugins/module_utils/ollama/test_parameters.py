@@ -44,6 +44,10 @@ def test_good_parameters_pass():
     assert parameters.check(None) == {}
 
 
+def test_a_null_passes_because_it_takes_away_what_the_base_has():
+    assert parameters.check({"main_gpu": None, "num_ctx": 5}) == {"main_gpu": None, "num_ctx": 5}
+
+
 @pytest.mark.parametrize(
     "wrong, words",
     [

@@ -88,10 +88,18 @@ def test_a_batch_is_read_as_ollama_reads_it(value, expected):
 
 
 def test_a_batch_of_its_own_that_does_not_fit_is_named_with_what_would():
-    result, parameters = planned({"num_batch": 16384}, builders.hosts.inventory(builders.hosts.RTX4090), "gemma3-27b")
-    smaller = planned({"num_batch": 16384}, builders.hosts.inventory(builders.hosts.RTX4090), "gemma3-27b", ubatch=512)
-    assert not result["feasible"] and parameters is None and smaller[0]["feasible"]
-    assert any(remedy.startswith("ubatch: 512 fits, instead of 16384") for remedy in result["models"][0]["remedies"])
+    devices = [
+        planned({"num_batch": 8192}, builders.ONE_A6000, **settings)[0]["instances"][0]["models"][0]["predicted"][
+            "devices"
+        ]
+        for settings in ({}, {"ubatch": 512})
+    ]
+    taken = [device[0]["total_bytes"] for device in devices]
+    room = devices[0][0]["room_bytes"] - (taken[0] + taken[1]) // 2  # what is left with a batch between the two
+    result, parameters = planned({"num_batch": 8192}, builders.ONE_A6000, headroom_bytes=room)
+    assert not result["feasible"] and parameters is None
+    assert planned({"num_batch": 8192}, builders.ONE_A6000, headroom_bytes=room, ubatch=512)[0]["feasible"]
+    assert any(remedy.startswith("ubatch: 512 fits, instead of 8192") for remedy in result["models"][0]["remedies"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Ask the engine: write tests/oracle/engine-table.jsonl anew.
+"""Ask the engine: write tests/oracle/engine-table.jsonl and engine-speculation.jsonl anew.
 
 `python -m tests.oracle.record` takes about ten minutes, as root. The first line says what was asked and of which
 build; every other line is one dry run. The sample is drawn anew but the same each time: for every model the values of
@@ -15,6 +15,7 @@ import pathlib
 import random
 import sys
 
+from tests.oracle import record_speculation
 from tests.oracle.engine import families, sandbox
 from tests.oracle.engine.dimensions import FURTHER, HELD_OUT, MODELS, of_model
 from tests.oracle.engine.further import ESTIMATED_ONLY
@@ -243,6 +244,7 @@ def main(names):
             TABLE, head, list(MODELS) + list(HELD_OUT) + [name for name in FURTHER if name not in estimated], devices
         )
         write_table(ESTIMATED, head, estimated, devices)
+        record_speculation.record(devices, head, write_model)
 
 
 def write_table(path, head, names, devices):

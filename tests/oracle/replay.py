@@ -6,7 +6,7 @@ Usage: python tests/oracle/replay.py FILE ...
 
 Takes era-?.jsonl (decisions of older releases; with the era-models.json beside it, if there is one), *-placement.jsonl
 (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json
-(the engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-fit.jsonl and
+(the engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-speculation.jsonl, engine-fit.jsonl and
 engine-fits.jsonl (what llama.cpp's fit chose); files are known by their rows, whatever their names. Prints `NAME:
 equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs, with 2 if a file
 is not a recording.
@@ -44,7 +44,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import llama_fit, v0_30  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.shapes import LoadRequest  # noqa: E402
 
-from tests.oracle import before_0_30, fits, models, offload, table  # noqa: E402
+from tests.oracle import before_0_30, fits, models, offload, speculation, table  # noqa: E402
 
 
 def gpus_of(row):
@@ -212,6 +212,8 @@ def _kind(rows, path):
         return rows, offload.compare
     if "changed" in head:
         return rows, fit_row if "devices" in head else fits.compare
+    if "speculation" in head:
+        return rows, speculation.compare
     if "mib" in head:
         return rows, table.compare if "layers" in head else engine_row
     raise ValueError(

@@ -8,8 +8,8 @@ import dataclasses
 from typing import List, Optional, Sequence, Tuple
 
 from ..model.schema import ModelFacts
-from . import compute, kv_cache, weights
-from .load import Load
+from . import adapters, compute, kv_cache, speculation, weights
+from .load import HEADS, Load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +21,8 @@ class DeviceEstimate:
         weight_bytes, kv_bytes, compute_bytes: weights, KV cache with recurrent state, compute buffer.
         offload_scratch_bytes: what the compute buffer grows by because the device computes for weights on the host.
         projector_bytes: the projector of a model that sees images; it is on the first device.
+        adapter_bytes: LoRA adapters.
+        drafting: what proposes further tokens.
     """
 
     layers: int
@@ -29,11 +31,14 @@ class DeviceEstimate:
     compute_bytes: int
     offload_scratch_bytes: int
     projector_bytes: int
+    adapter_bytes: int = 0
+    drafting: speculation.Drafting = speculation.Drafting()
 
     @property
     def engine_bytes(self) -> int:
-        """Bytes that the engine's fit counts: no projector (and no context of the driver)."""
-        return self.weight_bytes + self.kv_bytes + self.compute_bytes + self.offload_scratch_bytes
+        """Bytes that the engine's fit counts: no projector, no adapters (and no context of the driver)."""
+        own = self.weight_bytes + self.kv_bytes + self.compute_bytes + self.offload_scratch_bytes
+        return own + self.drafting.total_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +48,9 @@ class Estimate:
     Attributes:
         devices: one entry per device, in the order of the shares.
         gpu_layers, total_layers: layers on devices, and all layers (block_count + 1).
-        host_bytes: weights and KV cache that stay on the host.
-        estimated: whether the compute buffers are a careful estimate, because the architecture is not known.
+        host_bytes: weights, adapters and KV cache that stay on the host.
+        estimated: whether the compute buffers are a careful estimate, because the architecture (of the model, of what
+            proposes tokens) is not known.
     """
 
     devices: Tuple[DeviceEstimate, ...]
@@ -78,6 +84,10 @@ def estimate(
     layer_devices = weights.assign_layers(shares, total, gpu_layers)
     layers = weights.layer_counts(layer_devices, count)
     weight_bytes, host_bytes = weights.weights_by_device(model, layer_devices, count, moved)
+    adapter_bytes, adapters_on_host = adapters.adapters_by_device(model, layer_devices, count)
+    host_bytes += adapters_on_host
+    drafting, drafts_on_host = _drafting(model, shares, layer_devices, load)
+    host_bytes += drafts_on_host
     kv_bytes = [0] * count
     for size, device in zip(kv_cache.kv_by_layer(model, load), layer_devices):
         if device is weights.HOST:
@@ -98,10 +108,39 @@ def estimate(
             compute_bytes=compute_bytes[index],
             offload_scratch_bytes=scratch[index],
             projector_bytes=projector if index == 0 else 0,
+            adapter_bytes=adapter_bytes[index],
+            drafting=drafting[index],
         )
         for index in range(count)
     )
-    return Estimate(devices, sum(layers), total, host_bytes, compute.is_estimated(model))
+    estimated = compute.is_estimated(model) or speculation.is_estimated(model, load)
+    return Estimate(devices, sum(layers), total, host_bytes, estimated)
+
+
+def _drafting(
+    model: ModelFacts, shares: Sequence[float], layer_devices: List[Optional[int]], load: Load
+) -> Tuple[List[speculation.Drafting], int]:
+    """What proposes further tokens, on every device, and its bytes on the host."""
+    count = len(shares)
+    if not speculation.proposes(model, load):
+        return [speculation.Drafting()] * count, 0
+    theirs = speculation.load_of(load)
+    if model.draft is None:
+        found = speculation.heads_by_device(model, layer_devices, count, theirs)
+        held, host = weights.heads_by_device(model, layer_devices, count)
+        return [dataclasses.replace(one, weight_bytes=size) for one, size in zip(found, held)], host
+    draft = model.draft
+    if load.speculation == HEADS and speculation.has_heads(draft):
+        places = weights.assign_layers(shares, draft.block_count + 1)
+        found = speculation.heads_by_device(draft, places, count, theirs)
+        held, host = weights.weights_by_device(draft, places, count, heads=True)
+        return [dataclasses.replace(one, weight_bytes=size) for one, size in zip(found, held)], host
+    whole = estimate(draft, shares, theirs)
+    drafting = [
+        speculation.Drafting(one.weight_bytes, one.kv_bytes, one.compute_bytes + one.offload_scratch_bytes)
+        for one in whole.devices
+    ]
+    return drafting, whole.host_bytes
 
 
 def layer_bytes(model: ModelFacts, load: Load) -> List[int]:

@@ -12,7 +12,7 @@ from typing import List, Optional, Tuple
 
 from ..model import architecture
 from ..model.schema import ModelFacts
-from .load import Load, pad
+from .load import HEADS, Load, pad
 
 # Elements of a block and bytes of a block, by the name that --cache-type-k takes (ggml.c type traits).
 CACHE_TYPES = {
@@ -109,6 +109,16 @@ def state_bytes(model: ModelFacts) -> int:
     return 4 * sum(state_elements(model))
 
 
+def states_of_slot(model: ModelFacts, load: Load) -> int:
+    """Recurrent states that a block keeps for a slot: one, and one more for each token that heads propose.
+
+    A state cannot be cut back where a proposed token is not taken. Not every architecture has them in its graph (the
+    log says "model does not support recurrent partial rollback"), and with a draft llama-server keeps copies on the
+    host instead. Source: `n_rs_seq` in src/llama-context.cpp; llama-server of build 11669.
+    """
+    return 1 + (load.drafted if load.speculation == HEADS and model.architecture in architecture.ROLLED_BACK else 0)
+
+
 def widest_value(model: ModelFacts) -> int:
     """Elements of the widest V row of any block, or 0 where all blocks have the same.
 
@@ -128,7 +138,7 @@ def kv_by_layer(model: ModelFacts, load: Load) -> List[int]:
     Args:
         model: the ModelFacts.
         load: the Load. Without flash attention V is kept transposed, and then every block's V is as wide as the widest.
-            Recurrent states are one per slot, also where the slots share one stream.
+            Recurrent states belong to slots, also where the slots share one stream.
 
     Returns:
         list of block_count integers (bytes). The output layer has none.
@@ -138,22 +148,35 @@ def kv_by_layer(model: ModelFacts, load: Load) -> List[int]:
     """
     if model.architecture in architecture.UNCACHED:
         return [0] * model.block_count
-    windowed = architecture.windowed_layers(model)
     recurrent = architecture.recurrent_layers(model)
-    window = architecture.window_tokens(model)
     reusing = model.block_count - architecture.shared_blocks(model)
     trunk = architecture.trunk_blocks(model)
     sizes = []
     widest = 0 if load.flash_attention else widest_value(model)
     for index in range(model.block_count):
         size = 0
-        keys, values = attention_width(model, index)
-        if widest and not recurrent[index] and (values or not model.ssm):
-            values = widest
-        if index < min(reusing, trunk) and (keys or values):
-            stream, streams = cells(load, window if windowed[index] else None)
-            size += stream * streams * (row_bytes(load.cache_type, keys) + row_bytes(load.value_type, values))
+        if index < min(reusing, trunk):
+            size += attention_bytes(model, load, index, widest)
         if recurrent[index] and index < trunk:
-            size += load.parallel * state_bytes(model)
+            size += states_of_slot(model, load) * load.parallel * state_bytes(model)
         sizes.append(size)
     return sizes
+
+
+def attention_bytes(model: ModelFacts, load: Load, index: int, widest: int = 0) -> int:
+    """Bytes of K and V of one block; 0 where it has no attention.
+
+    Args:
+        model: the ModelFacts.
+        load: the Load.
+        index: the block.
+        widest: elements of the widest V row, where every block's V is as wide as that.
+    """
+    keys, values = attention_width(model, index)
+    if widest and not architecture.recurrent_layers(model)[index] and (values or not model.ssm):
+        values = widest
+    if not keys and not values:
+        return 0
+    window = architecture.window_tokens(model) if architecture.windowed_layers(model)[index] else None
+    stream, streams = cells(load, window)
+    return stream * streams * (row_bytes(load.cache_type, keys) + row_bytes(load.value_type, values))

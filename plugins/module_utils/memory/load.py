@@ -9,6 +9,8 @@ from typing import Optional
 
 PADDING = 256  # cells; llama.cpp pads the cells of a stream to a multiple of this (src/llama-context.cpp)
 DEFAULT_CACHE_TYPE = "f16"
+HEADS = "draft-mtp"  # --spec-type: blocks of the model (or of its draft) that predict further tokens
+DRAFT = "draft-simple"  # --spec-type: a smaller model of the same vocabulary
 
 
 def pad(cells: int) -> int:
@@ -35,6 +37,9 @@ class Load:
         op_offload: whether the first device computes large batches for the weights on the host, on copies of them.
             CUDA does unless --no-op-offload is given (ggml-cuda.cu `ggml_backend_cuda_device_offload_op`); a device
             without that function (RPC) does not.
+        speculation: who proposes further tokens (`--spec-type`): HEADS, DRAFT, another of llama.cpp's names; None =
+            nobody.
+        drafted: most tokens that are proposed at once for a slot (`--spec-draft-n-max`).
     """
 
     context_length: int
@@ -46,6 +51,8 @@ class Load:
     unified: bool = False
     outputs: Optional[int] = None
     op_offload: bool = False
+    speculation: Optional[str] = None
+    drafted: int = 0
 
     @property
     def total_context(self) -> int:

@@ -26,18 +26,18 @@ def float32(value: float) -> float:
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
-def weights_by_layer(model: ModelFacts) -> List[int]:
+def weights_by_layer(model: ModelFacts, heads: bool = False) -> List[int]:
     """Bytes of the weights of every layer.
 
     Args:
         model: the ModelFacts.
+        heads: whether the blocks that predict further tokens (nextn) are loaded: only with `--spec-type draft-mtp`.
 
     Returns:
         list of block_count + 1 integers (bytes). The last is the output layer. Where the model has no output matrix
-        of its own (tied embeddings) the token embedding is loaded a second time beside the output norm. Blocks that
-        predict further tokens (nextn) are not loaded.
+        of its own (tied embeddings) the token embedding is loaded a second time beside the output norm.
     """
-    trunk = architecture.trunk_blocks(model)
+    trunk = model.block_count if heads else architecture.trunk_blocks(model)
     sizes = [layer.weight_bytes if index < trunk else 0 for index, layer in enumerate(model.layers)]
     output = model.output_bytes
     if model.tied_embeddings and not without_output(model):
@@ -103,7 +103,11 @@ def layer_counts(layer_devices: Sequence[Optional[int]], device_count: int) -> L
 
 
 def weights_by_device(
-    model: ModelFacts, layer_devices: Sequence[Optional[int]], device_count: int, moved: Optional[Moved] = None
+    model: ModelFacts,
+    layer_devices: Sequence[Optional[int]],
+    device_count: int,
+    moved: Optional[Moved] = None,
+    heads: bool = False,
 ) -> Tuple[List[int], int]:
     """Bytes of weights on each device and on the host.
 
@@ -112,6 +116,7 @@ def weights_by_device(
         layer_devices: device of every layer, as assign_layers gives it.
         device_count: number of devices.
         moved: weights of layers on devices that are elsewhere than their layer.
+        heads: as weights_by_layer takes it.
 
     Returns:
         (list of device_count integers, host bytes). Host bytes are the token embedding and the layers that are not
@@ -119,7 +124,7 @@ def weights_by_device(
     """
     devices = [0] * device_count
     host = model.embedding_bytes
-    for size, device in zip(weights_by_layer(model), layer_devices):
+    for size, device in zip(weights_by_layer(model, heads), layer_devices):
         if device is HOST:
             host += size
         else:
@@ -134,6 +139,15 @@ def weights_by_device(
         else:
             devices[target] += size
     return devices, host
+
+
+def heads_by_device(
+    model: ModelFacts, layer_devices: Sequence[Optional[int]], device_count: int
+) -> Tuple[List[int], int]:
+    """Bytes of the weights of the blocks that predict further tokens, on each device and on the host."""
+    with_heads, host = weights_by_device(model, layer_devices, device_count, heads=True)
+    without, host_without = weights_by_device(model, layer_devices, device_count)
+    return [more - less for more, less in zip(with_heads, without)], host - host_without
 
 
 def on_host(moved: Optional[Moved]) -> bool:

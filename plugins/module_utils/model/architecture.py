@@ -44,6 +44,8 @@ UNCACHED = (
     "eurobert",
     "gemma-embedding",
 )
+# Recurrent blocks that keep states of the last tokens, to go back to one of them (src/llama-context.cpp `n_rs_seq`).
+ROLLED_BACK = ("qwen35", "qwen35moe", "nemotron_h", "nemotron_h_moe", "lfm2", "lfm2moe")
 GPT_OSS = ("gpt-oss", "gptoss")  # llama.cpp's name and Ollama's
 INDEXED = ("deepseek32", "glm-dsa")  # sparse attention, with an indexer that chooses the cells
 STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")  # recurrent state and no attention
@@ -112,7 +114,8 @@ def recurrent_layers(model: ModelFacts) -> List[bool]:
         return [False] * count
     interval = full_attention_interval(model)
     if interval:
-        return [(index + 1) % interval != 0 for index in range(count)]
+        trunk = trunk_blocks(model)  # heads that predict further tokens have attention
+        return [(index + 1) % interval != 0 and index < trunk for index in range(count)]
     if model.architecture in STATE_ONLY or model.architecture == "falcon-h1":
         return [True] * count
     widths = hyperparameter(model, "feed_forward_length")

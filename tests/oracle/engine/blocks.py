@@ -9,6 +9,8 @@ from tests.oracle.engine.parts import (
     expert_biases,
     experts,
     feed_forward,
+    head,
+    is_head,
     latent_attention,
     norms,
     of_architectures,
@@ -125,6 +127,8 @@ def _deepseek2(t, m, i):
     else:
         experts(t, m, i, probabilities_bias=bool(m.get("q_rank")))
         feed_forward(t, m, i, m["XF"] * m["shared"], suffix="_shexp")
+    if is_head(m, i):
+        head(t, m, i, own_vocabulary=True)
 
 
 @of_architectures("glm4")
@@ -143,11 +147,8 @@ def _glm4moe(t, m, i):
     else:
         experts(t, m, i, probabilities_bias=True)
         feed_forward(t, m, i, m["SF"], suffix="_shexp")
-    if i >= m["L"] - m["nextn"]:
-        t.matrix("nextn.eh_proj", 2 * m["E"], m["E"], layer=i)
-        norms(t, m, i, "nextn.enorm", "nextn.hnorm", "nextn.shared_head_norm")
-        t.matrix("nextn.embed_tokens", m["E"], m["V"], layer=i)
-        t.matrix("nextn.shared_head_head", m["E"], m["V"], layer=i)
+    if is_head(m, i):
+        head(t, m, i, own_vocabulary=True)
 
 
 @of_architectures("olmo2")

@@ -1017,5 +1017,8 @@ HELD_OUT = {
 
 
 def of_model(name):
-    """Dimensions of a model of either group; KeyError for another name."""
+    """Dimensions of a model of any group; KeyError for another name. "NAME-mtp": with one block more, which predicts."""
+    if name.endswith("-mtp"):
+        plain = of_model(name[: -len("-mtp")])
+        return dict(plain, L=plain["L"] + 1, nextn=1)
     return MODELS.get(name) or HELD_OUT.get(name) or FURTHER[name]

@@ -9,6 +9,8 @@ from tests.oracle.engine.parts import (
     delta_net,
     experts,
     feed_forward,
+    head,
+    is_head,
     norms,
     of_architectures,
     short_convolution,
@@ -83,7 +85,7 @@ def _lfm2(t, m, i):
 @of_architectures("qwen3next", "qwen35", "qwen35moe")
 def _qwen3next(t, m, i):
     norms(t, m, i, "attn_norm", "post_attention_norm")
-    if (i + 1) % m["interval"]:
+    if (i + 1) % m["interval"] and not is_head(m, i):
         delta_net(t, m, i)
     else:
         attention_with_gate(t, m, i)
@@ -93,6 +95,8 @@ def _qwen3next(t, m, i):
         feed_forward(t, m, i, m["SF"], suffix="_shexp")
     else:
         feed_forward(t, m, i)
+    if is_head(m, i):
+        head(t, m, i)
 
 
 def attention_with_gate(t, m, i):

@@ -183,3 +183,20 @@ def short_convolution(t, m, i):
 def norms(t, m, i, *names):
     for name in names:
         t.plain(name + ".weight", m["E"], layer=i)
+
+
+# --- blocks that predict further tokens ------------------------------------------------------------------------------
+
+
+def is_head(m, i):
+    """Whether block `i` predicts a further token (a multi-token prediction head)."""
+    return i >= m["L"] - m.get("nextn", 0)
+
+
+def head(t, m, i, own_vocabulary=False):
+    """What such a block has beside the parts of any block; `own_vocabulary`: embeddings and output of its own."""
+    t.matrix("nextn.eh_proj", 2 * m["E"], m["E"], layer=i)
+    norms(t, m, i, "nextn.enorm", "nextn.hnorm", "nextn.shared_head_norm")
+    if own_vocabulary:
+        t.matrix("nextn.embed_tokens", m["E"], m["V"], layer=i)
+        t.matrix("nextn.shared_head_head", m["E"], m["V"], layer=i)

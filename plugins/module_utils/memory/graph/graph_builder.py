@@ -42,6 +42,7 @@ class Builder:
         tokens: rows that flow through the graph: the batch, from `pick` on only those of the output.
         wanted: rows of output.
         cells: (cells of a full, of a windowed layer) of one stream.
+        kept_states: recurrent states of a slot that a block writes.
         sequences, streams: slots of the server, and streams of the KV cache: one per slot, or one for all.
     """
 
@@ -75,6 +76,7 @@ class Builder:
         self.cells = tuple(kv_cache.cells(load, window)[0] for window in (None, architecture.window_tokens(model)))
         self.flash = load.flash_attention
         self.cache_type = load.cache_type
+        self.kept_states = kv_cache.states_of_slot(model, load)
         self.used_experts = model.expert_used_count or 1
         self.moved = moved or {}
         self.stacked: Optional[Value] = None
@@ -112,7 +114,14 @@ class Builder:
         """
         if device is None:
             device = self.output_device if layer is None else self.device(layer)
-        return self.graph.matmul(width, value, device, self.bytes(layer, name + ".weight"))
+        made = self.graph.matmul(width, value, device, self.bytes(layer, name + ".weight"))
+        for adapter in self.model.adapters:
+            if layer is not None and adapter.layer_bytes.get(layer):
+                # Which matrices it changes is not known here: all may be.
+                small = self.graph.matmul(adapter.rank, value, device)
+                change = self.graph.like("scale", self.graph.matmul(width, small, device))
+                made = self.graph.like("add", made, change)
+        return made
 
     def times_chosen(self, layer: int, part: str, width: int, value: Value, chosen: Value) -> Value:
         """A value times the chosen experts' "up", "gate", "gate_up" or "down", plus their bias where they have one."""

@@ -20,10 +20,14 @@ _NO_FORWARD_NORM = ("gpt-oss", "gptoss", "glm4moe", "seed_oss", "olmo2", "exaone
 _SHARED = ("llama4", "deepseek2", "glm4moe", "qwen2moe", "qwen3next", "hunyuan-moe", "dots1", "bailingmoe")
 
 
-def kinds_of(model: ModelFacts) -> List[Optional[Kind]]:
+def kinds_of(model: ModelFacts, heads: bool = False) -> List[Optional[Kind]]:
     """For every block its tensors, None for a block that takes no part; [] if nothing is known.
 
     Blocks that are alike share one dictionary.
+
+    Args:
+        model: the ModelFacts.
+        heads: whether those that predict further tokens (nextn) take part, instead of all others.
     """
     layers, known = model.layers, model.layer_kinds
     if known and all(layer.kind is not None for layer in layers):
@@ -31,7 +35,7 @@ def kinds_of(model: ModelFacts) -> List[Optional[Kind]]:
     else:
         found = made_up(model)
     trunk = architecture.trunk_blocks(model)
-    return [kind if index < trunk else None for index, kind in enumerate(found)]
+    return [kind if (index >= trunk) == heads else None for index, kind in enumerate(found)]
 
 
 class Sizes:

@@ -172,7 +172,8 @@ def delta_net(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
     q, k = (g.like("scale", g.like("rms_norm", part)) for part in (q, k))
     if key_heads != heads and b.traits.repeats_keys:
         q, k = (_repeated(b, part, heads) for part in (q, k))
-    made = g.new("delta_net", (q, k, v, gate, beta, old), (size * heads, tokens * count + size * count))
+    kept = b.kept_states
+    made = g.new("delta_net", (q, k, v, gate, beta, old), (size * heads, tokens * count + size * count * kept))
     g.expand(g.copy_into(s, g.view(made, (size * size * heads, count)), (size * size * heads, count)))
     out = g.view(made, (size, heads, tokens, count))
     z = g.view(z, (size, heads, tokens, count))

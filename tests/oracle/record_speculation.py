@@ -17,20 +17,14 @@ from tests.oracle.engine.dimensions import of_model
 
 HEAD = {
     "tool": "llama-server; devices are RPC servers of the sizes devices_mib",
-    "columns": "mib: per device [weights, KV and recurrent state, compute]; draft_mib: the same of what proposes tokens "
-    "(of the model's own heads, the weights are those of the model); adapter_mib: LoRA buffers of a real load",
+    "columns": "mib: per device [weights, KV and recurrent state, compute]; "
+    "draft_mib: the same of what proposes tokens (of the model's own heads, the weights are those of the model); adapter_mib: LoRA buffers of a real load",
 }
 TABLE = pathlib.Path(__file__).resolve().parent / "engine-speculation.jsonl"
 
 # Models with heads of their own; models and drafts with a vocabulary like theirs; bases of adapters, small enough to
 # be loaded for real.
-HEADS = (
-    "qwen3.5-27b-mtp",
-    "qwen3.5-35b-a3b-mtp",
-    "qwen3-next-80b-mtp",
-    "glm4.5-air",
-    "deepseek-r1-mtp",
-)
+HEADS = ("qwen3.5-27b-mtp", "qwen3.5-35b-a3b-mtp", "qwen3-next-80b-mtp", "glm4.5-air", "deepseek-r1-mtp")
 DRAFTED = (
     ("llama3.1-8b", "llama3.2-1b"),
     ("llama3.3-70b", "llama3.1-8b"),

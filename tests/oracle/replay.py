@@ -6,10 +6,10 @@ Usage: python tests/oracle/replay.py FILE ...
 
 Takes era-?.jsonl (decisions of older releases; with the era-models.json beside it, if there is one), *-placement.jsonl
 (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json
-(the engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-speculation.jsonl, engine-fit.jsonl and
-engine-fits.jsonl (what llama.cpp's fit chose); files are known by their rows, whatever their names. Prints `NAME:
-equal N of M` per file and the rows that differ, expected beside got; ends with 1 if any row differs, with 2 if a file
-is not a recording.
+(the engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-speculation.jsonl (the
+same with drafts, heads that predict and adapters), engine-fit.jsonl and engine-fits.jsonl (what llama.cpp's fit chose);
+files are known by their rows, whatever their names. Prints `NAME: equal N of M` per file and the rows that differ,
+expected beside got; ends with 1 if any row differs, with 2 if a file is not a recording.
 """
 
 from __future__ import annotations

@@ -1017,7 +1017,10 @@ HELD_OUT = {
 
 
 def of_model(name):
-    """Dimensions of a model of any group; KeyError for another name. "NAME-mtp": with one block more, which predicts."""
+    """Dimensions of a model of any group; KeyError for another name.
+
+    "NAME-mtp" is the model NAME with one block more, which predicts a further token.
+    """
     if name.endswith("-mtp"):
         plain = of_model(name[: -len("-mtp")])
         return dict(plain, L=plain["L"] + 1, nextn=1)

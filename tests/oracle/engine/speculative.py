@@ -19,9 +19,7 @@ from tests.rig.models import gguf
 TABLE = "memory breakdown [MiB]"
 LOADING = "no_alloc              = 0"  # the dry run is over
 READY = "all slots are idle"
-BUFFER = re.compile(
-    r"(?P<place>RPC\d+\[[\d.:]+\]|CPU\w*) +(?P<what>compute|LoRA) buffer size = +(?P<mib>[\d.]+) MiB"
-)
+BUFFER = re.compile(r"(?P<place>RPC\d+\[[\d.:]+\]|CPU\w*) +(?P<what>compute|LoRA) buffer size = +(?P<mib>[\d.]+) MiB")
 SECONDS = 240  # the longest load; the devices are the processor's memory
 
 

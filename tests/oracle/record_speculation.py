@@ -18,7 +18,8 @@ from tests.oracle.engine.dimensions import of_model
 HEAD = {
     "tool": "llama-server; devices are RPC servers of the sizes devices_mib",
     "columns": "mib: per device [weights, KV and recurrent state, compute]; "
-    "draft_mib: the same of what proposes tokens (of the model's own heads, the weights are those of the model); adapter_mib: LoRA buffers of a real load",
+    "draft_mib: the same of what proposes tokens (of the model's own heads, the weights are those of the model); "
+    "adapter_mib: LoRA buffers of a real load",
 }
 TABLE = pathlib.Path(__file__).resolve().parent / "engine-speculation.jsonl"
 

@@ -221,12 +221,16 @@ def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
             return []
         keys = sorted(key for key in wanted if wanted[key] != existing.get(key) and key != "parameters")
         before, after = existing["parameters"], wanted["parameters"]
-        names = sorted(key for key in {**before, **after} if before.get(key) != after.get(key))
-        differences = [
-            "%s is %s, not %s" % (name, before.get(name, "unset"), after.get(name, "unset")) for name in names
-        ]
+        pairs = [(name, _shown(before, name), _shown(after, name)) for name in sorted({**before, **after})]
+        differences = ["%s is %s, not %s" % (name, old, new) for name, old, new in pairs if old != new]
         reason = "%s." % "; ".join(differences + ["its %s differs" % key for key in keys])
     return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
+
+
+def _shown(values: dict[str, Any], name: str) -> Any:
+    """A parameter for a message. A null is a value: it takes away what the base has."""
+    value = values.get(name, "unset")
+    return "null" if value is None else value
 
 
 def _load_reason(

@@ -152,6 +152,17 @@ def test_an_optimized_model_that_contains_something_else_is_created_again(conten
     assert changes == [("create", OPTIMIZED, reason), ("load", OPTIMIZED, "It is brought again.")]
 
 
+def test_a_null_of_the_plan_is_a_value():
+    """As it takes away what the base has (placement/ask/inherited.py)."""
+    wanted = plan(model("tiny", OPTIMIZED, parameters={"num_ctx": 4096, "main_gpu": None}))
+    servers = serving(wanted)
+    servers["gpu0"]["contents"][OPTIMIZED] = contents({"num_ctx": 4096, "main_gpu": None})
+    assert compared(wanted, servers)[0] == []
+    for values, reason in (({}, "main_gpu is unset, not null."), ({"main_gpu": 1}, "main_gpu is 1, not null.")):
+        servers["gpu0"]["contents"][OPTIMIZED] = contents({"num_ctx": 4096, **values})
+        assert compared(wanted, servers)[0][0] == ("create", OPTIMIZED, reason)
+
+
 def test_what_a_request_does_not_name_is_taken_from_the_base_or_the_model_itself():
     wanted = plan(model("tiny", OPTIMIZED, system="s"))
     servers = serving(wanted)

@@ -79,3 +79,14 @@ def test_a_batch_counts_as_the_user_s(tmp_path):
         assert model_of(plan)["parameters"]["num_batch"] == 8192
         assert model_of(plan)["predicted"] == model_of(alike)["predicted"]
     assert any("num_batch 8192 of its own" in warning for warning in plan["warnings"])
+
+
+def test_an_adapter_is_beside_what_it_changes(tmp_path):
+    """Its 2.2 GiB are on the GPUs, in the proportion of the layers that it changes."""
+    plain, adapted = planned(tmp_path, row()), planned(tmp_path, row("adapter"))
+    file_bytes = layers.gemma3("adapter", **FILE)[2]
+    assert 2.2 * GIB < file_bytes < 2.4 * GIB
+    more = total_bytes(adapted) - total_bytes(plain)
+    assert 0.99 * file_bytes < more < 1.15 * file_bytes
+    for before, after in zip(*(model_of(one)["predicted"]["devices"] for one in (plain, adapted))):
+        assert after["total_bytes"] > before["total_bytes"] + file_bytes // 4

@@ -64,7 +64,7 @@ def _reports(
         )
         entry = report.explain(case, host, built, given.service, given.gpu_inventory)
         reports.append(entry)
-        notes.extend(warnings.of_model(choice, entry["capacity"]))
+        notes.extend(warnings.of_model(choice, entry["capacity"], len(case.empty_host().joinable())))
     return reports, notes
 
 
@@ -100,6 +100,7 @@ def _plan(
             *notes,
             *release.notes(),
             *warnings.of_unlisted(given.gpu_inventory),
+            *warnings.of_unseen_processes(given.gpu_inventory, given.gpus),
         ],
         "gpus": [gpu_entry(gpu) for gpu in given.gpus],
     }

@@ -137,6 +137,7 @@ class Gpu:
             "total_bytes": self.total_bytes,
             "free_bytes": free_bytes,
             "compute_capability": self.compute_capability,
+            "libraries": self.libraries,
         }
 
 

@@ -13,7 +13,7 @@ from typing import Mapping, Optional, Sequence
 
 from ..common.service_variables import Version, version_text
 from ..model.schema import ModelFacts
-from . import faults
+from . import faults, limits
 from .libraries import RefusedGpu
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 
@@ -37,6 +37,7 @@ class Release(abc.ABC):
             cannot, the release's own estimate decides, and a plan must hold what `decide` returns.
         all_layers_can_be_forced: whether num_gpu above the number of layers does nothing but rule out the CPU.
         keeps_gpu_overhead: whether OLLAMA_GPU_OVERHEAD bytes stay free on every GPU.
+        most_gpus: GPUs that one process can use.
         smaller_batches: batches, in tokens, that a plan may set where the one that the release chooses does not fit.
     """
 
@@ -45,6 +46,7 @@ class Release(abc.ABC):
     layers_can_be_set: bool
     all_layers_can_be_forced: bool
     keeps_gpu_overhead: bool
+    most_gpus: int = limits.MOST_GPUS
     smaller_batches: tuple[int, ...]
 
     def __init__(self, version: str, numbers: Version, effects: dict[str, str]):
@@ -149,6 +151,35 @@ class Release(abc.ABC):
             compute_capability, driver_version, library: as of `refused_gpu`.
         """
         return ()
+
+    def refused_set(self, gpus: Sequence[Gpu]) -> Optional[str]:
+        """Why one process of this release cannot use these GPUs together, or None; without a full stop.
+
+        Args:
+            gpus: as LoadRequest takes them.
+        """
+        return limits.refused_set(self.numbers, gpus)
+
+    def note_on_host(self, gpu_count: int) -> Optional[str]:
+        """What this release left alone does on a host with too many GPUs for one process, or None."""
+        return limits.of_host(self.numbers, gpu_count)
+
+    @abc.abstractmethod
+    def refused_cache(self, model: ModelFacts, cache_type: str) -> Optional[str]:
+        """Why a KV cache of this type is of no use on NVIDIA GPUs, or None; without a full stop.
+
+        Args:
+            model: the model's facts.
+            cache_type: "f16", "q8_0" and so on, as the user asks for it.
+        """
+
+    def refused_architecture(self, architecture: Optional[str]) -> Optional[str]:
+        """Why the engine cannot load models of an architecture, or None where it can or that is not known."""
+        return None
+
+    def doubted_architecture(self, architecture: Optional[str]) -> Optional[str]:
+        """What is not known of an architecture on this release, or None."""
+        return None
 
     def library_names(self) -> list[str]:
         """Names of this release's CUDA libraries, as OLLAMA_LLM_LIBRARY takes them; [] where they were not read."""

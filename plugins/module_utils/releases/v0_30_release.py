@@ -10,7 +10,7 @@ from typing import Mapping, Optional, Sequence
 from ..common.sizes import GIB, MIB
 from ..memory import kv_cache
 from ..model.schema import ModelFacts
-from . import engine_start, libraries, v0_30, v0_30_eviction
+from . import engine_start, libraries, limits, v0_30, v0_30_eviction
 from . import variable_values as env
 from .libraries import RefusedGpu
 from .release import Release
@@ -28,7 +28,8 @@ class ReleaseSince030(Release):
     smaller_batches = (1024, 512)
 
     def decide(self, request: LoadRequest) -> Decision:
-        return v0_30.decide(dataclasses.replace(request, version=self.numbers))
+        decision = v0_30.decide(dataclasses.replace(request, version=self.numbers))
+        return limits.within(decision, len(env.visible_gpus(request.gpus, request.environment)))
 
     def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
         if asked is not None:
@@ -58,6 +59,15 @@ class ReleaseSince030(Release):
 
     def refuses_cache_type(self, cache_type: str, flash: str) -> bool:
         return kv_cache.CACHE_TYPES[cache_type][0] > 1 and flash == "off"
+
+    def refused_cache(self, model: ModelFacts, cache_type: str) -> Optional[str]:
+        return limits.refused_cache(self.numbers, model, cache_type)
+
+    def refused_architecture(self, architecture: Optional[str]) -> Optional[str]:
+        return limits.refused_architecture(self.numbers, architecture)
+
+    def doubted_architecture(self, architecture: Optional[str]) -> Optional[str]:
+        return limits.doubted_architecture(self.numbers, architecture)
 
     def layer_settings(self, planned: PlannedLayers) -> dict[str, str]:
         kept = planned.headroom_bytes

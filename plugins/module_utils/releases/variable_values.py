@@ -40,6 +40,9 @@ def most_loaded(environment: Mapping[str, Any], gpu_count: int) -> int:
 def visible_gpus(gpus: Sequence[dict[str, Any]], environment: Mapping[str, Any]) -> list[tuple[int, str]]:
     """GPUs that CUDA shows to the service.
 
+    CUDA shows a process one MIG device, the first one, and then no other GPU (NVIDIA MIG User Guide, "Device
+    Enumeration").
+
     Args:
         gpus: list of dicts with `uuid`, in the order of CUDA's indices.
         environment: the service environment; only CUDA_VISIBLE_DEVICES counts here.
@@ -49,7 +52,9 @@ def visible_gpus(gpus: Sequence[dict[str, Any]], environment: Mapping[str, Any])
         the index). An unknown entry ends the list, as in CUDA.
     """
     if "CUDA_VISIBLE_DEVICES" not in environment:
-        return [(index, str(index)) for index in range(len(gpus))]
+        listed = [(index, str(index)) for index in range(len(gpus))]
+        mig = next((index for index, gpu in enumerate(gpus) if _is_mig(gpu)), None)
+        return listed if mig is None else [(mig, "0")]
     found: list[tuple[int, str]] = []
     for token in str(environment["CUDA_VISIBLE_DEVICES"]).split(","):
         token = token.strip()
@@ -61,4 +66,8 @@ def visible_gpus(gpus: Sequence[dict[str, Any]], environment: Mapping[str, Any])
         if len(matches) != 1 or matches[0] in [index for index, dummy in found]:
             break
         found.append((matches[0], token))
-    return found
+    return next(([one] for one in found if _is_mig(gpus[one[0]])), found)
+
+
+def _is_mig(gpu: dict[str, Any]) -> bool:
+    return str(gpu.get("uuid") or "").startswith("MIG-")

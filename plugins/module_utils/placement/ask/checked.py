@@ -76,6 +76,8 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     usable, left_out = gpus.usable_gpus(request.gpu_inventory, request.selectors, in_force, request.own_units)
     library = variables.get("OLLAMA_LLM_LIBRARY", "")
     usable, left_out = _accepted(release, usable, left_out, request.gpu_inventory.get("driver_version"), library)
+    _check_engine(release, wanted, usable)
+    note = release.note_on_host(sum(1 for gpu in usable if not gpu.is_slice))
     return CheckedRequest(
         service=common,
         wanted=tuple(_one_at_a_time(one, release) for one in wanted),
@@ -86,7 +88,7 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         applied=applied.Applied(in_force),
         applied_instances=in_force.get("instances") or [],
         overhead_bytes=overhead_bytes,
-        warnings=(*warnings, *model_warnings, *([damage] if damage else [])),
+        warnings=(*warnings, *model_warnings, *_doubts(release, wanted), *filter(None, (note, damage))),
         slot_warnings=tuple(_slot_warning(one, release) for one in wanted if _loses_slots(one, release)),
     )
 
@@ -128,6 +130,26 @@ def _accepted(
             % (library, release.version, "; ".join("GPU %s: %s" % (out.uuid, out.fault) for out in refused))
         )
     return accepted, [*left_out, *refused]
+
+
+def _check_engine(release: Release, wanted: Sequence[Wanted], gpus: Sequence[Gpu]) -> None:
+    """Refuse what the engine of this Ollama version cannot load, or not on NVIDIA GPUs.
+
+    Raises:
+        PlacementError: an architecture, or a type of the KV cache.
+    """
+    for one in wanted:
+        fault = release.refused_architecture(one.facts.architecture)
+        if fault is None and one.kv_cache_type and gpus and one.num_gpu != 0:
+            fault = release.refused_cache(one.facts, one.kv_cache_type)
+        if fault:
+            raise PlacementError("%s cannot be planned: %s." % (one.name, fault))
+
+
+def _doubts(release: Release, wanted: Sequence[Wanted]) -> list[str]:
+    """What is not known of the models on this release, one sentence each."""
+    doubts = [(one.name, release.doubted_architecture(one.facts.architecture)) for one in wanted]
+    return ["%s: %s." % (name, doubt) for name, doubt in doubts if doubt]
 
 
 def _one_at_a_time(wanted: Wanted, release: Release) -> Wanted:

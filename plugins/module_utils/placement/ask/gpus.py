@@ -8,12 +8,16 @@ the same before and after the models are loaded.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Iterator, Optional, Sequence
 
 from ..errors import PlacementError
 from ..shapes import Gpu, LeftOutGpu
 
 HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
+
+# Name that NVML gives a vGPU: the GPU, then the profile's size and series, as in "NVIDIA A16-4B" or "GRID P40-1B4".
+_VGPU_WITHOUT_CUDA = re.compile(r"-[0-9]+[AB][0-9]?\Z")
 
 Facts = dict[str, Any]  # of one GPU or MIG device, or of all, as gpu_facts returns them
 
@@ -201,7 +205,18 @@ def unusable_reason(fact: Facts) -> Optional[str]:
         return "its compute mode is prohibited; set it to default with nvidia-smi -c 0"
     if mig_enabled(fact) and not (fact.get("mig") or {}).get("devices"):
         return "MIG is on and it has no MIG device; create one or switch MIG off"
+    if _lacks_cuda(fact):
+        return (
+            "it is a vGPU with the profile %s, and profiles of the series A and B have no CUDA; give the virtual "
+            "machine a profile of the series C or Q" % fact["name"]
+        )
     return None
+
+
+def _lacks_cuda(fact: Facts) -> bool:
+    """Whether a GPU is a vGPU of a series for desktops or applications only (NVIDIA vGPU User Guide)."""
+    guest = fact.get("virtualization_mode") in (None, "vgpu_guest")
+    return guest and _VGPU_WITHOUT_CUDA.search(str(fact.get("name") or "")) is not None
 
 
 def mig_enabled(fact: Facts) -> bool:

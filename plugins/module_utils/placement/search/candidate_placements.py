@@ -103,6 +103,8 @@ def fits(
     wanted: Wanted, gpus: Sequence[Gpu], host: Host, fitting: Fitting, context_length: Optional[int] = None
 ) -> Optional[Placed]:
     """What `place` gives if the model fits there, else None: quicker where it is far from fitting."""
+    if fitting.refused_set(gpus):
+        return None
     context_length = context_length or wanted.context_length
     allowance = host.applied.in_force(wanted, gpus, context_length).allowance_bytes
     if not fitting.may_fit(host.beside(wanted, gpus), host.rooms(gpus), context_length, allowance):
@@ -130,7 +132,7 @@ def all_ways(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Itera
         return
     reason = "strategy %s was asked for" % asked
     if asked == "spread":
-        members = _everything(host)
+        members = everything(wanted, host, fitting)
         placed = fits(wanted, members, host, fitting) if members else None
         if placed:
             yield Way(asked, reason, placed)
@@ -194,7 +196,7 @@ def splits(wanted: Wanted, host: Host, fitting: Fitting) -> Iterator[Placed]:
     The set that serves the model now comes before others of its size.
     """
     size = None
-    for members in subsets.candidates(host.joinable(), host.left, host.topology):
+    for members in subsets.candidates(host.joinable(), host.left, host.topology, fitting.release.most_gpus):
         if len(members) != size:
             size = len(members)
             yield from kept_splits(wanted, host, fitting, size)
@@ -215,12 +217,29 @@ def kept_splits(wanted: Wanted, host: Host, fitting: Fitting, size: Optional[int
 
 def spread(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
     """All GPUs together, whether the model fits or not; with only one GPU that one. None without a GPU."""
-    members = _everything(host)
+    members = everything(wanted, host, fitting)
     return place(wanted, members, host, fitting) if members else None
 
 
-def _everything(host: Host) -> list[Gpu]:
-    return host.joinable() or host.open()[:1]
+def everything(wanted: Wanted, host: Host, fitting: Fitting) -> list[Gpu]:
+    """All GPUs that one process can use together, in PCI order; where they are too many, those with most left.
+
+    GPUs that serve the model now come first, so that a set stays as it is. CUDA gives a process one MIG device.
+    """
+    gpus = host.joinable()
+    if not gpus:
+        return host.emptiest_first(host.open())[:1]
+    serving = {uuid for uuids in host.applied.gpu_sets(wanted.create_as) for uuid in uuids}
+    order = sorted(host.emptiest_first(gpus), key=lambda gpu: gpu.uuid not in serving)
+    sets = []
+    for libraries in dict.fromkeys(gpu.libraries for gpu in order):
+        members: list[Gpu] = []
+        for gpu in sorted(order, key=lambda gpu, first=libraries: gpu.libraries != first):
+            if not fitting.refused_set([*members, gpu]):
+                members.append(gpu)
+        sets.append(members)
+    most = max(sets, key=lambda members: sum(host.left[gpu.uuid] for gpu in members))
+    return sorted(most, key=lambda gpu: host.position[gpu.uuid])
 
 
 def closest_split(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
@@ -233,8 +252,10 @@ def closest_split(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Plac
         return found
     emptiest = [gpu.uuid for gpu in host.emptiest_first(host.joinable())]
     attempts = []
-    for size in range(2, len(emptiest) + 1):
+    for size in range(2, min(len(emptiest), fitting.release.most_gpus) + 1):
         members = [gpu for gpu in host.gpus if gpu.uuid in emptiest[:size]]
+        if fitting.refused_set(members):
+            continue
         attempts.append(place(wanted, members, host, fitting))
     return min(attempts, key=lambda placed: placed.shortfall_bytes) if attempts else None
 
@@ -260,7 +281,7 @@ def closest(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
 
 def offload(wanted: Wanted, host: Host, fitting: Fitting) -> Placed:
     """Part of the layers on the CPU: what the release itself leaves on the GPUs, or the CPU alone."""
-    members = _everything(host)
+    members = everything(wanted, host, fitting)
     if wanted.strategy in ("single", "replicate") and members:
         members = host.emptiest_first(members)[:1]
     context = wanted.context_length

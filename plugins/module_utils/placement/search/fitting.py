@@ -41,6 +41,12 @@ class Fitting:
         """Whether the engine would end with "quantized V cache requires flash_attn to be enabled" on these GPUs."""
         return self.release.refuses_cache_type(wanted.cache_type, self.flash_attention(wanted, gpus))
 
+    def refused_set(self, gpus: Sequence[Gpu]) -> Optional[str]:
+        """Why one process cannot use these GPUs together, or None; a sentence without a full stop."""
+        if len(gpus) <= self.release.most_gpus and len({gpu.libraries for gpu in gpus}) < 2:
+            return None  # a quick answer for the thousands of sets that are tried
+        return self.release.refused_set([gpu.for_release(gpu.available_bytes) for gpu in gpus])
+
     def predict(
         self, wanted: Wanted, rooms: Sequence[GpuRoom], context_length: int, layout: Layout = ENGINE_SPLIT
     ) -> Predicted:

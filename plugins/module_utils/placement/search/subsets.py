@@ -18,7 +18,9 @@ GpuSet = tuple[Gpu, ...]
 Pair = frozenset[str]  # UUIDs of two GPUs
 
 
-def candidates(gpus: Sequence[Gpu], left: dict[str, int], topology: Sequence[Any] = ()) -> Iterator[GpuSet]:
+def candidates(
+    gpus: Sequence[Gpu], left: dict[str, int], topology: Sequence[Any] = (), most: int = 64
+) -> Iterator[GpuSet]:
     """Sets of at least two GPUs, small before large.
 
     Among equals those come first that are not degraded, of one kind, joined by NVLink, on one NUMA node, over the
@@ -28,6 +30,7 @@ def candidates(gpus: Sequence[Gpu], left: dict[str, int], topology: Sequence[Any
         gpus: GPUs in PCI order.
         left: {UUID: bytes left}.
         topology: `topology` of gpu_facts: list of {uuids: [one, other], nvlinks, path}.
+        most: GPUs of the largest set.
     """
     linked, paths = nvlink_pairs(topology), _paths(topology)
     position = {gpu.uuid: place for place, gpu in enumerate(gpus)}
@@ -44,7 +47,7 @@ def candidates(gpus: Sequence[Gpu], left: dict[str, int], topology: Sequence[Any
             [position[gpu.uuid] for gpu in members],
         )
 
-    for size in range(2, len(gpus) + 1):
+    for size in range(2, min(len(gpus), most) + 1):
         sets = list(itertools.islice(itertools.combinations(gpus, size), MOST_SETS + 1))
         if len(sets) > MOST_SETS:
             sets = _few_sets(gpus, left, size)

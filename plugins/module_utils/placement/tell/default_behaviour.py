@@ -51,6 +51,7 @@ def settings_with_effects(
     placements: Sequence[Placed],
     parameters: dict[str, Any],
     environment: dict[str, str],
+    gpu_count: int = 0,
 ) -> list[dict[str, Any]]:
     """What each setting of a model does on this release: list of {name, value, effect}.
 
@@ -58,6 +59,7 @@ def settings_with_effects(
         placements: where the plan puts the model (may be empty).
         parameters: parameters of the optimized model.
         environment: service variables of its instance, the user's among them.
+        gpu_count: number of GPUs that the plan may use.
     """
     several = any(len(placed.gpus) > 1 for placed in placements)
     values: dict[str, Any] = {name: None for name in FOLKLORE}
@@ -70,6 +72,11 @@ def settings_with_effects(
             effect = release.effects["num_gpu_all"]
         if name == "OLLAMA_SCHED_SPREAD" and placements and not several:
             effect = "no effect where the instance sees one GPU only"
+        if name == "OLLAMA_SCHED_SPREAD" and gpu_count > release.most_gpus and not values[name]:
+            effect += "; with the %d GPUs of this host the load ends, as a process can use at most %d" % (
+                gpu_count,
+                release.most_gpus,
+            )
         settings.append({"name": name, "value": values[name], "effect": effect})
     return settings
 

@@ -53,7 +53,11 @@ def _default_behaviour(case: remedies.Case, instances: Sequence[Instance], servi
     """What this Ollama version would do without any setting, and what the settings of the model do on it."""
     release, facts = case.fitting.release, case.wanted.facts
     settings = default_behaviour.settings_with_effects(
-        release, facts, case.choice.placements, *_parameters_and_variables(case.wanted, instances, service)
+        release,
+        facts,
+        case.choice.placements,
+        *_parameters_and_variables(case.wanted, instances, service),
+        gpu_count=len(case.gpus),
     )
     return dict(default_behaviour.default_behaviour(release, facts, case.gpus), settings=settings)
 

@@ -34,6 +34,22 @@ def of_unlisted(gpu_inventory: dict[str, Any]) -> list[str]:
     ]
 
 
+def of_unseen_processes(gpu_inventory: dict[str, Any], gpus: Sequence[Gpu]) -> list[str]:
+    """GPUs of the plan whose processes the driver does not tell.
+
+    Under WSL, NVML lists no processes, and its free memory is that of the whole GPU, of which CUDA gets a share that
+    Windows decides.
+    """
+    used = {gpu.uuid for gpu in gpus}
+    return [
+        "The driver does not tell which processes use GPU %s (%s), as under WSL: memory of the services counts as that "
+        "of others once they run, and CUDA may give less than the free memory that NVML tells; keep more headroom_bytes."
+        % (fact.get("index"), fact.get("uuid"))
+        for fact in gpu_inventory.get("gpus") or []
+        if fact.get("uuid") in used and "processes" in (fact.get("unsupported") or [])
+    ]
+
+
 def _of_registry(wanted: Wanted) -> list[str]:
     """What the registry offers under the name of a model that the host already has."""
     there, here = wanted.facts.registry_digest, wanted.facts.digest
@@ -50,11 +66,12 @@ def _of_registry(wanted: Wanted) -> list[str]:
     ]
 
 
-def of_model(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
+def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int = 0) -> list[str]:
     """What the user should know of the placements of a model.
 
     Args:
         capacity: as capacity.capacity returns it.
+        gpu_count: number of GPUs of the host that can be part of a set.
     """
     if not choice.placements:
         return []
@@ -69,6 +86,11 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
     notes.extend(_fewer_replicas(choice, capacity))
     if wanted.strategy == "spread" and len(placed.gpus) == 1:
         notes.append("%s is to be spread over all GPUs, but there is only one." % wanted.name)
+    elif wanted.strategy == "spread" and len(placed.gpus) < gpu_count:
+        notes.append(
+            "%s is spread over %d of the %d GPUs, as one process of this Ollama version cannot use more together."
+            % (wanted.name, len(placed.gpus), gpu_count)
+        )
     if not placed.on_gpus_only:
         notes.append("%s runs %s, as allow_cpu_offload permits." % (wanted.name, on_cpu(placed.predicted)))
     for one in choice.placements:

@@ -13,7 +13,8 @@ from typing import Mapping, Optional, Sequence
 
 from ...common.service_variables import Version
 from ...model.schema import ModelFacts
-from .. import release, v0_30
+from .. import limits, release, v0_30
+from .. import variable_values as env
 from ..libraries import RefusedGpu
 from ..shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 from . import common_rules
@@ -43,7 +44,8 @@ class ReleaseBefore030(release.Release):
         self.rules = rules
 
     def decide(self, request: LoadRequest) -> Decision:
-        return self.rules.decide(dataclasses.replace(request, version=self.numbers))
+        decision = self.rules.decide(dataclasses.replace(request, version=self.numbers))
+        return limits.within(decision, len(env.visible_gpus(request.gpus, request.environment)))
 
     def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
         return "auto" if asked is None else "on" if asked else "off"
@@ -69,6 +71,9 @@ class ReleaseBefore030(release.Release):
 
     def refuses_cache_type(self, cache_type: str, flash: str) -> bool:
         return False  # a quantized cache without flash attention becomes f16
+
+    def refused_cache(self, model: ModelFacts, cache_type: str) -> Optional[str]:
+        return limits.refused_old_cache(self.numbers, cache_type)
 
     def layer_settings(self, planned: PlannedLayers) -> dict[str, str]:
         return {"OLLAMA_GPU_OVERHEAD": str(planned.reserve_bytes)} if planned.reserve_bytes else {}

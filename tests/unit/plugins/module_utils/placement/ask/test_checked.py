@@ -8,7 +8,7 @@ import pytest
 
 from tests.oracle import hosts
 from tests.unit.plugins.module_utils.placement.builders import TWO_4090, plan, wanted
-from tests.unit.plugins.module_utils.placement.cases import plan_of, refusal_of
+from tests.unit.plugins.module_utils.placement.cases import arguments, plan_of, refusal_of
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,41 @@ def test_a_model_that_ollama_serves_one_request_at_a_time():
     assert result["instances"][0]["environment"]["OLLAMA_NUM_PARALLEL"] == "1" and any(
         "one request at a time" in warning for warning in result["warnings"]
     )
+
+
+@pytest.mark.parametrize(
+    "case, model, words",
+    [
+        ("mllama", {}, ["'mllama'", "0.32.15", "0.24.0"]),
+        ("mllama", {"architecture": "invented"}, ["'invented'", "another model"]),
+        ("mllama", {"architecture": "solar"}, ["'solar'", "0.24.0"]),
+    ],
+)
+def test_architectures_that_the_engine_does_not_have(case, model, words):
+    facts = dict(arguments(case)["models"][0]["model"], **model)
+    refusal = refusal_of(case, {"model": facts})
+    assert all(word in refusal for word in words)
+
+
+def test_an_architecture_on_the_release_that_has_it():
+    assert plan_of("mllama", ollama_version="0.24.0")["feasible"]
+    facts = dict(arguments("mllama")["models"][0]["model"], architecture="gptoss")
+    assert plan_of("mllama", {"model": facts})["feasible"]
+    unknown = plan_of("mllama", {"model": dict(facts, architecture="invented")}, ollama_version="0.35.1")
+    assert any("'invented' is not known" in warning for warning in unknown["warnings"])
+
+
+@pytest.mark.parametrize("cache_type", ["q5_1", "q5_0", "q4_1", "iq4_nl"])
+def test_cache_types_without_a_kernel_for_cuda(cache_type):
+    for refusal in (
+        refusal_of("kv-q5_1", {"kv_cache_type": cache_type}),
+        refusal_of("kv-q5_1", {"kv_cache_type": None}, environment={"OLLAMA_KV_CACHE_TYPE": cache_type}),
+    ):
+        assert cache_type in refusal and "use one of f16, q8_0, q4_0" in refusal
+    on_the_cpu = {"kv_cache_type": cache_type, "allow_cpu_offload": True}
+    assert plan_of("kv-q5_1", on_the_cpu, selectors=[])["feasible"]
+
+
+@pytest.mark.parametrize("cache_type", ["f16", "bf16", "q8_0", "q4_0"])
+def test_cache_types_with_a_kernel_for_cuda(cache_type):
+    assert plan_of("kv-q5_1", {"kv_cache_type": cache_type})["feasible"]

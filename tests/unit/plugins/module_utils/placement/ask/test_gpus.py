@@ -91,3 +91,20 @@ def test_a_mig_device_is_selected_by_its_uuid_and_keeps_its_own_memory():
 def test_the_order_of_the_gpus_changes_nothing(name):
     turned = dict(TWO_A6000, gpus=list(reversed(TWO_A6000["gpus"])))
     assert plan(turned, wanted(name)) == plan(TWO_A6000, wanted(name))
+
+
+@pytest.mark.parametrize(
+    "name, mode, usable",
+    [
+        ("NVIDIA A16-4B", "vgpu_guest", False),
+        ("GRID P40-1B4", "vgpu_guest", False),
+        ("GRID RTX6000-8A", None, False),
+        ("NVIDIA A16-16Q", "vgpu_guest", True),
+        ("NVIDIA A100-40C", "vgpu_guest", True),
+        ("NVIDIA A16", "passthrough", True),
+    ],
+)
+def test_vgpu_profiles_without_cuda(name, mode, usable):
+    result = plan(hosts.inventory(hosts.A6000, name=name, virtualization_mode=mode), wanted("llama3.1-8b"))
+    assert result["feasible"] is usable
+    assert usable or "profile %s" % name in result["models"][0]["reason"]

@@ -18,6 +18,7 @@ from tests.unit.plugins.module_utils.placement.builders import (
     wanted,
     where,
 )
+from tests.unit.plugins.module_utils.placement.cases import plan_of
 
 
 def test_llama4_is_split_over_two_gpus_that_cannot_hold_it_alone():
@@ -69,3 +70,33 @@ def test_a_split_model_is_not_squeezed_into_one_gpu():
     assert where(plan(hosts.inventory((49140, 48600), (24564, 12000)), sized("m", 18), applied_plan=before)) == {
         "m": ["gpu0"]
     }
+
+
+def test_a_model_is_spread_over_as_many_gpus_as_one_process_can_use():
+    result = plan_of("sixteen-gpus")
+    assert [len(instance["gpu_uuids"]) for instance in result["instances"]] == [15]
+    assert any("spread over 15 of the 16 GPUs" in warning for warning in result["warnings"])
+    again = plan_of("sixteen-gpus", applied_plan=result)
+    assert again["instances"][0]["gpu_uuids"] == result["instances"][0]["gpu_uuids"]
+
+
+def test_a_model_that_needs_sixteen_gpus_is_refused():
+    # Small GPUs, so that no fifteen of them hold it.
+    inventory = hosts.inventory(*[(4096, 4000)] * 18)
+    result = plan(inventory, wanted("llama3.3-70b"))
+    assert not result["feasible"]
+    assert all(len(way["gpu_uuids"]) <= 15 for way in result["models"][0]["alternatives"])
+
+
+def test_gpus_of_different_libraries_are_no_set():
+    # GB300 beside an RTX PRO 6000: Ollama takes cuda_v13 for the one and cuda_v12 for the other.
+    inventory = dict(hosts.inventory(hosts.RTX4090, hosts.RTX4090, hosts.RTX4090), driver_version="580.95.05")
+    for gpu, capability in zip(inventory["gpus"], ("10.3", "12.0", "12.0")):
+        gpu["compute_capability"] = capability
+    split = plan(inventory, wanted("llama3.3-70b"))
+    assert split["instances"][0]["gpu_uuids"] == [gpu["uuid"] for gpu in inventory["gpus"][1:]]
+    spread = plan(inventory, wanted("llama3.1-8b", strategy="spread"))
+    assert len(spread["instances"][0]["gpu_uuids"]) == 2
+    asked = {"OLLAMA_LLM_LIBRARY": "cuda_v13"}
+    spread = plan(inventory, wanted("llama3.1-8b", strategy="spread"), environment=asked)
+    assert len(spread["instances"][0]["gpu_uuids"]) == 3

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from tests.oracle import hosts, models
-from tests.unit.plugins.module_utils.placement.builders import TWO_4090, plan, wanted
+from tests.unit.plugins.module_utils.placement.builders import MIB, TWO_4090, plan, wanted
+from tests.unit.plugins.module_utils.placement.cases import plan_of
 
 
 def test_what_the_version_would_do_untouched():
@@ -27,3 +28,44 @@ def test_what_the_version_would_do_untouched():
         single["outcome"] == "single"
         and single["predicted_bytes"] == models.model("llama3.1-8b")["file_bytes"] + 131072 * 131072
     )
+
+
+def test_untouched_ollama_sees_one_mig_device():
+    result = plan_of("mig-untouched")
+    behaviour = result["models"][0]["default_behaviour"]
+    assert behaviour["outcome"] == "partial" and behaviour["gpu_uuids"] == ["MIG-10000000-0000-0000-0000-000000000000"]
+    assert all(len(instance["gpu_uuids"]) == 1 for instance in result["instances"])
+    small = plan(mig_host(), wanted("llama3.1-8b"))
+    behaviour = small["models"][0]["default_behaviour"]
+    assert behaviour["outcome"] == "single" and behaviour["gpu_uuids"] == ["MIG-00000001"]
+    assert [instance["gpu_uuids"] for instance in small["instances"]] == [["MIG-00000001"], ["MIG-00000002"]]
+
+
+def test_beside_a_mig_device_untouched_ollama_sees_no_other_gpu():
+    inventory = mig_host(hosts.A6000, hosts.A6000)
+    behaviour = plan(inventory, wanted("llama3.3-70b"))["models"][0]["default_behaviour"]
+    assert behaviour["outcome"] == "partial" and behaviour["gpu_uuids"] == ["MIG-00000001"]
+
+
+def mig_host(*others):
+    """A host with a GPU in two MIG devices, and other GPUs."""
+    inventory = hosts.inventory((81559, 81000), *others)
+    memory = {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB}
+    inventory["gpus"][0]["mig"] = {
+        "mode": "enabled",
+        "devices": [{"uuid": "MIG-0000000%d" % number, "memory": memory} for number in (1, 2)],
+    }
+    return inventory
+
+
+def test_untouched_ollama_does_not_load_what_goes_to_sixteen_gpus():
+    inventory = hosts.inventory(*[(15360, 15290)] * 16)
+    result = plan(inventory, wanted("llama3.3-70b"))
+    behaviour = result["models"][0]["default_behaviour"]
+    assert behaviour["outcome"] == "fails" and "at most 15" in behaviour["error"]
+    assert "would not load the model" in result["models"][0]["reason"]
+    assert result["feasible"] and all(len(instance["gpu_uuids"]) <= 15 for instance in result["instances"])
+    # What goes to one GPU loads, and the plan says what would not.
+    alone = plan_of("sixteen-gpus")
+    assert alone["models"][0]["default_behaviour"]["outcome"] == "single"
+    assert any("its load ends" in warning for warning in alone["warnings"])

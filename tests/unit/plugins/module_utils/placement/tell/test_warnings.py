@@ -47,3 +47,10 @@ def test_layers_on_the_cpu_are_said():
 def test_a_model_that_is_to_be_spread_over_one_gpu_is_said():
     notes = plan(hosts.inventory(hosts.RTX4090), wanted("llama3.1-8b", strategy="spread"))["warnings"]
     assert any("spread over all GPUs, but there is only one" in note for note in notes)
+
+
+def test_gpus_whose_processes_the_driver_does_not_tell():
+    result = plan(hosts.inventory(hosts.A6000, unsupported=["processes"]), wanted("llama3.1-8b"))
+    assert any("does not tell which processes use GPU 0" in warning for warning in result["warnings"])
+    result = plan(hosts.inventory(hosts.A6000, unsupported=["power_limit_milliwatts"]), wanted("llama3.1-8b"))
+    assert not any("does not tell" in warning for warning in result["warnings"])

@@ -5,8 +5,8 @@
 Sources:
 * Builds of llama.cpp: LLAMA_CPP_VERSION at each release tag of Ollama from 0.30.0 to 0.33.0-rc2.
 * Architectures: LLM_ARCH_NAMES of llama.cpp (src/llama-arch.cpp), read in the libraries of builds 9842, 10068 and
-  10361, and in the sources of 2026-06-08 and 2026-08-04. Where that leaves open which of two releases is the first, it is the
-  earlier one. Ollama's own names: `translate_metadata` in llama/compat/llama-ollama-compat.cpp.
+  10361, and in the sources of 2026-06-08 and 2026-08-04. Where that leaves open which of two releases
+  is the first, it is the earlier one. Ollama's own names: `translate_metadata` in llama/compat/llama-ollama-compat.cpp.
 * GPUs: GGML_SCHED_MAX_BACKENDS (ggml/src/ggml-backend.cpp) and GGML_CUDA_MAX_DEVICES (`ggml_cuda_init`).
 * KV caches: `ggml_cuda_get_best_fattn_kernel` (ggml/src/ggml-cuda/fattn.cu). Ollama builds without
   GGML_CUDA_FA_ALL_QUANTS (llama/server/CMakePresets.json).

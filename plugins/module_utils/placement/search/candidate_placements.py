@@ -233,8 +233,9 @@ def everything(wanted: Wanted, host: Host, fitting: Fitting) -> list[Gpu]:
     order = sorted(host.emptiest_first(gpus), key=lambda gpu: gpu.uuid not in serving)
     sets = []
     for libraries in dict.fromkeys(gpu.libraries for gpu in order):
+        alike = [gpu for gpu in order if gpu.libraries == libraries]
         members: list[Gpu] = []
-        for gpu in sorted(order, key=lambda gpu, first=libraries: gpu.libraries != first):
+        for gpu in alike + [gpu for gpu in order if gpu not in alike]:
             if not fitting.refused_set([*members, gpu]):
                 members.append(gpu)
         sets.append(members)

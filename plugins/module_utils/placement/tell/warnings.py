@@ -43,7 +43,7 @@ def of_unseen_processes(gpu_inventory: dict[str, Any], gpus: Sequence[Gpu]) -> l
     used = {gpu.uuid for gpu in gpus}
     return [
         "The driver does not tell which processes use GPU %s (%s), as under WSL: memory of the services counts as that "
-        "of others once they run, and CUDA may give less than the free memory that NVML tells; keep more headroom_bytes."
+        "of others once they run, and CUDA may give less than the free memory that NVML tells; raise headroom_bytes."
         % (fact.get("index"), fact.get("uuid"))
         for fact in gpu_inventory.get("gpus") or []
         if fact.get("uuid") in used and "processes" in (fact.get("unsupported") or [])

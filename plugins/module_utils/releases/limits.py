@@ -229,13 +229,9 @@ def within(decision: Decision, visible: int) -> Decision:
         visible: number of GPUs that the service sees.
     """
     if visible > MOST_CUDA_DEVICES:
-        error = (
-            "the service sees %d GPUs, and the program that lists them ends above %d: Ollama finds no GPU and runs the "
-            "model on the CPU" % (visible, MOST_CUDA_DEVICES)
-        )
-        return dataclasses.replace(decision, outcome="cpu", gpus=[], tokens=[], layers=[], error=error)
+        return dataclasses.replace(decision, outcome="cpu", gpus=[], tokens=[], layers=[])
     count = len(decision.gpus)
     if count <= MOST_GPUS or decision.outcome == "cpu":
         return decision
-    error = "the load ends: the model goes to %d GPUs, and a process can use at most %d" % (count, MOST_GPUS)
-    return dataclasses.replace(decision, outcome="fails", layers=[0] * count, error=error)
+    error = "the model goes to %d GPUs, and one process can use at most %d" % (count, MOST_GPUS)
+    return dataclasses.replace(decision, outcome=None, layers=[0] * count, error=error)

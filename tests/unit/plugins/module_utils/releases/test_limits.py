@@ -88,9 +88,7 @@ def test_gpus_of_one_process_need_one_library():
 
 
 @pytest.mark.parametrize("version", ["0.32.15", "0.11.4"])
-@pytest.mark.parametrize(
-    "count, outcome, words", [(15, "split", None), (16, "fails", "16 GPUs"), (17, "cpu", "no GPU")]
-)
+@pytest.mark.parametrize("count, outcome, words", [(15, "split", None), (16, None, "16 GPUs"), (17, "cpu", None)])
 def test_what_becomes_of_a_load_that_goes_to_all_gpus(version, count, outcome, words):
     load = request(models.facts("llama3.3-70b"), gpus(*[7] * count), {"num_ctx": 4096}, {})
     decision = versions.release_of(version).decide(load)
@@ -103,7 +101,7 @@ def test_a_model_that_goes_to_one_of_sixteen_gpus_loads():
     decision = versions.release_of("0.32.15").decide(load)
     assert (decision.outcome, decision.error) == ("single", None)
     spread = dataclasses.replace(load, environment={"OLLAMA_SCHED_SPREAD": "1"})
-    assert versions.release_of("0.32.15").decide(spread).outcome == "fails"
+    assert versions.release_of("0.32.15").decide(spread).outcome is None
     shown = dict(spread.environment, CUDA_VISIBLE_DEVICES=",".join(str(place) for place in range(15)))
     assert versions.release_of("0.32.15").decide(dataclasses.replace(load, environment=shown)).outcome == "split"
 

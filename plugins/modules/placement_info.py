@@ -335,6 +335,7 @@ placement:
           predicted memory per device.
         - The C(planned_digest) and the C(headers) of a model are the manifest digest and the headers that the plan was
           made from.
+        - C(estimated) of the memory of a model says whether its compute buffers are a careful estimate.
         - The C(basis) of the memory of a model is V(predicted), or V(measured) if O(measure) was used.
         - C(total_bytes) of a device is the sum of C(weight_bytes), C(kv_bytes), C(compute_bytes),
           C(offload_scratch_bytes), C(projector_bytes) and C(overhead_bytes).

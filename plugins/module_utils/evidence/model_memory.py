@@ -232,6 +232,4 @@ class ModelMemory:
         logged = [size for name, size in log.compute.items() if names.get(name) == device["uuid"]] if log else []
         if logged:
             return Limits(min(logged[0], most), max(logged[0], most))
-        with_layers = [one["uuid"] for one in self.devices if one.get("layers")]
-        has_output = device["uuid"] in with_layers[-1:]  # the output layer is the last one, on the last GPU
-        return Limits(tolerances.least_compute(device, self._predicted.get("ubatch"), has_output), most)
+        return Limits(tolerances.least_compute(device, bool(self._predicted.get("estimated"))), most)

@@ -89,7 +89,7 @@ def with_figures(predicted: dict[str, Any], measured: dict[str, DeviceMemory]) -
                 % (gib(more), device["uuid"], gib(left) if left >= 0 else "nothing")
             )
         devices.append(dict(device, total_bytes=total, **figures))
-    return dict(predicted, devices=devices, basis=MEASURED), notes
+    return dict(predicted, devices=devices, basis=MEASURED, estimated=False), notes
 
 
 def applied_figures(

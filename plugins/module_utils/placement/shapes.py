@@ -238,6 +238,8 @@ class Predicted:
         host_bytes: weights and KV cache in the host's memory.
         ubatch: tokens of a batch.
         headroom_bytes: what is to stay free on every GPU.
+        estimated: whether the compute buffers are a careful estimate, so that less may be there: the architecture has
+            not been compared with the engine, or the release's engine is another one.
     """
 
     gpu_layers: int
@@ -248,6 +250,7 @@ class Predicted:
     context_length: int
     headroom_bytes: int
     devices: tuple[PredictedDevice, ...]
+    estimated: bool = False
 
     @property
     def rooms(self) -> tuple[GpuRoom, ...]:

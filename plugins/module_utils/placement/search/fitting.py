@@ -74,6 +74,7 @@ class Fitting:
             context_length=context_length,
             headroom_bytes=wanted.headroom_bytes,
             devices=tuple(self._device(room, part) for room, part in zip(rooms, estimated.devices)),
+            estimated=estimated.estimated or not self.release.reads_engine_variables,
         )
 
     def load(self, wanted: Wanted, context_length: int, ubatch: int, flash_attention: bool = True) -> Load:

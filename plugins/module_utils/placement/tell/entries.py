@@ -36,6 +36,7 @@ def predicted_entry(placed: Placed) -> dict[str, Any]:
         "headroom_bytes": predicted.headroom_bytes,
         "devices": [_device_entry(device) for device in predicted.devices],
         "basis": "predicted",
+        "estimated": predicted.estimated,
         "pinned_batch": placed.batch,
     }
 

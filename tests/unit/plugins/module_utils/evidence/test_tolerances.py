@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.tolerances import Limits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
 
 from tests.oracle import models
 from tests.unit.plugins.module_utils.evidence.builders import (
@@ -33,19 +34,21 @@ from tests.unit.plugins.module_utils.evidence.builders import (
 )
 
 RECORDINGS = pathlib.Path(__file__).parents[4] / "fixtures" / "recordings"
-#: What llama-server itself printed, and llama-fit-params, for the same 624 loads.
+#: What llama-server itself printed, and llama-fit-params, for the same 624 loads; releases that have logits as they do.
 ROWS = [
-    row
-    for name in ("engine-rows-server.json", "engine-rows.json")
+    (row, versions.release_of(version))
+    for name, version in (("engine-rows-server.json", "0.32.15"), ("engine-rows.json", "0.30.0"))
     for row in json.loads((RECORDINGS / name).read_text())["rows"]
 ]
 
 
 def recorded_devices():
     """Yield (planned device, its limits without the engine's own figures, the engine's (weights, KV, compute))."""
-    for row in ROWS:
-        load = Load(row["n_ctx"], row["n_parallel"], row["n_ubatch"], row["cache_type"])
-        predicted = estimate.estimate(models.facts(row["model"]), row["tensor_split"], load).devices
+    for row, release in ROWS:
+        model = models.facts(row["model"])
+        outputs = release.outputs(model, row["n_parallel"], {})
+        load = Load(row["n_ctx"], row["n_parallel"], row["n_ubatch"], row["cache_type"], outputs=outputs)
+        predicted = estimate.estimate(model, row["tensor_split"], load).devices
         for index, device in enumerate(predicted):
             planned = {
                 "weight_bytes": device.weight_bytes,
@@ -54,8 +57,7 @@ def recorded_devices():
                 "overhead_bytes": OVERHEAD,
             }
             most = device.compute_bytes + tolerances.compute_tolerance(device.compute_bytes)
-            last = index == len(predicted) - 1
-            least = tolerances.least_compute(planned, row["n_ubatch"], last)
+            least = tolerances.least_compute(planned)
             exact = device.weight_bytes + device.kv_bytes
             limits = tolerances.limits(planned, exact, Limits(least, most))
             yield planned, limits, [size * MIB for size in row["mib"]["RPC%d" % index]]
@@ -69,12 +71,13 @@ def test_every_recorded_engine_is_within_the_limits(context):
         assert limits.least_bytes <= sum(engine) + context <= limits.most_bytes, (planned, engine)
 
 
-def test_no_more_can_be_missing_unnoticed_than_the_compute_buffer_and_half_a_context():
+def test_no_more_can_be_missing_unnoticed_than_64_mib_of_the_compute_buffer_and_half_a_context():
     """And where the engine printed its compute buffer, half a context."""
     for planned, limits, (weights, cache, compute) in recorded_devices():
         exact = planned["weight_bytes"] + planned["kv_bytes"]
-        held, rounding = weights + cache + compute + OVERHEAD, tolerances.exact_tolerance(exact) + MIB
-        assert held - limits.least_bytes <= compute + OVERHEAD // 2 + rounding
+        held, rounding = weights + cache + compute + OVERHEAD, tolerances.exact_tolerance(exact) + 3 * MIB
+        tolerated = max(64 * MIB, compute * 3 // 100)
+        assert held - limits.least_bytes <= min(compute, tolerated) + OVERHEAD // 2 + rounding
         by_engine = tolerances.limits(planned, exact, Limits(compute, compute))
         assert by_engine.least_bytes <= held <= by_engine.most_bytes
         assert held - by_engine.least_bytes <= OVERHEAD // 2 + rounding
@@ -94,7 +97,7 @@ def test_what_is_not_where_it_was_planned_fails(held):
     assert check_plan(plan(), seen).verdict == "fail"
 
 
-@pytest.mark.parametrize("lie", ["9 % less on both", "without the KV cache"])
+@pytest.mark.parametrize("lie", ["9 % less on both", "without half of the KV cache", "without the KV cache"])
 def test_it_fails_without_the_journal_too(lie):
     seen = observations(held={uuid: size + OVERHEAD for uuid, size in LIES[lie].items()}, **WITHOUT_LOG)
     assert check_plan(plan(), seen).verdict == "fail"
@@ -125,6 +128,15 @@ def test_one_layer_may_be_elsewhere_where_the_engine_divides_them_and_says_so():
     assert check_plan(wanted, observations(log=said)).verdict == "fail"
 
 
+def test_a_careful_estimate_of_compute_buffers_may_be_too_large():
+    wanted = plan()
+    less = {uuid: size + OVERHEAD - GIB // 2 for uuid, size in {A: 33 * GIB, B: 32 * GIB}.items()}
+    seen = observations(held=less, **WITHOUT_LOG)
+    assert check_plan(wanted, seen).verdict == "fail"
+    wanted["instances"][0]["models"][0]["predicted"]["estimated"] = True
+    assert check_plan(wanted, seen).verdict == "pass"
+
+
 def single(share=6 * GIB, **changes):
     """A model on one GPU, like llama3.1:8b with 8192 tokens."""
     wanted = plan({A: share}, outcome="single")
@@ -142,7 +154,7 @@ def test_5_of_6_gib_fail():
     assert check_plan(wanted, on_one_gpu(int(5.3 * GIB))).verdict == "fail"
 
 
-@pytest.mark.parametrize("off, verdict", [(-400, "pass"), (700, "pass"), (-1000, "fail"), (1000, "fail")])
+@pytest.mark.parametrize("off, verdict", [(-200, "pass"), (700, "pass"), (-400, "fail"), (1000, "fail")])
 def test_compute_buffer_and_context_are_what_may_differ(off, verdict):
     wanted = single(6 * GIB, weight_bytes=5 * GIB, kv_bytes=GIB // 2, compute_bytes=GIB // 2)
     assert check_plan(wanted, on_one_gpu(6 * GIB + OVERHEAD + off * MIB)).verdict == verdict

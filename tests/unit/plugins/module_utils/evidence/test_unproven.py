@@ -139,7 +139,7 @@ def test_an_engine_that_is_not_known_proves_nothing():
 
 
 def test_gpus_outside_the_plan_are_known_too():
-    seen = observations(held={A: 6 * GIB}, log=None, log_missing="rotated")
+    seen = observations(held={A: 6 * GIB + OVERHEAD}, log=None, log_missing="rotated")
     single = plan({A: 6 * GIB}, outcome="single")
     assert check_plan(single, seen).verdict == "pass"
     seen.inventory["gpus"][1].update(unsupported=["processes"])

@@ -149,11 +149,13 @@ def test_a_plan_says_that_an_estimate_is_one():
     model = table.model("llama3.1-8b")
     wanted = {"name": "llama3.1-8b", "model": model, "context_length": "4096"}
 
-    def warnings(architecture):
+    def planned(architecture, version="0.32.15"):
         facts = dict(wanted, model=dict(model, architecture=architecture))
-        return make_plan(gpu_inventory=hosts.inventory(hosts.A6000), models=[facts], ollama_version="0.32.15")[
-            "warnings"
-        ]
+        found = make_plan(gpu_inventory=hosts.inventory(hosts.A6000), models=[facts], ollama_version=version)
+        return found["warnings"], found["instances"][0]["models"][0]["predicted"]["estimated"]
 
-    assert not any("estimate" in text for text in warnings("llama"))
-    assert any("careful estimate" in text and "llama5" in text for text in warnings("llama5"))
+    warnings, estimated = planned("llama")
+    assert not any("estimate" in text for text in warnings) and not estimated
+    warnings, estimated = planned("llama5")
+    assert any("careful estimate" in text and "llama5" in text for text in warnings) and estimated
+    assert planned("llama", "0.24.0")[1]

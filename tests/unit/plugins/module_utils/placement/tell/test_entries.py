@@ -21,6 +21,7 @@ def test_what_is_predicted_has_an_entry_for_each_gpu():
         "headroom_bytes",
         "devices",
         "basis",
+        "estimated",
         "pinned_batch",
     ]
     assert entry["basis"] == "predicted" and entry["pinned_batch"] == 1024

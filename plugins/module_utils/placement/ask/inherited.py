@@ -9,6 +9,7 @@ nothing but counts as set). The same at every release from 0.5.13 on.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Mapping, Optional
 
 from ...ollama import parameters as known
@@ -21,6 +22,7 @@ _PLANNED = {"num_ctx": "context_length", "num_batch": "ubatch"}
 # Own parameters that would undo a plan, and what is written into the optimized model in their place: num_gpu -1 is
 # Ollama's default, and of main_gpu null is.
 _REPLACED = {"num_gpu": -1, "main_gpu": None}
+_TYPE_IN_WORDS = {known.INTEGER: "an integer of 32 bits", known.TEXTS: "an array of texts"}
 # What decides on a load, as releases.shapes.LoadRequest takes it.
 _OF_A_LOAD = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "draft_num_predict")
 
@@ -34,7 +36,7 @@ def own_options(own: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     found = {}
     for name, given in (own or {}).items():
         value = _VALUE_OF_NULL.get(name) if given is None else given
-        if name in _OF_A_LOAD and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if name in _OF_A_LOAD and value is not None and _is_integer(value):
             found[name] = int(value)
     if found.get("num_batch", 1) < 1:
         found["num_batch"] = _VALUE_OF_NULL["num_batch"]  # it is not passed on, and so is the engine's own
@@ -46,7 +48,7 @@ def fault(own: Optional[Mapping[str, Any]]) -> Optional[tuple[str, str]]:
     for name in sorted(own or {}):
         kind = known.TYPES.get(name)
         if kind and name not in known.RETIRED and not _has_type((own or {})[name], kind):
-            return name, "an array of texts" if kind == known.TEXTS else kind
+            return name, _TYPE_IN_WORDS.get(kind, kind)
     return None
 
 
@@ -89,7 +91,7 @@ def settings_of(
         ("main_gpu", "it would put the whole model on one GPU, and the optimized model has main_gpu: null instead"),
     ):
         if parameter in _to_replace(own) and parameter not in parameters:
-            notes.append("%s has %s %s of its own; %s." % (name, parameter, (own or {})[parameter], text))
+            notes.append("%s has %s %.40r of its own; %s." % (name, parameter, (own or {})[parameter], text))
     return found, notes
 
 
@@ -108,7 +110,7 @@ def _to_replace(own: Optional[Mapping[str, Any]]) -> list[str]:
     found = []
     for name in _REPLACED:
         value = (own or {}).get(name)
-        if value is not None and not (name == "num_gpu" and _is_number(value) and int(value) < 0):
+        if value is not None and not (name == "num_gpu" and _is_integer(value) and int(value) < 0):
             found.append(name)
     return found
 
@@ -118,13 +120,20 @@ def _is_set(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether a number is none that the engine's options cannot hold (of 32 bits); what is behind a point is cut."""
+    return _is_number(value) and abs(value) < 2**31
 
 
 def _has_type(value: Any, kind: str) -> bool:
     if value is None:
         return True
-    if kind in (known.INTEGER, known.NUMBER):
+    if kind == known.INTEGER:
+        return _is_integer(value)
+    if kind == known.NUMBER:
         return _is_number(value)
     if kind == known.BOOLEAN:
         return isinstance(value, bool)

@@ -36,7 +36,7 @@ def words(result, text):
 def test_a_main_gpu_is_taken_away(strategy, value):
     result, parameters = planned({"main_gpu": value}, strategy=strategy)
     assert parameters["main_gpu"] is None
-    assert words(result, "main_gpu %s of its own; it would put the whole model on one GPU" % value)
+    assert words(result, "main_gpu %r of its own; it would put the whole model on one GPU" % value)
     assert "main_gpu" not in [setting["name"] for setting in default_of(result)["settings"]]
 
 
@@ -49,7 +49,7 @@ def test_what_does_not_matter_is_not_replaced(own):
 @pytest.mark.parametrize("value", [0, 5, 33, 999, "999", 5.0])
 def test_a_num_gpu_is_the_plans(value):
     result, parameters = planned({"num_gpu": value})
-    assert parameters["num_gpu"] == 999 and words(result, "num_gpu %s of its own; the plan decides" % value)
+    assert parameters["num_gpu"] == 999 and words(result, "num_gpu %r of its own; the plan decides" % value)
     result, parameters = planned({"num_gpu": value}, allow_cpu_offload=True)
     assert parameters["num_gpu"] == -1
     entry = planned({"num_gpu": value}, allow_cpu_offload=True, optimized={"parameters": {"num_gpu": 20}})
@@ -137,12 +137,18 @@ def test_a_context_of_its_own_beats_the_environment_as_in_ollama():
 @pytest.mark.parametrize(
     "own, words_",
     [
-        ({"num_batch": "512"}, "num_batch '512' of its own, and Ollama cannot load it: it must be an integer"),
+        (
+            {"num_batch": "512"},
+            "num_batch '512' of its own, and Ollama cannot load it: it must be an integer of 32 bits",
+        ),
         ({"num_thread": True}, "num_thread True of its own"),
         ({"temperature": "hot"}, "temperature 'hot' of its own, and Ollama cannot load it: it must be a number"),
         ({"stop": "x"}, "stop 'x' of its own, and Ollama cannot load it: it must be an array of texts"),
         ({"stop": [1]}, "must be an array of texts"),
         ({"use_mmap": 1}, "it must be true or false; set use_mmap in optimized.parameters"),
+        ({"num_batch": 2**31}, "num_batch 2147483648 of its own"),
+        ({"num_thread": float("nan")}, "num_thread nan of its own"),
+        ({"top_p": float("inf")}, "top_p inf of its own"),
         ({"draft_num_predict": "4"}, "draft_num_predict '4' of its own"),
     ],
 )
@@ -183,7 +189,7 @@ def test_the_untouched_model_is_predicted_with_its_own_parameters():
     "own, error",
     [
         ({"main_gpu": 2}, "main_gpu 2 does not exist: the engine ends with an error"),
-        ({"num_gpu": "999"}, 'option "num_gpu" must be an integer'),
+        ({"num_gpu": "999"}, 'option "num_gpu" must be an integer of 32 bits'),
     ],
 )
 def test_an_untouched_model_that_does_not_load_says_so(own, error):
@@ -195,3 +201,14 @@ def test_an_untouched_model_that_does_not_load_says_so(own, error):
 
 def test_a_negative_main_gpu_is_no_gpu():
     assert default_of(planned({"main_gpu": -1})[0])["outcome"] == "cpu"
+
+
+@pytest.mark.parametrize("name", ["num_ctx", "num_batch", "num_gpu", "main_gpu", "temperature", "stop", "use_mmap"])
+@pytest.mark.parametrize("value", [10**400, 2.0**80, float("nan"), -(2**31), "", [], {}, [{}], True, "\ud800", b"x"])
+def test_any_value_gives_a_plan_or_a_sentence(name, value):
+    try:
+        result = planned({name: value}, strategy="single")[0]
+    except PlacementError as error:
+        assert name in str(error) and "set %s in optimized.parameters" % name in str(error)
+    else:
+        assert result["feasible"]

@@ -79,6 +79,18 @@ def test_the_result_of_an_entry_is_that_of_the_module_model(rig, state):
         )
 
 
+def test_a_null_takes_away_what_the_base_has(rig):
+    """A base with a main_gpu that the host does not have cannot be loaded; the model that is created from it can."""
+    free = {"from": "pinned", "parameters": {"main_gpu": None, "num_gpu": -1, "num_ctx": 1024}}
+    pinned = entry(rig, 0, "pinned", **{"from": "tiny", "parameters": {"main_gpu": 7, "num_gpu": 3}})
+    models = [pinned, entry(rig, 0, "pinned:free", **free), entry(rig, 0, "pinned:free", "loaded", keep_alive=-1)]
+    assert actions(run(rig, models)) == ["create", "create", "load"]
+    for check in (True, False):
+        assert actions(run(rig, models, check)) == ["none"] * 3
+    assert rig.loaded(0) == ["pinned:free"]
+    assert "terminated" in run(rig, [entry(rig, 0, "pinned", "loaded")])["msg"]
+
+
 def test_the_diff_names_instance_and_model(rig):
     run(rig, [entry(rig, 0, "tiny:optimized", **OPTIMIZED)])
     changed = {"from": "tiny", "parameters": {"num_ctx": 1024}}

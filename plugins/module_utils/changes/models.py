@@ -13,7 +13,7 @@ from typing import Any
 
 from ..common.names import full_name, normalise_digest, parse, served_name
 from ..common.sizes import gib
-from ..ollama import modelfile, parameters, staleness
+from ..ollama import model_content, modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
 from .held_models import HeldModels, Source, held_models
 from .model_entries import find, has_digest, parsed_name
@@ -216,14 +216,14 @@ def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
             template=state.template or None,
         )
         # Where the base is not at hand, what the request does not name is taken from the model as it is.
-        wanted = modelfile.desired(base or existing, fingerprint(request))
-        if wanted == existing:
+        wanted = model_content.desired(base or existing, fingerprint(request))
+        keys = model_content.differences(existing, wanted)
+        if not keys:
             return []
-        keys = sorted(key for key in wanted if wanted[key] != existing.get(key) and key != "parameters")
         before, after = existing["parameters"], wanted["parameters"]
         pairs = [(name, _shown(before, name), _shown(after, name)) for name in sorted({**before, **after})]
         differences = ["%s is %s, not %s" % (name, old, new) for name, old, new in pairs if old != new]
-        reason = "%s." % "; ".join(differences + ["its %s differs" % key for key in keys])
+        reason = "%s." % "; ".join(differences + ["its %s differs" % key for key in keys if key != "parameters"])
     return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
 
 

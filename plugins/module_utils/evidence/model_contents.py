@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..common.names import full_name
-from ..ollama import modelfile
+from ..ollama import model_content
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.fingerprint import fingerprint
 from ..ollama.staleness import trained_context
@@ -30,7 +30,7 @@ def read_contents(client: OllamaClient, instance: dict[str, Any]) -> dict[str, d
             show = client.show(name)
         except OllamaError:
             continue
-        content = modelfile.content_of_show(show)
+        content = model_content.content_of_show(show)
         found[full_name(name)] = {
             "content": fingerprint(content),
             "num_ctx": content["parameters"].get("num_ctx"),

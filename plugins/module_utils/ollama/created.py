@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Make a model present that is built on another one: link or copy it from another store, or create it on its base.
 
-It is created again only where its effective content differs from what is asked for (modelfile.py).
+It is created again only where its effective content differs from what is asked for (model_content.py).
 """
 
 from __future__ import annotations
@@ -10,19 +10,38 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from ..common.names import Name, parse
 from ..common.regular import open_regular
-from . import modelfile
+from . import model_content, modelfile
 from .client import OllamaError, OllamaUnreachable
 from .present import Pull, ensure_pulled, from_another_store, has, take
 from .store import Store, StoreError
 from .target import ModelError, Outcome, Target, content_in
 
-# A request and a content as modelfile.py has them.
+# A request as modelfile.py and a content as model_content.py has them.
 _Request = dict[str, Any]
 _Content = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Uploads:
+    """Files of this host that a request gives to the server, as {path: digest}.
+
+    Attributes:
+        adapters: The LoRA adapters.
+        draft: The draft model, one at most.
+    """
+
+    adapters: dict[str, str]
+    draft: dict[str, str]
+
+    def digests(self) -> tuple[list[str], str]:
+        """Return the digests of the adapters, and that of the draft model or ""."""
+        return list(self.adapters.values()), "".join(self.draft.values())
 
 
 def ensure_created(
@@ -39,7 +58,7 @@ def ensure_created(
         check_mode: Whether nothing may be changed.
 
     Raises:
-        ModelError: The model is to be built on itself, an adapter cannot be read, or the server cannot create it.
+        ModelError: The model is to be built on itself, a file cannot be read, or the server cannot create it.
         OllamaError, RegistryError, StoreError: From the server, the registry, the store.
     """
     base = parse(request["from"])
@@ -48,21 +67,22 @@ def ensure_created(
             "%s cannot be built on itself: an inherited parameter could never be taken away again; give another name"
             % name
         )
-    adapters = _adapter_digests(request["adapters"])
+    _check_release(target, request)
+    uploads = _uploads(request)
     existing = target.content(name)
-    before = modelfile.render(existing) if existing else ""
+    before = model_content.render(existing) if existing else ""
     known = _base_content(target, base, pull, pin)
-    want = _wanted(known, existing, request, adapters)
-    if existing is not None and want == existing:
+    want = _wanted(known, existing, request, uploads)
+    if existing is not None and want is not None and not model_content.differences(existing, want):
         return Outcome(digest=target.digest(name))
     warnings: list[str] = []
-    found = from_another_store(target, name, pull, lambda store: _fits(store, name, request, adapters, known), warnings)
+    found = from_another_store(target, name, pull, lambda store: _fits(store, name, request, uploads, known), warnings)
     if found is not None:
         other, action = found
         digest, want = other.digest(name), _content_in(other, name)
         if not check_mode:
             action = take(target, other, name, digest)
-        return Outcome(action, digest, 0, before, modelfile.render(want), warnings=warnings)
+        return Outcome(action, digest, 0, before, model_content.render(want), warnings=warnings)
     based = ensure_pulled(target, base, pull, pin, check_mode)
     if check_mode:
         return Outcome(
@@ -70,16 +90,17 @@ def ensure_created(
             None,
             based.pulled_bytes,
             before,
-            modelfile.render(want or modelfile.announced(str(base), request, adapters.values())),
+            model_content.render(want or model_content.announced(str(base), request, *uploads.digests())),
             warnings=warnings + based.warnings,
         )
     target.require_server()
-    want = modelfile.desired(_content(target, base), request, adapters.values())
-    _create(target, name, request, adapters)
+    want = model_content.desired(_content(target, base), request, *uploads.digests())
+    _create(target, name, request, uploads)
     target.forget()
-    outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, modelfile.render(want))
+    outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, model_content.render(want))
     outcome.warnings += warnings + based.warnings
-    if target.content(name) != want:
+    made = target.content(name)
+    if made is None or model_content.differences(made, want):
         outcome.warnings.append(
             "Ollama made %s with another content than asked for, so the next run will create it again; "
             "compare ollama show --modelfile %s" % (name, name)
@@ -119,9 +140,7 @@ def _base_content(target: Target, base: Name, pull: Pull, pin: str | None) -> _C
     return None
 
 
-def _wanted(
-    known: _Content | None, existing: _Content | None, request: _Request, adapters: dict[str, str]
-) -> _Content | None:
+def _wanted(known: _Content | None, existing: _Content | None, request: _Request, uploads: _Uploads) -> _Content | None:
     """Return the content that the model should have.
 
     Args:
@@ -129,45 +148,78 @@ def _wanted(
             `existing`.
         existing: Content of the model as it is; None where there is none.
         request: What to build.
-        adapters: Digests of the adapters by path.
+        uploads: The files that it gives to the server.
     """
     if known is not None:
-        return modelfile.desired(known, request, adapters.values())
-    return modelfile.without_base(existing, request, adapters.values()) if existing is not None else None
+        return model_content.desired(known, request, *uploads.digests())
+    return model_content.without_base(existing, request, *uploads.digests()) if existing is not None else None
 
 
-def _fits(store: Store, name: Name, request: _Request, adapters: dict[str, str], known: _Content | None) -> bool:
+def _fits(store: Store, name: Name, request: _Request, uploads: _Uploads, known: _Content | None) -> bool:
     """Return whether a store has the model with the content that it should have."""
     content = content_in(store, name)
-    return content is not None and content == _wanted(known, content, request, adapters)
+    wanted = _wanted(known, content, request, uploads)
+    return content is not None and wanted is not None and not model_content.differences(content, wanted)
 
 
-def _create(target: Target, name: Name, request: _Request, adapters: dict[str, str]) -> None:
+def _create(target: Target, name: Name, request: _Request, uploads: _Uploads) -> None:
     """Let the server create the model."""
+    files = [
+        {os.path.basename(path): digest for path, digest in paths.items()}
+        for paths in (uploads.adapters, uploads.draft)
+    ]
     try:
-        for path, digest in adapters.items():
+        for path, digest in list(uploads.adapters.items()) + list(uploads.draft.items()):
             target.client.put_blob(digest, path)
-        target.client.create(
-            modelfile.create_payload(
-                str(name), request, dict((os.path.basename(path), digest) for path, digest in adapters.items())
-            )
-        )
+        target.client.create(modelfile.create_payload(str(name), request, *files))
     except OllamaUnreachable as error:
         raise ModelError("the creation of %s was given up: %s; run again" % (name, error))
     except OllamaError as error:
         raise ModelError("the server at %s cannot create %s: %s" % (target.client.url, name, error.message))
 
 
-def _adapter_digests(paths: list[str]) -> dict[str, str]:
-    """Return the digests of adapter files on this host by path."""
-    digests = {}
-    for path in paths:
-        sha256 = hashlib.sha256()
-        try:
-            with open_regular(path) as stream:
-                for chunk in iter(lambda: stream.read(1048576), b""):
-                    sha256.update(chunk)
-        except OSError as error:
-            raise ModelError("cannot read the adapter %s: %s" % (path, error.strerror or error))
-        digests[path] = "sha256:" + sha256.hexdigest()
-    return digests
+def _check_release(target: Target, request: _Request) -> None:
+    """Check that the server knows all that a request has.
+
+    Raises:
+        ModelError: It would leave something out and say nothing.
+    """
+    newest = modelfile.newest_needed(request)
+    if newest is None or not target.reachable():
+        return
+    version = target.client.version()
+    numbers = re.match(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", version)
+    if numbers is None or version == "0.0.0":  # a build that has no release's number
+        return
+    what, first = newest
+    if tuple(int(number) for number in numbers.groups()) < first:
+        raise ModelError(
+            "Ollama %s, which runs at %s, has no %s; it came with %d.%d.%d: install that release or leave it out"
+            % ((version, target.client.url, what) + first)
+        )
+
+
+def _uploads(request: _Request) -> _Uploads:
+    """Return the adapters and the draft model of a request, which are files on this host."""
+    draft = request["draft"]
+    if draft and draft.lower().endswith(".safetensors"):
+        raise ModelError(
+            "the draft model %s is not a GGUF file; Ollama would convert it, so that it could not be compared "
+            "afterwards: convert it to GGUF" % draft
+        )
+    return _Uploads(
+        {path: _digest_of("adapter", path) for path in map(os.path.expanduser, request["adapters"])},
+        {path: _digest_of("draft model", path) for path in map(os.path.expanduser, [draft] if draft else [])},
+    )
+
+
+def _digest_of(what: str, path: str) -> str:
+    """Return the digest of a file; `what` names it in messages."""
+    sha256 = hashlib.sha256()
+    try:
+        with open_regular(path) as stream:
+            for chunk in iter(lambda: stream.read(1048576), b""):
+                sha256.update(chunk)
+    except OSError as error:
+        raise ModelError("cannot read the %s %s: %s" % (what, path, error.strerror or error))
+    return "sha256:" + sha256.hexdigest()

@@ -154,8 +154,8 @@ def _read_request(options: dict[str, Any]) -> dict[str, Any] | None:
         request = dict(
             modelfile.empty_request(),
             parameters=parameters.check(options["parameters"]),
-            template=options["template"],
-            system=options["system"],
+            template=options["template"] or None,  # Ollama inherits the text of the base where it is given an empty one
+            system=options["system"] or None,
             adapters=options["adapters"] or [],
         )
         request["from"] = options["from"]
@@ -186,7 +186,12 @@ def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Out
     if wanted.state == "unloaded":
         return loading.ensure_unloaded(target, wanted.name, check_mode)
     if wanted.request is not None:
-        return created.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
+        outcome = created.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
+        outcome.warnings += [
+            "the parameter %s of the Modelfile is dropped, because Ollama no longer has it" % name
+            for name in wanted.request["ignored"]
+        ]
+        return outcome
     outcome = present.ensure_pulled(target, wanted.name, wanted.pull, wanted.pin, check_mode)
     if wanted.headers and wanted.store and not (check_mode and outcome.changed):
         outcome.header_differs = header_check.differs(wanted.store, wanted.name, wanted.headers)

@@ -8,14 +8,15 @@ import hashlib
 import json
 from typing import Any
 
-#: Texts of a content (modelfile.py) that may be long: licences have thousands of characters.
+#: Texts of a content (model_content.py) that may be long: licences have thousands of characters.
 TEXTS = ("template", "system", "license", "messages")
 
 
 def fingerprint(content: dict[str, Any]) -> dict[str, Any]:
     """Return a content, or a request, with a digest in place of each text; None stays None.
 
-    Two contents are equal where their fingerprints are, and a request is merged over a fingerprint as over a content.
+    Two contents are equal where their fingerprints are, and a request is merged over a fingerprint as over a content,
+    but for licences, which add up.
     """
     return dict(content, **{name: text_digest(content[name]) for name in TEXTS})
 

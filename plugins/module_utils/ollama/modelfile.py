@@ -1,31 +1,30 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Modelfiles: what is asked for, what a model contains, and the difference. Pure.
+"""Modelfiles, and the requests that they make. Pure.
 
-A *request* is what the user writes: {from, parameters, template, system, adapters, license, messages}. What is None in
-it is inherited from the base. A *content* is what a model has in the end: {from: [digest], adapters: [digest],
-parameters: {}, template, system, license, messages: [{role, content}]}. Ollama merges a request over its base: a new
-value wins, and an inherited parameter cannot be removed (server/create.go).
+A *request* is what the user writes: {from, parameters, template, system, adapters, license, messages, renderer, parser,
+requires, draft, ignored}. What is None in it is inherited from the base, `adapters` and `draft` are paths on the host,
+and `ignored` are parameters that Ollama drops. model_content.py says what a model has in the end.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, Callable, Iterable
+from typing import Any
 
-from . import manifest as media
-from .parameters import check, comparable, of_layers, of_modelfile, of_show
+from .modelfile_parser import FIRST_RELEASES as FIRST_COMMANDS
+from .modelfile_parser import Command, ModelfileError, commands
+from .parameters import DEPRECATED, check, of_modelfile
+from .parameters import FIRST_RELEASES as FIRST_PARAMETERS
 
-DEFAULT_TEMPLATE = "{{ .Prompt }}"  # /api/show returns it for a model without a template
-_COMMANDS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "ADAPTER", "LICENSE", "MESSAGE")
-_ROLES = ("system", "user", "assistant")
-_FROM_BLOB = re.compile(r"^FROM \S*sha256-([0-9a-f]{64})$", re.MULTILINE)
-_ADAPTER_BLOB = re.compile(r"^ADAPTER \S*sha256-([0-9a-f]{64})$", re.MULTILINE)
-
-
-class ModelfileError(ValueError):
-    """The Modelfile cannot be understood. The text is one sentence."""
+#: Texts of a request that go to the server as they are.
+_TEXTS = ("template", "system", "messages", "renderer", "parser", "requires", "license")
+_IDENTIFIER = "(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+# golang.org/x/mod/semver, IsValid; minor and patch may be left out.
+_SEMVER = re.compile(
+    r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)"
+    r"(?:-{0}(?:\.{0})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)?)?\Z".format(_IDENTIFIER)
+)
 
 
 def empty_request() -> dict[str, Any]:
@@ -38,84 +37,82 @@ def empty_request() -> dict[str, Any]:
         "adapters": [],
         "license": None,
         "messages": None,
+        "renderer": None,
+        "parser": None,
+        "requires": None,
+        "draft": None,
+        "ignored": [],
     }
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the request of a Modelfile.
+    """Return the request of a Modelfile, as ollama create makes it (parser/parser.go, CreateRequest).
 
-    As in Ollama (parser/parser.go), commands may be in any case, and values in quotes or triple quotes may span lines.
+    Of a command that is given several times the last one counts; MESSAGE, LICENSE and the parameter `stop` add up. An
+    empty text is the same as none: it is inherited from the base.
 
     Raises:
         ModelfileError: a line cannot be understood.
         InvalidParameter: a parameter is wrong.
     """
     request = empty_request()
-    lines = text.splitlines()
-    number = 0
-    while number < len(lines):
-        line = lines[number].strip()
-        start = number + 1
-        number += 1
-        if not line or line.startswith("#"):
-            continue
-        command, _space, rest = line.partition(" ")
-        command = command.upper()
-        if command not in _COMMANDS:
-            raise ModelfileError(
-                "line %d of the Modelfile begins with %r, which is not one of %s"
-                % (start, command, ", ".join(_COMMANDS))
-            )
-        name: str | None = None
-        if command in ("PARAMETER", "MESSAGE"):
-            name, _space, rest = rest.strip().partition(" ")
-        value, number = _value(rest.strip(), lines, number, start)
-        _add(request, command, name, value, start)
-    if not request["from"]:
-        raise ModelfileError("the Modelfile has no FROM line, so the model has no base")
+    for command in commands(text):
+        _add(request, command)
     request["parameters"] = check(request["parameters"])
     return request
 
 
-def _value(rest: str, lines: list[str], number: int, start: int) -> tuple[str, int]:
-    """Return (value, number of the next line) of a value that begins with `rest`."""
-    for quote in ('"""', '"'):
-        if not rest.startswith(quote):
-            continue
-        body = rest[len(quote) :]
-        while not body.rstrip().endswith(quote) and number < len(lines):
-            body += "\n" + lines[number]
-            number += 1
-        if not body.rstrip().endswith(quote):
+def _add(request: dict[str, Any], command: Command) -> None:
+    """Add a command to a request."""
+    name, value = command.name, command.value
+    if name == "model":
+        if not value:
+            raise ModelfileError("line %d of the Modelfile has a FROM without a model" % command.line)
+        if not is_file(request["from"] or ""):  # a file is kept, to be refused
+            request["from"] = value
+    elif name == "adapter":
+        request["adapters"] = [_path(command)]
+    elif name == "draft":
+        if request["draft"] is not None:
             raise ModelfileError(
-                "the value that begins in line %d of the Modelfile is not closed with %s" % (start, quote)
+                "line %d of the Modelfile is a second DRAFT; Ollama uses one draft model, so leave one" % command.line
             )
-        return body.rstrip()[: -len(quote)], number
-    return rest, number
-
-
-def _add(request: dict[str, Any], command: str, name: str | None, value: str, start: int) -> None:
-    """Add a command to a request; `start` is the number of its line."""
-    if command == "PARAMETER":
-        if not name or value == "":
-            raise ModelfileError("line %d of the Modelfile needs a name and a value after PARAMETER" % start)
-        if name == "stop":
-            request["parameters"].setdefault("stop", []).append(value)
-        else:
-            request["parameters"][name] = of_modelfile(name, value)
-    elif command == "MESSAGE":
-        if name not in _ROLES:
+        request["draft"] = _path(command)
+    elif name in ("template", "system", "renderer", "parser"):
+        request[name] = value or None
+    elif name == "license":
+        request["license"] = (request["license"] or []) + [value]
+    elif name == "requires":
+        version = value[1:] if value.startswith("v") else value
+        if not _SEMVER.match(version):
             raise ModelfileError(
-                "line %d of the Modelfile has a message of %r, which is not one of %s"
-                % (start, name, ", ".join(_ROLES))
+                "line %d of the Modelfile requires %s, which is no version such as 0.14.0"
+                % (command.line, ascii(value[:60]))
             )
-        request["messages"] = (request["messages"] or []) + [{"role": name, "content": value}]
-    elif command == "ADAPTER":
-        request["adapters"].append(value)
-    elif command == "LICENSE":
-        request["license"] = value if request["license"] is None else request["license"] + "\n" + value
+        request["requires"] = version
+    elif name == "message":
+        role, _colon, content = value.partition(": ")
+        request["messages"] = (request["messages"] or []) + [{"role": role, "content": content}]
+    elif name in DEPRECATED:
+        request["ignored"].append(name)
+    elif name == "stop":
+        request["parameters"].setdefault("stop", []).append(of_modelfile(name, value))
     else:
-        request[command.lower()] = value
+        request["parameters"][name] = of_modelfile(name, value)
+
+
+def _path(command: Command) -> str:
+    """Return the path of an adapter or draft.
+
+    Raises:
+        ModelfileError: it is relative, and a Modelfile that is given as text is in no directory.
+    """
+    if not command.value.startswith(("/", "~")):
+        raise ModelfileError(
+            "line %d of the Modelfile names the file %s; give the whole path on the host, because the Modelfile "
+            "is given as a text" % (command.line, ascii(command.value[:200]))
+        )
+    return command.value
 
 
 def is_file(base: str) -> bool:
@@ -123,135 +120,44 @@ def is_file(base: str) -> bool:
 
     This collection imports no files: Ollama rewrites an imported file, so that no digest stays the same.
     """
-    return base.startswith(("/", "./", "../", "~")) or base.lower().endswith((".gguf", ".safetensors"))
-
-
-# -- what a model contains ---------------------------------------------------------------------------------------------
-
-
-def content_of_show(show: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a model from the answer of /api/show."""
-    modelfile = show.get("modelfile") or ""
-    return {
-        "from": sorted("sha256:" + digest for digest in set(_FROM_BLOB.findall(modelfile))),
-        "adapters": sorted("sha256:" + digest for digest in set(_ADAPTER_BLOB.findall(modelfile))),
-        "parameters": comparable(of_show(show.get("parameters"))),
-        "template": show.get("template") or DEFAULT_TEMPLATE,
-        "system": show.get("system") or "",
-        "license": show.get("license") or "",
-        "messages": [{"role": item.get("role"), "content": item.get("content")} for item in show.get("messages") or []],
-    }
-
-
-def content_of_manifest(manifest: media.Manifest, read: Callable[[media.Layer], bytes]) -> dict[str, Any]:
-    """Return the content of a model from its manifest.
-
-    Args:
-        manifest: of the model.
-        read: returns the bytes of a small blob.
-
-    Raises:
-        ModelfileError: a blob is not JSON.
-    """
-
-    def texts(*media_types: str) -> list[str]:
-        return [read(layer).decode("utf-8", "replace") for layer in manifest.of_type(*media_types)]
-
-    def parsed(media_type: str, empty: Any) -> Any:
-        blobs = texts(media_type)
-        try:
-            return json.loads(blobs[-1]) if blobs else empty
-        except ValueError:
-            raise ModelfileError("a layer %s of the model is not JSON; pull the model again" % media_type)
-
-    try:
-        own_parameters = of_layers(read(layer) for layer in manifest.of_type(media.PARAMETERS))
-    except ValueError as error:
-        raise ModelfileError("a layer %s of the model %s; pull the model again" % (media.PARAMETERS, error))
-    templates, systems = texts(media.TEMPLATE, media.PROMPT), texts(media.SYSTEM)
-    messages = parsed(media.MESSAGES, [])
-    return {
-        "from": sorted(set(layer.digest for layer in manifest.of_type(media.MODEL, media.PROJECTOR))),
-        "adapters": sorted(set(layer.digest for layer in manifest.of_type(media.ADAPTER))),
-        "parameters": comparable(own_parameters),
-        "template": templates[-1] if templates else DEFAULT_TEMPLATE,
-        "system": systems[-1] if systems else "",
-        "license": "\n".join(texts(media.LICENSE)),
-        "messages": [{"role": item.get("role"), "content": item.get("content")} for item in messages],
-    }
-
-
-def desired(base: dict[str, Any], request: dict[str, Any], adapters: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the content of the model that a request makes.
-
-    Args:
-        base: content of the base.
-        request: of the user.
-        adapters: digests of the adapter files of the request.
-    """
-    content = dict(base)
-    content["parameters"] = comparable(dict(base["parameters"], **request["parameters"]))
-    content["adapters"] = sorted(set(base["adapters"]) | set(adapters))
-    for key in ("template", "system", "license", "messages"):
-        if request[key] is not None:
-            content[key] = request[key]
-    content["template"] = content["template"] or DEFAULT_TEMPLATE
-    return content
-
-
-def without_base(existing: dict[str, Any], request: dict[str, Any], adapters: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the content as `desired` does where the base is not available: the rest is that of the existing model."""
-    return desired(existing, request, adapters)
-
-
-def announced(base: str, request: dict[str, Any], adapters: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the content to show before the base is available: its name, and what the request adds.
-
-    Args:
-        base: name of the base.
-        request: of the user.
-        adapters: digests of the adapter files of the request.
-    """
-    content: dict[str, Any] = {
-        key: request[key] or empty
-        for key, empty in (("template", ""), ("system", ""), ("license", ""), ("messages", []))
-    }
-    return dict(
-        content, **{"from": [base], "adapters": sorted(set(adapters)), "parameters": comparable(request["parameters"])}
+    return (
+        base in (".", "..")
+        or base.startswith(("/", "\\", "./", "../", "~"))
+        or base.lower().endswith((".gguf", ".safetensors"))
     )
 
 
-def render(content: dict[str, Any]) -> str:
-    """Return a content as the text of a Modelfile, sorted, for a diff."""
-    lines = ["FROM " + digest for digest in content["from"]] + ["ADAPTER " + digest for digest in content["adapters"]]
-    for name in sorted(content["parameters"]):
-        value = content["parameters"][name]
-        for item in value if isinstance(value, list) else [value]:
-            lines.append("PARAMETER %s %s" % (name, json.dumps(item, ensure_ascii=False)))
-    for key in ("template", "system", "license"):
-        if content[key]:
-            lines.append('%s """%s"""' % (key.upper(), content[key]))
-    lines += [
-        "MESSAGE %s %s" % (item["role"], json.dumps(item["content"], ensure_ascii=False))
-        for item in content["messages"]
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def create_payload(name: str, request: dict[str, Any], adapters: dict[str, str] | None = None) -> dict[str, Any]:
+def create_payload(
+    name: str, request: dict[str, Any], adapters: dict[str, str] | None = None, draft: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Return the body of /api/create, without what the request leaves out.
 
     Args:
         name: of the new model.
         request: of the user.
         adapters: {file name: digest} of blobs that the server has.
+        draft: the same for the draft model.
     """
     payload = {"model": name, "from": request["from"]}
     if request["parameters"]:
         payload["parameters"] = request["parameters"]
-    for key in ("template", "system", "license", "messages"):
+    for key in _TEXTS:
         if request[key] is not None:
             payload[key] = request[key]
     if adapters:
         payload["adapters"] = adapters
+    if draft:
+        payload["draft_files"] = draft
     return payload
+
+
+def newest_needed(request: dict[str, Any]) -> tuple[str, tuple[int, int, int]] | None:
+    """Return (what of a request is newest, the first release of Ollama that has it); None where all releases have all.
+
+    A server that does not know it would create the model without it, and say nothing.
+    """
+    needed = {key.upper(): first for key, first in FIRST_COMMANDS.items() if request[key] is not None}
+    needed.update(
+        ("PARAMETER " + name, first) for name, first in FIRST_PARAMETERS.items() if name in request["parameters"]
+    )
+    return max(needed.items(), key=lambda item: item[1]) if needed else None

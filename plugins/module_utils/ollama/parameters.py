@@ -10,9 +10,12 @@ both are refused here.
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import json
 import math
+import re
+import struct
 from typing import Any, Iterable
 
 INTEGER = "an integer"
@@ -72,6 +75,20 @@ RETIRED = frozenset(
         "logits_all",
     )
 )
+# Of these, the names that PARAMETER accepts and drops (parser/parser.go, deprecatedParameters). It refuses the others.
+DEPRECATED = RETIRED - frozenset(("numa", "num_gqa", "tfs_z"))
+#: Parameters that older releases refuse in a Modelfile, and the first release that has each.
+FIRST_RELEASES = {"min_p": (0, 3, 1), "draft_num_predict": (0, 30, 0)}
+
+# Numbers as Go reads them (strconv): an underscore may stand between two digits of a fraction, not of an integer.
+_GO_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+_DIGITS = "[0-9](?:_?[0-9])*"
+_HEX = "[0-9a-fA-F](?:_?[0-9a-fA-F])*"
+_GO_DECIMAL = re.compile(r"[+-]?(?:{0}(?:\.(?:{0})?)?|\.{0})(?:[eE][+-]?{0})?\Z".format(_DIGITS))
+_GO_HEX = re.compile(r"[+-]?0[xX](?:_?{0}(?:\.(?:{0})?)?|\.{0})[pP][+-]?{1}\Z".format(_HEX, _DIGITS))
+_GO_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_GO_FALSE = ("0", "f", "F", "false", "FALSE", "False")
+_EXACT = 2**53  # /api/show writes numbers as float64
 
 
 #: The most bytes of all parameter layers of a manifest; real ones have some hundred.
@@ -116,6 +133,7 @@ def check(parameters: dict[str, Any] | None) -> dict[str, Any]:
             fits = isinstance(value, bool)
         else:
             fits = isinstance(value, int if kind == INTEGER else (int, float)) and not isinstance(value, bool)
+            fits = fits and (isinstance(value, int) or math.isfinite(value))
         if not fits:
             raise InvalidParameter(
                 "parameter %s must be %s, but is %r; Ollama would accept it and then fail to load the model"
@@ -126,21 +144,56 @@ def check(parameters: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def of_modelfile(name: str, text: str) -> Any:
-    """Return the value of the line `PARAMETER name text` with the type of the parameter.
+    """Return the value of the line `PARAMETER name text`, by the rules of Ollama 0.32.15 (api/types.go, FormatParams).
 
-    A text that cannot be converted stays a text: `check` refuses it.
+    `stop` gives a text: each line adds one.
+
+    Raises:
+        InvalidParameter: Ollama has no such parameter, or the text is no value of its type.
     """
-    kind = TYPES.get(name)
-    try:
-        if kind == INTEGER:
-            return int(text)
-        if kind == NUMBER:
-            return float(text)
-    except ValueError:
+    kind = TYPES.get(name) if name not in RETIRED else None
+    if kind is None:
+        raise InvalidParameter("parameter %s is unknown to Ollama; %s" % (ascii(name[:60]), hint(name)))
+    if kind == TEXTS:
         return text
-    if kind == BOOLEAN and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    return text
+    value = _of_text(kind, text)
+    if value is None:
+        raise InvalidParameter(
+            "parameter %s must be %s, but is %s in the Modelfile; Ollama would refuse it%s"
+            % (name, kind, ascii(text[:60]), "" if kind != BOOLEAN else " (it takes true, t, 1, false, f and 0)")
+        )
+    return value
+
+
+def _of_text(kind: str, text: str) -> Any:
+    """Return a value of a kind from its text (Go: strconv.ParseInt, ParseFloat, ParseBool); None where it is none."""
+    if kind == BOOLEAN:
+        return text in _GO_TRUE if text in _GO_TRUE + _GO_FALSE else None
+    if kind == INTEGER:
+        number = int(text) if _GO_INTEGER.match(text) and len(text) <= 4000 else None
+        return number if number is not None and -(2**63) <= number < 2**63 else None
+    digits = text.replace("_", "")
+    try:
+        if _GO_DECIMAL.match(text):
+            return _as_float32(float(digits))
+        if _GO_HEX.match(text):
+            return _as_float32(float.fromhex(digits))
+    except OverflowError:
+        pass
+    return None  # also for "inf" and "nan", which Ollama reads but cannot send as JSON
+
+
+def _as_float32(number: float) -> float | None:
+    """Return the number with the fewest digits that is the same float32; None where none is that large.
+
+    Raises:
+        OverflowError: it is larger than a float32.
+    """
+    if math.isinf(number):
+        return None
+    single = struct.pack("<f", number)
+    shortest = (float("%.*g" % (digits, struct.unpack("<f", single)[0])) for digits in range(1, 10))
+    return next(short for short in shortest if struct.pack("<f", short) == single)
 
 
 def of_layers(blobs: Iterable[bytes]) -> dict[str, Any]:
@@ -244,9 +297,19 @@ def _go_value(text: str) -> Any:
 
 
 def comparable(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters in a form that can be compared, whatever their source: `stop` is a sorted list of texts."""
-    result = dict(parameters)
+    """Return parameters in a form that can be compared, whatever their source: `stop` is a sorted list of texts.
+
+    Large integers are rounded as /api/show rounds them.
+    """
+    result = {name: _as_shown(value) for name, value in parameters.items()}
     if "stop" in result:
         values = result["stop"] if isinstance(result["stop"], list) else [result["stop"]]
         result["stop"] = sorted(str(value) for value in values)
     return result
+
+
+def _as_shown(value: Any) -> Any:
+    """Return a value as a float64 where it is an integer that float64 does not have."""
+    with contextlib.suppress(OverflowError):  # no float64 either
+        return float(value) if isinstance(value, int) and abs(value) > _EXACT else value
+    return value

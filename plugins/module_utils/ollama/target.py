@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..common.names import InvalidName, Name, normalise_digest, parse
-from . import modelfile
+from . import model_content
 from .client import OllamaClient, OllamaError, OllamaUnreachable
 from .store import Store
 
@@ -101,13 +101,13 @@ class Target:
         return manifest.digest if manifest else None
 
     def content(self, name: Name) -> dict[str, Any] | None:
-        """Return the content (modelfile.py) of a model, or None where it is not there."""
+        """Return the content (model_content.py) of a model, or None where it is not there."""
         if self.digest(name) is None:
             return None
         if not self.reachable():
             return content_in(self.store, name) if self.store else None
         try:
-            return modelfile.content_of_show(self.client.show(str(name)))
+            return model_content.content_of_show(self.client.show(str(name)))
         except OllamaError as error:
             if error.status == 404:
                 return None
@@ -132,4 +132,4 @@ def find(entries: Iterable[dict[str, Any]], name: Name) -> dict[str, Any] | None
 def content_in(store: Store, name: Name) -> dict[str, Any] | None:
     """Return the content of a model in a store on this host, or None where it is not complete there."""
     manifest = store.complete(name)
-    return modelfile.content_of_manifest(manifest, store.small_blob) if manifest else None
+    return model_content.content_of_manifest(manifest, store.small_blob) if manifest else None

@@ -12,28 +12,54 @@ from . import gguf, gotext, names, pull, settings
 from .errors import ApiError
 from .store import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE
 
+# Architectures for which a missing renderer and parser are filled in (server/create.go, createModel).
+_RENDERERS = {
+    "gemma4": "gemma4",
+    "laguna": "laguna",
+    "nemotron_h": "nemotron-3-nano",
+    "nemotron_h_moe": "nemotron-3-nano",
+    "nemotron_h_omni": "nemotron-3-nano",
+}
+# Keys of the config in the order in which it is written (types/model/config.go).
+_CONFIG = (
+    "model_format",
+    "model_family",
+    "model_families",
+    "model_type",
+    "file_type",
+    "renderer",
+    "parser",
+    "requires",
+    "draft",
+    "architecture",
+    "os",
+)
+
 
 def create(store, name, request):
     """Yield the progress objects of one creation.
 
-    `request`: from | files, adapters, template, system, license, parameters, messages.
+    `request`: from | files, adapters, draft_files, template, system, license, parameters, messages, renderer, parser,
+    requires.
     """
     if request.get("from"):
         base = names.parse(request["from"])
         if store.load(base) is None:
             yield from pull.pull(store, base, insecure=False)
-        config, layers = _inherited(store, store.load(base))
+        config, layers = _inherited(store, store.load(base), request)
     elif request.get("files"):
         yield {"status": "parsing GGUF"}
         config, layers = None, []
         for digest in request["files"].values():
             layers.append(_rewritten(store, digest))
             yield {"status": "verifying conversion"}
-        config = _config(gguf.read(store.blob_path(layers[0]["digest"])))
+        config = _config(gguf.read(store.blob_path(layers[0]["digest"])), request)
     else:
         raise ApiError(400, "neither 'from' or 'files' was specified")
     for digest in (request.get("adapters") or {}).values():
         layers.append(_layer("adapter", digest, os.path.getsize(store.blob_path(digest)), "using existing layer"))
+    _add_drafts(store, layers, request)
+    request = _set_config(store, config, layers, request)
     _set_texts(store, layers, request)
     raw = (gotext.dumps(config) + "\n").encode()
     digest, _new = store.put(raw)
@@ -59,24 +85,57 @@ def _layer(kind, digest, size, status):
     return {"mediaType": LAYER_TYPE + kind, "digest": digest, "size": size, "status": status}
 
 
-def _inherited(store, manifest):
+def _inherited(store, manifest, request):
     layers = [
         dict(layer, **{"from": manifest.name.shortest, "status": "using existing layer"}) for layer in manifest.layers
     ]
     path = next(layer["digest"] for layer in layers if layer["mediaType"] == LAYER_TYPE + "model")
-    return _config(gguf.read(store.blob_path(path))), layers
+    inherited = json.loads(store.read(manifest.data["config"]["digest"]))
+    return _config(gguf.read(store.blob_path(path)), request, inherited), layers
 
 
-def _config(header):
+def _config(header, request, inherited=None):
+    texts = {key: request.get(key) or (inherited or {}).get(key) for key in ("renderer", "parser", "requires")}
     return {
         "model_format": "gguf",
         "model_family": header.architecture,
         "model_families": [header.architecture],
         "model_type": gotext.human_number(header.parameter_count),
         "file_type": header.file_type,
+        **{key: text for key, text in texts.items() if text},
         "architecture": "amd64",
         "os": "linux",
     }
+
+
+def _add_drafts(store, layers, request):
+    """Add the layers of draft models: uploaded GGUF files are kept as they are."""
+    for _name, digest in sorted((request.get("draft_files") or {}).items()):
+        try:
+            gguf.read(store.blob_path(digest))
+        except FileNotFoundError:
+            raise ApiError(400, "open %s: no such file or directory" % store.blob_path(digest)) from None
+        except gguf.NotGguf:
+            raise ApiError(400, "unknown type") from None
+        layers.append(_layer("draft", digest, os.path.getsize(store.blob_path(digest)), "using existing layer"))
+
+
+def _set_config(store, config, layers, request):
+    """Fill in renderer, parser and draft of the config; return the request with the stop that gemma4 gets."""
+    renderer = _RENDERERS.get(config["model_family"])
+    if renderer and not (config.get("renderer") and config.get("parser")):
+        config["renderer"] = config.get("renderer") or renderer
+        config["parser"] = config.get("parser") or renderer
+        if renderer == "gemma4" and "stop" not in (request.get("parameters") or {}):
+            request = dict(request, parameters=dict(request.get("parameters") or {}, stop=["<turn|>"]))
+    for layer in layers:
+        if layer["mediaType"] == LAYER_TYPE + "draft":
+            header = gguf.read(store.blob_path(layer["digest"]))
+            config["draft"] = {"model_format": "gguf", "architecture": header.architecture}
+    ordered = {key: config[key] for key in _CONFIG if key in config}
+    config.clear()
+    config.update(ordered)
+    return request
 
 
 def _rewritten(store, digest):

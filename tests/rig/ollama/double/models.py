@@ -33,6 +33,7 @@ class Model:
         self.config = json.loads(store.read(manifest.data["config"]["digest"]))
         self.path, self.parent = None, ""
         self.projectors, self.adapters, self.licenses = [], [], []
+        self.draft = None
         self.template = self.system = ""
         self.parameters, self.messages = {}, []
         for layer in manifest.layers:
@@ -44,6 +45,8 @@ class Model:
             self.path, self.parent = self.store.blob_path(digest), layer.get("from", "")
         elif kind == "projector":
             self.projectors.append(self.store.blob_path(digest))
+        elif kind == "draft":
+            self.draft = self.store.blob_path(digest)
         elif kind == "adapter":
             self.adapters.append(self.store.blob_path(digest))
         elif kind in ("template", "prompt"):
@@ -122,11 +125,16 @@ class Model:
             "",
             "FROM %s" % self.path,
         ]
-        lines += ["FROM %s" % path for path in self.projectors] + ["ADAPTER %s" % path for path in self.adapters]
+        lines += ["ADAPTER %s" % path for path in self.adapters]
+        lines += ["DRAFT %s" % path for path in [self.draft] if path]
+        lines += ["FROM %s" % path for path in self.projectors]
         if self.template:
             lines.append("TEMPLATE " + _quote(self.template))
         if self.system:
             lines.append("SYSTEM " + _quote(self.system))
+        for key in ("renderer", "parser"):
+            if self.config.get(key):
+                lines.append("%s %s" % (key.upper(), _quote(self.config[key])))
         lines += ["PARAMETER %s %s" % (key, _quote(gotext.plain(value))) for key, value in self._parameters()]
         lines += ["LICENSE " + _quote(text) for text in self.licenses]
         lines += ["MESSAGE %s %s" % (message["role"], _quote(message["content"])) for message in self.messages]
@@ -162,6 +170,8 @@ class Model:
         ]
         answer["capabilities"] = self.capabilities()
         answer["modified_at"] = self.manifest.modified_text
+        if self.config.get("requires"):
+            answer["requires"] = self.config["requires"]
         return answer
 
     def listed(self):

@@ -160,6 +160,11 @@ def contents(parameters=None, **more):
     content = {
         "from": ["sha256:" + "d" * 64],
         "adapters": [],
+        "draft": "",
+        "renderer": "",
+        "parser": "",
+        "requires": "",
+        "architecture": "",
         "template": "t",
         "system": "",
         "license": "",

@@ -5,12 +5,17 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import modelfile
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import model_content, modelfile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fingerprint import fingerprint
 
 BASE = {
     "from": ["sha256:" + "a" * 64],
     "adapters": [],
+    "draft": "",
+    "renderer": "",
+    "parser": "",
+    "requires": "",
+    "architecture": "",
     "parameters": {"top_k": 40},
     "template": "{{ .Prompt }}",
     "system": "",
@@ -30,9 +35,8 @@ def test_long_texts_become_digests():
 
 
 @pytest.mark.parametrize(
-    "wanted",
-    [request(), request(parameters={"num_ctx": 1}), request(system="s"), request(template="t"), request(license="l")],
+    "wanted", [request(), request(parameters={"num_ctx": 1}), request(system="s"), request(template="t")]
 )
 def test_merging_fingerprints_is_the_fingerprint_of_merging(wanted):
-    merged = modelfile.desired(fingerprint(BASE), fingerprint(wanted))
-    assert merged == fingerprint(modelfile.desired(BASE, wanted))
+    merged = model_content.desired(fingerprint(BASE), fingerprint(wanted))
+    assert merged == fingerprint(model_content.desired(BASE, wanted))

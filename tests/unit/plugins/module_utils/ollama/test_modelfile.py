@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import modelfile, parameters
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import model_content, modelfile, parameters
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest
 
 from tests.unit.plugins.scripted_server import recorded
@@ -14,7 +14,7 @@ RECORDED = recorded()
 
 
 def content(name):
-    return modelfile.content_of_show(RECORDED[name]["response"]["body"])
+    return model_content.content_of_show(RECORDED[name]["response"]["body"])
 
 
 def request(**values):
@@ -45,8 +45,13 @@ LICENSE MIT
         "template": "{{ .System }}\n# not a comment\n{{ .Prompt }}",
         "system": "You are\nbrief.",
         "adapters": [],
-        "license": "MIT",
+        "license": ["MIT"],
         "messages": [{"role": "user", "content": "Hello there"}, {"role": "assistant", "content": "Hi"}],
+        "renderer": None,
+        "parser": None,
+        "requires": None,
+        "draft": None,
+        "ignored": [],
     }
 
 
@@ -62,7 +67,7 @@ def test_what_ollama_show_prints_is_read_again():
         ("PARAMETER num_ctx 1", "no FROM"),
         ("FROM x\nFRMO y", "line 2 of the Modelfile begins with 'FRMO'"),
         ('FROM x\nSYSTEM """never closed', "line 2 of the Modelfile is not closed"),
-        ("FROM x\nPARAMETER num_ctx", "line 2 of the Modelfile needs a name and a value"),
+        ("FROM x\nPARAMETER num_ctx", "line 2 of the Modelfile needs a blank and a value after 'num_ctx', not the end"),
         ("FROM x\nMESSAGE robot hi", "not one of system, user, assistant"),
     ],
 )
@@ -88,11 +93,15 @@ def test_files_and_models_are_told_apart(base, file):
 
 def test_desired_content_is_what_the_server_made():
     base = content("show")
-    assert modelfile.desired(base, request(parameters={"num_gpu": 999, "num_ctx": 2048})) == content("show-optimized")
-    assert modelfile.desired(
+    assert model_content.desired(base, request(parameters={"num_gpu": 999, "num_ctx": 2048})) == content(
+        "show-optimized"
+    )
+    assert model_content.desired(
         base, request(parameters={"num_gpu": 999}, system="Be brief.", template="{{ .Prompt }}")
     ) == content("show-optimized2")
-    assert modelfile.desired(content("show-optimized"), request(parameters={"num_ctx": 1024})) == content("show-chain")
+    assert model_content.desired(content("show-optimized"), request(parameters={"num_ctx": 1024})) == content(
+        "show-chain"
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,11 +115,11 @@ def test_desired_content_is_what_the_server_made():
     ],
 )
 def test_any_difference_is_seen(changed):
-    assert modelfile.desired(content("show"), request(**changed)) != content("show-optimized")
+    assert model_content.desired(content("show"), request(**changed)) != content("show-optimized")
 
 
 def test_the_wrong_type_on_the_server_is_a_difference():
-    assert modelfile.desired(content("show"), request(parameters={"num_gpu": 999})) != content("show-bad-type")
+    assert model_content.desired(content("show"), request(parameters={"num_gpu": 999})) != content("show-bad-type")
 
 
 def test_a_manifest_and_show_give_the_same_content():
@@ -142,19 +151,19 @@ def test_a_manifest_and_show_give_the_same_content():
             ]
         }
     )
-    assert modelfile.content_of_manifest(Manifest(raw.encode()), lambda item: blobs[item.digest]) == content(
+    assert model_content.content_of_manifest(Manifest(raw.encode()), lambda item: blobs[item.digest]) == content(
         "show-optimized"
     )
 
 
 def test_without_the_base_what_is_not_asked_for_is_believed():
     existing = content("show-optimized")
-    assert modelfile.without_base(existing, request(parameters={"num_ctx": 2048})) == existing
-    assert modelfile.without_base(existing, request(parameters={"num_ctx": 1024})) != existing
+    assert model_content.without_base(existing, request(parameters={"num_ctx": 2048})) == existing
+    assert model_content.without_base(existing, request(parameters={"num_ctx": 1024})) != existing
 
 
 def test_the_diff_is_readable_and_sorted():
-    text = modelfile.render(content("show-optimized"))
+    text = model_content.render(content("show-optimized"))
     assert text.splitlines()[1:6] == [
         "PARAMETER num_ctx 2048",
         "PARAMETER num_gpu 999",
@@ -179,7 +188,7 @@ def test_the_body_of_create_holds_what_was_asked_for_and_no_more():
 
 def test_the_diff_of_a_model_whose_base_is_not_here_yet_shows_what_was_asked_for():
     asked = request(**{"from": "tiny", "parameters": {"num_gpu": 999, "stop": ["b", "a"]}, "system": "Be brief."})
-    assert modelfile.render(modelfile.announced("tiny:latest", asked)).splitlines() == [
+    assert model_content.render(model_content.announced("tiny:latest", asked)).splitlines() == [
         "FROM tiny:latest",
         "PARAMETER num_gpu 999",
         'PARAMETER stop "a"',

@@ -77,6 +77,9 @@ options:
   modelfile:
     description:
       - Text of a Modelfile, instead of O(from), O(parameters), O(template), O(system) and O(adapters).
+      - It is read as C(ollama create) of Ollama 0.32.15 reads it, C(RENDERER), C(PARSER), C(REQUIRES) and C(DRAFT)
+        included. A command that the server's release does not know is refused.
+      - C(FROM) must name a model. C(ADAPTER) and C(DRAFT) need the whole path of a file on this host.
     type: str
   parameters:
     description:

@@ -99,13 +99,19 @@ def ensure_created(
     target.forget()
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, model_content.render(want))
     outcome.warnings += warnings + based.warnings
-    made = target.content(name)
-    if made is None or model_content.differences(made, want):
-        outcome.warnings.append(
-            "Ollama made %s with another content than asked for, so the next run will create it again; "
-            "compare ollama show --modelfile %s" % (name, name)
-        )
+    outcome.warnings += _made_otherwise(target, name, want)
     return outcome
+
+
+def _made_otherwise(target: Target, name: Name, want: _Content) -> list[str]:
+    """Return a warning where the server made another model than the one that was asked for."""
+    made = target.content(name)
+    if made is not None and not model_content.differences(made, want):
+        return []
+    return [
+        "Ollama made %s with another content than asked for, so the next run will create it again; "
+        "compare ollama show --modelfile %s" % (name, name)
+    ]
 
 
 def _content(target: Target, name: Name) -> dict[str, Any]:

@@ -9,13 +9,14 @@ its base: a new value wins, and an inherited parameter cannot be removed (server
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any, Callable, Iterable
 
 from . import manifest as media
 from .modelfile_parser import Command, ModelfileError, commands
-from .parameters import comparable, of_show
+from .parameters import comparable, of_layers, of_show
 
 DEFAULT_TEMPLATE = "{{ .Prompt }}"  # /api/show returns it for a model without a template
 # Parts of a content that a request replaces.
@@ -36,7 +37,7 @@ def content_of_show(show: dict[str, Any]) -> dict[str, Any]:
 
     Its files, renderer and parser are only in the Modelfile that it shows.
     """
-    shown = _shown_commands(show.get("modelfile") or "")
+    shown = _shown_commands(show)
     return {
         "from": sorted(set(_digests(shown, "model"))),
         "adapters": sorted(set(_digests(shown, "adapter"))),
@@ -53,20 +54,22 @@ def content_of_show(show: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shown_commands(text: str) -> list[Command]:
+def _shown_commands(show: dict[str, Any]) -> list[Command]:
     """Return the commands of the Modelfile that /api/show prints, as far as they can be read again.
 
-    Ollama does not quote a value of one line that begins with a quote (parser/parser.go, quote). Then the commands
-    before it are read, each of which has one line; a template or a system message that looks like a command is not.
+    Ollama does not quote a value of one line that begins with a quote (parser/parser.go, quote), so that the value and
+    what comes after it cannot be read. Template and system message are known, and are taken out; of the others, which
+    come last, none is needed.
     """
-    try:
-        return commands(text)
-    except ModelfileError:
-        head = re.split(r"(?m)^(?:TEMPLATE|SYSTEM) ", text)[0]
-        try:
-            return commands(head)
-        except ModelfileError:
-            return []
+    text = show.get("modelfile") or ""
+    for name in ("template", "system"):
+        value = show.get(name) or ""
+        for quoted in (value, '"%s"' % value, '"""%s"""' % value):
+            text = text.replace("\n%s %s\n" % (name.upper(), quoted), "\n", 1)
+    for unreadable in (r"\Z", r"^(?:PARAMETER|LICENSE|MESSAGE) ", r"^(?:TEMPLATE|SYSTEM) "):
+        with contextlib.suppress(ModelfileError):
+            return commands(re.split(unreadable, text, maxsplit=1, flags=re.MULTILINE)[0])
+    return []
 
 
 def _digests(shown: list[Command], name: str) -> list[str]:
@@ -98,6 +101,10 @@ def content_of_manifest(manifest: media.Manifest, read: Callable[[media.Layer], 
             raise ModelfileError("the %s of the model is not JSON; pull the model again" % what)
         return found
 
+    try:
+        own_parameters = of_layers(read(layer) for layer in manifest.of_type(media.PARAMETERS))
+    except ValueError as error:
+        raise ModelfileError("a layer %s of the model %s; pull the model again" % (media.PARAMETERS, error))
     templates, systems = texts(media.TEMPLATE, media.PROMPT), texts(media.SYSTEM)
     messages = parsed(texts(media.MESSAGES), "layer " + media.MESSAGES, [])
     config = [read(manifest.config).decode("utf-8", "replace")] if manifest.config else []
@@ -106,7 +113,7 @@ def content_of_manifest(manifest: media.Manifest, read: Callable[[media.Layer], 
         "from": sorted(set(layer.digest for layer in manifest.of_type(media.MODEL, media.PROJECTOR))),
         "adapters": sorted(set(layer.digest for layer in manifest.of_type(media.ADAPTER))),
         "draft": "".join([layer.digest for layer in manifest.of_type(media.DRAFT)][-1:]),
-        "parameters": comparable(parsed(texts(media.PARAMETERS), "layer " + media.PARAMETERS, {})),
+        "parameters": comparable(own_parameters),
         "template": templates[-1] if templates else DEFAULT_TEMPLATE,
         "system": systems[-1] if systems else "",
         "license": "\n".join(texts(media.LICENSE)),

@@ -173,27 +173,27 @@ def _of_text(kind: str, text: str) -> Any:
         number = int(text) if _GO_INTEGER.match(text) and len(text) <= 4000 else None
         return number if number is not None and -(2**63) <= number < 2**63 else None
     digits = text.replace("_", "")
-    try:
-        if _GO_DECIMAL.match(text):
-            return _as_float32(float(digits))
-        if _GO_HEX.match(text):
-            return _as_float32(float.fromhex(digits))
-    except OverflowError:
-        pass
+    if _GO_DECIMAL.match(text):
+        return _shortest(_float32(float(digits)))
+    if _GO_HEX.match(text):
+        with contextlib.suppress(OverflowError):
+            return _shortest(_float32(float.fromhex(digits)))
     return None  # also for "inf" and "nan", which Ollama reads but cannot send as JSON
 
 
-def _as_float32(number: float) -> float | None:
-    """Return the number with the fewest digits that is the same float32; None where none is that large.
+def _float32(number: float) -> float | None:
+    """Return the float32 that is nearest to a number; None for one that is larger than all."""
+    with contextlib.suppress(OverflowError):
+        return None if math.isinf(number) else float(struct.unpack("<f", struct.pack("<f", number))[0])
+    return None
 
-    Raises:
-        OverflowError: it is larger than a float32.
-    """
-    if math.isinf(number):
+
+def _shortest(single: float | None) -> float | None:
+    """Return the number with the fewest digits whose float32 is a given one (Go, encoding/json)."""
+    if single is None:
         return None
-    single = struct.pack("<f", number)
-    shortest = (float("%.*g" % (digits, struct.unpack("<f", single)[0])) for digits in range(1, 10))
-    return next(short for short in shortest if struct.pack("<f", short) == single)
+    texts = (float("%.*g" % (digits, single)) for digits in range(1, 10))
+    return next(number for number in texts if _float32(number) == single)
 
 
 def of_layers(blobs: Iterable[bytes]) -> dict[str, Any]:

@@ -187,6 +187,42 @@ def test_template_system_stop_and_messages_survive(rig):
     same_again(rig, "mine", modelfile=text)
 
 
+def test_renderer_parser_and_requires_are_sent_and_compared(rig):
+    text = "FROM tiny\nRENDERER qwen3-coder\nPARSER\tqwen3-coder\nREQUIRES v0.14.0\nPARAMETER use_mmap 1\n"
+    result = rig.model("mine", modelfile=text)
+    assert result["action"] == "create" and "warnings" not in result
+    show = rig.server().request("POST", "/api/show", {"model": "mine"})[2]
+    assert "RENDERER qwen3-coder\nPARSER qwen3-coder\n" in show["modelfile"] and show["requires"] == "0.14.0"
+    same_again(rig, "mine", modelfile=text)
+    heir = "FROM mine\nPARAMETER num_ctx 2048\n"  # the base's are inherited
+    rig.model("heir", modelfile=heir)
+    same_again(rig, "heir", modelfile=heir)
+    for other in (text.replace("RENDERER qwen3-coder", "RENDERER other"), text.replace("0.14.0", "0.15.0")):
+        assert rig.model("mine", check=True, modelfile=other)["changed"]
+        assert rig.model("mine", modelfile=other)["changed"]
+        same_again(rig, "mine", modelfile=other)
+
+
+def test_a_draft_model_is_uploaded_and_compared(rig, tmp_path):
+    rig.model()
+    header = sorted(rig.store().glob("blobs/sha256-*"), key=lambda path: path.stat().st_size)[-1]
+    draft = tmp_path / "draft.gguf"
+    draft.write_bytes(header.read_bytes() + bytes(64))
+    text = "FROM tiny\nDRAFT %s\n" % draft
+    assert rig.model("fast", modelfile=text)["action"] == "create"
+    assert "DRAFT " in rig.server().request("POST", "/api/show", {"model": "fast"})[2]["modelfile"]
+    same_again(rig, "fast", modelfile=text)
+    draft.write_bytes(header.read_bytes() + bytes(128))
+    assert rig.model("fast", check=True, modelfile=text)["changed"] and rig.model("fast", modelfile=text)["changed"]
+    same_again(rig, "fast", modelfile=text)
+
+
+def test_licences_and_what_is_dropped(rig):
+    text = "FROM tiny\nLICENSE one\nLICENSE two\nPARAMETER mirostat 2\nSYSTEM \n"
+    assert "the parameter mirostat of the Modelfile is dropped" in str(rig.model("mine", modelfile=text)["warnings"])
+    same_again(rig, "mine", modelfile=text)
+
+
 def test_without_its_base_a_model_is_believed(rig):
     rig.model("tiny:optimized", **OPTIMIZED)
     rig.model("tiny", state="absent")

@@ -26,9 +26,13 @@ class FakeClient:
         self.loaded = {}
         self.called, self.asked = [], 0
         self.dies_when_loaded = False
+        self.release = "0.32.15"
 
     def _entry(self, name):
         return {"name": name, "digest": digest_of(name + self.models[name])[7:], "size": 5}
+
+    def version(self):
+        return self.release
 
     def tags(self):
         self.asked += 1

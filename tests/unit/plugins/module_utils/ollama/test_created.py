@@ -118,3 +118,29 @@ def test_a_parameter_of_the_base_is_taken_away_once(stores):
     put(stores[0], str(NAME), {"main_gpu": None, "num_ctx": 2048})
     client = FakeClient(running=False)
     assert created.ensure_created(Target(client, stores[0]), NAME, wanted, Pull()).action == "none"
+
+
+@pytest.mark.parametrize(
+    "release, parts, words",
+    [
+        ("0.11.11", {"renderer": "r"}, "Ollama 0.11.11, .* has no RENDERER; it came with 0.12.0"),
+        ("0.13.5", {"parser": "p", "requires": "1.0.0"}, "has no REQUIRES; it came with 0.14.0"),
+        ("0.24.0", {"parameters": {"draft_num_predict": 4}}, "has no PARAMETER draft_num_predict; it came with 0.30.0"),
+    ],
+)
+def test_what_the_server_does_not_know_is_refused(release, parts, words):
+    client = FakeClient({"tiny": ""})
+    client.release = release
+    with pytest.raises(ModelError, match=words):
+        created.ensure_created(Target(client), NAME, request(**parts), Pull(), check_mode=True)
+    for newer in ("0.32.15", "0.33.0-rc2", "0.0.0", "main"):
+        client.release = newer
+        assert created.ensure_created(Target(client), NAME, request(**parts), Pull(), check_mode=True).changed
+    assert not client.called
+
+
+def test_a_draft_that_ollama_would_convert_is_refused():
+    with pytest.raises(ModelError, match="/d.safetensors is not a GGUF file"):
+        created.ensure_created(Target(FakeClient({"tiny": ""})), NAME, request(draft="/d.safetensors"), Pull())
+    with pytest.raises(ModelError, match="cannot read the draft model /nonexistent"):
+        created.ensure_created(Target(FakeClient({"tiny": ""})), NAME, request(draft="/nonexistent"), Pull())

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import model_content, modelfile, parameters
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import modelfile, parameters
 
 from tests.unit.plugins.scripted_server import recorded
 
 RECORDED = recorded()
-
-
-def content(name):
-    return model_content.content_of_show(RECORDED[name]["response"]["body"])
+CASES = pathlib.Path(__file__).resolve().parents[4] / "fixtures" / "cases"
 
 
 def request(**values):
     return dict(modelfile.empty_request(), **values)
-
-
-# -- Modelfiles --------------------------------------------------------------------------------------------------------
 
 
 def test_a_modelfile_is_read():
@@ -88,90 +82,86 @@ def test_files_and_models_are_told_apart(base, file):
     assert modelfile.is_file(base) is file
 
 
-# -- contents, against what the server really made ---------------------------------------------------------------------
+def of_case(name):
+    """The request that an input of tests/fixtures/cases makes."""
+    args = json.loads((CASES / (name + ".json")).read_text(encoding="utf-8"))["args"]
+    return modelfile.parse(args["modelfile"])
 
 
-def test_desired_content_is_what_the_server_made():
-    base = content("show")
-    assert model_content.desired(base, request(parameters={"num_gpu": 999, "num_ctx": 2048})) == content(
-        "show-optimized"
+def test_a_truth_value_may_be_written_as_a_number():
+    assert of_case("modelfile-bool-1")["parameters"] == {"use_mmap": True}
+
+
+def test_tabs_separate_as_blanks_do():
+    request = of_case("modelfile-tab")
+    assert (request["from"], request["parameters"]) == ("llama3", {"num_ctx": 4096})
+
+
+def test_renderer_and_parser_are_sent():
+    sent = modelfile.create_payload("x", of_case("modelfile-renderer"))
+    assert sent == {
+        "model": "x",
+        "from": "qwen3-coder:30b",
+        "renderer": "qwen3-coder",
+        "parser": "qwen3-coder",
+        "parameters": {"num_ctx": 32000},
+    }
+
+
+def test_of_a_repeated_command_the_last_one_counts_and_some_add_up():
+    request = modelfile.parse(
+        "FROM x\nADAPTER /a\nADAPTER /b\nREQUIRES v0.14\nPARAMETER top_k 1\nPARAMETER top_k 2\nPARAMETER stop\t\n"
+        "PARAMETER stop a\nLICENSE one\nLICENSE two\nDRAFT /d.gguf\nFROM y\nSYSTEM s\nSYSTEM \n"
     )
-    assert model_content.desired(
-        base, request(parameters={"num_gpu": 999}, system="Be brief.", template="{{ .Prompt }}")
-    ) == content("show-optimized2")
-    assert model_content.desired(content("show-optimized"), request(parameters={"num_ctx": 1024})) == content(
-        "show-chain"
+    assert request == dict(
+        modelfile.empty_request(),
+        adapters=["/b"],
+        requires="0.14",
+        parameters={"top_k": 2, "stop": ["", "a"]},
+        license=["one", "two"],
+        draft="/d.gguf",
+        **{"from": "y"},
     )
+
+
+def test_what_ollama_drops_is_dropped_whatever_its_value():
+    request = modelfile.parse("FROM x\nPARAMETER mirostat abc\nPARAMETER num_ctx 1")
+    assert (request["parameters"], request["ignored"]) == ({"num_ctx": 1}, ["mirostat"])
+    with pytest.raises(parameters.InvalidParameter, match="'numa' is unknown to Ollama"):
+        modelfile.parse("FROM x\nPARAMETER numa true")
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "text, words",
     [
-        {"parameters": {"num_gpu": 999, "num_ctx": 4096}},
-        {"parameters": {"num_gpu": 999}},
-        {"parameters": {"num_gpu": 999, "num_ctx": 2048, "seed": 1}},
-        {"parameters": {"num_gpu": 999, "num_ctx": 2048}, "system": ""},
-        {"parameters": {"num_gpu": 999, "num_ctx": 2048}, "template": "{{ .Prompt }}!"},
+        ("FROM x\nREQUIRES latest", "line 2 of the Modelfile requires 'latest', which is no version such as"),
+        ("FROM x\nADAPTER ./a.gguf", "line 2 of the Modelfile names the file './a.gguf'; give the whole path"),
+        ("FROM x\nDRAFT a.gguf", "give the whole path"),
+        ("FROM x\nDRAFT /a\nDRAFT /b", "line 3 of the Modelfile is a second DRAFT"),
+        ("FROM ", "has a FROM without a model"),
     ],
 )
-def test_any_difference_is_seen(changed):
-    assert model_content.desired(content("show"), request(**changed)) != content("show-optimized")
+def test_what_cannot_be_made_here_is_refused(text, words):
+    with pytest.raises(modelfile.ModelfileError, match=words):
+        modelfile.parse(text)
 
 
-def test_the_wrong_type_on_the_server_is_a_difference():
-    assert model_content.desired(content("show"), request(parameters={"num_gpu": 999})) != content("show-bad-type")
+def test_a_file_is_not_hidden_by_another_from():
+    assert modelfile.is_file(modelfile.parse("FROM ./x.gguf\nFROM y")["from"])
 
 
-def test_a_manifest_and_show_give_the_same_content():
-    blobs = {}
-
-    def layer(kind, data):
-        digest = "sha256:%064x" % (len(blobs) + 1)
-        blobs[digest] = data
-        return {"mediaType": "application/vnd.ollama.image." + kind, "digest": digest, "size": len(data)}
-
-    gguf = {
-        "mediaType": "application/vnd.ollama.image.model",
-        "digest": content("show-optimized")["from"][0],
-        "size": 674176,
-    }
-    raw = json.dumps(
-        {
-            "layers": [
-                gguf,
-                layer("template", b"{{ .System }} {{ .Prompt }}"),
-                layer("system", b"You are tiny."),
-                layer("license", b"MIT-like text"),
-                layer(
-                    "params",
-                    json.dumps(
-                        {"stop": ["<|end|>", "</s>"], "temperature": 0.1, "num_gpu": 999, "num_ctx": 2048}
-                    ).encode(),
-                ),
-            ]
-        }
-    )
-    assert model_content.content_of_manifest(Manifest(raw.encode()), lambda item: blobs[item.digest]) == content(
-        "show-optimized"
-    )
-
-
-def test_without_the_base_what_is_not_asked_for_is_believed():
-    existing = content("show-optimized")
-    assert model_content.without_base(existing, request(parameters={"num_ctx": 2048})) == existing
-    assert model_content.without_base(existing, request(parameters={"num_ctx": 1024})) != existing
-
-
-def test_the_diff_is_readable_and_sorted():
-    text = model_content.render(content("show-optimized"))
-    assert text.splitlines()[1:6] == [
-        "PARAMETER num_ctx 2048",
-        "PARAMETER num_gpu 999",
-        'PARAMETER stop "</s>"',
-        'PARAMETER stop "<|end|>"',
-        "PARAMETER temperature 0.1",
-    ]
-    assert text.startswith("FROM sha256:cc067141")
+@pytest.mark.parametrize(
+    "text, newest",
+    [
+        ("SYSTEM s", None),
+        ("RENDERER r", ("RENDERER", (0, 12, 0))),
+        ("PARSER p\nREQUIRES 1", ("REQUIRES", (0, 14, 0))),
+        ("REQUIRES 1\nDRAFT /d", ("DRAFT", (0, 30, 0))),
+        ("PARAMETER draft_num_predict 2", ("PARAMETER draft_num_predict", (0, 30, 0))),
+    ],
+)
+def test_what_is_newest_in_a_request_is_known(text, newest):
+    assert modelfile.newest_needed(modelfile.parse("FROM x\n" + text)) == newest
 
 
 def test_the_body_of_create_holds_what_was_asked_for_and_no_more():
@@ -184,14 +174,3 @@ def test_the_body_of_create_holds_what_was_asked_for_and_no_more():
         "from": "y",
         "system": "",
     }
-
-
-def test_the_diff_of_a_model_whose_base_is_not_here_yet_shows_what_was_asked_for():
-    asked = request(**{"from": "tiny", "parameters": {"num_gpu": 999, "stop": ["b", "a"]}, "system": "Be brief."})
-    assert model_content.render(model_content.announced("tiny:latest", asked)).splitlines() == [
-        "FROM tiny:latest",
-        "PARAMETER num_gpu 999",
-        'PARAMETER stop "a"',
-        'PARAMETER stop "b"',
-        'SYSTEM """Be brief."""',
-    ]

@@ -16,7 +16,23 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 ROLE = CHECKOUT / "roles" / "ollama_multigpu"
 MODULES = sorted(path for path in (CHECKOUT / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
 LONGEST_FILE = {".c": 550}  # the fake library is one translation unit; everything else: 500 lines
-FILE_KINDS = (".py", ".yml", ".yaml", ".j2", ".sh", ".c", ".h", ".go", ".md", ".rst", ".toml", ".cfg", ".ini", ".txt", "")
+FILE_KINDS = (
+    ".py",
+    ".yml",
+    ".yaml",
+    ".j2",
+    ".sh",
+    ".c",
+    ".h",
+    ".go",
+    ".md",
+    ".rst",
+    ".toml",
+    ".cfg",
+    ".ini",
+    ".txt",
+    "",
+)
 
 # Written in pieces so that this file itself obeys the rule.
 REGISTRY_HOSTS = [

@@ -10,6 +10,8 @@ import re
 #: Machine architectures (uname -m) and the names that the archives have for them.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SUMS = "sha256sum.txt"
+#: The releases that can be installed without a checksum of the user's; the README has them as a table, with those whose
+#: rules were checked (release.py, is_checked). 0.32.15 is the default, because it is the newest of those.
 #: SHA-256 of upstream's ollama-linux-<architecture>.tar.zst. Sources, with how many of them agree on an entry:
 #: * 0.32: chromebrew/chromebrew, packages/ollama.rb (1). It has no archive of arm64: there the release's own
 #:   sha256sum.txt is used.

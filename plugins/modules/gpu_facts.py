@@ -114,6 +114,13 @@ ansible_facts:
           description: PCI addresses of NVIDIA GPUs that the driver does not list.
           type: list
           elements: str
+        host_memory:
+          description:
+            - The host's own memory - C(total_bytes), C(available_bytes) (as the kernel estimates it),
+              C(swap_total_bytes), C(swap_free_bytes) and C(units), the systemd units that hold at least 64 MiB of it,
+              each with C(unit) and C(used_bytes) (without what is mapped from files).
+            - A GPU whose memory has the C(kind) V(unified) shares this memory.
+          type: dict
         no_gpu_present:
           description:
             - Whether the kernel says surely that the host has no NVIDIA GPU, because its PCI bus can be read and has
@@ -146,6 +153,12 @@ ansible_facts:
       topology: []
       unlisted: []
       no_gpu_present: false
+      host_memory:
+        total_bytes: 540917706752
+        available_bytes: 526133493760
+        swap_total_bytes: 0
+        swap_free_bytes: 0
+        units: [{unit: ollama@gpu0.service, used_bytes: 1181116006}]
 """
 
 import platform

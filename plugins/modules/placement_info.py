@@ -32,6 +32,8 @@ options:
   gpu_inventory:
     description:
       - The complete fact RV(gpufleet.ollama.gpu_facts#module:ansible_facts.gpu_inventory).
+      - Its C(host_memory) tells what the host itself can hold. Without it, RV(placement.warnings) contains a warning
+        where a model has layers on the CPU.
     type: dict
     required: true
   models:
@@ -248,6 +250,13 @@ options:
       - Bytes to keep free on every GPU.
     type: int
     default: 1073741824
+  host_headroom_bytes:
+    description:
+      - Bytes of the host's memory to keep free for the host.
+      - The default is 1/32 of the host's memory, at least 1 GiB and at most 8 GiB.
+      - On a GPU that shares the host's memory it is kept free in addition to what others use, unless O(headroom_bytes)
+        is more. Elsewhere it counts for the models and layers that are on the CPU and for the buffers of the others.
+    type: int
   listen_address:
     description:
       - Address on which the instances listen, an IP address or a host name without a port.
@@ -337,6 +346,8 @@ placement:
           made from.
         - C(estimated) of the memory of a model says whether its compute buffers are a careful estimate.
         - The C(basis) of the memory of a model is V(predicted), or V(measured) if O(measure) was used.
+        - C(host_total_bytes) of a model is what it takes of the host's memory - C(host_bytes) (weights and KV cache),
+          C(host_compute_bytes) (the compute buffer) and what the process itself takes.
         - C(total_bytes) of a device is the sum of C(weight_bytes), C(kv_bytes), C(compute_bytes),
           C(offload_scratch_bytes), C(projector_bytes) and C(overhead_bytes).
         - C(offload_scratch_bytes) is the additional compute buffer of the first GPU if weights stay on the CPU,
@@ -349,6 +360,16 @@ placement:
       description: The GPUs that the plan may use, in PCI order.
       type: list
       elements: dict
+    host_memory:
+      description:
+        - The host's own memory, with C(kind) (V(unified) if GPUs share it, or V(dedicated)), C(total_bytes),
+          C(available_bytes) (with what our own units hold), C(swap_bytes) (free swap), C(headroom_bytes) (kept free for
+          the host), C(planned_bytes) (what all models take, on GPUs that share it as well) and C(notes) (the warnings
+          about it).
+        - Null if the facts do not contain it.
+        - A model that needs more than the host has is refused, and so is one that needs more than is available and free
+          swap can hold. A plan that would swap has a warning.
+      type: dict
     steps_down:
       description:
         - A sentence for each model that has fewer GPUs, instances or layers on GPUs than by O(applied_plan). They come
@@ -369,9 +390,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan, take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.headers import with_headers
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest
@@ -424,41 +445,8 @@ def argument_spec() -> dict[str, Any]:
         headroom_bytes=dict(type="int", default=1024**3),
         listen_address=dict(type="str", default="127.0.0.1"),
         base_port=dict(type="int", default=11434),
+        host_headroom_bytes=dict(type="int"),
     )
-
-
-def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries of `models` with the last of the headers that are named as they are.
-
-    A header that replaces one from a registry gets the digest of that one as `registry_digest`.
-
-    Raises:
-        PlacementError: An entry has no header.
-    """
-    by_name: dict[Any, dict[str, Any]] = {}
-    for header in headers:
-        name = _full(header.get("name"))
-        before = by_name.get(name)
-        offered = None
-        if before is not None:
-            offered = before["digest"] if before.get("source") == "registry" else before.get("registry_digest")
-        by_name[name] = header if offered is None else dict(header, registry_digest=offered)
-    joined = [dict(model, model=model["model"] or by_name.get(_full(model["name"]))) for model in models]
-    for model in joined:
-        if model["model"] is None:
-            raise PlacementError(
-                "models has no header of %s: give what model_info returned for it as model, or in headers."
-                % model["name"]
-            )
-    return joined
-
-
-def _full(name: Any) -> Any:
-    """Return a name in full, as model_info gives it; one that is none stays as it is, for make_plan to refuse."""
-    try:
-        return str(parse(name))
-    except InvalidName:
-        return name
 
 
 def plan(params: dict[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,12 @@ INPUT_OUTPUT = {
 #: Files that are tested in a file of another name: test file -> (why, folder, files).
 TESTED_ELSEWHERE = {
     "gpu/test_nvml.py": ("what NVML says of a device is read through the rig's library", "gpu/", "device schema"),
+    "placement/test_host_memory.py": (
+        "the host's memory is planned by all rooms of the planner together",
+        "placement/",
+        "search/host_room tell/host_memory tell/host_remedies",
+    ),
+    "placement/tell/test_remedies.py": ("a case is solved where remedies are tried", "placement/tell/", "case"),
     "evidence/test_findings.py": (
         "a comparison is what findings and checks are made of",
         "evidence/",

@@ -23,6 +23,7 @@ _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
 _OF_ONE_VALUE = (
     "base_port",
     "headroom_bytes",
+    "host_headroom_bytes",
     "listen_address",
     "models_dir",
     "registry",
@@ -79,17 +80,18 @@ def _wrong_types(values: dict[str, Any]) -> list[str]:
 
 def _numbers(values: dict[str, Any]) -> list[str]:
     problems = []
-    port, headroom = values.get("base_port"), values.get("headroom_bytes")
+    port = values.get("base_port")
     if port is not None and not addresses.is_port(port):
         problems.append(
             "ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)."
             % (port, addresses.HIGHEST_PORT)
         )
-    try:
-        if headroom is not None:
-            whole_number(headroom, "ollama_multigpu_headroom_bytes", 0)
-    except PlacementError as error:
-        problems.append(str(error))
+    for name in ("headroom_bytes", "host_headroom_bytes"):
+        try:
+            if values.get(name) not in (None, ""):
+                whole_number(values[name], PREFIX + name, 0)
+        except PlacementError as error:
+            problems.append(str(error))
     return problems
 
 

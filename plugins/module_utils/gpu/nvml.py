@@ -11,7 +11,7 @@ from typing import Any
 
 from ..common.libraries import LibraryMissing, import_pynvml
 from ..host.child import ChildDied, DeadlineExceeded, run_with_deadline
-from . import device, health, schema, sysfs
+from . import device, health, host_memory, schema, sysfs
 from .fields import FieldError, Unavailable, call, text
 
 #: NVML's answer to nvmlInit -> state of the inventory.
@@ -73,6 +73,7 @@ def read_here(pynvml: Any) -> dict[str, Any]:
 
 def _inventory(pynvml: Any) -> schema.Inventory:
     inventory = schema.Inventory(
+        host_memory=host_memory.read(),
         driver_version=_system(pynvml, "nvmlSystemGetDriverVersion"),
         nvml_version=_system(pynvml, "nvmlSystemGetNVMLVersion"),
         cuda_version=_cuda_version(
@@ -133,6 +134,7 @@ def _without(state: str, reason: str) -> schema.Inventory:
         remedy=health.REMEDIES[state],
         unlisted=sysfs.pci_gpus(),
         no_gpu_present=sysfs.no_gpu_present(),
+        host_memory=host_memory.read(),
     )
 
 

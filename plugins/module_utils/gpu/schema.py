@@ -164,6 +164,28 @@ class Link:
 
 
 @dataclasses.dataclass
+class UnitMemory:
+    """Memory of the host that the processes of a systemd unit hold, without what is mapped from files."""
+
+    unit: str
+    used_bytes: int
+
+
+@dataclasses.dataclass
+class HostMemory:
+    """The host's own memory. `available_bytes` is the kernel's estimate of what new processes can take without swap.
+
+    `units` are the units that hold most, largest first; one with little is not listed.
+    """
+
+    total_bytes: int | None = None
+    available_bytes: int | None = None
+    swap_total_bytes: int | None = None
+    swap_free_bytes: int | None = None
+    units: list[UnitMemory] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class Inventory:
     """The GPUs of a host. `state` other than ok comes with a `reason` (what was seen) and a `remedy` (what to do).
 
@@ -182,6 +204,7 @@ class Inventory:
     topology: list[Link] = dataclasses.field(default_factory=list)
     unlisted: list[str] = dataclasses.field(default_factory=list)
     no_gpu_present: bool = False
+    host_memory: HostMemory = dataclasses.field(default_factory=HostMemory)
 
 
 def as_facts(inventory: Inventory) -> dict[str, Any]:

@@ -80,8 +80,13 @@ def is_tegra() -> bool:
     return os.path.exists("/etc/nv_tegra_release") or os.path.exists("/sys/devices/platform/gpu.0")
 
 
+def meminfo(path: str = "/proc/meminfo") -> dict[str, int]:
+    """Return what the kernel says of the host's memory, {name: bytes}; empty where it cannot be read."""
+    found = re.findall(r"^(\w+):\s+(\d+) kB", _read(path) or "", re.MULTILINE)
+    return {name: int(size) * 1024 for name, size in found}
+
+
 def host_memory(path: str = "/proc/meminfo") -> tuple[int | None, int | None]:
     """Return (total, available) bytes of the host's memory, None for what cannot be read."""
-    values = dict(re.findall(r"^(\w+):\s+(\d+) kB", _read(path) or "", re.MULTILINE))
-    total, available = (int(values[key]) * 1024 if key in values else None for key in ("MemTotal", "MemAvailable"))
-    return total, available
+    values = meminfo(path)
+    return values.get("MemTotal"), values.get("MemAvailable")

@@ -8,7 +8,7 @@ Every function answers None, [] or 0 for a process that is gone or may not be re
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 # What grows while a process reads, computes or gets memory: file of /proc/PID -> its keys.
 _ACTIVITY = (("io", ("rchar", "read_bytes")), ("status", ("VmRSS",)))
@@ -80,6 +80,24 @@ def unit_of_cgroup(text: str) -> Optional[str]:
 def unit_processes(unit: str, root: str = "/proc") -> List[int]:
     """Return the numbers of all processes in a systemd unit, in ascending order."""
     return [pid for pid in pids(root) if unit_of(pid, root) == unit]
+
+
+def memory_of_units(root: str = "/proc") -> Dict[str, int]:
+    """Return {unit: bytes of memory that its processes hold}, without what is mapped from files.
+
+    Memory that CUDA pins counts as shared. What is swapped out does not count.
+    """
+    found: Dict[str, int] = {}
+    for pid in pids(root):
+        unit = unit_of(pid, root)
+        if unit is not None:
+            found[unit] = found.get(unit, 0) + _status_bytes(pid, ("RssAnon", "RssShmem"), root)
+    return found
+
+
+def _status_bytes(pid: int, keys: Sequence[str], root: str) -> int:
+    pairs = [line.split(":", 1) for line in (_read(pid, "status", root) or "").splitlines() if ":" in line]
+    return sum(int(value.split()[0]) * 1024 for key, value in pairs if key in keys)
 
 
 def started(pid: int, root: str = "/proc") -> Optional[int]:

@@ -17,6 +17,7 @@ from ..model.schema import ModelFacts
 from . import kv_cache, rough_estimate, weights
 from .graph import compute_graph, kinds
 from .graph.reserve import COPIES
+from .graph.tensors import F32
 from .graph.traits import traits_of
 from .load import Load
 
@@ -49,6 +50,32 @@ def compute_by_device(
     Returns:
         list of device_count integers (bytes); 0 for a device without a layer, unless it computes for the host.
     """
+    return _buffers(model, layer_devices, device_count, load, moved)[:device_count]
+
+
+def compute_on_host(
+    model: ModelFacts,
+    layer_devices: Sequence[Optional[int]],
+    device_count: int,
+    load: Load,
+    moved: Optional[weights.Moved] = None,
+) -> int:
+    """Bytes of the host's compute buffer, which is pinned where there are devices.
+
+    It holds the token embeddings of a batch and the masks, and what layers on the host compute. Takes the arguments of
+    compute_by_device. Within 1 MiB of the engine's own figure (column Host of engine-table.jsonl).
+    """
+    return _buffers(model, layer_devices, device_count, load, moved)[-1]
+
+
+def _buffers(
+    model: ModelFacts,
+    layer_devices: Sequence[Optional[int]],
+    device_count: int,
+    load: Load,
+    moved: Optional[weights.Moved],
+) -> List[int]:
+    """Bytes of the compute buffer of every device and, last, of the host; answers are remembered."""
     moved = dict(moved or {})
     found = kinds.kinds_of(model)
     key = (
@@ -105,21 +132,35 @@ def _compute(
     load: Load,
     moved: weights.Moved,
 ) -> List[int]:
-    """compute_by_device without its memory; `found`: the tensors of every block (kinds.kinds_of)."""
-    if not device_count:
-        return []
+    """_buffers without its memory; `found`: the tensors of every block (kinds.kinds_of)."""
     graph = None
     if found:
         try:
-            graph = compute_graph.buffers(model, found, layer_devices, device_count, load, moved)[:device_count]
+            graph = compute_graph.buffers(model, found, layer_devices, device_count, load, moved)
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError, AssertionError):
             graph = None  # tensors or dimensions that no block of a known architecture has
     if graph is not None and not is_estimated(model):
-        return [size if device in layer_devices or size else 0 for device, size in enumerate(graph)]
+        return graph
     if graph is not None and model.architecture in architecture.UNCACHED:
         # No logits and no cache, which the rules of thumb count.
         return [size * ESTIMATE_PERCENT // 100 for size in graph]
-    return _careful(model, graph, layer_devices, device_count, load, moved)
+    devices = _careful(model, graph and graph[:device_count], layer_devices, device_count, load, moved)
+    return devices + [_careful_host(model, graph, layer_devices, load, moved)]
+
+
+def _careful_host(
+    model: ModelFacts, graph: Optional[List[int]], layer_devices: List[Optional[int]], load: Load, moved: weights.Moved
+) -> int:
+    """The host's part of _careful: it holds for its layers what a device would, and the inputs of all others.
+
+    Inputs are a mask over the context and the embeddings of the batch, in copies where a pipeline can be.
+    """
+    own = rough_estimate.compute_by_device(
+        model, [0 if device is None else None for device in layer_devices], 1, load, moved
+    )[0]
+    masks = rough_estimate.mask_bytes(model, list(range(model.block_count)), load)
+    inputs = COPIES * (masks + F32 * load.batch * model.embedding_length)
+    return max(own, inputs, graph[-1] if graph else 0) * ESTIMATE_PERCENT // 100
 
 
 def _careful(
@@ -132,7 +173,7 @@ def _careful(
 ) -> List[int]:
     """The larger of the graph's bytes (None where none could be built) and the rules of thumb, and a quarter more."""
     careful = rough_estimate.compute_by_device(model, layer_devices, device_count, load, moved)
-    if load.op_offload:
+    if load.op_offload and device_count:
         # The first device then works like one that has the host's layers, on copies of weights and of a layer's cache.
         layer_devices = [0 if device is None else device for device in layer_devices]
         whole = rough_estimate.compute_by_device(model, layer_devices, device_count, load, moved)

@@ -49,6 +49,7 @@ class Estimate:
         devices: one entry per device, in the order of the shares.
         gpu_layers, total_layers: layers on devices, and all layers (block_count + 1).
         host_bytes: weights, adapters and KV cache that stay on the host.
+        host_compute_bytes: the host's compute buffer.
         estimated: whether the compute buffers are a careful estimate, because the architecture (of the model, of what
             proposes tokens) is not known.
     """
@@ -58,6 +59,7 @@ class Estimate:
     total_layers: int
     host_bytes: int
     estimated: bool
+    host_compute_bytes: int = 0
 
 
 def estimate(
@@ -96,6 +98,7 @@ def estimate(
             kv_bytes[device] += size
     plain = dataclasses.replace(load, op_offload=False)
     compute_bytes = compute.compute_by_device(model, layer_devices, count, plain, moved)
+    host_compute_bytes = compute.compute_on_host(model, layer_devices, count, plain, moved)
     scratch = [0] * count
     if load.op_offload:
         scratch = compute.scratch_by_device(model, layer_devices, count, load, moved)
@@ -114,7 +117,7 @@ def estimate(
         for index in range(count)
     )
     estimated = compute.is_estimated(model) or speculation.is_estimated(model, load)
-    return Estimate(devices, sum(layers), total, host_bytes, estimated)
+    return Estimate(devices, sum(layers), total, host_bytes, estimated, host_compute_bytes)
 
 
 def _drafting(

@@ -22,6 +22,10 @@ CONTEXT_BYTES = {
 # Ollama's own constant for a CUDA device (discover/gpu.go, 0.1.45 to 0.24: 457 MiB).
 DEFAULT_CONTEXT_BYTES = (457 * MIB, "Ollama's constant, nothing recorded for this architecture")
 
+# What an engine's process holds in the host's memory beside weights, KV cache and compute buffer: the libraries' own
+# data and the server's (gguf-parser-go v0.25 counts the same; nothing recorded).
+HOST_PROCESS_BYTES = 150 * MIB
+
 
 def context_overhead(architecture: Optional[str], override: Optional[int] = None) -> Tuple[int, str]:
     """Bytes that one process holds on one device beside weights, KV cache and compute buffers.

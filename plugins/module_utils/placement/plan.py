@@ -12,7 +12,8 @@ from .search import policy
 from .search.fitting import Fitting
 from .search.host import Host
 from .shapes import Choice, PlanRequest
-from .tell import instances, moved_addresses, remedies, report, steps_down, warnings
+from .tell import host_memory, instances, moved_addresses, report, steps_down, warnings
+from .tell.case import Case
 from .tell.entries import gpu_entry
 
 PLAN_VERSION = 1
@@ -31,15 +32,20 @@ def make_plan(request: PlanRequest) -> dict[str, Any]:
         PlacementError: wrong input; one sentence with the value and the remedy.
     """
     given = checked(request, PLAN_VERSION)
-    fitting = Fitting(given.service.release, given.overhead_bytes, given.service.variables)
+    fitting = Fitting(
+        given.service.release,
+        given.overhead_bytes,
+        given.service.variables,
+        given.memory.for_release() if given.memory else None,
+    )
     choices, host = _choices(given, fitting)
     built = _instances(given, choices, host)
     reports, notes = _reports(given, fitting, choices, host, built)
-    return _plan(given, choices, built, reports, notes)
+    return _plan(given, (choices, host), built, reports, notes)
 
 
 def _choices(given: CheckedRequest, fitting: Fitting) -> tuple[list[Choice], Host]:
-    host = Host(given.gpus, given.topology, given.applied)
+    host = Host(given.gpus, given.topology, given.applied, given.memory)
     if given.gpu_fault:
         return [Choice(wanted, wanted.strategy) for wanted in given.wanted], host
     choices, host = policy.choose(given.wanted, host, fitting)
@@ -59,8 +65,8 @@ def _reports(
     """(the plan's `models`, what the user should know of them)."""
     reports, notes = [], []
     for choice in choices:
-        case = remedies.Case(
-            tuple(choices), choice, given.gpus, fitting, given.topology, given.left_out, given.gpu_fault
+        case = Case(
+            tuple(choices), choice, given.gpus, fitting, given.topology, given.left_out, given.gpu_fault, given.memory
         )
         entry = report.explain(case, host, built, given.service, given.gpu_inventory)
         reports.append(entry)
@@ -70,14 +76,16 @@ def _reports(
 
 def _plan(
     given: CheckedRequest,
-    choices: Sequence[Choice],
+    chosen: tuple[Sequence[Choice], Host],
     built: Sequence[instances.Instance],
     reports: list[dict[str, Any]],
     notes: Sequence[str],
 ) -> dict[str, Any]:
     release = given.service.release
+    choices, host = chosen
     feasible = all(choice.placements for choice in choices)
     entries = [instances.instance_entry(one, given.service) for one in built] if feasible else []
+    of_host = host_memory.of_host(given.memory, host, choices) if feasible else []
     fewer = steps_down.steps_down(given.applied_instances, entries)
     moved = moved_addresses.moved_addresses(given.applied_instances, entries)
     return {
@@ -98,9 +106,11 @@ def _plan(
             *warnings.of_gpus(given.gpus, given.left_out),
             *given.slot_warnings,
             *notes,
+            *of_host,
             *release.notes(),
             *warnings.of_unlisted(given.gpu_inventory),
             *warnings.of_unseen_processes(given.gpu_inventory, given.gpus),
         ],
         "gpus": [gpu_entry(gpu) for gpu in given.gpus],
+        "host_memory": host_memory.host_entry(given.memory, host, of_host),
     }

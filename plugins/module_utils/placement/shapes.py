@@ -39,6 +39,7 @@ class PlanRequest:
     headroom_bytes: Any = GIB
     listen_address: Any = "127.0.0.1"
     base_port: Any = 11434
+    host_headroom_bytes: Any = None
     own_units: Any = ()
     environment_unchecked: Any = None
 
@@ -107,6 +108,7 @@ class Gpu:
         foreign_bytes: what processes of others hold.
         exclusive: whether it takes one process only (exclusive compute mode).
         is_slice: whether it is a MIG device.
+        unified: whether it shares the host's memory, so that its bytes are the host's.
         degraded: why its health is degraded, or None.
         occupied: why a GPU in exclusive compute mode takes no process of ours, or None.
         libraries: names of the release's CUDA libraries that work with it, the one that Ollama prefers first; () where
@@ -126,6 +128,7 @@ class Gpu:
     exclusive: bool = False
     is_slice: bool = False
     numa_node: Optional[int] = None
+    unified: bool = False
     degraded: Optional[str] = None
     occupied: Optional[str] = None
     libraries: tuple[str, ...] = ()
@@ -138,6 +141,7 @@ class Gpu:
             "free_bytes": free_bytes,
             "compute_capability": self.compute_capability,
             "libraries": self.libraries,
+            **({"integrated": True} if self.unified else {}),
         }
 
 
@@ -209,6 +213,7 @@ class PredictedDevice:
         overhead_bytes: CUDA context of the process.
         total_bytes: sum of the parts.
         room_bytes: what the GPU has for this model.
+        shared_bytes: what the model takes of that on the host's side, where the GPU shares the host's memory.
     """
 
     gpu: Gpu
@@ -221,11 +226,12 @@ class PredictedDevice:
     overhead_bytes: int
     total_bytes: int
     room_bytes: int
+    shared_bytes: int = 0
 
     @property
     def spare_bytes(self) -> int:
         """What the model leaves of its room; negative where it needs more."""
-        return self.room_bytes - self.total_bytes
+        return self.room_bytes - self.total_bytes - self.shared_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +242,8 @@ class Predicted:
         gpu_layers, total_layers: layers on GPUs, and of the model, with the output layer.
         fully_on_gpu: whether no weight of a layer is in the host's memory.
         host_bytes: weights and KV cache in the host's memory.
+        host_compute_bytes: the compute buffer there.
+        host_total_bytes: all that the engine takes there.
         ubatch: tokens of a batch.
         headroom_bytes: what is to stay free on every GPU.
         estimated: whether the compute buffers are a careful estimate, so that less may be there: the architecture has
@@ -251,6 +259,8 @@ class Predicted:
     headroom_bytes: int
     devices: tuple[PredictedDevice, ...]
     estimated: bool = False
+    host_compute_bytes: int = 0
+    host_total_bytes: int = 0
 
     @property
     def rooms(self) -> tuple[GpuRoom, ...]:

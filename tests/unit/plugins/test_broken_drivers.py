@@ -31,7 +31,7 @@ import json, os, sys
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import nvml, sysfs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
 sysfs.PCI, unit, ours = sys.argv[1:4]
-proc.unit_of = lambda pid: unit if pid == int(ours) else None
+proc.unit_of = lambda pid, root=None: unit if pid == int(ours) else None
 for path in json.load(sys.stdin):
     os.environ["GPU_RIG_STATE"] = path
     print(json.dumps(nvml.read_inventory(0.5 if "hangs" in path else 60)[0]))

@@ -12,6 +12,7 @@ from ...releases.release import Release
 from ..errors import PlacementError
 from ..shapes import Gpu, GpuFault, LeftOutGpu, PlanRequest, Wanted
 from . import applied, gpu_faults, gpus, inventory, service, user_variables
+from .host_memory import HostMemory, host_memory
 from .parameters import whole_number
 from .request import wanted_models
 
@@ -27,6 +28,7 @@ class CheckedRequest:
         left_out: GPUs that are on the host and that the plan does not use.
         gpu_fault: why no plan may be made until the GPUs are mended, or None.
         gpu_inventory: facts of gpu_facts.
+        memory: the host's memory, or None where the facts do not have it.
         applied: where the applied plan has each model.
         applied_instances: the instances of the applied plan, as far as it can be relied on.
         overhead_bytes: measured context overhead per process and GPU, or None.
@@ -40,6 +42,7 @@ class CheckedRequest:
     left_out: tuple[LeftOutGpu, ...]
     gpu_fault: Optional[GpuFault]
     gpu_inventory: dict[str, Any]
+    memory: Optional[HostMemory]
     applied: applied.Applied
     applied_instances: Sequence[dict[str, Any]]
     overhead_bytes: Optional[int]
@@ -71,6 +74,9 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     overhead_bytes = request.overhead_bytes
     if overhead_bytes is not None:
         overhead_bytes = whole_number(overhead_bytes, "overhead_bytes", 0)
+    host_headroom = request.host_headroom_bytes
+    if host_headroom is not None:
+        host_headroom = whole_number(host_headroom, "host_headroom_bytes", 0)
     inventory.check_inventory(request.gpu_inventory)
     in_force, damage = applied.sound(request.applied_plan, plan_version)
     usable, left_out = gpus.usable_gpus(request.gpu_inventory, request.selectors, in_force, request.own_units)
@@ -85,6 +91,7 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         left_out=tuple(left_out),
         gpu_fault=gpu_faults.gpu_fault(request.gpu_inventory, request.selectors, in_force, usable, left_out),
         gpu_inventory=request.gpu_inventory,
+        memory=host_memory(request.gpu_inventory, usable, in_force, request.own_units, host_headroom),
         applied=applied.Applied(in_force),
         applied_instances=in_force.get("instances") or [],
         overhead_bytes=overhead_bytes,

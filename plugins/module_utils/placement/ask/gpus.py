@@ -3,17 +3,22 @@
 """From the facts of gpu_facts to the GPUs that a plan may use, and the memory it may count on.
 
 Available memory = free + what processes of our own units hold; memory of anyone else stays subtracted. So the plan is
-the same before and after the models are loaded.
+the same before and after the models are loaded. A GPU that shares the host's memory has what the host has available,
+which is never the same twice: the figure of the applied plan is kept as long as it is nearly right.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any, Iterator, Optional, Sequence
 
 from ..errors import PlacementError
 from ..shapes import Gpu, LeftOutGpu
+from .host_memory import held_by, units_of
 
+# Memory that the host has available, and a GPU with it, counts as unchanged up to one in so many bytes of its total.
+KEEP_AVAILABLE = 64
 HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
 
 # Name that NVML gives a vGPU: the GPU, then the profile's size and series, as in "NVIDIA A16-4B" or "GRID P40-1B4".
@@ -45,8 +50,8 @@ def usable_gpus(
     facts = sorted((fact for fact in listed if fact.get("uuid")), key=pci_order)
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
-    units = {instance.get("unit") for instance in applied_plan.get("instances") or []}
-    units.update(own_units or ())
+    units = units_of(applied_plan, own_units)
+    on_host = held_by(gpu_inventory.get("host_memory") or {}, units)
     gpus = []
     left_out = [
         LeftOutGpu(
@@ -59,6 +64,8 @@ def usable_gpus(
     for fact in facts:
         for device in _devices(fact) or [fact]:
             gpu = _usable(fact, device, numbers[fact["uuid"]], units, applied_plan)
+            if gpu and gpu.unified:
+                gpu = _shared(gpu, on_host, applied_plan)
             fault = unusable_reason(fact) or (gpu.occupied if gpu else "its memory is unknown to NVML")
             selected = fact["uuid"] in chosen or device["uuid"] in chosen
             if gpu is None or fault or not selected:
@@ -93,9 +100,21 @@ def _usable(
         exclusive=exclusive,
         is_slice=device is not fact,
         numa_node=fact.get("numa_node"),
+        unified=memory.get("kind") == "unified",
         degraded=_reasons(health) if health.get("state") == "degraded" else None,
         occupied=_occupied(device, units) if exclusive else None,
     )
+
+
+def _shared(gpu: Gpu, on_host: int, applied_plan: dict[str, Any]) -> Gpu:
+    """A GPU that shares the host's memory, with what our own units hold there outside the GPU as well."""
+    available = min(gpu.available_bytes + on_host, gpu.total_bytes - gpu.foreign_bytes)
+    for entry in applied_plan.get("gpus") or []:
+        before = entry.get("available_bytes")
+        if entry["uuid"] == gpu.uuid and isinstance(before, int):
+            if abs(available - before) <= gpu.total_bytes // KEEP_AVAILABLE:
+                available = before
+    return dataclasses.replace(gpu, available_bytes=max(0, available))
 
 
 def _reasons(health: Facts) -> str:

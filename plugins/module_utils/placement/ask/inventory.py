@@ -39,6 +39,12 @@ def check_inventory(gpu_inventory: Any) -> None:
                 "A link of topology has the uuids %.80r, which are not two; %s." % (link.get("uuids"), _REMEDY)
             )
     _list(gpu_inventory, "unlisted", "gpu_inventory", str)
+    host = _kind(gpu_inventory.get("host_memory"), dict, "host_memory of gpu_inventory") or {}
+    for key in ("total_bytes", "available_bytes", "swap_total_bytes", "swap_free_bytes"):
+        _kind(host.get(key), int, "%s of host_memory" % key)
+    for unit in _list(host, "units", "host_memory"):
+        _kind(unit.get("unit"), str, "unit of host_memory")
+        _kind(unit.get("used_bytes"), int, "used_bytes of unit %s" % unit.get("unit"))
 
 
 def _check_device(device: dict[str, Any], what: str) -> None:
@@ -46,6 +52,7 @@ def _check_device(device: dict[str, Any], what: str) -> None:
     memory = _kind(device.get("memory"), dict, "memory of %s" % what) or {}
     for key in ("total_bytes", "free_bytes"):
         _kind(memory.get(key), int, "%s of %s" % (key, what))
+    _kind(memory.get("kind"), str, "kind of the memory of %s" % what)
     for process in _list(device, "processes", what):
         _kind(process.get("used_bytes"), int, "used_bytes of a process on %s" % what)
 

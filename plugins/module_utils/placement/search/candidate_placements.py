@@ -10,7 +10,7 @@ from typing import Iterator, Optional, Sequence
 from ...releases import llama_fit
 from ..ask.applied import KEEP_SHARE, KEEP_SPLIT, InForce
 from ..shapes import AUTO, CPU, PARTIAL, SINGLE, SPLIT, Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
-from . import confirm, layers, subsets
+from . import confirm, host_room, layers, subsets
 from .fitting import Fitting
 from .host import Host
 
@@ -30,10 +30,16 @@ def place(
     """Put a model on these GPUs beside what the host holds already.
 
     A model that runs there already may have lost a part of its headroom, and keeps its layers and its batch while they
-    fit.
+    fit. The host's own memory must hold its part as well.
     """
+    placed = _place(wanted, gpus, host, fitting, context_length)
+    # Of a GPU that shares the host's memory, the shortfall says already whether that is enough.
+    return placed if any(gpu.unified for gpu in gpus) else host_room.held_by_host(placed, host)
+
+
+def _place(wanted: Wanted, gpus: Sequence[Gpu], host: Host, fitting: Fitting, context_length: Optional[int]) -> Placed:
     context_length = context_length or wanted.context_length
-    running = host.applied.in_force(wanted, gpus, context_length)
+    running = _in_force(wanted, gpus, host, context_length)
     attempt = _Attempt(fitting, host.beside(wanted, gpus), host.rooms(gpus), context_length, running)
     if running.split_is_set:
         kept = attempt.with_layers_kept(wanted.ubatch or running.batch)
@@ -45,6 +51,12 @@ def place(
         if not kept.shortfall_bytes:
             return dataclasses.replace(kept, batch=running.batch)
     return placed
+
+
+def _in_force(wanted: Wanted, gpus: Sequence[Gpu], host: Host, context_length: int) -> InForce:
+    """What a model that runs there keeps. Of the host's headroom it may have lost a part as of its own."""
+    asked = host.beside(wanted, gpus) if any(gpu.unified for gpu in gpus) else wanted
+    return host.applied.in_force(asked, gpus, context_length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +118,7 @@ def fits(
     if fitting.refused_set(gpus):
         return None
     context_length = context_length or wanted.context_length
-    allowance = host.applied.in_force(wanted, gpus, context_length).allowance_bytes
+    allowance = _in_force(wanted, gpus, host, context_length).allowance_bytes
     if not fitting.may_fit(host.beside(wanted, gpus), host.rooms(gpus), context_length, allowance):
         return None
     placed = place(wanted, gpus, host, fitting, context_length)
@@ -281,7 +293,14 @@ def closest(wanted: Wanted, host: Host, fitting: Fitting) -> Optional[Placed]:
 
 
 def offload(wanted: Wanted, host: Host, fitting: Fitting) -> Placed:
-    """Part of the layers on the CPU: what the release itself leaves on the GPUs, or the CPU alone."""
+    """Part of the layers on the CPU: what the release itself leaves on the GPUs, or the CPU alone.
+
+    With a shortfall where the host's memory does not hold its part.
+    """
+    return host_room.held_by_host(_offload(wanted, host, fitting), host)
+
+
+def _offload(wanted: Wanted, host: Host, fitting: Fitting) -> Placed:
     members = everything(wanted, host, fitting)
     if wanted.strategy in ("single", "replicate") and members:
         members = host.emptiest_first(members)[:1]

@@ -34,7 +34,7 @@ def confirmed(fitting: Fitting, wanted: Wanted, placed: Placed, allowance_bytes:
     """
     predicted = placed.predicted
     options = options_of(wanted, predicted.context_length)
-    decision = _decide(fitting.release, wanted, predicted.rooms, options, fitting.variables)
+    decision = _decide(fitting, wanted, predicted.rooms, options, fitting.variables)
     refusal = _refusal(fitting.release, decision, predicted.total_layers)
     layers = () if refusal else _layers(decision, len(predicted.devices))
     if refusal is None and not all(layers):
@@ -69,7 +69,7 @@ def partial_layout(
     reserve = max(wanted.headroom_bytes, int(fitting.variables.get("OLLAMA_GPU_OVERHEAD") or 0))
     for dummy in range(MOST_RESERVES):
         variables = dict(fitting.variables, OLLAMA_GPU_OVERHEAD=str(reserve))
-        decision = _decide(fitting.release, wanted, rooms, options, variables)
+        decision = _decide(fitting, wanted, rooms, options, variables)
         if decision.hangs or decision.error or not sum(decision.layers or ()):
             break
         layers = _layers(decision, len(rooms))
@@ -126,14 +126,15 @@ def environment_of(wanted: Wanted, gpus: Sequence[Gpu]) -> dict[str, str]:
 
 
 def _decide(
-    release: Release, wanted: Wanted, rooms: Sequence[GpuRoom], options: dict[str, Any], variables: dict[str, str]
+    fitting: Fitting, wanted: Wanted, rooms: Sequence[GpuRoom], options: dict[str, Any], variables: dict[str, str]
 ) -> Decision:
-    return release.decide(
+    return fitting.release.decide(
         LoadRequest(
             wanted.facts,
             tuple(room.gpu.for_release(room.room_bytes) for room in rooms),
             options,
             dict(variables, **environment_of(wanted, [room.gpu for room in rooms])),
+            system=fitting.system,
         )
     )
 

@@ -21,14 +21,20 @@ class Fitting:
         release: the release that is planned for.
         overhead_bytes: measured context overhead per process and GPU, or None for the table's figure.
         variables: the user's checked service variables; releases before 0.30 read OLLAMA_GPU_OVERHEAD.
+        system: the host's memory as the rules of the release take it, or None where it is not known.
     """
 
     def __init__(
-        self, release: Release, overhead_bytes: Optional[int] = None, variables: Optional[dict[str, str]] = None
+        self,
+        release: Release,
+        overhead_bytes: Optional[int] = None,
+        variables: Optional[dict[str, str]] = None,
+        system: Optional[dict[str, int]] = None,
     ) -> None:
         self.release = release
         self.overhead_bytes = overhead_bytes
         self.variables = variables or {}
+        self.system = system
         self.unified = release.reads_engine_variables and engine_variables.unified(self.variables)
 
     def flash_attention(self, wanted: Wanted, gpus: Sequence[Gpu]) -> str:
@@ -65,6 +71,9 @@ class Fitting:
         load = self.load(wanted, context_length, ubatch, flash != "off")
         estimated = memory.estimate(wanted.facts, layout.layers or free, load, layout.gpu_layers, layout.moved)
         complete = estimated.gpu_layers == estimated.total_layers
+        on_host = estimated.host_bytes + estimated.host_compute_bytes + overhead.HOST_PROCESS_BYTES
+        if not gpus:
+            on_host += wanted.facts.projector_bytes
         return Predicted(
             gpu_layers=estimated.gpu_layers,
             total_layers=estimated.total_layers,
@@ -73,7 +82,9 @@ class Fitting:
             ubatch=ubatch,
             context_length=context_length,
             headroom_bytes=wanted.headroom_bytes,
-            devices=tuple(self._device(room, part) for room, part in zip(rooms, estimated.devices)),
+            devices=tuple(self._device(room, part, on_host) for room, part in zip(rooms, estimated.devices)),
+            host_compute_bytes=estimated.host_compute_bytes,
+            host_total_bytes=on_host,
             estimated=estimated.estimated or not self.release.reads_engine_variables,
         )
 
@@ -97,7 +108,7 @@ class Fitting:
             op_offload=True,
         )
 
-    def _device(self, room: GpuRoom, part: memory.DeviceEstimate) -> PredictedDevice:
+    def _device(self, room: GpuRoom, part: memory.DeviceEstimate, on_host: int) -> PredictedDevice:
         held = self._overhead(room.gpu)
         return PredictedDevice(
             gpu=room.gpu,
@@ -110,6 +121,7 @@ class Fitting:
             overhead_bytes=held,
             total_bytes=part.engine_bytes + part.projector_bytes + held,
             room_bytes=room.room_bytes,
+            shared_bytes=on_host if room.gpu.unified else 0,
         )
 
     def _overhead(self, gpu: Gpu) -> int:

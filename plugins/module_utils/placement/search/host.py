@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, Optional, Sequence
 
 from ..ask.applied import Applied
+from ..ask.host_memory import HostMemory
 from ..shapes import Gpu, GpuRoom, Placed, Wanted
 
 
@@ -18,24 +19,35 @@ class Host:
         gpus: the GPUs that the plan may use, in PCI order.
         topology: facts about connections between GPUs.
         applied: the Applied of the host, or None.
+        memory: the host's own memory, or None where it is not known.
 
     Attributes:
         position: {UUID: place in PCI order}.
         left: {UUID: bytes left}.
         headrooms: {UUID: headroom of each model there}.
+        host_bytes: what the models take of the host's memory, that of GPUs that share it as well.
     """
 
-    def __init__(self, gpus: Sequence[Gpu], topology: Sequence[Any] = (), applied: Optional[Applied] = None) -> None:
+    def __init__(
+        self,
+        gpus: Sequence[Gpu],
+        topology: Sequence[Any] = (),
+        applied: Optional[Applied] = None,
+        memory: Optional[HostMemory] = None,
+    ) -> None:
         self.gpus = tuple(gpus)
         self.topology = topology
         self.applied = applied or Applied()
+        self.memory = memory
+        self.host_bytes = 0
         self.position = {gpu.uuid: place for place, gpu in enumerate(self.gpus)}
         self.left = {gpu.uuid: gpu.available_bytes for gpu in self.gpus}
         self.headrooms: dict[str, list[int]] = {gpu.uuid: [] for gpu in self.gpus}
 
     def copy(self) -> Host:
         """The same host, to try something on."""
-        other = Host(self.gpus, self.topology, self.applied)
+        other = Host(self.gpus, self.topology, self.applied, self.memory)
+        other.host_bytes = self.host_bytes
         other.left = dict(self.left)
         other.headrooms = {uuid: list(kept) for uuid, kept in self.headrooms.items()}
         return other
@@ -53,8 +65,11 @@ class Host:
         return [gpu for gpu in self.gpus if not (gpu.exclusive and self.headrooms[gpu.uuid])]
 
     def joinable(self) -> list[Gpu]:
-        """GPUs that can be part of a set; CUDA gives a process at most one MIG device."""
-        return [gpu for gpu in self.open() if not gpu.is_slice]
+        """GPUs that can be part of a set.
+
+        CUDA gives a process at most one MIG device, and a GPU that shares the host's memory adds none to it.
+        """
+        return [gpu for gpu in self.open() if not gpu.is_slice and not gpu.unified]
 
     def emptiest_first(self, gpus: Sequence[Gpu]) -> list[Gpu]:
         """These GPUs by the bytes that they have left, most first; equal ones in PCI order."""
@@ -63,6 +78,8 @@ class Host:
     def beside(self, wanted: Wanted, gpus: Sequence[Gpu]) -> Wanted:
         """The wanted model with the headroom that it must leave on these GPUs: also what the models there asked for."""
         headroom = max([wanted.headroom_bytes] + [kept for gpu in gpus for kept in self.headrooms[gpu.uuid]])
+        if self.memory and any(gpu.unified for gpu in gpus):
+            headroom = max(headroom, self.memory.headroom_bytes)  # what the host needs is kept free
         if headroom == wanted.headroom_bytes:
             return wanted
         return dataclasses.replace(wanted, headroom_bytes=headroom)
@@ -74,11 +91,28 @@ class Host:
     def take(self, placed: Placed) -> None:
         """Account for a model that was placed."""
         for device in placed.predicted.devices:
-            self.left[device.gpu.uuid] -= device.total_bytes
+            if not device.gpu.unified:
+                self.left[device.gpu.uuid] -= device.total_bytes
             self.headrooms[device.gpu.uuid].append(placed.predicted.headroom_bytes)
+        self._take_of_host(taken_of_host(placed))
 
     def give_back(self, placed: Placed) -> None:
         """Undo `take`."""
         for device in placed.predicted.devices:
-            self.left[device.gpu.uuid] += device.total_bytes
+            if not device.gpu.unified:
+                self.left[device.gpu.uuid] += device.total_bytes
             self.headrooms[device.gpu.uuid].remove(placed.predicted.headroom_bytes)
+        self._take_of_host(-taken_of_host(placed))
+
+    def _take_of_host(self, size: int) -> None:
+        """Account for bytes of the host's memory, which GPUs that share it have less then."""
+        self.host_bytes += size
+        for gpu in self.gpus:
+            if gpu.unified:
+                self.left[gpu.uuid] -= size
+
+
+def taken_of_host(placed: Placed) -> int:
+    """Bytes of the host's memory that a model takes: on the host's side, and on GPUs that share that memory."""
+    predicted = placed.predicted
+    return predicted.host_total_bytes + sum(device.total_bytes for device in predicted.devices if device.gpu.unified)

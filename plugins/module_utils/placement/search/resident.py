@@ -102,7 +102,7 @@ def _best(order: Sequence[Wanted], host: Host, search: _Search) -> Optional[list
         if kept is None:
             return _search(order, host.copy(), search)
     # As if nothing ran, because only a model that stays where it runs may use a part of its headroom.
-    fresh = Host(host.gpus, host.topology)
+    fresh = Host(host.gpus, host.topology, memory=host.memory)
     found = _search(order, fresh, search)
     if kept is None or running is None:
         return _evened_out(found, fresh, fitting) if found else found
@@ -158,6 +158,8 @@ def _place(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Choice:
             else "the GPUs do not hold it"
         )
         placed = candidate_placements.offload(wanted, host, fitting)
+        if placed.shortfall_bytes:
+            return Choice(wanted, strategy, attempt=placed)
         way = candidate_placements.Way(strategy, "%s, and allow_cpu_offload permits that" % why, placed)
     if way is None:
         return Choice(wanted, strategy, attempt=candidate_placements.closest(wanted, host, fitting))

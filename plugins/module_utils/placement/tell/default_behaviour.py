@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 from ...model.schema import ModelFacts
 from ...releases.release import Release
@@ -16,7 +16,9 @@ from ..shapes import SPLIT, Gpu, Placed
 FOLKLORE = ("num_gpu", "OLLAMA_SCHED_SPREAD", "OLLAMA_GPU_OVERHEAD")
 
 
-def default_behaviour(release: Release, facts: ModelFacts, gpus: Sequence[Gpu]) -> dict[str, Any]:
+def default_behaviour(
+    release: Release, facts: ModelFacts, gpus: Sequence[Gpu], system: Optional[dict[str, int]] = None
+) -> dict[str, Any]:
     """What the release decides for a model on this host without any setting, as the plan's `default_behaviour`.
 
     The model's own parameters count, as they do for Ollama. `outcome` is None where the load fails, and `error` says
@@ -26,12 +28,10 @@ def default_behaviour(release: Release, facts: ModelFacts, gpus: Sequence[Gpu]) 
         release: the release that is planned for.
         facts: the model's facts.
         gpus: the GPUs that the plan may use.
+        system: the host's memory as the release takes it (LoadRequest.system), or None where it is not known.
     """
-    decision = release.decide(
-        LoadRequest(
-            facts, tuple(gpu.for_release(gpu.available_bytes) for gpu in gpus), inherited.own_options(facts.parameters)
-        )
-    )
+    visible = tuple(gpu.for_release(gpu.available_bytes) for gpu in gpus)
+    decision = release.decide(LoadRequest(facts, visible, inherited.own_options(facts.parameters), system=system))
     wrong = inherited.fault(facts.parameters)
     error = 'option "%s" must be %s' % wrong if wrong else decision.error
     return {

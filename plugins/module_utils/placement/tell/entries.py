@@ -20,6 +20,7 @@ def gpu_entry(gpu: Gpu) -> dict[str, Any]:
         "total_bytes": gpu.total_bytes,
         "available_bytes": gpu.available_bytes,
         "foreign_bytes": gpu.foreign_bytes,
+        "memory_kind": "unified" if gpu.unified else "dedicated",
     }
 
 
@@ -31,6 +32,8 @@ def predicted_entry(placed: Placed) -> dict[str, Any]:
         "total_layers": predicted.total_layers,
         "fully_on_gpu": predicted.fully_on_gpu,
         "host_bytes": predicted.host_bytes,
+        "host_compute_bytes": predicted.host_compute_bytes,
+        "host_total_bytes": predicted.host_total_bytes,
         "ubatch": predicted.ubatch,
         "context_length": predicted.context_length,
         "headroom_bytes": predicted.headroom_bytes,

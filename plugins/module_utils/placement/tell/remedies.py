@@ -5,98 +5,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Optional, Sequence
+from typing import Optional, Sequence
 
 from ...common.sizes import GIB, gib
 from ...memory import kv_cache
 from ...model.schema import ModelFacts
 from ..search import policy
 from ..search.fitting import Fitting
-from ..search.host import Host
-from ..shapes import AUTO, Choice, Gpu, GpuFault, GpuRoom, LeftOutGpu, Wanted
+from ..shapes import AUTO, Gpu, GpuRoom
+from . import host_remedies
+from .case import Case
 from .words import on_cpu
 
 SMALLER_CACHE_TYPES = ("q8_0", "q4_0")
 LEAST_BITS = 2.2  # of a weight: no usable build has less
 MOST_GPUS = 8
 ENDLESS = 1 << 50  # bytes
-TRIES = 60  # of ways to place all models, for each remedy
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A model on a host with other models, and the question whether a change would give it a place.
-
-    Attributes:
-        choices: of all models.
-        choice: of the model in question.
-        gpus: the GPUs that the plan may use.
-        fitting: what a model takes.
-        topology: facts of connections between GPUs.
-        left_out: GPUs that are on the host and that the plan does not use.
-        gpu_fault: why no model has a place until the GPUs are mended, or None.
-    """
-
-    choices: tuple[Choice, ...]
-    choice: Choice
-    gpus: tuple[Gpu, ...]
-    fitting: Fitting
-    topology: Sequence[Any] = ()
-    left_out: tuple[LeftOutGpu, ...] = ()
-    gpu_fault: Optional[GpuFault] = None
-
-    @property
-    def wanted(self) -> Wanted:
-        """The model in question."""
-        return self.choice.wanted
-
-    def empty_host(self, gpus: Optional[Sequence[Gpu]] = None) -> Host:
-        """The Host with no model on it.
-
-        Args:
-            gpus: others than those that the plan may use.
-        """
-        return Host(self.gpus if gpus is None else gpus, self.topology)
-
-    def solved(
-        self, gpus: Optional[Sequence[Gpu]] = None, fitting: Optional[Fitting] = None, **changes: Any
-    ) -> Optional[Choice]:
-        """The choice for the model after a change; None if it, or another one that had a place, then has none.
-
-        Args:
-            gpus: the GPUs of the host.
-            fitting: what a model takes.
-            changes: fields of the wanted model.
-        """
-        name = self.wanted.create_as
-        changed = dataclasses.replace(self.wanted, **changes)
-        listed = [changed if one.wanted.create_as == name else one.wanted for one in self.choices]
-        others = [one for one in self.choices if one.wanted.create_as != name]
-        # Most often this model alone has no place: then it is all or nothing.
-        complete = all(one.placements for one in others) and not any(one.allow_cpu_offload for one in listed)
-        after, dummy = policy.choose(
-            listed, self.empty_host(gpus), fitting or self.fitting, tries=TRIES, all_or_none=complete
-        )
-        if after is None:
-            return None
-        now = {one.wanted.create_as: one for one in after}
-        lost = any(before.placements and not now[before.wanted.create_as].placements for before in others)
-        return now[name] if now[name].placements and not lost else None
-
-    def largest(self, low: int, high: int, changes: Callable[[int], dict[str, Any]]) -> Optional[int]:
-        """The largest number from low to high that solves it, or None.
-
-        Args:
-            changes: the fields of the wanted model for a number.
-        """
-        best = None
-        while low <= high:
-            middle = (low + high) // 2
-            if self.solved(**changes(middle)):
-                best, low = middle, middle + 1
-            else:
-                high = middle - 1
-        return best
 
 
 def remedies(case: Case) -> list[str]:
@@ -126,7 +50,7 @@ def _reserved(case: Case) -> list[str]:
     reserved = variables.pop("OLLAMA_GPU_OVERHEAD", None)
     if not case.fitting.release.keeps_gpu_overhead or not case.gpus or not int(reserved or 0):
         return []
-    if case.solved(fitting=Fitting(case.fitting.release, case.fitting.overhead_bytes, variables)):
+    if case.solved(fitting=Fitting(case.fitting.release, case.fitting.overhead_bytes, variables, case.fitting.system)):
         return ["OLLAMA_GPU_OVERHEAD: without this variable the model fits; headroom_bytes keeps memory free as well"]
     return []
 
@@ -156,7 +80,7 @@ def _batch(case: Case) -> list[str]:
 
 def _slots(case: Case) -> list[str]:
     now = case.wanted.parallel
-    most = case.largest(1, now - 1, lambda number: {"parallel": number}) if case.gpus else None
+    most = case.largest(1, now - 1, lambda number: {"parallel": number}) if case.may_run else None
     return ["parallel: at most %d fits, instead of %d" % (most, now)] if most else []
 
 
@@ -168,7 +92,7 @@ def _headroom(case: Case) -> list[str]:
 
 def _context(case: Case) -> list[str]:
     now, step = case.wanted.context_length, 1024
-    if not case.gpus:
+    if not case.may_run:
         return []
     steps = case.largest(
         -(-policy.LEAST_CONTEXT // step),
@@ -180,7 +104,7 @@ def _context(case: Case) -> list[str]:
 
 def _cache_type(case: Case) -> list[str]:
     facts = case.wanted.facts
-    if case.wanted.flash_attention is False or not case.gpus:
+    if case.wanted.flash_attention is False or not case.may_run:
         return []
     block_now, size_now = kv_cache.CACHE_TYPES[case.wanted.cache_type]
     for name in SMALLER_CACHE_TYPES:
@@ -196,7 +120,7 @@ def _quantization(case: Case) -> list[str]:
     facts = case.wanted.facts
     size = facts.file_bytes or 0
     least = int(LEAST_BITS / 8 * facts.parameter_count * 100 / size) + 1 if facts.parameter_count else 30
-    percent = case.largest(least, 99, lambda number: {"facts": scaled(facts, number)}) if case.gpus else None
+    percent = case.largest(least, 99, lambda number: {"facts": scaled(facts, number)}) if case.may_run else None
     if not percent:
         return []
     return [
@@ -255,6 +179,8 @@ def _more(case: Case) -> list[str]:
         if not case.solved([_new_gpu(size)]):
             return []
         return ["more GPUs: 1 with %s of free memory would hold the model" % gib(size)]
+    if case.shared_memory:
+        return []  # another GPU of this host would have the same memory
     # The first of those that have most: `max` returns it.
     like = _freed(max(case.gpus, key=lambda gpu: gpu.available_bytes + gpu.foreign_bytes))
     added: list[Gpu] = []
@@ -269,6 +195,8 @@ def _more(case: Case) -> list[str]:
 
 
 def _cpu(case: Case) -> list[str]:
+    if case.shared_memory:
+        return []  # what moves to the CPU stays in the same memory
     solved = None if case.wanted.allow_cpu_offload else case.solved(allow_cpu_offload=True)
     if not solved or solved.placements[0].on_gpus_only:
         return []  # another strategy is what helps where it is on GPUs only
@@ -302,11 +230,13 @@ CHEAPEST_FIRST = (
     _batch,
     _slots,
     _headroom,
+    host_remedies.headroom,
     _context,
     _cache_type,
     _quantization,
     _repair,
     _foreign,
+    host_remedies.free_memory,
     _more,
     _cpu,
 )

@@ -7,15 +7,17 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence
 
 from ...common.sizes import gib
+from ..ask.host_memory import HostMemory
 from ..ask.service import Service
 from ..search.host import Host
 from ..shapes import Choice, LeftOutGpu, Placed, Wanted
 from . import alternatives, capacity, default_behaviour, remedies
+from .case import Case
 from .instances import Instance, environment, parameters
 
 
 def explain(
-    case: remedies.Case, host: Host, instances: Sequence[Instance], service: Service, gpu_inventory: dict[str, Any]
+    case: Case, host: Host, instances: Sequence[Instance], service: Service, gpu_inventory: dict[str, Any]
 ) -> dict[str, Any]:
     """An entry of the plan's `models`.
 
@@ -49,7 +51,7 @@ def _without(choice: Choice, host: Host) -> Host:
     return others
 
 
-def _default_behaviour(case: remedies.Case, instances: Sequence[Instance], service: Service) -> dict[str, Any]:
+def _default_behaviour(case: Case, instances: Sequence[Instance], service: Service) -> dict[str, Any]:
     """What this Ollama version would do without any setting, and what the settings of the model do on it."""
     release, facts = case.fitting.release, case.wanted.facts
     settings = default_behaviour.settings_with_effects(
@@ -59,7 +61,7 @@ def _default_behaviour(case: remedies.Case, instances: Sequence[Instance], servi
         *_parameters_and_variables(case.wanted, instances, service),
         gpu_count=len(case.gpus),
     )
-    return dict(default_behaviour.default_behaviour(release, facts, case.gpus), settings=settings)
+    return dict(default_behaviour.default_behaviour(release, facts, case.gpus, case.fitting.system), settings=settings)
 
 
 def _parameters_and_variables(
@@ -85,15 +87,15 @@ def _reason(choice: Choice, behaviour: dict[str, Any]) -> str:
     )
 
 
-def _lacks_a_second_gpu(case: remedies.Case) -> bool:
+def _lacks_a_second_gpu(case: Case) -> bool:
     return bool(case.gpus) and case.wanted.strategy == "split" and len(case.empty_host().joinable()) < 2
 
 
-def _why_not(case: remedies.Case, gpu_inventory: dict[str, Any]) -> str:
+def _why_not(case: Case, gpu_inventory: dict[str, Any]) -> str:
     """Why the model has no place."""
     if case.gpu_fault:
         return case.gpu_fault.reason
-    if not case.gpus:
+    if not case.gpus and case.choice.attempt is None:
         why = gpu_inventory.get("reason") or _left_out(case.left_out) or "the host has no GPU"
         return "No usable GPU: %s." % str(why).rstrip(".")
     if _lacks_a_second_gpu(case):
@@ -101,15 +103,27 @@ def _why_not(case: remedies.Case, gpu_inventory: dict[str, Any]) -> str:
             len(case.empty_host().joinable()),
             "; a process can use one MIG device only" if any(gpu.is_slice for gpu in case.gpus) else "",
         )
-    return _shortfall(case.choice.attempt)
+    return _shortfall(case.choice.attempt, case.memory)
 
 
-def _shortfall(attempt: Optional[Placed]) -> str:
+def _shortfall(attempt: Optional[Placed], memory: Optional[HostMemory]) -> str:
     """What is missing for the closest attempt."""
     if attempt is None:
         return "Every GPU is in exclusive compute mode and used by another model already."
     if attempt.refusal:
         return attempt.refusal + "."
+    if memory and any(gpu.unified for gpu in attempt.gpus):
+        return (
+            "The model does not fit: %s (%d bytes) are missing. GPU and CPU share the host's memory, of which %s of %s "
+            "are available, and %s stay free for the host (host_headroom_bytes)."
+            % (
+                gib(attempt.shortfall_bytes),
+                attempt.shortfall_bytes,
+                gib(memory.available_bytes),
+                gib(memory.total_bytes),
+                gib(attempt.predicted.headroom_bytes),
+            )
+        )
     return "The model does not fit: %s (%d bytes) are missing if %s stay free on every GPU (headroom_bytes)." % (
         gib(attempt.shortfall_bytes),
         attempt.shortfall_bytes,
@@ -117,7 +131,7 @@ def _shortfall(attempt: Optional[Placed]) -> str:
     )
 
 
-def _host_remedy(case: remedies.Case, gpu_inventory: dict[str, Any]) -> list[str]:
+def _host_remedy(case: Case, gpu_inventory: dict[str, Any]) -> list[str]:
     """What gpu_facts says that would help, where the host has no usable GPU."""
     if case.gpu_fault:
         return []  # its remedies say it

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 
@@ -47,22 +46,3 @@ def test_documentation_and_options_agree():
     assert set(documented["models"]["suboptions"]["optimized"]["suboptions"]) == set(
         spec["models"]["options"]["optimized"]["options"]
     )
-
-
-def test_headers_are_joined_by_name():
-    joined = placement_info.with_headers(
-        [{"name": "a", "model": None}, {"name": "b", "model": {"name": "b", "own": 1}}],
-        [{"name": "b"}, {"name": "a:latest"}],
-    )
-    assert joined == [{"name": "a", "model": {"name": "a:latest"}}, {"name": "b", "model": {"name": "b", "own": 1}}]
-    with pytest.raises(placement_info.PlacementError, match="no header of c"):
-        placement_info.with_headers([{"name": "c", "model": None}], [{"name": "a"}])
-
-
-def test_the_header_of_the_host_counts_and_knows_what_the_registry_has():
-    entries = [{"name": "a", "model": None}, {"name": "b", "model": None}]
-    offered = [{"name": name, "source": "registry", "digest": "sha256:new"} for name in "ab"]
-    held = {"name": "a:latest", "source": "store", "digest": "sha256:old"}
-    joined = placement_info.with_headers(entries, offered + [held, held])
-    assert joined[0]["model"] == dict(held, registry_digest="sha256:new")
-    assert joined[1]["model"] == offered[1]

@@ -128,6 +128,7 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"version": "0.99.0", "release_url": "http://m/v1"}, "give it as ollama_multigpu_release_checksum"),
         ({"listen_address": "localhost"}, "IP address"),
         ({"headroom_bytes": -1}, "-1"),
+        ({"host_headroom_bytes": "much"}, "ollama_multigpu_host_headroom_bytes"),
         ({"environment": {"A-B": "x"}}, "A-B"),
         ({"environment": {"OLLAMA_HOST": "x"}}, "the plan decides"),
         ({"environment": {"A": "x\ny"}}, "newline"),
@@ -173,7 +174,7 @@ def test_each_bad_value_gets_one_sentence(settings, word):
 
 
 @pytest.mark.parametrize(
-    "key", ["base_port", "headroom_bytes", "models_dir", "listen_address", "registry", "release_url", "version"]
+    "key", ["base_port", "host_headroom_bytes", "models_dir", "listen_address", "registry", "release_url", "version"]
 )
 @pytest.mark.parametrize("value, kind", [({"u": "MARK"}, "mapping"), (["MARK"], "list")])
 def test_a_value_of_another_type_is_named_and_not_shown(key, value, kind):

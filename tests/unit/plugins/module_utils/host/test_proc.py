@@ -81,3 +81,15 @@ def test_activity_follows_what_the_units_processes_read_and_hold(tmp_path):
     (tmp_path / "7/status").write_text("Name:\tx\nVmRSS:\t  100 kB\n")
     assert proc.activity("ollama.service", str(tmp_path)) == 115
     assert proc.activity("other.service", str(tmp_path)) == 0
+
+
+def test_the_memory_of_units_is_what_their_processes_hold_outside_of_files(tmp_path):
+    for pid, unit, status in (
+        (1, "a.service", "RssAnon:\t10 kB\nRssFile:\t999 kB\nRssShmem:\t5 kB\n"),
+        (2, "a.service", "RssAnon:\t1 kB\n"),
+        (3, "b.service", ""),
+    ):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cgroup").write_text("0::/system.slice/%s\n" % unit)
+        (tmp_path / str(pid) / "status").write_text(status)
+    assert proc.memory_of_units(str(tmp_path)) == {"a.service": 16 * 1024, "b.service": 0}

@@ -37,3 +37,21 @@ def test_answers_are_remembered_by_what_they_depend_on():
     wider = dataclasses.replace(model, vocab_size=2 * model.vocab_size)
     assert compute.compute_by_device(wider, slots, 1, Load(4096))[0] > small
     assert compute.compute_by_device(model, slots, 1, Load(4096))[0] == small
+
+
+def test_without_a_device_the_host_has_all_of_the_compute_buffer():
+    for name in ("llama3.1-8b", "qwen3-30b-a3b"):
+        model = models.facts(name)
+        layers = model.block_count + 1
+        alone = compute.compute_on_host(model, [None] * layers, 0, Load(8192))
+        assert alone > 2 * compute.compute_on_host(model, [0] * layers, 1, Load(8192)) > 0
+        assert compute.compute_by_device(model, [None] * layers, 0, Load(8192)) == []
+
+
+def test_an_unknown_architecture_has_a_careful_buffer_on_the_host():
+    known = models.facts("llama3.1-8b")
+    unknown = dataclasses.replace(known, architecture="new")
+    assert compute.is_estimated(unknown)
+    for layers in ([None] * 33, [0] * 33, [None] * 16 + [0] * 17):
+        careful, exact = (compute.compute_on_host(model, layers, 1, Load(8192)) for model in (unknown, known))
+        assert exact <= careful <= 8 * exact

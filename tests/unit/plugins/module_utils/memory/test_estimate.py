@@ -25,6 +25,10 @@ EITHER = pytest.mark.parametrize("rows, version", [(ROWS, "0.30.0"), (SERVER_ROW
 
 
 def predicted(row, version="0.30.0"):
+    return loaded(row, version).devices
+
+
+def loaded(row, version):
     model = models.facts(row["model"])
     outputs = versions.release_of(version).outputs(model, row["n_parallel"], {})
     load = Load(
@@ -35,7 +39,7 @@ def predicted(row, version="0.30.0"):
         flash_attention=row["flash_attn"] != "off",
         outputs=outputs,
     )
-    return estimate.estimate(model, row["tensor_split"], load).devices
+    return estimate.estimate(model, row["tensor_split"], load)
 
 
 def test_compute_buffers_are_llama_server_s_to_the_mib_in_every_row():
@@ -46,6 +50,12 @@ def test_compute_buffers_are_llama_server_s_to_the_mib_in_every_row():
     ]
     assert len(errors) == 1560
     assert -1 < min(errors) and max(errors) < 1
+
+
+@EITHER
+def test_the_host_s_compute_buffer_is_the_engine_s_to_the_mib_in_every_row(rows, version):
+    errors = [loaded(row, version).host_compute_bytes / MIB - row["mib"]["Host"][2] for row in rows]
+    assert len(errors) == 624 and -1 < min(errors) and max(errors) < 1
 
 
 @EITHER

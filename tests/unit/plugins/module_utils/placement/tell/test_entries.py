@@ -16,6 +16,8 @@ def test_what_is_predicted_has_an_entry_for_each_gpu():
         "total_layers",
         "fully_on_gpu",
         "host_bytes",
+        "host_compute_bytes",
+        "host_total_bytes",
         "ubatch",
         "context_length",
         "headroom_bytes",

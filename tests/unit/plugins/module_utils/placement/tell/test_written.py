@@ -12,4 +12,8 @@ def test_what_a_plan_changes_is_not_written():
     plan["warnings"] = ["a steps down.", "b moves.", "another"]
     assert as_written(plan) == {"steps_down": [], "moved_addresses": [], "models": [], "warnings": ["another"]}
     assert plan["warnings"] == ["a steps down.", "b moves.", "another"]
+    memory = {"total_bytes": 9, "available_bytes": 7, "swap_bytes": 1, "planned_bytes": 5, "notes": ["it would swap"]}
+    written = as_written({"warnings": ["it would swap", "another"], "host_memory": memory})
+    assert written["warnings"] == ["another"]
+    assert written["host_memory"] == dict(memory, available_bytes=None, swap_bytes=None, notes=[])
     assert as_written({"warnings": ["another"]}) == {"warnings": ["another"]}

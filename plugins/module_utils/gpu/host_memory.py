@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The host's own memory, which holds what is not on a GPU, and all of it where a GPU has none of its own."""
+
+from __future__ import annotations
+
+from ..host import proc
+from . import schema, sysfs
+
+LEAST_BYTES = 64 * 1024 * 1024  # a unit that holds less is not listed
+
+
+def read(root: str = "/proc") -> schema.HostMemory:
+    """Return the memory of this host and the units that hold most of it. What cannot be read is None.
+
+    Args:
+        root: /proc except in tests.
+    """
+    values = sysfs.meminfo(root + "/meminfo")
+    held = [schema.UnitMemory(unit, size) for unit, size in proc.memory_of_units(root).items() if size >= LEAST_BYTES]
+    return schema.HostMemory(
+        total_bytes=values.get("MemTotal"),
+        available_bytes=values.get("MemAvailable"),
+        swap_total_bytes=values.get("SwapTotal"),
+        swap_free_bytes=values.get("SwapFree"),
+        units=sorted(held, key=lambda one: (-one.used_bytes, one.unit)),
+    )

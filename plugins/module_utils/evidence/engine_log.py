@@ -174,6 +174,8 @@ def gpu_bytes(log: EngineLog) -> dict[str, int]:
 def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[str, Any]]) -> dict[str, str]:
     """Return the UUID behind each GPU of the log: by its PCI address, else by its place in CUDA_VISIBLE_DEVICES.
 
+    MIG devices have the address of their GPU, so only their place identifies them. A process sees one of them.
+
     Args:
         log: of one engine.
         visible_devices: CUDA_VISIBLE_DEVICES of the engine (UUIDs, unique prefixes of UUIDs, or indices in PCI order);
@@ -184,8 +186,9 @@ def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[st
         {"CUDA0": uuid}, without the devices that neither the address nor the place identifies.
     """
     ordered = sorted(gpus, key=lambda gpu: gpu.get("pci_bus_id") or "")
-    by_pci = {gpu["pci_bus_id"]: gpu.get("uuid") for gpu in ordered if gpu.get("pci_bus_id")}
-    visible = [gpu.get("uuid") for gpu in ordered] if visible_devices is None else _visible(visible_devices, ordered)
+    by_pci = {gpu["pci_bus_id"]: gpu.get("uuid") for gpu in ordered if gpu.get("pci_bus_id") and not _slices(gpu)}
+    places = [(_slices(gpu) or [gpu.get("uuid")])[0] for gpu in ordered]
+    visible = places if visible_devices is None else _visible(visible_devices, ordered, places)
     found = {}
     for name in set(log.devices) | set(gpu_bytes(log)):
         device = log.devices.get(name)
@@ -198,14 +201,25 @@ def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[st
     return found
 
 
-def _visible(text: str, ordered: list[dict[str, Any]]) -> list[str | None]:
-    """Return the UUIDs that CUDA_VISIBLE_DEVICES names. As in CUDA, an unknown entry hides all that follow."""
+def _slices(gpu: dict[str, Any]) -> list[str | None]:
+    """Return the UUIDs of the MIG devices of a GPU."""
+    return [device.get("uuid") for device in (gpu.get("mig") or {}).get("devices") or []]
+
+
+def _visible(text: str, ordered: list[dict[str, Any]], places: list[str | None]) -> list[str | None]:
+    """Return the UUIDs that CUDA_VISIBLE_DEVICES names. As in CUDA, an unknown entry hides all that follow.
+
+    Args:
+        text: the variable.
+        ordered: the GPUs in PCI order.
+        places: what CUDA takes for each of them, which is the first MIG device of a GPU that is divided.
+    """
     uuids: list[str | None] = []
     known = [gpu.get("uuid") for gpu in ordered if gpu.get("uuid")]
-    slices = [device.get("uuid") for gpu in ordered for device in (gpu.get("mig") or {}).get("devices") or []]
+    slices = [uuid for gpu in ordered for uuid in _slices(gpu)]
     for token in [part.strip() for part in text.split(",")]:
         if token.isdigit() and int(token) < len(ordered):
-            uuids.append(ordered[int(token)].get("uuid"))
+            uuids.append(places[int(token)])
             continue
         matches = [uuid for uuid in known + slices if uuid and token and uuid.startswith(token)]
         if len(matches) != 1:

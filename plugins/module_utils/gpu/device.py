@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..host import proc
-from . import health, schema, sysfs
-from .fields import NOT_FOUND, FieldError, Fields, Unavailable, call, text
+from . import health, mig, schema, sysfs
+from .fields import FieldError, Fields, Unavailable, call, text
 
 _BRANDS = {
     1: "Quadro",
@@ -76,7 +75,7 @@ def read(pynvml: Any, index: int) -> tuple[Any, schema.Gpu]:
         gpu.memory = _memory(fields, handle, gpu)
         _modes(fields, handle, gpu)
         _condition(fields, handle, gpu)
-        gpu.mig, gpu.processes = _mig_and_processes(fields, handle, gpu)
+        gpu.mig, gpu.processes = mig.read(fields, handle, gpu.memory.total_bytes)
     gpu.unsupported, gpu.errors = sorted(fields.unsupported), fields.errors
     gpu.health = health.assess(gpu)
     return handle, gpu
@@ -216,100 +215,6 @@ def _field_value(pynvml: Any, handle: Any, field: int) -> int | None:
     # NVML_VALUE_TYPE_*: the union must be read by the type that NVML names.
     members = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
     return int(getattr(value.value, members.get(value.valueType, "uiVal")))
-
-
-def _mig_and_processes(fields: Fields, handle: Any, gpu: schema.Gpu) -> tuple[schema.Mig, list[schema.Process]]:
-    modes = fields.read("mig", "nvmlDeviceGetMigMode", handle, convert=tuple)
-    processes = list(_processes(fields, handle, gpu.memory.total_bytes))
-    if modes is None:
-        return schema.Mig(), [process for process, info in processes]
-    names = {0: "disabled", 1: "enabled"}
-    mig = schema.Mig(mode=names.get(modes[0]), pending_mode=names.get(modes[1]))
-    if mig.mode == "enabled":
-        mig.devices = _mig_devices(fields, handle)
-        for slice_ in mig.devices:
-            slice_.processes = [
-                process for process, info in processes if info == (slice_.gpu_instance_id, slice_.compute_instance_id)
-            ]
-    return mig, [process for process, info in processes]
-
-
-def _mig_devices(fields: Fields, handle: Any) -> list[schema.MigDevice]:
-    devices = []
-    for number in range(fields.read("mig.devices", "nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
-        try:
-            slice_handle = call(fields.pynvml, ("nvmlDeviceGetMigDeviceHandleByIndex",), handle, number)
-        except Unavailable:
-            continue
-        except FieldError as error:
-            if error.code != NOT_FOUND:  # this index has no device, but the next one may
-                fields.errors["mig.devices"] = {"code": error.code, "name": error.name}
-            continue
-        own = Fields(fields.pynvml)  # a MIG device lacks most fields, which the GPU itself may have
-        memory = own.read("memory", "nvmlDeviceGetMemoryInfo", slice_handle, convert=lambda value: value)
-        devices.append(
-            schema.MigDevice(
-                uuid=own.read("uuid", "nvmlDeviceGetUUID", slice_handle),
-                name=own.read("name", "nvmlDeviceGetName", slice_handle),
-                gpu_instance_id=own.read("gpu_instance_id", "nvmlDeviceGetGpuInstanceId", slice_handle),
-                compute_instance_id=own.read("compute_instance_id", "nvmlDeviceGetComputeInstanceId", slice_handle),
-                memory=schema.Memory()
-                if memory is None
-                else schema.Memory(total_bytes=memory.total, free_bytes=memory.free, used_bytes=memory.used),
-            )
-        )
-    return devices
-
-
-#: Kind of a process -> middle of NVML's function names. A process that computes and draws is in several of its lists.
-_PROCESS_LISTS = (("compute", "Compute"), ("compute", "MPSCompute"), ("graphics", "Graphics"))
-
-
-def _processes(
-    fields: Fields, handle: Any, total_bytes: int | None
-) -> list[tuple[schema.Process, tuple[int | None, int | None]]]:
-    """Return [(process, (GPU instance, compute instance))], one entry per PID."""
-    found: dict[int, tuple[schema.Process, tuple[int | None, int | None]]] = {}
-    for kind, stem in _PROCESS_LISTS:
-        for entry in _listed(fields, handle, stem):
-            used = entry.usedGpuMemory
-            # Drivers 535.43 to 535.86 changed the structure without its version: such figures are meaningless.
-            if used is not None and total_bytes is not None and used > total_bytes:
-                used = None
-            if entry.pid in found:
-                process = found[entry.pid][0]
-                process.used_bytes = used if process.used_bytes is None else max(process.used_bytes, used or 0)
-                continue
-            name = proc.name(entry.pid)
-            process = schema.Process(
-                pid=entry.pid,
-                name=_name_by_nvml(fields.pynvml, entry.pid) if name is None else name,
-                used_bytes=used,
-                unit=proc.unit_of(entry.pid),
-                type=kind,
-            )
-            instances = (getattr(entry, "gpuInstanceId", None), getattr(entry, "computeInstanceId", None))
-            found[entry.pid] = (process, instances)
-    return [found[pid] for pid in sorted(found)]
-
-
-def _listed(fields: Fields, handle: Any, stem: str) -> list[Any]:
-    """Return one of NVML's lists of processes. Only the list of computing processes is a field of its own."""
-    names = tuple("nvmlDeviceGet%sRunningProcesses%s" % (stem, version) for version in ("_v3", "_v2", ""))
-    if stem == "Compute":
-        return fields.read("processes", names, handle, convert=list) or []
-    try:
-        return call(fields.pynvml, names, handle) or []
-    except (FieldError, Unavailable):
-        return []
-
-
-def _name_by_nvml(pynvml: Any, pid: int) -> str | None:
-    """Return NVML's name of a process that is not in this PID namespace."""
-    try:
-        return text(call(pynvml, ("nvmlSystemGetProcessName",), pid)).split("/")[-1] or None
-    except (FieldError, Unavailable):
-        return None
 
 
 def nvlinks_between(pynvml: Any, handle: Any, bus_id: str | None) -> int | None:

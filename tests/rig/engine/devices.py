@@ -11,13 +11,13 @@ CUDA_FAILED = "ggml_cuda_init: failed to initialize CUDA: %s"
 
 
 class Device:
-    """One CUDA device: `name` (CUDA0), `gpu` (index in the state file), `description`, `pci`, `capability`.
+    """One CUDA device: `name` (CUDA0), `place` in the state file (gpu0, gpu0.mig.2), `uuid`, `description`, `pci`.
 
-    `total`, `free` and `context` are in bytes.
+    `capability` is text; `total`, `free` and `context` are in bytes.
     """
 
     def __init__(self, name, gpu, total, free):
-        self.name, self.gpu = name, gpu["index"]
+        self.name, self.place = name, gpu["place"]
         self.description, self.pci, self.capability = gpu["name"], gpu["pci"], gpu["compute_capability"] or "0.0"
         self.uuid, self.context = gpu["uuid"], gpu["context"]
         self.total, self.free = total, free
@@ -41,21 +41,8 @@ def _usable(state):
         prefix = "gpu%d." % gpu["index"]
         if prefix + "fault" in state or state.get(prefix + "compute_mode") == "2":
             continue
-        mig = [slot for slot in range(int(state.get(prefix + "mig.max", 0))) if prefix + "mig.%d.uuid" % slot in state]
-        for slot in mig if state.get(prefix + "mig") == "1" else []:
-            part = prefix + "mig.%d." % slot
-            total = int(state[part + "memory.total"])
-            found.append(
-                dict(
-                    gpu,
-                    uuid=state[part + "uuid"],
-                    name=state[part + "name"],
-                    total=total,
-                    free=total - int(state.get(part + "memory.used", 0)),
-                )
-            )
-        if state.get(prefix + "mig") != "1":
-            found.append(gpu)
+        # CUDA cannot use a GPU that is divided into MIG devices as a whole.
+        found += gpu["mig"] if state.get(prefix + "mig") == "1" else [gpu]
     return found, "" if found else "no CUDA-capable device is detected"
 
 

@@ -73,7 +73,7 @@ class Holder:
                 if not gpu_state.alive(int(key.rpartition(".")[2])):
                     del state[key]
             for device, pid, size in self.holdings():
-                state["gpu%d.process.%d" % (device.gpu, pid)] = "%d C %s" % (
+                state["%s.process.%d" % (device.place, pid)] = "%d C %s" % (
                     size,
                     self.name if pid == self.pid else "somebody-else",
                 )
@@ -96,7 +96,7 @@ class Holder:
             return
         with gpu_state.edit(self.path) as state:
             for device in self.busy:
-                key = "gpu%d.busy.%d" % (device.gpu, self.busy_pid)
+                key = "%s.busy.%d" % (device.place, self.busy_pid)
                 state.pop(key, None)
                 if percent:
                     state[key] = str(percent)

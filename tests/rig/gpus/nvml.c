@@ -69,6 +69,12 @@ static const char *of(target t, const char *name) {
 
 static unsigned long long number(const char *value, unsigned long long missing) { return value ? strtoull(value, NULL, 0) : missing; }
 
+static int next_mig(target *t) { /* goes on to the next MIG device, from the GPU itself to the first one */
+    int slots = number(find("gpu%d.mig", t->gpu), 0) ? (int)number(find("gpu%d.mig.max", t->gpu), 0) : 0;
+    do t->mig++; while (t->mig < slots && !of(*t, "uuid"));
+    return t->mig < slots;
+}
+
 /* --- entering a call: log, delay, fault, handle ---------------------------------------------- */
 
 static void base_name(const char *function, char *base, size_t size) {
@@ -106,7 +112,9 @@ static int locate(handle h, const char *function, target *t) {
     if (place < 0 || t->gpu >= gpu_count() || (t->mig >= 0 && !of(*t, "uuid"))) return INVALID_ARGUMENT;
     snprintf(prefix, sizeof prefix, "gpu%d.", t->gpu);
     const char *lost = find("%sfault", prefix);
-    return lost ? (int)number(lost, 0) : fault_or_delay(prefix, function);
+    int code = lost ? (int)number(lost, 0) : fault_or_delay(prefix, function);
+    snprintf(prefix, sizeof prefix, "gpu%d.own.", t->gpu); /* not of its MIG devices */
+    return code || t->mig >= 0 ? code : fault_or_delay(prefix, function);
 }
 
 static int resolve(handle h, const char *function, target *t) {
@@ -160,8 +168,10 @@ API int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size) {
     const char *value;
     int code = enter("nvmlSystemGetProcessName");
     if (code) return code;
-    for (int gpu = 0; gpu < gpu_count(); gpu++)
-        if ((value = find("gpu%d.process.%u", gpu, pid)) && (value = strchr(value, ' ')) && (value = strchr(value + 1, ' '))) return put(value + 1, out, size);
+    snprintf(path, sizeof path, "process.%u", pid);
+    for (target t = { 0, -1 }; t.gpu < gpu_count(); t = (target){ t.gpu + 1, -1 })
+        do if ((value = of(t, path)) && (value = strchr(value, ' ')) && (value = strchr(value + 1, ' '))) return put(value + 1, out, size);
+        while (next_mig(&t));
     snprintf(path, sizeof path, "/proc/%u/exe", pid);
     ssize_t got = readlink(path, name, sizeof name - 1);
     if (got < 0) return NOT_FOUND;
@@ -265,10 +275,11 @@ static int is_alive(unsigned pid) { /* a zombie holds nothing */
     return end && end[1] == ' ' && end[2] != 'Z';
 }
 
-/* Next line "gpuN.KIND.PID value" of a running process that is that key's last line; NULL at the end. */
+/* Next line "gpuN.KIND.PID value" ("gpuN.mig.M.KIND.PID value") of a running process that is that key's last line; NULL at the end. */
 static const char *next_pid_line(target t, const char *kind, const char *line, unsigned *pid, const char **value) {
-    char prefix[48], *end;
-    size_t size = (size_t)snprintf(prefix, sizeof prefix, "gpu%d.%s.", t.gpu, kind);
+    char prefix[64], *end;
+    size_t size = (size_t)(t.mig < 0 ? snprintf(prefix, sizeof prefix, "gpu%d.%s.", t.gpu, kind)
+                                     : snprintf(prefix, sizeof prefix, "gpu%d.mig.%d.%s.", t.gpu, t.mig, kind));
     for (line = line ? line + strlen(line) + 1 : text; line < text + length; line += strlen(line) + 1) {
         if (strncmp(line, prefix, size)) continue;
         *pid = (unsigned)strtoul(line + size, &end, 10);
@@ -278,13 +289,12 @@ static const char *next_pid_line(target t, const char *kind, const char *line, u
     return NULL;
 }
 
-static unsigned long long used_memory(target t) {
-    unsigned long long used;
+static unsigned long long used_memory(target t) { /* of a divided GPU: what all its MIG devices use */
+    unsigned long long used = number(of(t, "memory.base"), 0);
     unsigned pid;
     const char *value, *line = NULL;
-    if (t.mig >= 0) return number(of(t, "memory.used"), 0);
-    used = number(of(t, "memory.base"), 0);
     while ((line = next_pid_line(t, "process", line, &pid, &value))) used += number(value, 0);
+    for (target mig = t; t.mig < 0 && next_mig(&mig);) used += used_memory(mig);
     return used;
 }
 
@@ -326,24 +336,31 @@ NUMBER(nvmlDeviceGetMemoryBusWidth, "bus_width")
 
 typedef struct { unsigned pid; unsigned long long used; } process_v1;
 typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process_v2;
-
-/* A container without the host's PID namespace sees no process of the host; some drivers tell no memory of processes. */
-static int processes(handle h, const char *function, char type, int version, unsigned *number_of, void *out) {
-    unsigned found = 0, pid;
+/* Writes the processes of one GPU or MIG device after the `found` ones, as far as `room` lets it; returns their number. */
+static unsigned list_processes(target t, char type, int version, void *out, unsigned found, unsigned room) {
+    unsigned pid, instances[2] = { (unsigned)NO_INSTANCE, (unsigned)NO_INSTANCE };
     const char *value, *line = NULL, *kind;
-    BEGIN(function);
-    int unknown = find("processes.bytes") != NULL, hidden = find("processes.hidden") != NULL;
-    while (!hidden && (line = next_pid_line(t, "process", line, &pid, &value))) {
-        kind = strchr(value, ' ');
-        if ((kind ? kind[1] : 'C') != type) continue;
-        if (out && found < *number_of) {
-            process_v2 p = { pid, unknown || *value == '-' ? UINT64_MAX : number(value, 0), (unsigned)NO_INSTANCE, (unsigned)NO_INSTANCE };
-            if (version == 1) ((process_v1 *)out)[found] = (process_v1){ p.pid, p.used };
-            else ((process_v2 *)out)[found] = p;
+    if (t.mig >= 0) { instances[0] = (unsigned)number(of(t, "gi"), 0); instances[1] = (unsigned)number(of(t, "ci"), 0); }
+    while ((line = next_pid_line(t, "process", line, &pid, &value))) {
+        if (((kind = strchr(value, ' ')) ? kind[1] : 'C') != type) continue;
+        if (out && found < room) {
+            unsigned long long used = find("processes.bytes") || *value == '-' ? UINT64_MAX : number(value, 0);
+            if (version == 1) ((process_v1 *)out)[found] = (process_v1){ pid, used };
+            else ((process_v2 *)out)[found] = (process_v2){ pid, used, instances[0], instances[1] };
         }
         found++;
     }
-    code = found > (out ? *number_of : 0) ? INSUFFICIENT_SIZE : OK;
+    return found;
+}
+
+/* A container without the host's PID namespace sees no process of the host. What is in a MIG device is listed there, on the GPU for root only. */
+static int processes(handle h, const char *function, char type, int version, unsigned *number_of, void *out) {
+    unsigned found = 0, room = out ? *number_of : 0;
+    BEGIN(function);
+    int shown = !find("processes.hidden"), all = shown && t.mig < 0 && !geteuid();
+    if (shown) found = list_processes(t, type, version, out, found, room);
+    for (target mig = t; all && next_mig(&mig);) found = list_processes(mig, type, version, out, found, room);
+    code = found > room ? INSUFFICIENT_SIZE : OK;
     *number_of = found;
     return code;
 }

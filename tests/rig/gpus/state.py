@@ -134,9 +134,9 @@ def count(state):
     return int(state.get("gpus", 0))
 
 
-def processes(state, index):
-    """[{pid, bytes (None = unknown to NVML), type, name, alive}] of GPU `index`."""
-    prefix = "gpu%d.process." % index
+def processes(state, place):
+    """[{pid, bytes (None = unknown to NVML), type, name, alive}] of a GPU ("gpu0") or MIG device ("gpu0.mig.2")."""
+    prefix = place + ".process."
     found = []
     for key, value in state.items():
         if not key.startswith(prefix):
@@ -155,37 +155,43 @@ def processes(state, index):
     return found
 
 
-def gpus(state):
-    """[{index, uuid, name, pci, compute_capability, total, used, free, context, processes}] in bytes.
-
-    A `total` of None means unified memory.
-    """
-    result = []
+def places(state):
+    """Where a process can hold memory: "gpu0", "gpu0.mig.2" for each GPU and MIG device."""
+    found = []
     for index in range(count(state)):
+        place = "gpu%d" % index
+        slots = range(int(state.get(place + ".mig.max", 0)) if state.get(place + ".mig") == "1" else 0)
+        mig = ["%s.mig.%d" % (place, slot) for slot in slots]
+        found += [place] + [one for one in mig if one + ".uuid" in state]
+    return found
 
-        def get(name, default=None, index=index):
-            return state.get("gpu%d.%s" % (index, name), default)
 
-        total = get("memory.total")
-        total = None if total is None else int(total)
-        holders = processes(state, index)
-        used = int(get("memory.base", 0)) + sum(p["bytes"] or 0 for p in holders if p["alive"])
-        free = None if total is None else max(0, total - int(get("memory.reserved", 0)) - used)
-        result.append(
-            {
-                "index": index,
-                "uuid": get("uuid"),
-                "name": get("name"),
-                "pci": get("pci"),
-                "compute_capability": get("compute_capability"),
-                "total": total,
-                "used": used,
-                "free": free,
-                "context": int(get("context", DEFAULT_CONTEXT)),
-                "processes": holders,
-            }
-        )
-    return result
+def device(state, place):
+    """A GPU or MIG device as `gpus` returns it. A GPU uses what it holds itself and what its MIG devices do."""
+    total, gpu = state.get(place + ".memory.total"), place.partition(".")[0]
+    holders = processes(state, place)
+    mig = [device(state, one) for one in places(state) if one.startswith(place + ".mig.")]
+    used = int(state.get(place + ".memory.base", 0)) + sum(one["used"] for one in mig)
+    used += sum(p["bytes"] or 0 for p in holders if p["alive"])
+    free = None if total is None else max(0, int(total) - int(state.get(place + ".memory.reserved", 0)) - used)
+    found = {
+        "index": int(gpu[3:]),
+        "place": place,
+        "uuid": state.get(place + ".uuid"),
+        "name": state.get(place + ".name"),
+    }
+    found.update({"pci": state.get(gpu + ".pci"), "compute_capability": state.get(gpu + ".compute_capability")})
+    found.update({"total": None if total is None else int(total), "used": used, "free": free})
+    context = int(state.get(gpu + ".context", DEFAULT_CONTEXT))
+    return dict(found, context=context, processes=holders, mig=mig)
+
+
+def gpus(state):
+    """[{index, place, uuid, name, pci, compute_capability, total, used, free, context, processes, mig}] in bytes.
+
+    `mig` has the MIG devices of a GPU, with the same keys. A `total` of None means unified memory.
+    """
+    return [device(state, "gpu%d" % index) for index in range(count(state))]
 
 
 def permute(state, order):
@@ -313,12 +319,8 @@ def preset(name):
     if name not in PRESETS:
         raise StateError("unknown preset %s: one of %s" % (name, ", ".join(PRESETS)))
     cards = PRESETS[name]
-    state = {
-        "driver.version": "580.95.05",
-        "driver.cuda": "13000",
-        "driver.nvml": "13.580.95.05",
-        "gpus": str(len(cards)),
-    }
+    state = {"driver.version": "580.95.05", "driver.cuda": "13000", "driver.nvml": "13.580.95.05"}
+    state["gpus"] = str(len(cards))
     for index, card in enumerate(cards):
         for key, value in _card(index, card).items():
             state["gpu%d.%s" % (index, key)] = str(value)
@@ -345,7 +347,7 @@ def preset(name):
                 "slices": 3,
                 "sm": 42,
                 "memory.total": 20096 * MIB,
-                "memory.used": 19 * MIB,
+                "memory.base": 19 * MIB,
             }.items():
                 state["gpu0.mig.%d.%s" % (slot, key)] = str(value)
     return state
@@ -396,13 +398,16 @@ def remove_process(state, pid):
         del state[key]
 
 
-def add_process(path, index, size, pid=None, name="foreign"):
-    """Enter a process that uses `size` bytes on GPU `index`. Without a pid, a process is started. Returns the pid."""
+def add_process(path, gpu, size, pid=None, name="foreign"):
+    """Enter a process that uses `size` bytes on a GPU ("1") or MIG device ("0.mig.2").
+
+    Without a pid, a process is started. Returns the pid.
+    """
     with edit(path) as state:
-        if index >= count(state):
-            raise StateError("there is no GPU %d: the host has %d" % (index, count(state)))
+        if "gpu%s" % gpu not in places(state):
+            raise StateError("there is no GPU %s: the host has %s" % (gpu, ", ".join(places(state)) or "none"))
         pid = pid or start_sleeper(name)
-        state["gpu%d.process.%d" % (index, pid)] = "%d C %s" % (size, name)
+        state["gpu%s.process.%d" % (gpu, pid)] = "%d C %s" % (size, name)
     return pid
 
 
@@ -430,7 +435,7 @@ def set_lie(path, name, factor=None):
 def _process(path, arguments):
     if arguments[:1] == ["remove"] and len(arguments) == 2:
         with edit(path) as state:
-            pids = set(p["pid"] for i in range(count(state)) for p in processes(state, i))
+            pids = set(p["pid"] for place in places(state) for p in processes(state, place))
             for pid in pids if arguments[1] == "all" else [int(arguments[1])]:
                 remove_process(state, pid)
                 end_sleeper(pid)
@@ -438,15 +443,8 @@ def _process(path, arguments):
     options = dict(zip(arguments[3::2], arguments[4::2]))
     if arguments[:1] != ["add"] or len(arguments) % 2 == 0 or set(options) - {"--pid", "--name"}:
         raise StateError("say: process add GPU BYTES [--pid P] [--name N], or process remove PID|all")
-    print(
-        add_process(
-            path,
-            int(arguments[1]),
-            parse_bytes(arguments[2]),
-            int(options.get("--pid", 0)),
-            options.get("--name", "foreign"),
-        )
-    )
+    pid, name = int(options.get("--pid", 0)), options.get("--name", "foreign")
+    print(add_process(path, arguments[1], parse_bytes(arguments[2]), pid, name))
 
 
 def main(arguments):

@@ -63,7 +63,7 @@ FAULTS = {
         "gpu0.mig.0.gi": 1,
         "gpu0.mig.0.ci": 0,
         "gpu0.mig.0.memory.total": 10 * 1024**3,
-        "gpu0.mig.0.memory.used": 0,
+        "gpu0.mig.0.memory.base": 0,
     },
     "ECC errors": {"gpu0.ecc": 1, "gpu0.ecc.volatile": 3},
     "row remapping failed": {"gpu0.remapped": "0 0 0 1"},

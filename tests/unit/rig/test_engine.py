@@ -234,6 +234,19 @@ def test_the_visible_gpu_is_the_one_that_is_used(program, models, rig):
         assert any("CUDA0 model buffer size" in line for line in engine.log)
 
 
+def test_the_bytes_of_a_mig_device_are_on_that_device(program, models, rig):
+    state.main(["preset", "a100-mig"])
+    environment = {"CUDA_VISIBLE_DEVICES": state.gpus(state.load())[0]["mig"][1]["uuid"]}
+    with serving(program, models["tiny:latest"], "-c", "2048", environment=environment) as engine:
+        (gpu,) = state.gpus(state.load())
+        assert [[p["pid"] for p in one["processes"]] for one in (gpu, *gpu["mig"])] == [[], [], [engine.pid]]
+        assert gpu["mig"][1]["processes"][0]["bytes"] > CONTEXT
+        assert any("MIG 3g.20gb" in line and "(20096 MiB, 19777 MiB free)" in line for line in engine.log)
+        engine.post("/completion", {"prompt": "x", "n_predict": 2})
+        assert busy() == ["gpu0.mig.2.busy.%d" % engine.pid]
+    assert ".process." not in open(rig, encoding="utf-8").read()
+
+
 def test_without_a_gpu_nothing_is_entered(program, models, rig):
     with serving(program, models["llama3.1:8b"], "-c", "4096", environment={"CUDA_VISIBLE_DEVICES": "-1"}) as engine:
         assert engine.holds() == [[], []]

@@ -248,6 +248,20 @@ def test_mig_devices_with_a_hole(nvml):
     ]
 
 
+def test_a_process_in_a_mig_device(nvml):
+    out = nvml(
+        "import os\nm, other = (n.nvmlDeviceGetMigDeviceHandleByIndex(h, slot) for slot in (2, 0))\n"
+        "out = [[[p.pid, p.usedGpuMemory, p.gpuInstanceId, p.computeInstanceId]"
+        " for p in n.nvmlDeviceGetComputeRunningProcesses(one)] for one in (h, m, other)]\n"
+        "out += [[n.nvmlDeviceGetMemoryInfo(one).used for one in (h, m, other)]]\n"
+        "out += [n.nvmlSystemGetProcessName(%d)]" % os.getpid(),
+        preset="a100-mig",
+        changes={"gpu0.mig.2.process.%d" % os.getpid(): "%d C llama-server" % GIB, "gpu0.memory.reserved": "0"},
+    )
+    entry, driver = [os.getpid(), GIB, 2, 0], 19 * 1024**2
+    assert out == [[entry], [entry], [], [GIB + 2 * driver, GIB + driver, driver], "llama-server"]
+
+
 def test_connections(nvml):
     out = nvml(
         "g = n.nvmlDeviceGetHandleByIndex(1)\nv = n.nvmlDeviceGetFieldValues(h, [91, 90, 230, 12345])\n"

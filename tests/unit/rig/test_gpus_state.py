@@ -78,6 +78,21 @@ def test_a_process_that_is_gone_holds_nothing(path):
     assert state.gpus(state.load())[0]["used"] == 0
 
 
+def test_a_process_can_be_in_a_mig_device(path):
+    state.main(["preset", "a100-mig"])
+    assert state.main(["process", "add", "0.mig.2", "5G", "--pid", str(os.getpid())]) == 0
+    (gpu,) = state.gpus(state.load())
+    driver = 19 * 1024**2
+    assert [(one["place"], one["used"]) for one in gpu["mig"]] == [
+        ("gpu0.mig.0", driver),
+        ("gpu0.mig.2", driver + 5 * GIB),
+    ]
+    assert gpu["used"] == 2 * driver + 5 * GIB and gpu["processes"] == []
+    assert piped(path, "process", "add", "0.mig.1", "5G").returncode == 2
+    assert state.main(["process", "remove", "all"]) == 0
+    assert state.gpus(state.load())[0]["mig"][1]["used"] == driver
+
+
 def test_permuting_moves_everything_that_belongs_to_a_gpu(path):
     before = state.gpus(state.load())
     state.main(["process", "add", "1", "3G", "--pid", str(os.getpid())])

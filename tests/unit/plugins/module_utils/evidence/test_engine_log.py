@@ -158,3 +158,23 @@ def test_devices_are_joined_by_pci_address():
 def test_without_an_address_devices_are_joined_by_the_order_that_cuda_gives_them(visible, expected):
     log = log_of([("CUDA0", "unknown id"), ("CUDA1", "unknown id")])
     assert engine_log.device_uuids(log, visible, GPUS) == expected
+
+
+@pytest.mark.parametrize(
+    "visible, expected",
+    [
+        ("MIG-2", "MIG-2"),
+        ("MIG-1", "MIG-1"),
+        ("MIG-9,MIG-1", None),
+        ("0", "MIG-1"),
+        (None, "MIG-1"),
+        ("GPU-b", "GPU-b"),
+    ],
+)
+def test_the_address_of_a_divided_gpu_does_not_tell_which_mig_device_it_is(visible, expected):
+    devices = [{"uuid": "MIG-1"}, {"uuid": "MIG-2"}]
+    other, divided = GPUS
+    gpus = [other, dict(divided, mig={"mode": "enabled", "devices": devices})]
+    address = (other if visible == "GPU-b" else divided)["pci_bus_id"]
+    log = log_of([("CUDA0", address)])
+    assert engine_log.device_uuids(log, visible, gpus).get("CUDA0") == expected

@@ -33,8 +33,8 @@ sanity:  ## run ansible-test sanity with every Python that is installed
 molecule:  ## run the scenarios; only one: make molecule SCENARIO=drift
 	@$(HOSTS) $(PYTEST) tests/integration/test_scenarios.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
 
-real:  ## run the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path
-	@$(HOSTS) $(PYTEST) tests/integration/test_real.py
+real:  ## run the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path (without it: the double, packed as a release)
+	@GPUFLEET_REAL=1 $(HOSTS) $(PYTEST) tests/integration/test_real.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
 
 gpu:  ## compare gpu_facts with nvidia-smi on this machine's GPUs
 	@$(ENV) $(PYTEST) tests/integration/test_gpu_lane.py

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.support import CHECKOUT, environment, run, tool, why_no_hosts
+from tests.rig.ollama import build_archive
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,9 @@ def podman_hosts():
     reason = why_no_hosts()
     if reason:
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def double_as_release(tmp_path_factory):
+    """The double as an archive with the layout of a real release, for OLLAMA_ARCHIVE."""
+    return build_archive.build(tmp_path_factory.mktemp("release"), as_release=True)

@@ -61,7 +61,9 @@ def _server_commands(command) -> None:
     )
     serve.add_argument("--port", type=int, default=0, help="default: any free one")
     serve.add_argument(
-        "--version", action="append", help="Ollama version to offer, several times for several (default: 0.32.15)"
+        "--version",
+        action="append",
+        help="Ollama version to offer, several times for several (default: that of OLLAMA_ARCHIVE, or 0.32.15)",
     )
     command("requests", _requests, "print the server's log of requests as JSON").add_argument(
         "--clear", action="store_true", help="and forget them"

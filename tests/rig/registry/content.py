@@ -16,11 +16,33 @@ from tests.rig.settings import RigError, find_program
 VERSION = "0.32.15"
 
 
+def given_archive() -> tuple[pathlib.Path, str] | None:
+    """The archive of $OLLAMA_ARCHIVE and its version; None where the variable is not set."""
+    given = os.environ.get("OLLAMA_ARCHIVE")
+    if not given:
+        return None
+    if not pathlib.Path(given).is_file():
+        raise RigError(
+            f"OLLAMA_ARCHIVE names '{given}', which is no file: give the path of a downloaded "
+            "ollama-linux-amd64.tar.zst, or unset it."
+        )
+    try:
+        return pathlib.Path(given), build_archive.version_of(pathlib.Path(given))
+    except (OSError, SystemExit) as error:
+        raise RigError(f"OLLAMA_ARCHIVE names no archive of a release: {error}.") from error
+
+
+def default_version() -> str:
+    """The version that is offered where none is asked for: that of $OLLAMA_ARCHIVE, or of the double."""
+    given = given_archive()
+    return given[1] if given else VERSION
+
+
 def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str, str]:
     """Write models and the releases of these versions into the directory.
 
     Returns the inventory variables {name: path on the server} of the first version. Each release is the double with
-    that version, or the real archive of $OLLAMA_ARCHIVE (one version only) with the engine stand-in in it.
+    that version; the one that $OLLAMA_ARCHIVE has is its archive, with the engine stand-in in it.
     """
     for name in store.names():
         model, unused, tag = name.partition(":")
@@ -55,21 +77,17 @@ def _release(directory: pathlib.Path, version: str, say) -> None:
             "The release archive needs zstd, which this machine lacks: run 'apt-get install -y zstd' as root and try "
             "again."
         )
-    given = os.environ.get("OLLAMA_ARCHIVE")
-    if given and not pathlib.Path(given).is_file():
-        raise RigError(
-            f"OLLAMA_ARCHIVE names '{given}', which is no file: give the path of a downloaded "
-            "ollama-linux-amd64.tar.zst, or unset it."
-        )
+    given = given_archive()
+    real = given[0] if given and given[1] == version else None
     try:
-        build_archive.build(directory, version, real=pathlib.Path(given) if given else None)
+        build_archive.build(directory, version, real=real)
     except (OSError, RuntimeError, subprocess.SubprocessError, SystemExit) as error:
         raise RigError(f"The release archive of {version} could not be made: {error}") from error
     say(
         f"Offering Ollama {version}: "
         + (
-            f"{given} with the engine stand-in in place of its llama-server."
-            if given
+            f"{real} with the engine stand-in in place of its llama-server."
+            if real
             else "the double, not the real program."
         )
     )

@@ -77,3 +77,43 @@ def test_repacked(tmp_path, prefix):
         "lib/ollama/cuda_v12/libggml-cuda.so": b"",
         "lib/ollama/cuda_v13/libggml-cuda.so": b"",
     }
+
+
+def test_the_double_as_a_release_is_an_archive_that_can_be_repacked(tmp_path):
+    """What `make real` runs over where it has no real archive: the layout, the version, and no engine that works."""
+    release = build_archive.build(tmp_path / "release", "0.34.1", as_release=True)
+    assert build_archive.version_of(release) == "0.34.1"
+    before = unpack(release, tmp_path / "before")
+    assert before["lib/ollama/llama-server"] == build_archive.RELEASE_ENGINE
+    assert (tmp_path / "before/lib/ollama/libggml-base.so").is_symlink()
+    engine = tmp_path / "stand-in"
+    engine.write_bytes(b"stand-in")
+    files = unpack(build_archive.build(tmp_path / "out", engine=engine, real=release), tmp_path / "tree")
+    assert files["lib/ollama/llama-server"] == b"stand-in"
+    assert files["bin/ollama"] == before["bin/ollama"]
+    assert not [name for name in files if "vulkan" in name or "cublas" in name]
+    assert (tmp_path / "tree/lib/ollama/libggml-base.so.0").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ({"lib/ollama/llama-server": b""}, "no bin/ollama"),
+        ({"bin/ollama": b"\x7fELF"}, "does not run here"),
+        ({"bin/ollama": b"#!/bin/sh\necho hello\n"}, "does not tell its version: hello"),
+        (None, "no archive that zstd can read"),
+    ],
+)
+def test_what_is_no_release_is_refused_with_the_reason(tmp_path, files, words):
+    plain, packed = tmp_path / "x.tar", tmp_path / "x.tar.zst"
+    with tarfile.open(plain, "w") as tar:
+        for name, data in (files or {}).items():
+            entry = tarfile.TarInfo("./" + name)
+            entry.size, entry.mode = len(data), 0o755
+            tar.addfile(entry, io.BytesIO(data))
+    if files:
+        subprocess.run(["zstd", "-q", str(plain)], check=True)
+    else:
+        packed.write_bytes(b"this is no archive")
+    with pytest.raises(SystemExit, match=words):
+        build_archive.version_of(packed)

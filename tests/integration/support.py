@@ -13,6 +13,8 @@ import sys
 import pytest
 import yaml
 
+from tests.integration.first_failure import first_failure
+
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 SCENARIOS = CHECKOUT / "extensions" / "molecule"
 TAIL = 60
@@ -66,7 +68,7 @@ def environment(collections=None, **more):
 def run(command, cwd, env=None, timeout=900, expect=0):
     """Run a command and return its output (stdout and stderr in order).
 
-    Another exit status than expected fails the test with the end of the output.
+    Another exit status than expected fails the test with the first failed task and the end of the output.
     """
     try:
         done = subprocess.run(
@@ -82,13 +84,13 @@ def run(command, cwd, env=None, timeout=900, expect=0):
     except subprocess.TimeoutExpired as error:
         pytest.fail(
             "%s did not end within %d s\n%s"
-            % (command[0], timeout, tail((error.stdout or b"").decode("utf-8", "replace"))),
+            % (command[0], timeout, failure_report((error.stdout or b"").decode("utf-8", "replace"))),
             pytrace=False,
         )
     output = done.stdout.decode("utf-8", "replace")
     if expect is not None and done.returncode != expect:
         pytest.fail(
-            "%s: exit code %d\n%s" % (" ".join(str(part) for part in command), done.returncode, tail(output)),
+            "%s: exit code %d\n%s" % (" ".join(str(part) for part in command), done.returncode, failure_report(output)),
             pytrace=False,
         )
     return output
@@ -97,6 +99,12 @@ def run(command, cwd, env=None, timeout=900, expect=0):
 def tail(text, lines=TAIL):
     """The last lines of an output."""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def failure_report(output):
+    """The first failed task of an output, if it is one of Ansible, and the last lines."""
+    first = first_failure(output)
+    return "The first failed task:\n%s\n\nThe end of the output:\n%s" % (first, tail(output)) if first else tail(output)
 
 
 def checkout_files():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,7 @@ def tail(text, lines=TAIL):
 
 def failure_report(output):
     """The first failed task of an output, if it is one of Ansible, and the last lines."""
+    output = re.sub("\x1b\\[[0-9;]*m", "", output)  # colors
     first = first_failure(output)
     return "The first failed task:\n%s\n\nThe end of the output:\n%s" % (first, tail(output)) if first else tail(output)
 
@@ -152,7 +154,8 @@ def molecule(name, collections, scratch, **variables):
     if "OLLAMA_ARCHIVE" not in variables:
         env.pop("OLLAMA_ARCHIVE", None)
     return run(
-        [tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--scenario-name", name],
+        # Borders would break the lines of Ansible's output at 80 columns.
+        [tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--no-command-borders", "-s", name],
         cwd=CHECKOUT,
         env=env,
         timeout=1500,

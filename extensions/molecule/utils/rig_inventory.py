@@ -17,7 +17,9 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def main():
-    name = "molecule-" + os.environ["MOLECULE_SCENARIO_NAME"].replace("_", "-")
+    # As rig_set in rig.yml.
+    scenario = os.environ["MOLECULE_SCENARIO_NAME"].replace("_", "-")
+    name = (os.environ.get("GPUFLEET_SET") or "molecule") + "-" + scenario
     answer = subprocess.run(
         [sys.executable, "-m", "tests.rig", "--set", name, "inventory"],
         cwd=CHECKOUT,

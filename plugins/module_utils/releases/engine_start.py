@@ -93,8 +93,15 @@ def _known_free(gpu):
 
 
 def embedding_batch(asked: Optional[int], context: int, context_total: int) -> int:
-    """Batch of an embedding model: what is asked for, else 2048, never more than the context (`embeddingBatchSize`)."""
-    return min(asked or min(EMBEDDING_BATCH, context), context_total)
+    """Batch of an embedding model: what is asked for, else 2048, never more than the context (`embeddingBatchSize`).
+
+    Args:
+        asked: the batch that the request names, or None.
+        context: tokens of one slot as asked for; 0 or less does not count.
+        context_total: tokens of all slots together, as they are.
+    """
+    default = min(EMBEDDING_BATCH, context) if context > 0 else EMBEDDING_BATCH
+    return min(asked or default, context_total)
 
 
 def projector_on_gpu(

@@ -64,10 +64,21 @@ def predicted_bytes(model: ModelFacts, context_total: int) -> int:
 
 
 def default_context(gpus: Sequence[Gpu], environment: dict[str, str]) -> int:
-    """Tokens of context where neither request, model nor environment names one: by total memory of the visible GPUs."""
+    """Tokens of context where neither request, model nor environment names one: by total memory of the visible GPUs.
+
+    The server subtracts in unsigned numbers: an overhead above the total gives 16 EiB and the largest context.
+    """
     overhead = env.number(environment, "OLLAMA_GPU_OVERHEAD")
-    total = sum(max(0, gpu["total_bytes"] - overhead) for gpu in gpus)
+    total = sum(gpu["total_bytes"] - overhead for gpu in gpus) % env.WORD
     return next(tokens for least, tokens in CONTEXT_TIERS if total >= least)
+
+
+def asked_context(options: dict[str, Any], environment: dict[str, str], gpus: Sequence[Gpu]) -> int:
+    """Tokens of context of one slot as request, model or environment name it, or the default."""
+    asked = options.get("num_ctx")
+    if asked is None:
+        asked = env.number(environment, "OLLAMA_CONTEXT_LENGTH") or default_context(gpus, environment)
+    return asked
 
 
 def effective_context(
@@ -78,10 +89,8 @@ def effective_context(
     What is asked for, at least 4 (2048 for a model that sees images), at most what the model was trained for
     (server/sched.go, `getRunner` and `effectiveModelContext`).
     """
-    asked = options.get("num_ctx")
-    if asked is None:
-        asked = env.number(environment, "OLLAMA_CONTEXT_LENGTH") or default_context(gpus, environment)
-    asked = max(asked, LEAST_CONTEXT_WITH_IMAGES if "vision" in (model.capabilities or []) else LEAST_CONTEXT)
+    least = LEAST_CONTEXT_WITH_IMAGES if "vision" in (model.capabilities or []) else LEAST_CONTEXT
+    asked = max(asked_context(options, environment, gpus), least)
     return min(asked, model.context_length or asked)
 
 
@@ -129,7 +138,9 @@ def batch_of(
     Args:
         model: the model's facts.
         asked: the batch that the request names, or None.
-        context, context_total: tokens of one slot, and of all together.
+        context: tokens of one slot as asked for (`asked_context`), which the batch of an embedding model follows
+            before Ollama raises or lowers them (server/routes.go, `WithDefaultEmbeddingNumBatch`).
+        context_total: tokens of all slots together, as they are.
         gpus, flash: as engine_start.batch_size takes them.
     """
     if embeds(model):
@@ -283,6 +294,7 @@ class _Load:
         request: the load.
         visible: (position in the request's list, token) of each visible GPU.
         gpus: the visible GPUs.
+        asked: tokens of one slot as asked for.
         context, parallel: tokens of one slot, and number of slots.
         predicted: Ollama's figure for the model, bytes.
     """
@@ -291,6 +303,7 @@ class _Load:
         self.request = request
         self.visible = env.visible_gpus(request.gpus, request.environment)
         self.gpus = [_with_host_memory(request.gpus[index], request.system) for index, dummy in self.visible]
+        self.asked = asked_context(request.options, request.environment, self.gpus)
         self.context = effective_context(request.model, request.options, request.environment, self.gpus)
         self.parallel = slots(request.model, request.environment)
         self.predicted = predicted_bytes(request.model, self.context * self.parallel)
@@ -316,7 +329,7 @@ class _Load:
         counted = [] if request.options.get("num_gpu") == 0 else members  # without layers on GPUs none is looked at
         flash = engine_start.flash_attention(counted, request.environment, request.version or NEWEST_VERSION)
         asked = request.options.get("num_batch")
-        batch, surcharge = batch_of(request.model, asked, self.context, self.context * self.parallel, counted, flash)
+        batch, surcharge = batch_of(request.model, asked, self.asked, self.context * self.parallel, counted, flash)
         return _Attempt(chosen, members, main, error, flash, batch, surcharge)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 MODELS_PER_GPU = 3
+WORD = 1 << 64  # Ollama's byte counts are unsigned numbers of 64 bits, which wrap around
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 

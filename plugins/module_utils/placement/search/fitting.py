@@ -66,8 +66,9 @@ class Fitting:
         """
         gpus = [room.gpu for room in rooms]
         free = [room.room_bytes for room in rooms]
+        seen = [self.seen_bytes(room.gpu, room.room_bytes) for room in rooms]
         flash = self.flash_attention(wanted, gpus)
-        ubatch = self.release.batch(wanted.facts, wanted.ubatch, context_length, wanted.parallel, free, flash)[0]
+        ubatch = self.release.batch(wanted.facts, wanted.ubatch, context_length, wanted.parallel, seen, flash)[0]
         load = self.load(wanted, context_length, ubatch, flash != "off")
         estimated = memory.estimate(wanted.facts, layout.layers or free, load, layout.gpu_layers, layout.moved)
         complete = estimated.gpu_layers == estimated.total_layers
@@ -123,6 +124,15 @@ class Fitting:
             room_bytes=room.room_bytes,
             shared_bytes=on_host if room.gpu.unified else 0,
         )
+
+    def seen_bytes(self, gpu: Gpu, free_bytes: int) -> int:
+        """Free memory of a GPU as Ollama sees it before the first load: its reader holds a CUDA context itself.
+
+        Args:
+            gpu: the GPU.
+            free_bytes: what is free by NVML without that process.
+        """
+        return max(0, free_bytes - self._overhead(gpu)) if self.release.reads_engine_variables else free_bytes
 
     def _overhead(self, gpu: Gpu) -> int:
         return overhead.context_overhead(gpu.architecture, self.overhead_bytes)[0]

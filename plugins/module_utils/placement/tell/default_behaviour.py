@@ -10,28 +10,27 @@ from ...model.schema import ModelFacts
 from ...releases.release import Release
 from ...releases.shapes import LoadRequest
 from ..ask import inherited
+from ..search.fitting import Fitting
 from ..shapes import SPLIT, Gpu, Placed
 
 # Settings that users believe to force several GPUs or to reserve memory; the plan says about each what it does.
 FOLKLORE = ("num_gpu", "OLLAMA_SCHED_SPREAD", "OLLAMA_GPU_OVERHEAD")
 
 
-def default_behaviour(
-    release: Release, facts: ModelFacts, gpus: Sequence[Gpu], system: Optional[dict[str, int]] = None
-) -> dict[str, Any]:
+def default_behaviour(fitting: Fitting, facts: ModelFacts, gpus: Sequence[Gpu]) -> dict[str, Any]:
     """What the release decides for a model on this host without any setting, as the plan's `default_behaviour`.
 
     The model's own parameters count, as they do for Ollama. `outcome` is None where the load fails, and `error` says
     why.
 
     Args:
-        release: the release that is planned for.
+        fitting: the release that is planned for, and the memory of GPUs and host that it sees.
         facts: the model's facts.
         gpus: the GPUs that the plan may use.
-        system: the host's memory as the release takes it (LoadRequest.system), or None where it is not known.
     """
-    visible = tuple(gpu.for_release(gpu.available_bytes) for gpu in gpus)
-    decision = release.decide(LoadRequest(facts, visible, inherited.own_options(facts.parameters), system=system))
+    seen = tuple(gpu.for_release(fitting.seen_bytes(gpu, gpu.available_bytes)) for gpu in gpus)
+    options = inherited.own_options(facts.parameters)
+    decision = fitting.release.decide(LoadRequest(facts, seen, options, system=fitting.system))
     wrong = inherited.fault(facts.parameters)
     error = 'option "%s" must be %s' % wrong if wrong else decision.error
     return {

@@ -61,7 +61,7 @@ def _default_behaviour(case: Case, instances: Sequence[Instance], service: Servi
         *_parameters_and_variables(case.wanted, instances, service),
         gpu_count=len(case.gpus),
     )
-    return dict(default_behaviour.default_behaviour(release, facts, case.gpus, case.fitting.system), settings=settings)
+    return dict(default_behaviour.default_behaviour(case.fitting, facts, case.gpus), settings=settings)
 
 
 def _parameters_and_variables(

@@ -137,7 +137,7 @@ def default_context(version: Version, gpus: Sequence[dict[str, Any]], overhead_b
     """Tokens of context where neither request, model nor environment names one."""
     if version < TIERS_SINCE:
         return 4096 if version >= (0, 6, 7) else 2048
-    total = sum(max(0, gpu["total_bytes"] - overhead_bytes) for gpu in gpus)
+    total = sum(gpu["total_bytes"] - overhead_bytes for gpu in gpus) % env.WORD
     return next(tokens for least, tokens in CONTEXT_TIERS if total >= least)
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import engine_start, llama_fit, v0_30
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import engine_start, llama_fit, v0_30, versions
 
 from tests.oracle import models, replay
-from tests.unit.plugins.module_utils.releases.loads import choose, decide
+from tests.unit.plugins.module_utils.releases.loads import choose, decide, request
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -137,3 +138,29 @@ def test_the_fit_counts_logits_as_the_release_s_engine_has_them():
     assert decide(v0_30, model, does_not, options).outcome == "partial"
     # Before 0.30.1 there is room for the logits of every token of a batch.
     assert decide(v0_30, model, fits, options, version=(0, 30, 0)).outcome == "partial"
+
+
+@pytest.mark.parametrize(
+    "sizes, overhead_gib, context",
+    [((24,), 2, 4096), ((24,), 25, 262144), ((24, 24), 25, 262144), ((24, 48), 30, 4096), ((24, 48), 12, 262144)],
+)
+def test_an_overhead_above_the_memory_wraps_around(sizes, overhead_gib, context):
+    # server/routes.go adds `gpu.TotalMemory - envconfig.GpuOverhead()` in unsigned numbers.
+    environment = {"OLLAMA_GPU_OVERHEAD": str(overhead_gib * GIB)}
+    assert v0_30.default_context(gpus(*[size * 1024 for size in sizes]), environment) == context
+    total = versions.release_of("0.24.0").decide(
+        request(models.facts("llama3.3-70b"), gpus(*[size * 1024 for size in sizes]), {}, environment)
+    )
+    assert total.context_length == min(context, 131072)
+
+
+@pytest.mark.parametrize(
+    "num_ctx, context, batch",
+    [(1, 4, 1), (3, 4, 3), (0, 4, 4), (-5, 4, 4), (4, 4, 4), (512, 512, 512), (8192, 8192, 2048)],
+)
+def test_the_batch_of_an_embedding_model_follows_the_context_as_asked(num_ctx, context, batch):
+    facts = dataclasses.replace(models.facts("llama3.1-8b"), capabilities=["embedding"])
+    decision = v0_30.choose(request(facts, gpus(24576), {"num_ctx": num_ctx}, {}))
+    assert (decision.context_length, decision.batch) == (context, batch)
+    asked = v0_30.choose(request(facts, gpus(24576), {"num_ctx": num_ctx, "num_batch": 2}, {}))
+    assert asked.batch == 2

@@ -11,7 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import esti
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
 from tests.oracle import hosts, table
-from tests.unit.plugins.module_utils.placement.builders import MIB, TWO_A6000, make_plan, plan, wanted
+from tests.unit.plugins.module_utils.placement.builders import MIB, TWO_A6000, make_plan, plan, sized, wanted
 
 
 def test_the_projector_is_a_line_on_the_first_gpu():
@@ -91,3 +91,15 @@ def test_logits_are_predicted_as_the_release_has_them():
 
 def test_releases_before_llama_server_do_not_heed_it():
     assert planned("1", "0.24.0")[1] == planned(None, "0.24.0")[1]
+
+
+def test_the_batch_is_chosen_by_the_memory_that_ollama_sees():
+    # A batch of 1024 needs 80 % of what is free for figure and surcharge: by NVML they fit, by Ollama they do not.
+    inventory = hosts.inventory((11264, 11100), architecture="Turing", compute_capability="7.5")
+    entry = sized("m", 7.5, context_length=8192)
+
+    def ubatch(**options):
+        model = plan(inventory, entry, **options)["instances"][0]["models"][0]
+        return model["predicted"]["ubatch"]
+
+    assert (ubatch(), ubatch(overhead_bytes=0)) == (512, 1024)

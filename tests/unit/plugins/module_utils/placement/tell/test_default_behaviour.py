@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from tests.oracle import hosts, models
-from tests.unit.plugins.module_utils.placement.builders import MIB, TWO_4090, plan, wanted
+from tests.unit.plugins.module_utils.placement.builders import MIB, TWO_4090, plan, sized, wanted
 from tests.unit.plugins.module_utils.placement.cases import plan_of
 
 
@@ -69,3 +69,16 @@ def test_untouched_ollama_does_not_load_what_goes_to_sixteen_gpus():
     alone = plan_of("sixteen-gpus")
     assert alone["models"][0]["default_behaviour"]["outcome"] == "single"
     assert any("its load ends" in warning for warning in alone["warnings"])
+
+
+def test_ollama_sees_a_context_less_than_nvml_does():
+    # 3 x RTX 2080 Ti: the model takes 80 % of what NVML tells, and more than 80 % of what Ollama sees.
+    inventory = hosts.inventory(*[(11264, 11100)] * 3, architecture="Turing", compute_capability="7.5")
+    entry = sized("m", 8.3, context_length=4096)
+    entry["model"] = dict(entry["model"], context_length=4096)
+    behaviour = plan(inventory, entry)["models"][0]["default_behaviour"]
+    predicted = behaviour["predicted_bytes"]
+    assert (11100 - 457) * MIB * 8 // 10 < predicted <= 11100 * MIB * 8 // 10
+    assert behaviour["outcome"] == "split" and len(behaviour["gpu_uuids"]) == 3
+    measured = plan(inventory, entry, overhead_bytes=0)["models"][0]["default_behaviour"]
+    assert measured["outcome"] == "single"

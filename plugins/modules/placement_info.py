@@ -94,6 +94,27 @@ options:
           - Number of instances that serve the model. The default is one, or one per GPU with
             O(models[].strategy=replicate).
         type: int
+      speculative:
+        description:
+          - Speculative decoding, whose memory is planned. It becomes the parameter C(draft_num_predict) of the
+            optimized model, by which Ollama 0.30 or later has its engine propose tokens.
+          - By default the parameter of the user or of the model decides, which is V(4) if the manifest of the model has
+            a draft model, and else V(0).
+          - Ollama takes a draft model from the manifest of the model only.
+        type: dict
+        suboptions:
+          type:
+            description:
+              - V(mtp) has heads of the model (or of its draft model) propose tokens.
+              - V(draft) has the draft model in the manifest of the model propose them.
+              - V(none) has nothing propose tokens.
+            type: str
+            required: true
+            choices: [none, mtp, draft]
+          tokens:
+            description:
+              - Most tokens that are proposed at once. The default is 4.
+            type: int
       allow_cpu_offload:
         description:
           - Whether layers may stay in the memory of the host if the GPUs cannot hold the whole model.
@@ -349,7 +370,10 @@ placement:
         - C(host_total_bytes) of a model is what it takes of the host's memory - C(host_bytes) (weights and KV cache),
           C(host_compute_bytes) (the compute buffer) and what the process itself takes.
         - C(total_bytes) of a device is the sum of C(weight_bytes), C(kv_bytes), C(compute_bytes),
-          C(offload_scratch_bytes), C(projector_bytes) and C(overhead_bytes).
+          C(offload_scratch_bytes), C(projector_bytes), C(adapter_bytes), C(draft_bytes) and C(overhead_bytes).
+        - C(adapter_bytes) are the LoRA adapters of the model, each beside the weights that it changes.
+        - C(draft_bytes) are the weights, KV cache and compute buffer of what proposes tokens (C(speculation) of the
+          model), and C(draft_compute_bytes) is that buffer alone.
         - C(offload_scratch_bytes) is the additional compute buffer of the first GPU if weights stay on the CPU,
           because it computes large batches with copies of them. It is 0 if everything is on GPUs.
         - The C(room_bytes) of a device are the bytes that the GPU has for this model, that is what is available there
@@ -406,6 +430,7 @@ def argument_spec() -> dict[str, Any]:
         system=dict(type="str"),
         template=dict(type="str"),
     )
+    speculative = dict(type=dict(type="str", required=True, choices=["none", "mtp", "draft"]), tokens=dict(type="int"))
     model = dict(
         name=dict(type="str", required=True),
         model=dict(type="dict"),
@@ -416,6 +441,7 @@ def argument_spec() -> dict[str, Any]:
         ubatch=dict(type="int"),
         strategy=dict(type="str", default="auto", choices=["auto", "single", "replicate", "split", "spread"]),
         replicas=dict(type="int"),
+        speculative=dict(type="dict", options=speculative),
         allow_cpu_offload=dict(type="bool", default=False),
         headroom_bytes=dict(type="int"),
         keep_alive=dict(type="raw", default=-1),

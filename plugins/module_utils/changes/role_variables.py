@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 
 from ..common import addresses, exposure, paths, secrets
 from ..common.names import InvalidName, registry_host
+from ..placement.ask import speculative
 from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
 from ..placement.errors import PlacementError
@@ -215,12 +216,22 @@ def _models(values: dict[str, Any]) -> list[str]:
     models = [model for model in values.get("models") or [] if isinstance(model, dict)]
     for model in models:
         problems += _optimized(model.get("name"), model.get("optimized"))
+        problems += _speculative(model)
     names = [str(model.get("name")) for model in models]
     return problems + [
         "ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies."
         % name
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
+
+
+def _speculative(model: dict[str, Any]) -> list[str]:
+    """Problems of a model's `speculative`, as `_optimized`."""
+    try:
+        speculative.check_option(model, str(model.get("name")))
+    except PlacementError as error:
+        return ["ollama_multigpu_models: %s" % error]
+    return []
 
 
 def _optimized(name: Any, optimized: Any) -> list[str]:

@@ -106,6 +106,9 @@ _TABLE = (
     _planned("LLAMA_ARG_TENSOR_SPLIT", "strategy: split or spread of a model", _ENGINE),
     _planned("LLAMA_ARG_FIT_TARGET", "headroom_bytes", _ENGINE),
     _planned("LLAMA_ARG_FIT", "allow_cpu_offload of a model", _ENGINE),
+    _planned("LLAMA_ARG_SPEC_TYPE", "speculative of a model", _ENGINE),
+    _planned("LLAMA_ARG_SPEC_DRAFT_N_MAX", "speculative.tokens of a model", _ENGINE),
+    _planned("LLAMA_ARG_DRAFT_MAX", "speculative.tokens of a model", _ENGINE),  # its former name
     _planned("LLAMA_ARG_SPLIT_MODE", "strategy of a model", _ENGINE),
     _planned("LLAMA_ARG_MAIN_GPU", "strategy: single of a model and the GPU selectors", _ENGINE),
     _planned("LLAMA_ARG_N_GPU_LAYERS", "allow_cpu_offload of a model", _ENGINE),

@@ -13,6 +13,13 @@ from typing import List, Optional, Sequence, Tuple
 from ..model.schema import ModelFacts
 
 
+def total_bytes(model: ModelFacts) -> int:
+    """Bytes of all adapters of a model."""
+    return sum(
+        sum(adapter.layer_bytes.values()) + adapter.other_bytes + adapter.embedding_bytes for adapter in model.adapters
+    )
+
+
 def adapters_by_device(
     model: ModelFacts, layer_devices: Sequence[Optional[int]], device_count: int
 ) -> Tuple[List[int], int]:

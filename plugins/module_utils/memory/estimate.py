@@ -147,6 +147,8 @@ def _drafting(
 
 
 def layer_bytes(model: ModelFacts, load: Load) -> List[int]:
-    """Bytes of every layer with its KV cache: list of block_count + 1 integers, the output layer last."""
+    """Bytes of every layer with its KV cache and adapters: list of block_count + 1 integers, the output layer last."""
     cached = kv_cache.kv_by_layer(model, load) + [0]
-    return [size + cache for size, cache in zip(weights.weights_by_layer(model), cached)]
+    count = model.block_count + 1
+    beside = adapters.adapters_by_device(model, range(count), count)[0]
+    return [sum(parts) for parts in zip(weights.weights_by_layer(model), cached, beside)]

@@ -11,7 +11,7 @@ confirmed by llama-server of build 11669 (tests/oracle/engine-speculation.jsonl)
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from ..model import architecture
 from ..model.schema import ModelFacts
@@ -23,6 +23,8 @@ from .load import DEFAULT_CACHE_TYPE, HEADS, Load
 # Architectures whose heads were compared with the engine's; others are estimated.
 KNOWN = frozenset(("deepseek2", "glm4moe", "qwen35", "qwen35moe", "qwen3next"))
 ESTIMATE_PERCENT = 125
+REMEMBERED = 1024  # answers kept; a search for the largest context asks for the same ones again and again
+_answers: Dict[tuple, List[int]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +98,25 @@ def heads_by_device(
         device = layer_devices[index]
         if device is not None:
             cached[device] += kv_cache.attention_bytes(model, load, index)
-    computed = _computed(model, list(layer_devices), device_count, load)
+    found = kinds.kinds_of(model, heads=True)
+    weights = kinds.Sizes(model, found).mark() if load.op_offload else None
+    key = (kinds.mark(model, found), tuple(layer_devices), device_count, load, weights)
+    if key not in _answers:
+        if len(_answers) >= REMEMBERED:
+            _answers.clear()
+        _answers[key] = _computed(model, found, list(layer_devices), device_count, load)
+    computed = _answers[key]
     return [Drafting(0, *pair) for pair in zip(cached, computed)]
 
 
-def _computed(model: ModelFacts, layer_devices: List[Optional[int]], device_count: int, load: Load) -> List[int]:
-    """Bytes of the compute buffer of a model's heads on every device."""
-    found = kinds.kinds_of(model, heads=True)
+def _computed(
+    model: ModelFacts,
+    found: List[Optional[kinds.Kind]],
+    layer_devices: List[Optional[int]],
+    device_count: int,
+    load: Load,
+) -> List[int]:
+    """Bytes of the compute buffer of a model's heads on every device; `found`: their tensors (kinds.kinds_of)."""
     try:
         sizes = heads.buffers(model, found, layer_devices, device_count, load)[:device_count] if found else None
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError, AssertionError):

@@ -71,6 +71,7 @@ def _reports(
         entry = report.explain(case, host, built, given.service, given.gpu_inventory)
         reports.append(entry)
         notes.extend(warnings.of_model(choice, entry["capacity"], len(case.empty_host().joinable())))
+        notes.extend(warnings.of_speculation(choice, given.service.release))
     return reports, notes
 
 

@@ -66,6 +66,8 @@ class Wanted:
         digest: the manifest's digest to insist on, or None.
         parameters: parameters of the Modelfile, without those that have a field of their own here.
         num_gpu: number of layers that the user puts on GPUs, or None.
+        speculative: who is to propose further tokens, as the user says (ask/speculative.py), or None.
+        drafted: draft_num_predict, the most tokens that are proposed at once, of the user or the model; None = not set.
         system, template: of the Modelfile.
     """
 
@@ -88,6 +90,8 @@ class Wanted:
     digest: Optional[str] = None
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     num_gpu: Optional[int] = None
+    speculative: Optional[str] = None
+    drafted: Optional[int] = None
     system: Optional[str] = None
     template: Optional[str] = None
 
@@ -214,6 +218,9 @@ class PredictedDevice:
         total_bytes: sum of the parts.
         room_bytes: what the GPU has for this model.
         shared_bytes: what the model takes of that on the host's side, where the GPU shares the host's memory.
+        adapter_bytes: LoRA adapters.
+        draft_bytes: what proposes further tokens: weights, KV cache and compute buffer.
+        draft_compute_bytes: the compute buffer of that alone.
     """
 
     gpu: Gpu
@@ -227,6 +234,9 @@ class PredictedDevice:
     total_bytes: int
     room_bytes: int
     shared_bytes: int = 0
+    adapter_bytes: int = 0
+    draft_bytes: int = 0
+    draft_compute_bytes: int = 0
 
     @property
     def spare_bytes(self) -> int:

@@ -16,6 +16,7 @@ from ..model.schema import ModelFacts
 from . import faults, limits
 from .libraries import RefusedGpu
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
+from .speculation import NONE, Speculation
 
 # The releases whose rules were read and compared with recordings. 0.33.0 has those of 0.32.15: its release candidate
 # 0.33.0-rc2 was built, run and compared (288 loads), and its placement is planned without a warning.
@@ -109,6 +110,15 @@ class Release(abc.ABC):
         Returns:
             The rows, or None: one for every token of a batch.
         """
+
+    def speculation(self, model: ModelFacts, asked: Optional[int]) -> Speculation:
+        """How this release has its engine propose further tokens for a model; not at all unless a release says so.
+
+        Args:
+            model: the model's facts.
+            asked: draft_num_predict of the model, or None where it is not set.
+        """
+        return NONE
 
     @abc.abstractmethod
     def one_request_at_a_time(self, model: ModelFacts) -> bool:

@@ -22,7 +22,8 @@ class LoadRequest:
         gpus: all GPUs of the host in CUDA's order: dictionaries with `uuid`, `total_bytes`, `free_bytes` and
             `compute_capability`, and where they differ from a plain CUDA GPU `library`, `variant`, `integrated`,
             `driver_major` and `minimum_bytes`.
-        options: parameters of the request and the Modelfile (num_ctx, num_gpu, num_batch, main_gpu).
+        options: parameters of the request and the Modelfile (num_ctx, num_gpu, num_batch, main_gpu,
+            draft_num_predict).
         environment: the service environment.
         version: the Ollama version; None = the newest that the rules hold for.
         residents: the engines that run already, in the order in which they would be unloaded (Ollama: shortest
@@ -131,6 +132,7 @@ class PlannedLayers:
         projector_bytes: bytes of the model's projector.
         cpu_allowed: whether the user lets layers run on the CPU.
         forced: whether the plan forces all layers to the GPUs (num_gpu 999).
+        adapter_bytes: bytes of the model's LoRA adapters.
     """
 
     outcome: str
@@ -140,3 +142,4 @@ class PlannedLayers:
     projector_bytes: int
     cpu_allowed: bool
     forced: bool
+    adapter_bytes: int = 0

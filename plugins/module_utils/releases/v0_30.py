@@ -20,6 +20,7 @@ from ..model.schema import ModelFacts
 from . import engine_start, llama_fit, v0_30_eviction
 from . import variable_values as env
 from .shapes import Decision, Gpu, LoadRequest
+from .speculation import speculation_of
 
 FIRST_VERSION = (0, 30, 0)
 NEWEST_VERSION = (0, 32, 15)
@@ -238,6 +239,7 @@ def decide(request: LoadRequest) -> Decision:
     members = [
         dict(request.gpus[place], free_bytes=free) for place, free in zip(decision.gpus, decision.free_bytes or ())
     ]
+    proposed = speculation_of(model, request.options.get("draft_num_predict"), version)
     fitted = llama_fit.fit(
         model,
         decision.free_bytes or (),
@@ -247,8 +249,10 @@ def decide(request: LoadRequest) -> Decision:
             ubatch=decision.batch,
             cache_type=decision.cache_type or "f16",
             flash_attention=decision.flash_attention != "off",
-            outputs=outputs(model, decision.parallel, environment, version),
+            outputs=outputs(model, decision.parallel, environment, version, proposed.tokens),
             op_offload=True,
+            speculation=proposed.kind,
+            drafted=proposed.tokens,
         ),
         llama_fit.FitOptions(
             gpu_layers=decision.gpu_layers,

@@ -15,6 +15,7 @@ from . import variable_values as env
 from .libraries import RefusedGpu
 from .release import Release
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
+from .speculation import Speculation, speculation_of
 
 
 class ReleaseSince030(Release):
@@ -54,6 +55,9 @@ class ReleaseSince030(Release):
     ) -> Optional[int]:
         return v0_30.outputs(model, parallel, variables, self.numbers, drafted)
 
+    def speculation(self, model: ModelFacts, asked: Optional[int]) -> Speculation:
+        return speculation_of(model, asked, self.numbers)
+
     def one_request_at_a_time(self, model: ModelFacts) -> bool:
         return v0_30.slots(model, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
 
@@ -75,9 +79,10 @@ class ReleaseSince030(Release):
             return {"LLAMA_ARG_TENSOR_SPLIT": ",".join(str(layers) for layers in planned.tensor_split)}
         if planned.outcome == "cpu" or planned.forced:
             return {}
-        if kept > GIB and planned.cpu_allowed:
-            # Where this is set, Ollama no longer adds the projector to it.
-            return {"LLAMA_ARG_FIT_TARGET": str(-(-(kept + planned.projector_bytes) // MIB))}
+        if planned.cpu_allowed and (kept > GIB or planned.adapter_bytes):
+            # Where this is set, Ollama no longer adds the projector to it. The fit never counts adapters.
+            beside = planned.projector_bytes + planned.adapter_bytes
+            return {"LLAMA_ARG_FIT_TARGET": str(-(-(max(kept, GIB) + beside) // MIB))}
         if planned.outcome != "partial" and (kept < GIB or not planned.cpu_allowed):
             # llama.cpp's fit would move layers to the CPU to keep 1 GiB free; the plan keeps less. Half of that, so
             # that a prediction which is off by a few MiB moves nothing.

@@ -11,7 +11,7 @@ from ...releases import versions
 from ...releases.release import Release
 from ..errors import PlacementError
 from ..shapes import Gpu, GpuFault, LeftOutGpu, PlanRequest, Wanted
-from . import applied, gpu_faults, gpus, inventory, service, user_variables
+from . import applied, gpu_faults, gpus, inventory, service, speculative, user_variables
 from .host_memory import HostMemory, host_memory
 from .parameters import whole_number
 from .request import wanted_models
@@ -70,6 +70,8 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     unchecked, notes = user_variables.check_unchecked_environment(request.environment_unchecked, variables, release)
     variables, warnings = {**variables, **unchecked}, warnings + notes
     wanted, model_warnings = wanted_models(request.models, variables, request.headroom_bytes)
+    for one in wanted:
+        speculative.check_release(one, release)
     common = service.service_of(release, variables, request.models_dir, request.listen_address, request.base_port)
     overhead_bytes = request.overhead_bytes
     if overhead_bytes is not None:

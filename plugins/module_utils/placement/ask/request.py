@@ -10,7 +10,7 @@ from ...common import names
 from ...common.sizes import GIB
 from ..errors import PlacementError
 from ..shapes import Wanted
-from . import inherited
+from . import inherited, speculative
 from . import model_settings as settings
 from .model_facts import model_facts
 from .parameters import check_layers, check_parameters, whole_number
@@ -68,6 +68,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
     check_layers(parameters.get("num_gpu"), facts, allow_cpu_offload, name)
     _check_main_gpu(parameters, name)
     parameters, own_notes = inherited.settings_of(facts.parameters, entry, parameters, name)
+    drafted, parameters = speculative.tokens(entry, facts, parameters, name)
     flash = settings.flash_attention(entry, environment, name)
     replicas = settings.replicas(entry, strategy, name)
     own_headroom = settings.number(entry.get("headroom_bytes"), "headroom_bytes of %s" % name, 0)
@@ -94,6 +95,8 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         digest=digest,
         parameters={key: value for key, value in parameters.items() if key not in _OWN_FIELD},
         num_gpu=parameters.get("num_gpu"),
+        speculative=speculative.asked_type(entry, facts, name),
+        drafted=drafted,
         system=optimized.get("system"),
         template=optimized.get("template"),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Iterator, Optional, Sequence
 
+from ...memory import adapters
 from ...releases import llama_fit
 from ..ask.applied import KEEP_SHARE, KEEP_SPLIT, InForce
 from ..shapes import AUTO, CPU, PARTIAL, SINGLE, SPLIT, Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
@@ -328,7 +329,8 @@ def _own_layout(wanted: Wanted, rooms: Sequence[GpuRoom], context: int, fitting:
     num_gpu = wanted.num_gpu if (wanted.num_gpu or -1) >= 0 else None
     if not fitting.release.layers_can_be_set:
         return confirm.partial_layout(fitting, wanted, bare, num_gpu)
-    margin = max(llama_fit.MARGIN_BYTES, wanted.headroom_bytes) + wanted.facts.projector_bytes
+    beside = wanted.facts.projector_bytes + adapters.total_bytes(wanted.facts)  # the engine's fit counts neither
+    margin = max(llama_fit.MARGIN_BYTES, wanted.headroom_bytes) + beside
     flash = fitting.flash_attention(wanted, [room.gpu for room in rooms])
     fitted = llama_fit.fit(
         wanted.facts,

@@ -110,6 +110,8 @@ def options_of(wanted: Wanted, context_length: int) -> dict[str, Any]:
     options = {"num_ctx": context_length}
     if wanted.ubatch:
         options["num_batch"] = wanted.ubatch
+    if wanted.drafted is not None:
+        options["draft_num_predict"] = wanted.drafted
     return options
 
 

@@ -98,6 +98,7 @@ class Fitting:
             ubatch: tokens of a batch.
             flash_attention: whether the engine uses it.
         """
+        proposed = self.release.speculation(wanted.facts, wanted.drafted)
         return Load(
             context_length=context_length,
             parallel=wanted.parallel,
@@ -105,8 +106,10 @@ class Fitting:
             cache_type=wanted.cache_type,
             flash_attention=flash_attention,
             unified=self.unified,
-            outputs=self.release.outputs(wanted.facts, wanted.parallel, self.variables),
+            outputs=self.release.outputs(wanted.facts, wanted.parallel, self.variables, proposed.tokens),
             op_offload=True,
+            speculation=proposed.kind,
+            drafted=proposed.tokens,
         )
 
     def _device(self, room: GpuRoom, part: memory.DeviceEstimate, on_host: int) -> PredictedDevice:
@@ -120,9 +123,12 @@ class Fitting:
             offload_scratch_bytes=part.offload_scratch_bytes,
             projector_bytes=part.projector_bytes,
             overhead_bytes=held,
-            total_bytes=part.engine_bytes + part.projector_bytes + held,
+            total_bytes=part.engine_bytes + part.projector_bytes + part.adapter_bytes + held,
             room_bytes=room.room_bytes,
             shared_bytes=on_host if room.gpu.unified else 0,
+            adapter_bytes=part.adapter_bytes,
+            draft_bytes=part.drafting.total_bytes,
+            draft_compute_bytes=part.drafting.compute_bytes,
         )
 
     def seen_bytes(self, gpu: Gpu, free_bytes: int) -> int:
@@ -144,9 +150,9 @@ class Fitting:
         return min(sizes) >= 0 and self.bare_bytes(wanted, context_length) <= sum(sizes)
 
     def bare_bytes(self, wanted: Wanted, context_length: int) -> int:
-        """Bytes of weights, KV cache and projector, whatever the GPUs: less than what the model takes."""
+        """Bytes of weights, adapters, KV cache and projector, whatever the GPUs: less than what the model takes."""
         return sum(self.layer_bytes(wanted, context_length, 1)) + wanted.facts.projector_bytes
 
     def layer_bytes(self, wanted: Wanted, context_length: int, ubatch: int) -> list[int]:
-        """Bytes of each layer with its KV cache, the output layer last."""
+        """Bytes of each layer with its KV cache and adapters, the output layer last."""
         return memory.layer_bytes(wanted.facts, self.load(wanted, context_length, ubatch))

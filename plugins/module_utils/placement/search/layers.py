@@ -128,7 +128,8 @@ def balanced(
     # Per GPU: (bytes that it may hold, bytes that do not depend on its layers).
     limits = []
     for device in even.devices:
-        fixed = device.compute_bytes + device.projector_bytes + device.overhead_bytes + device.shared_bytes
+        fixed = device.compute_bytes + device.draft_bytes + device.projector_bytes
+        fixed += device.overhead_bytes + device.shared_bytes
         limits.append((device.room_bytes - kept, fixed))
     best = _filled(limits, sizes, 1.0)
     if best is None:

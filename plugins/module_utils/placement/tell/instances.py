@@ -10,6 +10,7 @@ from typing import Any, Iterator, Optional, Sequence
 from ...common import addresses, paths
 from ...common.names import key_of
 from ...common.sizes import GIB
+from ...memory import adapters
 from ...releases.shapes import PlannedLayers
 from ..ask import inherited
 from ..ask.applied import Applied
@@ -169,6 +170,7 @@ def _settings(wanted: Wanted, placed: Placed, service: Service, forced: bool) ->
         reserve_bytes=placed.reserve_bytes,
         headroom_bytes=placed.predicted.headroom_bytes,
         projector_bytes=wanted.facts.projector_bytes,
+        adapter_bytes=adapters.total_bytes(wanted.facts),
         cpu_allowed=wanted.allow_cpu_offload,
         forced=forced,
     )
@@ -200,7 +202,7 @@ def instance_entry(instance: Instance, service: Service) -> dict[str, Any]:
         "gpu_uuids": list(instance.members[0].placed.uuids),
         "environment": environment(instance, service),
         "models": [
-            dict(model_entry(member), first_address=member.wanted.create_as in instance.first_address_of)
+            dict(model_entry(member, service), first_address=member.wanted.create_as in instance.first_address_of)
             for member in instance.members
         ],
     }
@@ -229,7 +231,7 @@ def environment(instance: Instance, service: Service) -> dict[str, str]:
     return {**planned, **service.variables, **ours}
 
 
-def model_entry(member: Member) -> dict[str, Any]:
+def model_entry(member: Member, service: Service) -> dict[str, Any]:
     """A model in an entry of the plan's `instances`."""
     wanted, placed = member.wanted, member.placed
     return {
@@ -248,8 +250,17 @@ def model_entry(member: Member) -> dict[str, Any]:
         "context_length": placed.predicted.context_length,
         "parallel": wanted.parallel,
         "kv_cache_type": wanted.cache_type,
+        "speculation": _speculation(wanted, service),
         "predicted": predicted_entry(placed),
     }
+
+
+def _speculation(wanted: Wanted, service: Service) -> Optional[dict[str, Any]]:
+    """What the engine is told of speculative decoding: {type, tokens, draft}, or None."""
+    found = service.release.speculation(wanted.facts, wanted.drafted)
+    if found.kind is None:
+        return None
+    return {"type": found.kind, "tokens": found.tokens, "draft": wanted.facts.draft is not None}
 
 
 def parameters(member: Member) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, Optional, Sequence
 
 from ...common.sizes import gib
 from ...memory import compute
+from ...releases import speculation
+from ...releases.release import Release
 from ..shapes import Choice, Gpu, LeftOutGpu, Placed, Wanted
 from .words import on_cpu
 
@@ -64,6 +66,33 @@ def _of_registry(wanted: Wanted) -> list[str]:
         "%s on the host has the digest %s, and the registry now has %s under that name; the plan is made for the model "
         "on the host. Set digest: %s to get the new one." % (wanted.name, here, there, there)
     ]
+
+
+def of_speculation(choice: Choice, release: Release) -> list[str]:
+    """What the user should know of the tokens that are to be proposed for a model that has a place."""
+    wanted = choice.wanted
+    if not choice.placements:
+        return []
+    found = release.speculation(wanted.facts, wanted.drafted)
+    if found.kind is None:
+        if not wanted.drafted or wanted.drafted < 0:
+            return []
+        why = "Ollama %s has no speculative decoding" % release.version
+        if not speculation.can_speculate(wanted.facts):
+            why = "it has neither heads that predict further tokens (nextn_predict_layers) nor a draft model"
+        return ["draft_num_predict %d of %s has no effect: %s." % (wanted.drafted, wanted.name, why)]
+    if speculation.cannot_start(wanted.facts, found):
+        return [
+            "The draft model of %s (%s) has no heads that predict further tokens, and the engine of Ollama %s ends "
+            'with an error where it finds none ("failed to create MTP context"); if it does, set speculative: {type: '
+            "none}." % (wanted.name, wanted.facts.draft.architecture if wanted.facts.draft else "", release.version)
+        ]
+    if wanted.facts.draft is None and speculation.has_renamed_heads(wanted.facts):
+        return [
+            "The heads of %s are named as in older files of Ollama, and the memory of their context is not predicted; "
+            "keep more headroom_bytes, or set speculative: {type: none}." % wanted.name
+        ]
+    return []
 
 
 def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int = 0) -> list[str]:

@@ -163,6 +163,8 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
             "optimized of a is true: give a mapping with suffix, parameters, system, template",
         ),
         ({"models": [{"name": "a", "optimized": "x"}]}, "'x'"),
+        ({"models": [{"name": "a", "speculative": "mtp"}]}, "ollama_multigpu_models: speculative of a is 'mtp'"),
+        ({"models": [{"name": "a", "speculative": {"type": "x"}}]}, "speculative.type 'x' of a is unknown"),
         ({"models": [{"name": "a", "optimized": {"parameter": {}}}]}, "unknown key parameter"),
         ({"models": [{"name": "a", "optimized": {"parameters": "num_ctx 4"}}]}, "parameters is 'num_ctx 4'"),
         ({"models": [{"name": "a", "optimized": {"suffix": 1}}]}, "suffix is 1"),

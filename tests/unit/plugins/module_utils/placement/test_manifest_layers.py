@@ -79,3 +79,17 @@ def test_a_batch_counts_as_the_user_s(tmp_path):
         assert model_of(plan)["parameters"]["num_batch"] == 8192
         assert model_of(plan)["predicted"] == model_of(alike)["predicted"]
     assert any("num_batch 8192 of its own" in warning for warning in plan["warnings"])
+
+
+def test_an_adapter_takes_its_bytes_on_the_gpus(tmp_path):
+    alone, plan = planned(tmp_path / "alone", row()), planned(tmp_path / "other", row("adapter"))
+    devices = model_of(plan)["predicted"]["devices"] if plan["feasible"] else []
+    assert total_bytes(plan) >= total_bytes(alone) + 2.3 * GIB
+    assert all(device["adapter_bytes"] > 0.8 * GIB for device in devices)
+
+
+def test_a_draft_takes_its_weights_its_cache_and_its_compute_buffer(tmp_path):
+    alone, plan = planned(tmp_path / "alone", row()), planned(tmp_path / "other", row("draft", 23))
+    assert total_bytes(plan) >= total_bytes(alone) + 2.32 * GIB
+    assert sum(device["draft_bytes"] for device in model_of(plan)["predicted"]["devices"]) >= 2.32 * GIB
+    assert model_of(plan)["speculation"]["tokens"] == 4

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""When an Ollama release has its engine propose several tokens at once (speculative decoding). Pure.
+
+Source: Ollama llm/llama_server.go `appendDraftArgs`, `hasMTPDraft`, `externalDraftType`, and server/routes.go
+`modelOptions`, the same in all releases from 0.30.0 to 0.32.15. LLAMA_ARG_SPEC_* of the service would act as well and
+are refused (common/refused_variables.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+from ..common.service_variables import Version
+from ..memory import speculation as memory
+from ..memory.load import HEADS
+from ..model.schema import ModelFacts
+
+DEFAULT_TOKENS = 4  # of draft_num_predict (api/types.go `DefaultOptions`), where the model has a draft layer
+DFLASH = "draft-dflash"
+DFLASH_SINCE = (0, 32, 7)  # before, a draft of the architecture dflash is started like any other one
+# Ollama's own older files of these have their heads as tensors mtp.*, which its engine renames when it loads them.
+_RENAMED = ("qwen35", "qwen35moe")
+
+
+@dataclasses.dataclass(frozen=True)
+class Speculation:
+    """What the engine is told: `--spec-type` and `--spec-draft-n-max`; `kind` None = it proposes nothing."""
+
+    kind: Optional[str] = None
+    tokens: int = 0
+
+
+NONE = Speculation()
+
+
+def has_renamed_heads(model: ModelFacts) -> bool:
+    """Whether a model's heads are tensors that Ollama's engine renames; their context is not predicted."""
+    named = any(name.startswith("mtp.") for name in model.other_sizes or ())
+    return model.architecture in _RENAMED and named and not memory.has_heads(model)
+
+
+def can_speculate(model: ModelFacts) -> bool:
+    """Whether Ollama has its engine speculate with this model, if draft_num_predict says so."""
+    return model.draft is not None or memory.has_heads(model) or has_renamed_heads(model)
+
+
+def speculation_of(model: ModelFacts, asked: Optional[int], version: Version) -> Speculation:
+    """What a release from 0.30 on tells its engine.
+
+    Args:
+        model: the model's facts.
+        asked: draft_num_predict of the request or of the model, or None where neither sets it.
+        version: the Ollama version.
+    """
+    tokens = asked if asked is not None else DEFAULT_TOKENS if model.draft is not None else 0
+    if tokens <= 0 or not can_speculate(model):
+        return NONE
+    if model.draft is not None and model.draft.architecture == "dflash" and version >= DFLASH_SINCE:
+        return Speculation(DFLASH, tokens)
+    return Speculation(HEADS, tokens)
+
+
+def cannot_start(model: ModelFacts, found: Speculation) -> bool:
+    """Whether the engine ends when it loads this draft: "failed to create MTP context".
+
+    It asks the draft for heads that predict further tokens; seen with llama-server of build 11669.
+    """
+    return found.kind == HEADS and model.draft is not None and not memory.has_heads(model.draft)

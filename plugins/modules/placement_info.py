@@ -96,24 +96,17 @@ options:
         type: int
       speculative:
         description:
-          - Speculative decoding, whose memory is planned. It becomes the parameter C(draft_num_predict) of the
-            optimized model, by which Ollama 0.30 or later has its engine propose tokens.
-          - By default the parameter of the user or of the model decides, which is V(4) if the manifest of the model has
-            a draft model, and else V(0).
-          - Ollama takes a draft model from the manifest of the model only.
+          - Speculative decoding. It becomes the parameter C(draft_num_predict), which decides by default; that is V(4)
+            if the manifest of the model has a draft model, and else V(0).
         type: dict
         suboptions:
           type:
-            description:
-              - V(mtp) has heads of the model (or of its draft model) propose tokens.
-              - V(draft) has the draft model in the manifest of the model propose them.
-              - V(none) has nothing propose tokens.
+            description: What proposes tokens. V(mtp) are heads, V(draft) is the draft model in the manifest.
             type: str
             required: true
             choices: [none, mtp, draft]
           tokens:
-            description:
-              - Most tokens that are proposed at once. The default is 4.
+            description: Most tokens that are proposed at once. The default is 4.
             type: int
       allow_cpu_offload:
         description:
@@ -157,12 +150,10 @@ options:
               - System message of the optimized model.
             type: str
           template:
-            description:
-              - Template of the optimized model.
+            description: Template of the optimized model.
             type: str
       parameters:
-        description:
-          - Parameters of the optimized model. O(models[].optimized.parameters) override them.
+        description: Parameters of the optimized model. O(models[].optimized.parameters) override them.
         type: dict
   headers:
     description:
@@ -371,9 +362,7 @@ placement:
           C(host_compute_bytes) (the compute buffer) and what the process itself takes.
         - C(total_bytes) of a device is the sum of C(weight_bytes), C(kv_bytes), C(compute_bytes),
           C(offload_scratch_bytes), C(projector_bytes), C(adapter_bytes), C(draft_bytes) and C(overhead_bytes).
-        - C(adapter_bytes) are the LoRA adapters of the model, each beside the weights that it changes.
-        - C(draft_bytes) are the weights, KV cache and compute buffer of what proposes tokens (C(speculation) of the
-          model), and C(draft_compute_bytes) is that buffer alone.
+        - C(adapter_bytes) are LoRA adapters, C(draft_bytes) all of what proposes tokens (C(speculation) of the model).
         - C(offload_scratch_bytes) is the additional compute buffer of the first GPU if weights stay on the CPU,
           because it computes large batches with copies of them. It is 0 if everything is on GPUs.
         - The C(room_bytes) of a device are the bytes that the GPU has for this model, that is what is available there

@@ -137,8 +137,7 @@ options:
         type: dict
         suboptions:
           suffix:
-            description:
-              - Text that is appended to the tag.
+            description: Text that is appended to the tag.
             type: str
             default: -optimized
           parameters:
@@ -146,8 +145,7 @@ options:
               - Parameters of the optimized model.
             type: dict
           system:
-            description:
-              - System message of the optimized model.
+            description: System message of the optimized model.
             type: str
           template:
             description: Template of the optimized model.

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.user_variables import check_environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
 
 from tests.oracle import hosts, models
 from tests.unit.plugins.module_utils.placement.builders import TWO_4090, TWO_A6000, make_plan, plan, refused, wanted
@@ -169,3 +171,12 @@ def test_a_value_at_which_the_engine_would_end_is_refused(value):
 def test_a_limit_for_each_slot_of_a_shared_stream_is_refused():
     with pytest.raises(PlacementError, match="moves memory"):
         make_plan(hosts.inventory(hosts.A6000), [], "0.32.15", environment={"LLAMA_ARG_KV_UNIFIED_PER_SLOT": "4096"})
+
+
+@pytest.mark.parametrize("library", ["cuda", "cuda_v11", "cuda_v14"])
+def test_a_library_that_the_release_does_not_have_is_refused_whatever_the_gpus(library):
+    with pytest.raises(PlacementError) as caught:
+        check_environment({"OLLAMA_LLM_LIBRARY": library}, versions.release_of("0.32.15"))
+    assert "'%s'" % library in str(caught.value) and "cuda_v12, cuda_v13" in str(caught.value)
+    quoted = {"OLLAMA_LLM_LIBRARY": ' "cuda_v12" '}
+    assert check_environment(quoted, versions.release_of("0.32.15"))[0] == {"OLLAMA_LLM_LIBRARY": "cuda_v12"}

@@ -65,6 +65,10 @@ def test_untouched_ollama_does_not_load_what_goes_to_sixteen_gpus():
     assert behaviour["outcome"] is None and "at most 15" in behaviour["error"]
     assert "it would not load: the model goes to 16 GPUs" in result["models"][0]["reason"]
     assert result["feasible"] and all(len(instance["gpu_uuids"]) <= 15 for instance in result["instances"])
+    small = plan(inventory, wanted("llama3.1-8b", context_length=4096))["models"][0]["default_behaviour"]
+    effects = {setting["name"]: setting["effect"] for setting in small["settings"]}
+    assert "no effect where the instance sees one GPU" in effects["OLLAMA_SCHED_SPREAD"]
+    assert "with the 16 GPUs of this host the load ends" in effects["OLLAMA_SCHED_SPREAD"]
     # What goes to one GPU loads, and the plan says what would not.
     alone = plan_of("sixteen-gpus")
     assert alone["models"][0]["default_behaviour"]["outcome"] == "single"

@@ -472,9 +472,16 @@ def better_message(models: Any) -> Optional[str]:
 class PlanModule(AnsibleModule):
     """The module; where its options do not fit, it says of the models what is wrong with them."""
 
+    given: Any = None
+
+    def _load_params(self):
+        """Keep the models as they were given; the check of the options leaves out what does not fit."""
+        super()._load_params()
+        self.given = self.params.get("models")
+
     def fail_json(self, msg, **kwargs):
         """Fail with the better message."""
-        super().fail_json(msg=better_message(self.params.get("models")) or msg, **kwargs)
+        super().fail_json(msg=better_message(self.given) or msg, **kwargs)
 
 
 def main():

@@ -49,6 +49,8 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     problems += _numbers(values) + _places(values) + _release(values) + _acknowledged(values)
     problems += _environment(values, "environment", check_variable)
     problems += _environment(values, "environment_unchecked", check_unchecked)
+    if settings.get(PREFIX + "models", ()) is None:
+        values["models"] = []
     return problems + _given_twice(values) + _models(values)
 
 
@@ -134,6 +136,11 @@ def _registry(values: dict[str, Any]) -> list[str]:
             registry_host(values["registry"])
     except InvalidName as error:
         return ["ollama_multigpu_registry: %s." % error]
+    if values.get("registry_insecure") is True and not values.get("registry"):
+        return [
+            "ollama_multigpu_registry_insecure is true, and ollama_multigpu_registry is empty: name the registry, or "
+            "give insecure to the models whose registry needs it."
+        ]
     return []
 
 

@@ -82,7 +82,9 @@ def structure_problems(models: Any, options: Options) -> list[str]:
         named = isinstance(name, str) and name
         found = _of_mapping(model, options, "Model %s" % (name if named else number))
         problems += found
-        if not named and not any("did you mean name?" in problem or "write name" in problem for problem in found):
+        if name in (None, "") and not any(
+            "did you mean name?" in problem or "write name" in problem for problem in found
+        ):
             problems.append("Model %d has no name: give one, for example name: llama3.1:8b." % number)
     return problems
 

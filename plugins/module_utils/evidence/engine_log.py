@@ -23,6 +23,10 @@ _OFFLOADED = re.compile(r"offloaded (?P<layers>\d+)/(?P<total>\d+) layers to GPU
 _BUFFER = re.compile(
     r"^\s*(?P<component>[\w<>]+):\s+(?P<device>\S+)\s+(?P<kind>\w+) buffer size =\s*(?P<mib>[\d.]+) MiB"
 )
+# llama.cpp says the first when its dry run is over, and the others when a model, a context or an adapter begins.
+_FITTED = "fitting params to free memory took"
+_BEGINS = {"model": "loading model tensors", "context": "constructing llama_context", "LoRA": "loading lora adapter"}
+_EXTRA = "getting device memory data for the extra model"  # the next table is of what proposes tokens
 _TERMINATED = re.compile(r'msg="(?:llama-server terminated|Load failed)".*?error="(?P<error>[^"]*)"')
 _GPU_DEVICE = re.compile(r"^(CUDA|ROCm|HIP|Vulkan|SYCL|Metal|MTL)\d+$")
 _PCI = re.compile(r"^[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]$")
@@ -72,26 +76,40 @@ class _Reader:
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
         self.devices: dict[str, LoggedDevice] = {}
-        self.dry_run: dict[str, int] = {}
-        self._buffers: dict[tuple[str, str, str], int] = {}
-        self._in_table = False
+        self._tables: dict[bool, dict[str, memory_table.DeviceMemory]] = {False: {}, True: {}}  # True: of the draft
+        self._own_weights = False  # of the draft: it is a file of its own
+        self._buffers: dict[tuple, int] = {}
+        self._begun = dict.fromkeys(_BEGINS, 0)
+        self._in_table = self._of_draft = False
 
     def read(self, line: str) -> None:
         """Take in one line."""
         if not self._read_table(line):
             self._read_line(line)
 
+    @property
+    def dry_run(self) -> dict[str, int]:
+        """Return the bytes of the dry run by device: of the model and of what proposes tokens for it.
+
+        The table of the latter has the weights of a model of its own, or those of the model a second time.
+        """
+        sums = {device: memory.total_bytes for device, memory in self._tables[False].items()}
+        for device, memory in self._tables[True].items():
+            own = memory.weight_bytes if self._own_weights else 0
+            sums[device] = sums.get(device, 0) + own + memory.kv_bytes + memory.compute_bytes
+        return sums
+
     def buffers(self) -> dict[str, int]:
         """Return the bytes of all buffers by device."""
         sums: dict[str, int] = {}
-        for (_component, device, _kind), size in self._buffers.items():
+        for (_component, device, _kind, *_place), size in self._buffers.items():
             sums[device] = sums.get(device, 0) + size
         return sums
 
     def compute(self) -> dict[str, int]:
         """Return the bytes of the compute buffers by device, the projector's included."""
         sums: dict[str, int] = {}
-        for (_component, device, kind), size in self._buffers.items():
+        for (_component, device, kind, *_place), size in self._buffers.items():
             if kind == "compute":
                 sums[device] = sums.get(device, 0) + size
         return sums
@@ -99,25 +117,25 @@ class _Reader:
     def _read_table(self, line: str) -> bool:
         """Take in a line of the dry run's table; return False for any other line."""
         if memory_table.is_head(line):
-            self._in_table, self.dry_run = (
-                True,
-                {},
-            )  # a later table replaces an earlier one: fitting tries several layouts
+            # A later table replaces an earlier one: fitting tries several layouts.
+            self._in_table = True
+            self._tables[self._of_draft] = {}
             return True
         row = memory_table.row(line) if self._in_table else None
         if row is None:
+            self._of_draft = self._of_draft and not self._in_table
             self._in_table = False
             return False
         if row[1]:
-            self.dry_run[row[0]] = row[1].total_bytes
+            self._tables[self._of_draft][row[0]] = row[1]
         return True
 
     def _read_line(self, line: str) -> None:
+        if self._read_beginning(line):
+            return
         match = _BUFFER.search(line)
         if match:
-            # The dry run prints the buffers as well: the last value of each component, device and kind counts.
-            key = (match.group("component"), match.group("device"), match.group("kind"))
-            self._buffers[key] = int(round(float(match.group("mib")) * MIB))
+            self._read_buffer(match)
             return
         match = _USING.search(line)
         if match:
@@ -126,7 +144,7 @@ class _Reader:
             self.devices[match.group("device")] = LoggedDevice(match.group("name"), pci_bus_id)
             return
         match = _OFFLOADED.search(line)
-        if match:
+        if match and self._begun["model"] <= 1:  # a second one is the draft
             self.found.update(layers=int(match.group("layers")), layers_total=int(match.group("total")))
             return
         match = _STARTED.search(line)
@@ -136,6 +154,34 @@ class _Reader:
         match = _TERMINATED.search(line)
         if match:
             self.found["error"] = match.group("error")
+
+    def _read_beginning(self, line: str) -> bool:
+        """Take in a line after which other buffers come; return False for any other line."""
+        if _FITTED in line:
+            # The dry run prints buffers as well, and they are not those that are allocated.
+            self._buffers.clear()
+            self._begun = dict.fromkeys(_BEGINS, 0)
+            return True
+        begins = [what for what, words in _BEGINS.items() if words in line]
+        for what in begins:
+            self._begun[what] += 1
+        if _EXTRA in line:
+            self._of_draft = True
+        start = _START.search(line)
+        if start:
+            self._own_weights = "--spec-draft-model" in start.group("command").split()
+        return bool(begins) or _EXTRA in line or bool(start)
+
+    def _read_buffer(self, match: re.Match[str]) -> None:
+        """Take in a buffer. What proposes tokens has a context of its own, a draft its weights, an adapter its buffer.
+
+        A compute buffer is printed again where it is reserved again (after the first prompt, with adapters): the last
+        one counts. A context with windows has two caches on a device.
+        """
+        kind, size = match.group("kind"), int(round(float(match.group("mib")) * MIB))
+        place = self._begun.get(kind, self._begun["context"])
+        key = (match.group("component"), match.group("device"), kind, place)
+        self._buffers[key] = size + (self._buffers.get(key, 0) if kind == "KV" else 0)
 
 
 def parse_engine(lines: list[str]) -> EngineLog | None:

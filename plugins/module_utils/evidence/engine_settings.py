@@ -24,6 +24,9 @@ _SETTINGS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "gpu_layers": (("-ngl", "--gpu-layers", "--n-gpu-layers"), "LLAMA_ARG_N_GPU_LAYERS", "auto"),
     "tensor_split": (("-ts", "--tensor-split"), "LLAMA_ARG_TENSOR_SPLIT", "auto"),
     "split_mode": (("-sm", "--split-mode"), "LLAMA_ARG_SPLIT_MODE", "layer"),
+    "speculation": (("--spec-type",), "LLAMA_ARG_SPEC_TYPE", "none"),
+    "drafted": (("--spec-draft-n-max",), "LLAMA_ARG_SPEC_DRAFT_N_MAX", "3"),
+    "draft": (("--spec-draft-model", "-md", "--model-draft"), "LLAMA_ARG_SPEC_DRAFT_MODEL", "none"),
     "flash_attention": (("-fa", "--flash-attn"), "LLAMA_ARG_FLASH_ATTN", "auto"),
 }
 #: Settings that put parts of a model elsewhere. The plan has them only where its environment has.
@@ -100,12 +103,26 @@ def _planned(environment: Mapping[str, Any], model: Mapping[str, Any]) -> dict[s
     devices = [device for device in predicted.get("devices") or [] if device.get("layers")]
     if len(devices) > 1:
         found["split_mode"] = (environment.get("LLAMA_ARG_SPLIT_MODE") or "layer"), lambda mode: mode != "none"
+    if "speculation" in model:
+        found.update(_speculation(model["speculation"]))
     flash = {"1": "on", "true": "on", "0": "off", "false": "off"}.get(
         str(environment.get("OLLAMA_FLASH_ATTENTION", "")).lower()
     )
     if flash:
         found["flash_attention"] = _exactly(flash)
     return found
+
+
+def _speculation(planned: Optional[Mapping[str, Any]]) -> dict[str, tuple[str, Callable[[str], bool]]]:
+    """Return the settings of speculative decoding; `planned`: of a model of the plan, None where it has none."""
+    if not planned:
+        return {"speculation": _exactly("none")}
+    has_draft = bool(planned.get("draft"))
+    return {
+        "speculation": _exactly(planned.get("type")),
+        "drafted": _exactly(planned.get("tokens")),
+        "draft": ("the model's" if has_draft else "none", lambda text: (text != "none") == has_draft),
+    }
 
 
 def _exactly(value: Any) -> tuple[str, Callable[[str], bool]]:

@@ -226,7 +226,7 @@ class ModelMemory:
 
     def _compute(self, device: dict[str, Any]) -> Limits:
         """Return the limits of the compute buffer: the engine's own figure, or what follows from the plan."""
-        predicted = device.get("compute_bytes") or 0
+        predicted = tolerances.compute_bytes(device)
         most = predicted + tolerances.compute_tolerance(predicted)
         log, names = self._observed.log, self._observed.device_uuids
         logged = [size for name, size in log.compute.items() if names.get(name) == device["uuid"]] if log else []

@@ -65,8 +65,14 @@ def model_bytes(device: dict[str, Any]) -> int:
 
 
 def exact_bytes(device: dict[str, Any]) -> int:
-    """Return the bytes of a device that are known exactly: weights, KV cache and projector."""
-    return sum(_part(device, name) for name in ("weight_bytes", "kv_bytes", "projector_bytes"))
+    """Return the bytes of a device that are known exactly: weights, adapters, KV caches and projector."""
+    exact = sum(_part(device, name) for name in ("weight_bytes", "kv_bytes", "projector_bytes", "adapter_bytes"))
+    return exact + _part(device, "draft_bytes") - _part(device, "draft_compute_bytes")
+
+
+def compute_bytes(device: dict[str, Any]) -> int:
+    """Return the predicted compute buffers of a device: the model's, and that of what proposes tokens for it."""
+    return _part(device, "compute_bytes") + _part(device, "draft_compute_bytes")
 
 
 def least_compute(device: dict[str, Any], estimated: bool = False) -> int:
@@ -76,7 +82,7 @@ def least_compute(device: dict[str, Any], estimated: bool = False) -> int:
         device: of the plan's `predicted.devices`.
         estimated: whether it is a careful estimate.
     """
-    predicted = _part(device, "compute_bytes")
+    predicted = compute_bytes(device)
     return 0 if estimated else max(0, predicted - compute_tolerance(predicted))
 
 

@@ -47,7 +47,8 @@ class DryRun:
     """What the engine is asked about.
 
     `engine` is the path of llama-server, `model_file` that of the GGUF file; `instance` and `model` are of a plan.
-    `flash_attention` is "on", "off" or "auto", as Ollama would set it for these GPUs.
+    `flash_attention` is "on", "off" or "auto", as Ollama would set it for these GPUs. `draft_file` and `adapter_files`
+    are GGUF files too.
     """
 
     engine: str
@@ -55,6 +56,31 @@ class DryRun:
     instance: dict[str, Any]
     model: dict[str, Any]
     flash_attention: str = "auto"
+    draft_file: str | None = None
+    adapter_files: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> list[str]:
+        """Return the paths of all GGUF files that the engine reads."""
+        return [self.model_file, *([self.draft_file] if self.draft_file else []), *self.adapter_files]
+
+    @property
+    def speculates(self) -> bool:
+        """Return whether something proposes tokens; the engine then prints a second table, for that."""
+        return bool(self.model.get("speculation"))
+
+    def _proposals(self) -> list[str]:
+        """Return the options of speculative decoding and of adapters, as Ollama gives them."""
+        planned, options = self.model.get("speculation"), []
+        if planned:
+            options += ["--spec-type", planned["type"], "--spec-draft-n-max", str(planned["tokens"])]
+            if planned["type"] == "draft-mtp":
+                options.append("--spec-draft-backend-sampling")
+            if self.draft_file:
+                options += ["--spec-draft-model", self.draft_file]
+        for path in self.adapter_files:
+            options += ["--lora", path]
+        return options
 
     def arguments(self) -> list[str]:
         """Return the command line of llama-server: Ollama's own (llm/llama_server.go) with the layers of the plan.
@@ -65,6 +91,7 @@ class DryRun:
         command = [self.engine, "--model", self.model_file, "--port", "0", "--host", "127.0.0.1"]
         command += ["--no-webui", "--offline", "-c", str(self.model["context_length"] * parallel), "-np", str(parallel)]
         command += ["--log-verbosity", "4", "--no-log-prefix", "--no-log-timestamps"]
+        command += self._proposals()
         cache_type = self.instance["environment"].get("OLLAMA_KV_CACHE_TYPE")
         if cache_type:
             command += ["--cache-type-k", cache_type, "--cache-type-v", cache_type]
@@ -118,9 +145,14 @@ def measure(run: DryRun, timeout: float = 60.0) -> dict[str, DeviceMemory]:
         reason = getattr(error, "strerror", None) or error
         raise NotMeasured("the engine %s cannot be started: %s" % (run.engine, reason))
     try:
-        return _read_table(process, time.monotonic() + timeout, timeout)
+        deadline = time.monotonic() + timeout
+        tables = _read_tables(process, 2 if run.speculates else 1, deadline, timeout)
     finally:
         kill(process)
+    for device, draft in tables[-1].items() if run.speculates else ():
+        if device in tables[0]:
+            tables[0][device] = tables[0][device].with_draft(draft, bool(run.draft_file))
+    return tables[0]
 
 
 def _user() -> Account:
@@ -136,20 +168,21 @@ def _user() -> Account:
 def _check_readable(run: DryRun, user: Account, timeout: float) -> None:
     """Raise NotMeasured where a file is missing, or is not one that the user can use."""
     try:
-        found = call_as(user, _usable, run.engine, run.model_file, timeout=timeout)
+        found = call_as(user, _usable, run.engine, run.files, timeout=timeout)
     except (UserError, DeadlineExceeded) as error:
         raise NotMeasured(str(error))
-    for path, what, answer in zip((run.engine, run.model_file), ("engine", "model file"), found):
+    for path, answer in zip([run.engine, *run.files], found):
+        what = "engine" if path == run.engine else "model file"
         if answer == "missing":
             raise NotMeasured("there is no %s at %s" % (what, path))
         if answer == "closed":
             raise NotMeasured("the user %s cannot read the %s %s" % (user.name, what, path))
 
 
-def _usable(engine: str, model_file: str) -> list[str]:
-    """As the user: return for each of the two files whether it is "usable", "missing" or "closed"."""
+def _usable(engine: str, files: list[str]) -> list[str]:
+    """As the user: return for the engine and for each file whether it is "usable", "missing" or "closed"."""
     answers = []
-    for path, right in ((engine, os.R_OK | os.X_OK), (model_file, os.R_OK)):
+    for path, right in [(engine, os.R_OK | os.X_OK)] + [(path, os.R_OK) for path in files]:
         try:
             there = stat.S_ISREG(os.stat(path).st_mode)
         except PermissionError:
@@ -161,8 +194,15 @@ def _usable(engine: str, model_file: str) -> list[str]:
     return answers
 
 
-def _read_table(process: subprocess.Popen[bytes], deadline: float, timeout: float) -> dict[str, DeviceMemory]:
-    """Return the table from the engine's output. Raises NotMeasured at the deadline (monotonic) and without a table."""
+def _read_tables(
+    process: subprocess.Popen[bytes], count: int, deadline: float, timeout: float
+) -> list[dict[str, DeviceMemory]]:
+    """Return the first tables from the engine's output.
+
+    Raises:
+        NotMeasured: at the deadline (monotonic), and where the output ends without them.
+    """
+    tables: list[dict[str, DeviceMemory]] = []
     table: dict[str, DeviceMemory] | None = None
     last, seen, buffered = "", 0, b""
     output: Any = process.stdout
@@ -185,5 +225,8 @@ def _read_table(process: subprocess.Popen[bytes], deadline: float, timeout: floa
             if table is not None and row and row[1]:
                 table[row[0]] = row[1]
                 if row[0] == memory_table.HOST:  # the last row
-                    return table
+                    tables.append(table)
+                    table = None
+                    if len(tables) == count:
+                        return tables
             last = line.strip()[:200] or last

@@ -87,7 +87,7 @@ class _Measurement:
         reason = plan_figures.reason_not_to_measure(self._plan, model)
         if reason:
             raise dry_run.NotMeasured(reason)
-        path = _model_file(model, [instance["store"]] + list(self._stores) + [self._plan["models_dir"]])
+        path, drafts, adapters = _files(model, [instance["store"]] + list(self._stores) + [self._plan["models_dir"]])
         try:
             self._check_undisturbed(instance)
         except dry_run.Busy:
@@ -95,7 +95,10 @@ class _Measurement:
             if measured is None:
                 raise
             return measured
-        run = dry_run.DryRun(self._engine, path, instance, model, self._flash_attention(instance))
+        # Ollama gives the draft to the engine only where the plan has tokens proposed.
+        draft = drafts[0] if drafts and (model.get("speculation") or {}).get("draft") else None
+        flash = self._flash_attention(instance)
+        run = dry_run.DryRun(self._engine, path, instance, model, flash, draft, tuple(adapters))
         key = run.key()
         if key not in self._answers:
             self._answers[key] = dry_run.measure(run, self._timeout)
@@ -124,8 +127,12 @@ class _Measurement:
         return engine_start.flash_attention(capabilities, instance["environment"], version)
 
 
-def _model_file(model: dict[str, Any], stores: Sequence[str]) -> str:
-    """Return the path of the model's GGUF file in the first store that has the model. Raises NotMeasured."""
+def _files(model: dict[str, Any], stores: Sequence[str]) -> tuple[str, list[str], list[str]]:
+    """Return the paths of the GGUF files (model, drafts, adapters) in the first store that has the model.
+
+    Raises:
+        NotMeasured: no store has it, or it has several model files.
+    """
     for path in stores:
         store = Store(path)
         for name in (model["from"], model["create_as"]):
@@ -137,6 +144,8 @@ def _model_file(model: dict[str, Any], stores: Sequence[str]) -> str:
                 continue
             layers = manifest.of_type(media.MODEL)
             if len(layers) == 1:
-                return store.blob_path(layers[0].digest)
+                drafts, adapters = manifest.drafts(), manifest.of_type(media.ADAPTER)
+                paths = [[store.blob_path(layer.digest) for layer in found] for found in (drafts, adapters)]
+                return store.blob_path(layers[0].digest), paths[0], paths[1]
             raise dry_run.NotMeasured("its %d model files cannot be given to the engine one by one" % len(layers))
     raise dry_run.NotMeasured("it is in none of the stores %s" % ", ".join(stores))

@@ -23,12 +23,28 @@ _SELF = re.compile(r"(?P<self>\d+)\s*=\s*(?P<model>\d+)\s*\+\s*(?P<context>\d+)\
 
 @dataclasses.dataclass(frozen=True)
 class DeviceMemory:
-    """What the engine expects to use on one device, in bytes (whole MiB)."""
+    """What the engine expects to use on one device, in bytes (whole MiB).
+
+    `draft_bytes` is what it expects for what proposes tokens, `draft_compute_bytes` the compute buffer of that alone;
+    the weights of the model's own heads are in `weight_bytes`.
+    """
 
     total_bytes: int
     weight_bytes: int
     kv_bytes: int
     compute_bytes: int
+    draft_bytes: int = 0
+    draft_compute_bytes: int = 0
+
+    def with_draft(self, draft: DeviceMemory, own_weights: bool) -> DeviceMemory:
+        """Return the memory with that of the second table, which is of what proposes tokens.
+
+        Args:
+            draft: of the same device.
+            own_weights: whether it is a model of its own; else the table has the weights of the model again.
+        """
+        size = draft.kv_bytes + draft.compute_bytes + (draft.weight_bytes if own_weights else 0)
+        return dataclasses.replace(self, draft_bytes=size, draft_compute_bytes=draft.compute_bytes)
 
 
 def is_head(line: str) -> bool:

@@ -63,7 +63,7 @@ def check_weights(predicted: dict[str, Any], measured: dict[str, DeviceMemory]) 
 def with_figures(predicted: dict[str, Any], measured: dict[str, DeviceMemory]) -> tuple[dict[str, Any], list[str]]:
     """Return a model's `predicted` with the engine's bytes.
 
-    The projector and the CUDA context of the process are not in the engine's table: they stay as predicted.
+    The projector, adapters and the CUDA context of the process are not in the engine's table: they stay as predicted.
 
     Args:
         predicted: of a plan's model; not changed.
@@ -79,8 +79,11 @@ def with_figures(predicted: dict[str, Any], measured: dict[str, DeviceMemory]) -
             "weight_bytes": memory.weight_bytes,
             "kv_bytes": memory.kv_bytes,
             "compute_bytes": memory.compute_bytes,
+            "draft_bytes": memory.draft_bytes,
         }
         total = sum(figures.values()) + device["projector_bytes"] + device["overhead_bytes"]
+        total += device.get("adapter_bytes") or 0
+        figures["draft_compute_bytes"] = memory.draft_compute_bytes
         more = total - device["total_bytes"]
         if more > _ROUNDING_BYTES:
             left = device["room_bytes"] - total
@@ -164,7 +167,8 @@ def _uuids_of(plan: dict[str, Any], name: str) -> set[str]:
 def _memory_of(device: dict[str, Any]) -> DeviceMemory:
     """Return the memory of a device of a plan. Raises TypeError where a figure is no number."""
     figures = [device[key] + 0 for key in ("weight_bytes", "kv_bytes", "compute_bytes")]
-    return DeviceMemory(sum(figures), *figures)
+    draft = [device.get(key, 0) + 0 for key in ("draft_bytes", "draft_compute_bytes")]
+    return DeviceMemory(sum(figures), *figures, *draft)
 
 
 def _instance_key(instance: dict[str, Any]) -> tuple:
@@ -175,7 +179,8 @@ def _model_key(model: dict[str, Any]) -> tuple:
     predicted = model["predicted"]
     layers = [(device["uuid"], device["layers"]) for device in predicted["devices"]]
     digests = model["digest"], model.get("planned_digest")
-    return model["from"], *digests, model["context_length"], model["parallel"], predicted["ubatch"], layers
+    settings = model["context_length"], model["parallel"], predicted["ubatch"], model.get("speculation")
+    return model["from"], *digests, *settings, layers
 
 
 def _number(name: str) -> int:

@@ -91,7 +91,7 @@ def _model_lines(model, names):
                 device.get("layers"),
                 mib(device["weight_bytes"]),
                 mib(device["kv_bytes"]),
-                mib(device["compute_bytes"]) + _scratch(device),
+                mib(device["compute_bytes"]) + _more(device),
                 mib(device["projector_bytes"]),
                 mib(device["overhead_bytes"]),
                 mib(device["total_bytes"]),
@@ -101,9 +101,13 @@ def _model_lines(model, names):
     return lines
 
 
-def _scratch(device):
-    size = device.get("offload_scratch_bytes")
-    return " + scratch for the CPU's weights %s" % mib(size) if size else ""
+def _more(device):
+    parts = (
+        ("scratch for the CPU's weights", "offload_scratch_bytes"),
+        ("adapters", "adapter_bytes"),
+        ("draft", "draft_bytes"),
+    )
+    return "".join(" + %s %s" % (words, mib(device[key])) for words, key in parts if device.get(key))
 
 
 def _setting(setting):

@@ -178,3 +178,36 @@ def test_the_address_of_a_divided_gpu_does_not_tell_which_mig_device_it_is(visib
     address = (other if visible == "GPU-b" else divided)["pci_bus_id"]
     log = log_of([("CUDA0", address)])
     assert engine_log.device_uuids(log, visible, gpus).get("CUDA0") == expected
+
+
+#: llama-server of build 11669 over two devices, whose names are replaced by those of CUDA.
+SPECULATION = json.loads(RECORDING.with_name("llama-server-11669-speculation.json").read_text())
+
+
+def speculating(name):
+    """The log of an engine with heads, a draft of its own or adapters."""
+    command = start(1)[:-1] + (' --spec-draft-model /m/blobs/sha256-2"' if name == "draft" else '"')
+    return engine_log.parse_engine([command, *SPECULATION[name]])
+
+
+def test_heads_add_their_context_and_no_weights():
+    log = speculating("heads")
+    assert log.dry_run == {"CUDA0": (37 + 14 + 54 + 1) * MIB, "CUDA1": (114 + 4 + 44) * MIB}
+    assert abs(log.buffers["CUDA1"] - (60.21 + 4 + 5.23 + 36.56 + 4 + 44.56) * MIB) < 4
+    assert abs(log.compute["CUDA1"] - (36.56 + 44.56) * MIB) < 4
+    assert abs(log.buffers["CUDA0"] - (37.89 + 4 + 10.47 + 54.58) * MIB) < 4
+    assert (log.layers, log.layers_total) == (10, 10)
+
+
+def test_a_draft_adds_its_weights_and_its_layers_are_not_the_model_s():
+    log = speculating("draft")
+    assert log.dry_run == {"CUDA0": (106 + 37) * MIB, "CUDA1": (103 + 60 + 4 + 44) * MIB}
+    assert abs(log.buffers["CUDA1"] - (49.65 + 4 + 5.23 + 36.56 + 60.21 + 4 + 44.56) * MIB) < 4
+    assert (log.layers, log.layers_total) == (9, 9)
+
+
+def test_all_adapters_and_both_caches_of_a_model_with_windows_count():
+    log = speculating("adapters")
+    assert abs(log.buffers["CUDA1"] - (5.58 + 0.04 + 0.08 + 2 + 1 + 19.10) * MIB) < 4
+    assert log.compute["CUDA0"] == int(round(15.59 * MIB))
+    assert log.dry_run == {"CUDA0": 21 * MIB, "CUDA1": 29 * MIB}

@@ -123,3 +123,28 @@ def test_an_engine_before_llama_server_has_other_arguments():
         engine(), arguments=["/x/ollama", "runner", "--model", "/m/blobs/sha256-1", "--ctx-size", "4096"]
     )
     assert engine_settings.compare(plan()["instances"][0], plan()["instances"][0]["models"][0], old) == []
+
+
+HEADS = {"type": "draft-mtp", "tokens": 4, "draft": False}
+SPEC = ("--spec-type", "draft-mtp", "--spec-draft-n-max", "4")
+
+
+@pytest.mark.parametrize(
+    "planned, seen, wrong",
+    [
+        (None, engine(), []),
+        (None, engine(*SPEC), ["setting speculation"]),
+        (HEADS, engine(*SPEC), []),
+        (HEADS, engine(), ["setting speculation", "setting drafted"]),
+        (HEADS, engine(*SPEC[:3], "8"), ["setting drafted"]),
+        (HEADS, engine(*SPEC, "--spec-draft-model", "/x"), ["setting draft"]),
+        (dict(HEADS, draft=True), engine(*SPEC, "--spec-draft-model", "/x"), []),
+        (dict(HEADS, draft=True), engine(*SPEC), ["setting draft"]),
+    ],
+)
+def test_what_proposes_tokens_is_compared(planned, seen, wrong):
+    assert failed(judged(seen, speculation=planned)) == wrong
+
+
+def test_a_plan_of_before_says_nothing_of_it():
+    assert failed(judged(engine(*SPEC))) == []

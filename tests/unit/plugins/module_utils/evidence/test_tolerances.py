@@ -237,3 +237,11 @@ def test_a_small_model_that_was_not_seen_computing_is_not_proven(changes):
 def test_the_prediction_may_be_below_the_engines_by_the_headroom_at_most(excess, verdict):
     seen = observations(log=log(dry_run={"CUDA0": 33 * GIB + excess * MIB, "CUDA1": 32 * GIB}))
     assert check_plan(plan(), seen).verdict == verdict
+
+
+def test_adapters_and_drafts_are_parts_of_what_is_known_exactly_and_of_the_compute_buffers():
+    device = {"weight_bytes": 10, "kv_bytes": 20, "compute_bytes": 1000, "projector_bytes": 30}
+    more = dict(device, adapter_bytes=40, draft_bytes=500, draft_compute_bytes=450)
+    assert tolerances.exact_bytes(device) == 60
+    assert tolerances.exact_bytes(more) == 60 + 40 + 50
+    assert (tolerances.compute_bytes(device), tolerances.compute_bytes(more)) == (1000, 1450)

@@ -11,10 +11,12 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.dry_run import DryRun
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.memory_table import DeviceMemory
 
 from tests.rig.waiting import wait_until
-from tests.unit.plugins.module_utils.measure.builders import inventory, plan_of, program
+from tests.unit.plugins.module_utils.measure.builders import MIB, TABLE, inventory, plan_of, program
 
 
 def engines(engine):
@@ -189,3 +191,58 @@ def _runs(pid):
             return stream.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+SECOND = """
+echo 'operator(): getting device memory data for the extra model at a context size of 8192:'
+echo '| memory breakdown [MiB] | total   free    self   model   context   compute    unaccounted |'
+echo '|   - CUDA0 (A) | 49140 = 48000 + (39000 = 39000 +     0 +     0) +         0 |'
+echo '|   - CUDA1 (A) | 49140 = 48000 + (39266 = 39000 +     32 +     234) +         0 |'
+echo '|   - Host      |                   10 =     0 +       4 +       5                |'
+sleep 1000
+"""
+HEADS = {"type": "draft-mtp", "tokens": 4, "draft": False}
+
+
+def test_what_proposes_tokens_is_asked_for_and_measured(store, rig, tmp_path):
+    plan = plan_of(store, "llama4:16x17b", context_length=32768)
+    plan["instances"][0]["models"][0]["speculation"] = HEADS
+    text = 'echo "$*" > "$0.told"' + (TABLE % (40000, 39000)).replace("sleep 1000", "") + SECOND
+    engine = program(tmp_path / "engine", text)
+    first, second = measure_plan(plan, inventory(), engine)["instances"][0]["models"][0]["predicted"]["devices"]
+    told = open(engine + ".told").read()
+    assert "--spec-type draft-mtp --spec-draft-n-max 4 --spec-draft-backend-sampling" in told and "--lora" not in told
+    assert (first["draft_bytes"], second["draft_bytes"]) == (0, 266 * MIB)
+    assert second["draft_compute_bytes"] == 234 * MIB
+    parts = ("weight_bytes", "kv_bytes", "compute_bytes", "projector_bytes", "overhead_bytes", "draft_bytes")
+    assert second["total_bytes"] == sum(second[part] for part in parts)
+
+
+def test_an_engine_without_a_second_table_is_not_believed(store, rig, tmp_path):
+    plan = plan_of(store, "llama4:16x17b", context_length=32768)
+    plan["instances"][0]["models"][0]["speculation"] = HEADS
+    text = (TABLE % (40000, 39000)).replace("sleep 1000", "") + "echo 'load_tensors: loading'; sleep 1000"
+    result = measure_plan(plan, inventory(), program(tmp_path / "engine", text))
+    assert result["instances"] == plan["instances"]
+    assert "started to load before it printed" in result["warnings"][-1]
+
+
+def test_drafts_and_adapters_are_files_that_the_engine_is_given():
+    model = {
+        "predicted": {"ubatch": 512, "devices": [{"layers": 33}]},
+        "parallel": 1,
+        "context_length": 4096,
+        "speculation": dict(HEADS, draft=True),
+    }
+    run = DryRun("/x/llama-server", "/m", {"environment": {}}, model, "auto", "/d", ("/a", "/b"))
+    told = " ".join(run.arguments())
+    assert "--spec-draft-model /d --lora /a --lora /b" in told
+    assert run.files == ["/m", "/d", "/a", "/b"]
+    plain = DryRun("/x/llama-server", "/m", {"environment": {}}, dict(model, speculation=None))
+    assert "--spec" not in " ".join(plain.arguments()) and not plain.speculates
+
+
+def test_the_second_table_has_weights_of_its_own_only_for_a_draft():
+    memory, draft = DeviceMemory(10, 5, 3, 2), DeviceMemory(9, 4, 3, 2)
+    assert memory.with_draft(draft, False) == DeviceMemory(10, 5, 3, 2, 5, 2)
+    assert memory.with_draft(draft, True) == DeviceMemory(10, 5, 3, 2, 9, 2)

@@ -84,7 +84,7 @@ LAST_WITH = {"mllama": (0, 24, 0), "solar": (0, 24, 0)}
 
 # KV cache types with a flash attention kernel for CUDA, as far as a plan may ask for them.
 CUDA_CACHE_TYPES = ("bf16", "f16", "f32", "q4_0", "q8_0")
-# Those that Ollama before 0.30 knows; it takes f16 for any other (envconfig and llm/server.go).
+# Those that Ollama before 0.30 knows; it takes f16 for any other (`SupportsKVCacheType` in fs/ggml/ggml.go).
 OLD_CACHE_TYPES = ("f16", "q4_0", "q8_0")
 # The types that Ollama's documentation names (docs/faq.mdx).
 ADVISED_CACHE_TYPES = "f16, q8_0, q4_0"

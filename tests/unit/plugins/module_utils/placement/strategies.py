@@ -32,7 +32,7 @@ SETTINGS = st.fixed_dictionaries(
         "context_length": st.sampled_from([2048, 8192, 8192, 32768, 100000, "auto"]),
         "strategy": st.sampled_from(["auto", "auto", "auto", "single", "replicate", "split", "spread"]),
         "parallel": st.sampled_from([1, 1, 2, 4]),
-        "kv_cache_type": st.sampled_from([None, None, "q8_0", "f32"]),
+        "kv_cache_type": st.sampled_from([None, None, "q8_0", "f16"]),
         "headroom_bytes": st.sampled_from([0, 300 * MIB, GIB, GIB, 3 * GIB]),
         "replicas": st.sampled_from([None, None, None, 2]),
         "ubatch": st.sampled_from([None, None, None, 256]),

@@ -117,7 +117,7 @@ def test_more_memory_never_makes_a_feasible_plan_infeasible(gpus, links, listed,
 
 @pytest.mark.parametrize("version", ["0.32.15", "0.24.0", "0.11.4"])
 @pytest.mark.parametrize(
-    "settings", [{}, {"context_length": 40000, "kv_cache_type": "f32"}, {"strategy": "split"}, {"strategy": "single"}]
+    "settings", [{}, {"context_length": 40000, "kv_cache_type": "f16"}, {"strategy": "split"}, {"strategy": "single"}]
 )
 def test_from_the_first_memory_that_does_more_does_too(version, settings):
     """Across the whole range, with what changes on the way: GPUs by the model, the batch, the way it is divided."""
@@ -225,7 +225,7 @@ SPREAD = {"strategy": "spread", "replicas": None, "ubatch": None, "headroom_byte
     [],
     [
         dict(SPREAD, kv_cache_type="q8_0", parallel=4, blocks=6, share=0.1, context_length=2048),
-        dict(SPREAD, kv_cache_type="f32", parallel=1, blocks=11, share=0.02, context_length="auto"),
+        dict(SPREAD, kv_cache_type="f16", parallel=1, blocks=11, share=0.02, context_length="auto"),
         dict(SPREAD, kv_cache_type=None, parallel=4, blocks=11, share=0.5734413864617298, context_length=2048),
     ],
     "0.32.15",
@@ -297,7 +297,7 @@ def test_a_small_change_of_the_free_memory_does_not_flip_a_running_host(gpus, li
     st.sampled_from([1, 1, 2, 4]),
     st.sampled_from([512, 1024]),
     st.sampled_from(["single", "split"]),
-    st.sampled_from([None, "q8_0", "q4_0", "f32"]),
+    st.sampled_from([None, "q8_0", "q4_0", "f16"]),
     st.sampled_from([None, None, False]),
 )
 def test_predicted_bytes_never_decrease_with_the_context(name, between, parallel, ubatch, strategy, cache_type, flash):
@@ -306,7 +306,7 @@ def test_predicted_bytes_never_decrease_with_the_context(name, between, parallel
     Compute buffers alone may decrease: the engine's allocator takes the gap that fits best.
     """
     huge = hosts.inventory(*[(8 * 1024 * 1024, 8 * 1024 * 1024)] * (2 if strategy == "split" else 1))
-    cache_type = cache_type if flash is None or cache_type == "f32" else None
+    cache_type = cache_type if flash is None or cache_type == "f16" else None
 
     def sizes(tokens):
         entry = wanted(

@@ -21,6 +21,10 @@ class ActionModule(OnController):
         """Return the argument spec of the module."""
         return placement_info.argument_spec()
 
+    def better_message(self, given: dict[str, Any]) -> str | None:
+        """Return what is wrong with the list of models."""
+        return placement_info.better_message(given.get("models"))
+
     def compute(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return the plan."""
         return placement_info.plan(options)

@@ -397,13 +397,17 @@ placement:
       elements: str
 """
 
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan, take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.headers import with_headers
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.model_options import (
+    model_options,
+    structure_problems,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest
@@ -411,32 +415,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes i
 
 def argument_spec() -> dict[str, Any]:
     """Return the options. The action plugin checks them too."""
-    optimized = dict(
-        suffix=dict(type="str", default="-optimized"),
-        parameters=dict(type="dict"),
-        system=dict(type="str"),
-        template=dict(type="str"),
-    )
-    speculative = dict(type=dict(type="str", required=True, choices=["none", "mtp", "draft"]), tokens=dict(type="int"))
-    model = dict(
-        name=dict(type="str", required=True),
-        model=dict(type="dict"),
-        context_length=dict(type="str"),
-        parallel=dict(type="int", default=1),
-        kv_cache_type=dict(type="str"),
-        flash_attention=dict(type="bool"),
-        ubatch=dict(type="int"),
-        strategy=dict(type="str", default="auto", choices=["auto", "single", "replicate", "split", "spread"]),
-        replicas=dict(type="int"),
-        speculative=dict(type="dict", options=speculative),
-        allow_cpu_offload=dict(type="bool", default=False),
-        headroom_bytes=dict(type="int"),
-        keep_alive=dict(type="raw", default=-1),
-        insecure=dict(type="bool", default=False),
-        digest=dict(type="str"),
-        optimized=dict(type="dict", options=optimized),
-        parameters=dict(type="dict"),
-    )
     measure = dict(
         engine=dict(type="path", default=paths.ENGINE),
         stores=dict(type="list", elements="path", default=[]),
@@ -444,7 +422,7 @@ def argument_spec() -> dict[str, Any]:
     )
     return dict(
         gpu_inventory=dict(type="dict", required=True),
-        models=dict(type="list", elements="dict", required=True, options=model),
+        models=dict(type="list", elements="dict", required=True, options=model_options()),
         headers=dict(type="list", elements="dict", default=[]),
         ollama_version=dict(type="str", required=True),
         selectors=dict(type="list", elements="str"),
@@ -486,8 +464,28 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     return dict(changed=False, placement=shown_plan(placement))
 
 
+def better_message(models: Any) -> Optional[str]:
+    """Return what is wrong with the list of models, in place of Ansible's message; None where it is something else."""
+    return " ".join(structure_problems(models, model_options())) or None
+
+
+class PlanModule(AnsibleModule):
+    """The module; where its options do not fit, it says of the models what is wrong with them."""
+
+    given: Any = None
+
+    def _load_params(self):
+        """Keep the models as they were given; the check of the options leaves out what does not fit."""
+        super()._load_params()
+        self.given = self.params.get("models")
+
+    def fail_json(self, msg, **kwargs):
+        """Fail with the better message."""
+        super().fail_json(msg=better_message(self.given) or msg, **kwargs)
+
+
 def main():
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = PlanModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
         result = plan(take_options(module))
     except PlacementError as error:

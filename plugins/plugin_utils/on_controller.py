@@ -41,6 +41,10 @@ class OnController(ActionBase):
         """Return the argument spec of the module."""
         raise NotImplementedError
 
+    def better_message(self, given: dict[str, Any]) -> str | None:
+        """Return what to say of options that do not fit the argument spec; None for Ansible's own message."""
+        return None
+
     def compute(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return the result of the module for checked options.
 
@@ -86,7 +90,7 @@ class OnController(ActionBase):
             message = validated.errors.msg
             if isinstance(validated.errors[0], UnsupportedError):
                 message = "Unsupported parameters for (%s) module: %s" % (self._task.action, message)
-            raise AnsibleActionFail(message)
+            raise AnsibleActionFail(self.better_message(given) or message)
         return validated.validated_parameters
 
 

@@ -87,7 +87,8 @@ class WithLibraries(OnHost):
             Why that is not possible, in one sentence; None if the copies were sent.
         """
         name = outcome["missing_library"]
-        start = "The Python library %s is missing on %s" % (name, self._host_name)
+        here = self._task.delegate_to in C.LOCALHOST  # the host that the task is for does not come into it
+        start = "The Python library %s is missing on %s" % (name, "the controller" if here else self._host_name)
         if outcome.get("missing_reason"):
             start += " (%s)" % printable(outcome["missing_reason"])
         version = python_version(outcome)
@@ -96,7 +97,9 @@ class WithLibraries(OnHost):
             try:
                 copy = LibraryCopy(library)
             except CopyUnavailable as reason:
-                if library == name:
+                if library == name and here:
+                    problem = "%s: install %s into the Python that runs Ansible." % (start, name)
+                elif library == name:
                     problem = "%s, and %s, or the package %s on the host." % (start, reason, DISTRIBUTION_PACKAGE[name])
                 continue
             too_new = copy.too_new_for(version) if version else None

@@ -66,11 +66,11 @@ CASES = {
     "template-as-name": (tiny(name="!unsafe a:{{7*7}}"), [r"'a:\{\{7\*7\}\}'", "a name looks like"]),
     "scalar-as-mapping": (
         tiny(optimized=True),
-        ["optimized of tiny is true", "give a mapping with suffix, parameters, system, template"],
+        ["optimized of model tiny is true", "give a mapping with suffix, parameters, system, template"],
     ),
     "misspelt-part": (
         tiny(optimized={"parameter": {}}),
-        ["optimized of tiny", "unknown key parameter", "it takes suffix, parameters"],
+        ["optimized of model tiny has the unknown key parameter: did you mean parameters?"],
     ),
     "address-of-another": (
         {**tiny(), "ollama_multigpu_listen_address": "192.0.2.7"},

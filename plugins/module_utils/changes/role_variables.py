@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional
 from ..common import addresses, exposure, paths, secrets
 from ..common.names import InvalidName, registry_host
 from ..placement.ask import speculative
+from ..placement.ask.model_options import role_options, structure_problems
 from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
 from ..placement.errors import PlacementError
@@ -33,13 +34,6 @@ _OF_ONE_VALUE = (
     "version",
 )
 _MAPPINGS = ("environment", "environment_unchecked")
-#: Keys of a model's `optimized`: what their values are in YAML, and an example.
-_OPTIMIZED = {
-    "suffix": (str, "a text"),
-    "parameters": (dict, "a mapping such as {temperature: 0.3}"),
-    "system": (str, "a text"),
-    "template": (str, "a text"),
-}
 
 
 def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
@@ -55,6 +49,8 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     problems += _numbers(values) + _places(values) + _release(values) + _acknowledged(values)
     problems += _environment(values, "environment", check_variable)
     problems += _environment(values, "environment_unchecked", check_unchecked)
+    if settings.get(PREFIX + "models", ()) is None:
+        values["models"] = []
     return problems + _given_twice(values) + _models(values)
 
 
@@ -140,6 +136,11 @@ def _registry(values: dict[str, Any]) -> list[str]:
             registry_host(values["registry"])
     except InvalidName as error:
         return ["ollama_multigpu_registry: %s." % error]
+    if values.get("registry_insecure") is True and not values.get("registry"):
+        return [
+            "ollama_multigpu_registry_insecure is true, and ollama_multigpu_registry is empty: name the registry, or "
+            "give insecure to the models whose registry needs it."
+        ]
     return []
 
 
@@ -210,14 +211,16 @@ def _given_twice(values: dict[str, Any]) -> list[str]:
 
 
 def _models(values: dict[str, Any]) -> list[str]:
-    problems = []
-    if "models" in values and not values["models"]:
-        problems.append("ollama_multigpu_models is empty: name at least one model to serve.")
-    models = [model for model in values.get("models") or [] if isinstance(model, dict)]
-    for model in models:
-        problems += _optimized(model.get("name"), model.get("optimized"))
+    models = values.get("models")
+    if models == []:
+        return ["ollama_multigpu_models is empty: name at least one model to serve."]
+    if models is None:
+        return []
+    problems = ["ollama_multigpu_models: %s" % problem for problem in structure_problems(models, role_options())]
+    mappings = [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
+    for model in [] if problems else mappings:
         problems += _speculative(model)
-    names = [str(model.get("name")) for model in models]
+    names = [str(model["name"]) for model in mappings if model.get("name")]
     return problems + [
         "ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies."
         % name
@@ -226,29 +229,9 @@ def _models(values: dict[str, Any]) -> list[str]:
 
 
 def _speculative(model: dict[str, Any]) -> list[str]:
-    """Problems of a model's `speculative`, as `_optimized`."""
+    """Problems of a model's `speculative` beyond its structure."""
     try:
         speculative.check_option(model, str(model.get("name")))
     except PlacementError as error:
         return ["ollama_multigpu_models: %s" % error]
     return []
-
-
-def _optimized(name: Any, optimized: Any) -> list[str]:
-    """Problems of a model's `optimized`. The argument specification leaves it to this: Ansible's own words for a value
-    of another type help nobody."""
-    if optimized is None:
-        return []
-    key = "ollama_multigpu_models: optimized of %s" % name
-    if not isinstance(optimized, dict):
-        return [
-            "%s is %s: give a mapping with %s, {} for the planned parameters alone, or leave it out."
-            % (key, str(optimized).lower() if isinstance(optimized, bool) else repr(optimized), ", ".join(_OPTIMIZED))
-        ]
-    problems = []
-    for part, given in optimized.items():
-        if part not in _OPTIMIZED:
-            problems.append("%s has the unknown key %s: it takes %s." % (key, part, ", ".join(_OPTIMIZED)))
-        elif given is not None and not isinstance(given, _OPTIMIZED[part][0]):
-            problems.append("%s: %s is %r: give %s." % (key, part, given, _OPTIMIZED[part][1]))
-    return problems

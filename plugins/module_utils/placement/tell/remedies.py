@@ -111,6 +111,8 @@ def _cache_type(case: Case) -> list[str]:
         block, size = kv_cache.CACHE_TYPES[name]
         smaller = size * block_now < size_now * block
         divides = not (facts.key_length or 0) % block and not (facts.value_length or 0) % block
+        if case.gpus and case.fitting.release.refused_cache(facts, name):
+            continue
         if smaller and divides and case.solved(kv_cache_type=name):
             return ["kv_cache_type: %s makes the model fit" % name]
     return []

@@ -112,7 +112,7 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int 
             "engine." % (wanted.name, wanted.facts.architecture)
         )
     notes.extend(_of_registry(wanted))
-    notes.extend(_fewer_replicas(choice, capacity))
+    notes.extend(_fewer_replicas(choice, capacity, gpu_count))
     if wanted.strategy == "spread" and len(placed.gpus) == 1:
         notes.append("%s is to be spread over all GPUs, but there is only one." % wanted.name)
     elif wanted.strategy == "spread" and len(placed.gpus) < gpu_count:
@@ -132,15 +132,15 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int 
     return notes
 
 
-def _fewer_replicas(choice: Choice, capacity: Optional[dict[str, int]]) -> list[str]:
+def _fewer_replicas(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int) -> list[str]:
     wanted, count = choice.wanted, len(choice.placements)
     if not wanted.replicas or choice.strategy not in ("single", "replicate") or count >= wanted.replicas:
         return []
-    note = "%s gets %d of the %d replicas asked for: no further GPU has room for one" % (
-        wanted.name,
-        count,
-        wanted.replicas,
-    )
+    note = "%s gets %d of the %d replicas asked for: " % (wanted.name, count, wanted.replicas)
+    if count == gpu_count:
+        note += "each takes a GPU of its own, and there are only %d; did you mean replicas: %d" % (count, count)
+    else:
+        note += "no further GPU has room for one"
     if capacity and capacity["most_parallel"] > wanted.parallel:
         note += "; instead, parallel could be up to %d, where each further slot takes %s" % (
             capacity["most_parallel"],

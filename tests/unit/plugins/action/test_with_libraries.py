@@ -10,8 +10,10 @@ import pathlib
 import subprocess
 import sys
 import threading
+from unittest import mock
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils import with_libraries
 
 
 @pytest.fixture
@@ -168,3 +170,22 @@ def test_an_interpreter_that_has_the_libraries_is_left_alone(play, tmp_path):
     outcome, output = play(sys.executable, "libraries", {"path": str(place)})
     assert outcome["changed"] is False and not place.exists()
     assert all(outcome["found"].values())
+
+
+def test_a_library_that_the_controller_lacks_is_said_of_the_controller(monkeypatch):
+    """A task that is delegated to the controller concerns no host."""
+
+    def unavailable(name):
+        raise with_libraries.CopyUnavailable("the controller has no %s to send along" % name)
+
+    monkeypatch.setattr(with_libraries, "LibraryCopy", unavailable)
+    plugin = with_libraries.WithLibraries(mock.Mock(delegate_to="localhost"), *[mock.Mock()] * 5)
+    plugin._host_name = "gpu-node1"
+    told = plugin._send({"missing_library": "requests"}, {})
+    assert told == (
+        "The Python library requests is missing on the controller: install requests into the Python that runs Ansible."
+    )
+    plugin._task.delegate_to = None
+    assert plugin._send({"missing_library": "requests"}, {}).startswith(
+        "The Python library requests is missing on gpu-node1, and the controller has no requests to send along"
+    )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 
@@ -29,6 +30,38 @@ def test_wrong_input_fails_with_a_sentence():
     wrong = dict(ARGUMENTS, models=[dict(ARGUMENTS["models"][0], parameters={"num_gpu": 2})])
     result = run_module("placement_info", wrong)
     assert result["failed"] and "number of layers, not of GPUs" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "models, sentence",
+    [
+        (["llama4:16x17b"], "Model 1 is 'llama4:16x17b': write {name: 'llama4:16x17b'}."),
+        ([{"nmae": "m"}], "Model 1 has the unknown key nmae: did you mean name?"),
+        ([{"name": "m", "replicas": "two"}], "replicas of model m is 'two': give a whole number, or leave it out."),
+        (
+            [{"name": "m", "optimized": {"paramters": {}}}, {"name": "n", "strategy": "spilt"}],
+            "optimized of model m has the unknown key paramters: did you mean parameters? strategy of model n is "
+            "'spilt': did you mean split?",
+        ),
+    ],
+)
+def test_a_wrong_structure_is_said_in_our_words(models, sentence):
+    assert run_module("placement_info", dict(ARGUMENTS, models=models))["msg"] == sentence
+
+
+def test_another_option_that_is_wrong_has_ansibles_words():
+    assert "base_port" in run_module("placement_info", dict(ARGUMENTS, base_port="many"))["msg"]
+
+
+def test_more_replicas_than_gpus():
+    wanted = [{"name": "llama3.1:8b", "model": models.model("llama3.1-8b"), "replicas": 5}]
+    placement = run_module("placement_info", dict(ARGUMENTS, models=wanted))["placement"]
+    assert len(placement["instances"]) == 2
+    (warning,) = placement["warnings"]
+    assert warning.startswith(
+        "llama3.1:8b gets 2 of the 5 replicas asked for: each takes a GPU of its own, and there are only 2; did you "
+        "mean replicas: 2"
+    )
 
 
 def test_an_infeasible_plan_is_an_answer_and_not_a_failure():

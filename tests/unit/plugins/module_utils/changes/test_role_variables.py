@@ -146,6 +146,12 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"environment_unchecked": {"OLLAMA_ORIGINS": "*"}}, "is known; give it in environment"),
         ({"environment": {"A": 1}, "environment_unchecked": {"A": 1}}, "both give A"),
         ({"models": []}, "at least one"),
+        ({"models": None}, "at least one"),
+        ({"models": ["a"]}, "ollama_multigpu_models: Model 1 is 'a': write {name: 'a'}."),
+        ({"models": {"name": "a"}}, "ollama_multigpu_models: The models are a mapping: give a list"),
+        ({"models": [{"name": "a", "stratgy": "split"}]}, "did you mean strategy?"),
+        ({"models": [{"name": "a", "replicas": "5 of 2"}]}, "replicas of model a is '5 of 2': give a whole number"),
+        ({"registry_insecure": True}, "ollama_multigpu_registry is empty: name the registry"),
         ({"models": [{"name": "a"}, {"name": "a"}]}, "more than once"),
         ({"listen_address": "[::"}, "IP address"),
         ({"listen_address": "fe80::1%eth0"}, "IP address"),
@@ -160,19 +166,30 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"environment": {"LD_LIBRARY_PATH": "/cuda"}}, "LD_LIBRARY_PATH"),
         (
             {"models": [{"name": "a", "optimized": True}]},
-            "optimized of a is true: give a mapping with suffix, parameters, system, template",
+            "optimized of model a is true: give a mapping with suffix, parameters, system, template",
         ),
         ({"models": [{"name": "a", "optimized": "x"}]}, "'x'"),
-        ({"models": [{"name": "a", "speculative": "mtp"}]}, "ollama_multigpu_models: speculative of a is 'mtp'"),
-        ({"models": [{"name": "a", "speculative": {"type": "x"}}]}, "speculative.type 'x' of a is unknown"),
-        ({"models": [{"name": "a", "optimized": {"parameter": {}}}]}, "unknown key parameter"),
-        ({"models": [{"name": "a", "optimized": {"parameters": "num_ctx 4"}}]}, "parameters is 'num_ctx 4'"),
-        ({"models": [{"name": "a", "optimized": {"suffix": 1}}]}, "suffix is 1"),
+        (
+            {"models": [{"name": "a", "speculative": "mtp"}]},
+            "ollama_multigpu_models: speculative of model a is 'mtp': give a mapping with type, tokens",
+        ),
+        ({"models": [{"name": "a", "speculative": {"type": "x"}}]}, "type of speculative of model a is 'x': give one"),
+        ({"models": [{"name": "a", "speculative": {"tokens": 2}}]}, "speculative of model a has no type"),
+        ({"models": [{"name": "a", "speculative": {"type": "none", "tokens": 2}}]}, "type none and tokens 2"),
+        (
+            {"models": [{"name": "a", "optimized": {"parameter": {}}}]},
+            "optimized of model a has the unknown key parameter: did you mean parameters?",
+        ),
+        (
+            {"models": [{"name": "a", "optimized": {"parameters": "num_ctx 4"}}]},
+            "parameters of optimized of model a is 'num_ctx 4': give a mapping",
+        ),
+        ({"models": [{"name": "a", "optimized": {"suffix": 1}}]}, "suffix of optimized of model a is 1: give a text"),
     ],
 )
 def test_each_bad_value_gets_one_sentence(settings, word):
     found = problems(**settings)
-    assert len(found) == 1 and word in found[0] and found[0].endswith(".")
+    assert len(found) == 1 and word in found[0] and found[0].endswith((".", "?"))
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,15 @@ def test_reserved_memory_counts_where_the_release_counts_it():
     assert plan(TWO_4090, wanted("llama3.1-8b"), environment={"OLLAMA_GPU_OVERHEAD": GIB}, ollama_version="0.24.0")[
         "feasible"
     ]
+
+
+def test_a_smaller_cache_is_no_remedy_where_the_heads_have_no_kernel():
+    entry = sized("m", 15, context_length=65536, blocks=24)
+    inventory = hosts.inventory(hosts.RTX4090)
+
+    def names(head):
+        facts = dict(entry["model"], key_length=head, value_length=head, embedding_length=32 * head)
+        found = plan(inventory, dict(entry, model=facts))["models"][0]["remedies"]
+        return [remedy.split(":")[0] for remedy in found]
+
+    assert "kv_cache_type" in names(256) and "kv_cache_type" not in names(224)

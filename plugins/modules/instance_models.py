@@ -123,6 +123,18 @@ options:
           - Whether the server may use plain HTTP with the registry.
         type: bool
         default: false
+      same_as:
+        description:
+          - Another model of the instance, which is the model that O(models[].name) shall name as well, with the same
+            parameters. A request under either name is then served without loading the model again.
+          - The model that was pulled under O(models[].name) stays known in O(models[].store), which is required. Models
+            are built on it, and O(models[].digest) is compared with it.
+        type: str
+      aliases:
+        description:
+          - Further names of the model, under which it may be loaded.
+        type: list
+        elements: str
       parameters:
         description:
           - Parameters of the built model. They override those of its base.
@@ -232,7 +244,7 @@ models:
     action:
       description: What was done, or would be done in check mode.
       type: str
-      choices: [none, link, copy, pull, create, delete, load, reload, keep_alive, unload]
+      choices: [none, link, copy, pull, create, alias, delete, load, reload, keep_alive, unload]
       sample: create
     digest:
       description: Manifest digest of the model afterwards. Null if it is absent, or if it is not known in check mode.
@@ -301,6 +313,8 @@ def argument_spec() -> dict[str, Any]:
         parameters=dict(type="dict"),
         system=dict(type="str"),
         template=dict(type="str"),
+        same_as=dict(type="str"),
+        aliases=dict(type="list", elements="str"),
         keep_alive=dict(type="str", default="-1"),
         **{"from": dict(type="str")},
     )

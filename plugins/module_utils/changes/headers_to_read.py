@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, Iterable, Mapping
 
 from ..common import paths
-from ..common.names import InvalidName, full_name, normalise_digest
-from .model_entries import find, has_digest
+from ..common.names import InvalidName, full_name
+from .model_entries import find, has_digest, pulled_digest
 
 
 def headers_to_read(
@@ -51,10 +51,9 @@ def _held(model: Mapping[str, Any], host: Mapping[str, Any], models_dir: str) ->
         store = host["stores"].get(path) or {}
         entry = find(store.get("models"), str(model["name"]))
         if entry is not None and not store.get("problems") and has_digest(entry, pin):
-            try:
-                return path, normalise_digest(entry.get("digest"))
-            except InvalidName:
-                continue
+            held = pulled_digest(entry)
+            if held is not None:
+                return path, held
     return "", ""
 
 

@@ -8,7 +8,7 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import Any, Iterable
 
-from .model_entries import find, has_digest
+from .model_entries import find, has_digest, parsed_name
 from .schema import ModelState
 
 
@@ -67,6 +67,13 @@ class HeldModels:
         return any(self.of(store) is None for store in state.link_from)
 
 
+def _as_pulled(entry: dict[str, Any], contents: dict[str, Any]) -> dict[str, Any]:
+    """An entry of a server with what server_info found in the store that was pulled under its name."""
+    name = parsed_name(entry)
+    known = contents.get(str(name)) or {}
+    return dict(entry, pulled_digest=known["pulled_digest"]) if "pulled_digest" in known else entry
+
+
 def held_models(plan: dict[str, Any], host: dict[str, Any], servers: dict[str, Any]) -> HeldModels:
     """Return what is known of the stores of a host.
 
@@ -89,5 +96,5 @@ def held_models(plan: dict[str, Any], host: dict[str, Any], servers: dict[str, A
     for store, name in own.items():
         server = servers.get(name) or {}
         if server.get("reachable"):
-            models[store] = server["models"]
+            models[store] = [_as_pulled(entry, server.get("contents") or {}) for entry in server["models"]]
     return HeldModels(models, own, frozenset(copied))

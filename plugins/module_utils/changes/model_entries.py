@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterable
 
 from ..common.names import InvalidName, Name, normalise_digest, parse
 
@@ -28,7 +28,42 @@ def parsed_name(entry: dict[str, Any]) -> Name | None:
 
 
 def has_digest(entry: dict[str, Any] | None, pin: str) -> bool:
-    """Return whether there is an entry and it has the pinned digest; "" is no pin."""
-    if entry is None or not pin:
-        return entry is not None
-    return bool(entry.get("digest")) and normalise_digest(entry["digest"]) == normalise_digest(pin)
+    """Return whether there is an entry and what was pulled under its name has the pinned digest; "" is no pin."""
+    if entry is None or "pulled_digest" in entry and not entry["pulled_digest"]:
+        return False
+    return not pin or pulled_digest(entry) == normalise_digest(pin)
+
+
+def pulled_digest(entry: dict[str, Any]) -> str | None:
+    """Return the digest of what was pulled under a name, None where it has none.
+
+    Args:
+        entry: of host_info or /api/tags. Where the name was given to another model since, it has `pulled_digest`, None
+            where what was pulled is not complete any more.
+    """
+    digest = entry.get("pulled_digest", entry.get("digest"))
+    try:
+        return normalise_digest(digest)
+    except InvalidName:
+        return None
+
+
+def find_loaded(server: dict[str, Any], name: str, names: Iterable[str]) -> dict[str, Any] | None:
+    """Return the entry of a loaded model, None where there is none.
+
+    Args:
+        server: of module server_info.
+        name: of the model.
+        names: its further names. A server lists a model by the name under which it was loaded.
+    """
+    found = find(server.get("loaded"), name)
+    there = find(server.get("models"), name)
+    for other in names if found is None and there is not None else ():
+        entry = find(server.get("loaded"), other)
+        if entry is not None and _digest(entry) == _digest(there or {}) is not None:
+            return entry
+    return found
+
+
+def _digest(entry: dict[str, Any]) -> str | None:
+    return pulled_digest({"digest": entry.get("digest")})

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.names import full_name, normalise_digest, parse, served_name
+from ..common.names import full_name, further_names, key_of, normalise_digest, parse, served_name
 from ..common.sizes import gib
 from ..ollama import model_content, modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
 from .held_models import HeldModels, Source, held_models
-from .model_entries import find, has_digest, parsed_name
+from .model_entries import find, find_loaded, has_digest, parsed_name
 from .schema import Change, ModelState
 
 
@@ -53,6 +53,23 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
                         **common,
                     )
                 )
+        states += _further_names(instance)
+    return states
+
+
+def _further_names(instance: dict[str, Any]) -> list[ModelState]:
+    """The further names of an instance's models, each of which names the same model as the one that is served.
+
+    A server keeps one engine for a model file and loads it again for a name with other parameters. A name that two
+    models of the instance share is given to the first of them; the planner gives such models instances of their own.
+    """
+    taken = {key_of(served_name(model)) for model in instance["models"]}
+    states = []
+    for model in instance["models"]:
+        for name in further_names(model):
+            if key_of(name) not in taken:
+                taken.add(key_of(name))
+                states.append(_state(instance, name, state="present", same_as=served_name(model)))
     return states
 
 
@@ -85,6 +102,9 @@ def compare_models(
     brought: set[tuple[str, str]] = set()
     held = held_models(plan, host, servers)
     for number, state in enumerate(present):
+        if state.same_as:
+            changes += _renamed(state, servers, brought)
+            continue
         found = _bring(state, servers, held, present[:number])
         if not found and state.base and (state.instance, full_name(state.base)) in brought:
             # What the new base holds is known only when it is there; the run then creates the model if it differs.
@@ -101,9 +121,10 @@ def compare_models(
     unloaded, loaded = [], []
     for instance, model, name in served_models(plan):
         server = servers.get(instance["name"]) or {}
-        entry = None if instance["name"] in restarted else find(server.get("loaded"), name)
+        others = tuple(further_names(model))
+        entry = None if instance["name"] in restarted else find_loaded(server, name, others)
         if (instance["name"], name) in moved:
-            unloaded.append(_state(instance, name, state="unloaded"))
+            unloaded.append(_state(instance, name, state="unloaded", aliases=others))
             if entry:
                 reason = "Its layers are on other GPUs, or its batch has another size, than in the plan before."
                 changes.append(Change("unload", "model", name, reason, instance["name"]))
@@ -114,7 +135,7 @@ def compare_models(
             reason = _load_reason(instance, name, model["keep_alive"], server, entry)
         if reason:
             changes.append(Change("load", "model", name, reason, instance["name"]))
-        loaded.append(_state(instance, name, state="loaded", keep_alive=model["keep_alive"]))
+        loaded.append(_state(instance, name, state="loaded", keep_alive=model["keep_alive"], aliases=others))
     return changes, present + absent + unloaded + loaded
 
 
@@ -188,6 +209,24 @@ def _bring(state: ModelState, servers: dict[str, Any], held: HeldModels, before:
     if held.unknown_sources(state):
         reason += " What all stores on the host hold is not known: it is linked or copied where one has it."
     return [Change("fetch", "model", state.name, reason, state.instance)]
+
+
+def _renamed(state: ModelState, servers: dict[str, Any], brought: set[tuple[str, str]]) -> list[Change]:
+    """The change that lets a further name name a model; none where it does."""
+    server = servers.get(state.instance) or {}
+    if (state.instance, full_name(state.same_as)) in brought:
+        reason = "It is to name %s, which is brought." % state.same_as
+    elif not server.get("reachable"):
+        return []
+    else:
+        there, wanted = (find(server["models"], name) for name in (state.name, state.same_as))
+        if there is not None and wanted is not None and there.get("digest") == wanted.get("digest"):
+            return []
+        reason = (
+            "A request under this name is to be served by %s. With other parameters, it would load the model again "
+            "without what was planned." % state.same_as
+        )
+    return [Change("alias", "model", state.name, reason, state.instance, {"same_as": state.same_as})]
 
 
 def _from_another_store(state: ModelState, source: Source, reason: str) -> Change:

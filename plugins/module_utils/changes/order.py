@@ -31,6 +31,7 @@ ORDER = {
     ("copy", "model"): MODELS,
     ("link", "model"): MODELS,
     ("create", "model"): MODELS,
+    ("alias", "model"): MODELS,
     ("delete", "model"): MODELS,
     ("unload", "model"): MODELS,
     ("load", "model"): MODELS,

@@ -74,8 +74,9 @@ class ManagedFile:
 class ModelState:
     """A model of one instance in the state that it shall have, with the option names of module instance_models.
 
-    `base` is that module's `from`: the model that this one is made from, "" for one that is pulled. `planned_digest`
-    and `headers` are those that the plan was made from; None where it does not say.
+    `base` is that module's `from`: the model that this one is made from, "" for one that is pulled. `same_as` is the
+    model that a further name shall name, "" for a model of its own; `aliases` are such names of a model.
+    `planned_digest` and `headers` are those that the plan was made from; None where it does not say.
     """
 
     instance: str
@@ -85,6 +86,8 @@ class ModelState:
     store: str
     link_from: tuple[str, ...] = ()
     base: str = ""
+    same_as: str = ""
+    aliases: tuple[str, ...] = ()
     digest: str = ""
     planned_digest: Optional[str] = None
     headers: Optional[list] = None

@@ -124,6 +124,8 @@ def _model(state: ModelState) -> dict[str, Any]:
         "store": state.store,
         "link_from": list(state.link_from),
         "from": state.base,
+        "same_as": state.same_as,
+        "aliases": list(state.aliases),
         "digest": state.digest,
         "planned_digest": state.planned_digest,
         "headers": state.headers,

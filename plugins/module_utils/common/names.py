@@ -165,6 +165,24 @@ def served_name(model: Mapping[str, Any]) -> str:
         return text
 
 
+def further_names(model: Mapping[str, Any]) -> list[str]:
+    """Return the other names that clients may use for a model of an instance of the plan, as /api/tags shows them: its
+    plain name, which an instance serves as the same model as the optimized one.
+
+    Args:
+        model: an entry of `models` of an instance of the plan. A name that is none is left out.
+    """
+    served, found = key_of(served_name(model)), []
+    for text in (model["name"],):
+        try:
+            name = full_name(text)
+        except InvalidName:
+            continue
+        if key_of(name) != served and name not in found:
+            found.append(name)
+    return found
+
+
 def with_registry(text: str, registry: Optional[str]) -> str:
     """Return the name under which a mirror has a model; a name that gives another host already stays as it is.
 

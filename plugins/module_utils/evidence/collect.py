@@ -21,7 +21,7 @@ from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
-from . import engine_log, engines, gpu_memory
+from . import engine_log, engines, gpu_memory, loaded_models
 from .concurrency import in_parallel
 from .planned import planned_uuids
 from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
@@ -164,7 +164,7 @@ class Observer:
             if not allowed:
                 found.died = _ENGINE_GONE if dead else None
                 continue
-            planned = {key_of(one) for one in self.observed.models}
+            planned = self.observed.names_of_planned()
             strangers = [loaded for loaded in self.observed.loaded or [] if key_of(loaded) not in planned]
             if strangers:
                 found.would_evict = strangers
@@ -251,9 +251,9 @@ class Observer:
             self.observed.reachable, self.observed.error = False, error.message
             return False
         self.observed.reachable, self.observed.loaded = True, sorted(entry["name"] for entry in listed)
-        by_key = {key_of(entry["name"]): entry for entry in listed}
+        entries = loaded_models.entries(self.instance["models"], listed, self.client.tags)
         for name, found in self.observed.models.items():
-            found.ps = by_key.get(key_of(name))
+            found.ps = entries[name]
             found.loaded = found.ps is not None
         return True
 

@@ -32,7 +32,7 @@ class InstanceComparison:
         """Return the models that are loaded and not planned; None where it is not known what is loaded."""
         if self.observed.loaded is None:
             return None
-        planned = {key_of(name) for name in self.planned}
+        planned = {key_of(name) for name in self.planned} | self.observed.names_of_planned()
         return [name for name in self.observed.loaded if key_of(name) not in planned]
 
     def other_processes(self) -> dict[str, list[dict[str, Any]]] | None:

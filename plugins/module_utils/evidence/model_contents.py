@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from ..common.names import full_name
-from ..ollama import model_content
+from ..common.names import InvalidName, Name, full_name, parse
+from ..ollama import model_content, modelfile
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.fingerprint import fingerprint
 from ..ollama.staleness import trained_context
+from ..ollama.store import Store, StoreError
+from ..ollama.target import content_in
 
 
 def read_contents(client: OllamaClient, instance: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -22,7 +25,9 @@ def read_contents(client: OllamaClient, instance: dict[str, Any]) -> dict[str, d
 
     Returns:
         {name with its tag: content}: the fingerprint (ollama/fingerprint.py), `trained_context` and `num_ctx`.
-        Models that the server does not have, or does not describe, are left out.
+        Models that the server does not have, or does not describe, are left out. A name that was given to another model
+        (ollama/store_pulled.py) has the content that was pulled under it, and its `pulled_digest`, None where that is
+        not complete.
     """
     found = {}
     for name in _names(instance):
@@ -36,7 +41,21 @@ def read_contents(client: OllamaClient, instance: dict[str, Any]) -> dict[str, d
             "num_ctx": content["parameters"].get("num_ctx"),
             "trained_context": trained_context(show),
         }
+        with contextlib.suppress(StoreError, InvalidName, modelfile.ModelfileError):
+            found[full_name(name)].update(_pulled(instance.get("store"), parse(name)))
     return found
+
+
+def _pulled(store: str | None, name: Name) -> dict[str, Any]:
+    """What was pulled under a name that was given to another model since; {} for every other name."""
+    there = Store(store) if store else None
+    if there is None or not there.is_renamed(name):
+        return {}
+    manifest = there.complete(name, pulled=True)
+    content = content_in(there, name, pulled=True)
+    if manifest is None or content is None:
+        return {"pulled_digest": None}
+    return {"pulled_digest": manifest.digest, "content": fingerprint(content)}
 
 
 def _names(instance: dict[str, Any]) -> list[str]:

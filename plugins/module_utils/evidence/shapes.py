@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..common.names import key_of
+
 # -- observed on the host ----------------------------------------------------------------------------------------------
 
 
@@ -112,6 +114,12 @@ class ObservedInstance:
     journal_problem: str | None = None
     loaded: list[str] | None = None
     models: dict[str, ObservedModel] = dataclasses.field(default_factory=dict)
+
+    def names_of_planned(self) -> set[str]:
+        """Keys (common/names.key_of) of the names under which the models of the plan are served, or listed as loaded:
+        a server lists a model by the name under which it was loaded."""
+        listed = [found.ps["name"] for found in self.models.values() if found.ps and found.ps.get("name")]
+        return {key_of(name) for name in [*self.models, *listed]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,7 +93,7 @@ def ensure_created(
             model_content.render(want or model_content.announced(str(base), request, *uploads.digests())),
             warnings=warnings + based.warnings,
         )
-    target.require_server()
+    _offer_base(target, base)
     want = model_content.desired(_content(target, base), request, *uploads.digests())
     _create(target, name, request, uploads)
     target.forget()
@@ -112,6 +112,18 @@ def _made_otherwise(target: Target, name: Name, want: _Content) -> list[str]:
         "Ollama made %s with another content than asked for, so the next run will create it again; "
         "compare ollama show --modelfile %s" % (name, name)
     ]
+
+
+def _offer_base(target: Target, base: Name) -> None:
+    """Let the server have the base under its own name, which may have been given to the model that was made from it.
+
+    Raises:
+        OllamaError, StoreError: From the server, the store.
+    """
+    target.require_server()
+    if target.store is not None:
+        target.store.restore(base)
+        target.forget()
 
 
 def _content(target: Target, name: Name) -> dict[str, Any]:
@@ -135,14 +147,14 @@ def _base_content(target: Target, base: Name, pull: Pull, pin: str | None) -> _C
 
     None where it is nowhere in the pinned form.
     """
-    if pin in (None, target.digest(base)):
-        content = target.content(base)
+    if pin in (None, target.pulled_digest(base)):
+        content = target.pulled_content(base)
         if content is not None:
             return content
     for store in pull.link_from:
         with contextlib.suppress(StoreError):  # from_another_store warns of it
             if has(store, base, pin):
-                return content_in(store, base)
+                return content_in(store, base, pulled=True)
     return None
 
 

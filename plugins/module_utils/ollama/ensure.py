@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
-from . import created, header_check, loading, modelfile, parameters, present
+from . import aliased, created, header_check, loading, modelfile, parameters, present
 from .client import OllamaClient, OllamaError
 from .registry import RegistryError
 from .store import Store, StoreError
@@ -40,6 +40,7 @@ _DONE = {
     "copy": "copied",
     "pull": "pulled",
     "create": "created",
+    "alias": "given to another model",
     "delete": "deleted",
     "load": "loaded",
     "reload": "loaded again",
@@ -64,6 +65,8 @@ class WantedModel:
         headers: Those that the plan was made from; None where its files are not compared with them.
         keep_alive: How long a loaded model stays, as the API takes it.
         instance: Name of the instance for messages; "" where there is only one.
+        same_as: The model that the name shall name; None for a model of its own.
+        aliases: Further names of the model, under which it may be loaded.
     """
 
     name: Name
@@ -77,6 +80,8 @@ class WantedModel:
     headers: tuple[header_check.PlannedHeader, ...] | None = None
     keep_alive: int | str = -1
     instance: str = ""
+    same_as: Name | None = None
+    aliases: tuple[Name, ...] = ()
 
     def target(self) -> Target:
         """Return the instance that this entry is about."""
@@ -91,6 +96,7 @@ class WantedModel:
         return (
             self.name.same(other.name)
             and self.request == other.request
+            and self.same_as == other.same_as
             and (self.pin is None or self.pin in (other.pin, digest))
         )
 
@@ -120,6 +126,8 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
         registry_host(options["registry"])
     if options["source"]:
         parse(options["source"])
+    if options.get("same_as") and (request is not None or not options["store"] or options["state"] != "present"):
+        raise ModelError("same_as goes with store and with state: present, and not with what builds a model")
     return WantedModel(
         name=name,
         state=options["state"],
@@ -139,6 +147,8 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
         headers=header_check.planned_headers(options.get("headers")),
         keep_alive=keep_alive,
         instance=instance,
+        same_as=parse(options["same_as"]) if options.get("same_as") else None,
+        aliases=tuple(parse(alias) for alias in options.get("aliases") or ()),
     )
 
 
@@ -182,9 +192,11 @@ def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Out
     if wanted.state == "absent":
         return present.ensure_absent(target, wanted.name, check_mode)
     if wanted.state == "loaded":
-        return loading.ensure_loaded(target, wanted.name, wanted.keep_alive, check_mode)
+        return loading.ensure_loaded(target, wanted.name, wanted.keep_alive, check_mode, wanted.aliases)
     if wanted.state == "unloaded":
-        return loading.ensure_unloaded(target, wanted.name, check_mode)
+        return loading.ensure_unloaded(target, wanted.name, check_mode, wanted.aliases)
+    if wanted.same_as is not None:
+        return aliased.ensure_aliased(target, wanted.name, wanted.same_as, check_mode)
     if wanted.request is not None:
         outcome = created.ensure_created(target, wanted.name, wanted.request, wanted.pull, wanted.pin, check_mode)
         outcome.warnings += [

@@ -58,7 +58,7 @@ def differs(store: Store, name: Name, planned: tuple[PlannedHeader, ...]) -> boo
     Raises:
         StoreError: The store cannot be read.
     """
-    manifest = store.manifest(name)
+    manifest = store.pulled(name)
     if manifest is None:
         return None
     layers = manifest.with_headers()

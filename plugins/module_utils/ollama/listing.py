@@ -33,6 +33,7 @@ from .store_directory import (
     status_of,
 )
 from .store_foreign import foreign_entries
+from .store_pulled import pulled_manifest
 
 #: Most bytes of one store's manifests. A store with more is not listed.
 MAX_TOTAL_BYTES = 2 * MAX_BYTES
@@ -60,7 +61,9 @@ def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, A
         of `models_dir`; its complete models as [{name, digest, size_bytes}], sorted by name, None where that cannot be
         known; whether all its blobs belong to the service user, so that they can be linked; sentences about what is
         refused in the store of an instance; sentences about what cannot be used in another store; names and bytes of
-        what no model of the store of an instance uses any more, as [{name, size_bytes}], sorted by name.
+        what no model of the store of an instance uses any more, as [{name, size_bytes}], sorted by name. A model also
+        has `pulled_digest` where its name was given to another one than was pulled under it; None if that is not
+        complete.
     """
     there = file_system.device(models_dir)
     return {
@@ -226,6 +229,7 @@ class _Listing:
         try:
             name = parse("%s/%s/%s:%s" % parts)
             manifest = opened.manifest_at(parts)
+            pulled = pulled_manifest(opened, name)
         except (InvalidName, BrokenManifest):
             self._used = None
             return None
@@ -236,14 +240,18 @@ class _Listing:
         if manifest is None:
             return None
         if self._used is not None:
-            self._used.update(blob_name(layer.digest) for layer in manifest.blobs())
+            for one in filter(None, (manifest, pulled)):
+                self._used.update(blob_name(layer.digest) for layer in one.blobs())
         self._bytes -= len(manifest.raw)
         if self._bytes < 0:
             raise StoreError("the manifests of the store %s have more than %d bytes" % (opened.path, MAX_TOTAL_BYTES))
         if not self._complete(opened, manifest, blobs):
             return None
         size = sum(layer.size_bytes for layer in manifest.blobs())
-        return {"name": str(name), "digest": manifest.digest, "size_bytes": size}
+        entry = {"name": str(name), "digest": manifest.digest, "size_bytes": size}
+        if pulled is not None and pulled.digest != manifest.digest:
+            entry["pulled_digest"] = pulled.digest if self._complete(opened, pulled, blobs) else None
+        return entry
 
     def _complete(self, opened: OpenStore, manifest: Manifest, blobs: dict[str, os.stat_result]) -> bool:
         for layer in manifest.blobs():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ..common import sizes
@@ -32,8 +33,17 @@ def check_keep_alive(value: object) -> int | str:
     return found
 
 
-def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_mode: bool = False) -> Outcome:
+def ensure_loaded(
+    target: Target, name: Name, keep_alive: int | str = -1, check_mode: bool = False, names: Sequence[Name] = ()
+) -> Outcome:
     """Load a model in the state in which it is in the store.
+
+    Args:
+        target: The instance.
+        name: The model.
+        keep_alive: How long it stays, as the API takes it.
+        check_mode: Whether nothing may be changed.
+        names: Further names of the model, under which it may be loaded as well.
 
     Returns:
         An Outcome with the action load, reload (it was loaded in an older state), keep_alive (it would have expired) or
@@ -53,7 +63,7 @@ def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_
         raise ModelError(
             "the server at %s has no model %s to load; bring it with state: present first" % (target.client.url, name)
         )
-    entry = target.loaded(name)
+    entry = target.loaded(name, names)
     reason = _stale(target, name, digest, entry) if entry else None
     if entry is None:
         outcome = Outcome("load", digest, 0, {"loaded": False}, {"loaded": True})
@@ -64,18 +74,20 @@ def ensure_loaded(target: Target, name: Name, keep_alive: int | str = -1, check_
     else:
         return Outcome(digest=digest, loaded=_summary(entry))
     if not check_mode:
-        entry = _load(target, name, keep_alive, unload_first=bool(reason))
+        entry = _load(target, name, keep_alive, bool(reason), names)
     outcome.loaded = _summary(entry) if entry else None
     return outcome
 
 
-def _load(target: Target, name: Name, keep_alive: int | str, unload_first: bool) -> dict[str, Any]:
+def _load(
+    target: Target, name: Name, keep_alive: int | str, unload_first: bool, names: Sequence[Name]
+) -> dict[str, Any]:
     """Load a model and return its entry of /api/ps."""
     try:
         if unload_first:
-            unload(target, name)
+            unload(target, name, names)
         target.client.load(str(name), keep_alive=keep_alive, timeout=max(LOAD_TIMEOUT, target.client.timeout))
-        entry = target.loaded(name)
+        entry = target.loaded(name, names)
     except OllamaUnreachable:
         raise
     except OllamaError as error:
@@ -107,8 +119,13 @@ def _summary(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def unload(target: Target, name: Name) -> None:
+def unload(target: Target, name: Name, names: Sequence[Name] = ()) -> None:
     """Unload a model and wait until it is gone: the server answers before its engine has ended.
+
+    Args:
+        target: The instance.
+        name: The model.
+        names: Its further names, under which it may be loaded. The server unloads the engine of the model's file.
 
     Raises:
         ModelError: The model was deleted while it was loaded, or a request is using it.
@@ -124,7 +141,7 @@ def unload(target: Target, name: Name) -> None:
             "or wait until it expires" % (name, target.client.url)
         )
     deadline = time.monotonic() + UNLOAD_SECONDS
-    while target.loaded(name) is not None:
+    while target.loaded(name, names) is not None:
         if time.monotonic() > deadline:
             raise ModelError(
                 "%s is still loaded %d seconds after the server was told to unload it, so a request is using it; "
@@ -133,8 +150,14 @@ def unload(target: Target, name: Name) -> None:
         time.sleep(0.1)
 
 
-def ensure_unloaded(target: Target, name: Name, check_mode: bool = False) -> Outcome:
+def ensure_unloaded(target: Target, name: Name, check_mode: bool = False, names: Sequence[Name] = ()) -> Outcome:
     """Unload a model.
+
+    Args:
+        target: The instance.
+        name: The model.
+        check_mode: Whether nothing may be changed.
+        names: Further names of the model, under which it may be loaded.
 
     Raises:
         ModelError, OllamaError: It cannot be unloaded.
@@ -142,10 +165,10 @@ def ensure_unloaded(target: Target, name: Name, check_mode: bool = False) -> Out
     if check_mode and not target.reachable():
         return Outcome()
     target.require_server()
-    entry = target.loaded(name)
+    entry = target.loaded(name, names)
     digest = target.digest(name)
     if entry is None:
         return Outcome(digest=digest)
     if not check_mode:
-        unload(target, name)
+        unload(target, name, names)
     return Outcome("unload", digest, 0, {"loaded": True}, {"loaded": False})

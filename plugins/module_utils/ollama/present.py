@@ -87,17 +87,17 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
         ModelError: The registry has another digest than the pin, space is short, or the server cannot pull it.
         OllamaError, RegistryError, StoreError: From the server, the registry, the store.
     """
-    digest = target.digest(name)
+    digest = target.pulled_digest(name)
     if digest is not None and pin in (None, digest):
         return Outcome(digest=digest)
     before = {"digest": digest}
     warnings: list[str] = []
-    found = from_another_store(target, name, pull, lambda store: has(store, name, pin), warnings)
+    found = from_another_store(target, name, pull, lambda store: has(store, name, pin), warnings, pulled=True)
     if found is not None:
         other, action = found
-        digest = other.digest(name)
+        digest = _held(other, name)
         if not check_mode:
-            action = take(target, other, name, digest)
+            action = take(target, other, name, digest, pulled=True)
         brought = {"digest": digest, "%s_from" % _PAST[action]: other.path}
         return Outcome(action, digest, 0, before, brought, warnings=warnings)
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
@@ -209,7 +209,7 @@ def _check_space(target: Target, name: Name, wanted: int | None) -> None:
 
 
 def from_another_store(
-    target: Target, name: Name, pull: Pull, fits: Callable[[Store], bool], warnings: list[str]
+    target: Target, name: Name, pull: Pull, fits: Callable[[Store], bool], warnings: list[str], pulled: bool = False
 ) -> tuple[Store, str] | None:
     """Return the store of link_from that a model can come from, and how: "link" or, where no store can be linked from,
     "copy". The instance's own store is not one of them.
@@ -220,6 +220,7 @@ def from_another_store(
         pull: Its link_from.
         fits: Whether a store has the model as it should be.
         warnings: A sentence is added for each store that has it but cannot be used.
+        pulled: Whether the model is meant that was pulled under that name.
 
     Raises:
         ModelError: There is no space for a copy.
@@ -233,7 +234,7 @@ def from_another_store(
         try:
             if not fits(store):
                 continue
-            way = target.store.way_from(store, name)
+            way = target.store.way_from(store, name, pulled)
         except StoreError as error:
             warnings.append("%s is not taken from the store %s: %s." % (name, store.path, error))
             continue
@@ -247,20 +248,39 @@ def from_another_store(
 
 
 def has(store: Store, name: Name, pin: str | None) -> bool:
-    """Return whether a store has all of the model, in the pinned form."""
-    manifest = store.complete(name)
+    """Return whether a store has all of the model as it was pulled, in the pinned form."""
+    manifest = store.complete(name, pulled=True)
     return manifest is not None and pin in (None, manifest.digest)
 
 
-def take(target: Target, other: Store, name: Name, digest: str) -> str:
+def _held(store: Store, name: Name) -> str:
+    """Return the digest of what was pulled under a name that a store had a moment ago.
+
+    Raises:
+        StoreError: it does not have it any more.
+    """
+    manifest = store.pulled(name)
+    if manifest is None:
+        raise StoreError("%s was removed from the store %s during this run; run again" % (name, store.path))
+    return manifest.digest
+
+
+def take(target: Target, other: Store, name: Name, digest: str, pulled: bool = False) -> str:
     """Link or copy a model from the store `other`, and check that a running server really uses the instance's store.
+
+    Args:
+        target: The instance.
+        other: The store that has the model.
+        name: The model.
+        digest: That it has there.
+        pulled: Whether the model is meant that was pulled under that name.
 
     Returns:
         What was done: "link" or "copy".
     """
     if target.store is None:  # from_another_store() has found nothing then
         return "link"
-    done = target.store.take_from(other, name)
+    done = target.store.take_from(other, name, pulled=pulled)
     target.forget()
     if target.digest(name) != digest:
         raise ModelError(
@@ -291,7 +311,8 @@ def ensure_absent(target: Target, name: Name, check_mode: bool = False) -> Outco
             if target.loaded(name):
                 unload(target, name)
             target.client.delete(str(name))
-        elif target.store is not None:
+        # Also what was pulled under that name, of which a server knows nothing.
+        if target.store is not None and (not target.reachable() or target.store.has_record(name)):
             target.store.remove(name)
         target.forget()
     return Outcome("delete", None, 0, {"digest": digest}, {"digest": None})

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable
 
 from ..common import paths
 from ..common.names import Name
 from ..host import as_user
-from . import store_changes
+from . import store_aliases, store_changes
 from .manifest import Layer, Manifest
 from .store_directory import BLOBS, OpenStore, StoreError, blob_name
 from .store_owner import nearest, worker
+from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
 
 __all__ = ["Store", "StoreError", "Brought"]
 
@@ -85,9 +86,24 @@ class Store:
                 if opened is None or not opened.has_blob(layer.digest, layer.size_bytes)
             ]
 
-    def complete(self, name: Name) -> Manifest | None:
-        """Return the manifest of a model if the store has all its blobs, otherwise None. Raises StoreError."""
-        manifest = self.manifest(name)
+    def pulled(self, name: Name) -> Manifest | None:
+        """Return the manifest of a model as it was pulled (store_pulled.py), None if the store does not have it.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        with self._open() as opened:
+            return pulled_manifest(opened, name) if opened else None
+
+    def is_renamed(self, name: Name) -> bool:
+        """Return whether a name was made to name another model than was pulled under it. Raises StoreError."""
+        there, pulled = self.manifest(name), self.pulled(name)
+        return there is not None and pulled is not None and there.digest != pulled.digest
+
+    def complete(self, name: Name, pulled: bool = False) -> Manifest | None:
+        """Return the manifest of a model, or of the one that was pulled under its name, if the store has all its blobs,
+        otherwise None. Raises StoreError."""
+        manifest = self.pulled(name) if pulled else self.manifest(name)
         return manifest if manifest is not None and not self.missing(manifest) else None
 
     def names(self) -> list[Name]:
@@ -132,8 +148,10 @@ class Store:
 
     # -- changing ------------------------------------------------------------------------------------------------------
 
-    def way_from(self, other: Store, name: Name) -> Brought:
-        """Return how a model of another store would come into this one. Nothing is changed.
+    def way_from(self, other: Store, name: Name, pulled: bool = False) -> Brought:
+        """Return how a model of another store, or the one pulled under its name there, would come into this one.
+
+        Nothing is changed.
 
         Raises:
             StoreError: the user of this store cannot bring it from there.
@@ -141,27 +159,49 @@ class Store:
         device = os.stat(nearest(self.path)).st_dev
         with other._source() as source:
             user = worker(self.path, self.user, fallback=as_user.NOBODY)
-            return Brought(**_call(user, store_changes.survey, self.path, device, source, str(name)))
+            return Brought(**_call(user, store_changes.survey, self.path, device, source, str(name), pulled))
 
-    def take_from(self, other: Store, name: Name, target: Name | None = None) -> Brought:
+    def take_from(self, other: Store, name: Name, target: Name | None = None, pulled: bool = False) -> Brought:
         """Bring a model of another store into this one: hard-link or copy its blobs, and write its manifest.
 
         Args:
             other: the store that has the model.
             name: of the model there.
             target: name of the model here; the same without it.
+            pulled: whether the model is wanted that was pulled under that name there.
 
         Raises:
             StoreError: something cannot be read or written.
         """
         with other._source() as source:
             user = worker(self.path, self.user)
-            return Brought(**_call(user, store_changes.take, self.path, source, str(name), str(target or name)))
+            return Brought(**_call(user, store_changes.take, self.path, source, str(name), str(target or name), pulled))
 
     def remove(self, name: Name) -> None:
-        """Remove a model and its blobs that no other model of this store uses. Raises StoreError."""
-        if self.manifest(name) is not None:
+        """Remove a model, what was pulled under its name, and blobs that no other model of this store uses.
+
+        Raises:
+            StoreError: the store cannot be read or changed.
+        """
+        if self.manifest(name) is not None or self.has_record(name):
             _call(worker(self.path, self.user), store_changes.remove, self.path, str(name))
+
+    def has_record(self, name: Name) -> bool:
+        """Return whether the store knows that a name was made to name another model. Raises StoreError."""
+        with self._open() as opened:
+            return opened is not None and any(
+                opened.manifest_at(side_path(name), root) is not None for root in (PULLED, GIVEN)
+            )
+
+    def give_names(self, model: Name, names: Sequence[Name]) -> None:
+        """Let further names name a model of this store (store_aliases.py). Raises StoreError."""
+        arguments = (self.path, str(model), [str(name) for name in names])
+        _call(worker(self.path, self.user), store_aliases.give_names, *arguments)
+
+    def restore(self, name: Name) -> None:
+        """Give a name back the model that was pulled under it. Raises StoreError."""
+        if self.is_renamed(name):
+            _call(worker(self.path, self.user), store_aliases.restore, self.path, str(name))
 
     @contextlib.contextmanager
     def _source(self) -> Iterator[tuple[int, str]]:

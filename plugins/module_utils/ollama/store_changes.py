@@ -30,6 +30,7 @@ from .store_directory import (
     status_of,
     user_name,
 )
+from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
 
 #: End of the names of files that are being written. A run that was killed leaves some; the next takes them away, and so
 #: does a pruning start of Ollama, because they are no digests.
@@ -40,7 +41,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_LINKED = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
 
 
-def survey(target: str, device: int, source: tuple[int, str], name: str) -> dict[str, int]:
+def survey(target: str, device: int, source: tuple[int, str], name: str, pulled: bool = False) -> dict[str, int]:
     """Return how a model would come from another store.
 
     Args:
@@ -48,6 +49,7 @@ def survey(target: str, device: int, source: tuple[int, str], name: str) -> dict
         device: file system of that.
         source: descriptor and path of the store that has it.
         name: of the model.
+        pulled: whether the model is wanted as it was pulled.
 
     Returns:
         {linked_bytes, copied_bytes} of the blobs that the target does not have.
@@ -57,7 +59,7 @@ def survey(target: str, device: int, source: tuple[int, str], name: str) -> dict
     """
     found = {"linked_bytes": 0, "copied_bytes": 0}
     with OpenStore(os.dup(source[0]), source[1]) as store:
-        manifest = _manifest(store, parse(name))
+        manifest = _manifest(store, parse(name), pulled)
         opened = OpenStore.at(target, follow=False)
         with opened or contextlib.nullcontext():
             for layer in manifest.blobs():
@@ -68,7 +70,7 @@ def survey(target: str, device: int, source: tuple[int, str], name: str) -> dict
     return found
 
 
-def take(target: str, source: tuple[int, str], name: str, new_name: str) -> dict[str, int]:
+def take(target: str, source: tuple[int, str], name: str, new_name: str, pulled: bool = False) -> dict[str, int]:
     """Bring a model of another store into this one.
 
     Blobs that belong to this user are hard-linked where both stores are on one file system; the others are copied,
@@ -79,6 +81,7 @@ def take(target: str, source: tuple[int, str], name: str, new_name: str) -> dict
         source: descriptor and path of the store that has the model.
         name: of the model there.
         new_name: of the model here.
+        pulled: whether the model is wanted as it was pulled.
 
     Returns:
         {linked_bytes, copied_bytes}.
@@ -87,19 +90,17 @@ def take(target: str, source: tuple[int, str], name: str, new_name: str) -> dict
         StoreError: the source does not have all of it, or something cannot be read, linked, copied or written.
     """
     try:
-        with OpenStore(os.dup(source[0]), source[1]) as store, _opened(target) as opened:
-            manifest = _manifest(store, parse(name))
+        with OpenStore(os.dup(source[0]), source[1]) as store, opened_store(target) as opened:
+            manifest = _manifest(store, parse(name), pulled)
             done = {"linked_bytes": 0, "copied_bytes": 0}
-            with _made(opened, BLOBS) as blobs:
-                _remove_unfinished(opened, blobs)
+            with made(opened, BLOBS) as blobs:
+                remove_unfinished(opened, blobs)
                 for layer in manifest.blobs():
                     way = _bring(store, layer, opened, blobs)
                     if way:
                         done[way] += layer.size_bytes
                 os.fsync(blobs)
-                parts = opened.exact(parse(new_name))
-                with _made(opened, MANIFESTS, *parts[:-1]) as directory:
-                    _write_manifest(manifest.raw, blobs, directory, parts[-1], "/".join((target, MANIFESTS, *parts)))
+                write_manifest(opened, blobs, manifest.raw, (MANIFESTS, *opened.exact(parse(new_name))))
             return done
     except OSError as error:
         raise StoreError(
@@ -115,31 +116,36 @@ def remove(target: str, name: str) -> None:
         StoreError: the store cannot be read or changed.
     """
     try:
-        with _opened(target) as store:
-            parts = store.exact(parse(name))
-            manifest = store.manifest(parse(name))
-            if manifest is None:
-                return
-            for number in range(len(parts), 0, -1):  # the manifest, then its directories that are empty now
-                with store.existing(MANIFESTS, *parts[: number - 1]) as directory:
-                    if number == len(parts):
-                        os.unlink(parts[-1], dir_fd=directory)
-                    elif not _rmdir(parts[number - 1], directory):
-                        break
+        with opened_store(target) as store:
+            parts, side = store.exact(parse(name)), side_path(parse(name))
+            removed = [store.manifest(parse(name)), store.manifest_at(side, PULLED)]
+            for root, path in ((MANIFESTS, parts), (PULLED, side), (GIVEN, side)):
+                if store.manifest_at(path, root) is not None:
+                    _unlink(store, root, path)
             used: set[str] = set()
             for other in store.names():
-                kept = store.manifest(other)
-                used.update(layer.digest for layer in (kept.blobs() if kept else ()))
+                for kept in (store.manifest(other), pulled_manifest(store, other)):
+                    used.update(layer.digest for layer in (kept.blobs() if kept else ()))
             with store.existing(BLOBS) as blobs:
-                for layer in manifest.blobs():
-                    if layer.digest not in used and status_of(blob_name(layer.digest), blobs) is not None:
-                        os.unlink(blob_name(layer.digest), dir_fd=blobs)
+                for digest in {layer.digest for manifest in removed if manifest for layer in manifest.blobs()} - used:
+                    if status_of(blob_name(digest), blobs) is not None:
+                        os.unlink(blob_name(digest), dir_fd=blobs)
     except OSError as error:
         raise StoreError("cannot remove %s from the store %s: %s" % (name, target, error.strerror or error))
 
 
-def _manifest(store: OpenStore, name: Name) -> Manifest:
-    manifest = store.manifest(name)
+def _unlink(store: OpenStore, root: str, parts: tuple[str, ...]) -> None:
+    """Remove a manifest, then its directories that are empty now."""
+    for number in range(len(parts), 0, -1):
+        with store.existing(root, *parts[: number - 1]) as directory:
+            if number == len(parts):
+                os.unlink(parts[-1], dir_fd=directory)
+            elif not _rmdir(parts[number - 1], directory):
+                break
+
+
+def _manifest(store: OpenStore, name: Name, pulled: bool = False) -> Manifest:
+    manifest = pulled_manifest(store, name) if pulled else store.manifest(name)
     if manifest is None or not all(store.has_blob(layer.digest, layer.size_bytes) for layer in manifest.blobs()):
         raise StoreError("the store %s does not have all of %s" % (store.path, name))
     return manifest
@@ -156,7 +162,7 @@ def _readable(store: OpenStore, layer: Layer) -> os.stat_result:
         os.close(descriptor)
 
 
-def _opened(path: str) -> OpenStore:
+def opened_store(path: str) -> OpenStore:
     """Open the store of this user, and make it where it is missing."""
     store = OpenStore.at(path, follow=False)
     if store is None:
@@ -178,7 +184,7 @@ def _check_owner(path: str, status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def _made(store: OpenStore, *parts: str) -> Iterator[int]:
+def made(store: OpenStore, *parts: str) -> Iterator[int]:
     """Open a directory of the store, and make what is missing of its path."""
     for number, part in enumerate(parts):
         with store.existing(*parts[:number]) as parent:
@@ -190,7 +196,8 @@ def _made(store: OpenStore, *parts: str) -> Iterator[int]:
                 yield directory
 
 
-def _remove_unfinished(store: OpenStore, blobs: int) -> None:
+def remove_unfinished(store: OpenStore, blobs: int) -> None:
+    """Remove what a run that was killed left among the blobs."""
     for name, status in store.entries(lambda _path, _status: True, [MAX_ENTRIES], BLOBS):
         if name.endswith(_UNFINISHED) and not stat.S_ISDIR(status.st_mode):
             os.unlink(name, dir_fd=blobs)
@@ -272,21 +279,33 @@ def _write_all(descriptor: int, content: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
-def _write_manifest(raw: bytes, blobs: int, directory: int, name: str, path: str) -> None:
-    """Write a manifest atomically. Its unfinished file lies with the blobs, where no server takes it for a model."""
-    there = status_of(name, directory)
-    if there is not None:
-        if not stat.S_ISREG(there.st_mode):
-            raise StoreError(refusal(path, there))
-        _check_owner(path, there)
-    unfinished = "manifest" + _UNFINISHED
-    descriptor = os.open(unfinished, _NEW, 0o644, dir_fd=blobs)
-    try:
-        _write_all(descriptor, raw)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(unfinished, name, src_dir_fd=blobs, dst_dir_fd=directory)
+def write_manifest(store: OpenStore, blobs: int, raw: bytes, parts: tuple[str, ...]) -> None:
+    """Write a manifest atomically. Its unfinished file lies with the blobs, where no server takes it for a model.
+
+    Args:
+        store: the store of this user.
+        blobs: descriptor of its blobs.
+        raw: the manifest.
+        parts: of its path in the store.
+
+    Raises:
+        StoreError: something else lies there, or it belongs to another user.
+    """
+    name, path = parts[-1], "/".join((store.path, *parts))
+    with made(store, *parts[:-1]) as directory:
+        there = status_of(name, directory)
+        if there is not None:
+            if not stat.S_ISREG(there.st_mode):
+                raise StoreError(refusal(path, there))
+            _check_owner(path, there)
+        unfinished = "manifest" + _UNFINISHED
+        descriptor = os.open(unfinished, _NEW, 0o644, dir_fd=blobs)
+        try:
+            _write_all(descriptor, raw)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(unfinished, name, src_dir_fd=blobs, dst_dir_fd=directory)
 
 
 def _rmdir(name: str, directory: int) -> bool:

@@ -127,9 +127,9 @@ class OpenStore:
         """
         return self.manifest_at(self.exact(name))
 
-    def manifest_at(self, parts: tuple[str, ...]) -> Manifest | None:
-        """Return the manifest of a model by the parts of its path; see `manifest`."""
-        raw = self.read(MAX_BYTES + 1, MANIFESTS, *parts)
+    def manifest_at(self, parts: tuple[str, ...], root: str = MANIFESTS) -> Manifest | None:
+        """Return the manifest of a model by the parts of its path below a directory; see `manifest`."""
+        raw = self.read(MAX_BYTES + 1, root, *parts)
         if raw is None:
             return None
         try:
@@ -137,7 +137,7 @@ class OpenStore:
         except (ManifestError, RecursionError) as error:
             reason = error if isinstance(error, ManifestError) else "is no manifest"
             raise BrokenManifest(
-                "the manifest %s %s; remove it and pull the model again" % (self._path(MANIFESTS, *parts), reason)
+                "the manifest %s %s; remove it and pull the model again" % (self._path(root, *parts), reason)
             )
 
     def read(self, limit: int, *parts: str) -> bytes | None:

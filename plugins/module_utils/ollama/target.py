@@ -23,7 +23,7 @@ class Outcome:
     """What was done to a model, or would be in check mode.
 
     Attributes:
-        action: none, link, copy, pull, create, delete, load, reload, keep_alive or unload.
+        action: none, link, copy, pull, create, alias, delete, load, reload, keep_alive or unload.
         digest: Manifest digest of the model afterwards; None where it is absent or not known.
         pulled_bytes: Bytes that came from the registry; None where that is not known.
         before: What was there, for the difference: a text, or a dictionary.
@@ -113,9 +113,36 @@ class Target:
                 return None
             raise
 
-    def loaded(self, name: Name) -> dict[str, Any] | None:
-        """Return the entry of /api/ps of a model, or None where it is not loaded."""
-        return find(self.client.ps(), name)
+    def pulled_digest(self, name: Name) -> str | None:
+        """Return the manifest digest of a model as it was pulled, also where its name was given to another model since;
+        None where it is not there."""
+        digest = self.digest(name)
+        if digest is None or self.store is None or not self.store.is_renamed(name):
+            return digest
+        manifest = self.store.complete(name, pulled=True)
+        return manifest.digest if manifest else None
+
+    def pulled_content(self, name: Name) -> dict[str, Any] | None:
+        """Return the content (modelfile.py) of a model as it was pulled, or None where it is not there."""
+        if self.store is not None and self.digest(name) is not None and self.store.is_renamed(name):
+            return content_in(self.store, name, pulled=True)
+        return self.content(name)
+
+    def loaded(self, name: Name, names: Iterable[Name] = ()) -> dict[str, Any] | None:
+        """Return the entry of /api/ps of a model, or None where it is not loaded.
+
+        Args:
+            name: of the model.
+            names: its further names. A server lists a model by the name under which it was loaded.
+        """
+        entries = self.client.ps()
+        found = find(entries, name)
+        digest = self.digest(name) if found is None and names else None
+        for other in names if digest else ():
+            entry = find(entries, other)
+            if entry is not None and normalise_digest(entry.get("digest")) == digest:
+                found = found or entry
+        return found
 
 
 def find(entries: Iterable[dict[str, Any]], name: Name) -> dict[str, Any] | None:
@@ -129,7 +156,13 @@ def find(entries: Iterable[dict[str, Any]], name: Name) -> dict[str, Any] | None
     return None
 
 
-def content_in(store: Store, name: Name) -> dict[str, Any] | None:
-    """Return the content of a model in a store on this host, or None where it is not complete there."""
-    manifest = store.complete(name)
+def content_in(store: Store, name: Name, pulled: bool = False) -> dict[str, Any] | None:
+    """Return the content of a model in a store on this host, or None where it is not complete there.
+
+    Args:
+        store: of an instance, or another one.
+        name: of the model.
+        pulled: whether the model is meant that was pulled under that name.
+    """
+    manifest = store.complete(name, pulled)
     return model_content.content_of_manifest(manifest, store.small_blob) if manifest else None

@@ -167,7 +167,7 @@ def from_store(store: Store, name: str) -> tuple[dict[str, Any], int]:
         HeaderError: its file is damaged.
         StoreError: the store cannot be read.
     """
-    manifest = store.manifest(parse(name))
+    manifest = store.pulled(parse(name))  # an instance may serve another model under that name
     if manifest is None:
         raise SourceError("the store %s has no model %s; pull it, or use source: registry" % (store.path, parse(name)))
     files = _Files()

@@ -184,10 +184,20 @@ def _can_join(group: Sequence[Member], member: Member, service: Service) -> bool
         return False
     if any(gpu.exclusive for gpu in member.placed.gpus):
         return False
+    # A server keeps one engine for each model file (server/sched.go of Ollama 0.32.15, schedulerModelKey), and the
+    # plain name can name one of them only.
+    if any(_of_one_model(one.wanted, member.wanted) for one in group):
+        return False
     if not member.placed.gpus:
         return True
     loads = [confirm.planned_load(one.wanted, one.placed, service.variables) for one in [*group, member]]
     return not any(service.release.evicts(last, loads[:place] + loads[place + 1 :]) for place, last in enumerate(loads))
+
+
+def _of_one_model(one: Wanted, other: Wanted) -> bool:
+    """Whether two models are made from the same one."""
+    same_digest = one.facts.digest is not None and one.facts.digest == other.facts.digest
+    return same_digest or key_of(one.name) == key_of(other.name)
 
 
 def instance_entry(instance: Instance, service: Service) -> dict[str, Any]:

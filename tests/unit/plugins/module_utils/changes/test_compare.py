@@ -71,6 +71,7 @@ def test_an_untouched_host_gets_everything_in_order(wanted):
         ("start", "instance"),
         ("fetch", "model"),
         ("create", "model"),
+        ("alias", "model"),
         ("load", "model"),
         ("write", "plan"),
     ]
@@ -181,6 +182,7 @@ def test_a_stopped_instance_is_started_and_its_model_loaded(wanted):
         ("start", "instance"),
         ("fetch", "model"),
         ("create", "model"),
+        ("alias", "model"),
         ("load", "model"),
     ]
     assert changes.changes[0].reason == "ollama@gpu0.service is inactive."
@@ -217,7 +219,8 @@ def test_a_run_that_was_killed_between_unit_and_start_is_completed(wanted):
     servers = {"gpu0": server(reachable=False, models=[], loaded=[], unit=None)}
     kinds = [(change.kind, change.object) for change in difference(wanted, state, servers).changes]
     assert kinds == [("enable", "instance"), ("start", "instance"), ("fetch", "model"), ("create", "model")] + [
-        ("load", "model")
+        ("alias", "model"),
+        ("load", "model"),
     ]
 
 

@@ -74,3 +74,13 @@ def test_a_registry_that_serves_another_header_than_the_file_has_is_not_believed
 )
 def test_what_cannot_be_used_is_left_out(there):
     assert read(there) == []
+
+
+def test_a_name_that_was_given_to_another_model_counts_as_it_was_pulled():
+    def given(pulled):
+        there = store(digest="sha256:" + "3" * 64)
+        there["models"][0]["pulled_digest"] = pulled
+        return with_stores(own=there)
+
+    assert read(given(NEW)) == [] and read(given(OLD)) == [{"name": "tiny", "store": OWN}]
+    assert read(given(None)) == []  # it is fetched

@@ -26,6 +26,7 @@ def test_steps_come_in_an_order_that_works():
         ("gpu0", "llama3.1:8b", ""),
         ("gpu0", "tiny", ""),
         ("gpu0", OPTIMIZED, "tiny"),
+        ("gpu0", "tiny:latest", ""),
         ("gpu1", "llama3.1:8b", ""),
     ]
     served = [name for unused, unused, name in models.served_models(both)]
@@ -37,9 +38,10 @@ def test_steps_come_in_an_order_that_works():
 def test_what_the_plan_was_made_from_goes_along():
     headers = [{"header_bytes": 1, "header_sha256": "a"}]
     planned = {"planned_digest": "sha256:" + "a" * 64, "headers": headers}
-    pulled, created = models.wanted_models(plan(model("tiny", OPTIMIZED, **planned)), [])
+    pulled, created, named = models.wanted_models(plan(model("tiny", OPTIMIZED, **planned)), [])
     assert (pulled.planned_digest, pulled.headers, pulled.digest) == (planned["planned_digest"], headers, "")
     assert (created.planned_digest, created.headers) == (planned["planned_digest"], None)
+    assert (named.name, named.same_as, named.planned_digest) == ("tiny:latest", OPTIMIZED, None)
 
 
 def placed(layers, ubatch=512, name="gpu0", **more):
@@ -75,7 +77,12 @@ def test_a_model_that_is_missing_is_brought():
     changes = compared(wanted, {"gpu0": server("tiny:latest")})[0]
     assert changes[0] == ("create", OPTIMIZED, "gpu0 does not have it.")
     changes = compared(wanted, {"gpu0": server()})[0]
-    assert [change[:2] for change in changes] == [("fetch", "tiny"), ("create", OPTIMIZED), ("load", OPTIMIZED)]
+    assert [change[:2] for change in changes] == [
+        ("fetch", "tiny"),
+        ("create", OPTIMIZED),
+        ("alias", "tiny:latest"),
+        ("load", OPTIMIZED),
+    ]
 
 
 def test_a_model_that_another_instance_has_is_linked():
@@ -100,6 +107,7 @@ def test_a_base_that_is_brought_again_carries_on_to_what_is_made_from_it():
     assert [change[:2] for change in compared(wanted, serving(wanted))[0]] == [
         ("fetch", "tiny"),
         ("create", OPTIMIZED),
+        ("alias", "tiny:latest"),
         ("load", OPTIMIZED),
     ]
     assert compared(wanted, serving(wanted))[0][1][2] == "Its base is brought again."
@@ -149,7 +157,11 @@ def test_an_optimized_model_that_contains_something_else_is_created_again(conten
     servers = serving(wanted)
     servers["gpu0"]["contents"][OPTIMIZED] = content
     changes = compared(wanted, servers)[0]
-    assert changes == [("create", OPTIMIZED, reason), ("load", OPTIMIZED, "It is brought again.")]
+    assert changes == [
+        ("create", OPTIMIZED, reason),
+        ("alias", "tiny:latest", "It is to name tiny:latest-optimized, which is brought."),
+        ("load", OPTIMIZED, "It is brought again."),
+    ]
 
 
 def test_a_null_of_the_plan_is_a_value():
@@ -166,7 +178,7 @@ def test_a_null_of_the_plan_is_a_value():
 def test_what_a_request_does_not_name_is_taken_from_the_base_or_the_model_itself():
     wanted = plan(model("tiny", OPTIMIZED, system="s"))
     servers = serving(wanted)
-    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "load"]
+    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "alias", "load"]
     servers["gpu0"]["contents"]["tiny:latest"] = contents({"top_k": 3}, template="u")
     servers["gpu0"]["contents"][OPTIMIZED] = contents({"num_ctx": 4096, "top_k": 3}, template="u", system="s")
     assert compared(wanted, servers)[0] == []
@@ -180,7 +192,7 @@ def test_a_model_of_which_nothing_is_known_is_left_to_the_module():
     wanted = plan(model("tiny", OPTIMIZED))
     servers = serving(wanted)
     servers["gpu0"]["contents"] = {}
-    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "load"]
+    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "alias", "load"]
 
 
 def offers(*names, instance="gpu0"):
@@ -217,3 +229,56 @@ def test_a_model_that_is_not_planned_is_named_with_its_place():
 @pytest.mark.parametrize("servers", [{}, {"gpu0": {}}, {"gpu0": {"models": None}}, offers("small", instance="gpu7")])
 def test_an_instance_that_does_not_answer_has_nothing_to_remove(servers):
     assert unplanned(plan(model()), servers) == []
+
+
+def renamed(servers, optimized="e", pulled="b"):
+    """The same servers, which have tiny under both names as one model, made from what was pulled."""
+    found = servers["gpu0"]
+    found["models"] = [{"name": name, "digest": optimized * 64} for name in ("tiny:latest", OPTIMIZED)]
+    found["loaded"] = [dict(found["loaded"][0], digest=optimized * 64)]
+    found["contents"]["tiny:latest"]["pulled_digest"] = "sha256:" + pulled * 64 if pulled else None
+    return servers
+
+
+def test_the_plain_name_gets_the_model_that_is_served():
+    wanted = plan(model("tiny", OPTIMIZED))
+    servers = serving(wanted)
+    servers["gpu0"]["models"][1]["digest"] = servers["gpu0"]["loaded"][0]["digest"] = "e" * 64
+    ((kind, what, reason),) = compared(wanted, servers)[0]
+    assert (kind, what) == ("alias", "tiny:latest")
+    assert reason.startswith(
+        "A request under this name is to be served by tiny:latest-optimized. With other parameters"
+    )
+    changes, states = compared(wanted, renamed(serving(wanted)))
+    assert changes == []
+    assert [(state.name, state.same_as, state.state) for state in states if state.same_as] == [
+        ("tiny:latest", OPTIMIZED, "present")
+    ]
+    assert [state.aliases for state in states if state.state == "loaded"] == [("tiny:latest",)]
+
+
+def test_a_pin_is_compared_with_what_was_pulled():
+    for pin, pulled, kinds in (("b", "b", []), ("c", "b", ["fetch", "create", "alias", "load"]), ("b", None, None)):
+        wanted = plan(model("tiny", OPTIMIZED, digest="sha256:" + pin * 64))
+        found = [change[0] for change in compared(wanted, renamed(serving(wanted), pulled=pulled))[0]]
+        assert found == (kinds if kinds is not None else ["fetch", "create", "alias", "load"])
+
+
+def test_a_model_is_loaded_under_any_of_its_names():
+    wanted = plan(model("tiny", OPTIMIZED))
+    servers = renamed(serving(wanted))
+    servers["gpu0"]["loaded"][0]["name"] = "tiny:latest"
+    assert compared(wanted, servers)[0] == []
+    # Under its plain name, the model of before may still be loaded.
+    servers["gpu0"]["loaded"][0]["digest"] = "b" * 64
+    assert [change[:2] for change in compared(wanted, servers)[0]] == [("load", OPTIMIZED)]
+
+
+def test_a_name_that_two_models_share_is_that_of_the_first():
+    wanted = plan(model("tiny", OPTIMIZED), model("tiny", "tiny:latest-b"))
+    states = models.wanted_models(wanted, [])
+    assert [(state.name, state.same_as) for state in states if state.same_as] == [("tiny:latest", OPTIMIZED)]
+    # A name that is the optimized one of another model stays that.
+    wanted = plan(model("tiny:latest-b", "tiny:latest-b-optimized"), model("tiny", "tiny:latest-b"))
+    states = models.wanted_models(wanted, [])
+    assert [(state.name, state.same_as) for state in states if state.same_as] == [("tiny:latest", "tiny:latest-b")]

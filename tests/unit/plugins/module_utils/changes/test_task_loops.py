@@ -33,8 +33,10 @@ def test_the_work_of_an_untouched_host():
     assert [(entry["name"], entry["state"], entry.get("from")) for entry in work["models"]] == [
         ("llama3.1:8b", "present", None),
         (OPTIMIZED, "present", "llama3.1:8b"),
+        ("llama3.1:8b", "present", None),
         (OPTIMIZED, "loaded", None),
     ]
+    assert work["models"][2]["same_as"] == OPTIMIZED and work["models"][3]["aliases"] == ["llama3.1:8b"]
     assert found["changes"][0]["reason"] == "It is not installed." and found["changes"][0]["stage"] == "install"
 
 

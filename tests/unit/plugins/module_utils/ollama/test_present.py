@@ -78,7 +78,7 @@ def test_a_model_that_cannot_be_linked_is_copied(stores, monkeypatch):
 
 def test_a_store_that_can_be_linked_from_goes_before_one_that_is_copied(tmp_path, stores, monkeypatch):
     ways = {"gpu0": Brought(copied_bytes=9), "other": Brought(linked_bytes=9)}
-    monkeypatch.setattr(Store, "way_from", lambda self, other, name: ways[os.path.basename(other.path)])
+    monkeypatch.setattr(Store, "way_from", lambda self, other, name, pulled: ways[os.path.basename(other.path)])
     other = Store(str(tmp_path / "other"))
     for store in (stores[0], other):
         put(store, TINY, b"a")

@@ -264,7 +264,7 @@ def test_an_interrupted_copy_leaves_no_blob_and_the_next_run_takes_it_away(apart
 def test_a_damaged_source_leaves_no_blob(apart, content, monkeypatch):
     first, second = apart
     layer = first.manifest(TINY).blobs()[0]
-    monkeypatch.setattr(store_changes, "_manifest", lambda store, name: store.manifest(name))
+    monkeypatch.setattr(store_changes, "_manifest", lambda store, name, pulled: store.manifest(name))
     with open(first.blob_path(layer.digest), "wb") as stream:
         stream.write(content)
     with pytest.raises(StoreError, match="its content does not have the SHA-256 in its name; pull the model again"):
@@ -346,18 +346,15 @@ def test_a_model_gets_another_name_in_the_letters_that_are_there(tmp_path):
 
 @pytest.mark.parametrize("kind", ["a link", "a FIFO", "a file that has another link"])
 def test_what_appears_in_the_place_of_an_unfinished_file_is_not_written_to(tmp_path, kind):
-    other, draft = tmp_path / "other", tmp_path / "manifest-copying"
+    other, draft = tmp_path / "other", tmp_path / "store" / "manifest-copying"
+    draft.parent.mkdir()
     other.write_text("as before")
     if kind == "a FIFO":
         os.mkfifo(draft)
     elif kind == "a link":
-        draft.symlink_to("other")
+        draft.symlink_to("../other")
     else:
         os.link(other, draft)
-    directory = os.open(tmp_path, os.O_RDONLY)
-    try:
-        with pytest.raises(FileExistsError):
-            store_changes._write_manifest(b"{}", directory, directory, "latest", str(tmp_path / "latest"))
-    finally:
-        os.close(directory)
-    assert other.read_text() == "as before" and not (tmp_path / "latest").exists()
+    with store_changes.opened_store(str(draft.parent)) as store, pytest.raises(FileExistsError):
+        store_changes.write_manifest(store, store.descriptor, b"{}", ("manifests", "latest"))
+    assert other.read_text() == "as before" and not (draft.parent / "manifests" / "latest").exists()

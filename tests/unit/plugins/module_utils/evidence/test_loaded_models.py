@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Which loaded model is which of the plan."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.loaded_models import entries
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
+
+MODELS = [{"name": "tiny", "create_as": "tiny:latest-x"}, {"name": "other:1", "create_as": "other:1-x"}]
+
+
+def entry(name, digest="a"):
+    return {"name": name, "digest": digest * 64}
+
+
+def no_tags():
+    raise AssertionError("nothing has to be asked")
+
+
+def test_models_are_found_under_the_names_that_they_are_served_under():
+    loaded = [entry("Tiny:latest-x"), entry("stranger:latest")]
+    assert entries(MODELS, loaded, no_tags) == {"tiny:latest-x": loaded[0], "other:1-x": None}
+
+
+def test_a_model_that_was_loaded_under_its_plain_name_is_the_same_where_the_manifest_is():
+    plain = entry("tiny:latest")
+    assert entries(MODELS, [plain], lambda: [entry("tiny:latest-x")])["tiny:latest-x"] == plain
+    assert entries(MODELS, [plain], lambda: [entry("tiny:latest-x", "b")])["tiny:latest-x"] is None
+    assert entries(MODELS, [plain], lambda: [])["tiny:latest-x"] is None
+    both = [plain, entry("tiny:latest-x", "b")]
+    assert entries(MODELS, both, no_tags)["tiny:latest-x"] == both[1]
+
+
+def test_where_the_server_does_not_say_what_it_has_the_model_is_not_known_to_be_loaded():
+    def tags():
+        raise OllamaError(500, "no answer")
+
+    assert entries(MODELS, [entry("tiny:latest")], tags)["tiny:latest-x"] is None

@@ -309,9 +309,12 @@ def _after_the_earlier(wanted: WantedModel, outcome: Outcome, done: list[tuple[W
     Outside check mode those have been done: a model that another instance has got is linked from there, and a base that
     this instance has got is not pulled again.
     """
+    brought = [(other, its) for other, its in done if its.action in ("link", "copy", "pull", "create")]
+    same_as = wanted.same_as
+    if same_as and any(other.instance == wanted.instance and other.name.same(same_as) for other, its in brought):
+        return Outcome("alias", None, 0, outcome.before, outcome.after)
     if outcome.action not in ("copy", "pull", "create"):
         return outcome
-    brought = [(other, its) for other, its in done if its.action in ("link", "copy", "pull", "create")]
     stores = [store.path for store in wanted.pull.link_from] if wanted.store else []
     for other, its in brought:
         if other.store and other.store.path in stores and wanted.satisfied_by(other, its.digest):

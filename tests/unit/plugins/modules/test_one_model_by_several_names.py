@@ -33,7 +33,9 @@ def models(rig, number=0, digest="", **parameters):
 
 def ask(rig, name, number=0):
     """One request of a client."""
-    rig.server(number).request("POST", "/api/generate", {"model": name, "prompt": "Hi", "stream": False})
+    rig.server(number).request(
+        "POST", "/api/generate", {"model": name, "prompt": "Hi", "stream": False, "keep_alive": -1}
+    )
 
 
 def engines(rig, number=0):
@@ -43,6 +45,7 @@ def engines(rig, number=0):
 def test_check_do_repeat(rig):
     wanted = models(rig)
     assert actions(run(rig, wanted, check=True)) == ["pull", "create", "alias", "load"]
+    assert rig.names() == []
     done = run(rig, wanted)
     assert actions(done) == ["pull", "create", "alias", "load"]
     assert done["models"][2]["digest"] == done["models"][1]["digest"] != TINY_DIGEST
@@ -54,12 +57,10 @@ def test_check_do_repeat(rig):
 
 def test_a_request_under_either_name_keeps_the_engine(rig):
     run(rig, models(rig))
-    before = rig.journal(0).count("loaded runners") if hasattr(rig, "journal") else None
     for name in ("tiny", "tiny:optimized", "tiny"):
         ask(rig, name)
         (loaded,) = engines(rig)
         assert loaded["name"] == "tiny:optimized"  # the name under which it was loaded: no other engine took its place
-    assert before is None or rig.journal(0).count("loaded runners") == before
 
 
 def test_a_model_that_was_loaded_under_its_plain_name_is_loaded(rig):
@@ -75,6 +76,7 @@ def test_a_model_that_was_loaded_under_its_plain_name_is_loaded(rig):
 def test_parameters_that_are_taken_away_are_gone(rig):
     """The base is what was pulled, not what its name names now."""
     run(rig, models(rig, temperature=0.5))
+    assert actions(run(rig, models(rig), check=True))[:3] == ["none", "create", "alias"]
     assert actions(run(rig, models(rig))) == ["none", "create", "alias", "reload"]
     show = rig.server().request("POST", "/api/show", {"model": "tiny"})[2]
     assert "temperature" not in show["parameters"] and "num_batch" in show["parameters"]
@@ -109,7 +111,10 @@ def test_what_server_info_and_host_info_say(rig):
     instance = {"store": str(rig.store(0)), "models": [{"name": "tiny", "create_as": "tiny:optimized"}]}
     contents = read_contents(OllamaClient(rig.url(0)), instance)
     assert contents["tiny:latest"]["pulled_digest"] == TINY_DIGEST
-    assert contents["tiny:latest"]["content"]["parameters"] == {} and "pulled_digest" not in contents["tiny:optimized"]
+    assert (
+        contents["tiny:latest"]["content"]["parameters"] == {"stop": ["</s>"]}
+        and "pulled_digest" not in contents["tiny:optimized"]
+    )
     listed = {model["name"]: model for model in list_store(str(rig.store(0)), os.getuid(), own=True)["models"]}
     assert listed["tiny:latest"]["pulled_digest"] == TINY_DIGEST
     assert listed["tiny:latest"]["digest"] == listed["tiny:optimized"]["digest"]

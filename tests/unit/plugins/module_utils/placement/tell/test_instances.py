@@ -81,6 +81,15 @@ def test_instances_that_run_keep_their_names_and_ports():
     assert sorted(item["port"] for item in moved["instances"]) == [12000, 12001, 12002]
 
 
+def test_models_that_are_made_from_the_same_one_get_an_instance_each():
+    """A server has one engine for a model file, and the plain name can name one of them only."""
+    entries = [sized("m", 3, strategy="single", optimized={"suffix": suffix}) for suffix in ("-a", "-b")]
+    result = plan(hosts.inventory((24564, 24100)), *entries, sized("n", 3))
+    served = [[model["create_as"] for model in item["models"]] for item in result["instances"]]
+    assert len(served) == 2 and sorted(served[0]) == ["m:latest-a", "n:latest-optimized"]
+    assert served[1] == ["m:latest-b"]
+
+
 def test_999_does_not_come_and_go():
     entry = sized("m", 15, context_length=2048, headroom_bytes=100 * MIB)
     total = (

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible.constants import LOCALHOST
+from ansible.errors import AnsibleActionFail
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import REQUESTS, LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.modules import model_info
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
@@ -42,6 +43,9 @@ class ActionModule(WithLibraries):
                 return FromRegistry(*parts, self._shared_loader_obj).run(tmp, task_vars)
             except LibraryMissing:
                 pass  # the module says what is missing, and where
+            except AnsibleActionFail as error:
+                # As the module does: for what is raised, failed_when is not asked.
+                return dict(failed=True, changed=False, msg=error.message)
         return super().run(tmp, task_vars)
 
     def _is_for_the_controller(self):

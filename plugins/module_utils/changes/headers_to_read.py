@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which models have to be read on a host, because the header from the registry is not that of the model there. Pure.
+"""Which models have to be read on a host, because no registry has the header of the model there. Pure.
 
 A model that a host has stays as it is, so its plan is made from what the host has: a tag may have moved in the registry
-since, and a registry may serve a header that is not that of the file.
+since, a registry may serve a header that is not that of the file, and a model that was made on the host is in none.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from .model_entries import find, has_digest, pulled_digest
 def headers_to_read(
     offered: Iterable[Mapping[str, Any]], models: Iterable[Mapping[str, Any]], host: Mapping[str, Any], models_dir: str
 ) -> list[dict[str, str]]:
-    """Return the models that the host has with another digest or header than the registry offers.
+    """Return the models that the host has with another digest or header than the registry offers, or that the registry
+    does not offer.
 
     Args:
-        offered: facts of the models from the registry (module model_info).
+        offered: facts of the models from the registry (module model_info), of those that it has.
         models: the models as the user wants them, with `name` and perhaps a pinned `digest`.
         host: of module host_info.
         models_dir: the parent of the instances' stores.
@@ -35,7 +36,10 @@ def headers_to_read(
     for model in models:
         facts = by_name.get(_full(model["name"]))
         store, digest = _held(model, host, models_dir)
-        if facts is None or not store:
+        if not store:
+            continue
+        if facts is None:
+            found.append({"name": str(model["name"]), "store": store})
             continue
         applied = _applied_headers(host, facts["name"], digest)
         if digest != facts.get("digest") or applied is not None and applied != facts.get("headers"):

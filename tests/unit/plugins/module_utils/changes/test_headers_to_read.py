@@ -84,3 +84,13 @@ def test_a_name_that_was_given_to_another_model_counts_as_it_was_pulled():
 
     assert read(given(NEW)) == [] and read(given(OLD)) == [{"name": "tiny", "store": OWN}]
     assert read(given(None)) == []  # it is fetched
+
+
+def test_a_model_that_no_registry_has_is_read_on_the_host():
+    made = [{"name": "tiny"}]
+    for there in (with_stores(own=store()), with_stores(adopted=store())):
+        (found,) = headers_to_read([], made, there, "/models")
+        assert found["name"] == "tiny" and found["store"] in (OWN, ADOPTED)
+    assert headers_to_read([], made, with_stores(), "/models") == []
+    # One that is pinned to another digest than the host has is nowhere.
+    assert headers_to_read([], [{"name": "tiny", "digest": NEW}], with_stores(own=store()), "/models") == []

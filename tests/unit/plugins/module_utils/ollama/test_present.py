@@ -90,6 +90,16 @@ def test_a_store_that_can_be_linked_from_goes_before_one_that_is_copied(tmp_path
         present.ensure_pulled(offline(stores[1]), TINY, present.Pull(link_from=[stores[0]]), check_mode=True)
 
 
+def test_what_was_pulled_is_linked_although_what_was_made_from_it_is_damaged(stores):
+    optimized = parse("tiny:optimized")
+    pulled = put(stores[0], TINY, b"template")
+    put(stores[0], optimized, b"template", b"parameters")
+    stores[0].give_names(optimized, [TINY])
+    os.unlink(stores[0].blob_path(stores[0].manifest(TINY).blobs()[2].digest))
+    outcome = present.ensure_pulled(offline(stores[1]), TINY, present.Pull(link_from=[stores[0]]))
+    assert (outcome.action, outcome.digest, outcome.warnings) == ("link", pulled, [])
+
+
 def test_a_store_that_is_refused_is_said_and_the_model_comes_from_elsewhere(tmp_path, stores, registry):
     """Its owner cannot keep an instance from its models by a link."""
     put(stores[0], TINY, b"a")

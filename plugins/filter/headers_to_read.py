@@ -11,8 +11,9 @@ version_added: "1.0.0"
 author: The gpufleet.ollama contributors (@gpufleet)
 description:
   - Compares what M(gpufleet.ollama.model_info) read from a registry with the models that a host has already.
-  - A model that the host has with another digest or header, or that no registry has, is listed. Its plan is made from the model on the host,
-    which M(gpufleet.ollama.model_info) reads with O(gpufleet.ollama.model_info#module:source=store).
+  - A model that the host has with another digest or header, or that no registry has, is listed. Its plan is made from
+    the model on the host, which M(gpufleet.ollama.model_info) reads with
+    O(gpufleet.ollama.model_info#module:source=store).
 options:
   _input:
     description: What M(gpufleet.ollama.model_info) returned for the models, as a list.

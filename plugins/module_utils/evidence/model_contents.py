@@ -8,9 +8,10 @@ import contextlib
 from typing import Any
 
 from ..common.names import InvalidName, Name, full_name, parse
-from ..ollama import model_content, modelfile
+from ..ollama import model_content
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.fingerprint import fingerprint
+from ..ollama.modelfile_parser import ModelfileError
 from ..ollama.staleness import trained_context
 from ..ollama.store import Store, StoreError
 from ..ollama.target import content_in
@@ -41,7 +42,7 @@ def read_contents(client: OllamaClient, instance: dict[str, Any]) -> dict[str, d
             "num_ctx": content["parameters"].get("num_ctx"),
             "trained_context": trained_context(show),
         }
-        with contextlib.suppress(StoreError, InvalidName, modelfile.ModelfileError):
+        with contextlib.suppress(StoreError, InvalidName, ModelfileError):
             found[full_name(name)].update(_pulled(instance.get("store"), parse(name)))
     return found
 

@@ -399,7 +399,7 @@ placement:
 
 from typing import Any, Optional
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, _load_params
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan, take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
@@ -472,16 +472,9 @@ def better_message(models: Any) -> Optional[str]:
 class PlanModule(AnsibleModule):
     """The module; where its options do not fit, it says of the models what is wrong with them."""
 
-    given: Any = None
-
-    def _load_params(self):
-        """Keep the models as they were given; the check of the options leaves out what does not fit."""
-        super()._load_params()
-        self.given = self.params.get("models")
-
     def fail_json(self, msg, **kwargs):
-        """Fail with the better message."""
-        super().fail_json(msg=better_message(self.given) or msg, **kwargs)
+        """Fail with the better message. What was given is read anew: the check leaves out what does not fit."""
+        super().fail_json(msg=better_message(_load_params().get("models")) or msg, **kwargs)
 
 
 def main():

@@ -37,7 +37,7 @@ _HARMLESS_PREFIXES = ("LC_", "CUDA_", "GGML_", "NVIDIA_", "NCCL_", "OMP_")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # In a text: what comes before the last @ of an address, and the query of one, also without scheme and host, as requests
 # names it.
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
+_CREDENTIALS = re.compile(r"([A-Za-z0-9+.-]://)\S*@")
 _QUERY = re.compile(r"(/[^\s'\"?]*\?)[^\s'\"]+=[^\s'\")]*")
 # user:password@host without a scheme. A digest after the @ belongs to a model's name.
 _BARE = re.compile(r"(?<![\w/.:*-])[^\s'\"/@:=]+:(?!//)[^\s'\"@]+@(?!sha256:)(?=[\w\[])")

@@ -55,7 +55,8 @@ def arguments_of(name, monkeypatch):
         raise Captured
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "AnsibleModule", capture)
+        for name in ("AnsibleModule", "PlanModule"):
+            patched.setattr(module, name, capture, raising=False)
         with pytest.raises(Captured):
             module.main()
     return found

@@ -111,6 +111,7 @@ def test_what_the_user_says_is_planned_and_said_first(site):
 
 
 def test_a_models_directory_that_the_service_user_cannot_enter(site):
+    """As in models-dir-unreachable.json."""
     on("a", "install", "-d", "-m", "0700", "/srv/closed")
     before = serving()
     outcome = site.play("site", "-e", "ollama_multigpu_models_dir=/srv/closed/models", expect=2)

@@ -343,6 +343,12 @@ def test_nothing_reads_the_folder_beside_the_checkout():
     assert not [str(path) for path in _files() if word in _text(path)]
 
 
+def test_every_case_of_a_public_report_is_a_test():
+    cases = (CHECKOUT / "tests" / "fixtures" / "cases").glob("*.json")
+    tests = "".join(path.read_text(encoding="utf-8") for path in (CHECKOUT / "tests").rglob("test_*.py"))
+    assert [path.stem for path in cases if path.stem not in tests] == []
+
+
 def test_no_binaries():
     known = {".json", ".jsonl"} | set(FILE_KINDS)
     for path in _files():

@@ -124,6 +124,15 @@ def store(models_dir: str, instance: str) -> str:
     return posixpath.join(stores(models_dir), instance)
 
 
+def cuda_cache(store_path: str) -> str:
+    """Return the directory of the driver's cache of kernels in the directory of an instance.
+
+    The CUDA 13 library of a release holds PTX only (Ollama's llama/server/CMakePresets.json, llama_cuda_v13_linux): the
+    driver compiles the kernels when they are first used, and keeps them here.
+    """
+    return posixpath.join(store_path, ".nv", "ComputeCache")
+
+
 def blobs(store_path: str) -> str:
     """Return the directory of a store's blobs."""
     return posixpath.join(store_path, "blobs")

@@ -98,6 +98,7 @@ _TABLE = (
     _always("OLLAMA_VULKAN", "0", (0, 12, 11)),
     _planned("CUDA_VISIBLE_DEVICES", _SELECTORS),
     _always("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
+    _always("CUDA_CACHE_PATH", "in the directory of the instance, the only place that the service may write"),
     _planned("NVIDIA_VISIBLE_DEVICES", _SELECTORS),
     _planned("HIP_VISIBLE_DEVICES", _SELECTORS),
     _planned("ROCR_VISIBLE_DEVICES", _SELECTORS),

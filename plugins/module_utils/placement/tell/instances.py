@@ -221,9 +221,11 @@ def instance_entry(instance: Instance, service: Service) -> dict[str, Any]:
 def environment(instance: Instance, service: Service) -> dict[str, str]:
     """The service variables of an instance: the plan's, and the user's."""
     contexts = [member.placed.predicted.context_length for member in instance.members]
+    store = paths.store(service.models_dir, instance.name)
     planned = {
         "OLLAMA_HOST": addresses.host_and_port(service.listen_address, instance.port),
-        "OLLAMA_MODELS": paths.store(service.models_dir, instance.name),
+        "OLLAMA_MODELS": store,
+        "CUDA_CACHE_PATH": paths.cuda_cache(store),
         "CUDA_VISIBLE_DEVICES": ",".join(instance.members[0].placed.uuids) or NO_GPU,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "OLLAMA_VULKAN": "0",

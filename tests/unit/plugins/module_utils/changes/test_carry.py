@@ -19,7 +19,7 @@ def test_what_the_user_may_set_is_kept_as_it_is():
         "HTTPS_PROXY": "http://a:b@proxy:3128",
         "OLLAMA_DEBUG": "1",
         "LLAMA_ARG_THREADS": "8",
-        "CUDA_CACHE_PATH": "/var/cache/cuda",
+        "CUDA_CACHE_MAXSIZE": "4294967296",
     }
     assert carried_over(environment, "0.32.15") == (environment, [])
 
@@ -35,6 +35,7 @@ def test_what_the_user_may_set_is_kept_as_it_is():
         ("OLLAMA_SCHED_SPREAD", "1", "strategy: spread"),
         ("OLLAMA_VULKAN", "1", "always 0"),
         ("CUDA_VISIBLE_DEVICES", "0", "GPU selectors"),
+        ("CUDA_CACHE_PATH", "/var/cache/cuda", "the only place that the service may write"),
         ("LLAMA_ARG_FIT_TARGET", "512", "headroom_bytes"),
         ("OLLAMA_CONTEXT_LENGTH", "4096", "context_length of a model"),
         ("OLLAMA_KEEP_ALIVE", "5m", "keep_alive of a model"),

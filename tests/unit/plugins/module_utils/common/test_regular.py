@@ -15,7 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host import files,
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.created import _adapter_digests
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.created import _digest_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Layer
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
@@ -77,7 +77,7 @@ def test_pipes_in_a_store(tmp_path):
 def test_a_pipe_as_adapter(tmp_path):
     path = fifo(tmp_path / "adapter")
     with pytest.raises(ModelError, match="it is not a regular file"):
-        _adapter_digests([path])
+        _digest_of("adapter", path)
     url = "/api/blobs/" + DIGEST
     with serving({("HEAD", url): (404, b""), ("POST", url): (201, b"")}) as server:
         with pytest.raises(OllamaError, match="cannot read .*: it is not a regular file"):

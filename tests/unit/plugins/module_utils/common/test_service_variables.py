@@ -78,7 +78,7 @@ def test_what_no_service_may_have_is_refused_with_the_reason(name, word, loader)
 
 
 @pytest.mark.parametrize(
-    "name", ["SSL_CERT_FILE", "CUDA_CACHE_PATH", "NCCL_DEBUG", "GGML_CUDA_NO_PINNED", "OMP_NUM_THREADS"]
+    "name", ["SSL_CERT_FILE", "CUDA_CACHE_MAXSIZE", "NCCL_DEBUG", "GGML_CUDA_NO_PINNED", "OMP_NUM_THREADS"]
 )
 def test_what_only_resembles_them_is_the_users(name):
     assert service_variables.find(name).owner == service_variables.USER

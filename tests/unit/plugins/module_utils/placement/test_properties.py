@@ -194,7 +194,7 @@ def test_the_same_facts_give_the_same_plan_in_every_process():
         "host['topology'] = [{'uuids': pair, 'path': 'SYS', 'nvlinks': None} for pair in pairs]\n"
         "contexts = [4096, 'auto', 4096, 'auto', 4096]\n"
         "entries = [sized('m%d' % n, 3 + 4 * n, context_length=tokens) for n, tokens in enumerate(contexts)]\n"
-        "print(plan(host, *entries, environment={'B': 1, 'A': 2, 'CUDA_CACHE_PATH': '/x'}))\n"
+        "print(plan(host, *entries, environment={'B': 1, 'A': 2, 'CUDA_CACHE_MAXSIZE': '1'}))\n"
     )
     command = [sys.executable, "-c", program, str(pathlib.Path(__file__).resolve().parents[5])]
     said = {

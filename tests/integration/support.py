@@ -158,5 +158,5 @@ def molecule(name, collections, scratch, **variables):
         [tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--no-command-borders", "-s", name],
         cwd=CHECKOUT,
         env=env,
-        timeout=1500,
+        timeout=2700,  # a busy machine takes five times as long as an idle one
     )

@@ -78,6 +78,13 @@ def _batch(case: Case) -> list[str]:
     return []
 
 
+def _speculation(case: Case) -> list[str]:
+    proposed = case.fitting.release.speculation(case.wanted.facts, case.wanted.drafted)
+    if proposed.kind is None or not case.solved(drafted=0):
+        return []
+    return ["speculative: {type: none} makes the model fit; each token is then computed on its own"]
+
+
 def _slots(case: Case) -> list[str]:
     now = case.wanted.parallel
     most = case.largest(1, now - 1, lambda number: {"parallel": number}) if case.may_run else None
@@ -230,6 +237,7 @@ CHEAPEST_FIRST = (
     _compute_mode,
     _selectors,
     _batch,
+    _speculation,
     _slots,
     _headroom,
     host_remedies.headroom,

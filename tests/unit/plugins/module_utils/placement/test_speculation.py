@@ -101,7 +101,9 @@ def test_a_draft_without_heads_is_counted_and_the_plan_says_that_the_engine_may_
 def test_a_draft_counts_against_the_gpu():
     tight = ((24564, 17800),)
     assert planned("qwen3.5-27b-mtp", gpus=tight)["feasible"]
-    assert not planned("qwen3.5-27b-mtp", gpus=tight, speculative={"type": "mtp", "tokens": 16})["feasible"]
+    too_much = planned("qwen3.5-27b-mtp", gpus=tight, speculative={"type": "mtp", "tokens": 16})
+    assert not too_much["feasible"]
+    assert any(remedy.startswith("speculative: {type: none}") for remedy in too_much["models"][0]["remedies"])
 
 
 def test_the_layers_of_several_gpus_leave_room_for_the_draft():

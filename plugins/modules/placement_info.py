@@ -30,10 +30,7 @@ attributes:
     platforms: posix
 options:
   gpu_inventory:
-    description:
-      - The complete fact RV(gpufleet.ollama.gpu_facts#module:ansible_facts.gpu_inventory).
-      - Its C(host_memory) tells what the host itself can hold. Without it, RV(placement.warnings) contains a warning
-        where a model has layers on the CPU.
+    description: The complete fact RV(gpufleet.ollama.gpu_facts#module:ansible_facts.gpu_inventory).
     type: dict
     required: true
   models:
@@ -45,8 +42,7 @@ options:
     required: true
     suboptions:
       name:
-        description:
-          - Name of the model, for example V(llama4:16x17b).
+        description: Name of the model, for example V(llama4:16x17b).
         type: str
         required: true
       model:
@@ -62,13 +58,11 @@ options:
           - The default is the model's own C(num_ctx), or else 8192; at most the length that it was trained for.
         type: str
       parallel:
-        description:
-          - Number of requests that one instance serves at the same time. The KV cache grows with it.
+        description: Number of requests that one instance serves at the same time. The KV cache grows with it.
         type: int
         default: 1
       kv_cache_type:
-        description:
-          - Type of the KV cache. The default is V(f16), as in Ollama.
+        description: Type of the KV cache. The default is V(f16), as in Ollama.
         type: str
       flash_attention:
         description:
@@ -109,27 +103,35 @@ options:
             description: Most tokens that are proposed at once. The default is 4.
             type: int
       allow_cpu_offload:
-        description:
-          - Whether layers may stay in the memory of the host if the GPUs cannot hold the whole model.
+        description: Whether layers may stay in the memory of the host if the GPUs cannot hold the whole model.
         type: bool
         default: false
-      headroom_bytes:
+      cpu_experts:
         description:
-          - Bytes to keep free on every GPU that serves this model. The default is O(headroom_bytes).
+          - Number of layers, counted from the first, whose experts stay in the memory of the host, or V(all). Needs a
+            mixture-of-experts model and Ollama 0.30 or later. Excludes O(models[].allow_cpu_offload).
+        type: str
+      headroom_bytes:
+        description: Bytes to keep free on every GPU that serves this model. The default is O(headroom_bytes).
         type: int
       keep_alive:
         description:
-          - How long the model stays loaded, in seconds or as V(10m). With V(-1) it never expires.
+          - How long the model stays loaded, in seconds or as V(10m). With V(-1) it never expires, unless
+            O(models[].resident=false), where the default is five minutes.
         type: raw
         default: -1
-      insecure:
+      resident:
         description:
-          - Whether the model may be pulled over plain HTTP or without a check of the certificate.
+          - Whether the model stays loaded. With V(false) the first request loads it, in an instance beside those of the
+            resident models, which it never evicts. Of an instance of such models one is loaded at a time.
+        type: bool
+        default: true
+      insecure:
+        description: Whether the model may be pulled over plain HTTP or without a check of the certificate.
         type: bool
         default: false
       digest:
-        description:
-          - The manifest digest that the model must have.
+        description: The manifest digest that the model must have.
         type: str
       optimized:
         description:
@@ -264,8 +266,6 @@ options:
     description:
       - Bytes of the host's memory to keep free for the host.
       - The default is 1/32 of the host's memory, at least 1 GiB and at most 8 GiB.
-      - On a GPU that shares the host's memory it is kept free in addition to what others use, unless O(headroom_bytes)
-        is more. Elsewhere it counts for the models and layers that are on the CPU and for the buffers of the others.
     type: int
   listen_address:
     description:
@@ -374,12 +374,8 @@ placement:
     host_memory:
       description:
         - The host's own memory, with C(kind) (V(unified) if GPUs share it, or V(dedicated)), C(total_bytes),
-          C(available_bytes) (with what our own units hold), C(swap_bytes) (free swap), C(headroom_bytes) (kept free for
-          the host), C(planned_bytes) (what all models take, on GPUs that share it as well) and C(notes) (the warnings
-          about it).
-        - Null if the facts do not contain it.
-        - A model that needs more than the host has is refused, and so is one that needs more than is available and free
-          swap can hold. A plan that would swap has a warning.
+          C(available_bytes) (with what our own units hold), C(swap_bytes), C(headroom_bytes), C(planned_bytes) (what
+          all models take) and C(notes) (the warnings about it). Null if the facts do not contain it.
       type: dict
     steps_down:
       description:

@@ -9,7 +9,7 @@ decide by what server_info has read.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Collection
 
 from ..common.names import full_name, further_names, key_of, normalise_digest, parse, served_name
 from ..common.sizes import gib
@@ -117,7 +117,27 @@ def compare_models(
         Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
         for state in absent
     ]
-    moved = moved_models(plan, applied)
+    further, in_memory = _in_memory(plan, servers, moved_models(plan, applied), brought, restarted)
+    return changes + further, present + absent + in_memory
+
+
+def _in_memory(
+    plan: dict[str, Any],
+    servers: dict[str, Any],
+    moved: Collection[tuple[str, str]],
+    brought: Collection[tuple[str, str]],
+    restarted: Collection[str],
+) -> tuple[list[Change], list[ModelState]]:
+    """What is unloaded and loaded: (changes, wanted states).
+
+    Args:
+        plan: of module placement_info.
+        servers: of module server_info, by instance.
+        moved: (instance, model) of those that are on other GPUs or have another batch than before.
+        brought: (instance, model) of those that are brought again.
+        restarted: instances whose servers start anew.
+    """
+    changes: list[Change] = []
     unloaded, loaded = [], []
     for instance, model, name in served_models(plan):
         server = servers.get(instance["name"]) or {}
@@ -133,10 +153,16 @@ def compare_models(
             reason = "It is brought again."
         else:
             reason = _load_reason(instance, name, model["keep_alive"], server, entry)
+        if model.get("resident") is False:
+            # The next request loads it, as it is in the store by then.
+            if entry and reason:
+                changes.append(Change("unload", "model", name, reason, instance["name"]))
+                unloaded.append(_state(instance, name, state="unloaded", aliases=others))
+            continue
         if reason:
             changes.append(Change("load", "model", name, reason, instance["name"]))
         loaded.append(_state(instance, name, state="loaded", keep_alive=model["keep_alive"], aliases=others))
-    return changes, present + absent + unloaded + loaded
+    return changes, unloaded + loaded
 
 
 def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[ModelState]:

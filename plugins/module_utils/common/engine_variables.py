@@ -35,10 +35,12 @@ NAMES = frozenset(
     YARN_EXT_FACTOR YARN_ORIG_CTX
     """.split()
 )
+# Those that keep experts on the host, which a plan counts where it sets them.
+EXPERTS = ("CPU_MOE", "N_CPU_MOE")
 # Those that change where the model's memory goes, so that no prediction would hold.
 MOVE_MEMORY = frozenset(
     """
-    CPU_MOE KV_OFFLOAD KV_UNIFIED_PER_SLOT N_CPU_FFN N_CPU_MOE N_GPU_LAYERS_DRAFT OVERRIDE_TENSOR RPC
+    KV_OFFLOAD KV_UNIFIED_PER_SLOT N_CPU_FFN N_GPU_LAYERS_DRAFT OVERRIDE_TENSOR RPC
     SPEC_DRAFT_CACHE_TYPE_K SPEC_DRAFT_CACHE_TYPE_V SPEC_DRAFT_CPU_MOE SPEC_DRAFT_N_CPU_MOE SPEC_DRAFT_N_UBATCH SWA_FULL
     """.split()
 )

@@ -190,6 +190,8 @@ def find(name: str) -> Variable:
 
 def _engine_variable(name: str) -> Variable:
     word = name[len(engine_variables.PREFIX) :]
+    if word in engine_variables.EXPERTS:
+        return Variable(name, REFUSED, "is what cpu_experts of a model sets", first=_ENGINE)
     if word in engine_variables.MOVE_MEMORY:
         return Variable(name, REFUSED, "moves memory that the plan counts on", first=_ENGINE)
     if word in engine_variables.NAMES:

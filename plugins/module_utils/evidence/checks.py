@@ -115,6 +115,9 @@ def _serving(comparison: Comparison) -> list[Check]:
         states.LOAD_FAILED: observed.load_error,
         states.NOT_LOADED: "not loaded",
     }
+    if state == states.ON_DEMAND:
+        # The next request may load it at any time; while it is loaded, it is checked like every other model.
+        return [service, Check("loaded", None, "on demand", "not loaded", required=False)]
     if state in failures:
         return [service, Check("loaded", False, name, failures[state])]
     checks = [service] + ([Check("loaded", True, name, name)] if observed.loaded else [])

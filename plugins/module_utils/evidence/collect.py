@@ -35,7 +35,6 @@ SETTLE_SECONDS = 1.5
 _BEFORE_START_SECONDS, _WITHOUT_ENGINE_SECONDS = 60, 600
 _ONE_DAY_SECONDS = 86400
 _POLL_SECONDS = 0.5
-
 _ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
 _RELOADED = "The server listed %s, but the process of its engine was gone: this check has loaded the model again."
 _CANNOT_GENERATE = "does not support"
@@ -145,9 +144,13 @@ class Observer:
         running = self._running() if self._read_ps() else []
         models = self.observed.models
         return self.observed.reachable and any(
-            not found.loaded or (self._sees_engines and not self._engine_of(name, running))
-            for name, found in models.items()
+            not models[name].loaded or (self._sees_engines and not self._engine_of(name, running))
+            for name in self._residents()
         )
+
+    def _residents(self) -> list[str]:
+        """Return the names of the models that stay loaded. The check does not load those on demand."""
+        return [served_name(model) for model in self.instance["models"] if model.get("resident", True)]
 
     def load(self, allowed: bool) -> None:
         """Load planned models that are not loaded, unless that could evict another; find the engine of each model."""
@@ -159,7 +162,7 @@ class Observer:
             found = self.observed.models[name]
             # /api/ps goes on listing a model whose engine was killed; the next request would load it again.
             dead = found.loaded and self._sees_engines and not self._engine_of(name, running)
-            if found.loaded and not dead:
+            if (found.loaded and not dead) or not model.get("resident", True):
                 continue
             if not allowed:
                 found.died = _ENGINE_GONE if dead else None

@@ -31,6 +31,7 @@ ENGINE_DIED = "engine_died"
 LOAD_FAILED = "load_failed"
 NOT_LOADED = "not_loaded"
 NO_ANSWER = "no_answer"
+ON_DEMAND = "on_demand"  # not loaded, as planned: the first request loads it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +137,8 @@ class Comparison:
             return NO_MEMORY_BY_OTHERS
         if self.observed.died or (error and "terminated" in error):
             return ENGINE_DIED
+        if not error and self.model.get("resident") is False:
+            return ON_DEMAND
         return LOAD_FAILED if error else NOT_LOADED
 
     def _answering(self) -> str:

@@ -30,6 +30,8 @@ def explain(comparison: Comparison, checks: list[Check]) -> list[Finding]:
     missing = _gpus(comparison) or _serving(comparison)
     if missing:
         diagnoses = [missing]
+    elif comparison.serving() == states.ON_DEMAND:
+        diagnoses = []
     else:
         checked = [_settings(comparison), (memory_finding if comparison.planned else _cpu_only)(comparison)]
         diagnoses = [diagnosis for diagnosis in checked if diagnosis]
@@ -75,7 +77,7 @@ def _gpus(comparison: Comparison) -> Diagnosis | None:
 
 def _serving(comparison: Comparison) -> Diagnosis | None:
     state, name, unit = comparison.serving(), comparison.name, comparison.unit
-    if state == states.SERVES:
+    if state in (states.SERVES, states.ON_DEMAND):
         return None
     if state == states.ENGINE_DIED:
         return _engine_died(comparison)

@@ -117,8 +117,8 @@ def layers_on_cpu(comparison: Comparison) -> Diagnosis:
         "layers_on_cpu",
         "%s holds %s more in host memory than planned%s"
         % (comparison.name, gib(comparison.host_excess_bytes()), claims(comparison)),
-        "Free memory on the GPUs or shorten the context, and remove LLAMA_ARG_OVERRIDE_TENSOR and LLAMA_ARG_N_CPU_MOE "
-        "from the service's environment.",
+        "Free memory on the GPUs or shorten the context, and remove LLAMA_ARG_OVERRIDE_TENSOR and, unless the "
+        "plan sets it, LLAMA_ARG_CPU_MOE or LLAMA_ARG_N_CPU_MOE from the service's environment.",
     )
 
 

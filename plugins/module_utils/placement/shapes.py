@@ -20,6 +20,7 @@ from ..model.schema import ModelFacts
 # Strategies that a user may ask for; "auto" decides between the others.
 AUTO = "auto"
 STRATEGIES = (AUTO, "single", "replicate", "split", "spread")
+ALL = "all"  # of cpu_experts
 # What becomes of a model's layers: on one GPU, on several, partly on the CPU, all on the CPU.
 SINGLE, SPLIT, PARTIAL, CPU = "single", "split", "partial", "cpu"
 
@@ -61,7 +62,9 @@ class Wanted:
         ubatch: tokens of a batch, or None = Ollama chooses.
         strategy: one of STRATEGIES.
         replicas: number of instances, or None = the strategy's default.
+        cpu_experts: the first layers whose experts stay on the host: a number, "all", or None.
         headroom_bytes: what stays free on every GPU that serves the model.
+        resident: whether it stays loaded; one that does not is loaded by the first request and keeps no memory.
         keep_alive: seconds (negative = for ever), or a duration as text.
         digest: the manifest's digest to insist on, or None.
         parameters: parameters of the Modelfile, without those that have a field of their own here.
@@ -84,7 +87,9 @@ class Wanted:
     strategy: str = AUTO
     replicas: Optional[int] = None
     allow_cpu_offload: bool = False
+    cpu_experts: Union[int, str, None] = None
     headroom_bytes: int = GIB
+    resident: bool = True
     keep_alive: Union[int, str] = -1
     insecure: bool = False
     digest: Optional[str] = None

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence, Union
 
 from ..common.service_variables import Version
 from ..model.schema import ModelFacts
@@ -133,6 +133,7 @@ class PlannedLayers:
         cpu_allowed: whether the user lets layers run on the CPU.
         forced: whether the plan forces all layers to the GPUs (num_gpu 999).
         adapter_bytes: bytes of the model's LoRA adapters.
+        cpu_experts: the first layers whose experts stay on the host: a number, "all", or None.
     """
 
     outcome: str
@@ -143,3 +144,4 @@ class PlannedLayers:
     cpu_allowed: bool
     forced: bool
     adapter_bytes: int = 0
+    cpu_experts: Union[int, str, None] = None

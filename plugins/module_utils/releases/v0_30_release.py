@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping, Optional, Sequence
+from typing import Mapping, Optional, Sequence, Union
 
 from ..common.sizes import GIB, MIB
 from ..memory import kv_cache
@@ -16,6 +16,18 @@ from .libraries import RefusedGpu
 from .release import Release
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 from .speculation import Speculation, speculation_of
+
+
+def _expert_settings(cpu_experts: Union[int, str, None]) -> dict[str, str]:
+    """What keeps the experts of the first layers on the host: llama.cpp's --cpu-moe and --n-cpu-moe.
+
+    They override the device of the tensors that are named like experts (common/arg.cpp, `llm_ffn_exps_cpu_override`).
+    """
+    if cpu_experts is None:
+        return {}
+    if cpu_experts == "all":
+        return {"LLAMA_ARG_CPU_MOE": "1"}
+    return {"LLAMA_ARG_N_CPU_MOE": str(cpu_experts)}
 
 
 class ReleaseSince030(Release):
@@ -74,6 +86,9 @@ class ReleaseSince030(Release):
         return limits.doubted_architecture(self.numbers, architecture)
 
     def layer_settings(self, planned: PlannedLayers) -> dict[str, str]:
+        return {**_expert_settings(planned.cpu_experts), **self._split_settings(planned)}
+
+    def _split_settings(self, planned: PlannedLayers) -> dict[str, str]:
         kept = planned.headroom_bytes
         if planned.tensor_split:
             return {"LLAMA_ARG_TENSOR_SPLIT": ",".join(str(layers) for layers in planned.tensor_split)}

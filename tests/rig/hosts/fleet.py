@@ -15,6 +15,14 @@ from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, 
 from tests.rig.registry import background, content
 from tests.rig.settings import RigError, set_directory
 
+#: /proc/meminfo of every host: that of the machine differs from one to the next, and plans are held against it. A
+#: service with ProtectKernelTunables has a /proc of its own, in which it sees the machine's.
+MEMORY = """MemTotal:       536870912 kB
+MemFree:        520093696 kB
+MemAvailable:   520093696 kB
+SwapTotal:             0 kB
+SwapFree:              0 kB
+"""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -55,12 +63,18 @@ def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
     base = image.ensure(image.library(), say)
     network()
     hint = limits.raise_inotify()
+    _memory(set_name).parent.mkdir(parents=True, exist_ok=True)
+    _memory(set_name).write_text(MEMORY)
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda item: _make(set_name, item, base, hint), hosts.items()))
     state = load(set_name)
     state["hosts"].update(hosts)
     save(set_name, state)
     return write_inventory(set_name)
+
+
+def _memory(set_name: str) -> pathlib.Path:
+    return set_directory(set_name) / "meminfo"
 
 
 def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
@@ -85,6 +99,7 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         "--network",
         NETWORK,
         "--dns=127.0.0.1",
+        f"--volume={_memory(set_name)}:/proc/meminfo:ro",
         base,
     )
     # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the

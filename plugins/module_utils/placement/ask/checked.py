@@ -72,6 +72,7 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     wanted, model_warnings = wanted_models(request.models, variables, request.headroom_bytes)
     for one in wanted:
         speculative.check_release(one, release)
+    _check_experts(wanted, release)
     common = service.service_of(release, variables, request.models_dir, request.listen_address, request.base_port)
     overhead_bytes = request.overhead_bytes
     if overhead_bytes is not None:
@@ -159,6 +160,16 @@ def _doubts(release: Release, wanted: Sequence[Wanted]) -> list[str]:
     """What is not known of the models on this release, one sentence each."""
     doubts = [(one.name, release.doubted_architecture(one.facts.architecture)) for one in wanted]
     return ["%s: %s." % (name, doubt) for name, doubt in doubts if doubt]
+
+
+def _check_experts(wanted: Sequence[Wanted], release: Release) -> None:
+    """Refuse experts on the CPU where the release has no engine that is told of them."""
+    for one in wanted:
+        if one.cpu_experts and not release.reads_engine_variables:
+            raise PlacementError(
+                "cpu_experts of %s needs Ollama 0.30 or later, whose engine keeps experts on the CPU; %s does not. "
+                "Plan for a later release, or use allow_cpu_offload: true." % (one.name, release.version)
+            )
 
 
 def _one_at_a_time(wanted: Wanted, release: Release) -> Wanted:

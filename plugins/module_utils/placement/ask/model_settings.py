@@ -14,9 +14,10 @@ from ...common import names, sizes
 from ...memory import kv_cache
 from ...model.schema import ModelFacts
 from ..errors import PlacementError
-from ..shapes import AUTO, STRATEGIES
+from ..shapes import ALL, AUTO, STRATEGIES
 from .parameters import whole_number
 
+ON_DEMAND_SECONDS = 300  # as Ollama itself keeps a model after a request
 DEFAULT_CONTEXT = 8192  # tokens; that of Ollama depends on the GPUs' memory
 
 Entry = dict[str, Any]  # of placement_info's models
@@ -44,6 +45,45 @@ def strategy(entry: Entry, name: str) -> str:
     if asked not in STRATEGIES:
         raise PlacementError("Strategy '%s' of %s is unknown; use one of %s." % (asked, name, ", ".join(STRATEGIES)))
     return asked
+
+
+def cpu_experts(
+    entry: Entry, facts: ModelFacts, allow_cpu_offload: bool, num_gpu: Optional[int], name: str
+) -> Union[int, str, None]:
+    """The first layers whose experts stay on the host: a number, "all", or None.
+
+    llama.cpp moves no layer to the CPU by itself once the user moves tensors (common/fit.cpp), so the two ways to use
+    the CPU exclude each other.
+    """
+    asked = entry.get("cpu_experts")
+    if asked is None or str(asked).strip() in ("", "0"):
+        return None
+    first = next((index for index, layer in enumerate(facts.layers) if layer.expert_bytes), None)
+    if first is None:
+        raise PlacementError(
+            "cpu_experts %s of %s: the model has no experts (architecture %s), so none can stay on the CPU; leave it "
+            "out, or use allow_cpu_offload: true." % (asked, name, facts.architecture)
+        )
+    if allow_cpu_offload or num_gpu is not None and 0 <= num_gpu <= facts.block_count:
+        raise PlacementError(
+            "cpu_experts %s of %s does not go with %s, because the engine moves no layers where experts are moved; "
+            "give one of them."
+            % (asked, name, "allow_cpu_offload: true" if allow_cpu_offload else "num_gpu %d" % (num_gpu or 0))
+        )
+    if str(asked).strip().lower() == ALL:
+        return ALL
+    count = whole_number(asked, "cpu_experts of %s" % name, 1)
+    if count > len(facts.layers):
+        raise PlacementError(
+            "cpu_experts %d of %s: the model has %d layers; give at most that, or all."
+            % (count, name, len(facts.layers))
+        )
+    if count <= first:
+        raise PlacementError(
+            "cpu_experts %d of %s moves nothing: its first %d layers have no experts; give more than that, or all."
+            % (count, name, first)
+        )
+    return count
 
 
 def replicas(entry: Entry, asked_strategy: str, name: str) -> Optional[int]:
@@ -84,10 +124,33 @@ def digest(entry: Entry, facts: ModelFacts, name: str) -> Optional[str]:
     return pinned
 
 
-def keep_alive(value: Any, name: str) -> Union[int, str]:
-    """Seconds as a number (negative = for ever) or a duration as text; Ollama does not take the text "-1"."""
-    if value is None or value == "":
-        return -1
+def resident(entry: Entry, asked_strategy: str, count: Optional[int], name: str) -> bool:
+    """Whether a model stays loaded; one that does not has one instance."""
+    if switch(entry.get("resident"), "resident of %s" % name) is not False:
+        return True
+    if asked_strategy == "replicate" or (count or 1) > 1:
+        raise PlacementError(
+            "%s has resident: false and %s; a model on demand has one instance: leave one of them out."
+            % (name, "strategy replicate" if asked_strategy == "replicate" else "replicas %d" % (count or 0))
+        )
+    return False
+
+
+def keep_alive(value: Any, name: str, stays: bool = True) -> Union[int, str]:
+    """Seconds as a number (negative = for ever) or a duration as text; Ollama does not take the text "-1".
+
+    Args:
+        value: what the user gives.
+        name: of the model.
+        stays: whether the model is resident. One that is not goes after ON_DEMAND_SECONDS without a request.
+    """
+    if value is None or value == "" or (not stays and str(value) == "-1"):
+        return -1 if stays else ON_DEMAND_SECONDS
+    if not stays and str(value).startswith("-"):
+        raise PlacementError(
+            "%s has resident: false and keep_alive %s, which keeps it loaded for ever; give a duration such as 5m."
+            % (name, value)
+        )
     found = sizes.duration(value)
     if found is None:
         raise PlacementError(

@@ -71,6 +71,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
     drafted, parameters = speculative.tokens(entry, facts, parameters, name)
     flash = settings.flash_attention(entry, environment, name)
     replicas = settings.replicas(entry, strategy, name)
+    resident = settings.resident(entry, strategy, replicas, name)
     own_headroom = settings.number(entry.get("headroom_bytes"), "headroom_bytes of %s" % name, 0)
     digest = settings.digest(entry, facts, name)
     tokens, notes = settings.context_length(entry, parameters, environment, facts, name)
@@ -89,8 +90,10 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         strategy=strategy,
         replicas=replicas,
         allow_cpu_offload=allow_cpu_offload,
+        cpu_experts=settings.cpu_experts(entry, facts, allow_cpu_offload, parameters.get("num_gpu"), name),
         headroom_bytes=headroom_bytes if own_headroom is None else own_headroom,
-        keep_alive=settings.keep_alive(entry.get("keep_alive"), name),
+        resident=resident,
+        keep_alive=settings.keep_alive(entry.get("keep_alive"), name, resident),
         insecure=settings.switch(entry.get("insecure"), "insecure of %s" % name) or False,
         digest=digest,
         parameters={key: value for key, value in parameters.items() if key not in _OWN_FIELD},

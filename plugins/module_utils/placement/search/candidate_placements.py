@@ -155,6 +155,7 @@ def all_ways(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Itera
 
 
 def _auto(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Iterator[Way]:
+    alone = alone and wanted.resident
     strategy = "replicate" if alone or (wanted.replicas or 1) > 1 else "single"
     reason = "it fits on one GPU" + (" and is the only model of the host" if alone else "")
     found = False

@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional, Sequence
 
+from ...memory import adapters
 from ...releases.release import Release
-from ...releases.shapes import Decision, LoadRequest, PlannedLoad
-from ..shapes import Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
+from ...releases.shapes import Decision, LoadRequest, PlannedLayers, PlannedLoad
+from ..shapes import CPU, Gpu, GpuRoom, Layout, Placed, Predicted, Wanted
 from .fitting import Fitting
 
 NO_LAYER = "The model fits, but one of these GPUs would get no layer"
@@ -82,20 +83,24 @@ def partial_layout(
     return Layout((0,) * len(rooms), 0), 0
 
 
-def planned_load(wanted: Wanted, placed: Placed, variables: dict[str, str]) -> PlannedLoad:
+def planned_load(
+    wanted: Wanted, placed: Placed, variables: dict[str, str], reserved: Optional[dict[str, int]] = None
+) -> PlannedLoad:
     """The load of a model that is placed, as `Release.evicts` takes it.
 
     Args:
         wanted: the model.
         placed: its placement.
         variables: the user's service variables.
+        reserved: {UUID: bytes that models of other instances may take}.
     """
     predicted = placed.predicted
+    reserved = reserved or {}
     asked = dataclasses.replace(wanted, ubatch=wanted.ubatch or placed.batch)
     return PlannedLoad(
         LoadRequest(
             wanted.facts,
-            tuple(gpu.for_release(gpu.available_bytes) for gpu in placed.gpus),
+            tuple(gpu.for_release(gpu.available_bytes - reserved.get(gpu.uuid, 0)) for gpu in placed.gpus),
             options_of(asked, predicted.context_length),
             dict(variables, **environment_of(wanted, placed.gpus)),
         ),
@@ -125,6 +130,32 @@ def environment_of(wanted: Wanted, gpus: Sequence[Gpu]) -> dict[str, str]:
     if len(gpus) > 1:
         variables["OLLAMA_SCHED_SPREAD"] = "1"
     return variables
+
+
+def settings_of(wanted: Wanted, placed: Placed, release: Release, forced: bool) -> dict[str, str]:
+    """Server-wide variables that a model needs; models with the same ones can share an instance.
+
+    Args:
+        wanted: the model.
+        placed: its placement.
+        release: the release that is planned for.
+        forced: whether num_gpu 999 is written.
+    """
+    planned = PlannedLayers(
+        outcome=placed.outcome if placed.gpus else CPU,
+        tensor_split=placed.tensor_split,
+        reserve_bytes=placed.reserve_bytes,
+        headroom_bytes=placed.predicted.headroom_bytes,
+        projector_bytes=wanted.facts.projector_bytes,
+        adapter_bytes=adapters.total_bytes(wanted.facts),
+        cpu_allowed=wanted.allow_cpu_offload,
+        forced=forced,
+        cpu_experts=wanted.cpu_experts if placed.gpus else None,
+    )
+    settings = dict(environment_of(wanted, placed.gpus), **release.layer_settings(planned))
+    if not wanted.resident:
+        settings["OLLAMA_KEEP_ALIVE"] = str(wanted.keep_alive)
+    return settings
 
 
 def _decide(

@@ -12,6 +12,7 @@ from ...memory import overhead, weights
 from ...memory.load import Load
 from ...releases.release import Release
 from ..shapes import ENGINE_SPLIT, Gpu, GpuRoom, Layout, Predicted, PredictedDevice, Wanted
+from .experts import moved_experts
 
 
 class Fitting:
@@ -70,7 +71,8 @@ class Fitting:
         flash = self.flash_attention(wanted, gpus)
         ubatch = self.release.batch(wanted.facts, wanted.ubatch, context_length, wanted.parallel, seen, flash)[0]
         load = self.load(wanted, context_length, ubatch, flash != "off")
-        estimated = memory.estimate(wanted.facts, layout.layers or free, load, layout.gpu_layers, layout.moved)
+        moved = {**(moved_experts(wanted) if gpus else {}), **(layout.moved or {})}
+        estimated = memory.estimate(wanted.facts, layout.layers or free, load, layout.gpu_layers, moved)
         complete = estimated.gpu_layers == estimated.total_layers
         on_host = estimated.host_bytes + estimated.host_compute_bytes + overhead.HOST_PROCESS_BYTES
         if not gpus:
@@ -78,7 +80,7 @@ class Fitting:
         return Predicted(
             gpu_layers=estimated.gpu_layers,
             total_layers=estimated.total_layers,
-            fully_on_gpu=complete and not weights.on_host(layout.moved),
+            fully_on_gpu=complete and not weights.on_host(moved),
             host_bytes=estimated.host_bytes,
             ubatch=ubatch,
             context_length=context_length,
@@ -154,5 +156,8 @@ class Fitting:
         return sum(self.layer_bytes(wanted, context_length, 1)) + wanted.facts.projector_bytes
 
     def layer_bytes(self, wanted: Wanted, context_length: int, ubatch: int) -> list[int]:
-        """Bytes of each layer with its KV cache and adapters, the output layer last."""
-        return memory.layer_bytes(wanted.facts, self.load(wanted, context_length, ubatch))
+        """Bytes of each layer with its KV cache and adapters, the output layer last; without experts on the host."""
+        sizes = memory.layer_bytes(wanted.facts, self.load(wanted, context_length, ubatch))
+        for layer, (size, dummy) in moved_experts(wanted).items():
+            sizes[layer] -= size
+        return sizes

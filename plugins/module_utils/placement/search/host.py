@@ -12,6 +12,14 @@ from ..ask.host_memory import HostMemory
 from ..shapes import Gpu, GpuRoom, Placed, Wanted
 
 
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What the models of an instance on demand take at most: {UUID: bytes} on GPUs, and bytes of the host's memory."""
+
+    gpu_bytes: dict[str, int]
+    host_bytes: int
+
+
 class Host:
     """The GPUs of a host and what the models planned so far leave on each of them.
 
@@ -26,6 +34,7 @@ class Host:
         left: {UUID: bytes left}.
         headrooms: {UUID: headroom of each model there}.
         host_bytes: what the models take of the host's memory, that of GPUs that share it as well.
+        on_demand: for each instance of models on demand, what its largest takes. It is not in `left`.
     """
 
     def __init__(
@@ -40,6 +49,7 @@ class Host:
         self.applied = applied or Applied()
         self.memory = memory
         self.host_bytes = 0
+        self.on_demand: tuple[Taken, ...] = ()
         self.position = {gpu.uuid: place for place, gpu in enumerate(self.gpus)}
         self.left = {gpu.uuid: gpu.available_bytes for gpu in self.gpus}
         self.headrooms: dict[str, list[int]] = {gpu.uuid: [] for gpu in self.gpus}
@@ -48,6 +58,7 @@ class Host:
         """The same host, to try something on."""
         other = Host(self.gpus, self.topology, self.applied, self.memory)
         other.host_bytes = self.host_bytes
+        other.on_demand = self.on_demand
         other.left = dict(self.left)
         other.headrooms = {uuid: list(kept) for uuid, kept in self.headrooms.items()}
         return other
@@ -57,8 +68,30 @@ class Host:
         return tuple(GpuRoom(gpu, self.left[gpu.uuid]) for gpu in gpus)
 
     def model_count(self, gpu: Gpu) -> int:
-        """Number of models on a GPU."""
-        return len(self.headrooms[gpu.uuid])
+        """Number of models on a GPU at the same time; of an instance of models on demand one is there at a time."""
+        return len(self.headrooms[gpu.uuid]) + sum(1 for one in self.on_demand if gpu.uuid in one.gpu_bytes)
+
+    def spare_bytes(self, uuid: str) -> int:
+        """Bytes that a GPU has left beside the models on demand."""
+        return self.left[uuid] - sum(self._taken_there(one, uuid) for one in self.on_demand)
+
+    @property
+    def planned_host_bytes(self) -> int:
+        """Bytes of the host's memory that all models take, those on demand among them."""
+        return self.host_bytes + sum(one.host_bytes for one in self.on_demand)
+
+    def _taken_there(self, taken: Taken, uuid: str) -> int:
+        shared = any(gpu.unified for gpu in self.gpus if gpu.uuid == uuid)
+        return taken.host_bytes if shared else taken.gpu_bytes.get(uuid, 0)
+
+    def beside_on_demand(self, others: Sequence[Taken]) -> Host:
+        """The host with these models on demand on it as well, to place another model on."""
+        trial = self.copy()
+        trial.on_demand = ()
+        for gpu in self.gpus:
+            trial.left[gpu.uuid] -= sum(self._taken_there(one, gpu.uuid) for one in others)
+        trial.host_bytes += sum(one.host_bytes for one in others)
+        return trial
 
     def open(self) -> list[Gpu]:
         """GPUs that can take a further process; one in exclusive compute mode takes only one."""

@@ -129,7 +129,7 @@ def balanced(
     limits = []
     for device in even.devices:
         fixed = device.compute_bytes + device.draft_bytes + device.projector_bytes
-        fixed += device.overhead_bytes + device.shared_bytes
+        fixed += device.overhead_bytes + device.offload_scratch_bytes + device.shared_bytes
         limits.append((device.room_bytes - kept, fixed))
     best = _filled(limits, sizes, 1.0)
     if best is None:

@@ -8,8 +8,8 @@ import dataclasses
 from typing import Optional, Sequence
 
 from ..ask.model_settings import DEFAULT_CONTEXT
-from ..shapes import SINGLE, SPLIT, Choice, Placed, Wanted
-from . import candidate_placements, contexts, resident
+from ..shapes import SINGLE, Choice, Wanted
+from . import candidate_placements, contexts, on_demand, resident
 from .fitting import Fitting
 from .host import Host
 
@@ -36,17 +36,56 @@ def choose(
     host, choices = empty.copy(), None
     for tried in _starts(wanted):
         host = empty.copy()
-        choices = resident.place_together(tried, host, fitting, tries, all_or_none)
+        choices = _placed(tried, host, fitting, tries, all_or_none)
         if choices and all(choice.placements for choice in choices):
             break
     if choices is None:
         return None, host
-    # By name, so that the order in which the models are listed does not matter.
-    by_name = sorted(choices, key=lambda choice: choice.wanted.create_as)
-    by_name = [_replicated(choice, host, fitting) for choice in by_name]
-    by_name = contexts.grown(by_name, host, fitting)
-    done = {choice.wanted.create_as: _pinned(choice, host, fitting) for choice in by_name}
+    done = {choice.wanted.create_as: choice for choice in _finished(choices, host, fitting)}
     return [done[one.create_as] for one in wanted], host
+
+
+def _placed(
+    wanted: Sequence[Wanted], host: Host, fitting: Fitting, tries: int, all_or_none: bool
+) -> Optional[list[Choice]]:
+    """Choices for all models, the host filled with them: first those that stay loaded, then those on demand."""
+    residents, others = on_demand.both(wanted)
+    choices: Optional[list[Choice]] = []
+    if residents:
+        choices = resident.place_together(residents, host, fitting, tries, all_or_none, len(wanted) == 1)
+    if choices is None or not others:
+        return choices
+    # By name, so that the order in which the models are listed does not matter.
+    choices = [_replicated(choice, host, fitting) for choice in sorted(choices, key=lambda one: one.wanted.create_as)]
+
+    found = on_demand.place(others, host, fitting)
+    if all_or_none and not all(choice.placements for choice in found):
+        return None
+    return choices + found
+
+
+def _finished(choices: Sequence[Choice], host: Host, fitting: Fitting) -> list[Choice]:
+    """The choices with all instances, the largest contexts, and what the plan sets."""
+    staying = [choice for choice in choices if choice.wanted.resident]
+    # By name, so that the order in which the models are listed does not matter.
+    by_name = sorted(staying, key=lambda choice: choice.wanted.create_as)
+    if len(staying) == len(choices):
+        by_name = [_replicated(choice, host, fitting) for choice in by_name]
+    by_name = _grown(by_name, host, fitting)
+    done = [_pinned(choice, host, fitting) for choice in by_name]
+    return done + [choice for choice in choices if not choice.wanted.resident]
+
+
+def _grown(choices: Sequence[Choice], host: Host, fitting: Fitting) -> list[Choice]:
+    """The choices with the largest contexts that leave the models on demand their memory; the host is changed."""
+    beside = host.beside_on_demand(host.on_demand)
+    found = contexts.grown(choices, beside, fitting)
+    for before, after in zip(choices, found):
+        for placed in before.placements:
+            host.give_back(placed)
+        for placed in after.placements:
+            host.take(placed)
+    return found
 
 
 def _starts(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
@@ -84,23 +123,6 @@ def _replicated(choice: Choice, host: Host, fitting: Fitting) -> Choice:
 
 
 def _pinned(choice: Choice, host: Host, fitting: Fitting) -> Choice:
-    """The choice with batch and layers set by the plan where several models share GPUs.
-
-    Otherwise both would depend on which model is loaded first: the engine splits by the memory that is free when it
-    loads, and Ollama chooses the batch by it.
-    """
-    if not fitting.release.layers_can_be_set:
-        return choice
-    placements = tuple(_pinned_placement(choice.wanted, placed, host) for placed in choice.placements)
+    """The choice with batch and layers set by the plan where several models share GPUs."""
+    placements = tuple(on_demand.pinned(choice.wanted, placed, host, fitting) for placed in choice.placements)
     return dataclasses.replace(choice, placements=placements)
-
-
-def _pinned_placement(wanted: Wanted, placed: Placed, host: Host) -> Placed:
-    if not placed.on_gpus_only or not any(host.model_count(gpu) > 1 for gpu in placed.gpus):
-        return placed
-    split = placed.outcome == SPLIT and all(placed.predicted.layers) and not wanted.allow_cpu_offload
-    return dataclasses.replace(
-        placed,
-        batch=placed.batch if wanted.ubatch else placed.predicted.ubatch,
-        split_is_set=placed.split_is_set or split,
-    )

@@ -42,7 +42,12 @@ class _Search:
 
 
 def place_together(
-    wanted: Sequence[Wanted], host: Host, fitting: Fitting, tries: int = MOST_TRIES, all_or_none: bool = False
+    wanted: Sequence[Wanted],
+    host: Host,
+    fitting: Fitting,
+    tries: int = MOST_TRIES,
+    all_or_none: bool = False,
+    alone: Optional[bool] = None,
 ) -> Optional[list[Choice]]:
     """Place the models on the host, which is changed.
 
@@ -52,11 +57,12 @@ def place_together(
     Args:
         tries: ways to place all models together that are tried before the host counts as too small.
         all_or_none: whether to return None where not every model has all its layers on GPUs.
+        alone: whether the host has no other model; None = as many as are listed here.
 
     Returns:
         the choices in the order of `wanted`.
     """
-    alone = len(wanted) == 1
+    alone = len(wanted) == 1 if alone is None else alone
     order = sorted(wanted, key=lambda one: _order(one, host, fitting))
     found = None if _too_much(order, host, fitting) else _best(order, host, _Search(fitting, alone, tries))
     if found is not None:
@@ -65,7 +71,7 @@ def place_together(
     elif all_or_none:
         return None
     else:
-        found = [_place(one, host, fitting, alone) for one in order]
+        found = [place_one(one, host, fitting, alone) for one in order]
     by_name = {choice.wanted.create_as: choice for choice in found}
     return [by_name[one.create_as] for one in wanted]
 
@@ -145,8 +151,12 @@ def _search(order: Sequence[Wanted], host: Host, search: _Search) -> Optional[li
     return None
 
 
-def _place(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Choice:
-    """The best way of one model on what is left, layers on the CPU among them; without one, why not."""
+def place_one(wanted: Wanted, host: Host, fitting: Fitting, alone: bool) -> Choice:
+    """The best way of one model on what is left, layers on the CPU among them; without one, why not.
+
+    Args:
+        alone: whether it is the only model of the host, which is filled with it.
+    """
     way = next(candidate_placements.all_ways(wanted, host, fitting, alone), None)
     strategy = wanted.strategy
     if strategy == AUTO:

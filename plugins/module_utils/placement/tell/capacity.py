@@ -32,8 +32,10 @@ def capacity(choice: Choice, host: Host, fitting: Fitting) -> Optional[dict[str,
     if not placements or not placements[0].on_gpus_only:
         return None
     trial = host.copy()
-    for placed in placements:
-        trial.give_back(placed)
+    if wanted.resident:
+        trial = host.beside_on_demand(host.on_demand)
+        for placed in placements:
+            trial.give_back(placed)
 
     def fits(parallel: int) -> bool:
         """Whether every instance has room for so many slots where it is."""

@@ -28,7 +28,7 @@ def host_entry(memory: Optional[HostMemory], host: Host, notes: Sequence[str]) -
         "available_bytes": memory.available_bytes,
         "swap_bytes": memory.swap_bytes,
         "headroom_bytes": memory.headroom_bytes,
-        "planned_bytes": host.host_bytes,
+        "planned_bytes": host.planned_host_bytes,
         "notes": list(notes),
     }
 
@@ -41,7 +41,11 @@ def of_host(memory: Optional[HostMemory], host: Host, choices: Sequence[Choice])
         host: the Host with all models on it.
         choices: of all models.
     """
-    on_cpu = [choice for choice in choices if choice.placements and not choice.placements[0].on_gpus_only]
+    on_cpu = [
+        choice
+        for choice in choices
+        if choice.placements and (choice.wanted.cpu_experts or not choice.placements[0].on_gpus_only)
+    ]
     if memory is None:
         return [
             "%s takes %s of the host's memory. The facts do not say how much the host has, so the plan does not check "
@@ -50,7 +54,7 @@ def of_host(memory: Optional[HostMemory], host: Host, choices: Sequence[Choice])
             for choice in on_cpu
         ]
     notes = [
-        "%s has layers on the CPU, which gives it no more memory: GPU and CPU of this host share one memory."
+        "%s has layers or experts on the CPU, which gives it no more memory: GPU and CPU of this host share one memory."
         % choice.wanted.name
         for choice in on_cpu
         if memory.unified and choice.placements[0].gpus
@@ -60,11 +64,11 @@ def of_host(memory: Optional[HostMemory], host: Host, choices: Sequence[Choice])
 
 def _beside_others(memory: HostMemory, host: Host) -> list[str]:
     """How the host's memory holds the models beside other processes, where that is not well."""
-    left = memory.available_bytes - host.host_bytes
-    if not host.host_bytes or left >= memory.headroom_bytes:
+    left = memory.available_bytes - host.planned_host_bytes
+    if not host.planned_host_bytes or left >= memory.headroom_bytes:
         return []
     sizes = "The models take %s of the host's memory, of which %s of %s are available" % (
-        gib(host.host_bytes),
+        gib(host.planned_host_bytes),
         gib(memory.available_bytes),
         gib(memory.total_bytes),
     )

@@ -10,12 +10,10 @@ from typing import Any, Iterator, Optional, Sequence
 from ...common import addresses, paths
 from ...common.names import key_of
 from ...common.sizes import GIB
-from ...memory import adapters
-from ...releases.shapes import PlannedLayers
 from ..ask import inherited
 from ..ask.applied import Applied
 from ..ask.service import Service
-from ..search import confirm
+from ..search import confirm, on_demand
 from ..search.host import Host
 from ..shapes import CPU, Choice, Placed, Wanted
 from . import instance_names
@@ -86,7 +84,7 @@ def build(choices: Sequence[Choice], host: Host, service: Service) -> list[Insta
     groups: list[list[Member]] = []
     for member in _members(choices, host, service):
         for group in groups:
-            if _can_join(group, member, service):
+            if _can_join(group, member, service, host):
                 group.append(member)
                 break
         else:
@@ -108,7 +106,8 @@ def _members(choices: Sequence[Choice], host: Host, service: Service) -> Iterato
     for choice in sorted(choices, key=lambda one: one.wanted.create_as):
         for placed in choice.placements:
             forced = _all_layers_forced(choice.wanted, placed, host, service)
-            yield Member(choice.wanted, placed, _settings(choice.wanted, placed, service, forced), forced)
+            settings = confirm.settings_of(choice.wanted, placed, service.release, forced)
+            yield Member(choice.wanted, placed, settings, forced)
 
 
 def _names(groups: Sequence[Sequence[Member]], applied: Applied) -> list[str]:
@@ -148,9 +147,11 @@ def _all_layers_forced(wanted: Wanted, placed: Placed, host: Host, service: Serv
     """
     if not service.release.all_layers_can_be_forced or wanted.allow_cpu_offload:
         return False
+    if not wanted.resident:
+        return False  # its instance serves models of several sizes with the same settings
     if not placed.gpus or placed.outcome == CPU:
         return False
-    spare = min(host.left[uuid] for uuid in placed.uuids)
+    spare = min(host.spare_bytes(uuid) for uuid in placed.uuids)
     runs, num_gpu = host.applied.num_gpu(wanted.create_as, placed.uuids)
     if not runs:
         return spare >= GIB
@@ -162,42 +163,25 @@ def _gpu_order(member: Member) -> tuple[bool, list[int]]:
     return (not numbers, numbers)
 
 
-def _settings(wanted: Wanted, placed: Placed, service: Service, forced: bool) -> dict[str, str]:
-    """Server-wide variables that a model needs."""
-    planned = PlannedLayers(
-        outcome=placed.outcome if placed.gpus else CPU,
-        tensor_split=placed.tensor_split,
-        reserve_bytes=placed.reserve_bytes,
-        headroom_bytes=placed.predicted.headroom_bytes,
-        projector_bytes=wanted.facts.projector_bytes,
-        adapter_bytes=adapters.total_bytes(wanted.facts),
-        cpu_allowed=wanted.allow_cpu_offload,
-        forced=forced,
-    )
-    return dict(confirm.environment_of(wanted, placed.gpus), **service.release.layer_settings(planned))
-
-
-def _can_join(group: Sequence[Member], member: Member, service: Service) -> bool:
+def _can_join(group: Sequence[Member], member: Member, service: Service, host: Host) -> bool:
     """Whether a model joins an instance: same GPUs, same settings, and Ollama would not evict one for the other."""
     first = group[0]
     if first.placed.uuids != member.placed.uuids or first.settings != member.settings:
+        return False
+    if first.wanted.resident != member.wanted.resident:
         return False
     if any(gpu.exclusive for gpu in member.placed.gpus):
         return False
     # A server keeps one engine for each model file (server/sched.go of Ollama 0.32.15, schedulerModelKey), and the
     # plain name can name one of them only.
-    if any(_of_one_model(one.wanted, member.wanted) for one in group):
+    if any(on_demand.of_one_model(one.wanted, member.wanted) for one in group):
         return False
-    if not member.placed.gpus:
-        return True
-    loads = [confirm.planned_load(one.wanted, one.placed, service.variables) for one in [*group, member]]
+    if not member.placed.gpus or not member.wanted.resident:
+        return True  # of models on demand one is loaded at a time, and may be evicted for the next
+    # Models on demand may be loaded when a resident model is loaded again.
+    reserved = {gpu.uuid: host.left[gpu.uuid] - host.spare_bytes(gpu.uuid) for gpu in member.placed.gpus}
+    loads = [confirm.planned_load(one.wanted, one.placed, service.variables, reserved) for one in [*group, member]]
     return not any(service.release.evicts(last, loads[:place] + loads[place + 1 :]) for place, last in enumerate(loads))
-
-
-def _of_one_model(one: Wanted, other: Wanted) -> bool:
-    """Whether two models are made from the same one."""
-    same_digest = one.facts.digest is not None and one.facts.digest == other.facts.digest
-    return same_digest or key_of(one.name) == key_of(other.name)
 
 
 def instance_entry(instance: Instance, service: Service) -> dict[str, Any]:
@@ -222,6 +206,7 @@ def environment(instance: Instance, service: Service) -> dict[str, str]:
     """The service variables of an instance: the plan's, and the user's."""
     contexts = [member.placed.predicted.context_length for member in instance.members]
     store = paths.store(service.models_dir, instance.name)
+    resident = instance.members[0].wanted.resident
     planned = {
         "OLLAMA_HOST": addresses.host_and_port(service.listen_address, instance.port),
         "OLLAMA_MODELS": store,
@@ -235,11 +220,13 @@ def environment(instance: Instance, service: Service) -> dict[str, str]:
         "OLLAMA_NOPRUNE": "1",
         # The smallest of the instance, so that a request for a plain model never takes more than was planned.
         "OLLAMA_CONTEXT_LENGTH": str(min(contexts)),
-        "OLLAMA_MAX_LOADED_MODELS": str(len(instance.members)),
+        # Of the models on demand one is loaded at a time: they share the memory that the residents leave.
+        "OLLAMA_MAX_LOADED_MODELS": str(len(instance.members) if resident else 1),
         "OLLAMA_KEEP_ALIVE": "-1",
         **instance.members[0].settings,
     }
-    ours = {name: planned[name] for name in _TAKEN_INTO_ACCOUNT if name in planned}
+    taken = _TAKEN_INTO_ACCOUNT + (() if resident else ("OLLAMA_KEEP_ALIVE",))
+    ours = {name: planned[name] for name in taken if name in planned}
     return {**planned, **service.variables, **ours}
 
 
@@ -257,10 +244,12 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "parameters": parameters(member),
         "system": wanted.system,
         "template": wanted.template,
+        "resident": wanted.resident,
         "keep_alive": wanted.keep_alive,
         "expected": {"outcome": placed.outcome},
         "context_length": placed.predicted.context_length,
         "parallel": wanted.parallel,
+        "cpu_experts": wanted.cpu_experts,
         "kv_cache_type": wanted.cache_type,
         "speculation": _speculation(wanted, service),
         "predicted": predicted_entry(placed),

@@ -12,7 +12,7 @@ from ...memory import kv_cache
 from ...model.schema import ModelFacts
 from ..search import policy
 from ..search.fitting import Fitting
-from ..shapes import AUTO, Gpu, GpuRoom
+from ..shapes import ALL, AUTO, Gpu, GpuRoom
 from . import host_remedies
 from .case import Case
 from .words import on_cpu
@@ -203,6 +203,24 @@ def _more(case: Case) -> list[str]:
     return []
 
 
+def _experts(case: Case) -> list[str]:
+    facts, release = case.wanted.facts, case.fitting.release
+    some = any(layer.expert_bytes for layer in facts.layers)
+    if not some or not case.gpus or case.shared_memory or not release.reads_engine_variables:
+        return []
+    if case.wanted.allow_cpu_offload or case.wanted.cpu_experts == ALL or case.wanted.num_gpu is not None:
+        return []
+    # As few as will do: the largest number of layers that keep their experts on a GPU.
+    count = len(facts.layers)
+    kept = case.largest(0, count - 1 - int(case.wanted.cpu_experts or 0), lambda kept: {"cpu_experts": count - kept})
+    if kept is None:
+        return []
+    return [
+        "cpu_experts: %d keeps the experts of %d of %d layers on the CPU, and the model fits; it is slower"
+        % (count - kept, count - kept, count)
+    ]
+
+
 def _cpu(case: Case) -> list[str]:
     if case.shared_memory:
         return []  # what moves to the CPU stays in the same memory
@@ -248,5 +266,6 @@ CHEAPEST_FIRST = (
     _foreign,
     host_remedies.free_memory,
     _more,
+    _experts,
     _cpu,
 )

@@ -45,7 +45,9 @@ def explain(
 
 def _without(choice: Choice, host: Host) -> Host:
     """The host with all other models on it."""
-    others = host.copy()
+    if not choice.wanted.resident:
+        return host  # what models on demand take is beside what the residents leave
+    others = host.beside_on_demand(host.on_demand)
     for placed in choice.placements:
         others.give_back(placed)
     return others

@@ -10,6 +10,7 @@ from ...common.sizes import gib
 from ...memory import compute
 from ...releases import speculation
 from ...releases.release import Release
+from ..search.experts import moved_experts
 from ..shapes import Choice, Gpu, LeftOutGpu, Placed, Wanted
 from .words import on_cpu
 
@@ -122,6 +123,11 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int 
         )
     if not placed.on_gpus_only:
         notes.append("%s runs %s, as allow_cpu_offload permits." % (wanted.name, on_cpu(placed.predicted)))
+    if wanted.cpu_experts and placed.gpus:
+        notes.append(
+            "%s runs %s: the experts of %d of its %d layers, as cpu_experts asks."
+            % (wanted.name, on_cpu(placed.predicted), len(moved_experts(wanted)), wanted.facts.block_count)
+        )
     for one in choice.placements:
         notes.extend(_of_placement(wanted.name, one))
     if placed.split_is_set:

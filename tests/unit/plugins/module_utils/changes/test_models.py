@@ -282,3 +282,15 @@ def test_a_name_that_two_models_share_is_that_of_the_first():
     wanted = plan(model("tiny:latest-b", "tiny:latest-b-optimized"), model("tiny", "tiny:latest-b"))
     states = models.wanted_models(wanted, [])
     assert [(state.name, state.same_as) for state in states if state.same_as] == [("tiny:latest", "tiny:latest-b")]
+
+
+def test_a_model_on_demand_is_not_loaded_and_an_old_one_is_unloaded():
+    wanted = plan(model("tiny", OPTIMIZED, resident=False))
+    servers = renamed(serving(wanted))
+    servers["gpu0"]["loaded"] = []
+    changes, states = compared(wanted, servers)
+    assert changes == [] and "loaded" not in [state.state for state in states]
+    servers = renamed(serving(wanted))
+    servers["gpu0"]["loaded"][0]["context_length"] = 2048
+    ((kind, what, reason),) = compared(wanted, servers)[0]
+    assert (kind, what) == ("unload", OPTIMIZED) and "2048 tokens" in reason

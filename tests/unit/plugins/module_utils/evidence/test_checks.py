@@ -9,6 +9,7 @@ import dataclasses
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import ObservedModel
 
 from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
@@ -166,3 +167,21 @@ def test_a_model_that_was_loaded_again_says_so_and_passes():
     result = check_plan(plan(), observations(reloaded="its engine was gone"))
     assert result.verdict == "pass"
     assert result.instances[0].models[0].notes == ["its engine was gone"]
+
+
+def test_a_model_on_demand_need_not_be_loaded_and_is_checked_while_it_is():
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["resident"] = False
+    seen = observations(held={})
+    seen.instances["gpu0-1"].models[NAME] = ObservedModel()
+    seen.instances["gpu0-1"].loaded = []
+    result = check_plan(wanted, seen)
+    assert (result.verdict, result.diagnosis) == ("pass", [])
+    assert checks(result)["loaded"] is None and "memory " + A not in checks(result)
+    seen.instances["gpu0-1"].models[NAME].load_error = "out of memory"
+    assert check_plan(wanted, seen).verdict == "fail", "a load that failed is no model that is not asked for"
+    assert check_plan(wanted, observations()).verdict == "pass"
+    assert check_plan(wanted, observations(held={A: 65 * GIB, B: 300 * MIB})).verdict == "fail"
+    wanted["instances"][0]["models"][0]["resident"] = True
+    seen.instances["gpu0-1"].models[NAME] = ObservedModel()
+    assert findings(check_plan(wanted, seen)) == ["not_loaded"]

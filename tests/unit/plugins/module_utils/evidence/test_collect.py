@@ -127,6 +127,17 @@ def test_nothing_is_loaded_or_generated_when_it_is_not_wanted(gather):
     assert host.asked == []
 
 
+def test_a_model_on_demand_is_left_to_the_request_that_wants_it(gather):
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["resident"] = False
+    host = Host()
+    found = model_of(gather(host, wanted=wanted))
+    assert host.asked == [] and not found.loaded
+    host = Host([NAME], [engine()])
+    assert model_of(gather(host, wanted=wanted)).answered, "while it is loaded it is checked like every other"
+    assert [("prompt" in body, body["model"]) for body in host.asked] == [(True, NAME)]
+
+
 def test_nothing_is_loaded_where_that_could_evict_a_model(gather):
     host = Host(["stray:latest"], [engine()])
     found = model_of(gather(host))

@@ -41,6 +41,8 @@ def planned(**fields):
         (dict(cpu_allowed=True, headroom_bytes=2 * GIB, projector_bytes=GIB), {"LLAMA_ARG_FIT_TARGET": "3072"}),
         (dict(), {"LLAMA_ARG_FIT_TARGET": "512"}),
         (dict(cpu_allowed=True, headroom_bytes=GIB // 2), {"LLAMA_ARG_FIT_TARGET": "256"}),
+        (dict(forced=True, cpu_experts="all"), {"LLAMA_ARG_CPU_MOE": "1"}),
+        (dict(forced=True, cpu_experts=7), {"LLAMA_ARG_N_CPU_MOE": "7"}),
         (dict(outcome="partial"), {}),
     ],
 )

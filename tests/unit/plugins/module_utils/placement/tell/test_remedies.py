@@ -23,7 +23,7 @@ def apply(remedy, inventory, entries, name, options):
     key, text = remedy.split(": ", 1) if ": " in remedy else (remedy, "")
     number = re.search(r"\d+", text)
     gpus = inventory["gpus"]
-    if key in ("context_length", "parallel", "ubatch", "headroom_bytes"):
+    if key in ("context_length", "parallel", "ubatch", "headroom_bytes", "cpu_experts"):
         entry[key] = int(number.group(0))
     elif key in ("strategy", "kv_cache_type"):
         entry[key] = text.split(" ")[0].rstrip(",")

@@ -34,6 +34,7 @@ class Load:
             then use them all: the engine's n_ctx_seq becomes context_length * parallel (src/llama-context.cpp).
         outputs: rows of logits that the engine has room for, where those are less than the tokens of a batch; None =
             one for every token. What a release's engine has: `releases.release.Release.outputs`.
+        embedding: whether the engine is told to embed (`--embedding`): its graph then ends before the logits.
         op_offload: whether the first device computes large batches for the weights on the host, on copies of them.
             CUDA does unless --no-op-offload is given (ggml-cuda.cu `ggml_backend_cuda_device_offload_op`); a device
             without that function (RPC) does not.
@@ -50,6 +51,7 @@ class Load:
     flash_attention: bool = True
     unified: bool = False
     outputs: Optional[int] = None
+    embedding: bool = False
     op_offload: bool = False
     speculation: Optional[str] = None
     drafted: int = 0

@@ -121,6 +121,10 @@ class Release(abc.ABC):
         return NONE
 
     @abc.abstractmethod
+    def embeds(self, model: ModelFacts) -> bool:
+        """Whether the engine is told to embed with this model, so that it makes no logits (`Load.embedding`)."""
+
+    @abc.abstractmethod
     def one_request_at_a_time(self, model: ModelFacts) -> bool:
         """Whether this release gives the model one slot, whatever OLLAMA_NUM_PARALLEL is."""
 

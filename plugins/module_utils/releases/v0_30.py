@@ -250,6 +250,7 @@ def decide(request: LoadRequest) -> Decision:
             cache_type=decision.cache_type or "f16",
             flash_attention=decision.flash_attention != "off",
             outputs=outputs(model, decision.parallel, environment, version, proposed.tokens),
+            embedding=embeds(model),
             op_offload=True,
             speculation=proposed.kind,
             drafted=proposed.tokens,

@@ -70,6 +70,9 @@ class ReleaseSince030(Release):
     def speculation(self, model: ModelFacts, asked: Optional[int]) -> Speculation:
         return speculation_of(model, asked, self.numbers)
 
+    def embeds(self, model: ModelFacts) -> bool:
+        return v0_30.embeds(model)
+
     def one_request_at_a_time(self, model: ModelFacts) -> bool:
         return v0_30.slots(model, {"OLLAMA_NUM_PARALLEL": "2"}) == 1
 

@@ -12,6 +12,7 @@ import dataclasses
 from typing import Any, Optional, Tuple
 
 from ...model import architecture
+from .. import kv_cache
 from .graph_builder import Builder
 from .kinds import Kind
 from .norms import norm, with_bias
@@ -198,11 +199,26 @@ def attend(b: Builder, layer: int, parts: Parts, heads: Heads, latent: Optional[
     keys = g.view(memory.k, (heads.size, heads.kv_count, memory.cells, memory.streams))
     values = keys
     if latent is None:
-        values = g.view(memory.v, (heads.value_size, heads.kv_count, memory.cells, memory.streams))
+        values = _cached_values(b, memory, heads)
     keys, values = g.permute(keys, (0, 2, 1, 3)), g.permute(values, (0, 2, 1, 3))
     mix = _mixed_by_flash_attention if b.flash else _mixed_by_scores
     mixed = g.expand(mix(b, layer, (q, keys, values), mask, heads.value_size, latent))
     return mixed if value_rotation is None else hadamard(b, mixed, value_rotation)
+
+
+def _cached_values(b, memory, heads):
+    """The values in the cache of a block.
+
+    Without flash attention the streams lie as far apart as in the widest block of the model (`get_v` in
+    src/llama-kv-cache.cpp), also in narrower ones; a copy on another device spans all of that.
+    """
+    g = b.graph
+    values = g.view(memory.v, (heads.value_size, heads.kv_count, memory.cells, memory.streams))
+    widest = 0 if b.flash else kv_cache.widest_value(b.model)
+    if not widest:
+        return values
+    strides = values.strides[:3] + (memory.cells * widest * memory.v.element,)
+    return g.view(memory.v, values.shape, strides)
 
 
 def _value_rows(b, v):

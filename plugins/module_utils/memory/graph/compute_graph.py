@@ -69,7 +69,7 @@ def graph_of(b: Builder, order: List[int]) -> Graph:
 
 
 def with_output(b: Builder, cur: Value) -> Graph:
-    """The graph after the last block: the output norm and the logits, where the model has them."""
+    """The graph after the last block: the output norm and the logits, where the model has them and does not embed."""
     g = b.graph
     plain = b.traits.layer_norm
     cur.kept = b.traits.keeps_last
@@ -83,7 +83,7 @@ def with_output(b: Builder, cur: Value) -> Graph:
     if plain and b.traits.norm_bias:
         cur = g.like("add", cur, bound=b.output_device)
     cur.kept = True
-    if b.traits.encoder:
+    if b.traits.encoder or b.embedding:
         g.expand(cur)
         return g
     if b.traits.scaled_output:

@@ -75,6 +75,7 @@ class Builder:
         self.wanted = min(load.batch, load.outputs or load.batch)
         self.cells = tuple(kv_cache.cells(load, window)[0] for window in (None, architecture.window_tokens(model)))
         self.flash = load.flash_attention
+        self.embedding = load.embedding
         self.cache_type = load.cache_type
         self.kept_states = kv_cache.states_of_slot(model, load)
         self.used_experts = model.expert_used_count or 1

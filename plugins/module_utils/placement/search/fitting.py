@@ -109,6 +109,7 @@ class Fitting:
             flash_attention=flash_attention,
             unified=self.unified,
             outputs=self.release.outputs(wanted.facts, wanted.parallel, self.variables, proposed.tokens),
+            embedding=self.release.embeds(wanted.facts),
             op_offload=True,
             speculation=proposed.kind,
             drafted=proposed.tokens,

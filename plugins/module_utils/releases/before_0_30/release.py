@@ -66,6 +66,9 @@ class ReleaseBefore030(release.Release):
     ) -> Optional[int]:
         return None
 
+    def embeds(self, model: ModelFacts) -> bool:
+        return False
+
     def one_request_at_a_time(self, model: ModelFacts) -> bool:
         return common_rules.serial(model.architecture, self.numbers) or v0_30.embeds(model)
 

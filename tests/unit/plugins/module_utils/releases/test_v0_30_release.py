@@ -97,3 +97,13 @@ def test_a_quantized_cache_needs_flash_attention():
 def test_the_engine_has_logits_for_its_slots_or_for_every_token(version, facts, parallel, variables, drafted, rows):
     model = models.facts("llama3.1-8b", **facts)
     assert versions.release_of(version).outputs(model, parallel, variables, drafted) == rows
+
+
+def test_an_embedding_model_is_started_to_embed_from_0_30_on():
+    embeds = models.facts("llama3.1-8b", capabilities=["embedding"])
+    assert [versions.release_of(version).embeds(embeds) for version in ("0.24.0", "0.30.0", "0.32.15")] == [
+        False,
+        True,
+        True,
+    ]
+    assert not RELEASE.embeds(models.facts("llama3.1-8b"))

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Error of the memory prediction, and of the peers' formulas, against the engine's own answers.
 
-The answers are the rows of tests/oracle/engine-table.jsonl.
+The answers are the rows of tests/oracle/engine-table.jsonl (llama-server) and engine-older.jsonl (llama-fit-params).
 
 Ours is compared device by device. The peers' formulas (peers.py) know one total: they and ours are compared on the
 rows of one device that holds everything, and once more on those of them that are as the peers' authors measured: one
@@ -100,8 +100,8 @@ def count(errors):
     return len(errors.pairs["total"])
 
 
-def show_ours(found):
-    """The error table of the prediction: by part, and by architecture."""
+def show_ours(found, referee):
+    """The error table of the prediction: by part, and by architecture; `referee`: the program that gave the answers."""
     groups = (("MiB", MIB_FORM), ("% of the engine's", CENT_FORM))
     lines = [(part, len(found.whole.pairs[part]), [found.whole.mib(part), found.whole.cent(part)]) for part in PARTS]
     lines.append(
@@ -110,9 +110,7 @@ def show_ours(found):
     lines.append(
         ("total, one KV stream", count(found.unified), [found.unified.mib("total"), found.unified.cent("total")])
     )
-    show(
-        "memory prediction against the engine (build 11669), per device of %d rows" % found.rows, "part", groups, lines
-    )
+    show("memory prediction against %s, per device of %d rows" % (referee, found.rows), "part", groups, lines)
     groups = [(part + ", MiB", MIB_FORM) for part in PARTS] + [("total, %", CENT_FORM)]
     lines = [
         (name, count(errors), [errors.mib(part) for part in PARTS] + [errors.cent("total")])
@@ -121,7 +119,7 @@ def show_ours(found):
     show("the same by architecture", "", groups, lines)
 
 
-def show_peers(found):
+def show_peers(found, referee):
     """Ours beside the peers' formulas."""
     names = list(found.alone)
     for title, group in (
@@ -130,7 +128,7 @@ def show_peers(found):
     ):
         for unit, form, measure in (("MiB", MIB_FORM, Errors.mib), ("% of the engine's", CENT_FORM, Errors.cent)):
             show(
-                "ours and the peers' formulas, %s, %s" % (title, unit),
+                "ours and the peers' formulas against %s, %s, %s" % (referee, title, unit),
                 "part",
                 [(name, form) for name in names],
                 [
@@ -145,34 +143,19 @@ def show_peers(found):
     show("the same by architecture: total, %", "", [(name, CENT_FORM) for name in names], lines)
 
 
-def hold(found, limits, headroom_bytes):
-    """The project's limits for the prediction; `headroom_bytes`: what a plan says that it keeps free."""
-    rows, headroom = found.rows, headroom_bytes / 1024**2
+def hold(found, limits, referee, least_rows):
+    """The project's limits for the prediction against one referee."""
+    rows = found.rows
     median = found.whole.cent("total")[0]
-    limits.hold("rows of the oracle", "%d" % rows, "at least 1000", rows >= 1000)
-    limits.hold(
-        "rows with weights and KV within 1 MiB on every device",
-        "%d of %d" % (found.exact, rows),
-        "all",
-        found.exact == rows,
-    )
-    limits.hold(
-        "rows with every device's total within max(3 %, 128 MiB)",
-        "%.2f %%" % (100 * found.near / rows),
-        "at least 99 %",
-        found.near >= 0.99 * rows,
-    )
-    limits.hold("median error of a device's total", "%.3f %%" % median, "at most 0.5 %", median <= 0.5)
-    limits.hold(
-        "largest under-prediction / headroom stated in the plan",
-        "%.4f" % (found.too_small / headroom),
-        "at most 1",
-        found.too_small <= headroom,
-        "%.1f of %d MiB" % (found.too_small, headroom),
-    )
-    limits.hold(
-        "rows with the layers of every device equal",
-        "%d of %d" % (found.layers_equal, rows),
-        "all",
-        found.layers_equal == rows,
-    )
+
+    def hold_one(what, value, limit, met):
+        limits.hold("%s: %s" % (referee.split()[0], what), value, limit, met)
+
+    hold_one("rows of the oracle", "%d" % rows, "at least %d" % least_rows, rows >= least_rows)
+    hold_one("rows with weights and KV within 1 MiB", "%d of %d" % (found.exact, rows), "all", found.exact == rows)
+    share = 100 * found.near / rows
+    hold_one("rows with totals within max(3 %, 128 MiB)", "%.2f %%" % share, "at least 99.5 %", share >= 99.5)
+    hold_one("median error of a device's total", "%.3f %%" % median, "at most 0.05 %", median <= 0.05)
+    hold_one("largest under-prediction", "%.1f MiB" % found.too_small, "at most 64 MiB", found.too_small <= 64)
+    equal = found.layers_equal
+    hold_one("rows with the layers of every device equal", "%d of %d" % (equal, rows), "all", equal == rows)

@@ -29,17 +29,27 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes i
 from tests.bench import headers, memory  # noqa: E402
 from tests.bench.report import Limits  # noqa: E402
 from tests.bench.timing import row, seconds  # noqa: E402
-from tests.oracle import replay, table  # noqa: E402
+from tests.oracle import record, replay, table  # noqa: E402
 
 GIB = 1024**3
+SERVER, FIT_PARAMS = "llama-server (build 11669)", "llama-fit-params (build 11669)"
+# Beginning of a recording's name -> who gave the answers.
+REFEREES = (
+    ("era-", "the releases' own functions"),
+    ("ollama-", "Ollama 0.32.15"),
+    ("engine-rows.json", FIT_PARAMS),
+    ("engine-fit.jsonl", FIT_PARAMS),
+    ("engine-", SERVER),
+)
 RECORDINGS = CHECKOUT / "tests" / "fixtures" / "recordings"
 # Ending of a recording's name -> share of its rows that must be equal
 SHARES = (
     ("-placement.jsonl", 1.0),
     ("-residents.jsonl", 0.95),
     ("engine-rows.json", 0.99),
+    ("engine-rows-server.json", 0.995),
     ("engine-fit.jsonl", 0.95),
-    ("engine-fits.jsonl", 0.95),
+    ("engine-fits.jsonl", 0.99),
     (".jsonl", 0.99),
 )
 
@@ -88,12 +98,11 @@ def plan(model, gpus):
 
 
 def placement(model, header_seconds):
-    """Print the ratios of planning; returns the headroom that the plan states, in bytes."""
+    """Print the ratios of planning."""
     two, twenty = seconds(lambda: plan(model, 2), 5), seconds(lambda: plan(model, 20), 5)
     row("plan of a host with 20 GPUs / with 2", twenty / two, "%.1f ms and %.1f ms" % (twenty * 1e3, two * 1e3))
     ten = seconds(lambda: [plan(model, 2) for unused in range(10)], 3)
     row("plans of 10 hosts / header of the model read once", ten / header_seconds, "%.1f ms for the ten" % (ten * 1e3))
-    return plan(model, 2)["instances"][0]["models"][0]["predicted"]["headroom_bytes"]
 
 
 def recorded(limits):
@@ -102,7 +111,8 @@ def recorded(limits):
         "\nrecorded decisions, by the product's own functions (tests/oracle/replay.py FILE shows the rows that differ)"
     )
     for path in sorted(RECORDINGS.iterdir()) + [
-        CHECKOUT / "tests" / "oracle" / name for name in ("engine-fits.jsonl", "engine-offload.jsonl")
+        CHECKOUT / "tests" / "oracle" / name
+        for name in ("engine-fits.jsonl", "engine-offload.jsonl", "engine-speculation.jsonl")
     ]:
         share = next((share for ending, share in SHARES if path.name.endswith(ending)), None)
         if share is None:
@@ -110,9 +120,10 @@ def recorded(limits):
         count, differing = replay.replay(path)
         equal = count - len(differing)
         print(
-            "%s: equal %d of %d%s"
+            "%s, by %s: equal %d of %d%s"
             % (
                 path.name,
+                next(referee for beginning, referee in REFEREES if path.name.startswith(beginning)),
                 equal,
                 count,
                 "; not row %s" % ", ".join(str(one[0]) for one in differing) if differing else "",
@@ -130,13 +141,16 @@ def main():
     limits = Limits()
     with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as scratch:
         model, header_seconds = headers.measure(scratch, limits)
-    headroom = placement(model, header_seconds)
-    found = memory.Comparison(table.rows())
-    memory.show_ours(found)
-    memory.show_peers(found)
-    memory.hold(found, limits, headroom)
+    placement(model, header_seconds)
+    served, older = memory.Comparison(table.rows()), memory.Comparison(table.rows(record.OLDER))
+    memory.show_ours(served, SERVER)
+    memory.show_peers(served, SERVER)
+    memory.hold(served, limits, SERVER, 1500)
+    memory.show_ours(older, FIT_PARAMS)
+    memory.hold(older, limits, FIT_PARAMS, 250)
     recorded(limits)
-    print("%s: equal %d of %d" % (table.TABLE.name, found.equal, found.rows))
+    for found, path in ((served, table.TABLE), (older, record.OLDER)):
+        print("%s: equal %d of %d" % (path.name, found.equal, found.rows))
     return 0 if limits.show() else 1
 
 

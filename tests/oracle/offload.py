@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Ask the engine what a device needs to compute for weights on the host: write engine-offload.jsonl anew.
+"""Ask llama-server what a device needs to compute for weights on the host: engine-offload.jsonl.
 
 CUDA takes large batches of operations whose weights are on the host (`offload_op`), on copies of them that its compute
 buffer must hold. The RPC devices of the oracle do not, so the engine is asked twice: as it is, and with
@@ -8,10 +8,9 @@ engine/offload.c before it, which answers for its devices as ggml-cuda does; eve
 Witness: Vulkan has an `offload_op` of its own; where a model's matrices are small enough for a software Vulkan device
 (128 MiB), the same question is put to one, without any help of ours.
 
-`python -m tests.oracle.offload` takes some minutes, as root; the engine and its models are those of record.py, Vulkan
-gets a root of its own beside it. The first line says what was asked and of which build. The sample is the same each
-time. The first answers showed faults of the simulation, which were mended by the rules they broke: what has not been
-looked at is a sample under another seed.
+record.py records it; the engine and its models are those of record.py, Vulkan gets a root of its own beside it. The
+first line says what was asked and of which build. The sample is the same each time; it was drawn anew when llama-server
+became the referee.
 """
 
 from __future__ import annotations
@@ -20,11 +19,9 @@ import dataclasses
 import json
 import pathlib
 import random
-import re
 import subprocess
-import sys
 
-from tests.oracle.engine import families, sandbox
+from tests.oracle.engine import families, llama_server, sandbox
 from tests.oracle.engine.dimensions import of_model
 from tests.rig.models import gguf
 
@@ -68,7 +65,6 @@ WITNESSES = ("mistral-7b", "granite3.1-moe-3b", "olmoe-7b", "phi3-mini")
 SMALL_BATCHES = (64, 128, 256)
 ROWS_PER_WITNESS = 10
 DEVICES = ((49140,), (49140,), (49140, 49140))
-ROW = re.compile(r"^(?:RPC|Vulkan)\d+ \d+ \d+ (\d+)\s*$", re.MULTILINE)
 VULKAN = sandbox.CACHE / "vulkan"
 VULKAN_PACKAGES = "llama.cpp-tools,llama.cpp-tools-extra,libggml0-backend-vulkan,mesa-vulkan-drivers"
 # The processor as the device; one buffer as large as is asked for; nodes in their order, as CUDA leaves them.
@@ -86,7 +82,7 @@ def sample(model, count, batches=(512, 1024, 2048), contexts=(4096, 16384, 65536
 
     Half of those of a model with experts have all layers on the devices and experts on the host.
     """
-    dice = random.Random("offload %s %d" % (model, max(batches)))
+    dice = random.Random("server offload %s %d" % (model, max(batches)))
     dimensions = of_model(model)
     slots = dimensions["L"] + 1
     for number in range(count):
@@ -108,47 +104,38 @@ def sample(model, count, batches=(512, 1024, 2048), contexts=(4096, 16384, 65536
 
 def ask(root, row, devices, settings):
     """Compute buffer of every device in MiB, or the engine's error as text."""
-    command = (
-        ["nice", "-n", "10", "chroot", str(root), "env"]
-        + list(settings)
-        + [
-            "llama-fit-params",
-            "-fitp",
-            "on",
-            "-m",
-            "/work/offload/%s.gguf" % row["model"],
-            "-c",
-            str(row["n_ctx"]),
-            "-ngl",
-            str(row["n_gpu_layers"]),
-            "-fa",
-            row["flash_attn"],
-            "-ctk",
-            row["cache_type"],
-            "-ctv",
-            row["cache_type"],
-            "-ub",
-            str(row["n_ubatch"]),
-            "-b",
-            str(row["n_ubatch"]),
-            "-ts",
-            ",".join(map(str, row["tensor_split"])),
-            "--no-repack",
-        ]
-        + devices
-    )  # beside CUDA the host's weights are not repacked
-    command += ["-ncmoe", str(row["n_cpu_moe"])] if row["n_cpu_moe"] else []
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    found = [int(size) for size in ROW.findall(done.stdout)]
-    return (
-        found
-        if len(found) == len(row["devices_mib"])
-        else (done.stdout + done.stderr)[-200:] or "exit %d" % done.returncode
-    )
+    arguments = [
+        "-m",
+        "/work/offload/%s.gguf" % row["model"],
+        "-c",
+        str(row["n_ctx"]),
+        "-np",
+        "1",
+        "-ngl",
+        str(row["n_gpu_layers"]),
+        "-fa",
+        row["flash_attn"],
+        "-ctk",
+        row["cache_type"],
+        "-ctv",
+        row["cache_type"],
+        "-ub",
+        str(row["n_ubatch"]),
+        "-b",
+        str(row["n_ubatch"]),
+        "-ts",
+        ",".join(map(str, row["tensor_split"])),
+        "--no-repack",
+    ] + devices  # beside CUDA the host's weights are not repacked
+    arguments += ["-ncmoe", str(row["n_cpu_moe"])] if row["n_cpu_moe"] else []
+    text, code = llama_server.output(arguments, (llama_server.LAST_ROW, llama_server.LOADS), root, settings)
+    found = [parts[2] for name, parts in llama_server.table(text).items() if name != "Host"]
+    return found if len(found) == len(row["devices_mib"]) else text[-200:] or "exit %d" % code
 
 
 def answered(row, devices, witnessed):
     """A row with the engine's answers: `without` and `offloaded`, and the witness's."""
+    row["n_outputs_max"] = 1  # of the one slot
     reach = ["--rpc", devices.servers(row["devices_mib"])]
     row["without"] = ask(sandbox.ROOT, row, reach, ())
     row["offloaded"] = ask(sandbox.ROOT, row, reach, ("LD_PRELOAD=/work/offload.so",))
@@ -183,18 +170,19 @@ def write_model(name):
             stream.truncate(len(head) + size)
 
 
-def main(names):
+def record():
+    """Write the table anew."""
     build()
     head = dict(
         sandbox.version(),
         reference="build 11669",
-        tool="llama-fit-params -fitp on --no-repack over RPC devices of the sizes devices_mib; "
+        tool="llama-server --no-repack over RPC devices of the sizes devices_mib, stopped after its table; "
         "vulkan: over as many software Vulkan devices",
         columns="compute buffer of every device, MiB: without the operations of the host's weights, "
         "with them (offloaded), the same by Vulkan",
     )
     lines = [json.dumps(head, separators=(",", ":"))]
-    for name in names or sorted(set(MODELS + WITNESSES)):
+    for name in sorted(set(MODELS + WITNESSES)):
         write_model(name)
         asked = [(row, False) for row in sample(name, ROWS_PER_MODEL if name in MODELS else 0)]
         asked += [
@@ -209,11 +197,9 @@ def main(names):
                     print("no answer: %s" % row, flush=True)
                 else:
                     lines.append(json.dumps(row, separators=(",", ":")))
-                    if names:
-                        print(lines[-1], flush=True)
-    if not names:
-        TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print("%d rows" % (len(lines) - 1))
+        print("host's weights of " + name, flush=True)
+    subprocess.run(["umount", str(VULKAN / "proc")], check=False)
+    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def rows(path=TABLE):
@@ -224,7 +210,6 @@ def rows(path=TABLE):
 def predicted(row):
     """(compute buffers without the scratch memory, with it) of every device, MiB, as memory/compute.py has them."""
     from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import compute, weights
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
     from tests.oracle import table
 
@@ -238,9 +223,7 @@ def predicted(row):
     slots = weights.assign_layers(
         row["tensor_split"], total, None if row["n_gpu_layers"] >= total else row["n_gpu_layers"]
     )
-    load = Load(
-        row["n_ctx"], ubatch=row["n_ubatch"], cache_type=row["cache_type"], flash_attention=row["flash_attn"] != "off"
-    )
+    load = table.load_of(dict(row, n_parallel=1), served="n_outputs_max" in row)
     loads = (load, dataclasses.replace(load, op_offload=True))
     count = len(row["devices_mib"])
     return [[size / MIB for size in compute.compute_by_device(model, slots, count, one, moved)] for one in loads]
@@ -257,11 +240,3 @@ def compare(row):
         near = all(abs(mine - theirs) <= max(0.03 * theirs, 32) for theirs, mine in zip(engine, ours))
         got[key] = engine if near else [round(size, 1) for size in ours]
     return expected, got
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    finally:
-        subprocess.run(["umount", str(VULKAN / "proc")], check=False)
-        sandbox.close()

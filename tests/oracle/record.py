@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Ask the engine: write tests/oracle/engine-table.jsonl and engine-speculation.jsonl anew.
+"""Ask the engine: write the tables of tests/oracle (*.jsonl) anew.
 
-`python -m tests.oracle.record` takes about ten minutes, as root. The first line says what was asked and of which
-build; every other line is one dry run. The sample is drawn anew but the same each time: for every model the values of
-each setting are drawn from a shuffled deck, so that each comes up about equally often. `python -m tests.oracle.record
-MODEL ...` asks only for these models and prints the rows.
+`python -m tests.oracle.record` takes about half an hour, as root. It asks llama-server, which Ollama starts from 0.30
+on; llama-fit-params gives a smaller table for the builds before llama.cpp #23861 (2026-06-01), where a server had
+logits for every token of a batch, as that program still has. `python -m tests.oracle.record NAME ...` records only
+these of RECORDERS.
+
+The first line of a table says what was asked and of which build; every other line is one dry run. The sample is drawn
+anew but the same each time: for every model the values of each setting are drawn from a shuffled deck, so that each
+comes up about equally often.
 """
 
 from __future__ import annotations
@@ -15,17 +19,18 @@ import pathlib
 import random
 import sys
 
-from tests.oracle import record_speculation
-from tests.oracle.engine import families, sandbox
+from tests.oracle import fits, offload, record_speculation
+from tests.oracle.engine import families, llama_server, sandbox
 from tests.oracle.engine.dimensions import FURTHER, HELD_OUT, MODELS, of_model
 from tests.oracle.engine.further import ESTIMATED_ONLY
 from tests.rig.models import gguf
 
 TABLE = pathlib.Path(__file__).resolve().parent / "engine-table.jsonl"
 ESTIMATED = TABLE.with_name("engine-estimated.jsonl")  # rows of models whose compute buffers the product estimates only
+OLDER = TABLE.with_name("engine-older.jsonl")  # by llama-fit-params
 ROWS_PER_MODEL = 22
-ROWS_PER_HELD_OUT = 10
-ROWS_PER_SERVED = 6
+ROWS_PER_HELD_OUT = 14
+ROWS_PER_OLDER = 3
 SIZES = (49140, 49140, 49140, 24564, 24564, 12288, 81559)  # MiB of the devices that are there
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144)
 DEVICES = (
@@ -54,31 +59,7 @@ PARALLEL = (1, 1, 1, 2, 3, 4)
 UBATCHES = (512, 1024, 2048)
 ATTENTION = (("on", "f16"), ("on", "f16"), ("on", "q8_0"), ("on", "q4_0"), ("off", "f16"))
 
-
-# Models that llama-server itself is asked about, with the slots' cells in one stream (kv_unified) and not.
-SERVED = (
-    "llama3.1-8b",
-    "qwen3-30b-a3b",
-    "phi4-14b",
-    "gemma2-9b",
-    "gemma3-27b",
-    "gemma3n-e4b",
-    "gpt-oss-20b",
-    "llama4-scout",
-    "command-r7b",
-    "deepseek-v2-lite",
-    "deepseek-r1-old",
-    "mamba-2.8b",
-    "mamba-codestral-7b",
-    "jamba-mini",
-    "nemotron-nano-9b-v2",
-    "falcon-h1-7b",
-    "qwen3-next-80b",
-    "lfm2-1.2b",
-)
-UNIFIED = (True, True, False)
-SERVED_PARALLEL = (1, 2, 2, 4, 4)
-SERVED_DEVICES = ((49140,), (49140,), (49140, 49140), (81559, 24564))
+UNIFIED = (False, False, True)  # Ollama never asks for it, but its environment may
 
 # A longer context takes less on a device here, for the engine as well: its allocator takes the hole that fits best, so
 # a value that has grown may lie better than before. Seen with some layers on the host only. model: (parallel, ubatch,
@@ -110,11 +91,11 @@ class Deck:
         return self.left.pop()
 
 
-def sample(model, count):
+def sample(model, count, seed="server table"):
     """`count` designed rows of a model, without the engine's answers."""
-    dice = random.Random("oracle " + model)
-    contexts, devices, offloaded, parallel, ubatches, attention = (
-        Deck(values, dice) for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION)
+    dice = random.Random("%s %s" % (seed, model))
+    contexts, devices, offloaded, parallel, ubatches, attention, unified = (
+        Deck(values, dice) for values in (CONTEXTS, DEVICES, OFFLOADED, PARALLEL, UBATCHES, ATTENTION, UNIFIED)
     )
     splits = {number: Deck(values, dice) for number, values in SPLITS.items()}
     slots = of_model(model)["L"] + 1
@@ -132,31 +113,6 @@ def sample(model, count):
             "cache_type": cache,
             "devices_mib": list(chosen),
             "tensor_split": list(split) if split else None,
-            "n_gpu_layers": 999 if share == 1 else int(share * slots),
-        }
-
-
-def served_sample(model, count):
-    """`count` rows of a model for llama-server: one or two devices, most with all layers on them."""
-    dice = random.Random("server " + model)
-    contexts, devices, offloaded, parallel, ubatches, attention, unified = (
-        Deck(values, dice)
-        for values in (CONTEXTS, SERVED_DEVICES, OFFLOADED, SERVED_PARALLEL, UBATCHES, ATTENTION, UNIFIED)
-    )
-    slots = of_model(model)["L"] + 1
-    for unused in range(count):
-        flash, cache = attention.draw()
-        share = offloaded.draw()
-        chosen = devices.draw()
-        yield {
-            "model": model,
-            "n_ctx": contexts.draw(),
-            "n_parallel": parallel.draw(),
-            "n_ubatch": ubatches.draw(),
-            "flash_attn": flash,
-            "cache_type": cache,
-            "devices_mib": list(chosen),
-            "tensor_split": [1] * len(chosen),
             "n_gpu_layers": 999 if share == 1 else int(share * slots),
             "kv_unified": unified.draw(),
         }
@@ -176,6 +132,7 @@ def falling_sample(model):
             "devices_mib": [SIZES[0]] * count,
             "tensor_split": [1] * count,
             "n_gpu_layers": layers,
+            "kv_unified": False,
         }
 
 
@@ -192,6 +149,7 @@ def long_sample(model):
             "devices_mib": [SIZES[0]] * count,
             "tensor_split": [1] * count,
             "n_gpu_layers": 999,
+            "kv_unified": False,
         }
 
 
@@ -204,71 +162,97 @@ def write_model(name):
             stream.truncate(len(head) + size)
 
 
-def rows_of(name, devices):
-    count = ROWS_PER_MODEL if name in MODELS else ROWS_PER_HELD_OUT
-    write_model(name)
-    asked = [(row, sandbox.dry_run) for row in sample(name, count)]
+def rows_of(name):
+    """All rows of a model for llama-server, without its answers."""
+    yield from sample(name, ROWS_PER_MODEL if name in MODELS else ROWS_PER_HELD_OUT)
     if name in FALLING:
-        asked += [(row, sandbox.dry_run) for row in falling_sample(name)]
-    asked += [(row, sandbox.dry_run) for row in long_sample(name)]
-    if name in SERVED:
-        asked += [(row, sandbox.server_dry_run) for row in served_sample(name, ROWS_PER_SERVED)]
-    for row, ask in asked:
-        answer = ask(devices, row)
-        if isinstance(answer, str):
-            row["error"] = answer
-        else:
-            row["mib"], row["layers"] = answer
-        yield row
+        yield from falling_sample(name)
+    yield from long_sample(name)
 
 
-def main(names):
-    sandbox.build()
-    head = dict(
+def server_row(devices, row):
+    """A row with llama-server's answer; a model that embeds is started as Ollama starts it."""
+    if any(key.endswith(".pooling_type") for key in families.pairs_of(row["model"])):
+        row["embedding"] = True
+    return answered(row, llama_server.dry_run(devices, row))
+
+
+def older_row(devices, row):
+    """A row with the answer of llama-fit-params, which knows no shared stream of the KV cache."""
+    del row["kv_unified"]
+    return answered(row, sandbox.dry_run(devices, row))
+
+
+def answered(row, answer):
+    """A row with an answer, or with the error that the engine gave instead."""
+    return dict(row, error=answer) if isinstance(answer, str) else dict(row, **answer)
+
+
+def head_of_tables():
+    """The first line of the tables of memory by device that llama-server gives."""
+    return dict(
         sandbox.version(),
         reference="build 11669",
-        tool="llama-fit-params -fitp on (rows with kv_unified: llama-server); "
+        tool="llama-server, stopped after the table that it prints before it loads; "
         "devices are RPC servers of the sizes devices_mib",
         columns="mib: per device [weights, KV and recurrent state, compute]; layers: per device; "
-        "n_ctx: of all slots together; tensor_split null: by free memory",
+        "n_ctx: of all slots together; tensor_split null: by free memory; n_outputs_max: as its log says",
         models="tests/oracle/engine/dimensions.py",
     )
+
+
+def record_tables():
+    """Write the tables of memory by device: by llama-server, and the smaller one by llama-fit-params."""
+    sandbox.build()
+    head = head_of_tables()
+    older = dict(head, tool="llama-fit-params -fitp on; devices are RPC servers of the sizes devices_mib")
+    estimated = [name for name in FURTHER if of_model(name)["arch"] in ESTIMATED_ONLY]
+    known = list(MODELS) + list(HELD_OUT) + [name for name in FURTHER if name not in estimated]
     with sandbox.Devices(SIZES) as devices:
-        if names:
-            for name in names:
-                for row in rows_of(name, devices):
-                    print(json.dumps(row, separators=(",", ":")), flush=True)
-            return
-        estimated = [name for name in FURTHER if of_model(name)["arch"] in ESTIMATED_ONLY]
-        write_table(
-            TABLE, head, list(MODELS) + list(HELD_OUT) + [name for name in FURTHER if name not in estimated], devices
-        )
-        write_table(ESTIMATED, head, estimated, devices)
-        record_speculation.record(devices, head, write_model)
+        for path, first, names, rows, ask in (
+            (TABLE, head, known, rows_of, server_row),
+            (ESTIMATED, head, estimated, rows_of, server_row),
+            (OLDER, older, known, lambda name: sample(name, ROWS_PER_OLDER, "older table"), older_row),
+        ):
+            write_table(path, first, ((name, rows(name)) for name in names), lambda row, ask=ask: ask(devices, row))
 
 
-def write_table(path, head, names, devices):
-    """Ask about models and write their rows."""
+def record_drafts():
+    """Write the table of drafts, heads that predict further tokens, and adapters."""
+    sandbox.build()
+    with sandbox.Devices(SIZES) as devices:
+        record_speculation.record(devices, head_of_tables(), write_model)
+
+
+def write_table(path, head, asked, ask):
+    """Ask about rows and write a table; `asked`: (model, its rows) of each model."""
     written = path.with_suffix(".new")
     with open(str(written), "w", encoding="utf-8") as stream:
         stream.write(json.dumps(head, separators=(",", ":")) + "\n")
-        for name in names:
-            rows = list(rows_of(name, devices))
-            failed = [row for row in rows if "error" in row]
-            for row in rows:
+        for name, rows in asked:
+            write_model(name)
+            found = [ask(row) for row in rows]
+            failed = [row for row in found if "error" in row]
+            for row in found:
                 if "error" not in row:
                     stream.write(json.dumps(row, separators=(",", ":")) + "\n")
             stream.flush()
-            print(
-                "%s: %d rows%s"
-                % (
-                    name,
-                    len(rows) - len(failed),
-                    "".join("\n  no answer: %s: %s" % (row["error"][-120:], row) for row in failed[:2]),
-                ),
-                flush=True,
-            )
+            print("%s: %d rows" % (name, len(found) - len(failed)), flush=True)
+            for row in failed[:2]:
+                print("  no answer: %s: %s" % (row["error"][-120:], row), flush=True)
     written.rename(path)
+
+
+#: What is recorded, in this order.
+RECORDERS = {"tables": record_tables, "speculation": record_drafts, "fits": fits.record, "offload": offload.record}
+
+
+def main(names):
+    unknown = sorted(set(names) - set(RECORDERS))
+    if unknown:
+        sys.exit("oracle: nothing is called %s; give some of %s" % (", ".join(unknown), ", ".join(RECORDERS)))
+    for name in names or RECORDERS:
+        RECORDERS[name]()
 
 
 if __name__ == "__main__":

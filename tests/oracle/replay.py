@@ -6,7 +6,8 @@ Usage: python tests/oracle/replay.py FILE ...
 
 Takes era-?.jsonl (decisions of older releases; with the era-models.json beside it, if there is one), *-placement.jsonl
 (choices of a running Ollama), *-residents.jsonl (sequences of loads on one server, a row a step), engine-rows.json
-(the engine's memory per device), engine-table.jsonl (the same for the oracle's models), engine-speculation.jsonl (the
+and engine-rows-server.json (the engine's memory per device), engine-table.jsonl and engine-older.jsonl (the same for
+the oracle's models), engine-speculation.jsonl (the
 same with drafts, heads that predict and adapters), engine-fit.jsonl and engine-fits.jsonl (what llama.cpp's fit chose);
 files are known by their rows, whatever their names. Prints `NAME: equal N of M` per file and the rows that differ,
 expected beside got; ends with 1 if any row differs, with 2 if a file is not a recording.
@@ -147,15 +148,8 @@ def engine_row(row):
     Weights and KV must agree to 1 MiB; the total of a device within max(3 %, 128 MiB). Within those, the expected
     value stands for the predicted one.
     """
-    split = row["tensor_split"]
-    load = Load(
-        row["n_ctx"],
-        parallel=row["n_parallel"],
-        ubatch=row["n_ubatch"],
-        cache_type=row["cache_type"],
-        flash_attention=row["flash_attn"] != "off",
-    )
-    predicted = memory.estimate(models.facts(row["model"]), split, load)
+    model = models.facts(row["model"])
+    predicted = memory.estimate(model, row["tensor_split"], table.load_of(row, row["served"], model))
     expected, got = {}, {}
     for index, device in enumerate(predicted.devices):
         engine = row["mib"]["RPC%d" % index]
@@ -238,12 +232,18 @@ def rows_of(path):
             rows = json.loads(text)
         except ValueError as error:
             raise ValueError("%s is not JSON (%s); give a recording as it was written." % (path.name, error))
-        rows = rows.get("rows", []) if isinstance(rows, dict) else rows
+        rows = _rows_of_document(rows) if isinstance(rows, dict) else rows
     if len(rows) == 1 and isinstance(rows[0], dict) and "rows" in rows[0]:
-        rows = rows[0]["rows"]
+        rows = _rows_of_document(rows[0])
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError("%s holds no rows; give a recording with at least one." % path.name)
     return _kind(rows, path)
+
+
+def _rows_of_document(document):
+    """The rows of one document, each with `served`: whether llama-server itself gave them."""
+    served = str(document.get("tool", "")).startswith("llama-server")
+    return [dict(row, served=served) if isinstance(row, dict) else row for row in document.get("rows", [])]
 
 
 def replay(path):

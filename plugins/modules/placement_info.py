@@ -354,6 +354,7 @@ placement:
           predicted memory per device.
         - The C(planned_digest) and the C(headers) of a model are the manifest digest and the headers that the plan was
           made from.
+        - C(embedding) of a model says whether the engine is started to embed only.
         - C(estimated) of the memory of a model says whether its compute buffers are a careful estimate.
         - The C(basis) of the memory of a model is V(predicted), or V(measured) if O(measure) was used.
         - C(host_total_bytes) of a model is what it takes of the host's memory - C(host_bytes) (weights and KV cache),

@@ -89,9 +89,11 @@ def compare(row):
         expected["used_mib"] = row["used_mib"]
         got["used_mib"] = row["used_mib"] if near else [round(size) for size in used]
     if row["changed"]:
+        expected["layers"], got["layers"] = row["layers"], ours.layers
         moved = row["overflowing"] if isinstance(row["overflowing"], int) else sum(row["overflowing"])
-        expected.update(layers=row["layers"], overrides=moved > 0)
-        got.update(layers=ours.layers, overrides=ours.overflowing > 0)
+        # Where the experts of every layer are on the host, llama-server says nothing of them.
+        if moved or ours.overflowing < sum(ours.layers) - 1:
+            expected["overrides"], got["overrides"] = moved > 0, ours.overflowing > 0
     return expected, got
 
 

@@ -91,6 +91,7 @@ class DryRun:
         command = [self.engine, "--model", self.model_file, "--port", "0", "--host", "127.0.0.1"]
         command += ["--no-webui", "--offline", "-c", str(self.model["context_length"] * parallel), "-np", str(parallel)]
         command += ["--log-verbosity", "4", "--no-log-prefix", "--no-log-timestamps"]
+        command += ["--embedding"] if self.model.get("embedding") else []
         command += self._proposals()
         cache_type = self.instance["environment"].get("OLLAMA_KV_CACHE_TYPE")
         if cache_type:

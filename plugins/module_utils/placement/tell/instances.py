@@ -252,6 +252,7 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "cpu_experts": wanted.cpu_experts,
         "kv_cache_type": wanted.cache_type,
         "speculation": _speculation(wanted, service),
+        "embedding": service.release.embeds(wanted.facts),
         "predicted": predicted_entry(placed),
     }
 

@@ -246,3 +246,11 @@ def test_the_second_table_has_weights_of_its_own_only_for_a_draft():
     memory, draft = DeviceMemory(10, 5, 3, 2), DeviceMemory(9, 4, 3, 2)
     assert memory.with_draft(draft, False) == DeviceMemory(10, 5, 3, 2, 5, 2)
     assert memory.with_draft(draft, True) == DeviceMemory(10, 5, 3, 2, 9, 2)
+
+
+def test_a_model_that_embeds_is_asked_about_as_ollama_starts_it(store, rig):
+    plan = plan_of(store, "llama4:16x17b", context_length=32768)
+    instance = plan["instances"][0]
+    model = instance["models"][0]
+    told = [DryRun("engine", "file", instance, dict(model, embedding=embeds)).arguments() for embeds in (True, False)]
+    assert [("--embedding" in arguments) for arguments in told] == [True, False] and model["embedding"] is False

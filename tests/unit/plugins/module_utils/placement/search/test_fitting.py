@@ -11,7 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import esti
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
 
 from tests.oracle import hosts, table
-from tests.unit.plugins.module_utils.placement.builders import MIB, TWO_A6000, make_plan, plan, sized, wanted
+from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, TWO_A6000, make_plan, plan, sized, wanted
 
 
 def test_the_projector_is_a_line_on_the_first_gpu():
@@ -33,6 +33,19 @@ def test_gpus_that_are_too_old_for_flash_attention_are_planned_without_it():
     assert compute("5.2", "0.32.15") == switched_off
     assert compute("6.1", "0.30.0") == compute("8.6", "0.30.0", flash_attention=False)  # from 0.31.2 Pascal has it too
     assert compute("6.1", "0.32.15") == compute("8.6", "0.32.15")
+
+
+def test_an_embedding_model_is_planned_without_logits():
+    def planned_model(version, *capabilities):
+        entry = wanted("qwen3-8b", context_length=8192, ubatch=2048)
+        entry["model"] = dict(entry["model"], capabilities=list(capabilities))
+        return plan(TWO_A6000, entry, ollama_version=version)["instances"][0]["models"][0]
+
+    embeds, older = (planned_model(version, "embedding") for version in ("0.32.15", "0.24.0"))
+    chats = planned_model("0.32.15", "completion")
+    assert (embeds["embedding"], older["embedding"], chats["embedding"]) == (True, False, False)
+    sizes = [model["predicted"]["devices"][0]["compute_bytes"] for model in (embeds, chats, older)]
+    assert sizes[0] - sizes[1] < 64 * MIB < GIB < sizes[2] - sizes[0] + 512 * MIB
 
 
 def test_an_embedding_model_gets_the_batch_of_embedding_models():

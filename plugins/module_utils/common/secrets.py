@@ -13,7 +13,7 @@ record of an adopted Ollama (root). Everywhere else (plan, results, differences,
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from . import environment_file, service_variables
 
@@ -35,12 +35,16 @@ _HARMLESS = frozenset(("LANG", "LANGUAGE", "TZ", "TERM", "GODEBUG", "GOMAXPROCS"
 _SWITCHED = ("", "0", "1", "true", "false", "yes", "no", "on", "off", "t", "f")
 _HARMLESS_PREFIXES = ("LC_", "CUDA_", "GGML_", "NVIDIA_", "NCCL_", "OMP_")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# In a text: what comes before the last @ of an address, and the query of one, also without scheme and host, as requests
-# names it.
-_CREDENTIALS = re.compile(r"([A-Za-z0-9+.-]://)\S*@")
-_QUERY = re.compile(r"(/[^\s'\"?]*\?)[^\s'\"]+=[^\s'\")]*")
-# user:password@host without a scheme. A digest after the @ belongs to a model's name.
-_BARE = re.compile(r"(?<![\w/.:*-])[^\s'\"/@:=]+:(?!//)[^\s'\"@]+@(?!sha256:)(?=[\w\[])")
+# Words of a text, with their quotes and without. Each is looked at once: an expression for a whole address would try every
+# slash of a long text as its beginning.
+_WORD = re.compile(r"\S+")
+_UNQUOTED = re.compile(r"[^\s'\"]+")
+_SCHEME_IN_WORD = re.compile(r"[A-Za-z0-9+.-]://")
+# Of user:password@host without a scheme: what may be the user, its first character, and what comes after the @. A digest
+# after the @ belongs to a model's name.
+_USER = re.compile(r"[^/@:=]+")
+_FIRST_OF_USER = re.compile(r"(?<![\w/.:*-]).")
+_HOST = re.compile(r"(?!sha256:)[\w\[]")
 
 
 def is_secret(name: str, value: Any) -> bool:
@@ -163,9 +167,54 @@ def filled_address(text: str, source: str) -> str:
 
 def without_credentials(text: str) -> str:
     """Return a text (a message, a line of a log) without user names, passwords and queries in its addresses."""
-    text = _CREDENTIALS.sub(lambda match: match.group(1) + BLANK + "@", text)
-    text = _QUERY.sub(lambda match: match.group(1) + BLANK, text)
-    return _BARE.sub(BLANK + "@", text)
+    text = _WORD.sub(lambda match: _without_user(match.group()), text)
+    return _UNQUOTED.sub(lambda match: _without_bare_users(_without_query(match.group())), text)
+
+
+def _without_user(word: str) -> str:
+    """Return a word without what comes between the scheme of an address and the last @."""
+    scheme, end = _SCHEME_IN_WORD.search(word), word.rfind("@")
+    return word[: scheme.end()] + BLANK + word[end:] if scheme and end >= scheme.end() else word
+
+
+def _without_query(word: str) -> str:
+    """Return a word without the query of an address, also of one without scheme and host, as requests names it."""
+    slash, last = word.find("/"), word.rfind("=")
+    mark = word.find("?", slash) if slash >= 0 else -1
+    if mark < 0 or last < mark + 2:
+        return word
+    end = word.find(")", last)
+    return word[: mark + 1] + BLANK + (word[end:] if end >= 0 else "")
+
+
+def _without_bare_users(word: str) -> str:
+    """Return a word without user:password before each @ that has no scheme before it."""
+    kept, start = [], 0
+    at = word.find("@")
+    while at >= 0:
+        user = _bare_user(word, start, at)
+        kept.append(word[start:at] if user is None else word[start:user] + BLANK)
+        start, at = at, word.find("@", at + 1)
+    return "".join(kept) + word[start:]
+
+
+def _bare_user(word: str, start: int, at: int) -> Optional[int]:
+    """Return where the user of user:password@host begins, None where there is none.
+
+    Args:
+        word: of a text.
+        start: position of the @ before, 0 for none.
+        at: position of the @.
+    """
+    if not _HOST.match(word, at + 1):
+        return None
+    for part in _USER.finditer(word, start, at):
+        end = part.end()
+        if end < at - 1 and word[end] == ":" and not word.startswith("//", end + 1):
+            first = _FIRST_OF_USER.search(word, part.start(), end)
+            if first:
+                return first.start()
+    return None
 
 
 def take_options(module: Any) -> Dict[str, Any]:

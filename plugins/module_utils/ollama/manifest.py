@@ -86,9 +86,14 @@ class Manifest:
         return sum(layer.size_bytes for layer in self.layers) + (self.config.size_bytes if self.config else 0)
 
     def with_headers(self) -> list[Layer]:
-        """Return the layers whose headers say what the model needs: its files, those of its projector, its adapters
-        and its draft model."""
-        return self.of_type(MODEL) + self.of_type(PROJECTOR) + self.of_type(ADAPTER) + self.drafts()
+        """Return the layers whose headers say what the model needs: its files, its projector, its adapters and its
+        draft model."""
+        return self.of_type(MODEL) + self.projectors() + self.of_type(ADAPTER) + self.drafts()
+
+    def projectors(self) -> list[Layer]:
+        """Return the projector in a list, [] without one; of several Ollama loads the first (llm/llama_server.go,
+        `appendMMProjArgs`; the same since 0.11)."""
+        return self.of_type(PROJECTOR)[:1]
 
     def drafts(self) -> list[Layer]:
         """Return the draft model in a list, [] without one; of several Ollama loads the last (server/images.go)."""

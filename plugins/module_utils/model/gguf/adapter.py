@@ -51,6 +51,20 @@ def adapter_facts(header: Header, model: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def foreign_block(header: Header, model: dict[str, Any]) -> int | None:
+    """Return a block that an adapter changes and the model does not have, None where there is none.
+
+    The engine loads neither then ("does not exist in base model").
+
+    Args:
+        header: of the adapter.
+        model: facts of the model (facts.model_facts).
+    """
+    names = (tensor.name for tensor in header.tensors if not tensor.name.endswith(_NORM))
+    blocks = [int(match.group(1)) for match in map(_BLOCK.match, names) if match]
+    return next((block for block in blocks if block >= model["block_count"]), None)
+
+
 def _rank(name: str, shape: Any) -> int:
     """Return the rank by a tensor B, whose rows it is; 0 for another tensor."""
     return shape[0] if name.endswith(".lora_b") and shape else 0

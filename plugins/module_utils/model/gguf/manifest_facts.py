@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Facts of a model from its manifest: all of its layers that act on a load.
 
-Which do, and in which order, is that of Ollama server/images.go (`GetModel`): model files, projectors, adapters, the
-last draft model, and parameters.
+Which do, and in which order, is that of Ollama server/images.go (`GetModel`): model files, the first projector, adapters,
+the last draft model, and parameters.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Callable, NamedTuple
 
 from ...ollama import manifest as media
 from ...ollama import parameters
-from .adapter import adapter_facts
+from .adapter import adapter_facts, foreign_block
 from .facts import model_facts
 from .header import Header, HeaderError
 from .parts import merge
 
 CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
 SMALL_CHUNK = 256 * 1024  # projectors, adapters and the parts of a split model have no vocabulary
-MAX_PARTS = 256  # of a split model, and projectors or adapters of a model
+MAX_PARTS = 256  # of a split model, and adapters of a model
 _WORDS = {
     media.PROJECTOR: "the projector of ",
     media.ADAPTER: "the adapter of ",
@@ -66,11 +66,11 @@ def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[st
         SourceError: it has no model in the GGUF format, or layers that Ollama cannot load.
         HeaderError: a header is damaged. `reads` may raise other exceptions.
     """
-    layers, projectors = manifest.of_type(media.MODEL), manifest.of_type(media.PROJECTOR)
+    layers, projectors = manifest.of_type(media.MODEL), manifest.projectors()
     adapters = manifest.of_type(media.ADAPTER)
     if not layers:
         raise SourceError("the manifest of %s has no model in the GGUF format, so no plan can be made for it" % name)
-    for found in (layers, projectors, adapters):
+    for found in (layers, adapters):
         if len(found) > MAX_PARTS:
             raise SourceError(
                 "the manifest of %s lists %d model files of one kind, but no model has more than %d"
@@ -80,10 +80,8 @@ def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[st
     chunks = [CHUNK] + [SMALL_CHUNK] * (len(layers) - 1)
     read: list[dict[str, Any]] = []
     model = merge((noted(reads.header(layer, chunks[index]), read) for index, layer in enumerate(layers)), len(layers))
-    projector = None
-    if projectors:
-        projector = merge((noted(reads.header(layer, SMALL_CHUNK), read) for layer in projectors), len(projectors))
-    facts = model_facts(model, projector)
+    headers = [noted(reads.header(layer, SMALL_CHUNK), read) for layer in projectors]
+    facts = model_facts(model, headers[0] if headers else None)
     facts["parameters"] = own
     facts["adapters"] = [
         adapter(layer, noted(reads.header(layer, SMALL_CHUNK), read), facts, name) for layer in adapters
@@ -121,8 +119,15 @@ def adapter(layer: media.Layer, header: Header, model: dict[str, Any], name: str
         name: of that model.
 
     Raises:
+        SourceError: it is made for another model.
         HeaderError: its size cannot be computed.
     """
+    block = foreign_block(header, model)
+    if block is not None:
+        raise SourceError(
+            "%s changes block %d, and the model has the blocks 0 to %d, so Ollama cannot load it: create the model with "
+            "an adapter that was made for its base" % (in_words(layer, name), block, model["block_count"] - 1)
+        )
     try:
         return dict(adapter_facts(header, model), digest=layer.digest, size_bytes=layer.size_bytes)
     except HeaderError as error:

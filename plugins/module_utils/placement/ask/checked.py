@@ -146,7 +146,7 @@ def _check_engine(release: Release, wanted: Sequence[Wanted], gpus: Sequence[Gpu
     """Refuse what the engine of this Ollama version cannot load, or not on NVIDIA GPUs.
 
     Raises:
-        PlacementError: an architecture, or a type of the KV cache.
+        PlacementError: an architecture, of the model or of its draft model, or a type of the KV cache.
     """
     for one in wanted:
         fault = release.refused_architecture(one.facts.architecture)
@@ -154,6 +154,13 @@ def _check_engine(release: Release, wanted: Sequence[Wanted], gpus: Sequence[Gpu
             fault = release.refused_cache(one.facts, one.kv_cache_type)
         if fault:
             raise PlacementError("%s cannot be planned: %s." % (one.name, fault))
+        if one.facts.draft is not None and release.speculation(one.facts, one.drafted).kind:
+            fault = release.refused_architecture(one.facts.draft.architecture)
+            if fault:
+                raise PlacementError(
+                    "%s cannot be planned with its draft model: %s, or set speculative: {type: none}."
+                    % (one.name, fault)
+                )
 
 
 def _doubts(release: Release, wanted: Sequence[Wanted]) -> list[str]:

@@ -24,7 +24,7 @@ _KINDS = {"int": "a whole number", "bool": "true or false", "str": "a text", "di
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _BOOLEANS = ("y", "yes", "on", "1", "true", "t", "n", "no", "off", "0", "false", "f")
 # Keys of a text that may be written as a number.
-_NUMBERS_TOO = ("context_length",)
+_NUMBERS_TOO = ("context_length", "cpu_experts")
 # Names that Ollama has for what is a key here.
 _OTHER_NAMES = {"num_ctx": "context_length", "num_parallel": "parallel", "num_batch": "ubatch", "model": "name"}
 
@@ -116,7 +116,10 @@ def _of_value(value: Any, option: dict[str, Any], what: str, key: str) -> list[s
     kind, keys = option.get("type", "str"), option.get("options") or {}
     if not _fits(value, kind, key in _NUMBERS_TOO):
         wanted = _KINDS[kind] + (" with %s" % ", ".join(keys) if keys else "")
-        return ["%s is %s: give %s, or leave it out." % (what, _shown(value), wanted)]
+        if key in _NUMBERS_TOO:
+            wanted = "a number or a text"
+        leave = "" if option.get("required") else ", or leave it out"
+        return ["%s is %s: give %s%s." % (what, _shown(value), wanted, leave)]
     choices = option.get("choices")
     if choices and value not in choices:
         near = difflib.get_close_matches(str(value), choices, 1)

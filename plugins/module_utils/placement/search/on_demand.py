@@ -83,7 +83,7 @@ def _joined(
         gpus = group.placements[0].gpus
         if not gpus or not _suits(wanted, group.placements[0]):
             continue
-        if any(of_one_model(wanted, other) for other in group.wanted):
+        if any(cannot_share(wanted, other) for other in group.wanted):
             continue  # as the instance cannot have both
         trial = host.beside_on_demand([other.taken for other in groups if other is not group])
         placed = candidate_placements.fits(wanted, gpus, trial, fitting)
@@ -125,10 +125,15 @@ def pinned(wanted: Wanted, placed: Placed, host: Host, fitting: Fitting) -> Plac
     )
 
 
-def of_one_model(one: Wanted, other: Wanted) -> bool:
-    """Whether two models are made from the same one."""
+def cannot_share(one: Wanted, other: Wanted) -> bool:
+    """Whether two models cannot be in one instance: they are made from the same one, or one has a name of the other."""
     same_digest = one.facts.digest is not None and one.facts.digest == other.facts.digest
-    return same_digest or key_of(one.name) == key_of(other.name)
+    return same_digest or not _names(one).isdisjoint(_names(other))
+
+
+def _names(wanted: Wanted) -> set[str]:
+    """The names that clients may use for a model."""
+    return {key_of(name) for name in (wanted.name, wanted.create_as) if name}
 
 
 def both(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:

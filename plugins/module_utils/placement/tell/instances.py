@@ -174,7 +174,7 @@ def _can_join(group: Sequence[Member], member: Member, service: Service, host: H
         return False
     # A server keeps one engine for each model file (server/sched.go of Ollama 0.32.15, schedulerModelKey), and the
     # plain name can name one of them only.
-    if any(on_demand.of_one_model(one.wanted, member.wanted) for one in group):
+    if any(on_demand.cannot_share(one.wanted, member.wanted) for one in group):
         return False
     if not member.placed.gpus or not member.wanted.resident:
         return True  # of models on demand one is loaded at a time, and may be evicted for the next

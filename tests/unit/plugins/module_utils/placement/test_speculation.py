@@ -146,3 +146,17 @@ def test_heads_with_names_of_older_files_are_said_not_to_be_predicted():
 def test_what_cannot_be_is_refused(name, settings, said):
     with pytest.raises(PlacementError, match=said):
         planned(name, **settings)
+
+
+def test_a_draft_model_that_the_engine_does_not_have_is_refused():
+    """dflash came with llama.cpp of Ollama 0.30.9 (releases/limits.py)."""
+    facts = dict(table.model("llama3.1-8b"), draft=dict(table.model("qwen3.5-27b-mtp"), architecture="dflash"))
+
+    def made(version, **settings):
+        entry = dict({"name": "m", "model": facts}, **settings)
+        return make_plan(hosts.inventory((49140, 48600), (49140, 48600)), [entry], version)
+
+    with pytest.raises(PlacementError, match="m cannot be planned with its draft model.*'dflash'.*speculative: {type"):
+        made("0.30.8")
+    assert made("0.30.9")["feasible"] and made("0.24.0")["feasible"]
+    assert made("0.30.8", speculative={"type": "none"})["feasible"]

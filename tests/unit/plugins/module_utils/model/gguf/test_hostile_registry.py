@@ -192,7 +192,7 @@ def test_many_models_in_a_manifest():
     tiny = TINY
     twice = [("model", DIGEST, TINY_BYTES)] * 2
     assert "has the tensor" in str(outcome(ranges(tiny), *twice)[0])
-    for kind in ("model", "projector"):
+    for kind in ("model", "adapter"):
         layers = [("model", DIGEST, TINY_BYTES)] + [(kind, DIGEST, TINY_BYTES)] * 300
         error, moved = outcome(ranges(tiny), *layers)
         assert "model files of one kind, but no model has more than 256" in str(error) and moved < 100000

@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 
-from tests.rig.models import catalog
+from tests.rig.models import catalog, gguf
 from tests.unit.plugins import model_layers as layers
 from tests.unit.plugins.scripted_server import ranges, serving
 
@@ -131,6 +131,23 @@ def test_of_several_drafts_the_last_is_loaded_and_of_adapters_all(tmp_path):
     assert facts["draft"]["digest"] == layers.digest_of(layers.draft("small")[1])
     assert [len(one["layer_bytes"]) for one in facts["adapters"]] == [8, 2]
     assert len(facts["headers"]) == 4
+
+
+def test_of_several_projectors_the_first_is_loaded(tmp_path):
+    def projector(rows):
+        head, size = gguf.header({"general.architecture": "clip"}, [("v.patch_embd.weight", "F16", [64, rows])])
+        return ("projector", head, len(head) + size)
+
+    facts = from_store(tmp_path, layers.model(), projector(100), projector(300))[0]
+    assert facts["projector_bytes"] == 64 * 100 * 2 and facts["projector_separate"]
+    assert len(facts["headers"]) == 2
+    store, planned = Store(str(tmp_path)), header_check.planned_headers(facts["headers"])
+    assert header_check.differs(store, parse("m"), planned) is False
+
+
+def test_an_adapter_that_was_made_for_a_larger_model_is_refused(tmp_path):
+    with pytest.raises(source.SourceError, match="adapter of m changes block 8, and the model has the blocks 0 to 7"):
+        from_store(tmp_path, layers.model(), layers.adapter(blocks=range(9)))
 
 
 def test_the_cache_tells_models_apart_that_differ_in_one_layer(tmp_path):

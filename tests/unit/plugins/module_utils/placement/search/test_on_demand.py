@@ -135,3 +135,16 @@ def test_a_duration_of_the_user_counts():
     environment = {"OLLAMA_KEEP_ALIVE": "-1"}
     (instance,) = plan(ONE, on_demand("d", 4, keep_alive="30m"), environment=environment)["instances"]
     assert instance["environment"]["OLLAMA_KEEP_ALIVE"] == "30m"
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_models_of_which_one_has_the_name_of_the_other_get_instances_of_their_own(resident):
+    """In one instance each run would give the name to the other one of them."""
+    models = [sized("x:a", 5, optimized={"suffix": "-b"}), sized("X:a-b", 6, optimized={"suffix": "-c"})]
+    for number, one in enumerate(models):
+        one.update(resident=resident, model=dict(one["model"], digest="sha256:" + str(number) * 64))
+    instances = by_model(plan(ONE, *models))
+    assert instances["x:a"]["name"] != instances["X:a-b"]["name"]
+    models[1]["name"] = "y"
+    instances = by_model(plan(ONE, *models))
+    assert instances["x:a"]["name"] == instances["y"]["name"]

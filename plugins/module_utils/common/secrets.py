@@ -35,13 +35,13 @@ _HARMLESS = frozenset(("LANG", "LANGUAGE", "TZ", "TERM", "GODEBUG", "GOMAXPROCS"
 _SWITCHED = ("", "0", "1", "true", "false", "yes", "no", "on", "off", "t", "f")
 _HARMLESS_PREFIXES = ("LC_", "CUDA_", "GGML_", "NVIDIA_", "NCCL_", "OMP_")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# Words of a text, with their quotes and without. Each is looked at once: an expression for a whole address would try every
-# slash of a long text as its beginning.
+# Words of a text, with their quotes and without. Each is looked at once: an expression for a whole address would try
+# every slash of a long text as its beginning.
 _WORD = re.compile(r"\S+")
 _UNQUOTED = re.compile(r"[^\s'\"]+")
 _SCHEME_IN_WORD = re.compile(r"[A-Za-z0-9+.-]://")
-# Of user:password@host without a scheme: what may be the user, its first character, and what comes after the @. A digest
-# after the @ belongs to a model's name.
+# Of user:password@host without a scheme: what may be the user, its first character, and what comes after the @. A
+# digest after the @ belongs to a model's name.
 _USER = re.compile(r"[^/@:=]+")
 _FIRST_OF_USER = re.compile(r"(?<![\w/.:*-]).")
 _HOST = re.compile(r"(?!sha256:)[\w\[]")

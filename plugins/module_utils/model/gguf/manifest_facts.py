@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Facts of a model from its manifest: all of its layers that act on a load.
 
-Which do, and in which order, is that of Ollama server/images.go (`GetModel`): model files, the first projector, adapters,
-the last draft model, and parameters.
+Which do, and in which order, is that of Ollama server/images.go (`GetModel`): model files, the first projector,
+adapters, the last draft model, and parameters.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def adapter(layer: media.Layer, header: Header, model: dict[str, Any], name: str
     block = foreign_block(header, model)
     if block is not None:
         raise SourceError(
-            "%s changes block %d, and the model has the blocks 0 to %d, so Ollama cannot load it: create the model with "
-            "an adapter that was made for its base" % (in_words(layer, name), block, model["block_count"] - 1)
+            "%s changes block %d, and the model has the blocks 0 to %d, so Ollama cannot load it: create the model "
+            "with an adapter that was made for its base" % (in_words(layer, name), block, model["block_count"] - 1)
         )
     try:
         return dict(adapter_facts(header, model), digest=layer.digest, size_bytes=layer.size_bytes)

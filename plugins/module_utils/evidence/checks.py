@@ -13,10 +13,11 @@ from typing import Any
 
 from ..common.sizes import gib
 from . import comparison as states
-from . import engine_log, instance_checks, model_memory
+from . import engine_log, identity, instance_checks, model_memory
 from .comparison import Comparison
 from .findings import explain
 from .host_view import HostView
+from .identity import ModelIdentity, ServerIdentity
 from .instance_checks import InstanceComparison
 from .model_memory import GpuMemory
 from .shapes import (
@@ -47,7 +48,8 @@ def check_plan(plan: dict[str, Any], observations: Observations) -> Evidence:
     for instance in plan.get("instances") or []:
         observed = observations.instances.get(instance["name"]) or ObservedInstance()
         whole = InstanceComparison(instance, observed, host)
-        checks = instance_checks.check_instance(whole)
+        server = ServerIdentity(instance, observed, host.release)
+        checks = identity.check_server(server) + instance_checks.check_instance(whole)
         models: list[ModelEvidence] = []
         found: list[Finding] = []
         for model in instance["models"]:
@@ -55,7 +57,8 @@ def check_plan(plan: dict[str, Any], observations: Observations) -> Evidence:
             evidence = _model_evidence(comparison)
             models.append(evidence)
             found.extend(explain(comparison, evidence.checks))
-        diagnosis += found + instance_checks.explain(whole, not found)
+        found += instance_checks.explain(whole, not found)
+        diagnosis += identity.explain(server, found)
         instances.append(InstanceEvidence(instance["name"], instance["unit"], instance["url"], checks, models))
     return Evidence(_verdict(instances, diagnosis), instances, diagnosis)
 
@@ -75,9 +78,9 @@ def check_model(comparison: Comparison) -> list[Check]:
     checks += _serving(comparison)
     if comparison.serving() != states.SERVES:
         return checks
-    checks += _settings(comparison)
+    checks += identity.check_model(ModelIdentity(comparison.model, comparison.observed)) + _settings(comparison)
     if not comparison.planned:
-        return checks + [_cpu_only(comparison)]
+        return checks + [_cpu_only(comparison), _cpu_buffers(comparison)]
     for part in (_memory, _layers, _engine_figures, _utilization, _foreign_memory):
         checks += part(comparison)
     return checks
@@ -97,6 +100,8 @@ def _gpus_seen(comparison: Comparison) -> list[Check]:
         return [Check("gpus_seen", False, planned, "without %s" % ", ".join(missing))]
     if unusable:
         return [Check("gpus_seen", False, planned, "unusable: %s" % ", ".join(unusable))]
+    if comparison.gpus_listed_twice():
+        return [Check("gpus_seen", None, planned, "listed twice: %s" % ", ".join(comparison.gpus_listed_twice()))]
     if comparison.gpus_without_health():
         return [Check("gpus_seen", None, planned, "unknown health: %s" % ", ".join(comparison.gpus_without_health()))]
     return [Check("gpus_seen", True, planned, planned)]
@@ -160,6 +165,15 @@ def _cpu_only(comparison: Comparison) -> Check:
     return Check("cpu_only", True, nothing, nothing)
 
 
+def _cpu_buffers(comparison: Comparison) -> Check:
+    """The engine of a model that is planned for the CPU logged no buffer on a GPU, of whatever maker."""
+    log, elsewhere = comparison.observed.log, comparison.memory.buffers_off_plan()
+    required, nothing = not comparison.observed.log_missing, "no buffer on a GPU"
+    if log is None or not log.buffers:
+        return Check("cpu_buffers", None, nothing, _log_missing(comparison), required)
+    return Check("cpu_buffers", not elsewhere, nothing, _sizes(elsewhere) or nothing)
+
+
 def _memory(comparison: Comparison) -> list[Check]:
     """NVML shows the predicted memory on every planned GPU, and nothing on another GPU."""
     memory, checks = comparison.memory, []
@@ -174,7 +188,7 @@ def _memory(comparison: Comparison) -> list[Check]:
         held = sum(size or 0 for size in sizes)
         expected = "%s to %s" % (gib(total.least_bytes), gib(total.most_bytes))
         checks.append(Check("memory", held >= total.least_bytes, expected, gib(held)))
-    elsewhere, unknown = memory.off_plan(), memory.off_plan_unknown()
+    elsewhere, unknown = memory.off_plan() + sorted(memory.buffers_off_plan()), memory.off_plan_unknown()
     if elsewhere or unknown:
         observed = ", ".join(elsewhere) or "unknown on %s" % ", ".join(unknown)
         checks.append(Check("only_planned_gpus", False if elsewhere else None, comparison.planned_text(), observed))
@@ -205,7 +219,7 @@ def _layers(comparison: Comparison) -> list[Check]:
         logged = "%d/%d" % (log.layers, log.layers_total or 0)
         checks = [Check("layers", not comparison.layers_missing(), wanted, logged)]
     if log and log.buffers:
-        buffers = ", ".join("%s %s" % (device, gib(size)) for device, size in sorted(log.buffers.items()))
+        buffers = _sizes(log.buffers)
         on_gpu = sum(size for device, size in log.buffers.items() if engine_log.is_gpu(device))
         checks.append(Check("gpu_buffers", bool(on_gpu), "buffers on a GPU", buffers))
     else:
@@ -215,6 +229,10 @@ def _layers(comparison: Comparison) -> list[Check]:
     observed = "%s of %s" % (gib(vram), gib(size))
     checks.append(Check("size_vram", comparison.size_vram_is_enough(), expected, observed))
     return checks
+
+
+def _sizes(buffers: dict[str, int]) -> str:
+    return ", ".join("%s %s" % (device, gib(size)) for device, size in sorted(buffers.items()))
 
 
 def _log_missing(comparison: Comparison) -> str:
@@ -240,7 +258,8 @@ def _engine_figures(comparison: Comparison) -> list[Check]:
                 Check("engine_dry_run " + uuid, not run.is_above, "at most %s" % gib(run.most_bytes), observed)
             )
         if device.get("layers"):
-            planned, placed = gib(comparison.memory.planned_exact(device)), uuid not in off if uuid in exact else None
+            planned = gib(comparison.memory.planned_exact(device))
+            placed = uuid not in off if uuid in off or comparison.memory.has_logged_parts(device) else None
             checks.append(Check("engine_weights " + uuid, placed, planned, gib(exact.get(uuid)), required))
     return checks
 

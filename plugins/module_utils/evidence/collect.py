@@ -21,8 +21,9 @@ from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
-from . import engine_log, engines, gpu_memory, loaded_models
+from . import engine_log, engines, gpu_memory, loaded_models, server_process
 from .concurrency import in_parallel
+from .generations import answer_problem, rounds
 from .planned import planned_uuids
 from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
 
@@ -38,6 +39,7 @@ _POLL_SECONDS = 0.5
 _ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
 _RELOADED = "The server listed %s, but the process of its engine was gone: this check has loaded the model again."
 _CANNOT_GENERATE = "does not support"
+_STOPPED = "process %d is stopped by a signal or a debugger (kill -CONT %d lets it go on)"
 _NOT_WANTED = "no generation was run"
 _NOT_IN_JOURNAL = "the journal no longer has the start of this engine"
 
@@ -204,7 +206,8 @@ class Observer:
             else:
                 found.generation_error = error.message
             return
-        found.answered = True
+        found.generation_error = answer_problem(answer, name)
+        found.answered = found.generation_error is None or None
         spent = answer.get("eval_duration") or 0
         if spent:
             found.tokens_per_second = round((answer.get("eval_count") or 0) * 1e9 / spent, 2)
@@ -219,6 +222,8 @@ class Observer:
         for found in self.observed.models.values():
             if found.engine and not proc.is_alive(found.engine.pid, found.engine.started):
                 found.died = "process %d ended after it had loaded the model" % found.engine.pid
+            elif found.engine and proc.is_stopped(found.engine.pid):
+                found.died = _STOPPED % (found.engine.pid, found.engine.pid)
         before = {name: found.engine for name, found in self.observed.models.items()}
         self._find_engines()
         for name, found in self.observed.models.items():
@@ -229,6 +234,8 @@ class Observer:
             if found.fresh and not found.loaded:
                 found.died = found.died or "the model was loaded and is no longer"
         self._read_journal()
+        server_process.read(self.client, self.instance, self.observed)
+        self._read_store()
 
     def join_devices(self, gpus: list[dict[str, Any]]) -> None:
         """Find the GPU behind each device of the engines' logs (CUDA0 ...); `gpus` is the list of the GPU facts."""
@@ -328,6 +335,15 @@ class Observer:
         for name, found in self.observed.models.items():
             found.engine = self._engine_of(name, running) if found.loaded else None
 
+    def _read_store(self) -> None:
+        """Read which files and manifests the server has for each model and for the one that the plan makes it from."""
+        stored = server_process.digests(self.client)
+        for model in self.instance["models"]:
+            name, base = served_name(model), model.get("from") or model["name"]
+            found = self.observed.models[name]
+            found.served_file, found.base_file = self._blob(name), self._blob(base)
+            found.stored_digest, found.base_digest = stored.get(key_of(name)), stored.get(key_of(base))
+
     def _has_read_journal(self, lines: list[str]) -> bool:
         """Return whether the journal is known to lack what is missing; only root is sure to see what is there."""
         return self.observed.journal_problem is None and (bool(lines) or os.geteuid() == 0)
@@ -340,7 +356,8 @@ class Observer:
         lines, self.observed.journal_problem = systemd.journal(self.instance["unit"], since)
         for name, found in models.items():
             if found.engine:
-                own = engine_log.engine_lines(lines, found.engine.port, found.engine.model_file)
+                started = proc.start_time(found.engine.started)
+                own = engine_log.engine_lines(lines, found.engine.port, found.engine.model_file, started)
             else:
                 own = engine_log.engine_lines(lines, None, self._blob(name)) if self._blob(name) else []
             found.log = engine_log.parse_engine(own)
@@ -348,23 +365,3 @@ class Observer:
                 found.log_missing = _NOT_IN_JOURNAL
             if found.log and found.loaded and found.load_seconds is None:
                 found.load_seconds = found.log.load_seconds
-
-
-def rounds(instances: list[dict[str, Any]]) -> list[list[tuple[dict, dict]]]:
-    """Return the models in rounds: no two models of a round share a GPU or an instance.
-
-    Returns:
-        [[(instance, model)]]: the generations of one inner list may run at the same time.
-    """
-    result: list[tuple[list[tuple[dict, dict]], set[str]]] = []
-    for instance in instances:
-        for model in instance["models"]:
-            takes = set(planned_uuids(model)) | {instance["name"]}
-            for chosen, taken in result:
-                if not taken & takes:
-                    chosen.append((instance, model))
-                    taken |= takes
-                    break
-            else:
-                result.append(([(instance, model)], set(takes)))
-    return [chosen for chosen, _taken in result]

@@ -16,7 +16,7 @@ from typing import Any
 from ..common.names import served_name
 from ..common.sizes import gib
 from ..gpu.schema import UNUSABLE
-from . import engine_log, engine_settings, tolerances
+from . import engine_log, engine_settings, gpu_memory, tolerances
 from .host_view import ForeignGrowth, HostView
 from .model_memory import GpuMemory, ModelMemory
 from .shapes import ObservedInstance, ObservedModel
@@ -112,6 +112,11 @@ class Comparison:
             if health.get("state") == UNUSABLE:
                 found[uuid] = "; ".join(health.get("reasons") or [])
         return found
+
+    def gpus_listed_twice(self) -> list[str]:
+        """Return the planned GPUs whose UUID NVML gives to several devices."""
+        twice = gpu_memory.doubled(self.host.inventory)
+        return [uuid for uuid in self.planned if uuid in twice]
 
     def gpus_without_health(self) -> list[str]:
         """Return the planned GPUs of which it is not known whether they can be used (a MIG device has no health)."""
@@ -209,7 +214,7 @@ class Comparison:
     def sizes_of_server(self) -> tuple[int | None, int | None]:
         """Return (size, size_vram) of /api/ps, None for what is unknown."""
         ps = self.observed.ps or {}
-        return ps.get("size"), ps.get("size_vram")
+        return gpu_memory.plausible(ps.get("size")), gpu_memory.plausible(ps.get("size_vram"))
 
     def size_vram_is_enough(self) -> bool | None:
         """Return whether /api/ps claims enough memory on GPUs, None where it says nothing.
@@ -263,8 +268,8 @@ class Comparison:
         observed, uuid, device = self.observed, gpu.uuid, self.host.devices.get(gpu.uuid)
         pid = observed.engine.pid if observed.engine else None
         peaks, by_process = observed.utilization_peak or {}, (observed.busy_processes or {}).get(uuid)
-        peak, needed = peaks.get(uuid), self.memory.is_weak(gpu)
-        own = (by_process or {}).get(pid or 0, 0)
+        peak, needed = _percent(peaks.get(uuid)), self.memory.is_weak(gpu)
+        own = _percent((by_process or {}).get(pid or 0, 0))
         others = [other for other, percent in (by_process or {}).items() if other != pid and percent]
         listed = device.processes if device and device.processes is not None else None
         is_alone = listed is not None and [process["pid"] for process in listed] == [pid]
@@ -302,6 +307,11 @@ class Comparison:
         return ", ".join(
             "%s on %s" % (gib(device.get("total_bytes")), device["uuid"]) for device in self.predicted_devices
         )
+
+
+def _percent(value: Any) -> int | None:
+    """Return a utilization, None for what is none: drivers give large numbers where they know nothing."""
+    return gpu_memory.plausible(value, 100)
 
 
 def _at_most(size: int | None) -> str:

@@ -9,6 +9,7 @@ llm/llama_server.go. The log does not prove where a model is: an engine that see
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any
 
@@ -28,6 +29,10 @@ _FITTED = "fitting params to free memory took"
 _BEGINS = {"model": "loading model tensors", "context": "constructing llama_context", "LoRA": "loading lora adapter"}
 _EXTRA = "getting device memory data for the extra model"  # the next table is of what proposes tokens
 _TERMINATED = re.compile(r'msg="(?:llama-server terminated|Load failed)".*?error="(?P<error>[^"]*)"')
+_CACHE_KINDS = ("KV", "RS")  # KV cache and recurrent state
+_LOGGED = re.compile(r"\btime=(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d)")
+#: Ollama logs the start of an engine, then starts it. Until it runs on a busy host, and by the second of the boot time:
+_START_SECONDS = 10
 _GPU_DEVICE = re.compile(r"^(CUDA|ROCm|HIP|Vulkan|SYCL|Metal|MTL)\d+$")
 _PCI = re.compile(r"^[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]$")
 
@@ -37,13 +42,16 @@ def is_gpu(device: str) -> bool:
     return bool(_GPU_DEVICE.match(device))
 
 
-def engine_lines(lines: list[str], port: int | None = None, model_file: str | None = None) -> list[str]:
+def engine_lines(
+    lines: list[str], port: int | None = None, model_file: str | None = None, started: float | None = None
+) -> list[str]:
     """Return the lines of one engine: from its last start up to the start of the next engine.
 
     Args:
         lines: the journal of the service.
         port: the engine's `--port`; None for any.
         model_file: base name of the engine's `--model`; None for any.
+        started: when the engine started, in seconds since 1970; None for any. An earlier engine may have had its port.
 
     Returns:
         The lines; [] where no such start is in `lines` (rotated away, or an Ollama before 0.30).
@@ -51,7 +59,7 @@ def engine_lines(lines: list[str], port: int | None = None, model_file: str | No
     first = None
     for number, line in enumerate(lines):
         match = _START.search(line)
-        if match and _is_start_of(match.group("command").split(), port, model_file):
+        if match and _is_start_of(match.group("command").split(), port, model_file) and _is_of(line, started):
             first = number
     if first is None:
         return []
@@ -59,6 +67,15 @@ def engine_lines(lines: list[str], port: int | None = None, model_file: str | No
         if _START.search(lines[number]):
             return lines[first:number]
     return lines[first:]
+
+
+def _is_of(line: str, started: float | None) -> bool:
+    """Return whether a line can be of the moment when an engine started; a line without a time can."""
+    match = _LOGGED.search(line)
+    if started is None or match is None:
+        return True
+    zone = match.group("zone").replace("Z", "+00:00")  # as Python 3.9 reads it
+    return abs(datetime.datetime.fromisoformat(match.group("time") + zone).timestamp() - started) <= _START_SECONDS
 
 
 def _is_start_of(command: list[str], port: int | None, model_file: str | None) -> bool:
@@ -99,18 +116,11 @@ class _Reader:
             sums[device] = sums.get(device, 0) + own + memory.kv_bytes + memory.compute_bytes
         return sums
 
-    def buffers(self) -> dict[str, int]:
-        """Return the bytes of all buffers by device."""
-        sums: dict[str, int] = {}
-        for (_component, device, _kind, *_place), size in self._buffers.items():
-            sums[device] = sums.get(device, 0) + size
-        return sums
-
-    def compute(self) -> dict[str, int]:
-        """Return the bytes of the compute buffers by device, the projector's included."""
+    def buffers(self, *kinds: str) -> dict[str, int]:
+        """Return the bytes of the buffers by device, of all kinds or of these; those of the projector are compute."""
         sums: dict[str, int] = {}
         for (_component, device, kind, *_place), size in self._buffers.items():
-            if kind == "compute":
+            if not kinds or kind in kinds:
                 sums[device] = sums.get(device, 0) + size
         return sums
 
@@ -205,7 +215,8 @@ def parse_engine(lines: list[str]) -> EngineLog | None:
         dry_run={device: size for device, size in reader.dry_run.items() if is_gpu(device)},
         dry_run_host=reader.dry_run.get(memory_table.HOST),
         buffers=buffers,
-        compute=reader.compute(),
+        compute=reader.buffers("compute"),
+        cache=reader.buffers(*_CACHE_KINDS),
         **found,
     )
 

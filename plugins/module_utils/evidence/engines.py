@@ -32,6 +32,7 @@ def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
                 started=started,
                 environment=_environment(pid, root),
                 parent=proc.parent(pid, root),
+                executable=proc.executable(pid, root),
             )
         )
     return sorted(found, key=lambda engine: (engine.started, engine.pid))

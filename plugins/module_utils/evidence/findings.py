@@ -15,6 +15,7 @@ from ..common.sizes import gib
 from . import comparison as states
 from .comparison import Comparison
 from .diagnosis import Diagnosis, claims, foreign
+from .identity import ModelIdentity, explain_expiry, explain_model
 from .memory_findings import layers_on_cpu, memory_finding
 from .shapes import UNPROVEN, Check, Finding, verdict_of
 from .unproven import unproven
@@ -23,9 +24,9 @@ from .unproven import unproven
 def explain(comparison: Comparison, checks: list[Check]) -> list[Finding]:
     """Return the findings of one model with these checks, [] if it is as planned.
 
-    A model whose GPUs, server or engine are missing gets one finding. Otherwise there is at most one for its settings
-    and one for the memory. What the log, /api/ps, the utilization and other processes show is explained only where
-    there is neither. What is not proven is said only where nothing is wrong.
+    A model whose GPUs, server or engine are missing gets one finding. Otherwise there is at most one for the model that
+    is loaded, one for its settings and one for the memory. What the log, /api/ps, the utilization and other processes
+    show is explained only where there is none of these. What is not proven is said only where nothing is wrong.
     """
     missing = _gpus(comparison) or _serving(comparison)
     if missing:
@@ -33,11 +34,14 @@ def explain(comparison: Comparison, checks: list[Check]) -> list[Finding]:
     elif comparison.serving() == states.ON_DEMAND:
         diagnoses = []
     else:
-        checked = [_settings(comparison), (memory_finding if comparison.planned else _cpu_only)(comparison)]
+        loaded = ModelIdentity(comparison.model, comparison.observed)
+        checked = [explain_model(loaded), _settings(comparison)]
+        checked.append((memory_finding if comparison.planned else _cpu_only)(comparison))
         diagnoses = [diagnosis for diagnosis in checked if diagnosis]
         if comparison.planned and not diagnoses:
             rest = (explanation(comparison) for explanation in _REST)
             diagnoses = [diagnosis for diagnosis in rest if diagnosis][:1]
+        diagnoses += [diagnosis for diagnosis in [explain_expiry(loaded)] if diagnosis]
     if not diagnoses and verdict_of(checks) == UNPROVEN:
         unknown = [check.name for check in checks if check.passed is None and check.required]
         diagnoses = [unproven(comparison, unknown)]
@@ -162,11 +166,13 @@ def _settings(comparison: Comparison) -> Diagnosis | None:
 
 
 def _cpu_only(comparison: Comparison) -> Diagnosis | None:
-    if comparison.host.has_no_gpu or not comparison.memory.off_plan():
+    buffers, held = comparison.memory.buffers_off_plan(), comparison.memory.off_plan()
+    if not buffers and (comparison.host.has_no_gpu or not held):
         return None
+    logged = ", ".join("%s on %s (its log)" % (gib(size), device) for device, size in sorted(buffers.items()))
     return Diagnosis(
         "far_from_predicted",
-        "%s is planned for the CPU and holds %s" % (comparison.name, comparison.held_text()),
+        "%s is planned for the CPU and holds %s" % (comparison.name, comparison.held_text() if held else logged),
         "Restart %s: its process does not have the environment of the plan." % comparison.unit,
     )
 

@@ -45,6 +45,7 @@ class HostView:
         foreign_bytes_planned: memory that other processes held on each GPU when the plan was made.
         models_on: number of planned models on each GPU.
         used_before: bytes in use on each GPU before this check loaded anything.
+        release: of Ollama that the plan is made for; None where it does not say.
     """
 
     inventory: dict[str, Any]
@@ -54,6 +55,7 @@ class HostView:
     foreign_bytes_planned: dict[str, int]
     models_on: dict[str, int]
     used_before: dict[str, Optional[int]]
+    release: Optional[str] = None
 
     @classmethod
     def of(cls, plan: dict[str, Any], observations: Observations) -> HostView:
@@ -71,6 +73,7 @@ class HostView:
             foreign_bytes_planned={gpu["uuid"]: gpu.get("foreign_bytes") or 0 for gpu in plan.get("gpus") or []},
             models_on=models_on,
             used_before=observations.used_before,
+            release=plan.get("ollama_version"),
         )
 
     @property
@@ -83,7 +86,9 @@ class HostView:
         """Whether it is sure that no process uses a GPU, because there is none or no driver for it."""
         state = self.inventory.get("state")
         nothing_on_bus = state == schema.NO_BINDING and self.inventory.get("unlisted") == []
-        return state in _NO_GPU_STATES or nothing_on_bus
+        # CUDA needs the kernel module and not the library for management.
+        unmanaged = state == schema.NO_LIBRARY and bool(self.inventory.get("driver_version"))
+        return (state in _NO_GPU_STATES and not unmanaged) or nothing_on_bus
 
     def problem(self) -> Optional[str]:
         """Return why the GPUs of the host cannot be read, None if they can or nothing is known."""

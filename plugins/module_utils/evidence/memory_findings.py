@@ -18,7 +18,7 @@ def memory_finding(comparison: Comparison) -> Diagnosis | None:
     if short:
         missing = sum(gpu.limits.least_bytes - (gpu.held.most_bytes or 0) for gpu in short)
         return _too_little(comparison, missing)
-    if comparison.memory.off_plan():
+    if comparison.memory.off_plan() or comparison.memory.buffers_off_plan():
         return _off_plan(comparison)
     if any(gpu.state == TOO_MUCH for gpu in memory):
         return Diagnosis(
@@ -66,9 +66,14 @@ def _off_plan(comparison: Comparison) -> Diagnosis:
     return Diagnosis(
         "far_from_predicted",
         "%s, and %s is not in the plan of %s"
-        % (_held_and_predicted(comparison), ", ".join(comparison.memory.off_plan()), comparison.name),
+        % (_held_and_predicted(comparison), ", ".join(_devices_off_plan(comparison)), comparison.name),
         "Run the role: it makes CUDA_VISIBLE_DEVICES of %s that of the plan, and restarts it." % comparison.unit,
     )
+
+
+def _devices_off_plan(comparison: Comparison) -> list[str]:
+    memory = comparison.memory
+    return memory.off_plan() + sorted(memory.buffers_off_plan())
 
 
 def _not_on_any_gpu(comparison: Comparison) -> Diagnosis:
@@ -97,8 +102,22 @@ def _one_gpu(comparison: Comparison, uuid: str) -> Diagnosis:
         "one_gpu_carries_all",
         "%s holds %s of %s, which is planned over %d GPUs%s"
         % (uuid, held, comparison.name, planned, claims(comparison)),
+        _spread(comparison),
+    )
+
+
+def _spread(comparison: Comparison) -> str:
+    """Return what spreads a model. A setting that the engine runs with already is not the cause."""
+    engine = comparison.observed.engine
+    has_set = engine is not None and (engine.environment or {}).get("OLLAMA_SCHED_SPREAD") in ("1", "true")
+    if has_set:
+        return (
+            "Remove main_gpu from the model's parameters and load it again (OLLAMA_SCHED_SPREAD is set already). If "
+            "nothing changes, restart %s and look at its journal for the line of the engine's start." % comparison.unit
+        )
+    return (
         "Set OLLAMA_SCHED_SPREAD=1 in the environment of %s and restart it (num_gpu is a number of layers, not of "
-        "GPUs, and does not spread them). Remove main_gpu from the model's parameters." % comparison.unit,
+        "GPUs, and does not spread them). Remove main_gpu from the model's parameters." % comparison.unit
     )
 
 

@@ -81,7 +81,7 @@ class ModelMemory:
         self._visible = set(instance.get("gpu_uuids") or []) | set(self.planned)
         pid = observed.engine.pid if observed.engine else None
         #: {uuid: what the engine's process holds} of all GPUs of the host.
-        self.held = {uuid: gpu_memory.held(device, pid) for uuid, device in host.devices.items()}
+        self.held = {uuid: gpu_memory.held(device, pid, instance.get("unit")) for uuid, device in host.devices.items()}
 
     # -- planned GPUs --------------------------------------------------------------------------------------------------
 
@@ -131,6 +131,8 @@ class ModelMemory:
             return UNKNOWN, None
         if most < limits.least_bytes:
             return TOO_LITTLE, BY_TOTAL
+        if held.contradicted:
+            return UNKNOWN, None
         growth = self._host.growth(uuid) if self._observed.fresh else None
         if held.listed:
             fits = held.alone and most <= limits.most_bytes + tolerances.DRIVER_BYTES
@@ -154,6 +156,24 @@ class ModelMemory:
             for uuid, held in self.held.items()
             if held.listed is None and uuid not in self._visible and held.most_bytes != 0
         )
+
+    def buffers_off_plan(self) -> dict[str, int]:
+        """Return {device of the engine's log: bytes} of what it allocated on GPUs that are not in the plan.
+
+        NVML does not see those of other makers (Vulkan0, ROCm0).
+        """
+        log, names = self._observed.log, self._observed.device_uuids
+        found = log.buffers if log else {}
+        return {
+            name: size
+            for name, size in found.items()
+            if size and engine_log.is_gpu(name) and not self._is_of_plan(name, names.get(name))
+        }
+
+    def _is_of_plan(self, name: str, uuid: Optional[str]) -> bool:
+        if not self.planned:
+            return False
+        return uuid in self._visible if uuid else name.startswith("CUDA")
 
     def gpus_with_layers(self) -> list[str]:
         """Return the GPUs where the process holds enough for a layer of the model, or may hold it."""
@@ -183,14 +203,44 @@ class ModelMemory:
         """Return the bytes of weights and KV cache that are planned on a device."""
         return tolerances.exact_bytes(device) - (device.get("projector_bytes") or 0)
 
+    def has_logged_parts(self, device: dict[str, Any]) -> bool:
+        """Return whether the log has all that is planned on a device, and KV cache apart from weights."""
+        log = self._observed.log
+        has_cache = log is not None and bool(log.cache or not device.get("kv_bytes"))
+        return has_cache and device["uuid"] in self.engine_exact()
+
     def engine_is_off(self, device: dict[str, Any]) -> bool:
         """Return whether the engine itself put other weights or KV cache on a device than planned."""
         engine = self.engine_exact().get(device["uuid"])
         if engine is None:
             return False
         planned = self.planned_exact(device)
-        allowed = tolerances.exact_tolerance(planned) + (self.layer_bytes(device) if self._layer_may_move() else 0)
-        return abs(engine - planned) > allowed
+        layer = self.layer_bytes(device) if self._layer_may_move() else 0
+        if abs(engine - planned) > tolerances.exact_tolerance(planned) + layer:
+            return True
+        return self._cache_is_off(device, layer)
+
+    def _cache_is_off(self, device: dict[str, Any], layer_bytes: int) -> bool:
+        """Return whether the engine allocated another KV cache (with recurrent state) than planned.
+
+        Weights that are too large can make up for a cache that is missing. A layer may be on another GPU, and all of
+        the cache is somewhere.
+
+        Args:
+            device: of the plan.
+            layer_bytes: what may be on another GPU, 0 where nothing may.
+        """
+        log, names = self._observed.log, self._observed.device_uuids
+        if log is None or not log.cache:
+            return False
+        cache = {names[name]: size for name, size in log.cache.items() if name in names}
+        planned = device.get("kv_bytes") or 0
+        if abs(cache.get(device["uuid"], 0) - planned) > tolerances.exact_tolerance(planned) + layer_bytes:
+            return True
+        if not self._predicted.get("fully_on_gpu"):
+            return False
+        total = sum(one.get("kv_bytes") or 0 for one in self.devices)
+        return abs(sum(cache.values()) - total) > len(self.devices) * tolerances.exact_tolerance(total)
 
     def layer_bytes(self, device: dict[str, Any]) -> int:
         """Return the bytes of a layer on a device, 0 without one."""

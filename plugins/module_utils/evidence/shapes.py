@@ -23,7 +23,7 @@ class EngineProcess:
     `model_file` is the base name of the model's blob ("sha256-..."), `port` the engine's own port, and `started` its
     start in clock ticks since boot. `arguments` is [] where they cannot be read. `environment` holds the variables that
     concern GPUs and Ollama, None where they cannot be read. `parent` is the process that started it; 1 where that one
-    has ended.
+    has ended. `executable` is the file that it runs, None where it cannot be read.
     """
 
     pid: int
@@ -33,6 +33,7 @@ class EngineProcess:
     started: int
     environment: dict[str, str] | None = dataclasses.field(default_factory=dict)
     parent: int | None = None
+    executable: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,9 @@ class EngineLog:
     """What an engine logged while it loaded a model; devices are named as in the log ("CUDA0", "CPU").
 
     `dry_run` is what the engine expected to use on each GPU and `dry_run_host` in host memory; `buffers` is what it
-    allocated. `compute` is the part of `buffers` that is for intermediate values, the projector's included. `layers` of
-    `layers_total` are on GPUs by its own account. `error` is why it ended, as Ollama logged it.
+    allocated. `compute` is the part of `buffers` that is for intermediate values, the projector's included, and `cache`
+    the part that is KV cache and recurrent state. `layers` of `layers_total` are on GPUs by its own account. `error` is
+    why it ended, as Ollama logged it.
     """
 
     devices: dict[str, LoggedDevice] = dataclasses.field(default_factory=dict)
@@ -57,6 +59,7 @@ class EngineLog:
     dry_run_host: int | None = None
     buffers: dict[str, int] = dataclasses.field(default_factory=dict)
     compute: dict[str, int] = dataclasses.field(default_factory=dict)
+    cache: dict[str, int] = dataclasses.field(default_factory=dict)
     layers: int | None = None
     layers_total: int | None = None
     load_seconds: float | None = None
@@ -75,7 +78,9 @@ class ObservedModel:
     how its engine ended; `stayed` is True where the engine that was found first was still there at the end. `fresh` is
     True if this check loaded it, and `reloaded` says why it did so although the server listed the model.
     `device_uuids` maps the log's devices to UUIDs ({"CUDA0": "GPU-..."}). `answered` is whether the generation gave an
-    answer. `utilization_peak` is in percent by UUID; `busy_processes` {uuid: {pid: percent}} is the same by process.
+    answer. `served_file` is the base name of the blob that the server has under the model's name, and `base_file` that
+    under the name of the model that the plan makes it from; `stored_digest` and `base_digest` are the digests of their
+    manifests. `utilization_peak` is in percent by UUID; `busy_processes` {uuid: {pid: percent}} is the same by process.
     """
 
     loaded: bool = False
@@ -97,6 +102,10 @@ class ObservedModel:
     generation_error: str | None = None
     utilization_peak: dict[str, int | None] | None = None
     busy_processes: dict[str, dict[int, int] | None] | None = None
+    served_file: str | None = None
+    base_file: str | None = None
+    stored_digest: str | None = None
+    base_digest: str | None = None
 
 
 @dataclasses.dataclass
@@ -106,6 +115,10 @@ class ObservedInstance:
     `error` says why the server is not reachable, `journal_problem` why its journal cannot be read. `unit` holds the
     properties of its service (systemctl show), `loaded` the names in /api/ps (None where they are unknown), and
     `models` the models of the plan by the name they are served under.
+
+    `version` is what the server says that it is, `listener` the process that listens at its address (host/listeners.py)
+    and `executable` what its process runs. `differences` names the variables ({name, difference}) that are other than
+    planned, in the process or at its next start.
     """
 
     reachable: bool = False
@@ -114,6 +127,10 @@ class ObservedInstance:
     journal_problem: str | None = None
     loaded: list[str] | None = None
     models: dict[str, ObservedModel] = dataclasses.field(default_factory=dict)
+    version: str | None = None
+    listener: dict[str, Any] | None = None
+    executable: str | None = None
+    differences: list[dict[str, str]] | None = None
 
     def names_of_planned(self) -> set[str]:
         """Keys (common/names.key_of) of the names under which the models of the plan are served, or listed as loaded:

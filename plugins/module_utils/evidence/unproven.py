@@ -31,7 +31,7 @@ def unproven(comparison: Comparison, unknown: list[str]) -> Diagnosis:
     """
     explanations = (_memory, _other_gpus, _utilization) if comparison.planned else (_cpu_only,)
     evidence, remedy = "unknown: %s" % ", ".join(unknown), "Run the check again as root, on the host itself."
-    for explain in (_engine,) + explanations + (_journal,):
+    for explain in (_engine,) + explanations + (_journal, _store):
         found = explain(comparison)
         if found:
             evidence, remedy = found
@@ -43,6 +43,11 @@ def _engine(comparison: Comparison) -> tuple[str, str] | None:
     observed = comparison.observed
     if not comparison.host.is_known:
         return "the GPUs of the host were not read", "Run the check again as root."
+    if comparison.gpus_listed_twice():
+        return (
+            "NVML gives %s to several devices" % ", ".join(comparison.gpus_listed_twice()),
+            "Compare nvidia-smi -L with lspci, and reboot the host if it goes on.",
+        )
     if comparison.gpus_without_health():
         return (
             "NVML does not say whether %s can be used" % ", ".join(comparison.gpus_without_health()),
@@ -70,6 +75,12 @@ def _memory(comparison: Comparison) -> tuple[str, str] | None:
     if not unknown:
         return None
     gpu = unknown[0]
+    if gpu.held.contradicted:
+        return (
+            "NVML contradicts itself on %s: with the memory that it lists for the processes there, more is in use than "
+            "it says of the whole GPU, or one process is listed with two sizes" % gpu.uuid,
+            "Check again. If it goes on, compare the two lists of nvidia-smi, and update the driver.",
+        )
     listing = {None: "lists no processes", False: "does not list its process", True: "lists its process without memory"}
     return (
         "NVML %s on %s, where %s is in use by anybody and %s to %s are planned"
@@ -134,5 +145,17 @@ def _journal(comparison: Comparison) -> tuple[str, str] | None:
         return (
             "the lines of its engine were not read%s" % (": " + problem if problem else ""),
             "Run the check as root, which may read the journal of %s." % comparison.unit,
+        )
+    return None
+
+
+def _store(comparison: Comparison) -> tuple[str, str] | None:
+    observed, base = comparison.observed, comparison.model.get("from") or comparison.model["name"]
+    if observed.base_file is None:
+        return "the server does not tell the file of %s" % base, "Pull %s on the host (or run the role)." % base
+    if observed.served_file is None or observed.stored_digest is None:
+        return (
+            "%s is loaded, and the server does not have it any more" % comparison.name,
+            "Run the role: it makes the model again.",
         )
     return None

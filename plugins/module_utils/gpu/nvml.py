@@ -158,7 +158,9 @@ def _init_failure(code: int, message: str) -> schema.Inventory:
         reason = "the NVIDIA driver finds no GPU%s" % _seen_on_the_bus()
     else:
         reason = "NVML cannot be initialised: %s (error %d)" % (message, code)
-    return _without(state, reason[0].upper() + reason[1:])
+    inventory = _without(state, reason[0].upper() + reason[1:])
+    inventory.driver_version = loaded  # of the kernel, where the library cannot say it
+    return inventory
 
 
 def _seen_on_the_bus() -> str:

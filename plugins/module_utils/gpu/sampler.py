@@ -109,5 +109,8 @@ def _sample_processes(
         samples = []
     peaks = processes.get(uuid) or {}
     for sample in samples:
+        # Drivers may return samples from before what was asked for.
+        if sample.timeStamp < began:
+            continue
         peaks[sample.pid] = max(sample.smUtil, peaks.get(sample.pid, 0))
     processes[uuid] = peaks

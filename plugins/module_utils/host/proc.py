@@ -109,6 +109,12 @@ def started(pid: int, root: str = "/proc") -> Optional[int]:
         return None
 
 
+def is_stopped(pid: int, root: str = "/proc") -> bool:
+    """Return whether a signal (SIGSTOP) or a debugger has stopped a process."""
+    fields = (_read(pid, "stat", root) or "").rpartition(")")[2].split()
+    return bool(fields) and fields[0] in ("T", "t")
+
+
 def parent(pid: int, root: str = "/proc") -> Optional[int]:
     """Return the process that started a living process, 1 where that one has ended; None for one that is gone."""
     try:

@@ -24,7 +24,7 @@ DEFAULT_CONTEXT = 300 * MIB
 #: Lies of the engine.
 LIES = tuple(
     "one_gpu contexts_only foreign leftover nothing cpu far swapped no_cache half_cache die_after_load die_generating "
-    "idle busy_other".split()
+    "idle busy_other no_token".split()
 )
 _UNKNOWN, _HIDDEN = {"processes.bytes": "unknown"}, {"processes.hidden": "1"}
 _UNREADABLE = {"fault.nvmlDeviceGetComputeRunningProcesses": "999"}
@@ -33,6 +33,8 @@ BLIND = {"bytes_unknown": (_UNKNOWN, None), "bytes_unknown_one_gpu": (_UNKNOWN, 
 BLIND.update({"bytes_unknown_contexts_only": (_UNKNOWN, "contexts_only"), "unlisted": (_HIDDEN, None)})
 BLIND.update({"unlisted_nothing": (_HIDDEN, "nothing"), "unreadable": (_UNREADABLE, None)})
 BLIND["unreadable_one_gpu"] = (_UNREADABLE, "one_gpu")
+# NVML adds the memory of the listed processes to this: the GPU has less in use than it lists.
+BLIND["used_less"] = ({"gpu0.memory.base": str(-GIB)}, None)
 # What `process add` and `lie foreign` start; the last argument is what `ps` shows.
 SLEEPER = "import time\nwhile True: time.sleep(3600)"
 

@@ -69,6 +69,7 @@ def plan(shares=None, outcome="split"):
     }
     return {
         "plan_version": 1,
+        "ollama_version": "0.32.15",
         "feasible": True,
         "models": [],
         "warnings": [],
@@ -114,6 +115,14 @@ def gpu(uuid, number, held, others=()):
     }
 
 
+def join(seen, number, process):
+    """Enter a process into NVML's list of a GPU, and its memory into what is in use there."""
+    fact = seen.inventory["gpus"][number]
+    fact["processes"].append(process)
+    fact["memory"]["used_bytes"] += process["used_bytes"] or 0
+    fact["memory"]["free_bytes"] -= process["used_bytes"] or 0
+
+
 #: What NVML lists of our engine.
 LISTED = {"pid": PID, "name": "llama-server", "used_bytes": 0, "unit": UNIT, "type": "compute"}
 #: What Ollama 0.32 starts the engine with for the plan.
@@ -122,6 +131,16 @@ ARGUMENTS = (
     "-b 1024 -ub 1024 -ngl 999"
 ).split()
 
+RELEASE = "/opt/release"
+#: The model's entry in /api/ps.
+PS = {
+    "name": NAME,
+    "size": 66 * GIB,
+    "size_vram": 66 * GIB,
+    "context_length": 32768,
+    "digest": "0" * 64,
+    "expires_at": "2319-03-08T03:37:48.123456789Z",
+}
 #: What is known where the journal no longer reaches back to the engine's start.
 WITHOUT_LOG = {"log": None, "device_uuids": {}, "log_missing": "the journal no longer has the start of this engine"}
 
@@ -134,6 +153,7 @@ def log(buffers=None, layers=(49, 49), dry_run=None, compute=None):
         dry_run_host=700 * MIB,
         buffers={"CUDA0": 33 * GIB, "CUDA1": 32 * GIB, "CPU_Mapped": 550 * MIB} if buffers is None else buffers,
         compute={"CUDA0": GIB, "CUDA1": GIB} if compute is None else compute,
+        cache={"CUDA0": GIB, "CUDA1": GIB} if compute is None else dict(compute),  # as much as in the plan
         layers=layers[0],
         layers_total=layers[1],
         load_seconds=9.5,
@@ -149,8 +169,16 @@ def observations(held=None, others=None, **changes):
     others = others or {}
     model = ObservedModel(
         loaded=True,
-        ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 32768, "digest": "0" * 64},
-        engine=EngineProcess(PID, "sha256-1", 40000, list(ARGUMENTS), started=5, parent=4200),
+        ps=dict(PS),
+        engine=EngineProcess(
+            PID,
+            "sha256-1",
+            40000,
+            list(ARGUMENTS),
+            started=5,
+            parent=4200,
+            executable=RELEASE + "/lib/ollama/llama-server",
+        ),
         stayed=True,
         answered=True,
         log=log(),
@@ -159,6 +187,10 @@ def observations(held=None, others=None, **changes):
         tokens_per_second=31.5,
         utilization_peak={A: 47, B: 44},
         busy_processes={A: {PID: 47}, B: {PID: 44}},
+        served_file="sha256-1",
+        base_file="sha256-1",
+        stored_digest="0" * 64,
+        base_digest="1" * 64,
     )
     inventory = {
         "state": "ok",
@@ -172,6 +204,10 @@ def observations(held=None, others=None, **changes):
         unit={"ActiveState": "active", "MainPID": "4200"},
         loaded=[NAME],
         models={NAME: dataclasses.replace(model, **changes)},
+        version="0.32.15",
+        listener={"address": "127.0.0.1", "port": 11434, "pid": 4200, "process": "ollama", "unit": UNIT},
+        executable=RELEASE + "/bin/ollama",
+        differences=[],
     )
     return Observations(inventory, {"gpu0-1": instance})
 

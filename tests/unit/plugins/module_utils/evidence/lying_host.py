@@ -16,6 +16,7 @@ import pathlib
 import sys
 import unittest.mock
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.service_variables import is_of_the_server
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import nvml
@@ -52,6 +53,9 @@ class Host:
         environment.pop("OLLAMA_HOST"), environment.pop("OLLAMA_MODELS")
         self.server = running.Server(program, directory, self.models, self.gpu_state, environment).wait()
         self.instance["url"] = "http://127.0.0.1:%d" % self.server.port
+        # The server has an address and a store of its own: the plan is one for them.
+        self.variables = {name: text for name, text in self.server.environment.items() if is_of_the_server(name)}
+        self.instance["environment"] = self.variables
         self.plan = dict(plan, instances=[self.instance])
         (self.model,) = self.instance["models"]
         self.create()
@@ -77,7 +81,8 @@ class Host:
         state.set_lie(str(self.gpu_state), "off")
         self.server.request("POST", "/api/generate", {"model": self.model["create_as"], "keep_alive": 0})
         state.set_lie(str(self.gpu_state), lie, factor)
-        properties = {"ActiveState": "active", "MainPID": str(self.server.process.pid)}
+        properties = {"ActiveState": "active", "MainPID": str(self.server.process.pid), "FragmentPath": "/unit"}
+        properties["Environment"] = " ".join('"%s=%s"' % variable for variable in self.variables.items())
         with (
             unittest.mock.patch.object(proc, "unit_of", self.unit_of),
             unittest.mock.patch.object(systemd, "show", lambda units: {self.instance["unit"]: properties}),

@@ -15,8 +15,8 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
     LISTED,
     MIB,
-    NAME,
     OVERHEAD,
+    PS,
     WITHOUT_LOG,
     A,
     B,
@@ -91,7 +91,7 @@ def cpu_observations(**changes):
         log=log(buffers={"CPU": 64 * GIB}, dry_run={}),
         utilization_peak={},
         busy_processes={},
-        ps={"name": NAME, "size": 0, "size_vram": 0, "context_length": 32768},
+        ps=dict(PS, size=0, size_vram=0),
         **changes,
     )
     seen.inventory.update(state="no_library", gpus=[], reason="no driver", remedy="none")
@@ -116,7 +116,7 @@ def test_a_plan_with_some_layers_on_the_cpu_passes_with_as_many():
     wanted = plan({A: 20 * GIB, B: 20 * GIB})
     wanted["instances"][0]["models"][0]["predicted"].update(gpu_layers=30, fully_on_gpu=False, host_bytes=25 * GIB)
     held = {A: 20 * GIB + OVERHEAD, B: 20 * GIB + OVERHEAD}
-    partial = {"ps": {"name": NAME, "size": 66 * GIB, "size_vram": 40 * GIB, "context_length": 32768}}
+    partial = {"ps": dict(PS, size_vram=40 * GIB)}
     good = log(
         layers=(30, 49),
         buffers={"CUDA0": 20 * GIB, "CUDA1": 20 * GIB, "CPU": 25 * GIB},

@@ -12,6 +12,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     MIB,
     NAME,
     OVERHEAD,
+    PS,
     WITHOUT_LOG,
     A,
     B,
@@ -34,7 +35,7 @@ DEVIATIONS = [
         observations(
             held={},
             log=log(buffers={"CPU": 64 * GIB}, dry_run={}),
-            ps={"name": NAME, "size": 0, "size_vram": 0, "context_length": 32768},
+            ps=dict(PS, size=0, size_vram=0),
             utilization_peak={A: 0, B: 0},
         ),
         "cpu_only",
@@ -65,11 +66,7 @@ DEVIATIONS = [
     ("silent", observations(generation_error="nothing has moved in the unit for 300 seconds"), "engine_died"),
     ("some layers", observations(held={A: 20 * GIB, B: 19 * GIB}, log=log(layers=(30, 49))), "layers_on_cpu"),
     ("one layer", observations(log=log(layers=(48, 49))), "layers_on_cpu"),
-    (
-        "size_vram below size",
-        observations(ps={"name": NAME, "size": 66 * GIB, "size_vram": 60 * GIB, "context_length": 32768}),
-        "layers_on_cpu",
-    ),
+    ("size_vram below size", observations(ps=dict(PS, size_vram=60 * GIB)), "layers_on_cpu"),
     (
         "experts in host memory under 49/49",
         observations(
@@ -77,11 +74,7 @@ DEVIATIONS = [
         ),
         "layers_on_cpu",
     ),
-    (
-        "another context length",
-        observations(ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 4096}),
-        "far_from_predicted",
-    ),
+    ("another context length", observations(ps=dict(PS, context_length=4096)), "far_from_predicted"),
     (
         "the engine expects more than was predicted",
         observations(log=log(dry_run={"CUDA0": 35 * GIB, "CUDA1": 32 * GIB})),

@@ -17,6 +17,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     WITHOUT_LOG,
     A,
     findings,
+    join,
     observations,
     plan,
 )
@@ -81,7 +82,5 @@ def test_two_models_of_an_instance_are_distinguished_by_process():
     result = check_plan(wanted, seen)
     assert findings(result) == ["cpu_only"]
     assert result.diagnosis[0].model == "other:latest"
-    seen.inventory["gpus"][0]["processes"].append(
-        {"pid": 4300, "name": "llama-server", "used_bytes": 5 * GIB + OVERHEAD, "unit": UNIT}
-    )
+    join(seen, 0, {"pid": 4300, "name": "llama-server", "used_bytes": 5 * GIB + OVERHEAD, "unit": UNIT})
     assert check_plan(wanted, seen).verdict == "pass"

@@ -20,6 +20,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     MIB,
     NAME,
     OVERHEAD,
+    PS,
     UNIT,
     WITHOUT_LOG,
     A,
@@ -61,6 +62,26 @@ def on_the_cpu():
     return wanted
 
 
+def of_instance(**changes):
+    """A change to what was observed of the instance."""
+    return lambda seen: [setattr(seen.instances["gpu0-1"], name, value) for name, value in changes.items()]
+
+
+def two_models():
+    """A plan of two models in one instance."""
+    wanted = plan()
+    models = wanted["instances"][0]["models"]
+    models.append(dict(copy.deepcopy(models[0]), create_as="second:latest"))
+    return wanted
+
+
+def second_listed(seen):
+    """The server lists the second model, and its process is that of the first."""
+    instance = seen.instances["gpu0-1"]
+    instance.models["second:latest"] = copy.deepcopy(instance.models[NAME])
+    instance.loaded.append("second:latest")
+
+
 OUTSIDE = dict(gpu(B, 1, 300 * MIB), uuid="GPU-cccccccc", index=2)
 ELSEWHERE = {A: 33 * GIB, B: 32 * GIB}
 #: (plan, observations) of hosts that are not as planned.
@@ -79,21 +100,15 @@ LIES = {
     "less": (plan(), observations(held={uuid: int(size * 0.91) for uuid, size in TRUE.items()})),
     "swapped": (plan(), observations(held={A: TRUE[B], B: TRUE[A]})),
     "no_cache": (plan(), observations(held={uuid: size - GIB for uuid, size in TRUE.items()})),
-    "far": (plan(), observations(held={uuid: size * 3 // 2 for uuid, size in TRUE.items()})),
+    "far": (plan(), observations(held={uuid: size * 5 // 4 for uuid, size in TRUE.items()})),
     "one_layer": (plan(), observations(log=log(layers=(48, 49)))),
-    "size_vram": (
-        plan(),
-        observations(ps={"name": NAME, "size": 66 * GIB, "size_vram": 60 * GIB, "context_length": 32768}),
-    ),
+    "size_vram": (plan(), observations(ps=dict(PS, size_vram=60 * GIB))),
     "dry_run": (plan(), observations(log=log(dry_run={"CUDA0": 35 * GIB, "CUDA1": 32 * GIB}))),
     "buffers": (plan(), observations(log=log({"CUDA0": 30 * GIB, "CUDA1": 32 * GIB, "CPU": GIB}))),
     "buffers_on_cpu": (plan(), observations(log=log({"CPU": 64 * GIB}, dry_run={}))),
     "idle": (plan(), observations(utilization_peak={A: 0, B: 0}, busy_processes={A: {}, B: {}})),
     "busy_other": (plan(), observations(busy_processes={A: {77: 47}, B: {77: 44}})),
-    "context_length": (
-        plan(),
-        observations(ps={"name": NAME, "size": 66 * GIB, "size_vram": 66 * GIB, "context_length": 4096}),
-    ),
+    "context_length": (plan(), observations(ps=dict(PS, context_length=4096))),
     "settings": (plan(), with_engine(arguments=list(ARGUMENTS) + ["-c", "4096"])),
     "dead": (plan(), observations(died="the process ended", stayed=None)),
     "silent": (plan(), observations(generation_error="no progress", answered=None)),
@@ -116,7 +131,78 @@ LIES = {
         observations(held={A: OVERHEAD}, utilization_peak={A: 87}, busy_processes={A: {77: 87}}, **WITHOUT_LOG),
     ),
     "small_nothing": (small(), observations(held={}, **WITHOUT_LOG)),
+    # -- a second reader's ---------------------------------------------------------------------------------------------
+    "other_listener": (plan(), changed(of_instance(listener={"pid": 77, "process": "nginx", "unit": "nginx.service"}))),
+    "other_release": (plan(), changed(of_instance(version="0.31.0"))),
+    "deleted_program": (plan(), with_engine(executable="/opt/release/lib/ollama/llama-server (deleted)")),
+    "other_installation": (plan(), with_engine(executable="/usr/local/lib/ollama/llama-server")),
+    "environment": (
+        plan(),
+        changed(of_instance(differences=[{"name": "OLLAMA_KV_CACHE_TYPE", "difference": "next_start"}])),
+    ),
+    "one_engine": (two_models(), changed(second_listed)),
+    "other_file": (plan(), with_engine(model_file="sha256-9")),
+    "other_base": (plan(), observations(base_file="sha256-9")),
+    "recreated": (plan(), observations(stored_digest="9" * 64)),
+    "expires": (plan(), observations(ps=dict(PS, expires_at="2026-11-28T20:30:00Z"))),
+    "other_unit": (
+        plan(),
+        changed(lambda seen: [gpu["processes"][0].update(unit="docker.service") for gpu in seen.inventory["gpus"]]),
+    ),
+    "free_contradicts": (
+        plan(),
+        changed(
+            lambda seen: seen.inventory["gpus"][0]["memory"].update(free_bytes=20 * GIB),
+            others={A: [(77, 14 * GIB, None)]},
+        ),
+    ),
+    "compensated": (plan(), observations(log=dataclasses.replace(log(), cache={"CUDA0": 8 * MIB, "CUDA1": 8 * MIB}))),
+    "other_maker": (plan(), observations(log=log({"CUDA0": 33 * GIB, "CUDA1": 32 * GIB, "Vulkan0": 4 * GIB}))),
+    "cpu_on_vulkan": (
+        on_the_cpu(),
+        observations(held={}, log=log({"Vulkan0": 30 * GIB, "CPU": GIB}, dry_run={}, compute={}), device_uuids={}),
+    ),
     "cpu_with_context": (on_the_cpu(), observations(held={A: OVERHEAD}, **WITHOUT_LOG)),
+}
+#: (plan, observations) of hosts whose figures contradict each other, so that they prove nothing.
+CONTRADICTIONS = {
+    "used_less": (
+        plan(),
+        changed(lambda seen: [gpu["memory"].update(used_bytes=32 * GIB) for gpu in seen.inventory["gpus"]]),
+    ),
+    "listed_twice": (
+        plan(),
+        changed(lambda seen: [gpu["processes"].append(dict(LISTED, used_bytes=MIB)) for gpu in seen.inventory["gpus"]]),
+    ),
+    "one_uuid": (plan(), changed(lambda seen: seen.inventory["gpus"].insert(0, gpu(A, 0, 300 * MIB)))),
+    "one_device": (plan(), observations(device_uuids={"CUDA0": A, "CUDA1": A})),
+    "absurd_bytes": (
+        plan(),
+        changed(
+            lambda seen: [
+                gpu["processes"][0].update(used_bytes=value) or gpu["memory"].update(used_bytes=value)
+                for gpu, value in zip(seen.inventory["gpus"], (True, -5 * GIB))
+            ]
+        ),
+    ),
+    "absurd_percent": (
+        small(),
+        observations(
+            held={A: 100 * MIB + OVERHEAD},
+            utilization_peak={A: 2**32 - 1},
+            busy_processes={A: {4242: 2**32 - 1}},
+            **WITHOUT_LOG,
+        ),
+    ),
+    "absurd_size": (plan(), observations(ps=dict(PS, size=True, size_vram=True))),
+    "cpu_unmanaged": (
+        on_the_cpu(),
+        changed(
+            lambda seen: seen.inventory.update(state="no_library", gpus=[], driver_version="580.95.05"),
+            held={},
+            **WITHOUT_LOG,
+        ),
+    ),
 }
 #: (plan, observations) of hosts that are as planned.
 TRUTHS = {
@@ -159,15 +245,17 @@ def takers(seen):
         found += [_of_dict(process, "used_bytes") for process in fact["processes"]]
     instance = seen.instances["gpu0-1"]
     found += [_of_dict(instance.unit, "ActiveState"), _of_object(instance, "loaded")]
+    found += [_of_object(instance, name) for name in ("version", "listener", "executable", "differences")]
     model = instance.models[NAME]
+    found += [_of_object(model, name) for name in ("served_file", "base_file", "stored_digest")]
     unknown = "engine died stayed answered generation_error log utilization_peak busy_processes not_generated"
     found += [_of_object(model, name) for name in unknown.split()]
     found += [_of_object(model, "ps", {}), _of_object(model, "device_uuids", {})]
     found += [_of_dict(model.ps, name) for name in model.ps or ()]
-    for name, empty in (("layers", None), ("buffers", {}), ("dry_run", {}), ("compute", {})):
+    for name, empty in (("layers", None), ("buffers", {}), ("dry_run", {}), ("compute", {}), ("cache", {})):
         if model.log:
             found.append(_of_object(model, "log", dataclasses.replace(model.log, **{name: empty})))
-    for name, empty in (("arguments", []), ("environment", None)):
+    for name, empty in (("arguments", []), ("environment", None), ("executable", None)):
         if model.engine:
             found.append(_of_object(model, "engine", dataclasses.replace(model.engine, **{name: empty})))
     return found
@@ -192,13 +280,30 @@ def test_every_lie_fails_by_the_check_that_the_documentation_names(name):
     assert check in {name.partition(" ")[0] for name in found}, found
 
 
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_what_contradicts_itself_proves_nothing_and_no_remedy_changes_the_service(name):
+    result = check_plan(*CONTRADICTIONS[name])
+    assert (result.verdict, findings(result)) == ("unproven", ["unproven"])
+    check, finding = documented_lies()[name]
+    unknown = [one.name.partition(" ")[0] for one in all_checks(result.instances[0]) if one.passed is None]
+    assert check in unknown and finding == "unproven"
+    assert not {"Restart", "restart", "Set"} & set(result.diagnosis[0].remedy.split())
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_no_single_piece_less_proves_what_contradicts_itself(name):
+    wanted, seen = CONTRADICTIONS[name]
+    for number in range(len(takers(copy.deepcopy(seen)))):
+        assert check_plan(wanted, less(seen, [number])).verdict != "pass", number
+
+
 def all_checks(instance):
     return instance.checks + [check for model in instance.models for check in model.checks]
 
 
 def test_the_documentation_lists_the_lies_of_the_rig_and_of_the_judge():
     told = {name for name in (*state.LIES, *state.BLIND) if name not in ("bytes_unknown", "unlisted")}
-    assert set(documented_lies()) == told | set(LIES)
+    assert set(documented_lies()) == told | set(LIES) | set(CONTRADICTIONS)
 
 
 @pytest.mark.parametrize("name", TRUTHS)

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Check that what was observed is what the plan names: the server, its release and environment, the model's file. Pure.
+
+All memory may be right while it is another server that answers, another file that is loaded, or settings that the next
+restart replaces.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Optional
+
+from ..common.names import InvalidName, key_of, normalise_digest, served_name
+from ..ollama.staleness import expires
+from .diagnosis import Diagnosis
+from .shapes import Check, EngineProcess, Finding, ObservedInstance, ObservedModel
+
+#: What the kernel adds to the path of a program whose file was deleted or replaced.
+_DELETED = " (deleted)"
+#: Programs of a release, by their place in it: another program (the interpreter of a script) does not tell the place.
+_PROGRAMS = ("ollama", "llama-server")
+#: Findings that a wrong environment can cause.
+_OF_PLACEMENT = ("one_gpu_carries_all", "layers_on_cpu", "cpu_only", "far_from_predicted")
+
+
+class ServerIdentity:
+    """The server of one instance beside what was observed of it.
+
+    Args:
+        instance: of the plan.
+        observed: of the instance.
+        release: `ollama_version` of the plan; None where it does not say.
+    """
+
+    def __init__(self, instance: Mapping[str, Any], observed: ObservedInstance, release: Optional[str]) -> None:
+        self.name: str = instance["name"]
+        self.unit: str = instance["unit"]
+        self.url: str = instance["url"]
+        self.release = release
+        self.observed = observed
+        self.models = [served_name(model) for model in instance["models"]]
+
+    def listener(self) -> Optional[str]:
+        """Return in words which process answers at the address; None where it is not known."""
+        found = self.observed.listener or {}
+        if found.get("pid") is None:
+            return None
+        return "process %s (%s, %s)" % (found["pid"], found.get("process") or "unknown", found.get("unit") or "no unit")
+
+    def is_own(self) -> Optional[bool]:
+        """Return whether that process is of the instance's unit; None where it is not known."""
+        return None if self.listener() is None else (self.observed.listener or {}).get("unit") == self.unit
+
+    def is_release(self) -> Optional[bool]:
+        """Return whether the server is of the planned release; None where it is not known."""
+        version = self.observed.version
+        return None if not version else version == self.release
+
+    def replaced(self) -> Optional[list[str]]:
+        """Return the programs that a restart would replace or that are of another installation.
+
+        Returns:
+            None where a program is not known.
+        """
+        server = self.observed.executable
+        running = [self.observed.models[name].engine for name in self.models if name in self.observed.models]
+        programs = [server] + [engine.executable for engine in running if engine]
+        known = [program for program in programs if program]
+        places = {_installation(program) for program in known} - {None}
+        if any(program.endswith(_DELETED) for program in known):
+            return [program for program in known if program.endswith(_DELETED)]
+        if len(places) > 1:
+            return known
+        return None if None in programs else []
+
+    def other_variables(self) -> Optional[list[str]]:
+        """Return the names of variables that differ between plan, process and unit; None where it is not known."""
+        found = self.observed.differences
+        return None if found is None else sorted({one["name"] for one in found})
+
+    def shared_engines(self) -> list[str]:
+        """Return the planned models that are loaded and have one process between them."""
+        engines = {name: self.observed.models[name].engine for name in self.models if name in self.observed.models}
+        pids = [engine.pid for engine in engines.values() if engine]
+        return [name for name, engine in engines.items() if engine and pids.count(engine.pid) > 1]
+
+
+def check_server(identity: ServerIdentity) -> list[Check]:
+    """Return the checks of a server; [] where it is not reachable, which its models say."""
+    if not identity.observed.reachable:
+        return []
+    own, variables, replaced = identity.is_own(), identity.other_variables(), identity.replaced()
+    checks = [
+        Check("listener", own, "a process of %s" % identity.unit, identity.listener() or "unknown"),
+        Check("programs", None if replaced is None else not replaced, "of one installation", _list(replaced)),
+        Check("environment", None if variables is None else not variables, "that of the plan", _list(variables)),
+    ]
+    if identity.release:
+        checks.append(Check("release", identity.is_release(), identity.release, identity.observed.version or "unknown"))
+    if len(identity.models) > 1:
+        shared = identity.shared_engines()
+        checks.append(Check("own_process", not shared, "a process for each model", _list(shared)))
+    return checks
+
+
+def explain(identity: ServerIdentity, others: list[Finding]) -> list[Finding]:
+    """Return all findings on an instance, the one that explains most first.
+
+    Args:
+        identity: of its server.
+        others: the findings on its models and on what else is in its unit. A setting of the server is named before them
+            only where one of them is about memory: it may be the cause. What is unknown is said only without others.
+    """
+    if not identity.observed.reachable:
+        return others
+    wrong = [finding for finding in (explanation(identity) for explanation in _SERVER) if finding]
+    first = [Finding(*one, instance=identity.name, model="") for one in wrong]
+    environment = [Finding(*one, instance=identity.name, model="") for one in [_environment(identity)] if one]
+    causes = environment if any(one.finding in _OF_PLACEMENT for one in others) else []
+    found = first + causes + others + [one for one in environment if one not in causes]
+    return found or [Finding(*one, instance=identity.name, model="") for one in [_unknown(identity)] if one]
+
+
+def _unknown(identity: ServerIdentity) -> Optional[Diagnosis]:
+    unknown = [check.name for check in check_server(identity) if check.passed is None]
+    if not unknown:
+        return None
+    return Diagnosis(
+        "unproven",
+        "it is not known whether the server at %s is that of the plan (%s)" % (identity.url, ", ".join(unknown)),
+        "Run the check as root on the host itself, which may read the processes and sockets of %s." % identity.unit,
+    )
+
+
+def _environment(identity: ServerIdentity) -> Optional[Diagnosis]:
+    names = identity.other_variables()
+    if not names:
+        return None
+    return Diagnosis(
+        "far_from_predicted",
+        "%s differs between the plan, the process of %s and what its unit sets at the next start"
+        % (", ".join(names), identity.unit),
+        "Run the role: it writes the environment of the plan and restarts %s. If a drop-in sets a variable (systemctl "
+        "cat %s), remove it there." % (identity.unit, identity.unit),
+    )
+
+
+def _other_listener(identity: ServerIdentity) -> Optional[Diagnosis]:
+    if identity.is_own() is not False:
+        return None
+    return Diagnosis(
+        "not_loaded",
+        "%s answers at %s, and not %s" % (identity.listener(), identity.url, identity.unit),
+        "Stop that process, or give the instances other ports (ollama_multigpu_base_port), then restart %s."
+        % identity.unit,
+    )
+
+
+def _other_release(identity: ServerIdentity) -> Optional[Diagnosis]:
+    if not identity.release or identity.is_release() is not False:
+        return None
+    return Diagnosis(
+        "far_from_predicted",
+        "the server at %s is Ollama %s, and the plan is made for %s"
+        % (identity.url, identity.observed.version, identity.release),
+        "Run the role: it installs the release of the plan and restarts %s." % identity.unit,
+    )
+
+
+def _other_programs(identity: ServerIdentity) -> Optional[Diagnosis]:
+    replaced = identity.replaced()
+    if not replaced:
+        return None
+    return Diagnosis(
+        "far_from_predicted",
+        "the processes of %s run %s: not the one installation that the next restart would run"
+        % (identity.unit, ", ".join(replaced)),
+        "Restart %s (or run the role), then check again." % identity.unit,
+    )
+
+
+def _one_process(identity: ServerIdentity) -> Optional[Diagnosis]:
+    shared = identity.shared_engines()
+    if not shared:
+        return None
+    return Diagnosis(
+        "not_loaded",
+        "%s are listed as loaded, and one process serves all of them" % ", ".join(shared),
+        "Restart %s and load them again: the process of the others is gone." % identity.unit,
+    )
+
+
+_SERVER: tuple[Callable[[ServerIdentity], Optional[Diagnosis]], ...] = (
+    _other_listener,
+    _other_release,
+    _other_programs,
+    _one_process,
+)
+
+
+# -- the model ---------------------------------------------------------------------------------------------------------
+
+
+class ModelIdentity:
+    """A loaded model beside what the server's store has under its name and under that of the planned base.
+
+    Args:
+        model: of the plan.
+        observed: of the model.
+    """
+
+    def __init__(self, model: Mapping[str, Any], observed: ObservedModel) -> None:
+        self.name = served_name(model)
+        self.base: str = model.get("from") or model["name"]
+        self.observed = observed
+        self._model = model
+
+    def engine_file(self) -> Optional[str]:
+        """Return the file that the engine has loaded; None where it is not known."""
+        engine: Optional[EngineProcess] = self.observed.engine
+        return (engine.model_file or None) if engine else None
+
+    def has_file(self) -> Optional[bool]:
+        """Return whether engine, served model and planned base have one file; None where one is not known."""
+        files = [self.engine_file(), self.observed.served_file, self.observed.base_file]
+        if len({file for file in files if file}) > 1:
+            return False
+        return None if None in files else True
+
+    def is_current(self) -> Optional[bool]:
+        """Return whether what is loaded is what the store has, made from what was planned; None where unknown."""
+        pairs = [((self.observed.ps or {}).get("digest"), self.observed.stored_digest)]
+        if self._model.get("planned_digest") and key_of(self.base) == key_of(self._model["name"]):
+            pairs.append((self._model["planned_digest"], self.observed.base_digest))
+        same = [_same_digest(*pair) for pair in pairs]
+        return False if False in same else None if None in same else True
+
+    def stays(self) -> Optional[bool]:
+        """Return whether the server keeps it loaded for ever; None where it does not say."""
+        entry = self.observed.ps or {}
+        return not expires(self.keep_alive, entry) if entry.get("expires_at") else None
+
+    @property
+    def keep_alive(self) -> Any:
+        """How long the plan keeps it loaded."""
+        return self._model.get("keep_alive", -1)
+
+
+def check_model(identity: ModelIdentity) -> list[Check]:
+    """Return the checks of which model is loaded, and for how long."""
+    file = identity.observed.base_file or "the file of %s" % identity.base
+    checks = [
+        Check("model_file", identity.has_file(), file, identity.engine_file() or "unknown"),
+        Check(
+            "model_digest",
+            identity.is_current(),
+            identity.observed.stored_digest or "that of the store",
+            (identity.observed.ps or {}).get("digest") or "unknown",
+        ),
+    ]
+    if str(identity.keep_alive).startswith("-"):
+        until = (identity.observed.ps or {}).get("expires_at") or "unknown"
+        checks.append(Check("stays_loaded", identity.stays(), "for ever", until))
+    return checks
+
+
+def explain_model(identity: ModelIdentity) -> Optional[Diagnosis]:
+    """Return the finding on a loaded model that is not the planned one, None if it is."""
+    if identity.has_file() is False:
+        return Diagnosis(
+            "unplanned_model",
+            "the engine of %s has loaded %s, the server has %s under that name and %s under %s, which the plan "
+            "makes it from"
+            % (
+                identity.name,
+                identity.engine_file(),
+                identity.observed.served_file or "nothing known",
+                identity.observed.base_file or "nothing known",
+                identity.base,
+            ),
+            "Run the role: it makes %s from %s again and loads it." % (identity.name, identity.base),
+        )
+    if identity.is_current() is False:
+        return Diagnosis(
+            "unplanned_model",
+            "%s was made or pulled again since the plan or since it was loaded" % identity.name,
+            "Run the role: it makes a plan for what the store has, and loads it again.",
+        )
+    return None
+
+
+def explain_expiry(identity: ModelIdentity) -> Optional[Diagnosis]:
+    """Return the finding on a model that will be unloaded although the plan keeps it, None if it stays."""
+    if not str(identity.keep_alive).startswith("-") or identity.stays() is not False:
+        return None
+    return Diagnosis(
+        "not_loaded",
+        "%s is loaded until %s, and the plan keeps it loaded"
+        % (identity.name, (identity.observed.ps or {})["expires_at"]),
+        "Load it with keep_alive -1 (gpufleet.ollama.model, state loaded). If it expires again, a client sends a "
+        "keep_alive of its own.",
+    )
+
+
+def _same_digest(one: Any, other: Any) -> Optional[bool]:
+    try:
+        return normalise_digest(one) == normalise_digest(other)
+    except InvalidName:
+        return None
+
+
+def _installation(program: str) -> Optional[str]:
+    """Return the directory that a release is installed in, from a program in its bin or lib/ollama; None for others."""
+    directory, _slash, name = program.partition(_DELETED)[0].rpartition("/")
+    if name not in _PROGRAMS:
+        return None
+    for place in ("/bin", "/lib/ollama"):
+        if directory.endswith(place):
+            return directory[: -len(place)]
+    return directory
+
+
+def _list(names: Optional[list[str]]) -> str:
+    return "unknown" if names is None else ", ".join(names) or "as planned"

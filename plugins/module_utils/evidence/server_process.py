@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Observe the server of an instance: its release, who listens at its address, its program and its environment."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Any, Mapping
+
+from ..common import secrets
+from ..common.addresses import without_brackets
+from ..common.names import key_of
+from ..host import listeners, proc, systemd
+from ..ollama.client import OllamaClient, OllamaError
+from . import server
+from .shapes import ObservedInstance
+
+#: Addresses that a server listens at for all.
+_ANY = ("0.0.0.0", "::")
+
+
+def read(client: OllamaClient, instance: Mapping[str, Any], observed: ObservedInstance) -> None:
+    """Fill in what runs as the server of an instance.
+
+    Args:
+        client: of its server.
+        instance: of the plan.
+        observed: of the instance, with the properties of its unit.
+    """
+    pid = int(observed.unit.get("MainPID") or 0)
+    try:
+        observed.version = client.version() or None
+    except OllamaError:
+        observed.version = None
+    observed.listener = listener_at(instance["url"], listeners.listeners())
+    observed.executable = proc.executable(pid) if pid else None
+    observed.differences = _differences(instance.get("environment") or {}, pid, observed.unit)
+
+
+def listener_at(url: str, sockets: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the entry of host/listeners.py that connections to a URL reach; None where none is seen.
+
+    Args:
+        url: http://address:port.
+        sockets: of `listeners`. A socket with the address itself goes before one for all addresses. Of several, one
+            whose process is not known or of another unit counts, because it may get the connections.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host = without_brackets(parts.hostname or "")
+    at_port = [entry for entry in sockets if entry["port"] == parts.port]
+    exact = [entry for entry in at_port if entry["address"] == host]
+    found = exact or [entry for entry in at_port if entry["address"] in _ANY] or at_port
+    units = {entry["unit"] for entry in found}
+    if len(units) > 1 and not exact:
+        found = [entry for entry in found if entry["address"] == _ANY[":" in host]] or found
+    return found[0] if found else None
+
+
+def digests(client: OllamaClient) -> dict[str, str]:
+    """Return {key of a name: digest} of the models in a server's store; {} where it does not tell."""
+    try:
+        listed = client.tags()
+    except OllamaError:
+        return {}
+    return {key_of(entry["name"]): entry["digest"] for entry in listed if entry.get("name") and entry.get("digest")}
+
+
+def _differences(wanted: Mapping[str, Any], pid: int, properties: Mapping[str, str]) -> list[dict[str, str]] | None:
+    """Return how the process, and what the unit sets at its next start, differ from the plan; by name alone.
+
+    Returns:
+        Entries as of server.differences, and `next_start` for a variable that the unit would set otherwise. None where
+        the environment of the process cannot be read.
+    """
+    process = proc.environment(pid) if pid else None
+    if process is None:
+        return None
+    unit = systemd.environment(properties) if properties.get("FragmentPath") else None
+    found = server.differences(dict(wanted), {"process": process, "unit": unit})
+    if unit is not None:
+        found += [
+            {"name": name, "difference": "next_start"}
+            for name, value in wanted.items()
+            if value != secrets.HIDDEN and unit.get(name) != str(value)
+        ]
+    return found

@@ -231,13 +231,14 @@ class ModelMemory:
             layer_bytes: what may be on another GPU, 0 where nothing may.
         """
         log, names = self._observed.log, self._observed.device_uuids
-        if log is None or not log.cache:
+        on_gpus = [name for name in log.cache if engine_log.is_gpu(name)] if log else []
+        if log is None or not log.cache or len({names.get(name, name) for name in on_gpus}) < len(on_gpus):
             return False
         cache = {names[name]: size for name, size in log.cache.items() if name in names}
         planned = device.get("kv_bytes") or 0
         if abs(cache.get(device["uuid"], 0) - planned) > tolerances.exact_tolerance(planned) + layer_bytes:
             return True
-        if not self._predicted.get("fully_on_gpu"):
+        if not self._predicted.get("fully_on_gpu") or any(name not in names for name in on_gpus):
             return False
         total = sum(one.get("kv_bytes") or 0 for one in self.devices)
         return abs(sum(cache.values()) - total) > len(self.devices) * tolerances.exact_tolerance(total)

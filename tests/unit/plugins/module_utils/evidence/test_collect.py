@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import copy
+import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
@@ -40,6 +40,8 @@ class Host:
                     ]
                 },
             ),
+            ("GET", "/api/version"): (200, {"version": "0.32.15"}),
+            ("GET", "/api/tags"): (200, {"models": [{"name": NAME, "digest": "5" * 64}]}),
             ("POST", "/api/show"): (
                 200,
                 {"modelfile": "# Modelfile\nFROM /store/blobs/%s\nPARAMETER num_ctx 32768\n" % BLOB},
@@ -177,7 +179,7 @@ def test_an_engine_that_is_replaced_while_it_generates(gather, monkeypatch):
 
     def generate(request, handler):
         host.engines = [engine(pid=4300)]
-        return 200, {"response": "x", "eval_count": 1, "eval_duration": 1}
+        return 200, {"response": "x", "eval_count": 1, "eval_duration": 1, "done": True}
 
     host.generate = generate
     assert "4242" in model_of(gather(host)).died
@@ -229,20 +231,6 @@ def test_an_engine_is_found_by_its_blob_and_its_context(gather):
 def test_without_a_running_unit_nothing_is_said_about_engines(gather):
     found = model_of(gather(Host([NAME], []), pid="0"))
     assert found.died is None and found.tokens_per_second == 20.0
-
-
-def test_generations_share_neither_a_gpu_nor_an_instance():
-    first = plan({A: 5 * GIB})["instances"][0]
-    second = copy.deepcopy(plan({B: 5 * GIB})["instances"][0])
-    second["name"] = "gpu1"
-    third = copy.deepcopy(first)
-    third["name"] = "gpu0b"
-    third["models"].append(dict(copy.deepcopy(third["models"][0]), predicted={"devices": []}))
-    names = [
-        [instance["name"] for instance, model in together] for together in collecting.rounds([first, second, third])
-    ]
-    # gpu0b's first model shares GPU A with gpu0-1; its second one, on the CPU, shares no GPU and runs with the others.
-    assert names == [["gpu0-1", "gpu1", "gpu0b"], ["gpu0b"]]
 
 
 def test_what_a_journal_no_longer_has_is_known_to_be_missing(gather, monkeypatch):
@@ -301,3 +289,24 @@ def test_a_generation_that_is_not_wanted_or_not_possible_says_why(gather):
     found = model_of(gather(Host([NAME], [engine()])))
     assert found.answered is True and found.stayed is True and found.not_generated is None
     assert found.busy_processes == {A: {4242: 40}, B: None}
+
+
+def test_an_answer_without_a_token_is_none(gather):
+    host = Host([NAME], [engine()])
+    host.generate = lambda request, handler: (200, {"response": "", "done": True})
+    found = model_of(gather(host))
+    assert found.answered is None and "no token" in found.generation_error
+
+
+def test_an_engine_that_is_stopped_after_its_answer(gather, monkeypatch):
+    monkeypatch.setattr(proc, "is_stopped", lambda pid, root="/proc": pid == 4242)
+    found = model_of(gather(Host([NAME], [engine()])))
+    assert found.answered is True and "kill -CONT 4242" in found.died
+
+
+def test_what_server_and_store_say_of_the_model(gather):
+    seen = gather(Host([NAME], [engine()]))
+    found, instance = model_of(seen), seen.instances["gpu0-1"]
+    assert (found.served_file, found.base_file) == (BLOB, BLOB)
+    assert found.stored_digest == "5" * 64 and found.base_digest is None
+    assert instance.version == "0.32.15" and instance.listener["pid"] == os.getpid()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 
@@ -102,6 +103,27 @@ def test_the_last_value_of_a_buffer_counts_and_kinds_are_added():
     )
     assert log.buffers == {"CUDA0": 122 * MIB, "CPU_Mapped": 50 * MIB}
     assert engine_log.gpu_bytes(log) == {"CUDA0": 122 * MIB}
+
+
+def test_both_caches_of_a_model_with_sliding_windows_count():
+    """Their lines are the same but for the line before (llama_kv_cache_iswa of llama.cpp)."""
+    cache = ["llama_kv_cache_iswa: creating %s KV cache, size = 4096 cells" % which for which in ("non-SWA", "    SWA")]
+    caches = [cache[0], buffer(3072, "llama_kv_cache", "KV"), cache[1], buffer(24, "llama_kv_cache", "KV")]
+    log = engine_log.parse_engine([buffer(100)] + caches + caches + [buffer(8, "llama_memory_recurrent", "RS")])
+    assert log.cache == {"CUDA0": 3104 * MIB} and log.buffers == {"CUDA0": 3204 * MIB}
+
+
+def test_the_lines_of_an_earlier_engine_on_the_same_port_are_not_its_own():
+    entry = ENTRIES["load-default"]["server_log"]
+    (logged,) = [line for line in entry if "starting llama-server" in line]
+    began = datetime.datetime.fromisoformat(logged[5:24] + "+00:00").timestamp()
+    port = int(logged.split("--port ")[1].split()[0])
+    assert engine_log.engine_lines(entry, port=port, started=began + 1)
+    assert engine_log.engine_lines(entry, port=port, started=began + 30) == []
+    assert engine_log.engine_lines(entry, port=port, started=began - 30) == []
+    shifted = [line.replace(logged[5:29], logged[5:28] + "+02:00") for line in entry]
+    assert engine_log.engine_lines(shifted, port=port, started=began - 7200)
+    assert engine_log.engine_lines([start(1)], started=began)  # a line without a time can be of any engine
 
 
 def test_the_last_breakdown_counts():

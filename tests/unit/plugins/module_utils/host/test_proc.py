@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -93,3 +96,15 @@ def test_the_memory_of_units_is_what_their_processes_hold_outside_of_files(tmp_p
         (tmp_path / str(pid) / "cgroup").write_text("0::/system.slice/%s\n" % unit)
         (tmp_path / str(pid) / "status").write_text(status)
     assert proc.memory_of_units(str(tmp_path)) == {"a.service": 16 * 1024, "b.service": 0}
+
+
+def test_a_process_that_a_signal_has_stopped():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        try:
+            assert not proc.is_stopped(child.pid)
+            child.send_signal(signal.SIGSTOP)
+            os.waitpid(child.pid, os.WUNTRACED)
+            assert proc.is_stopped(child.pid)
+        finally:
+            child.kill()
+    assert not proc.is_stopped(child.pid)

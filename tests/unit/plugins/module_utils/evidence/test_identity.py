@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Whether what was observed is what the plan names; test_less_evidence.py has each of its lies."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
+
+from tests.unit.plugins.module_utils.evidence.builders import GIB, MIB, NAME, PS, A, B, findings, observations, plan
+
+
+def checks(evidence):
+    found = evidence.instances[0].checks + evidence.instances[0].models[0].checks
+    return {check.name: check.passed for check in found}
+
+
+def with_environment(**options):
+    seen = observations(**options)
+    seen.instances["gpu0-1"].differences = [{"name": "CUDA_VISIBLE_DEVICES", "difference": "other_than_planned"}]
+    return check_plan(plan(), seen)
+
+
+def test_a_setting_is_named_first_where_it_may_be_the_cause():
+    """The wrong memory of a model may come from it; a dead engine does not."""
+    assert findings(with_environment()) == ["far_from_predicted"]
+    elsewhere = with_environment(held={A: 65 * GIB, B: 300 * MIB})
+    assert findings(elsewhere) == ["far_from_predicted", "one_gpu_carries_all"]
+    assert "CUDA_VISIBLE_DEVICES" in elsewhere.diagnosis[0].evidence
+    assert findings(with_environment(died="it ended", stayed=None)) == ["engine_died", "far_from_predicted"]
+
+
+def test_the_server_of_somebody_else_is_named_before_what_it_does():
+    seen = observations(held={A: 65 * GIB, B: 300 * MIB})
+    seen.instances["gpu0-1"].listener = {"pid": 77, "process": "nginx", "unit": None}
+    result = check_plan(plan(), seen)
+    assert findings(result) == ["not_loaded", "one_gpu_carries_all"]
+    assert "process 77 (nginx, no unit)" in result.diagnosis[0].evidence
+
+
+@pytest.mark.parametrize("name", ["version", "listener", "executable", "differences"])
+def test_what_is_not_known_of_the_server_is_not_proven(name):
+    seen = observations()
+    setattr(seen.instances["gpu0-1"], name, None)
+    result = check_plan(plan(), seen)
+    assert (result.verdict, findings(result)) == ("unproven", ["unproven"])
+    assert "root" in result.diagnosis[0].remedy
+
+
+@pytest.mark.parametrize("name", ["served_file", "base_file", "stored_digest"])
+def test_what_is_not_known_of_the_model_is_not_proven(name):
+    result = check_plan(plan(), observations(**{name: None}))
+    assert (result.verdict, findings(result)) == ("unproven", ["unproven"])
+
+
+def test_a_base_that_was_pulled_again_is_not_the_one_of_the_plan():
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["planned_digest"] = "sha256:" + "1" * 64
+    assert check_plan(wanted, observations()).verdict == "pass"
+    result = check_plan(wanted, observations(base_digest="2" * 64))
+    assert (result.verdict, findings(result)) == ("fail", ["unplanned_model"])
+    assert check_plan(wanted, observations(base_digest=None)).verdict == "unproven"
+
+
+@pytest.mark.parametrize(
+    "keep_alive, until, verdict",
+    [
+        (-1, PS["expires_at"], "pass"),
+        ("-1s", PS["expires_at"], "pass"),
+        ("10m", "2026-11-28T20:30:00Z", "pass"),
+        (-1, "2026-11-28T20:30:00Z", "fail"),
+        (-1, None, "unproven"),
+    ],
+)
+def test_a_model_stays_loaded_as_long_as_the_plan_wants(keep_alive, until, verdict):
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["keep_alive"] = keep_alive
+    assert check_plan(wanted, observations(ps=dict(PS, expires_at=until))).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "server, engine, passed",
+    [
+        ("/opt/r/bin/ollama", "/opt/r/lib/ollama/llama-server", True),
+        ("/opt/r/bin/ollama", "/opt/r/bin/ollama", True),  # the runner of releases before 0.30
+        ("/usr/bin/python3", "/usr/bin/python3", True),
+        ("/opt/r/bin/ollama (deleted)", "/opt/r/lib/ollama/llama-server", False),
+        ("/opt/r/bin/ollama", "/opt/s/lib/ollama/llama-server", False),
+        (None, "/opt/r/lib/ollama/llama-server", None),
+        (None, "/opt/r/lib/ollama/llama-server (deleted)", False),
+    ],
+)
+def test_server_and_engine_are_of_one_installation(server, engine, passed):
+    seen = observations()
+    instance = seen.instances["gpu0-1"]
+    instance.executable = server
+    instance.models[NAME].engine = dataclasses.replace(instance.models[NAME].engine, executable=engine)
+    assert checks(check_plan(plan(), seen))["programs"] is passed
+
+
+def test_a_server_that_is_not_reachable_has_only_that_finding():
+    seen = observations()
+    seen.instances["gpu0-1"].reachable = False
+    result = check_plan(plan(), seen)
+    assert findings(result) == ["not_loaded"] and "listener" not in checks(result)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What runs as the server of an instance, observed on this machine and in the doubles of systemd."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import server_process
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import ObservedInstance
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
+
+from tests.unit.plugins.scripted_server import serving
+
+
+def entry(address, pid, unit="ollama@gpu0.service", port=11434):
+    return {"address": address, "port": port, "pid": pid, "process": "x", "unit": unit}
+
+
+@pytest.mark.parametrize(
+    "url, sockets, pid",
+    [
+        ("http://127.0.0.1:11434", [entry("127.0.0.1", 1)], 1),
+        ("http://127.0.0.1:11434", [entry("0.0.0.0", 1, "other.service"), entry("127.0.0.1", 2)], 2),
+        ("http://127.0.0.1:11434", [entry("::", 1, "other.service"), entry("0.0.0.0", 2)], 2),
+        ("http://[::1]:11434", [entry("0.0.0.0", 1, "other.service"), entry("::", 2)], 2),
+        ("http://localhost:11434", [entry("127.0.0.1", 1)], 1),
+        ("http://127.0.0.1:11434", [entry("127.0.0.1", 1, port=80)], None),
+        ("http://127.0.0.1:11434", [], None),
+    ],
+)
+def test_the_socket_that_connections_reach(url, sockets, pid):
+    assert (server_process.listener_at(url, sockets) or {}).get("pid") == pid
+
+
+def test_this_process_is_found_as_the_server():
+    routes = {("GET", "/api/version"): (200, {"version": "0.32.15"})}
+    seen = ObservedInstance(unit={"MainPID": str(os.getpid())})
+    with serving(routes) as double:
+        server_process.read(OllamaClient(double.url), {"url": double.url}, seen)
+    assert seen.version == "0.32.15" and seen.listener["pid"] == os.getpid()
+    assert seen.executable == os.readlink("/proc/self/exe") and seen.differences is not None
+
+
+def test_a_server_that_says_nothing_and_has_no_process_is_unknown():
+    seen = ObservedInstance(unit={})
+    server_process.read(OllamaClient("http://127.0.0.1:9", 1), {"url": "http://127.0.0.1:9"}, seen)
+    assert (seen.version, seen.listener, seen.executable, seen.differences) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "process, unit, names",
+    [
+        ("1", "1", []),
+        ("0", "1", ["other_than_planned"]),
+        ("1", "0", ["next_start"]),
+        ("0", "0", ["other_than_planned", "next_start"]),
+    ],
+)
+def test_plan_process_and_next_start_have_one_environment(monkeypatch, process, unit, names):
+    monkeypatch.setattr(proc, "environment", lambda pid: {"OLLAMA_SCHED_SPREAD": process, "PATH": "/bin"})
+    properties = {"FragmentPath": "/unit", "Environment": "OLLAMA_SCHED_SPREAD=%s PATH=/usr/bin" % unit}
+    found = server_process._differences({"OLLAMA_SCHED_SPREAD": "1"}, 1, properties)
+    assert [one["difference"] for one in found] == names
+
+
+def test_the_digests_of_a_store():
+    routes = {("GET", "/api/tags"): (200, {"models": [{"name": "A:latest", "digest": "1"}, {"name": "b:latest"}]})}
+    with serving(routes) as double:
+        assert server_process.digests(OllamaClient(double.url)) == {server_process.key_of("a"): "1"}
+    assert server_process.digests(OllamaClient("http://127.0.0.1:9", 1)) == {}

@@ -26,11 +26,16 @@ class Engine:
         self.ready = threading.Event()
         self.holder, self.lie = None, None
 
+    def limit_of(self, body, name):
+        """(number of tokens to generate, whether the limit of the caller ends the answer)."""
+        wanted = body.get(name) or -1
+        if self.lie == "no_token":
+            return 0, False
+        return (UNLIMITED, False) if wanted < 0 or wanted > UNLIMITED * 100 else (wanted, True)
+
     def words(self, prompt, limit):
         """Yield `limit` words that depend only on the prompt, each after the time of one token."""
         seed = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big")
-        if self.lie == "no_token":
-            return
         self.holder.begin()
         try:
             for number in range(limit):
@@ -61,12 +66,6 @@ def chat_prompt(messages):
             content = "".join(part.get("text", "") for part in content)
         parts.append("<|im_start|>%s\n%s<|im_end|>\n" % (message.get("role", "user"), content))
     return "".join(parts) + "<|im_start|>assistant\n"
-
-
-def limit_of(body, name):
-    """(number of tokens to generate, whether the limit of the caller ends the answer)."""
-    wanted = body.get(name) or -1
-    return (UNLIMITED, False) if wanted < 0 or wanted > UNLIMITED * 100 else (wanted, True)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -196,7 +195,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             prompt = prompt.get("prompt_string", "")
         elif isinstance(prompt, list):
             prompt = text_of(prompt)
-        limit, limited = limit_of(body, "n_predict")
+        limit, limited = engine.limit_of(body, "n_predict")
         read, started = len(prompt.split()) + 1, time.monotonic()
 
         def last(content):
@@ -236,7 +235,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def chat(self, engine, body):
         """/v1/chat/completions: streamed or whole."""
         prompt = chat_prompt(body.get("messages") or [])
-        limit, limited = limit_of(body, "n_predict" if "n_predict" in body else "max_tokens")
+        limit, limited = engine.limit_of(body, "n_predict" if "n_predict" in body else "max_tokens")
         read, started = len(prompt.split()), time.monotonic()
         reason = "length" if limited else "stop"
 

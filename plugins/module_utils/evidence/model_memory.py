@@ -235,13 +235,15 @@ class ModelMemory:
         if log is None or not log.cache or len({names.get(name, name) for name in on_gpus}) < len(on_gpus):
             return False
         cache = {names[name]: size for name, size in log.cache.items() if name in names}
-        planned = device.get("kv_bytes") or 0
-        if abs(cache.get(device["uuid"], 0) - planned) > tolerances.exact_tolerance(planned) + layer_bytes:
+        if not tolerances.is_cache(device, cache.get(device["uuid"], 0), layer_bytes):
             return True
         if not self._predicted.get("fully_on_gpu") or any(name not in names for name in on_gpus):
             return False
-        total = sum(one.get("kv_bytes") or 0 for one in self.devices)
-        return abs(sum(cache.values()) - total) > len(self.devices) * tolerances.exact_tolerance(total)
+        together = {
+            part: sum(one.get(part) or 0 for one in self.devices)
+            for part in ("kv_bytes", "draft_bytes", "draft_compute_bytes")
+        }
+        return not tolerances.is_cache(together, sum(cache.values()), len(self.devices) * tolerances.ROUNDING_BYTES)
 
     def layer_bytes(self, device: dict[str, Any]) -> int:
         """Return the bytes of a layer on a device, 0 without one."""

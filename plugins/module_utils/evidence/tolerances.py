@@ -99,6 +99,20 @@ def exact_tolerance(planned_bytes: int) -> int:
     return max(4 * ROUNDING_BYTES, int(planned_bytes * EXACT_SHARE))
 
 
+def is_cache(device: dict[str, Any], cache_bytes: int, more_bytes: int) -> bool:
+    """Return whether an engine's KV cache with recurrent state is that of a device of the plan.
+
+    Args:
+        device: of the plan's `predicted.devices`, or the sums of several.
+        cache_bytes: of the engine, that of what proposes tokens included (the plan does not have it apart).
+        more_bytes: by how much it may be off besides.
+    """
+    planned = _part(device, "kv_bytes")
+    draft = _part(device, "draft_bytes") - _part(device, "draft_compute_bytes")
+    allowed = exact_tolerance(planned) + more_bytes
+    return planned - allowed <= cache_bytes <= planned + draft + allowed
+
+
 def limits(device: dict[str, Any], exact: int, compute: Limits) -> Limits:
     """Return the limits of what the engine's process holds on a device.
 

@@ -109,7 +109,7 @@ def test_both_caches_of_a_model_with_sliding_windows_count():
     """Their lines are the same but for the line before (llama_kv_cache_iswa of llama.cpp)."""
     cache = ["llama_kv_cache_iswa: creating %s KV cache, size = 4096 cells" % which for which in ("non-SWA", "    SWA")]
     caches = [cache[0], buffer(3072, "llama_kv_cache", "KV"), cache[1], buffer(24, "llama_kv_cache", "KV")]
-    log = engine_log.parse_engine([buffer(100)] + caches + caches + [buffer(8, "llama_memory_recurrent", "RS")])
+    log = engine_log.parse_engine([buffer(100)] + caches + [buffer(8, "llama_memory_recurrent", "RS")])
     assert log.cache == {"CUDA0": 3104 * MIB} and log.buffers == {"CUDA0": 3204 * MIB}
 
 

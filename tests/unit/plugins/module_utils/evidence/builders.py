@@ -97,6 +97,7 @@ def gpu(uuid, number, held, others=()):
         for pid, used, unit in others
     ]
     used = sum(process["used_bytes"] or 0 for process in processes)
+    total = max(48 * GIB, used)
     return {
         "uuid": uuid,
         "index": number,
@@ -104,8 +105,8 @@ def gpu(uuid, number, held, others=()):
         "name": "NVIDIA RTX A6000",
         "mig": {"mode": None, "devices": []},
         "memory": {
-            "total_bytes": 48 * GIB,
-            "free_bytes": 48 * GIB - used,
+            "total_bytes": total,
+            "free_bytes": total - used,
             "used_bytes": used,
             "reserved_bytes": 0,
             "kind": "dedicated",

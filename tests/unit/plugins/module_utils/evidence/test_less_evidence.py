@@ -100,7 +100,7 @@ LIES = {
     "less": (plan(), observations(held={uuid: int(size * 0.91) for uuid, size in TRUE.items()})),
     "swapped": (plan(), observations(held={A: TRUE[B], B: TRUE[A]})),
     "no_cache": (plan(), observations(held={uuid: size - GIB for uuid, size in TRUE.items()})),
-    "far": (plan(), observations(held={uuid: size * 5 // 4 for uuid, size in TRUE.items()})),
+    "far": (plan(), observations(held={uuid: size * 3 // 2 for uuid, size in TRUE.items()})),
     "one_layer": (plan(), observations(log=log(layers=(48, 49)))),
     "size_vram": (plan(), observations(ps=dict(PS, size_vram=60 * GIB))),
     "dry_run": (plan(), observations(log=log(dry_run={"CUDA0": 35 * GIB, "CUDA1": 32 * GIB}))),

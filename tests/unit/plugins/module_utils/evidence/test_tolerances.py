@@ -245,3 +245,10 @@ def test_adapters_and_drafts_are_parts_of_what_is_known_exactly_and_of_the_compu
     assert tolerances.exact_bytes(device) == 60
     assert tolerances.exact_bytes(more) == 60 + 40 + 50
     assert (tolerances.compute_bytes(device), tolerances.compute_bytes(more)) == (1000, 1450)
+
+
+def test_a_cache_is_that_of_the_plan_and_may_have_that_of_a_draft():
+    device = {"kv_bytes": 1024 * MIB, "draft_bytes": 300 * MIB, "draft_compute_bytes": 100 * MIB}
+    found = [tolerances.is_cache(device, size * MIB, 0) for size in (1000, 1017, 1024, 1230, 1240)]
+    assert found == [False, True, True, True, False]
+    assert tolerances.is_cache(device, 1000 * MIB, 20 * MIB)

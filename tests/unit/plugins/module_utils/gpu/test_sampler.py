@@ -9,8 +9,10 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import sampler
 
 from tests.rig.gpus import state as gpu_state
 
@@ -113,3 +115,11 @@ def test_what_a_gpu_does_not_support_is_none_and_what_fails_is_left_out(tmp_path
     faults = {"gpu1.fault.nvmlDeviceGet" + name: "999" for name in ("UtilizationRates", "ProcessUtilization")}
     _pid, uuids, seen = sampled(tmp_path, library, "gpu0.utilization", **faults)
     assert seen["utilization_peak"] == {uuids[0]: None} and seen["busy_processes"] == {uuids[0]: None}
+
+
+def test_samples_from_before_the_sampling_do_not_count(monkeypatch):
+    old, new = (types.SimpleNamespace(pid=pid, timeStamp=at, smUtil=47) for pid, at in ((1, 99), (2, 100)))
+    monkeypatch.setattr(sampler, "call", lambda pynvml, names, handle, began: [old, new])
+    processes = {}
+    sampler._sample_processes(None, None, "GPU-a", 100, processes)
+    assert processes == {"GPU-a": {2: 47}}

@@ -15,6 +15,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
     LISTED,
     MIB,
+    NAME,
     OVERHEAD,
     PS,
     WITHOUT_LOG,

@@ -342,7 +342,7 @@ class Observer:
             name, base = served_name(model), model.get("from") or model["name"]
             found = self.observed.models[name]
             found.served_file, found.base_file = self._blob(name), self._blob(base)
-            found.stored_digest, found.base_digest = stored.get(key_of(name)), stored.get(key_of(base))
+            found.stored_digest = stored.get(key_of(name))
 
     def _has_read_journal(self, lines: list[str]) -> bool:
         """Return whether the journal is known to lack what is missing; only root is sure to see what is there."""

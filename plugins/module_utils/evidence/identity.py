@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Optional
 
-from ..common.names import InvalidName, key_of, normalise_digest, served_name
+from ..common.names import InvalidName, normalise_digest, served_name
 from ..ollama.staleness import expires
 from .diagnosis import Diagnosis
 from .shapes import Check, EngineProcess, Finding, ObservedInstance, ObservedModel
@@ -228,12 +228,8 @@ class ModelIdentity:
         return None if None in files else True
 
     def is_current(self) -> Optional[bool]:
-        """Return whether what is loaded is what the store has, made from what was planned; None where unknown."""
-        pairs = [((self.observed.ps or {}).get("digest"), self.observed.stored_digest)]
-        if self._model.get("planned_digest") and key_of(self.base) == key_of(self._model["name"]):
-            pairs.append((self._model["planned_digest"], self.observed.base_digest))
-        same = [_same_digest(*pair) for pair in pairs]
-        return False if False in same else None if None in same else True
+        """Return whether what is loaded is what the store has under the name now; None where it is not known."""
+        return _same_digest((self.observed.ps or {}).get("digest"), self.observed.stored_digest)
 
     def stays(self) -> Optional[bool]:
         """Return whether the server keeps it loaded for ever; None where it does not say."""
@@ -283,8 +279,8 @@ def explain_model(identity: ModelIdentity) -> Optional[Diagnosis]:
     if identity.is_current() is False:
         return Diagnosis(
             "unplanned_model",
-            "%s was made or pulled again since the plan or since it was loaded" % identity.name,
-            "Run the role: it makes a plan for what the store has, and loads it again.",
+            "%s was made or pulled again after it was loaded" % identity.name,
+            "Load it again (gpufleet.ollama.model with state loaded), or run the role.",
         )
     return None
 

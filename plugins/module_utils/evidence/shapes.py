@@ -79,8 +79,8 @@ class ObservedModel:
     True if this check loaded it, and `reloaded` says why it did so although the server listed the model.
     `device_uuids` maps the log's devices to UUIDs ({"CUDA0": "GPU-..."}). `answered` is whether the generation gave an
     answer. `served_file` is the base name of the blob that the server has under the model's name, and `base_file` that
-    under the name of the model that the plan makes it from; `stored_digest` and `base_digest` are the digests of their
-    manifests. `utilization_peak` is in percent by UUID; `busy_processes` {uuid: {pid: percent}} is the same by process.
+    under the name of the model that the plan makes it from; `stored_digest` is the digest of its manifest in the store.
+    `utilization_peak` is in percent by UUID; `busy_processes` {uuid: {pid: percent}} is the same by process.
     """
 
     loaded: bool = False
@@ -105,7 +105,6 @@ class ObservedModel:
     served_file: str | None = None
     base_file: str | None = None
     stored_digest: str | None = None
-    base_digest: str | None = None
 
 
 @dataclasses.dataclass

@@ -191,7 +191,6 @@ def observations(held=None, others=None, **changes):
         served_file="sha256-1",
         base_file="sha256-1",
         stored_digest="0" * 64,
-        base_digest="1" * 64,
     )
     inventory = {
         "state": "ok",

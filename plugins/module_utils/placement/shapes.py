@@ -164,6 +164,8 @@ class LeftOutGpu:
         selected: whether the selectors name it.
         gpu: the GPU as it would be used, or None where that is not known.
         lasting: whether nothing on the host changes that, such as a GPU that this release of Ollama does not support.
+        advice: what to do on the host, where the fault is not the GPU's own.
+        unified: whether it shares the host's memory.
     """
 
     uuid: str
@@ -171,6 +173,8 @@ class LeftOutGpu:
     selected: bool = True
     gpu: Optional[Gpu] = None
     lasting: bool = False
+    advice: str = ""
+    unified: bool = False
 
     @property
     def reason(self) -> str:

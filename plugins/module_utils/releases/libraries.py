@@ -25,6 +25,8 @@ Capability = Tuple[int, ...]  # compute capability, for example (8, 6)
 X86, ARM = "x86_64", "aarch64"
 # Below, cuda_v12 asks for the driver that compiles PTX of CUDA 12.8, also where it has machine code.
 _LEGACY_BELOW = (7, 0)
+# A later release may have libraries for GPUs that are newer than all of these.
+NEWEST_READ = (0, 33, 0)
 _JETPACK_DRIVER = 0  # comes with JetPack, so the server asks for none
 
 
@@ -101,10 +103,12 @@ class RefusedGpu:
     Attributes:
         reason: what is wrong and what to do, without a full stop.
         lasting: whether nothing on the host changes that, as another driver would.
+        advice: what to do, where work on the host helps.
     """
 
     reason: str
     lasting: bool
+    advice: str = ""
 
 
 def of_release(version: Version) -> tuple[Library, ...]:
@@ -128,7 +132,8 @@ def usable(
 ) -> tuple[str, ...]:
     """Names of the libraries with which the server uses a GPU, the one that it prefers first.
 
-    The libraries of JetPack count only where they are requested: no main archive has them.
+    The libraries of JetPack count only where they are requested: no main archive has them. A GPU that only a release
+    which is newer than those read may know counts as known to its newest library (`doubted_gpu`).
 
     Args:
         version: the Ollama version.
@@ -136,9 +141,12 @@ def usable(
         driver: major version of the NVIDIA driver, or None where it is not known.
         requested: OLLAMA_LLM_LIBRARY, "" where unset.
     """
+    listed = of_release(version)
+    if _may_be_new(version, capability):
+        listed, capability = listed[:1], None
     return tuple(
         library.name
-        for library in of_release(version)
+        for library in listed
         if (library.name == requested if requested else not library.archive) and library.takes(capability, driver)
     )
 
@@ -182,10 +190,10 @@ def refused_gpu(
     main = [library for library in of_release(version) if not library.archive]
     able = [library for library in main if capability is None or library.built_for(capability)]
     if not able:
-        return RefusedGpu(_not_built(version, capability or ()), lasting=True)
+        return RefusedGpu(_not_built(version, capability or (), driver), lasting=True)
     needed = min(library.driver_for(capability) for library in able)
     later = _first_later(version, capability, driver)
-    advice = "use driver %d%s" % (needed, " or Ollama %s" % version_text(later) if later else "")
+    advice = work = "use driver %d%s" % (needed, " or Ollama %s" % version_text(later) if later else "")
     jetpack = next((one for one in of_release(version) if one.archive and capability in one.machine_code), None)
     if jetpack:
         advice += "; JetPack 7 has such a driver, and %s for older ones is in %s, which is not installed" % (
@@ -197,19 +205,39 @@ def refused_gpu(
         "Ollama %s does not use %s below driver %d, and the host has %s; %s"
         % (version_text(version), what, needed, driver_version, advice),
         lasting=False,
+        advice=work,
     )
 
 
-def _not_built(version: Version, capability: Capability) -> str:
+def doubted_gpu(version: Version, capability: Optional[Capability]) -> Optional[str]:
+    """What is not known of a GPU on a release that is newer than those that were read, or None; without a full stop."""
+    if not _may_be_new(version, capability):
+        return None
+    return "whether Ollama %s has a CUDA library for compute capability %s is not known here; %s has none" % (
+        version_text(version),
+        _text(capability),
+        version_text(NEWEST_READ),
+    )
+
+
+def _may_be_new(version: Version, capability: Optional[Capability]) -> bool:
+    """Whether only a release that was not read may be built for a GPU: it is newer than all that are known here."""
+    if version <= NEWEST_READ or capability is None:
+        return False
+    return capability > max(one for library in of_release(version) for one in _all(library))
+
+
+def _not_built(version: Version, capability: Capability, driver: Optional[int]) -> str:
     """The reason where no main library is built for a GPU."""
     every = sorted({one for library in of_release(version) if not library.archive for one in _all(library)})
     if capability < every[0]:
         return "Ollama needs compute capability %s, it has %s" % (_text(every[0]), _text(capability))
     jetpack = next((one for one in of_release(version) if one.archive and one.built_for(capability)), None)
-    later = _first_later(version, capability, None)
+    later = _first_later(version, capability, driver)
     advice = "use Ollama %s" % version_text(later) if later else "use another GPU"
     if jetpack:
-        advice = "%s is, in %s, which is not installed" % (jetpack.name, jetpack.archive)
+        found = "its %s is, in %s, which is not installed" % (jetpack.name, jetpack.archive)
+        advice = "%s; %s" % (advice, found) if later else found
     return "no CUDA library of Ollama %s is built for compute capability %s (they are for %s); %s" % (
         version_text(version),
         _text(capability),

@@ -197,11 +197,10 @@ def refused_set(version: Version, gpus: Sequence[Mapping[str, Any]]) -> Optional
     if not known or not all(known) or len(set(libraries.taken(known))) == 1:
         return None
     common = sorted(set(known[0]).intersection(*known[1:]), reverse=True)
-    advice = "; OLLAMA_LLM_LIBRARY: %s takes one for all" % common[0] if common else ""
-    return "Ollama %s would take different CUDA libraries for these GPUs (%s), and a process has one only%s" % (
-        version_text(version),
-        " and ".join(sorted(set(libraries.taken(known)))),
-        advice,
+    advice = "; OLLAMA_LLM_LIBRARY: %s makes it one for all" % common[0] if common else ""
+    return (
+        "Ollama %s would take different CUDA libraries for these GPUs (%s), and a process has one only, so no model is "
+        "split over GPUs of both%s" % (version_text(version), " and ".join(sorted(set(libraries.taken(known)))), advice)
     )
 
 

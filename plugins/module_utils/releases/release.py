@@ -201,6 +201,10 @@ class Release(abc.ABC):
         """What is not known of an architecture on this release, or None."""
         return None
 
+    def doubted_gpu(self, compute_capability: Optional[Sequence[int]]) -> Optional[str]:
+        """What is not known of a GPU on this release, or None; without a full stop."""
+        return None
+
     def library_names(self) -> list[str]:
         """Names of this release's CUDA libraries, as OLLAMA_LLM_LIBRARY takes them; [] where they were not read."""
         return []

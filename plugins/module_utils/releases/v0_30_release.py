@@ -130,6 +130,9 @@ class ReleaseSince030(Release):
         driver = libraries.driver_major(driver_version)
         return libraries.usable(self.numbers, _capability(compute_capability), driver, library)
 
+    def doubted_gpu(self, compute_capability: Optional[Sequence[int]]) -> Optional[str]:
+        return libraries.doubted_gpu(self.numbers, _capability(compute_capability))
+
     def library_names(self) -> list[str]:
         return libraries.names(self.numbers)
 

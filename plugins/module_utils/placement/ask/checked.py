@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, Optional, Sequence
 
 from ...releases import versions
+from ...releases.libraries import RefusedGpu
 from ...releases.release import Release
 from ..errors import PlacementError
 from ..shapes import Gpu, GpuFault, LeftOutGpu, PlanRequest, Wanted
@@ -86,7 +87,6 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     library = variables.get("OLLAMA_LLM_LIBRARY", "")
     usable, left_out = _accepted(release, usable, left_out, request.gpu_inventory.get("driver_version"), library)
     _check_engine(release, wanted, usable)
-    note = release.note_on_host(sum(1 for gpu in usable if not gpu.is_slice))
     return CheckedRequest(
         service=common,
         wanted=tuple(_one_at_a_time(one, release) for one in wanted),
@@ -98,7 +98,13 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         applied=applied.Applied(in_force),
         applied_instances=in_force.get("instances") or [],
         overhead_bytes=overhead_bytes,
-        warnings=(*warnings, *model_warnings, *_doubts(release, wanted), *filter(None, (note, damage))),
+        warnings=(
+            *warnings,
+            *model_warnings,
+            *_doubts(release, wanted),
+            *_notes_on_gpus(release, usable),
+            *filter(None, (damage,)),
+        ),
         slot_warnings=tuple(_slot_warning(one, release) for one in wanted if _loses_slots(one, release)),
     )
 
@@ -127,10 +133,7 @@ def _accepted(
     for gpu in gpus:
         fault = release.refused_gpu(gpu.compute_capability, driver_version, library)
         if fault:
-            # Another driver makes a GPU usable, whereas its compute capability stays what it is.
-            refused.append(
-                LeftOutGpu(gpu.uuid, fault.reason, gpu=None if fault.lasting else gpu, lasting=fault.lasting)
-            )
+            refused.append(_refused(gpu, fault))
         else:
             names = release.gpu_libraries(gpu.compute_capability, driver_version, library)
             accepted.append(dataclasses.replace(gpu, libraries=names))
@@ -140,6 +143,30 @@ def _accepted(
             % (library, release.version, "; ".join("GPU %s: %s" % (out.uuid, out.fault) for out in refused))
         )
     return accepted, [*left_out, *refused]
+
+
+def _refused(gpu: Gpu, fault: RefusedGpu) -> LeftOutGpu:
+    """A GPU that the release leaves out. Another driver makes it usable; its compute capability stays what it is."""
+    return LeftOutGpu(
+        gpu.uuid,
+        fault.reason,
+        gpu=None if fault.lasting else gpu,
+        lasting=fault.lasting,
+        advice=fault.advice,
+        unified=gpu.unified,
+    )
+
+
+def _notes_on_gpus(release: Release, gpus: Sequence[Gpu]) -> list[str]:
+    """What is not known of the GPUs on this release, and why one process cannot use all of them; one sentence each."""
+    doubts = [(gpu.uuid, release.doubted_gpu(gpu.compute_capability)) for gpu in gpus]
+    notes = ["GPU %s: %s." % (uuid, doubt) for uuid, doubt in doubts if doubt]
+    whole = [gpu for gpu in gpus if not gpu.is_slice]
+    too_many = release.note_on_host(len(whole))
+    mixed = release.refused_set([gpu.for_release(gpu.available_bytes) for gpu in whole])
+    if too_many:
+        return [*notes, too_many]
+    return [*notes, "%s." % mixed] if mixed else notes
 
 
 def _check_engine(release: Release, wanted: Sequence[Wanted], gpus: Sequence[Gpu]) -> None:

@@ -93,7 +93,7 @@ def _served_before(
     return GpuFault(
         "%s. %s." % ("; ".join(problems), STAYS),
         (
-            "mend the GPU and run again",
+            _what_to_do([outs[uuid] for uuid in _serving(applied_plan) if uuid in outs]),
             "selectors: the UUIDs or PCI addresses of the GPUs to use (of the role: ollama_multigpu_gpus) say that it "
             "is to be given up",
         ),
@@ -106,7 +106,7 @@ def _none_usable(gpu_inventory: Facts, usable: Sequence[Gpu], left_out: Sequence
         return None
     faults = ["GPU %s: %s" % (out.uuid, out.fault) for out in left_out if out.fault and out.selected]
     if faults and not all(out.lasting for out in left_out if out.fault and out.selected):
-        return GpuFault("No usable GPU: %s. %s." % ("; ".join(faults), STAYS), _remedies("mend the GPU and run again"))
+        return GpuFault("No usable GPU: %s. %s." % ("; ".join(faults), STAYS), _remedies(_what_to_do(left_out)))
     if not gpu_inventory.get("gpus"):
         return GpuFault(
             "No usable GPU: the facts list none, and they do not say surely that this host has none. %s." % STAYS,
@@ -156,6 +156,12 @@ def _missing(uuid: str, gpu_inventory: Facts, selectors: Any, left_out: Sequence
     unlisted = gpu_inventory.get("unlisted") or []
     where = " (the PCI bus has GPUs that the driver does not list: %s)" % ", ".join(unlisted) if unlisted else ""
     return "the driver does not list it%s; look for Xid messages in the kernel log, and reboot the host" % where
+
+
+def _what_to_do(left_out: Sequence[LeftOutGpu]) -> str:
+    """The remedy for GPUs that cannot be used."""
+    advice = list(dict.fromkeys(out.advice for out in left_out if out.fault and out.selected and out.advice))
+    return "%s, and run again" % "; ".join(advice or ["mend the GPU as the reason says"])
 
 
 def _is_uuid(out: LeftOutGpu) -> bool:

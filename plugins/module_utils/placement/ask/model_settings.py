@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 from ...common import names, sizes
 from ...memory import kv_cache
 from ...model.schema import ModelFacts
+from ...releases import limits
 from ..errors import PlacementError
 from ..shapes import ALL, AUTO, STRATEGIES
 from .parameters import whole_number
@@ -212,8 +213,7 @@ def cache_type(
     asked = str(value).strip().lower()
     if asked not in kv_cache.CACHE_TYPES:
         raise PlacementError(
-            "kv_cache_type '%s' of %s is unknown; use one of %s."
-            % (value, name, ", ".join(sorted(kv_cache.CACHE_TYPES)))
+            "kv_cache_type '%s' of %s is unknown; use one of %s." % (value, name, limits.ADVISED_CACHE_TYPES)
         )
     block = kv_cache.CACHE_TYPES[asked][0]
     if (facts.key_length or 0) % block or (facts.value_length or 0) % block:

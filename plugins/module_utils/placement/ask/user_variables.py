@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ...common import engine_variables, environment_file, secrets, service_variables, sizes
 from ...releases.release import Release
@@ -77,8 +77,15 @@ def _check_library(library: str, release: Release) -> None:
     if library and names and library not in names:
         raise PlacementError(
             "Environment variable OLLAMA_LLM_LIBRARY is '%s', which leaves Ollama %s without GPUs: its CUDA libraries "
-            "are %s; give one of them, or leave the variable out." % (library, release.version, ", ".join(names))
+            "are %s; give one of them, or leave the variable out." % (library, release.version, _listed(names))
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of CUDA libraries; those of JetPack are in archives of their own."""
+    jetson = [name for name in names if "jetpack" in name]
+    main = ", ".join(name for name in names if name not in jetson)
+    return "%s (on a Jetson also %s)" % (main, ", ".join(jetson)) if jetson else main
 
 
 def check_variable(name: Any, value: Any) -> Optional[str]:

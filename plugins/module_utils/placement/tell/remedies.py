@@ -55,6 +55,17 @@ def _reserved(case: Case) -> list[str]:
     return []
 
 
+def _library(case: Case) -> list[str]:
+    """One CUDA library for all GPUs, where the release would take several and a process can have one only."""
+    if not case.fitting.refused_set(case.empty_host().joinable()):
+        return []
+    for name in sorted({name for gpu in case.gpus for name in gpu.libraries}, reverse=True):
+        one = [dataclasses.replace(gpu, libraries=(name,)) for gpu in case.gpus if name in gpu.libraries]
+        if case.solved(one):
+            return ["OLLAMA_LLM_LIBRARY: %s is then the CUDA library of all GPUs, and the model fits" % name]
+    return []
+
+
 def _compute_mode(case: Case) -> list[str]:
     shared = [dataclasses.replace(gpu, exclusive=False) for gpu in case.gpus]
     if any(gpu.exclusive for gpu in case.gpus) and case.solved(shared):
@@ -114,6 +125,8 @@ def _cache_type(case: Case) -> list[str]:
     if case.wanted.flash_attention is False or not case.may_run:
         return []
     block_now, size_now = kv_cache.CACHE_TYPES[case.wanted.cache_type]
+    if block_now > 1 and case.fitting.lacks_flash(case.wanted, case.gpus) and case.solved(kv_cache_type="f16"):
+        return ["kv_cache_type: f16 makes the model fit"]
     for name in SMALLER_CACHE_TYPES:
         block, size = kv_cache.CACHE_TYPES[name]
         smaller = size * block_now < size_now * block
@@ -181,6 +194,8 @@ def _freed(gpu: Gpu) -> Gpu:
 
 def _more(case: Case) -> list[str]:
     if not case.gpus:
+        if any(out.unified or (out.gpu and out.gpu.unified) for out in case.left_out):
+            return []  # such a host takes no further GPU
         room = GpuRoom(_new_gpu(ENDLESS), ENDLESS)
         bare = case.fitting.predict(case.wanted, [room], case.wanted.context_length)
         size = bare.total_bytes + case.wanted.headroom_bytes
@@ -252,6 +267,7 @@ def _new_gpu(size: int) -> Gpu:
 CHEAPEST_FIRST = (
     _strategy,
     _reserved,
+    _library,
     _compute_mode,
     _selectors,
     _batch,

@@ -10,7 +10,7 @@ from ...common.sizes import gib
 from ..ask.host_memory import HostMemory
 from ..ask.service import Service
 from ..search.host import Host
-from ..shapes import Choice, LeftOutGpu, Placed, Wanted
+from ..shapes import SINGLE, Choice, LeftOutGpu, Placed, Wanted
 from . import alternatives, capacity, default_behaviour, remedies
 from .case import Case
 from .instances import Instance, environment, parameters
@@ -61,7 +61,7 @@ def _default_behaviour(case: Case, instances: Sequence[Instance], service: Servi
         facts,
         case.choice.placements,
         *_parameters_and_variables(case.wanted, instances, service),
-        gpu_count=len(case.gpus),
+        gpu_count=sum(1 for gpu in case.gpus if not gpu.is_slice),  # CUDA shows one MIG device at most
     )
     return dict(default_behaviour.default_behaviour(case.fitting, facts, case.gpus), settings=settings)
 
@@ -105,7 +105,9 @@ def _why_not(case: Case, gpu_inventory: dict[str, Any]) -> str:
             len(case.empty_host().joinable()),
             "; a process can use one MIG device only" if any(gpu.is_slice for gpu in case.gpus) else "",
         )
-    return _shortfall(case.choice.attempt, case.memory)
+    why = _shortfall(case.choice.attempt, case.memory)
+    apart = case.fitting.refused_set(case.empty_host().joinable()) if case.wanted.strategy != SINGLE else None
+    return "%s %s." % (why, apart) if apart else why
 
 
 def _shortfall(attempt: Optional[Placed], memory: Optional[HostMemory]) -> str:

@@ -111,3 +111,17 @@ def test_the_newest_release_comes_first_and_every_one_has_both_cuda_versions():
     versions = [since for since, dummy in libraries.LIBRARIES]
     assert versions == sorted(versions, reverse=True)
     assert all({"cuda_v12", "cuda_v13"} <= set(libraries.names(version)) for version in versions)
+
+
+def test_a_gpu_that_only_a_newer_release_may_know_is_used_with_a_doubt():
+    assert libraries.usable((0, 35, 1), (13, 0), 610) == ("cuda_v13",)
+    assert "0.33.0 has none" in libraries.doubted_gpu((0, 35, 1), (13, 0))
+    assert libraries.usable(NEWEST, (13, 0), 610) == () and libraries.doubted_gpu(NEWEST, (13, 0)) is None
+    # One that is older than those of the lists will not come back.
+    assert libraries.usable((0, 35, 1), (3, 7), 610) == () and libraries.doubted_gpu((0, 35, 1), (3, 7)) is None
+
+
+@pytest.mark.parametrize("driver, advised", [("580.1", True), ("540.4.0", False)])
+def test_a_later_release_is_advised_where_the_driver_is_good_enough_for_it(driver, advised):
+    refused = libraries.refused_gpu((0, 30, 2), (8, 7), driver)
+    assert ("use Ollama 0.30.11" in refused.reason) is advised and "cuda_jetpack6" in refused.reason

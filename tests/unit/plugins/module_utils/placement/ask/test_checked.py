@@ -106,3 +106,24 @@ def test_cache_types_without_a_kernel_for_cuda(cache_type):
 @pytest.mark.parametrize("cache_type", ["f16", "bf16", "q8_0", "q4_0"])
 def test_cache_types_with_a_kernel_for_cuda(cache_type):
     assert plan_of("kv-q5_1", {"kv_cache_type": cache_type})["feasible"]
+
+
+def test_the_remedy_for_an_old_driver_is_another_one():
+    assert plan_of("b200-driver570")["models"][0]["remedies"][0] == "use driver 580 or Ollama 0.32.2, and run again"
+    divided = hosts.inventory(hosts.A6000)
+    divided["gpus"][0]["mig"] = {"mode": "enabled", "devices": []}
+    report = plan(divided, wanted("llama3.1-8b"))["models"][0]
+    assert report["remedies"][0] == "mend the GPU as the reason says, and run again" and "MIG is on" in report["reason"]
+
+
+def test_gpus_that_would_get_different_libraries_and_one_that_is_not_known():
+    inventory = dict(hosts.inventory(hosts.A6000, hosts.A6000), driver_version="610.1")
+    for gpu, capability in zip(inventory["gpus"], ("13.0", "7.0")):
+        gpu["compute_capability"] = capability
+    result = plan(inventory, wanted("llama3.1-8b"), ollama_version="0.35.1")
+    assert result["feasible"] and any("compute capability 13.0 is not known" in note for note in result["warnings"])
+    assert any("different CUDA libraries" in note for note in result["warnings"])
+
+
+def test_a_library_that_only_a_jetson_has_is_said_apart():
+    assert "are cuda_v12, cuda_v13 (on a Jetson also cuda_jetpack5, cuda_jetpack6)" in refusal_of("library-v11")

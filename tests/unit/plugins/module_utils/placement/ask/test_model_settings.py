@@ -27,7 +27,7 @@ from tests.unit.plugins.module_utils.placement.builders import TWO_A6000, make_p
         ({"replicas": 2, "strategy": "split"}, ["replicas 2", "split"]),
         ({"headroom_bytes": -1}, ["headroom_bytes", "at least 0"]),
         ({"strategy": "both"}, ["'both'", "spread"]),
-        ({"kv_cache_type": "q9"}, ["'q9'", "q8_0"]),
+        ({"kv_cache_type": "q9"}, ["'q9'", "use one of f16, q8_0, q4_0."]),
         ({"kv_cache_type": "q8_0", "flash_attention": False}, ["flash attention"]),
         ({"keep_alive": "soon"}, ["keep_alive", "'soon'", "30m"]),
         ({"keep_alive": 0}, ["keep_alive 0", "unload", "-1"]),

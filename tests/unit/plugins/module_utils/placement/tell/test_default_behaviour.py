@@ -86,3 +86,14 @@ def test_ollama_sees_a_context_less_than_nvml_does():
     assert behaviour["outcome"] == "split" and len(behaviour["gpu_uuids"]) == 3
     measured = plan(inventory, entry, overhead_bytes=0)["models"][0]["default_behaviour"]
     assert measured["outcome"] == "single"
+
+
+def test_many_mig_devices_are_not_many_gpus_for_a_process():
+    inventory = mig_host()
+    memory = inventory["gpus"][0]["mig"]["devices"][0]["memory"]
+    inventory["gpus"][0]["mig"]["devices"] = [
+        {"uuid": "MIG-%08d" % number, "memory": memory} for number in range(1, 18)
+    ]
+    small = plan(inventory, wanted("llama3.1-8b"))["models"][0]["default_behaviour"]
+    effects = {setting["name"]: setting["effect"] for setting in small["settings"]}
+    assert effects["OLLAMA_SCHED_SPREAD"] == "no effect where the instance sees one GPU only"

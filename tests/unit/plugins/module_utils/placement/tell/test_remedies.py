@@ -29,6 +29,8 @@ def apply(remedy, inventory, entries, name, options):
         entry[key] = text.split(" ")[0].rstrip(",")
     elif key == "allow_cpu_offload":
         entry[key] = True
+    elif key == "OLLAMA_LLM_LIBRARY":
+        options["environment"] = {key: text.split(" ")[0]}
     elif key == "quantization":
         smaller = scaled(ModelFacts.of(entry["model"]), int(number.group(0)))
         entry["model"] = dataclasses.asdict(smaller)
@@ -109,6 +111,34 @@ def test_gpus_that_are_not_used():
     assert "GPU" in all_true(broken, wanted("llama3.3-70b"))
     exclusive = hosts.inventory(hosts.A6000, compute_mode="exclusive_process")
     assert all_true(exclusive, wanted("llama3.1-8b"), wanted("qwen3-8b")).count("compute") == 1
+
+
+def of_libraries(first, second):
+    """Two GPUs of these compute capabilities, under a driver that is new enough for both libraries."""
+    inventory = dict(hosts.inventory(hosts.RTX4090, hosts.RTX4090), driver_version="580.95.05")
+    for gpu, capability in zip(inventory["gpus"], (first, second)):
+        gpu["compute_capability"] = capability
+    return inventory
+
+
+def test_one_library_for_gpus_that_would_get_different_ones():
+    assert "OLLAMA_LLM_LIBRARY" in all_true(of_libraries("10.3", "12.0"), wanted("llama3.3-70b", context_length=4096))
+    # None of the libraries is for both.
+    report = plan(of_libraries("10.3", "7.0"), wanted("llama3.3-70b", context_length=4096))["models"][0]
+    assert not any("OLLAMA_LLM_LIBRARY" in remedy for remedy in report["remedies"])
+    assert "different CUDA libraries" in report["reason"] and "GiB" in report["reason"]
+
+
+def test_a_cache_type_that_old_gpus_cannot_use():
+    old = dict(hosts.inventory(hosts.RTX4090, compute_capability="5.2"), driver_version="580.95.05")
+    assert "kv_cache_type" in all_true(old, wanted("llama3.1-8b", kv_cache_type="q4_0"))
+
+
+def test_a_computer_whose_gpu_shares_its_memory_takes_no_further_gpu():
+    jetson = dict(hosts.inventory(hosts.RTX4090, compute_capability="8.7"), driver_version="580.95.05")
+    assert "more" in all_true(jetson, wanted("llama3.1-8b"), ollama_version="0.30.2")
+    jetson["gpus"][0]["memory"]["kind"] = "unified"
+    assert all_true(jetson, wanted("llama3.1-8b"), ollama_version="0.30.2") == ["allow_cpu_offload"]
 
 
 def test_foreign_processes():

@@ -17,6 +17,10 @@ from .header import Header, HeaderError, Tensor, integer
 from .types import FILE_TYPES
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
+# Begin of the names of tensors before and after the layers (LLM_TENSOR_NAMES in llama.cpp's src/llama-arch.cpp).
+_AROUND_LAYERS = frozenset(
+    "token_embd token_embd_norm token_types position_embd per_layer_token_embd output output_norm rope_freqs".split()
+)
 # The second form is that of Mixtral files of 2023.
 _EXPERT = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps|\.ffn_(?:up|down|gate)\.\d+\.")
 # Any name with this beginning counts, as in the patterns of llama.cpp's fit (common/fit.cpp).
@@ -70,6 +74,11 @@ def model_facts(header: Header, projector: Header | None = None) -> dict[str, An
     keys = _Keys(header)
     if not header.tensors:
         raise HeaderError("the GGUF file has no tensors, so there is no model to load; get the whole model")
+    if all(tensor.name.split(".")[0] in _AROUND_LAYERS for tensor in header.tensors):
+        raise HeaderError(
+            "the GGUF file has tensors of no layer (only %s), so there is no model to load; get the whole model"
+            % ", ".join(sorted({tensor.name.split(".")[0] for tensor in header.tensors}))
+        )
     unknown = sorted(set(tensor.type for tensor in header.tensors if tensor.bytes is None))
     if unknown:
         raise HeaderError(

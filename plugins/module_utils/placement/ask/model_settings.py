@@ -155,13 +155,13 @@ def keep_alive(value: Any, name: str, stays: bool = True) -> Union[int, str]:
     found = sizes.duration(value)
     if found is None:
         raise PlacementError(
-            "keep_alive %r of %s is not a duration; give seconds, -1 for ever, or one such as 30m or 24h."
-            % (value, name)
+            "keep_alive %r of %s is not a duration; give seconds, %sone such as 30m or 24h."
+            % (value, name, "-1 for ever, or " if stays else "or ")
         )
     if sizes.is_zero(found):
         raise PlacementError(
-            "keep_alive %s of %s would unload the model at once; give -1 for ever, or a duration such as 30m or 24h."
-            % (value, name)
+            "keep_alive %s of %s would unload the model at once; give %sa duration such as 30m or 24h."
+            % (value, name, "-1 for ever, or " if stays else "")
         )
     return found
 

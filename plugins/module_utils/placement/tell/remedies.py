@@ -239,10 +239,14 @@ def _experts(case: Case) -> list[str]:
 def _cpu(case: Case) -> list[str]:
     if case.shared_memory:
         return []  # what moves to the CPU stays in the same memory
-    solved = None if case.wanted.allow_cpu_offload else case.solved(allow_cpu_offload=True)
+    # The two options exclude each other (ask/model_settings.py).
+    solved = None if case.wanted.allow_cpu_offload else case.solved(allow_cpu_offload=True, cpu_experts=None)
     if not solved or solved.placements[0].on_gpus_only:
         return []  # another strategy is what helps where it is on GPUs only
-    return ["allow_cpu_offload: true runs the model %s, which is much slower" % on_cpu(solved.placements[0].predicted)]
+    return [
+        "allow_cpu_offload: true%s runs the model %s, which is much slower"
+        % (", without cpu_experts," if case.wanted.cpu_experts else "", on_cpu(solved.placements[0].predicted))
+    ]
 
 
 def _with(gpus: Sequence[Gpu], *more: Gpu) -> list[Gpu]:

@@ -177,6 +177,7 @@ def test_an_embedding_model_says_so():
         (header(TENSORS, general__architecture="clip"), "vision projector"),
         (header([Tensor("t", [4], "type 99", None)]), "unknown type 99"),
         (header([]), "has no tensors"),
+        (header([TENSORS[0], *TENSORS[6:9]]), "tensors of no layer .only output, output_norm, rope_freqs, token_embd."),
         (header(TENSORS, arch__block_count=None), "how many layers"),
         (header(TENSORS, arch__block_count=10**9), "1000000000 layers"),
     ],

@@ -29,6 +29,8 @@ def apply(remedy, inventory, entries, name, options):
         entry[key] = text.split(" ")[0].rstrip(",")
     elif key == "allow_cpu_offload":
         entry[key] = True
+        if "without cpu_experts" in text:
+            del entry["cpu_experts"]
     elif key == "OLLAMA_LLM_LIBRARY":
         options["environment"] = {key: text.split(" ")[0]}
     elif key == "quantization":
@@ -127,6 +129,11 @@ def test_one_library_for_gpus_that_would_get_different_ones():
     report = plan(of_libraries("10.3", "7.0"), wanted("llama3.3-70b", context_length=4096))["models"][0]
     assert not any("OLLAMA_LLM_LIBRARY" in remedy for remedy in report["remedies"])
     assert "different CUDA libraries" in report["reason"] and "GiB" in report["reason"]
+
+
+def test_experts_on_the_host_and_layers_on_the_host_exclude_each_other():
+    found = all_true(hosts.inventory((16380, 15900)), wanted("qwen3-30b-a3b", cpu_experts="2"))
+    assert {"cpu_experts", "allow_cpu_offload"} <= set(found)
 
 
 def test_a_cache_type_that_old_gpus_cannot_use():

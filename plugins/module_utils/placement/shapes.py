@@ -160,12 +160,9 @@ class LeftOutGpu:
 
     Attributes:
         uuid: or where it is, where it has no UUID.
-        fault: why it cannot be used, or None where only the selectors leave it out.
-        selected: whether the selectors name it.
+        fault: why it cannot be used, or None where only the selectors leave it out; `advice`: what to do on the host.
         gpu: the GPU as it would be used, or None where that is not known.
         lasting: whether nothing on the host changes that, such as a GPU that this release of Ollama does not support.
-        advice: what to do on the host, where the fault is not the GPU's own.
-        unified: whether it shares the host's memory.
     """
 
     uuid: str
@@ -174,7 +171,6 @@ class LeftOutGpu:
     gpu: Optional[Gpu] = None
     lasting: bool = False
     advice: str = ""
-    unified: bool = False
 
     @property
     def reason(self) -> str:

@@ -147,14 +147,7 @@ def _accepted(
 
 def _refused(gpu: Gpu, fault: RefusedGpu) -> LeftOutGpu:
     """A GPU that the release leaves out. Another driver makes it usable; its compute capability stays what it is."""
-    return LeftOutGpu(
-        gpu.uuid,
-        fault.reason,
-        gpu=None if fault.lasting else gpu,
-        lasting=fault.lasting,
-        advice=fault.advice,
-        unified=gpu.unified,
-    )
+    return LeftOutGpu(gpu.uuid, fault.reason, gpu=gpu, lasting=fault.lasting, advice=fault.advice)
 
 
 def _notes_on_gpus(release: Release, gpus: Sequence[Gpu]) -> list[str]:

@@ -174,7 +174,10 @@ def _repair(case: Case) -> list[str]:
     return [
         "GPU %s: %s; with it the model fits" % (out.uuid, out.reason)
         for out in case.left_out
-        if out.selected and out.gpu and case.solved(_with(case.gpus, dataclasses.replace(out.gpu, exclusive=False)))
+        if out.selected
+        and out.gpu
+        and not out.lasting
+        and case.solved(_with(case.gpus, dataclasses.replace(out.gpu, exclusive=False)))
     ]
 
 
@@ -194,7 +197,7 @@ def _freed(gpu: Gpu) -> Gpu:
 
 def _more(case: Case) -> list[str]:
     if not case.gpus:
-        if any(out.unified or (out.gpu and out.gpu.unified) for out in case.left_out):
+        if any(out.gpu and out.gpu.unified for out in case.left_out):
             return []  # such a host takes no further GPU
         room = GpuRoom(_new_gpu(ENDLESS), ENDLESS)
         bare = case.fitting.predict(case.wanted, [room], case.wanted.context_length)

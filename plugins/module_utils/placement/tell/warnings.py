@@ -112,6 +112,11 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int 
             "The compute buffers of %s are a careful estimate: its architecture (%s) has not been compared with the "
             "engine." % (wanted.name, wanted.facts.architecture)
         )
+    if wanted.facts.projector_separate and not wanted.facts.projector_bytes:
+        notes.append(
+            "The projector of %s is not counted, because a server does not tell its size: read the model with source: "
+            "registry, or with source: store on its host." % wanted.name
+        )
     notes.extend(_of_registry(wanted))
     notes.extend(_fewer_replicas(choice, capacity, gpu_count))
     if wanted.strategy == "spread" and len(placed.gpus) == 1:

@@ -39,6 +39,15 @@ def test_a_tag_that_moved_and_a_header_that_lied_are_said():
     assert "The registry served another header for llama3.1:8b than its file" in notes(registry_digest=OLD)[0]
 
 
+def test_a_projector_of_unknown_size_is_said():
+    def notes(**facts):
+        return plan(TWO_4090, {"name": "m", "model": dict(models.model("llama3.1-8b"), **facts)})["warnings"]
+
+    unknown = notes(projector_separate=True, projector_bytes=None)
+    assert len(unknown) == 1 and "The projector of m is not counted" in unknown[0] and "source: store" in unknown[0]
+    assert notes(projector_separate=True, projector_bytes=GIB) == notes() == []
+
+
 def test_layers_on_the_cpu_are_said():
     notes = plan(TWO_4090, wanted("llama3.3-70b", context_length=32768, allow_cpu_offload=True))["warnings"]
     assert any("layers on GPUs and the rest on the CPU, as allow_cpu_offload permits" in note for note in notes)

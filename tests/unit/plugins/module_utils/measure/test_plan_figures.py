@@ -35,7 +35,9 @@ def test_an_engine_that_expects_more(store, rig, tmp_path):
 
 def test_models_on_one_gpu_are_counted_together(store, rig, tmp_path):
     models = [
-        dict(name=name, model=source.from_store(Store(store), "llama3.1:8b")[0]) for name in ("llama3.1:8b", "other:8b")
+        # Models of one digest would get an instance each.
+        dict(name=name, model=dict(source.from_store(Store(store), "llama3.1:8b")[0], digest=None))
+        for name in ("llama3.1:8b", "other:8b")
     ]
     plan = make_plan(inventory(), models, "0.32.15", selectors=["0"])
     plan["models_dir"] = store

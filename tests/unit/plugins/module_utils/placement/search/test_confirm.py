@@ -80,7 +80,7 @@ def test_what_an_older_release_counts_for_a_loaded_model_is_taken_off():
         ]
 
     entries = [wanted("llama3.1-8b", context_length=65536, headroom_bytes=0)]
-    entries.append(dict(entries[0], optimized={"suffix": "-b"}))
+    entries.append(dict(entries[0], name="another:8b"))
     assert instances(33000) == ["gpu0", "gpu0b"] and instances(40000) == ["gpu0"]
 
 

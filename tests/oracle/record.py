@@ -62,8 +62,9 @@ ATTENTION = (("on", "f16"), ("on", "f16"), ("on", "q8_0"), ("on", "q4_0"), ("off
 UNIFIED = (False, False, True)  # Ollama never asks for it, but its environment may
 
 # A longer context takes less on a device here, for the engine as well: its allocator takes the hole that fits best, so
-# a value that has grown may lie better than before. Seen with some layers on the host only. model: (parallel, ubatch,
-# cache type, devices, layers on them, shorter context).
+# a value that has grown may lie better than before. Seen with some layers on the host only; with logits for each token
+# in all of these, with llama-server's in gpt-oss-120b. model: (parallel, ubatch, cache type, devices, layers on them,
+# shorter context).
 FALLING = {
     "deepseek-v2-lite": (1, 1024, "f16", 3, 11, 8192),
     "granite4-small": (1, 512, "q8_0", 1, 10, 16384),

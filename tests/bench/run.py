@@ -44,6 +44,7 @@ REFEREES = (
 RECORDINGS = CHECKOUT / "tests" / "fixtures" / "recordings"
 # Ending of a recording's name -> share of its rows that must be equal
 SHARES = (
+    ("-modelfiles.jsonl", None),  # no decisions: tests of the Modelfile reader hold them
     ("-placement.jsonl", 1.0),
     ("-residents.jsonl", 0.95),
     ("engine-rows.json", 0.99),

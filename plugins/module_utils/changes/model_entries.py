@@ -60,7 +60,7 @@ def find_loaded(server: dict[str, Any], name: str, names: Iterable[str]) -> dict
     there = find(server.get("models"), name)
     for other in names if found is None and there is not None else ():
         entry = find(server.get("loaded"), other)
-        if entry is not None and _digest(entry) == _digest(there or {}) is not None:
+        if entry is not None and _digest(entry) is not None and _digest(entry) == _digest(there or {}):
             return entry
     return found
 

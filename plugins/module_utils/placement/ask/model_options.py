@@ -37,7 +37,9 @@ def model_options() -> Options:
         system=dict(type="str"),
         template=dict(type="str"),
     )
-    speculative = dict(type=dict(type="str", required=True, choices=["none", "mtp", "draft"]), tokens=dict(type="int"))
+    speculative = dict(
+        type=dict(type="str", required=True, choices=["none", "mtp", "draft"]), tokens=dict(type="int", no_log=False)
+    )
     return dict(
         name=dict(type="str", required=True),
         model=dict(type="dict"),

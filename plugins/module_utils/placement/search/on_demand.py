@@ -11,7 +11,7 @@ OLLAMA_KEEP_ALIVE they go by themselves. Their memory is what the residents leav
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from ...common.names import key_of
 from ..shapes import AUTO, SINGLE, SPLIT, Choice, Placed, Wanted
@@ -136,7 +136,6 @@ def _names(wanted: Wanted) -> set[str]:
     return {key_of(name) for name in (wanted.name, wanted.create_as) if name}
 
 
-def both(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
-    """The models that stay loaded, then those on demand."""
-    for stays in (True, False):
-        yield [one for one in wanted if one.resident == stays]
+def both(wanted: Sequence[Wanted]) -> tuple[list[Wanted], list[Wanted]]:
+    """The models that stay loaded, and those on demand."""
+    return [one for one in wanted if one.resident], [one for one in wanted if not one.resident]

@@ -82,7 +82,7 @@ def test_a_link_in_the_place_of_a_manifest_is_refused(tmp_path):
 
 
 def test_what_was_pulled_goes_with_its_name(tmp_path):
-    store, unused, unused = given(tmp_path)
+    store = given(tmp_path)[0]
     store.remove(TINY)
     assert store.names() == [OPTIMIZED] and not store.has_record(TINY) and len(blobs(store)) == 3
     store.remove(OPTIMIZED)

@@ -42,7 +42,7 @@ def test_what_was_pulled_stays_known(tmp_path):
 
 
 def test_a_name_that_was_pulled_again_counts_as_it_is_now(tmp_path):
-    store, unused, unused = given(tmp_path)
+    store = given(tmp_path)[0]
     new = put(store, TINY, b"another template")
     assert store.pulled(TINY).digest == new and not store.is_renamed(TINY)
 
@@ -54,7 +54,7 @@ def test_a_model_that_was_made_anew_by_hand_changes_nothing_of_what_was_pulled(t
 
 
 def test_a_name_that_was_removed_by_hand_is_not_there(tmp_path):
-    store, unused, unused = given(tmp_path)
+    store = given(tmp_path)[0]
     os.unlink(store.manifest_path(TINY))
     assert store.pulled(TINY) is None and store.complete(TINY, pulled=True) is None
 

@@ -7,8 +7,8 @@ own figures (build 11669) are equal to them in all 1,560 device rows of engine-r
 whatever the other parts are:
 
 * Compute buffer. Where the engine printed its own, that one counts. Else it is predicted. It is llama-server's to 1 MiB
-  in all 1,560 device rows of engine-rows-server.json and in 99.8 % of those of the oracle, the others at most 40 MiB
-  apart; other builds differ by a few per cent. Where it is a careful estimate, the engine may take any less.
+  in all 1,560 device rows of engine-rows-server.json and in 99.3 % of the 3,983 of the oracle, the others at most
+  49 MiB apart; other builds differ by a few per cent. Where it is a careful estimate, the engine may take any less.
 * CUDA context of the process. The recorded ones are 152 to 553 MiB and differ with card and driver by up to a third
   from what the plan takes (memory/overhead.py).
 * Memory that the engine takes at its first prompt (workspace of cuBLAS, memory pool): "tens to hundreds of MiB".

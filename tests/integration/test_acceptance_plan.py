@@ -102,10 +102,10 @@ def test_a_header_is_read_once_for_ten_hosts_and_never_the_model(ten):
     served = [entry for entry in ten[1] if entry["target"] == "library/llama4"]
     pieces = [entry for entry in served if entry["kind"] == "data"]
     assert 0 < sum(entry["bytes"] for entry in pieces) <= 16 * MIB
-    ranges = [tuple(entry["range"]) for entry in pieces]
-    assert len(ranges) == len(set(ranges)), "a piece was read twice"
-    ends = sorted(ranges)
-    assert all(before[1] < after[0] for before, after in zip(ends, ends[1:])), "pieces overlap"
+    for blob in {entry["path"] for entry in pieces}:  # of the model, and of its parameters
+        ranges = sorted(tuple(entry["range"]) for entry in pieces if entry["path"] == blob)
+        assert len(ranges) == len(set(ranges)), "a piece was read twice"
+        assert all(before[1] < after[0] for before, after in zip(ranges, ranges[1:])), "pieces overlap"
 
 
 def test_ten_hosts_with_the_same_gpus_get_the_same_plan(ten):
@@ -168,7 +168,10 @@ def test_the_plan_is_the_same_before_and_after_loading(checked, applied, second)
     loaded = [process for device in json.loads(gpu("a", "dump"))["gpus"] for process in device["processes"]]
     assert len(loaded) == 2 and min(process["bytes"] for process in loaded) > 30000 * MIB
     assert checked.plans["a"] == applied.plans["a"] == second[0].plans["a"]
-    assert json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json")) == applied.plans["a"]
+    written = json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json"))
+    assert written["host_memory"]["available_bytes"] is None  # it is another one in every run
+    written["host_memory"] = applied.plans["a"]["host_memory"]
+    assert written == applied.plans["a"]
 
 
 def test_a_second_run_changes_nothing_in_twelve_remote_steps(second):

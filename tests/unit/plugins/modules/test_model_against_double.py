@@ -217,9 +217,12 @@ def test_a_draft_model_is_uploaded_and_compared(rig, tmp_path):
     same_again(rig, "fast", modelfile=text)
 
 
-def test_licences_and_what_is_dropped(rig):
+def test_licences_and_what_is_dropped(rig, capsys):
     text = "FROM tiny\nLICENSE one\nLICENSE two\nPARAMETER mirostat 2\nSYSTEM \n"
-    assert "the parameter mirostat of the Modelfile is dropped" in str(rig.model("mine", modelfile=text)["warnings"])
+    result = rig.model("mine", modelfile=text)
+    # ansible-core 2.21 shows a warning that it gave before in this process without putting it into the result again.
+    said = str(result.get("warnings")) + capsys.readouterr().err
+    assert "the parameter mirostat of the Modelfile is dropped" in said
     same_again(rig, "mine", modelfile=text)
 
 

@@ -27,6 +27,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
     user = changes.of("create", "user")
     configured = [file for file in changes.files if file.stage == "configure"]
     service_changes = [change for change in changes.changes if change.kind in ("enable", "start", "restart")]
+    in_the_way = on_ports_of_others(plan, servers)
     return {
         "fetch_release": bool(changes.of("fetch", "release")),
         "libraries": bool(changes.of("write", "library")),
@@ -44,9 +45,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "enable": _services(service_changes, ("enable",), check_mode),
         # Only those that are started again with another port.
         "stop_first": [
-            change.what
-            for change in service_changes
-            if change.kind == "restart" and change.instance in on_ports_of_others(plan, servers)
+            change.what for change in service_changes if change.kind == "restart" and change.instance in in_the_way
         ],
         "start": _services(service_changes, ("start", "restart"), check_mode),
         "answer": [

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from ..common.sizes import MIB
 from ..host import proc
 from . import schema, sysfs
 
-LEAST_BYTES = 64 * 1024 * 1024  # a unit that holds less is not listed
+LEAST_BYTES = 64 * MIB  # a unit that holds less is not listed
 
 
 def read(root: str = "/proc") -> schema.HostMemory:

@@ -28,6 +28,8 @@ PLAN = CONFIGURATION + "/plan.json"
 ADOPTED = CONFIGURATION + "/adopted.json"
 #: Directories outside the collection's own that it made; `remove` takes away those that are empty.
 MADE = CONFIGURATION + "/directories.json"
+#: The plans that were applied last, each in a directory of its own with what an instance needs to go back to it.
+PLANS = CONFIGURATION + "/plans"
 FACTS_DIRECTORY = "/etc/ansible/facts.d"
 FACTS = FACTS_DIRECTORY + "/ollama_multigpu.fact"
 
@@ -38,12 +40,17 @@ RELEASES = INSTALLATION + "/releases"
 CURRENT = INSTALLATION + "/current"
 SERVER = CURRENT + "/bin/ollama"
 ENGINE = CURRENT + "/lib/ollama/llama-server"
+#: One link for each instance, to the release that it runs: `../releases/<version>`.
+INSTANCE_RELEASES = INSTALLATION + "/instances"
 #: Copies of the modules' Python libraries that stay on the host.
 LIBRARIES = INSTALLATION + "/python"
 #: A link to SERVER, for people and scripts.
 COMMAND = "/usr/local/bin/ollama"
 #: The last file that is written into a release's directory: one without it is left from a run that was killed.
 RELEASE_MARKER = ".complete"
+
+#: Held by whoever changes or loads the instances; the kernel releases it when the process ends.
+LOCK = "/run/ollama-multigpu/lock"
 
 # Units.
 UNIT_DIRECTORY = "/etc/systemd/system"
@@ -53,6 +60,8 @@ TEMPLATE_UNIT = "ollama@.service"
 TEMPLATE_UNIT_FILE = UNIT_DIRECTORY + "/" + TEMPLATE_UNIT
 #: Matches the units of all instances, for systemctl and for glob.
 INSTANCE_UNITS = "ollama@*.service"
+#: A server that fetches models while the instances serve: no GPU, loopback, a store of its own.
+FETCH_UNIT = "ollama-fetch.service"
 #: The unit of an Ollama that another installer put on the host.
 EXISTING_UNIT = "ollama.service"
 
@@ -122,6 +131,16 @@ def stores(models_dir: str) -> str:
 def store(models_dir: str, instance: str) -> str:
     """Return the store of an instance: a models directory of Ollama, and the home of its service, which owns it."""
     return posixpath.join(stores(models_dir), instance)
+
+
+def fetch_store(models_dir: str) -> str:
+    """Return the store of the server that fetches models, on the file system of the instances' stores."""
+    return models_dir.rstrip("/") + "/fetch"
+
+
+def instance_release(instance: str) -> str:
+    """Return the link to the release that an instance runs."""
+    return posixpath.join(INSTANCE_RELEASES, instance)
 
 
 def cuda_cache(store_path: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Optional
+from typing import Dict, Iterable, Optional
 
 # The service user. It has no home of its own: a service's is its store.
 USER = "ollama"
@@ -30,6 +30,9 @@ ADOPTED = CONFIGURATION + "/adopted.json"
 MADE = CONFIGURATION + "/directories.json"
 #: The plans that were applied last, each in a directory of its own with what an instance needs to go back to it.
 PLANS = CONFIGURATION + "/plans"
+#: What is known of a kept plan (number, release, time, verdict, tokens/s). Written last: a kept plan without it is left
+#: from a run that was killed.
+PLAN_RECORD = "about.json"
 FACTS_DIRECTORY = "/etc/ansible/facts.d"
 FACTS = FACTS_DIRECTORY + "/ollama_multigpu.fact"
 
@@ -104,6 +107,29 @@ def release(version: str) -> str:
 def release_marker(version: str) -> str:
     """Return the file that says that a release was put in place completely, with its checksum."""
     return posixpath.join(release(version), RELEASE_MARKER)
+
+
+def kept_plan(number: int) -> str:
+    """Return the directory of a kept plan: "/etc/ollama-multigpu/plans/3"."""
+    return "%s/%d" % (PLANS, number)
+
+
+def kept_files(number: int, instances: Iterable[str]) -> Dict[str, str]:
+    """Return {file in force: its copy of a kept plan}: the plan, the unit, and the environment of each instance.
+
+    Args:
+        number: of the kept plan.
+        instances: names of the instances of that plan.
+    """
+    sources = [PLAN, TEMPLATE_UNIT_FILE, *map(environment_file, instances)]
+    return {path: posixpath.join(kept_plan(number), kept_name(path)) for path in sources}
+
+
+def kept_name(path: str) -> str:
+    """Return where the copy of a file in force lies in the directory of a kept plan: "instances/gpu0.env"."""
+    if posixpath.dirname(path) == ENVIRONMENT_DIRECTORY:
+        return posixpath.relpath(path, CONFIGURATION)
+    return posixpath.basename(path)
 
 
 def models_dir_problem(text: str) -> Optional[str]:

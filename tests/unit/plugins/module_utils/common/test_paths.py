@@ -86,3 +86,11 @@ def test_directories_of_the_system_hold_no_models(path):
 )
 def test_directories_beside_those_of_the_system_may(path):
     assert paths.models_dir_problem(path) is None
+
+
+def test_a_kept_plan_has_copies_of_the_files_in_force():
+    assert paths.kept_files(3, ["gpu0"]) == {
+        "/etc/ollama-multigpu/plan.json": "/etc/ollama-multigpu/plans/3/plan.json",
+        "/etc/systemd/system/ollama@.service": "/etc/ollama-multigpu/plans/3/ollama@.service",
+        "/etc/ollama-multigpu/instances/gpu0.env": "/etc/ollama-multigpu/plans/3/instances/gpu0.env",
+    }

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The lock of a host: one run changes its instances at a time, and nothing is loaded meanwhile.
+
+A run that changes something holds it alone. What only loads or observes shares it with others of the kind, so that
+several instances load at the same time after a reboot. The kernel releases it when its holder ends, however that is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+
+from ..common import paths
+
+_LOOK_SECONDS = 0.2
+
+
+class LockHeld(Exception):
+    """Another process holds the lock. The text is a sentence about it."""
+
+
+@contextlib.contextmanager
+def run_lock(wait: float | None = 0, shared: bool = False, path: str = paths.LOCK) -> Iterator[None]:
+    """Hold the lock of this host until the block ends.
+
+    Args:
+        wait: seconds to wait for those that hold it; 0 or False not to wait, None (or True) to wait without a limit.
+        shared: hold it with others that share it. Without it, it is held alone.
+        path: of the lock. Its directory is made where it is missing: /run is empty after a reboot.
+
+    Raises:
+        LockHeld: others hold it, for longer than `wait`.
+        OSError: the lock cannot be made, or lies where another user could exchange it.
+    """
+    descriptor = _opened(path)
+    try:
+        _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, None if wait is True else wait, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, kind: int, wait: float | None, path: str) -> None:
+    limit = None if wait is None else time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if limit is not None and time.monotonic() >= limit:
+                raise LockHeld(
+                    "Another process holds %s: a run of the role changes this host, or models are being loaded." % path
+                )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _opened(path: str) -> int:
+    """Open the lock. Its mode lets nobody else open it: whoever can read a file can lock it, and keep it locked."""
+    directory = os.path.dirname(path)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, 0o755)
+    found = os.lstat(directory)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise OSError(errno.EPERM, "it is not a directory that this user alone can change", directory)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

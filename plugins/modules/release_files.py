@@ -21,6 +21,8 @@ description:
     C(ollama), or as C(nobody) on a host that does not have that user yet, without any environment of the task.
   - Several releases can be installed side by side. This module removes none of them, and starts no service.
   - After a failure the host is as it was. What a task leaves behind that was killed is removed by the next one.
+  - One task at a time installs on a host. Another one waits up to 15 minutes for it, also for one that goes on after
+    its connection was cut.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -132,8 +134,8 @@ def problem_of(params: dict[str, Any]) -> str | None:
     return None
 
 
-def put(release: Release, params: dict[str, Any]) -> Unpacked:
-    """Download and install a release.
+def put(release: Release, params: dict[str, Any]) -> Unpacked | None:
+    """Download and install a release. Return None where another run, which had to be waited for, has done it.
 
     Args:
         release: as its marker describes it, without credentials.
@@ -146,6 +148,8 @@ def put(release: Release, params: dict[str, Any]) -> Unpacked:
     user = service_account()
     download = Download(params["timeout"])
     with prepared(release):
+        if release.installed() == release.checksum:
+            return None
         sha256 = archives.sha256_of(params["checksum"])
         if sha256 is None:
             sha256 = download.checksum(params["checksum"], posixpath.basename(shown_address(params["url"])))
@@ -185,7 +189,10 @@ def main():
                 "url and checksum (ollama_multigpu_release_url and ollama_multigpu_release_checksum of the role)."
                 % (release.version, shown_address(params["url"]), str(error).rstrip("."))
             )
-        result.update(members=unpacked.members, size_bytes=unpacked.size_bytes)
+        if unpacked is None:
+            result["changed"] = False
+        else:
+            result.update(members=unpacked.members, size_bytes=unpacked.size_bytes)
     module.exit_json(**result)
 
 

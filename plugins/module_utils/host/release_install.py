@@ -4,16 +4,22 @@
 
 A run that is killed at any point leaves the release as it was, or none, and directories that the next run removes.
 Nothing here is run as root that came with the archive.
+
+One process at a time installs: a run whose connection was cut goes on here while the next one begins, and each would
+take away what the other unpacks. Each holds the directory of the releases by flock, which the kernel releases when the
+process ends, however it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -28,6 +34,9 @@ from .release_archive import ArchiveError, Unpacked
 DOWNLOAD, UNPACK, REPLACED = ".download", ".unpack", ".replaced"
 _VERSION = re.compile(r"(?:ollama|client) version is (\S+)")
 _MOST_MARKER = 64 * 1024
+#: Seconds that another process is waited for: for an archive of 2 GB by a slow line, and its unpacking.
+PATIENCE = 900.0
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -65,35 +74,97 @@ class Release:
 
 
 @contextlib.contextmanager
-def prepared(release: Release) -> Iterator[None]:
+def prepared(release: Release, patience: float = PATIENCE) -> Iterator[None]:
     """Make the directories of an installation, and take away what it leaves behind, however the block ends.
 
+    No other process is in such a block for the same directory: `installed` may say something else inside than before.
     After a failure, the directories that were not there before are gone too.
 
+    Args:
+        release: what will be installed.
+        patience: seconds to wait until another process has ended its installation.
+
     Raises:
-        ArchiveError: Others than root can change what is in the directory.
+        ArchiveError: Others than root can change what is in the directory, or another process goes on for too long.
         OSError: The system refuses.
     """
-    made = _missing(release.parent)
-    for path in made:
-        _make(path, 0o755)
-    _check_owner(release.parent)
+    with _alone(release.parent, patience):
+        try:
+            _clear(release)
+            yield
+        finally:
+            _clean(release)
+
+
+@contextlib.contextmanager
+def _alone(path: str, patience: float) -> Iterator[None]:
+    """Hold a directory as the only process. It is made where it is missing, and taken away where the block fails."""
+    made: list[str] = []
+    held = None
+    deadline = time.monotonic() + patience
+    try:
+        while held is None:
+            held = _hold(path, made)
+            if held is None and time.monotonic() > deadline:
+                raise ArchiveError(
+                    "another process has been installing a release in %s for %d seconds: wait until it is done, or end "
+                    "it, and run again" % (path, patience)
+                )
+            if held is None:
+                time.sleep(_LOOK_SECONDS)
+        yield
+    except BaseException:
+        for directory in reversed(made):
+            with contextlib.suppress(OSError):  # something else was put there meanwhile
+                os.rmdir(directory)
+        raise
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _hold(path: str, made: list[str]) -> int | None:
+    """Return the open directory with a lock on it; None where another process has it, or took it away meanwhile.
+
+    Args:
+        path: of the directory.
+        made: the directories that this process has made are added.
+    """
+    for missing in _missing(path):
+        try:
+            _make(missing, 0o755)
+        except FileExistsError:  # another process makes them too
+            return None
+        except FileNotFoundError:
+            if os.path.lexists(os.path.dirname(missing)):
+                raise
+            return None  # another process has failed and taken its directories away
+        made.append(missing)
+    try:
+        _check_owner(path)
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found, there = os.fstat(directory), os.lstat(path)
+        if (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino):
+            return directory
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(directory)
+    return None
+
+
+def _clear(release: Release) -> None:
+    """Remove what killed runs have left, but no download that was complete: it is used again."""
     for name in sorted(os.listdir(release.parent)):
         killed = name.startswith(".") or replace(release, version=name).installed() is None
-        if killed and name != DOWNLOAD:  # a download that was complete is used again
+        if killed and name != DOWNLOAD:
             _remove(os.path.join(release.parent, name))
     download = os.path.join(release.parent, DOWNLOAD)
     if not os.path.lexists(download):
         _make(download, 0o700)
-    try:
-        yield
-    except BaseException:
-        _clean(release)
-        for path in reversed(made):
-            with contextlib.suppress(OSError):  # something else was put there meanwhile
-                os.rmdir(path)
-        raise
-    _clean(release)
 
 
 def install(release: Release, user: Account) -> Unpacked:

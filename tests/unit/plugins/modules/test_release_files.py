@@ -8,6 +8,7 @@ import hashlib
 import os
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.release_install import Release
 
 from tests.unit.plugins.module_utils.host import release_archives
 from tests.unit.plugins.modules.run_module import run_module
@@ -43,6 +44,16 @@ def test_a_release_is_installed_once(served, place):
     again = run_module("release_files", options(served, place))
     assert not again["changed"] and again["diff"]["before"] == again["diff"]["after"]
     assert len(served.requests) == requests
+
+
+def test_what_another_run_has_installed_meanwhile_is_not_installed_again(served, place, monkeypatch):
+    assert run_module("release_files", options(served, place))["changed"]
+    answers = [None]
+    real = Release.installed
+    monkeypatch.setattr(Release, "installed", lambda release: answers.pop() if answers else real(release))
+    requests = len(served.requests)
+    late = run_module("release_files", options(served, place))
+    assert not late["changed"] and "members" not in late and len(served.requests) == requests
 
 
 def test_the_hash_may_have_its_name_before_it(served, place):

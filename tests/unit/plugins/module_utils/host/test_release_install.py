@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import stat
+import threading
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import release_install
@@ -154,3 +157,72 @@ def test_a_directory_that_others_may_change_is_refused(place):
     parent.symlink_to(place / "elsewhere")
     with pytest.raises(ArchiveError, match="is not a directory that root alone can change"):
         put(release_in(place, "b" * 64), release_archives.release())
+
+
+def _unpack_slowly(wanted, begun, go_on):
+    """In another process: install a release, and stop in the middle of it until a file is there."""
+    real = release_install.release_archive.unpack
+
+    def unpack(archive, directory, user):
+        unpacked = real(archive, directory, user)
+        begun.set()
+        go_on.wait()
+        return unpacked
+
+    release_install.release_archive.unpack = unpack
+    put(wanted, release_archives.release(wanted.version))
+
+
+@pytest.fixture(name="other")
+def _other(place):
+    """Another process that has unpacked 0.32.14 and goes on when `go_on` is set."""
+    context = multiprocessing.get_context("fork")
+    begun, go_on = context.Event(), context.Event()
+    wanted = Release("0.32.14", SUM, release_in(place).parent)
+    process = context.Process(target=_unpack_slowly, args=(wanted, begun, go_on))
+    process.start()
+    process.go_on, process.release = go_on, wanted
+    assert begun.wait(60)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_one_that_installs_at_the_same_time_is_waited_for(place, other):
+    """Neither takes away what the other unpacks, and what the first has put in its place stays."""
+    threading.Timer(0.5, other.go_on.set).start()
+    put(release_in(place), release_archives.release())
+    other.join(60)
+    assert other.exitcode == 0
+    assert names(release_in(place).parent) == ["0.32.14", "0.32.15"]
+    assert other.release.installed() == release_in(place).installed() == SUM
+
+
+def test_one_that_does_not_end_is_named_and_left_alone(place, other):
+    with pytest.raises(ArchiveError, match="another process has been installing a release in %s" % place):
+        with prepared(release_in(place), patience=0.5):
+            pass
+    other.go_on.set()
+    other.join(60)
+    assert other.exitcode == 0 and names(release_in(place).parent) == ["0.32.14"]
+
+
+def test_one_that_was_killed_is_not_waited_for(place, other):
+    os.kill(other.pid, signal.SIGKILL)
+    put(release_in(place), release_archives.release())
+    assert names(release_in(place).parent) == ["0.32.15"]
+
+
+def test_directories_that_another_process_takes_away_are_made_again(place, monkeypatch):
+    """One that fails removes what it has made while this one waits for it."""
+    wanted, real, taken = release_in(place), release_install.fcntl.flock, []
+
+    def flock(descriptor, operation):
+        real(descriptor, operation)
+        if not taken:
+            taken.append(wanted.parent)
+            os.rmdir(wanted.parent)
+
+    monkeypatch.setattr(release_install.fcntl, "flock", flock)
+    put(wanted, release_archives.release())
+    assert taken and names(wanted.parent) == ["0.32.15"]

@@ -58,7 +58,7 @@ def _is_of(instance: dict[str, Any], process: dict[str, str] | None) -> bool:
     if process is None:
         return False
     wanted, (host, port) = listening(instance["url"]), listening(process.get("OLLAMA_HOST") or "")
-    same_address = port == wanted[1] and (host == wanted[0] or addresses.is_wildcard(host))
+    same_address = port == wanted[1] and addresses.answers(host, wanted[0])
     return same_address and _store(process) == posixpath.normpath(instance["store"])
 
 

@@ -15,8 +15,6 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:%s\.)*(?=[0-9-]*[A-Za-z])%s\Z" % (_LABEL, _LABEL))
 #: An address that stands for all of a host's, and the one by which programs on that host reach it.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-# 0.0.0.0 as IPv6 writes it; Python 3.13 has the second form.
-_LOOPBACK.update({"::ffff:0:0": "127.0.0.1", "::ffff:0.0.0.0": "127.0.0.1"})
 
 
 def without_brackets(text: str) -> str:
@@ -44,14 +42,34 @@ def host(text: Any) -> Optional[str]:
     return ip_address(stripped) or (stripped if _HOST_NAME.match(stripped) else None)
 
 
+def as_reached(address: str) -> str:
+    """Return the IP address that clients of an address use: IPv4 where IPv6 maps it (RFC 4291, 2.5.5.2), as
+    ::ffff:127.0.0.1 is 127.0.0.1 to the kernel. Another text is returned as it is."""
+    try:
+        parsed = ipaddress.ip_address(without_brackets(address))
+    except ValueError:
+        return address
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
+
+
 def is_wildcard(address: str) -> bool:
     """Return whether an address stands for all addresses of a host."""
-    return address in _LOOPBACK
+    return as_reached(address) in _LOOPBACK
+
+
+def answers(listening: str, address: str) -> bool:
+    """Return whether a program that listens on an address gets the connections to another one.
+
+    0.0.0.0 and :: are the same here: Go, and so Ollama, listens on both families for either of them (net,
+    favoriteAddrFamily).
+    """
+    return as_reached(listening) == as_reached(address) or is_wildcard(listening)
 
 
 def clash(address: str, other: str) -> bool:
     """Return whether two programs cannot listen on one port of these IP addresses."""
-    return address == other or is_wildcard(address) or is_wildcard(other)
+    return answers(address, other) or answers(other, address)
 
 
 def is_port(value: Any) -> bool:
@@ -66,4 +84,4 @@ def host_and_port(address: str, port: int) -> str:
 
 def url(address: str, port: int) -> str:
     """Return the address that clients on the host use; a wildcard becomes the loopback address."""
-    return "http://" + host_and_port(_LOOPBACK.get(address, address), port)
+    return "http://" + host_and_port(_LOOPBACK.get(as_reached(address), address), port)

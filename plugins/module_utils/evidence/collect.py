@@ -19,7 +19,7 @@ from ..common.libraries import LibraryMissing, import_pynvml
 from ..common.names import key_of, served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
-from ..host import proc, systemd
+from ..host import listeners, proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import engine_log, engines, gpu_memory, loaded_models, server_process
 from .concurrency import in_parallel
@@ -81,7 +81,8 @@ def collect(
     else:
         for found in (found for one in observers for found in one.observed.models.values()):
             found.not_generated = _NOT_WANTED
-    in_parallel([one.finish for one in observers])
+    sockets = listeners.listeners()
+    in_parallel([functools.partial(one.finish, sockets) for one in observers])
     inventory = _settled_inventory(observers, nvml_timeout)
     for one in observers:
         one.join_devices(inventory["gpus"])
@@ -212,8 +213,9 @@ class Observer:
         if spent:
             found.tokens_per_second = round((answer.get("eval_count") or 0) * 1e9 / spent, 2)
 
-    def finish(self) -> None:
-        """Read what is loaded now, whether the engines that were seen are still alive, and what they logged."""
+    def finish(self, sockets: list[dict[str, Any]]) -> None:
+        """Read what is loaded now, whether the engines that were seen are still alive, and what they logged.
+        `sockets`: of host/listeners.py."""
         if not self.observed.reachable:
             return
         if any(found.fresh for found in self.observed.models.values()):
@@ -234,7 +236,7 @@ class Observer:
             if found.fresh and not found.loaded:
                 found.died = found.died or "the model was loaded and is no longer"
         self._read_journal()
-        server_process.read(self.client, self.instance, self.observed)
+        server_process.read(self.client, self.instance, self.observed, sockets)
         self._read_store()
 
     def join_devices(self, gpus: list[dict[str, Any]]) -> None:

@@ -8,31 +8,31 @@ import urllib.parse
 from typing import Any, Mapping
 
 from ..common import secrets
-from ..common.addresses import without_brackets
+from ..common.addresses import as_reached, is_wildcard
 from ..common.names import key_of
-from ..host import listeners, proc, systemd
+from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import server
 from .shapes import ObservedInstance
 
-#: Addresses that a server listens at for all.
-_ANY = ("0.0.0.0", "::")
 
-
-def read(client: OllamaClient, instance: Mapping[str, Any], observed: ObservedInstance) -> None:
+def read(
+    client: OllamaClient, instance: Mapping[str, Any], observed: ObservedInstance, sockets: list[dict[str, Any]]
+) -> None:
     """Fill in what runs as the server of an instance.
 
     Args:
         client: of its server.
         instance: of the plan.
         observed: of the instance, with the properties of its unit.
+        sockets: of host/listeners.py, which reads all processes of the host: once for all instances.
     """
     pid = int(observed.unit.get("MainPID") or 0)
     try:
         observed.version = client.version() or None
     except OllamaError:
         observed.version = None
-    observed.listener = listener_at(instance["url"], listeners.listeners())
+    observed.listener = listener_at(instance["url"], sockets)
     observed.executable = proc.executable(pid) if pid else None
     observed.differences = _differences(instance.get("environment") or {}, pid, observed.unit)
 
@@ -42,17 +42,17 @@ def listener_at(url: str, sockets: list[dict[str, Any]]) -> dict[str, Any] | Non
 
     Args:
         url: http://address:port.
-        sockets: of `listeners`. A socket with the address itself goes before one for all addresses. Of several, one
-            whose process is not known or of another unit counts, because it may get the connections.
+        sockets: of host/listeners.py. A socket with the address itself goes before one for all addresses. Of several,
+            one whose process is not known or of another unit counts, because it may get the connections.
     """
     parts = urllib.parse.urlsplit(url)
-    host = without_brackets(parts.hostname or "")
+    host = as_reached(parts.hostname or "")
     at_port = [entry for entry in sockets if entry["port"] == parts.port]
-    exact = [entry for entry in at_port if entry["address"] == host]
-    found = exact or [entry for entry in at_port if entry["address"] in _ANY] or at_port
+    exact = [entry for entry in at_port if as_reached(entry["address"]) == host]
+    found = exact or [entry for entry in at_port if is_wildcard(entry["address"])] or at_port
     units = {entry["unit"] for entry in found}
-    if len(units) > 1 and not exact:
-        found = [entry for entry in found if entry["address"] == _ANY[":" in host]] or found
+    if len(units) > 1 and not exact:  # the socket of the address's own family
+        found = [entry for entry in found if (":" in as_reached(entry["address"])) == (":" in host)] or found
     return found[0] if found else None
 
 

@@ -38,8 +38,7 @@ def _by_model(instances: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, A
 
 def _answers(instance: dict[str, Any], at: dict[str, Any]) -> bool:
     """Whether an instance answers at the address of another one, which may be of an earlier plan."""
-    here, there = instance["address"], at["address"]
-    return instance["port"] == at["port"] and (here == there or addresses.is_wildcard(here))
+    return instance["port"] == at["port"] and addresses.answers(instance["address"], at["address"])
 
 
 def _sentence(

@@ -55,11 +55,55 @@ def test_a_host_is_an_ip_address_or_a_name(text, found):
         ("0.0.0.0", "127.0.0.1", True),
         ("::1", "::", True),
         ("::", "0.0.0.0", True),
+        ("::ffff:127.0.0.1", "127.0.0.1", True),
+        ("::ffff:7f00:1", "127.0.0.2", False),
+        ("::ffff:0.0.0.0", "10.0.0.7", True),
+        ("::1", "127.0.0.1", False),
     ],
 )
 def test_two_listeners_clash_on_one_address_or_on_all(address, other, both):
     for one, two in ((address, other), (other, address)):
         assert addresses.clash(one, two) is both
+
+
+@pytest.mark.parametrize(
+    "address, wildcard",
+    [
+        ("0.0.0.0", True),
+        ("::", True),
+        ("[::]", True),
+        ("0:0:0:0:0:0:0:0", True),
+        ("::ffff:0:0", True),
+        ("::ffff:0.0.0.0", True),
+        ("::ffff:127.0.0.1", False),
+        ("::1", False),
+        ("::0.0.0.1", False),
+        ("0.0.0.1", False),
+        ("ollama.example.com", False),
+        ("", False),
+    ],
+)
+def test_an_address_for_all_in_each_form(address, wildcard):
+    assert addresses.is_wildcard(address) is wildcard
+
+
+@pytest.mark.parametrize(
+    "listening, address, whether",
+    [
+        ("10.0.0.7", "10.0.0.7", True),
+        ("10.0.0.7", "0.0.0.0", False),
+        ("0.0.0.0", "10.0.0.7", True),
+        ("::", "10.0.0.7", True),
+        ("::ffff:0:0", "10.0.0.7", True),
+        ("::ffff:10.0.0.7", "10.0.0.7", True),
+        ("10.0.0.7", "::ffff:10.0.0.7", True),
+        ("::1", "127.0.0.1", False),
+        ("2001:DB8::1", "[2001:db8::1]", True),
+        ("host.example", "host.example", True),
+    ],
+)
+def test_who_gets_the_connections_to_an_address(listening, address, whether):
+    assert addresses.answers(listening, address) is whether
 
 
 @pytest.mark.parametrize(
@@ -74,4 +118,5 @@ def test_addresses_for_the_server_and_for_clients():
     assert addresses.host_and_port("10.0.0.7", 11434) == "10.0.0.7:11434"
     assert addresses.url("::", 11434) == "http://[::1]:11434"
     assert addresses.url("0.0.0.0", 11435) == "http://127.0.0.1:11435"
+    assert addresses.url("::ffff:0:0", 11435) == addresses.url("::ffff:0.0.0.0", 11435) == "http://127.0.0.1:11435"
     assert addresses.url("ollama.example.com", 80) == "http://ollama.example.com:80"

@@ -110,6 +110,15 @@ def test_what_is_loaded_is_used_as_it_is(gather):
     assert found.log.layers == 49
 
 
+def test_all_processes_of_the_host_are_read_once_for_all_instances(gather, monkeypatch):
+    calls = []
+    monkeypatch.setattr(collecting.listeners, "listeners", lambda: calls.append(1) or [])
+    wanted = plan()
+    wanted["instances"].append(dict(wanted["instances"][0], name="gpu1", url="http://127.0.0.1:9", models=[]))
+    gather(Host([NAME], [engine()]), wanted=wanted)
+    assert calls == [1]
+
+
 def test_what_is_not_loaded_is_loaded_with_the_plans_keep_alive(gather):
     host = Host()
     wanted = plan()

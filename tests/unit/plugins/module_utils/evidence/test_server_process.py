@@ -9,7 +9,7 @@ import os
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import server_process
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import ObservedInstance
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import listeners, proc
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
 
 from tests.unit.plugins.scripted_server import serving
@@ -26,6 +26,11 @@ def entry(address, pid, unit="ollama@gpu0.service", port=11434):
         ("http://127.0.0.1:11434", [entry("0.0.0.0", 1, "other.service"), entry("127.0.0.1", 2)], 2),
         ("http://127.0.0.1:11434", [entry("::", 1, "other.service"), entry("0.0.0.0", 2)], 2),
         ("http://[::1]:11434", [entry("0.0.0.0", 1, "other.service"), entry("::", 2)], 2),
+        ("http://127.0.0.1:11434", [entry("::", 1, "other.service"), entry("::ffff:0.0.0.0", 2)], 2),
+        ("http://[::1]:11434", [entry("::ffff:0.0.0.0", 1, "other.service"), entry("::", 2)], 2),
+        ("http://127.0.0.1:11434", [entry("0.0.0.0", 1, "other.service"), entry("::ffff:127.0.0.1", 2)], 2),
+        ("http://[::ffff:7f00:1]:11434", [entry("::", 1, "other.service"), entry("127.0.0.1", 2)], 2),
+        ("http://10.0.0.7:11434", [entry("127.0.0.1", 1, "other.service"), entry("::ffff:0.0.0.0", 2)], 2),
         ("http://localhost:11434", [entry("127.0.0.1", 1)], 1),
         ("http://127.0.0.1:11434", [entry("127.0.0.1", 1, port=80)], None),
         ("http://127.0.0.1:11434", [], None),
@@ -39,14 +44,14 @@ def test_this_process_is_found_as_the_server():
     routes = {("GET", "/api/version"): (200, {"version": "0.32.15"})}
     seen = ObservedInstance(unit={"MainPID": str(os.getpid())})
     with serving(routes) as double:
-        server_process.read(OllamaClient(double.url), {"url": double.url}, seen)
+        server_process.read(OllamaClient(double.url), {"url": double.url}, seen, listeners.listeners())
     assert seen.version == "0.32.15" and seen.listener["pid"] == os.getpid()
     assert seen.executable == os.readlink("/proc/self/exe") and seen.differences is not None
 
 
 def test_a_server_that_says_nothing_and_has_no_process_is_unknown():
     seen = ObservedInstance(unit={})
-    server_process.read(OllamaClient("http://127.0.0.1:9", 1), {"url": "http://127.0.0.1:9"}, seen)
+    server_process.read(OllamaClient("http://127.0.0.1:9", 1), {"url": "http://127.0.0.1:9"}, seen, [])
     assert (seen.version, seen.listener, seen.executable, seen.differences) == (None, None, None, None)
 
 

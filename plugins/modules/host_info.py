@@ -118,8 +118,9 @@ host:
       type: dict
     instances:
       description:
-        - Every instance with a unit, an environment file or a store. Each entry has C(name), C(active), C(enabled),
-          C(env_file) and C(store) (whether there is a directory of the service user in a place of root's).
+        - Every instance with a unit, an environment file, a link to a release or a store. Each entry has C(name),
+          C(active), C(enabled), C(env_file), C(release) (the version that its link names, null without one) and
+          C(store) (whether there is a directory of the service user in a place of root's).
       type: list
       elements: dict
     stores:

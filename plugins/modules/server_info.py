@@ -44,8 +44,9 @@ options:
   executable:
     description:
       - The program that the servers of O(plan) should run. RV(servers) says whether they do.
+      - By default each should run the program of the release that its link in
+        C(/usr/local/lib/ollama-multigpu/instances) names.
     type: path
-    default: /usr/local/lib/ollama-multigpu/current/bin/ollama
   timeout:
     description:
       - Seconds without an answer after which a server is considered unreachable.
@@ -114,8 +115,8 @@ server:
 servers:
   description:
     - The servers of the plan by the name of the instance, each with the keys of RV(server).
-    - C(wanted_executable) is O(executable). C(runs_executable) says whether the process runs it. Null if that is
-      unknown.
+    - C(wanted_executable) is what O(executable) says. C(runs_executable) says whether the process runs it. Null if
+      that is unknown.
     - C(differences) in C(environment) lists what differs between the process and the plan. Each entry has the C(name)
       of a variable and the C(difference) V(missing), V(other_than_planned), V(other_than_unit) or V(not_in_unit).
     - C(contents) are the contents of the plan's models by name, with a SHA-256 in place of each text.
@@ -132,7 +133,6 @@ servers:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
@@ -150,7 +150,7 @@ def main():
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "unit": {"type": "str"},
             "plan": {"type": "dict", "no_log": True},
-            "executable": {"type": "path", "default": paths.SERVER},
+            "executable": {"type": "path"},
             "timeout": {"type": "float", "default": 10.0},
         },
         supports_check_mode=True,

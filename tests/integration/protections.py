@@ -218,7 +218,8 @@ class Host:
         models = "/var/lib/ollama-multigpu"
         leaf = "%s/instances/%s" % (models, self.instance)
         environment = ENVIRONMENT % self.instance
-        engine = INSTALLATION + "/current/lib/ollama/llama-server"
+        release = "%s/instances/%s" % (INSTALLATION, self.instance)
+        engine = release + "/lib/ollama/llama-server"
         wanted = [
             ("/etc/ollama-multigpu", "chmod 0777"),
             ("/etc/ollama-multigpu/instances", "chown ollama"),
@@ -240,8 +241,9 @@ class Host:
             (leaf, "chgrp root"),
             (INSTALLATION, "chmod 0777"),
             (INSTALLATION + "/releases", "chown ollama"),
-            (INSTALLATION + "/current/bin/ollama", "chown ollama"),
-            (INSTALLATION + "/current/bin/ollama", "chmod 0775"),
+            (INSTALLATION + "/instances", "chown ollama"),
+            (release + "/bin/ollama", "chown ollama"),
+            (release + "/bin/ollama", "chmod 0775"),
             (engine, "chmod 4755"),
             (engine, "chmod 2755"),
         ]
@@ -254,9 +256,12 @@ class Host:
         for name, make in (("link", "ln -s /etc %s"), ("fifo", "mkfifo %s")):
             path = "%s/%s" % (leaf, name)
             losses.append(Loss("store: a %s" % name, make % path, "rm " + path, ("store-" + name,)))
-        for name, link in (("current", INSTALLATION + "/current"), ("command", "/usr/local/bin/ollama")):
+        for finding, link in (
+            ("current", INSTALLATION + "/current"),
+            ("instances/" + self.instance, release),
+            ("file-/usr/local/bin/ollama", "/usr/local/bin/ollama"),
+        ):
             target = self.sh("readlink " + link).strip()
-            finding = "current" if name == "current" else "file-" + link
             losses.append(
                 Loss(
                     "link: %s -> elsewhere" % link,
@@ -269,18 +274,17 @@ class Host:
 
     def _releases(self) -> list[Loss]:
         """A release from before the floor that serves; it was put there by hand."""
-        current = self.sh("readlink %s/current" % INSTALLATION).strip()
+        link = "%s/instances/%s" % (INSTALLATION, self.instance)
+        there = self.sh("readlink " + link).strip()
         old = "%s/releases/0.32.9" % INSTALLATION
         program = base64.b64encode(zipapp("0.32.9")).decode()
         return [
             Loss(
                 "release: 0.32.9 serves",
-                "cp -a {lib}/{current} {old}; echo {program} | base64 -d > {old}/bin/ollama; "
-                "ln -sfn releases/0.32.9 {lib}/current".format(
-                    lib=INSTALLATION, current=current, old=old, program=program
-                ),
-                "ln -sfn %s %s/current; rm -r %s" % (current, INSTALLATION, old),
-                ("current", "version"),
+                "cp -a {link}/. {old}; echo {program} | base64 -d > {old}/bin/ollama; "
+                "ln -sfn ../releases/0.32.9 {link}".format(link=link, old=old, program=program),
+                "ln -sfn %s %s; rm -r %s" % (there, link, old),
+                ("instances/" + self.instance, "version"),
                 restart=True,
             )
         ]

@@ -257,15 +257,22 @@ def check_programs(findings):
     """Look at everything that root or the services run."""
     for path in (INSTALLATION, *below(INSTALLATION)):
         check_only_root_changes(findings, path)
-    for path in (INSTALLATION, INSTALLATION + "/releases", INSTALLATION + "/python"):
+    for path in (INSTALLATION, INSTALLATION + "/releases", INSTALLATION + "/instances", INSTALLATION + "/python"):
         if os.path.lexists(path):
             expect_file(findings, path, "root:root 0755 directory")
-    current = os.readlink(INSTALLATION + "/current")
-    version = os.path.basename(current)
-    findings.expect("current", current, "releases/" + version)
+    check_link_to_release(findings, "current", "")
+    for name in sorted(os.listdir(INSTALLATION + "/instances")):
+        check_link_to_release(findings, "instances/" + name, "../")
     check_only_root_changes(findings, COMMAND)
     findings.expect("file-" + COMMAND, os.readlink(COMMAND), INSTALLATION + "/current/bin/ollama")
-    findings.require("current", tuple(map(int, version.partition("-")[0].split("."))) >= FLOOR, version + " is too old")
+
+
+def check_link_to_release(findings, name, above):
+    """Look whether a link leads to a release that is not too old."""
+    target = os.readlink("%s/%s" % (INSTALLATION, name))
+    version = os.path.basename(target)
+    findings.expect(name, target, "%sreleases/%s" % (above, version))
+    findings.require(name, tuple(map(int, version.partition("-")[0].split("."))) >= FLOOR, version + " is too old")
 
 
 def check_only_root_changes(findings, path):

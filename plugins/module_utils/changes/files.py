@@ -39,8 +39,9 @@ def wanted_files(
         + [
             _link(paths.CURRENT, "%s/%s" % (posixpath.basename(paths.RELEASES), plan["ollama_version"])),
             _link(paths.COMMAND, paths.SERVER),
-            _file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644"),
         ]
+        + [_instance_release(instance["name"], plan["ollama_version"]) for instance in plan["instances"]]
+        + [_file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644")]
         + [_environment_file(instance, values) for instance in plan["instances"]]
         + [
             _file(paths.PLAN, _json(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
@@ -102,6 +103,11 @@ def written_unit_files(files: list[ManagedFile], host: dict[str, Any], plan: dic
     return found
 
 
+def _instance_release(name: str, version: str) -> ManagedFile:
+    """The link to the release that an instance runs."""
+    return _link(paths.instance_release(name), "../%s/%s" % (posixpath.basename(paths.RELEASES), version))
+
+
 def _is_rewritten(wanted: ManagedFile | None, host: dict[str, Any]) -> bool:
     """Whether a file that differs gets another content."""
     if wanted is None:
@@ -152,7 +158,7 @@ def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
     ours = [models_dir, paths.stores(models_dir)]
     made = sorted({*host["made"], *(path for path in others + ours if _is_absent(path, host))})
     return (
-        [_directory(path) for path in (paths.CONFIGURATION, paths.ENVIRONMENT_DIRECTORY)]
+        [_directory(path) for path in (paths.CONFIGURATION, paths.ENVIRONMENT_DIRECTORY, paths.INSTANCE_RELEASES)]
         # Before they are made: a run that is killed in between leaves none that nobody knows of.
         + ([_file(paths.MADE, _json({"directories": made}), mode="0644")] if made else [])
         + [_directory(path) for path in others if _is_absent(path, host)]
@@ -173,17 +179,25 @@ def _is_absent(path: str, host: dict[str, Any]) -> bool:
 
 
 def _removed(plan: dict[str, Any], host: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """(path, reason, whether it is a drop-in) of files that are in the way: others' drop-ins, and environments of
-    instances that are gone."""
+    """(path, reason, whether it is a drop-in) of files that are in the way: others' drop-ins, and what instances that
+    are gone have left: environments and links to releases."""
     planned = {instance["name"] for instance in plan["instances"]}
-    return [
-        (entry["path"], "It changes %s, and the role writes no drop-ins." % entry["unit"], True)
-        for entry in host["drop_ins"]
-    ] + [
-        (paths.environment_file(entry["name"]), "The plan has no instance %s." % entry["name"], False)
-        for entry in host["instances"]
-        if entry["env_file"] and entry["name"] not in planned
-    ]
+    return (
+        [
+            (entry["path"], "It changes %s, and the role writes no drop-ins." % entry["unit"], True)
+            for entry in host["drop_ins"]
+        ]
+        + [
+            (paths.environment_file(entry["name"]), "The plan has no instance %s." % entry["name"], False)
+            for entry in host["instances"]
+            if entry["env_file"] and entry["name"] not in planned
+        ]
+        + [
+            (paths.instance_release(entry["name"]), "The plan has no instance %s." % entry["name"], False)
+            for entry in host["instances"]
+            if entry["release"] and entry["name"] not in planned
+        ]
+    )
 
 
 def _difference(wanted: ManagedFile, found: dict[str, Any] | None) -> str:
@@ -209,7 +223,7 @@ def content_digest(text: str) -> str:
 
 
 def _change(wanted: ManagedFile, reason: str) -> Change:
-    if wanted.path == paths.CURRENT:
+    if wanted.path == paths.CURRENT or posixpath.dirname(wanted.path) == paths.INSTANCE_RELEASES:
         return Change("link", "release", wanted.path, reason, details={"target": wanted.target})
     if wanted.stage == "finish":
         return Change("write", "plan", wanted.path, reason)

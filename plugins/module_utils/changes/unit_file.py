@@ -66,7 +66,7 @@ def unit_text(models_dir: str) -> str:
     for name, value in (
         ("user", paths.USER),
         ("environment", paths.ENVIRONMENT_DIRECTORY),
-        ("program", paths.SERVER),
+        ("program", paths.server("%i")),
         ("stores", paths.stores(models_dir)),
     ):
         text = text.replace("@%s@" % name, value)

@@ -39,7 +39,7 @@ FACTS = FACTS_DIRECTORY + "/ollama_multigpu.fact"
 # Programs.
 INSTALLATION = "/usr/local/lib/ollama-multigpu"
 RELEASES = INSTALLATION + "/releases"
-#: A link to the release in use, `releases/<version>`.
+#: A link to the release of the command, `releases/<version>`. The instances have links of their own.
 CURRENT = INSTALLATION + "/current"
 SERVER = CURRENT + "/bin/ollama"
 ENGINE = CURRENT + "/lib/ollama/llama-server"
@@ -167,6 +167,11 @@ def fetch_store(models_dir: str) -> str:
 def instance_release(instance: str) -> str:
     """Return the link to the release that an instance runs."""
     return posixpath.join(INSTANCE_RELEASES, instance)
+
+
+def server(instance: str) -> str:
+    """Return the program that an instance runs; "%i" stands for its name in the template unit."""
+    return posixpath.join(instance_release(instance), "bin/ollama")
 
 
 def cuda_cache(store_path: str) -> str:

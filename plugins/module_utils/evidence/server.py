@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any, Collection, Mapping
 
-from ..common import secrets
+from ..common import paths, secrets
 from ..common import service_variables as common
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
@@ -66,12 +66,14 @@ def read_server(
     return server
 
 
-def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -> dict[str, dict[str, Any]]:
+def read_servers(
+    plan: dict[str, Any], executable: str | None = None, timeout: float = 10.0
+) -> dict[str, dict[str, Any]]:
     """Read the servers of all instances of a plan.
 
     Args:
         plan: of module placement_info.
-        executable: the file that the servers should run; links are followed.
+        executable: the file that the servers should run, None for that of each instance's release. Links are followed.
         timeout: seconds without an answer after which a server counts as unreachable.
 
     Returns:
@@ -91,8 +93,9 @@ def read_servers(plan: dict[str, Any], executable: str, timeout: float = 10.0) -
             properties.get(instance["unit"], {}),
             instance.get("environment") or (),
         )
-        server["wanted_executable"] = os.path.realpath(executable)
-        server["runs_executable"] = _runs(executable, server)
+        program = executable or paths.server(instance["name"])
+        server["wanted_executable"] = os.path.realpath(program)
+        server["runs_executable"] = _runs(program, server)
         server["environment"]["differences"] = differences(instance.get("environment") or {}, server["environment"])
         server["contents"] = (
             read_contents(OllamaClient(instance["url"], timeout), instance) if server["reachable"] else {}

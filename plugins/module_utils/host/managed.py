@@ -30,6 +30,7 @@ _FIXED = (
     paths.FACTS,
     paths.MADE,
     paths.PLAN,
+    paths.INSTANCE_RELEASES,
     paths.CURRENT,
     paths.COMMAND,
     paths.TEMPLATE_UNIT_FILE,
@@ -59,7 +60,7 @@ def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]
         root: / except in tests.
     """
     found = {path: _described(path, root, follow=path in _MAY_BE_LINKS) for path in _FIXED}
-    for path in _entries(paths.ENVIRONMENT_DIRECTORY, root, ".env"):
+    for path in _entries(paths.ENVIRONMENT_DIRECTORY, root, ".env") + _entries(paths.INSTANCE_RELEASES, root):
         found[path] = _described(path, root)
     parent = models_dir
     while parent not in ("/", ""):

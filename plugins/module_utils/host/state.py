@@ -137,7 +137,7 @@ def releases(root: str = "/") -> Dict[str, Any]:
 
 
 def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str = "/") -> list[Dict[str, Any]]:
-    """Return the instances that left a trace on a host: a unit, a link, an environment file or a store.
+    """Return the instances that left a trace on a host: a unit, a link, an environment file, a release or a store.
 
     Args:
         units: of `systemd.show_ours`.
@@ -145,10 +145,12 @@ def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str
         root: see above.
 
     Returns:
-        [{name, active, enabled, env_file, store}], sorted by name.
+        [{name, active, enabled, env_file, release, store}], sorted by name; `release` is the version that its link
+        names, None without a link.
     """
     files = _names(paths.below(root, paths.ENVIRONMENT_DIRECTORY), ".env")
     stores = set(managed.stores(models_dir, root))
+    links = _instance_releases(root)
     enabled = systemd.enabled_instances(root)
     running = (unit for unit, properties in units.items() if properties.get("ActiveState") not in (None, "inactive"))
     active = {name for name in map(paths.instance_of, running) if name}
@@ -158,10 +160,20 @@ def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str
             "active": name in active,
             "enabled": name in enabled,
             "env_file": name in files,
+            "release": links.get(name),
             "store": name in stores,
         }
-        for name in sorted(files | stores | enabled | active)
+        for name in sorted(files | set(links) | stores | enabled | active)
     ]
+
+
+def _instance_releases(root: str) -> Dict[str, str]:
+    """{instance: version} of the links to the instances' releases."""
+    found = {}
+    for name in _names(paths.below(root, paths.INSTANCE_RELEASES), ""):
+        with contextlib.suppress(OSError):  # no link
+            found[name] = os.path.basename(os.readlink(paths.below(root, paths.instance_release(name))))
+    return found
 
 
 def made(root: str = "/") -> List[str]:

@@ -99,7 +99,9 @@ def host(**more):
 
 def entry(name, **more):
     """An instance as host_info finds one that is as it should be."""
-    return dict({"name": name, "active": True, "enabled": True, "env_file": True, "store": True}, **more)
+    return dict(
+        {"name": name, "active": True, "enabled": True, "env_file": True, "release": "0.32.15", "store": True}, **more
+    )
 
 
 def applied_host(wanted, values=None, **more):

@@ -122,8 +122,10 @@ def test_another_release_in_use_is_pruned_and_the_link_is_changed(wanted):
     state = applied_host(wanted)
     state["release"]["complete"]["0.32.14"] = "d" * 64
     state["files"][paths.CURRENT]["target"] = "releases/0.32.14"
+    state["files"][paths.instance_release("gpu0")]["target"] = "../releases/0.32.14"
     assert told(difference(wanted, state, serving(wanted))) == [
         ("link", "release", paths.CURRENT),
+        ("link", "release", paths.instance_release("gpu0")),
         ("prune", "release", paths.release("0.32.14")),
     ]
     assert "releases/0.32.14" in found(wanted, state, "link")[0].reason
@@ -135,6 +137,7 @@ def test_instances_that_are_not_planned_are_stopped_and_their_stores_pruned_at_t
     assert told(difference(wanted, state, serving(wanted))) == [
         ("stop", "instance", "ollama@gpu7.service"),
         ("remove", "file", paths.environment_file("gpu7")),
+        ("remove", "file", paths.instance_release("gpu7")),
         ("prune", "store", "/models/instances/gpu7"),
     ]
 

@@ -66,12 +66,17 @@ def test_drop_ins_and_environments_of_instances_that_are_gone_are_removed(wanted
     assert told(changes) == [
         ("remove", "file", drop_in["path"]),
         ("remove", "file", paths.environment_file("gpu7")),
+        ("remove", "file", paths.instance_release("gpu7")),
         ("restart", "instance", "ollama@gpu0.service"),
         ("load", "model", OPTIMIZED),
     ]
-    assert [(file.state, file.backup) for file in changes.files] == [("absent", True), ("absent", False)]
+    assert [(file.state, file.backup) for file in changes.files] == [
+        ("absent", True),
+        ("absent", False),
+        ("absent", False),
+    ]
     # An environment file may hold passwords, which a difference would show.
-    assert [file.diff for file in changes.files] == [True, False]
+    assert [file.diff for file in changes.files] == [True, False, False]
 
 
 def test_missing_parents_of_the_models_directory_are_made_and_others_left(wanted):

@@ -35,7 +35,7 @@ def store(*names, same=True, owned=True, digest=DIGEST):
 def stale_host(wanted, stores):
     """A host as planned, with a store of an instance that is gone."""
     state = applied_host(wanted, stores=stores)
-    state["instances"].append(entry("gpu7", active=False, enabled=False, env_file=False))
+    state["instances"].append(entry("gpu7", active=False, enabled=False, env_file=False, release=None))
     return state
 
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_linked_is_copied_once_and_its_bytes_are_said(why):
 
 def test_a_store_that_can_be_linked_from_goes_before_one_that_is_copied():
     wanted, state = adopting("gpu0", owned=False)
-    state["instances"].append(entry("gpu7", active=False, enabled=False, env_file=False))
+    state["instances"].append(entry("gpu7", active=False, enabled=False, env_file=False, release=None))
     state["stores"][STALE] = store("tiny:latest")
     assert [change[0] for change in brought(wanted, state, adopt=True)] == ["link"]
 

@@ -16,7 +16,7 @@ from tests.unit.plugins.module_utils.placement.cases import plan_of
         "User=ollama",
         "Group=ollama",
         "EnvironmentFile=/etc/ollama-multigpu/instances/%i.env",
-        "ExecStart=/usr/local/lib/ollama-multigpu/current/bin/ollama serve",
+        "ExecStart=/usr/local/lib/ollama-multigpu/instances/%i/bin/ollama serve",
         "KillMode=control-group",
         "UMask=0027",
         "NoNewPrivileges=true",

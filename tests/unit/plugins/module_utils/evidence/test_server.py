@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import server as servers
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import systemd
 
@@ -155,3 +156,17 @@ def test_secrets_are_blanked():
             "OLLAMA_KEEP_ALIVE": "-1",
         },
     }
+
+
+def test_each_server_of_a_plan_should_run_the_release_of_its_instance(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "INSTANCE_RELEASES", str(tmp_path))
+    monkeypatch.setattr(systemd, "show", lambda names: {})
+    for name, version in (("gpu0", "0.32.15"), ("gpu1", "0.32.14")):
+        (tmp_path / name).symlink_to("../releases/" + version)
+    instances = [{"name": name, "unit": paths.unit(name), "url": "http://127.0.0.1:1"} for name in ("gpu0", "gpu1")]
+    found = servers.read_servers({"instances": instances}, timeout=1.0)
+    wanted = {name: server["wanted_executable"] for name, server in found.items()}
+    place = os.path.realpath(str(tmp_path.parent / "releases"))
+    assert wanted == {"gpu0": place + "/0.32.15/bin/ollama", "gpu1": place + "/0.32.14/bin/ollama"}
+    (one,) = servers.read_servers({"instances": instances[:1]}, "/usr/bin/true", 1.0).values()
+    assert one["wanted_executable"] == os.path.realpath("/usr/bin/true") and one["runs_executable"] is None

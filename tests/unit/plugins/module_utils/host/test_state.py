@@ -65,9 +65,14 @@ def test_instances_are_found_by_any_trace(tmp_path, monkeypatch):
     write(tmp_path / "etc/ollama-multigpu/instances/gpu0.env")
     write(tmp_path / "etc/systemd/system/multi-user.target.wants/ollama@gpu1.service")
     (tmp_path / "models/instances/gpu2").mkdir(parents=True)
+    links = tmp_path / "usr/local/lib/ollama-multigpu/instances"
+    links.mkdir(parents=True)
+    (links / "gpu3").symlink_to("../releases/0.32.15")
+    write(links / "gpu4")
     found = {entry["name"]: entry for entry in state.instances(systemd.parse_show(SHOW), "/models", str(tmp_path))}
-    assert sorted(found) == ["gpu0", "gpu1", "gpu2"]
-    assert found["gpu0"] == {"name": "gpu0", "active": True, "enabled": False, "env_file": True, "store": False}
+    assert sorted(found) == ["gpu0", "gpu1", "gpu2", "gpu3"]
+    traces = {"active": True, "enabled": False, "env_file": True, "release": None, "store": False}
+    assert found["gpu0"] == dict(traces, name="gpu0") and found["gpu3"]["release"] == "0.32.15"
     assert found["gpu1"]["enabled"] and found["gpu2"]["store"]
 
 

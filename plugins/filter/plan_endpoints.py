@@ -32,8 +32,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(ollama_version) and C(endpoints), each with C(instance), C(url), C(address), C(port), C(gpu_uuids) and
-      C(models).
+    - C(ollama_version) and C(endpoints), each with C(instance), C(url), C(address), C(port), C(gpu_uuids), C(models)
+      and C(aliases), which are the model of each alias.
   type: dict
 """
 

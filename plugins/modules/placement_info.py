@@ -120,6 +120,12 @@ options:
             O(models[].resident=false), where the default is five minutes.
         type: raw
         default: -1
+      aliases:
+        description:
+          - Further names that clients use, such as V(chat), and that stay while the model behind them changes.
+          - On a host an alias names one model. It cannot be the name of another model of the host.
+        type: list
+        elements: str
       resident:
         description:
           - Whether the model stays loaded. With V(false) the first request loads it, in an instance beside those of the

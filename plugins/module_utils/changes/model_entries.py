@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+from typing import Any
 
 from ..common.names import InvalidName, Name, normalise_digest, parse
 
@@ -48,19 +48,20 @@ def pulled_digest(entry: dict[str, Any]) -> str | None:
         return None
 
 
-def find_loaded(server: dict[str, Any], name: str, names: Iterable[str]) -> dict[str, Any] | None:
+def find_loaded(server: dict[str, Any], name: str) -> dict[str, Any] | None:
     """Return the entry of a loaded model, None where there is none.
+
+    A server lists a model by the name under which it was loaded, also where that name, an alias, names another model by
+    now: then the same manifest tells.
 
     Args:
         server: of module server_info.
         name: of the model.
-        names: its further names. A server lists a model by the name under which it was loaded.
     """
     found = find(server.get("loaded"), name)
-    there = find(server.get("models"), name)
-    for other in names if found is None and there is not None else ():
-        entry = find(server.get("loaded"), other)
-        if entry is not None and _digest(entry) is not None and _digest(entry) == _digest(there or {}):
+    wanted = _digest(find(server.get("models"), name) or {})
+    for entry in (server.get("loaded") or []) if found is None and wanted is not None else ():
+        if _digest(entry) == wanted:
             return entry
     return found
 

@@ -142,7 +142,7 @@ def _in_memory(
     for instance, model, name in served_models(plan):
         server = servers.get(instance["name"]) or {}
         others = tuple(further_names(model))
-        entry = None if instance["name"] in restarted else find_loaded(server, name, others)
+        entry = None if instance["name"] in restarted else find_loaded(server, name)
         if (instance["name"], name) in moved:
             unloaded.append(_state(instance, name, state="unloaded", aliases=others))
             if entry:
@@ -177,7 +177,7 @@ def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[Mode
         wanted = [
             parse(name)
             for model in instance["models"]
-            for name in (model["name"], model.get("from"), model.get("create_as"))
+            for name in (model["name"], model.get("from"), model.get("create_as"), *further_names(model))
             if name
         ]
         for entry in (servers.get(instance["name"]) or {}).get("models") or []:

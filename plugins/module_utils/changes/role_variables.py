@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from ..common import addresses, exposure, paths, secrets
 from ..common.names import InvalidName, registry_host
-from ..placement.ask import speculative
+from ..placement.ask import aliases, speculative
 from ..placement.ask.model_options import role_options, structure_problems
 from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
@@ -220,12 +220,24 @@ def _models(values: dict[str, Any]) -> list[str]:
     mappings = [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
     for model in [] if problems else mappings:
         problems += _speculative(model)
+    problems += [] if problems else _aliases(mappings)
     names = [str(model["name"]) for model in mappings if model.get("name")]
     return problems + [
         "ollama_multigpu_models names %s more than once: give one entry for it, with replicas for several copies."
         % name
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
+
+
+def _aliases(models: list[dict[str, Any]]) -> list[str]:
+    """The first problem of the aliases; the plan refuses names that are none."""
+    try:
+        aliases.check_aliases(models)
+    except PlacementError as error:
+        return ["ollama_multigpu_models: %s" % error]
+    except InvalidName:
+        pass
+    return []
 
 
 def _speculative(model: dict[str, Any]) -> list[str]:

@@ -167,13 +167,13 @@ def served_name(model: Mapping[str, Any]) -> str:
 
 def further_names(model: Mapping[str, Any]) -> list[str]:
     """Return the other names that clients may use for a model of an instance of the plan, as /api/tags shows them: its
-    plain name, which an instance serves as the same model as the optimized one.
+    plain name, which an instance serves as the same model as the optimized one, and its aliases.
 
     Args:
         model: an entry of `models` of an instance of the plan. A name that is none is left out.
     """
     served, found = key_of(served_name(model)), []
-    for text in (model["name"],):
+    for text in (model["name"], *(model.get("aliases") or ())):
         try:
             name = full_name(text)
         except InvalidName:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Optional
 
-from ..common.names import InvalidName, normalise_digest, served_name
+from ..common.names import InvalidName, full_name, normalise_digest, served_name
 from ..ollama.staleness import expires
 from .diagnosis import Diagnosis
 from .shapes import Check, EngineProcess, Finding, ObservedInstance, ObservedModel
@@ -237,6 +237,22 @@ class ModelIdentity:
         return not expires(self.keep_alive, entry) if entry.get("expires_at") else None
 
     @property
+    def aliases(self) -> list[str]:
+        """Its aliases by the plan."""
+        return [full_name(alias) for alias in self._model.get("aliases") or ()]
+
+    def other_aliases(self) -> Optional[list[str]]:
+        """Return the aliases that name another model in the store, or none; None where one is not known."""
+        found = [alias for alias in self.aliases if self._names_it(alias) is False]
+        return found or (None if any(self._names_it(alias) is None for alias in self.aliases) else [])
+
+    def _names_it(self, alias: str) -> Optional[bool]:
+        names = self.observed.alias_digests
+        if names is None or alias not in names:
+            return None
+        return names[alias] is not None and _same_digest(names[alias], self.observed.stored_digest)
+
+    @property
     def keep_alive(self) -> Any:
         """How long the plan keeps it loaded."""
         return self._model.get("keep_alive", -1)
@@ -254,6 +270,10 @@ def check_model(identity: ModelIdentity) -> list[Check]:
             (identity.observed.ps or {}).get("digest") or "unknown",
         ),
     ]
+    if identity.aliases:
+        others, names = identity.other_aliases(), ", ".join(identity.aliases)
+        seen = "unknown" if others is None else "%s: not %s" % (", ".join(others), identity.name) if others else names
+        checks.append(Check("aliases", None if others is None else not others, names, seen))
     if str(identity.keep_alive).startswith("-"):
         until = (identity.observed.ps or {}).get("expires_at") or "unknown"
         checks.append(Check("stays_loaded", identity.stays(), "for ever", until))
@@ -281,6 +301,13 @@ def explain_model(identity: ModelIdentity) -> Optional[Diagnosis]:
             "unplanned_model",
             "%s was made or pulled again after it was loaded" % identity.name,
             "Load it again (gpufleet.ollama.model with state loaded), or run the role.",
+        )
+    others = identity.other_aliases()
+    if others:
+        return Diagnosis(
+            "unplanned_model",
+            "the alias %s does not name %s in the store of the server" % (" and ".join(others), identity.name),
+            "Run the role: it lets the alias name %s again." % identity.name,
         )
     return None
 

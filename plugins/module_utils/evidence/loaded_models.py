@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterable
 
-from ..common.names import further_names, key_of, served_name
+from ..common.names import key_of, served_name
 from ..ollama.client import OllamaError
 
 _Entry = dict[str, Any]
@@ -17,7 +17,8 @@ def entries(
 ) -> dict[str, _Entry | None]:
     """Return {name that a model is served under: its entry of /api/ps, or None where it is not loaded}.
 
-    A model that was loaded under another of its names counts where that name names the same manifest.
+    A model that was loaded under another name counts where it is the same manifest: a server keeps the name of the
+    request that loaded it, also where that name, an alias, names another model by now.
 
     Args:
         models: of an instance of the plan.
@@ -26,10 +27,12 @@ def entries(
             may raise OllamaError.
     """
     by_key = {key_of(entry["name"]): entry for entry in loaded}
+    models = list(models)
+    served = {key_of(served_name(model)) for model in models}
+    others = [entry for key, entry in by_key.items() if key not in served]
     found: dict[str, _Entry | None] = {}
     for model in models:
         name = served_name(model)
-        others = [entry for entry in (by_key.get(key_of(other)) for other in further_names(model)) if entry]
         found[name] = by_key.get(key_of(name)) or (_of_digest(others, name, tags) if others else None)
     return found
 

@@ -63,7 +63,7 @@ def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, A
         refused in the store of an instance; sentences about what cannot be used in another store; names and bytes of
         what no model of the store of an instance uses any more, as [{name, size_bytes}], sorted by name. A model also
         has `pulled_digest` where its name was given to another one than was pulled under it; None if that is not
-        complete.
+        complete, or if nothing was pulled.
     """
     there = file_system.device(models_dir)
     return {
@@ -249,8 +249,9 @@ class _Listing:
             return None
         size = sum(layer.size_bytes for layer in manifest.blobs())
         entry = {"name": str(name), "digest": manifest.digest, "size_bytes": size}
-        if pulled is not None and pulled.digest != manifest.digest:
-            entry["pulled_digest"] = pulled.digest if self._complete(opened, pulled, blobs) else None
+        if pulled is None or pulled.digest != manifest.digest:
+            there = pulled is not None and self._complete(opened, pulled, blobs)
+            entry["pulled_digest"] = pulled.digest if pulled is not None and there else None
         return entry
 
     def _complete(self, opened: OpenStore, manifest: Manifest, blobs: dict[str, os.stat_result]) -> bool:

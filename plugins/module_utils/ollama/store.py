@@ -96,9 +96,13 @@ class Store:
             return pulled_manifest(opened, name) if opened else None
 
     def is_renamed(self, name: Name) -> bool:
-        """Return whether a name was made to name another model than was pulled under it. Raises StoreError."""
+        """Return whether a name was made to name another model than was pulled under it, if anything was.
+
+        Raises:
+            StoreError: a manifest cannot be read.
+        """
         there, pulled = self.manifest(name), self.pulled(name)
-        return there is not None and pulled is not None and there.digest != pulled.digest
+        return there is not None and (pulled is None or there.digest != pulled.digest)
 
     def complete(self, name: Name, pulled: bool = False) -> Manifest | None:
         """Return the manifest of a model, or of the one that was pulled under its name, if the store has all its blobs,

@@ -24,13 +24,14 @@ def side_path(name: Name) -> tuple[str, ...]:
 def pulled_manifest(store: OpenStore, name: Name) -> Manifest | None:
     """Return the manifest of a model as it was pulled; None if the store does not have it.
 
-    A name that was pulled again, or made otherwise, since it was given another manifest counts as it is now.
+    A name that was pulled again, or made otherwise, since it was given another manifest counts as it is now. Under an
+    alias, which was only ever given, nothing was pulled.
 
     Raises:
         StoreError: a manifest cannot be read.
     """
     there, kept = store.manifest(name), store.manifest_at(side_path(name), PULLED)
-    return kept if there is not None and kept is not None and was_given(store, name, there) else there
+    return kept if there is not None and was_given(store, name, there) else there
 
 
 def was_given(store: OpenStore, name: Name, there: Manifest) -> bool:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,19 +128,19 @@ class Target:
             return content_in(self.store, name, pulled=True)
         return self.content(name)
 
-    def loaded(self, name: Name, names: Iterable[Name] = ()) -> dict[str, Any] | None:
+    def loaded(self, name: Name, names: Sequence[Name] = ()) -> dict[str, Any] | None:
         """Return the entry of /api/ps of a model, or None where it is not loaded.
 
         Args:
             name: of the model.
-            names: its further names. A server lists a model by the name under which it was loaded.
+            names: its further names. A server lists a model by the name under which it was loaded, also where that
+                name, an alias, names another model by now: where there are any, the same manifest tells.
         """
         entries = self.client.ps()
         found = find(entries, name)
         digest = self.digest(name) if found is None and names else None
-        for other in names if digest else ():
-            entry = find(entries, other)
-            if entry is not None and normalise_digest(entry.get("digest")) == digest:
+        for entry in entries if digest else ():
+            if entry.get("digest") and normalise_digest(entry["digest"]) == digest:
                 found = found or entry
         return found
 

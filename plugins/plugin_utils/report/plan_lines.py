@@ -73,7 +73,7 @@ def _model_lines(model, names):
     lines = [
         "  %s: %s of %s layers on GPUs, context %s, ubatch %s, KV cache %s%s; bytes %s"
         % (
-            served_name(model),
+            served_name(model) + (" (also %s)" % ", ".join(model["aliases"]) if model.get("aliases") else ""),
             predicted.get("gpu_layers"),
             predicted.get("total_layers"),
             model.get("context_length"),

@@ -75,6 +75,8 @@ def _check(plan: dict[str, Any]) -> None:
             _typed(model.get("create_as"), str)
             _typed(model.get("name"), str)
             _typed(model.get("context_length"), int)
+            for alias in _typed(model.get("aliases") or [], list):
+                _typed(alias, str)
             (model.get("parameters") or {}).get("num_gpu")
             predicted = model.get("predicted") or {}
             _typed(predicted.get("pinned_batch"), int)
@@ -216,7 +218,7 @@ class Applied:
 
 def _name_keys(model: dict[str, Any]) -> Iterator[str]:
     """Keys of the names by which clients ask for a model of a plan's instance."""
-    for name in (model.get("create_as"), model.get("name")):
+    for name in (model.get("create_as"), model.get("name"), *(model.get("aliases") or ())):
         if name:
             yield key_of(name)
 

@@ -58,6 +58,7 @@ def model_options() -> Options:
         resident=dict(type="bool", default=True),
         insecure=dict(type="bool", default=False),
         digest=dict(type="str"),
+        aliases=dict(type="list", elements="str"),
         optimized=dict(type="dict", options=optimized),
         parameters=dict(type="dict"),
     )
@@ -127,7 +128,14 @@ def _of_value(value: Any, option: dict[str, Any], what: str, key: str) -> list[s
         near = difflib.get_close_matches(str(value), choices, 1)
         remedy = "did you mean %s?" % near[0] if near else "give one of %s." % ", ".join(choices)
         return ["%s is %s: %s" % (what, _shown(value), remedy)]
-    return _of_mapping(value, keys, what) if keys else []
+    if keys:
+        return _of_mapping(value, keys, what)
+    # Ansible makes texts of numbers, and nobody sees what a file says then (1.10 is 1.1).
+    return [
+        "%s has %s: give texts." % (what, _shown(element))
+        for element in (value if option.get("elements") == "str" else ())
+        if not isinstance(element, str)
+    ]
 
 
 def _fits(value: Any, kind: str, number_too: bool) -> bool:

@@ -10,7 +10,7 @@ from ...common import names
 from ...common.sizes import GIB
 from ..errors import PlacementError
 from ..shapes import Wanted
-from . import inherited, speculative
+from . import aliases, inherited, speculative
 from . import model_settings as settings
 from .model_facts import model_facts
 from .parameters import check_layers, check_parameters, whole_number
@@ -53,6 +53,7 @@ def wanted_models(
         listed.add(same)
         wanted.append(one)
         warnings.extend(notes)
+    aliases.check_aliases(models)
     return wanted, warnings
 
 
@@ -102,6 +103,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         drafted=drafted,
         system=optimized.get("system"),
         template=optimized.get("template"),
+        aliases=aliases.aliases_of(entry),
     )
     return wanted, warnings + own_notes + notes
 

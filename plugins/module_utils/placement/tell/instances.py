@@ -51,6 +51,11 @@ class Member:
     forced: bool
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names that clients use: of the optimized model, the plain one, then its aliases."""
+        return (self.wanted.create_as, self.wanted.name, *self.wanted.aliases)
+
+    @property
     def base_name(self) -> str:
         """Name of the first instance on its GPUs."""
         return instance_names.instance_name(self.placed.gpus)
@@ -91,10 +96,7 @@ def build(choices: Sequence[Choice], host: Host, service: Service) -> list[Insta
             groups.append([member])
     groups.sort(key=lambda group: _gpu_order(group[0]))
     names = _names(groups, host.applied)
-    serving = [
-        Serving(name, tuple((member.wanted.create_as, member.wanted.name) for member in group))
-        for name, group in zip(names, groups)
-    ]
+    serving = [Serving(name, tuple(member.names for member in group)) for name, group in zip(names, groups)]
     ports = ports_of(serving, host.applied, service.base_port)
     instances = [Instance(name, port, tuple(group)) for name, port, group in zip(names, ports, groups)]
     bases = [group[0].base_name for group in groups]
@@ -237,6 +239,7 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "name": wanted.name,
         "create_as": wanted.create_as,
         "from": wanted.name,
+        "aliases": list(wanted.aliases),
         "digest": wanted.digest,
         "planned_digest": wanted.facts.digest,
         "headers": wanted.facts.headers,

@@ -10,7 +10,7 @@ from ...common import addresses
 
 
 def moved_addresses(applied_instances: Sequence[dict[str, Any]], instances: Sequence[dict[str, Any]]) -> list[str]:
-    """Sentences about models that would not be served any more at an address that they have now.
+    """Sentences about models and aliases that would not be served any more at an address that they have now.
 
     Args:
         applied_instances: `instances` of the applied plan as applied.sound gives it.
@@ -27,12 +27,13 @@ def moved_addresses(applied_instances: Sequence[dict[str, Any]], instances: Sequ
 
 
 def _by_model(instances: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """{create_as: instances that have an address}."""
+    """{create_as or alias: instances that have an address}."""
     found: dict[str, list[dict[str, Any]]] = {}
     for instance in instances:
         for model in instance.get("models") or []:
             if model.get("create_as") and addresses.is_port(instance.get("port")) and instance.get("address"):
-                found.setdefault(model["create_as"], []).append(instance)
+                for name in (model["create_as"], *(model.get("aliases") or ())):
+                    found.setdefault(name, []).append(instance)
     return found
 
 

@@ -19,11 +19,11 @@ class Serving:
 
     Attributes:
         name: of the instance.
-        models: (create_as, name) of each of its models.
+        models: the names of each of its models: that of the optimized one, the plain one, then its aliases.
     """
 
     name: str
-    models: tuple[tuple[str, str], ...]
+    models: tuple[tuple[str, ...], ...]
 
 
 def ports_of(instances: Sequence[Serving], applied: Applied, base_port: int) -> list[int]:
@@ -42,7 +42,7 @@ def ports_of(instances: Sequence[Serving], applied: Applied, base_port: int) -> 
     known = {port for port in applied.ports.values() if isinstance(port, int) and base_port <= port < last}
     there = sorted(known) if applied.base_port == base_port else []
     # More than all instances together can count in one digit of _worth.
-    base = 1 + len(instances) + 2 * sum(len(instance.models) for instance in instances)
+    base = 1 + len(instances) + sum(len(names) for instance in instances for names in instance.models)
     worth = [[_worth(instance, port, applied, base) for port in there] for instance in instances]
     kept = [None if column is None else there[column] for column in most_worth(worth)]
     free = (port for port in range(base_port, last) if port not in kept)
@@ -52,10 +52,12 @@ def ports_of(instances: Sequence[Serving], applied: Applied, base_port: int) -> 
 def _worth(instance: Serving, port: int, applied: Applied, base: int) -> int:
     """What it is worth that an instance has a port: counts as the digits of a number, the most important first."""
     counts = (
-        sum(applied.first_ports.get(key_of(create_as)) == port for create_as, dummy in instance.models),
+        sum(applied.first_ports.get(key_of(names[0])) == port for names in instance.models),
         # A model whose suffix was changed has another name, but its plain name stays.
-        sum(applied.first_ports.get(key_of(name)) == port for dummy, name in instance.models),
-        sum(port in applied.served_at.get(key_of(name), ()) for model in instance.models for name in model),
+        sum(applied.first_ports.get(key_of(names[1])) == port for names in instance.models),
+        # Another model may have got the alias of one that is gone.
+        sum(applied.first_ports.get(key_of(alias)) == port for names in instance.models for alias in names[2:]),
+        sum(port in applied.served_at.get(key_of(name), ()) for names in instance.models for name in names),
         int(applied.ports.get(instance.name) == port),
     )
     number = 0

@@ -36,7 +36,9 @@ def test_what_was_pulled_under_a_name_counts_for_a_pin():
 def test_a_loaded_model_is_found_under_any_of_its_names():
     loaded = {"name": "tiny:latest", "digest": "a" * 64}
     server = {"models": [{"name": "tiny:x", "digest": "a" * 64}], "loaded": [loaded]}
-    assert find_loaded(server, "tiny:x", ["tiny"]) == loaded and find_loaded(server, "tiny:x", []) is None
-    assert find_loaded(server, "tiny", []) == loaded
-    assert find_loaded(dict(server, loaded=[dict(loaded, digest="b" * 64)]), "tiny:x", ["tiny"]) is None
-    assert find_loaded(dict(server, models=[]), "tiny:x", ["tiny"]) is None
+    assert find_loaded(server, "tiny:x") == find_loaded(server, "tiny") == loaded
+    # Under an alias, which names another model by now.
+    assert find_loaded(dict(server, loaded=[dict(loaded, name="chat:latest")]), "tiny:x")["name"] == "chat:latest"
+    assert find_loaded(dict(server, loaded=[dict(loaded, digest="b" * 64)]), "tiny:x") is None
+    assert find_loaded(dict(server, models=[]), "tiny:x") is None
+    assert find_loaded(dict(server, loaded=[{"name": "tiny:latest"}]), "tiny:x") is None

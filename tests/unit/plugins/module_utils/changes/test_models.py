@@ -274,6 +274,42 @@ def test_a_model_is_loaded_under_any_of_its_names():
     assert [change[:2] for change in compared(wanted, servers)[0]] == [("load", OPTIMIZED)]
 
 
+def aliased(digest="e", **more):
+    """(a plan of tiny with the alias chat, servers that serve it)"""
+    wanted = plan(model("tiny", OPTIMIZED, aliases=["chat"], **more))
+    servers = renamed(serving(wanted))
+    servers["gpu0"]["models"] += [{"name": "chat:latest", "digest": digest * 64}]
+    return wanted, servers
+
+
+def test_an_alias_is_a_further_name_of_the_model_and_is_not_removed():
+    wanted, servers = aliased()
+    changes, states = compared(wanted, servers)
+    assert changes == []
+    assert [(state.name, state.same_as) for state in states if state.same_as] == [
+        ("tiny:latest", OPTIMIZED),
+        ("chat:latest", OPTIMIZED),
+    ]
+    assert [state.aliases for state in states if state.state == "loaded"] == [("tiny:latest", "chat:latest")]
+
+
+def test_an_alias_that_names_another_model_or_none_is_given_and_one_that_is_not_planned_is_removed():
+    wanted, servers = aliased("c")
+    assert [change[:2] for change in compared(wanted, servers)[0]] == [("alias", "chat:latest")]
+    del servers["gpu0"]["models"][-1]
+    assert [change[:2] for change in compared(wanted, servers)[0]] == [("alias", "chat:latest")]
+    unused, servers = aliased()
+    assert [change[:2] for change in compared(plan(model("tiny", OPTIMIZED)), servers)[0]] == [
+        ("delete", "chat:latest")
+    ]
+
+
+def test_a_model_that_was_loaded_under_an_alias_stays_when_the_alias_goes_to_another_model():
+    unused, servers = aliased()
+    servers["gpu0"]["loaded"][0]["name"] = "chat:latest"
+    assert compared(plan(model("tiny", OPTIMIZED)), servers)[0][1:] == []
+
+
 def test_a_name_that_two_models_share_is_that_of_the_first():
     wanted = plan(model("tiny", OPTIMIZED), model("tiny", "tiny:latest-b"))
     states = models.wanted_models(wanted, [])

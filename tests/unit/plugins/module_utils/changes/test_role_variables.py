@@ -184,6 +184,13 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
             {"models": [{"name": "a", "optimized": {"parameters": "num_ctx 4"}}]},
             "parameters of optimized of model a is 'num_ctx 4': give a mapping",
         ),
+        ({"models": [{"name": "a", "aliases": "chat"}]}, "aliases of model a is 'chat': give a list"),
+        ({"models": [{"name": "a", "aliases": [1.1]}]}, "aliases of model a has 1.1: give texts"),
+        (
+            {"models": [{"name": "a", "aliases": ["../x"]}]},
+            "ollama_multigpu_models: aliases of a: the model name '../x'",
+        ),
+        ({"models": [{"name": "a", "aliases": ["b"]}, {"name": "b"}]}, "b:latest of a is a name of the model b"),
         ({"models": [{"name": "a", "optimized": {"suffix": 1}}]}, "suffix of optimized of model a is 1: give a text"),
     ],
 )

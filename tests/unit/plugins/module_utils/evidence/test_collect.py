@@ -313,6 +313,13 @@ def test_an_engine_that_is_stopped_after_its_answer(gather, monkeypatch):
     assert found.answered is True and "kill -CONT 4242" in found.died
 
 
+def test_what_the_store_has_under_an_alias(gather):
+    assert model_of(gather(Host([NAME], [engine()]))).alias_digests == {}
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["aliases"] = ["chat"]
+    assert model_of(gather(Host([NAME], [engine()]), wanted=wanted)).alias_digests == {"chat:latest": None}
+
+
 def test_what_server_and_store_say_of_the_model(gather):
     seen = gather(Host([NAME], [engine()]))
     found, instance = model_of(seen), seen.instances["gpu0-1"]

@@ -56,6 +56,22 @@ def test_what_is_not_known_of_the_model_is_not_proven(name):
 
 
 @pytest.mark.parametrize(
+    "digests, verdict, words",
+    [
+        ({"chat:latest": "0" * 64}, "pass", None),
+        ({"chat:latest": "9" * 64}, "fail", "the alias chat:latest does not name"),
+        ({"chat:latest": None}, "fail", "the alias chat:latest does not name"),
+    ],
+)
+def test_an_alias_names_the_model_that_is_served(digests, verdict, words):
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["aliases"] = ["chat"]
+    result = check_plan(wanted, observations(alias_digests=digests))
+    assert result.verdict == verdict and checks(result)["aliases"] is (verdict == "pass")
+    assert words is None or words in result.diagnosis[0].evidence
+
+
+@pytest.mark.parametrize(
     "keep_alive, until, verdict",
     [
         (-1, PS["expires_at"], "pass"),

@@ -84,7 +84,15 @@ def second_listed(seen):
 
 OUTSIDE = dict(gpu(B, 1, 300 * MIB), uuid="GPU-cccccccc", index=2)
 ELSEWHERE = {A: 33 * GIB, B: 32 * GIB}
+
+
 #: (plan, observations) of hosts that are not as planned.
+def with_alias():
+    wanted = plan()
+    wanted["instances"][0]["models"][0]["aliases"] = ["chat"]
+    return wanted
+
+
 LIES = {
     "one_gpu": (plan(), observations(held={A: 65 * GIB, B: 300 * MIB})),
     "contexts_only": (plan(), observations(held={A: 300 * MIB, B: 300 * MIB})),
@@ -144,6 +152,7 @@ LIES = {
     "other_file": (plan(), with_engine(model_file="sha256-9")),
     "other_base": (plan(), observations(base_file="sha256-9")),
     "recreated": (plan(), observations(stored_digest="9" * 64)),
+    "alias": (with_alias(), observations(alias_digests={"chat:latest": "9" * 64})),
     "expires": (plan(), observations(ps=dict(PS, expires_at="2026-11-28T20:30:00Z"))),
     "other_unit": (
         plan(),

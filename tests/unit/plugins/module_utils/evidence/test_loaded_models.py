@@ -19,8 +19,10 @@ def no_tags():
 
 
 def test_models_are_found_under_the_names_that_they_are_served_under():
-    loaded = [entry("Tiny:latest-x"), entry("stranger:latest")]
+    loaded = [entry("Tiny:latest-x")]
     assert entries(MODELS, loaded, no_tags) == {"tiny:latest-x": loaded[0], "other:1-x": None}
+    loaded += [entry("stranger:latest")]
+    assert entries(MODELS, loaded, lambda: [])["other:1-x"] is None
 
 
 def test_a_model_that_was_loaded_under_its_plain_name_is_the_same_where_the_manifest_is():
@@ -29,7 +31,14 @@ def test_a_model_that_was_loaded_under_its_plain_name_is_the_same_where_the_mani
     assert entries(MODELS, [plain], lambda: [entry("tiny:latest-x", "b")])["tiny:latest-x"] is None
     assert entries(MODELS, [plain], lambda: [])["tiny:latest-x"] is None
     both = [plain, entry("tiny:latest-x", "b")]
-    assert entries(MODELS, both, no_tags)["tiny:latest-x"] == both[1]
+    assert entries(MODELS, both, lambda: [])["tiny:latest-x"] == both[1]
+
+
+def test_a_model_that_was_loaded_under_an_alias_is_the_same_after_the_alias_went_to_another_model():
+    models = [dict(MODELS[0]), dict(MODELS[1], aliases=["chat"])]
+    tags = [entry("tiny:latest-x", "a"), entry("other:1-x", "b"), entry("chat:latest", "b")]
+    loaded = [entry("chat:latest", "a")]
+    assert entries(models, loaded, lambda: tags) == {"tiny:latest-x": loaded[0], "other:1-x": None}
 
 
 def test_where_the_server_does_not_say_what_it_has_the_model_is_not_known_to_be_loaded():

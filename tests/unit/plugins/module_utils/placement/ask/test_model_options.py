@@ -24,6 +24,7 @@ WHOLE = {
     "keep_alive": "30m",
     "insecure": 1,
     "digest": "sha256:" + "a" * 64,
+    "aliases": ["chat"],
     "optimized": {"parameters": {"temperature": 0.2}, "system": "s", "template": None, "suffix": "-x"},
 }
 
@@ -111,5 +112,5 @@ def test_every_fault_is_said():
 
 def test_an_unknown_key_that_is_like_none_names_all():
     (found,) = problems({"name": "a", "zzz": 1})
-    assert found.startswith("Model a has the unknown key zzz: it takes allow_cpu_offload, context_length, ")
+    assert found.startswith("Model a has the unknown key zzz: it takes aliases, allow_cpu_offload, ")
     assert "model," not in found and "parameters" not in found

@@ -30,6 +30,15 @@ def test_an_address_of_a_replica_that_is_gone():
     assert told.startswith("a is served at http://127.0.0.1:11435 now and would be at http://127.0.0.1:11434 only: ")
 
 
+def test_an_alias_that_moves_with_the_model_that_gets_it():
+    before, after = instances((11434, "a"), (11435, "b")), instances((11434, "a"), (11435, "b"))
+    before[0]["models"][0]["aliases"] = after[1]["models"][0]["aliases"] = ["chat:latest"]
+    (told,) = moved_addresses(before, after)
+    assert told.startswith(
+        "chat:latest is served at http://127.0.0.1:11434 now and would be at http://127.0.0.1:11435 only, as a will be"
+    )
+
+
 def test_another_address_to_listen_on():
     before = instances((11434, "a"), address="127.0.0.1")
     assert moved_addresses(before, instances((11434, "a"), address="0.0.0.0")) == []

@@ -52,6 +52,23 @@ def test_the_address_goes_with_the_model_to_other_gpus():
     assert ports(before, ("gpu1", "a:1"), suffix="-large") == [0]
 
 
+def test_the_address_of_an_alias_goes_to_the_model_that_gets_it():
+    before = Applied(
+        {
+            "base_port": BASE,
+            "instances": [
+                {"name": "gpu0", "port": BASE, "models": [{"create_as": "x:1-o", "name": "x:1"}]},
+                {"name": "gpu1", "port": BASE + 1, "models": [{"create_as": "a-o", "name": "a", "aliases": ["Chat"]}]},
+            ],
+        }
+    )
+    chat, other = Serving("gpu0", (("b-o", "b", "chat:latest"),)), Serving("gpu1", (("c-o", "c"),))
+    assert ports_of([other, chat], before, BASE) == [BASE, BASE + 1]
+    # A model that is still there keeps its own address.
+    again = Serving("gpu1", (("a-o", "a"),))
+    assert ports_of([chat, again], before, BASE) == [BASE, BASE + 1]
+
+
 def test_the_first_address_counts_more_than_the_name_of_an_instance():
     before = applied(("gpu0", BASE, "a"), ("gpu1", BASE + 1, "a"))
     assert ports(before, ("gpu1", "a")) == [0]

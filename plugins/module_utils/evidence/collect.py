@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable
 
 from ..common.libraries import LibraryMissing, import_pynvml
-from ..common.names import full_name, key_of, served_name
+from ..common.names import key_of, served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import listeners, proc, systemd
@@ -345,8 +345,7 @@ class Observer:
             found = self.observed.models[name]
             found.served_file, found.base_file = self._blob(name), self._blob(base)
             found.stored_digest = stored.get(key_of(name))
-            aliases = map(full_name, model.get("aliases") or ())
-            found.alias_digests = {alias: stored.get(key_of(alias)) for alias in aliases} if stored else None
+            found.alias_digests = server_process.alias_digests(model, stored)
 
     def _has_read_journal(self, lines: list[str]) -> bool:
         """Return whether the journal is known to lack what is missing; only root is sure to see what is there."""

@@ -9,7 +9,7 @@ from typing import Any, Mapping
 
 from ..common import secrets
 from ..common.addresses import as_reached, is_wildcard
-from ..common.names import key_of
+from ..common.names import full_name, key_of
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import server
@@ -63,6 +63,17 @@ def digests(client: OllamaClient) -> dict[str, str]:
     except OllamaError:
         return {}
     return {key_of(entry["name"]): entry["digest"] for entry in listed if entry.get("name") and entry.get("digest")}
+
+
+def alias_digests(model: Mapping[str, Any], stored: Mapping[str, str]) -> dict[str, str | None] | None:
+    """Return {alias: its digest in the store, None where the store does not have it} of a model of a plan.
+
+    Args:
+        model: of the plan.
+        stored: what `digests` has returned. Where that is empty, nothing is known, which is None.
+    """
+    aliases = [full_name(alias) for alias in model.get("aliases") or ()]
+    return {alias: stored.get(key_of(alias)) for alias in aliases} if stored or not aliases else None
 
 
 def _differences(wanted: Mapping[str, Any], pid: int, properties: Mapping[str, str]) -> list[dict[str, str]] | None:

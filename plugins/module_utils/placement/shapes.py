@@ -9,11 +9,10 @@ JSON is written by tell/.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from ..common import paths
 from ..common.sizes import GIB
-from ..memory.load import DEFAULT_CACHE_TYPE
 from ..memory.weights import Moved
 from .wanted import AUTO, Wanted
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A model as the user wants it: what ask/ makes of an entry of the list of models. Shapes as those of shapes.py. Pure."""
+"""A model as the user wants it: what ask/ makes of an entry of the list of models. Pure."""
 
 from __future__ import annotations
 

@@ -139,3 +139,21 @@ def test_options_that_do_not_go_together(rig, options, words):
 def test_a_model_that_is_not_there(rig):
     result = run(rig, [entry(rig, 0, same_as="tiny:nosuch")])
     assert result["failed"] and "the instance has no model tiny:nosuch for tiny:latest to name" in result["msg"]
+
+
+def test_an_alias_that_goes_to_another_model_leaves_the_first_one_loaded(rig):
+    """A server goes on listing the name of the request that loaded a model."""
+    chat = entry(rig, 0, "chat", same_as="tiny:optimized")
+    run(rig, models(rig) + [chat])
+    rig.model("tiny:optimized", state="unloaded")
+    ask(rig, "chat")
+    assert rig.loaded() == ["chat:latest"]
+    other = entry(rig, 0, "tiny:other", parameters={"num_ctx": 1024}, **{"from": "tiny"})
+    moved = run(rig, models(rig) + [other, dict(chat, same_as="tiny:other")])
+    assert actions(moved) == ["none"] * 4 + ["create", "alias"]
+    assert moved["models"][5]["digest"] == moved["models"][4]["digest"]
+    # What the alias named is no model of its own: the registry's chat would still have to be pulled.
+    store = Store(str(rig.store(0)))
+    assert store.pulled(parse("chat")) is None and store.complete(parse("chat"), pulled=True) is None
+    found = run(rig, [entry(rig, 0, "tiny:optimized", "unloaded", aliases=["tiny"])])
+    assert actions(found) == ["unload"] and rig.loaded() == []

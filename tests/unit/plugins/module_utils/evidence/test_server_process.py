@@ -76,3 +76,12 @@ def test_the_digests_of_a_store():
     with serving(routes) as double:
         assert server_process.digests(OllamaClient(double.url)) == {server_process.key_of("a"): "1"}
     assert server_process.digests(OllamaClient("http://127.0.0.1:9", 1)) == {}
+
+
+def test_the_digests_of_aliases():
+    model = {"aliases": ["Chat", "code:1"]}
+    assert server_process.alias_digests(model, {"x": "1", server_process.key_of("chat"): "2"}) == {
+        "Chat:latest": "2",
+        "code:1": None,
+    }
+    assert server_process.alias_digests(model, {}) is None and server_process.alias_digests({}, {}) == {}

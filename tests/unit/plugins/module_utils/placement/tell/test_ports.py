@@ -67,6 +67,11 @@ def test_the_address_of_an_alias_goes_to_the_model_that_gets_it():
     # A model that is still there keeps its own address.
     again = Serving("gpu1", (("a-o", "a"),))
     assert ports_of([chat, again], before, BASE) == [BASE, BASE + 1]
+    # Of several replicas it is the first address that counts.
+    old = {"create_as": "a-o", "name": "a", "aliases": ["chat"]}
+    marked = {"name": "gpu1", "port": BASE + 1, "models": [dict(old, first_address=True)]}
+    before = Applied({"base_port": BASE, "instances": [{"name": "gpu0", "port": BASE, "models": [old]}, marked]})
+    assert ports_of([chat], before, BASE) == [BASE + 1]
 
 
 def test_the_first_address_counts_more_than_the_name_of_an_instance():

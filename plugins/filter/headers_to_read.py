@@ -21,7 +21,7 @@ options:
     elements: dict
     required: true
   models:
-    description: The models that are wanted, with C(name) and optionally C(digest).
+    description: The models that are wanted, with C(name) and optionally C(digest) and C(refresh).
     type: list
     elements: dict
     required: true
@@ -33,6 +33,12 @@ options:
     description: Directory that contains the stores of the instances.
     type: str
     required: true
+  refresh:
+    description:
+      - Whether models are refreshed that do not say it with C(refresh). The plan of such a model is made from what the
+        registry offers, and the model on the host is not listed. Models with C(digest) are not refreshed.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

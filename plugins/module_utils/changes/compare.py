@@ -181,7 +181,7 @@ def _pruned(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[
 
 
 def _notes(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[str]:
-    notes = [*(plan.get("steps_down") or []), *(plan.get("moved_addresses") or [])]
+    notes = [note for key in ("steps_down", "moved_addresses", "moved_tags") for note in plan.get(key) or []]
     if wanted.adopt and not host["adopted"]:
         notes += ["%s is not carried over: %s." % dropped for dropped in carried_variables(host, wanted).dropped]
     left_behind = host["left_behind"]

@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Which models have to be read on a host, because no registry has the header of the model there. Pure.
 
-A model that a host has stays as it is, so its plan is made from what the host has: a tag may have moved in the registry
-since, a registry may serve a header that is not that of the file, and a model that was made on the host is in none.
+A model that a host has stays as it is, unless it is refreshed, so its plan is made from what the host has: a tag may
+have moved in the registry since, a registry may serve a header that is not that of the file, and a model that was made
+on the host is in none.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ from .model_entries import find, has_digest, pulled_digest
 
 
 def headers_to_read(
-    offered: Iterable[Mapping[str, Any]], models: Iterable[Mapping[str, Any]], host: Mapping[str, Any], models_dir: str
+    offered: Iterable[Mapping[str, Any]],
+    models: Iterable[Mapping[str, Any]],
+    host: Mapping[str, Any],
+    models_dir: str,
+    refresh: Any = False,
 ) -> list[dict[str, str]]:
     """Return the models that the host has with another digest or header than the registry offers, or that the registry
     does not offer.
 
     Args:
         offered: facts of the models from the registry (module model_info), of those that it has.
-        models: the models as the user wants them, with `name` and perhaps a pinned `digest`.
+        models: the models as the user wants them, with `name` and perhaps a pinned `digest`, and `refresh`.
         host: of module host_info.
         models_dir: the parent of the instances' stores.
+        refresh: whether models that do not say it are refreshed: what the registry offers replaces what the host has.
 
     Returns:
         [{name, store}]: each model with the store that has it. One that has the digest of a pin counts alone, if the
-        model is pinned.
+        model is pinned; such a model is not refreshed.
     """
     by_name = {facts["name"]: facts for facts in offered}
     found = []
@@ -42,9 +48,17 @@ def headers_to_read(
             found.append({"name": str(model["name"]), "store": store})
             continue
         applied = _applied_headers(host, facts["name"], digest)
+        if digest != facts.get("digest") and not model.get("digest") and _is_true(model.get("refresh"), refresh):
+            continue
         if digest != facts.get("digest") or applied is not None and applied != facts.get("headers"):
             found.append({"name": str(model["name"]), "store": store})
     return found
+
+
+def _is_true(value: Any, otherwise: Any) -> bool:
+    """A boolean as Ansible reads it; `otherwise` counts where there is none."""
+    given = otherwise if value is None else value
+    return given is True or str(given).strip().lower() in ("y", "yes", "on", "1", "true", "t")
 
 
 def _held(model: Mapping[str, Any], host: Mapping[str, Any], models_dir: str) -> tuple[str, str]:

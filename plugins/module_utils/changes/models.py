@@ -39,7 +39,9 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
             common["planned_digest"] = model.get("planned_digest")
             if model["name"] not in done:
                 done.add(model["name"])
-                pulled = dict(common, digest=model.get("digest") or "", headers=model.get("headers"))
+                # What is to be refreshed is replaced where it is not the one that the plan was made from.
+                pin = model.get("digest") or (model.get("planned_digest") if model.get("refresh") else None)
+                pulled = dict(common, digest=pin or "", headers=model.get("headers"))
                 states.append(_state(instance, model["name"], **pulled))
             if model.get("create_as"):
                 states.append(

@@ -89,6 +89,7 @@ def _plan(
     of_host = host_memory.of_host(given.memory, host, choices) if feasible else []
     fewer = steps_down.steps_down(given.applied_instances, entries)
     moved = moved_addresses.moved_addresses(given.applied_instances, entries)
+    tags = warnings.of_moved_tags(given.wanted)
     return {
         "plan_version": PLAN_VERSION,
         "ollama_version": release.version,
@@ -100,9 +101,11 @@ def _plan(
         "instances": entries,
         "steps_down": fewer,
         "moved_addresses": moved,
+        "moved_tags": tags,
         "warnings": [
             *fewer,
             *moved,
+            *tags,
             *given.warnings,
             *warnings.of_gpus(given.gpus, given.left_out),
             *given.slot_warnings,

@@ -43,6 +43,7 @@ class Wanted:
         drafted: draft_num_predict, the most tokens that are proposed at once, of the user or the model; None = not set.
         system, template: of the Modelfile.
         aliases: further names that clients use, as /api/tags shows them.
+        refresh: whether the model of the facts replaces another one that the host has under the name.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Wanted:
     system: Optional[str] = None
     template: Optional[str] = None
     aliases: tuple[str, ...] = ()
+    refresh: bool = False
 
     @property
     def cache_type(self) -> str:

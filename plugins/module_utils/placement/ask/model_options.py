@@ -58,6 +58,7 @@ def model_options() -> Options:
         resident=dict(type="bool", default=True),
         insecure=dict(type="bool", default=False),
         digest=dict(type="str"),
+        refresh=dict(type="bool", default=False),
         aliases=dict(type="list", elements="str"),
         optimized=dict(type="dict", options=optimized),
         parameters=dict(type="dict"),

@@ -104,6 +104,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         system=optimized.get("system"),
         template=optimized.get("template"),
         aliases=aliases.aliases_of(entry),
+        refresh=settings.switch(entry.get("refresh"), "refresh of %s" % name) or False,
     )
     return wanted, warnings + own_notes + notes
 

@@ -242,6 +242,7 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "aliases": list(wanted.aliases),
         "digest": wanted.digest,
         "planned_digest": wanted.facts.digest,
+        "refresh": wanted.refresh,
         "headers": wanted.facts.headers,
         "insecure": wanted.insecure,
         "parameters": parameters(member),

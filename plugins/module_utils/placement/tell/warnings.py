@@ -54,18 +54,24 @@ def of_unseen_processes(gpu_inventory: dict[str, Any], gpus: Sequence[Gpu]) -> l
 
 
 def _of_registry(wanted: Wanted) -> list[str]:
-    """What the registry offers under the name of a model that the host already has."""
-    there, here = wanted.facts.registry_digest, wanted.facts.digest
-    if there is None:
+    """Whether the header that the registry serves is that of the file."""
+    there = wanted.facts.registry_digest
+    if there is None or there != wanted.facts.digest:
         return []
-    if there == here:
-        return [
-            "The registry served another header for %s than its file on the host has; the plan is made for the file. "
-            "Use another registry." % wanted.name
-        ]
+    return [
+        "The registry served another header for %s than its file on the host has; the plan is made for the file. "
+        "Use another registry." % wanted.name
+    ]
+
+
+def of_moved_tags(all_wanted: Sequence[Wanted]) -> list[str]:
+    """Models that the host has and that a registry has another one for by now."""
     return [
         "%s on the host has the digest %s, and the registry now has %s under that name; the plan is made for the model "
-        "on the host. Set digest: %s to get the new one." % (wanted.name, here, there, there)
+        "on the host. Set refresh: true to get the new one, which replaces it once it is proven, or digest: %s to stay."
+        % (one.name, one.facts.digest, one.facts.registry_digest, one.facts.digest)
+        for one in all_wanted
+        if one.facts.registry_digest not in (None, one.facts.digest)
     ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 #: Keys of a plan with sentences about what it would change of the applied one.
-_CHANGES = ("steps_down", "moved_addresses")
+_CHANGES = ("steps_down", "moved_addresses", "moved_tags")
 
 
 def as_written(plan: dict[str, Any]) -> dict[str, Any]:

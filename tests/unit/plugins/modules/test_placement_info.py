@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.ollama.plugins.doc_fragments import planned_models
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 
 from tests.oracle import hosts, models
@@ -73,6 +74,7 @@ def test_an_infeasible_plan_is_an_answer_and_not_a_failure():
 
 def test_documentation_and_options_agree():
     documented = yaml.safe_load(placement_info.DOCUMENTATION)["options"]
+    documented.update(yaml.safe_load(planned_models.ModuleDocFragment.DOCUMENTATION)["options"])
     spec = placement_info.argument_spec()
     assert set(documented) == set(spec)
     assert set(documented["models"]["suboptions"]) == set(spec["models"]["options"])

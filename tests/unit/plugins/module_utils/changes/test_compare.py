@@ -312,9 +312,9 @@ def test_comparing_changes_none_of_its_arguments(wanted):
 def test_a_plan_that_steps_down_says_so_first_and_is_written_without_it(wanted):
     """What is written is what the next run finds, whose plan does not step down any more."""
     state = applied_host(wanted)
-    told = {"steps_down": ["it steps down."], "moved_addresses": ["it moves."]}
-    down = dict(wanted, **told, warnings=["it steps down.", "it moves.", *wanted["warnings"]])
+    told = {"steps_down": ["it steps down."], "moved_addresses": ["it moves."], "moved_tags": ["its tag moved."]}
+    down = dict(wanted, **told, warnings=[*(note for notes in told.values() for note in notes), *wanted["warnings"]])
     changes = difference(down, state, serving(wanted))
-    assert changes.notes[:2] == ("it steps down.", "it moves.")
+    assert changes.notes[:3] == ("it steps down.", "it moves.", "its tag moved.")
     (written,) = [file for file in files.wanted_files(down, state) if file.path == paths.PLAN]
-    assert json.loads(written.content) == dict(wanted, steps_down=[], moved_addresses=[])
+    assert json.loads(written.content) == dict(wanted, steps_down=[], moved_addresses=[], moved_tags=[])

@@ -51,6 +51,32 @@ def test_a_pin_decides_which_model_on_the_host_counts():
     assert read(with_stores(own=store(OLD)), **{"digest": NEW}) == [{"name": "tiny", "store": OWN}]
 
 
+@pytest.mark.parametrize(
+    "general, own, refreshed",
+    [
+        (True, None, True),
+        ("yes", None, True),
+        (False, True, True),
+        (False, "true", True),
+        (True, False, False),
+        (True, "no", False),
+        (False, None, False),
+    ],
+)
+def test_a_tag_that_moved_is_planned_from_the_registry_where_it_is_refreshed(general, own, refreshed):
+    def found(wanted, registry=NEW, headers=TRUE):
+        offered = [{"name": "tiny:latest", "digest": registry, "headers": headers}]
+        applied = plan(model("tiny", planned_digest=OLD, headers=TRUE))
+        return headers_to_read(offered, [wanted], with_stores(applied, own=store()), "/models", general)
+
+    wanted = {"name": "tiny"} if own is None else {"name": "tiny", "refresh": own}
+    here = [{"name": "tiny", "store": OWN}]
+    assert found(wanted) == ([] if refreshed else here)
+    # A pin stays, and a registry that lies about the header is not believed.
+    assert found(dict(wanted, digest=OLD)) == here
+    assert found(wanted, registry=OLD, headers=LIE) == here
+
+
 def test_a_registry_that_serves_another_header_than_the_file_has_is_not_believed():
     """What was compared with the file before it was loaded is in the applied plan."""
     applied = plan(model("tiny", planned_digest=OLD, headers=TRUE))

@@ -24,6 +24,7 @@ WHOLE = {
     "keep_alive": "30m",
     "insecure": 1,
     "digest": "sha256:" + "a" * 64,
+    "refresh": "no",
     "aliases": ["chat"],
     "optimized": {"parameters": {"temperature": 0.2}, "system": "s", "template": None, "suffix": "-x"},
 }

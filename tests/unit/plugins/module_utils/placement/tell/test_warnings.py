@@ -35,7 +35,7 @@ def test_a_tag_that_moved_and_a_header_that_lied_are_said():
     assert notes() == []
     moved = notes(registry_digest=NEW)
     assert len(moved) == 1 and "on the host has the digest %s, and the registry now has %s" % (OLD, NEW) in moved[0]
-    assert "Set digest: %s to get the new one" % NEW in moved[0]
+    assert "Set refresh: true to get the new one" in moved[0] and "digest: %s to stay" % OLD in moved[0]
     assert "The registry served another header for llama3.1:8b than its file" in notes(registry_digest=OLD)[0]
 
 

@@ -8,10 +8,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.wri
 
 
 def test_what_a_plan_changes_is_not_written():
-    plan = {"steps_down": ["a steps down."], "moved_addresses": ["b moves."], "models": []}
-    plan["warnings"] = ["a steps down.", "b moves.", "another"]
-    assert as_written(plan) == {"steps_down": [], "moved_addresses": [], "models": [], "warnings": ["another"]}
-    assert plan["warnings"] == ["a steps down.", "b moves.", "another"]
+    plan = {"steps_down": ["a steps down."], "moved_addresses": ["b moves."], "moved_tags": ["c moved."], "models": []}
+    plan["warnings"] = ["a steps down.", "b moves.", "c moved.", "another"]
+    cleared = {"steps_down": [], "moved_addresses": [], "moved_tags": []}
+    assert as_written(plan) == {**cleared, "models": [], "warnings": ["another"]}
+    assert plan["warnings"] == ["a steps down.", "b moves.", "c moved.", "another"]
     memory = {"total_bytes": 9, "available_bytes": 7, "swap_bytes": 1, "planned_bytes": 5, "notes": ["it would swap"]}
     written = as_written({"warnings": ["it would swap", "another"], "host_memory": memory})
     assert written["warnings"] == ["another"]

@@ -9,6 +9,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries i
 from ansible_collections.gpufleet.ollama.plugins.modules import changes_info
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import CopyUnavailable, LibraryCopy
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.program_copy import ProgramCopy
 
 
 class ActionModule(OnController):
@@ -24,6 +25,7 @@ class ActionModule(OnController):
         """Return the difference."""
         if options["plan"] is not None:
             options["libraries"] = {name: _digest(name) for name in (REQUESTS, NVML)}
+            options["program"] = ProgramCopy().digest
         return answer(options, self._host_name, self._task.check_mode)
 
 

@@ -78,6 +78,11 @@ options:
       - The action plugin sets this option.
     type: dict
     default: {}
+  program:
+    description:
+      - The SHA-256 over the files of the program that M(gpufleet.ollama.program_file) installs.
+      - The action plugin sets this option.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -209,6 +214,7 @@ def argument_spec():
         "applied_plan": {"type": "dict", "default": {}, "no_log": True},
         "reread": {"type": "list", "elements": "str", "default": []},
         "libraries": {"type": "dict", "default": {}},
+        "program": {"type": "str"},
     }
 
 

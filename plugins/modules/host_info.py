@@ -159,6 +159,11 @@ host:
         - The Python libraries of the modules by name - C(own) (whether the host's Python has the library itself) and
           C(digest) (of the copy that M(gpufleet.ollama.libraries) installed; null where there is none).
       type: dict
+    program:
+      description:
+        - The program that M(gpufleet.ollama.program_file) installed - C(digest) (over its files; null if there is none
+          or if it cannot run) and C(interpreter).
+      type: dict
     secret_variables:
       description: Names of the secret variables of the Ollama that was adopted, or could be.
       type: list
@@ -194,6 +199,7 @@ host:
         {kind: absent, owner: null, group: null, mode: null, digest: null, target: null, problem: null}
     user: null
     libraries: {requests: {own: false, digest: null}, nvidia-ml-py: {own: false, digest: null}}
+    program: {digest: null, interpreter: null}
     secret_variables: []
     listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]
     address_available: true

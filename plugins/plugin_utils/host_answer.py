@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import is_harmless
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import is_harmless
 
 MAX_BYTES = 16 * 1024 * 1024  # the largest real answer, of a host with 8 GPUs and 100 models, has some 100 KiB
 MAX_DEPTH = 64  # real answers nest up to 12 levels
@@ -40,6 +40,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "model_info": {"model": (dict, True), "bytes_read": (int, True)},
     "placement_check": {"verdict": (str, True), "instances": (list, True), "diagnosis": (list, True)},
     "placement_info": {"placement": (dict, True)},
+    "program_file": {"path": (str, True), "needed": (bool, True), "interpreter": (str, True)},
     "release_files": {"directory": (str, True), "members": (int, False), "size_bytes": (int, False)},
     "server_info": {"server": (dict, False), "servers": (dict, False)},
 }

@@ -20,8 +20,8 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import merge_hash
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_facts import host_name, refuse_foreign_names
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
 
 display = Display()
 

@@ -18,13 +18,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries i
     NVML,
     REQUESTS,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.library_copies import (
     CopyUnavailable,
     LibraryCopy,
     write_archive,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_host import OnHost
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
 
 _VERSION = re.compile(r"\d{1,3}(\.\d{1,3}){1,3}\Z")
 

@@ -38,6 +38,7 @@ ARROWS = {
     "measure": {"common", "host", "gpu", "ollama", "releases", "placement"},
     "changes": {"common", "releases", "placement", "ollama"},
     "evidence": {"common", "host", "gpu", "ollama", "measure", "changes"},
+    "program": {"common", "host", "gpu", "ollama", "evidence"},
 }
 #: Files below these neither read nor write anything outside their arguments, and neither does what they import.
 PURE = (
@@ -47,6 +48,8 @@ PURE = (
     "common/secrets.py",
     "common/shown_text.py",
     "common/paths.py",
+    "common/json_text.py",
+    "common/printable.py",
     "common/sizes.py",
     "common/service_variables.py",
     "ollama/parameters.py",
@@ -76,6 +79,9 @@ PURE = (
     "evidence/shapes.py",
     "evidence/unproven.py",
     "evidence/start_problems.py",
+    "program/shapes.py",
+    "program/status_lines.py",
+    "program/verdicts.py",
 )
 INPUT_OUTPUT = {
     "ctypes",

@@ -61,6 +61,7 @@ def compare(
     changes = (
         _release(host, wanted)
         + _libraries(host, wanted)
+        + _program(host, wanted)
         + _adoption(host, wanted)
         + _stopped(plan, host)
         + _account(host)
@@ -115,6 +116,15 @@ def _libraries(host: dict[str, Any], wanted: Wanted) -> list[Change]:
         reason = "It is not there." if there["digest"] is None else "The controller has another copy."
         changes.append(Change("write", "library", name, reason))
     return changes
+
+
+def _program(host: dict[str, Any], wanted: Wanted) -> list[Change]:
+    """The program with which the host loads and checks its models without Ansible."""
+    there = host["program"]["digest"]
+    if wanted.program is None or there == wanted.program:
+        return []
+    reason = "It is not there, or cannot run." if there is None else "The controller has another one."
+    return [Change("write", "program", paths.PROGRAM, reason)]
 
 
 def _adoption(host: dict[str, Any], wanted: Wanted) -> list[Change]:

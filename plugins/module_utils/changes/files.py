@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import posixpath
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from ..common import environment_file, paths, secrets
+from ..common.json_text import json_text
 from ..placement.tell.written import as_written
 from .endpoints import plan_endpoints
 from .schema import Change, ManagedFile
@@ -39,13 +39,14 @@ def wanted_files(
         + [
             _link(paths.CURRENT, "%s/%s" % (posixpath.basename(paths.RELEASES), plan["ollama_version"])),
             _link(paths.COMMAND, paths.SERVER),
+            _link(paths.PROGRAM_COMMAND, paths.PROGRAM),
         ]
         + [_instance_release(instance["name"], plan["ollama_version"]) for instance in plan["instances"]]
         + [_file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644")]
         + [_environment_file(instance, values) for instance in plan["instances"]]
         + [
-            _file(paths.PLAN, _json(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
-            _file(paths.FACTS, _json(plan_endpoints(plan)), mode="0644", stage="finish"),
+            _file(paths.PLAN, json_text(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
+            _file(paths.FACTS, json_text(plan_endpoints(plan)), mode="0644", stage="finish"),
         ]
     )
 
@@ -155,12 +156,13 @@ def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
     models_dir = plan["models_dir"]
     # What exists of these belongs to the administrator and is left as it is.
     others = [posixpath.dirname(paths.FACTS_DIRECTORY), paths.FACTS_DIRECTORY, *_parents(models_dir)]
-    ours = [models_dir, paths.stores(models_dir)]
+    ours = list(dict.fromkeys([paths.STATE_DIRECTORY, models_dir, paths.stores(models_dir)]))
+    others = [path for path in others if path not in ours]
     made = sorted({*host["made"], *(path for path in others + ours if _is_absent(path, host))})
     return (
         [_directory(path) for path in (paths.CONFIGURATION, paths.ENVIRONMENT_DIRECTORY, paths.INSTANCE_RELEASES)]
         # Before they are made: a run that is killed in between leaves none that nobody knows of.
-        + ([_file(paths.MADE, _json({"directories": made}), mode="0644")] if made else [])
+        + ([_file(paths.MADE, json_text({"directories": made}), mode="0644")] if made else [])
         + [_directory(path) for path in others if _is_absent(path, host)]
         + [_directory(path) for path in ours]
         + [_directory(instance["store"], owner=paths.USER, mode="0750") for instance in plan["instances"]]
@@ -244,8 +246,3 @@ def _link(path: str, target: str) -> ManagedFile:
 def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "configure") -> ManagedFile:
     digest = content_digest(content)
     return ManagedFile(path, "file", content, digest, owner="root", group=group, mode=mode, stage=stage)
-
-
-def _json(content: Any) -> str:
-    """Text of a JSON file as Ansible's to_nice_json writes it."""
-    return json.dumps(content, indent=4, sort_keys=True, separators=(",", ": ")) + "\n"

@@ -40,6 +40,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         adopt=settings[PREFIX + "existing"] == "adopt",
         listen_address=settings[PREFIX + "listen_address"],
         libraries=options["libraries"],
+        program=options.get("program"),
         acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
         secrets={
             **(options.get("secrets") or {}),

@@ -12,6 +12,7 @@ INSTALL, CONFIGURE, MODELS, FINISH, PRUNE = "install", "configure", "models", "f
 ORDER = {
     ("fetch", "release"): INSTALL,
     ("write", "library"): INSTALL,
+    ("write", "program"): INSTALL,
     # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
     ("carry_over", "environment"): CONFIGURE,
     ("adopt", "service"): CONFIGURE,

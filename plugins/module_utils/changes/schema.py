@@ -105,6 +105,7 @@ class Wanted:
     `version` is the release and `checksum` its SHA-256 or the address of a sha256sum.txt, without credentials;
     `adopt` tells whether an Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores;
     `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none};
+    `program` is the digest of the controller's copy of the host's program, None where none is put on the host;
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
     by name.
     """
@@ -115,5 +116,6 @@ class Wanted:
     adopt: bool = False
     listen_address: str = ""
     libraries: dict = field(default_factory=dict)
+    program: Optional[str] = None
     acknowledged: tuple[str, ...] = ()
     secrets: dict = field(default_factory=dict, repr=False)

@@ -31,6 +31,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
     return {
         "fetch_release": bool(changes.of("fetch", "release")),
         "libraries": bool(changes.of("write", "library")),
+        "program": bool(changes.of("write", "program")),
         "adopt": bool(changes.of("adopt", "service") or changes.of("adopt", "command")),
         "adopt_service": [change.what for change in changes.of("adopt", "service")],
         "adopt_command": bool(changes.of("adopt", "command")),

@@ -49,8 +49,20 @@ INSTANCE_RELEASES = INSTALLATION + "/instances"
 LIBRARIES = INSTALLATION + "/python"
 #: A link to SERVER, for people and scripts.
 COMMAND = "/usr/local/bin/ollama"
+#: The program of the host: a zip file of Python with the line that names its interpreter. Below bin, where SELinux lets
+#: systemd start it.
+PROGRAM_DIRECTORY = INSTALLATION + "/program"
+PROGRAM = PROGRAM_DIRECTORY + "/bin/ollama-multigpu"
+#: A link to PROGRAM.
+PROGRAM_COMMAND = "/usr/local/bin/ollama-multigpu"
 #: The last file that is written into a release's directory: one without it is left from a run that was killed.
 RELEASE_MARKER = ".complete"
+
+#: What the program of the host has found out: the last verdict, and what it has tried to heal. Here wherever the
+#: models are.
+STATE_DIRECTORY = DEFAULT_MODELS_DIR
+VERDICT = STATE_DIRECTORY + "/verdict.json"
+HEALING = STATE_DIRECTORY + "/healing.json"
 
 #: Held by whoever changes or loads the instances; the kernel releases it when the process ends.
 LOCK = "/run/ollama-multigpu/lock"

@@ -33,6 +33,8 @@ _FIXED = (
     paths.INSTANCE_RELEASES,
     paths.CURRENT,
     paths.COMMAND,
+    paths.PROGRAM_COMMAND,
+    paths.STATE_DIRECTORY,
     paths.TEMPLATE_UNIT_FILE,
 )
 _MAY_BE_LINKS = (
@@ -40,10 +42,17 @@ _MAY_BE_LINKS = (
     paths.ENVIRONMENT_DIRECTORY,
     posixpath.dirname(paths.FACTS_DIRECTORY),
     paths.FACTS_DIRECTORY,
+    paths.STATE_DIRECTORY,
 )
 _ABSENT = {"kind": "absent", "owner": None, "group": None, "mode": None, "digest": None, "target": None}
-#: What a models directory may hold: the stores' parent, and what the root of a file system has.
-_EXPECTED = (posixpath.basename(paths.stores("/")), "lost+found")
+#: What a models directory may hold: the stores' parent, what the program of the host keeps in the default one, and what
+#: the root of a file system has.
+_EXPECTED = (
+    posixpath.basename(paths.stores("/")),
+    posixpath.basename(paths.VERDICT),
+    posixpath.basename(paths.HEALING),
+    "lost+found",
+)
 #: Most names of other things in a models directory that are returned.
 _MOST_ENTRIES = 20
 

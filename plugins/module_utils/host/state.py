@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import json
 import os
 import platform
 import pwd
@@ -17,9 +16,9 @@ import shutil
 from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ..common import paths, secrets
-from ..common.regular import read_regular
-from . import entrance, file_system, listeners, managed, systemd
+from . import entrance, file_system, listeners, managed, program_install, systemd
 from .command import PROGRAM_PATH
+from .json_file import read_object
 
 #: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
 _GROUPS = ("render", "video", paths.USER)
@@ -38,7 +37,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         root: see above.
     """
     units = systemd.show_ours() if root == "/" else {}
-    applied = _json(paths.below(root, paths.PLAN)) or {}
+    applied = read_object(paths.below(root, paths.PLAN)) or {}
     return {
         "architecture": platform.machine(),
         "systemd": os.path.isdir(paths.below(root, "/run/systemd/system")),
@@ -49,7 +48,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "command": _command(root),
         "applied_plan": applied,
         "left_behind": left_behind(applied.get("models_dir"), models_dir),
-        "adopted": _json(paths.below(root, paths.ADOPTED)) or {},
+        "adopted": read_object(paths.below(root, paths.ADOPTED)) or {},
         "made": made(root),
         "existing": existing(units.get(paths.EXISTING_UNIT) or {}),
         "instances": instances(units, models_dir, root),
@@ -61,6 +60,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         ),
         "user": managed.account(),
         "libraries": managed.libraries(root),
+        "program": program_install.installed(paths.below(root, paths.PROGRAM)),
         "listeners": listeners.listeners(paths.below(root, "/proc")),
         "address_available": listeners.can_bind(address) if address else None,
     }
@@ -124,7 +124,7 @@ def releases(root: str = "/") -> Dict[str, Any]:
     parent = paths.below(root, paths.RELEASES)
     complete, leftovers = {}, []
     for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
-        marker = _json(paths.below(root, paths.release_marker(name)))
+        marker = read_object(paths.below(root, paths.release_marker(name)))
         if marker is None or name.startswith("."):
             leftovers.append(os.path.join(parent, name))
         else:
@@ -178,7 +178,7 @@ def _instance_releases(root: str) -> Dict[str, str]:
 
 def made(root: str = "/") -> List[str]:
     """Return the directories outside its own that the collection has made, as it wrote them down."""
-    directories = (_json(paths.below(root, paths.MADE)) or {}).get("directories")
+    directories = (read_object(paths.below(root, paths.MADE)) or {}).get("directories")
     return [path for path in directories if isinstance(path, str)] if isinstance(directories, list) else []
 
 
@@ -268,12 +268,3 @@ def _names(directory: str, suffix: str) -> Set[str]:
     """Names in `directory` that end in `suffix`, without it; none where there is no directory."""
     names = os.listdir(directory) if os.path.isdir(directory) else []
     return {name[: len(name) - len(suffix)] for name in names if name.endswith(suffix) and not name.startswith(".")}
-
-
-def _json(path: str) -> Optional[Dict[str, Any]]:
-    """The object in a JSON file; None where the file is missing, cut or no object: such a file was never finished."""
-    try:
-        content = json.loads(read_regular(path).decode("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import mib
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import for_people
 
 _WIDEST_CELL = 100

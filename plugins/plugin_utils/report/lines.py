@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 
 MOST_LINES = 2000
 LONGEST_LINE = 4000

@@ -92,6 +92,7 @@ def host(**more):
             "files": {},
             "models_dir": {"path": "/models", "entries": [], "free_bytes": 10**12},
             "libraries": {"requests": {"own": False, "digest": None}},
+            "program": {"digest": None, "interpreter": None},
         },
         **more,
     )
@@ -114,7 +115,7 @@ def applied_host(wanted, values=None, **more):
         user={"group": "ollama", "groups": ["render", "video"], "home": paths.UPSTREAM_HOME, "shell": SHELL},
         instances=[entry(instance["name"]) for instance in wanted["instances"]],
     )
-    found["made"] = ["/models", "/models/instances"]
+    found["made"] = ["/models", "/models/instances", paths.STATE_DIRECTORY]
     found["files"] = {path: dict(ABSENT, kind="directory") for path in ("/etc/ansible", paths.FACTS_DIRECTORY)}
     found["files"] |= {file.path: described(file) for file in files.wanted_files(wanted, found, values or {})}
     return dict(found, **more)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.printable import printable
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 
 
 def test_one_line_that_a_terminal_prints():

@@ -1,7 +1,6 @@
-# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Texts of a host in a form that a terminal prints: a host may send escape sequences."""
+"""Texts of a host in a form that a terminal prints: a host may send escape sequences. Pure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The command `check`: the evidence without loading or generating, kept as the verdict of the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..host.run_lock import LockHeld, run_lock
+from . import observing, verdict_file
+from .applied import applied_plan
+from .observing import Seen
+from .shapes import FINE, OF_VERDICT, Answer, Line, Places
+from .verdicts import verdict_lines, verdicts
+from .version import VERSION
+
+_LEFT_ALONE = "The host is not checked now. A run of the role proves it itself, and models that are loading come first."
+
+
+def check(places: Places) -> Answer:
+    """Check the host once and write its verdict, unless a run or a load is under way.
+
+    Raises:
+        Refused: there is no plan, or it cannot be checked.
+    """
+    plan = applied_plan(places.plan)
+    try:
+        with run_lock(path=places.lock):  # neither a run nor a load
+            pass
+        with run_lock(shared=True, path=places.lock):
+            seen = observing.observe(plan)
+    except LockHeld as held:
+        return Answer(FINE, [Line("%s %s" % (held, _LEFT_ALONE))], {"checked": False, "reason": str(held)})
+    content = kept(plan, seen)
+    verdict_file.write(places.verdict, content)
+    return Answer(OF_VERDICT[seen.evidence.verdict], verdict_lines(seen.evidence), dict(content, checked=True))
+
+
+def kept(plan: dict[str, Any], seen: Seen) -> dict[str, Any]:
+    """Return what is kept of a check: the evidence as placement_check returns it, and what it is about."""
+    data = seen.data()
+    of_instance = verdicts(seen.evidence)
+    for instance in data["instances"]:
+        instance["verdict"] = of_instance[instance["name"]]
+    return dict(data, program_version=VERSION, ollama_version=plan.get("ollama_version"))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The command `status`: plan and evidence of this moment, per GPU."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from typing import Any
+
+from ..host.run_lock import LockHeld, run_lock
+from . import observing, verdict_file
+from .applied import applied_plan
+from .shapes import FINE, OF_VERDICT, WARNING, Answer, Line, Places
+from .status_lines import status_lines
+
+
+def status(places: Places) -> Answer:
+    """Return what the host shows of its plan now. While a run changes the host, nothing that is shown is a failure.
+
+    Raises:
+        Refused: there is no plan, or it cannot be checked.
+    """
+    plan = applied_plan(places.plan)
+    running = _run_in_progress(places)
+    seen = observing.observe(plan)
+    last = _last_check(places)
+    lines = [Line(text) for text in _head(plan, places, last)]
+    if running:
+        lines.append(Line("A run is changing this host at the moment: what is shown may not last.", WARNING))
+    data = dict(
+        seen.data(),
+        plan=dict(ollama_version=plan.get("ollama_version"), applied=_applied(places)),
+        run_in_progress=running,
+        last_check=last,
+        gpus=seen.inventory.get("gpus") or [],
+        gpu_state=seen.inventory.get("state"),
+    )
+    code = FINE if running else OF_VERDICT[seen.evidence.verdict]
+    return Answer(code, lines + [Line("")] + status_lines(seen.evidence, seen.inventory), data)
+
+
+def _run_in_progress(places: Places) -> bool:
+    try:
+        with run_lock(shared=True, path=places.lock):
+            return False
+    except LockHeld:
+        return True
+
+
+def _head(plan: dict[str, Any], places: Places, last: dict[str, Any] | None) -> list[str]:
+    models = sum(len(instance["models"]) for instance in plan["instances"])
+    lines = [
+        "Plan: Ollama %s, %d %s, %d %s, applied %s"
+        % (
+            plan.get("ollama_version"),
+            len(plan["instances"]),
+            "instance" if len(plan["instances"]) == 1 else "instances",
+            models,
+            "model" if models == 1 else "models",
+            _applied(places) or "at an unknown time",
+        )
+    ]
+    return lines + ["Last check: %s" % ("%(verdict)s at %(time)s" % last if last else "none yet")]
+
+
+def _applied(places: Places) -> str | None:
+    """When the plan was written."""
+    try:
+        written = os.stat(places.plan).st_mtime
+    except OSError:
+        return None
+    return observing.text_of(datetime.datetime.fromtimestamp(written, datetime.timezone.utc))
+
+
+def _last_check(places: Places) -> dict[str, Any] | None:
+    kept = verdict_file.read(places.verdict)
+    return {"verdict": kept["verdict"], "time": kept["time"]} if {"verdict", "time"} <= set(kept) else None

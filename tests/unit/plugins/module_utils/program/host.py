@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A host for the program: places in a directory of the test, and observations that a test gives."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pathlib
+from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program import main as program
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program import observing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program.shapes import Places
+
+from tests.unit.plugins.module_utils.evidence.builders import observations, plan
+
+
+@dataclass(frozen=True)
+class Below(Places):
+    """The places of a host below a directory."""
+
+    @property
+    def plan_file(self):
+        return pathlib.Path(self.plan)
+
+
+class Host:
+    """A host with the plan of the builders; all is as planned until a test says otherwise."""
+
+    def __init__(self, directory, monkeypatch):
+        self.places = Below(
+            *(str(directory / name) for name in ("plan.json", "state/verdict.json", "healing", "run/lock"))
+        )
+        self.places.plan_file.write_text(json.dumps(plan()), encoding="utf-8")
+        self.seen = observations()
+        self.collected = []
+        monkeypatch.setattr(observing, "collect", self._collect)
+        real = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: real)
+        if real:  # the program asks for root, and the places of the test belong to this user
+            monkeypatch.setattr(program, "_is_root", lambda: True)
+
+    def shows(self, seen):
+        self.seen = seen
+
+    def _collect(self, wanted, **options):
+        self.collected.append(options)
+        return self.seen
+
+    def run(self, *arguments, stream=None, environment=None):
+        """Run a command; return its exit code and what it prints."""
+        out = stream or io.StringIO()
+        code = program.main(list(arguments), self.places, out, environment or {})
+        return code, out.getvalue() if isinstance(out, io.StringIO) else ""

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The status in 80 columns: each GPU with what is planned and seen there."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program.status_lines import status_lines
+
+from tests.unit.plugins.module_utils.evidence.builders import A, B, observations, plan
+
+GIB = 1024**3
+
+
+def lines(wanted=None, **changes):
+    seen = observations(**changes)
+    return [line.text for line in status_lines(check_plan(wanted or plan(), seen), seen.inventory)]
+
+
+def test_each_gpu_has_its_models_below_it():
+    text = lines()
+    (first,) = [number for number, line in enumerate(text) if A[:12] in line]
+    (second,) = [number for number, line in enumerate(text) if B[:12] in line]
+    for number in (first, second):
+        assert "llama4:16x" in text[number + 1] and "24/49" in text[number + 1] and text[number + 1].endswith("pass")
+    assert "33.3 GiB" in text[first + 1] and "32.3 GiB" in text[second + 1]
+    assert text[-1].startswith("Verdict: pass")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"held": {A: 65 * GIB, B: 0}}, {"loaded": False}, {"held": {A: None, B: None}}],
+    ids=["pass", "one gpu", "not loaded", "unknown"],
+)
+def test_no_line_is_wider_than_a_terminal(changes):
+    wanted = plan()
+    assert max(map(len, lines(wanted, **changes))) <= 80
+
+
+def test_long_names_keep_their_ends():
+    wanted = plan()
+    model = wanted["instances"][0]["models"][0]
+    model["create_as"] = "registry.example.com/namespace/some-very-long-model-name:671b-instruct-q8_0-optimized"
+    text = lines(wanted)
+    assert max(map(len, text)) <= 80 and any("registry" in line and "optimized" in line for line in text)
+
+
+def test_a_gpu_that_is_gone_is_named():
+    seen = observations()
+    seen.inventory["gpus"] = seen.inventory["gpus"][:1]
+    text = [line.text for line in status_lines(check_plan(plan(), seen), seen.inventory)]
+    (gone,) = [line for line in text if line.startswith("GPU ?")]
+    assert B[:12] in gone and "not there" in gone
+    assert text[-1] != "" and any("gpu_not_seen" in line for line in text)
+
+
+def test_models_without_a_gpu_have_a_place():
+    seen = observations(held={})
+    wanted = plan(shares={})
+    text = [line.text for line in status_lines(check_plan(wanted, seen), seen.inventory)]
+    assert "No GPU" in text and "nothing is planned here" in text[2]

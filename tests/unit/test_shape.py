@@ -128,6 +128,7 @@ TESTED_ELSEWHERE = {
         "evidence/",
         "model_memory host_view",
     ),
+    "program/test_main.py": ("exit codes are what a command ends with", "program/", "shapes"),
     "evidence/test_checks.py": ("the verdict of checks", "evidence/", "shapes"),
 }
 

@@ -129,7 +129,7 @@ def _utilization(comparison: Comparison) -> tuple[str, str] | None:
             where,
             comparison.observed.not_generated,
         )
-        return why, "Run the check without check mode."
+        return why, "Run the playbook gpufleet.ollama.verify without check mode: it runs a generation."
     return (
         "it was not seen computing on %s: NVML gives no utilization by process there, and other processes may be what "
         "is busy" % where,

@@ -25,7 +25,7 @@ def status_lines(evidence: Evidence, inventory: dict[str, Any]) -> list[Line]:
         evidence: of the plan.
         inventory: the GPU facts.
     """
-    lines = [Line(_row(name for name, _width in _COLUMNS))]
+    lines = [Line("  " + _row(name for name, _width in _COLUMNS))]
     facts = devices_by_uuid(inventory)
     planned = [device.uuid for _one, model in _models(evidence) for device in model.devices]
     for uuid in list(facts) + sorted(set(planned) - set(facts)):

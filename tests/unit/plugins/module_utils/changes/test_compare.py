@@ -318,3 +318,13 @@ def test_a_plan_that_steps_down_says_so_first_and_is_written_without_it(wanted):
     assert changes.notes[:3] == ("it steps down.", "it moves.", "its tag moved.")
     (written,) = [file for file in files.wanted_files(down, state) if file.path == paths.PLAN]
     assert json.loads(written.content) == dict(wanted, steps_down=[], moved_addresses=[], moved_tags=[])
+
+
+@pytest.mark.parametrize("there, reason", [(None, "not there"), ("e" * 64, "another one")])
+def test_the_program_of_the_host_is_kept_current(wanted, there, reason):
+    state = applied_host(wanted, program={"digest": there, "interpreter": "/usr/bin/python3"})
+    (change,) = difference(wanted, state, serving(wanted), program="d" * 64).changes
+    assert (change.kind, change.object, change.what) == ("write", "program", paths.PROGRAM) and reason in change.reason
+    state["program"]["digest"] = "d" * 64
+    assert difference(wanted, state, serving(wanted), program="d" * 64).changes == ()
+    assert difference(wanted, state, serving(wanted)).changes == (), "no digest is known before the plan"

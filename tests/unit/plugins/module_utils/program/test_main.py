@@ -62,11 +62,7 @@ def test_a_wrong_command_line_is_no_verdict(host, arguments, capsys):
 @pytest.mark.parametrize("command", ["status", "check"])
 @pytest.mark.parametrize(
     "changes, code, verdict",
-    [
-        ({}, 0, "pass"),
-        ({"held": {A: 65 * GIB, B: 298 << 20}}, 1, "fail"),
-        ({"stayed": None}, 2, "unproven"),
-    ],
+    [({}, 0, "pass"), ({"held": {A: 65 * GIB, B: 298 << 20}}, 1, "fail"), ({"stayed": None}, 2, "unproven")],
 )
 def test_the_exit_code_is_the_verdict(host, command, changes, code, verdict):
     host.shows(observations(**changes))

@@ -33,6 +33,9 @@ class ActionModule(OnController):
         """Plan here, or run the module on the host."""
         if not self._needs_host():
             return super().run(tmp, task_vars)
+        if self._task.args.get("cordon") and not self._task.args.get("now"):
+            # The ends of cordons are compared with the controller's clock.
+            self._task.args = {**self._task.args, "now": placement_info.time_here()}
         parts = (self._task, self._connection, self._play_context, self._loader, self._templar)
         return OnHost(*parts, self._shared_loader_obj).run(tmp, task_vars)
 

@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
   - gpufleet.ollama.planned_models
+  - gpufleet.ollama.gpu_options
 attributes:
   check_mode:
     support: full
@@ -49,15 +50,6 @@ options:
       - RV(placement.warnings) contains a warning if the placement of that version was not verified.
     type: str
     required: true
-  selectors:
-    description:
-      - GPUs to use, by index, UUID or PCI address. The default is all GPUs. An empty list says that no GPU is to be
-        used.
-      - GPUs that cannot be read are not taken for GPUs that are not there. Unless the facts say surely that the host
-        has none, or this list is empty, such a host has no feasible plan. The same holds where a GPU that serves by
-        O(applied_plan) cannot be used now, unless the UUIDs or PCI addresses of this list leave it out.
-    type: list
-    elements: str
   applied_plan:
     description:
       - The plan that was applied to the host last, or empty.
@@ -96,11 +88,6 @@ options:
       - RV(placement.warnings) says for each what is void with it.
     type: dict
     default: {}
-  overhead_bytes:
-    description:
-      - Bytes that one process uses on one GPU in addition to the model, if you have measured them.
-      - The default depends on the architecture of the GPU.
-    type: int
   measure:
     description:
       - Measure the memory of the planned models with the installed engine, and use these figures in place of the
@@ -136,16 +123,6 @@ options:
           - Seconds to wait for the engine, for each model.
         type: int
         default: 60
-  headroom_bytes:
-    description:
-      - Bytes to keep free on every GPU.
-    type: int
-    default: 1073741824
-  host_headroom_bytes:
-    description:
-      - Bytes of the host's memory to keep free for the host.
-      - The default is 1/32 of the host's memory, at least 1 GiB and at most 8 GiB.
-    type: int
   listen_address:
     description:
       - Address on which the instances listen, an IP address or a host name without a port.
@@ -251,6 +228,12 @@ placement:
       description: The GPUs that the plan may use, in PCI order.
       type: list
       elements: dict
+    left_out:
+      description:
+        - The GPUs of the host that the plan does not use, with C(reason), C(until) (of a cordon) and C(cause), which is
+          V(cordon), V(exclude), V(selectors) or V(fault).
+      type: list
+      elements: dict
     host_memory:
       description:
         - The host's own memory, with C(kind) (V(unified) if GPUs share it, or V(dedicated)), C(total_bytes),
@@ -261,6 +244,12 @@ placement:
       description:
         - A sentence for each model that has fewer GPUs, instances or layers on GPUs than by O(applied_plan). They come
           first in RV(placement.warnings) as well. Empty in the plan that is written to the host.
+      type: list
+      elements: str
+    without_effect:
+      description:
+        - A sentence for each entry of O(cordon) and O(exclude) that is over or names no GPU of this host. Empty in the
+          plan that is written to the host.
       type: list
       elements: str
     moved_addresses:
@@ -280,6 +269,7 @@ placement:
       elements: str
 """
 
+import datetime
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule, _load_params
@@ -287,6 +277,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common import path
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan, take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.headers import with_headers
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.left_alone import cordon_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.model_options import (
     model_options,
     structure_problems,
@@ -309,6 +300,9 @@ def argument_spec() -> dict[str, Any]:
         headers=dict(type="list", elements="dict", default=[]),
         ollama_version=dict(type="str", required=True),
         selectors=dict(type="list", elements="str"),
+        exclude=dict(type="list", elements="str", default=[]),
+        cordon=dict(type="list", elements="dict", default=[], options=cordon_options()),
+        now=dict(type="str"),
         applied_plan=dict(type="dict", default={}, no_log=True),
         own_units=dict(type="list", elements="str", default=[]),
         models_dir=dict(type="path", default=paths.DEFAULT_MODELS_DIR),
@@ -323,6 +317,11 @@ def argument_spec() -> dict[str, Any]:
     )
 
 
+def time_here() -> str:
+    """Return the time of this machine with its zone."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
 def plan(params: dict[str, Any]) -> dict[str, Any]:
     """Return the result of the module for checked options.
 
@@ -334,6 +333,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     if measure is not None and measure["timeout"] <= 0:
         raise PlacementError("measure.timeout is %d; give at least one second." % measure["timeout"])
     options["models"] = with_headers(options["models"], options.pop("headers"))
+    options["now"] = options["now"] or time_here()
     placement = make_plan(PlanRequest(**options))
     if measure is not None:
         placement = measure_plan(

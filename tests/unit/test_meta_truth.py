@@ -234,7 +234,8 @@ def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():
     options = yaml.safe_load(_constant(CHECKOUT / "plugins" / "modules" / "placement_info.py", "DOCUMENTATION"))[
         "options"
     ]
-    for name in options:
+    fragment = _text(CHECKOUT / "plugins" / "doc_fragments" / "gpu_options.py").split('"""')[1]
+    for name in [*options, *yaml.safe_load(fragment)["options"]]:
         if "ollama_multigpu_" + name in _load(ROLE / "defaults" / "main.yml"):
             assert name in task["gpufleet.ollama.placement_info"], name
 

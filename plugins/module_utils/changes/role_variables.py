@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from ..common import addresses, exposure, paths, secrets
 from ..common.names import InvalidName, registry_host
-from ..placement.ask import aliases, speculative
+from ..placement.ask import aliases, left_alone, speculative
 from ..placement.ask.model_options import role_options, structure_problems
 from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
@@ -51,7 +51,7 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     problems += _environment(values, "environment_unchecked", check_unchecked)
     if settings.get(PREFIX + "models", ()) is None:
         values["models"] = []
-    return problems + _given_twice(values) + _models(values)
+    return problems + _given_twice(values) + _left_alone(values) + _models(values)
 
 
 def _unknown(name: str, settings: dict[str, Any]) -> str:
@@ -200,6 +200,14 @@ def _environment(values: dict[str, Any], key: str, check: Callable[[Any, Any], O
                 % (PREFIX, key, name, secrets.shown(name, value), opens, name)
             )
     return problems
+
+
+def _left_alone(values: dict[str, Any]) -> list[str]:
+    try:
+        left_alone.check_lists(values.get("cordon"), values.get("exclude"), PREFIX)
+    except PlacementError as error:
+        return [str(error)]
+    return []
 
 
 def _given_twice(values: dict[str, Any]) -> list[str]:

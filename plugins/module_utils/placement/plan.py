@@ -14,7 +14,7 @@ from .search.host import Host
 from .shapes import Choice, PlanRequest
 from .tell import host_memory, instances, moved_addresses, report, steps_down, warnings
 from .tell.case import Case
-from .tell.entries import gpu_entry
+from .tell.entries import gpu_entry, left_out_entry
 
 PLAN_VERSION = 1
 
@@ -102,6 +102,7 @@ def _plan(
         "steps_down": fewer,
         "moved_addresses": moved,
         "moved_tags": tags,
+        "without_effect": list(given.without_effect),
         "warnings": [
             *fewer,
             *moved,
@@ -116,5 +117,6 @@ def _plan(
             *warnings.of_unseen_processes(given.gpu_inventory, given.gpus),
         ],
         "gpus": [gpu_entry(gpu) for gpu in given.gpus],
+        "left_out": [left_out_entry(out) for out in given.left_out],
         "host_memory": host_memory.host_entry(given.memory, host, of_host),
     }

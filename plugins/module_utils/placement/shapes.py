@@ -41,6 +41,9 @@ class PlanRequest:
     host_headroom_bytes: Any = None
     own_units: Any = ()
     environment_unchecked: Any = None
+    cordon: Any = None
+    exclude: Any = None
+    now: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,38 +92,6 @@ class Gpu:
             "libraries": self.libraries,
             **({"integrated": True} if self.unified else {}),
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class LeftOutGpu:
-    """A GPU that is on the host and that the plan does not use.
-
-    Attributes:
-        uuid: or where it is, where it has no UUID.
-        fault: why it cannot be used, or None where only the selectors leave it out; `advice`: what to do on the host.
-        gpu: the GPU as it would be used, or None where that is not known.
-        lasting: whether nothing on the host changes that, such as a GPU that this release of Ollama does not support.
-    """
-
-    uuid: str
-    fault: Optional[str]
-    selected: bool = True
-    gpu: Optional[Gpu] = None
-    lasting: bool = False
-    advice: str = ""
-
-    @property
-    def reason(self) -> str:
-        """Why the plan does not use it."""
-        return self.fault or "it is not selected"
-
-
-@dataclasses.dataclass(frozen=True)
-class GpuFault:
-    """Why no plan may be made until the GPUs of the host are mended, in sentences, and what would help."""
-
-    reason: str
-    remedies: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines impor
 @for_people("plan of placement_info")
 def plan_lines(plan):
     """Lines of text for `plan`."""
-    names = {gpu["uuid"]: "GPU %s" % gpu.get("number", gpu.get("index")) for gpu in plan.get("gpus") or []}
+    left_out = plan.get("left_out") or []
+    names = {gpu["uuid"]: "GPU %s" % gpu.get("number", gpu.get("index")) for gpu in (plan.get("gpus") or []) + left_out}
     lines = ["Plan for Ollama %s: %s" % (plan["ollama_version"], "feasible" if plan["feasible"] else "NOT FEASIBLE")]
     for gpu in plan.get("gpus") or []:
         lines.append(
@@ -28,6 +29,13 @@ def plan_lines(plan):
                 mib(gpu["foreign_bytes"]),
             )
         )
+    # The warnings tell of GPUs with a fault.
+    lines += [
+        "%s %s %s %s is left alone: %s"
+        % (names[gpu["uuid"]], gpu["pci_bus_id"], gpu["uuid"], gpu["name"], gpu["reason"])
+        for gpu in left_out
+        if gpu["cause"] != "fault"
+    ]
     for model in plan["models"]:
         lines.append("Model %s: %s. %s" % (model["name"], model["strategy"], model.get("reason") or ""))
         if model.get("shortfall_bytes"):
@@ -51,7 +59,9 @@ def plan_lines(plan):
         )
         for model in instance["models"]:
             lines += _model_lines(model, names)
-    return lines + ["Warning: %s" % warning for warning in plan.get("warnings") or []]
+    warnings = plan.get("warnings") or []
+    lines += ["Note: %s" % note for note in plan.get("without_effect") or [] if note not in warnings]
+    return lines + ["Warning: %s" % warning for warning in warnings]
 
 
 def _default_lines(plan, default, names):

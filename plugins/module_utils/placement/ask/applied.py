@@ -66,7 +66,9 @@ def _units(plan: dict[str, Any]) -> dict[str, Any]:
 def _check(plan: dict[str, Any]) -> None:
     """Raise AttributeError, KeyError or TypeError where a plan has not the shape that Applied and ask/gpus.py read."""
     for gpu in plan.get("gpus") or []:
-        _typed(gpu["uuid"], str), gpu.get("number")
+        _typed(gpu["uuid"], str), _typed(gpu.get("pci_bus_id"), str)
+    for out in plan.get("left_out") or []:
+        _typed(out["uuid"], str), _typed(out.get("pci_bus_id"), str)
     for instance in plan.get("instances") or []:
         _typed(instance.get("unit"), str)
         _typed(instance.get("name"), str)

@@ -11,8 +11,9 @@ from ...releases import versions
 from ...releases.libraries import RefusedGpu
 from ...releases.release import Release
 from ..errors import PlacementError
-from ..shapes import Gpu, GpuFault, LeftOutGpu, PlanRequest, Wanted
-from . import applied, gpu_faults, gpus, inventory, service, speculative, user_variables
+from ..left_out import GpuFault, LeftOutGpu
+from ..shapes import Gpu, PlanRequest, Wanted
+from . import applied, gpu_faults, gpus, inventory, left_alone, service, speculative, user_variables
 from .host_memory import HostMemory, host_memory
 from .parameters import whole_number
 from .request import wanted_models
@@ -35,6 +36,7 @@ class CheckedRequest:
         overhead_bytes: measured context overhead per process and GPU, or None.
         warnings: what the user should know of the options.
         slot_warnings: models that get fewer slots than asked for.
+        without_effect: a sentence for each entry of cordon and exclude that is over or names no GPU of this host.
     """
 
     service: service.Service
@@ -49,6 +51,7 @@ class CheckedRequest:
     overhead_bytes: Optional[int]
     warnings: tuple[str, ...]
     slot_warnings: tuple[str, ...]
+    without_effect: tuple[str, ...] = ()
 
     @property
     def topology(self) -> Sequence[Any]:
@@ -83,7 +86,10 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         host_headroom = whole_number(host_headroom, "host_headroom_bytes", 0)
     inventory.check_inventory(request.gpu_inventory)
     in_force, damage = applied.sound(request.applied_plan, plan_version)
-    usable, left_out = gpus.usable_gpus(request.gpu_inventory, request.selectors, in_force, request.own_units)
+    alone = left_alone.left_alone(request.gpu_inventory, request.cordon, request.exclude, request.now, in_force)
+    usable, left_out = gpus.usable_gpus(
+        request.gpu_inventory, request.selectors, in_force, request.own_units, alone.by_uuid
+    )
     library = variables.get("OLLAMA_LLM_LIBRARY", "")
     usable, left_out = _accepted(release, usable, left_out, request.gpu_inventory.get("driver_version"), library)
     _check_engine(release, wanted, usable)
@@ -92,7 +98,7 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         wanted=tuple(_one_at_a_time(one, release) for one in wanted),
         gpus=tuple(usable),
         left_out=tuple(left_out),
-        gpu_fault=gpu_faults.gpu_fault(request.gpu_inventory, request.selectors, in_force, usable, left_out),
+        gpu_fault=gpu_faults.gpu_fault(request.gpu_inventory, request.selectors, in_force, usable, left_out, alone),
         gpu_inventory=request.gpu_inventory,
         memory=host_memory(request.gpu_inventory, usable, in_force, request.own_units, host_headroom),
         applied=applied.Applied(in_force),
@@ -104,7 +110,9 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
             *_doubts(release, wanted),
             *_notes_on_gpus(release, usable),
             *filter(None, (damage,)),
+            *alone.ended,
         ),
+        without_effect=(*alone.ended, *alone.elsewhere),
         slot_warnings=tuple(_slot_warning(one, release) for one in wanted if _loses_slots(one, release)),
     )
 

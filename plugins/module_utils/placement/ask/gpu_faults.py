@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence
 
-from ..shapes import Gpu, GpuFault, LeftOutGpu
-from .gpus import Facts, is_index, mig_enabled
+from ..left_out import GpuFault, LeftOutGpu
+from ..shapes import Gpu
+from .left_alone import LeftAloneGpus
+from .selectors import Facts, is_index, mig_enabled
 
 OK = "ok"
 STAYS = "Nothing is planned, and what serves now stays as it is"
@@ -36,6 +38,7 @@ def gpu_fault(
     applied_plan: dict[str, Any],
     usable: Sequence[Gpu],
     left_out: Sequence[LeftOutGpu],
+    by_user: Optional[LeftAloneGpus] = None,
 ) -> Optional[GpuFault]:
     """Why no plan may be made for a host until its GPUs are mended, or None.
 
@@ -45,12 +48,15 @@ def gpu_fault(
         applied_plan: the plan on the host as applied.sound gives it.
         usable: GPUs that the plan may use.
         left_out: GPUs that are on the host and that the plan does not use.
+        by_user: the GPUs that the user leaves alone, which may be gone.
     """
     if selectors is not None and not selectors:
         return None
+    given_up = by_user or LeftAloneGpus()
+    serving = [uuid for uuid in _serving(applied_plan) if not given_up.gives_up(uuid, applied_plan)]
     return (
         _unreadable(gpu_inventory)
-        or _served_before(gpu_inventory, selectors, applied_plan, usable, left_out)
+        or _served_before(gpu_inventory, selectors, serving, usable, left_out)
         or _none_usable(gpu_inventory, usable, left_out)
     )
 
@@ -68,17 +74,17 @@ def _unreadable(gpu_inventory: Facts) -> Optional[GpuFault]:
 
 
 def _served_before(
-    gpu_inventory: Facts,
-    selectors: Any,
-    applied_plan: dict[str, Any],
-    usable: Sequence[Gpu],
-    left_out: Sequence[LeftOutGpu],
+    gpu_inventory: Facts, selectors: Any, serving: Sequence[str], usable: Sequence[Gpu], left_out: Sequence[LeftOutGpu]
 ) -> Optional[GpuFault]:
-    """The fault of a GPU that serves models by the applied plan and that no plan can use now."""
+    """The fault of a GPU that serves models by the applied plan and that no plan can use now.
+
+    Args:
+        serving: UUIDs of the GPUs that serve by the applied plan, without those that the user gave up by name.
+    """
     usable_uuids = {gpu.uuid for gpu in usable}
     outs = {out.uuid: out for out in left_out}
     problems = []
-    for uuid in _serving(applied_plan):
+    for uuid in serving:
         out = outs.get(uuid)
         if out and (not out.selected or out.lasting):
             continue
@@ -93,9 +99,10 @@ def _served_before(
     return GpuFault(
         "%s. %s." % ("; ".join(problems), STAYS),
         (
-            _what_to_do([outs[uuid] for uuid in _serving(applied_plan) if uuid in outs]),
-            "selectors: the UUIDs or PCI addresses of the GPUs to use (of the role: ollama_multigpu_gpus) say that it "
-            "is to be given up",
+            _what_to_do([outs[uuid] for uuid in serving if uuid in outs]),
+            "an entry with its UUID in cordon or exclude says that it is to be given up (of the role: "
+            "ollama_multigpu_cordon, ollama_multigpu_exclude), and so do the UUIDs or PCI addresses of the others in "
+            "selectors (ollama_multigpu_gpus)",
         ),
     )
 

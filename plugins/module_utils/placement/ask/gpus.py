@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from ..errors import PlacementError
-from ..shapes import Gpu, LeftOutGpu
+from ..left_out import LeftAlone, LeftOutGpu
+from ..shapes import Gpu
 from .host_memory import held_by, units_of
+from .selectors import Facts, devices, mig_enabled, select
 
 # Memory that the host has available, and a GPU with it, counts as unchanged up to one in so many bytes of its total.
 KEEP_AVAILABLE = 64
@@ -24,11 +25,13 @@ HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
 # Name that NVML gives a vGPU: the GPU, then the profile's size and series, as in "NVIDIA A16-4B" or "GRID P40-1B4".
 _VGPU_WITHOUT_CUDA = re.compile(r"-[0-9]+[AB][0-9]?\Z")
 
-Facts = dict[str, Any]  # of one GPU or MIG device, or of all, as gpu_facts returns them
-
 
 def usable_gpus(
-    gpu_inventory: Facts, selectors: Any = None, applied_plan: Optional[dict[str, Any]] = None, own_units: Any = ()
+    gpu_inventory: Facts,
+    selectors: Any = None,
+    applied_plan: Optional[dict[str, Any]] = None,
+    own_units: Any = (),
+    alone: Optional[Mapping[str, LeftAlone]] = None,
 ) -> tuple[list[Gpu], list[LeftOutGpu]]:
     """GPUs that a plan may use, in PCI order.
 
@@ -38,6 +41,7 @@ def usable_gpus(
         applied_plan: the plan on the host as applied.sound gives it. The memory of its units counts as ours, and GPUs
             keep the numbers that it gave them.
         own_units: further systemd units whose memory will be given back (an adopted `ollama.service`).
+        alone: by UUID, the GPUs and MIG devices that are cordoned or excluded (left_alone.py).
 
     Returns:
         (GPUs to use, GPUs that are left out).
@@ -45,7 +49,7 @@ def usable_gpus(
     Raises:
         PlacementError: a selector matches no GPU.
     """
-    applied_plan = applied_plan or {}
+    applied_plan, alone = applied_plan or {}, alone or {}
     listed = gpu_inventory.get("gpus") or []
     facts = sorted((fact for fact in listed if fact.get("uuid")), key=pci_order)
     numbers = gpu_numbers(facts, applied_plan)
@@ -62,14 +66,15 @@ def usable_gpus(
         if not fact.get("uuid")
     ]
     for fact in facts:
-        for device in _devices(fact) or [fact]:
+        for device in devices(fact) or [fact]:
             gpu = _usable(fact, device, numbers[fact["uuid"]], units, applied_plan)
             if gpu and gpu.unified:
                 gpu = _shared(gpu, on_host, applied_plan)
             fault = unusable_reason(fact) or (gpu.occupied if gpu else "its memory is unknown to NVML")
-            selected = fact["uuid"] in chosen or device["uuid"] in chosen
+            by_user = alone.get(device["uuid"]) or alone.get(fact["uuid"])
+            selected = (fact["uuid"] in chosen or device["uuid"] in chosen) and by_user is None
             if gpu is None or fault or not selected:
-                left_out.append(LeftOutGpu(device["uuid"], fault, selected, gpu))
+                left_out.append(LeftOutGpu(device["uuid"], fault, selected, gpu, alone=by_user))
             else:
                 gpus.append(gpu)
     return gpus, left_out
@@ -146,12 +151,12 @@ def pci_order(fact: Facts) -> tuple[str, str]:
 def gpu_numbers(facts: Sequence[Facts], applied_plan: dict[str, Any]) -> dict[str, int]:
     """The number that names a GPU in instance names: {uuid: number}.
 
-    A GPU keeps by UUID the number that the applied plan gave it; a new one takes its place in PCI order, or the next
-    number that is free.
+    A GPU keeps by UUID the number that the applied plan gave it, also while that plan leaves it out; a new one takes
+    its place in PCI order, or the next number that is free.
     """
     numbers: dict[str, int] = {}
     known = [fact["uuid"] for fact in facts]
-    for gpu in applied_plan.get("gpus") or []:
+    for gpu in [*(applied_plan.get("gpus") or []), *(applied_plan.get("left_out") or [])]:
         number = gpu.get("number")
         if (
             isinstance(number, int)
@@ -171,48 +176,6 @@ def _count_from(number: int) -> Iterator[int]:
     while True:
         yield number
         number += 1
-
-
-def select(facts: Sequence[Facts], selectors: Any) -> list[str]:
-    """UUIDs of the GPUs and MIG devices that the selectors name; those of all GPUs where they are None.
-
-    Raises:
-        PlacementError: a selector matches none.
-    """
-    if selectors is None:
-        return [fact["uuid"] for fact in facts]
-    if not isinstance(selectors, (list, tuple)):
-        selectors = [selectors]
-    chosen: list[str] = []
-    for selector in selectors:
-        text = str(selector).strip().lower()
-        matches = [device["uuid"] for fact in facts for device in [fact] + _devices(fact) if _named(text, fact, device)]
-        if not matches:
-            there = (
-                ", ".join("%s (%s, %s)" % (fact.get("index"), fact["uuid"], fact.get("pci_bus_id")) for fact in facts)
-                or "none"
-            )
-            raise PlacementError(
-                "GPU selector '%s' matches no GPU of this host; use the index, UUID or PCI address of one of: %s."
-                % (selector, there)
-            )
-        chosen.extend(matches)
-    return chosen
-
-
-def is_index(selector: Any) -> bool:
-    """Whether a selector is the driver's index of a GPU, which changes when a GPU before it is gone."""
-    return str(selector).strip().isdigit()
-
-
-def _named(text: str, fact: Facts, device: Facts) -> bool:
-    """Whether a selector names a GPU, or by UUID one of its MIG devices."""
-    if text == str(device["uuid"]).lower():
-        return True
-    address = str(fact.get("pci_bus_id") or "").lower()
-    # NVML writes the domain with eight digits, sysfs with four.
-    long_form = text.count(":") == 2 and text.index(":") == 8 and text.split(":", 1)[1] == address.split(":", 1)[-1]
-    return device is fact and (text in (str(fact.get("index")), address) or long_form)
 
 
 def unusable_reason(fact: Facts) -> Optional[str]:
@@ -236,20 +199,6 @@ def _lacks_cuda(fact: Facts) -> bool:
     """Whether a GPU is a vGPU of a series for desktops or applications only (NVIDIA vGPU User Guide)."""
     guest = fact.get("virtualization_mode") in (None, "vgpu_guest")
     return guest and _VGPU_WITHOUT_CUDA.search(str(fact.get("name") or "")) is not None
-
-
-def mig_enabled(fact: Facts) -> bool:
-    """Whether a GPU is divided into MIG devices."""
-    return (fact.get("mig") or {}).get("mode") == "enabled"
-
-
-def _devices(fact: Facts) -> list[Facts]:
-    """A GPU is one device, a GPU in MIG mode as many as it has MIG devices (CUDA cannot use it as a whole)."""
-    if not mig_enabled(fact):
-        return [fact]
-    return [
-        dict(device, processes=device.get("processes") or []) for device in fact["mig"]["devices"] if device.get("uuid")
-    ]
 
 
 def _process_bytes(device: Facts, units: set[Optional[str]], applied_plan: dict[str, Any]) -> tuple[int, int]:

@@ -86,7 +86,7 @@ def structure_problems(models: Any, options: Options) -> list[str]:
             continue
         name = model.get("name")
         named = isinstance(name, str) and name
-        found = _of_mapping(model, options, "Model %s" % (name if named else number))
+        found = mapping_problems(model, options, "Model %s" % (name if named else number))
         problems += found
         if name in (None, "") and not any(
             "did you mean name?" in problem or "write name" in problem for problem in found
@@ -100,8 +100,14 @@ def _instead(model: Any) -> str:
     return "write {name: '%s'}" % model if isinstance(model, str) and model else "give a mapping with a name"
 
 
-def _of_mapping(given: dict[Any, Any], options: Options, what: str) -> list[str]:
-    """Return the problems of a mapping that has these options."""
+def mapping_problems(given: dict[Any, Any], options: Options, what: str) -> list[str]:
+    """Return one sentence for each key and value of a mapping that cannot be.
+
+    Args:
+        given: the mapping.
+        options: its keys, as Ansible's argument specification.
+        what: words that say what it is, to begin a sentence with.
+    """
     problems = [
         "%s has no %s: give one." % (what, key)
         for key, option in options.items()
@@ -130,7 +136,7 @@ def _of_value(value: Any, option: dict[str, Any], what: str, key: str) -> list[s
         remedy = "did you mean %s?" % near[0] if near else "give one of %s." % ", ".join(choices)
         return ["%s is %s: %s" % (what, _shown(value), remedy)]
     if keys:
-        return _of_mapping(value, keys, what)
+        return mapping_problems(value, keys, what)
     # Ansible makes texts of numbers, and nobody sees what a file says then (1.10 is 1.1).
     return [
         "%s has %s: give texts." % (what, _shown(element))

@@ -8,10 +8,11 @@ import dataclasses
 from typing import Any, Callable, Optional, Sequence
 
 from ..ask.host_memory import HostMemory
+from ..left_out import GpuFault, LeftOutGpu
 from ..search import policy
 from ..search.fitting import Fitting
 from ..search.host import Host
-from ..shapes import Choice, Gpu, GpuFault, LeftOutGpu, Wanted
+from ..shapes import Choice, Gpu, Wanted
 
 TRIES = 60  # of ways to place all models, for each remedy
 

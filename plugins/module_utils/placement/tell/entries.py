@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..left_out import LeftOutGpu
 from ..shapes import Gpu, Placed, PredictedDevice
 
 
@@ -21,6 +22,23 @@ def gpu_entry(gpu: Gpu) -> dict[str, Any]:
         "available_bytes": gpu.available_bytes,
         "foreign_bytes": gpu.foreign_bytes,
         "memory_kind": "unified" if gpu.unified else "dedicated",
+    }
+
+
+def left_out_entry(out: LeftOutGpu) -> dict[str, Any]:
+    """An entry of the plan's `left_out`."""
+    gpu, alone = out.gpu, out.alone
+    return {
+        "uuid": out.uuid,
+        "index": gpu.index if gpu else None,
+        "number": gpu.number if gpu else None,
+        "pci_bus_id": gpu.pci_bus_id if gpu else None,
+        "name": gpu.name if gpu else None,
+        "cause": out.cause,
+        # A fault of a GPU that is not selected anyhow may be another one at each run.
+        "reason": out.reason if out.cause != "selectors" else "it is not selected",
+        "until": alone.until if alone else None,
+        "selector": alone.selector if alone else None,
     }
 
 

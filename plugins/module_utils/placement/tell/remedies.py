@@ -74,12 +74,13 @@ def _compute_mode(case: Case) -> list[str]:
 
 
 def _selectors(case: Case) -> list[str]:
-    there = [out.gpu for out in case.left_out if out.gpu and not out.selected and not out.fault]
-    for gpu in there:
-        if case.solved(_with(case.gpus, gpu)):
-            return ["selectors: GPU %s (%s) is not selected; with it the model fits" % (gpu.index, gpu.uuid)]
-    if len(there) > 1 and case.solved(_with(case.gpus, *there)):
-        return ["selectors: %d GPUs are not selected; with all of them the model fits" % len(there)]
+    there = [out for out in case.left_out if out.gpu and not out.selected and not out.fault]
+    for out in there:
+        if out.gpu and case.solved(_with(case.gpus, out.gpu)):
+            return ["%s: GPU %s (%s): %s; with it the model fits" % (out.cause, out.gpu.index, out.uuid, out.reason)]
+    if len(there) > 1 and case.solved(_with(case.gpus, *(out.gpu for out in there if out.gpu))):
+        options = " and ".join(dict.fromkeys(out.cause for out in there))
+        return ["%s: %d GPUs are not selected; with all of them the model fits" % (options, len(there))]
     return []
 
 

@@ -9,8 +9,9 @@ from typing import Any, Optional, Sequence
 from ...common.sizes import gib
 from ..ask.host_memory import HostMemory
 from ..ask.service import Service
+from ..left_out import LeftOutGpu
 from ..search.host import Host
-from ..shapes import SINGLE, Choice, LeftOutGpu, Placed, Wanted
+from ..shapes import SINGLE, Choice, Placed, Wanted
 from . import alternatives, capacity, default_behaviour, remedies
 from .case import Case
 from .instances import Instance, environment, parameters

@@ -10,8 +10,9 @@ from ...common.sizes import gib
 from ...memory import compute
 from ...releases import speculation
 from ...releases.release import Release
+from ..left_out import LeftOutGpu
 from ..search.experts import moved_experts
-from ..shapes import Choice, Gpu, LeftOutGpu, Placed, Wanted
+from ..shapes import Choice, Gpu, Placed, Wanted
 from .words import on_cpu
 
 

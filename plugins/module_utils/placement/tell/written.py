@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Keys of a plan with sentences about what it would change of the applied one.
-_CHANGES = ("steps_down", "moved_addresses", "moved_tags")
+#: Keys of a plan with sentences about what it would change of the applied one, and about entries of lists that do not
+#: concern the host.
+_CHANGES = ("steps_down", "moved_addresses", "moved_tags", "without_effect")
 
 
 def as_written(plan: dict[str, Any]) -> dict[str, Any]:

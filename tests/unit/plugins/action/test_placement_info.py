@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import datetime
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.gpufleet.ollama.plugins.action.placement_info import ActionModule
+from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_host import OnHost
 
 from tests.oracle import hosts, models
@@ -74,6 +76,18 @@ def test_the_arguments_of_the_task_are_not_changed(monkeypatch):
     arguments = dict(ARGUMENTS, environment={"OLLAMA_DEBUG": 1})
     before = repr(arguments)
     assert "placement" in act(arguments, monkeypatch) and repr(arguments) == before
+
+
+def test_ends_of_cordons_are_compared_with_the_clock_of_the_controller(monkeypatch):
+    """Also where the module runs on the host; a date of YAML is a date."""
+    cordon = [{"gpu": 0, "until": datetime.date(2999, 1, 1)}]
+    monkeypatch.setattr(placement_info, "time_here", lambda: "2999-06-01T00:00:00+00:00")
+    over = act(dict(ARGUMENTS, cordon=cordon), monkeypatch)
+    assert over["placement"]["left_out"] == [] and "2999-01-01" in over["placement"]["without_effect"][0]
+    arguments = dict(ARGUMENTS, cordon=cordon, measure={})
+    assert act(arguments, monkeypatch)["on_host"]["now"] == "2999-06-01T00:00:00+00:00" and "now" not in arguments
+    own = dict(arguments, now="2026-01-01T00:00:00Z")
+    assert act(own, monkeypatch)["on_host"]["now"] == "2026-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("option", [{"measure": {}}, {"models_dir": "~/models"}, {"models_dir": "$HOME/models"}])

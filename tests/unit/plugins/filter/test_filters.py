@@ -94,6 +94,19 @@ def plan(*models, name="gpu0", port=11434):
     }
 
 
+def test_gpus_that_the_user_leaves_alone_are_told_with_their_reason():
+    out = {"uuid": "GPU-b", "number": 1, "pci_bus_id": "0000:02:00.0", "name": "RTX", "reason": "it is cordoned (fan)"}
+    told = dict(
+        plan(model()),
+        left_out=[dict(out, cause="cordon"), dict(out, uuid="GPU-c", number=2, cause="fault")],
+        without_effect=["The cordon of GPU-z has no effect.", "mind the gap"],
+    )
+    lines = plan_lines(told)
+    assert "GPU 1 0000:02:00.0 GPU-b RTX is left alone: it is cordoned (fan)" in lines
+    assert not any("GPU-c" in line for line in lines)
+    assert [line for line in lines if line.startswith("Note")] == ["Note: The cordon of GPU-z has no effect."]
+
+
 def test_a_plan_reads_as_text():
     text = "\n".join(plan_lines(plan(model(create_as="llama3.1:8b-optimized"))))
     assert "bytes predicted" in text

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ansible_collections.gpufleet.ollama.plugins.doc_fragments import planned_models
+from ansible_collections.gpufleet.ollama.plugins.doc_fragments import gpu_options, planned_models
 from ansible_collections.gpufleet.ollama.plugins.modules import placement_info
 
 from tests.oracle import hosts, models
@@ -50,6 +50,26 @@ def test_a_wrong_structure_is_said_in_our_words(models, sentence):
     assert run_module("placement_info", dict(ARGUMENTS, models=models))["msg"] == sentence
 
 
+def test_the_end_of_a_cordon_is_compared_with_the_clock(monkeypatch):
+    first = ARGUMENTS["gpu_inventory"]["gpus"][0]["uuid"]
+    small = dict(ARGUMENTS, models=[{"name": "llama3.1:8b", "model": models.model("llama3.1-8b"), "replicas": 1}])
+    ends = {"2000-01-01": False, "2999-01-01": True}
+    for until, cordoned in ends.items():
+        placement = run_module("placement_info", dict(small, cordon=[{"gpu": 0, "until": until}]))["placement"]
+        assert (placement["left_out"] != []) == cordoned == (placement["instances"][0]["gpu_uuids"] != [first])
+    later = dict(small, cordon=[{"gpu": 0, "until": "2999-01-01"}], now="2999-01-02T00:00:00Z")
+    assert run_module("placement_info", later)["placement"]["left_out"] == []
+    assert placement_info.time_here()[10] == "T" and placement_info.time_here()[19] in "+-"
+
+
+def test_a_wrong_cordon_is_said_in_our_words():
+    def said(cordon):
+        return run_module("placement_info", dict(ARGUMENTS, cordon=cordon))["msg"]
+
+    assert said([{"gpu": 0, "until": "tomorrow"}]).startswith("until of entry 1 of cordon is 'tomorrow'")
+    assert "gpu" in said([{"gpus": 0}])
+
+
 def test_another_option_that_is_wrong_has_ansibles_words():
     assert "base_port" in run_module("placement_info", dict(ARGUMENTS, base_port="many"))["msg"]
 
@@ -74,7 +94,8 @@ def test_an_infeasible_plan_is_an_answer_and_not_a_failure():
 
 def test_documentation_and_options_agree():
     documented = yaml.safe_load(placement_info.DOCUMENTATION)["options"]
-    documented.update(yaml.safe_load(planned_models.ModuleDocFragment.DOCUMENTATION)["options"])
+    for fragment in (gpu_options, planned_models):
+        documented.update(yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"])
     spec = placement_info.argument_spec()
     assert set(documented) == set(spec)
     assert set(documented["models"]["suboptions"]) == set(spec["models"]["options"])

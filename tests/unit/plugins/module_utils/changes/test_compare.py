@@ -24,6 +24,7 @@ from tests.unit.plugins.module_utils.changes.builders import (
     serving,
     told,
 )
+from tests.unit.plugins.module_utils.placement import builders as placement
 
 OPTIMIZED = "llama3.1:8b-optimized"
 
@@ -328,3 +329,20 @@ def test_the_program_of_the_host_is_kept_current(wanted, there, reason):
     state["program"]["digest"] = "d" * 64
     assert difference(wanted, state, serving(wanted), program="d" * 64).changes == ()
     assert difference(wanted, state, serving(wanted)).changes == (), "no digest is known before the plan"
+
+
+def test_a_cordon_shows_what_moves():
+    """What check mode prints: the instance of the GPU that is left alone stops, and another one starts."""
+    options = {"models_dir": "/models", "now": "2026-11-28T22:30:00+00:00"}
+    before = placement.plan(placement.TWO_4090, placement.sized("m", 5, strategy="single"), **options)
+    cordon = [{"gpu": 0, "reason": "fan"}]
+    after = placement.plan(
+        placement.TWO_4090, placement.sized("m", 5, strategy="single"), cordon=cordon, applied_plan=before, **options
+    )
+    changes = difference(after, applied_host(before), {}).changes
+    assert [(change.kind, change.what) for change in changes if change.object == "instance"] == [
+        ("stop", "ollama@gpu0.service"),
+        ("enable", "ollama@gpu1.service"),
+        ("start", "ollama@gpu1.service"),
+    ]
+    assert difference(before, applied_host(before), serving(before)).changes == ()

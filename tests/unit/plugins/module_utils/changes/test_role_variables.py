@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.role_variables import settings_problems
 
@@ -213,3 +215,23 @@ def test_a_value_of_another_type_is_named_and_not_shown(key, value, kind):
 def test_an_environment_that_is_no_mapping_is_not_shown(key, value):
     (problem,) = problems(**{key: value})
     assert "give a mapping" in problem and "MARK" not in problem
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"cordon": ["GPU-1"]}, "Entry 1 of ollama_multigpu_cordon is 'GPU-1': write it as {gpu: GPU-1}."),
+        ({"cordon": {"gpu": 0}}, "ollama_multigpu_cordon is {'gpu': 0}, which is not a list"),
+        ({"cordon": [{"gpu": 0, "untill": 1}]}, "has the unknown key untill: did you mean until?"),
+        ({"cordon": [{"gpu": 0, "until": "2026-02-30"}]}, "until of entry 1 of ollama_multigpu_cordon is '2026-02-30'"),
+        ({"exclude": ["all"]}, "Entry 1 of ollama_multigpu_exclude is 'all'"),
+    ],
+)
+def test_gpus_to_leave_alone_that_cannot_be(settings, words):
+    (problem,) = problems(**settings)
+    assert words in problem
+
+
+def test_gpus_to_leave_alone():
+    cordon = [{"gpu": 0}, {"gpu": "GPU-1", "reason": "fan", "until": datetime.date(2026, 12, 31)}]
+    assert problems(cordon=cordon, exclude=["0000:41:00.0", 1]) == problems(cordon=[], exclude=1) == []

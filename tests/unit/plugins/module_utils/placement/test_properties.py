@@ -182,6 +182,27 @@ def test_the_same_facts_give_the_same_plan_and_are_left_alone(gpus, links, liste
     assert applied == first and again == plan(inventory, *listed_, ollama_version=version, applied_plan=applied)
 
 
+@QUICK
+@given(GPUS, LINKS, MODELS, VERSIONS, st.sets(st.integers(0, 3)), st.sampled_from(["index", "uuid", "pci_bus_id"]))
+def test_a_gpu_that_is_left_alone_is_never_used(gpus, links, listed, version, alone, key):
+    """However it is named, and whatever ran there. The plan is that of a host which lists the GPU as not selected."""
+    inventory, listed_ = strategies.host(gpus, links), entries(listed, gpus)
+    facts = [gpu for gpu in inventory["gpus"] if gpu["index"] in alone]
+    applied = plan(inventory, *listed_, ollama_version=version)
+    options = {"ollama_version": version, "applied_plan": applied}
+    cordoned = plan(inventory, *listed_, cordon=[{"gpu": gpu[key], "reason": "x"} for gpu in facts], **options)
+    excluded = plan(inventory, *listed_, exclude=[gpu[key] for gpu in facts], **options)
+    others = [gpu["index"] for gpu in inventory["gpus"] if gpu["index"] not in alone]
+    selected = plan(inventory, *listed_, selectors=others, **options)
+    uuids = [one["uuid"] for gpu in facts for one in [gpu, *gpu["mig"]["devices"]]]
+    for result in (cordoned, excluded):
+        assert not {uuid for instance in result["instances"] for uuid in instance["gpu_uuids"]} & set(uuids)
+        assert not {gpu["uuid"] for gpu in result["gpus"]} & set(uuids)
+        assert {out["uuid"] for out in result["left_out"] if out["cause"] != "fault"} <= set(uuids)
+        if others:
+            assert result["instances"] == selected["instances"] and result["gpus"] == selected["gpus"]
+
+
 def test_the_same_facts_give_the_same_plan_in_every_process():
     """Also where sets and dictionaries come in another order."""
     program = (

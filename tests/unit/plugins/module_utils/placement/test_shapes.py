@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import LeftOutGpu
-
 from tests.unit.plugins.module_utils.placement.builders import GIB, gpu, placed
 
 
@@ -22,8 +20,3 @@ def test_a_placement_knows_its_gpus_and_layers():
     assert found.uuids == ("GPU-3", "GPU-5") and [one.number for one in found.gpus] == [3, 5]
     assert found.tensor_split is None and found.on_gpus_only
     assert placed((gpu(3), GIB, GIB), (gpu(5), GIB, GIB), split_is_set=True).tensor_split == (4, 4)
-
-
-def test_a_gpu_that_has_no_fault_is_left_out_by_the_selectors():
-    assert LeftOutGpu("GPU-1", None, selected=False).reason == "it is not selected"
-    assert LeftOutGpu("GPU-1", "it is unusable", selected=False).reason == "it is unusable"

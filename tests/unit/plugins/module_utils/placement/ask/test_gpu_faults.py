@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.gpu_faults import gpu_fault
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import LeftOutGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.left_out import LeftOutGpu
 
 from tests.unit.plugins.module_utils.placement.builders import gpu
 

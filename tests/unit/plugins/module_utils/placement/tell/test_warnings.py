@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import LeftOutGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.left_out import LeftOutGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell import warnings
 
 from tests.oracle import hosts, models

@@ -212,3 +212,13 @@ def test_a_uuid_that_is_cut_off_is_refused_on_its_host():
 def test_without_a_time_no_end_can_be_compared(now):
     assert "give the time with its zone" in refused(cordon=[{"gpu": 0, "until": "2026-12-31"}], now=now)
     assert plan(TWO_4090, MODEL, cordon=[{"gpu": 0}], now=now)["left_out"]
+
+
+def test_a_gpu_keeps_its_number_while_it_is_left_alone():
+    """Also where the numbers are not in the order of the PCI addresses."""
+    before = planned()
+    turned = copy.deepcopy(TWO_4090)
+    turned["gpus"][0]["pci_bus_id"], turned["gpus"][1]["pci_bus_id"] = "0000:02:00.0", "0000:01:00.0"
+    cordoned = planned({"gpu": FIRST}, inventory=turned, applied_plan=before)
+    after = planned(inventory=turned, applied_plan=written.as_written(cordoned))
+    assert {gpu["uuid"]: gpu["number"] for gpu in after["gpus"]} == {FIRST: 0, SECOND: 1}

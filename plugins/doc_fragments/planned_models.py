@@ -72,10 +72,18 @@ options:
         type: dict
         suboptions:
           type:
-            description: What proposes tokens. V(mtp) are heads, V(draft) is the draft model in the manifest.
+            description: What proposes tokens. V(mtp) are heads, V(draft) is a draft model.
             type: str
             required: true
             choices: [none, mtp, draft]
+          draft:
+            description:
+              - The model whose file becomes the draft model, with V(draft). O(headers) must have its header.
+              - The default is the draft model in the manifest.
+              - Ollama starts no ordinary small model as a draft model. It starts models of heads that predict further
+                tokens (C(nextn_predict_layers), such as C(gemma4-assistant)) and, from 0.32.7 on, models of the
+                architecture C(dflash). Each is made for one model; others are refused.
+            type: str
           tokens:
             description: Most tokens that are proposed at once. The default is 4.
             type: int

@@ -39,7 +39,7 @@ options:
   models:
     description:
       - The models, in the order in which they are processed.
-      - A model must come after the model that it is built on.
+      - A model must come after the model that it is built on, and after its draft model.
       - An empty value of a suboption counts as not given.
     type: list
     elements: dict
@@ -88,6 +88,11 @@ options:
       from:
         description:
           - The model to build on. It is pulled first if it is missing.
+        type: str
+      draft:
+        description:
+          - Another model of the instance, whose file becomes the draft model of the built model (C(DRAFT)). It must
+            come before this entry and have one file.
         type: str
       digest:
         description:
@@ -302,6 +307,7 @@ def argument_spec() -> dict[str, Any]:
         url=dict(type="str", default="http://127.0.0.1:11434"),
         store=dict(type="path"),
         link_from=dict(type="list", elements="path"),
+        draft=dict(type="str"),
         digest=dict(type="str"),
         planned_digest=dict(type="str"),
         headers=dict(

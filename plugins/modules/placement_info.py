@@ -218,6 +218,7 @@ placement:
         - C(total_bytes) of a device is the sum of C(weight_bytes), C(kv_bytes), C(compute_bytes),
           C(offload_scratch_bytes), C(projector_bytes), C(adapter_bytes), C(draft_bytes) and C(overhead_bytes).
         - C(adapter_bytes) are LoRA adapters, C(draft_bytes) all of what proposes tokens (C(speculation) of the model).
+        - C(draft) of a model has the C(name), C(planned_digest) and C(headers) of the draft model that was named.
         - C(offload_scratch_bytes) is the additional compute buffer of the first GPU if weights stay on the CPU,
           because it computes large batches with copies of them. It is 0 if everything is on GPUs.
         - The C(room_bytes) of a device are the bytes that the GPU has for this model, that is what is available there

@@ -83,8 +83,9 @@ def _applied_headers(host: Mapping[str, Any], name: str, digest: str) -> Any:
     try:
         for instance in host["applied_plan"]["instances"]:
             for model in instance["models"]:
-                if _full(model["name"]) == name and model["planned_digest"] == digest:
-                    return model["headers"]
+                for one in filter(None, (model, model.get("draft"))):
+                    if _full(one["name"]) == name and one["planned_digest"] == digest:
+                        return one["headers"]
     except (KeyError, TypeError):
         pass  # none, damaged, or written by another version of this collection
     return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Collection
 
-from ..common.names import full_name, further_names, key_of, normalise_digest, parse, served_name
+from ..common.names import draft_name, full_name, further_names, key_of, normalise_digest, parse, served_name
 from ..common.sizes import gib
 from ..ollama import model_content, modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
@@ -21,8 +21,8 @@ from .schema import Change, ModelState
 
 
 def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
-    """Return the models of a plan as present, in an order that works: a model before the optimized one that is made
-    from it.
+    """Return the models of a plan as present, in an order that works: a model and its draft model before the optimized
+    one that is made from them.
 
     Args:
         plan: of module placement_info.
@@ -37,18 +37,20 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
             common = {"state": "present", "link_from": others, "insecure": bool(model.get("insecure"))}
             common["keep_alive"] = model["keep_alive"]
             common["planned_digest"] = model.get("planned_digest")
-            if model["name"] not in done:
-                done.add(model["name"])
-                # What is to be refreshed is replaced where it is not the one that the plan was made from.
-                pin = model.get("digest") or (model.get("planned_digest") if model.get("refresh") else None)
-                pulled = dict(common, digest=pin or "", headers=model.get("headers"))
-                states.append(_state(instance, model["name"], **pulled))
+            for one in filter(None, (model, model.get("draft"))):
+                if key_of(one["name"]) not in done:
+                    done.add(key_of(one["name"]))
+                    # What is to be refreshed is replaced where it is not the one that the plan was made from.
+                    pin = one.get("digest") or (one.get("planned_digest") if model.get("refresh") else None)
+                    pulled = dict(common, planned_digest=one.get("planned_digest"), headers=one.get("headers"))
+                    states.append(_state(instance, one["name"], digest=pin or "", **pulled))
             if model.get("create_as"):
                 states.append(
                     _state(
                         instance,
                         model["create_as"],
                         base=model.get("from") or model["name"],
+                        draft=draft_name(model) or "",
                         parameters=model.get("parameters") or {},
                         system=model.get("system") or "",
                         template=model.get("template") or "",
@@ -64,14 +66,16 @@ def _further_names(instance: dict[str, Any]) -> list[ModelState]:
 
     A server keeps one engine for a model file and loads it again for a name with other parameters. A name that two
     models of the instance share is given to the first of them; the planner gives such models instances of their own.
+    The name of a draft model that is served itself stays with that one.
     """
     taken = {key_of(served_name(model)) for model in instance["models"]}
+    pairs = [(name, model) for model in instance["models"] for name in further_names(model)]
+    pairs.sort(key=lambda pair: key_of(pair[0]) == key_of(draft_name(pair[1]) or ""))  # names of draft models come last
     states = []
-    for model in instance["models"]:
-        for name in further_names(model):
-            if key_of(name) not in taken:
-                taken.add(key_of(name))
-                states.append(_state(instance, name, state="present", same_as=served_name(model)))
+    for name, model in pairs:
+        if key_of(name) not in taken:
+            taken.add(key_of(name))
+            states.append(_state(instance, name, state="present", same_as=served_name(model)))
     return states
 
 
@@ -108,9 +112,10 @@ def compare_models(
             changes += _renamed(state, servers, brought)
             continue
         found = _bring(state, servers, held, present[:number])
-        if not found and state.base and (state.instance, full_name(state.base)) in brought:
-            # What the new base holds is known only when it is there; the run then creates the model if it differs.
-            reason = "Its base is brought again."
+        again = [name for name in (state.base, state.draft) if name and (state.instance, full_name(name)) in brought]
+        if not found and again:
+            # What the new one holds is known only when it is there; the run then creates the model if it differs.
+            reason = "Its %s is brought again." % ("base" if again[0] == state.base else "draft model")
             found = [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
         changes += found
         brought.update((change.instance, full_name(change.what)) for change in found)
@@ -273,6 +278,7 @@ def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
     """The change that creates an optimized model again: none where it contains what the plan says."""
     contents = server.get("contents") or {}
     existing, base = (contents.get(full_name(name), {}).get("content") for name in (state.name, state.base))
+    draft = contents.get(full_name(state.draft), {}).get("content") if state.draft else None
     if existing is None:
         reason = "What it contains is not known."
     else:
@@ -283,7 +289,9 @@ def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
             template=state.template or None,
         )
         # Where the base is not at hand, what the request does not name is taken from the model as it is.
-        wanted = model_content.desired(base or existing, fingerprint(request))
+        wanted = model_content.desired(
+            base or existing, fingerprint(request), draft=model_content.only_file(draft) if draft else ""
+        )
         keys = model_content.differences(existing, wanted)
         if not keys:
             return []

@@ -74,8 +74,9 @@ class ManagedFile:
 class ModelState:
     """A model of one instance in the state that it shall have, with the option names of module instance_models.
 
-    `base` is that module's `from`: the model that this one is made from, "" for one that is pulled. `same_as` is the
-    model that a further name shall name, "" for a model of its own; `aliases` are such names of a model.
+    `base` is that module's `from`: the model that this one is made from, "" for one that is pulled. `draft` is the
+    model whose file becomes its draft model, "" for none but that of the base. `same_as` is the model that a further
+    name shall name, "" for a model of its own; `aliases` are such names of a model.
     `planned_digest` and `headers` are those that the plan was made from; None where it does not say.
     """
 
@@ -86,6 +87,7 @@ class ModelState:
     store: str
     link_from: tuple[str, ...] = ()
     base: str = ""
+    draft: str = ""
     same_as: str = ""
     aliases: tuple[str, ...] = ()
     digest: str = ""

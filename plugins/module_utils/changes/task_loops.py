@@ -124,6 +124,7 @@ def _model(state: ModelState) -> dict[str, Any]:
         "store": state.store,
         "link_from": list(state.link_from),
         "from": state.base,
+        "draft": state.draft,
         "same_as": state.same_as,
         "aliases": list(state.aliases),
         "digest": state.digest,

@@ -165,15 +165,26 @@ def served_name(model: Mapping[str, Any]) -> str:
         return text
 
 
+def draft_name(model: Mapping[str, Any]) -> Optional[str]:
+    """Return the name of the model whose file is the draft model of a model of the plan, None where none was named.
+
+    Args:
+        model: an entry of `models` of an instance of the plan.
+    """
+    return (model.get("draft") or {}).get("name")
+
+
 def further_names(model: Mapping[str, Any]) -> list[str]:
-    """Return the other names that clients may use for a model of an instance of the plan, as /api/tags shows them: its
-    plain name, which an instance serves as the same model as the optimized one, and its aliases.
+    """Return the other names that clients may use for a model of an instance of the plan, as /api/tags shows them.
+
+    They are its plain name, its aliases and the name of its draft model, which an instance has to serve: it answers
+    under each of them with the optimized model, because another one would take its place on the GPUs.
 
     Args:
         model: an entry of `models` of an instance of the plan. A name that is none is left out.
     """
     served, found = key_of(served_name(model)), []
-    for text in (model["name"], *(model.get("aliases") or ())):
+    for text in filter(None, (model["name"], *(model.get("aliases") or ()), draft_name(model))):
         try:
             name = full_name(text)
         except InvalidName:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from ..common.names import InvalidName, Name, full_name, parse
+from ..common.names import InvalidName, Name, draft_name, full_name, parse
 from ..ollama import model_content
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.fingerprint import fingerprint
@@ -64,7 +64,7 @@ def _names(instance: dict[str, Any]) -> list[str]:
     names = [
         name
         for model in instance.get("models") or []
-        for name in (model["name"], model.get("from"), model.get("create_as"))
+        for name in (model["name"], model.get("from"), model.get("create_as"), draft_name(model))
         if name
     ]
     return list(dict.fromkeys(names))

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Sequence
 
-from ..common.names import InvalidName, parse
+from ..common.names import InvalidName, draft_name, parse
 from ..common.sizes import gib
 from ..gpu.schema import devices_by_uuid
 from ..ollama import manifest as media
@@ -144,8 +145,25 @@ def _files(model: dict[str, Any], stores: Sequence[str]) -> tuple[str, list[str]
                 continue
             layers = manifest.of_type(media.MODEL)
             if len(layers) == 1:
-                drafts, adapters = manifest.drafts(), manifest.of_type(media.ADAPTER)
-                paths = [[store.blob_path(layer.digest) for layer in found] for found in (drafts, adapters)]
-                return store.blob_path(layers[0].digest), paths[0], paths[1]
+                found = (manifest.drafts(), manifest.of_type(media.ADAPTER))
+                drafts, adapters = ([store.blob_path(layer.digest) for layer in kind] for kind in found)
+                return store.blob_path(layers[0].digest), _named_draft(model, stores) or drafts, adapters
             raise dry_run.NotMeasured("its %d model files cannot be given to the engine one by one" % len(layers))
     raise dry_run.NotMeasured("it is in none of the stores %s" % ", ".join(stores))
+
+
+def _named_draft(model: dict[str, Any], stores: Sequence[str]) -> list[str]:
+    """Return the path of the file of the draft model that the user names, in a list; [] where none is named.
+
+    Raises:
+        NotMeasured: no store has it.
+    """
+    name = draft_name(model)
+    if name is None:
+        return []
+    for store in map(Store, stores):
+        with contextlib.suppress(StoreError, InvalidName):
+            manifest = store.complete(parse(name), pulled=True)
+            if manifest is not None:
+                return [store.blob_path(layer.digest) for layer in manifest.of_type(media.MODEL)[:1]]
+    raise dry_run.NotMeasured("its draft model %s is in none of the stores %s" % (name, ", ".join(stores)))

@@ -29,15 +29,17 @@ _Content = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Uploads:
-    """Files of this host that a request gives to the server, as {path: digest}.
+    """Files that a request gives to the new model, as {path: digest}.
 
     Attributes:
-        adapters: The LoRA adapters.
+        adapters: The LoRA adapters, files of this host.
         draft: The draft model, one at most.
+        there: Whether the server has the draft model already: it is the file of another model.
     """
 
     adapters: dict[str, str]
     draft: dict[str, str]
+    there: bool = False
 
     def digests(self) -> tuple[list[str], str]:
         """Return the digests of the adapters, and that of the draft model or ""."""
@@ -68,7 +70,7 @@ def ensure_created(
             % name
         )
     _check_release(target, request)
-    uploads = _uploads(request)
+    uploads = _uploads(target, request, pull)
     existing = target.content(name)
     before = model_content.render(existing) if existing else ""
     known = _base_content(target, base, pull, pin)
@@ -93,6 +95,7 @@ def ensure_created(
             model_content.render(want or model_content.announced(str(base), request, *uploads.digests())),
             warnings=warnings + based.warnings,
         )
+    _require_draft(target, name, request)
     _offer_base(target, base)
     want = model_content.desired(_content(target, base), request, *uploads.digests())
     _create(target, name, request, uploads)
@@ -112,6 +115,16 @@ def _made_otherwise(target: Target, name: Name, want: _Content) -> list[str]:
         "Ollama made %s with another content than asked for, so the next run will create it again; "
         "compare ollama show --modelfile %s" % (name, name)
     ]
+
+
+def _require_draft(target: Target, name: Name, request: _Request) -> None:
+    """Check that the instance has the model whose file becomes the draft model. Raises ModelError if it has not."""
+    draft = request["draft_model"]
+    if draft and target.pulled_digest(parse(draft)) is None:
+        raise ModelError(
+            "the instance has no model %s, which is to be the draft model of %s; bring it with state: present first"
+            % (draft, name)
+        )
 
 
 def _offer_base(target: Target, base: Name) -> None:
@@ -187,7 +200,8 @@ def _create(target: Target, name: Name, request: _Request, uploads: _Uploads) ->
         for paths in (uploads.adapters, uploads.draft)
     ]
     try:
-        for path, digest in list(uploads.adapters.items()) + list(uploads.draft.items()):
+        sent = list(uploads.adapters.items()) + ([] if uploads.there else list(uploads.draft.items()))
+        for path, digest in sent:
             target.client.put_blob(digest, path)
         target.client.create(modelfile.create_payload(str(name), request, *files))
     except OllamaUnreachable as error:
@@ -217,18 +231,39 @@ def _check_release(target: Target, request: _Request) -> None:
         )
 
 
-def _uploads(request: _Request) -> _Uploads:
-    """Return the adapters and the draft model of a request, which are files on this host."""
+def _uploads(target: Target, request: _Request, pull: Pull) -> _Uploads:
+    """Return the adapters of a request, which are files on this host, and the draft model, which is one as well or that
+    of another model."""
     draft = request["draft"]
     if draft and draft.lower().endswith(".safetensors"):
         raise ModelError(
             "the draft model %s is not a GGUF file; Ollama would convert it, so that it could not be compared "
             "afterwards: convert it to GGUF" % draft
         )
+    adapters = {path: _digest_of("adapter", path) for path in map(os.path.expanduser, request["adapters"])}
+    if request["draft_model"]:
+        return _Uploads(adapters, _draft_of(target, parse(request["draft_model"]), pull), there=True)
     return _Uploads(
-        {path: _digest_of("adapter", path) for path in map(os.path.expanduser, request["adapters"])},
-        {path: _digest_of("draft model", path) for path in map(os.path.expanduser, [draft] if draft else [])},
+        adapters, {path: _digest_of("draft model", path) for path in map(os.path.expanduser, [draft] if draft else [])}
     )
+
+
+def _draft_of(target: Target, draft: Name, pull: Pull) -> dict[str, str]:
+    """Return the file of the model that becomes the draft model, as {file name: digest}.
+
+    Where no store has the model yet, its name is in place of the digest, which is that of no file.
+
+    Raises:
+        ModelError: The model has several files.
+    """
+    content = _base_content(target, draft, pull, None)
+    digest = model_content.only_file(content) if content else str(draft)
+    if not digest:
+        raise ModelError(
+            "%s cannot be a draft model, because it has %d files; name a draft model with one file"
+            % (draft, len(content["from"] if content else ()))
+        )
+    return {"draft.gguf": digest}
 
 
 def _digest_of(what: str, path: str) -> str:

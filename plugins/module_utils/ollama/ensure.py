@@ -169,6 +169,8 @@ def _read_request(options: dict[str, Any]) -> dict[str, Any] | None:
             adapters=options["adapters"] or [],
         )
         request["from"] = options["from"]
+        if options.get("draft"):
+            request["draft_model"] = str(parse(options["draft"]))
     else:
         alone = [option for option in _BUILD_OPTIONS if options[option]]
         if alone:

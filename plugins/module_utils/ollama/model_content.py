@@ -166,6 +166,12 @@ def _licenses(request: dict[str, Any]) -> list[str]:
     return [request["license"]] if isinstance(request["license"], str) else request["license"]
 
 
+def only_file(content: dict[str, Any]) -> str:
+    """Return the digest of the file of a model that becomes a draft model; "" where it has several or none."""
+    files = content["from"]
+    return files[0] if len(files) == 1 else ""
+
+
 def differences(existing: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Return the parts of a content that differ; the architecture only decides what Ollama adds to a request."""
     return sorted(key for key in wanted if key != "architecture" and wanted[key] != existing.get(key))

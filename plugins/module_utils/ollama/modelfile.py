@@ -41,6 +41,7 @@ def empty_request() -> dict[str, Any]:
         "parser": None,
         "requires": None,
         "draft": None,
+        "draft_model": None,
         "ignored": [],
     }
 
@@ -157,6 +158,8 @@ def newest_needed(request: dict[str, Any]) -> tuple[str, tuple[int, int, int]] |
     A server that does not know it would create the model without it, and say nothing.
     """
     needed = {key.upper(): first for key, first in FIRST_COMMANDS.items() if request[key] is not None}
+    if request["draft_model"] is not None:
+        needed["DRAFT"] = FIRST_COMMANDS["draft"]
     needed.update(
         ("PARAMETER " + name, first) for name, first in FIRST_PARAMETERS.items() if name in request["parameters"]
     )

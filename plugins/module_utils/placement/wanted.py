@@ -40,6 +40,7 @@ class Wanted:
         parameters: parameters of the Modelfile, without those that have a field of their own here.
         num_gpu: number of layers that the user puts on GPUs, or None.
         speculative: who is to propose further tokens, as the user says (ask/speculative.py), or None.
+        draft_name: name of the model whose file becomes the draft model (its facts are `facts.draft`), or None.
         drafted: draft_num_predict, the most tokens that are proposed at once, of the user or the model; None = not set.
         system, template: of the Modelfile.
         aliases: further names that clients use, as /api/tags shows them.
@@ -68,6 +69,7 @@ class Wanted:
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     num_gpu: Optional[int] = None
     speculative: Optional[str] = None
+    draft_name: Optional[str] = None
     drafted: Optional[int] = None
     system: Optional[str] = None
     template: Optional[str] = None

@@ -120,6 +120,15 @@ class Release(abc.ABC):
         """
         return NONE
 
+    def refused_draft(self, model: ModelFacts) -> Optional[str]:
+        """Why the engine of this release does not propose tokens with the draft model of a model, without a full stop;
+        None where it does.
+
+        Args:
+            model: the model's facts, with those of its draft model.
+        """
+        return None
+
     @abc.abstractmethod
     def embeds(self, model: ModelFacts) -> bool:
         """Whether the engine is told to embed with this model, so that it makes no logits (`Load.embedding`)."""

@@ -19,7 +19,9 @@ from ..model.schema import ModelFacts
 
 DEFAULT_TOKENS = 4  # of draft_num_predict (api/types.go `DefaultOptions`), where the model has a draft layer
 DFLASH = "draft-dflash"
+DFLASH_ARCHITECTURE = "dflash"
 DFLASH_SINCE = (0, 32, 7)  # before, a draft of the architecture dflash is started like any other one
+MOST_TOKENS_APART = 128  # of two vocabularies (llama.cpp common/speculative.cpp, SPEC_VOCAB_MAX_SIZE_DIFFERENCE)
 # Ollama's own older files of these have their heads as tensors mtp.*, which its engine renames when it loads them.
 _RENAMED = ("qwen35", "qwen35moe")
 
@@ -57,7 +59,7 @@ def speculation_of(model: ModelFacts, asked: Optional[int], version: Version) ->
     tokens = asked if asked is not None else DEFAULT_TOKENS if model.draft is not None else 0
     if tokens <= 0 or not can_speculate(model):
         return NONE
-    if model.draft is not None and model.draft.architecture == "dflash" and version >= DFLASH_SINCE:
+    if model.draft is not None and model.draft.architecture == DFLASH_ARCHITECTURE and version >= DFLASH_SINCE:
         return Speculation(DFLASH, tokens)
     return Speculation(HEADS, tokens)
 
@@ -68,3 +70,50 @@ def cannot_start(model: ModelFacts, found: Speculation) -> bool:
     It asks the draft for heads that predict further tokens; seen with llama-server of build 11669.
     """
     return found.kind == HEADS and model.draft is not None and not memory.has_heads(model.draft)
+
+
+def refused_draft(model: ModelFacts, version: Version) -> Optional[str]:
+    """Why the engine of a release from 0.30 on does not propose tokens with a model's draft model.
+
+    Ollama never starts an ordinary small model (`draft-simple`): it says draft-dflash for the architecture dflash, and
+    draft-mtp for all others (llm/llama_server.go `externalDraftType`). What the engine asks of both: llama.cpp
+    common/speculative.cpp, `common_speculative_impl_draft_mtp` and `common_speculative_impl_draft_dflash`.
+
+    Args:
+        model: the model's facts, with those of its draft model.
+        version: the Ollama version.
+
+    Returns:
+        Words without a full stop, or None.
+    """
+    draft = model.draft
+    if draft is None:
+        return None
+    if draft.architecture == DFLASH_ARCHITECTURE:
+        if version < DFLASH_SINCE:
+            return "a draft model of the architecture dflash is started from Ollama %d.%d.%d on" % DFLASH_SINCE
+    elif not memory.has_heads(draft):
+        return (
+            "it has no heads that predict further tokens (nextn_predict_layers), and its architecture is %s; Ollama "
+            "starts no ordinary model as a draft model, only one with such heads (gemma4-assistant has them) or, from "
+            "%d.%d.%d on, of the architecture dflash, which is made for the model"
+            % ((draft.architecture,) + DFLASH_SINCE)
+        )
+    return _made_for_another(model, draft)
+
+
+def _made_for_another(model: ModelFacts, draft: ModelFacts) -> Optional[str]:
+    """Why a draft model cannot belong to a model: the sizes of their vocabularies or of what the heads are given."""
+    ours, theirs = model.vocab_size, draft.vocab_size
+    if ours and theirs and abs(ours - theirs) > MOST_TOKENS_APART:
+        return "its vocabulary has %d tokens and that of the model %d, so it was made for another model" % (
+            theirs,
+            ours,
+        )
+    width = (draft.hyperparameters or {}).get("embedding_length_out") or draft.embedding_length
+    if width and width != model.embedding_length:
+        return "it takes states of %d values and the model has %d, so it was made for another model" % (
+            width,
+            model.embedding_length,
+        )
+    return None

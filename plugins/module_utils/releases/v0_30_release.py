@@ -15,7 +15,7 @@ from . import variable_values as env
 from .libraries import RefusedGpu
 from .release import Release
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
-from .speculation import Speculation, speculation_of
+from .speculation import Speculation, refused_draft, speculation_of
 
 
 def _expert_settings(cpu_experts: Union[int, str, None]) -> dict[str, str]:
@@ -69,6 +69,9 @@ class ReleaseSince030(Release):
 
     def speculation(self, model: ModelFacts, asked: Optional[int]) -> Speculation:
         return speculation_of(model, asked, self.numbers)
+
+    def refused_draft(self, model: ModelFacts) -> Optional[str]:
+        return refused_draft(model, self.numbers)
 
     def embeds(self, model: ModelFacts) -> bool:
         return v0_30.embeds(model)

@@ -16,6 +16,18 @@ from .header import Header, HeaderError
 _BLOCK = re.compile(r"blk\.(\d{1,6})\.")
 _NORM = "_norm.weight"
 _EMBEDDING = ("token_embd.weight", "per_layer_token_embd.weight")
+# Under which further names Ollama's engine loads a model of an architecture (llama/compat/llama-ollama-compat.cpp of
+# 0.32.15): an adapter may be made for either.
+_LOADED_AS = {
+    "deepseekocr": ("deepseek2-ocr",),
+    "gemma3": ("gemma-embedding",),
+    "glm4moelite": ("deepseek2",),
+    "glmocr": ("glm4",),
+    "gptoss": ("gpt-oss",),
+    "nemotron_h_omni": ("nemotron_h", "nemotron_h_moe"),
+    "olmo3": ("olmo2",),
+    "qwen25vl": ("qwen2vl",),
+}
 
 
 def adapter_facts(header: Header, model: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +61,19 @@ def adapter_facts(header: Header, model: dict[str, Any]) -> dict[str, Any]:
             # With a tied output layer the embedding is there twice, and either may be the one that is found.
             facts["other_bytes"] += tensor.bytes
     return facts
+
+
+def foreign_architecture(header: Header, model: dict[str, Any]) -> str | None:
+    """Return the architecture that an adapter was made for where it is not that of the model, else None.
+
+    The engine loads neither then ("model arch and LoRA arch mismatch").
+
+    Args:
+        header: of the adapter. One that names no architecture was made for "" here.
+        model: facts of the model (facts.model_facts).
+    """
+    made_for, own = str(header.keys.get("general.architecture") or ""), model["architecture"]
+    return None if made_for in (own, *_LOADED_AS.get(own, ())) else made_for
 
 
 def foreign_block(header: Header, model: dict[str, Any]) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple
 
 from ...ollama import manifest as media
 from ...ollama import parameters
-from .adapter import adapter_facts, foreign_block
+from .adapter import adapter_facts, foreign_architecture, foreign_block
 from .facts import model_facts
 from .header import Header, HeaderError
 from .parts import merge
@@ -122,6 +122,17 @@ def adapter(layer: media.Layer, header: Header, model: dict[str, Any], name: str
         SourceError: it is made for another model.
         HeaderError: its size cannot be computed.
     """
+    made_for = foreign_architecture(header, model)
+    if made_for is not None:
+        raise SourceError(
+            "%s was made for %s, and the model has the architecture %s, so Ollama cannot load it: create the model "
+            "with an adapter that was made for its base"
+            % (
+                in_words(layer, name),
+                "the architecture %.80s" % made_for if made_for else "no architecture",
+                model["architecture"],
+            )
+        )
     block = foreign_block(header, model)
     if block is not None:
         raise SourceError(

@@ -8,10 +8,11 @@ from typing import Any
 
 from ...common.names import InvalidName, parse
 from ..errors import PlacementError
+from .drafts import draft_name, with_draft
 
 
 def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entries of `models` with the last of the headers that are named as they are.
+    """The entries of `models` with the last of the headers that are named as they are, and as their draft models are.
 
     A header that replaces one from a registry gets the digest of that one as `registry_digest`.
 
@@ -20,7 +21,7 @@ def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) ->
         headers: what model_info returned, in any order.
 
     Raises:
-        PlacementError: an entry has no header.
+        PlacementError: an entry or its draft model has no header, or the draft model cannot be one.
     """
     by_name: dict[Any, dict[str, Any]] = {}
     for header in headers:
@@ -37,6 +38,9 @@ def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) ->
                 "models has no header of %s: give what model_info returned for it as model, or in headers."
                 % model["name"]
             )
+        draft = draft_name(model)
+        if draft is not None:
+            model["model"] = with_draft(model, by_name.get(_full(draft)))
     return joined
 
 

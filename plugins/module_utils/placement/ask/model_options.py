@@ -38,7 +38,9 @@ def model_options() -> Options:
         template=dict(type="str"),
     )
     speculative = dict(
-        type=dict(type="str", required=True, choices=["none", "mtp", "draft"]), tokens=dict(type="int", no_log=False)
+        type=dict(type="str", required=True, choices=["none", "mtp", "draft"]),
+        draft=dict(type="str"),
+        tokens=dict(type="int", no_log=False),
     )
     return dict(
         name=dict(type="str", required=True),

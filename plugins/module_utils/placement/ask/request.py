@@ -12,6 +12,7 @@ from ..errors import PlacementError
 from ..shapes import Wanted
 from . import aliases, inherited, speculative
 from . import model_settings as settings
+from .drafts import draft_name
 from .model_facts import model_facts
 from .parameters import check_layers, check_parameters, whole_number
 
@@ -54,7 +55,24 @@ def wanted_models(
         wanted.append(one)
         warnings.extend(notes)
     aliases.check_aliases(models)
+    _check_names(wanted, listed)
     return wanted, warnings
+
+
+def _check_names(wanted: list[Wanted], optimized: set[Any]) -> None:
+    """Check that no model is brought under the name of an optimized model, which would take its place.
+
+    Args:
+        wanted: the models.
+        optimized: keys (`Name.key`) of the names of the optimized models.
+    """
+    for one in wanted:
+        for what, name in (("Model", one.name), ("speculative.draft", one.draft_name)):
+            if name and names.parse(name).key() in optimized:
+                raise PlacementError(
+                    "%s %s has the name of an optimized model that the plan creates; give another optimized.suffix to "
+                    "the model that it is created from." % (what, name)
+                )
 
 
 def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tuple[Wanted, list[str]]:
@@ -100,6 +118,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         parameters={key: value for key, value in parameters.items() if key not in _OWN_FIELD},
         num_gpu=parameters.get("num_gpu"),
         speculative=speculative.asked_type(entry, facts, name),
+        draft_name=draft_name(entry),
         drafted=drafted,
         system=optimized.get("system"),
         template=optimized.get("template"),

@@ -256,6 +256,7 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "cpu_experts": wanted.cpu_experts,
         "kv_cache_type": wanted.cache_type,
         "speculation": _speculation(wanted, service),
+        "draft": _draft(wanted),
         "embedding": service.release.embeds(wanted.facts),
         "predicted": predicted_entry(placed),
     }
@@ -267,6 +268,14 @@ def _speculation(wanted: Wanted, service: Service) -> Optional[dict[str, Any]]:
     if found.kind is None:
         return None
     return {"type": found.kind, "tokens": found.tokens, "draft": wanted.facts.draft is not None}
+
+
+def _draft(wanted: Wanted) -> Optional[dict[str, Any]]:
+    """The model whose file becomes the draft model: {name, planned_digest, headers}; None where none is named."""
+    draft = wanted.facts.draft
+    if wanted.draft_name is None or draft is None:
+        return None
+    return {"name": wanted.draft_name, "planned_digest": draft.digest, "headers": draft.headers}
 
 
 def parameters(member: Member) -> dict[str, Any]:

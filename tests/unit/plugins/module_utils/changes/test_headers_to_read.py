@@ -120,3 +120,11 @@ def test_a_model_that_no_registry_has_is_read_on_the_host():
     assert headers_to_read([], made, with_stores(), "/models") == []
     # One that is pinned to another digest than the host has is nowhere.
     assert headers_to_read([], [{"name": "tiny", "digest": NEW}], with_stores(own=store()), "/models") == []
+
+
+def test_the_header_of_a_draft_is_known_from_the_applied_plan():
+    def applied(headers):
+        return plan(model("other", draft={"name": "tiny", "planned_digest": NEW, "headers": headers}))
+
+    assert read(with_stores(applied(TRUE), own=store(NEW)), headers=LIE) == [{"name": "tiny", "store": OWN}]
+    assert read(with_stores(applied(TRUE), own=store(NEW)), headers=TRUE) == []

@@ -340,3 +340,58 @@ def test_a_model_on_demand_is_not_loaded_and_an_old_one_is_unloaded():
     servers["gpu0"]["loaded"][0]["context_length"] = 2048
     ((kind, what, reason),) = compared(wanted, servers)[0]
     assert (kind, what) == ("unload", OPTIMIZED) and "2048 tokens" in reason
+
+
+DRAFT = {"name": "heads", "planned_digest": "sha256:" + "b" * 64, "headers": [{"header_bytes": 7}]}
+
+
+def drafted(**more):
+    """A plan with a model and a draft model that is named, and the servers that have all of it."""
+    wanted = plan(model("tiny", OPTIMIZED, draft=DRAFT, **more))
+    servers = renamed(serving(wanted))
+    found = servers["gpu0"]
+    found["models"].append({"name": "heads:latest", "digest": "e" * 64})
+    found["contents"]["heads:latest"] = dict(contents(), pulled_digest="sha256:" + "b" * 64)
+    found["contents"]["heads:latest"]["content"]["from"] = ["sha256:" + "f" * 64]
+    found["contents"][OPTIMIZED]["content"]["draft"] = "sha256:" + "f" * 64
+    return wanted, servers
+
+
+def test_a_named_draft_is_brought_before_what_is_made_with_it():
+    base, draft, optimized, *names = models.wanted_models(drafted()[0], ["/models"])
+    assert (base.name, draft.name, optimized.name) == ("tiny", "heads", OPTIMIZED)
+    assert (draft.planned_digest, draft.headers, draft.base) == (DRAFT["planned_digest"], DRAFT["headers"], "")
+    assert draft.link_from and (optimized.draft, base.draft) == ("heads", "")
+    assert [(state.name, state.same_as) for state in names] == [("tiny:latest", OPTIMIZED), ("heads:latest", OPTIMIZED)]
+
+
+def test_a_draft_that_is_as_planned_changes_nothing_and_is_not_deleted():
+    assert compared(*drafted())[0] == []
+
+
+def test_a_draft_that_is_missing_or_another_one_makes_the_model_again():
+    wanted, servers = drafted()
+    servers["gpu0"]["models"].pop()
+    changes = [change[:2] for change in compared(wanted, servers)[0]]
+    assert changes[:2] == [("fetch", "heads"), ("create", OPTIMIZED)]
+    wanted, servers = drafted()
+    servers["gpu0"]["contents"][OPTIMIZED]["content"]["draft"] = ""
+    ((kind, what, reason), *unused) = compared(wanted, servers)[0]
+    assert (kind, what, reason) == ("create", OPTIMIZED, "its draft differs.")
+
+
+def test_a_draft_that_is_no_longer_named_is_deleted():
+    wanted, servers = drafted()
+    wanted["instances"][0]["models"][0]["draft"] = None
+    found = [change[:2] for change in compared(wanted, servers)[0]]
+    assert ("create", OPTIMIZED) in found and ("delete", "heads:latest") in found
+
+
+def test_a_draft_that_is_served_itself_keeps_its_name():
+    wanted = plan(model("tiny", OPTIMIZED, draft=DRAFT), model("heads", "heads:latest-optimized"))
+    states = models.wanted_models(wanted, [])
+    assert [(state.name, state.same_as) for state in states if state.same_as] == [
+        ("tiny:latest", OPTIMIZED),
+        ("heads:latest", "heads:latest-optimized"),
+    ]
+    assert [state.name for state in states].count("heads") == 1

@@ -173,7 +173,7 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"models": [{"name": "a", "optimized": "x"}]}, "'x'"),
         (
             {"models": [{"name": "a", "speculative": "mtp"}]},
-            "ollama_multigpu_models: speculative of model a is 'mtp': give a mapping with type, tokens",
+            "ollama_multigpu_models: speculative of model a is 'mtp': give a mapping with type, draft, tokens",
         ),
         ({"models": [{"name": "a", "speculative": {"type": "x"}}]}, "type of speculative of model a is 'x': give one"),
         ({"models": [{"name": "a", "speculative": {"tokens": 2}}]}, "speculative of model a has no type"),

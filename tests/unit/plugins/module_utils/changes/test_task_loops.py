@@ -85,3 +85,9 @@ def test_only_what_is_started_again_is_stopped_before():
     work = asked(host=applied_host(before), plan=wanted, servers=servers)["work"]
     assert work["stop_first"] == ["ollama@gpu0.service"] and set(work["start"]) >= {"ollama@gpu0.service"}
     assert asked(host=applied_host(before), plan=before, servers=serving(before))["work"]["stop_first"] == []
+
+
+def test_a_draft_model_that_is_named_goes_along():
+    found = asked(host=host(), plan=plan(model(create_as=OPTIMIZED, draft={"name": "heads"})))
+    named = {entry["name"]: entry.get("draft") for entry in found["work"]["models"] if entry["state"] == "present"}
+    assert named[OPTIMIZED] == "heads" and named["heads"] is None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import (
     InvalidName,
+    draft_name,
     full_name,
+    further_names,
     key_of,
     normalise_digest,
     optimized_name,
@@ -199,3 +201,9 @@ def test_a_registry_that_is_refused_is_told_without_a_token():
     with pytest.raises(InvalidName) as caught:
         registry_host("MARK@host:5000")
     assert "MARK" not in str(caught.value)
+
+
+def test_a_draft_that_is_named_is_a_further_name():
+    model = {"name": "tiny", "create_as": "tiny:latest-optimized", "draft": {"name": "Heads"}}
+    assert further_names(model) == ["tiny:latest", "Heads:latest"] and draft_name(model) == "Heads"
+    assert further_names(dict(model, draft=None)) == ["tiny:latest"]

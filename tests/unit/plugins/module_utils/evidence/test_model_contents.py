@@ -31,3 +31,10 @@ def test_contents_are_read_by_name():
 def test_a_model_that_the_server_does_not_have_is_left_out():
     with serving({("POST", "/api/show"): (404, {"error": "model not found"})}) as double:
         assert read_contents(OllamaClient(double.url, 5), INSTANCE) == {}
+
+
+def test_a_draft_model_that_is_named_is_read_as_well():
+    drafted = {"models": [dict(INSTANCE["models"][0], draft={"name": "heads"})]}
+    show = {"modelfile": "FROM /x/blobs/sha256-%s\n" % ("a" * 64), "model_info": {}}
+    with serving({("POST", "/api/show"): (200, show)}) as double:
+        assert "heads:latest" in read_contents(OllamaClient(double.url, 5), drafted)

@@ -10,11 +10,13 @@ import os
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure import dry_run
+from ansible_collections.gpufleet.ollama.plugins.module_utils.measure import measure_plan as measure_room
 from ansible_collections.gpufleet.ollama.plugins.module_utils.measure.measure_plan import measure_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 
 from tests.rig.gpus import state
+from tests.rig.models import store as rig_models
 from tests.unit.plugins.module_utils.measure.builders import MIB, figures, inventory, plan_of, rig_environment
 from tests.unit.plugins.modules.run_module import run_module
 
@@ -144,3 +146,15 @@ def test_the_module_measures(store, engine, rig):
     )
     given["measure"] = {"timeout": 0}
     assert "at least one second" in run_module("placement_info", given)["msg"]
+
+
+def test_the_engine_is_given_the_file_of_the_draft_that_is_named(store):
+    drafted = {"from": "llama4:16x17b", "create_as": "x", "draft": {"name": "llama3.1:8b"}}
+    expected = {
+        name: max(rig_models.blobs(name), key=lambda blob: blob.size) for name in ("llama4:16x17b", "llama3.1:8b")
+    }
+    model, (draft,), adapters = measure_room._files(drafted, [store])
+    assert adapters == [] and os.path.basename(model) == expected["llama4:16x17b"].file_name
+    assert os.path.basename(draft) == expected["llama3.1:8b"].file_name
+    with pytest.raises(dry_run.NotMeasured, match="its draft model nowhere is in none of the stores"):
+        measure_room._files(dict(drafted, draft={"name": "nowhere"}), [store])

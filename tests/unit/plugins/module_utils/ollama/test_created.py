@@ -15,7 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.present imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Target
 
-from tests.unit.plugins.module_utils.ollama.fake_client import FakeClient
+from tests.unit.plugins.module_utils.ollama.fake_client import FakeClient, digest_of
 
 NAME = parse("tiny:optimized")
 
@@ -125,6 +125,7 @@ def test_a_parameter_of_the_base_is_taken_away_once(stores):
     [
         ("0.11.11", {"renderer": "r"}, "Ollama 0.11.11, .* has no RENDERER; it came with 0.12.0"),
         ("0.13.5", {"parser": "p", "requires": "1.0.0"}, "has no REQUIRES; it came with 0.14.0"),
+        ("0.24.0", {"draft_model": "heads"}, "has no DRAFT; it came with 0.30.0"),
         ("0.24.0", {"parameters": {"draft_num_predict": 4}}, "has no PARAMETER draft_num_predict; it came with 0.30.0"),
     ],
 )
@@ -144,3 +145,31 @@ def test_a_draft_that_ollama_would_convert_is_refused():
         created.ensure_created(Target(FakeClient({"tiny": ""})), NAME, request(draft="/d.safetensors"), Pull())
     with pytest.raises(ModelError, match="cannot read the draft model /nonexistent"):
         created.ensure_created(Target(FakeClient({"tiny": ""})), NAME, request(draft="/nonexistent"), Pull())
+
+
+def test_a_draft_that_is_a_model_of_the_server_is_named_by_its_digest():
+    """And it is not uploaded: this client could not do that."""
+    client, sent = FakeClient({"tiny": "", "heads": ""}), []
+    client.create = sent.append
+    with pytest.raises(ModelError, match="no model none:latest, which is to be the draft model of tiny:optimized"):
+        created.ensure_created(Target(client), NAME, request(draft_model="none:latest"), Pull())
+    assert created.ensure_created(Target(client), NAME, request(draft_model="heads"), Pull()).action == "create"
+    (payload,) = sent
+    assert payload["draft_files"] == {"draft.gguf": digest_of("tiny")}
+
+
+def test_a_draft_of_several_files_is_refused(stores):
+    put(stores[0], "tiny")
+    put(stores[0], "heads")
+    projector = {"mediaType": "application/vnd.ollama.image.projector", "digest": "sha256:" + "0" * 64, "size": 1}
+    with open(stores[0].blob_path(projector["digest"]), "wb") as stream:
+        stream.write(b"p")
+    path = stores[0].manifest_path(parse("heads"))
+    with open(path) as stream:
+        manifest = json.load(stream)
+    manifest["layers"].append(projector)
+    with open(path, "w") as stream:
+        json.dump(manifest, stream)
+    with pytest.raises(ModelError, match="heads:latest cannot be a draft model, because it has 2 files"):
+        target = Target(FakeClient(running=False), stores[0])
+        created.ensure_created(target, NAME, request(draft_model="heads"), Pull())

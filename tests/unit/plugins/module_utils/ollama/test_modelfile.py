@@ -45,6 +45,7 @@ LICENSE MIT
         "parser": None,
         "requires": None,
         "draft": None,
+        "draft_model": None,
         "ignored": [],
     }
 

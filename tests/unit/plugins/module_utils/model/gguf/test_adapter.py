@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.adapter import adapter_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.adapter import (
+    adapter_facts,
+    foreign_architecture,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import Header, HeaderError, Tensor
 
 MODEL = {"block_count": 2, "tied_embeddings": False}
@@ -48,3 +51,19 @@ def test_what_is_of_no_block_of_the_model_is_counted_nevertheless(name):
 def test_a_tensor_of_an_unknown_type_has_no_size():
     with pytest.raises(HeaderError, match="tensors of an unknown type 99"):
         facts_of([Tensor("blk.0.attn_q.weight.lora_a", [64, 8], "type 99", None)])
+
+
+@pytest.mark.parametrize(
+    "made_for, model, foreign",
+    [
+        ("llama", "llama", None),
+        ("qwen2", "llama", "qwen2"),
+        ("gpt-oss", "gptoss", None),  # the name that the engine gives it
+        ("gptoss", "gptoss", None),
+        ("gptoss", "gpt-oss", "gptoss"),
+        (None, "llama", ""),
+    ],
+)
+def test_an_adapter_is_made_for_one_architecture(made_for, model, foreign):
+    keys = {"general.architecture": made_for} if made_for else {}
+    assert foreign_architecture(Header(3, keys, {}, [], 0), {"architecture": model}) == foreign

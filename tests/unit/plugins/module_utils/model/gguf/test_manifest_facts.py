@@ -150,6 +150,12 @@ def test_an_adapter_that_was_made_for_a_larger_model_is_refused(tmp_path):
         from_store(tmp_path, layers.model(), layers.adapter(blocks=range(9)))
 
 
+@pytest.mark.parametrize("made_for, said", [("gemma3", "for the architecture gemma3"), ("", "for no architecture")])
+def test_an_adapter_that_was_made_for_another_architecture_is_refused(tmp_path, made_for, said):
+    with pytest.raises(source.SourceError, match="adapter of m was made %s, and the model has the arch.* llama" % said):
+        from_store(tmp_path, layers.model(), layers.adapter(architecture=made_for))
+
+
 def test_the_cache_tells_models_apart_that_differ_in_one_layer(tmp_path):
     cache = str(tmp_path)
     sets = [

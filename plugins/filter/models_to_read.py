@@ -33,7 +33,7 @@ RETURN = r"""
 _value:
   description:
     - The models as they were given.
-    - A draft model that is not among them has C(name), and the C(insecure) of its model.
+    - A draft model that is not among them has C(name), and the C(insecure) and C(refresh) of its model.
   type: list
   elements: dict
 """

@@ -27,7 +27,8 @@ def models_to_read(models: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         models: entries of placement_info's or the role's models.
 
     Returns:
-        The entries, and after them {name, insecure} of each draft model that is not among them.
+        The entries, and after them each draft model that is not among them: {name}, with what its model says of
+        `insecure` and `refresh`.
 
     Raises:
         PlacementError: the `speculative` of one cannot be.
@@ -38,8 +39,8 @@ def models_to_read(models: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         name = draft_name(entry)
         if name is not None and key_of(name) not in known:
             known.add(key_of(name))
-            insecure = {"insecure": entry["insecure"]} if entry.get("insecure") is not None else {}
-            found.append(dict(insecure, name=name))
+            said = {key: entry[key] for key in ("insecure", "refresh") if entry.get(key) is not None}
+            found.append(dict(said, name=name))
     return found
 
 

@@ -66,13 +66,19 @@ def _of_registry(wanted: Wanted) -> list[str]:
 
 
 def of_moved_tags(all_wanted: Sequence[Wanted]) -> list[str]:
-    """Models that the host has and that a registry has another one for by now."""
+    """Models and draft models that the host has and that a registry has another one for by now."""
+    found = [(one.name, one.facts, "", ", or digest: %s to stay" % one.facts.digest) for one in all_wanted]
+    found += [
+        (one.draft_name, one.facts.draft, " of %s" % one.name, "")
+        for one in all_wanted
+        if one.draft_name is not None and one.facts.draft is not None
+    ]
     return [
         "%s on the host has the digest %s, and the registry now has %s under that name; the plan is made for the model "
-        "on the host. Set refresh: true to get the new one, which replaces it once it is proven, or digest: %s to stay."
-        % (one.name, one.facts.digest, one.facts.registry_digest, one.facts.digest)
-        for one in all_wanted
-        if one.facts.registry_digest not in (None, one.facts.digest)
+        "on the host. Set refresh: true%s to get the new one, which replaces it once it is proven%s."
+        % (name, facts.digest, facts.registry_digest, whose, stay)
+        for name, facts, whose, stay in found
+        if facts.registry_digest not in (None, facts.digest)
     ]
 
 

@@ -365,6 +365,11 @@ def test_a_named_draft_is_brought_before_what_is_made_with_it():
     assert [(state.name, state.same_as) for state in names] == [("tiny:latest", OPTIMIZED), ("heads:latest", OPTIMIZED)]
 
 
+def test_the_draft_of_a_model_that_is_refreshed_must_be_the_planned_one():
+    for refresh, pin in ((True, DRAFT["planned_digest"]), (False, "")):
+        assert models.wanted_models(drafted(refresh=refresh)[0], [])[1].digest == pin
+
+
 def test_a_draft_that_is_as_planned_changes_nothing_and_is_not_deleted():
     assert compared(*drafted())[0] == []
 

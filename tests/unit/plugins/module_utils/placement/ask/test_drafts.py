@@ -48,6 +48,15 @@ def test_a_named_draft_is_planned_like_that_of_a_manifest():
     assert same["draft"] is None
 
 
+def test_a_draft_that_has_moved_in_the_registry_is_said():
+    offered = dict(heads_alone(), source="registry", digest="sha256:" + "e" * 64)
+    plan = make_plan(HOST, with_headers([entry()], [offered, heads_alone()]), "0.32.15")
+    (said,) = plan["moved_tags"]
+    assert said.startswith("heads on the host has the digest %s, and the registry now has sha256:eee" % DIGEST)
+    assert "Set refresh: true of m to get" in said
+    assert planned(heads_alone())["moved_tags"] == []
+
+
 def test_of_the_named_model_only_its_file_counts():
     more = heads_alone(
         parameters={"num_gpu": 1}, adapters=[{"layer_bytes": {"0": 7}}], draft=table.model("llama3.2-1b")
@@ -125,11 +134,11 @@ def test_an_option_that_cannot_be_is_refused(option, said):
 
 def test_drafts_are_read_with_the_models():
     models = [
-        dict(entry("heads"), insecure=True),
+        dict(entry("heads"), insecure=True, refresh=False),
         dict(entry("Heads:latest"), name="n"),
         {"name": "served"},
         dict(entry("served:latest"), name="o"),
         {"name": "p", "speculative": {"type": "draft", "draft": None}},
     ]
     found = models_to_read(models)
-    assert found[:5] == models and found[5:] == [{"name": "heads", "insecure": True}]
+    assert found[:5] == models and found[5:] == [{"name": "heads", "insecure": True, "refresh": False}]

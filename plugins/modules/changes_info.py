@@ -155,7 +155,7 @@ changes:
     stage:
       description: When a run makes it.
       type: str
-      choices: [install, configure, models, finish, prune]
+      choices: [install, configure, models, finish, history, prune]
     details:
       description: What else a task needs to know.
       type: dict

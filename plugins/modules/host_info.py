@@ -41,6 +41,10 @@ options:
       - Whether to return RV(secrets) too. Use O(ignore:no_log) with it.
     type: bool
     default: false
+  kept_plan:
+    description:
+      - Number of a plan in RV(host.history) to return as RV(kept_plan).
+    type: int
 """
 
 EXAMPLES = r"""
@@ -56,9 +60,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 secrets:
-  description: The variables in RV(host.secret_variables) with their values.
+  description:
+    - The variables in RV(host.secret_variables) with their values. With O(kept_plan), the variables that this plan
+      hides, as the environment files that are kept with it have them.
   type: dict
   returned: when O(secrets) is true
+kept_plan:
+  description: The plan with the number O(kept_plan). V((hidden\)) stands for the values of secret variables.
+  type: dict
+  returned: when O(kept_plan) is given
 host:
   description:
     - What is on the host. In the environments in it, V((hidden\)) stands for the values of secret variables, which are
@@ -92,6 +102,15 @@ host:
       type: str
     applied_plan:
       description: The plan that was applied last. Empty if there is none.
+      type: dict
+    history:
+      description:
+        - The plans that were in force, the last one at the end, as C(plans). C(leftovers) are paths of plans that are
+          not complete, because a run was killed.
+        - Each plan has C(number), C(order) (its place among them, the last has the highest), C(release), C(checksum)
+          (of the archive of the release), C(time), C(verdict) and C(tokens_per_second) (by instance and model) of its
+          proof, C(rolled_back_from) (number of the plan that was given up for it, or null) and C(files) (the SHA-256 of
+          the copies of its plan, its unit and its environment files, by the path of the file in force).
       type: dict
     made:
       description: Directories outside its own that the role has made. Its entry point C(remove) removes the empty ones.
@@ -184,6 +203,7 @@ host:
     release: {current: null, complete: {}, leftovers: []}
     command: absent
     applied_plan: {}
+    history: {plans: [], leftovers: []}
     made: []
     models_dir: {path: /var/lib/ollama-multigpu, entries: [], free_bytes: 1900000000000, closed: null}
     left_behind: null
@@ -207,7 +227,9 @@ host:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan, take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import history
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import (
     host_state,
     model_stores,
@@ -223,6 +245,7 @@ def main():
             "models_dir": {"type": "path", "default": paths.DEFAULT_MODELS_DIR},
             "address": {"type": "str"},
             "secrets": {"type": "bool", "default": False, "no_log": False},
+            "kept_plan": {"type": "int"},
         },
         supports_check_mode=True,
     )
@@ -233,8 +256,20 @@ def main():
         state["stores"] = list_stores(model_stores(state, models_dir), models_dir)
     except OSError as error:
         module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)
+    try:
+        more = kept(options["kept_plan"], options["secrets"])
+    except FilesError as error:
+        module.fail_json(msg="%s." % error)
     asked = {"secrets": secret_variables(state)} if options["secrets"] else {}
-    module.exit_json(host=shown_state(state), **asked)
+    module.exit_json(host=shown_state(state), **dict(asked, **more))
+
+
+def kept(number, with_secrets):
+    """Return what is asked for of the kept plan with a number; {} where it is None."""
+    if number is None:
+        return {}
+    plan = history.kept_plan(number)
+    return {"kept_plan": shown_plan(plan), **({"secrets": history.kept_secrets(plan, number)} if with_secrets else {})}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ MAX_NUMBER = 2**63
 #: with the documentation of the modules.
 RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "gpu_facts": {"ansible_facts": (dict, True)},
-    "host_info": {"host": (dict, True), "secrets": (dict, False)},
+    "host_info": {"host": (dict, True), "kept_plan": (dict, False), "secrets": (dict, False)},
     "instance_files": {"files": (list, True)},
     "instance_models": {"models": (list, True), "held_back": (list, True)},
     "instance_ready": {"instances": (list, True)},
@@ -40,6 +40,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "model_info": {"model": (dict, True), "bytes_read": (int, True)},
     "placement_check": {"verdict": (str, True), "instances": (list, True), "diagnosis": (list, True)},
     "placement_info": {"placement": (dict, True)},
+    "plan_history": {"number": (int, True), "path": (str, True)},
     "program_file": {"path": (str, True), "needed": (bool, True), "interpreter": (str, True)},
     "release_files": {"directory": (str, True), "members": (int, False), "size_bytes": (int, False)},
     "server_info": {"server": (dict, False), "servers": (dict, False)},

@@ -77,6 +77,7 @@ PURE = (
     "evidence/tolerances.py",
     "evidence/planned.py",
     "evidence/shapes.py",
+    "evidence/slowdown.py",
     "evidence/unproven.py",
     "evidence/start_problems.py",
     "program/shapes.py",

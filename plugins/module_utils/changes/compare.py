@@ -9,7 +9,8 @@ from typing import Any
 
 from ..common import paths
 from ..common.sizes import gib
-from .files import compare_files, written_unit_files
+from .files import compare_files, wanted_files, written_unit_files
+from .history import compare_history, kept_release
 from .inputs import adopted_store, carried_variables
 from .known_servers import known_servers
 from .models import compare_models
@@ -68,6 +69,7 @@ def compare(
         + files_changes
         + services
         + models_changes
+        + compare_history(wanted_files(plan, host, wanted.secrets), host, wanted.rolled_back_from)
         + _pruned(plan, host, wanted)
         + leftover_changes(plan, host, models_changes)
     )
@@ -183,7 +185,7 @@ def _pruned(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[
     return [
         Change("prune", "release", paths.release(version), "%s is the release in use." % wanted.version)
         for version in host["release"]["complete"]
-        if version != wanted.version
+        if version not in (wanted.version, kept_release(host["history"]["plans"], wanted.version))
     ] + [
         Change("prune", "store", paths.store(plan["models_dir"], name), "The plan has no instance %s." % name, name)
         for name in _stale(plan, host, "store")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .schema import Change
 
-INSTALL, CONFIGURE, MODELS, FINISH, PRUNE = "install", "configure", "models", "finish", "prune"
+INSTALL, CONFIGURE, MODELS, FINISH, HISTORY, PRUNE = "install", "configure", "models", "finish", "history", "prune"
 
 #: (kind, object) -> stage, in the order in which they are made.
 ORDER = {
@@ -39,15 +39,17 @@ ORDER = {
     # A plan that is written down is one that was applied to its end.
     ("write", "plan"): FINISH,
     # Only after everything is verified.
+    ("write", "history"): HISTORY,
     ("prune", "release"): PRUNE,
     ("prune", "store"): PRUNE,
     ("prune", "leftovers"): PRUNE,
+    ("prune", "history"): PRUNE,
 }
 _PLACES = {pair: place for place, pair in enumerate(ORDER)}
 
 
 def stage(change: Change) -> str:
-    """Return the stage of a run that makes a change: install, configure, models, finish or prune."""
+    """Return the stage of a run that makes a change: install, configure, models, finish, history or prune."""
     return ORDER[change.kind, change.object]
 
 

@@ -109,7 +109,8 @@ class Wanted:
     `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none};
     `program` is the digest of the controller's copy of the host's program, None where none is put on the host;
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
-    by name.
+    by name. `rolled_back_from` is the number of the plan that is given up for this one; None where the plan is no way
+    back.
     """
 
     version: str
@@ -121,3 +122,4 @@ class Wanted:
     program: Optional[str] = None
     acknowledged: tuple[str, ...] = ()
     secrets: dict = field(default_factory=dict, repr=False)
+    rolled_back_from: Optional[int] = None

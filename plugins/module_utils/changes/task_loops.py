@@ -56,6 +56,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "models": [_model(state) for state in changes.models] if order.MODELS in stages else [],
         "present": [_model(state) for state in changes.models if state.state == "present"],
         "measure": _measurable(changes, plan),
+        "history": next((change.details for change in changes.of("write", "history")), {}),
         "prune_files": [
             {"path": path, "state": "absent"}
             for change in changes.changes

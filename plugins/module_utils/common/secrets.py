@@ -6,8 +6,9 @@ This is the only rule of it. A value may be read by everybody only if the collec
 Ollama, its engine or CUDA read, without a word in their name that says otherwise. The value of any other variable is
 secret, and so are credentials and queries in addresses.
 
-The true values are in two places on a host: the environment file of an instance (root and the service user) and the
-record of an adopted Ollama (root). Everywhere else (plan, results, differences, messages) HIDDEN stands for them.
+The true values are in three places on a host: the environment file of an instance (root and the service user), its
+copy in a kept plan (root) and the record of an adopted Ollama (root). Everywhere else (plan, results, differences,
+messages) HIDDEN stands for them.
 """
 
 from __future__ import annotations

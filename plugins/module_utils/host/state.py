@@ -16,7 +16,7 @@ import shutil
 from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ..common import paths, secrets
-from . import entrance, file_system, listeners, managed, program_install, systemd
+from . import entrance, file_system, history, listeners, managed, program_install, systemd
 from .command import PROGRAM_PATH
 from .json_file import read_object
 
@@ -47,6 +47,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "release": releases(root),
         "command": _command(root),
         "applied_plan": applied,
+        "history": history.read_history(root),
         "left_behind": left_behind(applied.get("models_dir"), models_dir),
         "adopted": read_object(paths.below(root, paths.ADOPTED)) or {},
         "made": made(root),

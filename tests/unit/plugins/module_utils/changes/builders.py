@@ -88,6 +88,7 @@ def host(**more):
             "instances": [],
             "drop_ins": [],
             "left_behind": None,
+            "history": {"plans": [], "leftovers": []},
             "made": [],
             "files": {},
             "models_dir": {"path": "/models", "entries": [], "free_bytes": 10**12},
@@ -117,8 +118,30 @@ def applied_host(wanted, values=None, **more):
     )
     found["made"] = ["/models", "/models/instances", paths.STATE_DIRECTORY]
     found["files"] = {path: dict(ABSENT, kind="directory") for path in ("/etc/ansible", paths.FACTS_DIRECTORY)}
-    found["files"] |= {file.path: described(file) for file in files.wanted_files(wanted, found, values or {})}
+    managed = files.wanted_files(wanted, found, values or {})
+    found["files"] |= {file.path: described(file) for file in managed}
+    found["history"] = {"plans": [kept(1, managed)], "leftovers": []}
     return dict(found, **more)
+
+
+def kept(number, managed, **more):
+    """A plan with these files as host_info finds it in the history."""
+    names = (paths.PLAN, paths.TEMPLATE_UNIT_FILE)
+    copied = [file for file in managed if file.path in names or file.path.startswith(paths.ENVIRONMENT_DIRECTORY + "/")]
+    return dict(
+        {
+            "number": number,
+            "order": number,
+            "release": "0.32.15",
+            "checksum": "a" * 64,
+            "time": "2026-11-28T22:40:00Z",
+            "verdict": "pass",
+            "tokens_per_second": {},
+            "rolled_back_from": None,
+            "files": {file.path: file.digest for file in copied},
+        },
+        **more,
+    )
 
 
 def described(file):

@@ -75,9 +75,10 @@ def test_an_untouched_host_gets_everything_in_order(wanted):
         ("alias", "model"),
         ("load", "model"),
         ("write", "plan"),
+        ("write", "history"),
     ]
     stages = [order.stage(change) for change in changes.changes]
-    assert stages == sorted(stages, key=["install", "configure", "models", "finish", "prune"].index)
+    assert stages == sorted(stages, key=["install", "configure", "models", "finish", "history", "prune"].index)
     assert all(change.reason.endswith(".") for change in changes.changes)
     directories = [change.what for change in changes.of("write", "directory")]
     assert (

@@ -131,6 +131,7 @@ def test_a_change_of_a_secret_alone_writes_its_file_and_restarts_its_instance():
         ("write", path),
         ("restart", "ollama@gpu0.service"),
         ("load", "llama3.1:8b"),
+        ("write", "/etc/ollama-multigpu/plans/2"),
     ]
     assert found["changes"][1]["reason"] == "the environment file %s is written." % path
     # Its mode alone is no reason.

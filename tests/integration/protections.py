@@ -227,6 +227,7 @@ class Host:
             (environment, "chmod 0644"),
             (environment, "chown ollama"),
             ("/etc/ollama-multigpu/plan.json", "chmod 0644"),
+            ("/etc/ollama-multigpu/plans", "chmod 0755"),
             (UNIT, "chmod 0666"),
             (UNIT, "chown ollama"),
             ("/etc/ansible/facts.d/ollama_multigpu.fact", "chmod 0666"),

@@ -23,6 +23,8 @@ SET = "secrets"
 HOST = "s"
 CONTAINER = fleet.container_name(SET, HOST)
 ENVIRONMENT_FILES = {"/etc/ollama-multigpu/instances/%s.env" % name for name in ("gpu0", "gpu1")}
+#: Copies of the environment files in the plans that are kept.
+KEPT_FILES = "/etc/ollama-multigpu/plans/%d/instances/%s.env"
 RECORD = "/etc/ollama-multigpu/adopted.json"
 #: Those of the Ollama that is adopted. They belong to the administrator and are left as they are.
 UNIT = "/etc/systemd/system/ollama.service"
@@ -137,6 +139,11 @@ def nothing_is_found(marked, *allowed: str) -> None:
     assert secret_marks.found_below(pathlib.Path.home() / ".ansible") == []
 
 
+def kept(*numbers: int) -> list[str]:
+    """The environment files of kept plans."""
+    return [KEPT_FILES % (number, name) for number in numbers for name in ("gpu0", "gpu1")]
+
+
 def processes() -> list[dict[str, str]]:
     """The environments of the servers."""
     found = []
@@ -161,9 +168,10 @@ def test_secrets_never_show(marked):
         assert {name for name, value in variables.items() if value == "(hidden)"} == hidden
         assert variables["OLLAMA_MAX_QUEUE"] == "100"
     assert "OLLAMA_AUTH is not carried over" in applied.output and "GCONV_PATH is not carried over" in applied.output
-    nothing_is_found(marked, RECORD, *ENVIRONMENT_FILES)
-    modes = on("stat", "--format=%n %a %U:%G", RECORD, *sorted(ENVIRONMENT_FILES)).splitlines()
-    assert modes == [RECORD + " 600 root:root"] + [path + " 640 root:ollama" for path in sorted(ENVIRONMENT_FILES)]
+    nothing_is_found(marked, RECORD, *ENVIRONMENT_FILES, *kept(1))
+    true_values = [*sorted(ENVIRONMENT_FILES), *kept(1)]
+    modes = on("stat", "--format=%n %a %U:%G", RECORD, *true_values).splitlines()
+    assert modes == [RECORD + " 600 root:root"] + [path + " 640 root:ollama" for path in true_values]
     expected = {name: str(value) for name, value in {**CARRIED, **GIVEN, **UNCHECKED}.items()}
     for variables in processes():
         assert {name: variables.get(name) for name in expected} == expected and "OLLAMA_AUTH" not in variables
@@ -180,13 +188,13 @@ def test_secrets_never_show(marked):
     marked.play("site", ollama_multigpu_environment=other)
     assert [variables["HF_TOKEN"] for variables in processes()] == [other["HF_TOKEN"]] * 2
     copies = on("sh", "-c", "ls %s*" % ADDED).split()
-    nothing_is_found(marked, RECORD, *ENVIRONMENT_FILES, *copies)
+    nothing_is_found(marked, RECORD, *ENVIRONMENT_FILES, *kept(1, 2), *copies)
     assert on("stat", "--format=%a %U:%G", *copies).split("\n")[:-1] == ["600 root:root"] * len(copies)
 
     # Here modules run on the host that else run on the controller.
     marked.play("plan", ollama_multigpu_headers_from="host", ollama_multigpu_measure=True)
     marked.play("verify")
-    nothing_is_found(marked, RECORD, *ENVIRONMENT_FILES, *copies)
+    nothing_is_found(marked, RECORD, *ENVIRONMENT_FILES, *kept(1, 2), *copies)
 
 
 #: Runs that fail: (variables, words of the message).

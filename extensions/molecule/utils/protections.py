@@ -233,6 +233,7 @@ def check_files(findings, plan):
     expect_file(findings, UNIT, "root:root 0644 file")
     expect_file(findings, FACTS, "root:root 0644 file")
     expect_file(findings, CONFIGURATION + "/plan.json", "root:root 0640 file")
+    expect_file(findings, CONFIGURATION + "/plans", "root:root 0700 directory")
     if os.path.lexists(CONFIGURATION + "/adopted.json"):
         expect_file(findings, CONFIGURATION + "/adopted.json", "root:root 0600 file")
     for instance in plan["instances"]:

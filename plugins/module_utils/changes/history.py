@@ -30,15 +30,17 @@ def compare_history(
         host: of module host_info.
         rolled_back_from: number of the plan that is given up for this one.
     """
-    wanted = _identity({file.path: file.digest for file in files})
+    wanted = identity({file.path: file.digest for file in files})
     unit = next((file.digest for file in files if file.path == paths.TEMPLATE_UNIT_FILE), None)
     plans = host["history"]["plans"]
-    there = next((entry for entry in reversed(plans) if _identity(entry["files"]) == wanted), None)
+    there = next((entry for entry in reversed(plans) if identity(entry["files"]) == wanted), None)
     number = there["number"] if there else max((entry["number"] for entry in plans), default=0) + 1
     reason = _reason(there, plans, unit)
     changes = []
     if reason:
-        details = {"number": number, "rolled_back_from": rolled_back_from if rolled_back_from != number else None}
+        # What is written anew because of its unit is what it was.
+        given_up = there["rolled_back_from"] if there is not None and there is plans[-1] else rolled_back_from
+        details = {"number": number, "rolled_back_from": given_up}
         changes.append(Change("write", "history", paths.kept_plan(number), reason, details=details))
     others = [entry["number"] for entry in plans if entry["number"] != number]
     for old in others[: max(0, len(others) + 1 - KEPT)]:
@@ -61,8 +63,12 @@ def kept_release(plans: Iterable[Mapping[str, Any]], version: str) -> Optional[s
     return next((entry["release"] for entry in reversed(list(plans)) if entry["release"] != version), None)
 
 
-def _identity(digests: Mapping[str, Optional[str]]) -> dict[str, Optional[str]]:
-    """What tells a plan: {path: SHA-256} of its text and of its environment files."""
+def identity(digests: Mapping[str, Optional[str]]) -> dict[str, Optional[str]]:
+    """Return what tells a plan: {path: SHA-256} of its text and of its environment files.
+
+    Args:
+        digests: {path: SHA-256} of files in force, or of their copies.
+    """
     return {
         path: digest
         for path, digest in digests.items()

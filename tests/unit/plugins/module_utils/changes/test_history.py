@@ -60,8 +60,11 @@ def test_a_unit_that_differs_is_written_into_the_kept_plan():
     there = kept(3, managed())
     there["files"][paths.TEMPLATE_UNIT_FILE] = "0" * 64
     assert compared(managed(), kept(2, managed(8192)), there) == [("write", 3)]
-    (change,) = history.compare_history(managed(), {"history": {"plans": [there], "leftovers": []}}, rolled_back_from=3)
-    assert change.details["rolled_back_from"] is None
+    for given_up in (None, 1):
+        there["rolled_back_from"] = given_up
+        state = {"history": {"plans": [there], "leftovers": []}}
+        (change,) = history.compare_history(managed(), state, rolled_back_from=3)
+        assert change.details == {"number": 3, "rolled_back_from": given_up}
 
 
 def test_the_last_five_in_force_are_kept():

@@ -22,10 +22,9 @@ from ..common import environment_file, paths, secrets
 from ..common.regular import read_regular
 from . import managed, places
 from .files import Files, WantedFile
+from .json_file import read_object
 from .ownership import FilesError, Ownership, group_name, user_name
 
-#: Larger records are none of the collection's.
-_LARGEST_RECORD = 1024 * 1024
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 #: Of the directories and records: the copies of the environment files have the true values.
 _CLOSED, _RECORD_MODE = 0o700, 0o600
@@ -177,11 +176,11 @@ def _record(name: str, root: str) -> Optional[PlanRecord]:
     if not _NUMBER.match(name):
         return None
     path = paths.below(root, "%s/%s" % (paths.kept_plan(int(name)), paths.PLAN_RECORD))
+    found = read_object(path) or {}
     try:
-        found = json.loads(read_regular(path, _LARGEST_RECORD, follow=False).decode("utf-8"))
         # A later version of the collection may know more of a plan.
         record = PlanRecord(**{key: found[key] for key in _KEYS if key in found})
-    except (OSError, ValueError, TypeError):
+    except TypeError:
         return None
     return record if _is_sound(record) and record.number == int(name) else None
 
@@ -244,11 +243,5 @@ def _copy(source: str, target: str, root: str) -> WantedFile:
 
 def _release_checksum(version: str, root: str) -> Optional[str]:
     """The checksum that a release on the host was verified with."""
-    try:
-        marker = json.loads(
-            read_regular(paths.below(root, paths.release_marker(version)), _LARGEST_RECORD).decode("utf-8")
-        )
-    except (OSError, ValueError):
-        return None
-    checksum = marker.get("checksum") if isinstance(marker, dict) else None
+    checksum = (read_object(paths.below(root, paths.release_marker(version))) or {}).get("checksum")
     return checksum if isinstance(checksum, str) else None

@@ -166,6 +166,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import collect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import FAIL, UNPROVEN
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.verdict_text import notes, summary
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 
 
@@ -205,39 +206,6 @@ def main():
             module.fail_json(msg=summary(result), **result)
         module.warn(summary(result))
     module.exit_json(changed=False, **result)
-
-
-def notes(result):
-    """Return the notes of all models."""
-    return [note for instance in result["instances"] for model in instance["models"] for note in model["notes"]]
-
-
-def summary(result):
-    """Return one sentence on the first finding, with its remedy, and how many more there are."""
-    if not result["diagnosis"]:
-        failed = [
-            (model["name"], check)
-            for instance in result["instances"]
-            for model in instance["models"]
-            for check in model["checks"]
-            if check["passed"] is False
-        ]
-        name, check = failed[0]
-        return "%s is not as planned: %s is %s instead of %s." % (
-            name,
-            check["name"],
-            check["observed"],
-            check["expected"],
-        )
-    first = result["diagnosis"][0]
-    more = len(result["diagnosis"]) - 1
-    return "Instance %s: %s (%s). %s%s" % (
-        first["instance"],
-        first["evidence"],
-        first["finding"],
-        first["remedy"],
-        " There %s %d more in diagnosis." % ("is" if more == 1 else "are", more) if more else "",
-    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,14 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "instance_files": {"files": (list, True)},
     "instance_models": {"models": (list, True), "held_back": (list, True)},
     "instance_ready": {"instances": (list, True)},
+    "instance_switch": {
+        "seconds_without_answer": (dict, True),
+        "files": (list, True),
+        "models": (list, True),
+        "evidence": (dict, False),
+        "evidence_before": (dict, False),
+        "went_back": (list, True),
+    },
     "libraries": {
         "found": (dict, False),
         "needed": (list, False),

@@ -39,6 +39,7 @@ ARROWS = {
     "changes": {"common", "releases", "placement", "ollama"},
     "evidence": {"common", "host", "gpu", "ollama", "measure", "changes"},
     "program": {"common", "host", "gpu", "ollama", "evidence"},
+    "apply": {"common", "host", "ollama", "changes", "evidence"},
 }
 #: Files below these neither read nor write anything outside their arguments, and neither does what they import.
 PURE = (
@@ -83,6 +84,8 @@ PURE = (
     "program/shapes.py",
     "program/status_lines.py",
     "program/verdicts.py",
+    "evidence/verdict_text.py",
+    "apply/report.py",
 )
 INPUT_OUTPUT = {
     "ctypes",

@@ -33,6 +33,8 @@ PLANS = CONFIGURATION + "/plans"
 #: What is known of a kept plan (number, release, time, verdict, tokens/s). Written last: a kept plan without it is left
 #: from a run that was killed.
 PLAN_RECORD = "about.json"
+#: What the instances were before a run began to change them, until the plan is written. Environments are in it.
+BEFORE = CONFIGURATION + "/before.json"
 FACTS_DIRECTORY = "/etc/ansible/facts.d"
 FACTS = FACTS_DIRECTORY + "/ollama_multigpu.fact"
 

@@ -9,6 +9,7 @@ itself can pass a model; see comparison.py.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ..common.sizes import gib
@@ -20,6 +21,7 @@ from .host_view import HostView
 from .identity import ModelIdentity, ServerIdentity
 from .instance_checks import InstanceComparison
 from .model_memory import GpuMemory
+from .planned import instances_of
 from .shapes import (
     FAIL,
     PASS,
@@ -35,17 +37,18 @@ from .shapes import (
 )
 
 
-def check_plan(plan: dict[str, Any], observations: Observations) -> Evidence:
+def check_plan(plan: dict[str, Any], observations: Observations, only: Collection[str] | None = None) -> Evidence:
     """Return the evidence for a plan.
 
     Args:
         plan: of placement_info.
         observations: what `collect` gathered for it.
+        only: names of the instances to check; None for all of them.
     """
     host = HostView.of(plan, observations)
     instances: list[InstanceEvidence] = []
     diagnosis: list[Finding] = []
-    for instance in plan.get("instances") or []:
+    for instance in instances_of(plan, only):
         observed = observations.instances.get(instance["name"]) or ObservedInstance()
         whole = InstanceComparison(instance, observed, host)
         server = ServerIdentity(instance, observed, host.release)

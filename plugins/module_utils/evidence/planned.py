@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Mapping, Optional
 
 from ..common import paths
@@ -40,3 +41,8 @@ def plan_problem(plan: Mapping[str, Any]) -> Optional[str]:
                 % ", ".join(missing)
             )
     return None
+
+
+def instances_of(plan: dict[str, Any], only: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Return the instances of a plan, those with these names where some are given."""
+    return [instance for instance in plan.get("instances") or [] if only is None or instance["name"] in only]

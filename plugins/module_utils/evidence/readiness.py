@@ -18,6 +18,8 @@ from .concurrency import in_parallel
 _INTERVAL = 0.3
 #: A server accepts connections while it looks for GPUs, and answers afterwards: the question is asked again.
 _ANSWER_SECONDS = 5.0
+#: A server that answers an error for so long goes on answering it.
+_ERROR_SECONDS = 15.0
 _SHORTEST_SECRET = 4  # characters; shorter ones are parts of other words
 
 
@@ -57,7 +59,7 @@ def wait_for(instances: Sequence[dict[str, str]], timeout: float) -> list[dict[s
 
 def _wait(unit: str, client: OllamaClient, timeout: float) -> Readiness:
     begin, begin_date = time.monotonic(), time.time()
-    restarts, said = None, "no answer"
+    restarts, said, answers_since = None, "no answer", None
     while True:
         properties = systemd.show([unit]).get(unit, {})
         if start_problems.has_ended(properties, restarts):
@@ -70,7 +72,14 @@ def _wait(unit: str, client: OllamaClient, timeout: float) -> Readiness:
                 return Readiness(unit, client.url, version=client.version())
             except OllamaError as error:
                 said = error.message
-        if time.monotonic() - begin > timeout:
+                answers_since = None if error.status is None else answers_since or time.monotonic()
+        now = time.monotonic()
+        if answers_since is not None and now - answers_since > _ERROR_SECONDS:
+            lines = _journal(unit, properties, begin_date)
+            return Readiness(
+                unit, client.url, problem="%s runs and answers with an error: %s.%s" % (unit, said, _told(lines))
+            )
+        if now - begin > timeout:
             lines = _journal(unit, properties, begin_date)
             return Readiness(
                 unit,

@@ -37,7 +37,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         root: see above.
     """
     units = systemd.show_ours() if root == "/" else {}
-    applied = read_object(paths.below(root, paths.PLAN)) or {}
+    applied = applied_plan(root)
     return {
         "architecture": platform.machine(),
         "systemd": os.path.isdir(paths.below(root, "/run/systemd/system")),
@@ -65,6 +65,15 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "listeners": listeners.listeners(paths.below(root, "/proc")),
         "address_available": listeners.can_bind(address) if address else None,
     }
+
+
+def applied_plan(root: str = "/") -> Dict[str, Any]:
+    """Return the plan that was applied to its end, {} where there is none.
+
+    Args:
+        root: see above.
+    """
+    return read_object(paths.below(root, paths.PLAN)) or {}
 
 
 def model_stores(state: Mapping[str, Any], models_dir: str) -> List[str]:

@@ -18,7 +18,7 @@ from ..common.names import Name, parse
 from ..common.regular import open_regular
 from . import model_content, modelfile
 from .client import OllamaError, OllamaUnreachable
-from .present import Pull, ensure_pulled, from_another_store, has, take
+from .present import NotHere, Pull, ensure_pulled, from_another_store, has, take
 from .store import Store, StoreError
 from .target import ModelError, Outcome, Target, content_in
 
@@ -85,6 +85,8 @@ def ensure_created(
         if not check_mode:
             action = take(target, other, name, digest)
         return Outcome(action, digest, 0, before, model_content.render(want), warnings=warnings)
+    if pull.only_here:
+        raise NotHere("no store on this host has %s; it is created when the server runs" % name)
     based = ensure_pulled(target, base, pull, pin, check_mode)
     if check_mode:
         return Outcome(

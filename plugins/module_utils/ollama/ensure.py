@@ -8,8 +8,9 @@ works through a list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable
 
 from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
 from . import aliased, created, header_check, loading, modelfile, parameters, present
@@ -263,12 +264,39 @@ class Progress:
         return " ".join(sentences)
 
 
-def ensure_all(wanted_models: list[WantedModel], check_mode: bool = False) -> Progress:
+def link_all(wanted_models: list[WantedModel]) -> list[tuple[WantedModel, Outcome]]:
+    """Bring models from other stores on this host while the servers of their instances do not run.
+
+    What cannot be brought so is left: `ensure_all` brings it when they run, or says why it cannot.
+
+    Returns:
+        The models that were brought.
+    """
+    found = []
+    for wanted in wanted_models:
+        if wanted.state != "present" or wanted.store is None:
+            continue
+        with contextlib.suppress(*EXPECTED_ERRORS):
+            here = replace(wanted, pull=replace(wanted.pull, only_here=True))
+            outcome = ensure(here, here.target())
+            if outcome.changed:
+                found.append((wanted, outcome))
+    return found
+
+
+def ensure_all(
+    wanted_models: list[WantedModel], check_mode: bool = False, after: Callable[[WantedModel], None] | None = None
+) -> Progress:
     """Bring models into their wanted states, one after the other.
 
     After a failure the later entries of that instance are skipped, because they may need what failed; those of other
     instances go on, so that one broken GPU leaves no other without its models. Once a model has turned out to have
     another header than the plan was made from, nothing is deleted, unloaded or loaded any more: that plan is wrong.
+
+    Args:
+        wanted_models: In an order that works.
+        check_mode: Whether nothing may be changed.
+        after: Called after each entry that was worked through.
 
     Raises:
         LibraryMissing: The host has no requests; nothing was done.
@@ -296,6 +324,8 @@ def ensure_all(wanted_models: list[WantedModel], check_mode: bool = False) -> Pr
                 outcome = _after_the_earlier(wanted, outcome, progress.done)
             changed = outcome.changed
             progress.done.append((wanted, outcome))
+            if after is not None:
+                after(wanted)
         except EXPECTED_ERRORS as error:
             broken.add(wanted.instance)
             progress.failures.append((wanted, str(error)))

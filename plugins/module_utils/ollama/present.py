@@ -63,6 +63,7 @@ class Pull:
         link_from: Stores on this host that the model may be linked or copied from.
         planned: Manifest digest that a model must have that is pulled, because the plan was made from that model; None
             for any. A model that is on the host already may have another one.
+        only_here: Whether the model may come from stores on this host alone: no registry is asked, and no server.
     """
 
     registry: str | None = None
@@ -71,6 +72,11 @@ class Pull:
     timeout: float = 120.0
     link_from: list[Store] = field(default_factory=list)
     planned: str | None = None
+    only_here: bool = False
+
+
+class NotHere(ModelError):
+    """No store on this host has the model, and nothing else may be asked."""
 
 
 def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None, check_mode: bool = False) -> Outcome:
@@ -100,6 +106,8 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
             action = take(target, other, name, digest, pulled=True)
         brought = {"digest": digest, "%s_from" % _PAST[action]: other.path}
         return Outcome(action, digest, 0, before, brought, warnings=warnings)
+    if pull.only_here:
+        raise NotHere("no store on this host has %s; it is pulled when the server runs" % name)
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
     manifest = _registry_manifest(source, pull, pin)
     if pin and manifest and manifest.digest != pin:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Callable
 from ..common import paths
 from ..common.names import Name
 from ..host import as_user
-from . import store_aliases, store_changes
+from . import store_aliases, store_changes, store_kept
 from .manifest import Layer, Manifest
 from .store_directory import BLOBS, OpenStore, StoreError, blob_name
 from .store_owner import nearest, worker
@@ -189,6 +189,15 @@ class Store:
         """
         if self.manifest(name) is not None or self.has_record(name):
             _call(worker(self.path, self.user), store_changes.remove, self.path, str(name))
+
+    def kept(self) -> dict[str, str]:
+        """Return all manifests of the store (store_kept.py); {} where there is no store. Raises StoreError."""
+        with self._open() as opened:
+            return store_kept.kept_manifests(opened) if opened else {}
+
+    def put_back(self, kept: dict[str, str]) -> int:
+        """Give the store the manifests that it had, and return how many differed. Raises StoreError."""
+        return _call(worker(self.path, self.user), store_kept.put_back, self.path, kept)
 
     def has_record(self, name: Name) -> bool:
         """Return whether the store knows that a name was made to name another model. Raises StoreError."""

@@ -121,7 +121,7 @@ def remove(target: str, name: str) -> None:
             removed = [store.manifest(parse(name)), store.manifest_at(side, PULLED)]
             for root, path in ((MANIFESTS, parts), (PULLED, side), (GIVEN, side)):
                 if store.manifest_at(path, root) is not None:
-                    _unlink(store, root, path)
+                    remove_manifest(store, root, path)
             used: set[str] = set()
             for other in store.names():
                 for kept in (store.manifest(other), pulled_manifest(store, other)):
@@ -134,7 +134,7 @@ def remove(target: str, name: str) -> None:
         raise StoreError("cannot remove %s from the store %s: %s" % (name, target, error.strerror or error))
 
 
-def _unlink(store: OpenStore, root: str, parts: tuple[str, ...]) -> None:
+def remove_manifest(store: OpenStore, root: str, parts: tuple[str, ...]) -> None:
     """Remove a manifest, then its directories that are empty now."""
     for number in range(len(parts), 0, -1):
         with store.existing(root, *parts[: number - 1]) as directory:

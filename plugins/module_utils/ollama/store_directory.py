@@ -207,23 +207,26 @@ class OpenStore:
                 found.append(parse("%s/%s/%s:%s" % parts))
         return sorted(found)
 
-    def tags(self, inspect: Inspect, left: list[int], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    def tags(
+        self, inspect: Inspect, left: list[int], above: tuple[str, ...] = (), root: str = MANIFESTS
+    ) -> Iterator[tuple[str, ...]]:
         """Yield the parts of the paths of what may be manifests.
 
         Args:
             inspect: see `Inspect`.
             left: how many more entries may be looked at, in a list so that it counts for further calls.
             above: parts of the directory to begin with.
+            root: directory of the store that has them.
 
         Raises:
             StoreError: see `names`.
         """
         wanted = stat.S_ISREG if len(above) == _MANIFEST_PARTS - 1 else stat.S_ISDIR
-        for name, status in self.entries(inspect, left, MANIFESTS, *above):
+        for name, status in self.entries(inspect, left, root, *above):
             if wanted(status.st_mode) and len(above) == _MANIFEST_PARTS - 1:
                 yield (*above, name)
             elif wanted(status.st_mode):
-                yield from self.tags(inspect, left, (*above, name))
+                yield from self.tags(inspect, left, (*above, name), root)
 
     def entries(self, inspect: Inspect, left: list[int], *parts: str) -> list[tuple[str, os.stat_result]]:
         """Return names and statuses of what may be used in a directory; see `tags`."""

@@ -34,3 +34,9 @@ def test_gpus_with_bytes_of_a_model():
     devices = [{"uuid": "A", "total_bytes": 5}, {"uuid": "B", "total_bytes": 0}, {"uuid": "C"}]
     assert planned.planned_uuids({"predicted": {"devices": devices}}) == ["A"]
     assert planned.planned_uuids({}) == planned.planned_uuids({"predicted": {"devices": None}}) == []
+
+
+def test_some_instances_of_a_plan():
+    plan = {"instances": [{"name": "gpu0"}, {"name": "gpu1"}]}
+    assert planned.instances_of(plan) == plan["instances"]
+    assert planned.instances_of(plan, ["gpu1", "gpu7"]) == [{"name": "gpu1"}] and planned.instances_of({}, []) == []

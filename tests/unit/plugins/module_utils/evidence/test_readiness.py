@@ -111,3 +111,12 @@ def test_the_module_waits_for_all_and_names_each_that_failed(host, nobody):
 )
 def test_wrong_options_of_the_module(arguments, words):
     assert words in run_module("instance_ready", arguments)["msg"]
+
+
+def test_a_service_that_answers_with_errors_is_not_waited_for_to_the_end(host, monkeypatch):
+    monkeypatch.setattr(readiness, "_ERROR_SECONDS", 0.2)
+    host(RUNS, journal=["panic"])
+    begin = time.monotonic()
+    with serving({("GET", "/api/version"): (500, {"error": "broken"})}) as server:
+        problem = wait(server.url)["problem"]
+    assert "answers with an error: broken" in problem and "panic" in problem and time.monotonic() - begin < 30

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import ensure
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import ensure, present
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 
 from tests.unit.plugins.module_utils.ollama.fake_client import FakeClient, digest_of
+from tests.unit.plugins.module_utils.ollama.test_store import put
 
 
 def options(**given):
@@ -133,3 +136,35 @@ def test_nothing_is_done_where_an_address_is_wrong(monkeypatch):
 def test_every_action_has_its_word(action):
     progress = ensure.Progress([(wanted(), Outcome(action))], [(wanted(), "a reason")])
     assert "tiny:latest of gpu0 was " in progress.message()
+
+
+def test_models_are_brought_from_stores_on_the_host_without_a_server(tmp_path, monkeypatch):
+    """What no store has is left, and no registry is asked for it."""
+
+    def refused(*_arguments, **_options):
+        raise AssertionError("a registry was asked")
+
+    monkeypatch.setattr(present, "Registry", refused)
+    source = Store(str(tmp_path / "gpu1"))
+    digest = put(source, parse("tiny"), b"x")
+    given = {"store": str(tmp_path / "gpu0"), "link_from": [source.path], "url": "http://127.0.0.1:1"}
+    models = [
+        wanted(**given),
+        wanted(name="missing", **given),
+        wanted(name="made", **{**given, "from": "missing"}),
+        wanted(name="plain", same_as="tiny", **given),
+        wanted(name="tiny", state="loaded", url="http://127.0.0.1:1"),
+    ]
+    assert [(str(one.name), outcome.action) for one, outcome in ensure.link_all(models)] == [
+        ("tiny:latest", "link"),
+        ("plain:latest", "alias"),
+    ]
+    assert Store(str(tmp_path / "gpu0")).digest(parse("plain")) == digest
+    assert ensure.link_all(models) == []
+
+
+def test_each_entry_that_is_done_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(ensure, "ensure", lambda model, target, check_mode: Outcome())
+    ensure.ensure_all([wanted("gpu0"), wanted("gpu1")], after=lambda model: told.append(model.instance))
+    assert told == ["gpu0", "gpu1"]

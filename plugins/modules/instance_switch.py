@@ -1,0 +1,290 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Change some instances of a host and prove them: thin, see module_utils/apply/."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_switch
+short_description: Change Ollama instances of a host, prove them, and go back where that fails
+version_added: "1.0.0"
+description:
+  - Stops what has to stop, puts files in place, brings models, starts the instances, waits until they answer, loads the
+    models and checks them as M(gpufleet.ollama.placement_check) does, in one execution.
+  - If any of that fails and a plan was applied on this host before, these instances go back to the files, models and
+    services of before and are checked again, and so do those that were changed before since that plan was written. The
+    module then fails with the reason and with both pieces of evidence.
+  - If going back fails, what serves is left as it is, and the module says so.
+  - Without a plan that was applied before, nothing goes back.
+  - It waits while another process holds the lock of the host, and then holds it.
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama.files
+  - gpufleet.ollama.models
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Services are said to change as they are given. Files and models are compared with what is there.
+  diff_mode:
+    support: full
+requirements:
+  - requests and nvidia-ml-py, which the collection brings along
+options:
+  title:
+    description:
+      - What is changed, for messages.
+    type: str
+    required: true
+  plan:
+    description:
+      - The whole plan of M(gpufleet.ollama.placement_info).
+    type: dict
+    required: true
+  instances:
+    description:
+      - Names of the instances of the plan that are changed. They are checked.
+    type: list
+    elements: str
+    default: []
+  stop:
+    description:
+      - Units that stop and do not start at boot any more.
+    type: list
+    elements: str
+    default: []
+  restart:
+    description:
+      - Names of instances that are stopped, if they run, and started. The others go on running.
+    type: list
+    elements: str
+    default: []
+  enable:
+    description:
+      - Names of instances that start at boot from now on.
+    type: list
+    elements: str
+    default: []
+  reload:
+    description:
+      - Whether systemd reads its units again.
+    type: bool
+    default: false
+  unproven:
+    description:
+      - What happens if something is neither proven nor contradicted. With V(accept) the instances stay as they are.
+    type: str
+    choices: [fail, accept]
+    default: fail
+  lock_timeout:
+    description:
+      - Seconds to wait while another process holds the lock of the host.
+    type: int
+    default: 900
+seealso:
+  - module: gpufleet.ollama.changes_info
+  - module: gpufleet.ollama.placement_check
+"""
+
+EXAMPLES = r"""
+- name: Change one instance after the other
+  gpufleet.ollama.instance_switch:
+    title: "{{ item.title }}"
+    plan: "{{ planned.placement }}"
+    instances: "{{ item.instances }}"
+    stop: "{{ item.stop }}"
+    restart: "{{ item.restart }}"
+    enable: "{{ item.enable }}"
+    reload: "{{ item.reload }}"
+    files: "{{ item.files }}"
+    models: "{{ item.models }}"
+  become: true
+  loop: "{{ compared.work.switches }}"
+  loop_control:
+    label: "{{ item.title }}"
+"""
+
+RETURN = r"""
+seconds_without_answer:
+  description:
+    - Seconds from the stop until the models were loaded, by instance. Only of instances for which something was stopped
+      that served.
+  returned: always
+  type: dict
+  sample: {gpu0: 12.4}
+files:
+  description: As M(gpufleet.ollama.instance_files) returns them.
+  returned: always
+  type: list
+  elements: dict
+models:
+  description: As M(gpufleet.ollama.instance_models) returns them.
+  returned: always
+  type: list
+  elements: dict
+evidence:
+  description: The evidence of these instances as M(gpufleet.ollama.placement_check) returns it.
+  returned: if it was gathered
+  type: dict
+evidence_before:
+  description: The evidence of the instances that went back, in the same form.
+  returned: if instances went back
+  type: dict
+went_back:
+  description: Names of the instances that went back and are proven again.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.report import failure_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.switch import Done, Order, Plans, foresee, make
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
+    LibraryMissing,
+    import_pynvml,
+    import_requests,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.verdict_text import notes, summary
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.file_options import (
+    diffs_of,
+    file_options,
+    file_result,
+    read_files,
+    without_contents,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, run_lock
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import applied_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.model_options import (
+    diff_of,
+    model_options,
+    read_models,
+    result_of,
+    warnings_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
+
+NAMES = dict(type="list", elements="str", default=[])
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options. The files are kept out of the log; main() decides what the result contains."""
+    return dict(
+        model_options(),
+        title=dict(type="str", required=True),
+        plan=dict(type="dict", required=True, no_log=True),
+        instances=NAMES,
+        stop=NAMES,
+        restart=NAMES,
+        enable=NAMES,
+        reload=dict(type="bool", default=False),
+        files=dict(type="list", elements="dict", required=True, options=file_options(), no_log=True),
+        unproven=dict(type="str", choices=["fail", "accept"], default="fail"),
+        lock_timeout=dict(type="int", default=900),
+    )
+
+
+def read_order(options: dict[str, Any]) -> Order:
+    """Return the switch of checked options.
+
+    Raises:
+        FilesError, ModelError: An entry is wrong; nothing was changed.
+    """
+    return Order(
+        instances=tuple(options["instances"]),
+        stop=tuple(options["stop"]),
+        restart=tuple(options["restart"]),
+        enable=tuple(options["enable"]),
+        reload=options["reload"],
+        files=tuple(read_files(options["files"])),
+        models=tuple(read_models(options, paths.USER)),
+    )
+
+
+def result_of_switch(order: Order, done: Done) -> dict[str, Any]:
+    """Return what the module answers, apart from the difference."""
+    moved = bool(order.stop or order.restart or order.enable or order.reload)
+    models = done.progress.done
+    result = dict(
+        changed=moved or any(one.changed for one in done.files) or any(outcome.changed for _wanted, outcome in models),
+        seconds_without_answer=done.seconds_without_answer,
+        files=list(map(file_result, done.files)),
+        models=[result_of(wanted, outcome) for wanted, outcome in models],
+        went_back=done.back.instances if done.back else [],
+    )
+    if done.proof.evidence:
+        result["evidence"] = done.proof.evidence
+    if done.back:
+        result["evidence_before"] = done.back.evidence
+    return result
+
+
+def switch(order: Order, plans: Plans, files: Files, check_mode: bool, wait: int) -> Done:
+    """Make the switch while the lock of the host is held; in check mode only foresee it.
+
+    Raises:
+        LibraryMissing, LockHeld, OSError: Nothing was changed.
+    """
+    if check_mode:
+        return foresee(order, files)
+    import_requests()
+    if any(instance.get("gpu_uuids") for instance in plans.wanted["instances"]):
+        import_pynvml()
+    with run_lock(wait=wait):
+        return make(order, plans, files)
+
+
+def applied() -> dict[str, Any]:
+    """Return the plan that is written on this host, {} where there is none that instances could go back to."""
+    plan = applied_plan()
+    return {} if not plan or plan_problem(plan) else plan
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    options = take_options(module)
+    shown = dict(module.params, files=without_contents(options["files"]))
+    problem = plan_problem(options["plan"])
+    if problem:
+        module.fail_json(msg=problem)
+    files = Files(module.check_mode, module.backup_local, lambda path: module.set_default_selinux_context(path, False))
+    plans = Plans(options["plan"], applied(), options["unproven"] == "accept")
+    try:
+        order = read_order(options)
+        done = switch(order, plans, files, module.check_mode, options["lock_timeout"])
+    except LibraryMissing as missing:
+        module.fail_json(**missing.as_failure())
+    except (FilesError, ModelError, LockHeld, OSError) as error:
+        module.fail_json(msg="%s." % str(error).rstrip("."))
+    result = dict(result_of_switch(order, done), invocation=dict(module_args=shown))
+    for warning in warnings_of(done.progress):
+        module.warn(warning)
+    if module._diff:
+        result["diff"] = [diff for outcome in done.files for diff in diffs_of(outcome)]
+        result["diff"] += [diff_of(wanted, outcome) for wanted, outcome in done.progress.done if outcome.changed]
+    if done.failure:
+        module.fail_json(
+            msg=failure_text(options["title"], done.failure, done.back, plans.wanted, plans.applied), **result
+        )
+    evidence = done.proof.evidence
+    for note in notes(evidence) if evidence else []:
+        module.warn(note)
+    if evidence and evidence["verdict"] == "unproven":
+        module.warn(summary(evidence))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The option `files`, read and told."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import file_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import FileOutcome
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
+
+
+def entry(**given):
+    """An entry as AnsibleModule hands it over."""
+    defaults = {name: option.get("default") for name, option in file_options.file_options().items()}
+    return dict(defaults, **given)
+
+
+def test_entries_are_read():
+    file, link, gone = file_options.read_files(
+        [
+            entry(path="/a", content="x\u00e9", owner="root", group="", mode="0640"),
+            entry(path="/b", state="link", target="c", force=True),
+            entry(path="/c", state="absent", diff=True, backup=True),
+        ]
+    )
+    assert (file.content, file.ownership.owner, file.ownership.group, file.ownership.mode) == (
+        b"x\xc3\xa9",
+        "root",
+        None,
+        0o640,
+    )
+    assert (link.target, link.force, link.show_content) == ("c", True, False)
+    assert (gone.backup, gone.show_content, file.show_content) == (True, True, True)
+
+
+def test_a_link_needs_a_target():
+    with pytest.raises(FilesError, match="/b: a link needs target"):
+        file_options.read_files([entry(path="/b", state="link")])
+
+
+def test_outcomes_are_told():
+    outcome = FileOutcome("/a", "change", [("x", "y")], "/a.bak")
+    assert file_options.file_result(outcome) == {
+        "path": "/a",
+        "changed": True,
+        "action": "change",
+        "backup_file": "/a.bak",
+    }
+    (diff,) = file_options.diffs_of(outcome)
+    assert (diff["before"], diff["after"], diff["before_header"]) == ("x", "y", "/a")
+    assert file_options.without_contents([entry(path="/a", content="secret")])[0]["content"] is None

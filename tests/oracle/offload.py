@@ -149,13 +149,18 @@ def answered(row, devices, witnessed):
     return row
 
 
-def build():
-    """The engine's root and Vulkan's, and the answer to `offload_op` for the first."""
-    sandbox.build()
+def build_rule():
+    """The answer to `offload_op`, where the engine finds it."""
     subprocess.run(
         ["cc", "-O", "-shared", "-fPIC", "-o", str(sandbox.MODELS / "offload.so"), str(sandbox.HERE / "offload.c")],
         check=True,
     )
+
+
+def build():
+    """The engine's root and Vulkan's, and the answer to `offload_op` for the first."""
+    sandbox.build()
+    build_rule()
     sandbox.build_root(VULKAN, VULKAN_PACKAGES)
 
 

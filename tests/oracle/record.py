@@ -19,7 +19,7 @@ import pathlib
 import random
 import sys
 
-from tests.oracle import fits, offload, record_speculation
+from tests.oracle import fits, offload, record_speculation, rig_rows
 from tests.oracle.engine import families, llama_server, sandbox
 from tests.oracle.engine.dimensions import FURTHER, HELD_OUT, MODELS, of_model
 from tests.oracle.engine.further import ESTIMATED_ONLY
@@ -245,7 +245,13 @@ def write_table(path, head, asked, ask):
 
 
 #: What is recorded, in this order.
-RECORDERS = {"tables": record_tables, "speculation": record_drafts, "fits": fits.record, "offload": offload.record}
+RECORDERS = {
+    "tables": record_tables,
+    "speculation": record_drafts,
+    "fits": fits.record,
+    "offload": offload.record,
+    "rig": rig_rows.record,
+}
 
 
 def main(names):

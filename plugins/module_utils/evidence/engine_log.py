@@ -186,12 +186,14 @@ class _Reader:
         """Take in a buffer. What proposes tokens has a context of its own, a draft its weights, an adapter its buffer.
 
         A compute buffer is printed again where it is reserved again (after the first prompt, with adapters): the last
-        one counts. A context with windows has two caches on a device.
+        one counts. A context with windows has two caches on a device. Weights on the host that are mapped have a line
+        for each range of the file: with experts on the host one for each layer (llama-server of build 11669).
         """
         kind, size = match.group("kind"), int(round(float(match.group("mib")) * MIB))
         place = self._begun.get(kind, self._begun["context"])
         key = (match.group("component"), match.group("device"), kind, place)
-        self._buffers[key] = size + (self._buffers.get(key, 0) if kind == "KV" else 0)
+        added = kind == "KV" or match.group("device").endswith("_Mapped")
+        self._buffers[key] = size + (self._buffers.get(key, 0) if added else 0)
 
 
 def parse_engine(lines: list[str]) -> EngineLog | None:

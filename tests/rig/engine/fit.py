@@ -147,6 +147,8 @@ def fit(header, options, devices, host_total):
         return load, lines + [failed % ("n_gpu_layers already set by user to %d" % options.gpu_layers)]
     if ratios:
         return load, lines + [failed % "model_params::tensor_split already set by user"]
+    if options.experts_on_host(header):
+        return load, lines + [failed % "model_params::tensor_buft_overrides already set by user"]
     if load.recorded:
         raise sizes.NotRecorded(
             "llama.cpp would now move layers of this model to the CPU, and the rig has no recorded engine row for "

@@ -121,6 +121,12 @@ def tensors(options, devices, load, lie_on_cpu):
         load.of if not devices or lie_on_cpu else load.layers
     )  # without a GPU all layers count as offloaded, to the CPU
     lines = ["load_tensors: loading model tensors, this can take a while... (load_mode = %s)" % options.load_mode]
+    moved = len(load.ranges) > 1
+    if moved and options.load_mode == "mmap":
+        lines.append(
+            "llama_model_loader: tensor overrides to CPU are used with mmap enabled - consider using --load-mode none "
+            "for better performance"
+        )
     if offered:
         lines.append("load_tensors: offloading output layer to GPU")
     lines += [
@@ -130,7 +136,11 @@ def tensors(options, devices, load, lie_on_cpu):
     ]
     host_name = "CPU" if lie_on_cpu or not devices else "CPU_Mapped" if options.load_mode == "mmap" else "CUDA_Host"
     shown = _on_cpu(load) if lie_on_cpu else load
-    lines.append("load_tensors: %12s model buffer size = %8.2f MiB" % (host_name, shown.host.model / MIB))
+    if moved and host_name == "CUDA_Host":  # what is moved by its name goes into the processor's plain memory
+        on_host = [(host_name, shown.ranges[0]), ("CPU", sum(shown.ranges[1:]))]
+    else:  # each range of the file that is mapped is a buffer of its own
+        on_host = [(host_name, size) for size in shown.ranges]
+    lines += ["load_tensors: %12s model buffer size = %8.2f MiB" % (name, size / MIB) for name, size in on_host]
     return lines + [
         "load_tensors: %12s model buffer size = %8.2f MiB" % (device.name, part.model / MIB)
         for device, part in zip(devices, shown.parts)
@@ -145,7 +155,7 @@ def _on_cpu(load):
         load.host.compute + sum(p.compute for p in load.parts),
         kv_layers=load.of - 1,
     )
-    return sizes.Load([sizes.Part() for _part in load.parts], host, 0, load.of, load.recorded)
+    return sizes.Load([sizes.Part() for _part in load.parts], host, [], load.of, load.recorded)
 
 
 def context(header, options, devices, load, lie_on_cpu):
@@ -164,21 +174,60 @@ def context(header, options, devices, load, lie_on_cpu):
     lines.append("sched_reserve: reserving ...")
     if options.flash_attention == "auto":
         lines.append("resolve_fused_ops: Flash Attention enabled")
+    lines += _compute(devices, shown, lie_on_cpu)
     lines += [
-        "sched_reserve: %10s compute buffer size = %8.2f MiB" % (device.name, part.compute / MIB)
-        for device, part in zip(devices, shown.parts)
-        if part.compute
-    ]
-    lines.append(
-        "sched_reserve: %10s compute buffer size = %8.2f MiB"
-        % ("CUDA_Host" if devices and not lie_on_cpu else "CPU", shown.host.compute / MIB)
-    )
-    return lines + [
         "sched_reserve: graph: nodes = %d, splits = %d, input objects = 4, input tensors = 9"
         % (header.blocks * 32 + 1, copies // 2 + 1),
         "sched_reserve: reserve took 3.41 ms, sched copies = %d" % copies,
         "cmn          init: llama threadpool init, n_threads = 2",
         "cmn  common_init_: warming up the model with an empty run - please wait ... (--no-warmup to disable)",
+    ]
+    return lines
+
+
+def _compute(devices, shown, lie_on_cpu):
+    lines = [
+        "sched_reserve: %10s compute buffer size = %8.2f MiB" % (device.name, part.compute / MIB)
+        for device, part in zip(devices, shown.parts)
+        if part.compute
+    ]
+    host = "CUDA_Host" if devices and not lie_on_cpu else "CPU"
+    return lines + ["sched_reserve: %10s compute buffer size = %8.2f MiB" % (host, shown.host.compute / MIB)]
+
+
+def reserved_again(devices, load, lie_on_cpu):
+    """The compute buffers once more: with adapters, after the first run."""
+    return ["sched_reserve: reserving ..."] + _compute(devices, _on_cpu(load) if lie_on_cpu else load, lie_on_cpu)
+
+
+def no_adapter(options, lines):
+    """The lines of an adapter that cannot be loaded, after its own."""
+    return [
+        *lines,
+        "cmn  common_init_: failed to create context with model '%s'" % options.model,
+        "srv    load_model: failed to create_context with model '%s'" % options.model,
+        *END,
+    ]
+
+
+EXTRA_NOT_MEASURED = [
+    "operator(): getting device memory data for the extra model at a context size of %d:",
+    "operator(): failed to measure the memory of the extra model, fitting without it: failed to create llama_context "
+    "from model",
+]
+
+
+def no_heads(options):
+    """The lines of a draft, or of a model, that has no heads which predict further tokens."""
+    first = "creating MTP draft context against the target model '%s'" % options.model
+    if options.draft:
+        first = "loading draft model '%s'" % options.draft
+    return [
+        "common_speculative_init_result: " + first,
+        "llama_init_from_model: context type MTP requested but model doesn't contain MTP layers",
+        "common_speculative_init_result: failed to create MTP context",
+        "srv    load_model: failed to create MTP context",
+        *END,
     ]
 
 

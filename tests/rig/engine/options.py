@@ -32,10 +32,19 @@ VALUES = {
     "verbosity": (("--log-verbosity", "-lv"), "LLAMA_ARG_LOG_VERBOSITY", int, 3),
     "keep": (("--keep",), None, int, 0),
     "chat_template": (("--chat-template",), "LLAMA_ARG_CHAT_TEMPLATE", str, None),
-    "lora": (("--lora",), None, str, None),
+    "n_cpu_moe": (("-ncmoe", "--n-cpu-moe"), "LLAMA_ARG_N_CPU_MOE", int, 0),
+    "spec_type": (("--spec-type",), "LLAMA_ARG_SPEC_TYPE", str, None),
+    "drafted": (("--spec-draft-n-max",), "LLAMA_ARG_SPEC_DRAFT_N_MAX", int, 3),
+    "draft": (("--spec-draft-model", "-md", "--model-draft"), "LLAMA_ARG_SPEC_DRAFT_MODEL", str, None),
     "image_min_tokens": (("--image-min-tokens",), None, int, 0),
 }
+#: Given once for each: attribute -> names on the command line
+LISTS = {"lora": ("--lora",)}
+#: Variables of flags, which count where their value is one of TRUE.
+FLAG_VARIABLES = {"cpu_moe": "LLAMA_ARG_CPU_MOE"}
+TRUE = ("on", "enabled", "true", "1")
 FLAGS = {
+    "cpu_moe": ("-cmoe", "--cpu-moe"),
     "list_devices": ("--list-devices",),
     "embedding": ("--embedding", "--embeddings"),
     "no_mmproj_offload": ("--no-mmproj-offload",),
@@ -55,6 +64,8 @@ FLAGS = {
         "--mlock",
         "--kv-unified",
         "--no-warmup",
+        "--spec-draft-backend-sampling",
+        "--no-spec-draft-backend-sampling",
     ),
 }
 
@@ -64,7 +75,13 @@ class OptionError(Exception):
 
 
 class Options:
-    """One attribute for each name in VALUES and FLAGS."""
+    """One attribute for each name in VALUES, LISTS and FLAGS."""
+
+    def experts_on_host(self, header):
+        """The number of layers, of those at the front, whose experts stay on the host."""
+        if not any("_exps." in name for name, _kind, _shape, _size in header.tensors):
+            return 0
+        return header.blocks if self.cpu_moe else min(self.n_cpu_moe, header.blocks)
 
     def targets(self, devices):
         """The fit's margin per device in MiB: one value for all, or a list."""
@@ -122,8 +139,11 @@ def parse(arguments, environment):
         setattr(options, attribute, _convert(kind, variable, value) if value else default)
         by_name.update((name, (attribute, kind)) for name in names)
     for attribute, names in FLAGS.items():
-        setattr(options, attribute, False)
+        setattr(options, attribute, environment.get(FLAG_VARIABLES.get(attribute, ""), "") in TRUE)
         by_name.update((name, (attribute, None)) for name in names)
+    for attribute, names in LISTS.items():
+        setattr(options, attribute, [])
+        by_name.update((name, (attribute, list)) for name in names)
     rest = list(arguments)
     while rest:
         name = rest.pop(0)
@@ -134,8 +154,14 @@ def parse(arguments, environment):
             setattr(options, attribute, True)
         elif not rest:
             raise OptionError('error while handling argument "%s": expected value for argument' % name)
+        elif kind is list:
+            getattr(options, attribute).append(rest.pop(0))
         else:
             setattr(options, attribute, _convert(kind, name, rest.pop(0)))
+    if options.n_cpu_moe < 0:
+        raise OptionError(
+            'error while handling argument "--n-cpu-moe": invalid value\n\n\nto show complete usage, run with -h'
+        )
     _check_cache_type("-ctk", "k", options.cache_type_k)
     _check_cache_type("-ctv", "v", options.cache_type_v)
     if options.flash_attention not in ("on", "off", "auto"):

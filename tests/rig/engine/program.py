@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 
+from tests.rig.engine import adapters, fit, journal, sizes
 from tests.rig.engine import devices as cuda
-from tests.rig.engine import fit, journal, sizes
 from tests.rig.engine import header as gguf_header
 from tests.rig.engine import options as arguments
 from tests.rig.gpus import state as gpu_state
@@ -110,14 +110,56 @@ def check_cache(options, header):
     return None
 
 
-def check_room(options, devices, load, extra):
+def open_model(options, path):
+    """The header of a model's file, or Refused."""
+    try:
+        return gguf_header.read_header(path)
+    except (OSError, gguf_header.HeaderError) as error:
+        raise Refused(
+            [
+                "gguf_init_from_file: failed to open GGUF file '%s' (%s)" % (path, error),
+                "llama_model_load: error loading model",
+            ]
+            + journal.no_model(options)
+        )
+
+
+def check_heads(options, header):
+    """Whether the engine has to propose tokens and finds no heads for it.
+
+    Raises NotRecorded where it finds some: the rig has no such model.
+    """
+    if not options.spec_type or options.spec_type == "none":
+        return False
+    proposing = header
+    if options.draft:
+        proposing = open_model(options, options.draft)
+    if options.spec_type == "draft-mtp" and not proposing.get("nextn_predict_layers"):
+        return True
+    raise sizes.NotRecorded(
+        "the rig has no recorded engine row for --spec-type %s with %s: add its model to tests/rig/models and its "
+        "loads to tests/oracle/rig_rows.py, and record them with '%s'"
+        % (options.spec_type, options.draft or options.model, sizes.RECORDER)
+    )
+
+
+def load_adapters(options, header, load):
+    """The adapters of a load."""
+    try:
+        return [adapters.Adapter(path, header, load) for path in options.lora]
+    except adapters.AdapterError as error:
+        raise Refused(journal.no_adapter(options, error.lines))
+
+
+def check_room(options, devices, load, extra, loaded):
     """Raise Refused for the first allocation that does not fit on its GPU.
 
-    `extra` is the number of projector bytes on the first device.
+    `extra` is the number of projector bytes on the first device, `loaded` the adapters.
     """
     for number, (device, part) in enumerate(zip(devices, load.parts)):
         room = device.free
-        for size in (part.model, part.kv, part.compute) + ((extra,) if number == 0 else ()):
+        beside = tuple(adapter.devices[number] for adapter in loaded)
+        for size in (part.model,) + beside + (part.kv, part.compute) + ((extra,) if number == 0 else ()):
             if size > room:
                 raise Refused(journal.no_memory(options, device, size))
             room -= size
@@ -131,16 +173,7 @@ def load_model(options, state, environment):
     log(cuda.init_lines(devices, why))
     host = cuda.host_memory()
     log(journal.start(options, devices, host))
-    try:
-        header = gguf_header.read_header(options.model)
-    except (OSError, gguf_header.HeaderError) as error:
-        raise Refused(
-            [
-                "gguf_init_from_file: failed to open GGUF file '%s' (%s)" % (options.model, error),
-                "llama_model_load: error loading model",
-            ]
-            + journal.no_model(options)
-        )
+    header = open_model(options, options.model)
     options.ctx = options.ctx or header.get("context_length")
     devices = choose(options, devices)
     state = state or {}
@@ -157,9 +190,12 @@ def load_model(options, state, environment):
             ]
         )
     trial = arguments_without_cache(options) if refusal else options
+    no_heads = check_heads(options, header)
     load, lines = fit.fit(header, trial, devices, host[0])
     if not refusal:
         log(lines)
+    if no_heads:
+        log([journal.EXTRA_NOT_MEASURED[0] % options.ctx, journal.EXTRA_NOT_MEASURED[1]])
     log(["common_fit_params: fitting params to free memory took 0.02 seconds"])
     on_cpu = lie == "cpu"
     log(journal.model_info(header, options, devices))
@@ -167,14 +203,21 @@ def load_model(options, state, environment):
     log(journal.tensors(options, devices, load, on_cpu))
     if refusal:
         raise Refused(journal.no_context(options, refusal))
+    loaded = load_adapters(options, header, load)
+    for adapter in loaded:
+        log(adapter.lines(devices))
     weights = header.projector_bytes() if options.mmproj else 0
     extra = int(state.get("engine.projector.compute", DEFAULT_PROJECTOR)) if weights else 0
     with_projector = bool(weights and devices and not options.no_mmproj_offload)
-    check_room(options, devices, load, weights + extra if with_projector else 0)
+    check_room(options, devices, load, weights + extra if with_projector else 0, loaded)
     log(journal.context(header, options, devices, load, on_cpu))
+    if loaded:
+        log(journal.reserved_again(devices, load, on_cpu))
+    if no_heads:
+        raise Refused(journal.no_heads(options))
     if weights:
         log(journal.projector(devices[0].name if with_projector and not on_cpu else "CPU", weights, extra))
-    model = [part.total for part in load.parts]
+    model = [part.total + sum(adapter.devices[number] for adapter in loaded) for number, part in enumerate(load.parts)]
     if with_projector:
         model[0] += weights + extra
     busy = [device for device, part in zip(devices, load.parts) if part.layers]

@@ -3,15 +3,17 @@
 """The bytes of a load per device: recorded engine rows for large models, computed from the header for models below 1
 GiB.
 
-The rows (engine-rows.json) are those of llama-server of llama.cpp build 11669, which keeps rows of logits for its slots
-only (`n_outputs_max`). The formulas for small models belong to the rig. Their numbers (UNITS) come from loads of `tiny`
-and `small` by the same llama-server, over one to four devices and with layers on the host.
+The rows (engine-rows.json, and further-rows.json with experts on the host) are those of llama-server of llama.cpp
+build 11669, which keeps rows of logits for its slots only (`n_outputs_max`). The formulas for small models belong to
+the rig. Their numbers (UNITS) come from loads of `tiny` and `small` by the same llama-server, over one to four devices
+and with layers on the host.
 """
 
 from __future__ import annotations
 
 import json
 import pkgutil
+import re
 
 MIB = 1024 * 1024
 COMPUTED_BELOW = 1024 * MIB
@@ -28,6 +30,8 @@ CACHE = {
     "iq4_nl": (18 / 32, 32),
 }
 
+EXPERT_TENSOR = re.compile(r"blk\.(\d+)\.ffn_(?:gate|up|down)_exps\.")  # of common/arg.cpp, with their biases
+
 #: Width of a model -> its compute buffers without the mask of the attention, counted in tensors of one batch of that
 #: width (4 * ubatch * width bytes). `one`: the only device. `first`, `middle`, `last`: of several, where `last_block`
 #: is a last one with one block and the output. `helper`, `part`: the first device of a load that leaves layers on the
@@ -39,6 +43,10 @@ UNITS = {
     ),
     768: dict(one=12, first=24, middle=15, last=15, last_block=7, helper=16, part=10, host=4, hosts=10, cpu=13),
 }
+
+
+#: The command that writes further-rows.json.
+RECORDER = "python -m tests.oracle.record rig"
 
 
 class NotRecorded(Exception):
@@ -57,10 +65,16 @@ class Part:
 
 
 class Load:
-    """A load: `parts` one per device, `host`, `layers` on GPUs of `of`, `recorded` (from a row)."""
+    """A load: `parts` one per device, `host`, `layers` on GPUs of `of`, `recorded` (from a row).
 
-    def __init__(self, parts, host, layers, of, recorded):
-        self.parts, self.host, self.layers, self.of, self.recorded = parts, host, layers, of, recorded
+    `places`: device of each layer that is on one, the last of `of` layers. `ranges`: bytes of each range of the file
+    that stays on the host; together they are the weights of `host`.
+    """
+
+    def __init__(self, parts, host, places, of, recorded, ranges=()):
+        self.parts, self.host, self.places, self.of, self.recorded = parts, host, list(places), of, recorded
+        self.layers = len(self.places)
+        self.ranges = list(ranges) or [host.model]
 
     @property
     def on_gpu(self):
@@ -124,6 +138,16 @@ def _text_bytes(header):
     return sum(layers) + output + embedding
 
 
+def expert_bytes(header, layers):
+    """Bytes of the experts of each of the first `layers` layers (tensors that --n-cpu-moe keeps on the host)."""
+    found = [0] * layers
+    for name, _kind, _shape, size in header.tensors:
+        match = EXPERT_TENSOR.match(name)
+        if match and int(match.group(1)) < layers:
+            found[int(match.group(1))] += size
+    return found
+
+
 def recorded(header, options, devices, ratios):
     """The recorded row of this load as a Load; NotRecorded if there is none.
 
@@ -132,15 +156,11 @@ def recorded(header, options, devices, ratios):
     model, flash = row_model(header), "off" if options.flash_attention == "off" else "on"
     layers = header.blocks + 1
     places = assign(layers, ratios)
-    for row in _data("engine-rows.json")["rows"]:
-        if (row["model"], row["n_ctx"], row["cache_type"], row["flash_attn"], row["n_ubatch"], row["n_parallel"]) != (
-            model,
-            options.ctx,
-            options.cache_type_k,
-            flash,
-            options.ubatch,
-            options.parallel,
-        ) or options.cache_type_k != options.cache_type_v:
+    moved = options.experts_on_host(header)
+    wanted = (model, options.ctx, options.cache_type_k, flash, options.ubatch, options.parallel, moved)
+    for row in _data("further-rows.json" if moved else "engine-rows.json")["rows"]:
+        found = tuple(row[key] for key in ("model", "n_ctx", "cache_type", "flash_attn", "n_ubatch", "n_parallel"))
+        if found + (row.get("n_cpu_moe", 0),) != wanted or options.cache_type_k != options.cache_type_v:
             continue
         if len(row["tensor_split"]) != devices or assign(layers, row["tensor_split"]) != places:
             continue
@@ -150,7 +170,8 @@ def recorded(header, options, devices, ratios):
         if abs(sum(value[0] for value in values) - _text_bytes(header)) > 8 * MIB:
             continue  # same dimensions, other quantization
         parts = [Part(*values[d], layers=places.count(d), kv_layers=places[:-1].count(d)) for d in range(devices)]
-        return Load(parts, Part(*values[-1]), layers, layers, True)
+        host, experts = Part(*values[-1]), expert_bytes(header, moved)
+        return Load(parts, host, places, layers, True, [host.model - sum(experts), *experts] if moved else ())
     shares = (
         ["1"] * devices
         if len(set(ratios)) == 1
@@ -158,9 +179,8 @@ def recorded(header, options, devices, ratios):
     )
     raise NotRecorded(
         "the rig has no recorded engine row for this load of %s (%s): record it with 'llama-server -lv 4 -m MODEL.gguf "
-        "-c %d -ngl 999 -ts %s "
-        "-fa %s -ctk %s -ctv %s -b %d -ub %d -np %d', which prints its table (common_memory_breakdown_print) before it "
-        "loads, and add the row to tests/rig/engine/engine-rows.json"
+        "-c %d -ngl 999 -ts %s -fa %s -ctk %s -ctv %s -b %d -ub %d -np %d%s', which prints its table "
+        "(common_memory_breakdown_print) before it loads, and add the row to tests/rig/engine/%s"
         % (
             model or "this model of more than 1 GiB",
             header.path,
@@ -172,6 +192,10 @@ def recorded(header, options, devices, ratios):
             options.batch,
             options.ubatch,
             options.parallel,
+            " -ncmoe %d" % moved if moved else "",
+            "further-rows.json (tests/oracle/rig_rows.py has the list, '%s' writes it)" % RECORDER
+            if moved
+            else "engine-rows.json",
         )
     )
 
@@ -240,7 +264,7 @@ def computed(header, options, devices, gpu_layers, ratios):
             part.kv_layers += 1
     for part, size in zip(parts, compute):
         part.compute = size if part.layers or part is parts[0] else 0.0
-    return Load(parts, host, wanted, header.blocks + 1, False)
+    return Load(parts, host, places, header.blocks + 1, False)
 
 
 def load_for(header, options, devices, gpu_layers, ratios):

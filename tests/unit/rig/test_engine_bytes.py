@@ -8,9 +8,10 @@ import re
 
 import pytest
 
-from tests.rig.engine import devices, fit, header, journal, options, sizes
+from tests.rig.engine import adapters, devices, fit, header, journal, options, sizes
 from tests.rig.gpus import state
 from tests.rig.models import store
+from tests.unit.rig.adapter_files import write_adapter
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -150,3 +151,112 @@ def test_margins_per_device():
     assert options.parse(["--fit-target", "512,2048"], {}).targets(2) == [512, 2048]
     assert options.parse([], {"LLAMA_ARG_FIT_TARGET": "2691"}).targets(2) == [2691, 2691]
     assert options.parse(["-ngl", "3"], {"LLAMA_ARG_N_GPU_LAYERS": "5"}).gpu_layers == 3
+
+
+# --- experts on the host -------------------------------------------------------------------------
+
+EXPERTS = ["-c", "32768", "-b", "1024", "-ub", "1024", "-ngl", "999"]
+
+
+@pytest.mark.parametrize(
+    "arguments, environment, layers",
+    [
+        (["--cpu-moe"], {}, 48),
+        (["-ncmoe", "24"], {}, 24),
+        ([], {"LLAMA_ARG_CPU_MOE": "1"}, 48),
+        ([], {"LLAMA_ARG_N_CPU_MOE": "24"}, 24),
+        (["--n-cpu-moe", "99"], {"LLAMA_ARG_CPU_MOE": "0"}, 48),
+    ],
+)
+def test_experts_on_the_host_take_the_recorded_row(models, arguments, environment, layers):
+    load, _lines = plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), EXPERTS + arguments, environment)
+    whole, _lines = plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), EXPERTS)
+    row = next(
+        row
+        for row in sizes._data("further-rows.json")["rows"]
+        if (row["model"], row["n_ctx"], row["n_ubatch"], row["cache_type"], row["n_cpu_moe"], row["tensor_split"])
+        == ("llama4-scout", 32768, 1024, "f16", layers, [1, 1])
+    )
+    assert mib(load) == [row["mib"]["RPC0"], row["mib"]["RPC1"]] and load.host.model / MIB == row["mib"]["Host"][0]
+    # The engine moves exactly the expert tensors, of one layer each into a range of its own.
+    experts = sizes.expert_bytes(header.read_header(models["llama4:16x17b"]), layers)
+    assert load.host.model - whole.host.model == pytest.approx(sum(experts), abs=2 * MIB)
+    assert load.ranges[1:] == experts and sum(load.ranges) == load.host.model
+    assert load.layers == load.of == 49
+
+
+def test_experts_on_the_host_without_a_row_name_the_command_that_records_it(models):
+    with pytest.raises(sizes.NotRecorded, match=re.escape("-ncmoe 7', which")) as refused:
+        plan(models["llama4:16x17b"], state.preset("rtx-a6000-x2"), [*EXPERTS, "-ncmoe", "7"])
+    assert "python -m tests.oracle.record rig" in str(refused.value)
+
+
+def test_a_model_without_experts_keeps_none_on_the_host(models):
+    content = state.preset("rtx-a6000-x2")
+    arguments = ["-c", "8192", "-ub", "1024", "-ngl", "999"]
+    loads = [plan(models["llama3.1:8b"], content, arguments + more)[0] for more in ([], ["--cpu-moe"])]
+    assert mib(loads[0]) == mib(loads[1]) and loads[1].ranges == [loads[1].host.model]
+
+
+def test_the_fit_moves_nothing_where_experts_are_on_the_host(models):
+    content = dict(state.preset("rtx-a6000-x2"), **{"gpu1.memory.base": str(46 * GIB)})
+    _load, lines = plan(models["llama4:16x17b"], content, [*EXPERTS[:-2], "-ncmoe", "24", "-ts", "1,1"])
+    assert lines[-1].endswith("model_params::tensor_split already set by user, abort")
+    content = dict(state.preset("rtx-a6000-x2"), **{"gpu%d.memory.base" % number: str(46 * GIB) for number in (0, 1)})
+    _load, lines = plan(models["llama4:16x17b"], content, [*EXPERTS[:-2], "-ncmoe", "24"])
+    assert lines[-1].endswith("model_params::tensor_buft_overrides already set by user, abort")
+
+
+@pytest.mark.parametrize("mode, name", [("mmap", "CPU_Mapped"), ("none", "CPU ")])
+def test_each_range_of_experts_is_a_line_of_the_log_where_the_file_is_mapped(models, mode, name):
+    arguments = [*EXPERTS, "--cpu-moe", "--load-mode", mode]
+    content = state.preset("rtx-a6000-x2")
+    load, _lines = plan(models["llama4:16x17b"], content, arguments)
+    parsed = options.parse(arguments, {})
+    lines = journal.tensors(parsed, devices.visible(content, {})[0], load, False)
+    sizes_shown = [float(line.split()[-2]) for line in lines if "%s model buffer size" % name.strip() in line]
+    assert len(sizes_shown) == (49 if mode == "mmap" else 1)
+    assert sum(sizes_shown) == pytest.approx((load.host.model - (0 if mode == "mmap" else load.ranges[0])) / MIB, abs=1)
+    assert any("tensor overrides to CPU" in line for line in lines) is (mode == "mmap")
+
+
+# --- adapters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "devices_count, layers, rank, parts, wanted",
+    [
+        (1, 999, 64, ("attn_q.", "ffn_down."), [[4.25], 0]),
+        (2, 999, 64, ("attn_q.", "ffn_down."), [[2.66, 1.59], 0]),
+        (2, 999, 16, ("attn_v.",), [[0.16, 0.09], 0]),
+        (1, 5, 64, ("attn_q.", "ffn_down."), [[2.12], 2.12]),
+    ],
+)
+def test_an_adapter_takes_what_llama_server_takes_for_it(models, tmp_path, devices_count, layers, rank, parts, wanted):
+    # Recorded by llama-server of build 11669 with the rig's own model `small`.
+    small = header.read_header(models["small:latest"])
+    load = sizes.computed(small, options.parse(["-c", "4096"], {}), devices_count, layers, [1] * devices_count)
+    path = write_adapter(tmp_path / "lora", "small:latest", rank, parts)
+    adapter = adapters.Adapter(path, small, load)
+    assert [size / MIB for size in adapter.devices] == pytest.approx(wanted[0], abs=0.01)
+    assert adapter.host / MIB == pytest.approx(wanted[1], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "made, words",
+    [
+        (("tiny:latest", {}), "tensor 'blk.0.attn_v.weight' has incorrect shape (hint: maybe wrong base model?)"),
+        (("small:latest", {"general.type": "model"}), "expect general.type to be 'adapter', but got: model"),
+        (("qwen3:8b", {}), "(hint: maybe wrong base model?)"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_an_adapter_that_does_not_go_with_the_model_is_refused_in_the_engine_s_words(models, tmp_path, made, words):
+    small = header.read_header(models["small:latest"])
+    load = sizes.computed(small, options.parse(["-c", "4096"], {}), 1, 999, [1])
+    path = str(tmp_path / "lora")
+    if made:
+        write_adapter(path, made[0], 16, ("attn_v.",), **made[1])
+    with pytest.raises(adapters.AdapterError, match=re.escape(words)) as refused:
+        adapters.Adapter(path, small, load)
+    assert refused.value.lines[-1] == "cmn  common_init_: failed to load lora adapter '%s'" % path

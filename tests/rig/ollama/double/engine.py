@@ -53,6 +53,7 @@ def arguments(model, choice, options, port, load_mode):
         args += ["--mmproj", model.projectors[0] if model.projectors else model.path]
         if not projector_offloaded(projector, choice):
             args.append("--no-mmproj-offload")
+    args += draft_arguments(model, options)
     for adapter in model.adapters:
         args += ["--lora", adapter]
     if load_mode:
@@ -71,6 +72,19 @@ def arguments(model, choice, options, port, load_mode):
     if options.get("num_keep", 4) > 0:
         args += ["--keep", str(options.get("num_keep", 4))]
     return args
+
+
+def draft_arguments(model, options):
+    """What the engine is told of speculative decoding (llm/llama_server.go `appendDraftArgs`, `hasMTPDraft`)."""
+    kind = model.draft_kind()
+    # server/routes.go modelOptions: the default of draft_num_predict counts with a draft layer only.
+    tokens = options.get("draft_num_predict", 4 if model.draft else 0)
+    if not kind or tokens <= 0:
+        return []
+    args = ["--spec-type", kind, "--spec-draft-n-max", str(tokens)]
+    if kind == "draft-mtp":
+        args.append("--spec-draft-backend-sampling")
+    return args + (["--spec-draft-model", model.draft] if model.draft else [])
 
 
 def projector_offloaded(projector, choice):

@@ -18,6 +18,7 @@ _INTEGERS = (
     "num_keep",
     "seed",
     "num_predict",
+    "draft_num_predict",
     "top_k",
     "repeat_last_n",
 )

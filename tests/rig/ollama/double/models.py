@@ -93,6 +93,16 @@ class Model:
             return sum(tensor.bytes for path in self.projectors for tensor in header(path).tensors)
         return sum(tensor.bytes for tensor in self.header.tensors if tensor.name.startswith(_VISION + ("a.",)))
 
+    def draft_kind(self):
+        """How the engine can propose tokens for this model (llm/llama_server.go); None where it cannot."""
+        if self.draft:
+            return "draft-dflash" if header(self.draft).architecture == "dflash" else "draft-mtp"
+        head = self.header
+        older = head.architecture in ("qwen35", "qwen35moe") and any(
+            tensor.name.startswith("mtp.") for tensor in head.tensors
+        )
+        return "draft-mtp" if older or head.number("nextn_predict_layers", max) > 0 else None
+
     def shape(self):
         """The values of the model that the choice of GPUs needs."""
         head = self.header

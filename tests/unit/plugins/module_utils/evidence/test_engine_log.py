@@ -105,6 +105,16 @@ def test_the_last_value_of_a_buffer_counts_and_kinds_are_added():
     assert engine_log.gpu_bytes(log) == {"CUDA0": 122 * MIB}
 
 
+def test_all_ranges_of_the_file_that_are_mapped_count():
+    """With experts on the host: a line for each layer."""
+    ranges = [buffer(size, device="CPU_Mapped") for size in (40.5, 58.36, 58.36, 50.62)]
+    log = engine_log.parse_engine(
+        [*ranges, "cmn: fitting params to free memory took 0.1 seconds", "load_tensors: loading model tensors", *ranges]
+        + [buffer(100), "load_tensors: loading model tensors", buffer(7, device="CPU_Mapped")]
+    )
+    assert abs(log.buffers["CPU_Mapped"] - (40.5 + 58.36 + 58.36 + 50.62 + 7) * MIB) < 5
+
+
 def test_both_caches_of_a_model_with_sliding_windows_count():
     """Their lines are the same but for the line before (llama_kv_cache_iswa of llama.cpp)."""
     cache = ["llama_kv_cache_iswa: creating %s KV cache, size = 4096 cells" % which for which in ("non-SWA", "    SWA")]

@@ -58,9 +58,7 @@ def write_model(name):
 
 def ask(devices, row):
     """A row with the engine's answer `mib`. Raises SystemExit where it gives none."""
-    asked = dict(
-        row, model=FILE % row["model"], n_gpu_layers=999, devices_mib=[DEVICE_MIB] * len(row["tensor_split"])
-    )
+    asked = dict(row, model=FILE % row["model"], n_gpu_layers=999, devices_mib=[DEVICE_MIB] * len(row["tensor_split"]))
     arguments = sandbox.arguments(devices, asked) + ["--no-repack", "-ncmoe", str(row["n_cpu_moe"])]
     text, code = llama_server.output(
         arguments, (llama_server.LAST_ROW, llama_server.LOADS), environment=("LD_PRELOAD=/work/offload.so",)

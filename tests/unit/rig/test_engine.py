@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -19,101 +17,16 @@ import pytest
 from tests.rig.engine import devices, header
 from tests.rig.engine.build import build_engine, files
 from tests.rig.gpus import state
-from tests.rig.models import catalog, gguf, store
 from tests.rig.waiting import PATIENCE, wait_until
-from tests.unit.rig.adapter_files import write_adapter
+from tests.unit.rig import engine_process
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 CONTEXT = state.DEFAULT_CONTEXT
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("models")
-    names = ("llama4:16x17b", "llama3.1:8b", "tiny:latest")
-    for name in names:
-        store.write_model(name, directory / name.replace(":", "-"))
-    return {name: str(directory / name.replace(":", "-")) for name in names}
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    return build_engine(tmp_path_factory.mktemp("engine") / "llama-server", sys.executable)
-
-
-@pytest.fixture
-def rig(tmp_path, monkeypatch):
-    """Two A6000, loads without delay. The value is the path of the state file."""
-    path = str(tmp_path / "rig" / "state")
-    monkeypatch.setenv("GPU_RIG_STATE", path)
-    for name in [name for name in os.environ if name.startswith(("LLAMA_ARG", "CUDA_"))]:
-        monkeypatch.delenv(name)
-    state.main(["preset", "rtx-a6000-x2"])
-    state.main(["set", "engine.load_ms", "0", "engine.token_ms", "1"])
-    return path
-
-
-class Running:
-    """A running engine."""
-
-    def __init__(self, process, log):
-        self.process, self.log, self.pid = process, log, process.pid
-        self.url = "http://" + re.search(r"listening on http://(\S+)", "\n".join(log)).group(1)
-
-    def post(self, path, document):
-        """The answer's body as text."""
-        request = urllib.request.Request(
-            self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return answer.read().decode()
-
-    def holds(self):
-        """Bytes of this engine per GPU, from the state file."""
-        return [
-            [p["bytes"] for p in gpu["processes"] if p["pid"] == self.pid and p["alive"]]
-            for gpu in state.gpus(state.load())
-        ]
-
-
-@contextlib.contextmanager
-def serving(program, model, *arguments, environment=()):
-    process = subprocess.Popen(
-        [str(program), "--model", model, "--port", "0", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **dict(environment)},
-    )
-    log = []
-    try:
-        for line in process.stderr:
-            log.append(line.rstrip("\n"))
-            if "all slots are idle" in line:
-                break
-        else:
-            raise AssertionError("the engine ended with %s: %s" % (process.wait(), "\n".join(log[-8:])))
-        yield Running(process, log)
-    finally:
-        process.terminate()
-        process.wait()
-        process.stderr.close()
-
-
-def refused(program, model, *arguments, environment=()):
-    """The log of a load that must fail with status 1."""
-    done = subprocess.run(
-        [str(program), "--model", model, "--port", "0", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env={**os.environ, **dict(environment)},
-    )
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
+models, program, rig = engine_process.models, engine_process.program, engine_process.rig
+serving, refused = engine_process.serving, engine_process.refused
 
 LLAMA4 = ("-c", "32768", "-np", "1", "-b", "1024", "-ub", "1024", "--flash-attn", "auto")
 
@@ -281,56 +194,6 @@ def test_a_main_gpu_that_is_not_there(program, models, rig):
 def test_a_file_that_is_no_model(program, rig, tmp_path):
     (tmp_path / "m").write_text("hello")
     assert "llama_model_load: error loading model" in refused(program, str(tmp_path / "m"))
-
-
-def test_adapters_are_on_the_gpus_and_in_the_log(program, rig, models, tmp_path):
-    tiny, before = models["tiny:latest"], None
-    paths = [write_adapter(tmp_path / name, "tiny", 64, parts) for name, parts in (("a", ("attn_k.",)), ("b", ("ffn_", "attn")))]
-    more = [argument for path in paths for argument in ("--lora", path)]
-    for arguments in ([], more):
-        with serving(program, tiny, "-c", "2048", "-np", "1", "-b", "512", "-ub", "512", *arguments) as engine:
-            held, log = engine.holds(), engine.log
-        if before is None:
-            before = held
-    grown = sum(map(sum, held)) - sum(map(sum, before))
-    logged = [float(line.split()[-2]) for line in log if "LoRA buffer size" in line]
-    assert len(logged) == 4 and grown / MIB == pytest.approx(sum(logged), abs=0.05) and grown > MIB
-    assert "loading lora adapter from '%s' ..." % paths[1] in "\n".join(log)
-    assert [line for line in log if "compute buffer size" in line][-3:] == [
-        line for line in log if "compute buffer size" in line
-    ][:3]
-    assert "failed to load lora adapter '/none'" in refused(program, tiny, "-c", "2048", "--lora", "/none")
-
-
-@pytest.mark.parametrize("outside", [False, True])
-def test_proposing_tokens_without_heads_is_refused_in_the_engine_s_words(program, rig, models, outside):
-    # Lines of llama-server of build 11669 with the rig's own models.
-    tiny = models["tiny:latest"]
-    more = ["--spec-draft-model", tiny] if outside else []
-    spec = ["--spec-type", "draft-mtp", "--spec-draft-n-max", "4", "--spec-draft-backend-sampling"]
-    log = refused(program, tiny, "-c", "2048", *spec, *more).splitlines()
-    first = "loading draft model" if outside else "creating MTP draft context against the target model"
-    last = [
-        "common_speculative_init_result: %s '%s'" % (first, tiny),
-        "llama_init_from_model: context type MTP requested but model doesn't contain MTP layers",
-        "common_speculative_init_result: failed to create MTP context",
-        "srv    load_model: failed to create MTP context",
-        "srv    operator(): operator(): cleaning up before exit...",
-        "srv  llama_server: exiting due to model loading error",
-    ]
-    assert log[-len(last) :] == last
-    assert any("failed to measure the memory of the extra model, fitting without it" in line for line in log)
-    assert any("compute buffer size" in line for line in log)
-
-
-def test_heads_without_a_recorded_row_name_the_command_that_records_it(program, rig, models, tmp_path):
-    pairs = dict(catalog.pairs_of("tiny"), **{"llama.nextn_predict_layers": 1})
-    head, size = gguf.header(pairs, catalog.tensors_of("tiny"))
-    with open(tmp_path / "heads", "wb") as stream:
-        stream.write(head)
-        stream.truncate(len(head) + size)
-    log = refused(program, str(tmp_path / "heads"), "-c", "2048", "--spec-type", "draft-mtp")
-    assert "no recorded engine row for --spec-type draft-mtp" in log and "python -m tests.oracle.record rig" in log
 
 
 def test_an_unknown_argument(program, rig):

@@ -8,7 +8,7 @@ Source of the names: `llama-server --help`, llama.cpp build 11669. Who may set w
 
 from __future__ import annotations
 
-from typing import Mapping
+from typing import Mapping, Optional
 
 PREFIX = "LLAMA_ARG_"
 # All names, without the prefix.
@@ -45,12 +45,44 @@ MOVE_MEMORY = frozenset(
     """.split()
 )
 
+# Names of earlier builds (0.30 has several), and those of today.
+FORMER = {
+    "CTX_SIZE_DRAFT": "CTX_SIZE",  # the draft has the context of its model since
+    "DRAFT_P_MIN": "SPEC_DRAFT_P_MIN",
+    "DRAFT_P_SPLIT": "SPEC_DRAFT_P_SPLIT",
+    "CACHE_TYPE_K_DRAFT": "SPEC_DRAFT_CACHE_TYPE_K",
+    "CACHE_TYPE_V_DRAFT": "SPEC_DRAFT_CACHE_TYPE_V",
+    "CPU_MOE_DRAFT": "SPEC_DRAFT_CPU_MOE",
+    "N_CPU_MOE_DRAFT": "SPEC_DRAFT_N_CPU_MOE",
+    "WEBUI": "UI",
+    "WEBUI_CONFIG": "UI_CONFIG",
+    "WEBUI_CONFIG_FILE": "UI_CONFIG_FILE",
+}
+#: The same for a switch that is off: LLAMA_ARG_NO_KV_OFFLOAD with any value (common/arg.cpp `get_value_from_env`).
+_NEGATED = "NO_"
+
 #: One stream of the KV cache for all slots, which Ollama never asks for itself (it passes no --kv-unified).
 UNIFIED = "LLAMA_ARG_KV_UNIFIED"
 #: How the values of a text's tokens become one for the text, which Ollama leaves to the model.
 POOLING = "LLAMA_ARG_POOLING"
 ON = ("on", "enabled", "true", "1")  # common/arg.cpp `is_truthy`, in lower case only
 OFF = ("off", "disabled", "false", "0")  # `is_falsey`; at anything else llama-server ends
+
+
+def known_word(word: str) -> Optional[str]:
+    """Return the name of today of a variable that llama-server reads, also in an earlier build or as its negation.
+
+    Args:
+        word: a name without the prefix.
+
+    Returns:
+        the name without the prefix, or None where no build reads it.
+    """
+    if word in NAMES:
+        return word
+    if word in FORMER:
+        return FORMER[word]
+    return known_word(word[len(_NEGATED) :]) if word.startswith(_NEGATED) else None
 
 
 def unified(variables: Mapping[str, str]) -> bool:

@@ -34,8 +34,12 @@ _LOADERS = (
 #: The same for those that break what was planned.
 _BREAKERS = (
     (r"LLAMA_(ARG_)?API_KEY\w*", "makes the engine ask for a key, which Ollama does not give: it locks Ollama out"),
+    (  # the names of build 11669, then those that earlier builds had
+        r"LLAMA_ARG_(SPEC_DRAFT_(MODEL|HF_REPO)|(MODEL|HF_(REPO|FILE))_DRAFT|HFD_(REPO|FILE))",
+        "makes the engine load a draft model that the plan does not count; speculative of a model is the option for it",
+    ),
     (
-        r"LLAMA_ARG_(MODEL_URL|HF_(REPO|FILE)|DOCKER_REPO|MODELS_\w+|SPEC_DRAFT_(MODEL|HF_REPO))",
+        r"LLAMA_ARG_(MODEL_URL|HF_(REPO|FILE)(_V)?|DOCKER_REPO|MODELS_\w+)",
         "makes the engine fetch or load another model than the planned one",
     ),
     (r"LLAMA_ARG_(API_PREFIX|SSL_\w+)", "moves the addresses at which Ollama reaches its engine: it locks Ollama out"),

@@ -19,7 +19,7 @@ Sources: envconfig/config.go at every release tag from 0.1.40 to 0.32.15; `llama
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
 from . import engine_variables, refused_variables
@@ -190,6 +190,9 @@ def find(name: str) -> Variable:
 
 def _engine_variable(name: str) -> Variable:
     word = name[len(engine_variables.PREFIX) :]
+    today = engine_variables.known_word(word)
+    if today not in (word, None):
+        return _other_name(name, find("%s%s" % (engine_variables.PREFIX, today)))
     if word in engine_variables.EXPERTS:
         return Variable(name, REFUSED, "is what cpu_experts of a model sets", first=_ENGINE)
     if word in engine_variables.MOVE_MEMORY:
@@ -197,6 +200,13 @@ def _engine_variable(name: str) -> Variable:
     if word in engine_variables.NAMES:
         return _user(name, TEXT, _ENGINE)
     return Variable(name, UNKNOWN)
+
+
+def _other_name(name: str, meant: Variable) -> Variable:
+    """Return what is known of the negation or the former name of a variable: who may set it is the same."""
+    if meant.owner in (PLAN, REFUSED):
+        return replace(meant, name=name)
+    return Variable(name, REFUSED, "is a former name or the negation of %s, which is the one to set" % meant.name)
 
 
 def span(variable: Variable) -> str:

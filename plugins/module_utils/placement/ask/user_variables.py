@@ -201,13 +201,23 @@ def _check_name(name: Any) -> None:
         return
     engine = name.startswith(engine_variables.PREFIX)
     near = None if engine and variable.owner != service_variables.UNKNOWN else _near(name, engine)
+    program = "llama-server" if engine else "Ollama"
     if near and (engine or not name.startswith("CUDA_")):
-        raise PlacementError("Environment variable %s is unknown to Ollama: did you mean %s?" % (name, near))
+        raise PlacementError(_did_you_mean(name, service_variables.find(near), program))
     if variable.owner == service_variables.UNKNOWN:
-        program = "llama-server" if engine else "Ollama"
         raise PlacementError(
             "Environment variable %s is unknown to %s, which would ignore it silently; leave it out." % (name, program)
         )
+
+
+def _did_you_mean(name: str, near: service_variables.Variable, program: str) -> str:
+    """Return the sentence for a name that is unknown; it must not advise a variable that is refused next."""
+    known = "Environment variable %s is unknown to %s" % (name, program)
+    if near.owner == service_variables.PLAN:
+        return "%s. If it means %s, that is what the plan decides; %s." % (known, near.name, near.advice)
+    if near.owner == service_variables.REFUSED:
+        return "%s. If it means %s, that %s; leave it out." % (known, near.name, near.advice)
+    return "%s: did you mean %s?" % (known, near.name)
 
 
 def _near(name: str, engine: bool) -> Optional[str]:

@@ -38,3 +38,17 @@ def test_a_pooling_of_all_tokens():
         False,
     ]
     assert not engine_variables.pools({})
+
+
+def test_other_names_of_what_llama_server_reads():
+    word = engine_variables.known_word
+    assert [word("THREADS"), word("NO_HOST"), word("NO_KV_OFFLOAD"), word("DRAFT_P_MIN"), word("NO_WEBUI")] == [
+        "THREADS",
+        "NO_HOST",
+        "KV_OFFLOAD",
+        "SPEC_DRAFT_P_MIN",
+        "UI",
+    ]
+    assert word("THREDS") is None and word("NO_") is None and word("NO_THREDS") is None
+    assert set(engine_variables.FORMER.values()) <= engine_variables.NAMES
+    assert not set(engine_variables.FORMER) & engine_variables.NAMES

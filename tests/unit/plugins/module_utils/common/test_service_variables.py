@@ -78,6 +78,29 @@ def test_what_no_service_may_have_is_refused_with_the_reason(name, word, loader)
 
 
 @pytest.mark.parametrize(
+    "name, owner, words",
+    [
+        ("LLAMA_ARG_MODEL_DRAFT", service_variables.REFUSED, "speculative of a model is the option for it"),
+        ("LLAMA_ARG_HF_REPO_DRAFT", service_variables.REFUSED, "speculative of a model is the option for it"),
+        ("LLAMA_ARG_HFD_REPO", service_variables.REFUSED, "speculative of a model is the option for it"),
+        ("LLAMA_ARG_SPEC_DRAFT_MODEL", service_variables.REFUSED, "speculative of a model is the option for it"),
+        ("LLAMA_ARG_HF_REPO_V", service_variables.REFUSED, "another model than the planned one"),
+        ("LLAMA_ARG_CTX_SIZE_DRAFT", service_variables.PLAN, "use context_length of a model"),
+        ("LLAMA_ARG_CACHE_TYPE_K_DRAFT", service_variables.REFUSED, "moves memory"),
+        ("LLAMA_ARG_DRAFT_P_MIN", service_variables.REFUSED, "LLAMA_ARG_SPEC_DRAFT_P_MIN, which is the one to set"),
+        ("LLAMA_ARG_NO_KV_OFFLOAD", service_variables.REFUSED, "moves memory"),
+        ("LLAMA_ARG_NO_KV_UNIFIED", service_variables.REFUSED, "negation of LLAMA_ARG_KV_UNIFIED"),
+        ("LLAMA_ARG_NO_MMPROJ", service_variables.REFUSED, "decides on the projector"),
+        ("LLAMA_ARG_NO_WEBUI", service_variables.REFUSED, "negation of LLAMA_ARG_UI,"),
+        ("LLAMA_ARG_NO_HOST", service_variables.USER, ""),
+    ],
+)
+def test_former_names_and_negations_have_the_owner_of_what_they_set(name, owner, words):
+    found = service_variables.find(name)
+    assert (found.name, found.owner) == (name, owner) and words in found.advice
+
+
+@pytest.mark.parametrize(
     "name", ["SSL_CERT_FILE", "CUDA_CACHE_MAXSIZE", "NCCL_DEBUG", "GGML_CUDA_NO_PINNED", "OMP_NUM_THREADS"]
 )
 def test_what_only_resembles_them_is_the_users(name):

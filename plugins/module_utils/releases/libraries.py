@@ -16,6 +16,7 @@ of CUDA 13 and the first one of CUDA 12 are those of NVIDIA's CUDA compatibility
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Optional, Sequence, Tuple
 
 from ..common.service_variables import Version, version_text
@@ -27,6 +28,7 @@ X86, ARM = "x86_64", "aarch64"
 _LEGACY_BELOW = (7, 0)
 # A later release may have libraries for GPUs that are newer than all of these.
 NEWEST_READ = (0, 33, 0)
+_NAME = re.compile(r"(cuda_[a-z]+)([0-9]+(?:_[0-9]+)*)\Z")  # cuda_v13, cuda_jetpack6
 _JETPACK_DRIVER = 0  # comes with JetPack, so the server asks for none
 
 
@@ -121,6 +123,36 @@ def names(version: Version) -> list[str]:
     return sorted(library.name for library in of_release(version))
 
 
+def may_be_new(version: Version, name: str) -> bool:
+    """Whether only a release that was not read may have a library: none that was read has one of its kind as new.
+
+    Args:
+        version: the Ollama version.
+        name: of the library, as OLLAMA_LLM_LIBRARY gives it.
+    """
+    match = _NAME.match(name)
+    if version <= NEWEST_READ or match is None:
+        return False
+    read = [_NAME.match(library.name) for dummy, found in LIBRARIES for library in found]
+    return all(_number(match) > _number(other) for other in read if other and other.group(1) == match.group(1))
+
+
+def _number(match: "re.Match[str]") -> tuple[int, ...]:
+    """The CUDA or JetPack version in the name of a library."""
+    return tuple(int(part) for part in match.group(2).split("_"))
+
+
+def doubted_library(version: Version, name: str) -> Optional[str]:
+    """What is not known of a library on a release that is newer than those that were read, or None."""
+    if not may_be_new(version, name):
+        return None
+    return (
+        "whether Ollama %s has the CUDA library %s, and for which GPUs and drivers, is not known here; %s has %s. "
+        "Without it the GPUs are not used, which the verification finds"
+        % (version_text(version), name, version_text(NEWEST_READ), ", ".join(names(NEWEST_READ)))
+    )
+
+
 def driver_major(driver_version: Optional[str]) -> Optional[int]:
     """Major version of the NVIDIA driver, or None where it is not known."""
     major = (driver_version or "").split(".")[0]
@@ -133,7 +165,8 @@ def usable(
     """Names of the libraries with which the server uses a GPU, the one that it prefers first.
 
     The libraries of JetPack count only where they are requested: no main archive has them. A GPU that only a release
-    which is newer than those read may know counts as known to its newest library (`doubted_gpu`).
+    which is newer than those read may know counts as known to its newest library (`doubted_gpu`), and a library that
+    only such a release may have as good for every GPU (`may_be_new`).
 
     Args:
         version: the Ollama version.
@@ -141,8 +174,10 @@ def usable(
         driver: major version of the NVIDIA driver, or None where it is not known.
         requested: OLLAMA_LLM_LIBRARY, "" where unset.
     """
+    if may_be_new(version, requested):
+        return (requested,)
     listed = of_release(version)
-    if _may_be_new(version, capability):
+    if _gpu_may_be_new(version, capability):
         listed, capability = listed[:1], None
     return tuple(
         library.name
@@ -211,7 +246,7 @@ def refused_gpu(
 
 def doubted_gpu(version: Version, capability: Optional[Capability]) -> Optional[str]:
     """What is not known of a GPU on a release that is newer than those that were read, or None; without a full stop."""
-    if not _may_be_new(version, capability):
+    if not _gpu_may_be_new(version, capability):
         return None
     return "whether Ollama %s has a CUDA library for compute capability %s is not known here; %s has none" % (
         version_text(version),
@@ -220,7 +255,7 @@ def doubted_gpu(version: Version, capability: Optional[Capability]) -> Optional[
     )
 
 
-def _may_be_new(version: Version, capability: Optional[Capability]) -> bool:
+def _gpu_may_be_new(version: Version, capability: Optional[Capability]) -> bool:
     """Whether only a release that was not read may be built for a GPU: it is newer than all that are known here."""
     if version <= NEWEST_READ or capability is None:
         return False

@@ -220,17 +220,33 @@ def of_host(version: Version, count: int) -> Optional[str]:
     )
 
 
-def within(decision: Decision, visible: int) -> Decision:
-    """A decision with what becomes of it on a host with too many GPUs.
+def within(decision: Decision, gpus: Sequence[Mapping[str, Any]], visible: Sequence[int]) -> Decision:
+    """A decision with what becomes of it on a host with too many GPUs, or with GPUs of different CUDA libraries.
+
+    The server asks each library for its GPUs in the order of a map of Go, which is another one at each start
+    (discover/runner.go `GPUDevices`), and gives the engine the library of the first GPU of a model only
+    (ml/device.go `LibraryPaths`, llm/llama_server.go `llamaServerLibraryPaths`).
 
     Args:
         decision: what the release decides.
-        visible: number of GPUs that the service sees.
+        gpus: the GPUs of the request, as `Gpu.for_release` gives them.
+        visible: the places there of those that the service sees.
     """
-    if visible > MOST_CUDA_DEVICES:
+    if len(visible) > MOST_CUDA_DEVICES:
         return dataclasses.replace(decision, outcome="cpu", gpus=[], tokens=[], layers=[])
     count = len(decision.gpus)
-    if count <= MOST_GPUS or decision.outcome == "cpu":
+    if count < 2 or decision.outcome == "cpu":
         return decision
-    error = "the model goes to %d GPUs, and one process can use at most %d" % (count, MOST_GPUS)
-    return dataclasses.replace(decision, outcome=None, layers=[0] * count, error=error)
+    error = None
+    if count > MOST_GPUS:
+        error = "the model goes to %d GPUs, and one process can use at most %d" % (count, MOST_GPUS)
+    known = {place: tuple(gpus[place].get("libraries") or ()) for place in visible}
+    if error is None and all(known.values()):
+        taken = dict(zip(known, libraries.taken(list(known.values()))))
+        several = sorted({taken[place] for place in decision.gpus})
+        if len(several) > 1:
+            error = (
+                "the model goes to GPUs of different CUDA libraries (%s), and the engine gets only the one of the GPU "
+                "that the server happens to list first" % " and ".join(several)
+            )
+    return dataclasses.replace(decision, outcome=None, layers=[0] * count, error=error) if error else decision

@@ -218,6 +218,10 @@ class Release(abc.ABC):
         """Names of this release's CUDA libraries, as OLLAMA_LLM_LIBRARY takes them; [] where they were not read."""
         return []
 
+    def doubted_library(self, name: str) -> Optional[str]:
+        """What is not known of a CUDA library that only a newer release than those read may have, or None."""
+        return None
+
     def faults(self) -> list[dict[str, str]]:
         """Known faults of this release's placement: list of {name, text, remedy}."""
         return faults.known_faults(self.numbers)

@@ -35,8 +35,8 @@ CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
 SERIAL_ARCHITECTURES = ("mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe")
 # What a setting does in these releases, for the settings that users believe to do something else.
 EFFECTS = {
-    "OLLAMA_GPU_OVERHEAD": "no effect on placement since 0.30; it only lowers the total that chooses the default "
-    "context",
+    "OLLAMA_GPU_OVERHEAD": "no effect on placement since 0.30; it is subtracted from the total of each GPU before "
+    "their sum chooses the default context, and a sum below 0 wraps around to 16 EiB, which gives 262144 tokens",
     "OLLAMA_SCHED_SPREAD": "the model goes to all visible GPUs even if one would do",
     "OLLAMA_KV_CACHE_TYPE": "passed to the engine; the choice of GPUs always counts the cache as f16",
     "num_gpu": "number of layers, not of GPUs; it does not force several GPUs",

@@ -42,7 +42,8 @@ class ReleaseSince030(Release):
 
     def decide(self, request: LoadRequest) -> Decision:
         decision = v0_30.decide(dataclasses.replace(request, version=self.numbers))
-        return limits.within(decision, len(env.visible_gpus(request.gpus, request.environment)))
+        visible = [place for place, dummy in env.visible_gpus(request.gpus, request.environment)]
+        return limits.within(decision, request.gpus, visible)
 
     def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
         if asked is not None:
@@ -138,6 +139,9 @@ class ReleaseSince030(Release):
 
     def library_names(self) -> list[str]:
         return libraries.names(self.numbers)
+
+    def doubted_library(self, name: str) -> Optional[str]:
+        return libraries.doubted_library(self.numbers, name)
 
 
 def _capability(listed: Optional[Sequence[int]]) -> Optional[tuple[int, ...]]:

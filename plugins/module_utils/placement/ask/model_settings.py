@@ -65,11 +65,16 @@ def cpu_experts(
             "cpu_experts %s of %s: the model has no experts (architecture %s), so none can stay on the CPU; leave it "
             "out, or use allow_cpu_offload: true." % (asked, name, facts.architecture)
         )
-    if allow_cpu_offload or num_gpu is not None and 0 <= num_gpu <= facts.block_count:
+    layers = num_gpu is not None and 0 <= num_gpu <= facts.block_count
+    if allow_cpu_offload or layers:
         raise PlacementError(
-            "cpu_experts %s of %s does not go with %s, because the engine moves no layers where experts are moved; "
-            "give one of them."
-            % (asked, name, "allow_cpu_offload: true" if allow_cpu_offload else "num_gpu %d" % (num_gpu or 0))
+            "cpu_experts %s of %s does not go with %s, because the engine moves no layers where experts are moved; %s."
+            % (
+                asked,
+                name,
+                "num_gpu %d" % (num_gpu or 0) if layers else "allow_cpu_offload: true",
+                "leave num_gpu out" if layers else "give one of them",
+            )
         )
     if str(asked).strip().lower() == ALL:
         return ALL

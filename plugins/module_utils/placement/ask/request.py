@@ -84,6 +84,8 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
     parameters, warnings = _parameters(entry, optimized, name)
     strategy = settings.strategy(entry, name)
     allow_cpu_offload = settings.switch(entry.get("allow_cpu_offload"), "allow_cpu_offload of %s" % name) or False
+    # First, because check_layers advises allow_cpu_offload, which does not go with it.
+    experts = settings.cpu_experts(entry, facts, allow_cpu_offload, parameters.get("num_gpu"), name)
     check_layers(parameters.get("num_gpu"), facts, allow_cpu_offload, name)
     _check_main_gpu(parameters, name)
     parameters, own_notes = inherited.settings_of(facts.parameters, entry, parameters, name)
@@ -109,7 +111,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         strategy=strategy,
         replicas=replicas,
         allow_cpu_offload=allow_cpu_offload,
-        cpu_experts=settings.cpu_experts(entry, facts, allow_cpu_offload, parameters.get("num_gpu"), name),
+        cpu_experts=experts,
         headroom_bytes=headroom_bytes if own_headroom is None else own_headroom,
         resident=resident,
         keep_alive=settings.keep_alive(entry.get("keep_alive"), name, resident),

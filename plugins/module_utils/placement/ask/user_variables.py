@@ -67,18 +67,26 @@ def check_environment(environment: Optional[Mapping[str, Any]], release: Release
             )
         if text is not None:
             checked[name] = text
-    _check_library(checked.get("OLLAMA_LLM_LIBRARY", ""), release)
+    warnings.extend(_check_library(checked.get("OLLAMA_LLM_LIBRARY", ""), release))
     return checked, warnings
 
 
-def _check_library(library: str, release: Release) -> None:
-    """Refuse an OLLAMA_LLM_LIBRARY that the release does not have; it skips all others, also Vulkan."""
+def _check_library(library: str, release: Release) -> List[str]:
+    """Refuse an OLLAMA_LLM_LIBRARY that the release does not have; it skips all others, also Vulkan.
+
+    Returns:
+        a warning where only a release that is newer than those read may have it.
+    """
     names = release.library_names()
+    doubt = release.doubted_library(library)
+    if doubt:
+        return ["Environment variable OLLAMA_LLM_LIBRARY is '%s': %s." % (library, doubt)]
     if library and names and library not in names:
         raise PlacementError(
             "Environment variable OLLAMA_LLM_LIBRARY is '%s', which leaves Ollama %s without GPUs: its CUDA libraries "
             "are %s; give one of them, or leave the variable out." % (library, release.version, _listed(names))
         )
+    return []
 
 
 def _listed(names: Sequence[str]) -> str:

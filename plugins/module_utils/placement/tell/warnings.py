@@ -158,10 +158,17 @@ def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int 
 
 def _fewer_replicas(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int) -> list[str]:
     wanted, count = choice.wanted, len(choice.placements)
-    if not wanted.replicas or choice.strategy not in ("single", "replicate") or count >= wanted.replicas:
+    if not wanted.replicas or count >= wanted.replicas:
         return []
+    placed = choice.placements[0]
     note = "%s gets %d of the %d replicas asked for: " % (wanted.name, count, wanted.replicas)
-    if count == gpu_count:
+    if not placed.gpus:
+        note += "each takes a GPU of its own, and it runs on the CPU, where one instance is all that a host has"
+    elif not placed.on_gpus_only:
+        note += "each takes a GPU of its own, and a part of it is on the CPU"
+    elif len(placed.gpus) > 1:
+        note += "each takes a GPU of its own, and it is split over %d" % len(placed.gpus)
+    elif count == gpu_count:
         note += "each takes a GPU of its own, and there are only %d; did you mean replicas: %d" % (count, count)
     else:
         note += "no further GPU has room for one"

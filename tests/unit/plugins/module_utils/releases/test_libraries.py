@@ -125,3 +125,31 @@ def test_a_gpu_that_only_a_newer_release_may_know_is_used_with_a_doubt():
 def test_a_later_release_is_advised_where_the_driver_is_good_enough_for_it(driver, advised):
     refused = libraries.refused_gpu((0, 30, 2), (8, 7), driver)
     assert ("use Ollama 0.30.11" in refused.reason) is advised and "cuda_jetpack6" in refused.reason
+
+
+@pytest.mark.parametrize(
+    "name, may_be",
+    [
+        ("cuda_v14", True),
+        ("cuda_v13_2", True),
+        ("cuda_jetpack7", True),
+        ("cuda_sbsa13", True),
+        ("cuda_v13", False),
+        ("cuda_v12", False),
+        ("cuda_v11", False),
+        ("cuda_jetpack4", False),
+        ("cuda", False),
+        ("cuda_v12/", False),
+        ("cuda_v", False),
+        ("", False),
+    ],
+)
+def test_a_library_that_only_a_newer_release_may_have_is_taken_with_a_doubt(name, may_be):
+    assert libraries.may_be_new((0, 35, 1), name) is may_be
+    doubt = libraries.doubted_library((0, 35, 1), name)
+    assert (doubt is not None) is may_be
+    if may_be:
+        assert "Ollama 0.35.1 has the CUDA library %s" % name in doubt and "0.33.0 has cuda_jetpack5" in doubt
+        assert libraries.usable((0, 35, 1), (13, 0), 610, name) == (name,)
+        assert libraries.refused_gpu((0, 35, 1), (8, 6), "610.1", name) is None
+    assert not libraries.may_be_new(NEWEST, name) and libraries.doubted_library(libraries.NEWEST_READ, name) is None

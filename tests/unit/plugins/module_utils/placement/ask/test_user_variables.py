@@ -186,3 +186,14 @@ def test_a_library_that_the_release_does_not_have_is_refused_whatever_the_gpus(l
     assert "'%s'" % library in str(caught.value) and "cuda_v12, cuda_v13" in str(caught.value)
     quoted = {"OLLAMA_LLM_LIBRARY": ' "cuda_v12" '}
     assert check_environment(quoted, versions.release_of("0.32.15"))[0] == {"OLLAMA_LLM_LIBRARY": "cuda_v12"}
+
+
+def test_a_library_of_a_release_that_is_newer_than_those_read_is_passed_with_a_warning():
+    """The collection must not be the reason that nobody can use it."""
+    entry = wanted("llama3.1-8b", context_length=4096)
+    variables = {"OLLAMA_LLM_LIBRARY": "cuda_v14"}
+    result = make_plan(TWO_4090, [entry], "0.35.1", environment=variables)
+    assert result["feasible"] and result["instances"][0]["environment"]["OLLAMA_LLM_LIBRARY"] == "cuda_v14"
+    assert [note for note in result["warnings"] if "cuda_v14" in note and "not known here" in note]
+    with pytest.raises(PlacementError, match="cuda_v11.*leaves Ollama 0.35.1 without GPUs"):
+        make_plan(TWO_4090, [entry], "0.35.1", environment={"OLLAMA_LLM_LIBRARY": "cuda_v11"})

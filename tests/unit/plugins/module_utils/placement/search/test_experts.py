@@ -85,6 +85,7 @@ def test_models_with_other_experts_on_the_host_have_instances_of_their_own():
         (EXPERTS, {"cpu_experts": "some"}, "0.32.15", "cpu_experts of"),
         (EXPERTS, {"cpu_experts": "-1"}, "0.32.15", "cpu_experts of"),
         (EXPERTS, {"cpu_experts": "all", "allow_cpu_offload": True}, "0.32.15", "does not go with allow_cpu_offload"),
+        (EXPERTS, {"cpu_experts": "all", "parameters": {"num_gpu": 20}}, "0.32.15", "moved; leave num_gpu out."),
         (EXPERTS, {"cpu_experts": "all"}, "0.24.0", "needs Ollama 0.30 or later"),
     ],
 )

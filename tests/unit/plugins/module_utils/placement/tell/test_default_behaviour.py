@@ -97,3 +97,24 @@ def test_many_mig_devices_are_not_many_gpus_for_a_process():
     small = plan(inventory, wanted("llama3.1-8b"))["models"][0]["default_behaviour"]
     effects = {setting["name"]: setting["effect"] for setting in small["settings"]}
     assert effects["OLLAMA_SCHED_SPREAD"] == "no effect where the instance sees one GPU only"
+
+
+def test_untouched_ollama_gives_the_engine_one_library_only():
+    """Which one changes from start to start, so that a model over GPUs of two libraries is not called split."""
+    inventory = dict(hosts.inventory(hosts.RTX4090, hosts.RTX4090), driver_version="580.95.05")
+    inventory["gpus"][0]["compute_capability"], inventory["gpus"][1]["compute_capability"] = "10.3", "12.0"
+    result = plan(inventory, sized("m", 40, context_length=4096, allow_cpu_offload=True))
+    behaviour = result["models"][0]["default_behaviour"]
+    assert behaviour["outcome"] is None and "different CUDA libraries (cuda_v12 and cuda_v13)" in behaviour["error"]
+    small = plan(inventory, sized("m", 4, context_length=4096))["models"][0]["default_behaviour"]
+    assert small["outcome"] == "single" and small["error"] is None
+    inventory["gpus"][0]["compute_capability"] = "8.6"  # cuda_v13 serves both
+    alike = plan(inventory, sized("m", 40, context_length=4096))["models"][0]["default_behaviour"]
+    assert alike["outcome"] in ("split", "partial") and alike["error"] is None
+
+
+def test_an_overhead_above_what_the_gpus_have_is_said_to_wrap_around():
+    result = plan(TWO_4090, wanted("llama3.1-8b"), environment={"OLLAMA_GPU_OVERHEAD": 30 * 1024 * MIB})
+    settings = result["models"][0]["default_behaviour"]["settings"]
+    (effect,) = [setting["effect"] for setting in settings if setting["name"] == "OLLAMA_GPU_OVERHEAD"]
+    assert effect.startswith("no effect on placement") and "wraps around to 16 EiB, which gives 262144 tokens" in effect

@@ -8,7 +8,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.left_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell import warnings
 
 from tests.oracle import hosts, models
-from tests.unit.plugins.module_utils.placement.builders import GIB, TWO_4090, gpu, plan, wanted
+from tests.unit.plugins.module_utils.placement.builders import GIB, TWO_4090, gpu, plan, sized, wanted
 
 OLD, NEW = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
@@ -63,3 +63,16 @@ def test_gpus_whose_processes_the_driver_does_not_tell():
     assert any("does not tell which processes use GPU 0" in warning for warning in result["warnings"])
     result = plan(hosts.inventory(hosts.A6000, unsupported=["power_limit_milliwatts"]), wanted("llama3.1-8b"))
     assert not any("does not tell" in warning for warning in result["warnings"])
+
+
+def test_fewer_replicas_of_a_model_that_is_not_wholly_on_a_gpu():
+    """No word of GPUs that have no room: an instance with layers on the CPU is not replicated."""
+    asked = {"context_length": 4096, "allow_cpu_offload": True, "replicas": 2}
+    none = dict(hosts.inventory(), no_gpu_present=True)
+    (note,) = [note for note in plan(none, sized("m", 4, **asked))["warnings"] if "replicas" in note]
+    assert "gets 1 of the 2 replicas asked for: each takes a GPU of its own, and it runs on the CPU" in note
+    part = plan(hosts.inventory(hosts.RTX4090), sized("m", 40, **asked))
+    (note,) = [note for note in part["warnings"] if "replicas" in note]
+    assert "each takes a GPU of its own, and a part of it is on the CPU" in note
+    (note,) = [note for note in plan(TWO_4090, sized("m", 30, replicas=2))["warnings"] if "replicas" in note]
+    assert "each takes a GPU of its own, and it is split over 2" in note

@@ -131,6 +131,10 @@ options:
           - How long the model stays loaded, in seconds or as V(10m). With V(-1) it never expires.
         type: str
         default: "-1"
+      staged_as:
+        description:
+          - Another name under which a store of O(models[].link_from) may have the built model.
+        type: str
   registry:
     description:
       - Host and port of a mirror to pull from instead of the registries in the models' names.

@@ -135,6 +135,9 @@ host:
         - An Ollama that was installed by other means, adopted or not, with C(unit), C(path), C(drop_ins), C(active),
           C(enabled), C(environment) and C(store). Null if there is none.
       type: dict
+    fetch_server:
+      description: Whether the server runs that models are fetched with. It runs only while they are.
+      type: bool
     instances:
       description:
         - Every instance with a unit, an environment file, a link to a release or a store. Each entry has C(name),
@@ -144,8 +147,9 @@ host:
       elements: dict
     stores:
       description:
-        - The stores that may hold models, by path - those of the instances, those in RV(host.left_behind), and that of
-          an Ollama that was installed by other means. The server is not asked.
+        - The stores that may hold models, by path - those of the instances, that of the server that models are fetched
+          with, those in RV(host.left_behind), and that of an Ollama that was installed by other means. No server is
+          asked.
         - Each has C(same_file_system) (whether it is on the file system of O(models_dir)), C(owned) (whether all its
           blobs belong to the service user) and C(models), a list of the complete models with C(name), C(digest) and
           C(size_bytes). Models can be linked from a store where both are true, otherwise they are copied.
@@ -209,6 +213,7 @@ host:
     left_behind: null
     adopted: {}
     existing: null
+    fetch_server: false
     instances: []
     stores:
       /var/lib/ollama-multigpu/instances/gpu0:

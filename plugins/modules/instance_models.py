@@ -36,6 +36,34 @@ attributes:
     support: full
 requirements:
   - requests, which the collection brings along
+options:
+  fetch_server:
+    description:
+      - Bring O(models) with a server of its own, which is started only if the stores in O(models[].link_from) do not
+        have all of them, and stopped at the end. Instances and their clients notice nothing of it.
+      - O(models[].url) is not used then, and O(models[].state) can only be V(present).
+      - The server sees no GPU, listens on a free port of the loopback address, deletes no unfinished downloads, and is
+        the unit C(ollama-fetch.service), which exists only meanwhile. Interrupted downloads go on where they stopped,
+        also after the server or the host was killed.
+      - The progress of downloads is shown on the controller.
+    type: dict
+    suboptions:
+      release:
+        description:
+          - Directory of the release whose program is started.
+        type: path
+        required: true
+      store:
+        description:
+          - Models directory of the server. It must exist and belong to the user C(ollama).
+        type: path
+        required: true
+      environment:
+        description:
+          - Variables that say how the server reaches registries, such as C(HTTPS_PROXY) and C(SSL_CERT_FILE). Others
+            are ignored.
+        type: dict
+        default: {}
 seealso:
   - module: gpufleet.ollama.model
   - module: gpufleet.ollama.placement_info
@@ -75,6 +103,19 @@ EXAMPLES = r"""
         name: llama3.1:8b-optimized
         url: http://127.0.0.1:11435
         state: loaded
+  become: true
+
+- name: Fetch a model while the instances serve
+  gpufleet.ollama.instance_models:
+    fetch_server:
+      release: /usr/local/lib/ollama-multigpu/releases/0.32.15
+      store: /var/lib/ollama-multigpu/fetch
+    models:
+      - instance: fetch
+        name: llama3.1:8b
+        store: /var/lib/ollama-multigpu/fetch
+        link_from:
+          - /var/lib/ollama-multigpu/instances/gpu0
   become: true
 
 - name: Remove a model from one instance
@@ -147,13 +188,16 @@ held_back:
   elements: dict
 """
 
-from typing import Optional
+import os
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import ensure_all
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import Progress, ensure_all
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch import fetch_all
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch_server import FetchServer, FetchServerError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.model_options import (
     diff_of,
     model_options,
@@ -167,13 +211,44 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target impo
 STORE_USER: Optional[str] = paths.USER
 
 
+def argument_spec() -> dict[str, Any]:
+    """Return the options."""
+    server = dict(
+        release=dict(type="path", required=True),
+        store=dict(type="path", required=True),
+        environment=dict(type="dict", default={}),
+    )
+    return dict(model_options(), fetch_server=dict(type="dict", no_log=True, options=server))
+
+
+def ensured(params: dict[str, Any], check_mode: bool) -> Progress:
+    """Bring the models of checked options into their states.
+
+    Raises:
+        FetchServerError, ModelError, OSError: Nothing was done.
+        LibraryMissing: requests is not installed.
+    """
+    models, given = read_models(params, STORE_USER), params["fetch_server"]
+    if not given:
+        return ensure_all(models, check_mode)
+    for model in models:
+        if model.state != "present" or model.store is None or model.store.path != os.path.normpath(given["store"]):
+            raise ModelError(
+                "%s of instance %s: fetch_server brings models into its own store, %s; give that store and state: "
+                "present. Nothing was changed." % (model.name, model.instance, given["store"])
+            )
+    environment = {name: str(value) for name, value in given["environment"].items()}
+    server = FetchServer(given["release"], os.path.normpath(given["store"]), environment, STORE_USER)
+    return fetch_all(models, server, check_mode)
+
+
 def main():
-    module = AnsibleModule(argument_spec=model_options(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        progress = ensure_all(read_models(take_options(module), STORE_USER), module.check_mode)
+        progress = ensured(take_options(module), module.check_mode)
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
-    except ModelError as error:
+    except (FetchServerError, ModelError, OSError) as error:
         module.fail_json(msg=str(error), models=[], held_back=[])
     for warning in warnings_of(progress):
         module.warn(warning)

@@ -119,7 +119,8 @@ servers:
       that is unknown.
     - C(differences) in C(environment) lists what differs between the process and the plan. Each entry has the C(name)
       of a variable and the C(difference) V(missing), V(other_than_planned), V(other_than_unit) or V(not_in_unit).
-    - C(contents) are the contents of the plan's models by name, with a SHA-256 in place of each text.
+    - C(contents) are the contents of the plan's models by name, with a SHA-256 in place of each text. They are read in
+      the store of an instance that does not answer.
     - M(gpufleet.ollama.changes_info) decides from that what is restarted, created and loaded.
   type: dict
   returned: when O(plan) is given

@@ -12,13 +12,13 @@ from ..common.sizes import gib
 from .files import compare_files, wanted_files, written_unit_files
 from .history import compare_history, kept_release
 from .inputs import adopted_store, carried_variables
-from .known_servers import known_servers
+from .known_servers import known_servers, with_stored_contents
 from .models import compare_models
 from .obstacles import file_obstacles, plan_obstacles
 from .order import ordered
 from .restarts import compare_services
 from .schema import Change, Changes, Wanted
-from .store_obstacles import leftover_changes, store_notes, store_obstacles
+from .store_obstacles import fetch_store_changes, leftover_changes, store_notes, store_obstacles
 
 #: Groups that give access to the GPUs' device nodes on some systems.
 _GPU_GROUPS = ("render", "video")
@@ -54,9 +54,9 @@ def compare(
     files_changes, files = compare_files(plan, host, wanted.secrets)
     services = compare_services(plan, host, servers, written_unit_files(files, host, plan), reread)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
-    known = known_servers(plan, servers)
+    known = with_stored_contents(known_servers(plan, servers), servers)
     sources = link_stores(plan, host)
-    models_changes, models = compare_models(plan, known, applied, sources, restarted, host)
+    models_changes, models, fetched = compare_models(plan, known, applied, sources, restarted, host)
     obstacles += store_obstacles(host, models_changes)
     notes += store_notes(host, sources, models_changes)
     changes = (
@@ -65,22 +65,24 @@ def compare(
         + _program(host, wanted)
         + _adoption(host, wanted)
         + _stopped(plan, host)
+        + _fetch_server(host)
         + _account(host)
         + files_changes
         + services
         + models_changes
         + compare_history(wanted_files(plan, host, wanted.secrets), host, wanted.rolled_back_from)
         + _pruned(plan, host, wanted)
+        + fetch_store_changes(plan, host, models_changes)
         + leftover_changes(plan, host, models_changes)
     )
-    return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models))
+    return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
 
 
 def link_stores(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
     """Return the models directories that models may be linked or copied from, beside those of the plan's instances."""
     models_dir = plan["models_dir"]
     left_behind = host["left_behind"] or {}
-    stores = [adopted_store(host)]
+    stores = [paths.fetch_store(models_dir), adopted_store(host)]
     stores += [paths.store(models_dir, name) for name in _stale(plan, host, "store")]
     # Stores of the applied plan in another models directory: never deleted.
     stores += left_behind.get("stores") or []
@@ -159,6 +161,11 @@ def _stopped(plan: dict[str, Any], host: dict[str, Any]) -> list[Change]:
         Change("stop", "instance", paths.unit(name), "The plan has no instance %s." % name, name)
         for name in _stale(plan, host, "active", "enabled")
     ]
+
+
+def _fetch_server(host: dict[str, Any]) -> list[Change]:
+    left = host.get("fetch_server")
+    return [Change("stop", "fetch server", paths.FETCH_UNIT, "A run that was killed left it.")] if left else []
 
 
 def _account(host: dict[str, Any]) -> list[Change]:

@@ -162,10 +162,13 @@ def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile
     return (
         [_directory(path) for path in (paths.CONFIGURATION, paths.ENVIRONMENT_DIRECTORY, paths.INSTANCE_RELEASES)]
         # Before they are made: a run that is killed in between leaves none that nobody knows of.
-        + ([_file(paths.MADE, json_text({"directories": made}), mode="0644")] if made else [])
+        + ([_file(paths.MADE, json_text({"directories": made}), mode="0644", stage="fetch")] if made else [])
         + [_directory(path) for path in others if _is_absent(path, host)]
         + [_directory(path) for path in ours]
-        + [_directory(instance["store"], owner=paths.USER, mode="0750") for instance in plan["instances"]]
+        + [
+            _directory(store, owner=paths.USER, mode="0750")
+            for store in [paths.fetch_store(models_dir), *(instance["store"] for instance in plan["instances"])]
+        ]
     )
 
 
@@ -231,11 +234,13 @@ def _change(wanted: ManagedFile, reason: str) -> Change:
         return Change("write", "plan", wanted.path, reason)
     if wanted.state == "directory":
         return Change("write", "directory", wanted.path, reason)
+    if wanted.stage == "fetch":
+        return Change("write", "record", wanted.path, reason)
     return Change("write", "file", wanted.path, reason)
 
 
 def _directory(path: str, owner: str = "root", mode: str = "0755") -> ManagedFile:
-    return ManagedFile(path, "directory", owner=owner, group=owner, mode=mode)
+    return ManagedFile(path, "directory", owner=owner, group=owner, mode=mode, stage="fetch")
 
 
 def _link(path: str, target: str) -> ManagedFile:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field
-from typing import Any, Iterable
+from typing import Any
 
+from ..common import paths
 from .model_entries import find, has_digest, parsed_name
 from .schema import ModelState
 
@@ -41,12 +42,15 @@ class HeldModels:
         """Return the models in a store, None where they are not known."""
         return self.models.get(posixpath.normpath(store))
 
-    def source(self, state: ModelState, before: Iterable[ModelState]) -> Source | None:
+    def store_of(self, instance: str) -> str:
+        """Return the store of an instance of the plan, "" where the plan does not have the instance."""
+        return next((store for store, name in self.instances.items() if name == instance), "")
+
+    def source(self, state: ModelState) -> Source | None:
         """Return from where a model can be linked or, where it cannot be linked, copied; None where that is not known.
 
         Args:
             state: the model, which its own instance does not have.
-            before: the models that are brought to the plan's instances before this one.
         """
         copy = None
         for store in map(posixpath.normpath, state.link_from):
@@ -56,10 +60,6 @@ class HeldModels:
             if store not in self.copied:
                 return Source("link", self.instances.get(store, store))
             copy = copy or Source("copy", store, found.get("size_bytes") or 0)
-        for other in before:
-            entry = find([{"name": other.name, "digest": other.digest}], state.name)
-            if other.store in state.link_from and not other.base and has_digest(entry, state.digest):
-                return Source("link", other.instance)
         return copy
 
     def unknown_sources(self, state: ModelState) -> bool:
@@ -88,6 +88,7 @@ def held_models(plan: dict[str, Any], host: dict[str, Any], servers: dict[str, A
     if "stores" in host:
         there = {entry["name"] for entry in host["instances"] if entry["store"]}
         models = {store: [] for store, name in own.items() if name not in there}
+        models[posixpath.normpath(paths.fetch_store(plan["models_dir"]))] = []
         for path, store in host["stores"].items():
             if store["models"] is not None:
                 models[posixpath.normpath(path)] = store["models"]

@@ -31,9 +31,11 @@ def plan_input(host: dict[str, Any], wanted: Wanted) -> PlanInput:
     """Return what a host adds to the input of its plan."""
     # Instances of a run that was killed before it wrote its plan down count, too.
     units = [paths.unit(instance["name"]) for instance in host["instances"]]
-    stores = [
-        paths.store(wanted.models_dir, instance["name"]) for instance in host["instances"] if instance["store"]
-    ] + list((host["left_behind"] or {}).get("stores") or [])
+    stores = (
+        [paths.fetch_store(wanted.models_dir)]
+        + [paths.store(wanted.models_dir, instance["name"]) for instance in host["instances"] if instance["store"]]
+        + list((host["left_behind"] or {}).get("stores") or [])
+    )
     return PlanInput(
         environment=carried_variables(host, wanted).kept,
         own_units=tuple(units + ([paths.EXISTING_UNIT] if wanted.adopt else [])),

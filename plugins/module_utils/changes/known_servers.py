@@ -34,6 +34,21 @@ def known_servers(plan: dict[str, Any], servers: dict[str, Any]) -> dict[str, An
     }
 
 
+def with_stored_contents(known: dict[str, Any], servers: dict[str, Any]) -> dict[str, Any]:
+    """Return known servers and, of those that do not answer, what was read in the stores of their instances.
+
+    Args:
+        known: of known_servers.
+        servers: {instance: server} of module server_info.
+    """
+    stored = {
+        name: {"reachable": False, "contents": server["contents"]}
+        for name, server in servers.items()
+        if not server.get("reachable") and server.get("contents")
+    }
+    return {**stored, **known}
+
+
 def on_ports_of_others(plan: dict[str, Any], servers: dict[str, Any]) -> list[str]:
     """Return the names of instances whose process still listens on a port that the plan gives to another instance,
     which cannot start before they have stopped.

@@ -9,15 +9,16 @@ decide by what server_info has read.
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any, Collection
 
 from ..common.names import draft_name, full_name, further_names, key_of, normalise_digest, parse, served_name
-from ..common.sizes import gib
 from ..ollama import model_content, modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
 from .held_models import HeldModels, Source, held_models
 from .model_entries import find, find_loaded, has_digest, parsed_name
 from .schema import Change, ModelState
+from .staging import Staging
 
 
 def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
@@ -92,8 +93,9 @@ def compare_models(
     stores: list[str],
     restarted: set[str],
     host: dict[str, Any],
-) -> tuple[list[Change], list[ModelState]]:
-    """Return the changes of models, and the wanted states of all of them in the order in which they are made.
+) -> tuple[list[Change], list[ModelState], list[ModelState]]:
+    """Return the changes of models, the wanted states of all of them in the order in which they are made, and those of
+    the models that are brought into the store of the fetch server before.
 
     Args:
         plan: of module placement_info.
@@ -106,26 +108,37 @@ def compare_models(
     present = wanted_models(plan, stores)
     changes: list[Change] = []
     brought: set[tuple[str, str]] = set()
+    staging = Staging(plan["models_dir"], [instance["store"] for instance in plan["instances"]] + list(stores))
     held = held_models(plan, host, servers)
     for number, state in enumerate(present):
         if state.same_as:
             changes += _renamed(state, servers, brought)
             continue
-        found = _bring(state, servers, held, present[:number])
+        reason = _lacking(state, servers, held)
         again = [name for name in (state.base, state.draft) if name and (state.instance, full_name(name)) in brought]
-        if not found and again:
+        if not reason and again:
             # What the new one holds is known only when it is there; the run then creates the model if it differs.
             reason = "Its %s is brought again." % ("base" if again[0] == state.base else "draft model")
-            found = [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
-        changes += found
-        brought.update((change.instance, full_name(change.what)) for change in found)
+        if not reason:
+            continue
+        brought.add((state.instance, full_name(state.name)))
+        source = _source(state, servers, held)
+        if source is not None and source.kind == "link":
+            changes.append(Change("link", "model", state.name, reason, state.instance, {"from": source.where}))
+            continue
+        if source is None and not state.base and held.unknown_sources(state):
+            reason += " What all stores on the host hold is not known: it is linked or copied where one has it."
+        present[number] = staging.add(state, source, reason)
+        linked = {"from": staging.store}
+        changes.append(Change("link", "model", state.name, "It is fetched before.", state.instance, linked))
+    changes = staging.changes + changes
     absent = unplanned_models(plan, servers)
     changes += [
         Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
         for state in absent
     ]
     further, in_memory = _in_memory(plan, servers, moved_models(plan, applied), brought, restarted)
-    return changes + further, present + absent + in_memory
+    return changes + further, present + absent + in_memory, staging.states
 
 
 def _in_memory(
@@ -208,8 +221,8 @@ def _state(instance: dict[str, Any], name: str, **more: Any) -> ModelState:
     return ModelState(instance=instance["name"], name=name, url=instance["url"], store=instance["store"], **more)
 
 
-def _bring(state: ModelState, servers: dict[str, Any], held: HeldModels, before: list[ModelState]) -> list[Change]:
-    """The change that brings a model to its instance; none where it is there.
+def _lacking(state: ModelState, servers: dict[str, Any], held: HeldModels) -> str:
+    """Why a model has to be brought to its instance; "" where it is there.
 
     What is not known of a store is said in the reason: instance_models looks, and does nothing where the model is
     there.
@@ -218,30 +231,31 @@ def _bring(state: ModelState, servers: dict[str, Any], held: HeldModels, before:
     entries = held.of(state.store)
     there = find(entries, state.name)
     if entries is None:
-        reason = (
+        return (
             "%s does not run with the planned address and store, or does not answer, so what it has is not known."
             % state.instance
         )
-    elif there is None and server.get("reachable"):
-        reason = "%s does not have it." % state.instance
-    elif there is None:
-        reason = "The store of %s does not have it." % state.instance
-    elif state.base and server.get("reachable"):
-        return _differing(state, server)
-    elif state.base:
-        reason = "%s does not answer yet, so what its model contains is not known." % state.instance
-    elif not has_digest(there, state.digest):
-        reason = "%s has it with another digest than %s." % (state.instance, state.digest)
-    else:
-        return []
+    if there is None and server.get("reachable"):
+        return "%s does not have it." % state.instance
+    if there is None:
+        return "The store of %s does not have it." % state.instance
     if state.base:
-        return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
-    source = held.source(state, before)
-    if source:
-        return [_from_another_store(state, source, reason)]
-    if held.unknown_sources(state):
-        reason += " What all stores on the host hold is not known: it is linked or copied where one has it."
-    return [Change("fetch", "model", state.name, reason, state.instance)]
+        return _differing(state, server)
+    if not has_digest(there, state.digest):
+        return "%s has it with another digest than %s." % (state.instance, state.digest)
+    return ""
+
+
+def _source(state: ModelState, servers: dict[str, Any], held: HeldModels) -> Source | None:
+    """From where a model can be linked or copied; None where it is fetched, or created, by the fetch server."""
+    if not state.base:
+        return held.source(state)
+    stores = [posixpath.normpath(store) for store in state.link_from]
+    for name, server in servers.items():
+        if held.store_of(name) in stores and find(server.get("models"), state.name) is not None:
+            if server.get("reachable") and not _differing(state, server):
+                return Source("link", name)
+    return None
 
 
 def _renamed(state: ModelState, servers: dict[str, Any], brought: set[tuple[str, str]]) -> list[Change]:
@@ -262,44 +276,30 @@ def _renamed(state: ModelState, servers: dict[str, Any], brought: set[tuple[str,
     return [Change("alias", "model", state.name, reason, state.instance, {"same_as": state.same_as})]
 
 
-def _from_another_store(state: ModelState, source: Source, reason: str) -> Change:
-    """The change that links or copies a model."""
-    details: dict[str, Any] = {"from": source.where}
-    if source.kind == "copy":
-        details["bytes"] = source.bytes
-        reason += (
-            " %s are copied from %s, whose files cannot be linked: they are on another file system, or not all of them "
-            "belong to the service user." % (gib(source.bytes), source.where)
-        )
-    return Change(source.kind, "model", state.name, reason, state.instance, details)
-
-
-def _differing(state: ModelState, server: dict[str, Any]) -> list[Change]:
-    """The change that creates an optimized model again: none where it contains what the plan says."""
+def _differing(state: ModelState, server: dict[str, Any]) -> str:
+    """Why an optimized model is created again; "" where it contains what the plan says."""
     contents = server.get("contents") or {}
     existing, base = (contents.get(full_name(name), {}).get("content") for name in (state.name, state.base))
     draft = contents.get(full_name(state.draft), {}).get("content") if state.draft else None
     if existing is None:
-        reason = "What it contains is not known."
-    else:
-        request = dict(
-            modelfile.empty_request(),
-            parameters=parameters.check(state.parameters),
-            system=state.system or None,
-            template=state.template or None,
-        )
-        # Where the base is not at hand, what the request does not name is taken from the model as it is.
-        wanted = model_content.desired(
-            base or existing, fingerprint(request), draft=model_content.only_file(draft) if draft else ""
-        )
-        keys = model_content.differences(existing, wanted)
-        if not keys:
-            return []
-        before, after = existing["parameters"], wanted["parameters"]
-        pairs = [(name, _shown(before, name), _shown(after, name)) for name in sorted({**before, **after})]
-        differences = ["%s is %s, not %s" % (name, old, new) for name, old, new in pairs if old != new]
-        reason = "%s." % "; ".join(differences + ["its %s differs" % key for key in keys if key != "parameters"])
-    return [Change("create", "model", state.name, reason, state.instance, {"from": state.base})]
+        return "What it contains is not known."
+    request = dict(
+        modelfile.empty_request(),
+        parameters=parameters.check(state.parameters),
+        system=state.system or None,
+        template=state.template or None,
+    )
+    # Where the base is not at hand, what the request does not name is taken from the model as it is.
+    wanted = model_content.desired(
+        base or existing, fingerprint(request), draft=model_content.only_file(draft) if draft else ""
+    )
+    keys = model_content.differences(existing, wanted)
+    if not keys:
+        return ""
+    before, after = existing["parameters"], wanted["parameters"]
+    pairs = [(name, _shown(before, name), _shown(after, name)) for name in sorted({**before, **after})]
+    differences = ["%s is %s, not %s" % (name, old, new) for name, old, new in pairs if old != new]
+    return "%s." % "; ".join(differences + ["its %s differs" % key for key in keys if key != "parameters"])
 
 
 def _shown(values: dict[str, Any], name: str) -> Any:

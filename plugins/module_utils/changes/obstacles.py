@@ -110,7 +110,7 @@ def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back:
         if (
             listener["port"] == instance["port"]
             and paths.instance_of(unit) is None
-            and unit not in given_back
+            and unit not in [*given_back, paths.FETCH_UNIT]
             and addresses.clash(addresses.without_brackets(instance["address"]), listener["address"])
         ):
             holder = [

@@ -6,32 +6,36 @@ from __future__ import annotations
 
 from .schema import Change
 
-INSTALL, CONFIGURE, MODELS, FINISH, HISTORY, PRUNE = "install", "configure", "models", "finish", "history", "prune"
+INSTALL, FETCH, CONFIGURE, MODELS = "install", "fetch", "configure", "models"
+FINISH, HISTORY, PRUNE = "finish", "history", "prune"
 
 #: (kind, object) -> stage, in the order in which they are made.
 ORDER = {
     ("fetch", "release"): INSTALL,
     ("write", "library"): INSTALL,
     ("write", "program"): INSTALL,
+    # Everything that can be prepared while what was there before serves.
+    ("stop", "fetch server"): FETCH,
+    ("create", "group"): FETCH,
+    ("create", "user"): FETCH,
+    ("write", "record"): FETCH,
+    ("write", "directory"): FETCH,
+    ("fetch", "model"): FETCH,
+    ("copy", "model"): FETCH,
+    ("create", "model"): FETCH,
     # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
     ("carry_over", "environment"): CONFIGURE,
     ("adopt", "service"): CONFIGURE,
     ("adopt", "command"): CONFIGURE,
     ("stop", "instance"): CONFIGURE,
-    ("create", "group"): CONFIGURE,
-    ("create", "user"): CONFIGURE,
     ("remove", "file"): CONFIGURE,
-    ("write", "directory"): CONFIGURE,
     ("link", "release"): CONFIGURE,
     ("write", "file"): CONFIGURE,
     ("enable", "instance"): CONFIGURE,
     ("start", "instance"): CONFIGURE,
     ("restart", "instance"): CONFIGURE,
-    # What is fetched or copied for one instance is linked into the others.
-    ("fetch", "model"): MODELS,
-    ("copy", "model"): MODELS,
+    # From the store of the fetch server, or from another store on the host.
     ("link", "model"): MODELS,
-    ("create", "model"): MODELS,
     ("alias", "model"): MODELS,
     ("delete", "model"): MODELS,
     ("unload", "model"): MODELS,
@@ -49,7 +53,7 @@ _PLACES = {pair: place for place, pair in enumerate(ORDER)}
 
 
 def stage(change: Change) -> str:
-    """Return the stage of a run that makes a change: install, configure, models, finish, history or prune."""
+    """Return the stage of a run that makes a change: install, fetch, configure, models, finish, history or prune."""
     return ORDER[change.kind, change.object]
 
 

@@ -32,7 +32,7 @@ class Changes:
 
     `changes` are in the order in which they are made; `obstacles` are sentences about what keeps them from being made;
     `notes` are sentences that a user should read. `files` are the managed files that differ, `models` the wanted states
-    of all models.
+    of all models, and `fetched` those of the models that are brought into the store of the fetch server before.
     """
 
     changes: tuple[Change, ...] = ()
@@ -40,6 +40,7 @@ class Changes:
     notes: tuple[str, ...] = ()
     files: tuple[ManagedFile, ...] = ()
     models: tuple[ModelState, ...] = ()
+    fetched: tuple[ModelState, ...] = ()
 
     def of(self, kind: str, target: str) -> list[Change]:
         """Return the changes of one kind and object, in order."""
@@ -52,8 +53,9 @@ class ManagedFile:
 
     `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `digest` is the
     SHA-256 of the content with its secret values, which `content` hides. `owner`, `group` and `mode` are not changed
-    where they are None. `stage` is when it is put there: "configure", or "finish" for what is written last. `backup`
-    keeps a copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a link replace a file.
+    where they are None. `stage` is when it is put there: "fetch" for directories, which no service notices,
+    "configure", or "finish" for what is written last. `backup` keeps a copy of what is replaced, `diff` shows its
+    content in diff mode, and `force` lets a link replace a file.
     """
 
     path: str
@@ -77,7 +79,8 @@ class ModelState:
     `base` is that module's `from`: the model that this one is made from, "" for one that is pulled. `draft` is the
     model whose file becomes its draft model, "" for none but that of the base. `same_as` is the model that a further
     name shall name, "" for a model of its own; `aliases` are such names of a model.
-    `planned_digest` and `headers` are those that the plan was made from; None where it does not say.
+    `planned_digest` and `headers` are those that the plan was made from; None where it does not say. `staged_as` is the
+    name that it has in the store of the fetch server where another model has its own there.
     """
 
     instance: str
@@ -98,6 +101,7 @@ class ModelState:
     system: str = ""
     template: str = ""
     keep_alive: Any = -1
+    staged_as: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common import paths
 from ..common.sizes import gib
+from . import order
 from .schema import Change
 
 #: Kinds of changes that bring blobs to an instance.
@@ -77,6 +79,27 @@ def leftover_changes(plan: dict[str, Any], host: dict[str, Any], changes: list[C
         reason = "No model uses %s (%s) of a download that was given up or a model that was replaced." % (count, size)
         found.append(Change("prune", "leftovers", instance["store"], reason, instance["name"], {"paths": names}))
     return found
+
+
+def fetch_store_changes(plan: dict[str, Any], host: dict[str, Any], changes: list[Change]) -> list[Change]:
+    """Return the change that empties the store of the fetch server, once the instances have what it holds.
+
+    Its directory stays: the server's key is in it, which the owner of a private model may have been given.
+
+    Args:
+        plan: of module placement_info.
+        host: of module host_info.
+        changes: of the models.
+    """
+    store = paths.fetch_store(plan["models_dir"])
+    there = _stores(host).get(store) or {}
+    fetched = any(change.object == "model" and order.stage(change) == order.FETCH for change in changes)
+    if not fetched and not there.get("models") and not there.get("leftovers"):
+        return []
+    beside = [store + "/" + name for name in (paths.PULLED_MANIFESTS, paths.GIVEN_MANIFESTS)]
+    emptied = [paths.blobs(store), paths.manifests(store), *beside]
+    reason = "The stores of the instances have what it holds."
+    return [Change("prune", "store", store, reason, details={"paths": emptied})]
 
 
 def _stores(host: dict[str, Any]) -> dict[str, dict[str, Any]]:

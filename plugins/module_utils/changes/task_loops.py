@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common import paths
+from ..common import paths, secrets
+from ..common.service_variables import NETWORK_VARIABLES
 from . import order
 from .known_servers import on_ports_of_others
 from .schema import Change, Changes, ManagedFile, ModelState
@@ -25,7 +26,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
     stages = {order.stage(change) for change in changes.changes}
     urls = {instance["name"]: instance["url"] for instance in plan["instances"]}
     user = changes.of("create", "user")
-    configured = [file for file in changes.files if file.stage == "configure"]
+    configured = [file for file in changes.files if file.stage == order.CONFIGURE]
     service_changes = [change for change in changes.changes if change.kind in ("enable", "start", "restart")]
     in_the_way = on_ports_of_others(plan, servers)
     return {
@@ -38,6 +39,10 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "stop": [change.what for change in changes.of("stop", "instance")],
         "create_group": bool(changes.of("create", "group")),
         "create_user": user[0].details if user else {},
+        "fetch_files": [_file(file) for file in changes.files if file.stage == order.FETCH],
+        "fetch_models": [_model(state) for state in changes.fetched],
+        "fetch_environment": _network(plan),
+        "stop_fetch_server": "".join(change.what for change in changes.of("stop", "fetch server")),
         "configure_files": [_file(file) for file in configured],
         "finish_files": [_file(file) for file in changes.files if file.stage == "finish"],
         "reload": any(map(_of_systemd, configured)) or any(map(_needs_reload, servers.values())),
@@ -54,7 +59,6 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         ],
         "configure": order.CONFIGURE in stages,
         "models": [_model(state) for state in changes.models] if order.MODELS in stages else [],
-        "present": [_model(state) for state in changes.models if state.state == "present"],
         "measure": _measurable(changes, plan),
         "history": next((change.details for change in changes.of("write", "history")), {}),
         "prune_files": [
@@ -82,6 +86,14 @@ def _measurable(changes: Changes, plan: dict[str, Any]) -> bool:
     )
     bases = {model["predicted"].get("basis") for instance in plan["instances"] for model in instance["models"]}
     return brought and bases != {"measured"}
+
+
+def _network(plan: dict[str, Any]) -> dict[str, Any]:
+    """The variables of the services that say how a server reaches registries; of a secret one the value is hidden."""
+    found: dict[str, Any] = {}
+    for instance in plan["instances"]:
+        found = {**instance["environment"], **found}
+    return {name: value for name, value in secrets.shown_environment(found).items() if name in NETWORK_VARIABLES}
 
 
 def _services(changes: list[Change], kinds: tuple[str, ...], check_mode: bool) -> list[str]:
@@ -136,6 +148,7 @@ def _model(state: ModelState) -> dict[str, Any]:
         "system": state.system,
         "template": state.template,
         "keep_alive": str(state.keep_alive),
+        "staged_as": state.staged_as,
     }
     return {name: value for name, value in named.items() if value}
 

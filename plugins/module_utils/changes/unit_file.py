@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ..common import paths
+from ..common.hardening import HARDENING
 
 #: First line of every file that the role writes and that can hold a comment.
 MANAGED = "# Managed by Ansible: the next run of the role ollama_multigpu replaces changes.\n"
@@ -35,24 +36,8 @@ UMask=0027
 
 # The GPUs stay reachable: no PrivateDevices, and no setting that implies DeviceAllow (ProtectClock). /dev/shm stays
 # writable.
-NoNewPrivileges=true
-CapabilityBoundingSet=
-AmbientCapabilities=
-ProtectSystem=strict
-ProtectHome=read-only
+@hardening@
 ReadWritePaths=@stores@/%i
-PrivateTmp=true
-ProtectControlGroups=true
-ProtectHostname=true
-ProtectKernelLogs=true
-ProtectKernelModules=true
-ProtectKernelTunables=true
-LockPersonality=true
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=true
-RestrictRealtime=true
-RestrictSUIDSGID=true
-SystemCallArchitectures=native
 LimitMEMLOCK=infinity
 
 [Install]
@@ -64,6 +49,7 @@ def unit_text(models_dir: str) -> str:
     """Return the text of ollama@.service for instances whose stores are below a models directory."""
     text = MANAGED + _TEXT
     for name, value in (
+        ("hardening", HARDENING.rstrip("\n")),
         ("user", paths.USER),
         ("environment", paths.ENVIRONMENT_DIRECTORY),
         ("program", paths.server("%i")),

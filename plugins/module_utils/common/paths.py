@@ -68,6 +68,10 @@ HEALING = STATE_DIRECTORY + "/healing.json"
 
 #: Held by whoever changes or loads the instances; the kernel releases it when the process ends.
 LOCK = "/run/ollama-multigpu/lock"
+#: Held by whoever fetches models. What the fetch server's unit reads, and how far it is, lie beside it.
+FETCH_LOCK = "/run/ollama-multigpu/fetch.lock"
+FETCH_ENVIRONMENT = "/run/ollama-multigpu/fetch.env"
+FETCH_PROGRESS = "/run/ollama-multigpu/fetch.json"
 
 # Units.
 UNIT_DIRECTORY = "/etc/systemd/system"
@@ -79,8 +83,14 @@ TEMPLATE_UNIT_FILE = UNIT_DIRECTORY + "/" + TEMPLATE_UNIT
 INSTANCE_UNITS = "ollama@*.service"
 #: A server that fetches models while the instances serve: no GPU, loopback, a store of its own.
 FETCH_UNIT = "ollama-fetch.service"
+#: Gone after a reboot, so that this server is never started at boot.
+FETCH_UNIT_FILE = "/run/systemd/system/" + FETCH_UNIT
 #: The unit of an Ollama that another installer put on the host.
 EXISTING_UNIT = "ollama.service"
+
+#: Directories of a store beside its manifests, where no server looks (ollama/store_pulled.py).
+PULLED_MANIFESTS = "pulled-manifests"
+GIVEN_MANIFESTS = "given-manifests"
 
 # Letters of a models directory: the others have a meaning in a systemd unit, or for a shell that people copy it to.
 _MODELS_DIR = re.compile(r"(/[A-Za-z0-9._@+-]+)+/*\Z")

@@ -38,6 +38,18 @@ NUMBER = "number"
 SWITCH = "switch"
 DURATION = "duration"
 
+#: The variables of the service that say how a server reaches registries (Go, net/http and crypto/x509).
+NETWORK_VARIABLES = (
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+
 
 @dataclass(frozen=True)
 class Variable:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the models of a plan contain on a running server, so that it can be compared without asking the server again."""
+"""What the models of a plan contain on a running server, or in the store of one that does not run, so that it can be
+compared without asking again."""
 
 from __future__ import annotations
 
@@ -44,6 +45,27 @@ def read_contents(client: OllamaClient, instance: dict[str, Any]) -> dict[str, d
         }
         with contextlib.suppress(StoreError, InvalidName, ModelfileError):
             found[full_name(name)].update(_pulled(instance.get("store"), parse(name)))
+    return found
+
+
+def stored_contents(instance: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what `read_contents` returns, of an instance whose server does not answer, from its store.
+
+    Args:
+        instance: of the plan.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    store = Store(instance["store"])
+    for name in _names(instance):
+        with contextlib.suppress(StoreError, InvalidName, ModelfileError):
+            content = content_in(store, parse(name), pulled=True)
+            if content is not None:
+                found[full_name(name)] = {
+                    "content": fingerprint(content),
+                    "num_ctx": content["parameters"].get("num_ctx"),
+                    "trained_context": None,
+                    **_pulled(instance["store"], parse(name)),
+                }
     return found
 
 

@@ -14,7 +14,7 @@ from ..common import service_variables as common
 from ..host import proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from .concurrency import in_parallel
-from .model_contents import read_contents
+from .model_contents import read_contents, stored_contents
 
 
 def read_server(
@@ -98,7 +98,9 @@ def read_servers(
         server["runs_executable"] = _runs(program, server)
         server["environment"]["differences"] = differences(instance.get("environment") or {}, server["environment"])
         server["contents"] = (
-            read_contents(OllamaClient(instance["url"], timeout), instance) if server["reachable"] else {}
+            read_contents(OllamaClient(instance["url"], timeout), instance)
+            if server["reachable"]
+            else stored_contents(instance)
         )
         hide_secrets(server)
         found[instance["name"]] = server

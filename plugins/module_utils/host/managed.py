@@ -49,6 +49,7 @@ _ABSENT = {"kind": "absent", "owner": None, "group": None, "mode": None, "digest
 #: the root of a file system has.
 _EXPECTED = (
     posixpath.basename(paths.stores("/")),
+    posixpath.basename(paths.fetch_store("/")),
     posixpath.basename(paths.VERDICT),
     posixpath.basename(paths.HEALING),
     "lost+found",
@@ -75,7 +76,8 @@ def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]
     while parent not in ("/", ""):
         found[parent] = _described(parent, root, strict=True, follow=True)
         parent = posixpath.dirname(parent)
-    found[paths.stores(models_dir)] = _described(paths.stores(models_dir), root, strict=True)
+    for path in (paths.stores(models_dir), paths.fetch_store(models_dir)):
+        found[path] = _described(path, root, strict=True)
     found.update((path, _described(path, root, strict=True)) for path in _stores(models_dir, root))
     return found
 

@@ -52,6 +52,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "adopted": read_object(paths.below(root, paths.ADOPTED)) or {},
         "made": made(root),
         "existing": existing(units.get(paths.EXISTING_UNIT) or {}),
+        "fetch_server": (units.get(paths.FETCH_UNIT) or {}).get("ActiveState") in _RUNNING,
         "instances": instances(units, models_dir, root),
         "drop_ins": systemd.drop_ins(root),
         "files": managed.managed_files(models_dir, root),
@@ -77,8 +78,8 @@ def applied_plan(root: str = "/") -> Dict[str, Any]:
 
 
 def model_stores(state: Mapping[str, Any], models_dir: str) -> List[str]:
-    """Return the stores that a host may have models in: those of the instances, those that a changed models directory
-    leaves behind, and those of an Ollama from elsewhere.
+    """Return the stores that a host may have models in: those of the instances, that of the fetch server, those that a
+    changed models directory leaves behind, and those of an Ollama from elsewhere.
 
     Args:
         state: of `host_state`.
@@ -86,6 +87,9 @@ def model_stores(state: Mapping[str, Any], models_dir: str) -> List[str]:
     """
     adopted = state["adopted"].get("store")
     stores = [paths.store(models_dir, entry["name"]) for entry in state["instances"] if entry["store"]]
+    fetch_store = state["files"].get(paths.fetch_store(models_dir)) or {}
+    if fetch_store.get("kind") == "directory" and fetch_store["owner"] == paths.USER:
+        stores.append(paths.fetch_store(models_dir))
     stores += (state["left_behind"] or {}).get("stores") or []
     stores += [(state["existing"] or {}).get("store") or ""]
     stores += [adopted] if isinstance(adopted, str) else []

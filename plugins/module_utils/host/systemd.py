@@ -52,8 +52,8 @@ def show(units: Sequence[str]) -> Dict[str, Dict[str, str]]:
 
 
 def show_ours() -> Dict[str, Dict[str, str]]:
-    """Return what `show` says of the Ollama of another installer and of every loaded instance."""
-    return show([paths.EXISTING_UNIT, paths.INSTANCE_UNITS])
+    """Return what `show` says of the Ollama of another installer, the fetch server and every loaded instance."""
+    return show([paths.EXISTING_UNIT, paths.FETCH_UNIT, paths.INSTANCE_UNITS])
 
 
 def parse_show(text: str) -> Dict[str, Dict[str, str]]:

@@ -8,11 +8,12 @@ It is created again only where its effective content differs from what is asked 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 from ..common.names import Name, parse
 from ..common.regular import open_regular
@@ -63,12 +64,7 @@ def ensure_created(
         ModelError: The model is to be built on itself, a file cannot be read, or the server cannot create it.
         OllamaError, RegistryError, StoreError: From the server, the registry, the store.
     """
-    base = parse(request["from"])
-    if base.same(name):
-        raise ModelError(
-            "%s cannot be built on itself: an inherited parameter could never be taken away again; give another name"
-            % name
-        )
+    base = _base(name, request)
     _check_release(target, request)
     uploads = _uploads(target, request, pull)
     existing = target.content(name)
@@ -78,12 +74,16 @@ def ensure_created(
     if existing is not None and want is not None and not model_content.differences(existing, want):
         return Outcome(digest=target.digest(name))
     warnings: list[str] = []
-    found = from_another_store(target, name, pull, lambda store: _fits(store, name, request, uploads, known), warnings)
+
+    def fits(store: Store, held: Name) -> bool:
+        return _fits(store, held, request, uploads, known)
+
+    found = _in_another_store(target, name, pull, fits, warnings)
     if found is not None:
-        other, action = found
-        digest, want = other.digest(name), _content_in(other, name)
+        other, action, held = found
+        digest, want = other.digest(held), _content_in(other, held)
         if not check_mode:
-            action = take(target, other, name, digest)
+            action = take(target, other, name, digest, held_as=held)
         return Outcome(action, digest, 0, before, model_content.render(want), warnings=warnings)
     if pull.only_here:
         raise NotHere("no store on this host has %s; it is created when the server runs" % name)
@@ -103,9 +103,34 @@ def ensure_created(
     _create(target, name, request, uploads)
     target.forget()
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, model_content.render(want))
-    outcome.warnings += warnings + based.warnings
-    outcome.warnings += _made_otherwise(target, name, want)
+    outcome.warnings += warnings + based.warnings + _made_otherwise(target, name, want)
     return outcome
+
+
+def _base(name: Name, request: _Request) -> Name:
+    """Return the model that another one is built on. Raises ModelError where that is the model itself."""
+    base = parse(request["from"])
+    if base.same(name):
+        raise ModelError(
+            "%s cannot be built on itself: an inherited parameter could never be taken away again; give another name"
+            % name
+        )
+    return base
+
+
+def _in_another_store(
+    target: Target, name: Name, pull: Pull, fits: Callable[[Store, Name], bool], warnings: list[str]
+) -> tuple[Store, str, Name] | None:
+    """Return what from_another_store returns, with the name that the model has in that store."""
+    for held in filter(None, (name, pull.staged)):
+        found = from_another_store(target, held, pull, functools.partial(_fits_as, fits, held), warnings)
+        if found is not None:
+            return (*found, held)
+    return None
+
+
+def _fits_as(fits: Callable[[Store, Name], bool], held: Name, store: Store) -> bool:
+    return fits(store, held)
 
 
 def _made_otherwise(target: Target, name: Name, want: _Content) -> list[str]:

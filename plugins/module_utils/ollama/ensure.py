@@ -15,6 +15,7 @@ from typing import Any, Callable
 from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
 from . import aliased, created, header_check, loading, modelfile, parameters, present
 from .client import OllamaClient, OllamaError
+from .offline import OfflineClient
 from .registry import RegistryError
 from .store import Store, StoreError
 from .target import ModelError, Outcome, Target
@@ -57,7 +58,7 @@ class WantedModel:
     Attributes:
         name: The model.
         state: present, absent, loaded or unloaded.
-        url: Address of the instance's API.
+        url: Address of the instance's API; None for a store that no server is asked about.
         timeout: Seconds without progress after which a request is given up.
         store: Models directory of the instance on this host; None where it is not known.
         request: What to build (modelfile.py); None for a model that is used as the registry has it.
@@ -72,7 +73,7 @@ class WantedModel:
 
     name: Name
     state: str
-    url: str
+    url: str | None
     timeout: int
     store: Store | None = None
     request: dict[str, Any] | None = None
@@ -86,6 +87,8 @@ class WantedModel:
 
     def target(self) -> Target:
         """Return the instance that this entry is about."""
+        if self.url is None:
+            return Target(OfflineClient(), self.store)
         return Target(OllamaClient(self.url, min(_SHORT_REQUEST_SECONDS, self.timeout)), self.store)
 
     def server_key(self) -> tuple:
@@ -143,6 +146,7 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
             options["timeout"],
             [Store(path) for path in options["link_from"] or []],
             normalise_digest(options["planned_digest"]) if options.get("planned_digest") else None,
+            staged=parse(options["staged_as"]) if options.get("staged_as") else None,
         ),
         pin=pin,
         headers=header_check.planned_headers(options.get("headers")),

@@ -74,7 +74,8 @@ def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, A
 
 def _listed(path: str, models_dir: str) -> dict[str, Any]:
     uid = _service_uid()
-    if os.path.dirname(path) == os.path.normpath(paths.stores(models_dir)):
+    own = os.path.dirname(path) == os.path.normpath(paths.stores(models_dir))
+    if own or path == os.path.normpath(paths.fetch_store(models_dir)):
         found = list_store(path, uid, own=True)
         return {
             "models": found["models"],

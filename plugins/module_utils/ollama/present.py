@@ -9,6 +9,7 @@ so that an unknown tag or a wrong pin is reported before the real run.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Callable
 
@@ -64,6 +65,7 @@ class Pull:
         planned: Manifest digest that a model must have that is pulled, because the plan was made from that model; None
             for any. A model that is on the host already may have another one.
         only_here: Whether the model may come from stores on this host alone: no registry is asked, and no server.
+        staged: Another name under which a store of link_from may have a model that was created; None for none.
     """
 
     registry: str | None = None
@@ -73,6 +75,7 @@ class Pull:
     link_from: list[Store] = field(default_factory=list)
     planned: str | None = None
     only_here: bool = False
+    staged: Name | None = None
 
 
 class NotHere(ModelError):
@@ -120,21 +123,36 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
             "%s changed in the registry %s since the plan was made: it has the digest %s there, and the plan is for "
             "%s, so nothing was pulled; run again" % (source, source.host, manifest.digest, pull.planned)
         )
-    wanted = _missing_bytes(target, manifest)
+    wanted = _missing_bytes(target, manifest, pull)
     _check_space(target, name, wanted)
     after = {"digest": manifest.digest if manifest else None}
     if check_mode:
         return Outcome("pull", after["digest"], wanted, before, after, warnings=warnings)
+    target.require_server()
+    if manifest:
+        _take_blobs(target, manifest, pull, warnings)
     digest, reported = _pull_as(target, name, source, pull, pin, manifest)
     pulled = reported if wanted is None else wanted
     return Outcome("pull", digest, pulled, before, {"digest": digest}, warnings=warnings)
+
+
+def _take_blobs(target: Target, manifest: Manifest, pull: Pull, warnings: list[str]) -> None:
+    """Link or copy blobs of a model that is about to be pulled from stores that have them for another model."""
+    if target.store is None:
+        return
+    for other in pull.link_from:
+        try:
+            missing = target.store.missing(manifest)
+            if missing and other.path != target.store.path and len(other.missing(manifest)) < len(manifest.blobs()):
+                target.store.take_blobs(other, missing)
+        except StoreError as error:
+            warnings.append("What the store %s has of the model is fetched: %s." % (other.path, error))
 
 
 def _pull_as(
     target: Target, name: Name, source: Name, pull: Pull, pin: str | None, manifest: Manifest | None
 ) -> tuple[str, int]:
     """Pull `source`, give it the name `name`, and return its digest and the bytes that the server reported."""
-    target.require_server()
     # What was there under that name before is not ours to remove.
     keep = pull.source and target.digest(source) is not None
     reported = _pull(target, source, pull, manifest)
@@ -190,15 +208,20 @@ def _pull(target: Target, source: Name, pull: Pull, manifest: Manifest | None) -
     return sum(result["blobs"].values())
 
 
-def _missing_bytes(target: Target, manifest: Manifest | None) -> int | None:
-    """Return the bytes of the blobs that are not here yet; None where that is unknown."""
+def _missing_bytes(target: Target, manifest: Manifest | None, pull: Pull) -> int | None:
+    """Return the bytes of the blobs that no store on this host has yet; None where that is unknown."""
     if manifest is None:
         return None
+    if target.store is None and not target.reachable():
+        return manifest.size_bytes()
+    missing = manifest.blobs()
     if target.reachable():
-        return sum(layer.size_bytes for layer in manifest.blobs() if not target.client.has_blob(layer.digest))
-    if target.store:
-        return sum(layer.size_bytes for layer in target.store.missing(manifest))
-    return manifest.size_bytes()
+        missing = [layer for layer in missing if not target.client.has_blob(layer.digest)]
+    for store in ([target.store] + pull.link_from) if target.store else []:
+        with contextlib.suppress(StoreError):  # from_another_store warns of it
+            there = store.missing(manifest)
+            missing = [layer for layer in missing if layer in there]
+    return sum(layer.size_bytes for layer in missing)
 
 
 def _check_space(target: Target, name: Name, wanted: int | None) -> None:
@@ -273,7 +296,9 @@ def _held(store: Store, name: Name) -> str:
     return manifest.digest
 
 
-def take(target: Target, other: Store, name: Name, digest: str, pulled: bool = False) -> str:
+def take(
+    target: Target, other: Store, name: Name, digest: str, pulled: bool = False, held_as: Name | None = None
+) -> str:
     """Link or copy a model from the store `other`, and check that a running server really uses the instance's store.
 
     Args:
@@ -282,13 +307,14 @@ def take(target: Target, other: Store, name: Name, digest: str, pulled: bool = F
         name: The model.
         digest: That it has there.
         pulled: Whether the model is meant that was pulled under that name.
+        held_as: Its name there; the same without it.
 
     Returns:
         What was done: "link" or "copy".
     """
     if target.store is None:  # from_another_store() has found nothing then
         return "link"
-    done = target.store.take_from(other, name, pulled=pulled)
+    done = target.store.take_from(other, held_as or name, name, pulled)
     target.forget()
     if target.digest(name) != digest:
         raise ModelError(

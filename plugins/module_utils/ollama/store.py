@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Callable
 from ..common import paths
 from ..common.names import Name
 from ..host import as_user
-from . import store_aliases, store_changes, store_kept
+from . import partial_downloads, store_aliases, store_changes, store_kept
 from .manifest import Layer, Manifest
 from .store_directory import BLOBS, OpenStore, StoreError, blob_name
 from .store_owner import nearest, worker
@@ -180,6 +180,32 @@ class Store:
         with other._source() as source:
             user = worker(self.path, self.user)
             return Brought(**_call(user, store_changes.take, self.path, source, str(name), str(target or name), pulled))
+
+    def take_blobs(self, other: Store, layers: Sequence[Layer]) -> Brought:
+        """Bring those blobs of another store into this one that it has and this one does not; no manifest is written.
+
+        Args:
+            other: the store that may have some of them.
+            layers: the blobs.
+
+        Raises:
+            StoreError: something cannot be read or written.
+        """
+        wanted = [[layer.digest, layer.size_bytes] for layer in layers]
+        with other._source() as source:
+            user = worker(self.path, self.user)
+            return Brought(**_call(user, store_changes.take_blobs, self.path, source, wanted))
+
+    def repair_downloads(self) -> int:
+        """Write down how far interrupted downloads are, while no server uses the store (partial_downloads.py).
+
+        Returns:
+            How many bytes the next server need not fetch again.
+
+        Raises:
+            StoreError: the store cannot be read or changed.
+        """
+        return _call(worker(self.path, self.user), partial_downloads.repair, self.path)
 
     def remove(self, name: Name) -> None:
         """Remove a model, what was pulled under its name, and blobs that no other model of this store uses.

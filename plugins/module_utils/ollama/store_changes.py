@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 from ..common.names import Name, parse
 from .manifest import Layer, Manifest
@@ -107,6 +108,37 @@ def take(target: str, source: tuple[int, str], name: str, new_name: str, pulled:
             "cannot bring %s from %s into %s as %s: %s"
             % (name, source[1], target, user_name(os.geteuid()), error.strerror or error)
         )
+
+
+def take_blobs(target: str, source: tuple[int, str], wanted: list[list[Any]]) -> dict[str, int]:
+    """Bring blobs that another store has into this one; see `take`. No manifest is written.
+
+    Args:
+        target: path of the store; made where it is missing.
+        source: descriptor and path of the store that may have some of them.
+        wanted: [digest, size] of each.
+
+    Returns:
+        {linked_bytes, copied_bytes}.
+
+    Raises:
+        StoreError: something cannot be read, linked, copied or written.
+    """
+    done = {"linked_bytes": 0, "copied_bytes": 0}
+    try:
+        with OpenStore(os.dup(source[0]), source[1]) as store, opened_store(target) as opened:
+            with made(opened, BLOBS) as blobs:
+                for layer in (Layer("", digest, size) for digest, size in wanted):
+                    way = _bring(store, layer, opened, blobs) if store.has_blob(layer.digest, layer.size_bytes) else ""
+                    if way:
+                        done[way] += layer.size_bytes
+                os.fsync(blobs)
+    except OSError as error:
+        raise StoreError(
+            "cannot bring blobs from %s into %s as %s: %s"
+            % (source[1], target, user_name(os.geteuid()), error.strerror or error)
+        )
+    return done
 
 
 def remove(target: str, name: str) -> None:

@@ -8,12 +8,13 @@ given. Their paths are the lower-case ones of the names, because Ollama ignores 
 
 from __future__ import annotations
 
+from ..common import paths
 from ..common.names import Name
 from .manifest import Manifest
 from .store_directory import OpenStore
 
 #: Directories for the manifest that a name had before, and for the one that it was given.
-PULLED, GIVEN = "pulled-manifests", "given-manifests"
+PULLED, GIVEN = paths.PULLED_MANIFESTS, paths.GIVEN_MANIFESTS
 
 
 def side_path(name: Name) -> tuple[str, ...]:

@@ -65,20 +65,24 @@ def test_an_untouched_host_gets_everything_in_order(wanted):
         ("fetch", "release"),
         ("create", "group"),
         ("create", "user"),
+        ("write", "record"),
         ("write", "directory"),
+        ("fetch", "model"),
+        ("create", "model"),
         ("link", "release"),
         ("write", "file"),
         ("enable", "instance"),
         ("start", "instance"),
-        ("fetch", "model"),
-        ("create", "model"),
+        ("link", "model"),
         ("alias", "model"),
         ("load", "model"),
         ("write", "plan"),
         ("write", "history"),
+        ("prune", "store"),
     ]
     stages = [order.stage(change) for change in changes.changes]
-    assert stages == sorted(stages, key=["install", "configure", "models", "finish", "history", "prune"].index)
+    names = ["install", "fetch", "configure", "models", "finish", "history", "prune"]
+    assert stages == sorted(stages, key=names.index)
     assert all(change.reason.endswith(".") for change in changes.changes)
     directories = [change.what for change in changes.of("write", "directory")]
     assert (
@@ -184,11 +188,14 @@ def test_a_stopped_instance_is_started_and_its_model_loaded(wanted):
     servers = {"gpu0": server(unit={"active_state": "inactive", "needs_daemon_reload": False}, reachable=False)}
     changes = difference(wanted, applied_host(wanted), servers)
     assert [(change.kind, change.object) for change in changes.changes] == [
-        ("start", "instance"),
         ("fetch", "model"),
         ("create", "model"),
+        ("start", "instance"),
+        ("link", "model"),
+        ("link", "model"),
         ("alias", "model"),
         ("load", "model"),
+        ("prune", "store"),
     ]
     assert changes.changes[0].reason == "ollama@gpu0.service is inactive."
 
@@ -223,9 +230,12 @@ def test_a_run_that_was_killed_between_unit_and_start_is_completed(wanted):
     state = applied_host(wanted, applied_plan={}, instances=[entry("gpu0", active=False, enabled=False)])
     servers = {"gpu0": server(reachable=False, models=[], loaded=[], unit=None)}
     kinds = [(change.kind, change.object) for change in difference(wanted, state, servers).changes]
-    assert kinds == [("enable", "instance"), ("start", "instance"), ("fetch", "model"), ("create", "model")] + [
+    assert kinds == [("fetch", "model"), ("create", "model"), ("enable", "instance"), ("start", "instance")] + [
+        ("link", "model"),
+        ("link", "model"),
         ("alias", "model"),
         ("load", "model"),
+        ("prune", "store"),
     ]
 
 
@@ -285,10 +295,11 @@ def test_models_are_taken_from_every_store_on_the_host(wanted):
     left_behind = {"path": "/o/instances", "stores": ["/o/instances/gpu0"], "size_bytes": 1, "same_file_system": True}
     state = applied_host(wanted, left_behind=left_behind, existing=EXISTING)
     state["instances"].append(entry("gpu7"))
-    assert compare.link_stores(wanted, state) == ["/old/models", "/models/instances/gpu7", "/o/instances/gpu0"]
+    others = ["/models/fetch", "/old/models", "/models/instances/gpu7", "/o/instances/gpu0"]
+    assert compare.link_stores(wanted, state) == others
     state["left_behind"] = dict(left_behind, same_file_system=False)
     assert "/o/instances/gpu0" in compare.link_stores(wanted, state), "copied"
-    assert compare.link_stores(wanted, applied_host(wanted)) == []
+    assert compare.link_stores(wanted, applied_host(wanted)) == ["/models/fetch"]
 
 
 def test_what_is_left_in_another_models_directory_is_said(wanted):

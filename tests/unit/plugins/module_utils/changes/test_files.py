@@ -91,9 +91,10 @@ def test_missing_parents_of_the_models_directory_are_made_and_others_left(wanted
 def test_only_the_store_of_an_instance_is_not_the_administrators(wanted):
     wanted["models_dir"] = "/srv/data/models"
     directories = [file for file in files.wanted_files(wanted, host()) if file.state == "directory"]
-    assert {(file.owner, file.group, file.mode) for file in directories[:-1]} == {("root", "root", "0755")}
-    assert directories[-1].path == wanted["instances"][0]["store"]
-    assert (directories[-1].owner, directories[-1].group, directories[-1].mode) == ("ollama", "ollama", "0750")
+    assert {(file.owner, file.group, file.mode) for file in directories[:-2]} == {("root", "root", "0755")}
+    assert [file.path for file in directories[-2:]] == ["/srv/data/models/fetch", wanted["instances"][0]["store"]]
+    assert {(file.owner, file.group, file.mode) for file in directories[-2:]} == {("ollama", "ollama", "0750")}
+    assert {file.stage for file in directories} == {"fetch"}
 
 
 def test_the_text_of_files_says_what_the_plan_says(wanted):
@@ -143,7 +144,7 @@ def test_the_directory_of_ansible_is_left_as_it_is_where_it_exists(wanted):
         state["files"][path] = {"kind": "directory", "owner": "root", "group": "deploy", "mode": "0750"}
     assert difference(wanted, state, serving(wanted)).changes == ()
     state["files"]["/etc/ansible"] = {"kind": "absent"}
-    made = [("write", "directory", "/etc/ansible"), ("write", "file", paths.MADE)]
+    made = [("write", "record", paths.MADE), ("write", "directory", "/etc/ansible")]
     assert told(difference(wanted, state, serving(wanted))) == made
 
 

@@ -10,6 +10,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.held_model
 from tests.unit.plugins.module_utils.changes.builders import (
     EXISTING,
     applied_host,
+    contents,
     difference,
     entry,
     host,
@@ -54,14 +55,22 @@ def test_what_a_stopped_instance_has_is_not_brought():
     stores = {OWN: store("tiny:latest")}
     assert brought(wanted, applied_host(wanted, stores=stores), STOPPED) == []
     missing = applied_host(wanted, stores=dict(stores, **{OWN: store()}))
-    assert brought(wanted, missing, STOPPED) == [("fetch", "gpu0", "The store of gpu0 does not have it.")]
+    assert brought(wanted, missing, STOPPED) == [
+        ("fetch", "", "The store of gpu0 does not have it."),
+        ("link", "gpu0", "It is fetched before."),
+    ]
 
 
-def test_what_an_optimized_model_of_a_stopped_instance_contains_is_not_known():
+def test_what_an_optimized_model_of_a_stopped_instance_contains_is_read_in_its_store():
     wanted = plan(model("tiny", "tiny:optimized"))
-    stores = {OWN: store("tiny:latest", "tiny:optimized")}
-    ((kind, unused, reason),) = brought(wanted, applied_host(wanted, stores=stores), STOPPED)
-    assert kind == "create" and "contains is not known" in reason
+    state = applied_host(wanted, stores={OWN: store("tiny:latest", "tiny:optimized")})
+    (made, linked) = brought(wanted, state, STOPPED)
+    assert made == ("create", "", "What it contains is not known.") and linked[:2] == ("link", "gpu0")
+    told = {"tiny:latest": contents(), "tiny:optimized": contents({"num_ctx": 4096})}
+    stopped = {"gpu0": dict(STOPPED["gpu0"], contents=told)}
+    assert brought(wanted, state, stopped) == []
+    told["tiny:optimized"] = contents({"num_ctx": 2048})
+    assert brought(wanted, state, stopped)[0] == ("create", "", "num_ctx is 2048, not 4096.")
 
 
 def test_a_pin_counts_in_stores():
@@ -70,7 +79,7 @@ def test_a_pin_counts_in_stores():
     ((kind, unused, reason),) = brought(wanted, stale_host(wanted, stores), STOPPED)
     assert kind == "link" and "another digest" in reason
     stores[STALE] = store("tiny:latest", digest="sha256:" + "d" * 64)
-    assert [change[0] for change in brought(wanted, stale_host(wanted, stores), STOPPED)] == ["fetch"]
+    assert [change[0] for change in brought(wanted, stale_host(wanted, stores), STOPPED)] == ["fetch", "link"]
 
 
 def adopting(*instances, **settings):
@@ -91,13 +100,16 @@ def test_what_cannot_be_linked_is_copied_once_and_its_bytes_are_said(why):
     wanted, state = adopting("gpu0", "gpu1", **why)
     changes = difference(wanted, state, adopt=True)
     (copy,) = changes.of("copy", "model")
-    assert copy.details == {"from": "/old/models", "bytes": 3 * 1024**3} and copy.instance == "gpu0"
+    assert copy.details == {"from": "/old/models", "bytes": 3 * 1024**3} and copy.instance == ""
     assert "3.0 GiB are copied from /old/models, whose files cannot be linked" in copy.reason
-    (link,) = changes.of("link", "model")
-    assert link.details == {"from": "gpu0"} and link.instance == "gpu1"
+    links = changes.of("link", "model")
+    assert [(link.instance, link.details) for link in links] == [
+        ("gpu0", {"from": "/models/fetch"}),
+        ("gpu1", {"from": "/models/fetch"}),
+    ]
     assert changes.obstacles == () and changes.of("fetch", "model") == []
     order = [change.kind for change in changes.changes if change.object == "model"]
-    assert order == ["copy", "link", "load", "load"]
+    assert order == ["copy", "link", "link", "load", "load"]
 
 
 def test_a_store_that_can_be_linked_from_goes_before_one_that_is_copied():
@@ -124,15 +136,15 @@ def test_a_model_for_two_new_instances_is_fetched_once():
     wanted = plan(model("tiny"))
     wanted["instances"] += plan(model("tiny"), name="gpu1", port=11435)["instances"]
     state = host(stores={})
-    assert [change[:2] for change in brought(wanted, state)] == [("fetch", "gpu0"), ("link", "gpu1")]
+    assert [change[:2] for change in brought(wanted, state)] == [("fetch", ""), ("link", "gpu0"), ("link", "gpu1")]
 
 
 def test_where_a_store_is_not_known_no_download_is_promised():
     wanted = plan(model("tiny"))
     unreadable = dict(store(), models=None)
-    ((kind, unused, reason),) = brought(wanted, stale_host(wanted, {OWN: unreadable}), STOPPED)
+    (kind, unused, reason), _linked = brought(wanted, stale_host(wanted, {OWN: unreadable}), STOPPED)
     assert kind == "fetch" and "what it has is not known" in reason and "copied where one has it" in reason
-    ((kind, unused, reason),) = brought(wanted, stale_host(wanted, {OWN: store(), STALE: unreadable}), STOPPED)
+    (kind, unused, reason), _linked = brought(wanted, stale_host(wanted, {OWN: store(), STALE: unreadable}), STOPPED)
     assert reason.startswith("The store of gpu0 does not have it. What all stores on the host hold is not known")
 
 

@@ -14,7 +14,7 @@ OPTIMIZED = "tiny:latest-optimized"
 
 def compared(wanted, servers, applied=None, restarted=()):
     """([(kind, what, reason)], wanted states)"""
-    changes, states = models.compare_models(wanted, servers, applied or {}, [], set(restarted), {})
+    changes, states, unused = models.compare_models(wanted, servers, applied or {}, [], set(restarted), {})
     return [(change.kind, change.what, change.reason) for change in changes], states
 
 
@@ -75,11 +75,16 @@ def test_a_moved_model_is_unloaded_before_it_is_loaded():
 def test_a_model_that_is_missing_is_brought():
     wanted = plan(model("tiny", OPTIMIZED))
     changes = compared(wanted, {"gpu0": server("tiny:latest")})[0]
-    assert changes[0] == ("create", OPTIMIZED, "gpu0 does not have it.")
+    assert changes[:2] == [
+        ("create", OPTIMIZED, "gpu0 does not have it."),
+        ("link", OPTIMIZED, "It is fetched before."),
+    ]
     changes = compared(wanted, {"gpu0": server()})[0]
     assert [change[:2] for change in changes] == [
         ("fetch", "tiny"),
         ("create", OPTIMIZED),
+        ("link", "tiny"),
+        ("link", OPTIMIZED),
         ("alias", "tiny:latest"),
         ("load", OPTIMIZED),
     ]
@@ -89,7 +94,7 @@ def test_a_model_that_another_instance_has_is_linked():
     wanted = plan(model("tiny"))
     wanted["instances"] += plan(model("tiny"), name="gpu1", port=11435)["instances"]
     servers = dict(serving(plan(model("tiny"))), gpu1=server())
-    changes, unused = models.compare_models(wanted, servers, {}, [], set(), {})
+    changes, unused, _fetched = models.compare_models(wanted, servers, {}, [], set(), {})
     assert [(change.kind, change.instance) for change in changes] == [("link", "gpu1"), ("load", "gpu1")]
     assert changes[0].details == {"from": "gpu0"}
 
@@ -107,14 +112,16 @@ def test_a_base_that_is_brought_again_carries_on_to_what_is_made_from_it():
     assert [change[:2] for change in compared(wanted, serving(wanted))[0]] == [
         ("fetch", "tiny"),
         ("create", OPTIMIZED),
+        ("link", "tiny"),
+        ("link", OPTIMIZED),
         ("alias", "tiny:latest"),
         ("load", OPTIMIZED),
     ]
     assert compared(wanted, serving(wanted))[0][1][2] == "Its base is brought again."
     # An instance has its own base: the other one keeps what it has.
     wanted["instances"] += plan(model("tiny", OPTIMIZED), name="gpu1", port=11435)["instances"]
-    changes, unused = models.compare_models(wanted, serving(wanted), {}, [], set(), {})
-    assert {change.instance for change in changes} == {"gpu0"}
+    changes, unused, _fetched = models.compare_models(wanted, serving(wanted), {}, [], set(), {})
+    assert {change.instance for change in changes} == {"", "gpu0"}
 
 
 def test_a_model_that_was_loaded_from_an_older_digest_is_loaded_again():
@@ -159,6 +166,7 @@ def test_an_optimized_model_that_contains_something_else_is_created_again(conten
     changes = compared(wanted, servers)[0]
     assert changes == [
         ("create", OPTIMIZED, reason),
+        ("link", OPTIMIZED, "It is fetched before."),
         ("alias", "tiny:latest", "It is to name tiny:latest-optimized, which is brought."),
         ("load", OPTIMIZED, "It is brought again."),
     ]
@@ -178,7 +186,7 @@ def test_a_null_of_the_plan_is_a_value():
 def test_what_a_request_does_not_name_is_taken_from_the_base_or_the_model_itself():
     wanted = plan(model("tiny", OPTIMIZED, system="s"))
     servers = serving(wanted)
-    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "alias", "load"]
+    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "link", "alias", "load"]
     servers["gpu0"]["contents"]["tiny:latest"] = contents({"top_k": 3}, template="u")
     servers["gpu0"]["contents"][OPTIMIZED] = contents({"num_ctx": 4096, "top_k": 3}, template="u", system="s")
     assert compared(wanted, servers)[0] == []
@@ -192,7 +200,7 @@ def test_a_model_of_which_nothing_is_known_is_left_to_the_module():
     wanted = plan(model("tiny", OPTIMIZED))
     servers = serving(wanted)
     servers["gpu0"]["contents"] = {}
-    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "alias", "load"]
+    assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "link", "alias", "load"]
 
 
 def offers(*names, instance="gpu0"):
@@ -257,11 +265,14 @@ def test_the_plain_name_gets_the_model_that_is_served():
     assert [state.aliases for state in states if state.state == "loaded"] == [("tiny:latest",)]
 
 
+BROUGHT = ["fetch", "create", "link", "link", "alias", "load"]
+
+
 def test_a_pin_is_compared_with_what_was_pulled():
-    for pin, pulled, kinds in (("b", "b", []), ("c", "b", ["fetch", "create", "alias", "load"]), ("b", None, None)):
+    for pin, pulled, kinds in (("b", "b", []), ("c", "b", BROUGHT), ("b", None, None)):
         wanted = plan(model("tiny", OPTIMIZED, digest="sha256:" + pin * 64))
         found = [change[0] for change in compared(wanted, renamed(serving(wanted), pulled=pulled))[0]]
-        assert found == (kinds if kinds is not None else ["fetch", "create", "alias", "load"])
+        assert found == (kinds if kinds is not None else BROUGHT)
 
 
 def test_a_model_that_is_refreshed_is_brought_where_it_is_not_the_planned_one():

@@ -46,7 +46,7 @@ def test_a_host_without_a_plan():
     assert found["plan_input"] == {
         "environment": {},
         "own_units": ("ollama@gpu0.service",),
-        "stores": ("/models/instances/gpu0", "/old/models"),
+        "stores": ("/models/fetch", "/models/instances/gpu0", "/old/models"),
     }
 
 

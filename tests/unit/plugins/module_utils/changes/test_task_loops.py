@@ -71,7 +71,7 @@ def test_verification_is_pending_only_for_what_changes_what_runs():
     state["release"]["complete"] = {}
     assert asked(host=state, plan=wanted, servers=serving(wanted))["work"]["pending"]
     missing = asked(host=applied_host(wanted), plan=wanted, servers={"gpu0": server()})
-    assert missing["work"]["pending"] and {change["object"] for change in missing["changes"]} == {"model"}
+    assert missing["work"]["pending"] and {change["object"] for change in missing["changes"]} == {"model", "store"}
     stopped = {"gpu0": dict(serving(wanted)["gpu0"], unit=None)}
     assert asked(host=applied_host(wanted), plan=wanted, servers=stopped)["work"]["pending"]
 

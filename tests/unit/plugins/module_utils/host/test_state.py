@@ -145,8 +145,12 @@ def test_stores_that_may_hold_models():
         "left_behind": {"stores": ["/old/instances/gpu0"]},
         "existing": {"store": "/home/models"},
         "adopted": {"store": "/adopted"},
+        "files": {"/m/fetch": {"kind": "directory", "owner": "ollama"}},
     }
-    stores = ["/m/instances/gpu0", "/old/instances/gpu0", "/home/models", "/adopted"]
+    stores = ["/m/instances/gpu0", "/m/fetch", "/old/instances/gpu0", "/home/models", "/adopted"]
     assert state.model_stores(found, "/m") == stores
-    nothing = {"instances": [], "left_behind": None, "existing": None, "adopted": {"store": 7}}
+    # Of another owner it is none of ours.
+    found["files"]["/m/fetch"]["owner"] = "mallory"
+    assert "/m/fetch" not in state.model_stores(found, "/m")
+    nothing = {"instances": [], "left_behind": None, "existing": None, "adopted": {"store": 7}, "files": {}}
     assert state.model_stores(nothing, "/m") == []

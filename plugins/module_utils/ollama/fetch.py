@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Bring models into the store of the fetch server: linked or copied from the stores on the host as far as they have
+them, otherwise pulled and created by a server that is started for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from . import fetch_server
+from .ensure import Progress, WantedModel, ensure_all
+from .fetch_server import FetchServer
+
+#: Actions for which a server is needed.
+_OF_A_SERVER = ("pull", "create")
+
+
+def fetch_all(wanted_models: list[WantedModel], server: FetchServer, check_mode: bool = False) -> Progress:
+    """Bring models into the store of a fetch server, which is started only if the stores on the host lack something.
+
+    A server that is killed meanwhile is started again, and its downloads go on.
+
+    Args:
+        wanted_models: in the store of the server; their addresses do not matter.
+        server: the server.
+        check_mode: whether nothing may be changed. No server is started then.
+
+    Raises:
+        FetchServerError: The server does not answer.
+        LibraryMissing: The host has no requests; nothing was done.
+        OSError: The lock cannot be made.
+    """
+    offline = [replace(wanted, url=None) for wanted in wanted_models]
+    if check_mode:
+        return ensure_all(offline, True)
+    with fetch_server.fetching():
+        expected = ensure_all(offline, True)
+        if not expected.failures and not any(outcome.action in _OF_A_SERVER for _wanted, outcome in expected.done):
+            return ensure_all(offline)
+        finished = []
+        for attempt in range(1 + fetch_server.RESTARTS):
+            with fetch_server.running(server) as url:
+                progress = ensure_all([replace(wanted, url=url) for wanted in wanted_models])
+                ended = not fetch_server.is_running()
+            finished += [done for done in progress.done if done[1].changed]
+            if not progress.failures or not ended or attempt == fetch_server.RESTARTS:
+                break
+        return _with_earlier(progress, finished)
+
+
+def _with_earlier(progress: Progress, finished: list) -> Progress:
+    """Return what the last attempt did, with what earlier ones did to the same models."""
+    earlier = {(str(wanted.name), wanted.instance): outcome for wanted, outcome in finished}
+    done = []
+    for wanted, outcome in progress.done:
+        before = earlier.get((str(wanted.name), wanted.instance))
+        if before is not None and not outcome.changed:
+            outcome = replace(before, header_differs=outcome.header_differs)
+        done.append((wanted, outcome))
+    return replace(progress, done=done)

@@ -23,7 +23,7 @@ from ..common.regular import read_regular
 from ..common.shown_text import shown_difference
 from . import places
 from .ownership import FilesError, Ownership, set_mode
-from .trees import remove_tree
+from .trees import in_directory_of_services, remove_as_service, remove_tree
 
 #: Longest content that a difference shows, in bytes.
 SHOWN_BYTES = 100 * 1024
@@ -118,6 +118,9 @@ class Files:
         try:
             if wanted.only_empty and places.problem(path):
                 return FileOutcome(path)
+            store = in_directory_of_services(path) if wanted.state == "absent" else None
+            if store is not None:
+                return self._absent_in_store(store, path)
             place = os.path.join(places.safe_parent(path), os.path.basename(path))
             outcome = put[wanted.state](replace(wanted, path=place))
             return replace(outcome, path=path)
@@ -223,6 +226,17 @@ class Files:
             else:
                 os.unlink(wanted.path)
         return outcome
+
+    def _absent_in_store(self, store: str, path: str) -> FileOutcome:
+        """Remove what lies in the store of a service, as its user."""
+        places.safe_parent(store)
+        if self._check_mode:
+            there = os.path.lexists(path)
+        else:
+            there = remove_as_service(store, path)
+        if not there:
+            return FileOutcome(path)
+        return FileOutcome(path, "remove", [({"state": "present"}, {"state": "absent"})])
 
     def _attributes(self, wanted: WantedFile, path: str) -> FileOutcome:
         """Set mode and SELinux context of what is there already; its owner and group are as wanted."""

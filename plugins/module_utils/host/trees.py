@@ -36,6 +36,68 @@ def remove_tree(path: str) -> None:
         os.close(parent)
 
 
+def in_directory_of_services(path: str) -> str | None:
+    """Return the highest directory above a path that belongs to the service user; None without one.
+
+    Args:
+        path: absolute, without "..".
+    """
+    above = os.path.dirname(path)
+    parents = [above]
+    while parents[-1] != "/":
+        parents.append(os.path.dirname(parents[-1]))
+    for parent in reversed(parents):
+        try:
+            status = os.lstat(parent)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if stat.S_ISDIR(status.st_mode) and status.st_uid not in owners() and user_name(status.st_uid) == paths.USER:
+            return parent
+    return None
+
+
+def remove_as_service(top: str, path: str) -> bool:
+    """Remove what is at a path in a directory of the service user, as that user; return whether there was anything.
+
+    Args:
+        top: of in_directory_of_services, in a place that is safe (places.py).
+        path: below it.
+
+    Raises:
+        FilesError: it cannot be removed; a part of it may be gone.
+        OSError: the system refuses.
+    """
+    directory = os.open(top, _DIRECTORY)
+    try:
+        user = as_user.account(paths.USER)
+        return as_user.call_as(user, _remove_below, directory, top, path, expected=(FilesError,))
+    except as_user.UserError as error:
+        raise FilesError("%s cannot be removed: %s" % (path, error))
+    finally:
+        os.close(directory)
+
+
+def _remove_below(directory: int, top: str, path: str) -> bool:
+    *parents, name = os.path.relpath(path, top).split("/")
+    at = os.dup(directory)
+    try:
+        for part in parents:
+            inner = os.open(part, _DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = inner
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+        _remove(at, name, path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise FilesError(
+            "%s cannot be removed as the user %s (%s)" % (path, user_name(os.geteuid()), error.strerror or error)
+        )
+    finally:
+        os.close(at)
+    return True
+
+
 def _remove(parent: int, name: str, path: str) -> None:
     """Remove what is at `name` in an open directory; `path` is what messages say."""
     try:

@@ -197,7 +197,7 @@ def test_a_stopped_instance_is_started_and_its_model_loaded(wanted):
         ("load", "model"),
         ("prune", "store"),
     ]
-    assert changes.changes[0].reason == "ollama@gpu0.service is inactive."
+    assert changes.of("start", "instance")[0].reason == "ollama@gpu0.service is inactive."
 
 
 def test_what_another_server_has_at_the_address_of_an_instance_is_left_alone(wanted):

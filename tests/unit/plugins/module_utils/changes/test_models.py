@@ -276,7 +276,7 @@ def test_a_pin_is_compared_with_what_was_pulled():
 
 
 def test_a_model_that_is_refreshed_is_brought_where_it_is_not_the_planned_one():
-    for refresh, pin, kinds in ((True, None, ["fetch", "create", "alias", "load"]), (False, None, []), (True, "b", [])):
+    for refresh, pin, kinds in ((True, None, BROUGHT), (False, None, []), (True, "b", [])):
         given = dict(planned_digest="sha256:" + "c" * 64, refresh=refresh, digest=pin and "sha256:" + pin * 64)
         wanted = plan(model("tiny", OPTIMIZED, **given))
         assert [change[0] for change in compared(wanted, renamed(serving(wanted), pulled="b"))[0]] == kinds

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import trees
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files, WantedFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
@@ -105,3 +106,30 @@ def test_a_deep_tree_is_an_error_and_no_crash(store, service):
             trees.remove_tree(str(store))
     finally:
         subprocess.run(["rm", "-rf", str(store)], check=True)
+
+
+def test_what_lies_in_a_store_is_removed_as_its_user(store, tmp_path):
+    """Of a store only a part goes: what no model uses any more, or what the fetch server held."""
+    for entry in ("blobs/sha256-a", "blobs", "manifests", "fifo"):
+        path = str(store / entry)
+        assert trees.in_directory_of_services(path) == str(store)
+        assert trees.remove_as_service(str(store), path) and not os.path.lexists(path)
+        assert not trees.remove_as_service(str(store), path)
+    assert (tmp_path / "outside" / "file").exists() and store.is_dir()
+    assert trees.in_directory_of_services(str(store)) is None
+    assert trees.in_directory_of_services(str(tmp_path / "none" / "x")) is None
+
+
+def test_nothing_is_removed_behind_a_link_in_a_store(store, tmp_path):
+    with pytest.raises(FilesError, match="as the user nobody"):
+        trees.remove_as_service(str(store), str(store / "manifests" / "file"))
+    assert (tmp_path / "outside" / "file").exists()
+
+
+def test_module_instance_files_does_so(store):
+    files = Files(False, str, lambda path: False)
+    checking = Files(True, str, lambda path: False)
+    wanted = WantedFile(str(store / "blobs" / "sha256-a"), "absent")
+    assert checking.put(wanted).action == "remove" and (store / "blobs" / "sha256-a").exists()
+    assert files.put(wanted).action == "remove" and not (store / "blobs" / "sha256-a").exists()
+    assert files.put(wanted).action == "none"

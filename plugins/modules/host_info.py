@@ -94,8 +94,8 @@ host:
       type: bool
     release:
       description:
-        - C(current) (the version in use, or null), C(complete) (the checksums by version) and C(leftovers) (directories
-          of interrupted installations).
+        - C(current) (the version in use, or null), C(complete) (the checksums by version), C(sizes) (bytes by version)
+          and C(leftovers) (directories of interrupted installations).
       type: dict
     command:
       description: What C(/usr/local/bin/ollama) is - V(absent), V(ours) or V(foreign).
@@ -156,6 +156,7 @@ host:
         - C(models) is null if what the store holds cannot be known.
         - C(problems) says what in the store of an instance is refused (links and special files among blobs and
           manifests, other owners anywhere), and C(notes) what in another store cannot be used.
+        - C(begun_bytes) is what no model uses takes on the disk, such as downloads that are not complete.
         - C(leftovers) lists what no model in the store of an instance uses and is older than an hour, with C(name) and
           C(size_bytes).
       type: dict
@@ -174,6 +175,12 @@ host:
         - Behind a link of root to a directory, that directory is described. The stores of the instances and their
           parent may not be links.
       type: dict
+    file_systems:
+      description:
+        - The file systems of the releases and of O(models_dir), with C(path), C(device) (a number that is the same for
+          paths on one file system) and C(free_bytes).
+      type: list
+      elements: dict
     user:
       description: The user of the services, with C(group), C(groups), C(home) and C(shell). Null if there is none.
       type: dict
@@ -204,7 +211,7 @@ host:
     zstd: true
     groups: [render, video]
     installed: false
-    release: {current: null, complete: {}, leftovers: []}
+    release: {current: null, complete: {}, sizes: {}, leftovers: []}
     command: absent
     applied_plan: {}
     history: {plans: [], leftovers: []}
@@ -222,6 +229,7 @@ host:
     files:
       /usr/local/bin/ollama:
         {kind: absent, owner: null, group: null, mode: null, digest: null, target: null, problem: null}
+    file_systems: [{path: /var/lib/ollama-multigpu, device: 66306, free_bytes: 1900000000000}]
     user: null
     libraries: {requests: {own: false, digest: null}, nvidia-ml-py: {own: false, digest: null}}
     program: {digest: null, interpreter: null}

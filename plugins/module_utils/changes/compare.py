@@ -18,6 +18,7 @@ from .obstacles import file_obstacles, plan_obstacles
 from .order import ordered
 from .restarts import compare_services
 from .schema import Change, Changes, Wanted
+from .space import space_obstacles
 from .store_obstacles import fetch_store_changes, leftover_changes, store_notes, store_obstacles
 
 #: Groups that give access to the GPUs' device nodes on some systems.
@@ -57,7 +58,7 @@ def compare(
     known = with_stored_contents(known_servers(plan, servers), servers)
     sources = link_stores(plan, host)
     models_changes, models, fetched = compare_models(plan, known, applied, sources, restarted, host)
-    obstacles += store_obstacles(host, models_changes)
+    obstacles += store_obstacles(host)
     notes += store_notes(host, sources, models_changes)
     changes = (
         _release(host, wanted)
@@ -75,6 +76,7 @@ def compare(
         + fetch_store_changes(plan, host, models_changes)
         + leftover_changes(plan, host, models_changes)
     )
+    obstacles += space_obstacles(plan, host, changes, fetched, wanted)
     return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
 
 

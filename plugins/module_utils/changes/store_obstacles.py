@@ -16,26 +16,13 @@ from .schema import Change
 _BRINGING = ("fetch", "link", "copy", "create")
 
 
-def store_obstacles(host: dict[str, Any], changes: list[Change]) -> list[str]:
-    """Return sentences about what is refused in the stores of instances, and about copies that do not fit.
+def store_obstacles(host: dict[str, Any]) -> list[str]:
+    """Return sentences about what is refused in the stores of instances.
 
     Args:
         host: of module host_info.
-        changes: of the models.
     """
-    found = ["%s." % problem for store in _stores(host).values() for problem in store.get("problems") or []]
-    copies = [change for change in changes if (change.kind, change.object) == ("copy", "model")]
-    needed = sum(change.details["bytes"] for change in copies)
-    where = host.get("models_dir") or {}
-    free = where.get("free_bytes")
-    if free is not None and needed > free:
-        sources = sorted({change.details["from"] for change in copies})
-        found.append(
-            "The models that are copied from %s need %d bytes (%s) in %s, where %d are free: free %d more, or set "
-            "ollama_multigpu_models_dir to a directory on a larger file system."
-            % (" and ".join(sources), needed, gib(needed), where.get("path"), free, needed - free)
-        )
-    return found
+    return ["%s." % problem for store in _stores(host).values() for problem in store.get("problems") or []]
 
 
 def store_notes(host: dict[str, Any], link_stores: list[str], changes: list[Change]) -> list[str]:

@@ -5,6 +5,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
+
+from ..common.paths import below
 
 
 def device(path: str) -> int:
@@ -24,6 +28,22 @@ def free_bytes(path: str) -> int:
     """
     space = os.statvfs(_nearest(path))
     return space.f_bavail * space.f_frsize
+
+
+def room(places: Iterable[str], root: str = "/") -> list[dict[str, Any]]:
+    """Return [{path, device, free_bytes}] of the file systems of places, which need not exist.
+
+    Args:
+        places: absolute paths.
+        root: / except in tests.
+
+    Raises:
+        OSError: One cannot be looked at.
+    """
+    return [
+        {"path": path, "device": device(below(root, path)), "free_bytes": free_bytes(below(root, path))}
+        for path in places
+    ]
 
 
 def _nearest(path: str) -> str:

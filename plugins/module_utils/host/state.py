@@ -60,6 +60,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
             managed.models_directory(models_dir, root),
             closed=entrance.closed_directory(models_dir) if root == "/" else None,
         ),
+        "file_systems": file_system.room([paths.RELEASES, models_dir.rstrip("/") or "/"], root),
         "user": managed.account(),
         "libraries": managed.libraries(root),
         "program": program_install.installed(paths.below(root, paths.PROGRAM)),
@@ -133,21 +134,22 @@ def releases(root: str = "/") -> Dict[str, Any]:
 
     Returns:
         {current: version or None, complete: {version: the checksum that it was verified with},
-        leftovers: [paths of installations that were killed]}.
+        sizes: {version: bytes}, leftovers: [paths of installations that were killed]}.
     """
     parent = paths.below(root, paths.RELEASES)
-    complete, leftovers = {}, []
+    complete, sizes, leftovers = {}, {}, []
     for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
         marker = read_object(paths.below(root, paths.release_marker(name)))
         if marker is None or name.startswith("."):
             leftovers.append(os.path.join(parent, name))
         else:
             complete[name] = marker.get("checksum")
+            sizes[name] = _size(os.path.join(parent, name))
     try:
         current = os.path.basename(os.readlink(paths.below(root, paths.CURRENT)))
     except OSError:
         current = None
-    return {"current": current, "complete": complete, "leftovers": leftovers}
+    return {"current": current, "complete": complete, "sizes": sizes, "leftovers": leftovers}
 
 
 def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str = "/") -> list[Dict[str, Any]]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..common.sizes import gib
 from . import fetch_server
 from .ensure import Progress, WantedModel, ensure_all
 from .fetch_server import FetchServer
+from .store import Store
+from .target import ModelError
 
 #: Actions for which a server is needed.
 _OF_A_SERVER = ("pull", "create")
@@ -27,6 +30,7 @@ def fetch_all(wanted_models: list[WantedModel], server: FetchServer, check_mode:
 
     Raises:
         FetchServerError: The server does not answer.
+        ModelError: There is no room for all of the models; nothing was fetched.
         LibraryMissing: The host has no requests; nothing was done.
         OSError: The lock cannot be made.
     """
@@ -37,6 +41,7 @@ def fetch_all(wanted_models: list[WantedModel], server: FetchServer, check_mode:
         expected = ensure_all(offline, True)
         if not expected.failures and not any(outcome.action in _OF_A_SERVER for _wanted, outcome in expected.done):
             return ensure_all(offline)
+        _check_space(expected, server)
         finished = []
         for attempt in range(1 + fetch_server.RESTARTS):
             with fetch_server.running(server) as url:
@@ -46,6 +51,20 @@ def fetch_all(wanted_models: list[WantedModel], server: FetchServer, check_mode:
             if not progress.failures or not ended or attempt == fetch_server.RESTARTS:
                 break
         return _with_earlier(progress, finished)
+
+
+def _check_space(expected: Progress, server: FetchServer) -> None:
+    """Refuse models for all of which there is no room, before the first of them is fetched."""
+    # The same model under two names comes once.
+    pulled = {outcome.digest or str(wanted.name): outcome.pulled_bytes or 0 for wanted, outcome in expected.done}
+    store = Store(server.store, server.user)
+    needed, free = sum(pulled.values()) - store.begun_bytes(), store.free_bytes()
+    if free is not None and needed > free:
+        raise ModelError(
+            "The models to fetch need %d bytes more (%s) in %s, where %d are free: free %d more, or set "
+            "ollama_multigpu_models_dir to a directory on a larger file system. Nothing was fetched, and nothing that "
+            "serves was touched." % (needed, gib(needed), server.store, free, needed - free)
+        )
 
 
 def _with_earlier(progress: Progress, finished: list) -> Progress:

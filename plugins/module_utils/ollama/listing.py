@@ -57,13 +57,13 @@ def list_stores(stores: Iterable[str], models_dir: str) -> dict[str, dict[str, A
         models_dir: the directory that the instances' stores are in.
 
     Returns:
-        {path: {same_file_system, models, owned, problems, notes, leftovers}}: whether the store is on the file system
-        of `models_dir`; its complete models as [{name, digest, size_bytes}], sorted by name, None where that cannot be
-        known; whether all its blobs belong to the service user, so that they can be linked; sentences about what is
-        refused in the store of an instance; sentences about what cannot be used in another store; names and bytes of
-        what no model of the store of an instance uses any more, as [{name, size_bytes}], sorted by name. A model also
-        has `pulled_digest` where its name was given to another one than was pulled under it; None if that is not
-        complete, or if nothing was pulled.
+        {path: {same_file_system, models, owned, problems, notes, leftovers, begun_bytes}}: whether the store is on the
+        file system of `models_dir`; its complete models as [{name, digest, size_bytes}], sorted by name, None where
+        that cannot be known; whether all its blobs belong to the service user, so that they can be linked; sentences
+        about what is refused in the store of an instance; sentences about what cannot be used in another store; names
+        and bytes of what no model of the store of an instance uses any more, as [{name, size_bytes}], sorted by name;
+        what that takes on the disk, however young it is. A model also has `pulled_digest` where its name was given to
+        another one than was pulled under it; None if that is not complete, or if nothing was pulled.
     """
     there = file_system.device(models_dir)
     return {
@@ -83,6 +83,7 @@ def _listed(path: str, models_dir: str) -> dict[str, Any]:
             "problems": found["sentences"],
             "notes": [],
             "leftovers": found["leftovers"],
+            "begun_bytes": found["begun_bytes"],
         }
     try:
         opened = OpenStore.at(path)
@@ -103,6 +104,7 @@ def _listed(path: str, models_dir: str) -> dict[str, Any]:
         "problems": [],
         "notes": found["sentences"],
         "leftovers": [],
+        "begun_bytes": 0,
     }
 
 
@@ -115,7 +117,7 @@ def list_store(path: str, uid: Optional[int], own: bool = False) -> dict[str, An
         own: whether it is the store of an instance, where everything has to belong to the service user.
 
     Returns:
-        {models, owned, sentences, leftovers}, see `list_stores`.
+        {models, owned, sentences, leftovers, begun_bytes}, see `list_stores`.
     """
     try:
         opened = OpenStore.at(path, follow=not own)
@@ -134,7 +136,7 @@ def _list_open(descriptor: int, path: str, uid: Optional[int]) -> dict[str, Any]
 
 
 def _unknown(sentence: str) -> dict[str, Any]:
-    return {"models": None, "owned": False, "sentences": [sentence], "leftovers": []}
+    return {"models": None, "owned": False, "sentences": [sentence], "leftovers": [], "begun_bytes": 0}
 
 
 @dataclass
@@ -147,6 +149,7 @@ class _Listing:
     models: Optional[list[dict[str, Any]]] = field(default_factory=list)
     owned: bool = True
     leftovers: list[dict[str, Any]] = field(default_factory=list)
+    begun_bytes: int = 0
     #: Names of the blobs that a manifest names; None where a manifest cannot be read.
     _used: Optional[set[str]] = field(default_factory=set)
     _bytes: int = field(default_factory=lambda: MAX_TOTAL_BYTES)
@@ -158,6 +161,7 @@ class _Listing:
             "owned": self.owned,
             "sentences": self.sentences[:MAX_SENTENCES],
             "leftovers": self.leftovers,
+            "begun_bytes": self.begun_bytes,
         }
 
     def read(self, opened: OpenStore) -> dict[str, Any]:
@@ -197,6 +201,7 @@ class _Listing:
         """
         if self._used is None or self.sentences or not self.own:
             return
+        self.begun_bytes = sum(status.st_blocks * 512 for name, status in blobs.items() if name not in self._used)
         oldest = time.time() - GRACE_SECONDS
         self.leftovers = [
             {"name": name, "size_bytes": status.st_size}

@@ -124,7 +124,8 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
             "%s, so nothing was pulled; run again" % (source, source.host, manifest.digest, pull.planned)
         )
     wanted = _missing_bytes(target, manifest, pull)
-    _check_space(target, name, wanted)
+    begun = target.store.begun_bytes(manifest.blobs()) if target.store and manifest else 0
+    _check_space(target, name, max(0, wanted - begun) if wanted is not None else None)
     after = {"digest": manifest.digest if manifest else None}
     if check_mode:
         return Outcome("pull", after["digest"], wanted, before, after, warnings=warnings)

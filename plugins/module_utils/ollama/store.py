@@ -25,9 +25,12 @@ from ..common.names import Name
 from ..host import as_user
 from . import partial_downloads, store_aliases, store_changes, store_kept
 from .manifest import Layer, Manifest
-from .store_directory import BLOBS, OpenStore, StoreError, blob_name
+from .store_directory import BLOBS, OpenStore, StoreError, blob_name, status_of
 from .store_owner import nearest, worker
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
+
+#: End of the name of a blob that is not complete (server/download.go).
+_PARTIAL = "-partial"
 
 __all__ = ["Store", "StoreError", "Brought"]
 
@@ -142,6 +145,23 @@ class Store:
         except (OSError, StoreError):
             return None
         return space.f_bavail * space.f_frsize
+
+    def begun_bytes(self, layers: Sequence[Layer] | None = None) -> int:
+        """Return the bytes on the disk of unfinished downloads: those of these blobs, without them of all.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._open() as opened, contextlib.ExitStack() as stack:
+            blobs = stack.enter_context(opened.directory(BLOBS)) if opened else None
+            if blobs is None:
+                return 0
+            if layers is None:
+                names = [name for name in os.listdir(blobs) if name.endswith(_PARTIAL)]
+            else:
+                names = [blob_name(layer.digest) + _PARTIAL for layer in layers]
+            found = [status_of(name, blobs) for name in names]
+            return sum(status.st_blocks * 512 for status in found if status is not None)
 
     def _no_blob(self, layer: Layer) -> StoreError:
         return StoreError("the store %s does not have the blob %s" % (self.path, blob_name(layer.digest)))

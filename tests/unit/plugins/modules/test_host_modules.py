@@ -95,6 +95,7 @@ def test_host_info_lists_the_models_of_the_stores(tmp_path, monkeypatch):
         "problems": [],
         "notes": [],
         "leftovers": [],
+        "begun_bytes": 0,
     }
 
 

@@ -4,26 +4,11 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.unit.plugins.module_utils.changes.builders import (
-    EXISTING,
-    applied_host,
-    difference,
-    host,
-    model,
-    plan,
-    serving,
-)
+from tests.unit.plugins.module_utils.changes.builders import applied_host, difference, host, model, plan, serving
 from tests.unit.plugins.module_utils.changes.test_held_models import OWN, STOPPED, adopting, store
 from tests.unit.plugins.module_utils.changes.test_module_result import asked
 
 GIB = 1024**3
-
-
-def space(free):
-    """The models directory as host_info describes it."""
-    return {"path": "/models", "entries": [], "free_bytes": free}
 
 
 def test_what_is_refused_in_the_store_of_an_instance_is_an_obstacle():
@@ -32,27 +17,6 @@ def test_what_is_refused_in_the_store_of_an_instance_is_an_obstacle():
     stores = {OWN: dict(store("tiny:latest"), problems=problems)}
     found = difference(wanted, applied_host(wanted, stores=stores), STOPPED)
     assert found.obstacles == tuple("%s." % problem for problem in problems)
-
-
-@pytest.mark.parametrize("free, fits", [(3 * GIB, True), (3 * GIB - 1, False), (None, True)])
-def test_copies_have_to_fit(free, fits):
-    wanted, state = adopting("gpu0", same=False)
-    state["models_dir"] = space(free)
-    obstacles = difference(wanted, state, adopt=True).obstacles
-    assert bool(obstacles) != fits
-    if not fits:
-        words = "copied from /old/models need %d bytes (3.0 GiB) in /models, where %d are free: free 1 more"
-        assert words % (3 * GIB, free) in obstacles[0]
-
-
-def test_all_copies_count_together():
-    wanted = plan(model("tiny"), model("small"))
-    stores = {"/old/models": store("tiny:latest", "small:latest", owned=False)}
-    state = host(existing=EXISTING, stores=stores, models_dir=space(5 * GIB))
-    (obstacle,) = difference(wanted, state, adopt=True).obstacles
-    assert "need %d bytes (6.0 GiB) in /models, where %d are free: free %d more" % (6 * GIB, 5 * GIB, GIB) in obstacle
-    stores["/old/models"]["owned"] = True
-    assert difference(wanted, state, adopt=True).obstacles == (), "links take no space"
 
 
 def test_what_cannot_be_taken_from_an_adopted_store_is_said_where_something_is_fetched():

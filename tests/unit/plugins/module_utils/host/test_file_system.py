@@ -24,3 +24,9 @@ def test_free_bytes_are_those_for_users(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "statvfs", statvfs)
     assert file_system.free_bytes(str(tmp_path / "a" / "b")) == 40 * 512
     assert looked_at == [str(tmp_path)]
+
+
+def test_the_room_of_places_that_need_not_exist(tmp_path):
+    first, second = file_system.room(["/a/b", "/proc"], str(tmp_path))
+    assert first["path"] == "/a/b" and first["device"] == second["device"] == tmp_path.stat().st_dev
+    assert first["free_bytes"] > 0

@@ -101,7 +101,9 @@ def test_a_release_counts_when_its_marker_is_whole(tmp_path):
     found = state.releases(str(tmp_path))
     assert found["complete"] == {"0.32.15": "abc"} and found["current"] == "0.32.15"
     assert [os.path.basename(path) for path in found["leftovers"]] == [".download", "0.32.14"]
-    assert state.releases(str(tmp_path / "nowhere")) == {"current": None, "complete": {}, "leftovers": []}
+    assert found["sizes"] == {"0.32.15": len('{"checksum": "abc"}')}
+    nothing = {"current": None, "complete": {}, "sizes": {}, "leftovers": []}
+    assert state.releases(str(tmp_path / "nowhere")) == nothing
 
 
 def test_the_command_is_ours_only_as_a_link_into_our_directory(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch, fetch_server
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import Progress, WantedModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import Outcome
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 
 A, B = (WantedModel(parse(name), "present", "", 5, instance="fetch") for name in ("a", "b"))
 
@@ -39,6 +39,7 @@ def _server(monkeypatch):
     for name in ("fetching", "running"):
         monkeypatch.setattr(fetch_server, name, nothing)
     monkeypatch.setattr(fetch_server, "is_running", lambda: found.runs)
+    monkeypatch.setattr(fetch, "_check_space", lambda *unused: None)
     return found
 
 
@@ -73,3 +74,16 @@ def test_a_failure_of_a_server_that_runs_is_final(server):
     server.runs = True
     server.passes = [done(a="pull", b="create"), Progress(failures=[(A, "unknown")], skipped=[B]), done(a="x", b="x")]
     assert fetch.fetch_all([A, B], None).failures and len(server.passes) == 1
+
+
+@pytest.mark.parametrize("free, fits", [(70, True), (69, False)])
+def test_all_models_have_to_fit_before_the_first_is_fetched(monkeypatch, tmp_path, free, fits):
+    monkeypatch.setattr(fetch.Store, "free_bytes", lambda self: free)
+    monkeypatch.setattr(fetch.Store, "begun_bytes", lambda self: 30)
+    server = fetch_server.FetchServer("/r", str(tmp_path), user=None)
+    twice = [(A, Outcome("pull", "sha256:a", 60)), (B, Outcome("pull", "sha256:a", 60)), (A, Outcome("pull", "b", 40))]
+    if fits:
+        fetch._check_space(Progress(done=twice), server)
+        return
+    with pytest.raises(ModelError, match="need 70 bytes more .* where 69 are free: free 1 more"):
+        fetch._check_space(Progress(done=twice), server)

@@ -16,6 +16,8 @@ from tests.unit.plugins.module_utils.ollama.giving import give
 
 TINY = "registry.ollama.ai/library/tiny/latest"
 
+NOTHING = {"models": [], "owned": True, "sentences": [], "leftovers": [], "begun_bytes": 0}
+
 
 def put(store, name=TINY, blob=b"weights"):
     """Put a model of one blob into a store and return the digest of its manifest."""
@@ -54,13 +56,11 @@ def test_complete_models_are_listed_with_digest_and_size(tmp_path):
         {"name": "tiny:latest", "digest": digest, "size_bytes": 7},
     ]
     for own in (True, False):
-        assert listed(tmp_path, own) == {"models": models, "owned": True, "sentences": [], "leftovers": []}
+        assert listed(tmp_path, own) == dict(NOTHING, models=models)
 
 
 def test_a_store_that_is_not_there_or_empty_holds_nothing(tmp_path):
-    assert (
-        listed(tmp_path / "none") == listed(tmp_path) == {"models": [], "owned": True, "sentences": [], "leftovers": []}
-    )
+    assert listed(tmp_path / "none") == listed(tmp_path) == NOTHING
 
 
 def test_a_model_without_all_its_bytes_is_left_out(tmp_path):
@@ -174,11 +174,21 @@ def test_stores_are_listed_by_path(tmp_path, service_user):
             "problems": [],
             "notes": [],
             "leftovers": [],
+            "begun_bytes": 0,
         },
         "/proc/none": dict(found[own], same_file_system=False, models=[]),
         link: dict(found[own], models=None, owned=False, problems=found[link]["problems"]),
     }
     assert "gpu1 is a symbolic link" in found[link]["problems"][0]
+
+
+def test_the_store_of_the_fetch_server_is_one_of_ours_and_says_what_was_begun(tmp_path, service_user):
+    fetch = tmp_path / "models" / "fetch"
+    put(fetch)
+    (fetch / "blobs" / ("sha256-" + "c" * 64 + "-partial")).write_bytes(b"x" * 8192)
+    found = listing.list_stores([str(fetch)], str(tmp_path / "models"))[str(fetch)]
+    assert [model["name"] for model in found["models"]] == ["tiny:latest"] and found["owned"]
+    assert found["begun_bytes"] == 8192 and found["leftovers"] == [], "it is young"
 
 
 # -- another store is read as the service user -------------------------------------------------------------------------

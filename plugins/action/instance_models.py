@@ -4,11 +4,86 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
+from ansible.utils.display import Display
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import REQUESTS
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fetch_progress import Progress, read
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_answer import AnswerError, cleaned
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries
+
+#: Longest time for which models are fetched, in seconds: a week.
+LIMIT = 7 * 24 * 3600
+#: Seconds between two looks at the progress; the last one is that of all further looks.
+PAUSES = (0.5, 1, 1, 2, 2, 5, 10)
+#: Looks in succession at which the module is gone, and has no result, after which it was killed.
+_GONE = 3
+#: Where the result of the module is kept meanwhile: gone after a reboot.
+_JOBS = "/run/ollama-multigpu/jobs"
+
+#: What async_status adds to the result of the module.
+_OF_THE_JOB = ("ansible_job_id", "started", "finished", "results_file")
 
 
 class ActionModule(WithLibraries):
-    """Run the module instance_models with its libraries brought along."""
+    """Run the module instance_models with its libraries brought along, and show how far models are fetched."""
 
     LIBRARIES = (REQUESTS,)
+
+    def _run_module(self, task_vars: dict[str, Any] | None, wrap_async: bool = False) -> dict[str, Any]:
+        if wrap_async or self._task.check_mode or not self._task.args.get("fetch_server"):
+            return super()._run_module(task_vars, wrap_async)
+        shell = self._connection._shell
+        directory = self.get_shell_option("async_dir", default="~/.ansible_async")
+        shell.set_option("async_dir", _JOBS)
+        self._task.async_val = LIMIT
+        try:
+            started = super()._run_module(task_vars, wrap_async=True)
+        finally:
+            self._task.async_val = 0
+            shell.set_option("async_dir", directory)
+        job = started.get("ansible_job_id")
+        if not isinstance(job, str) or started.get("failed"):
+            return started
+        result = self._watched(job, task_vars)
+        self._job(job, "cleanup", task_vars)
+        return result
+
+    def _watched(self, job: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Show the progress of a module that runs in the background until it has ended; return its result."""
+        progress, display, gone, looks = Progress(self._host_name), Display(), 0, 0
+        while True:
+            time.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
+            looks += 1
+            told = self._low_level_execute_command("cat %s 2>/dev/null" % paths.FETCH_PROGRESS, sudoable=True)
+            record = read(told.get("stdout") or "")
+            for line in progress.lines(record, time.monotonic()):
+                display.display(line)
+            answer = self._job(job, "status", task_vars)
+            if answer.get("finished"):
+                return self._result(answer)
+            gone = 0 if not record["pid"] or self._runs(record["pid"]) else gone + 1
+            if gone >= _GONE:
+                return {"failed": True, "msg": "The module that fetches models was killed on the host: run again."}
+
+    def _runs(self, pid: int) -> bool:
+        return self._low_level_execute_command("test -d /proc/%d" % pid, sudoable=True).get("rc") == 0
+
+    def _job(self, job: str, mode: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Return what async_status of ansible-core answers."""
+        return self._execute_module(
+            module_name="ansible.legacy.async_status",
+            module_args={"jid": job, "mode": mode, "_async_dir": _JOBS},
+            task_vars=task_vars,
+        )
+
+    def _result(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return the module's result without what belongs to the job."""
+        problem = None
+        try:
+            return cleaned(self._task.action, {key: value for key, value in answer.items() if key not in _OF_THE_JOB})
+        except AnswerError as error:
+            problem = str(error)
+        raise self._refused(self._task.action, problem)  # here, so that Ansible shows the sentence alone

@@ -223,6 +223,7 @@ class OllamaClient:
         attempts: int = PULL_ATTEMPTS,
         pause: float = PULL_PAUSE,
         sizes: Mapping[str, int] | None = None,
+        report: Callable[[int, int], None] | None = None,
     ) -> dict[str, Any]:
         """Pull a model. A stream that is closed or stalls is tried again; the server keeps what it has.
 
@@ -233,6 +234,7 @@ class OllamaClient:
             attempts: the most attempts in succession without progress. MAX_RESUMPTIONS holds whatever their progress.
             pause: seconds before the second attempt, doubled each time.
             sizes: {digest: bytes} of the blobs in the registry's manifest, None where it is not known.
+            report: is told of each line how many bytes are there, and how many the model has.
 
         Returns:
             {"blobs": {digest: bytes over the network, as far as the stream says}, "attempts": n}.
@@ -241,7 +243,7 @@ class OllamaClient:
             OllamaError: the pull failed for good.
             OllamaUnreachable: all attempts were in vain.
         """
-        progress = PullProgress(stall_timeout, sizes or {})
+        progress = PullProgress(stall_timeout, sizes or {}, report)
         failures, tries = 0, 0
         while True:
             tries += 1

@@ -10,9 +10,10 @@ from dataclasses import replace
 from ..common.sizes import gib
 from . import fetch_server
 from .ensure import Progress, WantedModel, ensure_all
+from .fetch_progress import ProgressFile
 from .fetch_server import FetchServer
 from .store import Store
-from .target import ModelError
+from .target import ModelError, Outcome
 
 #: Actions for which a server is needed.
 _OF_A_SERVER = ("pull", "create")
@@ -42,15 +43,28 @@ def fetch_all(wanted_models: list[WantedModel], server: FetchServer, check_mode:
         if not expected.failures and not any(outcome.action in _OF_A_SERVER for _wanted, outcome in expected.done):
             return ensure_all(offline)
         _check_space(expected, server)
-        finished = []
+        return _with_a_server(wanted_models, server)
+
+
+def _with_a_server(wanted_models: list[WantedModel], server: FetchServer) -> Progress:
+    """Start the server and bring the models; see `fetch_all`."""
+    finished: list[tuple[WantedModel, Outcome]] = []
+    progress_file = ProgressFile()
+    reported = [
+        replace(wanted, pull=replace(wanted.pull, report=progress_file.reporter(str(wanted.name))))
+        for wanted in wanted_models
+    ]
+    try:
         for attempt in range(1 + fetch_server.RESTARTS):
             with fetch_server.running(server) as url:
-                progress = ensure_all([replace(wanted, url=url) for wanted in wanted_models])
+                progress = ensure_all([replace(wanted, url=url) for wanted in reported])
                 ended = not fetch_server.is_running()
             finished += [done for done in progress.done if done[1].changed]
             if not progress.failures or not ended or attempt == fetch_server.RESTARTS:
                 break
-        return _with_earlier(progress, finished)
+    finally:
+        progress_file.finish()
+    return _with_earlier(progress, finished)
 
 
 def _check_space(expected: Progress, server: FetchServer) -> None:
@@ -67,7 +81,7 @@ def _check_space(expected: Progress, server: FetchServer) -> None:
         )
 
 
-def _with_earlier(progress: Progress, finished: list) -> Progress:
+def _with_earlier(progress: Progress, finished: list[tuple[WantedModel, Outcome]]) -> Progress:
     """Return what the last attempt did, with what earlier ones did to the same models."""
     earlier = {(str(wanted.name), wanted.instance): outcome for wanted, outcome in finished}
     done = []

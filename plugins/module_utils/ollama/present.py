@@ -76,6 +76,7 @@ class Pull:
     planned: str | None = None
     only_here: bool = False
     staged: Name | None = None
+    report: Callable[[int, int], None] | None = None
 
 
 class NotHere(ModelError):
@@ -192,7 +193,9 @@ def _pull(target: Target, source: Name, pull: Pull, manifest: Manifest | None) -
     """Pull a model and return the bytes that the server reported."""
     sizes = {layer.digest: layer.size_bytes for layer in manifest.blobs()} if manifest else {}
     try:
-        result = target.client.pull(str(source), insecure=pull.insecure, stall_timeout=pull.timeout, sizes=sizes)
+        result = target.client.pull(
+            str(source), insecure=pull.insecure, stall_timeout=pull.timeout, sizes=sizes, report=pull.report
+        )
     except OllamaUnreachable as error:
         raise ModelError(
             "the pull of %s was given up: %s; what has been downloaded is kept, and the next run goes on from there"

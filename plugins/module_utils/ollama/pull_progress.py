@@ -8,7 +8,7 @@ come at a least rate.
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from . import bounded
 
@@ -45,11 +45,15 @@ class PullProgress:
     Args:
         stall_timeout: seconds.
         sizes: {digest: bytes} of the blobs in the manifest of the registry, as far as it is known.
+        report: is told of each line how many bytes are there, and how many the model has as far as is known.
     """
 
-    def __init__(self, stall_timeout: float, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self, stall_timeout: float, sizes: Mapping[str, int], report: Callable[[int, int], None] | None = None
+    ) -> None:
         self._window = STALLS * stall_timeout
         self._sizes = sizes
+        self._report = report
         self._first: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._unlisted: dict[str, int] = {}
@@ -78,6 +82,8 @@ class PullProgress:
         if completed <= total and (step in self._steps or len(self._steps) < MAX_STEPS):
             if line.get("digest") and line.get("total") is not None:
                 self._receive(digest, completed, now)
+                if self._report is not None:
+                    self._report(self.received(), max(self.received(), self._total()))
             if self._is_progress(step, completed, total, now):
                 self._since, self._received = now, 0
         if now - self._since > self._window:
@@ -122,6 +128,9 @@ class PullProgress:
     def received(self) -> int:
         """Return the bytes of all blobs that the server has."""
         return sum(self._last.values())
+
+    def _total(self) -> int:
+        return sum(self._sizes.values()) + sum(self._unlisted.values())
 
     def attempt_helped(self) -> bool:
         """Return whether this attempt received something that the earlier ones had not, at the least rate."""

@@ -128,6 +128,9 @@ def compare_models(
             continue
         if source is None and not state.base and held.unknown_sources(state):
             reason += " What all stores on the host hold is not known: it is linked or copied where one has it."
+        for other in present[:number]:
+            if state.draft and other.instance == state.instance and key_of(other.name) == key_of(state.draft):
+                staging.take_along(other)
         present[number] = staging.add(state, source, reason)
         linked = {"from": staging.store}
         changes.append(Change("link", "model", state.name, "It is fetched before.", state.instance, linked))

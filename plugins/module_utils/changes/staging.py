@@ -54,8 +54,7 @@ class Staging:
         Returns:
             The state with the name under which the model is here.
         """
-        others = tuple(dict.fromkeys(store for store in self.link_from if store != self.store))
-        wanted = replace(state, instance=INSTANCE, url="", store=self.store, link_from=others, keep_alive=-1)
+        wanted = self._here(state)
         same_name = [known for known in self.states if key_of(known.name) == key_of(wanted.name)]
         if same_name and not wanted.base:
             return state
@@ -66,6 +65,15 @@ class Staging:
             self.states.append(wanted)
             self.changes.append(_change(wanted, source, reason))
         return state
+
+    def take_along(self, state: ModelState) -> None:
+        """Bring a model that its instance has, because another one is made from it. It is linked: no change."""
+        if not any(key_of(known.name) == key_of(state.name) for known in self.states):
+            self.states.append(self._here(state))
+
+    def _here(self, state: ModelState) -> ModelState:
+        others = tuple(dict.fromkeys(store for store in self.link_from if store != self.store))
+        return replace(state, instance=INSTANCE, url="", store=self.store, link_from=others, keep_alive=-1)
 
 
 def _change(state: ModelState, source: Source | None, reason: str) -> Change:
@@ -82,7 +90,7 @@ def _change(state: ModelState, source: Source | None, reason: str) -> Change:
 
 def _other_name(state: ModelState) -> str:
     """A name of its own for a model, always the same one for the same content."""
-    content = repr((state.base, sorted(state.parameters.items()), state.system, state.template))
+    content = repr((state.base, state.draft, sorted(state.parameters.items()), state.system, state.template))
     name, _colon, tag = full_name(state.name).rpartition(":")
     suffix = "-" + hashlib.sha256(content.encode("utf-8")).hexdigest()[:8]
     return "%s:%s%s" % (name, tag[: _LONGEST_TAG - len(suffix)], suffix)

@@ -160,6 +160,9 @@ host:
         - C(leftovers) lists what no model in the store of an instance uses and is older than an hour, with C(name) and
           C(size_bytes).
       type: dict
+    check_timer:
+      description: The timer of the checks between runs, with C(active) and C(enabled).
+      type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
         none.
@@ -225,6 +228,7 @@ host:
     stores:
       /var/lib/ollama-multigpu/instances/gpu0:
         {same_file_system: true, owned: true, models: [], problems: [], notes: []}
+    check_timer: {active: false, enabled: false}
     drop_ins: []
     files:
       /usr/local/bin/ollama:

@@ -25,7 +25,6 @@ CHECK = "/run/protections.py"
 #: Lines of [Service] that protect nothing, and why.
 UNPROTECTING = {
     "Type": "when a start counts as done",
-    "ExecStartPre": "makes device nodes",
     "ExecStart": "what is run; its owner is checked as a file",
     "RestartSec": "a pause",
     "TimeoutStopSec": "a pause",
@@ -228,6 +227,11 @@ class Host:
             (environment, "chown ollama"),
             ("/etc/ollama-multigpu/plan.json", "chmod 0644"),
             ("/etc/ollama-multigpu/plans", "chmod 0755"),
+            ("/etc/ollama-multigpu/instances/%s.json" % self.instance, "chown ollama"),
+            ("/usr/local/lib/ollama-multigpu/program/bin/ollama-multigpu", "chmod 0775"),
+            ("/usr/local/lib/ollama-multigpu/program/bin/ollama-multigpu", "chown ollama"),
+            ("/etc/systemd/system/ollama-ready@.service", "chmod 0666"),
+            ("/etc/systemd/system/ollama-check.service", "chown ollama"),
             (UNIT, "chmod 0666"),
             (UNIT, "chown ollama"),
             ("/etc/ansible/facts.d/ollama_multigpu.fact", "chmod 0666"),

@@ -29,6 +29,11 @@ import urllib.request
 
 USER = "ollama"
 UNIT = "/etc/systemd/system/ollama@.service"
+#: Units that run the program of the host as root.
+PROGRAM_UNITS = ("ollama-gpus.service", "ollama-ready@.service", "ollama-check.service", "ollama-check.timer")
+PROGRAM = "/usr/local/lib/ollama-multigpu/program/bin/ollama-multigpu"
+PROGRAM_COMMAND = "/usr/local/bin/ollama-multigpu"
+VERDICT = "/var/lib/ollama-multigpu/verdict.json"
 CONFIGURATION = "/etc/ollama-multigpu"
 INSTALLATION = "/usr/local/lib/ollama-multigpu"
 COMMAND = "/usr/local/bin/ollama"
@@ -112,6 +117,7 @@ def main(arguments):
         plan = json.load(stream)
     checks = [lambda instance=instance: check_instance(findings, instance) for instance in plan["instances"]]
     checks += [lambda: check_files(findings, plan), lambda: check_programs(findings)]
+    checks += [lambda: check_host_program(findings)]
     checks += [] if "--look" in arguments else [lambda: check_attempts(findings, plan)]
     for check in checks:
         try:
@@ -238,6 +244,7 @@ def check_files(findings, plan):
         expect_file(findings, CONFIGURATION + "/adopted.json", "root:root 0600 file")
     for instance in plan["instances"]:
         expect_file(findings, "%s/instances/%s.env" % (CONFIGURATION, instance["name"]), "root:%s 0640 file" % USER)
+        expect_file(findings, "%s/instances/%s.json" % (CONFIGURATION, instance["name"]), "root:root 0640 file")
         expect_file(findings, instance["store"], "%s:%s 0750 directory" % (USER, USER))
         check_store(findings, instance["store"])
 
@@ -266,6 +273,26 @@ def check_programs(findings):
         check_link_to_release(findings, "instances/" + name, "../")
     check_only_root_changes(findings, COMMAND)
     findings.expect("file-" + COMMAND, os.readlink(COMMAND), INSTALLATION + "/current/bin/ollama")
+
+
+def check_host_program(findings):
+    """Look at what runs as root between the runs of the role."""
+    expect_file(findings, PROGRAM, "root:root 0755 file")
+    findings.expect("file-" + PROGRAM_COMMAND, os.readlink(PROGRAM_COMMAND), PROGRAM)
+    with open(PROGRAM, "rb") as stream:
+        line = stream.readline().decode("ascii", "replace").split()
+    # Isolated: no variable and no package of a user changes what root runs.
+    findings.expect("program-isolated", line[1:], ["-I"])
+    for name in PROGRAM_UNITS:
+        expect_file(findings, os.path.dirname(UNIT) + "/" + name, "root:root 0644 file")
+    for name in ("ollama-gpus.service", "ollama-check.service"):
+        shown = show(name)
+        findings.expect("unit-%s-NoNewPrivileges" % name, shown.get("NoNewPrivileges"), "yes")
+        findings.expect("unit-%s-ProtectSystem" % name, shown.get("ProtectSystem"), "full")
+    timer = show("ollama-check.timer")
+    findings.expect("check-timer", (timer.get("ActiveState"), timer.get("UnitFileState")), ("active", "enabled"))
+    if os.path.lexists(VERDICT):
+        expect_file(findings, VERDICT, "root:root 0644 file")
 
 
 def check_link_to_release(findings, name, above):

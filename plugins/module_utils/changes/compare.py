@@ -52,7 +52,7 @@ def compare(
     if not plan["feasible"]:
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
     obstacles += file_obstacles(plan, host, wanted.secrets)
-    files_changes, files = compare_files(plan, host, wanted.secrets)
+    files_changes, files = compare_files(plan, host, wanted.secrets, wanted.checking)
     services = compare_services(plan, host, servers, written_unit_files(files, host, plan), reread)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = with_stored_contents(known_servers(plan, servers), servers)
@@ -67,6 +67,7 @@ def compare(
         + _adoption(host, wanted)
         + _stopped(plan, host)
         + _fetch_server(host)
+        + _timer(host, wanted)
         + _account(host)
         + files_changes
         + services
@@ -168,6 +169,17 @@ def _stopped(plan: dict[str, Any], host: dict[str, Any]) -> list[Change]:
 def _fetch_server(host: dict[str, Any]) -> list[Change]:
     left = host.get("fetch_server")
     return [Change("stop", "fetch server", paths.FETCH_UNIT, "A run that was killed left it.")] if left else []
+
+
+def _timer(host: dict[str, Any], wanted: Wanted) -> list[Change]:
+    """The timer of the checks between runs. It starts only when the plan is written that it checks."""
+    timer = host["check_timer"]
+    if wanted.checking.interval and not (timer["active"] and timer["enabled"]):
+        reason = "It does not %s." % ("run" if timer["enabled"] else "start at boot")
+        return [Change("enable", "timer", paths.CHECK_TIMER, reason)]
+    if not wanted.checking.interval and (timer["active"] or timer["enabled"]):
+        return [Change("disable", "timer", paths.CHECK_TIMER, "ollama_multigpu_check_interval is 0.")]
+    return []
 
 
 def _account(host: dict[str, Any]) -> list[Change]:

@@ -15,14 +15,16 @@ from ..common import environment_file, paths, secrets
 from ..common.json_text import json_text
 from ..placement.tell.written import as_written
 from .endpoints import plan_endpoints
+from .program_units import Checking, unit_texts
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED, unit_text
 
 _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
+_CHECKING = Checking()
 
 
 def wanted_files(
-    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES
+    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES, checking: Checking = _CHECKING
 ) -> list[ManagedFile]:
     """Return every file, directory and link that a plan needs on a host, parents first.
 
@@ -30,6 +32,7 @@ def wanted_files(
         plan: of module placement_info.
         host: of module host_info.
         values: the values of variables that the plan hides, by name.
+        checking: what is checked between runs.
 
     Raises:
         ValueError: a value of an environment that no environment file can carry, or one that is not known.
@@ -43,7 +46,9 @@ def wanted_files(
         ]
         + [_instance_release(instance["name"], plan["ollama_version"]) for instance in plan["instances"]]
         + [_file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644")]
+        + [_file(path, text, mode="0644") for path, text in unit_texts(checking).items()]
         + [_environment_file(instance, values) for instance in plan["instances"]]
+        + [instance_plan_file(plan, instance["name"]) for instance in plan["instances"]]
         + [
             _file(paths.PLAN, json_text(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
             _file(paths.FACTS, json_text(plan_endpoints(plan)), mode="0644", stage="finish"),
@@ -52,7 +57,7 @@ def wanted_files(
 
 
 def compare_files(
-    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES
+    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES, checking: Checking = _CHECKING
 ) -> tuple[list[Change], list[ManagedFile]]:
     """Return the changes of files, directories and links, and the files that differ, as module instance_files takes
     them.
@@ -61,16 +66,17 @@ def compare_files(
         plan: of module placement_info.
         host: of module host_info.
         values: the values of variables that the plan hides, by name.
+        checking: what is checked between runs.
 
     Raises:
         ValueError: see wanted_files.
     """
     changes, files = [], []
-    for path, reason, is_drop_in in _removed(plan, host):
+    for path, reason, is_drop_in in _removed(plan, host, checking):
         changes.append(Change("remove", "file", path, reason))
         # An environment may hold passwords; what others have added is shown and copied before it goes.
         files.append(ManagedFile(path, "absent", backup=is_drop_in, diff=is_drop_in))
-    for wanted in wanted_files(plan, host, values):
+    for wanted in wanted_files(plan, host, values, checking):
         found = host["files"].get(wanted.path)
         reason = _difference(wanted, found)
         if reason:
@@ -146,10 +152,27 @@ def filled_files(files: list[dict[str, Any]], values: Mapping[str, Any]) -> list
 
 
 def _filled_file(file: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    if posixpath.dirname(file["path"]) != paths.ENVIRONMENT_DIRECTORY or "content" not in file:
+    path = file["path"]
+    if posixpath.dirname(path) != paths.ENVIRONMENT_DIRECTORY or paths.is_instance_plan(path) or "content" not in file:
         return file
     variables = secrets.filled(environment_file.parse(file["content"]), values)
     return dict(file, content=MANAGED + environment_file.environment_file(variables))
+
+
+def instance_plan_file(plan: dict[str, Any], name: str) -> ManagedFile:
+    """Return the file with the plan of one instance as it is configured.
+
+    It is written with the environment file, before the instance starts, and the plan of the host after the proof: what
+    is loaded after a start of the instance is never of another plan than its environment.
+
+    Args:
+        plan: of module placement_info, or one that was written down.
+        name: of the instance.
+    """
+    written = as_written(secrets.shown_plan(plan))
+    kept = {key: written.get(key) for key in ("ollama_version", "gpus")}
+    kept["instances"] = [instance for instance in written["instances"] if instance["name"] == name]
+    return _file(paths.instance_plan(name), json_text(kept), mode="0640")
 
 
 def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
@@ -183,10 +206,11 @@ def _is_absent(path: str, host: dict[str, Any]) -> bool:
     return found is None or found["kind"] == "absent"
 
 
-def _removed(plan: dict[str, Any], host: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """(path, reason, whether it is a drop-in) of files that are in the way: others' drop-ins, and what instances that
-    are gone have left: environments and links to releases."""
+def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> list[tuple[str, str, bool]]:
+    """(path, reason, whether it is a drop-in) of files that are in the way: others' drop-ins, what instances that are
+    gone have left (environments, plans and links to releases), and a timer that is not wanted."""
     planned = {instance["name"] for instance in plan["instances"]}
+    kept = {paths.instance_plan(name) for name in planned}
     return (
         [
             (entry["path"], "It changes %s, and the role writes no drop-ins." % entry["unit"], True)
@@ -201,6 +225,16 @@ def _removed(plan: dict[str, Any], host: dict[str, Any]) -> list[tuple[str, str,
             (paths.instance_release(entry["name"]), "The plan has no instance %s." % entry["name"], False)
             for entry in host["instances"]
             if entry["release"] and entry["name"] not in planned
+        ]
+        + [
+            (path, "The plan has no such instance.", False)
+            for path, entry in host["files"].items()
+            if paths.is_instance_plan(path) and path not in kept and entry["kind"] != "absent"
+        ]
+        + [
+            (path, "ollama_multigpu_check_interval is 0.", False)
+            for path in (paths.CHECK_TIMER_FILE,)
+            if not checking.interval and not _is_absent(path, host)
         ]
     )
 

@@ -14,6 +14,7 @@ from .compare import compare
 from .give_back import adoption_record, give_back
 from .inputs import plan_input
 from .obstacles import host_obstacles
+from .program_units import Checking
 from .role_variables import PREFIX, settings_problems
 from .schema import Changes, Wanted
 from .summary import summary_lines
@@ -41,6 +42,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         listen_address=settings[PREFIX + "listen_address"],
         libraries=options["libraries"],
         program=options.get("program"),
+        checking=_checking(settings),
         acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
         secrets={
             **(options.get("secrets") or {}),
@@ -72,6 +74,15 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
 
 def _result(obstacles: list[str]) -> dict[str, Any]:
     return {"changed": False, "obstacles": obstacles, "msg": " ".join(obstacles)}
+
+
+def _checking(settings: dict[str, Any]) -> Checking:
+    interval = settings.get(PREFIX + "check_interval")
+    return Checking(
+        interval=Checking.interval if interval in (None, "") else int(interval),
+        heal=settings.get(PREFIX + "heal") is True,
+        accept_unproven=settings.get(PREFIX + "unproven") == "accept",
+    )
 
 
 def _release(settings: dict[str, Any], host: dict[str, Any]) -> dict[str, str]:

@@ -28,6 +28,7 @@ ORDER = {
     ("adopt", "service"): CONFIGURE,
     ("adopt", "command"): CONFIGURE,
     ("stop", "instance"): CONFIGURE,
+    ("disable", "timer"): CONFIGURE,
     ("remove", "file"): CONFIGURE,
     ("link", "release"): CONFIGURE,
     ("write", "file"): CONFIGURE,
@@ -42,6 +43,7 @@ ORDER = {
     ("load", "model"): MODELS,
     # A plan that is written down is one that was applied to its end.
     ("write", "plan"): FINISH,
+    ("enable", "timer"): FINISH,
     # Only after everything is verified.
     ("write", "history"): HISTORY,
     ("prune", "release"): PRUNE,

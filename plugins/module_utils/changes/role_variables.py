@@ -21,9 +21,12 @@ PREFIX = "ollama_multigpu_"
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?\Z")
 _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
+#: Seconds between two checks.
+_SHORTEST_INTERVAL = 30
 #: Variables of one value, and those that are mappings. Addresses and environments may hold passwords.
 _OF_ONE_VALUE = (
     "base_port",
+    "check_interval",
     "headroom_bytes",
     "host_headroom_bytes",
     "listen_address",
@@ -83,12 +86,18 @@ def _numbers(values: dict[str, Any]) -> list[str]:
             "ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)."
             % (port, addresses.HIGHEST_PORT)
         )
-    for name in ("headroom_bytes", "host_headroom_bytes"):
+    for name in ("headroom_bytes", "host_headroom_bytes", "check_interval"):
         try:
             if values.get(name) not in (None, ""):
                 whole_number(values[name], PREFIX + name, 0)
         except PlacementError as error:
             problems.append(str(error))
+    interval = values.get("check_interval")
+    if not problems and interval not in (None, "") and 0 < int(interval) < _SHORTEST_INTERVAL:
+        problems.append(
+            "ollama_multigpu_check_interval is %d: give at least %d seconds, or 0 for no checks, because a check reads "
+            "the GPUs and asks all servers." % (int(interval), _SHORTEST_INTERVAL)
+        )
     return problems
 
 

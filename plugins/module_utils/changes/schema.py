@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from .program_units import Checking
+
 
 @dataclass(frozen=True)
 class Change:
@@ -112,6 +114,7 @@ class Wanted:
     `adopt` tells whether an Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores;
     `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none};
     `program` is the digest of the controller's copy of the host's program, None where none is put on the host;
+    `checking` says what is checked between runs;
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
     by name. `rolled_back_from` is the number of the plan that is given up for this one; None where the plan is no way
     back.
@@ -124,6 +127,7 @@ class Wanted:
     listen_address: str = ""
     libraries: dict = field(default_factory=dict)
     program: Optional[str] = None
+    checking: Checking = Checking()
     acknowledged: tuple[str, ...] = ()
     secrets: dict = field(default_factory=dict, repr=False)
     rolled_back_from: Optional[int] = None

@@ -27,7 +27,11 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
     urls = {instance["name"]: instance["url"] for instance in plan["instances"]}
     user = changes.of("create", "user")
     configured = [file for file in changes.files if file.stage == order.CONFIGURE]
-    service_changes = [change for change in changes.changes if change.kind in ("enable", "start", "restart")]
+    service_changes = [
+        change
+        for change in changes.changes
+        if change.object == "instance" and change.kind in ("enable", "start", "restart")
+    ]
     in_the_way = on_ports_of_others(plan, servers)
     return {
         "fetch_release": bool(changes.of("fetch", "release")),
@@ -37,6 +41,8 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "adopt_service": [change.what for change in changes.of("adopt", "service")],
         "adopt_command": bool(changes.of("adopt", "command")),
         "stop": [change.what for change in changes.of("stop", "instance")],
+        "disable_timer": [change.what for change in changes.of("disable", "timer")],
+        "enable_timer": [change.what for change in changes.of("enable", "timer")],
         "create_group": bool(changes.of("create", "group")),
         "create_user": user[0].details if user else {},
         "fetch_files": [_file(file) for file in changes.files if file.stage == order.FETCH],

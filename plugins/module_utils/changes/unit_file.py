@@ -13,8 +13,8 @@ _TEXT = """\
 [Unit]
 Description=Ollama on the GPUs of %i
 Documentation=https://github.com/gpufleet/ollama
-Wants=network-online.target
-After=network-online.target nvidia-persistenced.service
+Wants=network-online.target @gpus@ @ready@
+After=network-online.target nvidia-persistenced.service @gpus@
 
 [Service]
 Type=exec
@@ -23,9 +23,6 @@ Group=@user@
 # Ollama's key and the driver's cache lie in the home. No other place on the host can be written by the service.
 Environment=HOME=@stores@/%i
 EnvironmentFile=@environment@/%i.env
-# Loads nvidia_uvm and makes its device nodes, which the service itself may not: without them CUDA is not seen at boot.
-# Absent without a driver.
-ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
 ExecStart=@program@ serve
 Restart=always
 RestartSec=3
@@ -51,6 +48,8 @@ def unit_text(models_dir: str) -> str:
     for name, value in (
         ("hardening", HARDENING.rstrip("\n")),
         ("user", paths.USER),
+        ("gpus", paths.GPUS_UNIT),
+        ("ready", paths.ready_unit("%i")),
         ("environment", paths.ENVIRONMENT_DIRECTORY),
         ("program", paths.server("%i")),
         ("stores", paths.stores(models_dir)),

@@ -85,6 +85,17 @@ INSTANCE_UNITS = "ollama@*.service"
 FETCH_UNIT = "ollama-fetch.service"
 #: Gone after a reboot, so that this server is never started at boot.
 FETCH_UNIT_FILE = "/run/systemd/system/" + FETCH_UNIT
+#: Makes the GPUs' device nodes and waits for the planned GPUs, before an instance starts.
+GPUS_UNIT = "ollama-gpus.service"
+GPUS_UNIT_FILE = UNIT_DIRECTORY + "/" + GPUS_UNIT
+#: Loads the models of an instance after each of its starts, and proves them.
+READY_UNIT = "ollama-ready@.service"
+READY_UNIT_FILE = UNIT_DIRECTORY + "/" + READY_UNIT
+#: Checks the host against its plan, and when.
+CHECK_UNIT = "ollama-check.service"
+CHECK_UNIT_FILE = UNIT_DIRECTORY + "/" + CHECK_UNIT
+CHECK_TIMER = "ollama-check.timer"
+CHECK_TIMER_FILE = UNIT_DIRECTORY + "/" + CHECK_TIMER
 #: The unit of an Ollama that another installer put on the host.
 EXISTING_UNIT = "ollama.service"
 
@@ -121,6 +132,21 @@ def instance_of(unit_name: Optional[str]) -> Optional[str]:
 def environment_file(instance: str) -> str:
     """Return the environment file of an instance, which its unit reads."""
     return "%s/%s.env" % (ENVIRONMENT_DIRECTORY, instance)
+
+
+def instance_plan(instance: str) -> str:
+    """Return the plan of an instance as it is configured: what is loaded after its start."""
+    return "%s/%s.json" % (ENVIRONMENT_DIRECTORY, instance)
+
+
+def is_instance_plan(path: str) -> bool:
+    """Return whether a path is one of `instance_plan`."""
+    return posixpath.dirname(path) == ENVIRONMENT_DIRECTORY and path.endswith(".json")
+
+
+def ready_unit(instance: str) -> str:
+    """Return the unit that loads the models of an instance: "ollama-ready@gpu0-1.service"."""
+    return READY_UNIT.replace("@.", "@%s." % instance)
 
 
 def release(version: str) -> str:

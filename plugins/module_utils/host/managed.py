@@ -36,6 +36,10 @@ _FIXED = (
     paths.PROGRAM_COMMAND,
     paths.STATE_DIRECTORY,
     paths.TEMPLATE_UNIT_FILE,
+    paths.GPUS_UNIT_FILE,
+    paths.READY_UNIT_FILE,
+    paths.CHECK_UNIT_FILE,
+    paths.CHECK_TIMER_FILE,
 )
 _MAY_BE_LINKS = (
     paths.CONFIGURATION,
@@ -70,7 +74,7 @@ def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]
         root: / except in tests.
     """
     found = {path: _described(path, root, follow=path in _MAY_BE_LINKS) for path in _FIXED}
-    for path in _entries(paths.ENVIRONMENT_DIRECTORY, root, ".env") + _entries(paths.INSTANCE_RELEASES, root):
+    for path in _of_instances(root):
         found[path] = _described(path, root)
     parent = models_dir
     while parent not in ("/", ""):
@@ -80,6 +84,12 @@ def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]
         found[path] = _described(path, root, strict=True)
     found.update((path, _described(path, root, strict=True)) for path in _stores(models_dir, root))
     return found
+
+
+def _of_instances(root: str) -> list[str]:
+    """Paths of what each instance has: environment, plan and link to its release."""
+    configured = [path for suffix in (".env", ".json") for path in _entries(paths.ENVIRONMENT_DIRECTORY, root, suffix)]
+    return configured + _entries(paths.INSTANCE_RELEASES, root)
 
 
 def stores(models_dir: str, root: str = "/") -> list[str]:

@@ -54,6 +54,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "existing": existing(units.get(paths.EXISTING_UNIT) or {}),
         "fetch_server": (units.get(paths.FETCH_UNIT) or {}).get("ActiveState") in _RUNNING,
         "instances": instances(units, models_dir, root),
+        "check_timer": check_timer(units.get(paths.CHECK_TIMER) or {}),
         "drop_ins": systemd.drop_ins(root),
         "files": managed.managed_files(models_dir, root),
         "models_dir": dict(
@@ -190,6 +191,15 @@ def _instance_releases(root: str) -> Dict[str, str]:
         with contextlib.suppress(OSError):  # no link
             found[name] = os.path.basename(os.readlink(paths.below(root, paths.instance_release(name))))
     return found
+
+
+def check_timer(properties: Mapping[str, str]) -> Dict[str, bool]:
+    """Return {active, enabled} of the timer of the checks.
+
+    Args:
+        properties: of the timer, by `systemd.show_ours`.
+    """
+    return {"active": properties.get("ActiveState") in _RUNNING, "enabled": properties.get("UnitFileState") in _ENABLED}
 
 
 def made(root: str = "/") -> List[str]:

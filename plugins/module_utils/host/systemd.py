@@ -52,8 +52,9 @@ def show(units: Sequence[str]) -> Dict[str, Dict[str, str]]:
 
 
 def show_ours() -> Dict[str, Dict[str, str]]:
-    """Return what `show` says of the Ollama of another installer, the fetch server and every loaded instance."""
-    return show([paths.EXISTING_UNIT, paths.FETCH_UNIT, paths.INSTANCE_UNITS])
+    """Return what `show` says of the Ollama of another installer, of the fetch server, of every loaded instance and of
+    the timer of the checks."""
+    return show([paths.EXISTING_UNIT, paths.FETCH_UNIT, paths.INSTANCE_UNITS, paths.CHECK_TIMER])
 
 
 def parse_show(text: str) -> Dict[str, Dict[str, str]]:

@@ -17,15 +17,19 @@ from .version import VERSION
 _LEFT_ALONE = "The host is not checked now. A run of the role proves it itself, and models that are loading come first."
 
 
-def check(places: Places) -> Answer:
+def check(places: Places, wait: float = 0) -> Answer:
     """Check the host once and write its verdict, unless a run or a load is under way.
+
+    Args:
+        places: of the host.
+        wait: seconds to wait for the end of a run or load.
 
     Raises:
         Refused: there is no plan, or it cannot be checked.
     """
     plan = applied_plan(places.plan)
     try:
-        with run_lock(path=places.lock):  # neither a run nor a load
+        with run_lock(wait=wait, path=places.lock):  # neither a run nor a load
             pass
         with run_lock(shared=True, path=places.lock):
             seen = observing.observe(plan)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TextIO
 
-from . import checking, output, status
+from . import checking, gpu_wait, loading, output, status
 from .shapes import CANNOT, ERROR, FINE, USAGE, Answer, Line, Places, Refused
 from .version import VERSION
 
@@ -78,6 +78,8 @@ def _run(options: argparse.Namespace, places: Places) -> Answer:
         "version": _version,
         "status": lambda: status.status(places),
         "check": lambda: checking.check(places),
+        "load": lambda: loading.load(places, options.instance),
+        "gpus": lambda: gpu_wait.wait_for_gpus(places, options.seconds),
     }
     return commands[options.command]()
 
@@ -103,8 +105,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("status", "show plan and evidence per GPU; load nothing, write nothing"),
         ("check", "check the plan without loading or generating, and write the verdict"),
+        ("load", "load the planned models of an instance, or of all, and prove them"),
+        ("gpus", "wait for the planned GPUs, as the unit ollama-gpus.service does, and say which are missing"),
         ("version", "show the version"),
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == "load":
+            command.add_argument("instance", nargs="?", help="name of the instance, such as gpu0; all without it")
+        if name == "gpus":
+            command.add_argument("--seconds", type=float, default=0, help="how long after the boot a GPU may appear")
         command.add_argument("--json", action="store_true", help="print the answer as JSON")
     return parser

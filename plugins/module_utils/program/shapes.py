@@ -42,6 +42,7 @@ class Places:
     """Where the program finds and keeps things; elsewhere in tests only."""
 
     plan: str = paths.PLAN
+    instances: str = paths.ENVIRONMENT_DIRECTORY
     verdict: str = paths.VERDICT
     healing: str = paths.HEALING
     lock: str = paths.LOCK

@@ -86,6 +86,7 @@ def host(**more):
             "groups": ["render", "video"],
             "user": None,
             "instances": [],
+            "check_timer": {"active": False, "enabled": False},
             "drop_ins": [],
             "left_behind": None,
             "history": {"plans": [], "leftovers": []},
@@ -111,6 +112,7 @@ def applied_host(wanted, values=None, **more):
     found = host(
         applied_plan=copy.deepcopy(wanted),
         command="ours",
+        check_timer={"active": True, "enabled": True},
         release={"current": "0.32.15", "complete": {"0.32.15": "a" * 64}, "leftovers": []},
         groups=["ollama", "render", "video"],
         user={"group": "ollama", "groups": ["render", "video"], "home": paths.UPSTREAM_HOME, "shell": SHELL},

@@ -77,6 +77,7 @@ def test_an_untouched_host_gets_everything_in_order(wanted):
         ("alias", "model"),
         ("load", "model"),
         ("write", "plan"),
+        ("enable", "timer"),
         ("write", "history"),
         ("prune", "store"),
     ]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files
@@ -106,7 +107,8 @@ def test_the_text_of_files_says_what_the_plan_says(wanted):
     ]
     unit = texts[paths.TEMPLATE_UNIT_FILE]
     assert "ReadWritePaths=/models/instances/%i\n" in unit and "Environment=HOME=/models/instances/%i\n" in unit
-    assert "@" not in unit.replace("ollama@", "")
+    assert not re.search("@[a-z]+@", unit)
+    assert "ollama-gpus.service" in unit and "ollama-ready@%i.service" in unit
 
 
 def test_a_value_that_no_file_can_carry_is_an_error(wanted):
@@ -165,3 +167,24 @@ def test_a_regular_file_in_the_place_of_a_link_is_replaced(wanted, path):
     state["files"][path].update(kind="file", target=None)
     (link,) = difference(wanted, state, serving(wanted)).files
     assert (link.path, link.state, link.force) == (path, "link", True)
+
+
+def test_each_instance_has_its_plan_beside_its_environment(wanted):
+    wanted["instances"][0]["environment"]["A_TOKEN"] = "(hidden)"
+    listed = files.wanted_files(wanted, host(), {"A_TOKEN": "x"})
+    (found,) = [one for one in listed if one.path == paths.instance_plan("gpu0")]
+    assert (found.mode, found.owner, found.stage) == ("0640", "root", "configure")
+    kept = json.loads(found.content)
+    assert kept["instances"] == wanted["instances"] and kept["ollama_version"] == "0.32.15"
+    state = applied_host(wanted, {"A_TOKEN": "x"})
+    state["files"]["/etc/ollama-multigpu/instances/gpu9.json"] = dict(state["files"][paths.PLAN])
+    changes = difference(wanted, state, secrets={"A_TOKEN": "x"})
+    assert ("remove", "file", "/etc/ollama-multigpu/instances/gpu9.json") in told(changes)
+
+
+def test_a_figure_of_the_moment_changes_no_plan_of_an_instance(wanted):
+    """It would be written anew at each run."""
+    before = files.instance_plan_file(wanted, "gpu0")
+    wanted["warnings"] = ["a warning"]
+    wanted["host_memory"] = {"available_bytes": 1, "swap_bytes": 1, "notes": []}
+    assert files.instance_plan_file(wanted, "gpu0") == before

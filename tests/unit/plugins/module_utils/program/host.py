@@ -30,9 +30,9 @@ class Host:
     """A host with the plan of the builders; all is as planned until a test says otherwise."""
 
     def __init__(self, directory, monkeypatch):
-        self.places = Below(
-            *(str(directory / name) for name in ("plan.json", "state/verdict.json", "healing", "run/lock"))
-        )
+        names = ("plan.json", "instances", "state/verdict.json", "state/healing.json", "run/lock")
+        self.places = Below(*(str(directory / name) for name in names))
+        (directory / "instances").mkdir()
         self.places.plan_file.write_text(json.dumps(plan()), encoding="utf-8")
         self.seen = observations()
         self.collected = []
@@ -41,6 +41,18 @@ class Host:
         monkeypatch.setattr(os, "geteuid", lambda: real)
         if real:  # the program asks for root, and the places of the test belong to this user
             monkeypatch.setattr(program, "_is_root", lambda: True)
+
+    def instance_file(self, name):
+        """A file in the directory of the instances' configuration."""
+        return pathlib.Path(self.places.instances) / name
+
+    def write_instance(self, wanted, environment=None):
+        """Write the plan of the instance and its environment file, as a run does before it starts the instance."""
+        (instance,) = wanted["instances"]
+        environment = instance["environment"] if environment is None else environment
+        self.instance_file(instance["name"] + ".json").write_text(json.dumps(wanted), encoding="utf-8")
+        lines = ["%s=%s" % pair for pair in environment.items()]
+        self.instance_file(instance["name"] + ".env").write_text("\n".join(lines), encoding="utf-8")
 
     def shows(self, seen):
         self.seen = seen

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The units that run the program of the host, and what the role's variables change in them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.program_units import Checking, unit_texts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import unit_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+
+from tests.unit.plugins.module_utils.changes.builders import applied_host, difference, model, plan, serving, told
+
+
+def test_nothing_is_left_to_fill_in():
+    for checking in (Checking(), Checking(90, True, True)):
+        for path, text in unit_texts(checking).items():
+            assert not re.search("@[a-z]+@", text), path
+            assert "ExecStart=%s " % paths.PROGRAM in text or path == paths.CHECK_TIMER_FILE
+
+
+def test_an_instance_wants_its_units_and_is_ordered_after_its_gpus():
+    text = unit_text("/models")
+    (wants,) = re.findall("^Wants=(.*)", text, re.MULTILINE)
+    (after,) = re.findall("^After=(.*)", text, re.MULTILINE)
+    assert {paths.GPUS_UNIT, "ollama-ready@%i.service"} <= set(wants.split()) and paths.GPUS_UNIT in after.split()
+    assert "Requires=" not in text, "an instance starts whatever becomes of them"
+
+
+def test_loading_follows_each_start_of_the_instance():
+    text = unit_texts(Checking())[paths.READY_UNIT_FILE]
+    assert "PartOf=ollama@%i.service\n" in text and "After=ollama@%i.service\n" in text
+    assert "load %i\n" in text and "TimeoutStartSec=infinity" in text and "RemainAfterExit" not in text
+
+
+def test_a_check_heals_only_where_that_is_asked_for():
+    assert "check --heal\n" in unit_texts(Checking(heal=True))[paths.CHECK_UNIT_FILE]
+    assert "--heal" not in "".join(unit_texts(Checking()).values())
+
+
+def test_what_is_unproven_is_accepted_only_where_the_role_accepts_it():
+    for path in (paths.READY_UNIT_FILE, paths.CHECK_UNIT_FILE):
+        assert "SuccessExitStatus=2\n" in unit_texts(Checking(accept_unproven=True))[path]
+        assert "SuccessExitStatus" not in unit_texts(Checking())[path]
+
+
+@pytest.mark.parametrize("interval, accuracy", [(30, 3), (600, 60), (86400, 60)])
+def test_the_timer_has_its_interval(interval, accuracy):
+    text = unit_texts(Checking(interval))[paths.CHECK_TIMER_FILE]
+    assert "OnActiveSec=%d\n" % interval in text and "OnUnitInactiveSec=%d\n" % interval in text
+    assert "AccuracySec=%d\n" % accuracy in text and "WantedBy=timers.target" in text
+
+
+def test_without_an_interval_there_is_no_timer():
+    wanted = plan(model())
+    state = applied_host(wanted)
+    changes = difference(wanted, state, serving(wanted), checking=Checking(0))
+    assert told(changes) == [("disable", "timer", paths.CHECK_TIMER), ("remove", "file", paths.CHECK_TIMER_FILE)]
+    state["check_timer"] = {"active": False, "enabled": False}
+    del state["files"][paths.CHECK_TIMER_FILE]
+    assert difference(wanted, state, serving(wanted), checking=Checking(0)).changes == ()
+
+
+@pytest.mark.parametrize("active, enabled", [(False, True), (True, False), (False, False)])
+def test_a_timer_that_was_stopped_is_started_again(active, enabled):
+    wanted = plan(model())
+    state = applied_host(wanted, check_timer={"active": active, "enabled": enabled})
+    assert told(difference(wanted, state, serving(wanted))) == [("enable", "timer", paths.CHECK_TIMER)]
+
+
+def test_another_interval_restarts_no_instance():
+    wanted = plan(model())
+    changes = difference(wanted, applied_host(wanted), serving(wanted), checking=Checking(60, heal=True))
+    assert {kind for kind, _what, _path in told(changes)} == {"write"}

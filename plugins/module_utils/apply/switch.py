@@ -190,7 +190,8 @@ def _differing(progress: ensure.Progress) -> str:
 
 def _instance_of_file(path: str) -> str | None:
     """The instance whose own file or link this is, None for files that instances share."""
-    for prefix, suffix in ((paths.ENVIRONMENT_DIRECTORY + "/", ".env"), (paths.INSTANCE_RELEASES + "/", "")):
+    own = ((paths.ENVIRONMENT_DIRECTORY + "/", ".env"), (paths.ENVIRONMENT_DIRECTORY + "/", ".json"))
+    for prefix, suffix in (*own, (paths.INSTANCE_RELEASES + "/", "")):
         if path.startswith(prefix) and path.endswith(suffix):
             return path[len(prefix) : len(path) - len(suffix)]
     return None

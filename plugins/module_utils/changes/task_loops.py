@@ -27,11 +27,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
     urls = {instance["name"]: instance["url"] for instance in plan["instances"]}
     user = changes.of("create", "user")
     configured = [file for file in changes.files if file.stage == order.CONFIGURE]
-    service_changes = [
-        change
-        for change in changes.changes
-        if change.object == "instance" and change.kind in ("enable", "start", "restart")
-    ]
+    service_changes = [one for kind in ("enable", "start", "restart") for one in changes.of(kind, "instance")]
     in_the_way = on_ports_of_others(plan, servers)
     return {
         "fetch_release": bool(changes.of("fetch", "release")),

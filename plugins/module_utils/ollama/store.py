@@ -25,7 +25,7 @@ from ..common.names import Name
 from ..host import as_user
 from . import partial_downloads, store_aliases, store_changes, store_kept
 from .manifest import Layer, Manifest
-from .store_directory import BLOBS, OpenStore, StoreError, blob_name, status_of
+from .store_directory import BLOBS, MANIFESTS, OpenStore, StoreError, blob_name, status_of
 from .store_owner import nearest, worker
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
 
@@ -72,6 +72,14 @@ class Store:
         """Return the manifest of a model, None if the store does not have it. Raises StoreError."""
         with self._open() as opened:
             return opened.manifest(name) if opened else None
+
+    def no_store(self) -> str:
+        """Return why the directory is no models directory of Ollama, "" where it may be one. Raises StoreError."""
+        with self._open() as opened:
+            if opened is None:
+                return "does not exist"
+            with opened.directory(MANIFESTS) as manifests:
+                return "" if manifests is not None else "has no directory %s, so that it has no models" % MANIFESTS
 
     def digest(self, name: Name) -> str:
         """Return the manifest digest of a model. Raises StoreError, also where the store does not have the model."""

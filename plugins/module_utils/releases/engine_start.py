@@ -100,8 +100,16 @@ def embedding_batch(asked: Optional[int], context: int, context_total: int) -> i
         context: tokens of one slot as asked for; 0 or less does not count.
         context_total: tokens of all slots together, as they are.
     """
-    default = min(EMBEDDING_BATCH, context) if context > 0 else EMBEDDING_BATCH
-    return min(asked or default, context_total)
+    return min(asked or default_embedding_batch(context), context_total)
+
+
+def default_embedding_batch(context: int) -> int:
+    """Batch of a model that can embed where neither request nor model names one (`WithDefaultEmbeddingNumBatch`).
+
+    Args:
+        context: tokens of one slot as asked for; 0 or less does not count.
+    """
+    return min(EMBEDDING_BATCH, context) if context > 0 else EMBEDDING_BATCH
 
 
 def projector_on_gpu(

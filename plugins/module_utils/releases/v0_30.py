@@ -104,8 +104,13 @@ def slots(model: ModelFacts, environment: dict[str, str]) -> int:
 
 
 def embeds(model: ModelFacts) -> bool:
-    """Whether a model embeds only: one request at a time, and a batch of its own."""
-    return "embedding" in (model.capabilities or [])
+    """Whether a model embeds only: one request at a time, and the engine gets --embedding (llm/llama_server.go).
+
+    That is what a header with a pooling type says. A configuration that only adds the capability makes a model of texts
+    get the batch of embeddings, and nothing else (server/routes.go, `shouldApplyEmbeddingBatchDefault`).
+    """
+    capabilities = model.capabilities or []
+    return "embedding" in capabilities and "completion" not in capabilities
 
 
 def outputs(
@@ -146,6 +151,8 @@ def batch_of(
     """
     if embeds(model):
         return engine_start.embedding_batch(asked, context, context_total), 0
+    if asked is None and "embedding" in (model.capabilities or []):
+        asked = engine_start.default_embedding_batch(context)
     if asked is None:
         return engine_start.batch_size(predicted_bytes(model, context_total), context_total, gpus, flash)
     return asked, engine_start.surcharge(asked)

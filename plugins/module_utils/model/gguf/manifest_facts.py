@@ -8,13 +8,16 @@ adapters, the last draft model, and parameters.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Callable, NamedTuple
 
 from ...ollama import manifest as media
 from ...ollama import parameters
+from ...ollama.registry import RegistryError
+from ...ollama.store_directory import StoreError
 from .adapter import adapter_facts, foreign_architecture, foreign_block
 from .facts import model_facts
-from .header import Header, HeaderError
+from .header import Header, HeaderError, integer
 from .parts import merge
 
 CHUNK = 4 * 1000 * 1000  # two of them hold the header of a vocabulary of 128 thousand
@@ -79,10 +82,14 @@ def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[st
     own = _parameters(manifest, reads, name)
     chunks = [CHUNK] + [SMALL_CHUNK] * (len(layers) - 1)
     read: list[dict[str, Any]] = []
-    model = merge((noted(reads.header(layer, chunks[index]), read) for index, layer in enumerate(layers)), len(layers))
+    model = merge(
+        (_part(noted(reads.header(layer, chunks[index]), read), layers, name) for index, layer in enumerate(layers)),
+        len(layers),
+    )
     headers = [noted(reads.header(layer, SMALL_CHUNK), read) for layer in projectors]
     facts = model_facts(model, headers[0] if headers else None)
     facts["parameters"] = own
+    facts["capabilities"] = _with_capabilities(facts["capabilities"], _configuration(manifest, reads, name))
     facts["adapters"] = [
         adapter(layer, noted(reads.header(layer, SMALL_CHUNK), read), facts, name) for layer in adapters
     ]
@@ -90,6 +97,22 @@ def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[st
     for layer in manifest.drafts():
         facts["draft"] = draft(layer, noted(reads.header(layer, CHUNK), read), name)
     return dict(facts, headers=read)
+
+
+def _part(header: Header, layers: list[media.Layer], name: str) -> Header:
+    """Return the header of a part of a split model.
+
+    Raises:
+        SourceError: it is a model of its own beside others. Ollama loads the last model layer of a manifest alone
+            (server/images.go, `GetModel`).
+    """
+    if len(layers) > 1 and (integer(header.keys.get("split.count")) or 1) < 2:
+        raise SourceError(
+            "the manifest of %s lists %d models, which are not parts of one (they have no split.count), and Ollama "
+            "would load the last one alone (%s): create the model again from one file"
+            % (name, len(layers), layers[-1].digest[:19])
+        )
+    return header
 
 
 def _parameters(manifest: media.Manifest, reads: Reads, name: str) -> dict[str, Any] | None:
@@ -107,6 +130,43 @@ def _parameters(manifest: media.Manifest, reads: Reads, name: str) -> dict[str, 
         raise SourceError(
             "a parameter layer of %s %s, so Ollama cannot load the model; get the model again" % (name, error)
         )
+
+
+def _configuration(manifest: media.Manifest, reads: Reads, name: str) -> dict[str, Any]:
+    """Return the configuration of a model, {} where the source does not have it: then nobody can load the model, and a
+    pull brings it or fails.
+
+    Raises:
+        SourceError: it is no configuration, so that Ollama cannot load the model.
+    """
+    config = manifest.config
+    if config is None or config.size_bytes > parameters.MAX_LAYER_BYTES:
+        return {}
+    try:
+        found = json.loads(reads.blob(config).decode("utf-8", "replace"))
+    except (RegistryError, StoreError):
+        return {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise SourceError(
+            "the configuration of %s (%s) is not JSON, so Ollama cannot load the model; get the model again"
+            % (name, config.digest[:19])
+        )
+    return found
+
+
+def _with_capabilities(of_header: list[str], configuration: dict[str, Any]) -> list[str]:
+    """Return the capabilities of a model: those of its header and those that its configuration adds (server/images.go,
+    `configCapabilities`).
+
+    A header says whether a model embeds only (a pooling type). "completion" beside that is not added, so that this can
+    be told from a configuration which says of a model of texts that it embeds as well.
+    """
+    added = configuration.get("capabilities")
+    names = [one for one in added if isinstance(one, str)] if isinstance(added, list) else []
+    embeds_only = "completion" not in of_header
+    return list(dict.fromkeys(of_header + [one for one in names if not (embeds_only and one == "completion")]))
 
 
 def adapter(layer: media.Layer, header: Header, model: dict[str, Any], name: str) -> dict[str, Any]:

@@ -168,6 +168,12 @@ def from_store(store: Store, name: str) -> tuple[dict[str, Any], int]:
         StoreError: the store cannot be read.
     """
     manifest = store.pulled(parse(name))  # an instance may serve another model under that name
+    no_store = store.no_store() if manifest is None else ""
+    if no_store:
+        raise SourceError(
+            "the store %s %s; give the models directory of an Ollama (with the directories manifests and blobs), or "
+            "use source: registry" % (store.path, no_store)
+        )
     if manifest is None:
         raise SourceError("the store %s has no model %s; pull it, or use source: registry" % (store.path, parse(name)))
     files = _Files()
@@ -197,7 +203,8 @@ def from_registry(registry: Registry, name: str, cache: Cache, refresh: bool = F
     reads = Reads(_RegistryHeaders(registry, name).header, lambda layer: _small_blob(registry, layer, name))
     # The bytes of a header are not checked against the digest: what one registry serves says nothing about another.
     key = [registry.address]
-    for layer in manifest.with_headers() + manifest.of_type(media.PARAMETERS):
+    config = [manifest.config] if manifest.config else []
+    for layer in manifest.with_headers() + manifest.of_type(media.PARAMETERS) + config:
         key += [layer.media_type, layer.digest, str(layer.size_bytes)]
     facts = cache.fetch(key, lambda: manifest_facts(manifest, reads, name), refresh=refresh)
     return _of_manifest(name, "registry", manifest, facts), registry.bytes_read

@@ -89,7 +89,6 @@ def _usable(
         return None
     own, foreign = _process_bytes(device, units, applied_plan)
     exclusive = "exclusive" in str(fact.get("compute_mode") or "").lower()
-    health = fact.get("health") or {}
     return Gpu(
         uuid=device["uuid"],
         index=fact.get("index"),
@@ -106,7 +105,7 @@ def _usable(
         is_slice=device is not fact,
         numa_node=fact.get("numa_node"),
         unified=memory.get("kind") == "unified",
-        degraded=_reasons(health) if health.get("state") == "degraded" else None,
+        degraded=_degraded(fact),
         occupied=_occupied(device, units) if exclusive else None,
     )
 
@@ -124,6 +123,22 @@ def _shared(gpu: Gpu, on_host: int, applied_plan: dict[str, Any]) -> Gpu:
 
 def _reasons(health: Facts) -> str:
     return "; ".join(str(reason) for reason in health.get("reasons") or []) or "no reason given"
+
+
+def _degraded(fact: Facts) -> Optional[str]:
+    """Why a GPU is to be used after others, or None; a MIG mode that waits for a reset is a reason of its own."""
+    health, mig = fact.get("health") or {}, fact.get("mig") or {}
+    reasons = [str(reason) for reason in health.get("reasons") or []] if health.get("state") == "degraded" else []
+    if health.get("state") == "degraded" and not reasons:
+        reasons = ["no reason given"]
+    mode, pending = mig.get("mode"), mig.get("pending_mode")
+    if mode and pending and mode != pending and not any(reason.startswith("MIG will be") for reason in reasons):
+        reasons.append("MIG will be %s after the next reset" % pending)
+    if reasons and pending == "enabled" and mode == "disabled":
+        reasons.append("it cannot be used as a whole then; keep MIG off with nvidia-smi -mig 0")
+    if reasons and pending == "disabled" and mode == "enabled":
+        reasons.append("its MIG devices are gone then; keep MIG on with nvidia-smi -mig 1")
+    return "; ".join(reasons) or None
 
 
 def _occupied(device: Facts, units: set[Optional[str]]) -> Optional[str]:

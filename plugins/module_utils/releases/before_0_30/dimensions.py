@@ -49,7 +49,7 @@ class Dimensions:
         self.rope_frequencies = extra.get("rope_frequencies") or 0
         self.vision = extra.get("vision") or {}
         capabilities = model.capabilities or []
-        self.is_embedding = "embedding" in capabilities
+        self.is_embedding = "embedding" in capabilities and "completion" not in capabilities
         self.sees_images = "vision" in capabilities
 
 

@@ -168,3 +168,10 @@ def test_a_blob_is_read_through_no_link(stores, tmp_path):
     for read in (stores[0].open_blob, stores[0].small_blob):
         with pytest.raises(StoreError, match="is a symbolic link"):
             read(layer)
+
+
+def test_a_directory_that_is_no_store_is_told_from_one_without_the_model(tmp_path):
+    assert Store(str(tmp_path / "none")).no_store() == "does not exist"
+    assert Store(str(tmp_path)).no_store().startswith("has no directory manifests")
+    (tmp_path / "manifests").mkdir()
+    assert Store(str(tmp_path)).no_store() == ""

@@ -164,3 +164,24 @@ def test_the_batch_of_an_embedding_model_follows_the_context_as_asked(num_ctx, c
     assert (decision.context_length, decision.batch) == (context, batch)
     asked = v0_30.choose(request(facts, gpus(24576), {"num_ctx": num_ctx, "num_batch": 2}, {}))
     assert asked.batch == 2
+
+
+@pytest.mark.parametrize(
+    "capabilities, num_ctx, parallel, batch",
+    [
+        (["completion", "embedding"], 8192, 4, 2048),
+        (["completion", "embedding"], 600, 4, 600),
+        (["embedding", "completion"], 8192, 4, 2048),
+        (["embedding"], 600, 1, 600),
+        (["completion"], 600, 4, 512),
+    ],
+)
+def test_a_configuration_that_adds_embedding_changes_the_default_batch_alone(capabilities, num_ctx, parallel, batch):
+    """--embedding and the one slot depend on the header's pooling type (llama_server.go, sched.go `load`)."""
+    facts = dataclasses.replace(models.facts("llama3.1-8b"), capabilities=capabilities)
+    decision = v0_30.choose(request(facts, gpus(24576), {"num_ctx": num_ctx}, {"OLLAMA_NUM_PARALLEL": "4"}))
+    assert (decision.parallel, decision.batch) == (parallel, batch)
+    assert v0_30.embeds(facts) is ("completion" not in capabilities)
+    assert (v0_30.outputs(facts, parallel, {}, (0, 32, 15)) is None) is ("completion" not in capabilities)
+    asked = v0_30.choose(request(facts, gpus(24576), {"num_ctx": num_ctx, "num_batch": 64}, {}))
+    assert asked.batch == 64

@@ -191,7 +191,7 @@ def test_a_vocabulary_without_end_stops_at_the_limit():
 def test_many_models_in_a_manifest():
     tiny = TINY
     twice = [("model", DIGEST, TINY_BYTES)] * 2
-    assert "has the tensor" in str(outcome(ranges(tiny), *twice)[0])
+    assert "lists 2 models, which are not parts of one" in str(outcome(ranges(tiny), *twice)[0])
     for kind in ("model", "adapter"):
         layers = [("model", DIGEST, TINY_BYTES)] + [(kind, DIGEST, TINY_BYTES)] * 300
         error, moved = outcome(ranges(tiny), *layers)

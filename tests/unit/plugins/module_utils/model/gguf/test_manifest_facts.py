@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 
 import pytest
@@ -273,3 +274,65 @@ def test_a_blob_that_is_missing_is_named(tmp_path):
     os.unlink(store.blob_path(layers.digest_of(ALL[3][1])))
     with pytest.raises(StoreError, match="does not have the blob sha256-" + hashlib.sha256(ALL[3][1]).hexdigest()):
         source.from_store(store, "m")
+
+
+def test_several_models_in_a_manifest_are_told_from_the_parts_of_one(tmp_path):
+    """Ollama loads the last one alone; nothing is damaged."""
+    first, last = layers.model("tiny"), layers.model("small")
+    with pytest.raises(manifest_facts.SourceError) as caught:
+        from_store(tmp_path, first, last)
+    said = str(caught.value)
+    assert "lists 2 models, which are not parts of one" in said and "damaged" not in said
+    assert layers.digest_of(last[1])[:19] in said and "create the model again from one file" in said
+    with pytest.raises(manifest_facts.SourceError, match="lists 2 models"):
+        from_store(tmp_path / "twice", first, ("model", first[1] + b"", first[2]))
+
+
+def with_config(store, content):
+    """The store of a model with a configuration of these bytes."""
+    path = store.manifest_path(parse("m"))
+    with open(path, encoding="utf-8") as stream:
+        manifest = json.load(stream)
+    manifest["config"].update(digest=layers.digest_of(content), size=len(content))
+    with open(path, "w", encoding="utf-8") as stream:
+        json.dump(manifest, stream)
+    with open(store.blob_path(layers.digest_of(content)), "wb") as stream:
+        stream.write(content)
+    return store
+
+
+@pytest.mark.parametrize(
+    "content, found",
+    [
+        (b'{"model_family": "llama"}', ["completion"]),
+        (b'{"capabilities": ["embedding"]}', ["completion", "embedding"]),
+        (b'{"capabilities": ["completion", "tools", 5]}', ["completion", "tools"]),
+        (b'{"capabilities": "embedding"}', ["completion"]),
+        (b'{"capabilities": null}', ["completion"]),
+    ],
+)
+def test_the_configuration_adds_capabilities(tmp_path, content, found):
+    store = with_config(layers.in_store(tmp_path, layers.model()), content)
+    assert source.from_store(store, "m")[0]["capabilities"] == found
+
+
+def test_a_model_that_embeds_only_stays_one(tmp_path):
+    assert manifest_facts._with_capabilities(["embedding"], {"capabilities": ["completion"]}) == ["embedding"]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"\xff", b"[" * 5000])
+def test_a_configuration_that_is_none_is_said(tmp_path, content):
+    store = with_config(layers.in_store(tmp_path, layers.model()), content)
+    with pytest.raises(manifest_facts.SourceError, match="configuration of m .* is not JSON, so Ollama cannot load"):
+        source.from_store(store, "m")
+
+
+def test_a_configuration_comes_from_the_registry_as_well():
+    content = b'{"capabilities": ["embedding"]}'
+    manifest = json.loads(layers.manifest_of([layers.model()]))
+    manifest["config"].update(digest=layers.digest_of(content), size=len(content))
+    routes = dict(layers.routes(layers.model()))
+    routes["GET", "/v2/library/m/manifests/latest"] = (200, json.dumps(manifest).encode())
+    routes["GET", "/v2/library/m/blobs/" + layers.digest_of(content)] = ranges(content)
+    with serving(routes) as server:
+        assert from_registry(server)[0]["capabilities"] == ["completion", "embedding"]

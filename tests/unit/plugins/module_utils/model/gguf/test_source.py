@@ -62,6 +62,7 @@ def test_a_header_of_seven_mib_takes_two_ranges(llama):
         assert [request.headers.get("Range") for request in server.requests[1:]] == [
             "bytes=0-3999999",
             "bytes=4000000-7999999",
+            "bytes=0-499",  # of the configuration, which this registry does not have
         ]
     assert len(llama) <= bytes_read <= 16 * 1024 * 1024
     assert (model["name"], model["source"], model["digest"]) == ("m:latest", "registry", digest_of(raw))
@@ -122,7 +123,7 @@ def test_the_header_is_read_once(tmp_path):
         first, bytes_first = from_registry(server, str(tmp_path / "cache"))
         second, bytes_second = from_registry(server, str(tmp_path / "cache"))
         assert first == second and bytes_second == len(raw) < bytes_first
-        assert len(server.requests) == 3
+        assert len(server.requests) == 4  # two manifests, a header and a configuration
     assert os.stat(str(tmp_path / "cache")).st_mode & 0o777 == 0o700
 
 
@@ -424,3 +425,16 @@ def test_a_model_that_the_server_does_not_have():
     with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, {"model_info": {}})}) as server:
         with pytest.raises(HeaderError, match="no model_info or tensors"):
             source.from_server(OllamaClient(server.url), "tiny")
+
+
+def test_a_store_that_is_not_there_is_not_called_one_without_the_model(tmp_path):
+    for path, words in (
+        (tmp_path / "none", "does not exist; give the models directory"),
+        (tmp_path, "has no directory"),
+    ):
+        with pytest.raises(source.SourceError) as caught:
+            source.from_store(Store(str(path)), "m")
+        assert words in str(caught.value) and "has no model m" not in str(caught.value)
+    (tmp_path / "manifests").mkdir()
+    with pytest.raises(source.SourceError, match="has no model registry.ollama.ai/library/m|has no model m"):
+        source.from_store(Store(str(tmp_path)), "m")

@@ -108,3 +108,31 @@ def test_vgpu_profiles_without_cuda(name, mode, usable):
     result = plan(hosts.inventory(hosts.A6000, name=name, virtualization_mode=mode), wanted("llama3.1-8b"))
     assert result["feasible"] is usable
     assert usable or "profile %s" % name in result["models"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "mode, pending, words",
+    [
+        ("disabled", "enabled", "MIG will be enabled after the next reset; it cannot be used as a whole then"),
+        ("enabled", "disabled", "MIG will be disabled after the next reset; its MIG devices are gone then"),
+        ("disabled", "disabled", None),
+        (None, None, None),
+        ("disabled", None, None),
+    ],
+)
+@pytest.mark.parametrize("state", ["ok", "degraded"])
+def test_a_mig_mode_that_waits_for_a_reset_is_said_once(mode, pending, words, state):
+    """gpu_facts has it in the health as well; facts of another origin need not."""
+    inventory = hosts.inventory(hosts.A6000)
+    memory = {"total_bytes": 40000 * MIB, "free_bytes": 39000 * MIB}
+    fact = inventory["gpus"][0]
+    fact["mig"] = {"mode": mode, "pending_mode": pending, "devices": []}
+    if mode == "enabled":
+        fact["mig"]["devices"] = [{"uuid": "MIG-1", "memory": memory}]
+    if state == "degraded":
+        fact["health"] = {"state": "degraded", "reasons": ["MIG will be %s after the next reset" % pending]}
+    found = [note for note in plan(inventory, wanted("llama3.1-8b"))["warnings"] if "is degraded" in note]
+    if words:
+        assert len(found) == 1 and words in found[0] and found[0].count("MIG will be") == 1
+    elif state == "ok":
+        assert found == []

@@ -69,11 +69,7 @@ def identity(digests: Mapping[str, Optional[str]]) -> dict[str, Optional[str]]:
     Args:
         digests: {path: SHA-256} of files in force, or of their copies.
     """
-    return {
-        path: digest
-        for path, digest in digests.items()
-        if path == paths.PLAN or path.startswith(paths.ENVIRONMENT_DIRECTORY + "/")
-    }
+    return {path: digest for path, digest in digests.items() if path == paths.PLAN or paths.is_environment_file(path)}
 
 
 def _reason(there: Optional[Mapping[str, Any]], plans: list, unit: Optional[str]) -> str:

@@ -134,6 +134,11 @@ def environment_file(instance: str) -> str:
     return "%s/%s.env" % (ENVIRONMENT_DIRECTORY, instance)
 
 
+def is_environment_file(path: str) -> bool:
+    """Return whether a path is one of `environment_file`."""
+    return posixpath.dirname(path) == ENVIRONMENT_DIRECTORY and path.endswith(".env")
+
+
 def instance_plan(instance: str) -> str:
     """Return the plan of an instance as it is configured: what is loaded after its start."""
     return "%s/%s.json" % (ENVIRONMENT_DIRECTORY, instance)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import posixpath
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.compare import SHELL, compare
@@ -128,8 +129,8 @@ def applied_host(wanted, values=None, **more):
 
 def kept(number, managed, **more):
     """A plan with these files as host_info finds it in the history."""
-    names = (paths.PLAN, paths.TEMPLATE_UNIT_FILE)
-    copied = [file for file in managed if file.path in names or file.path.startswith(paths.ENVIRONMENT_DIRECTORY + "/")]
+    names = [posixpath.basename(file.path)[:-4] for file in managed if paths.is_environment_file(file.path)]
+    copied = paths.kept_files(number, names)
     return dict(
         {
             "number": number,
@@ -140,7 +141,7 @@ def kept(number, managed, **more):
             "verdict": "pass",
             "tokens_per_second": {},
             "rolled_back_from": None,
-            "files": {file.path: file.digest for file in copied},
+            "files": {file.path: file.digest for file in managed if file.path in copied},
         },
         **more,
     )

@@ -101,7 +101,7 @@ class Site:
         of the output.
         """
         output = run(
-            self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=600, expect=expect
+            self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=1800, expect=expect
         )
         assert "Traceback" not in output
         hosts = json.loads((self.scratch / "outcome.json").read_text(encoding="utf-8"))

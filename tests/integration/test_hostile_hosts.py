@@ -158,7 +158,7 @@ class Run:
             ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=1800,
             check=False,
         )
         self.output, self.status = done.stdout.decode(), done.returncode

@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 
+from tests.rig.gpus import state
 from tests.rig.hosts import ansible, changes, fleet, gpus, image, seed
 from tests.rig.hosts.podman import containers, podman
 from tests.rig.registry import background
@@ -98,6 +99,7 @@ def _host_commands(command) -> None:
     seeding.add_argument("--owner", help="user on the host that the store shall belong to (default: root)")
     gpu = command("gpu", _gpu, "run a command of tests/rig/gpus/state.py in a host", "host")
     gpu.add_argument("arguments", nargs=argparse.REMAINDER)
+    command("memory", _memory, "give a host another size of memory, such as 8G", "host", "size")
     logs = command("logs", _logs, "print a host's journal", "host")
     logs.add_argument("--unit", help="of one unit")
     command("snapshot", _snapshot, "remember the state of a host's files in FILE", "host", "file")
@@ -115,6 +117,15 @@ def _image(_options) -> None:
 
 def _collections(_options) -> None:
     print(ansible.collections(_aside))
+
+
+def _memory(options) -> None:
+    fleet.require_host(options.set, options.host)
+    try:
+        size = state.parse_bytes(options.size)
+    except state.StateError as error:
+        raise RigError(str(error)) from None
+    fleet.set_memory(options.set, options.host, size)
 
 
 def _up(options) -> None:

@@ -211,7 +211,7 @@ def version_of(instance):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
-            with urllib.request.urlopen("http://127.0.0.1:%d/api/version" % instance["port"], timeout=5) as answer:
+            with urllib.request.urlopen("http://127.0.0.1:%d/api/version" % instance["port"], timeout=60) as answer:
                 return tuple(map(int, json.load(answer)["version"].partition("-")[0].split(".")))
         time.sleep(0.1)
     return ()

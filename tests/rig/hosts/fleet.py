@@ -15,14 +15,11 @@ from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, 
 from tests.rig.registry import background, content
 from tests.rig.settings import RigError, set_directory
 
-#: /proc/meminfo of every host: that of the machine differs from one to the next, and plans are held against it. A
-#: service with ProtectKernelTunables has a /proc of its own, in which it sees the machine's.
-MEMORY = """MemTotal:       536870912 kB
-MemFree:        520093696 kB
-MemAvailable:   520093696 kB
-SwapTotal:             0 kB
-SwapFree:              0 kB
-"""
+#: Memory of every host in bytes, until `set_memory` gives it another: that of the machine differs from one to the next,
+#: and plans are held against it. A service with ProtectKernelTunables has a /proc of its own, in which it sees the
+#: machine's.
+MEMORY_BYTES = 512 * 1024**3
+_HELD_BYTES = 16 * 1024**3  # by the system; at most a quarter of the memory
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -63,8 +60,9 @@ def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
     base = image.ensure(image.library(), say)
     network()
     hint = limits.raise_inotify()
-    _memory(set_name).parent.mkdir(parents=True, exist_ok=True)
-    _memory(set_name).write_text(MEMORY)
+    set_directory(set_name).mkdir(parents=True, exist_ok=True)
+    for host in hosts:
+        set_memory(set_name, host, MEMORY_BYTES)
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda item: _make(set_name, item, base, hint), hosts.items()))
     state = load(set_name)
@@ -73,8 +71,18 @@ def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
     return write_inventory(set_name)
 
 
-def _memory(set_name: str) -> pathlib.Path:
-    return set_directory(set_name) / "meminfo"
+def set_memory(set_name: str, host: str, size: int) -> None:
+    """Give a host another size of memory, without swap; it is there at once."""
+    free = size - min(_HELD_BYTES, size // 4)
+    sizes = {"MemTotal": size, "MemFree": free, "MemAvailable": free, "SwapTotal": 0, "SwapFree": 0}
+    # Written in place: the host has this file, not its name.
+    _memory(set_name, host).write_text(
+        "".join(f"{name + ':':15} {size // 1024:>9} kB\n" for name, size in sizes.items())
+    )
+
+
+def _memory(set_name: str, host: str) -> pathlib.Path:
+    return set_directory(set_name) / f"meminfo-{host}"
 
 
 def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
@@ -99,7 +107,7 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         "--network",
         NETWORK,
         "--dns=127.0.0.1",
-        f"--volume={_memory(set_name)}:/proc/meminfo:ro",
+        f"--volume={_memory(set_name, host)}:/proc/meminfo:ro",
         base,
     )
     # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the

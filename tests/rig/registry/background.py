@@ -83,7 +83,7 @@ def control(running: dict, method: str, name: str, body: dict | None = None) -> 
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=60) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise RigError(json.load(error)["errors"][0]["message"]) from error

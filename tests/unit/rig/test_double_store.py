@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from tests.rig.ollama.double import create, generate, gguf, gotext, models, name
 from tests.rig.ollama.double.errors import ApiError
 from tests.rig.ollama.double.store import LAYER_TYPE, Store
 from tests.rig.registry.server import Registry, serve
+from tests.rig.waiting import wait_until
 from tests.unit.rig import double_content
 
 ENTRIES = {entry["name"]: entry for entry in double_content.recorded("ollama-0.32.15-api.json")}
@@ -204,7 +206,9 @@ def test_a_left_download_is_taken_up_again(tmp_path, registry):
         if line.get("completed", 0) > 0:
             break
     lines.close()
-    time.sleep(0.3)
+    wait_until(
+        lambda: not any(isinstance(one, pull._Download) for one in threading.enumerate()), "the download has ended"
+    )
     partial = list((tmp_path / "models" / "blobs").glob("*-partial"))
     assert len(partial) == 1 and store.all() == []
     found.faults.clear()

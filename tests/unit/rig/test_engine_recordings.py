@@ -21,6 +21,7 @@ import pytest
 from tests.rig.engine.build import build_engine
 from tests.rig.gpus import state
 from tests.rig.models import store
+from tests.rig.waiting import PATIENCE
 
 LOADING = json.loads(
     (pathlib.Path(__file__).parents[2] / "fixtures" / "recordings" / "ollama-0.32.15-loading.json").read_text()
@@ -139,7 +140,7 @@ def run(engine, argv, environment):
         text=True,
         env={**os.environ, "GPU_RIG_STATE": str(path), **environment},
     )
-    watchdog = threading.Timer(20, process.kill)
+    watchdog = threading.Timer(PATIENCE, process.kill)
     watchdog.start()
     lines = []
     try:

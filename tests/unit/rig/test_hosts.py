@@ -114,3 +114,22 @@ def test_inotify_instances_are_raised_or_their_lack_is_said(tmp_path, monkeypatc
     assert "sysctl -w fs.inotify.max_user_instances=8192" in limits.raise_inotify(setting)
     setting.write_text("100000\n")
     assert limits.raise_inotify(setting) == "" and int(setting.read_text()) == 100000
+
+
+def test_the_memory_of_a_host_changes_in_place(tmp_path, monkeypatch, capsys):
+    """The host has the file, not its name, so that it must stay the same file."""
+    monkeypatch.setattr(fleet, "set_directory", lambda name: tmp_path)
+    monkeypatch.setattr(fleet, "require_host", lambda name, host: host)
+    fleet.set_memory("mine", "a", fleet.MEMORY_BYTES)
+    fleet.set_memory("mine", "b", fleet.MEMORY_BYTES)
+    file, other = tmp_path / "meminfo-a", (tmp_path / "meminfo-b").read_text()
+    before = file.stat().st_ino
+    assert file.read_text().splitlines()[:3] == [
+        "MemTotal:       536870912 kB",
+        "MemFree:        520093696 kB",
+        "MemAvailable:   520093696 kB",
+    ]
+    assert main(["--set", "mine", "memory", "a", "8G"]) == 0
+    assert file.stat().st_ino == before and (tmp_path / "meminfo-b").read_text() == other
+    assert "MemTotal:         8388608 kB\nMemFree:          6291456 kB\n" in file.read_text()
+    assert main(["--set", "mine", "memory", "a", "much"]) == 1 and "number of bytes" in capsys.readouterr().err

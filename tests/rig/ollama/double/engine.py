@@ -200,7 +200,7 @@ class Engine:
         return "exit status %d" % code if code >= 0 else "signal: %s" % signal.strsignal(-code).lower()
 
     def _terminated(self):
-        self._reader.join(2)
+        self._reader.join(10)
         reasons = "".join(": " + "\n".join(self._reasons) if self._reasons else "")
         return ApiError(500, "llama-server process has terminated: %s%s" % (self._status(), reasons))
 
@@ -279,4 +279,4 @@ class Engine:
         if self.alive:
             self.process.kill()
         self.process.wait()
-        self._reader.join(2)
+        self._reader.join(10)

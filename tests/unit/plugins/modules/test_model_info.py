@@ -41,7 +41,7 @@ def _quick(monkeypatch):
 
 def info(rig, **args):
     args.setdefault("name", "tiny")
-    return run_module("model_info", dict(args, registry=rig[1], insecure=True, timeout=5))
+    return run_module("model_info", dict(args, registry=rig[1], insecure=True, timeout=60))
 
 
 def test_a_model_of_67_gb_takes_at_most_16_mib(rig):
@@ -170,7 +170,7 @@ def test_what_is_returned_is_what_is_documented(rig, tmp_path, source):
     }
     with serving({("GET", "/api/tags"): (200, TAGS), ("POST", "/api/show"): (200, show_of("tiny"))}) as server:
         result = run_module(
-            "model_info", dict(args.get(source, {"url": server.url}), name="tiny", source=source, timeout=5)
+            "model_info", dict(args.get(source, {"url": server.url}), name="tiny", source=source, timeout=60)
         )
     held_against(documented["model"]["contains"], result["model"])
     assert result["model"]["source"] == source and isinstance(result["bytes_read"], int)

@@ -166,9 +166,9 @@ def test_a_module_returns_no_options_that_are_not_logged():
 def test_a_long_text_is_read_in_a_moment(part):
     """A host may answer any text; an expression that begins anew at each letter would take minutes."""
     text = part * 20000
-    start = time.monotonic()
+    start = time.process_time()  # of this process: other programs do not count
     assert secrets.without_credentials(text) == secrets.without_credentials(secrets.without_credentials(text))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host import progra
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.as_user import NOBODY, Account, account
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.program_as_user import ProgramError, ask_as
 
+from tests.rig.waiting import wait_until
+
 #: How long the programs of this test run sleep: a number that no other has.
 SECONDS = "1%d.%d" % (os.getpid(), time.time())
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -43,7 +45,7 @@ def test_its_time_is_limited():
     with pytest.raises(ProgramError, match="did not end within 0.5 seconds"):
         ask("sleep %s & sleep %s" % (SECONDS, SECONDS), timeout=0.5)
     assert time.monotonic() - begin < 60
-    assert any(not _sleeping() or time.sleep(0.1) for _attempt in range(50)), "its children are ended with it"
+    wait_until(lambda: not _sleeping(), "its children are ended with it")
 
 
 def _sleeping():
@@ -84,4 +86,4 @@ def test_it_dies_with_its_parent():
     pid = int(os.read(read, 100))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert any(_command(str(pid)) == b"" or time.sleep(0.05) for _attempt in range(100))
+    wait_until(lambda: _command(str(pid)) == b"", "it has ended")

@@ -27,7 +27,7 @@ def options(**given):
         insecure=False,
         link_from=None,
         keep_alive="-1",
-        timeout=5,
+        timeout=60,
     )
     return dict(common, **given)
 

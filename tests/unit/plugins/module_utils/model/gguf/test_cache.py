@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
 
+from tests.rig.waiting import PATIENCE
+
 
 def _compute_in(directory, counter):
     def compute():
@@ -68,7 +70,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
 def _reads_for_long(directory, ready):
     def compute():
         ready.set()
-        time.sleep(30)
+        time.sleep(2 * PATIENCE)
 
     Cache(directory).fetch(["sha256:1"], compute)
 
@@ -80,10 +82,10 @@ def test_a_slow_reader_holds_nobody_for_long(tmp_path):
     process = context.Process(target=_reads_for_long, args=(str(tmp_path), ready))
     process.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(PATIENCE)
         begin = time.monotonic()
         assert Cache(str(tmp_path)).fetch(["sha256:1"], lambda: {"n": 1}, patience=0.3) == {"n": 1}
-        assert 0.3 <= time.monotonic() - begin < 3
+        assert 0.3 <= time.monotonic() - begin < PATIENCE
         assert Cache(str(tmp_path)).fetch(["sha256:1"], dict, patience=0) == {"n": 1}
         assert Cache(str(tmp_path)).fetch(["sha256:2"], lambda: {"n": 2}, patience=0) == {"n": 2}
     finally:

@@ -31,7 +31,7 @@ def from_store(directory, *given):
 
 
 def from_registry(server, cache=None):
-    return source.from_registry(Registry(parse("m"), server.host, insecure=True, timeout=5), "m", Cache(cache))
+    return source.from_registry(Registry(parse("m"), server.host, insecure=True, timeout=60), "m", Cache(cache))
 
 
 def from_server(directory, show, *given):

@@ -47,7 +47,7 @@ def routes(raw, **blobs):
 
 
 def from_registry(server, cache=None):
-    return source.from_registry(Registry(parse("m"), server.host, insecure=True, timeout=5), "m", Cache(cache))
+    return source.from_registry(Registry(parse("m"), server.host, insecure=True, timeout=60), "m", Cache(cache))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_header_that_lied_is_read_again_and_replaced(tmp_path):
         lied = from_registry(server, cache)[0]
         server.routes["GET", "/v2/library/m/blobs/" + digest_of(tiny)] = ranges(tiny)
         assert from_registry(server, cache)[0] == lied
-        registry = Registry(parse("m"), server.host, insecure=True, timeout=5)
+        registry = Registry(parse("m"), server.host, insecure=True, timeout=60)
         true = source.from_registry(registry, "m", Cache(cache), refresh=True)[0]
         assert true["headers"] == [
             {"header_bytes": lied["headers"][0]["header_bytes"], "header_sha256": sha256_of_header(tiny)}

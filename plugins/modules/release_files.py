@@ -111,7 +111,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.as_user import UserError, service_account
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.release_archive import ArchiveError, Unpacked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.release_install import Release, install, prepared
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.release_download import Download, DownloadError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.release_download import (
+    Download,
+    DownloadError,
+    DownloadInterrupted,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import archives
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?\Z")
@@ -184,10 +188,12 @@ def main():
         except LibraryMissing as error:
             module.fail_json(**error.as_failure())
         except (ArchiveError, DownloadError, UserError, OSError) as error:
+            interrupted = isinstance(error, DownloadInterrupted)
+            kept = ", and the next run goes on with what was downloaded" if interrupted else ""
             module.fail_json(
-                msg="Ollama %s could not be installed from %s: %s. Nothing on the host was changed. Check the options "
-                "url and checksum (ollama_multigpu_release_url and ollama_multigpu_release_checksum of the role)."
-                % (release.version, shown_address(params["url"]), str(error).rstrip("."))
+                msg="Ollama %s could not be installed from %s: %s. Nothing on the host was changed%s. Check the "
+                "options url and checksum (of the role: ollama_multigpu_release_url, ollama_multigpu_release_checksum)."
+                % (release.version, shown_address(params["url"]), str(error).rstrip("."), kept)
             )
         if unpacked is None:
             result["changed"] = False

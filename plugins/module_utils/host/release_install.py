@@ -92,8 +92,10 @@ def prepared(release: Release, patience: float = PATIENCE) -> Iterator[None]:
         try:
             _clear(release)
             yield
-        finally:
-            _clean(release)
+        except BaseException as error:
+            _clean(release, keep_download=getattr(error, "keeps_download", False))
+            raise
+        _clean(release)
 
 
 @contextlib.contextmanager
@@ -157,7 +159,7 @@ def _hold(path: str, made: list[str]) -> int | None:
 
 
 def _clear(release: Release) -> None:
-    """Remove what killed runs have left, but no download that was complete: it is used again."""
+    """Remove what killed runs have left, but no download: the next one goes on where it stopped."""
     for name in sorted(os.listdir(release.parent)):
         killed = name.startswith(".") or replace(release, version=name).installed() is None
         if killed and name != DOWNLOAD:
@@ -233,8 +235,10 @@ def _make(path: str, mode: int) -> None:
     os.chmod(path, mode)
 
 
-def _clean(release: Release) -> None:
-    for name in (DOWNLOAD, UNPACK, REPLACED):
+def _clean(release: Release, keep_download: bool = False) -> None:
+    """Remove what an installation leaves behind; with `keep_download` not what came of the archive, if anything did."""
+    kept = keep_download and os.path.isfile(release.archive) and os.path.getsize(release.archive) > 0
+    for name in (UNPACK, REPLACED) if kept else (DOWNLOAD, UNPACK, REPLACED):
         _remove(os.path.join(release.parent, name))
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -222,6 +223,40 @@ def test_a_left_download_is_taken_up_again(tmp_path, registry):
             (tmp_path / "registry" / "manifests" / "library" / "tiny" / "latest").read_bytes()
         ).hexdigest()
     )
+
+
+def test_what_a_failed_attempt_received_counts_only_where_the_line_just_ended(tmp_path, registry, monkeypatch):
+    """As downloadChunk of server/download.go: after an error answer, its body is in the file and the record is old."""
+    store = Store(str(tmp_path / "models"))
+    found, name = registry
+    found.faults.add({"target": "library/tiny", "fault": "blob404", "at": ["data"]})
+    monkeypatch.setattr(pull, "_TRIES", 1)
+    with pytest.raises(ApiError) as caught:
+        list(pull.pull(store, name, True))
+    assert caught.value.text == "max retries exceeded: EOF"
+    blobs = tmp_path / "models" / "blobs"
+    (record,) = blobs.glob("*-partial-0")
+    assert json.loads(record.read_text())["Completed"] == 0
+    assert next(blobs.glob("*-partial")).read_bytes().startswith(b'{"errors"')
+
+
+def test_a_full_disk_ends_a_pull_at_once_with_the_text_of_go(tmp_path, registry, monkeypatch):
+    def full(*unused):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pull.os, "pwrite", full)
+    with pytest.raises(ApiError) as caught:
+        list(pull.pull(Store(str(tmp_path / "models")), registry[1], True))
+    assert caught.value.text.endswith("-partial: no space left on device")
+
+
+def test_a_record_that_was_cut_ends_every_pull(tmp_path, registry):
+    store = Store(str(tmp_path / "models"))
+    digest = max(rig_models.blobs("tiny"), key=lambda blob: blob.size).digest
+    (tmp_path / "models" / "blobs" / ("%s-partial-0" % digest.replace(":", "-"))).write_text("")
+    with pytest.raises(ApiError) as caught:
+        list(pull.pull(store, registry[1], True))
+    assert caught.value.text == "EOF"
 
 
 def test_a_seeded_blob_is_never_hashed(tmp_path, registry):

@@ -6,6 +6,7 @@ verification, and at the end the manifest is written.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -123,13 +124,15 @@ class _Download(threading.Thread):
                 stream.truncate(self.total)
                 for part in self.parts:
                     self._part(stream, address, part)
-            os.replace(self.path + "-partial", self.path)
-            for part in self.parts:
+            for part in self.parts:  # before the rename, as in download.go
                 os.unlink(self._part_path(part))
+            os.replace(self.path + "-partial", self.path)
         except ApiError as error:
             self.error = error
         except OSError as error:
             self.error = ApiError(500, str(error))
+        except ValueError:  # of a record that was cut
+            self.error = ApiError(500, "EOF")
         finally:
             self.finished.set()
 
@@ -188,6 +191,8 @@ class _Download(threading.Thread):
                 gotext.log("INFO", "download.go:380", "%s part %d stalled; retrying" % (self.digest[7:19], part["N"]))
                 continue
             except (ApiError, OSError, http.client.HTTPException) as error:
+                if getattr(error, "errno", None) == errno.ENOSPC:
+                    raise ApiError(500, "write %s-partial: no space left on device" % self.path) from None
                 if self.cancelled.is_set():
                     raise ApiError(499, "context canceled") from None
                 if attempt + 1 == _TRIES:
@@ -206,8 +211,12 @@ class _Download(threading.Thread):
             "GET", address, {"User-Agent": "Go-http-client/1.1", "Range": "bytes=%d-%d" % (first, last)}, timeout=_STALL
         )
         stream.seek(first)
+        before = part["Completed"]
         try:
             if response.status >= 400:
+                # The status is not looked at: what comes is written, and too short.
+                stream.write(response.read(part["Size"] - part["Completed"]))
+                stream.flush()
                 raise http.client.HTTPException("EOF")
             while part["Completed"] < part["Size"]:
                 if self.cancelled.is_set():
@@ -215,9 +224,19 @@ class _Download(threading.Thread):
                 data = response.read1(min(1 << 20, part["Size"] - part["Completed"]))
                 if not data:
                     raise http.client.HTTPException("unexpected EOF")
-                stream.write(data)
-                stream.flush()
+                os.pwrite(stream.fileno(), data, part["Offset"] + part["Completed"])
                 part["Completed"] += len(data)
-        finally:
+        except (OSError, http.client.HTTPException) as error:
+            if not isinstance(error, socket.timeout) and str(error) != "unexpected EOF":
+                # Progress of an attempt that ends so is rolled back, and the record stays as it was.
+                part["Completed"] = before
+                raise
             self._save(part)
+            raise
+        except ApiError:
+            self._save(part)
+            raise
+        else:
+            self._save(part)
+        finally:
             response.connection.close()

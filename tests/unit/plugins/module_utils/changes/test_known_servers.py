@@ -11,6 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.known_serv
     known_servers,
     listening,
     on_ports_of_others,
+    with_stored_contents,
 )
 
 from tests.unit.plugins.module_utils.changes.builders import applied_host, difference, model, plan, process, serving
@@ -126,3 +127,14 @@ def test_a_store_is_compared_without_quotes_and_slashes():
     assert list(known_servers(wanted, servers)) == ["gpu0"]
     servers["gpu0"]["environment"]["process"]["OLLAMA_MODELS"] = ""
     assert known_servers(wanted, servers) == {}
+
+
+def test_what_stores_of_stopped_instances_contain_is_known_beside_what_servers_say():
+    told = {"tiny:latest": {"content": {}}}
+    servers = {
+        "gpu0": {"reachable": False, "contents": told, "models": [{"name": "of another"}]},
+        "gpu1": {"reachable": True, "contents": told},
+        "gpu2": {"reachable": False, "contents": {}},
+    }
+    assert with_stored_contents({}, servers) == {"gpu0": {"reachable": False, "contents": told}}
+    assert with_stored_contents({"gpu0": servers["gpu1"]}, servers) == {"gpu0": servers["gpu1"]}

@@ -184,3 +184,9 @@ def test_a_directory_that_the_service_user_cannot_enter_is_an_obstacle():
     state["models_dir"] = dict(state["models_dir"], closed="/srv/closed")
     (found,) = obstacles.file_obstacles(plan(model()), state)
     assert "The user ollama cannot enter /srv/closed" in found and "chmod o+x /srv/closed" in found
+
+
+def test_the_fetch_server_of_a_run_that_was_killed_is_in_nobodys_way():
+    held = {"address": "127.0.0.1", "port": 11434, "pid": 7, "process": "ollama", "unit": paths.FETCH_UNIT}
+    assert obstacles.plan_obstacles(plan(model()), host(listeners=[held])) == []
+    assert obstacles.plan_obstacles(plan(model()), host(listeners=[dict(held, unit="x.service")])) != []

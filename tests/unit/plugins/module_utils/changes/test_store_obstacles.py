@@ -52,3 +52,20 @@ def test_what_is_left_over_is_pruned_unless_something_is_brought_to_that_instanc
     state["stores"][OWN]["models"] = []
     fetching = difference(wanted, state)
     assert fetching.of("fetch", "model") and not fetching.of("prune", "leftovers")
+
+
+def test_the_store_of_the_fetch_server_is_emptied_once_the_instances_have_what_it_holds():
+    wanted = plan(model("tiny"))
+    for there, kinds in (
+        (store("tiny:latest"), ["prune"]),
+        (dict(store(), leftovers=[{"name": "sha256-x-partial", "size_bytes": 1}]), ["prune"]),
+        (store(), []),
+    ):
+        state = applied_host(wanted, stores={OWN: store("tiny:latest"), "/models/fetch": there})
+        found = difference(wanted, state, serving(wanted))
+        assert [change.kind for change in found.changes] == kinds
+    state = applied_host(wanted, stores={OWN: store(), "/models/fetch": store("tiny:latest")})
+    found = difference(wanted, state, STOPPED)
+    assert [change.details for change in found.of("link", "model")] == [{"from": "/models/fetch"}] and not found.fetched
+    (change,) = found.of("prune", "store")
+    assert change.details["paths"][:2] == ["/models/fetch/blobs", "/models/fetch/manifests"], "the key stays"

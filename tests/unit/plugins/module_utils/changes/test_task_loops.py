@@ -91,3 +91,26 @@ def test_a_draft_model_that_is_named_goes_along():
     found = asked(host=host(), plan=plan(model(create_as=OPTIMIZED, draft={"name": "heads"})))
     named = {entry["name"]: entry.get("draft") for entry in found["work"]["models"] if entry["state"] == "present"}
     assert named[OPTIMIZED] == "heads" and named["heads"] is None
+
+
+def test_what_the_fetch_stage_takes():
+    wanted = plan(model("tiny", OPTIMIZED))
+    wanted["instances"][0]["environment"] = {"HTTPS_PROXY": "http://u:secret@p", "NO_PROXY": "a", "OLLAMA_DEBUG": "1"}
+    values = {"HTTPS_PROXY": "http://u:secret@p"}
+    work = asked(host=host(), plan=wanted, servers={}, secrets=values)["work"]
+    assert [(one["name"], one["instance"], one["store"]) for one in work["fetch_models"]] == [
+        ("tiny", "fetch", "/models/fetch"),
+        (OPTIMIZED, "fetch", "/models/fetch"),
+    ]
+    assert work["fetch_environment"] == {"HTTPS_PROXY": "(hidden)", "NO_PROXY": "a"}
+    made = [one["path"] for one in work["fetch_files"]]
+    assert made.index("/models") < made.index("/models/fetch") and work["stop_fetch_server"] == ""
+    assert not [one for one in work["configure_files"] if one["state"] == "directory"]
+    done = asked(host=applied_host(wanted, values), plan=wanted, servers=serving(wanted), secrets=values)["work"]
+    assert done["fetch_models"] == done["fetch_files"] == []
+
+
+def test_a_fetch_server_that_a_killed_run_left_is_stopped():
+    wanted = plan(model())
+    found = asked(host=applied_host(wanted, fetch_server=True), plan=wanted, servers=serving(wanted))
+    assert found["work"]["stop_fetch_server"] == "ollama-fetch.service" and not found["work"]["pending"]

@@ -125,7 +125,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next(place, monkeypatch, momen
         real(*names)
 
     with monkeypatch.context() as patch:
-        patch.setattr(release_install, "_clean", lambda release: None)
+        patch.setattr(release_install, "_clean", lambda release, keep_download=False: None)
         patch.setattr(release_install.os, "rename", rename)
         if moment == "unpack":
             patch.setattr(release_install, "_check_version", killed)
@@ -226,3 +226,19 @@ def test_directories_that_another_process_takes_away_are_made_again(place, monke
     monkeypatch.setattr(release_install.fcntl, "flock", flock)
     put(wanted, release_archives.release())
     assert taken and names(wanted.parent) == ["0.32.15"]
+
+
+@pytest.mark.parametrize("keeps, left", [(True, b"beginning"), (False, None)])
+def test_a_download_that_was_interrupted_is_kept_for_the_next_run(tmp_path, keeps, left):
+    release = Release("0.32.15", "a" * 64, str(tmp_path / "releases"))
+
+    class Interrupted(Exception):
+        keeps_download = keeps
+
+    with pytest.raises(Interrupted), prepared(release):
+        with open(release.archive, "wb") as stream:
+            stream.write(b"beginning")
+        raise Interrupted
+    assert os.path.exists(release.archive) == keeps
+    with prepared(release):
+        assert (open(release.archive, "rb").read() if os.path.exists(release.archive) else None) == left

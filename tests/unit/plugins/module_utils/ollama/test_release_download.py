@@ -75,6 +75,58 @@ def test_nobody_listens(tmp_path):
         Download(3).archive(gone + "/x", str(tmp_path / "archive"), HASH)
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    monkeypatch.setattr(release_download, "PAUSE", 0)
+
+
+def ranged(sent, most=None):
+    """An answer that goes on where it is asked to, with at most so many bytes; `sent` gets the bytes of each."""
+
+    def answer(request, handler):
+        asked = request.headers.get("Range", "")
+        first = int(asked[len("bytes=") : -1]) if asked else 0
+        part = CONTENT[first : first + most if most else None]
+        sent.append(len(part))
+        lines = [
+            "HTTP/1.1 %s" % ("206 Partial Content" if asked else "200 OK"),
+            "Content-Length: %d" % (len(CONTENT) - first),
+        ]
+        lines += ["Content-Range: bytes %d-%d/%d" % (first, len(CONTENT) - 1, len(CONTENT))] if asked else []
+        handler.wfile.write("\r\n".join(lines + ["", ""]).encode() + part)
+        handler.close_connection = True
+
+    return answer
+
+
+def test_a_download_goes_on_where_it_broke_off(tmp_path):
+    sent = []
+    assert get(ranged(sent, 1024 * 1024), tmp_path).read_bytes() == CONTENT
+    assert len(sent) >= 3 and sum(sent) <= len(CONTENT) + len(sent) * release_download._CHUNK // 4
+
+
+def test_a_download_of_a_killed_run_goes_on(tmp_path):
+    sent = []
+    (tmp_path / "archive").write_bytes(CONTENT[:2000000])
+    assert get(ranged(sent), tmp_path).read_bytes() == CONTENT
+    assert sent == [len(CONTENT) - 2000000]
+
+
+def test_what_is_the_beginning_of_another_archive_is_replaced(tmp_path):
+    sent = []
+    (tmp_path / "archive").write_bytes(b"x" * 2000000)
+    assert get(ranged(sent), tmp_path).read_bytes() == CONTENT and len(sent) == 2
+
+
+def test_an_archive_for_which_there_is_no_room_is_refused_before_its_first_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(release_download.file_system, "free_bytes", lambda path: 1000)
+    with pytest.raises(
+        DownloadError, match="needs %d bytes .* where 1000 are free: free %d" % (len(CONTENT), len(CONTENT) - 1000)
+    ):
+        get((200, CONTENT), tmp_path)
+    assert not (tmp_path / "archive").exists()
+
+
 def test_a_connection_that_ends_early(tmp_path):
     def cut(unused, handler):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")

@@ -175,3 +175,25 @@ def test_a_directory_that_is_no_store_is_told_from_one_without_the_model(tmp_pat
     assert Store(str(tmp_path)).no_store().startswith("has no directory manifests")
     (tmp_path / "manifests").mkdir()
     assert Store(str(tmp_path)).no_store() == ""
+
+
+def test_blobs_of_another_model_are_taken_without_a_manifest(stores):
+    first, second = stores
+    put(first, TINY, b"params")
+    put(second, parse("other"), b"else", shared=b"another")
+    wanted = first.manifest(TINY).blobs() + second.manifest(parse("other")).blobs()
+    assert second.take_blobs(first, wanted) == Brought(linked_bytes=15)
+    assert second.manifest(TINY) is None and second.missing(first.manifest(TINY)) == []
+    assert second.take_blobs(first, wanted) == Brought()
+
+
+def test_what_a_download_has_begun_is_counted(stores):
+    first = stores[0]
+    put(first, TINY, b"params")
+    layers = first.manifest(TINY).blobs()
+    assert first.begun_bytes() == first.begun_bytes(layers) == stores[1].begun_bytes() == 0
+    with open(first.blob_path(layers[0].digest) + "-partial", "wb") as stream:
+        stream.truncate(2**20)
+        stream.write(b"x" * 4096)
+    assert first.begun_bytes() == first.begun_bytes(layers) == 4096, "holes take no room"
+    assert first.begun_bytes(layers[1:]) == 0

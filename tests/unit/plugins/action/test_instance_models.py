@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The progress of a module that runs in the background, until it has ended or was killed."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.action import instance_models
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+
+GIB = 1024**3
+DONE = {"changed": True, "models": [], "held_back": [], "finished": 1, "ansible_job_id": "j1.2", "extra": "x"}
+
+
+class Host(instance_models.ActionModule):
+    """An action whose host answers what a test says: `records` of the progress file, `answers` of async_status."""
+
+    def __init__(self, records, answers, alive=True):
+        self.records, self.answers, self.alive = records, answers, alive
+        self.asked, self.options = [], {"async_dir": "~/.ansible_async"}
+        self._task = SimpleNamespace(
+            args={"fetch_server": {"store": "/s"}},
+            check_mode=False,
+            async_val=0,
+            action="gpufleet.ollama.instance_models",
+        )
+        shell = SimpleNamespace(set_option=self.options.__setitem__, get_option=self.options.get)
+        self._connection = SimpleNamespace(_shell=shell)
+        self._host_name = "node1"
+
+    def get_shell_option(self, option, default=None):
+        return self.options.get(option, default)
+
+    def _low_level_execute_command(self, command, sudoable=True, **more):
+        if command.startswith("test -d"):
+            return {"rc": 0 if self.alive else 1}
+        assert paths.FETCH_PROGRESS in command
+        return {"stdout": self.records.pop(0) if len(self.records) > 1 else self.records[0]}
+
+    def _execute_module(self, module_name=None, module_args=None, task_vars=None, wrap_async=False, **more):
+        if module_name is None:
+            self.asked.append((wrap_async, self._task.async_val, self.options["async_dir"]))
+            return {"ansible_job_id": "j1.2", "started": 1} if wrap_async else {"models": []}
+        self.asked.append(module_args["mode"])
+        assert module_args["_async_dir"].startswith("/run/")
+        return self.answers.pop(0) if self.answers else {}
+
+
+@pytest.fixture(autouse=True)
+def _screen(monkeypatch):
+    shown = []
+    monkeypatch.setattr(instance_models.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(instance_models, "Display", lambda: SimpleNamespace(display=shown.append))
+    return shown
+
+
+def record(completed, **more):
+    return json.dumps(dict({"pid": 7, "models": {"tiny": {"completed": completed, "total": 10 * GIB}}}, **more))
+
+
+def test_the_progress_is_shown_and_the_result_is_the_modules(_screen):
+    host = Host(["", record(GIB), record(5 * GIB)], [{"finished": 0}, {"finished": 0}, dict(DONE)])
+    result = host._run_module({})
+    assert result == {"changed": True, "failed": False, "models": [], "held_back": []}
+    assert len(_screen) == 2 and _screen[0].startswith("node1: tiny 10 % of 10.0 GiB")
+    assert host.asked[0] == (True, instance_models.LIMIT, "/run/ollama-multigpu/jobs")
+    assert host.asked[-1] == "cleanup" and host._task.async_val == 0 and host.options["async_dir"][0] == "~"
+
+
+def test_without_a_fetch_server_and_in_check_mode_the_module_runs_as_any_other():
+    for change in ({"args": {}}, {"check_mode": True}):
+        host = Host([""], [])
+        for key, value in change.items():
+            setattr(host._task, key, value)
+        assert host._run_module({}) == {"models": []} and host.asked == [(False, 0, "~/.ansible_async")]
+
+
+def test_a_module_that_was_killed_is_a_failure_and_no_endless_wait():
+    result = Host([record(GIB)], [{"finished": 0}] * 9, alive=False)._run_module({})
+    assert result["failed"] and "was killed" in result["msg"]
+
+
+def test_an_answer_of_something_else_is_refused():
+    with pytest.raises(Exception, match="no module of this collection answers so"):
+        Host([""], [dict(DONE, models="x")])._run_module({})

@@ -126,6 +126,7 @@ changes:
       type: str
       choices:
         - fetch
+        - copy
         - carry_over
         - adopt
         - stop
@@ -133,6 +134,7 @@ changes:
         - remove
         - write
         - link
+        - alias
         - enable
         - start
         - restart
@@ -155,7 +157,7 @@ changes:
     stage:
       description: When a run makes it.
       type: str
-      choices: [install, configure, models, finish, history, prune]
+      choices: [install, fetch, configure, models, finish, history, prune]
     details:
       description: What else a task needs to know.
       type: dict

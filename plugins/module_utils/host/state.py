@@ -89,7 +89,7 @@ def model_stores(state: Mapping[str, Any], models_dir: str) -> List[str]:
     """
     adopted = state["adopted"].get("store")
     stores = [paths.store(models_dir, entry["name"]) for entry in state["instances"] if entry["store"]]
-    fetch_store = state["files"].get(paths.fetch_store(models_dir)) or {}
+    fetch_store = (state.get("files") or {}).get(paths.fetch_store(models_dir)) or {}
     if fetch_store.get("kind") == "directory" and fetch_store["owner"] == paths.USER:
         stores.append(paths.fetch_store(models_dir))
     stores += (state["left_behind"] or {}).get("stores") or []

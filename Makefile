@@ -7,7 +7,7 @@ ENV = tests/setup/with-env
 HOSTS = tests/setup/with-env --hosts
 PYTEST = python -m pytest
 
-.PHONY: help demo test test-full units lint sanity molecule real gpu bench build clean
+.PHONY: help demo test test-full units lint sanity molecule real engine gpu bench build clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):  *## /  make \1\t/p' Makefile
@@ -15,7 +15,7 @@ help:  ## show this list
 demo:  ## run the collection on two hosts with simulated GPUs
 	@$(HOSTS) tests/demo/run
 
-test:  ## run all tests below except real, gpu and bench, in one pytest session
+test:  ## run all tests below except real, engine, gpu and bench, in one pytest session
 	@$(HOSTS) $(PYTEST) tests
 
 test-full:  ## run test, and the tests that are too long for it
@@ -35,6 +35,9 @@ molecule:  ## run the scenarios; only one: make molecule SCENARIO=drift
 
 real:  ## run the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path (without it: the double, packed as a release)
 	@GPUFLEET_REAL=1 $(HOSTS) $(PYTEST) tests/integration/test_real.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
+
+engine:  ## run a small real model on Debian's llama-server (as root; downloads 253 MB once): measuring, prediction, a generation
+	@GPUFLEET_ENGINE=1 $(ENV) --engine $(PYTEST) -s tests/integration/test_engine.py
 
 gpu:  ## compare gpu_facts with nvidia-smi on this machine's GPUs
 	@$(ENV) $(PYTEST) tests/integration/test_gpu_lane.py

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Prepare a machine for the tests and the demo, then run a command there.
 
-    environment.py [--hosts] COMMAND [ARGUMENT...]
+    environment.py [--hosts | --engine] COMMAND [ARGUMENT...]
 
 Missing Debian packages are installed if the user is root or may use sudo without a password. Python packages are
 installed into a virtual environment below GPUFLEET_CACHE (default ~/.cache/gpufleet-ollama), never into the checkout or
@@ -42,6 +42,9 @@ HOSTS = {
     "uidmap": "newuidmap",
     "mmdebstrap": "mmdebstrap",
 }
+ENGINE = {"mmdebstrap": "mmdebstrap"}
+#: What a first argument asks for beside the compiler.
+FURTHER = {"--hosts": HOSTS, "--engine": ENGINE}
 
 
 class SetupError(Exception):
@@ -209,10 +212,13 @@ def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
     return home
 
 
-def prepare(hosts):
-    """Install what is missing; returns the environment variables for the command."""
+def prepare(further):
+    """Install what is missing; returns the environment variables for the command.
+
+    further: Debian packages that are wanted beside the compiler, as {package: command}.
+    """
     chosen = controller()
-    wanted = dict(COMPILER, **(HOSTS if hosts else {}))
+    wanted = dict(COMPILER, **further)
     missing = missing_packages(wanted)
     if chosen is None and shutil.which("apt-get"):
         missing.append("python3-venv")
@@ -232,10 +238,10 @@ def prepare(hosts):
 
 
 def main(arguments):
-    hosts = "--hosts" in arguments[:1]
-    command = arguments[1:] if hosts else arguments
+    further = FURTHER.get(arguments[0] if arguments else "")
+    command = arguments if further is None else arguments[1:]
     try:
-        environment = prepare(hosts)
+        environment = prepare(further or {})
     except (SetupError, OSError) as error:
         say(str(error))
         return 1

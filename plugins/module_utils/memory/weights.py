@@ -39,11 +39,30 @@ def weights_by_layer(model: ModelFacts, heads: bool = False) -> List[int]:
     """
     trunk = model.block_count if heads else architecture.trunk_blocks(model)
     sizes = [layer.weight_bytes if index < trunk else 0 for index, layer in enumerate(model.layers)]
-    output = model.output_bytes
-    if model.tied_embeddings and not without_output(model):
-        # Only the token embedding: gemma3n and gemma4 have a second one, per layer, that stays on the host.
-        output += model.token_embedding_bytes or model.embedding_bytes
-    return sizes + [output]
+    return sizes + [model.output_bytes + _second_embedding(model)]
+
+
+def _second_embedding(model: ModelFacts) -> int:
+    """Bytes of the token embedding where the output layer has no matrix of its own and uses it, else 0.
+
+    Only the token embedding: gemma3n and gemma4 have a second one, per layer, that stays on the host.
+    """
+    if not model.tied_embeddings or without_output(model):
+        return 0
+    return model.token_embedding_bytes or model.embedding_bytes
+
+
+def _is_rearranged(model: ModelFacts) -> bool:
+    """Whether an output layer on the host has a token embedding of its own, in memory of another kind (CPU_REPACK).
+
+    llama.cpp's `create_tensor` (src/llama-model-loader.cpp) makes a second tensor for the output layer only in another
+    kind of memory than that of the first (TENSOR_DUPLICATED). A matrix that is multiplied goes into CPU_REPACK where
+    the CPU computes faster with its blocks in another order: on x86, types of less than 5 bits a weight (ggml-cpu
+    repack.cpp, `ggml_repack_get_optimal_repack_type`; seen with build 11669). On ARM there are more of them; the first
+    tensor then is pages of the file that are hardly read.
+    """
+    size = model.token_embedding_bytes or model.embedding_bytes
+    return size * 8 < 5 * (model.vocab_size or 0) * model.embedding_length
 
 
 def without_output(model: ModelFacts) -> bool:
@@ -124,6 +143,8 @@ def weights_by_device(
     """
     devices = [0] * device_count
     host = model.embedding_bytes
+    if layer_devices[-1] is HOST and not _is_rearranged(model):
+        host -= _second_embedding(model)  # the output layer uses the token embedding that is there
     for size, device in zip(weights_by_layer(model, heads), layer_devices):
         if device is HOST:
             host += size

@@ -168,5 +168,5 @@ def test_each_server_of_a_plan_should_run_the_release_of_its_instance(monkeypatc
     wanted = {name: server["wanted_executable"] for name, server in found.items()}
     place = os.path.realpath(str(tmp_path.parent / "releases"))
     assert wanted == {"gpu0": place + "/0.32.15/bin/ollama", "gpu1": place + "/0.32.14/bin/ollama"}
-    (one,) = servers.read_servers({"instances": instances[:1]}, "/usr/bin/true", 1.0).values()
+    one = servers.read_servers({"instances": instances[:1]}, "/usr/bin/true", 1.0)["gpu0"]
     assert one["wanted_executable"] == os.path.realpath("/usr/bin/true") and one["runs_executable"] is None

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracle import models
+from tests.oracle import models, table
 
 
 def test_layers_are_assigned_by_cumulative_share():
@@ -35,6 +37,27 @@ def test_tied_embeddings_are_loaded_twice():
     assert model.tied_embeddings
     assert weights.weights_by_layer(model)[-1] == model.output_bytes + model.embedding_bytes
     assert weights.weights_by_device(model, weights.assign_layers([1], 29), 1)[1] == model.embedding_bytes
+
+
+# MiB of weights of llama-server (build 11669) where nothing is on a GPU: of its rows Host and CPU_REPACK together.
+@pytest.mark.parametrize(
+    "name, mib",
+    [
+        ("gemma3-1b", 853 + 71),
+        ("llama3.2-1b", 1252),
+        ("qwen2.5-0.5b", 435 + 28),
+        ("llama3.1-8b", 1481 + 3204),  # has an output matrix
+        ("qwen3-0.6b", 129 + 288),  # the embedding has 4 bits a weight: the output layer has one in another order
+        ("gemma3n-e4b", 2029 + 2091),
+        ("gemma3-27b", 3732 + 12450),
+        ("command-r-35b", 5063 + 16065),
+        ("bge-m3", 1097),  # has no output layer
+    ],
+)
+def test_tied_embeddings_on_the_host(name, mib):
+    facts = table.facts(name)
+    nowhere = weights.assign_layers([], facts.block_count + 1)
+    assert 0 <= weights.weights_by_device(facts, nowhere, 0)[1] / MIB - mib < 3  # two figures, cut off
 
 
 def test_weights_that_were_moved_count_where_they_are():

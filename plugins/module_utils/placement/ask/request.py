@@ -55,24 +55,25 @@ def wanted_models(
         wanted.append(one)
         warnings.extend(notes)
     aliases.check_aliases(models)
-    _check_names(wanted, listed)
+    _check_drafts(wanted, listed)
     return wanted, warnings
 
 
-def _check_names(wanted: list[Wanted], optimized: set[Any]) -> None:
-    """Check that no model is brought under the name of an optimized model, which would take its place.
+def _check_drafts(wanted: list[Wanted], optimized: set[Any]) -> None:
+    """Check that no draft model is brought under the name of an optimized model, which would take its place.
+
+    Models of which one has such a name get instances of their own; a draft model is where its model is.
 
     Args:
         wanted: the models.
         optimized: keys (`Name.key`) of the names of the optimized models.
     """
     for one in wanted:
-        for what, name in (("Model", one.name), ("speculative.draft", one.draft_name)):
-            if name and names.parse(name).key() in optimized:
-                raise PlacementError(
-                    "%s %s has the name of an optimized model that the plan creates; give another optimized.suffix to "
-                    "the model that it is created from." % (what, name)
-                )
+        if one.draft_name and names.parse(one.draft_name).key() in optimized:
+            raise PlacementError(
+                "speculative.draft %s of %s has the name of an optimized model that the plan creates; give another "
+                "optimized.suffix to the model that it is created from." % (one.draft_name, one.name)
+            )
 
 
 def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tuple[Wanted, list[str]]:

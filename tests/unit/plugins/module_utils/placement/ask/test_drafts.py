@@ -107,7 +107,7 @@ def test_a_draft_does_not_take_the_name_of_an_optimized_model(name, other):
     if other:
         suffix = {"optimized": {"suffix": "-fast"}} if name.endswith("fast") else {}
         models.append(dict(entry(), name=other, speculative=None, **suffix))
-    with pytest.raises(PlacementError, match="speculative.draft %s has the name of an optimized model" % name):
+    with pytest.raises(PlacementError, match="speculative.draft %s of m has the name of an optimized model" % name):
         make_plan(HOST, with_headers(models, [dict(heads_alone(), name=name)]), "0.32.15")
 
 

@@ -31,9 +31,3 @@ def test_a_model_listed_twice():
     both = [entry, dict(entry, optimized={"suffix": "-long"}, context_length=32768)]
     assert make_plan(TWO_A6000, both + [dict(entry, name="someone/llama3")], "0.32.15")["feasible"]
     assert "No model" in refused(models=[])
-
-
-def test_a_model_with_the_name_of_an_optimized_one():
-    entry = {"name": "a", "model": models.model("llama3.1-8b")}
-    message = refused(models=[entry, dict(entry, name="A:latest-optimized")])
-    assert message.startswith("Model A:latest-optimized has the name of an optimized model")

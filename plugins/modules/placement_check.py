@@ -23,7 +23,8 @@ description:
     cannot be detected.
   - Models of the plan that are not loaded are loaded first, which does not count as a change. No other model is
     unloaded for them.
-  - One short generation is run per model while the GPUs are observed.
+  - One short generation is run per model while the GPUs are observed. Which processes computed is kept below C(/run)
+    for the checks of the program that M(gpufleet.ollama.program_file) installs, which generate nothing.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
@@ -162,6 +163,7 @@ import dataclasses
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import seen_computing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.collect import collect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
@@ -195,6 +197,8 @@ def main():
         module.fail_json(**missing.as_failure())
     except OllamaError as error:
         module.fail_json(msg="The plan cannot be checked: %s." % error)
+    if not module.check_mode:
+        seen_computing.remember(observations)
     result = dataclasses.asdict(check_plan(plan, observations))
     for note in notes(result):
         module.warn(note)

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
+from ..evidence import seen_computing
 from ..evidence.checks import check_plan
 from ..evidence.collect import collect
 from ..evidence.planned import instances_of
@@ -48,6 +49,7 @@ def prove(plan: dict[str, Any], names: Collection[str], accept_unproven: bool = 
         observed = collect(dict(plan, instances=instances_of(plan, names)), timeout=timeout)
     except OllamaError as error:
         return Proof(problem="The instances cannot be checked: %s." % error)
+    seen_computing.remember(observed)
     evidence = dataclasses.asdict(check_plan(plan, observed, only=names))
     return Proof(evidence, judge(evidence, accept_unproven))
 

@@ -66,6 +66,8 @@ STATE_DIRECTORY = DEFAULT_MODELS_DIR
 VERDICT = STATE_DIRECTORY + "/verdict.json"
 HEALING = STATE_DIRECTORY + "/healing.json"
 
+#: Which engines were seen computing since the boot, by instance.
+SEEN_COMPUTING = "/run/ollama-multigpu/seen-computing"
 #: Held by whoever changes or loads the instances; the kernel releases it when the process ends.
 LOCK = "/run/ollama-multigpu/lock"
 #: Held by whoever fetches models. What the fetch server's unit reads, and how far it is, lie beside it.

@@ -59,12 +59,7 @@ class HostView:
 
     @classmethod
     def of(cls, plan: dict[str, Any], observations: Observations) -> HostView:
-        """Return the view for a plan and what was observed for it.
-
-        Args:
-            plan: of the host, or of some of its instances; then `other_units` are the units of the others.
-            observations: for that plan.
-        """
+        """Return the view for a plan and what was observed for it."""
         instances = plan.get("instances") or []
         models_on: dict[str, int] = {}
         for model in (model for instance in instances for model in instance["models"]):
@@ -74,7 +69,7 @@ class HostView:
             inventory=observations.inventory,
             facts=schema.devices_by_uuid(observations.inventory),
             devices=gpu_memory.devices(observations.inventory),
-            own_units=frozenset([instance["unit"] for instance in instances] + (plan.get("other_units") or [])),
+            own_units=frozenset(instance["unit"] for instance in instances),
             foreign_bytes_planned={gpu["uuid"]: gpu.get("foreign_bytes") or 0 for gpu in plan.get("gpus") or []},
             models_on=models_on,
             used_before=observations.used_before,

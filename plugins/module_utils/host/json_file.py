@@ -5,9 +5,15 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Dict, Optional
 
+from ..common.json_text import json_text
 from ..common.regular import read_regular
+from .files import Files, WantedFile
+from .ownership import Ownership
+
+_DIRECTORY_MODE = 0o755
 
 
 def read_object(path: str) -> Optional[Dict[str, Any]]:
@@ -17,3 +23,26 @@ def read_object(path: str) -> Optional[Dict[str, Any]]:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def write_object(path: str, content: Dict[str, Any], mode: int) -> None:
+    """Put a JSON file in its place by a rename, and make its directory where it is missing.
+
+    Args:
+        path: of the file.
+        content: what it holds.
+        mode: permission bits.
+
+    Raises:
+        FilesError: the place is not safe, or the system refuses.
+    """
+    files = Files(False, backup=str, set_context=_no_context)
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        files.put(WantedFile(directory, "directory", ownership=Ownership(mode=_DIRECTORY_MODE)))
+    files.put(WantedFile(path, content=json_text(content).encode(), ownership=Ownership(mode=mode)))
+
+
+def _no_context(_path: str) -> bool:
+    """A file takes the SELinux type of its directory."""
+    return False

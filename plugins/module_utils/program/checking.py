@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..host.run_lock import LockHeld, run_lock
-from . import observing, verdict_file
+from . import healing, observing, verdict_file
 from .applied import applied_plan
 from .observing import Seen
 from .shapes import FINE, OF_VERDICT, Answer, Line, Places
@@ -17,12 +17,13 @@ from .version import VERSION
 _LEFT_ALONE = "The host is not checked now. A run of the role proves it itself, and models that are loading come first."
 
 
-def check(places: Places, wait: float = 0) -> Answer:
+def check(places: Places, wait: float = 0, heals: bool = False) -> Answer:
     """Check the host once and write its verdict, unless a run or a load is under way.
 
     Args:
         places: of the host.
         wait: seconds to wait for the end of a run or load.
+        heals: whether what is not as planned is loaded again, and restarted.
 
     Raises:
         Refused: there is no plan, or it cannot be checked.
@@ -33,11 +34,14 @@ def check(places: Places, wait: float = 0) -> Answer:
             pass
         with run_lock(shared=True, path=places.lock):
             seen = observing.observe(plan)
+            done: list[Line] = []
+            if heals:
+                seen, done = healing.heal(places, plan, seen)
     except LockHeld as held:
         return Answer(FINE, [Line("%s %s" % (held, _LEFT_ALONE))], {"checked": False, "reason": str(held)})
-    content = kept(plan, seen)
+    content = dict(kept(plan, seen), healing=[line.text for line in done])
     verdict_file.write(places.verdict, content)
-    return Answer(OF_VERDICT[seen.evidence.verdict], verdict_lines(seen.evidence), dict(content, checked=True))
+    return Answer(OF_VERDICT[seen.evidence.verdict], done + verdict_lines(seen.evidence), dict(content, checked=True))
 
 
 def kept(plan: dict[str, Any], seen: Seen) -> dict[str, Any]:

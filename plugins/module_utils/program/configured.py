@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ..common import environment_file, secrets
 from ..common.regular import read_regular
-from ..evidence.planned import plan_problem, planned_uuids
+from ..evidence.planned import instances_of, plan_problem, planned_uuids
 from ..host.json_file import read_object
 from .shapes import NO_PLAN, Places, Refused
 
@@ -26,23 +26,19 @@ class Configured:
     """An instance as it is configured.
 
     Attributes:
-        plan: of this instance alone, as far as evidence needs it.
+        name: of the instance.
+        plan: what evidence needs: the instances of this host as they are configured, with the release of this one.
         unfinished: whether the plan of the host has another one: a run is under way, or was killed.
     """
 
+    name: str
     plan: dict[str, Any]
-    unfinished: bool
+    unfinished: bool = False
 
     @property
     def instance(self) -> dict[str, Any]:
         """The entry of the plan."""
-        entry: dict[str, Any] = self.plan["instances"][0]
-        return entry
-
-    @property
-    def name(self) -> str:
-        """Name of the instance."""
-        return str(self.instance["name"])
+        return instances_of(self.plan, [self.name])[0]
 
     def gpu_uuids(self) -> list[str]:
         """Return the UUIDs of the GPUs that its models are planned on."""
@@ -57,18 +53,15 @@ def configured(places: Places) -> dict[str, Configured]:
     """
     applied = _of_plan(read_object(places.plan))
     written = {name: plan for name in _names(places) for plan in [_written(places, name)] if plan}
-    found = {}
-    for name in sorted({*applied, *written}):
-        one = _chosen(applied.get(name), written.get(name), places, name)
-        found[name] = Configured(one, applied.get(name) != one and name in written)
-    if not found:
+    chosen = {
+        name: _chosen(applied.get(name), written.get(name), places, name) for name in sorted({*applied, *written})
+    }
+    if not chosen:
         raise Refused(NO_PLAN, "There is no plan on this host: run the playbook gpufleet.ollama.site for it first.")
-    units = [one.instance["unit"] for one in found.values()]
+    instances = [instance for plan in chosen.values() for instance in plan["instances"]]
     return {
-        name: Configured(
-            dict(one.plan, other_units=[unit for unit in units if unit != one.instance["unit"]]), one.unfinished
-        )
-        for name, one in found.items()
+        name: Configured(name, dict(plan, instances=instances), name in written and applied.get(name) != plan)
+        for name, plan in chosen.items()
     }
 
 

@@ -19,7 +19,7 @@ from ..host.run_lock import LockHeld, run_lock
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.loading import check_keep_alive, ensure_loaded
 from ..ollama.target import ModelError, Target
-from . import checking, observing
+from . import observing
 from .configured import Configured, configured
 from .gpu_wait import missing_gpus
 from .observing import NVML_SECONDS, SERVER_SECONDS
@@ -30,8 +30,6 @@ from .verdicts import verdict_lines
 READY_SECONDS = 180.0
 #: A check looks whether a run holds the lock by taking it for a moment.
 _MOMENT_SECONDS = 2.0
-#: Seconds to wait for other instances of this host, whose loads end about the same time, before the verdict is written.
-_OTHERS_SECONDS = 30.0
 _DONE = {"load": "is loaded", "reload": "is loaded again", "keep_alive": "is kept loaded", "none": "was loaded already"}
 
 
@@ -50,7 +48,7 @@ class Loaded:
 
 
 def load(places: Places, name: Optional[str]) -> Answer:
-    """Load the models of one instance, or of all, prove them, and write the verdict of the host.
+    """Load the models of one instance, or of all, and prove them.
 
     Args:
         places: of the host.
@@ -66,7 +64,6 @@ def load(places: Places, name: Optional[str]) -> Answer:
     except LockHeld as held:
         text = "%s Nothing is loaded here: a run loads the models itself, and proves them." % held
         return Answer(FINE, [Line(text)], {"loaded": False, "reason": str(held)})
-    _write_verdict(places)
     return answer
 
 
@@ -156,7 +153,7 @@ def _answer(instances: list[Configured], found: dict[str, Loaded]) -> Answer:
         if state.waits_for_run:
             data.append({"name": one.name, "verdict": None, "lines": [line.text for line in state.lines]})
             continue
-        seen = observing.observe(one.plan, generate=True)
+        seen = observing.observe(one.plan, [one.name], generate=True)
         verdict = FAIL if state.failed else seen.evidence.verdict
         codes.append(DIFFERS if state.failed else OF_VERDICT[verdict])
         told = verdict_lines(seen.evidence, "instance %s" % one.name)
@@ -169,11 +166,3 @@ def _answer(instances: list[Configured], found: dict[str, Loaded]) -> Answer:
     # One that differs counts more than one that is not proven.
     code = next(code for code in (DIFFERS, *sorted(codes, reverse=True)) if code in codes)
     return Answer(code, lines, {"loaded": True, "instances": data})
-
-
-def _write_verdict(places: Places) -> None:
-    """Let the last instance that is ready write the verdict of the host: it then holds all of them."""
-    try:
-        checking.check(places, wait=_OTHERS_SECONDS)
-    except Refused:
-        pass  # before the first plan is applied, there is nothing to check against

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import sys
@@ -16,6 +17,8 @@ from .shapes import CANNOT, ERROR, FINE, USAGE, Answer, Line, Places, Refused
 from .version import VERSION
 
 NAME = "ollama-multigpu"
+#: Seconds to wait for other instances, whose loads end about the same time, before the verdict is written.
+_OTHERS_SECONDS = 30.0
 _EXIT_CODES = """exit codes:
   0   all is as planned, or a run of the role is changing the host at the moment
   1   something is not as planned
@@ -77,11 +80,20 @@ def _run(options: argparse.Namespace, places: Places) -> Answer:
     commands: dict[str, Callable[[], Answer]] = {
         "version": _version,
         "status": lambda: status.status(places),
-        "check": lambda: checking.check(places),
-        "load": lambda: loading.load(places, options.instance),
+        "check": lambda: checking.check(places, heals=options.heal),
+        "load": lambda: _load(places, options.instance),
         "gpus": lambda: gpu_wait.wait_for_gpus(places, options.seconds),
     }
     return commands[options.command]()
+
+
+def _load(places: Places, name: str | None) -> Answer:
+    """Load, and let the last instance that is ready write the verdict of the host: it then holds all of them."""
+    answer = loading.load(places, name)
+    if answer.data.get("loaded"):
+        with contextlib.suppress(Refused):  # before the first plan is applied, there is nothing to check against
+            checking.check(places, wait=_OTHERS_SECONDS)
+    return answer
 
 
 def _is_root() -> bool:
@@ -112,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name == "load":
             command.add_argument("instance", nargs="?", help="name of the instance, such as gpu0; all without it")
+        if name == "check":
+            command.add_argument(
+                "--heal", action="store_true", help="load again what is not as planned, then restart its instance"
+            )
         if name == "gpus":
             command.add_argument("--seconds", type=float, default=0, help="how long after the boot a GPU may appear")
         command.add_argument("--json", action="store_true", help="print the answer as JSON")

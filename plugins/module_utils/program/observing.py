@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.libraries import LibraryMissing
+from ..evidence import seen_computing
 from ..evidence.checks import check_plan
 from ..evidence.collect import collect
+from ..evidence.planned import instances_of
 from ..evidence.shapes import Evidence
 from ..ollama.client import OllamaError
 from .shapes import CANNOT, Refused
@@ -33,23 +35,34 @@ class Seen:
         return dict(dataclasses.asdict(self.evidence), time=text_of(self.time))
 
 
-def observe(plan: dict[str, Any], generate: bool = False) -> Seen:
+def observe(plan: dict[str, Any], only: list[str] | None = None, generate: bool = False) -> Seen:
     """Return what this host shows of a plan.
 
     Args:
         plan: of this host.
+        only: names of the instances to look at; None for all.
         generate: whether to run one short generation per model that is loaded.
 
     Raises:
         Refused: it cannot be observed.
     """
     try:
-        found = collect(plan, load=False, generate=generate, timeout=SERVER_SECONDS, nvml_timeout=NVML_SECONDS)
+        found = collect(
+            dict(plan, instances=instances_of(plan, only)),
+            load=False,
+            generate=generate,
+            timeout=SERVER_SECONDS,
+            nvml_timeout=NVML_SECONDS,
+        )
     except LibraryMissing as missing:
         raise Refused(CANNOT, str(missing))
     except OllamaError as error:
         raise Refused(CANNOT, "The plan cannot be checked: %s." % error)
-    return Seen(check_plan(plan, found), found.inventory, datetime.datetime.now(datetime.timezone.utc))
+    if generate:
+        seen_computing.remember(found)
+    else:
+        seen_computing.recall(found)
+    return Seen(check_plan(plan, found, only), found.inventory, datetime.datetime.now(datetime.timezone.utc))
 
 
 def text_of(time: datetime.datetime) -> str:

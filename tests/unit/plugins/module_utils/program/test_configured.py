@@ -38,7 +38,7 @@ def test_what_was_applied_is_configured(host):
     host.write_instance(plan())
     assert served(host) == (["llama4:16x17b-optimized"], False)
     (one,) = configured(host.places).values()
-    assert one.gpu_uuids() == [A, B] and one.plan["other_units"] == [] and one.plan["ollama_version"] == "0.32.15"
+    assert one.gpu_uuids() == [A, B] and one.plan["ollama_version"] == "0.32.15"
 
 
 def test_the_plan_of_the_host_counts_where_an_instance_has_none(host):
@@ -92,11 +92,13 @@ def test_the_file_of_an_instance_names_only_itself(host):
     assert list(configured(host.places)) == ["gpu0-1"]
 
 
-def test_the_units_of_the_other_instances_are_known(host):
+def test_the_other_instances_of_the_host_are_known(host):
+    """Their processes are none of others."""
     both = plan()
     both["instances"].append(dict(copy.deepcopy(both["instances"][0]), name="gpu9", unit="ollama@gpu9.service"))
     host.places.plan_file.write_text(json.dumps(both), encoding="utf-8")
-    assert configured(host.places)["gpu9"].plan["other_units"] == ["ollama@gpu0-1.service"]
+    found = configured(host.places)["gpu9"]
+    assert [one["name"] for one in found.plan["instances"]] == ["gpu0-1", "gpu9"] and found.instance["name"] == "gpu9"
 
 
 def test_without_any_plan_there_is_a_sentence(host):

@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import loading
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program import main as program
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.shapes import USAGE, Refused
 
 from tests.unit.plugins.module_utils.evidence.builders import NAME, A, B, observations, plan
@@ -68,8 +69,6 @@ def test_planned_models_are_loaded_and_proven(host, server, name):
     answer = loading.load(host.places, name)
     assert answer.code == 0 and server.asked == [(NAME, -1)] and "is loaded" in texts(answer)
     assert host.collected[0]["generate"] is True and host.collected[0]["load"] is False
-    with open(host.places.verdict, encoding="utf-8") as stream:
-        assert json.load(stream)["verdict"] == "pass", "the last one that is ready writes the verdict of the host"
 
 
 def test_an_instance_that_is_not_there(host, server):
@@ -86,11 +85,20 @@ def test_a_run_that_holds_the_lock_loads_itself(host, server, monkeypatch):
     assert not os.path.exists(host.places.verdict)
 
 
-def test_others_may_load_at_the_same_time(host, server, monkeypatch):
-    monkeypatch.setattr(loading, "_OTHERS_SECONDS", 0.1)
+def test_others_may_load_at_the_same_time(host, server):
     with run_lock(shared=True, path=host.places.lock):
         assert loading.load(host.places, "gpu0-1").code == 0
-    assert server.asked and not os.path.exists(host.places.verdict), "the other one writes it"
+    assert server.asked
+
+
+def test_the_last_instance_that_is_ready_writes_the_verdict(host, server, monkeypatch):
+    monkeypatch.setattr(program, "_OTHERS_SECONDS", 0.1)
+    with run_lock(shared=True, path=host.places.lock):
+        assert host.run("load", "gpu0-1")[0] == 0
+    assert not os.path.exists(host.places.verdict), "the other one writes it"
+    assert host.run("load", "gpu0-1")[0] == 0
+    with open(host.places.verdict, encoding="utf-8") as stream:
+        assert json.load(stream)["verdict"] == "pass"
 
 
 def test_no_run_begins_while_models_load(host, server, monkeypatch):

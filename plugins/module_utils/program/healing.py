@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Heal an instance that is not as planned: load its models again, then restart it, then leave it.
+
+Each is tried once. What was tried is kept, until a later check finds the instance as planned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from typing import Any, Optional
+
+from ..common.names import InvalidName, parse, served_name
+from ..evidence.shapes import FAIL, PASS, Evidence
+from ..host import systemd, units
+from ..ollama.client import OllamaClient, OllamaError
+from ..ollama.loading import unload
+from ..ollama.target import ModelError, Target
+from . import verdict_file
+from .configured import Configured, configured
+from .loading import load_and_prove
+from .observing import SERVER_SECONDS, Seen, observe, text_of
+from .shapes import ERROR, WARNING, Line, Places
+from .verdicts import verdicts
+
+RELOADED, RESTARTED = "reloaded", "restarted"
+#: Findings that neither a load nor a restart changes: others hold the memory, or the GPU is gone.
+_NOT_HEALED = {"gpu_not_seen", "foreign_process", "unplanned_model", "unproven"}
+
+
+def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[Line]]:
+    """Heal what a check has found; the caller holds the lock.
+
+    Args:
+        places: of the host.
+        plan: of the host.
+        seen: the check.
+
+    Returns:
+        What the host shows afterwards, and what was done.
+
+    Raises:
+        Refused: what was tried cannot be kept, or the host cannot be read.
+    """
+    tried = _tried(places)
+    for name, verdict in verdicts(seen.evidence).items():
+        if verdict == PASS:
+            tried.pop(name, None)
+    _keep(places, tried)
+    instances, lines = configured(places), []
+    for step, act in ((RELOADED, _reload), (RESTARTED, _restart)):
+        due = [
+            instances[name]
+            for name in _failing(seen.evidence)
+            if name in instances and not why_not(instances[name], seen.evidence) and step not in tried.get(name, {})
+        ]
+        if not due:
+            continue
+        for one in due:
+            tried.setdefault(one.name, {})[step] = text_of(datetime.datetime.now(datetime.timezone.utc))
+        _keep(places, tried)  # first: what ends this process must not repeat it
+        for one in due:
+            lines.append(act(one, seen.evidence))
+        lines += load_and_prove(due).lines
+        seen = observe(plan)
+    left = [instances[name] for name in _failing(seen.evidence) if name in instances]
+    return seen, lines + [_left(one, seen.evidence, tried) for one in left]
+
+
+def why_not(one: Configured, evidence: Evidence) -> Optional[str]:
+    """Return why an instance is not healed, as the end of a sentence; None where it is."""
+    if one.unfinished:
+        return "a run of the role has begun to change it and has not ended: run the role again"
+    unit = systemd.show([one.instance["unit"]]).get(one.instance["unit"], {})
+    if (unit.get("ActiveState"), unit.get("Result")) == ("inactive", "success"):
+        return "it was stopped: systemctl start %s starts it" % one.instance["unit"]
+    found = {entry.finding for entry in evidence.diagnosis if entry.instance == one.name}
+    if found and found <= _NOT_HEALED:
+        return "neither a load nor a restart changes that (%s)" % ", ".join(sorted(found))
+    return None
+
+
+def _failing(evidence: Evidence) -> list[str]:
+    return [name for name, verdict in verdicts(evidence).items() if verdict == FAIL]
+
+
+def _reload(one: Configured, evidence: Evidence) -> Line:
+    """Unload the models that are not as planned. What is not loaded is loaded by the caller."""
+    failing = {
+        model.name
+        for instance in evidence.instances
+        if instance.name == one.name
+        for model in instance.models
+        if model.verdict == FAIL
+    }
+    client = OllamaClient(one.instance["url"], SERVER_SECONDS)
+    for model in one.instance["models"]:
+        if served_name(model) in failing:
+            # One whose engine is gone may not be unloaded; it is loaded again all the same.
+            with contextlib.suppress(OllamaError, ModelError, InvalidName):
+                unload(Target(client), parse(served_name(model)))
+    named = ", ".join(sorted(failing)) or "its models"
+    return Line("heal: %s of instance %s is loaded again." % (named, one.name), WARNING)
+
+
+def _restart(one: Configured, _evidence: Evidence) -> Line:
+    unit = one.instance["unit"]
+    try:
+        units.stop([unit])
+        units.start([unit])
+    except units.UnitError as error:
+        return Line("heal: %s is not restarted: %s." % (unit, error), ERROR)
+    return Line("heal: %s is restarted." % unit, WARNING)
+
+
+def _left(one: Configured, evidence: Evidence, tried: dict[str, dict[str, str]]) -> Line:
+    reason = why_not(one, evidence)
+    if not reason:
+        done = tried.get(one.name, {})
+        reason = "its models were loaded again at %s, it was restarted at %s, and neither helped" % (
+            done.get(RELOADED),
+            done.get(RESTARTED),
+        )
+    return Line("heal: instance %s is left as it is, because %s." % (one.name, reason), ERROR)
+
+
+def _tried(places: Places) -> dict[str, dict[str, str]]:
+    """{instance: {step: when}} of what was tried since a check found it as planned."""
+    kept = verdict_file.read(places.healing).get("tried")
+    entries = kept.items() if isinstance(kept, dict) else ()
+    return {name: dict(steps) for name, steps in entries if isinstance(steps, dict)}
+
+
+def _keep(places: Places, tried: dict[str, dict[str, str]]) -> None:
+    if tried != _tried(places):
+        verdict_file.write(places.healing, {"tried": tried})

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What is not as planned is loaded again once, then restarted once, then left; a good verdict begins anew."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.units import UnitError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program import healing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program.checking import check
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program.shapes import Answer
+
+from tests.unit.plugins.module_utils.evidence.builders import NAME, A, B, observations, plan
+from tests.unit.plugins.module_utils.program.host import Host
+
+GIB = 1024**3
+ILL = {"held": {A: 65 * GIB, B: 298 << 20}}
+
+
+class Healed:
+    """A host that is ill, and what is done to it; `cured_by` is what helps."""
+
+    def __init__(self, host, monkeypatch):
+        self.host, self.done, self.cured_by, self.unit = host, [], None, {"ActiveState": "active"}
+        host.write_instance(plan())
+        host.shows(observations(**ILL))
+        monkeypatch.setattr(healing, "OllamaClient", lambda url, timeout: None)
+        monkeypatch.setattr(healing, "unload", lambda target, name: self.does("unload " + str(name)))
+        monkeypatch.setattr(healing.units, "stop", lambda units: self.does("stop " + units[0]))
+        monkeypatch.setattr(healing.units, "start", lambda units: self.does("start " + units[0]))
+        monkeypatch.setattr(healing, "load_and_prove", self._load)
+        monkeypatch.setattr(healing.systemd, "show", lambda units: {units[0]: self.unit})
+
+    def does(self, what):
+        self.done.append(what)
+        if self.cured_by and what.startswith(self.cured_by):
+            self.host.shows(observations())
+
+    def _load(self, instances):
+        self.does("load " + " ".join(one.name for one in instances))
+        return Answer(0)
+
+    def tried(self):
+        with open(self.host.places.healing, encoding="utf-8") as stream:
+            return {name: sorted(steps) for name, steps in json.load(stream)["tried"].items()}
+
+    def check(self):
+        """One check; what it did since the one before."""
+        self.done.clear()
+        answer = check(self.host.places, heals=True)
+        return answer.code, list(self.done), "\n".join(line.text for line in answer.lines)
+
+
+@pytest.fixture(name="healed")
+def _healed(tmp_path, monkeypatch):
+    return Healed(Host(tmp_path, monkeypatch), monkeypatch)
+
+
+RELOAD = ["unload " + NAME, "load gpu0-1"]
+RESTART = ["stop ollama@gpu0-1.service", "start ollama@gpu0-1.service", "load gpu0-1"]
+
+
+def test_a_check_alone_changes_nothing(healed):
+    assert check(healed.host.places).code == 1 and healed.done == []
+
+
+def test_what_a_load_cures_is_not_restarted(healed):
+    healed.cured_by = "load"
+    code, done, text = healed.check()
+    assert (code, done) == (0, RELOAD) and "is loaded again" in text and "Verdict: pass" in text
+    assert healed.tried() == {"gpu0-1": ["reloaded"]}
+
+
+def test_what_a_restart_cures(healed):
+    healed.cured_by = "start"
+    code, done, text = healed.check()
+    assert (code, done) == (0, RELOAD + RESTART) and "is restarted" in text
+
+
+def test_what_nothing_cures_is_left_after_one_of_each(healed):
+    code, done, text = healed.check()
+    assert (code, done) == (1, RELOAD + RESTART) and "is left as it is" in text
+    for _again in range(3):
+        code, done, text = healed.check()
+        assert (code, done) == (1, []) and "is left as it is" in text and "neither helped" in text
+
+
+def test_a_load_that_helps_for_a_moment_is_not_repeated(healed):
+    """The verdict after healing is no good verdict of a later check."""
+    healed.cured_by = "load"
+    assert healed.check()[1] == RELOAD
+    healed.host.shows(observations(**ILL))
+    healed.cured_by = None
+    assert healed.check()[1] == RESTART
+    healed.host.shows(observations(**ILL))
+    assert healed.check()[1] == []
+
+
+def test_a_good_verdict_begins_anew(healed):
+    healed.check()
+    healed.host.shows(observations())
+    assert healed.check()[1] == [] and healed.tried() == {}
+    healed.host.shows(observations(**ILL))
+    assert healed.check()[1] == RELOAD + RESTART
+
+
+def test_an_unproven_verdict_is_neither_good_nor_bad(healed):
+    healed.check()
+    healed.host.shows(observations(stayed=None))
+    assert healed.check()[1] == [] and healed.tried() == {"gpu0-1": ["reloaded", "restarted"]}
+
+
+def test_what_is_tried_is_kept_before_it_is_done(healed, monkeypatch):
+    def end(_target, _name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(healing, "unload", end)
+    with pytest.raises(KeyboardInterrupt):
+        healed.check()
+    assert healed.tried() == {"gpu0-1": ["reloaded"]}
+    assert healed.check()[1] == RESTART
+
+
+def test_a_gpu_that_is_gone_is_not_healed(healed):
+    seen = observations()
+    seen.inventory["gpus"] = seen.inventory["gpus"][:1]
+    healed.host.shows(seen)
+    code, done, text = healed.check()
+    assert (code, done) == (1, []) and "gpu_not_seen" in text and "neither a load nor a restart" in text
+
+
+def test_memory_that_others_took_is_not_healed(healed):
+    healed.host.shows(
+        observations(others={A: [(77, 14 * GIB, None)]}, held={A: 33 * GIB + (298 << 20), B: 32 * GIB + (298 << 20)})
+    )
+    code, done, text = healed.check()
+    assert (code, done) == (1, []) and "foreign_process" in text
+
+
+def test_what_an_administrator_stopped_stays_stopped(healed):
+    healed.unit = {"ActiveState": "inactive", "Result": "success"}
+    code, done, text = healed.check()
+    assert (code, done) == (1, []) and "it was stopped" in text
+
+
+def test_what_a_run_has_begun_is_left_to_the_run(healed):
+    changed = plan()
+    changed["instances"][0]["models"][0]["context_length"] = 4096
+    healed.host.write_instance(changed)
+    code, done, text = healed.check()
+    assert (code, done) == (1, []) and "run the role again" in text
+
+
+def test_a_restart_that_systemd_refuses_is_a_sentence(healed, monkeypatch):
+    def refuse(_units):
+        raise UnitError("systemctl stop ends with status 1")
+
+    monkeypatch.setattr(healing.units, "stop", refuse)
+    code, _done, text = healed.check()
+    assert code == 1 and "is not restarted: systemctl stop" in text
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"tried": 1}', '{"tried": {"gpu0-1": 1}}'])
+def test_a_file_that_is_none_counts_for_nothing(healed, content):
+    with open(healed.host.places.healing, "w", encoding="utf-8") as stream:
+        stream.write(content)
+    assert healed.check()[1] == RELOAD + RESTART

@@ -100,6 +100,8 @@ def _host_commands(command) -> None:
     gpu = command("gpu", _gpu, "run a command of tests/rig/gpus/state.py in a host", "host")
     gpu.add_argument("arguments", nargs=argparse.REMAINDER)
     command("memory", _memory, "give a host another size of memory, such as 8G", "host", "size")
+    reboot = command("reboot", _reboot, "stop a host and start it again", "host")
+    reboot.add_argument("--without", type=int, default=0, help="how many of its GPUs are not there any more")
     logs = command("logs", _logs, "print a host's journal", "host")
     logs.add_argument("--unit", help="of one unit")
     command("snapshot", _snapshot, "remember the state of a host's files in FILE", "host", "file")
@@ -196,6 +198,10 @@ def _seed(options) -> None:
 
 def _gpu(options) -> None:
     print(gpus.run(fleet.require_host(options.set, options.host), *options.arguments), end="")
+
+
+def _reboot(options) -> None:
+    fleet.reboot(options.set, options.host, without=options.without)
 
 
 def _logs(options) -> None:

@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import shutil
+import time
 
 from tests.rig.hosts import ansible, gpus, image, limits
 from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, wrapper
@@ -136,6 +137,26 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         gpus.set_bus(container)
     else:
         gpus.run(container, "preset", gpus.NO_DRIVER if preset == "no-devices" else preset)
+
+
+def reboot(set_name: str, host: str, driver_after: float = 2.0, without: int = 0) -> None:
+    """Stop a host and start it again. Files stay, and what lies in /run and /dev/shm is gone, as after a reboot.
+
+    It does not wait until systemd has started everything.
+
+    Args:
+        set_name: the set.
+        host: its name.
+        driver_after: seconds after the start until the GPUs are there, as a driver comes some time after systemd.
+        without: how many GPUs, the last ones, are not there any more.
+    """
+    container = require_host(set_name, host)
+    podman("stop", "-t", "60", container, timeout=300)
+    podman("start", container)
+    time.sleep(driver_after)
+    gpus.run(container, "preset", load(set_name)["hosts"][host])
+    if without:
+        gpus.run(container, "set", "gpus", str(int(gpus.run(container, "get", "gpus")) - without))
 
 
 def down(set_name: str, hosts: list[str] | None = None) -> list[str]:

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""After a reboot and between runs: a host loads and proves its models, checks and heals itself without Ansible."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.integration.acceptance import SET, Site, gpu, on
+from tests.rig.hosts import fleet
+from tests.rig.hosts.podman import podman
+
+pytestmark = pytest.mark.hosts
+
+HOST = "r"
+VERDICT = "/var/lib/ollama-multigpu/verdict.json"
+PORTS = {"gpu0": 11434, "gpu1": 11435}
+MODEL = "tiny:latest-optimized"
+#: Seconds for what takes some ten of them where nothing else runs.
+PATIENCE = 150
+#: Makes the wait for a GPU that is gone short; the role leaves drop-ins of this unit alone.
+SHORT_WAIT = "/etc/systemd/system/ollama-gpus.service.d/short.conf"
+
+
+@pytest.fixture(name="site", scope="module")
+def _site(podman_hosts, collections, tmp_path_factory):
+    site = Site(collections, tmp_path_factory.mktemp("acceptance-reboot"))
+    fleet.up(SET, {HOST: "rtx-4090-x2"}, say=lambda text: None)
+    fleet.serve(SET, say=lambda text: None)
+    site.inventory({HOST: {}}, ollama_multigpu_models=[{"name": "tiny", "insecure": True, "optimized": {}}])
+    site.play("site")
+    yield site
+    fleet.down(SET)
+
+
+def program(*arguments, expect=None):
+    """Run the program of the host; return its exit code and its answer as data."""
+    done = podman(
+        "exec", "-i", fleet.container_name(SET, HOST), "ollama-multigpu", *arguments, "--json", check=False, timeout=300
+    )
+    answer = json.loads(done.stdout.decode())
+    assert done.returncode == answer["exit_code"]
+    assert expect is None or done.returncode == expect, answer
+    return done.returncode, answer
+
+
+def show(unit, *properties):
+    """Values of properties of a unit."""
+    text = on(HOST, "systemctl", "show", unit, "--property=" + ",".join(properties))
+    found = dict(line.split("=", 1) for line in text.splitlines() if line)
+    return [found[name] for name in properties]
+
+
+def until(condition, what):
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "%s\n%s" % (what, on(HOST, "journalctl", "-n", "60", "--no-pager"))
+        time.sleep(1)
+
+
+def loaded(instance):
+    """Names of the models that an instance has loaded; None where it does not answer."""
+    script = (
+        "import json, urllib.request as u; print(json.dumps([m['name'] for m in json.load("
+        "u.urlopen('http://127.0.0.1:%d/api/ps', timeout=5))['models']]))" % PORTS[instance]
+    )
+    done = podman("exec", fleet.container_name(SET, HOST), "python3", "-c", script, check=False)
+    return json.loads(done.stdout.decode()) if done.returncode == 0 else None
+
+
+def verdict():
+    """What is kept of the last check."""
+    return json.loads(on(HOST, "cat", VERDICT))
+
+
+def is_ready():
+    """Whether the units that load have ended since the boot, and the verdict is of this boot."""
+    units = ["ollama-ready@%s.service" % name for name in PORTS]
+    ended = all(
+        show(unit, "ActiveState")[0] in ("inactive", "failed")
+        and show(unit, "ExecMainExitTimestampMonotonic")[0] != "0"
+        for unit in units
+    )
+    return ended and on(HOST, "sh", "-c", "find %s -newer /run/systemd/system -print; true" % VERDICT) != ""
+
+
+def engines(instance):
+    """Process ids of the engines of an instance."""
+    script = (
+        "for p in $(cat /sys/fs/cgroup/system.slice/system-ollama.slice/ollama@%s.service/cgroup.procs); do "
+        "grep -q llama-server /proc/$p/cmdline && echo $p; done; true"
+    )
+    return on(HOST, "sh", "-c", script % instance).split()
+
+
+def kill_engine(instance):
+    """Kill the engine of an instance; the server goes on listing its model."""
+    on(HOST, "kill", "-9", *engines(instance))
+
+
+def test_a_run_leaves_a_host_that_checks_itself(site):
+    assert show("ollama-check.timer", "ActiveState", "UnitFileState") == ["active", "enabled"]
+    on(HOST, "systemctl", "start", "ollama-check.service")
+    assert verdict()["verdict"] == "pass" and {one["verdict"] for one in verdict()["instances"]} == {"pass"}
+    entries = on(HOST, "journalctl", "-u", "ollama-check.service", "-o", "json", "--no-pager").splitlines()
+    told = [entry for entry in map(json.loads, entries) if "Verdict: pass" in str(entry["MESSAGE"])]
+    assert told and told[-1]["PRIORITY"] == "6"
+    for command in ("status", "check"):
+        assert program(command, expect=0)[1]["verdict"] == "pass"
+    text = on(HOST, "ollama-multigpu", "status")
+    assert max(map(len, text.splitlines())) <= 80 and text.count(MODEL) == 2
+
+
+def test_after_a_reboot_the_models_are_loaded_and_proven(site):
+    before = verdict()["time"]
+    fleet.reboot(SET, HOST)
+    until(is_ready, "the instances are not ready")
+    assert {name: loaded(name) for name in PORTS} == dict.fromkeys(PORTS, [MODEL])
+    assert verdict()["verdict"] == "pass" and verdict()["time"] > before
+    for name in PORTS:
+        assert show("ollama-ready@%s.service" % name, "Result", "ExecMainStatus") == ["success", "0"]
+    assert show("ollama-gpus.service", "Result") == ["success"]
+    assert "Verdict: pass" in on(HOST, "journalctl", "-u", "ollama-ready@gpu0.service", "--no-pager")
+
+
+def test_a_run_that_holds_the_lock_is_left_alone(site):
+    on(HOST, "sh", "-c", "flock /run/ollama-multigpu/lock sleep 300 >/dev/null 2>&1 & echo $! > /run/holder; sleep 0.5")
+    try:
+        on(HOST, "systemctl", "restart", "ollama@gpu0.service")
+        until(lambda: show("ollama-ready@gpu0.service", "ActiveState") == ["inactive"], "ready@gpu0 does not end")
+        assert show("ollama-ready@gpu0.service", "Result") == ["success"] and loaded("gpu0") == []
+        assert "a run loads the models itself" in on(
+            HOST, "journalctl", "-u", "ollama-ready@gpu0.service", "--no-pager"
+        )
+        answers = {name: program(name, expect=0)[1] for name in ("status", "check", "load")}
+        assert answers["status"]["run_in_progress"] and answers["status"]["verdict"] == "fail"
+        assert answers["check"]["checked"] is False and answers["load"]["loaded"] is False and loaded("gpu0") == []
+    finally:
+        on(HOST, "sh", "-c", "pkill -P $(cat /run/holder); true")
+    program("load", "gpu0", expect=0)
+    assert loaded("gpu0") == [MODEL] and verdict()["verdict"] == "pass"
+
+
+def test_a_check_alone_heals_nothing(site):
+    kill_engine("gpu1")
+    _code, answer = program("check", expect=1)
+    assert [one["finding"] for one in answer["diagnosis"]] == ["engine_died"] and engines("gpu1") == []
+    assert {one["name"]: one["verdict"] for one in verdict()["instances"]} == {"gpu0": "pass", "gpu1": "fail"}
+    podman("exec", fleet.container_name(SET, HOST), "systemctl", "start", "ollama-check.service", check=False)
+    assert show("ollama-check.service", "Result") == ["exit-code"], "systemctl --failed lists it"
+    entries = on(HOST, "journalctl", "-u", "ollama-check.service", "-p", "err", "-o", "cat", "--no-pager")
+    assert "engine_died" in entries and engines("gpu1") == []
+
+
+def test_where_it_is_asked_for_the_timer_heals(site):
+    """The role restarts nothing for it. The timer fires by itself."""
+    starts = [show("ollama@%s.service" % name, "ExecMainStartTimestamp") for name in PORTS]
+    outcome = site.play("site", "-e", "ollama_multigpu_heal=true", "-e", "ollama_multigpu_check_interval=30")
+    assert [show("ollama@%s.service" % name, "ExecMainStartTimestamp") for name in PORTS] == starts
+    assert outcome.counts[HOST]["changed"] > 0
+    until(lambda: verdict()["verdict"] == "pass", "the host is not as planned after a run")
+    kill_engine("gpu1")
+    until(lambda: verdict().get("healing"), "the timer does not heal")
+    assert verdict()["verdict"] == "pass" and loaded("gpu1") == [MODEL] and len(engines("gpu1")) == 1
+    assert "is loaded again" in verdict()["healing"][0] and len(verdict()["healing"]) == 2
+    assert [show("ollama@%s.service" % name, "ExecMainStartTimestamp") for name in PORTS] == starts
+
+
+def test_what_a_load_and_a_restart_do_not_cure_is_left(site):
+    """The engine ends after each load, so that neither helps."""
+    on(HOST, "systemctl", "stop", "ollama-check.timer")
+    program("check", expect=0)
+    gpu(HOST, "lie", "die_after_load")
+    kill_engine("gpu1")
+    first = program("check", "--heal", expect=1)[1]["healing"]
+    again = program("check", "--heal", expect=1)[1]["healing"]
+    gpu(HOST, "lie", "off")
+    assert any("ollama@gpu1.service is restarted" in line for line in first) and "left as it is" in first[-1]
+    assert len(again) == 1 and "left as it is" in again[0]
+    assert loaded("gpu0") == [MODEL]
+
+
+def test_a_gpu_that_is_gone_is_named_and_the_others_serve(site):
+    on(HOST, "sh", "-c", "mkdir -p $(dirname %s); cat > %s" % (SHORT_WAIT, SHORT_WAIT), stdin=_short_wait())
+    fleet.reboot(SET, HOST, without=1)
+    until(is_ready, "the instances are not ready")
+    gone = program("gpus", expect=1)[1]["missing"]
+    assert len(gone) == 1
+    assert loaded("gpu0") == [MODEL] and loaded("gpu1") == [], "what is planned for a GPU is not put on the CPU"
+    assert show("ollama-ready@gpu0.service", "Result") == ["success"]
+    for unit in ("ollama-gpus.service", "ollama-ready@gpu1.service"):
+        assert show(unit, "Result") == ["exit-code"] and gone[0] in on(HOST, "journalctl", "-u", unit, "--no-pager")
+    assert verdict()["verdict"] == "fail"
+    assert {one["name"]: one["verdict"] for one in verdict()["instances"]} == {"gpu0": "pass", "gpu1": "fail"}
+    (finding,) = verdict()["diagnosis"]
+    assert finding["finding"] == "gpu_not_seen" and gone[0] in finding["evidence"]
+    shown = podman("exec", fleet.container_name(SET, HOST), "ollama-multigpu", "status", check=False).stdout.decode()
+    assert "%s  is planned and not there" % gone[0][:12] in shown and max(map(len, shown.splitlines())) <= 80
+
+
+def _short_wait():
+    command = "/usr/local/lib/ollama-multigpu/program/bin/ollama-multigpu gpus --seconds 5"
+    return ("[Service]\nExecStart=\nExecStart=%s\n" % command).encode()
+
+
+def test_remove_takes_everything_away(site):
+    site.play("remove", "-e", "ollama_multigpu_remove_models=true")
+    left = "find / -xdev -name '*ollama*' -not -path '/proc/*' -not -path '/dev/*' -not -path '/var/log/*'"
+    found = on(HOST, "sh", "-c", left).split()
+    assert [path for path in found if "ollama-gpus.service.d" not in path] == []
+    assert on(HOST, "systemctl", "--failed", "--no-legend", "--plain") == ""
+    assert on(HOST, "sh", "-c", "systemctl list-units --all --no-legend --plain 'ollama*'") == ""

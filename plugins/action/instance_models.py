@@ -54,7 +54,8 @@ class ActionModule(WithLibraries):
     def _watched(self, job: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Show the progress of a module that runs in the background until it has ended; return its result."""
         progress, display, gone, looks = Progress(self._host_name), Display(), 0, 0
-        while True:
+        begin = time.monotonic()
+        while time.monotonic() - begin < LIMIT:  # a host could say for ever that it goes on
             time.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
             looks += 1
             told = self._low_level_execute_command("cat %s 2>/dev/null" % paths.FETCH_PROGRESS, sudoable=True)
@@ -67,6 +68,7 @@ class ActionModule(WithLibraries):
             gone = 0 if not record["pid"] or self._runs(record["pid"]) else gone + 1
             if gone >= _GONE:
                 return {"failed": True, "msg": "The module that fetches models was killed on the host: run again."}
+        return {"failed": True, "msg": "The models were not fetched within %d days: run again." % (LIMIT // 86400)}
 
     def _runs(self, pid: int) -> bool:
         return self._low_level_execute_command("test -d /proc/%d" % pid, sudoable=True).get("rc") == 0

@@ -88,7 +88,8 @@ def _faults(site):
 
 def fetched() -> int:
     """Bytes of files that the registry has sent since its log was cleared."""
-    return sum(request["bytes"] for request in requests() if request["kind"] == "data")
+    serving = background.control(fleet.require_server(SET), "GET", "serving")
+    return sum(request["bytes"] for request in requests() + serving if request["kind"] == "data")
 
 
 def begun(site, more: int) -> subprocess.Popen:

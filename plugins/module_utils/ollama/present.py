@@ -209,6 +209,10 @@ def _pull(target: Target, source: Name, pull: Pull, manifest: Manifest | None) -
         raise ModelError(
             "the server at %s cannot pull %s (%s): %s" % (target.client.url, source, error.message, remedy)
         )
+    if pull.report is not None and sizes:
+        pull.report(
+            sum(sizes.values()), sum(sizes.values())
+        )  # the last blobs are small, and no line tells of their end
     return sum(result["blobs"].values())
 
 

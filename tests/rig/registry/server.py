@@ -35,6 +35,7 @@ class Registry:
         self.store = Store(directory)
         self.faults = Faults()
         self.requests: list[dict] = []
+        self.serving: list[dict] = []  # requests whose answer is on its way; their bytes grow
         self._log = log
         self._lock = threading.Lock()
         self._other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
@@ -49,9 +50,15 @@ class Registry:
         """
         return self._other.get(host, host)
 
+    def begin(self, entry: dict) -> None:
+        """Note a request that is being served."""
+        with self._lock:
+            self.serving.append(entry)
+
     def record(self, entry: dict) -> None:
         """Add a served request to the log."""
         with self._lock:
+            self.serving = [other for other in self.serving if other is not entry]
             self.requests.append(entry)
             if self._log:
                 with self._log.open("a") as stream:
@@ -135,6 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     "status": None,
                     "bytes": 0,
                 }
+                self.server.registry.begin(self._entry)
                 try:
                     self._serve(kind, match.groupdict())
                 finally:
@@ -240,9 +248,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 registry.faults.clear()
             elif name == "requests" and self.command == "DELETE":
                 registry.requests.clear()
-            elif name not in ("faults", "requests", "models") or self.command != "GET":
+            elif name not in ("faults", "requests", "serving", "models") or self.command != "GET":
                 self._fail(
-                    404, "NOT_FOUND", "control has faults (GET, POST, DELETE), requests (GET, DELETE) and models (GET)"
+                    404,
+                    "NOT_FOUND",
+                    "control has faults (GET, POST, DELETE), requests (GET, DELETE), serving (GET) and models (GET)",
                 )
                 return
         except (TypeError, ValueError) as error:
@@ -251,6 +261,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answer = {
             "faults": registry.faults.rules,
             "requests": lambda: list(registry.requests),
+            "serving": lambda: list(registry.serving),
             "models": registry.store.models,
         }[name]()
         text = json.dumps(answer).encode()

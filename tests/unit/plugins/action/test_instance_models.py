@@ -86,3 +86,10 @@ def test_a_module_that_was_killed_is_a_failure_and_no_endless_wait():
 def test_an_answer_of_something_else_is_refused():
     with pytest.raises(Exception, match="no module of this collection answers so"):
         Host([""], [dict(DONE, models="x")])._run_module({})
+
+
+def test_a_host_that_goes_on_for_ever_is_given_up(monkeypatch):
+    clock = iter(range(0, 10**9, 86400))
+    monkeypatch.setattr(instance_models.time, "monotonic", lambda: next(clock))
+    result = Host([record(GIB)], [{"finished": 0}] * 99)._run_module({})
+    assert result["failed"] and "within 7 days" in result["msg"]

@@ -5,16 +5,19 @@ started from the text of its unit."""
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
 import subprocess
+import threading
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch_server
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch_server, partial_downloads
 
 from tests.rig.ollama import running
+from tests.rig.waiting import wait_until
 from tests.unit.plugins.modules.ollama_rig import TINY_BYTES
 from tests.unit.plugins.modules.run_module import run_module
 
@@ -86,7 +89,8 @@ def _store(tmp_path):
 
 
 def data_bytes(rig):
-    return sum(request["bytes"] for request in rig.registry.requests if request["kind"] == "data")
+    asked = rig.registry.requests + rig.registry.serving
+    return sum(request["bytes"] for request in asked if request["kind"] == "data")
 
 
 def test_models_are_pulled_and_created_by_a_server_that_is_gone_afterwards(rig, systemd, store):
@@ -96,6 +100,8 @@ def test_models_are_pulled_and_created_by_a_server_that_is_gone_afterwards(rig, 
     assert actions(done) == ["pull", "create"] and done["models"][0]["pulled_bytes"] == TINY_BYTES
     assert systemd.starts == 1 and systemd.show(["x"])["x"]["ActiveState"] == "inactive"
     assert not os.path.exists(paths.FETCH_UNIT_FILE)
+    record = json.loads(pathlib.Path(paths.FETCH_PROGRESS).read_text())
+    assert record["finished"] and record["models"] == {"tiny:latest": {"completed": TINY_BYTES, "total": TINY_BYTES}}
     # Nothing is to be brought any more, so nothing is started.
     assert actions(run(rig, store, models)) == ["none", "none"] and systemd.starts == 1
 
@@ -130,6 +136,26 @@ def test_a_server_that_is_killed_is_started_again_and_its_models_brought(rig, sy
     monkeypatch.setattr(fetch_server.OllamaClient, "create", kill_once)
     done = run(rig, store, [{"name": "tiny"}, dict(OPTIMIZED, name="tiny:optimized")])
     assert actions(done) == ["pull", "create"] and systemd.starts == 2
+
+
+def test_a_download_of_a_server_that_was_killed_goes_on_where_it_stopped(rig, systemd, store):
+    """Killed in the middle, a server has written down nothing of what it has: not a byte of it is fetched again."""
+    rig.registry.requests.clear()
+    rig.registry.faults.add({"target": "library/tiny", "fault": "slow", "at": ["data"], "rate": 300_000})
+
+    def kill():
+        wait_until(lambda: data_bytes(rig) > TINY_BYTES // 2, "half of the model")
+        systemd.kill()
+        rig.registry.faults.clear()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = run(rig, store, [{"name": "tiny"}])
+    killer.join()
+    assert actions(done) == ["pull"] and systemd.starts == 2
+    assert TINY_BYTES <= data_bytes(rig) <= TINY_BYTES + 3 * partial_downloads._DOUBTFUL_BYTES
+    first = [request["range"][0] for request in rig.registry.requests if request["kind"] == "data"]
+    assert max(first) > TINY_BYTES // 4
 
 
 def test_a_failure_is_said_and_the_server_stopped(rig, systemd, store):

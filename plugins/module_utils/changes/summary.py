@@ -19,5 +19,5 @@ def summary_lines(changes: Changes) -> list[str]:
 def change_line(change: Change) -> str:
     """Return a change in words, with its reason."""
     verb = change.kind.replace("_", " ")
-    place = " on %s" % change.instance if change.object == "model" else ""
+    place = " on %s" % change.instance if change.object == "model" and change.instance else ""
     return "%s%s %s %s%s: %s" % (verb[0].upper(), verb[1:], change.object, change.what, place, change.reason)

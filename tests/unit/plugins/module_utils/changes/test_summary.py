@@ -24,6 +24,7 @@ def test_the_difference_reads_as_text(wanted):
     assert "Fetch release 0.32.15: It is not installed." in lines
     assert "Start instance ollama@gpu0.service: ollama@gpu0.service is not known to systemd." in lines
     assert [line for line in lines if line.startswith("Load model %s on gpu0: " % OPTIMIZED)]
+    assert [line for line in lines if line.startswith("Create model %s: " % OPTIMIZED)], "for all instances"
     nothing = summary.summary_lines(difference(wanted, applied_host(wanted), serving(wanted)))
     assert len(nothing) == 1 and nothing[0].startswith("Nothing on the host differs")
     warned = summary.summary_lines(Changes(notes=("N.",), obstacles=("O.",)))

@@ -71,6 +71,22 @@ options:
     type: list
     elements: str
     default: []
+  rollback_to:
+    description:
+      - Number of the plan in RV(gpufleet.ollama.host_info#module:host.history) to go back to, or V(previous) for the
+        one before the plan in force.
+      - Without O(plan) the module returns RV(rollback). With O(plan), which then is the kept plan, its models replace
+        others that the host has under their names by now.
+    type: raw
+  kept_plan:
+    description:
+      - With O(rollback_to), the plan that M(gpufleet.ollama.host_info) returned as
+        RV(gpufleet.ollama.host_info#module:kept_plan).
+    type: dict
+  gpu_inventory:
+    description:
+      - With O(kept_plan), the fact of M(gpufleet.ollama.gpu_facts).
+    type: dict
   libraries:
     description:
       - The SHA-256 of the copies of the modules' Python libraries on the controller, by the name of the library. Null
@@ -191,6 +207,14 @@ release:
     - User names, passwords and queries in addresses are blanked.
   returned: when O(host) is given and nothing is wrong with O(settings)
   type: dict
+rollback:
+  description:
+    - The plan to go back to, with C(number) (null if there is none), C(rolled_back_from) (number of the plan that is
+      given up for it, or null) and C(note) (what to know of the choice).
+    - With O(kept_plan), C(settings) has the variables of the role that it takes the place of. Use O(ignore:no_log) with
+      it, because the address of the release may hold a password.
+  returned: when O(rollback_to) is given, O(plan) is not, and nothing is wrong with O(settings)
+  type: dict
 plan_input:
   description:
     - What the host adds to the input of its plan - the C(environment) that is carried over from an adopted Ollama,
@@ -215,6 +239,9 @@ def argument_spec():
         "servers": {"type": "dict", "default": {}},
         "applied_plan": {"type": "dict", "default": {}, "no_log": True},
         "reread": {"type": "list", "elements": "str", "default": []},
+        "rollback_to": {"type": "raw"},
+        "kept_plan": {"type": "dict", "no_log": True},
+        "gpu_inventory": {"type": "dict"},
         "libraries": {"type": "dict", "default": {}},
         "program": {"type": "str"},
     }

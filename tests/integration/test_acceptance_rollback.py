@@ -62,3 +62,23 @@ def test_each_plan_in_force_is_kept(site):
         assert record["verdict"] == "pass" and models["tiny:latest-optimized"] > 0
     assert sorted(on("a", "ls", "/usr/local/lib/ollama-multigpu/releases").split()) == [OLD, NEW]
     assert 'MY_TOKEN="old"' in on("a", "cat", PLANS + "/1/instances/gpu0-1.env")
+
+
+def test_a_host_goes_back_on_request(site):
+    """The variables of the role still say the new release."""
+    new = ("-e", "ollama_multigpu_version=" + NEW)
+    with site.untouched("a"):
+        planned = site.play("rollback", "--check", *new)
+        assert "Write history %s/1: It comes into force again." % PLANS in planned.output
+        refused = site.play("rollback", "-e", "ollama_multigpu_rollback_to=9", *new, expect=2)
+        assert "a keeps no plan 9 to go back to. a keeps 1 (Ollama %s, " % OLD in str(refused.failures["a"])
+    back = site.play("rollback", *new)
+    assert "Verdict: pass" in back.output and changed(back)["a"] > 0
+    assert json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json"))["ollama_version"] == OLD
+    pid = on("a", "systemctl", "show", "--value", "--property=MainPID", "ollama@gpu0-1.service").strip()
+    assert "MY_TOKEN=old" in on("a", "cat", "/proc/%s/environ" % pid).split("\0")
+    assert "/releases/%s/" % OLD in on("a", "readlink", "/proc/%s/exe" % pid)
+    assert kept("a")[1]["rolled_back_from"] == 2
+    again = site.play("rollback", *new)
+    assert changed(again) == {"a": 0} and "since the way back from plan 2" in again.output
+    assert changed(site.play("rollback", "-e", "ollama_multigpu_rollback_to=1", *new)) == {"a": 0}

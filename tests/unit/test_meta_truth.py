@@ -207,6 +207,7 @@ def test_entry_points_evaluate_the_variables_first():
         assert first.get("when", "not __ollama_multigpu_is_stage") == "not __ollama_multigpu_is_stage"
     first = _load(ROLE / "tasks" / "main.yml")[0]
     assert first["ansible.builtin.import_tasks"] == "plan.yml" and "always" in first["tags"]
+    assert _load(ROLE / "tasks" / "rollback.yml")[0]["ansible.builtin.import_tasks"] == "main.yml"
 
 
 def test_no_answer_of_a_host_names_anything_on_the_controller():
@@ -241,7 +242,7 @@ def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():
 
 def test_entry_points_are_task_files():
     entries = _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]
-    assert {"main", "plan", "verify", "remove"} <= set(entries)
+    assert {"main", "plan", "rollback", "verify", "remove"} <= set(entries)
     for entry in entries:
         assert (ROLE / "tasks" / (entry + ".yml")).is_file(), entry
 

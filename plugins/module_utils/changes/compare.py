@@ -57,7 +57,9 @@ def compare(
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = with_stored_contents(known_servers(plan, servers), servers)
     sources = link_stores(plan, host)
-    models_changes, models, fetched = compare_models(plan, known, applied, sources, restarted, host)
+    models_changes, models, fetched = compare_models(
+        insisting(plan) if wanted.is_rollback else plan, known, applied, sources, restarted, host
+    )
     obstacles += store_obstacles(host)
     notes += store_notes(host, sources, models_changes)
     changes = (
@@ -79,6 +81,15 @@ def compare(
     )
     obstacles += space_obstacles(plan, host, changes, fetched, wanted)
     return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
+
+
+def insisting(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return a kept plan with models that replace others which the host has under their names by now."""
+    instances = [
+        dict(instance, models=[dict(model, refresh=True) for model in instance["models"]])
+        for instance in plan["instances"]
+    ]
+    return dict(plan, instances=instances)
 
 
 def link_stores(plan: dict[str, Any], host: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common import exposure, paths, secrets
 from ..releases import archives
+from . import rollback
 from .compare import compare
 from .give_back import adoption_record, give_back
 from .inputs import plan_input
@@ -30,9 +31,12 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         check_mode: leave out what cannot be shown in check mode.
     """
     settings, host, plan = options["settings"], options["host"], options["plan"]
-    problems = settings_problems(settings, options["names"])
+    wanted_plan = options.get("rollback_to")
+    problems = _settings_problems(settings, options["names"], is_planned=wanted_plan is None)
     if problems or host is None:
         return _result(problems)
+    if wanted_plan is not None and plan is None:
+        return _way_back(options, name)
     release = _release(settings, host)
     wanted = Wanted(
         version=str(settings[PREFIX + "version"]),
@@ -44,6 +48,8 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         program=options.get("program"),
         checking=_checking(settings),
         acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
+        is_rollback=wanted_plan is not None,
+        rolled_back_from=rollback.choose(host, wanted_plan, name).rolled_back_from if wanted_plan is not None else None,
         secrets={
             **(options.get("secrets") or {}),
             **(settings.get(PREFIX + "environment") or {}),
@@ -70,6 +76,30 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         ),
         adoption_record=adoption_record(host),
     )
+
+
+def _settings_problems(settings: dict[str, Any], names: list[str], is_planned: bool) -> list[str]:
+    """Problems of the role's variables. A kept plan has its own models."""
+    models = PREFIX + "models"
+    if is_planned:
+        return settings_problems(settings, names)
+    others = {name: value for name, value in settings.items() if name != models}
+    return settings_problems(others, [name for name in names if name != models])
+
+
+def _way_back(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """What can be said of a way back: which plan it leads to, and, once that is read, what stands in the way and with
+    which variables it is applied."""
+    settings, host, plan = options["settings"], options["host"], options.get("kept_plan")
+    target = rollback.choose(host, options["rollback_to"], name)
+    found: dict[str, Any] = {"number": target.number, "rolled_back_from": target.rolled_back_from, "note": target.note}
+    if target.number is None or plan is None:
+        return dict(_result(list(target.obstacles)), rollback=found)
+    record = next(entry for entry in host["history"]["plans"] if entry["number"] == target.number)
+    checksum = rollback.checksum_of(plan, record, host, settings)
+    problems = rollback.obstacles(plan, record, options.get("gpu_inventory") or {}, checksum)
+    found["settings"] = rollback.settings_of(plan, checksum, settings)
+    return dict(_result(problems), rollback=found)
 
 
 def _result(obstacles: list[str]) -> dict[str, Any]:

@@ -31,11 +31,23 @@ _OF_ONE_VALUE = (
     "host_headroom_bytes",
     "listen_address",
     "models_dir",
+    "quiet_timeout",
     "registry",
     "release_checksum",
     "release_url",
+    "rollback_to",
+    "slowdown_allowed",
     "version",
 )
+#: {name: the least value}. An empty text stands for none.
+_WHOLE_NUMBERS = {
+    "headroom_bytes": 0,
+    "host_headroom_bytes": 0,
+    "check_interval": 0,
+    "slowdown_allowed": 0,
+    "quiet_timeout": 0,
+    "rollback_to": 1,
+}
 _MAPPINGS = ("environment", "environment_unchecked")
 
 
@@ -86,10 +98,10 @@ def _numbers(values: dict[str, Any]) -> list[str]:
             "ollama_multigpu_base_port is %s: give a port between 1 and %d (Ollama itself would silently take 11434)."
             % (port, addresses.HIGHEST_PORT)
         )
-    for name in ("headroom_bytes", "host_headroom_bytes", "check_interval"):
+    for name, least in _WHOLE_NUMBERS.items():
         try:
             if values.get(name) not in (None, ""):
-                whole_number(values[name], PREFIX + name, 0)
+                whole_number(values[name], PREFIX + name, least)
         except PlacementError as error:
             problems.append(str(error))
     interval = values.get("check_interval")

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ..common import exposure
+from ..common import exposure, secrets
 from ..releases import archives
 from .history import identity
 from .role_variables import PREFIX
@@ -42,7 +42,7 @@ def choose(host: Mapping[str, Any], wanted: Any, name: str) -> Target:
 
     Args:
         host: of module host_info.
-        wanted: the number of a plan, or PREVIOUS.
+        wanted: the number of a plan, or PREVIOUS or "".
         name: the host's name, for sentences.
     """
     plans = host["history"]["plans"]
@@ -52,7 +52,7 @@ def choose(host: Mapping[str, Any], wanted: Any, name: str) -> Target:
                 "%s keeps no plan to go back to: each plan is kept once it is proven by a run of the role." % name,
             )
         )
-    if wanted != PREVIOUS:
+    if wanted not in (PREVIOUS, ""):
         return _numbered(plans, wanted, name)
     last, there = plans[-1], in_force(host)
     if there is None:  # a plan that was never proven, or one that a killed run has left
@@ -90,18 +90,13 @@ def in_force(host: Mapping[str, Any]) -> Optional[int]:
 
 
 def obstacles(
-    plan: Mapping[str, Any],
-    record: Mapping[str, Any],
-    host: Mapping[str, Any],
-    gpu_inventory: Mapping[str, Any],
-    checksum: str,
+    plan: Mapping[str, Any], record: Mapping[str, Any], gpu_inventory: Mapping[str, Any], checksum: str
 ) -> list[str]:
     """Return sentences about what keeps a kept plan from being applied again.
 
     Args:
         plan: the kept plan.
         record: of it, in host_info's `history`.
-        host: of module host_info.
         gpu_inventory: of module gpu_facts.
         checksum: of the archive of its release, as `checksum_of` returns it.
     """
@@ -149,7 +144,7 @@ def checksum_of(
     architecture = archives.ARCHITECTURES.get(host["architecture"], "")
     # The address of a sha256sum.txt may have had credentials, which are not written down.
     recorded = record["checksum"] if archives.is_sha256(record["checksum"] or "") else ""
-    url = archives.archive_url(release_url(settings, version), architecture)
+    url = archives.archive_url(secrets.shown_address(release_url(settings, version)), architecture)
     return there or given or recorded or archives.checksum(version, architecture, "", url)
 
 
@@ -180,7 +175,9 @@ def settings_of(plan: Mapping[str, Any], checksum: str, settings: Mapping[str, A
     values = {
         "models": [{"name": name} for name in names],
         "version": str(plan["ollama_version"]),
-        "release_checksum": checksum,
+        "release_url": release_url(settings, str(plan["ollama_version"])),
+        # The address of a sha256sum.txt is that of the archive's place, with the credentials that this may have.
+        "release_checksum": checksum if archives.is_sha256(checksum) else "",
         "models_dir": plan["models_dir"],
         "listen_address": next((address for address in addresses if address), settings[PREFIX + "listen_address"]),
         "acknowledged": list(dict.fromkeys(acknowledged)),

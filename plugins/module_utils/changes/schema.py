@@ -116,8 +116,8 @@ class Wanted:
     `program` is the digest of the controller's copy of the host's program, None where none is put on the host;
     `checking` says what is checked between runs;
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
-    by name. `rolled_back_from` is the number of the plan that is given up for this one; None where the plan is no way
-    back.
+    by name. `is_rollback` tells that the plan is a kept one, and `rolled_back_from` is the number of the plan that is
+    given up for it, None where there is none.
     """
 
     version: str
@@ -130,4 +130,5 @@ class Wanted:
     checking: Checking = Checking()
     acknowledged: tuple[str, ...] = ()
     secrets: dict = field(default_factory=dict, repr=False)
+    is_rollback: bool = False
     rolled_back_from: Optional[int] = None

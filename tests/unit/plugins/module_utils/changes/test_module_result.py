@@ -151,3 +151,44 @@ def test_the_release_is_told_without_credentials():
     wanted = plan(model())
     state = applied_host(wanted, release=complete)
     assert asked(host=state, plan=wanted, settings=settings, servers=serving(wanted))["work"]["fetch_release"] is False
+
+
+def test_a_way_back_is_answered_step_by_step():
+    """First which plan it leads to, then what stands in the way, then what changes."""
+    old, new = plan(model(parameters={"num_ctx": 2048})), plan(model())
+    state = applied_host(new)
+    kept_old = applied_host(old)["history"]["plans"][0]
+    state["history"]["plans"] = [kept_old, dict(state["history"]["plans"][0], number=2, order=2)]
+    given = {"ollama_multigpu_models": [], "ollama_multigpu_acknowledged": []}
+    names = ["ollama_multigpu_models"]
+    # A kept plan has its own models.
+    assert asked(settings=given, names=names)["obstacles"]
+    assert asked(settings=given, names=names, rollback_to="previous")["obstacles"] == []
+
+    first = asked(settings=given, names=names, rollback_to="previous", host=state)
+    assert first["rollback"] == {"number": 1, "rolled_back_from": 2, "note": ""} and first["obstacles"] == []
+    refused = asked(settings=given, rollback_to=7, host=state)
+    assert refused["rollback"]["number"] is None and refused["msg"].startswith("a keeps no plan 7")
+
+    read = {"kept_plan": old, "gpu_inventory": {"gpus": []}}
+    gone = asked(settings=given, rollback_to=1, host=state, **read)
+    assert "uses GPU-a, which the driver does not list" in gone["msg"]
+    read["gpu_inventory"] = {"gpus": [{"uuid": "GPU-a"}]}
+    second = asked(settings=given, rollback_to=1, host=state, **read)
+    assert second["obstacles"] == [] and second["rollback"]["settings"]["ollama_multigpu_version"] == "0.32.15"
+
+    values = dict(given, **second["rollback"]["settings"])
+    third = asked(settings=values, rollback_to=1, host=state, plan=old, servers=serving(old))
+    assert third["obstacles"] == [] and third["work"]["history"] == {"number": 1, "rolled_back_from": 2}
+    # The same plan that is no way back gives none up, and models that the host has stay.
+    assert asked(settings=values, host=state, plan=old)["work"]["history"] == {"number": 1, "rolled_back_from": None}
+
+
+def test_a_kept_plan_insists_on_the_models_that_it_was_made_from():
+    digest = "sha256:" + "e" * 64
+    old = plan(model(planned_digest=digest))
+    state = applied_host(old)
+    for is_way_back, pinned in ((True, digest), (False, None)):
+        options = {"rollback_to": 1} if is_way_back else {}
+        (entry_of_model,) = asked(host=state, plan=old, servers=serving(old), **options)["work"]["present"]
+        assert entry_of_model.get("digest") == pinned

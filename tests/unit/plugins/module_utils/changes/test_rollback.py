@@ -49,6 +49,10 @@ def test_the_plan_before_the_one_in_force():
     assert chosen(host(3072, 1024, 2048, 3072)) == (2, 3, "")
 
 
+def test_an_empty_number_is_none():
+    assert chosen(host(3072, 1024, 2048, 3072), "") == (2, 3, "")
+
+
 def test_a_second_way_back_stays_where_the_first_one_led():
     state = host(1024, 3072, 1024, rolled_back_from=3)
     number, given_up, note = chosen(state)
@@ -73,7 +77,7 @@ def test_a_plan_by_its_number(number):
     assert chosen(host(1024, 1024), number) == (1, None, "")
 
 
-@pytest.mark.parametrize("number", [9, "9", "x", "", "-1", "1.0", [1], None])
+@pytest.mark.parametrize("number", [9, "9", "x", "-1", "1.0", [1], None])
 def test_an_unknown_number_is_refused_with_those_that_are_kept(number):
     found = chosen(host(1024, 1024, 2048), number)
     assert found[:2] == (None, None)
@@ -103,7 +107,7 @@ INVENTORY = {"state": "ok", "gpus": [{"uuid": "GPU-a"}, {"uuid": "GPU-m", "mig":
 
 def refused(old, inventory=None, checksum="a" * 64):
     record = kept(4, [])
-    return rollback.obstacles(old, record, host(1024, 1024), INVENTORY if inventory is None else inventory, checksum)
+    return rollback.obstacles(old, record, INVENTORY if inventory is None else inventory, checksum)
 
 
 def test_a_plan_that_can_be_applied_has_no_obstacles():

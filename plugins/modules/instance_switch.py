@@ -81,6 +81,21 @@ options:
     type: str
     choices: [fail, accept]
     default: fail
+  slowdown_allowed:
+    description:
+      - By how many per cent a model may generate more slowly than when the plan before was proven
+        (M(gpufleet.ollama.plan_history)). A model that looks slower is measured up to three times, and the fastest
+        counts. V(100) allows everything.
+      - Where the plan changes what decides the speed (layers on the GPUs, the content of the model, KV cache type,
+        flash attention, speculative decoding), both figures are told and nothing fails.
+    type: int
+    default: 20
+  quiet_timeout:
+    description:
+      - Seconds to wait until instances that stop answer no request, as far as their engines tell it. After that they
+        are stopped all the same.
+    type: int
+    default: 0
   lock_timeout:
     description:
       - Seconds to wait while another process holds the lock of the host.
@@ -117,6 +132,11 @@ seconds_without_answer:
   returned: always
   type: dict
   sample: {gpu0: 12.4}
+seconds_until_quiet:
+  description: Seconds that were waited until no request was answered.
+  returned: always
+  type: float
+  sample: 3.0
 files:
   description: As M(gpufleet.ollama.instance_files) returns them.
   returned: always
@@ -128,7 +148,8 @@ models:
   type: list
   elements: dict
 evidence:
-  description: The evidence of these instances as M(gpufleet.ollama.placement_check) returns it.
+  description:
+    - The evidence of these instances as M(gpufleet.ollama.placement_check) returns it. A further finding is V(slower).
   returned: if it was gathered
   type: dict
 evidence_before:
@@ -146,6 +167,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.report import failure_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.speed import Speeds, proven_before
 from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.switch import Done, Order, Plans, foresee, make
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
@@ -192,6 +214,8 @@ def argument_spec() -> dict[str, Any]:
         reload=dict(type="bool", default=False),
         files=dict(type="list", elements="dict", required=True, options=file_options(), no_log=True),
         unproven=dict(type="str", choices=["fail", "accept"], default="fail"),
+        slowdown_allowed=dict(type="int", default=20),
+        quiet_timeout=dict(type="int", default=0),
         lock_timeout=dict(type="int", default=900),
     )
 
@@ -220,6 +244,7 @@ def result_of_switch(order: Order, done: Done) -> dict[str, Any]:
     result = dict(
         changed=moved or any(one.changed for one in done.files) or any(outcome.changed for _wanted, outcome in models),
         seconds_without_answer=done.seconds_without_answer,
+        seconds_until_quiet=done.quiet.seconds,
         files=list(map(file_result, done.files)),
         models=[result_of(wanted, outcome) for wanted, outcome in models],
         went_back=done.back.instances if done.back else [],
@@ -260,7 +285,14 @@ def main():
     if problem:
         module.fail_json(msg=problem)
     files = Files(module.check_mode, module.backup_local, lambda path: module.set_default_selinux_context(path, False))
-    plans = Plans(options["plan"], applied(), options["unproven"] == "accept")
+    before = applied()
+    plans = Plans(
+        options["plan"],
+        before,
+        options["unproven"] == "accept",
+        Speeds(proven_before(before), options["slowdown_allowed"]),
+        options["quiet_timeout"],
+    )
     try:
         order = read_order(options)
         done = switch(order, plans, files, module.check_mode, options["lock_timeout"])
@@ -278,7 +310,13 @@ def main():
         module.fail_json(
             msg=failure_text(options["title"], done.failure, done.back, plans.wanted, plans.applied), **result
         )
+    for unit in done.quiet.busy:
+        module.warn(
+            "%s was stopped in the middle of a request, after %g seconds of waiting." % (unit, done.quiet.seconds)
+        )
     evidence = done.proof.evidence
+    for note in evidence.get("speed_notes", []) if evidence else []:
+        module.warn(note)
     for note in notes(evidence) if evidence else []:
         module.warn(note)
     if evidence and evidence["verdict"] == "unproven":

@@ -32,6 +32,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "instance_ready": {"instances": (list, True)},
     "instance_switch": {
         "seconds_without_answer": (dict, True),
+        "seconds_until_quiet": (float, True),
         "files": (list, True),
         "models": (list, True),
         "evidence": (dict, False),

@@ -19,17 +19,28 @@ from ..ollama.target import Outcome
 from . import going_back, kept
 from .going_back import WentBack
 from .proof import Proof, prove
+from .quiet import Quiet, wait_for_quiet
+from .speed import Speeds, compare_speeds
 from .steps import EXPECTED_ERRORS, SwitchFailed, sentence, wait_until_ready
 
 
 @dataclass(frozen=True)
 class Plans:
-    """What instances are to be and were: the plan, the one that is written on the host ({} without one), and whether
-    what is neither proven nor contradicted is good enough."""
+    """What instances are to be and were.
+
+    Attributes:
+        wanted: The plan.
+        applied: The one that is written on the host; {} without one.
+        accept_unproven: Whether what is neither proven nor contradicted is good enough.
+        speeds: What the models' tokens/s are compared with.
+        quiet_timeout: Seconds to wait until instances that stop answer no request.
+    """
 
     wanted: dict
     applied: dict = field(default_factory=dict)
     accept_unproven: bool = False
+    speeds: Speeds = Speeds()
+    quiet_timeout: float = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class Done:
         progress: What was done to the models.
         seconds_without_answer: From the stop of what served before until the models are loaded, by instance; only of
             those for which something was stopped.
+        quiet: How waiting for quiet ended.
         proof: Of the new state.
         failure: Why it failed, in sentences; "" where it did not.
         back: What became of going back; None where nothing went back.
@@ -79,6 +91,7 @@ class Done:
     files: list[FileOutcome] = field(default_factory=list)
     progress: ensure.Progress = field(default_factory=ensure.Progress)
     seconds_without_answer: dict[str, float] = field(default_factory=dict)
+    quiet: Quiet = Quiet()
     proof: Proof = field(default_factory=Proof)
     failure: str = ""
     back: WentBack | None = None
@@ -132,9 +145,10 @@ def _failures(done: Done) -> Iterator[None]:
 
 
 def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
-    begun = time.monotonic()
     served = _serve(order)
     restarted = [paths.unit(name) for name in order.restart]
+    done.quiet = wait_for_quiet([*order.stop, *restarted], plans.quiet_timeout)
+    begun = time.monotonic()
     units.stop([*order.stop, *restarted])
     units.disable(order.stop)
     for file in order.files:
@@ -159,7 +173,11 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
         raise SwitchFailed(progress.message())
     if progress.differing():
         raise SwitchFailed(_differing(progress))
-    done.proof = prove(plans.wanted, order.instances, plans.accept_unproven)
+
+    def proven() -> Proof:
+        return prove(plans.wanted, order.instances, plans.accept_unproven)
+
+    done.proof = compare_speeds(plans.wanted, proven(), plans.speeds, proven)
     if done.proof.problem:
         raise SwitchFailed(done.proof.problem)
 

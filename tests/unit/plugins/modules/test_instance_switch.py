@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.apply import switch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.going_back import WentBack
+from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.quiet import Quiet
 from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.switch import Done
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.slowdown import ProvenPlan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import run_lock
 from ansible_collections.gpufleet.ollama.plugins.modules import instance_switch
 
@@ -57,6 +60,32 @@ def test_a_failure_has_both_pieces_of_evidence(host):
     assert "switch of gpu0 to Ollama 0.32.15 failed: gpu0 is slow." in failed["msg"]
     assert "gpu0 went back to Ollama 0.32.14" in failed["msg"]
     assert (failed["evidence"]["verdict"], failed["evidence_before"]["verdict"]) == ("fail", "pass")
+
+
+def test_a_model_that_is_slower_than_before_goes_back(host, monkeypatch):
+    host.rates = {OLD: 40.0, NEW: 30.0}
+    before = ProvenPlan(plan(OLD, "gpu0"), {"gpu0": {"tiny:latest": 40.0}}, 1)
+    monkeypatch.setattr(instance_switch, "proven_before", lambda applied: before)
+    failed = run_module("instance_switch", options(host))
+    assert failed["failed"] and failed["went_back"] == ["gpu0"] and host.of("gpu0")[0] == OLD
+    assert [finding["finding"] for finding in failed["evidence"]["diagnosis"]] == ["slower"]
+    assert "generates 30.0 tokens/s with Ollama 0.32.15, and had 40.0 with Ollama 0.32.14" in failed["msg"]
+    done = run_module("instance_switch", options(host, slowdown_allowed=25))
+    assert done["changed"] and host.of("gpu0")[0] == NEW
+
+
+def test_it_waits_for_quiet_and_says_what_was_still_busy(host, monkeypatch):
+    asked = []
+
+    def wait(units, timeout):
+        asked.append((list(units), timeout, list(host.told)))
+        return Quiet(30.0, tuple(units))
+
+    monkeypatch.setattr(switch, "wait_for_quiet", wait)
+    done = run_module("instance_switch", options(host, quiet_timeout=30))
+    assert asked == [(["ollama@gpu0.service"], 30, [])] and done["seconds_until_quiet"] == 30.0
+    assert "ollama@gpu0.service was stopped in the middle of a request, after 30 seconds" in str(done["warnings"])
+    assert done["seconds_without_answer"]["gpu0"] < 30
 
 
 def test_nothing_is_changed_without_a_library_or_the_lock(host, monkeypatch):

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils import host_answer
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_answer import AnswerError, cleaned, harmless
 
 PLUGINS = pathlib.Path(host_answer.__file__).resolve().parents[1]
-TYPES = {"bool": bool, "dict": dict, "list": list, "str": str, "int": int}
+TYPES = {"float": float, "bool": bool, "dict": dict, "list": list, "str": str, "int": int}
 
 
 def _documented(module):

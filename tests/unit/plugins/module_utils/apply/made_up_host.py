@@ -28,12 +28,13 @@ def plan(version, *names, **more):
 class MadeUpHost:
     """A host whose units run as they are told.
 
-    `told` is what systemd and the proof were told, in order; `ends` are the links' targets with which an instance does
-    not answer, and `fails` those with which it is not as planned.
+    `rates` are the tokens/s of the model in the proof by release; `told` is what systemd and the proof were told, in
+    order; `ends` are the links' targets with which an instance does not answer, and `fails` those with which it is not
+    as planned.
     """
 
     def __init__(self, root, monkeypatch):
-        self.root, self.told = str(root), []
+        self.root, self.told, self.rates = str(root), [], {}
         self.active, self.enabled, self.ends, self.fails = set(), set(), set(), set()
         for name in ("ENVIRONMENT_DIRECTORY", "RELEASES", "INSTANCE_RELEASES", "BEFORE", "PLAN", "TEMPLATE_UNIT_FILE"):
             place = paths.below(self.root, getattr(paths, name))
@@ -113,9 +114,14 @@ class MadeUpHost:
             for one, name in zip(instances, names, strict=True)
         ]
 
+    def _models(self, name):
+        rate = self.rates.get(self._version(name))
+        model = {"name": "tiny:latest", "verdict": "pass", "tokens_per_second": rate, "notes": []}
+        return [model] if rate else []
+
     def _prove(self, wanted, names, accept_unproven=False):
         self.told.append(("prove", wanted["ollama_version"], *names))
         failed = [name for name in names if self._version(name) in self.fails]
-        entries = [{"name": name, "models": []} for name in names]
+        entries = [{"name": name, "models": self._models(name)} for name in names]
         verdict = "fail" if failed else "pass"
         return Proof(dict(PASS, verdict=verdict, instances=entries), "%s is slow." % failed[0] if failed else "")

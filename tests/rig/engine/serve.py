@@ -25,6 +25,7 @@ class Engine:
         self.options, self.header, self.token_ms = options, header, token_ms
         self.ready = threading.Event()
         self.holder, self.lie = None, None
+        self.lock, self.working = threading.Lock(), 0  # how many slots work on a request
 
     def limit_of(self, body, name):
         """(number of tokens to generate, whether the limit of the caller ends the answer)."""
@@ -36,6 +37,7 @@ class Engine:
     def words(self, prompt, limit):
         """Yield `limit` words that depend only on the prompt, each after the time of one token."""
         seed = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big")
+        self._works(1)
         self.holder.begin()
         try:
             for number in range(limit):
@@ -45,6 +47,24 @@ class Engine:
                 yield " " + (WORDS[1 + (seed + number * 7) % (len(WORDS) - 1)])
         finally:
             self.holder.end()
+            self._works(-1)
+
+    def _works(self, more):
+        with self.lock:
+            self.working += more
+
+    def timings(self, read, written):
+        """What an answer says of its time. It is that of its tokens and not the time that has passed: a busy machine is
+        no slow GPU, and evidence of this machine is compared with that of another moment."""
+        spent = max(written * self.token_ms, 0.001)
+        return {
+            "cache_n": 0,
+            "prompt_n": read,
+            "prompt_ms": 1.0,
+            "predicted_n": written,
+            "predicted_ms": spent,
+            "predicted_per_second": written / (spent / 1000),
+        }
 
 
 def tokens_of(text):
@@ -125,7 +145,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             )
         if path == "/slots":
             return self.answer(
-                200, [{"id": slot, "n_ctx": context, "is_processing": False} for slot in range(options.parallel)]
+                200,
+                [
+                    {"id": slot, "n_ctx": context, "is_processing": slot < engine.working}
+                    for slot in range(options.parallel)
+                ],
             )
         if path in ("/models", "/v1/models"):
             return self.answer(
@@ -196,10 +220,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif isinstance(prompt, list):
             prompt = text_of(prompt)
         limit, limited = engine.limit_of(body, "n_predict")
-        read, started = len(prompt.split()) + 1, time.monotonic()
+        read = len(prompt.split()) + 1
 
         def last(content):
-            spent = (time.monotonic() - started) * 1000
             return {
                 "index": 0,
                 "content": content,
@@ -212,7 +235,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "truncated": False,
                 "stop_type": "limit" if limited else "eos",
                 "stopping_word": "",
-                "timings": _timings(read, limit, spent),
+                "timings": engine.timings(read, limit),
             }
 
         if body.get("stream"):
@@ -236,7 +259,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """/v1/chat/completions: streamed or whole."""
         prompt = chat_prompt(body.get("messages") or [])
         limit, limited = engine.limit_of(body, "n_predict" if "n_predict" in body else "max_tokens")
-        read, started = len(prompt.split()), time.monotonic()
+        read = len(prompt.split())
         reason = "length" if limited else "stop"
 
         def chunk(delta, finish=None):
@@ -247,7 +270,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             }
 
         def timings():
-            return _timings(read, limit, (time.monotonic() - started) * 1000)
+            return engine.timings(read, limit)
 
         if body.get("stream"):
             events = (chunk({"content": word}) for word in engine.words(prompt, limit))
@@ -271,17 +294,6 @@ def _then(events, *last):
     yield from events
     for make in last:
         yield make()
-
-
-def _timings(read, written, spent):
-    return {
-        "cache_n": 0,
-        "prompt_n": read,
-        "prompt_ms": min(spent, 1.0),
-        "predicted_n": written,
-        "predicted_ms": max(spent, 0.001),
-        "predicted_per_second": written / max(spent / 1000, 1e-6),
-    }
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -244,6 +245,26 @@ def test_the_other_endpoints(program, models, rig):
             with pytest.raises(urllib.error.HTTPError) as raised:
                 engine.post(path, {})
             assert raised.value.code == status
+
+
+def test_slots_tell_which_work_and_timings_are_those_of_the_tokens(program, models, rig):
+    with serving(program, models["tiny:latest"], "-c", "2048", "-np", "2") as engine:
+
+        def working():
+            with urllib.request.urlopen(engine.url + "/slots", timeout=PATIENCE) as answer:
+                return [slot["is_processing"] for slot in json.load(answer)]
+
+        assert working() == [False, False]
+        answers = []
+        asking = threading.Thread(
+            target=lambda: answers.append(engine.post("/completion", {"prompt": "x", "n_predict": 2000}))
+        )
+        asking.start()
+        wait_until(lambda: working() == [True, False], "a slot that works")
+        asking.join(PATIENCE)
+        # However long a busy machine took for it.
+        assert json.loads(answers[0])["timings"]["predicted_ms"] == 2000
+        assert working() == [False, False]
 
 
 def test_health_while_the_model_loads(program, models, rig):

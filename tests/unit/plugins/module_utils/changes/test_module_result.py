@@ -182,13 +182,3 @@ def test_a_way_back_is_answered_step_by_step():
     assert third["obstacles"] == [] and third["work"]["history"] == {"number": 1, "rolled_back_from": 2}
     # The same plan that is no way back gives none up, and models that the host has stay.
     assert asked(settings=values, host=state, plan=old)["work"]["history"] == {"number": 1, "rolled_back_from": None}
-
-
-def test_a_kept_plan_insists_on_the_models_that_it_was_made_from():
-    digest = "sha256:" + "e" * 64
-    old = plan(model(planned_digest=digest))
-    state = applied_host(old)
-    for is_way_back, pinned in ((True, digest), (False, None)):
-        options = {"rollback_to": 1} if is_way_back else {}
-        (entry_of_model,) = asked(host=state, plan=old, servers=serving(old), **options)["work"]["present"]
-        assert entry_of_model.get("digest") == pinned

@@ -247,6 +247,12 @@ placement:
           first in RV(placement.warnings) as well. Empty in the plan that is written to the host.
       type: list
       elements: str
+    release_changes:
+      description:
+        - What the release does otherwise than that of the applied plan, with these models on these GPUs, in sentences.
+          Empty if it is the same release.
+      type: list
+      elements: str
     without_effect:
       description:
         - A sentence for each entry of O(cordon) and O(exclude) that is over or names no GPU of this host. Empty in the

@@ -12,7 +12,7 @@ from .search import policy
 from .search.fitting import Fitting
 from .search.host import Host
 from .shapes import Choice, PlanRequest
-from .tell import host_memory, instances, moved_addresses, report, steps_down, warnings
+from .tell import host_memory, instances, moved_addresses, release_changes, report, steps_down, warnings
 from .tell.case import Case
 from .tell.entries import gpu_entry, left_out_entry
 
@@ -41,7 +41,9 @@ def make_plan(request: PlanRequest) -> dict[str, Any]:
     choices, host = _choices(given, fitting)
     built = _instances(given, choices, host)
     reports, notes = _reports(given, fitting, choices, host, built)
-    return _plan(given, (choices, host), built, reports, notes)
+    plan = _plan(given, (choices, host), built, reports, notes)
+    environments = [one["environment"] for one in plan["instances"]]
+    return dict(plan, release_changes=release_changes.release_changes(given, fitting, environments))
 
 
 def _choices(given: CheckedRequest, fitting: Fitting) -> tuple[list[Choice], Host]:

@@ -123,6 +123,18 @@ def names(version: Version) -> list[str]:
     return sorted(library.name for library in of_release(version))
 
 
+def least_driver(version: Version, capability: Optional[Capability]) -> Optional[int]:
+    """Return the least major version of the driver with which a release from 0.30 on uses a GPU; None where no library
+    of its main archive is built for it, or the GPU is not known.
+
+    Args:
+        version: the Ollama version.
+        capability: compute capability of the GPU.
+    """
+    able = [one for one in of_release(version) if not one.archive and capability and one.built_for(capability)]
+    return min((library.driver_for(capability) for library in able), default=None)
+
+
 def may_be_new(version: Version, name: str) -> bool:
     """Whether only a release that was not read may have a library: none that was read has one of its kind as new.
 

@@ -13,7 +13,7 @@ from typing import Mapping, Optional, Sequence
 
 from ..common.service_variables import Version, version_text
 from ..model.schema import ModelFacts
-from . import faults, limits
+from . import faults, limits, unchecked
 from .libraries import RefusedGpu
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 from .speculation import NONE, Speculation
@@ -238,8 +238,12 @@ class Release(abc.ABC):
         if self.numbers > NEWEST_CHECKED:
             return (
                 "Ollama %s is newer than the releases whose placement this collection has checked; it is planned by "
-                "the rules of %s, and placement_check tells whether they still hold."
-                % (self.version, version_text(NEWEST_CHECKED))
+                "the rules of %s, and placement_check tells whether they still hold. Not checked are: %s."
+                % (
+                    self.version,
+                    version_text(NEWEST_CHECKED),
+                    "; ".join(unchecked.unchecked_parts(self.version, self.numbers)),
+                )
             )
         return (
             "Ollama %s is older than the releases whose placement this collection has checked; it is planned by "

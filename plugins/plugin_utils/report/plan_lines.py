@@ -60,6 +60,7 @@ def plan_lines(plan):
         for model in instance["models"]:
             lines += _model_lines(model, names)
     warnings = plan.get("warnings") or []
+    lines += ["Release: %s" % sentence for sentence in plan.get("release_changes") or []]
     lines += ["Note: %s" % note for note in plan.get("without_effect") or [] if note not in warnings]
     return lines + ["Warning: %s" % warning for warning in warnings]
 

@@ -33,6 +33,7 @@ class CheckedRequest:
         memory: the host's memory, or None where the facts do not have it.
         applied: where the applied plan has each model.
         applied_instances: the instances of the applied plan, as far as it can be relied on.
+        applied_version: the release of the applied plan, or None.
         overhead_bytes: measured context overhead per process and GPU, or None.
         warnings: what the user should know of the options.
         slot_warnings: models that get fewer slots than asked for.
@@ -52,6 +53,7 @@ class CheckedRequest:
     warnings: tuple[str, ...]
     slot_warnings: tuple[str, ...]
     without_effect: tuple[str, ...] = ()
+    applied_version: Optional[str] = None
 
     @property
     def topology(self) -> Sequence[Any]:
@@ -103,6 +105,7 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
         memory=host_memory(request.gpu_inventory, usable, in_force, request.own_units, host_headroom),
         applied=applied.Applied(in_force),
         applied_instances=in_force.get("instances") or [],
+        applied_version=str(in_force.get("ollama_version") or "") or None,
         overhead_bytes=overhead_bytes,
         warnings=(
             *warnings,

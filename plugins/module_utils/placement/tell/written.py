@@ -8,7 +8,7 @@ from typing import Any
 
 #: Keys of a plan with sentences about what it would change of the applied one, and about entries of lists that do not
 #: concern the host.
-_CHANGES = ("steps_down", "moved_addresses", "moved_tags", "without_effect")
+_CHANGES = ("steps_down", "moved_addresses", "moved_tags", "without_effect", "release_changes")
 
 
 def as_written(plan: dict[str, Any]) -> dict[str, Any]:

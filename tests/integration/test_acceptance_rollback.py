@@ -77,7 +77,6 @@ def test_a_host_goes_back_on_request(site):
     assert json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json"))["ollama_version"] == OLD
     pid = on("a", "systemctl", "show", "--value", "--property=MainPID", "ollama@gpu0-1.service").strip()
     assert "MY_TOKEN=old" in on("a", "cat", "/proc/%s/environ" % pid).split("\0")
-    assert "/releases/%s/" % OLD in on("a", "readlink", "/proc/%s/exe" % pid)
     assert kept("a")[1]["rolled_back_from"] == 2
     again = site.play("rollback", *new)
     assert changed(again) == {"a": 0} and "since the way back from plan 2" in again.output

@@ -16,7 +16,7 @@ from .. import kv_cache
 from .graph_builder import Builder
 from .kinds import Kind
 from .norms import norm, with_bias
-from .tensors import F16, F32, Value
+from .tensors import F16, F32, Value, contiguous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +44,13 @@ def rotate(b: Builder, value: Value) -> Value:
 
 
 def hadamard(b: Builder, value: Value, rotation: Value) -> Value:
-    """Rotation of a quantized cache's rows: a product of rows of the matrix's width."""
+    """Rotation of a quantized cache's rows: a product of rows of the matrix's width (llama-graph.cpp
+    `ggml_mul_mat_aux`). What has gaps, as a part of a fused q, k and v, is copied first."""
     g = b.graph
     width = rotation.shape[0]
     count = value.shape[0] * value.shape[1] * value.shape[2] * value.shape[3] // width
-    flat = g.view(value, (width, count))
+    whole = value.strides == contiguous(value.shape, value.element)
+    flat = g.view(value, (width, count)) if whole else g.cont(value, (width, count, 1, 1))
     return g.view(g.matmul_values(rotation, flat), value.shape)
 
 

@@ -33,14 +33,14 @@ def block(b: Builder, cur: Value, kind: Kind, layer: int, last: bool) -> Value:
         return _two_mixers(b, came, cur, layer, last)
     if b.traits.gated_queries:
         b.graph.expand(cur)
-    mixed = mixer(b, cur, kind, layer)
+    mixed = mixer(b, _mixer_input(b, came, cur, kind, layer), kind, layer)
     if mixed is None:
         return _without_mixer(b, came, cur, layer, last)
     if last:
         mixed, came, cur = b.pick(mixed, came, cur)
     if b.traits.parallel:
         out = forward(b, cur, kind, layer)
-        first, second, third = (mixed, out, came) if b.traits.attention_first else (out, came, mixed)
+        first, second, third = ((mixed, out, came)[which] for which in b.traits.parallel_order)
         return b.graph.like("add", b.graph.like("add", first, second), third)
     if b.traits.post_norms and "post_attention_norm.weight" in kind:
         mixed = norm(b, mixed, True, layer)
@@ -59,6 +59,14 @@ def _input_norm(b, cur, kind, layer):
     if "attn_norm.weight" in kind:
         return with_bias(b, norm(b, cur, True, layer, plain), kind, "attn_norm.bias", b.device(layer))
     return norm(b, cur, False, layer, plain) if b.traits.bare_norms else cur
+
+
+def _mixer_input(b, came, normed, kind, layer):
+    """What the mixer works on: the normed input, or one with a norm of its own (src/models/falcon.cpp, the 40B)."""
+    if not b.traits.parallel or "attn_norm_2.weight" not in kind:
+        return normed
+    own = norm(b, came, True, layer, b.traits.layer_norm)
+    return with_bias(b, own, kind, "attn_norm_2.bias", b.device(layer))
 
 
 def _forward_norm(b, cur, kind, layer):

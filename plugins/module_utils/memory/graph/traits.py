@@ -73,6 +73,9 @@ NO_POSITIONS: Dict[str, Union[str, int]] = {
     "gpt2": "all",
     "bert": "all",
 }
+# Mixer (0), feed-forward part (1) and what came in (2), in the order in which a block adds them; the first two may be
+# written over. Others than command-r's order (src/models/falcon.cpp, phi2.cpp).
+PARALLEL_ORDER = {"falcon": (1, 0, 2), "phi2": (0, 1, 2)}
 PLACES_ADDED = ("starcoder", "gpt2")  # positions are added to the token embeddings instead
 # Whether what came in is the first term of the sum: after the mixer, after the feed-forward part.
 RESIDUAL_FIRST = {"phi3": (False, True), "jamba": (True, True), "lfm2": (True, True), "lfm2moe": (True, True)}
@@ -173,7 +176,7 @@ class Traits:
         gated_queries: q has a gate beside every head.
         repeats_keys: a delta net repeats its keys for every head.
         parallel: mixer and feed-forward part work on the same input, and their results are added.
-        attention_first: order of that sum.
+        parallel_order: order of that sum, as PARALLEL_ORDER says.
         post_norms: norms after the parts of a block.
         squared: the feed-forward part squares its activation.
         gating: of the experts: softmax, sigmoid, or late (softmax over the chosen ones).
@@ -209,7 +212,7 @@ class Traits:
     gated_queries: bool
     repeats_keys: bool
     parallel: bool
-    attention_first: bool
+    parallel_order: Tuple[int, int, int]
     post_norms: bool
     squared: bool
     gating: str
@@ -262,7 +265,7 @@ def traits_of(model: ModelFacts, kinds: Sequence[Optional[Kind]]) -> Traits:
         gated_queries=name in ("qwen3next", "qwen35", "qwen35moe"),
         repeats_keys=name == "qwen3next",
         parallel=_is_parallel(name, present),
-        attention_first=name == "phi2",
+        parallel_order=PARALLEL_ORDER.get(name, (1, 2, 0)),
         post_norms=_has_post_norms(name, present),
         squared=name.startswith("nemotron") or name == "arcee",
         gating=_gating(name, hyper("expert_gating_func")),

@@ -82,7 +82,7 @@ def test_compute_buffers_follow_the_engine_s_allocator():
     errors = [
         abs(ours[2] - engine[2]) for unused, devices in compared() for engine, ours, unused_too, unused_three in devices
     ]
-    assert sum(error <= 1.01 for error in errors) >= 0.99 * len(errors)
+    assert sum(error <= 1.01 for error in errors) >= 0.995 * len(errors)
 
 
 def test_slots_that_share_one_stream_are_the_server_s_to_the_mib():
@@ -102,8 +102,9 @@ def test_no_model_s_compute_buffers_are_right_by_chance_only():
         right.setdefault(row["model"], []).extend(
             abs(ours[2] - engine[2]) <= 1.01 for engine, ours, unused, unused_too in devices
         )
-    # starcoder: one row of embeddings too many for every token where it lies on several devices, at most 49 MiB.
-    assert {name for name, found in right.items() if sum(found) < 0.8 * len(found)} == {"starcoder-15b"}
+    assert not {name for name, found in right.items() if sum(found) < 0.8 * len(found)}
+    for name in ("starcoder-15b", "falcon-7b", "falcon-40b"):  # one matrix for q, k and v; parts side by side
+        assert len(right[name]) > 20 and all(right[name])
 
 
 def test_models_that_were_not_looked_at_are_as_near_as_the_others():

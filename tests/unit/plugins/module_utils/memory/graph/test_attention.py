@@ -35,3 +35,13 @@ def test_k_and_v_are_stored_unless_an_earlier_block_s_cache_serves():
 def test_latent_attention_stores_one_row_for_all_heads():
     b, made = attended("deepseek-r1")
     assert operations(b).count("set_rows") == 1 and made.shape[:2] == (b.width, b.tokens)
+
+
+def test_parts_of_a_fused_matrix_are_copied_before_a_quantized_cache_rotates_them():
+    """llama-graph.cpp `ggml_mul_mat_aux`; what has been through rotary positions has no gaps any more."""
+    copies = {}
+    for name in ("starcoder-15b", "falcon-7b", "llama3.1-8b"):
+        for cache in ("f16", "q8_0"):
+            copies[name, cache] = operations(attended(name, cache_type=cache)[0]).count("cont")
+    more = {name: copies[name, "q8_0"] - copies[name, "f16"] for name, dummy in copies}
+    assert more == {"starcoder-15b": 3, "falcon-7b": 1, "llama3.1-8b": 0}

@@ -27,3 +27,16 @@ def test_a_block_has_the_mixer_that_its_tensors_show():
 def test_after_the_last_block_a_batch_has_the_rows_of_the_output():
     b, out = made("llama3.1-8b", 31, last=True)
     assert out.shape[1] == b.wanted and operations(b).count("get_rows") == 2
+
+
+def test_parts_side_by_side_are_added_as_the_model_does_and_have_norms_of_their_own():
+    def added(name):
+        """What the parts that a block adds were made of, in their order; "in" came in."""
+        b, out = made(name, 0)
+        first, last = out.sources[0].sources, out.sources[1]
+        return ["in" if value in b.graph.inputs else value.sources[0].operation for value in (*first, last)]
+
+    assert added("falcon-7b") == ["unary", "view", "in"]  # the feed-forward part, attention
+    assert added("command-r-35b") == ["glu", "in", "view"]
+    assert added("phi2")[2] == "in"
+    assert operations(made("falcon-40b", 0)[0]).count("norm") == 1 + operations(made("falcon-7b", 0)[0]).count("norm")

@@ -200,6 +200,7 @@ placement:
       description:
         - One entry per model with the chosen strategy, its reason, the alternatives with their memory, how many bytes
           are missing, remedies, and what this Ollama version would do without the settings of the plan.
+        - C(fits) says whether there is a place for the model.
         - The C(capacity) of a model contains how many requests it serves at the same time, the memory of one more
           slot, and how many slots would fit.
       type: list

@@ -77,12 +77,16 @@ def plan_obstacles(plan: dict[str, Any], host: dict[str, Any], adopt: bool = Fal
 def _infeasible(plan: dict[str, Any]) -> list[str]:
     if plan["feasible"]:
         return []
-    reasons = list(dict.fromkeys(model["reason"] for model in plan["models"] if model["reason"]))
-    remedies = list(dict.fromkeys(str(remedy) for model in plan["models"] for remedy in model.get("remedies") or []))
-    return [
-        "The plan is not feasible: %s Remedies: %s."
-        % (" ".join(reasons), "; ".join(remedy[:-1] if remedy.endswith(".") else remedy for remedy in remedies))
-    ]
+    without_place = [model for model in plan["models"] if not model.get("fits")]
+    reasons = dict.fromkeys(_reason(model, len(plan["models"])) for model in without_place if model["reason"])
+    remedies = dict.fromkeys(str(remedy) for model in without_place for remedy in model.get("remedies") or [])
+    listed = "; ".join(remedy[:-1] if remedy.endswith(".") else remedy for remedy in remedies)
+    return ["The plan is not feasible: %s%s" % (" ".join(reasons), listed and " Remedies: %s." % listed)]
+
+
+def _reason(model: dict[str, Any], models: int) -> str:
+    """Why a model has no place, with its name where there are others."""
+    return "%s: %s" % (model["name"], model["reason"]) if models > 1 else str(model["reason"])
 
 
 def _foreign_ollama(plan: dict[str, Any], host: dict[str, Any], adopt: bool) -> list[str]:

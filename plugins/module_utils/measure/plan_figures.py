@@ -149,7 +149,7 @@ def infeasible(plan: dict[str, Any], missing: dict[str, int]) -> dict[str, Any]:
             ", ".join("GPU %s" % uuid for uuid in missing if uuid in own),
         )
         remedies = ["context_length: ask for fewer tokens", "kv_cache_type: q8_0", "more GPUs"]
-        reports.append(dict(report, shortfall_bytes=short, reason=reason, remedies=remedies))
+        reports.append(dict(report, fits=False, shortfall_bytes=short, reason=reason, remedies=remedies))
     return dict(plan, feasible=False, instances=[], models=reports)
 
 

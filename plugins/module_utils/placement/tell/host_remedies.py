@@ -9,7 +9,7 @@ from typing import Optional
 
 from ...common.sizes import GIB, gib
 from ..ask.host_memory import HostMemory
-from ..shapes import Choice, Gpu
+from ..shapes import ALL, Choice, Gpu
 from .case import Case
 
 STEP = GIB // 4  # memory to free is named in such steps
@@ -28,6 +28,29 @@ def headroom(case: Case) -> list[str]:
         "host_headroom_bytes: %d (1 GiB) fits, instead of %d; the host then has less for itself"
         % (GIB, memory.headroom_bytes)
     ]
+
+
+def fewer_experts(case: Case) -> list[str]:
+    """Experts of fewer layers on the CPU, or of none, where cpu_experts asks for more than the host's memory holds."""
+    wanted = case.wanted
+    if case.memory is None or not wanted.cpu_experts or not case.gpus:
+        return []
+    if case.solved(cpu_experts=None):
+        return ["cpu_experts: without it the model fits on the GPUs, and is faster"]
+    layers = wanted.facts.layers
+    first = next(index for index, layer in enumerate(layers) if layer.expert_bytes)
+    asked = len(layers) if wanted.cpu_experts == ALL else int(wanted.cpu_experts)
+    # Too many do not fit the host, too few not the GPUs: one that fits is found first, then the most.
+    some = next((count for count in _spread(first + 1, asked - 1) if case.solved(cpu_experts=count)), None)
+    if some is None:
+        return []
+    most = case.largest(some, asked - 1, lambda count: {"cpu_experts": count}) or some
+    return ["cpu_experts: %d fits, and is faster" % most]
+
+
+def _spread(low: int, high: int) -> list[int]:
+    """Some numbers from high down to low, the ends among them; [] where high is less than low."""
+    return sorted({high - (high - low) * part // 8 for part in range(9)}, reverse=True) if low <= high else []
 
 
 def free_memory(case: Case) -> list[str]:

@@ -282,6 +282,7 @@ CHEAPEST_FIRST = (
     _speculation,
     _slots,
     _headroom,
+    host_remedies.fewer_experts,
     host_remedies.headroom,
     _context,
     _cache_type,

@@ -33,6 +33,7 @@ def explain(
     behaviour = _default_behaviour(case, instances, service)
     report = {
         "name": choice.wanted.name,
+        "fits": bool(choice.placements),
         "strategy": choice.strategy,
         "reason": _reason(choice, behaviour) if choice.placements else _why_not(case, gpu_inventory),
         "shortfall_bytes": None if choice.placements or _lacks_a_second_gpu(case) else choice.shortfall_bytes,

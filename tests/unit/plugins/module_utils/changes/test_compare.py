@@ -311,9 +311,13 @@ def test_what_is_left_in_another_models_directory_is_said(wanted):
 
 
 def test_an_infeasible_plan_changes_nothing(wanted):
-    wanted.update(feasible=False, instances=[], models=[{"reason": "Too large.", "remedies": ["more GPUs."]}])
+    large = {"name": "large", "fits": False, "reason": "Too large.", "remedies": ["more GPUs."]}
+    small = {"name": "small", "fits": True, "reason": "It fits on one GPU.", "remedies": []}
+    wanted.update(feasible=False, instances=[], models=[large])
     changes = difference(wanted, host())
     assert changes.changes == () and changes.obstacles == ("The plan is not feasible: Too large. Remedies: more GPUs.",)
+    wanted["models"] = [small, dict(large, remedies=[])]
+    assert difference(wanted, host()).obstacles == ("The plan is not feasible: large: Too large.",)
 
 
 def test_comparing_changes_none_of_its_arguments(wanted):

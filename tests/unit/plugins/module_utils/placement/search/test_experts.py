@@ -103,3 +103,20 @@ def test_nothing_is_moved_where_nothing_is_asked_for():
         environment, model = only(plan(TWO_4090, wanted(EXPERTS, strategy="single", cpu_experts=asked)))
         assert model["cpu_experts"] is None and model["predicted"]["fully_on_gpu"]
         assert not [name for name in environment if "MOE" in name]
+
+
+@pytest.mark.parametrize("asked", ["all", "40"])
+def test_fewer_experts_on_the_host_or_none_are_a_remedy_where_it_is_too_small(asked):
+    memory = {"total_bytes": 8 * GIB, "available_bytes": 7 * GIB, "swap_free_bytes": 0, "units": []}
+    (model,) = plan(dict(ONE_4090, host_memory=memory), wanted(EXPERTS, cpu_experts=asked))["models"]
+    assert model["remedies"][0] == "cpu_experts: without it the model fits on the GPUs, and is faster"
+    small = dict(hosts.inventory((16380, 15900)), host_memory=memory)
+    (model,) = plan(small, wanted(EXPERTS, cpu_experts=asked))["models"]
+    (remedy,) = [one for one in model["remedies"] if one.startswith("cpu_experts: ")]
+    count = int(remedy.split(" ")[1])
+    assert remedy == "cpu_experts: %d fits, and is faster" % count
+    for number, fits in ((count, True), (count + 1, False)):
+        assert plan(small, wanted(EXPERTS, cpu_experts=str(number)))["feasible"] is fits
+    tiny = dict(hosts.inventory((2048, 1900)), host_memory=memory)
+    (model,) = plan(tiny, wanted(EXPERTS, cpu_experts=asked))["models"]
+    assert not [one for one in model["remedies"] if one.startswith("cpu_experts: ")]

@@ -110,7 +110,7 @@ instances:
       description:
         - Checks of the instance as a whole. V(only_planned_models) fails if a model is loaded that is not planned,
           V(only_engines) if another process of its unit holds memory of a GPU. V(listener), V(release), V(programs),
-          V(environment) and V(own_process) fail if it is not the planned server that runs and answers.
+          V(environment), V(unit) and V(own_process) fail if it is not the planned server that runs and answers.
         - Each has C(name), C(passed) (null if it is unknown), C(required), C(expected) and C(observed).
       type: list
       elements: dict

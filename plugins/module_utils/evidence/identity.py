@@ -19,6 +19,7 @@ from .shapes import Check, EngineProcess, Finding, ObservedInstance, ObservedMod
 _DELETED = " (deleted)"
 #: Programs of a release, by their place in it: another program (the interpreter of a script) does not tell the place.
 _PROGRAMS = ("ollama", "llama-server")
+_READ = {True: "as systemd has read it", False: "changed since"}
 #: Findings that a wrong environment can cause.
 _OF_PLACEMENT = ("one_gpu_carries_all", "layers_on_cpu", "cpu_only", "far_from_predicted")
 
@@ -50,6 +51,11 @@ class ServerIdentity:
     def is_own(self) -> Optional[bool]:
         """Return whether that process is of the instance's unit; None where it is not known."""
         return None if self.listener() is None else (self.observed.listener or {}).get("unit") == self.unit
+
+    def is_read(self) -> Optional[bool]:
+        """Return whether systemd has read the files of the unit as they are now; None where it does not say."""
+        answer = self.observed.unit.get("NeedDaemonReload")
+        return None if answer is None else answer != "yes"
 
     def is_release(self) -> Optional[bool]:
         """Return whether the server is of the planned release; None where it is not known."""
@@ -95,6 +101,8 @@ def check_server(identity: ServerIdentity) -> list[Check]:
         Check("programs", None if replaced is None else not replaced, "of one installation", _list(replaced)),
         Check("environment", None if variables is None else not variables, "that of the plan", _list(variables)),
     ]
+    if identity.is_read() is not None:
+        checks.append(Check("unit", identity.is_read(), "as systemd has read it", _READ[bool(identity.is_read())]))
     if identity.release:
         checks.append(Check("release", identity.is_release(), identity.release, identity.observed.version or "unknown"))
     if len(identity.models) > 1:
@@ -167,6 +175,18 @@ def _other_release(identity: ServerIdentity) -> Optional[Diagnosis]:
     )
 
 
+def _unread_unit(identity: ServerIdentity) -> Optional[Diagnosis]:
+    if identity.is_read() is not False:
+        return None
+    return Diagnosis(
+        "far_from_predicted",
+        "a file of %s (its own or a drop-in) was changed, and systemd has not read it again: what the service may use "
+        "and what it runs with can be others at its next start" % identity.unit,
+        "Look at systemctl cat %s, remove what does not belong there, and run the role, or run systemctl daemon-reload "
+        "and check again." % identity.unit,
+    )
+
+
 def _other_programs(identity: ServerIdentity) -> Optional[Diagnosis]:
     replaced = identity.replaced()
     if not replaced:
@@ -194,6 +214,7 @@ _SERVER: tuple[Callable[[ServerIdentity], Optional[Diagnosis]], ...] = (
     _other_listener,
     _other_release,
     _other_programs,
+    _unread_unit,
     _one_process,
 )
 

@@ -12,7 +12,8 @@ feed-forward matrices, Q the width of all query heads, V the vocabulary:
   - experts whose outputs are wider than that: 2 * used * E + 5 E;
   - attention: query and result are 2 Q, beside 4 E; without flash attention also the scores, heads * cells, and one
     more Q;
-* on the device with the output layer: the logits V, beside 4 E;
+* on the device with the output layer: the logits V, beside 4 E; of the logits there are as many rows as the engine has
+  outputs (Load.outputs), which is one for each slot since Ollama 0.30.1;
 * one mask per kind of attention that the device's blocks have: ubatch * cells, f16 with flash attention, else f32.
 
 Several devices with all layers on them work as a pipeline: each input of a device is kept in four copies
@@ -74,14 +75,17 @@ def compute_by_device(
             sizes.append(0)
             continue
         masks = mask_bytes(model, held, load)
-        output = model.vocab_size if held[-1] == model.block_count else 0
+        has_output = held[-1] == model.block_count
+        logits = F32 * min(load.batch, load.outputs or load.batch) * model.vocab_size if has_output else 0
         if partial or (moved and held[0] != 0):
-            sizes.append(max(row * inner + masks, row * (output + width)))
+            sizes.append(max(row * inner + masks, logits + row * width))
             continue
-        values = max(inner, output + (_output_rows(model) if pipeline else 4) * width) if output else inner
+        live = row * inner
+        if has_output:
+            live = max(live, logits + row * (_output_rows(model) if pipeline else 4) * width)
         if pipeline and held[0] == 0:
-            values += 5 * width
-        sizes.append(row * values + (COPIES if pipeline else 1) * masks)
+            live += row * 5 * width
+        sizes.append(live + (COPIES if pipeline else 1) * masks)
     return sizes
 
 

@@ -164,7 +164,7 @@ def _decide(
     return fitting.release.decide(
         LoadRequest(
             wanted.facts,
-            tuple(room.gpu.for_release(room.room_bytes) for room in rooms),
+            tuple(room.gpu.for_release(fitting.seen_bytes(room.gpu, room.room_bytes)) for room in rooms),
             options,
             dict(variables, **environment_of(wanted, [room.gpu for room in rooms])),
             system=fitting.system,

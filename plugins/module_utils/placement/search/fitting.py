@@ -66,13 +66,13 @@ class Fitting:
             layout: how its layers are distributed.
         """
         gpus = [room.gpu for room in rooms]
-        free = [room.room_bytes for room in rooms]
+        # Layers go by what the engine sees as free, in a process with a CUDA context of its own (load_tensors).
         seen = [self.seen_bytes(room.gpu, room.room_bytes) for room in rooms]
         flash = self.flash_attention(wanted, gpus)
         ubatch = self.release.batch(wanted.facts, wanted.ubatch, context_length, wanted.parallel, seen, flash)[0]
         load = self.load(wanted, context_length, ubatch, flash != "off")
         moved = {**(moved_experts(wanted) if gpus else {}), **(layout.moved or {})}
-        estimated = memory.estimate(wanted.facts, layout.layers or free, load, layout.gpu_layers, moved)
+        estimated = memory.estimate(wanted.facts, layout.layers or seen, load, layout.gpu_layers, moved)
         complete = estimated.gpu_layers == estimated.total_layers
         on_host = estimated.host_bytes + estimated.host_compute_bytes + overhead.HOST_PROCESS_BYTES
         if not gpus:
@@ -135,7 +135,7 @@ class Fitting:
         )
 
     def seen_bytes(self, gpu: Gpu, free_bytes: int) -> int:
-        """Free memory of a GPU as Ollama sees it before the first load: its reader holds a CUDA context itself.
+        """Free memory of a GPU as Ollama and its engine see it: the process that reads it holds a CUDA context itself.
 
         Args:
             gpu: the GPU.

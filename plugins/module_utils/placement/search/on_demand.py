@@ -40,7 +40,7 @@ class _Group:
         return Taken(sizes, max(taken_of_host(placed) for placed in self.placements))
 
 
-def place(wanted: Sequence[Wanted], host: Host, fitting: Fitting) -> list[Choice]:
+def place(wanted: Sequence[Wanted], host: Host, fitting: Fitting, grow: bool = False) -> list[Choice]:
     """Place models on demand beside what the host holds, each where an instance has room for it already, if it can.
 
     `host.on_demand` then has what they take.
@@ -49,6 +49,7 @@ def place(wanted: Sequence[Wanted], host: Host, fitting: Fitting) -> list[Choice
         wanted: the models.
         host: the Host with the resident models on it.
         fitting: what a model takes.
+        grow: whether contexts that are chosen automatically become the largest that fit, once all have a place.
 
     Returns:
         the choices in the order of `wanted`.
@@ -59,7 +60,7 @@ def place(wanted: Sequence[Wanted], host: Host, fitting: Fitting) -> list[Choice
         choice, group = _joined(one, groups, host, fitting)
         if choice is None:
             trial = host.beside_on_demand([other.taken for other in groups])
-            (choice,) = contexts.grown([resident.place_one(one, trial, fitting, False)], trial, fitting)
+            choice = resident.place_one(one, trial, fitting, False)
             choice = dataclasses.replace(
                 choice, placements=tuple(pinned(one, placed, trial, fitting) for placed in choice.placements)
             )
@@ -69,8 +70,28 @@ def place(wanted: Sequence[Wanted], host: Host, fitting: Fitting) -> list[Choice
             members, kept = (group.wanted, group.placements) if group else ((), ())
             groups.append(_Group(_key(one, placed, fitting), (*members, one), (*kept, placed)))
         choices[one.create_as] = choice
+    for group in [group for group in groups if grow and group.wanted[0].auto_context and len(group.wanted) == 1]:
+        name = group.wanted[0].create_as
+        others = [other for other in groups if other is not group]
+        choices[name] = _grown(choices[name], host.beside_on_demand([other.taken for other in others]), fitting)
+        groups = [*others, dataclasses.replace(group, placements=choices[name].placements)]
     host.on_demand = tuple(group.taken for group in groups)
     return [choices[one.create_as] for one in wanted]
+
+
+def _grown(choice: Choice, beside: Host, fitting: Fitting) -> Choice:
+    """A model alone in its instance with the largest context that fits.
+
+    Args:
+        choice: of the model.
+        beside: the host without it.
+        fitting: what a model takes.
+    """
+    for placed in choice.placements:
+        beside.take(placed)
+    (found,) = contexts.grown([choice], beside, fitting)
+    placements = tuple(pinned(choice.wanted, placed, beside, fitting) for placed in found.placements)
+    return dataclasses.replace(found, placements=placements)
 
 
 def _joined(

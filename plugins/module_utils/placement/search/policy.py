@@ -73,7 +73,19 @@ def _finished(choices: Sequence[Choice], host: Host, fitting: Fitting) -> list[C
         by_name = [_replicated(choice, host, fitting) for choice in by_name]
     by_name = _grown(by_name, host, fitting)
     done = [_pinned(choice, host, fitting) for choice in by_name]
-    return done + [choice for choice in choices if not choice.wanted.resident]
+    return done + _on_demand([choice for choice in choices if not choice.wanted.resident], host, fitting)
+
+
+def _on_demand(choices: list[Choice], host: Host, fitting: Fitting) -> list[Choice]:
+    """The models on demand with the largest contexts that fit beside the resident ones, whose contexts go first."""
+    if not any(choice.wanted.auto_context and choice.placements for choice in choices):
+        return choices
+    before, host.on_demand = host.on_demand, ()
+    found = on_demand.place([choice.wanted for choice in choices], host, fitting, grow=True)
+    if all(new.placements or not old.placements for old, new in zip(choices, found)):
+        return found
+    host.on_demand = before
+    return choices
 
 
 def _grown(choices: Sequence[Choice], host: Host, fitting: Fitting) -> list[Choice]:

@@ -112,3 +112,17 @@ def test_a_server_that_is_not_reachable_has_only_that_finding():
     seen.instances["gpu0-1"].reachable = False
     result = check_plan(plan(), seen)
     assert findings(result) == ["not_loaded"] and "listener" not in checks(result)
+
+
+@pytest.mark.parametrize("answer, verdict", [("yes", "fail"), ("no", "pass"), (None, "pass")])
+def test_a_unit_that_systemd_has_not_read_again_is_found(answer, verdict):
+    seen = observations()
+    seen.instances["gpu0-1"].unit["NeedDaemonReload"] = answer
+    if answer is None:
+        del seen.instances["gpu0-1"].unit["NeedDaemonReload"]
+    result = check_plan(plan(), seen)
+    assert result.verdict == verdict and checks(result).get("unit") is {"yes": False, "no": True}.get(answer)
+    if verdict == "fail":
+        assert findings(result) == ["far_from_predicted"]
+        assert "systemd has not read it again" in result.diagnosis[0].evidence
+        assert "systemctl daemon-reload" in result.diagnosis[0].remedy

@@ -148,6 +148,7 @@ LIES = {
         plan(),
         changed(of_instance(differences=[{"name": "OLLAMA_KV_CACHE_TYPE", "difference": "next_start"}])),
     ),
+    "unread_unit": (plan(), changed(lambda seen: seen.instances["gpu0-1"].unit.update(NeedDaemonReload="yes"))),
     "one_engine": (two_models(), changed(second_listed)),
     "other_file": (plan(), with_engine(model_file="sha256-9")),
     "other_base": (plan(), observations(base_file="sha256-9")),

@@ -9,9 +9,12 @@ import dataclasses
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.search.fitting import Fitting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import GpuRoom, Wanted
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
 
-from tests.oracle import hosts, table
-from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, TWO_A6000, make_plan, plan, sized, wanted
+from tests.oracle import hosts, models, table
+from tests.unit.plugins.module_utils.placement.builders import GIB, MIB, TWO_A6000, gpu, make_plan, plan, sized, wanted
 
 
 def test_the_projector_is_a_line_on_the_first_gpu():
@@ -116,3 +119,19 @@ def test_the_batch_is_chosen_by_the_memory_that_ollama_sees():
         return model["predicted"]["ubatch"]
 
     assert (ubatch(), ubatch(overhead_bytes=0)) == (512, 1024)
+
+
+def test_layers_are_divided_by_the_free_memory_that_the_engine_sees():
+    """One CUDA context less on each GPU than NVML tells: it counts where the GPUs have different amounts free."""
+    rooms = [GpuRoom(gpu(0), 20 * GIB), GpuRoom(gpu(1), 2200 * MIB)]
+    facts = models.facts("llama3.1-8b")
+    fitting = Fitting(versions.release_of("0.32.15"), overhead_bytes=600 * MIB)
+    asked = Wanted(name="m", create_as="m-o", facts=facts, context_length=4096)
+    found = fitting.predict(asked, rooms, 4096)
+    load = fitting.load(asked, 4096, found.ubatch)
+    by_engine = estimate.estimate(facts, [20 * GIB - 600 * MIB, 1600 * MIB], load)
+    by_nvml = estimate.estimate(facts, [20 * GIB, 2200 * MIB], load)
+    assert found.layers == tuple(device.layers for device in by_engine.devices)
+    assert found.layers != tuple(device.layers for device in by_nvml.devices)
+    older = Fitting(versions.release_of("0.24.0"), overhead_bytes=600 * MIB).predict(asked, rooms, 4096)
+    assert older.layers == tuple(device.layers for device in by_nvml.devices)

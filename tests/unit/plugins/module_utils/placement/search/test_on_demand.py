@@ -13,8 +13,8 @@ ONE = hosts.inventory(hosts.A6000)
 TWO = hosts.inventory(hosts.A6000, hosts.A6000)
 
 
-def on_demand(name, gib, **settings):
-    return sized(name, gib, resident=False, **settings)
+def on_demand(name, gib, blocks=6, **settings):
+    return sized(name, gib, blocks, resident=False, **settings)
 
 
 def by_model(result):
@@ -148,3 +148,26 @@ def test_models_of_which_one_has_the_name_of_the_other_get_instances_of_their_ow
     models[1]["name"] = "y"
     instances = by_model(plan(ONE, *models))
     assert instances["x:a"]["name"] == instances["y"]["name"]
+
+
+def test_a_model_on_demand_with_an_automatic_context_takes_none_of_a_residents():
+    """The residents' contexts grow first; the model on demand gets what is left, and no less than it begins with."""
+    models = {"r": sized("r", 22, 32, context_length="auto"), "d": on_demand("d", 10, 32, context_length="auto")}
+    fixed = on_demand("d", 10, 32, context_length=8192)
+    alone = by_model(plan(ONE, models["r"], fixed))["r"]["models"][0]["context_length"]
+    both = by_model(plan(ONE, *models.values()))
+    contexts = {name: instance["models"][0]["context_length"] for name, instance in both.items()}
+    assert 8192 < contexts["r"] == alone < 131072 and 8192 <= contexts["d"] < 12000
+
+
+def test_models_on_demand_get_a_place_before_one_of_them_grows():
+    models = [
+        sized("r", 10, 32),
+        on_demand("a", 14, 32, context_length="auto"),
+        on_demand("b", 8, 32, kv_cache_type="q8_0"),
+    ]
+    found = by_model(plan(ONE, *models))
+    contexts = {name: instance["models"][0]["context_length"] for name, instance in found.items()}
+    assert 8192 < contexts["a"] < 131072 and contexts["b"] == 8192
+    again = by_model(plan(ONE, *models, applied_plan=plan(ONE, *models)))
+    assert again["a"]["models"][0]["context_length"] == contexts["a"]

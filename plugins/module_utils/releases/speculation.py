@@ -25,6 +25,14 @@ MOST_TOKENS_APART = 128  # of two vocabularies (llama.cpp common/speculative.cpp
 # Ollama's own older files of these have their heads as tensors mtp.*, which its engine renames when it loads them.
 _RENAMED = ("qwen35", "qwen35moe")
 
+# Architectures whose heads the engine can run: the models of llama.cpp with a `graph_mtp` (libllama of build 11669).
+WITH_HEADS = frozenset(
+    """
+    bailingmoe3 cohere2moe deepseek2 deepseek32 deepseek4 gemma4-assistant glm-dsa glm4moe glm5-next hy_v3 mimo2
+    nemotron_h_moe qwen35 qwen35moe qwen3next qwen4exp step35
+    """.split()
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Speculation:
@@ -70,6 +78,11 @@ def cannot_start(model: ModelFacts, found: Speculation) -> bool:
     It asks the draft for heads that predict further tokens; seen with llama-server of build 11669.
     """
     return found.kind == HEADS and model.draft is not None and not memory.has_heads(model.draft)
+
+
+def has_no_graph(model: ModelFacts, found: Speculation) -> bool:
+    """Whether a model's own heads are to propose, and the engine has nothing that runs heads of its architecture."""
+    return found.kind == HEADS and model.draft is None and model.architecture not in WITH_HEADS
 
 
 def refused_draft(model: ModelFacts, version: Version) -> Optional[str]:

@@ -95,6 +95,12 @@ def of_speculation(choice: Choice, release: Release) -> list[str]:
         if not speculation.can_speculate(wanted.facts):
             why = "it has neither heads that predict further tokens (nextn_predict_layers) nor a draft model"
         return ["draft_num_predict %d of %s has no effect: %s." % (wanted.drafted, wanted.name, why)]
+    if speculation.has_no_graph(wanted.facts, found):
+        return [
+            "%s has heads that predict further tokens (nextn_predict_layers), and llama.cpp of build 11669 runs none "
+            "of the architecture %s: unless the engine of Ollama %s does, it ends with an error. Set speculative: "
+            "{type: none} then." % (wanted.name, wanted.facts.architecture, release.version)
+        ]
     if speculation.cannot_start(wanted.facts, found):
         return [
             "The draft model of %s (%s) has no heads that predict further tokens, and the engine of Ollama %s ends "

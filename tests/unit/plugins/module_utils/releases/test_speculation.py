@@ -58,3 +58,10 @@ def test_the_engine_wants_heads_in_a_draft():
 )
 def test_releases_before_llama_server_propose_nothing(version, expected):
     assert versions.release_of(version).speculation(model("qwen3.5-27b-mtp"), 2) == expected
+
+
+def test_heads_that_the_engine_cannot_run_are_known():
+    found = Speculation(HEADS, 4)
+    assert not speculation.has_no_graph(model("qwen3.5-27b-mtp"), found)
+    assert speculation.has_no_graph(model("llama3.1-8b"), found) and not speculation.has_no_graph(model(), NONE)
+    assert not speculation.has_no_graph(model("llama3.1-8b", "qwen3.5-27b-mtp"), found), "the draft's heads propose"

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.left_out import LeftOutGpu
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell import warnings
+import dataclasses
 
-from tests.oracle import hosts, models
-from tests.unit.plugins.module_utils.placement.builders import GIB, TWO_4090, gpu, plan, sized, wanted
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.left_out import LeftOutGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import Choice, Wanted
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell import warnings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import versions
+
+from tests.oracle import hosts, models, table
+from tests.unit.plugins.module_utils.placement.builders import GIB, TWO_4090, gpu, placed, plan, sized, wanted
 
 OLD, NEW = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
@@ -76,3 +81,20 @@ def test_fewer_replicas_of_a_model_that_is_not_wholly_on_a_gpu():
     assert "each takes a GPU of its own, and a part of it is on the CPU" in note
     (note,) = [note for note in plan(TWO_4090, sized("m", 30, replicas=2))["warnings"] if "replicas" in note]
     assert "each takes a GPU of its own, and it is split over 2" in note
+
+
+@pytest.mark.parametrize(
+    "architecture, drafted, words",
+    [
+        ("llama", 4, "llama.cpp of build 11669 runs none of the architecture llama"),
+        ("llama", 0, None),
+        ("qwen35", 4, None),
+    ],
+)
+def test_heads_of_an_architecture_that_the_engine_has_none_of_are_said(architecture, drafted, words):
+    facts = dataclasses.replace(table.facts("qwen3.5-27b-mtp"), architecture=architecture)
+    wanted_ = Wanted(name="m", create_as="m-o", facts=facts, context_length=4096, drafted=drafted)
+    choice = Choice(wanted_, "single", placements=(placed((gpu(0), GIB, 2 * GIB)),))
+    notes = warnings.of_speculation(choice, versions.release_of("0.32.15"))
+    assert len(notes) == bool(words)
+    assert not words or (words in notes[0] and "speculative: {type: none}" in notes[0])

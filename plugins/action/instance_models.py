@@ -10,6 +10,7 @@ from typing import Any
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import REQUESTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fetch_progress import Progress, read
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_answer import AnswerError, cleaned
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries
@@ -18,8 +19,12 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries imp
 LIMIT = 7 * 24 * 3600
 #: Seconds between two looks at the progress; the last one is that of all further looks.
 PAUSES = (0.5, 1, 1, 2, 2, 5, 10)
-#: Looks in succession at which the module is gone, and has no result, after which it was killed.
+#: Looks in succession at which the module is gone and has no result, or the host does not answer, before that is said.
 _GONE = 3
+_SILENT = (
+    "%s does not answer any more while models are fetched (%s). What has been downloaded is kept: run again, and the "
+    "fetch goes on from there."
+)
 #: Where the result of the module is kept meanwhile: gone after a reboot.
 _JOBS = "/run/ollama-multigpu/jobs"
 
@@ -53,7 +58,8 @@ class ActionModule(WithLibraries):
 
     def _watched(self, job: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Show the progress of a module that runs in the background until it has ended; return its result."""
-        progress, display, gone, looks = Progress(self._host_name), Display(), 0, 0
+        progress, display = Progress(self._host_name), Display()
+        gone = silent = looks = 0
         begin = time.monotonic()
         while time.monotonic() - begin < LIMIT:  # a host could say for ever that it goes on
             time.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
@@ -65,6 +71,10 @@ class ActionModule(WithLibraries):
             answer = self._job(job, "status", task_vars)
             if answer.get("finished"):
                 return self._result(answer)
+            silent = 0 if answer.get("ansible_job_id") else silent + 1
+            if silent >= _GONE:
+                why = printable(str(answer.get("module_stderr") or answer.get("msg") or "no answer"))
+                return {"failed": True, "msg": _SILENT % (self._host_name, why)}
             gone = 0 if not record["pid"] or self._runs(record["pid"]) else gone + 1
             if gone >= _GONE:
                 return {"failed": True, "msg": "The module that fetches models was killed on the host: run again."}

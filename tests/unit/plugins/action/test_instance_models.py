@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.action import instance_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 GIB = 1024**3
+GOES_ON = {"finished": 0, "started": 1, "ansible_job_id": "j1.2"}
 DONE = {"changed": True, "models": [], "held_back": [], "finished": 1, "ansible_job_id": "j1.2", "extra": "x"}
 
 
@@ -62,7 +63,7 @@ def record(completed, **more):
 
 
 def test_the_progress_is_shown_and_the_result_is_the_modules(_screen):
-    host = Host(["", record(GIB), record(5 * GIB)], [{"finished": 0}, {"finished": 0}, dict(DONE)])
+    host = Host(["", record(GIB), record(5 * GIB)], [GOES_ON, GOES_ON, dict(DONE)])
     result = host._run_module({})
     assert result == {"changed": True, "failed": False, "models": [], "held_back": []}
     assert len(_screen) == 2 and _screen[0].startswith("node1: tiny 10 % of 10.0 GiB")
@@ -79,8 +80,16 @@ def test_without_a_fetch_server_and_in_check_mode_the_module_runs_as_any_other()
 
 
 def test_a_module_that_was_killed_is_a_failure_and_no_endless_wait():
-    result = Host([record(GIB)], [{"finished": 0}] * 9, alive=False)._run_module({})
+    result = Host([record(GIB)], [GOES_ON] * 9, alive=False)._run_module({})
     assert result["failed"] and "was killed" in result["msg"]
+
+
+def test_a_host_that_is_gone_is_said():
+    """A connection that is no SSH may tell it by a module that fails."""
+    host = Host([record(GIB), ""], [GOES_ON] + [{"failed": True, "module_stderr": "container is not running"}] * 3)
+    result = host._run_module({})
+    assert result["failed"] and "node1 does not answer any more" in result["msg"]
+    assert "container is not running" in result["msg"] and "run again" in result["msg"]
 
 
 def test_an_answer_of_something_else_is_refused():
@@ -91,5 +100,5 @@ def test_an_answer_of_something_else_is_refused():
 def test_a_host_that_goes_on_for_ever_is_given_up(monkeypatch):
     clock = iter(range(0, 10**9, 86400))
     monkeypatch.setattr(instance_models.time, "monotonic", lambda: next(clock))
-    result = Host([record(GIB)], [{"finished": 0}] * 99)._run_module({})
+    result = Host([record(GIB)], [GOES_ON] * 99)._run_module({})
     assert result["failed"] and "within 7 days" in result["msg"]

@@ -49,13 +49,13 @@ class ActionModule(WithLibraries):
         return super().run(tmp, task_vars)
 
     def _is_for_the_controller(self):
-        """Whether a registry is asked by a task that is delegated to the controller."""
+        """Whether a registry, a file or an address is read by a task that is delegated to the controller."""
         arguments = self._task.args
         return (
             self._task.delegate_to in LOCALHOST
             and self._connection.transport in ("local", "ansible.builtin.local")
             and not self._play_context.become
             and not self._task.async_val
-            and arguments.get("source", "registry") == "registry"
+            and arguments.get("source", "registry") in ("registry", "file", "address")
             and bool(arguments.get("name"))
         )

@@ -68,6 +68,49 @@ options:
           - Another model of the instance, whose file becomes the draft model of the built model (C(DRAFT)). It must
             come before this entry and have one file.
         type: str
+      file:
+        description:
+          - A GGUF file that the model comes from, and from no registry. Its blob in O(models[].store), which is
+            required, has the bytes of the file.
+          - Its suboptions except C(kind) and C(where) are those of
+            RV(gpufleet.ollama.model_info#module:model.own_file).
+        type: dict
+        suboptions:
+          kind:
+            description:
+              - Whether the file is on the controller (V(file)), on this host (V(host_file)) or behind an address
+                (V(url)). M(gpufleet.ollama.model_file) sends the file of the controller.
+            type: str
+            choices: [file, host_file, url]
+            required: true
+          where:
+            description:
+              - Its path or address.
+            type: str
+            required: true
+          sha256:
+            description:
+              - Its SHA-256, with which it is compared.
+            type: str
+            required: true
+          size_bytes:
+            description:
+              - Its size.
+            type: int
+            required: true
+          architecture:
+            description:
+              - Architecture of the model.
+            type: str
+            required: true
+          model_type:
+            description:
+              - Number of parameters, as V(8.0B).
+            type: str
+          file_type:
+            description:
+              - Quantization, as V(Q4_K_M).
+            type: str
       digest:
         description:
           - The manifest digest that the model must have. For a built model, the digest that its base must have.

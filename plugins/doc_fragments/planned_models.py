@@ -105,6 +105,25 @@ options:
             O(models[].resident=false), where the default is five minutes.
         type: raw
         default: -1
+      source:
+        description:
+          - A GGUF file of your own that the model comes from. O(models[].model) must be the facts of that file, with
+            RV(gpufleet.ollama.model_info#module:model.own_file).
+          - Exactly one of V(file), V(host_file) and V(url) is required.
+        type: dict
+        suboptions:
+          file:
+            description: Its path on the controller.
+            type: str
+          host_file:
+            description: Its path on the host.
+            type: str
+          url:
+            description: Its address, without a user name and password.
+            type: str
+          sha256:
+            description: Its SHA-256. Only a file on the controller does not need it.
+            type: str
       refresh:
         description:
           - Whether the model that O(models[].model) describes replaces another one that the host has under the name.

@@ -158,7 +158,7 @@ models:
     action:
       description: What was done, or would be done in check mode.
       type: str
-      choices: [none, link, copy, pull, create, alias, delete, load, reload, keep_alive, unload]
+      choices: [none, link, copy, pull, import, create, alias, delete, load, reload, keep_alive, unload]
       sample: create
     digest:
       description: Manifest digest of the model afterwards. Null if it is absent, or if it is not known in check mode.

@@ -182,7 +182,7 @@ action:
   description: What was done, or would be done in check mode.
   returned: success
   type: str
-  choices: [none, link, copy, pull, create, delete, load, reload, keep_alive, unload]
+  choices: [none, link, copy, pull, import, create, delete, load, reload, keep_alive, unload]
   sample: pull
 digest:
   description: Manifest digest of the model afterwards. Null if it is absent, or if it is not known in check mode.

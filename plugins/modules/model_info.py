@@ -21,6 +21,7 @@ author:
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.header_sources
 attributes:
   check_mode:
     support: full
@@ -28,62 +29,6 @@ attributes:
     support: N/A
 requirements:
   - requests, which the collection brings along
-options:
-  name:
-    description:
-      - The model, as V(llama3.1:8b) or V(host:port/namespace/model:tag).
-      - Required unless O(source=file), where it is only the name in the result.
-    type: str
-  source:
-    description:
-      - Where the header is read.
-      - V(registry) reads it from a registry, before the model is pulled.
-      - V(server) asks the Ollama server at O(url), which must have the model.
-      - V(store) reads the models directory O(store) on this host.
-      - V(file) reads the GGUF file O(path) on this host.
-    type: str
-    choices: [registry, server, store, file]
-    default: registry
-  registry:
-    description:
-      - Host and port of a mirror to read from instead of the registry in the model's name.
-    type: str
-  insecure:
-    description:
-      - Whether to use plain HTTP with the registry.
-    type: bool
-    default: false
-  url:
-    description:
-      - Address of the Ollama API for O(source=server).
-    type: str
-    default: http://127.0.0.1:11434
-  store:
-    description:
-      - Models directory for O(source=store). It contains C(manifests) and C(blobs).
-    type: path
-  path:
-    description:
-      - GGUF file for O(source=file). For a split model, any of its files. The others must be in the same directory.
-    type: path
-  cache_dir:
-    description:
-      - Directory in which the facts of a header are cached by the digest of the model file. Tasks of several hosts that
-        are delegated to one machine then read the header once.
-      - It is created with permissions for this user only. One that others may write, or that belongs to another user,
-        is refused.
-    type: path
-  refresh:
-    description:
-      - Whether to read the header from the registry although O(cache_dir) has it. The entry there is replaced.
-      - Use it after the header turned out not to be that of the model file.
-    type: bool
-    default: false
-  timeout:
-    description:
-      - Seconds without data after which a request to a server or registry fails.
-    type: int
-    default: 30
 seealso:
   - module: gpufleet.ollama.placement_info
   - module: gpufleet.ollama.model
@@ -103,6 +48,13 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
   register: scout
+
+- name: Read a GGUF file behind an address
+  gpufleet.ollama.model_info:
+    name: qwen-of-mine
+    source: address
+    address: https://files.example.com/qwen3-32b-q4_k_m.gguf
+    sha256: 46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
 
 - name: Read a GGUF file
   gpufleet.ollama.model_info:
@@ -126,7 +78,7 @@ model:
       type: str
       sample: registry
     digest:
-      description: Digest of the manifest. Null for a file.
+      description: Digest of the manifest. Null for a file of which no SHA-256 is known.
       type: str
       sample: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
     size_bytes:
@@ -387,6 +339,11 @@ model:
         - The draft model of a model with speculative decoding, with the keys of RV(model). Null if the manifest has
           none.
       type: dict
+    own_file:
+      description:
+        - What the manifest of a GGUF file says, with C(sha256), C(size_bytes), C(architecture), C(model_type) and
+          C(file_type). Only for files of which the SHA-256 is known.
+      type: dict
     headers:
       description:
         - The headers that were read, in the order of the model files and then of the projector, the adapters and the
@@ -418,6 +375,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.own import from_address, from_own_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import (
     SourceError,
     from_file,
@@ -426,6 +384,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source 
     from_store,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.file_address import AddressError, FileAtAddress
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 
@@ -433,9 +392,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store impor
 def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Return the model (dict) and the bytes that were read for it. Raises what the sources raise."""
     source, name = params["source"], params["name"]
+    if source == "file" and (params["sha256"] or params["hash"]):
+        cache = Cache(params["cache_dir"])
+        return from_own_file(params["path"], str(parse(name)), params["sha256"] or None, cache)
     if source == "file":
         return from_file(params["path"], name)
     parse(name)
+    if source == "address":
+        address = FileAtAddress(params["address"], params["timeout"])
+        return from_address(address, str(parse(name)), params["sha256"], Cache(params["cache_dir"]))
     if source == "server":
         return from_server(OllamaClient(params["url"], params["timeout"]), name)
     if source == "store":
@@ -449,19 +414,22 @@ def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 #: What reading a model raises; the text is a message for the user.
-ERRORS = (CacheError, HeaderError, InvalidName, OllamaError, RegistryError, SourceError, StoreError)
+ERRORS = (AddressError, CacheError, HeaderError, InvalidName, OllamaError, RegistryError, SourceError, StoreError)
 
 
 def argument_spec():
     """Return the options."""
     return dict(
         name=dict(type="str"),
-        source=dict(type="str", choices=["registry", "server", "store", "file"], default="registry"),
+        source=dict(type="str", choices=["registry", "server", "store", "file", "address"], default="registry"),
         registry=dict(type="str"),
         insecure=dict(type="bool", default=False),
         url=dict(type="str", default="http://127.0.0.1:11434"),
         store=dict(type="path"),
         path=dict(type="path"),
+        address=dict(type="str"),
+        sha256=dict(type="str"),
+        hash=dict(type="bool", default=False),
         cache_dir=dict(type="path"),
         refresh=dict(type="bool", default=False),
         timeout=dict(type="int", default=30),
@@ -484,6 +452,7 @@ def main():
             ("source", "server", ["name"]),
             ("source", "store", ["name", "store"]),
             ("source", "file", ["path"]),
+            ("source", "address", ["name", "address", "sha256"]),
         ],
         supports_check_mode=True,
     )

@@ -70,12 +70,12 @@ def _server_commands(command) -> None:
         "--clear", action="store_true", help="and forget them"
     )
     fault = command("fault", _fault, "let answers of the server go wrong; without arguments: list the rules")
-    fault.add_argument("target", nargs="?", help="namespace/model or releases/vX/FILE, with * and ?")
+    fault.add_argument("target", nargs="?", help="namespace/model, releases/vX/FILE or files/NAME, with * and ?")
     fault.add_argument(
         "fault", nargs="?", help="404 401 500 503 badjson blob404 slow cut corrupt direct200 loc302 loc200"
     )
     fault.add_argument(
-        "--at", action="append", help="manifest, head, blob, data or release (default: where the fault belongs)"
+        "--at", action="append", help="manifest, head, blob, data, release or file (default: where the fault belongs)"
     )
     for name, kind, text in (
         ("times", int, "so often, 0 = always"),
@@ -85,6 +85,8 @@ def _server_commands(command) -> None:
     ):
         fault.add_argument(f"--{name}", type=kind, default=0, help=text)
     fault.add_argument("--clear", action="store_true", help="drop all rules")
+    move = command("move", _move, "let a tag name another model of the same kind", "target", "tag")
+    move.add_argument("mark", nargs="?", default="", help="what the other model's file ends with; without it: back")
 
 
 def _host_commands(command) -> None:
@@ -185,6 +187,11 @@ def _fault(options) -> None:
         rule = {name: getattr(options, name) for name in ("target", "fault", "times", "after", "rate", "delay")}
         background.control(running, "POST", "faults", {**rule, "at": options.at or []})
     print(json.dumps(background.control(running, "GET", "faults"), indent=1))
+
+
+def _move(options) -> None:
+    body = {name: getattr(options, name) for name in ("target", "tag", "mark")}
+    background.control(fleet.require_server(options.set), "POST", "tags", body)
 
 
 def _seed(options) -> None:

@@ -48,6 +48,8 @@ def headers_to_read(
             found.append({"name": str(model["name"]), "store": store})
             continue
         applied = _applied_headers(host, facts["name"], digest)
+        if model.get("source"):
+            continue  # a file of the user is read where it is, and replaces what the host has
         if digest != facts.get("digest") and not model.get("digest") and _is_true(model.get("refresh"), refresh):
             continue
         if digest != facts.get("digest") or applied is not None and applied != facts.get("headers"):

@@ -44,7 +44,7 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
                     # What is to be refreshed is replaced where it is not the one that the plan was made from.
                     pin = one.get("digest") or (one.get("planned_digest") if model.get("refresh") else None)
                     pulled = dict(common, planned_digest=one.get("planned_digest"), headers=one.get("headers"))
-                    states.append(_state(instance, one["name"], digest=pin or "", **pulled))
+                    states.append(_state(instance, one["name"], digest=pin or "", file=one.get("source"), **pulled))
             if model.get("create_as"):
                 states.append(
                     _state(
@@ -140,8 +140,9 @@ def compare_models(
         Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
         for state in absent
     ]
+    early = _replaced_files(plan, servers, brought, restarted)
     further, in_memory = _in_memory(plan, servers, moved_models(plan, applied), brought, restarted)
-    return changes + further, present + absent + in_memory, staging.states
+    return changes + further, early + present + absent + in_memory, staging.states
 
 
 def _in_memory(
@@ -186,6 +187,24 @@ def _in_memory(
             changes.append(Change("load", "model", name, reason, instance["name"]))
         loaded.append(_state(instance, name, state="loaded", keep_alive=model["keep_alive"], aliases=others))
     return changes, unloaded + loaded
+
+
+def _replaced_files(
+    plan: dict[str, Any], servers: dict[str, Any], brought: Collection[tuple[str, str]], restarted: Collection[str]
+) -> list[ModelState]:
+    """Loaded models that are to get another file, as unloaded: a server unloads a model by a name of its file (Ollama
+    0.32, server/sched.go: expireRunner), so that it is done as long as the name has that file. Arguments as of
+    `_in_memory`."""
+    found = []
+    for instance, model, name in served_models(plan):
+        files = [model.get("from") or model["name"], draft_name(model)]
+        if instance["name"] in restarted or not any(
+            file and (instance["name"], full_name(file)) in brought for file in files
+        ):
+            continue
+        if find_loaded(servers.get(instance["name"]) or {}, name):
+            found.append(_state(instance, name, state="unloaded", aliases=tuple(further_names(model))))
+    return found
 
 
 def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[ModelState]:

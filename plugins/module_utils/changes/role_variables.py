@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from ..common import addresses, exposure, paths, secrets
 from ..common.names import InvalidName, registry_host
-from ..placement.ask import aliases, left_alone, speculative
+from ..placement.ask import aliases, left_alone, own_source, speculative
 from ..placement.ask.model_options import role_options, structure_problems
 from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
@@ -249,6 +249,7 @@ def _models(values: dict[str, Any]) -> list[str]:
     mappings = [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
     for model in [] if problems else mappings:
         problems += _speculative(model)
+        problems += _source(model)
     problems += [] if problems else _aliases(mappings)
     names = [str(model["name"]) for model in mappings if model.get("name")]
     return problems + [
@@ -266,6 +267,15 @@ def _aliases(models: list[dict[str, Any]]) -> list[str]:
         return ["ollama_multigpu_models: %s" % error]
     except InvalidName:
         pass
+    return []
+
+
+def _source(model: dict[str, Any]) -> list[str]:
+    """Problems of a model's `source` beyond its structure."""
+    try:
+        own_source.check_source(model)
+    except PlacementError as error:
+        return ["ollama_multigpu_models: %s" % error]
     return []
 
 

@@ -82,7 +82,8 @@ class ModelState:
     model whose file becomes its draft model, "" for none but that of the base. `same_as` is the model that a further
     name shall name, "" for a model of its own; `aliases` are such names of a model.
     `planned_digest` and `headers` are those that the plan was made from; None where it does not say. `staged_as` is the
-    name that it has in the store of the fetch server where another model has its own there.
+    name that it has in the store of the fetch server where another model has its own there. `file` is the user's file
+    that it comes from (ollama/own_file.py), None for a model of a registry.
     """
 
     instance: str
@@ -97,6 +98,7 @@ class ModelState:
     aliases: tuple[str, ...] = ()
     digest: str = ""
     planned_digest: Optional[str] = None
+    file: Optional[dict] = None
     headers: Optional[list] = None
     insecure: bool = False
     parameters: dict = field(default_factory=dict)

@@ -144,6 +144,7 @@ def _model(state: ModelState) -> dict[str, Any]:
         "aliases": list(state.aliases),
         "digest": state.digest,
         "planned_digest": state.planned_digest,
+        "file": state.file,
         "headers": state.headers,
         "insecure": state.insecure,
         "parameters": state.parameters,

@@ -99,6 +99,8 @@ class ModelFacts:
             it has none.
         adapters: its LoRA adapters, in the order of the manifest; [] where it has none.
         draft: the facts of its draft model (the manifest's draft layer), or None.
+        own_file: of a GGUF file of the user what its manifest says (ollama/own_file.py, without kind and where); None
+            for a model of a registry.
         estimator: what only the estimators of releases before 0.30 read (gguf/estimator.py).
     """
 
@@ -151,6 +153,7 @@ class ModelFacts:
     capabilities: Optional[List[str]] = None
     headers: Optional[List[Dict[str, Any]]] = None
     registry_digest: Optional[str] = None
+    own_file: Optional[Dict[str, Any]] = None
     parameters: Optional[Dict[str, Any]] = None
     adapters: List[Adapter] = dataclasses.field(default_factory=list)
     draft: Optional[ModelFacts] = None

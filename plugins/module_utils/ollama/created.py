@@ -100,6 +100,8 @@ def ensure_created(
     _require_draft(target, name, request)
     _offer_base(target, base)
     want = model_content.desired(_content(target, base), request, *uploads.digests())
+    if target.store is not None:
+        target.store.keep(name)
     _create(target, name, request, uploads)
     target.forget()
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, model_content.render(want))

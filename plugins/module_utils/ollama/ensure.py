@@ -16,6 +16,7 @@ from ..common.names import InvalidName, Name, normalise_digest, parse, registry_
 from . import aliased, created, header_check, loading, modelfile, parameters, present
 from .client import OllamaClient, OllamaError
 from .offline import OfflineClient
+from .own_file import OwnFile
 from .registry import RegistryError
 from .store import Store, StoreError
 from .target import ModelError, Outcome, Target
@@ -41,6 +42,7 @@ _DONE = {
     "link": "linked",
     "copy": "copied",
     "pull": "pulled",
+    "import": "brought from its file",
     "create": "created",
     "alias": "given to another model",
     "delete": "deleted",
@@ -147,6 +149,7 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
             [Store(path) for path in options["link_from"] or []],
             normalise_digest(options["planned_digest"]) if options.get("planned_digest") else None,
             staged=parse(options["staged_as"]) if options.get("staged_as") else None,
+            own=OwnFile.of(options["file"]) if options.get("file") else None,
         ),
         pin=pin,
         headers=header_check.planned_headers(options.get("headers")),
@@ -345,11 +348,11 @@ def _after_the_earlier(wanted: WantedModel, outcome: Outcome, done: list[tuple[W
     Outside check mode those have been done: a model that another instance has got is linked from there, and a base that
     this instance has got is not pulled again.
     """
-    brought = [(other, its) for other, its in done if its.action in ("link", "copy", "pull", "create")]
+    brought = [(other, its) for other, its in done if its.action in ("link", "copy", "pull", "import", "create")]
     same_as = wanted.same_as
     if same_as and any(other.instance == wanted.instance and other.name.same(same_as) for other, its in brought):
         return Outcome("alias", None, 0, outcome.before, outcome.after)
-    if outcome.action not in ("copy", "pull", "create"):
+    if outcome.action not in ("copy", "pull", "import", "create"):
         return outcome
     stores = [store.path for store in wanted.pull.link_from] if wanted.store else []
     for other, its in brought:

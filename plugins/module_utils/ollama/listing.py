@@ -20,6 +20,7 @@ from ..common.names import InvalidName, parse
 from ..host import as_user, file_system
 from ..host.child import DeadlineExceeded
 from .manifest import MAX_BYTES, Manifest
+from .store_changes import replaced_manifests
 from .store_directory import (
     BLOBS,
     MANIFESTS,
@@ -44,7 +45,7 @@ MAX_LEFTOVERS = 200
 #: Seconds after which the server deletes what no manifest names (layerPruneGracePeriod of server/images.go).
 GRACE_SECONDS = 3600
 #: Names of what the server puts among the blobs: a blob, a part of a download, the record of such a part.
-_BLOB = re.compile(r"sha256-[0-9a-f]{64}(?:-partial(?:-\d+)?)?\Z")
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}(?:-partial(?:-\d+)?|-own)?\Z")
 #: Longest time for a store that is read as the service user, in seconds.
 _SECONDS = 60.0
 
@@ -182,6 +183,9 @@ class _Listing:
             if self.own and self.uid is not None:
                 for sentence in foreign_entries(opened, self.uid, MAX_SENTENCES):
                     self._tell(sentence)
+            if self._used is not None:
+                for manifest in replaced_manifests(opened):
+                    self._used.update(blob_name(layer.digest) for layer in manifest.blobs())
             self._find_leftovers(blobs)
         except StoreError as error:
             self.models = None

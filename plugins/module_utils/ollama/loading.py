@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..common import sizes
-from ..common.names import Name
+from ..common.names import Name, normalise_digest
 from . import staleness
 from .client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
 from .parameters import of_show
@@ -65,14 +65,17 @@ def ensure_loaded(
         )
     entry = target.loaded(name, names)
     reason = _stale(target, name, digest, entry) if entry else None
-    if entry is None:
+    outdated = target.outdated([name, *names])
+    if outdated and not reason:
+        reason = "loaded from the older digest %s" % outdated[0]["digest"][:12]
+    if entry is None and not reason:
         outcome = Outcome("load", digest, 0, {"loaded": False}, {"loaded": True})
     elif reason:
         outcome = Outcome("reload", digest, 0, {"loaded": True, "stale": reason}, {"loaded": True, "stale": None})
-    elif staleness.expires(keep_alive, entry):
+    elif entry is not None and staleness.expires(keep_alive, entry):
         outcome = Outcome("keep_alive", digest, 0, {"loaded": True, "kept": False}, {"loaded": True, "kept": True})
     else:
-        return Outcome(digest=digest, loaded=_summary(entry))
+        return Outcome(digest=digest, loaded=_summary(entry) if entry else None)
     if not check_mode:
         entry = _load(target, name, keep_alive, bool(reason), names)
     outcome.loaded = _summary(entry) if entry else None
@@ -129,10 +132,10 @@ def unload(target: Target, name: Name, names: Sequence[Name] = ()) -> None:
 
     Raises:
         ModelError: The model was deleted while it was loaded, or a request is using it.
-        OllamaError: From the server.
+        OllamaError, StoreError: From the server, the store.
     """
     try:
-        target.client.unload(str(name))
+        _ask_to_unload(target, name, names)
     except OllamaError as error:
         if error.status != 404:
             raise
@@ -141,13 +144,25 @@ def unload(target: Target, name: Name, names: Sequence[Name] = ()) -> None:
             "or wait until it expires" % (name, target.client.url)
         )
     deadline = time.monotonic() + UNLOAD_SECONDS
-    while target.loaded(name, names) is not None:
+    while target.loaded(name, names) is not None or target.outdated([name, *names]):
         if time.monotonic() > deadline:
             raise ModelError(
                 "%s is still loaded %d seconds after the server was told to unload it, so a request is using it; "
                 "run again when the request has ended" % (name, UNLOAD_SECONDS)
             )
         time.sleep(0.1)
+
+
+def _ask_to_unload(target: Target, name: Name, names: Sequence[Name]) -> None:
+    """Tell the server to unload a model: by its name, and by one of the model that it was when it was loaded, where it
+    has another file by now (server/sched.go of Ollama 0.32, expireRunner: it looks for the engine of the name's file).
+    """
+    store = target.store
+    for entry in target.outdated([name, *names]) if store is not None else ():
+        with store.replaced(normalise_digest(entry["digest"])) as before:
+            if before is not None:
+                target.client.unload(str(before))
+    target.client.unload(str(name))
 
 
 def ensure_unloaded(target: Target, name: Name, check_mode: bool = False, names: Sequence[Name] = ()) -> Outcome:

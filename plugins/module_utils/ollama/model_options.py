@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from .ensure import EXPECTED_ERRORS, Progress, WantedModel, read_wanted
+from .own_file import KINDS
 from .target import ModelError, Outcome
 
 
@@ -20,6 +21,18 @@ def model_options() -> dict[str, Any]:
         store=dict(type="path"),
         link_from=dict(type="list", elements="path"),
         draft=dict(type="str"),
+        file=dict(
+            type="dict",
+            options=dict(
+                kind=dict(type="str", required=True, choices=list(KINDS)),
+                where=dict(type="str", required=True),
+                sha256=dict(type="str", required=True),
+                size_bytes=dict(type="int", required=True),
+                architecture=dict(type="str", required=True),
+                model_type=dict(type="str"),
+                file_type=dict(type="str"),
+            ),
+        ),
         digest=dict(type="str"),
         planned_digest=dict(type="str"),
         headers=dict(

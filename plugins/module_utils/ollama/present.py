@@ -15,8 +15,10 @@ from typing import Callable
 
 from ..common.names import Name, parse, with_registry
 from .client import OllamaError, OllamaUnreachable
+from .imported import ensure_imported
 from .loading import unload
 from .manifest import Manifest
+from .own_file import OwnFile
 from .registry import Registry, RegistryError
 from .store import Store, StoreError
 from .target import ModelError, Outcome, Target
@@ -66,6 +68,7 @@ class Pull:
             for any. A model that is on the host already may have another one.
         only_here: Whether the model may come from stores on this host alone: no registry is asked, and no server.
         staged: Another name under which a store of link_from may have a model that was created; None for none.
+        own: The file that the model comes from, and from no registry; None for a model of a registry.
     """
 
     registry: str | None = None
@@ -77,6 +80,7 @@ class Pull:
     only_here: bool = False
     staged: Name | None = None
     report: Callable[[int, int], None] | None = None
+    own: OwnFile | None = None
 
 
 class NotHere(ModelError):
@@ -112,6 +116,10 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
         return Outcome(action, digest, 0, before, brought, warnings=warnings)
     if pull.only_here:
         raise NotHere("no store on this host has %s; it is pulled when the server runs" % name)
+    if pull.own is not None:
+        outcome = ensure_imported(target, name, pull.own, pull.timeout, before, check_mode)
+        outcome.warnings += warnings
+        return outcome
     source = parse(pull.source) if pull.source else parse(with_registry(str(name), pull.registry))
     manifest = _registry_manifest(source, pull, pin)
     if pin and manifest and manifest.digest != pin:
@@ -157,6 +165,9 @@ def _pull_as(
     """Pull `source`, give it the name `name`, and return its digest and the bytes that the server reported."""
     # What was there under that name before is not ours to remove.
     keep = pull.source and target.digest(source) is not None
+    if target.store is not None:
+        target.store.keep(source)
+        target.store.keep(name)
     reported = _pull(target, source, pull, manifest)
     target.forget()
     digest = target.digest(source)

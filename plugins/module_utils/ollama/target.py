@@ -23,7 +23,7 @@ class Outcome:
     """What was done to a model, or would be in check mode.
 
     Attributes:
-        action: none, link, copy, pull, create, alias, delete, load, reload, keep_alive or unload.
+        action: none, link, copy, pull, import, create, alias, delete, load, reload, keep_alive or unload.
         digest: Manifest digest of the model afterwards; None where it is absent or not known.
         pulled_bytes: Bytes that came from the registry; None where that is not known.
         before: What was there, for the difference: a text, or a dictionary.
@@ -138,11 +138,24 @@ class Target:
         """
         entries = self.client.ps()
         found = find(entries, name)
-        digest = self.digest(name) if found is None and names else None
+        if found is not None:
+            # After a model was replaced, a server may have both loaded under its name.
+            digest = self.digest(name)
+            same = [entry for entry in entries if entry.get("digest") and normalise_digest(entry["digest"]) == digest]
+            return find(same, name) or found
+        digest = self.digest(name) if names else None
         for entry in entries if digest else ():
             if entry.get("digest") and normalise_digest(entry["digest"]) == digest:
                 found = found or entry
         return found
+
+    def outdated(self, names: Sequence[Name]) -> list[dict[str, Any]]:
+        """Return the entries of /api/ps with one of these names that are no model of the instance any more: the name
+        had another file when it was loaded."""
+        entries = [entry for name in names for entry in self.client.ps() if find([entry], name)]
+        self.reachable()
+        stored = {entry.get("digest") for entry in self._models}
+        return [entry for entry in entries if entry.get("digest") and entry["digest"] not in stored]
 
 
 def find(entries: Iterable[dict[str, Any]], name: Name) -> dict[str, Any] | None:

@@ -44,6 +44,7 @@ class Wanted:
         drafted: draft_num_predict, the most tokens that are proposed at once, of the user or the model; None = not set.
         system, template: of the Modelfile.
         aliases: further names that clients use, as /api/tags shows them.
+        source: the file of the user that it comes from, as a plan tells it; None for a model of a registry.
         refresh: whether the model of the facts replaces another one that the host has under the name.
     """
 
@@ -75,6 +76,7 @@ class Wanted:
     template: Optional[str] = None
     aliases: tuple[str, ...] = ()
     refresh: bool = False
+    source: Optional[dict[str, Any]] = None
 
     @property
     def cache_type(self) -> str:

@@ -8,21 +8,22 @@ import dataclasses
 import fnmatch
 import threading
 
-#: Kinds of answers, in the order in which a pull asks for them; release = a file under /releases.
-KINDS = ("manifest", "head", "blob", "data", "release")
+#: Kinds of answers, in the order in which a pull asks for them; release = a file under /releases,
+#: file = one under /files.
+KINDS = ("manifest", "head", "blob", "data", "release", "file")
 
 #: fault -> kinds of answers that it spoils when the rule does not say ("at").
 FAULTS = {
-    "404": ("manifest", "release"),
-    "401": ("manifest", "release"),
-    "500": ("manifest", "release"),
-    "503": ("manifest", "release"),
+    "404": ("manifest", "release", "file"),
+    "401": ("manifest", "release", "file"),
+    "500": ("manifest", "release", "file"),
+    "503": ("manifest", "release", "file"),
     "badjson": ("manifest",),
     "blob404": ("head", "blob", "data"),
-    "slow": ("manifest", "data", "release"),  # "delay" seconds before the answer, "rate" bytes a second
-    "cut": ("data", "release"),  # the connection ends after "after" bytes of the body
+    "slow": ("manifest", "data", "release", "file"),  # "delay" seconds before the answer, "rate" bytes a second
+    "cut": ("data", "release", "file"),  # the connection ends after "after" bytes of the body
     "lie": ("data",),  # "old" (hex) is "new" (hex) for all but Ollama, whose pull gets the true bytes
-    "corrupt": ("data", "release"),  # the first byte is another one: the digest cannot fit
+    "corrupt": ("data", "release", "file"),  # the first byte is another one: the digest cannot fit
     "direct200": ("blob",),  # 200 with the body and without Location, as a plain registry answers
     "loc302": ("blob",),  # 302 where the real client wants 307
     "loc200": ("blob",),  # 200 with a Location, which the real client takes
@@ -32,7 +33,7 @@ MESSAGES = {"404": "NOT_FOUND", "401": "UNAUTHORIZED", "500": "INTERNAL", "503":
 
 @dataclasses.dataclass
 class Fault:
-    """One rule. `target` is 'namespace/model' or 'releases/vX/file', with * and ?. `times` 0 = always."""
+    """One rule. `target` is 'namespace/model', 'releases/vX/file' or 'files/NAME', with * and ?. `times` 0 = always."""
 
     target: str
     fault: str

@@ -22,6 +22,7 @@ _ROUTES = (
     ("data", re.compile(r"/v2/cdn/(?P<target>[^/]+/[^/]+)/blobs/(?P<digest>[^/]+)")),
     ("blob", re.compile(r"/v2/(?P<target>[^/]+/[^/]+)/blobs/(?P<digest>[^/]+)")),
     ("release", re.compile(r"/(?P<target>releases/(?P<version>[^/]+)/(?P<name>[^/]+))")),
+    ("file", re.compile(r"/(?P<target>files/(?P<name>[^/]+))")),
 )
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _LOGGED_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Range")
@@ -149,7 +150,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self.server.registry.record(self._entry)
                 return
         self._entry = {}
-        self._fail(404, "NOT_FOUND", "this server has /v2/<namespace>/<model>, /releases/<version>/<file> and /control")
+        self._fail(404, "NOT_FOUND", "this server has /v2/<namespace>/<model>, /releases, /files and /control")
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -170,15 +171,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             else:
                 self._send(Content(b"{not json" if fault and fault.fault == "badjson" else text), fault, MANIFEST_TYPE)
             return
-        content = (
-            registry.store.release(parts["version"], parts["name"])
-            if kind == "release"
-            else registry.store.blob(target, parts["digest"])
-        )
+        if kind == "release":
+            content = registry.store.release(parts["version"], parts["name"])
+        elif kind == "file":
+            content = registry.store.file(parts["name"])
+        else:
+            content = registry.store.blob(target, parts["digest"])
         if content is None:
             self._fail(
                 404,
-                "NOT_FOUND" if kind == "release" else "BLOB_UNKNOWN",
+                "NOT_FOUND" if kind in ("release", "file") else "BLOB_UNKNOWN",
                 f"{parts.get('name') or parts.get('digest')} is not here",
             )
         elif kind == "blob" and not (fault and fault.fault == "direct200"):
@@ -248,11 +250,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 registry.faults.clear()
             elif name == "requests" and self.command == "DELETE":
                 registry.requests.clear()
+            elif name == "tags" and self.command == "POST":
+                registry.store.move(**json.loads(body))
             elif name not in ("faults", "requests", "serving", "models") or self.command != "GET":
                 self._fail(
                     404,
                     "NOT_FOUND",
-                    "control has faults (GET, POST, DELETE), requests (GET, DELETE), serving (GET) and models (GET)",
+                    "control has faults (GET, POST, DELETE), requests (GET, DELETE), tags (POST), serving (GET) and "
+                    "models (GET)",
                 )
                 return
         except (TypeError, ValueError) as error:
@@ -263,6 +268,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "requests": lambda: list(registry.requests),
             "serving": lambda: list(registry.serving),
             "models": registry.store.models,
+            "tags": registry.store.models,
         }[name]()
         text = json.dumps(answer).encode()
         self._start(200, {"Content-Type": "application/json"}, len(text))

@@ -69,21 +69,43 @@ class Store:
         self._directory = directory
         self._sums: dict[pathlib.Path, tuple[tuple, bytes]] = {}
         self._variants: dict[str, tuple[bytes, bytes]] = {}
+        self._moved: dict[tuple[str, str], tuple[bytes, bytes]] = {}
 
     def manifest(self, target: str, tag: str) -> bytes | None:
         """Manifest of 'namespace/model' and tag, or None."""
-        variant = self._variant(target)
+        variant = self._moved.get((target, tag)) or self._variant(target)
         if variant:
             return variant[0]
         return self._read("manifests", *target.split("/"), tag)
+
+    def move(self, target: str, tag: str, mark: str) -> None:
+        """Let a tag of 'namespace/model' name another model: the same with `mark` as its last bytes. "" moves it back.
+
+        ValueError: there is no such tag, or a mark that is longer than 64 bytes.
+        """
+        if not mark:
+            self._moved.pop((target, tag), None)
+            return
+        text = self._read("manifests", *target.split("/"), tag)
+        if text is None or len(mark.encode()) > 64:
+            raise ValueError(f"no tag {tag!r} of {target!r} to move, or a mark that is too long")
+        self._moved[target, tag] = self._altered(text, mark.encode())
+
+    def file(self, name: str) -> Content | None:
+        """The model file of 'library/<model>:latest' as '<model>.gguf', or None."""
+        manifest = self.manifest("library/" + name.removesuffix(".gguf"), "latest") if name.endswith(".gguf") else None
+        if manifest is None:
+            return None
+        digests = [item["digest"] for item in json.loads(manifest)["layers"] if item["mediaType"].endswith(".model")]
+        return self.blob("library/" + name.removesuffix(".gguf"), digests[0])
 
     def blob(self, target: str, digest: str) -> Content | None:
         """Content of a blob of that model, or None."""
         if not _DIGEST.fullmatch(digest):
             return None
-        variant = self._variant(target)
-        if variant and "sha256:" + hashlib.sha256(variant[1]).hexdigest() == digest:
-            return Content(variant[1])
+        for variant in [self._variant(target), *(moved for key, moved in self._moved.items() if key[0] == target)]:
+            if variant and "sha256:" + hashlib.sha256(variant[1]).hexdigest() == digest:
+                return Content(variant[1])
         path = self._directory / "blobs" / digest.replace(":", "-")
         return Content(path) if path.is_file() else None
 
@@ -133,10 +155,13 @@ class Store:
             text = self._read("manifests", "library", "tiny", "latest")
             if text is None:
                 return None
-            manifest = json.loads(text)
-            layer = next(item for item in manifest["layers"] if item["mediaType"].endswith(".model"))
-            mark = f"rig {name}".encode()
-            blob = (self._directory / "blobs" / layer["digest"].replace(":", "-")).read_bytes()[: -len(mark)] + mark
-            layer.update(digest="sha256:" + hashlib.sha256(blob).hexdigest(), size=len(blob))
-            self._variants[name] = (json.dumps(manifest).encode(), blob)
+            self._variants[name] = self._altered(text, f"rig {name}".encode())
         return self._variants[name]
+
+    def _altered(self, text: bytes, mark: bytes) -> tuple[bytes, bytes]:
+        """(manifest, model blob) of a model whose file ends with these bytes."""
+        manifest = json.loads(text)
+        layer = next(item for item in manifest["layers"] if item["mediaType"].endswith(".model"))
+        blob = (self._directory / "blobs" / layer["digest"].replace(":", "-")).read_bytes()[: -len(mark)] + mark
+        layer.update(digest="sha256:" + hashlib.sha256(blob).hexdigest(), size=len(blob))
+        return json.dumps(manifest).encode(), blob

@@ -324,3 +324,35 @@ def test_holes_are_not_read(client, monkeypatch):
     monkeypatch.setattr(os, "pread", refuse)
     content = client.registry.store.blob("library/llama4", BIG_DIGEST)
     assert sum(len(piece) for piece in content.pieces(1 << 30, 1 << 30)) == 1 << 30
+
+
+def test_a_tag_that_moves_and_goes_back(client, tree):
+    def manifest():
+        return client.ask("GET", "/v2/library/tiny/manifests/latest")[2]
+
+    before = manifest()
+    assert client.ask(
+        "POST", "/control/tags", body=json.dumps({"target": "library/tiny", "tag": "latest", "mark": "two"})
+    )
+    layer = json.loads(manifest())["layers"][0]
+    assert manifest() != before and layer["size"] == len(tree[1])
+    # A client that has the old manifest still finds its blob.
+    for digest in (layer["digest"], _digest(tree[1])):
+        body = client.ask("GET", "/v2/cdn/library/tiny/blobs/" + digest)[2]
+        assert _digest(body) == digest
+    assert client.ask("GET", "/files/tiny.gguf")[2].endswith(b"two")
+    client.ask("POST", "/control/tags", body=json.dumps({"target": "library/tiny", "tag": "latest", "mark": ""}))
+    assert manifest() == before
+    nothing = json.dumps({"target": "library/nothing", "tag": "latest", "mark": "x"})
+    assert client.ask("POST", "/control/tags", body=nothing)[0] == 400
+
+
+def test_a_model_file_by_its_address(client, tree):
+    assert client.ask("GET", "/files/tiny.gguf")[2] == tree[1]
+    status, headers, body, unused = client.ask("GET", "/files/tiny.gguf", {"Range": "bytes=4-7"})
+    assert (status, body) == (206, tree[1][4:8]) and headers["Content-Range"] == "bytes 4-7/%d" % len(tree[1])
+    assert client.logged(1)[0]["kind"] == "file"
+    for path in ("/files/none.gguf", "/files/tiny", "/files/../tiny.gguf"):
+        assert client.ask("GET", path)[0] == 404
+    client.fault(target="files/*", fault="503")
+    assert client.ask("GET", "/files/tiny.gguf")[0] == 503

@@ -39,7 +39,7 @@ _FILE_CHUNK = 1024 * 1024
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z")
 
 
-class _Tally:
+class Tally:
     """Reads a file from its start and counts the bytes.
 
     Args:
@@ -90,7 +90,7 @@ def file_header(path: str, limit: int = FILE_LIMIT, opened: BinaryIO | None = No
     """
     try:
         with opened or open_regular(path) as stream:
-            tally = _Tally(lambda _offset, size: stream.read(size), _FILE_CHUNK)
+            tally = Tally(lambda _offset, size: stream.read(size), _FILE_CHUNK)
             header = read_header(tally.read, limit)
             check_complete(header, os.fstat(stream.fileno()).st_size)
             return header, tally.bytes_read
@@ -139,7 +139,7 @@ def from_file(path: str, name: str | None = None) -> tuple[dict[str, Any], int]:
         size = sum(os.path.getsize(part) for part in paths)
     except OSError as error:
         raise SourceError("cannot read the model file %s: %s" % (path, error.strerror or error))
-    return _model(name or os.path.basename(path), "file", None, size, size, facts), files.bytes_read
+    return model_of(name or os.path.basename(path), "file", None, size, size, facts), files.bytes_read
 
 
 def _split_paths(path: str) -> list[str]:
@@ -222,7 +222,7 @@ class _RegistryHeaders:
         """Return the header of a layer; `chunk` bytes are asked for at a time."""
         is_draft = layer.media_type == media.DRAFT
         left = self._left[is_draft]
-        tally = _Tally(
+        tally = Tally(
             lambda offset, size: self._registry.blob_range(layer.digest, offset, size, layer.size_bytes),
             chunk,
             min(layer.size_bytes, left),
@@ -256,7 +256,7 @@ def _small_blob(registry: Registry, layer: media.Layer, name: str) -> bytes:
 
 def _of_manifest(name: str, source: str, manifest: media.Manifest, facts: dict[str, Any]) -> dict[str, Any]:
     file_bytes = sum(layer.size_bytes for layer in manifest.of_type(media.MODEL))
-    return _model(str(parse(name)), source, manifest.digest, manifest.size_bytes(), file_bytes, facts)
+    return model_of(str(parse(name)), source, manifest.digest, manifest.size_bytes(), file_bytes, facts)
 
 
 def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
@@ -297,7 +297,7 @@ def from_server(client: OllamaClient, name: str) -> tuple[dict[str, Any], int]:
     facts["parameters"] = of_show(show.get("parameters")) or None
     bytes_read = _add_files(facts, show, str(wanted), client.url)
     digest = normalise_digest(entry.get("digest"))
-    return _model(str(wanted), "server", digest, size, file_bytes, facts), bytes_read
+    return model_of(str(wanted), "server", digest, size, file_bytes, facts), bytes_read
 
 
 def _add_files(facts: dict[str, Any], show: dict[str, Any], name: str, url: str) -> int:
@@ -341,8 +341,9 @@ def _server_file_bytes(show: dict[str, Any], size: int | None) -> int | None:
         return size
 
 
-def _model(
+def model_of(
     name: str, source: str, digest: str | None, size_bytes: int | None, file_bytes: int | None, facts: dict[str, Any]
 ) -> dict[str, Any]:
+    """Return the facts of a model with what is known of it as a whole."""
     about = dict(name=name, source=source, digest=digest, size_bytes=size_bytes, file_bytes=file_bytes)
     return {"parameters": None, "adapters": [], "draft": None, **facts, **about}

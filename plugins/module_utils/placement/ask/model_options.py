@@ -13,6 +13,7 @@ import re
 from typing import Any, Optional
 
 from ...ollama import parameters
+from ...ollama.own_file import KINDS
 from ..shapes import STRATEGIES
 
 Options = dict[str, dict[str, Any]]
@@ -61,6 +62,7 @@ def model_options() -> Options:
         insecure=dict(type="bool", default=False),
         digest=dict(type="str"),
         refresh=dict(type="bool", default=False),
+        source=dict(type="dict", options=dict((name, dict(type="str")) for name in (*KINDS, "sha256"))),
         aliases=dict(type="list", elements="str"),
         optimized=dict(type="dict", options=optimized),
         parameters=dict(type="dict"),

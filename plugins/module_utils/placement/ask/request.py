@@ -10,7 +10,7 @@ from ...common import names
 from ...common.sizes import GIB
 from ..errors import PlacementError
 from ..shapes import Wanted
-from . import aliases, inherited, speculative
+from . import aliases, inherited, own_source, speculative
 from . import model_settings as settings
 from .drafts import draft_name
 from .model_facts import model_facts
@@ -96,6 +96,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
     resident = settings.resident(entry, strategy, replicas, name)
     own_headroom = settings.number(entry.get("headroom_bytes"), "headroom_bytes of %s" % name, 0)
     digest = settings.digest(entry, facts, name)
+    source = own_source.planned_source(entry, facts)
     tokens, notes = settings.context_length(entry, parameters, environment, facts, name)
     wanted = Wanted(
         name=name,
@@ -126,7 +127,9 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         system=optimized.get("system"),
         template=optimized.get("template"),
         aliases=aliases.aliases_of(entry),
-        refresh=settings.switch(entry.get("refresh"), "refresh of %s" % name) or False,
+        # The user changes a file on purpose.
+        refresh=source is not None or settings.switch(entry.get("refresh"), "refresh of %s" % name) or False,
+        source=source,
     )
     return wanted, warnings + own_notes + notes
 

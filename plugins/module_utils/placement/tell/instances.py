@@ -243,6 +243,7 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "digest": wanted.digest,
         "planned_digest": wanted.facts.digest,
         "refresh": wanted.refresh,
+        "source": wanted.source,
         "headers": wanted.facts.headers,
         "size_bytes": wanted.facts.size_bytes,
         "insecure": wanted.insecure,

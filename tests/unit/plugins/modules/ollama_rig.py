@@ -20,6 +20,7 @@ class Rig:
         self._program = running.install(directory / "release")
         self._gpus = running.gpus(directory / "gpus", "rtx-4090-x2")
         self.servers = {}
+        self.environment = {}
 
     def store(self, number=0):
         return self.directory / "instances" / ("gpu%d" % number)
@@ -27,7 +28,11 @@ class Rig:
     def server(self, number=0):
         if number not in self.servers:
             self.servers[number] = running.Server(
-                self._program, self.directory, self.store(number), self._gpus, {"OLLAMA_CONTEXT_LENGTH": "4096"}
+                self._program,
+                self.directory,
+                self.store(number),
+                self._gpus,
+                {"OLLAMA_CONTEXT_LENGTH": "4096", **self.environment},
             ).wait()
         return self.servers[number]
 

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Models over time: a tag that moves in the registry, a mirror with other bytes, an alias whose model changes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.integration.acceptance import SET, Site, on, requests
+from tests.rig.hosts import fleet
+from tests.rig.registry import background
+
+pytestmark = pytest.mark.hosts
+
+TINY = {"name": "tiny", "insecure": True, "aliases": ["chat"]}
+SMALL = {"name": "small", "insecure": True}
+
+
+def control(method, name, **body):
+    return background.control(fleet.require_server(SET), method, name, body)
+
+
+def ask(path, **body):
+    """The answer of the server on host a."""
+    program = (
+        "import sys, urllib.request as u\n"
+        "request = u.Request('http://127.0.0.1:11434' + sys.argv[1], sys.argv[2].encode() or None)\n"
+        "try: print(u.urlopen(request).read().decode())\n"
+        "except u.HTTPError as error: print(error.read().decode())"
+    )
+    return json.loads(on("a", "python3", "-c", program, path, json.dumps(body) if body else ""))
+
+
+def generate(model):
+    """Whether a request of a client is answered; the error where it is not."""
+    answer = ask("/api/generate", model=model, prompt="Hi", stream=False)
+    return answer.get("error") or answer["done"]
+
+
+def digests():
+    """{name: digest} of what the server offers."""
+    return {entry["name"]: entry["digest"] for entry in ask("/api/tags")["models"]}
+
+
+def pulls():
+    """What a server has asked the registry for since the last clear, by kind."""
+    return [one["kind"] for one in requests() if one["headers"].get("User-Agent", "").startswith("ollama/")]
+
+
+def planned(outcome, host="a"):
+    return {
+        model["name"]: model["planned_digest"] for one in outcome.plans[host]["instances"] for model in one["models"]
+    }
+
+
+@pytest.fixture(name="site", scope="module")
+def _site(podman_hosts, collections, tmp_path_factory):
+    site = Site(collections, tmp_path_factory.mktemp("models"))
+    fleet.up(SET, {"a": "rtx-a6000"}, say=lambda text: None)
+    try:
+        fleet.serve(SET, say=lambda text: None)
+        yield site
+    finally:
+        fleet.down(SET)
+
+
+def test_models_over_time(site):
+    """One host from its first run on: each step begins where the one before ended."""
+    site.inventory({"a": {}}, ollama_multigpu_models=[TINY])
+    first = site.play("site")
+    names = digests()
+    assert names["chat:latest"] == names["tiny:latest"] == names["tiny:latest-optimized"]
+    facts = json.loads(on("a", "cat", "/etc/ansible/facts.d/ollama_multigpu.fact"))
+    assert facts["endpoints"][0]["aliases"] == {"chat:latest": "tiny:latest-optimized"}
+
+    # The tag moves: what serves stays, and the changes name both digests. Nothing is written for it.
+    control("POST", "tags", target="library/tiny", tag="latest", mark="two")
+    requests(clear=True)
+    again = site.play("site")
+    old = planned(first)["tiny"]
+    assert "tiny on the host has the digest %s, and the registry now has sha256:" % old in again.output
+    assert planned(again)["tiny"] == old and digests() == names
+    assert again.counts["a"]["changed"] == 0 and pulls() == []
+
+    # A mirror that sends other bytes than its manifest says: a sentence, and what served goes on serving.
+    control("POST", "faults", target="library/tiny", fault="corrupt")
+    failed = site.play("site", "-e", "ollama_multigpu_refresh=true", expect=2)
+    assert "the registry sent something else than its manifest says" in str(failed.failures["a"])
+    assert generate("chat") is True
+    control("DELETE", "faults")
+
+    # Taken when it is asked for, and once.
+    taken = site.play("site", "-e", "ollama_multigpu_refresh=true")
+    new = planned(taken)["tiny"]
+    assert new != old and digests()["tiny:latest"] != names["tiny:latest"] == names["chat:latest"]
+    assert digests()["chat:latest"] == digests()["tiny:latest-optimized"] and generate("chat") is True
+    requests(clear=True)
+    assert site.play("site", "-e", "ollama_multigpu_refresh=true").counts["a"]["changed"] == 0
+    assert pulls() == []
+
+    # The alias goes to another model, and clients go on using it.
+    site.inventory({"a": {}}, ollama_multigpu_models=[dict(TINY, aliases=[]), dict(SMALL, aliases=["chat"])])
+    site.play("site")
+    assert digests()["chat:latest"] == digests()["small:latest-optimized"]
+    assert generate("chat") is True and site.play("site").counts["a"]["changed"] == 0
+    site.inventory({"a": {}}, ollama_multigpu_models=[TINY, dict(SMALL, aliases=["chat"])])
+    refused = site.play("site", expect=2)
+    assert "chat:latest is an alias of tiny:latest-optimized and of small:latest-optimized" in str(
+        refused.failures["a"]
+    )

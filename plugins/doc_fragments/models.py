@@ -70,8 +70,8 @@ options:
         type: str
       file:
         description:
-          - A GGUF file that the model comes from, and from no registry. Its blob in O(models[].store), which is
-            required, has the bytes of the file.
+          - A GGUF file that the model, or its base, comes from, and from no registry. Its blob in O(models[].store),
+            which is required, has the bytes of the file.
           - Its suboptions except C(kind) and C(where) are those of
             RV(gpufleet.ollama.model_info#module:model.own_file).
         type: dict

@@ -88,6 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import own_blob
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.own_file import OwnFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 
@@ -117,10 +118,10 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     own = OwnFile.of(dict(params, kind="file", where=params["path"], architecture=""))
     store = Store(params["store"], STORE_USER)
     if check_mode or not params["piece"]:
-        return dict(changed=False, have_bytes=store.has_of_file(own), sent_bytes=0)
-    have = store.append_to_file(own, params["offset"], params["piece"])
+        return dict(changed=False, have_bytes=own_blob.bytes_there(store, own), sent_bytes=0)
+    have = own_blob.append(store, own, params["offset"], params["piece"])
     if have >= own.size_bytes:
-        store.bring_file(own, 0.0)
+        own_blob.bring(store, own, 0.0)
     return dict(changed=True, have_bytes=have, sent_bytes=have - params["offset"])
 
 

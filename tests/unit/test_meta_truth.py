@@ -212,21 +212,26 @@ def test_entry_points_evaluate_the_variables_first():
 
 def test_no_answer_of_a_host_names_anything_on_the_controller():
     """Options of the tasks on the controller that name a file or an address there."""
-    frozen = re.compile(r"\{\{ (__ollama_multigpu_(settings|controller)\.|item\.(name|insecure))|registry$|True$")
+    frozen = re.compile(
+        r"\{\{ (__ollama_multigpu_(settings|controller)\.|item\.(name|insecure|source\.\w+)\b)|registry$|file$|True$"
+    )
     found = set()
     for path in (ROLE / "tasks").rglob("*.yml"):
         tasks = _load(path)
         while tasks:
             task = tasks.pop()
             tasks += task.get("block", []) + task.get("rescue", []) + task.get("always", [])
+            if "gpufleet.ollama.model_file" in task:
+                options = task["gpufleet.ollama.model_file"]
+                assert options["path"] == "{{ item.item.source.file }}" and "sent_files" in task["loop"]
             if task.get("delegate_to") or "gpufleet.ollama.evidence_file" in task:
                 (options,) = [task[key] for key in task if "." in key]
                 wrong = [key for key in options if key != "evidence" and not frozen.match(str(options[key]))]
                 assert not wrong, (task["name"], wrong)
                 models = "{{ __ollama_multigpu_settings.ollama_multigpu_models | gpufleet.ollama.models_to_read }}"
-                assert task.get("loop", models) == models
+                assert task.get("loop", models) in (models, models.replace(" | gpufleet.ollama.models_to_read", ""))
                 found.add(path.stem)
-    assert found == {"headers_controller", "plan_again", "evidence", "plan"}
+    assert found == {"headers_controller", "headers_own", "plan_again", "evidence", "plan"}
 
 
 def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():

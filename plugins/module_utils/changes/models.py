@@ -52,6 +52,7 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
                         model["create_as"],
                         base=model.get("from") or model["name"],
                         draft=draft_name(model) or "",
+                        file=model.get("source"),
                         parameters=model.get("parameters") or {},
                         system=model.get("system") or "",
                         template=model.get("template") or "",

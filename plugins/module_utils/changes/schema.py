@@ -83,7 +83,7 @@ class ModelState:
     name shall name, "" for a model of its own; `aliases` are such names of a model.
     `planned_digest` and `headers` are those that the plan was made from; None where it does not say. `staged_as` is the
     name that it has in the store of the fetch server where another model has its own there. `file` is the user's file
-    that it comes from (ollama/own_file.py), None for a model of a registry.
+    that it, or its base, comes from (ollama/own_file.py), None for a model of a registry.
     """
 
     instance: str

@@ -44,6 +44,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
         "fetch_files": [_file(file) for file in changes.files if file.stage == order.FETCH],
         "fetch_models": [_model(state) for state in changes.fetched],
         "fetch_environment": _network(plan),
+        "send_files": _sent(changes.fetched),
         "stop_fetch_server": "".join(change.what for change in changes.of("stop", "fetch server")),
         "configure_files": [_file(file) for file in configured],
         "finish_files": [_file(file) for file in changes.files if file.stage == "finish"],
@@ -88,6 +89,11 @@ def _measurable(changes: Changes, plan: dict[str, Any]) -> bool:
     )
     bases = {model["predicted"].get("basis") for instance in plan["instances"] for model in instance["models"]}
     return brought and bases != {"measured"}
+
+
+def _sent(states: tuple[ModelState, ...]) -> list[str]:
+    """SHA-256 of the files of the controller that the host needs. Where they are there, only the controller says."""
+    return sorted({state.file["sha256"] for state in states if state.file and state.file["kind"] == "file"})
 
 
 def _network(plan: dict[str, Any]) -> dict[str, Any]:

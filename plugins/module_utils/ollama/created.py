@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 from ..common.names import Name, parse
 from ..common.regular import open_regular
-from . import model_content, modelfile
+from . import model_content, modelfile, replaced
 from .client import OllamaError, OllamaUnreachable
 from .present import NotHere, Pull, ensure_pulled, from_another_store, has, take
 from .store import Store, StoreError
@@ -100,8 +100,7 @@ def ensure_created(
     _require_draft(target, name, request)
     _offer_base(target, base)
     want = model_content.desired(_content(target, base), request, *uploads.digests())
-    if target.store is not None:
-        target.store.keep(name)
+    replaced.keep(target.store, name)
     _create(target, name, request, uploads)
     target.forget()
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, model_content.render(want))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..common.names import Name
+from . import own_blob
 from .own_file import OwnFile
 from .store import StoreError
 from .target import ModelError, Outcome, Target
@@ -40,14 +41,14 @@ def ensure_imported(
     if check_mode:
         return Outcome("import", manifest.digest, missing, before, after)
     free = target.store.free_bytes()
-    begun = target.store.has_of_file(own) if missing else 0
+    begun = own_blob.bytes_there(target.store, own) if missing else 0
     if free is not None and missing - begun > free:
         raise ModelError(
             "%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger file "
             "system" % (name, missing - begun, target.store.path, free, missing - begun - free)
         )
-    brought = target.store.bring_file(own, timeout)
-    target.store.name_own(name, own)
+    brought = own_blob.bring(target.store, own, timeout)
+    own_blob.name_it(target.store, name, own)
     target.forget()
     if target.digest(name) != manifest.digest:
         raise StoreError(

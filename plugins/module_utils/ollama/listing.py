@@ -20,7 +20,6 @@ from ..common.names import InvalidName, parse
 from ..host import as_user, file_system
 from ..host.child import DeadlineExceeded
 from .manifest import MAX_BYTES, Manifest
-from .store_changes import replaced_manifests
 from .store_directory import (
     BLOBS,
     MANIFESTS,
@@ -35,6 +34,7 @@ from .store_directory import (
 )
 from .store_foreign import foreign_entries
 from .store_pulled import pulled_manifest
+from .store_replaced import replaced_manifests
 
 #: Most bytes of one store's manifests. A store with more is not listed.
 MAX_TOTAL_BYTES = 2 * MAX_BYTES

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..common import sizes
 from ..common.names import Name, normalise_digest
-from . import staleness
+from . import replaced, staleness
 from .client import LOAD_TIMEOUT, OllamaError, OllamaUnreachable
 from .parameters import of_show
 from .target import ModelError, Outcome, Target
@@ -158,8 +158,10 @@ def _ask_to_unload(target: Target, name: Name, names: Sequence[Name]) -> None:
     has another file by now (server/sched.go of Ollama 0.32, expireRunner: it looks for the engine of the name's file).
     """
     store = target.store
-    for entry in target.outdated([name, *names]) if store is not None else ():
-        with store.replaced(normalise_digest(entry["digest"])) as before:
+    for entry in target.outdated([name, *names]):
+        if store is None:
+            break
+        with replaced.named(store, normalise_digest(entry["digest"])) as before:
             if before is not None:
                 target.client.unload(str(before))
     target.client.unload(str(name))

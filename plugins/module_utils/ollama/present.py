@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from ..common.names import Name, parse, with_registry
+from . import replaced
 from .client import OllamaError, OllamaUnreachable
 from .imported import ensure_imported
 from .loading import unload
@@ -165,9 +166,7 @@ def _pull_as(
     """Pull `source`, give it the name `name`, and return its digest and the bytes that the server reported."""
     # What was there under that name before is not ours to remove.
     keep = pull.source and target.digest(source) is not None
-    if target.store is not None:
-        target.store.keep(source)
-        target.store.keep(name)
+    replaced.keep(target.store, source, name)
     reported = _pull(target, source, pull, manifest)
     target.forget()
     digest = target.digest(source)

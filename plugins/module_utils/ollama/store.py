@@ -21,13 +21,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable
 
 from ..common import paths
-from ..common.libraries import import_requests
-from ..common.names import Name, parse
-from ..common.regular import open_regular
+from ..common.names import Name
 from ..host import as_user
-from . import partial_downloads, store_aliases, store_changes, store_kept, store_own
+from . import partial_downloads, store_aliases, store_changes, store_kept
 from .manifest import Layer, Manifest
-from .own_file import OwnFile
 from .store_directory import BLOBS, MANIFESTS, OpenStore, StoreError, blob_name, status_of
 from .store_owner import nearest, worker
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
@@ -256,92 +253,13 @@ class Store:
         """Give the store the manifests that it had, and return how many differed. Raises StoreError."""
         return _call(worker(self.path, self.user), store_kept.put_back, self.path, kept)
 
-    def bring_file(self, own: OwnFile, timeout: float) -> int:
-        """Bring a model file of the user as a blob, from the host or from its address.
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return `function(path of the store, *arguments)`, run as the user of the store. Raises StoreError."""
+        return _call(worker(self.path, self.user), function, self.path, *arguments)
 
-        Returns:
-            How many bytes were copied or downloaded.
-
-        Raises:
-            StoreError: the file cannot be read, has other bytes than its SHA-256 says, or cannot be written.
-        """
-        user = worker(self.path, self.user)
-        start = self.has_of_file(own)
-        if start < own.size_bytes and own.kind == "url":
-            self._download(own, start, timeout)
-        elif start < own.size_bytes and own.kind == "host_file":
-            try:
-                with open_regular(own.where) as stream:
-                    os.lseek(stream.fileno(), start, os.SEEK_SET)
-                    arguments = (own.digest, own.size_bytes, start, stream.fileno())
-                    _call(user, store_own.append, self.path, *arguments)
-            except OSError as error:
-                raise StoreError("cannot read the model file %s: %s" % (own.where, error.strerror or error))
-        elif start < own.size_bytes:
-            raise StoreError(
-                "%s of the controller has not been sent to %s: send it with model_file" % (own.where, self.path)
-            )
-        _call(user, store_own.complete, self.path, own.digest, own.size_bytes, own.where)
-        return own.size_bytes - start
-
-    def _download(self, own: OwnFile, start: int, timeout: float) -> None:
-        """Download what is missing of a file; a connection that breaks is made again as long as bytes have come."""
-        import_requests()  # the child cannot
-        user = worker(self.path, self.user)
-        while start < own.size_bytes:
-            try:
-                have = _call(user, store_own.download, self.path, own.digest, own.size_bytes, own.where, timeout)
-            except StoreError:
-                have = self.has_of_file(own)
-                if have <= start:
-                    raise
-            if have <= start:
-                return  # `complete` says what is missing
-            start = have
-
-    def append_to_file(self, own: OwnFile, offset: int, piece: str) -> int:
-        """Append a piece to a model file that is sent so, and return how many bytes are there. Raises StoreError."""
-        user = worker(self.path, self.user)
-        try:
-            with open_regular(piece, follow=False) as stream:
-                arguments = (own.digest, own.size_bytes, offset, stream.fileno())
-                return _call(user, store_own.append, self.path, *arguments)
-        except OSError as error:
-            raise StoreError("cannot read the piece %s: %s" % (piece, error.strerror or error))
-
-    def has_of_file(self, own: OwnFile) -> int:
-        """Return how many bytes of a model file the store has. Nothing is changed. Raises StoreError."""
-        with self._open() as opened:
-            return store_own.bytes_of(opened, own.digest, own.size_bytes) if opened else 0
-
-    def name_own(self, name: Name, own: OwnFile) -> None:
-        """Let a name name the model of a file that the store has as a blob. Raises StoreError."""
-        arguments = (self.path, str(name), own.config().decode("utf-8"), own.manifest().raw.decode("utf-8"))
-        _call(worker(self.path, self.user), store_own.name_model, *arguments)
-
-    def keep(self, name: Name) -> None:
-        """Keep the manifest of a model before a server replaces it. Raises StoreError."""
-        if self.manifest(name) is not None:
-            _call(worker(self.path, self.user), store_changes.keep, self.path, str(name))
-
-    @contextlib.contextmanager
-    def replaced(self, digest: str) -> Iterator[Name | None]:
-        """Give a model that was replaced a name for a while; None where the store does not have it any more.
-
-        Raises:
-            StoreError: the store cannot be changed.
-        """
-        with self._open() as opened:
-            there = opened.manifest_at((blob_name(digest),), store_changes.REPLACED) if opened else None
-        if there is None or self.missing(there):
-            yield None
-            return
-        name, user = parse("replaced:" + digest[-12:]), worker(self.path, self.user)
-        _call(user, store_changes.name_replaced, self.path, digest, str(name))
-        try:
-            yield name
-        finally:
-            _call(user, store_changes.remove_name, self.path, str(name))
+    def opened(self) -> contextlib.AbstractContextManager[OpenStore | None]:
+        """Open the store for reading; None where there is none. Raises StoreError."""
+        return self._open()
 
     def has_record(self, name: Name) -> bool:
         """Return whether the store knows that a name was made to name another model. Raises StoreError."""

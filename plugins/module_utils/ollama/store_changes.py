@@ -28,17 +28,15 @@ from .store_directory import (
     blob_name,
     foreign,
     refusal,
-    refuse_special,
     status_of,
     user_name,
 )
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
+from .store_replaced import REPLACED, replaced_manifests
 
 #: End of the names of files that are being written. A run that was killed leaves some; the next takes them away, and so
 #: does a pruning start of Ollama, because they are no digests.
 _UNFINISHED = "-copying"
-#: Directory for manifests that were replaced, by their digests.
-REPLACED = "replaced-manifests"
 _CHUNK = 4 * 1024 * 1024
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Why a blob cannot be linked, although it can be copied: another file system, a file of others, too many links.
@@ -346,65 +344,13 @@ def write_manifest(store: OpenStore, blobs: int, raw: bytes, parts: tuple[str, .
 
 
 def replace_manifest(store: OpenStore, blobs: int, raw: bytes, parts: tuple[str, ...]) -> None:
-    """Write the manifest of a model, and keep the one that it replaces by its digest.
-
-    A server unloads a model by a name of its file, which the old one may need.
-
-    Args:
-        store: the store of this user.
-        blobs: descriptor of its blobs.
-        raw: the manifest.
-        parts: of its path below the manifests.
-
-    Raises:
-        StoreError: something else lies there, or it belongs to another user.
-    """
+    """Write the manifest of a model, `parts` below the manifests, and keep the one that it replaces by its digest
+    (store_replaced.py). The rest as `write_manifest`."""
     before = store.read(MAX_BYTES, MANIFESTS, *parts)
     if before is not None and before != raw:
         digest = "sha256:" + hashlib.sha256(before).hexdigest()
         write_manifest(store, blobs, before, (REPLACED, blob_name(digest)))
     write_manifest(store, blobs, raw, (MANIFESTS, *parts))
-
-
-def replaced_manifests(store: OpenStore) -> list[Manifest]:
-    """Return the manifests that were replaced. Raises StoreError."""
-    entries = store.entries(refuse_special, [MAX_ENTRIES], REPLACED)
-    return [one for one in (store.manifest_at((name,), REPLACED) for name, _status in entries) if one is not None]
-
-
-def keep(target: str, name: str) -> None:
-    """Keep the manifest of a model, and of what was pulled under its name, before a server replaces it.
-
-    Raises:
-        StoreError: the store cannot be read or changed.
-    """
-    with opened_store(target) as store, made(store, BLOBS) as blobs:
-        remove_unfinished(store, blobs)
-        for manifest in (store.manifest(parse(name)), pulled_manifest(store, parse(name))):
-            if manifest is not None:
-                write_manifest(store, blobs, manifest.raw, (REPLACED, blob_name(manifest.digest)))
-
-
-def name_replaced(target: str, digest: str, name: str) -> None:
-    """Give a manifest that was replaced a name.
-
-    Raises:
-        StoreError: the store does not have all of it, or cannot be changed.
-    """
-    with opened_store(target) as store, made(store, BLOBS) as blobs:
-        remove_unfinished(store, blobs)
-        manifest = store.manifest_at((blob_name(digest),), REPLACED)
-        if manifest is None or not all(store.has_blob(layer.digest, layer.size_bytes) for layer in manifest.blobs()):
-            raise StoreError("the store %s does not have all of the model with the digest %s" % (target, digest))
-        write_manifest(store, blobs, manifest.raw, (MANIFESTS, *store.exact(parse(name))))
-
-
-def remove_name(target: str, name: str) -> None:
-    """Remove a name and no blob. Raises StoreError."""
-    with opened_store(target) as store:
-        parts = store.exact(parse(name))
-        if store.manifest_at(parts) is not None:
-            remove_manifest(store, MANIFESTS, parts)
 
 
 def _rmdir(name: str, directory: int) -> bool:

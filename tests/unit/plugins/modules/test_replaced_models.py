@@ -10,8 +10,9 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.replaced import named
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store_changes import REPLACED
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store_replaced import REPLACED
 
 from tests.unit.plugins.modules.ollama_rig import TINY_DIGEST
 from tests.unit.plugins.modules.test_instance_models import actions, entry, run
@@ -70,14 +71,14 @@ def test_what_was_replaced_stays_until_it_is_taken_away(rig, moved):
     new = moved()
     run(rig, models(rig, digest=new))
     store = Store(str(rig.store(0)))
-    with store.replaced(TINY_DIGEST) as name:
+    with named(store, TINY_DIGEST) as name:
         assert store.digest(name) == TINY_DIGEST
     assert store.manifest(name) is None
-    with store.replaced("sha256:" + "1" * 64) as name:
+    with named(store, "sha256:" + "1" * 64) as name:
         assert name is None
     # A model that is removed takes none of its blobs.
     store.remove(parse("tiny:optimized"))
-    with store.replaced(TINY_DIGEST) as name:
+    with named(store, TINY_DIGEST) as name:
         assert name is not None
 
 

@@ -411,3 +411,23 @@ def test_a_draft_that_is_served_itself_keeps_its_name():
         ("heads:latest", "heads:latest-optimized"),
     ]
     assert [state.name for state in states].count("heads") == 1
+
+
+def test_a_loaded_model_whose_file_is_replaced_is_unloaded_as_long_as_its_name_has_the_file():
+    given = dict(planned_digest="sha256:" + "c" * 64, refresh=True)
+    wanted = plan(model("tiny", OPTIMIZED, **given))
+    servers = renamed(serving(wanted), pulled="b")
+    unused, states = compared(wanted, servers)
+    assert [(state.name, state.state) for state in states][:2] == [(OPTIMIZED, "unloaded"), ("tiny", "present")]
+    assert compared(wanted, servers, restarted=["gpu0"])[1][0].state == "present"
+    servers["gpu0"]["loaded"] = []
+    assert compared(wanted, servers)[1][0].state == "present"
+    # Other parameters are no other file.
+    wanted = plan(model("tiny", OPTIMIZED, parameters={"num_ctx": 7}))
+    assert compared(wanted, renamed(serving(plan(model("tiny", OPTIMIZED)))))[1][0].state == "present"
+
+
+def test_a_model_of_the_users_own_comes_from_its_file():
+    source = {"kind": "file", "where": "/m.gguf", "sha256": "a" * 64}
+    pulled, created, *_further = models.wanted_models(plan(model("tiny", OPTIMIZED, source=source)), [])
+    assert pulled.file == created.file == source

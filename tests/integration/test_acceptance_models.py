@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 
 from tests.integration.acceptance import SET, Site, on, requests
 from tests.rig.hosts import fleet
+from tests.rig.models import store
 from tests.rig.registry import background
 
 pytestmark = pytest.mark.hosts
@@ -110,3 +112,26 @@ def test_models_over_time(site):
     assert "chat:latest is an alias of tiny:latest-optimized and of small:latest-optimized" in str(
         refused.failures["a"]
     )
+
+
+def test_models_of_the_users_own(site):
+    """A file of the controller, then the same behind an address: it is sent once, and downloaded never."""
+    path = site.scratch / "own.gguf"
+    if not path.exists():
+        store.write_model("tiny", path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    site.inventory({"a": {}}, ollama_multigpu_models=[{"name": "mine", "source": {"file": str(path)}}])
+    site.play("site")
+    assert generate("mine") is True
+    blobs = on("a", "find", "/var/lib/ollama-multigpu", "-name", "sha256-%s*" % sha256, "-printf", "%i %s\\n").split(
+        "\n"
+    )
+    assert {blob.split()[1] for blob in blobs if blob} == {str(path.stat().st_size)}
+    assert len({blob.split()[0] for blob in blobs if blob}) == 1
+    requests(clear=True)
+    address = "http://{{ rig_registry }}/files/tiny.gguf"
+    site.inventory({"a": {}}, ollama_multigpu_models=[{"name": "mine", "source": {"url": address, "sha256": sha256}}])
+    again = site.play("site")
+    assert sum(one["bytes"] for one in requests() if one["kind"] == "file") < path.stat().st_size
+    assert [model["source"]["kind"] for model in again.plans["a"]["instances"][0]["models"]] == ["url"]
+    assert site.play("site").counts["a"]["changed"] == 0

@@ -157,6 +157,12 @@ options:
           - Further names of the model, under which it may be loaded.
         type: list
         elements: str
+      keep_blobs:
+        description:
+          - Whether the blobs of a model that is removed stay in O(models[].store), so that it need not be fetched when
+            it comes back.
+        type: bool
+        default: false
       parameters:
         description:
           - Parameters of the built model. They override those of its base.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from typing import Any
 
@@ -60,6 +61,8 @@ def compare(
     models_changes, models, fetched = compare_models(
         insisting(plan) if wanted.is_rollback else plan, known, applied, sources, restarted, host
     )
+    if wanted.keep_blobs:
+        models = [dataclasses.replace(one, keep_blobs=one.state == "absent") for one in models]
     obstacles += store_obstacles(host)
     notes += store_notes(host, sources, models_changes)
     changes = (
@@ -77,7 +80,7 @@ def compare(
         + compare_history(wanted_files(plan, host, wanted.secrets), host, wanted.rolled_back_from)
         + _pruned(plan, host, wanted)
         + fetch_store_changes(plan, host, models_changes)
-        + leftover_changes(plan, host, models_changes)
+        + leftover_changes(plan, host, models_changes, wanted.keep_blobs)
     )
     obstacles += space_obstacles(plan, host, changes, fetched, wanted)
     return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
@@ -221,6 +224,7 @@ def _pruned(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[
     ] + [
         Change("prune", "store", paths.store(plan["models_dir"], name), "The plan has no instance %s." % name, name)
         for name in _stale(plan, host, "store")
+        if not wanted.keep_blobs
     ]
 
 

@@ -43,6 +43,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         checksum=release["checksum"],
         models_dir=settings[PREFIX + "models_dir"].rstrip("/") or "/",
         adopt=settings[PREFIX + "existing"] == "adopt",
+        keep_blobs=settings.get(PREFIX + "keep_blobs") is True,
         listen_address=settings[PREFIX + "listen_address"],
         libraries=options["libraries"],
         program=options.get("program"),

@@ -83,7 +83,8 @@ class ModelState:
     name shall name, "" for a model of its own; `aliases` are such names of a model.
     `planned_digest` and `headers` are those that the plan was made from; None where it does not say. `staged_as` is the
     name that it has in the store of the fetch server where another model has its own there. `file` is the user's file
-    that it, or its base, comes from (ollama/own_file.py), None for a model of a registry.
+    that it, or its base, comes from (ollama/own_file.py), None for a model of a registry. `keep_blobs` tells whether
+    its blobs stay where it is removed.
     """
 
     instance: str
@@ -105,6 +106,7 @@ class ModelState:
     system: str = ""
     template: str = ""
     keep_alive: Any = -1
+    keep_blobs: bool = False
     staged_as: str = ""
 
 
@@ -120,6 +122,7 @@ class Wanted:
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
     by name. `is_rollback` tells that the plan is a kept one, and `rolled_back_from` is the number of the plan that is
     given up for it, None where there is none.
+    `keep_blobs` tells whether blobs of models that were replaced or removed stay for a quick way back.
     """
 
     version: str
@@ -133,4 +136,5 @@ class Wanted:
     acknowledged: tuple[str, ...] = ()
     secrets: dict = field(default_factory=dict, repr=False)
     is_rollback: bool = False
+    keep_blobs: bool = False
     rolled_back_from: Optional[int] = None

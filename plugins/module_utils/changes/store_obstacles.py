@@ -5,6 +5,7 @@ Pure."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..common import paths
@@ -12,6 +13,8 @@ from ..common.sizes import gib
 from . import order
 from .schema import Change
 
+#: A whole blob, and no part of one.
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}\Z")
 #: Kinds of changes that bring blobs to an instance.
 _BRINGING = ("fetch", "link", "copy", "create")
 
@@ -43,7 +46,9 @@ def store_notes(host: dict[str, Any], link_stores: list[str], changes: list[Chan
     ]
 
 
-def leftover_changes(plan: dict[str, Any], host: dict[str, Any], changes: list[Change]) -> list[Change]:
+def leftover_changes(
+    plan: dict[str, Any], host: dict[str, Any], changes: list[Change], keep_blobs: bool = False
+) -> list[Change]:
     """Return the changes that take away what no model of an instance's store uses any more.
 
     The servers do not: they run with OLLAMA_NOPRUNE, so that a download goes on after a pause of any length. While
@@ -53,11 +58,13 @@ def leftover_changes(plan: dict[str, Any], host: dict[str, Any], changes: list[C
         plan: of module placement_info.
         host: of module host_info.
         changes: of the models.
+        keep_blobs: whether whole blobs stay, so that a model that comes back is not fetched again.
     """
     busy = {change.instance for change in changes if change.kind in _BRINGING}
     found = []
     for instance in plan["instances"]:
         leftovers = (_stores(host).get(instance["store"]) or {}).get("leftovers") or []
+        leftovers = [one for one in leftovers if not (keep_blobs and _BLOB.match(one["name"]))]
         if not leftovers or instance["name"] in busy:
             continue
         names = ["%s/blobs/%s" % (instance["store"], leftover["name"]) for leftover in leftovers]

@@ -157,6 +157,7 @@ def _model(state: ModelState) -> dict[str, Any]:
         "system": state.system,
         "template": state.template,
         "keep_alive": str(state.keep_alive),
+        "keep_blobs": state.keep_blobs,
         "staged_as": state.staged_as,
     }
     return {name: value for name, value in named.items() if value}

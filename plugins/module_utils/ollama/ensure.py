@@ -71,6 +71,7 @@ class WantedModel:
         instance: Name of the instance for messages; "" where there is only one.
         same_as: The model that the name shall name; None for a model of its own.
         aliases: Further names of the model, under which it may be loaded.
+        keep_blobs: Whether its blobs stay where it is removed.
     """
 
     name: Name
@@ -86,6 +87,7 @@ class WantedModel:
     instance: str = ""
     same_as: Name | None = None
     aliases: tuple[Name, ...] = ()
+    keep_blobs: bool = False
 
     def target(self) -> Target:
         """Return the instance that this entry is about."""
@@ -157,6 +159,7 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
         instance=instance,
         same_as=parse(options["same_as"]) if options.get("same_as") else None,
         aliases=tuple(parse(alias) for alias in options.get("aliases") or ()),
+        keep_blobs=bool(options.get("keep_blobs")),
     )
 
 
@@ -200,7 +203,7 @@ def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Out
         Any of EXPECTED_ERRORS, and LibraryMissing.
     """
     if wanted.state == "absent":
-        return present.ensure_absent(target, wanted.name, check_mode)
+        return present.ensure_absent(target, wanted.name, check_mode, wanted.keep_blobs)
     if wanted.state == "loaded":
         return loading.ensure_loaded(target, wanted.name, wanted.keep_alive, check_mode, wanted.aliases)
     if wanted.state == "unloaded":

@@ -184,7 +184,8 @@ class _Listing:
                 for sentence in foreign_entries(opened, self.uid, MAX_SENTENCES):
                     self._tell(sentence)
             if self._used is not None:
-                for manifest in replaced_manifests(opened):
+                # As long as a new plan may have to be taken back.
+                for manifest in replaced_manifests(opened, time.time() - GRACE_SECONDS).values():
                     self._used.update(blob_name(layer.digest) for layer in manifest.blobs())
             self._find_leftovers(blobs)
         except StoreError as error:

@@ -46,6 +46,7 @@ def model_options() -> dict[str, Any]:
         template=dict(type="str"),
         same_as=dict(type="str"),
         aliases=dict(type="list", elements="str"),
+        keep_blobs=dict(type="bool", default=False),
         staged_as=dict(type="str"),
         keep_alive=dict(type="str", default="-1"),
         **{"from": dict(type="str")},

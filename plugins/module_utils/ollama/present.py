@@ -345,10 +345,16 @@ def take(
 # -- absent ------------------------------------------------------------------------------------------------------------
 
 
-def ensure_absent(target: Target, name: Name, check_mode: bool = False) -> Outcome:
+def ensure_absent(target: Target, name: Name, check_mode: bool = False, keep_blobs: bool = False) -> Outcome:
     """Remove a model from this instance. Other stores keep theirs.
 
     A loaded model is unloaded first: the server cannot unload it by name after it was deleted.
+
+    Args:
+        target: The instance.
+        name: The model.
+        check_mode: Whether nothing may be changed.
+        keep_blobs: Whether its blobs stay in the store of the instance.
 
     Raises:
         ModelError, OllamaError, StoreError: It cannot be unloaded or removed.
@@ -362,9 +368,12 @@ def ensure_absent(target: Target, name: Name, check_mode: bool = False) -> Outco
         if target.reachable():
             if target.loaded(name):
                 unload(target, name)
-            target.client.delete(str(name))
+            if not keep_blobs or target.store is None:
+                target.client.delete(str(name))
+        if keep_blobs and target.store is not None:
+            replaced.forget(target.store, name)
         # Also what was pulled under that name, of which a server knows nothing.
-        if target.store is not None and (not target.reachable() or target.store.has_record(name)):
+        elif target.store is not None and (not target.reachable() or target.store.has_record(name)):
             target.store.remove(name)
         target.forget()
     return Outcome("delete", None, 0, {"digest": digest}, {"digest": None})

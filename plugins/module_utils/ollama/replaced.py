@@ -20,6 +20,12 @@ def keep(store: Store | None, *names: Name) -> None:
             store.run(store_named.keep, str(name))
 
 
+def forget(store: Store, name: Name) -> None:
+    """Remove a model from a store, and none of its blobs. Its manifest is kept by its digest. Raises StoreError."""
+    keep(store, name)
+    store.run(store_named.remove_name, str(name))
+
+
 @contextlib.contextmanager
 def named(store: Store, digest: str) -> Iterator[Name | None]:
     """Give a model that was replaced a name for a while; None where the store does not have it any more.

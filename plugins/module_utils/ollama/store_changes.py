@@ -159,7 +159,7 @@ def remove(target: str, name: str) -> None:
             others = [
                 kept for other in store.names() for kept in (store.manifest(other), pulled_manifest(store, other))
             ]
-            for kept in others + replaced_manifests(store):
+            for kept in others + list(replaced_manifests(store).values()):
                 used.update(layer.digest for layer in (kept.blobs() if kept else ()))
             with store.existing(BLOBS) as blobs:
                 for digest in {layer.digest for manifest in removed if manifest for layer in manifest.blobs()} - used:
@@ -348,6 +348,9 @@ def replace_manifest(store: OpenStore, blobs: int, raw: bytes, parts: tuple[str,
     (store_replaced.py). The rest as `write_manifest`."""
     before = store.read(MAX_BYTES, MANIFESTS, *parts)
     if before is not None and before != raw:
+        for name, manifest in replaced_manifests(store).items():
+            if not all(store.has_blob(layer.digest, layer.size_bytes) for layer in manifest.blobs()):
+                remove_manifest(store, REPLACED, (name,))  # its blobs were freed
         digest = "sha256:" + hashlib.sha256(before).hexdigest()
         write_manifest(store, blobs, before, (REPLACED, blob_name(digest)))
     write_manifest(store, blobs, raw, (MANIFESTS, *parts))

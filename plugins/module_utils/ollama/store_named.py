@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..common.names import parse
 from .store_changes import made, opened_store, remove_manifest, remove_unfinished, write_manifest
 from .store_directory import BLOBS, MANIFESTS, StoreError, blob_name
-from .store_pulled import pulled_manifest
+from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
 from .store_replaced import REPLACED, replaced_manifest
 
 
@@ -40,8 +40,9 @@ def name_replaced(target: str, digest: str, name: str) -> None:
 
 
 def remove_name(target: str, name: str) -> None:
-    """Remove a name and no blob. Raises StoreError."""
+    """Remove a name, what is known of it, and no blob. Raises StoreError."""
     with opened_store(target) as store:
-        parts = store.exact(parse(name))
-        if store.manifest_at(parts) is not None:
-            remove_manifest(store, MANIFESTS, parts)
+        side = side_path(parse(name))
+        for root, parts in ((MANIFESTS, store.exact(parse(name))), (PULLED, side), (GIVEN, side)):
+            if store.manifest_at(parts, root) is not None:
+                remove_manifest(store, root, parts)

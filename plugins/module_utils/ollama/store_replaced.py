@@ -14,10 +14,19 @@ from .store_directory import MAX_ENTRIES, OpenStore, blob_name, refuse_special
 REPLACED = "replaced-manifests"
 
 
-def replaced_manifests(store: OpenStore) -> list[Manifest]:
-    """Return the manifests that were replaced. Raises StoreError."""
+def replaced_manifests(store: OpenStore, since: float = 0.0) -> dict[str, Manifest]:
+    """Return {name of its file: manifest} of those that were replaced.
+
+    Args:
+        store: the store.
+        since: seconds since the epoch; what was replaced before is left out.
+
+    Raises:
+        StoreError: one cannot be read.
+    """
     entries = store.entries(refuse_special, [MAX_ENTRIES], REPLACED)
-    return [one for one in (store.manifest_at((name,), REPLACED) for name, _status in entries) if one is not None]
+    found = {name: store.manifest_at((name,), REPLACED) for name, status in entries if status.st_mtime >= since}
+    return {name: manifest for name, manifest in found.items() if manifest is not None}
 
 
 def replaced_manifest(store: OpenStore, digest: str) -> Manifest | None:

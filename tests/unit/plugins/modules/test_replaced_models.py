@@ -90,3 +90,17 @@ def test_another_instance_that_links_it_keeps_the_one_of_before(rig, moved):
     assert actions(run(rig, models(rig, number=1, digest=new)))[0] == "link"
     kept = (rig.store(1) / REPLACED).iterdir()
     assert {json.loads(one.read_bytes())["schemaVersion"] for one in kept} == {2} and len(engines(rig, 1)) == 1
+
+
+def test_blobs_of_a_removed_model_are_kept_where_that_is_wanted(rig, moved):
+    run(rig, models(rig))
+    store = str(rig.store(0))
+    before = sorted(path.name for path in (rig.store(0) / "blobs").iterdir())
+    gone = [entry(rig, 0, name, "absent", store=store, keep_blobs=True) for name in ("tiny:optimized", "tiny")]
+    assert actions(run(rig, gone)) == ["delete", "delete"] and rig.names() == [] and rig.loaded() == []
+    assert sorted(path.name for path in (rig.store(0) / "blobs").iterdir()) == before
+    assert not Store(store).has_record(parse("tiny"))
+    # Nothing but the manifest is asked for when it comes back.
+    rig.registry.requests.clear()
+    assert actions(run(rig, models(rig)))[0] == "pull"
+    assert {one["kind"] for one in rig.registry.requests} == {"manifest"}

@@ -69,3 +69,17 @@ def test_the_store_of_the_fetch_server_is_emptied_once_the_instances_have_what_i
     assert [change.details for change in found.of("link", "model")] == [{"from": "/models/fetch"}] and not found.fetched
     (change,) = found.of("prune", "store")
     assert change.details["paths"][:2] == ["/models/fetch/blobs", "/models/fetch/manifests"], "the key stays"
+
+
+def test_blobs_are_kept_where_that_is_wanted_and_parts_of_them_are_not(wanted):
+    whole, part = "sha256-" + "b" * 64, "sha256-%s-own" % ("a" * 64)
+    leftovers = [{"name": name, "size_bytes": 1} for name in (whole, part)]
+    state = applied_host(wanted, stores={OWN: dict(store("tiny:latest"), leftovers=leftovers)})
+    (change,) = difference(wanted, state, serving(wanted), keep_blobs=True).of("prune", "leftovers")
+    assert change.details["paths"] == ["%s/blobs/%s" % (OWN, part)]
+    servers = serving(wanted)
+    servers["gpu0"]["models"].append({"name": "old:1", "digest": "f" * 64})
+    for keep in (True, False):
+        models = difference(wanted, state, servers, keep_blobs=keep).models
+        assert [(one.name, one.keep_blobs) for one in models if one.state == "absent"] == [("old:1", keep)]
+        assert not [one for one in models if one.state == "present" and one.keep_blobs]

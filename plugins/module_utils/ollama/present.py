@@ -348,13 +348,8 @@ def take(
 def ensure_absent(target: Target, name: Name, check_mode: bool = False, keep_blobs: bool = False) -> Outcome:
     """Remove a model from this instance. Other stores keep theirs.
 
-    A loaded model is unloaded first: the server cannot unload it by name after it was deleted.
-
-    Args:
-        target: The instance.
-        name: The model.
-        check_mode: Whether nothing may be changed.
-        keep_blobs: Whether its blobs stay in the store of the instance.
+    A loaded model is unloaded first: the server cannot unload it by name after it was deleted. With `keep_blobs` its
+    blobs stay in the store.
 
     Raises:
         ModelError, OllamaError, StoreError: It cannot be unloaded or removed.

@@ -71,7 +71,8 @@ def test_the_store_of_the_fetch_server_is_emptied_once_the_instances_have_what_i
     assert change.details["paths"][:2] == ["/models/fetch/blobs", "/models/fetch/manifests"], "the key stays"
 
 
-def test_blobs_are_kept_where_that_is_wanted_and_parts_of_them_are_not(wanted):
+def test_blobs_are_kept_where_that_is_wanted_and_parts_of_them_are_not():
+    wanted = plan(model("tiny"))
     whole, part = "sha256-" + "b" * 64, "sha256-%s-own" % ("a" * 64)
     leftovers = [{"name": name, "size_bytes": 1} for name in (whole, part)]
     state = applied_host(wanted, stores={OWN: dict(store("tiny:latest"), leftovers=leftovers)})

@@ -133,6 +133,7 @@ TESTED_ELSEWHERE = {
         "model_memory host_view",
     ),
     "ollama/test_store_own.py": ("a file that becomes a blob", "ollama/", "own_blob"),
+    "ollama/test_present.py": ("present and absent are asked for together", "ollama/", "absent"),
     "ollama/test_replaced.py": ("manifests that were replaced", "ollama/", "store_named store_replaced"),
     "program/test_main.py": ("exit codes are what a command ends with", "program/", "shapes"),
     "evidence/test_checks.py": ("the verdict of checks", "evidence/", "shapes"),

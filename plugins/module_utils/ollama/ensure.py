@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
-from . import aliased, created, header_check, loading, modelfile, parameters, present
+from . import absent, aliased, created, header_check, loading, modelfile, parameters, present
 from .client import OllamaClient, OllamaError
 from .offline import OfflineClient
 from .own_file import OwnFile
@@ -203,7 +203,7 @@ def ensure(wanted: WantedModel, target: Target, check_mode: bool = False) -> Out
         Any of EXPECTED_ERRORS, and LibraryMissing.
     """
     if wanted.state == "absent":
-        return present.ensure_absent(target, wanted.name, check_mode, wanted.keep_blobs)
+        return absent.ensure_absent(target, wanted.name, check_mode, wanted.keep_blobs)
     if wanted.state == "loaded":
         return loading.ensure_loaded(target, wanted.name, wanted.keep_alive, check_mode, wanted.aliases)
     if wanted.state == "unloaded":

@@ -17,7 +17,6 @@ from ..common.names import Name, parse, with_registry
 from . import replaced
 from .client import OllamaError, OllamaUnreachable
 from .imported import ensure_imported
-from .loading import unload
 from .manifest import Manifest
 from .own_file import OwnFile
 from .registry import Registry, RegistryError
@@ -340,35 +339,3 @@ def take(
             "uses (OLLAMA_MODELS)" % (name, _PAST[done.action], target.store.path, target.client.url)
         )
     return done.action
-
-
-# -- absent ------------------------------------------------------------------------------------------------------------
-
-
-def ensure_absent(target: Target, name: Name, check_mode: bool = False, keep_blobs: bool = False) -> Outcome:
-    """Remove a model from this instance. Other stores keep theirs.
-
-    A loaded model is unloaded first: the server cannot unload it by name after it was deleted. With `keep_blobs` its
-    blobs stay in the store.
-
-    Raises:
-        ModelError, OllamaError, StoreError: It cannot be unloaded or removed.
-    """
-    digest = target.digest(name)
-    if target.store is None and not check_mode:
-        target.require_server()
-    if digest is None and (target.reachable() or target.store is None or target.store.manifest(name) is None):
-        return Outcome()
-    if not check_mode:
-        if target.reachable():
-            if target.loaded(name):
-                unload(target, name)
-            if not keep_blobs or target.store is None:
-                target.client.delete(str(name))
-        if keep_blobs and target.store is not None:
-            replaced.forget(target.store, name)
-        # Also what was pulled under that name, of which a server knows nothing.
-        elif target.store is not None and (not target.reachable() or target.store.has_record(name)):
-            target.store.remove(name)
-        target.forget()
-    return Outcome("delete", None, 0, {"digest": digest}, {"digest": None})

@@ -10,7 +10,7 @@ import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import present
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import absent, present
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError, OllamaUnreachable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.manifest import Manifest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import RegistryError
@@ -124,11 +124,11 @@ def test_a_model_of_a_stopped_instance_is_removed_as_its_user(place, nobody):
     give(store.path, nobody)
     os.chown(store.path + "/blobs", 0, 0)
     with pytest.raises(StoreError, match="cannot remove tiny:latest .*: Permission denied"):
-        present.ensure_absent(offline(store), TINY)
+        absent.ensure_absent(offline(store), TINY)
     os.chown(store.path + "/blobs", nobody.uid, nobody.gid)
     put(store, TINY, b"a")
     give(store.path, nobody)
-    assert present.ensure_absent(offline(store), TINY).action == "delete" and store.names() == []
+    assert absent.ensure_absent(offline(store), TINY).action == "delete" and store.names() == []
 
 
 def test_a_model_with_another_digest_is_not_linked(stores, registry):
@@ -166,19 +166,19 @@ def test_a_loaded_model_is_unloaded_before_it_is_removed():
     client = FakeClient({"tiny": ""})
     client.load("tiny:latest")
     client.called.clear()
-    assert present.ensure_absent(Target(client), TINY, check_mode=True).action == "delete" and not client.called
-    assert present.ensure_absent(Target(client), TINY).action == "delete"
+    assert absent.ensure_absent(Target(client), TINY, check_mode=True).action == "delete" and not client.called
+    assert absent.ensure_absent(Target(client), TINY).action == "delete"
     assert client.called == [("unload", "tiny:latest"), ("delete", "tiny:latest")]
-    assert present.ensure_absent(Target(client), TINY).action == "none"
+    assert absent.ensure_absent(Target(client), TINY).action == "none"
 
 
 def test_a_model_is_removed_from_a_store_without_a_server(stores):
     put(stores[0], TINY, b"a")
-    assert present.ensure_absent(offline(stores[0]), TINY).action == "delete" and not stores[0].names()
-    assert present.ensure_absent(offline(stores[0]), TINY).action == "none"
-    assert present.ensure_absent(Target(FakeClient(running=False)), TINY, check_mode=True).action == "none"
+    assert absent.ensure_absent(offline(stores[0]), TINY).action == "delete" and not stores[0].names()
+    assert absent.ensure_absent(offline(stores[0]), TINY).action == "none"
+    assert absent.ensure_absent(Target(FakeClient(running=False)), TINY, check_mode=True).action == "none"
     with pytest.raises(OllamaUnreachable):
-        present.ensure_absent(Target(FakeClient(running=False)), TINY)
+        absent.ensure_absent(Target(FakeClient(running=False)), TINY)
 
 
 def test_a_server_that_says_more_bytes_than_the_manifest_is_named(registry, monkeypatch):

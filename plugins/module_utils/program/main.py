@@ -19,6 +19,7 @@ from .version import VERSION
 NAME = "ollama-multigpu"
 #: Seconds to wait for other instances, whose loads end about the same time, before the verdict is written.
 _OTHERS_SECONDS = 30.0
+_PLACES = Places()
 _EXIT_CODES = """exit codes:
   0   all is as planned, or a run of the role is changing the host at the moment
   1   something is not as planned
@@ -39,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(
     arguments: Sequence[str] | None = None,
-    places: Places = Places(),  # pylint: disable=dangerous-default-value  # frozen
+    places: Places = _PLACES,
     stream: TextIO | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> int:

@@ -235,3 +235,17 @@ def test_gpus_to_leave_alone_that_cannot_be(settings, words):
 def test_gpus_to_leave_alone():
     cordon = [{"gpu": 0}, {"gpu": "GPU-1", "reason": "fan", "until": datetime.date(2026, 12, 31)}]
     assert problems(cordon=cordon, exclude=["0000:41:00.0", 1]) == problems(cordon=[], exclude=1) == []
+
+
+@pytest.mark.parametrize(
+    "interval, said",
+    [(29, "at least 30 seconds"), (-1, "check_interval"), ("10min", "check_interval"), ([60], "is a list")],
+)
+def test_an_interval_of_checks_that_cannot_work(interval, said):
+    (problem,) = problems(check_interval=interval)
+    assert said in problem
+
+
+@pytest.mark.parametrize("interval", [0, 30, "600", ""])
+def test_an_interval_of_checks(interval):
+    assert problems(check_interval=interval) == []

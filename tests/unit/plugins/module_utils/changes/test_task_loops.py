@@ -114,3 +114,21 @@ def test_a_fetch_server_that_a_killed_run_left_is_stopped():
     wanted = plan(model())
     found = asked(host=applied_host(wanted, fetch_server=True), plan=wanted, servers=serving(wanted))
     assert found["work"]["stop_fetch_server"] == "ollama-fetch.service" and not found["work"]["pending"]
+
+
+def test_the_timer_of_the_checks_starts_at_the_end_and_stops_at_the_beginning():
+    wanted = plan(model())
+    state = applied_host(wanted, check_timer={"active": False, "enabled": False})
+    started = asked(host=state, plan=wanted, servers=serving(wanted))["work"]
+    assert started["enable_timer"] == ["ollama-check.timer"] and not started["enable"] and not started["pending"]
+    off = {"ollama_multigpu_check_interval": 0}
+    stopped = asked(settings=off, host=applied_host(wanted), plan=wanted, servers=serving(wanted))["work"]
+    assert stopped["disable_timer"] == ["ollama-check.timer"] and stopped["reload"] and not stopped["start"]
+    (file,) = stopped["configure_files"]
+    assert file == {
+        "path": "/etc/systemd/system/ollama-check.timer",
+        "state": "absent",
+        "backup": False,
+        "diff": False,
+        "force": False,
+    }

@@ -31,8 +31,11 @@ Description=GPUs of the Ollama instances
 
 [Service]
 Type=oneshot
+# Once since the boot, so that a restart of an instance is not delayed; after a failure, before the next start of one.
+# Where the driver was loaded again since, systemctl restart of this unit makes the device nodes anew.
+RemainAfterExit=true
 # Loads nvidia_uvm and makes its device nodes, which the service of an instance may not: without them CUDA is not seen
-# at boot. Absent without a driver. Run before each start of an instance, because a driver may be loaded again.
+# at boot. Absent without a driver.
 ExecStart=-/usr/bin/nvidia-modprobe -c 0 -u
 ExecStart=@program@ gpus --seconds @seconds@
 TimeoutStartSec=@timeout@

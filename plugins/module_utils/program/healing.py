@@ -11,6 +11,7 @@ import contextlib
 import datetime
 from typing import Any, Optional
 
+from ..common import paths
 from ..common.names import InvalidName, parse, served_name
 from ..evidence.shapes import FAIL, PASS, Evidence
 from ..host import systemd, units
@@ -107,7 +108,8 @@ def _reload(one: Configured, evidence: Evidence) -> Line:
 def _restart(one: Configured, _evidence: Evidence) -> Line:
     unit = one.instance["unit"]
     try:
-        units.stop([unit])
+        # Where the driver was loaded again, the device nodes are made anew before the instance starts.
+        units.stop([unit, paths.GPUS_UNIT])
         units.start([unit])
     except units.UnitError as error:
         return Line("heal: %s is not restarted: %s." % (unit, error), ERROR)

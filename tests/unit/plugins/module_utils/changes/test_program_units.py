@@ -33,6 +33,7 @@ def test_loading_follows_each_start_of_the_instance():
     text = unit_texts(Checking())[paths.READY_UNIT_FILE]
     assert "PartOf=ollama@%i.service\n" in text and "After=ollama@%i.service\n" in text
     assert "load %i\n" in text and "TimeoutStartSec=infinity" in text and "RemainAfterExit" not in text
+    assert "RemainAfterExit=true" in unit_texts(Checking())[paths.GPUS_UNIT_FILE], "a restart is not delayed"
 
 
 def test_a_check_heals_only_where_that_is_asked_for():

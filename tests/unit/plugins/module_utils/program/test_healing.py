@@ -28,7 +28,7 @@ class Healed:
         host.shows(observations(**ILL))
         monkeypatch.setattr(healing, "OllamaClient", lambda url, timeout: None)
         monkeypatch.setattr(healing, "unload", lambda target, name: self.does("unload " + str(name)))
-        monkeypatch.setattr(healing.units, "stop", lambda units: self.does("stop " + units[0]))
+        monkeypatch.setattr(healing.units, "stop", lambda units: self.does("stop " + " ".join(units)))
         monkeypatch.setattr(healing.units, "start", lambda units: self.does("start " + units[0]))
         monkeypatch.setattr(healing, "load_and_prove", self._load)
         monkeypatch.setattr(healing.systemd, "show", lambda units: {units[0]: self.unit})
@@ -59,7 +59,7 @@ def _healed(tmp_path, monkeypatch):
 
 
 RELOAD = ["unload " + NAME, "load gpu0-1"]
-RESTART = ["stop ollama@gpu0-1.service", "start ollama@gpu0-1.service", "load gpu0-1"]
+RESTART = ["stop ollama@gpu0-1.service ollama-gpus.service", "start ollama@gpu0-1.service", "load gpu0-1"]
 
 
 def test_a_check_alone_changes_nothing(healed):

@@ -82,7 +82,7 @@ def _rows_of(uuid: str | None, evidence: Evidence) -> list[Line]:
             gib(device.observed_bytes, "?") if device else "-",
             verdict,
         )
-        rows.append(Line("  " + _row(cells)[: WIDTH - 2], LEVEL_OF_VERDICT[verdict]))
+        rows.append(Line("  " + _row(cells), LEVEL_OF_VERDICT[verdict]))
     return rows or [Line("  nothing is planned here")]
 
 

@@ -9,6 +9,7 @@ import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import run_lock
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program import observing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.checking import check
 
 from tests.unit.plugins.module_utils.evidence.builders import A, B, observations
@@ -52,9 +53,9 @@ def test_it_waits_for_nobody_who_loads(host):
 
 
 def test_a_load_can_begin_while_it_observes(host, monkeypatch):
-    def load(*_arguments):
+    def load(*_arguments, **_options):
         with run_lock(shared=True, path=host.places.lock):
             return host.seen
 
-    monkeypatch.setattr(host, "_collect", load)
+    monkeypatch.setattr(observing, "collect", load)
     assert check(host.places).code == 0

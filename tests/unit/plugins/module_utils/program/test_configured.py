@@ -51,6 +51,12 @@ def test_a_run_that_has_changed_the_instance(host):
     assert served(host) == (["other-optimized"], True)
 
 
+def test_a_run_that_has_changed_the_models_alone(host):
+    """The environment fits both plans."""
+    host.write_instance(other_plan())
+    assert served(host) == (["other-optimized"], True)
+
+
 def test_the_first_run_of_a_host(host):
     host.places.plan_file.unlink()
     host.write_instance(plan())

@@ -58,4 +58,4 @@ def test_a_load_can_begin_while_it_observes(host, monkeypatch):
             return host.seen
 
     monkeypatch.setattr(observing, "collect", load)
-    assert check(host.places).code == 0
+    assert check(host.places).data["checked"] is True

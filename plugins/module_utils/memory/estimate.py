@@ -88,7 +88,7 @@ def estimate(
     weight_bytes, host_bytes = weights.weights_by_device(model, layer_devices, count, moved)
     adapter_bytes, adapters_on_host = adapters.adapters_by_device(model, layer_devices, count)
     host_bytes += adapters_on_host
-    drafting, drafts_on_host = _drafting(model, shares, layer_devices, load)
+    drafting, drafts_on_host = _drafting(model, shares, layer_devices, load, moved)
     host_bytes += drafts_on_host
     kv_bytes = [0] * count
     for size, device in zip(kv_cache.kv_by_layer(model, load), layer_devices):
@@ -121,7 +121,11 @@ def estimate(
 
 
 def _drafting(
-    model: ModelFacts, shares: Sequence[float], layer_devices: List[Optional[int]], load: Load
+    model: ModelFacts,
+    shares: Sequence[float],
+    layer_devices: List[Optional[int]],
+    load: Load,
+    moved: Optional[weights.Moved],
 ) -> Tuple[List[speculation.Drafting], int]:
     """What proposes further tokens, on every device, and its bytes on the host."""
     count = len(shares)
@@ -130,7 +134,7 @@ def _drafting(
     theirs = speculation.load_of(load)
     if model.draft is None:
         found = speculation.heads_by_device(model, layer_devices, count, theirs)
-        held, host = weights.heads_by_device(model, layer_devices, count)
+        held, host = weights.heads_by_device(model, layer_devices, count, moved)
         return [dataclasses.replace(one, weight_bytes=size) for one, size in zip(found, held)], host
     draft = model.draft
     if load.speculation == HEADS and speculation.has_heads(draft):

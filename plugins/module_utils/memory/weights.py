@@ -150,9 +150,10 @@ def weights_by_device(
             host += size
         else:
             devices[device] += size
+    loaded = model.block_count if heads else architecture.trunk_blocks(model)
     for layer, (size, target) in (moved or {}).items():
         device = layer_devices[layer]
-        if device is HOST:
+        if device is HOST or layer >= loaded:
             continue
         devices[device] -= size
         if target is HOST:
@@ -163,11 +164,12 @@ def weights_by_device(
 
 
 def heads_by_device(
-    model: ModelFacts, layer_devices: Sequence[Optional[int]], device_count: int
+    model: ModelFacts, layer_devices: Sequence[Optional[int]], device_count: int, moved: Optional[Moved] = None
 ) -> Tuple[List[int], int]:
-    """Bytes of the weights of the blocks that predict further tokens, on each device and on the host."""
-    with_heads, host = weights_by_device(model, layer_devices, device_count, heads=True)
-    without, host_without = weights_by_device(model, layer_devices, device_count)
+    """Bytes of the weights of the blocks that predict further tokens, on each device and on the host; arguments as
+    weights_by_device has them."""
+    with_heads, host = weights_by_device(model, layer_devices, device_count, moved, heads=True)
+    without, host_without = weights_by_device(model, layer_devices, device_count, moved)
     return [more - less for more, less in zip(with_heads, without)], host - host_without
 
 

@@ -160,5 +160,5 @@ class Fitting:
         """Bytes of each layer with its KV cache and adapters, the output layer last; without experts on the host."""
         sizes = memory.layer_bytes(wanted.facts, self.load(wanted, context_length, ubatch))
         for layer, (size, dummy) in moved_experts(wanted).items():
-            sizes[layer] -= size
+            sizes[layer] = max(0, sizes[layer] - size)  # blocks that predict further tokens are not counted here
         return sizes

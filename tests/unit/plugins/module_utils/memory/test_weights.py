@@ -69,3 +69,16 @@ def test_weights_that_were_moved_count_where_they_are():
     moved = {20: (size, 0), 21: (size, weights.HOST), 0: (size, 1)}
     assert weights.weights_by_device(model, slots, 2, moved) == ([first + size, second - 2 * size], host + size)
     assert weights.on_host(moved) and not weights.on_host({20: (size, 0)}) and not weights.on_host(None)
+
+
+def test_experts_of_heads_that_stay_on_the_host():
+    """MiB of llama-server (build 11669) with LLAMA_ARG_CPU_MOE: 1,239 without speculation, 1,263 with draft-mtp."""
+    facts = table.facts("qwen3.5-35b-a3b-mtp")
+    moved = {layer.index: (layer.expert_bytes, weights.HOST) for layer in facts.layers if layer.expert_bytes}
+    assert facts.block_count - 1 in moved
+    everywhere = [0] * (facts.block_count + 1)
+    (size,), host = weights.weights_by_device(facts, everywhere, 1, moved)
+    (heads,), heads_on_host = weights.heads_by_device(facts, everywhere, 1, moved)
+    assert 1239 <= size / MIB < 1240 and 1263 <= (size + heads) / MIB < 1264
+    every = weights.weights_by_device(facts, everywhere, 1, heads=True)
+    assert size + heads + host + heads_on_host == every[0][0] + every[1]

@@ -61,7 +61,8 @@ def _check_hash(source: Mapping[str, Any], kind: str, name: Any) -> None:
             % (name, kind)
         )
     try:
-        names.normalise_digest(given) if given else None
+        if given:
+            names.normalise_digest(given)
     except names.InvalidName:
         raise PlacementError("The sha256 of source of %s is %.80r: give 64 hexadecimal digits." % (name, given))
 

@@ -35,7 +35,8 @@ def _moved(rig):
         return "sha256:" + hashlib.sha256(text).hexdigest()
 
     for number in (0, 1):  # as the role's instances run
-        rig.stop(number) if number in rig.servers else None
+        if number in rig.servers:
+            rig.stop(number)
         rig.environment = {"OLLAMA_NOPRUNE": "1"}
         rig.server(number)
     yield move

@@ -14,6 +14,8 @@ from .shapes import FINE, OF_VERDICT, Answer, Line, Places
 from .verdicts import verdict_lines, verdicts
 from .version import VERSION
 
+#: What the lock of the one check that heals is named, after that of the host.
+_HEALING = "-healing"
 _LEFT_ALONE = "The host is not checked now. A run of the role proves it itself, and models that are loading come first."
 
 
@@ -36,7 +38,8 @@ def check(places: Places, wait: float = 0, heals: bool = False) -> Answer:
             seen = observing.observe(plan)
             done: list[Line] = []
             if heals:
-                seen, done = healing.heal(places, plan, seen)
+                with run_lock(path=places.lock + _HEALING):  # two that heal would do everything twice
+                    seen, done = healing.heal(places, plan, seen)
     except LockHeld as held:
         return Answer(FINE, [Line("%s %s" % (held, _LEFT_ALONE))], {"checked": False, "reason": str(held)})
     content = dict(kept(plan, seen), healing=[line.text for line in done])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import run_lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.units import UnitError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import healing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.checking import check
@@ -64,6 +65,12 @@ RESTART = ["stop ollama@gpu0-1.service ollama-gpus.service", "start ollama@gpu0-
 
 def test_a_check_alone_changes_nothing(healed):
     assert check(healed.host.places).code == 1 and healed.done == []
+
+
+def test_two_checks_do_not_heal_at_the_same_time(healed):
+    with run_lock(path=healed.host.places.lock + "-healing"):
+        assert healed.check()[:2] == (0, [])
+    assert healed.check()[1] == RELOAD + RESTART
 
 
 def test_what_a_load_cures_is_not_restarted(healed):

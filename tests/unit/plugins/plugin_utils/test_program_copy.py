@@ -50,9 +50,8 @@ def test_it_leaves_out_what_it_does_not_use():
 def test_the_digest_is_that_of_the_installed_program_however_it_is_packed(tmp_path):
     copy, path = ProgramCopy(), str(tmp_path / "program" / "bin" / "ollama-multigpu")
     copy.write(str(tmp_path / "program.zip"))
-    import_context = lambda place: False  # noqa: E731
     owner = pathlib.Path(tmp_path).owner()
-    program_install.install(str(tmp_path / "program.zip"), sys.executable, import_context, path, owner)
+    program_install.install(str(tmp_path / "program.zip"), sys.executable, lambda place: False, path, owner)
     assert program_install.installed(path) == {"digest": copy.digest, "interpreter": sys.executable}
     said = subprocess.run([path, "version", "--json"], stdout=subprocess.PIPE, check=True, cwd="/").stdout
     assert json.loads(said)["version"] == VERSION

@@ -65,12 +65,6 @@ options:
       - The plan that was applied before. The default is the one that is in O(host).
     type: dict
     default: {}
-  reread:
-    description:
-      - Names of instances whose unit had to be read again by systemd since they were started. Those are restarted.
-    type: list
-    elements: str
-    default: []
   rollback_to:
     description:
       - Number of the plan in RV(gpufleet.ollama.host_info#module:host.history) to go back to, or V(previous) for the
@@ -173,7 +167,7 @@ changes:
     stage:
       description: When a run makes it.
       type: str
-      choices: [install, fetch, configure, models, finish, history, prune]
+      choices: [install, fetch, switch, finish, history, prune]
     details:
       description: What else a task needs to know.
       type: dict
@@ -183,8 +177,8 @@ changes:
       what: ollama@gpu0.service
       instance: gpu0
       reason: OLLAMA_KV_CACHE_TYPE of the process is not what the plan says.
-      stage: configure
-      details: {known: true}
+      stage: switch
+      details: {}
 summary:
   description: The same for people, a line for each change, with warnings first.
   returned: when O(plan) is given and nothing is wrong with O(settings)
@@ -238,7 +232,6 @@ def argument_spec():
         "plan": {"type": "dict", "no_log": True},
         "servers": {"type": "dict", "default": {}},
         "applied_plan": {"type": "dict", "default": {}, "no_log": True},
-        "reread": {"type": "list", "elements": "str", "default": []},
         "rollback_to": {"type": "raw"},
         "kept_plan": {"type": "dict", "no_log": True},
         "gpu_inventory": {"type": "dict"},

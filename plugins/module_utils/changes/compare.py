@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 from typing import Any
 
 from ..common import paths
@@ -21,6 +20,7 @@ from .restarts import compare_services
 from .schema import Change, Changes, Wanted
 from .space import space_obstacles
 from .store_obstacles import fetch_store_changes, leftover_changes, store_notes, store_obstacles
+from .switches import switches
 
 #: Groups that give access to the GPUs' device nodes on some systems.
 _GPU_GROUPS = ("render", "video")
@@ -28,12 +28,7 @@ SHELL = "/bin/false"
 
 
 def compare(
-    plan: dict[str, Any],
-    host: dict[str, Any],
-    servers: dict[str, Any],
-    applied: dict[str, Any],
-    wanted: Wanted,
-    reread: Collection[str] = (),
+    plan: dict[str, Any], host: dict[str, Any], servers: dict[str, Any], applied: dict[str, Any], wanted: Wanted
 ) -> Changes:
     """Return what a run does to a host so that it is as the plan says, why, and what stands in the way.
 
@@ -43,7 +38,6 @@ def compare(
         servers: {instance: server} of module server_info, read with the plan; {} where nothing is known.
         applied: the plan that was applied before; {} where there is none.
         wanted: what the role's variables say beside the plan.
-        reread: names of instances whose unit this run had to let systemd read again.
 
     Raises:
         ValueError: a value of an environment that no environment file can carry.
@@ -54,7 +48,11 @@ def compare(
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
     obstacles += file_obstacles(plan, host, wanted.secrets)
     files_changes, files = compare_files(plan, host, wanted.secrets, wanted.checking)
-    services = compare_services(plan, host, servers, written_unit_files(files, host, plan), reread)
+    release = _release(host, wanted)
+    written = written_unit_files(files, host, plan)
+    if release and wanted.version in host["release"]["complete"]:
+        written.setdefault(paths.TEMPLATE_UNIT, []).append("the release %s is installed again" % wanted.version)
+    services = compare_services(plan, host, servers, written)
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = with_stored_contents(known_servers(plan, servers), servers)
     sources = link_stores(plan, host)
@@ -66,7 +64,7 @@ def compare(
     obstacles += store_obstacles(host)
     notes += store_notes(host, sources, models_changes)
     changes = (
-        _release(host, wanted)
+        release
         + _libraries(host, wanted)
         + _program(host, wanted)
         + _adoption(host, wanted)
@@ -83,7 +81,8 @@ def compare(
         + leftover_changes(plan, host, models_changes, wanted.keep_blobs)
     )
     obstacles += space_obstacles(plan, host, changes, fetched, wanted)
-    return Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
+    found = Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
+    return dataclasses.replace(found, switches=switches(plan, host, servers, applied, found))
 
 
 def insisting(plan: dict[str, Any]) -> dict[str, Any]:

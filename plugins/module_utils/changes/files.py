@@ -39,17 +39,16 @@ def wanted_files(
     """
     return (
         _directories(plan, host)
-        + [
-            _link(paths.CURRENT, "%s/%s" % (posixpath.basename(paths.RELEASES), plan["ollama_version"])),
-            _link(paths.COMMAND, paths.SERVER),
-            _link(paths.PROGRAM_COMMAND, paths.PROGRAM),
-        ]
         + [_instance_release(instance["name"], plan["ollama_version"]) for instance in plan["instances"]]
         + [_file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644")]
         + [_file(path, text, mode="0644") for path, text in unit_texts(checking).items()]
         + [_environment_file(instance, values) for instance in plan["instances"]]
         + [instance_plan_file(plan, instance["name"]) for instance in plan["instances"]]
         + [
+            # The command is of the release that is proven.
+            _link(paths.CURRENT, _to_release(plan["ollama_version"]), stage="finish"),
+            _link(paths.COMMAND, paths.SERVER, stage="finish"),
+            _link(paths.PROGRAM_COMMAND, paths.PROGRAM, stage="finish"),
             _file(paths.PLAN, json_text(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
             _file(paths.FACTS, json_text(plan_endpoints(plan)), mode="0644", stage="finish"),
         ]
@@ -72,10 +71,9 @@ def compare_files(
         ValueError: see wanted_files.
     """
     changes, files = [], []
-    for path, reason, is_drop_in in _removed(plan, host, checking):
-        changes.append(Change("remove", "file", path, reason))
-        # An environment may hold passwords; what others have added is shown and copied before it goes.
-        files.append(ManagedFile(path, "absent", backup=is_drop_in, diff=is_drop_in))
+    for file, reason in _removed(plan, host, checking):
+        changes.append(Change("remove", "file", file.path, reason, file.instance))
+        files.append(file)
     for wanted in wanted_files(plan, host, values, checking):
         found = host["files"].get(wanted.path)
         reason = _difference(wanted, found)
@@ -110,9 +108,14 @@ def written_unit_files(files: list[ManagedFile], host: dict[str, Any], plan: dic
     return found
 
 
+def _to_release(version: str) -> str:
+    """What a link in paths.INSTALLATION to a release points to."""
+    return "%s/%s" % (posixpath.basename(paths.RELEASES), version)
+
+
 def _instance_release(name: str, version: str) -> ManagedFile:
     """The link to the release that an instance runs."""
-    return _link(paths.instance_release(name), "../%s/%s" % (posixpath.basename(paths.RELEASES), version))
+    return _link(paths.instance_release(name), "../" + _to_release(version), instance=name)
 
 
 def _is_rewritten(wanted: ManagedFile | None, host: dict[str, Any]) -> bool:
@@ -135,6 +138,7 @@ def _environment_file(instance: dict[str, Any], values: Mapping[str, Any]) -> Ma
             mode="0640",
         ),
         digest=content_digest(MANAGED + environment_file.environment_file(filled)),
+        instance=instance["name"],
     )
 
 
@@ -172,7 +176,7 @@ def instance_plan_file(plan: dict[str, Any], name: str) -> ManagedFile:
     written = as_written(secrets.shown_plan(plan))
     kept = {key: written.get(key) for key in ("ollama_version", "gpus")}
     kept["instances"] = [instance for instance in written["instances"] if instance["name"] == name]
-    return _file(paths.instance_plan(name), json_text(kept), mode="0640")
+    return dataclasses.replace(_file(paths.instance_plan(name), json_text(kept), mode="0640"), instance=name)
 
 
 def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
@@ -206,36 +210,37 @@ def _is_absent(path: str, host: dict[str, Any]) -> bool:
     return found is None or found["kind"] == "absent"
 
 
-def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> list[tuple[str, str, bool]]:
-    """(path, reason, whether it is a drop-in) of files that are in the way: others' drop-ins, what instances that are
-    gone have left (environments, plans and links to releases), and a timer that is not wanted."""
+def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> list[tuple[ManagedFile, str]]:
+    """(file, reason) of what is in the way: drop-ins of others, what instances that are gone have left (environments,
+    which may hold passwords and are not shown, plans and links to releases), and a timer that is not wanted."""
     planned = {instance["name"] for instance in plan["instances"]}
-    kept = {paths.instance_plan(name) for name in planned}
+    gone = [entry for entry in host["instances"] if entry["name"] not in planned]
+    left = [(paths.environment_file(entry["name"]), entry["name"]) for entry in gone if entry["env_file"]]
+    left += [(paths.instance_release(entry["name"]), entry["name"]) for entry in gone if entry["release"]]
+    left += [
+        (path, posixpath.basename(path)[: -len(".json")])
+        for path in host["files"]
+        if paths.is_instance_plan(path) and not _is_absent(path, host)
+    ]
+    drop_ins = [
+        (
+            # What others have added is shown and copied before it goes.
+            ManagedFile(entry["path"], "absent", backup=True, instance=paths.instance_of(entry["unit"]) or ""),
+            "It changes %s, and the role writes no drop-ins." % entry["unit"],
+        )
+        for entry in host["drop_ins"]
+    ]
+    timer = []
+    if not checking.interval and not _is_absent(paths.CHECK_TIMER_FILE, host):
+        timer = [(ManagedFile(paths.CHECK_TIMER_FILE, "absent"), "ollama_multigpu_check_interval is 0.")]
     return (
-        [
-            (entry["path"], "It changes %s, and the role writes no drop-ins." % entry["unit"], True)
-            for entry in host["drop_ins"]
-        ]
+        drop_ins
         + [
-            (paths.environment_file(entry["name"]), "The plan has no instance %s." % entry["name"], False)
-            for entry in host["instances"]
-            if entry["env_file"] and entry["name"] not in planned
+            (ManagedFile(path, "absent", diff=False, instance=name), "The plan has no instance %s." % name)
+            for path, name in left
+            if name not in planned
         ]
-        + [
-            (paths.instance_release(entry["name"]), "The plan has no instance %s." % entry["name"], False)
-            for entry in host["instances"]
-            if entry["release"] and entry["name"] not in planned
-        ]
-        + [
-            (path, "The plan has no such instance.", False)
-            for path, entry in host["files"].items()
-            if paths.is_instance_plan(path) and path not in kept and entry["kind"] != "absent"
-        ]
-        + [
-            (path, "ollama_multigpu_check_interval is 0.", False)
-            for path in (paths.CHECK_TIMER_FILE,)
-            if not checking.interval and not _is_absent(path, host)
-        ]
+        + timer
     )
 
 
@@ -262,26 +267,28 @@ def content_digest(text: str) -> str:
 
 
 def _change(wanted: ManagedFile, reason: str) -> Change:
-    if wanted.path == paths.CURRENT or posixpath.dirname(wanted.path) == paths.INSTANCE_RELEASES:
-        return Change("link", "release", wanted.path, reason, details={"target": wanted.target})
+    if wanted.path in (paths.CURRENT, paths.COMMAND, paths.PROGRAM_COMMAND):
+        return Change("link", "command", wanted.path, reason, details={"target": wanted.target})
+    if posixpath.dirname(wanted.path) == paths.INSTANCE_RELEASES:
+        return Change("link", "release", wanted.path, reason, wanted.instance, {"target": wanted.target})
     if wanted.stage == "finish":
         return Change("write", "plan", wanted.path, reason)
-    if wanted.state == "directory":
-        return Change("write", "directory", wanted.path, reason)
     if wanted.stage == "fetch":
-        return Change("write", "record", wanted.path, reason)
-    return Change("write", "file", wanted.path, reason)
+        return Change("write", "directory" if wanted.state == "directory" else "record", wanted.path, reason)
+    return Change("write", "file", wanted.path, reason, wanted.instance)
 
 
 def _directory(path: str, owner: str = "root", mode: str = "0755") -> ManagedFile:
     return ManagedFile(path, "directory", owner=owner, group=owner, mode=mode, stage="fetch")
 
 
-def _link(path: str, target: str) -> ManagedFile:
+def _link(path: str, target: str, stage: str = "switch", instance: str = "") -> ManagedFile:
     # A file in the place of a link is replaced: in check mode, an adopted program is still there.
-    return ManagedFile(path, "link", target=target, owner="root", group="root", force=True)
+    return ManagedFile(
+        path, "link", target=target, owner="root", group="root", force=True, stage=stage, instance=instance
+    )
 
 
-def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "configure") -> ManagedFile:
+def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "switch") -> ManagedFile:
     digest = content_digest(content)
     return ManagedFile(path, "file", content, digest, owner="root", group=group, mode=mode, stage=stage)

@@ -49,25 +49,6 @@ def with_stored_contents(known: dict[str, Any], servers: dict[str, Any]) -> dict
     return {**stored, **known}
 
 
-def on_ports_of_others(plan: dict[str, Any], servers: dict[str, Any]) -> list[str]:
-    """Return the names of instances whose process still listens on a port that the plan gives to another instance,
-    which cannot start before they have stopped.
-
-    Args:
-        plan: of module placement_info.
-        servers: {instance: server} of module server_info.
-    """
-    owners = {instance["port"]: instance["name"] for instance in plan["instances"]}
-    found = []
-    for instance in plan["instances"]:
-        name = instance["name"]
-        server = servers.get(name) or {}
-        process = server["environment"]["process"] if runs(server) else None
-        if process is not None and owners.get(listening(process.get("OLLAMA_HOST") or "")[1], name) != name:
-            found.append(name)
-    return found
-
-
 def _is_of(instance: dict[str, Any], process: dict[str, str] | None) -> bool:
     """Whether a process with these variables answers at the URL of an instance, from the store of the instance."""
     if process is None:

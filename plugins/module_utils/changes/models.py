@@ -9,6 +9,7 @@ decide by what server_info has read.
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 from typing import Any, Collection
 
@@ -141,9 +142,18 @@ def compare_models(
         Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
         for state in absent
     ]
+    in_the_way = [
+        dataclasses.replace(state, state="unloaded")
+        for state in absent
+        if state.instance not in restarted and find_loaded(servers[state.instance], state.name, ())
+    ]
+    changes += [
+        Change("unload", "model", state.name, "It is loaded, and the plan has no room for it.", state.instance)
+        for state in in_the_way
+    ]
     early = _replaced_files(plan, servers, brought, restarted)
     further, in_memory = _in_memory(plan, servers, moved_models(plan, applied), brought, restarted)
-    return changes + further, early + present + absent + in_memory, staging.states
+    return changes + further, early + present + absent + in_the_way + in_memory, staging.states
 
 
 def _in_memory(

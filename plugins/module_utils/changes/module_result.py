@@ -64,7 +64,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
     servers = options["servers"] or {}
     try:
         applied = options["applied_plan"] or host["applied_plan"]
-        changes = compare(plan, host, servers, applied, wanted, options["reread"])
+        changes = compare(plan, host, servers, applied, wanted)
     except ValueError as error:
         changes = Changes(obstacles=(str(error),))
     return dict(
@@ -72,9 +72,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         release=release,
         changes=[change_data(change) for change in changes.changes],
         summary=summary_lines(changes),
-        work=dict(
-            work(changes, plan, servers, check_mode), give_back={} if check_mode else give_back(host, plan, changes)
-        ),
+        work=dict(work(changes, plan, servers), give_back={} if check_mode else give_back(host, plan, changes)),
         adoption_record=adoption_record(host),
     )
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from .schema import Change
 
-INSTALL, FETCH, CONFIGURE, MODELS = "install", "fetch", "configure", "models"
-FINISH, HISTORY, PRUNE = "finish", "history", "prune"
+INSTALL, FETCH, SWITCH, FINISH, HISTORY, PRUNE = "install", "fetch", "switch", "finish", "history", "prune"
 
 #: (kind, object) -> stage, in the order in which they are made.
 ORDER = {
@@ -20,32 +19,33 @@ ORDER = {
     ("create", "user"): FETCH,
     ("write", "record"): FETCH,
     ("write", "directory"): FETCH,
+    ("disable", "timer"): FETCH,
     ("fetch", "model"): FETCH,
     ("copy", "model"): FETCH,
     ("create", "model"): FETCH,
     # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
-    ("carry_over", "environment"): CONFIGURE,
-    ("adopt", "service"): CONFIGURE,
-    ("adopt", "command"): CONFIGURE,
-    ("stop", "instance"): CONFIGURE,
-    ("disable", "timer"): CONFIGURE,
-    ("remove", "file"): CONFIGURE,
-    ("link", "release"): CONFIGURE,
-    ("write", "file"): CONFIGURE,
-    ("enable", "instance"): CONFIGURE,
-    ("start", "instance"): CONFIGURE,
-    ("restart", "instance"): CONFIGURE,
+    ("carry_over", "environment"): SWITCH,
+    ("adopt", "service"): SWITCH,
+    ("stop", "instance"): SWITCH,
+    ("remove", "file"): SWITCH,
+    ("link", "release"): SWITCH,
+    ("write", "file"): SWITCH,
+    ("enable", "instance"): SWITCH,
+    ("start", "instance"): SWITCH,
+    ("restart", "instance"): SWITCH,
     # From the store of the fetch server, or from another store on the host.
-    ("link", "model"): MODELS,
-    ("alias", "model"): MODELS,
-    ("delete", "model"): MODELS,
-    ("unload", "model"): MODELS,
-    ("load", "model"): MODELS,
+    ("link", "model"): SWITCH,
+    ("alias", "model"): SWITCH,
+    ("unload", "model"): SWITCH,
+    ("load", "model"): SWITCH,
+    ("adopt", "command"): FINISH,
+    ("link", "command"): FINISH,
     # A plan that is written down is one that was applied to its end.
     ("write", "plan"): FINISH,
     ("enable", "timer"): FINISH,
     # Only after everything is verified.
     ("write", "history"): HISTORY,
+    ("delete", "model"): PRUNE,
     ("prune", "release"): PRUNE,
     ("prune", "store"): PRUNE,
     ("prune", "leftovers"): PRUNE,
@@ -55,7 +55,7 @@ _PLACES = {pair: place for place, pair in enumerate(ORDER)}
 
 
 def stage(change: Change) -> str:
-    """Return the stage of a run that makes a change: install, fetch, configure, models, finish, history or prune."""
+    """Return the stage of a run that makes a change: install, fetch, switch, finish, history or prune."""
     return ORDER[change.kind, change.object]
 
 

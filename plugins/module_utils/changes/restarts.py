@@ -5,7 +5,7 @@ killed before it restarted a service is completed by the next. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +29,6 @@ def compare_services(
     host: dict[str, Any],
     servers: dict[str, Any],
     written: Mapping[str, list[str]] = MappingProxyType({}),
-    reread: Collection[str] = (),
 ) -> list[Change]:
     """Return the changes that enable, start and restart the instances of a plan.
 
@@ -38,26 +37,21 @@ def compare_services(
         host: of module host_info.
         servers: {instance: server} of module server_info; an instance that is missing there is not known to systemd.
         written: {unit: reasons} of files.written_unit_files.
-        reread: names of instances whose unit this run had to let systemd read again.
     """
     enabled = {instance["name"] for instance in host["instances"] if instance["enabled"]}
     changes = []
     for instance in plan["instances"]:
         name, unit = instance["name"], instance["unit"]
         server = servers.get(name) or {}
-        # In check mode systemd may not know the unit yet.
-        known = {"known": server.get("unit") is not None}
         if name not in enabled:
-            changes.append(Change("enable", "instance", unit, "%s does not start at boot." % unit, name, known))
+            changes.append(Change("enable", "instance", unit, "%s does not start at boot." % unit, name))
         reasons = restart_reasons(instance, server)
         if runs(server):
             # The host was read before the files were written, so these hold until the instance was restarted.
             reasons = written.get(paths.TEMPLATE_UNIT, []) + written.get(unit, []) + reasons
-        if name in reread and not reasons:
-            reasons = ["systemd has read a file of the unit again since the process started"]
         if reasons:
             kind = "restart" if runs(server) else "start"
-            changes.append(Change(kind, "instance", unit, "%s." % "; ".join(reasons), name, known))
+            changes.append(Change(kind, "instance", unit, "%s." % "; ".join(reasons), name))
     return changes
 
 

@@ -35,6 +35,7 @@ class Changes:
     `changes` are in the order in which they are made; `obstacles` are sentences about what keeps them from being made;
     `notes` are sentences that a user should read. `files` are the managed files that differ, `models` the wanted states
     of all models, and `fetched` those of the models that are brought into the store of the fetch server before.
+    `switches` are the sets of instances that are changed one after the other.
     """
 
     changes: tuple[Change, ...] = ()
@@ -43,6 +44,7 @@ class Changes:
     files: tuple[ManagedFile, ...] = ()
     models: tuple[ModelState, ...] = ()
     fetched: tuple[ModelState, ...] = ()
+    switches: tuple[Switch, ...] = ()
 
     def of(self, kind: str, target: str) -> list[Change]:
         """Return the changes of one kind and object, in order."""
@@ -55,9 +57,9 @@ class ManagedFile:
 
     `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `digest` is the
     SHA-256 of the content with its secret values, which `content` hides. `owner`, `group` and `mode` are not changed
-    where they are None. `stage` is when it is put there: "fetch" for directories, which no service notices,
-    "configure", or "finish" for what is written last. `backup` keeps a copy of what is replaced, `diff` shows its
-    content in diff mode, and `force` lets a link replace a file.
+    where they are None. `stage` is when it is put there: "fetch" for what no client notices, "switch", or "finish" for
+    what is written last. `instance` is the one that it belongs to, "" where it belongs to the host. `backup` keeps a
+    copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a link replace a file.
     """
 
     path: str
@@ -71,7 +73,8 @@ class ManagedFile:
     backup: bool = False
     diff: bool = True
     force: bool = False
-    stage: str = "configure"
+    stage: str = "switch"
+    instance: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,23 @@ class ModelState:
     keep_alive: Any = -1
     keep_blobs: bool = False
     staged_as: str = ""
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A set of old instances that stop and of new ones that start, because they share a GPU or a port; usually one
+    instance. Before the next switch, its instances are loaded and proven.
+
+    `instances` are those of the plan, and `restarted` those of them that are stopped and started; `stopped` are the
+    units that do not come back. `changes`, `files` and `models` are what is done to them.
+    """
+
+    instances: tuple[str, ...] = ()
+    restarted: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    files: tuple[ManagedFile, ...] = ()
+    models: tuple[ModelState, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,61 +9,42 @@ from typing import Any
 from ..common import paths, secrets
 from ..common.service_variables import NETWORK_VARIABLES
 from . import order
-from .known_servers import on_ports_of_others
-from .schema import Change, Changes, ManagedFile, ModelState
+from .schema import Change, Changes, ManagedFile, ModelState, Switch
 from .summary import change_line
 
+_STAGES_OF_FILES = (order.FETCH, order.SWITCH, order.FINISH)
 
-def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
+
+def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dict[str, Any]:
     """Return what the tasks of the role loop over; an empty value means that a task has nothing to do.
 
     Args:
         changes: of compare.
         plan: of module placement_info.
         servers: {instance: server} of module server_info.
-        check_mode: leave out what cannot be shown in check mode: services of units that systemd does not know yet.
     """
-    stages = {order.stage(change) for change in changes.changes}
-    urls = {instance["name"]: instance["url"] for instance in plan["instances"]}
     user = changes.of("create", "user")
-    configured = [file for file in changes.files if file.stage == order.CONFIGURE]
-    service_changes = [one for kind in ("enable", "start", "restart") for one in changes.of(kind, "instance")]
-    in_the_way = on_ports_of_others(plan, servers)
+    files = {stage: [_file(file) for file in changes.files if file.stage == stage] for stage in _STAGES_OF_FILES}
     return {
         "fetch_release": bool(changes.of("fetch", "release")),
         "libraries": bool(changes.of("write", "library")),
         "program": bool(changes.of("write", "program")),
-        "adopt": bool(changes.of("adopt", "service") or changes.of("adopt", "command")),
-        "adopt_service": [change.what for change in changes.of("adopt", "service")],
-        "adopt_command": bool(changes.of("adopt", "command")),
-        "stop": [change.what for change in changes.of("stop", "instance")],
         "disable_timer": [change.what for change in changes.of("disable", "timer")],
         "enable_timer": [change.what for change in changes.of("enable", "timer")],
         "create_group": bool(changes.of("create", "group")),
         "create_user": user[0].details if user else {},
-        "fetch_files": [_file(file) for file in changes.files if file.stage == order.FETCH],
+        "fetch_files": files[order.FETCH],
         "fetch_models": [_model(state) for state in changes.fetched],
         "fetch_environment": _network(plan),
         "send_files": _sent(changes.fetched),
         "stop_fetch_server": "".join(change.what for change in changes.of("stop", "fetch server")),
-        "configure_files": [_file(file) for file in configured],
-        "finish_files": [_file(file) for file in changes.files if file.stage == "finish"],
-        "reload": any(map(_of_systemd, configured)) or any(map(_needs_reload, servers.values())),
-        "reread": [name for name, server in servers.items() if _needs_reload(server)],
-        "serve": [change_line(change) for change in service_changes],
-        "enable": _services(service_changes, ("enable",), check_mode),
-        # Only those that are started again with another port.
-        "stop_first": [
-            change.what for change in service_changes if change.kind == "restart" and change.instance in in_the_way
-        ],
-        "start": _services(service_changes, ("start", "restart"), check_mode),
-        "answer": [
-            {"unit": change.what, "url": urls[change.instance]} for change in service_changes if change.kind != "enable"
-        ],
-        "configure": order.CONFIGURE in stages,
-        "models": [_model(state) for state in changes.models] if order.MODELS in stages else [],
+        "adopt": bool(changes.of("adopt", "service") or changes.of("adopt", "command")),
+        "switches": [_switch(switch, servers) for switch in changes.switches],
         "measure": _measurable(changes, plan),
+        "adopt_command": bool(changes.of("adopt", "command")),
+        "finish_files": files[order.FINISH],
         "history": next((change.details for change in changes.of("write", "history")), {}),
+        "prune_models": [_model(state) for state in changes.models if state.state == "absent"],
         "prune_files": [
             {"path": path, "state": "absent"}
             for change in changes.changes
@@ -71,6 +52,24 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any], check_
             for path in change.details.get("paths", [change.what])
         ],
         "pending": any(map(_changes_what_is_verified, changes.changes)),
+    }
+
+
+def _switch(switch: Switch, servers: dict[str, Any]) -> dict[str, Any]:
+    """A switch with the option names of module instance_switch, its `title` and `why` it is made, in words."""
+    enabled = [change.instance for change in switch.changes if (change.kind, change.object) == ("enable", "instance")]
+    stopped = [paths.instance_of(unit) or unit for unit in switch.stopped]
+    return {
+        "title": ", ".join([*switch.instances, *stopped]) or "all instances",
+        "why": [change_line(change) for change in switch.changes],
+        "instances": list(switch.instances),
+        "stop": list(switch.stopped),
+        "restart": list(switch.restarted),
+        "enable": enabled,
+        "reload": any(map(_of_systemd, switch.files))
+        or any(_needs_reload(servers.get(name) or {}) for name in switch.instances),
+        "files": [_file(file) for file in switch.files],
+        "models": [_model(state) for state in switch.models],
     }
 
 
@@ -102,10 +101,6 @@ def _network(plan: dict[str, Any]) -> dict[str, Any]:
     for instance in plan["instances"]:
         found = {**instance["environment"], **found}
     return {name: value for name, value in secrets.shown_environment(found).items() if name in NETWORK_VARIABLES}
-
-
-def _services(changes: list[Change], kinds: tuple[str, ...], check_mode: bool) -> list[str]:
-    return [change.what for change in changes if change.kind in kinds and (change.details["known"] or not check_mode)]
 
 
 def _of_systemd(file: ManagedFile) -> bool:

@@ -81,6 +81,7 @@ def compare(
         + leftover_changes(plan, host, models_changes, wanted.keep_blobs)
     )
     obstacles += space_obstacles(plan, host, changes, fetched, wanted)
+    changes += _forgotten(host)
     found = Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
     return dataclasses.replace(found, switches=switches(plan, host, servers, applied, found))
 
@@ -193,6 +194,12 @@ def _timer(host: dict[str, Any], wanted: Wanted) -> list[Change]:
     if not wanted.checking.interval and (timer["active"] or timer["enabled"]):
         return [Change("disable", "timer", paths.CHECK_TIMER, "ollama_multigpu_check_interval is 0.")]
     return []
+
+
+def _forgotten(host: dict[str, Any]) -> list[Change]:
+    """What a run that was killed has kept of the instances, so that they could go back."""
+    there = (host["files"].get(paths.BEFORE) or {}).get("kind") == "file"
+    return [Change("remove", "record", paths.BEFORE, "Nothing goes back once the plan is written.")] if there else []
 
 
 def _account(host: dict[str, Any]) -> list[Change]:

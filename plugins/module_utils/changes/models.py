@@ -145,7 +145,7 @@ def compare_models(
     in_the_way = [
         dataclasses.replace(state, state="unloaded")
         for state in absent
-        if state.instance not in restarted and find_loaded(servers[state.instance], state.name, ())
+        if state.instance not in restarted and _is_in_the_way(plan, servers[state.instance], state)
     ]
     changes += [
         Change("unload", "model", state.name, "It is loaded, and the plan has no room for it.", state.instance)
@@ -238,6 +238,14 @@ def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[Mode
             if name is not None and not any(name.same(other) for other in wanted):
                 found.append(_state(instance, entry["name"], state="absent"))
     return found
+
+
+def _is_in_the_way(plan: dict[str, Any], server: dict[str, Any], absent: ModelState) -> bool:
+    """Whether a model that the plan does not give to an instance is loaded there, and is none that it does."""
+    loaded = find(server.get("loaded"), absent.name)
+    served = [name for instance, _model, name in served_models(plan) if instance["name"] == absent.instance]
+    entries = [find_loaded(server, name) for name in served]
+    return loaded is not None and loaded not in entries
 
 
 def moved_models(plan: dict[str, Any], applied: dict[str, Any]) -> set[tuple[str, str]]:

@@ -42,6 +42,7 @@ ORDER = {
     ("link", "command"): FINISH,
     # A plan that is written down is one that was applied to its end.
     ("write", "plan"): FINISH,
+    ("remove", "record"): FINISH,
     ("enable", "timer"): FINISH,
     # Only after everything is verified.
     ("write", "history"): HISTORY,

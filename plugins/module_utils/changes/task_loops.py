@@ -42,7 +42,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dic
         "switches": [_switch(switch, servers) for switch in changes.switches],
         "measure": _measurable(changes, plan),
         "adopt_command": bool(changes.of("adopt", "command")),
-        "finish_files": files[order.FINISH],
+        "finish_files": files[order.FINISH] + _forgotten(changes),
         "history": next((change.details for change in changes.of("write", "history")), {}),
         "prune_models": [_model(state) for state in changes.models if state.state == "absent"],
         "prune_files": [
@@ -53,6 +53,12 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dic
         ],
         "pending": any(map(_changes_what_is_verified, changes.changes)),
     }
+
+
+def _forgotten(changes: Changes) -> list[dict[str, Any]]:
+    """What is kept of the instances so that they can go back goes once the plan is written."""
+    made = changes.switches or changes.of("remove", "record")
+    return [{"path": paths.BEFORE, "state": "absent"}] if made else []
 
 
 def _switch(switch: Switch, servers: dict[str, Any]) -> dict[str, Any]:

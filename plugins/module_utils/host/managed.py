@@ -30,6 +30,7 @@ _FIXED = (
     paths.FACTS,
     paths.MADE,
     paths.PLAN,
+    paths.BEFORE,
     paths.INSTANCE_RELEASES,
     paths.CURRENT,
     paths.COMMAND,

@@ -113,7 +113,6 @@ COMPARED = {
     "host": dict(applied_host(WANTED), libraries={name: {"own": True, "digest": None} for name in (NVML, REQUESTS)}),
     "plan": WANTED,
     "servers": serving(WANTED),
-    "reread": [],
 }
 PLANNED = {
     "gpu_inventory": hosts.inventory(hosts.A6000, hosts.A6000),

@@ -76,14 +76,14 @@ def test_an_untouched_host_gets_everything_in_order(wanted):
         ("link", "model"),
         ("alias", "model"),
         ("load", "model"),
+        ("link", "command"),
         ("write", "plan"),
         ("enable", "timer"),
         ("write", "history"),
         ("prune", "store"),
     ]
     stages = [order.stage(change) for change in changes.changes]
-    names = ["install", "fetch", "configure", "models", "finish", "history", "prune"]
-    assert stages == sorted(stages, key=names.index)
+    assert stages == sorted(stages, key=["install", "fetch", "switch", "finish", "history", "prune"].index)
     assert all(change.reason.endswith(".") for change in changes.changes)
     directories = [change.what for change in changes.of("write", "directory")]
     assert (
@@ -131,8 +131,8 @@ def test_another_release_in_use_is_pruned_and_the_link_is_changed(wanted):
     state["files"][paths.CURRENT]["target"] = "releases/0.32.14"
     state["files"][paths.instance_release("gpu0")]["target"] = "../releases/0.32.14"
     assert told(difference(wanted, state, serving(wanted))) == [
-        ("link", "release", paths.CURRENT),
         ("link", "release", paths.instance_release("gpu0")),
+        ("link", "command", paths.CURRENT),
         ("prune", "release", paths.release("0.32.14")),
     ]
     assert "releases/0.32.14" in found(wanted, state, "link")[0].reason

@@ -10,7 +10,6 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.known_servers import (
     known_servers,
     listening,
-    on_ports_of_others,
     with_stored_contents,
 )
 
@@ -46,18 +45,6 @@ def test_no_model_of_a_sibling_at_the_new_address_is_deleted():
     assert {change.instance for change in changes.of("restart", "instance")} == {"gpu0", "gpu1"}
     # A sibling's answer says nothing of what gpu0 has or can be linked from, either.
     assert known_servers(after, servers) == {}
-
-
-def test_instances_that_exchange_their_ports_stop_before_they_start():
-    before, after = two_instances(11434), two_instances(11434)
-    for instance, port in zip(after["instances"], (11435, 11434)):
-        instance.update(port=port, url="http://127.0.0.1:%d" % port)
-    servers = serving(before)
-    assert on_ports_of_others(before, servers) == [] and on_ports_of_others(after, servers) == ["gpu0", "gpu1"]
-    assert on_ports_of_others(two_instances(11435), servers) == ["gpu1"]
-    servers["gpu0"]["unit"]["active_state"] = "inactive"
-    servers["gpu1"]["environment"]["process"] = None
-    assert on_ports_of_others(after, servers) == []
 
 
 def test_what_the_store_before_holds_is_not_in_the_new_store():

@@ -21,8 +21,7 @@ SETTINGS = {
 
 def asked(check_mode=False, settings=None, **options):
     values = dict(
-        {"names": [], "host": None, "plan": None, "servers": {}, "applied_plan": {}, "reread": [], "libraries": {}},
-        **options,
+        {"names": [], "host": None, "plan": None, "servers": {}, "applied_plan": {}, "libraries": {}}, **options
     )
     return answer(dict(values, settings=dict(SETTINGS, **(settings or {}))), "a", check_mode)
 
@@ -107,7 +106,7 @@ def test_the_secrets_of_an_adopted_ollama_are_in_no_result():
         wanted["instances"][0]["environment"].update(kept)
         found = asked(host=state, plan=wanted, **asking)
         assert found["adoption_record"]["environment"] == HIDDEN
-        assert found["work"]["configure_files"] and "MARK" not in str(found)
+        assert found["work"]["switches"][0]["files"] and "MARK" not in str(found)
         assert "C_KEY is not carried over" in str(found["summary"])
 
 
@@ -137,7 +136,8 @@ def test_a_change_of_a_secret_alone_writes_its_file_and_restarts_its_instance():
     # Its mode alone is no reason.
     state["files"][path]["mode"] = "0600"
     given["ollama_multigpu_environment"] = {"A_TOKEN": "MARK"}
-    assert asked(host=state, settings=given, **options)["work"]["start"] == []
+    (switch,) = asked(host=state, settings=given, **options)["work"]["switches"]
+    assert switch["restart"] == [] and [file["path"] for file in switch["files"]] == [path]
 
 
 def test_the_release_is_told_without_credentials():

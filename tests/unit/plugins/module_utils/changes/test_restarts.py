@@ -12,7 +12,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import se
 
 from tests.unit.plugins.module_utils.changes.builders import WANTED as WANTED_VARIABLES
 from tests.unit.plugins.module_utils.changes.builders import applied_host, model, plan, serving
-from tests.unit.plugins.module_utils.changes.test_module_result import asked
 
 WANTED = {"OLLAMA_HOST": "127.0.0.1:11434", "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
 INSTANCE = {"name": "gpu0-1", "unit": "ollama@gpu0-1.service", "url": "http://127.0.0.1:11434", "environment": WANTED}
@@ -99,13 +98,13 @@ def test_a_unit_file_that_is_younger_than_the_process(changed, expected):
     assert found == ["a file of the unit was written after the process started"] * expected
 
 
-def restarted(state, servers, **options):
-    return [(change.kind, change.reason) for change in _services(state, servers, **options)]
+def restarted(state, servers):
+    return [(change.kind, change.reason) for change in _services(state, servers)]
 
 
-def _services(found, servers, reread=()):
+def _services(found, servers):
     wanted = plan(model())
-    changes = compare(wanted, found, servers, found["applied_plan"], WANTED_VARIABLES, reread)
+    changes = compare(wanted, found, servers, found["applied_plan"], WANTED_VARIABLES)
     return [change for change in changes.changes if change.kind in ("start", "restart")]
 
 
@@ -128,14 +127,11 @@ def test_an_instance_is_restarted_when_its_drop_in_is_removed():
     assert restarted(applied_host(wanted, drop_ins=[other]), serving(wanted)) == []
 
 
-def test_the_need_of_a_reload_is_remembered_until_the_restart():
-    """After the reload, systemd says no more that it was needed."""
+def test_instances_are_restarted_where_their_release_is_installed_again():
+    """The process runs the file of before, which is not there any more then."""
     wanted = plan(model())
-    servers = serving(wanted)
-    servers["gpu0"]["unit"]["needs_daemon_reload"] = True
-    before = asked(host=applied_host(wanted), plan=wanted, servers=servers)
-    assert before["work"]["reload"] and before["work"]["reread"] == ["gpu0"]
-    options = {"host": applied_host(wanted), "plan": wanted, "servers": serving(wanted)}
-    after = asked(reread=before["work"]["reread"], **options)
-    assert after["work"]["start"] == ["ollama@gpu0.service"] and after["work"]["reread"] == []
-    assert asked(**options)["work"]["start"] == []
+    found = applied_host(wanted)
+    found["release"]["complete"]["0.32.15"] = "c" * 64
+    assert restarted(found, serving(wanted)) == [("restart", "the release 0.32.15 is installed again.")]
+    found["release"]["complete"] = {}
+    assert restarted(found, serving(wanted)) == []

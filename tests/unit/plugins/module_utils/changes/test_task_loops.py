@@ -16,7 +16,7 @@ def test_the_work_of_an_untouched_host():
     wanted = plan(model(create_as=OPTIMIZED))
     found = asked(host=host(), plan=wanted)
     work = found["work"]
-    assert found["obstacles"] == [] and work["pending"] and work["configure"] and work["reload"]
+    assert found["obstacles"] == [] and work["pending"]
     assert (work["fetch_release"], work["create_group"], work["adopt_command"]) == (True, True, False)
     assert work["create_user"] == {
         "group": "ollama",
@@ -24,27 +24,36 @@ def test_the_work_of_an_untouched_host():
         "shell": "/bin/false",
         "groups": ["render", "video"],
     }
-    assert work["enable"] == work["start"] == ["ollama@gpu0.service"] and work["answer"] == [
-        {"unit": "ollama@gpu0.service", "url": "http://127.0.0.1:11434"}
-    ]
-    unit = next(file for file in work["configure_files"] if file["path"] == paths.TEMPLATE_UNIT_FILE)
+    assert {file["state"] for file in work["fetch_files"] if file["path"] != paths.MADE} == {"directory"}
+    (switch,) = work["switches"]
+    assert switch["title"] == "gpu0" and switch["enable"] == switch["restart"] == switch["instances"] == ["gpu0"]
+    assert switch["reload"] and switch["stop"] == [] and any("is not known to systemd" in why for why in switch["why"])
+    unit = next(file for file in switch["files"] if file["path"] == paths.TEMPLATE_UNIT_FILE)
     assert "ExecStart=" in unit["content"] and unit["mode"] == "0644" and "target" not in unit
-    assert [file["path"] for file in work["finish_files"]] == [paths.PLAN, paths.FACTS]
-    assert [(entry["name"], entry["state"], entry.get("from")) for entry in work["models"]] == [
+    finish = [file["path"] for file in work["finish_files"]]
+    assert finish[:2] == [paths.CURRENT, paths.COMMAND] and finish[-3:] == [paths.PLAN, paths.FACTS, paths.BEFORE]
+    assert [(entry["name"], entry["state"], entry.get("from")) for entry in switch["models"]] == [
         ("llama3.1:8b", "present", None),
         (OPTIMIZED, "present", "llama3.1:8b"),
         ("llama3.1:8b", "present", None),
         (OPTIMIZED, "loaded", None),
     ]
-    assert work["models"][2]["same_as"] == OPTIMIZED and work["models"][3]["aliases"] == ["llama3.1:8b"]
+    assert switch["models"][2]["same_as"] == OPTIMIZED and switch["models"][3]["aliases"] == ["llama3.1:8b"]
     assert found["changes"][0]["reason"] == "It is not installed." and found["changes"][0]["stage"] == "install"
 
 
-def test_in_check_mode_services_that_systemd_does_not_know_are_left_out():
-    work = asked(check_mode=True, host=host(), plan=plan(model()))["work"]
-    assert work["enable"] == work["start"] == []
-    stopped = {"gpu0": server(unit={"active_state": "inactive", "needs_daemon_reload": False})}
-    assert asked(check_mode=True, host=host(), plan=plan(model()), servers=stopped)["work"]["start"]
+def test_what_the_plan_does_not_give_is_unloaded_in_the_switch_and_deleted_at_the_end():
+    wanted = plan(model())
+    servers = serving(wanted)
+    servers["gpu0"]["models"].append({"name": "other:latest", "digest": "e" * 64})
+    work = asked(host=applied_host(wanted), plan=wanted, servers=servers)["work"]
+    assert work["switches"] == [] and [entry["name"] for entry in work["prune_models"]] == ["other:latest"]
+    servers["gpu0"]["loaded"].append({"name": "other:latest", "digest": "e" * 64})
+    work = asked(host=applied_host(wanted), plan=wanted, servers=servers)["work"]
+    (switch,) = work["switches"]
+    assert switch["restart"] == [] and [entry["name"] for entry in work["prune_models"]] == ["other:latest"]
+    unloaded = [entry["name"] for entry in switch["models"] if entry["state"] == "unloaded"]
+    assert unloaded == ["other:latest"] and not [one for one in switch["models"] if one["state"] == "absent"]
 
 
 def test_the_work_of_a_host_that_is_as_planned():
@@ -58,7 +67,8 @@ def test_a_unit_that_systemd_has_not_read_again_is_reloaded():
     servers = serving(wanted)
     servers["gpu0"]["unit"]["needs_daemon_reload"] = True
     work = asked(host=applied_host(wanted), plan=wanted, servers=servers)["work"]
-    assert work["reload"] and work["start"] == ["ollama@gpu0.service"] and work["configure_files"] == []
+    (switch,) = work["switches"]
+    assert switch["reload"] and switch["restart"] == ["gpu0"] and switch["files"] == []
 
 
 def test_verification_is_pending_only_for_what_changes_what_runs():
@@ -76,20 +86,13 @@ def test_verification_is_pending_only_for_what_changes_what_runs():
     assert asked(host=applied_host(wanted), plan=wanted, servers=stopped)["work"]["pending"]
 
 
-def test_only_what_is_started_again_is_stopped_before():
-    wanted = plan(model(), port=11435)
-    wanted["instances"] += plan(model("m2"), name="gpu1")["instances"]
-    before = plan(model())
-    servers = serving(before)
-    servers["gpu0"]["environment"]["differences"] = [{"name": "OLLAMA_HOST", "difference": "other_than_planned"}]
-    work = asked(host=applied_host(before), plan=wanted, servers=servers)["work"]
-    assert work["stop_first"] == ["ollama@gpu0.service"] and set(work["start"]) >= {"ollama@gpu0.service"}
-    assert asked(host=applied_host(before), plan=before, servers=serving(before))["work"]["stop_first"] == []
-
-
 def test_a_draft_model_that_is_named_goes_along():
     found = asked(host=host(), plan=plan(model(create_as=OPTIMIZED, draft={"name": "heads"})))
-    named = {entry["name"]: entry.get("draft") for entry in found["work"]["models"] if entry["state"] == "present"}
+    named = {
+        entry["name"]: entry.get("draft")
+        for entry in found["work"]["switches"][0]["models"]
+        if entry["state"] == "present"
+    }
     assert named[OPTIMIZED] == "heads" and named["heads"] is None
 
 
@@ -105,7 +108,7 @@ def test_what_the_fetch_stage_takes():
     assert work["fetch_environment"] == {"HTTPS_PROXY": "(hidden)", "NO_PROXY": "a"}
     made = [one["path"] for one in work["fetch_files"]]
     assert made.index("/models") < made.index("/models/fetch") and work["stop_fetch_server"] == ""
-    assert not [one for one in work["configure_files"] if one["state"] == "directory"]
+    assert not [one for one in work["switches"][0]["files"] if one["state"] == "directory"]
     done = asked(host=applied_host(wanted, values), plan=wanted, servers=serving(wanted), secrets=values)["work"]
     assert done["fetch_models"] == done["fetch_files"] == []
 

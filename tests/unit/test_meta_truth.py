@@ -262,14 +262,14 @@ def test_what_was_taken_over_is_given_back_whatever_fails():
     """From the stop of an Ollama from elsewhere to the plan that is written down last."""
     (block,) = [task for task in _load(ROLE / "tasks" / "main.yml") if "block" in task]
     stages = [task["ansible.builtin.import_tasks"] for task in block["block"]]
-    assert stages == ["configure/main.yml", "models/main.yml"] and block.get("tags") is None
+    assert stages == ["switch/main.yml", "finish/main.yml"] and block.get("tags") is None
     (failed,) = block["rescue"]
-    assert failed["tags"] == [tag for task in block["block"] for tag in task["tags"]]
+    assert all(task["tags"] == failed["tags"] for task in block["block"])
     tasks = _load(ROLE / "tasks" / failed["ansible.builtin.import_tasks"])
     assert "give_back.yml" in tasks[1]["ansible.builtin.include_tasks"]["file"]
     assert tasks[1]["ansible.builtin.include_tasks"]["apply"]["tags"] == failed["tags"]
     assert "ansible.builtin.fail" in tasks[-1], "a host that failed stays failed"
-    assert "ansible_failed_result" not in (ROLE / "tasks" / "configure" / "failed.yml").read_text(encoding="utf-8")
+    assert "ansible_failed_result" not in (ROLE / "tasks" / "switch" / "failed.yml").read_text(encoding="utf-8")
 
 
 # --- the README -----------------------------------------------------------------------------------

@@ -142,11 +142,7 @@ def compare_models(
         Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
         for state in absent
     ]
-    in_the_way = [
-        dataclasses.replace(state, state="unloaded")
-        for state in absent
-        if state.instance not in restarted and _is_in_the_way(plan, servers[state.instance], state)
-    ]
+    in_the_way = _in_the_way(plan, servers, absent, restarted)
     changes += [
         Change("unload", "model", state.name, "It is loaded, and the plan has no room for it.", state.instance)
         for state in in_the_way
@@ -240,12 +236,20 @@ def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[Mode
     return found
 
 
-def _is_in_the_way(plan: dict[str, Any], server: dict[str, Any], absent: ModelState) -> bool:
-    """Whether a model that the plan does not give to an instance is loaded there, and is none that it does."""
-    loaded = find(server.get("loaded"), absent.name)
-    served = [name for instance, _model, name in served_models(plan) if instance["name"] == absent.instance]
-    entries = [find_loaded(server, name) for name in served]
-    return loaded is not None and loaded not in entries
+def _in_the_way(
+    plan: dict[str, Any], servers: dict[str, Any], absent: list[ModelState], restarted: Collection[str]
+) -> list[ModelState]:
+    """Models that the plan does not give to an instance and that are loaded there, as unloaded; a name of a model that
+    it does give is none of them."""
+    found = []
+    for state in absent:
+        server = servers[state.instance]
+        loaded = find(server.get("loaded"), state.name)
+        served = [name for instance, _model, name in served_models(plan) if instance["name"] == state.instance]
+        if loaded is None or state.instance in restarted or loaded in [find_loaded(server, name) for name in served]:
+            continue
+        found.append(dataclasses.replace(state, state="unloaded"))
+    return found
 
 
 def moved_models(plan: dict[str, Any], applied: dict[str, Any]) -> set[tuple[str, str]]:

@@ -64,7 +64,8 @@ def _server_commands(command) -> None:
     serve.add_argument(
         "--version",
         action="append",
-        help="Ollama version to offer, several times for several (default: that of OLLAMA_ARCHIVE, or 0.32.15)",
+        help="Ollama version to offer, several times for several (default: that of OLLAMA_ARCHIVE, or 0.32.15); "
+        "VERSION=FAULT is a release that fails (ollama/double/version.py)",
     )
     command("requests", _requests, "print the server's log of requests as JSON").add_argument(
         "--clear", action="store_true", help="and forget them"

@@ -180,7 +180,8 @@ def serve(set_name: str, port: int = 0, versions: list[str] | None = None, say=p
 
     Returns its addresses for users and inventories: {'rig_registry': 'address:port', 'rig_registry_url',
     'rig_release_url' (a directory), 'rig_archive_url', 'rig_checksum_url', 'rig_checksum' (the archive's SHA-256),
-    'rig_version', 'rig_checksums' {version: SHA-256}}. `versions` are those of Ollama; the first one is meant here.
+    'rig_version', 'rig_checksums' {version: SHA-256}}. `versions` are those of Ollama; the first one is meant here. One
+    written as VERSION=FAULT is a release that fails.
     """
     directory = set_directory(set_name) / "served"
     versions = versions or [content.default_version()]
@@ -190,7 +191,8 @@ def serve(set_name: str, port: int = 0, versions: list[str] | None = None, say=p
     url = f"http://{running['addresses'][0]}:{running['port']}"
     variables = {name: f"{url}/{path}" for name, path in variables.items()}
     variables.update(rig_registry=url.removeprefix("http://"), rig_registry_url=url)
-    variables.update(rig_version=versions[0], rig_checksum=sums[versions[0]], rig_checksums=sums)
+    first = content.number(versions[0])
+    variables.update(rig_version=first, rig_checksum=sums[first], rig_checksums=sums)
     state = load(set_name)
     state["variables"].update(variables)
     save(set_name, state)

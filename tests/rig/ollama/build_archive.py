@@ -3,11 +3,12 @@
 """Build the release archive of the double, reproducibly: ollama-linux-amd64.tar.zst and sha256sum.txt.
 
     python3 tests/rig/ollama/build_archive.py DIRECTORY [--version 0.32.15] [--engine PROGRAM]
-                                                        [--archive REAL | --as-release]
+                                                        [--archive REAL | --as-release | --fault FAULT]
 
 --engine is the program that is used as lib/ollama/llama-server. With --archive (default: $OLLAMA_ARCHIVE), the real
 release is repacked with the stand-in instead of its llama-server, and contains no double. With --as-release, the double
-gets the files of a real release around it, so that it can be given as --archive. Needs the `zstd` program.
+gets the files of a real release around it, so that it can be given as --archive. With --fault, the double is a release
+that fails (double/version.py has the list). Needs the `zstd` program.
 """
 
 from __future__ import annotations
@@ -36,18 +37,20 @@ RELEASE_FILES += ("cuda_v12/libcublas.so.12.8.4.1", "cuda_v13/libcublas.so.13.1.
 RELEASE_LINKS = {"libggml-base.so": "libggml-base.so.0", "libggml-base.so.0": "libggml-base.so.0.15.3"}
 RELEASE_LINKS.update({"libllama.so": "libllama.so.0.0.11669", "cuda_v12/libcublas.so.12": "libcublas.so.12.8.4.1"})
 RELEASE_ENGINE = b"#!/bin/sh\necho 'the rig puts its engine stand-in here' >&2\nexit 1\n"
+#: How a release can fail. double/version.py says what each does.
+FAULTS = ("does-not-start", "answers-500", "loads-onto-the-cpu", "engine-dies", "wrong-version", "half-speed")
 _SHEBANG = b"#!/usr/bin/python3\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip knows no earlier time
 
 
-def zipapp(version: str) -> bytes:
-    """bin/ollama: the double as one executable file that reports `version`."""
+def zipapp(version: str, fault: str = "") -> bytes:
+    """bin/ollama: the double as one executable file that reports `version` and has a fault of FAULTS, or none."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted((HERE / "double").glob("*.py")):
             text = path.read_bytes()
             if path.name == "version.py":
-                text = ('"""Written by build_archive.py."""\nVERSION = "%s"\n' % version).encode()
+                text = ('"""Written by build_archive.py."""\nVERSION, FAULT = "%s", "%s"\n' % (version, fault)).encode()
             name = path.name if path.name == "__main__.py" else "double/" + path.name
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
     return _SHEBANG + buffer.getvalue()
@@ -69,12 +72,12 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
     archive.addfile(entry, io.BytesIO(data))
 
 
-def _double(archive: tarfile.TarFile, version: str, engine: bytes) -> None:
+def _double(archive: tarfile.TarFile, version: str, engine: bytes, fault: str) -> None:
     for folder in ("bin", "lib", "lib/ollama", "lib/ollama/cuda_v12", "lib/ollama/cuda_v13"):
         entry = tarfile.TarInfo(folder)
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755
         archive.addfile(entry)
-    _add(archive, "bin/ollama", zipapp(version), 0o755)
+    _add(archive, "bin/ollama", zipapp(version, fault), 0o755)
     _add(archive, ENGINE, engine, 0o755)
     for name in CUDA:
         _add(archive, name, b"", 0o644)
@@ -155,6 +158,7 @@ def build(
     engine: pathlib.Path | None = None,
     real: pathlib.Path | None = None,
     as_release: bool = False,
+    fault: str = "",
 ) -> pathlib.Path:
     """Write the archive and its sha256sum.txt into `directory`; returns the archive's path.
 
@@ -164,7 +168,10 @@ def build(
         engine: the program for lib/ollama/llama-server; None = the stand-in.
         real: the archive of a release, which is repacked; None = the double.
         as_release: the double with the files of a real release around it, and without the stand-in.
+        fault: one of FAULTS, for the double.
     """
+    if fault and (fault not in FAULTS or real or as_release):
+        raise SystemExit("%s is no fault of the double; it has %s" % (fault, ", ".join(FAULTS)))
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / NAME
     with tempfile.TemporaryFile(dir=directory) as plain:
@@ -174,7 +181,7 @@ def build(
             elif as_release:
                 _release(archive, version)
             else:
-                _double(archive, version, _engine(engine))
+                _double(archive, version, _engine(engine), fault)
         plain.seek(0)
         with open(target, "wb") as packed:
             subprocess.run(["zstd", "-q", "-3", "--single-thread", "-c"], stdin=plain, stdout=packed, check=True)
@@ -194,9 +201,10 @@ def main() -> int:
     parser.add_argument("--engine", type=pathlib.Path)
     parser.add_argument("--archive", type=pathlib.Path, default=os.environ.get("OLLAMA_ARCHIVE"))
     parser.add_argument("--as-release", action="store_true")
+    parser.add_argument("--fault", choices=FAULTS, default="")
     given = parser.parse_args()
-    real = pathlib.Path(given.archive) if given.archive and not given.as_release else None
-    print(build(given.directory, given.version, given.engine, real, given.as_release))
+    real = pathlib.Path(given.archive) if given.archive and not (given.as_release or given.fault) else None
+    print(build(given.directory, given.version, given.engine, real, given.as_release, given.fault))
     return 0
 
 

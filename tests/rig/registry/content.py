@@ -42,7 +42,8 @@ def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str
     """Write models and the releases of these versions into the directory.
 
     Returns the inventory variables {name: path on the server} of the first version. Each release is the double with
-    that version; the one that $OLLAMA_ARCHIVE has is its archive, with the engine stand-in in it.
+    that version; the one that $OLLAMA_ARCHIVE has is its archive, with the engine stand-in in it. "VERSION=FAULT" is
+    the double as a release that fails (ollama/double/version.py).
     """
     for name in store.names():
         model, unused, tag = name.partition(":")
@@ -52,8 +53,8 @@ def prepare(directory: pathlib.Path, versions: list[str], say=print) -> dict[str
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.manifest(name))
     for version in versions:
-        _release(directory / "releases" / f"v{version}", version, say)
-    place = f"releases/v{versions[0]}"
+        _release(directory / "releases" / f"v{number(version)}", version, say)
+    place = f"releases/v{number(versions[0])}"
     return {
         "rig_release_url": place,
         "rig_checksum_url": f"{place}/sha256sum.txt",
@@ -65,11 +66,17 @@ def checksums(directory: pathlib.Path, versions: list[str]) -> dict[str, str]:
     """SHA-256 of the archives of these versions, which `prepare` has written into the directory."""
     return {
         version: (directory / "releases" / f"v{version}" / "sha256sum.txt").read_text(encoding="ascii").split()[0]
-        for version in versions
+        for version in map(number, versions)
     }
 
 
+def number(version: str) -> str:
+    """The version of "VERSION=FAULT" or "VERSION"."""
+    return version.partition("=")[0]
+
+
 def _release(directory: pathlib.Path, version: str, say) -> None:
+    version, _equals, fault = version.partition("=")
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)+[0-9A-Za-z.-]*", version):
         raise RigError(f"'{version}' is no version of Ollama: write it as {VERSION}.")
     if not find_program("zstd"):
@@ -78,9 +85,9 @@ def _release(directory: pathlib.Path, version: str, say) -> None:
             "again."
         )
     given = given_archive()
-    real = given[0] if given and given[1] == version else None
+    real = given[0] if given and given[1] == version and not fault else None
     try:
-        build_archive.build(directory, version, real=real)
+        build_archive.build(directory, version, real=real, fault=fault)
     except (OSError, RuntimeError, subprocess.SubprocessError, SystemExit) as error:
         raise RigError(f"The release archive of {version} could not be made: {error}") from error
     say(
@@ -88,6 +95,6 @@ def _release(directory: pathlib.Path, version: str, say) -> None:
         + (
             f"{real} with the engine stand-in in place of its llama-server."
             if real
-            else "the double, not the real program."
+            else "the double, not the real program%s." % (f", which fails: {fault}" if fault else "")
         )
     )

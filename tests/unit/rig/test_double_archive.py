@@ -117,3 +117,21 @@ def test_what_is_no_release_is_refused_with_the_reason(tmp_path, files, words):
         packed.write_bytes(b"this is no archive")
     with pytest.raises(SystemExit, match=words):
         build_archive.version_of(packed)
+
+
+@pytest.mark.parametrize("fault", build_archive.FAULTS)
+def test_a_release_that_fails_says_its_version(tmp_path, fault):
+    """The install stage takes it; it fails when it serves."""
+    unpack(build_archive.build(tmp_path / "out", "0.33.0", fault=fault), tmp_path / "tree")
+    program = str(tmp_path / "tree" / "bin" / "ollama")
+    environment = dict(os.environ, OLLAMA_HOST="127.0.0.1:1", HOME=str(tmp_path))
+    done = subprocess.run([program, "-v"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "Warning: client version is 0.33.0"
+    if fault == "does-not-start":
+        done = subprocess.run([program, "serve"], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "does not start" in done.stderr
+
+
+def test_an_unknown_fault_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="no fault of the double"):
+        build_archive.build(tmp_path, fault="burns")

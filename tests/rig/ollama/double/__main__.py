@@ -16,7 +16,7 @@ from double import gotext, settings
 from double.api import Server
 from double.scheduler import Scheduler
 from double.store import Store
-from double.version import VERSION
+from double.version import FAULT, VERSION
 
 
 def main(arguments):
@@ -54,6 +54,9 @@ def serve():
     """Listen, discover GPUs, and serve until SIGTERM or SIGINT. Returns 1 if that is not possible."""
     if not os.environ.get("HOME"):
         print("Error: $HOME is not defined", file=sys.stderr)
+        return 1
+    if FAULT == "does-not-start":
+        print("Error: this release does not start", file=sys.stderr)
         return 1
     _scheme, address, port = settings.host()
     try:

@@ -19,7 +19,7 @@ import traceback
 from . import create, generate, gotext, names, pull, settings
 from .errors import ApiError
 from .models import Model
-from .version import VERSION
+from .version import FAULT, VERSION
 
 _JSON, _PLAIN_JSON, _LINES = "application/json; charset=utf-8", "application/json", "application/x-ndjson"
 # Fields that each request may carry. The real server ignores others; here a misspelt one is an error.
@@ -137,6 +137,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _route(self):
         path = self.path.split("?", 1)[0]
+        if FAULT == "answers-500":
+            raise ApiError(500, "this release answers nothing else")
         if path.startswith("/api/blobs/"):
             path, methods = "/api/blobs/", {"HEAD": self._blob_head, "POST": self._blob_post}
         else:
@@ -236,7 +238,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._send(200, "text/plain; charset=utf-8", b"Ollama is running")
 
     def _version(self):
-        self._json(200, {"version": VERSION})
+        self._json(200, {"version": "0.0.1" if FAULT == "wrong-version" else VERSION})
 
     def _status(self):
         disabled = settings.boolean("OLLAMA_NO_CLOUD")

@@ -16,6 +16,7 @@ import time
 
 from . import discovery, gotext, settings
 from .errors import ApiError
+from .version import FAULT
 
 _BUFFER = re.compile(r"^(\w+):\s+(\S+)\s+(model|KV|compute) buffer size =\s+([\d.]+) MiB")
 _OFFLOAD = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
@@ -254,6 +255,8 @@ class Engine:
             "temperature": options.get("temperature", 0.8),
             "seed": options.get("seed", -1),
         }
+        if FAULT == "engine-dies":
+            self.process.kill()
         finished = False
         try:
             connection = http.client.HTTPConnection("127.0.0.1", self.port)

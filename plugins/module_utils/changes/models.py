@@ -136,20 +136,10 @@ def compare_models(
         present[number] = staging.add(state, source, reason)
         linked = {"from": staging.store}
         changes.append(Change("link", "model", state.name, "It is fetched before.", state.instance, linked))
-    changes = staging.changes + changes
-    absent = unplanned_models(plan, servers)
-    changes += [
-        Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
-        for state in absent
-    ]
-    in_the_way = _in_the_way(plan, servers, absent, restarted)
-    changes += [
-        Change("unload", "model", state.name, "It is loaded, and the plan has no room for it.", state.instance)
-        for state in in_the_way
-    ]
     early = _replaced_files(plan, servers, brought, restarted)
+    removed, absent = _unplanned(plan, servers, restarted)
     further, in_memory = _in_memory(plan, servers, moved_models(plan, applied), brought, restarted)
-    return changes + further, early + present + absent + in_the_way + in_memory, staging.states
+    return staging.changes + changes + removed + further, early + present + absent + in_memory, staging.states
 
 
 def _in_memory(
@@ -236,20 +226,27 @@ def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[Mode
     return found
 
 
-def _in_the_way(
-    plan: dict[str, Any], servers: dict[str, Any], absent: list[ModelState], restarted: Collection[str]
-) -> list[ModelState]:
-    """Models that the plan does not give to an instance and that are loaded there, as unloaded; a name of a model that
-    it does give is none of them."""
-    found = []
+def _unplanned(
+    plan: dict[str, Any], servers: dict[str, Any], restarted: Collection[str]
+) -> tuple[list[Change], list[ModelState]]:
+    """What the plan does not give to an instance: it is deleted once the plan is proven, and unloaded before the
+    instance is loaded, unless the loaded model is one that the plan does give, under a further name."""
+    absent = unplanned_models(plan, servers)
+    changes = [
+        Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
+        for state in absent
+    ]
+    in_the_way = []
     for state in absent:
         server = servers[state.instance]
         loaded = find(server.get("loaded"), state.name)
         served = [name for instance, _model, name in served_models(plan) if instance["name"] == state.instance]
         if loaded is None or state.instance in restarted or loaded in [find_loaded(server, name) for name in served]:
             continue
-        found.append(dataclasses.replace(state, state="unloaded"))
-    return found
+        reason = "It is loaded, and the plan has no room for it."
+        changes.append(Change("unload", "model", state.name, reason, state.instance))
+        in_the_way.append(dataclasses.replace(state, state="unloaded"))
+    return changes, absent + in_the_way
 
 
 def moved_models(plan: dict[str, Any], applied: dict[str, Any]) -> set[tuple[str, str]]:

@@ -109,7 +109,11 @@ def keep(kept: Kept, files: Files, names: Sequence[str], changed: Iterable[str],
     """
     there = {instance.name for switch in kept.switches for instance in switch.instances}
     known = {*kept.shared, *(name for switch in kept.switches for name in switch.files)}
-    of_instances = {path for name in names for path in (paths.environment_file(name), paths.instance_release(name))}
+    of_instances = {
+        path
+        for name in names
+        for path in (paths.environment_file(name), paths.instance_plan(name), paths.instance_release(name))
+    }
     units = systemd.show([paths.unit(name) for name in names])
     enabled = systemd.enabled_instances()
     new = KeptSwitch()

@@ -110,9 +110,7 @@ def _network(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_systemd(file: ManagedFile) -> bool:
-    return file.path == paths.TEMPLATE_UNIT_FILE or file.path.startswith(
-        tuple(directory + "/" for directory in paths.DROP_IN_DIRECTORIES)
-    )
+    return file.path.startswith(tuple(directory + "/" for directory in paths.DROP_IN_DIRECTORIES))
 
 
 def _needs_reload(server: dict[str, Any]) -> bool:

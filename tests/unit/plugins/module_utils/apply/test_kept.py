@@ -43,7 +43,14 @@ def test_what_is_kept_is_read_again(host, tmp_path):
     assert (one.active, one.enabled, len(one.manifests)) == (True, True, 1) and not (other.active or other.enabled)
     assert list(first.shared) == [paths.TEMPLATE_UNIT_FILE]
     kinds = {path.rsplit("/", 1)[1]: file.kind for path, file in first.switches[0].files.items()}
-    assert kinds == {"gpu0.env": "file", "gpu0": "link", "gpu1.env": "absent", "gpu1": "absent"}
+    assert kinds == {
+        "gpu0.env": "file",
+        "gpu0.json": "absent",
+        "gpu0": "link",
+        "gpu1.env": "absent",
+        "gpu1.json": "absent",
+        "gpu1": "absent",
+    }
 
 
 def test_the_first_that_is_kept_counts(host):

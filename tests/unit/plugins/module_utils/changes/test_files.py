@@ -173,7 +173,7 @@ def test_each_instance_has_its_plan_beside_its_environment(wanted):
     wanted["instances"][0]["environment"]["A_TOKEN"] = "(hidden)"
     listed = files.wanted_files(wanted, host(), {"A_TOKEN": "x"})
     (found,) = [one for one in listed if one.path == paths.instance_plan("gpu0")]
-    assert (found.mode, found.owner, found.stage) == ("0640", "root", "configure")
+    assert (found.mode, found.owner, found.stage) == ("0640", "root", "switch")
     kept = json.loads(found.content)
     assert kept["instances"] == wanted["instances"] and kept["ollama_version"] == "0.32.15"
     state = applied_host(wanted, {"A_TOKEN": "x"})

@@ -46,8 +46,8 @@ def inventory(site, **hosts):
 def _site(podman_hosts, collections, tmp_path_factory):
     """One host that serves with two replicas, and five that serve with one instance each."""
     site = Site(collections, tmp_path_factory.mktemp("acceptance-switch"))
-    fleet.up(SET, {name: "2x4090" if name == "a" else "1x4090" for name in HOSTS}, say=lambda text: None)
     try:
+        fleet.up(SET, {name: "rtx-4090-x2" if name == "a" else "rtx-a6000" for name in HOSTS}, say=lambda text: None)
         failing = ["%s=%s" % (version, fault) for version, fault, _words in FAILING.values()]
         fleet.serve(SET, versions=[OLD, GOOD, *failing], say=lambda text: None)
         inventory(site)

@@ -27,7 +27,7 @@ options:
 EXAMPLES = r"""
 - name: Write the files that differ from the plan
   gpufleet.ollama.instance_files:
-    files: "{{ compared.work.configure_files | gpufleet.ollama.with_secrets(ollama_multigpu_environment) }}"
+    files: "{{ compared.work.switches[0].files | gpufleet.ollama.with_secrets(ollama_multigpu_environment) }}"
   become: true
 """
 

@@ -10,7 +10,6 @@ import subprocess
 import threading
 
 from . import choosing, gotext, settings
-from .version import FAULT
 
 _DEVICE = re.compile(r"\s*(CUDA)(\d+): (.+) \((\d+) MiB, (\d+) MiB free\)")
 _CAPABILITY = re.compile(r"\s*Device (\d+): .*compute capability (\d+)\.(\d+)")
@@ -85,7 +84,7 @@ def _capabilities():
 
 def devices():
     """The devices that the engine lists at the moment: [(name, total bytes, free bytes)]."""
-    if not cuda_dir() or FAULT == "loads-onto-the-cpu":
+    if not cuda_dir():
         return []
     process = _run(["--list-devices"], subprocess.PIPE)
     try:

@@ -99,6 +99,8 @@ def environment(model, choice):
     if choice.pins_devices:
         found["CUDA_VISIBLE_DEVICES"] = choice.filter_ids
     projector = model.projector_bytes()
+    if FAULT == "loads-onto-the-cpu":
+        found["CUDA_VISIBLE_DEVICES"] = "-1"
     if projector and projector_offloaded(projector, choice) and not settings.var("LLAMA_ARG_FIT_TARGET"):
         found["LLAMA_ARG_FIT_TARGET"] = str(-(-(projector + (1 << 30)) // MIB))
     return found

@@ -6,7 +6,7 @@ Faults, for tests of what becomes of a release that fails:
 
     does-not-start      `serve` ends at once. `--version` works, as for every other fault.
     answers-500         Every request gets status 500.
-    loads-onto-the-cpu  No GPU is found.
+    loads-onto-the-cpu  The engine sees no GPU.
     engine-dies         The engine is killed in its first generation.
     wrong-version       /api/version says another version.
     half-speed          Generating takes twice as long, by the figures of the answer.

@@ -232,7 +232,7 @@ def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> 
     ]
     timer = []
     if not checking.interval and not _is_absent(paths.CHECK_TIMER_FILE, host):
-        timer = [(ManagedFile(paths.CHECK_TIMER_FILE, "absent"), "ollama_multigpu_check_interval is 0.")]
+        timer = [(ManagedFile(paths.CHECK_TIMER_FILE, "absent", diff=False), "ollama_multigpu_check_interval is 0.")]
     return (
         drop_ins
         + [

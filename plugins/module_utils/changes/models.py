@@ -9,17 +9,17 @@ decide by what server_info has read.
 
 from __future__ import annotations
 
-import dataclasses
 import posixpath
 from typing import Any, Collection
 
-from ..common.names import draft_name, full_name, further_names, key_of, normalise_digest, parse, served_name
+from ..common.names import draft_name, full_name, further_names, key_of, normalise_digest, served_name
 from ..ollama import model_content, modelfile, parameters, staleness
 from ..ollama.fingerprint import fingerprint
 from .held_models import HeldModels, Source, held_models
-from .model_entries import find, find_loaded, has_digest, parsed_name
+from .model_entries import find, find_loaded, has_digest
 from .schema import Change, ModelState
 from .staging import Staging
+from .unplanned import compare_unplanned
 
 
 def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
@@ -137,7 +137,7 @@ def compare_models(
         linked = {"from": staging.store}
         changes.append(Change("link", "model", state.name, "It is fetched before.", state.instance, linked))
     early = _replaced_files(plan, servers, brought, restarted)
-    removed, absent = _unplanned(plan, servers, restarted)
+    removed, absent = compare_unplanned(plan, servers, restarted)
     further, in_memory = _in_memory(plan, servers, moved_models(plan, applied), brought, restarted)
     return staging.changes + changes + removed + further, early + present + absent + in_memory, staging.states
 
@@ -202,51 +202,6 @@ def _replaced_files(
         if find_loaded(servers.get(instance["name"]) or {}, name):
             found.append(_state(instance, name, state="unloaded", aliases=tuple(further_names(model))))
     return found
-
-
-def unplanned_models(plan: dict[str, Any], servers: dict[str, Any]) -> list[ModelState]:
-    """Return, as absent, the models that servers offer and that the plan neither gives to that instance nor needs to
-    make one that it does.
-
-    An instance serves what the plan gave it and nothing else: a request for another model gets 404 instead of evicting
-    a planned one.
-    """
-    found = []
-    for instance in plan["instances"]:
-        wanted = [
-            parse(name)
-            for model in instance["models"]
-            for name in (model["name"], model.get("from"), model.get("create_as"), *further_names(model))
-            if name
-        ]
-        for entry in (servers.get(instance["name"]) or {}).get("models") or []:
-            name = parsed_name(entry)
-            if name is not None and not any(name.same(other) for other in wanted):
-                found.append(_state(instance, entry["name"], state="absent"))
-    return found
-
-
-def _unplanned(
-    plan: dict[str, Any], servers: dict[str, Any], restarted: Collection[str]
-) -> tuple[list[Change], list[ModelState]]:
-    """What the plan does not give to an instance: it is deleted once the plan is proven, and unloaded before the
-    instance is loaded, unless the loaded model is one that the plan does give, under a further name."""
-    absent = unplanned_models(plan, servers)
-    changes = [
-        Change("delete", "model", state.name, "The plan does not give it to %s." % state.instance, state.instance)
-        for state in absent
-    ]
-    in_the_way = []
-    for state in absent:
-        server = servers[state.instance]
-        loaded = find(server.get("loaded"), state.name)
-        served = [name for instance, _model, name in served_models(plan) if instance["name"] == state.instance]
-        if loaded is None or state.instance in restarted or loaded in [find_loaded(server, name) for name in served]:
-            continue
-        reason = "It is loaded, and the plan has no room for it."
-        changes.append(Change("unload", "model", state.name, reason, state.instance))
-        in_the_way.append(dataclasses.replace(state, state="unloaded"))
-    return changes, absent + in_the_way
 
 
 def moved_models(plan: dict[str, Any], applied: dict[str, Any]) -> set[tuple[str, str]]:

@@ -203,42 +203,6 @@ def test_a_model_of_which_nothing_is_known_is_left_to_the_module():
     assert [change[0] for change in compared(wanted, servers)[0]] == ["create", "link", "alias", "load"]
 
 
-def offers(*names, instance="gpu0"):
-    return {instance: {"models": [{"name": name} for name in names]}}
-
-
-def unplanned(wanted, servers):
-    return [state.name for state in models.unplanned_models(wanted, servers)]
-
-
-def test_what_the_plan_gives_an_instance_or_makes_from_it_is_planned():
-    wanted = plan(model("tiny", create_as=OPTIMIZED))
-    assert unplanned(wanted, offers("tiny:latest", OPTIMIZED)) == []
-
-
-def test_names_are_compared_as_ollama_does():
-    # Ollama's names ignore case; the default registry, namespace and tag may be left out.
-    assert unplanned(plan(model("registry.ollama.ai/library/Tiny:latest")), offers("tiny:latest")) == []
-
-
-def test_a_model_that_is_not_planned_is_named_with_its_place():
-    wanted = plan(model("tiny", create_as=OPTIMIZED))
-    found = models.unplanned_models(wanted, offers("tiny:latest", "small:latest", "tiny:latest-old"))
-    assert [(state.name, state.state, state.instance, state.url, state.store) for state in found] == [
-        (name, "absent", "gpu0", "http://127.0.0.1:11434", "/models/instances/gpu0")
-        for name in ("small:latest", "tiny:latest-old")
-    ]
-    servers = serving(wanted)
-    servers["gpu0"]["models"].append({"name": "small:latest", "digest": "e" * 64})
-    changes = compared(wanted, servers)[0]
-    assert changes == [("delete", "small:latest", "The plan does not give it to gpu0.")]
-
-
-@pytest.mark.parametrize("servers", [{}, {"gpu0": {}}, {"gpu0": {"models": None}}, offers("small", instance="gpu7")])
-def test_an_instance_that_does_not_answer_has_nothing_to_remove(servers):
-    assert unplanned(plan(model()), servers) == []
-
-
 def renamed(servers, optimized="e", pulled="b"):
     """The same servers, which have tiny under both names as one model, made from what was pulled."""
     found = servers["gpu0"]

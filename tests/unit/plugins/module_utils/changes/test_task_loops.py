@@ -123,11 +123,12 @@ def test_the_timer_of_the_checks_starts_at_the_end_and_stops_at_the_beginning():
     wanted = plan(model())
     state = applied_host(wanted, check_timer={"active": False, "enabled": False})
     started = asked(host=state, plan=wanted, servers=serving(wanted))["work"]
-    assert started["enable_timer"] == ["ollama-check.timer"] and not started["enable"] and not started["pending"]
+    assert started["enable_timer"] == ["ollama-check.timer"] and not started["switches"] and not started["pending"]
     off = {"ollama_multigpu_check_interval": 0}
     stopped = asked(settings=off, host=applied_host(wanted), plan=wanted, servers=serving(wanted))["work"]
-    assert stopped["disable_timer"] == ["ollama-check.timer"] and stopped["reload"] and not stopped["start"]
-    (file,) = stopped["configure_files"]
+    (switch,) = stopped["switches"]
+    assert stopped["disable_timer"] == ["ollama-check.timer"] and switch["reload"] and not switch["restart"]
+    (file,) = switch["files"]
     assert file == {
         "path": "/etc/systemd/system/ollama-check.timer",
         "state": "absent",

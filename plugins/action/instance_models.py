@@ -21,6 +21,8 @@ LIMIT = 7 * 24 * 3600
 PAUSES = (0.5, 1, 1, 2, 2, 5, 10)
 #: Looks in succession at which the module is gone and has no result, or the host does not answer, before that is said.
 _GONE = 3
+#: Looks until the module has written a record of its own, also on a busy host.
+_BEGUN = 6
 _SILENT = (
     "%s does not answer any more while models are fetched (%s). What has been downloaded is kept: run again, and the "
     "fetch goes on from there."
@@ -60,6 +62,7 @@ class ActionModule(WithLibraries):
         """Show the progress of a module that runs in the background until it has ended; return its result."""
         progress, display = Progress(self._host_name), Display()
         gone = silent = looks = 0
+        ran = False
         begin = time.monotonic()
         while time.monotonic() - begin < LIMIT:  # a host could say for ever that it goes on
             time.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
@@ -75,7 +78,11 @@ class ActionModule(WithLibraries):
             if silent >= _GONE:
                 why = printable(str(answer.get("module_stderr") or answer.get("msg") or "no answer"))
                 return {"failed": True, "msg": _SILENT % (self._host_name, why)}
-            gone = 0 if not record["pid"] or self._runs(record["pid"]) else gone + 1
+            runs = bool(record["pid"]) and self._runs(record["pid"])
+            ran = runs or ran
+            # The record may be that of an earlier fetch, until this module has written its own.
+            earlier = record["finished"] or not ran and looks < _BEGUN
+            gone = 0 if runs or earlier or not record["pid"] else gone + 1
             if gone >= _GONE:
                 return {"failed": True, "msg": "The module that fetches models was killed on the host: run again."}
         return {"failed": True, "msg": "The models were not fetched within %d days: run again." % (LIMIT // 86400)}

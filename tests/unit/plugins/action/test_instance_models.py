@@ -79,6 +79,12 @@ def test_without_a_fetch_server_and_in_check_mode_the_module_runs_as_any_other()
         assert host._run_module({}) == {"models": []} and host.asked == [(False, 0, "~/.ansible_async")]
 
 
+def test_the_record_of_an_earlier_fetch_says_nothing_of_this_one():
+    for old in (record(GIB, finished=True), record(GIB)):
+        host = Host([old] * 6, [GOES_ON] * 5 + [dict(DONE)], alive=False)
+        assert not host._run_module({})["failed"]
+
+
 def test_a_module_that_was_killed_is_a_failure_and_no_endless_wait():
     result = Host([record(GIB)], [GOES_ON] * 9, alive=False)._run_module({})
     assert result["failed"] and "was killed" in result["msg"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 
 from tests.oracle.engine import sandbox
 
@@ -24,6 +25,7 @@ FITTED = re.compile(
 )
 LAST_ROW = "common_memory_breakdown_print: |   - Host "
 LOADS = "no_alloc              = 0"
+SECONDS = 120  # the longest dry run
 
 
 def output(arguments, ends, root=sandbox.ROOT, environment=(), verbosity=4):
@@ -32,10 +34,13 @@ def output(arguments, ends, root=sandbox.ROOT, environment=(), verbosity=4):
     command += ["llama-server", "--host", "127.0.0.1", "--port", "0", "-lv", str(verbosity)] + arguments
     text = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        latest = threading.Timer(SECONDS, running.kill)  # a server that hangs prints nothing
+        latest.start()
         for line in running.stdout:
             text.append(line)
             if any(end in line for end in ends):
                 break
+        latest.cancel()
         running.kill()
     return "".join(text), running.returncode
 

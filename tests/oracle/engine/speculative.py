@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
+import threading
 
 from tests.oracle.engine import families, llama_server, sandbox
 from tests.oracle.engine.dimensions import of_model
@@ -81,12 +81,15 @@ def ask(devices, row):
     command += ["--host", "127.0.0.1", "--port", "0", "-lv", "5"]
     command += sandbox.arguments(devices, row) + arguments(row)
     until = READY if row["adapters"] else LOADING
-    text, ends = [], time.monotonic() + SECONDS
+    text = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        latest = threading.Timer(SECONDS, running.kill)  # a server that hangs prints nothing
+        latest.start()
         for line in running.stdout:
             text.append(line)
-            if until in line or time.monotonic() > ends:
+            if until in line:
                 break
+        latest.cancel()
         running.kill()
     return _loaded(devices, row, "".join(text)) if row["adapters"] else _tables("".join(text), row)
 

@@ -27,6 +27,8 @@ _SILENT = (
     "%s does not answer any more while models are fetched (%s). What has been downloaded is kept: run again, and the "
     "fetch goes on from there."
 )
+#: What async_status says of a job that is not there, because its directory is gone after a reboot.
+_LOST = "could not find job"
 #: Where the result of the module is kept meanwhile: gone after a reboot.
 _JOBS = "/run/ollama-multigpu/jobs"
 
@@ -72,6 +74,8 @@ class ActionModule(WithLibraries):
             for line in progress.lines(record, time.monotonic()):
                 display.display(line)
             answer = self._job(job, "status", task_vars)
+            if answer.get("finished") and _LOST in str(answer.get("msg")):
+                return {"failed": True, "msg": _SILENT % (self._host_name, "it was started anew, or was cleaned up")}
             if answer.get("finished"):
                 return self._result(answer)
             silent = 0 if answer.get("ansible_job_id") else silent + 1

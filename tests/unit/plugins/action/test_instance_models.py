@@ -98,6 +98,12 @@ def test_a_host_that_is_gone_is_said():
     assert "container is not running" in result["msg"] and "run again" in result["msg"]
 
 
+def test_a_host_that_was_started_anew_is_said():
+    lost = {"failed": True, "finished": True, "ansible_job_id": "j1.2", "msg": "could not find job"}
+    result = Host([record(GIB), ""], [GOES_ON, lost])._run_module({})
+    assert result["failed"] and "started anew" in result["msg"] and "run again" in result["msg"]
+
+
 def test_an_answer_of_something_else_is_refused():
     with pytest.raises(Exception, match="no module of this collection answers so"):
         Host([""], [dict(DONE, models="x")])._run_module({})

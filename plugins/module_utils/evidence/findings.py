@@ -4,7 +4,7 @@
 
 The kinds of findings are part of the result of placement_check: one_gpu_carries_all, layers_on_cpu, cpu_only,
 far_from_predicted, foreign_process, not_loaded, engine_died, gpu_not_seen and unproven; of an instance as a whole
-unplanned_model and unplanned_process (instance_checks.py).
+unplanned_model and unplanned_process (instance_checks.py). A switch has one more: slower (slowdown.py).
 """
 
 from __future__ import annotations

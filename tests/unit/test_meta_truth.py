@@ -246,6 +246,18 @@ def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():
             assert name in task["gpufleet.ollama.placement_info"], name
 
 
+def test_a_switch_has_the_limits_of_the_role():
+    """How much slower a model may be, and how long to wait for quiet."""
+    for path in (ROLE / "tasks").rglob("*.yml"):
+        tasks = _load(path)
+        while tasks:
+            task = tasks.pop()
+            tasks += task.get("block", []) + task.get("rescue", []) + task.get("always", [])
+            options = task.get("gpufleet.ollama.instance_switch")
+            for name in ("slowdown_allowed", "quiet_timeout") if options else ():
+                assert options.get(name) == "{{ __ollama_multigpu_%s }}" % name, (path.name, name)
+
+
 def test_entry_points_are_task_files():
     entries = _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]
     assert {"main", "plan", "upgrade", "rollback", "verify", "remove"} <= set(entries)

@@ -249,3 +249,27 @@ def test_an_interval_of_checks_that_cannot_work(interval, said):
 @pytest.mark.parametrize("interval", [0, 30, "600", ""])
 def test_an_interval_of_checks(interval):
     assert problems(check_interval=interval) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"slowdown_allowed": -1},
+        {"slowdown_allowed": "a lot"},
+        {"quiet_timeout": -1},
+        {"quiet_timeout": "1m"},
+        {"quiet_timeout": [1]},
+        {"rollback_to": 0},
+        {"rollback_to": "last"},
+    ],
+)
+def test_limits_and_numbers_of_plans_that_cannot_work(given):
+    (problem,) = problems(**given)
+    assert "ollama_multigpu_" + next(iter(given)) in problem
+
+
+@pytest.mark.parametrize(
+    "given", [{"slowdown_allowed": 0}, {"slowdown_allowed": "100"}, {"quiet_timeout": 0}, {"rollback_to": "3"}]
+)
+def test_limits_and_numbers_of_plans(given):
+    assert problems(**given) == [] == problems(quiet_timeout="", rollback_to="")

@@ -99,22 +99,31 @@ def test_what_belongs_to_another_plan_is_not_gone_back_to(host):
     assert host.of("gpu0") == (NEW, "A=2\n")
 
 
-def test_instances_that_are_regrouped_go_back_together(host):
-    host.fails.add(NEW)
-    host.files = Files(False, lambda path: path, lambda path: False)
+def regrouped(host):
+    """The switch of two instances to one on both GPUs."""
     gone = [
         WantedFile(path, "absent")
         for name in ("gpu0", "gpu1")
         for path in (paths.environment_file(name), paths.instance_release(name))
     ]
-    one = Order(
+    return Order(
         instances=("gpu0-1",),
         stop=("ollama@gpu0.service", "ollama@gpu1.service"),
         restart=("gpu0-1",),
         enable=("gpu0-1",),
         files=(*gone, *host.wanted("gpu0-1", NEW)),
     )
-    done = make(one, Plans(plan(NEW, "gpu0-1"), plan(OLD, "gpu0", "gpu1")), host.files)
+
+
+def test_instances_that_are_gone_do_not_start_at_boot_any_more(host):
+    done = make(regrouped(host), Plans(plan(NEW, "gpu0-1"), plan(OLD, "gpu0", "gpu1")), host.files)
+    assert done.failure == "" and host.active == host.enabled == {"gpu0-1"}
+    assert host.of("gpu0") is None and host.of("gpu1") is None
+
+
+def test_instances_that_are_regrouped_go_back_together(host):
+    host.fails.add(NEW)
+    done = make(regrouped(host), Plans(plan(NEW, "gpu0-1"), plan(OLD, "gpu0", "gpu1")), host.files)
     assert done.seconds_without_answer.keys() == {"gpu0-1"}
     assert sorted(done.back.instances) == ["gpu0", "gpu1"] and host.active == host.enabled == {"gpu0", "gpu1"}
     assert host.of("gpu0-1") is None and host.of("gpu1") == (OLD, "A=1\n")

@@ -102,7 +102,7 @@ def engines(instance):
 
 def kill_engine(instance):
     """Kill the engine of an instance; the server goes on listing its model."""
-    on(HOST, "kill", "-9", *engines(instance))
+    on(HOST, "sh", "-c", "kill -9 " + " ".join(engines(instance)))
 
 
 def test_a_run_leaves_a_host_that_checks_itself(site):

@@ -37,6 +37,7 @@ def check(places: Places, wait: float = 0, heals: bool = False) -> Answer:
         with run_lock(shared=True, path=places.lock):
             seen = observing.observe(plan)
             done: list[Line] = []
+            healing.begin_anew(places, seen.evidence)
             if heals:
                 with run_lock(path=places.lock + _HEALING):  # two that heal would do everything twice
                     seen, done = healing.heal(places, plan, seen)

@@ -45,10 +45,6 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
         Refused: what was tried cannot be kept, or the host cannot be read.
     """
     tried = _tried(places)
-    for name, verdict in verdicts(seen.evidence).items():
-        if verdict == PASS:
-            tried.pop(name, None)
-    _keep(places, tried)
     instances, lines = configured(places), []
     for step, act in ((RELOADED, _reload), (RESTARTED, _restart)):
         due = [
@@ -67,6 +63,16 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
         seen = observe(plan)
     left = [instances[name] for name in _failing(seen.evidence) if name in instances]
     return seen, lines + [_left(one, seen.evidence, tried) for one in left]
+
+
+def begin_anew(places: Places, evidence: Evidence) -> None:
+    """Forget what was tried with the instances that a check has found as planned.
+
+    Raises:
+        Refused: that cannot be kept.
+    """
+    of_instance = verdicts(evidence)
+    _keep(places, {name: steps for name, steps in _tried(places).items() if of_instance.get(name) != PASS})
 
 
 def why_not(one: Configured, evidence: Evidence) -> Optional[str]:

@@ -153,7 +153,8 @@ def _answer(instances: list[Configured], found: dict[str, Loaded]) -> Answer:
         if state.waits_for_run:
             data.append({"name": one.name, "verdict": None, "lines": [line.text for line in state.lines]})
             continue
-        seen = observing.observe(one.plan, [one.name], generate=True)
+        # A server goes on listing a model whose engine has died.
+        seen = observing.observe(one.plan, [one.name], generate=True, load=not state.failed)
         verdict = FAIL if state.failed else seen.evidence.verdict
         codes.append(DIFFERS if state.failed else OF_VERDICT[verdict])
         told = verdict_lines(seen.evidence, "instance %s" % one.name)

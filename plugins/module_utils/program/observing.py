@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Compare this host with its plan: no model is loaded for it and nothing is generated."""
+"""Compare this host with its plan; nothing is loaded or generated for it unless that is asked for."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ class Seen:
         return dict(dataclasses.asdict(self.evidence), time=text_of(self.time))
 
 
-def observe(plan: dict[str, Any], only: list[str] | None = None, generate: bool = False) -> Seen:
+def observe(plan: dict[str, Any], only: list[str] | None = None, generate: bool = False, load: bool = False) -> Seen:
     """Return what this host shows of a plan.
 
     Args:
         plan: of this host.
         only: names of the instances to look at; None for all.
         generate: whether to run one short generation per model that is loaded.
+        load: whether to load what is not loaded, and what the server lists though its engine is gone.
 
     Raises:
         Refused: it cannot be observed.
@@ -49,7 +50,7 @@ def observe(plan: dict[str, Any], only: list[str] | None = None, generate: bool 
     try:
         found = collect(
             dict(plan, instances=instances_of(plan, only)),
-            load=False,
+            load=load,
             generate=generate,
             timeout=SERVER_SECONDS,
             nvml_timeout=NVML_SECONDS,

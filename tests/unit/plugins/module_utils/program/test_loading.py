@@ -68,7 +68,8 @@ def texts(answer):
 def test_planned_models_are_loaded_and_proven(host, server, name):
     answer = loading.load(host.places, name)
     assert answer.code == 0 and server.asked == [(NAME, -1)] and "is loaded" in texts(answer)
-    assert host.collected[0]["generate"] is True and host.collected[0]["load"] is False
+    assert host.collected[0]["generate"] is True
+    assert host.collected[0]["load"] is True, "also a model that is listed and whose engine has died"
 
 
 def test_an_instance_that_is_not_there(host, server):
@@ -116,6 +117,7 @@ def test_a_gpu_that_is_gone_keeps_its_models_from_the_cpu(host, server):
     server.inventory = dict(server.inventory, gpus=server.inventory["gpus"][:1])
     answer = loading.load(host.places, "gpu0-1")
     assert answer.code == 1 and server.asked == [] and B in texts(answer) and A not in answer.lines[0].text
+    assert host.collected[0]["load"] is False
 
 
 def test_a_server_that_does_not_answer(host, server):

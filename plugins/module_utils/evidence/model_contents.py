@@ -55,6 +55,8 @@ def stored_contents(instance: dict[str, Any]) -> dict[str, dict[str, Any]]:
         instance: of the plan.
     """
     found: dict[str, dict[str, Any]] = {}
+    if not instance.get("store"):
+        return found
     store = Store(instance["store"])
     for name in _names(instance):
         with contextlib.suppress(StoreError, InvalidName, ModelfileError):

@@ -11,7 +11,7 @@ import socket
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.regular import open_regular, read_regular
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host import files, managed, state, systemd
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import files, json_file, managed, systemd
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
@@ -88,7 +88,7 @@ def test_pipes_among_the_files_of_a_host(tmp_path):
     path = fifo(tmp_path / "pipe")
     properties = {"Environment": "A=1", "EnvironmentFiles": "%s (ignore_errors=no)" % path}
     assert systemd.environment(properties) == {"A": "1"}
-    assert state._json(path) is None
+    assert json_file.read_object(path) is None
     for read in (files._read, managed._digest):
         with pytest.raises(OSError):
             read(path)

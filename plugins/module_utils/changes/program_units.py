@@ -22,7 +22,6 @@ _PROTECTION = """\
 NoNewPrivileges=true
 ProtectSystem=full
 ProtectHome=read-only
-PrivateTmp=true
 """
 _GPUS = """\
 [Unit]

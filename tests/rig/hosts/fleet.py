@@ -154,9 +154,14 @@ def reboot(set_name: str, host: str, driver_after: float = 2.0, without: int = 0
     podman("stop", "-t", "60", container, timeout=300)
     podman("start", container)
     time.sleep(driver_after)
-    gpus.run(container, "preset", load(set_name)["hosts"][host])
+    # Elsewhere first: a GPU that is not there any more is there at no moment.
+    draft, place = "/dev/shm/gpu-rig-draft", "/dev/shm/gpu-rig"
+    there = ("--state", draft + "/state")
+    gpus.run(container, *there, "preset", load(set_name)["hosts"][host])
     if without:
-        gpus.run(container, "set", "gpus", str(int(gpus.run(container, "get", "gpus")) - without))
+        gpus.run(container, *there, "set", "gpus", str(int(gpus.run(container, *there, "get", "gpus")) - without))
+    podman("exec", container, "mv", "-T", draft, place)
+    gpus.set_bus(container)
 
 
 def down(set_name: str, hosts: list[str] | None = None) -> list[str]:

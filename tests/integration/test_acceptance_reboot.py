@@ -175,10 +175,10 @@ def test_where_it_is_asked_for_the_timer_heals(site):
 
 
 def test_what_a_load_and_a_restart_do_not_cure_is_left(site):
-    """The engine ends after each load, so that neither helps."""
+    """The engine loads everything onto the CPU, again and again."""
     on(HOST, "systemctl", "stop", "ollama-check.timer")
     until(lambda: program("check")[1].get("verdict") == "pass", "the host is not as planned")
-    gpu(HOST, "lie", "die_after_load")
+    gpu(HOST, "lie", "nothing")
     kill_engine("gpu1")
     first = program("check", "--heal", expect=1)[1]["healing"]
     again = program("check", "--heal", expect=1)[1]["healing"]

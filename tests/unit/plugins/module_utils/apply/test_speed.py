@@ -24,10 +24,10 @@ def proof(rate, verdict="pass", diagnosis=(), problem=""):
     return Proof(evidence, problem)
 
 
-def compared(first, *again, allowed=20, before=BEFORE, plan=PLAN):
+def compared(first, *again, allowed=20, before=BEFORE, plan=None):
     """(the proof, how often it was measured again)."""
     waiting = list(again)
-    found = compare_speeds(plan, first, Speeds(before, allowed), lambda: waiting.pop(0))
+    found = compare_speeds(plan or PLAN, first, Speeds(before, allowed), lambda: waiting.pop(0))
     return found, len(again) - len(waiting)
 
 

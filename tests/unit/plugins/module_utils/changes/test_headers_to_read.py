@@ -64,8 +64,8 @@ def test_a_pin_decides_which_model_on_the_host_counts():
     ],
 )
 def test_a_tag_that_moved_is_planned_from_the_registry_where_it_is_refreshed(general, own, refreshed):
-    def found(wanted, registry=NEW, headers=TRUE):
-        offered = [{"name": "tiny:latest", "digest": registry, "headers": headers}]
+    def found(wanted, registry=NEW, headers=None):
+        offered = [{"name": "tiny:latest", "digest": registry, "headers": headers or TRUE}]
         applied = plan(model("tiny", planned_digest=OLD, headers=TRUE))
         return headers_to_read(offered, [wanted], with_stores(applied, own=store()), "/models", general)
 

@@ -16,13 +16,14 @@ def _told(monkeypatch):
 
     class Told(list):
         answer = (0, "", "")
+        error = None
 
     commands = Told()
 
     def ask(command, timeout):
         commands.append(command[2:])
-        if isinstance(commands.answer, Exception):
-            raise commands.answer
+        if commands.error is not None:
+            raise commands.error
         return commands.answer
 
     monkeypatch.setattr(units, "ask", ask)
@@ -75,7 +76,7 @@ def test_what_does_not_exist_does_not_run(told, answer):
     ],
 )
 def test_what_fails_is_said(told, answer, words):
-    told.answer = answer
+    told.answer, told.error = ((0, "", ""), answer) if isinstance(answer, Exception) else (answer, None)
     with pytest.raises(units.UnitError, match="systemctl stop a.service") as failure:
         units.stop(["a.service"])
     assert words in str(failure.value)

@@ -199,6 +199,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.model_optio
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
 
 NAMES = dict(type="list", elements="str", default=[])
+#: Options that a result repeats, beside the files without their contents.
+SHOWN = ("title", "instances", "stop", "restart", "enable", "reload", "models")
 
 
 def argument_spec() -> dict[str, Any]:
@@ -280,7 +282,7 @@ def applied() -> dict[str, Any]:
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     options = take_options(module)
-    shown = dict(module.params, files=without_contents(options["files"]))
+    shown = dict({name: options[name] for name in SHOWN}, files=without_contents(options["files"]))
     problem = plan_problem(options["plan"])
     if problem:
         module.fail_json(msg=problem)

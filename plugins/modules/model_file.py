@@ -78,7 +78,7 @@ have_bytes:
   type: int
 sent_bytes:
   description: How many bytes were sent.
-  returned: success
+  returned: unless the task fails
   type: int
 """
 

@@ -46,6 +46,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
         "python_version": (str, True),
     },
     "model": {"action": (str, True), "digest": (str, True), "pulled_bytes": (int, True), "loaded": (dict, True)},
+    "model_file": {"have_bytes": (int, True), "sent_bytes": (int, False)},
     "model_info": {"model": (dict, True), "bytes_read": (int, True)},
     "placement_check": {"verdict": (str, True), "instances": (list, True), "diagnosis": (list, True)},
     "placement_info": {"placement": (dict, True)},

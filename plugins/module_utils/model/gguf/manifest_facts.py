@@ -93,7 +93,7 @@ def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[st
     facts["adapters"] = [
         adapter(layer, noted(reads.header(layer, SMALL_CHUNK), read), facts, name) for layer in adapters
     ]
-    facts["draft"] = None
+    facts["draft"] = facts["own_file"] = None
     for layer in manifest.drafts():
         facts["draft"] = draft(layer, noted(reads.header(layer, CHUNK), read), name)
     return dict(facts, headers=read)
@@ -222,4 +222,5 @@ def draft(layer: media.Layer, header: Header, name: str) -> dict[str, Any]:
         raise HeaderError("%s cannot be read: %s" % (in_words(layer, name), error))
     about = {"name": None, "source": None, "digest": layer.digest}
     sizes = {"size_bytes": layer.size_bytes, "file_bytes": layer.size_bytes}
-    return {**facts, **about, **sizes, "headers": None, "parameters": None, "adapters": [], "draft": None}
+    unknown = dict.fromkeys(("headers", "parameters", "draft", "own_file"))
+    return {**facts, **about, **sizes, **unknown, "adapters": []}

@@ -311,7 +311,7 @@ def _add_files(facts: dict[str, Any], show: dict[str, Any], name: str, url: str)
         HeaderError: a file is damaged.
     """
     files = _Files()
-    facts.update(adapters=[], draft=None)
+    facts.update(adapters=[], draft=None, own_file=None)
     for media_type, path, digest in files_with_headers(show):
         layer = media.Layer(media_type, digest or "", 0)
         what = in_words(layer, name)
@@ -346,4 +346,4 @@ def model_of(
 ) -> dict[str, Any]:
     """Return the facts of a model with what is known of it as a whole."""
     about = dict(name=name, source=source, digest=digest, size_bytes=size_bytes, file_bytes=file_bytes)
-    return {"parameters": None, "adapters": [], "draft": None, **facts, **about}
+    return {"parameters": None, "adapters": [], "draft": None, "own_file": None, **facts, **about}

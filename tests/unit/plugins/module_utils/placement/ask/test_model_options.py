@@ -26,6 +26,7 @@ WHOLE = {
     "digest": "sha256:" + "a" * 64,
     "refresh": "no",
     "aliases": ["chat"],
+    "source": {"file": "/srv/own.gguf", "sha256": "b" * 64},
     "optimized": {"parameters": {"temperature": 0.2}, "system": "s", "template": None, "suffix": "-x"},
 }
 

@@ -26,7 +26,7 @@ FAILING = {
     "c": ("0.32.17", "answers-500", "answers with an error: this release answers nothing else"),
     "d": ("0.32.18", "loads-onto-the-cpu", "gpu0"),
     "e": ("0.32.19", "engine-dies", "gpu0"),
-    "f": ("0.32.20", "wrong-version", "reports version 0.0.1"),
+    "f": ("0.32.20", "wrong-version", "is Ollama 0.0.1, and the plan is made for 0.32.20"),
 }
 HOSTS = ("a", *FAILING)
 RELEASE = {

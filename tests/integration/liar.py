@@ -19,10 +19,16 @@ import subprocess
 import sys
 
 REAL = ("host_info",)  # only reads
+#: What Ansible is told of a module that runs in the background.
+JOB = {"ansible_job_id": "1.1", "results_file": "/x", "started": 1}
 
 
 def answer(module, path, plan):
-    """The result of a module, with its lies."""
+    """The result of a module, with its lies. In the background, models are fetched."""
+    if module == "async_wrapper":
+        return dict(JOB, finished=0)
+    if module == "async_status":
+        return dict(answer("instance_models", path, plan), **JOB, finished=1)
     if module in plan["answers"]:
         result = dict(plan["answers"][module])
     else:

@@ -38,6 +38,17 @@ ANSWERS = {
     "instance_files": {"files": [], "changed": True},
     "instance_ready": {"instances": [], "changed": False},
     "instance_models": {"models": [], "held_back": [], "changed": True},
+    "instance_switch": {
+        "seconds_without_answer": {},
+        "seconds_until_quiet": 0.0,
+        "files": [],
+        "models": [],
+        "evidence": EVIDENCE,
+        "went_back": [],
+        "changed": True,
+    },
+    "program_file": {"path": "/x", "needed": True, "interpreter": "/usr/bin/python3", "changed": True},
+    "plan_history": {"number": 1, "path": "/etc/ollama-multigpu/plans/1", "changed": True},
     "placement_check": EVIDENCE,
 }
 #: An untouched host, whatever this machine is.
@@ -186,7 +197,15 @@ def test_the_host_without_lies_gets_its_plan_and_its_evidence(lie):
     run = lie([[SITE]])
     assert run.status == 0, run.output
     assert run.written() == {"node1.json": {"host": "node1", **{k: EVIDENCE[k] for k in EVIDENCE if k != "changed"}}}
-    for module in ("host_info", "group", "user", "instance_files", "instance_models", "placement_check"):
+    for module in (
+        "host_info",
+        "group",
+        "user",
+        "instance_files",
+        "async_status",
+        "instance_switch",
+        "placement_check",
+    ):
         assert module in run.asked
     assert "Plan for Ollama" in run.output and "feasible" in run.output
 

@@ -106,11 +106,13 @@ def result_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
 def warnings_of(progress: Progress) -> list[str]:
     """Return what the user should know: warnings of the entries, and which of them a wrong plan holds back."""
     found = [warning for wanted, outcome in progress.done for warning in outcome.warnings]
-    if progress.held_back:
-        models = ", ".join("%s of %s" % (wanted.name, wanted.instance) for wanted in progress.differing())
+    differing = progress.differing()
+    if differing:
+        models = ", ".join("%s%s" % (one.name, " of " + one.instance if one.instance else "") for one in differing)
+        kept = ", so nothing was deleted, unloaded or loaded" if progress.held_back else ""
         found.append(
-            "The header of %s is not the one that the plan was made from, so nothing was deleted, unloaded or loaded; "
-            "plan again with the model in the store." % models
+            "The header of %s is not the one that the plan was made from%s; plan again with the model in the store."
+            % (models, kept)
         )
     return found
 

@@ -9,9 +9,12 @@ can exchange a file after it was looked at, so it is the open file that is looke
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from typing import BinaryIO
+
+_CHUNK = 1024 * 1024
 
 
 def open_regular(path: str, follow: bool = True) -> BinaryIO:
@@ -54,3 +57,15 @@ def read_regular(path: str, limit: int = -1, follow: bool = True) -> bytes:
             parts.append(part)
             limit -= len(part)
         return b"".join(parts)
+
+
+def sha256_of(stream: BinaryIO) -> str:
+    """Return the SHA-256, in hexadecimal digits, of what is left to read of a stream.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    sha256 = hashlib.sha256()
+    for part in iter(lambda: stream.read(_CHUNK), b""):
+        sha256.update(part)
+    return sha256.hexdigest()

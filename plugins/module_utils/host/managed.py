@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import hashlib
 import os
 import posixpath
 import pwd
@@ -15,7 +14,7 @@ from typing import Any
 
 from ..common import library_directory, paths
 from ..common.libraries import NVML, REQUESTS, LibraryMissing, import_pynvml, import_requests
-from ..common.regular import open_regular
+from ..common.regular import open_regular, sha256_of
 from . import file_system, places
 from .files import DRAFTS
 from .ownership import FilesError, group_name, user_name
@@ -215,9 +214,6 @@ def _entries(directory: str, root: str, suffix: str = "") -> list[str]:
 
 
 def _digest(path: str) -> str:
-    sha256 = hashlib.sha256()
     # The file may have been replaced by a link or a FIFO since it was looked at.
     with open_regular(path, follow=False) as stream:
-        for chunk in iter(lambda: stream.read(1024 * 1024), b""):
-            sha256.update(chunk)
-    return sha256.hexdigest()
+        return sha256_of(stream)

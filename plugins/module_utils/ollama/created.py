@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import re
 from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..common.names import Name, parse
-from ..common.regular import open_regular
+from ..common.regular import open_regular, sha256_of
 from . import model_content, modelfile, replaced
 from .client import OllamaError, OllamaUnreachable
 from .present import NotHere, Pull, ensure_pulled, from_another_store, has, take
@@ -296,11 +295,8 @@ def _draft_of(target: Target, draft: Name, pull: Pull) -> dict[str, str]:
 
 def _digest_of(what: str, path: str) -> str:
     """Return the digest of a file; `what` names it in messages."""
-    sha256 = hashlib.sha256()
     try:
         with open_regular(path) as stream:
-            for chunk in iter(lambda: stream.read(1048576), b""):
-                sha256.update(chunk)
+            return "sha256:" + sha256_of(stream)
     except OSError as error:
         raise ModelError("cannot read the %s %s: %s" % (what, path, error.strerror or error))
-    return "sha256:" + sha256.hexdigest()

@@ -8,12 +8,12 @@ the next run goes on from there. The blob gets its name only when its bytes have
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from typing import Callable, Optional
 
 from ..common.names import parse
+from ..common.regular import sha256_of
 from .file_address import AddressError, FileAtAddress
 from .manifest import Manifest
 from .store_changes import made, opened_store, remove_unfinished, replace_manifest, write_manifest
@@ -178,14 +178,11 @@ def _check_space(blobs: int, target: str, digest: str, missing: int) -> None:
 
 
 def _hash(store: OpenStore, name: str) -> str:
-    sha256 = hashlib.sha256()
     descriptor = store.open_file(BLOBS, name)
     if descriptor is None:
         raise StoreError("%s was removed from %s during this run; run again" % (name, store.path))
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
-        for part in iter(lambda: stream.read(_CHUNK), b""):
-            sha256.update(part)
-    return "sha256:" + sha256.hexdigest()
+        return "sha256:" + sha256_of(stream)
 
 
 def _write(descriptor: int, content: bytes) -> int:

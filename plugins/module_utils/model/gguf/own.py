@@ -5,12 +5,11 @@ model (ollama/own_file.py)."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any
 
 from ...common.names import normalise_digest
-from ...common.regular import open_regular
+from ...common.regular import open_regular, sha256_of
 from ...ollama.file_address import FileAtAddress
 from ...ollama.own_file import OwnFile, parameters_in_words
 from .cache import Cache
@@ -19,8 +18,6 @@ from .facts import model_facts
 from .header import HeaderError, read_header
 from .manifest_facts import CHUNK, SourceError, noted
 from .source import MAX_READS, NETWORK_LIMIT, Tally, from_file, model_of
-
-_CHUNK = 4 * 1024 * 1024
 
 
 def from_own_file(path: str, name: str, sha256: str | None, cache: Cache) -> tuple[dict[str, Any], int]:
@@ -119,8 +116,5 @@ def _digest(path: str, cache: Cache) -> str:
 
 
 def _hash(path: str) -> str:
-    sha256 = hashlib.sha256()
     with open_regular(path) as stream:
-        for part in iter(lambda: stream.read(_CHUNK), b""):
-            sha256.update(part)
-    return "sha256:" + sha256.hexdigest()
+        return "sha256:" + sha256_of(stream)

@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import signal
 import socket
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.regular import open_regular, read_regular
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.regular import (
+    open_regular,
+    read_regular,
+    sha256_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import files, json_file, managed, systemd
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache
@@ -102,3 +108,11 @@ def test_pipes_in_the_cache(tmp_path):
         if path.suffix == ".json":
             fifo(path)
     assert cache.fetch(["x"], lambda: {"n": 2}) == {"n": 2}
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024 * 1024, 1024 * 1024 + 1])
+def test_the_hash_of_what_is_left_of_a_stream(size):
+    content = os.urandom(size)
+    stream = io.BytesIO(b"read before" + content)
+    stream.seek(len(b"read before"))
+    assert sha256_of(stream) == hashlib.sha256(content).hexdigest()

@@ -22,6 +22,7 @@ from ..common import paths
 from ..common.regular import read_regular
 from ..host import systemd
 from ..host.files import Files, WantedFile
+from ..host.json_file import read_object
 from ..host.ownership import Ownership, group_name, user_name
 from ..ollama.store import Store
 
@@ -77,8 +78,8 @@ def load() -> Kept:
     """Return what is kept for the plan that is written on this host. What is kept for another one counts for
     nothing."""
     digest = _digest(paths.PLAN)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        data = json.loads(read_regular(paths.BEFORE).decode("utf-8"))
+    data = read_object(paths.BEFORE) or {}
+    with contextlib.suppress(ValueError, KeyError, TypeError):
         if data["plan"] == digest:
             return Kept(
                 digest,

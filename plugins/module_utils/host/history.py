@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Dict, List, Mapping, Optional
 
 from ..common import environment_file, paths, secrets
+from ..common.json_text import json_text
 from ..common.regular import read_regular
 from . import managed, places
 from .files import Files, WantedFile
@@ -148,7 +149,7 @@ def keep(files: Files, record: PlanRecord, root: str = "/") -> None:
     written = dict(
         asdict(record), order=max(orders, default=0) + 1, release=release, checksum=_release_checksum(release, root)
     )
-    content = json.dumps(written, indent=4, sort_keys=True) + "\n"
+    content = json_text(written)
     path = "%s/%s" % (directory, paths.PLAN_RECORD)
     files.put(
         WantedFile(paths.below(root, path), "file", content.encode("utf-8"), ownership=Ownership(mode=_RECORD_MODE))

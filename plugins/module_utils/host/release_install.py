@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..common import paths
+from ..common.json_text import json_text
 from ..common.regular import read_regular
 from . import release_archive
 from .as_user import Account
@@ -188,7 +189,7 @@ def install(release: Release, user: Account) -> Unpacked:
     marker = os.open(os.path.join(draft, paths.RELEASE_MARKER), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(marker, "w") as stream:
         content = {"checksum": release.checksum, "version": release.version}
-        stream.write(json.dumps(content, indent=4, sort_keys=True) + "\n")
+        stream.write(json_text(content))
         os.fchmod(stream.fileno(), 0o644)
         stream.flush()
         os.fsync(stream.fileno())

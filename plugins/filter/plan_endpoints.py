@@ -17,6 +17,11 @@ options:
     description: The plan.
     type: dict
     required: true
+  default_address:
+    description:
+      - The default address of the host, as M(gpufleet.ollama.host_info) returns it. Clients use it where an instance
+        listens on all addresses of the host.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -26,14 +31,17 @@ EXAMPLES = r"""
 
 - name: Take it from a plan
   ansible.builtin.debug:
-    msg: "{{ planned.placement | gpufleet.ollama.plan_endpoints }}"
+    msg: "{{ planned.placement | gpufleet.ollama.plan_endpoints(info.host.default_address) }}"
 """
 
 RETURN = r"""
 _value:
   description:
-    - C(ollama_version) and C(endpoints), each with C(instance), C(url), C(address), C(port), C(gpu_uuids), C(models)
-      and C(aliases), which are the model of each alias.
+    - C(ollama_version) and C(endpoints), each with C(instance), C(url) and C(address) for clients, C(listen_address),
+      C(port), C(gpu_uuids), C(models) and C(aliases), which are the model of each alias.
+    - C(url) and C(address) are null where an instance listens on all addresses of the host and none is known.
+    - C(serves) of an endpoint has for each model C(name), C(names) (all that clients may use), C(slots),
+      C(context_length), C(capabilities) and C(resident).
   type: dict
 """
 

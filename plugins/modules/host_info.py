@@ -208,6 +208,11 @@ host:
     address_available:
       description: Whether a process of the host can listen on O(address). Null if O(address) is not given.
       type: bool
+    default_address:
+      description:
+        - The address by which the host reaches others, on the way of its default route, of IPv4 before IPv6. Null
+          without such a route.
+      type: str
   sample:
     architecture: x86_64
     systemd: true
@@ -240,6 +245,7 @@ host:
     secret_variables: []
     listeners: [{address: 127.0.0.1, port: 11434, pid: 812, process: ollama, unit: ollama.service}]
     address_available: true
+    default_address: 192.0.2.7
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -211,6 +211,8 @@ placement:
           predicted memory per device.
         - The C(planned_digest) and the C(headers) of a model are the manifest digest and the headers that the plan was
           made from.
+        - C(capabilities) of a model are those of its header and its configuration. What only its template says, such as
+          C(tools), is missing. Null where they are not known.
         - C(embedding) of a model says whether the engine is started to embed only.
         - C(estimated) of the memory of a model says whether its compute buffers are a careful estimate.
         - The C(basis) of the memory of a model is V(predicted), or V(measured) if O(measure) was used.

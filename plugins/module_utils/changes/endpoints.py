@@ -1,35 +1,265 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What clients need to know of a plan: where a host serves which model. Pure."""
+"""What clients need to know of an applied plan: where a host serves which model, and how much of it. Pure."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import ipaddress
+from typing import Any, Mapping, Optional
 
-from ..common.names import full_name, served_name
+from ..common import addresses
+from ..common.names import full_name, further_names, key_of, served_name
 
 
-def plan_endpoints(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return {ollama_version, endpoints[]} of a plan; the models by the names that clients use.
+class EndpointsError(ValueError):
+    """A plan, or what was written of one, gives no endpoints. The text is one sentence."""
 
-    An endpoint's `aliases` are {alias: the model that it names}.
+
+@dataclasses.dataclass(frozen=True)
+class ServedModel:
+    """A model of an instance.
+
+    Attributes:
+        name: under which the instance serves it, as /api/tags shows it.
+        names: every name that clients may use for it: `name` first, then its plain name, its aliases and its draft
+            model. Ollama matches names without case (common/names.py, key_of).
+        slots: requests that the engine answers at once.
+        context_length: tokens of one slot.
+        capabilities: as /api/show has them, as far as the header and the configuration of the model say it (what only
+            its template says, such as "tools", is missing); None in a plan from before plans had them.
+        resident: whether it stays loaded. Of the others an instance has one loaded at a time.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    slots: int
+    context_length: Optional[int]
+    capabilities: Optional[tuple[str, ...]]
+    resident: bool = True
+
+    def is_named(self, name: str) -> bool:
+        """Whether a name that a client uses is one of this model."""
+        return key_of(name) in {key_of(one) for one in self.names}
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """An instance, as clients see it.
+
+    Attributes:
+        host: name in the inventory.
+        instance: name of the instance: "gpu0-1".
+        address: what clients connect to: an IP address or a host name, without brackets. Never one that stands for all
+            addresses of a host.
+        listen_address: where the instance listens, which may be one that stands for all; programs on the host itself
+            reach it at `local_url`.
+        port: where it listens.
+        models: what it serves.
+        gpu_uuids: its GPUs; none for an instance of the CPU.
+    """
+
+    host: str
+    instance: str
+    address: str
+    listen_address: str
+    port: int
+    models: tuple[ServedModel, ...]
+    gpu_uuids: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """The address for clients: "http://192.0.2.7:11434"."""
+        return "http://" + addresses.host_and_port(self.address, self.port)
+
+    @property
+    def local_url(self) -> str:
+        """The address for programs on the host itself."""
+        return addresses.url(self.listen_address, self.port)
+
+    @property
+    def host_only(self) -> bool:
+        """Whether only programs on the host itself reach it."""
+        return is_loopback(self.address)
+
+    @property
+    def slots(self) -> int:
+        """Requests that the instance answers at once: of models that stay loaded the sum; of the others one is loaded
+        at a time."""
+        residents = sum(model.slots for model in self.models if model.resident)
+        return residents or max((model.slots for model in self.models), default=0)
+
+    def model(self, name: str) -> Optional[ServedModel]:
+        """Return the model that a client gets under a name; None where the instance serves none under it."""
+        return next((model for model in self.models if model.is_named(name)), None)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is that of the host itself for each host."""
+    try:
+        return ipaddress.ip_address(addresses.as_reached(address)).is_loopback
+    except ValueError:
+        return address.lower() == "localhost"
+
+
+def advertised_address(plan: Mapping[str, Any], instance: Mapping[str, Any], default: Optional[str]) -> Optional[str]:
+    """Return the address of an instance that clients use.
+
+    It is the one that the user gives; else the one at which the instance listens; where that stands for all addresses
+    of the host, the one by which the host reaches others.
+
+    Args:
+        plan: of module placement_info, or one that was written down.
+        instance: an entry of its `instances`.
+        default: the host's default address.
+
+    Returns:
+        None where the instance listens on all addresses and none is known.
+    """
+    if plan.get("advertise_address"):
+        return str(plan["advertise_address"])
+    if addresses.is_wildcard(instance["address"]):
+        # A host says it, so that it may be any text.
+        found = addresses.ip_address(str(default or ""))
+        return None if found is None or is_loopback(found) or addresses.is_wildcard(found) else found
+    return addresses.without_brackets(instance["address"])
+
+
+def endpoints(host: str, plan: Mapping[str, Any], default: Optional[str] = None) -> tuple[Endpoint, ...]:
+    """Return the endpoints of a host, in the order of its instances.
+
+    Args:
+        host: its name in the inventory.
+        plan: its applied plan.
+        default: its default address.
+
+    Raises:
+        EndpointsError: an instance listens on all addresses of the host, and none is known.
+    """
+    return tuple(_endpoint(host, plan, instance, default) for instance in plan["instances"])
+
+
+def _endpoint(host: str, plan: Mapping[str, Any], instance: Mapping[str, Any], default: Optional[str]) -> Endpoint:
+    address = advertised_address(plan, instance, default)
+    if address is None:
+        raise EndpointsError(
+            "The instance %s of %s listens on %s, which stands for all addresses of the host, and the host has no "
+            "default address that clients could use: set ollama_multigpu_advertise_address."
+            % (instance["name"], host, instance["address"])
+        )
+    return Endpoint(
+        host=host,
+        instance=instance["name"],
+        address=address,
+        listen_address=addresses.without_brackets(instance["address"]),
+        port=instance["port"],
+        models=tuple(served_model(model) for model in instance["models"]),
+        gpu_uuids=tuple(instance["gpu_uuids"]),
+    )
+
+
+def served_model(model: Mapping[str, Any]) -> ServedModel:
+    """Return what an entry of `models` of an instance of a plan tells clients."""
+    name = served_name(model)
+    capabilities = model.get("capabilities")
+    return ServedModel(
+        name=name,
+        names=(name, *further_names(model)),
+        slots=model.get("parallel") or 1,
+        context_length=model.get("context_length"),
+        capabilities=None if capabilities is None else tuple(capabilities),
+        resident=model.get("resident", True),
+    )
+
+
+def plan_endpoints(plan: dict[str, Any], default_address: Optional[str] = None) -> dict[str, Any]:
+    """Return {ollama_version, endpoints[]} of a plan, as the local facts of a host have it.
+
+    An endpoint's `models` are the names that it serves, and its `aliases` are {alias: the model that it names};
+    `serves` has what is known of each model. `address` and `url` are those for clients, and null where the instance
+    listens on all addresses of the host and none is known.
+
+    Args:
+        plan: of module placement_info, or one that was written down.
+        default_address: of the host, see `advertised_address`.
     """
     return {
         "ollama_version": plan["ollama_version"],
-        "endpoints": [
-            {
-                "instance": instance["name"],
-                "url": instance["url"],
-                "address": instance["address"],
-                "port": instance["port"],
-                "gpu_uuids": instance["gpu_uuids"],
-                "models": [served_name(model) for model in instance["models"]],
-                "aliases": {
-                    full_name(alias): served_name(model)
-                    for model in instance["models"]
-                    for alias in model.get("aliases") or ()
-                },
-            }
-            for instance in plan["instances"]
-        ],
+        "endpoints": [_entry(plan, instance, default_address) for instance in plan["instances"]],
     }
+
+
+def _entry(plan: Mapping[str, Any], instance: Mapping[str, Any], default: Optional[str]) -> dict[str, Any]:
+    address = advertised_address(plan, instance, default)
+    return {
+        "instance": instance["name"],
+        "url": None if address is None else "http://" + addresses.host_and_port(address, instance["port"]),
+        "address": address,
+        "listen_address": addresses.without_brackets(instance["address"]),
+        "port": instance["port"],
+        "gpu_uuids": instance["gpu_uuids"],
+        "models": [served_name(model) for model in instance["models"]],
+        "aliases": {
+            full_name(alias): served_name(model) for model in instance["models"] for alias in model.get("aliases") or ()
+        },
+        "serves": [dataclasses.asdict(served_model(model)) for model in instance["models"]],
+    }
+
+
+def endpoints_of_entry(host: str, entry: Mapping[str, Any]) -> tuple[Endpoint, ...]:
+    """Return the endpoints of what `plan_endpoints` gave, read from the facts of a host or from the file of endpoints.
+
+    Args:
+        host: its name in the inventory.
+        entry: {ollama_version, endpoints[]}.
+
+    Raises:
+        EndpointsError: it is not of this form, or an endpoint has no address for clients.
+    """
+    try:
+        return tuple(_read(host, one) for one in entry["endpoints"])
+    except EndpointsError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EndpointsError(
+            "What is known of the endpoints of %s is not what the role ollama_multigpu writes (%s: %s): run the "
+            "playbook gpufleet.ollama.site on the host." % (host, type(error).__name__, error)
+        )
+
+
+def _read(host: str, entry: Mapping[str, Any]) -> Endpoint:
+    if not entry["address"]:
+        raise EndpointsError(
+            "The instance %s of %s has no address for clients: set ollama_multigpu_advertise_address and run the "
+            "playbook gpufleet.ollama.site on the host." % (entry["instance"], host)
+        )
+    if not addresses.is_port(entry["port"]):
+        raise ValueError("%.20r is no port" % (entry["port"],))
+    return Endpoint(
+        host=host,
+        instance=str(entry["instance"]),
+        address=_address(entry["address"]),
+        listen_address=_address(entry["listen_address"]),
+        port=int(entry["port"]),
+        models=tuple(_read_model(one) for one in entry["serves"]),
+        gpu_uuids=tuple(str(uuid) for uuid in entry["gpu_uuids"]),
+    )
+
+
+def _address(text: Any) -> str:
+    found = addresses.host(text)
+    if found is None:
+        raise ValueError("%.80r is neither an IP address nor a host name" % (text,))
+    return found
+
+
+def _read_model(entry: Mapping[str, Any]) -> ServedModel:
+    capabilities = entry["capabilities"]
+    return ServedModel(
+        name=full_name(entry["name"]),
+        names=tuple(full_name(name) for name in entry["names"]),
+        slots=int(entry["slots"]),
+        context_length=None if entry["context_length"] is None else int(entry["context_length"]),
+        capabilities=None if capabilities is None else tuple(str(one) for one in capabilities),
+        resident=bool(entry["resident"]),
+    )

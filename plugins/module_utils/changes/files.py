@@ -50,7 +50,7 @@ def wanted_files(
             _link(paths.COMMAND, paths.SERVER, stage="finish"),
             _link(paths.PROGRAM_COMMAND, paths.PROGRAM, stage="finish"),
             _file(paths.PLAN, json_text(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
-            _file(paths.FACTS, json_text(plan_endpoints(plan)), mode="0644", stage="finish"),
+            _file(paths.FACTS, json_text(plan_endpoints(plan, host["default_address"])), mode="0644", stage="finish"),
         ]
     )
 

@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set
 from ..common import paths, secrets
 from . import entrance, file_system, history, listeners, managed, program_install, systemd
 from .command import PROGRAM_PATH
+from .default_address import default_address
 from .json_file import read_object
 
 #: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
@@ -52,6 +53,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "adopted": read_object(paths.below(root, paths.ADOPTED)) or {},
         "made": made(root),
         "existing": existing(units.get(paths.EXISTING_UNIT) or {}),
+        "default_address": default_address() if root == "/" else None,
         "fetch_server": (units.get(paths.FETCH_UNIT) or {}).get("ActiveState") in _RUNNING,
         "instances": instances(units, models_dir, root),
         "check_timer": check_timer(units.get(paths.CHECK_TIMER) or {}),

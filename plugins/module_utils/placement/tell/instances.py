@@ -259,6 +259,7 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "kv_cache_type": wanted.cache_type,
         "speculation": _speculation(wanted, service),
         "draft": _draft(wanted),
+        "capabilities": wanted.facts.capabilities,
         "embedding": service.release.embeds(wanted.facts),
         "predicted": predicted_entry(placed),
     }

@@ -80,6 +80,7 @@ def host(**more):
             "architecture": "x86_64",
             "systemd": True,
             "address_available": True,
+            "default_address": "192.0.2.7",
             "command": "absent",
             "zstd": True,
             "release": {"current": None, "complete": {}, "leftovers": []},

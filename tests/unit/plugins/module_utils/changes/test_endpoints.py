@@ -4,9 +4,31 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import plan_endpoints
+import copy
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import endpoints
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import (
+    EndpointsError,
+    endpoints_of_entry,
+    plan_endpoints,
+)
 
 from tests.unit.plugins.module_utils.changes.builders import model, plan
+
+
+def listening(address, *models, **more):
+    """A plan whose instance listens on an address."""
+    found = dict(plan(*(models or [model("tiny")])), **more)
+    found["instances"][0]["address"] = address
+    return found
+
+
+def only(found):
+    """The only endpoint of a plan's."""
+    (endpoint,) = found
+    return endpoint
 
 
 def test_endpoints_tell_the_model_of_an_alias():
@@ -18,16 +40,117 @@ def test_endpoints_tell_the_model_of_an_alias():
 
 
 def test_endpoints_name_the_models_as_clients_do():
-    found = plan_endpoints(plan(model(create_as="x:y-optimized"), model("tiny")))
+    found = plan_endpoints(plan(model(create_as="x:y-optimized"), model("tiny", parallel=3, capabilities=["vision"])))
     assert found["ollama_version"] == "0.32.15"
+    serves = {"context_length": None, "resident": True}
     assert found["endpoints"] == [
         {
             "instance": "gpu0",
             "url": "http://127.0.0.1:11434",
             "address": "127.0.0.1",
+            "listen_address": "127.0.0.1",
             "port": 11434,
             "gpu_uuids": ["GPU-a"],
             "models": ["x:y-optimized", "tiny:latest"],
             "aliases": {},
+            "serves": [
+                dict(serves, name="x:y-optimized", names=("x:y-optimized", "llama3.1:8b"), slots=1, capabilities=None),
+                dict(serves, name="tiny:latest", names=("tiny:latest",), slots=3, capabilities=("vision",)),
+            ],
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "given", "default", "expected"),
+    [
+        ("127.0.0.1", None, "192.0.2.7", "127.0.0.1"),
+        ("192.0.2.9", None, "192.0.2.7", "192.0.2.9"),
+        ("0.0.0.0", None, "192.0.2.7", "192.0.2.7"),
+        ("::", None, "2001:db8::7", "2001:db8::7"),
+        ("::ffff:0.0.0.0", None, "192.0.2.7", "192.0.2.7"),
+        ("0.0.0.0", "gpu1.example", "192.0.2.7", "gpu1.example"),
+        ("192.0.2.9", "198.51.100.1", None, "198.51.100.1"),
+        # What a host answers is no address for clients of others.
+        ("0.0.0.0", None, "127.0.0.1", None),
+        ("0.0.0.0", None, "::1", None),
+        ("0.0.0.0", None, "0.0.0.0", None),
+        ("0.0.0.0", None, "x y", None),
+        ("0.0.0.0", None, None, None),
+    ],
+)
+def test_clients_never_get_an_address_that_stands_for_all(listen, given, default, expected):
+    one = listening(listen, advertise_address=given)
+    entry = plan_endpoints(one, default)["endpoints"][0]
+    assert entry["address"] == expected
+    if expected is None:
+        assert entry["url"] is None
+        with pytest.raises(EndpointsError, match="gpu0 of a listens on .*: set ollama_multigpu_advertise_address"):
+            endpoints.endpoints("a", one, default)
+    else:
+        assert only(endpoints.endpoints("a", one, default)).address == expected
+
+
+def test_an_ipv6_address_has_brackets_in_the_url():
+    found = only(endpoints.endpoints("a", listening("::"), "2001:db8::7"))
+    assert (found.url, found.local_url) == ("http://[2001:db8::7]:11434", "http://[::1]:11434")
+
+
+@pytest.mark.parametrize(
+    ("address", "host_only"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("192.0.2.7", False)],
+)
+def test_only_the_host_itself_reaches_a_loopback_address(address, host_only):
+    assert only(endpoints.endpoints("a", listening(address))).host_only is host_only
+
+
+def test_a_model_is_found_by_each_of_its_names():
+    one = model(create_as="x:y-optimized", aliases=["chat"], draft={"name": "small:1b"})
+    found = only(endpoints.endpoints("a", plan(one)))
+    assert [found.model(name).name for name in ("x:y-optimized", "llama3.1:8b", "CHAT:latest", "small:1b")] == [
+        "x:y-optimized"
+    ] * 4
+    assert found.model("other") is None
+
+
+def test_slots_of_models_on_demand_do_not_add_up():
+    residents = only(endpoints.endpoints("a", plan(model("a", parallel=3), model("b", parallel=2))))
+    on_demand = [model("a", parallel=3, resident=False), model("b", parallel=2, resident=False)]
+    assert (residents.slots, only(endpoints.endpoints("a", plan(*on_demand))).slots) == (5, 3)
+
+
+def test_what_is_written_is_read_again():
+    one = listening("0.0.0.0", model(aliases=["chat"], parallel=2, context_length=8192, capabilities=["completion"]))
+    written = json.loads(json.dumps(plan_endpoints(one, "192.0.2.7")))
+    assert endpoints_of_entry("a", written) == endpoints.endpoints("a", one, "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("address", "x y"),
+        ("address", "a;\nserver b"),
+        ("listen_address", 5),
+        ("port", "80;"),
+        ("port", 0),
+        ("serves", None),
+        ("serves", [{"name": "tiny"}]),
+        ("serves", ["tiny"]),
+        (
+            "serves",
+            [{"name": "a\nb", "names": [], "slots": 1, "context_length": 1, "capabilities": None, "resident": True}],
+        ),
+    ],
+)
+def test_what_no_role_has_written_is_refused(key, value):
+    entry = json.loads(json.dumps(plan_endpoints(plan(model("tiny")))))
+    changed = copy.deepcopy(entry)
+    changed["endpoints"][0][key] = value
+    assert endpoints_of_entry("a", entry)
+    with pytest.raises(EndpointsError, match="endpoints of a is not what the role ollama_multigpu writes"):
+        endpoints_of_entry("a", changed)
+
+
+def test_an_endpoint_without_an_address_is_refused():
+    with pytest.raises(EndpointsError, match="gpu0 of a has no address for clients"):
+        endpoints_of_entry("a", plan_endpoints(listening("::"), None))

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Make the checkout importable as ansible_collections.gpufleet.ollama, wherever it lies."""
+"""Make the checkout importable as ansible_collections.gpufleet.ollama, wherever it lies, and order the session."""
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sys
 import tempfile
+
+import pytest
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 _TREE = tempfile.TemporaryDirectory(prefix="gpufleet-collections-")
@@ -16,38 +19,39 @@ _PARENT.mkdir(parents=True)
 sys.path.insert(0, _TREE.name)
 sys.path.insert(0, str(CHECKOUT))  # tests.rig
 
-# Fast things first: a typing error should not wait for the hosts, nor one of ansible-test for the scenarios.
-_ORDER = (
-    "unit/",
-    "oracle/",
-    "integration/test_archive",
-    "integration/test_docs",
-    "integration/test_lint",
-    "integration/test_importer",
-    "integration/test_gpu_lane",
-    "integration/test_sanity",
-    "integration/test_rig_hosts",
-    "integration/test_acceptance_refusals",
-    "integration/test_acceptance_environment",
-    "integration/test_acceptance_plan",
-    "integration/test_acceptance_moved",
-    "integration/test_faults",
-    "integration/test_cores",
-    "integration/test_protections",
-    "integration/test_acceptance_kill",
-    "integration/test_scenarios",
-    "integration/test_real",
-)
+from tests import session  # noqa: E402
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["GPUFLEET_SET"] = session.set_of_worker(
+        os.environ.get("GPUFLEET_SET", ""), os.environ["PYTEST_XDIST_WORKER"]
+    )
 
 
 def pytest_collection_modifyitems(items):
-    """Order the session by _ORDER; files that it does not name come before the hosts."""
+    """Order the session; a file stays together."""
+    with_hosts = {item.path for item in items if item.get_closest_marker("hosts")}
+    items.sort(
+        key=lambda item: session.place(item.path.relative_to(CHECKOUT / "tests").as_posix(), item.path in with_hosts)
+    )
 
-    def place(item):
-        path = item.path.relative_to(CHECKOUT / "tests").as_posix()
-        return next(
-            (number for number, start in enumerate(_ORDER) if path.startswith(start)),
-            _ORDER.index("integration/test_sanity"),
-        )
 
-    items.sort(key=place)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """How many workers "-n auto" means."""
+    return session.workers(session.cores())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Who runs what, where there are workers."""
+    return session.scheduler(config, log)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell which files took longest."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind if hasattr(report, "duration")]
+    lines = session.longest(report for report in reports if hasattr(report, "when"))
+    if lines:
+        terminalreporter.section("longest files")
+        for line in lines:
+            terminalreporter.write_line(line)

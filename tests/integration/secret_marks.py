@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import pathlib
 import re
 import threading
@@ -57,9 +58,9 @@ def found_below(directory: pathlib.Path, but: tuple[str, ...] = ()) -> list[str]
     """Return the files below a directory of the controller that hold a secret, but for those of the names `but`."""
     seen = re.compile(pattern().encode())
     found = []
-    for path in sorted(directory.rglob("*")) if directory.is_dir() else []:
-        if path.is_file() and path.name not in but and path.stat().st_size < 50 * 1024 * 1024:
-            with contextlib.suppress(OSError):
+    for path in sorted(pathlib.Path(parent, name) for parent, _below, names in os.walk(directory) for name in names):
+        with contextlib.suppress(OSError):  # other runs of Ansible remove their files meanwhile
+            if path.is_file() and path.name not in but and path.stat().st_size < 50 * 1024 * 1024:
                 found += [str(path)] if seen.search(path.read_bytes()) else []
     return found
 

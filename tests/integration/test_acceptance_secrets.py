@@ -12,14 +12,13 @@ import pathlib
 import pytest
 
 from tests.integration import secret_marks
-from tests.integration.acceptance import Site
+from tests.integration.acceptance import SET, Site
 from tests.integration.secret_marks import mark
 from tests.rig.hosts import fleet
 from tests.rig.hosts.podman import podman
 
 pytestmark = pytest.mark.hosts
 
-SET = "secrets"
 HOST = "s"
 CONTAINER = fleet.container_name(SET, HOST)
 ENVIRONMENT_FILES = {"/etc/ollama-multigpu/instances/%s.env" % name for name in ("gpu0", "gpu1")}
@@ -115,7 +114,7 @@ class Marked:
 
 @pytest.fixture(name="marked", scope="module")
 def _marked(podman_hosts, collections, tmp_path_factory):
-    site = Site(collections, tmp_path_factory.mktemp("acceptance-secrets"), SET)
+    site = Site(collections, tmp_path_factory.mktemp("acceptance-secrets"))
     fleet.up(SET, {HOST: "rtx-4090-x2"}, say=lambda text: None)
     try:
         fleet.serve(SET, say=lambda text: None)

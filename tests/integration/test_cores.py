@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from tests.integration.acceptance import SET
 from tests.integration.support import CHECKOUT, environment, run
 from tests.setup.environment import interpreters, virtual_environment
 
@@ -25,7 +26,7 @@ CORES = {
     "2.21.5": ("3.13", "3.14", "3.12"),
 }
 LIBRARIES = ["requests==2.34.2", "nvidia-ml-py==13.615.71"]
-RIG = [sys.executable, "-m", "tests.rig", "--set", "cores"]
+RIG = [sys.executable, "-m", "tests.rig", "--set", SET]
 VARIABLES = {
     "ollama_multigpu_registry": "{{ rig_registry }}",
     "ollama_multigpu_release_url": "{{ rig_release_url }}",

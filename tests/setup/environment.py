@@ -21,6 +21,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
@@ -43,6 +44,8 @@ HOSTS = {
     "mmdebstrap": "mmdebstrap",
 }
 ENGINE = {"mmdebstrap": "mmdebstrap"}
+#: Days after which an environment is taken for one that no checkout needs any more.
+UNUSED_DAYS = 14
 #: What a first argument asks for beside the compiler.
 FURTHER = {"--hosts": HOSTS, "--engine": ENGINE}
 
@@ -188,12 +191,13 @@ def locked():
 def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
     """Path of a virtual environment with these requirements (a file, or a list of requirements).
 
-    It is created, or recreated if the requirements have changed.
+    It is created where it is missing. Other requirements have another one: two checkouts can be tested at the same
+    time. Those that were not used for UNUSED_DAYS are removed.
     """
-    home = CACHE / name
+    wanted = digest(python, requirements, constraints or "")
+    home = CACHE / ("%s-%s" % (name, wanted[:8]))
     stamp = home / "stamp"
     arguments = ["-r", requirements] if isinstance(requirements, pathlib.Path) else list(requirements)
-    wanted = digest(python, requirements, constraints or "")
     with locked():
         works = (
             probe(home / "bin" / "python") if stamp.exists() and stamp.read_text(encoding="ascii") == wanted else None
@@ -209,7 +213,16 @@ def virtual_environment(name, python, requirements, constraints=CONSTRAINTS):
                 "Python packages could not be installed (is a package index reachable, and pip's configuration right?)",
             )
             stamp.write_text(wanted, encoding="ascii")
+        stamp.touch()
+        remove_unused(name)
     return home
+
+
+def remove_unused(name):
+    """Remove the environments of this name that no checkout has used for a long time."""
+    for stamp in CACHE.glob(glob.escape(name) + "-*/stamp"):
+        if stamp.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
+            shutil.rmtree(stamp.parent)
 
 
 def prepare(further):

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 
 import pytest
 
@@ -47,26 +49,53 @@ def test_elsewhere_than_debian_the_programs_are_named(commands, monkeypatch):
         setup.install_packages(["podman"])
 
 
-def test_an_environment_is_made_once_and_again_when_the_requirements_change(commands, monkeypatch, tmp_path):
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("one==1\n", encoding="ascii")
+@pytest.fixture
+def requirements(monkeypatch, tmp_path):
+    """A file of requirements; environments can be made for it."""
+    monkeypatch.setattr(setup, "run", make)
     monkeypatch.setattr(setup, "probe", lambda python: ("3.13", str(python)))
-    home = setup.CACHE / "test"
-    home.mkdir(parents=True)
-    for text, expected in (("one==1\n", 2), ("one==1\n", 2), ("one==2\n", 4)):
-        requirements.write_text(text, encoding="ascii")
-        assert setup.virtual_environment("test", sys.executable, requirements) == home
-        assert len(commands) == expected
+    path = tmp_path / "requirements.txt"
+    path.write_text("one==1\n", encoding="ascii")
+    make.seen = []
+    return path
 
 
-def test_an_environment_that_does_not_work_any_more_is_made_again(commands, monkeypatch, tmp_path):
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("one==1\n", encoding="ascii")
-    (setup.CACHE / "test").mkdir(parents=True)
+def make(command, why, **options):
+    """What python -m venv and pip do, in short."""
+    make.seen.append(command)
+    if "venv" in command:
+        command[-1].mkdir(parents=True, exist_ok=True)
+
+
+def test_an_environment_is_made_once_and_other_requirements_have_another(commands, requirements):
+    first = setup.virtual_environment("test", sys.executable, requirements)
+    assert first.parent == setup.CACHE and len(make.seen) == 2
+    assert setup.virtual_environment("test", sys.executable, requirements) == first and len(make.seen) == 2
+    requirements.write_text("one==2\n", encoding="ascii")
+    second = setup.virtual_environment("test", sys.executable, requirements)
+    assert second != first and first.exists() and len(make.seen) == 4
+
+
+def test_an_environment_that_does_not_work_any_more_is_made_again(commands, requirements, monkeypatch):
     monkeypatch.setattr(setup, "probe", lambda python: None)
     setup.virtual_environment("test", sys.executable, requirements)
     setup.virtual_environment("test", sys.executable, requirements)
-    assert len(commands) == 4
+    assert len(make.seen) == 4
+
+
+def test_environments_that_were_not_used_for_long_are_removed(commands, requirements):
+    """Those of other names are left alone, and use counts, not creation."""
+    old, used, other = (setup.CACHE / name for name in ("test-3.13-aaaaaaaa", "test-3.13-bbbbbbbb", "core-2.17-cccc"))
+    for home in (old, used, other):
+        home.mkdir(parents=True)
+        (home / "stamp").touch()
+    long_ago = time.time() - 86400 * setup.UNUSED_DAYS - 60
+    for home in (old, other):
+        os.utime(home / "stamp", (long_ago, long_ago))
+    home = setup.virtual_environment("test-3.13", sys.executable, requirements)
+    assert not old.exists() and used.exists() and other.exists()
+    os.utime(home / "stamp", (long_ago, long_ago))
+    assert setup.virtual_environment("test-3.13", sys.executable, requirements) == home and len(make.seen) == 2
 
 
 def test_the_python_with_the_newest_core_is_taken(monkeypatch):

@@ -6,6 +6,8 @@
 ENV = tests/setup/with-env
 HOSTS = tests/setup/with-env --hosts
 PYTEST = python -m pytest
+# As many tests at the same time as there are cores (tests/session.py). What took longest is told at the end.
+WORKERS = -n auto --durations=25
 
 .PHONY: help demo test test-full units lint sanity molecule real engine gpu bench build clean
 
@@ -16,13 +18,13 @@ demo:  ## run the collection on two hosts with simulated GPUs
 	@$(HOSTS) tests/demo/run
 
 test:  ## run all tests below except real, engine, gpu and bench, in one pytest session
-	@$(HOSTS) $(PYTEST) tests
+	@$(HOSTS) $(PYTEST) $(WORKERS) tests
 
 test-full:  ## run test, and the tests that are too long for it
-	@GPUFLEET_FULL=1 $(HOSTS) $(PYTEST) tests
+	@GPUFLEET_FULL=1 $(HOSTS) $(PYTEST) $(WORKERS) tests
 
 units:  ## run the unit tests and the comparison with the engine (tests/oracle)
-	@$(ENV) $(PYTEST) tests/unit tests/oracle
+	@$(ENV) $(PYTEST) $(WORKERS) tests/unit tests/oracle
 
 lint:  ## run ansible-lint, yamllint, ruff, mypy and galaxy-importer, build the documentation
 	@$(ENV) $(PYTEST) tests/integration/test_lint.py tests/integration/test_importer.py tests/integration/test_docs.py
@@ -31,10 +33,10 @@ sanity:  ## run ansible-test sanity with every Python that is installed
 	@$(ENV) $(PYTEST) tests/integration/test_sanity.py
 
 molecule:  ## run the scenarios; only one: make molecule SCENARIO=drift
-	@$(HOSTS) $(PYTEST) tests/integration/test_scenarios.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
+	@$(HOSTS) $(PYTEST) $(WORKERS) tests/integration/test_scenarios.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
 
 real:  ## run the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path (without it: the double, packed as a release)
-	@GPUFLEET_REAL=1 $(HOSTS) $(PYTEST) tests/integration/test_real.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
+	@GPUFLEET_REAL=1 $(HOSTS) $(PYTEST) $(WORKERS) tests/integration/test_real.py $(if $(SCENARIO),-k "[$(SCENARIO)]")
 
 engine:  ## run a small real model on Debian's llama-server (as root; downloads 253 MB once): measuring, prediction, a generation
 	@GPUFLEET_ENGINE=1 $(ENV) --engine $(PYTEST) -s tests/integration/test_engine.py

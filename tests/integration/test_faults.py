@@ -3,8 +3,7 @@
 """A host that serves, whose driver or GPUs are then broken: the run is refused with fault and remedy, and what serves
 stays, although the models may run on the CPU.
 
-With GPUFLEET_FULL=1 (make test-full) it goes through all faults. Without it, one of each kind is tried; the unit tests
-have them all.
+make test tries one fault of each kind and make test-full all of them; the unit tests have them all.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ FAULTS = {
     "MIG": ({"gpu0.mig": "1"}, ["MIG", "disable MIG"]),
     "processes": ({"gpu0.fault.nvmlDeviceGetComputeRunningProcesses": "999"}, ["fails to tell its processes"]),
 }
-FULL = bool(os.environ.get("GPUFLEET_FULL"))
-TRIED = FAULTS if FULL else list(FAULTS)[:4]
+ALWAYS = ("mismatch", "lost", "debugger", "not listed")
+TRIED = [*ALWAYS, *(pytest.param(fault, marks=pytest.mark.full) for fault in FAULTS if fault not in ALWAYS)]
 
 
 @pytest.fixture(name="site", scope="module")
@@ -88,7 +87,7 @@ def test_a_fault_stops_the_run_and_nothing_else(site, fault):
             gpu("a", "set", *(word for pair in kept.items() for word in pair))
 
 
-@pytest.mark.skipif(not FULL, reason="a state that the unit tests have; make test-full tries it")
+@pytest.mark.full
 def test_a_driver_without_its_library(site):
     on("a", "mv", image.library_path(), "/root/library")
     try:

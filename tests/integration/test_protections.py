@@ -7,20 +7,13 @@ The scenario default runs the same check on its hosts. This one takes five minut
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.integration.acceptance import SET, Site
 from tests.integration.protections import UNIT, UNIT_LINES, UNPROTECTING, Host, service_lines
 from tests.rig.hosts import fleet
 
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.skipif(
-        not os.environ.get("GPUFLEET_FULL"), reason="NOT RUN: it is long (make test-full, or GPUFLEET_FULL=1)"
-    ),
-]
+pytestmark = [pytest.mark.hosts, pytest.mark.full]
 
 
 @pytest.fixture(name="host", scope="module")

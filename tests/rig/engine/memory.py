@@ -17,8 +17,8 @@ from tests.rig.gpus import state as gpu_state
 #: the last token.
 LINGER = 1.0
 BUSY_PERCENT = 87
-#: The process of the lie `leftover`: in the control group of the engine, and it ends with it.
-LEFT_BEHIND = "import os, time\nparent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.1)"
+#: The process of the lie `leftover`: in the control group of the engine (its argument), and it ends with it.
+LEFT_BEHIND = "import os, sys, time\nwhile os.getppid() == int(sys.argv[1]): time.sleep(0.1)"
 
 
 class Holder:
@@ -32,7 +32,8 @@ class Holder:
         self.devices, self.model, self.lie, self.lie_pid = devices, model, lie, lie_pid
         self.factor, self.cache = factor, cache or [0] * len(model)
         if lie == "leftover":
-            self.lie_pid = subprocess.Popen([sys.executable, "-c", LEFT_BEHIND], start_new_session=True).pid
+            command = [sys.executable, "-c", LEFT_BEHIND, str(self.pid)]
+            self.lie_pid = subprocess.Popen(command, start_new_session=True).pid
         self.busy = [] if lie in ("contexts_only", "nothing", "cpu", "idle") else busy[:1] if lie == "one_gpu" else busy
         self.busy_pid = lie_pid if lie == "busy_other" else self.pid
         self.name = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else "llama-server"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Runs every Molecule scenario with the collection installed from the archive: converge, idempotence, verify."""
+"""Runs every Molecule scenario with the collection installed from the archive."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_collection_modifyitems(items):
     """Order the session, in which a file stays together, and leave out what is too long for it."""
     for item in items:
-        if item.get_closest_marker("full") and not os.environ.get("GPUFLEET_FULL"):
+        if item.get_closest_marker("full") and not session.FULL:
             item.add_marker(pytest.mark.skip(reason="NOT RUN: it is long (make test-full, or GPUFLEET_FULL=1)"))
     with_hosts = {item.path for item in items if item.get_closest_marker("hosts")}
     items.sort(

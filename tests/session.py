@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+#: Whether make test-full runs: the tests with the mark `full` are not skipped. Tests that do more then read this, too.
+FULL = bool(os.environ.get("GPUFLEET_FULL"))
 #: Workers at most: each can have some ten hosts.
 MOST_WORKERS = 4
 #: Where files stand in ORDER that it does not name: those without hosts, and those with hosts.

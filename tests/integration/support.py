@@ -158,5 +158,5 @@ def molecule(name, collections, scratch, **variables):
         [tool("molecule"), "--base-config", SCENARIOS / "config.yml", "test", "--no-command-borders", "-s", name],
         cwd=CHECKOUT,
         env=env,
-        timeout=2700,  # a busy machine takes five times as long as an idle one
+        timeout=5400,  # a busy machine takes ten times as long as an idle one
     )

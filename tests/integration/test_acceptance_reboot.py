@@ -20,7 +20,7 @@ VERDICT = "/var/lib/ollama-multigpu/verdict.json"
 PORTS = {"gpu0": 11434, "gpu1": 11435}
 MODEL = "tiny:latest-optimized"
 #: Seconds for what takes some ten of them where nothing else runs.
-PATIENCE = 150
+PATIENCE = 300
 #: Makes the wait for a GPU that is gone short; the role leaves drop-ins of this unit alone.
 SHORT_WAIT = "/etc/systemd/system/ollama-gpus.service.d/short.conf"
 

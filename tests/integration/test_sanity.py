@@ -55,7 +55,7 @@ def test_sanity(tmp_path):
     # Behind the test environment's own folder: only Pythons of other versions are taken from there.
     env["PATH"] = os.pathsep.join([env["PATH"]] + [str(pathlib.Path(path).parent) for path in pythons.values()])
     output = run(
-        [tool("ansible-test"), "sanity", "--venv", "--color", "no"], cwd=tree, env=env, timeout=1500, expect=None
+        [tool("ansible-test"), "sanity", "--venv", "--color", "no"], cwd=tree, env=env, timeout=3600, expect=None
     )
     complaints = [line for line in output.splitlines() if line.startswith(("ERROR:", "FATAL:"))]
     assert not complaints, "\n".join(complaints)

@@ -300,16 +300,16 @@ def test_no_result_of_a_comparison_is_printed_by_a_failure(path):
 
 
 def test_readme_lists_what_only_test_full_runs():
-    listed = [row[0].strip("`") for row in _readme_table("Tests")]
-    marked = [path.name for path in _files() if path.name.startswith("test_") and "pytest.mark.full" in _text(path)]
-    assert listed == sorted(set(marked) - {pathlib.Path(__file__).name})
+    """The files that have the mark or read tests.session.FULL."""
+    asking = re.compile(r"pytest\.mark\.full|\bFULL\b")
+    files = [path for path in _files() if "integration" in path.parts and asking.search(_text(path))]
+    assert [row[0].strip("`") for row in _readme_table("Tests")] == [path.name for path in files]
 
 
 def test_nothing_else_asks_for_the_long_tests():
-    """The mark does, in tests/conftest.py: there is one way to leave a test to make test-full."""
     named = "GPUFLEET_" + "FULL"
-    asking = [path for path in _files() if path.suffix == ".py" and named in _text(path)]
-    assert asking == [CHECKOUT / "tests" / "conftest.py"]
+    asking = [path for path in _files() if path.suffix == ".py" and re.search("environ.*" + named, _text(path))]
+    assert asking == [CHECKOUT / "tests" / "session.py"]
 
 
 def test_readme_lists_the_modules():

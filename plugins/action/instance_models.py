@@ -17,12 +17,15 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries imp
 
 #: Longest time for which models are fetched, in seconds: a week.
 LIMIT = 7 * 24 * 3600
-#: Seconds between two looks at the progress; the last one is that of all further looks.
-PAUSES = (0.5, 1, 1, 2, 2, 5, 10)
+#: Seconds between two looks at the progress: at least, at most, and as a share of the time that it has taken so far, so
+#: that a small model is not waited for longer than it takes.
+SHORTEST_PAUSE, LONGEST_PAUSE, SHARE = 0.5, 10.0, 0.1
+#: Seconds after which a module that runs is asked for its result, although it does not say that it has ended.
+ASK_SECONDS = 30.0
 #: Looks in succession at which the module is gone and has no result, or the host does not answer, before that is said.
 _GONE = 3
-#: Looks until the module has written a record of its own, also on a busy host.
-_BEGUN = 6
+#: Seconds until the module has written a record of its own, also on a busy host.
+_BEGUN = 20.0
 _SILENT = (
     "%s does not answer any more while models are fetched (%s). What has been downloaded is kept: run again, and the "
     "fetch goes on from there."
@@ -63,16 +66,21 @@ class ActionModule(WithLibraries):
     def _watched(self, job: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Show the progress of a module that runs in the background until it has ended; return its result."""
         progress, display = Progress(self._host_name), Display()
-        gone = silent = looks = 0
+        gone = silent = 0
         ran = False
-        begin = time.monotonic()
+        begin = asked = time.monotonic()
         while time.monotonic() - begin < LIMIT:  # a host could say for ever that it goes on
-            time.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
-            looks += 1
+            time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, SHARE * (time.monotonic() - begin))))
             told = self._low_level_execute_command("cat %s 2>/dev/null" % paths.FETCH_PROGRESS, sudoable=True)
             record = read(told.get("stdout") or "")
             for line in progress.lines(record, time.monotonic()):
                 display.display(line)
+            runs = bool(record["pid"]) and self._runs(record["pid"])
+            ran = runs or ran
+            if runs and not record["finished"] and time.monotonic() - asked < ASK_SECONDS:
+                gone = 0  # to ask takes longer than to look
+                continue
+            asked = time.monotonic()
             answer = self._job(job, "status", task_vars)
             if answer.get("finished") and _LOST in str(answer.get("msg")):
                 return {"failed": True, "msg": _SILENT % (self._host_name, "it was started anew, or was cleaned up")}
@@ -82,10 +90,8 @@ class ActionModule(WithLibraries):
             if silent >= _GONE:
                 why = printable(str(answer.get("module_stderr") or answer.get("msg") or "no answer"))
                 return {"failed": True, "msg": _SILENT % (self._host_name, why)}
-            runs = bool(record["pid"]) and self._runs(record["pid"])
-            ran = runs or ran
             # The record may be that of an earlier fetch, until this module has written its own.
-            earlier = record["finished"] or not ran and looks < _BEGUN
+            earlier = record["finished"] or not ran and asked - begin < _BEGUN
             gone = 0 if runs or earlier or not record["pid"] else gone + 1
             if gone >= _GONE:
                 return {"failed": True, "msg": "The module that fetches models was killed on the host: run again."}

@@ -50,10 +50,29 @@ class Host(instance_models.ActionModule):
         return self.answers.pop(0) if self.answers else {}
 
 
+class Clock:
+    """Time that passes only while somebody sleeps; `pauses` are the times that were slept."""
+
+    def __init__(self):
+        self.pauses = []
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+
+    def monotonic(self):
+        return 1000.0 + sum(self.pauses)
+
+
+@pytest.fixture(name="clock", autouse=True)
+def _clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(instance_models, "time", clock)
+    return clock
+
+
 @pytest.fixture(autouse=True)
 def _screen(monkeypatch):
     shown = []
-    monkeypatch.setattr(instance_models.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(instance_models, "Display", lambda: SimpleNamespace(display=shown.append))
     return shown
 
@@ -63,12 +82,27 @@ def record(completed, **more):
 
 
 def test_the_progress_is_shown_and_the_result_is_the_modules(_screen):
-    host = Host(["", record(GIB), record(5 * GIB)], [GOES_ON, GOES_ON, dict(DONE)])
+    host = Host(["", record(GIB), record(5 * GIB), record(5 * GIB, finished=True)], [GOES_ON, dict(DONE)])
     result = host._run_module({})
     assert result == {"changed": True, "failed": False, "models": [], "held_back": []}
     assert len(_screen) == 2 and _screen[0].startswith("node1: tiny 10 % of 10.0 GiB")
     assert host.asked[0] == (True, instance_models.LIMIT, "/run/ollama-multigpu/jobs")
     assert host.asked[-1] == "cleanup" and host._task.async_val == 0 and host.options["async_dir"][0] == "~"
+
+
+def test_a_module_that_runs_is_looked_at_and_seldom_asked(clock):
+    """The longer it takes, the longer are the pauses."""
+    host = Host([record(GIB)], [GOES_ON] * 5 + [dict(DONE)])
+    assert not host._run_module({})["failed"]
+    assert host.asked.count("status") == 6 and sum(clock.pauses) >= 6 * instance_models.ASK_SECONDS
+    assert clock.pauses == sorted(clock.pauses) and (clock.pauses[0], clock.pauses[-1]) == (0.5, 10.0)
+    assert all(pause <= max(0.5, sum(clock.pauses[:number]) / 9) for number, pause in enumerate(clock.pauses))
+
+
+def test_a_fetch_that_has_ended_is_noticed_at_once(clock):
+    host = Host([record(GIB)] * 12 + [record(10 * GIB, finished=True)], [dict(DONE)])
+    assert not host._run_module({})["failed"] and sum(clock.pauses) < 10
+    assert host.asked[1:] == ["status", "cleanup"]
 
 
 def test_without_a_fetch_server_and_in_check_mode_the_module_runs_as_any_other():
@@ -81,12 +115,12 @@ def test_without_a_fetch_server_and_in_check_mode_the_module_runs_as_any_other()
 
 def test_the_record_of_an_earlier_fetch_says_nothing_of_this_one():
     for old in (record(GIB, finished=True), record(GIB)):
-        host = Host([old] * 6, [GOES_ON] * 5 + [dict(DONE)], alive=False)
+        host = Host([old] * 20, [GOES_ON] * 19 + [dict(DONE)], alive=False)
         assert not host._run_module({})["failed"]
 
 
 def test_a_module_that_was_killed_is_a_failure_and_no_endless_wait():
-    result = Host([record(GIB)], [GOES_ON] * 9, alive=False)._run_module({})
+    result = Host([record(GIB)], [GOES_ON] * 99, alive=False)._run_module({})
     assert result["failed"] and "was killed" in result["msg"]
 
 
@@ -109,8 +143,8 @@ def test_an_answer_of_something_else_is_refused():
         Host([""], [dict(DONE, models="x")])._run_module({})
 
 
-def test_a_host_that_goes_on_for_ever_is_given_up(monkeypatch):
-    clock = iter(range(0, 10**9, 86400))
-    monkeypatch.setattr(instance_models.time, "monotonic", lambda: next(clock))
+def test_a_host_that_goes_on_for_ever_is_given_up(clock, monkeypatch):
+    times = iter(range(0, 10**9, 86400))
+    monkeypatch.setattr(clock, "monotonic", lambda: next(times))
     result = Host([record(GIB)], [GOES_ON] * 99)._run_module({})
     assert result["failed"] and "within 7 days" in result["msg"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import tempfile
 import time
 import zipfile
 
-from tests.rig.settings import RigError, cache_root
+from tests.rig.settings import RigError, cache_root, locked
 
 #: The Python package that bundles the collections; this version's wheel is for any Python 3.
 BUNDLE = "ansible==12.3.0"
@@ -27,9 +28,14 @@ def collections(say=print) -> pathlib.Path:
     Ansible Galaxy need not be reachable: pip downloads the wheel from its package index.
     """
     root = cache_root() / "collections"
-    _put_connection(root)
-    if all((root / "ansible_collections" / name / "MANIFEST.json").is_file() for name in COLLECTIONS):
-        return root
+    with locked("collections"):
+        if not all((root / "ansible_collections" / name / "MANIFEST.json").is_file() for name in COLLECTIONS):
+            _download(root, say)
+        return _with_connection(root)
+
+
+def _download(root: pathlib.Path, say) -> None:
+    """Unpack the collections out of the bundle."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="download-", dir=cache_root()) as scratch:
         command = [
@@ -66,19 +72,26 @@ def collections(say=print) -> pathlib.Path:
         f"Unpacked {', '.join(COLLECTIONS)} out of {BUNDLE} ({size / 1e6:.0f} MB downloaded) "
         f"in {time.monotonic() - started:.1f} s."
     )
-    return root
 
 
-def _put_connection(root: pathlib.Path) -> None:
-    """Put the connection plugin of the rig beside them, as the collection gpufleet_rig.hosts."""
-    source = pathlib.Path(__file__).parent / "files" / "connection.py"
-    target = root / "ansible_collections" / "gpufleet_rig" / "hosts" / "plugins" / "connection" / "podman.py"
-    if target.is_file() and target.read_bytes() == source.read_bytes():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)
+def _with_connection(root: pathlib.Path) -> pathlib.Path:
+    """Directory with links to them and the connection plugin of the rig, as the collection gpufleet_rig.hosts.
+
+    Each state of the plugin has one, so that checkouts leave the plugins of one another alone.
+    """
+    source = (pathlib.Path(__file__).parent / "files" / "connection.py").read_bytes()
+    place = root / f"with-connection-{hashlib.sha256(source).hexdigest()[:12]}"
+    target = place / "ansible_collections" / "gpufleet_rig" / "hosts" / "plugins" / "connection" / "podman.py"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for namespace in {name.partition("/")[0] for name in COLLECTIONS}:
+            link = place / "ansible_collections" / namespace
+            if not link.is_symlink():
+                link.symlink_to(root / "ansible_collections" / namespace)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}")
+        temporary.write_bytes(source)
+        temporary.replace(target)
+    return place
 
 
 def write_inventory(
@@ -92,6 +105,7 @@ def write_inventory(
     common = {
         "ansible_connection": "gpufleet_rig.hosts.podman",
         "ansible_podman_executable": str(podman_program),
+        "ansible_rig_set_directory": str(path.parent),
         "ansible_user": "rig",
         "ansible_become_method": "ansible.builtin.sudo",
         "ansible_python_interpreter": "/usr/bin/python3",

@@ -109,6 +109,7 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         NETWORK,
         "--dns=127.0.0.1",
         f"--volume={_memory(set_name, host)}:/proc/meminfo:ro",
+        f"--pidfile={set_directory(set_name) / ('pid-' + host)}",
         base,
     )
     # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
 import sys
 import tempfile
 
@@ -21,7 +22,10 @@ sys.path.insert(0, str(CHECKOUT))  # tests.rig
 
 from tests import session  # noqa: E402
 
-if "PYTEST_XDIST_WORKER" in os.environ:
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # Of this session: workers that find tests in the order of a set shall find them in the same one.
+    os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
+else:
     os.environ["GPUFLEET_SET"] = session.set_of_worker(
         os.environ.get("GPUFLEET_SET", ""), os.environ["PYTEST_XDIST_WORKER"]
     )

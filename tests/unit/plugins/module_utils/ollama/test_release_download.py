@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
+import random
 import socket
 import time
 
@@ -18,7 +18,7 @@ from tests.rig.waiting import PATIENCE
 from tests.unit.plugins.scripted_server import serving
 
 NAME = "ollama-linux-amd64.tar.zst"
-CONTENT = os.urandom(3 * 1024 * 1024)
+CONTENT = random.Random(1).randbytes(3 * 1024 * 1024)  # the hash is in names of tests: all workers have the same
 HASH = hashlib.sha256(CONTENT).hexdigest()
 SUMS = ("%s  ./%s\n%s  ./ollama-linux-arm64.tar.zst\n" % (HASH, NAME, "b" * 64)).encode()
 

@@ -133,7 +133,7 @@ def _drafting(
         return [speculation.Drafting()] * count, 0
     theirs = speculation.load_of(load)
     if model.draft is None:
-        found = speculation.heads_by_device(model, layer_devices, count, theirs)
+        found = speculation.heads_by_device(model, layer_devices, count, theirs, moved)
         held, host = weights.heads_by_device(model, layer_devices, count, moved)
         return [dataclasses.replace(one, weight_bytes=size) for one, size in zip(found, held)], host
     draft = model.draft

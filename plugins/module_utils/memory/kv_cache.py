@@ -8,7 +8,7 @@ the engine's dry run (build 11669).
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from ..model import architecture
 from ..model.schema import ModelFacts
@@ -153,13 +153,27 @@ def kv_by_layer(model: ModelFacts, load: Load) -> List[int]:
     trunk = architecture.trunk_blocks(model)
     sizes = []
     widest = 0 if load.flash_attention else widest_value(model)
+    cached = _attention_by_width(model, load, widest, min(reusing, trunk))
+    state = states_of_slot(model, load) * load.parallel * state_bytes(model)
     for index in range(model.block_count):
-        size = 0
-        if index < min(reusing, trunk):
-            size += attention_bytes(model, load, index, widest)
+        size = cached[index] if index < len(cached) else 0
         if recurrent[index] and index < trunk:
-            size += states_of_slot(model, load) * load.parallel * state_bytes(model)
+            size += state
         sizes.append(size)
+    return sizes
+
+
+def _attention_by_width(model: ModelFacts, load: Load, widest: int, count: int) -> List[int]:
+    """attention_bytes of the first `count` blocks. Blocks that are alike are worked out once: a search asks often."""
+    windowed, recurrent = architecture.windowed_layers(model), architecture.recurrent_layers(model)
+    heads = model.head_count_kv or [0] * model.block_count
+    known: Dict[Tuple[int, bool, bool], int] = {}
+    sizes = []
+    for index in range(count):
+        key = (heads[index], windowed[index], recurrent[index])
+        if key not in known:
+            known[key] = attention_bytes(model, load, index, widest)
+        sizes.append(known[key])
     return sizes
 
 

@@ -19,6 +19,7 @@ from . import compute, kv_cache, rough_estimate
 from .graph import heads, kinds
 from .graph.traits import traits_of
 from .load import DEFAULT_CACHE_TYPE, HEADS, Load
+from .weights import Moved
 
 # Architectures whose heads were compared with the engine's; others are estimated.
 KNOWN = frozenset(("deepseek2", "glm4moe", "qwen35", "qwen35moe", "qwen3next"))
@@ -83,7 +84,11 @@ def load_of(load: Load) -> Load:
 
 
 def heads_by_device(
-    model: ModelFacts, layer_devices: Sequence[Optional[int]], device_count: int, load: Load
+    model: ModelFacts,
+    layer_devices: Sequence[Optional[int]],
+    device_count: int,
+    load: Load,
+    moved: Optional[Moved] = None,
 ) -> List[Drafting]:
     """KV cache and compute buffer of a model's heads on every device; their weights are counted with the model's.
 
@@ -92,7 +97,9 @@ def heads_by_device(
         layer_devices: device of each of its layers (weights.assign_layers).
         device_count: number of devices.
         load: the Load of their context (load_of).
+        moved: as compute.compute_by_device takes it; heads share the model's weights, wherever those are.
     """
+    moved = dict(moved or {})
     cached = [0] * device_count
     for index in range(architecture.trunk_blocks(model), model.block_count):
         device = layer_devices[index]
@@ -100,11 +107,18 @@ def heads_by_device(
             cached[device] += kv_cache.attention_bytes(model, load, index)
     found = kinds.kinds_of(model, heads=True)
     weights = kinds.Sizes(model, found).mark() if load.op_offload else None
-    key = (kinds.mark(model, found), tuple(layer_devices), device_count, load, weights)
+    key = (
+        kinds.mark(model, found),
+        tuple(layer_devices),
+        device_count,
+        load,
+        tuple(sorted(moved.items(), key=repr)),
+        weights,
+    )
     if key not in _answers:
         if len(_answers) >= REMEMBERED:
             _answers.clear()
-        _answers[key] = _computed(model, found, list(layer_devices), device_count, load)
+        _answers[key] = _computed(model, found, list(layer_devices), device_count, load, moved)
     computed = _answers[key]
     return [Drafting(0, *pair) for pair in zip(cached, computed)]
 
@@ -115,16 +129,17 @@ def _computed(
     layer_devices: List[Optional[int]],
     device_count: int,
     load: Load,
+    moved: Moved,
 ) -> List[int]:
     """Bytes of the compute buffer of a model's heads on every device; `found`: their tensors (kinds.kinds_of)."""
     try:
-        sizes = heads.buffers(model, found, layer_devices, device_count, load)[:device_count] if found else None
+        sizes = heads.buffers(model, found, layer_devices, device_count, load, moved)[:device_count] if found else None
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError, AssertionError):
         sizes = None  # tensors or dimensions that no head of a known architecture has
     if sizes is not None and _known(model, found):
         return sizes
     # Nothing is known of these heads: they count like a whole model on their devices, and a quarter more.
-    careful = rough_estimate.compute_by_device(model, layer_devices, device_count, load)
+    careful = rough_estimate.compute_by_device(model, layer_devices, device_count, load, moved)
     used = set(layer_devices[architecture.trunk_blocks(model) :])
     return [
         max(pair) * ESTIMATE_PERCENT // 100 if device in used else 0

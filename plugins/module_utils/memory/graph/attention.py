@@ -173,7 +173,7 @@ def attend(b: Builder, layer: int, parts: Parts, heads: Heads, latent: Optional[
     windowed = b.windowed[layer]
     q, k, v = parts
     key_rotation, value_rotation = (
-        b.rotation(which, width) if width else None for which, width in zip("kv", memory.rotations)
+        b.rotation(which, width, windowed) if width else None for which, width in zip("kv", memory.rotations)
     )
     if key_rotation is not None:
         q = hadamard(b, q, key_rotation)

@@ -21,6 +21,8 @@ from .norms import norm
 from .reserve import reserve
 from .tensors import I32, I64, Graph, Value
 
+MEAN = 1  # pooling_type: the mean of all tokens; others take one token (llama.cpp `build_pooling`)
+
 
 def embedded(b: Builder) -> Value:
     """Token embeddings on the host, and beside them what is always reserved for embeddings from outside (images).
@@ -76,16 +78,13 @@ def with_output(b: Builder, cur: Value) -> Graph:
     if b.traits.outputs_late:
         (cur,) = b.pick(cur)
     if b.traits.encoder and not b.traits.post_norms:
-        cur.kept = True
-        g.expand(cur)  # the embeddings
-        return g
+        return pooled(b, cur)
     cur = norm(b, cur, not b.traits.bare_norms, None, plain)
     if plain and b.traits.norm_bias:
         cur = g.like("add", cur, bound=b.output_device)
     cur.kept = True
     if b.traits.encoder or b.embedding:
-        g.expand(cur)
-        return g
+        return pooled(b, cur)
     if b.traits.scaled_output:
         cur = g.like("scale", cur)
     logits = b.times(None, "output", b.vocabulary, cur)
@@ -93,6 +92,23 @@ def with_output(b: Builder, cur: Value) -> Graph:
         logits = g.like("scale", logits)
     logits.kept = True
     g.expand(logits)
+    return g
+
+
+def pooled(b: Builder, cur: Value) -> Graph:
+    """The graph with the embeddings of the tokens and, where the model has a pooling type, of every text."""
+    g = b.graph
+    cur.kept = True
+    g.expand(cur)
+    if not b.embedding or not b.hyper("pooling_type"):
+        return g
+    if b.hyper("pooling_type") == MEAN:
+        shares = g.given((cur.shape[1], b.sequences))
+        made = g.matmul_values(g.cont(g.transpose(cur)), shares)
+    else:
+        made = g.new("get_rows", (cur, g.given((b.sequences,), I32)), (b.width, b.sequences))
+    made.kept = True
+    g.expand(made)
     return g
 
 

@@ -35,18 +35,15 @@ def feed_forward(b: Builder, value: Value, kind: Kind, layer: int, suffix: str =
         layer: the block.
         suffix: "_shexp" for the shared expert.
     """
-    g, device = b.graph, b.device(layer)
-    beside = suffix or "ffn_down_exps.weight" in kind  # a feed-forward part beside the experts, which alone are moved
-    up_device, gate_device, down_device = (
-        device if beside else b.matrix_device(layer, part) for part in ("up", "gate", "down")
-    )
+    g = b.graph
+    up_device, gate_device, down_device = (b.matrix_device(layer, part) for part in ("up", "gate", "down"))
     up_width, inner = kind["ffn_up%s.weight" % suffix][1], kind["ffn_down%s.weight" % suffix][0]
     up = with_bias(
-        b, b.times(layer, "ffn_up" + suffix, up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, device
+        b, b.times(layer, "ffn_up" + suffix, up_width, value, up_device), kind, "ffn_up%s.bias" % suffix, up_device
     )
     if "ffn_gate%s.weight" % suffix in kind:
         gate = with_bias(
-            b, b.times(layer, "ffn_gate" + suffix, inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, device
+            b, b.times(layer, "ffn_gate" + suffix, inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, gate_device
         )
         made = g.like("glu", gate, up)
     elif up_width == 2 * inner:
@@ -56,7 +53,7 @@ def feed_forward(b: Builder, value: Value, kind: Kind, layer: int, suffix: str =
         if b.traits.squared:
             made = g.like("sqr", made)
     out = b.times(layer, "ffn_down" + suffix, b.width, made, down_device)
-    return with_bias(b, out, kind, "ffn_down%s.bias" % suffix, device)
+    return with_bias(b, out, kind, "ffn_down%s.bias" % suffix, down_device)
 
 
 def experts(b: Builder, value: Value, kind: Kind, layer: int, logits: Optional[Value] = None) -> Value:
@@ -101,7 +98,8 @@ def _routed(b, value, kind, layer, logits):
     g, device = b.graph, b.device(layer)
     count, used = kind["ffn_down_exps.weight"][2], b.used_experts
     if logits is None:
-        logits = with_bias(b, b.times(layer, "ffn_gate_inp", count, value), kind, "ffn_gate_inp.bias", device)
+        router = b.matrix_device(layer, "gate")
+        logits = with_bias(b, b.times(layer, "ffn_gate_inp", count, value, router), kind, "ffn_gate_inp.bias", router)
     gating = b.traits.gating
     chances = logits if gating == "late" else g.like("unary" if gating == "sigmoid" else "soft_max", logits)
     choice = g.like("add", chances, bound=device) if "exp_probs_b.bias" in kind else chances
@@ -177,11 +175,11 @@ def mixture(b: Builder, value: Value, kind: Kind, layer: int) -> Value:
         return out
     gate = None
     if "ffn_gate_inp_shexp.weight" in kind and b.traits.shared_gate_first:
-        raw = b.times(layer, "ffn_gate_inp_shexp", 1, value)
+        raw = b.times(layer, "ffn_gate_inp_shexp", 1, value, b.matrix_device(layer, "gate"))
         gate = g.like("div", g.like("unary", raw), raw)
     shared = feed_forward(b, value, kind, layer, "_shexp")
     if "ffn_gate_inp_shexp.weight" in kind:
         if gate is None:
-            gate = g.like("unary", b.times(layer, "ffn_gate_inp_shexp", 1, value))
+            gate = g.like("unary", b.times(layer, "ffn_gate_inp_shexp", 1, value, b.matrix_device(layer, "gate")))
         shared = g.like("mul", shared, gate)
     return g.like("add", out, shared)

@@ -77,8 +77,9 @@ def gemma4_block(b: Builder, cur: Value, layer: int, inputs: Optional[Value], la
     if "ffn_gate_inp.weight" in kind:
         dense = norm(b, feed_forward(b, norm(b, out, True, layer), kind, layer), True, layer)
         routed = norm(b, out, True, layer)
-        router = g.like("mul", g.like("scale", g.like("rms_norm", out)), bound=device)
-        logits = b.times(layer, "ffn_gate_inp", kind["ffn_gate_inp.weight"][1], router)
+        place = b.matrix_device(layer, "gate")
+        router = g.like("mul", g.like("scale", g.like("rms_norm", out)), bound=place)
+        logits = b.times(layer, "ffn_gate_inp", kind["ffn_gate_inp.weight"][1], router, place)
         routed = norm(b, experts(b, routed, kind, layer, logits), True, layer)
         cur = g.like("add", dense, routed)
     else:

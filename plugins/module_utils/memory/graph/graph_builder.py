@@ -7,13 +7,15 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, cast
 
 from ...model import architecture
-from ...model.schema import ModelFacts
+from ...model.schema import Layer, ModelFacts
 from .. import kv_cache
 from ..load import Load
 from ..weights import Moved
 from .kinds import Kind, Sizes
 from .tensors import F16, F32, I32, I64, Graph, Value
 from .traits import traits_of
+
+PARTS = ("down", "gate", "up")  # in the order in which llama.cpp's fit takes them from a layer
 
 
 class Cache(NamedTuple):
@@ -83,19 +85,18 @@ class Builder:
         self.stacked: Optional[Value] = None
         self._made: Dict[Any, Any] = {}
 
-    def matrix_device(self, layer: int, part: str) -> int:
-        """The device of a feed-forward matrix ("up", "gate", "down"): the layer's, unless it was moved."""
+    def matrix_device(self, layer: int, part: str, experts: bool = False) -> int:
+        """The device of a feed-forward matrix: the layer's, unless it was moved.
+
+        Args:
+            layer: the block.
+            part: "up", "gate" or "down"; the router is a "gate".
+            experts: whether it is a matrix of the experts that are chosen.
+        """
         if layer not in self.moved:
             return self.device(layer)
         size, target = self.moved[layer]
-        entry = self.model.layers[layer]
-        # The bytes that were moved tell which matrices: all three, gate and down, or down alone (common/fit.cpp
-        # get_overflow_pattern).
-        whole = entry.expert_bytes or entry.weight_bytes
-        parts = (
-            ("down",) if size <= 0.45 * whole else ("gate", "down") if size < 0.8 * whole else ("up", "gate", "down")
-        )
-        if part not in parts:
+        if not took(self.model.layers[layer], size, part, experts):
             return self.device(layer)
         return self.host if target is None else target
 
@@ -126,7 +127,7 @@ class Builder:
 
     def times_chosen(self, layer: int, part: str, width: int, value: Value, chosen: Value) -> Value:
         """A value times the chosen experts' "up", "gate", "gate_up" or "down", plus their bias where they have one."""
-        device = self.matrix_device(layer, "gate" if part == "gate_up" else part)
+        device = self.matrix_device(layer, "gate" if part == "gate_up" else part, experts=True)
         made = self.graph.matmul_chosen(width, value, chosen, device, self.bytes(layer, "ffn_%s_exps.weight" % part))
         bias = "ffn_%s_exps.bias" % part
         if bias not in self.kinds[layer]:
@@ -190,9 +191,10 @@ class Builder:
             count *= max(kv_cache.attention_width(self.model, layer)[1] for layer in range(self.model.block_count))
         return self.once(("indices", which, windowed), lambda: self.graph.given((count,), I64))
 
-    def rotation(self, which: str, width: int) -> Value:
-        """Input: matrix that turns the rows of a quantized cache."""
-        return self.once(("rotation", which, width), lambda: self.graph.given((width, width)))
+    def rotation(self, which: str, width: int, windowed: bool) -> Value:
+        """Input: matrix that turns the rows of a quantized cache; full and windowed layers have a cache each, with
+        matrices of its own (llama-graph.cpp `build_attn_inp_kv_iswa`)."""
+        return self.once(("rotation", which, width, windowed), lambda: self.graph.given((width, width)))
 
     def state_rows(self, which: str) -> Value:
         """Numbers of the states to read: "all", or views of those in the "batch" and of the "rest" (all but one)."""
@@ -239,6 +241,35 @@ class Builder:
                 self.graph.stored((max(s, 1), self.sequences), F32, home),
             ),
         )
+
+
+def took(entry: Layer, size: int, part: str, experts: bool) -> bool:
+    """Whether what took `size` bytes from a layer took one of its feed-forward matrices.
+
+    llama.cpp's fit takes the experts, or all tensors whose names begin with ffn_down, with ffn_gate too, or with ffn_up
+    too: those of the shared expert among them, and ffn_gate_inp, the router (common/fit.cpp `get_overflow_pattern`).
+
+    Args:
+        entry: the layer.
+        size: bytes that were moved.
+        part, experts: the matrix, as Builder.matrix_device takes it.
+    """
+    if not size:
+        return False
+    if size == entry.expert_bytes:
+        return experts
+    if entry.ffn_down_bytes is None:
+        # Only the experts are known, as thirds of one size (releases/llama_fit.py `Overflow`).
+        whole = entry.expert_bytes or entry.weight_bytes
+        if entry.expert_bytes and not experts:
+            return False
+        return part in (PARTS[:1] if size <= 0.45 * whole else PARTS[:2] if size < 0.8 * whole else PARTS)
+    taken = 0
+    for name in PARTS:
+        taken += getattr(entry, "ffn_%s_bytes" % name) or 0
+        if name == part:
+            return taken <= size
+    return False
 
 
 def largest_power(size: int) -> int:

@@ -13,6 +13,7 @@ from typing import List, Optional
 
 from ...model.schema import ModelFacts
 from ..load import Load
+from ..weights import Moved
 from .block import block
 from .graph_builder import Builder
 from .kinds import Kind
@@ -48,7 +49,12 @@ def graph_of(b: Builder, layer: int) -> Graph:
 
 
 def buffers(
-    model: ModelFacts, kinds: List[Optional[Kind]], layer_devices: List[Optional[int]], devices: int, load: Load
+    model: ModelFacts,
+    kinds: List[Optional[Kind]],
+    layer_devices: List[Optional[int]],
+    devices: int,
+    load: Load,
+    moved: Optional[Moved] = None,
 ) -> List[int]:
     """Bytes of the compute buffers of every device and, last, the host; the blocks run one at a time.
 
@@ -58,12 +64,13 @@ def buffers(
         layer_devices: device of every block and of the output layer (None = host).
         devices: number of devices.
         load: the Load of the context that they run in.
+        moved: as compute.compute_by_device takes it.
     """
-    pipeline = devices > 1 and None not in layer_devices
+    pipeline = devices > 1 and None not in layer_devices and not moved
     sizes = [0] * (devices + 1)
     for layer, kind in enumerate(kinds):
         if kind is not None:
-            builder = Builder(model, kinds, layer_devices, devices, load)
+            builder = Builder(model, kinds, layer_devices, devices, load, moved)
             found = reserve(graph_of(builder, layer), devices, pipeline, offload=load.op_offload)
             sizes = [max(pair) for pair in zip(sizes, found)]
     return sizes

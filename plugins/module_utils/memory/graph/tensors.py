@@ -118,6 +118,15 @@ def extent(shape: Shape, strides: Strides, element: float) -> int:
     return int(size)
 
 
+def viewed(shape: Sequence[int], strides: Strides) -> Strides:
+    """Strides (bytes) of a view of this shape, of one to four dimensions."""
+    found = list(strides[: len(shape)])
+    while len(found) < 4:
+        last = len(found) - 1
+        found.append(found[last] * (shape[last] if last < len(shape) else 1))
+    return tuple(found)
+
+
 def four(shape: Sequence[int]) -> Shape:
     """A shape with its missing dimensions."""
     return tuple(shape) + (1,) * (4 - len(shape))
@@ -196,10 +205,13 @@ class Graph:
         return value
 
     def view(self, source: Value, shape: Sequence[int], strides: Optional[Strides] = None) -> Value:
-        """A view of part of a value; without strides a reshape."""
-        shape = four(shape)
-        strides = strides or contiguous(shape, source.element)
-        value = Value("view", shape, strides, source.element, (source,), source.root or source)
+        """A view of part of a value; without strides a reshape.
+
+        Only the strides between the dimensions of `shape` count: a view is as long as what it shows (`ggml_view_2d`,
+        `ggml_view_3d`).
+        """
+        strides = contiguous(four(shape), source.element) if strides is None else viewed(shape, strides)
+        value = Value("view", four(shape), strides, source.element, (source,), source.root or source)
         value.looks = True
         return value
 

@@ -37,6 +37,8 @@ class Fitting:
         self.variables = variables or {}
         self.system = system
         self.unified = release.reads_engine_variables and engine_variables.unified(self.variables)
+        # Thousands of sets of GPUs are tried for the same models: {(id of the Wanted, context): (it, bytes)}.
+        self._bare: dict[tuple[int, int], tuple[Wanted, int]] = {}
 
     def flash_attention(self, wanted: Wanted, gpus: Sequence[Gpu]) -> str:
         """What the engine is told of flash attention on these GPUs: "on", "off" or "auto"."""
@@ -154,7 +156,11 @@ class Fitting:
 
     def bare_bytes(self, wanted: Wanted, context_length: int) -> int:
         """Bytes of weights, adapters, KV cache and projector, whatever the GPUs: less than what the model takes."""
-        return sum(self.layer_bytes(wanted, context_length, 1)) + wanted.facts.projector_bytes
+        key = (id(wanted), context_length)
+        if key not in self._bare:
+            size = sum(self.layer_bytes(wanted, context_length, 1)) + wanted.facts.projector_bytes
+            self._bare[key] = (wanted, size)  # what is asked for stays alive, and its id with it
+        return self._bare[key][1]
 
     def layer_bytes(self, wanted: Wanted, context_length: int, ubatch: int) -> list[int]:
         """Bytes of each layer with its KV cache and adapters, the output layer last; without experts on the host."""

@@ -34,6 +34,13 @@ DRAFTED = (
     ("gemma3-27b", "gemma3-1b"),
     ("qwen3.5-27b", "qwen3-0.6b"),
 )
+# Models with heads, and how many layers have their experts on the host: without those of the head, and with them.
+ON_HOST = (
+    ("qwen3.5-35b-a3b-mtp", (20, 41)),
+    ("qwen3-next-80b-mtp", (24, 49)),
+    ("glm4.5-air", (23, 47)),
+    ("deepseek-r1-mtp", (30, 62)),
+)
 OUTSIDE_HEADS = (("qwen3.5-27b", "qwen3.5-27b-mtp"), ("qwen3.5-35b-a3b", "qwen3.5-35b-a3b-mtp"))
 ADAPTED = ("llama3.2-1b", "qwen3-0.6b", "qwen2.5-0.5b", "gemma3-1b")
 ATTENTION, FORWARD = ("attn_q.", "attn_k.", "attn_v.", "attn_output."), ("ffn_gate.", "ffn_up.", "ffn_down.")
@@ -101,6 +108,9 @@ def sample():
         devices = BIG if model.startswith(("glm", "deepseek", "qwen3-next")) else DEVICES
         yield from _rows(model, 8, devices, speculation="draft-mtp")
         yield from _rows(model, 1, devices)  # the same file without speculation
+    for model, counts in ON_HOST:
+        for layers in counts:
+            yield from _rows(model, 2, BIG, offloaded=(1.0,), speculation="draft-mtp", cpu_experts=layers)
     for model, draft in DRAFTED:
         yield from _rows(model, 5, draft=draft, speculation="draft-simple")
     for model, draft in OUTSIDE_HEADS:

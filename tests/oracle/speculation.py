@@ -49,7 +49,9 @@ def predicted(row):
         drafted=row["drafted"],
     )
     gpu_layers = row["n_gpu_layers"] if row["n_gpu_layers"] <= facts.block_count else None
-    return estimate.estimate(facts, row["tensor_split"] or row["devices_mib"], load, gpu_layers)
+    on_host = facts.layers[: row.get("cpu_experts", 0)]
+    moved = {index: (layer.expert_bytes, None) for index, layer in enumerate(on_host) if layer.expert_bytes}
+    return estimate.estimate(facts, row["tensor_split"] or row["devices_mib"], load, gpu_layers, moved)
 
 
 def devices(row):

@@ -71,6 +71,8 @@ def arguments(row):
         told += ["--spec-draft-model", "/work/%s.gguf" % row["draft"]]
     for adapter in row["adapters"]:
         told += ["--lora", "/work/%s.gguf" % adapter_name(adapter)]
+    if row.get("cpu_experts"):
+        told += ["--n-cpu-moe", str(row["cpu_experts"])]
     return told
 
 

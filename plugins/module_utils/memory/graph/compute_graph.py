@@ -13,7 +13,7 @@ from typing import List, Optional
 from ...model.schema import ModelFacts
 from ..load import Load
 from ..weights import Moved
-from . import encoder, gemma
+from . import encoder, gemma, repeats
 from .block import block
 from .graph_builder import Builder
 from .kinds import Kind
@@ -131,6 +131,6 @@ def buffers(
         moved: as compute.compute_by_device takes it.
     """
     builder = Builder(model, kinds, layer_devices, devices, load, moved)
-    graph_of(builder, [layer for layer, kind in enumerate(kinds) if kind is not None])
+    graph_of(builder, repeats.needed(builder, [layer for layer, kind in enumerate(kinds) if kind is not None]))
     pipeline = devices > 1 and None not in layer_devices and not moved
     return reserve(builder.graph, devices, pipeline, offload=load.op_offload)

@@ -43,7 +43,11 @@ def feed_forward(b: Builder, value: Value, kind: Kind, layer: int, suffix: str =
     )
     if "ffn_gate%s.weight" % suffix in kind:
         gate = with_bias(
-            b, b.times(layer, "ffn_gate" + suffix, inner, value, gate_device), kind, "ffn_gate%s.bias" % suffix, gate_device
+            b,
+            b.times(layer, "ffn_gate" + suffix, inner, value, gate_device),
+            kind,
+            "ffn_gate%s.bias" % suffix,
+            gate_device,
         )
         made = g.like("glu", gate, up)
     elif up_width == 2 * inner:

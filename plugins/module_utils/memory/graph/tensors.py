@@ -110,12 +110,11 @@ def contiguous(shape: Shape, element: float) -> Strides:
 
 def extent(shape: Shape, strides: Strides, element: float) -> int:
     """Bytes from the first to the last element."""
-    size = element
-    for length, stride in zip(shape, strides):
-        if not length:
-            return 0
-        size += (length - 1) * stride
-    return int(size)
+    one, two, three, four = shape
+    if not (one and two and three and four):
+        return 0
+    first, second, third, fourth = strides
+    return int(element + (one - 1) * first + (two - 1) * second + (three - 1) * third + (four - 1) * fourth)
 
 
 def viewed(shape: Sequence[int], strides: Strides) -> Strides:

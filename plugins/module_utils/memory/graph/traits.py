@@ -73,6 +73,7 @@ NO_POSITIONS: Dict[str, Union[str, int]] = {
     "gpt2": "all",
     "bert": "all",
 }
+ROTATED_BAICHUAN = 32  # blocks of the 7B; others add a bias to the scores instead (src/models/baichuan.cpp)
 # Mixer (0), feed-forward part (1) and what came in (2), in the order in which a block adds them; the first two may be
 # written over. Others than command-r's order (src/models/falcon.cpp, phi2.cpp).
 PARALLEL_ORDER = {"falcon": (1, 0, 2), "phi2": (0, 1, 2)}
@@ -274,7 +275,7 @@ def traits_of(model: ModelFacts, kinds: Sequence[Optional[Kind]]) -> Traits:
         shared_first=name.startswith("hunyuan"),
         shared_gate_first=name == "qwen2moe",
         places_added=name in PLACES_ADDED,
-        no_positions=NO_POSITIONS.get(name),
+        no_positions="all" if name == "baichuan" and model.block_count != ROTATED_BAICHUAN else NO_POSITIONS.get(name),
         outputs_late=name in LATE_OUTPUTS,
         keeps_last=name in architecture.GPT_OSS,
         scaled_output=name == "minicpm3",

@@ -210,7 +210,8 @@ def splits(wanted: Wanted, host: Host, fitting: Fitting) -> Iterator[Placed]:
     The set that serves the model now comes before others of its size.
     """
     size = None
-    for members in subsets.candidates(host.joinable(), host.left, host.topology, fitting.release.most_gpus):
+    least = fitting.bare_bytes(wanted, wanted.context_length)
+    for members in subsets.candidates(host.joinable(), host.left, host.topology, fitting.release.most_gpus, least):
         if len(members) != size:
             size = len(members)
             yield from kept_splits(wanted, host, fitting, size)

@@ -19,7 +19,7 @@ Pair = frozenset[str]  # UUIDs of two GPUs
 
 
 def candidates(
-    gpus: Sequence[Gpu], left: dict[str, int], topology: Sequence[Any] = (), most: int = 64
+    gpus: Sequence[Gpu], left: dict[str, int], topology: Sequence[Any] = (), most: int = 64, least_bytes: int = 0
 ) -> Iterator[GpuSet]:
     """Sets of at least two GPUs, small before large.
 
@@ -31,6 +31,7 @@ def candidates(
         left: {UUID: bytes left}.
         topology: `topology` of gpu_facts: list of {uuids: [one, other], nvlinks, path}.
         most: GPUs of the largest set.
+        least_bytes: bytes that a set must have left; others are left out before they are compared.
     """
     linked, paths = nvlink_pairs(topology), _paths(topology)
     position = {gpu.uuid: place for place, gpu in enumerate(gpus)}
@@ -51,7 +52,7 @@ def candidates(
         sets = list(itertools.islice(itertools.combinations(gpus, size), MOST_SETS + 1))
         if len(sets) > MOST_SETS:
             sets = _few_sets(gpus, left, size)
-        yield from sorted(sets, key=score)
+        yield from sorted((one for one in sets if sum(left[gpu.uuid] for gpu in one) >= least_bytes), key=score)
 
 
 def _few_sets(gpus: Sequence[Gpu], left: dict[str, int], size: int) -> list[GpuSet]:

@@ -32,6 +32,7 @@ def test_the_table_has_every_kind_and_names_its_build():
     assert {row["speculation"] for row in rows} == {None, DRAFT, HEADS}
     assert len({row["model"] for row in rows if row["speculation"] == HEADS}) >= 5
     assert sum(1 for row in rows if row["adapters"]) >= 15
+    assert len({row["model"] for row in rows if row.get("cpu_experts")}) >= 4
     assert sum(1 for row in rows if row["speculation"] == HEADS and row["draft"]) >= 5
     assert {len(row["devices_mib"]) for row in rows} == {1, 2, 3, 4}
     assert {row["cache_type"] for row in rows} == {"f16", "q8_0", "q4_0"}
@@ -85,6 +86,14 @@ def test_the_cache_of_what_proposes_is_not_of_the_model_s_type():
 def test_a_model_without_heads_and_without_a_draft_proposes_nothing():
     assert heads(4, "qwen3.5-27b").devices[0].drafting == speculation.Drafting()
     assert not heads(4, "qwen3.5-27b").estimated
+
+
+def test_experts_of_a_head_on_the_host_are_computed_there():
+    model = table.facts("qwen3.5-35b-a3b-mtp")
+    on_host = {index: (layer.expert_bytes, None) for index, layer in enumerate(model.layers)}
+    load = Load(8192, speculation=HEADS, drafted=4, outputs=5)
+    without = estimate.estimate(model, [1], load, moved=on_host).devices[0].drafting
+    assert 0 < without.compute_bytes < estimate.estimate(model, [1], load).devices[0].drafting.compute_bytes
 
 
 def test_a_draft_is_wholly_on_the_devices_whatever_the_model_is():

@@ -33,10 +33,33 @@ def test_moved_bytes_tell_which_matrices_are_elsewhere():
 
     def where(size):
         b = builder("mixtral-8x7b", moved={3: (size, None)})
-        return [part for part in parts if b.matrix_device(3, part) == b.host]
+        return [part for part in parts if b.matrix_device(3, part, experts=True) == b.host]
 
     assert where(layer.expert_bytes) == ["up", "gate", "down"]
-    assert where(layer.expert_bytes * 2 // 3) == ["gate", "down"] and where(layer.expert_bytes // 3) == ["down"]
+    assert where(layer.ffn_gate_bytes + layer.ffn_down_bytes) == ["gate", "down"]
+    assert where(layer.ffn_down_bytes) == ["down"]
+
+
+def test_the_router_and_the_shared_expert_go_with_the_matrices_of_their_names():
+    layer = table.facts("hunyuan-a13b").layers[3]
+    down, gate, up = layer.ffn_down_bytes, layer.ffn_gate_bytes, layer.ffn_up_bytes
+    for size, elsewhere in (
+        (layer.expert_bytes, ""),  # the experts alone
+        (down, "down"),
+        (down + gate, "down gate"),
+        (down + gate + up, "down gate up"),
+        (0, ""),
+    ):
+        b = builder("hunyuan-a13b", moved={3: (size, None)})
+        for experts in (False, True):
+            found = [part for part in ("down", "gate", "up") if b.matrix_device(3, part, experts) == b.host]
+            assert found == ("down gate up" if experts and size == layer.expert_bytes else elsewhere).split()
+
+
+def test_full_and_windowed_layers_have_matrices_of_their_own_for_a_quantized_cache():
+    b = builder("gemma3-27b", Load(4096, cache_type="q8_0"))
+    assert b.rotation("k", 128, True) is not b.rotation("k", 128, False)
+    assert b.rotation("k", 128, True) is b.rotation("k", 128, True)
 
 
 def test_a_quantized_cache_has_rotated_rows():

@@ -16,6 +16,14 @@ def test_values_know_their_extent():
     assert graph.given((3, 5), F16).bytes == 30
 
 
+def test_a_view_is_as_long_as_what_it_shows():
+    graph = Graph()
+    source = graph.given((8, 4, 6), F32)
+    part = graph.view(source, (8, 4, 2), source.strides)
+    assert part.strides == graph.given((8, 4, 2), F32).strides and source.strides[3] == 8 * 4 * 6 * F32
+    assert graph.view(source, (3, 4), source.strides).strides == (4, 32, 128, 128)
+
+
 def test_nodes_come_after_what_they_need_each_once():
     graph = Graph()
     given = graph.given((8,))

@@ -9,6 +9,7 @@ decide by what server_info has read.
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 from typing import Any, Collection
 
@@ -117,6 +118,9 @@ def compare_models(
             changes += _renamed(state, servers, brought)
             continue
         reason = _lacking(state, servers, held)
+        if not reason and _is_another(state, held):
+            state = present[number] = dataclasses.replace(state, digest=state.planned_digest or "")
+            reason = _lacking(state, servers, held) + " The plan was made from that one."
         again = [name for name in (state.base, state.draft) if name and (state.instance, full_name(name)) in brought]
         if not reason and again:
             # What the new one holds is known only when it is there; the run then creates the model if it differs.
@@ -241,6 +245,17 @@ def _lacking(state: ModelState, servers: dict[str, Any], held: HeldModels) -> st
     if not has_digest(there, state.digest):
         return "%s has it with another digest than %s." % (state.instance, state.digest)
     return ""
+
+
+def _is_another(state: ModelState, held: HeldModels) -> bool:
+    """Whether an instance has another model under a name than the plan was made from.
+
+    A plan is made from what the first store of a host has (headers_to_read.py); another store may hold what was pulled
+    or copied there since. The user's own pin goes before the plan's digest.
+    """
+    if state.base or state.digest or not state.planned_digest or state.file:
+        return False
+    return not has_digest(find(held.of(state.store), state.name), state.planned_digest)
 
 
 def _source(state: ModelState, servers: dict[str, Any], held: HeldModels) -> Source | None:

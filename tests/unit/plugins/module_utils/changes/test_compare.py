@@ -367,7 +367,7 @@ def test_a_cordon_shows_what_moves():
 
 def test_a_kept_plan_insists_on_the_models_that_it_was_made_from():
     """A tag may have moved since then."""
-    digest = "sha256:" + "e" * 64
+    digest = "sha256:" + "b" * 64
     old = plan(model(planned_digest=digest))
     for is_rollback, pinned in ((True, {digest}), (False, set())):
         changes = difference(old, applied_host(old), serving(old), is_rollback=is_rollback)

@@ -240,13 +240,39 @@ def test_a_pin_is_compared_with_what_was_pulled():
 
 
 def test_a_model_that_is_refreshed_is_brought_where_it_is_not_the_planned_one():
-    for refresh, pin, kinds in ((True, None, BROUGHT), (False, None, []), (True, "b", [])):
+    for refresh, pin, kinds in ((True, None, BROUGHT), (False, "b", []), (True, "b", [])):
         given = dict(planned_digest="sha256:" + "c" * 64, refresh=refresh, digest=pin and "sha256:" + pin * 64)
         wanted = plan(model("tiny", OPTIMIZED, **given))
         assert [change[0] for change in compared(wanted, renamed(serving(wanted), pulled="b"))[0]] == kinds
     # Nothing is known of its digest: it is read on the host alone.
     wanted = plan(model("tiny", OPTIMIZED, planned_digest=None, refresh=True))
     assert compared(wanted, renamed(serving(wanted), pulled="b"))[0] == []
+
+
+def test_a_base_that_is_not_the_planned_one_is_a_change_and_is_said():
+    wanted = plan(model("tiny", OPTIMIZED, planned_digest="sha256:" + "c" * 64))
+    found = compared(wanted, renamed(serving(wanted), pulled="c"))
+    assert found[0] == []
+    changes, states = compared(wanted, renamed(serving(wanted), pulled="b"))
+    assert [change[0] for change in changes] == BROUGHT
+    pulled = next(state for state in states if state.name == "tiny" and state.state == "present")
+    assert pulled.digest == pulled.planned_digest
+    reasons = models.compare_models(wanted, renamed(serving(wanted), pulled="b"), {}, [], set(), {})[0]
+    said = next(change.reason for change in reasons if change.kind == "fetch")
+    assert said == "gpu0 has it with another digest than sha256:%s. The plan was made from that one." % ("c" * 64)
+    assert "Its base is brought again." in [change.reason for change in reasons]
+
+
+def test_the_planned_base_is_linked_from_the_instance_that_has_it():
+    one = model("tiny", OPTIMIZED, planned_digest="sha256:" + "c" * 64)
+    wanted = dict(plan(one), instances=plan(one)["instances"] + plan(one, name="gpu1")["instances"])
+    servers = {**renamed(serving(plan(one)), pulled="c")}
+    servers["gpu1"] = renamed(serving(plan(one)), pulled="b")["gpu0"]
+    changes, states, dummy = models.compare_models(wanted, servers, {}, [], {"gpu0", "gpu1"}, {})
+    first = next(change for change in changes if change.what == "tiny")
+    assert (first.kind, first.instance, first.details) == ("link", "gpu1", {"from": "gpu0"})
+    pinned = [state.digest for state in states if state.name == "tiny" and state.instance == "gpu1"]
+    assert pinned == [one["planned_digest"]]
 
 
 def test_a_model_is_loaded_under_any_of_its_names():

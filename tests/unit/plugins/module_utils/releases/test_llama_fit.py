@@ -99,3 +99,12 @@ def test_what_a_part_leaves_counts_on_the_device_that_takes_it():
     }
     expected, got = fits.compare(row)
     assert got == expected
+
+
+def test_the_router_and_the_shared_expert_leave_with_a_part():
+    # Of a device that has 5,120 MiB, llama-server counts 5,138 with gate and down of a shared expert on the next one.
+    row = next(
+        row for row in fits.rows() if row["model"] == "hunyuan-a13b" and row["devices_mib"] == [12288, 6144, 24564]
+    )
+    expected, got = fits.compare(row)
+    assert expected == got

@@ -64,6 +64,12 @@ options:
         time of the file stay.
     type: bool
     default: false
+  adapter:
+    description:
+      - Whether the file is a LoRA adapter that is added to the model O(name). RV(adapter) is returned then.
+      - Only with O(source=file), whose SHA-256 is always computed and compared with O(sha256), and O(source=address).
+    type: bool
+    default: false
   cache_dir:
     description:
       - Directory in which the facts of a header are cached by the digest of the model file. Tasks of several hosts that

@@ -111,6 +111,34 @@ options:
             description:
               - Quantization, as V(Q4_K_M).
             type: str
+      adapters:
+        description:
+          - LoRA adapters for the built model, as GGUF files that are brought into O(models[].store), which is required.
+          - Their suboptions are those of O(models[].file). Ollama takes one.
+        type: list
+        elements: dict
+        suboptions:
+          kind:
+            description:
+              - Where the file is, as in O(models[].file).
+            type: str
+            choices: [file, host_file, url]
+            required: true
+          where:
+            description:
+              - Its path or address.
+            type: str
+            required: true
+          sha256:
+            description:
+              - Its SHA-256, with which it is compared.
+            type: str
+            required: true
+          size_bytes:
+            description:
+              - Its size.
+            type: int
+            required: true
       digest:
         description:
           - The manifest digest that the model must have. For a built model, the digest that its base must have.

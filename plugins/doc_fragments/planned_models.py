@@ -168,6 +168,26 @@ options:
           template:
             description: Template of the optimized model.
             type: str
+          adapters:
+            description:
+              - A LoRA adapter as a GGUF file of your own, which is added to the model. O(adapters) must have what
+                M(gpufleet.ollama.model_info) returned for it. Ollama adds one adapter to a model.
+              - Exactly one of V(file), V(host_file) and V(url) is required.
+            type: list
+            elements: dict
+            suboptions:
+              file:
+                description: Its path on the controller.
+                type: str
+              host_file:
+                description: Its path on the host.
+                type: str
+              url:
+                description: Its address, without a user name and password.
+                type: str
+              sha256:
+                description: Its SHA-256. Only a file on the controller does not need it.
+                type: str
       parameters:
         description: Parameters of the optimized model. O(models[].optimized.parameters) override them.
         type: dict

@@ -115,7 +115,7 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         InvalidName: the SHA-256 is none.
         StoreError: from the store.
     """
-    own = OwnFile.of(dict(params, kind="file", where=params["path"], architecture=""))
+    own = OwnFile.of(dict(params, kind="file", where=params["path"]))
     store = Store(params["store"], STORE_USER)
     if check_mode or not params["piece"]:
         return dict(changed=False, have_bytes=own_blob.bytes_there(store, own), sent_bytes=0)

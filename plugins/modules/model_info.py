@@ -56,6 +56,13 @@ EXAMPLES = r"""
     address: https://files.example.com/qwen3-32b-q4_k_m.gguf
     sha256: 46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
 
+- name: Read a LoRA adapter for a model
+  gpufleet.ollama.model_info:
+    name: llama3.1:8b
+    adapter: true
+    source: file
+    path: /srv/models/support-desk-lora.gguf
+
 - name: Read a GGUF file
   gpufleet.ollama.model_info:
     source: file
@@ -66,7 +73,7 @@ EXAMPLES = r"""
 RETURN = r"""
 model:
   description: The model. What the header does not contain is null.
-  returned: success
+  returned: success, without O(adapter)
   type: dict
   contains:
     name:
@@ -358,6 +365,45 @@ model:
         header_sha256:
           description: SHA-256 of these bytes at the beginning of the file.
           type: str
+adapter:
+  description: The LoRA adapter.
+  returned: success, with O(adapter)
+  type: dict
+  contains:
+    name:
+      description: The model that it is for, as given.
+      type: str
+      sample: llama3.1:8b
+    sha256:
+      description: SHA-256 of the file.
+      type: str
+      sample: 46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
+    size_bytes:
+      description: Bytes of the file.
+      type: int
+      sample: 83905248
+    architecture:
+      description: Architecture that it was made for.
+      type: str
+      sample: llama
+    layer_bytes:
+      description: Bytes of its tensors by the layer that they change. The keys are numbers of layers as strings.
+      type: dict
+      sample: {"0": 2621440, "1": 2621440}
+    embedding_bytes:
+      description: Bytes of the tensors that change the token embedding.
+      type: int
+    other_bytes:
+      description: Bytes of the other tensors.
+      type: int
+    rank:
+      description: The largest rank of its matrices.
+      type: int
+      sample: 16
+    shapes:
+      description: Sizes of the matrices of a layer that it changes, by name.
+      type: dict
+      sample: {"attn_q.weight": [[4096, 4096]]}
 bytes_read:
   description:
     - Bytes that were read from the registry or from disk.
@@ -375,7 +421,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.own import from_address, from_own_file
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.own import (
+    adapter_from_address,
+    adapter_from_file,
+    from_address,
+    from_own_file,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import (
     SourceError,
     from_file,
@@ -387,6 +438,19 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.file_address import AddressError, FileAtAddress
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
+
+
+def read_adapter(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Return the adapter (dict) and the bytes that were read for it. Raises what the sources raise."""
+    name, cache = str(parse(params["name"])), Cache(params["cache_dir"])
+    if params["source"] == "file":
+        found, bytes_read = adapter_from_file(params["path"], params["sha256"] or None, cache)
+    elif params["source"] == "address":
+        address = FileAtAddress(params["address"], params["timeout"])
+        found, bytes_read = adapter_from_address(address, params["sha256"], cache)
+    else:
+        raise SourceError("an adapter is a file: give source: file or source: address, not %s" % params["source"])
+    return dict(found, name=name), bytes_read
 
 
 def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -430,6 +494,7 @@ def argument_spec():
         address=dict(type="str"),
         sha256=dict(type="str"),
         hash=dict(type="bool", default=False),
+        adapter=dict(type="bool", default=False),
         cache_dir=dict(type="path"),
         refresh=dict(type="bool", default=False),
         timeout=dict(type="int", default=30),
@@ -440,6 +505,9 @@ def result(params):
     """Return the result for checked options. Raises LibraryMissing and ERRORS."""
     if params["timeout"] <= 0:
         raise SourceError("timeout %d must be at least one second" % params["timeout"])
+    if params["adapter"]:
+        adapter, bytes_read = read_adapter(params)
+        return dict(changed=False, adapter=adapter, bytes_read=bytes_read)
     model, bytes_read = read_model(params)
     return dict(changed=False, model=model, bytes_read=bytes_read)
 
@@ -453,6 +521,7 @@ def main():
             ("source", "store", ["name", "store"]),
             ("source", "file", ["path"]),
             ("source", "address", ["name", "address", "sha256"]),
+            ("adapter", True, ["name"]),
         ],
         supports_check_mode=True,
     )

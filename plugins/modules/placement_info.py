@@ -44,6 +44,13 @@ options:
     type: list
     elements: dict
     default: []
+  adapters:
+    description:
+      - What M(gpufleet.ollama.model_info) returned for the LoRA adapters in O(models[].optimized.adapters), as
+        RV(gpufleet.ollama.model_info#module:adapter).
+    type: list
+    elements: dict
+    default: []
   ollama_version:
     description:
       - The Ollama version to plan for, for example V(0.32.15).
@@ -308,6 +315,7 @@ def argument_spec() -> dict[str, Any]:
         gpu_inventory=dict(type="dict", required=True),
         models=dict(type="list", elements="dict", required=True, options=model_options()),
         headers=dict(type="list", elements="dict", default=[]),
+        adapters=dict(type="list", elements="dict", default=[]),
         ollama_version=dict(type="str", required=True),
         selectors=dict(type="list", elements="str"),
         exclude=dict(type="list", elements="str", default=[]),
@@ -342,7 +350,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     measure = options.pop("measure")
     if measure is not None and measure["timeout"] <= 0:
         raise PlacementError("measure.timeout is %d; give at least one second." % measure["timeout"])
-    options["models"] = with_headers(options["models"], options.pop("headers"))
+    options["models"] = with_headers(options["models"], options.pop("headers"), options.pop("adapters"))
     options["now"] = options["now"] or time_here()
     placement = make_plan(PlanRequest(**options))
     if measure is not None:

@@ -47,7 +47,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     },
     "model": {"action": (str, True), "digest": (str, True), "pulled_bytes": (int, True), "loaded": (dict, True)},
     "model_file": {"have_bytes": (int, True), "sent_bytes": (int, False)},
-    "model_info": {"model": (dict, True), "bytes_read": (int, True)},
+    "model_info": {"model": (dict, False), "adapter": (dict, False), "bytes_read": (int, True)},
     "placement_check": {"verdict": (str, True), "instances": (list, True), "diagnosis": (list, True)},
     "placement_info": {"placement": (dict, True)},
     "plan_history": {"number": (int, True), "path": (str, True)},

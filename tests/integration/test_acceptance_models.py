@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pathlib
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.integration.acceptance import SET, Site, on, requests
 from tests.rig.hosts import fleet
 from tests.rig.models import store
 from tests.rig.registry import background
+from tests.unit.rig.adapter_files import write_adapter
 
 pytestmark = pytest.mark.hosts
 
@@ -136,3 +138,41 @@ def test_models_of_the_users_own(site):
     assert len([one for one in requests() if one["kind"] == "file"]) == 2
     assert [model["source"]["kind"] for model in again.plans["a"]["instances"][0]["models"]] == ["url"]
     assert site.play("site").counts["a"]["changed"] == 0
+
+
+def test_an_adapter_of_the_users_own(site):
+    """Sent, added and in the engine; replaced where the file changes. One for another architecture changes nothing."""
+    files = [
+        write_adapter(site.scratch / ("%d.gguf" % rank), "tiny", rank, ("attn_q",), **{"general.architecture": made})
+        for rank, made in ((8, "llama"), (16, "llama"), (32, "qwen2"))
+    ]
+
+    def adapted(path):
+        tiny = {"name": "tiny", "insecure": True, "optimized": {"adapters": [{"file": path}]}}
+        site.inventory({"a": {}}, ollama_multigpu_models=[tiny])
+        return tiny
+
+    def engine():
+        """The adapters that the engine was started with."""
+        words = on(
+            "a", "bash", "-c", "tr '\\0' ' ' < /proc/$(pgrep -f lib/ollama/llama-server | head -1)/cmdline"
+        ).split()
+        return [path.rpartition("/")[2] for flag, path in zip(words, words[1:]) if flag == "--lora"]
+
+    def blob(path):
+        return "sha256-" + hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+    adapted(files[0])
+    done = site.play("site")
+    (model,) = done.plans["a"]["instances"][0]["models"]
+    assert [one["where"] for one in model["adapters"]] == files[:1]
+    assert sum(device["adapter_bytes"] for device in model["predicted"]["devices"]) > 0
+    assert engine() == [blob(files[0])] and generate("tiny") is True
+    assert site.play("site").counts["a"]["changed"] == 0
+    adapted(files[2])
+    refused = site.play("site", expect=2)
+    assert "was made for the architecture qwen2, and the model has the architecture llama" in str(refused.failures["a"])
+    assert refused.counts["a"]["changed"] == 0 and engine() == [blob(files[0])]
+    adapted(files[1])
+    site.play("site")
+    assert engine() == [blob(files[1])] and generate("tiny") is True

@@ -214,7 +214,8 @@ def test_entry_points_evaluate_the_variables_first():
 def test_no_answer_of_a_host_names_anything_on_the_controller():
     """Options of the tasks on the controller that name a file or an address there."""
     frozen = re.compile(
-        r"\{\{ (__ollama_multigpu_(settings|controller)\.|item\.(name|insecure|source\.\w+)\b)|registry$|file$|True$"
+        r"\{\{ (__ollama_multigpu_(settings|controller)\.|item\.(name|insecure|adapter|source\.\w+)\b)"
+        r"|registry$|file$|True$"
     )
     found = set()
     for path in (ROLE / "tasks").rglob("*.yml"):
@@ -230,7 +231,7 @@ def test_no_answer_of_a_host_names_anything_on_the_controller():
                 wrong = [key for key in options if key != "evidence" and not frozen.match(str(options[key]))]
                 assert not wrong, (task["name"], wrong)
                 models = "{{ __ollama_multigpu_settings.ollama_multigpu_models | gpufleet.ollama.models_to_read }}"
-                assert task.get("loop", models) in (models, models.replace(" | gpufleet.ollama.models_to_read", ""))
+                assert task.get("loop", models) in (models, "{{ __ollama_multigpu_own_files_to_read }}")
                 found.add(path.stem)
     assert found == {"headers_controller", "headers_own", "plan_again", "evidence", "plan"}
 

@@ -22,6 +22,8 @@ from .schema import Change, ModelState
 from .staging import Staging
 from .unplanned import compare_unplanned
 
+_PLURAL = ("adapters", "messages")
+
 
 def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
     """Return the models of a plan as present, in an order that works: a model and its draft model before the optimized
@@ -55,6 +57,7 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
                         base=model.get("from") or model["name"],
                         draft=draft_name(model) or "",
                         file=model.get("source"),
+                        adapters=_own_adapters(model),
                         parameters=model.get("parameters") or {},
                         system=model.get("system") or "",
                         template=model.get("template") or "",
@@ -63,6 +66,20 @@ def wanted_models(plan: dict[str, Any], stores: list[str]) -> list[ModelState]:
                 )
         states += _further_names(instance)
     return states
+
+
+def _own_adapters(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """The adapters of the user's that a model of a plan gets; those of its base come with that."""
+    return [
+        {
+            "kind": one["kind"],
+            "where": one["where"],
+            "sha256": normalise_digest(one["digest"])[len("sha256:") :],
+            "size_bytes": one["size_bytes"],
+        }
+        for one in model.get("adapters") or ()
+        if one.get("kind")
+    ]
 
 
 def _further_names(instance: dict[str, Any]) -> list[ModelState]:
@@ -302,8 +319,9 @@ def _differing(state: ModelState, server: dict[str, Any]) -> str:
         template=state.template or None,
     )
     # Where the base is not at hand, what the request does not name is taken from the model as it is.
+    adapters = [normalise_digest(one["sha256"]) for one in state.adapters]
     wanted = model_content.desired(
-        base or existing, fingerprint(request), draft=model_content.only_file(draft) if draft else ""
+        base or existing, fingerprint(request), adapters, model_content.only_file(draft) if draft else ""
     )
     keys = model_content.differences(existing, wanted)
     if not keys:
@@ -311,7 +329,8 @@ def _differing(state: ModelState, server: dict[str, Any]) -> str:
     before, after = existing["parameters"], wanted["parameters"]
     pairs = [(name, _shown(before, name), _shown(after, name)) for name in sorted({**before, **after})]
     differences = ["%s is %s, not %s" % (name, old, new) for name, old, new in pairs if old != new]
-    return "%s." % "; ".join(differences + ["its %s differs" % key for key in keys if key != "parameters"])
+    words = ["its %s %s" % (key, "differ" if key in _PLURAL else "differs") for key in keys if key != "parameters"]
+    return "%s." % "; ".join(differences + words)
 
 
 def _shown(values: dict[str, Any], name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from ..common import addresses, exposure, paths, secrets
 from ..common.names import InvalidName, registry_host
-from ..placement.ask import aliases, left_alone, own_source, speculative
+from ..placement.ask import aliases, left_alone, own_adapters, own_source, speculative
 from ..placement.ask.model_options import role_options, structure_problems
 from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
@@ -271,9 +271,10 @@ def _aliases(models: list[dict[str, Any]]) -> list[str]:
 
 
 def _source(model: dict[str, Any]) -> list[str]:
-    """Problems of a model's `source` beyond its structure."""
+    """Problems of a model's `source` and `optimized.adapters` beyond their structure."""
     try:
         own_source.check_source(model)
+        own_adapters.check_adapters(model)
     except PlacementError as error:
         return ["ollama_multigpu_models: %s" % error]
     return []

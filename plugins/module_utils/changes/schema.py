@@ -86,8 +86,9 @@ class ModelState:
     name shall name, "" for a model of its own; `aliases` are such names of a model.
     `planned_digest` and `headers` are those that the plan was made from; None where it does not say. `staged_as` is the
     name that it has in the store of the fetch server where another model has its own there. `file` is the user's file
-    that it, or its base, comes from (ollama/own_file.py), None for a model of a registry. `keep_blobs` tells whether
-    its blobs stay where it is removed.
+    that it, or its base, comes from (ollama/own_file.py), None for a model of a registry; `adapters` are the user's
+    files that are added to one that is made: {kind, where, sha256, size_bytes}. `keep_blobs` tells whether its blobs
+    stay where it is removed.
     """
 
     instance: str
@@ -103,6 +104,7 @@ class ModelState:
     digest: str = ""
     planned_digest: Optional[str] = None
     file: Optional[dict] = None
+    adapters: list = field(default_factory=list)
     headers: Optional[list] = None
     insecure: bool = False
     parameters: dict = field(default_factory=dict)

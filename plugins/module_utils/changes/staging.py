@@ -90,7 +90,8 @@ def _change(state: ModelState, source: Source | None, reason: str) -> Change:
 
 def _other_name(state: ModelState) -> str:
     """A name of its own for a model, always the same one for the same content."""
-    content = repr((state.base, state.draft, sorted(state.parameters.items()), state.system, state.template))
+    adapters = [one["sha256"] for one in state.adapters]
+    content = repr((state.base, state.draft, adapters, sorted(state.parameters.items()), state.system, state.template))
     name, _colon, tag = full_name(state.name).rpartition(":")
     suffix = "-" + hashlib.sha256(content.encode("utf-8")).hexdigest()[:8]
     return "%s:%s%s" % (name, tag[: _LONGEST_TAG - len(suffix)], suffix)

@@ -98,7 +98,8 @@ def _measurable(changes: Changes, plan: dict[str, Any]) -> bool:
 
 def _sent(states: tuple[ModelState, ...]) -> list[str]:
     """SHA-256 of the files of the controller that the host needs. Where they are there, only the controller says."""
-    return sorted({state.file["sha256"] for state in states if state.file and state.file["kind"] == "file"})
+    files = [one for state in states for one in [state.file, *state.adapters] if one]
+    return sorted({one["sha256"] for one in files if one["kind"] == "file"})
 
 
 def _network(plan: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +151,7 @@ def _model(state: ModelState) -> dict[str, Any]:
         "digest": state.digest,
         "planned_digest": state.planned_digest,
         "file": state.file,
+        "adapters": state.adapters,
         "headers": state.headers,
         "insecure": state.insecure,
         "parameters": state.parameters,

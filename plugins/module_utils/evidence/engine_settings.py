@@ -9,7 +9,7 @@ LLAMA_ARG_* of the service for what is not on it. What is neither there nor ther
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from .shapes import EngineProcess
 
@@ -51,6 +51,7 @@ _ELSEWHERE_FLAGS = (
     "-dev",
     "--device",
 )
+_ADAPTER_FLAGS = ("--lora", "--lora-scaled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,8 @@ def compare(instance: Mapping[str, Any], model: Mapping[str, Any], engine: Engin
     for name, (planned, fits) in _planned(environment, model).items():
         observed = _value(engine, name)
         found.append(Setting(name, planned, observed, None if observed is None else fits(observed)))
+    if "adapters" in model:  # not in plans of before
+        found.append(_adapters(model["adapters"], engine))
     return found + [_elsewhere(environment, engine)]
 
 
@@ -166,6 +169,23 @@ def _value(engine: EngineProcess, name: str) -> Optional[str]:
         if flag in flags:  # the last one counts
             return value
     return engine.environment.get(variable) or default
+
+
+def _adapters(planned: Sequence[Mapping[str, Any]], engine: EngineProcess) -> Setting:
+    """Return whether the engine has the adapters of the plan, in their order: their blobs are named after digests."""
+    digests = [str(one.get("digest") or "unknown").replace(":", "-") for one in planned]
+    words = _names(digests)
+    if not engine.arguments:
+        return Setting("adapters", words, None, None)
+    pairs = zip(engine.arguments[:-1], engine.arguments[1:])
+    observed = [path.rpartition("/")[2] for flag, path in pairs if flag in _ADAPTER_FLAGS]
+    # A model that was read from a server comes without the digests.
+    same = [there for there, digest in zip(observed, digests) if digest in (there, "unknown")]
+    return Setting("adapters", words, _names(observed), len(same) == len(observed) == len(digests))
+
+
+def _names(files: Sequence[str]) -> str:
+    return ", ".join(file[:19] for file in files) or "none"
 
 
 def _elsewhere(environment: Mapping[str, Any], engine: EngineProcess) -> Setting:

@@ -128,6 +128,7 @@ def _decisive(instance: Mapping[str, Any], model: Mapping[str, Any]) -> Dict[str
     return {
         "the layers on the GPUs": {device["uuid"]: device.get("layers") for device in devices},
         "its content": model.get("planned_digest"),
+        "its adapters": [one.get("digest") for one in model.get("adapters") or ()],
         "the layers whose experts are in the host's memory": model.get("cpu_experts"),
         "the KV cache type": model.get("kv_cache_type"),
         "flash attention": environment.get("OLLAMA_FLASH_ATTENTION"),

@@ -145,11 +145,38 @@ def _files(model: dict[str, Any], stores: Sequence[str]) -> tuple[str, list[str]
                 continue
             layers = manifest.of_type(media.MODEL)
             if len(layers) == 1:
-                found = (manifest.drafts(), manifest.of_type(media.ADAPTER))
-                drafts, adapters = ([store.blob_path(layer.digest) for layer in kind] for kind in found)
+                drafts = [store.blob_path(layer.digest) for layer in manifest.drafts()]
+                adapters = _adapters(model, manifest.of_type(media.ADAPTER), stores)
                 return store.blob_path(layers[0].digest), _named_draft(model, stores) or drafts, adapters
             raise dry_run.NotMeasured("its %d model files cannot be given to the engine one by one" % len(layers))
     raise dry_run.NotMeasured("it is in none of the stores %s" % ", ".join(stores))
+
+
+def _adapters(model: dict[str, Any], inherited: Sequence[media.Layer], stores: Sequence[str]) -> list[str]:
+    """Return the paths of the adapters of a model, in the order of the engine.
+
+    Args:
+        model: of a plan, which names them where their digests are known.
+        inherited: adapters in the manifest of its base.
+        stores: models directories.
+
+    Raises:
+        NotMeasured: no store has one of them.
+    """
+    planned = [(one["digest"], one["size_bytes"]) for one in model.get("adapters") or ()]
+    if not all(digest for digest, _size in planned) or "adapters" not in model:
+        planned = [(layer.digest, layer.size_bytes) for layer in inherited]
+    return [_blob(digest, size, stores) for digest, size in planned]
+
+
+def _blob(digest: str, size: int, stores: Sequence[str]) -> str:
+    """Return the path of an adapter in the first store that has it. Raises NotMeasured."""
+    for store in map(Store, stores):
+        with contextlib.suppress(StoreError):
+            with store.opened() as opened:
+                if opened is not None and opened.has_blob(digest, size):
+                    return store.blob_path(digest)
+    raise dry_run.NotMeasured("its adapter %s is in none of the stores %s" % (digest[:19], ", ".join(stores)))
 
 
 def _named_draft(model: dict[str, Any], stores: Sequence[str]) -> list[str]:

@@ -180,7 +180,8 @@ def _model_key(model: dict[str, Any]) -> tuple:
     layers = [(device["uuid"], device["layers"]) for device in predicted["devices"]]
     digests = model["digest"], model.get("planned_digest")
     settings = model["context_length"], model["parallel"], predicted["ubatch"], model.get("speculation")
-    return model["from"], *digests, *settings, layers
+    adapters = [one["digest"] for one in model.get("adapters") or ()]
+    return model["from"], *digests, *settings, layers, adapters
 
 
 def _number(name: str) -> int:

@@ -16,8 +16,9 @@ from typing import Any, Callable
 
 from ..common.names import Name, parse
 from ..common.regular import open_regular, sha256_of
-from . import model_content, modelfile, replaced
+from . import model_content, modelfile, own_blob, replaced
 from .client import OllamaError, OllamaUnreachable
+from .own_file import OwnFile
 from .present import NotHere, Pull, ensure_pulled, from_another_store, has, take
 from .store import Store, StoreError
 from .target import ModelError, Outcome, Target, content_in
@@ -35,15 +36,22 @@ class _Uploads:
         adapters: The LoRA adapters, files of this host.
         draft: The draft model, one at most.
         there: Whether the server has the draft model already: it is the file of another model.
+        own: The LoRA adapters that are brought into the store and not sent to the server.
     """
 
     adapters: dict[str, str]
     draft: dict[str, str]
     there: bool = False
+    own: tuple[OwnFile, ...] = ()
 
     def digests(self) -> tuple[list[str], str]:
         """Return the digests of the adapters, and that of the draft model or ""."""
-        return list(self.adapters.values()), "".join(self.draft.values())
+        return [*self.adapters.values(), *(one.digest for one in self.own)], "".join(self.draft.values())
+
+    def named_adapters(self) -> dict[str, str]:
+        """Return {file name: digest} of the adapters. The manifest keeps the name (manifest/layer.go of Ollama)."""
+        named = {os.path.basename(path): digest for path, digest in self.adapters.items()}
+        return {**named, **{"%s.gguf" % one.sha256[:12]: one.digest for one in self.own}}
 
 
 def ensure_created(
@@ -86,6 +94,8 @@ def ensure_created(
         return Outcome(action, digest, 0, before, model_content.render(want), warnings=warnings)
     if pull.only_here:
         raise NotHere("no store on this host has %s; it is created when the server runs" % name)
+    if not check_mode:
+        _bring(target, name, uploads, pull)
     based = ensure_pulled(target, base, pull, pin, check_mode)
     if check_mode:
         return Outcome(
@@ -105,6 +115,19 @@ def ensure_created(
     outcome = Outcome("create", target.digest(name), based.pulled_bytes, before, model_content.render(want))
     outcome.warnings += warnings + based.warnings + _made_otherwise(target, name, want)
     return outcome
+
+
+def _bring(target: Target, name: Name, uploads: _Uploads, pull: Pull) -> None:
+    """Bring the adapters that are not sent to the server into its store.
+
+    Raises:
+        ModelError: The store is not known.
+        StoreError: One cannot be read or written, or has other bytes than its SHA-256 says.
+    """
+    for own in uploads.own:
+        if target.store is None:
+            raise ModelError("the adapter of %s is brought into the store on this host; give store" % name)
+        own_blob.bring(target.store, own, pull.timeout)
 
 
 def _base(name: Name, request: _Request) -> Name:
@@ -222,15 +245,12 @@ def _fits(store: Store, name: Name, request: _Request, uploads: _Uploads, known:
 
 def _create(target: Target, name: Name, request: _Request, uploads: _Uploads) -> None:
     """Let the server create the model."""
-    files = [
-        {os.path.basename(path): digest for path, digest in paths.items()}
-        for paths in (uploads.adapters, uploads.draft)
-    ]
+    draft = {os.path.basename(path): digest for path, digest in uploads.draft.items()}
     try:
         sent = list(uploads.adapters.items()) + ([] if uploads.there else list(uploads.draft.items()))
         for path, digest in sent:
             target.client.put_blob(digest, path)
-        target.client.create(modelfile.create_payload(str(name), request, *files))
+        target.client.create(modelfile.create_payload(str(name), request, uploads.named_adapters(), draft))
     except OllamaUnreachable as error:
         raise ModelError("the creation of %s was given up: %s; run again" % (name, error))
     except OllamaError as error:
@@ -268,11 +288,11 @@ def _uploads(target: Target, request: _Request, pull: Pull) -> _Uploads:
             "afterwards: convert it to GGUF" % draft
         )
     adapters = {path: _digest_of("adapter", path) for path in map(os.path.expanduser, request["adapters"])}
+    own = tuple(request["adapter_files"])
     if request["draft_model"]:
-        return _Uploads(adapters, _draft_of(target, parse(request["draft_model"]), pull), there=True)
-    return _Uploads(
-        adapters, {path: _digest_of("draft model", path) for path in map(os.path.expanduser, [draft] if draft else [])}
-    )
+        return _Uploads(adapters, _draft_of(target, parse(request["draft_model"]), pull), True, own)
+    drafts = {path: _digest_of("draft model", path) for path in map(os.path.expanduser, [draft] if draft else [])}
+    return _Uploads(adapters, drafts, False, own)
 
 
 def _draft_of(target: Target, draft: Name, pull: Pull) -> dict[str, str]:

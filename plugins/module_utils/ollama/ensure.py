@@ -178,6 +178,7 @@ def _read_request(options: dict[str, Any]) -> dict[str, Any] | None:
             template=options["template"] or None,  # Ollama inherits the text of the base where it is given an empty one
             system=options["system"] or None,
             adapters=options["adapters"] or [],
+            adapter_files=[OwnFile.of(one) for one in options.get("adapter_files") or ()],
         )
         request["from"] = options["from"]
         if options.get("draft"):

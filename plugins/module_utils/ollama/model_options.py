@@ -33,6 +33,16 @@ def model_options() -> dict[str, Any]:
                 file_type=dict(type="str"),
             ),
         ),
+        adapters=dict(
+            type="list",
+            elements="dict",
+            options=dict(
+                kind=dict(type="str", required=True, choices=list(KINDS)),
+                where=dict(type="str", required=True),
+                sha256=dict(type="str", required=True),
+                size_bytes=dict(type="int", required=True),
+            ),
+        ),
         digest=dict(type="str"),
         planned_digest=dict(type="str"),
         headers=dict(
@@ -78,7 +88,8 @@ def read_models(params: dict[str, Any], user: Optional[str]) -> list[WantedModel
             timeout=params["timeout"],
             source=None,
             modelfile=None,
-            adapters=None,
+            adapters=None,  # paths, which module model takes
+            adapter_files=entry["adapters"],
         )
         try:
             wanted.append(read_wanted(options, entry["instance"], user))

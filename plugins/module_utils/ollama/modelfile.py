@@ -4,7 +4,8 @@
 
 A *request* is what the user writes: {from, parameters, template, system, adapters, license, messages, renderer, parser,
 requires, draft, ignored}. What is None in it is inherited from the base, `adapters` and `draft` are paths on the host,
-and `ignored` are parameters that Ollama drops. model_content.py says what a model has in the end.
+`adapter_files` are adapters that become blobs of the store (own_file.py), and `ignored` are parameters that Ollama
+drops. model_content.py says what a model has in the end.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def empty_request() -> dict[str, Any]:
         "template": None,
         "system": None,
         "adapters": [],
+        "adapter_files": [],
         "license": None,
         "messages": None,
         "renderer": None,

@@ -37,7 +37,7 @@ class OwnFile:
         where: its path or address.
         sha256: of the file, 64 hexadecimal digits.
         size_bytes: of the file.
-        architecture: `general.architecture` of its header.
+        architecture: `general.architecture` of its header; "" where no manifest is made of it (an adapter, a piece).
         model_type: number of parameters in words ("8.0B").
         file_type: quantization ("Q4_K_M").
     """
@@ -46,7 +46,7 @@ class OwnFile:
     where: str
     sha256: str
     size_bytes: int
-    architecture: str
+    architecture: str = ""
     model_type: str = ""
     file_type: str = ""
 
@@ -65,7 +65,7 @@ class OwnFile:
             told["where"],
             normalise_digest(told["sha256"])[len("sha256:") :],
             int(told["size_bytes"]),
-            told["architecture"],
+            told.get("architecture") or "",
             told.get("model_type") or "",
             told.get("file_type") or "",
         )

@@ -45,6 +45,7 @@ class Wanted:
         system, template: of the Modelfile.
         aliases: further names that clients use, as /api/tags shows them.
         source: the file of the user that it comes from, as a plan tells it; None for a model of a registry.
+        adapters: its LoRA adapters, as a plan tells them; their facts are `facts.adapters`.
         refresh: whether the model of the facts replaces another one that the host has under the name.
     """
 
@@ -77,6 +78,7 @@ class Wanted:
     aliases: tuple[str, ...] = ()
     refresh: bool = False
     source: Optional[dict[str, Any]] = None
+    adapters: tuple[dict[str, Any], ...] = ()
 
     @property
     def cache_type(self) -> str:

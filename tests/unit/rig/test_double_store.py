@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import pathlib
 import threading
 import time
 
@@ -20,6 +21,7 @@ from tests.rig.ollama.double.store import LAYER_TYPE, Store
 from tests.rig.registry.server import Registry, serve
 from tests.rig.waiting import wait_until
 from tests.unit.rig import double_content
+from tests.unit.rig.adapter_files import write_adapter
 
 ENTRIES = {entry["name"]: entry for entry in double_content.recorded("ollama-0.32.15-api.json")}
 BASE = "127.0.0.1:5001/library/tiny:latest"
@@ -55,6 +57,36 @@ def test_pulled_manifest_keeps_its_bytes(seeded):
     want = next(model for model in ENTRIES["tags"]["response"]["body"]["models"] if model["name"] == BASE)
     found = seeded.load(names.parse(BASE))
     assert (found.digest, found.size) == (want["digest"], want["size"])
+
+
+def test_an_adapter_is_kept_as_it_is(seeded, tmp_path):
+    """server/create.go of 0.32.15: one adapter, whose file stays; another GGUF file becomes one more model layer."""
+    path = write_adapter(tmp_path / "a.gguf", "tiny", 8, ("attn_q",))
+    digest = seeded.put(pathlib.Path(path).read_bytes())[0]
+    request = {"from": BASE, "adapters": {"a.gguf": digest}}
+    for _line in create.create(seeded, names.parse("made"), request):
+        pass
+    layer = seeded.load(names.parse("made")).layers[-1]
+    assert layer == {
+        "mediaType": LAYER_TYPE + "adapter",
+        "digest": digest,
+        "size": os.path.getsize(path),
+        "from": "a.gguf",
+    }
+    model = seeded.load(names.parse(BASE)).layers[0]["digest"]
+    for _line in create.create(seeded, names.parse("two"), {"from": BASE, "adapters": {"m.gguf": model}}):
+        pass
+    assert [one["mediaType"] for one in seeded.load(names.parse("two")).layers].count(LAYER_TYPE + "model") == 2
+    texts = "sha256:" + hashlib.sha256(dict(double_content.TEXTS)["system"]).hexdigest()
+    for adapters, words in (
+        ({"a.gguf": digest, "b.gguf": digest}, "only one adapter is currently supported"),
+        ({"a.gguf": texts}, "supplied file was not in GGUF format"),
+        ({"a": texts}, "unknown type"),
+        ({}, "unknown type"),
+        ({"a.gguf": "sha256:" + "9" * 64}, "no such file or directory"),
+    ):
+        with pytest.raises(ApiError, match=words):
+            list(create.create(seeded, names.parse("no"), dict(request, adapters=adapters)))
 
 
 def test_created_manifests_are_the_recorded_ones(seeded):

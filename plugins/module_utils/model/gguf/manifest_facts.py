@@ -15,7 +15,7 @@ from ...ollama import manifest as media
 from ...ollama import parameters
 from ...ollama.registry import RegistryError
 from ...ollama.store_directory import StoreError
-from .adapter import adapter_facts, foreign_architecture, foreign_block
+from .adapter import adapter_facts, misfit, read_adapter
 from .facts import model_facts
 from .header import Header, HeaderError, integer
 from .parts import merge
@@ -182,27 +182,17 @@ def adapter(layer: media.Layer, header: Header, model: dict[str, Any], name: str
         SourceError: it is made for another model.
         HeaderError: its size cannot be computed.
     """
-    made_for = foreign_architecture(header, model)
-    if made_for is not None:
-        raise SourceError(
-            "%s was made for %s, and the model has the architecture %s, so Ollama cannot load it: create the model "
-            "with an adapter that was made for its base"
-            % (
-                in_words(layer, name),
-                "the architecture %.80s" % made_for if made_for else "no architecture",
-                model["architecture"],
-            )
-        )
-    block = foreign_block(header, model)
-    if block is not None:
-        raise SourceError(
-            "%s changes block %d, and the model has the blocks 0 to %d, so Ollama cannot load it: create the model "
-            "with an adapter that was made for its base" % (in_words(layer, name), block, model["block_count"] - 1)
-        )
     try:
-        return dict(adapter_facts(header, model), digest=layer.digest, size_bytes=layer.size_bytes)
+        found = read_adapter(header)
     except HeaderError as error:
         raise HeaderError("%s cannot be read: %s" % (in_words(layer, name), error))
+    wrong = misfit(found, model)
+    if wrong:
+        raise SourceError(
+            "%s %s, so Ollama cannot load it: create the model with an adapter that was made for its base"
+            % (in_words(layer, name), wrong)
+        )
+    return dict(adapter_facts(found, model), digest=layer.digest, size_bytes=layer.size_bytes)
 
 
 def draft(layer: media.Layer, header: Header, name: str) -> dict[str, Any]:

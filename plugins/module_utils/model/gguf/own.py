@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Read the facts of a GGUF file of the user, on this machine or behind an address, with the digest that it has as a
-model (ollama/own_file.py)."""
+"""Read the facts of a GGUF file of the user, on this machine or behind an address: of a model, with the digest that it
+has as one (ollama/own_file.py), or of an adapter."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ...common.names import normalise_digest
 from ...common.regular import open_regular, sha256_of
 from ...ollama.file_address import FileAtAddress
 from ...ollama.own_file import OwnFile, parameters_in_words
+from .adapter import read_adapter
 from .cache import Cache
 from .extent import check_extent
 from .facts import model_facts
-from .header import HeaderError, read_header
-from .manifest_facts import CHUNK, SourceError, noted
-from .source import MAX_READS, NETWORK_LIMIT, Tally, from_file, model_of
+from .header import Header, HeaderError, read_header
+from .manifest_facts import CHUNK, SMALL_CHUNK, SourceError, noted
+from .source import MAX_READS, NETWORK_LIMIT, Tally, file_header, from_file, model_of
 
 
 def from_own_file(path: str, name: str, sha256: str | None, cache: Cache) -> tuple[dict[str, Any], int]:
@@ -59,14 +60,8 @@ def from_address(address: FileAtAddress, name: str, sha256: str, cache: Cache) -
     digest, size = normalise_digest(sha256), address.size()
 
     def compute() -> dict[str, Any]:
-        tally = Tally(address.range, CHUNK, min(size, NETWORK_LIMIT), MAX_READS)
         read: list[dict[str, Any]] = []
-        try:
-            header = read_header(tally.read, NETWORK_LIMIT)
-            check_extent(header, size)
-        except HeaderError as error:
-            raise HeaderError("%s: %s" % (address.url, error))
-        facts = model_facts(noted(header, read))
+        facts = model_facts(noted(_header_at(address, size, CHUNK), read))
         facts["headers"] = read
         return facts
 
@@ -74,6 +69,86 @@ def from_address(address: FileAtAddress, name: str, sha256: str, cache: Cache) -
     if (facts.get("split_count") or 1) > 1:
         raise _split(address.url)
     return _with_digest(model_of(name, "address", None, size, size, facts), digest, address.url), address.bytes_read
+
+
+def adapter_from_file(path: str, sha256: str | None, cache: Cache) -> tuple[dict[str, Any], int]:
+    """Return (adapter, bytes_read) of a LoRA adapter on this machine: what `adapter.read_adapter` returns, with sha256
+    and size_bytes.
+
+    Args:
+        path: of the file.
+        sha256: that it must have; None for any.
+        cache: keeps its SHA-256 as long as size and time of the file stay.
+
+    Raises:
+        SourceError: the file cannot be read, is no adapter, or has another SHA-256.
+        HeaderError: it is no GGUF file, or damaged.
+        InvalidName: `sha256` is none.
+    """
+    wanted = normalise_digest(sha256) if sha256 else None
+    header, bytes_read = file_header(path)
+    found = _adapter(header, path)
+    digest = _digest(path, cache)
+    if wanted not in (None, digest):
+        raise SourceError(
+            "the adapter %s has the SHA-256 %s, not %s: correct sha256, or take the file that it is of"
+            % (path, digest[len("sha256:") :], str(wanted)[len("sha256:") :])
+        )
+    return dict(found, sha256=digest[len("sha256:") :], size_bytes=os.path.getsize(path)), bytes_read
+
+
+def adapter_from_address(address: FileAtAddress, sha256: str, cache: Cache) -> tuple[dict[str, Any], int]:
+    """Return (adapter, bytes_read) of a LoRA adapter behind an address, from ranges of its header; see
+    `adapter_from_file`.
+
+    Args:
+        address: of the file.
+        sha256: of the file, which is compared once the file is on a host.
+        cache: keeps the facts by address, hash and size.
+
+    Raises:
+        AddressError: there is no usable answer.
+        SourceError: it is no adapter.
+        HeaderError: it is no GGUF file, damaged, or of another size.
+        InvalidName: `sha256` is none.
+    """
+    digest, size = normalise_digest(sha256), address.size()
+
+    def compute() -> dict[str, Any]:
+        return _adapter(_header_at(address, size, SMALL_CHUNK), address.url)
+
+    facts = cache.fetch(["adapter", address.url, digest, str(size)], compute)
+    return dict(facts, sha256=digest[len("sha256:") :], size_bytes=size), address.bytes_read
+
+
+def _header_at(address: FileAtAddress, size: int, chunk: int) -> Header:
+    """Return the header of a file behind an address; `chunk` bytes are asked for at a time."""
+    tally = Tally(address.range, chunk, min(size, NETWORK_LIMIT), MAX_READS)
+    try:
+        header = read_header(tally.read, NETWORK_LIMIT)
+        check_extent(header, size)
+    except HeaderError as error:
+        raise HeaderError("%s: %s" % (address.url, error))
+    return header
+
+
+def _adapter(header: Header, where: str) -> dict[str, Any]:
+    """Return what the header of an adapter says.
+
+    Source: llama.cpp src/llama-adapter.cpp, `llama_adapter_lora_init_impl`; of another type, Ollama would take the file
+    for a model (server/create.go, ggufLayersWithMediaType).
+    """
+    for key, wanted in (("general.type", "adapter"), ("adapter.type", "lora")):
+        found = header.keys.get(key)
+        if found != wanted:
+            raise SourceError(
+                "%s is no LoRA adapter (its %s is %s, not %s): give a GGUF file that convert_lora_to_gguf.py of "
+                "llama.cpp has written" % (where, key, "%.80r" % found if found is not None else "not set", wanted)
+            )
+    try:
+        return read_adapter(header)
+    except HeaderError as error:
+        raise HeaderError("%s: %s" % (where, error))
 
 
 def _with_digest(model: dict[str, Any], digest: str, where: str) -> dict[str, Any]:

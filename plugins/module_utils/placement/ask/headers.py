@@ -4,24 +4,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 from ...common.names import InvalidName, parse
 from ..errors import PlacementError
 from .drafts import draft_name, with_draft
+from .own_adapters import with_adapter
 
 
-def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_headers(
+    models: list[dict[str, Any]], headers: list[dict[str, Any]], adapters: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
     """The entries of `models` with the last of the headers that are named as they are, and as their draft models are.
 
     A header that replaces one from a registry gets the digest of that one as `registry_digest`.
 
     Args:
         models: entries of placement_info's models.
-        headers: what model_info returned, in any order.
+        headers: what model_info returned for models, in any order.
+        adapters: what it returned for adapters of the user's, with the names of their models.
 
     Raises:
-        PlacementError: an entry or its draft model has no header, or the draft model cannot be one.
+        PlacementError: an entry, its draft model or its adapter has no header, or that cannot be one.
     """
     by_name: dict[Any, dict[str, Any]] = {}
     for header in headers:
@@ -41,6 +45,7 @@ def with_headers(models: list[dict[str, Any]], headers: list[dict[str, Any]]) ->
         draft = draft_name(model)
         if draft is not None:
             model["model"] = with_draft(model, by_name.get(_full(draft)))
+        model["model"] = with_adapter(model, adapters)
     return joined
 
 

@@ -37,6 +37,7 @@ def model_options() -> Options:
         parameters=dict(type="dict"),
         system=dict(type="str"),
         template=dict(type="str"),
+        adapters=dict(type="list", elements="dict", options=_file_options()),
     )
     speculative = dict(
         type=dict(type="str", required=True, choices=["none", "mtp", "draft"]),
@@ -62,11 +63,16 @@ def model_options() -> Options:
         insecure=dict(type="bool", default=False),
         digest=dict(type="str"),
         refresh=dict(type="bool", default=False),
-        source=dict(type="dict", options=dict((name, dict(type="str")) for name in (*KINDS, "sha256"))),
+        source=dict(type="dict", options=_file_options()),
         aliases=dict(type="list", elements="str"),
         optimized=dict(type="dict", options=optimized),
         parameters=dict(type="dict"),
     )
+
+
+def _file_options() -> Options:
+    """Return the options that say where a file of the user is."""
+    return {name: dict(type="str") for name in (*KINDS, "sha256")}
 
 
 def role_options() -> Options:
@@ -139,6 +145,15 @@ def _of_value(value: Any, option: dict[str, Any], what: str, key: str) -> list[s
         near = difflib.get_close_matches(str(value), choices, 1)
         remedy = "did you mean %s?" % near[0] if near else "give one of %s." % ", ".join(choices)
         return ["%s is %s: %s" % (what, _shown(value), remedy)]
+    if keys and kind == "list":
+        wrong = [
+            "%s has %s: give mappings with %s." % (what, _shown(one), ", ".join(keys))
+            for one in value
+            if not isinstance(one, dict)
+        ]
+        return wrong + [
+            problem for one in value if isinstance(one, dict) for problem in mapping_problems(one, keys, what)
+        ]
     if keys:
         return mapping_problems(value, keys, what)
     # Ansible makes texts of numbers, and nobody sees what a file says then (1.10 is 1.1).

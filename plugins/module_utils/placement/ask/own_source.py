@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Models of the user's own: `source` of an entry says where the GGUF file is. Pure."""
+"""Files of the user's own: `source` of an entry says where the GGUF file of a model is. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ...ollama.own_file import KINDS
 from ..errors import PlacementError
 
 _URL = re.compile(r"https?://[^\s/?#@]+/\S*\Z", re.IGNORECASE)
-_EXAMPLE = "source: {url: https://..., sha256: ...}"
 
 
 def check_source(entry: Mapping[str, Any]) -> Optional[tuple[str, str]]:
@@ -29,42 +28,56 @@ def check_source(entry: Mapping[str, Any]) -> Optional[tuple[str, str]]:
     source, name = entry.get("source"), entry.get("name")
     if source is None:
         return None
-    if not isinstance(source, Mapping):
-        raise PlacementError("source of %s is %.80r: give a mapping such as %s." % (name, source, _EXAMPLE))
-    given = [kind for kind in KINDS if source.get(kind)]
-    if len(given) != 1:
-        raise PlacementError(
-            "source of %s has %s: give one of %s." % (name, " and ".join(given) or "no file", ", ".join(KINDS))
-        )
-    kind = given[0]
-    _check_hash(source, kind, name)
-    where = str(source[kind])
-    if kind == "url" and not _URL.match(where):
-        raise PlacementError(
-            "The url of source of %s is %r: give the http or https address of a GGUF file, without a user name and "
-            "password." % (name, shown_address(where))
-        )
-    if kind == "host_file" and not where.startswith("/"):
-        raise PlacementError("The host_file of source of %s is %r: give its whole path on the host." % (name, where))
+    found = check_file(source, "source", "source of %s" % name)
     if entry.get("digest"):
         raise PlacementError(
             "%s has a source and a digest: the sha256 of its source is what pins it, so leave digest out." % name
         )
+    return found
+
+
+def check_file(source: Any, key: str, what: str) -> tuple[str, str]:
+    """Return (kind, place) of a file of the user.
+
+    Args:
+        source: what says where it is.
+        key: under which the user writes it.
+        what: it is, for messages.
+
+    Raises:
+        PlacementError: it cannot be.
+    """
+    if not isinstance(source, Mapping):
+        raise PlacementError(
+            "%s is %.80r: give a mapping such as %s: {url: https://..., sha256: ...}." % (what, source, key)
+        )
+    given = [kind for kind in KINDS if source.get(kind)]
+    if len(given) != 1:
+        raise PlacementError("%s has %s: give one of %s." % (what, " and ".join(given) or "no file", ", ".join(KINDS)))
+    kind = given[0]
+    _check_hash(source, kind, what)
+    where = str(source[kind])
+    if kind == "url" and not _URL.match(where):
+        raise PlacementError(
+            "The url of %s is %r: give the http or https address of a GGUF file, without a user name and password."
+            % (what, shown_address(where))
+        )
+    if kind == "host_file" and not where.startswith("/"):
+        raise PlacementError("The host_file of %s is %r: give its whole path on the host." % (what, where))
     return kind, where
 
 
-def _check_hash(source: Mapping[str, Any], kind: str, name: Any) -> None:
+def _check_hash(source: Mapping[str, Any], kind: str, what: str) -> None:
     given = source.get("sha256")
     if not given and kind != "file":
         raise PlacementError(
-            "source of %s has no sha256, which a %s needs: give the SHA-256 of the file (sha256sum FILE)."
-            % (name, kind)
+            "%s has no sha256, which a %s needs: give the SHA-256 of the file (sha256sum FILE)." % (what, kind)
         )
     try:
         if given:
             names.normalise_digest(given)
     except names.InvalidName:
-        raise PlacementError("The sha256 of source of %s is %.80r: give 64 hexadecimal digits." % (name, given))
+        raise PlacementError("The sha256 of %s is %.80r: give 64 hexadecimal digits." % (what, given))
 
 
 def planned_source(entry: Mapping[str, Any], facts: ModelFacts) -> Optional[dict[str, Any]]:

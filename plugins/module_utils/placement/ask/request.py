@@ -10,7 +10,7 @@ from ...common import names
 from ...common.sizes import GIB
 from ..errors import PlacementError
 from ..shapes import Wanted
-from . import aliases, inherited, own_source, speculative
+from . import aliases, inherited, own_adapters, own_source, speculative
 from . import model_settings as settings
 from .drafts import draft_name
 from .model_facts import model_facts
@@ -130,6 +130,7 @@ def _wanted(entry: Any, environment: dict[str, str], headroom_bytes: int) -> tup
         # The user changes a file on purpose.
         refresh=source is not None or settings.switch(entry.get("refresh"), "refresh of %s" % name) or False,
         source=source,
+        adapters=own_adapters.planned_adapters(entry, facts.adapters),
     )
     return wanted, warnings + own_notes + notes
 

@@ -244,6 +244,7 @@ def model_entry(member: Member, service: Service) -> dict[str, Any]:
         "planned_digest": wanted.facts.digest,
         "refresh": wanted.refresh,
         "source": wanted.source,
+        "adapters": list(wanted.adapters),
         "headers": wanted.facts.headers,
         "size_bytes": wanted.facts.size_bytes,
         "insecure": wanted.insecure,

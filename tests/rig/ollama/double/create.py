@@ -56,8 +56,8 @@ def create(store, name, request):
         config = _config(gguf.read(store.blob_path(layers[0]["digest"])), request)
     else:
         raise ApiError(400, "neither 'from' or 'files' was specified")
-    for digest in (request.get("adapters") or {}).values():
-        layers.append(_layer("adapter", digest, os.path.getsize(store.blob_path(digest)), "using existing layer"))
+    if request.get("adapters") is not None:
+        layers += _adapters(store, request["adapters"])
     _add_drafts(store, layers, request)
     request = _set_config(store, config, layers, request)
     _set_texts(store, layers, request)
@@ -106,6 +106,34 @@ def _config(header, request, inherited=None):
         "architecture": "amd64",
         "os": "linux",
     }
+
+
+def _adapters(store, files):
+    """The layers of uploaded adapters (server/create.go, convertModelFromFiles and ggufLayers). One that does not say
+    that it is an adapter becomes another model layer."""
+    if not files:
+        raise ApiError(400, "unknown type")
+    if len(files) > 1:
+        raise ApiError(400, "only one adapter is currently supported")
+    layers = []
+    for name, digest in files.items():
+        path = store.blob_path(digest)
+        try:
+            kind = gguf.read(path).values.get("general.type")
+        except FileNotFoundError:
+            if not name.endswith(".gguf"):
+                raise ApiError(400, "unknown type") from None
+            raise ApiError(400, "open %s: no such file or directory" % path) from None
+        except gguf.NotGguf:
+            text = "supplied file was not in GGUF format" if name.endswith(".gguf") else "unknown type"
+            raise ApiError(400, text) from None
+        if kind == "adapter":
+            layer = _layer("adapter", digest, os.path.getsize(path), "using existing layer")
+            status = layer.pop("status")
+            layers.append({**layer, "from": name, "status": status})
+        else:
+            layers.append(_rewritten(store, digest))
+    return layers
 
 
 def _add_drafts(store, layers, request):

@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.own_blob import name_it
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.own_file import OwnFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import content_in
 from ansible_collections.gpufleet.ollama.plugins.modules import model_file
 
 from tests.rig.models import store as rig_models
 from tests.unit.plugins.modules.run_module import run_module
 from tests.unit.plugins.modules.test_instance_models import actions, entry, run
+from tests.unit.rig.adapter_files import write_adapter
 
 
 @pytest.fixture(name="gguf", scope="module")
@@ -138,6 +141,64 @@ def test_a_file_of_the_controller_comes_in_pieces(rig, gguf, tmp_path, monkeypat
     assert actions(run(rig, [model])) == ["import"]
     wrong = run_module("model_file", dict(common, piece=str(piece), offset=5, sha256="2" * 64))
     assert wrong["failed"] and "has 0 bytes and not 5" in wrong["msg"]
+
+
+@pytest.fixture(name="lora", scope="module")
+def _lora(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lora")
+    return [pathlib.Path(write_adapter(folder / ("%d.gguf" % rank), "tiny", rank, ("attn_q",))) for rank in (8, 16)]
+
+
+def adapted(rig, path, kind="host_file", number=0, **options):
+    """The optimized model with an adapter, as the role asks for it."""
+    file = {"kind": kind, "where": str(path), "sha256": sha256(path), "size_bytes": path.stat().st_size}
+    given = {"from": "tiny", "parameters": {"num_ctx": 2048}, "adapters": [dict(file, **options)]}
+    return [entry(rig, number, "tiny"), entry(rig, number, "tiny:made", **given)]
+
+
+def adapters_of(rig, number=0):
+    """The digests of the adapters of the made model."""
+    content = content_in(Store(str(rig.store(number))), parse("tiny:made"))
+    return content["adapters"]
+
+
+def test_an_adapter_is_added_once_and_replaced_by_another(rig, lora):
+    run(rig, [entry(rig, 0, "tiny")])
+    one, other = lora
+    assert actions(run(rig, adapted(rig, one), check=True)) == ["none", "create"]
+    assert actions(run(rig, adapted(rig, one))) == ["none", "create"]
+    assert adapters_of(rig) == ["sha256:" + sha256(one)]
+    blob = rig.store(0) / "blobs" / ("sha256-" + sha256(one))
+    assert blob.read_bytes() == one.read_bytes()
+    assert actions(run(rig, adapted(rig, one))) == ["none", "none"]
+    assert actions(run(rig, adapted(rig, other))) == ["none", "create"]
+    assert adapters_of(rig) == ["sha256:" + sha256(other)]
+    without = [dict(model, adapters=None) for model in adapted(rig, one)]
+    assert actions(run(rig, without)) == ["none", "create"] and adapters_of(rig) == []
+
+
+def test_an_adapter_that_cannot_be_brought_changes_nothing(rig, lora):
+    run(rig, [entry(rig, 0, "tiny")])
+    for options, words in (
+        ({"sha256": "1" * 64}, "has the SHA-256 %s, not 111" % sha256(lora[0])),
+        ({"where": "/gone.gguf"}, "cannot read the model file /gone.gguf"),
+        ({"kind": "file"}, "has not been sent"),
+    ):
+        refused = run(rig, adapted(rig, lora[0], **options))
+        assert refused["failed"] and words in refused["msg"] and rig.names() == ["tiny:latest"]
+    no_store = [dict(model, store=None, link_from=None) for model in adapted(rig, lora[0])]
+    assert "is brought into the store on this host; give store" in run(rig, no_store)["msg"]
+
+
+def test_the_facts_of_an_adapter(rig, lora, gguf, tmp_path):
+    path, cached = str(lora[0]), {"cache_dir": str(tmp_path / "cache")}
+    found = read(path, adapter=True, **cached)["adapter"]
+    assert found["name"] == "mine:latest" and found["sha256"] == sha256(lora[0]) and found["rank"] == 8
+    assert read(path, adapter=True, sha256=found["sha256"])["adapter"] == found
+    assert "not " + "2" * 64 in read(path, adapter=True, sha256="2" * 64)["msg"]
+    assert "is no LoRA adapter (its general.type is" in read(str(gguf), adapter=True)["msg"]
+    assert "cannot read the model file" in read("/gone.gguf", adapter=True)["msg"]
+    assert "an adapter is a file" in read(path, adapter=True, source="store", store="/x")["msg"]
 
 
 def test_a_store_names_only_what_it_has(tmp_path, gguf):

@@ -37,6 +37,7 @@ HARMLESS = {
     ("instance_models", "models.parameters"): "parameters of a Modelfile",
     ("instance_switch", "models.parameters"): "parameters of a Modelfile",
     ("plan_history", "instances"): "placement_check returns no environment",
+    ("placement_info", "adapters"): "headers of adapters",
     ("placement_info", "cordon.gpu"): "index, UUID or PCI address of a GPU",
     ("placement_info", "cordon.until"): "date",
     ("placement_info", "gpu_inventory"): "facts of the GPUs",

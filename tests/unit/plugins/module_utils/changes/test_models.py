@@ -421,3 +421,25 @@ def test_a_model_of_the_users_own_comes_from_its_file():
     source = {"kind": "file", "where": "/m.gguf", "sha256": "a" * 64}
     pulled, created, *_further = models.wanted_models(plan(model("tiny", OPTIMIZED, source=source)), [])
     assert pulled.file == created.file == source
+
+
+def test_an_adapter_of_the_users_own_is_of_the_optimized_model_alone():
+    told = [
+        {"digest": "sha256:" + "1" * 64, "size_bytes": 5, "kind": None, "where": None},
+        {"digest": "sha256:" + "2" * 64, "size_bytes": 6, "kind": "file", "where": "/lora.gguf"},
+    ]
+    wanted = plan(model("tiny", OPTIMIZED, adapters=told))
+    pulled, created, *_further = models.wanted_models(wanted, [])
+    assert pulled.adapters == []
+    assert created.adapters == [{"kind": "file", "where": "/lora.gguf", "sha256": "2" * 64, "size_bytes": 6}]
+    servers = serving(wanted)
+    assert ("create", "its adapters differ.") in created_why(wanted, servers)
+    servers["gpu0"]["contents"][OPTIMIZED]["content"]["adapters"] = ["sha256:" + "2" * 64]
+    assert created_why(wanted, servers) == []
+    # Without it, the model is made again.
+    assert created_why(plan(model("tiny", OPTIMIZED)), servers) == [("create", "its adapters differ.")]
+
+
+def created_why(wanted, servers):
+    changes = models.compare_models(wanted, servers, {}, [], set(), {})[0]
+    return [(change.kind, change.reason) for change in changes if change.kind == "create"]

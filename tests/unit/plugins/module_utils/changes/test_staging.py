@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import task_loops
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.models import compare_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 
@@ -47,6 +48,16 @@ def test_models_of_one_name_get_names_of_their_own():
     assert (other.instance, other.name, other.staged_as) == ("gpu1", OPTIMIZED, names[2])
     again = compared(wanted, {"gpu0": server(), "gpu1": server()})[2]
     assert [state.name for state in again] == names
+
+
+def test_models_with_other_adapters_get_names_of_their_own():
+    wanted = two({"num_ctx": 4096}, {"num_ctx": 4096})
+    for instance, number in zip(wanted["instances"], "12"):
+        told = {"digest": "sha256:" + number * 64, "size_bytes": 6, "kind": "file", "where": "/lora.gguf"}
+        instance["models"][0]["adapters"] = [told]
+    _changes, states, fetched = compared(wanted, {"gpu0": server(), "gpu1": server()})
+    assert len({state.name for state in fetched}) == 3 and len([state for state in states if state.staged_as]) == 1
+    assert task_loops._sent(tuple(fetched)) == ["1" * 64, "2" * 64]
 
 
 def test_a_long_tag_has_room_for_the_name_of_its_own():

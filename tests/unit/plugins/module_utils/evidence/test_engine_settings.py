@@ -67,6 +67,27 @@ def test_every_difference_is_a_check_of_its_own(name, seen):
     assert name in result.diagnosis[0].evidence and "oad the model again" in result.diagnosis[0].remedy
 
 
+LORA = [{"digest": "sha256:" + "a" * 64}, {"digest": "sha256:" + "b" * 64}]
+FILES = ["--lora", "/s/blobs/sha256-" + "a" * 64, "--lora", "/s/blobs/sha256-" + "b" * 64]
+
+
+@pytest.mark.parametrize(
+    "planned, arguments, right",
+    [
+        ([], [], True),
+        (LORA, FILES, True),
+        ([LORA[0], {"digest": None}], FILES, True),  # read from a server, which does not tell it
+        ([], FILES[:2], False),
+        (LORA, FILES[:2], False),
+        (LORA, FILES[2:] + FILES[:2], False),
+        ([LORA[0]], FILES, False),
+    ],
+)
+def test_the_adapters_of_the_engine_are_those_of_the_plan(planned, arguments, right):
+    result = judged(engine(*arguments), adapters=planned)
+    assert failed(result) == ([] if right else ["setting adapters"])
+
+
 def test_an_engine_as_planned_has_all_checks():
     names = [name for name in checks(judged(engine())) if name.startswith("setting ")]
     assert names == [

@@ -112,6 +112,7 @@ def test_another_strategy_with_the_same_layers_is_said():
     "changed, words",
     [
         ({"kv_cache_type": "q8_0"}, "the KV cache type (q8_0 instead of f16)"),
+        ({"adapters": [{"digest": "sha256:c"}]}, "its adapters"),
         ({"planned_digest": "sha256:b"}, "its content (sha256:b instead of sha256:a)"),
         ({"cpu_experts": 4}, "the layers whose experts are in the host's memory"),
         ({"speculation": {"type": "mtp", "tokens": 4, "draft": False}}, "speculative decoding"),

@@ -158,3 +158,17 @@ def test_the_engine_is_given_the_file_of_the_draft_that_is_named(store):
     assert os.path.basename(draft) == expected["llama3.1:8b"].file_name
     with pytest.raises(dry_run.NotMeasured, match="its draft model nowhere is in none of the stores"):
         measure_room._files(dict(drafted, draft={"name": "nowhere"}), [store])
+
+
+def test_the_engine_is_given_the_adapters_of_the_plan(store):
+    (size, name) = max((blob.size, blob.file_name) for blob in rig_models.blobs("llama3.1:8b"))
+    one = {"digest": name.replace("-", ":"), "size_bytes": size, "kind": "url"}
+    planned = {"from": "llama4:16x17b", "create_as": "x", "adapters": [one]}
+    assert [os.path.basename(path) for path in measure_room._files(planned, [store])[2]] == [name]
+    for change, found in (({"digest": None}, []), ({"size_bytes": 1}, None)):
+        changed = dict(planned, adapters=[dict(one, **change)])
+        if found is None:
+            with pytest.raises(dry_run.NotMeasured, match="its adapter sha256:.* is in none of the stores"):
+                measure_room._files(changed, [store])
+        else:
+            assert measure_room._files(changed, [store])[2] == found

@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.adapter import (
     adapter_facts,
-    foreign_architecture,
+    misfit,
+    read_adapter,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import Header, HeaderError, Tensor
 
@@ -18,8 +19,12 @@ def pair(name, size=100, rank=8):
     return [Tensor(name + ".lora_a", [64, rank], "F16", size), Tensor(name + ".lora_b", [rank, 64], "F16", size)]
 
 
+def header(*tensors, **keys):
+    return Header(3, keys, {}, [one for part in tensors for one in part], 0)
+
+
 def facts_of(*tensors, **model):
-    return adapter_facts(Header(3, {}, {}, [one for part in tensors for one in part], 0), dict(MODEL, **model))
+    return adapter_facts(read_adapter(header(*tensors)), dict(MODEL, **model))
 
 
 def test_a_tensor_is_beside_the_one_that_it_changes():
@@ -54,16 +59,42 @@ def test_a_tensor_of_an_unknown_type_has_no_size():
 
 
 @pytest.mark.parametrize(
-    "made_for, model, foreign",
+    "made_for, model, fits",
     [
-        ("llama", "llama", None),
-        ("qwen2", "llama", "qwen2"),
-        ("gpt-oss", "gptoss", None),  # the name that the engine gives it
-        ("gptoss", "gptoss", None),
-        ("gptoss", "gpt-oss", "gptoss"),
-        (None, "llama", ""),
+        ("llama", "llama", True),
+        ("qwen2", "llama", False),
+        ("gpt-oss", "gptoss", True),  # the name that the engine gives it
+        ("gptoss", "gptoss", True),
+        ("gptoss", "gpt-oss", False),
+        (None, "llama", False),
     ],
 )
-def test_an_adapter_is_made_for_one_architecture(made_for, model, foreign):
+def test_an_adapter_is_made_for_one_architecture(made_for, model, fits):
     keys = {"general.architecture": made_for} if made_for else {}
-    assert foreign_architecture(Header(3, keys, {}, [], 0), {"architecture": model}) == foreign
+    wrong = misfit(read_adapter(header(**keys)), {"architecture": model, "block_count": 2})
+    assert wrong == (
+        ""
+        if fits
+        else "was made for %s, and the model has the architecture %s"
+        % ("the architecture %s" % made_for if made_for else "no architecture", model)
+    )
+
+
+@pytest.mark.parametrize(
+    "name, width, wrong",
+    [
+        ("blk.1.attn_q.weight", 64, ""),
+        ("blk.2.attn_q.weight", 64, "changes block 2, and the model has the blocks 0 to 1"),
+        (
+            "blk.1.attn_q.weight",
+            128,
+            "changes matrices attn_q.weight of 64 x 64, and the model has them of 64 x 128 and 64 x 256",
+        ),
+        ("blk.1.attn_k.weight", 128, ""),  # what the source does not tell is for the engine to judge
+    ],
+)
+def test_an_adapter_goes_with_models_of_its_blocks_and_widths(name, width, wrong):
+    kinds = [{"attn_q.weight": [64, width]}, {"attn_q.weight": [64, 2 * width]}]
+    model = {"architecture": "llama", "block_count": 2, "layer_kinds": kinds}
+    keys = {"general.architecture": "llama"}
+    assert misfit(read_adapter(header(pair("blk.0.attn_norm.weight"), pair(name), **keys)), model) == wrong

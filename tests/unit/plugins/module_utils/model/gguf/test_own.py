@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.manifest_facts import SourceError
 
 from tests.rig.models import store as rig_models
+from tests.unit.rig.adapter_files import write_adapter
 
 
 @pytest.fixture(name="gguf", scope="module")
@@ -42,3 +43,42 @@ def test_what_is_no_model_in_one_file(gguf, monkeypatch):
         facts = dict(block_count=2, architecture="llama", file_bytes=5, split_count=None) | change
         with pytest.raises(SourceError, match="is a projector or an adapter"):
             own.from_own_file(str(gguf), "mine", "a" * 64, Cache(None))
+
+
+class Address:
+    """A file as FileAtAddress gives it, which counts what is read of it."""
+
+    def __init__(self, path):
+        self.url, self.bytes_read, self._content = "https://x/a.gguf", 0, path.read_bytes()
+
+    def size(self):
+        return len(self._content)
+
+    def range(self, offset, size):
+        self.bytes_read += size
+        return self._content[offset : offset + size]
+
+
+def test_an_adapter_behind_an_address_is_read_once(tmp_path):
+    path = tmp_path / "a.gguf"
+    write_adapter(path, "tiny", 8, ("attn_q", "token_embd"))
+    cache = Cache(str(tmp_path / "cache"))
+    found, bytes_read = own.adapter_from_address(Address(path), "a" * 64, cache)
+    assert bytes_read > 0 and (found["sha256"], found["size_bytes"]) == ("a" * 64, path.stat().st_size)
+    assert own.adapter_from_address(Address(path), "a" * 64, cache) == (found, 0)
+    local = own.adapter_from_file(str(path), None, Cache(None))[0]
+    assert dict(found, sha256=local["sha256"]) == local and found["layer_bytes"] and found["embedding_bytes"]
+
+
+@pytest.mark.parametrize(
+    "pairs, words",
+    [
+        ({"general.type": "model"}, "its general.type is 'model', not adapter"),
+        ({"adapter.type": "control_vector"}, "its adapter.type is 'control_vector', not lora"),
+    ],
+)
+def test_what_is_no_adapter(tmp_path, gguf, pairs, words):
+    with pytest.raises(SourceError, match=words):
+        own.adapter_from_file(write_adapter(tmp_path / "a.gguf", "tiny", 8, ("attn_q",), **pairs), None, Cache(None))
+    with pytest.raises(SourceError, match="its general.type is not set, not adapter"):
+        own.adapter_from_address(Address(gguf), "a" * 64, Cache(None))

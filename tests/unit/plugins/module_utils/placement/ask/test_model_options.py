@@ -77,7 +77,16 @@ def test_a_right_structure_has_no_problem():
         ({"name": "a", "kv_cache_type": {}}, "kv_cache_type of model a is a mapping: give a text, or leave it out."),
         (
             {"name": "a", "optimized": "x"},
-            "optimized of model a is 'x': give a mapping with suffix, parameters, system, template, or leave it out.",
+            "optimized of model a is 'x': give a mapping with suffix, parameters, system, template, adapters, or leave "
+            "it out.",
+        ),
+        (
+            {"name": "a", "optimized": {"adapters": ["x"]}},
+            "adapters of optimized of model a has 'x': give mappings with file, host_file, url, sha256.",
+        ),
+        (
+            {"name": "a", "optimized": {"adapters": [{"path": "/x"}]}},
+            "adapters of optimized of model a has the unknown key path: it takes file, host_file, sha256, url.",
         ),
         (
             {"name": "a", "optimized": {"paramters": {}}},

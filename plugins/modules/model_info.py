@@ -366,44 +366,13 @@ model:
           description: SHA-256 of these bytes at the beginning of the file.
           type: str
 adapter:
-  description: The LoRA adapter.
+  description:
+    - The LoRA adapter. C(name) is its model, as given, C(sha256) and C(size_bytes) are those of the file,
+      C(architecture) is what it was made for, and C(rank) is the largest of its matrices.
+    - Bytes of its tensors are C(layer_bytes) by the number of the layer, C(embedding_bytes) and C(other_bytes).
+    - C(shapes) are the sizes of the matrices of a layer that it changes, by name.
   returned: success, with O(adapter)
   type: dict
-  contains:
-    name:
-      description: The model that it is for, as given.
-      type: str
-      sample: llama3.1:8b
-    sha256:
-      description: SHA-256 of the file.
-      type: str
-      sample: 46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
-    size_bytes:
-      description: Bytes of the file.
-      type: int
-      sample: 83905248
-    architecture:
-      description: Architecture that it was made for.
-      type: str
-      sample: llama
-    layer_bytes:
-      description: Bytes of its tensors by the layer that they change. The keys are numbers of layers as strings.
-      type: dict
-      sample: {"0": 2621440, "1": 2621440}
-    embedding_bytes:
-      description: Bytes of the tensors that change the token embedding.
-      type: int
-    other_bytes:
-      description: Bytes of the other tensors.
-      type: int
-    rank:
-      description: The largest rank of its matrices.
-      type: int
-      sample: 16
-    shapes:
-      description: Sizes of the matrices of a layer that it changes, by name.
-      type: dict
-      sample: {"attn_q.weight": [[4096, 4096]]}
 bytes_read:
   description:
     - Bytes that were read from the registry or from disk.
@@ -419,21 +388,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf import own, source
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.own import (
-    adapter_from_address,
-    adapter_from_file,
-    from_address,
-    from_own_file,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import (
-    SourceError,
-    from_file,
-    from_registry,
-    from_server,
-    from_store,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import SourceError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.file_address import AddressError, FileAtAddress
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
@@ -444,10 +402,10 @@ def read_adapter(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Return the adapter (dict) and the bytes that were read for it. Raises what the sources raise."""
     name, cache = str(parse(params["name"])), Cache(params["cache_dir"])
     if params["source"] == "file":
-        found, bytes_read = adapter_from_file(params["path"], params["sha256"] or None, cache)
+        found, bytes_read = own.adapter_from_file(params["path"], params["sha256"] or None, cache)
     elif params["source"] == "address":
         address = FileAtAddress(params["address"], params["timeout"])
-        found, bytes_read = adapter_from_address(address, params["sha256"], cache)
+        found, bytes_read = own.adapter_from_address(address, params["sha256"], cache)
     else:
         raise SourceError("an adapter is a file: give source: file or source: address, not %s" % params["source"])
     return dict(found, name=name), bytes_read
@@ -455,21 +413,21 @@ def read_adapter(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Return the model (dict) and the bytes that were read for it. Raises what the sources raise."""
-    source, name = params["source"], params["name"]
-    if source == "file" and (params["sha256"] or params["hash"]):
+    kind, name = params["source"], params["name"]
+    if kind == "file" and (params["sha256"] or params["hash"]):
         cache = Cache(params["cache_dir"])
-        return from_own_file(params["path"], str(parse(name)), params["sha256"] or None, cache)
-    if source == "file":
-        return from_file(params["path"], name)
+        return own.from_own_file(params["path"], str(parse(name)), params["sha256"] or None, cache)
+    if kind == "file":
+        return source.from_file(params["path"], name)
     parse(name)
-    if source == "address":
+    if kind == "address":
         address = FileAtAddress(params["address"], params["timeout"])
-        return from_address(address, str(parse(name)), params["sha256"], Cache(params["cache_dir"]))
-    if source == "server":
-        return from_server(OllamaClient(params["url"], params["timeout"]), name)
-    if source == "store":
-        return from_store(Store(params["store"]), name)
-    return from_registry(
+        return own.from_address(address, str(parse(name)), params["sha256"], Cache(params["cache_dir"]))
+    if kind == "server":
+        return source.from_server(OllamaClient(params["url"], params["timeout"]), name)
+    if kind == "store":
+        return source.from_store(Store(params["store"]), name)
+    return source.from_registry(
         Registry(parse(name), params["registry"], params["insecure"], params["timeout"]),
         name,
         Cache(params["cache_dir"]),

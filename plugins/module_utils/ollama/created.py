@@ -94,8 +94,7 @@ def ensure_created(
         return Outcome(action, digest, 0, before, model_content.render(want), warnings=warnings)
     if pull.only_here:
         raise NotHere("no store on this host has %s; it is created when the server runs" % name)
-    if not check_mode:
-        _bring(target, name, uploads, pull)
+    _bring(target, name, uploads, pull, check_mode)
     based = ensure_pulled(target, base, pull, pin, check_mode)
     if check_mode:
         return Outcome(
@@ -117,7 +116,7 @@ def ensure_created(
     return outcome
 
 
-def _bring(target: Target, name: Name, uploads: _Uploads, pull: Pull) -> None:
+def _bring(target: Target, name: Name, uploads: _Uploads, pull: Pull, check_mode: bool) -> None:
     """Bring the adapters that are not sent to the server into its store.
 
     Raises:
@@ -127,7 +126,8 @@ def _bring(target: Target, name: Name, uploads: _Uploads, pull: Pull) -> None:
     for own in uploads.own:
         if target.store is None:
             raise ModelError("the adapter of %s is brought into the store on this host; give store" % name)
-        own_blob.bring(target.store, own, pull.timeout)
+        if not check_mode:
+            own_blob.bring(target.store, own, pull.timeout)
 
 
 def _base(name: Name, request: _Request) -> Name:

@@ -30,6 +30,14 @@ options:
     description:
       - Host and port of a mirror to read from instead of the registry in the model's name.
     type: str
+  registry_username:
+    description:
+      - User name for O(registry), and for no other registry.
+    type: str
+  registry_password:
+    description:
+      - Password for O(registry). It is sent as C(Basic), or to get a token where the registry asks for C(Bearer).
+    type: str
   insecure:
     description:
       - Whether to use plain HTTP with the registry.

@@ -64,6 +64,16 @@ options:
             are ignored.
         type: dict
         default: {}
+  registry_username:
+    description:
+      - User name for O(registry), and for no other registry.
+      - Ollama can log in to none, so models of such a registry are downloaded by this module, as the user C(ollama).
+        The password is in the memory of its processes and nowhere else on the host.
+    type: str
+  registry_password:
+    description:
+      - Password for O(registry). It is sent as C(Basic), or to get a token where the registry asks for C(Bearer).
+    type: str
 seealso:
   - module: gpufleet.ollama.model
   - module: gpufleet.ollama.placement_info
@@ -198,6 +208,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import Progress, ensure_all
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch import fetch_all
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch_server import FetchServer, FetchServerError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.login import login_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.model_options import (
     diff_of,
     model_options,
@@ -218,7 +229,7 @@ def argument_spec() -> dict[str, Any]:
         store=dict(type="path", required=True),
         environment=dict(type="dict", default={}),
     )
-    return dict(model_options(), fetch_server=dict(type="dict", no_log=True, options=server))
+    return dict(model_options(), **login_options(), fetch_server=dict(type="dict", no_log=True, options=server))
 
 
 def ensured(params: dict[str, Any], check_mode: bool) -> Progress:

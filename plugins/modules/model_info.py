@@ -394,6 +394,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.source import SourceError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient, OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.file_address import AddressError, FileAtAddress
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.login import LoginRefused, login_of, login_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 
@@ -427,12 +428,8 @@ def read_model(params: dict[str, Any]) -> tuple[dict[str, Any], int]:
         return source.from_server(OllamaClient(params["url"], params["timeout"]), name)
     if kind == "store":
         return source.from_store(Store(params["store"]), name)
-    return source.from_registry(
-        Registry(parse(name), params["registry"], params["insecure"], params["timeout"]),
-        name,
-        Cache(params["cache_dir"]),
-        params["refresh"],
-    )
+    registry = Registry(parse(name), params["registry"], params["insecure"], params["timeout"], login_of(params))
+    return source.from_registry(registry, name, Cache(params["cache_dir"]), params["refresh"])
 
 
 #: What reading a model raises; the text is a message for the user.
@@ -445,6 +442,7 @@ def argument_spec():
         name=dict(type="str"),
         source=dict(type="str", choices=["registry", "server", "store", "file", "address"], default="registry"),
         registry=dict(type="str"),
+        **login_options(),
         insecure=dict(type="bool", default=False),
         url=dict(type="str", default="http://127.0.0.1:11434"),
         store=dict(type="path"),
@@ -463,6 +461,10 @@ def result(params):
     """Return the result for checked options. Raises LibraryMissing and ERRORS."""
     if params["timeout"] <= 0:
         raise SourceError("timeout %d must be at least one second" % params["timeout"])
+    try:
+        login_of(params)
+    except LoginRefused as error:
+        raise SourceError(str(error))
     if params["adapter"]:
         adapter, bytes_read = read_adapter(params)
         return dict(changed=False, adapter=adapter, bytes_read=bytes_read)

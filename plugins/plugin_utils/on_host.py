@@ -18,6 +18,11 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_answer import
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.host_facts import host_name, refuse_foreign_names
 
+#: Options that hold a password.
+PASSWORDS = ("registry_password",)
+#: A directory of a host that is in its memory, and that every user may use.
+IN_MEMORY = "/dev/shm"
+
 
 class OnHost(ActionBase):
     """Run the module of the task, and return of its answer what the module documents."""
@@ -45,6 +50,21 @@ class OnHost(ActionBase):
         parts = (connection, getattr(connection, "become", None), getattr(connection, "_shell", None))
         refuse_foreign_names(task_vars, parts)
         return super().run(tmp, task_vars)
+
+    def _make_tmp_path(self, remote_user: str | None = None) -> str:
+        """Make the directory for the module, in the memory of the host where the task has a password.
+
+        What Ansible sends holds the options. A module that runs in the background stays there until it has ended, and
+        what is left of a host that was switched off would be on its disk.
+        """
+        if not any(self._task.args.get(option) for option in PASSWORDS):
+            return super()._make_tmp_path(remote_user)
+        shell, directory = self._connection._shell, self.get_shell_option("remote_tmp", default="~/.ansible/tmp")
+        shell.set_option("remote_tmp", IN_MEMORY)
+        try:
+            return super()._make_tmp_path(remote_user)
+        finally:
+            shell.set_option("remote_tmp", directory)
 
     def _execute_module(self, module_name: str | None = None, **options: Any) -> dict[str, Any]:
         """Run a module and return of its answer what it documents.

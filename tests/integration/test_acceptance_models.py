@@ -154,10 +154,14 @@ def test_an_adapter_of_the_users_own(site):
 
     def engine():
         """The adapters that the engine was started with."""
-        words = on(
-            "a", "bash", "-c", "tr '\\0' ' ' < /proc/$(pgrep -f lib/ollama/llama-server | head -1)/cmdline"
-        ).split()
-        return [path.rpartition("/")[2] for flag, path in zip(words, words[1:]) if flag == "--lora"]
+        program = (
+            "import glob\n"
+            "for path in glob.glob('/proc/[0-9]*/cmdline'):\n"
+            "    words = open(path).read().split(chr(0))\n"
+            "    if any(word.endswith('lib/ollama/llama-server') for word in words):\n"
+            "        print(*[value for flag, value in zip(words, words[1:]) if flag == '--lora'])"
+        )
+        return [path.rpartition("/")[2] for path in on("a", "python3", "-c", program).split()]
 
     def blob(path):
         return "sha256-" + hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
@@ -176,3 +180,29 @@ def test_an_adapter_of_the_users_own(site):
     adapted(files[1])
     site.play("site")
     assert engine() == [blob(files[1])] and generate("tiny") is True
+
+
+def test_a_registry_with_a_login(site):
+    """A wrong password is a sentence; with the right one the model comes without Ollama, which cannot log in."""
+    variables = {
+        "ollama_multigpu_models": [SMALL],
+        "ollama_multigpu_registry": "{{ rig_registry }}",
+        "ollama_multigpu_registry_username": "reader",
+    }
+    control("POST", "login", user="reader:right")
+    try:
+        site.inventory({"a": {}}, **variables, ollama_multigpu_registry_password="wrong")
+        before = digests()
+        refused = site.play("site", expect=2)
+        message = str(refused.failures["a"])
+        assert "refuses the manifest of small:latest to this user (401)" in message
+        assert "check ollama_multigpu_registry_username and ollama_multigpu_registry_password" in message
+        assert refused.counts["a"]["changed"] == 0 and digests() == before
+        requests(clear=True)
+        site.inventory({"a": {}}, **variables, ollama_multigpu_registry_password="right")
+        site.play("site")
+        assert generate("small") is True and pulls() == []
+        asked = {(one["kind"], one["authorization"]) for one in requests() if one["status"] in (200, 206, 307)}
+        assert asked == {("manifest", "Basic"), ("blob", "Basic"), ("data", "")}
+    finally:
+        control("POST", "login")

@@ -16,6 +16,7 @@ from tests.integration.acceptance import SET, Site
 from tests.integration.secret_marks import mark
 from tests.rig.hosts import fleet
 from tests.rig.hosts.podman import podman
+from tests.rig.registry import background
 
 pytestmark = pytest.mark.hosts
 
@@ -70,6 +71,9 @@ VARIABLES = {
     "ollama_multigpu_existing": "adopt",
     "ollama_multigpu_environment": GIVEN,
     "ollama_multigpu_environment_unchecked": UNCHECKED,
+    "ollama_multigpu_registry": "{{ rig_registry }}",
+    "ollama_multigpu_registry_username": "reader",
+    "ollama_multigpu_registry_password": mark("registry_password"),
     "ollama_multigpu_release_url": "{{ rig_release_url | replace('://', '://user:%s@') }}" % mark("release_url"),
 }
 LOUD = ("-vvv", "--diff")
@@ -118,6 +122,8 @@ def _marked(podman_hosts, collections, tmp_path_factory):
     fleet.up(SET, {HOST: "rtx-4090-x2"}, say=lambda text: None)
     try:
         fleet.serve(SET, say=lambda text: None)
+        login = {"user": "reader:" + mark("registry_password"), "kind": "bearer"}
+        background.control(fleet.require_server(SET), "POST", "login", login)
         on("useradd", "--system", "--no-create-home", "--shell", "/bin/false", "ollama")
         write(UNIT, UNIT_TEXT, "0644")
         write(DROP_IN, DROP_IN_TEXT)
@@ -210,6 +216,13 @@ FAILURES = {
     "a sha256sum.txt over http": (
         {"ollama_multigpu_release_checksum": "http://user:%s@mirror.example/sha256sum.txt" % mark("checksum")},
         "'http://***@mirror.example/sha256sum.txt'",
+    ),
+    "a registry that refuses the login": (
+        {
+            "ollama_multigpu_registry_username": "nobody",
+            "ollama_multigpu_models": [{"name": "small", "insecure": True}],
+        },
+        "check ollama_multigpu_registry_username and ollama_multigpu_registry_password",
     ),
     "a variable with a wrong value": (
         {"ollama_multigpu_environment": {"OLLAMA_AUTH": mark("ollama_auth")}},

@@ -12,7 +12,7 @@ import sys
 from tests.rig.gpus import state
 from tests.rig.hosts import ansible, changes, fleet, gpus, image, seed
 from tests.rig.hosts.podman import containers, podman
-from tests.rig.registry import background
+from tests.rig.registry import background, login
 from tests.rig.settings import RigError, cache_root
 
 
@@ -67,6 +67,10 @@ def _server_commands(command) -> None:
         help="Ollama version to offer, several times for several (default: that of OLLAMA_ARCHIVE, or 0.32.15); "
         "VERSION=FAULT is a release that fails (ollama/double/version.py)",
     )
+    serve.add_argument(
+        "--login", metavar="NAME:PASSWORD", help="what manifests and blobs need from now on; without it: nothing"
+    )
+    serve.add_argument("--login-kind", choices=login.KINDS, default="basic", help="how it is asked for")
     command("requests", _requests, "print the server's log of requests as JSON").add_argument(
         "--clear", action="store_true", help="and forget them"
     )
@@ -169,6 +173,8 @@ def _inventory(options) -> None:
 
 def _serve(options) -> None:
     print(json.dumps(fleet.serve(options.set, options.port, options.version, _aside), indent=1))
+    body = {"user": options.login or "", "kind": options.login_kind}
+    background.control(fleet.require_server(options.set), "POST", "login", body)
 
 
 def _requests(options) -> None:

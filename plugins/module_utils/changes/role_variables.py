@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 
 from ..common import addresses, exposure, paths, secrets
 from ..common.names import InvalidName, registry_host
+from ..ollama.login import login_problem
 from ..placement.ask import aliases, left_alone, own_adapters, own_source, speculative
 from ..placement.ask.model_options import role_options, structure_problems
 from ..placement.ask.parameters import whole_number
@@ -33,6 +34,8 @@ _OF_ONE_VALUE = (
     "models_dir",
     "quiet_timeout",
     "registry",
+    "registry_password",
+    "registry_username",
     "release_checksum",
     "release_url",
     "rollback_to",
@@ -162,7 +165,8 @@ def _registry(values: dict[str, Any]) -> list[str]:
             "ollama_multigpu_registry_insecure is true, and ollama_multigpu_registry is empty: name the registry, or "
             "give insecure to the models whose registry needs it."
         ]
-    return []
+    problem = login_problem(values.get("registry_username"), values.get("registry_password"), values.get("registry"))
+    return [problem] if problem else []
 
 
 def _plain_http(version: str, url: str, checksum: str) -> list[str]:

@@ -74,6 +74,7 @@ def call_as(
     *arguments: Any,
     expected: Sequence[type[Exception]] = (),
     timeout: Optional[float] = None,
+    meanwhile: Optional[Callable[[], None]] = None,
 ) -> Any:
     """Return `function(*arguments)`, run as `user`; in this process where that is the user already, or not root.
 
@@ -87,6 +88,7 @@ def call_as(
         arguments: of the function.
         expected: exceptions of the function that are raised here again, with the same text.
         timeout: seconds; None for as long as it takes.
+        meanwhile: called about once a second while the child works.
 
     Raises:
         UserError: The privileges cannot be given up, or the child ended without an answer.
@@ -96,7 +98,7 @@ def call_as(
         return function(*arguments)
     child = Child(_answer, user, function, arguments, tuple(expected))
     try:
-        answer = child.result(timeout)
+        answer = child.result(timeout, meanwhile)
     except ChildDied as died:
         raise UserError("what was begun as the user %s did not end (%s): run again" % (user.name, died))
     if "result" in answer:

@@ -62,11 +62,12 @@ class Child:
             os.close(self._stop_write)
             self._stop_write = None
 
-    def result(self, timeout: float | None) -> Any:
+    def result(self, timeout: float | None, meanwhile: Callable[[], None] | None = None) -> Any:
         """Return what the function returned.
 
         Args:
             timeout: seconds to wait at most; None to wait until the child ends.
+            meanwhile: called at each look at a child that has not ended.
 
         Raises:
             DeadlineExceeded: there was no answer in time.
@@ -85,6 +86,8 @@ class Child:
                 if not select.select([source], [], [], LOOK if remaining is None else min(remaining, LOOK))[0]:
                     if is_stopped(self._pid):
                         raise ChildDied("a signal stopped it")
+                    if meanwhile is not None:
+                        meanwhile()
                     continue
                 chunk = os.read(source, 1 << 16)
                 if not chunk:

@@ -16,8 +16,10 @@ from typing import Any, Callable
 
 from ..common.names import Name, parse
 from ..common.regular import open_regular, sha256_of
+from . import manifest as media
 from . import model_content, modelfile, own_blob, replaced
 from .client import OllamaError, OllamaUnreachable
+from .manifest import Layer
 from .own_file import OwnFile
 from .present import NotHere, Pull, ensure_pulled, from_another_store, has, take
 from .store import Store, StoreError
@@ -127,7 +129,17 @@ def _bring(target: Target, name: Name, uploads: _Uploads, pull: Pull, check_mode
         if target.store is None:
             raise ModelError("the adapter of %s is brought into the store on this host; give store" % name)
         if not check_mode:
+            _take_adapter(target.store, own, pull)
             own_blob.bring(target.store, own, pull.timeout)
+
+
+def _take_adapter(store: Store, own: OwnFile, pull: Pull) -> None:
+    """Take an adapter from a store of link_from that has it, of an earlier model; what cannot be taken is brought."""
+    layer = Layer(media.ADAPTER, own.digest, own.size_bytes)
+    for other in pull.link_from:
+        with contextlib.suppress(StoreError):
+            if other.path != store.path and own_blob.bytes_there(store, own) < own.size_bytes:
+                store.take_blobs(other, [layer])
 
 
 def _base(name: Name, request: _Request) -> Name:

@@ -152,6 +152,7 @@ def read_wanted(options: dict[str, Any], instance: str = "", user: str | None = 
             normalise_digest(options["planned_digest"]) if options.get("planned_digest") else None,
             staged=parse(options["staged_as"]) if options.get("staged_as") else None,
             own=OwnFile.of(options["file"]) if options.get("file") else None,
+            login=options.get("login"),
         ),
         pin=pin,
         headers=header_check.planned_headers(options.get("headers")),

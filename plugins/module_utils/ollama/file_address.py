@@ -17,6 +17,7 @@ from ..common.libraries import import_requests
 from ..common.secrets import without_credentials
 from . import bounded
 from .connection import cause, trusted
+from .next_bytes import next_bytes
 from .redirects import Hops, Refused
 from .registry import LEAST_RATE, USER_AGENT
 
@@ -96,35 +97,19 @@ class FileAtAddress:
             AddressError: there is no usable answer, or the connection breaks.
         """
         response = self._get(offset, size)
-        parts, kept = response.iter_content(_CHUNK), bytearray()
-
-        def more() -> bool:
-            try:
-                part = next(parts, b"")
-            except self._requests.exceptions.RequestException as error:
-                raise AddressError("the connection broke in the middle of %s: %s" % (self.url, cause(error)))
-            self.bytes_read += len(part)
-            kept.extend(part)
-            return bool(part)
-
-        def read(count: int) -> bytes:
-            while not kept and more():
-                pass
-            found = bytes(kept[:count])
-            del kept[:count]
-            return found
-
         try:
             # A server that does not know ranges sends the whole file.
-            skipped = offset if response.status_code == 200 else 0
-            while skipped > 0:
-                part = read(skipped)
-                if not part:
-                    break
-                skipped -= len(part)
-            yield read
+            yield next_bytes(self._parts(response), offset if response.status_code == 200 else 0)
         finally:
             response.close()
+
+    def _parts(self, response: Any) -> Iterator[bytes]:
+        try:
+            for part in response.iter_content(_CHUNK):
+                self.bytes_read += len(part)
+                yield part
+        except self._requests.exceptions.RequestException as error:
+            raise AddressError("the connection broke in the middle of %s: %s" % (self.url, cause(error)))
 
     def _get(self, offset: int, size: int | None) -> Any:
         end = "" if size is None else str(offset + size - 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from .ensure import EXPECTED_ERRORS, Progress, WantedModel, read_wanted
+from .login import LoginRefused, login_of
 from .own_file import KINDS
 from .target import ModelError, Outcome
 
@@ -79,6 +80,10 @@ def read_models(params: dict[str, Any], user: Optional[str]) -> list[WantedModel
         ModelError: An entry is wrong. The message names it; nothing was changed.
     """
     wanted = []
+    try:
+        login = login_of(params)
+    except LoginRefused as error:
+        raise ModelError("%s Nothing was changed." % error)
     for entry in params["models"]:
         options = dict(
             entry,
@@ -90,6 +95,7 @@ def read_models(params: dict[str, Any], user: Optional[str]) -> list[WantedModel
             modelfile=None,
             adapters=None,  # paths, which module model takes
             adapter_files=entry["adapters"],
+            login=login,
         )
         try:
             wanted.append(read_wanted(options, entry["instance"], user))

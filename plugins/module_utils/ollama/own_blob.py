@@ -16,8 +16,13 @@ from .store import Store, StoreError
 
 def bytes_there(store: Store, own: OwnFile) -> int:
     """Return how many bytes of a file a store has. Nothing is changed. Raises StoreError."""
+    return blob_bytes(store, own.digest, own.size_bytes)
+
+
+def blob_bytes(store: Store, digest: str, size: int) -> int:
+    """Return how many bytes of a blob a store has. Nothing is changed. Raises StoreError."""
     with store.opened() as opened:
-        return store_own.bytes_of(opened, own.digest, own.size_bytes) if opened else 0
+        return store_own.bytes_of(opened, digest, size) if opened else 0
 
 
 def bring(store: Store, own: OwnFile, timeout: float) -> int:

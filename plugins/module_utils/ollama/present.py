@@ -13,10 +13,11 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Callable
 
-from ..common.names import Name, parse, with_registry
-from . import replaced
+from ..common.names import Name, parse, registry_host, with_registry
+from . import downloaded, replaced
 from .client import OllamaError, OllamaUnreachable
 from .imported import ensure_imported
+from .login import Login
 from .manifest import Manifest
 from .own_file import OwnFile
 from .registry import Registry, RegistryError
@@ -69,6 +70,7 @@ class Pull:
         only_here: Whether the model may come from stores on this host alone: no registry is asked, and no server.
         staged: Another name under which a store of link_from may have a model that was created; None for none.
         own: The file that the model comes from, and from no registry; None for a model of a registry.
+        login: User name and password of the mirror; None for one that needs none.
     """
 
     registry: str | None = None
@@ -81,6 +83,12 @@ class Pull:
     staged: Name | None = None
     report: Callable[[int, int], None] | None = None
     own: OwnFile | None = None
+    login: Login | None = None
+
+    def login_for(self, source: Name) -> Login | None:
+        """Return the login for the registry of a name; None where it is for another one, or there is none."""
+        own = self.registry is not None and source.host.lower() == registry_host(self.registry).lower()
+        return self.login if own else None
 
 
 class NotHere(ModelError):
@@ -163,6 +171,8 @@ def _pull_as(
     target: Target, name: Name, source: Name, pull: Pull, pin: str | None, manifest: Manifest | None
 ) -> tuple[str, int]:
     """Pull `source`, give it the name `name`, and return its digest and the bytes that the server reported."""
+    if manifest is not None and pull.login_for(source) is not None:
+        return _download_as(target, name, source, pull, manifest)
     # What was there under that name before is not ours to remove.
     keep = pull.source and target.digest(source) is not None
     replaced.keep(target.store, source, name)
@@ -185,15 +195,31 @@ def _pull_as(
     return digest, reported
 
 
+def _download_as(target: Target, name: Name, source: Name, pull: Pull, manifest: Manifest) -> tuple[str, int]:
+    """Download `source` from a registry with a login under the name `name`; return as _pull_as."""
+    replaced.keep(target.store, name)
+    downloaded.download(target, name, manifest, lambda: _registry(source, pull, pull.timeout), pull.report)
+    if target.digest(name) != manifest.digest:
+        raise ModelError(
+            "%s was downloaded into the store, but the server at %s does not list it; give the store that this server "
+            "uses (OLLAMA_MODELS)" % (name, target.client.url)
+        )
+    return manifest.digest, manifest.size_bytes()
+
+
+def _registry(source: Name, pull: Pull, timeout: float) -> Registry:
+    return Registry(source, insecure=pull.insecure, timeout=timeout, login=pull.login_for(source))
+
+
 def _registry_manifest(source: Name, pull: Pull, pin: str | None) -> Manifest | None:
     """Return the manifest in the registry.
 
     None where only the server may be able to get it, which can have a proxy of its own or a key for a private model.
     """
     try:
-        return Registry(source, insecure=pull.insecure, timeout=min(_MANIFEST_SECONDS, pull.timeout)).manifest()
+        return _registry(source, pull, min(_MANIFEST_SECONDS, pull.timeout)).manifest()
     except RegistryError as error:
-        if error.kind in ("unreachable", "denied") and not pin:
+        if error.kind in ("unreachable", "denied") and not pin and pull.login_for(source) is None:
             return None
         raise
 

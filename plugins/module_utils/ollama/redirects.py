@@ -64,7 +64,14 @@ class Hops:
         session.mount("http://", adapter)
         session.mount("https://", adapter)
 
-    def get(self, url: str, headers: dict[str, str], timeout: float, also_200: bool = False) -> Any:
+    def get(
+        self,
+        url: str,
+        headers: dict[str, str],
+        timeout: float,
+        also_200: bool = False,
+        authorization: str | None = None,
+    ) -> Any:
         """Return the answer at the end of the redirects.
 
         Args:
@@ -72,19 +79,22 @@ class Hops:
             headers: of the request; they have no credentials.
             timeout: seconds without a byte.
             also_200: whether a Location is followed in an answer with status 200 too.
+            authorization: header field that is sent to its own host and port only, in place of the address's.
 
         Raises:
             Refused: a redirect leads where it may not, or there are too many.
         """
-        origin, credentials = None, {}
+        first, credentials = None, {}
         for _hop in range(MAX_HOPS + 1):
             if self._outdated:
                 self._session.close()
                 self._outdated = False
             self._check_url(url)
-            if origin is None:
-                origin, credentials = _origin(url), _basic(url)
-            own = credentials if _origin(url) == origin else {}
+            if first is None:
+                first, credentials = origin(url), _basic(url)
+                if authorization is not None:
+                    credentials = {"Authorization": authorization}
+            own = credentials if origin(url) == first else {}
             response = self._session.get(
                 url, headers={**headers, **own}, timeout=timeout, stream=True, allow_redirects=False
             )
@@ -110,7 +120,7 @@ class Hops:
             raise Refused(_NO_HTTP)
         if self._https and scheme != "https":
             raise Refused("redirects to plain http")
-        self._at_registry = _origin(url) == _origin(self._base)
+        self._at_registry = origin(url) == origin(self._base)
         if not self._utils.select_proxy(url, self._utils.get_environ_proxies(url)):
             return  # the connection is checked
         self._check_place(all(is_public(address) for address in _addresses(host)), host)
@@ -129,7 +139,7 @@ class Hops:
             raise Refused("redirects to %s in a private network" % where)
 
 
-def _origin(url: str) -> tuple[str, str | None, str]:
+def origin(url: str) -> tuple[str, str | None, str]:
     """Return scheme, host and port of an address, as far as it has them."""
     parts = urllib.parse.urlsplit(url)
     return parts.scheme, parts.hostname, parts.netloc.rpartition("@")[2].rpartition(":")[2]

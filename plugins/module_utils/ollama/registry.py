@@ -7,8 +7,10 @@ The requests are those of Ollama itself (ollama-0.32.15-api.json, pull-registry-
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
+from collections.abc import Iterator
 from typing import Any, Callable, TypeVar
 
 from ..common.libraries import import_requests
@@ -16,8 +18,11 @@ from ..common.names import Name, registry_host
 from ..common.secrets import without_credentials
 from . import bounded
 from .connection import trusted
+from .login import PASSWORD, USERNAME, Login, LoginRefused
 from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
+from .next_bytes import next_bytes
 from .redirects import Hops, Refused
+from .registry_login import Access
 
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds before the second attempt, doubled for the third
@@ -26,6 +31,7 @@ LEAST_RATE = 64 * 1024
 WHOLE_BYTES = 32 * 1024 * 1024  # that may be read of one model and its draft model
 USER_AGENT = "gpufleet.ollama"
 _CHUNK = 65536
+_CHECK_LOGIN = "check %s and %s" % (USERNAME, PASSWORD)
 Result = TypeVar("Result")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 
@@ -52,13 +58,21 @@ class Registry:
         registry: a mirror (host[:port] or URL) in place of the registry in the name.
         insecure: whether to use plain http instead of https.
         timeout: seconds without a byte.
+        login: user name and password of the registry; None for one that needs none.
 
     Raises:
         InvalidName: the mirror is no host.
         LibraryMissing: requests is not installed.
     """
 
-    def __init__(self, name: Name, registry: str | None = None, insecure: bool = False, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        name: Name,
+        registry: str | None = None,
+        insecure: bool = False,
+        timeout: float = 30.0,
+        login: Login | None = None,
+    ) -> None:
         self.name = name
         self.host = registry_host(registry or name.host)
         self.timeout = float(timeout)
@@ -69,7 +83,9 @@ class Registry:
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._session.verify = trusted()
         self.address = "%s://%s" % ("http" if self._insecure else "https", self.host.lower())
-        self._hops = Hops(self._requests, self._session, self.address)
+        self._login = login
+        scope = "repository:%s/%s:pull" % (name.namespace, name.model)
+        self._access = Access(Hops(self._requests, self._session, self.address), self.address, login, scope)
         self._ends: float | None = None
         self._base = "%s/v2/%s/%s" % (self.address, name.namespace, name.model)
         self._final: dict[str, str] = {}  # digest -> address after redirects, so that each range costs one request
@@ -112,6 +128,29 @@ class Registry:
         """
         what = "the blob %s of %s" % (digest[:19], self.name)
         return self._bounded(offset + size, what, lambda: self._range(digest, offset, size, whole, what))
+
+    @contextlib.contextmanager
+    def reader(self, digest: str, offset: int, whole: int) -> Iterator[Callable[[int], bytes]]:
+        """Give a function that returns at most so many of the next bytes of a blob, from a byte on; b"" at its end.
+
+        Args:
+            digest: of the blob.
+            offset: of the first byte.
+            whole: size of the blob by its manifest.
+
+        Raises:
+            RegistryError: there is no usable answer, the blob has another size, or the connection breaks.
+        """
+        what = "the blob %s of %s" % (digest[:19], self.name)
+        headers = {"Range": "bytes=%d-" % offset}
+        response = self._get("%s/blobs/%s" % (self._base, digest), headers, what, also_200=True)
+        try:
+            if response.status_code == 206:
+                self._check_range(response, offset, whole, what)
+            parts = self._parts(response, what) if response.status_code != 416 else iter(())
+            yield next_bytes(parts, offset if response.status_code == 200 else 0)
+        finally:
+            response.close()
 
     def _range(self, digest: str, offset: int, size: int, whole: int | None, what: str) -> bytes:
         url = self._final.get(digest) or "%s/blobs/%s" % (self._base, digest)
@@ -180,7 +219,9 @@ class Registry:
             if attempt:
                 time.sleep(PAUSE * 2 ** (attempt - 1))
             try:
-                response = self._hops.get(url, headers, self.timeout, also_200)
+                response = self._access.get(url, headers, self.timeout, also_200)
+            except LoginRefused as error:
+                raise RegistryError("denied", "the registry %s %s for %s; %s" % (self.host, error, what, _CHECK_LOGIN))
             except Refused as error:
                 remedy = (
                     "set insecure: true if you trust the network"
@@ -242,11 +283,16 @@ class Registry:
                 "unknown",
                 "the registry %s does not have %s, which its manifest lists; inform its owner" % (self.host, what),
             )
+        if status in (401, 403) and self._login is not None:
+            return RegistryError(
+                "denied", "the registry %s refuses %s to this user (%d): %s" % (self.host, what, status, _CHECK_LOGIN)
+            )
         if status in (401, 403):
             return RegistryError(
                 "denied",
                 "the registry %s refuses %s (%d): the model does not exist there or needs a login; check the name, "
-                "or use a mirror that needs no login" % (self.host, what, status),
+                "use a mirror that needs no login, or give %s and %s for ollama_multigpu_registry"
+                % (self.host, what, status, USERNAME, PASSWORD),
             )
         return RegistryError(
             "answer", "the registry %s answered %d for %s; try again later" % (self.host, status, what)
@@ -256,23 +302,29 @@ class Registry:
         """Return up to `limit` bytes of an answer after its first `skip`; the rest is not read."""
         parts, have = [], 0
         try:
-            for part in response.iter_content(_CHUNK):
-                self.bytes_read += len(part)
+            for part in self._parts(response, what):
                 dropped = min(skip, len(part))
                 skip -= dropped
                 parts.append(part[dropped:])
                 have += len(part) - dropped
                 if have >= limit:
                     break
+        finally:
+            response.close()
+        return b"".join(parts)[:limit]
+
+    def _parts(self, response: Any, what: str) -> Iterator[bytes]:
+        """Yield the parts of an answer as they come. Raises RegistryError where the connection breaks."""
+        try:
+            for part in response.iter_content(_CHUNK):
+                self.bytes_read += len(part)
+                yield part
         except self._requests.exceptions.RequestException as error:
             raise RegistryError(
                 "unreachable",
                 "the connection to the registry %s broke in the middle of %s: %s; try again"
                 % (self.host, what, _short(error)),
             )
-        finally:
-            response.close()
-        return b"".join(parts)[:limit]
 
 
 def _short(error: Exception) -> str:

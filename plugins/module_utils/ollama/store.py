@@ -23,14 +23,14 @@ from typing import Any, BinaryIO, Callable
 from ..common import paths
 from ..common.names import Name
 from ..host import as_user
-from . import partial_downloads, store_aliases, store_changes, store_kept
+from . import partial_downloads, store_aliases, store_changes, store_kept, store_own
 from .manifest import Layer, Manifest
 from .store_directory import BLOBS, MANIFESTS, OpenStore, StoreError, blob_name, status_of
 from .store_owner import nearest, worker
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
 
-#: End of the name of a blob that is not complete (server/download.go).
-_PARTIAL = "-partial"
+#: Ends of the names of blobs that are not complete: downloads of Ollama (server/download.go), and of this collection.
+_BEGUN = ("-partial", store_own.UNCOMPLETED)
 
 __all__ = ["Store", "StoreError", "Brought"]
 
@@ -165,9 +165,9 @@ class Store:
             if blobs is None:
                 return 0
             if layers is None:
-                names = [name for name in os.listdir(blobs) if name.endswith(_PARTIAL)]
+                names = [name for name in os.listdir(blobs) if name.endswith(_BEGUN)]
             else:
-                names = [blob_name(layer.digest) + _PARTIAL for layer in layers]
+                names = [blob_name(layer.digest) + end for layer in layers for end in _BEGUN]
             found = [status_of(name, blobs) for name in names]
             return sum(status.st_blocks * 512 for status in found if status is not None)
 
@@ -257,6 +257,10 @@ class Store:
         """Return `function(path of the store, *arguments)`, run as the user of the store. Raises StoreError."""
         return _call(worker(self.path, self.user), function, self.path, *arguments)
 
+    def run_watched(self, meanwhile: Callable[[], None], function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what `run` does; meanwhile() is called about once a second while the user's process works."""
+        return _call(worker(self.path, self.user), function, self.path, *arguments, meanwhile=meanwhile)
+
     def opened(self) -> contextlib.AbstractContextManager[OpenStore | None]:
         """Open the store for reading; None where there is none. Raises StoreError."""
         return self._open()
@@ -287,11 +291,16 @@ class Store:
             yield (opened.descriptor, self.path)
 
 
-def _call(user: as_user.Account | None, function: Callable[..., Any], *arguments: Any) -> Any:
+def _call(
+    user: as_user.Account | None,
+    function: Callable[..., Any],
+    *arguments: Any,
+    meanwhile: Callable[[], None] | None = None,
+) -> Any:
     """Return `function(*arguments)`, run as `user`; in this process where there is none."""
     if user is None:
         return function(*arguments)
     try:
-        return as_user.call_as(user, function, *arguments, expected=(StoreError,))
+        return as_user.call_as(user, function, *arguments, expected=(StoreError,), meanwhile=meanwhile)
     except as_user.UserError as error:
         raise StoreError(str(error))

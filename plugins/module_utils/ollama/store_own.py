@@ -16,6 +16,7 @@ from ..common.names import parse
 from ..common.regular import sha256_of
 from .file_address import AddressError, FileAtAddress
 from .manifest import Manifest
+from .registry import Registry, RegistryError
 from .store_changes import made, opened_store, remove_unfinished, replace_manifest, write_manifest
 from .store_directory import BLOBS, OpenStore, StoreError, blob_name, refusal, status_of, user_name
 
@@ -77,6 +78,17 @@ def download(target: str, digest: str, size: int, url: str, timeout: float) -> i
         with FileAtAddress(url, timeout).reader(offset) as read:
             return _append(target, digest, size, offset, read)
     except AddressError as error:
+        raise StoreError("%s; what has been downloaded is kept, and the next run goes on from there" % error)
+
+
+def download_blob(target: str, digest: str, size: int, registry: Registry) -> int:
+    """Append to a blob that is not complete what a registry has of it; see `download`."""
+    with opened_store(target) as store:
+        offset = bytes_of(store, digest, size)
+    try:
+        with registry.reader(digest, offset, size) as read:
+            return _append(target, digest, size, offset, read)
+    except RegistryError as error:
         raise StoreError("%s; what has been downloaded is kept, and the next run goes on from there" % error)
 
 
@@ -145,12 +157,27 @@ def name_model(target: str, name: str, config: str, manifest: str) -> None:
     Raises:
         StoreError: a blob is missing, or something cannot be written.
     """
-    found = Manifest(manifest.encode("utf-8"))
+    found = manifest.encode("utf-8")
+    blob = Manifest(found).config
+    try:
+        with opened_store(target) as store, made(store, BLOBS) as blobs:
+            if blob is not None:
+                write_manifest(store, blobs, config.encode("utf-8"), (BLOBS, blob_name(blob.digest)))
+    except OSError as error:
+        raise _not_brought(target, name, error)
+    name_manifest(target, name, found)
+
+
+def name_manifest(target: str, name: str, manifest: bytes) -> None:
+    """Write the manifest of a model whose blobs are in the store.
+
+    Raises:
+        StoreError: a blob is missing, or something cannot be written.
+    """
+    found = Manifest(manifest)
     try:
         with opened_store(target) as store, made(store, BLOBS) as blobs:
             remove_unfinished(store, blobs)
-            if found.config is not None:
-                write_manifest(store, blobs, config.encode("utf-8"), (BLOBS, blob_name(found.config.digest)))
             missing = [layer for layer in found.blobs() if not store.has_blob(layer.digest, layer.size_bytes)]
             if missing:
                 raise StoreError("the store %s does not have %s" % (target, blob_name(missing[0].digest)))

@@ -15,6 +15,7 @@ import threading
 import time
 
 from tests.rig.registry.faults import MESSAGES, Fault, Faults
+from tests.rig.registry.login import Login
 from tests.rig.registry.store import MANIFEST_TYPE, Content, Store
 
 _ROUTES = (
@@ -35,6 +36,7 @@ class Registry:
     def __init__(self, directory: pathlib.Path, addresses: list[str], log: pathlib.Path | None = None) -> None:
         self.store = Store(directory)
         self.faults = Faults()
+        self.login = Login()
         self.requests: list[dict] = []
         self.serving: list[dict] = []  # requests whose answer is on its way; their bytes grow
         self._log = log
@@ -128,6 +130,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("/control/"):
             self._control(path.removeprefix("/control/"))
             return
+        if path == "/token":
+            self._token()
+            return
         for kind, pattern in _ROUTES:
             match = pattern.fullmatch(path)
             if match and self.command in ("GET", "HEAD"):
@@ -139,6 +144,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     "path": path,
                     "kind": kind,
                     "target": match["target"],
+                    "authorization": (self.headers["Authorization"] or "").partition(" ")[0],
                     "headers": {name: self.headers[name] for name in _LOGGED_HEADERS if name in self.headers},
                     "status": None,
                     "bytes": 0,
@@ -154,8 +160,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     # --- answers ---------------------------------------------------------------------------------
 
+    def _token(self) -> None:
+        status, body = self.server.registry.login.token(self.path.partition("?")[2], self.headers["Authorization"])
+        self._entry = {}
+        self._start(status, {"Content-Type": "application/json"}, len(body))
+        self.wfile.write(body)
+
     def _serve(self, kind: str, parts: dict) -> None:
         registry, target = self.server.registry, parts["target"]
+        asked = registry.login.challenge(kind, target, self.headers["Authorization"], self.headers["Host"])
+        if asked:
+            self._fail(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": asked})
+            return
         fault = registry.faults.take(target, kind)
         if fault:
             self._entry["fault"] = fault.fault
@@ -222,9 +238,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(piece)
             self._entry["bytes"] += len(piece)
 
-    def _fail(self, status: int, code: str, message: str) -> None:
+    def _fail(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         body = json.dumps({"errors": [{"code": code, "message": message}]}, separators=(",", ":")).encode()
-        self._start(status, {"Content-Type": "application/json"}, len(body))
+        self._start(status, {"Content-Type": "application/json", **(headers or {})}, len(body))
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -250,14 +266,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 registry.faults.clear()
             elif name == "requests" and self.command == "DELETE":
                 registry.requests.clear()
+            elif name == "login" and self.command == "POST":
+                registry.login.set(**json.loads(body))
             elif name == "tags" and self.command == "POST":
                 registry.store.move(**json.loads(body))
             elif name not in ("faults", "requests", "serving", "models") or self.command != "GET":
                 self._fail(
                     404,
                     "NOT_FOUND",
-                    "control has faults (GET, POST, DELETE), requests (GET, DELETE), tags (POST), serving (GET) and "
-                    "models (GET)",
+                    "control has faults (GET, POST, DELETE), requests (GET, DELETE), tags and login (POST), serving "
+                    "(GET) and models (GET)",
                 )
                 return
         except (TypeError, ValueError) as error:
@@ -269,6 +287,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "serving": lambda: list(registry.serving),
             "models": registry.store.models,
             "tags": registry.store.models,
+            "login": list,
         }[name]()
         text = json.dumps(answer).encode()
         self._start(200, {"Content-Type": "application/json"}, len(text))

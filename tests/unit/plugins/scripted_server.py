@@ -31,8 +31,8 @@ class Request:
 
 
 class ScriptedServer:
-    """routes: {(method, path): answer}; an answer is (status, body), (status, body, headers), or a function of
-    (request, handler) that gives one or None.
+    """routes: {(method, path): answer}, the path with its query or without; an answer is (status, body), (status, body,
+    headers), or a function of (request, handler) that gives one or None.
 
     A list of answers is used up one by one, the last one stays. A dict or list as body is JSON; a list in an "ndjson"
     answer is one line each.
@@ -49,7 +49,9 @@ class ScriptedServer:
             def _serve(self):
                 request = Request(self)
                 outer.requests.append(request)
-                answer = outer.routes.get((self.command, self.path), (404, {"error": "no route"}))
+                known = [self.path, self.path.partition("?")[0]]
+                answers = [outer.routes[self.command, path] for path in known if (self.command, path) in outer.routes]
+                answer = answers[0] if answers else (404, {"error": "no route"})
                 if isinstance(answer, list):
                     answer = answer.pop(0) if len(answer) > 1 else answer[0]
                 if callable(answer):
@@ -117,7 +119,7 @@ def ranges(content):
         text = request.headers.get("Range")
         if not text:
             return 200, content
-        first, last = (int(number) for number in text.partition("=")[2].split("-"))
+        first, last = (int(number or len(content) - 1) for number in text.partition("=")[2].split("-"))
         if first >= len(content):
             return 416, b""
         return 206, content[first : last + 1]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -131,6 +132,31 @@ def test_a_pull_sees_what_the_recorded_registry_answered(client, tree):
         recorded["headers"].items() <= entry["headers"].items()
         for recorded, entry in zip(_recorded(), client.registry.requests)
     )
+
+
+@pytest.mark.parametrize("kind", ["basic", "bearer"])
+def test_a_login_is_needed_where_models_are_named_and_not_behind_the_redirect(client, tree, kind):
+    manifest, blob = "/v2/library/tiny/manifests/latest", "/v2/library/tiny/blobs/" + _digest(tree[1])
+    basic = {"Authorization": "Basic " + base64.b64encode(b"a:b").decode()}
+    assert client.ask("POST", "/control/login", body=json.dumps({"user": "a:b", "kind": kind}))[0] == 200
+    status, headers, _body, _complete = client.ask("GET", manifest)
+    asked = headers["WWW-Authenticate"]
+    assert status == 401 and asked.startswith(kind.capitalize())
+    right = basic
+    if kind == "bearer":
+        assert client.ask("GET", manifest, basic)[0] == 401
+        path = "/token?service=rig&scope=repository:library/tiny:pull"
+        assert client.ask("GET", path)[0] == 401 and ":%d/token" % client.port in asked
+        right = {"Authorization": "Bearer " + json.loads(client.ask("GET", path, basic)[2])["token"]}
+        assert client.ask("GET", "/v2/library/llama4/manifests/16x17b", right)[0] == 401, "a token is for one model"
+    assert client.ask("GET", manifest, right)[0] == 200
+    status, headers, _body, _complete = client.ask("GET", blob, right)
+    assert status == 307 and client.ask("GET", "/v2/cdn/" + blob[4:])[0] == 200
+    assert client.ask("HEAD", blob, {"Authorization": "Basic x"})[0] == 401
+    assert client.logged(2)[-1]["authorization"] == "Basic"
+    assert client.ask("POST", "/control/login", body=b"{}")[0] == 200 and client.ask("GET", manifest)[0] == 200
+    for body in ({"user": "a"}, {"user": "a:b", "kind": "digest"}):
+        assert client.ask("POST", "/control/login", body=json.dumps(body))[0] == 400
 
 
 def test_the_redirect_leads_to_another_host_name_that_serves_the_blob(client, tree):

@@ -177,6 +177,16 @@ def test_an_adapter_is_added_once_and_replaced_by_another(rig, lora):
     assert actions(run(rig, without)) == ["none", "create"] and adapters_of(rig) == []
 
 
+def test_an_adapter_that_another_store_has_is_taken_from_there(rig, lora):
+    run(rig, [entry(rig, number, "tiny") for number in range(2)])
+    assert actions(run(rig, adapted(rig, lora[0]))) == ["none", "create"]
+    # With other parameters, so that the model itself is not linked.
+    models = adapted(rig, lora[0], "file", 1, where="/gone.gguf")
+    models[1]["parameters"] = {"num_ctx": 1024}
+    assert actions(run(rig, models)) == ["none", "create"]
+    assert adapters_of(rig, 1) == ["sha256:" + sha256(lora[0])]
+
+
 def test_an_adapter_that_cannot_be_brought_changes_nothing(rig, lora):
     run(rig, [entry(rig, 0, "tiny")])
     for options, words in (

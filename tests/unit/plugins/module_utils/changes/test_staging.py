@@ -50,14 +50,19 @@ def test_models_of_one_name_get_names_of_their_own():
     assert [state.name for state in again] == names
 
 
-def test_models_with_other_adapters_get_names_of_their_own():
+def with_adapters(*numbers):
     wanted = two({"num_ctx": 4096}, {"num_ctx": 4096})
-    for instance, number in zip(wanted["instances"], "12"):
+    for instance, number in zip(wanted["instances"], numbers):
         told = {"digest": "sha256:" + number * 64, "size_bytes": 6, "kind": "file", "where": "/lora.gguf"}
         instance["models"][0]["adapters"] = [told]
-    _changes, states, fetched = compared(wanted, {"gpu0": server(), "gpu1": server()})
+    return compared(wanted, {"gpu0": server(), "gpu1": server()})
+
+
+def test_models_with_other_adapters_get_names_of_their_own():
+    _changes, states, fetched = with_adapters("1", "2")
     assert len({state.name for state in fetched}) == 3 and len([state for state in states if state.staged_as]) == 1
     assert task_loops._sent(tuple(fetched)) == ["1" * 64, "2" * 64]
+    assert {state.name for state in fetched} != {state.name for state in with_adapters("1", "3")[2]}
 
 
 def test_a_long_tag_has_room_for_the_name_of_its_own():

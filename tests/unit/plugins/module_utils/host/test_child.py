@@ -79,6 +79,12 @@ def test_the_child_holds_no_stream_of_its_parent():
         child.kill()
 
 
+def test_the_parent_can_do_something_meanwhile():
+    seen = []
+    assert Child(lambda stop: time.sleep(1.3) or 5).result(None, lambda: seen.append(1)) == 5
+    assert seen
+
+
 def test_a_child_can_measure_until_it_is_asked():
     read, write = os.pipe()
     os.set_inheritable(write, True)

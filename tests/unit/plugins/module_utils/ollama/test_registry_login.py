@@ -72,9 +72,11 @@ def test_a_token_is_got_with_the_login_and_again_when_it_is_too_old(key):
         tokens = iter(["one", "two"])
         server.routes[("GET", "/token")] = lambda *_request: (200, {key: next(tokens)})
         valid = ["one"]
-        server.routes[("GET", PATH)] = lambda *request: wants("Bearer " + valid[0], (200, MANIFEST), bearer(server))(
-            *request
-        )
+
+        def answer(request, handler):
+            return wants("Bearer " + valid[0], (200, MANIFEST), bearer(server))(request, handler)
+
+        server.routes[("GET", PATH)] = answer
         registry = of(server)
         registry.manifest()
         registry.manifest()

@@ -89,6 +89,13 @@ def inventory(gpus):
     }
 
 
+def plan_without_a_place(model, count):
+    """A plan of `count` large models that two GPUs do not hold, with all that would help."""
+    wanted = [{"name": "model%d" % number, "model": model, "context_length": "32768"} for number in range(count)]
+    if make_plan(PlanRequest(inventory(2), wanted, "0.32.15"))["feasible"]:
+        sys.exit("bench: the plan of models that do not fit is feasible")
+
+
 def plan(model, gpus):
     """A plan with everything left at its defaults."""
     wanted = {"name": headers.LARGE, "model": model, "strategy": "split", "context_length": "32768"}
@@ -102,6 +109,8 @@ def placement(model, header_seconds):
     """Print the ratios of planning."""
     two, twenty = seconds(lambda: plan(model, 2), 5), seconds(lambda: plan(model, 20), 5)
     row("plan of a host with 20 GPUs / with 2", twenty / two, "%.1f ms and %.1f ms" % (twenty * 1e3, two * 1e3))
+    without = seconds(lambda: plan_without_a_place(model, 3), 1)
+    row("plan of 3 models that 2 GPUs do not hold / plan of one that fits", without / two, "%.2f s" % without)
     ten = seconds(lambda: [plan(model, 2) for unused in range(10)], 3)
     row("plans of 10 hosts / header of the model read once", ten / header_seconds, "%.1f ms for the ten" % (ten * 1e3))
 

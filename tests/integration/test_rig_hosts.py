@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from tests.integration.support import CHECKOUT, environment, run, tool
 from tests.rig.hosts import ansible, changes, fleet, gpus, seed
 from tests.rig.hosts.podman import containers, podman
 from tests.rig.registry import background
+from tests.rig.waiting import wait_until
 
 pytestmark = pytest.mark.hosts
 SET = f"rig-test-{os.getpid()}"
@@ -99,6 +101,34 @@ def test_ansible_enters_as_an_unprivileged_user_and_becomes_root():
     """With pipelining, using only the written inventory."""
     assert play("a", "-m", "ansible.builtin.command", "-a", "id -un").split(">>")[1].strip() == "rig"
     assert play("a", "-b", "-m", "ansible.builtin.command", "-a", "id -un").split(">>")[1].strip() == "root"
+
+
+def test_a_command_of_ansible_is_as_one_of_podman():
+    """Whatever takes Ansible into the host: user, rights, directory and control group are the same."""
+    script = "id; pwd; umask; tail -n 1 /proc/self/cgroup; grep Cap /proc/self/status; echo $PATH $HOME $container"
+    told = play("a", "-m", "ansible.builtin.shell", "-a", script).split(">>\n")[1]
+    assert told.strip() == on("a", "sh", "-c", script, user="rig").strip()
+
+
+def test_what_ansible_began_goes_on_where_it_is_killed():
+    """As with SSH."""
+    script = "touch /begun; while [ ! -e /go-on ]; do sleep 0.1; done; touch /over"
+    process = subprocess.Popen(
+        [tool("ansible"), "-i", fleet.write_inventory(SET), "a", "-b", "-m", "ansible.builtin.shell", "-a", script],
+        env=environment(collections=ansible.collections()),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def there(path):
+        return on("a", "sh", "-c", "ls %s 2>/dev/null; true" % path)
+
+    wait_until(lambda: there("/begun"), "the command on the host")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    on("a", "touch", "/go-on")
+    wait_until(lambda: there("/over"), "the end of the command")
 
 
 def test_a_hardened_service_writes_the_state_file_and_the_journal():

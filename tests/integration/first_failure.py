@@ -17,6 +17,8 @@ _TASK = re.compile(r"TASK \[(.*)\]")
 _FAILED = re.compile(r"(?:fatal|failed): \[([^\]]+)\](.*?)=>\s*(\{.*)?$")
 _RECAP = re.compile(r"(\S+)\s+: ok=.*unreachable=(\d+)\s+failed=(\d+)")
 LONGEST = 40  # lines of a message
+#: In the message of a task that ends a run in a rescue (tasks/switch/failed.yml).
+REFERS = "for the reason above"
 
 
 class Failure(typing.NamedTuple):
@@ -55,7 +57,13 @@ def first_failure(output: str) -> str | None:
     # A host takes part until it fails, so what failed there before its last task has been rescued.
     last = {failure.host: failure.task for failure in failures}
     final = [one for one in failures if one.task == last[one.host] and (one.host in ended or not ended)]
-    return _text(final[0]) if final else None
+    if not final:
+        return None
+    # A rescue that ends the run refers to the failure that it has rescued.
+    before = [one for one in failures[: failures.index(final[0])] if one.host == final[0].host]
+    if before and REFERS in " ".join(_message(final[0])):
+        return "%s\nthe failure before:\n%s" % (_text(final[0]), textwrap.indent(_text(before[-1]), "    "))
+    return _text(final[0])
 
 
 def _block(lines: list[str]) -> list[str]:

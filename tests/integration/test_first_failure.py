@@ -90,6 +90,26 @@ def test_of_a_task_that_ran_a_playbook_the_failure_in_it_follows():
     ]
 
 
+def test_a_rescue_that_ends_the_run_is_followed_by_what_it_rescued():
+    output = """
+TASK [Switch] ***
+fatal: [a]: FAILED! => {"msg": "gpu0 does not answer"}
+fatal: [b]: FAILED! => {"msg": "another host"}
+
+TASK [End the run] ***
+fatal: [a]: FAILED! => {"msg": "The task 'Switch' failed, for the reason above."}
+
+PLAY RECAP ***
+"""
+    assert first_failure(output + RECAP % ("a", 1)).splitlines() == [
+        "TASK [End the run] on a",
+        "    The task 'Switch' failed, for the reason above.",
+        "the failure before:",
+        "    TASK [Switch] on a",
+        "        gpu0 does not answer",
+    ]
+
+
 @pytest.mark.parametrize(
     "result, said",
     [

@@ -38,6 +38,7 @@ LICENSE MIT
         "parameters": {"num_ctx": 8192, "temperature": 0.5, "stop": ["<|end|>", "</s>"]},
         "template": "{{ .System }}\n# not a comment\n{{ .Prompt }}",
         "system": "You are\nbrief.",
+        "adapter_files": [],
         "adapters": [],
         "license": ["MIT"],
         "messages": [{"role": "user", "content": "Hello there"}, {"role": "assistant", "content": "Hi"}],

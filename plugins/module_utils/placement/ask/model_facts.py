@@ -203,3 +203,6 @@ def _check_layers(facts: dict[str, Any], name: str) -> None:
             raise PlacementError(
                 "Layer %d of %s is %.80r, which has no weight_bytes; %s." % (place, name, layer, _REMEDY)
             )
+    # Some layers of a model may have none (deci), but not all: a header without tensors has no model behind it.
+    if not any(layer["weight_bytes"] for layer in layers):
+        raise PlacementError("None of the %d layers of %s has weights; %s." % (len(layers), name, _REMEDY))

@@ -45,6 +45,10 @@ from tests.unit.plugins.module_utils.placement.builders import TWO_A6000, make_p
         ({"expert_count": 2**40}, ["expert_count 1099511627776", "no model has more than 1024"]),
         ({"head_count": 2**62}, ["head_count 4611686018427387904", "no model has more than 65536 heads"]),
         ({"head_count_kv": [8] * 47 + [65537]}, ["head_count_kv [8", "no model has more than 65536 heads"]),
+        (
+            {"layers": [{"index": index, "weight_bytes": 0} for index in range(48)]},
+            ["None of the 48 layers", "weights"],
+        ),
         ({"projector_bytes": "1 GB"}, ["projector_bytes '1 GB'"]),
         ({"sliding_window": "x"}, ["sliding_window 'x'"]),
     ],

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import
 from tests.oracle import table
 from tests.unit.plugins.module_utils.memory.graph.builders import builder
 
-EVERY = 24  # rows of the oracle; with EVERY = 1, which takes a minute, none differs either
+EVERY = 24  # rows of the oracle
 
 
 def sizes(row, load, shortened):
@@ -39,6 +39,12 @@ def test_buffers_are_those_of_all_blocks():
         assert short == whole, row
         blocks, needed = blocks + count, needed + fewer
     assert needed < 0.7 * blocks
+
+
+def test_models_with_recurrent_state_keep_all_blocks():
+    for name in ("falcon-h1-7b", "mamba2-130m", "qwen3-next-80b"):
+        count = table.facts(name).block_count
+        assert repeats.needed(builder(name), list(range(count))) == list(range(count))
 
 
 def test_pairs_of_repetitions_are_left_out_after_the_first_four():

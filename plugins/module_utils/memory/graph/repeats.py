@@ -14,7 +14,7 @@ from typing import List, Tuple
 from ...model import architecture
 from .graph_builder import Builder
 
-KEPT = 4  # repetitions at the begin of a run that stay; with 2, buffers of a sixth of the oracle's rows differed in 16
+KEPT = 4  # repetitions at the begin of a run that stay; with 2, buffers of 16 of 299 rows differed
 LONGEST = 8  # blocks that repeat together (gemma3: five windowed ones and a full one)
 
 

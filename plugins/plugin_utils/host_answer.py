@@ -29,7 +29,6 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "host_info": {"host": (dict, True), "kept_plan": (dict, False), "secrets": (dict, False)},
     "instance_files": {"files": (list, True)},
     "instance_models": {"models": (list, True), "held_back": (list, True)},
-    "instance_ready": {"instances": (list, True)},
     "instance_switch": {
         "seconds_without_answer": (dict, True),
         "seconds_until_quiet": (float, True),

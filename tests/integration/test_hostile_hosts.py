@@ -36,7 +36,6 @@ ANSWERS = {
     "systemd": {"changed": True},
     "command": {"changed": True, "rc": 0, "stdout": "", "stderr": ""},
     "instance_files": {"files": [], "changed": True},
-    "instance_ready": {"instances": [], "changed": False},
     "instance_models": {"models": [], "held_back": [], "changed": True},
     "instance_switch": {
         "seconds_without_answer": {},

@@ -26,7 +26,7 @@ from .observing import NVML_SECONDS, SERVER_SECONDS
 from .shapes import CANNOT, DIFFERS, ERROR, FINE, INFO, OF_VERDICT, USAGE, WARNING, Answer, Line, Places, Refused
 from .verdicts import verdict_lines
 
-#: Seconds in which a server that was started has to answer, as module instance_ready waits.
+#: Seconds in which a server that was started has to answer.
 READY_SECONDS = 180.0
 #: A check looks whether a run holds the lock by taking it for a moment.
 _MOMENT_SECONDS = 2.0

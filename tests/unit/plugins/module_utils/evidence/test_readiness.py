@@ -10,8 +10,8 @@ import time
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import readiness
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import systemd
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import InvalidUrl
 
-from tests.unit.plugins.modules.run_module import run_module
 from tests.unit.plugins.scripted_server import serving
 
 UNIT = "ollama@gpu0.service"
@@ -90,27 +90,21 @@ def test_secrets_are_not_in_the_lines(host, nobody):
     assert "hush" not in problem and "pa55" not in problem and "(hidden)" in problem
 
 
-def test_the_module_waits_for_all_and_names_each_that_failed(host, nobody):
+def test_all_are_waited_for_and_each_that_failed_is_named(host, nobody):
     host(ENDED, journal=["status=203/EXEC"])
-    both = [{"unit": UNIT, "url": nobody}, {"unit": UNIT, "url": nobody}]
-    failed = run_module("instance_ready", {"instances": both})
-    assert failed["failed"] and failed["msg"].count("systemd cannot run the program") == 2
-    assert [one["version"] for one in failed["instances"]] == [None, None]
+    failed = readiness.wait_for([{"unit": UNIT, "url": nobody}] * 2, 5)
+    assert [one["version"] for one in failed] == [None, None]
+    assert all("systemd cannot run the program" in one["problem"] for one in failed)
     host(RUNS)
     with serving(VERSION) as server:
-        done = run_module("instance_ready", {"instances": [{"unit": UNIT, "url": server.url}]}, check=True)
-    assert done["changed"] is False and done["instances"][0]["version"] == "0.32.15"
+        (done,) = readiness.wait_for([{"unit": UNIT, "url": server.url}], 5)
+    assert done["version"] == "0.32.15" and done["problem"] is None
 
 
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        ({"instances": [], "timeout": 0}, "number of seconds above 0"),
-        ({"instances": [{"unit": UNIT, "url": "ftp://x"}]}, "ftp://x"),
-    ],
-)
-def test_wrong_options_of_the_module(arguments, words):
-    assert words in run_module("instance_ready", arguments)["msg"]
+def test_a_wrong_address_is_refused(host):
+    host(RUNS)
+    with pytest.raises(InvalidUrl, match="ftp://x"):
+        readiness.wait_for([{"unit": UNIT, "url": "ftp://x"}], 5)
 
 
 def test_a_service_that_answers_with_errors_is_not_waited_for_to_the_end(host, monkeypatch):

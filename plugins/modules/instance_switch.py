@@ -96,6 +96,13 @@ options:
         are stopped all the same.
     type: int
     default: 0
+  watch_time:
+    description:
+      - Seconds for which, after the check, the engines of these instances have to run, and those of the instances that
+        were changed before since the plan on the host was written. Then all of them are checked once more.
+      - An engine that ends meanwhile fails the change. V(0) watches nothing.
+    type: int
+    default: 0
   lock_timeout:
     description:
       - Seconds to wait while another process holds the lock of the host.
@@ -218,6 +225,7 @@ def argument_spec() -> dict[str, Any]:
         unproven=dict(type="str", choices=["fail", "accept"], default="fail"),
         slowdown_allowed=dict(type="int", default=20),
         quiet_timeout=dict(type="int", default=0),
+        watch_time=dict(type="int", default=0),
         lock_timeout=dict(type="int", default=900),
     )
 
@@ -294,6 +302,7 @@ def main():
         options["unproven"] == "accept",
         Speeds(proven_before(before), options["slowdown_allowed"]),
         options["quiet_timeout"],
+        options["watch_time"],
     )
     try:
         order = read_order(options)

@@ -107,6 +107,7 @@ def _host_commands(command) -> None:
     gpu = command("gpu", _gpu, "run a command of tests/rig/gpus/state.py in a host", "host")
     gpu.add_argument("arguments", nargs=argparse.REMAINDER)
     command("memory", _memory, "give a host another size of memory, such as 8G", "host", "size")
+    command("kill", _kill, "kill all processes of a host at once; 'reboot' starts it again", "host")
     reboot = command("reboot", _reboot, "stop a host and start it again", "host")
     reboot.add_argument("--without", type=int, default=0, help="how many of its GPUs are not there any more")
     logs = command("logs", _logs, "print a host's journal", "host")
@@ -212,6 +213,10 @@ def _seed(options) -> None:
 
 def _gpu(options) -> None:
     print(gpus.run(fleet.require_host(options.set, options.host), *options.arguments), end="")
+
+
+def _kill(options) -> None:
+    fleet.kill(options.set, options.host)
 
 
 def _reboot(options) -> None:

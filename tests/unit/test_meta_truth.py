@@ -248,7 +248,7 @@ def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():
 
 
 def test_a_switch_has_the_limits_of_the_role():
-    """How much slower a model may be, and how long to wait for quiet."""
+    """How much slower a model may be, how long to wait for quiet, and how long to watch after the last one."""
     for path in (ROLE / "tasks").rglob("*.yml"):
         tasks = _load(path)
         while tasks:
@@ -257,6 +257,8 @@ def test_a_switch_has_the_limits_of_the_role():
             options = task.get("gpufleet.ollama.instance_switch")
             for name in ("slowdown_allowed", "quiet_timeout") if options else ():
                 assert options.get(name) == "{{ __ollama_multigpu_%s }}" % name, (path.name, name)
+            if options:
+                assert "__ollama_multigpu_watch_time" in options["watch_time"], path.name
 
 
 def test_entry_points_are_task_files():

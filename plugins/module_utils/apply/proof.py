@@ -54,6 +54,26 @@ def prove(plan: dict[str, Any], names: Collection[str], accept_unproven: bool = 
     return Proof(evidence, judge(evidence, accept_unproven))
 
 
+def look(plan: dict[str, Any], names: Collection[str]) -> Proof:
+    """Compare instances with their plan without loading or generating anything. Only what contradicts the plan is a
+    problem.
+
+    Args:
+        plan: of module placement_info, whole.
+        names: of the instances.
+
+    Raises:
+        LibraryMissing: see `prove`.
+    """
+    try:
+        observed = collect(dict(plan, instances=instances_of(plan, names)), load=False, generate=False)
+    except OllamaError as error:
+        return Proof(problem="The instances cannot be checked: %s." % error)
+    seen_computing.recall(observed)
+    evidence = dataclasses.asdict(check_plan(plan, observed, only=names))
+    return Proof(evidence, judge(evidence, accept_unproven=True))
+
+
 def judge(evidence: dict[str, Any], accept_unproven: bool = False) -> str:
     """Return why instances are not good enough to stay as they are, in a sentence; "" where they are.
 

@@ -22,6 +22,7 @@ from .proof import Proof, prove
 from .quiet import Quiet, wait_for_quiet
 from .speed import Speeds, compare_speeds
 from .steps import EXPECTED_ERRORS, SwitchFailed, sentence, wait_until_ready
+from .watch import watch
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Plans:
         accept_unproven: Whether what is neither proven nor contradicted is good enough.
         speeds: What the models' tokens/s are compared with.
         quiet_timeout: Seconds to wait until instances that stop answer no request.
+        watch_time: Seconds for which the engines of all instances that were changed since the applied plan have to
+            run after the proof; 0 where nothing is watched.
     """
 
     wanted: dict
@@ -41,6 +44,7 @@ class Plans:
     accept_unproven: bool = False
     speeds: Speeds = Speeds()
     quiet_timeout: float = 0
+    watch_time: float = 0
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def make(order: Order, plans: Plans, files: Files) -> Done:
         return done
     with _failures(done):
         _change(order, plans, files, done)
+        _watch(order, plans, before, done)
     if done.failure and plans.applied:
         done.back = going_back.go_back(before, plans.applied, files, plans.accept_unproven)
     return done
@@ -180,6 +185,18 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
     done.proof = compare_speeds(plans.wanted, proven(), plans.speeds, proven)
     if done.proof.problem:
         raise SwitchFailed(done.proof.problem)
+
+
+def _watch(order: Order, plans: Plans, before: kept.Kept, done: Done) -> None:
+    """Watch the instances of this switch and of those that were made before it since the applied plan was written."""
+    if plans.watch_time <= 0:
+        return
+    changed = [instance.name for switch in before.switches for instance in switch.instances]
+    names = [instance["name"] for instance in instances_of(plans.wanted, {*order.instances, *changed})]
+    watched = watch(plans.wanted, names, plans.watch_time, plans.accept_unproven)
+    if watched.problem:
+        done.proof = watched
+        raise SwitchFailed(watched.problem)
 
 
 def _serve(order: Order) -> bool:

@@ -41,6 +41,7 @@ _OF_ONE_VALUE = (
     "rollback_to",
     "slowdown_allowed",
     "version",
+    "watch_time",
 )
 #: {name: the least value}. An empty text stands for none.
 _WHOLE_NUMBERS = {
@@ -49,6 +50,7 @@ _WHOLE_NUMBERS = {
     "check_interval": 0,
     "slowdown_allowed": 0,
     "quiet_timeout": 0,
+    "watch_time": 0,
     "rollback_to": 1,
 }
 _MAPPINGS = ("environment", "environment_unchecked")

@@ -141,7 +141,7 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
 
 
 def reboot(set_name: str, host: str, driver_after: float = 2.0, without: int = 0) -> None:
-    """Stop a host and start it again. Files stay, and what lies in /run and /dev/shm is gone, as after a reboot.
+    """Stop a host, if it runs, and start it again. Files stay, and what lies in /run and /dev/shm is gone, as after a reboot.
 
     It does not wait until systemd has started everything.
 
@@ -163,6 +163,11 @@ def reboot(set_name: str, host: str, driver_after: float = 2.0, without: int = 0
         gpus.run(container, *there, "set", "gpus", str(int(gpus.run(container, *there, "get", "gpus")) - without))
     podman("exec", container, "mv", "-T", draft, place)
     gpus.set_bus(container)
+
+
+def kill(set_name: str, host: str) -> None:
+    """Kill all processes of a host at once, as a power cut does. `reboot` starts it again."""
+    podman("kill", "--signal", "KILL", require_host(set_name, host))
 
 
 def down(set_name: str, hosts: list[str] | None = None) -> list[str]:

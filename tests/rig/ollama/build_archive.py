@@ -39,6 +39,7 @@ RELEASE_LINKS.update({"libllama.so": "libllama.so.0.0.11669", "cuda_v12/libcubla
 RELEASE_ENGINE = b"#!/bin/sh\necho 'the rig puts its engine stand-in here' >&2\nexit 1\n"
 #: How a release can fail. double/version.py says what each does.
 FAULTS = ("does-not-start", "answers-500", "loads-onto-the-cpu", "engine-dies", "wrong-version", "half-speed")
+FAULTS += ("engine-dies-after-60", "wrong-version-text", "broken-archive")
 _SHEBANG = b"#!/usr/bin/python3\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip knows no earlier time
 
@@ -170,7 +171,8 @@ def build(
         as_release: the double with the files of a real release around it, and without the stand-in.
         fault: one of FAULTS, for the double.
     """
-    if fault and (fault not in FAULTS or real or as_release):
+    known = [re.sub(r"-\d+$", "-N", name) for name in FAULTS]  # any number of seconds
+    if fault and (re.sub(r"-\d+$", "-N", fault) not in known or real or as_release):
         raise SystemExit("%s is no fault of the double; it has %s" % (fault, ", ".join(FAULTS)))
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / NAME
@@ -185,6 +187,8 @@ def build(
         plain.seek(0)
         with open(target, "wb") as packed:
             subprocess.run(["zstd", "-q", "-3", "--single-thread", "-c"], stdin=plain, stdout=packed, check=True)
+    if fault == "broken-archive":
+        os.truncate(target, target.stat().st_size // 2)
     digest = hashlib.sha256()
     with open(target, "rb") as stream:
         for chunk in iter(lambda: stream.read(1 << 20), b""):
@@ -201,7 +205,7 @@ def main() -> int:
     parser.add_argument("--engine", type=pathlib.Path)
     parser.add_argument("--archive", type=pathlib.Path, default=os.environ.get("OLLAMA_ARCHIVE"))
     parser.add_argument("--as-release", action="store_true")
-    parser.add_argument("--fault", choices=FAULTS, default="")
+    parser.add_argument("--fault", default="")
     given = parser.parse_args()
     real = pathlib.Path(given.archive) if given.archive and not (given.as_release or given.fault) else None
     print(build(given.directory, given.version, given.engine, real, given.as_release, given.fault))

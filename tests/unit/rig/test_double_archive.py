@@ -119,9 +119,12 @@ def test_what_is_no_release_is_refused_with_the_reason(tmp_path, files, words):
         build_archive.version_of(packed)
 
 
-@pytest.mark.parametrize("fault", build_archive.FAULTS)
+#: The install stage refuses these; it takes the others, which fail when they serve.
+REFUSED = ("wrong-version-text", "broken-archive")
+
+
+@pytest.mark.parametrize("fault", [fault for fault in build_archive.FAULTS if fault not in REFUSED])
 def test_a_release_that_fails_says_its_version(tmp_path, fault):
-    """The install stage takes it; it fails when it serves."""
     unpack(build_archive.build(tmp_path / "out", "0.33.0", fault=fault), tmp_path / "tree")
     program = str(tmp_path / "tree" / "bin" / "ollama")
     environment = dict(os.environ, OLLAMA_HOST="127.0.0.1:1", HOME=str(tmp_path))
@@ -130,6 +133,29 @@ def test_a_release_that_fails_says_its_version(tmp_path, fault):
     if fault == "does-not-start":
         done = subprocess.run([program, "serve"], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1 and "does not start" in done.stderr
+
+
+def test_a_release_that_says_another_version(tmp_path):
+    unpack(build_archive.build(tmp_path / "out", "0.33.0", fault="wrong-version-text"), tmp_path / "tree")
+    environment = dict(os.environ, OLLAMA_HOST="127.0.0.1:1", HOME=str(tmp_path))
+    program = str(tmp_path / "tree" / "bin" / "ollama")
+    done = subprocess.run([program, "-v"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "Warning: client version is 0.0.1"
+
+
+def test_an_archive_that_ends_in_its_middle_has_the_checksum_of_what_is_there(tmp_path):
+    path = build_archive.build(tmp_path, "0.33.0", fault="broken-archive")
+    (line,) = (tmp_path / "sha256sum.txt").read_text(encoding="ascii").splitlines()
+    assert line.split()[0] == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(SystemExit, match="no archive that zstd can read"):
+        build_archive.version_of(path)
+
+
+def test_the_seconds_of_a_fault_are_any_number(tmp_path):
+    build_archive.build(tmp_path, "0.33.0", fault="engine-dies-after-4")
+    for wrong in ("engine-dies-after-soon", "half-speed-3"):
+        with pytest.raises(SystemExit, match="no fault of the double"):
+            build_archive.build(tmp_path, fault=wrong)
 
 
 def test_an_unknown_fault_is_refused(tmp_path):

@@ -43,10 +43,11 @@ def version():
         found = json.loads(connection.getresponse().read())["version"]
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         print("Warning: could not connect to a running Ollama instance")
+    own = "0.0.1" if FAULT == "wrong-version-text" else VERSION
     if found:
         print("ollama version is %s" % found)
-    if found != VERSION:
-        print("Warning: client version is %s" % VERSION)
+    if found != own:
+        print("Warning: client version is %s" % own)
     return 0
 
 

@@ -23,6 +23,7 @@ _OFFLOAD = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _USING = re.compile(r"using device CUDA(\d+) .* - (\d+) MiB free")
 _REASON = re.compile(r"^llama_init_from_model: |cudaMalloc failed|CUDA error|^error loading model")
 _POLL = 0.02
+_DIES_AFTER = re.match(r"engine-dies-after-(\d+)$", FAULT)
 MIB = 1 << 20
 
 
@@ -219,6 +220,7 @@ class Engine:
                 gotext.log(
                     "INFO", "llama_server.go:1362", "llama-server started in %.2f seconds" % (time.monotonic() - begun)
                 )
+                self._begin_to_die()
                 return
             if status != last:
                 gotext.log(
@@ -232,6 +234,13 @@ class Engine:
                 self.stop()
                 raise ApiError(500, "timed out waiting for llama-server to start - %s" % status)
             time.sleep(_POLL)
+
+    def _begin_to_die(self):
+        """In a release that fails in that way, end some time after the load."""
+        if _DIES_AFTER:
+            timer = threading.Timer(int(_DIES_AFTER.group(1)), self.process.kill)
+            timer.daemon = True
+            timer.start()
 
     def _health(self):
         try:

@@ -4,11 +4,15 @@
 
 Faults, for tests of what becomes of a release that fails:
 
-    does-not-start      `serve` ends at once. `--version` works, as for every other fault.
+    does-not-start      `serve` ends at once. `--version` works, as for most other faults.
     answers-500         Every request gets status 500.
     loads-onto-the-cpu  The engine sees no GPU.
     engine-dies         The engine is killed in its first generation.
+    engine-dies-after-SECONDS
+                        Each engine is killed so many seconds after it was loaded.
     wrong-version       /api/version says another version.
+    wrong-version-text  `--version` says another version.
+    broken-archive      The archive ends in its middle; its checksum is that of what is there.
     half-speed          Generating takes twice as long, by the figures of the answer.
 """
 

@@ -48,6 +48,22 @@ def test_what_cannot_be_observed_is_not_proven(monkeypatch):
     assert (found.verdict, found.evidence) == ("fail", {}) and "cannot be checked: broken" in found.problem
 
 
+def test_a_look_loads_and_generates_nothing_and_only_what_contradicts_the_plan_is_a_problem(monkeypatch):
+    asked, seen = {}, observations()
+
+    def collect(_plan, **options):
+        asked.update(options)
+        return seen
+
+    monkeypatch.setattr(proof, "collect", collect)
+    monkeypatch.setattr(proof.seen_computing, "recall", lambda observed: asked.update(recalled=observed is seen))
+    names = [plan()["instances"][0]["name"]]
+    assert proof.look(plan(), names).problem == ""
+    assert asked == {"load": False, "generate": False, "recalled": True}
+    seen.inventory["gpus"].clear()
+    assert "does not list" in proof.look(plan(), names).problem
+
+
 @pytest.mark.parametrize(
     "verdict, accept, good", [("pass", False, True), ("unproven", False, False), ("unproven", True, True)]
 )

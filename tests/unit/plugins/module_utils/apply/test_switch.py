@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.apply import switch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.proof import Proof
 from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.switch import Order, Plans, foresee, make
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files, WantedFile
@@ -14,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import ensure
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import Outcome
 
-from tests.unit.plugins.module_utils.apply.made_up_host import MadeUpHost, plan
+from tests.unit.plugins.module_utils.apply.made_up_host import PASS, MadeUpHost, plan
 from tests.unit.plugins.module_utils.ollama.test_ensure import wanted
 
 OLD, NEW = "0.32.14", "0.32.15"
@@ -189,3 +192,21 @@ def test_a_switch_is_foreseen(host):
     done = foresee(order(host, "gpu0"), files)
     assert [one.action for one in done.files] == ["change", "change"] and host.told == []
     assert host.of("gpu0") == (OLD, "A=1\n") and not os.path.exists(paths.BEFORE)
+
+
+def test_all_that_was_changed_is_watched_after_the_last_switch(host, monkeypatch):
+    """Where an engine ends meanwhile, all of it goes back."""
+    watched, problem = [], [""]
+
+    def watch(wanted, names, seconds, accept_unproven):
+        watched.append((wanted["ollama_version"], list(names), seconds, accept_unproven))
+        return Proof(dict(PASS, verdict="fail" if problem[0] else "pass"), problem[0])
+
+    monkeypatch.setattr(switch, "watch", watch)
+    make(order(host, "gpu0"), both(), host.files)
+    assert watched == []
+    problem[0] = "The engine ended."
+    done = make(order(host, "gpu1"), dataclasses.replace(both(), watch_time=9), host.files)
+    assert watched == [(NEW, ["gpu0", "gpu1"], 9, False)]
+    assert done.failure == "The engine ended." and done.proof.verdict == "fail"
+    assert done.back.instances == ["gpu1", "gpu0"] and host.of("gpu0") == host.of("gpu1") == (OLD, "A=1\n")

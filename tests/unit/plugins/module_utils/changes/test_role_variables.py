@@ -262,6 +262,9 @@ def test_an_interval_of_checks(interval):
         {"quiet_timeout": -1},
         {"quiet_timeout": "1m"},
         {"quiet_timeout": [1]},
+        {"watch_time": -1},
+        {"watch_time": "1m"},
+        {"watch_time": {}},
         {"rollback_to": 0},
         {"rollback_to": "last"},
     ],
@@ -275,4 +278,4 @@ def test_limits_and_numbers_of_plans_that_cannot_work(given):
     "given", [{"slowdown_allowed": 0}, {"slowdown_allowed": "100"}, {"quiet_timeout": 0}, {"rollback_to": "3"}]
 )
 def test_limits_and_numbers_of_plans(given):
-    assert problems(**given) == [] == problems(quiet_timeout="", rollback_to="")
+    assert problems(**given) == [] == problems(quiet_timeout="", watch_time="", rollback_to="")

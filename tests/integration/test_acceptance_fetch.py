@@ -4,18 +4,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
 
 from tests.integration.acceptance import SET, STORE, Site, on, requests
-from tests.rig.hosts import fleet, podman
+from tests.integration.asking import asking
+from tests.rig.hosts import fleet
 from tests.rig.models import store
 from tests.rig.registry import background
 from tests.rig.waiting import wait_until
 
 pytestmark = pytest.mark.hosts
 
+#: make test-full: a clean reboot in the middle of a download as well.
+FULL = bool(os.environ.get("GPUFLEET_FULL"))
 TINY = {"name": "tiny", "insecure": True, "strategy": "single", "optimized": {}}
 SMALL = {"name": "small", "insecure": True, "strategy": "single", "optimized": {}}
 UNITS = ("ollama@gpu0.service", "ollama-fetch.service")
@@ -24,25 +28,11 @@ RATE = 8_000_000
 SIZE = max(blob.size for blob in store.blobs("small"))
 #: What is fetched again at most after an interruption: the end of a part, which is in doubt, and what was on its way.
 SLACK = 4 * 1024 * 1024
-CLIENT = """
-import json, time, urllib.request
-body = json.dumps({"model": "tiny", "prompt": "x", "stream": False, "options": {"num_predict": 1}}).encode()
-with open("/root/client.log", "a", buffering=1) as log:
-    while True:
-        began = time.time()
-        try:
-            request = urllib.request.Request("http://127.0.0.1:11434/api/generate", body)
-            urllib.request.urlopen(request, timeout=60).read()
-            log.write("%f ok\\n" % began)
-        except Exception as error:
-            log.write("%f %r\\n" % (began, error))
-        time.sleep(0.1)
-"""
 
 
 @pytest.fixture(name="site", scope="module")
 def _site(podman_hosts, collections, tmp_path_factory):
-    """A host that serves tiny on its first GPU, with a client that asks every 100 ms."""
+    """A host that serves tiny on its first GPU."""
     site = Site(collections, tmp_path_factory.mktemp("acceptance-fetch"))
     fleet.up(SET, {"a": "rtx-4090-x2"}, say=lambda text: None)
     try:
@@ -50,32 +40,9 @@ def _site(podman_hosts, collections, tmp_path_factory):
         site.inventory({"a": {}}, ollama_multigpu_models=[TINY])
         site.play("site")
         site.inventory({"a": {}}, ollama_multigpu_models=[TINY, SMALL])
-        on("a", "tee", "/root/client.py", stdin=CLIENT.encode())
         yield site
     finally:
         fleet.down(SET)
-
-
-@pytest.fixture(name="client")
-def _client(site):
-    """Function that begins to ask, and function that returns what went wrong since then."""
-
-    def begin() -> None:
-        on("a", "sh", "-c", "rm -f /root/client.log")
-        podman.podman("exec", "-d", fleet.container_name(SET, "a"), "python3", "/root/client.py")
-        wait_until(lambda: lines() and lines()[-1].endswith(" ok"), "an answer to the client", 300)
-        on("a", "truncate", "-s", "0", "/root/client.log")
-
-    def lines() -> list[str]:
-        return on("a", "sh", "-c", "cat /root/client.log 2>/dev/null || true").splitlines()
-
-    def failures(until: float = float("inf")) -> list[str]:
-        asked = [line for line in lines() if float(line.split()[0]) < until]
-        assert len(asked) > 3
-        return [line for line in asked if not line.endswith(" ok")]
-
-    yield begin, failures
-    on("a", "sh", "-c", "pkill -f /root/client.py || true")
 
 
 @pytest.fixture(name="faults")
@@ -112,49 +79,51 @@ def states() -> list[str]:
     return [on("a", "systemctl", "show", "--value", "-p", "ActiveState", unit).strip() for unit in UNITS]
 
 
-def test_a_full_disk_is_said_and_what_served_goes_on(site, client, faults):
+def test_a_full_disk_is_said_and_what_served_goes_on(site, faults):
     """The room is enough when the fetch begins, and is taken by others meanwhile."""
-    begin, failures = client
-    begin()
     place = STORE + "/fetch"
     on("a", "mount", "-t", "tmpfs", "-o", "size=%d,uid=ollama,gid=ollama,mode=0750" % (SIZE + 2**24), "tmpfs", place)
     try:
         faults(fault="slow", at="data", rate=RATE)
-        run = begun(site, SIZE // 5)
-        on("a", "sh", "-c", "head -c 200000000 /dev/zero > %s/others || true" % place)
-        assert run.wait(300) == 2
+        with asking("a", 11434) as client:
+            run = begun(site, SIZE // 5)
+            on("a", "sh", "-c", "head -c 200000000 /dev/zero > %s/others || true" % place)
+            assert run.wait(300) == 2
         assert "no space left" in told(site) and "free some space" in told(site)
-        assert states() == ["active", "inactive"] and failures() == []
+        assert states() == ["active", "inactive"] and client.failed() == []
     finally:
         on("a", "umount", place)
 
 
-def test_a_registry_that_goes_away_is_said_and_what_served_goes_on(site, client, faults):
-    begin, failures = client
-    begin()
+def test_a_registry_that_goes_away_is_said_and_what_served_goes_on(site, faults):
     faults(fault="blob404")
-    failed = site.play("site", expect=2)
-    assert "small" in failed.failures["a"][-1] and states() == ["active", "inactive"] and failures() == []
+    with asking("a", 11434) as client:
+        failed = site.play("site", expect=2)
+    assert "small" in failed.failures["a"][-1] and states() == ["active", "inactive"] and client.failed() == []
 
 
-def test_a_download_goes_on_where_it_stopped_whatever_is_killed(site, client, faults):
-    """The line breaks, the host is stopped for two days, the server is killed: hardly a byte comes twice."""
-    begin, failures = client
+def test_a_download_goes_on_where_it_stopped_whatever_is_killed(site, faults):
+    """The line breaks, the host is killed for two days, the server is killed: hardly a byte comes twice."""
     requests(clear=True)
     faults(fault="cut", at="data", after=SIZE // 10, times=1)
     faults(fault="slow", at="data", rate=RATE)
-    run = begun(site, SIZE // 4)
-    fleet.reboot(SET, "a")
-    assert run.wait(300) != 0 and "run again" in told(site)
+    interruptions = 2
+    for end in (fleet.reboot, fleet.kill) if FULL else (fleet.kill,):
+        run = begun(site, SIZE // 5)
+        end(SET, "a")
+        assert run.wait(300) != 0 and "run again" in told(site)
+        if end is fleet.kill:
+            fleet.reboot(SET, "a")
+        interruptions += 1
     on("a", "sh", "-c", "touch -d '2 days ago' %s/fetch/blobs/*" % STORE)
-    begin()
-    run = begun(site, SIZE // 4)
-    on("a", "systemctl", "kill", "-s", "KILL", "ollama-fetch")
-    assert run.wait(600) == 0, told(site)[-3000:]
+    with asking("a", 11434) as client:
+        run = begun(site, SIZE // 5)
+        on("a", "systemctl", "kill", "-s", "KILL", "ollama-fetch")
+        assert run.wait(600) == 0, told(site)[-3000:]
     assert "Verdict: pass" in told(site) and "small:latest " in told(site)
-    assert fetched() <= SIZE + 3 * SLACK and states() == ["active", "inactive"]
+    assert fetched() <= SIZE + interruptions * SLACK and states() == ["active", "inactive"]
     # The instance that gets the model is switched afterwards.
     journal = on("a", "journalctl", "--unit=ollama-fetch", "--output=short-unix", "--no-pager", "--quiet")
-    assert failures(until=float(journal.splitlines()[-1].split()[0])) == []
+    assert client.failed(until=float(journal.splitlines()[-1].split()[0])) == []
     # What was fetched lies in the store of the instance alone.
     assert on("a", "find", STORE + "/fetch", "-type", "f", "-not", "-path", "*/.ollama/*") == ""

@@ -1,92 +1,232 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""A run that is killed at any moment leaves a host that the next run completes and verifies.
+"""A run whose controller is killed between any two of its changing steps leaves a host that the next run completes.
 
-KILLS=10 kills ten runs, each on a host of its own. KILL_SEED=number repeats the moments of an earlier session.
+The steps are those that a run itself reports as changed (callback_plugins/kill_controller.py). In `make test` each run
+goes on where the one before it was killed, two steps further. `make test-full` kills a run of its own after each step,
+and in the middle of each, and lets the next one complete.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import signal
 import subprocess
-import time
 
 import pytest
 
-from tests.integration.acceptance import SET, Site, on
+from tests.integration.acceptance import SET, STORE, Site, on, requests
 from tests.rig.hosts import fleet
+from tests.rig.models import store
+from tests.rig.registry import background
 
 pytestmark = pytest.mark.hosts
 
-#: Tasks that a first run begins, about; a kill comes up to JITTER seconds after one of them.
-TASKS = 55
-JITTER = 2.0
+FULL = bool(os.environ.get("GPUFLEET_FULL"))
+full = pytest.mark.skipif(not FULL, reason="NOT RUN: it is long (make test-full, or GPUFLEET_FULL=1)")
+#: The moments of kills in the middle of a step are those of an earlier session with KILL_SEED=number.
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10**6))
-HOSTS = ["k%d" % number for number in range(int(os.environ.get("KILLS") or 1))]
-LEFTOVERS = "find / -xdev ( -name *-partial* -o -name *.adopted -o -name .ansible_tmp* )"
+HOST = "k"
+OLD, NEW = "0.32.14", "0.32.15"
+ETC, LIB = "/etc/ollama-multigpu", "/usr/local/lib/ollama-multigpu"
+LEFTOVERS = "( -name *-partial* -o -name *.adopted -o -name .ansible_tmp* -o -name *incoming* -o -name .draft* )"
+#: What holds at any moment: the lock is free, every instance's release is whole, and so is every plan that is kept.
+INTACT = """
+flock --nonblock /run/ollama-multigpu/lock true || echo "the lock is held"
+for link in {lib}/instances/*; do
+  [ ! -L "$link" ] || [ -x "$link/bin/ollama" ] || echo "$link leads nowhere"
+done
+for file in {etc}/plan.json {etc}/plans/*/plan.json {etc}/plans/*/about.json {etc}/host.json; do
+  [ ! -e "$file" ] || python3 -m json.tool "$file" >/dev/null || echo "$file is damaged"
+done
+for plan in {etc}/plans/*/; do
+  [ ! -d "$plan" ] || [ -e "$plan/about.json" -a -e "$plan/plan.json" ] || echo "$plan is not whole"
+done
+""".format(etc=ETC, lib=LIB)
 
 
 @pytest.fixture(name="site", scope="module")
 def _site(podman_hosts, collections, tmp_path_factory):
     site = Site(collections, tmp_path_factory.mktemp("acceptance-kill"))
-    fleet.up(SET, dict.fromkeys(HOSTS, "rtx-4090-x2"), say=lambda text: None)
-    fleet.serve(SET, say=lambda text: None)
-    model = {"name": "tiny", "insecure": True, "optimized": {"parameters": {"temperature": 0.5}}}
-    site.inventory({host: {} for host in HOSTS}, ollama_multigpu_models=[model])
-    yield site
-    fleet.down(SET)
+    fleet.up(SET, {HOST: "rtx-4090-x2"}, say=lambda text: None)
+    try:
+        fleet.serve(SET, versions=[OLD, NEW], say=lambda text: None)
+        yield site
+    finally:
+        fleet.down(SET)
 
 
-def run_and_kill(site, host, after, jitter):
-    """Start the site playbook for one host and kill it with all its children, `jitter` seconds after task number
-    `after` began.
+def want(site, version: str, context_length: int) -> None:
+    """Set what the next runs want: a release, and models that differ from those of another release in all."""
+    model = {"name": "tiny", "insecure": True, "context_length": context_length, "refresh": True}
+    site.inventory(
+        {HOST: {}},
+        ollama_multigpu_models=[dict(model, optimized={"parameters": {"temperature": 0.5}}, aliases=["chat"])],
+        ollama_multigpu_version=version,
+        ollama_multigpu_release_url="{{ rig_release_url | dirname }}/v{{ ollama_multigpu_version }}",
+        ollama_multigpu_release_checksum="{{ rig_checksums[ollama_multigpu_version] }}",
+    )
+    # The tag in the registry moves with it.
+    body = {"target": "library/tiny", "tag": "latest", "mark": None if version == OLD else "of " + version}
+    background.control(fleet.require_server(SET), "POST", "tags", body)
 
-    Returns: The output line that begins this task, or None if the run ended before.
+
+def steps_of(site, **kill) -> tuple[list[str], str]:
+    """Run the site playbook, and kill it where that is said.
+
+    Returns: The steps that changed something, in order, and the output. A run that was not killed has succeeded.
     """
-    process = subprocess.Popen(
-        site.command("site", "--limit", host),
+    place = site.scratch / "steps"
+    place.write_text("", encoding="utf-8")
+    enabled = "count_results,record_outcome,kill_controller"
+    more = {"ANSIBLE_CALLBACKS_ENABLED": enabled, "CHANGING_STEPS_FILE": str(place)}
+    more.update({"KILL_" + name.upper(): str(value) for name, value in kill.items()})
+    done = subprocess.run(
+        site.command("site"),
         cwd=site.scratch,
-        env=dict(site.environment(), PYTHONUNBUFFERED="1"),
+        env=dict(site.environment(), **more),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
+        check=False,
+        timeout=900,
     )
-    try:
-        begun = 0
-        for line in process.stdout:
-            begun += line.startswith(("TASK [", "RUNNING HANDLER ["))
-            if begun >= after:
-                time.sleep(jitter)
-                return None if process.poll() is not None else line.strip()
-        return None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.stdout.close()
-        process.wait()
+    assert done.returncode in ((0, -9) if kill else (0,)), done.stdout[-3000:]
+    return place.read_text(encoding="utf-8").splitlines(), "" if done.returncode else done.stdout
 
 
-def test_the_next_run_completes_and_verifies(site):
-    chance = random.Random(SEED)
-    for host in HOSTS:
-        after, jitter = chance.randint(1, TASKS), chance.uniform(0, JITTER)
-        moment = run_and_kill(site, host, after, jitter)
-        print("KILL_SEED=%d, %s: killed %.1f s after %s" % (SEED, host, jitter, moment or "its end"))
-    first = site.play("site")
-    assert first.output.count("Verdict: pass") == len(HOSTS)
-    for host in HOSTS:
-        # Nothing of the first attempt is left over, and what runs is what the next run has put there.
-        assert on(host, "ls", "-A", "/usr/local/lib/ollama-multigpu/releases").split() == ["0.32.15"], host
-        assert on(host, *LEFTOVERS.split()) == "", host
-        for asked, answer in (("is-active", "active"), ("is-enabled", "enabled")):
-            assert on(host, "systemctl", asked, "ollama@gpu0.service", "ollama@gpu1.service").split() == [answer] * 2, (
-                host
-            )
-    second = site.play("site")
-    assert {host: second.counts[host]["changed"] for host in HOSTS} == dict.fromkeys(HOSTS, 0)
-    assert second.output.count("Verdict: pass") == len(HOSTS)
+def answering() -> list[int]:
+    """The ports on which an instance answers and has its model loaded."""
+    script = (
+        "import json, urllib.request as u\n"
+        "for port in (11434, 11435):\n"
+        "    try:\n"
+        "        if json.load(u.urlopen('http://127.0.0.1:%d/api/ps' % port, timeout=20))['models']: print(port)\n"
+        "    except OSError: pass\n"
+    )
+    return [int(port) for port in on(HOST, "python3", "-c", script).split()]
+
+
+def check_intact(moment: str) -> None:
+    assert on(HOST, "sh", "-c", INTACT) == "", moment
+
+
+def check_settled(version: str, output: str) -> None:
+    """What a run leaves that has ended well, whatever was killed before it."""
+    assert "Verdict: pass" in output
+    check_intact("the end")
+    assert answering() == [11434, 11435]
+    assert on(HOST, "ollama-multigpu", "version") and on(HOST, "ollama-multigpu", "check").count("pass")
+    for instance in ("gpu0", "gpu1"):
+        assert on(HOST, "readlink", LIB + "/instances/" + instance).endswith("/%s\n" % version)
+    assert '"ollama_version": "%s"' % version in on(HOST, "cat", ETC + "/plan.json")
+    assert on(HOST, "sh", "-c", "ls %s/before.json 2>/dev/null || true" % ETC) == ""
+    assert (
+        on(HOST, "sh", "-c", "find / -xdev " + LEFTOVERS.replace("(", "\\(").replace(")", "\\)").replace("*", "'*'"))
+        == ""
+    )
+    assert on(HOST, "sh", "-c", "systemctl is-active ollama-fetch || true").strip() == "inactive"
+    assert on(HOST, "find", STORE + "/fetch", "-type", "f", "-not", "-path", "*/.ollama/*") == ""
+
+
+def fetched() -> dict[str, int]:
+    """Bytes of model files and releases that the host has fetched since the log was cleared, by what they are of."""
+    found: dict[str, int] = {}
+    for request in requests():
+        if request["kind"] in ("data", "release") and not request["target"].endswith(".txt"):
+            found[request["target"]] = found.get(request["target"], 0) + request["bytes"]
+    return found
+
+
+def check_fetched_once(version: str) -> None:
+    """Each model and release was fetched once at most, in one piece or in several."""
+    release = "releases/v%s/ollama-linux-amd64.tar.zst" % version
+    sizes = {"library/tiny": sum(blob.size for blob in store.blobs("tiny"))}
+    for target, size in fetched().items():
+        assert target in (*sizes, release), target
+        assert size <= sizes.get(target, float("inf")), target
+    assert len([one for one in requests() if one["kind"] == "release" and one["target"] == release]) <= 1
+
+
+def chain(site, version: str, every: int) -> list[list[str]]:
+    """Run again and again, killed after so many changing steps, until a run completes; return the steps of each."""
+    requests(clear=True)
+    served, found = answering(), []
+    while True:
+        steps, output = steps_of(site, after=every)
+        found.append(steps)
+        if output:
+            break
+        assert len(steps) == every and len(found) < 40, found
+        check_intact(str(found))
+        assert answering() == served or not served, found
+    check_settled(version, output)
+    check_fetched_once(version)
+    return found
+
+
+def test_a_first_run_that_is_killed_again_and_again(site):
+    want(site, OLD, 8192)
+    runs = chain(site, OLD, 1 if FULL else 4)
+    print("\n".join(map(str, runs)))
+    assert len(runs) > (9 if FULL else 2)
+
+
+def test_a_change_that_is_killed_again_and_again(site):
+    want(site, NEW, 4096)
+    runs = chain(site, NEW, 1 if FULL else 2)
+    print("\n".join(map(str, runs)))
+    assert len(runs) > (5 if FULL else 2)
+    assert steps_of(site)[0] == []
+
+
+def forget_release(version: str) -> None:
+    """Remove a release that no instance runs, so that it has to be installed again."""
+    on(HOST, "rm", "-rf", "%s/releases/%s" % (LIB, version))
+
+
+def changes(site):
+    """Endless: go to the other release and its models; yield (version, its context length)."""
+    while True:
+        for version, context_length in ((OLD, 8192), (NEW, 4096)):
+            want(site, version, context_length)
+            forget_release(version)
+            requests(clear=True)
+            yield version
+
+
+@full
+def test_each_next_run_completes_what_a_killed_one_began(site):
+    """A change to and fro, killed after each of its steps, and then in the middle of each."""
+    chance, told = random.Random(SEED), []
+    rounds = changes(site)
+    steps = {}
+    for _direction in range(2):
+        version = next(rounds)
+        steps[version] = steps_of(site)[0]
+    for number in range(1, max(map(len, steps.values()))):
+        for _direction in range(2):
+            version = next(rounds)
+            if number < len(steps[version]):
+                killed, output = steps_of(site, after=number)
+                assert not output and killed == steps[version][:number]
+                check_intact(killed[-1])
+                assert answering() == [11434, 11435]
+                told.append("to %s, killed after: %s" % (version, killed[-1]))
+            complete(site, version)
+    for name in max(steps.values(), key=len):
+        version, delay = next(rounds), round(chance.uniform(0.1, 2.5), 2)
+        steps_of(site, within=name, delay=delay)
+        told.append("to %s, killed %.1f s after the beginning of: %s" % (version, delay, name))
+        print(told[-1])
+        complete(site, version, whole=False)
+    print("KILL_SEED=%d" % SEED, *told, sep="\n")
+
+
+def complete(site, version, whole=True):
+    """Run to the end. Where a step was not whole, the release may be fetched again: its download is one step."""
+    _steps, output = steps_of(site)
+    check_settled(version, output)
+    if whole:
+        check_fetched_once(version)

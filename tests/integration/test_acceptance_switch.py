@@ -5,20 +5,17 @@ that fail go back."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import pathlib
 import re
-import subprocess
 
 import pytest
 
 from tests.integration.acceptance import SET, Site, on
-from tests.rig.hosts import fleet, podman
+from tests.integration.asking import asking
+from tests.rig.hosts import fleet
 
 pytestmark = pytest.mark.hosts
 
-CLIENT = pathlib.Path(__file__).with_name("asking_client.py")
 OLD, GOOD = "0.32.15", "0.32.21"
 #: host: (version, how it fails, words of the message)
 FAILING = {
@@ -58,37 +55,6 @@ def _site(podman_hosts, collections, tmp_path_factory):
         fleet.down(SET)
 
 
-@contextlib.contextmanager
-def asking(host, *ports):
-    """Ask the instances of a host every 100 ms; the list that is yielded has the outcomes after the block."""
-    on(host, "sh", "-c", "cat > /tmp/asking_client.py", stdin=CLIENT.read_bytes())
-    outcomes = []
-    command = [str(podman.wrapper()), "exec", fleet.container_name(SET, host), "python3", "/tmp/asking_client.py"]
-    with subprocess.Popen([*command, *map(str, ports)], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield outcomes
-        finally:
-            on(host, "touch", "/tmp/asking_client.stop")
-            outcomes += json.loads(process.communicate(timeout=120)[0])
-
-
-def without_any(outcomes):
-    """The moments at which no instance answered."""
-    return [moment["at"] for moment in outcomes if not any(moment["answers"].values())]
-
-
-def gap(outcomes):
-    """Seconds of the longest time without an answer from any instance."""
-    longest, since = 0.0, None
-    for moment in outcomes:
-        if any(moment["answers"].values()):
-            since = None
-        else:
-            since = moment["at"] if since is None else since
-            longest = max(longest, moment["at"] - since)
-    return longest
-
-
 def said(outcome, host, instance):
     """Seconds without an answer that the run says."""
     (seconds,) = re.findall(
@@ -113,10 +79,10 @@ def test_an_environment_is_changed_while_clients_ask(site):
     inventory(site, a=changed, b=changed)
     with asking("a", 11434, 11435) as replicas, asking("b", 11434) as single:
         outcome = site.play("site", "--limit", "a,b")
-    assert len(replicas) > 50 and without_any(replicas) == []
+    assert len(replicas.notes) > 50 and replicas.without_any() == []
     seconds = said(outcome, "b", "gpu0")
-    print("one instance: no answer for %.1f s, the run says %.1f s" % (gap(single), seconds))
-    assert 0 < gap(single) <= seconds + 3
+    print("one instance: no answer for %.1f s, the run says %.1f s" % (single.gap(), seconds))
+    assert 0 < single.gap() <= seconds + 3
     assert on("a", "systemctl", "show", "-p", "MainPID", "ollama@gpu0", "ollama@gpu1") != before
     assert outcome.output.count("Verdict: pass") == 2
     again = site.play("site", "--limit", "a,b")
@@ -131,7 +97,7 @@ def test_releases_that_fail_go_back_and_others_are_upgraded_while_clients_ask(si
     )
     with asking("a", 11434, 11435) as replicas:
         outcome = site.play("site", expect=2)
-    assert without_any(replicas) == [] and "a" not in outcome.failures
+    assert replicas.without_any() == [] and "a" not in outcome.failures
     version, loaded = serves("a")
     # A client may have been the first to load it, under the plain name.
     assert version == GOOD and loaded in ([SERVED], ["tiny:latest"])

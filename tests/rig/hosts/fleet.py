@@ -141,7 +141,8 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
 
 
 def reboot(set_name: str, host: str, driver_after: float = 2.0, without: int = 0) -> None:
-    """Stop a host, if it runs, and start it again. Files stay, and what lies in /run and /dev/shm is gone, as after a reboot.
+    """Stop a host, if it runs, and start it again. Files stay, and what lies in /run and /dev/shm is gone, as after a
+    reboot.
 
     It does not wait until systemd has started everything.
 

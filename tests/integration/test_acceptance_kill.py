@@ -9,16 +9,18 @@ and in the middle of each, and lets the next one complete.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 
 import pytest
 
-from tests.integration.acceptance import SET, STORE, Site, on, requests
+from tests.integration.acceptance import SET, STORE, Site, gpu, on, requests
 from tests.rig.hosts import fleet
 from tests.rig.models import store
 from tests.rig.registry import background
+from tests.rig.waiting import wait_until
 
 pytestmark = pytest.mark.hosts
 
@@ -30,9 +32,11 @@ HOST = "k"
 OLD, NEW = "0.32.14", "0.32.15"
 ETC, LIB = "/etc/ollama-multigpu", "/usr/local/lib/ollama-multigpu"
 LEFTOVERS = "( -name *-partial* -o -name *.adopted -o -name .ansible_tmp* -o -name *incoming* -o -name .draft* )"
-#: What holds at any moment: the lock is free, every instance's release is whole, and so is every plan that is kept.
+#: What holds at any moment: no run holds the lock (the program of the host may share it), every instance's release is
+#: whole, and so is every plan that is kept.
 INTACT = """
-flock --nonblock /run/ollama-multigpu/lock true || echo "the lock is held"
+lock=/run/ollama-multigpu/lock
+[ ! -e $lock ] || flock --shared --timeout 60 $lock true || echo "a run holds the lock"
 for link in {lib}/instances/*; do
   [ ! -L "$link" ] || [ -x "$link/bin/ollama" ] || echo "$link leads nowhere"
 done
@@ -109,7 +113,8 @@ def answering() -> list[int]:
 
 
 def check_intact(moment: str) -> None:
-    assert on(HOST, "sh", "-c", INTACT) == "", moment
+    problems = on(HOST, "sh", "-c", INTACT)
+    assert problems == "", (moment, problems)
 
 
 def check_settled(version: str, output: str) -> None:
@@ -181,52 +186,85 @@ def test_a_change_that_is_killed_again_and_again(site):
     assert steps_of(site)[0] == []
 
 
-def forget_release(version: str) -> None:
-    """Remove a release that no instance runs, so that it has to be installed again."""
+def other(site) -> str:
+    """Let the next runs want the other release, to be installed again, and its models; return its version."""
+    applied = json.loads(on(HOST, "cat", ETC + "/plan.json"))["ollama_version"]
+    version, context_length = (NEW, 4096) if applied == OLD else (OLD, 8192)
+    want(site, version, context_length)
     on(HOST, "rm", "-rf", "%s/releases/%s" % (LIB, version))
+    requests(clear=True)
+    return version
 
 
-def changes(site):
-    """Endless: go to the other release and its models; yield (version, its context length)."""
-    while True:
-        for version, context_length in ((OLD, 8192), (NEW, 4096)):
-            want(site, version, context_length)
-            forget_release(version)
-            requests(clear=True)
-            yield version
+def complete(site, version: str) -> list[str]:
+    """Run to the end; return the steps that changed something."""
+    steps, output = steps_of(site)
+    check_settled(version, output)
+    check_fetched_once(version)
+    return steps
 
 
 @full
 def test_each_next_run_completes_what_a_killed_one_began(site):
     """A change to and fro, killed after each of its steps, and then in the middle of each."""
-    chance, told = random.Random(SEED), []
-    rounds = changes(site)
-    steps = {}
+    chance, steps = random.Random(SEED), {}
     for _direction in range(2):
-        version = next(rounds)
-        steps[version] = steps_of(site)[0]
+        version = other(site)
+        steps[version] = complete(site, version)
     for number in range(1, max(map(len, steps.values()))):
         for _direction in range(2):
-            version = next(rounds)
+            version = other(site)
             if number < len(steps[version]):
                 killed, output = steps_of(site, after=number)
                 assert not output and killed == steps[version][:number]
+                print("to %s, killed after: %s" % (version, killed[-1]))
                 check_intact(killed[-1])
                 assert answering() == [11434, 11435]
-                told.append("to %s, killed after: %s" % (version, killed[-1]))
             complete(site, version)
     for name in max(steps.values(), key=len):
-        version, delay = next(rounds), round(chance.uniform(0.1, 2.5), 2)
+        version, delay = other(site), round(chance.uniform(0.1, 2.5), 2)
         steps_of(site, within=name, delay=delay)
-        told.append("to %s, killed %.1f s after the beginning of: %s" % (version, delay, name))
-        print(told[-1])
-        complete(site, version, whole=False)
-    print("KILL_SEED=%d" % SEED, *told, sep="\n")
+        print("KILL_SEED=%d, to %s, killed %.1f s after the beginning of: %s" % (SEED, version, delay, name))
+        complete(site, version)
 
 
-def complete(site, version, whole=True):
-    """Run to the end. Where a step was not whole, the release may be fetched again: its download is one step."""
-    _steps, output = steps_of(site)
-    check_settled(version, output)
-    if whole:
-        check_fetched_once(version)
+#: In the middle of a switch of gpu0: (what takes 10 seconds, what is seen then).
+SWITCHING = {
+    "between stop and start": ("server.start_ms", "is new"),
+    "while it stops": ("server.stop_ms", "SubState=stop-sigterm"),
+    "while it loads": ("engine.load_ms", "loads"),
+}
+#: The state of the unit, and whether it runs the new release ({version}) and an engine.
+SEEN = """
+systemctl show --property=SubState ollama@gpu0.service
+cd /sys/fs/cgroup/system.slice/system-ollama.slice/ollama@gpu0.service || exit 0
+readlink {lib}/instances/gpu0 | grep -q /{version}$ || exit 0
+for pid in $(cat cgroup.procs); do
+  echo is new
+  if grep -q -e --model /proc/$pid/cmdline; then echo loads; fi
+done
+"""
+
+
+@pytest.mark.parametrize("moment", list(SWITCHING) if FULL else list(SWITCHING)[:1])
+def test_a_host_is_killed_in_the_middle_of_a_switch(site, moment):
+    """It starts what is on its disk, and the next run completes the change."""
+    slow, seen = SWITCHING[moment]
+    version = other(site)
+    gpu(HOST, "set", slow, "10000")
+    with open(site.scratch / "run.log", "w", encoding="utf-8") as log:
+        run = subprocess.Popen(
+            site.command("site"), cwd=site.scratch, env=site.environment(), stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        look = SEEN.format(lib=LIB, version=version)
+        wait_until(lambda: seen in on(HOST, "sh", "-c", look) or run.poll() is not None, moment, 300)
+        assert run.poll() is None, (site.scratch / "run.log").read_text(encoding="utf-8")[-3000:]
+        fleet.kill(SET, HOST)
+        assert run.wait(300) != 0
+    finally:
+        run.kill()
+    fleet.reboot(SET, HOST)
+    wait_until(lambda: answering() == [11434, 11435], "what the host starts and loads by itself", 180)
+    check_intact(moment)
+    complete(site, version)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from double import gotext, settings
 from double.api import Server
@@ -60,6 +61,7 @@ def serve():
         print("Error: this release does not start", file=sys.stderr)
         return 1
     _scheme, address, port = settings.host()
+    time.sleep(settings.rig_seconds("server.start_ms"))
     try:
         _key_file()
         server = Server((address, port), None)
@@ -92,6 +94,7 @@ def serve():
         signal.signal(number, lambda *_unused: stopped.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stopped.wait()
+    time.sleep(settings.rig_seconds("server.stop_ms"))
     server.scheduler.stop()
     sys.stderr.flush()
     os._exit(0)  # requests in progress are dropped, as the real server drops them

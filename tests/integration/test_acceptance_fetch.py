@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 import pytest
@@ -15,11 +14,10 @@ from tests.rig.hosts import fleet
 from tests.rig.models import store
 from tests.rig.registry import background
 from tests.rig.waiting import wait_until
+from tests.session import FULL
 
 pytestmark = pytest.mark.hosts
 
-#: make test-full: a clean reboot in the middle of a download as well.
-FULL = bool(os.environ.get("GPUFLEET_FULL"))
 TINY = {"name": "tiny", "insecure": True, "strategy": "single", "optimized": {}}
 SMALL = {"name": "small", "insecure": True, "strategy": "single", "optimized": {}}
 UNITS = ("ollama@gpu0.service", "ollama-fetch.service")

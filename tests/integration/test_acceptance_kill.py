@@ -21,11 +21,10 @@ from tests.rig.hosts import fleet
 from tests.rig.models import store
 from tests.rig.registry import background
 from tests.rig.waiting import wait_until
+from tests.session import FULL
 
 pytestmark = pytest.mark.hosts
 
-FULL = bool(os.environ.get("GPUFLEET_FULL"))
-full = pytest.mark.skipif(not FULL, reason="NOT RUN: it is long (make test-full, or GPUFLEET_FULL=1)")
 #: The moments of kills in the middle of a step are those of an earlier session with KILL_SEED=number.
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10**6))
 HOST = "k"
@@ -204,7 +203,7 @@ def complete(site, version: str) -> list[str]:
     return steps
 
 
-@full
+@pytest.mark.full
 def test_each_next_run_completes_what_a_killed_one_began(site):
     """A change to and fro, killed after each of its steps, and then in the middle of each."""
     chance, steps = random.Random(SEED), {}

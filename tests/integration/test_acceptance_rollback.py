@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
@@ -16,13 +15,12 @@ from tests.integration.acceptance import SET, Site, on
 from tests.rig.hosts import fleet, podman
 from tests.rig.registry import background
 from tests.rig.waiting import wait_until
+from tests.session import FULL
 
 pytestmark = pytest.mark.hosts
 
 #: The last one generates half as fast.
 OLD, NEW, SLOW = "0.32.14", "0.32.15", "0.32.16"
-FULL = bool(os.environ.get("GPUFLEET_FULL"))
-full = pytest.mark.skipif(not FULL, reason="NOT RUN: it is long (make test-full, or GPUFLEET_FULL=1)")
 #: Release: (how it fails, words of the message). The install stage refuses the last two, before anything is switched.
 FAILING = {
     "0.32.20": ("engine-dies-after-5", "The engine of gpu0-1 (process "),
@@ -160,7 +158,7 @@ def test_hosts_go_back_on_request(site):
     assert changed(again) == {"a": 0, "b": 0} and "since the way back from plan 2" in again.output
 
 
-@full
+@pytest.mark.full
 def test_a_way_back_whose_release_is_gone_is_refused_and_what_serves_goes_on(site):
     """Neither the host nor the server has it any more."""
     before, directory = processes("b"), "/usr/local/lib/ollama-multigpu/releases/" + NEW

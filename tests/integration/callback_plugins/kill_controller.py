@@ -60,11 +60,14 @@ class CallbackModule(CallbackBase):
 
 
 def _kill():
-    """Kill this process and all that descend from it, at once."""
+    """Kill this process and all that descend from it on this machine, at once. What runs on a rig host goes on there, as
+    it does behind a connection that breaks; it is in a namespace of its own."""
     parents = {}
     for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if os.readlink(path.parent / "ns" / "pid") != os.readlink("/proc/self/ns/pid"):
+                continue
         except OSError:
             continue
         parents.setdefault(int(fields[1]), []).append(int(path.parent.name))

@@ -60,8 +60,8 @@ class CallbackModule(CallbackBase):
 
 
 def _kill():
-    """Kill this process and all that descend from it on this machine, at once. What runs on a rig host goes on there, as
-    it does behind a connection that breaks; it is in a namespace of its own."""
+    """Kill this process and all that descend from it on this machine, at once. What runs on a rig host, in a namespace
+    of its own, goes on there, as it does behind a connection that breaks."""
     parents = {}
     for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -33,12 +33,13 @@ class Asked:
         return [note for note in asked if note["error"]]
 
     def without_any(self) -> list[dict]:
-        """The failed requests that were sent while no port gave an answer: what none of them answered at a moment."""
-        answered = {note["at"] for note in self.notes if not note["error"]}
-        asked: dict[float, set[int]] = {}
-        for note in self.notes:
-            asked.setdefault(note["at"], set()).add(note["port"])
-        return [note for note in self.failed() if note["at"] not in answered and asked[note["at"]] == set(self.ports)]
+        """The failed requests at whose moment no port had a request that was answered, sent then or still waiting."""
+        answered = [note for note in self.notes if not note["error"]]
+        return [
+            note
+            for note in self.failed()
+            if not any(one["at"] <= note["at"] <= one["at"] + one["seconds"] for one in answered)
+        ]
 
     def gap(self) -> float:
         """Seconds of the longest time in which requests were sent and none of them was answered, by any port."""

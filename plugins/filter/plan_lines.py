@@ -10,14 +10,26 @@ short_description: Write a plan for people
 version_added: "1.0.0"
 author: The gpufleet.ollama contributors (@gpufleet)
 description:
-  - Says in lines of text what M(gpufleet.ollama.placement_info) planned - GPUs, models, instances, memory by device,
-    what this version of Ollama
-    would do without a plan, and warnings.
+  - Says in lines of text what M(gpufleet.ollama.placement_info) planned - GPUs with bars of their memory, models, what
+    this version of Ollama would do without a plan, what the plan gains, and warnings.
+  - M(gpufleet.ollama.show) prints the same.
 options:
   _input:
     description: The plan.
     type: dict
     required: true
+  host:
+    description: Name of the host, for the first line.
+    type: str
+    default: ""
+  width:
+    description: Columns of a line. Paths and digests are not broken.
+    type: int
+    default: 80
+  details:
+    description: Whether UUIDs, the parts of the memory and the effect of each setting are shown as well.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -33,7 +45,16 @@ _value:
   elements: str
 """
 
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_lines import plan_lines
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import for_people
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_table import plan_table
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawn
+
+
+@for_people("plan of placement_info")
+def plan_lines(plan, host="", width=80, details=False):
+    """Return the lines of a plan."""
+    style = Style(width=width, details=details)
+    return drawn(style, plan_table(plan, style, host))
 
 
 class FilterModule:

@@ -38,13 +38,17 @@ class Outcome:
     """The outcome of a run.
 
     `output`, `plans` {host: plan or None}, `failures` {host: [message]}, `counts` {host: {executions, results, changed,
-    tasks}}.
+    tasks}}. `text` is the output in one line, for sentences that a terminal breaks.
     """
 
     output: str
     plans: dict
     failures: dict
     counts: dict
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.output.split())
 
 
 class Site:

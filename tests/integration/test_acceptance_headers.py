@@ -54,7 +54,7 @@ def test_a_header_that_lies_is_replaced_by_that_of_the_file(site):
     lied = site.play("plan").plans["a"]
     assert {instance["environment"]["OLLAMA_CONTEXT_LENGTH"] for instance in lied["instances"]} == {"4096"}
     first = site.play("site")
-    assert "is not the one that the plan was made from" in first.output
+    assert "is not the one that the plan was made from" in first.text
     plan, models = applied()
     size = models[0]["headers"][0]["header_bytes"]
     assert models[0]["headers"] == [{"header_bytes": size, "header_sha256": hashlib.sha256(HEAD[:size]).hexdigest()}]
@@ -75,7 +75,7 @@ def test_a_tag_that_moved_leaves_the_model_and_is_said(site):
     manifest.write_bytes(moved)
     requests(clear=True)
     outcome = site.play("site")
-    assert "the registry now has sha256:%s under that name" % hashlib.sha256(moved).hexdigest() in outcome.output
+    assert "the registry now has sha256:%s under that name" % hashlib.sha256(moved).hexdigest() in outcome.text
     assert applied()[1] == before
     assert {entry["kind"] for entry in requests()} <= {"manifest", "blob", "data"}
     assert all(entry["headers"].get("User-Agent") == "gpufleet.ollama" for entry in requests())

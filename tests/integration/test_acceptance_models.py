@@ -84,7 +84,7 @@ def test_models_over_time(site):
     requests(clear=True)
     again = site.play("site")
     old = planned(first)["tiny"]
-    assert "tiny on the host has the digest %s, and the registry now has sha256:" % old in again.output
+    assert "tiny on the host has the digest %s, and the registry now has sha256:" % old in again.text
     assert planned(again)["tiny"] == old and digests() == names
     assert again.counts["a"]["changed"] == 0 and pulls() == []
 

@@ -27,9 +27,9 @@ def test_a_changed_models_directory_leaves_the_old_one(podman_hosts, collections
         requests(clear=True)
         moved = site.play("site", "-e", "ollama_multigpu_models_dir=" + NEW)
         assert (
-            "ollama_multigpu_models_dir was %s and is %s: %s/instances keeps its " % (STORE, NEW, STORE) in moved.output
+            "ollama_multigpu_models_dir was %s and is %s: %s/instances keeps its " % (STORE, NEW, STORE) in moved.text
         )
-        assert "linked into the new place and not deleted there" in moved.output
+        assert "linked into the new place and not deleted there" in moved.text
         assert {request["kind"] for request in requests()} == {"manifest"}
         blobs = on(
             "a", "find", STORE + "/instances", NEW + "/instances", "-path", "*/blobs/*", "-printf", "%i\\n"

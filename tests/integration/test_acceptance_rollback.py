@@ -85,10 +85,10 @@ def running(host: str) -> tuple[str, str]:
 
 def test_hosts_are_upgraded_the_canary_first(site):
     planned = site.play("site", "--check")
-    assert "Write history %s/1: It is not in the history." % PLANS in planned.output
+    assert "Write history %s/1: It is not in the history." % PLANS in planned.text
     site.play("site")
     upgraded = site.play("upgrade", *CANARY, *to(NEW))
-    assert "Release: Ollama %s takes the place of %s." % (NEW, OLD) in upgraded.output
+    assert "Release: Ollama %s takes the place of %s." % (NEW, OLD) in upgraded.text
     batches = upgraded.output.split("PLAY [")[2:]
     assert [sorted(host for host in "ab" if "[%s]" % host in batch) for batch in batches][:2] == [["b"], ["a"]]
     for host in "ab":
@@ -146,7 +146,7 @@ def test_hosts_go_back_on_request(site):
     """The variables of the role still say the new release."""
     with site.untouched("a"):
         planned = site.play("rollback", "--check", *to(NEW))
-        assert "Write history %s/1: It comes into force again." % PLANS in planned.output
+        assert "Write history %s/1: It comes into force again." % PLANS in planned.text
         refused = site.play("rollback", "-e", "ollama_multigpu_rollback_to=9", *to(NEW), expect=2)
         assert "a keeps no plan 9 to go back to. a keeps 1 (Ollama %s, " % OLD in str(refused.failures["a"])
     back = site.play("rollback", *to(NEW))
@@ -155,7 +155,7 @@ def test_hosts_go_back_on_request(site):
         assert running(host) == (OLD, "MY_TOKEN=of " + OLD)
         assert kept(host)[1]["rolled_back_from"] == 2
     again = site.play("rollback", *to(NEW))
-    assert changed(again) == {"a": 0, "b": 0} and "since the way back from plan 2" in again.output
+    assert changed(again) == {"a": 0, "b": 0} and "since the way back from plan 2" in again.text
 
 
 @pytest.mark.full
@@ -224,12 +224,12 @@ def test_an_upgrade_waits_until_a_request_has_ended(site):
     done = site.play("upgrade", "--limit", "b", *to(NEW))
     noted = wait()
     assert "a run holds the lock" in noted and set(noted) == {"a run holds the lock", "ok", "end"}
-    assert "in the middle of a request" not in done.output and running("b")[0] == NEW
+    assert "in the middle of a request" not in done.text and running("b")[0] == NEW
 
 
 def test_at_the_limit_an_upgrade_says_that_it_stops_a_request(site):
     wait = busy(20, 2000)
     done = site.play("upgrade", "--limit", "b", *to(OLD), "-e", "ollama_multigpu_quiet_timeout=2")
     noted = wait()
-    assert "ollama@gpu0-1.service was stopped in the middle of a request, after 2" in " ".join(done.output.split())
+    assert "ollama@gpu0-1.service was stopped in the middle of a request, after 2" in done.text
     assert noted[-2] not in ("ok", "a run holds the lock") and running("b")[0] == OLD

@@ -172,7 +172,7 @@ def test_secrets_never_show(marked):
         variables = instance["environment"]
         assert {name for name, value in variables.items() if value == "(hidden)"} == hidden
         assert variables["OLLAMA_MAX_QUEUE"] == "100"
-    assert "OLLAMA_AUTH is not carried over" in applied.output and "GCONV_PATH is not carried over" in applied.output
+    assert "OLLAMA_AUTH is not carried over" in applied.text and "GCONV_PATH is not carried over" in applied.text
     nothing_is_found(marked, RECORD, *ENVIRONMENT_FILES, *kept(1))
     true_values = [*sorted(ENVIRONMENT_FILES), *kept(1)]
     modes = on("stat", "--format=%n %a %U:%G", RECORD, *true_values).splitlines()
@@ -188,7 +188,7 @@ def test_secrets_never_show(marked):
     # What is changed is one secret. In check mode, too, the restart is said.
     other = dict(GIVEN, HF_TOKEN=mark("hf_token") + "-other")
     planned = marked.play("site", "--check", ollama_multigpu_environment=other)
-    assert "restart" in planned.output and "the environment file" in planned.output
+    assert "restart" in planned.output and "the environment file" in planned.text
     write(ADDED, DROP_IN_TEXT)
     marked.play("site", ollama_multigpu_environment=other)
     assert [variables["HF_TOKEN"] for variables in processes()] == [other["HF_TOKEN"]] * 2

@@ -57,9 +57,7 @@ def _site(podman_hosts, collections, tmp_path_factory):
 
 def said(outcome, host, instance):
     """Seconds without an answer that the run says."""
-    (seconds,) = re.findall(
-        r"ok: \[%s\] => \(item=%s\).*?no answer for ([0-9.]+) s" % (host, instance), outcome.output, re.S
-    )
+    (seconds,) = re.findall(r"\b%s: %s gave no answer for ([0-9.]+) s" % (host, instance), outcome.text)
     return float(seconds)
 
 

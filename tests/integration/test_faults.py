@@ -106,7 +106,7 @@ def test_what_the_user_says_is_planned_and_said_first(site):
     plan = outcome.plans["a"]
     assert [instance["name"] for instance in plan["instances"]] == ["cpu"]
     assert "runs on 2 GPUs now and would run on the CPU" in plan["warnings"][0]
-    assert "Warning: " + plan["steps_down"][0] in outcome.output
+    assert "Warning: " + plan["steps_down"][0] in outcome.text
 
 
 def test_a_models_directory_that_the_service_user_cannot_enter(site):

@@ -49,8 +49,8 @@ def wanted_files(
             _link(paths.CURRENT, _to_release(plan["ollama_version"]), stage="finish"),
             _link(paths.COMMAND, paths.SERVER, stage="finish"),
             _link(paths.PROGRAM_COMMAND, paths.PROGRAM, stage="finish"),
-            _file(paths.PLAN, json_text(as_written(secrets.shown_plan(plan))), mode="0640", stage="finish"),
-            _file(paths.FACTS, json_text(plan_endpoints(plan, host["default_address"])), mode="0644", stage="finish"),
+            _plan_file(paths.PLAN, json_text(as_written(secrets.shown_plan(plan))), "0640", "finish"),
+            _plan_file(paths.FACTS, json_text(plan_endpoints(plan, host["default_address"])), "0644", "finish"),
         ]
     )
 
@@ -176,7 +176,7 @@ def instance_plan_file(plan: dict[str, Any], name: str) -> ManagedFile:
     written = as_written(secrets.shown_plan(plan))
     kept = {key: written.get(key) for key in ("ollama_version", "gpus")}
     kept["instances"] = [instance for instance in written["instances"] if instance["name"] == name]
-    return dataclasses.replace(_file(paths.instance_plan(name), json_text(kept), mode="0640"), instance=name)
+    return dataclasses.replace(_plan_file(paths.instance_plan(name), json_text(kept), "0640", "switch"), instance=name)
 
 
 def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
@@ -287,6 +287,11 @@ def _link(path: str, target: str, stage: str = "switch", instance: str = "") -> 
     return ManagedFile(
         path, "link", target=target, owner="root", group="root", force=True, stage=stage, instance=instance
     )
+
+
+def _plan_file(path: str, content: str, mode: str, stage: str) -> ManagedFile:
+    """A file with a plan or a part of it. In diff mode a run says in words what differs; hundreds of lines do not."""
+    return dataclasses.replace(_file(path, content, mode=mode, stage=stage), diff=False)
 
 
 def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "switch") -> ManagedFile:

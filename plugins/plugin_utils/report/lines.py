@@ -34,10 +34,15 @@ def for_people(what: str) -> Callable[[Callable[..., list[str]]], Callable[..., 
                 raise AnsibleFilterError(
                     "This is not the %s (%s: %s)." % (what, type(error).__name__, printable(error)[:200])
                 ) from None
-            left = len(lines) - MOST_LINES
-            rest = ["(%d more lines)" % left] if left > 0 else []
-            return [printable(line)[:LONGEST_LINE] for line in lines[:MOST_LINES]] + rest
+            return bounded([printable(line) for line in lines])
 
         return write
 
     return decorate
+
+
+def bounded(lines: list[str]) -> list[str]:
+    """Return lines in a number and of a length that people can read, however many a host has made up."""
+    left = len(lines) - MOST_LINES
+    rest = ["(%d more lines)" % left] if left > 0 else []
+    return [line[:LONGEST_LINE] for line in lines[:MOST_LINES]] + rest

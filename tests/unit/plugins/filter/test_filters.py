@@ -102,26 +102,21 @@ def test_gpus_that_the_user_leaves_alone_are_told_with_their_reason():
         without_effect=["The cordon of GPU-z has no effect.", "mind the gap"],
     )
     lines = plan_lines(told)
-    assert "GPU 1 0000:02:00.0 GPU-b RTX is left alone: it is cordoned (fan)" in lines
-    assert not any("GPU-c" in line for line in lines)
-    assert [line for line in lines if line.startswith("Note")] == ["Note: The cordon of GPU-z has no effect."]
+    assert "  GPU 1 RTX is left alone: it is cordoned (fan)" in lines
+    assert not any("GPU 2" in line for line in lines)
+    assert [line for line in lines if "Note" in line] == ["  Note: The cordon of GPU-z has no effect."]
 
 
 def test_a_plan_reads_as_text():
     text = "\n".join(plan_lines(plan(model(create_as="llama3.1:8b-optimized"))))
-    assert "bytes predicted" in text
+    assert "4.8 GiB predicted" in " ".join(text.split()) and "weights 4000 MiB" not in text
     measured = model()
     measured["predicted"]["basis"] = "measured"
-    assert "bytes measured by the engine" in "\n".join(plan_lines(plan(measured)))
-    for word in (
-        "feasible",
-        "GPU 0 0000:01:00.0",
-        "24564 MiB",
-        "llama3.1:8b-optimized: 33 of 33 layers",
-        "weights 4000 MiB",
-        "num_gpu=999: no fallback",
-        "Warning: mind the gap",
-    ):
+    assert "4.8 GiB measured by the engine" in " ".join("\n".join(plan_lines(plan(measured))).split())
+    for word in ("feasible", "GPU 0", "llama3.1:8b-optimized at http", "33 layers", "Warning: mind the gap"):
+        assert word in text
+    text = "\n".join(plan_lines(plan(model(create_as="llama3.1:8b-optimized")), host="a", width=120, details=True))
+    for word in ("on a: feasible", "0000:01:00.0 GPU-a", "weights 4000 MiB", "num_gpu=999: no fallback"):
         assert word in text
 
 
@@ -163,21 +158,23 @@ def test_evidence_reads_as_a_table_with_a_verdict():
     found = evidence(evidence_device("GPU-a", 25), evidence_device("GPU-b", 24), notes=["It was loaded again."])
     found["diagnosis"] = [{"finding": "foreign_process", "evidence": "x.", "remedy": "y."}]
     lines = evidence_lines(found, "a")
-    cells = "a m gpu0 GPU-a 25 of 49 100 MiB - 20 MiB 0 MiB 90 MiB 70 MiB to 130 MiB 40 % pass"
-    assert lines[1].split() == cells.split()
-    assert lines[2].split()[3:7] == ["GPU-b", "24", "of", "49"]
-    assert lines[3:] == ["It was loaded again.", "foreign_process: x. Remedy: y.", "Verdict: pass"]
+    assert lines[0] == "Evidence on a. Verdict: pass"
+    assert lines[1].split() == "MiB layers predicted engine observed allowed busy".split()
+    assert lines[2].split() == "m on gpu0: pass".split()
+    assert lines[3].split() == "GPU-a 25/49 100 - 90 70 to 130 40 %".split()
+    assert lines[4].split()[:2] == ["GPU-b", "24/49"]
+    assert lines[5:] == ["  It was loaded again.", "  foreign_process: x. Remedy: y."]
 
 
 def test_a_model_on_the_cpu_has_no_layer_on_a_gpu():
-    assert evidence_lines(evidence(layers=(0, 9)))[1].split() == "m gpu0 - 0 of 9 - - - - - - - pass".split()
+    assert evidence_lines(evidence(layers=(0, 9)))[3].split() == "CPU 0/9 - - - - -".split()
 
 
 def test_a_model_is_not_shown_as_passed_where_its_instance_fails():
     found = evidence(evidence_device("GPU-a", 9), verdict="unproven")
-    assert evidence_lines(found)[1].split()[-1] == "unproven"
+    assert evidence_lines(found)[2].split()[-1] == "unproven"
     found["instances"][0]["checks"][0]["passed"] = False
-    assert evidence_lines(found)[1].split()[-1] == "fail"
+    assert evidence_lines(found)[2].split()[-1] == "fail"
 
 
 def test_endpoints_name_the_models_as_clients_do():

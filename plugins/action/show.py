@@ -1,0 +1,51 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible import constants as C
+from ansible.utils.display import Display
+from ansible_collections.gpufleet.ollama.plugins.modules import show
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import bounded
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import NothingToShow, Shown, shown
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import drawn, without_colour
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import print_lines, terminal_style
+
+#: A callback that prints the results of this action itself.
+_FLEET = "gpufleet.ollama.fleet"
+
+
+class ActionModule(OnController):
+    """Print what modules returned as lines for people, in the process of the task."""
+
+    _requires_connection = False
+    ERRORS = (NothingToShow,)
+
+    def argument_spec(self) -> dict[str, Any]:
+        """Return the argument spec of the module."""
+        return show.argument_spec()
+
+    def compute(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Draw the lines, and print them unless the callback does it."""
+        display = Display()
+        style = terminal_style(details=display.verbosity > 0)
+        found = shown(options, style, self._host_name)
+        is_fleet = C.config.get_config_value("DEFAULT_STDOUT_CALLBACK") == _FLEET
+        if not is_fleet and not self._task.no_log:
+            print_lines(display, style, found.lines)
+        return _result(found, style)
+
+
+def _result(found: Shown, style: Any) -> dict[str, Any]:
+    plain = without_colour(style)
+    return {
+        "lines": bounded(drawn(plain, found.lines)),
+        "short": bounded(drawn(plain, found.short)),
+        "overview": found.overview,
+        # The lines stand above: with -v, callbacks need not print them again.
+        "_ansible_verbose_override": True,
+    }

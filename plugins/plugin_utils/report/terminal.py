@@ -1,0 +1,74 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the terminal of the controller can show.
+
+ansible-core runs tasks in processes that have no terminal (since 2.19). Both the action and the callback are imported
+before these begin, so the terminal is looked at when this file is imported.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Sequence
+
+from ansible.utils.color import ANSIBLE_COLOR
+from ansible.utils.display import Display
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import bounded
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import (
+    NARROWEST,
+    Line,
+    Style,
+    drawn,
+    without_colour,
+)
+
+_DEFAULT_WIDTH = 80
+_WIDEST = 160
+
+
+def _width() -> int:
+    """Return the columns of the terminal; 80 where there is none. COLUMNS decides where it is set, as elsewhere."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given):
+        columns = int(given)
+    else:
+        try:
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns or _DEFAULT_WIDTH
+        except (AttributeError, OSError, ValueError):
+            columns = _DEFAULT_WIDTH
+    return min(max(columns, NARROWEST), _WIDEST)
+
+
+def _is_unicode() -> bool:
+    """Return whether the stream takes more than ASCII."""
+    try:
+        return codecs.lookup(getattr(sys.stdout, "encoding", None) or "ascii").name == "utf-8"
+    except LookupError:
+        return False
+
+
+_WIDTH, _UNICODE = _width(), _is_unicode()
+
+
+def terminal_style(details: bool = False) -> Style:
+    """Return the style of the terminal. Ansible's own settings (ANSIBLE_NOCOLOR, NO_COLOR) decide on colours.
+
+    Args:
+        details: show what is left out otherwise.
+    """
+    return Style(width=_WIDTH, colour=ANSIBLE_COLOR, unicode=_UNICODE, details=details)
+
+
+def print_lines(display: Display, style: Style, lines: Sequence[Line]) -> None:
+    """Print lines at once, so that those of several hosts do not mix; a log file gets them without colours."""
+    if not lines:
+        return
+    plain = "\n".join(bounded(drawn(without_colour(style), lines)))
+    if style.colour:
+        display.display("\n".join(bounded(drawn(style, lines))), screen_only=True)
+        display.display(plain, log_only=True)
+    else:
+        display.display(plain)

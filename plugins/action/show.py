@@ -10,9 +10,9 @@ from ansible import constants as C
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.modules import show
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import bounded
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import MOST_LINES, bounded
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import NothingToShow, Shown, shown
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import drawn, without_colour
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawing, drawn, without_colour
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import print_lines, terminal_style
 
 #: A callback that prints the results of this action itself.
@@ -33,14 +33,17 @@ class ActionModule(OnController):
         """Draw the lines, and print them unless the callback does it."""
         display = Display()
         style = terminal_style(details=display.verbosity > 0)
-        found = shown(options, style, self._host_name)
+        found = shown(dict(options, check_mode=self._task.check_mode), style, self._host_name)
         is_fleet = C.config.get_config_value("DEFAULT_STDOUT_CALLBACK") == _FLEET
         if not is_fleet and not self._task.no_log:
             print_lines(display, style, found.lines)
-        return _result(found, style)
+        result = _result(found, style)
+        if is_fleet:
+            result["drawing"] = {name: drawing(getattr(found, name)[:MOST_LINES]) for name in ("lines", "short")}
+        return result
 
 
-def _result(found: Shown, style: Any) -> dict[str, Any]:
+def _result(found: Shown, style: Style) -> dict[str, Any]:
     plain = without_colour(style)
     return {
         "lines": bounded(drawn(plain, found.lines)),

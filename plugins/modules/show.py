@@ -92,6 +92,10 @@ short:
   returned: success
   type: list
   elements: str
+drawing:
+  description: The C(lines) and C(short) with what each piece of a line is, for the callback.
+  returned: with the callback P(gpufleet.ollama.fleet#callback)
+  type: dict
 overview:
   description:
     - What a summary of all hosts needs of it. C(kind) is the option that is shown.

@@ -58,9 +58,12 @@ def changes_lines(found: Difference, style: Style, host: str = "") -> list[Line]
 
 
 def _notes(found: Difference, style: Style) -> list[Line]:
-    """The warnings and obstacles of the summary."""
+    """The warnings and obstacles of the summary; the warnings of the plan stand in the plan."""
     lines = []
+    known = {"Warning: %s" % text for text in found.plan.get("warnings") or []}
     for text in found.summary:
+        if text in known:
+            continue
         if text.startswith("Warning: "):
             lines += sentence(style, text, first="  ", rest="    ", role="note")
         elif text.startswith("Obstacle: "):

@@ -140,6 +140,9 @@ def _of_environments(before: dict[str, Any], after: dict[str, Any]) -> list[str]
     old = {instance["name"]: instance.get("environment") or {} for instance in before["instances"]}
     said: dict[str, list[str]] = {}
     for instance in after["instances"]:
-        for phrase in _of_mapping(old.get(instance["name"], instance["environment"]), instance["environment"]):
+        values = [dict(one) for one in (old.get(instance["name"], instance["environment"]), instance["environment"])]
+        for one in values:
+            one.pop("OLLAMA_HOST", None)  # what addresses_that_change says
+        for phrase in _of_mapping(*values):
             said.setdefault(phrase, []).append(instance["name"])
     return ["environment of %s: %s" % (and_list(names), phrase) for phrase, names in said.items()]

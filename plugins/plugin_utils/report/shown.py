@@ -58,9 +58,10 @@ def _plan(options: dict[str, Any], style: Style, host: str) -> Shown:
     plan, applied = options["plan"], options.get("applied") or {}
     lines = plan_table(plan, style, host)
     in_force = bool(applied) and plan["feasible"] and not plan_differences(applied, plan)
+    stays = bool(applied) and plan["feasible"] and model_places(applied) == model_places(plan)
     known = set(applied.get("warnings") or []) | set(applied.get("release_changes") or [])
     new = {key: [text for text in plan.get(key) or [] if text not in known] for key in ("warnings", "release_changes")}
-    short = plan_in_short(plan, style, host) + plan_notes(dict(new, without_effect=[]), style) if in_force else lines
+    short = plan_in_short(plan, style, host) + plan_notes(dict(new, without_effect=[]), style) if stays else lines
     served: dict[str, list[str]] = {}
     for place in model_places(plan).values():
         for url in place.urls:
@@ -114,12 +115,15 @@ def _evidence(options: dict[str, Any], style: Style, host: str) -> Shown:
 
 def _switch(options: dict[str, Any], style: Style, host: str) -> Shown:
     switch = options["switch"]
-    title = line(Span("Switching %s on %s: " % (switch.get("title"), host), "title"))
+    verb = "Would switch" if options.get("check_mode") else "Switching"
+    title = line(Span("%s %s on %s: " % (verb, switch.get("title"), host), "title"))
     why = switch.get("why") or []
     lines = [title]
     for text in why:
         lines += sentence(style, text, first="  ", rest="    ")
-    return Shown(lines, [line(*title, "%d changes" % len(why))] if why else [title])
+    # In check mode the list of changes has said it.
+    short = [] if options.get("check_mode") else [line(*title, "%d changes" % len(why))]
+    return Shown(lines, short)
 
 
 def _switched(options: dict[str, Any], style: Style, host: str) -> Shown:

@@ -79,6 +79,16 @@ def drawn(style: Style, lines: Iterable[Line]) -> list[str]:
     return [_drawn(style, one) for one in lines]
 
 
+def drawing(lines: Sequence[Line]) -> list[list[list[str]]]:
+    """Return lines as JSON, so that they can be drawn elsewhere."""
+    return [[[span.text, span.role] for span in one] for one in lines]
+
+
+def undrawn(data: Iterable[Any]) -> list[Line]:
+    """Return the lines of a drawing."""
+    return [tuple(Span(str(text), str(role)) for text, role in one) for one in data]
+
+
 def _drawn(style: Style, spans: Line) -> str:
     pieces = [(_shown(style, span.text), span.role) for span in spans]
     while pieces and not pieces[-1][0].strip():  # blanks at the end of a line

@@ -62,13 +62,13 @@ def terminal_style(details: bool = False) -> Style:
     return Style(width=_WIDTH, colour=ANSIBLE_COLOR, unicode=_UNICODE, details=details)
 
 
-def print_lines(display: Display, style: Style, lines: Sequence[Line]) -> None:
+def print_lines(display: Display, style: Style, lines: Sequence[Line], stderr: bool = False) -> None:
     """Print lines at once, so that those of several hosts do not mix; a log file gets them without colours."""
     if not lines:
         return
     plain = "\n".join(bounded(drawn(without_colour(style), lines)))
     if style.colour:
-        display.display("\n".join(bounded(drawn(style, lines))), screen_only=True)
+        display.display("\n".join(bounded(drawn(style, lines))), screen_only=True, stderr=stderr)
         display.display(plain, log_only=True)
     else:
-        display.display(plain)
+        display.display(plain, stderr=stderr)

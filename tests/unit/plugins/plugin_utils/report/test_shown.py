@@ -35,6 +35,13 @@ def test_a_warning_is_shown_again_only_where_it_is_new():
     assert short[1:] == ["  Warning: new"]
 
 
+def test_a_plan_with_another_environment_has_the_same_places():
+    before, after = planned(GEMMA), planned(GEMMA)
+    after["instances"][0]["environment"]["OLLAMA_KEEP_ALIVE"] = "24h"
+    _lines, short, overview = both(plan=after, applied=before)
+    assert len(short) == 1 and not overview["in_force"]
+
+
 def test_another_plan_is_shown_whole():
     lines, short, overview = both(plan=planned(GEMMA), applied=planned(dict(GEMMA, parallel=2)))
     assert short == lines and not overview["in_force"]
@@ -73,8 +80,13 @@ def test_a_switch_and_its_end():
     lines, short, _overview = both(switch={"title": "gpu0", "why": ["Restart instance gpu0: why not."]})
     assert lines == ["Switching gpu0 on gpu-a:", "  Restart instance gpu0: why not."]
     assert short == ["Switching gpu0 on gpu-a: 1 changes"]
+    checked = both(switch={"title": "gpu0", "why": ["x."]}, check_mode=True)
+    assert checked[:2] == (["Would switch gpu0 on gpu-a:", "  x."], [])
     ended = both(switched={"seconds_without_answer": {"gpu0": 3.2}})[0]
-    assert " ".join(" ".join(ended).split()) == "gpu-a: gpu0 gave no answer for 3.2 s, from its stop until its models were loaded."
+    assert (
+        " ".join(" ".join(ended).split())
+        == "gpu-a: gpu0 gave no answer for 3.2 s, from its stop until its models were loaded."
+    )
 
 
 def test_a_switch_that_failed_shows_both_pieces_of_evidence():

@@ -1,0 +1,236 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A run of the role, quietly: what differs, what fails, and all hosts at the end. Thin, see plugin_utils/report/."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet
+type: stdout
+short_description: Show a run of the role ollama_multigpu on a screen
+version_added: "1.0.0"
+author: The gpufleet.ollama contributors (@gpufleet)
+description:
+  - Prints nothing of tasks that change nothing. A plan that is in force already is a line for each model.
+  - Prints new plans, changes with their reasons, differences of files with C(--diff), and failures with their whole
+    message.
+  - At the end it shows all hosts with the memory of their GPUs, their verdicts, and the seconds that each stage took.
+  - With C(-v) it prints what the callback P(ansible.builtin.default#callback) prints as well.
+  - Results of tasks with C(no_log) stay hidden.
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+requirements:
+  - Set it as C(stdout_callback) in C(ansible.cfg), or as E(ANSIBLE_STDOUT_CALLBACK).
+"""
+
+EXAMPLES = r"""
+ansible.cfg: |
+  [defaults]
+  stdout_callback = gpufleet.ollama.fleet
+"""
+
+import re
+import time
+
+from ansible import context
+from ansible.playbook.task_include import TaskInclude
+from ansible.plugins.callback.default import CallbackModule as Default
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import task_lines
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import overview_lines
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.run_record import STAGES, RunRecord, stage_of
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Span, line, undrawn
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import print_lines, terminal_style
+
+_SHOW = "gpufleet.ollama.show"
+#: Actions that take long and say nothing meanwhile.
+_LONG = ("gpufleet.ollama.placement_check", "gpufleet.ollama.release_files")
+#: What a terminal obeys, but for colours.
+_OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+
+
+def _parts(result):
+    """Return (host name, task, result) of what a callback is given; ansible-core 2.19 has other names for them."""
+    if hasattr(result, "result"):
+        return result.host.get_name(), result.task, result.result
+    return result._host.get_name(), result._task, result._result
+
+
+class CallbackModule(Default):
+    """The default callback where details are asked for; otherwise only what is new."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "gpufleet.ollama.fleet"
+
+    def __init__(self):
+        super().__init__()
+        self._record = None
+        self._began = {}
+        self._announced = set()
+
+    @property
+    def _is_quiet(self):
+        return self._display.verbosity == 0
+
+    @property
+    def _style(self):
+        return terminal_style(details=not self._is_quiet)
+
+    def _print(self, lines):
+        print_lines(self._display, self._style, lines)
+
+    # --- what begins -------------------------------------------------------------------------------
+
+    def v2_playbook_on_start(self, playbook):
+        self._record = RunRecord(bool((context.CLIARGS or {}).get("check")))
+        if not self._is_quiet:
+            super().v2_playbook_on_start(playbook)
+
+    def v2_playbook_on_play_start(self, play):
+        if not self._is_quiet:
+            super().v2_playbook_on_play_start(play)
+            return
+        self._play = play
+        mode = " (check mode: nothing is changed)" if play.check_mode else ""
+        self._print([line(""), line(Span(play.get_name().strip() + mode, "title"))])
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        if not self._is_quiet:
+            super().v2_playbook_on_task_start(task, is_conditional)
+
+    def v2_playbook_on_handler_task_start(self, task):
+        if not self._is_quiet:
+            super().v2_playbook_on_handler_task_start(task)
+
+    def v2_runner_on_start(self, host, task):
+        self._began[host.get_name(), task._uuid] = time.monotonic()
+        if not self._is_quiet:
+            super().v2_runner_on_start(host, task)
+        elif task.action in _LONG and task._uuid not in self._announced and not task.check_mode:
+            self._announced.add(task._uuid)
+            self._print([line(Span("%s ..." % task_lines.name_of(task), "label"))])
+
+    def _ended(self, name, task):
+        """Return the seconds that a task took; each ending counts once."""
+        began = self._began.pop((name, task._uuid), None)
+        seconds = 0.0 if began is None else time.monotonic() - began
+        self._record.took(name, stage_of(task.get_path()), seconds)
+        return seconds
+
+    # --- what ends ---------------------------------------------------------------------------------
+
+    def v2_runner_on_ok(self, result):
+        name, task, answer = _parts(result)
+        seconds = self._ended(name, task)
+        if not isinstance(task, TaskInclude) and answer.get("changed"):
+            self._record.host(name).changed += 1
+        is_loop = bool(task.loop) and "results" in answer
+        if not is_loop:
+            self._showed(name, task, answer)
+        if not self._is_quiet:
+            super().v2_runner_on_ok(result)
+            return
+        self._handle_warnings(answer)
+        if answer.get("changed") and not task.check_mode and not isinstance(task, TaskInclude):
+            self._print(task_lines.changed(name, task, answer, seconds))
+
+    def v2_runner_item_on_ok(self, result):
+        name, task, answer = _parts(result)
+        self._showed(name, task, answer)
+        if not self._is_quiet:
+            super().v2_runner_item_on_ok(result)
+
+    def _showed(self, name, task, answer):
+        """Print what module show has drawn, and keep what the end needs."""
+        drawing = answer.get("drawing")
+        if task.action != _SHOW or not drawing:
+            return
+        self._print(undrawn(drawing["short" if self._is_quiet else "lines"]))
+        self._record.showed(name, answer.get("overview") or {})
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        name, task, answer = _parts(result)
+        self._ended(name, task)
+        if not ignore_errors:
+            self._record.failed(name, task_lines.reason(task, answer))
+        if not self._is_quiet:
+            super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
+            return
+        self._handle_warnings(answer)
+        # The items of a loop have been told.
+        if not (task.loop and "results" in answer):
+            self._fail(task_lines.failed(name, task, answer, self._style, ignored=ignore_errors))
+
+    def v2_runner_item_on_failed(self, result):
+        name, task, answer = _parts(result)
+        if not self._is_quiet:
+            super().v2_runner_item_on_failed(result)
+            return
+        self._record.failed(name, task_lines.reason(task, answer))
+        label = self._get_item_label(answer)
+        self._fail(task_lines.failed(name, task, answer, self._style, label=label))
+
+    def _fail(self, lines):
+        print_lines(self._display, self._style, lines, stderr=bool(self.get_option("display_failed_stderr")))
+
+    def v2_runner_on_unreachable(self, result):
+        name, task, answer = _parts(result)
+        self._ended(name, task)
+        self._record.failed(name, task_lines.reason(task, answer))
+        if self._is_quiet:
+            self._fail(task_lines.failed(name, task, answer, self._style, word="UNREACHABLE"))
+        else:
+            super().v2_runner_on_unreachable(result)
+
+    def v2_runner_on_skipped(self, result):
+        name, task, _answer = _parts(result)
+        self._ended(name, task)
+        if not self._is_quiet:
+            super().v2_runner_on_skipped(result)
+
+    def v2_runner_item_on_skipped(self, result):
+        if not self._is_quiet:
+            super().v2_runner_item_on_skipped(result)
+
+    def v2_runner_retry(self, result):
+        if not self._is_quiet:
+            super().v2_runner_retry(result)
+
+    def v2_runner_on_async_poll(self, result):
+        if not self._is_quiet:
+            super().v2_runner_on_async_poll(result)
+
+    def v2_runner_on_async_ok(self, result):
+        if not self._is_quiet:
+            super().v2_runner_on_async_ok(result)
+
+    def v2_playbook_on_include(self, included_file):
+        if not self._is_quiet:
+            super().v2_playbook_on_include(included_file)
+
+    def v2_playbook_on_no_hosts_remaining(self):
+        if not self._is_quiet:
+            super().v2_playbook_on_no_hosts_remaining()
+
+    def v2_on_file_diff(self, result):
+        if not self._is_quiet:
+            super().v2_on_file_diff(result)
+            return
+        name, task, answer = _parts(result)
+        answers = answer["results"] if task.loop and "results" in answer else [answer]
+        found = [self._get_diff(one["diff"]) for one in answers if one.get("diff") and one.get("changed")]
+        text = "\n".join(one.rstrip("\n") for one in found if one)
+        if text:
+            self._print([line(Span("%s: %s" % (name, task_lines.name_of(task)), "title"))])
+            self._display.display(_OBEYED.sub(lambda match: ascii(match.group())[1:-1], text))
+
+    def v2_playbook_on_stats(self, stats):
+        if not self._is_quiet:
+            super().v2_playbook_on_stats(stats)
+        record = self._record or RunRecord()
+        counted = {name: stats.summarize(name) for name in sorted(stats.processed)}
+        outcomes = record.outcomes(counted)
+        if outcomes:
+            self._print([line(""), *overview_lines(outcomes, STAGES, self._style)])

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The callback with results as ansible-core gives them: of 2.17 (_result), and of 2.19 and later (result)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible import context
+from ansible.utils.context_objects import CLIArgs
+from ansible_collections.gpufleet.ollama.plugins.callback import fleet
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import shown
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawing
+
+from tests.unit.plugins.plugin_utils.report.made_plans import evidence_of, planned
+
+TASKS = "/x/roles/ollama_multigpu/tasks/"
+PLAN = planned({"name": "gemma3:27b", "context_length": 8192})
+
+
+class Task(SimpleNamespace):
+    """As much of a task as callbacks read."""
+
+    def __init__(self, name, action="x.y.z", path="plan/main.yml", loop=None, check_mode=False):
+        super().__init__(
+            name=name,
+            action=action,
+            loop=loop,
+            check_mode=check_mode,
+            no_log=False,
+            ignore_unreachable=False,
+            _uuid=name,
+            path=TASKS + path + ":3",
+            args={},
+            delegate_to=None,
+            loop_control=None,
+        )
+
+    def get_name(self):
+        return "gpufleet.ollama.ollama_multigpu : " + self.name
+
+    def get_path(self):
+        return self.path
+
+
+class Stats:
+    """What Ansible has counted."""
+
+    def __init__(self, **hosts):
+        self.processed = dict.fromkeys(hosts, 1)
+        self.custom = {}
+        self.hosts = hosts
+
+    def summarize(self, host):
+        counts = dict.fromkeys(("ok", "failures", "unreachable", "changed", "skipped", "rescued", "ignored"), 0)
+        return dict(counts, **self.hosts[host])
+
+
+class Run:
+    """A callback with what it has printed."""
+
+    def __init__(self, monkeypatch, is_new, verbosity=0):
+        self.is_new = is_new
+        self.callback = fleet.CallbackModule()
+        options = {"display_ok_hosts": True, "result_format": "json"}
+        monkeypatch.setattr(self.callback, "get_option", options.get)
+        display = SimpleNamespace(verbosity=verbosity, columns=79)
+        self.printed = []
+        monkeypatch.setattr(context, "CLIARGS", CLIArgs({"check": False}))
+        display.display = lambda text, **_options: self.printed.append(text)
+        display.banner = display.warning = self.printed.append
+        monkeypatch.setattr(self.callback, "_display", display)
+        monkeypatch.setattr(fleet, "terminal_style", lambda details=False: Style(details=details))
+        self.callback.v2_playbook_on_start(SimpleNamespace(_file_name="site.yml"))
+        self.callback.v2_playbook_on_play_start(
+            SimpleNamespace(get_name=lambda: "Serve models", check_mode=False, strategy="linear")
+        )
+
+    def result(self, name, task, answer):
+        host = SimpleNamespace(get_name=lambda: name, name=name)
+        if self.is_new:
+            return SimpleNamespace(host=host, task=task, result=answer, exception=None)
+        return SimpleNamespace(_host=host, _task=task, _result=answer)
+
+    def ends(self, kind, host, task, answer, **options):
+        self.callback.v2_runner_on_start(SimpleNamespace(get_name=lambda: host, name=host), task)
+        getattr(self.callback, "v2_runner_" + kind)(self.result(host, task, answer), **options)
+
+    def shows(self, host, **options):
+        """A task of module show that ends well."""
+        found = shown(options, Style(), host)
+        answer = {
+            "changed": False,
+            "lines": [],
+            "drawing": {"lines": drawing(found.lines), "short": drawing(found.short)},
+            "overview": found.overview,
+        }
+        self.ends("on_ok", host, Task("Show", fleet._SHOW), answer)
+
+    @property
+    def text(self):
+        return "\n".join(self.printed)
+
+
+@pytest.fixture(params=[False, True], ids=["2.17", "2.19"])
+def run(monkeypatch, request):
+    return Run(monkeypatch, request.param)
+
+
+def test_an_unchanged_run_of_three_hosts_is_short(run):
+    for host in ("a", "b", "c"):
+        for number in range(30):
+            run.ends("on_ok", host, Task("Read %d" % number), {"changed": False})
+            run.ends("on_skipped", host, Task("Do %d" % number), {"changed": False, "skipped": True})
+        run.shows(host, plan=PLAN, applied=PLAN)
+        run.shows(host, difference={"changes": [], "summary": [], "obstacles": []}, plan=PLAN, applied=PLAN)
+        run.shows(host, evidence=evidence_of(PLAN), plan=PLAN)
+    run.callback.v2_playbook_on_stats(Stats(a={}, b={}, c={}))
+    lines = run.text.splitlines()
+    assert len(lines) < 40, run.text
+    assert "Overview: 3 hosts, 3 proven" in lines and "b: proven, nothing changed" in lines
+    assert "a  gemma3:27b-optimized 2 replicas on GPU 0 and 1, as before" in lines
+    assert not [line for line in lines if "Read" in line or "Do " in line]
+
+
+def test_a_change_is_a_line(run):
+    run.ends("on_ok", "a", Task("Write the plan", path="finish/main.yml"), {"changed": True})
+    assert run.printed[-1] == "a  changed: Write the plan"
+    count = len(run.printed)
+    run.ends("on_ok", "a", Task("Write the plan, maybe", check_mode=True), {"changed": True})
+    assert len(run.printed) == count
+    run.callback.v2_playbook_on_stats(Stats(a={"changed": 2}))
+    assert "a: done, 2 changed" in run.text
+
+
+def test_a_failure_is_told_with_its_whole_message(run):
+    message = "The model does not fit. " * 40 + "Buy a larger one."
+    run.ends("on_failed", "a", Task("Refuse"), {"failed": True, "msg": message, "stderr": "E1\x1b[2J\nE2"})
+    text = " ".join(run.text.split())
+    assert "FAILED on a: Refuse" in text and message in text and "E1\\x1b[2J E2" in text
+    run.callback.v2_playbook_on_stats(Stats(a={"failures": 1}, b={}))
+    assert "a: FAILED, nothing changed" in run.text and "Overview: 2 hosts, 1 FAILED, 1 done" in run.text
+
+
+def test_what_is_rescued_is_no_failure_at_the_end(run):
+    run.ends("on_failed", "a", Task("Try"), {"failed": True, "msg": "no"})
+    run.callback.v2_playbook_on_stats(Stats(a={"rescued": 1}))
+    assert "a: done" in run.text
+
+
+def test_a_host_that_is_not_reached(run):
+    run.ends("on_unreachable", "a", Task("Read"), {"unreachable": True, "msg": "No route."})
+    run.callback.v2_playbook_on_stats(Stats(a={"unreachable": 1}))
+    assert "UNREACHABLE on a: Read" in run.text and "Read: No route." in run.text
+
+
+def test_results_with_no_log_stay_hidden(run):
+    censored = "the output has been hidden due to the fact that 'no_log: true' was specified for this result"
+    run.ends("on_failed", "a", Task("Read secrets"), {"failed": True, "censored": censored, "changed": False})
+    assert censored in " ".join(run.text.split())
+
+
+def test_items_of_a_loop(run):
+    task = Task("Loop", loop=["x"])
+    item = {"failed": True, "msg": "It is broken.", "item": "x", "ansible_loop_var": "item", "_ansible_item_label": "x"}
+    run.callback.v2_runner_item_on_failed(run.result("a", task, item))
+    run.ends("on_failed", "a", task, {"failed": True, "msg": "One or more items failed", "results": [item]})
+    assert run.text.count("It is broken.") == 1 and "One or more" not in run.text
+    assert "FAILED on a: Loop (x)" in run.text
+
+
+def test_differences_of_files_are_shown_and_harmless(run):
+    diff = {"before": "a\n", "after": "b\x07\x1b[2J\n", "before_header": "/x", "after_header": "/x"}
+    run.callback.v2_on_file_diff(run.result("a", Task("Write"), {"changed": True, "diff": [diff]}))
+    assert "a: Write" in run.text and "+b\\x07\\x1b[2J" in run.text
+    count = len(run.printed)
+    run.callback.v2_on_file_diff(run.result("a", Task("Write"), {"changed": False, "diff": [diff]}))
+    assert len(run.printed) == count
+
+
+def test_details_are_those_of_the_default_callback(monkeypatch):
+    run = Run(monkeypatch, is_new=hasattr(fleet.Default, "v2_runner_on_ok") and _core_is_new(), verbosity=1)
+    task = Task("Read", path="verify.yml")
+    run.callback.v2_playbook_on_task_start(task, False)
+    run.ends("on_ok", "a", task, {"changed": False, "found": 1})
+    run.shows("a", plan=PLAN, applied=PLAN)
+    run.callback.v2_playbook_on_stats(Stats(a={"ok": 2}))
+    assert "ok: [a] => " in run.text and "PLAY RECAP" in run.text and "Overview: 1 host" in run.text
+    assert "memory     gpu0 GPU 0" in run.text or "GPU-00000001" in run.text or "Plan for Ollama" in run.text
+
+
+def _core_is_new():
+    from ansible.release import __version__
+
+    return tuple(map(int, __version__.split(".")[:2])) >= (2, 19)

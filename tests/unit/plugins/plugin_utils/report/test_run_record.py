@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Stages of tasks, and what became of a host."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.run_record import STAGES, RunRecord, stage_of
+
+
+@pytest.mark.parametrize(
+    "path, stage",
+    [
+        ("/c/roles/ollama_multigpu/tasks/main.yml:7", "plan"),
+        ("/c/roles/ollama_multigpu/tasks/freeze.yml:7", "plan"),
+        ("/c/roles/ollama_multigpu/tasks/plan/host.yml:7", "plan"),
+        ("/c/roles/ollama_multigpu/tasks/switch/one.yml:7", "switch"),
+        ("/c/roles/ollama_multigpu/tasks/verify.yml:7", "verify"),
+        ("/c/roles/ollama_multigpu/tasks/verify/prune.yml:7", "verify"),
+        ("/c/roles/ollama_multigpu/tasks/remove/give_back.yml:7", "remove"),
+        ("/c/roles/ollama_gateway/tasks/install/main.yml:7", "gateway"),
+        ("/c/roles/ollama_multigpu/tasks/new/main.yml:7", "other"),
+        ("/c/playbooks/site.yml:3", "other"),
+        ("/c/roles/nginx/tasks/install/main.yml:3", "other"),
+        (None, "other"),
+    ],
+)
+def test_the_stage_of_a_task(path, stage):
+    assert stage_of(path) == stage and stage in STAGES
+
+
+@pytest.mark.parametrize(
+    "shown, counted, check, state",
+    [
+        ([], {}, False, "done"),
+        ([{"kind": "plan", "feasible": True, "in_force": False, "gpus": [], "served": []}], {}, False, "planned"),
+        ([{"kind": "plan", "feasible": True, "in_force": True, "gpus": [], "served": []}], {}, True, "as planned"),
+        ([{"kind": "difference", "changes": 3}], {}, True, "would change"),
+        ([{"kind": "evidence", "verdict": "pass", "observed": {}}], {}, False, "proven"),
+        ([{"kind": "evidence", "verdict": "unproven", "observed": {}}], {}, False, "verdict unproven"),
+        ([{"kind": "evidence", "verdict": "pass", "observed": {}}], {"failures": 1}, False, "FAILED"),
+        ([], {"unreachable": 1, "failures": 1}, False, "UNREACHABLE"),
+    ],
+)
+def test_the_state_of_a_host(shown, counted, check, state):
+    record = RunRecord(check)
+    for overview in shown:
+        record.showed("a", overview)
+    (host,) = record.outcomes({"a": counted})
+    assert host.state == state
+
+
+def test_seconds_are_summed_by_stage_and_the_first_reason_counts():
+    record = RunRecord()
+    for stage, seconds in (("plan", 1.0), ("plan", 2.0), ("verify", 0.5)):
+        record.took("a", stage, seconds)
+    record.failed("a", "first")
+    record.failed("a", "second")
+    (host,) = record.outcomes({"a": {"failures": 1}})
+    assert host.seconds == {"plan": 3.0, "verify": 0.5} and host.text == "first"

@@ -50,6 +50,10 @@ UNUSED_DAYS = 14
 FURTHER = {"--hosts": HOSTS, "--engine": ENGINE}
 
 
+#: So much of the output of a command that failed is shown.
+LINES_OF_A_FAILURE = 30
+
+
 class SetupError(Exception):
     """A message in one sentence: what is missing and what to do."""
 
@@ -65,6 +69,19 @@ def run(command, why, **options):
         subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr, **options)
     except (OSError, subprocess.CalledProcessError) as error:
         raise SetupError("%s: %s" % (why, error)) from error
+
+
+def run_quietly(command, why, log):
+    """Run a command whose output goes to the end of a file; if it fails, its last lines are shown."""
+    say("%s (output: %s)" % (" ".join(str(part) for part in command), log))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with log.open("ab") as handle:
+            subprocess.run([str(part) for part in command], check=True, stdout=handle, stderr=subprocess.STDOUT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_A_FAILURE:]
+        print("\n".join(last), file=sys.stderr)
+        raise SetupError("%s: %s (its whole output is in %s)" % (why, error, log)) from error
 
 
 # --- Debian packages ------------------------------------------------------------------------------
@@ -105,10 +122,12 @@ def install_packages(names):
         prefix = ["sudo"]
     say("installing missing Debian packages: " + " ".join(names))
     environment = prefix + ["env", "DEBIAN_FRONTEND=noninteractive"]
-    run(environment + ["apt-get", "-qq", "update"], "the list of Debian packages could not be read")
-    run(
+    log = CACHE / "apt.log"
+    run_quietly(environment + ["apt-get", "-qq", "update"], "the list of Debian packages could not be read", log)
+    run_quietly(
         environment + ["apt-get", "-qq", "-y", "install", "--no-install-recommends"] + names,
         "Debian packages could not be installed; by hand: " + by_hand,
+        log,
     )
 
 

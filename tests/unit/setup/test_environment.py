@@ -19,6 +19,7 @@ def commands(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(setup, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(setup, "run", lambda command, why, **options: seen.append([str(part) for part in command]))
+    monkeypatch.setattr(setup, "run_quietly", lambda command, why, log: seen.append([str(part) for part in command]))
     return seen
 
 
@@ -32,6 +33,16 @@ def test_root_installs_only_what_is_missing(commands, monkeypatch):
     setup.install_packages(["zstd", "gcc"])
     assert [command[2:4] for command in commands] == [["apt-get", "-qq"]] * 2
     assert commands[1][-2:] == ["zstd", "gcc"]
+
+
+def test_the_output_of_a_package_manager_goes_to_a_file(tmp_path, capfd):
+    log = tmp_path / "cache" / "apt.log"
+    setup.run_quietly(["sh", "-c", "seq 500"], "no", log)
+    assert str(log) in capfd.readouterr().err and len(log.read_text().splitlines()) == 500
+    with pytest.raises(setup.SetupError, match="no: .*its whole output is in"):
+        setup.run_quietly(["sh", "-c", "seq 600 >&2; exit 1"], "no", log)
+    shown = capfd.readouterr().err.splitlines()
+    assert len(shown) == 1 + setup.LINES_OF_A_FAILURE and shown[-1] == "600"
 
 
 def test_without_root_and_sudo_the_command_is_named(commands, monkeypatch):

@@ -133,14 +133,25 @@ class CallbackModule(Default):
             super().v2_runner_on_ok(result)
             return
         self._handle_warnings(answer)
+        if not is_loop:
+            self._told(name, task, answer)
         if answer.get("changed") and not task.check_mode and not isinstance(task, TaskInclude):
             self._print(task_lines.changed(name, task, answer, seconds))
 
     def v2_runner_item_on_ok(self, result):
         name, task, answer = _parts(result)
         self._showed(name, task, answer)
-        if not self._is_quiet:
+        if self._is_quiet:
+            self._told(name, task, answer)
+        else:
             super().v2_runner_item_on_ok(result)
+
+    def _told(self, name, task, answer):
+        """Print what a playbook's own tasks have to say, such as those of debug."""
+        if answer.get("_ansible_verbose_always"):
+            self._clean_results(answer, task.action)
+            text = answer["msg"] if isinstance(answer.get("msg"), str) else self._dump_results(answer, indent=2)
+            self._print([line("%s: %s" % (name, row)) for row in text.splitlines()])
 
     def _showed(self, name, task, answer):
         """Print what module show has drawn, and keep what the end needs."""

@@ -170,6 +170,14 @@ def test_items_of_a_loop(run):
     assert "FAILED on a: Loop (x)" in run.text
 
 
+def test_what_a_task_of_debug_says_is_shown(run):
+    answer = {"changed": False, "msg": "one\ntwo", "_ansible_verbose_always": True}
+    run.ends("on_ok", "a", Task("Say", "ansible.builtin.debug"), answer)
+    assert run.printed[-1] == "a: one\na: two"
+    run.ends("on_ok", "a", Task("Say it", "ansible.builtin.debug"), dict(answer, msg=["x"]))
+    assert '"x"' in run.printed[-1]
+
+
 def test_differences_of_files_are_shown_and_harmless(run):
     diff = {"before": "a\n", "after": "b\x07\x1b[2J\n", "before_header": "/x", "after_header": "/x"}
     run.callback.v2_on_file_diff(run.result("a", Task("Write"), {"changed": True, "diff": [diff]}))

@@ -112,12 +112,12 @@ from ansible.module_utils.basic import AnsibleModule
 def argument_spec():
     """The options, apart from the documentation so that the action plugin can check them."""
     return {
-        "plan": {"type": "dict"},
-        "applied": {"type": "dict", "default": {}},
-        "difference": {"type": "dict"},
-        "evidence": {"type": "dict"},
-        "switch": {"type": "dict"},
-        "switched": {"type": "dict"},
+        "plan": {"type": "dict", "no_log": True},
+        "applied": {"type": "dict", "default": {}, "no_log": True},
+        "difference": {"type": "dict", "no_log": True},
+        "evidence": {"type": "dict", "no_log": True},
+        "switch": {"type": "dict", "no_log": True},
+        "switched": {"type": "dict", "no_log": True},
         "text": {"type": "list", "elements": "str"},
     }
 

@@ -70,7 +70,7 @@ def _ten(site):
 def _checked(site, ten):
     """A run in check mode on a new host."""
     with site.untouched("a"):
-        return site.play("site", "--check", "--diff", "--limit", "a")
+        return site.play("site", "--check", "--diff", "-v", "--limit", "a")
 
 
 @pytest.fixture(name="applied", scope="module")
@@ -155,7 +155,7 @@ def test_check_mode_shows_the_whole_plan_and_what_would_change(checked, ten):
         "untouched split over GPU 0 and 1",
         "OLLAMA_SCHED_SPREAD=1: the model goes to all visible GPUs",
         "address http://127.0.0.1:11434 is new and serves llama4:16x17b-optimized",
-        "to fetch Ollama 0.32.15 and 62.5 GiB of models (llama4:16x17b)",
+        "to fetch Ollama 0.32.15",
         '+CUDA_VISIBLE_DEVICES="GPU-',
         "+ExecStart=",
         "+PARAMETER num_gpu 999",

@@ -14,10 +14,10 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style impor
     Line,
     Span,
     Style,
-    bar,
     columns_of,
     cut,
     line,
+    memory_bar,
     padded,
 )
 
@@ -140,7 +140,7 @@ def memory_rows(style: Style, gpus: list[GpuMemory], indent: str = "  ", after: 
             Span(padded(gpu.label, labels), "title"),
             "  ",
             padded(name, widest),
-            *bar(
+            *memory_bar(
                 style,
                 [("weights", gpu.weights), ("kv", gpu.kv), ("compute", gpu.compute), ("others", gpu.others)],
                 gpu.total,

@@ -15,11 +15,11 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style impor
     Line,
     Span,
     Style,
-    bar,
     columns_of,
     cut,
     key_of_bars,
     line,
+    memory_bar,
     padded,
     sentence,
 )
@@ -30,6 +30,8 @@ MOST_GPUS = 16
 MOST_HOSTS = 20
 _SLOWEST = 5
 _LONGEST_HOST = 24
+#: The state of a host in check mode that differs from its plan.
+WOULD_CHANGE = "would change"
 _ROLES = {"proven": "good", "as planned": "good", "planned": "good", "FAILED": "bad", "UNREACHABLE": "bad"}
 
 
@@ -89,9 +91,10 @@ def _counted(hosts: Sequence[HostOutcome]) -> str:
 
 
 def _host(host: HostOutcome, style: Style, with_gpus: bool) -> list[Line]:
-    changed = "%d changed" % host.changed if host.changed else "nothing changed"
+    changed = ", %d changed" % host.changed if host.changed else ", nothing changed"
+    changed = "" if host.state == WOULD_CHANGE else changed
     name = cut(host.name, _LONGEST_HOST)
-    spans = line(Span(name, "title"), ": ", Span(host.state, _ROLES.get(host.state, "note")), ", %s" % changed)
+    spans = line(Span(name, "title"), ": ", Span(host.state, _ROLES.get(host.state, "note")), changed)
     lines = [spans]
     if host.text:
         lines += sentence(style, host.text, first="  ", rest="  ")
@@ -111,7 +114,7 @@ def _gpus(host: HostOutcome, style: Style) -> list[Line]:
     lines = []
     for gpu, name, text in zip(host.gpus, names, words):
         parts = [("weights", gpu.weights), ("kv", gpu.kv), ("compute", gpu.compute), ("others", gpu.others)]
-        drawing = bar(style, parts, gpu.total, min(cells, 40))
+        drawing = memory_bar(style, parts, gpu.total, min(cells, 40))
         lines.append(line("  ", padded(name, widest), "  ", *drawing, "  ", text))
     return lines
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import GpuMemory
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import HostOutcome
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import WOULD_CHANGE, HostOutcome
 
 #: Stages of a run in their order. Each is a folder of the role's tasks, or a file beside them.
 STAGES = ("plan", "install", "fetch", "switch", "finish", "verify", "remove", "gateway", "other")
@@ -95,7 +95,7 @@ class RunRecord:
         if verdict:
             return ("proven", "") if verdict == "pass" else ("verdict %s" % verdict, "")
         if self._check_mode and known.get("changes"):
-            return "would change", "%d changes, see above" % known["changes"]
+            return WOULD_CHANGE, "%d changes, see above" % known["changes"]
         if known.get("in_force"):
             return "as planned", ""
         return ("planned", "") if "feasible" in known else ("done", "")

@@ -159,7 +159,7 @@ def sentence(style: Style, text: Any, first: str = "", rest: str = "", role: str
     return lines + [line(rest, Span(more[len(rest) :], role)) for more in broken[1:]]
 
 
-def bar(style: Style, parts: Sequence[tuple[str, int]], total: int, cells: int) -> Line:
+def memory_bar(style: Style, parts: Sequence[tuple[str, int]], total: int, cells: int) -> Line:
     """Return a bar of memory. What is there at all is seen: it has at least one cell.
 
     Args:

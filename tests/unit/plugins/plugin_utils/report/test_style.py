@@ -9,7 +9,14 @@ import io
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import style, terminal
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Span, Style, bar, cut, drawn, line
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import (
+    Span,
+    Style,
+    cut,
+    drawn,
+    line,
+    memory_bar,
+)
 
 
 def test_words_stay_whole():
@@ -44,7 +51,7 @@ def test_a_text_of_a_liar_is_cut_at_once():
 )
 def test_bars(parts, total, expected):
     ascii_style = Style(unicode=False)
-    assert drawn(ascii_style, [bar(ascii_style, parts, total, 10)]) == [expected.rstrip()]
+    assert drawn(ascii_style, [memory_bar(ascii_style, parts, total, 10)]) == [expected.rstrip()]
 
 
 def test_colours_are_only_where_they_are_asked_for():

@@ -34,6 +34,7 @@ CONTROLLERS = ("3.13", "3.12", "3.14", "3.11")
 # Debian package -> a file that shows it is there on a system without dpkg.
 COMPILER = {"gcc": "gcc", "libc6-dev": None, "zstd": "zstd"}
 HOSTS = {
+    "haproxy": "haproxy",
     "podman": "podman",
     "runc": "runc",
     "conmon": "conmon",

@@ -16,7 +16,8 @@ from tests.rig.gpus import build
 from tests.rig.hosts.podman import podman
 from tests.rig.settings import RigError, cache_root, locked, require_programs, root_prefix
 
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd")
+# A host has no package index: what the role ollama_gateway would install is there, and not started.
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd", "haproxy", "openssl")
 REPOSITORY = "localhost/gpufleet-rig"
 FILES = pathlib.Path(__file__).parent / "files"
 # Nothing may run in the background and change the host; nothing may touch the controller's kernel (a host is
@@ -54,6 +55,7 @@ echo 'rig ALL=(ALL) NOPASSWD: ALL' > "$root/etc/sudoers.d/rig"
 chmod 0440 "$root/etc/sudoers.d/rig"
 install -m 0755 "@FILES@/rig-init" "$root/sbin/rig-init"
 for unit in @MASKED@; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+rm -f "$root/etc/systemd/system/multi-user.target.wants/haproxy.service"
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 : > "$root/etc/machine-id"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc/* "$root"/usr/share/man/* \

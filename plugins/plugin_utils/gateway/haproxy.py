@@ -1,0 +1,322 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Text of haproxy.cfg of a gateway, for HAProxy 2.6 and later. Pure.
+
+Options are those of the configuration manual of HAProxy 2.6 (2.6.12 ends with a fault at a set-var-fmt of nothing).
+Everything that is written between quotes is checked where
+it comes in (inputs.py): names, addresses and hashes have no quotes, spaces or line breaks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Mapping
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import Backend, Gateway, Server
+
+#: Room in a buffer for the head of a request, beside its body.
+HEAD_BYTES = 16 * 1024
+#: Seconds after which a client may ask again.
+RETRY_AFTER = 5
+#: Seconds between two checks of a server, and where it has just changed.
+CHECK_SECONDS = 2
+#: Headers of a request that go on to Ollama; every other one ends here.
+PASSED_HEADERS = ("accept", "content-length", "content-type", "host", "transfer-encoding", "user-agent")
+
+_GLOBAL = """\
+global
+    log stdout len 4096 format raw daemon info
+    maxconn @connections@
+    # A whole request fits into one buffer: the model is read from all of its body, and it can be sent a second time.
+    tune.bufsize @bufsize@
+    tune.maxrewrite 4096
+    # Connections that are under way when the configuration changes are served to their end.
+    hard-stop-after @answer_timeout@s
+    ssl-default-bind-options ssl-min-ver TLSv1.2
+    setenv GATEWAY_LISTING @listing@
+    setenv GATEWAY_ALLOWED @allowed@
+    lua-load-per-thread @lua@
+@socket@
+defaults
+    mode http
+    log global
+    option dontlognull
+    # A client that is gone neither waits in a queue nor keeps a slot.
+    option abortonclose
+    option clitcpka
+    clitcpka-idle 15s
+    clitcpka-intvl 5s
+    clitcpka-cnt 3
+    option srvtcpka
+    srvtcpka-idle 15s
+    srvtcpka-intvl 5s
+    srvtcpka-cnt 3
+    timeout connect 3s
+    timeout check 5s
+    timeout http-request @body_timeout@s
+    timeout http-keep-alive 60s
+    timeout queue @queue_timeout@s
+    timeout client @answer_timeout@s
+    timeout server @answer_timeout@s
+    # Only before the first byte of an answer, and never because of an answer: each time on another server.
+    retries 3
+    retry-on conn-failure empty-response
+    option redispatch 1
+@errors@
+frontend clients
+    bind @bind@
+    log-format '@log@'
+    http-request set-var(txn.begun) date(0,ms)
+    http-request set-var(txn.path) path
+    http-request set-var-fmt(txn.call) '%[method]_%[path]'
+    http-request set-var(txn.kind) var(txn.call),map(@calls@)
+    http-request set-var-fmt(txn.kind) 'model_path' if { method GET } { path_beg /v1/models/ }
+    http-request set-var-fmt(txn.first_byte_ms) 'null'
+    http-request set-var-fmt(txn.open) '{"error":"'
+    http-request set-var-fmt(txn.close) '"}'
+    http-request set-var-fmt(txn.open) '{"error":{"message":"' if { path_beg /v1/ }
+    http-request set-var-fmt(txn.close) '","type":"invalid_request_error","param":null,"code":null}}' \
+if { path_beg /v1/ }
+
+    # What a browser was made to send, and what is written so that two programs read it differently.
+    http-request set-var(txn.host) req.hdr(host),host_only,lower
+    @no_host@
+    @other_host@
+    @origin@
+    @not_served@
+    http-request return status 200 content-type "text/plain" string "Ollama is running" if { var(txn.kind) -m str root }
+@access@
+    @encoded@
+    @too_large@
+    http-request return status 200 content-type "application/json" string '{"version":"@version@"}' \
+if { var(txn.kind) -m str version }
+    http-request use-service lua.list_tags if { var(txn.kind) -m str tags }
+    http-request use-service lua.list_ps if { var(txn.kind) -m str ps }
+    http-request use-service lua.list_openai if { var(txn.kind) -m str models }
+
+    # The model of the request.
+    http-request set-var(txn.model) path,regsub(^/v1/models/,),url_dec,lower if { var(txn.kind) -m str model_path }
+    http-request unset-var(txn.model) if !{ var(txn.model) -m reg ^[a-z0-9._:/-]{1,512}$ }
+    http-request wait-for-body time @body_timeout@s if { var(txn.kind) -m str model named }
+    @too_large_now@
+    http-request lua.read_model named @loading@ if { var(txn.kind) -m str named }
+    http-request lua.read_model model @loading@ if { var(txn.kind) -m str model }
+    @unreadable@
+    http-request set-var(txn.backend) var(txn.model),map(@models@)
+    http-request use-service lua.not_found if !{ var(txn.backend) -m found }
+@allowed_models@
+    http-request use-service lua.show_openai if { var(txn.kind) -m str model_path }
+
+    # What Ollama gets: the path as it is written in the list, and the headers that it needs.
+    http-request set-uri %[path]
+    http-request del-header ^(?!(@headers@)$) -m reg
+    http-request set-header Host localhost
+    http-response set-var(txn.first_byte_ms) date(0,ms),sub(txn.begun)
+    use_backend %[var(txn.backend)]
+"""
+
+_ACCESS = """\
+    # Who asks: a key as bearer token, or as the password that belongs to its name.
+    http-request set-var(txn.hash) http_auth_bearer,sha2(256),hex,lower
+    http-request set-var(txn.hash) http_auth_pass,sha2(256),hex,lower if { http_auth_type -i basic }
+    http-request set-var(txn.key) var(txn.hash),map(@keys@) if { req.fhdr_cnt(authorization) 1 }
+    @other_user@
+    @no_key@
+    http-request set-var(txn.restricted) var(txn.key),map(@restricted@)
+    http-request set-var(txn.rate) var(txn.key),map_str_int(@rates@,0)
+    http-request track-sc0 var(txn.key) table rates if { var(txn.rate) -m int gt 0 }
+    http-request set-var(txn.left) sc0_gpc0_rate,neg,add(txn.rate)
+    @too_often@
+    http-request sc-inc-gpc0(0) if { var(txn.rate) -m int gt 0 }
+    http-request set-priority-class var(txn.key),map_str_int(@priorities@,0)
+"""
+
+_RATES = """
+# Requests of a key in the last minute.
+backend rates
+    stick-table type string len 64 size 10k expire 2m store gpc0,gpc0_rate(60s)
+"""
+
+_ALLOWED = """\
+    http-request set-var-fmt(txn.use) '%[var(txn.key)]/%[var(txn.backend)]'
+    @not_allowed@
+"""
+
+_BACKEND = """
+# @models@
+backend @name@
+    balance leastconn
+    @full@
+    option httpchk
+    http-check send meth GET uri @check@ ver HTTP/1.1 hdr Host localhost@check_key@
+    http-check expect rstring '@expected@'
+@key@    default-server check inter @seconds@s fastinter 1s fall 2 rise 1 observe layer4 error-limit 1 \
+on-error mark-down tcp-ut 20s
+"""
+
+#: Fields of the access log: (name, what HAProxy writes, whether it is text).
+_LOG = (
+    ("time", "%[date,utime(%Y-%m-%dT%H:%M:%SZ)]", True),
+    ("client", "%ci", True),
+    ("key", "%[var(txn.key)]", True),
+    ("method", "%HM", True),
+    ("path", "%[var(txn.path),json(utf8s)]", True),
+    ("model", "%[var(txn.model)]", True),
+    ("status", "%ST", False),
+    ("bytes_received", "%U", False),
+    ("bytes_sent", "%B", False),
+    ("queue_ms", "%Tw", False),
+    ("first_byte_ms", "%[var(txn.first_byte_ms)]", False),
+    ("duration_ms", "%Ta", False),
+    ("server", "%s", True),
+    ("retries", "%rc", True),
+    ("ended", "%ts", True),
+)
+
+
+def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
+    """Return the text of haproxy.cfg.
+
+    Args:
+        gateway: what it says.
+        files: {what: absolute path} of the files beside it: lua, listing, calls, models, keys, rates, priorities,
+            restricted and allowed.
+    """
+    limits = gateway.limits
+    values = {
+        **files,
+        "connections": str(limits.connections),
+        "bufsize": str(limits.body_bytes + HEAD_BYTES + 4096),
+        "body_timeout": str(limits.body_timeout),
+        "queue_timeout": str(limits.queue_timeout),
+        "answer_timeout": str(limits.answer_timeout),
+        "socket": "    stats socket %s mode 600 level admin\n" % gateway.socket if gateway.socket else "",
+        "errors": _errors(limits.queue_timeout),
+        "bind": _bind(gateway),
+        "log": _log_format(),
+        "version": gateway.version,
+        "loading": "loading" if gateway.allow_loading else "fixed",
+        "headers": "|".join(PASSED_HEADERS),
+        "access": _ACCESS if gateway.keys else "",
+        "allowed_models": _ALLOWED if gateway.keys else "",
+        **_refusals(gateway),
+    }
+    text = _filled(_GLOBAL, values)
+    text += _RATES if gateway.keys else ""
+    return text + "".join(_backend(backend, gateway) for backend in gateway.backends)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """A text with its @words@; a value may have words itself."""
+    while True:
+        filled = re.sub(r"@(\w+)@", lambda found: values[found.group(1)], text)
+        if filled == text:
+            return filled
+        text = filled
+
+
+def _refusal(status: int, words: str, condition: str, header: str = "") -> str:
+    """A rule that answers with an error in the form of the API that was asked."""
+    return (
+        'http-request return status %d content-type "application/json" '
+        "lf-string '%%[var(txn.open)]%s%%[var(txn.close)]'%s if %s" % (status, words, header, condition)
+    )
+
+
+def _refusals(gateway: Gateway) -> dict[str, str]:
+    """The refusals by their words in the texts above."""
+    names = " ".join(gateway.host_names)
+    limit = gateway.limits.body_bytes
+    origins = "".join(" !{ req.hdr(origin) -m str %s }" % origin for origin in gateway.origins)
+    again = " hdr Retry-After %d" % RETRY_AFTER
+    denied = "the path %[var(txn.path),json(utf8s)] is not served here, and neither is any that changes models"
+    may_not = "the key %[var(txn.key)] may not use the model %[var(txn.model)]"
+    challenge = ' hdr WWW-Authenticate "Bearer realm=ollama"'
+    return {
+        "no_host": _refusal(400, "the request needs one Host header", "!{ req.fhdr_cnt(host) 1 }"),
+        "other_host": _refusal(
+            403,
+            "the name of the host in this request is not one of this server",
+            "!{ var(txn.host) -m str %s } !{ var(txn.host) -m reg ^([0-9.]+|\\[[0-9a-f:.]+\\])$ }" % names,
+        ),
+        "origin": _refusal(403, "web pages may not use this server", "{ req.hdr(origin) -m found }%s" % origins),
+        "not_served": _refusal(403, denied, "!{ var(txn.kind) -m found } or !{ url_beg / }"),
+        "encoded": _refusal(415, "the body must not be compressed", "{ req.hdr(content-encoding) -m found }"),
+        "too_large": _refusal(413, "the body has more than %d bytes" % limit, "{ req.body_size -m int gt %d }" % limit),
+        "too_large_now": _refusal(
+            413, "the body has more than %d bytes" % limit, "{ req.body_len -m int gt %d }" % limit
+        ),
+        "unreadable": _refusal(400, "%[var(txn.refusal)]", "{ var(txn.refusal) -m found }"),
+        "other_user": "http-request unset-var(txn.key) if { http_auth_type -i basic } "
+        "!{ http_auth_user,strcmp(txn.key) 0 }",
+        "no_key": _refusal(401, "an API key is needed", "!{ var(txn.key) -m found }", challenge),
+        "too_often": _refusal(
+            429,
+            "the key %[var(txn.key)] has used its requests of this minute",
+            "{ var(txn.rate) -m int gt 0 } { var(txn.left) -m int le 0 }",
+            again,
+        ),
+        "not_allowed": _refusal(
+            403, may_not, "{ var(txn.restricted) -m found } !{ var(txn.use),map(@allowed@) -m found }"
+        ),
+        "full": _refusal(429, "too many requests wait for this model", "{ queue ge %d }" % gateway.limits.queue, again),
+    }
+
+
+def _errors(queue_timeout: int) -> str:
+    """Answers that HAProxy itself gives. They come in the form of the API that was asked."""
+    words = {
+        400: "the request cannot be read",
+        408: "the request took too long to arrive",
+        500: "the gateway failed",
+        502: "the server behind the gateway gave no answer",
+        503: "no server is free for this model, or none within %d seconds" % queue_timeout,
+        504: "the server behind the gateway took too long",
+    }
+    again = " hdr Retry-After %d" % RETRY_AFTER
+    return "".join(
+        '    http-error status %d content-type "application/json" lf-string '
+        "'%%[var(txn.open)]%s%%[var(txn.close)]'%s\n" % (status, text, again if status == 503 else "")
+        for status, text in words.items()
+    )
+
+
+def _bind(gateway: Gateway) -> str:
+    place = addresses.host_and_port(gateway.listen_address, gateway.port)
+    return place + (" ssl crt %s alpn http/1.1" % gateway.certificate if gateway.certificate else "")
+
+
+def _log_format() -> str:
+    return "{%s}" % ",".join('"%s":%s' % (name, '"%s"' % what if text else what) for name, what, text in _LOG)
+
+
+def _backend(backend: Backend, gateway: Gateway) -> str:
+    """A backend. Its servers leave when they stop answering or when /api/ps does not show the model."""
+    key = gateway.upstream_key
+    resident = all(server.resident for server in backend.servers)
+    loaded = sorted({name for server in backend.servers for name in server.loaded_as})
+    text = _filled(
+        _BACKEND,
+        {
+            **_refusals(gateway),
+            "name": backend.name,
+            "models": ", ".join(backend.models),
+            "check": "/api/ps" if resident else "/api/tags",
+            "check_key": ' hdr Authorization "Bearer %s"' % key if key else "",
+            "key": '    http-request set-header Authorization "Bearer %s"\n' % key if key else "",
+            "expected": '(?i)"name":"(%s)"' % "|".join(re.escape(name) for name in loaded),
+            "seconds": str(CHECK_SECONDS),
+        },
+    )
+    return text + "".join("    %s\n" % _server(server) for server in backend.servers)
+
+
+def _server(server: Server) -> str:
+    place = addresses.host_and_port(server.address, server.port)
+    text = "server %s %s maxconn %d weight %d" % (server.name, place, server.slots, server.weight)
+    if server.tls:
+        text += " ssl verify required ca-file %s verifyhost %s" % (server.tls.ca_file, server.tls.name)
+        text += " sni str(%s) check-sni %s" % (server.tls.name, server.tls.name)
+    return text

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What clients get from a gateway: real HAProxy in front of light servers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+
+import pytest
+
+from tests.integration.gateway_front import KEYS, Light, entry, raw, running, until
+
+CHAT = "/api/chat"
+
+
+@pytest.fixture(scope="module")
+def lights():
+    """Two instances: both serve llama3 (and its alias chat), the first also tiny."""
+    found = [Light("one", ["llama3:latest", "chat:latest", "tiny:8b"]), Light("two", ["llama3:latest", "chat:latest"])]
+    yield found
+    for light in found:
+        light.kill()
+
+
+def facts_of(lights, slots=4):
+    aliases = {"llama3:latest": ["chat:latest"]}
+    instances = [entry(light, "gpu%d" % number, slots, aliases) for number, light in enumerate(lights)]
+    return {"a": {"ollama_version": "0.32.15", "endpoints": instances}}
+
+
+KEYS_GIVEN = [{"name": "anna", "key": KEYS["anna"]}, {"name": "ben", "key": KEYS["ben"], "models": ["tiny:8b"]}]
+
+
+@pytest.fixture(scope="module")
+def front(lights, tmp_path_factory):
+    with running(tmp_path_factory.mktemp("front"), facts_of(lights), keys=KEYS_GIVEN, body_bytes=65536) as found:
+        yield found
+
+
+def test_a_model_is_served_by_its_replicas(front):
+    names = {
+        front.ask("POST", CHAT, {"model": "llama3", "stream": False}).json["message"]["content"] for unused in "1234"
+    }
+    assert names == {"one one one", "two two two"}
+
+
+@pytest.mark.parametrize(
+    "name", ["llama3", "llama3:latest", "LLama3", "library/llama3", "registry.ollama.ai/library/llama3:latest", "chat"]
+)
+def test_a_name_is_understood_as_ollama_does(front, name):
+    assert front.ask("POST", CHAT, {"model": name, "stream": False}).status == 200
+    assert front.ask("GET", "/v1/models/" + name).status == 200
+
+
+def test_a_model_of_one_instance_goes_there(front, lights):
+    before = len(lights[1].seen())
+    for path in ("/api/generate", "/v1/chat/completions", "/api/show"):
+        assert front.ask("POST", path, {"model": "tiny:8b", "stream": False}).status == 200
+    assert len(lights[1].seen()) == before
+    assert [one["model"] for one in lights[0].seen()[-3:]] == ["tiny:8b"] * 3
+
+
+def test_a_model_that_nobody_serves_gets_the_list_of_those_that_are(front):
+    words = "model 'nope' not found; served are: chat:latest, llama3:latest, tiny:8b"
+    found = front.ask("POST", CHAT, {"model": "nope"})
+    assert (found.status, found.json) == (404, {"error": words})
+    found = front.ask("POST", "/v1/chat/completions", {"model": "nope"})
+    assert (found.status, found.json["error"]["message"]) == (404, words)
+    assert front.ask("POST", CHAT, {"model": "nope"}, key="ben").error.endswith("served are: tiny:8b")
+
+
+def test_lists_are_those_of_all_instances_together(front):
+    assert [one["name"] for one in front.ask("GET", "/api/tags").json["models"]] == [
+        "chat:latest",
+        "llama3:latest",
+        "tiny:8b",
+    ]
+    assert [one["id"] for one in front.ask("GET", "/v1/models").json["data"]] == [
+        "chat:latest",
+        "llama3:latest",
+        "tiny:8b",
+    ]
+    assert [one["id"] for one in front.ask("GET", "/v1/models", key="ben").json["data"]] == ["tiny:8b"]
+    assert front.ask("GET", "/api/version").json == {"version": "0.32.15"}
+    assert front.ask("HEAD", "/").status == 200
+
+
+def test_loaded_models_are_those_in_rotation(front, lights):
+    assert len(front.ask("GET", "/api/ps").json["models"]) == 3
+    lights[0].ask("PUT", "/rig/loaded", ["llama3:latest"])
+    try:
+        until(
+            lambda: (
+                [one["name"] for one in front.ask("GET", "/api/ps").json["models"]] == ["chat:latest", "llama3:latest"]
+            )
+        )
+        found = front.ask("POST", CHAT, {"model": "tiny:8b"})
+        assert (found.status, found.headers["retry-after"]) == (503, "5")
+        assert "no server is free" in found.error
+    finally:
+        lights[0].ask("PUT", "/rig/loaded", lights[0].models)
+    until(lambda: front.ask("POST", CHAT, {"model": "tiny:8b"}).status == 200)
+
+
+def test_a_long_body_with_the_model_at_its_end_is_routed(front, lights):
+    body = json.dumps({"messages": [{"role": "user", "content": '{"model":"x"} \\ "' * 2700}], "model": "tiny:8b"})
+    assert 60000 < len(body) < 65536
+    assert front.ask("POST", CHAT, body.encode()).status == 200
+    assert lights[0].seen()[-1]["bytes"] == len(body)
+
+
+def test_a_body_in_chunks_is_routed(front):
+    body = json.dumps({"model": "tiny:8b", "prompt": "x" * 20000}).encode()
+    parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:9000], body[9000:], b""))
+    head = "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nConnection: close\r\n"
+    head = (head % KEYS["anna"]).encode() + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert raw(front.port, head + parts).status == 200
+
+
+def test_an_answer_streams(front):
+    begun, arrived = time.monotonic(), []
+    connection = http.client.HTTPConnection("127.0.0.1", front.port)
+    options = {"num_predict": 5, "rig_pause": 0.2}
+    body = json.dumps({"model": "tiny:8b", "options": options})
+    connection.request("POST", CHAT, body, {"Authorization": "Bearer " + KEYS["anna"], "Host": "localhost"})
+    response = connection.getresponse()
+    while line := response.readline():
+        arrived.append((time.monotonic() - begun, json.loads(line)))
+    assert arrived[0][0] < 0.5 and arrived[-1][0] > 0.7 and arrived[-1][1]["done"] is True
+
+
+def test_the_log_has_names_and_no_prompts(front):
+    front.ask("POST", CHAT, {"model": "tiny:8b", "messages": [{"role": "user", "content": "a-secret-word"}]}, key="ben")
+    until(lambda: front.log()[-1]["key"] == "ben")
+    line = front.log()[-1]
+    assert (line["model"], line["status"], line["path"], line["server"]) == ("tiny:8b", 200, CHAT, "a_gpu0")
+    assert line["first_byte_ms"] >= 0 and line["duration_ms"] >= 0 and line["bytes_sent"] > 100
+    text = front.log_path.read_text(encoding="utf-8")
+    assert "a-secret-word" not in text and KEYS["ben"] not in text
+
+
+def test_more_than_the_slots_wait_and_more_than_the_queue_is_refused(lights, tmp_path):
+    facts = facts_of(lights, slots=2)
+    given = {"queue": 2, "queue_timeout": 1, "allow_loading": True}
+    with running(tmp_path, facts, acknowledged=["keys"], **given) as front:
+        slow = {"model": "tiny:8b", "options": {"num_predict": 3, "rig_pause": 0.7}, "stream": False}
+        found = []
+
+        def ask():
+            found.append(front.ask("POST", CHAT, slow, key=None))
+
+        threads = [threading.Thread(target=ask) for unused in range(5)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+        assert sorted(reply.status for reply in found) == [200, 200, 429, 503, 503]
+        assert all(reply.headers["retry-after"] == "5" for reply in found if reply.status != 200)
+        assert lights[0].ask("GET", "/rig/seen")["most"] <= 4
+
+
+def test_a_drained_instance_gets_nothing_new(lights, tmp_path):
+    with running(tmp_path, facts_of(lights), acknowledged=["keys"]) as front:
+        front.write(facts_of(lights), drain=["gpu0"])
+        front.reload()
+        ask = {"model": "llama3", "stream": False}
+        time.sleep(0.3)
+        assert {front.ask("POST", CHAT, ask, key=None).json["message"]["content"] for unused in "12345"} == {
+            "two two two"
+        }

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The role ollama_gateway on rig hosts: a gateway on each of two GPU hosts, and one for both of them on a third."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.integration.acceptance import SET, Site, on
+from tests.rig.hosts import changes, fleet
+
+pytestmark = pytest.mark.hosts
+
+FLEET_KEY, USER_KEY = "the-key-of-the-fleet-0123456789", "the-key-of-a-user-0123456789"
+CLIENT = """
+import json, ssl, sys, urllib.error, urllib.request
+url, key, ca, model = sys.argv[1:]
+context = ssl.create_default_context(cafile=ca) if ca else None
+body = json.dumps({"model": model, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}).encode()
+request = urllib.request.Request(url, body, {"Authorization": "Bearer " + key})
+try:
+    with urllib.request.urlopen(request, timeout=60, context=context) as response:
+        print(json.dumps([response.status, json.loads(response.read())]))
+except urllib.error.HTTPError as error:
+    print(json.dumps([error.code, json.loads(error.read())]))
+"""
+
+
+def ask(host, model, key, url="https://localhost:11480/api/generate", ca="/etc/ollama-gateway/self-signed.pem"):
+    """(status, answer) of a generation, asked for on a host."""
+    return json.loads(on(host, "python3", "-c", CLIENT, url, key, ca, model))
+
+
+def gateway(site, host, *arguments):
+    """Run the playbook on one host."""
+    return site.play("gateway", "-e", "ollama_gateway_hosts=" + host, *arguments)
+
+
+@pytest.fixture(name="site", scope="module")
+def _site(podman_hosts, collections, tmp_path_factory):
+    site = Site(collections, tmp_path_factory.mktemp("gateway"))
+    try:
+        fleet.up(SET, {"a": "rtx-4090-x2", "b": "rtx-a6000", "c": "none"}, say=lambda text: None)
+        fleet.serve(SET, say=lambda text: None)
+        address = {host: on(host, "hostname", "-I").split()[0] for host in "ab"}
+        models = [{"name": "tiny", "insecure": True, "aliases": ["chat"]}]
+        of_a_host = {
+            "ollama_multigpu_models": models,
+            "ollama_gateway_listen_address": "0.0.0.0",
+            "ollama_gateway_keys": [{"name": "fleet", "key": FLEET_KEY}],
+        }
+        of_the_fleet = {
+            "ollama_gateway_gpu_hosts": ["a", "b"],
+            "ollama_gateway_keys": [{"name": "user", "key": USER_KEY, "models": ["chat"]}],
+            "ollama_gateway_upstream": {
+                "port": 11480,
+                "key": FLEET_KEY,
+                "ca": str(site.scratch / "ca.pem"),
+                "addresses": address,
+            },
+        }
+        site.inventory({"a": of_a_host, "b": of_a_host, "c": of_the_fleet})
+        site.play("site", "-e", "ollama_multigpu_hosts=a:b")
+        yield site
+    finally:
+        fleet.down(SET)
+
+
+def test_two_levels_of_gateways(site):
+    before = changes.snapshot(fleet.container_name(SET, "a"))
+    gateway(site, "a:b")
+    status, found = ask("a", "chat", FLEET_KEY)
+    assert (status, found["done"]) == (200, True)
+    assert ask("a", "chat", "another")[0] == 401
+    assert ask("a", "nope", FLEET_KEY)[1] == {
+        "error": "model 'nope' not found; served are: chat:latest, tiny:latest, tiny:latest-optimized"
+    }
+    files = [on(host, "cat", "/etc/ollama-gateway/self-signed.pem") for host in "ab"]
+    certificates = [text[text.index("-----BEGIN CERTIFICATE") :] for text in files]
+    (site.scratch / "ca.pem").write_text("".join(certificates), encoding="utf-8")
+
+    gateway(site, "c")
+    for unused in range(4):
+        assert ask("c", "tiny:latest", USER_KEY)[0] == 200  # the same model as chat
+    log = on("a", "journalctl", "-u", "ollama-gateway", "-o", "cat") + on(
+        "b", "journalctl", "-u", "ollama-gateway", "-o", "cat"
+    )
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{") and '"/api' in line.replace("\\", "")]
+    assert {line["key"] for line in lines if line["status"] == 200} == {"fleet"}
+    assert "user" in on("c", "journalctl", "-u", "ollama-gateway", "-o", "cat")
+
+    unchanged = gateway(site, "named")
+    assert {host: counts["changed"] for host, counts in unchanged.counts.items()} == {"a": 0, "b": 0, "c": 0}
+    assert max(counts["executions"] for counts in unchanged.counts.values()) <= 12
+
+    certificate = on("c", "sha256sum", "/etc/ollama-gateway/self-signed.pem")
+    pid = on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway")
+    drained = gateway(site, "c", "-e", json.dumps({"ollama_gateway_drain": ["a"]}))
+    assert drained.counts["c"]["changed"] > 0
+    assert " weight 0" in on("c", "cat", "/run/ollama-gateway/running.cfg")
+    assert on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway") == pid
+    assert on("c", "sha256sum", "/etc/ollama-gateway/self-signed.pem") == certificate
+    assert ask("c", "chat", USER_KEY)[0] == 200
+
+    site.play("gateway_remove", "-e", "ollama_gateway_hosts=named")
+    left = changes.compare(before, changes.snapshot(fleet.container_name(SET, "a")))
+    assert left == []
+
+
+def test_mistakes_are_one_sentence(site):
+    for given, words in (
+        ({"ollama_gateway_keys": []}, "asks nobody for a key; set ollama_gateway_keys"),
+        ({"ollama_gateway_drain": ["z"]}, "ollama_gateway_drain has z, which is neither a host nor an instance"),
+        ({"ollama_gateway_gpu_hosts": ["c"]}, "The facts of c are no JSON object"),
+    ):
+        found = site.play("gateway", "-e", "ollama_gateway_hosts=a", "-e", json.dumps(given), expect=2)
+        assert words in found.failures["a"][0], found.failures

@@ -87,7 +87,9 @@ def test_two_levels_of_gateways(site):
     log = on("a", "journalctl", "-u", "ollama-gateway", "-o", "cat") + on(
         "b", "journalctl", "-u", "ollama-gateway", "-o", "cat"
     )
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{") and '"/api' in line.replace("\\", "")]
+    lines = [
+        json.loads(line) for line in log.splitlines() if line.startswith("{") and '"/api' in line.replace("\\", "")
+    ]
     assert {line["key"] for line in lines if line["status"] == 200} == {"fleet"}
     assert "user" in on("c", "journalctl", "-u", "ollama-gateway", "-o", "cat")
 

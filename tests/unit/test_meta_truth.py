@@ -24,6 +24,8 @@ FILE_KINDS = (
     ".sh",
     ".c",
     ".h",
+    ".lua",
+    ".service",
     ".go",
     ".md",
     ".rst",

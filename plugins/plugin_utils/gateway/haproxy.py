@@ -68,12 +68,10 @@ defaults
 frontend clients
     bind @bind@
     log-format '@log@'
-    http-request set-var(txn.begun) date(0,ms)
     http-request set-var(txn.path) path
     http-request set-var-fmt(txn.call) '%[method]_%[path]'
     http-request set-var(txn.kind) var(txn.call),map(@calls@)
     http-request set-var-fmt(txn.kind) 'model_path' if { method GET } { path_beg /v1/models/ }
-    http-request set-var-fmt(txn.first_byte_ms) 'null'
     http-request set-var-fmt(txn.open) '{"error":"'
     http-request set-var-fmt(txn.close) '"}'
     http-request set-var-fmt(txn.open) '{"error":{"message":"' if { path_beg /v1/ }
@@ -113,7 +111,6 @@ if { var(txn.kind) -m str version }
     http-request set-uri %[path]
     http-request del-header ^(?!(@headers@)$) -m reg
     http-request set-header Host localhost
-    http-response set-var(txn.first_byte_ms) date(0,ms),sub(txn.begun)
     use_backend %[var(txn.backend)]
 """
 
@@ -156,7 +153,8 @@ backend @name@
 on-error mark-down tcp-ut 20s
 """
 
-#: Fields of the access log: (name, what HAProxy writes, whether it is text).
+#: Fields of the access log: (name, what HAProxy writes, whether it is text). Times of what did not happen are -1, and
+#: texts are "-". The first byte comes queue_ms + connect_ms + first_byte_ms after the whole request.
 _LOG = (
     ("time", "%[date,utime(%Y-%m-%dT%H:%M:%SZ)]", True),
     ("client", "%ci", True),
@@ -168,7 +166,8 @@ _LOG = (
     ("bytes_received", "%U", False),
     ("bytes_sent", "%B", False),
     ("queue_ms", "%Tw", False),
-    ("first_byte_ms", "%[var(txn.first_byte_ms)]", False),
+    ("connect_ms", "%Tc", False),
+    ("first_byte_ms", "%Tr", False),
     ("duration_ms", "%Ta", False),
     ("server", "%s", True),
     ("retries", "%rc", True),
@@ -266,20 +265,22 @@ def _refusals(gateway: Gateway) -> dict[str, str]:
 
 
 def _errors(queue_timeout: int) -> str:
-    """Answers that HAProxy itself gives. They come in the form of the API that was asked."""
+    """Answers that HAProxy itself gives, in the form of the API that was asked where the path is known."""
+    unread = {400: "the request cannot be read", 408: "the request took too long to arrive"}
     words = {
-        400: "the request cannot be read",
-        408: "the request took too long to arrive",
         500: "the gateway failed",
         502: "the server behind the gateway gave no answer",
         503: "no server is free for this model, or none within %d seconds" % queue_timeout,
         504: "the server behind the gateway took too long",
     }
     again = " hdr Retry-After %d" % RETRY_AFTER
+    start = '    http-error status %d content-type "application/json" '
     return "".join(
-        '    http-error status %d content-type "application/json" lf-string '
-        "'%%[var(txn.open)]%s%%[var(txn.close)]'%s\n" % (status, text, again if status == 503 else "")
-        for status, text in words.items()
+        [(start + 'string \'{"error":"%s"}\'\n') % pair for pair in unread.items()]
+        + [
+            (start + "lf-string '%%[var(txn.open)]%s%%[var(txn.close)]'%s\n") % (*pair, again if pair[0] == 503 else "")
+            for pair in words.items()
+        ]
     )
 
 

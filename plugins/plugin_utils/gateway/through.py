@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Iterable, Mapping, Optional, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import Endpoint, ServedModel
@@ -16,6 +17,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes imp
 
 #: Name of the only "instance" that a host has for the gateway of a fleet.
 INSTANCE = "gateway"
+#: Names that certificates have.
+_CERTIFIED = re.compile(r"[A-Za-z0-9_.-]{1,253}\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,9 @@ def backends(
     found = of_endpoints(together, None, drained, weights)
     if reached.ca_file is None:
         return found
+    odd = sorted(host for host in hosts if not _CERTIFIED.match(host))
+    if odd:
+        raise GatewayError("The host %r cannot be named in a certificate: rename it in the inventory." % odd[0])
     return tuple(
         dataclasses.replace(
             backend,

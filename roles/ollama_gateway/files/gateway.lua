@@ -66,29 +66,30 @@ function Reader:string()
   end
 end
 
+local CLOSING = { ["{"] = "}", ["["] = "]" }
+
 -- Go over a value without looking into it.
 function Reader:skip()
-  local depth = 0
+  local open = {}
   repeat
     self:step()
     local char = self:peek()
     if char == '"' then
       self:string()
-    elseif char == "{" or char == "[" then
-      depth = depth + 1
+    elseif CLOSING[char] then
+      open[#open + 1] = CLOSING[char]
       self.at = self.at + 1
-    elseif char == "}" or char == "]" then
-      depth = depth - 1
+    elseif #open > 0 and char == open[#open] then
+      open[#open] = nil
       self.at = self.at + 1
-    elseif (char == "," or char == ":") and depth > 0 then
+    elseif #open > 0 and (char == "," or char == ":") then
       self.at = self.at + 1
     else
       local after = self.text:match("^[%w+.-]+()", self.at)
       if not after then refuse("the body is not one whole JSON object") end
       self.at = after
     end
-  until depth <= 0
-  if depth < 0 then refuse("the body is not one whole JSON object") end
+  until #open == 0
 end
 
 -- Call visit(key) at the value of each member of an object; it goes over the value. Keys come in lower case.
@@ -150,7 +151,9 @@ local function model_of(body, named, loading)
       if text:peek() ~= '"' then refuse("the name of the model is not a string") end
       model = plain(text:string())
     elseif name == "keep_alive" and not loading then
-      if not text.text:match("^%-", text.at) and not text.text:match('^"%-', text.at) then
+      text:peek()
+      -- Below zero is for ever; -0 is not.
+      if not text.text:find('^"?%-[1-9]%d*[a-z]*["%s,}]', text.at) then
         refuse("keep_alive would unload the model for all clients; leave it out")
       end
       text:skip()

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""From the variables of the role to a gateway."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import gateway
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
+
+from tests.unit.plugins.plugin_utils.gateway.builders import KEY, endpoint, facts, model, settings
+
+ONE = facts(endpoint("a", "gpu0", model("x:latest", "chat:latest"), model("y:latest")))
+
+
+def test_a_key_is_kept_as_its_hash():
+    keys = [{"name": "anna", "key": KEY, "models": ["chat"], "rate": 5, "priority": 3}]
+    (found,) = gateway(settings(keys=keys), ONE, None).keys
+    assert found.sha256 == hashlib.sha256(KEY.encode()).hexdigest()
+    assert (found.backends, found.rate, found.priority) == (("model_x:latest",), 5, 3)
+    assert KEY not in repr(gateway(settings(keys=keys), ONE, None))
+
+
+@pytest.mark.parametrize(
+    "key, words",
+    [
+        ({"name": "a b", "key": KEY}, "has the name 'a b'"),
+        ({"name": "a/b", "key": KEY}, "has the name 'a/b'"),
+        ({"name": "a"}, "needs either key or sha256"),
+        ({"name": "a", "key": KEY, "sha256": "0" * 64}, "needs either key or sha256"),
+        ({"name": "a", "sha256": "x" * 64}, "64 hexadecimal digits"),
+        ({"name": "a", "key": "short"}, "fewer than 16 characters"),
+        ({"name": "a", "key": KEY + '"\n'}, "that a bearer token cannot have"),
+        ({"name": "a", "key": KEY, "rate": 0}, "requests a minute"),
+        ({"name": "a", "key": KEY, "priority": 101}, "from -100 to 100"),
+        ({"name": "a", "key": KEY, "models": ["../x"]}, "models of the key a: "),
+    ],
+)
+def test_a_wrong_key_is_said_without_the_key(key, words):
+    with pytest.raises(GatewayError, match=words) as failure:
+        gateway(settings(keys=[key]), ONE, None)
+    assert KEY not in str(failure.value)
+
+
+def test_two_keys_differ_in_name_and_key():
+    with pytest.raises(GatewayError, match="the same key twice: a, b"):
+        gateway(settings(keys=[{"name": name, "key": KEY} for name in "ab"]), ONE, None)
+    with pytest.raises(GatewayError, match="the same name twice: a"):
+        gateway(settings(keys=[{"name": "a", "key": KEY + end} for end in "xy"]), ONE, None)
+
+
+def test_what_is_open_is_acknowledged_by_name():
+    keys = [{"name": "a", "key": KEY}]
+    with pytest.raises(GatewayError, match="asks nobody for a key"):
+        gateway(settings(listen_address="0.0.0.0"), ONE, "/x.pem")
+    with pytest.raises(GatewayError, match="without encryption"):
+        gateway(settings(listen_address="0.0.0.0", keys=keys), ONE, None)
+    assert gateway(settings(listen_address="0.0.0.0", acknowledged=["keys", "tls"]), ONE, None)
+    assert gateway(settings(listen_address="0.0.0.0", keys=keys), ONE, "/x.pem")
+    with pytest.raises(GatewayError, match="it may have: keys, tls"):
+        gateway(settings(acknowledged=["everything"]), ONE, None)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"listen_address": "example.org"}, "give an IP address"),
+        ({"port": 0}, "ollama_gateway_port is 0"),
+        ({"host_names": ["a b"]}, "'a b', which is no host name"),
+        ({"origins": ["*"]}, "an origin looks like"),
+        ({"origins": ["https://x.example }"]}, "an origin looks like"),
+        ({"body_bytes": 1}, "ollama_gateway_body_bytes is 1; give a number from 4096"),
+        ({"queue": "many"}, "ollama_gateway_queue is 'many'"),
+    ],
+)
+def test_a_wrong_variable_is_said(given, words):
+    with pytest.raises(GatewayError, match=words):
+        gateway(settings(**given), ONE, None)
+
+
+def test_the_version_is_the_oldest_of_the_hosts():
+    both = {
+        **facts(endpoint("a", "gpu0", model("x:latest")), version="0.32.15"),
+        **facts(endpoint("b", "gpu0", model("x:latest")), version="0.32.9"),
+    }
+    assert gateway(settings(), both, None).version == "0.32.9"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"address": "1.2.3.4 backup\n"},
+        {"listen_address": "x\nbackend evil"},
+        {"port": "80 }"},
+        {"serves": [{"name": 'x"\nfrontend evil'}]},
+        {"instance": None, "serves": []},
+    ],
+)
+def test_what_a_host_says_never_gets_into_a_file_as_it_is(change):
+    lying = facts(endpoint("a", "gpu0", model("x:latest")))
+    lying["a"]["endpoints"][0].update(change)
+    with pytest.raises(GatewayError):
+        gateway(settings(), lying, None)
+
+
+def test_a_host_without_models_is_no_gateway():
+    with pytest.raises(GatewayError, match="None of the hosts in ollama_gateway_gpu_hosts has an applied plan"):
+        gateway(settings(), {"a": {"ollama_version": "0.32.15", "endpoints": []}}, None)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the role puts on a host."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.filter.gateway_files import gateway_files
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.role import role_files
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
+
+from tests.unit.plugins.plugin_utils.gateway.builders import KEY, endpoint, facts, model, settings
+
+PEM = "-----BEGIN %s-----\nAAAA\n-----END %s-----\n"
+CERTIFICATE, PRIVATE = PEM % ("CERTIFICATE", "CERTIFICATE"), PEM % ("PRIVATE KEY", "PRIVATE KEY")
+TEXTS = {"lua": "-- lua", "unit": "[Unit]", "certificate": "", "certificate_key": "", "ca": ""}
+
+
+def texts_of(*endpoints):
+    """{host: the content of its facts file}."""
+    return {host: json.dumps(entry) for host, entry in facts(*endpoints).items()}
+
+
+ONE = texts_of(endpoint("a", "gpu0", model("x:latest")))
+
+
+def test_the_configuration_names_files_that_are_put_before_it():
+    made = role_files(settings(keys=[{"name": "a", "key": KEY}]), ONE, TEXTS)
+    paths = [file["path"] for file in made["files"]]
+    text = made["configuration"]["content"]
+    for stem in ("gateway", "listing", "calls", "models", "keys", "rates", "priorities", "restricted", "allowed"):
+        (path,) = [path for path in paths if path.startswith("/etc/ollama-gateway/%s-" % stem)]
+        assert path in text
+    assert made["configuration"]["path"] == "/etc/ollama-gateway/haproxy.cfg" not in paths
+    assert made["files"][-1]["content"] == text and KEY not in str(made)
+
+
+def test_a_file_that_changes_has_another_name():
+    names = [
+        {file["path"] for file in role_files(settings(), ONE, dict(TEXTS, lua=lua))["files"]}
+        for lua in ("-- 1", "-- 2")
+    ]
+    assert len(names[0] ^ names[1]) == 2
+
+
+def test_certificates():
+    given = dict(TEXTS, certificate=CERTIFICATE, certificate_key=PRIVATE)
+    made = role_files(settings(tls="given"), ONE, given)
+    (file,) = [file for file in made["files"] if "certificate-" in file["path"]]
+    assert file["content"] == CERTIFICATE + PRIVATE and (file["mode"], file["diff"]) == ("0640", False)
+    assert "ssl crt %s alpn http/1.1" % file["path"] in made["configuration"]["content"]
+    assert made["packages"] == ["haproxy"]
+    with pytest.raises(GatewayError, match="has no PRIVATE KEY"):
+        role_files(settings(tls="given"), ONE, dict(given, certificate_key=CERTIFICATE))
+    own = role_files(settings(tls="self_signed"), ONE, TEXTS)
+    assert "ssl crt /etc/ollama-gateway/self-signed.pem" in own["configuration"]["content"]
+    assert own["packages"] == ["haproxy", "openssl"]
+    assert own["certificate_names"] == "DNS:a,DNS:localhost,IP:192.0.2.1,IP:127.0.0.1"
+
+
+def test_a_mistake_is_returned_by_the_filter():
+    found = gateway_files(settings(tls="sometimes"), ONE, TEXTS)
+    assert found == {"problem": "ollama_gateway_tls is 'sometimes'; it may be: self_signed, given, none."}
+    assert gateway_files(settings(), ONE, TEXTS)["problem"] is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{" * 100000, "x" * (5 * 1024 * 1024)])
+def test_facts_that_are_none_are_said(text):
+    with pytest.raises(GatewayError, match="The facts of a are"):
+        role_files(settings(), {"a": text}, TEXTS)
+
+
+def test_the_gateways_of_hosts_have_one_server_each():
+    two = texts_of(
+        endpoint("a", "gpu0", model("x:latest")),
+        endpoint("a", "gpu1", model("x:latest", slots=3)),
+        endpoint("b", "gpu0", model("x:latest"), address="127.0.0.1"),
+    )
+    upstream = {"port": 11480, "key": KEY}
+    made = role_files(settings(host="c", upstream=upstream), two, dict(TEXTS, ca=CERTIFICATE))
+    text = made["configuration"]["content"]
+    (ca,) = [file["path"] for file in made["files"] if "/gateways-" in file["path"]]
+    tls = " ssl verify required ca-file %s verifyhost %%s sni str(%%s) check-sni %%s" % ca
+    assert "server a_gateway 192.0.2.1:11480 maxconn 5 weight 100" + tls % ("a", "a", "a") in text
+    assert "server b_gateway b:11480 maxconn 2 weight 100" + tls % ("b", "b", "b") in text
+    assert text.count('Authorization "Bearer %s"' % KEY) == 2
+    with pytest.raises(GatewayError, match="needs key"):
+        role_files(settings(host="c", upstream={"port": 1}), two, TEXTS)

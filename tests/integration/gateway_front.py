@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -77,6 +78,12 @@ class Light:
         return self.ask("GET", "/rig/seen")["seen"]
 
 
+def _tunables() -> str:
+    """The setting of the allocator in the unit."""
+    unit = (ROLE / "files" / "ollama-gateway.service").read_text(encoding="utf-8")
+    return unit.split("GLIBC_TUNABLES=")[1].split("\n")[0]
+
+
 def until(condition, seconds: float = 20, what: str = "") -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
@@ -142,7 +149,10 @@ class Front:
         subprocess.run([HAPROXY, "-c", "-q", "-f", str(self.directory / "haproxy.cfg")], check=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [HAPROXY, "-W", "-f", str(self.directory / "haproxy.cfg")], stdout=log, stderr=log
+                [HAPROXY, "-W", "-f", str(self.directory / "haproxy.cfg")],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "GLIBC_TUNABLES": _tunables()},
             )
         until(lambda: _listens(self.port))
         until(lambda: not self.servers(False), what=self.log_path)

@@ -43,6 +43,8 @@ defaults
     mode http
     log global
     option dontlognull
+    # A client never writes into a connection that a reload has just closed.
+    option idle-close-on-response
     # A client that is gone neither waits in a queue nor keeps a slot.
     option abortonclose
     option clitcpka

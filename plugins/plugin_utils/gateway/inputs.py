@@ -43,7 +43,11 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.:\[\]-]+\Z")
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}\Z")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}\Z")  # RFC 6750, 2.1
 _SHORTEST_KEY = 16
-_MOST_BODY = 256 * 1024 * 1024
+#: Bytes of a request where the user gives none: for a text of some 200 thousand tokens, and for an image of 3 MB in
+#: base64. HAProxy copies a whole buffer for each request that it may have to send again, so that larger ones cost time.
+TEXT_BYTES, IMAGE_BYTES = 1024 * 1024, 4 * 1024 * 1024
+#: HAProxy's buffers are smaller than the largest block that its allocator keeps (32 MiB).
+_MOST_BODY = 30 * 1024 * 1024
 
 
 def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]], certificate: Optional[str]) -> Gateway:
@@ -84,7 +88,7 @@ def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]],
         version=_version(facts),
         backends=found,
         keys=keys,
-        limits=_limits(settings),
+        limits=_limits(settings, found),
         allow_loading=bool(settings["allow_loading"]),
         upstream_key=_token(upstream.get("key")) if upstream else None,
     )
@@ -150,8 +154,11 @@ def _number(settings: Mapping[str, Any], name: str, least: int, most: int) -> in
     return int(value)
 
 
-def _limits(settings: Mapping[str, Any]) -> Limits:
+def _limits(settings: Mapping[str, Any], found: Sequence[Backend]) -> Limits:
     day = 24 * 60 * 60
+    if settings["body_bytes"] in ("", None):
+        images = any("vision" in (backend.capabilities or ()) for backend in found)
+        settings = dict(settings, body_bytes=IMAGE_BYTES if images else TEXT_BYTES)
     return Limits(
         body_bytes=_number(settings, "body_bytes", 4096, _MOST_BODY),
         connections=_number(settings, "connections", 1, 1000000),

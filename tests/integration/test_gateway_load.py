@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""200 streams through a gateway while instances are killed, drained and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tests.integration.gateway_front import Light, entry, running, until
+from tests.rig.ollama import streams
+
+CLIENTS = 200
+#: Seconds of each part; five minutes in make test-full.
+SECONDS = 60 if os.environ.get("GPUFLEET_FULL") else 5
+REQUEST = {"model": "llama3", "options": {"num_predict": 4, "rig_pause": 0.5, "rig_silence": 0.3}}
+
+
+@pytest.fixture(scope="module")
+def lights():
+    found = [Light(name, ["llama3:latest"]) for name in ("one", "two", "three")]
+    yield found
+    for light in found:
+        light.kill()
+
+
+def facts_of(lights):
+    endpoints = [entry(light, "gpu%d" % number, slots=150) for number, light in enumerate(lights)]
+    return {"a": {"ollama_version": "0.32.15", "endpoints": endpoints}}
+
+
+@pytest.fixture(scope="module")
+def front(lights, tmp_path_factory):
+    given = {"allow_loading": True, "acknowledged": ["keys"], "queue": 1000}
+    with running(tmp_path_factory.mktemp("loaded"), facts_of(lights), **given) as found:
+        found.given = given
+        yield found
+
+
+def while_streaming(front, event):
+    """Outcomes of the clients while something happens in the middle."""
+    failures = []
+
+    def happen():
+        time.sleep(SECONDS / 3)
+        try:
+            event()
+        except Exception as error:  # pylint: disable=broad-except  # told by the test
+            failures.append(error)
+
+    thread = threading.Thread(target=happen)
+    thread.start()
+    found = asyncio.run(streams.stream(front.port, CLIENTS, SECONDS, REQUEST))
+    thread.join()
+    assert not failures
+    counts = collections.Counter(outcome.kind for outcome in found)
+    assert counts[streams.WHOLE] >= CLIENTS, counts
+    return counts
+
+
+def test_an_instance_that_is_killed_loses_no_request_that_had_not_begun(front, lights):
+    counts = while_streaming(front, lights[0].kill)
+    assert counts[streams.LOST] == counts[streams.REFUSED] == 0, counts
+    assert 0 < counts[streams.BROKEN] <= CLIENTS, "answers that had begun end with an error: %s" % counts
+    lights[0].start()
+    until(lambda: not front.servers(False))
+
+
+def test_an_instance_that_stops_answering_leaves_and_comes_back(front, lights):
+    def stop():
+        lights[1].process.send_signal(signal.SIGSTOP)
+        until(lambda: len(front.servers(False)) == 1)
+        lights[1].process.send_signal(signal.SIGCONT)
+
+    counts = while_streaming(front, stop)
+    assert counts[streams.LOST] == counts[streams.REFUSED] == counts[streams.BROKEN] == 0, counts
+    until(lambda: not front.servers(False))
+
+
+def test_an_instance_that_is_drained_ends_what_it_has_begun(front, lights):
+    def drain():
+        front.write(facts_of(lights), drain=["gpu2"], **front.given)
+        front.reload()
+
+    counts = while_streaming(front, drain)
+    assert set(counts) == {streams.WHOLE}, counts
+    until(lambda: lights[2].ask("GET", "/rig/seen")["active"] == 0)
+
+
+def test_an_upgrade_one_by_one_loses_nothing(front, lights):
+    """Each instance is drained, stopped, started again and taken back, as an upgrade does."""
+
+    def upgrade():
+        for number, light in enumerate(lights):
+            front.write(facts_of(lights), drain=["gpu%d" % number], **front.given)
+            front.reload()
+            until(lambda light=light: light.ask("GET", "/rig/seen")["active"] == 0, 60)
+            light.kill()
+            light.start()
+            front.write(facts_of(lights), **front.given)
+            front.reload()
+
+    counts = while_streaming(front, upgrade)
+    assert set(counts) == {streams.WHOLE}, counts

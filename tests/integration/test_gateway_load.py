@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import os
 import signal
 import threading
 import time
@@ -15,10 +14,11 @@ import pytest
 
 from tests.integration.gateway_front import Light, entry, running, until
 from tests.rig.ollama import streams
+from tests.session import FULL
 
 CLIENTS = 200
 #: Seconds of each part; five minutes in make test-full.
-SECONDS = 60 if os.environ.get("GPUFLEET_FULL") else 5
+SECONDS = 75 if FULL else 5
 REQUEST = {"model": "llama3", "options": {"num_predict": 4, "rig_pause": 0.5, "rig_silence": 0.3}}
 
 

@@ -26,7 +26,10 @@ def _load(path):
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-VARIABLES = set(_load(ROLE / "vars" / "main.yml")["__ollama_multigpu_inputs"])
+GATEWAY = _load(CHECKOUT / "roles" / "ollama_gateway" / "meta" / "argument_specs.yml")["argument_specs"]["main"][
+    "options"
+]
+VARIABLES = set(_load(ROLE / "vars" / "main.yml")["__ollama_multigpu_inputs"]) | set(GATEWAY)
 MODEL = _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]["ollama_multigpu_models"]
 
 

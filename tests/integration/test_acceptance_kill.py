@@ -137,7 +137,11 @@ def check_settled(version: str, output: str) -> None:
 def fetched() -> dict[str, int]:
     """Bytes of model files and releases that the host has fetched since the log was cleared, by what they are of."""
     found: dict[str, int] = {}
+    addresses = on(HOST, "hostname", "--all-ip-addresses").split()
     for request in requests():
+        # The controller reads headers too.
+        if request["client"] not in addresses:
+            continue
         if request["kind"] in ("data", "release") and not request["target"].endswith(".txt"):
             found[request["target"]] = found.get(request["target"], 0) + request["bytes"]
     return found

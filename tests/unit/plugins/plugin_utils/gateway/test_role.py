@@ -33,7 +33,8 @@ def test_the_configuration_names_files_that_are_put_before_it():
     for stem in ("gateway", "listing", "calls", "models", "keys", "rates", "priorities", "restricted", "allowed"):
         (path,) = [path for path in paths if path.startswith("/etc/ollama-gateway/%s-" % stem)]
         assert path in text
-    assert made["configuration"]["path"] == "/etc/ollama-gateway/haproxy.cfg" not in paths
+    assert made["configuration"]["path"] == "/etc/ollama-gateway/haproxy.cfg"
+    assert made["configuration"]["path"] not in paths
     assert made["files"][-1]["content"] == text and KEY not in str(made)
 
 

@@ -141,8 +141,9 @@ host:
     instances:
       description:
         - Every instance with a unit, an environment file, a link to a release or a store. Each entry has C(name),
-          C(active), C(enabled), C(env_file), C(release) (the version that its link names, null without one) and
-          C(store) (whether there is a directory of the service user in a place of root's).
+          C(active), C(enabled), C(env_file), C(release) (the version that its link names, null without one), C(store)
+          (whether there is a directory of the service user in a place of root's) and C(plan) (what the instance is
+          configured with; another one than RV(host.applied_plan) after a run that did not come to its end).
       type: list
       elements: dict
     stores:

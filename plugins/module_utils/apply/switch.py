@@ -156,6 +156,7 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
     begun = time.monotonic()
     units.stop([*order.stop, *restarted])
     units.disable(order.stop)
+    unloaded = _unload(order, done)
     for file in order.files:
         done.files.append(files.put(file))
     if order.reload:
@@ -170,7 +171,7 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
         times[wanted.instance] = time.monotonic()
 
     progress = ensure.ensure_all(list(order.models), after=note)
-    done.progress = _with_linked(progress, linked)
+    done.progress = _with_earlier(progress, linked + unloaded)
     for name in order.restart:
         if served:
             done.seconds_without_answer[name] = round(times[name] - begun, 2)
@@ -199,15 +200,29 @@ def _watch(order: Order, plans: Plans, before: kept.Kept, done: Done) -> None:
         raise SwitchFailed(watched.problem)
 
 
+def _unload(order: Order, done: Done) -> list[tuple[ensure.WantedModel, Outcome]]:
+    """Unload models before their instance has its new plan: a run that is killed in between must not leave a model that
+    was loaded by another plan than the instance has."""
+    models = [one for one in order.models if one.state == "unloaded" and one.instance not in order.restart]
+    if not models:
+        return []
+    progress = ensure.ensure_all(models)
+    if progress.failures:
+        done.progress = progress
+        raise SwitchFailed(progress.message())
+    return progress.done
+
+
 def _serve(order: Order) -> bool:
     """Whether something that is stopped serves now."""
     stopped = [*order.stop, *map(paths.unit, order.restart)]
     return any(unit.get("ActiveState") == "active" for unit in systemd.show(stopped).values())
 
 
-def _with_linked(progress: ensure.Progress, linked: list[tuple[ensure.WantedModel, Outcome]]) -> ensure.Progress:
-    """Return a progress in which models that were linked before the servers ran are not said to have been there."""
-    before = {id(wanted): outcome for wanted, outcome in linked}
+def _with_earlier(progress: ensure.Progress, earlier: list[tuple[ensure.WantedModel, Outcome]]) -> ensure.Progress:
+    """Return a progress in which what was linked and unloaded before the files were put in place is not said to have
+    been so before."""
+    before = {id(wanted): outcome for wanted, outcome in earlier}
     for place, (wanted, outcome) in enumerate(progress.done):
         if id(wanted) in before and not outcome.changed:
             before[id(wanted)].header_differs = outcome.header_differs

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..common import paths
 from ..common.sizes import gib
+from .configured import configured_plan
 from .files import compare_files, wanted_files, written_unit_files
 from .history import compare_history, kept_release
 from .inputs import adopted_store, carried_variables
@@ -56,8 +57,9 @@ def compare(
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = with_stored_contents(known_servers(plan, servers), servers)
     sources = link_stores(plan, host)
+    before = configured_plan(applied, host)
     models_changes, models, fetched = compare_models(
-        insisting(plan) if wanted.is_rollback else plan, known, applied, sources, restarted, host
+        insisting(plan) if wanted.is_rollback else plan, known, before, sources, restarted, host
     )
     if wanted.keep_blobs:
         models = [dataclasses.replace(one, keep_blobs=one.state == "absent") for one in models]
@@ -83,7 +85,7 @@ def compare(
     obstacles += space_obstacles(plan, host, changes, fetched, wanted)
     changes += _forgotten(host)
     found = Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
-    return dataclasses.replace(found, switches=switches(plan, host, servers, applied, found))
+    return dataclasses.replace(found, switches=switches(plan, host, servers, before, found))
 
 
 def insisting(plan: dict[str, Any]) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def shown_state(state: Mapping[str, Any]) -> Dict[str, Any]:
     return dict(
         state,
         applied_plan=secrets.shown_plan(state["applied_plan"]),
+        instances=[dict(entry, plan=secrets.shown_plan(entry["plan"])) for entry in state["instances"]],
         adopted=_shown(state["adopted"]),
         existing=_shown(state["existing"]) if state["existing"] else None,
         secret_variables=sorted(secret_variables(state)),
@@ -164,8 +165,8 @@ def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str
         root: see above.
 
     Returns:
-        [{name, active, enabled, env_file, release, store}], sorted by name; `release` is the version that its link
-        names, None without a link.
+        [{name, active, enabled, env_file, release, store, plan}], sorted by name; `release` is the version that its
+        link names, None without a link; `plan` is the instance's own (`paths.instance_plan`), {} where there is none.
     """
     files = _names(paths.below(root, paths.ENVIRONMENT_DIRECTORY), ".env")
     stores = set(managed.stores(models_dir, root))
@@ -181,6 +182,7 @@ def instances(units: Mapping[str, Mapping[str, str]], models_dir: str, root: str
             "env_file": name in files,
             "release": links.get(name),
             "store": name in stores,
+            "plan": read_object(paths.below(root, paths.instance_plan(name))) or {},
         }
         for name in sorted(files | set(links) | stores | enabled | active)
     ]

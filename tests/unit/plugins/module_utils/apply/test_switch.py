@@ -160,6 +160,27 @@ def test_models_are_linked_before_the_start_and_loaded_after_it(host, monkeypatc
     assert [outcome.action for _wanted, outcome in done.progress.done] == ["link"]
 
 
+@pytest.mark.parametrize("restart", [(), ("gpu0",)])
+def test_a_model_is_unloaded_before_its_running_instance_has_another_plan(host, monkeypatch, restart):
+    moved, releases = wanted(state="unloaded"), []
+
+    def ensure_all(models, after=None):
+        releases.append(host.of("gpu0")[0])
+        return ensure.Progress([(one, Outcome("unload" if len(releases) == 1 else "none")) for one in models])
+
+    monkeypatch.setattr(ensure, "ensure_all", ensure_all)
+    done = make(order(host, "gpu0", models=(moved,), restart=restart), both(), host.files)
+    assert releases == ([NEW] if restart else [OLD, NEW])
+    assert [outcome.action for _wanted, outcome in done.progress.done] == ["unload"]
+
+
+def test_a_model_that_cannot_be_unloaded_leaves_its_instance_as_it_was(host, monkeypatch):
+    moved = wanted(state="unloaded")
+    monkeypatch.setattr(ensure, "ensure_all", lambda models: ensure.Progress(failures=[(moved, "it is asked")]))
+    done = make(order(host, "gpu0", models=(moved,), restart=()), both(), host.files)
+    assert "it is asked" in done.failure and host.of("gpu0")[0] == OLD and done.files == []
+
+
 @pytest.mark.parametrize("differs", [False, True])
 def test_models_that_fail_or_have_another_header_go_back(host, monkeypatch, differs):
     model = wanted()

@@ -227,6 +227,25 @@ def test_a_run_that_was_killed_before_it_wrote_the_plan_is_completed(wanted):
     ]
 
 
+def test_a_run_that_was_killed_after_its_last_switch_loads_nothing_again():
+    """The instances have the plan and have loaded by it, but the plan of the host is the one before."""
+    one = model(create_as=OPTIMIZED)
+    wanted, before = plan(one), plan(dict(one, predicted=dict(one["predicted"], ubatch=1)))
+    own = json.loads(files.instance_plan_file(wanted, "gpu0").content)
+    state = applied_host(wanted, applied_plan=before, instances=[entry("gpu0", plan=own)])
+    assert difference(wanted, state, serving(wanted)).changes == ()
+    state["instances"][0]["plan"] = {}
+    assert [change.kind for change in difference(wanted, state, serving(wanted)).changes] == ["unload", "load"]
+
+
+def test_a_run_that_takes_back_what_a_killed_one_began_loads_again():
+    one = model(create_as=OPTIMIZED)
+    wanted, begun = plan(one), plan(dict(one, predicted=dict(one["predicted"], ubatch=1)))
+    own = json.loads(files.instance_plan_file(begun, "gpu0").content)
+    state = applied_host(wanted, instances=[entry("gpu0", plan=own)])
+    assert [change.kind for change in difference(wanted, state, serving(wanted)).changes] == ["unload", "load"]
+
+
 def test_a_run_that_was_killed_between_unit_and_start_is_completed(wanted):
     state = applied_host(wanted, applied_plan={}, instances=[entry("gpu0", active=False, enabled=False)])
     servers = {"gpu0": server(reachable=False, models=[], loaded=[], unit=None)}

@@ -20,6 +20,7 @@ def test_what_is_read_of_a_host_is_shown_without_secrets():
         "applied_plan": {"instances": [{"environment": environment}]},
         "adopted": {"environment": environment, "unit": "x"},
         "existing": {"environment": environment},
+        "instances": [{"name": "gpu0", "plan": {"instances": [{"environment": environment}]}}],
         "groups": [],
     }
     shown = state.shown_state(found)
@@ -27,6 +28,7 @@ def test_what_is_read_of_a_host_is_shown_without_secrets():
         "applied_plan": {"instances": [{"environment": hidden}]},
         "adopted": {"environment": hidden, "unit": "x"},
         "existing": {"environment": hidden},
+        "instances": [{"name": "gpu0", "plan": {"instances": [{"environment": hidden}]}}],
         "groups": [],
         "secret_variables": ["A_TOKEN", "HTTPS_PROXY"],
     }
@@ -35,7 +37,7 @@ def test_what_is_read_of_a_host_is_shown_without_secrets():
     # What was recorded wins, as in changes/inputs.py.
     assert state.secret_variables(dict(found, adopted={"environment": {"B_KEY": "x"}})) == {"B_KEY": "x"}
     assert state.secret_variables(dict(found, adopted={})) == secret
-    nothing = {"applied_plan": {}, "adopted": {"environment": "damaged"}, "existing": None}
+    nothing = {"applied_plan": {}, "adopted": {"environment": "damaged"}, "existing": None, "instances": []}
     assert state.shown_state(nothing) == dict(nothing, secret_variables=[])
 
 
@@ -63,6 +65,7 @@ def test_an_existing_ollama_is_described(tmp_path):
 def test_instances_are_found_by_any_trace(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "USER", pwd.getpwuid(os.geteuid()).pw_name)
     write(tmp_path / "etc/ollama-multigpu/instances/gpu0.env")
+    write(tmp_path / "etc/ollama-multigpu/instances/gpu3.json", '{"instances": []}')
     write(tmp_path / "etc/systemd/system/multi-user.target.wants/ollama@gpu1.service")
     (tmp_path / "models/instances/gpu2").mkdir(parents=True)
     links = tmp_path / "usr/local/lib/ollama-multigpu/instances"
@@ -71,8 +74,9 @@ def test_instances_are_found_by_any_trace(tmp_path, monkeypatch):
     write(links / "gpu4")
     found = {entry["name"]: entry for entry in state.instances(systemd.parse_show(SHOW), "/models", str(tmp_path))}
     assert sorted(found) == ["gpu0", "gpu1", "gpu2", "gpu3"]
-    traces = {"active": True, "enabled": False, "env_file": True, "release": None, "store": False}
+    traces = {"active": True, "enabled": False, "env_file": True, "release": None, "store": False, "plan": {}}
     assert found["gpu0"] == dict(traces, name="gpu0") and found["gpu3"]["release"] == "0.32.15"
+    assert found["gpu3"]["plan"] == {"instances": []}
     assert found["gpu1"]["enabled"] and found["gpu2"]["store"]
 
 

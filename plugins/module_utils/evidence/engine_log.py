@@ -97,7 +97,8 @@ class _Reader:
         self._own_weights = False  # of the draft: it is a file of its own
         self._buffers: dict[tuple, int] = {}
         self._begun = dict.fromkeys(_BEGINS, 0)
-        self._in_table = self._of_draft = False
+        self._table: dict[str, memory_table.DeviceMemory] | None = None  # the one whose rows come
+        self._of_draft = False  # the next table is
 
     def read(self, line: str) -> None:
         """Take in one line."""
@@ -128,16 +129,15 @@ class _Reader:
         """Take in a line of the dry run's table; return False for any other line."""
         if memory_table.is_head(line):
             # A later table replaces an earlier one: fitting tries several layouts.
-            self._in_table = True
-            self._tables[self._of_draft] = {}
+            self._table = self._tables[self._of_draft] = {}
+            self._of_draft = False
             return True
-        row = memory_table.row(line) if self._in_table else None
-        if row is None:
-            self._of_draft = self._of_draft and not self._in_table
-            self._in_table = False
+        # Lines of the server stand between rows where clients ask it meanwhile.
+        row = memory_table.row(line) if self._table is not None else None
+        if row is None or self._table is None:
             return False
         if row[1]:
-            self._tables[self._of_draft][row[0]] = row[1]
+            self._table[row[0]] = row[1]
         return True
 
     def _read_line(self, line: str) -> None:

@@ -147,6 +147,28 @@ def test_the_last_breakdown_counts():
     assert log.dry_run == {"CUDA0": 800 * MIB}
 
 
+#: What Ollama and another engine log while clients ask.
+MEANWHILE = [
+    '[GIN] 2026/07/01 - 10:00:00 | 200 |      41.127\u00b5s |       127.0.0.1 | GET      "/api/ps"',
+    'time=2026-07-01T10:00:00.000Z level=DEBUG source=sched.go:1 msg="evaluating already loaded"',
+    "slot update_slots: id  0 | task 7 | prompt done, n_past = 9",
+]
+
+
+@pytest.mark.parametrize("lines", [entry["server_log"] for entry in ENTRIES.values() if entry.get("server_log")])
+def test_lines_of_requests_between_those_of_a_load_change_nothing(lines):
+    own = engine_log.engine_lines(lines)
+    assert engine_log.parse_engine([one for line in own for one in (line, *MEANWHILE)]) == engine_log.parse_engine(own)
+
+
+def test_lines_of_requests_between_the_tables_of_a_draft_change_nothing():
+    for name in ("heads", "draft", "adapters"):
+        lines = SPECULATION[name]
+        assert engine_log.parse_engine([one for line in lines for one in (line, *MEANWHILE)]) == (
+            engine_log.parse_engine(lines)
+        )
+
+
 def test_lines_of_an_engine_end_where_the_next_one_starts():
     lines = [start(1), buffer(1), start(2), buffer(2), start(1), buffer(3), start(3, "sha256-2"), buffer(4)]
     assert engine_log.engine_lines(lines, port=2) == lines[2:4]

@@ -109,8 +109,9 @@ host:
           not complete, because a run was killed.
         - Each plan has C(number), C(order) (its place among them, the last has the highest), C(release), C(checksum)
           (of the archive of the release), C(time), C(verdict) and C(tokens_per_second) (by instance and model) of its
-          proof, C(rolled_back_from) (number of the plan that was given up for it, or null) and C(files) (the SHA-256 of
-          the copies of its plan, its unit and its environment files, by the path of the file in force).
+          proof, C(load_seconds) (of the last loads, by instance and model), C(seconds_without_answer) (of the switch,
+          by instance), C(rolled_back_from) (number of the plan that was given up for it, or null) and C(files) (the
+          SHA-256 of the copies of its plan, its unit and its environment files, by the path of the file in force).
       type: dict
     made:
       description: Directories outside its own that the role has made. Its entry point C(remove) removes the empty ones.

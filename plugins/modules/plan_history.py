@@ -43,10 +43,16 @@ options:
   instances:
     description:
       - What M(gpufleet.ollama.placement_check) returned as RV(gpufleet.ollama.placement_check#module:instances). The
-        tokens per second of each model are recorded.
+        tokens per second and the seconds of the last load of each model are recorded.
     type: list
     elements: dict
     default: []
+  seconds_without_answer:
+    description:
+      - What M(gpufleet.ollama.instance_switch) returned as
+        RV(gpufleet.ollama.instance_switch#module:seconds_without_answer), of all switches of the run.
+    type: dict
+    default: {}
   rolled_back_from:
     description:
       - Number of the plan that was given up for this one.
@@ -84,7 +90,7 @@ path:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.slowdown import measured_speeds
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.slowdown import measured_loads, measured_speeds
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import history
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
@@ -96,6 +102,7 @@ def main():
             "number": {"type": "int", "required": True},
             "verdict": {"type": "str", "choices": ["pass", "unproven"], "default": "pass"},
             "instances": {"type": "list", "elements": "dict", "default": []},
+            "seconds_without_answer": {"type": "dict", "default": {}},
             "rolled_back_from": {"type": "int"},
         },
         supports_check_mode=True,
@@ -113,6 +120,8 @@ def main():
             release="",
             verdict=options["verdict"],
             tokens_per_second=measured_speeds(options["instances"]),
+            load_seconds=measured_loads(options["instances"]),
+            seconds_without_answer=seconds(options["seconds_without_answer"]),
             rolled_back_from=options["rolled_back_from"],
         )
         files = Files(False, module.backup_local, lambda path: module.set_default_selinux_context(path, False))
@@ -121,6 +130,11 @@ def main():
         except FilesError as error:
             module.fail_json(msg="The plan cannot be kept: %s." % str(error).rstrip("."))
     module.exit_json(changed=not kept, number=number, path=paths.kept_plan(number))
+
+
+def seconds(given):
+    """Return how long each instance gave no answer; what is no number is left out."""
+    return {name: value for name, value in given.items() if isinstance(value, (int, float))}
 
 
 if __name__ == "__main__":

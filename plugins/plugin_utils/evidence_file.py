@@ -1,24 +1,23 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The evidence of a host as a file on the controller. Nothing that a host answers has a part in its path."""
+"""The evidence of a host as a file on the controller."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from typing import Any, Optional
+from typing import Any
 
-LONGEST_NAME = 200  # a file system takes 255 bytes, with the suffix and the name of the draft
-_MODE = 0o644
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import (
+    ControllerFile,
+    ControllerFileError,
+    file_name,
+)
+
+EvidenceFileError = ControllerFileError
 
 
-class EvidenceFileError(Exception):
-    """The file cannot be written. The text is one sentence."""
-
-
-class EvidenceFile:
+class EvidenceFile(ControllerFile):
     """The file of one host in a directory.
 
     Args:
@@ -30,35 +29,8 @@ class EvidenceFile:
     """
 
     def __init__(self, directory: str, host: str) -> None:
-        problem = _name_problem(host)
-        if problem:
-            raise EvidenceFileError(
-                "The evidence of the host %.80r cannot be written, because its name %s: give it another name in the "
-                "inventory and its address as ansible_host." % (host, problem)
-            )
-        self.directory = os.path.abspath(os.path.expanduser(directory))
-        self.name = host + ".json"
-
-    @property
-    def path(self) -> str:
-        """The path of the file."""
-        return os.path.join(self.directory, self.name)
-
-    def check(self) -> None:
-        """Look whether the file can be written, without changing anything.
-
-        Raises:
-            EvidenceFileError: It cannot.
-        """
-        place = self.directory
-        while not os.path.lexists(place):
-            place = os.path.dirname(place)
-        if not os.path.isdir(place):
-            raise self._error("%s is not a directory" % place)
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise self._error("%s is not writable" % place)
-        if os.path.isdir(self.path) and not os.path.islink(self.path):
-            raise self._error("%s is a directory" % self.path)
+        name = file_name(host, "evidence")
+        super().__init__(directory, name, "The evidence of %s" % host, "ollama_multigpu_evidence_dir")
 
     def write(self, evidence: dict[str, Any]) -> None:
         """Write the file as a whole. A link in its place is replaced, not followed.
@@ -66,50 +38,4 @@ class EvidenceFile:
         Raises:
             EvidenceFileError: It cannot be written.
         """
-        content = json.dumps(evidence, indent=4, sort_keys=True).encode("ascii") + b"\n"
-        try:
-            os.makedirs(self.directory, mode=0o755, exist_ok=True)
-            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise self._error(error.strerror or str(error)) from error
-        try:
-            self._replace(directory, content)
-        except OSError as error:
-            raise self._error(error.strerror or str(error)) from error
-        finally:
-            os.close(directory)
-
-    def _replace(self, directory: int, content: bytes) -> None:
-        draft: Optional[str] = ".%s.%s" % (self.name, secrets.token_hex(8))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        handle = os.open(str(draft), flags, _MODE, dir_fd=directory)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                os.fchmod(stream.fileno(), _MODE)
-                stream.write(content)
-            os.rename(str(draft), self.name, src_dir_fd=directory, dst_dir_fd=directory)
-            draft = None
-        finally:
-            if draft:
-                os.unlink(draft, dir_fd=directory)
-
-    def _error(self, reason: str) -> EvidenceFileError:
-        return EvidenceFileError(
-            "The evidence of %s cannot be written to %s: %s. Set ollama_multigpu_evidence_dir to a directory on the "
-            "controller that you may write." % (self.name[: -len(".json")], self.directory, reason)
-        )
-
-
-def _name_problem(host: str) -> Optional[str]:
-    """Return why a name cannot be that of a file in a directory, None where it can."""
-    if not host:
-        return "is empty"
-    if host.startswith("."):
-        return "begins with a dot"
-    if "/" in host:
-        return "holds a slash"
-    if not host.isprintable():
-        return "holds a character that is not printed"
-    if len(host.encode("utf-8")) > LONGEST_NAME:
-        return "is longer than %d bytes" % LONGEST_NAME
-    return None
+        self.put(json.dumps(evidence, indent=4, sort_keys=True).encode("ascii") + b"\n")

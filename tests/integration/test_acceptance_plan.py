@@ -213,3 +213,20 @@ def test_verifying_alone_and_planning_for_a_loaded_host(site, applied):
         gpu("a", "process", "remove", pid)
     now, then = changed["gpus"][0], applied.plans["a"]["gpus"][0]
     assert (now["foreign_bytes"], now["available_bytes"]) == (FOREIGN, then["available_bytes"] - FOREIGN)
+
+
+def test_a_pipeline_learns_what_differs(site, applied, tmp_path):
+    """By the status, a sentence, and a summary for the comment on a pull request; also in check mode."""
+    options = ["--limit", "a:by-index", "-e", "ollama_multigpu_fail_on_change=true"]
+    texts = []
+    for number, arguments in enumerate((["plan"], ["site", "--check"])):
+        place = tmp_path / str(number)
+        failed = site.play(*arguments, *options, "-e", "ollama_multigpu_plan_dir=%s" % place, expect=2)
+        assert "by-index has no plan in force, and a run would make " in failed.text
+        assert set(failed.failures) == {"by-index"}
+        kept = json.loads((place / "plans" / "by-index.json").read_text())
+        assert kept["plan"]["gpus"] == failed.plans["by-index"]["gpus"] and kept["state"] == "differs"
+        texts.append((place / "summary.md").read_text())
+    assert texts[0] == texts[1]
+    assert "**Nothing changes on** `a`." in texts[0] and "### `by-index`" in texts[0]
+    site.play("site", "--check", "--limit", "a", "-e", "ollama_multigpu_fail_on_change=true")

@@ -50,12 +50,25 @@ def measured_speeds(instances: Iterable[Mapping[str, Any]]) -> Dict[str, Dict[st
     Args:
         instances: of the result of placement_check.
     """
+    return _measured(instances, "tokens_per_second")
+
+
+def measured_loads(instances: Iterable[Mapping[str, Any]]) -> Dict[str, Dict[str, float]]:
+    """Return {instance: {model: seconds}} of evidence; a model of which no load was seen is not in it.
+
+    Args:
+        instances: of the result of placement_check.
+    """
+    return _measured(instances, "load_seconds")
+
+
+def _measured(instances: Iterable[Mapping[str, Any]], key: str) -> Dict[str, Dict[str, float]]:
     found: Dict[str, Dict[str, float]] = {}
     for instance in instances:
         for model in instance.get("models") or []:
-            speed = model.get("tokens_per_second")
-            if isinstance(speed, (int, float)) and speed > 0:
-                found.setdefault(str(instance.get("name")), {})[str(model.get("name"))] = speed
+            value = model.get(key)
+            if isinstance(value, (int, float)) and value > 0:
+                found.setdefault(str(instance.get("name")), {})[str(model.get("name"))] = value
     return found
 
 

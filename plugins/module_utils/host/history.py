@@ -44,6 +44,8 @@ class PlanRecord:
             None where it is not known.
         verdict: of the proof, "pass" or "unproven".
         tokens_per_second: {instance: {model: of the proof's generation}}; without models that generate nothing.
+        load_seconds: {instance: {model: how long its last load took}}, of those that the proof could tell.
+        seconds_without_answer: {instance: how long its last switch took}, of those that were switched.
         rolled_back_from: number of the plan that was given up for this one; None where it was not a way back.
     """
 
@@ -55,6 +57,8 @@ class PlanRecord:
     verdict: str = "pass"
     tokens_per_second: Dict[str, Dict[str, float]] = field(default_factory=dict)
     rolled_back_from: Optional[int] = None
+    load_seconds: Dict[str, Dict[str, float]] = field(default_factory=dict)
+    seconds_without_answer: Dict[str, float] = field(default_factory=dict)
 
 
 _KEYS = tuple(one.name for one in fields(PlanRecord))
@@ -190,14 +194,17 @@ def _is_sound(record: PlanRecord) -> bool:
     """Whether what a record says has the types that everybody relies on."""
     numbers = (record.number, record.order, *filter(None, [record.rolled_back_from]))
     texts = (record.time, record.release, record.verdict, *filter(None, [record.checksum]))
-    speeds = record.tokens_per_second
+    of_models = (record.tokens_per_second, record.load_seconds)
     return (
         all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers)
         and all(isinstance(text, str) for text in texts)
-        and isinstance(speeds, dict)
-        and all(isinstance(models, dict) for models in speeds.values())
-        and all(isinstance(speed, (int, float)) for models in speeds.values() for speed in models.values())
+        and all(isinstance(measured, dict) and all(map(_are_numbers, measured.values())) for measured in of_models)
+        and _are_numbers(record.seconds_without_answer)
     )
+
+
+def _are_numbers(measured: Any) -> bool:
+    return isinstance(measured, dict) and all(isinstance(value, (int, float)) for value in measured.values())
 
 
 def _digests(number: int, root: str) -> Dict[str, Optional[str]]:

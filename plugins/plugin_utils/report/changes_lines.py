@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.model_places import and_list
@@ -78,21 +78,38 @@ def _counts(changes: Sequence[dict[str, Any]]) -> str:
 
 def bytes_to_fetch(found: Difference) -> str:
     """Return how much is fetched: the release, and the models with their sizes; "" where nothing is."""
-    wanted = [one["what"] for one in found.changes if (one["kind"], one["object"]) == ("fetch", "model")]
+    models = fetched_models(found)
+    said = ["Ollama %s" % found.plan.get("ollama_version")] if fetches_release(found) else []
+    if models:
+        total = sum(size or 0 for size in models.values())
+        said.append("%s of models (%s)" % (gib(total) if total else "an unknown size", and_list(list(models))))
+    return " and ".join(said)
+
+
+def fetches_release(found: Difference) -> bool:
+    """Return whether the release is fetched."""
+    return any((one["kind"], one["object"]) == ("fetch", "release") for one in found.changes)
+
+
+def fetched_models(found: Difference) -> dict[str, Optional[int]]:
+    """Return {name: bytes} of the models that are fetched, in their order; None where the size is not known."""
     sizes = {
-        name: model.get("size_bytes") or 0
+        name: model.get("size_bytes")
         for instance in found.plan.get("instances") or []
         for model in instance["models"]
         for name in (model["name"], model.get("from"))
     }
-    names = list(dict.fromkeys(wanted))
-    said = []
-    if any((one["kind"], one["object"]) == ("fetch", "release") for one in found.changes):
-        said.append("Ollama %s" % found.plan.get("ollama_version"))
-    if names:
-        total = sum(sizes.get(name, 0) for name in names)
-        said.append("%s of models (%s)" % (gib(total) if total else "an unknown size", and_list(names)))
-    return " and ".join(said)
+    wanted = [one["what"] for one in found.changes if (one["kind"], one["object"]) == ("fetch", "model")]
+    return {name: sizes.get(name) for name in wanted}
+
+
+def change_texts(changes: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the changes in words and in order; those of one kind and one reason are one text."""
+    return [
+        _group_text(group)
+        for stage in (*_STAGES, "")
+        for group in _groups([one for one in changes if (one.get("stage") or "") == stage], apart=False)
+    ]
 
 
 def _of_stage(stage: str, changes: Sequence[dict[str, Any]], style: Style) -> list[Line]:

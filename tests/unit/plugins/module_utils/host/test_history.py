@@ -69,6 +69,8 @@ def test_the_plan_in_force_is_kept_with_all_that_it_needs(root):
         "verdict": "pass",
         "tokens_per_second": {"gpu0": {"a": 40.5}},
         "rolled_back_from": None,
+        "load_seconds": {},
+        "seconds_without_answer": {},
     }
     assert set(kept) == {paths.PLAN, paths.TEMPLATE_UNIT_FILE, paths.environment_file("gpu0")}
     assert history.is_kept(1, str(root)) and not history.is_kept(2, str(root))

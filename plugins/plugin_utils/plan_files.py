@@ -1,0 +1,118 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The plans of the hosts of a run as files on the controller: the plan of each host in plans/NAME.json, and of all
+hosts summary.json (the same in short) and summary.md, for people.
+
+Each host writes its part into the summary, under a lock, so that it is right whatever becomes of the other hosts, in
+batches (serial) and with --limit. Hosts that are not in the play are no part of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import (
+    ControllerFile,
+    ControllerFileError,
+    file_name,
+)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record import FORMAT, short_record
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_summary import plan_summary
+
+PlanFilesError = ControllerFileError
+VARIABLE = "ollama_multigpu_plan_dir"
+_PLANS = "plans"
+
+
+class PlanFiles:
+    """The files of a run in a directory.
+
+    Args:
+        directory: The directory; a relative one is below the current directory of Ansible.
+        host: The name in the inventory of the host that writes.
+
+    Raises:
+        PlanFilesError: The name of the host cannot be the name of a file in the directory.
+    """
+
+    def __init__(self, directory: str, host: str) -> None:
+        place = os.path.join(directory, _PLANS)
+        self._plan = ControllerFile(place, file_name(host, "plan"), "The plan of %s" % host, VARIABLE)
+        self._data = ControllerFile(directory, "summary.json", "The summary of the plans", VARIABLE)
+        self._text = ControllerFile(directory, "summary.md", "The summary of the plans", VARIABLE)
+
+    @property
+    def path(self) -> str:
+        """The path of the plan of the host."""
+        return self._plan.path
+
+    @property
+    def summary(self) -> str:
+        """The path of the summary for people."""
+        return self._text.path
+
+    def check(self) -> None:
+        """Look whether the files can be written, without changing anything.
+
+        Raises:
+            PlanFilesError: They cannot.
+        """
+        for file in (self._plan, self._data, self._text):
+            file.check()
+
+    def write(self, record: Mapping[str, Any], hosts: Iterable[str]) -> None:
+        """Write the plan of the host, and its part of the summary.
+
+        Args:
+            record: Of the host (plan_record.plan_record).
+            hosts: Names of all hosts of the play.
+
+        Raises:
+            PlanFilesError: They cannot be written.
+        """
+        self._plan.put(json_text(record).encode("ascii"))
+        members = {str(record["host"]), *hosts}
+        with self._alone():
+            found = {name: one for name, one in self._read().items() if name in members}
+            found[str(record["host"])] = short_record(record)
+            ordered = _of_this_version([found[name] for name in sorted(found)], record)
+            self._data.put(json_text({"format": FORMAT, "hosts": ordered}).encode("ascii"))
+            self._text.put(plan_summary(ordered).encode("utf-8"))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the directory: the hosts of a play are planned at the same time."""
+        handle = os.open(self._data.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _read(self) -> dict[str, Any]:
+        """The parts of the other hosts; none where what is there is of another format."""
+        try:
+            with open(self._data.path, encoding="utf-8") as stream:
+                found = json.load(stream)
+            if found["format"] == FORMAT:
+                return {one["host"]: one for one in found["hosts"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return {}
+
+
+def _of_this_version(parts: list[Any], record: Mapping[str, Any]) -> list[Any]:
+    """The parts of which a summary can be made. One that an earlier version of the collection has written may not have
+    what this one needs; its host writes it anew, unless it is not reached."""
+    try:
+        plan_summary(parts)
+        return parts
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return [short_record(record)]

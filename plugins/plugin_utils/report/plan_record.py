@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.written import as_written
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.changes_lines import (
     Difference,
     change_texts,
@@ -56,7 +58,9 @@ def plan_record(name: str, found: Planned) -> dict[str, Any]:
         name: of the host in the inventory.
         found: what was planned.
     """
-    plan, applied = dict(found.plan), dict(found.host.get("applied_plan") or {})
+    # As it would be written on the host: without what is another one in every run, such as the free memory.
+    plan = as_written(shown_plan(dict(found.plan))) if found.plan else {}
+    applied = dict(found.host.get("applied_plan") or {})
     changes = [
         {key: value for key, value in change.items() if key != "details"}
         for change in found.difference.get("changes") or []
@@ -75,7 +79,7 @@ def plan_record(name: str, found: Planned) -> dict[str, Any]:
         changes=changes,
         differences=plan_differences(applied or dict(_NOTHING, ollama_version=plan.get("ollama_version")), plan),
         done=change_texts(changes),
-        warnings=_new_warnings(difference),
+        warnings=_new_warnings(difference, found.plan),
         gpus=[str(gpu.get("name")) for gpu in plan.get("gpus") or []],
         to_fetch={
             "release": str(plan.get("ollama_version")) if fetches_release(difference) else None,
@@ -116,9 +120,9 @@ def _state(found: Planned, changes: Sequence[Any], obstacles: Sequence[str]) -> 
     return DIFFERS if changes else SAME
 
 
-def _new_warnings(difference: Difference) -> list[str]:
+def _new_warnings(difference: Difference, plan: Mapping[str, Any]) -> list[str]:
     """Warnings that the plan in force did not have, those of the host among them."""
     known = {text for key in _WARNINGS for text in difference.applied.get(key) or []}
     said = [text[len("Warning: ") :] for text in difference.summary if text.startswith("Warning: ")]
-    said += [text for key in _WARNINGS for text in difference.plan.get(key) or []]
+    said += [text for key in _WARNINGS for text in plan.get(key) or []]
     return [text for text in dict.fromkeys(said) if text not in known]

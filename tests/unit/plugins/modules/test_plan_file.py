@@ -65,4 +65,4 @@ def test_ansible_writes_without_a_connection(tmp_path):
         ("192.0.2.1", "differs"),
         ("192.0.2.2", "unplanned"),
     ]
-    assert json.loads((tmp_path / "review" / "plans" / "192.0.2.1.json").read_text())["plan"] == planned(GEMMA)
+    assert json.loads((tmp_path / "review" / "plans" / "192.0.2.1.json").read_text())["state"] == "differs"

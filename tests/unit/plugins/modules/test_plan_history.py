@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host import histor
 from tests.unit.plugins.module_utils.host.test_history import in_force
 from tests.unit.plugins.modules.run_module import run_module
 
-EVIDENCE = [{"name": "gpu0", "models": [{"name": "a", "tokens_per_second": 40.5}]}]
+EVIDENCE = [{"name": "gpu0", "models": [{"name": "a", "tokens_per_second": 40.5, "load_seconds": 3.5}, {"name": "b"}]}]
 
 
 @pytest.fixture(name="root")
@@ -26,6 +26,7 @@ def _root(tmp_path, monkeypatch):
 
 def test_a_plan_is_kept_once(root):
     options = {"number": 1, "verdict": "unproven", "instances": EVIDENCE, "rolled_back_from": 2}
+    options["seconds_without_answer"] = {"gpu0": 7.25, "gpu1": "long"}
     assert run_module("plan_history", options, check=True)["changed"]
     assert history.read_history(str(root))["plans"] == []
     done = run_module("plan_history", options)
@@ -33,6 +34,7 @@ def test_a_plan_is_kept_once(root):
     (plan,) = history.read_history(str(root))["plans"]
     assert (plan["verdict"], plan["rolled_back_from"]) == ("unproven", 2)
     assert plan["tokens_per_second"] == {"gpu0": {"a": 40.5}}
+    assert (plan["load_seconds"], plan["seconds_without_answer"]) == ({"gpu0": {"a": 3.5}}, {"gpu0": 7.25})
     assert not run_module("plan_history", options)["changed"]
     assert not run_module("plan_history", options, check=True)["changed"]
 

@@ -127,6 +127,9 @@ def test_a_file_in_force_that_differs_is_not_the_kept_one(root, path):
         '{"number": 1, "order": true, "time": "", "release": ""}',
         '{"number": 1, "order": 1, "time": "", "release": "", "tokens_per_second": {"gpu0": 1}}',
         '{"number": 1, "order": 1, "time": "", "release": "", "tokens_per_second": {"gpu0": {"a": "x"}}}',
+        '{"number": 1, "order": 1, "time": "", "release": "", "load_seconds": {"gpu0": {"a": "x"}}}',
+        '{"number": 1, "order": 1, "time": "", "release": "", "seconds_without_answer": {"gpu0": "x"}}',
+        '{"number": 1, "order": 1, "time": "", "release": "", "seconds_without_answer": []}',
     ],
 )
 def test_without_a_whole_record_it_is_no_plan(root, record):

@@ -9,6 +9,7 @@ import json
 import random
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.tell.written import as_written
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record import (
     Planned,
     drift_sentence,
@@ -62,7 +63,7 @@ def test_the_data_of_a_host():
         "models": [{"name": "gemma3:27b", "size_bytes": 16 * 1024**3}],
         "size_bytes": 16 * 1024**3,
     }
-    assert found["plan"] == new_plan() and found["applied"] == {} and "details" not in found["changes"][0]
+    assert found["plan"] == as_written(new_plan()) and found["applied"] == {} and "details" not in found["changes"][0]
     assert "gemma3:27b is new, 2 replicas on GPU 0 and 1" in found["differences"]
     assert json.loads(json.dumps(found)) == found
     assert not {"plan", "applied", "changes"} & set(short_record(found))

@@ -69,6 +69,7 @@ UNTOUCHED = {
 }
 VERIFY = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_multigpu", "tasks_from": "verify"}}
 SITE = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_multigpu"}}
+PLAN = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_multigpu", "tasks_from": "plan"}}
 PING = {"ansible.builtin.ping": {}}
 
 
@@ -182,7 +183,7 @@ class Run:
 
     def strangers(self):
         """Files outside the directories that were given to Ansible."""
-        known = {"state", "cache", "home", "python", "inventory.json", "book.json"}
+        known = {"state", "cache", "home", "python", "review", "inventory.json", "book.json"}
         found = [path for path in self.directory.rglob("*") if path.is_file()]
         return [
             str(path)
@@ -295,3 +296,22 @@ def test_escape_sequences_are_not_sent_to_the_terminal(lie):
     run = lie([[SITE]], answers=answers)
     assert run.status != 0 and "owned" in run.output
     assert "\x1b" not in run.output and "\x07" not in run.output and run.output.count("\nPLAY RECAP") == 1
+
+
+def test_the_summary_for_a_pull_request_holds_no_markup_of_a_host(lie):
+    """It is written whatever becomes of the host, and the run ends with status 2 where the host differs."""
+    inventory = hosts.inventory(hosts.A6000)
+    inventory["gpus"][0]["name"] = "<script>alert(1)</script>|@everyone\n# x"
+    answers = dict(ANSWERS, gpu_facts={"ansible_facts": {"gpu_inventory": inventory}, "changed": False})
+    review = lie.directory / "review"
+    variables = {"ollama_multigpu_plan_dir": str(review), "ollama_multigpu_fail_on_change": True}
+    run = lie([[PLAN]], answers=answers, variables=variables)
+    assert run.status == 2 and "node1 has no plan in force, and a run would make" in run.output, run.output
+    written = (review / "summary.md").read_text()
+    assert "| `node1` | 1 × `<script>alert(1)</script>\\|@everyone\\n# x` |" in written
+    assert written.count("\n# ") == 0 and "### `node1`" in written
+    run = lie([[PLAN]], changes={"host_info": {"host": dict(UNTOUCHED, zstd=False)}}, variables=variables)
+    written = (review / "summary.md").read_text()
+    assert run.status == 2 and "**The plan of** `node1` **cannot be applied:**\n\n- " in written and "zstd" in written
+    run = lie([[PLAN]], {"host_info": {"failed": True, "msg": "x"}}, variables=variables)
+    assert run.status == 2 and "**No plan for** `node1`:" in (review / "summary.md").read_text()

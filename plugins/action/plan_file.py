@@ -8,12 +8,13 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.modules import plan_file
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.plan_files import PlanFiles, PlanFilesError
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.plan_files import PlanFiles, PlanFilesError, read_plan
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record import (
     Planned,
     drift_sentence,
     plan_record,
 )
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.reviewed_plan import obstacles
 
 
 class ActionModule(OnController):
@@ -28,8 +29,18 @@ class ActionModule(OnController):
 
     def compute(self, options: dict[str, Any]) -> dict[str, Any]:
         """Say whether the host differs from its plan, and write the files where a directory is given."""
-        planned = Planned(options["plan"], options["difference"], options["read"], options["obstacles"])
+        planned = Planned(
+            plan=options["plan"],
+            difference=options["difference"],
+            host=options["read"],
+            gpu_inventory=options["gpu_inventory"],
+            obstacles=options["obstacles"],
+        )
         record = plan_record(options["host"], planned)
+        if options["reviewed"]:
+            reviewed = read_plan(options["reviewed"], options["host"])
+            said = obstacles(reviewed, record)
+            return {"plan": reviewed["plan"], "obstacles": said, "msg": " ".join(said)}
         result = {"state": record["state"], "differs": drift_sentence(record)}
         if not options["directory"]:
             return result

@@ -36,10 +36,17 @@ options:
     required: true
   names:
     description:
-      - Names of all variables that begin as those of the role do. A name that is not in O(settings) is an obstacle.
+      - Names of all variables that begin as those of the role do. A name that is not in O(settings) is an obstacle,
+        but for names of lists of models.
     type: list
     elements: str
     default: []
+  model_lists:
+    description:
+      - C(ollama_multigpu_models) as it was given and further lists of models, by the names of their variables.
+        O(settings) has them as one list. What two lists say otherwise of a model is an obstacle.
+    type: dict
+    default: {}
   host:
     description:
       - What M(gpufleet.ollama.host_info) returned as RV(gpufleet.ollama.host_info#module:host).
@@ -227,6 +234,7 @@ def argument_spec():
     return {
         "settings": {"type": "dict", "required": True, "no_log": True},
         "names": {"type": "list", "elements": "str", "default": []},
+        "model_lists": {"type": "dict", "default": {}, "no_log": True},
         "host": {"type": "dict", "no_log": True},
         "secrets": {"type": "dict", "default": {}, "no_log": True},
         "plan": {"type": "dict", "no_log": True},

@@ -66,6 +66,18 @@ options:
       - What M(gpufleet.ollama.host_info) returned as RV(gpufleet.ollama.host_info#module:host).
     type: dict
     default: {}
+  gpu_inventory:
+    description:
+      - The fact of M(gpufleet.ollama.gpu_facts), which the plan was made from.
+    type: dict
+    default: {}
+  reviewed:
+    description:
+      - The path of a plan of this host that was written before. Nothing is written then. The plan is returned as
+        RV(plan), and RV(obstacles) says what has changed since.
+      - A relative path is below the directory in which Ansible was started.
+    type: str
+    default: ""
   obstacles:
     description:
       - Sentences that say why there is no plan.
@@ -85,6 +97,15 @@ EXAMPLES = r"""
     read: "{{ read.host }}"
   register: written
 
+- name: Read the plan that was reviewed, and compare the host with it
+  gpufleet.ollama.plan_file:
+    reviewed: "plans-of-this-change/plans/{{ inventory_hostname }}.json"
+    host: "{{ inventory_hostname }}"
+    plan: "{{ planned.placement }}"
+    read: "{{ read.host }}"
+    gpu_inventory: "{{ ansible_facts.gpu_inventory }}"
+  register: reviewed
+
 - name: Fail where the host differs from its plan
   ansible.builtin.fail:
     msg: "{{ written.differs }}"
@@ -96,12 +117,25 @@ state:
   description:
     - V(same) if nothing would be changed, V(differs) if something would, V(refused) if the plan cannot be applied, and
       V(unplanned) if there is no plan.
-  returned: success
+  returned: without O(reviewed)
   type: str
   sample: differs
 differs:
   description: The sentence that says in what the host differs from its plan. Empty where it does not.
-  returned: success
+  returned: without O(reviewed)
+  type: str
+plan:
+  description: The plan that was written before.
+  returned: with O(reviewed)
+  type: dict
+obstacles:
+  description: What has changed since that plan was written. Empty if it can be applied.
+  returned: with O(reviewed)
+  type: list
+  elements: str
+msg:
+  description: All obstacles as one text.
+  returned: with O(reviewed)
   type: str
 path:
   description: The path of the plan of the host.
@@ -127,6 +161,8 @@ def argument_spec():
         "plan": {"type": "dict", "default": {}, "no_log": True},
         "difference": {"type": "dict", "default": {}, "no_log": True},
         "read": {"type": "dict", "default": {}, "no_log": True},
+        "gpu_inventory": {"type": "dict", "default": {}},
+        "reviewed": {"type": "str", "default": ""},
         "obstacles": {"type": "list", "elements": "str", "default": []},
     }
 

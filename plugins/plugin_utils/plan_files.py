@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import (
@@ -23,7 +23,12 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file im
     ControllerFileError,
     file_name,
 )
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record import FORMAT, short_record
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record import (
+    DIFFERS,
+    FORMAT,
+    SAME,
+    short_record,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_summary import plan_summary
 
 PlanFilesError = ControllerFileError
@@ -106,6 +111,49 @@ class PlanFiles:
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return {}
+
+
+def read_plan(path: str, host: str) -> dict[str, Any]:
+    """Return the plan of a host that was written before.
+
+    Args:
+        path: Of the file; a relative one is below the current directory of Ansible.
+        host: The host's name in the inventory.
+
+    Raises:
+        PlanFilesError: It cannot be read, or is no plan of this host that could be applied.
+    """
+    place = os.path.abspath(os.path.expanduser(path))
+    try:
+        with open(place, encoding="utf-8") as stream:
+            record = json.load(stream)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is no JSON (%s)" % error
+        raise PlanFilesError(
+            "The plan %s of ollama_multigpu_plan_file cannot be read: %s. Write it with the playbook "
+            "gpufleet.ollama.plan and ollama_multigpu_plan_dir." % (place, reason)
+        ) from error
+    problem = _problem_of(record, host)
+    if problem:
+        raise PlanFilesError("%s of ollama_multigpu_plan_file cannot be applied to %s: %s." % (place, host, problem))
+    return dict(record)
+
+
+def _problem_of(record: Any, host: str) -> Optional[str]:
+    if not isinstance(record, Mapping) or "format" not in record or "host" not in record:
+        return "it is no plan that the playbook gpufleet.ollama.plan has written with ollama_multigpu_plan_dir"
+    if record["format"] != FORMAT:
+        return "it has the format %.20r, and this version of the collection takes %d: make the plan again" % (
+            record["format"],
+            FORMAT,
+        )
+    if record["host"] != host:
+        return "it is the plan of %.80r" % record["host"]
+    if record.get("state") not in (DIFFERS, SAME):
+        return "its state is %.20r: %s" % (record.get("state"), " ".join(map(str, record.get("obstacles") or [])))
+    kinds = {"plan": Mapping, "applied": Mapping, "basis": Mapping}
+    damaged = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+    return "it is damaged, because it has no %s" % damaged[0] if damaged else None
 
 
 def _of_this_version(parts: list[Any], record: Mapping[str, Any]) -> list[Any]:

@@ -230,3 +230,15 @@ def test_a_pipeline_learns_what_differs(site, applied, tmp_path):
     assert texts[0] == texts[1]
     assert "**Nothing changes on** `a`." in texts[0] and "### `by-index`" in texts[0]
     site.play("site", "--check", "--limit", "a", "-e", "ollama_multigpu_fail_on_change=true")
+
+
+def test_a_reviewed_plan_is_applied_again_and_refused_for_other_gpus(site, applied, tmp_path):
+    site.play("plan", "--limit", "a", "-e", "ollama_multigpu_plan_dir=%s" % tmp_path)
+    reviewed = ["-e", "ollama_multigpu_plan_file=%s/plans/{{ inventory_hostname }}.json" % tmp_path]
+    assert site.play("site", "--limit", "a", *reviewed).counts["a"]["changed"] == 0
+    kept = json.loads((tmp_path / "plans" / "a.json").read_text())
+    assert kept["plan"] == kept["applied"] == json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json"))
+    refused = site.play(
+        "plan", "--limit", "by-index", "-e", "ollama_multigpu_plan_file=%s" % (tmp_path / "plans/a.json"), expect=2
+    )
+    assert "it is the plan of 'a'" in refused.text

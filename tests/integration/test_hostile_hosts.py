@@ -315,3 +315,35 @@ def test_the_summary_for_a_pull_request_holds_no_markup_of_a_host(lie):
     assert run.status == 2 and "**The plan of** `node1` **cannot be applied:**\n\n- " in written and "zstd" in written
     run = lie([[PLAN]], {"host_info": {"failed": True, "msg": "x"}}, variables=variables)
     assert run.status == 2 and "**No plan for** `node1`:" in (review / "summary.md").read_text()
+
+
+def test_lists_of_models_of_several_groups_are_one(lie):
+    """No lie, but what a host without podman can show: all lists are planned, and a contradiction is refused."""
+    variables = {
+        "ollama_multigpu_models": "{{ [] }}",
+        "ollama_multigpu_models_common": [{"name": "tiny", "insecure": True}],
+        "ollama_multigpu_models_chat": [{"name": "tiny:latest", "context_length": "{{ tokens }}"}],
+        "tokens": 512,
+    }
+    run = lie([[PLAN]], variables=variables)
+    assert run.status == 0 and "context 512" in run.output, run.output
+    variables["ollama_multigpu_models_common"][0]["context_length"] = 1024
+    run = lie([[PLAN]], variables=variables)
+    said = "ollama_multigpu_models_chat and ollama_multigpu_models_common say otherwise of tiny"
+    assert run.status == 2 and said in run.output, run.output
+
+
+def test_a_host_that_answers_otherwise_after_the_review(lie):
+    """A reviewed plan is applied as it is, and refused where the host or a variable is not what it was then."""
+    review = lie.directory / "review"
+    assert lie([[PLAN]], variables={"ollama_multigpu_plan_dir": str(review)}).status == 0
+    file = {"ollama_multigpu_plan_file": str(review / "plans" / "{{ inventory_hostname }}.json")}
+    run = lie([[SITE]], variables=file)
+    assert run.status == 0 and run.asked.count("instance_switch") == 1, run.output
+    inventory = dict(hosts.inventory(hosts.A6000, hosts.A6000), driver_version="999.1")
+    answers = dict(ANSWERS, gpu_facts={"ansible_facts": {"gpu_inventory": inventory}, "changed": False})
+    run = lie([[SITE]], answers=answers, variables=file)
+    assert run.status == 2 and run.asked.count("instance_switch") == 1, run.output
+    assert "the driver is 999.1 instead of" in run.output and "is new" in run.output
+    run = lie([[SITE]], variables=dict(file, ollama_multigpu_base_port=11500))
+    assert run.status == 2 and "http://127.0.0.1:11500 is new" in run.output, run.output

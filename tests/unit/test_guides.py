@@ -11,6 +11,7 @@ import textwrap
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.model_lists import is_list_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import main as program
 
@@ -51,7 +52,8 @@ def _commands(path):
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_variables_exist(path):
     text = path.read_text(encoding="utf-8")
-    assert set(re.findall(r"\bollama_multigpu_[a-z_]+", text)) <= VARIABLES
+    named = set(re.findall(r"\bollama_multigpu_[a-z_]+", text))
+    assert {name for name in named if not is_list_name(name)} <= VARIABLES | {"ollama_multigpu_models_"}
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
@@ -93,9 +95,26 @@ def _check_units(words):
 def test_variables_of_the_examples_can_be_given(path):
     for block in _blocks(path, "yaml"):
         content = yaml.safe_load(block)
-        assert set(content) <= VARIABLES
-        for model in content.get("ollama_multigpu_models", []):
-            assert set(model) <= set(MODEL["options"])
+        if path.stem == "gitops" and not _is_of_the_role(content):
+            for words in _scripts(content):
+                _check_playbook(words)
+            continue
+        assert {name for name in content if not is_list_name(name)} <= VARIABLES
+        for name in content:
+            for model in content[name] if name == "ollama_multigpu_models" or is_list_name(name) else []:
+                assert set(model) <= set(MODEL["options"])
+
+
+def _is_of_the_role(content):
+    return isinstance(content, dict) and all(str(name).startswith("ollama_") for name in content)
+
+
+def _scripts(content):
+    """The runs of ansible-playbook in an example of a pipeline."""
+    if isinstance(content, str):
+        return [shlex.split(content)[1:]] if content.startswith("ansible-playbook ") else []
+    values = content.values() if isinstance(content, dict) else content if isinstance(content, list) else []
+    return [words for value in values for words in _scripts(value)]
 
 
 def test_the_exit_codes_are_those_of_the_program():

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..common import exposure, paths, secrets
 from ..releases import archives
-from . import rollback
+from . import model_lists, rollback
 from .compare import compare
 from .give_back import adoption_record, give_back
 from .inputs import plan_input
@@ -32,7 +32,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
     """
     settings, host, plan = options["settings"], options["host"], options["plan"]
     wanted_plan = options.get("rollback_to")
-    problems = _settings_problems(settings, options["names"], is_planned=wanted_plan is None)
+    problems = _settings_problems(options, is_planned=wanted_plan is None)
     if problems or host is None:
         return _result(problems)
     if wanted_plan is not None and plan is None:
@@ -77,13 +77,16 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
     )
 
 
-def _settings_problems(settings: dict[str, Any], names: list[str], is_planned: bool) -> list[str]:
+def _settings_problems(options: dict[str, Any], is_planned: bool) -> list[str]:
     """Problems of the role's variables. A kept plan has its own models."""
-    models = PREFIX + "models"
+    settings, lists = options["settings"], options.get("model_lists") or {}
+    names = [name for name in options["names"] if not model_lists.is_list_name(name)]
     if is_planned:
-        return settings_problems(settings, names)
-    others = {name: value for name, value in settings.items() if name != models}
-    return settings_problems(others, [name for name in names if name != models])
+        own = lists.get(model_lists.MODELS)
+        others = {name: value for name, value in lists.items() if name != model_lists.MODELS}
+        return model_lists.merge_problems(own, others) or settings_problems(settings, names)
+    others = {name: value for name, value in settings.items() if name != model_lists.MODELS}
+    return settings_problems(others, [name for name in names if name != model_lists.MODELS])
 
 
 def _way_back(options: dict[str, Any], name: str) -> dict[str, Any]:

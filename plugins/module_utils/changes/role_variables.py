@@ -32,6 +32,8 @@ _OF_ONE_VALUE = (
     "host_headroom_bytes",
     "listen_address",
     "models_dir",
+    "plan_dir",
+    "plan_file",
     "quiet_timeout",
     "registry",
     "registry_password",

@@ -23,13 +23,14 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.changes_lin
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.downtimes import downtimes
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_differences import plan_differences
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.reviewed_plan import basis_of
 
 #: Of the data. Another number says that keys have another meaning.
 FORMAT = 1
 #: No plan was made; it cannot be applied; it changes the host; the host is as the plan says.
 UNPLANNED, REFUSED, DIFFERS, SAME = "unplanned", "refused", "differs", "same"
 #: What is left out of the short form of a host, which a summary is made of.
-_ONLY_WHOLE = ("plan", "applied", "changes")
+_ONLY_WHOLE = ("plan", "applied", "basis", "changes")
 #: How many differences a sentence names.
 _NAMED = 3
 #: What the plan of a host without one is compared with.
@@ -42,12 +43,14 @@ class Planned:
     """What was planned for a host.
 
     `plan` is of module placement_info, `difference` of module changes_info, and `host` of module host_info; each is {}
-    where it is not known. `obstacles` are sentences about what kept a plan from being made.
+    where it is not known, as is `gpu_inventory` of module gpu_facts. `obstacles` are sentences about what kept a plan
+    from being made.
     """
 
     plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     difference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     host: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    gpu_inventory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     obstacles: Sequence[str] = ()
 
 
@@ -76,6 +79,7 @@ def plan_record(name: str, found: Planned) -> dict[str, Any]:
     record.update(
         plan=plan,
         applied=applied,
+        basis=basis_of(plan, found.host, found.gpu_inventory),
         changes=changes,
         differences=plan_differences(applied or dict(_NOTHING, ollama_version=plan.get("ollama_version")), plan),
         done=change_texts(changes),

@@ -36,6 +36,7 @@ HARMLESS = {
     ("model", "parameters"): "parameters of a Modelfile",
     ("instance_models", "models.parameters"): "parameters of a Modelfile",
     ("instance_switch", "models.parameters"): "parameters of a Modelfile",
+    ("plan_file", "gpu_inventory"): "facts of the GPUs",
     ("plan_history", "instances"): "placement_check returns no environment",
     ("plan_history", "seconds_without_answer"): "seconds",
     ("placement_info", "adapters"): "headers of adapters",

@@ -32,6 +32,20 @@ def test_the_variables_alone():
     assert len(found["obstacles"]) == 2 and found["msg"] == " ".join(found["obstacles"])
 
 
+def test_lists_of_models_are_variables_and_must_not_contradict_each_other():
+    chat = "ollama_multigpu_models_chat"
+    lists = {"ollama_multigpu_models": [{"name": "a", "parallel": 2}], chat: [{"name": "a", "parallel": 4}]}
+    assert asked(names=[chat, "ollama_multigpu_models"], settings={"ollama_multigpu_models": [{"name": "a"}]}) == {
+        "changed": False,
+        "obstacles": [],
+        "msg": "",
+    }
+    (said,) = asked(names=[chat], model_lists=lists)["obstacles"]
+    assert said.startswith("ollama_multigpu_models and ollama_multigpu_models_chat say otherwise of a: parallel is 2")
+    way_back = asked(names=[chat], model_lists=lists, rollback_to="previous")
+    assert way_back["obstacles"] == [], "a kept plan has its own models"
+
+
 def test_a_host_without_a_plan():
     found = asked(host=host(instances=[entry("gpu0")], existing=EXISTING))
     assert found["obstacles"] == []

@@ -26,7 +26,8 @@ def files() -> dict[str, bytes]:
     for path in sorted((RIG / "engine").glob("*.py")):
         if path.name not in ("build.py", "__main__.py"):
             content["tests/rig/engine/" + path.name] = path.read_bytes()
-    for name in ("engine/engine-rows.json", "engine/further-rows.json", "models/models.json", "gpus/state.py"):
+    rows = sorted("engine/" + path.name for path in (RIG / "engine").glob("*-rows.json"))
+    for name in (*rows, "models/models.json", "gpus/state.py"):
         content["tests/rig/" + name] = (RIG / name).read_bytes()
     return content
 

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from tests.rig.engine import sizes
+from tests.rig.engine import sizes, speculation
 
 MIB = 1024 * 1024
 ME = "common_params_fit_impl: "
+MEASURING = "operator(): getting device memory data for the extra model at a context size of %d:"
 
 
 def _label(device):
@@ -69,8 +70,10 @@ def breakdown(devices, load):
     return lines
 
 
-def _projection(devices, load, targets, host_total):
-    used = [int(part.total / MIB) for part in load.parts]
+def _projection(devices, load, targets, host_total, proposing=None):
+    used = [
+        int((part.total + (proposing.held(number) if proposing else 0)) / MIB) for number, part in enumerate(load.parts)
+    ]
     free = [device.free // MIB for device in devices]
     if not devices:
         mine, total = int(load.host.total / MIB), host_total // MIB
@@ -90,7 +93,7 @@ def _projection(devices, load, targets, host_total):
     lines.append(
         ME
         + "projected to use %d MiB of device memory vs. %d MiB of free device memory"
-        % (int(load.on_gpu / MIB), sum(free))
+        % (sum(used) if proposing else int(load.on_gpu / MIB), sum(free))
     )
     missing = sum(max(0, mine + target - left) for mine, left, target in zip(used, free, targets))
     if not missing and len(devices) == 1:
@@ -133,12 +136,14 @@ def fit(header, options, devices, host_total):
     lines = [ME + "getting device memory data for initial parameters:"]
     count, ratios = len(devices), options.ratios(len(devices))
     wanted = header.blocks + 1 if options.gpu_layers is None else options.gpu_layers
-    load = sizes.load_for(header, options, count, wanted, ratios or [device.free or 1 for device in devices])
+    find = speculation.load_for if options.proposing else sizes.load_for
+    load = find(header, options, count, wanted, ratios or [device.free or 1 for device in devices])
     targets = options.targets(count)
     if options.fit == "off":
         return load, []
-    projection, met = _projection(devices, load, targets, host_total)
-    lines += breakdown(devices, load) + projection
+    extra = [MEASURING % options.ctx] + breakdown(devices, options.proposing.load) if options.proposing else []
+    projection, met = _projection(devices, load, targets, host_total, options.proposing)
+    lines += breakdown(devices, load) + extra + projection
     if met:
         return load, lines + ["common_fit_params: successfully fit params to free device memory"]
     failed = "common_fit_params: failed to fit params to free device memory: %s, abort"

@@ -210,6 +210,18 @@ def no_adapter(options, lines):
     ]
 
 
+def proposing(options, devices, found):
+    """What is logged of what proposes tokens (speculation.Proposing): a draft model, and the second context."""
+    lines = tensors(options, devices, found.load, False) if found.draft else []
+    lines += ["llama_context: constructing llama_context"]
+    lines += [
+        "llama_kv_cache: %10s KV buffer size = %8.2f MiB" % (device.name, part.kv / MIB)
+        for device, part in zip(devices, found.load.parts)
+        if part.kv
+    ]
+    return lines + 2 * _compute(devices, found.load, False)  # reserved once more when the server starts
+
+
 EXTRA_NOT_MEASURED = [
     "operator(): getting device memory data for the extra model at a context size of %d:",
     "operator(): failed to measure the memory of the extra model, fitting without it: failed to create llama_context "

@@ -75,7 +75,13 @@ class OptionError(Exception):
 
 
 class Options:
-    """One attribute for each name in VALUES, LISTS and FLAGS."""
+    """One attribute for each name in VALUES, LISTS and FLAGS.
+
+    Attributes:
+        proposing: what proposes tokens (speculation.Proposing), once the files were opened; None where nothing does.
+    """
+
+    proposing = None
 
     def experts_on_host(self, header):
         """The number of layers, of those at the front, whose experts stay on the host."""

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from tests.rig.engine import adapters, fit, journal, sizes
+from tests.rig.engine import adapters, fit, journal, sizes, speculation
 from tests.rig.engine import devices as cuda
 from tests.rig.engine import header as gguf_header
 from tests.rig.engine import options as arguments
@@ -125,22 +125,19 @@ def open_model(options, path):
 
 
 def check_heads(options, header):
-    """Whether the engine has to propose tokens and finds no heads for it.
+    """Whether the engine has to propose tokens and finds no heads for it. What has some is `options.proposing`.
 
-    Raises NotRecorded where it finds some: the rig has no such model.
+    Raises NotRecorded for another type than draft-mtp.
     """
     if not options.spec_type or options.spec_type == "none":
         return False
-    proposing = header
-    if options.draft:
-        proposing = open_model(options, options.draft)
-    if options.spec_type == "draft-mtp" and not proposing.get("nextn_predict_layers"):
+    if options.spec_type != "draft-mtp":
+        raise sizes.NotRecorded("the rig has no recorded engine row for --spec-type %s" % options.spec_type)
+    found = open_model(options, options.draft) if options.draft else header
+    if not found.get("nextn_predict_layers"):
         return True
-    raise sizes.NotRecorded(
-        "the rig has no recorded engine row for --spec-type %s with %s: add its model to tests/rig/models and its "
-        "loads to tests/oracle/rig_rows.py, and record them with '%s'"
-        % (options.spec_type, options.draft or options.model, sizes.RECORDER)
-    )
+    options.proposing = speculation.Proposing(found, bool(options.draft))
+    return False
 
 
 def load_adapters(options, header, load):
@@ -159,6 +156,7 @@ def check_room(options, devices, load, extra, loaded):
     for number, (device, part) in enumerate(zip(devices, load.parts)):
         room = device.free
         beside = tuple(adapter.devices[number] for adapter in loaded)
+        beside += (options.proposing.held(number),) if options.proposing else ()
         for size in (part.model,) + beside + (part.kv, part.compute) + ((extra,) if number == 0 else ()):
             if size > room:
                 raise Refused(journal.no_memory(options, device, size))
@@ -215,9 +213,13 @@ def load_model(options, state, environment):
         log(journal.reserved_again(devices, load, on_cpu))
     if no_heads:
         raise Refused(journal.no_heads(options))
+    if options.proposing:
+        log(journal.proposing(options, devices, options.proposing))
     if weights:
         log(journal.projector(devices[0].name if with_projector and not on_cpu else "CPU", weights, extra))
     model = [part.total + sum(adapter.devices[number] for adapter in loaded) for number, part in enumerate(load.parts)]
+    if options.proposing:
+        model = [size + options.proposing.held(number) for number, size in enumerate(model)]
     if with_projector:
         model[0] += weights + extra
     busy = [device for device, part in zip(devices, load.parts) if part.layers]

@@ -107,6 +107,11 @@ def _data(name, package="tests.rig.engine"):
     return json.loads(pkgutil.get_data(package, name))
 
 
+def rows_of(name):
+    """The recorded rows of a file."""
+    return _data(name)["rows"]
+
+
 def row_model(header):
     """Name of the recorded model with the same dimensions and weights as this header, or None."""
     for model in _data("models.json", "tests.rig.models").values():
@@ -158,7 +163,7 @@ def recorded(header, options, devices, ratios):
     places = assign(layers, ratios)
     moved = options.experts_on_host(header)
     wanted = (model, options.ctx, options.cache_type_k, flash, options.ubatch, options.parallel, moved)
-    for row in _data("further-rows.json" if moved else "engine-rows.json")["rows"]:
+    for row in rows_of("further-rows.json" if moved else "engine-rows.json"):
         found = tuple(row[key] for key in ("model", "n_ctx", "cache_type", "flash_attn", "n_ubatch", "n_parallel"))
         if found + (row.get("n_cpu_moe", 0),) != wanted or options.cache_type_k != options.cache_type_v:
             continue

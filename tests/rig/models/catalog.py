@@ -4,7 +4,7 @@
 
 Tensor types follow llama.cpp's Q4_K_M mix (Q6_K for attn_v and ffn_down in the layers of `more_bits`), gpt-oss those of
 its published file; so the sums per device are those of the recorded engine rows (tests/unit/rig/test_models.py compares
-them). Names as in llama.cpp and, for llama4's vision part, as Ollama's converter writes them.
+them). The small models have F16. Names as in llama.cpp and, for llama4's vision part, as Ollama's converter writes them.
 """
 
 from __future__ import annotations
@@ -74,10 +74,37 @@ def _block(m, layer):
         )
     if m["architecture"] == "gpt-oss":
         return _gpt_oss_block(m, prefix)
+    if m["architecture"] == "glm4moe":
+        return _attention(m, prefix, types) + _glm_feed_forward(m, layer, types) + _head(m, layer, types)
     qk_norm = []
     if m["architecture"] == "qwen3":
         qk_norm = [(prefix + "attn_%s_norm.weight" % one, "F32", (m["head_size"],)) for one in "qk"]
     return _attention(m, prefix, types) + qk_norm + norm + _feed_forward(m, prefix, types)
+
+
+def _glm_feed_forward(m, layer, types):
+    prefix, width, count = "blk.%d." % layer, m["width"], m["experts"]
+    norm = [(prefix + "post_attention_norm.weight", "F32", (width,))]
+    if layer < m["dense_blocks"]:
+        return norm + _feed_forward(m, prefix, types)
+    size = m["expert_feed_forward"]
+    return (
+        norm
+        + [(prefix + "ffn_gate_inp.weight", "F32", (width, count)), (prefix + "exp_probs_b.bias", "F32", (count,))]
+        + _feed_forward(m, prefix, types, size, "_exps", (count,))
+        + _feed_forward(m, prefix, types, size, "_shexp")
+    )
+
+
+def _head(m, layer, types):
+    """What a block that predicts a further token has beside the parts of any block."""
+    if layer < m["blocks"] - m["heads_that_predict"]:
+        return []
+    prefix, width = "blk.%d.nextn." % layer, m["width"]
+    norms = ("enorm", "hnorm", "shared_head_norm")
+    return [(prefix + "eh_proj.weight", types[0], (2 * width, width))] + [
+        (prefix + name + ".weight", "F32", (width,)) for name in norms
+    ]
 
 
 def _gpt_oss_block(m, prefix):
@@ -219,6 +246,17 @@ def pairs_of(name):
     if a == "llama4":
         pairs.update(
             {a + ".attention.chunk_size": m["chunk"], a + ".interleave_moe_layer_step": 1, a + ".use_qk_norm": True}
+        )
+    if a == "glm4moe":
+        pairs.update(
+            {
+                a + ".nextn_predict_layers": m["heads_that_predict"],
+                a + ".leading_dense_block_count": m["dense_blocks"],
+                a + ".expert_gating_func": 2,
+                a + ".expert_weights_scale": 1.0,
+                a + ".expert_weights_norm": True,
+                a + ".expert_shared_count": 1,
+            }
         )
     if a == "gpt-oss":
         pairs.update(

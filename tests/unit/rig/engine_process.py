@@ -23,7 +23,7 @@ from tests.rig.waiting import PATIENCE
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     directory = tmp_path_factory.mktemp("models")
-    names = ("llama4:16x17b", "llama3.1:8b", "tiny:latest")
+    names = ("llama4:16x17b", "llama3.1:8b", "tiny:latest", "small:latest", "heads:latest")
     for name in names:
         store.write_model(name, directory / name.replace(":", "-"))
     return {name: str(directory / name.replace(":", "-")) for name in names}

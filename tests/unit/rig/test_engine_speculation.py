@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.rig.gpus import state
 from tests.rig.models import catalog, gguf
 from tests.unit.rig import engine_process
 from tests.unit.rig.adapter_files import write_adapter
@@ -64,3 +65,22 @@ def test_heads_without_a_recorded_row_name_the_command_that_records_it(program, 
         stream.truncate(len(head) + size)
     log = refused(program, str(tmp_path / "heads"), "-c", "2048", "--spec-type", "draft-mtp")
     assert "no recorded engine row for --spec-type draft-mtp" in log and "python -m tests.oracle.record rig" in log
+
+
+@pytest.mark.parametrize(
+    "base,draft,row",
+    # MiB of llama-server of build 11669 at 8192 tokens in batches of 512 (speculation-rows.json).
+    [("small", "heads", (119 + 64 + 26) + (51 + 8 + 14)), ("heads", None, (51 + 8 + 15) + (8 + 14))],
+)
+def test_what_proposes_tokens_is_on_the_gpus_and_in_the_log(program, rig, models, base, draft, row):
+    more = ["--spec-draft-model", models[draft + ":latest"]] if draft else []
+    spec = ["--spec-type", "draft-mtp", "--spec-draft-n-max", "4", "--spec-draft-backend-sampling"]
+    state.main(["set", "gpu0.context", "0"])
+    load = ["-c", "8192", "-np", "1", "-b", "512", "-ub", "512", "--split-mode", "none", "-ngl", "999"]
+    with serving(program, models[base + ":latest"], *load, *spec, *more) as engine:
+        held, log = engine.holds(), engine.log
+    assert sum(map(sum, held)) / MIB == row
+    text = "\n".join(log)
+    assert "getting device memory data for the extra model at a context size of 8192:" in text
+    assert text.count("load_tensors: offloaded") == (2 if draft else 1)
+    assert text.count("llama_context: constructing llama_context") == 2

@@ -10,7 +10,7 @@ import pathlib
 
 import pytest
 
-from tests.integration.acceptance import SET, Site, on, requests
+from tests.integration.acceptance import SET, Site, gpu, on, requests
 from tests.rig.hosts import fleet
 from tests.rig.models import store
 from tests.rig.registry import background
@@ -18,6 +18,7 @@ from tests.unit.rig.adapter_files import write_adapter
 
 pytestmark = pytest.mark.hosts
 
+MIB = 1024 * 1024
 TINY = {"name": "tiny", "insecure": True, "aliases": ["chat"]}
 SMALL = {"name": "small", "insecure": True}
 
@@ -51,6 +52,46 @@ def digests():
 def pulls():
     """What a server has asked the registry for since the last clear, by kind."""
     return [one["kind"] for one in requests() if one["headers"].get("User-Agent", "").startswith("ollama/")]
+
+
+def engine(option="--lora"):
+    """The blobs that an option of the running engine names, or its values."""
+    program = (
+        "import glob, sys\n"
+        "for path in glob.glob('/proc/[0-9]*/cmdline'):\n"
+        "    words = open(path).read().split(chr(0))\n"
+        "    if any(word.endswith('lib/ollama/llama-server') for word in words):\n"
+        "        print(*[value for flag, value in zip(words, words[1:]) if flag == sys.argv[1]])"
+    )
+    return [path.rpartition("/")[2] for path in on("a", "python3", "-c", program, option).split()]
+
+
+def blob(path):
+    """The name of a file in a store."""
+    return "sha256-" + hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def offer(name, base, layers):
+    """Let the registry have a model: the manifest of `base` with further layers (kind, content)."""
+    served = fleet.set_directory(SET) / "served"
+    manifest = json.loads(store.manifest(base))
+    manifest["layers"] = [one for one in manifest["layers"] if not one["mediaType"].endswith(".params")]
+    for kind, content in layers:
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        (served / "blobs" / digest.replace(":", "-")).write_bytes(content)
+        layer = {"mediaType": store.LAYER_TYPE + kind, "digest": digest, "size": len(content)}
+        manifest["layers"].append(layer)
+    path = served / "manifests" / "library" / name / "latest"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(manifest))
+
+
+def gpu_bytes():
+    """(the plan's figure for the first model, what the engines hold) of the GPU of host a, in bytes."""
+    (model,) = json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json"))["instances"][0]["models"]
+    (device,) = json.loads(gpu("a", "dump"))["gpus"]
+    held = sum(process["bytes"] for process in device["processes"])
+    return model["predicted"]["devices"][0]["total_bytes"], held
 
 
 def planned(outcome, host="a"):
@@ -152,20 +193,6 @@ def test_an_adapter_of_the_users_own(site):
         site.inventory({"a": {}}, ollama_multigpu_models=[tiny])
         return tiny
 
-    def engine():
-        """The adapters that the engine was started with."""
-        program = (
-            "import glob\n"
-            "for path in glob.glob('/proc/[0-9]*/cmdline'):\n"
-            "    words = open(path).read().split(chr(0))\n"
-            "    if any(word.endswith('lib/ollama/llama-server') for word in words):\n"
-            "        print(*[value for flag, value in zip(words, words[1:]) if flag == '--lora'])"
-        )
-        return [path.rpartition("/")[2] for path in on("a", "python3", "-c", program).split()]
-
-    def blob(path):
-        return "sha256-" + hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-
     adapted(files[0])
     done = site.play("site")
     (model,) = done.plans["a"]["instances"][0]["models"]
@@ -180,6 +207,37 @@ def test_an_adapter_of_the_users_own(site):
     adapted(files[1])
     site.play("site")
     assert engine() == [blob(files[1])] and generate("tiny") is True
+
+
+def test_a_base_with_a_draft_model_and_an_adapter(site):
+    """What a manifest brings along is planned, handed to the engine, and proven by its bytes; then heads of its own.
+
+    The engine stand-in answers with rows of llama-server, so both sides of the proof are independent.
+    """
+    adapter, draft = (
+        write_adapter(site.scratch / "inherited.gguf", "small", 64, ("attn_", "ffn_")),
+        site.scratch / "heads",
+    )
+    store.write_model("heads", draft)
+    layers = [("adapter", pathlib.Path(adapter).read_bytes()), ("draft", draft.read_bytes())]
+    offer("helped", "small", [*layers, ("params", b'{"draft_num_predict":4}')])
+    helped = {"name": "helped", "insecure": True}
+    site.inventory({"a": {}}, ollama_multigpu_models=[helped])
+    (model,) = site.play("site").plans["a"]["instances"][0]["models"]
+    assert model["speculation"] == {"type": "draft-mtp", "tokens": 4, "draft": True}
+    (device,) = model["predicted"]["devices"]
+    assert min(device[part] for part in ("adapter_bytes", "draft_bytes", "draft_compute_bytes")) > 4 * MIB
+    assert engine() == [blob(adapter)] and engine("--spec-draft-model") == [blob(draft)]
+    assert engine("--spec-type") == ["draft-mtp"] and engine("--spec-draft-n-max") == ["4"]
+    ours, held = gpu_bytes()
+    assert abs(ours - held) <= 8 * MIB and generate("helped") is True
+    assert site.play("site").counts["a"]["changed"] == 0
+
+    heads = {"name": "heads", "insecure": True, "speculative": {"type": "mtp", "tokens": 2}}
+    site.inventory({"a": {}}, ollama_multigpu_models=[heads])
+    site.play("site")
+    assert engine("--spec-draft-n-max") == ["2"] and engine("--spec-draft-model") == []
+    assert abs(gpu_bytes()[0] - gpu_bytes()[1]) <= 8 * MIB and generate("heads") is True
 
 
 def test_a_registry_with_a_login(site):

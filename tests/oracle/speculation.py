@@ -29,12 +29,12 @@ def _adapter(asked):
     return Adapter(layer_bytes=layers, rank=asked["rank"])
 
 
-def predicted(row):
-    """memory.estimate for a row."""
-    facts = table.facts(row["model"])
+def predicted(row, facts_of=table.facts):
+    """memory.estimate for a row; `facts_of`: the facts of a model by its name."""
+    facts = facts_of(row["model"])
     facts = dataclasses.replace(
         facts,
-        draft=table.facts(row["draft"]) if row["draft"] else None,
+        draft=facts_of(row["draft"]) if row["draft"] else None,
         adapters=[_adapter(asked) for asked in row["adapters"]],
     )
     load = Load(
@@ -54,14 +54,14 @@ def predicted(row):
     return estimate.estimate(facts, row["tensor_split"] or row["devices_mib"], load, gpu_layers, moved)
 
 
-def devices(row):
-    """[(the engine's MiB, ours)] of every device of a row.
+def devices(row, facts_of=table.facts):
+    """[(the engine's MiB, ours)] of every device of a row; `facts_of` as of `predicted`.
 
     MiB: [weights, KV cache, compute buffer, weights of the draft, its KV cache, its compute buffer, adapters]. The
     weights of the model's own heads are the model's.
     """
     pairs = []
-    for index, device in enumerate(predicted(row).devices):
+    for index, device in enumerate(predicted(row, facts_of).devices):
         name = "RPC%d" % index
         draft = list(row.get("draft_mib", {}).get(name, (0, 0, 0)))
         drafting = device.drafting

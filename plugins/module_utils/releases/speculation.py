@@ -16,6 +16,7 @@ from ..common.service_variables import Version
 from ..memory import speculation as memory
 from ..memory.load import HEADS
 from ..model.schema import ModelFacts
+from . import limits
 
 DEFAULT_TOKENS = 4  # of draft_num_predict (api/types.go `DefaultOptions`), where the model has a draft layer
 DFLASH = "draft-dflash"
@@ -83,6 +84,14 @@ def cannot_start(model: ModelFacts, found: Speculation) -> bool:
 def has_no_graph(model: ModelFacts, found: Speculation) -> bool:
     """Whether a model's own heads are to propose, and the engine has nothing that runs heads of its architecture."""
     return found.kind == HEADS and model.draft is None and model.architecture not in WITH_HEADS
+
+
+def never_runs_heads(model: ModelFacts, version: Version) -> bool:
+    """Whether the engine of a release that was read has nothing that runs the heads of a model.
+
+    Its build is older than the one that WITH_HEADS was read in.
+    """
+    return model.draft is None and model.architecture not in WITH_HEADS and version <= limits.NEWEST_READ
 
 
 def refused_draft(model: ModelFacts, version: Version) -> Optional[str]:

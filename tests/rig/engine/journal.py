@@ -222,11 +222,13 @@ def proposing(options, devices, found):
     return lines + 2 * _compute(devices, found.load, False)  # reserved once more when the server starts
 
 
-EXTRA_NOT_MEASURED = [
-    "operator(): getting device memory data for the extra model at a context size of %d:",
-    "operator(): failed to measure the memory of the extra model, fitting without it: failed to create llama_context "
-    "from model",
-]
+def extra_not_measured(options):
+    """The lines of a dry run in which what is to propose tokens has no heads."""
+    return [
+        "operator(): getting device memory data for the extra model at a context size of %d:" % options.ctx,
+        "operator(): failed to measure the memory of the extra model, fitting without it: failed to create "
+        "llama_context from model",
+    ]
 
 
 def no_heads(options):

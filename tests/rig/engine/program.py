@@ -148,6 +148,12 @@ def load_adapters(options, header, load):
         raise Refused(journal.no_adapter(options, error.lines))
 
 
+def beside_model(options, number, loaded):
+    """Bytes of adapters and of what proposes tokens on a device."""
+    proposing = options.proposing.held(number) if options.proposing else 0
+    return sum(adapter.devices[number] for adapter in loaded) + proposing
+
+
 def check_room(options, devices, load, extra, loaded):
     """Raise Refused for the first allocation that does not fit on its GPU.
 
@@ -155,9 +161,8 @@ def check_room(options, devices, load, extra, loaded):
     """
     for number, (device, part) in enumerate(zip(devices, load.parts)):
         room = device.free
-        beside = tuple(adapter.devices[number] for adapter in loaded)
-        beside += (options.proposing.held(number),) if options.proposing else ()
-        for size in (part.model,) + beside + (part.kv, part.compute) + ((extra,) if number == 0 else ()):
+        beside = beside_model(options, number, loaded)
+        for size in (part.model, beside, part.kv, part.compute) + ((extra,) if number == 0 else ()):
             if size > room:
                 raise Refused(journal.no_memory(options, device, size))
             room -= size
@@ -192,8 +197,7 @@ def load_model(options, state, environment):
     load, lines = fit.fit(header, trial, devices, host[0])
     if not refusal:
         log(lines)
-    if no_heads:
-        log([journal.EXTRA_NOT_MEASURED[0] % options.ctx, journal.EXTRA_NOT_MEASURED[1]])
+    log(journal.extra_not_measured(options) if no_heads else [])
     log(["common_fit_params: fitting params to free memory took 0.02 seconds"])
     on_cpu = lie == "cpu"
     log(journal.model_info(header, options, devices))
@@ -217,9 +221,7 @@ def load_model(options, state, environment):
         log(journal.proposing(options, devices, options.proposing))
     if weights:
         log(journal.projector(devices[0].name if with_projector and not on_cpu else "CPU", weights, extra))
-    model = [part.total + sum(adapter.devices[number] for adapter in loaded) for number, part in enumerate(load.parts)]
-    if options.proposing:
-        model = [size + options.proposing.held(number) for number, size in enumerate(model)]
+    model = [part.total + beside_model(options, number, loaded) for number, part in enumerate(load.parts)]
     if with_projector:
         model[0] += weights + extra
     busy = [device for device, part in zip(devices, load.parts) if part.layers]

@@ -50,8 +50,9 @@ def load_for(header, options, devices, gpu_layers, ratios):
             proposing.load = _load(row["draft_mib"], proposing.header, row["tensor_split"])
             return _load(row["mib"], header, row["tensor_split"])
     raise sizes.NotRecorded(
-        "the rig has no recorded engine row for --spec-type %s of %s with %s, -c %d, -ub %d, -np %d, --spec-draft-n-max "
-        "%d and a cache of %s on %d devices: add it to tests/oracle/rig_rows.py, and record it with '%s'"
+        "the rig has no recorded engine row for --spec-type %s of %s with %s, -c %d, -ub %d, -np %d, "
+        "--spec-draft-n-max %d and a cache of %s on %d devices: add it to tests/oracle/rig_rows.py, and record it with "
+        "'%s'"
         % (
             options.spec_type,
             header.path,

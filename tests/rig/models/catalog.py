@@ -4,7 +4,7 @@
 
 Tensor types follow llama.cpp's Q4_K_M mix (Q6_K for attn_v and ffn_down in the layers of `more_bits`), gpt-oss those of
 its published file; so the sums per device are those of the recorded engine rows (tests/unit/rig/test_models.py compares
-them). The small models have F16. Names as in llama.cpp and, for llama4's vision part, as Ollama's converter writes them.
+them). The small models have F16. Names are those of llama.cpp and, for llama4's vision part, of Ollama's converter.
 """
 
 from __future__ import annotations

@@ -101,6 +101,11 @@ def check_release(wanted: Wanted, release: Release) -> None:
             "speculative.type %s of %s cannot be: Ollama %s has no speculative decoding; use 0.30 or later, or leave "
             "speculative out." % (wanted.speculative, wanted.name, release.version)
         )
+    if wanted.speculative == HEADS and speculation.never_runs_heads(wanted.facts, release.numbers):
+        raise PlacementError(
+            "speculative.type mtp of %s cannot be: the engine of Ollama %s runs no heads of the architecture %s, and "
+            "the load ends; leave speculative out." % (wanted.name, release.version, wanted.facts.architecture)
+        )
     fault = release.refused_draft(wanted.facts) if wanted.draft_name else None
     if fault:
         raise PlacementError(

@@ -8,6 +8,7 @@ from typing import Any, Optional, Sequence
 
 from ...common.sizes import gib
 from ...memory import compute
+from ...memory import speculation as memory
 from ...releases import speculation
 from ...releases.release import Release
 from ..left_out import LeftOutGpu
@@ -112,7 +113,22 @@ def of_speculation(choice: Choice, release: Release) -> list[str]:
             "The heads of %s are named as in older files of Ollama, and the memory of their context is not predicted; "
             "keep more headroom_bytes, or set speculative: {type: none}." % wanted.name
         ]
-    return []
+    return [] if memory.is_compared(wanted.facts, found.kind) else [_estimated_proposals(wanted)]
+
+
+def _estimated_proposals(wanted: Wanted) -> str:
+    draft = wanted.facts.draft
+    return (
+        "The compute buffer of what proposes tokens for %s (%s of the architecture %s) is a careful estimate, because "
+        "it has not been compared with the engine. For heads that were, such an estimate is %g to %g times what the "
+        "engine takes. If the GPU needs the room, set speculative: {type: none}."
+        % (
+            wanted.name,
+            "its own heads" if draft is None else "its draft model",
+            (draft or wanted.facts).architecture,
+            *memory.ESTIMATE_RANGE,
+        )
+    )
 
 
 def of_model(choice: Choice, capacity: Optional[dict[str, int]], gpu_count: int = 0) -> list[str]:

@@ -6,16 +6,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate, speculation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import DRAFT, HEADS, Load
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model import hyperparameters
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.facts import model_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import read_header
 
-from tests.oracle import record_speculation, table
+from tests.oracle import record_speculation, rig_rows, table
 from tests.oracle import speculation as oracle
+from tests.rig.models import catalog
 
 MIB = 1024 * 1024
+
+
+@functools.lru_cache(maxsize=None)
+def rig_facts(name):
+    """The facts of a model of the rig."""
+    head, size = catalog.header_of(name + ":latest")
+    found = model_facts(read_header(io.BytesIO(head).read))
+    return hyperparameters.complete(
+        dict(found, name=name, source="file", digest=None, size_bytes=size, file_bytes=size)
+    )
 
 
 @functools.lru_cache(maxsize=None)
@@ -105,6 +120,29 @@ def test_a_draft_is_wholly_on_the_devices_whatever_the_model_is():
     for mine, theirs in zip(got.devices, alone):
         assert mine.drafting.total_bytes == theirs.engine_bytes
     assert sum(device.drafting.weight_bytes for device in got.devices) > 1000 * MIB
+
+
+def test_the_estimate_is_within_the_range_that_the_plan_names(monkeypatch):
+    """It is tried on the heads that are known, whose rows the engine gave."""
+    rows = [row for row, unused in compared() if row["speculation"] == HEADS]
+    monkeypatch.setattr(speculation, "KNOWN", frozenset())
+    speculation._answers.clear()
+    pairs = [(engine[5], ours[5]) for row in rows for engine, ours in oracle.devices(row) if engine[5]]
+    speculation._answers.clear()
+    least, most = speculation.ESTIMATE_RANGE
+    assert len(pairs) >= 60
+    for engine, ours in pairs:
+        assert least * engine <= ours + 1 and ours <= most * (engine + 1), (engine, ours)
+
+
+def test_the_rows_of_the_rig_are_predicted_to_the_mib():
+    """A small model with a draft model, and one with heads of its own (tests/rig/engine/speculation-rows.json)."""
+    found = json.loads(rig_rows.SPECULATION_ROWS.read_text(encoding="utf-8"))["rows"]
+    assert len(found) == 96
+    for row in found:
+        whole = dict(row, adapters=[], n_gpu_layers=999, kv_unified=False, devices_mib=[1] * len(row["tensor_split"]))
+        for engine, ours in oracle.devices(whole, rig_facts):
+            assert all(-0.01 <= mine - theirs < 1.01 for theirs, mine in zip(engine, ours)), (row, engine, ours)
 
 
 def test_heads_that_are_not_known_are_estimated_and_said_to_be():

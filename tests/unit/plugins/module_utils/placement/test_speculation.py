@@ -148,6 +148,16 @@ def test_what_cannot_be_is_refused(name, settings, said):
         planned(name, **settings)
 
 
+def test_heads_that_no_engine_runs_are_refused_where_they_are_asked_for():
+    """llama has no `graph_mtp` in llama.cpp of build 11669; a newer release may have one."""
+    facts = dict(table.model("qwen3.5-27b-mtp"), architecture="llama")
+    entry = {"name": "m", "model": facts, "speculative": {"type": "mtp"}}
+    gpus = hosts.inventory((49140, 48600), (49140, 48600))
+    with pytest.raises(PlacementError, match="runs no heads of the architecture llama.*leave speculative out"):
+        make_plan(gpus, [entry], "0.32.15")
+    assert any("it ends with an error" in note for note in make_plan(gpus, [entry], "0.35.1")["warnings"])
+
+
 def test_a_draft_model_that_the_engine_does_not_have_is_refused():
     """dflash came with llama.cpp of Ollama 0.30.9 (releases/limits.py)."""
     facts = dict(table.model("llama3.1-8b"), draft=dict(table.model("qwen3.5-27b-mtp"), architecture="dflash"))

@@ -89,9 +89,13 @@ def test_fewer_replicas_of_a_model_that_is_not_wholly_on_a_gpu():
         ("llama", 4, "llama.cpp of build 11669 runs none of the architecture llama"),
         ("llama", 0, None),
         ("qwen35", 4, None),
+        ("nemotron_h_moe", 4, "its own heads of the architecture nemotron_h_moe) is a careful estimate"),
+        ("mimo2", 4, "is 1.25 to 2.6 times what the engine takes"),
+        ("step35", 4, "a careful estimate"),
+        ("step35", 0, None),
     ],
 )
-def test_heads_of_an_architecture_that_the_engine_has_none_of_are_said(architecture, drafted, words):
+def test_heads_that_the_engine_has_not_or_that_were_not_compared_are_said(architecture, drafted, words):
     facts = dataclasses.replace(table.facts("qwen3.5-27b-mtp"), architecture=architecture)
     wanted_ = Wanted(name="m", create_as="m-o", facts=facts, context_length=4096, drafted=drafted)
     choice = Choice(wanted_, "single", placements=(placed((gpu(0), GIB, 2 * GIB)),))

@@ -12,6 +12,7 @@ It runs as the service user, as the server does, and never as root: it parses a 
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 import select
 import stat
@@ -31,6 +32,7 @@ from .memory_table import DeviceMemory
 LEAST_FREE_BYTES = 1024 * 1024 * 1024
 #: The engine starts to load the model after this line, so it is killed at the latest then.
 _LOADS = "load_tensors:"
+_NO_GPU_BACKENDS = ("libggml-base", "libggml-cpu")
 _MOST_OUTPUT_BYTES = 4 * 1024 * 1024
 
 
@@ -48,7 +50,7 @@ class DryRun:
 
     `engine` is the path of llama-server, `model_file` that of the GGUF file; `instance` and `model` are of a plan.
     `flash_attention` is "on", "off" or "auto", as Ollama would set it for these GPUs. `draft_file` and `adapter_files`
-    are GGUF files too.
+    are GGUF files too. `library` is the CUDA library that Ollama takes for these GPUs: a directory beside the engine.
     """
 
     engine: str
@@ -58,6 +60,7 @@ class DryRun:
     flash_attention: str = "auto"
     draft_file: str | None = None
     adapter_files: tuple[str, ...] = ()
+    library: str = ""
 
     @property
     def files(self) -> list[str]:
@@ -104,18 +107,23 @@ class DryRun:
         return command
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the instance with the library path that Ollama sets (LD_LIBRARY_PATH)."""
+        """Return the environment of the instance with what Ollama sets for the library of its GPUs.
+
+        Without GGML_BACKEND_PATH the engine finds no GPU: it looks for back-ends in its own directory only. Source:
+        llm/llama_server.go, `llamaServerLibraryPaths` and `findLlamaServerGPUBackend`, from 0.30.0 on.
+        """
         directory = os.path.dirname(self.engine)
-        libraries = [directory]
-        for name in ("cuda_v13", "cuda_v12"):
-            if os.path.isdir(os.path.join(directory, name)):
-                libraries.insert(0, os.path.join(directory, name))
+        library = os.path.join(directory, self.library) if self.library else directory
+        found = {"LD_LIBRARY_PATH": os.pathsep.join(dict.fromkeys((directory, library)))}
+        files = sorted(glob.glob(os.path.join(glob.escape(library), "libggml-*.so*"))) if self.library else []
+        backends = [path for path in files if not os.path.basename(path).startswith(_NO_GPU_BACKENDS)]
+        found.update({"GGML_BACKEND_PATH": path for path in backends[:1]})
         ours = {
             name: text
             for name, text in self.instance["environment"].items()
             if name != "LLAMA_ARG_TENSOR_SPLIT" and text != HIDDEN
         }
-        return dict(PLAIN, **dict(ours, LD_LIBRARY_PATH=os.pathsep.join(libraries)))
+        return dict(PLAIN, **dict(ours, **found))
 
     def key(self) -> str:
         """Return a text that is the same for dry runs with the same answer: the GPUs by their UUIDs do not matter."""
@@ -124,7 +132,7 @@ class DryRun:
             for name, text in self.instance["environment"].items()
             if name.startswith(("LLAMA_ARG_", "GGML_"))
         }
-        return repr((self.arguments(), sorted(settings.items())))
+        return repr((self.arguments(), sorted(settings.items()), self.library))
 
 
 def measure(run: DryRun, timeout: float = 60.0) -> dict[str, DeviceMemory]:

@@ -13,7 +13,7 @@ from ..gpu.schema import devices_by_uuid
 from ..ollama import manifest as media
 from ..ollama.store import Store, StoreError
 from ..placement.ask import gpus
-from ..releases import engine_start, versions
+from ..releases import engine_start, libraries, versions
 from . import dry_run, plan_figures
 from .memory_table import DeviceMemory
 
@@ -73,6 +73,7 @@ class _Measurement:
     ) -> None:
         self._plan = plan
         self._devices = devices_by_uuid(gpu_inventory)
+        self._driver = gpu_inventory.get("driver_version")
         self._engine = engine
         self._stores = stores
         self._timeout = timeout
@@ -99,7 +100,8 @@ class _Measurement:
         # Ollama gives the draft to the engine only where the plan has tokens proposed.
         draft = drafts[0] if drafts and (model.get("speculation") or {}).get("draft") else None
         flash = self._flash_attention(instance)
-        run = dry_run.DryRun(self._engine, path, instance, model, flash, draft, tuple(adapters))
+        library = self._library(instance)
+        run = dry_run.DryRun(self._engine, path, instance, model, flash, draft, tuple(adapters), library)
         key = run.key()
         if key not in self._answers:
             self._answers[key] = dry_run.measure(run, self._timeout)
@@ -118,6 +120,16 @@ class _Measurement:
                 raise dry_run.Busy(
                     "GPU %s is in exclusive compute mode, and a dry run could block the process that uses it" % uuid
                 )
+
+    def _library(self, instance: dict[str, Any]) -> str:
+        """Return the CUDA library that Ollama takes for the instance's GPUs; "" where it has none for them."""
+        release = versions.release_of(self._plan["ollama_version"])
+        requested = instance["environment"].get("OLLAMA_LLM_LIBRARY", "")
+        usable = [
+            release.gpu_libraries(gpus.capability(self._devices.get(uuid) or {}), self._driver, requested)
+            for uuid in instance["gpu_uuids"]
+        ]
+        return libraries.taken(usable)[0] if usable and all(usable) else ""
 
     def _flash_attention(self, instance: dict[str, Any]) -> str:
         """Return the engine's option --flash-attn as Ollama would set it."""

@@ -2,100 +2,26 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Which CUDA libraries an Ollama release has, the GPUs that each is built for, and the driver that it needs.
 
-A release's archive holds the engine's GPU code in directories below lib/ollama, one for each CUDA version. From 0.30 on
-the server starts the engine once with each of them and keeps a GPU only where the library's list of architectures has
-exactly its compute capability (discover/llama_server.go, `parseLlamaServerDevicesWithNative`): code for another
-capability of the same generation does not count, although CUDA would run it.
+The libraries and their sources are in engine_table.py. From 0.30 on the server starts the engine once with each of them
+and keeps a GPU only where the library's list of architectures has exactly its compute capability
+(discover/llama_server.go, `parseLlamaServerDevicesWithNative`): code for another capability of the same generation does
+not count, although CUDA would run it.
 
-Sources, read at every release tag from 0.30.0 to 0.33.0-rc2: llama/server/CMakePresets.json (architectures),
-Dockerfile (CUDA 12.8 and 13.0, which archive has which), scripts/build_linux.sh (JetPack has archives of its own),
-discover/cuda_compat.go (drivers of cuda_v12), discover/runner.go (`GPUDevices`, `filterOverlapByLibrary`). The driver
-of CUDA 13 and the first one of CUDA 12 are those of NVIDIA's CUDA compatibility tables.
+Sources: discover/runner.go (`GPUDevices`, `filterOverlapByLibrary`), the same at every release tag from 0.30.0 to
+0.33.0-rc2.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Sequence
 
 from ..common.service_variables import Version, version_text
+from . import engine_table
+from .engine_table import NEWEST_READ, Capability, Library
 
-Capability = Tuple[int, ...]  # compute capability, for example (8, 6)
-
-X86, ARM = "x86_64", "aarch64"
-# Below, cuda_v12 asks for the driver that compiles PTX of CUDA 12.8, also where it has machine code.
-_LEGACY_BELOW = (7, 0)
-# A later release may have libraries for GPUs that are newer than all of these.
-NEWEST_READ = (0, 33, 0)
 _NAME = re.compile(r"(cuda_[a-z]+)([0-9]+(?:_[0-9]+)*)\Z")  # cuda_v13, cuda_jetpack6
-_JETPACK_DRIVER = 0  # comes with JetPack, so the server asks for none
-
-
-@dataclasses.dataclass(frozen=True)
-class Library:
-    """A library of a release.
-
-    Attributes:
-        name: its directory, as OLLAMA_LLM_LIBRARY gives it.
-        machines: machine architectures (uname -m) whose archives have it.
-        machine_code: compute capabilities that it has machine code for.
-        ptx: those that it has PTX for, which the driver compiles.
-        driver: least major version of the NVIDIA driver.
-        legacy_driver: the same for compute capabilities below 7.0.
-        archive: the archive that has it, where that is not the release's main one.
-    """
-
-    name: str
-    machines: tuple[str, ...]
-    machine_code: tuple[Capability, ...]
-    ptx: tuple[Capability, ...]
-    driver: int
-    legacy_driver: int
-    archive: str = ""
-
-    def built_for(self, capability: Capability) -> bool:
-        """Whether its list of architectures has this compute capability."""
-        return capability in self.machine_code or capability in self.ptx
-
-    def driver_for(self, capability: Optional[Capability]) -> int:
-        """Least major version of the driver for a GPU."""
-        return self.legacy_driver if capability and capability < _LEGACY_BELOW else self.driver
-
-    def takes(self, capability: Optional[Capability], driver: Optional[int]) -> bool:
-        """Whether the server uses a GPU with it; what is not known counts as good."""
-        if capability is not None and not self.built_for(capability):
-            return False
-        return driver is None or driver >= self.driver_for(capability)
-
-
-def _cuda_v12(machine_code: tuple[Capability, ...], ptx: tuple[Capability, ...], driver: int) -> Library:
-    return Library("cuda_v12", (X86, ARM), machine_code, ptx, driver, 570)
-
-
-def _cuda_v13(ptx: tuple[Capability, ...]) -> Library:
-    return Library("cuda_v13", (X86, ARM), (), ptx, 580, 580)
-
-
-def _jetpack(number: int, machine_code: tuple[Capability, ...]) -> Library:
-    archive = "ollama-linux-arm64-jetpack%d.tar.zst" % number
-    return Library("cuda_jetpack%d" % number, (ARM,), machine_code, (), _JETPACK_DRIVER, _JETPACK_DRIVER, archive)
-
-
-# 90a is of capability 9.0.
-_SINCE_VOLTA = ((7, 0), (7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (12, 0))
-_PASCAL, _MAXWELL = ((6, 0), (6, 1)), ((5, 0), (5, 2))
-_B200, _ORIN = ((10, 0),), ((8, 7),)
-_CUDA_13 = ((7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (10, 3), (11, 0), (12, 0), (12, 1))
-_JETPACKS = (_jetpack(6, _ORIN), _jetpack(5, ((7, 2), (8, 7))))
-
-# (first release, its libraries in the order in which the server prefers them), newest release first.
-LIBRARIES: tuple[tuple[Version, tuple[Library, ...]], ...] = (
-    ((0, 32, 2), (_cuda_v13(_CUDA_13 + _ORIN), _cuda_v12(_PASCAL + _SINCE_VOLTA + _B200, _MAXWELL, 550), *_JETPACKS)),
-    ((0, 31, 2), (_cuda_v13(_CUDA_13 + _ORIN), _cuda_v12(_PASCAL + _SINCE_VOLTA, _MAXWELL, 550), *_JETPACKS)),
-    ((0, 30, 11), (_cuda_v13(_CUDA_13 + _ORIN), _cuda_v12(_SINCE_VOLTA, _MAXWELL + _PASCAL, 550), *_JETPACKS)),
-    ((0, 30, 0), (_cuda_v13(_CUDA_13), _cuda_v12(_SINCE_VOLTA, _MAXWELL + _PASCAL, 525), *_JETPACKS)),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +41,7 @@ class RefusedGpu:
 
 def of_release(version: Version) -> tuple[Library, ...]:
     """The CUDA libraries of a release from 0.30 on, the one that the server prefers first."""
-    return next((found for since, found in LIBRARIES if version >= since), LIBRARIES[-1][1])
+    return engine_table.of(version).libraries
 
 
 def names(version: Version) -> list[str]:
@@ -145,7 +71,7 @@ def may_be_new(version: Version, name: str) -> bool:
     match = _NAME.match(name)
     if version <= NEWEST_READ or match is None:
         return False
-    read = [_NAME.match(library.name) for dummy, found in LIBRARIES for library in found]
+    read = [_NAME.match(library.name) for row in engine_table.TABLE for library in row.libraries]
     return all(_number(match) > _number(other) for other in read if other and other.group(1) == match.group(1))
 
 
@@ -299,7 +225,7 @@ def _all(library: Library) -> tuple[Capability, ...]:
 
 def _first_later(version: Version, capability: Optional[Capability], driver: Optional[int]) -> Optional[Version]:
     """The first later release that uses such a GPU with such a driver, or None."""
-    later = [since for since, dummy in reversed(LIBRARIES) if since > version]
+    later = [row.first for row in reversed(engine_table.TABLE) if row.first > version]
     return next((since for since in later if usable(since, capability, driver)), None)
 
 

@@ -2,14 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """What the engine of a release cannot do: too many GPUs, unknown architectures, KV caches without a CUDA kernel.
 
-Sources:
-* Builds of llama.cpp: LLAMA_CPP_VERSION at each release tag of Ollama from 0.30.0 to 0.33.0-rc2.
-* Architectures: LLM_ARCH_NAMES of llama.cpp (src/llama-arch.cpp), read in the libraries of builds 9842, 10068 and
-  10361, and in the sources of 2026-06-08 and 2026-08-04. Where that leaves open which of two releases
-  is the first, it is the earlier one. Ollama's own names: `translate_metadata` in llama/compat/llama-ollama-compat.cpp.
-* GPUs: GGML_SCHED_MAX_BACKENDS (ggml/src/ggml-backend.cpp) and GGML_CUDA_MAX_DEVICES (`ggml_cuda_init`).
-* KV caches: `ggml_cuda_get_best_fattn_kernel` (ggml/src/ggml-cuda/fattn.cu). Ollama builds without
-  GGML_CUDA_FA_ALL_QUANTS (llama/server/CMakePresets.json).
+The facts and their sources are in engine_table.py; here is what follows from them.
 """
 
 from __future__ import annotations
@@ -20,87 +13,24 @@ from typing import Any, Mapping, Optional, Sequence
 from ..common.service_variables import Version, version_text
 from ..memory import kv_cache
 from ..model.schema import ModelFacts
-from . import libraries
+from . import engine_table, libraries
+from .engine_table import NEWEST_READ
 from .shapes import Decision
 
-# The CPU is the sixteenth back-end of a process.
-MOST_GPUS = 15
-# CUDA devices that the server can look at; with more, the program that lists them ends.
-MOST_CUDA_DEVICES = 16
-
-# (first release, build of llama.cpp that it is made from), newest first.
-BUILDS: tuple[tuple[Version, str], ...] = (
-    ((0, 32, 15), "b10488"),
-    ((0, 32, 14), "b10434"),
-    ((0, 32, 10), "b10380"),
-    ((0, 32, 8), "b10353"),
-    ((0, 32, 6), "b10242"),
-    ((0, 32, 3), "b10091"),
-    ((0, 32, 2), "b10069"),
-    ((0, 31, 2), "b9888"),
-    ((0, 31, 0), "b9840"),
-    ((0, 30, 11), "b9781"),
-    ((0, 30, 10), "b9672"),
-    ((0, 30, 9), "b9626"),
-    ((0, 30, 5), "b9509"),
-    ((0, 30, 4), "b9493"),
-    ((0, 30, 1), "b9479"),
-    ((0, 30, 0), "b9452"),
-)
-# Later releases may know more architectures.
-NEWEST_READ = (0, 33, 0)
-# (first release, architectures that it adds).
-ARCHITECTURES: tuple[tuple[Version, frozenset[str]], ...] = (
-    (
-        (0, 30, 0),
-        frozenset(
-            (
-                "afmoe apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bert bitnet bloom chameleon chatglm "
-                "codeshell cogvlm cohere2 command-r dbrx deci deepseek deepseek2 deepseek2-ocr deepseek32 dots1 dream "
-                "ernie4_5 ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon falcon-h1 gemma gemma-embedding "
-                "gemma2 gemma3 gemma3n gemma4 gemma4-assistant glm-dsa glm4 glm4moe gpt-oss gpt2 gptj gptneox granite "
-                "granitehybrid granitemoe grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl internlm2 jais jais2 "
-                "jamba jina-bert-v2 jina-bert-v3 kimi-linear lfm2 lfm2moe llada llada-moe llama llama-embed llama4 "
-                "maincoder mamba mamba2 mellum mimo2 minicpm minicpm3 minimax-m2 mistral3 mistral4 modern-bert mpt "
-                "nemotron nemotron_h nemotron_h_moe neo-bert nomic-bert nomic-bert-moe olmo olmo2 olmoe openelm orion "
-                "paddleocr pangu-embedded phi2 phi3 phimoe plamo plamo2 plamo3 plm qwen qwen2 qwen2moe qwen2vl qwen3 "
-                "qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe refact rnd1 rwkv6 rwkv6qwen2 rwkv7 seed_oss "
-                "smallthinker smollm3 stablelm starcoder starcoder2 step35 t5 t5encoder talkie wavtokenizer-dec xverse"
-            ).split()
-        )
-        # Ollama's names, which it translates when a model loads.
-        | frozenset("deepseekocr glm4moelite glmocr gptoss nemotron_h_omni olmo3 qwen25vl".split()),
-    ),
-    ((0, 30, 1), frozenset(("laguna",))),
-    ((0, 30, 9), frozenset(("cohere2moe", "deepseek4", "dflash", "eagle3"))),
-    ((0, 31, 2), frozenset(("hy_v3",))),
-    ((0, 32, 3), frozenset(("minimax-m3", "nanbeige"))),
-    ((0, 32, 8), frozenset(("graniteswitch", "muse-glimmer", "qwen3tts"))),
-    ((0, 32, 10), frozenset(("pockettts",))),
-)
-# Architectures that Ollama's own engine and its copy of llama.cpp had, and that llama-server does not have: the last
-# release with each (model/models and llama/llama.cpp/src/llama-arch.cpp at v0.24.0).
-LAST_WITH = {"mllama": (0, 24, 0), "solar": (0, 24, 0)}
-
-# KV cache types with a flash attention kernel for CUDA, as far as a plan may ask for them.
-CUDA_CACHE_TYPES = ("bf16", "f16", "f32", "q4_0", "q8_0")
-# Those that Ollama before 0.30 knows; it takes f16 for any other (`SupportsKVCacheType` in fs/ggml/ggml.go).
+# KV cache types that Ollama before 0.30 knows; it takes f16 for any other (`SupportsKVCacheType` in fs/ggml/ggml.go).
 OLD_CACHE_TYPES = ("f16", "q4_0", "q8_0")
 # The types that Ollama's documentation names (docs/faq.mdx).
 ADVISED_CACHE_TYPES = "f16, q8_0, q4_0"
-# Sizes of a head with a flash attention kernel: of keys and values alike, and (keys, values).
-_HEADS_ALIKE = (40, 64, 72, 80, 96, 112, 128, 256, 512)
-_HEADS = ((192, 128), (320, 256), (576, 512))
 
 
 def build(version: Version) -> str:
     """The build of llama.cpp of a release from 0.30 on; of later ones than were read, the newest that is known."""
-    return next((name for since, name in BUILDS if version >= since), BUILDS[-1][1])
+    return engine_table.of(version).build
 
 
 def architectures(version: Version) -> frozenset[str]:
     """The architectures that the engine of a release from 0.30 on has."""
-    return frozenset().union(*(names for since, names in ARCHITECTURES if version >= since))
+    return frozenset().union(*(row.new_architectures for row in engine_table.TABLE if version >= row.first))
 
 
 def refused_architecture(version: Version, architecture: Optional[str]) -> Optional[str]:
@@ -112,10 +42,10 @@ def refused_architecture(version: Version, architecture: Optional[str]) -> Optio
     """
     if not architecture or architecture in architectures(version):
         return None
-    last = LAST_WITH.get(architecture)
+    last = engine_table.LAST_WITH.get(architecture)
     if last is None and version > NEWEST_READ:
         return None
-    first = next((since for since, names in ARCHITECTURES if architecture in names), None)
+    first = next((row.first for row in engine_table.TABLE if architecture in row.new_architectures), None)
     if last:
         advice = "Ollama %s is the last release with it; use that, or another model" % version_text(last)
     elif first:
@@ -152,7 +82,8 @@ def refused_cache(version: Version, model: ModelFacts, cache_type: str) -> Optio
         model: the model's facts.
         cache_type: "f16", "q8_0" and so on, for keys and values alike.
     """
-    if cache_type not in CUDA_CACHE_TYPES:
+    row = engine_table.of(version)
+    if cache_type not in row.cache_types:
         return (
             "kv_cache_type %s has no flash attention kernel in the CUDA libraries of Ollama %s: attention would run on "
             "the CPU, 8 to 30 times slower, or the load ends; use one of %s"
@@ -161,7 +92,7 @@ def refused_cache(version: Version, model: ModelFacts, cache_type: str) -> Optio
     heads = (model.key_length or 0, model.value_length or 0)
     if kv_cache.CACHE_TYPES[cache_type][0] == 1 or model.kv_lora_rank or not all(heads):
         return None
-    if (heads[0] == heads[1] and heads[0] in _HEADS_ALIKE) or heads in _HEADS:
+    if heads in row.heads:
         return None
     return (
         "kv_cache_type %s needs flash attention, and the CUDA libraries of Ollama %s have no kernel for heads of %d "
@@ -187,10 +118,11 @@ def refused_set(version: Version, gpus: Sequence[Mapping[str, Any]]) -> Optional
         version: the Ollama version.
         gpus: as `Gpu.for_release` gives them; `libraries` are the names of the CUDA libraries that work with each.
     """
-    if len(gpus) > MOST_GPUS:
+    most = engine_table.of(version).most_gpus
+    if len(gpus) > most:
         return "A process of Ollama %s can use at most %d GPUs, and these are %d" % (
             version_text(version),
-            MOST_GPUS,
+            most,
             len(gpus),
         )
     known = [tuple(gpu.get("libraries") or ()) for gpu in gpus]
@@ -206,21 +138,22 @@ def refused_set(version: Version, gpus: Sequence[Mapping[str, Any]]) -> Optional
 
 def of_host(version: Version, count: int) -> Optional[str]:
     """What a release left alone does on a host with so many GPUs that one process cannot use them all, or None."""
-    if count <= MOST_GPUS:
+    row = engine_table.of(version)
+    if count <= row.most_gpus:
         return None
-    if count > MOST_CUDA_DEVICES:
-        alone = "the program that lists the GPUs ends above %d, and every model runs on the CPU" % MOST_CUDA_DEVICES
+    if count > row.most_cuda_devices:
+        alone = "the program that lists the GPUs ends above %d, and every model runs on the CPU" % row.most_cuda_devices
     else:
         alone = "a model that does not fit one GPU goes to all of them, and its load ends"
     return "This host has %d GPUs, and a process of Ollama %s can use at most %d together: left alone, %s." % (
         count,
         version_text(version),
-        MOST_GPUS,
+        row.most_gpus,
         alone,
     )
 
 
-def within(decision: Decision, gpus: Sequence[Mapping[str, Any]], visible: Sequence[int]) -> Decision:
+def within(version: Version, decision: Decision, gpus: Sequence[Mapping[str, Any]], visible: Sequence[int]) -> Decision:
     """A decision with what becomes of it on a host with too many GPUs, or with GPUs of different CUDA libraries.
 
     The server asks each library for its GPUs in the order of a map of Go, which is another one at each start
@@ -228,18 +161,20 @@ def within(decision: Decision, gpus: Sequence[Mapping[str, Any]], visible: Seque
     (ml/device.go `LibraryPaths`, llm/llama_server.go `llamaServerLibraryPaths`).
 
     Args:
+        version: the Ollama version.
         decision: what the release decides.
         gpus: the GPUs of the request, as `Gpu.for_release` gives them.
         visible: the places there of those that the service sees.
     """
-    if len(visible) > MOST_CUDA_DEVICES:
+    row = engine_table.of(version)
+    if len(visible) > row.most_cuda_devices:
         return dataclasses.replace(decision, outcome="cpu", gpus=[], tokens=[], layers=[])
     count = len(decision.gpus)
     if count < 2 or decision.outcome == "cpu":
         return decision
     error = None
-    if count > MOST_GPUS:
-        error = "the model goes to %d GPUs, and one process can use at most %d" % (count, MOST_GPUS)
+    if count > row.most_gpus:
+        error = "the model goes to %d GPUs, and one process can use at most %d" % (count, row.most_gpus)
     known = {place: tuple(gpus[place].get("libraries") or ()) for place in visible}
     if error is None and all(known.values()):
         taken = dict(zip(known, libraries.taken(list(known.values()))))

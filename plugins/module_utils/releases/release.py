@@ -13,7 +13,7 @@ from typing import Mapping, Optional, Sequence
 
 from ..common.service_variables import Version, version_text
 from ..model.schema import ModelFacts
-from . import faults, limits, unchecked
+from . import engine_table, faults, limits, unchecked
 from .libraries import RefusedGpu
 from .shapes import Decision, Gpu, LoadRequest, PlannedLayers, PlannedLoad
 from .speculation import NONE, Speculation
@@ -53,12 +53,13 @@ class Release(abc.ABC):
     layers_can_be_set: bool
     all_layers_can_be_forced: bool
     keeps_gpu_overhead: bool
-    most_gpus: int = limits.MOST_GPUS
+    most_gpus: int
     smaller_batches: tuple[int, ...]
 
     def __init__(self, version: str, numbers: Version, effects: dict[str, str]):
         self.version = str(version).strip().lstrip("v")
         self.numbers = numbers
+        self.most_gpus = engine_table.of(numbers).most_gpus
         self.effects = effects
 
     @abc.abstractmethod

@@ -16,7 +16,7 @@ from ..common.service_variables import Version
 from ..memory import speculation as memory
 from ..memory.load import HEADS
 from ..model.schema import ModelFacts
-from . import limits
+from .engine_table import NEWEST_READ
 
 DEFAULT_TOKENS = 4  # of draft_num_predict (api/types.go `DefaultOptions`), where the model has a draft layer
 DFLASH = "draft-dflash"
@@ -91,7 +91,7 @@ def never_runs_heads(model: ModelFacts, version: Version) -> bool:
 
     Its build is older than the one that WITH_HEADS was read in.
     """
-    return model.draft is None and model.architecture not in WITH_HEADS and version <= limits.NEWEST_READ
+    return model.draft is None and model.architecture not in WITH_HEADS and version <= NEWEST_READ
 
 
 def refused_draft(model: ModelFacts, version: Version) -> Optional[str]:

@@ -8,7 +8,7 @@ Such a release can be used all the same: what it does is proven after it was sta
 from __future__ import annotations
 
 from ..common.service_variables import Version
-from . import archives, libraries, limits
+from . import archives, engine_table
 
 
 def unchecked_parts(version: str, numbers: Version) -> list[str]:
@@ -19,9 +19,8 @@ def unchecked_parts(version: str, numbers: Version) -> list[str]:
         numbers: the version as three integers.
     """
     parts = ["where it places models and how much memory they take", "which settings it reads"]
-    if numbers > limits.NEWEST_READ:
+    if numbers > engine_table.NEWEST_READ:
         parts.append("which architectures its engine loads")
-    if numbers > libraries.NEWEST_READ:
         parts.append("which GPUs and drivers its CUDA libraries are for")
     if version not in archives.CHECKSUMS:
         parts += ["its archive, apart from a checksum that you give", "whether holes are known in it"]

@@ -43,7 +43,7 @@ class ReleaseSince030(Release):
     def decide(self, request: LoadRequest) -> Decision:
         decision = v0_30.decide(dataclasses.replace(request, version=self.numbers))
         visible = [place for place, dummy in env.visible_gpus(request.gpus, request.environment)]
-        return limits.within(decision, request.gpus, visible)
+        return limits.within(self.numbers, decision, request.gpus, visible)
 
     def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
         if asked is not None:

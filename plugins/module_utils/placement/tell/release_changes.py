@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Optional, Sequence
 
-from ...releases import archives, libraries, limits
+from ...releases import archives, engine_table, libraries, limits
 from ...releases.release import Release
 from ...releases.shapes import LoadRequest
 from ...releases.versions import UnknownVersion, release_of
@@ -62,7 +62,7 @@ def _engine(old: Release, new: Release) -> Iterator[str]:
     if old.engine != new.engine:
         yield "Its engine is %s instead of %s." % (new.engine, old.engine)
     elif new.reads_engine_variables:
-        builds = [limits.build(one.numbers) if one.numbers <= limits.NEWEST_READ else None for one in (old, new)]
+        builds = [limits.build(one.numbers) if one.numbers <= engine_table.NEWEST_READ else None for one in (old, new)]
         if None in builds:
             yield "Which build of llama.cpp its engine is made from is not known here."
         elif builds[0] != builds[1]:

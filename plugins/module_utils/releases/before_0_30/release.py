@@ -46,7 +46,7 @@ class ReleaseBefore030(release.Release):
     def decide(self, request: LoadRequest) -> Decision:
         decision = self.rules.decide(dataclasses.replace(request, version=self.numbers))
         visible = [place for place, dummy in env.visible_gpus(request.gpus, request.environment)]
-        return limits.within(decision, request.gpus, visible)
+        return limits.within(self.numbers, decision, request.gpus, visible)
 
     def flash_attention(self, asked: Optional[bool], gpus: Sequence[Gpu]) -> str:
         return "auto" if asked is None else "on" if asked else "off"

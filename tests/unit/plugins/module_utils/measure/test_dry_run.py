@@ -91,6 +91,39 @@ def test_flash_attention_is_what_ollama_would_say(store, rig, tmp_path, capabili
     assert "--flash-attn %s " % told in open(engine + ".told").read()
 
 
+@pytest.mark.parametrize(
+    "capabilities, driver, requested, library",
+    [
+        (("8.6", "8.6"), "580.65.06", "", "cuda_v13"),
+        (("8.6", "8.6"), "570.124.06", "", "cuda_v12"),
+        (("8.6", "7.0"), "580.65.06", "", "cuda_v12"),  # the server keeps the older one for both
+        (("12.1", "12.1"), "580.65.06", "", "cuda_v13"),
+        (("8.6", "8.6"), "580.65.06", "cuda_v12", "cuda_v12"),
+        (("8.6", "8.6"), "470.1", "", None),
+    ],
+)
+def test_the_engine_gets_the_library_that_ollama_would_give_it(
+    store, rig, tmp_path, capabilities, driver, requested, library
+):
+    """Without GGML_BACKEND_PATH it finds no GPU (llm/llama_server.go `findLlamaServerGPUBackend`)."""
+    plan = plan_of(store, "llama4:16x17b", context_length=32768)
+    if requested:
+        plan["instances"][0]["environment"]["OLLAMA_LLM_LIBRARY"] = requested
+    facts = dict(inventory(), driver_version=driver)
+    for device, capability in zip(facts["gpus"], capabilities):
+        device["compute_capability"] = capability
+    for name in ("cuda_v12", "cuda_v13"):
+        (tmp_path / name).mkdir()
+        for file in ("libcublas.so.12", "libggml-base.so.0", "libggml-cpu-x64.so", "libggml-cuda.so"):
+            (tmp_path / name / file).touch()
+    engine = program(tmp_path / "engine", 'env > "$0.told"; exit 1')
+    measure_plan(plan, facts, engine)
+    told = dict(line.partition("=")[::2] for line in (tmp_path / "engine.told").read_text().splitlines())
+    assert told.get("GGML_BACKEND_PATH") == (library and str(tmp_path / library / "libggml-cuda.so"))
+    directories = [str(tmp_path)] + ([str(tmp_path / library)] if library else [])
+    assert told["LD_LIBRARY_PATH"].split(":") == directories
+
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 

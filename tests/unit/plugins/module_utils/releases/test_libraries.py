@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import libraries
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import engine_table, libraries
 
 NEWEST = (0, 32, 15)
 
@@ -108,7 +108,7 @@ def test_the_library_that_several_gpus_get(usable, taken):
 
 
 def test_the_newest_release_comes_first_and_every_one_has_both_cuda_versions():
-    versions = [since for since, dummy in libraries.LIBRARIES]
+    versions = [row.first for row in engine_table.TABLE]
     assert versions == sorted(versions, reverse=True)
     assert all({"cuda_v12", "cuda_v13"} <= set(libraries.names(version)) for version in versions)
 
@@ -152,4 +152,4 @@ def test_a_library_that_only_a_newer_release_may_have_is_taken_with_a_doubt(name
         assert "Ollama 0.35.1 has the CUDA library %s" % name in doubt and "0.33.0 has cuda_jetpack5" in doubt
         assert libraries.usable((0, 35, 1), (13, 0), 610, name) == (name,)
         assert libraries.refused_gpu((0, 35, 1), (8, 6), "610.1", name) is None
-    assert not libraries.may_be_new(NEWEST, name) and libraries.doubted_library(libraries.NEWEST_READ, name) is None
+    assert not libraries.may_be_new(NEWEST, name) and libraries.doubted_library(engine_table.NEWEST_READ, name) is None

@@ -249,7 +249,7 @@ ROOTS_UNIT = (
 
 
 def test_a_store_that_root_owns_is_copied_from(site):
-    """The service user cannot touch root's blobs as /api/create does, so they are not linked; root's stay as they are."""
+    """The service user cannot touch root's blobs, as /api/create does: they are copied, and root's stay as they are."""
     seed.seed(fleet.container_name(SET, "r"), "small", ROOTS_STORE)
     on("r", "sh", "-c", "cat > /etc/systemd/system/ollama.service", stdin=ROOTS_UNIT.encode())
     on("r", "systemctl", "enable", "--now", "ollama.service")

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from typing import Any, Container, Optional, Sequence
 
 from ...common import addresses
+from ...common.names import InvalidName, full_name
 
 
 def moved_addresses(applied_instances: Sequence[dict[str, Any]], instances: Sequence[dict[str, Any]]) -> list[str]:
@@ -16,7 +17,8 @@ def moved_addresses(applied_instances: Sequence[dict[str, Any]], instances: Sequ
         applied_instances: `instances` of the applied plan as applied.sound gives it.
         instances: `instances` of the new plan. Models that it does not have are not spoken of: the user left them out.
     """
-    before, after = _by_model(applied_instances), _by_model(instances)
+    kept = {model.get("create_as") for instance in instances for model in instance.get("models") or []}
+    before, after = _by_model(applied_instances, kept), _by_model(instances)
     return [
         _sentence(name, instance, after[name], instances)
         for name in sorted(before)
@@ -26,15 +28,30 @@ def moved_addresses(applied_instances: Sequence[dict[str, Any]], instances: Sequ
     ]
 
 
-def _by_model(instances: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """{create_as or alias: instances that have an address}."""
+def _by_model(
+    instances: Sequence[dict[str, Any]], kept: Container[Optional[str]] = ()
+) -> dict[str, list[dict[str, Any]]]:
+    """{name that clients use: instances that have an address}.
+
+    A model answers to its plain name as well. That counts unless `kept` has the name of the optimized model, which is
+    spoken of then: another suffix gives the optimized model another name, and clients of the plain name stay.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     for instance in instances:
         for model in instance.get("models") or []:
             if model.get("create_as") and addresses.is_port(instance.get("port")) and instance.get("address"):
-                for name in (model["create_as"], *(model.get("aliases") or ())):
+                plain = [] if model["create_as"] in kept else _plain_name(model)
+                for name in dict.fromkeys((model["create_as"], *(model.get("aliases") or ()), *plain)):
                     found.setdefault(name, []).append(instance)
     return found
+
+
+def _plain_name(model: dict[str, Any]) -> list[str]:
+    """The name that a model was given, in full; [] where a damaged plan has none."""
+    try:
+        return [full_name(model["name"])]
+    except (KeyError, InvalidName):
+        return []
 
 
 def _answers(instance: dict[str, Any], at: dict[str, Any]) -> bool:

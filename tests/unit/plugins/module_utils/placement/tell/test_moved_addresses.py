@@ -39,6 +39,18 @@ def test_an_alias_that_moves_with_the_model_that_gets_it():
     )
 
 
+def test_the_plain_name_counts_where_the_optimized_model_gets_another_name():
+    before, after = instances((11434, "a:latest-optimized")), instances((12000, "a:latest-fast"), (11434, "b"))
+    before[0]["models"][0]["name"] = after[0]["models"][0]["name"] = "a"
+    (told,) = moved_addresses(before, after)
+    assert told.startswith(
+        "a:latest is served at http://127.0.0.1:11434 now and would be at http://127.0.0.1:12000 only, as b will be"
+    )
+    after[0]["models"][0]["create_as"] = "a:latest-optimized"
+    (told,) = moved_addresses(before, after)
+    assert told.startswith("a:latest-optimized is served at")
+
+
 def test_another_address_to_listen_on():
     before = instances((11434, "a"), address="127.0.0.1")
     assert moved_addresses(before, instances((11434, "a"), address="0.0.0.0")) == []
@@ -55,6 +67,7 @@ def test_another_address_to_listen_on():
         (instances((11434, "a")), instances((11434, "a", "b"), (11435, "a"))),
         (instances((11434, "a")), instances((11435, "b"))),  # the user left the model out
         ([{"unit": "ollama@gpu0.service"}], instances((11434, "a"))),  # all that is known of a damaged plan
+        ([{"address": "127.0.0.1", "port": 1, "models": [{"create_as": "a", "name": "no name"}]}], []),
         ([{"port": None, "models": [{"create_as": "a"}]}], instances((11434, "a"))),
     ],
 )

@@ -141,6 +141,13 @@ options:
       - Port of the first instance. The other instances use the ports after it.
     type: int
     default: 11434
+  advertise_address:
+    description:
+      - Address of the host that clients use, an IP address or a host name without a port. The plan passes it on to the
+        endpoints; nothing listens on it.
+      - By default clients use the address on which the instances listen or, where that stands for all addresses of the
+        host, the default address of the host.
+    type: str
 seealso:
   - module: gpufleet.ollama.gpu_facts
   - module: gpufleet.ollama.model_info
@@ -332,6 +339,7 @@ def argument_spec() -> dict[str, Any]:
         listen_address=dict(type="str", default="127.0.0.1"),
         base_port=dict(type="int", default=11434),
         host_headroom_bytes=dict(type="int"),
+        advertise_address=dict(type="str"),
     )
 
 

@@ -75,7 +75,7 @@ class OnController(ActionBase):
         if problem is not None:  # here, so that Ansible shows the sentence alone
             raise AnsibleActionFail(problem)
         # Through JSON, as the result of a module comes: tuples become lists, and keys become texts.
-        return merge_hash(result, dict(json.loads(json.dumps(computed)), changed=False))
+        return merge_hash(result, {"changed": False, **json.loads(json.dumps(computed))})
 
     def checked_options(self) -> dict[str, Any]:
         """Return the options of the task with their types and defaults.

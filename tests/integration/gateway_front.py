@@ -64,7 +64,7 @@ class Light:
             cwd=str(CHECKOUT),
             stdin=subprocess.DEVNULL,
         )
-        until(lambda: _listens(self.port))
+        until(lambda: listens(self.port))
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -92,7 +92,8 @@ def until(condition, seconds: float = 20, what: str = "") -> None:
         time.sleep(0.05)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether something listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -154,7 +155,7 @@ class Front:
                 stderr=log,
                 env={**os.environ, "GLIBC_TUNABLES": _tunables()},
             )
-        until(lambda: _listens(self.port))
+        until(lambda: listens(self.port))
         until(lambda: not self.servers(False), what=self.log_path)
         return self
 

@@ -61,11 +61,36 @@ def _site(podman_hosts, collections, tmp_path_factory):
                 "addresses": address,
             },
         }
-        site.inventory({"a": of_a_host, "b": of_a_host, "c": of_the_fleet})
+        open_host = {"ollama_multigpu_listen_address": "0.0.0.0", "ollama_multigpu_acknowledged": ["listen_address"]}
+        told = {"ollama_multigpu_endpoints_file": str(site.scratch / "out" / "endpoints.json")}
+        site.inventory({"a": of_a_host, "b": {**of_a_host, **open_host}, "c": of_the_fleet}, **told)
         site.play("site", "-e", "ollama_multigpu_hosts=a:b")
         yield site
     finally:
         fleet.down(SET)
+
+
+def test_the_endpoints_are_told_on_the_controller(site):
+    found = json.loads((site.scratch / "out" / "endpoints.json").read_text(encoding="utf-8"))
+    address = on("b", "hostname", "-I").split()[0]
+    assert {name: one["replicas"] for name, one in found["models"].items()} == {
+        "chat:latest": 2,
+        "tiny:latest": 2,
+        "tiny:latest-optimized": 2,
+    }
+    one, other = found["models"]["chat:latest"]["endpoints"]
+    assert (one["host"], one["url"], one["host_only"]) == ("a", "http://127.0.0.1:11434", True)
+    assert (other["host"], other["url"], other["host_only"]) == ("b", "http://%s:11434" % address, False)
+    for host in "ab":
+        assert found["hosts"][host] == json.loads(on(host, "cat", "/etc/ansible/facts.d/ollama_multigpu.fact"))
+    fetched = on(
+        "a",
+        "python3",
+        "-c",
+        "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())",
+        other["url"] + "/api/tags",
+    )
+    assert "chat:latest" in fetched
 
 
 def test_two_levels_of_gateways(site):

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 from typing import Any, Mapping, Optional
 
 from ..common import addresses
@@ -80,7 +79,7 @@ class Endpoint:
     @property
     def host_only(self) -> bool:
         """Whether only programs on the host itself reach it."""
-        return is_loopback(self.address)
+        return addresses.is_loopback(self.address)
 
     @property
     def slots(self) -> int:
@@ -92,14 +91,6 @@ class Endpoint:
     def model(self, name: str) -> Optional[ServedModel]:
         """Return the model that a client gets under a name; None where the instance serves none under it."""
         return next((model for model in self.models if model.is_named(name)), None)
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether an address is that of the host itself for each host."""
-    try:
-        return ipaddress.ip_address(addresses.as_reached(address)).is_loopback
-    except ValueError:
-        return address.lower() == "localhost"
 
 
 def advertised_address(plan: Mapping[str, Any], instance: Mapping[str, Any], default: Optional[str]) -> Optional[str]:
@@ -121,7 +112,7 @@ def advertised_address(plan: Mapping[str, Any], instance: Mapping[str, Any], def
     if addresses.is_wildcard(instance["address"]):
         # A host says it, so that it may be any text.
         found = addresses.ip_address(str(default or ""))
-        return None if found is None or is_loopback(found) or addresses.is_wildcard(found) else found
+        return None if found is None or addresses.is_loopback(found) or addresses.is_wildcard(found) else found
     return addresses.without_brackets(instance["address"])
 
 

@@ -14,7 +14,7 @@ from . import model_lists, rollback
 from .compare import compare
 from .give_back import adoption_record, give_back
 from .inputs import plan_input
-from .obstacles import host_obstacles
+from .obstacles import host_obstacles, unknown_addresses
 from .program_units import Checking
 from .role_variables import PREFIX, settings_problems
 from .schema import Changes, Wanted
@@ -67,8 +67,9 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         changes = compare(plan, host, servers, applied, wanted)
     except ValueError as error:
         changes = Changes(obstacles=(str(error),))
+    unknown = unknown_addresses(plan, host, name) if settings.get(PREFIX + "endpoints_file") else []
     return dict(
-        _result(list(changes.obstacles)),
+        _result([*changes.obstacles, *unknown]),
         release=release,
         changes=[change_data(change) for change in changes.changes],
         summary=summary_lines(changes),

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common import addresses, paths
 from ..releases import archives
+from .endpoints import EndpointsError, endpoints
 from .files import wanted_files
 from .schema import ManagedFile, Wanted
 
@@ -72,6 +73,21 @@ def plan_obstacles(plan: dict[str, Any], host: dict[str, Any], adopt: bool = Fal
     for instance in plan["instances"]:
         found += _port(instance, host["listeners"], given_back)
     return found
+
+
+def unknown_addresses(plan: dict[str, Any], host: dict[str, Any], name: str) -> list[str]:
+    """Return the sentence about instances whose address for clients is not known, which is to be written down.
+
+    Args:
+        plan: of module placement_info.
+        host: of module host_info.
+        name: the host's name, for the sentence.
+    """
+    try:
+        endpoints(name, plan, host["default_address"])
+    except EndpointsError as error:
+        return [str(error)]
+    return []
 
 
 def _infeasible(plan: dict[str, Any]) -> list[str]:

@@ -26,8 +26,10 @@ _CHECKSUM = re.compile(r"((sha256:)?[0-9a-fA-F]{64}|https?://\S+)\Z")
 _SHORTEST_INTERVAL = 30
 #: Variables of one value, and those that are mappings. Addresses and environments may hold passwords.
 _OF_ONE_VALUE = (
+    "advertise_address",
     "base_port",
     "check_interval",
+    "endpoints_file",
     "headroom_bytes",
     "host_headroom_bytes",
     "listen_address",
@@ -130,6 +132,12 @@ def _places(values: dict[str, Any]) -> list[str]:
         problems.append(
             "ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % str(address)
         )
+    elif values.get("advertise_address"):
+        problem = addresses.advertise_problem(values["advertise_address"], str(address or ""))
+        if problem:
+            problems.append(
+                "ollama_multigpu_advertise_address is %r, which %s." % (values["advertise_address"], problem)
+            )
     return problems
 
 

@@ -180,6 +180,7 @@ def settings_of(plan: Mapping[str, Any], checksum: str, settings: Mapping[str, A
         "release_checksum": checksum if archives.is_sha256(checksum) else "",
         "models_dir": plan["models_dir"],
         "listen_address": next((address for address in addresses if address), settings[PREFIX + "listen_address"]),
+        "advertise_address": plan.get("advertise_address") or "",
         "acknowledged": list(dict.fromkeys(acknowledged)),
         "environment": {},
         "environment_unchecked": {},

@@ -58,6 +58,31 @@ def is_wildcard(address: str) -> bool:
     return as_reached(address) in _LOOPBACK
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether an address is that of the host itself for each host."""
+    try:
+        return ipaddress.ip_address(as_reached(address)).is_loopback
+    except ValueError:
+        return address.lower() == "localhost"
+
+
+def advertise_problem(address: Any, listening: str) -> Optional[str]:
+    """Return why clients cannot be given an address; None where they can.
+
+    Args:
+        address: what is to be given to clients.
+        listening: the address that the instances listen on.
+    """
+    found = host(address)
+    if found is None:
+        return "is neither an IP address nor a host name: give what clients use, without a port"
+    if is_wildcard(found):
+        return "stands for all addresses of a host: give one that clients use"
+    if is_loopback(found) and not is_loopback(listening):
+        return "is for each client the client itself: give an address of the host, or leave it out"
+    return None
+
+
 def answers(listening: str, address: str) -> bool:
     """Return whether a program that listens on an address gets the connections to another one.
 

@@ -99,6 +99,7 @@ def _plan(
         "feasible": feasible,
         "models_dir": given.service.models_dir,
         "base_port": given.service.base_port,
+        "advertise_address": given.service.advertise_address,
         "models": reports,
         "instances": entries,
         "steps_down": fewer,

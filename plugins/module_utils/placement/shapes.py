@@ -44,6 +44,7 @@ class PlanRequest:
     cordon: Any = None
     exclude: Any = None
     now: Any = None
+    advertise_address: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

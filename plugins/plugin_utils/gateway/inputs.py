@@ -13,11 +13,7 @@ import hashlib
 import re
 from typing import Any, Mapping, Optional, Sequence
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import (
-    Endpoint,
-    EndpointsError,
-    is_loopback,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import Endpoint, EndpointsError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, key_of, parse
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import fleet
@@ -244,7 +240,7 @@ def _check_exposure(listen: str, keys: Sequence[Key], certificate: Optional[str]
             "ollama_gateway_acknowledged has %s; it may have: %s."
             % (", ".join(map(str, unknown)), ", ".join(ACKNOWLEDGED))
         )
-    if is_loopback(listen):
+    if addresses.is_loopback(listen):
         return
     for name, there, what in (
         ("keys", bool(keys), "asks nobody for a key; set ollama_gateway_keys"),

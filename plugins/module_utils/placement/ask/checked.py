@@ -79,7 +79,7 @@ def checked(request: PlanRequest, plan_version: int) -> CheckedRequest:
     for one in wanted:
         speculative.check_release(one, release)
     _check_experts(wanted, release)
-    common = service.service_of(release, variables, request.models_dir, request.listen_address, request.base_port)
+    common = service.service_of(release, variables, request)
     overhead_bytes = request.overhead_bytes
     if overhead_bytes is not None:
         overhead_bytes = whole_number(overhead_bytes, "overhead_bytes", 0)

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from ...common import addresses, paths
 from ...releases.release import Release
 from ..errors import PlacementError
+from ..shapes import PlanRequest
 from .parameters import whole_number
 
 
@@ -21,7 +22,9 @@ class Service:
         release: the release that is planned for.
         variables: the user's checked service variables.
         models_dir: directory that holds the stores of the instances.
+        listen_address: where the instances listen.
         base_port: port of the first instance; the others follow.
+        advertise_address: what clients use, or None where they use the address that the instances listen on.
     """
 
     release: Release
@@ -29,20 +32,20 @@ class Service:
     models_dir: str
     listen_address: str
     base_port: int
+    advertise_address: Optional[str] = None
 
 
-def service_of(
-    release: Release, variables: dict[str, str], models_dir: Any, listen_address: Any, base_port: Any
-) -> Service:
+def service_of(release: Release, variables: dict[str, str], request: PlanRequest) -> Service:
     """The checked options.
 
     Raises:
         PlacementError: the first value that cannot be.
     """
-    address = check_address(listen_address)
-    port = whole_number(base_port, "base_port", 1)
+    address = check_address(request.listen_address)
+    port = whole_number(request.base_port, "base_port", 1)
     check_port(port)
-    return Service(release, variables, check_directory(models_dir), address, port)
+    advertised = check_advertised(request.advertise_address, address)
+    return Service(release, variables, check_directory(request.models_dir), address, port, advertised)
 
 
 def check_address(listen_address: Any) -> str:
@@ -58,6 +61,20 @@ def check_address(listen_address: Any) -> str:
             "base_port for the port." % (listen_address,)
         )
     return found
+
+
+def check_advertised(advertise_address: Any, listen_address: str) -> Optional[str]:
+    """The address that clients use, in its usual form; None where none is given.
+
+    Raises:
+        PlacementError: one that clients cannot use.
+    """
+    if advertise_address in (None, ""):
+        return None
+    problem = addresses.advertise_problem(advertise_address, listen_address)
+    if problem:
+        raise PlacementError("advertise_address %r %s." % (advertise_address, problem))
+    return addresses.host(advertise_address)
 
 
 def check_directory(models_dir: Any) -> str:

@@ -179,7 +179,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise ApiError(400, gotext.json_error(text, error)) from None
         if not isinstance(found, dict):
             raise ApiError(400, "json: cannot unmarshal into Go value")
-        unknown = sorted(set(found) - _FIELDS[self.path])
+        # The clients of others send every field that they know; one without a value says nothing.
+        unknown = sorted(name for name in set(found) - _FIELDS[self.path] if found[name] not in ([], {}, "", None))
         if unknown:
             raise ApiError(501, "the double knows no field %s of %s" % (", ".join(unknown), self.path))
         return found

@@ -196,3 +196,16 @@ def test_a_way_back_is_answered_step_by_step():
     assert third["obstacles"] == [] and third["work"]["history"] == {"number": 1, "rolled_back_from": 2}
     # The same plan that is no way back gives none up, and models that the host has stay.
     assert asked(settings=values, host=state, plan=old)["work"]["history"] == {"number": 1, "rolled_back_from": None}
+
+
+def test_an_address_that_nobody_knows_is_an_obstacle_where_it_is_to_be_told():
+    wanted = plan(model())
+    wanted["instances"][0]["address"] = "0.0.0.0"
+    for told, known, words in (
+        ("", None, []),
+        ("x.json", "192.0.2.7", []),
+        ("x.json", None, ["set ollama_multigpu_adv"]),
+    ):
+        settings = {"ollama_multigpu_endpoints_file": told}
+        found = asked(host=host(default_address=known), plan=wanted, settings=settings)["obstacles"]
+        assert len(found) == len(words) and all(word in found[0] for word in words)

@@ -159,6 +159,12 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"registry": "m", "registry_password": ["b"]}, "ollama_multigpu_registry_password is a list"),
         ({"models": [{"name": "a"}, {"name": "a"}]}, "more than once"),
         ({"listen_address": "[::"}, "IP address"),
+        ({"advertise_address": "::"}, "ollama_multigpu_advertise_address is '::', which stands for all addresses"),
+        (
+            {"advertise_address": "localhost", "listen_address": "0.0.0.0", "acknowledged": ["listen_address"]},
+            "'localhost', which is for each client the client itself",
+        ),
+        ({"advertise_address": "gpu1:11434"}, "without a port"),
         ({"listen_address": "fe80::1%eth0"}, "IP address"),
         ({"listen_address": "[127.0.0.1]"}, "IP address"),
         ({"environment": {"LD_PRELOAD": "/x.so"}}, "remove it"),

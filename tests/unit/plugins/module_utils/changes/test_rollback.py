@@ -166,12 +166,14 @@ def test_the_checksum_of_a_release():
 def test_the_variables_are_those_of_the_kept_plan():
     old = wanted()
     old["instances"][0]["address"] = "0.0.0.0"
+    old["advertise_address"] = "192.0.2.7"
     before = copy.deepcopy(SETTINGS)
     values = {**SETTINGS, **rollback.settings_of(old, "a" * 64, SETTINGS)}
     assert before == SETTINGS
     assert values["ollama_multigpu_models"] == [{"name": "llama3.1:8b"}]
     assert values["ollama_multigpu_version"] == "0.32.15" and values["ollama_multigpu_models_dir"] == "/models"
     assert values["ollama_multigpu_environment"] == {} and values["ollama_multigpu_measure"] is False
+    assert values["ollama_multigpu_advertise_address"] == "192.0.2.7"
     # What it opens was acknowledged when it was made.
     assert settings_problems(values, list(values)) == []
 

@@ -120,3 +120,26 @@ def test_addresses_for_the_server_and_for_clients():
     assert addresses.url("0.0.0.0", 11435) == "http://127.0.0.1:11435"
     assert addresses.url("::ffff:0:0", 11435) == addresses.url("::ffff:0.0.0.0", 11435) == "http://127.0.0.1:11435"
     assert addresses.url("ollama.example.com", 80) == "http://ollama.example.com:80"
+
+
+@pytest.mark.parametrize(
+    "address, listening, told",
+    [
+        ("192.0.2.7", "0.0.0.0", None),
+        ("gpu1.example.org", "127.0.0.1", None),
+        ("2001:db8::7", "::", None),
+        ("127.0.0.1", "127.0.0.1", None),
+        ("localhost", "::1", None),
+        ("127.0.0.1", "0.0.0.0", "for each client the client itself"),
+        ("localhost", "192.0.2.7", "for each client the client itself"),
+        ("::ffff:127.0.0.1", "::", "for each client the client itself"),
+        ("0.0.0.0", "0.0.0.0", "stands for all addresses"),
+        ("::", "127.0.0.1", "stands for all addresses"),
+        ("192.0.2.7:11434", "0.0.0.0", "without a port"),
+        ("http://gpu1", "0.0.0.0", "neither an IP address nor a host name"),
+        (7, "0.0.0.0", "neither an IP address nor a host name"),
+    ],
+)
+def test_addresses_that_clients_can_be_given(address, listening, told):
+    found = addresses.advertise_problem(address, listening)
+    assert found is None if told is None else told in found

@@ -18,6 +18,8 @@ from tests.unit.plugins.module_utils.placement.builders import TWO_A6000, make_p
         ({"base_port": 0}, ["base_port", "at least 1"]),
         ({"base_port": float("inf")}, ["base_port", "inf"]),
         ({"listen_address": ""}, ["''", "127.0.0.1"]),
+        ({"advertise_address": "0.0.0.0"}, ["advertise_address '0.0.0.0'", "all addresses"]),
+        ({"advertise_address": "127.0.0.1", "listen_address": "::"}, ["'127.0.0.1'", "the client itself"]),
         ({"listen_address": "10.0.0.1:11434"}, ["10.0.0.1:11434", "base_port"]),
         ({"listen_address": "300.1.2.3"}, ["300.1.2.3"]),
         ({"listen_address": "::::"}, ["::::"]),
@@ -72,3 +74,12 @@ def test_addresses():
     ):
         instance = make_plan(TWO_A6000, [entry], "0.32.15", listen_address=given)["instances"][0]
         assert instance["environment"]["OLLAMA_HOST"] == host + ":11434" and instance["url"] == "http://%s:11434" % host
+
+
+def test_the_address_for_clients():
+    entry = {"name": "llama3", "model": models.model("llama3.1-8b")}
+    found = make_plan(TWO_A6000, [entry], "0.32.15", listen_address="0.0.0.0", advertise_address="[2001:DB8::7]")
+    assert found["advertise_address"] == "2001:db8::7"
+    assert found["instances"][0]["environment"]["OLLAMA_HOST"] == "0.0.0.0:11434"
+    for none in ("", None):
+        assert make_plan(TWO_A6000, [entry], "0.32.15", advertise_address=none)["advertise_address"] is None

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What reads the file of endpoints: the clients of the guide, LiteLLM's own Router, and nginx."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import textwrap
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import document
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.proxies import litellm_config, nginx_config
+
+from tests.integration.gateway_front import Light, ask, listens, until
+from tests.integration.support import run
+from tests.integration.test_gateway_clients import CLIENTS
+from tests.rig.ollama import running
+from tests.rig.ollama.running import free_port
+from tests.setup.environment import controller, virtual_environment
+from tests.unit.rig import double_content
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+GUIDE = CHECKOUT / "docs" / "docsite" / "rst" / "clients.rst"
+ROUTERS = ["litellm==1.110.2"]
+ROUTER = """
+import asyncio, json, sys
+import litellm
+with open(sys.argv[1]) as stream:
+    config = json.load(stream)
+router = litellm.Router(model_list=config["model_list"], **config["router_settings"])
+async def ask():
+    messages = [{"role": "user", "content": "Hi"}]
+    for unused in range(4):
+        answer = await router.acompletion("chat", messages, max_tokens=4)
+        yield answer._hidden_params["model_id"], answer.choices[0].message.content
+    parts = [part async for part in await router.acompletion("tiny:latest", messages, stream=True, max_tokens=4)]
+    yield "stream", "".join(part.choices[0].delta.content or "" for part in parts)
+async def main():
+    print(json.dumps([one async for one in ask()]))
+asyncio.run(main())
+"""
+
+
+def environment(name, packages):
+    """The Python of a virtual environment with packages."""
+    version, python = controller()
+    return virtual_environment(name + "-" + version, python, packages, constraints=None) / "bin" / "python"
+
+
+@pytest.fixture(name="servers", scope="module")
+def _servers(tmp_path_factory):
+    """Two servers of the double, each with the models tiny and chat."""
+    program = running.install(tmp_path_factory.mktemp("release"))
+    data, found = double_content.tiny(), []
+    try:
+        for unused in range(2):
+            home = tmp_path_factory.mktemp("home")
+            found.append(
+                running.Server(program, home, home / "models", running.gpus(home / "gpus", "rtx-4090-x2")).wait()
+            )
+            blob = "sha256:" + double_content.put(home / "unused", data)["digest"].split(":")[1]
+            assert found[-1].request("POST", "/api/blobs/" + blob, data)[0] == 201
+            for name in ("tiny", "chat"):
+                found[-1].request("POST", "/api/create", {"model": name, "files": {"tiny.gguf": blob}, "stream": False})
+        yield found
+    finally:
+        for server in found:
+            server.stop()
+
+
+@pytest.fixture(name="endpoints", scope="module")
+def _endpoints(servers):
+    """Their document, as the role writes it."""
+    return of_ports([server.port for server in servers])
+
+
+def of_ports(ports):
+    """The document of instances on this machine."""
+    model = {"slots": 2, "context_length": 8192, "capabilities": ["completion"], "resident": True}
+    entries = [
+        {
+            "instance": "gpu%d" % number,
+            "address": "127.0.0.1",
+            "listen_address": "127.0.0.1",
+            "port": port,
+            "gpu_uuids": ["GPU-%d" % number],
+            "serves": [{"name": "tiny:latest", "names": ["tiny:latest", "chat:latest"], **model}],
+        }
+        for number, port in enumerate(ports)
+    ]
+    return document({"a": {"ollama_version": "0.32.15", "endpoints": entries}})
+
+
+def scripts():
+    """The Python of the guide, in order."""
+    text = GUIDE.read_text(encoding="utf-8")
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:[ ]+.*\n|\n)+)", text, re.M)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+@pytest.fixture(name="guide")
+def _guide(tmp_path):
+    """Ask with a client of the guide: the output of one that ends with an exit status."""
+    python = environment("clients", CLIENTS)
+    for name, text in zip(("fleet.py", "with_openai.py"), scripts()):
+        (tmp_path / name).write_text(text)
+
+    def ask_with(name, found, *arguments, expect=0):
+        (tmp_path / "endpoints.json").write_text(json.dumps(found))
+        return run([python, name, *arguments], cwd=tmp_path, timeout=60, expect=expect).strip()
+
+    return ask_with
+
+
+def test_the_client_of_the_guide(endpoints, guide, tmp_path):
+    for model in ("tiny", "Chat:latest"):
+        assert guide("fleet.py", endpoints, "endpoints.json", model), model
+    told = guide("fleet.py", endpoints, "endpoints.json", "nope", expect=1)
+    assert "LookupError: nope is not served; there are: chat:latest, tiny:latest" in told
+    (tmp_path / "two.py").write_text(
+        "import json\nfrom fleet import Fleet\nfleet = Fleet('endpoints.json')\n"
+        "with fleet.replica('chat') as one, fleet.replica('tiny') as two:\n    pass\n"
+        "with fleet.replica('tiny') as again:\n    print(json.dumps([one, two, again]))\n"
+    )
+    one, two, again = json.loads(guide("two.py", endpoints))
+    assert one != two and again == one
+
+
+def test_the_client_of_the_guide_with_openai(guide):
+    light = Light("one", ["tiny:latest", "chat:latest"])
+    try:
+        assert guide("with_openai.py", of_ports([light.port]), "endpoints.json", "chat") == "one one one"
+    finally:
+        light.kill()
+
+
+@pytest.mark.full
+def test_the_router_of_litellm(endpoints, tmp_path):
+    python = environment("litellm", ROUTERS)
+    config = litellm_config(endpoints, here="a")
+    assert {one["litellm_params"]["max_parallel_requests"] for one in config["model_list"]} == {2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "ask.py").write_text(ROUTER)
+    told = run([python, "ask.py", "config.json"], cwd=tmp_path, timeout=120)
+    answers = json.loads(told.strip().splitlines()[-1])
+    assert {name for name, unused in answers[:-1]} == {"a/gpu0/chat:latest", "a/gpu1/chat:latest"}
+    assert all(text for unused, text in answers)
+
+
+@pytest.fixture(name="nginx", scope="module")
+def _nginx(tmp_path_factory):
+    """The program nginx. Where it is not installed its package is only unpacked: it would start a server on port 80."""
+    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    place = tmp_path_factory.mktemp("nginx")
+    if found is None and shutil.which("apt-get") and shutil.which("dpkg"):
+        subprocess.run(["apt-get", "-qq", "download", "nginx"], cwd=place, check=False, stderr=subprocess.DEVNULL)
+        for package in place.glob("nginx_*.deb"):
+            subprocess.run(["dpkg", "-x", package, place], check=True)
+            found = str(place / "usr" / "sbin" / "nginx")
+    if found is None or subprocess.run([found, "-v"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("there is no nginx, and its package cannot be had here")
+    return found
+
+
+def test_nginx_takes_the_snippet_and_refuses_what_changes_models(endpoints, servers, nginx, tmp_path):
+    port = free_port()
+    snippet = nginx_config(endpoints, "tiny", here="a", listen="127.0.0.1:%d" % port)
+    assert "nginx does not read the model of a request" in snippet
+    (tmp_path / "ollama.conf").write_text(snippet)
+    head = "pid %s/pid; error_log %s/error.log; daemon off; worker_processes 1; %sevents {}\n"
+    user = "user root;" if os.geteuid() == 0 else ""
+    temporary = "".join(
+        "%s_temp_path %s; " % (one, tmp_path) for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (tmp_path / "nginx.conf").write_text(
+        head % (tmp_path, tmp_path, user)
+        + "http { access_log off; %sinclude %s/ollama.conf; }\n" % (temporary, tmp_path)
+    )
+    run([nginx, "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf"], cwd=tmp_path)
+    process = subprocess.Popen([nginx, "-p", tmp_path, "-c", tmp_path / "nginx.conf"])
+    try:
+        until(lambda: listens(port))
+        body = {"model": "tiny", "prompt": "Hi", "options": {"num_predict": 4}}
+        assert all(ask(port, "POST", "/api/generate", json.dumps(body).encode()).status == 200 for unused in range(4))
+        assert {len(server.request("GET", "/api/ps")[2]["models"]) for server in servers} == {1}
+        assert ask(port, "POST", "/api/generate", json.dumps(dict(body, model="nope")).encode()).status == 404
+        for path in ("/api/delete", "/api/pull", "//api/pull", "/API/pull", "/api/chat/../pull"):
+            assert ask(port, "POST", path, b'{"model": "tiny"}').status == 403, path
+    finally:
+        process.terminate()
+        process.wait(20)

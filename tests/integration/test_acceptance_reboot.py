@@ -33,7 +33,11 @@ def _site(podman_hosts, collections, tmp_path_factory):
     site = Site(collections, tmp_path_factory.mktemp("acceptance-reboot"))
     fleet.up(SET, {HOST: "rtx-4090-x2"}, say=lambda text: None)
     fleet.serve(SET, say=lambda text: None)
-    site.inventory({HOST: {}}, ollama_multigpu_models=[{"name": "tiny", "insecure": True, "optimized": {}}])
+    site.inventory(
+        {HOST: {}},
+        ollama_multigpu_models=[{"name": "tiny", "insecure": True, "optimized": {}}],
+        ollama_multigpu_endpoints_file=str(site.scratch / "endpoints.json"),
+    )
     site.play("site")
     yield site
     fleet.down(SET)
@@ -211,8 +215,14 @@ def _short_wait():
     return ("[Service]\nExecStart=\nExecStart=%s\n" % command).encode()
 
 
+def endpoints(site):
+    return json.loads((site.scratch / "endpoints.json").read_text(encoding="utf-8"))
+
+
 def test_remove_takes_everything_away(site):
+    assert list(endpoints(site)["hosts"]) == [HOST]
     site.play("remove", "-e", "ollama_multigpu_remove_models=true")
+    assert endpoints(site) == {"version": 1, "hosts": {}, "models": {}}
     left = "find / -xdev -name '*ollama*' -not -path '/proc/*' -not -path '/dev/*' -not -path '/var/log/*'"
     found = on(HOST, "sh", "-c", left).split()
     assert [path for path in found if "ollama-gpus.service.d" not in path] == []

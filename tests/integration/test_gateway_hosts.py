@@ -33,6 +33,18 @@ def ask(host, model, key, url="https://localhost:11480/api/generate", ca="/etc/o
     return json.loads(on(host, "python3", "-c", CLIENT, url, key, ca, model))
 
 
+def tags(host, url, key="none"):
+    """The models that a server on a host lists."""
+    ca = "/etc/ollama-gateway/self-signed.pem" if url.startswith("https") else ""
+    program = (
+        "import json, ssl, sys, urllib.request as u; url, key, ca = sys.argv[1:]\n"
+        "request = u.Request(url + '/api/tags', headers={'Authorization': 'Bearer ' + key})\n"
+        "trusted = ssl.create_default_context(cafile=ca) if ca else None\n"
+        "print(json.dumps(json.load(u.urlopen(request, context=trusted, timeout=60))['models']))"
+    )
+    return json.loads(on(host, "python3", "-c", program, url, key, ca))
+
+
 def gateway(site, host, *arguments):
     """Run the playbook on one host."""
     return site.play("gateway", "-e", "ollama_gateway_hosts=" + host, *arguments)
@@ -74,11 +86,11 @@ def test_the_endpoints_are_told_on_the_controller(site):
     found = json.loads((site.scratch / "out" / "endpoints.json").read_text(encoding="utf-8"))
     address = on("b", "hostname", "-I").split()[0]
     assert {name: one["replicas"] for name, one in found["models"].items()} == {
-        "chat:latest": 2,
-        "tiny:latest": 2,
-        "tiny:latest-optimized": 2,
+        "chat:latest": 3,
+        "tiny:latest": 3,
+        "tiny:latest-optimized": 3,
     }
-    one, other = found["models"]["chat:latest"]["endpoints"]
+    one, unused_second, other = found["models"]["chat:latest"]["endpoints"]
     assert (one["host"], one["url"], one["host_only"]) == ("a", "http://127.0.0.1:11434", True)
     assert (other["host"], other["url"], other["host_only"]) == ("b", "http://%s:11434" % address, False)
     for host in "ab":
@@ -99,6 +111,10 @@ def test_two_levels_of_gateways(site):
     status, found = ask("a", "chat", FLEET_KEY)
     assert (status, found["done"]) == (200, True)
     assert ask("a", "chat", "another")[0] == 401
+    listed = {one["name"]: one for one in tags("a", "https://localhost:11480", FLEET_KEY)}
+    own = {one["name"]: one for one in tags("a", "http://127.0.0.1:11434")}
+    assert listed.keys() == own.keys()
+    assert all(listed[name]["size"] > 100000 and int(listed[name]["digest"], 16) for name in own)
     assert ask("a", "nope", FLEET_KEY)[1] == {
         "error": "model 'nope' not found; served are: chat:latest, tiny:latest, tiny:latest-optimized"
     }

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Mapping, Optional
 
 from ..common import addresses
 from ..common.names import full_name, further_names, key_of, served_name
+
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
 
 
 class EndpointsError(ValueError):
@@ -28,6 +31,11 @@ class ServedModel:
         capabilities: as /api/show has them, as far as the header and the configuration of the model say it (what only
             its template says, such as "tools", is missing); None in a plan from before plans had them.
         resident: whether it stays loaded. Of the others an instance has one loaded at a time.
+        digest: of the manifest that the plan was made from, 64 hexadecimal digits; of a model that is made from another
+            one with parameters, that of the other one. None where it is not known.
+        size_bytes: of its files; None where it is not known.
+        memory_bytes: what it takes once it is loaded, as /api/ps counts it, without the contexts of the GPUs.
+        vram_bytes: the part of it that is on GPUs.
     """
 
     name: str
@@ -36,6 +44,10 @@ class ServedModel:
     context_length: Optional[int]
     capabilities: Optional[tuple[str, ...]]
     resident: bool = True
+    digest: Optional[str] = None
+    size_bytes: Optional[int] = None
+    memory_bytes: Optional[int] = None
+    vram_bytes: Optional[int] = None
 
     def is_named(self, name: str) -> bool:
         """Whether a name that a client uses is one of this model."""
@@ -160,7 +172,25 @@ def served_model(model: Mapping[str, Any]) -> ServedModel:
         context_length=model.get("context_length"),
         capabilities=None if capabilities is None else tuple(capabilities),
         resident=model.get("resident", True),
+        digest=_digest(model.get("planned_digest")),
+        size_bytes=model.get("size_bytes"),
+        **_memory(model.get("predicted") or {}),
     )
+
+
+def _digest(text: Any) -> Optional[str]:
+    """A digest as /api/tags shows it; None where the text is none."""
+    found = _DIGEST.match(str(text or ""))
+    return found.group(1) if found else None
+
+
+def _memory(predicted: Mapping[str, Any]) -> dict[str, Optional[int]]:
+    """Of `predicted` of a model: what it takes. Ollama leaves the contexts of the GPUs out."""
+    devices = predicted.get("devices") or []
+    if any("total_bytes" not in device for device in devices) or predicted.get("host_total_bytes") is None:
+        return {"memory_bytes": None, "vram_bytes": None}
+    vram = sum(device["total_bytes"] - device["overhead_bytes"] for device in devices)
+    return {"memory_bytes": vram + predicted["host_total_bytes"], "vram_bytes": vram}
 
 
 def plan_endpoints(plan: dict[str, Any], default_address: Optional[str] = None) -> dict[str, Any]:
@@ -253,4 +283,11 @@ def _read_model(entry: Mapping[str, Any]) -> ServedModel:
         context_length=None if entry["context_length"] is None else int(entry["context_length"]),
         capabilities=None if capabilities is None else tuple(str(one) for one in capabilities),
         resident=bool(entry["resident"]),
+        # What is missing in facts from before there were sizes is not known.
+        digest=_digest(entry.get("digest")),
+        **{name: _bytes(entry.get(name)) for name in ("size_bytes", "memory_bytes", "vram_bytes")},
     )
+
+
+def _bytes(value: Any) -> Optional[int]:
+    return None if value is None else max(int(value), 0)

@@ -123,6 +123,7 @@ def _backend(servers: tuple[Server, ...], names: Sequence[str], endpoints: Seque
         capabilities=tuple(one for one in known[0] if all(one in others for others in known))
         if known and len(known) == len(models)
         else None,
+        example=models[0],
     )
 
 

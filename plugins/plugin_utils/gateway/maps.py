@@ -90,13 +90,14 @@ def listing(gateway: Gateway) -> str:
 
 
 def _entries(backend: Backend, model: str) -> tuple[dict[str, object], ...]:
+    example = backend.example
     details = {"format": "gguf", "family": "", "families": None, "parameter_size": "", "quantization_level": ""}
     tags = {
         "name": model,
         "model": model,
         "modified_at": _LONG_AGO,
-        "size": 0,
-        "digest": _NO_DIGEST,
+        "size": (example and example.size_bytes) or 0,
+        "digest": (example and example.digest) or _NO_DIGEST,
         "details": details,
     }
     if backend.capabilities is not None:
@@ -105,11 +106,11 @@ def _entries(backend: Backend, model: str) -> tuple[dict[str, object], ...]:
     loaded = {
         "name": model,
         "model": model,
-        "size": 0,
-        "digest": _NO_DIGEST,
+        "size": (example and example.memory_bytes) or 0,
+        "digest": (example and example.digest) or _NO_DIGEST,
         "details": details,
         "expires_at": _NEVER,
-        "size_vram": 0,
+        "size_vram": (example and example.vram_bytes) or 0,
         "context_length": backend.context_length or 0,
     }
     return tags, openai, loaded

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import ServedModel
+
 
 class GatewayError(ValueError):
     """Settings of the role, or endpoints, that make no gateway. The text is one sentence."""
@@ -66,6 +68,7 @@ class Backend:
         served_as: the models that are meant; several where an alias stands for other models on other hosts.
         context_length: the smallest of the servers; None where it is not known.
         capabilities: that all servers have; None where they are not known.
+        example: the model of the first server, for what lists say of sizes.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Backend:
     served_as: tuple[str, ...]
     context_length: Optional[int] = None
     capabilities: Optional[tuple[str, ...]] = None
+    example: Optional[ServedModel] = None
 
 
 @dataclasses.dataclass(frozen=True)

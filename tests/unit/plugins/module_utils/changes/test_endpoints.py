@@ -42,7 +42,8 @@ def test_endpoints_tell_the_model_of_an_alias():
 def test_endpoints_name_the_models_as_clients_do():
     found = plan_endpoints(plan(model(create_as="x:y-optimized"), model("tiny", parallel=3, capabilities=["vision"])))
     assert found["ollama_version"] == "0.32.15"
-    serves = {"context_length": None, "resident": True}
+    unknown = dict.fromkeys(["digest", "size_bytes", "memory_bytes", "vram_bytes"])
+    serves = {"context_length": None, "resident": True, **unknown}
     assert found["endpoints"] == [
         {
             "instance": "gpu0",
@@ -154,3 +155,28 @@ def test_what_no_role_has_written_is_refused(key, value):
 def test_an_endpoint_without_an_address_is_refused():
     with pytest.raises(EndpointsError, match="gpu0 of a has no address for clients"):
         endpoints_of_entry("a", plan_endpoints(listening("::"), None))
+
+
+def test_a_model_has_the_digest_and_the_sizes_of_the_plan():
+    device = {"uuid": "GPU-a", "total_bytes": 1000, "overhead_bytes": 300}
+    predicted = {"devices": [device, dict(device, uuid="GPU-b")], "host_total_bytes": 50}
+    one = plan(model(planned_digest="sha256:" + "ab" * 32, size_bytes=4000, predicted=predicted))
+    (served,) = plan_endpoints(one)["endpoints"][0]["serves"]
+    sizes = {"digest": "ab" * 32, "size_bytes": 4000, "memory_bytes": 1450, "vram_bytes": 1400}
+    assert {name: served[name] for name in sizes} == sizes
+    (read,) = only(endpoints_of_entry("a", json.loads(json.dumps(plan_endpoints(one))))).models
+    assert {name: getattr(read, name) for name in sizes} == sizes
+
+
+def test_what_a_host_says_of_digests_and_sizes_is_read_by_its_grammar():
+    entry = json.loads(json.dumps(plan_endpoints(plan(model()))))
+    served = entry["endpoints"][0]["serves"][0]
+    served.update(digest='"}\t' + "a" * 60, size_bytes=-5, memory_bytes="7")
+    (read,) = only(endpoints_of_entry("a", entry)).models
+    assert (read.digest, read.size_bytes, read.memory_bytes, read.vram_bytes) == (None, 0, 7, None)
+    served["size_bytes"] = "x"
+    with pytest.raises(EndpointsError):
+        endpoints_of_entry("a", entry)
+    for name in ("digest", "size_bytes", "memory_bytes", "vram_bytes"):  # facts from before there were any
+        del served[name]
+    assert only(endpoints_of_entry("a", entry)).models[0].size_bytes is None

@@ -16,7 +16,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text i
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import ControllerFile, ControllerFileError
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import document, hosts_of
 
-
 EndpointsFileError = ControllerFileError
 
 

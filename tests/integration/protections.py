@@ -32,6 +32,7 @@ UNPROTECTING = {
 }
 WITHOUT_FILTERS = """\
 LockPersonality=false
+ProtectClock=false
 ProtectHostname=false
 ProtectKernelLogs=false
 ProtectKernelModules=false
@@ -40,11 +41,13 @@ RestrictAddressFamilies=
 RestrictNamespaces=false
 RestrictRealtime=false
 RestrictSUIDSGID=false
+SystemCallFilter=
 SystemCallArchitectures="""
 #: key of a line: (what stands there instead, findings that have to appear). None: the line is taken away. Where a line
 #: says what systemd's default is, taking it away would change nothing, so another value stands there.
 UNIT_LINES = {
-    "User": [(None, ["unit-User", "process-user"])],
+    # Root without capabilities cannot read the files of the store: the server ends.
+    "User": [(None, ["unit-User", "process-user|serves|version|check"])],
     "Group": [("Group=daemon", ["unit-Group", "process-group"])],
     # A server that cannot make its home ends.
     "Environment": [(None, ["environment-HOME|serves|version|check"])],
@@ -52,6 +55,24 @@ UNIT_LINES = {
     "Restart": [(None, ["unit-Restart"])],
     "KillMode": [("KillMode=process", ["unit-KillMode"])],
     "UMask": [(None, ["unit-UMask", "process-umask", "attempt-umask"])],
+    "LimitCORE": [(None, ["unit-LimitCORE", "attempt-core"])],
+    "RemoveIPC": [(None, ["unit-RemoveIPC"])],
+    "PrivateMounts": [(None, ["unit-PrivateMounts"])],
+    "ProtectProc": [(None, ["unit-ProtectProc", "attempt-processes"])],
+    "ProtectClock": [(None, ["unit-ProtectClock"])],
+    # Each of the two lines is taken away.
+    "SystemCallFilter": [(None, ["unit-SystemCallFilter", "attempt-privileged-call|attempt-other-call"])],
+    "SystemCallErrorNumber": [(None, ["unit-SystemCallErrorNumber"])],
+    # A list of devices, which ProtectClock has as well, is a policy without this line.
+    "DevicePolicy": [
+        (None, ["unit-DevicePolicy"]),
+        ("DevicePolicy=auto\nDeviceAllow=\nProtectClock=false", ["unit-DevicePolicy", "attempt-other-device"]),
+    ],
+    "DeviceAllow": [(None, ["unit-DeviceAllow", "attempt-gpu-device"])],
+    "IPAddressDeny": [
+        (None, ["unit-IPAddressDeny", "attempt-link-local", "attempt-multicast"]),
+        ("IPAddressDeny=multicast", ["unit-IPAddressDeny", "attempt-link-local"]),
+    ],
     # systemd sets it by itself for a unit with system call filters, so that both go in the second case.
     "NoNewPrivileges": [
         (None, ["unit-NoNewPrivileges"]),
@@ -66,7 +87,10 @@ UNIT_LINES = {
     ],
     "ProtectSystem": [(None, ["unit-ProtectSystem", "attempt-write-elsewhere", "attempt-read-only"])],
     # ProtectSystem=strict leaves /home as it is.
-    "ProtectHome": [(None, ["unit-ProtectHome", "attempt-write-home", "attempt-read-only"])],
+    "ProtectHome": [
+        (None, ["unit-ProtectHome", "attempt-write-home"]),
+        ("ProtectHome=read-only", ["unit-ProtectHome", "attempt-write-home"]),
+    ],
     "ReadWritePaths": [
         (None, ["unit-ReadWritePaths", "attempt-write-leaf"]),
         ("ReadWritePaths=/var/lib/ollama-multigpu/instances", ["unit-ReadWritePaths", "attempt-write-sibling"]),

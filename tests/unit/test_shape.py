@@ -45,7 +45,9 @@ ARROWS = {
 PURE = (
     "common/addresses.py",
     "common/environment_file.py",
+    "common/hardening.py",
     "common/names.py",
+    "common/networks.py",
     "common/secrets.py",
     "common/shown_text.py",
     "common/paths.py",
@@ -63,6 +65,7 @@ PURE = (
     "measure/plan_figures.py",
     "changes/",
     "evidence/checks.py",
+    "evidence/closed_nodes.py",
     "evidence/comparison.py",
     "evidence/diagnosis.py",
     "evidence/engine_log.py",

@@ -19,6 +19,7 @@ import json
 import os
 import pwd
 import re
+import resource
 import shutil
 import socket
 import stat
@@ -48,52 +49,58 @@ GROUND = "/srv/protections"
 ANSWERS = "/run/protections.json"
 DROP_IN = "/run/systemd/system/ollama@%s.service.d" % PROBE
 
-#: Properties of the instances, as systemd has them loaded.
+#: Properties of the instances, as systemd has them loaded: those that are only on, and the others.
+SWITCHES = """NoNewPrivileges PrivateTmp PrivateMounts RemoveIPC LockPersonality ProtectClock ProtectControlGroups
+    ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables RestrictNamespaces
+    RestrictRealtime RestrictSUIDSGID"""
 PROPERTIES = {
+    **dict.fromkeys(SWITCHES.split(), "yes"),
     "User": USER,
     "Group": USER,
-    "UMask": "0027",
+    "UMask": "0077",
+    "LimitCORE": "0",
     "KillMode": "control-group",
     "Restart": "always",
-    "NoNewPrivileges": "yes",
     "CapabilityBoundingSet": "",
     "AmbientCapabilities": "",
     "ProtectSystem": "strict",
-    "ProtectHome": "read-only",
-    "PrivateTmp": "yes",
-    "ProtectControlGroups": "yes",
-    "ProtectHostname": "yes",
-    "ProtectKernelLogs": "yes",
-    "ProtectKernelModules": "yes",
-    "ProtectKernelTunables": "yes",
-    "LockPersonality": "yes",
-    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_UNIX",
-    "RestrictNamespaces": "yes",
-    "RestrictRealtime": "yes",
-    "RestrictSUIDSGID": "yes",
+    "ProtectProc": "invisible",
+    "SystemCallErrorNumber": "1",
     "SystemCallArchitectures": "native",
+    "DevicePolicy": "closed",
+    "DeviceAllow": "char-nvidia* rw, char-rtc r",
+    "IPAddressDeny": "169.254.0.0/16 224.0.0.0/4 fe80::/64 ff00::/8",
+    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_UNIX",
 }
+#: What `systemd-analyze security` may give the unit at most.
+EXPOSURE = 1.9
 #: Variables whose value is the same on every host with GPUs; the others are compared with the plan.
 VARIABLES = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "OLLAMA_VULKAN": "0", "OLLAMA_NO_CLOUD": "1", "OLLAMA_KEEP_ALIVE": "-1"}
 #: What the attempts of the probe have to find.
+FORBIDDEN = """privileged-call other-call other-device link-local multicast set-user-id-file raw-socket personality
+    namespace"""
 ATTEMPTS = {
+    **dict.fromkeys(FORBIDDEN.split(), "EPERM"),
     "write-leaf": "works",
     "write-sibling": "EROFS",
     "write-elsewhere": "EROFS",
-    "write-home": "EROFS",
+    "write-home": "EACCES",
     "read-only": [],
-    "umask": "0640",
+    "umask": "0600",
+    "core": [0, 0],
+    "processes": "hidden",
+    "gpu-device": "reachable",
     "private-tmp": [],
-    "set-user-id-file": "EPERM",
     "set-user-id-program": "stays",
-    "raw-socket": "EPERM",
     "packet-socket": "EAFNOSUPPORT",
-    "personality": "EPERM",
-    "namespace": "EPERM",
     "kernel-log": "refused",
     "kernel-modules": "refused",
 }
-_PR_READ_ONLY = ("/", "/usr", "/etc", "/var", "/home", "/root", "/proc/sys", "/sys", "/sys/fs/cgroup")
+_PR_READ_ONLY = ("/", "/usr", "/etc", "/var", "/proc/sys", "/sys", "/sys/fs/cgroup")
+#: A device of no driver: opening it fails with ENXIO, and with EPERM where a service may not open devices.
+NODE, _NUMBER = "/dev/protections", (499, 0)
+#: The number of pidfd_getfd, which @system-service does not have, and which every process may use on itself.
+_PIDFD_GETFD = 438
 
 
 class Findings(list):
@@ -129,17 +136,18 @@ def main(arguments):
     return 1 if findings else 0
 
 
-# --- an instance that serves ------------------------------------------------------------------------
-
-
 def check_instance(findings, instance):
     """Compare a service with its unit's and environment's protections."""
     unit = "ollama@%s.service" % instance["name"]
     shown = show(unit)
     for name, value in PROPERTIES.items():
         findings.expect("unit-" + name, shown.get(name), value)
+    calls = shown.get("SystemCallFilter", "~").split()
+    listed = "chown" not in calls and "read" in calls and not calls[0].startswith("~")
+    findings.require("unit-SystemCallFilter", listed, "it does not list the calls of a service alone")
     findings.expect("unit-ReadWritePaths", shown.get("ReadWritePaths"), instance["store"])
     findings.expect("unit-DropInPaths", shown.get("DropInPaths", ""), "")
+    findings.require("exposure", exposure(unit) <= EXPOSURE, "systemd-analyze security gives %s more" % unit)
     pid = int(shown.get("MainPID") or 0)
     findings.require("serves", pid and shown.get("ActiveState") == "active", "%s is %s" % (unit, shown.get("SubState")))
     if pid:
@@ -163,7 +171,7 @@ def check_process(findings, pid):
         findings.expect("process-" + name, int(status[name], 16), 0)
     findings.expect("process-NoNewPrivs", status["NoNewPrivs"], "1")
     findings.expect("process-Seccomp", status["Seccomp"], "2")
-    findings.expect("process-umask", status["Umask"], "0027")
+    findings.expect("process-umask", status["Umask"], "0077")
     for name in ("mnt", "uts"):
         own = os.readlink("/proc/%d/ns/%s" % (pid, name)) != os.readlink("/proc/1/ns/" + name)
         findings.require("process-namespace-" + name, own, "it is the host's")
@@ -218,21 +226,29 @@ def version_of(instance):
 
 
 def show(unit):
-    """{property: value} of a unit."""
+    """{property: value} of a unit; one that comes several times has all of them, in order."""
     text = subprocess.run(["systemctl", "show", "--all", unit], stdout=subprocess.PIPE, check=True).stdout.decode()
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    found = {}
+    for name, _equals, value in (line.partition("=") for line in text.splitlines() if "=" in line):
+        found.setdefault(name, []).append(value)
+    shown = {name: ", ".join(sorted(values)) for name, values in found.items()}
+    shown["IPAddressDeny"] = " ".join(sorted(shown.get("IPAddressDeny", "").split()))
+    return shown
 
 
-# --- files ------------------------------------------------------------------------------------------
+def exposure(unit):
+    """What `systemd-analyze security` gives a unit, from 0 to 10."""
+    text = subprocess.run(["systemd-analyze", "security", "--no-pager", unit], capture_output=True, check=False).stdout
+    found = re.search(rb"exposure level for .*: ([0-9.]+) ", text)
+    return float(found.group(1)) if found else 10.0
 
 
 def check_files(findings, plan):
     """Look at owners and modes of the configuration and of the stores."""
-    directories = [CONFIGURATION, CONFIGURATION + "/instances", os.path.dirname(FACTS)]
-    directories += [plan["models_dir"], plan["models_dir"] + "/instances"]
-    for path in directories:
+    models = plan["models_dir"]
+    for path in (CONFIGURATION, CONFIGURATION + "/instances", os.path.dirname(FACTS), models, models + "/instances"):
         expect_file(findings, path, "root:root 0755 directory")
-    parent = os.path.dirname(plan["models_dir"])
+    parent = os.path.dirname(models)
     while parent != "/":
         check_only_root_changes(findings, parent)
         parent = os.path.dirname(parent)
@@ -254,9 +270,8 @@ def check_store(findings, store):
     for path in below(store):
         status = os.lstat(path)
         name = "store-" + os.path.relpath(path, store)
-        findings.require(
-            name, stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode), "is a link or special file"
-        )
+        is_plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+        findings.require(name, is_plain, "is a link or special file")
         findings.expect(name, pwd.getpwuid(status.st_uid).pw_name, USER)
         findings.expect(name, oct(status.st_mode & 0o6022), "0o0")
 
@@ -334,14 +349,11 @@ def below(top):
             yield os.path.join(parent, name)
 
 
-# --- attempts ---------------------------------------------------------------------------------------
-
-
 def check_attempts(findings, plan):
     """Let an instance of the unit try what must not work."""
     text = ""
     with prepared(plan):
-        subprocess.run(["systemctl", "start", "ollama@%s.service" % PROBE], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["systemctl", "start", "ollama@%s.service" % PROBE], check=False, capture_output=True)
         with contextlib.suppress(OSError), open(ANSWERS, encoding="utf-8") as stream:
             text = stream.read()
     try:
@@ -363,14 +375,12 @@ def prepared(plan):
     sibling = plan["instances"][0]["store"]
     made = ["%s/instances/%s" % (plan["models_dir"], PROBE), GROUND, "/home/protections"]
     made += [] if os.path.exists(modules) else [modules]
-    gone = [*made, *tmp, DROP_IN, environment, ANSWERS, sibling + "/protections"]
+    gone = [*made, *tmp, NODE, DROP_IN, environment, ANSWERS, sibling + "/protections"]
     remove(*gone)
     try:
         for path in made:
-            os.mkdir(path, 0o700)
-            if path == modules:
-                os.chmod(path, 0o755)
-            else:
+            os.mkdir(path, 0o755 if path == modules else 0o700)
+            if path != modules:
                 os.chown(path, user.pw_uid, user.pw_gid)
         os.chmod(GROUND, 0o777)
         shutil.copy("/usr/bin/id", GROUND + "/id")
@@ -378,27 +388,21 @@ def prepared(plan):
         shutil.copy(os.path.abspath(__file__), GROUND + "/probe.py")
         for path in tmp:
             write(path, "", 0o666)
+        os.mknod(NODE, stat.S_IFCHR, os.makedev(*_NUMBER))
+        os.chmod(NODE, 0o666)
         os.mkdir(DROP_IN)
         write(environment, "LEAF=%s\nSIBLING=%s\n" % (made[0], sibling), 0o640)
         command = "/usr/bin/python3 %s/probe.py --attempts" % GROUND
-        write(
-            DROP_IN + "/probe.conf",
-            "[Service]\nType=oneshot\nRestart=no\nExecStartPre=\nExecStart=\nExecStart=%s\nStandardOutput=file:%s\n"
-            "StandardError=file:%s\n" % (command, ANSWERS, ANSWERS),
-        )
-        reload()
+        lines = ["Type=oneshot", "Restart=no", "ExecStartPre=", "ExecStart=", "ExecStart=" + command]
+        lines += ["StandardOutput=file:" + ANSWERS, "StandardError=file:" + ANSWERS]
+        write(DROP_IN + "/probe.conf", "\n".join(["[Service]", *lines, ""]))
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
         yield
     finally:
         remove(*gone)
-        subprocess.run(
-            ["systemctl", "reset-failed", "ollama@%s.service" % PROBE], check=False, stderr=subprocess.DEVNULL
-        )
-        reload()
-
-
-def reload():
-    """Let systemd read the units again."""
-    subprocess.run(["systemctl", "daemon-reload"], check=True)
+        unit = "ollama@%s.service" % PROBE
+        subprocess.run(["systemctl", "reset-failed", unit], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
 
 
 def write(path, text, mode=0o644):
@@ -429,6 +433,14 @@ def attempts():
         "write-home": attempt(lambda: write("/home/protections/file", "x")),
         "read-only": [path for path in read_only if not os.statvfs(path).f_flag & os.ST_RDONLY],
         "umask": umask(leaf + "/other"),
+        "core": resource.getrlimit(resource.RLIMIT_CORE),
+        "processes": "seen" if os.path.exists("/proc/1") else "hidden",
+        "privileged-call": attempt(lambda: os.chown(leaf + "/file", os.geteuid(), -1)),
+        "other-call": attempt(lambda: call(libc.syscall, _PIDFD_GETFD, os.pidfd_open(os.getpid()), 1, 0)),
+        "other-device": attempt(lambda: os.open(NODE, os.O_RDWR)),
+        "gpu-device": reachable("/dev/nvidiactl"),
+        "link-local": attempt(lambda: datagram("169.254.169.254")),
+        "multicast": attempt(lambda: datagram("224.0.0.1")),
         "private-tmp": [path for path in ("/tmp/protections", "/var/tmp/protections") if os.path.exists(path)],
         "set-user-id-file": attempt(lambda: os.chmod(leaf + "/file", 0o4700)),
         "set-user-id-program": "stays" if effective_user(GROUND + "/id") == os.geteuid() else "root",
@@ -436,24 +448,31 @@ def attempts():
         "packet-socket": attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
         "personality": attempt(lambda: call(libc.personality, 0x0008)),
         "namespace": attempt(lambda: call(libc.unshare, 0x10000000)),
-        "kernel-log": refused(lambda: os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)),
-        "kernel-modules": refused(lambda: os.listdir("/usr/lib/modules")),
+        "kernel-log": attempt(lambda: os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK), "refused"),
+        "kernel-modules": attempt(lambda: os.listdir("/usr/lib/modules"), "refused"),
     }
     print(json.dumps(answers))
 
 
-def attempt(action):
-    """ "works", or the name of the error."""
+def attempt(action, failed=""):
+    """ "works", or the name of the error; `failed` for any error."""
     try:
         action()
     except OSError as error:
-        return errno.errorcode.get(error.errno, str(error))
+        return failed or errno.errorcode.get(error.errno, str(error))
     return "works"
 
 
-def refused(action):
-    """ "refused", or "works"."""
-    return "works" if attempt(action) == "works" else "refused"
+def reachable(node):
+    """ "reachable" where a device node can be opened, or only has no driver; else the name of the error."""
+    found = attempt(lambda: os.close(os.open(node, os.O_RDWR)))
+    return "reachable" if found in ("works", "ENXIO") else found
+
+
+def datagram(address):
+    """Send an empty datagram."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"", (address, 9))
 
 
 def umask(path):
@@ -473,7 +492,7 @@ def call(function, *arguments):
 
 def effective_user(program):
     """The user that a program runs as."""
-    answer = subprocess.run([program, "-u"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    answer = subprocess.run([program, "-u"], capture_output=True, check=False).stdout
     return int(answer) if answer.strip().isdigit() else os.geteuid()
 
 

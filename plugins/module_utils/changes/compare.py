@@ -48,7 +48,7 @@ def compare(
     if not plan["feasible"]:
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
     obstacles += file_obstacles(plan, host, wanted.secrets)
-    files_changes, files = compare_files(plan, host, wanted.secrets, wanted.checking)
+    files_changes, files = compare_files(plan, host, wanted.secrets, wanted.checking, wanted.sandbox)
     release = _release(host, wanted)
     written = written_unit_files(files, host, plan)
     if release and wanted.version in host["release"]["complete"]:
@@ -77,7 +77,9 @@ def compare(
         + files_changes
         + services
         + models_changes
-        + compare_history(wanted_files(plan, host, wanted.secrets), host, wanted.rolled_back_from)
+        + compare_history(
+            wanted_files(plan, host, wanted.secrets, sandbox=wanted.sandbox), host, wanted.rolled_back_from
+        )
         + _pruned(plan, host, wanted)
         + fetch_store_changes(plan, host, models_changes)
         + leftover_changes(plan, host, models_changes, wanted.keep_blobs)

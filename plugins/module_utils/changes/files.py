@@ -17,14 +17,19 @@ from ..placement.tell.written import as_written
 from .endpoints import plan_endpoints
 from .program_units import Checking, unit_texts
 from .schema import Change, ManagedFile
-from .unit_file import MANAGED, unit_text
+from .unit_file import MANAGED, Sandbox, unit_text
 
 _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 _CHECKING = Checking()
+_SANDBOX = Sandbox()
 
 
 def wanted_files(
-    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES, checking: Checking = _CHECKING
+    plan: dict[str, Any],
+    host: dict[str, Any],
+    values: Mapping[str, Any] = _NO_VALUES,
+    checking: Checking = _CHECKING,
+    sandbox: Sandbox = _SANDBOX,
 ) -> list[ManagedFile]:
     """Return every file, directory and link that a plan needs on a host, parents first.
 
@@ -33,6 +38,7 @@ def wanted_files(
         host: of module host_info.
         values: the values of variables that the plan hides, by name.
         checking: what is checked between runs.
+        sandbox: how the instances are protected.
 
     Raises:
         ValueError: a value of an environment that no environment file can carry, or one that is not known.
@@ -40,7 +46,7 @@ def wanted_files(
     return (
         _directories(plan, host)
         + [_instance_release(instance["name"], plan["ollama_version"]) for instance in plan["instances"]]
-        + [_file(paths.TEMPLATE_UNIT_FILE, unit_text(plan["models_dir"]), mode="0644")]
+        + [_file(paths.TEMPLATE_UNIT_FILE, _unit_text(plan, host, sandbox), mode="0644")]
         + [_file(path, text, mode="0644") for path, text in unit_texts(checking).items()]
         + [_environment_file(instance, values) for instance in plan["instances"]]
         + [instance_plan_file(plan, instance["name"]) for instance in plan["instances"]]
@@ -56,7 +62,11 @@ def wanted_files(
 
 
 def compare_files(
-    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = _NO_VALUES, checking: Checking = _CHECKING
+    plan: dict[str, Any],
+    host: dict[str, Any],
+    values: Mapping[str, Any] = _NO_VALUES,
+    checking: Checking = _CHECKING,
+    sandbox: Sandbox = _SANDBOX,
 ) -> tuple[list[Change], list[ManagedFile]]:
     """Return the changes of files, directories and links, and the files that differ, as module instance_files takes
     them.
@@ -66,6 +76,7 @@ def compare_files(
         host: of module host_info.
         values: the values of variables that the plan hides, by name.
         checking: what is checked between runs.
+        sandbox: how the instances are protected.
 
     Raises:
         ValueError: see wanted_files.
@@ -74,7 +85,7 @@ def compare_files(
     for file, reason in _removed(plan, host, checking):
         changes.append(Change("remove", "file", file.path, reason, file.instance))
         files.append(file)
-    for wanted in wanted_files(plan, host, values, checking):
+    for wanted in wanted_files(plan, host, values, checking, sandbox):
         found = host["files"].get(wanted.path)
         reason = _difference(wanted, found)
         if reason:
@@ -106,6 +117,11 @@ def written_unit_files(files: list[ManagedFile], host: dict[str, Any], plan: dic
         if secrets.hidden_names(instance["environment"]) and _is_rewritten(differ.get(path), host):
             found.setdefault(instance["unit"], []).append("the environment file %s is written" % path)
     return found
+
+
+def _unit_text(plan: dict[str, Any], host: dict[str, Any], sandbox: Sandbox) -> str:
+    """The text of the template unit. A models directory may be a link of root's into another place."""
+    return unit_text(plan["models_dir"], sandbox, host["models_dir"]["path"])
 
 
 def _to_release(version: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..common import exposure, paths, secrets
+from ..common import exposure, hardening, networks, paths, secrets
 from ..releases import archives
 from . import model_lists, rollback
 from .compare import compare
@@ -20,6 +20,7 @@ from .role_variables import PREFIX, settings_problems
 from .schema import Changes, Wanted
 from .summary import summary_lines
 from .task_loops import change_data, work
+from .unit_file import Sandbox
 
 
 def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         libraries=options["libraries"],
         program=options.get("program"),
         checking=_checking(settings),
+        sandbox=_sandbox(settings),
         acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
         is_rollback=wanted_plan is not None,
         rolled_back_from=rollback.choose(host, wanted_plan, name).rolled_back_from if wanted_plan is not None else None,
@@ -115,6 +117,14 @@ def _checking(settings: dict[str, Any]) -> Checking:
         interval=Checking.interval if interval in (None, "") else int(interval),
         heal=settings.get(PREFIX + "heal") is True,
         accept_unproven=settings.get(PREFIX + "unproven") == "accept",
+    )
+
+
+def _sandbox(settings: dict[str, Any]) -> Sandbox:
+    return Sandbox(
+        level=hardening.level_of(settings.get(PREFIX + "sandbox", hardening.STRICT)) or hardening.STRICT,
+        listen_address=settings[PREFIX + "listen_address"],
+        peers=networks.canonical(networks.listed(settings.get(PREFIX + "peers"))),
     )
 
 

@@ -8,7 +8,7 @@ import difflib
 import re
 from typing import Any, Callable, Optional
 
-from ..common import addresses, exposure, paths, secrets
+from ..common import addresses, exposure, hardening, networks, paths, secrets
 from ..common.names import InvalidName, registry_host
 from ..ollama.login import login_problem
 from ..placement.ask import aliases, left_alone, own_adapters, own_source, speculative
@@ -43,6 +43,7 @@ _OF_ONE_VALUE = (
     "release_checksum",
     "release_url",
     "rollback_to",
+    "sandbox",
     "slowdown_allowed",
     "version",
     "watch_time",
@@ -58,6 +59,8 @@ _WHOLE_NUMBERS = {
     "rollback_to": 1,
 }
 _MAPPINGS = ("environment", "environment_unchecked")
+#: Lists of IP addresses and networks.
+_NETWORKS = ("peers",)
 
 
 def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
@@ -92,6 +95,10 @@ def _wrong_types(values: dict[str, Any]) -> list[str]:
         if isinstance(values.get(key), (dict, list)):
             kind = "mapping" if isinstance(values.pop(key), dict) else "list"
             problems.append("%s%s is a %s: give one text or number." % (PREFIX, key, kind))
+    for key in _NETWORKS:
+        if key in values and not isinstance(values[key], (list, tuple, str)):
+            kind = "mapping" if isinstance(values.pop(key), dict) else "single value"
+            problems.append("%s%s is a %s: give a list of IP addresses and networks." % (PREFIX, key, kind))
     for key in _MAPPINGS:
         if key in values and not isinstance(values[key], dict):
             kind = "list" if isinstance(values.pop(key), list) else "single value"
@@ -138,7 +145,16 @@ def _places(values: dict[str, Any]) -> list[str]:
             problems.append(
                 "ollama_multigpu_advertise_address is %r, which %s." % (values["advertise_address"], problem)
             )
-    return problems
+    if "sandbox" in values and hardening.level_of(values["sandbox"]) is None:
+        problems.append(
+            "ollama_multigpu_sandbox is %r: give one of %s." % (values["sandbox"], ", ".join(hardening.LEVELS))
+        )
+    return problems + [
+        "%s%s has %r, which %s." % (PREFIX, key, entry, networks.problem(entry))
+        for key in _NETWORKS
+        for entry in networks.listed(values.get(key))
+        if networks.problem(entry)
+    ]
 
 
 def _release(values: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .program_units import Checking
+from .unit_file import Sandbox
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Wanted:
     `adopt` tells whether an Ollama from elsewhere is taken over; `models_dir` is the parent of the instances' stores;
     `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none};
     `program` is the digest of the controller's copy of the host's program, None where none is put on the host;
-    `checking` says what is checked between runs;
+    `checking` says what is checked between runs; `sandbox` how the instances are protected;
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
     by name. `is_rollback` tells that the plan is a kept one, and `rolled_back_from` is the number of the plan that is
     given up for it, None where there is none.
@@ -155,6 +156,7 @@ class Wanted:
     libraries: dict = field(default_factory=dict)
     program: Optional[str] = None
     checking: Checking = Checking()
+    sandbox: Sandbox = Sandbox()
     acknowledged: tuple[str, ...] = ()
     secrets: dict = field(default_factory=dict, repr=False)
     is_rollback: bool = False

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
-from ..common import paths
-from ..common.hardening import HARDENING
+import ipaddress
+from dataclasses import dataclass
+
+from ..common import addresses, hardening, networks, paths
 
 #: First line of every file that the role writes and that can hold a comment.
 MANAGED = "# Managed by Ansible: the next run of the role ollama_multigpu replaces changes.\n"
@@ -29,24 +31,46 @@ RestartSec=3
 # The engine is a child that holds the GPUs' memory: it must not outlive the server.
 KillMode=control-group
 TimeoutStopSec=60
-UMask=0027
-
-# The GPUs stay reachable: no PrivateDevices, and no setting that implies DeviceAllow (ProtectClock). /dev/shm stays
-# writable.
-@hardening@
-ReadWritePaths=@stores@/%i
+UMask=0077
+LimitCORE=0
 LimitMEMLOCK=infinity
-
+@sandbox@
 [Install]
 WantedBy=multi-user.target
 """
+_LINK_LOCAL = "link-local"
+_LOOPBACK = ("127.0.0.0/8", "::1")
 
 
-def unit_text(models_dir: str) -> str:
-    """Return the text of ollama@.service for instances whose stores are below a models directory."""
+@dataclass(frozen=True)
+class Sandbox:
+    """What the role's variables say about the protection of the instances.
+
+    Attributes:
+        level: one of hardening.LEVELS.
+        listen_address: where the instances listen.
+        peers: networks (common/networks.py) with which alone the instances exchange anything; () for all.
+    """
+
+    level: str = hardening.STRICT
+    listen_address: str = "127.0.0.1"
+    peers: tuple[str, ...] = ()
+
+
+_SANDBOX = Sandbox()
+
+
+def unit_text(models_dir: str, sandbox: Sandbox = _SANDBOX, real_models_dir: str = "") -> str:
+    """Return the text of ollama@.service for instances whose stores are below a models directory.
+
+    Args:
+        models_dir: as the plan has it.
+        sandbox: how the instances are protected.
+        real_models_dir: where it leads, without links; "" for itself.
+    """
     text = MANAGED + _TEXT
     for name, value in (
-        ("hardening", HARDENING.rstrip("\n")),
+        ("sandbox", _sandbox_lines(sandbox, paths.stores(real_models_dir or models_dir))),
         ("user", paths.USER),
         ("gpus", paths.GPUS_UNIT),
         ("ready", paths.ready_unit("%i")),
@@ -56,3 +80,30 @@ def unit_text(models_dir: str) -> str:
     ):
         text = text.replace("@%s@" % name, value)
     return text
+
+
+def _sandbox_lines(sandbox: Sandbox, real_stores: str) -> str:
+    """The lines of a level of protection, with an empty line before and after them."""
+    if sandbox.level == hardening.OFF:
+        return "# ollama_multigpu_sandbox is off.\n" + (_network(sandbox) if sandbox.peers else "")
+    lines = "\n" + hardening.HARDENING + hardening.homes(real_stores + "/%i")
+    lines += "ReadWritePaths=@stores@/%i\n" + _network(sandbox)
+    if sandbox.level == hardening.STRICT:
+        return lines + hardening.SYSTEM_CALLS + hardening.GPU_DEVICES
+    return lines + hardening.OTHER_SYSTEM_CALLS
+
+
+def _network(sandbox: Sandbox) -> str:
+    """The lines of addresses with which an instance exchanges something or nothing.
+
+    Without a list of peers nothing is exchanged with what every host of a link hears, and, unless the instance listens
+    there, with addresses of a link, where clouds answer with a host's credentials. With one, only its peers and the
+    host itself are heard. (systemd.resource-control(5): IPAddressAllow goes first.)
+    """
+    address = addresses.ip_address(sandbox.listen_address)
+    if sandbox.peers:
+        own = [] if address is None or addresses.is_wildcard(address) else [address]
+        allowed = networks.canonical([*_LOOPBACK, *own, *sandbox.peers])
+        return "IPAddressAllow=%s\nIPAddressDeny=any\n" % " ".join(allowed)
+    listens = address is not None and ipaddress.ip_address(addresses.as_reached(address)).is_link_local
+    return "IPAddressDeny=%s\n" % " ".join(([] if listens else [_LINK_LOCAL]) + ["multicast"])

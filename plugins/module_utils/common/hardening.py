@@ -1,28 +1,83 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Lines of a systemd unit that keep every service of the collection from what it does not need. Pure.
+"""Lines of a systemd unit that keep the services of the collection from what they do not need. Pure.
 
-GPUs stay reachable: nothing here implies DeviceAllow (as ProtectClock does), and /dev/shm stays writable.
+/dev/shm stays writable; what a service leaves there goes with the last service of its user. /proc stays whole beside
+its processes, because CUDA reads /proc/driver/nvidia and /proc/devices. Memory stays executable, because the driver
+compiles kernels there.
 """
 
 from __future__ import annotations
 
+import re
+from typing import Any, Optional
+
+#: Levels of protection of an instance, the strongest first.
+STRICT, MODERATE, OFF = LEVELS = ("strict", "moderate", "off")
+
+#: What no driver minds.
 HARDENING = """\
 NoNewPrivileges=true
 CapabilityBoundingSet=
 AmbientCapabilities=
 ProtectSystem=strict
-ProtectHome=read-only
 PrivateTmp=true
+PrivateMounts=true
 ProtectControlGroups=true
 ProtectHostname=true
 ProtectKernelLogs=true
 ProtectKernelModules=true
 ProtectKernelTunables=true
+ProtectProc=invisible
 LockPersonality=true
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=true
 RestrictRealtime=true
 RestrictSUIDSGID=true
 SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+RemoveIPC=true
 """
+#: System calls that a service needs, and none of the administrator's. @resources, which @system-service has, stays:
+#: llama.cpp binds its threads to processors (sched_setaffinity) and CUDA memory to NUMA nodes (mbind). What is refused
+#: fails, and ends nothing.
+SYSTEM_CALLS = """\
+ProtectClock=true
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+"""
+#: All system calls but those of the administrator.
+OTHER_SYSTEM_CALLS = """\
+SystemCallFilter=~@privileged @mount @debug @obsolete @cpu-emulation
+"""
+#: Of all devices those of the NVIDIA driver, by the names that it has in /proc/devices (nvidia-frontend or nvidia and
+#: nvidiactl, nvidia-uvm, nvidia-caps with MIG). Names are looked up when a service starts: the driver has to be loaded
+#: before (paths.GPUS_UNIT). WSL (/dev/dxg) and Jetson have others; a line for a node that is not there is a warning at
+#: each start.
+GPU_DEVICES = """\
+DevicePolicy=closed
+DeviceAllow=char-nvidia* rw
+"""
+_HOMES = ("/home", "/root", "/run/user")
+#: Letters that have no meaning of their own in a unit; % begins a specifier.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._@+/%-]+\Z")
+
+
+def level_of(value: Any) -> Optional[str]:
+    """Return the level that a value names, None where it is none. YAML takes off for false."""
+    text = str(value).lower()
+    text = OFF if text == "false" else text
+    return text if text in LEVELS else None
+
+
+def homes(place: str) -> str:
+    """Return the lines that hide the homes of users from a service.
+
+    Args:
+        place: what it may write, without links. Below a home it is there alone, in an empty directory.
+    """
+    if any((place + "/").startswith(home + "/") for home in _HOMES):
+        if not _PLAIN_PATH.match(place):
+            return "ProtectHome=read-only\n"
+        return "ProtectHome=tmpfs\nBindPaths=%s\n" % place
+    return "ProtectHome=true\n"

@@ -13,8 +13,8 @@ from collections.abc import Collection
 from typing import Any
 
 from ..common.sizes import gib
+from . import closed_nodes, engine_log, identity, instance_checks, model_memory
 from . import comparison as states
-from . import engine_log, identity, instance_checks, model_memory
 from .comparison import Comparison
 from .findings import explain
 from .host_view import HostView
@@ -61,7 +61,8 @@ def check_plan(plan: dict[str, Any], observations: Observations, only: Collectio
             models.append(evidence)
             found.extend(explain(comparison, evidence.checks))
         found += instance_checks.explain(whole, not found)
-        diagnosis += identity.explain(server, found)
+        nodes = closed_nodes.explain(instance["name"], instance["unit"], observed.closed_nodes, found)
+        diagnosis += nodes + identity.explain(server, found)
         instances.append(InstanceEvidence(instance["name"], instance["unit"], instance["url"], checks, models))
     return Evidence(_verdict(instances, diagnosis), instances, diagnosis)
 

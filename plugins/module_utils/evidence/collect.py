@@ -19,7 +19,7 @@ from ..common.libraries import LibraryMissing, import_pynvml
 from ..common.names import key_of, served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
-from ..host import listeners, proc, systemd
+from ..host import device_nodes, listeners, proc, systemd
 from ..ollama.client import OllamaClient, OllamaError
 from . import engine_log, engines, gpu_memory, loaded_models, server_process
 from .concurrency import in_parallel
@@ -140,8 +140,6 @@ class Observer:
         self._main_pid = int(properties.get("MainPID") or 0)
         self._sees_engines = self._main_pid != 0
 
-    # -- steps ---------------------------------------------------------------------------------------------------------
-
     def has_to_load(self) -> bool:
         """Return whether a planned model is not loaded, or its engine is gone."""
         running = self._running() if self._read_ps() else []
@@ -240,11 +238,13 @@ class Observer:
         self._read_store()
 
     def join_devices(self, gpus: list[dict[str, Any]]) -> None:
-        """Find the GPU behind each device of the engines' logs (CUDA0 ...); `gpus` is the list of the GPU facts."""
+        """Find the GPU behind each device of the engines' logs (CUDA0 ...), and device nodes that are closed to the
+        service; `gpus` is the list of the GPU facts."""
+        own = [gpu.get("minor_number") for gpu in gpus if gpu["uuid"] in self.instance["gpu_uuids"]]
+        self.observed.closed_nodes = device_nodes.closed_nodes(self.observed.unit, own) if own else {}
         for found in self.observed.models.values():
             if found.log:
-                environment = (found.engine.environment if found.engine else None) or {}
-                visible = environment.get("CUDA_VISIBLE_DEVICES")
+                visible = ((found.engine and found.engine.environment) or {}).get("CUDA_VISIBLE_DEVICES")
                 found.device_uuids = engine_log.device_uuids(found.log, visible, gpus)
 
     def strangers_on_gpus(self, inventory: dict[str, Any]) -> bool:
@@ -253,8 +253,6 @@ class Observer:
         listed = gpu_memory.devices(inventory).values()
         unit = self.instance["unit"]
         return any(process["pid"] not in known for device in listed for process in device.of_unit(unit))
-
-    # -- parts ---------------------------------------------------------------------------------------------------------
 
     def _read_ps(self) -> bool:
         try:

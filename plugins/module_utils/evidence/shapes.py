@@ -119,7 +119,8 @@ class ObservedInstance:
 
     `version` is what the server says that it is, `listener` the process that listens at its address (host/listeners.py)
     and `executable` what its process runs. `differences` names the variables ({name, difference}) that are other than
-    planned, in the process or at its next start.
+    planned, in the process or at its next start. `closed_nodes` are the device nodes of its GPUs that the service
+    cannot open, with the reasons (host/device_nodes.py).
     """
 
     reachable: bool = False
@@ -132,6 +133,7 @@ class ObservedInstance:
     listener: dict[str, Any] | None = None
     executable: str | None = None
     differences: list[dict[str, str]] | None = None
+    closed_nodes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def names_of_planned(self) -> set[str]:
         """Keys (common/names.key_of) of the names under which the models of the plan are served, or listed as loaded:

@@ -30,6 +30,8 @@ PROPERTIES = (
     "User",
     "Environment",
     "EnvironmentFiles",
+    "DevicePolicy",
+    "DeviceAllow",
 )
 _SHOW_SECONDS = 30
 _JOURNAL_SECONDS = 60

@@ -18,8 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ..common import environment_file, paths, secrets
-from ..common.hardening import HARDENING
+from ..common import environment_file, hardening, paths, secrets
 from ..common.service_variables import NETWORK_VARIABLES
 from ..host import listeners, systemd
 from ..host.command import ask
@@ -62,8 +61,12 @@ ExecStart=@release@/bin/ollama serve
 Restart=no
 KillMode=control-group
 TimeoutStopSec=30
-UMask=0027
+UMask=0077
+LimitCORE=0
+# No device of a driver. A name server or a registry may have an address of the link.
 PrivateDevices=true
+DevicePolicy=closed
+IPAddressDeny=multicast
 ReadWritePaths=@store@
 @hardening@
 """
@@ -92,8 +95,9 @@ class FetchServer:
     def unit_text(self) -> str:
         """Return the text of its unit."""
         text = "# Written by the role ollama_multigpu for as long as models are fetched.\n" + _TEXT
+        lines = hardening.HARDENING + hardening.homes(os.path.realpath(self.store)) + hardening.SYSTEM_CALLS
         for name, value in (
-            ("hardening", HARDENING.rstrip("\n")),
+            ("hardening", lines.rstrip("\n")),
             ("user", paths.USER),
             ("store", self.store),
             ("environment", paths.FETCH_ENVIRONMENT),

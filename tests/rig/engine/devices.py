@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from tests.rig.gpus import state as gpu_state
 
 MIB = 1024 * 1024
@@ -30,15 +33,31 @@ def host_memory():
     return tuple(int(values[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
 
 
+def _can_open(name):
+    """Whether a device node is there and this process may open it; there is no driver behind it (ENXIO)."""
+    try:
+        os.close(os.open("/dev/" + name, os.O_RDWR))
+    except OSError as error:
+        return error.errno == errno.ENXIO
+    return True
+
+
 def _usable(state):
     """(GPUs that CUDA would offer, in CUDA's order before CUDA_VISIBLE_DEVICES; why there are none)."""
     if state is None:
         return [], "no CUDA-capable device is detected"
     if "fault.nvmlInit" in state:
         return [], "system has unsupported display driver / cuda driver combination"
+    nodes = state.get("driver.nodes") == "1"
+    if nodes and not _can_open("nvidiactl"):
+        return [], "no CUDA-capable device is detected"
+    if nodes and not _can_open("nvidia-uvm"):
+        return [], "unknown error"  # CUDA_ERROR_UNKNOWN: unified memory cannot be set up
     found = []
     for gpu in gpu_state.gpus(state):
         prefix = "gpu%d." % gpu["index"]
+        if nodes and not _can_open("nvidia" + state.get(prefix + "minor", str(gpu["index"]))):
+            continue  # CUDA does not count a GPU whose node it cannot open
         if prefix + "fault" in state or state.get(prefix + "compute_mode") == "2":
             continue
         # CUDA cannot use a GPU that is divided into MIG devices as a whole.

@@ -28,7 +28,7 @@ static __thread size_t length;
 
 static int load_state(void) {
     const char *path = getenv("GPU_RIG_STATE");
-    FILE *stream = fopen(path && *path ? path : "/dev/shm/gpu-rig/state", "r");
+    FILE *stream = fopen(path && *path ? path : "/dev/gpu-rig/state", "r");
     size_t room = 0, got;
     length = 0;
     if (!stream) return DRIVER_NOT_LOADED;

@@ -17,9 +17,8 @@ import subprocess
 import sys
 import time
 
-DEFAULT_PATH = "/dev/shm/gpu-rig/state"
-MIB = 1024 * 1024
-GIB = 1024 * MIB
+DEFAULT_PATH = "/dev/gpu-rig/state"
+MIB, GIB = 1024**2, 1024**3
 DEFAULT_CONTEXT = 300 * MIB
 #: Lies of the engine.
 LIES = tuple(
@@ -32,9 +31,8 @@ _UNREADABLE = {"fault.nvmlDeviceGetComputeRunningProcesses": "999"}
 BLIND = {"bytes_unknown": (_UNKNOWN, None), "bytes_unknown_one_gpu": (_UNKNOWN, "one_gpu")}
 BLIND.update({"bytes_unknown_contexts_only": (_UNKNOWN, "contexts_only"), "unlisted": (_HIDDEN, None)})
 BLIND.update({"unlisted_nothing": (_HIDDEN, "nothing"), "unreadable": (_UNREADABLE, None)})
-BLIND["unreadable_one_gpu"] = (_UNREADABLE, "one_gpu")
-# NVML adds the memory of the listed processes to this: the GPU has less in use than it lists.
-BLIND["used_less"] = ({"gpu0.memory.base": str(-GIB)}, None)
+# NVML adds the memory of the listed processes to the base: the GPU has less in use than it lists.
+BLIND.update({"unreadable_one_gpu": (_UNREADABLE, "one_gpu"), "used_less": ({"gpu0.memory.base": str(-GIB)}, None)})
 # What `process add` and `lie foreign` start; the last argument is what `ps` shows.
 SLEEPER = "import time\nwhile True: time.sleep(3600)"
 
@@ -128,7 +126,10 @@ def alive(pid):
         with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stream:
             return stream.read().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
-        return False
+        pass
+    with contextlib.suppress(OSError):
+        return os.getpgid(pid) > 0  # of another user, and hidden from a service with ProtectProc
+    return False
 
 
 def count(state):

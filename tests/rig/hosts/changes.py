@@ -13,16 +13,8 @@ import pathlib
 from tests.rig.hosts.podman import podman
 
 #: What a run in check mode may touch: Ansible's temporary directories, the journal, /run, systemd's and sudo's own
-#: state. And the directory of the GPU state file, which stands for hardware and not for a file of the host.
-NOISE = (
-    "/home/rig/.ansible",
-    "/root/.ansible",
-    "/var/log/journal",
-    "/run",
-    "/var/lib/systemd",
-    "/var/lib/sudo",
-    "/dev/shm/gpu-rig",
-)
+#: state.
+NOISE = ("/home/rig/.ansible", "/root/.ansible", "/var/log/journal", "/run", "/var/lib/systemd", "/var/lib/sudo")
 _WALK = pathlib.Path(__file__).parent / "files" / "walk.py"
 
 

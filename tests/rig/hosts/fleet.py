@@ -135,7 +135,7 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         )
     if preset == gpus.NO_DRIVER:
         podman("exec", container, "rm", "-f", image.library_path())
-        gpus.set_bus(container)
+        gpus.set_devices(container)
     else:
         gpus.run(container, "preset", gpus.NO_DRIVER if preset == "no-devices" else preset)
 
@@ -157,13 +157,13 @@ def reboot(set_name: str, host: str, driver_after: float = 2.0, without: int = 0
     podman("start", container)
     time.sleep(driver_after)
     # Elsewhere first: a GPU that is not there any more is there at no moment.
-    draft, place = "/dev/shm/gpu-rig-draft", "/dev/shm/gpu-rig"
+    draft, place = "/dev/gpu-rig-draft", "/dev/gpu-rig"
     there = ("--state", draft + "/state")
     gpus.run(container, *there, "preset", load(set_name)["hosts"][host])
     if without:
         gpus.run(container, *there, "set", "gpus", str(int(gpus.run(container, *there, "get", "gpus")) - without))
+    gpus.set_devices(container, draft + "/state")
     podman("exec", container, "mv", "-T", draft, place)
-    gpus.set_bus(container)
 
 
 def kill(set_name: str, host: str) -> None:

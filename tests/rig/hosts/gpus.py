@@ -40,23 +40,46 @@ def preset_name(text: str) -> str:
     )
 
 
-#: Puts a directory with the GPUs of the state file in the place of the machine's PCI bus, which a container shows. It
-#: is the bus at the time of the preset: what is done to the driver afterwards does not change it.
-_BUS = """
+#: Gives a host the devices of its GPUs. Arguments: PCI addresses, "--", numbers of device nodes; nothing without a
+#: driver.
+#: A directory stands in the place of the machine's PCI bus, which a container shows. It is the bus at the time of the
+#: preset: what is done to the driver afterwards does not change it. The nodes have NVIDIA's numbers and no driver, so
+#: that opening one fails with ENXIO, and with EPERM where a service may not. systemd has their names from
+#: /proc/devices.
+_DEVICES = """
+set -e
 d=/run/gpu-rig/pci
 mkdir -p $d && rm -rf $d/*
-for address in "$@"; do
-    mkdir $d/$address && echo 0x10de > $d/$address/vendor && echo 0x030200 > $d/$address/class
+while [ $# -gt 0 ] && [ $1 != -- ]; do
+    mkdir $d/$1 && echo 0x10de > $d/$1/vendor && echo 0x030200 > $d/$1/class
+    shift
 done
 mountpoint -q /sys/bus/pci/devices || mount --bind $d /sys/bus/pci/devices
+! mountpoint -q /proc/devices || umount /proc/devices
+rm -f /dev/nvidia*
+[ $# -gt 0 ] || exit 0
+shift
+sed 's/^Character devices:/&\\n195 nvidia\\n195 nvidiactl\\n500 nvidia-uvm/' /proc/devices > /run/gpu-rig/devices
+mount --bind /run/gpu-rig/devices /proc/devices
+mknod -m 666 /dev/nvidiactl c 195 255
+mknod -m 666 /dev/nvidia-uvm c 500 0
+for number in "$@"; do mknod -m 666 /dev/nvidia$number c 195 $number; done
 """
 
 
-def set_bus(container: str) -> None:
-    """Show the GPUs of a host's state file on its PCI bus, and no other devices; none without a state file."""
-    listed = podman("exec", container, "sh", "-c", "cat /dev/shm/gpu-rig/state 2>/dev/null || true").stdout.decode()
-    addresses = [gpu["pci"] for gpu in state.gpus(state.parse(listed))]
-    podman("exec", container, "sh", "-c", _BUS, "sh", *addresses)
+def set_devices(container: str, path: str = state.DEFAULT_PATH) -> None:
+    """Show the GPUs of a host's state file on its PCI bus and as device nodes, and no others.
+
+    Without a state file there is no driver. `driver.nodes` in the file tells the engine that it has to open them.
+    """
+    text = podman("exec", container, "sh", "-c", f"cat {path} 2>/dev/null || true").stdout.decode()
+    listed = state.parse(text)
+    gpus = state.gpus(listed)
+    arguments = [gpu["pci"] for gpu in gpus]
+    if listed:
+        arguments += ["--", *(listed.get(f"gpu{gpu['index']}.minor", str(gpu["index"])) for gpu in gpus)]
+        run(container, "--state", path, "set", "driver.nodes", "1")
+    podman("exec", container, "sh", "-c", _DEVICES, "sh", *arguments)
 
 
 def run(container: str, *arguments: str) -> str:
@@ -81,5 +104,5 @@ def run(container: str, *arguments: str) -> str:
             f"{reason[-1].removeprefix('state.py: ')}"
         )
     if arguments[0] == "preset":
-        set_bus(container)
+        set_devices(container)
     return done.stdout.decode()

@@ -186,7 +186,7 @@ def config_text():
 def rig_seconds(name):
     """How long something takes by the rig's state file (gpus/README.md), which has it in milliseconds; 0 without it."""
     try:
-        with open(os.environ.get("GPU_RIG_STATE") or "/dev/shm/gpu-rig/state", encoding="utf-8") as stream:
+        with open(os.environ.get("GPU_RIG_STATE") or "/dev/gpu-rig/state", encoding="utf-8") as stream:
             found = [line.split() for line in stream if line.startswith(name + " ")]
         return float(found[-1][1]) / 1000 if found else 0.0
     except (OSError, ValueError):

@@ -285,3 +285,35 @@ def test_limits_and_numbers_of_plans_that_cannot_work(given):
 )
 def test_limits_and_numbers_of_plans(given):
     assert problems(**given) == [] == problems(quiet_timeout="", watch_time="", rollback_to="")
+
+
+@pytest.mark.parametrize("value", ["strict", "moderate", "off", False, "False"])
+def test_levels_of_the_sandbox(value):
+    assert problems(sandbox=value) == []
+
+
+@pytest.mark.parametrize("value", ["none", True, "", 3])
+def test_other_levels_of_the_sandbox(value):
+    (problem,) = problems(sandbox=value)
+    assert problem.startswith("ollama_multigpu_sandbox is ") and "give one of strict, moderate, off." in problem
+
+
+@pytest.mark.parametrize("value", [[], "", None, ["192.0.2.7", "2001:db8::/32"], "192.0.2.7, [::1]", ("192.0.2.0/24",)])
+def test_networks_of_peers(value):
+    assert problems(peers=value) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (["192.0.2.7/24"], "'192.0.2.7/24', which has a part for hosts: give 192.0.2.0/24"),
+        (["office"], "'office', which is neither an IP address nor a network"),
+        ([{"address": "192.0.2.7"}], "is neither an IP address"),
+        ("192.0.2.7 192.0.2.8", "is neither an IP address"),
+        ({"192.0.2.7": True}, "is a mapping: give a list"),
+        (7, "is a single value: give a list"),
+    ],
+)
+def test_peers_that_are_no_networks(value, words):
+    (problem,) = problems(peers=value)
+    assert problem.startswith("ollama_multigpu_peers ") and words in problem

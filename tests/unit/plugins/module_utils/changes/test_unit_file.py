@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import unit_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import Sandbox, unit_text
 
 from tests.unit.plugins.module_utils.placement.cases import plan_of
 
@@ -18,11 +18,19 @@ from tests.unit.plugins.module_utils.placement.cases import plan_of
         "EnvironmentFile=/etc/ollama-multigpu/instances/%i.env",
         "ExecStart=/usr/local/lib/ollama-multigpu/instances/%i/bin/ollama serve",
         "KillMode=control-group",
-        "UMask=0027",
+        "UMask=0077",
+        "LimitCORE=0",
         "NoNewPrivileges=true",
         "CapabilityBoundingSet=",
         "ProtectSystem=strict",
-        "ProtectHome=read-only",
+        "ProtectHome=true",
+        "ProtectProc=invisible",
+        "PrivateMounts=true",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged",
+        "DevicePolicy=closed",
+        "DeviceAllow=char-nvidia* rw",
+        "IPAddressDeny=link-local multicast",
         "Environment=HOME=/srv/models/instances/%i",
         "ReadWritePaths=/srv/models/instances/%i",
         "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
@@ -33,9 +41,45 @@ def test_the_unit_has_the_line(line):
     assert line in unit_text("/srv/models/").splitlines()
 
 
-def test_the_gpus_stay_reachable():
-    text = unit_text("/srv/models")
-    assert "PrivateDevices=" not in text and "ProtectClock=" not in text
+@pytest.mark.parametrize("level", ["strict", "moderate", "off"])
+def test_the_gpus_stay_reachable(level):
+    """CUDA reads /proc/driver/nvidia, and the driver writes kernels into memory and runs them."""
+    text = unit_text("/srv/models", Sandbox(level))
+    for line in ("PrivateDevices=", "ProcSubset=", "MemoryDenyWriteExecute=", "PrivateNetwork="):
+        assert line not in text
+
+
+def test_the_moderate_level_leaves_devices_and_system_calls_of_services():
+    text = unit_text("/srv/models", Sandbox("moderate"))
+    assert "Device" not in text and "ProtectClock" not in text and "@system-service" not in text
+    assert "SystemCallFilter=~@privileged" in text and "ProtectSystem=strict" in text
+
+
+def test_without_a_sandbox_the_service_is_no_other_user():
+    lines = unit_text("/srv/models", Sandbox("off")).splitlines()
+    assert "User=ollama" in lines and "UMask=0077" in lines and "LimitCORE=0" in lines
+    assert not [line for line in lines if line.startswith(("Protect", "Private", "Restrict", "SystemCall", "Device"))]
+
+
+@pytest.mark.parametrize(
+    ("address", "denied"),
+    [
+        ("127.0.0.1", "link-local multicast"),
+        ("0.0.0.0", "link-local multicast"),
+        ("169.254.7.1", "multicast"),
+        ("::ffff:169.254.7.1", "multicast"),
+        ("fe80::1", "multicast"),
+    ],
+)
+def test_a_link_is_closed_unless_the_instances_listen_there(address, denied):
+    text = unit_text("/srv/models", Sandbox(listen_address=address))
+    assert "IPAddressDeny=%s" % denied in text.splitlines()
+
+
+def test_stores_below_a_home_are_there_alone():
+    """Also where only a link leads there."""
+    text = unit_text("/srv/models", Sandbox(), "/home/big")
+    assert "ProtectHome=tmpfs\nBindPaths=/home/big/instances/%i\nReadWritePaths=/srv/models/instances/%i\n" in text
 
 
 def test_the_driver_keeps_its_kernels_where_the_service_may_write():
@@ -46,3 +90,21 @@ def test_the_driver_keeps_its_kernels_where_the_service_may_write():
         (writable,) = [line for line in unit_text("/srv/models").splitlines() if line.startswith("ReadWritePaths=")]
         place = writable.split("=")[1].replace("%i", instance["name"])
         assert instance["environment"]["CUDA_CACHE_PATH"].startswith(place + "/")
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "allowed"),
+    [
+        (Sandbox(peers=("192.0.2.0/24",)), "127.0.0.0/8 192.0.2.0/24 ::1"),
+        (Sandbox("off", peers=("2001:db8::/32",)), "127.0.0.0/8 ::1 2001:db8::/32"),
+        (Sandbox("moderate", "192.0.2.7", ("198.51.100.9",)), "127.0.0.0/8 192.0.2.7 198.51.100.9 ::1"),
+        (Sandbox(listen_address="0.0.0.0", peers=("198.51.100.9",)), "127.0.0.0/8 198.51.100.9 ::1"),
+        (Sandbox(listen_address="[::]", peers=("198.51.100.9",)), "127.0.0.0/8 198.51.100.9 ::1"),
+    ],
+)
+def test_only_peers_and_the_host_itself_are_heard(sandbox, allowed):
+    lines = unit_text("/srv/models", sandbox).splitlines()
+    assert [line for line in lines if line.startswith("IPAddress")] == [
+        "IPAddressAllow=" + allowed,
+        "IPAddressDeny=any",
+    ]

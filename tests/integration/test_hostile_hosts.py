@@ -155,9 +155,14 @@ class Run:
             for tasks in plays
         ]
         (self.directory / "book.json").write_text(json.dumps(book))
+        return self.command(tool("ansible-playbook"), "-i", "inventory.json", "book.json")
+
+    def command(self, *words, cwd=None):
+        """Run a command, which finds the host as the last run has set it up."""
+        state = self.directory / "state"
         done = subprocess.run(
-            [tool("ansible-playbook"), "-i", "inventory.json", "book.json"],
-            cwd=self.directory,
+            words,
+            cwd=cwd or self.directory,
             env=environment(
                 self.collections,
                 LIAR=str(state / "plan.json"),
@@ -167,6 +172,7 @@ class Run:
                 ANSIBLE_PIPELINING="0",
                 ANSIBLE_DEPRECATION_WARNINGS="0",
             ),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=1800,

@@ -217,7 +217,7 @@ def test_no_answer_of_a_host_names_anything_on_the_controller():
     """Options of the tasks on the controller that name a file or an address there."""
     frozen = re.compile(
         r"\{\{ (__ollama_multigpu_(settings|controller)\.|item\.(name|insecure|adapter|source\.\w+)\b)"
-        r"|registry$|file$|True$"
+        r"|registry$|file$|True$|\{\{ ansible_play_hosts_all \}\}$"
     )
     found = set()
     for path in (ROLE / "tasks").rglob("*.yml"):
@@ -231,6 +231,7 @@ def test_no_answer_of_a_host_names_anything_on_the_controller():
             own = {
                 "gpufleet.ollama.evidence_file": ["evidence"],
                 "gpufleet.ollama.endpoints_file": ["endpoints", "state"],
+                "gpufleet.ollama.plan_file": ["plan", "difference", "read", "gpu_inventory", "obstacles"],
             }
             written = sum((own[key] for key in own if key in task), [])
             if task.get("delegate_to") or written:
@@ -240,7 +241,7 @@ def test_no_answer_of_a_host_names_anything_on_the_controller():
                 models = "{{ __ollama_multigpu_settings.ollama_multigpu_models | gpufleet.ollama.models_to_read }}"
                 assert task.get("loop", models) in (models, "{{ __ollama_multigpu_own_files_to_read }}")
                 found.add(path.stem)
-    assert found == {"headers_controller", "headers_own", "plan_again", "evidence", "plan", "main", "remove"}
+    assert found == {"headers_controller", "headers_own", "plan_again", "evidence", "plan", "main", "remove", "file", "reviewed"}
 
 
 def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():

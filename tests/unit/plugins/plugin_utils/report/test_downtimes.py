@@ -64,6 +64,15 @@ def test_a_new_instance_serves_for_the_old_one():
     assert found == [Downtime("gpu0", False)]
 
 
+def test_an_instance_that_is_gone_serves_for_no_other():
+    old, new = plan(gpu0=["a"], gpu1=["a"]), plan(gpu1=["a"])
+    switches = [switch(stop=["ollama@gpu0.service"]), switch("gpu1", restart=["gpu1"])]
+    assert downtimes(switches, new, host(old)) == [
+        Downtime("gpu0", False),
+        Downtime("gpu1", True, unserved=("a:latest",)),
+    ]
+
+
 def test_an_ollama_that_is_taken_over():
     found = downtimes([switch("gpu0", restart=["gpu0"], stop=["ollama.service"])], plan(gpu0=["a"]), host({}))
     assert found == [Downtime("ollama.service", False)]

@@ -14,9 +14,13 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 
-#: What a backslash makes plain in CommonMark, section 2.4: all ASCII punctuation. A comma, a quote and the like never
-#: begin anything.
-_MARKUP = re.compile(r"[\\`*_{}\[\]()#+\-.!|<>~&@$:=^%/]")
+#: What begins markup wherever it stands, by CommonMark and GitHub's additions (tables, struck text, formulas). An
+#: address becomes a link by its "://" or its "www.", and an entity has a name or a number. What only a bracket, a line
+#: or a word before it makes markup needs nothing where that has its escape.
+_MARKUP = re.compile(r"[\\`*_\[\]<~$|]|&(?=[#\w])|:(?=/)|(?<=www)\.", re.IGNORECASE)
+#: What begins a title, an entry of a list, a quotation or a line below a title at the begin of a text.
+_AT_THE_BEGIN = re.compile(r"[-+#>=]|(?<=\d)[.)]")
+_BEGIN = re.compile(r"\s*(?:[-+#>=]+|\d+[.)])")
 _REFERENCE = re.compile(r"[@#!~$%&^](?=\w)")
 _NO_WIDTH = "\u200b"
 _TICKS = re.compile(r"`+")
@@ -28,27 +32,15 @@ def escaped(text: Any) -> str:
     Args:
         text: A text, or another value to write as one.
     """
-    found: list[str] = []
     plain = printable(text)
+    begin = _BEGIN.match(plain)
+    found: list[str] = []
     for number, character in enumerate(plain):
-        found.append("\\" + character if _is_markup(plain, number) else character)
+        is_begin = begin is not None and number < begin.end() and _AT_THE_BEGIN.match(plain, number)
+        found.append("\\" + character if is_begin or _MARKUP.match(plain, number) else character)
         if _REFERENCE.match(plain, number):
             found.append(_NO_WIDTH)
     return "".join(found)
-
-
-def _is_markup(text: str, number: int) -> bool:
-    """Whether a character needs an escape. A dot, a hyphen, a slash, a sign of equality or an underscore inside of a
-    word begins nothing, but for the names of servers, which become links."""
-    character = text[number]
-    if not _MARKUP.match(character):
-        return False
-    before, after = text[number - 1 : number], text[number + 1 : number + 2]
-    if character in "-=/":
-        return not (before.isalnum() and after.isalnum())
-    if character == ".":
-        return not (before.isdigit() and after.isdigit())
-    return True
 
 
 def code(text: Any) -> str:

@@ -82,6 +82,8 @@ def plan_record(name: str, found: Planned) -> dict[str, Any]:
         basis=basis_of(plan, found.host, found.gpu_inventory),
         changes=changes,
         differences=plan_differences(applied or dict(_NOTHING, ollama_version=plan.get("ollama_version")), plan),
+        is_first=not applied,
+        change_count=len(changes),
         done=change_texts(changes),
         warnings=_new_warnings(difference, found.plan),
         gpus=[str(gpu.get("name")) for gpu in plan.get("gpus") or []],
@@ -108,11 +110,11 @@ def drift_sentence(record: Mapping[str, Any]) -> str:
     said = [*said, *record["done"]] if record["applied"] else record["done"]
     named = "; ".join(text.rstrip(".") for text in said[:_NAMED])
     more = "; and %d more" % (len(said) - _NAMED) if len(said) > _NAMED else ""
+    count = "1 change" if record["change_count"] == 1 else "%d changes" % record["change_count"]
     title = "differs from its plan" if record["applied"] else "has no plan in force"
     return (
-        "%s %s, and a run would make %d changes: %s%s. Apply the plan with the playbook gpufleet.ollama.site; the run "
-        "ends here because ollama_multigpu_fail_on_change is true."
-        % (record["host"], title, len(record["changes"]), named, more)
+        "%s %s, and a run would make %s: %s%s. Apply the plan with the playbook gpufleet.ollama.site; the run "
+        "ends here because ollama_multigpu_fail_on_change is true." % (record["host"], title, count, named, more)
     )
 
 

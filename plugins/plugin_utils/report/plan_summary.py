@@ -53,7 +53,7 @@ def _overview(hosts: Sequence[Mapping[str, Any]]) -> str:
     said = ["%d of %d change" % (counts[DIFFERS], len(hosts))]
     said += ["%d cannot be applied" % counts[REFUSED]] if counts[REFUSED] else []
     said += ["%d without a plan" % counts[UNPLANNED]] if counts[UNPLANNED] else []
-    size = sum((one.get("to_fetch") or {}).get("size_bytes") or 0 for one in hosts)
+    size = sum((one.get("to_fetch") or {}).get("size_bytes") or 0 for one in hosts if one["state"] == DIFFERS)
     said += ["%s of models are fetched" % gib(size)] if size else []
     return "%s." % ", ".join(said)
 
@@ -66,7 +66,7 @@ def _table(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _row(host: Mapping[str, Any]) -> list[str]:
-    cells = [code(host["host"]), _gpus(host), str(len(host["done"])), _fetched(host), _down_in_short(host)]
+    cells = [code(host["host"]), _gpus(host), str(host["change_count"]), _fetched(host), _down_in_short(host)]
     return [cell(text) for text in cells]
 
 
@@ -122,7 +122,7 @@ def _section(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _body(host: Mapping[str, Any]) -> list[str]:
     lines = []
     for title, texts in (
-        ("Beside the plan in force", _listed(host["differences"])),
+        ("New plan" if host["is_first"] else "Differs from the plan in force", _listed(host["differences"])),
         ("Changes", _listed(host["done"])),
         ("Risks", _risks(host)),
     ):

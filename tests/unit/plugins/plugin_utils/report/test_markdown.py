@@ -34,6 +34,13 @@ HOSTILE = [
     "trailing \\",
     " `leading and trailing` ",
     "<!-- comment -->",
+    "12) item",
+    "+ item",
+    "=== line",
+    "--- line",
+    " # x",
+    "&#60;b&#62; &copy",
+    "a_b_c 2*3*4 <br> ~x~",
 ]
 ALLOWED = {"p", "code", "table", "thead", "tbody", "tr", "th", "td"}
 
@@ -56,6 +63,9 @@ def shown(text):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_text_is_text(text):
     assert plain(rendered("x " + escaped(text))).split() == ("x " + shown(text)).split()
+    assert plain(rendered(escaped(text))).split() == shown(text).split()
+    listed = rendered("- " + escaped(text))
+    assert listed.count("<li>") == 1 and plain(re.sub("</?(ul|li)>", "", listed)).split() == shown(text).split()
     assert plain(rendered("x " + code(text))).split() == ("x " + shown(text)).split()
 
 
@@ -75,6 +85,13 @@ def test_nobody_is_notified(text):
     assert not re.search(r"[@#!~%]\w", page), page
 
 
+@pytest.mark.parametrize("text", ["http://203.0.113.1/x", "see https://a.example", "www.a.example", "a WWW.a.example"])
+def test_an_address_becomes_no_link(text):
+    """GitHub looks for "://" and "www." in what has no escape."""
+    assert not re.search(r"(?<!\\)://|www\.", escaped(text), re.IGNORECASE)
+
+
 def test_ordinary_texts_stay_readable():
+    assert escaped("Write 2 files (a.env, b): gemma3:27b -> 0.3.") == "Write 2 files (a.env, b): gemma3:27b -> 0.3."
     assert escaped("Ollama 0.32.14 to 0.32.15 on RTX A6000") == "Ollama 0.32.14 to 0.32.15 on RTX A6000"
     assert code("") == "` `" and code("gpu-a") == "`gpu-a`"

@@ -89,13 +89,13 @@ def test_the_sentence_says_what_differs():
 def test_only_the_host_differs_and_not_the_plan():
     plan = new_plan()
     said = drift_sentence(record("gpu-a", applied=plan, changes=CHANGES[1:2]))
-    assert "1 changes: Write directory /etc/ollama-multigpu: It is not there. Apply" in said
+    assert "would make 1 change: Write directory /etc/ollama-multigpu: It is not there. Apply" in said
 
 
 def test_a_plan_that_cannot_be_applied_is_no_drift():
     found = record("gpu-a", obstacles=["There is no room."])
     assert found["state"] == "refused" and drift_sentence(found) == ""
-    assert "**The plan of** `gpu-a` **cannot be applied:**\n\n- There is no room\\.\n" in summary(found)
+    assert "**The plan of** `gpu-a` **cannot be applied:**\n\n- There is no room.\n" in summary(found)
 
 
 def test_a_host_without_a_plan():
@@ -103,7 +103,7 @@ def test_a_host_without_a_plan():
     refused = plan_record("gpu-c", Planned(obstacles=["It has no zstd."]))
     assert (none["state"], refused["state"]) == ("unplanned", "refused")
     text = summary(none, refused)
-    assert "**No plan for** `gpu-b`:\n\n- No plan was made\\. The output" in text and "It has no zstd" in text
+    assert "**No plan for** `gpu-b`:\n\n- No plan was made. The output" in text and "It has no zstd" in text
     assert "0 of 2 change, 1 cannot be applied, 1 without a plan." in text
 
 
@@ -112,14 +112,19 @@ def test_the_summary_of_an_upgrade():
     text = summary(record("gpu-b", applied=before, notes=["mind the gap"]), record("gpu-a", applied=before))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert rows[2:] == [
-        "| `gpu-%s` | 2 × `GPU of 49140 MiB` | 5 | Ollama 0.32.15 and 16.0 GiB of models "
+        "| `gpu-%s` | 2 × `GPU of 49140 MiB` | 8 | Ollama 0.32.15 and 16.0 GiB of models "
         "| `gpu0` about 12 s, `gpu1` for an unknown time |" % name
         for name in "ab"
     ]
-    assert "- Ollama 0.32.14 \\-\\> 0.32.15\n" in text
+    assert "- Ollama 0.32.14 -> 0.32.15\n" in text
     assert "- `gpu0` gives no answer for about 12 s, as long as its last switch took. Other instances serve" in text
     assert "- `gpu1` gives no answer while it is switched. How long is not known" in text
-    assert "- mind the gap\n" in text
+    assert "- mind the gap\n" in text and "**Differs from the plan in force**" in text and "**New plan**" not in text
+
+
+def test_what_is_fetched_is_that_of_hosts_that_change():
+    text = summary(record("gpu-a"), record("gpu-b", obstacles=["There is no room."]))
+    assert "1 of 2 change, 1 cannot be applied, 16.0 GiB of models are fetched." in text and "**New plan**" in text
 
 
 def test_hosts_with_the_same_changes_share_a_section():

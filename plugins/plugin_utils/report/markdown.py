@@ -21,7 +21,8 @@ _MARKUP = re.compile(r"[\\`*_\[\]<~$|]|&(?=[#\w])|:(?=/)|(?<=www)\.", re.IGNOREC
 #: What begins a title, an entry of a list, a quotation or a line below a title at the begin of a text.
 _AT_THE_BEGIN = re.compile(r"[-+#>=]|(?<=\d)[.)]")
 _BEGIN = re.compile(r"\s*(?:[-+#>=]+|\d+[.)])")
-_REFERENCE = re.compile(r"[@#!~$%&^](?=\w)")
+#: Also an address of mail, which is looked for once escapes are gone (postprocess_text of cmark-gfm).
+_REFERENCE = re.compile(r"@|[#!~$%&^](?=\w)")
 _NO_WIDTH = "\u200b"
 _TICKS = re.compile(r"`+")
 

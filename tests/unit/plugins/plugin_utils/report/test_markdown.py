@@ -91,6 +91,11 @@ def test_an_address_becomes_no_link(text):
     assert not re.search(r"(?<!\\)://|www\.", escaped(text), re.IGNORECASE)
 
 
+@pytest.mark.parametrize("text", ["a@b.example", "a@-b.example", "a@_b.example"])
+def test_an_address_of_mail_becomes_no_link(text):
+    assert "@\u200b" in escaped(text)
+
+
 def test_ordinary_texts_stay_readable():
     assert escaped("Write 2 files (a.env, b): gemma3:27b -> 0.3.") == "Write 2 files (a.env, b): gemma3:27b -> 0.3."
     assert escaped("Ollama 0.32.14 to 0.32.15 on RTX A6000") == "Ollama 0.32.14 to 0.32.15 on RTX A6000"

@@ -8,6 +8,7 @@ what two lists say of a model is put together, and where both say something else
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ..common.names import key_of
@@ -47,13 +48,19 @@ def merge_problems(models: Any, lists: Mapping[str, Any]) -> List[str]:
         lists: {variable: value} of the other lists.
     """
     problems = [
-        "%s is a %s: give a list of models, as in %s." % (name, _kind(value), MODELS)
+        "%s is a %s: give a list of models, as in %s%s" % (name, _kind(value), MODELS, _meant(name))
         for name, value in sorted(lists.items())
         if value is not None and not isinstance(value, list)
     ]
     if isinstance(models, (list, type(None))):
         problems += _merged(models, lists)[1]
     return problems
+
+
+def _meant(name: str) -> str:
+    """A variable that has no list and nearly the same name."""
+    close = difflib.get_close_matches(name, sorted(_NO_LISTS), n=1, cutoff=0.9)
+    return " (or did you mean %s?)." % close[0] if close else "."
 
 
 def _kind(value: Any) -> str:

@@ -86,6 +86,12 @@ def test_what_is_no_list_is_told(value, kind):
     assert merged_models(named("a"), {CHAT: value}) == named("a")
 
 
+def test_a_slip_of_the_pen_is_told():
+    (said,) = merge_problems([], {"ollama_multigpu_models_dri": "/srv"})
+    assert said.endswith("as in ollama_multigpu_models (or did you mean ollama_multigpu_models_dir?).")
+    assert merge_problems([], {CHAT: "/srv"})[0].endswith("as in ollama_multigpu_models.")
+
+
 @pytest.mark.parametrize("models", ["a", {"a": 1}, 3])
 def test_another_first_value_stays_for_the_check_of_the_role(models):
     assert merged_models(models, {CHAT: named("a")}) == models and merge_problems(models, {CHAT: named("a")}) == []

@@ -74,8 +74,13 @@ FALLING = {
 }
 
 # Where the memory of an architecture grows with context and batch together: (context, ubatch, attention, devices).
+# Those of deepseek-v3.2 are on both sides of the contexts at which another value is the largest.
 LONG = {
-    "deepseek-v3.2": ((262144, 2048, "on", 1), (131072, 512, "on", 2), (32768, 2048, "off", 1), (262144, 512, "on", 1))
+    "deepseek-v3.2": (
+        *((262144, 2048, "on", 1), (131072, 512, "on", 2), (32768, 2048, "off", 1), (262144, 512, "on", 1)),
+        *((2048, 512, "on", 1), (8192, 2048, "on", 1), (24576, 1024, "on", 1), (28672, 2048, "on", 1)),
+        *((40960, 1024, "on", 1), (98304, 2048, "on", 1)),
+    )
 }
 
 

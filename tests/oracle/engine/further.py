@@ -8,7 +8,16 @@ it was (`python -m tests.oracle.record MODEL ...`), then what was wrong was mode
 
 from __future__ import annotations
 
-from tests.oracle.engine.parts import attention, experts, feed_forward, latent_attention, norms, of_architectures
+from tests.oracle.engine.parts import (
+    attention,
+    experts,
+    feed_forward,
+    head,
+    is_head,
+    latent_attention,
+    norms,
+    of_architectures,
+)
 
 FURTHER = {
     "falcon-7b": {"arch": "falcon", "L": 32, "E": 4544, "H": 71, "KV": 1, "D": 64, "F": 18176, "V": 65024},
@@ -278,6 +287,8 @@ def _deepseek32(t, m, i):
     else:
         experts(t, m, i, probabilities_bias=True)
         feed_forward(t, m, i, m["XF"] * m["shared"], suffix="_shexp")
+    if is_head(m, i):
+        head(t, m, i, own_vocabulary=True)
 
 
 @of_architectures("rwkv6", "rwkv7")

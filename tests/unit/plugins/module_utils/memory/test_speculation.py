@@ -135,6 +135,19 @@ def test_the_estimate_is_within_the_range_that_the_plan_names(monkeypatch):
         assert least * engine <= ours + 1 and ours <= most * (engine + 1), (engine, ours)
 
 
+@pytest.mark.parametrize(
+    # llama-server of build 11669: tokens, batch, devices, MiB of the compute buffer of the head of deepseek32.
+    "context, ubatch, devices, engine",
+    [(8192, 512, 1, 375), (65536, 512, 1, 431), (131072, 1024, 1, 990), (32768, 1024, 2, 1102), (4096, 2048, 2, 1756)],
+)
+def test_the_range_holds_for_heads_that_it_was_not_made_from(context, ubatch, devices, engine):
+    load = Load(context, ubatch=ubatch, speculation=HEADS, drafted=4, outputs=5)
+    got = estimate.estimate(table.facts("deepseek-v3.2-mtp"), [1] * devices, load)
+    least, most = speculation.ESTIMATE_RANGE
+    assert got.estimated
+    assert least * engine - 1 <= got.devices[-1].drafting.compute_bytes / MIB <= most * engine
+
+
 def test_the_rows_of_the_rig_are_predicted_to_the_mib():
     """A small model with a draft model, and one with heads of its own (tests/rig/engine/speculation-rows.json)."""
     found = json.loads(rig_rows.SPECULATION_ROWS.read_text(encoding="utf-8"))["rows"]

@@ -134,6 +134,21 @@ def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_t
                 )  # embedding models: they are small, and so is the margin
 
 
+def test_attention_behind_an_indexer_is_never_too_small():
+    """At short contexts all of it is latent attention; the scores of an indexer come on top at long ones."""
+    rows = [
+        row for row in table.rows(record.ESTIMATED) if row["model"] == "deepseek-v3.2" and row["flash_attn"] == "on"
+    ]
+    alone = [row for row in rows if len(row["devices_mib"]) == 1 and row["n_gpu_layers"] == 999]
+    assert len(alone) >= 8 and {row["n_ctx"] for row in alone} >= {2048, 8192, 24576, 28672, 40960, 98304}
+    for row in rows:
+        for engine, ours, unused, unused_too in table.devices(row):
+            assert sum(ours) - sum(engine) > -64, row
+    for row in alone:
+        ((engine, ours, unused, unused_too),) = table.devices(row)
+        assert ours[2] < 1.12 * engine[2], row
+
+
 def test_a_model_in_several_files_is_the_sum_of_them():
     whole, parts = table.facts("llama3.1-8b"), table.facts("llama3.1-8b-00001-of-00003")
     assert parts.split_count == 3

@@ -113,6 +113,10 @@ host:
           by instance), C(rolled_back_from) (number of the plan that was given up for it, or null) and C(files) (the
           SHA-256 of the copies of its plan, its unit and its environment files, by the path of the file in force).
       type: dict
+    last_check:
+      description:
+        - What the last check on the host itself has found, with C(verdict) and C(time). Null if there was none.
+      type: dict
     made:
       description: Directories outside its own that the role has made. Its entry point C(remove) removes the empty ones.
       type: list

@@ -123,8 +123,9 @@ instances:
         - Each of its C(devices) has C(uuid), C(layers) (as planned), C(predicted_bytes), C(engine_bytes) (what the
           engine printed before or while it loaded the model, without context and projector), C(observed_bytes) (what
           NVML reports for its process, or for the GPU where that proves it), C(context_bytes) and C(projector_bytes)
-          (as planned), C(least_bytes) and C(most_bytes) (the limits of the observed bytes), and C(utilization_peak) in
-          percent.
+          (as planned), C(least_bytes) and C(most_bytes) (the limits of the observed bytes), C(utilization_peak) in
+          percent, and C(engine_kv_bytes) and C(engine_compute_bytes) (what the engine allocated by its log, null if
+          that does not say it).
       type: list
       elements: dict
 diagnosis:

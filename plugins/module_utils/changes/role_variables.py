@@ -42,6 +42,7 @@ _OF_ONE_VALUE = (
     "registry_username",
     "release_checksum",
     "release_url",
+    "report",
     "rollback_to",
     "sandbox",
     "slowdown_allowed",
@@ -145,6 +146,12 @@ def _places(values: dict[str, Any]) -> list[str]:
             problems.append(
                 "ollama_multigpu_advertise_address is %r, which %s." % (values["advertise_address"], problem)
             )
+    report = values.get("report")
+    if report and not str(report).endswith(".html"):
+        problems.append(
+            "ollama_multigpu_report is %r: give the path of a file that ends in .html, or nothing for no report."
+            % str(report)
+        )
     if "sandbox" in values and hardening.level_of(values["sandbox"]) is None:
         problems.append(
             "ollama_multigpu_sandbox is %r: give one of %s." % (values["sandbox"], ", ".join(hardening.LEVELS))

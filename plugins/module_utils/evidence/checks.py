@@ -313,6 +313,7 @@ def _devices(comparison: Comparison) -> list[DeviceEvidence]:
     memory, engine = comparison.memory, comparison.engine_bytes()
     peaks = comparison.observed.utilization_peak or {}
     observed = {gpu.uuid: gpu.observed_bytes for gpu in memory.by_gpu()}
+    cache, compute = comparison.engine_parts()
     devices = []
     for device in comparison.predicted_devices:
         uuid, limits = device["uuid"], memory.limits(device["uuid"])
@@ -328,6 +329,8 @@ def _devices(comparison: Comparison) -> list[DeviceEvidence]:
                 least_bytes=limits.least_bytes,
                 most_bytes=limits.most_bytes,
                 utilization_peak=peaks.get(uuid),
+                engine_kv_bytes=cache.get(uuid),
+                engine_compute_bytes=compute.get(uuid),
             )
         )
     for uuid in memory.off_plan():

@@ -233,6 +233,15 @@ class Comparison:
         names = self.observed.device_uuids
         return {names[name]: size for name, size in engine_log.gpu_bytes(self.observed.log).items() if name in names}
 
+    def engine_parts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return ({uuid: bytes of KV cache}, {uuid: bytes of compute buffers}) that the engine allocated, as far as its
+        log says. Where the log has a GPU and no cache, there is none on it."""
+        log, names = self.observed.log, self.observed.device_uuids
+        if log is None or not log.cache:
+            return {}, {}
+        compute = {names[name]: size for name, size in log.compute.items() if name in names}
+        return {uuid: 0 for uuid in compute} | {names[n]: size for n, size in log.cache.items() if n in names}, compute
+
     def dry_runs(self) -> list[DryRun]:
         """Return the engine's dry run and the prediction on every GPU where there are both.
 

@@ -203,7 +203,8 @@ class DeviceEvidence:
 
     `layers` is the number of layers that the plan has there. `engine_bytes` has neither `context_bytes` (of CUDA) nor
     `projector_bytes` (with the figure of the plan); `observed_bytes` has both. `least_bytes` and `most_bytes` are the
-    limits that the observed bytes were held to.
+    limits that the observed bytes were held to. `engine_kv_bytes` and `engine_compute_bytes` are what the engine
+    allocated by its log for its KV cache and its compute buffers; None where it does not say it.
     """
 
     uuid: str
@@ -216,6 +217,8 @@ class DeviceEvidence:
     least_bytes: int
     most_bytes: int
     utilization_peak: int | None
+    engine_kv_bytes: int | None = None
+    engine_compute_bytes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

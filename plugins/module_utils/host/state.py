@@ -20,6 +20,7 @@ from . import entrance, file_system, history, listeners, managed, program_instal
 from .command import PROGRAM_PATH
 from .default_address import default_address
 from .json_file import read_object
+from .last_check import last_check
 
 #: Groups that matter for the service user: those of the GPUs' device nodes, and its own.
 _GROUPS = ("render", "video", paths.USER)
@@ -49,6 +50,7 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "command": _command(root),
         "applied_plan": applied,
         "history": history.read_history(root),
+        "last_check": last_check(paths.below(root, paths.VERDICT)),
         "left_behind": left_behind(applied.get("models_dir"), models_dir),
         "adopted": read_object(paths.below(root, paths.ADOPTED)) or {},
         "made": made(root),

@@ -8,8 +8,9 @@ import datetime
 import os
 from typing import Any
 
+from ..host.last_check import last_check
 from ..host.run_lock import LockHeld, run_lock
-from . import observing, verdict_file
+from . import observing
 from .applied import applied_plan
 from .shapes import FINE, OF_VERDICT, WARNING, Answer, Line, Places
 from .status_lines import status_lines
@@ -24,7 +25,7 @@ def status(places: Places) -> Answer:
     plan = applied_plan(places.plan)
     running = _run_in_progress(places)
     seen = observing.observe(plan)
-    last = _last_check(places)
+    last = last_check(places.verdict)
     lines = [Line(text) for text in _head(plan, places, last)]
     if running:
         lines.append(Line("A run is changing this host at the moment: what is shown may not last.", WARNING))
@@ -71,8 +72,3 @@ def _applied(places: Places) -> str | None:
     except OSError:
         return None
     return observing.text_of(datetime.datetime.fromtimestamp(written, datetime.timezone.utc))
-
-
-def _last_check(places: Places) -> dict[str, Any] | None:
-    kept = verdict_file.read(places.verdict)
-    return {"verdict": kept["verdict"], "time": kept["time"]} if {"verdict", "time"} <= set(kept) else None

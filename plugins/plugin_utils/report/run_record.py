@@ -13,8 +13,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory 
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import WOULD_CHANGE, HostOutcome
 
 #: Stages of a run in their order. Each is a folder of the role's tasks, or a file beside them.
-STAGES = ("plan", "install", "fetch", "switch", "finish", "verify", "remove", "gateway", "other")
-_OF_FILES = {"freeze": "plan", "main": "plan", "rollback": "plan", "upgrade": "plan"}
+STAGES = ("plan", "install", "fetch", "switch", "finish", "verify", "report", "remove", "gateway", "other")
+_OF_FILES = {"freeze": "plan", "main": "plan", "rollback": "plan", "upgrade": "plan", "reported": "report"}
 _PATH = re.compile(r"/roles/(?P<role>[^/]+)/(?:tasks|handlers)/(?:(?P<folder>\w+)/)?(?P<file>\w+)\.ya?ml")
 _ROLE, _GATEWAY = "ollama_multigpu", "ollama_gateway"
 

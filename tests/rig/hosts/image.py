@@ -65,8 +65,8 @@ rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc
 
 def name() -> str:
     """Tag of the image. It depends on the recipe, so that an old image is never used for a new recipe."""
-    recipe = "\n".join([_suite(), *PACKAGES, *MASKED, SETUP, (FILES / "rig-init").read_text()])
-    return f"{REPOSITORY}:{_suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    recipe = "\n".join([suite(), *PACKAGES, *MASKED, SETUP, (FILES / "rig-init").read_text()])
+    return f"{REPOSITORY}:{suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def ensure(library_file: pathlib.Path | None = None, say=print) -> str:
@@ -125,43 +125,52 @@ def _with_library(library: pathlib.Path) -> str:
 
 
 def _build(archive: pathlib.Path, say) -> None:
-    require_programs("mmdebstrap")
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    sources = _sources()
-    say(
-        f"Building the image of the rig's hosts ({_suite()}: {', '.join(PACKAGES)}) from this machine's own apt "
-        "sources; this takes about a minute, once."
-    )
     with tempfile.TemporaryDirectory(prefix="gpufleet-image-") as scratch:
         hook = pathlib.Path(scratch) / "setup"
         hook.write_text(SETUP.replace("@FILES@", str(FILES)).replace("@MASKED@", " ".join(MASKED)))
         hook.chmod(0o755)
-        partial = archive.with_name(f"{archive.name}.{os.getpid()}.partial")
-        command = [
-            *root_prefix(),
-            "mmdebstrap",
-            "--quiet",
-            "--mode=root",
-            "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*",
-            f'--customize-hook={hook} "$1"',
-            "--format=tar",
-            _suite(),
-            "-",
-            *sources,
-        ]
-        with partial.open("wb") as output:
-            built = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, check=False
-            )
+        bootstrap(archive, PACKAGES, "the rig's hosts", say, hook)
+
+
+def bootstrap(archive: pathlib.Path, packages, what: str, say, hook: pathlib.Path | None = None) -> None:
+    """Make an archive of a system with these packages, of this machine's own distribution and apt sources.
+
+    Args:
+        archive: a tar that podman imports.
+        packages: beside the smallest set.
+        what: the image is for.
+        say: takes a line for people.
+        hook: a program that changes the root, which it gets as its argument.
+    """
+    require_programs("mmdebstrap")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    sources = _sources()
+    say(
+        f"Building the image of {what} ({suite()}: {', '.join(packages)}) from this machine's own apt sources; this "
+        "takes about a minute, once."
+    )
+    partial = archive.with_name(f"{archive.name}.{os.getpid()}.partial")
+    command = [
+        *root_prefix(),
+        "mmdebstrap",
+        "--quiet",
+        "--mode=root",
+        "--variant=minbase",
+        f"--include={','.join(packages)}",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        *([f'--customize-hook={hook} "$1"'] if hook else []),
+        "--format=tar",
+        suite(),
+        "-",
+        *sources,
+    ]
+    with partial.open("wb") as output:
+        built = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, check=False)
     if built.returncode:
         partial.unlink(missing_ok=True)
         lines = built.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
-        raise RigError(
-            f"mmdebstrap could not build the image of the rig's hosts from this machine's apt sources: {lines[-1]}"
-        )
+        raise RigError(f"mmdebstrap could not build the image of {what} from this machine's apt sources: {lines[-1]}")
     partial.replace(archive)
 
 
@@ -170,7 +179,8 @@ def _os_release() -> dict[str, str]:
     return {key: value.strip('"') for key, unused, value in pairs}
 
 
-def _suite() -> str:
+def suite() -> str:
+    """Code name of this machine's distribution."""
     codename = _os_release().get("VERSION_CODENAME")
     if not codename:
         raise RigError(
@@ -190,7 +200,7 @@ def _sources() -> list[str]:
         found = _index_targets()
     if not found:
         raise RigError(
-            f"apt knows no source for {_suite()} on this machine: check /etc/apt/sources.list and run 'apt-get update'."
+            f"apt knows no source for {suite()} on this machine: check /etc/apt/sources.list and run 'apt-get update'."
         )
     return found
 
@@ -207,7 +217,7 @@ def _index_targets() -> list[str]:
         if (
             kind == "Packages"
             and origin in ("Debian", "Ubuntu")
-            and (release == _suite() or release.startswith(_suite() + "-"))
+            and (release == suite() or release.startswith(suite() + "-"))
         ):
             lines.append(f"deb {uri} {release} {component}")
     return sorted(set(lines))

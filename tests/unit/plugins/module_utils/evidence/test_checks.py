@@ -55,6 +55,14 @@ def test_the_evidence_says_what_lies_between_engine_and_observed():
     assert first.least_bytes < first.predicted_bytes + 2 * GIB < first.most_bytes
 
 
+def test_the_evidence_says_what_the_engine_allocated_for_what():
+    logged = dataclasses.replace(log(), cache={"CUDA0": 3 * GIB}, compute={"CUDA0": GIB, "CUDA1": 2 * GIB})
+    devices = check_plan(plan(), observations(log=logged)).instances[0].models[0].devices
+    assert [(one.engine_kv_bytes, one.engine_compute_bytes) for one in devices] == [(3 * GIB, GIB), (0, 2 * GIB)]
+    silent = check_plan(plan(), observations(log=dataclasses.replace(log(), cache={}))).instances[0].models[0].devices
+    assert [(one.engine_kv_bytes, one.engine_compute_bytes) for one in silent] == [(None, None)] * 2
+
+
 def test_without_the_journal_it_passes_only_if_it_is_known_why_it_is_missing():
     result = check_plan(plan(), observations(**WITHOUT_LOG))
     assert result.verdict == "pass"

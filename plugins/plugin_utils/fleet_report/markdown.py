@@ -1,0 +1,145 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The report as Markdown, such as for a comment of a pull request. Every value is text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import known
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
+    FleetReport,
+    GpuReport,
+    HostReport,
+    InstanceReport,
+    MemoryParts,
+)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.markdown import escaped
+
+
+def markdown_page(report: FleetReport) -> str:
+    """Return the page."""
+    lines = ["# GPU fleet", "", "%d hosts: %s. Written %s." % (len(report.hosts), _counts(report), report.time), ""]
+    if not report.complete:
+        lines += ["**The run has not come to its end: this shows what was known when it began.**", ""]
+    lines += _overview(report) + _since(report)
+    for host in report.hosts:
+        lines += _host(host)
+    for release, effects in report.settings.items():
+        lines += ["## What settings do on Ollama %s" % escaped(release), ""]
+        lines += [*("* %s: %s" % (escaped(name), escaped(text)) for name, text in effects.items()), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _counts(report: FleetReport) -> str:
+    return ", ".join("%d %s" % (count, state) for state, count in report.counts.items())
+
+
+def _row(cells: Iterable[Any]) -> str:
+    return "| %s |" % " | ".join(escaped(known(cell)) for cell in cells)
+
+
+def _table(head: list[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    return [_row(head), "|%s" % (" --- |" * len(head)), *map(_row, rows), ""]
+
+
+def _overview(report: FleetReport) -> list[str]:
+    rows = [
+        (
+            host.name,
+            host.state,
+            host.ollama_version,
+            len(host.gpus),
+            ", ".join(model.name for instance in host.instances for model in instance.models),
+            len(host.findings),
+        )
+        for host in report.hosts
+    ]
+    return _table(["Host", "State", "Ollama", "GPUs", "Models", "Findings"], rows)
+
+
+def _since(report: FleetReport) -> list[str]:
+    if not report.since.time:
+        return []
+    lines = ["## Since the report of %s" % escaped(report.since.time), ""]
+    if not report.since.changes:
+        return [*lines, "Nothing differs.", ""]
+    lines += ["* %s: %s" % (escaped(host), escaped("; ".join(said))) for host, said in report.since.changes.items()]
+    return [*lines, ""]
+
+
+def _host(host: HostReport) -> list[str]:
+    lines = ["## %s: %s" % (escaped(host.name), host.state), ""]
+    if host.reason:
+        lines += [escaped(host.reason), ""]
+    versions = (("Ollama", host.ollama_version), ("driver", host.driver_version), ("CUDA", host.cuda_version))
+    lines += [", ".join("%s %s" % (word, escaped(known(value))) for word, value in versions), ""]
+    for one in host.findings:
+        where = " (%s)" % escaped(one.where) if one.where else ""
+        remedy = " Remedy: %s" % escaped(one.remedy) if one.remedy else ""
+        lines.append(
+            "* **%s**%s: %s%s" % (escaped(one.finding), where, escaped(one.evidence.rstrip(".")) + ".", remedy)
+        )
+    lines += [""] if host.findings else []
+    if host.gpus:
+        lines += _table(["GPU", "UUID", "Bytes", "Predicted", "Observed", "Models"], map(_gpu, host.gpus))
+    for instance in host.instances:
+        lines += list(_instance(instance))
+    lines += [""] if host.instances else []
+    for title, said in ((_title(host), host.changes), ("Notes", host.notes), ("History", _history(host))):
+        if said:
+            lines += ["### %s" % title, "", *("* %s" % escaped(text) for text in said), ""]
+    return lines
+
+
+def _title(host: HostReport) -> str:
+    return "Differs from the plan" if host.is_drift else "Changed by this run"
+
+
+def _gpu(gpu: GpuReport) -> tuple[Any, ...]:
+    title = " ".join([gpu.label, gpu.name] + (["(%s)" % gpu.health] if gpu.health != "ok" else []))
+    return (title, gpu.uuid, gpu.total_bytes, _parts(gpu.predicted), _parts(gpu.observed), ", ".join(gpu.models))
+
+
+def _parts(parts: MemoryParts | None) -> str:
+    if parts is None:
+        return ""
+    named = (
+        ("models", parts.models_bytes),
+        ("weights", parts.weights_bytes),
+        ("KV cache", parts.kv_bytes),
+        ("compute", parts.compute_bytes),
+        ("others", parts.others_bytes),
+        ("free", parts.free_bytes),
+    )
+    return ", ".join("%s %s" % (word, gib(size)) for word, size in named if size is not None)
+
+
+def _instance(instance: InstanceReport) -> Iterator[str]:
+    where = instance.url or "no address for clients is known"
+    yield "* %s on %s, %s" % (escaped(instance.name), escaped(instance.on), escaped(where))
+    for model in instance.models:
+        said = [model.name, model.verdict, model.strategy, "context %s" % known(model.context_length)]
+        said += ["%g tokens/s" % model.tokens_per_second] if model.tokens_per_second is not None else []
+        yield "  * %s" % escaped(", ".join(one for one in said if one))
+        for text in model.problems:
+            yield "    * %s" % escaped(text)
+    for text in instance.problems:
+        yield "  * %s" % escaped(text)
+
+
+def _history(host: HostReport) -> list[str]:
+    return [
+        "%s, %s, %s: %s%s"
+        % (
+            one.time,
+            one.source,
+            "Ollama %s" % (one.release or "unknown"),
+            one.verdict,
+            "".join("; %s %g tokens/s" % pair for pair in one.tokens_per_second.items()),
+        )
+        for one in reversed(host.history)
+    ]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Reports of real runs: a host that is well, one that fails, and one that cannot be reached."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.integration.acceptance import SET, Site, on
+from tests.rig.hosts import fleet
+from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page
+
+pytestmark = pytest.mark.hosts
+
+MODELS = [{"name": "tiny", "insecure": True, "strategy": "spread", "optimized": {}}]
+
+
+class Reported:
+    """The files of a run."""
+
+    def __init__(self, path):
+        self.data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        self.html = path.read_text(encoding="utf-8")
+        self.page = Page(self.html)
+        self.markdown = path.with_suffix(".md").read_text(encoding="utf-8")
+        self.hosts = {host["name"]: host for host in self.data["hosts"]}
+
+    @property
+    def states(self):
+        return {name: host["state"] for name, host in self.hosts.items()}
+
+
+@pytest.fixture(scope="module")
+def runs(podman_hosts, collections, tmp_path_factory):
+    """A site run with a host that fails and one that is gone, then reports of a host that is well and that is not."""
+    scratch = tmp_path_factory.mktemp("report")
+    site, path = Site(collections, scratch), scratch / "out" / "fleet.html"
+    fleet.up(SET, {"a": "rtx-4090-x2"}, say=lambda text: None)
+    try:
+        fleet.serve(SET, say=lambda text: None)
+        found = {"a": {}, "bad": {"ansible_host": fleet.container_name(SET, "a"), "ollama_multigpu_base_port": 0}}
+        gone = {"gone": {"ansible_host": "no-such-container"}}
+        given = {"ollama_multigpu_models": MODELS, "ollama_multigpu_report": str(path)}
+        results = {}
+        site.inventory({**found, **gone}, **given)
+        results["site"] = (site.play("site", expect=None), Reported(path))
+        site.inventory({"a": {}, **gone}, **given)
+        results["well"] = (site.play("report"), Reported(path))
+        on("a", "systemctl", "stop", "ollama@gpu0-1.service")
+        results["stopped"] = (site.play("report"), Reported(path))
+        site.inventory(gone, **given)
+        results["none"] = (site.play("site", expect=None), Reported(path))
+        yield results
+    finally:
+        fleet.down(SET)
+
+
+def test_the_end_of_site_reports_each_host(runs):
+    outcome, found = runs["site"]
+    assert found.states == {"a": "as planned", "bad": "failed", "gone": "unreachable"}, outcome.output
+    assert "ollama_multigpu_base_port is 0" in found.hosts["bad"]["reason"]
+    assert found.hosts["gone"]["reason"] and found.hosts["gone"]["findings"][0]["remedy"]
+    assert found.data["complete"] and "unreachable=1" in outcome.output and "failed=1" in outcome.output
+    assert found.data["since"]["time"] == "" and "no earlier report" in found.page.text
+
+
+def test_memory_is_predicted_and_observed(runs):
+    _outcome, found = runs["site"]
+    assert len(found.hosts["a"]["gpus"]) == 2
+    for one in found.hosts["a"]["gpus"]:
+        predicted, observed = one["predicted"]["models_bytes"], one["observed"]["models_bytes"]
+        assert 0 < observed and abs(predicted - observed) <= max(predicted // 10, 2**30), one
+        assert one["uuid"] in found.markdown and one["uuid"] in found.page.text
+
+
+def test_a_report_changes_nothing_and_says_what_is_other(runs):
+    outcome, found = runs["well"]
+    assert found.states == {"a": "as planned", "gone": "unreachable"}, outcome.output
+    assert "changed=0" in outcome.output and found.hosts["a"]["changes"] == []
+    assert found.data["since"]["changes"] == {"bad": ["is not in the report any more"]}
+    _outcome, found = runs["stopped"]
+    assert found.states["a"] == "not as planned" and found.hosts["a"]["findings"]
+    assert "state: as planned -> not as planned" in found.data["since"]["changes"]["a"]
+    assert [change for change in found.hosts["a"]["changes"] if "ollama@gpu0-1" in change], found.hosts["a"]
+
+
+def test_the_history_has_the_plan_and_what_the_runs_have_found(runs):
+    _outcome, found = runs["stopped"]
+    history = found.hosts["a"]["history"]
+    assert {"plan 1", "run"} <= {one["source"] for one in history}
+    assert [one["verdict"] for one in history if one["source"] == "run"] == ["pass", "pass", "fail"]
+
+
+def test_a_run_that_reaches_no_host_reports_that(runs):
+    outcome, found = runs["none"]
+    assert found.states == {"gone": "unreachable"} and found.data["complete"], outcome.output
+    assert "unreachable=1" in outcome.output and found.hosts["gone"]["reason"]

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The report in a real browser: what it becomes there, without network, for everybody.
+
+The image of the browser has some 900 MB, so only make test-full does this. The unit tests check what a parser can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page
+
+from tests.browser import chromium
+from tests.oracle import hosts
+from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import (
+    MODEL,
+    Page,
+    as_json,
+    report_of,
+    unreachable,
+    variables,
+)
+from tests.unit.plugins.plugin_utils.report.made_plans import evidence_of, planned
+
+pytestmark = [pytest.mark.hosts, pytest.mark.full]
+
+DARK = "--blink-settings=preferredColorScheme=0"
+PHONE, SCREEN = "--window-size=360,800", "--window-size=1280,1000"
+EVIL = "<script>document.title='owned'</script><img src='http://192.0.2.1/x'>"
+#: Where pictures are kept, beside other output of tests.
+PICTURES = os.environ.get("GPUFLEET_PICTURES", "")
+
+
+@pytest.fixture(scope="module")
+def report():
+    """A host that is well, one with a finding, one with a name that is a script, and one that is gone."""
+    finding = {
+        "finding": "cpu_only",
+        "evidence": "NVML lists the engine on no GPU.",
+        "remedy": "Restart ollama@gpu0.service.",
+        "instance": "gpu0",
+        "model": "gemma3:27b-optimized",
+    }
+    failing = variables(evidence=dict(evidence_of(planned(MODEL), "fail"), diagnosis=[finding]))
+    evil = variables()
+    evil["__ollama_multigpu_placement"]["placement"]["gpus"][0]["name"] = EVIL
+    last = as_json(report_of(well=variables(), slow=variables(), evil=variables()))
+    return report_of(last, "2026-11-30T09:00:00Z", well=variables(), slow=failing, evil=evil, gone=unreachable(EVIL))
+
+
+@pytest.fixture(scope="module")
+def place(podman_hosts, tmp_path_factory):
+    chromium.ensure(say=lambda text: None)
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def written(place, report):
+    page = place / "report.html"
+    page.write_text(html_page(report), encoding="utf-8")
+    return page
+
+
+def with_script(page, name, script, everything_open=True):
+    """A copy of a page in which a script of the test may run; its result is the text of the last element."""
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    if everything_open:
+        source = source.replace("<details>", "<details open>")
+    copy = page.with_name(name)
+    ending = "<script>%s</script></body>" % script.replace("</script", "<\\/script")
+    copy.write_text(source.replace("</body>", ending), encoding="utf-8")
+    return copy
+
+
+TELL = """function tell(x) {
+  const e = document.createElement('pre'); e.id = 'told'; e.textContent = JSON.stringify(x); document.body.append(e);
+};"""
+
+
+def told(visit):
+    """What a script of the test has told."""
+    found = re.search(r'<pre id="told">(.*?)</pre>', visit.dom, re.DOTALL)
+    assert found, visit.dom[-2000:]
+    text = found[1]
+    for reference, character in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", "\u00a0"), ("&amp;", "&")):
+        text = text.replace(reference, character)
+    return json.loads(text)
+
+
+@pytest.mark.parametrize("mode", ["", DARK])
+def test_the_page_needs_no_network_and_says_nothing_to_the_console(written, report, mode):
+    visit = chromium.visit(written, chromium.TO_THE_END, *([mode] if mode else []))
+    assert (visit.console, visit.requests) == ([], [])
+    page = Page(visit.dom)
+    found = [(one["data-uuid"], int(one["data-predicted-bytes"])) for one in page.all("figure")]
+    wanted = [(gpu.uuid, gpu.predicted.models_bytes) for host in report.hosts for gpu in host.gpus]
+    assert found == wanted and len(found) == 6
+    assert all(uuid in page.text for uuid, _bytes in wanted)
+    assert not page.all("script") and not page.all("img")
+    assert re.search(r"<title>GPU fleet: 4 hosts", visit.dom) and EVIL in page.text
+
+
+@pytest.mark.parametrize("mode", ["", DARK])
+@pytest.mark.parametrize("size", [PHONE, SCREEN])
+def test_axe_finds_nothing(written, mode, size):
+    script = chromium.axe() + TELL + "axe.run().then(r=>tell(r.violations.map(v=>[v.id,v.nodes.map(n=>n.html)])))"
+    copy = with_script(written, "axe.html", script)
+    assert told(chromium.visit(copy, chromium.TO_THE_END, size, *([mode] if mode else []))) == []
+
+
+def test_axe_finds_something_where_there_is_something(written):
+    """The test of the test: a page without a language and a drawing without a name."""
+    broken = written.with_name("broken.html")
+    source = written.read_text(encoding="utf-8")
+    broken.write_text(re.sub(r' lang="en"| aria-label="GPU[^"]*"', "", source), encoding="utf-8")
+    script = chromium.axe() + TELL + "axe.run().then(r=>tell(r.violations.map(v=>v.id)))"
+    found = told(chromium.visit(with_script(broken, "axe-broken.html", script), chromium.TO_THE_END))
+    assert {"html-has-lang", "svg-img-alt"} <= set(found)
+
+
+def test_dark_and_light_are_those_of_the_reader(written):
+    script = TELL + "tell(getComputedStyle(document.body).backgroundColor)"
+    copy = with_script(written, "colours.html", script)
+    assert told(chromium.visit(copy, chromium.TO_THE_END)) == "rgb(255, 255, 255)"
+    assert told(chromium.visit(copy, chromium.TO_THE_END, DARK)) == "rgb(21, 23, 27)"
+
+
+def test_nothing_is_wider_than_a_phone(written):
+    script = TELL + "tell([document.documentElement.scrollWidth,document.documentElement.clientWidth])"
+    whole, seen = told(chromium.visit(with_script(written, "wide.html", script), chromium.TO_THE_END, PHONE))
+    assert whole <= seen
+
+
+def test_a_link_of_the_overview_opens_its_host(written):
+    script = TELL + (
+        "const a=document.querySelector('tbody tr:last-child a');"
+        "const d=document.querySelector(a.hash).closest('details');"
+        "const before=d.open;a.click();setTimeout(()=>tell([before,d.open]),500)"
+    )
+    copy = with_script(written, "link.html", script, everything_open=False)
+    assert told(chromium.visit(copy, chromium.TO_THE_END)) == [False, True]
+
+
+def test_pictures(written):
+    """Of a phone, a dark screen and paper; with GPUFLEET_PICTURES they are kept there."""
+    target = pathlib.Path(PICTURES).absolute() if PICTURES else None
+    drawn = [
+        chromium.picture(written, "phone.png", PHONE),
+        chromium.picture(written, "dark.png", SCREEN, DARK),
+        chromium.picture(written, "light.png", SCREEN),
+        chromium.picture(written, "paper.pdf", "--no-pdf-header-footer"),
+    ]
+    for path in drawn:
+        assert path.stat().st_size > 5000
+        if target:
+            target.mkdir(parents=True, exist_ok=True)
+            (target / path.name).write_bytes(path.read_bytes())
+
+
+def test_a_fleet_of_a_thousand_hosts_opens(place):
+    one = variables(sizes=(hosts.A6000,) * 8)
+    page = place / "fleet.html"
+    report = report_of(gone=unreachable(), **{"node%04d" % number: one for number in range(999)})
+    page.write_text(html_page(report), encoding="utf-8")
+    script = TELL + "addEventListener('load',()=>setTimeout(()=>tell(performance.now()),0))"
+    visit = chromium.visit(with_script(page, "fleet-timed.html", script, everything_open=False), "--timeout=60000")
+    assert visit.dom.count("<figure ") == 999 * 8 and visit.console == []
+    milliseconds = told(visit)
+    print("1,000 hosts with 8 GPUs: %d bytes, open after %d ms" % (page.stat().st_size, milliseconds))
+    assert milliseconds < 10000  # 2 s on a machine that does nothing else

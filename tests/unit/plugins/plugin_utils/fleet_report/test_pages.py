@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""HTML and Markdown: escaped, complete, small, and readable by everybody."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, colours
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markdown import markdown_page
+
+from tests.oracle import hosts
+from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page, as_json, report_of, unreachable, variables
+
+EVIL = "<script>alert(1)</script><img src=x onerror=y>'\"&amp;{{7*7}}${7}`x`\u202e\x1b[2J\n# h|a"
+
+
+def everywhere(value, text):
+    """The same data with a text in the place of each text that a host may have made up."""
+    if isinstance(value, dict):
+        return {key: everywhere(one, text) if key not in KEPT else one for key, one in value.items()}
+    if isinstance(value, list):
+        return [everywhere(one, text) for one in value]
+    return text + value if isinstance(value, str) and not value.startswith(("GPU-", "0.")) else value
+
+
+#: What decides how the rest is read.
+KEPT = {"address", "default_address", "verdict", "unit", "health", "kind", "strategy", "parameters", "time"}
+
+
+@pytest.fixture(scope="module")
+def evil():
+    given = everywhere(variables(failure={"task": "t", "msg": "m"}), EVIL)
+    for gpu in given["ansible_facts"]["gpu_inventory"]["gpus"]:
+        gpu["name"] = EVIL
+    plan = given["__ollama_multigpu_placement"]["placement"]
+    for instance in plan["instances"]:
+        instance["environment"] = {EVIL: EVIL}
+    plan["warnings"] = [EVIL]
+    given["__ollama_multigpu_difference"]["changes"] = [
+        {"kind": EVIL, "object": EVIL, "what": EVIL, "reason": EVIL, "instance": EVIL}
+    ]
+    given["__ollama_multigpu_evidence"]["diagnosis"] = [
+        {"finding": EVIL, "evidence": EVIL, "remedy": EVIL, "instance": EVIL, "model": EVIL}
+    ]
+    first = report_of(a=variables(), gone=variables())
+    return report_of(as_json(first), "2026-12-01T00:00:00Z", **{"a": given, "b" + EVIL: unreachable(EVIL)})
+
+
+def test_the_evil_report_holds_the_text_in_many_places(evil):
+    assert str(as_json(evil)).count("alert(1)") > 20
+
+
+def test_what_hosts_answer_is_text_in_html(evil):
+    page = Page.of(evil)
+    assert page.problems == []
+    tags = {tag for tag, _attributes in page.nodes}
+    assert not tags & {"script", "img", "iframe", "object", "embed", "form"}
+    assert not [name for _tag, attributes in page.nodes for name in attributes if name.startswith("on")]
+    assert "<script>alert(1)</script><img src=x onerror=y>" in page.text
+    assert "\\u202e\\x1b[2J\\n# h|a" in page.text and "{{7*7}}" in page.text
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", html_page(evil))
+
+
+def test_what_hosts_answer_is_text_in_markdown(evil):
+    text = markdown_page(evil)
+    assert not re.search(r"(?<!\\)[<`]", text) and "\x1b" not in text and r"alert\(1\)" in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {7}
+    heads = [line for line in text.splitlines() if line.startswith("#")]
+    assert all(re.match(r"#{1,3} (GPU fleet|Since|What|Changed|Notes|History|a:|b.*:)", line) for line in heads)
+
+
+# -- what is in it -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Page.of(report_of(a=variables(), b=variables(verdict="fail"), c=unreachable()))
+
+
+def test_every_gpu_is_a_node_with_its_uuid_and_bytes(page):
+    report = report_of(a=variables(), b=variables(verdict="fail"), c=unreachable())
+    gpus = [gpu for host in report.hosts for gpu in host.gpus]
+    assert len(gpus) == 4
+    keys = ("data-uuid", "data-predicted-bytes", "data-observed-bytes")
+    for node, gpu in zip(page.all("figure"), gpus, strict=True):
+        sizes = (gpu.predicted.models_bytes, gpu.observed.models_bytes)
+        assert [node[key] for key in keys] == [gpu.uuid, *map(str, sizes)]
+    for gpu in gpus:
+        assert gpu.uuid in page.text and "{:,} bytes".format(gpu.total_bytes).replace(",", " ") in page.text
+
+
+def test_all_three_have_the_same_hosts_gpus_and_models():
+    report = report_of(a=variables(), b=unreachable())
+    text = markdown_page(report)
+    for host in as_json(report)["hosts"]:
+        assert host["name"] in text
+        for gpu in host["gpus"]:
+            assert gpu["uuid"] in text and str(gpu["total_bytes"]) in text
+    assert "192.0.2.7" not in text and "No route to host" in text and "41.5 tokens/s" in text
+
+
+def test_nothing_comes_from_the_network(page):
+    source = html_page(report_of(a=variables()))
+    assert not re.search(r"(?:src|href|action|data)=\"(?!#|data:,)", source)
+    assert "url(" not in source and "@import" not in source
+    policy = [one["content"] for one in page.all("meta") if one.get("http-equiv")]
+    assert policy and policy[0].startswith("default-src 'none'")
+
+
+def test_bars_have_what_the_data_have():
+    gpu = report_of(a=variables()).hosts[0].gpus[0]
+    predicted, observed = bars.bars(gpu)
+    assert [one.part for one in predicted.segments] == ["weights", "kv", "compute", "others"]
+    assert [one.part for one in observed.segments] == ["models", "others"]
+    for bar in (predicted, observed):
+        for one, following in itertools.pairwise(bar.segments):
+            assert abs(one.start + one.length - following.start) < 0.02
+        assert bar.segments[-1].start + bar.segments[-1].length <= 100.0
+    weights = predicted.segments[0]
+    assert abs(weights.length - 100 * gpu.predicted.weights_bytes / gpu.total_bytes) < 0.01 and weights.label
+
+
+def test_more_than_there_is_does_not_leave_the_drawing():
+    given = variables()
+    for gpu in given["ansible_facts"]["gpu_inventory"]["gpus"]:
+        gpu["processes"][0]["used_bytes"] = 10 * gpu["memory"]["total_bytes"]
+    for gpu in report_of(a=given).hosts[0].gpus:
+        assert all(one.start + one.length <= 100.01 for bar in bars.bars(gpu) for one in bar.segments)
+
+
+# -- for everybody -----------------------------------------------------------------------------------------------------
+
+
+def test_rules_of_accessibility_that_a_parser_can_check(page):
+    assert page.problems == []
+    assert page.all("html") == [{"lang": "en"}]
+    levels = [int(tag[1]) for tag, _attributes in page.nodes if re.match(r"h[1-6]$", tag)]
+    assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    ids = [attributes["id"] for _tag, attributes in page.nodes if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {one["href"][1:] for one in page.all("a")} <= set(ids)
+    for tag, attributes in page.nodes:
+        assert attributes.get("aria-labelledby", ids[0]) in ids
+        if tag == "svg":
+            assert attributes["role"] == "img" and attributes["aria-label"]
+        if tag == "th":
+            assert attributes["scope"] in ("col", "row")
+        if attributes.get("tabindex"):
+            assert attributes["role"] == "region" and attributes["aria-label"]
+    assert page.all("main") and page.all("title") and page.all("caption")
+    assert [one for one in page.all("meta") if one.get("name") == "viewport"]
+
+
+@pytest.mark.parametrize("mode", [colours.LIGHT, colours.DARK])
+def test_contrast_is_enough(mode):
+    tones = colours.PAGE[mode]
+    for ground in ("paper", "panel"):
+        for name in colours.OF_TEXT:
+            assert colours.contrast(tones[name], tones[ground]) >= 4.5, (name, ground)
+        for name in colours.OF_LINES:
+            assert colours.contrast(tones[name], tones[ground]) >= 3, (name, ground)
+    for part, (colour, on_it) in colours.PARTS.items():
+        assert colours.contrast(colour, on_it) >= 4.5, part
+
+
+def test_contrast_is_that_of_wcag():
+    assert round(colours.contrast("#ffffff", "#000000"), 2) == 21
+    assert round(colours.contrast("#777777", "#ffffff"), 2) == 4.48
+
+
+# -- a fleet -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_hosts_fit_into_ten_megabytes():
+    one = variables(sizes=(hosts.A6000,) * 8)
+    found = {"node%04d" % number: one for number in range(999)}
+    report = report_of(**found, gone=unreachable())
+    began = time.monotonic()
+    source = html_page(report)
+    assert time.monotonic() - began < 60
+    assert len(source.encode()) < 10 * 1000 * 1000
+    assert source.count("<figure ") == 999 * 8

@@ -130,6 +130,7 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"version": "0.99.0", "release_url": "http://m/v1"}, "give it as ollama_multigpu_release_checksum"),
         ({"listen_address": "localhost"}, "IP address"),
         ({"headroom_bytes": -1}, "-1"),
+        ({"report": "fleet.htm"}, "ollama_multigpu_report is 'fleet.htm': give the path of a file that ends in .html"),
         ({"host_headroom_bytes": "much"}, "ollama_multigpu_host_headroom_bytes"),
         ({"environment": {"A-B": "x"}}, "A-B"),
         ({"environment": {"OLLAMA_HOST": "x"}}, "the plan decides"),

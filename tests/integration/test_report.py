@@ -41,7 +41,7 @@ def runs(podman_hosts, collections, tmp_path_factory):
     try:
         fleet.serve(SET, say=lambda text: None)
         found = {"a": {}, "bad": {"ansible_host": fleet.container_name(SET, "a"), "ollama_multigpu_base_port": 0}}
-        gone = {"gone": {"ansible_host": "no-such-container"}}
+        gone = {"gone": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}}
         given = {"ollama_multigpu_models": MODELS, "ollama_multigpu_report": str(path)}
         results = {}
         site.inventory({**found, **gone}, **given)

@@ -151,7 +151,7 @@ def test_addresses_with_a_signature_are_not_logged(monkeypatch):
 
 
 #: What action plugins do without a host; their modules take no options there.
-ON_CONTROLLER = ("endpoints_file", "evidence_file", "plan_file", "show")
+ON_CONTROLLER = ("endpoints_file", "evidence_file", "plan_file", "report", "show")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ON_CONTROLLER])

@@ -11,7 +11,7 @@ import pathlib
 import pytest
 
 from tests.integration.acceptance import SET, Site, gpu, on, requests
-from tests.rig.hosts import fleet
+from tests.rig.hosts import fleet, seed
 from tests.rig.models import store
 from tests.rig.registry import background
 from tests.unit.rig.adapter_files import write_adapter
@@ -103,7 +103,7 @@ def planned(outcome, host="a"):
 @pytest.fixture(name="site", scope="module")
 def _site(podman_hosts, collections, tmp_path_factory):
     site = Site(collections, tmp_path_factory.mktemp("models"))
-    fleet.up(SET, {"a": "rtx-a6000"}, say=lambda text: None)
+    fleet.up(SET, {"a": "rtx-a6000", "r": "rtx-a6000"}, say=lambda text: None)
     try:
         fleet.serve(SET, say=lambda text: None)
         yield site
@@ -238,6 +238,31 @@ def test_a_base_with_a_draft_model_and_an_adapter(site):
     site.play("site")
     assert engine("--spec-draft-n-max") == ["2"] and engine("--spec-draft-model") == []
     assert abs(gpu_bytes()[0] - gpu_bytes()[1]) <= 8 * MIB and generate("heads") is True
+
+
+#: An Ollama of an administrator's, with a store that only root may write.
+ROOTS_STORE = "/srv/models"
+ROOTS_UNIT = (
+    "[Service]\nExecStart=/bin/sleep infinity\nUser=root\nEnvironment=OLLAMA_MODELS=%s\n"
+    "[Install]\nWantedBy=multi-user.target\n" % ROOTS_STORE
+)
+
+
+def test_a_store_that_root_owns_is_copied_from(site):
+    """The service user cannot touch root's blobs, as /api/create does: they are copied, and root's stay as they are."""
+    seed.seed(fleet.container_name(SET, "r"), "small", ROOTS_STORE)
+    on("r", "sh", "-c", "cat > /etc/systemd/system/ollama.service", stdin=ROOTS_UNIT.encode())
+    on("r", "systemctl", "enable", "--now", "ollama.service")
+    listing = ("find", ROOTS_STORE, "-printf", "%P %u %m %s %i %n %T@\\n")
+    before = on("r", *listing)
+    requests(clear=True)
+    models = [dict(SMALL, optimized={"parameters": {"temperature": 0.5}})]
+    site.inventory({"r": {}}, ollama_multigpu_models=models, ollama_multigpu_existing="adopt")
+    site.play("site")
+    assert pulls() == [] and on("r", *listing) == before
+    owners = on("r", "find", "/var/lib/ollama-multigpu/instances", "-path", "*/blobs/*", "-printf", "%u\\n").split()
+    assert len(owners) >= 5 and set(owners) == {"ollama"}
+    assert site.play("site").counts["r"]["changed"] == 0
 
 
 def test_a_registry_with_a_login(site):

@@ -25,6 +25,10 @@ ESTIMATE_PERCENT = 125  # of the larger of two estimates, where the architecture
 # Per cell and token: fitted to the engine's dry run of deepseek32 (build 11669), not derived; _indexed_attention is the
 # least. The result is marked as estimated.
 INDEXER_BYTES = 6
+# Batches of states that the first, a middle and the last device of a pipeline hold: dry runs of rwkv6 and rwkv7 by the
+# engine (build 11669) over two to four devices, with batches of 512 to 2048 and one to four slots.
+_PIPELINED = {"rwkv6": (30.5, 33.5, 29.5), "rwkv7": (35.5, 40.5, 36.5)}
+_PIPELINED.update(rwkv6qwen2=_PIPELINED["rwkv6"], arwkv7=_PIPELINED["rwkv7"])
 REMEMBERED = 4096  # answers kept; a search for the largest context asks for the same ones again and again
 _answers: Dict[tuple, List[int]] = {}
 
@@ -186,7 +190,22 @@ def _careful(
         scores = load.cells * load.batch * (INDEXER_BYTES + 2 * (COPIES if device_count > 1 else 1))
         least = _indexed_attention(model, load)
         sizes = [max(size + scores, least) if device in layer_devices else size for device, size in enumerate(sizes)]
+    if model.architecture in _PIPELINED and None not in layer_devices and not moved:
+        sizes = _of_pipeline(model, sizes, layer_devices, load)
     return sizes
+
+
+def _of_pipeline(model: ModelFacts, sizes: List[int], layer_devices: Sequence[Optional[int]], load: Load) -> List[int]:
+    """The sizes, at least as large as those of a pipeline of recurrent blocks: copies of what goes from one to the next
+    device count most."""
+    used = sorted({device for device in layer_devices if device is not None})
+    if len(used) < 2:
+        return sizes
+    first, middle, last = _PIPELINED[model.architecture]
+    batch = F32 * load.batch * model.embedding_length
+    units = {device: middle for device in used}
+    units.update({used[0]: first, used[-1]: last})
+    return [max(size, int(units.get(device, 0) * batch)) for device, size in enumerate(sizes)]
 
 
 def _indexed_attention(model: ModelFacts, load: Load) -> int:

@@ -118,7 +118,7 @@ def test_models_that_were_not_looked_at_are_as_near_as_the_others():
     assert sum(error <= 1.01 for error in errors) >= 0.98 * len(errors)
 
 
-def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_the_headroom():
+def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_64_mib():
     rows = table.rows(record.ESTIMATED)
     assert len({row["model"] for row in rows}) >= 7
     for row in rows:
@@ -127,7 +127,7 @@ def test_models_that_are_estimated_say_so_and_are_never_too_small_by_more_than_t
             assert layers == our_layers and all(
                 0 <= mine - theirs < 1.01 for theirs, mine in zip(engine[:2], ours[:2])
             ), row
-            assert sum(ours) - sum(engine) > -HEADROOM_MIB, row
+            assert sum(ours) - sum(engine) > -64, row
             if not engine[1]:
                 assert sum(ours) - sum(engine) < HEADROOM_MIB, (
                     row

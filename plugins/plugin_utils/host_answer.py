@@ -25,6 +25,7 @@ MAX_NUMBER = 2**63
 #: What each module returns and must return when it does not fail: {module: {key: (type, always)}}. A test compares it
 #: with the documentation of the modules.
 RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
+    "diagnosis_info": {"findings": (list, True), "looked_at": (list, True), "lines": (list, True)},
     "gpu_facts": {"ansible_facts": (dict, True)},
     "host_info": {"host": (dict, True), "kept_plan": (dict, False), "secrets": (dict, False)},
     "instance_files": {"files": (list, True)},

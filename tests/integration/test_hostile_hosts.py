@@ -28,6 +28,7 @@ ANSWERS = {
     "ping": {"ping": "pong", "changed": False},
     "gpu_facts": {"ansible_facts": {"gpu_inventory": hosts.inventory(hosts.A6000)}, "changed": False},
     "server_info": {"servers": {}, "changed": False},
+    "diagnosis_info": {"findings": [], "looked_at": [], "lines": [], "changed": False},
     "release_files": {"directory": "/usr/local/lib/ollama-multigpu/releases/0.32.15", "changed": True},
     "libraries": {"found": {}, "needed": [], "directory": "/x", "python_version": "3.11.2", "changed": False},
     "group": {"changed": True},

@@ -38,7 +38,8 @@ ARROWS = {
     "measure": {"common", "host", "gpu", "ollama", "releases", "placement"},
     "changes": {"common", "releases", "placement", "ollama"},
     "evidence": {"common", "host", "gpu", "ollama", "measure", "changes"},
-    "program": {"common", "host", "gpu", "ollama", "evidence"},
+    "diagnose": {"common", "host", "gpu", "ollama", "releases", "evidence"},
+    "program": {"common", "host", "gpu", "ollama", "evidence", "diagnose"},
     "apply": {"common", "host", "ollama", "changes", "evidence"},
 }
 #: Files below these neither read nor write anything outside their arguments, and neither does what they import.
@@ -84,6 +85,11 @@ PURE = (
     "evidence/slowdown.py",
     "evidence/unproven.py",
     "evidence/start_problems.py",
+    *(
+        "diagnose/%s.py" % name
+        for name in "diagnosis driver gpu_condition host_memory installed kinds placed server_log server_settings "
+        "shapes tenants visible".split()
+    ),
     "program/shapes.py",
     "program/status_lines.py",
     "program/verdicts.py",
@@ -138,6 +144,7 @@ TESTED_ELSEWHERE = {
     "ollama/test_store_own.py": ("a file that becomes a blob", "ollama/", "own_blob"),
     "ollama/test_present.py": ("present and absent are asked for together", "ollama/", "absent"),
     "ollama/test_replaced.py": ("manifests that were replaced", "ollama/", "store_named store_replaced"),
+    "diagnose/test_diagnosis.py": ("what a host shows is what findings are made of", "diagnose/", "shapes"),
     "program/test_main.py": ("exit codes are what a command ends with", "program/", "shapes"),
     "evidence/test_checks.py": ("the verdict of checks", "evidence/", "shapes"),
 }

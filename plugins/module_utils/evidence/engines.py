@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
+from ..common.arguments import option
 from ..common.service_variables import is_of_the_server
 from ..host import proc
 from .shapes import EngineProcess
@@ -16,13 +18,23 @@ _INIT = 1
 
 def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
     """Return the engines of a unit, oldest first: its living processes with the option `--model`."""
+    return engines_among(proc.unit_processes(unit, root), root)
+
+
+def engines_among(pids: Iterable[int], root: str = "/proc") -> list[EngineProcess]:
+    """Return the engines among processes, oldest first.
+
+    Args:
+        pids: numbers of the processes.
+        root: /proc except in tests.
+    """
     found = []
-    for pid in proc.unit_processes(unit, root):
+    for pid in pids:
         arguments = proc.arguments(pid, root)
-        model, started = proc.option(arguments, "--model"), proc.started(pid, root)
+        model, started = option(arguments, "--model"), proc.started(pid, root)
         if model is None or not started:
             continue
-        port = proc.option(arguments, "--port") or ""
+        port = option(arguments, "--port") or ""
         found.append(
             EngineProcess(
                 pid=pid,
@@ -64,7 +76,7 @@ def engine_of(
     matches = [engine for engine in candidates if model_file and engine.model_file == model_file]
     if len(matches) > 1:
         wanted = str(context_length)
-        matches = [engine for engine in matches if proc.option(engine.arguments, "-c") == wanted] or matches
+        matches = [engine for engine in matches if option(engine.arguments, "-c") == wanted] or matches
     if not matches and only_model:
         matches = candidates
     return matches[-1] if matches else None

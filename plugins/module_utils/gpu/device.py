@@ -49,6 +49,7 @@ _RECOVERY = {
 _RECOVERY_FIELD = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 _NVLINK_COUNT_FIELD = 91  # NVML_FI_DEV_NVLINK_LINK_COUNT
 #: nvmlClocksEventReason* bits. Idle (1) and applications clocks (2) are normal.
+THROTTLE_FUNCTIONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
 _THROTTLE = {
     0x4: "software_power_cap",
     0x8: "hardware_slowdown",
@@ -56,6 +57,16 @@ _THROTTLE = {
     0x40: "hardware_thermal_slowdown",
     0x80: "hardware_power_brake_slowdown",
 }
+#: nvmlGpuP2PStatus_t
+_PEER_ACCESS = {
+    0: "ok",
+    1: "chipset_not_supported",
+    2: "gpu_not_supported",
+    3: "topology_not_supported",
+    4: "disabled_by_registry_key",
+    5: "not_supported",
+}
+_READ = 0  # NVML_P2P_CAPS_INDEX_READ, which nvidia-ml-py has as a tuple
 _CLOCK_MEMORY = 2  # NVML_CLOCK_MEM
 _TEMPERATURE_GPU = 0
 _THRESHOLD_SLOWDOWN = 1
@@ -151,6 +162,10 @@ def _modes(fields: Fields, handle: Any, gpu: schema.Gpu) -> None:
         handle,
         convert=lambda value: _VIRTUALIZATION.get(int(value)),
     )
+    if gpu.virtualization_mode == "vgpu_guest":
+        gpu.vgpu_licensed = fields.read(
+            "vgpu_licensed", "nvmlDeviceGetGridLicensableFeatures", handle, convert=_is_licensed
+        )
     gpu.display_active = fields.read("display_active", "nvmlDeviceGetDisplayActive", handle, convert=bool)
     gpu.pcie = schema.Pcie(
         generation=fields.read("pcie.generation", "nvmlDeviceGetCurrPcieLinkGeneration", handle),
@@ -158,6 +173,7 @@ def _modes(fields: Fields, handle: Any, gpu: schema.Gpu) -> None:
         width=fields.read("pcie.width", "nvmlDeviceGetCurrPcieLinkWidth", handle),
         max_width=fields.read("pcie.max_width", "nvmlDeviceGetMaxPcieLinkWidth", handle),
     )
+    gpu.nvlink = _nvlink(fields.pynvml, handle)
     gpu.memory_bus_width_bits = fields.read("memory_bus_width_bits", "nvmlDeviceGetMemoryBusWidth", handle)
     gpu.max_memory_clock_mhz = fields.read("max_memory_clock_mhz", "nvmlDeviceGetMaxClockInfo", handle, _CLOCK_MEMORY)
 
@@ -171,12 +187,10 @@ def _condition(fields: Fields, handle: Any, gpu: schema.Gpu) -> None:
         "slowdown_temperature_celsius", "nvmlDeviceGetTemperatureThreshold", handle, _THRESHOLD_SLOWDOWN
     )
     gpu.power_limit_milliwatts = fields.read("power_limit_milliwatts", "nvmlDeviceGetEnforcedPowerLimit", handle)
-    mask = fields.read(
-        "throttle_reasons",
-        ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
-        handle,
+    gpu.default_power_limit_milliwatts = fields.read(
+        "default_power_limit_milliwatts", "nvmlDeviceGetPowerManagementDefaultLimit", handle
     )
-    gpu.throttle_reasons = [name for bit, name in sorted(_THROTTLE.items()) if mask and mask & bit]
+    gpu.throttle_reasons = throttle_reasons(fields.read("throttle_reasons", THROTTLE_FUNCTIONS, handle))
     enabled, pending = fields.read("ecc", "nvmlDeviceGetEccMode", handle, convert=tuple) or (None, None)
     gpu.ecc = schema.Ecc(
         enabled=None if enabled is None else bool(enabled), pending=None if pending is None else bool(pending)
@@ -199,6 +213,40 @@ def _condition(fields: Fields, handle: Any, gpu: schema.Gpu) -> None:
     gpu.recovery_action = None if action is None else _RECOVERY.get(action)
     if gpu.recovery_action is None:
         fields.unsupported.append("recovery_action")
+
+
+def throttle_reasons(mask: int | None) -> list[str]:
+    """Return the names of the bits of NVML's clocks event reasons that slow a GPU down."""
+    return [name for bit, name in sorted(_THROTTLE.items()) if mask and mask & bit]
+
+
+def _is_licensed(features: Any) -> bool | None:
+    """Return whether a vGPU has a licence for one of its features; None where it needs none."""
+    if not features.isGridLicenseSupported:
+        return None
+    listed = features.gridLicensableFeatures[: features.licensableFeaturesCount]
+    return any(feature.featureState for feature in listed)
+
+
+def _nvlink(pynvml: Any, handle: Any) -> schema.NvLink:
+    count = _field_value(pynvml, handle, _NVLINK_COUNT_FIELD)
+    if not count:
+        return schema.NvLink()
+    active = 0
+    for link in range(count):
+        try:
+            active += bool(call(pynvml, ("nvmlDeviceGetNvLinkState",), handle, link))
+        except (FieldError, Unavailable):
+            continue
+    return schema.NvLink(links=count, active=active)
+
+
+def peer_access(pynvml: Any, handle: Any, other: Any) -> str | None:
+    """Return whether a GPU can read the memory of another one without the host ("ok", or why not); None if unknown."""
+    try:
+        return _PEER_ACCESS.get(call(pynvml, ("nvmlDeviceGetP2PStatus",), handle, other, _READ))
+    except (FieldError, Unavailable):
+        return None
 
 
 def _field_value(pynvml: Any, handle: Any, field: int) -> int | None:

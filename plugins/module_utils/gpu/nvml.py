@@ -120,9 +120,10 @@ def _topology(pynvml: Any, opened: list[tuple[Any, schema.Gpu]]) -> list[schema.
             except (FieldError, Unavailable):
                 path = None
             nvlinks = device.nvlinks_between(pynvml, handle, other.pci_bus_id)
+            peer_access = device.peer_access(pynvml, handle, other_handle)
             if path is not None or nvlinks is not None:
                 uuids = [end.uuid for end in (gpu, other) if end.uuid]
-                links.append(schema.Link(uuids=uuids, path=path, nvlinks=nvlinks))
+                links.append(schema.Link(uuids=uuids, path=path, nvlinks=nvlinks, peer_access=peer_access))
     return links
 
 

@@ -84,6 +84,14 @@ class Pcie:
 
 
 @dataclasses.dataclass
+class NvLink:
+    """NVLink connections of a GPU: those that it has, and those that are up. None for a GPU without NVLink."""
+
+    links: int | None = None
+    active: int | None = None
+
+
+@dataclasses.dataclass
 class Utilization:
     """Percent of the last sample period (1/6 to 1 second) in which the GPU, or its memory, was busy."""
 
@@ -136,6 +144,7 @@ class Gpu:
     display_active: bool | None = None
     numa_node: int | None = None
     pcie: Pcie = dataclasses.field(default_factory=Pcie)
+    nvlink: NvLink = dataclasses.field(default_factory=NvLink)
     utilization: Utilization = dataclasses.field(default_factory=Utilization)
     ecc: Ecc = dataclasses.field(default_factory=Ecc)
     recovery_action: str | None = None
@@ -143,6 +152,8 @@ class Gpu:
     temperature_celsius: int | None = None
     slowdown_temperature_celsius: int | None = None
     power_limit_milliwatts: int | None = None
+    default_power_limit_milliwatts: int | None = None
+    vgpu_licensed: bool | None = None
     memory_bus_width_bits: int | None = None
     max_memory_clock_mhz: int | None = None
     processes: list[Process] = dataclasses.field(default_factory=list)
@@ -155,12 +166,14 @@ class Gpu:
 class Link:
     """How two GPUs are connected.
 
-    `path` is internal, PIX, PXB, PHB, NODE or SYS (as in nvidia-smi topo), `nvlinks` the number of active NVLinks.
+    `path` is internal, PIX, PXB, PHB, NODE or SYS (as in nvidia-smi topo), `nvlinks` the number of active NVLinks, and
+    `peer_access` whether one can read the memory of the other without the host: "ok", or why not.
     """
 
     uuids: list[str]
     path: str | None = None
     nvlinks: int | None = None
+    peer_access: str | None = None
 
 
 @dataclasses.dataclass

@@ -69,6 +69,14 @@ def numa_node(bus_id: str | None, root: str | None = None) -> int | None:
     return int(text)
 
 
+def bound_driver(bus_id: str, root: str | None = None) -> str | None:
+    """Return the kernel driver that a PCI device is bound to ("nvidia", "vfio-pci"), None where it has none."""
+    try:
+        return os.path.basename(os.readlink(os.path.join(root or PCI, bus_id, "driver")))
+    except OSError:
+        return None
+
+
 def loaded_driver_version(path: str = "/proc/driver/nvidia/version") -> str | None:
     """Return the version of the loaded NVIDIA kernel module, None without one."""
     match = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", _read(path) or "")

@@ -8,10 +8,11 @@ Every function answers None, [] or 0 for a process that is gone or may not be re
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 # What grows while a process reads, computes or gets memory: file of /proc/PID -> its keys.
 _ACTIVITY = (("io", ("rchar", "read_bytes")), ("status", ("VmRSS",)))
+_CREDENTIALS = ("Uid:", "Gid:", "Groups:")
 
 
 def name(pid: int, root: str = "/proc") -> Optional[str]:
@@ -34,11 +35,6 @@ def arguments(pid: int, root: str = "/proc") -> List[str]:
     """Return the argument list of a process, [] if it is gone."""
     text = _read(pid, "cmdline", root)
     return text.rstrip("\0").split("\0") if text else []
-
-
-def option(words: List[str], flag: str) -> Optional[str]:
-    """Return the word after a flag in an argument list, None without it."""
-    return words[words.index(flag) + 1] if flag in words[:-1] else None
 
 
 def executable(pid: int, root: str = "/proc") -> Optional[str]:
@@ -75,6 +71,26 @@ def unit_of_cgroup(text: str) -> Optional[str]:
             if part.endswith((".service", ".scope")):
                 return part
     return None
+
+
+def cgroup(pid: int, root: str = "/proc") -> str:
+    """Return the text of /proc/PID/cgroup, "" for a process that is gone."""
+    return _read(pid, "cgroup", root) or ""
+
+
+def credentials(pid: int, root: str = "/proc") -> Optional[Tuple[int, List[int]]]:
+    """Return (user, groups) that a process acts with, by number; None if it is gone."""
+    lines = [line.split() for line in (_read(pid, "status", root) or "").splitlines()]
+    found = {words[0]: [int(word) for word in words[1:]] for words in lines if words and words[0] in _CREDENTIALS}
+    if set(found) != set(_CREDENTIALS):
+        return None
+    # The second number is the effective one.
+    return found["Uid:"][1], sorted({found["Gid:"][1], *found["Groups:"]})
+
+
+def swapped_bytes(pid: int, root: str = "/proc") -> int:
+    """Return the bytes of a process that are in swap, 0 for one that is gone."""
+    return _status_bytes(pid, ("VmSwap",), root)
 
 
 def unit_processes(unit: str, root: str = "/proc") -> List[int]:

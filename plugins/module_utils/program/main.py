@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TextIO
 
-from . import checking, gpu_wait, loading, output, status
+from . import checking, diagnosing, gpu_wait, loading, output, status
 from .shapes import CANNOT, ERROR, FINE, USAGE, Answer, Line, Places, Refused
 from .version import VERSION
 
@@ -21,9 +21,9 @@ NAME = "ollama-multigpu"
 _OTHERS_SECONDS = 30.0
 _PLACES = Places()
 _EXIT_CODES = """exit codes:
-  0   all is as planned, or a run of the role is changing the host at the moment
-  1   something is not as planned
-  2   nothing contradicts the plan, and something that has to be known is unknown
+  0   all is as planned, or a run of the role is changing the host at the moment; diagnose: nothing was found
+  1   something is not as planned; diagnose: there are findings that are certain or likely
+  2   nothing contradicts the plan, and something that has to be known is unknown; diagnose: all findings are possible
   3   there is no plan on this host, or it cannot be used
   4   the command cannot do its work: it is not run as root, or the system refuses
   64  the command line is wrong
@@ -83,6 +83,7 @@ def _run(options: argparse.Namespace, places: Places) -> Answer:
         "status": lambda: status.status(places),
         "check": lambda: checking.check(places, heals=options.heal),
         "load": lambda: _load(places, options.instance),
+        "diagnose": lambda: diagnosing.diagnose(places, options.seconds),
         "gpus": lambda: gpu_wait.wait_for_gpus(places, options.seconds),
     }
     return commands[options.command]()
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         ("status", "show plan and evidence per GPU; load nothing, write nothing"),
         ("check", "check the plan without loading or generating, and write the verdict"),
         ("load", "load the planned models of an instance, or of all, and prove them"),
+        ("diagnose", "find out why it is slow, uses one GPU or none, or answers wrongly; change nothing"),
         ("gpus", "wait for the planned GPUs, as the unit ollama-gpus.service does, and say which are missing"),
         ("version", "show the version"),
     ):
@@ -129,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--heal", action="store_true", help="load again what is not as planned, then restart its instance"
             )
+        if name == "diagnose":
+            command.add_argument("--seconds", type=float, default=2, help="how long the GPUs are watched")
         if name == "gpus":
             command.add_argument("--seconds", type=float, default=0, help="how long after the boot a GPU may appear")
         command.add_argument("--json", action="store_true", help="print the answer as JSON")

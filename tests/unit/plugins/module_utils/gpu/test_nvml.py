@@ -30,7 +30,12 @@ def test_two_gpus(machine):
     assert memory["total_bytes"] == memory["free_bytes"] + memory["used_bytes"] + memory["reserved_bytes"]
     assert first["health"] == {"state": "ok", "reasons": []}
     assert first["mig"]["mode"] is None and "mig" in first["unsupported"]
-    assert facts["topology"] == [{"uuids": [first["uuid"], second["uuid"]], "path": "NODE", "nvlinks": 4}]
+    assert facts["topology"] == [
+        {"uuids": [first["uuid"], second["uuid"]], "path": "NODE", "nvlinks": 4, "peer_access": "ok"}
+    ]
+    assert first["nvlink"] == {"links": 4, "active": 4}
+    assert first["default_power_limit_milliwatts"] == first["power_limit_milliwatts"] == 300000
+    assert first["vgpu_licensed"] is None
 
 
 def test_eight_gpus_have_a_link_for_every_pair(machine):

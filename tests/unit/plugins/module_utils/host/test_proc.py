@@ -72,11 +72,6 @@ def test_a_process_is_known_by_its_start(tmp_path):
     assert proc.started(3, str(tmp_path)) is None and proc.process_start(3, str(tmp_path)) is None
 
 
-def test_an_option_is_the_word_after_it():
-    assert proc.option(["x", "--model", "a", "-c", "8"], "-c") == "8"
-    assert proc.option(["x", "-c"], "-c") is None and proc.option([], "-c") is None
-
-
 def test_activity_follows_what_the_units_processes_read_and_hold(tmp_path):
     (tmp_path / "7").mkdir()
     (tmp_path / "7/cgroup").write_text("0::/system.slice/ollama.service\n")

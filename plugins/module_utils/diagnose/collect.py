@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Gather what a diagnosis is made from. Nothing is loaded, generated or written, and no plan is needed."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from ..common import paths
+from ..common.addresses import as_reached, url
+from ..common.service_variables import is_read_by_server
+from ..evidence import engine_log, engines
+from ..evidence.concurrency import in_parallel
+from ..evidence.planned import plan_problem
+from ..evidence.shapes import EngineProcess
+from ..evidence.start_problems import last_lines
+from ..gpu import nvml, sysfs, under_load
+from ..host import device_nodes, gpu_nodes, kernel_log, listeners, proc, programs, systemd
+from ..host.json_file import read_object
+from ..ollama.client import OllamaClient, OllamaError
+from . import server_log
+from .shapes import Engine, HostEvidence, Node, Program, Server
+from .tenants import tenant
+
+_ANSWER_SECONDS, _NVML_SECONDS = 10.0, 30.0
+#: The journal of a process is read from this long before its start.
+_BEFORE_SECONDS = 5
+_SERVE, _PROGRAM = "serve", "ollama"
+_INIT = 1
+
+
+def collect(seconds: float, plan_path: str = paths.PLAN) -> HostEvidence:
+    """Return what is seen of this host.
+
+    Args:
+        seconds: how long the GPUs are watched.
+        plan_path: the plan that is applied. Without one that can be used, no server is planned.
+
+    Raises:
+        LibraryMissing: requests is not installed.
+    """
+    plan = read_object(plan_path) or {}
+    plan = {} if plan_problem(plan) else plan
+    watched = under_load.watch(seconds, _NVML_SECONDS) if seconds > 0 else {}
+    inventory = nvml.read_inventory(_NVML_SECONDS)[0]
+    found = _servers(plan, inventory)
+    on_gpus = {one["pid"] for gpu in inventory["gpus"] for one in _processes(gpu)}
+    minors = [gpu["minor_number"] for gpu in inventory["gpus"] if gpu.get("minor_number") is not None]
+    return HostEvidence(
+        inventory=inventory,
+        under_load=watched,
+        bound_drivers={address: sysfs.bound_driver(address) for address in inventory["unlisted"]},
+        nodes=tuple(Node(**node) for node in gpu_nodes.nvidia_nodes(minors)),
+        kernel_lines=kernel_log.kernel_lines(),
+        servers=tuple(found),
+        programs=tuple(
+            Program(one["real"], one["libraries"], tuple(one["entries"]))
+            for one in programs.ollama_programs([one.executable or "" for one in found if _is_program(one.executable)])
+        ),
+        memory=sysfs.meminfo(),
+        cgroups={pid: proc.cgroup(pid) for pid in sorted(on_gpus)},
+        strays=tuple(one for one in engines.engines_among(proc.pids()) if one.parent == _INIT),
+    )
+
+
+def _processes(gpu: dict[str, Any]) -> list[dict[str, Any]]:
+    devices = (gpu.get("mig") or {}).get("devices") or []
+    return list(gpu.get("processes") or []) + [one for device in devices for one in device.get("processes") or []]
+
+
+def _is_program(path: str | None) -> bool:
+    return bool(path) and os.path.basename(path or "") == _PROGRAM
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+def _servers(plan: dict[str, Any], inventory: dict[str, Any]) -> list[Server]:
+    """Servers of units first, then processes that no known unit has."""
+    planned = {instance["unit"]: instance for instance in plan.get("instances") or []}
+    units = systemd.show(sorted({paths.EXISTING_UNIT, paths.INSTANCE_UNITS, *planned}))
+    # The server that fetches models is there for a moment, and has no GPU.
+    known = {name: properties for name, properties in units.items() if properties.get("LoadState") == "loaded"}
+    of_units = {int(properties.get("MainPID") or 0) for properties in known.values()}
+    sockets = listeners.listeners()
+    strangers = [pid for pid in _serving() if pid not in of_units and proc.unit_of(pid) != paths.FETCH_UNIT]
+    parts: list[tuple[str, int, dict[str, str]]] = [
+        (name, int(properties.get("MainPID") or 0), properties) for name, properties in sorted(known.items())
+    ]
+    parts += [(_stranger(pid), pid, {}) for pid in strangers]
+    found: dict[int, Server] = {}
+
+    def read(place: int, name: str, pid: int, properties: dict[str, str]) -> None:
+        found[place] = _server(name, pid, properties, planned.get(name), inventory, sockets)
+
+    in_parallel([functools.partial(read, place, *part) for place, part in enumerate(parts)])
+    return [found[place] for place in sorted(found)]
+
+
+def _stranger(pid: int) -> str:
+    """What a server outside the known units is called: its container, pod or unit, or its process."""
+    unit = proc.unit_of(pid)
+    return tenant(proc.cgroup(pid), unit) if unit else "process %d" % pid
+
+
+def _serving() -> list[int]:
+    """Processes `ollama serve`, also those of containers."""
+    return [
+        pid
+        for pid in proc.pids()
+        if any(os.path.basename(word) == _PROGRAM for word in proc.arguments(pid)[:2])
+        and _SERVE in proc.arguments(pid)[1:3]
+    ]
+
+
+def _server(
+    name: str,
+    pid: int,
+    properties: dict[str, str],
+    planned: dict[str, Any] | None,
+    inventory: dict[str, Any],
+    sockets: list[dict[str, Any]],
+) -> Server:
+    process = proc.environment(pid) if pid else None
+    journal = _journal(name, pid) if properties else []
+    address = planned["url"] if planned else _address(pid, sockets)
+    version, loaded = _api(address) if pid and address else (None, None)
+    own = engines.engines(name) if properties else []
+    return Server(
+        name=name,
+        planned=planned,
+        pid=pid,
+        properties=properties,
+        process=None if process is None else _relevant(process),
+        unit=_relevant(systemd.environment(properties)) if properties.get("FragmentPath") else None,
+        executable=proc.executable(pid) if pid else None,
+        url=address,
+        version=version,
+        loaded=loaded,
+        user=proc.credentials(pid) if pid else None,
+        swapped_bytes=proc.swapped_bytes(pid) if pid else 0,
+        log=server_log.read(journal),
+        last_lines=tuple(last_lines(journal)),
+        engines=tuple(_engine(one, journal, inventory, loaded or []) for one in _of(own, pid)),
+    )
+
+
+def _of(own: list[EngineProcess], pid: int) -> list[EngineProcess]:
+    """The engines of a server: those of its unit, and its children wherever they are (in a container)."""
+    if not pid:
+        return []
+    return (
+        own and engines.of_server(own, pid) or [one for one in engines.engines_among(proc.pids()) if one.parent == pid]
+    )
+
+
+def _relevant(variables: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if is_read_by_server(name)}
+
+
+def _journal(unit: str, pid: int) -> list[str]:
+    started = proc.process_start(pid) if pid else None
+    return systemd.journal(unit, None if started is None else started - _BEFORE_SECONDS)[0]
+
+
+def _address(pid: int, sockets: list[dict[str, Any]]) -> str | None:
+    """The address at which a process listens, None where it is not seen (in a network of its own)."""
+    own = [one for one in sockets if pid and one["pid"] == pid]
+    return url(as_reached(own[0]["address"]), own[0]["port"]) if own else None
+
+
+def _api(address: str) -> tuple[str | None, list[dict[str, Any]] | None]:
+    """What the API says: the release and the models that are loaded; None for what it does not tell."""
+    client = OllamaClient(address, _ANSWER_SECONDS)
+    try:
+        return client.version() or None, client.ps()
+    except OllamaError:
+        return None, None
+
+
+# -- engines ----------------------------------------------------------------------------------------------------------
+
+
+def _engine(
+    process: EngineProcess, journal: list[str], inventory: dict[str, Any], loaded: list[dict[str, Any]]
+) -> Engine:
+    started = proc.start_time(process.started)
+    lines = engine_log.engine_lines(journal, process.port, process.model_file, started)
+    return Engine(
+        process=process,
+        log=engine_log.parse_engine(lines) if lines else None,
+        held=_held(process.pid, inventory),
+        swapped_bytes=proc.swapped_bytes(process.pid),
+        loaded=loaded[0] if len(loaded) == 1 else None,
+    )
+
+
+def _held(pid: int, inventory: dict[str, Any]) -> dict[str, int] | None:
+    """{uuid: bytes} that a process holds by NVML; None where NVML does not tell."""
+    if inventory.get("state") != "ok":
+        return None
+    found: dict[str, int] = {}
+    for gpu in inventory["gpus"]:
+        if "processes" in (gpu.get("errors") or {}) or "processes" in (gpu.get("unsupported") or []):
+            return None
+        for device in (gpu.get("mig") or {}).get("devices") or [gpu]:
+            for one in device.get("processes") or []:
+                if one["pid"] == pid and one.get("used_bytes") is None:
+                    return None
+                if one["pid"] == pid:
+                    found[device["uuid"]] = found.get(device["uuid"], 0) + one["used_bytes"]
+    return found

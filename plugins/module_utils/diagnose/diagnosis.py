@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""All findings of a host, the surest first, as data and as lines for people. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from .driver import driver_findings
+from .gpu_condition import gpu_findings
+from .host_memory import memory_findings
+from .installed import installation_findings
+from .kinds import KINDS, SYMPTOMS
+from .placed import placement_findings
+from .server_settings import settings_findings
+from .shapes import CONFIDENCES, Finding, HostEvidence, Server
+from .tenants import tenant_findings
+
+_RULES = (
+    driver_findings,
+    installation_findings,
+    settings_findings,
+    placement_findings,
+    tenant_findings,
+    gpu_findings,
+    memory_findings,
+)
+
+
+def findings(evidence: HostEvidence) -> list[Finding]:
+    """Return what is wrong with a host, the surest first; [] for one on which nothing was found."""
+    found = list(dict.fromkeys(finding for rules in _RULES for finding in rules(evidence)))
+    return sorted(found, key=lambda finding: CONFIDENCES.index(finding.confidence))
+
+
+def as_data(evidence: HostEvidence, found: list[Finding]) -> dict[str, Any]:
+    """Return what module diagnosis_info returns of a diagnosis."""
+    return {
+        "findings": [dict(dataclasses.asdict(one), symptoms=list(KINDS[one.finding].symptoms)) for one in found],
+        "looked_at": looked_at(evidence),
+    }
+
+
+def looked_at(evidence: HostEvidence) -> list[str]:
+    """Return sentences on what the host has, so that a reader sees what was looked at."""
+    inventory = evidence.inventory
+    gpus = ", ".join("%s (%s)" % (gpu.get("name") or "GPU", gpu.get("uuid") or "?") for gpu in evidence.gpus)
+    if inventory.get("state") == "ok":
+        lines = ["Driver %s, GPUs: %s." % (inventory.get("driver_version") or "of an unknown version", gpus or "none")]
+    elif inventory.get("no_gpu_present"):
+        lines = ["This host has no NVIDIA GPU."]
+    else:
+        lines = ["The GPUs cannot be read: %s." % (inventory.get("reason") or inventory.get("state"))]
+    lines += ["%s." % _server(server) for server in evidence.servers]
+    if not evidence.servers:
+        lines.append("No Ollama server runs here, and there is no unit of one.")
+    if evidence.kernel_lines is None:
+        lines.append("The kernel's log cannot be read, so that faults in it (Xid) are not known.")
+    return lines
+
+
+def _server(server: Server) -> str:
+    if not server.pid:
+        return "%s does not run" % server.name
+    names = ", ".join(entry.get("name") or "?" for entry in server.loaded or [])
+    models = "loaded: %s" % (names or "nothing") if server.loaded is not None else "its API gives no answer"
+    return "%s: Ollama %s at %s, %s" % (server.name, server.version or "?", server.url or "an unknown address", models)
+
+
+def lines(found: list[Finding]) -> list[str]:
+    """Return sentences about findings, one each, and a last one on how many there are."""
+    told = []
+    for one in found:
+        variable = " The role's variable is %s." % one.variable if one.variable else ""
+        told.append("%s (%s): %s. %s%s" % (one.finding, one.confidence, one.evidence, one.remedy, variable))
+    if not found:
+        return ["Nothing was found that explains: %s." % "; ".join(SYMPTOMS)]
+    counts = {name: sum(one.confidence == name for one in found) for name in CONFIDENCES}
+    summary = ", ".join("%d %s" % (count, name) for name, count in counts.items() if count)
+    return told + ["%d %s (%s)." % (len(found), "finding" if len(found) == 1 else "findings", summary)]

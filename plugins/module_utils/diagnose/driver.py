@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Findings about the driver, the GPUs that it lists, and the way of a service to them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+from ..gpu import health, schema
+from .shapes import CERTAIN, LIKELY, Finding, HostEvidence, Node, Server
+
+#: State of the inventory -> kind of finding. Where there is no GPU on the bus, a missing driver is no fault.
+_STATES = {
+    schema.VERSION_MISMATCH: "driver_library_mismatch",
+    schema.DRIVER_NOT_LOADED: "driver_not_loaded",
+    schema.NO_LIBRARY: "driver_library_missing",
+    schema.TIMEOUT: "driver_hangs",
+    schema.NO_PERMISSION: "driver_refuses",
+    schema.NVML_ERROR: "driver_refuses",
+}
+_CONTROL, _UNIFIED_MEMORY = "/dev/nvidiactl", "/dev/nvidia-uvm"
+_READ_AND_WRITE = 6
+
+
+def driver_findings(evidence: HostEvidence) -> Iterator[Finding]:
+    """Yield what keeps the host from its GPUs."""
+    inventory = evidence.inventory
+    kind = _STATES.get(inventory.get("state") or "")
+    if kind and not inventory.get("no_gpu_present"):
+        version = inventory.get("driver_version")
+        seen = (inventory.get("reason") or inventory["state"]).rstrip(".")
+        told = " (the loaded module is %s)" % version if version and version not in seen else ""
+        yield Finding(kind, seen + told, CERTAIN, inventory.get("remedy") or "Run nvidia-smi on the host.")
+        return
+    for address in inventory.get("unlisted") or []:
+        yield _not_listed(address, evidence)
+    for gpu in evidence.gpus:
+        yield from _lost(gpu)
+    yield from _nodes(evidence)
+
+
+def _not_listed(address: str, evidence: HostEvidence) -> Finding:
+    bound = evidence.bound_drivers.get(address)
+    seen = "the GPU at %s is on the PCI bus, and the driver %s does not list it" % (
+        address,
+        evidence.inventory.get("driver_version") or "",
+    )
+    if bound and not bound.startswith("nvidia"):
+        return Finding(
+            "gpu_not_listed",
+            "%s: it is bound to %s" % (seen, bound),
+            CERTAIN,
+            "Bind it to the driver nvidia: it was given to a virtual machine, or the module %s took it at the boot."
+            % bound,
+            subject=address,
+        )
+    remedy = "Look for NVRM and Xid in the kernel's log (journalctl -k), then reboot the host or reseat the GPU."
+    return Finding("gpu_not_listed", seen, CERTAIN, remedy, subject=address)
+
+
+def _lost(gpu: dict[str, Any]) -> Iterator[Finding]:
+    codes = {error.get("code"): field for field, error in (gpu.get("errors") or {}).items()}
+    where = gpu.get("uuid") or "GPU %s" % gpu.get("index")
+    for code, says, remedy in (
+        (health.LOST, "GPU is lost", "Reboot the host, and look for Xid 79 in the kernel's log."),
+        (health.RESET_REQUIRED, "a reset is required", "Run nvidia-smi --gpu-reset, or reboot the host."),
+    ):
+        if code in codes:
+            yield Finding(
+                "gpu_lost", "NVML says of %s: %s (error %d)" % (where, says, code), CERTAIN, remedy, "", where
+            )
+            return
+    if gpu.get("uuid") is None:
+        errors = ", ".join(error.get("name") or "?" for error in (gpu.get("errors") or {}).values())
+        yield Finding(
+            "gpu_lost",
+            "the driver lists %s and cannot open it%s" % (where, " (%s)" % errors if errors else ""),
+            CERTAIN,
+            "Look for Xid in the kernel's log, then reboot the host.",
+            subject=where,
+        )
+
+
+# -- device nodes ------------------------------------------------------------------------------------------------------
+
+
+def _nodes(evidence: HostEvidence) -> Iterator[Finding]:
+    nodes = {node.path: node for node in evidence.nodes}
+    control = nodes.get(_CONTROL)
+    # Without this one the system is none whose GPUs have nodes of this kind (WSL, Jetson).
+    if control is None or control.mode is None:
+        return
+    users = [server for server in evidence.servers if server.wants_gpus and server.pid]
+    for gpu in evidence.gpus:
+        path = "/dev/nvidia%s" % gpu.get("minor_number")
+        if gpu.get("minor_number") is not None and path in nodes and nodes[path].mode is None:
+            yield _missing(path, gpu.get("uuid") or "")
+    if _UNIFIED_MEMORY in nodes and nodes[_UNIFIED_MEMORY].mode is None and evidence.gpus:
+        yield _missing(_UNIFIED_MEMORY, "")
+    for server in users:
+        yield from _sandbox(server)
+        closed = [node for node in nodes.values() if server.user and not _may_open(node, server.user)]
+        if closed and server.user:
+            yield Finding(
+                "device_node_closed",
+                "%s runs as user %d and may not open %s"
+                % (
+                    server.name,
+                    server.user[0],
+                    ", ".join("%s (mode %04o)" % (one.path, one.mode or 0) for one in closed),
+                ),
+                CERTAIN,
+                "Give the nodes the mode 0666 (the driver's default), or add the user to their group: see the options "
+                "NVreg_DeviceFileMode and NVreg_DeviceFileGID of the module nvidia. Then restart the service.",
+                subject=server.name,
+            )
+
+
+def _missing(path: str, subject: str) -> Finding:
+    is_uvm = path == _UNIFIED_MEMORY
+    return Finding(
+        "device_node_missing",
+        "%s is not there, although %s is" % (path, _CONTROL),
+        CERTAIN if is_uvm else LIKELY,
+        "Run nvidia-modprobe%s, or load the module %s at the boot (/etc/modules-load.d). Then restart the services, "
+        "which look for GPUs at their start only."
+        % (" -u -c 0" if is_uvm else "", "nvidia_uvm" if is_uvm else "nvidia"),
+        subject=subject,
+    )
+
+
+def _may_open(node: Node, user: tuple[int, list[int]]) -> bool:
+    if node.mode is None or user[0] == 0:
+        return True  # one that is missing is another finding
+    if user[0] == node.uid:
+        bits = node.mode >> 6
+    else:
+        bits = node.mode >> 3 if node.gid in user[1] else node.mode
+    return bits & _READ_AND_WRITE == _READ_AND_WRITE
+
+
+def _sandbox(server: Server) -> Iterator[Finding]:
+    found = server.properties
+    allowed = found.get("DeviceAllow", "")
+    hidden = []
+    if found.get("PrivateDevices") == "yes":
+        hidden.append("PrivateDevices=yes")
+    elif (found.get("DevicePolicy") in ("closed", "strict") or allowed) and "nvidia" not in allowed:
+        hidden.append("DevicePolicy=%s and DeviceAllow=%s" % (found.get("DevicePolicy"), allowed or "(nothing)"))
+    if hidden:
+        yield Finding(
+            "unit_hides_devices",
+            "%s has %s" % (server.name, hidden[0]),
+            CERTAIN,
+            "Take the setting out of the unit or its drop-in (systemctl cat %s shows where it is), or allow the nodes "
+            "of the GPUs. Then run systemctl daemon-reload and restart the service." % server.name,
+            subject=server.name,
+        )

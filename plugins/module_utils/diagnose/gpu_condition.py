@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Findings about the condition of each GPU: modes, links, clocks, memory errors, licence. Pure.
+
+Sources: NVML's reference (clocks event reasons, remapped rows, compute modes), the driver's persistence documentation,
+the Xid catalog and the vGPU licensing guide of NVIDIA.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator
+
+from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence
+
+_HEAT = ("hardware_thermal_slowdown", "software_thermal_slowdown")
+_XID = re.compile(r"NVRM: Xid \((?:PCI:)?(?P<address>[0-9a-fA-F:]+)[^)]*\): (?P<code>\d+)")
+#: Xids of the hardware, with what to do (docs.nvidia.com/deploy/xid-errors). Most others come from a program.
+_HARDWARE_XIDS = {
+    48: ("an uncorrectable memory error", "Reset the GPU. If it comes again, replace the board."),
+    63: ("a memory row that is to be replaced", "Reset the GPU, so that the row is replaced."),
+    64: ("a memory row that cannot be replaced", "Reset the GPU. If it comes again, replace the board."),
+    74: ("an NVLink error", "Reset the GPUs, and look at the bridge and at nvidia-smi nvlink --status."),
+    79: ("the GPU has fallen off the bus", "Look at power, cooling and seat of the board, and reboot the host."),
+    94: ("a contained memory error", "Restart the service. Reset the GPU when it can be spared."),
+    95: ("an uncontained memory error", "Reset the GPU before it is used again."),
+}
+#: vGPU types of series A and B are those for applications and desktops (vGPU licensing guide, table 1).
+_DESKTOP_PROFILE = re.compile(r"-\d+(?P<series>[AB])(?:$|[ -])")
+
+
+def gpu_findings(evidence: HostEvidence) -> Iterator[Finding]:
+    """Yield what is wrong with GPUs that the driver lists."""
+    for gpu in evidence.gpus:
+        if gpu.get("uuid"):
+            yield from _modes(gpu, evidence)
+            yield from _links(gpu, evidence)
+            yield from _clocks(gpu, evidence)
+            yield from _memory(gpu)
+            yield from _virtual(gpu)
+    yield from _xids(evidence)
+
+
+def _modes(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
+    uuid, mode = gpu["uuid"], gpu.get("compute_mode")
+    default = "Run nvidia-smi --id=%s --compute-mode=DEFAULT." % uuid
+    if mode == "prohibited":
+        yield Finding(
+            "compute_mode_prohibited", "the compute mode of %s is prohibited" % uuid, CERTAIN, default, "", uuid
+        )
+    if mode in ("exclusive_process", "exclusive_thread"):
+        seen = "the compute mode of %s is %s: a second process gets an error" % (uuid, mode)
+        yield Finding("compute_mode_exclusive", seen, LIKELY, default, "", uuid)
+    mig = gpu.get("mig") or {}
+    devices = mig.get("devices") or []
+    if mig.get("mode") == "enabled" and not devices:
+        yield Finding(
+            "mig_without_devices",
+            "MIG is enabled on %s and there is no MIG device" % uuid,
+            CERTAIN,
+            "Create MIG devices (nvidia-smi mig -cgi PROFILE -C), or switch MIG off (nvidia-smi -mig 0).",
+            subject=uuid,
+        )
+    if mig.get("mode") and mig.get("pending_mode") and mig["mode"] != mig["pending_mode"]:
+        yield Finding(
+            "mig_change_pending",
+            "MIG is %s on %s and %s after the next reset" % (mig["mode"], uuid, mig["pending_mode"]),
+            CERTAIN,
+            "Reset the GPU (nvidia-smi --gpu-reset) or reboot the host, or set the mode back.",
+            subject=uuid,
+        )
+    if gpu.get("persistence_mode") is False:
+        held = bool(gpu.get("processes"))
+        yield Finding(
+            "persistence_off",
+            "persistence mode is off on %s: without a process on it the driver lets it go, and needs 1 to 3 s to begin "
+            "again" % uuid + (" (a process is on it now)" if held else ""),
+            POSSIBLE if held else LIKELY,
+            "Enable the service nvidia-persistenced.",
+            subject=uuid,
+        )
+
+
+def _links(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
+    uuid, pcie = gpu["uuid"], gpu.get("pcie") or {}
+    width, most = pcie.get("width"), pcie.get("max_width")
+    if width and most and width < most:
+        yield Finding(
+            "pcie_narrow",
+            "the PCIe link of %s has %d of %d lanes" % (uuid, width, most),
+            LIKELY,
+            "Look at the slot (some have fewer lanes than their length), the riser and the seat of the board. Loading "
+            "takes longer, and so does each step from GPU to GPU.",
+            subject=uuid,
+        )
+    load = evidence.under_load.get(uuid) or {}
+    generation, best = load.get("generation"), pcie.get("max_generation")
+    # One sample may be from before the link was trained up.
+    if generation and best and (load.get("busy_samples") or 0) > 1 and generation < best:
+        yield Finding(
+            "pcie_slow_under_load",
+            "the PCIe link of %s has generation %d of %d in %d samples while it computes"
+            % (uuid, generation, best, load["busy_samples"]),
+            LIKELY,
+            "Look at the firmware's setting for the slot, and at the riser.",
+            subject=uuid,
+        )
+    nvlink = gpu.get("nvlink") or {}
+    if nvlink.get("links") and 0 < (nvlink.get("active") or 0) < nvlink["links"]:
+        yield Finding(
+            "nvlink_partly_down",
+            "%d of the %d NVLink connections of %s are up" % (nvlink["active"], nvlink["links"], uuid),
+            CERTAIN,
+            "Look at nvidia-smi nvlink --status and at the bridge, and reset the GPUs.",
+            subject=uuid,
+        )
+
+
+def _clocks(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
+    uuid = gpu["uuid"]
+    reasons = set(gpu.get("throttle_reasons") or [])
+    reasons |= set((evidence.under_load.get(uuid) or {}).get("throttle_reasons") or [])
+    degrees, limit = gpu.get("temperature_celsius"), gpu.get("slowdown_temperature_celsius")
+    heat = sorted(reasons & set(_HEAT))
+    if heat or (degrees is not None and limit is not None and degrees >= limit):
+        yield Finding(
+            "gpu_too_hot",
+            "%s is at %s C of %s C%s"
+            % (uuid, degrees, limit, ", and the driver lowers its clocks (%s)" % ", ".join(heat) if heat else ""),
+            CERTAIN,
+            "Look at fans, filters and the air of the rack.",
+            subject=uuid,
+        )
+    elif "hardware_slowdown" in reasons and "hardware_power_brake_slowdown" not in reasons:
+        seen = "the hardware lowers the clocks of %s (hardware_slowdown) at %s C" % (uuid, degrees)
+        yield Finding("gpu_too_hot", seen, LIKELY, "Look at cooling and power of the board.", "", uuid)
+    if "hardware_power_brake_slowdown" in reasons:
+        yield Finding(
+            "power_brake",
+            "the power supply asks %s to lower its clocks (hardware_power_brake_slowdown)" % uuid,
+            CERTAIN,
+            "Look at the power supplies of the host and at the cables of the board.",
+            subject=uuid,
+        )
+    now, normal = gpu.get("power_limit_milliwatts"), gpu.get("default_power_limit_milliwatts")
+    if now and normal and now < normal:
+        yield Finding(
+            "power_limit_lowered",
+            "the power limit of %s is %d W, and the board's default %d W" % (uuid, now // 1000, normal // 1000),
+            LIKELY,
+            "Run nvidia-smi --id=%s --power-limit=%d, unless the limit is wanted." % (uuid, normal // 1000),
+            subject=uuid,
+        )
+
+
+def _memory(gpu: dict[str, Any]) -> Iterator[Finding]:
+    uuid, ecc = gpu["uuid"], gpu.get("ecc") or {}
+    if ecc.get("uncorrected_volatile"):
+        yield Finding(
+            "ecc_errors",
+            "%s has %d uncorrected memory errors since the driver was loaded" % (uuid, ecc["uncorrected_volatile"]),
+            CERTAIN,
+            "Reset the GPU (nvidia-smi --gpu-reset). If errors come again, replace the board.",
+            "ollama_multigpu_exclude",
+            uuid,
+        )
+    waits = [
+        words
+        for key, words in (
+            ("remap_failure", "the remapping of a memory row has failed"),
+            ("remap_pending", "a memory row waits for a reset to be remapped"),
+            ("retired_pages_pending", "a memory page waits for a reboot to be retired"),
+        )
+        if ecc.get(key)
+    ]
+    if waits:
+        failed = bool(ecc.get("remap_failure"))
+        remedy = "Replace the board." if failed else "Reset the GPU, or reboot the host, when it can be spared."
+        variable = "ollama_multigpu_exclude" if failed else ""
+        yield Finding("memory_row_faulty", "%s: %s" % (uuid, ", ".join(waits)), CERTAIN, remedy, variable, uuid)
+    action = gpu.get("recovery_action")
+    if action not in (None, "none"):
+        remedy = "Do what it asks for: see nvidia-smi -q, GPU Recovery Action."
+        yield Finding("recovery_wanted", "the driver asks for %s of %s" % (action, uuid), CERTAIN, remedy, "", uuid)
+
+
+def _virtual(gpu: dict[str, Any]) -> Iterator[Finding]:
+    if gpu.get("virtualization_mode") != "vgpu_guest":
+        return
+    uuid, name = gpu["uuid"], gpu.get("name") or ""
+    if gpu.get("vgpu_licensed") is False:
+        yield Finding(
+            "vgpu_unlicensed",
+            "%s (%s) is a virtual GPU without a licence: NVIDIA lowers its clocks, then switches CUDA off"
+            % (uuid, name),
+            CERTAIN,
+            "Look at nvidia-smi -q, vGPU Software Licensed Product, and at the log of nvidia-gridd.",
+            subject=uuid,
+        )
+    profile = _DESKTOP_PROFILE.search(name)
+    if profile:
+        yield Finding(
+            "vgpu_profile",
+            "%s is the virtual GPU %s; series %s is for desktops and applications"
+            % (uuid, name, profile.group("series")),
+            POSSIBLE,
+            "Give the virtual machine a profile of series C or Q.",
+            subject=uuid,
+        )
+
+
+def _xids(evidence: HostEvidence) -> Iterator[Finding]:
+    found: dict[tuple[str, int], int] = {}
+    for line in evidence.kernel_lines or []:
+        match = _XID.search(line)
+        if match:
+            key = (match.group("address").lower(), int(match.group("code")))
+            found[key] = found.get(key, 0) + 1
+    for (address, code), times in sorted(found.items()):
+        uuid = next((one["uuid"] for one in evidence.gpus if (one.get("pci_bus_id") or "?").startswith(address)), None)
+        meaning, remedy = _HARDWARE_XIDS.get(
+            code, ("", "Look it up in NVIDIA's Xid catalog: most come from a program.")
+        )
+        yield Finding(
+            "xid",
+            "the kernel has logged Xid %d%s of the GPU at %s %s since the boot"
+            % (code, " (%s)" % meaning if meaning else "", address, "once" if times == 1 else "%d times" % times),
+            LIKELY if code in _HARDWARE_XIDS else POSSIBLE,
+            remedy,
+            subject=uuid or address,
+        )

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Findings about where the models are: what servers have found, and what their engines hold. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Optional
+
+from ..common import secrets
+from ..common.arguments import option
+from ..common.sizes import gib
+from ..releases import variable_values
+from .shapes import CERTAIN, LIKELY, POSSIBLE, Engine, Finding, HostEvidence, Server
+from .visible import release, usable
+
+_MODELS = "ollama_multigpu_models[]."
+_SPREAD = "OLLAMA_SCHED_SPREAD"
+#: Of the shares of equal GPUs (reference of the project: 50 % and 15 points on each side).
+_MOST_UNEVEN = 0.15
+#: Ollama 0.15.5 made the default context depend on the memory of all GPUs (server/routes.go).
+_TIERS_SINCE, _LEAST_TIER = (0, 15, 5), 4096
+_LAYERS = "-ngl"
+
+
+def placement_findings(evidence: HostEvidence) -> Iterator[Finding]:
+    """Yield where models are not where their users think."""
+    if not evidence.gpus:
+        return
+    for server in evidence.servers:
+        if not server.pid or not server.wants_gpus:
+            continue
+        yield from _discovered(server, evidence)
+        yield from _problems(server)
+        for engine in server.engines:
+            yield from _engine(engine, server, evidence)
+
+
+def _discovered(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    found, expected = server.log.gpus, usable(server, evidence)
+    if found is None or not expected:
+        return
+    if not found:
+        yield Finding(
+            "started_without_gpu",
+            "the log of %s says that it has found no GPU at its start, and the driver lists %d for it"
+            % (server.name, len(expected)),
+            CERTAIN,
+            "Restart the service: it looks for GPUs at its start only. If that comes after each boot, let it wait for "
+            "the device nodes, as ollama-gpus.service of the role does.",
+            subject=server.name,
+        )
+        return
+    known = {one.pci_bus_id for one in found if one.pci_bus_id}
+    if known:
+        missing = [gpu["uuid"] for gpu in expected if gpu.get("pci_bus_id") not in known]
+    else:
+        missing = [gpu["uuid"] for gpu in expected][len(found) :]
+    if missing:
+        yield Finding(
+            "server_misses_gpu",
+            "the log of %s names %d GPUs, and CUDA shows it %d%s"
+            % (server.name, len(found), len(expected), " (not %s)" % ", ".join(missing) if known else ""),
+            CERTAIN if known else LIKELY,
+            "Restart the service. If nothing changes, set OLLAMA_DEBUG=1 and look at why it filters the GPU.",
+            subject=server.name,
+        )
+
+
+def _problems(server: Server) -> Iterator[Finding]:
+    for kind, (line, times) in sorted(server.log.problems.items()):
+        if kind not in _LOGGED:
+            continue
+        remedy, variable = _LOGGED[kind]
+        seen = "%s has logged%s: %s" % (
+            server.name,
+            "" if times == 1 else " %d times, last" % times,
+            secrets.without_credentials(line.strip()),
+        )
+        yield Finding(kind, seen, CERTAIN, remedy, variable, server.name)
+
+
+#: Problems in the log of a server -> (remedy, variable).
+_LOGGED = {
+    "out_of_gpu_memory": (
+        "Use a shorter context, a quantized KV cache or more GPUs, and look at who else holds memory of the GPU.",
+        _MODELS + "context_length",
+    ),
+    "cuda_error": (
+        "Look for Xid in the kernel's log (journalctl -k), and restart the service. If it comes again with one GPU "
+        "only, exclude that GPU.",
+        "ollama_multigpu_exclude",
+    ),
+    "host_memory_short": (
+        "Free memory of the host, or keep fewer layers on the CPU: the file does not fit beside what else is there.",
+        "",
+    ),
+}
+
+
+# -- one engine -------------------------------------------------------------------------------------------------------
+
+
+def _engine(engine: Engine, server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    expected = usable(server, evidence)
+    if not expected:
+        return  # why there is none is a finding of its own
+    if engine.held is not None and not engine.held and not _unknown_somewhere(evidence):
+        yield _on_cpu(engine, server)
+        return
+    yield from _layers(engine, server, evidence)
+    if server.planned is None:  # a plan decides that, and its own checks hold it to that
+        yield from _one_gpu(engine, server, expected)
+        yield from _balance(engine, server, expected)
+        yield from _tier(engine, server)
+
+
+def _unknown_somewhere(evidence: HostEvidence) -> bool:
+    """Whether NVML does not tell the memory of some process, so that holding nothing proves nothing."""
+    processes = [one for gpu in evidence.gpus for one in gpu.get("processes") or []]
+    return any(one.get("used_bytes") is None for one in processes)
+
+
+def _on_cpu(engine: Engine, server: Server) -> Finding:
+    log, loaded = engine.log, engine.loaded or {}
+    claims = "its log says %s/%s layers" % (log.layers, log.layers_total) if log and log.layers else "its log says none"
+    number = option(engine.process.arguments, _LAYERS)
+    return Finding(
+        "model_on_cpu",
+        "process %d of %s holds no memory of any GPU (%s; /api/ps says size_vram %s of %s%s)"
+        % (
+            engine.process.pid,
+            engine.name,
+            claims,
+            gib(loaded.get("size_vram")),
+            gib(loaded.get("size")),
+            "; -ngl %s" % number if number else "",
+        ),
+        CERTAIN,
+        "Take num_gpu out of the model and of requests, and load it again."
+        if number == "0"
+        else "Restart %s, then load the model again; look in its journal for the line inference compute." % server.name,
+        subject=server.name,
+    )
+
+
+def _layers(engine: Engine, server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    log = engine.log
+    if log is None or log.layers is None or log.layers_total is None or log.layers >= log.layers_total:
+        return
+    number = option(engine.process.arguments, _LAYERS)
+    seen = "%d of %d layers of %s are on GPUs" % (log.layers, log.layers_total, engine.name)
+    if number and number.isdigit() and int(number) < log.layers_total:
+        yield Finding(
+            "layers_limited",
+            "%s: the model or the request has num_gpu %s, a number of layers" % (seen, number),
+            CERTAIN,
+            "Take num_gpu out of the model, of its requests and of the client's settings.",
+            _MODELS + "allow_cpu_offload",
+            server.name,
+        )
+        return
+    free = ", ".join(
+        "%s of %s" % (gib((one.get("memory") or {}).get("free_bytes")), one["uuid"]) for one in usable(server, evidence)
+    )
+    context = (engine.loaded or {}).get("context_length")
+    slots = variable_values.number(server.variables, "OLLAMA_NUM_PARALLEL", 1)
+    yield Finding(
+        "layers_on_cpu",
+        "%s; free are %s; the context is %s tokens%s"
+        % (seen, free or "no GPUs", context or "unknown", " in each of %d slots" % slots if slots > 1 else ""),
+        CERTAIN,
+        "Use a shorter context, fewer slots, a quantized KV cache (q8_0) or more GPUs, and load the model again.",
+        _MODELS + "context_length",
+        server.name,
+    )
+    arguments = engine.process.arguments
+    draft = next(
+        (word for word in arguments if word.startswith(("--spec-draft", "--spec-type", "--model-draft"))), None
+    )
+    if draft:
+        yield Finding(
+            "draft_takes_memory",
+            "%s, while what proposes tokens (%s %s) holds memory too" % (seen, draft, option(arguments, draft) or ""),
+            LIKELY,
+            "Leave speculative decoding out: it costs more than it gains while layers are on the CPU.",
+            _MODELS + "speculative",
+            server.name,
+        )
+
+
+def _one_gpu(engine: Engine, server: Server, expected: list[dict[str, Any]]) -> Iterator[Finding]:
+    if option(engine.process.arguments, "--split-mode") != "none" or len(expected) < 2:
+        return
+    if variable_values.boolean(server.variables, _SPREAD):
+        yield Finding(
+            "main_gpu_given",
+            "%s runs with --split-mode none although %s is on: the model or the request has main_gpu"
+            % (engine.name, _SPREAD),
+            CERTAIN,
+            "Take main_gpu out of the model, of its requests and of the client's settings.",
+            subject=server.name,
+        )
+        return
+    yield Finding(
+        "fits_on_one_gpu",
+        "%s is on one of %d GPUs (--split-mode none): Ollama puts a model on one where it needs at most 80 %% of its "
+        "free memory" % (engine.name, len(expected)),
+        POSSIBLE,
+        "That is the fastest for one request. For more of them, run one instance per GPU (strategy: replicate). To use "
+        "all GPUs for one model, set OLLAMA_SCHED_SPREAD=1 (strategy: spread).",
+        _MODELS + "strategy",
+        server.name,
+    )
+
+
+def _balance(engine: Engine, server: Server, expected: list[dict[str, Any]]) -> Iterator[Finding]:
+    held = engine.held or {}
+    sizes = {(gpu.get("memory") or {}).get("total_bytes") for gpu in expected}
+    is_split = option(engine.process.arguments, "--split-mode") != "none"
+    if len(expected) < 2 or len(sizes) != 1 or not held or not is_split:
+        return
+    if any(name in server.variables for name in ("LLAMA_ARG_TENSOR_SPLIT", "LLAMA_ARG_MAIN_GPU")):
+        return
+    total = sum(held.values())
+    shares = {gpu["uuid"]: held.get(gpu["uuid"], 0) / total for gpu in expected}
+    if any(abs(share - 1 / len(shares)) > _MOST_UNEVEN for share in shares.values()):
+        yield Finding(
+            "unbalanced_split",
+            "%s holds %s of equal GPUs"
+            % (
+                engine.name,
+                ", ".join("%s (%d %%) on %s" % (gib(held.get(one, 0)), 100 * shares[one], one) for one in shares),
+            ),
+            CERTAIN,
+            "llama.cpp splits by what is free when the model is loaded: free what others hold, and load it again. If "
+            "it does not fit with 1 GiB to spare on each GPU, the last one is filled first: use a shorter context.",
+            _MODELS + "strategy",
+            server.name,
+        )
+
+
+def _tier(engine: Engine, server: Server) -> Iterator[Finding]:
+    found, loaded = release(server), (engine.loaded or {}).get("context_length")
+    default = server.log.default_context
+    if found is None or found.numbers < _TIERS_SINCE or not loaded or "OLLAMA_CONTEXT_LENGTH" in server.variables:
+        return
+    if not default or default <= _LEAST_TIER or loaded != default:
+        return
+    spilled = _spilled(engine)
+    yield Finding(
+        "context_of_the_tier",
+        "%s is loaded with %d tokens of context, the default that Ollama %s takes from the memory of all GPUs%s"
+        % (engine.name, loaded, server.version, ", and not all layers are on GPUs" if spilled else ""),
+        LIKELY if spilled else POSSIBLE,
+        "Set OLLAMA_CONTEXT_LENGTH to what you need; before 0.15.5 the default was 4096.",
+        _MODELS + "context_length",
+        server.name,
+    )
+
+
+def _spilled(engine: Engine) -> Optional[bool]:
+    log = engine.log
+    return bool(log and log.layers is not None and log.layers_total and log.layers < log.layers_total)

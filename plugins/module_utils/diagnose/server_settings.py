@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Findings about the settings of a server: what its process has, its unit says, and its release reads. Pure."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from ..common import secrets, service_variables
+from ..releases import setting_effects, variable_values
+from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence, Server
+from .visible import capability, library, listed, release, visible
+
+_VISIBLE, _ORDER, _VULKAN = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OLLAMA_VULKAN"
+#: Ollama's own engine program since 0.30 is llama-server.
+_LLAMA_SERVER = (0, 30, 0)
+#: ggml/src/ggml-cuda/fattn.cu, ggml_cuda_fattn_kv_type_supported: these need a build with GGML_CUDA_FA_ALL_QUANTS,
+#: which Ollama's is not (llama/server/CMakePresets.json), or have none at all.
+_TYPES_WITHOUT_KERNEL = ("q4_1", "q5_0", "q5_1", "iq4_nl")
+#: Go's strconv.ParseBool; Ollama takes every other text for true (envconfig/config.go, BoolWithDefault).
+_BOOLEANS = ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
+_SWITCHES = ("OLLAMA_SCHED_SPREAD", "OLLAMA_VULKAN")
+_RESTART = "Run systemctl daemon-reload, then systemctl restart %s."
+
+
+def settings_findings(evidence: HostEvidence) -> Iterator[Finding]:
+    """Yield what the settings of servers do against what their users want."""
+    for server in evidence.servers:
+        yield from _applied(server)
+        yield from _visible_devices(server, evidence)
+        yield from _vulkan(server, evidence)
+        yield from _library(server, evidence)
+        yield from _kv_cache(server, evidence)
+        yield from _values(server)
+        yield from _copies(server, evidence)
+    yield from _hidden_from_all(evidence)
+
+
+# -- environment of the process against unit and plan -----------------------------------------------------------------
+
+
+def _applied(server: Server) -> Iterator[Finding]:
+    if server.properties.get("NeedDaemonReload") == "yes":
+        drop_ins = server.properties.get("DropInPaths") or "none"
+        seen = "the files of %s have changed since systemd read them (drop-ins: %s)" % (server.name, drop_ins)
+        yield Finding("unit_not_reloaded", seen, CERTAIN, _RESTART % server.name, "", server.name)
+    if server.process is None:
+        return
+    if server.unit is not None:
+        differs = [
+            _difference(name, server.process.get(name), server.unit.get(name))
+            for name in sorted(set(server.process) | set(server.unit))
+            if _counts(name, server.unit) and server.process.get(name) != server.unit.get(name)
+        ]
+        if differs:
+            yield Finding(
+                "environment_not_applied",
+                "%s runs with %s" % (server.name, "; ".join(differs)),
+                CERTAIN,
+                _RESTART % server.name,
+                "ollama_multigpu_environment",
+                server.name,
+            )
+    planned = (server.planned or {}).get("environment") or {}
+    differs = [
+        _difference(name, server.process.get(name), str(value))
+        for name, value in sorted(planned.items())
+        if value != secrets.HIDDEN and server.process.get(name) != str(value)
+    ]
+    if differs:
+        yield Finding(
+            "environment_not_planned",
+            "%s differs from its plan: %s (drop-ins: %s)"
+            % (server.name, "; ".join(differs), server.properties.get("DropInPaths") or "none"),
+            CERTAIN,
+            "Remove the drop-in that sets it, and run the playbook gpufleet.ollama.site.",
+            "ollama_multigpu_environment",
+            server.name,
+        )
+
+
+def _counts(name: str, unit: dict[str, str]) -> bool:
+    """Whether a difference of a variable counts: systemd itself may give a process more than its unit says."""
+    wanted = service_variables.is_read_by_server(name) if name in unit else service_variables.is_of_the_server(name)
+    return wanted or name.startswith("GGML_")
+
+
+def _difference(name: str, has: str | None, wanted: str | None) -> str:
+    if has is None:
+        return "no %s (wanted: %s)" % (name, secrets.shown(name, wanted))
+    if wanted is None:
+        return "%s=%s (not wanted any more)" % (name, secrets.shown(name, has))
+    return "%s=%s (wanted: %s)" % (name, secrets.shown(name, has), secrets.shown(name, wanted))
+
+
+# -- visible devices --------------------------------------------------------------------------------------------------
+
+
+def _visible_devices(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    gpus = listed(evidence)
+    if _VISIBLE not in server.variables or not gpus or not server.wants_gpus:
+        return
+    text = server.variables[_VISIBLE]
+    tokens = [token.strip() for token in text.split(",")]
+    found = visible(server, evidence)
+    mig = [one for one in gpus if one["uuid"].startswith("MIG-")]
+    if text.strip() in ("", "-1"):
+        yield Finding(
+            "visible_devices_none",
+            "%s has %s='%s', which shows none of the %d GPUs" % (server.name, _VISIBLE, text, len(gpus)),
+            CERTAIN,
+            "Take the variable out of the unit, or give it the UUIDs of GPUs (nvidia-smi -L), and restart the service.",
+            "ollama_multigpu_gpus",
+            server.name,
+        )
+        return
+    if len(found) < len(tokens):
+        if any(one in found for one in mig) and all(_names_one(token, gpus) for token in tokens):
+            yield _one_mig_device(server, len(tokens))
+        else:
+            wrong = tokens[len(found)]
+            yield Finding(
+                "visible_devices_invalid",
+                "%s has %s=%s: '%s' names no GPU of this host, or one twice; CUDA hides it and all after it, so that "
+                "%d of %d are left" % (server.name, _VISIBLE, text, wrong, len(found), len(tokens)),
+                CERTAIN,
+                "Give the UUIDs that nvidia-smi -L shows, and restart the service.",
+                "ollama_multigpu_gpus",
+                server.name,
+            )
+    if any(token.isdigit() for token in tokens) and len(gpus) > 1:
+        by_bus = server.variables.get(_ORDER) == "PCI_BUS_ID"
+        mixed = len({one.get("name") for one in gpus}) > 1
+        order = "in PCI order, which changes when a GPU is missing" if by_bus else "in CUDA's order, the fastest first"
+        yield Finding(
+            "visible_devices_by_index",
+            "%s has %s=%s: numbers count %s%s"
+            % (server.name, _VISIBLE, text, order, ", and the GPUs differ" if mixed else ""),
+            LIKELY if mixed and not by_bus else POSSIBLE,
+            "Give UUIDs (nvidia-smi -L), or set CUDA_DEVICE_ORDER=PCI_BUS_ID too.",
+            "ollama_multigpu_gpus",
+            server.name,
+        )
+
+
+def _names_one(token: str, gpus: list[dict]) -> bool:
+    return bool(token) and len([one for one in gpus if one["uuid"].startswith(token)]) == 1
+
+
+def _one_mig_device(server: Server, given: int) -> Finding:
+    return Finding(
+        "mig_one_device_only",
+        "%s gets %d MIG devices, and CUDA shows a process one of them" % (server.name, given),
+        CERTAIN,
+        "Run one server for each MIG device, as the role does, or make one larger device.",
+        "ollama_multigpu_models[].strategy",
+        server.name,
+    )
+
+
+def _hidden_from_all(evidence: HostEvidence) -> Iterator[Finding]:
+    """GPUs that no server sees, where one hides them."""
+    running = [server for server in evidence.servers if server.pid and server.wants_gpus]
+    seen = {gpu["uuid"] for server in running for gpu in visible(server, evidence)}
+    hidden = [gpu["uuid"] for gpu in listed(evidence) if gpu["uuid"] not in seen and not gpu["uuid"].startswith("MIG-")]
+    # A plan leaves GPUs out on purpose, and says so.
+    if not hidden or not seen or any(server.planned for server in running):
+        return
+    names = [
+        "%s has %s=%s" % (one.name, _VISIBLE, one.variables[_VISIBLE]) for one in running if _VISIBLE in one.variables
+    ]
+    if names:
+        yield Finding(
+            "visible_devices_fewer",
+            "%s: no server sees %s" % ("; ".join(names), ", ".join(hidden)),
+            LIKELY,
+            "Name all GPUs in the variable, or take it out of the unit. Then restart the service.",
+            "ollama_multigpu_gpus",
+        )
+
+
+# -- libraries --------------------------------------------------------------------------------------------------------
+
+
+def _vulkan(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    found, gpus = release(server), server.log.gpus or []
+    if found is None or not evidence.gpus or not server.wants_gpus:
+        return
+    by_vulkan = [one for one in gpus if one.library.lower() == "vulkan"]
+    shown, hidden = visible(server, evidence), len(listed(evidence)) - len(visible(server, evidence))
+    on = found.numbers >= _LLAMA_SERVER and variable_values.boolean(server.variables, _VULKAN, True)
+    if on and hidden > 0 and _VISIBLE in server.variables:
+        yield Finding(
+            "vulkan_shows_hidden_gpu",
+            "%s hides %d GPUs from CUDA, and %s is not 0%s"
+            % (server.name, hidden, _VULKAN, "; its log has %d Vulkan devices" % len(by_vulkan) if by_vulkan else ""),
+            CERTAIN if by_vulkan else LIKELY,
+            "Set OLLAMA_VULKAN=0 and restart the service; the role always does.",
+            subject=server.name,
+        )
+    elif by_vulkan and len(by_vulkan) == len(gpus) and shown:
+        yield Finding(
+            "vulkan_instead_of_cuda",
+            "%s has found %d GPUs by Vulkan and none by CUDA" % (server.name, len(by_vulkan)),
+            CERTAIN,
+            "Look for the CUDA libraries of the release (lib/ollama/cuda_v*) and at the driver's version, set "
+            "OLLAMA_VULKAN=0, and restart the service.",
+            subject=server.name,
+        )
+
+
+def _library(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    """GPUs that the release leaves out without an error."""
+    found = release(server)
+    if found is None or not server.wants_gpus:
+        return
+    seen, driver = (
+        {gpu.get("pci_bus_id") for gpu in visible(server, evidence)},
+        evidence.inventory.get("driver_version"),
+    )
+    for gpu in evidence.gpus:
+        if gpu.get("pci_bus_id") not in seen:
+            continue
+        refused = found.refused_gpu(capability(gpu), driver, library(server))
+        if refused is None:
+            continue
+        kind = "driver_too_old" if not refused.lasting else "gpu_not_built_for"
+        variable = "ollama_multigpu_version"
+        if refused.lasting and library(server) and not found.refused_gpu(capability(gpu), driver, ""):
+            kind, variable = "library_leaves_gpu_out", "ollama_multigpu_environment"
+        what, _semicolon, remedy = refused.reason.partition("; ")
+        yield Finding(
+            kind,
+            "%s: %s (%s, compute capability %s): %s"
+            % (server.name, gpu.get("uuid"), gpu.get("name"), gpu.get("compute_capability"), what),
+            CERTAIN,
+            sentence(refused.advice or remedy or "use another GPU"),
+            variable,
+            gpu.get("uuid") or "",
+        )
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def _kv_cache(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    name, found = "OLLAMA_KV_CACHE_TYPE", release(server)
+    given = variable_values.text(server.variables, name).lower()
+    if not evidence.gpus or not server.wants_gpus:
+        return
+    planned = (server.planned or {}).get("models") or []
+    types = {given} | {str(model.get("kv_cache_type")) for model in planned}
+    slow = sorted(types & set(_TYPES_WITHOUT_KERNEL))
+    if slow and (found is None or found.numbers >= _LLAMA_SERVER):
+        yield Finding(
+            "kv_cache_without_kernel",
+            "%s has the KV cache type %s: Ollama's CUDA library has attention kernels for f16, bf16, q8_0 and q4_0 "
+            "only, so attention runs on the CPU" % (server.name, ", ".join(slow)),
+            CERTAIN,
+            "Use q8_0, q4_0 or f16.",
+            "ollama_multigpu_models[].kv_cache_type",
+            server.name,
+        )
+    if given not in ("", "f16") and found is not None and found.numbers < _LLAMA_SERVER:
+        if not variable_values.boolean(server.variables, "OLLAMA_FLASH_ATTENTION"):
+            yield Finding(
+                "kv_cache_type_ignored",
+                "%s has %s=%s and no OLLAMA_FLASH_ATTENTION=1, without which Ollama %s uses f16 for models of llama.cpp"
+                % (server.name, name, given, server.version),
+                LIKELY,
+                "Set OLLAMA_FLASH_ATTENTION=1 too.",
+                "ollama_multigpu_models[].flash_attention",
+                server.name,
+            )
+
+
+def _values(server: Server) -> Iterator[Finding]:
+    found = release(server)
+    for name, value in sorted(server.variables.items()):
+        variable = service_variables.find(name)
+        text = variable_values.text(server.variables, name)
+        is_switch = variable.type == service_variables.SWITCH or name in _SWITCHES
+        if text and is_switch and text not in _BOOLEANS:
+            yield _not_understood(server, name, value, "Ollama takes every text that is no boolean for true")
+        elif text and variable.type == service_variables.NUMBER and not text.isdigit():
+            yield _not_understood(server, name, value, "Ollama takes its default in place of what is no number")
+        # What a plan sets, it also tells where it has no effect.
+        if found is None or server.planned or not name.startswith(("OLLAMA_", "LLAMA_ARG_")):
+            continue
+        effect = found.effects.get(name, "")
+        if variable.owner == service_variables.UNKNOWN:
+            effect = "no effect: neither Ollama nor llama-server reads it"
+        elif not variable.known_to(found.numbers):
+            effect = setting_effects.no_effect(name)
+        if effect.startswith("no effect"):
+            yield Finding(
+                "variable_without_effect",
+                "%s has %s=%s, on Ollama %s %s"
+                % (server.name, name, secrets.shown(name, value), server.version, effect),
+                POSSIBLE,
+                "Take it out of the unit, and look in the guide for what the release reads in its place.",
+                "ollama_multigpu_environment",
+                server.name,
+            )
+
+
+def sentence(words: str) -> str:
+    """Return words with a capital letter and a full stop."""
+    return words[:1].upper() + words[1:].rstrip(".") + "."
+
+
+def _not_understood(server: Server, name: str, value: str, why: str) -> Finding:
+    return Finding(
+        "value_not_understood",
+        "%s has %s=%s: %s" % (server.name, name, secrets.shown(name, value), why),
+        CERTAIN,
+        "Give a value that Ollama understands, or take the variable out, and restart the service.",
+        "ollama_multigpu_environment",
+        server.name,
+    )
+
+
+def _copies(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
+    """Peer-to-peer copies (llama.cpp #21910) and memory that overflows; the presence of the variables counts."""
+    seen = {gpu["uuid"] for gpu in visible(server, evidence)}
+    links = [one for one in evidence.inventory.get("topology") or [] if set(one.get("uuids") or []) <= seen]
+    if "GGML_CUDA_P2P" in server.variables and len(seen) > 1:
+        without = [one for one in links if not one.get("nvlinks")]
+        refused = sorted({one["peer_access"] for one in without if one.get("peer_access") not in (None, "ok")})
+        yield Finding(
+            "peer_to_peer_on",
+            "%s has GGML_CUDA_P2P=%s, which switches copies from GPU to GPU on whatever its value; %s"
+            % (
+                server.name,
+                server.variables["GGML_CUDA_P2P"],
+                "%d of %d pairs have no NVLink%s"
+                % (len(without), len(links), " (NVML: %s)" % ", ".join(refused) if refused else "")
+                if links
+                else "how the GPUs are connected is not known",
+            ),
+            LIKELY if without or not links else POSSIBLE,
+            "Take the variable out and restart the service: on some boards and with some settings of the IOMMU, such "
+            "copies arrive damaged and nothing is logged.",
+            "ollama_multigpu_environment",
+            server.name,
+        )
+    if "GGML_CUDA_ENABLE_UNIFIED_MEMORY" in server.variables and evidence.gpus:
+        yield Finding(
+            "unified_memory_on",
+            "%s has GGML_CUDA_ENABLE_UNIFIED_MEMORY=%s: what does not fit goes to the host's memory without an error"
+            % (server.name, server.variables["GGML_CUDA_ENABLE_UNIFIED_MEMORY"]),
+            LIKELY,
+            "Take the variable out and restart the service.",
+            "ollama_multigpu_environment",
+            server.name,
+        )

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What the kernel has logged since the boot: faults of GPUs, and processes that it ended for lack of memory."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import List, Optional
+
+from .command import ask
+
+_SECONDS = 60
+#: Words of the lines that are read; the log of a boot may have very many others.
+_WORDS = "NVRM|Out of memory|oom-kill"
+_MOST_LINES = 2000
+
+
+def kernel_lines() -> Optional[List[str]]:
+    """Return the last lines of this boot that concern GPUs or memory; None where the kernel's log cannot be read."""
+    command = ["journalctl", "--dmesg", "--output=cat", "--no-pager", "--quiet", "--grep=" + _WORDS]
+    try:
+        status, text, complaints = ask(command, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # journalctl ends with 1 where no line matches.
+    if status not in (0, 1) or complaints.strip():
+        return None
+    return text.splitlines()[-_MOST_LINES:]

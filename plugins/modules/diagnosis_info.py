@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: diagnosis_info
+short_description: Find out why Ollama is slow, uses one GPU or none, or answers wrongly
+version_added: "1.0.0"
+description:
+  - Looks at the driver, the GPUs, the kernel's log, every Ollama server of the host with its unit, environment and
+    journal, the engines and what they hold, what is installed, other tenants of the GPUs and the host's memory.
+  - Also for hosts where the role ollama_multigpu never ran. Where a plan was applied, the servers are compared with it.
+  - It loads no model, generates nothing and changes nothing.
+author:
+  - The gpufleet.ollama contributors (@gpufleet)
+requirements:
+  - requests and nvidia-ml-py, which the collection brings along
+extends_documentation_fragment:
+  - gpufleet.ollama.attributes
+  - gpufleet.ollama.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: linux
+options:
+  seconds:
+    description:
+      - How long the GPUs are watched. PCIe links and clocks are judged while a GPU computes, so use the host
+        meanwhile.
+    type: float
+    default: 2.0
+notes:
+  - Processes of others, their environments and journals are read only with O(ignore:become).
+"""
+
+EXAMPLES = r"""
+- name: Find out what is wrong
+  gpufleet.ollama.diagnosis_info:
+    seconds: 5
+  become: true
+  register: result
+
+- name: Show what explains that a model runs on the CPU
+  ansible.builtin.debug:
+    msg: "{{ result.findings | selectattr('symptoms', 'contains', 'it runs on the CPU') }}"
+"""
+
+RETURN = r"""
+findings:
+  description:
+    - What was found, the surest first. Each has the C(finding) (its kind), the C(evidence) (what was seen), the
+      C(confidence), the C(remedy), the C(variable) of the role that applies it (empty if there is none), the
+      C(subject) (UUID of a GPU, unit, or empty for the host) and the C(symptoms) that it explains.
+    - C(confidence) is V(certain) (what was seen is the cause of what the finding says), V(likely) or V(possible) (it
+      may be wanted, or have no effect).
+    - The guide lists all kinds.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - finding: pcie_narrow
+      evidence: the PCIe link of GPU-5b9a7a5e-8f2e-4f0e-9d0a-0d0c1f6f0a01 has 4 of 16 lanes
+      confidence: likely
+      remedy: Look at the slot (some have fewer lanes than their length), the riser and the seat of the board.
+      variable: ""
+      subject: GPU-5b9a7a5e-8f2e-4f0e-9d0a-0d0c1f6f0a01
+      symptoms: [it is slow]
+looked_at:
+  description: Sentences on what the host has.
+  returned: success
+  type: list
+  elements: str
+lines:
+  description: The findings as sentences, and how many there are.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose import diagnosis
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.collect import collect
+
+_LONGEST_WATCH = 600
+
+
+def main():
+    module = AnsibleModule(argument_spec={"seconds": {"type": "float", "default": 2.0}}, supports_check_mode=True)
+    seconds = take_options(module)["seconds"]
+    if not 0 <= seconds <= _LONGEST_WATCH:
+        module.fail_json(msg="seconds is %g: give a number from 0 to %d." % (seconds, _LONGEST_WATCH))
+    try:
+        evidence = collect(seconds)
+    except LibraryMissing as missing:
+        module.fail_json(**missing.as_failure())
+    found = diagnosis.findings(evidence)
+    module.exit_json(changed=False, lines=diagnosis.lines(found), **diagnosis.as_data(evidence, found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What provokes findings on a host of the rig: groups of changes that do not get in each other's way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DROP_IN = "/run/systemd/system/ollama.service.d/test.conf"
+LIBRARIES = "/usr/local/lib/ollama"
+GPU = "python3 /opt/state.py "
+RESTART = "systemctl daemon-reload; systemctl restart ollama.service"
+NODES = "/dev/nvidiactl /dev/nvidia0 /dev/nvidia1"
+LOAD = "curl-json /api/generate '%s'"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Shell lines that provoke findings, and those that take them back; `kinds` are what is found."""
+
+    do: tuple[str, ...]
+    undo: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+def gpus(kinds: str, **keys: object) -> Group:
+    """Changes of the GPU state; `__` in a key stands for a dot."""
+    pairs = {key.replace("__", "."): value for key, value in keys.items()}
+    words = " ".join("%s '%s'" % pair for pair in pairs.items())
+    return Group((GPU + "set " + words,), (GPU + "preset rtx-a6000-x2",), tuple(kinds.split()))
+
+
+def drop_in(kinds: str, *lines: str, then: tuple[str, ...] = ()) -> Group:
+    """A drop-in of the service, which is restarted."""
+    text = "\\n".join(("[Service]", *lines))
+    write = "mkdir -p $(dirname %s); printf '%s\\n' > %s" % (DROP_IN, text, DROP_IN)
+    return Group((write, RESTART, "wait-for-server", *then), ("rm " + DROP_IN, RESTART), tuple(kinds.split()))
+
+
+PLAN = (
+    '{"instances": [{"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:11434", "gpu_uuids": ["x"], '
+    '"environment": {"OLLAMA_ORIGINS": "http://planned"}, "models": [{"name": "tiny"}]}]}'
+)
+GROUPS = {
+    "mismatch": gpus("driver_library_mismatch", fault__nvmlInit=18),
+    "not loaded": gpus("driver_not_loaded", fault__nvmlInit=9),
+    "error": gpus("driver_refuses", fault__nvmlInit=999),
+    "not listed": gpus("gpu_not_listed", gpus=1),
+    "lost": gpus("gpu_lost", gpu1__fault=15),
+    "release": gpus("gpu_not_built_for driver_too_old", gpu0__compute_capability="3.7", driver__version="535.183.01"),
+    "MIG": gpus("mig_without_devices", gpu0__mig=1, gpu0__mig__pending=1),
+    "condition": gpus(
+        "compute_mode_prohibited compute_mode_exclusive pcie_narrow pcie_slow_under_load persistence_off "
+        "power_limit_lowered ecc_errors memory_row_faulty recovery_wanted nvlink_partly_down gpu_too_hot power_brake "
+        "vgpu_profile mig_change_pending",
+        gpu0__compute_mode=2,
+        gpu0__pcie__width=4,
+        gpu0__utilization=90,
+        gpu0__persistence=0,
+        gpu0__power__limit=150000,
+        gpu0__ecc=1,
+        gpu0__ecc__volatile=3,
+        gpu0__remapped="0 0 1 0",
+        gpu0__recovery_action=3,
+        gpu0__nvlink__1__state=0,
+        gpu0__throttle=0x40 | 0x80,
+        gpu1__compute_mode=3,
+        gpu1__virtualization=2,
+        gpu1__name="NVIDIA A40-8B",
+        gpu1__mig=0,
+        gpu1__mig__pending=1,
+    ),
+    "nodes": Group(
+        ("touch %s; chmod 0666 %s; chmod 0600 /dev/nvidia0" % (NODES, NODES),),
+        ("rm -f " + NODES,),
+        ("device_node_missing", "device_node_closed"),
+    ),
+    "sandbox": drop_in("unit_hides_devices", "PrivateDevices=yes"),
+    "variables": drop_in(
+        "visible_devices_by_index kv_cache_without_kernel value_not_understood variable_without_effect peer_to_peer_on "
+        "unified_memory_on",
+        "Environment=CUDA_VISIBLE_DEVICES=0,1 OLLAMA_KV_CACHE_TYPE=q5_1 OLLAMA_FLASH_ATTENTION=disabled",
+        "Environment=OLLAMA_GPU_OVERHEAD=1 GGML_CUDA_P2P=1 GGML_CUDA_ENABLE_UNIFIED_MEMORY=1",
+    ),
+    "one visible": drop_in("visible_devices_fewer vulkan_shows_hidden_gpu", "Environment=CUDA_VISIBLE_DEVICES=0"),
+    "none visible": drop_in("visible_devices_none", "Environment=CUDA_VISIBLE_DEVICES=-1"),
+    "wrong entry": drop_in("visible_devices_invalid", "Environment=CUDA_VISIBLE_DEVICES=0,7"),
+    "not reloaded": Group(
+        ("mkdir -p $(dirname %s); echo '[Service]' > %s" % (DROP_IN, DROP_IN),),
+        ("rm " + DROP_IN, "systemctl daemon-reload"),
+        ("unit_not_reloaded",),
+    ),
+    "not restarted": Group(
+        (
+            "mkdir -p $(dirname %s); printf '[Service]\\nEnvironment=OLLAMA_SCHED_SPREAD=1\\n' > %s"
+            % (DROP_IN, DROP_IN),
+            "systemctl daemon-reload",
+        ),
+        ("rm " + DROP_IN, "systemctl daemon-reload"),
+        ("environment_not_applied",),
+    ),
+    "plan": Group(
+        ("mkdir -p /etc/ollama-multigpu; echo '%s' > /etc/ollama-multigpu/plan.json" % PLAN,),
+        ("rm /etc/ollama-multigpu/plan.json",),
+        ("environment_not_planned",),
+    ),
+    "installed": Group(
+        (
+            "cp /usr/local/bin/ollama /usr/bin/ollama; mkdir %s/runners" % LIBRARIES,
+            "mkdir /root/kept; mv %s/cuda_* /root/kept" % LIBRARIES,
+            "systemd-run --unit stray -E OLLAMA_HOST=127.0.0.1:11999 -E HOME=/root /usr/local/bin/ollama serve",
+            "systemd-run --unit left python3 -c 'import time; time.sleep(999)' llama-server --model /x/sha256-1",
+            "systemd-run --unit batch sleep 999",
+            GPU + "process add 0 30G --pid $(systemctl show -p MainPID --value batch) --name python3",
+            "sleep 1",
+        ),
+        (
+            "systemctl stop stray left batch; rm -r /usr/bin/ollama %s/runners" % LIBRARIES,
+            "mv /root/kept/* %s; rmdir /root/kept" % LIBRARIES,
+            GPU + "preset rtx-a6000-x2",
+        ),
+        (
+            "two_programs",
+            "mixed_libraries",
+            "cuda_library_missing",
+            "two_servers",
+            "engine_left_behind",
+            "foreign_tenant",
+        ),
+    ),
+    "fails": Group(
+        ("mkdir -p $(dirname %s); printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > %s" % (DROP_IN, DROP_IN),)
+        + (RESTART, "sleep 1"),
+        ("rm " + DROP_IN, RESTART),
+        ("service_failed",),
+    ),
+    "no GPU at start": Group(
+        (GPU + "set gpus 0", RESTART, "wait-for-server", GPU + "set gpus 2"), (RESTART,), ("started_without_gpu",)
+    ),
+    "one GPU at start": Group(
+        (GPU + "set gpus 1", RESTART, "wait-for-server", GPU + "set gpus 2"), (RESTART,), ("server_misses_gpu",)
+    ),
+    "one GPU is enough": Group(
+        ("""ask '{"model": "tiny"}'""",), ("""ask '{"model": "tiny", "keep_alive": 0}'""",), ("fits_on_one_gpu",)
+    ),
+    "few layers": Group(
+        ("""ask '{"model": "tiny", "options": {"num_gpu": 3}}'""",),
+        ("""ask '{"model": "tiny", "keep_alive": 0}'""",),
+        ("layers_limited",),
+    ),
+    "nothing on a GPU": Group(
+        (GPU + "lie nothing", """ask '{"model": "tiny"}'"""),
+        ("""ask '{"model": "tiny", "keep_alive": 0}'""", GPU + "lie off"),
+        ("model_on_cpu",),
+    ),
+    "all on one": drop_in(
+        "unbalanced_split",
+        "Environment=OLLAMA_SCHED_SPREAD=1",
+        then=(GPU + "lie one_gpu", """ask '{"model": "tiny"}'""", GPU + "lie off"),
+    ),
+}
+#: {kind: name of the group that provokes it}
+CASES = {kind: name for name, group in GROUPS.items() for kind in group.kinds}

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""A healthy host gives no finding; the order of findings, and what people read."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose import diagnosis
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.diagnosis import findings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.shapes import HostEvidence
+
+from tests.unit.plugins.module_utils.diagnose.builders import A, broken, host, inventory, nodes, server
+
+
+def test_a_healthy_host_gives_no_finding():
+    assert findings(host()) == []
+    (line,) = diagnosis.lines([])
+    assert "Nothing was found" in line and "it is slow" in line
+
+
+def test_a_host_without_ollama_and_without_gpus_gives_none():
+    evidence = HostEvidence(inventory=broken("no_library", no_gpu_present=True))
+    assert findings(evidence) == []
+    assert "This host has no NVIDIA GPU." in diagnosis.looked_at(evidence)
+    assert any("No Ollama server" in line for line in diagnosis.looked_at(evidence))
+
+
+def test_the_surest_comes_first_and_all_have_what_they_need():
+    bad = inventory(
+        first={"persistence_mode": False, "compute_mode": "prohibited", "pcie": {"width": 4, "max_width": 16}}
+    )
+    found = findings(host(inventory=bad, nodes=nodes(uvm=None)))
+    assert [one.confidence for one in found] == ["certain", "certain", "likely", "possible"]
+    assert all(one.evidence and one.remedy.endswith(".") and not one.evidence.endswith(".") for one in found)
+    lines = diagnosis.lines(found)
+    assert lines[-1] == "4 findings (2 certain, 1 likely, 1 possible)." and A in "".join(lines)
+
+
+def test_data_has_the_symptoms():
+    evidence = host(inventory=broken("version_mismatch"))
+    data = diagnosis.as_data(evidence, findings(evidence))
+    assert data["findings"][0]["symptoms"] == ["it runs on the CPU", "it was fine before the update"]
+    assert "cannot be read" in data["looked_at"][0]
+
+
+def test_what_was_looked_at():
+    text = " ".join(diagnosis.looked_at(host(kernel_lines=None, servers=(server(), server(name="x", pid=0)))))
+    for words in ("580.95.05", A, "Ollama 0.32.15 at http://127.0.0.1:11434", "llama3:70b", "x does not run", "Xid"):
+        assert words in text

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Findings about the host's memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.plugins.module_utils.diagnose.builders import GIB, MIB, UNIT, A, engine, found, host, inventory, server
+
+#: As Linux 6.1 logs it.
+KILLED = "Out of memory: Killed process 901 (llama-server) total-vm:90000000kB, anon-rss:60000000kB"
+SHARED = inventory(first={"memory": {"kind": "unified", "total_bytes": 128 * GIB, "free_bytes": 90 * GIB}})
+SPILLED = server(engines=(engine(log={"layers": 3, "layers_total": 49}),))
+CASES = {
+    "swapped": (host(servers=(server(engines=(engine(swapped_bytes=2 * GIB),)),)), ["2.0 GiB of llama3:70b", UNIT]),
+    "killed_for_memory": (host(kernel_lines=[KILLED]), ["Killed process 901", "MemoryMax"]),
+    "page_cache": (host(inventory=SHARED, servers=(SPILLED,)), [A, "20.0 GiB", "drop_caches"]),
+}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_what_provokes_it(kind):
+    evidence, words = CASES[kind]
+    finding = found(evidence)[kind]
+    assert all(word in finding.evidence + finding.remedy for word in words), finding
+
+
+def test_a_little_swap_is_well():
+    assert not found(host(servers=(server(swapped_bytes=MIB),)))
+
+
+def test_another_process_that_was_killed_is_not_ours():
+    assert not found(host(kernel_lines=["Out of memory: Killed process 5 (postgres) total-vm:1kB"]))
+
+
+def test_systemd_says_it_too():
+    properties = {"ActiveState": "active", "Result": "oom-kill"}
+    assert found(host(servers=(server(properties=properties),)))["killed_for_memory"].subject == UNIT
+
+
+def test_the_page_cache_is_well_where_gpus_have_their_own_memory():
+    assert "page_cache" not in found(host(servers=(SPILLED,)))

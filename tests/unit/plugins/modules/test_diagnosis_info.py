@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The module diagnosis_info: options and result."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.modules import diagnosis_info
+
+from tests.unit.plugins.module_utils.diagnose.builders import broken, host
+from tests.unit.plugins.modules.run_module import run_module
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_what_it_returns(monkeypatch, check):
+    asked = []
+    evidence = host(inventory=broken("timeout"))
+    monkeypatch.setattr(diagnosis_info, "collect", lambda seconds: asked.append(seconds) or evidence)
+    result = run_module("diagnosis_info", {"seconds": 0}, check=check)
+    assert asked == [0] and not result["changed"]
+    assert [one["finding"] for one in result["findings"]] == ["driver_hangs"]
+    assert result["lines"][-1] == "1 finding (1 certain)." and len(result["looked_at"]) == 2
+
+
+@pytest.mark.parametrize("seconds", [-1, 601])
+def test_how_long_it_may_watch(seconds):
+    assert "from 0 to 600" in run_module("diagnosis_info", {"seconds": seconds})["msg"]
+
+
+def test_it_reads_this_machine():
+    """Whatever is here: it ends with an answer, also without root and without GPUs."""
+    result = run_module("diagnosis_info", {"seconds": 0})
+    assert not result.get("failed") and result["looked_at"]

@@ -100,6 +100,7 @@ ansible_facts:
               (as in C(/sys/bus/pci/devices)) identify a GPU.
             - C(health) has C(state) (V(ok), V(degraded) or V(unusable)) and C(reasons).
             - Each of C(processes) has C(pid), C(name), C(used_bytes), C(unit) (the systemd unit, or null) and C(type).
+            - C(nvlink) has the number of C(links) and of those that are C(active).
             - C(unsupported) lists what this GPU, driver or library does not report. C(errors) lists the calls that
               failed.
           type: list
@@ -107,7 +108,8 @@ ansible_facts:
         topology:
           description:
             - One entry per pair of GPUs, with C(uuids), C(path) (V(PIX), V(PXB), V(PHB), V(NODE) or V(SYS), as in
-              C(nvidia-smi topo -m)) and C(nvlinks) (the number of NVLink connections).
+              C(nvidia-smi topo -m)), C(nvlinks) (the number of NVLink connections) and C(peer_access) (whether one can
+              read the memory of the other without the host - V(ok), or why not).
           type: list
           elements: dict
         unlisted:

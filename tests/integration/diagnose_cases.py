@@ -11,7 +11,6 @@ LIBRARIES = "/usr/local/lib/ollama"
 GPU = "python3 /opt/state.py "
 RESTART = "systemctl daemon-reload; systemctl restart ollama.service"
 NODES = "/dev/nvidiactl /dev/nvidia0 /dev/nvidia1"
-LOAD = "curl-json /api/generate '%s'"
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ GROUPS = {
     "all on one": drop_in(
         "unbalanced_split",
         "Environment=OLLAMA_SCHED_SPREAD=1",
-        then=(GPU + "lie one_gpu", """ask '{"model": "tiny"}'""", GPU + "lie off"),
+        then=(GPU + "lie one_gpu", """ask '{"model": "llama3.1:8b", "options": {"num_ctx": 8192}}'""", GPU + "lie off"),
     ),
 }
 #: {kind: name of the group that provokes it}

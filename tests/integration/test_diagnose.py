@@ -16,6 +16,7 @@ from tests.rig.hosts import fleet, seed
 
 pytestmark = pytest.mark.hosts
 HOST = "g"
+PROGRAM = "/usr/local/lib/ollama-multigpu/program/bin/ollama-multigpu"
 STORE = "/usr/share/ollama/.ollama/models"
 UNIT = """[Unit]
 Description=Ollama Service
@@ -45,7 +46,8 @@ def _site(podman_hosts, collections, tmp_path_factory):
         fleet.serve(SET, say=lambda text: None)
         site.inventory({HOST: {}})
         on(HOST, "sh", "-c", "cat > /opt/state.py", stdin=open(state.__file__, "rb").read())
-        seed.seed(fleet.container_name(SET, HOST), "tiny", STORE, owner="ollama")
+        for model in ("tiny", "llama3.1:8b"):
+            seed.seed(fleet.container_name(SET, HOST), model, STORE, owner="ollama")
         on(HOST, "chown", "-R", "ollama:ollama", "/usr/share/ollama")
         put_release(site)
         on(HOST, "sh", "-c", "cat > /etc/systemd/system/ollama.service", stdin=UNIT.encode())
@@ -74,7 +76,7 @@ def shell(*lines):
 
 def diagnosis():
     """The answer of the program on the host."""
-    answer = on(HOST, "sh", "-c", "ollama-multigpu diagnose --seconds 0.6 --json || true")
+    answer = on(HOST, "sh", "-c", PROGRAM + " diagnose --seconds 0.6 --json || true")
     return json.loads(answer)
 
 

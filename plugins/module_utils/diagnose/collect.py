@@ -22,7 +22,7 @@ from ..host.json_file import read_object
 from ..ollama.client import OllamaClient, OllamaError
 from . import server_log
 from .shapes import Engine, HostEvidence, Node, Program, Server
-from .tenants import tenant
+from .tenants import NO_UNIT, tenant
 
 _ANSWER_SECONDS, _NVML_SECONDS = 10.0, 30.0
 #: The journal of a process is read from this long before its start.
@@ -70,6 +70,13 @@ def _processes(gpu: dict[str, Any]) -> list[dict[str, Any]]:
     return list(gpu.get("processes") or []) + [one for device in devices for one in device.get("processes") or []]
 
 
+def _executable(pid: int) -> str | None:
+    """The program that a server runs; for a script that, and not its interpreter."""
+    found = proc.executable(pid)
+    words = [os.path.realpath(word) for word in proc.arguments(pid)[:2] if os.path.basename(word) == _PROGRAM]
+    return found if not words or _is_program((found or "").partition(" ")[0]) else words[0]
+
+
 def _is_program(path: str | None) -> bool:
     return bool(path) and os.path.basename(path or "") == _PROGRAM
 
@@ -102,7 +109,8 @@ def _servers(plan: dict[str, Any], inventory: dict[str, Any]) -> list[Server]:
 def _stranger(pid: int) -> str:
     """What a server outside the known units is called: its container, pod or unit, or its process."""
     unit = proc.unit_of(pid)
-    return tenant(proc.cgroup(pid), unit) if unit else "process %d" % pid
+    named = tenant(proc.cgroup(pid), unit)
+    return (unit or "process %d" % pid) if named in (NO_UNIT, "unit %s" % unit) else named
 
 
 def _serving() -> list[int]:
@@ -135,7 +143,7 @@ def _server(
         properties=properties,
         process=None if process is None else _relevant(process),
         unit=_relevant(systemd.environment(properties)) if properties.get("FragmentPath") else None,
-        executable=proc.executable(pid) if pid else None,
+        executable=_executable(pid) if pid else None,
         url=address,
         version=version,
         loaded=loaded,

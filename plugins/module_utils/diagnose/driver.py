@@ -32,11 +32,15 @@ def driver_findings(evidence: HostEvidence) -> Iterator[Finding]:
         told = " (the loaded module is %s)" % version if version and version not in seen else ""
         yield Finding(kind, seen + told, CERTAIN, inventory.get("remedy") or "Run nvidia-smi on the host.")
         return
-    for address in inventory.get("unlisted") or []:
+    # One that the driver lists and cannot open has no address: that of the bus is its own, and a finding below.
+    nameless = sum(gpu.get("pci_bus_id") is None for gpu in evidence.gpus)
+    for address in (inventory.get("unlisted") or [])[nameless:]:
         yield _not_listed(address, evidence)
     for gpu in evidence.gpus:
         yield from _lost(gpu)
     yield from _nodes(evidence)
+    for server in _users(evidence):
+        yield from _sandbox(server)
 
 
 def _not_listed(address: str, evidence: HostEvidence) -> Finding:
@@ -84,21 +88,23 @@ def _lost(gpu: dict[str, Any]) -> Iterator[Finding]:
 # -- device nodes ------------------------------------------------------------------------------------------------------
 
 
+def _users(evidence: HostEvidence) -> list[Server]:
+    return [server for server in evidence.servers if server.wants_gpus and server.pid] if evidence.gpus else []
+
+
 def _nodes(evidence: HostEvidence) -> Iterator[Finding]:
     nodes = {node.path: node for node in evidence.nodes}
     control = nodes.get(_CONTROL)
     # Without this one the system is none whose GPUs have nodes of this kind (WSL, Jetson).
     if control is None or control.mode is None:
         return
-    users = [server for server in evidence.servers if server.wants_gpus and server.pid]
     for gpu in evidence.gpus:
         path = "/dev/nvidia%s" % gpu.get("minor_number")
         if gpu.get("minor_number") is not None and path in nodes and nodes[path].mode is None:
             yield _missing(path, gpu.get("uuid") or "")
     if _UNIFIED_MEMORY in nodes and nodes[_UNIFIED_MEMORY].mode is None and evidence.gpus:
         yield _missing(_UNIFIED_MEMORY, "")
-    for server in users:
-        yield from _sandbox(server)
+    for server in _users(evidence):
         closed = [node for node in nodes.values() if server.user and not _may_open(node, server.user)]
         if closed and server.user:
             yield Finding(

@@ -12,6 +12,7 @@ from .shapes import LIKELY, POSSIBLE, Finding, HostEvidence
 
 #: What llama.cpp leaves free on each GPU (LLAMA_ARG_FIT_TARGET, 1024 MiB): less than that, others may hold.
 _MARGIN = GIB
+NO_UNIT = "no unit"
 _POD = re.compile(
     r"kubepods[^/]*?-?pod(?P<pod>[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})"
 )
@@ -43,7 +44,7 @@ def tenant(cgroup: str, unit: str | None) -> str:
     lxc = _LXC.search(cgroup)
     if lxc:
         return "container %s (lxc)" % lxc.group("name")
-    return "unit %s" % unit if unit else "no unit"
+    return "unit %s" % unit if unit else NO_UNIT
 
 
 def tenant_findings(evidence: HostEvidence) -> Iterator[Finding]:

@@ -18,7 +18,11 @@ from tests.unit.plugins.module_utils.diagnose.builders import (
     server,
 )
 
-LOST = {"uuid": None, "errors": {"handle": {"code": 15, "name": "GPU is lost"}}}
+LOST = {
+    "uuid": None,
+    "errors": {"handle": {"code": 15, "name": "GPU is lost"}},
+    "health": {"state": "unusable", "reasons": []},
+}
 #: {kind: (evidence, words that its finding has)}
 CASES = {
     "driver_library_mismatch": (host(inventory=broken("version_mismatch", driver_version="575.51")), ["575.51"]),
@@ -78,6 +82,11 @@ def test_who_may_open_a_node(user, mode, gid, closed):
 )
 def test_the_devices_of_a_sandbox(properties, hidden):
     assert ("unit_hides_devices" in found(host(servers=(server(properties=properties),)))) is hidden
+
+
+def test_a_gpu_that_cannot_be_opened_is_one_finding():
+    lost = dict(LOST, pci_bus_id=None)
+    assert set(found(host(inventory=inventory(second=lost, unlisted=["0000:41:00.0"])))) == {"gpu_lost"}
 
 
 def test_a_gpu_that_wants_a_reset_is_named():

@@ -10,7 +10,7 @@ DROP_IN = "/run/systemd/system/ollama.service.d/test.conf"
 LIBRARIES = "/usr/local/lib/ollama"
 GPU = "python3 /opt/state.py "
 RESTART = "systemctl daemon-reload; systemctl restart ollama.service"
-NODES = "/dev/nvidiactl /dev/nvidia0 /dev/nvidia1"
+KEPT_STATE = "cp /opt/kept /dev/gpu-rig/state"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def gpus(kinds: str, **keys: object) -> Group:
     """Changes of the GPU state; `__` in a key stands for a dot."""
     pairs = {key.replace("__", "."): value for key, value in keys.items()}
     words = " ".join("%s '%s'" % pair for pair in pairs.items())
-    return Group((GPU + "set " + words,), (GPU + "preset rtx-a6000-x2",), tuple(kinds.split()))
+    return Group((GPU + "set " + words,), (KEPT_STATE,), tuple(kinds.split()))
 
 
 def drop_in(kinds: str, *lines: str, then: tuple[str, ...] = ()) -> Group:
@@ -70,8 +70,8 @@ GROUPS = {
         gpu1__mig__pending=1,
     ),
     "nodes": Group(
-        ("touch %s; chmod 0666 %s; chmod 0600 /dev/nvidia0" % (NODES, NODES),),
-        ("rm -f " + NODES,),
+        ("mv /dev/nvidia-uvm /dev/kept; chmod 0600 /dev/nvidia0",),
+        ("mv /dev/kept /dev/nvidia-uvm; chmod 0666 /dev/nvidia0",),
         ("device_node_missing", "device_node_closed"),
     ),
     "sandbox": drop_in("unit_hides_devices", "PrivateDevices=yes"),
@@ -116,7 +116,7 @@ GROUPS = {
         (
             "systemctl stop stray left batch; rm -r /usr/bin/ollama %s/runners" % LIBRARIES,
             "mv /root/kept/* %s; rmdir /root/kept" % LIBRARIES,
-            GPU + "preset rtx-a6000-x2",
+            KEPT_STATE,
         ),
         (
             "two_programs",

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from tests.integration.acceptance import SET, Site, on
-from tests.integration.diagnose_cases import GROUPS
+from tests.integration.diagnose_cases import GROUPS, KEPT_STATE
 from tests.integration.support import run, tool
 from tests.rig.gpus import state
 from tests.rig.hosts import fleet, seed
@@ -51,7 +51,9 @@ def _site(podman_hosts, collections, tmp_path_factory):
         on(HOST, "chown", "-R", "ollama:ollama", "/usr/share/ollama")
         put_release(site)
         on(HOST, "sh", "-c", "cat > /etc/systemd/system/ollama.service", stdin=UNIT.encode())
-        shell("systemctl daemon-reload; systemctl start ollama.service; wait-for-server")
+        shell(
+            "cp /dev/gpu-rig/state /opt/kept; systemctl daemon-reload; systemctl start ollama.service; wait-for-server"
+        )
         yield site
     finally:
         fleet.down(SET)
@@ -118,5 +120,5 @@ def test_the_playbook_finds_it_too(site):
     try:
         outcome = site.play("diagnose")
     finally:
-        shell("python3 /opt/state.py preset rtx-a6000-x2")
+        shell(KEPT_STATE)
     assert "pcie_narrow (likely)" in outcome.text and "1 finding (1 likely)" in outcome.text

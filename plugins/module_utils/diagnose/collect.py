@@ -47,12 +47,11 @@ def collect(seconds: float, plan_path: str = paths.PLAN) -> HostEvidence:
     inventory = nvml.read_inventory(_NVML_SECONDS)[0]
     found = _servers(plan, inventory)
     on_gpus = {one["pid"] for gpu in inventory["gpus"] for one in _processes(gpu)}
-    minors = [gpu["minor_number"] for gpu in inventory["gpus"] if gpu.get("minor_number") is not None]
     return HostEvidence(
         inventory=inventory,
         under_load=watched,
         bound_drivers={address: sysfs.bound_driver(address) for address in inventory["unlisted"]},
-        nodes=tuple(Node(**node) for node in gpu_nodes.nvidia_nodes(minors)),
+        nodes=tuple(Node(**node) for node in gpu_nodes.nvidia_nodes(_minors(inventory))),
         kernel_lines=kernel_log.kernel_lines(),
         servers=tuple(found),
         programs=tuple(
@@ -63,6 +62,10 @@ def collect(seconds: float, plan_path: str = paths.PLAN) -> HostEvidence:
         cgroups={pid: proc.cgroup(pid) for pid in sorted(on_gpus)},
         strays=tuple(one for one in engines.engines_among(proc.pids()) if one.parent == _INIT),
     )
+
+
+def _minors(inventory: dict[str, Any]) -> list[int]:
+    return [gpu["minor_number"] for gpu in inventory["gpus"] if gpu.get("minor_number") is not None]
 
 
 def _processes(gpu: dict[str, Any]) -> list[dict[str, Any]]:
@@ -148,6 +151,7 @@ def _server(
         version=version,
         loaded=loaded,
         user=proc.credentials(pid) if pid else None,
+        closed_nodes=device_nodes.closed_nodes(properties, _minors(inventory)) if pid and properties else {},
         swapped_bytes=proc.swapped_bytes(pid) if pid else 0,
         log=server_log.read(journal),
         last_lines=tuple(last_lines(journal)),

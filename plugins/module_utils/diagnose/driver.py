@@ -20,6 +20,8 @@ _STATES = {
 }
 _CONTROL, _UNIFIED_MEMORY = "/dev/nvidiactl", "/dev/nvidia-uvm"
 _READ_AND_WRITE = 6
+#: What host/device_nodes.py says of a node that no service could open: another finding.
+_NOT_THERE = "it is not there"
 
 
 def driver_findings(evidence: HostEvidence) -> Iterator[Finding]:
@@ -146,19 +148,17 @@ def _may_open(node: Node, user: tuple[int, list[int]]) -> bool:
 
 
 def _sandbox(server: Server) -> Iterator[Finding]:
-    found = server.properties
-    allowed = found.get("DeviceAllow", "")
-    hidden = []
-    if found.get("PrivateDevices") == "yes":
-        hidden.append("PrivateDevices=yes")
-    elif (found.get("DevicePolicy") in ("closed", "strict") or allowed) and "nvidia" not in allowed:
-        hidden.append("DevicePolicy=%s and DeviceAllow=%s" % (found.get("DevicePolicy"), allowed or "(nothing)"))
+    hidden = {node: why for node, why in server.closed_nodes.items() if why != _NOT_THERE}
     if hidden:
+        by_why: dict[str, list[str]] = {}
+        for node, why in hidden.items():
+            by_why.setdefault(why, []).append(node)
         yield Finding(
             "unit_hides_devices",
-            "%s has %s" % (server.name, hidden[0]),
+            "%s cannot open its GPUs: %s"
+            % (server.name, "; ".join("%s (%s)" % (", ".join(nodes), why) for why, nodes in by_why.items())),
             CERTAIN,
-            "Take the setting out of the unit or its drop-in (systemctl cat %s shows where it is), or allow the nodes "
-            "of the GPUs. Then run systemctl daemon-reload and restart the service." % server.name,
+            "Take PrivateDevices, DevicePolicy or DeviceAllow out of the unit or its drop-in (systemctl cat %s shows "
+            "where it is), or allow the nodes. Then run systemctl daemon-reload and restart the service." % server.name,
             subject=server.name,
         )

@@ -116,6 +116,7 @@ class Server:
         version: of the release, None where it does not answer.
         loaded: entries of /api/ps, None where unknown.
         user: (uid, gids) of the process.
+        closed_nodes: of host/device_nodes.py, the device nodes that the service cannot open, and why.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Server:
     version: str | None = None
     loaded: list[dict[str, Any]] | None = None
     user: tuple[int, list[int]] | None = None
+    closed_nodes: dict[str, str] = field(default_factory=dict)
     swapped_bytes: int = 0
     log: ServerLog = field(default_factory=ServerLog)
     last_lines: tuple[str, ...] = ()

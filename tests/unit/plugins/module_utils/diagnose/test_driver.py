@@ -38,8 +38,8 @@ CASES = {
     "device_node_missing": (host(nodes=nodes(uvm=None)), ["/dev/nvidia-uvm", "nvidia_uvm"]),
     "device_node_closed": (host(nodes=nodes(second=0o660)), ["user 998", "/dev/nvidia1 (mode 0660)"]),
     "unit_hides_devices": (
-        host(servers=(server(properties={"PrivateDevices": "yes"}),)),
-        ["PrivateDevices=yes", "systemctl cat " + UNIT],
+        host(servers=(server(closed_nodes={"/dev/nvidia0": "the unit hides it"}),)),
+        ["/dev/nvidia0 (the unit hides it)", "systemctl cat " + UNIT],
     ),
 }
 
@@ -71,17 +71,8 @@ def test_who_may_open_a_node(user, mode, gid, closed):
     assert ("device_node_closed" in found(evidence)) is closed
 
 
-@pytest.mark.parametrize(
-    "properties, hidden",
-    [
-        ({"DevicePolicy": "closed", "DeviceAllow": ""}, True),
-        ({"DevicePolicy": "closed", "DeviceAllow": "char-nvidia-frontend rw"}, False),
-        ({"DevicePolicy": "auto", "DeviceAllow": "/dev/null rw"}, True),
-        ({"DevicePolicy": "auto", "DeviceAllow": ""}, False),
-    ],
-)
-def test_the_devices_of_a_sandbox(properties, hidden):
-    assert ("unit_hides_devices" in found(host(servers=(server(properties=properties),)))) is hidden
+def test_a_node_that_is_not_there_is_hidden_by_no_unit():
+    assert not found(host(servers=(server(closed_nodes={"/dev/nvidia0": "it is not there"}),)))
 
 
 def test_a_gpu_that_cannot_be_opened_is_one_finding():

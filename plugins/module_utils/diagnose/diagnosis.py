@@ -47,17 +47,17 @@ def looked_at(evidence: HostEvidence) -> list[str]:
     inventory = evidence.inventory
     gpus = ", ".join("%s (%s)" % (gpu.get("name") or "GPU", gpu.get("uuid") or "?") for gpu in evidence.gpus)
     if inventory.get("state") == "ok":
-        lines = ["Driver %s, GPUs: %s." % (inventory.get("driver_version") or "of an unknown version", gpus or "none")]
+        told = ["Driver %s, GPUs: %s." % (inventory.get("driver_version") or "of an unknown version", gpus or "none")]
     elif inventory.get("no_gpu_present"):
-        lines = ["This host has no NVIDIA GPU."]
+        told = ["This host has no NVIDIA GPU."]
     else:
-        lines = ["The GPUs cannot be read: %s." % (inventory.get("reason") or inventory.get("state"))]
-    lines += ["%s." % _server(server) for server in evidence.servers]
+        told = ["The GPUs cannot be read: %s." % (inventory.get("reason") or inventory.get("state"))]
+    told += ["%s." % _server(server) for server in evidence.servers]
     if not evidence.servers:
-        lines.append("No Ollama server runs here, and there is no unit of one.")
-    if evidence.kernel_lines is None:
-        lines.append("The kernel's log cannot be read, so that faults in it (Xid) are not known.")
-    return lines
+        told.append("No Ollama server runs here, and there is no unit of one.")
+    if evidence.kernel_told is None:
+        told.append("The kernel's log cannot be read, so that faults in it (Xid) are not known.")
+    return told
 
 
 def _server(server: Server) -> str:

@@ -55,7 +55,7 @@ def looked_at(evidence: HostEvidence) -> list[str]:
     told += ["%s." % _server(server) for server in evidence.servers]
     if not evidence.servers:
         told.append("No Ollama server runs here, and there is no unit of one.")
-    if evidence.kernel_told is None:
+    if evidence.kernel_lines is None:
         told.append("The kernel's log cannot be read, so that faults in it (Xid) are not known.")
     return told
 

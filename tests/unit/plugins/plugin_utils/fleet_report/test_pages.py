@@ -68,7 +68,7 @@ def test_what_hosts_answer_is_text_in_html(evil):
 
 def test_what_hosts_answer_is_text_in_markdown(evil):
     text = markdown_page(evil)
-    assert not re.search(r"(?<!\\)[<`]", text) and "\x1b" not in text and r"alert\(1\)" in text
+    assert not re.search(r"(?<!\\)[<`]", text) and "\x1b" not in text and "alert(1)" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {7}
     heads = [line for line in text.splitlines() if line.startswith("#")]

@@ -13,7 +13,7 @@ description:
   - Looks at the driver, the GPUs, the kernel's log, every Ollama server of the host with its unit, environment and
     journal, the engines and what they hold, what is installed, other tenants of the GPUs and the host's memory.
   - Also for hosts where the role ollama_multigpu never ran. Where a plan was applied, the servers are compared with it.
-  - It loads no model, generates nothing and changes nothing.
+  - It loads no model and changes nothing. It generates nothing, unless O(answers) asks for it.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
@@ -35,6 +35,14 @@ options:
         meanwhile.
     type: float
     default: 2.0
+  answers:
+    description:
+      - Whether to ask each loaded model one question, without chance, and to judge whether the answer can be that of a
+        model - whether what it computed are numbers, whether it is more than one token for ever, whether it can be
+        printed, and whether servers with the same model begin alike. An embedding model gives a vector instead.
+      - How good an answer is, is not judged.
+    type: bool
+    default: false
 notes:
   - Processes of others, their environments and journals are read only with O(ignore:become).
 """
@@ -93,12 +101,16 @@ _LONGEST_WATCH = 600
 
 
 def main():
-    module = AnsibleModule(argument_spec={"seconds": {"type": "float", "default": 2.0}}, supports_check_mode=True)
-    seconds = take_options(module)["seconds"]
+    module = AnsibleModule(
+        argument_spec={"seconds": {"type": "float", "default": 2.0}, "answers": {"type": "bool", "default": False}},
+        supports_check_mode=True,
+    )
+    options = take_options(module)
+    seconds = options["seconds"]
     if not 0 <= seconds <= _LONGEST_WATCH:
         module.fail_json(msg="seconds is %g: give a number from 0 to %d." % (seconds, _LONGEST_WATCH))
     try:
-        evidence = collect(seconds)
+        evidence = collect(seconds, asks=options["answers"])
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
     found = diagnosis.findings(evidence)

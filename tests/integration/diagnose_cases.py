@@ -15,11 +15,12 @@ KEPT_STATE = "cp /opt/kept /dev/gpu-rig/state"
 
 @dataclass(frozen=True)
 class Group:
-    """Shell lines that provoke findings, and those that take them back; `kinds` are what is found."""
+    """Shell lines that provoke findings, and those that take them back; `kinds` are what is found with `option`."""
 
     do: tuple[str, ...]
     undo: tuple[str, ...]
     kinds: tuple[str, ...]
+    option: str = ""
 
 
 def gpus(kinds: str, **keys: object) -> Group:
@@ -158,5 +159,31 @@ GROUPS = {
         then=(GPU + "lie one_gpu", """ask '{"model": "llama3.1:8b", "options": {"num_ctx": 8192}}'""", GPU + "lie off"),
     ),
 }
+
+
+def lie(name: str, kind: str) -> Group:
+    """The model is asked, and its engine tells a lie."""
+    do = (GPU + "lie " + name, """ask '{"model": "tiny"}'""")
+    return Group(do, ("""ask '{"model": "tiny", "keep_alive": 0}'""", GPU + "lie off"), (kind,), "--answers")
+
+
+GROUPS.update(
+    {
+        "no number": lie("not_a_number", "answer_no_number"),
+        "one token": lie("one_word", "answer_one_token"),
+        "unprintable": lie("unprintable", "answer_unprintable"),
+        "replicas": Group(
+            (
+                "systemd-run --unit other -E OLLAMA_HOST=127.0.0.1:11999 -E OLLAMA_NOPRUNE=1 -E HOME=/root "
+                "-E OLLAMA_MODELS=/usr/share/ollama/.ollama/models /usr/local/bin/ollama serve",
+                GPU + "lie other_words",
+                """ask '{"model": "tiny"}'; PORT=11999 ask '{"model": "tiny"}'""",
+            ),
+            ("systemctl stop other", """ask '{"model": "tiny", "keep_alive": 0}'""", GPU + "lie off"),
+            ("replicas_disagree",),
+            "--answers",
+        ),
+    }
+)
 #: {kind: name of the group that provokes it}
 CASES = {kind: name for name, group in GROUPS.items() for kind in group.kinds}

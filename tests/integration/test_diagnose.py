@@ -32,9 +32,10 @@ StartLimitIntervalSec=0
 WORDS = """
 wait-for-server() { for n in $(seq 100); do ask-get /api/version && return; sleep 0.1; done; false; }
 ask-get() { python3 -c 'import sys, urllib.request
-urllib.request.urlopen("http://127.0.0.1:11434" + sys.argv[1]).read()' "$1" 2>/dev/null; }
+urllib.request.urlopen("http://127.0.0.1:" + sys.argv[2] + sys.argv[1]).read()' "$1" "${PORT:-11434}" 2>/dev/null; }
 ask() { wait-for-server; python3 -c 'import sys, urllib.request
-urllib.request.urlopen("http://127.0.0.1:11434/api/generate", sys.argv[1].encode()).read()' "$1"; }
+url = "http://127.0.0.1:" + sys.argv[2] + "/api/generate"
+urllib.request.urlopen(url, sys.argv[1].encode()).read()' "$1" "${PORT:-11434}"; }
 """
 
 
@@ -76,9 +77,9 @@ def shell(*lines):
     return on(HOST, "bash", "-ec", WORDS + "\n".join(lines))
 
 
-def diagnosis():
+def diagnosis(option=""):
     """The answer of the program on the host."""
-    answer = on(HOST, "sh", "-c", PROGRAM + " diagnose --seconds 0.6 --json || true")
+    answer = on(HOST, "sh", "-c", "%s diagnose --seconds 0.6 --json %s || true" % (PROGRAM, option))
     return json.loads(answer)
 
 
@@ -102,7 +103,7 @@ def test_what_is_provoked_is_found_and_gone_afterwards(site, name):
     group = GROUPS[name]
     shell(*group.do)
     try:
-        found = diagnosis()
+        found = diagnosis(group.option)
     finally:
         shell(*group.undo)
     kinds = {one["finding"] for one in found["findings"]}
@@ -111,7 +112,11 @@ def test_what_is_provoked_is_found_and_gone_afterwards(site, name):
 
 
 def test_afterwards_nothing_is_left(site):
-    shell("wait-for-server")
+    shell("""ask '{"model": "tiny"}'""")
+    told = diagnosis("--answers")
+    assert {one["finding"] for one in told["findings"]} <= {"fits_on_one_gpu"}
+    assert any("with log-probabilities" in line for line in told["looked_at"])
+    shell("""ask '{"model": "tiny", "keep_alive": 0}'""")
     assert diagnosis()["findings"] == []
 
 

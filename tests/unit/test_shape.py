@@ -87,8 +87,8 @@ PURE = (
     "evidence/start_problems.py",
     *(
         "diagnose/%s.py" % name
-        for name in "diagnosis driver gpu_condition host_memory installed kinds placed server_log server_settings "
-        "shapes tenants visible".split()
+        for name in "answers diagnosis driver gpu_condition host_memory installed kinds placed server_log "
+        "server_settings shapes tenants visible".split()
     ),
     "program/shapes.py",
     "program/status_lines.py",

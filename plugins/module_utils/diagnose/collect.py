@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Gather what a diagnosis is made from. Nothing is loaded, generated or written, and no plan is needed."""
+"""Gather what a diagnosis is made from. Nothing is loaded or written, and no plan is needed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..host import device_nodes, gpu_nodes, kernel_log, listeners, proc, program
 from ..host.json_file import read_object
 from ..ollama.client import OllamaClient, OllamaError
 from . import server_log
+from .asking import ask
 from .shapes import Engine, HostEvidence, Node, Program, Server
 from .tenants import NO_UNIT, tenant
 
@@ -31,12 +32,13 @@ _SERVE, _PROGRAM = "serve", "ollama"
 _INIT = 1
 
 
-def collect(seconds: float, plan_path: str = paths.PLAN) -> HostEvidence:
+def collect(seconds: float, plan_path: str = paths.PLAN, asks: bool = False) -> HostEvidence:
     """Return what is seen of this host.
 
     Args:
         seconds: how long the GPUs are watched.
         plan_path: the plan that is applied. Without one that can be used, no server is planned.
+        asks: whether to ask each loaded model one question.
 
     Raises:
         LibraryMissing: requests is not installed.
@@ -60,6 +62,7 @@ def collect(seconds: float, plan_path: str = paths.PLAN) -> HostEvidence:
         ),
         memory=sysfs.meminfo(),
         cgroups={pid: proc.cgroup(pid) for pid in sorted(on_gpus)},
+        answers=tuple(ask(found)) if asks else (),
         strays=tuple(one for one in engines.engines_among(proc.pids()) if one.parent == _INIT),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from .answers import answer_findings
 from .driver import driver_findings
 from .gpu_condition import gpu_findings
 from .host_memory import memory_findings
@@ -14,7 +15,7 @@ from .installed import installation_findings
 from .kinds import KINDS, SYMPTOMS
 from .placed import placement_findings
 from .server_settings import settings_findings
-from .shapes import CONFIDENCES, Finding, HostEvidence, Server
+from .shapes import CONFIDENCES, Answer, Finding, HostEvidence, Server
 from .tenants import tenant_findings
 
 _RULES = (
@@ -25,6 +26,7 @@ _RULES = (
     tenant_findings,
     gpu_findings,
     memory_findings,
+    answer_findings,
 )
 
 
@@ -55,9 +57,19 @@ def looked_at(evidence: HostEvidence) -> list[str]:
     told += ["%s." % _server(server) for server in evidence.servers]
     if not evidence.servers:
         told.append("No Ollama server runs here, and there is no unit of one.")
+    told += ["%s of %s: %s" % (one.model, one.server, _answered(one)) for one in evidence.answers]
     if evidence.kernel_lines is None:
         told.append("The kernel's log cannot be read, so that faults in it (Xid) are not known.")
     return told
+
+
+def _answered(answer: Answer) -> str:
+    if answer.error:
+        return "it gives no answer (%s)." % answer.error
+    if answer.vector is not None:
+        return "it gives a vector of %d numbers." % len(answer.vector)
+    known = "with" if answer.tokens else "without"
+    return "it answers %d characters, %s log-probabilities." % (len(answer.text), known)
 
 
 def _server(server: Server) -> str:

@@ -115,4 +115,10 @@ KINDS: dict[str, Kind] = {
     "killed_for_memory": Kind("The kernel ended a server or engine for lack of memory", (ENDS,)),
     "host_memory_short": Kind("The host's memory is too small for the model's file", (SLOW,)),
     "page_cache": Kind("The page cache holds memory that the GPU shares", (CPU, SLOW)),
+    # Answers, where models are asked.
+    "answer_no_number": Kind("A model computes what is no number", (GARBAGE,), RIG),
+    "answer_one_token": Kind("A model answers one token for ever", (GARBAGE,), RIG),
+    "answer_unprintable": Kind("A model answers what cannot be printed", (GARBAGE,), RIG),
+    "replicas_disagree": Kind("Servers with the same model begin their answers otherwise", (GARBAGE,), RIG),
+    "vector_wrong": Kind("An embedding model gives no vector, or one of a wrong length", (GARBAGE,)),
 }

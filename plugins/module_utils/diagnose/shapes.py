@@ -40,6 +40,25 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a model answered to the one question that all are asked, without chance.
+
+    `tokens` are (text, log-probability, texts of the likeliest tokens there); () on releases that do not tell (before
+    0.12.11). `vector` is that of an embedding model, None for another one, and `width` how long it has to be. `error`
+    is why there is no answer.
+    """
+
+    server: str
+    model: str
+    digest: str
+    text: str = ""
+    tokens: tuple[tuple[str, float | None, tuple[str, ...]], ...] = ()
+    vector: tuple[Any, ...] | None = None
+    width: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Node:
     """A device node; `mode` (permission bits), `uid` and `gid` are None for one that is not there."""
 
@@ -162,6 +181,7 @@ class HostEvidence:
         memory: /proc/meminfo in bytes.
         cgroups: {pid: text of /proc/PID/cgroup} of the processes on GPUs.
         strays: engines whose server has ended.
+        answers: of the loaded models (answers.Answer), where they were asked.
     """
 
     inventory: dict[str, Any]
@@ -174,6 +194,7 @@ class HostEvidence:
     memory: dict[str, int] = field(default_factory=dict)
     cgroups: dict[int, str] = field(default_factory=dict)
     strays: tuple[EngineProcess, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
     @property
     def gpus(self) -> list[dict[str, Any]]:

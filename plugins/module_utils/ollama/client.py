@@ -204,14 +204,30 @@ class OllamaClient:
         options: dict[str, Any] | None = None,
         keep_alive: int | str | None = None,
         timeout: float = LOAD_TIMEOUT,
+        top_logprobs: int | None = None,
     ) -> dict[str, Any]:
-        """Run one generation. Return response, eval_count (tokens) and the *_duration fields (nanoseconds)."""
+        """Run one generation. Return response, eval_count (tokens) and the *_duration fields (nanoseconds).
+
+        With `top_logprobs`, releases from 0.12.11 on also return `logprobs`: of each token, and of so many others.
+        """
         payload: dict[str, Any] = {"model": model, "prompt": prompt, "stream": False}
+        if top_logprobs is not None:
+            payload.update(logprobs=True, top_logprobs=top_logprobs)
         if options:
             payload["options"] = options
         if keep_alive is not None:
             payload["keep_alive"] = keep_alive
         return self._json("POST", "/api/generate", payload, timeout)
+
+    def embed(
+        self, model: str, text: str, keep_alive: int | str | None = None, timeout: float = LOAD_TIMEOUT
+    ) -> list[Any]:
+        """Return the vector of a text by /api/embed."""
+        payload: dict[str, Any] = {"model": model, "input": text}
+        if keep_alive is not None:
+            payload["keep_alive"] = keep_alive
+        vectors = self._json("POST", "/api/embed", payload, timeout).get("embeddings")
+        return vectors[0] if isinstance(vectors, list) and vectors and isinstance(vectors[0], list) else []
 
     # -- changing ------------------------------------------------------------------------------------------------------
 

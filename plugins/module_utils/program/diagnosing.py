@@ -13,18 +13,19 @@ from .shapes import CANNOT, DIFFERS, ERROR, FINE, INFO, NOT_PROVEN, WARNING, Ans
 _LEVELS = {CERTAIN: ERROR, LIKELY: WARNING, POSSIBLE: INFO}
 
 
-def diagnose(places: Places, seconds: float) -> Answer:
-    """Return what is wrong with this host. Nothing is changed, loaded or generated, and no plan is needed.
+def diagnose(places: Places, seconds: float, asks: bool) -> Answer:
+    """Return what is wrong with this host. Nothing is changed or loaded, and no plan is needed.
 
     Args:
         places: of the host.
         seconds: how long the GPUs are watched.
+        asks: whether to ask each loaded model one question.
 
     Raises:
         Refused: the servers of the host cannot be asked.
     """
     try:
-        evidence = collect(seconds, places.plan)
+        evidence = collect(seconds, places.plan, asks)
     except LibraryMissing as missing:
         raise Refused(CANNOT, str(missing))
     found = diagnosis.findings(evidence)

@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace, places: Places) -> Answer:
         "status": lambda: status.status(places),
         "check": lambda: checking.check(places, heals=options.heal),
         "load": lambda: _load(places, options.instance),
-        "diagnose": lambda: diagnosing.diagnose(places, options.seconds),
+        "diagnose": lambda: diagnosing.diagnose(places, options.seconds, options.answers),
         "gpus": lambda: gpu_wait.wait_for_gpus(places, options.seconds),
     }
     return commands[options.command]()
@@ -133,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
             )
         if name == "diagnose":
             command.add_argument("--seconds", type=float, default=2, help="how long the GPUs are watched")
+            command.add_argument("--answers", action="store_true", help="ask each loaded model one question too")
         if name == "gpus":
             command.add_argument("--seconds", type=float, default=0, help="how long after the boot a GPU may appear")
         command.add_argument("--json", action="store_true", help="print the answer as JSON")

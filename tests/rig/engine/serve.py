@@ -44,10 +44,27 @@ class Engine:
                 time.sleep(self.token_ms / 1000)
                 if self.lie == "die_generating" and number == DIES_AFTER:
                     os._exit(1)
-                yield " " + (WORDS[1 + (seed + number * 7) % (len(WORDS) - 1)])
+                yield self._word(seed, number)
         finally:
             self.holder.end()
             self._works(-1)
+
+    def _word(self, seed, number):
+        """A word of an answer; a lie about answers has its own."""
+        if self.lie in ("not_a_number", "one_word"):
+            return "!"
+        if self.lie == "unprintable":
+            return chr(0xE000 + (seed + number) % 999)  # of the private use area
+        if self.lie == "other_words":
+            seed += 1 + os.getpid()
+            return " %s%d" % (WORDS[1 + (seed + number * 7) % (len(WORDS) - 1)], os.getpid())
+        return " " + (WORDS[1 + (seed + number * 7) % (len(WORDS) - 1)])
+
+    def probabilities(self, word, wanted):
+        """completion_probabilities of a word: nlohmann::json writes null for what is no number."""
+        value = None if self.lie == "not_a_number" else -0.25
+        others = [{"token": word, "logprob": value}, {"token": " other", "logprob": value and -2.5}]
+        return [{"token": word, "logprob": value, "top_logprobs": others[:wanted]}]
 
     def _works(self, more):
         with self.lock:
@@ -220,7 +237,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif isinstance(prompt, list):
             prompt = text_of(prompt)
         limit, limited = engine.limit_of(body, "n_predict")
-        read = len(prompt.split()) + 1
+        read, probs = len(prompt.split()) + 1, body.get("n_probs") or 0
 
         def last(content):
             return {
@@ -248,6 +265,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     "id_slot": 0,
                     "tokens_predicted": number + 1,
                     "tokens_evaluated": read,
+                    **({"completion_probabilities": engine.probabilities(word, probs)} if probs else {}),
                 }
                 for number, word in enumerate(engine.words(prompt, limit))
             )

@@ -20,11 +20,11 @@ import time
 DEFAULT_PATH = "/dev/gpu-rig/state"
 MIB, GIB = 1024**2, 1024**3
 DEFAULT_CONTEXT = 300 * MIB
-#: Lies of the engine.
 LIES = tuple(
     "one_gpu contexts_only foreign leftover nothing cpu far swapped no_cache half_cache die_after_load die_generating "
     "idle busy_other no_token".split()
 )
+ANSWER_LIES = tuple("not_a_number one_word unprintable other_words".split())  # true in bytes
 _UNKNOWN, _HIDDEN = {"processes.bytes": "unknown"}, {"processes.hidden": "1"}
 _UNREADABLE = {"fault.nvmlDeviceGetComputeRunningProcesses": "999"}
 #: What NVML does not tell -> (keys of the state, lie of the engine below it).
@@ -416,8 +416,8 @@ def add_process(path, gpu, size, pid=None, name="foreign"):
 
 def set_lie(path, name, factor=None):
     """Set the lie, or remove it (name 'off')."""
-    if name != "off" and name not in LIES and name not in BLIND:
-        raise StateError("unknown lie %s: one of %s, or off" % (name, ", ".join(LIES + tuple(BLIND))))
+    if name not in ("off", *LIES, *BLIND, *ANSWER_LIES):
+        raise StateError("unknown lie %s: one of %s, or off" % (name, ", ".join((*LIES, *BLIND, *ANSWER_LIES))))
     with edit(path) as state:
         if "engine.lie.pid" in state:
             remove_process(state, int(state["engine.lie.pid"]))

@@ -46,7 +46,17 @@ _FIELDS = {
     "/api/pull": {"model", "name", "insecure", "stream"},
     "/api/copy": {"source", "destination"},
     "/api/delete": {"model", "name"},
-    "/api/generate": {"model", "prompt", "system", "raw", "stream", "keep_alive", "options"},
+    "/api/generate": {
+        "model",
+        "prompt",
+        "system",
+        "raw",
+        "stream",
+        "keep_alive",
+        "options",
+        "logprobs",
+        "top_logprobs",
+    },
     "/api/chat": {"model", "messages", "stream", "keep_alive", "options"},
     "/api/embed": {"model", "input", "keep_alive", "options"},
 }

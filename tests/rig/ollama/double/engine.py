@@ -257,7 +257,7 @@ class Engine:
         """Whether the process runs and answers."""
         return self.alive and self._health() == "ok"
 
-    def complete(self, prompt, predict, options):
+    def complete(self, prompt, predict, options, probabilities=0):
         """Yield the objects of llama-server's streamed /completion. ApiError 500 if the engine exits."""
         body = {
             "prompt": prompt,
@@ -265,6 +265,7 @@ class Engine:
             "n_predict": predict,
             "temperature": options.get("temperature", 0.8),
             "seed": options.get("seed", -1),
+            **({"n_probs": probabilities} if probabilities else {}),
         }
         if FAULT == "engine-dies":
             self.process.kill()

@@ -90,16 +90,32 @@ def answer(scheduler, model, request, chat):
         if empty:
             yield dict({"model": request["model"], "created_at": _now()}, **part(""), done=True, done_reason="load")
             return
-        for piece in runner.engine.complete(_prompt(request, chat), options.get("num_predict", -1), options):
+        wanted = max(request.get("top_logprobs") or 0, 1) if request.get("logprobs") else 0
+        predict = options.get("num_predict", -1)
+        for piece in runner.engine.complete(_prompt(request, chat), predict, options, wanted):
             text = piece.get("content", "")
             if not piece.get("stop"):
-                yield dict({"model": request["model"], "created_at": _now()}, **part(text), done=False)
+                told = _logprobs(piece, bool(request.get("top_logprobs"))) if wanted else {}
+                yield dict({"model": request["model"], "created_at": _now()}, **part(text), **told, done=False)
                 continue
             yield dict(
                 {"model": request["model"], "created_at": _now()}, **part(text), **_last(piece, chat, begun, loaded)
             )
     finally:
         scheduler.release(runner)
+
+
+def _logprobs(piece, with_others):
+    """llm/llama_server.go, convertLogprobs: what is no number in llama-server's JSON (null) is 0 in Go."""
+
+    def one(found):
+        return {"token": found["token"], "logprob": found.get("logprob") or 0}
+
+    found = [
+        dict(one(token), **({"top_logprobs": list(map(one, token["top_logprobs"]))} if with_others else {}))
+        for token in piece.get("completion_probabilities") or []
+    ]
+    return {"logprobs": found} if found else {}
 
 
 def _prompt(request, chat):
@@ -135,8 +151,10 @@ def _last(piece, chat, begun, loaded):
 
 def joined(objects, chat):
     """One object for `stream: false`: the texts of all objects with the figures of the last one."""
-    texts, last = [], None
+    texts, last, logprobs = [], None, []
     for last in objects:
+        logprobs += last.get("logprobs") or []
         texts.append(last["message"]["content"] if chat else last["response"])
     text = "".join(texts)
+    last = dict(last, logprobs=logprobs) if logprobs else last
     return dict(last, message={"role": "assistant", "content": text}) if chat else dict(last, response=text)

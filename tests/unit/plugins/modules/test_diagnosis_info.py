@@ -15,9 +15,9 @@ from tests.unit.plugins.modules.run_module import run_module
 def test_what_it_returns(monkeypatch, check):
     asked = []
     evidence = host(inventory=broken("timeout"))
-    monkeypatch.setattr(diagnosis_info, "collect", lambda seconds: asked.append(seconds) or evidence)
+    monkeypatch.setattr(diagnosis_info, "collect", lambda seconds, asks: asked.append((seconds, asks)) or evidence)
     result = run_module("diagnosis_info", {"seconds": 0}, check=check)
-    assert asked == [0] and not result["changed"]
+    assert asked == [(0, False)] and not result["changed"]
     assert [one["finding"] for one in result["findings"]] == ["driver_hangs"]
     assert result["lines"][-1] == "1 finding (1 certain)." and len(result["looked_at"]) == 2
 

@@ -11,6 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds imp
 
 from tests.integration.diagnose_cases import CASES as ON_RIG
 from tests.unit.plugins.module_utils.diagnose import (
+    test_answers,
     test_driver,
     test_gpu_condition,
     test_host_memory,
@@ -22,6 +23,7 @@ from tests.unit.plugins.module_utils.diagnose import (
 
 GUIDE = pathlib.Path(__file__).resolve().parents[5] / "docs" / "docsite" / "rst" / "diagnose.rst"
 MODULES = (
+    test_answers,
     test_driver,
     test_gpu_condition,
     test_host_memory,

@@ -30,7 +30,7 @@ def test_the_exit_code_says_how_sure_it_is(program, monkeypatch, evidence, code,
     if not has_plan:
         program.places.plan_file.unlink()
     status, text = program.run("diagnose", "--seconds", "0")
-    assert status == code and asked == [(0.0, program.places.plan)]
+    assert status == code and asked == [(0.0, program.places.plan, False)]
     status, data = program.run("diagnose", "--json")
     assert status == code and len(json.loads(data)["findings"]) == (code > 0)
     assert ("Remedy" in text or "finding" in text) or code == 0

@@ -100,13 +100,13 @@ class Site:
             RECORD_OUTCOME_FILE=str(self.scratch / "outcome.json"),
         )
 
-    def play(self, playbook: str, *arguments: str, expect: int | None = 0) -> Outcome:
+    def play(self, playbook: str, *arguments: str, expect: int | None = 0, callback: str = "default") -> Outcome:
         """Run a playbook of the collection. Another exit status than expected (None = any) fails the test with the end
-        of the output.
+        of the output. `callback` prints the output.
         """
-        output = run(
-            self.command(playbook, *arguments), cwd=self.scratch, env=self.environment(), timeout=1800, expect=expect
-        )
+        environment = dict(self.environment(), ANSIBLE_STDOUT_CALLBACK=callback)
+        command = self.command(playbook, *arguments)
+        output = run(command, cwd=self.scratch, env=environment, timeout=1800, expect=expect)
         assert "Traceback" not in output
         hosts = json.loads((self.scratch / "outcome.json").read_text(encoding="utf-8"))
         return Outcome(

@@ -27,6 +27,8 @@ AXE = "4.14.1"
 TO_THE_END = "--virtual-time-budget=20000"
 _SECONDS = 240
 _CONSOLE = re.compile(r"CONSOLE[^\"]*\"(?P<text>.*)\", source: ")
+#: Who asks for what the browser itself wants, such as updates.
+_BROWSER = "not an origin"
 #: Schemes that stay inside the browser.
 _INSIDE = ("file:", "data:", "chrome:", "about:", "devtools:", "chrome-extension:")
 
@@ -135,11 +137,12 @@ def _console(said: bytes) -> list[str]:
 
 
 def _requests(log: pathlib.Path) -> list[str]:
-    """Addresses in Chromium's log of the network that are neither of a file nor of the browser itself."""
+    """Addresses outside that the page asked for, by Chromium's log of the network."""
     text = log.read_text(encoding="utf-8", errors="replace")
     try:
         events = json.loads(text)["events"]
     except ValueError:  # the browser ended before it had closed the list
         events = json.loads(text.rstrip().rstrip(",") + "]}")["events"]
-    found = [str((event.get("params") or {}).get("url") or "") for event in events]
-    return sorted({url for url in found if url and not url.startswith(_INSIDE)})
+    told = [event.get("params") or {} for event in events]
+    found = [str(one.get("url")) for one in told if one.get("initiator") not in (None, _BROWSER)]
+    return sorted({url for url in found if not url.startswith(_INSIDE)})

@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.full]
 
 DARK = "--blink-settings=preferredColorScheme=0"
 PHONE, SCREEN = "--window-size=360,800", "--window-size=1280,1000"
+PHONE_COLUMNS = 360
 EVIL = "<script>document.title='owned'</script><img src='http://192.0.2.1/x'>"
 #: Where pictures are kept, beside other output of tests.
 PICTURES = os.environ.get("GPUFLEET_PICTURES", "")
@@ -130,10 +131,25 @@ def test_dark_and_light_are_those_of_the_reader(written):
     assert told(chromium.visit(copy, chromium.TO_THE_END, DARK)) == "rgb(21, 23, 27)"
 
 
+def test_a_request_of_a_page_would_be_noticed(written):
+    """The test of the test: the same page with a picture from elsewhere, and no policy that forbids it."""
+    asking = written.with_name("asking.html")
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", written.read_text(encoding="utf-8"))
+    asking.write_text(source.replace("</main>", "</main><img src='http://192.0.2.1/x.png'>"), encoding="utf-8")
+    assert chromium.visit(asking, chromium.TO_THE_END).requests == ["http://192.0.2.1/x.png"]
+
+
 def test_nothing_is_wider_than_a_phone(written):
-    script = TELL + "tell([document.documentElement.scrollWidth,document.documentElement.clientWidth])"
-    whole, seen = told(chromium.visit(with_script(written, "wide.html", script), chromium.TO_THE_END, PHONE))
-    assert whole <= seen
+    """In a frame, because a window of Chromium is never that narrow."""
+    root = "document.documentElement"
+    with_script(written, "narrow.html", "parent.postMessage([%s.scrollWidth,%s.clientWidth],'*')" % (root, root))
+    frame = written.with_name("frame.html")
+    source = (
+        "<script>%saddEventListener('message',m=>tell(m.data))</script><iframe src=narrow.html width=%d height=900>"
+    )
+    frame.write_text("<body>" + source % (TELL, PHONE_COLUMNS), encoding="utf-8")
+    whole, seen = told(chromium.visit(frame, chromium.TO_THE_END))
+    assert whole <= seen <= PHONE_COLUMNS
 
 
 def test_a_link_of_the_overview_opens_its_host(written):

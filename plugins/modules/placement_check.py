@@ -198,7 +198,9 @@ def main():
         module.fail_json(**missing.as_failure())
     except OllamaError as error:
         module.fail_json(msg="The plan cannot be checked: %s." % error)
-    if not module.check_mode:
+    if module.check_mode:
+        seen_computing.recall(observations)
+    else:
         seen_computing.remember(observations)
     result = dataclasses.asdict(check_plan(plan, observations))
     for note in notes(result):

@@ -37,6 +37,15 @@ def test_a_check_that_passes_changes_nothing(seen):
     assert seen["asked"] == [{"load": True, "generate": True, "timeout": 300.0}]
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_in_check_mode_what_was_seen_computing_before_counts(seen, monkeypatch, check_mode):
+    called = []
+    for name in ("remember", "recall"):
+        monkeypatch.setattr(placement_check.seen_computing, name, lambda found, name=name: called.append(name))
+    run_module("placement_check", {"plan": plan()}, check_mode)
+    assert called == (["recall"] if check_mode else ["remember"])
+
+
 def test_a_check_that_fails_says_the_first_finding_and_its_remedy(seen):
     seen["observations"] = observations(held={A: 65 * GIB, B: 300 * MIB})
     result = run_module("placement_check", {"plan": plan()})

@@ -28,6 +28,17 @@ except urllib.error.HTTPError as error:
 """
 
 
+#: The administrative states of all servers of the gateway on a host; 8 is one that is drained.
+STATES = """
+import socket
+admin = socket.socket(socket.AF_UNIX)
+admin.connect("/run/ollama-gateway/admin.sock")
+admin.sendall(b"show servers state\\n")
+lines = b"".join(iter(lambda: admin.recv(65536), b"")).decode().splitlines()
+print(" ".join(line.split()[6] for line in lines if line[:1].isdigit() and len(line.split()) > 6))
+"""
+
+
 def ask(host, model, key, url="https://localhost:11480/api/generate", ca="/etc/ollama-gateway/self-signed.pem"):
     """(status, answer) of a generation, asked for on a host."""
     return json.loads(on(host, "python3", "-c", CLIENT, url, key, ca, model))
@@ -139,6 +150,15 @@ def test_two_levels_of_gateways(site):
     assert on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway") == pid
     assert on("c", "sha256sum", "/etc/ollama-gateway/self-signed.pem") == certificate
     assert ask("c", "chat", USER_KEY)[0] == 200
+
+    gateway(site, "c")  # nothing is drained any more
+    switched = {"ollama_multigpu_gateways": "a:c", "ollama_multigpu_environment": {"OLLAMA_LOAD_TIMEOUT": "6m"}}
+    site.play("site", "-e", "ollama_multigpu_hosts=a", "-e", json.dumps(switched))
+    for host, servers in (("a", ["a_gpu0", "a_gpu1"]), ("c", ["a_gateway"])):
+        told = on(host, "journalctl", "-u", "ollama-gateway", "-o", "cat")
+        assert all("/%s enters drain state" % server in told for server in servers), told
+        states = on(host, "python3", "-c", STATES)
+        assert states and "8" not in states.split(), states
 
     site.play("gateway_remove", "-e", "ollama_gateway_hosts=named")
     left = changes.compare(before, changes.snapshot(fleet.container_name(SET, "a")))

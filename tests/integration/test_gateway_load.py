@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.gateway_socket import GatewaySocket, servers_of
 
 from tests.integration.gateway_front import Light, entry, running, until
 from tests.rig.ollama import streams
@@ -94,17 +95,24 @@ def test_an_instance_that_is_drained_ends_what_it_has_begun(front, lights):
 
 
 def test_an_upgrade_one_by_one_loses_nothing(front, lights):
-    """Each instance is drained, stopped, started again and taken back, as an upgrade does."""
+    """Each instance is drained, stopped, started again and taken back, as the stage switch does by gateway_drain."""
+    front.write(facts_of(lights), **front.given)
+    front.reload()
+    until(lambda: not front.servers(False))
+    gateway = GatewaySocket(str(front.directory / "admin.sock"))
+    text = (front.directory / "haproxy.cfg").read_text(encoding="utf-8")
 
     def upgrade():
         for number, light in enumerate(lights):
-            front.write(facts_of(lights), drain=["gpu%d" % number], **front.given)
-            front.reload()
-            until(lambda light=light: light.ask("GET", "/rig/seen")["active"] == 0, 60)
+            servers = servers_of(text, "a", ["gpu%d" % number])
+            gateway.set_state(servers, "drain")
+            assert gateway.drained() == set(servers) and gateway.wait(servers, 60) == 0
+            assert light.ask("GET", "/rig/seen")["active"] == 0
             light.kill()
             light.start()
-            front.write(facts_of(lights), **front.given)
-            front.reload()
+            gateway.set_state(servers, "ready")
+            until(lambda: not front.servers(False))
+        assert gateway.drained() == set()
 
     counts = while_streaming(front, upgrade)
     assert set(counts) == {streams.WHOLE}, counts

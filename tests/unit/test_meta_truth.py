@@ -232,6 +232,8 @@ def test_no_answer_of_a_host_names_anything_on_the_controller():
                 "gpufleet.ollama.evidence_file": ["evidence"],
                 "gpufleet.ollama.endpoints_file": ["endpoints", "state"],
                 "gpufleet.ollama.plan_file": ["plan", "difference", "read", "gpu_inventory", "obstacles"],
+                # A gateway looks for them in its own configuration.
+                "gpufleet.ollama.gateway_drain": ["instances", "state", "timeout"],
             }
             written = sum((own[key] for key in own if key in task), [])
             if task.get("delegate_to") or written:
@@ -239,10 +241,12 @@ def test_no_answer_of_a_host_names_anything_on_the_controller():
                 wrong = [key for key in options if key not in written and not frozen.match(str(options[key]))]
                 assert not wrong, (task["name"], wrong)
                 models = "{{ __ollama_multigpu_settings.ollama_multigpu_models | gpufleet.ollama.models_to_read }}"
-                assert task.get("loop", models) in (models, "{{ __ollama_multigpu_own_files_to_read }}")
+                loops = (models, "{{ __ollama_multigpu_own_files_to_read }}", "{{ __ollama_multigpu_gateways }}")
+                assert task.get("loop", models) in loops
                 found.add(path.stem)
     of_plans = {"plan", "file", "reviewed"}
-    assert found == of_plans | {"headers_controller", "headers_own", "plan_again", "evidence", "main", "remove"}
+    others = {"headers_controller", "headers_own", "plan_again", "evidence", "main", "one", "remove"}
+    assert found == of_plans | others
 
 
 def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():

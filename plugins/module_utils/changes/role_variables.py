@@ -30,6 +30,7 @@ _OF_ONE_VALUE = (
     "base_port",
     "check_interval",
     "endpoints_file",
+    "gateways",
     "headroom_bytes",
     "host_headroom_bytes",
     "listen_address",

@@ -10,6 +10,7 @@ it comes in (inputs.py): names, addresses and hashes have no quotes, spaces or l
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Mapping
 
@@ -322,4 +323,5 @@ def _server(server: Server) -> str:
     if server.tls:
         text += " ssl verify required ca-file %s verifyhost %s" % (server.tls.ca_file, server.tls.name)
         text += " sni str(%s) check-sni %s" % (server.tls.name, server.tls.name)
-    return text
+    # For module gateway_drain, which finds the servers of a host by it.
+    return "%s # %s" % (text, json.dumps({"host": server.host, "instance": server.instance}))

@@ -11,6 +11,7 @@ module: gateway_drain
 short_description: Take instances out of the rotation of a gateway for a time
 version_added: "1.0.0"
 description:
+  - Requests for a model that only these instances serve wait until one comes back, as long as requests wait for a slot.
   - Runs on a host with a gateway of the role P(gpufleet.ollama.ollama_gateway#role). New requests go to the other
     instances; what an instance has begun to answer is answered to its end.
   - It lasts until the instances are taken back, or the gateway is reloaded or restarted. The variable
@@ -121,7 +122,7 @@ def set_servers(servers, options, is_check):
     drained = gateway.drained() if servers else set()
     differing = [server for server in servers if (server in drained) != wanted]
     if not is_check:
-        gateway.set_state(differing, "drain" if wanted else "ready")
+        (gateway.drain if wanted else gateway.take_back)(differing)
     if not servers:
         return False, 0
     waits = wanted and not is_check

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.gateway_socket import GatewaySocket, servers_of
 
 from tests.integration.gateway_front import KEYS, Light, entry, raw, running, until
 
@@ -172,3 +173,42 @@ def test_a_drained_instance_gets_nothing_new(lights, tmp_path):
         assert {front.ask("POST", CHAT, ask, key=None).json["message"]["content"] for unused in "12345"} == {
             "two two two"
         }
+
+
+def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
+    """It is drained, stopped, started and taken back, as the stage switch does."""
+    given = {"allow_loading": True, "queue": 1, "queue_timeout": 20}
+    with running(tmp_path, facts_of(lights, slots=2), acknowledged=["keys"], **given) as front:
+        gateway = GatewaySocket(str(tmp_path / "admin.sock"), str(tmp_path / "held.map"))
+        servers = servers_of((tmp_path / "haproxy.cfg").read_text(encoding="utf-8"), "a", ["gpu0"])
+        assert [server for server in servers if "tiny" in server]
+        slow = {"model": "tiny:8b", "options": {"num_predict": 3, "rig_pause": 0.5}, "stream": False}
+        found = []
+
+        def ask():
+            found.append((front.ask("POST", CHAT, slow, key=None), time.monotonic()))
+
+        threads = [threading.Thread(target=ask) for unused in range(5)]
+        threads[0].start()
+        until(lambda: gateway.under_way(servers) == 1)
+        gateway.drain(servers)
+        for thread in threads[1:]:
+            thread.start()
+            time.sleep(0.1)
+        assert gateway.wait(servers, 10) == 0
+        lights[0].kill()
+        time.sleep(3)  # its checks fail
+        lights[0].start()
+        back = time.monotonic()
+        gateway.take_back(servers)
+        for thread in threads:
+            thread.join()
+        statuses = [reply.status for reply, unused in found]
+        assert sorted(statuses) == [200, 200, 200, 200, 429] or sorted(statuses) == [200, 200, 200, 429, 429], statuses
+        assert sum(at > back for reply, at in found if reply.status == 200) >= 2
+        # Without a switch nobody waits for what is gone.
+        lights[0].kill()
+        begin = time.monotonic()
+        assert front.ask("POST", CHAT, slow, key=None).status == 503 and time.monotonic() - begin < 10
+        lights[0].start()
+        until(lambda: not front.servers(False))

@@ -99,19 +99,18 @@ def test_an_upgrade_one_by_one_loses_nothing(front, lights):
     front.write(facts_of(lights), **front.given)
     front.reload()
     until(lambda: not front.servers(False))
-    gateway = GatewaySocket(str(front.directory / "admin.sock"))
+    gateway = GatewaySocket(str(front.directory / "admin.sock"), str(front.directory / "held.map"))
     text = (front.directory / "haproxy.cfg").read_text(encoding="utf-8")
 
     def upgrade():
         for number, light in enumerate(lights):
             servers = servers_of(text, "a", ["gpu%d" % number])
-            gateway.set_state(servers, "drain")
+            gateway.drain(servers)
             assert gateway.drained() == set(servers) and gateway.wait(servers, 60) == 0
             assert light.ask("GET", "/rig/seen")["active"] == 0
             light.kill()
             light.start()
-            gateway.set_state(servers, "ready")
-            until(lambda: not front.servers(False))
+            gateway.take_back(servers)
         assert gateway.drained() == set()
 
     counts = while_streaming(front, upgrade)

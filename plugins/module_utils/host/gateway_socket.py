@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Servers of a gateway on this host: which there are, and out of rotation and back by HAProxy's administration socket.
 
-HAProxy 2.6, doc/management.txt, 9.3 (set server, show servers state, show stat).
+HAProxy 2.6, doc/management.txt, 9.3 (add map, set server, show servers state, show stat).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ SOCKET = "/run/ollama-gateway/admin.sock"
 RUNNING = "/run/ollama-gateway/running.cfg"
 #: Name of the only server that a host is for the gateway of a fleet (plugin_utils/gateway/through.py).
 WHOLE_HOST = "gateway"
+#: The map of backends whose requests wait while none of their servers is in rotation.
+HELD = "/etc/ollama-gateway/held.map"
 _SECONDS = 10
 _PAUSE = 0.2
 #: HAProxy, include/haproxy/server-t.h: SRV_ADMF_FDRAIN.
@@ -75,15 +77,20 @@ def servers_of(configuration: str, host: str, instances: Collection[str]) -> lis
     ]
 
 
+def _backends(servers: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(server.rpartition("/")[0] for server in servers))
+
+
 class GatewaySocket:
     """The administration socket of a running gateway.
 
     Args:
         path: of the socket.
+        held: path of the map of backends whose requests wait.
     """
 
-    def __init__(self, path: str = SOCKET) -> None:
-        self.path = path
+    def __init__(self, path: str = SOCKET, held: str = HELD) -> None:
+        self.path, self.held = path, held
 
     def drained(self) -> set[str]:
         """Return the paths of the servers that were drained by this socket."""
@@ -95,16 +102,30 @@ class GatewaySocket:
         rows = csv.DictReader(self._ask("show stat").lstrip("# ").splitlines())
         return sum(int(row["scur"] or 0) for row in rows if "%s/%s" % (row["pxname"], row["svname"]) in servers)
 
-    def set_state(self, servers: Iterable[str], state: str) -> None:
-        """Take servers out of rotation ("drain"), or back ("ready").
+    def drain(self, servers: Collection[str]) -> None:
+        """Take servers out of rotation. Requests that no other server can answer wait.
+
+        Raises:
+            GatewaySocketError: HAProxy refuses it.
+        """
+        for backend in _backends(servers):
+            self._ask("del map %s %s" % (self.held, backend))  # it would stand there twice
+            self._tell("add map %s %s 1" % (self.held, backend))
+        for server in servers:
+            self._tell("set server %s state drain" % server)
+
+    def take_back(self, servers: Collection[str]) -> None:
+        """Take servers back into rotation at once: they were proven before their next check. One that does not answer
+        leaves again with the first request.
 
         Raises:
             GatewaySocketError: HAProxy refuses it.
         """
         for server in servers:
-            answer = self._ask("set server %s state %s" % (server, state)).strip()
-            if answer:
-                raise GatewaySocketError("HAProxy does not set the server %s: %s." % (server, answer.rstrip(".")))
+            self._tell("set server %s state ready" % server)
+            self._tell("set server %s health up" % server)
+        for backend in _backends(servers):
+            self._ask("del map %s %s" % (self.held, backend))  # it need not be there
 
     def wait(self, servers: Collection[str], seconds: float) -> int:
         """Wait until servers have answered what they have begun; return how many requests are still under way then."""
@@ -114,6 +135,11 @@ class GatewaySocket:
             if not left or time.monotonic() >= deadline:
                 return left
             time.sleep(_PAUSE)
+
+    def _tell(self, command: str) -> None:
+        answer = self._ask(command).strip()
+        if answer:
+            raise GatewaySocketError("HAProxy refuses %r: %s." % (command, answer.rstrip(".")))
 
     def _ask(self, command: str) -> str:
         try:

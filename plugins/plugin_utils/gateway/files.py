@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.haproxy im
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import Gateway
 
 CONFIGURATION = "haproxy.cfg"
+HELD = "held.map"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,8 @@ def files(gateway: Gateway, lua: str) -> tuple[File, ...]:
         "rates": named("rates", "map", maps.rates_map(gateway)),
         "priorities": named("priorities", "map", maps.priorities_map(gateway)),
         "restricted": named("restricted", "map", maps.restricted_map(gateway)),
+        # Backends whose requests wait. It is empty: module gateway_drain fills it while the gateway runs.
+        "held": File(HELD, ""),
         "allowed": named("allowed", "map", maps.allowed_map(gateway)),
     }
     paths = {what: "%s/%s" % (gateway.directory, file.name) for what, file in beside.items()}

@@ -38,6 +38,7 @@ global
     ssl-default-bind-options ssl-min-ver TLSv1.2
     setenv GATEWAY_LISTING @listing@
     setenv GATEWAY_ALLOWED @allowed@
+    setenv GATEWAY_HOLD @queue_timeout@
     lua-load-per-thread @lua@
 @socket@
 defaults
@@ -149,6 +150,10 @@ _BACKEND = """
 backend @name@
     balance leastconn
     @full@
+    # While the only servers are drained for a switch (module gateway_drain), requests wait here.
+    acl held str(@name@),map(@held@) -m found
+    @crowded@
+    http-request lua.hold if held { nbsrv eq 0 }
     option httpchk
     http-check send meth GET uri @check@ ver HTTP/1.1 hdr Host localhost@check_key@
     http-check expect rstring '@expected@'
@@ -184,7 +189,7 @@ def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
     Args:
         gateway: what it says.
         files: {what: absolute path} of the files beside it: lua, listing, calls, models, keys, rates, priorities,
-            restricted and allowed.
+            restricted, allowed and held.
     """
     limits = gateway.limits
     values = {
@@ -207,7 +212,7 @@ def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
     }
     text = _filled(_GLOBAL, values)
     text += _RATES if gateway.keys else ""
-    return text + "".join(_backend(backend, gateway) for backend in gateway.backends)
+    return text + "".join(_backend(backend, gateway, files) for backend in gateway.backends)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
@@ -263,6 +268,9 @@ def _refusals(gateway: Gateway) -> dict[str, str]:
         "not_allowed": _refusal(
             403, may_not, "{ var(txn.restricted) -m found } !{ var(txn.use),map(@allowed@) -m found }"
         ),
+        "crowded": _refusal(
+            429, "too many requests wait for this model", "held { nbsrv eq 0 } { be_conn gt @most@ }", again
+        ),
         "full": _refusal(429, "too many requests wait for this model", "{ queue ge %d }" % gateway.limits.queue, again),
     }
 
@@ -296,7 +304,7 @@ def _log_format() -> str:
     return "{%s}" % ",".join('"%s":%s' % (name, '"%s"' % what if text else what) for name, what, text in _LOG)
 
 
-def _backend(backend: Backend, gateway: Gateway) -> str:
+def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> str:
     """A backend. Its servers leave when they stop answering or when /api/ps does not show the model."""
     key = gateway.upstream_key
     resident = all(server.resident for server in backend.servers)
@@ -306,6 +314,8 @@ def _backend(backend: Backend, gateway: Gateway) -> str:
         {
             **_refusals(gateway),
             "name": backend.name,
+            "held": files["held"],
+            "most": str(gateway.limits.queue + sum(server.slots for server in backend.servers)),
             "models": ", ".join(backend.models),
             "check": "/api/ps" if resident else "/api/tags",
             "check_key": ' hdr Authorization "Bearer %s"' % key if key else "",

@@ -13,6 +13,7 @@ local listing_file, allowed_file = os.getenv("GATEWAY_LISTING"), os.getenv("GATE
 -- Steps of the reader for one body: 16 MiB of nothing but brackets must not keep HAProxy from its other connections.
 local MOST_STEPS = 400000
 local LONGEST_MODEL = 512
+local HOLD_SECONDS = tonumber(os.getenv("GATEWAY_HOLD") or "60")
 
 -- Options with which Ollama loads a model anew (api/types.go: Runner), so that it leaves its GPUs for a time.
 local LOADING = {
@@ -178,6 +179,14 @@ local function read_model(txn, named, loading)
   end
 end
 
+-- Holds a request until a server of its backend is in rotation again: one that is drained for a switch comes back.
+local function hold(txn)
+  local backend, deadline = txn:get_var("txn.backend"), core.now().sec + HOLD_SECONDS
+  while txn.f:nbsrv(backend) == 0 and core.now().sec < deadline do
+    core.msleep(100)
+  end
+end
+
 -- Lists -------------------------------------------------------------------------------------------------------------
 
 -- Models in the order of the file: backend, name as clients see it, key of the name, and its entries in the lists.
@@ -263,6 +272,7 @@ end
 
 if core then
   core.register_action("read_model", { "http-req" }, read_model, 2)
+  core.register_action("hold", { "http-req" }, hold)
   core.register_service("list_tags", "http", list_tags)
   core.register_service("list_openai", "http", list_openai)
   core.register_service("list_ps", "http", list_ps)

@@ -25,10 +25,11 @@ class Fake:
     def drained(self):
         return self.is_drained
 
-    def set_state(self, servers, state):
-        self.set += [(server, state) for server in servers]
-        if "refused" in servers:
-            raise gateway_socket.GatewaySocketError("HAProxy does not set the server.")
+    def drain(self, servers):
+        self.set += [(server, "drain") for server in servers]
+
+    def take_back(self, servers):
+        self.set += [(server, "ready") for server in servers]
 
     def wait(self, servers, seconds):
         self.waited = seconds

@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs imp
 
 from tests.unit.plugins.plugin_utils.gateway.builders import endpoint, facts, model, settings
 
-FILES = ("lua", "listing", "calls", "models", "keys", "rates", "priorities", "restricted", "allowed")
+FILES = ("lua", "listing", "calls", "models", "keys", "rates", "priorities", "restricted", "allowed", "held")
 
 
 def written(*endpoints, **given):
@@ -70,7 +70,7 @@ def _haproxy(tmp_path):
                 connection.sendall(answers.get(asked[-1], "\n").encode())
 
     threading.Thread(target=serve, daemon=True).start()
-    yield GatewaySocket(path), asked, answers
+    yield GatewaySocket(path, "/x/held"), asked, answers
     server.close()
 
 
@@ -96,13 +96,27 @@ def test_it_waits_for_requests_under_way(haproxy):
     assert found.wait(["model_x:1/a_gpu0"], 10) == 0
 
 
+def test_drained_and_taken_back(haproxy):
+    found, asked, unused_answers = haproxy
+    found.drain(["m/a", "m/b"])
+    assert asked == [
+        "del map /x/held m",
+        "add map /x/held m 1",
+        "set server m/a state drain",
+        "set server m/b state drain",
+    ]
+    asked.clear()
+    found.take_back(["m/a"])
+    assert asked == ["set server m/a state ready", "set server m/a health up", "del map /x/held m"]
+
+
 def test_what_haproxy_refuses_is_said(haproxy):
-    found, asked, answers = haproxy
-    found.set_state(["m/a", "m/b"], "drain")
-    assert asked == ["set server m/a state drain", "set server m/b state drain"]
+    found, unused_asked, answers = haproxy
     answers["set server m/c state drain"] = "No such server.\n"
-    with pytest.raises(GatewaySocketError, match="does not set the server m/c: No such server."):
-        found.set_state(["m/c"], "drain")
+    with pytest.raises(GatewaySocketError, match="HAProxy refuses 'set server m/c state drain': No such server."):
+        found.drain(["m/c"])
+    answers["del map /x/held m"] = "Key not found.\n"
+    found.take_back(["m/a"])
 
 
 def test_a_gateway_that_does_not_answer(tmp_path: pathlib.Path):

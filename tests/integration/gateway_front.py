@@ -155,7 +155,7 @@ class Front:
                 stderr=log,
                 env={**os.environ, "GLIBC_TUNABLES": _tunables()},
             )
-        until(lambda: listens(self.port))
+        until(lambda: listens(self.port) and (self.directory / "admin.sock").exists(), what=self.log_path)
         until(lambda: not self.servers(False), what=self.log_path)
         return self
 

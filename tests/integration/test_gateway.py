@@ -201,6 +201,7 @@ def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
         lights[0].start()
         back = time.monotonic()
         gateway.take_back(servers)
+        assert not [server for server in front.servers(False) if server in servers]
         for thread in threads:
             thread.join()
         statuses = [reply.status for reply, unused in found]

@@ -213,3 +213,50 @@ def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
         assert front.ask("POST", CHAT, slow, key=None).status == 503 and time.monotonic() - begin < 10
         lights[0].start()
         until(lambda: not front.servers(False))
+
+
+def test_an_alias_moves_clients_step_by_step(tmp_path):
+    """One model on each instance, and an alias that is each of them: by weights, also where nobody else asks."""
+    both = [Light("old", ["llama3:latest", "chat:latest"]), Light("new", ["qwen3:8b", "chat:latest"])]
+    try:
+        aliases = {"llama3:latest": ["chat:latest"], "qwen3:8b": ["chat:latest"]}
+        instances = [entry(light, "gpu%d" % number, 4, aliases) for number, light in enumerate(both)]
+        facts = {"a": {"ollama_version": "0.32.15", "endpoints": instances}}
+        given = {"acknowledged": ["keys"], "weights": {"chat": {"llama3": 75, "qwen3:8b": 25}}}
+        with running(tmp_path, facts, **given) as front:
+            ask = {"model": "chat", "stream": False, "options": {"num_predict": 1}}
+            words = [front.ask("POST", CHAT, ask, key=None).json["message"]["content"].strip() for unused in range(20)]
+            assert (words.count("old"), words.count("new")) == (15, 5)
+            front.write(facts, **dict(given, weights={"chat": {"llama3": 0, "qwen3:8b": 1}}))
+            front.reload()
+            until(lambda: not front.servers(False))
+            words = [front.ask("POST", CHAT, ask, key=None).json["message"]["content"].strip() for unused in range(6)]
+            assert set(words) == {"new"}
+            assert front.ask("POST", CHAT, dict(ask, model="llama3"), key=None).status == 200
+    finally:
+        for light in both:
+            light.kill()
+
+
+def test_a_key_of_a_higher_priority_goes_first(lights, tmp_path):
+    keys = [
+        {"name": "anna", "key": KEYS["anna"], "priority": 10},
+        {"name": "ben", "key": KEYS["ben"]},
+        {"name": "batch", "key": "a-key-of-batch-0123456789", "priority": -10},
+    ]
+    with running(tmp_path, facts_of(lights, slots=1), keys=keys, allow_loading=True) as front:
+        slow = {"model": "tiny:8b", "options": {"num_predict": 2, "rig_pause": 0.4}, "stream": False}
+        ended = []
+
+        def ask(key):
+            assert front.ask("POST", CHAT, slow, key=key).status == 200
+            ended.append(key)
+
+        threads = []
+        for key in ("ben", "a-key-of-batch-0123456789", "ben", "anna"):
+            threads.append(threading.Thread(target=ask, args=[key]))
+            threads[-1].start()
+            time.sleep(0.15)
+        for thread in threads:
+            thread.join()
+        assert ended == ["ben", "anna", "ben", "a-key-of-batch-0123456789"]

@@ -148,7 +148,7 @@ _ALLOWED = """\
 _BACKEND = """
 # @models@
 backend @name@
-    balance leastconn
+    balance @balance@
     @full@
     # While the only servers are drained for a switch (module gateway_drain), requests wait here.
     acl held str(@name@),map(@held@) -m found
@@ -314,6 +314,7 @@ def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> st
         {
             **_refusals(gateway),
             "name": backend.name,
+            "balance": _balance(backend),
             "held": files["held"],
             "most": str(gateway.limits.queue + sum(server.slots for server in backend.servers)),
             "models": ", ".join(backend.models),
@@ -325,6 +326,14 @@ def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> st
         },
     )
     return text + "".join("    %s\n" % _server(server) for server in backend.servers)
+
+
+def _balance(backend: Backend) -> str:
+    """How servers are chosen. leastconn sees weights only in the number of requests under way: of two servers that have
+    none it takes each in turn, whatever their weights are. roundrobin passes over a server without a free slot, too.
+    """
+    weights = {server.weight for server in backend.servers if server.weight}
+    return "roundrobin" if len(weights) > 1 else "leastconn"
 
 
 def _server(server: Server) -> str:

@@ -4,16 +4,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pathlib
+import subprocess
+import time
 
 import pytest
 
 from tests.integration.acceptance import SET, Site, on
-from tests.rig.hosts import changes, fleet
+from tests.rig.hosts import changes, fleet, podman
+from tests.session import FULL
 
 pytestmark = pytest.mark.hosts
 
 FLEET_KEY, USER_KEY = "the-key-of-the-fleet-0123456789", "the-key-of-a-user-0123456789"
+CLIENTS, CLIENTS_FILE = 8, pathlib.Path(__file__).with_name("gateway_load_client.py")
 CLIENT = """
 import json, ssl, sys, urllib.error, urllib.request
 url, key, ca, model = sys.argv[1:]
@@ -59,6 +65,23 @@ def tags(host, url, key="none"):
 def gateway(site, host, *arguments):
     """Run the playbook on one host."""
     return site.play("gateway", "-e", "ollama_gateway_hosts=" + host, *arguments)
+
+
+@contextlib.contextmanager
+def loading(host):
+    """Clients on a host that ask the gateway there; what is yielded has what became of their requests afterwards."""
+    place = "/tmp/gateway_load_client.py"
+    on(host, "sh", "-c", "cat > " + place, stdin=CLIENTS_FILE.read_bytes())
+    given = ["https://localhost:11480", USER_KEY, "/etc/ollama-gateway/self-signed.pem", "chat", str(CLIENTS)]
+    command = [str(podman.wrapper()), "exec", "-i", fleet.container_name(SET, host), "python3", place, *given]
+    found = {}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            time.sleep(3)
+            yield found
+        finally:
+            output, unused_errors = process.communicate(b"", timeout=180)
+    found.update(json.loads(output))
 
 
 @pytest.fixture(name="site", scope="module")
@@ -110,7 +133,7 @@ def test_the_endpoints_are_told_on_the_controller(site):
 
 
 def test_two_levels_of_gateways(site):
-    before = changes.snapshot(fleet.container_name(SET, "a"))
+    site.before = changes.snapshot(fleet.container_name(SET, "a"))
     gateway(site, "a:b")
     status, found = ask("a", "chat", FLEET_KEY)
     assert (status, found["done"]) == (200, True)
@@ -152,16 +175,31 @@ def test_two_levels_of_gateways(site):
     assert ask("c", "chat", USER_KEY)[0] == 200
 
     gateway(site, "c")  # nothing is drained any more
-    switched = {"ollama_multigpu_gateways": "a:c", "ollama_multigpu_environment": {"OLLAMA_LOAD_TIMEOUT": "6m"}}
-    site.play("site", "-e", "ollama_multigpu_hosts=a", "-e", json.dumps(switched))
-    for host, servers in (("a", ["a_gpu0", "a_gpu1"]), ("c", ["a_gateway"])):
-        told = on(host, "journalctl", "-u", "ollama-gateway", "-o", "cat")
-        assert all("/%s enters drain state" % server in told for server in servers), told
-        states = on(host, "python3", "-c", STATES)
-        assert states and "8" not in states.split(), states
 
-    site.play("gateway_remove", "-e", "ollama_gateway_hosts=named")
-    left = changes.compare(before, changes.snapshot(fleet.container_name(SET, "a")))
+
+def test_nothing_is_lost_in_an_upgrade_or_with_what_is_gone(site):
+    """Clients stream from the gateway of the fleet while a host is upgraded, an instance is killed and the host is."""
+    switched = {"ollama_multigpu_gateways": "b:c", "ollama_multigpu_environment": {"OLLAMA_LOAD_TIMEOUT": "6m"}}
+    with loading("c") as found:
+        site.play("upgrade", "-e", "ollama_multigpu_hosts=b", "-e", json.dumps(switched))
+        for host, server in (("b", "b_gpu0"), ("c", "b_gateway")):
+            told = on(host, "journalctl", "-u", "ollama-gateway", "-o", "cat")
+            assert "/%s enters drain state" % server in told, told
+            states = on(host, "python3", "-c", STATES)
+            assert states and "8" not in states.split(), states
+        for unused in range(5 if FULL else 1):
+            on("a", "systemctl", "kill", "--signal", "KILL", "ollama@gpu0.service")
+            time.sleep(10)
+        fleet.kill(SET, "b")
+        time.sleep(300 if FULL else 15)
+    counts = found["counts"]
+    assert counts["whole"] > 100 and not counts.get("lost") and not counts.get("refused"), found
+    assert counts.get("broken", 0) <= CLIENTS * (6 if FULL else 2), found
+
+
+def test_a_removal_leaves_nothing(site):
+    site.play("gateway_remove", "-e", "ollama_gateway_hosts=a:c")
+    left = changes.compare(site.before, changes.snapshot(fleet.container_name(SET, "a")))
     assert left == []
 
 

@@ -5,6 +5,7 @@
 * headers: processor time and bytes moved, by ranges from a registry, against the PyPI package gguf (headers.py);
 * placement: processor time of planning one host, and what ten times the GPUs of a host cost;
 * memory: error of the prediction against the engine's own answers, with the peers' formulas beside it (memory.py);
+* gateway: time to the first byte and requests a second beside direct access (gateway.py);
 * recorded decisions: rows on which the product's own functions say the same (tests/oracle/replay.py).
 
 Only ratios and counts mean something elsewhere; the seconds beside them are this machine's. Ends with 1 if a limit is
@@ -26,7 +27,7 @@ importlib.import_module("tests.conftest")  # makes the checkout importable as a 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest  # noqa: E402
 
-from tests.bench import headers, memory  # noqa: E402
+from tests.bench import gateway, headers, memory  # noqa: E402
 from tests.bench.report import Limits  # noqa: E402
 from tests.bench.timing import row, seconds  # noqa: E402
 from tests.oracle import record, replay, table  # noqa: E402
@@ -151,6 +152,8 @@ def main():
     limits = Limits()
     with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as scratch:
         model, header_seconds = headers.measure(scratch, limits)
+    with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as scratch:
+        gateway.measure(scratch, limits)
     placement(model, header_seconds)
     served, older = memory.Comparison(table.rows()), memory.Comparison(table.rows(record.OLDER))
     memory.show_ours(served, SERVER)

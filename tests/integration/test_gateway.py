@@ -133,6 +133,22 @@ def test_an_answer_streams(front):
     assert arrived[0][0] < 0.5 and arrived[-1][0] > 0.7 and arrived[-1][1]["done"] is True
 
 
+def test_words_that_come_quickly_are_not_held_back(lights, tmp_path):
+    """HAProxy may ask the kernel to wait for more, as long as more comes."""
+    with running(tmp_path, facts_of(lights), acknowledged=["keys"], allow_loading=True) as front:
+        client, times = http.client.HTTPConnection("127.0.0.1", front.port, timeout=30), []
+        options = {"num_predict": 40, "rig_silence": 0.01, "rig_pause": 0.01}
+        for unused in range(3):
+            begin = time.monotonic()
+            client.request("POST", CHAT, json.dumps({"model": "llama3", "options": options}))
+            response = client.getresponse()
+            response.read(1)
+            first = time.monotonic() - begin
+            response.read()
+            times.append(first / (time.monotonic() - begin))
+        assert min(times) < 0.3, times
+
+
 def test_the_log_has_names_and_no_prompts(front):
     front.ask("POST", CHAT, {"model": "tiny:8b", "messages": [{"role": "user", "content": "a-secret-word"}]}, key="ben")
     until(lambda: front.log()[-1]["key"] == "ben")

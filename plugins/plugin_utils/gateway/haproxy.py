@@ -45,6 +45,8 @@ defaults
     mode http
     log global
     option dontlognull
+    # Each word is sent as it comes: without this the kernel waits for more, up to 200 ms (MSG_MORE).
+    option http-no-delay
     # A client never writes into a connection that a reload has just closed.
     option idle-close-on-response
     # A client that is gone neither waits in a queue nor keeps a slot.

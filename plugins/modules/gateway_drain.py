@@ -11,7 +11,7 @@ module: gateway_drain
 short_description: Take instances out of the rotation of a gateway for a time
 version_added: "1.0.0"
 description:
-  - Requests for a model that only these instances serve wait until one comes back, as long as requests wait for a slot.
+  - Requests for a model that only these instances serve wait until one comes back, up to five minutes.
   - Runs on a host with a gateway of the role P(gpufleet.ollama.ollama_gateway#role). New requests go to the other
     instances; what an instance has begun to answer is answered to its end.
   - It lasts until the instances are taken back, or the gateway is reloaded or restarted. The variable

@@ -179,7 +179,8 @@ def test_two_levels_of_gateways(site):
 
 def test_nothing_is_lost_in_an_upgrade_or_with_what_is_gone(site):
     """Clients stream from the gateway of the fleet while a host is upgraded, an instance is killed and the host is."""
-    switched = {"ollama_multigpu_gateways": "b:c", "ollama_multigpu_environment": {"OLLAMA_LOAD_TIMEOUT": "6m"}}
+    switched = {"ollama_multigpu_gateways": "b:c", "ollama_multigpu_watch_time": 3}
+    switched["ollama_multigpu_environment"] = {"OLLAMA_LOAD_TIMEOUT": "6m"}
     with loading("c") as found:
         site.play("upgrade", "-e", "ollama_multigpu_hosts=b", "-e", json.dumps(switched))
         for host, server in (("b", "b_gpu0"), ("c", "b_gateway")):

@@ -21,6 +21,9 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes imp
 HEAD_BYTES = 16 * 1024
 #: Seconds after which a client may ask again.
 RETRY_AFTER = 5
+#: Seconds that a request waits at least for an instance that is switched: it comes back, and a switch of an upgrade
+#: takes up to some four minutes (what is under way, 60 s; the load; watching the engines, 90 s).
+HOLD_SECONDS = 300
 #: Seconds between two checks of a server, and where it has just changed.
 CHECK_SECONDS = 2
 #: Headers of a request that go on to Ollama; every other one ends here.
@@ -38,7 +41,7 @@ global
     ssl-default-bind-options ssl-min-ver TLSv1.2
     setenv GATEWAY_LISTING @listing@
     setenv GATEWAY_ALLOWED @allowed@
-    setenv GATEWAY_HOLD @queue_timeout@
+    setenv GATEWAY_HOLD @hold@
     lua-load-per-thread @lua@
 @socket@
 defaults
@@ -200,6 +203,7 @@ def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
         "bufsize": str(limits.body_bytes + HEAD_BYTES + 4096),
         "body_timeout": str(limits.body_timeout),
         "queue_timeout": str(limits.queue_timeout),
+        "hold": str(max(limits.queue_timeout, HOLD_SECONDS)),
         "answer_timeout": str(limits.answer_timeout),
         "socket": "    stats socket %s mode 600 level admin\n" % gateway.socket if gateway.socket else "",
         "errors": _errors(limits.queue_timeout),

@@ -30,7 +30,9 @@ def _load(path):
 GATEWAY = _load(CHECKOUT / "roles" / "ollama_gateway" / "meta" / "argument_specs.yml")["argument_specs"]["main"][
     "options"
 ]
-VARIABLES = set(_load(ROLE / "vars" / "main.yml")["__ollama_multigpu_inputs"]) | set(GATEWAY)
+#: The role sets it for other plays.
+RESULTS = {"ollama_multigpu_endpoints"}
+VARIABLES = RESULTS | set(_load(ROLE / "vars" / "main.yml")["__ollama_multigpu_inputs"]) | set(GATEWAY)
 MODEL = _load(ROLE / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]["ollama_multigpu_models"]
 
 

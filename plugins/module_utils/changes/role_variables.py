@@ -60,6 +60,8 @@ _WHOLE_NUMBERS = {
     "watch_time": 0,
     "rollback_to": 1,
 }
+#: What the role sets itself, for other plays.
+_RESULTS = {PREFIX + "endpoints"}
 _MAPPINGS = ("environment", "environment_unchecked")
 #: Lists of IP addresses and networks.
 _NETWORKS = ("peers",)
@@ -73,7 +75,7 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
         names: all variables that carry the role's prefix.
     """
     values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
-    problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings))]
+    problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings) - _RESULTS)]
     problems += _wrong_types(values)
     problems += _numbers(values) + _places(values) + _release(values) + _acknowledged(values)
     problems += _environment(values, "environment", check_variable)

@@ -99,6 +99,10 @@ def test_what_is_made_of_a_model_and_where_it_listens():
     )
 
 
+def test_what_the_role_sets_itself_is_no_unknown_variable():
+    assert problems(names=["ollama_multigpu_endpoints"]) == []
+
+
 def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
     assert problems(["ollama_multigpu_base_prot"], base_port=1) == [
         "ollama_multigpu_base_prot is not a variable of this role: did you mean ollama_multigpu_base_port?"

@@ -177,6 +177,7 @@ def test_two_levels_of_gateways(site):
     gateway(site, "c")  # nothing is drained any more
 
 
+@pytest.mark.full
 def test_nothing_is_lost_in_an_upgrade_or_with_what_is_gone(site):
     """Clients stream from the gateway of the fleet while a host is upgraded, an instance is killed and the host is."""
     switched = {"ollama_multigpu_gateways": "b:c", "ollama_multigpu_watch_time": 3}

@@ -104,7 +104,7 @@ def test_ansible_runs_it_without_a_python_on_the_host(play):
     assert "AnsiballZ_placement_info" not in output
     templated = dict(ARGUMENTS, listen_address="{{ '127.0.0.' ~ 2 }}", base_port="{{ 12000 }}", nosuch=1)
     outcome, output = play("/nonexistent/python", "placement_info", templated)
-    assert outcome["failed"] and "nosuch. Supported parameters include: adapters, applied_plan" in outcome["msg"]
+    assert outcome["failed"] and "nosuch. Supported parameters include: adapters, advertise_address" in outcome["msg"]
     del templated["nosuch"]
     outcome, output = play("/nonexistent/python", "placement_info", templated)
     assert outcome["placement"]["instances"][0]["url"] == "http://127.0.0.2:12000"

@@ -181,6 +181,30 @@ def test_a_load_waits_and_sends_what_ollama_expects():
         ]
 
 
+def test_log_probabilities_and_vectors_are_asked_for():
+    answers = {
+        ("POST", "/api/generate"): (200, {"response": "x"}),
+        ("POST", "/api/embed"): (200, {"embeddings": [[1]]}),
+    }
+    with serving(answers) as server:
+        client = client_of(server)
+        client.generate("m", "p", {"temperature": 0}, top_logprobs=5)
+        client.generate("m", "p")
+        assert client.embed("m", "p", keep_alive=-1) == [1]
+        asked = {"model": "m", "prompt": "p", "stream": False}
+        assert [request.json for request in server.requests] == [
+            dict(asked, options={"temperature": 0}, logprobs=True, top_logprobs=5),
+            asked,
+            {"model": "m", "input": "p", "keep_alive": -1},
+        ]
+
+
+@pytest.mark.parametrize("answer", [{}, {"embeddings": []}, {"embeddings": "x"}, {"embeddings": [None]}])
+def test_an_answer_without_a_vector_has_none(answer):
+    with serving({("POST", "/api/embed"): (200, answer)}) as server:
+        assert client_of(server).embed("m", "p") == []
+
+
 def test_create_replays_the_recording():
     with serving({("POST", "/api/create"): replay(RECORDED["create-from"])}) as server:
         assert client_of(server).create({"model": "x", "from": "y"})[-1] == {"status": "success"}

@@ -47,7 +47,7 @@ def _finding(kind: str, seen: str, one: Answer, confidence: str) -> Finding:
 
 
 def _text(one: Answer) -> Iterator[Finding]:
-    values = [value for _text, value, _others in one.tokens]
+    values = [token[1] for token in one.tokens]
     wrong = [value for value in values if value is None or not math.isfinite(value) or value > 0]
     if wrong or "nan" in (one.error or "").lower().split():
         seen = one.error or "a log-probability is %s" % wrong[0]
@@ -55,7 +55,7 @@ def _text(one: Answer) -> Iterator[Finding]:
     elif len(values) >= _LEAST_TOKENS and not any(values):
         seen = "answers %d tokens that all have the log-probability 0: Ollama writes that for what is no number"
         yield _finding("answer_no_number", seen % len(values), one, LIKELY)
-    tokens = [text for text, _value, _others in one.tokens] or list(one.text.strip())
+    tokens = [token[0] for token in one.tokens] or list(one.text.strip())
     if len(tokens) >= _LEAST_TOKENS and len(set(tokens)) == 1:
         yield _finding("answer_one_token", "answers %r, %d times" % (tokens[0], len(tokens)), one, LIKELY)
     shown = [letter for letter in one.text if not letter.isspace()]

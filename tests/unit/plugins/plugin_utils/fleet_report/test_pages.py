@@ -118,10 +118,10 @@ def test_bars_have_what_the_data_have():
     predicted, observed = bars.bars(gpu)
     assert [one.part for one in predicted.segments] == ["weights", "kv", "compute", "others"]
     assert [one.part for one in observed.segments] == ["models", "others"]
-    for bar in (predicted, observed):
-        for one, following in itertools.pairwise(bar.segments):
+    for drawn in (predicted, observed):
+        for one, following in itertools.pairwise(drawn.segments):
             assert abs(one.start + one.length - following.start) < 0.02
-        assert bar.segments[-1].start + bar.segments[-1].length <= 100.0
+        assert drawn.segments[-1].start + drawn.segments[-1].length <= 100.0
     weights = predicted.segments[0]
     assert abs(weights.length - 100 * gpu.predicted.weights_bytes / gpu.total_bytes) < 0.01 and weights.label
 
@@ -131,7 +131,7 @@ def test_more_than_there_is_does_not_leave_the_drawing():
     for gpu in given["ansible_facts"]["gpu_inventory"]["gpus"]:
         gpu["processes"][0]["used_bytes"] = 10 * gpu["memory"]["total_bytes"]
     for gpu in report_of(a=given).hosts[0].gpus:
-        assert all(one.start + one.length <= 100.01 for bar in bars.bars(gpu) for one in bar.segments)
+        assert all(one.start + one.length <= 100.01 for drawn in bars.bars(gpu) for one in drawn.segments)
 
 
 # -- for everybody -----------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def test_an_error_is_kept(monkeypatch):
         ("never", [-1]),
         (None, [-1]),
     ],
+    ids=["minutes", "centuries", "over", "words", "nothing"],  # the first differs from worker to worker
 )
 def test_a_model_stays_loaded_as_long_as_before(monkeypatch, expires, seconds):
     client = Client({"response": "x"})

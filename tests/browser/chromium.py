@@ -133,7 +133,9 @@ def _chromium(directory: pathlib.Path, *options: str, page: str) -> subprocess.C
 
 
 def _console(said: bytes) -> list[str]:
-    return [found["text"] for found in map(_CONSOLE.search, said.decode("utf-8", "replace").splitlines()) if found]
+    """Messages, without those about the browser's own pages: without a network it finds that to be slow."""
+    found = [match["text"] for match in map(_CONSOLE.search, said.decode("utf-8", "replace").splitlines()) if match]
+    return [text for text in found if "chrome://" not in text]
 
 
 def _requests(log: pathlib.Path) -> list[str]:

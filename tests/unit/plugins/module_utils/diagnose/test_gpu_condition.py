@@ -41,7 +41,7 @@ CASES = {
     "recovery_wanted": (first(recovery_action="drain_p2p"), ["drain_p2p"]),
     "xid": (host(kernel_lines=[XID, XID]), ["Xid 79 (the GPU has fallen off the bus)", "2 times"]),
     "vgpu_unlicensed": (first(**VGPU, vgpu_licensed=False), ["without a licence", "GRID A100D-16C"]),
-    "vgpu_profile": (first(**dict(VGPU, name="NVIDIA A40-8B"), vgpu_licensed=True), ["series B", "series C or Q"]),
+    "vgpu_profile": (first(**{**VGPU, "name": "NVIDIA A40-8B"}, vgpu_licensed=True), ["series B", "series C or Q"]),
 }
 
 

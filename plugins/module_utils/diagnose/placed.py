@@ -68,31 +68,38 @@ def _discovered(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
 
 def _problems(server: Server) -> Iterator[Finding]:
     for kind, (line, times) in sorted(server.log.problems.items()):
-        if kind not in _LOGGED:
+        if kind not in _LOGGED or (kind in _FORESEEN and server.planned is not None):
             continue
-        remedy, variable = _LOGGED[kind]
+        confidence, remedy, variable = _LOGGED[kind]
         seen = "%s has logged%s: %s" % (
             server.name,
             "" if times == 1 else " %d times, last" % times,
             secrets.without_credentials(line.strip()),
         )
-        yield Finding(kind, seen, CERTAIN, remedy, variable, server.name)
+        yield Finding(kind, seen, confidence, remedy, variable, server.name)
 
 
-#: Problems in the log of a server -> (remedy, variable).
+#: Problems that are none where a plan has made the choice.
+_FORESEEN = ("host_memory_short",)
+#: Problems in the log of a server -> (confidence, remedy, variable).
 _LOGGED = {
     "out_of_gpu_memory": (
+        CERTAIN,
         "Use a shorter context, a quantized KV cache or more GPUs, and look at who else holds memory of the GPU.",
         _MODELS + "context_length",
     ),
     "cuda_error": (
+        CERTAIN,
         "Look for Xid in the kernel's log (journalctl -k), and restart the service. If it comes again with one GPU "
         "only, exclude that GPU.",
         "ollama_multigpu_exclude",
     ),
+    # Ollama 0.32, server/sched.go: the file is larger than the free memory. On GPUs alone, that costs time to load.
     "host_memory_short": (
-        "Free memory of the host, or keep fewer layers on the CPU: the file does not fit beside what else is there.",
-        "",
+        POSSIBLE,
+        "Free memory of the host, or keep the model loaded: its file does not fit beside what else is there, and each "
+        "load reads it from the disk.",
+        _MODELS + "keep_alive",
     ),
 }
 

@@ -87,6 +87,8 @@ def test_a_split_that_was_asked_for_or_of_unequal_gpus_is_well():
 
 def test_what_a_plan_wants_is_well():
     plan = {"gpu_uuids": [A, B], "environment": {}, "models": []}
+    assert not found(runs(log=logs("host_memory_short", "disabling mmap"), planned=plan))
+    assert "out_of_gpu_memory" in found(runs(log=logs("out_of_gpu_memory", NO_MEMORY), planned=plan))
     assert not found(runs(engine("--split-mode", "none", held={A: 20 * GIB}), planned=plan))
     cpu = dict(plan, gpu_uuids=[])
     assert not found(runs(engine(held={}), planned=cpu, log=ServerLog(gpus=[])))

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
-from typing import Optional
+from typing import Iterator, Optional
 
 LONGEST_NAME = 200  # a file system takes 255 bytes, with the suffix and the name of the draft
 _MODE = 0o644
@@ -59,17 +61,38 @@ class ControllerFile:
         Raises:
             ControllerFileError: It cannot be written.
         """
-        try:
-            os.makedirs(self.directory, mode=0o755, exist_ok=True)
-            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise self._error(error.strerror or str(error)) from error
+        directory = self._open_directory()
         try:
             self._replace(directory, content)
         except OSError as error:
             raise self._error(error.strerror or str(error)) from error
         finally:
             os.close(directory)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory of the file: the hosts of a run are worked on by several processes.
+
+        Raises:
+            ControllerFileError: The directory cannot be made or held.
+        """
+        directory = self._open_directory()
+        try:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX)
+            except OSError as error:
+                raise self._error(error.strerror or str(error)) from error
+            yield
+        finally:
+            os.close(directory)
+
+    def _open_directory(self) -> int:
+        """The directory, which is made where it is missing, as a descriptor that is to be closed."""
+        try:
+            os.makedirs(self.directory, mode=0o755, exist_ok=True)
+            return os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise self._error(error.strerror or str(error)) from error
 
     def _replace(self, directory: int, content: bytes) -> None:
         draft: Optional[str] = ".%s.%s" % (self.name, secrets.token_hex(8))

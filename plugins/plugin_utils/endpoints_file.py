@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import EndpointsError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
@@ -57,7 +55,7 @@ class EndpointsFile(ControllerFile):
         if is_check:
             return self._differing(host, entry, known) is not None
         try:
-            with self._locked():
+            with self.locked():
                 content = self._differing(host, entry, known)
                 if content is not None:
                     self.put(content)
@@ -97,17 +95,6 @@ class EndpointsFile(ControllerFile):
                 "%s is not a file of endpoints that this collection has written: %s Move it away, or give another path "
                 "as ollama_multigpu_endpoints_file." % (self.path, str(error).rstrip(".") + ".")
             ) from error
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the directory of the file: the hosts of a run are worked on by several processes."""
-        os.makedirs(self.directory, mode=0o755, exist_ok=True)
-        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(directory)
 
     def _error(self, reason: str) -> ControllerFileError:
         return ControllerFileError(

@@ -10,11 +10,9 @@ batches (serial) and with --limit. Hosts that are not in the play are no part of
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
@@ -84,22 +82,12 @@ class PlanFiles:
         """
         self._plan.put(json_text(record).encode("ascii"))
         members = {str(record["host"]), *hosts}
-        with self._alone():
+        with self._data.locked():
             found = {name: one for name, one in self._read().items() if name in members}
             found[str(record["host"])] = short_record(record)
             ordered = _of_this_version([found[name] for name in sorted(found)], record)
             self._data.put(json_text({"format": FORMAT, "hosts": ordered}).encode("ascii"))
             self._text.put(plan_summary(ordered).encode("utf-8"))
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the directory: the hosts of a play are planned at the same time."""
-        handle = os.open(self._data.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
     def _read(self) -> dict[str, Any]:
         """The parts of the other hosts; none where what is there is of another format."""

@@ -128,6 +128,11 @@ ansible_facts:
             - Whether the kernel says surely that the host has no NVIDIA GPU, because its PCI bus can be read and has
               none. Where this is V(false) and C(state) is not V(ok), GPUs may be there that cannot be read.
           type: bool
+        wsl:
+          description:
+            - Whether the system is WSL. Windows shares out the memory of its GPUs, so that CUDA may get less than the
+              free memory of the facts.
+          type: bool
   sample:
     gpu_inventory:
       state: ok
@@ -155,6 +160,7 @@ ansible_facts:
       topology: []
       unlisted: []
       no_gpu_present: false
+      wsl: false
       host_memory:
         total_bytes: 540917706752
         available_bytes: 526133493760

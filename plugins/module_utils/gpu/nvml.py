@@ -74,6 +74,7 @@ def read_here(pynvml: Any) -> dict[str, Any]:
 def _inventory(pynvml: Any) -> schema.Inventory:
     inventory = schema.Inventory(
         host_memory=host_memory.read(),
+        wsl=sysfs.is_wsl(),
         driver_version=_system(pynvml, "nvmlSystemGetDriverVersion"),
         nvml_version=_system(pynvml, "nvmlSystemGetNVMLVersion"),
         cuda_version=_cuda_version(

@@ -204,7 +204,7 @@ class Inventory:
 
     `unlisted` are the PCI addresses of NVIDIA GPUs that the driver does not list (fallen off, bound elsewhere).
     `no_gpu_present` tells whether the kernel says surely that the host has no NVIDIA GPU: without it, GPUs that cannot
-    be read may be there.
+    be read may be there. `wsl` tells whether the system is WSL, whose GPUs are those of Windows.
     """
 
     state: str = OK
@@ -217,6 +217,7 @@ class Inventory:
     topology: list[Link] = dataclasses.field(default_factory=list)
     unlisted: list[str] = dataclasses.field(default_factory=list)
     no_gpu_present: bool = False
+    wsl: bool = False
     host_memory: HostMemory = dataclasses.field(default_factory=HostMemory)
 
 

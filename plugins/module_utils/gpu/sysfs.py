@@ -49,7 +49,7 @@ def no_gpu_present(root: str | None = None) -> bool:
 
     The PCI bus can be read and has none, and the host is not of a kind whose GPU is not on that bus (Jetson, WSL).
     """
-    return _nvidia_gpus(root) == [] and not is_tegra() and not os.path.exists(_WSL)
+    return _nvidia_gpus(root) == [] and not is_tegra() and not is_wsl()
 
 
 def sysfs_bus_id(text: str) -> str | None:
@@ -86,6 +86,11 @@ def loaded_driver_version(path: str = "/proc/driver/nvidia/version") -> str | No
 def is_tegra() -> bool:
     """Return whether this is a Jetson; its older systems have a GPU but no libnvidia-ml."""
     return os.path.exists("/etc/nv_tegra_release") or os.path.exists("/sys/devices/platform/gpu.0")
+
+
+def is_wsl() -> bool:
+    """Return whether this is WSL, where Windows shares out the memory of the GPUs."""
+    return os.path.exists(_WSL)
 
 
 def meminfo(path: str = "/proc/meminfo") -> dict[str, int]:

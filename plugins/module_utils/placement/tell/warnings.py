@@ -40,18 +40,24 @@ def of_unlisted(gpu_inventory: dict[str, Any]) -> list[str]:
 
 
 def of_unseen_processes(gpu_inventory: dict[str, Any], gpus: Sequence[Gpu]) -> list[str]:
-    """GPUs of the plan whose processes the driver does not tell.
+    """GPUs of the plan whose processes the driver does not tell, and GPUs of Windows.
 
-    Under WSL, NVML lists no processes, and its free memory is that of the whole GPU, of which CUDA gets a share that
-    Windows decides.
+    Under WSL, older drivers list no processes, newer ones list them without their memory (Syllo/nvtop#432), and NVML's
+    free memory is that of the whole GPU, of which CUDA gets a share that Windows decides.
     """
     used = {gpu.uuid for gpu in gpus}
-    return [
+    unseen = [
         "The driver does not tell which processes use GPU %s (%s), as under WSL: memory of the services counts as that "
         "of others once they run, and CUDA may give less than the free memory that NVML tells; raise headroom_bytes."
         % (fact.get("index"), fact.get("uuid"))
         for fact in gpu_inventory.get("gpus") or []
         if fact.get("uuid") in used and "processes" in (fact.get("unsupported") or [])
+    ]
+    if unseen or not used or not gpu_inventory.get("wsl"):
+        return unseen
+    return [
+        "This host is WSL, and Windows decides how much of its GPUs' memory CUDA gets: it may be less than the free "
+        "memory that NVML tells, which the plan counts on. Raise headroom_bytes if a model does not load."
     ]
 
 

@@ -9,6 +9,7 @@ import pathlib
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import nvml, sysfs
 
 from tests.rig.gpus import state as gpu_state
 
@@ -180,3 +181,16 @@ def test_the_order_of_the_gpus_changes_their_index_only(machine):
     turned = machine(changes=swapped)["gpus"]
     assert [gpu["index"] for gpu in turned] == [0, 1]
     assert [dict(gpu, index=None) for gpu in turned[::-1]] == [dict(gpu, index=None) for gpu in straight]
+
+
+@pytest.mark.parametrize("wsl", [True, False])
+def test_a_host_that_is_wsl_is_told(monkeypatch, tmp_path, wsl):
+    class NoGpus:
+        NVMLError = ValueError
+
+        @staticmethod
+        def nvmlDeviceGetCount():
+            return 0
+
+    monkeypatch.setattr(sysfs, "_WSL", str(tmp_path if wsl else tmp_path / "dxg"))
+    assert nvml._inventory(NoGpus).wsl is wsl

@@ -32,7 +32,9 @@ def test_that_there_is_no_gpu_is_sure_only_with_a_bus_that_can_be_read(tmp_path,
     assert sysfs.no_gpu_present(str(bus)) is True
     (tmp_path / "dxg").touch()
     assert sysfs.no_gpu_present(str(bus)) is False, "GPUs of Windows are not on the bus of its Linux"
+    assert sysfs.is_wsl() is True
     (tmp_path / "dxg").unlink()
+    assert sysfs.is_wsl() is False
     monkeypatch.setattr(sysfs, "is_tegra", lambda: True)
     assert sysfs.no_gpu_present(str(bus)) is False
     monkeypatch.setattr(sysfs, "is_tegra", lambda: False)

@@ -70,6 +70,20 @@ def test_gpus_whose_processes_the_driver_does_not_tell():
     assert not any("does not tell" in warning for warning in result["warnings"])
 
 
+def test_the_share_of_memory_that_windows_gives_is_said_once():
+    """Drivers of today list processes under WSL, too: Syllo/nvtop#432 has pid 79 with the memory [N/A]."""
+    wsl = dict(hosts.inventory(hosts.A6000, hosts.A6000), wsl=True)
+    process = {"pid": 79, "name": "python3", "used_bytes": None, "unit": None}
+    wsl["gpus"][0]["processes"] = [process]
+    notes = plan(wsl, wanted("llama3.1-8b"))["warnings"]
+    (note,) = [note for note in notes if "WSL" in note]
+    assert note.startswith("This host is WSL") and "Raise headroom_bytes" in note
+    assert not any("WSL" in note for note in plan(dict(wsl, wsl=False), wanted("llama3.1-8b"))["warnings"])
+    wsl["gpus"][0]["unsupported"] = ["processes"]
+    (note,) = [note for note in plan(wsl, wanted("llama3.1-8b"))["warnings"] if "WSL" in note]
+    assert "does not tell which processes use GPU 0" in note
+
+
 def test_fewer_replicas_of_a_model_that_is_not_wholly_on_a_gpu():
     """No word of GPUs that have no room: an instance with layers on the CPU is not replicated."""
     asked = {"context_length": 4096, "allow_cpu_offload": True, "replicas": 2}

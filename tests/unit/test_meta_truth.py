@@ -78,9 +78,9 @@ def _constant(path, name):
     return None
 
 
-def _readme_table(heading):
-    """Rows of the first table below a heading of README.md: lists of cells."""
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+def _readme_table(heading, place=CHECKOUT):
+    """Rows of the first table below a heading of the README.md of a directory: lists of cells."""
+    text = (place / "README.md").read_text(encoding="utf-8")
     section = re.split(
         r"^#+ ",
         re.split(r"^##+ %s$" % heading, text, maxsplit=1, flags=re.MULTILINE)[1],
@@ -329,7 +329,7 @@ def test_nothing_else_asks_for_the_long_tests():
 
 
 def test_readme_lists_the_modules():
-    rows = _readme_table("Modules")
+    rows = _readme_table("Modules", CHECKOUT / "plugins")
     assert [row[0].strip("`") for row in rows] == [path.stem for path in MODULES]
     for row, path in zip(rows, MODULES):
         assert row[1] == yaml.safe_load(_constant(path, "DOCUMENTATION"))["short_description"], path.stem
@@ -337,7 +337,7 @@ def test_readme_lists_the_modules():
 
 def test_readme_lists_the_variables_of_the_role():
     defaults = _load(ROLE / "defaults" / "main.yml")
-    rows = {row[0].strip("`"): row[1] for row in _readme_table("Variables of the role")}
+    rows = {row[0].strip("`"): row[1] for row in _readme_table("Variables of the role", ROLE)}
     assert sorted(rows) == sorted(defaults)
     for name, shown in rows.items():
         if "{{" not in str(defaults[name]):
@@ -353,18 +353,27 @@ def _first_paragraph(option):
 
 def test_readme_says_of_variables_what_their_documentation_says():
     documented = {name: _first_paragraph(option) for name, option in _options("main").items()}
-    assert {row[0].strip("`"): row[2] for row in _readme_table("Variables of the role")} == documented
+    assert {row[0].strip("`"): row[2] for row in _readme_table("Variables of the role", ROLE)} == documented
     keys = _options("main")["ollama_multigpu_models"]["options"]
     documented = {name: _first_paragraph(option) for name, option in keys.items()}
-    assert {row[0].strip("`"): row[2] for row in _readme_table("Keys of a model")} == documented
+    assert {row[0].strip("`"): row[2] for row in _readme_table("Keys of a model", ROLE)} == documented
 
 
 def test_readme_lists_the_keys_of_a_model():
     options = _options("main")["ollama_multigpu_models"]["options"]
-    rows = _readme_table("Keys of a model")
+    rows = _readme_table("Keys of a model", ROLE)
     assert sorted(row[0].strip("`") for row in rows) == sorted(options)
     for row in rows:
         assert row[1].strip("`") == _as_text(options[row[0].strip("`")].get("default")), row[0]
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 220, "it is one page: what is long belongs into a guide"
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [link for link in links if not (CHECKOUT / link).is_file()] == []
+    guides = {path.name for path in (CHECKOUT / "docs" / "docsite" / "rst").glob("*.rst")}
+    assert guides <= {link.rpartition("/")[2] for link in links}
 
 
 def test_readme_names_the_playbooks():

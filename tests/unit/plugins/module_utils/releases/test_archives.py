@@ -8,9 +8,8 @@ import pathlib
 
 import pytest
 import yaml
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.service_variables import version_text
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import archives
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.release import NEWEST_CHECKED, is_checked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.release import is_checked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.versions import parse_version
 
 
@@ -65,22 +64,6 @@ def test_a_hash_is_pinned_where_nobody_has_to_be_asked_for_it(version, given, pi
 def test_the_hash_of_a_checksum():
     assert archives.sha256_of("sha256:" + "A" * 64) == archives.sha256_of("a" * 64) == "a" * 64
     assert archives.sha256_of("https://x/sha256sum.txt") is None
-
-
-def test_the_readme_says_which_releases_are_known_and_checked():
-    readme = pathlib.Path(__file__).resolve().parents[5].joinpath("README.md").read_text(encoding="utf-8")
-    section = readme.split("### Releases of Ollama\n")[1].split("\n## ")[0]
-    told = [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in section.split("\n") if "| `" in row]
-    known = []
-    for version in sorted(set(archives.CHECKSUMS) | {version_text(NEWEST_CHECKED)}, key=archives._order, reverse=True):
-        kinds = []
-        for architecture in ("amd64", "arm64"):
-            found = archives.checksum(version, architecture, "", "https://x/a")
-            there = "read from its `sha256sum.txt`" if found else "to be given"
-            kinds.append("known" if archives.is_sha256(found) else there)
-        checked = "checked" if is_checked(parse_version(version)) else "not checked"
-        known.append(("`%s`" % version, kinds[0], kinds[1], checked))
-    assert told == known
 
 
 def test_the_default_release_is_the_newest_that_is_checked_and_known():

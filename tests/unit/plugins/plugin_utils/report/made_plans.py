@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.action import placement_info
 from tests.oracle import hosts, models
 from tests.unit.plugins.action.test_hostile_answers import act
 
-HEADERS = {"llama4:16x17b": "llama4-scout", "gemma3:27b": "gemma3-27b"}
+HEADERS = {"llama4:16x17b": "llama4-scout", "gemma3:27b": "gemma3-27b", "llama3.1:8b": "llama3.1-8b"}
 
 
 @functools.lru_cache(maxsize=None)

@@ -32,7 +32,7 @@ MOST_LATER, LEAST_THROUGHPUT, HELD_STREAMS = 1.25, 0.8, (1, 16)
 def asked(port, clients, options):
     """(median seconds to the first byte, whole requests a second) of one round."""
     request = {"model": "llama3", "options": options}
-    found = asyncio.run(streams.stream(port, clients, SECONDS, request))
+    found = asyncio.run(streams.stream(streams.Target(port), clients, streams.after(SECONDS), request))
     whole = [outcome for outcome in found if outcome.kind == streams.WHOLE]
     if len(whole) < len(found):
         raise SystemExit("bench: %d of %d requests failed" % (len(found) - len(whole), len(found)))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import json
 import os
@@ -187,12 +188,21 @@ class Front:
             admin.sendall(text.encode() + b"\n")
             return b"".join(iter(lambda: admin.recv(65536), b"")).decode()
 
+    def rows(self) -> list[dict[str, str]]:
+        """What HAProxy says of its frontends, backends and servers."""
+        return list(csv.DictReader(self.command("show stat").removeprefix("# ").splitlines()))
+
+    def backend(self, name: str) -> dict[str, str]:
+        """What it says of a backend."""
+        return next(row for row in self.rows() if (row["pxname"], row["svname"]) == (name, "BACKEND"))
+
     def servers(self, up: bool) -> list[str]:
         """backend/server of those that are in rotation, or are not, after their first check."""
-        rows = [row.split(",") for row in self.command("show stat").splitlines()[1:] if row]
-        found = [row for row in rows if row[1] not in ("FRONTEND", "BACKEND") and row[0].startswith("model_")]
-        checked = [(row[0] + "/" + row[1], row[17].startswith("UP") and row[36] != "") for row in found]
-        return [name for name, there in checked if there == up]
+        found = [row for row in self.rows() if row["pxname"].startswith("model_") and row["svname"] != "BACKEND"]
+        there = {
+            "%(pxname)s/%(svname)s" % row: row["status"].startswith("UP") and row["check_status"] != "" for row in found
+        }
+        return [name for name, is_up in there.items() if is_up == up]
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of the access log."""

@@ -231,6 +231,33 @@ def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
         until(lambda: not front.servers(False))
 
 
+def test_requests_that_wait_for_the_only_instance_are_answered_once_it_is_back(lights, tmp_path):
+    """It is killed: what it had been given, and what comes while it is gone, gets a status that says "later"."""
+    given = {"allow_loading": True, "queue_timeout": 60}
+    with running(tmp_path, facts_of(lights, slots=1), acknowledged=["keys"], **given) as front:
+        ask = {"model": "tiny:8b", "options": {"num_predict": 3, "rig_pause": 0.5}, "stream": False}
+        found = []
+
+        def ask_once():
+            found.append(front.ask("POST", CHAT, ask, key=None))
+
+        threads = [threading.Thread(target=ask_once) for unused in range(5)]
+        for thread in threads:
+            thread.start()
+        until(lambda: int(front.backend("model_tiny:8b")["qcur"]) == 4)
+        lights[0].kill()
+        until(lambda: "model_tiny:8b/a_gpu0" in front.servers(False))
+        assert int(front.backend("model_tiny:8b")["qcur"]) > 0
+        ask_once()
+        lights[0].start()
+        for thread in threads:
+            thread.join()
+        until(lambda: not front.servers(False))
+        statuses = [reply.status for reply in found]
+        assert {*statuses} == {200, 503} and statuses.count(200) >= 1, statuses
+        assert all(reply.headers["retry-after"] == "5" for reply in found if reply.status == 503)
+
+
 def test_an_alias_moves_clients_step_by_step(tmp_path):
     """One model on each instance, and an alias that is each of them: by weights, also where nobody else asks."""
     both = [Light("old", ["llama3:latest", "chat:latest"]), Light("new", ["qwen3:8b", "chat:latest"])]

@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import ssl
 import time
+from collections.abc import Callable
 from typing import Optional
 
 #: What became of a request: answered to its end; an answer that had begun and broke off, which the client sees; refused
@@ -25,6 +27,7 @@ class Outcome:
         at: seconds on the clock when it was sent.
         first_byte: seconds until the head of the answer was there.
         seconds: until its end.
+        error: what the client saw where it is neither whole nor refused.
     """
 
     kind: str
@@ -32,13 +35,31 @@ class Outcome:
     at: float
     first_byte: Optional[float]
     seconds: float
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What is asked.
+
+    Attributes:
+        port: of the server.
+        host: its name or address.
+        key: sent as bearer token.
+        context: for TLS; None = plain HTTP.
+    """
+
+    port: int
+    host: str = "127.0.0.1"
+    key: str = "none"
+    context: Optional[ssl.SSLContext] = None
 
 
 class _Connection:
     """A connection that is kept while both sides want to."""
 
-    def __init__(self, port: int, keep: bool) -> None:
-        self._port, self._keep = port, keep
+    def __init__(self, target: Target, keep: bool) -> None:
+        self._target, self._keep = target, keep
         self._streams: Optional[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = None
 
     async def ask(self, head: str, body: bytes) -> Outcome:
@@ -52,10 +73,11 @@ class _Connection:
         return outcome
 
     async def _ask(self, head: str, body: bytes, at: float) -> Outcome:
-        status, first = 0, None
+        status, first, seen = 0, None, ""
         try:
             if self._streams is None:
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                to = self._target
+                self._streams = await asyncio.open_connection(to.host, to.port, ssl=to.context)
             reader, writer = self._streams
             kept = "keep-alive" if self._keep else "close"
             writer.write((head + "Connection: %s\r\nContent-Length: %d\r\n\r\n" % (kept, len(body))).encode() + body)
@@ -66,10 +88,10 @@ class _Connection:
             if not self._keep or "connection: close" in lines:
                 self.close()
             kind = WHOLE if status == 200 else REFUSED
-        except (OSError, asyncio.IncompleteReadError, ValueError):
+        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
             self.close()
-            kind = BROKEN if status == 200 else LOST
-        return Outcome(kind, status, at, first, time.monotonic() - at)
+            kind, seen = BROKEN if status == 200 else LOST, repr(error)
+        return Outcome(kind, status, at, first, time.monotonic() - at, seen)
 
     def close(self) -> None:
         if self._streams:
@@ -91,28 +113,33 @@ async def _rest(reader: asyncio.StreamReader, lines: list[str]) -> None:
             return
 
 
-async def stream(port: int, clients: int, seconds: float, request: dict, key: str = "none") -> list[Outcome]:
-    """Let so many clients ask one request after the other for a time.
+def after(seconds: float) -> Callable[[], bool]:
+    """A condition that holds when a time, which begins now, is over."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+async def stream(target: Target, clients: int, over: Callable[[], bool], request: dict) -> list[Outcome]:
+    """Let so many clients ask one request after the other.
 
     Half of them keep their connections.
 
     Args:
-        port: on loopback.
+        target: what they ask.
         clients: at once.
-        seconds: after which no request begins.
+        over: when this holds, no request begins any more.
         request: the body for /api/generate.
-        key: as bearer token.
 
     Returns:
         what became of each request.
     """
     body = json.dumps(request).encode()
-    head = "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n" % key
-    end, found = time.monotonic() + seconds, []
+    head = "POST /api/generate HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n" % (target.host, target.key)
+    found: list[Outcome] = []
 
     async def client(number: int) -> None:
-        connection = _Connection(port, number % 2 == 0)
-        while time.monotonic() < end:
+        connection = _Connection(target, number % 2 == 0)
+        while not over():
             found.append(await connection.ask(head, body))
             if found[-1].kind in (LOST, REFUSED):
                 await asyncio.sleep(0.1)

@@ -60,6 +60,16 @@ options:
     description:
       - Host and port of a mirror to pull from instead of the registry in the model's name. The model keeps its name.
     type: str
+  registry_username:
+    description:
+      - User name for O(registry), and for no other registry.
+      - Ollama can log in to none, so the module downloads the model itself, as the user that O(store) belongs to.
+        O(store) is required with it. The password is in the memory of its processes and nowhere else on the host.
+    type: str
+  registry_password:
+    description:
+      - Password for O(registry). It is sent as C(Basic), or to get a token where the registry asks for C(Bearer).
+    type: str
   insecure:
     description:
       - Whether the server may use plain HTTP with the registry.
@@ -145,6 +155,14 @@ EXAMPLES = r"""
     insecure: true
     digest: sha256:46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e
 
+- name: Download a model from a mirror that needs a login
+  gpufleet.ollama.model:
+    name: llama3.1:8b
+    registry: mirror.example.com:5000
+    registry_username: reader
+    registry_password: "{{ vault_registry_password }}"
+    store: /var/lib/ollama-multigpu/instances/gpu0
+
 - name: Build a model with a fixed context length and no fallback to the CPU
   gpufleet.ollama.model:
     name: llama4:16x17b-optimized
@@ -219,6 +237,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import EXPECTED_ERRORS, ensure, read_wanted
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.login import LoginRefused, login_of, login_options
 
 
 def main():
@@ -229,6 +248,7 @@ def main():
             url=dict(type="str", default="http://127.0.0.1:11434"),
             source=dict(type="str"),
             registry=dict(type="str"),
+            **login_options(),
             insecure=dict(type="bool", default=False),
             digest=dict(type="str"),
             modelfile=dict(type="str"),
@@ -246,11 +266,11 @@ def main():
     )
     options = take_options(module)
     try:
-        wanted = read_wanted(options)
+        wanted = read_wanted(dict(options, login=login_of(options)))
         outcome = ensure(wanted, wanted.target(), module.check_mode)
     except LibraryMissing as error:
         module.fail_json(**error.as_failure())
-    except EXPECTED_ERRORS as error:
+    except (LoginRefused, *EXPECTED_ERRORS) as error:
         module.fail_json(msg=str(error))
     for warning in outcome.warnings:
         module.warn(warning)

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit import guide_tables
+from tests.unit.readme_picture import picture
 
 GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst"
 
@@ -28,6 +29,11 @@ GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst
 def test_the_guide_shows_what_the_code_says(guide, text):
     expected = text()
     assert "\n\n%s\n" % expected in (GUIDES / (guide + ".rst")).read_text(encoding="utf-8"), "\n" + expected
+
+
+def test_the_picture_of_the_readme_is_what_the_report_draws():
+    drawn = picture()
+    assert (GUIDES.parents[1] / "report.svg").read_text(encoding="utf-8") == drawn, "\n" + drawn
 
 
 def test_the_guide_names_what_is_on_a_host():

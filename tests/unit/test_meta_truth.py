@@ -21,6 +21,7 @@ FILE_KINDS = (
     ".yml",
     ".yaml",
     ".j2",
+    ".svg",
     ".sh",
     ".c",
     ".h",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Models of a registry with a login: read by model_info, downloaded by instance_models, against the rig's doubles."""
+"""Models of a registry with a login: model_info reads them, instance_models and model download them from the rig."""
 
 from __future__ import annotations
 
@@ -92,3 +92,17 @@ def test_the_login_goes_to_no_other_registry(closed):
     refused = run(closed, [model], **LOGIN)
     assert refused["failed"] and closed.names() == []
     assert "Basic" not in {one["authorization"] for one in closed.registry.requests}
+
+
+def test_the_module_of_one_model_takes_the_login(closed):
+    options = {"name": "tiny", "registry": closed.host, "insecure": True, "url": closed.url(0), **LOGIN}
+    nowhere = run_module("model", options)
+    assert nowhere["failed"] and "needs the store on this host" in nowhere["msg"]
+    options["store"] = str(closed.store(0))
+    foreseen = run_module("model", options, check=True)
+    assert foreseen["action"] == "pull" and closed.names() == []
+    done = run_module("model", options)
+    assert (done["action"], done["digest"]) == ("pull", TINY_DIGEST) and "MARK" not in str(done)
+    assert run_module("model", options)["changed"] is False
+    refused = run_module("model", dict(options, registry_password=""))
+    assert "is given without ollama_multigpu_registry_password" in refused["msg"]

@@ -84,6 +84,12 @@ def attention_width(model: ModelFacts, index: int) -> Tuple[int, int]:
     return heads * key, heads * value
 
 
+def has_rows(model: ModelFacts) -> bool:
+    """Whether any block caches keys or values: not in models of states alone, nor in those that embed only."""
+    blocks = 0 if model.architecture in architecture.UNCACHED else model.block_count
+    return any(any(attention_width(model, index)) for index in range(blocks))
+
+
 def state_elements(model: ModelFacts) -> Tuple[int, int]:
     """(elements of the convolution state, of the recurrent state) of one block for one sequence, 32 bit floats.
 

@@ -82,6 +82,8 @@ def refused_cache(version: Version, model: ModelFacts, cache_type: str) -> Optio
         model: the model's facts.
         cache_type: "f16", "q8_0" and so on, for keys and values alike.
     """
+    if not kv_cache.has_rows(model):
+        return None  # the type has no effect, and llama-server loads such a model with any
     row = engine_table.of(version)
     if cache_type not in row.cache_types:
         return (

@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import limits, versions
 
-from tests.oracle import models
+from tests.oracle import models, table
 from tests.unit.plugins.module_utils.releases.loads import gpus, request
 
 NEWEST = (0, 32, 15)
@@ -65,6 +65,13 @@ def test_a_cache_without_a_kernel(cache_type, heads, words):
     refusal = limits.refused_cache(NEWEST, model, cache_type)
     assert (refusal is None) is (words is None)
     assert all(word in (refusal or "") for word in words or ())
+
+
+@pytest.mark.parametrize("name", ["mamba-2.8b", "mamba2-130m", "rwkv7-2.9b", "bge-m3"])
+def test_the_cache_of_a_model_that_has_none_needs_no_kernel(name):
+    """llama-server of build 11669 loads them with q8_0 and --flash-attn auto."""
+    assert [limits.refused_cache(NEWEST, table.facts(name), kind) for kind in ("q8_0", "q5_1")] == [None, None]
+    assert "q5_1" in limits.refused_cache(NEWEST, table.facts("falcon-h1-7b"), "q5_1")
 
 
 def test_a_release_before_0_30_knows_three_cache_types():

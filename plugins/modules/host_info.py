@@ -36,6 +36,11 @@ options:
     description:
       - IP address that the services are to listen on. RV(host.address_available) says whether the host has it.
     type: str
+  metrics_directory:
+    description:
+      - Directory in which the checks of the host are to write metrics. It is described in RV(host.files).
+    type: path
+    default: ""
   secrets:
     description:
       - Whether to return RV(secrets) too. Use O(ignore:no_log) with it.
@@ -169,6 +174,9 @@ host:
     check_timer:
       description: The timer of the checks between runs, with C(active) and C(enabled).
       type: dict
+    metrics_directory:
+      description: Directory in which the checks of the host write metrics. Empty if they write none.
+      type: str
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
         none.
@@ -240,6 +248,7 @@ host:
       /var/lib/ollama-multigpu/instances/gpu0:
         {same_file_system: true, owned: true, models: [], problems: [], notes: []}
     check_timer: {active: false, enabled: false}
+    metrics_directory: ""
     drop_ins: []
     files:
       /usr/local/bin/ollama:
@@ -273,6 +282,7 @@ def main():
         argument_spec={
             "models_dir": {"type": "path", "default": paths.DEFAULT_MODELS_DIR},
             "address": {"type": "str"},
+            "metrics_directory": {"type": "path", "default": ""},
             "secrets": {"type": "bool", "default": False, "no_log": False},
             "kept_plan": {"type": "int"},
         },
@@ -281,7 +291,7 @@ def main():
     options = take_options(module)
     models_dir = options["models_dir"]
     try:
-        state = host_state(models_dir, options["address"])
+        state = host_state(models_dir, options["address"], metrics_directory=options["metrics_directory"])
         state["stores"] = list_stores(model_stores(state, models_dir), models_dir)
     except OSError as error:
         module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)

@@ -90,6 +90,9 @@ PURE = (
         for name in "answers diagnosis driver gpu_condition host_memory installed kinds placed server_log "
         "server_settings shapes tenants visible".split()
     ),
+    "program/metrics.py",
+    "program/metrics_list.py",
+    "program/metrics_text.py",
     "program/shapes.py",
     "program/status_lines.py",
     "program/verdicts.py",

@@ -44,10 +44,11 @@ def wanted_files(
         ValueError: a value of an environment that no environment file can carry, or one that is not known.
     """
     return (
-        _directories(plan, host)
+        _directories(plan, host, checking.metrics_directory)
         + [_instance_release(instance["name"], plan["ollama_version"]) for instance in plan["instances"]]
         + [_file(paths.TEMPLATE_UNIT_FILE, _unit_text(plan, host, sandbox), mode="0644")]
         + [_file(path, text, mode="0644") for path, text in unit_texts(checking).items()]
+        + _metrics_settings(checking)
         + [_environment_file(instance, values) for instance in plan["instances"]]
         + [instance_plan_file(plan, instance["name"]) for instance in plan["instances"]]
         + [
@@ -195,12 +196,22 @@ def instance_plan_file(plan: dict[str, Any], name: str) -> ManagedFile:
     return dataclasses.replace(_plan_file(paths.instance_plan(name), json_text(kept), "0640", "switch"), instance=name)
 
 
-def _directories(plan: dict[str, Any], host: dict[str, Any]) -> list[ManagedFile]:
+def _metrics_settings(checking: Checking) -> list[ManagedFile]:
+    """What the program of the host reads of the metrics."""
+    if not checking.metrics_directory:
+        return []
+    content = {"directory": checking.metrics_directory, "check_interval_seconds": checking.interval}
+    return [_file(paths.METRICS_SETTINGS, json_text(content), mode="0644")]
+
+
+def _directories(plan: dict[str, Any], host: dict[str, Any], metrics_directory: str) -> list[ManagedFile]:
     models_dir = plan["models_dir"]
     # What exists of these belongs to the administrator and is left as it is.
     others = [posixpath.dirname(paths.FACTS_DIRECTORY), paths.FACTS_DIRECTORY, *_parents(models_dir)]
+    if metrics_directory:
+        others += [*_parents(metrics_directory), metrics_directory]
     ours = list(dict.fromkeys([paths.STATE_DIRECTORY, models_dir, paths.stores(models_dir)]))
-    others = [path for path in others if path not in ours]
+    others = [path for path in dict.fromkeys(others) if path not in ours]
     made = sorted({*host["made"], *(path for path in others + ours if _is_absent(path, host))})
     return (
         [_directory(path) for path in (paths.CONFIGURATION, paths.ENVIRONMENT_DIRECTORY, paths.INSTANCE_RELEASES)]
@@ -246,9 +257,9 @@ def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> 
         )
         for entry in host["drop_ins"]
     ]
-    timer = []
+    timer = _removed_metrics(host, checking)
     if not checking.interval and not _is_absent(paths.CHECK_TIMER_FILE, host):
-        timer = [(ManagedFile(paths.CHECK_TIMER_FILE, "absent", diff=False), "ollama_multigpu_check_interval is 0.")]
+        timer += [(ManagedFile(paths.CHECK_TIMER_FILE, "absent", diff=False), "ollama_multigpu_check_interval is 0.")]
     return (
         drop_ins
         + [
@@ -258,6 +269,15 @@ def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> 
         ]
         + timer
     )
+
+
+def _removed_metrics(host: dict[str, Any], checking: Checking) -> list[tuple[ManagedFile, str]]:
+    """The metrics in a directory that is not the one for them any more, and what the program reads of it."""
+    before, now = host["metrics_directory"], checking.metrics_directory
+    left = [paths.metrics_file(before)] if before and before != now else []
+    left += [] if now else [paths.METRICS_SETTINGS]
+    reason = "ollama_multigpu_metrics_directory is %s." % (now or "empty")
+    return [(ManagedFile(path, "absent", diff=False), reason) for path in left if not _is_absent(path, host)]
 
 
 def _difference(wanted: ManagedFile, found: dict[str, Any] | None) -> str:

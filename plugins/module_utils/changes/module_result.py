@@ -117,6 +117,7 @@ def _checking(settings: dict[str, Any]) -> Checking:
         interval=Checking.interval if interval in (None, "") else int(interval),
         heal=settings.get(PREFIX + "heal") is True,
         accept_unproven=settings.get(PREFIX + "unproven") == "accept",
+        metrics_directory=paths.directory(settings.get(PREFIX + "metrics_directory")),
     )
 
 

@@ -82,12 +82,14 @@ class Checking:
     """What the role's variables say about the checks between runs.
 
     `interval` is in seconds, 0 for no checks. `heal` tells whether a check loads a model again and restarts its
-    instance. `accept_unproven` tells whether a unit counts as fine where its result is unproven.
+    instance. `accept_unproven` tells whether a unit counts as fine where its result is unproven. `metrics_directory` is
+    where a check writes its metrics, "" for nowhere.
     """
 
     interval: int = 600
     heal: bool = False
     accept_unproven: bool = False
+    metrics_directory: str = ""
 
 
 def unit_texts(checking: Checking) -> dict[str, str]:

@@ -34,6 +34,7 @@ _OF_ONE_VALUE = (
     "headroom_bytes",
     "host_headroom_bytes",
     "listen_address",
+    "metrics_directory",
     "models_dir",
     "plan_dir",
     "plan_file",
@@ -139,6 +140,15 @@ def _places(values: dict[str, Any]) -> list[str]:
     problem = paths.models_dir_problem(str(models_dir)) if models_dir else None
     if problem:
         problems.append("ollama_multigpu_models_dir %r %s." % (models_dir, problem))
+    metrics = values.get("metrics_directory")
+    problem = paths.metrics_directory_problem(str(metrics)) if metrics else None
+    if problem:
+        problems.append("ollama_multigpu_metrics_directory %r %s." % (metrics, problem))
+    elif metrics and (paths.directory(str(metrics)) + "/").startswith(paths.directory(str(models_dir)) + "/"):
+        problems.append(
+            "ollama_multigpu_metrics_directory is %s, in ollama_multigpu_models_dir, which holds models only: give "
+            "another directory, such as %s." % (metrics, paths.METRICS)
+        )
     if address is not None and not addresses.ip_address(str(address)):
         problems.append(
             "ollama_multigpu_listen_address is %r: give an IP address of the host, such as 127.0.0.1." % str(address)

@@ -35,6 +35,8 @@ PLANS = CONFIGURATION + "/plans"
 PLAN_RECORD = "about.json"
 #: What the instances were before a run began to change them, until the plan is written. Environments are in it.
 BEFORE = CONFIGURATION + "/before.json"
+#: Where the program of the host writes its metrics, and what else they need to know; absent where it writes none.
+METRICS_SETTINGS = CONFIGURATION + "/metrics.json"
 FACTS_DIRECTORY = "/etc/ansible/facts.d"
 FACTS = FACTS_DIRECTORY + "/ollama_multigpu.fact"
 
@@ -65,6 +67,10 @@ RELEASE_MARKER = ".complete"
 STATE_DIRECTORY = DEFAULT_MODELS_DIR
 VERDICT = STATE_DIRECTORY + "/verdict.json"
 HEALING = STATE_DIRECTORY + "/healing.json"
+
+#: A directory for the textfile collector of node_exporter, as examples name it. That of Debian's package,
+#: /var/lib/prometheus/node-exporter, is in a directory of the user prometheus; a pattern matches both.
+METRICS = "/var/lib/ollama-metrics/node-exporter"
 
 #: Which engines were seen computing since the boot, by instance.
 SEEN_COMPUTING = "/run/ollama-multigpu/seen-computing"
@@ -116,6 +122,8 @@ _SYSTEM = frozenset(
 #: Directories below which no models may be either: configuration, what the kernel shows, and what a reboot takes away
 #: or every user may write.
 _SYSTEM_TREES = ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var/run", "/var/lock", "/var/tmp")
+#: Directories that the units of the program cannot write in (ProtectSystem=full, ProtectHome=read-only).
+_CLOSED_TREES = ("/home", "/root", "/usr")
 _OTHER_LETTERS = re.compile(r"[^A-Za-z0-9._@+/-]")
 _INSTANCE_UNIT = re.compile(r"ollama@(.+)\.service\Z")
 
@@ -204,6 +212,27 @@ def models_dir_problem(text: str) -> Optional[str]:
     if path in _SYSTEM or tree in _SYSTEM_TREES or path in (CONFIGURATION, INSTALLATION):
         return "is a directory of the system or below one; give one of its own, such as %s" % DEFAULT_MODELS_DIR
     return None
+
+
+def metrics_directory_problem(text: str) -> Optional[str]:
+    """Return what is wrong with a directory for metrics and what to do, as the end of a sentence; None where it is
+    fine."""
+    path = posixpath.normpath(text)
+    if not _MODELS_DIR.match(text) or ".." in text.split("/"):
+        return "is not an absolute path of letters, digits and . _ @ + -, without '..'; give one such as %s" % METRICS
+    if path in _SYSTEM or any((path + "/").startswith(tree + "/") for tree in _SYSTEM_TREES + _CLOSED_TREES):
+        return "is a directory of the system or below one; give one of its own, such as %s" % METRICS
+    return None
+
+
+def directory(text: Optional[str]) -> str:
+    """Return a path as a directory is compared by it, "" for none."""
+    return posixpath.normpath(text) if text else ""
+
+
+def metrics_file(place: str) -> str:
+    """Return the file with the metrics of the host, in the directory `place`."""
+    return posixpath.join(place, "ollama_multigpu.prom")
 
 
 def stores(models_dir: str) -> str:

@@ -16,7 +16,7 @@ from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence
 _HEAT = ("hardware_thermal_slowdown", "software_thermal_slowdown")
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?(?P<address>[0-9a-fA-F:]+)[^)]*\): (?P<code>\d+)")
 #: Xids of the hardware, with what to do (docs.nvidia.com/deploy/xid-errors). Most others come from a program.
-_HARDWARE_XIDS = {
+HARDWARE_XIDS = {
     48: ("an uncorrectable memory error", "Reset the GPU. If it comes again, replace the board."),
     63: ("a memory row that is to be replaced", "Reset the GPU, so that the row is replaced."),
     64: ("a memory row that cannot be replaced", "Reset the GPU. If it comes again, replace the board."),
@@ -209,23 +209,40 @@ def _virtual(gpu: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _xids(evidence: HostEvidence) -> Iterator[Finding]:
+def xids(kernel_lines: list[str]) -> dict[tuple[str, int], int]:
+    """Return {(PCI address as the driver logs it, code): how often} of the messages Xid in the kernel's log.
+
+    Args:
+        kernel_lines: of host/kernel_log.py.
+    """
     found: dict[tuple[str, int], int] = {}
-    for line in evidence.kernel_lines or []:
+    for line in kernel_lines:
         match = _XID.search(line)
         if match:
             key = (match.group("address").lower(), int(match.group("code")))
             found[key] = found.get(key, 0) + 1
-    for (address, code), times in sorted(found.items()):
-        uuid = next((one["uuid"] for one in evidence.gpus if (one.get("pci_bus_id") or "?").startswith(address)), None)
-        meaning, remedy = _HARDWARE_XIDS.get(
-            code, ("", "Look it up in NVIDIA's Xid catalog: most come from a program.")
-        )
+    return found
+
+
+def gpu_at(address: str, gpus: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the GPU that a message Xid is about; None where the driver lists it no more.
+
+    Args:
+        address: as `xids` gives it, without the function of the device.
+        gpus: of the fact `gpu_inventory`.
+    """
+    return next((one for one in gpus if (one.get("pci_bus_id") or "?").startswith(address)), None)
+
+
+def _xids(evidence: HostEvidence) -> Iterator[Finding]:
+    for (address, code), times in sorted(xids(evidence.kernel_lines or []).items()):
+        uuid = (gpu_at(address, evidence.gpus) or {}).get("uuid")
+        meaning, remedy = HARDWARE_XIDS.get(code, ("", "Look it up in NVIDIA's Xid catalog: most come from a program."))
         yield Finding(
             "xid",
             "the kernel has logged Xid %d%s of the GPU at %s %s since the boot"
             % (code, " (%s)" % meaning if meaning else "", address, "once" if times == 1 else "%d times" % times),
-            LIKELY if code in _HARDWARE_XIDS else POSSIBLE,
+            LIKELY if code in HARDWARE_XIDS else POSSIBLE,
             remedy,
             subject=uuid or address,
         )

@@ -20,7 +20,8 @@ _RECOVERY = {
     "system_reboot": schema.UNUSABLE,
 }
 
-_SLOWED = (
+#: Clocks event reasons that lower the clocks for a fault: heat, or power that is missing.
+SLOWED = (
     "hardware_slowdown",
     "hardware_thermal_slowdown",
     "hardware_power_brake_slowdown",
@@ -68,7 +69,7 @@ def assess(gpu: schema.Gpu) -> schema.Health:
         degraded.append("a faulty memory page waits for a reboot to be retired")
     if gpu.mig.mode and gpu.mig.pending_mode and gpu.mig.mode != gpu.mig.pending_mode:
         degraded.append("MIG will be %s after the next reset" % gpu.mig.pending_mode)
-    slowed = [reason for reason in gpu.throttle_reasons if reason in _SLOWED]
+    slowed = [reason for reason in gpu.throttle_reasons if reason in SLOWED]
     if slowed:
         degraded.append("the GPU is slowed down (%s)" % ", ".join(slowed))
     temperature, limit = gpu.temperature_celsius, gpu.slowdown_temperature_celsius

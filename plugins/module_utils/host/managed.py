@@ -28,6 +28,7 @@ _FIXED = (
     paths.FACTS_DIRECTORY,
     paths.FACTS,
     paths.MADE,
+    paths.METRICS_SETTINGS,
     paths.PLAN,
     paths.BEFORE,
     paths.INSTANCE_RELEASES,
@@ -62,7 +63,9 @@ _EXPECTED = (
 _MOST_ENTRIES = 20
 
 
-def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]:
+def managed_files(
+    models_dir: str, root: str = "/", metrics_directories: tuple[str, ...] = ()
+) -> dict[str, dict[str, Any]]:
     """Return {path: file} of all that the collection has, or may put, on a host.
 
     Each file is as `describe` says, with `problem`: the sentence about why root does nothing there (places.py), None
@@ -72,8 +75,15 @@ def managed_files(models_dir: str, root: str = "/") -> dict[str, dict[str, Any]]
     Args:
         models_dir: the parent of the instances' stores; its own parents are described too.
         root: / except in tests.
+        metrics_directories: where metrics are written, or were; they are described with their parents and the file.
     """
     found = {path: _described(path, root, follow=path in _MAY_BE_LINKS) for path in _FIXED}
+    for parent in metrics_directories:
+        path = paths.metrics_file(parent)
+        found[path] = _described(path, root)
+        while parent not in ("/", ""):
+            found[parent] = _described(parent, root, follow=True)
+            parent = posixpath.dirname(parent)
     for path in _of_instances(root):
         found[path] = _described(path, root)
     parent = models_dir

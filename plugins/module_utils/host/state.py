@@ -30,14 +30,18 @@ _ENABLED = ("enabled", "enabled-runtime")
 _RUNNING = ("active", "activating", "reloading")
 
 
-def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") -> Dict[str, Any]:
+def host_state(
+    models_dir: str, address: Optional[str] = None, root: str = "/", metrics_directory: str = ""
+) -> Dict[str, Any]:
     """Return the state of a host as the module host_info returns it.
 
     Args:
         models_dir: the parent of the instances' stores.
         address: an IP address that an instance is to listen on, or None.
         root: see above.
+        metrics_directory: where metrics are to be written, "" for nowhere.
     """
+    metrics = metrics_directory_before(root)
     units = systemd.show_ours() if root == "/" else {}
     applied = applied_plan(root)
     return {
@@ -60,7 +64,10 @@ def host_state(models_dir: str, address: Optional[str] = None, root: str = "/") 
         "instances": instances(units, models_dir, root),
         "check_timer": check_timer(units.get(paths.CHECK_TIMER) or {}),
         "drop_ins": systemd.drop_ins(root),
-        "files": managed.managed_files(models_dir, root),
+        "metrics_directory": metrics,
+        "files": managed.managed_files(
+            models_dir, root, tuple(filter(None, [metrics, paths.directory(metrics_directory)]))
+        ),
         "models_dir": dict(
             managed.models_directory(models_dir, root),
             closed=entrance.closed_directory(models_dir) if root == "/" else None,
@@ -212,6 +219,12 @@ def made(root: str = "/") -> List[str]:
     """Return the directories outside its own that the collection has made, as it wrote them down."""
     directories = (read_object(paths.below(root, paths.MADE)) or {}).get("directories")
     return [path for path in directories if isinstance(path, str)] if isinstance(directories, list) else []
+
+
+def metrics_directory_before(root: str = "/") -> str:
+    """Return the directory in which the checks of the host write their metrics, "" for none."""
+    found = (read_object(paths.below(root, paths.METRICS_SETTINGS)) or {}).get("directory")
+    return found if isinstance(found, str) and not paths.metrics_directory_problem(found) else ""
 
 
 def existing(properties: Mapping[str, str]) -> Optional[Dict[str, Any]]:

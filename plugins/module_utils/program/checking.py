@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The command `check`: the evidence without loading or generating, kept as the verdict of the host."""
+"""The command `check`: the evidence without loading or generating, kept as the verdict and the metrics of the host."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..host.run_lock import LockHeld, run_lock
-from . import healing, observing, verdict_file
+from . import healing, metrics_file, observing, verdict_file
 from .applied import applied_plan
 from .observing import Seen
 from .shapes import FINE, OF_VERDICT, Answer, Line, Places
@@ -45,6 +45,7 @@ def check(places: Places, wait: float = 0, heals: bool = False) -> Answer:
         return Answer(FINE, [Line("%s %s" % (held, _LEFT_ALONE))], {"checked": False, "reason": str(held)})
     content = dict(kept(plan, seen), healing=[line.text for line in done])
     verdict_file.write(places.verdict, content)
+    done += metrics_file.write(places, plan, seen)
     return Answer(OF_VERDICT[seen.evidence.verdict], done + verdict_lines(seen.evidence), dict(content, checked=True))
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TextIO
 
-from . import checking, diagnosing, gpu_wait, loading, output, status
+from . import checking, diagnosing, gpu_wait, loading, metrics_file, output, status
 from .shapes import CANNOT, ERROR, FINE, USAGE, Answer, Line, Places, Refused
 from .version import VERSION
 
@@ -65,6 +65,8 @@ def main(
     try:
         if options.json:
             output.print_data(dict(answer.data, exit_code=answer.code), stream)
+        elif answer.text is not None:
+            output.print_text(answer.text, stream)
         else:
             output.print_lines(answer.lines, stream, into_journal)
     except BrokenPipeError:  # of `| head`
@@ -84,6 +86,7 @@ def _run(options: argparse.Namespace, places: Places) -> Answer:
         "check": lambda: checking.check(places, heals=options.heal),
         "load": lambda: _load(places, options.instance),
         "diagnose": lambda: diagnosing.diagnose(places, options.seconds, options.answers),
+        "metrics": lambda: metrics_file.metrics(places),
         "gpus": lambda: gpu_wait.wait_for_gpus(places, options.seconds),
     }
     return commands[options.command]()
@@ -121,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check", "check the plan without loading or generating, and write the verdict"),
         ("load", "load the planned models of an instance, or of all, and prove them"),
         ("diagnose", "find out why it is slow, uses one GPU or none, or answers wrongly; change nothing"),
+        ("metrics", "print the metrics of the host in Prometheus' text format; load nothing, write nothing"),
         ("gpus", "wait for the planned GPUs, as the unit ollama-gpus.service does, and say which are missing"),
         ("version", "show the version"),
     ):

@@ -35,6 +35,17 @@ def print_lines(lines: Sequence[Line], stream: TextIO, into_journal: bool) -> No
     stream.flush()
 
 
+def print_text(text: str, stream: TextIO) -> None:
+    """Print what a program reads, in UTF-8 whatever the language of the terminal is."""
+    stream.flush()
+    binary = getattr(stream, "buffer", None)
+    if binary is None:
+        stream.write(text)
+    else:
+        binary.write(text.encode("utf-8", "replace"))
+        binary.flush()
+
+
 def print_data(data: Any, stream: TextIO) -> None:
     """Print data as JSON, with an escape for each character beyond ASCII."""
     stream.write(json.dumps(clipped(data), indent=2, sort_keys=True) + "\n")

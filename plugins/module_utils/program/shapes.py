@@ -30,11 +30,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command answers: the exit code, lines for people, and the same as data."""
+    """What a command answers: the exit code, lines for people, and the same as data.
+
+    `text` is printed as it is, in the place of the lines: what a program reads.
+    """
 
     code: int
     lines: list[Line] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Places:
     verdict: str = paths.VERDICT
     healing: str = paths.HEALING
     lock: str = paths.LOCK
+    metrics: str = paths.METRICS_SETTINGS
+    root: str = "/"
 
 
 class Refused(Exception):

@@ -93,6 +93,7 @@ def host(**more):
             "left_behind": None,
             "history": {"plans": [], "leftovers": []},
             "made": [],
+            "metrics_directory": "",
             "files": {},
             "models_dir": {"path": "/models", "entries": [], "free_bytes": 10**12},
             "libraries": {"requests": {"own": False, "digest": None}},

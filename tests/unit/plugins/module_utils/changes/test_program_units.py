@@ -4,14 +4,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.files import wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.program_units import Checking, unit_texts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import unit_text
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
-from tests.unit.plugins.module_utils.changes.builders import applied_host, difference, model, plan, serving, told
+from tests.unit.plugins.module_utils.changes.builders import (
+    applied_host,
+    described,
+    difference,
+    model,
+    plan,
+    serving,
+    told,
+)
 
 
 def test_nothing_is_left_to_fill_in():
@@ -75,3 +85,67 @@ def test_another_interval_restarts_no_instance():
     wanted = plan(model())
     changes = difference(wanted, applied_host(wanted), serving(wanted), checking=Checking(60, heal=True))
     assert {kind for kind, _what, _path in told(changes)} == {"write"}
+
+
+METRICS = "/srv/metrics/node"
+FILE = METRICS + "/ollama_multigpu.prom"
+
+
+def with_metrics(wanted, checking):
+    """A host to which the plan was applied with metrics, after a check."""
+    state = applied_host(wanted)
+    managed = wanted_files(wanted, state, checking=checking)
+    state["files"] |= {file.path: described(file) for file in managed}
+    state["files"][FILE] = dict(described(managed[0]), kind="file")
+    (made,) = [json.loads(file.content)["directories"] for file in managed if file.path == paths.MADE]
+    return dict(state, metrics_directory=METRICS, made=made)
+
+
+def test_the_directory_of_the_metrics_is_made_and_told_to_the_program():
+    wanted, checking = plan(model()), Checking(90, metrics_directory=METRICS)
+    state = applied_host(wanted)
+    state["files"]["/srv"] = {"kind": "directory"}
+    changes = difference(wanted, state, serving(wanted), checking=checking)
+    written = {file.path: file for file in changes.files}
+    assert set(written) >= {"/srv/metrics", METRICS, paths.METRICS_SETTINGS, paths.MADE} and "/srv" not in written
+    assert json.loads(written[paths.METRICS_SETTINGS].content) == {"directory": METRICS, "check_interval_seconds": 90}
+    assert {"/srv/metrics", METRICS} <= set(json.loads(written[paths.MADE].content)["directories"])
+    assert {kind for kind, _what, _path in told(changes)} == {"write"}, "no instance is restarted"
+
+
+def test_a_directory_that_exists_is_left_as_it_is():
+    wanted, checking = plan(model()), Checking(metrics_directory=METRICS)
+    state = applied_host(wanted)
+    state["files"] |= {
+        path: {"kind": "directory", "owner": "root", "mode": "0775"} for path in ("/srv", "/srv/metrics", METRICS)
+    }
+    changes = difference(wanted, state, serving(wanted), checking=checking)
+    assert told(changes) == [("write", "file", paths.METRICS_SETTINGS)]
+
+
+def test_metrics_that_are_wanted_change_nothing_a_second_time():
+    wanted, checking = plan(model()), Checking(metrics_directory=METRICS)
+    assert difference(wanted, with_metrics(wanted, checking), serving(wanted), checking=checking).changes == ()
+
+
+def test_metrics_that_are_not_wanted_any_more_go():
+    wanted = plan(model())
+    state = with_metrics(wanted, Checking(metrics_directory=METRICS))
+    changes = difference(wanted, state, serving(wanted))
+    assert sorted(told(changes)) == [("remove", "file", paths.METRICS_SETTINGS), ("remove", "file", FILE)]
+    assert {change.reason for change in changes.changes} == {"ollama_multigpu_metrics_directory is empty."}
+
+
+def test_metrics_that_move_leave_no_old_ones():
+    wanted = plan(model())
+    state = with_metrics(wanted, Checking(metrics_directory=METRICS))
+    changes = difference(wanted, state, serving(wanted), checking=Checking(metrics_directory="/srv/other"))
+    assert ("remove", "file", FILE) in told(changes) and ("write", "file", paths.METRICS_SETTINGS) in told(changes)
+
+
+def test_a_directory_of_somebody_else_is_refused_before_anything_is_changed():
+    wanted, checking = plan(model()), Checking(metrics_directory=METRICS)
+    state = applied_host(wanted)
+    state["files"][FILE] = {"kind": "absent", "problem": "/srv/metrics belongs to prometheus, who could exchange it."}
+    (problem,) = difference(wanted, state, serving(wanted), checking=checking).obstacles
+    assert problem == "/srv/metrics belongs to prometheus, who could exchange it."

@@ -260,6 +260,33 @@ def test_an_interval_of_checks_that_cannot_work(interval, said):
     assert said in problem
 
 
+@pytest.mark.parametrize(
+    "directory, said",
+    [
+        ("metrics", "is not an absolute path"),
+        ("/srv/a b", "is not an absolute path"),
+        ("/srv/../etc", "without '..'"),
+        ("/etc/metrics", "is a directory of the system or below one"),
+        ("/usr/local/share/metrics", "is a directory of the system or below one"),
+        ("/home/metrics", "is a directory of the system or below one"),
+        ("/tmp/metrics/", "is a directory of the system or below one"),
+        ("/var/lib", "is a directory of the system or below one"),
+        ("/models/metrics", "in ollama_multigpu_models_dir"),
+        ("/models/", "in ollama_multigpu_models_dir"),
+        (["/srv"], "is a list"),
+        (3, "is not an absolute path"),
+    ],
+)
+def test_a_directory_that_cannot_hold_the_metrics(directory, said):
+    (problem,) = problems(metrics_directory=directory, models_dir="/models")
+    assert said in problem and "ollama_multigpu_metrics_directory" in problem
+
+
+@pytest.mark.parametrize("directory", ["", "/var/lib/ollama-metrics/node-exporter", "/srv/metrics/", "/models-metrics"])
+def test_a_directory_for_the_metrics(directory):
+    assert problems(metrics_directory=directory, models_dir="/models") == []
+
+
 @pytest.mark.parametrize("interval", [0, 30, "600", ""])
 def test_an_interval_of_checks(interval):
     assert problems(check_interval=interval) == []

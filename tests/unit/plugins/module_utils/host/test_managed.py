@@ -36,6 +36,20 @@ def test_files_are_described(root):
     assert found[paths.PLAN] == dict.fromkeys(file, None) | {"kind": "absent"} and file["problem"] is None
 
 
+def test_the_directory_of_the_metrics_is_described_with_its_parents(root):
+    os.makedirs(paths.below(root, "/srv/a"))
+    place = paths.below(root, "/srv/a/ollama_multigpu.prom")
+    with open(place, "w", encoding="utf-8") as stream:
+        stream.write("old")
+    found = managed.managed_files("/models", root, ("/srv/a", "/srv/b/c"))
+    assert found["/srv/a/ollama_multigpu.prom"]["kind"] == "file" and found["/srv/a"]["kind"] == "directory"
+    assert [found[path]["kind"] for path in ("/srv", "/srv/b", "/srv/b/c")] == ["directory", "absent", "absent"]
+    os.chmod(paths.below(root, "/srv/a"), 0o777)
+    found = managed.managed_files("/models", root, ("/srv/a",))
+    assert "may be written by every user" in found["/srv/a/ollama_multigpu.prom"]["problem"]
+    assert "/srv/a" not in managed.managed_files("/models", root)
+
+
 def test_a_directory_behind_a_link_of_root_is_described(root):
     os.rename(paths.below(root, "/models"), paths.below(root, "/data"))
     os.symlink("data", paths.below(root, "/models"))

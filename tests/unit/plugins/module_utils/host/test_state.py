@@ -160,3 +160,20 @@ def test_stores_that_may_hold_models():
     assert "/m/fetch" not in state.model_stores(found, "/m")
     nothing = {"instances": [], "left_behind": None, "existing": None, "adopted": {"store": 7}, "files": {}}
     assert state.model_stores(nothing, "/m") == []
+
+
+def test_the_directory_of_the_metrics_is_that_of_the_applied_variables(tmp_path):
+    root, settings = str(tmp_path), tmp_path / paths.METRICS_SETTINGS.lstrip("/")
+    assert state.metrics_directory_before(root) == ""
+    for content, directory in (
+        ('{"directory": "/srv/metrics"}', "/srv/metrics"),
+        ('{"directory": "/etc"}', ""),
+        ('{"directory": 3}', ""),
+        ("{", ""),
+    ):
+        write(settings, content)
+        assert state.metrics_directory_before(root) == directory, content
+    write(settings, '{"directory": "/srv/metrics"}')
+    found = state.host_state("/models", root=root, metrics_directory="/srv/new/")
+    assert found["metrics_directory"] == "/srv/metrics"
+    assert {"/srv/metrics", "/srv/new", "/srv/new/ollama_multigpu.prom"} <= set(found["files"])

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.hosts
 
 HOST = "r"
 VERDICT = "/var/lib/ollama-multigpu/verdict.json"
+METRICS = "/var/lib/ollama-metrics/node-exporter"
 PORTS = {"gpu0": 11434, "gpu1": 11435}
 MODEL = "tiny:latest-optimized"
 #: Seconds for what takes some ten of them where nothing else runs.
@@ -37,6 +38,7 @@ def _site(podman_hosts, collections, tmp_path_factory):
         {HOST: {}},
         ollama_multigpu_models=[{"name": "tiny", "insecure": True, "optimized": {}}],
         ollama_multigpu_endpoints_file=str(site.scratch / "endpoints.json"),
+        ollama_multigpu_metrics_directory=METRICS,
     )
     site.play("site")
     yield site
@@ -120,6 +122,20 @@ def test_a_run_leaves_a_host_that_checks_itself(site):
         assert program(command, expect=0)[1]["verdict"] == "pass"
     text = on(HOST, "ollama-multigpu", "status")
     assert max(map(len, text.splitlines())) <= 80 and text.count(MODEL) == 2
+
+
+def test_a_check_writes_metrics_that_everybody_may_read(site):
+    program("check", expect=0)
+    assert on(HOST, "stat", "-c", "%U:%G %a %n", METRICS, METRICS + "/ollama_multigpu.prom").split("\n")[:2] == [
+        "root:root 755 " + METRICS,
+        "root:root 644 %s/ollama_multigpu.prom" % METRICS,
+    ]
+    text = on(HOST, "cat", METRICS + "/ollama_multigpu.prom")
+    assert 'gpufleet_verdict{verdict="pass"} 1\n' in text and text.count("\ngpufleet_gpu_present{") == 2
+    printed = on(HOST, "ollama-multigpu", "metrics")
+    assert [line.rsplit(" ", 1)[0] for line in printed.splitlines()] == [
+        line.rsplit(" ", 1)[0] for line in text.splitlines()
+    ]
 
 
 def test_after_a_reboot_the_models_are_loaded_and_proven(site):

@@ -86,6 +86,16 @@ def offer(name, base, layers):
     path.write_text(json.dumps(manifest))
 
 
+def offer_file(name, content):
+    """Let the registry have a file behind the address files/NAME.gguf."""
+    served = fleet.set_directory(SET) / "served"
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    (served / "blobs" / digest.replace(":", "-")).write_bytes(content)
+    path = served / "manifests" / "library" / name / "latest"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"layers": [{"mediaType": store.LAYER_TYPE + "model", "digest": digest}]}))
+
+
 def gpu_bytes():
     """(the plan's figure for the first model, what the engines hold) of the GPU of host a, in bytes."""
     (model,) = json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json"))["instances"][0]["models"]
@@ -207,6 +217,28 @@ def test_an_adapter_of_the_users_own(site):
     adapted(files[1])
     site.play("site")
     assert engine() == [blob(files[1])] and generate("tiny") is True
+
+
+def test_adapters_behind_an_address_and_on_the_host(site):
+    """One is downloaded by the host and one lies there; both are in the engines, and a second run changes nothing."""
+    of_tiny = write_adapter(site.scratch / "tiny.gguf", "tiny", 24, ("attn_q",))
+    offer_file("adapter", pathlib.Path(of_tiny).read_bytes())
+    of_small = write_adapter(site.scratch / "small.gguf", "small", 8, ("attn_q",))
+    path = "/srv/adapter.gguf"
+    on("a", "sh", "-c", "cat > %s && chmod 644 %s" % (path, path), stdin=pathlib.Path(of_small).read_bytes())
+    places = {
+        "tiny": (of_tiny, {"url": "http://{{ rig_registry }}/files/adapter.gguf"}),
+        "small": (of_small, {"host_file": path}),
+    }
+    models = [
+        {"name": name, "insecure": True, "optimized": {"adapters": [dict(place, sha256=blob(file)[len("sha256-") :])]}}
+        for name, (file, place) in places.items()
+    ]
+    site.inventory({"a": {}}, ollama_multigpu_models=models)
+    site.play("site")
+    assert sorted(engine()) == sorted([blob(of_tiny), blob(of_small)])
+    assert generate("tiny") is True and generate("small") is True
+    assert site.play("site").counts["a"]["changed"] == 0
 
 
 def test_a_base_with_a_draft_model_and_an_adapter(site):

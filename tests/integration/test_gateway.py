@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.gateway_socket import GatewaySocket, servers_of
 
-from tests.integration.gateway_front import KEYS, Light, entry, raw, running, until
+from tests.integration.gateway_front import KEYS, ROLE, Light, entry, raw, running, until
+from tests.rig.ollama.running import free_port
 
 CHAT = "/api/chat"
 
@@ -157,6 +162,38 @@ def test_the_log_has_names_and_no_prompts(front):
     assert line["first_byte_ms"] >= 0 and line["duration_ms"] >= 0 and line["bytes_sent"] > 100
     text = front.log_path.read_text(encoding="utf-8")
     assert "a-secret-word" not in text and KEYS["ben"] not in text
+
+
+def test_metrics_are_told_by_instance_where_they_are_asked_for(front, lights, tmp_path):
+    assert [row["pxname"] for row in front.rows() if row["svname"] == "FRONTEND"] == ["clients"]
+    port, end = free_port(), b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with running(tmp_path, facts_of(lights), acknowledged=["keys"], metrics_port=port) as measured:
+        for unused in range(3):
+            assert measured.ask("POST", CHAT, {"model": "tiny:8b"}, key=None).status == 200
+        told, *others = [raw(port, request.encode() + end) for request in ("GET /metrics", "GET /", "POST /metrics")]
+        named = 'haproxy_server_http_responses_total{proxy="model_tiny:8b",server="a_gpu0",code="2xx"} 3'
+        assert told.status == 200 and named in told.body.decode().splitlines()
+        assert [reply.status for reply in others] == [404, 404]
+        assert len(measured.log()) == 3, "the access log is that of clients"
+
+
+def test_the_check_for_a_shared_address_follows_haproxy(lights, tmp_path):
+    command = [sys.executable, str(ROLE / "files" / "check_gateway.py"), str(tmp_path / "admin.sock")]
+
+    def check():
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr.strip()
+
+    with running(tmp_path, facts_of(lights), acknowledged=["keys"], connections=1) as front:
+        with socket.create_connection(("127.0.0.1", front.port)):
+            assert check() == (0, ""), "a gateway without a free connection works"
+        front.command("disable frontend clients")
+        assert check() == (1, "the gateway takes no clients")
+        front.command("enable frontend clients")
+        assert check() == (0, "")
+        front.process.send_signal(signal.SIGKILL)
+        until(lambda: check()[1].startswith("the gateway does not answer"))
+        assert check()[0] == 1
 
 
 def test_more_than_the_slots_wait_and_more_than_the_queue_is_refused(lights, tmp_path):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The role ollama_gateway on rig hosts: a gateway on each of two GPU hosts, and one for both of them on a third."""
+"""The role ollama_gateway on rig hosts: a gateway on each of two GPU hosts, and two for both of them on others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 
 from tests.integration.acceptance import SET, Site, on
 from tests.rig.hosts import changes, fleet, podman
+from tests.rig.settings import RigError
+from tests.rig.waiting import wait_until
 from tests.session import FULL
 
 pytestmark = pytest.mark.hosts
@@ -50,21 +52,21 @@ def ask(host, model, key, url="https://localhost:11480/api/generate", ca="/etc/o
     return json.loads(on(host, "python3", "-c", CLIENT, url, key, ca, model))
 
 
-def tags(host, url, key="none"):
-    """The models that a server on a host lists."""
+def models(host, url, key="none", call="tags"):
+    """The models that a server on a host lists; with the call "ps" those that are loaded."""
     ca = "/etc/ollama-gateway/self-signed.pem" if url.startswith("https") else ""
     program = (
         "import json, ssl, sys, urllib.request as u; url, key, ca = sys.argv[1:]\n"
-        "request = u.Request(url + '/api/tags', headers={'Authorization': 'Bearer ' + key})\n"
+        "request = u.Request(url, headers={'Authorization': 'Bearer ' + key})\n"
         "trusted = ssl.create_default_context(cafile=ca) if ca else None\n"
         "print(json.dumps(json.load(u.urlopen(request, context=trusted, timeout=60))['models']))"
     )
-    return json.loads(on(host, "python3", "-c", program, url, key, ca))
+    return json.loads(on(host, "python3", "-c", program, "%s/api/%s" % (url, call), key, ca))
 
 
-def gateway(site, host, *arguments):
+def gateway(site, host, *arguments, expect=0):
     """Run the playbook on one host."""
-    return site.play("gateway", "-e", "ollama_gateway_hosts=" + host, *arguments)
+    return site.play("gateway", "-e", "ollama_gateway_hosts=" + host, *arguments, expect=expect)
 
 
 @contextlib.contextmanager
@@ -81,6 +83,7 @@ def loading(host):
             yield found
         finally:
             output, unused_errors = process.communicate(b"", timeout=180)
+            on(host, "rm", place)
     found.update(json.loads(output))
 
 
@@ -88,9 +91,11 @@ def loading(host):
 def _site(podman_hosts, collections, tmp_path_factory):
     site = Site(collections, tmp_path_factory.mktemp("gateway"))
     try:
-        fleet.up(SET, {"a": "rtx-4090-x2", "b": "rtx-a6000", "c": "none"}, say=lambda text: None)
+        fleet.up(SET, {"a": "rtx-4090-x2", "b": "rtx-a6000", "c": "none", "d": "none"}, say=lambda text: None)
         fleet.serve(SET, say=lambda text: None)
-        address = {host: on(host, "hostname", "-I").split()[0] for host in "ab"}
+        address = {host: on(host, "hostname", "-I").split()[0] for host in "abcd"}
+        # Of the networks for measurements (RFC 2544), and nobody else's: the end of it is that of a host.
+        site.shared = "198.18." + address["c"].split(".", 2)[2]
         models = [{"name": "tiny", "insecure": True, "aliases": ["chat"]}]
         of_a_host = {
             "ollama_multigpu_models": models,
@@ -99,6 +104,14 @@ def _site(podman_hosts, collections, tmp_path_factory):
         }
         of_the_fleet = {
             "ollama_gateway_gpu_hosts": ["a", "b"],
+            "ollama_gateway_queue": 1000,
+            "ollama_gateway_listen_address": "0.0.0.0",
+            "ollama_gateway_virtual_address": {
+                "address": site.shared,
+                "interface": "eth0",
+                "hosts": ["c", "d"],
+                "addresses": address,
+            },
             "ollama_gateway_keys": [{"name": "user", "key": USER_KEY, "models": ["chat"]}],
             "ollama_gateway_upstream": {
                 "port": 11480,
@@ -108,8 +121,9 @@ def _site(podman_hosts, collections, tmp_path_factory):
             },
         }
         open_host = {"ollama_multigpu_listen_address": "0.0.0.0", "ollama_multigpu_acknowledged": ["listen_address"]}
+        site.of_the_fleet = of_the_fleet
         told = {"ollama_multigpu_endpoints_file": str(site.scratch / "out" / "endpoints.json")}
-        site.inventory({"a": of_a_host, "b": {**of_a_host, **open_host}, "c": of_the_fleet}, **told)
+        site.inventory({"a": of_a_host, "b": {**of_a_host, **open_host}, "c": of_the_fleet, "d": of_the_fleet}, **told)
         site.play("site", "-e", "ollama_multigpu_hosts=a:b")
         yield site
     finally:
@@ -129,17 +143,16 @@ def test_the_endpoints_are_told_on_the_controller(site):
     assert (other["host"], other["url"], other["host_only"]) == ("b", "http://%s:11434" % address, False)
     for host in "ab":
         assert found["hosts"][host] == json.loads(on(host, "cat", "/etc/ansible/facts.d/ollama_multigpu.fact"))
-    assert "chat:latest" in [one["name"] for one in tags("a", other["url"])]
+    assert "chat:latest" in [one["name"] for one in models("a", other["url"])]
 
 
 def test_two_levels_of_gateways(site):
-    site.before = changes.snapshot(fleet.container_name(SET, "a"))
     gateway(site, "a:b")
     status, found = ask("a", "chat", FLEET_KEY)
     assert (status, found["done"]) == (200, True)
     assert ask("a", "chat", "another")[0] == 401
-    listed = {one["name"]: one for one in tags("a", "https://localhost:11480", FLEET_KEY)}
-    own = {one["name"]: one for one in tags("a", "http://127.0.0.1:11434")}
+    listed = {one["name"]: one for one in models("a", "https://localhost:11480", FLEET_KEY)}
+    own = {one["name"]: one for one in models("a", "http://127.0.0.1:11434")}
     assert listed.keys() == own.keys()
     assert all(listed[name]["size"] > 100000 and int(listed[name]["digest"], 16) for name in own)
     assert ask("a", "nope", FLEET_KEY)[1] == {
@@ -149,6 +162,7 @@ def test_two_levels_of_gateways(site):
     certificates = [text[text.index("-----BEGIN CERTIFICATE") :] for text in files]
     (site.scratch / "ca.pem").write_text("".join(certificates), encoding="utf-8")
 
+    site.before = changes.snapshot(fleet.container_name(SET, "c"))
     gateway(site, "c")
     for unused in range(4):
         assert ask("c", "tiny:latest", USER_KEY)[0] == 200  # the same model as chat
@@ -161,7 +175,7 @@ def test_two_levels_of_gateways(site):
     assert {line["key"] for line in lines if line["status"] == 200} == {"fleet"}
     assert "user" in on("c", "journalctl", "-u", "ollama-gateway", "-o", "cat")
 
-    unchanged = gateway(site, "named")
+    unchanged = gateway(site, "a:b:c")
     assert {host: counts["changed"] for host, counts in unchanged.counts.items()} == {"a": 0, "b": 0, "c": 0}
     assert max(counts["executions"] for counts in unchanged.counts.values()) <= 12
 
@@ -175,6 +189,56 @@ def test_two_levels_of_gateways(site):
     assert ask("c", "chat", USER_KEY)[0] == 200
 
     gateway(site, "c")  # nothing is drained any more
+
+
+def has_address(site, host):
+    """Whether a host has the address that the gateways of the fleet share."""
+    return site.shared in on(host, "hostname", "-I").split()
+
+
+def answers(site):
+    """Whether a client on another host gets an answer at the shared address."""
+    try:
+        return ask("a", "chat", USER_KEY, "https://%s:11480/api/generate" % site.shared, "/tmp/fronts.pem")[0] == 200
+    except RigError:
+        return False
+
+
+def test_an_address_is_shared_by_two_gateways(site):
+    """It moves with HAProxy, stays where it works, and moves with the host; and it goes with its variable."""
+    assert has_address(site, "c"), "the first one has it alone"
+    with site.untouched("d"):
+        gateway(site, "d", "--check")
+    gateway(site, "d")
+    assert gateway(site, "d").counts["d"]["changed"] == 0
+    files = [on(host, "cat", "/etc/ollama-gateway/self-signed.pem") for host in "cd"]
+    certificates = "".join(text[text.index("-----BEGIN CERTIFICATE") :] for text in files)
+    on("a", "sh", "-c", "cat > /tmp/fronts.pem; ip route add %s dev eth0" % site.shared, stdin=certificates.encode())
+    assert has_address(site, "c") and not has_address(site, "d") and answers(site)
+
+    on("c", "systemctl", "stop", "ollama-gateway")
+    wait_until(lambda: has_address(site, "d") and not has_address(site, "c"), "the second gateway has the address")
+    wait_until(lambda: answers(site), "the second gateway answers")
+    on("c", "systemctl", "start", "ollama-gateway")
+    told = ("journalctl", "-u", "ollama-gateway-address", "-o", "cat")
+    wait_until(lambda: on("c", *told).split("FAULT STATE")[-1].count("BACKUP STATE"), "the first one works again")
+    assert has_address(site, "d") and not has_address(site, "c") and answers(site)
+
+    fleet.kill(SET, "d")
+    wait_until(lambda: has_address(site, "c"), "the first gateway has the address again")
+    wait_until(lambda: answers(site), "the first gateway answers")
+
+    elsewhere = {**site.of_the_fleet["ollama_gateway_virtual_address"], "interface": "eth9"}
+    for unused in range(2):
+        found = gateway(site, "c", "-e", json.dumps({"ollama_gateway_virtual_address": elsewhere}), expect=2)
+        assert "eth9" in found.text and "doesn't exist" in found.text, found.output
+    assert has_address(site, "c") and answers(site)
+
+    gateway(site, "c", "-e", json.dumps({"ollama_gateway_virtual_address": {}}))
+    assert not has_address(site, "c") and "ollama-gateway-address" not in on("c", "systemctl", "list-unit-files")
+    assert on("c", "systemctl", "is-active", "ollama-gateway").strip() == "active"
+    gateway(site, "c")
+    wait_until(lambda: has_address(site, "c") and answers(site), "it is shared again")
 
 
 @pytest.mark.full
@@ -201,7 +265,7 @@ def test_nothing_is_lost_in_an_upgrade_or_with_what_is_gone(site):
 
 def test_a_removal_leaves_nothing(site):
     site.play("gateway_remove", "-e", "ollama_gateway_hosts=a:c")
-    left = changes.compare(site.before, changes.snapshot(fleet.container_name(SET, "a")))
+    left = changes.compare(site.before, changes.snapshot(fleet.container_name(SET, "c")))
     assert left == []
 
 

@@ -150,6 +150,16 @@ _ALLOWED = """\
     @not_allowed@
 """
 
+#: Frontends, backends and servers in the form of Prometheus (manual of HAProxy 2.6, http-request use-service), for
+#: programs on the host.
+_METRICS = """
+frontend metrics
+    bind 127.0.0.1:@metrics_port@
+    no log
+    http-request use-service prometheus-exporter if { method GET } { path /metrics }
+    http-request return status 404
+"""
+
 _BACKEND = """
 # @models@
 backend @name@
@@ -212,11 +222,13 @@ def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
         "version": gateway.version,
         "loading": "loading" if gateway.allow_loading else "fixed",
         "headers": "|".join(PASSED_HEADERS),
+        "metrics_port": str(gateway.metrics_port),
         "access": _ACCESS if gateway.keys else "",
         "allowed_models": _ALLOWED if gateway.keys else "",
         **_refusals(gateway),
     }
     text = _filled(_GLOBAL, values)
+    text += _filled(_METRICS, values) if gateway.metrics_port else ""
     text += _RATES if gateway.keys else ""
     return text + "".join(_backend(backend, gateway, files) for backend in gateway.backends)
 

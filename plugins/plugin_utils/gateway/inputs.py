@@ -87,6 +87,7 @@ def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]],
         limits=_limits(settings, found),
         allow_loading=bool(settings["allow_loading"]),
         upstream_key=_token(upstream.get("key")) if upstream else None,
+        metrics_port=_metrics_port(settings),
     )
 
 
@@ -110,6 +111,15 @@ def _port(value: Any, name: str) -> int:
     if not addresses.is_port(value):
         raise GatewayError("%s is %r; give a number from 1 to %d." % (name, value, addresses.HIGHEST_PORT))
     return int(value)
+
+
+def _metrics_port(settings: Mapping[str, Any]) -> Optional[int]:
+    if str(settings["metrics_port"]) == "0":
+        return None
+    port = _port(settings["metrics_port"], "ollama_gateway_metrics_port")
+    if port == _port(settings["port"], "ollama_gateway_port"):
+        raise GatewayError("ollama_gateway_metrics_port is %d, which clients use; give another." % port)
+    return port
 
 
 def _host_names(settings: Mapping[str, Any]) -> tuple[str, ...]:

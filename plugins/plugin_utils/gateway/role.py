@@ -10,18 +10,31 @@ from typing import Any, Iterable, Mapping, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.files import CONFIGURATION, File, files, named
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import DIRECTORY, SELF_SIGNED, gateway
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import (
+    DIRECTORY,
+    SELF_SIGNED,
+    SOCKET,
+    gateway,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.virtual_address import (
+    VirtualAddress,
+    keepalived,
+    virtual_address,
+)
 
 UNIT_FILE = "/etc/systemd/system/ollama-gateway.service"
-#: What is checked before it becomes haproxy.cfg.
-DRAFT = "draft.cfg"
+#: Of keepalived, where gateways share an address.
+ADDRESS_UNIT_FILE = "/etc/systemd/system/ollama-gateway-address.service"
+KEEPALIVED = "keepalived.conf"
+#: What is checked before it becomes haproxy.cfg and keepalived.conf.
+DRAFT, KEEPALIVED_DRAFT = "draft.cfg", "draft.conf"
 #: Group of the service, from the package of the distribution.
 GROUP = "haproxy"
 #: Longest facts of a host that are read: those of 100 models on 8 GPUs have some 50 KiB.
 _LONGEST_FACTS = 4 * 1024 * 1024
 #: Packages of the distribution, and a program by which each is recognised.
-PROGRAMS = {"haproxy": "/usr/sbin/haproxy", "openssl": "/usr/bin/openssl"}
+PROGRAMS = {"haproxy": "/usr/sbin/haproxy", "openssl": "/usr/bin/openssl", "keepalived": "/usr/sbin/keepalived"}
 TLS = ("self_signed", "given", "none")
 
 
@@ -29,15 +42,16 @@ def role_files(settings: Mapping[str, Any], facts: Mapping[str, str], texts: Map
     """Return what the role puts in place.
 
     Args:
-        settings: see inputs.gateway; also `tls`.
+        settings: see inputs.gateway and virtual_address.virtual_address; also `tls`.
         facts: {GPU host: the content of its facts file}.
-        texts: `lua` and `unit`, the files of the role; `certificate` and `certificate_key` where tls is
-            given; `ca`, the certificates of the gateways of the hosts, where there are any.
+        texts: `lua`, `unit`, `address_unit` and `check`, the files of the role; `certificate` and `certificate_key`
+            where tls is given; `ca`, the certificates of the gateways of the hosts, where there are any.
 
     Returns:
-        dict: `files`, everything that haproxy.cfg refers to and its draft; `configuration`, haproxy.cfg itself;
-        `packages` of the distribution, and
-        `programs` by which they are recognised; `certificate_names`, the names for a certificate that the host makes.
+        dict: `files`, everything that the configurations refer to and their drafts; `configurations`, haproxy.cfg and
+        keepalived.conf themselves; `packages` of the distribution, and `programs` by which they are recognised;
+        `certificate_names`, the names for a certificate that the host makes; `shares_address`, whether there is a
+        keepalived.conf.
 
     Raises:
         GatewayError: see inputs.gateway.
@@ -58,31 +72,61 @@ def role_files(settings: Mapping[str, Any], facts: Mapping[str, str], texts: Map
     if settings["upstream"] and texts.get("ca"):
         beside.append(named("gateways", "pem", _pem(texts["ca"], "CERTIFICATE")))
         settings["upstream"]["ca_file"] = "%s/%s" % (DIRECTORY, beside[-1].name)
-    programs = {name: path for name, path in PROGRAMS.items() if name == "haproxy" or kind == "self_signed"}
+    shared = virtual_address(settings)
+    without = {"openssl": kind != "self_signed", "keepalived": shared is None}
+    programs = {name: path for name, path in PROGRAMS.items() if not without.get(name)}
     wanted = gateway(settings, {host: _facts(host, text) for host, text in facts.items()}, certificate)
     *others, configuration = files(wanted, texts["lua"])
+    of_address, shared_configuration = _of_address(shared, texts)
     return {
         "files": [
             {"path": DIRECTORY, "state": "directory", "owner": "root", "group": GROUP, "mode": "0750"},
             {"path": UNIT_FILE, "content": texts["unit"], "owner": "root", "group": "root", "mode": "0644"},
             *(_entry(file) for file in (*beside, *others, File(DRAFT, configuration.content))),
+            *of_address,
         ],
-        "configuration": _entry(File(CONFIGURATION, configuration.content)),
+        "configurations": [_entry(File(CONFIGURATION, configuration.content)), shared_configuration],
         "packages": list(programs),
         "programs": list(programs.values()),
-        "certificate_names": _alternative_names(wanted.host_names, (wanted.listen_address, settings.get("address"))),
+        "certificate_names": _alternative_names(
+            wanted.host_names, (wanted.listen_address, settings.get("address"), shared.ip if shared else None)
+        ),
+        "shares_address": shared is not None,
     }
+
+
+def _of_address(
+    shared: Optional[VirtualAddress], texts: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The files for a shared address, and keepalived.conf itself; without one they are removed."""
+    if shared is None:
+        gone = [{"path": path, "state": "absent"} for path in (ADDRESS_UNIT_FILE, _path(KEEPALIVED_DRAFT))]
+        return gone, {"path": _path(KEEPALIVED), "state": "absent"}
+    check = named("check_gateway", "py", texts["check"])
+    text = keepalived(shared, _path(check.name), SOCKET)
+    unit = {
+        "path": ADDRESS_UNIT_FILE,
+        "content": texts["address_unit"],
+        "owner": "root",
+        "group": "root",
+        "mode": "0644",
+    }
+    return [unit, _entry(check), _entry(File(KEEPALIVED_DRAFT, text))], _entry(File(KEEPALIVED, text))
+
+
+def _path(name: str) -> str:
+    return "%s/%s" % (DIRECTORY, name)
 
 
 def _entry(file: File) -> dict[str, Any]:
     """An entry of instance_files. Contents are not shown: a key may be in them."""
     return {
-        "path": "%s/%s" % (DIRECTORY, file.name),
+        "path": _path(file.name),
         "content": file.content,
         "owner": "root",
         "group": GROUP,
         "mode": "0640",
-        "diff": file.name.endswith((".map", ".tsv")) and not file.name.startswith("keys"),
+        "diff": file.name.endswith((".map", ".tsv", ".py", KEEPALIVED)) and not file.name.startswith("keys"),
     }
 
 

@@ -138,6 +138,7 @@ class Gateway:
         limits: sizes, numbers and times.
         allow_loading: whether clients may send what loads or unloads models (keep_alive, num_ctx and their like).
         upstream_key: what it sends as its own key; None where it speaks to instances.
+        metrics_port: where it tells its metrics on loopback; None = nowhere.
     """
 
     listen_address: str
@@ -153,3 +154,4 @@ class Gateway:
     limits: Limits
     allow_loading: bool = False
     upstream_key: Optional[str] = None
+    metrics_port: Optional[int] = None

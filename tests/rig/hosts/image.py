@@ -17,7 +17,7 @@ from tests.rig.hosts.podman import podman
 from tests.rig.settings import RigError, cache_root, locked, require_programs, root_prefix
 
 # A host has no package index: what the role ollama_gateway would install is there, and not started.
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd", "haproxy", "openssl")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd", "haproxy", "openssl", "keepalived")
 REPOSITORY = "localhost/gpufleet-rig"
 FILES = pathlib.Path(__file__).parent / "files"
 # Nothing may run in the background and change the host; nothing may touch the controller's kernel (a host is

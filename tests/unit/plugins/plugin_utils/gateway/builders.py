@@ -44,6 +44,9 @@ def settings(**given):
         "address": "192.0.2.1",
         "gpu_host_addresses": {"a": "192.0.2.1", "b": ""},
         "upstream": {},
+        "virtual_address": {},
+        "virtual_hosts": ["a", "b"],
+        "virtual_host_addresses": {"a": "192.0.2.1", "b": "192.0.2.2"},
         "listen_address": "127.0.0.1",
         "port": 11480,
         "host_names": [],
@@ -60,5 +63,6 @@ def settings(**given):
         "queue_timeout": 60,
         "body_timeout": 30,
         "answer_timeout": 1800,
+        "metrics_port": 0,
     }
     return {**values, **given}

@@ -68,6 +68,8 @@ def test_what_is_open_is_acknowledged_by_name():
     [
         ({"listen_address": "example.org"}, "give an IP address"),
         ({"port": 0}, "ollama_gateway_port is 0"),
+        ({"metrics_port": "many"}, "ollama_gateway_metrics_port is 'many'"),
+        ({"metrics_port": 11480}, "ollama_gateway_metrics_port is 11480, which clients use"),
         ({"host_names": ["a b"]}, "'a b', which is no host name"),
         ({"origins": ["*"]}, "an origin looks like"),
         ({"origins": ["https://x.example }"]}, "an origin looks like"),

@@ -15,12 +15,26 @@ from tests.unit.plugins.plugin_utils.gateway.builders import KEY, endpoint, fact
 
 PEM = "-----BEGIN %s-----\nAAAA\n-----END %s-----\n"
 CERTIFICATE, PRIVATE = PEM % ("CERTIFICATE", "CERTIFICATE"), PEM % ("PRIVATE KEY", "PRIVATE KEY")
-TEXTS = {"lua": "-- lua", "unit": "[Unit]", "certificate": "", "certificate_key": "", "ca": ""}
+TEXTS = {
+    "lua": "-- lua",
+    "unit": "[Unit]",
+    "address_unit": "[Unit]\n",
+    "check": "# check",
+    "certificate": "",
+    "certificate_key": "",
+    "ca": "",
+}
 
 
 def texts_of(*endpoints):
     """{host: the content of its facts file}."""
     return {host: json.dumps(entry) for host, entry in facts(*endpoints).items()}
+
+
+def haproxy_of(made):
+    """The entry of haproxy.cfg, which comes first."""
+    assert made["configurations"][0]["path"] == "/etc/ollama-gateway/haproxy.cfg"
+    return made["configurations"][0]
 
 
 ONE = texts_of(endpoint("a", "gpu0", model("x:latest")))
@@ -29,13 +43,13 @@ ONE = texts_of(endpoint("a", "gpu0", model("x:latest")))
 def test_the_configuration_names_files_that_are_put_before_it():
     made = role_files(settings(keys=[{"name": "a", "key": KEY}]), ONE, TEXTS)
     paths = [file["path"] for file in made["files"]]
-    text = made["configuration"]["content"]
+    text = haproxy_of(made)["content"]
     for stem in ("gateway", "listing", "calls", "models", "keys", "rates", "priorities", "restricted", "allowed"):
         (path,) = [path for path in paths if path.startswith("/etc/ollama-gateway/%s-" % stem)]
         assert path in text
-    assert made["configuration"]["path"] == "/etc/ollama-gateway/haproxy.cfg"
-    assert made["configuration"]["path"] not in paths
-    assert made["files"][-1]["content"] == text and KEY not in str(made)
+    assert not {file["path"] for file in made["configurations"]} & set(paths)
+    (draft,) = [file for file in made["files"] if file["path"] == "/etc/ollama-gateway/draft.cfg"]
+    assert draft["content"] == text and KEY not in str(made)
 
 
 def test_a_file_that_changes_has_another_name():
@@ -51,14 +65,40 @@ def test_certificates():
     made = role_files(settings(tls="given"), ONE, given)
     (file,) = [file for file in made["files"] if "certificate-" in file["path"]]
     assert file["content"] == CERTIFICATE + PRIVATE and (file["mode"], file["diff"]) == ("0640", False)
-    assert "ssl crt %s alpn http/1.1" % file["path"] in made["configuration"]["content"]
+    assert "ssl crt %s alpn http/1.1" % file["path"] in haproxy_of(made)["content"]
     assert made["packages"] == ["haproxy"]
     with pytest.raises(GatewayError, match="has no PRIVATE KEY"):
         role_files(settings(tls="given"), ONE, dict(given, certificate_key=CERTIFICATE))
     own = role_files(settings(tls="self_signed"), ONE, TEXTS)
-    assert "ssl crt /etc/ollama-gateway/self-signed.pem" in own["configuration"]["content"]
+    assert "ssl crt /etc/ollama-gateway/self-signed.pem" in haproxy_of(own)["content"]
     assert own["packages"] == ["haproxy", "openssl"]
     assert own["certificate_names"] == "DNS:a,DNS:localhost,IP:192.0.2.1,IP:127.0.0.1"
+
+
+def test_a_shared_address_has_a_service_of_its_own():
+    given = settings(listen_address="0.0.0.0", acknowledged=["tls"], keys=[{"name": "a", "key": KEY}])
+    shared = {"address": "192.0.2.10/24", "interface": "eth0"}
+    made = role_files(dict(given, virtual_address=shared, tls="self_signed"), ONE, TEXTS)
+    entries = {file["path"]: file for file in made["files"]}
+    (check,) = [path for path in entries if "/check_gateway-" in path]
+    text = made["configurations"][1]["content"]
+    assert 'script "/usr/bin/python3 %s /run/ollama-gateway/admin.sock"' % check in text
+    assert entries[check]["content"] == "# check"
+    assert entries["/etc/ollama-gateway/draft.conf"]["content"] == text
+    assert entries["/etc/systemd/system/ollama-gateway-address.service"]["content"] == "[Unit]\n"
+    assert made["shares_address"] is True and made["packages"] == ["haproxy", "openssl", "keepalived"]
+    assert made["certificate_names"].endswith("IP:192.0.2.1,IP:192.0.2.10")
+
+
+def test_without_a_shared_address_its_files_are_removed():
+    made = role_files(settings(), ONE, TEXTS)
+    gone = [file["path"] for file in (*made["files"], *made["configurations"]) if file.get("state") == "absent"]
+    assert gone == [
+        "/etc/systemd/system/ollama-gateway-address.service",
+        "/etc/ollama-gateway/draft.conf",
+        "/etc/ollama-gateway/keepalived.conf",
+    ]
+    assert made["shares_address"] is False and made["packages"] == ["haproxy"]
 
 
 def test_a_mistake_is_returned_by_the_filter():
@@ -81,7 +121,7 @@ def test_the_gateways_of_hosts_have_one_server_each():
     )
     upstream = {"port": 11480, "key": KEY}
     made = role_files(settings(host="c", upstream=upstream), two, dict(TEXTS, ca=CERTIFICATE))
-    text = made["configuration"]["content"]
+    text = haproxy_of(made)["content"]
     (ca,) = [file["path"] for file in made["files"] if "/gateways-" in file["path"]]
     tls = " ssl verify required ca-file %s verifyhost %%s sni str(%%s) check-sni %%s" % ca
     assert "server a_gateway 192.0.2.1:11480 maxconn 5 weight 100" + tls % ("a", "a", "a") in text

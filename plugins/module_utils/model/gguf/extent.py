@@ -5,7 +5,7 @@
 Layout (llama.cpp ggml/src/gguf.cpp, gguf_init_from_file): the data section begins at the next multiple of
 general.alignment (32 by default) after the header; the tensors follow one another there in the order of the header,
 each at a multiple of the alignment. llama.cpp (gguf_writer_base::write_tensor_data, and gguf-py) pads the last tensor
-too, Ollama (fs/ggml/gguf.go) does not. Nothing else follows.
+too, Ollama (fs/ggml/gguf.go) does not. Nothing else follows. llama.cpp refuses a tensor that begins elsewhere.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ def _ends(header: Header) -> tuple[int, int]:
     """Return where the last tensor ends and where its padding ends, in bytes from the start of the file.
 
     A tensor of an unknown type counts nothing: model_facts refuses it, and says which type is unknown.
+
+    Raises:
+        HeaderError: a tensor does not begin where the one before it ends, or the alignment is none.
     """
     alignment = header.keys.get("general.alignment", DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= MAX_ALIGNMENT:
@@ -59,8 +62,15 @@ def _ends(header: Header) -> tuple[int, int]:
             "the GGUF header has an alignment (general.alignment) of %.40r, but no model has more than %d; "
             "the file is damaged" % (alignment, MAX_ALIGNMENT)
         )
-    end, padded = header.size_bytes, _aligned(header.size_bytes, alignment)
+    data = _aligned(header.size_bytes, alignment)
+    end, padded, known = header.size_bytes, data, True
     for tensor in header.tensors:
+        if known and tensor.offset not in (None, padded - data):
+            raise HeaderError(
+                "the tensor %r begins at byte %d of the data by the GGUF header, but at byte %d by the tensors before "
+                "it; the file is damaged, so get it again" % (tensor.name[:80], tensor.offset, padded - data)
+            )
+        known = known and tensor.bytes is not None
         end = padded + (tensor.bytes or 0)
         padded = _aligned(end, alignment)
     return end, padded

@@ -106,6 +106,7 @@ def model_facts(header: Header, projector: Header | None = None) -> dict[str, An
     }
     facts.update(_attention(keys, blocks))
     facts.update(_weights(header, blocks))
+    _check_layers(facts, keys)
     _add_kinds(facts, header)
     facts["estimator"] = estimator_facts(header)
     facts["projector_separate"] = projector is not None
@@ -138,6 +139,22 @@ def _block_count(keys: _Keys) -> int:
     if not 0 <= blocks <= MAX_BLOCKS:
         raise HeaderError("the model claims %d layers; the file is damaged" % blocks)
     return blocks
+
+
+def _check_layers(facts: dict[str, Any], keys: _Keys) -> None:
+    """Raise HeaderError where layers have no tensors: llama.cpp does not load such a file ("tensor not found").
+
+    A layer without heads may have none (DeciLM). The layers that predict further tokens may be left out of a file, or
+    be all that it has: then it is a draft model.
+    """
+    heads, predicting = facts["head_count"] or [], keys.integer("nextn_predict_layers") or 0
+    trunk = len(heads) - predicting
+    missing = [index for index in range(trunk) if heads[index] and not facts["layers"][index]["weight_bytes"]]
+    if missing and not (predicting and len(missing) == trunk):
+        raise HeaderError(
+            "the GGUF file has no tensors of %d of the model's %d layers (the first is layer %d), so it is a part of a "
+            "model; get the whole model" % (len(missing), len(heads), missing[0])
+        )
 
 
 def _attention(keys: _Keys, blocks: int) -> dict[str, Any]:

@@ -55,12 +55,16 @@ class HeaderError(ValueError):
 
 
 class Tensor(NamedTuple):
-    """A tensor. `shape` has the elements per dimension, the row first; `bytes` is None for an unknown `type`."""
+    """A tensor. `shape` has the elements per dimension, the row first; `bytes` is None for an unknown `type`.
+
+    `offset` is where it begins in the data section; None where that was not read from a file.
+    """
 
     name: str
     shape: Sequence[int]
     type: str
     bytes: int | None
+    offset: int | None = None
 
 
 class Header(NamedTuple):
@@ -326,7 +330,7 @@ def _read_tensor(window: _Window) -> Tensor:
             % (name[:80], dimensions, MAX_DIMENSIONS)
         )
     shape = [window.take(_U64) for _dimension in range(dimensions)]
-    kind, _offset = window.take(_TENSOR_TAIL)
+    kind, offset = window.take(_TENSOR_TAIL)
     check_shape(name, shape)
     type_name = TENSOR_TYPES[kind][0] if kind in TENSOR_TYPES else "type %d" % kind
-    return Tensor(name, shape, type_name, tensor_bytes(shape, type_name))
+    return Tensor(name, shape, type_name, tensor_bytes(shape, type_name), offset)

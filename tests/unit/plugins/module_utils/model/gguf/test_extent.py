@@ -55,3 +55,18 @@ def test_an_alignment_that_would_hide_any_difference_is_refused():
     header, size = read("tiny")
     with pytest.raises(HeaderError, match="alignment"):
         check_extent(header._replace(keys=dict(header.keys, **{"general.alignment": 1 << 30})), size)
+
+
+@pytest.mark.parametrize("moved", [2**34, -32, 32])
+def test_a_tensor_that_begins_beyond_the_file_or_in_another_one_is_refused(moved):
+    """llama-server of build 11669: "gguf_init_from_reader: failed to read tensor data"."""
+    header, size = read("tiny")
+    tensors = list(header.tensors)
+    tensors[3] = tensors[3]._replace(offset=tensors[3].offset + moved)
+    for check in (check_extent, check_complete):
+        with pytest.raises(HeaderError, match="begins at byte %d of the data" % tensors[3].offset):
+            check(header._replace(tensors=tensors), size)
+        check(header._replace(tensors=[tensor._replace(offset=None) for tensor in tensors]), size)
+    tensors[2] = tensors[2]._replace(bytes=None, type="type 99")
+    with pytest.raises(HeaderError, match="fewer|another header"):
+        check_extent(header._replace(tensors=tensors), size)

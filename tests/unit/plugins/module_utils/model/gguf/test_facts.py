@@ -101,7 +101,7 @@ def test_without_an_output_layer_the_embedding_is_tied():
 
 
 def test_a_separate_projector_is_counted_whole():
-    facts = model_facts(header(TENSORS[:3]), header([tensor("v.x"), tensor("anything")]))
+    facts = model_facts(header(TENSORS[:5]), header([tensor("v.x"), tensor("anything")]))
     assert (facts["projector_bytes"], facts["projector_separate"]) == (256, True)
     assert "vision" in facts["capabilities"]
 
@@ -167,7 +167,7 @@ def test_recurrent_and_latent_sizes():
 
 
 def test_an_embedding_model_says_so():
-    assert model_facts(header(TENSORS[:3], arch__pooling_type=1))["capabilities"] == ["embedding"]
+    assert model_facts(header(TENSORS[:5], arch__pooling_type=1))["capabilities"] == ["embedding"]
 
 
 @pytest.mark.parametrize(
@@ -236,3 +236,18 @@ def test_keys_of_the_wrong_type_give_facts_or_a_sentence(keys):
         assert "\n" not in str(error)
     else:
         assert facts["block_count"] == len(facts["layers"])
+
+
+def test_a_part_of_a_model_is_refused():
+    """llama-server of build 11669: "check_tensor_dims: tensor 'blk.8.attn_norm.weight' not found"."""
+    with pytest.raises(HeaderError, match="no tensors of 1 of the model's 2 layers .the first is layer 1."):
+        model_facts(header(TENSORS[:4]))
+    facts = model_facts(header(TENSORS[:4], arch__attention__head_count=[4, 0]))
+    assert [layer["weight_bytes"] > 0 for layer in facts["layers"]] == [True, False]
+
+
+def test_layers_that_predict_further_tokens_may_be_missing_or_alone():
+    for tensors in (TENSORS[:4], [TENSORS[0], *TENSORS[4:6]]):
+        assert model_facts(header(tensors, arch__nextn_predict_layers=1))["block_count"] == 2
+    with pytest.raises(HeaderError, match="no tensors of 1 of the model's 3 layers"):
+        model_facts(header(TENSORS[:4], arch__nextn_predict_layers=1, arch__block_count=3))

@@ -65,10 +65,12 @@ class Manifest:
             raise
         except (ValueError, RecursionError):
             raise ManifestError("is not JSON")
-        if not isinstance(content, dict) or not isinstance(content.get("layers"), list):
+        layers, config = (content.get("layers"), content.get("config")) if isinstance(content, dict) else (None, None)
+        if layers is None and isinstance(config, dict) and "layers" in content:
+            layers = []  # Ollama writes null for a model of its cloud, which has no files (server/create.go)
+        if not isinstance(layers, list):
             raise ManifestError("has no layers")
-        self.layers = [_layer(item) for item in content["layers"]]
-        config = content.get("config")
+        self.layers = [_layer(item) for item in layers]
         self.config = _layer(config) if isinstance(config, dict) and config.get("digest") else None
         if self.config and any(layer.digest == self.config.digest for layer in self.layers):
             # Ollama before 0.32.10 did not verify such a blob after the pull.

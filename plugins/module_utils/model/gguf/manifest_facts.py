@@ -72,7 +72,7 @@ def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[st
     layers, projectors = manifest.of_type(media.MODEL), manifest.projectors()
     adapters = manifest.of_type(media.ADAPTER)
     if not layers:
-        raise SourceError("the manifest of %s has no model in the GGUF format, so no plan can be made for it" % name)
+        raise SourceError(_no_model(manifest, reads, name))
     for found in (layers, adapters):
         if len(found) > MAX_PARTS:
             raise SourceError(
@@ -97,6 +97,17 @@ def manifest_facts(manifest: media.Manifest, reads: Reads, name: str) -> dict[st
     for layer in manifest.drafts():
         facts["draft"] = draft(layer, noted(reads.header(layer, CHUNK), read), name)
     return dict(facts, headers=read)
+
+
+def _no_model(manifest: media.Manifest, reads: Reads, name: str) -> str:
+    """Return what is wrong with a manifest without a model file."""
+    remote = _configuration(manifest, reads, name).get("remote_host")
+    if remote:
+        return (
+            "%s is a model of another server (%.200s), which computes for it, so no GPU of this host is used and there "
+            "is nothing to plan; leave it out of the models" % (name, remote)
+        )
+    return "the manifest of %s has no model in the GGUF format, so no plan can be made for it" % name
 
 
 def _part(header: Header, layers: list[media.Layer], name: str) -> Header:

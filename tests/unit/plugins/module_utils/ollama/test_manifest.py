@@ -36,11 +36,19 @@ def test_a_manifest_is_read():
     assert read.size_bytes() == 121
 
 
+def test_a_model_without_files_is_one_of_another_server():
+    """Ollama 0.32.15 writes null for it (POST /api/create with remote_host)."""
+    read = Manifest(manifest(layers=None))
+    assert read.layers == [] and [layer.digest[:8] for layer in read.blobs()] == ["sha256:c"]
+
+
 @pytest.mark.parametrize(
     "raw, words",
     [
         (b"no", "is not JSON"),
         (b"[]", "has no layers"),
+        (b'{"layers": null}', "has no layers"),
+        (b'{"config": {}}', "has no layers"),
         (manifest(layers=[7]), "has a layer that is no object"),
         (manifest(layers=[{"digest": "a" * 64}]), "has a layer without a size"),
         (manifest(layers=[{"digest": "a" * 64, "size": -1}]), "has a layer without a size"),

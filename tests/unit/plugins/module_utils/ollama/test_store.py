@@ -197,3 +197,15 @@ def test_what_a_download_has_begun_is_counted(stores):
         stream.write(b"x" * 4096)
     assert first.begun_bytes() == first.begun_bytes(layers) == 4096, "holes take no room"
     assert first.begun_bytes(layers[1:]) == 0
+
+
+def test_a_model_of_another_server_is_in_nobodys_way(stores):
+    store = stores[0]
+    put(store, TINY, b"tiny")
+    put(store, parse("gpt-oss:120b-cloud"))
+    config = {"mediaType": "c", "digest": "sha256:" + hashlib.sha256(b"the model").hexdigest(), "size": 9}
+    with open(store.manifest_path(parse("gpt-oss:120b-cloud")), "w", encoding="utf-8") as stream:
+        json.dump({"config": config, "layers": None}, stream)
+    assert [str(name) for name in store.names()] == ["gpt-oss:120b-cloud", "tiny:latest"]
+    store.remove(TINY)
+    assert blobs(store) == ["sha256-" + hashlib.sha256(b"the model").hexdigest()]

@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import Adapter, ModelFacts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import header_check, parameters
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import manifest as media
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaClient
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
@@ -87,6 +88,18 @@ def test_a_store_and_a_registry_say_the_same_of_all_layers(tmp_path):
     assert {key: value for key, value in served.items() if key != "source"} == {
         key: value for key, value in stored.items() if key != "source"
     }
+
+
+def test_a_model_of_another_server_is_not_planned():
+    configuration = b'{"remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b"}'
+    config = {"digest": layers.digest_of(configuration), "size": len(configuration)}
+    reads = manifest_facts.Reads(None, lambda layer: configuration)
+    for listed in (None, []):
+        manifest = media.Manifest(json.dumps({"layers": listed, "config": config}).encode())
+        with pytest.raises(manifest_facts.SourceError, match="m is a model of another server .https://ollama.com:443"):
+            manifest_facts.manifest_facts(manifest, reads, "m")
+    with pytest.raises(manifest_facts.SourceError, match="no model in the GGUF format"):
+        manifest_facts.manifest_facts(manifest, reads._replace(blob=lambda layer: b"{}"), "m")
 
 
 def test_the_files_of_a_server_are_read_where_they_are_on_this_host(tmp_path):

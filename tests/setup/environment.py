@@ -21,6 +21,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -45,6 +46,9 @@ HOSTS = {
     "mmdebstrap": "mmdebstrap",
 }
 ENGINE = {"mmdebstrap": "mmdebstrap"}
+#: Debian package -> a program of it. The tests that need them unpack them into the cache: installed, they would run as
+#: services of this machine.
+UNPACKED = {"prometheus": "promtool", "prometheus-node-exporter": "prometheus-node-exporter"}
 #: Days after which an environment is taken for one that no checkout needs any more.
 UNUSED_DAYS = 14
 #: What a first argument asks for beside the compiler.
@@ -72,13 +76,15 @@ def run(command, why, **options):
         raise SetupError("%s: %s" % (why, error)) from error
 
 
-def run_quietly(command, why, log):
+def run_quietly(command, why, log, **options):
     """Run a command whose output goes to the end of a file; if it fails, its last lines are shown."""
     say("%s (output: %s)" % (" ".join(str(part) for part in command), log))
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with log.open("ab") as handle:
-            subprocess.run([str(part) for part in command], check=True, stdout=handle, stderr=subprocess.STDOUT)
+            subprocess.run(
+                [str(part) for part in command], check=True, stdout=handle, stderr=subprocess.STDOUT, **options
+            )
     except (OSError, subprocess.CalledProcessError) as error:
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_A_FAILURE:]
         print("\n".join(last), file=sys.stderr)
@@ -103,13 +109,8 @@ def missing_packages(wanted):
     return [name for name, command in wanted.items() if command and not shutil.which(command)]
 
 
-def install_packages(names):
-    """Install Debian packages as root or through sudo. If neither is possible, the error names the command to run."""
-    by_hand = "apt-get install --no-install-recommends " + " ".join(names)
-    if not shutil.which("apt-get"):
-        raise SetupError(
-            "these programs are missing and this is not Debian or Ubuntu, so install them by hand: " + " ".join(names)
-        )
+def as_root(names, by_hand):
+    """What a command begins with to run as root. If that is not possible, the error names the command to run."""
     prefix = []
     if os.geteuid() != 0:
         may_ask = sys.stdin is not None and sys.stdin.isatty()
@@ -121,8 +122,18 @@ def install_packages(names):
                 + by_hand
             )
         prefix = ["sudo"]
+    return prefix + ["env", "DEBIAN_FRONTEND=noninteractive"]
+
+
+def install_packages(names):
+    """Install Debian packages as root or through sudo. If neither is possible, the error names the command to run."""
+    by_hand = "apt-get install --no-install-recommends " + " ".join(names)
+    if not shutil.which("apt-get"):
+        raise SetupError(
+            "these programs are missing and this is not Debian or Ubuntu, so install them by hand: " + " ".join(names)
+        )
+    environment = as_root(names, by_hand)
     say("installing missing Debian packages: " + " ".join(names))
-    environment = prefix + ["env", "DEBIAN_FRONTEND=noninteractive"]
     log = CACHE / "apt.log"
     run_quietly(environment + ["apt-get", "-qq", "update"], "the list of Debian packages could not be read", log)
     run_quietly(
@@ -130,6 +141,39 @@ def install_packages(names):
         "Debian packages could not be installed; by hand: " + by_hand,
         log,
     )
+
+
+def unpacked(packages):
+    """Directories to look for programs in, with those of Debian packages {package: a program of it} that this machine
+    does not have."""
+    missing = [name for name, program in packages.items() if not shutil.which(program)]
+    places = {name: CACHE / "programs" / name for name in missing}
+    with locked():
+        for name, place in places.items():
+            if not place.is_dir():
+                place.parent.mkdir(exist_ok=True)
+                unpack(name, place)
+    return [str(place / "usr" / "bin") for place in places.values()]
+
+
+def unpack(name, place):
+    """Put the files of a Debian package below a directory."""
+    if not shutil.which("apt-get"):
+        raise SetupError("%s is missing and this is not Debian or Ubuntu, so install it by hand" % name)
+    log = CACHE / "apt.log"
+    with tempfile.TemporaryDirectory(dir=str(CACHE)) as draft:
+        download = ["apt-get", "-qq", "download", name]
+        why = "the Debian package %s could not be fetched" % name
+        try:
+            run_quietly(download, why, log, cwd=draft)
+        except SetupError:  # the list of packages is missing, or older than the packages
+            update = as_root([name], "apt-get update") + ["apt-get", "-qq", "update"]
+            run_quietly(update, "the list of Debian packages could not be read", log)
+            run_quietly(download, why, log, cwd=draft)
+        (archive,) = glob.glob(os.path.join(glob.escape(draft), "*.deb"))
+        files = os.path.join(draft, "files")
+        run_quietly(["dpkg-deb", "--extract", archive, files], "%s could not be unpacked" % archive, log)
+        os.rename(files, str(place))
 
 
 # --- Python ---------------------------------------------------------------------------------------

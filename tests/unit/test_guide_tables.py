@@ -9,7 +9,7 @@ import pathlib
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
-from tests.unit import guide_tables
+from tests.unit import guide_tables, metrics_files
 from tests.unit.readme_picture import picture
 
 GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst"
@@ -23,6 +23,8 @@ GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst
         ("releases", guide_tables.known_releases),
         ("releases", guide_tables.settings_by_release),
         ("releases", guide_tables.engines),
+        ("metrics", metrics_files.table),
+        ("metrics", metrics_files.alert_table),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import sys
 import time
 
@@ -19,7 +20,9 @@ def commands(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(setup, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(setup, "run", lambda command, why, **options: seen.append([str(part) for part in command]))
-    monkeypatch.setattr(setup, "run_quietly", lambda command, why, log: seen.append([str(part) for part in command]))
+    monkeypatch.setattr(
+        setup, "run_quietly", lambda command, why, log, **options: seen.append([str(part) for part in command])
+    )
     return seen
 
 
@@ -58,6 +61,47 @@ def test_elsewhere_than_debian_the_programs_are_named(commands, monkeypatch):
     assert setup.missing_packages({"podman": "podman", "netavark": None}) == ["podman"]
     with pytest.raises(setup.SetupError, match="not Debian or Ubuntu.*podman"):
         setup.install_packages(["podman"])
+
+
+def test_programs_are_unpacked_once_and_nothing_is_installed(tmp_path, monkeypatch):
+    commands = []
+
+    def run(command, _why, _log, cwd=None):
+        commands.append(command[:2] if command[0] == "dpkg-deb" else command[2:])
+        if "download" in command:
+            (pathlib.Path(cwd) / "a_1_all.deb").touch()
+        else:
+            (pathlib.Path(command[-1]) / "usr" / "bin").mkdir(parents=True)
+
+    monkeypatch.setattr(setup, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(setup, "run_quietly", run)
+    programs(monkeypatch, "apt-get", "b")
+    place = str(tmp_path / "cache" / "programs" / "a" / "usr" / "bin")
+    assert setup.unpacked({"a": "program-of-a", "b": "b"}) == [place] and os.path.isdir(place)
+    assert commands == [["download", "a"], ["dpkg-deb", "--extract"]]
+    assert setup.unpacked({"a": "program-of-a", "b": "b"}) == [place] and len(commands) == 2
+    programs(monkeypatch)
+    with pytest.raises(setup.SetupError, match="c is missing and this is not Debian or Ubuntu"):
+        setup.unpacked({"c": "c"})
+
+
+def test_a_list_of_packages_that_is_missing_is_read(tmp_path, monkeypatch):
+    commands = []
+
+    def run(command, _why, _log, cwd=None):
+        commands.append(command[-1])
+        if "download" in command and "update" not in commands:
+            raise setup.SetupError("no such package")
+        if "download" in command:
+            (pathlib.Path(cwd) / "a_1_all.deb").touch()
+        elif command[0] == "dpkg-deb":
+            (pathlib.Path(command[-1]) / "usr" / "bin").mkdir(parents=True)
+
+    monkeypatch.setattr(setup, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(setup, "run_quietly", run)
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
+    programs(monkeypatch, "apt-get")
+    assert setup.unpacked({"a": "a"}) and commands[:3] == ["a", "update", "a"]
 
 
 @pytest.fixture

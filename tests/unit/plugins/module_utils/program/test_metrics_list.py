@@ -9,6 +9,8 @@ import re
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.metrics_list import COUNTER, METRICS
 
+from tests.unit import metrics_files
+
 #: Labels that Prometheus gives to every series itself.
 RESERVED = {"instance", "job"}
 
@@ -24,3 +26,54 @@ def test_names_follow_the_rules_of_prometheus(metric):
 
 def test_no_metric_is_there_twice():
     assert len({metric.key for metric in METRICS}) == len(METRICS)
+
+
+@pytest.mark.parametrize("name", ["alert", "dashboard"])
+def test_the_files_are_made_from_the_list(name):
+    path, text = getattr(metrics_files, name.upper() + "_FILE"), getattr(metrics_files, name + "_text")
+    again = "write it again, as tests/unit/metrics_files.py says"
+    assert path.read_text(encoding="utf-8") == text(), again
+
+
+def test_the_dashboard_shows_every_metric():
+    shown = {metric.key for panel in metrics_files.PANELS for metric in panel.metrics}
+    assert shown == {metric.key for metric in METRICS}
+
+
+def test_a_metric_that_is_not_in_the_list_is_in_no_rule():
+    with pytest.raises(KeyError):
+        metrics_files.named("@gpu_colour > 0")
+
+
+def test_the_hosts_of_the_dashboard_can_be_chosen():
+    assert metrics_files.query("time() - @verdict_timestamp_seconds") == (
+        'time() - gpufleet_verdict_timestamp_seconds{instance=~"$host"}'
+    )
+    for panel in metrics_files.dashboard()["panels"]:
+        for target in panel["targets"]:
+            assert target["expr"].count("gpufleet_") == target["expr"].count('instance=~"$host"') == 1
+
+
+def test_the_panels_do_not_overlap():
+    taken = set()
+    for panel in metrics_files.dashboard()["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken and max(x for x, _y in cells) < 24
+        taken |= cells
+
+
+def test_alerts_name_labels_that_their_metrics_have():
+    """Prometheus would show an empty text."""
+    for alert in metrics_files.ALERTS:
+        (labels, *_others) = [
+            {"instance", *metric.labels}
+            for metric in METRICS
+            if re.search(r"%s\b" % metric.name, metrics_files.named(alert.expression))
+        ]
+        used = set(re.findall(r"\$labels\.([a-z_]+)", alert.summary + alert.description))
+        assert used <= labels and "instance" in used, alert.name

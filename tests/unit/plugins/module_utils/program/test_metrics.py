@@ -133,6 +133,8 @@ def test_messages_of_the_kernel_are_counted_by_gpu_and_code():
     found = samples(source(kernel_lines=lines + ["NVRM: loading"]))["gpu_xid_messages"]
     assert found[(A, PCI[A], "48")] == 2 and found[(A, PCI[A], "31")] == 1
     assert found[("", "0000:af:00", "79")] == 1, "the driver lists it no more"
+    shorter = samples(source(kernel_lines=[*lines, XID % ("0000:18", 48)]))["gpu_xid_messages"]
+    assert shorter[(A, PCI[A], "48")] == 3, "an address without its device is of the same GPU"
     assert {code for uuid, _address, code in found if uuid == B} == set(map(str, HARDWARE_XIDS))
     assert {value for (uuid, _address, _code), value in found.items() if uuid == B} == {0}
 

@@ -1,61 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Clients that ask a gateway over TLS until their standard input ends. Runs on a rig host, with nothing but Python.
+"""Clients that ask a gateway over TLS until their standard input ends. Runs on a rig host, with nothing but Python and
+tests/rig/ollama/streams.py below its own directory.
 
-    gateway_load_client.py URL KEY CA MODEL CLIENTS
+    gateway_load_client.py HOST PORT KEY CA MODEL CLIENTS
 
-Prints JSON: {what became of a request: how many}, and the errors. "whole" was answered to its end, "broken" had begun
-and ended with an error, "refused" got another status, "lost" got no answer.
+Prints JSON: {what became of a request: how many}, see streams.py, and the errors.
 """
 
 from __future__ import annotations
 
+import asyncio
 import collections
-import http.client
 import json
 import ssl
 import sys
 import threading
-import urllib.error
-import urllib.request
+
+from tests.rig.ollama import streams
 
 
-def ask(url, key, context, model):
-    """(what became of one request, the error)."""
-    body = json.dumps({"model": model, "prompt": "Hi", "options": {"num_predict": 8}}).encode()
-    request = urllib.request.Request(url + "/api/generate", body, {"Authorization": "Bearer " + key})
-    begun = False
-    try:
-        with urllib.request.urlopen(request, timeout=120, context=context) as response:
-            line = b""
-            for line in response:
-                begun = True
-            return ("whole", "") if json.loads(line or b"{}").get("done") else ("broken", "no end")
-    except urllib.error.HTTPError as error:
-        return "refused", "%d %s" % (error.code, error.read().decode())
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return ("broken" if begun else "lost"), repr(error)
-
-
-def main(url, key, authority, model, clients):
-    context, over = ssl.create_default_context(cafile=authority), threading.Event()
-    counts, errors = collections.Counter(), collections.Counter()
-
-    def client():
-        while not over.is_set():
-            kind, error = ask(url, key, context, model)
-            counts[kind] += 1
-            if error:
-                errors["%s: %s" % (kind, error)] += 1
-
-    threads = [threading.Thread(target=client) for unused in range(int(clients))]
-    for thread in threads:
-        thread.start()
-    sys.stdin.read()
-    over.set()
-    for thread in threads:
-        thread.join()
-    print(json.dumps({"counts": counts, "errors": errors}))
+def main(host, port, key, authority, model, clients):
+    """Ask until somebody ends the standard input."""
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set())).start()
+    target = streams.Target(int(port), host, key, ssl.create_default_context(cafile=authority))
+    request = {"model": model, "prompt": "Hi", "options": {"num_predict": 8}}
+    found = asyncio.run(streams.stream(target, int(clients), over.is_set, request))
+    counts = collections.Counter(outcome.kind for outcome in found)
+    errors = collections.Counter("%s %d %s" % (one.kind, one.status, one.error) for one in found if one.kind != "whole")
+    longest = max(outcome.seconds for outcome in found)
+    print(json.dumps({"counts": counts, "errors": errors, "longest": longest}))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ class ActionModule(OnController):
         return placement_info.argument_spec()
 
     def better_message(self, given: dict[str, Any]) -> str | None:
-        """Return what is wrong with the list of models."""
-        return placement_info.better_message(given.get("models"))
+        """Return what is wrong with the models and the other options that have keys."""
+        return placement_info.better_message(given)
 
     def compute(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return the plan."""

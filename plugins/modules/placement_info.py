@@ -305,6 +305,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.left
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.ask.model_options import (
     model_options,
     structure_problems,
+    value_problems,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.errors import PlacementError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan
@@ -373,17 +374,31 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     return dict(changed=False, placement=shown_plan(placement))
 
 
-def better_message(models: Any) -> Optional[str]:
-    """Return what is wrong with the list of models, in place of Ansible's message; None where it is something else."""
-    return " ".join(structure_problems(models, model_options())) or None
+def better_message(given: dict[str, Any]) -> Optional[str]:
+    """Return what is wrong with the options that have keys, in place of Ansible's message; None where it is another."""
+    problems = structure_problems(given.get("models"), model_options())
+    for name in ("cordon", "measure"):
+        if given.get(name) is not None:
+            problems += value_problems(given[name], argument_spec()[name], name, name)
+    return " ".join(problems) or None
 
 
 class PlanModule(AnsibleModule):
-    """The module; where its options do not fit, it says of the models what is wrong with them."""
+    """The module; where its options do not fit, it says in our words what is wrong with them."""
+
+    def __init__(self, **kwargs):
+        """Read the options. ansible-core looks for keys in a number or a truth value, and ends with a TypeError."""
+        try:
+            super().__init__(**kwargs)
+        except TypeError as error:
+            spec = kwargs.pop("argument_spec")
+            raw = {name: dict(type="raw", no_log=option.get("no_log", False)) for name, option in spec.items()}
+            super().__init__(argument_spec=raw, **kwargs)
+            self.fail_json(msg=str(error))
 
     def fail_json(self, msg, **kwargs):
         """Fail with the better message. What was given is read anew: the check leaves out what does not fit."""
-        super().fail_json(msg=better_message(_load_params().get("models")) or msg, **kwargs)
+        super().fail_json(msg=better_message(_load_params()) or msg, **kwargs)
 
 
 def main():

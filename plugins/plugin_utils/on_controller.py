@@ -85,7 +85,13 @@ class OnController(ActionBase):
         """
         # As plain data, without the tags that Ansible keeps on texts and numbers.
         given = json.loads(json.dumps(self._task.args, default=_plain))
-        validated = ArgumentSpecValidator(self.argument_spec()).validate(given)
+        try:
+            validated = ArgumentSpecValidator(self.argument_spec()).validate(given)
+        except TypeError:  # it looks for keys in a number or a truth value
+            message = self.better_message(given)
+            if message is None:
+                raise
+            raise AnsibleActionFail(message) from None
         if validated.error_messages:
             message = validated.errors.msg
             if isinstance(validated.errors[0], UnsupportedError):

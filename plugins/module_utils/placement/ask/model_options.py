@@ -127,12 +127,19 @@ def mapping_problems(given: dict[Any, Any], options: Options, what: str) -> list
         if key not in options:
             problems.append("%s has the unknown key %s%s" % (what, key, _remedy(key, options)))
         elif value is not None and not (key == "name" and value == ""):
-            problems += _of_value(value, options[key], "%s of %s" % (key, what[:1].lower() + what[1:]), key)
+            problems += value_problems(value, options[key], "%s of %s" % (key, what[:1].lower() + what[1:]), key)
     return problems
 
 
-def _of_value(value: Any, option: dict[str, Any], what: str, key: str) -> list[str]:
-    """Return the problems of the value of a key that has this option."""
+def value_problems(value: Any, option: dict[str, Any], what: str, key: str) -> list[str]:
+    """Return one sentence for each thing that is wrong with the value of an option.
+
+    Args:
+        value: what the user gave.
+        option: as Ansible's argument specification has it.
+        what: words that say what it is, to begin a sentence with.
+        key: its name.
+    """
     kind, keys = option.get("type", "str"), option.get("options") or {}
     if not _fits(value, kind, key in _NUMBERS_TOO):
         wanted = _KINDS[kind] + (" with %s" % ", ".join(keys) if keys else "")

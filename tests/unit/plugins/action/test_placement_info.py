@@ -58,6 +58,8 @@ def test_the_plan_is_that_of_the_module(monkeypatch):
         {"models": [{"name": "m"}]},
         {"models": [{"nmae": "m"}]},
         {"models": ["m"]},
+        {"models": [{"name": "m", "optimized": True}]},
+        {"cordon": [0]},
         {"models": [dict(ARGUMENTS["models"][0], strategy="sideways")]},
         {"models": [dict(ARGUMENTS["models"][0], parameters={"num_gpu": 2})]},
         {"models": [dict(ARGUMENTS["models"][0], optimized={"nosuch": 1})]},

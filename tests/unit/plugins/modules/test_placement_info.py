@@ -50,6 +50,20 @@ def test_a_wrong_structure_is_said_in_our_words(models, sentence):
     assert run_module("placement_info", dict(ARGUMENTS, models=models))["msg"] == sentence
 
 
+@pytest.mark.parametrize("wrong", [True, 0, 1.5, [5], [None]])
+def test_what_has_no_keys_is_said_in_our_words(wrong):
+    """ansible-core looks for keys in it: TypeError, argument of type 'bool' is not iterable."""
+    model = dict(ARGUMENTS["models"][0], name="m")
+    shown = "a list" if isinstance(wrong, list) else str(wrong).lower()
+    for options, start in (
+        ({"models": [dict(model, optimized=wrong)]}, "optimized of model m is %s: give a mapping with suffix," % shown),
+        ({"models": [dict(model, speculative=wrong)]}, "speculative of model m is %s: give a mapping with" % shown),
+        ({"measure": wrong}, "measure is %s: give a mapping with engine, stores, timeout" % shown),
+    ):
+        result = run_module("placement_info", dict(ARGUMENTS, **options))
+        assert result["failed"] and result["msg"].startswith(start), result
+
+
 def test_the_end_of_a_cordon_is_compared_with_the_clock(monkeypatch):
     first = ARGUMENTS["gpu_inventory"]["gpus"][0]["uuid"]
     small = dict(ARGUMENTS, models=[{"name": "llama3.1:8b", "model": models.model("llama3.1-8b"), "replicas": 1}])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Reports of real runs: a host that is well, one that fails, and one that cannot be reached."""
+"""Reports of real runs: a host that is well, one that fails, one that cannot be reached, one that was upgraded, and one
+that says more than it has."""
 
 from __future__ import annotations
 
@@ -8,12 +9,15 @@ import json
 
 import pytest
 
-from tests.integration.acceptance import SET, Site, on
+from tests.browser import chromium
+from tests.integration.acceptance import SET, Site, gpu, on
 from tests.rig.hosts import fleet
 from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page
 
 pytestmark = pytest.mark.hosts
 
+OLD, NEW = "0.32.15", "0.32.16"
+INSTANCE = "gpu0-1"
 MODELS = [{"name": "tiny", "insecure": True, "strategy": "spread", "optimized": {}}]
 
 
@@ -21,6 +25,8 @@ class Reported:
     """The files of a run."""
 
     def __init__(self, path):
+        self.path = path.with_name("page%d.html" % len(list(path.parent.glob("page*.html"))))
+        self.path.write_bytes(path.read_bytes())
         self.data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         self.html = path.read_text(encoding="utf-8")
         self.page = Page(self.html)
@@ -34,21 +40,31 @@ class Reported:
 
 @pytest.fixture(scope="module")
 def runs(podman_hosts, collections, tmp_path_factory):
-    """A site run with a host that fails and one that is gone, then reports of a host that is well and that is not."""
+    """A site run with a host that fails and one that is gone; then one host that is well, upgraded, lies and stops."""
     scratch = tmp_path_factory.mktemp("report")
     site, path = Site(collections, scratch), scratch / "out" / "fleet.html"
     fleet.up(SET, {"a": "rtx-4090-x2"}, say=lambda text: None)
     try:
-        fleet.serve(SET, say=lambda text: None)
+        fleet.serve(SET, versions=[OLD, NEW], say=lambda text: None)
         found = {"a": {}, "bad": {"ansible_host": fleet.container_name(SET, "a"), "ollama_multigpu_base_port": 0}}
         gone = {"gone": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}}
-        given = {"ollama_multigpu_models": MODELS, "ollama_multigpu_report": str(path)}
+        given = {"ollama_multigpu_models": MODELS, "ollama_multigpu_report": str(path), "ollama_multigpu_version": OLD}
+        given["ollama_multigpu_release_url"] = "{{ rig_release_url | replace(rig_version, ollama_multigpu_version) }}"
+        given["ollama_multigpu_release_checksum"] = "{{ rig_checksums[ollama_multigpu_version] }}"
         results = {}
         site.inventory({**found, **gone}, **given)
         results["site"] = (site.play("site", expect=None), Reported(path))
         site.inventory({"a": {}, **gone}, **given)
         results["well"] = (site.play("report"), Reported(path))
-        on("a", "systemctl", "stop", "ollama@gpu0-1.service")
+        given["ollama_multigpu_version"] = NEW
+        site.inventory({"a": {}, **gone}, **given)
+        results["upgraded"] = (site.play("site", expect=None), Reported(path))
+        gpu("a", "lie", "one_gpu")
+        on("a", "systemctl", "restart", "ollama@%s.service" % INSTANCE)
+        on("a", "sh", "-c", "systemctl start ollama-ready@%s.service || true" % INSTANCE)  # returns when it has loaded
+        results["lying"] = (site.play("report"), Reported(path))
+        gpu("a", "lie", "off")
+        on("a", "systemctl", "stop", "ollama@%s.service" % INSTANCE)
         results["stopped"] = (site.play("report"), Reported(path))
         site.inventory(gone, **given)
         results["none"] = (site.play("site", expect=None), Reported(path))
@@ -82,15 +98,48 @@ def test_a_report_changes_nothing_and_says_what_is_other(runs):
     assert found.data["since"]["changes"] == {"bad": ["is not in the report any more"]}
     _outcome, found = runs["stopped"]
     assert found.states["a"] == "not as planned" and found.hosts["a"]["findings"]
-    assert "state: as planned -> not as planned" in found.data["since"]["changes"]["a"]
     assert [change for change in found.hosts["a"]["changes"] if "ollama@gpu0-1" in change], found.hosts["a"]
+
+
+def test_an_upgrade_in_between_is_told(runs):
+    outcome, found = runs["upgraded"]
+    assert found.states == {"a": "as planned", "gone": "unreachable"}, outcome.output
+    assert found.hosts["a"]["ollama_version"] == NEW
+    assert [change for change in found.data["since"]["changes"]["a"] if OLD in change and NEW in change], found.data[
+        "since"
+    ]
+    assert NEW in found.page.text and NEW in found.markdown
+
+
+def test_a_host_that_lies_is_not_as_planned(runs):
+    """The server says that both GPUs carry the model, and one of them does."""
+    outcome, found = runs["lying"]
+    assert found.states["a"] == "not as planned", outcome.output
+    assert "state: as planned -> not as planned" in found.data["since"]["changes"]["a"]
+    gpus = found.hosts["a"]["gpus"]
+    assert any(one["observed"]["models_bytes"] < one["predicted"]["models_bytes"] for one in gpus), gpus
+    assert found.hosts["a"]["findings"][0]["remedy"] in found.page.text
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["site", "well", "upgraded", "lying", "stopped", "none"])
+def test_the_report_of_each_run_in_a_browser(runs, name):
+    chromium.ensure(say=lambda text: None)
+    _outcome, found = runs[name]
+    visit = chromium.visit(found.path, chromium.TO_THE_END)
+    assert (visit.console, visit.requests) == ([], [])
+    page = Page(visit.dom)
+    shown = [(one["data-uuid"], one.get("data-predicted-bytes")) for one in page.all("figure")]
+    gpus = [one for host in found.data["hosts"] for one in host["gpus"]]
+    assert shown == [(one["uuid"], one["predicted"] and str(one["predicted"]["models_bytes"])) for one in gpus]
+    assert all(host in page.text and state in page.text for host, state in found.states.items())
 
 
 def test_the_history_has_the_plan_and_what_the_runs_have_found(runs):
     _outcome, found = runs["stopped"]
     history = found.hosts["a"]["history"]
     assert {"plan 1", "run"} <= {one["source"] for one in history}
-    assert [one["verdict"] for one in history if one["source"] == "run"] == ["pass", "pass", "fail"]
+    assert [one["verdict"] for one in history if one["source"] == "run"] == ["pass", "pass", "pass", "fail", "fail"]
 
 
 def test_a_run_that_reaches_no_host_reports_that(runs):

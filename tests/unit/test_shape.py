@@ -65,6 +65,8 @@ PURE = (
     "measure/memory_table.py",
     "measure/plan_figures.py",
     "changes/",
+    "evidence/answer_checks.py",
+    "evidence/answers.py",
     "evidence/checks.py",
     "evidence/closed_nodes.py",
     "evidence/comparison.py",

@@ -4,19 +4,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any
 
-from ..ollama.client import OllamaClient, OllamaError
+from ..evidence.asking import LIKELIEST, PROMPT, answer_of, options, vector_of
+from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
 from .shapes import Answer, Server
 
-PROMPT = "Write one sentence about the sea."
-_TOKENS, _LIKELIEST = 32, 5
+_TOKENS = 32
 _SECONDS = 300.0
-#: Ollama answers so for a model that makes vectors only.
-_CANNOT_GENERATE = "does not support"
 _FRACTION = re.compile(r"\.\d+")
 #: A time to keep a model that is longer is for ever.
 _FOR_EVER_SECONDS = 365 * 86400
@@ -33,39 +32,15 @@ def ask(servers: Iterable[Server]) -> list[Answer]:
 
 
 def _ask(server: Server, client: OllamaClient, entry: dict[str, Any]) -> Answer:
-    name, digest, keep = entry["name"], entry.get("digest") or "", _keep_alive(entry)
-    options = {"temperature": 0, "num_predict": _TOKENS}
+    name, keep = entry["name"], _keep_alive(entry)
+    answer = Answer(server.name, name, entry.get("digest") or "")
     try:
-        found = client.generate(name, PROMPT, options, keep, _SECONDS, top_logprobs=_LIKELIEST)
+        found = client.generate(name, PROMPT, options(_TOKENS), keep, _SECONDS, top_logprobs=LIKELIEST)
     except OllamaError as error:
-        if _CANNOT_GENERATE in error.message:
-            return _embed(server, client, entry)
-        return Answer(server.name, name, digest, error=error.message)
-    return Answer(server.name, name, digest, text=str(found.get("response") or ""), tokens=_tokens(found))
-
-
-def _tokens(found: dict[str, Any]) -> tuple[tuple[str, Optional[float], tuple[str, ...]], ...]:
-    listed = found.get("logprobs")
-    return tuple(
-        (
-            str(one.get("token")),
-            one.get("logprob"),
-            tuple(str(other.get("token")) for other in one.get("top_logprobs") or []),
-        )
-        for one in (listed if isinstance(listed, list) else [])
-        if isinstance(one, dict)
-    )
-
-
-def _embed(server: Server, client: OllamaClient, entry: dict[str, Any]) -> Answer:
-    name, digest = entry["name"], entry.get("digest") or ""
-    try:
-        vector = client.embed(name, PROMPT, _keep_alive(entry), _SECONDS)
-        facts = client.show(name).get("model_info") or {}
-    except OllamaError as error:
-        return Answer(server.name, name, digest, error=error.message)
-    width = facts.get("%s.embedding_length" % facts.get("general.architecture"))
-    return Answer(server.name, name, digest, vector=tuple(vector), width=width if isinstance(width, int) else None)
+        if CANNOT_GENERATE in error.message:
+            return vector_of(answer, client, keep, _SECONDS)
+        return dataclasses.replace(answer, error=error.message)
+    return answer_of(answer, found)
 
 
 def _keep_alive(entry: dict[str, Any]) -> int:

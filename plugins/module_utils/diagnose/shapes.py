@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..evidence.shapes import EngineLog, EngineProcess
+from ..evidence.shapes import Answer, EngineLog, EngineProcess
 
 #: How sure a finding is. CERTAIN: what was seen is by itself the cause of what the finding says. LIKELY: it mostly is.
 #: POSSIBLE: it may be wanted, or have no effect here.
@@ -37,25 +37,6 @@ class Finding:
     remedy: str
     variable: str = ""
     subject: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model answered to the one question that all are asked, without chance.
-
-    `tokens` are (text, log-probability, texts of the likeliest tokens there); () on releases that do not tell (before
-    0.12.11). `vector` is that of an embedding model, None for another one, and `width` how long it has to be. `error`
-    is why there is no answer.
-    """
-
-    server: str
-    model: str
-    digest: str
-    text: str = ""
-    tokens: tuple[tuple[str, float | None, tuple[str, ...]], ...] = ()
-    vector: tuple[Any, ...] | None = None
-    width: int | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +162,7 @@ class HostEvidence:
         memory: /proc/meminfo in bytes.
         cgroups: {pid: text of /proc/PID/cgroup} of the processes on GPUs.
         strays: engines whose server has ended.
-        answers: of the loaded models (answers.Answer), where they were asked.
+        answers: of the loaded models, where they were asked.
     """
 
     inventory: dict[str, Any]

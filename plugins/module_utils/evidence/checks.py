@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ..common.sizes import gib
-from . import closed_nodes, engine_log, identity, instance_checks, model_memory
+from . import answer_checks, closed_nodes, engine_log, identity, instance_checks, model_memory
 from . import comparison as states
 from .comparison import Comparison
 from .findings import explain
@@ -82,6 +82,7 @@ def check_model(comparison: Comparison) -> list[Check]:
     checks += _serving(comparison)
     if comparison.serving() != states.SERVES:
         return checks
+    checks += answer_checks.check_answer(comparison)
     checks += identity.check_model(ModelIdentity(comparison.model, comparison.observed)) + _settings(comparison)
     if not comparison.planned:
         return checks + [_cpu_only(comparison), _cpu_buffers(comparison)]

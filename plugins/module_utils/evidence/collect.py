@@ -20,14 +20,13 @@ from ..common.names import key_of, served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import device_nodes, listeners, proc, systemd
-from ..ollama.client import OllamaClient, OllamaError
-from . import engine_log, engines, gpu_memory, loaded_models, server_process
+from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
+from . import asking, engine_log, engines, gpu_memory, loaded_models, server_process
 from .concurrency import in_parallel
 from .generations import answer_problem, rounds
 from .planned import planned_uuids
-from .shapes import EngineProcess, Observations, ObservedInstance, ObservedModel
+from .shapes import Answer, EngineProcess, Observations, ObservedInstance, ObservedModel
 
-PROMPT = "Write one sentence about the sea."
 #: Tokens of the generation: long enough for several sample periods of NVML on a GPU, short on a CPU.
 GPU_TOKENS, CPU_TOKENS = 64, 8
 #: An engine that dies while it loads does so at once: one that was just started is looked at again after this time.
@@ -38,7 +37,6 @@ _ONE_DAY_SECONDS = 86400
 _POLL_SECONDS = 0.5
 _ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
 _RELOADED = "The server listed %s, but the process of its engine was gone: this check has loaded the model again."
-_CANNOT_GENERATE = "does not support"
 _STOPPED = "process %d is stopped by a signal or a debugger (kill -CONT %d lets it go on)"
 _NOT_WANTED = "no generation was run"
 _NOT_IN_JOURNAL = "the journal no longer has the start of this engine"
@@ -185,26 +183,27 @@ class Observer:
         return self.observed.reachable and found.loaded and alive and not found.died
 
     def generate(self, model: dict[str, Any]) -> None:
-        """Run one short generation with a model that is loaded."""
+        """Run one short generation with a model that is loaded, or ask it for a vector."""
         name = served_name(model)
         found = self.observed.models[name]
         tokens = GPU_TOKENS if planned_uuids(model) else CPU_TOKENS
+        keep, content = model.get("keep_alive", -1), asking.content_of(model, self._blob(name))
+        blank = Answer(self.instance["unit"], name, content)
         try:
             answer = self._while_active(
                 lambda: self.client.generate(
-                    name,
-                    PROMPT,
-                    options={"num_predict": tokens},
-                    keep_alive=model.get("keep_alive", -1),
-                    timeout=_ONE_DAY_SECONDS,
+                    name, asking.PROMPT, asking.options(tokens), keep, _ONE_DAY_SECONDS, asking.LIKELIEST
                 )
             )
         except OllamaError as error:
-            if _CANNOT_GENERATE in error.message:  # an embedding model
-                found.not_generated = error.message
+            if CANNOT_GENERATE in error.message:
+                found.not_generated, found.vectors_only = error.message, True
+                seconds = asking.SAMPLE_SECONDS if planned_uuids(model) else 0
+                found.answer = asking.vector_of(blank, self.client, keep, self.timeout, seconds)
             else:
                 found.generation_error = error.message
             return
+        found.answer = asking.answer_of(blank, answer)
         found.generation_error = answer_problem(answer, name)
         found.answered = found.generation_error is None or None
         spent = answer.get("eval_duration") or 0

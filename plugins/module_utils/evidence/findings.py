@@ -3,8 +3,9 @@
 """Explain why a model is not as planned, or not proven to be: what was seen, and what to do about it. Pure.
 
 The kinds of findings are part of the result of placement_check: one_gpu_carries_all, layers_on_cpu, cpu_only,
-far_from_predicted, foreign_process, not_loaded, engine_died, gpu_not_seen and unproven; of an instance as a whole
-unplanned_model and unplanned_process (instance_checks.py). A switch has one more: slower (slowdown.py).
+far_from_predicted, foreign_process, not_loaded, engine_died, gpu_not_seen and unproven; of what a model answers
+answer_no_number, answer_one_token, answer_unprintable, vector_wrong and replicas_disagree (answers.py); of an instance
+as a whole unplanned_model and unplanned_process (instance_checks.py). A switch has one more: slower (slowdown.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Callable
 
 from ..common.sizes import gib
 from . import comparison as states
+from .answer_checks import explain_answer
 from .comparison import Comparison
 from .diagnosis import Diagnosis, claims, foreign
 from .identity import ModelIdentity, explain_expiry, explain_model
@@ -26,7 +28,8 @@ def explain(comparison: Comparison, checks: list[Check]) -> list[Finding]:
 
     A model whose GPUs, server or engine are missing gets one finding. Otherwise there is at most one for the model that
     is loaded, one for its settings and one for the memory. What the log, /api/ps, the utilization and other processes
-    show is explained only where there is none of these. What is not proven is said only where nothing is wrong.
+    show is explained only where there is none of these. What is wrong with the answer is said beside all others, and
+    what is not proven only where nothing is wrong.
     """
     missing = _gpus(comparison) or _serving(comparison)
     if missing:
@@ -41,7 +44,7 @@ def explain(comparison: Comparison, checks: list[Check]) -> list[Finding]:
         if comparison.planned and not diagnoses:
             rest = (explanation(comparison) for explanation in _REST)
             diagnoses = [diagnosis for diagnosis in rest if diagnosis][:1]
-        diagnoses += [diagnosis for diagnosis in [explain_expiry(loaded)] if diagnosis]
+        diagnoses += [diagnosis for diagnosis in [explain_expiry(loaded)] if diagnosis] + explain_answer(comparison)
     if not diagnoses and verdict_of(checks) == UNPROVEN:
         unknown = [check.name for check in checks if check.passed is None and check.required]
         diagnoses = [unproven(comparison, unknown)]

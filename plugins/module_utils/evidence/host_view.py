@@ -9,9 +9,10 @@ from typing import Any, Optional
 
 from ..gpu import schema
 from . import gpu_memory, tolerances
+from .answers import Compared, compared
 from .gpu_memory import DeviceMemory
 from .planned import planned_uuids
-from .shapes import Observations
+from .shapes import Answer, Observations
 
 #: Without its driver, no process of a host can use a GPU of NVIDIA's. A process that runs keeps its GPU in all other
 #: states: with a new library beside the old kernel module, too.
@@ -46,6 +47,7 @@ class HostView:
         models_on: number of planned models on each GPU.
         used_before: bytes in use on each GPU before this check loaded anything.
         release: of Ollama that the plan is made for; None where it does not say.
+        replicas: the answers that have replicas on the host beside these, by (unit, name of the model).
     """
 
     inventory: dict[str, Any]
@@ -56,6 +58,7 @@ class HostView:
     models_on: dict[str, int]
     used_before: dict[str, Optional[int]]
     release: Optional[str] = None
+    replicas: dict[tuple[str, str], Compared] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: dict[str, Any], observations: Observations) -> HostView:
@@ -74,6 +77,7 @@ class HostView:
             models_on=models_on,
             used_before=observations.used_before,
             release=plan.get("ollama_version"),
+            replicas={(one.answer.server, one.answer.model): one for one in compared(_answers(observations))},
         )
 
     @property
@@ -125,3 +129,8 @@ class HostView:
         if free is not None and growth.grown_bytes > tolerances.FOREIGN_GROWTH_BYTES:
             return False
         return None if free is None or growth.unknown else True
+
+
+def _answers(observations: Observations) -> list[Answer]:
+    models = (model for instance in observations.instances.values() for model in instance.models.values())
+    return [model.answer for model in models if model.answer is not None]

@@ -66,6 +66,30 @@ class EngineLog:
     error: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a model answered to the one question that all are asked, without chance.
+
+    Attributes:
+        server: the unit of its server.
+        content: what replicas have in common: the answers of models with the same content can be compared.
+        tokens: (text, log-probability, likeliest tokens there as (text, log-probability)); () on releases that do not
+            tell (before 0.12.11).
+        vector: that of an embedding model, None for another one.
+        width: how many numbers the vector has to have, None where that is not known.
+        error: why there is no answer.
+    """
+
+    server: str
+    model: str
+    content: str
+    text: str = ""
+    tokens: tuple[tuple[str, float | None, tuple[tuple[str, float | None], ...]], ...] = ()
+    vector: tuple[Any, ...] | None = None
+    width: int | None = None
+    error: str | None = None
+
+
 @dataclasses.dataclass
 class ObservedModel:
     """What was observed of one model of the plan. `collect` fills it in step by step.
@@ -78,8 +102,9 @@ class ObservedModel:
     how its engine ended; `stayed` is True where the engine that was found first was still there at the end. `fresh` is
     True if this check loaded it, and `reloaded` says why it did so although the server listed the model.
     `device_uuids` maps the log's devices to UUIDs ({"CUDA0": "GPU-..."}). `answered` is whether the generation gave an
-    answer. `served_file` is the base name of the blob that the server has under the model's name, and `base_file` that
-    under the name of the model that the plan makes it from; `stored_digest` is the digest of its manifest in the store.
+    answer, and `answer` what it is; `vectors_only` is whether it is an embedding model. `served_file` is the base name
+    of the blob that the server has under the model's name, and `base_file` that under the name of the model that the
+    plan makes it from; `stored_digest` is the digest of its manifest in the store.
     `alias_digests` are the digests that its aliases have there, None for one that the store does not have.
     `utilization_peak` is in percent by UUID; `busy_processes` {uuid: {pid: percent}} is the same by process.
     """
@@ -99,6 +124,8 @@ class ObservedModel:
     load_seconds: float | None = None
     tokens_per_second: float | None = None
     answered: bool | None = None
+    answer: Answer | None = None
+    vectors_only: bool = False
     not_generated: str | None = None
     generation_error: str | None = None
     utilization_peak: dict[str, int | None] | None = None

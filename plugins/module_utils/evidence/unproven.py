@@ -65,8 +65,8 @@ def _engine(comparison: Comparison) -> tuple[str, str] | None:
             "the settings of process %d cannot be read" % observed.engine.pid,
             "Run the check as root, which may read the command line and the environment of that process.",
         )
-    if not observed.answered and not observed.not_generated:
-        return "it is not known whether it answers", "Run the check again without check mode."
+    if not (observed.answered and observed.answer) and not observed.not_generated:
+        return "it is not known what it answers", "Run the check again without check mode."
     return None
 
 

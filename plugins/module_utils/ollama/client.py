@@ -27,6 +27,8 @@ PULL_PAUSE = 1.0  # seconds before the first retry, doubled each time
 MAX_RESUMPTIONS = 100  # of a pull
 MAX_LINES = 1000 * 1000  # of a creation
 LEAST_RATE = 64 * 1024  # bytes per second of an upload
+#: /api/generate answers so for a model that makes vectors only, whatever it is asked (server/routes.go).
+CANNOT_GENERATE = "does not support generate"
 
 
 class OllamaClient:
@@ -186,12 +188,18 @@ class OllamaClient:
             options: parameters of the load.
 
         Returns:
-            The answer (done_reason "load").
+            The answer (done_reason "load"; that of a model that makes vectors only has no vector).
         """
         payload: dict[str, Any] = {"model": model, "keep_alive": keep_alive, "stream": False}
         if options:
             payload["options"] = options
-        return self._json("POST", "/api/generate", payload, timeout)
+        try:
+            return self._json("POST", "/api/generate", payload, timeout)
+        except OllamaError as error:
+            if CANNOT_GENERATE not in error.message:
+                raise
+        del payload["stream"]  # a request for the vectors of no text loads the model (server/routes.go EmbedHandler)
+        return self._json("POST", "/api/embed", dict(payload, input=""), timeout)
 
     def unload(self, model: str, timeout: float | None = None) -> dict[str, Any]:
         """Unload a model. Return the answer (done_reason "unload")."""

@@ -24,7 +24,7 @@ LIES = tuple(
     "one_gpu contexts_only foreign leftover nothing cpu far swapped no_cache half_cache die_after_load die_generating "
     "idle busy_other no_token".split()
 )
-ANSWER_LIES = tuple("not_a_number one_word unprintable other_words".split())  # true in bytes
+ANSWER_LIES = tuple("not_a_number one_word unprintable other_words".split())  # true in bytes, and wrong in answers
 _UNKNOWN, _HIDDEN = {"processes.bytes": "unknown"}, {"processes.hidden": "1"}
 _UNREADABLE = {"fault.nvmlDeviceGetComputeRunningProcesses": "999"}
 #: What NVML does not tell -> (keys of the state, lie of the engine below it).

@@ -267,6 +267,8 @@ def pairs_of(name):
                 a + ".rope.scaling.original_context_length": 4096,
             }
         )
+    if "pooling_type" in m:
+        pairs[a + ".pooling_type"] = m["pooling_type"]
     if "vision" in m:
         v = m["vision"]
         pairs.update(

@@ -392,8 +392,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _embed(self):
         request = self._body()
         text = request.get("model") or ""
-        self._manifest(names.parse(text), 'model "%s" not found, try pulling it first' % text)
-        raise ApiError(501, "the double makes no embeddings")
+        manifest = self._manifest(names.parse(text), 'model "%s" not found, try pulling it first' % text)
+        self._json(200, generate.embed(self.server.scheduler, Model(self.server.store, manifest), request))
 
 
 def _chain(first, rest):

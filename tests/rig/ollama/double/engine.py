@@ -64,6 +64,8 @@ def arguments(model, choice, options, port, load_mode):
     if cache_type:
         args += ["--cache-type-k", cache_type, "--cache-type-v", cache_type]
     args += ["--flash-attn", choice.flash_attention, "-b", str(choice.batch), "-ub", str(choice.batch)]
+    if model.header.get("pooling_type") is not None:
+        args.append("--embedding")
     if options.get("num_gpu", -1) >= 0:
         args += ["-ngl", str(options["num_gpu"])]
     if options.get("num_thread", 0) > 0:
@@ -287,6 +289,21 @@ class Engine:
         if not finished:
             reason = "\n".join(self._reasons) or "unexpected EOF"
             raise ApiError(500, "an error was encountered while running the model: %s" % reason)
+
+    def embed(self, text):
+        """The object of llama-server's /v1/embeddings with the vector of one text. ApiError if there is none."""
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port)
+            body = json.dumps({"input": text})
+            connection.request("POST", "/v1/embeddings", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+            connection.close()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ApiError(500, "do embedding request: %s" % error) from None
+        if response.status >= 400:
+            raise ApiError(response.status, answer["error"]["message"])
+        return answer["data"][0]
 
     def stop(self):
         """Kill the process and wait for its end."""

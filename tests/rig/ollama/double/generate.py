@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""/api/generate and /api/chat: loading, unloading, and answers of the engine."""
+"""/api/generate, /api/chat and /api/embed: loading, unloading, and answers of the engine."""
 
 from __future__ import annotations
 
+import math
 import time
 
 from . import gotext, settings
@@ -82,6 +83,8 @@ def answer(scheduler, model, request, chat):
         scheduler.unload(model)
         yield dict({"model": request["model"], "created_at": _now()}, **part(""), done=True, done_reason="unload")
         return
+    if "completion" not in model.capabilities():  # routes.go scheduleRunner, for a load as well
+        raise ApiError(400, '"%s" does not support %s' % (request["model"], "chat" if chat else "generate"))
     options = merged_options(model, request.get("options"))
     begun = time.monotonic()
     runner = scheduler.acquire(model, options, keep)
@@ -116,6 +119,38 @@ def _logprobs(piece, with_others):
         for token in piece.get("completion_probabilities") or []
     ]
     return {"logprobs": found} if found else {}
+
+
+def embed(scheduler, model, request):
+    """The answer of /api/embed (routes.go EmbedHandler); a request without a text loads the model."""
+    texts = request.get("input")
+    texts = [texts] if isinstance(texts, str) and texts else texts or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ApiError(400, "invalid input type")
+    begun = time.monotonic()
+    options = merged_options(model, request.get("options"))
+    runner = scheduler.acquire(model, options, keep_alive(request.get("keep_alive")))
+    try:
+        loaded = time.monotonic()
+        if not texts:
+            return {"model": request["model"], "embeddings": []}
+        found = [runner.engine.embed(text) for text in texts]
+    finally:
+        scheduler.release(runner)
+    return {
+        "model": request["model"],
+        "embeddings": [_normalised(one["embedding"]) for one in found],
+        "total_duration": int((time.monotonic() - begun) * 1e9),
+        "load_duration": int((loaded - begun) * 1e9),
+        "prompt_eval_count": sum(one["tokens_evaluated"] for one in found),
+    }
+
+
+def _normalised(vector):
+    """routes.go normalize; what is no number in llama-server's JSON (null) is 0 in Go."""
+    numbers = [number or 0.0 for number in vector]
+    length = max(math.sqrt(sum(number * number for number in numbers)), 1e-12)
+    return [number / length for number in numbers]
 
 
 def _prompt(request, chat):

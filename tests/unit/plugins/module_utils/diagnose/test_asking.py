@@ -46,7 +46,7 @@ def test_an_answer_with_log_probabilities(monkeypatch):
     tokens = [{"token": " a", "logprob": -0.5, "top_logprobs": [{"token": " a", "logprob": -0.5}]}]
     client = Client({"response": " a", "logprobs": tokens})
     answer = ask(monkeypatch, client)
-    assert answer.tokens == ((" a", -0.5, (" a",)),) and answer.text == " a" and answer.digest == "d"
+    assert answer.tokens == ((" a", -0.5, ((" a", -0.5),)),) and answer.text == " a" and answer.content == "d"
     ((given, named),) = client.asked
     assert given[2]["temperature"] == 0 and named == {"top_logprobs": 5}
 

@@ -9,6 +9,7 @@ import pathlib
 import re
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import (
+    Answer,
     EngineLog,
     EngineProcess,
     LoggedDevice,
@@ -133,6 +134,9 @@ ARGUMENTS = (
 ).split()
 
 RELEASE = "/opt/release"
+#: What the model has answered.
+TOKENS = ((" The", -0.25, ((" The", -0.25), (" Once", -2.5))), (" sea", -0.5, ((" sea", -0.5), (" sky", -1.5))))
+ANSWER = Answer(UNIT, NAME, "sha256-1 f16 ", " The sea", TOKENS)
 #: The model's entry in /api/ps.
 PS = {
     "name": NAME,
@@ -182,6 +186,7 @@ def observations(held=None, others=None, **changes):
         ),
         stayed=True,
         answered=True,
+        answer=ANSWER,
         log=log(),
         device_uuids={"CUDA0": A, "CUDA1": B},
         load_seconds=9.5,
@@ -232,6 +237,6 @@ def failed(evidence):
 
 def documented_lies():
     """{lie: (check, finding)} of the table in the guide."""
-    text = (pathlib.Path(__file__).parents[5] / "docs" / "docsite" / "rst" / "evidence.rst").read_text()
+    text = (pathlib.Path(__file__).parents[5] / "docs" / "docsite" / "rst" / "lies.rst").read_text()
     row = re.compile(r"   \* - ``(\w+)``\n     - .*\n     - ``(\w+)``\n     - ``(\w+)``\n     - .+\n")
     return {name: (check, finding) for name, check, finding in row.findall(text)}

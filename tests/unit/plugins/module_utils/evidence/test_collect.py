@@ -47,6 +47,7 @@ class Host:
                 {"modelfile": "# Modelfile\nFROM /store/blobs/%s\nPARAMETER num_ctx 32768\n" % BLOB},
             ),
             ("POST", "/api/generate"): self.generate,
+            ("POST", "/api/embed"): lambda request, handler: (200, {"embeddings": [[0.6, 0.8]]}),
         }
 
     def generate(self, request, handler):
@@ -86,6 +87,7 @@ def gather(monkeypatch):
             collecting, "Sampler", lambda pynvml: type("S", (), {"finish": lambda self, timeout: dict(SAMPLED)})()
         )
         monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0)
+        monkeypatch.setattr(collecting.asking, "SAMPLE_SECONDS", 0)
         monkeypatch.setattr(collecting, "_POLL_SECONDS", 0.01)
         with serving(host.routes()) as double:
             wanted = wanted or plan()
@@ -103,7 +105,10 @@ def test_what_is_loaded_is_used_as_it_is(gather):
     host = Host([NAME], [engine()])
     found = model_of(gather(host))
     assert [("prompt" in body, body["model"], body["keep_alive"]) for body in host.asked] == [(True, NAME, -1)]
-    assert set(host.asked[0]["options"]) == {"num_predict"}  # anything else could make the server load the model anew
+    # Anything else could make the server load the model anew.
+    assert set(host.asked[0]["options"]) == {"num_predict", "temperature"}
+    assert host.asked[0]["logprobs"] is True and host.asked[0]["top_logprobs"] == 5
+    assert found.answer.text == "x" and found.answer.content.startswith(BLOB) and found.answer.server == UNIT
     assert found.engine.pid == 4242
     assert found.tokens_per_second == 20.0
     assert found.utilization_peak == {A: 40, B: None}
@@ -295,6 +300,7 @@ def test_a_generation_that_is_not_wanted_or_not_possible_says_why(gather):
     host.generate = lambda request, handler: (400, {"error": '"x" does not support generate'})
     found = model_of(gather(host))
     assert "does not support" in found.not_generated and found.generation_error is None and found.answered is None
+    assert found.answer.vector == (0.6, 0.8) and found.vectors_only
     found = model_of(gather(Host([NAME], [engine()])))
     assert found.answered is True and found.stayed is True and found.not_generated is None
     assert found.busy_processes == {A: {4242: 40}, B: None}

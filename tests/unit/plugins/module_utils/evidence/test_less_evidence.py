@@ -9,11 +9,13 @@ import dataclasses
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import ObservedInstance, ObservedModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rig.gpus import state
 from tests.unit.plugins.module_utils.evidence.builders import (
+    ANSWER,
     ARGUMENTS,
     GIB,
     LISTED,
@@ -93,7 +95,45 @@ def with_alias():
     return wanted
 
 
+def answering(**changes):
+    """Observations of a model with another answer."""
+    return observations(answer=dataclasses.replace(ANSWER, **changes))
+
+
+def embedding(*vectors):
+    """A plan and observations of an embedding model, whose instances give these vectors."""
+    given = [
+        dataclasses.replace(
+            ANSWER, tokens=(), vector=vector, width=4, server="%s %d" % (UNIT, number) if number else UNIT
+        )
+        for number, vector in enumerate(vectors)
+    ]
+    why = '"x" does not support generate'
+    seen = observations(answered=None, not_generated=why, vectors_only=True, answer=given[0])
+    return plan(), beside(seen, *given[1:])
+
+
+def beside(seen, *others):
+    """The same with the answers of replicas in other instances."""
+    for number, one in enumerate(others):
+        seen.instances["replica%d" % number] = ObservedInstance(models={NAME: ObservedModel(answer=one)})
+    return seen
+
+
+def another(*likeliest):
+    """The answer of a replica that begins with other tokens."""
+    return dataclasses.replace(ANSWER, server="ollama@gpu1.service", tokens=((likeliest[0][0], -0.3, likeliest),))
+
+
+EACH = (0.5, 0.5, 0.5, 0.5)
 LIES = {
+    "not_a_number": (plan(), answering(tokens=(("!", 0, (("!", 0), (" other", 0))),) * 8)),
+    "one_word": (plan(), answering(tokens=(("!", -0.25, (("!", -0.25),)),) * 64)),
+    "unprintable": (plan(), answering(text="".join(chr(0xE000 + number) for number in range(64)))),
+    "other_words": (plan(), beside(observations(), another((" Once", -0.3), (" In", -2.0)))),
+    "zero_vector": embedding((0.0,) * 4),
+    "short_vector": embedding((0.5,) * 3),
+    "other_vector": embedding(EACH, (0.5, -0.5, 0.5, -0.5)),
     "one_gpu": (plan(), observations(held={A: 65 * GIB, B: 300 * MIB})),
     "contexts_only": (plan(), observations(held={A: 300 * MIB, B: 300 * MIB})),
     "nothing": (plan(), observations(held={})),
@@ -229,6 +269,22 @@ TRUTHS = {
         ),
     ),
     "on the CPU": (on_the_cpu(), observations(held={}, **WITHOUT_LOG)),
+    "embedding": embedding(EACH, EACH),
+    "without log-probabilities": (plan(), answering(tokens=())),
+    "replicas": (plan(), beside(observations(), another((" The", -0.3), (" Once", -2.0)))),
+    "replicas that are about as likely": (
+        (
+            plan(),
+            beside(
+                answering(tokens=((" The", -0.6, ((" The", -0.6), (" Once", -0.9))),)),
+                another((" Once", -0.7), (" The", -0.8)),
+            ),
+        )
+    ),
+    "replicas without log-probabilities": (
+        plan(),
+        beside(observations(), dataclasses.replace(ANSWER, server="b", tokens=())),
+    ),
 }
 
 
@@ -258,7 +314,7 @@ def takers(seen):
     found += [_of_object(instance, name) for name in ("version", "listener", "executable", "differences")]
     model = instance.models[NAME]
     found += [_of_object(model, name) for name in ("served_file", "base_file", "stored_digest")]
-    unknown = "engine died stayed answered generation_error log utilization_peak busy_processes not_generated"
+    unknown = "engine died stayed answered answer generation_error log utilization_peak busy_processes not_generated"
     found += [_of_object(model, name) for name in unknown.split()]
     found += [_of_object(model, "ps", {}), _of_object(model, "device_uuids", {})]
     found += [_of_dict(model.ps, name) for name in model.ps or ()]
@@ -312,7 +368,7 @@ def all_checks(instance):
 
 
 def test_the_documentation_lists_the_lies_of_the_rig_and_of_the_judge():
-    told = {name for name in (*state.LIES, *state.BLIND) if name not in ("bytes_unknown", "unlisted")}
+    told = {*state.LIES, *state.ANSWER_LIES, *state.BLIND} - {"bytes_unknown", "unlisted"}
     assert set(documented_lies()) == told | set(LIES) | set(CONTRADICTIONS)
 
 

@@ -45,6 +45,10 @@ SMALL = [
 ]
 
 
+#: Lies about an embedding model: it is loaded and asked by /api/embed.
+VECTORS = [("off", "pass", None), ("not_a_number", "fail", "vector_wrong"), ("idle", "fail", "layers_on_cpu")]
+
+
 class Host:
     """A lying_host.py that runs."""
 
@@ -96,8 +100,15 @@ def small(tmp_path_factory, library):
     host.stop()
 
 
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory, library):
+    host = Host(tmp_path_factory.mktemp("vectors"), library, "vectors:latest", "2048", "single")
+    yield host
+    host.stop()
+
+
 def test_the_scenario_tells_every_lie_that_the_rig_knows():
-    assert {row["lie"] for row in rows()} == {*state.LIES, *state.BLIND, "off"}
+    assert {row["lie"] for row in rows()} == {*state.LIES, *state.ANSWER_LIES, *state.BLIND, "off"}
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: "%s%s" % (row["lie"], row.get("factor", "")))
@@ -121,3 +132,13 @@ def test_a_lie_about_a_small_model(small, lie, verdict, finding):
     evidence = small.check(lie)
     assert evidence["verdict"] == verdict, evidence["diagnosis"]
     assert [entry["finding"] for entry in evidence["diagnosis"]][:1] == ([finding] if finding else [])
+
+
+@pytest.mark.parametrize("lie, verdict, finding", VECTORS, ids=[row[0] for row in VECTORS])
+def test_a_lie_about_an_embedding_model(vectors, lie, verdict, finding):
+    evidence = vectors.check(lie)
+    assert evidence["verdict"] == verdict, evidence["diagnosis"]
+    assert [entry["finding"] for entry in evidence["diagnosis"]][:1] == ([finding] if finding else [])
+    checks = {one["name"]: one for one in evidence["instances"][0]["models"][0]["checks"]}
+    assert "does not support generate" in checks["generation"]["observed"]
+    assert checks["answer"]["passed"] is (finding != "vector_wrong")

@@ -181,6 +181,15 @@ def test_a_load_waits_and_sends_what_ollama_expects():
         ]
 
 
+def test_a_model_that_makes_vectors_only_is_loaded_by_a_request_for_none():
+    refused = {"error": '"m" does not support generate'}
+    answers = {("POST", "/api/generate"): (400, refused), ("POST", "/api/embed"): (200, {"embeddings": []})}
+    with serving(answers) as server:
+        assert client_of(server).load("m", keep_alive="10m", options={"num_ctx": 512}) == {"embeddings": []}
+        asked = {"model": "m", "keep_alive": "10m", "options": {"num_ctx": 512}}
+        assert [request.json for request in server.requests] == [dict(asked, stream=False), dict(asked, input="")]
+
+
 def test_log_probabilities_and_vectors_are_asked_for():
     answers = {
         ("POST", "/api/generate"): (200, {"response": "x"}),

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The one question that models are asked, and what is kept of their answers so that answers.py can judge them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ..ollama.client import OllamaClient, OllamaError
+from .shapes import Answer
+
+PROMPT = "Write one sentence about the sea."
+#: Likeliest tokens that are asked for with each token.
+LIKELIEST = 5
+#: How long an embedding model on a GPU makes vectors to be seen computing: NVML's own sample period, at most.
+SAMPLE_SECONDS = 1.0
+#: Where a header says how long the vectors are: of models whose last layer has another width, and of all others.
+_WIDTHS = ("embedding_length_out", "dense_3_feat_out", "dense_2_feat_out", "embedding_length")
+
+
+def options(tokens: int) -> dict[str, Any]:
+    """Return the options of a request for so many tokens, without chance. None of them makes a server load again."""
+    return {"temperature": 0, "num_predict": tokens}
+
+
+def content_of(model: Mapping[str, Any], file: Optional[str]) -> str:
+    """Return what replicas have in common, "" where that is not known.
+
+    Args:
+        model: of the plan.
+        file: base name of the model's blob.
+    """
+    return "%s %s %s" % (file, model.get("kv_cache_type"), model.get("adapters") or "") if file else ""
+
+
+def answer_of(answer: Answer, found: Mapping[str, Any]) -> Answer:
+    """Return an answer with the text and the tokens of what /api/generate gave."""
+    listed = found.get("logprobs")
+    tokens = tuple(
+        (str(one.get("token")), one.get("logprob"), _likeliest(one))
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, dict)
+    )
+    return Answer(answer.server, answer.model, answer.content, str(found.get("response") or ""), tokens)
+
+
+def vector_of(
+    answer: Answer, client: OllamaClient, keep_alive: int | str, timeout: float, seconds: float = 0
+) -> Answer:
+    """Return an answer with the vector that an embedding model gives of the question, or why it gives none.
+
+    Args:
+        answer: without a text.
+        client: of its server.
+        keep_alive: as the API takes it.
+        timeout: seconds without a byte.
+        seconds: for how long it is asked again, so that it is seen computing: one vector takes milliseconds.
+    """
+    server, model, content = answer.server, answer.model, answer.content
+    until = time.monotonic() + seconds
+    try:
+        vector = client.embed(model, PROMPT, keep_alive, timeout)
+        while time.monotonic() < until:
+            client.embed(model, PROMPT, keep_alive, timeout)
+        facts = client.show(model).get("model_info") or {}
+    except OllamaError as error:
+        return Answer(server, model, content, error=error.message)
+    return Answer(server, model, content, vector=tuple(vector), width=_width(facts))
+
+
+def _likeliest(token: Mapping[str, Any]) -> tuple[tuple[str, Optional[float]], ...]:
+    listed = token.get("top_logprobs")
+    found = [one for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict)]
+    return tuple((str(one.get("token")), one.get("logprob")) for one in found)
+
+
+def _width(facts: Mapping[str, Any]) -> Optional[int]:
+    known = [facts.get("%s.%s" % (facts.get("general.architecture"), name)) for name in _WIDTHS]
+    return next((width for width in known if isinstance(width, int) and width > 1), None)

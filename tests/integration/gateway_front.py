@@ -192,9 +192,9 @@ class Front:
         """What HAProxy says of its frontends, backends and servers."""
         return list(csv.DictReader(self.command("show stat").removeprefix("# ").splitlines()))
 
-    def backend(self, name: str) -> dict[str, str]:
-        """What it says of a backend."""
-        return next(row for row in self.rows() if (row["pxname"], row["svname"]) == (name, "BACKEND"))
+    def row(self, backend: str, server: str = "BACKEND") -> dict[str, str]:
+        """What it says of a backend, or of a server of it."""
+        return next(row for row in self.rows() if (row["pxname"], row["svname"]) == (backend, server))
 
     def servers(self, up: bool) -> list[str]:
         """backend/server of those that are in rotation, or are not, after their first check."""

@@ -281,10 +281,11 @@ def test_requests_that_wait_for_the_only_instance_are_answered_once_it_is_back(l
         threads = [threading.Thread(target=ask_once) for unused in range(5)]
         for thread in threads:
             thread.start()
-        until(lambda: int(front.backend("model_tiny:8b")["qcur"]) == 4)
+        until(lambda: int(front.row("model_tiny:8b")["qcur"]) == 4)
         lights[0].kill()
         until(lambda: "model_tiny:8b/a_gpu0" in front.servers(False))
-        assert int(front.backend("model_tiny:8b")["qcur"]) > 0
+        until(lambda: int(front.row("model_tiny:8b", "a_gpu0")["lastchg"]) >= 3)  # it is gone for three seconds
+        assert int(front.row("model_tiny:8b")["qcur"]) > 0
         ask_once()
         lights[0].start()
         for thread in threads:

@@ -177,6 +177,12 @@ host:
     metrics_directory:
       description: Directory in which the checks of the host write metrics. Empty if they write none.
       type: str
+    firewall:
+      description:
+        - What the firewall of the host says, with C(program) (that of nftables, null if there is none), C(loaded) (what
+          names the rules of the collection in the kernel, null if there are none), C(active) and C(enabled) (of the
+          unit that loads them) and C(managers) (V(ufw) and V(firewalld), as far as they are in force).
+      type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
         none.
@@ -249,6 +255,7 @@ host:
         {same_file_system: true, owned: true, models: [], problems: [], notes: []}
     check_timer: {active: false, enabled: false}
     metrics_directory: ""
+    firewall: {program: /usr/sbin/nft, loaded: null, active: false, enabled: false, managers: []}
     drop_ins: []
     files:
       /usr/local/bin/ollama:

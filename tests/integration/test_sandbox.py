@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What systemd keeps an instance from: other hosts than its peers, and, in a mistaken unit, the nodes of its GPUs."""
+"""Who can connect to an instance that listens on a network, by its unit and by rules of the host; and a unit that keeps
+the instance from the nodes of its GPUs."""
 
 from __future__ import annotations
 
@@ -13,6 +14,11 @@ from tests.rig.hosts.podman import podman
 
 pytestmark = pytest.mark.hosts
 
+VARIABLES = {
+    "ollama_multigpu_models": [{"name": "tiny", "insecure": True}],
+    "ollama_multigpu_listen_address": "0.0.0.0",
+}
+TABLE = "nft list table inet ollama_multigpu"
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 11434), 2)"
 
 
@@ -33,13 +39,8 @@ def _site(podman_hosts, collections, tmp_path_factory):
     try:
         fleet.serve(SET, say=lambda text: None)
         site = Site(collections, tmp_path_factory.mktemp("sandbox"))
-        site.inventory(
-            {"served": {}},
-            ollama_multigpu_models=[{"name": "tiny", "insecure": True}],
-            ollama_multigpu_listen_address="0.0.0.0",
-            ollama_multigpu_acknowledged=["listen_address"],
-            ollama_multigpu_peers=[address_of("friend")],
-        )
+        peers = {"ollama_multigpu_peers": [address_of("friend")], "ollama_multigpu_acknowledged": ["listen_address"]}
+        site.inventory({"served": {}}, **VARIABLES, **peers)
         site.play("site")
         yield site
     finally:
@@ -79,3 +80,26 @@ def _checked(guarded):
     guarded.restart()
     guarded.sh("systemctl start ollama-ready@gpu0.service; true")
     return guarded.sh("ollama-multigpu check 2>&1; true")
+
+
+def test_only_listed_hosts_get_through_the_rules(site, guarded):
+    """They are shown first; they come back after somebody has emptied all tables, and go with the role."""
+    served = address_of("served")
+    site.inventory({"served": {}}, **VARIABLES, ollama_multigpu_allow_from=[address_of("friend")])
+    assert "tcp dport { 11434 } jump clients" in site.play("site", "--check", "--diff").output
+    assert guarded.sh(TABLE + " 2>&1; true").startswith("Error")
+    site.play("site")
+    assert connects("served", "127.0.0.1") and connects("served", served) and connects("friend", served)
+    assert not connects("other", served)
+    guarded.sh("systemctl start nftables; systemctl reload nftables; systemctl restart nftables")
+    assert not connects("other", served)
+    guarded.sh("nft flush ruleset")
+    assert connects("other", served)
+    started = guarded.sh("systemctl show -P ActiveEnterTimestamp ollama@gpu0.service")
+    assert site.play("site").counts["served"]["changed"] == 2
+    assert not connects("other", served)
+    assert guarded.sh("systemctl show -P ActiveEnterTimestamp ollama@gpu0.service") == started
+    assert site.play("site").counts["served"]["changed"] == 0
+    site.play("remove")
+    assert guarded.sh(TABLE + " 2>&1; true").startswith("Error")
+    assert guarded.sh("ls /etc/systemd/system/ollama* /etc/ollama-multigpu 2>/dev/null; true") == ""

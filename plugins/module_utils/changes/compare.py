@@ -9,6 +9,7 @@ from typing import Any
 
 from ..common import paths
 from ..common.sizes import gib
+from . import firewall
 from .configured import configured_plan
 from .files import compare_files, wanted_files, written_unit_files
 from .history import compare_history, kept_release
@@ -49,6 +50,9 @@ def compare(
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
     obstacles += file_obstacles(plan, host, wanted.secrets)
     files_changes, files = compare_files(plan, host, wanted.secrets, wanted.checking, wanted.sandbox)
+    firewall_changes, firewall_files = firewall.compare_firewall(plan, applied, host, wanted.allow_from)
+    obstacles += firewall.obstacles(plan, host, wanted.allow_from)
+    notes += firewall.notes(plan, host, wanted.allow_from)
     release = _release(host, wanted)
     written = written_unit_files(files, host, plan)
     if release and wanted.version in host["release"]["complete"]:
@@ -75,6 +79,7 @@ def compare(
         + _timer(host, wanted)
         + _account(host)
         + files_changes
+        + firewall_changes
         + services
         + models_changes
         + compare_history(
@@ -86,7 +91,9 @@ def compare(
     )
     obstacles += space_obstacles(plan, host, changes, fetched, wanted)
     changes += _forgotten(host)
-    found = Changes(ordered(changes), tuple(obstacles), tuple(notes), tuple(files), tuple(models), tuple(fetched))
+    found = Changes(
+        ordered(changes), tuple(obstacles), tuple(notes), tuple(files + firewall_files), tuple(models), tuple(fetched)
+    )
     return dataclasses.replace(found, switches=switches(plan, host, servers, before, found))
 
 

@@ -88,7 +88,7 @@ def compare_files(
         files.append(file)
     for wanted in wanted_files(plan, host, values, checking, sandbox):
         found = host["files"].get(wanted.path)
-        reason = _difference(wanted, found)
+        reason = difference(wanted, found)
         if reason:
             changes.append(_change(wanted, reason))
             files.append(wanted)
@@ -280,8 +280,13 @@ def _removed_metrics(host: dict[str, Any], checking: Checking) -> list[tuple[Man
     return [(ManagedFile(path, "absent", diff=False), reason) for path in left if not _is_absent(path, host)]
 
 
-def _difference(wanted: ManagedFile, found: dict[str, Any] | None) -> str:
-    """Why a file is written; "" where it is as wanted."""
+def difference(wanted: ManagedFile, found: dict[str, Any] | None) -> str:
+    """Return why a file is written; "" where it is as wanted.
+
+    Args:
+        wanted: the file.
+        found: of module host_info, None where it does not know it.
+    """
     if found is None or found["kind"] == "absent":
         return "It is not there."
     if found["kind"] != wanted.state:
@@ -328,6 +333,17 @@ def _link(path: str, target: str, stage: str = "switch", instance: str = "") -> 
 def _plan_file(path: str, content: str, mode: str, stage: str) -> ManagedFile:
     """A file with a plan or a part of it. In diff mode a run says in words what differs; hundreds of lines do not."""
     return dataclasses.replace(_file(path, content, mode=mode, stage=stage), diff=False)
+
+
+def root_file(path: str, content: str, stage: str) -> ManagedFile:
+    """Return a file of root that everybody may read.
+
+    Args:
+        path: of the file.
+        content: its text.
+        stage: when it is put there.
+    """
+    return _file(path, content, "0644", stage=stage)
 
 
 def _file(path: str, content: str, mode: str, group: str = "root", stage: str = "switch") -> ManagedFile:

@@ -50,6 +50,7 @@ def answer(options: dict[str, Any], name: str, check_mode: bool = False) -> dict
         program=options.get("program"),
         checking=_checking(settings),
         sandbox=_sandbox(settings),
+        allow_from=networks.canonical(networks.listed(settings.get(PREFIX + "allow_from"))),
         acknowledged=exposure.acknowledged(settings.get(PREFIX + "acknowledged")),
         is_rollback=wanted_plan is not None,
         rolled_back_from=rollback.choose(host, wanted_plan, name).rolled_back_from if wanted_plan is not None else None,

@@ -23,6 +23,8 @@ ORDER = {
     ("fetch", "model"): FETCH,
     ("copy", "model"): FETCH,
     ("create", "model"): FETCH,
+    # Before an instance listens on a network.
+    ("load", "firewall"): SWITCH,
     # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
     ("carry_over", "environment"): SWITCH,
     ("adopt", "service"): SWITCH,
@@ -38,6 +40,9 @@ ORDER = {
     ("alias", "model"): SWITCH,
     ("unload", "model"): SWITCH,
     ("load", "model"): SWITCH,
+    ("write", "firewall"): FINISH,
+    ("enable", "firewall"): FINISH,
+    ("remove", "firewall"): FINISH,
     ("adopt", "command"): FINISH,
     ("link", "command"): FINISH,
     # A plan that is written down is one that was applied to its end.

@@ -65,7 +65,7 @@ _WHOLE_NUMBERS = {
 _RESULTS = {PREFIX + "endpoints"}
 _MAPPINGS = ("environment", "environment_unchecked")
 #: Lists of IP addresses and networks.
-_NETWORKS = ("peers",)
+_NETWORKS = ("allow_from", "peers")
 
 
 def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
@@ -242,10 +242,12 @@ def _acknowledged(values: dict[str, Any]) -> list[str]:
         for name in acknowledged
         if name not in exposure.NAMES
     ]
-    opens = exposure.of_address(address)
+    allowed = [entry for entry in networks.listed(values.get("allow_from")) if not networks.problem(entry)]
+    opens = exposure.of_address(address, allowed)
     if opens and exposure.LISTEN_ADDRESS not in acknowledged:
         problems.append(
-            "ollama_multigpu_listen_address is %r, which %s: give one of the host's addresses, or add %s to "
+            "ollama_multigpu_listen_address is %r, which %s: name the clients, or the gateway in front, in "
+            "ollama_multigpu_allow_from, listen on 127.0.0.1 behind a gateway on the host, or add %s to "
             "ollama_multigpu_acknowledged." % (address, opens, exposure.LISTEN_ADDRESS)
         )
     return problems

@@ -142,6 +142,7 @@ class Wanted:
     `libraries` are the controller's copies of the modules' libraries, {name: digest or None where it has none};
     `program` is the digest of the controller's copy of the host's program, None where none is put on the host;
     `checking` says what is checked between runs; `sandbox` how the instances are protected;
+    `allow_from` are the networks whose hosts may connect to them, () for no rules;
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
     by name. `is_rollback` tells that the plan is a kept one, and `rolled_back_from` is the number of the plan that is
     given up for it, None where there is none.
@@ -157,6 +158,7 @@ class Wanted:
     program: Optional[str] = None
     checking: Checking = Checking()
     sandbox: Sandbox = Sandbox()
+    allow_from: tuple[str, ...] = ()
     acknowledged: tuple[str, ...] = ()
     secrets: dict = field(default_factory=dict, repr=False)
     is_rollback: bool = False

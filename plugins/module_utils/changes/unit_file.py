@@ -15,8 +15,8 @@ _TEXT = """\
 [Unit]
 Description=Ollama on the GPUs of %i
 Documentation=https://github.com/gpufleet/ollama
-Wants=network-online.target @gpus@ @ready@
-After=network-online.target nvidia-persistenced.service @gpus@
+Wants=network-online.target @firewall@ @gpus@ @ready@
+After=network-online.target nvidia-persistenced.service @firewall@ @gpus@
 
 [Service]
 Type=exec
@@ -73,6 +73,7 @@ def unit_text(models_dir: str, sandbox: Sandbox = _SANDBOX, real_models_dir: str
         ("sandbox", _sandbox_lines(sandbox, paths.stores(real_models_dir or models_dir))),
         ("user", paths.USER),
         ("gpus", paths.GPUS_UNIT),
+        ("firewall", paths.FIREWALL_UNIT),
         ("ready", paths.ready_unit("%i")),
         ("environment", paths.ENVIRONMENT_DIRECTORY),
         ("program", paths.server("%i")),

@@ -8,12 +8,13 @@ in an origin for any text.
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
-from . import addresses
+from . import addresses, networks
 
-#: Name under which an address that stands for all of a host's is acknowledged.
+#: Name under which an address that others than listed clients reach is acknowledged.
 LISTEN_ADDRESS = "listen_address"
 _NO_CLOUD = "OLLAMA_NO_CLOUD"
 _LOG_REQUESTS = "OLLAMA_DEBUG_LOG_REQUESTS"
@@ -31,11 +32,21 @@ def acknowledged(value: Any) -> tuple[str, ...]:
     return tuple(str(name).strip() for name in listed if str(name).strip())
 
 
-def of_address(listen_address: str) -> Optional[str]:
-    """Return what an address opens, as the end of a sentence; None where it is one of a host's addresses only."""
-    if not addresses.is_wildcard(addresses.ip_address(listen_address) or ""):
+def of_address(listen_address: str, allowed: Sequence[str] = ()) -> Optional[str]:
+    """Return what an address opens, as the end of a sentence; None where only the host itself, or listed clients, get
+    through.
+
+    Args:
+        listen_address: where the instances listen; another text than an IP address opens nothing.
+        allowed: networks whose hosts alone may connect, () for all.
+    """
+    address = addresses.ip_address(listen_address)
+    if address is None or ipaddress.ip_address(addresses.as_reached(address)).is_loopback:
         return None
-    return "opens Ollama, which asks nobody for a password, on every network of the host"
+    if allowed and not networks.hold_everybody(allowed):
+        return None
+    where = "every network of the host" if addresses.is_wildcard(address) else "the network of this address"
+    return "opens Ollama, which asks nobody for a password, on " + where
 
 
 def of_variable(name: str, value: str) -> Optional[str]:

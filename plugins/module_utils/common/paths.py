@@ -104,6 +104,13 @@ CHECK_UNIT = "ollama-check.service"
 CHECK_UNIT_FILE = UNIT_DIRECTORY + "/" + CHECK_UNIT
 CHECK_TIMER = "ollama-check.timer"
 CHECK_TIMER_FILE = UNIT_DIRECTORY + "/" + CHECK_TIMER
+#: Loads the rules of who may connect to the instances, in a table of nftables of its own.
+FIREWALL_UNIT = "ollama-firewall.service"
+FIREWALL_UNIT_FILE = UNIT_DIRECTORY + "/" + FIREWALL_UNIT
+FIREWALL_RULES = CONFIGURATION + "/firewall.nft"
+FIREWALL_TABLE = "ollama_multigpu"
+#: What may manage the host's own rules.
+FIREWALLD_UNIT = "firewalld.service"
 #: The unit of an Ollama that another installer put on the host.
 EXISTING_UNIT = "ollama.service"
 

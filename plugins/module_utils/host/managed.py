@@ -41,6 +41,8 @@ _FIXED = (
     paths.READY_UNIT_FILE,
     paths.CHECK_UNIT_FILE,
     paths.CHECK_TIMER_FILE,
+    paths.FIREWALL_UNIT_FILE,
+    paths.FIREWALL_RULES,
 )
 _MAY_BE_LINKS = (
     paths.CONFIGURATION,

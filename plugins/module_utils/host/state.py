@@ -16,7 +16,7 @@ import shutil
 from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ..common import paths, secrets
-from . import entrance, file_system, history, listeners, managed, program_install, systemd
+from . import entrance, file_system, firewall, history, listeners, managed, program_install, systemd
 from .command import PROGRAM_PATH
 from .default_address import default_address
 from .json_file import read_object
@@ -63,6 +63,7 @@ def host_state(
         "fetch_server": (units.get(paths.FETCH_UNIT) or {}).get("ActiveState") in _RUNNING,
         "instances": instances(units, models_dir, root),
         "check_timer": check_timer(units.get(paths.CHECK_TIMER) or {}),
+        "firewall": firewall.state(units, root),
         "drop_ins": systemd.drop_ins(root),
         "metrics_directory": metrics,
         "files": managed.managed_files(

@@ -54,9 +54,10 @@ def show(units: Sequence[str]) -> Dict[str, Dict[str, str]]:
 
 
 def show_ours() -> Dict[str, Dict[str, str]]:
-    """Return what `show` says of the Ollama of another installer, of the fetch server, of every loaded instance and of
-    the timer of the checks."""
-    return show([paths.EXISTING_UNIT, paths.FETCH_UNIT, paths.INSTANCE_UNITS, paths.CHECK_TIMER])
+    """Return what `show` says of the Ollama of another installer, of the fetch server, of every loaded instance, of the
+    timer of the checks, and of what loads rules of a firewall."""
+    firewall = [paths.FIREWALL_UNIT, paths.FIREWALLD_UNIT]
+    return show([paths.EXISTING_UNIT, paths.FETCH_UNIT, paths.INSTANCE_UNITS, paths.CHECK_TIMER, *firewall])
 
 
 def parse_show(text: str) -> Dict[str, Dict[str, str]]:

@@ -16,8 +16,9 @@ from tests.rig.gpus import build
 from tests.rig.hosts.podman import podman
 from tests.rig.settings import RigError, cache_root, locked, require_programs, root_prefix
 
-# A host has no package index: what the role ollama_gateway would install is there, and not started.
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd", "haproxy", "openssl", "keepalived")
+# A host has no package index: what the role ollama_gateway would install is there, and not started, and nft.
+_OF_ROLES = ("haproxy", "openssl", "keepalived", "nftables")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "sudo", "zstd", *_OF_ROLES)
 REPOSITORY = "localhost/gpufleet-rig"
 FILES = pathlib.Path(__file__).parent / "files"
 # Nothing may run in the background and change the host; nothing may touch the controller's kernel (a host is

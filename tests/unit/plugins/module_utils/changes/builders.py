@@ -70,6 +70,10 @@ def plan(*models, name="gpu0", port=11434):
     }
 
 
+#: What the module host_info says of a host without rules of ours.
+NO_RULES = {"program": "/usr/sbin/nft", "loaded": None, "active": False, "enabled": False, "managers": []}
+
+
 def host(**more):
     """An untouched host."""
     return dict(
@@ -89,6 +93,7 @@ def host(**more):
             "user": None,
             "instances": [],
             "check_timer": {"active": False, "enabled": False},
+            "firewall": dict(NO_RULES),
             "drop_ins": [],
             "left_behind": None,
             "history": {"plans": [], "leftovers": []},

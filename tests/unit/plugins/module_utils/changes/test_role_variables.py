@@ -79,7 +79,9 @@ def test_what_is_acknowledged_by_name_is_taken():
     assert problems(environment={"OLLAMA_ORIGINS": "*"}, acknowledged="listen_address,OLLAMA_ORIGINS") == []
     assert len(problems(environment={"OLLAMA_ORIGINS": "*"}, acknowledged="listen_address")) == 1
     closed = {"OLLAMA_ORIGINS": "https://a.example", "OLLAMA_NO_CLOUD": 1, "OLLAMA_DEBUG_LOG_REQUESTS": 0}
-    assert problems(listen_address="192.0.2.7", environment=closed, acknowledged=[]) == []
+    assert problems(environment=closed, acknowledged=[]) == []
+    assert problems(listen_address="192.0.2.7", allow_from=["192.0.2.0/24"], acknowledged=[]) == []
+    assert problems(listen_address="::", allow_from="192.0.2.0/24,2001:db8::9") == []
     assert problems(environment_unchecked={"OLLAMA_NEXT_SETTING": 1, "LLAMA_ARG_NEXT": "x", "B": None}) == []
 
 
@@ -142,6 +144,8 @@ def test_an_unknown_variable_is_named_with_the_one_that_was_meant():
         ({"environment": {"A": ["x"]}}, "plain value"),
         ({"listen_address": "0.0.0.0"}, "add listen_address to ollama_multigpu_acknowledged"),
         ({"listen_address": "[::]", "acknowledged": ["OLLAMA_ORIGINS"]}, "every network of the host"),
+        ({"listen_address": "192.0.2.7"}, "name the clients, or the gateway in front, in ollama_multigpu_allow_from"),
+        ({"listen_address": "0.0.0.0", "allow_from": ["0.0.0.0/0"]}, "every network of the host"),
         ({"environment": {"OLLAMA_ORIGINS": "*"}}, "add OLLAMA_ORIGINS to ollama_multigpu_acknowledged"),
         ({"environment": {"OLLAMA_NO_CLOUD": False}}, "its cloud"),
         ({"environment": {"OLLAMA_NO_CLOUD": "off"}}, "'off'"),

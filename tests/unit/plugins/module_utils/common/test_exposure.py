@@ -31,12 +31,30 @@ def test_names_are_a_list_or_a_text_of_the_command_line(value, names):
         ("::ffff:0.0.0.0", True),
         ("127.0.0.1", False),
         ("::1", False),
-        ("192.0.2.7", False),
+        ("::ffff:127.0.0.1", False),
+        ("192.0.2.7", True),
+        ("fe80::1", True),
         ("", False),
+        ("localhost", False),
     ],
 )
-def test_an_address_that_stands_for_all_of_a_host_opens_it(address, opens):
+def test_an_address_beyond_loopback_opens_a_host(address, opens):
     assert (exposure.of_address(address) is not None) is opens
+
+
+@pytest.mark.parametrize(
+    "allowed, opens",
+    [
+        ((), True),
+        (("192.0.2.0/24",), False),
+        (("2001:db8::/32", "192.0.2.7"), False),
+        (("0.0.0.0/0",), True),
+        (("0.0.0.0/1", "128.0.0.0/1"), True),
+        (("192.0.2.7", "::/0"), True),
+    ],
+)
+def test_listed_clients_open_nothing_unless_they_are_everybody(allowed, opens):
+    assert (exposure.of_address("0.0.0.0", allowed) is not None) is opens
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Who may connect to the instances: the rules of a table of nftables that is the collection's alone. Pure.
+
+The table only closes: what another table of the host refuses stays refused. A packet that any base chain drops is
+dropped, whatever the others say (nft(8), Verdict statements), so that neither ufw nor firewalld opens what is closed
+here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping, Sequence
+
+from ..common import addresses, networks, paths
+from .endpoints import is_loopback
+from .files import difference, root_file
+from .schema import Change, ManagedFile
+from .unit_file import MANAGED
+
+#: The first statement makes the table where it is missing, so that the second one never fails. nft applies a file as
+#: one transaction: at no moment is a port open to others.
+_RULES = """\
+table inet @table@
+delete table inet @table@
+table inet @table@ {
+\tchain input {
+\t\ttype filter hook input priority filter; policy accept;
+\t\tiifname "lo" accept
+\t\ttcp dport { @ports@ } jump clients
+\t}
+\tchain clients {
+@clients@\t\tcounter drop@comment@
+\t}
+}
+"""
+_UNIT = """\
+[Unit]
+Description=Who may connect to the Ollama instances
+Documentation=https://github.com/gpufleet/ollama
+# The rules of the host empty all tables when they are loaded.
+After=nftables.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+Wants=network-pre.target
+Before=network-pre.target
+DefaultDependencies=no
+After=local-fs.target
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=true
+ExecStart=/usr/sbin/nft -f @rules@
+ExecReload=/usr/sbin/nft -f @rules@
+ExecStop=-/usr/sbin/nft delete table inet @table@
+
+[Install]
+WantedBy=multi-user.target
+"""
+_OPENING = {
+    "ufw": "ufw allow proto tcp from %(network)s to any port %(ports)s",
+    "firewalld": 'firewall-cmd --permanent --add-rich-rule=\'rule family="ipv%(version)d" source address="%(network)s" '
+    'port port="%(ports)s" protocol="tcp" accept\'',
+}
+
+
+@dataclass(frozen=True)
+class Firewall:
+    """Rules of a host.
+
+    Attributes:
+        ports: of the instances.
+        allowed: networks (common/networks.py) whose hosts may connect, beside the host itself.
+    """
+
+    ports: tuple[int, ...]
+    allowed: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """What names the rules in the kernel: a comment of their last one."""
+        return hashlib.sha256(self._text("").encode()).hexdigest()[:32]
+
+    @property
+    def text(self) -> str:
+        """The input of `nft -f`."""
+        return MANAGED + self._text(' comment "%s"' % self.digest)
+
+    def _text(self, comment: str) -> str:
+        clients = ""
+        for name, version in (("ip", 4), ("ip6", 6)):
+            members = networks.of_version(self.allowed, version)
+            clients += "\t\t%s saddr { %s } accept\n" % (name, ", ".join(members)) if members else ""
+        text = _RULES.replace("@ports@", ", ".join(map(str, self.ports))).replace("@table@", paths.FIREWALL_TABLE)
+        return text.replace("@clients@", clients).replace("@comment@", comment)
+
+
+def unit_text() -> str:
+    """Return the text of the unit that loads the rules at boot."""
+    return MANAGED + _UNIT.replace("@rules@", paths.FIREWALL_RULES).replace("@table@", paths.FIREWALL_TABLE)
+
+
+def wanted_firewall(instances: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> Firewall | None:
+    """Return the rules for the instances of a plan; None where there are none: nobody is listed, or only programs of
+    the host itself reach the instances.
+
+    Args:
+        instances: of a plan.
+        allowed: networks whose hosts may connect.
+    """
+    ports = {one["port"] for one in instances if not is_loopback(addresses.without_brackets(str(one["address"])))}
+    return Firewall(tuple(sorted(ports)), tuple(allowed)) if ports and allowed else None
+
+
+def compare_firewall(
+    plan: Mapping[str, Any], applied: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]
+) -> tuple[list[Change], list[ManagedFile]]:
+    """Return the changes of rules, and the files that differ, as module instance_files takes them.
+
+    Before the instances are switched, rules for the old and the new ports are loaded, so that no instance is open in
+    between or after it has gone back. The files and those for the new ports alone come last.
+
+    Args:
+        plan: of module placement_info.
+        applied: the plan that was applied before; {} where there is none.
+        host: of module host_info.
+        allowed: networks whose hosts may connect.
+    """
+    wanted = wanted_firewall(plan["instances"], allowed)
+    if wanted is None:
+        return _without(host)
+    texts = {paths.FIREWALL_RULES: wanted.text, paths.FIREWALL_UNIT_FILE: unit_text()}
+    changes, files, there = [], [], host["firewall"]
+    if there["loaded"] != wanted.digest:
+        reason = "Its rules are not loaded." if there["loaded"] is None else "Other rules are loaded."
+        both = wanted_firewall([*(applied.get("instances") or []), *plan["instances"]], allowed) or wanted
+        changes.append(Change("load", "firewall", paths.FIREWALL_UNIT, reason, details={"rules": both.text}))
+    for path, text in texts.items():
+        file = root_file(path, text, "finish")
+        reason = difference(file, host["files"].get(path))
+        if reason:
+            changes.append(Change("write", "firewall", path, reason))
+            files.append(file)
+    if changes or not (there["active"] and there["enabled"]):
+        reason = "It does not start at boot." if not there["enabled"] else "Its rules are loaded anew."
+        changes.append(Change("enable", "firewall", paths.FIREWALL_UNIT, reason))
+    return changes, files
+
+
+def _without(host: Mapping[str, Any]) -> tuple[list[Change], list[ManagedFile]]:
+    """What removes rules that are not wanted any more. No instance listens on a network without them by then."""
+    there = host["firewall"]
+    known = [path for path in (paths.FIREWALL_RULES, paths.FIREWALL_UNIT_FILE) if _is_there(host, path)]
+    if not known and there["loaded"] is None and not there["active"] and not there["enabled"]:
+        return [], []
+    reason = "Nobody is listed in ollama_multigpu_allow_from, or no instance listens on a network."
+    files = [ManagedFile(path, "absent", stage="finish") for path in known]
+    return [Change("remove", "firewall", paths.FIREWALL_UNIT, reason)], files
+
+
+def _is_there(host: Mapping[str, Any], path: str) -> bool:
+    return (host["files"].get(path) or {}).get("kind", "absent") != "absent"
+
+
+def obstacles(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:
+    """Return what keeps the rules from being loaded."""
+    if wanted_firewall(plan["instances"], allowed) is None or host["firewall"]["program"]:
+        return []
+    return [
+        "The host has no program nft, which keeps out who is not in ollama_multigpu_allow_from: install the package "
+        "nftables."
+    ]
+
+
+def notes(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:
+    """Return how what manages the firewall of the host opens the ports: the rules here only close."""
+    wanted = wanted_firewall(plan["instances"], allowed)
+    if wanted is None:
+        return []
+    found = []
+    for manager in host["firewall"]["managers"]:
+        commands = [
+            _OPENING[manager] % {"network": network, "version": version, "ports": ports}
+            for version in (4, 6)
+            for network in networks.of_version(wanted.allowed, version)
+            for ports in _ranges(wanted.ports, ":" if manager == "ufw" else "-")
+        ]
+        found.append(
+            "%s manages the firewall of the host, and the rules of ollama_multigpu_allow_from open nothing there. If "
+            "it refuses the clients: %s." % (manager, "; ".join(commands))
+        )
+    return found
+
+
+def _ranges(ports: Sequence[int], between: str) -> list[str]:
+    """Ports as ranges: "11434:11437"."""
+    found: list[list[int]] = []
+    for port in ports:
+        if found and port == found[-1][-1] + 1:
+            found[-1].append(port)
+        else:
+            found.append([port])
+    return ["%d%s%d" % (one[0], between, one[-1]) if len(one) > 1 else str(one[0]) for one in found]

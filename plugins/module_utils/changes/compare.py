@@ -71,13 +71,7 @@ def compare(
     notes += store_notes(host, sources, models_changes)
     changes = (
         release
-        + _libraries(host, wanted)
-        + _program(host, wanted)
-        + _adoption(host, wanted)
-        + _stopped(plan, host)
-        + _fetch_server(host)
-        + _timer(host, wanted)
-        + _account(host)
+        + _of_the_host(plan, host, wanted)
         + files_changes
         + firewall_changes
         + services
@@ -95,6 +89,12 @@ def compare(
         ordered(changes), tuple(obstacles), tuple(notes), tuple(files + firewall_files), tuple(models), tuple(fetched)
     )
     return dataclasses.replace(found, switches=switches(plan, host, servers, before, found))
+
+
+def _of_the_host(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[Change]:
+    """Changes beside those of files, services and models."""
+    changes = _libraries(host, wanted) + _program(host, wanted) + _adoption(host, wanted) + _stopped(plan, host)
+    return changes + _fetch_server(host) + _timer(host, wanted) + _account(host)
 
 
 def insisting(plan: dict[str, Any]) -> dict[str, Any]:

@@ -53,9 +53,9 @@ Before=shutdown.target
 [Service]
 Type=oneshot
 RemainAfterExit=true
-ExecStart=/usr/sbin/nft -f @rules@
-ExecReload=/usr/sbin/nft -f @rules@
-ExecStop=-/usr/sbin/nft delete table inet @table@
+ExecStart=@nft@ -f @rules@
+ExecReload=@nft@ -f @rules@
+ExecStop=-@nft@ delete table inet @table@
 
 [Install]
 WantedBy=multi-user.target
@@ -100,7 +100,9 @@ class Firewall:
 
 def unit_text() -> str:
     """Return the text of the unit that loads the rules at boot."""
-    return MANAGED + _UNIT.replace("@rules@", paths.FIREWALL_RULES).replace("@table@", paths.FIREWALL_TABLE)
+    return MANAGED + _UNIT.replace("@nft@", paths.NFT).replace("@rules@", paths.FIREWALL_RULES).replace(
+        "@table@", paths.FIREWALL_TABLE
+    )
 
 
 def wanted_firewall(instances: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> Firewall | None:
@@ -181,7 +183,7 @@ def notes(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[st
     if wanted is None:
         return []
     found = []
-    for manager in host["firewall"]["managers"]:
+    for manager in (name for name in _OPENING if name in host["firewall"]["managers"]):
         commands = [
             _OPENING[manager] % {"network": network, "version": version, "ports": ports}
             for version in (4, 6)

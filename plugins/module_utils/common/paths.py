@@ -109,6 +109,8 @@ FIREWALL_UNIT = "ollama-firewall.service"
 FIREWALL_UNIT_FILE = UNIT_DIRECTORY + "/" + FIREWALL_UNIT
 FIREWALL_RULES = CONFIGURATION + "/firewall.nft"
 FIREWALL_TABLE = "ollama_multigpu"
+#: The program of nftables, where the package of each distribution has it.
+NFT = "/usr/sbin/nft"
 #: What may manage the host's own rules.
 FIREWALLD_UNIT = "firewalld.service"
 #: The unit of an Ollama that another installer put on the host.

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -13,8 +13,6 @@ from ..common import paths
 from ..common.regular import read_regular
 from .command import ask
 
-#: nft is an administrator's program.
-_PROGRAMS = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 _SECONDS = 30
 _DIGEST = re.compile(r'counter [^\n]*drop comment "([0-9a-f]{32})"')
 _UFW = "/etc/ufw/ufw.conf"
@@ -34,7 +32,7 @@ def state(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, 
         root: / except in tests.
     """
     unit = units.get(paths.FIREWALL_UNIT) or {}
-    program = shutil.which("nft", path=_PROGRAMS) if root == "/" else None
+    program = paths.NFT if root == "/" and os.access(paths.NFT, os.X_OK) else None
     return {
         "program": program,
         "loaded": _loaded(program) if program else None,

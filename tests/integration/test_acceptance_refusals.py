@@ -73,8 +73,12 @@ CASES = {
         ["optimized of model tiny has the unknown key parameter: did you mean parameters?"],
     ),
     "address-of-another": (
-        {**tiny(), "ollama_multigpu_listen_address": "192.0.2.7"},
+        {**tiny(), "ollama_multigpu_listen_address": "192.0.2.7", "ollama_multigpu_acknowledged": ["listen_address"]},
         ["192.0.2.7", "no address of address-of-another", "0.0.0.0"],
+    ),
+    "open-to-everybody": (
+        {**tiny(), "ollama_multigpu_listen_address": "192.0.2.7"},
+        ["asks nobody for a password", "name the clients", "ollama_multigpu_allow_from"],
     ),
     "library-of-others": (
         {**tiny(), "ollama_multigpu_environment": {"LD_PRELOAD": "/tmp/x.so"}},

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..common import addresses, networks, paths
-from .endpoints import is_loopback
 from .files import difference, root_file
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED
@@ -113,7 +112,9 @@ def wanted_firewall(instances: Iterable[Mapping[str, Any]], allowed: Sequence[st
         instances: of a plan.
         allowed: networks whose hosts may connect.
     """
-    ports = {one["port"] for one in instances if not is_loopback(addresses.without_brackets(str(one["address"])))}
+    ports = {
+        one["port"] for one in instances if not addresses.is_loopback(addresses.without_brackets(str(one["address"])))
+    }
     return Firewall(tuple(sorted(ports)), tuple(allowed)) if ports and allowed else None
 
 

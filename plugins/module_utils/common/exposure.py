@@ -8,7 +8,6 @@ in an origin for any text.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any, Optional, Sequence
 
@@ -41,7 +40,7 @@ def of_address(listen_address: str, allowed: Sequence[str] = ()) -> Optional[str
         allowed: networks whose hosts alone may connect, () for all.
     """
     address = addresses.ip_address(listen_address)
-    if address is None or ipaddress.ip_address(addresses.as_reached(address)).is_loopback:
+    if address is None or addresses.is_loopback(address):
         return None
     if allowed and not networks.hold_everybody(allowed):
         return None

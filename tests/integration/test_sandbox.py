@@ -91,8 +91,9 @@ def test_only_listed_hosts_get_through_the_rules(site, guarded):
     site.play("site")
     assert connects("served", "127.0.0.1") and connects("served", served) and connects("friend", served)
     assert not connects("other", served)
-    guarded.sh("systemctl start nftables; systemctl reload nftables; systemctl restart nftables")
-    assert not connects("other", served)
+    for command in ("start", "reload", "restart", "stop"):
+        guarded.sh("systemctl %s nftables" % command)
+        assert not connects("other", served), command
     guarded.sh("nft flush ruleset")
     assert connects("other", served)
     started = guarded.sh("systemctl show -P ActiveEnterTimestamp ollama@gpu0.service")
@@ -102,4 +103,5 @@ def test_only_listed_hosts_get_through_the_rules(site, guarded):
     assert site.play("site").counts["served"]["changed"] == 0
     site.play("remove")
     assert guarded.sh(TABLE + " 2>&1; true").startswith("Error")
-    assert guarded.sh("ls /etc/systemd/system/ollama* /etc/ollama-multigpu 2>/dev/null; true") == ""
+    left = "ls -d /etc/systemd/system/ollama* /etc/systemd/system/nftables* /etc/ollama-multigpu 2>&-; true"
+    assert guarded.sh(left) == ""

@@ -38,10 +38,7 @@ _UNIT = """\
 [Unit]
 Description=Who may connect to the Ollama instances
 Documentation=https://github.com/gpufleet/ollama
-# The rules of the host empty all tables when they are loaded.
 After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
 Wants=network-pre.target
 Before=network-pre.target
 DefaultDependencies=no
@@ -59,6 +56,14 @@ ExecStop=-@nft@ delete table inet @table@
 [Install]
 WantedBy=multi-user.target
 """
+#: nftables.service empties all tables when it starts, reloads and stops. It goes on without a file of ours.
+_DROP_IN = """\
+[Service]
+ExecStartPost=-@nft@ -f @rules@
+ExecReload=-@nft@ -f @rules@
+ExecStopPost=-@nft@ -f @rules@
+"""
+_FILES = (paths.FIREWALL_RULES, paths.FIREWALL_UNIT_FILE, paths.NFTABLES_DROP_IN)
 _OPENING = {
     "ufw": "ufw allow proto tcp from %(network)s to any port %(ports)s",
     "firewalld": 'firewall-cmd --permanent --add-rich-rule=\'rule family="ipv%(version)d" source address="%(network)s" '
@@ -99,9 +104,18 @@ class Firewall:
 
 def unit_text() -> str:
     """Return the text of the unit that loads the rules at boot."""
-    return MANAGED + _UNIT.replace("@nft@", paths.NFT).replace("@rules@", paths.FIREWALL_RULES).replace(
-        "@table@", paths.FIREWALL_TABLE
-    )
+    return _filled(_UNIT)
+
+
+def drop_in_text() -> str:
+    """Return the text of the drop-in of nftables.service."""
+    return _filled(_DROP_IN)
+
+
+def _filled(text: str) -> str:
+    for name, value in (("nft", paths.NFT), ("rules", paths.FIREWALL_RULES), ("table", paths.FIREWALL_TABLE)):
+        text = text.replace("@%s@" % name, value)
+    return MANAGED + text
 
 
 def wanted_firewall(instances: Iterable[Mapping[str, Any]], allowed: Sequence[str]) -> Firewall | None:
@@ -135,17 +149,19 @@ def compare_firewall(
     wanted = wanted_firewall(plan["instances"], allowed)
     if wanted is None:
         return _without(host)
-    texts = {paths.FIREWALL_RULES: wanted.text, paths.FIREWALL_UNIT_FILE: unit_text()}
+    directory = ManagedFile(
+        paths.NFTABLES_DROP_INS, "directory", owner="root", group="root", mode="0755", stage="finish"
+    )
+    texts = dict(zip(_FILES, (wanted.text, unit_text(), drop_in_text())))
     changes, files, there = [], [], host["firewall"]
     if there["loaded"] != wanted.digest:
         reason = "Its rules are not loaded." if there["loaded"] is None else "Other rules are loaded."
         both = wanted_firewall([*(applied.get("instances") or []), *plan["instances"]], allowed) or wanted
         changes.append(Change("load", "firewall", paths.FIREWALL_UNIT, reason, details={"rules": both.text}))
-    for path, text in texts.items():
-        file = root_file(path, text, "finish")
-        reason = difference(file, host["files"].get(path))
+    for file in [directory, *(root_file(path, text, "finish") for path, text in texts.items())]:
+        reason = difference(file, host["files"].get(file.path))
         if reason:
-            changes.append(Change("write", "firewall", path, reason))
+            changes.append(Change("write", "firewall", file.path, reason))
             files.append(file)
     if changes or not (there["active"] and there["enabled"]):
         reason = "It does not start at boot." if not there["enabled"] else "Its rules are loaded anew."
@@ -156,7 +172,7 @@ def compare_firewall(
 def _without(host: Mapping[str, Any]) -> tuple[list[Change], list[ManagedFile]]:
     """What removes rules that are not wanted any more. No instance listens on a network without them by then."""
     there = host["firewall"]
-    known = [path for path in (paths.FIREWALL_RULES, paths.FIREWALL_UNIT_FILE) if _is_there(host, path)]
+    known = [path for path in _FILES if _is_there(host, path)]
     if not known and there["loaded"] is None and not there["active"] and not there["enabled"]:
         return [], []
     reason = "Nobody is listed in ollama_multigpu_allow_from, or no instance listens on a network."

@@ -109,6 +109,9 @@ FIREWALL_UNIT = "ollama-firewall.service"
 FIREWALL_UNIT_FILE = UNIT_DIRECTORY + "/" + FIREWALL_UNIT
 FIREWALL_RULES = CONFIGURATION + "/firewall.nft"
 FIREWALL_TABLE = "ollama_multigpu"
+#: Loads them again whenever the unit of nftables empties all tables.
+NFTABLES_DROP_INS = UNIT_DIRECTORY + "/nftables.service.d"
+NFTABLES_DROP_IN = NFTABLES_DROP_INS + "/ollama-multigpu.conf"
 #: The program of nftables, where the package of each distribution has it.
 NFT = "/usr/sbin/nft"
 #: What may manage the host's own rules.

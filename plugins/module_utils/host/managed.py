@@ -43,6 +43,8 @@ _FIXED = (
     paths.CHECK_TIMER_FILE,
     paths.FIREWALL_UNIT_FILE,
     paths.FIREWALL_RULES,
+    paths.NFTABLES_DROP_INS,
+    paths.NFTABLES_DROP_IN,
 )
 _MAY_BE_LINKS = (
     paths.CONFIGURATION,

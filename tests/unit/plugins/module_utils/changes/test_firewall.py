@@ -20,7 +20,7 @@ def plan(*ports, address="0.0.0.0"):
 def with_rules(wanted, **more):
     """A host with these rules, in the kernel and as files."""
     files = {
-        file.path: {"kind": "file", "digest": file.digest, "owner": "root", "group": "root", "mode": "0644"}
+        file.path: {"kind": file.state, "digest": file.digest, "owner": "root", "group": "root", "mode": file.mode}
         for file in firewall.compare_firewall(plan(*wanted.ports), {}, host(), wanted.allowed)[1]
     }
     loaded = dict(NO_RULES, loaded=wanted.digest, active=True, enabled=True)
@@ -76,12 +76,14 @@ def test_new_rules_are_loaded_before_and_written_after_the_switch():
     changes, files = firewall.compare_firewall(plan(1), {}, host(), ALLOWED)
     assert told(changes) == [
         ("load", paths.FIREWALL_UNIT),
+        ("write", paths.NFTABLES_DROP_INS),
         ("write", paths.FIREWALL_RULES),
         ("write", paths.FIREWALL_UNIT_FILE),
+        ("write", paths.NFTABLES_DROP_IN),
         ("enable", paths.FIREWALL_UNIT),
     ]
     assert {file.stage for file in files} == {"finish"}
-    assert changes[0].details["rules"] == firewall.Firewall((1,), ALLOWED).text == files[0].content
+    assert changes[0].details["rules"] == firewall.Firewall((1,), ALLOWED).text == files[1].content
 
 
 def test_nothing_is_done_about_rules_that_are_there():
@@ -125,6 +127,7 @@ def test_rules_that_are_not_wanted_any_more_go(address, allowed):
     assert [(file.path, file.state, file.stage) for file in files] == [
         (paths.FIREWALL_RULES, "absent", "finish"),
         (paths.FIREWALL_UNIT_FILE, "absent", "finish"),
+        (paths.NFTABLES_DROP_IN, "absent", "finish"),
     ]
     assert firewall.compare_firewall(plan(1, address=address), {}, host(), allowed) == ([], [])
 
@@ -150,7 +153,10 @@ def test_the_unit_loads_the_rules_after_those_of_the_host():
         "ExecReload=/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft",
         "ExecStop=-/usr/sbin/nft delete table inet ollama_multigpu",
         "After=nftables.service",
-        "PartOf=nftables.service",
-        "ReloadPropagatedFrom=nftables.service",
     ):
         assert line in lines
+
+
+@pytest.mark.parametrize("when", ["ExecStartPost", "ExecReload", "ExecStopPost"])
+def test_rules_are_loaded_again_when_the_unit_of_nftables_empties_all_tables(when):
+    assert "%s=-/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft" % when in firewall.drop_in_text().splitlines()

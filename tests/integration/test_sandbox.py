@@ -86,7 +86,7 @@ def test_only_listed_hosts_get_through_the_rules(site, guarded):
     """They are shown first; they come back after somebody has emptied all tables, and go with the role."""
     served = address_of("served")
     site.inventory({"served": {}}, **VARIABLES, ollama_multigpu_allow_from=[address_of("friend")])
-    assert "tcp dport { 11434 } jump clients" in site.play("site", "--check", "--diff").output
+    assert "tcp dport { 11434, 11435 } jump clients" in site.play("site", "--check", "--diff").output
     assert guarded.sh(TABLE + " 2>&1; true").startswith("Error")
     site.play("site")
     assert connects("served", "127.0.0.1") and connects("served", served) and connects("friend", served)

@@ -18,7 +18,13 @@ VARIABLES = {
     "ollama_multigpu_models": [{"name": "tiny", "insecure": True}],
     "ollama_multigpu_listen_address": "0.0.0.0",
 }
-TABLE = "nft list table inet ollama_multigpu"
+#: What the role has of rules: in the kernel, as a unit, and files.
+RULES = (
+    "nft list table inet ollama_multigpu 2>&-; systemctl is-enabled ollama-firewall 2>&- | grep -v not-found; "
+    "ls /etc/ollama-multigpu/firewall.nft /etc/systemd/system/ollama-firewall.service "
+    "/etc/systemd/system/nftables.service.d/ollama-multigpu.conf 2>&-; true"
+)
+STARTED = "systemctl show -P ActiveEnterTimestamp ollama@gpu0.service"
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 11434), 2)"
 
 
@@ -39,8 +45,9 @@ def _site(podman_hosts, collections, tmp_path_factory):
     try:
         fleet.serve(SET, say=lambda text: None)
         site = Site(collections, tmp_path_factory.mktemp("sandbox"))
-        peers = {"ollama_multigpu_peers": [address_of("friend")], "ollama_multigpu_acknowledged": ["listen_address"]}
-        site.inventory({"served": {}}, **VARIABLES, **peers)
+        friend, other = address_of("friend"), address_of("other")
+        allowed = {"ollama_multigpu_peers": [friend], "ollama_multigpu_allow_from": [friend, other]}
+        site.inventory({"served": {}}, **VARIABLES, **allowed)
         site.play("site")
         yield site
     finally:
@@ -48,7 +55,8 @@ def _site(podman_hosts, collections, tmp_path_factory):
 
 
 def test_only_peers_reach_an_instance(site):
-    """The unit itself keeps others out, whatever the host's firewall says. What the host fetches comes all the same."""
+    """The unit itself keeps others out, although the rules of the host let them through. What the host fetches comes
+    all the same."""
     served = address_of("served")
     assert connects("served", "127.0.0.1") and connects("friend", served)
     assert not connects("other", served)
@@ -83,25 +91,34 @@ def _checked(guarded):
 
 
 def test_only_listed_hosts_get_through_the_rules(site, guarded):
-    """They are shown first; they come back after somebody has emptied all tables, and go with the role."""
+    """They are shown first, come back after somebody has emptied all tables, and go where they are not wanted."""
     served = address_of("served")
+    site.inventory({"served": {}}, **VARIABLES, ollama_multigpu_acknowledged=["listen_address"])
+    site.play("site")
+    assert connects("other", served) and guarded.sh(RULES) == ""
+
     site.inventory({"served": {}}, **VARIABLES, ollama_multigpu_allow_from=[address_of("friend")])
-    assert "tcp dport { 11434, 11435 } jump clients" in site.play("site", "--check", "--diff").output
-    assert guarded.sh(TABLE + " 2>&1; true").startswith("Error")
+    assert "Load firewall ollama-firewall.service" in site.play("site", "--check", "--diff").output
+    assert connects("other", served) and guarded.sh(RULES) == ""
     site.play("site")
     assert connects("served", "127.0.0.1") and connects("served", served) and connects("friend", served)
     assert not connects("other", served)
     for command in ("start", "reload", "restart", "stop"):
         guarded.sh("systemctl %s nftables" % command)
         assert not connects("other", served), command
+
     guarded.sh("nft flush ruleset")
     assert connects("other", served)
-    started = guarded.sh("systemctl show -P ActiveEnterTimestamp ollama@gpu0.service")
-    assert site.play("site").counts["served"]["changed"] == 2
-    assert not connects("other", served)
-    assert guarded.sh("systemctl show -P ActiveEnterTimestamp ollama@gpu0.service") == started
+    started = guarded.sh(STARTED)
+    again = site.play("site")
+    assert again.counts["served"]["changed"] == 2, again.output  # what is loaded at once, and at boot
+    assert not connects("other", served) and guarded.sh(STARTED) == started
     assert site.play("site").counts["served"]["changed"] == 0
+
+
+def test_nothing_is_left_of_the_rules_by_remove(site, guarded):
+    assert guarded.sh(RULES)
     site.play("remove")
-    assert guarded.sh(TABLE + " 2>&1; true").startswith("Error")
+    assert guarded.sh(RULES) == ""
     left = "ls -d /etc/systemd/system/ollama* /etc/systemd/system/nftables* /etc/ollama-multigpu 2>&-; true"
     assert guarded.sh(left) == ""

@@ -103,7 +103,7 @@ def _way_back(options: dict[str, Any], name: str) -> dict[str, Any]:
         return dict(_result(list(target.obstacles)), rollback=found)
     record = next(entry for entry in host["history"]["plans"] if entry["number"] == target.number)
     checksum = rollback.checksum_of(plan, record, host, settings)
-    problems = rollback.obstacles(plan, record, options.get("gpu_inventory") or {}, checksum)
+    problems = rollback.obstacles(plan, record, options.get("gpu_inventory") or {}, checksum, settings)
     found["settings"] = rollback.settings_of(plan, checksum, settings)
     return dict(_result(problems), rollback=found)
 

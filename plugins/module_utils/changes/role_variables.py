@@ -242,8 +242,7 @@ def _acknowledged(values: dict[str, Any]) -> list[str]:
         for name in acknowledged
         if name not in exposure.NAMES
     ]
-    allowed = [entry for entry in networks.listed(values.get("allow_from")) if not networks.problem(entry)]
-    opens = exposure.of_address(address, allowed)
+    opens = exposure.of_address(address, networks.usable(values.get("allow_from")))
     if opens and exposure.LISTEN_ADDRESS not in acknowledged:
         problems.append(
             "ollama_multigpu_listen_address is %r, which %s: name the clients, or the gateway in front, in "

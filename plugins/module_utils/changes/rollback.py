@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ..common import exposure, secrets
+from ..common import exposure, networks, secrets
 from ..releases import archives
 from .history import identity
 from .role_variables import PREFIX
@@ -90,7 +90,11 @@ def in_force(host: Mapping[str, Any]) -> Optional[int]:
 
 
 def obstacles(
-    plan: Mapping[str, Any], record: Mapping[str, Any], gpu_inventory: Mapping[str, Any], checksum: str
+    plan: Mapping[str, Any],
+    record: Mapping[str, Any],
+    gpu_inventory: Mapping[str, Any],
+    checksum: str,
+    settings: Mapping[str, Any],
 ) -> list[str]:
     """Return sentences about what keeps a kept plan from being applied again.
 
@@ -99,6 +103,7 @@ def obstacles(
         record: of it, in host_info's `history`.
         gpu_inventory: of module gpu_facts.
         checksum: of the archive of its release, as `checksum_of` returns it.
+        settings: the role's variables.
     """
     number, version = record["number"], str(plan.get("ollama_version"))
     found = []
@@ -121,7 +126,25 @@ def obstacles(
             "playbook gpufleet.ollama.site."
             % (number, ", ".join(missing), " (%s)" % str(reason).rstrip(".") if reason else "")
         )
-    return found
+    return found + _opens(plan, number, settings)
+
+
+def _opens(plan: Mapping[str, Any], number: int, settings: Mapping[str, Any]) -> list[str]:
+    """Why the address of a kept plan is refused. The rules that it may have had are not kept with it."""
+    address = _listen_address(plan, settings)
+    opens = exposure.of_address(address, networks.usable(settings.get(PREFIX + "allow_from")))
+    if not opens or exposure.LISTEN_ADDRESS in exposure.acknowledged(settings.get(PREFIX + "acknowledged")):
+        return []
+    return [
+        "Plan %d listens on %s, which %s: name the clients, or the gateway in front, in ollama_multigpu_allow_from, or "
+        "add %s to ollama_multigpu_acknowledged." % (number, address, opens, exposure.LISTEN_ADDRESS)
+    ]
+
+
+def _listen_address(plan: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Where the instances of a kept plan listen."""
+    addresses = (entry.get("address") for entry in plan["instances"])
+    return str(next((address for address in addresses if address), settings[PREFIX + "listen_address"]))
 
 
 def checksum_of(
@@ -168,9 +191,8 @@ def settings_of(plan: Mapping[str, Any], checksum: str, settings: Mapping[str, A
         checksum: of `checksum_of`.
         settings: the role's variables.
     """
-    addresses = [entry.get("address") for entry in plan["instances"]]
     names = list(dict.fromkeys(model["name"] for entry in plan["instances"] for model in entry.get("models") or []))
-    # What the plan opens was acknowledged when it was made.
+    # Who may connect to its address, `obstacles` has asked.
     acknowledged = [*exposure.acknowledged(settings.get(PREFIX + "acknowledged")), exposure.LISTEN_ADDRESS]
     values = {
         "models": [{"name": name} for name in names],
@@ -179,7 +201,7 @@ def settings_of(plan: Mapping[str, Any], checksum: str, settings: Mapping[str, A
         # The address of a sha256sum.txt is that of the archive's place, with the credentials that this may have.
         "release_checksum": checksum if archives.is_sha256(checksum) else "",
         "models_dir": plan["models_dir"],
-        "listen_address": next((address for address in addresses if address), settings[PREFIX + "listen_address"]),
+        "listen_address": _listen_address(plan, settings),
         "advertise_address": plan.get("advertise_address") or "",
         "acknowledged": list(dict.fromkeys(acknowledged)),
         "environment": {},

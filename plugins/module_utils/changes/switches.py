@@ -44,9 +44,10 @@ def switches(
         host: of module host_info.
         servers: {instance: server} of module server_info.
         applied: the plan that was applied before; {} where there is none.
-        changes: of the run; those of the stage "switch" are divided.
+        changes: of the run; those of the stage "switch" are divided, but for the rules of who may connect.
     """
-    own = [change for change in changes.changes if order.stage(change) == order.SWITCH]
+    # Rules of who may connect are loaded before all of them, and touch no instance.
+    own = [change for change in changes.changes if order.stage(change) == order.SWITCH and change.object != "firewall"]
     names = list(dict.fromkeys(change.instance for change in own if change.instance))
     planned = {instance["name"]: instance for instance in plan["instances"]}
     # In the order of the plan, then those that the plan does not have.

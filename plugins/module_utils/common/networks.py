@@ -19,6 +19,11 @@ def listed(value: Any) -> Tuple[str, ...]:
     return tuple(str(entry).strip() for entry in entries if str(entry).strip())
 
 
+def usable(value: Any) -> Tuple[str, ...]:
+    """Return those entries of `listed` that are networks."""
+    return tuple(entry for entry in listed(value) if not problem(entry))
+
+
 def canonical(values: Iterable[str]) -> Tuple[str, ...]:
     """Return networks in their usual form, IPv4 first, sorted, each once and none that another one holds.
 

@@ -105,9 +105,9 @@ def test_a_damaged_plan_is_not_in_force():
 INVENTORY = {"state": "ok", "gpus": [{"uuid": "GPU-a"}, {"uuid": "GPU-m", "mig": {"devices": [{"uuid": "MIG-1"}]}}]}
 
 
-def refused(old, inventory=None, checksum="a" * 64):
-    record = kept(4, [])
-    return rollback.obstacles(old, record, INVENTORY if inventory is None else inventory, checksum)
+def refused(old, inventory=None, checksum="a" * 64, **settings):
+    given = {**SETTINGS, **{"ollama_multigpu_" + name: value for name, value in settings.items()}}
+    return rollback.obstacles(old, kept(4, []), INVENTORY if inventory is None else inventory, checksum, given)
 
 
 def test_a_plan_that_can_be_applied_has_no_obstacles():
@@ -139,6 +139,16 @@ def test_a_gpu_that_is_gone_is_named(uuid, inventory):
     (found,) = refused(old, inventory)
     assert "Plan 4 uses %s, which the driver does not list" % uuid in found
     assert ("(no driver)" in found) == (inventory is not None)
+
+
+def test_a_plan_that_was_open_is_not_opened_again_unasked():
+    """It had rules, or was acknowledged, when it was made: neither is kept with it."""
+    old = wanted()
+    old["instances"][0]["address"] = "0.0.0.0"
+    (found,) = refused(old)
+    assert found.startswith("Plan 4 listens on 0.0.0.0, which opens Ollama") and "ollama_multigpu_allow_from" in found
+    assert refused(old, allow_from=["0.0.0.0/0"]) == [found]
+    assert refused(old, allow_from=["192.0.2.7"]) == [] == refused(old, acknowledged="listen_address")
 
 
 def test_the_checksum_of_a_release():
@@ -174,7 +184,7 @@ def test_the_variables_are_those_of_the_kept_plan():
     assert values["ollama_multigpu_version"] == "0.32.15" and values["ollama_multigpu_models_dir"] == "/models"
     assert values["ollama_multigpu_environment"] == {} and values["ollama_multigpu_measure"] is False
     assert values["ollama_multigpu_advertise_address"] == "192.0.2.7"
-    # What it opens was acknowledged when it was made.
+    # What it opens is no matter of its variables.
     assert settings_problems(values, list(values)) == []
 
 

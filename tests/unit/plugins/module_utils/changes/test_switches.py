@@ -71,6 +71,14 @@ def test_an_unchanged_host_has_no_switch():
     assert made(wanted, wanted) == ()
 
 
+def test_rules_of_who_may_connect_are_loaded_without_a_switch():
+    wanted = replicas("gpu0", "gpu1")
+    for instance in wanted["instances"]:
+        instance["address"] = "0.0.0.0"
+    found = difference(wanted, applied(wanted), serving(wanted), wanted, allow_from=("192.0.2.7",))
+    assert [change.kind for change in found.changes][0] == "load" and found.switches == ()
+
+
 def test_replicas_are_changed_one_after_the_other_and_the_untouched_are_in_no_switch():
     wanted = replicas("gpu0", "gpu1", "gpu2")
     found = made(wanted, wanted, changed=["gpu2", "gpu0"])

@@ -23,6 +23,10 @@ def test_entries_of_a_list_or_a_text(value, entries):
     assert networks.listed(value) == entries
 
 
+def test_entries_that_are_no_networks_are_left_out():
+    assert networks.usable("192.0.2.7, 10.0.0.1/8, nobody, ::/0") == ("192.0.2.7", "::/0")
+
+
 @pytest.mark.parametrize(
     ("values", "usual"),
     [

@@ -13,7 +13,7 @@ import re
 import textwrap
 import typing
 
-_TASK = re.compile(r"TASK \[(.*)\]")
+_TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(.*)\]")
 _FAILED = re.compile(r"(?:fatal|failed): \[([^\]]+)\](.*?)=>\s*(\{.*)?$")
 _RECAP = re.compile(r"(\S+)\s+: ok=.*unreachable=(\d+)\s+failed=(\d+)")
 LONGEST = 40  # lines of a message

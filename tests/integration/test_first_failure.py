@@ -137,3 +137,8 @@ def test_the_report_has_the_first_failure_before_the_end_of_the_output():
     assert "the first" in report and report.splitlines()[-1] == "line"
     assert "Remove the hosts" not in report
     assert failure_report("one\ntwo") == "one\ntwo"
+
+
+def test_a_handler_that_fails_has_its_own_name():
+    output = "TASK [Before] ***\nok: [a]\n\nRUNNING HANDLER [Restart] ***\nfatal: [a]: FAILED! =>\n    msg: no unit\n"
+    assert first_failure(output + "\nPLAY RECAP ***\n" + RECAP % ("a", 1)) == "TASK [Restart] on a\n    no unit"

@@ -83,8 +83,8 @@ def settings_of(
         if parameter in mine and not _is_set(entry.get(setting)) and parameter not in parameters:
             found[parameter] = max(mine[parameter], 4) if parameter == "num_ctx" else mine[parameter]
             notes.append(
-                "%s has %s %d of its own, which is planned; set %s for another value."
-                % (name, parameter, found[parameter], setting)
+                "%s has %s %s of its own, %s; set %s for another value."
+                % (name, parameter, *_planned_as((own or {})[parameter], found[parameter]), setting)
             )
     for parameter, text in (
         ("num_gpu", "the plan decides how many layers go to GPUs, and the optimized model has num_gpu of the plan"),
@@ -93,6 +93,13 @@ def settings_of(
         if parameter in _to_replace(own) and parameter not in parameters:
             notes.append("%s has %s %.40r of its own; %s." % (name, parameter, (own or {})[parameter], text))
     return found, notes
+
+
+def _planned_as(given: Any, planned: int) -> tuple[str, str]:
+    """(an own parameter as the model has it, what is planned of it) in words."""
+    if given == planned:
+        return str(planned), "which is planned"
+    return "null" if given is None else "%.40r" % given, "for which Ollama takes %d, and that is planned" % planned
 
 
 def replacements(own: Optional[Mapping[str, Any]], planned: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,9 +82,19 @@ def test_the_users_batch_wins(settings):
     assert parameters["num_batch"] == 512 and not words(result, "of its own")
 
 
-@pytest.mark.parametrize("value, expected", [(None, 512), (0, 512), (-1, 512), (1024.0, 1024), (700.9, 700)])
-def test_a_batch_is_read_as_ollama_reads_it(value, expected):
-    assert planned({"num_batch": value})[1]["num_batch"] == expected
+@pytest.mark.parametrize(
+    "value, expected, said",
+    [
+        (None, 512, "null of its own, for which Ollama takes 512, and that is planned"),
+        (0, 512, "0 of its own, for which Ollama takes 512, and that is planned"),
+        (-1, 512, "-1 of its own, for which Ollama takes 512, and that is planned"),
+        (1024.0, 1024, "1024 of its own, which is planned"),
+        (700.9, 700, "700.9 of its own, for which Ollama takes 700, and that is planned"),
+    ],
+)
+def test_a_batch_is_read_as_ollama_reads_it(value, expected, said):
+    result, parameters = planned({"num_batch": value})
+    assert parameters["num_batch"] == expected and words(result, "num_batch %s; set ubatch" % said)
 
 
 def test_a_batch_of_its_own_that_does_not_fit_is_named_with_what_would():
@@ -120,7 +130,7 @@ def test_a_context_of_its_own_is_that_of_the_plan_unless_the_user_says_another(o
     result, parameters = planned(own, **settings)
     assert parameters["num_ctx"] == expected
     mine = not settings and isinstance((own or {}).get("num_ctx"), (int, float))
-    assert bool(words(result, "of its own, which is planned; set context_length")) == mine
+    assert bool(words(result, "planned; set context_length for another value")) == mine
 
 
 def test_a_context_of_its_own_beats_the_environment_as_in_ollama():

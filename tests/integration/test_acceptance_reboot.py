@@ -5,13 +5,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
+import yaml
 
+from tests.integration import prometheus
 from tests.integration.acceptance import SET, Site, gpu, on
+from tests.integration.support import CHECKOUT
 from tests.rig.hosts import fleet
 from tests.rig.hosts.podman import podman
+from tests.rig.waiting import wait_until
+from tests.unit import metrics_files
 
 pytestmark = pytest.mark.hosts
 
@@ -24,6 +30,10 @@ MODEL = "tiny:latest-optimized"
 PATIENCE = 300
 #: Makes the wait for a GPU that is gone short; the role leaves drop-ins of this unit alone.
 SHORT_WAIT = "/etc/systemd/system/ollama-gpus.service.d/short.conf"
+
+#: What a GPU may be called, as far as Prometheus is concerned, and what it is called here.
+A_NAME = ("gpu0.name", 'NVIDIA "RTX" 4090\\')
+A_USUAL_NAME = ("gpu0.name", "NVIDIA GeForce RTX 4090")
 
 #: Holds the lock as a run does, in a process of its own.
 HOLD = "(exec 9<>/run/ollama-multigpu/lock; flock 9; exec sleep 600) >/dev/null 2>&1 & echo $! > /run/holder; sleep 1"
@@ -136,6 +146,40 @@ def test_a_check_writes_metrics_that_everybody_may_read(site):
     assert [line.rsplit(" ", 1)[0] for line in printed.splitlines()] == [
         line.rsplit(" ", 1)[0] for line in text.splitlines()
     ]
+
+
+def test_prometheus_reads_them_as_the_guide_says(site, tmp_path):
+    """Every query of the dashboard returns series, and a rule fires for a GPU with memory errors."""
+    gpu(HOST, "set", "gpu0.ecc", "1", "gpu0.ecc.volatile", "0", "gpu0.ecc.aggregate", "3", *A_NAME)
+    program("check", expect=0)
+    guide = (CHECKOUT / "docs" / "docsite" / "rst" / "metrics.rst").read_text(encoding="utf-8")
+    (arguments,) = re.findall('ARGS="(.*)"', guide)
+    (block,) = re.findall(r"code-block:: yaml\+jinja\n\n((?:   .*\n)+)", guide)
+    configuration = yaml.safe_load(block)
+    with prometheus.on_host(SET, HOST, *arguments.split()) as exporter:
+        configuration["scrape_configs"][0]["static_configs"][0]["targets"] = [exporter.target]
+        configuration["rule_files"] = [str(metrics_files.ALERT_FILE)]
+        configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        with prometheus.Prometheus(tmp_path, configuration) as server:
+            wait_until(lambda: server.series("gpufleet_verdict"), "metrics of the host", PATIENCE)
+            assert server.series("node_textfile_scrape_error")[0][1] == 0
+            silent = [
+                target["expr"]
+                for panel in metrics_files.dashboard()["panels"]
+                for target in panel["targets"]
+                if not server.series(target["expr"].replace("$host", ".*"))
+            ]
+            assert silent == []
+            names = {labels["name"] for labels, _value in server.series("gpufleet_gpu_info")}
+            assert A_NAME[1] in names and len(names) == 2
+            assert {rule["health"] for group in server.get("rules")["groups"] for rule in group["rules"]} == {"ok"}
+            assert server.firing() == set()
+            gpu(HOST, "set", "gpu0.ecc.volatile", "2")
+            assert program("check")[1]["verdict"] == "fail"
+            wanted = {"OllamaGpuMemoryErrors", "OllamaNotAsPlanned"}
+            wait_until(lambda: wanted <= server.firing(), "the alerts fire", PATIENCE)
+    gpu(HOST, "set", "gpu0.ecc", "-", "gpu0.ecc.volatile", "-", "gpu0.ecc.aggregate", "-", *A_USUAL_NAME)
+    program("check", expect=0)
 
 
 def test_after_a_reboot_the_models_are_loaded_and_proven(site):

@@ -266,7 +266,19 @@ def _create(target: Target, name: Name, request: _Request, uploads: _Uploads) ->
     except OllamaUnreachable as error:
         raise ModelError("the creation of %s was given up: %s; run again" % (name, error))
     except OllamaError as error:
-        raise ModelError("the server at %s cannot create %s: %s" % (target.client.url, name, error.message))
+        raise ModelError(
+            "the server at %s cannot create %s: %s%s" % (target.client.url, name, error.message, _remedy(error.message))
+        )
+
+
+def _remedy(message: str) -> str:
+    """Return what to do about an error of the server, as the end of a sentence; "" where it says it itself.
+
+    The server sets the time of every file that the new model keeps (manifest/layer.go), which only its owner may.
+    """
+    if "chtimes" in message and "not permitted" in message:
+        return "; the file belongs to another user than the server runs as, so give it to that user with chown"
+    return ""
 
 
 def _check_release(target: Target, request: _Request) -> None:

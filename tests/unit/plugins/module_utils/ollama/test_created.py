@@ -11,6 +11,7 @@ import os
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import created, modelfile
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.present import Pull
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Target
@@ -138,6 +139,23 @@ def test_what_the_server_does_not_know_is_refused(release, parts, words):
         client.release = newer
         assert created.ensure_created(Target(client), NAME, request(**parts), Pull(), check_mode=True).changed
     assert not client.called
+
+
+@pytest.mark.parametrize(
+    "message, end",
+    [
+        ("chtimes /store/blobs/sha256-7f: operation not permitted", "; the file belongs to another user than the"),
+        ("no space left on device", "no space left on device"),
+    ],
+)
+def test_a_file_that_the_server_does_not_own_is_said(monkeypatch, message, end):
+    """Ollama 0.32.15 over a store with a blob of root: 500, chtimes ...: operation not permitted."""
+    client = FakeClient({"tiny": ""})
+    monkeypatch.setattr(client, "create", lambda payload: (_ for _ in ()).throw(OllamaError(500, message)))
+    with pytest.raises(ModelError) as caught:
+        created.ensure_created(Target(client), NAME, request(parameters={"num_ctx": 1}), Pull())
+    assert message in str(caught.value) and end in str(caught.value)
+    assert ("chown" in str(caught.value)) is ("chtimes" in message)
 
 
 def test_a_draft_that_ollama_would_convert_is_refused():

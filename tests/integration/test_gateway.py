@@ -296,6 +296,17 @@ def test_requests_that_wait_for_the_only_instance_are_answered_once_it_is_back(l
         assert all(reply.headers["retry-after"] == "5" for reply in found if reply.status == 503)
 
 
+def test_one_connection_that_fails_takes_no_instance_out(lights, tmp_path):
+    """On a busy machine one takes too long at times. Where all instances were out by that, clients would get 503."""
+    with running(tmp_path, facts_of(lights), acknowledged=["keys"]) as front:
+        lights[0].kill()
+        assert front.ask("POST", CHAT, {"model": "tiny:8b"}, key=None).status == 503
+        until(lambda: "model_tiny:8b/a_gpu0 is DOWN" in front.log_path.read_text(encoding="utf-8"))
+        assert "Detected 1 consecutive errors" not in front.log_path.read_text(encoding="utf-8")
+        lights[0].start()
+        until(lambda: not front.servers(False))
+
+
 def test_an_alias_moves_clients_step_by_step(tmp_path):
     """One model on each instance, and an alias that is each of them: by weights, also where nobody else asks."""
     both = [Light("old", ["llama3:latest", "chat:latest"]), Light("new", ["qwen3:8b", "chat:latest"])]

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Who can connect to an instance that listens on a network, by its unit and by rules of the host; and a unit that keeps
-the instance from the nodes of its GPUs."""
+"""Who can connect to an instance that listens on a network, by its unit and by rules of the host; whom the host itself
+calls; and a unit that keeps the instance from the nodes of its GPUs."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import pytest
 
+from tests.integration import outgoing
 from tests.integration.acceptance import SET, Site, on
 from tests.integration.protections import Host
 from tests.rig.hosts import fleet
-from tests.rig.hosts.podman import podman
+from tests.rig.hosts.podman import network, podman
+from tests.rig.waiting import wait_until
 
 pytestmark = pytest.mark.hosts
 
@@ -25,6 +30,10 @@ RULES = (
     "/etc/systemd/system/nftables.service.d/ollama-multigpu.conf 2>&-; true"
 )
 STARTED = "systemctl show -P ActiveEnterTimestamp ollama@gpu0.service"
+ASK = (
+    "import urllib.request as u; u.urlopen('http://127.0.0.1:11434/api/generate', "
+    'b\'{"model": "tiny:latest-optimized", "prompt": "x"}\').read()'
+)
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 11434), 2)"
 
 
@@ -39,6 +48,11 @@ def connects(host, address):
     return podman(*command, check=False).returncode == 0
 
 
+def registry():
+    """Where the rig's server is, which has the models and the releases: at either address of the controller."""
+    return {(address, "tcp", fleet.require_server(SET)["port"]) for address in network()}
+
+
 @pytest.fixture(name="site", scope="module")
 def _site(podman_hosts, collections, tmp_path_factory):
     fleet.up(SET, {"served": "rtx-4090-x2", "friend": "none", "other": "none"}, say=lambda text: None)
@@ -48,6 +62,7 @@ def _site(podman_hosts, collections, tmp_path_factory):
         friend, other = address_of("friend"), address_of("other")
         allowed = {"ollama_multigpu_peers": [friend], "ollama_multigpu_allow_from": [friend, other]}
         site.inventory({"served": {}}, **VARIABLES, **allowed)
+        outgoing.watch(functools.partial(on, "served"), registry())
         site.play("site")
         yield site
     finally:
@@ -67,19 +82,46 @@ def _guarded(site):
     return Host(fleet.container_name(SET, "served"), "gpu0")
 
 
+def test_nothing_calls_out(site, guarded):
+    """Only the registry and the place of the releases are called: by the first run, another one, what is run on the
+    host, and the instances. Without OLLAMA_NO_CLOUD, what they would call is seen."""
+    calls = functools.partial(outgoing.attempts, functools.partial(on, "served"))
+    assert calls() == registry()
+    site.play("verify")
+    guarded.restart()
+    guarded.sh("systemctl start ollama-ready@gpu0.service; systemctl start ollama-check.service")
+    assert "Verdict: pass" in guarded.sh("ollama-multigpu check")
+    on("served", "python3", "-c", ASK)
+    assert calls() == registry()
+
+    with changed(guarded, "UnsetEnvironment=OLLAMA_NO_CLOUD"):
+        guarded.restart()
+        wait_until(lambda: calls() == registry() | {outgoing.OLLAMA_COM}, "the instance calls ollama.com")
+    guarded.restart()
+    on("served", "sh", "-c", "getent hosts example.org; true")  # a name that the host does not know
+    assert outgoing.NAMES in calls()
+
+
+@contextlib.contextmanager
+def changed(guarded, *lines):
+    """A drop-in of the instance; it is in force from its next start on, and gone after the block."""
+    drop_in = "/run/systemd/system/ollama@gpu0.service.d"
+    content = "\n".join(["[Service]", *lines]).encode()
+    guarded.sh("mkdir -p %s; cat > %s/test.conf" % (drop_in, drop_in), content)
+    try:
+        yield
+    finally:
+        guarded.sh("rm -r " + drop_in)
+
+
 @pytest.mark.parametrize("node", ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0"])
 def test_a_hidden_device_node_is_the_finding(guarded, node):
     """The check names the node, before it says that the model runs on the CPU; and it is fine with all nodes."""
     nodes = {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidia1"} - {node}
-    drop_in = "/run/systemd/system/ollama@gpu0.service.d"
-    lines = ["[Service]", "DeviceAllow=", *("DeviceAllow=%s rw" % one for one in sorted(nodes))]
-    guarded.sh("mkdir -p %s; cat > %s/nodes.conf" % (drop_in, drop_in), "\n".join(lines).encode())
-    try:
+    with changed(guarded, "DeviceAllow=", *("DeviceAllow=%s rw" % one for one in sorted(nodes))):
         told = _checked(guarded)
         assert "gpu_not_seen: the service ollama@gpu0.service cannot open %s: the device policy" % node in told
         assert told.index("gpu_not_seen") < told.index("cpu_only")
-    finally:
-        guarded.sh("rm -r " + drop_in)
     assert "Verdict: pass" in _checked(guarded)
 
 

@@ -19,9 +19,9 @@ START_LINES_LEFT_OUT = {
     "user overrode visible devices": "the recorder set GGML_VK_VISIBLE_DEVICES",
     "if GPUs are not correctly discovered, unset and try again": "the recorder set GGML_VK_VISIBLE_DEVICES",
     "model list cache hydration complete": "a cache that the double does not have",
-    "model recommendations refresh failed": "the double never calls out",
-    "model recommendations cache sleep scheduled": "the double never calls out",
-    "model show cloud cache hydration failed": "the double never calls out",
+    "model recommendations refresh failed": "the double does not call out here",
+    "model recommendations cache sleep scheduled": "the double does not call again",
+    "model show cloud cache hydration failed": "the double does not call out here",
 }
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from double import gotext, settings
+from double import cloud, gotext, settings
 from double.api import Server
 from double.scheduler import Scheduler
 from double.store import Store
@@ -89,6 +89,7 @@ def serve():
     shown = "[::]" if address == "0.0.0.0" else address
     gotext.log("INFO", "routes.go:2008", "Listening on %s:%d (version %s)" % (shown, port, VERSION))
     server.scheduler = Scheduler()
+    cloud.start()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_unused: stopped.set())

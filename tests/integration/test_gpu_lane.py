@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Compares gpu_facts with `nvidia-smi -q -x` on this machine's real GPUs, field by field (make gpu).
+"""Compares gpu_facts with `nvidia-smi -q -x` on this machine's real GPUs, field by field, and measures an Ollama that
+has a model on them (make gpu).
 
-Skipped on machines without a GPU.
+Skipped on machines without a GPU; the benchmark also where no Ollama with a loaded model answers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from xml.etree import ElementTree
 
 import pytest
@@ -43,10 +45,8 @@ def report():
     return root
 
 
-@pytest.fixture(scope="module")
-def facts(report, collections, tmp_path_factory):
-    """The facts that Ansible returns with the installed archive."""
-    place = tmp_path_factory.mktemp("gpu")
+def module(collections, place, name, options):
+    """What a module of the installed archive returns on this machine."""
     answer = subprocess.run(
         [
             tool("ansible"),
@@ -56,7 +56,9 @@ def facts(report, collections, tmp_path_factory):
             "-c",
             "local",
             "-m",
-            "gpufleet.ollama.gpu_facts",
+            "gpufleet.ollama." + name,
+            "-a",
+            json.dumps(options),
             "-e",
             "ansible_python_interpreter=" + sys.executable,
         ],
@@ -69,7 +71,14 @@ def facts(report, collections, tmp_path_factory):
     )
     assert answer.returncode == 0, answer.stdout.decode("utf-8", "replace")
     text = answer.stdout.decode("utf-8", "replace")
-    return json.loads(text[text.index("{") : text.rindex("}") + 1])["ansible_facts"]["gpu_inventory"]
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])
+
+
+@pytest.fixture(scope="module")
+def facts(report, collections, tmp_path_factory):
+    """The facts that Ansible returns."""
+    found = module(collections, tmp_path_factory.mktemp("gpu"), "gpu_facts", {})
+    return found["ansible_facts"]["gpu_inventory"]
 
 
 def number(text):
@@ -157,3 +166,32 @@ def test_a_healthy_gpu_has_no_errors(facts):
     for gpu in facts["gpus"]:
         assert gpu["health"]["state"] in ("ok", "degraded"), gpu["health"]
         assert gpu["errors"] == {}
+
+
+URL = "http://127.0.0.1:11434"
+
+
+def loaded_model():
+    """A model that an Ollama of this machine has loaded on a GPU, None without one."""
+    try:
+        with urllib.request.urlopen(URL + "/api/ps", timeout=10) as answer:
+            models = json.loads(answer.read())["models"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return next((model for model in models if model.get("size_vram")), None)
+
+
+def test_the_benchmark_measures_an_ollama(report, collections, tmp_path):
+    """It stays loaded, and its own clock agrees with ours."""
+    model = loaded_model()
+    if model is None:
+        pytest.skip("NOT RUN on a real GPU: no Ollama with a model on a GPU answers at %s" % URL)
+    entry = {"name": model["name"], "create_as": model["name"], "parallel": 1, "keep_alive": "10m"}
+    instance = {"name": "own", "unit": "ollama.service", "url": URL, "models": [entry]}
+    options = {"plan": {"instances": [instance]}, "loads": 0, "prompts": [32, 256], "repeats": 3}
+    found = module(collections, tmp_path, "benchmark_info", options)["benchmark"]
+    print(json.dumps(found, indent=1))
+    assert [one["prompt"] for one in found["measurements"]] == [32, 256] and found["loads"] == []
+    for one in found["measurements"]:
+        assert one["tokens_per_second"]["median"] > 0 and one["first_token_seconds"]["median"] > 0
+        assert one["total_tokens_per_second"]["median"] <= 1.05 * one["tokens_per_second"]["median"]

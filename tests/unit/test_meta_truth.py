@@ -190,6 +190,8 @@ def test_every_variable_of_the_role_is_in_its_list():
     """One that is missing there would be refused as unknown."""
     settings = _load(ROLE / "vars" / "main.yml")["__ollama_multigpu_inputs"]
     of_playbooks = {"ollama_multigpu_hosts", "ollama_multigpu_canary", "ollama_multigpu_upgrade_serial"}
+    measured = "directory compare_with label repeats tokens prompts loads"
+    of_playbooks |= {"ollama_multigpu_benchmark_" + name for name in measured.split()}
     assert set(settings) - of_playbooks == set(_load(ROLE / "defaults" / "main.yml"))
     for name, value in settings.items():
         assert value.startswith("{{ %s " % name), name

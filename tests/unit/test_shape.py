@@ -41,6 +41,7 @@ ARROWS = {
     "diagnose": {"common", "host", "gpu", "ollama", "releases", "evidence"},
     "program": {"common", "host", "gpu", "ollama", "evidence", "diagnose"},
     "apply": {"common", "host", "ollama", "changes", "evidence"},
+    "benchmark": {"common", "ollama", "apply"},
 }
 #: Files below these neither read nor write anything outside their arguments, and neither does what they import.
 PURE = (
@@ -100,6 +101,7 @@ PURE = (
     "program/verdicts.py",
     "evidence/verdict_text.py",
     "apply/report.py",
+    "benchmark/figures.py",
 )
 INPUT_OUTPUT = {
     "ctypes",

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Figures of requests: median and spread of what several repeats have measured. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Optional
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One request: the tokens that it had and got, and the times in seconds.
+
+    Attributes:
+        first_seconds: until the first token was here, the reading of the prompt included.
+        seconds: until the answer was here.
+        tokens_per_second: while it generated, by the server's own clock; None where it does not say.
+    """
+
+    prompt_tokens: int
+    tokens: int
+    first_seconds: float
+    seconds: float
+    tokens_per_second: Optional[float]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any], first_seconds: float, seconds: float) -> Request:
+        """Return a request from the last line of the answer to /api/generate (durations in nanoseconds)."""
+        tokens, spent = (_whole(answer.get(key)) for key in ("eval_count", "eval_duration"))
+        speed = tokens * 1e9 / spent if tokens and spent else None
+        return cls(_whole(answer.get("prompt_eval_count")), tokens, first_seconds, seconds, speed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Requests that ran at the same time, the seconds from the first to the last, and whether others were served."""
+
+    requests: Sequence[Request]
+    seconds: float
+    disturbed: bool = False
+
+
+def spread(values: Iterable[Optional[float]]) -> Optional[dict[str, Any]]:
+    """Return {median, q1, q3, repeats} of what was measured; None where nothing was.
+
+    Between the quartiles q1 and q3 is the middle half: one repeat that is disturbed does not move them much.
+    """
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return None
+    first, _middle, third = statistics.quantiles(known, n=4, method="inclusive") if len(known) > 1 else known * 3
+    figures = (("median", statistics.median(known)), ("q1", first), ("q3", third))
+    return dict({name: round(value, 4) for name, value in figures}, repeats=len(known))
+
+
+def measured(batches: Sequence[Batch]) -> dict[str, Any]:
+    """Return the figures of repeats of one batch."""
+    requests = [request for batch in batches for request in batch.requests]
+    return {
+        "prompt_tokens": int(statistics.median(request.prompt_tokens for request in requests)),
+        "first_token_seconds": spread(request.first_seconds for request in requests),
+        "tokens_per_second": spread(request.tokens_per_second for request in requests),
+        "total_tokens_per_second": spread(_rate(batch, sum(one.tokens for one in batch.requests)) for batch in batches),
+        "requests_per_minute": spread(_rate(batch, 60.0 * len(batch.requests)) for batch in batches),
+        "disturbed": sum(batch.disturbed for batch in batches),
+    }
+
+
+def levels(slots: int) -> list[int]:
+    """Return how many requests run at the same time: 1, 2, 4, ... and the number of slots."""
+    found, streams = [], 1
+    while streams < slots:
+        found.append(streams)
+        streams *= 2
+    return [*found, max(slots, 1)]
+
+
+def _rate(batch: Batch, amount: float) -> Optional[float]:
+    return amount / batch.seconds if batch.seconds > 0 else None
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What is measured of a plan, with servers of the rig that answer in a time that is set."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark import run as benchmark
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import OllamaError
+
+from tests.rig.gpus import state
+from tests.rig.models import store
+from tests.rig.ollama import running
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """Two servers with a store."""
+    home = tmp_path_factory.mktemp("benchmark")
+    program, gpus = running.install(home / "release"), running.gpus(home / "gpus", "rtx-4090-x2")
+    with state.edit(str(gpus)) as keys:
+        keys["engine.token_ms"] = "5"
+    started = []
+    for number in range(2):
+        models = home / ("models%d" % number)
+        for name in ("tiny", "vectors"):
+            store.write_into_store(name, models)
+        started.append(running.Server(program, home, models, gpus, {"OLLAMA_NUM_PARALLEL": "2"}).wait())
+    yield started
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """The units that serve others; the servers of the test have none."""
+    found = set()
+    monkeypatch.setattr(benchmark.quiet, "is_busy", lambda unit: unit in found)
+    return found
+
+
+def plan(servers, **changes):
+    model = dict({"name": "tiny", "create_as": "tiny:latest", "parallel": 2, "context_length": 2048}, **changes)
+    return {
+        "ollama_version": "0.32.15",
+        "instances": [
+            {
+                "name": "gpu%d" % number,
+                "unit": "ollama@gpu%d.service" % number,
+                "url": "http://127.0.0.1:%d" % server.port,
+                "models": [dict(model)],
+            }
+            for number, server in enumerate(servers)
+        ],
+    }
+
+
+SHORT = benchmark.Wanted(repeats=2, tokens=4, prompts=(16, 64), loads=1, quiet_timeout=0)
+
+
+def test_instances_and_replicas_are_measured(servers, busy):
+    found = benchmark.run(plan(servers), SHORT)
+    one = [(["gpu%d" % number], words, streams) for number in (0, 1) for words in (16, 64) for streams in (1, 2)]
+    all_of_them = [(["gpu0", "gpu1"], words, streams) for words in (16, 64) for streams in (2, 4)]
+    measured = [(entry["instances"], entry["prompt"], entry["streams"]) for entry in found.measurements]
+    assert measured == one + all_of_them
+    for entry in found.measurements:
+        assert entry["model"] == "tiny:latest" and entry["disturbed"] == 0
+        assert entry["tokens_per_second"]["median"] == 200.0, "a token of the rig takes 5 ms"
+        assert entry["requests_per_minute"]["repeats"] == 2 and entry["prompt_tokens"] > 10
+        assert entry["first_token_seconds"]["repeats"] == 2 * entry["streams"]
+    assert [(entry["instances"], entry["seconds"]["repeats"]) for entry in found.loads] == [
+        (["gpu0"], 1),
+        (["gpu1"], 1),
+    ]
+    assert found.release == "0.32.15" and found.notes == []
+
+
+def test_every_model_is_loaded_as_the_plan_keeps_it(servers, busy):
+    benchmark.run(plan(servers[:1], keep_alive=-1), SHORT)
+    (entry,) = servers[0].request("GET", "/api/ps")[2]["models"]
+    assert entry["name"] == "tiny:latest" and entry["expires_at"] > "2100"
+
+
+def test_what_is_not_measured_is_said(servers, busy):
+    wanted = plan(servers[:1], context_length=100)
+    wanted["instances"][0]["models"] += [
+        {"name": "other", "resident": False},
+        {"name": "vectors", "create_as": "vectors:latest", "parallel": 1},
+    ]
+    found = benchmark.run(wanted, SHORT)
+    assert [entry["prompt"] for entry in found.measurements] == [16, 16]
+    told = " ".join(found.notes)
+    assert "other of gpu0 is loaded on demand" in told and "vectors:latest of gpu0 makes vectors only" in told
+    assert "prompt of 64 tokens may not fit" in told and len(found.notes) == 3
+
+
+def test_a_host_that_serves_others_is_refused(servers, busy):
+    busy.add("ollama@gpu1.service")
+    with pytest.raises(benchmark.Busy, match="ollama@gpu1.service answers requests of others"):
+        benchmark.run(plan(servers), SHORT)
+    assert benchmark.run(plan(servers[:1]), SHORT).measurements
+
+
+def test_repeats_before_which_others_were_served_are_marked(servers, busy, monkeypatch):
+    looks = iter([False, True])  # before everything, and before the first repeat
+    monkeypatch.setattr(benchmark.quiet, "is_busy", lambda unit: next(looks, False))
+    found = benchmark.run(plan(servers[:1]), SHORT)
+    assert [entry["disturbed"] for entry in found.measurements] == [1, 0, 0, 0]
+
+
+def test_nothing_is_unloaded_where_no_load_is_wanted(servers, busy):
+    before = servers[0].engines()
+    found = benchmark.run(plan(servers[:1]), benchmark.Wanted(1, 2, (8,), loads=0, quiet_timeout=0))
+    assert found.loads == [] and found.measurements and servers[0].engines() == before != []
+
+
+def test_a_model_that_is_not_there_is_an_error(servers, busy):
+    with pytest.raises(OllamaError, match="not found"):
+        benchmark.run(plan(servers[:1], create_as="nothing:latest"), SHORT)

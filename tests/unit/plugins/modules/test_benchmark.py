@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""The modules benchmark_info and benchmark_file: options and results."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import OllamaError
+from ansible_collections.gpufleet.ollama.plugins.modules import benchmark_info
+
+from tests.unit.plugins.modules.run_module import run_module
+
+FOUND = {"release": "0.32.15", "loads": [], "measurements": [], "notes": ["nothing was measured."]}
+
+
+def measure(**options):
+    return run_module("benchmark_info", dict({"plan": {"instances": []}}, **options))
+
+
+def test_what_it_returns():
+    assert measure(quiet_timeout=0)["benchmark"] == {"release": "", "loads": [], "measurements": [], "notes": []}
+
+
+def test_nothing_is_measured_in_check_mode(monkeypatch):
+    monkeypatch.setattr(benchmark_info.benchmark, "run", lambda *unused: pytest.fail("it was measured"))
+    found = run_module("benchmark_info", {"plan": {"instances": [{}]}}, check=True)
+    assert found["benchmark"]["notes"] == ["Nothing is measured in check mode."]
+
+
+@pytest.mark.parametrize("error", [benchmark_info.benchmark.Busy("x is busy."), OllamaError(500, "x is busy")])
+def test_what_went_wrong_is_a_sentence(monkeypatch, error):
+    def fail(*unused):
+        raise error
+
+    monkeypatch.setattr(benchmark_info.benchmark, "run", fail)
+    found = measure()
+    assert found["failed"] and "x is busy." in found["msg"]
+
+
+@pytest.mark.parametrize("options", [{"repeats": 0}, {"tokens": 5000}, {"prompts": [0]}, {"loads": -1}], ids=str)
+def test_values_that_cannot_be_measured_with(options):
+    assert "give " in measure(**options)["msg"] and next(iter(options)) in measure(**options)["msg"]
+
+
+def test_the_file_is_written_on_the_controller_only(tmp_path):
+    answer = run_module("benchmark_file", {"directory": str(tmp_path), "host": "node1", "benchmark": FOUND})
+    assert answer["failed"] and "on the controller" in answer["msg"] and not list(tmp_path.iterdir())
+
+
+def test_ansible_writes_and_compares_without_a_connection(tmp_path):
+    """The host of the play cannot be reached."""
+    collections = next(
+        path for path in sys.path if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama").exists()
+    )
+    options = {"directory": str(tmp_path / "kept"), "host": "{{ inventory_hostname }}", "label": "stand-in"}
+    task = {"gpufleet.ollama.benchmark_file": dict(options, benchmark=FOUND), "register": "kept"}
+    shown = {"ansible.builtin.debug": {"msg": "{{ kept.lines }} {{ kept.compared_with }}"}}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task, shown]}]))
+    command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", "192.0.2.1,", "play.yml"]
+
+    def play(*more):
+        done = subprocess.run(
+            [*command, *more],
+            env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections, ANSIBLE_HOME=str(tmp_path), ANSIBLE_NOCOLOR="1"),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0 and "changed=0" in done.stdout, done.stdout + done.stderr
+        return done.stdout
+
+    assert "measurement of: stand-in." in play("--check") and not (tmp_path / "kept").exists()
+    play()
+    (first,) = (tmp_path / "kept").iterdir()
+    written = json.loads(first.read_text())
+    assert (written["host"], written["label"], written["notes"]) == ("192.0.2.1", "stand-in", FOUND["notes"])
+    first.rename(first.with_name("192.0.2.1.20200101T000000Z.json"))
+    output = play()
+    assert "It is compared with the benchmark of %s" % written["time"] in output
+    assert len(list((tmp_path / "kept").iterdir())) == 2

@@ -128,7 +128,8 @@ def test_other_models_and_unknown_ones_are_not_compared():
 
 
 def test_an_answer_that_is_wrong_by_itself_is_not_held_against_others():
-    assert odd(answer(), answer([("!", None, (("!", None), ("?", None)))] * 9, "two.service")) == []
+    garbage = answer([("!", -0.1, (("!", -0.1), ("?", -3.0)))] * 9, "two.service")
+    assert kinds(garbage) == ["answer_one_token"] and odd(answer(), garbage) == []
 
 
 def test_what_cannot_be_compared_is_not_known():

@@ -118,8 +118,8 @@ def test_a_benchmark_of_two_replicas_is_kept_and_compared(site):
         gpu("a", "unset", "engine.token_ms")
         benchmark(site, "", loads=1, repeats=1)  # loads the models again
     assert "It is compared with the benchmark of %s" % found["time"] in outcome.text
-    (line,) = [line for line in outcome.output.splitlines() if "gpu0 and gpu1" in line]
-    assert "2 requests at a time" in line and re.search(r"each 10\.0 tokens/s \([^)]*, 95\.0 % worse\)", line)
+    both = r"gpu0 and gpu1, prompts of 16 tokens, 2 requests at a time: [^:]*"
+    assert re.search(both + r"each 10\.0 tokens/s \([^)]*, 95\.0 % worse\)", outcome.text), outcome.output
     assert len(list(directory.iterdir())) == 2
 
 

@@ -397,14 +397,14 @@ def test_no_single_piece_less_makes_a_pass_a_failure(name):
 NUMBERS = st.lists(st.integers(0, 200), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(LIES)), NUMBERS)
 def test_less_evidence_never_makes_a_failure_a_pass(name, numbers):
     wanted, seen = LIES[name]
     assert check_plan(wanted, less(seen, numbers)).verdict != "pass"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(TRUTHS)), NUMBERS)
 def test_less_evidence_makes_of_a_pass_a_pass_or_nothing_proven(name, numbers):
     wanted, seen = TRUTHS[name]
@@ -412,7 +412,7 @@ def test_less_evidence_makes_of_a_pass_a_pass_or_nothing_proven(name, numbers):
     assert result.verdict in ("pass", "unproven"), result.diagnosis
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(LIES)), st.sampled_from(sorted(TRUTHS)), NUMBERS)
 def test_what_is_not_proven_says_what_would_prove_it(lie, truth, numbers):
     for wanted, seen in (LIES[lie], TRUTHS[truth]):

@@ -118,7 +118,7 @@ def test_compute_buffers_of_models_held_out(name, context, ubatch, count, cache_
         assert device.compute_bytes / MIB == pytest.approx(engine, rel=0.022, abs=5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from(models.names()),
     st.integers(256, 200000),

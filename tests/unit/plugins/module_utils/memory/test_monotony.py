@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.oracle import record, table
 from tests.oracle.engine.dimensions import HELD_OUT, MODELS
 
-CASES = settings(max_examples=150, deadline=None, derandomize=True)
+CASES = settings(max_examples=150, derandomize=True)
 NAMES = st.sampled_from(sorted(MODELS) + sorted(HELD_OUT))
 CONTEXTS = st.one_of(st.sampled_from([256, 2048, 8192, 32768]), st.integers(1, 262144))
 MORE = st.one_of(st.sampled_from([1, 256, 4096]), st.integers(1, 131072))

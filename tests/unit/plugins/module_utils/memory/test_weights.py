@@ -21,7 +21,7 @@ def test_layers_are_assigned_by_cumulative_share():
     assert weights.assign_layers([], 3) == [None] * 3
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=8), st.integers(1, 130), st.integers(0, 140))
 def test_every_layer_is_placed_once_and_in_order(shares, slots, offloaded):
     placed = weights.assign_layers(shares, slots, offloaded)

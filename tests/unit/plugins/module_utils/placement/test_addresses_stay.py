@@ -16,7 +16,7 @@ from tests.unit.plugins.module_utils.placement.builders import plan, settings_of
 
 EXAMPLES = int(os.environ.get("GPUFLEET_EXAMPLES", "30"))
 PHASES = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
-QUICK = hypothesis.settings(deadline=None, max_examples=EXAMPLES, phases=PHASES)
+QUICK = hypothesis.settings(max_examples=EXAMPLES, phases=PHASES)
 
 GPUS = hosts.inventory(*[hosts.RTX4090] * 3)
 #: What a user may ask for in one plan: settings by model.

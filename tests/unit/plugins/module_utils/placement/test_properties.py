@@ -35,7 +35,7 @@ def _without_remedies():
 EXAMPLES = int(os.environ.get("GPUFLEET_EXAMPLES", "30"))
 # Not shrunk: what fails is printed as it was drawn, in seconds instead of minutes.
 PHASES = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
-QUICK = hypothesis.settings(deadline=None, max_examples=EXAMPLES, phases=PHASES)
+QUICK = hypothesis.settings(max_examples=EXAMPLES, phases=PHASES)
 CHANGES = st.lists(st.integers(-200 * MIB, 200 * MIB), min_size=8, max_size=8)
 
 

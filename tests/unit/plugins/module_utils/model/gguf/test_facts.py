@@ -190,7 +190,7 @@ def test_what_cannot_be_planned_is_refused(broken, words):
 WHOLE = catalog.header_of("tiny")[0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(24, len(WHOLE) - 1), st.binary(min_size=1, max_size=9))
 def test_a_damaged_header_gives_facts_or_a_sentence(at, damage):
     stream = io.BytesIO(WHOLE[:at] + damage + WHOLE[at + len(damage) :])
@@ -200,7 +200,7 @@ def test_a_damaged_header_gives_facts_or_a_sentence(at, damage):
         assert "\n" not in str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.sampled_from(

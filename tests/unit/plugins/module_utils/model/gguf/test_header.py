@@ -165,7 +165,7 @@ def test_a_vocabulary_costs_little_time_and_memory():
     assert peak < 8 * 1024 * 1024
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(gguf(KEYS, TENSORS)) - 1), st.binary(min_size=1, max_size=9))
 def test_damaged_bytes_give_a_header_or_a_sentence(at, damage):
     data = gguf(KEYS, TENSORS)
@@ -175,7 +175,7 @@ def test_damaged_bytes_give_a_header_or_a_sentence(at, damage):
         assert "\n" not in str(error)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_noise_behind_the_magic_gives_a_header_or_a_sentence(noise):
     try:

@@ -182,7 +182,7 @@ TENSORS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(NAMES, VALUES, max_size=8), TENSORS)
 def test_keys_and_tensors_of_any_kind_give_facts_or_a_sentence(keys, tensors):
     listed = [key(b"general.architecture", 8, text(b"a"))] + [
@@ -200,7 +200,7 @@ def test_keys_and_tensors_of_any_kind_give_facts_or_a_sentence(keys, tensors):
     assert len(facts["layers"]) == facts["block_count"] <= 4096
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.integers(0, 3), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_any_counts_before_any_noise(noise, version, tensors, keys):
     stream = io.BytesIO(b"GGUF" + struct.pack("<IQQ", version, tensors, keys) + noise)

@@ -87,7 +87,10 @@ def lines(found: list[Finding]) -> list[str]:
         variable = " The role's variable is %s." % one.variable if one.variable else ""
         told.append("%s (%s): %s. %s%s" % (one.finding, one.confidence, one.evidence, one.remedy, variable))
     if not found:
-        return ["Nothing was found that explains: %s." % "; ".join(SYMPTOMS)]
+        return [
+            "Nothing was found that explains: %s. Memory is not compared with a plan here: where the role ran, sudo "
+            "ollama-multigpu status does that." % "; ".join(SYMPTOMS)
+        ]
     counts = {name: sum(one.confidence == name for one in found) for name in CONFIDENCES}
     summary = ", ".join("%d %s" % (count, name) for name, count in counts.items() if count)
     return told + ["%d %s (%s)." % (len(found), "finding" if len(found) == 1 else "findings", summary)]

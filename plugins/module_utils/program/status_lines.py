@@ -36,7 +36,9 @@ def status_lines(evidence: Evidence, inventory: dict[str, Any]) -> list[Line]:
         lines += _rows_of(None, evidence)
     lines.append(Line(""))
     for line in verdict_lines(evidence):
-        lines += [Line(part, line.level) for part in textwrap.wrap(line.text, WIDTH, subsequent_indent="  ")]
+        # A hyphen is part of a name (small:latest-optimized), which a reader copies.
+        broken = textwrap.wrap(line.text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        lines += [Line(part, line.level) for part in broken]
     return lines
 
 

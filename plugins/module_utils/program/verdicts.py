@@ -37,7 +37,8 @@ def verdict_lines(evidence: Evidence, host: str = "the host") -> list[Line]:
     of_instance = verdicts(evidence)
     for entry in evidence.diagnosis:
         found = of_instance.get(entry.instance, FAIL)
-        lines.append(Line("%s: %s Remedy: %s" % (entry.finding, entry.evidence, entry.remedy), LEVEL_OF_VERDICT[found]))
+        text = "%s: %s. Remedy: %s" % (entry.finding, entry.evidence.rstrip("."), entry.remedy)
+        lines.append(Line(text, LEVEL_OF_VERDICT[found]))
     return lines
 
 

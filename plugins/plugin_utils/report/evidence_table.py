@@ -53,7 +53,7 @@ def evidence_table(evidence: dict[str, Any], style: Style, host: str = "", label
     lines += list(_aligned(rows)) if len(rows) > 1 else []
     lines += notes
     for finding in evidence.get("diagnosis") or []:
-        text = "%s: %s Remedy: %s" % (finding["finding"], finding["evidence"], finding["remedy"])
+        text = "%s: %s. Remedy: %s" % (finding["finding"], finding["evidence"].rstrip("."), finding["remedy"])
         lines += sentence(style, text, first="  ", rest="    ", role="note")
     return lines
 

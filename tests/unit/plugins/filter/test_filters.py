@@ -156,7 +156,7 @@ def evidence(*devices, layers=(49, 49), **more):
 
 def test_evidence_reads_as_a_table_with_a_verdict():
     found = evidence(evidence_device("GPU-a", 25), evidence_device("GPU-b", 24), notes=["It was loaded again."])
-    found["diagnosis"] = [{"finding": "foreign_process", "evidence": "x.", "remedy": "y."}]
+    found["diagnosis"] = [{"finding": "foreign_process", "evidence": "x", "remedy": "y."}]
     lines = evidence_lines(found, "a")
     assert lines[0] == "Evidence on a. Verdict: pass"
     assert lines[1].split() == "MiB layers predicted engine observed allowed busy".split()

@@ -14,7 +14,7 @@ from tests.unit.plugins.module_utils.diagnose.builders import A, broken, host, i
 def test_a_healthy_host_gives_no_finding():
     assert findings(host()) == []
     (line,) = diagnosis.lines([])
-    assert "Nothing was found" in line and "it is slow" in line
+    assert "Nothing was found" in line and "it is slow" in line and "ollama-multigpu status" in line
 
 
 def test_a_host_without_ollama_and_without_gpus_gives_none():

@@ -34,5 +34,5 @@ def test_a_finding_alone_is_a_failure():
 def test_the_words_have_finding_and_remedy_with_the_level_of_the_verdict():
     lines = verdict_lines(check_plan(plan(), observations(held={A: 65 * GIB, B: 298 << 20})))
     assert [line.level for line in lines] == [3] * len(lines)
-    assert lines[0].text.startswith("Verdict: fail") and "Remedy:" in lines[1].text
+    assert lines[0].text.startswith("Verdict: fail") and ". Remedy: " in lines[1].text
     assert [line.level for line in verdict_lines(check_plan(plan(), observations()))] == [6]

@@ -63,7 +63,7 @@ def test_evidence():
 def test_evidence_that_does_not_pass_is_shown_with_what_is_wrong():
     plan = planned(GEMMA)
     found = evidence_of(plan, "fail", name="setting slots", passed=False, expected="1", observed="2")
-    found["diagnosis"] = [{"finding": "foreign_process", "evidence": "x.", "remedy": "y."}]
+    found["diagnosis"] = [{"finding": "foreign_process", "evidence": "x", "remedy": "y."}]
     lines, short, _overview = both(evidence=found, plan=plan)
     assert short == lines and lines[0].endswith("Verdict: fail")
     assert "  gemma3:27b-optimized: setting slots is not as planned: 2 instead of 1" in lines

@@ -128,7 +128,7 @@ def _not_loaded(comparison: Comparison, state: str) -> tuple[str, str]:
         )
     return (
         "%s is not loaded%s" % (name, ", and this check did not load it" if observed.load_seconds is None else ""),
-        "Load it: with sudo ollama-multigpu load on the host, with the playbook gpufleet.ollama.verify, or with load: "
+        "Load it with sudo ollama-multigpu load on the host, with the playbook gpufleet.ollama.verify, or with load: "
         "true of placement_check, outside check mode.",
     )
 

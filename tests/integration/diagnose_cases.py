@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import dataclass
+
+from tests.unit.plugins.plugin_utils.report.made_plans import planned
 
 DROP_IN = "/run/systemd/system/ollama.service.d/test.conf"
 LIBRARIES = "/usr/local/lib/ollama"
@@ -37,10 +41,14 @@ def drop_in(kinds: str, *lines: str, then: tuple[str, ...] = ()) -> Group:
     return Group((write, RESTART, "wait-for-server", *then), ("rm " + DROP_IN, RESTART), tuple(kinds.split()))
 
 
-PLAN = (
-    '{"instances": [{"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:11434", "gpu_uuids": ["x"], '
-    '"environment": {"OLLAMA_ORIGINS": "http://planned"}, "models": [{"name": "tiny"}]}]}'
-)
+def plan() -> str:
+    """A plan for the host, with a model that its server has not loaded and a variable that it does not have."""
+    made = planned({"name": "gemma3:27b", "context_length": 8192})
+    for instance in made["instances"]:
+        instance.update(unit="ollama.service", environment={"OLLAMA_ORIGINS": "http://planned"})
+    return json.dumps(made)
+
+
 GROUPS = {
     "mismatch": gpus("driver_library_mismatch", fault__nvmlInit=18),
     "not loaded": gpus("driver_not_loaded", fault__nvmlInit=9),
@@ -100,9 +108,9 @@ GROUPS = {
         ("environment_not_applied",),
     ),
     "plan": Group(
-        ("mkdir -p /etc/ollama-multigpu; echo '%s' > /etc/ollama-multigpu/plan.json" % PLAN,),
+        ("mkdir -p /etc/ollama-multigpu; echo %s > /etc/ollama-multigpu/plan.json" % shlex.quote(plan()),),
         ("rm /etc/ollama-multigpu/plan.json",),
-        ("environment_not_planned",),
+        ("environment_not_planned", "not_as_planned"),
     ),
     "installed": Group(
         (

@@ -63,6 +63,7 @@ def runs(podman_hosts, collections, tmp_path_factory):
         on("a", "systemctl", "restart", "ollama@%s.service" % INSTANCE)
         on("a", "sh", "-c", "systemctl start ollama-ready@%s.service || true" % INSTANCE)  # returns when it has loaded
         results["lying"] = (site.play("report"), Reported(path))
+        results["diagnosis"] = json.loads(on("a", "sh", "-c", "ollama-multigpu diagnose --seconds 0 --json || true"))
         gpu("a", "lie", "off")
         on("a", "systemctl", "stop", "ollama@%s.service" % INSTANCE)
         results["stopped"] = (site.play("report"), Reported(path))
@@ -119,6 +120,11 @@ def test_a_host_that_lies_is_not_as_planned(runs):
     gpus = found.hosts["a"]["gpus"]
     assert any(one["observed"]["models_bytes"] < one["predicted"]["models_bytes"] for one in gpus), gpus
     assert found.hosts["a"]["findings"][0]["remedy"] in found.page.text
+
+
+def test_the_diagnosis_of_that_host_says_so_too(runs):
+    found = {one["finding"]: one for one in runs["diagnosis"]["findings"] if one["confidence"] == "certain"}
+    assert "tiny:latest-optimized" in found["not_as_planned"]["evidence"] and runs["diagnosis"]["exit_code"] == 1
 
 
 @pytest.mark.full

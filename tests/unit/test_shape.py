@@ -90,7 +90,7 @@ PURE = (
     "evidence/start_problems.py",
     *(
         "diagnose/%s.py" % name
-        for name in "answers diagnosis driver gpu_condition host_memory installed kinds placed server_log "
+        for name in "answers diagnosis driver gpu_condition host_memory installed kinds placed proven server_log "
         "server_settings shapes tenants visible".split()
     ),
     "program/metrics.py",

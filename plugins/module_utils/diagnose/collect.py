@@ -10,11 +10,14 @@ from typing import Any
 
 from ..common import paths
 from ..common.addresses import as_reached, url
+from ..common.libraries import LibraryMissing
 from ..common.service_variables import is_read_by_server
-from ..evidence import engine_log, engines
+from ..evidence import collect as evidence_of_plan
+from ..evidence import engine_log, engines, seen_computing
+from ..evidence.checks import check_plan
 from ..evidence.concurrency import in_parallel
 from ..evidence.planned import plan_problem
-from ..evidence.shapes import EngineProcess
+from ..evidence.shapes import EngineProcess, Evidence
 from ..evidence.start_problems import last_lines
 from ..gpu import nvml, sysfs, under_load
 from ..host import device_nodes, gpu_nodes, kernel_log, listeners, proc, programs, systemd
@@ -64,7 +67,22 @@ def collect(seconds: float, plan_path: str = paths.PLAN, asks: bool = False) -> 
         cgroups={pid: proc.cgroup(pid) for pid in sorted(on_gpus)},
         answers=tuple(ask(found)) if asks else (),
         strays=tuple(one for one in engines.engines_among(proc.pids()) if one.parent == _INIT),
+        proof=_proof(plan),
     )
+
+
+def _proof(plan: dict[str, Any]) -> Evidence | None:
+    """How the host compares with its plan. Nothing is loaded or generated for it."""
+    if not plan:
+        return None
+    try:
+        seen = evidence_of_plan.collect(
+            plan, load=False, generate=False, timeout=_ANSWER_SECONDS, nvml_timeout=_NVML_SECONDS
+        )
+    except (LibraryMissing, OllamaError):
+        return None  # why there is nothing to see is a finding of its own
+    seen_computing.recall(seen)
+    return check_plan(plan, seen)
 
 
 def _minors(inventory: dict[str, Any]) -> list[int]:

@@ -14,8 +14,9 @@ from .host_memory import memory_findings
 from .installed import installation_findings
 from .kinds import KINDS, SYMPTOMS
 from .placed import placement_findings
+from .proven import proof_findings
 from .server_settings import settings_findings
-from .shapes import CONFIDENCES, Answer, Finding, HostEvidence, Server
+from .shapes import CERTAIN, CONFIDENCES, Answer, Finding, HostEvidence, Server
 from .tenants import tenant_findings
 
 _RULES = (
@@ -33,6 +34,7 @@ _RULES = (
 def findings(evidence: HostEvidence) -> list[Finding]:
     """Return what is wrong with a host, the surest first; [] for one on which nothing was found."""
     found = list(dict.fromkeys(finding for rules in _RULES for finding in rules(evidence)))
+    found += proof_findings(evidence, {one.subject for one in found if one.confidence == CERTAIN})
     return sorted(found, key=lambda finding: CONFIDENCES.index(finding.confidence))
 
 

@@ -106,6 +106,7 @@ KINDS: dict[str, Kind] = {
     "main_gpu_given": Kind("main_gpu keeps the model on one GPU", (ONE_GPU,)),
     "unbalanced_split": Kind("Equal GPUs hold unequal parts of a model", (ONE_GPU, SLOW), RIG),
     "context_of_the_tier": Kind("The context follows the memory of all GPUs", (CPU, SLOW, UPDATE)),
+    "not_as_planned": Kind("An instance is not as its plan says", (ONE_GPU, CPU, SLOW, UPDATE), RIG),
     "draft_takes_memory": Kind("What proposes tokens holds memory that layers lack", (CPU, SLOW)),
     "out_of_gpu_memory": Kind("The engine found too little GPU memory", (ENDS, CPU)),
     "cuda_error": Kind("The engine met an error of CUDA", (ENDS, GARBAGE)),

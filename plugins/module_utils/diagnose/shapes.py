@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..evidence.shapes import Answer, EngineLog, EngineProcess
+from ..evidence.shapes import Answer, EngineLog, EngineProcess, Evidence
 
 #: How sure a finding is. CERTAIN: what was seen is by itself the cause of what the finding says. LIKELY: it mostly is.
 #: POSSIBLE: it may be wanted, or have no effect here.
@@ -163,6 +163,7 @@ class HostEvidence:
         cgroups: {pid: text of /proc/PID/cgroup} of the processes on GPUs.
         strays: engines whose server has ended.
         answers: of the loaded models, where they were asked.
+        proof: how the host compares with the applied plan; None where there is no plan, or it cannot be checked.
     """
 
     inventory: dict[str, Any]
@@ -176,6 +177,7 @@ class HostEvidence:
     cgroups: dict[int, str] = field(default_factory=dict)
     strays: tuple[EngineProcess, ...] = ()
     answers: tuple[Answer, ...] = ()
+    proof: Evidence | None = None
 
     @property
     def gpus(self) -> list[dict[str, Any]]:

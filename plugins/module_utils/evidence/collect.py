@@ -239,7 +239,7 @@ class Observer:
     def join_devices(self, gpus: list[dict[str, Any]]) -> None:
         """Find the GPU behind each device of the engines' logs (CUDA0 ...), and device nodes that are closed to the
         service; `gpus` is the list of the GPU facts."""
-        own = [gpu.get("minor_number") for gpu in gpus if gpu["uuid"] in self.instance["gpu_uuids"]]
+        own = [gpu.get("minor_number") for gpu in gpus if gpu["uuid"] in (self.instance.get("gpu_uuids") or [])]
         self.observed.closed_nodes = device_nodes.closed_nodes(self.observed.unit, own) if own else {}
         for found in self.observed.models.values():
             if found.log:

@@ -40,6 +40,11 @@ def plan_problem(plan: Mapping[str, Any]) -> Optional[str]:
                 "An instance of the plan lacks %s: the plan is cut or of another version; run the plan again."
                 % ", ".join(missing)
             )
+        if not all(isinstance(model, dict) and model.get("name") for model in instance["models"]):
+            return (
+                "A model of instance %s of the plan has no name: the plan is cut or of another version; run the plan "
+                "again." % instance["name"]
+            )
     return None
 
 

@@ -79,11 +79,21 @@ def test_a_server_its_engine_and_what_they_hold(says, process, tmp_path, monkeyp
 
 
 def test_a_plan_names_its_servers(says, tmp_path):
-    plan = {"instances": [{"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:1", "models": [{}]}]}
+    plan = {"instances": [{"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:1"}]}
+    plan["instances"][0]["models"] = [{"name": "tiny"}]
     (tmp_path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     says({"ollama.service": unit(0)})
     (server,) = collect.collect(0, str(tmp_path / "plan.json")).servers
     assert server.planned == plan["instances"][0] and server.pid == 0 and server.version is None
+
+
+def test_the_plan_is_compared_with_the_host(says, tmp_path):
+    instance = {"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:1", "models": [{"name": "tiny"}]}
+    says({"ollama.service": unit(0)})
+    assert collect.collect(0, str(tmp_path / "plan.json")).proof is None
+    (tmp_path / "plan.json").write_text(json.dumps({"instances": [instance]}), encoding="utf-8")
+    proof = collect.collect(0, str(tmp_path / "plan.json")).proof
+    assert proof.verdict == "fail" and proof.diagnosis[0].instance == "x"
 
 
 def test_a_server_outside_the_known_units(says, process, tmp_path):

@@ -17,6 +17,7 @@ from tests.unit.plugins.module_utils.diagnose import (
     test_host_memory,
     test_installed,
     test_placed,
+    test_proven,
     test_server_settings,
     test_tenants,
 )
@@ -29,6 +30,7 @@ MODULES = (
     test_host_memory,
     test_installed,
     test_placed,
+    test_proven,
     test_server_settings,
     test_tenants,
 )

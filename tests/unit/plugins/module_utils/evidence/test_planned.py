@@ -24,6 +24,8 @@ def test_a_plan_that_can_be_checked():
         ({"instances": [], "feasible": False}, "see its models"),
         ({"instances": ["gpu0"]}, "name, unit, url, models"),
         ({"instances": [dict(INSTANCE, unit="")]}, "lacks unit"),
+        ({"instances": [dict(INSTANCE, models=[{}])]}, "A model of instance gpu0 of the plan has no name"),
+        ({"instances": [dict(INSTANCE, models=["a"])]}, "A model of instance gpu0 of the plan has no name"),
     ],
 )
 def test_one_sentence_says_why_not(plan, words):

@@ -118,7 +118,7 @@ def problem(options):
 def main():
     module = AnsibleModule(
         argument_spec={
-            "plan": {"type": "dict", "required": True},
+            "plan": {"type": "dict", "required": True, "no_log": True},
             "repeats": {"type": "int", "default": 3},
             "tokens": {"type": "int", "default": 64},
             "prompts": {"type": "list", "elements": "int", "default": [32, 512]},

@@ -27,6 +27,7 @@ NAMES = module_names()
 
 #: Options that take any dictionary and are logged: what they hold is no environment.
 HARMLESS = {
+    ("benchmark_file", "benchmark"): "names and figures",
     ("changes_info", "servers"): "server_info has hidden the values of secret variables",
     ("changes_info", "libraries"): "digests",
     ("changes_info", "gpu_inventory"): "facts of the GPUs",
@@ -151,7 +152,7 @@ def test_addresses_with_a_signature_are_not_logged(monkeypatch):
 
 
 #: What action plugins do without a host; their modules take no options there.
-ON_CONTROLLER = ("endpoints_file", "evidence_file", "plan_file", "report", "show")
+ON_CONTROLLER = ("benchmark_file", "endpoints_file", "evidence_file", "plan_file", "report", "show")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ON_CONTROLLER])

@@ -16,7 +16,7 @@ from .kinds import KINDS, SYMPTOMS
 from .placed import placement_findings
 from .proven import proof_findings
 from .server_settings import settings_findings
-from .shapes import CERTAIN, CONFIDENCES, Answer, Finding, HostEvidence, Server
+from .shapes import CONFIDENCES, Answer, Finding, HostEvidence, Server
 from .tenants import tenant_findings
 
 _RULES = (
@@ -24,6 +24,7 @@ _RULES = (
     installation_findings,
     settings_findings,
     placement_findings,
+    proof_findings,
     tenant_findings,
     gpu_findings,
     memory_findings,
@@ -34,7 +35,6 @@ _RULES = (
 def findings(evidence: HostEvidence) -> list[Finding]:
     """Return what is wrong with a host, the surest first; [] for one on which nothing was found."""
     found = list(dict.fromkeys(finding for rules in _RULES for finding in rules(evidence)))
-    found += proof_findings(evidence, {one.subject for one in found if one.confidence == CERTAIN})
     return sorted(found, key=lambda finding: CONFIDENCES.index(finding.confidence))
 
 

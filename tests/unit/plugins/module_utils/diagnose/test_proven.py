@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""What the proof of a plan has found is a finding of the diagnosis, unless something explains it."""
+"""What the proof of a plan has found is a finding of the diagnosis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes im
     InstanceEvidence,
 )
 
-from tests.unit.plugins.module_utils.diagnose.builders import UNIT, engine, found, host, server
+from tests.unit.plugins.module_utils.diagnose.builders import UNIT, found, host
 
 
 def proof(verdict=FAIL, **changes):
@@ -48,9 +48,7 @@ def test_it_is_not_sure_where_something_is_unknown():
     assert found(host(proof=proof(UNPROVEN)))["not_as_planned"].confidence == "possible"
 
 
-def test_what_is_known_for_certain_explains_it():
-    on_cpu = server(engines=(engine(held={}),))
-    assert set(found(host(servers=(on_cpu,), proof=proof()))) == {"model_on_cpu"}
+def test_a_host_that_is_as_planned():
     assert not found(host(proof=Evidence("pass", [], [])))
 
 

@@ -46,6 +46,6 @@ def claims(comparison: Comparison) -> str:
     found = []
     if log and log.layers:
         found.append("its log says that %d/%d layers are on GPUs" % (log.layers, log.layers_total or 0))
-    if size is not None and size == vram:
+    if size and size == vram:
         found.append("/api/ps says that size_vram equals size")
     return ", although " + " and ".join(found) if found else ""

@@ -10,10 +10,12 @@ from typing import Any
 from ..common.sizes import gib
 from ..evidence.shapes import Evidence, InstanceEvidence, ModelEvidence
 from ..gpu.schema import devices_by_uuid
-from .shapes import LEVEL_OF_VERDICT, Line
+from .shapes import LEVEL_OF_VERDICT, WARNING, Line
 from .verdicts import verdict_lines, verdicts
 
 WIDTH = 80
+#: A hyphen is part of a name (small:latest-optimized), which a reader copies.
+_NAMES: dict[str, Any] = {"break_on_hyphens": False}
 _SHORT_UUID = 12  # "GPU-4f5e6d7c": no two GPUs of a host were seen to share these
 _COLUMNS = (("INSTANCE", 10), ("MODEL", 27), ("LAYERS", 7), ("PLANNED", 9), ("SEEN", 9), ("VERDICT", 8))
 
@@ -31,13 +33,13 @@ def status_lines(evidence: Evidence, inventory: dict[str, Any]) -> list[Line]:
     for uuid in list(facts) + sorted(set(planned) - set(facts)):
         lines.append(Line(_gpu_line(uuid, facts.get(uuid), inventory)))
         lines += _rows_of(uuid, evidence)
+        lines += _notes(facts.get(uuid) or {}, {instance.unit for instance in evidence.instances})
     if any(not model.devices for _one, model in _models(evidence)):
         lines.append(Line("No GPU"))
         lines += _rows_of(None, evidence)
     lines.append(Line(""))
     for line in verdict_lines(evidence):
-        # A hyphen is part of a name (small:latest-optimized), which a reader copies.
-        broken = textwrap.wrap(line.text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        broken = textwrap.wrap(line.text, WIDTH, subsequent_indent="  ", **_NAMES)
         lines += [Line(part, line.level) for part in broken]
     return lines
 
@@ -64,6 +66,25 @@ def _gpu_line(uuid: str, device: dict[str, Any] | None, inventory: dict[str, Any
             "" if health.get("state") in (None, "ok") else "  %s" % health["state"],
         )
     )
+
+
+def _notes(device: dict[str, Any], units: set[str]) -> list[Line]:
+    """What else holds memory of a GPU, and why its health is not good."""
+    others = [one for one in device.get("processes") or [] if one.get("unit") not in units]
+    told = [
+        "  others: %s (process %s%s) holds %s"
+        % (
+            one.get("name") or "unknown",
+            one.get("pid"),
+            ", %s" % one["unit"] if one.get("unit") else "",
+            gib(one.get("used_bytes"), "an unknown amount"),
+        )
+        for one in others
+    ]
+    told += ["  %s" % reason for reason in (device.get("health") or {}).get("reasons") or []]
+    return [
+        Line(part, WARNING) for text in told for part in textwrap.wrap(text, WIDTH, subsequent_indent="    ", **_NAMES)
+    ]
 
 
 def _rows_of(uuid: str | None, evidence: Evidence) -> list[Line]:

@@ -59,8 +59,8 @@ def gains(place: ModelPlace, untouched: dict[str, Any], labels: dict[str, str]) 
     )
 
 
-def gains_text(found: Gains) -> str:
-    """Return gains, and what they cost, in one sentence."""
+def gains_text(found: Gains) -> tuple[str, str]:
+    """Return "gained", or "given up" where nothing is gained, and both in one sentence."""
     said = []
     if found.loads:
         said.append("it is loaded at all")
@@ -80,5 +80,6 @@ def gains_text(found: Gains) -> str:
     if found.bytes < 0:
         costs.append("%s of memory more" % gib(-found.bytes))
     if not said and not costs:
-        return "nothing: Ollama would do the same by itself; the plan keeps it so"
-    return "; ".join([part for part in (", ".join(said), ", ".join(costs)) if part])
+        return "gained", "nothing: Ollama would do the same by itself; the plan keeps it so"
+    text = "; ".join([part for part in (", ".join(said), ", ".join(costs)) if part])
+    return "gained" if said else "given up", text

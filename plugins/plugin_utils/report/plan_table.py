@@ -126,7 +126,7 @@ def _model(
     lines += _labelled(style, "planned", _planned(place, labels))
     gained = gains(place, untouched, labels)
     if gained:
-        lines += _labelled(style, "gained", gains_text(gained))
+        lines += _labelled(style, *gains_text(gained))
     if style.details:
         lines += _details(plan, entry, labels, style)
     return lines

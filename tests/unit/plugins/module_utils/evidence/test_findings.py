@@ -94,6 +94,12 @@ def test_every_deviation_fails_with_the_finding_that_explains_it(seen, finding):
         assert entry.instance == "gpu0-1" and entry.model == NAME
 
 
+def test_a_server_that_reports_no_bytes_claims_nothing():
+    said = {size: check_plan(plan(), observations(held={}, ps=dict(PS, size=size, size_vram=size))) for size in (0, 5)}
+    assert "size_vram equals size" not in said[0].diagnosis[0].evidence
+    assert "size_vram equals size" in said[5].diagnosis[0].evidence
+
+
 def test_a_replica_on_the_wrong_gpu_fails():
     result = check_plan(plan({A: 5 * GIB}, outcome="single"), observations(held={B: 5 * GIB + OVERHEAD}, **WITHOUT_LOG))
     assert findings(result) == ["far_from_predicted"]

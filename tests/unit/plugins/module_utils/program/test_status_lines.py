@@ -67,3 +67,16 @@ def test_models_without_a_gpu_have_a_place():
     wanted = plan(shares={})
     text = [line.text for line in status_lines(check_plan(wanted, seen), seen.inventory)]
     assert "No GPU" in text and "nothing is planned here" in text[2]
+
+
+def test_others_and_the_reasons_of_a_bad_health_are_named():
+    seen = observations()
+    seen.inventory["gpus"][0]["processes"] += [
+        {"pid": 4711, "name": "python3", "unit": "batch.service", "used_bytes": 9 * GIB},
+        {"pid": 4712, "name": None, "unit": None, "used_bytes": None},
+    ]
+    seen.inventory["gpus"][1]["health"] = {"state": "degraded", "reasons": ["its clocks are lowered because of heat"]}
+    text = [line.text for line in status_lines(check_plan(plan(), seen), seen.inventory)]
+    assert "  others: python3 (process 4711, batch.service) holds 9.0 GiB" in text
+    assert "  others: unknown (process 4712) holds an unknown amount" in text
+    assert "  its clocks are lowered because of heat" in text and not any("ollama@" in line for line in text)

@@ -8,6 +8,7 @@ import copy
 import re
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gains import Gains, gains_text
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_table import plan_table
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, columns_of, drawn
 
@@ -73,6 +74,18 @@ def test_replicas_say_what_is_gained():
     assert "gemma3:27b, 2 replicas on GPU 0 and 1" in text
     assert "at http://127.0.0.1:11434 and http://127.0.0.1:11435" in text
     assert "gained +1 replica, " in text and "GiB of memory stay free" in text
+
+
+@pytest.mark.parametrize(
+    "found, told",
+    [
+        (Gains(context=-24576, bytes=-(2**30)), ("given up", "24576 tokens of context less, 1.0 GiB of memory more")),
+        (Gains(context=-8, replicas=1), ("gained", "+1 replica; 8 tokens of context less")),
+        (Gains(), ("gained", "nothing: Ollama would do the same by itself; the plan keeps it so")),
+    ],
+)
+def test_where_nothing_is_gained_it_is_not_called_so(found, told):
+    assert gains_text(found) == told
 
 
 def test_a_model_spread_over_eight_gpus():

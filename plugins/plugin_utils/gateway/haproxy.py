@@ -70,7 +70,6 @@ defaults
     timeout client @answer_timeout@s
     timeout server @answer_timeout@s
     # Only before the first byte of an answer, and never because of an answer: each time on another server.
-    retries 3
     retry-on conn-failure empty-response
     option redispatch 1
 @errors@
@@ -160,6 +159,9 @@ frontend metrics
     http-request return status 404
 """
 
+#: Connections to a server that fail in succession until it is out of the rotation.
+_FAILED = 3
+
 _BACKEND = """
 # @models@
 backend @name@
@@ -172,8 +174,10 @@ backend @name@
     option httpchk
     http-check send meth GET uri @check@ ver HTTP/1.1 hdr Host localhost@check_key@
     http-check expect rstring '@expected@'
-    # Three connections: on a busy host one takes too long at times, and nobody is served where all servers are out.
-@key@    default-server check inter @seconds@s fastinter 1s fall 2 rise 1 observe layer4 error-limit 3 \
+    # Some connections have to fail: on a busy host one takes too long at times, and nobody is served where all servers
+    # are out. A request that fails as often with each of the others comes to the one that is left.
+    retries @retries@
+@key@    default-server check inter @seconds@s fastinter 1s fall 2 rise 1 observe layer4 error-limit @failed@ \
 on-error mark-down tcp-ut 20s
 """
 
@@ -342,6 +346,8 @@ def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> st
             "key": '    http-request set-header Authorization "Bearer %s"\n' % key if key else "",
             "expected": '(?i)"name":"(%s)"' % "|".join(re.escape(name) for name in loaded),
             "seconds": str(CHECK_SECONDS),
+            "failed": str(_FAILED),
+            "retries": str(_FAILED * max(1, len(backend.servers) - 1)),
         },
     )
     return text + "".join("    %s\n" % _server(server) for server in backend.servers)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.filter.gateway_files import gateway_files
@@ -129,3 +130,12 @@ def test_the_gateways_of_hosts_have_one_server_each():
     assert text.count('Authorization "Bearer %s"' % KEY) == 2
     with pytest.raises(GatewayError, match="needs key"):
         role_files(settings(host="c", upstream={"port": 1}), two, TEXTS)
+
+
+@pytest.mark.parametrize("count, retries", [(1, 3), (2, 3), (4, 9)])
+def test_a_request_outlives_all_servers_but_one(count, retries):
+    """Each of the others fails as many connections as it takes to be out of the rotation."""
+    endpoints = [endpoint(host, "gpu0", model("x:latest")) for host in "abcd"[:count]]
+    text = haproxy_of(role_files(settings(), texts_of(*endpoints), TEXTS))["content"]
+    (backend,) = re.findall(r"^backend model_x:latest\n((?: .*\n)+)", text, re.M)
+    assert "    retries %d\n" % retries in backend and "error-limit 3" in backend

@@ -120,7 +120,7 @@ def main():
         argument_spec={
             "plan": {"type": "dict", "required": True, "no_log": True},
             "repeats": {"type": "int", "default": 3},
-            "tokens": {"type": "int", "default": 64},
+            "tokens": {"type": "int", "default": 64, "no_log": False},
             "prompts": {"type": "list", "elements": "int", "default": [32, 512]},
             "loads": {"type": "int", "default": 1},
             "quiet_timeout": {"type": "float", "default": 60.0},

@@ -16,19 +16,19 @@ _KNOWN = ("ollama.com", "www.ollama.com", "registry.ollama.ai", "github.com", "h
 #: the kernel tells its neighbours (ICMP 1, IGMP 2, ICMPv6 58), is neither. A rig host knows no names of protocols.
 _RULES = """
 table inet outgoing {
-	set v4 { type ipv4_addr . inet_proto . inet_service; flags dynamic; size 65535; }
-	set v6 { type ipv6_addr . inet_proto . inet_service; flags dynamic; size 65535; }
-	chain output {
-		type filter hook output priority -10; policy accept;
-		oifname "lo" accept
-		tcp flags & (fin | syn | rst | ack) == syn jump attempt
-		meta l4proto != { 1, 2, 6, 58 } jump attempt
-	}
-	chain attempt {
-		update @v4 { ip daddr . meta l4proto . th dport }
-		update @v6 { ip6 daddr . meta l4proto . th dport }
-%s		reject
-	}
+    set v4 { type ipv4_addr . inet_proto . inet_service; flags dynamic; size 65535; }
+    set v6 { type ipv6_addr . inet_proto . inet_service; flags dynamic; size 65535; }
+    chain output {
+        type filter hook output priority -10; policy accept;
+        oifname "lo" accept
+        tcp flags & (fin | syn | rst | ack) == syn jump attempt
+        meta l4proto != { 1, 2, 6, 58 } jump attempt
+    }
+    chain attempt {
+        update @v4 { ip daddr . meta l4proto . th dport }
+        update @v6 { ip6 daddr . meta l4proto . th dport }
+%s        reject
+    }
 }
 """
 _PROTOCOLS = {"6": "tcp", "17": "udp"}

@@ -151,7 +151,11 @@ def test_what_the_server_does_not_know_is_refused(release, parts, words):
 def test_a_file_that_the_server_does_not_own_is_said(monkeypatch, message, end):
     """Ollama 0.32.15 over a store with a blob of root: 500, chtimes ...: operation not permitted."""
     client = FakeClient({"tiny": ""})
-    monkeypatch.setattr(client, "create", lambda payload: (_ for _ in ()).throw(OllamaError(500, message)))
+
+    def refuse(payload):
+        raise OllamaError(500, message)
+
+    monkeypatch.setattr(client, "create", refuse)
     with pytest.raises(ModelError) as caught:
         created.ensure_created(Target(client), NAME, request(parameters={"num_ctx": 1}), Pull())
     assert message in str(caught.value) and end in str(caught.value)

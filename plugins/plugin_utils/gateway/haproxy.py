@@ -174,7 +174,7 @@ backend @name@
     option httpchk
     http-check send meth GET uri @check@ ver HTTP/1.1 hdr Host localhost@check_key@
     http-check expect rstring '@expected@'
-    # Not one failed connection alone, which a busy host has at times. A request outlives as many with each other server.
+    # Not one failed connection alone, which a busy host has. A request outlives as many with each of the others.
     retries @retries@
 @key@    default-server check inter @seconds@s fastinter 1s fall 2 rise 1 observe layer4 error-limit @failed@ \
 on-error mark-down tcp-ut 20s

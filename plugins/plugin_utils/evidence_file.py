@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import (
     ControllerFile,
     ControllerFileError,
@@ -38,4 +38,4 @@ class EvidenceFile(ControllerFile):
         Raises:
             EvidenceFileError: It cannot be written.
         """
-        self.put(json.dumps(evidence, indent=4, sort_keys=True).encode("ascii") + b"\n")
+        self.put(json_text(evidence).encode("ascii"))

@@ -212,12 +212,12 @@ def _directories(plan: dict[str, Any], host: dict[str, Any], metrics_directory: 
         others += [*_parents(metrics_directory), metrics_directory]
     ours = list(dict.fromkeys([paths.STATE_DIRECTORY, models_dir, paths.stores(models_dir)]))
     others = [path for path in dict.fromkeys(others) if path not in ours]
-    made = sorted({*host["made"], *(path for path in others + ours if _is_absent(path, host))})
+    made = sorted({*host["made"], *(path for path in others + ours if is_absent(path, host))})
     return (
         [_directory(path) for path in (paths.CONFIGURATION, paths.ENVIRONMENT_DIRECTORY, paths.INSTANCE_RELEASES)]
         # Before they are made: a run that is killed in between leaves none that nobody knows of.
         + ([_file(paths.MADE, json_text({"directories": made}), mode="0644", stage="fetch")] if made else [])
-        + [_directory(path) for path in others if _is_absent(path, host)]
+        + [_directory(path) for path in others if is_absent(path, host)]
         + [_directory(path) for path in ours]
         + [
             _directory(store, owner=paths.USER, mode="0750")
@@ -232,7 +232,8 @@ def _parents(path: str) -> list[str]:
     return [] if parent in ("/", "") else _parents(parent) + [parent]
 
 
-def _is_absent(path: str, host: dict[str, Any]) -> bool:
+def is_absent(path: str, host: Mapping[str, Any]) -> bool:
+    """Return whether a host has nothing at a path, as far as module host_info knows it."""
     found = host["files"].get(path)
     return found is None or found["kind"] == "absent"
 
@@ -247,7 +248,7 @@ def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> 
     left += [
         (path, posixpath.basename(path)[: -len(".json")])
         for path in host["files"]
-        if paths.is_instance_plan(path) and not _is_absent(path, host)
+        if paths.is_instance_plan(path) and not is_absent(path, host)
     ]
     drop_ins = [
         (
@@ -258,7 +259,7 @@ def _removed(plan: dict[str, Any], host: dict[str, Any], checking: Checking) -> 
         for entry in host["drop_ins"]
     ]
     timer = _removed_metrics(host, checking)
-    if not checking.interval and not _is_absent(paths.CHECK_TIMER_FILE, host):
+    if not checking.interval and not is_absent(paths.CHECK_TIMER_FILE, host):
         timer += [(ManagedFile(paths.CHECK_TIMER_FILE, "absent", diff=False), "ollama_multigpu_check_interval is 0.")]
     return (
         drop_ins
@@ -277,7 +278,7 @@ def _removed_metrics(host: dict[str, Any], checking: Checking) -> list[tuple[Man
     left = [paths.metrics_file(before)] if before and before != now else []
     left += [] if now else [paths.METRICS_SETTINGS]
     reason = "ollama_multigpu_metrics_directory is %s." % (now or "empty")
-    return [(ManagedFile(path, "absent", diff=False), reason) for path in left if not _is_absent(path, host)]
+    return [(ManagedFile(path, "absent", diff=False), reason) for path in left if not is_absent(path, host)]
 
 
 def difference(wanted: ManagedFile, found: dict[str, Any] | None) -> str:

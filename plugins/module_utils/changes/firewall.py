@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..common import addresses, networks, paths
-from .files import difference, root_file
+from .files import difference, is_absent, root_file
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED
 
@@ -172,16 +172,12 @@ def compare_firewall(
 def _without(host: Mapping[str, Any]) -> tuple[list[Change], list[ManagedFile]]:
     """What removes rules that are not wanted any more. No instance listens on a network without them by then."""
     there = host["firewall"]
-    known = [path for path in _FILES if _is_there(host, path)]
+    known = [path for path in _FILES if not is_absent(path, host)]
     if not known and there["loaded"] is None and not there["active"] and not there["enabled"]:
         return [], []
     reason = "Nobody is listed in ollama_multigpu_allow_from, or no instance listens on a network."
     files = [ManagedFile(path, "absent", stage="finish") for path in known]
     return [Change("remove", "firewall", paths.FIREWALL_UNIT, reason)], files
-
-
-def _is_there(host: Mapping[str, Any], path: str) -> bool:
-    return (host["files"].get(path) or {}).get("kind", "absent") != "absent"
 
 
 def obstacles(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:

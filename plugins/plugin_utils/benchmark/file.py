@@ -10,6 +10,7 @@ import os
 import re
 from typing import Any, Optional
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import (
     ControllerFile,
     ControllerFileError,
@@ -50,7 +51,7 @@ class BenchmarkFile(ControllerFile):
         Raises:
             ControllerFileError: It cannot be written.
         """
-        self.put(json.dumps(benchmark, indent=4, sort_keys=True).encode("ascii") + b"\n")
+        self.put(json_text(benchmark).encode("ascii"))
 
 
 def read(path: str) -> dict[str, Any]:

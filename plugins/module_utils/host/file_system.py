@@ -26,7 +26,11 @@ def free_bytes(path: str) -> int:
     Raises:
         OSError: It cannot be looked at.
     """
-    space = os.statvfs(_nearest(path))
+    return available(os.statvfs(_nearest(path)))
+
+
+def available(space: os.statvfs_result) -> int:
+    """Return the bytes that an unprivileged user may still write, of what statvfs or fstatvfs says."""
     return space.f_bavail * space.f_frsize
 
 

@@ -40,13 +40,7 @@ def ensure_imported(
     after = {"digest": manifest.digest, "imported_from": own.where}
     if check_mode:
         return Outcome("import", manifest.digest, missing, before, after)
-    free = target.store.free_bytes()
-    begun = own_blob.bytes_there(target.store, own) if missing else 0
-    if free is not None and missing - begun > free:
-        raise ModelError(
-            "%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger file "
-            "system" % (name, missing - begun, target.store.path, free, missing - begun - free)
-        )
+    target.check_space(name, missing - own_blob.bytes_there(target.store, own) if missing else 0)
     brought = own_blob.bring(target.store, own, timeout)
     own_blob.name_it(target.store, name, own)
     target.forget()

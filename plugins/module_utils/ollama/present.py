@@ -142,7 +142,7 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
         )
     wanted = _missing_bytes(target, manifest, pull)
     begun = target.store.begun_bytes(manifest.blobs()) if target.store and manifest else 0
-    _check_space(target, name, max(0, wanted - begun) if wanted is not None else None)
+    target.check_space(name, max(0, wanted - begun) if wanted is not None else None)
     after = {"digest": manifest.digest if manifest else None}
     if check_mode:
         return Outcome("pull", after["digest"], wanted, before, after, warnings=warnings)
@@ -267,18 +267,6 @@ def _missing_bytes(target: Target, manifest: Manifest | None, pull: Pull) -> int
     return sum(layer.size_bytes for layer in missing)
 
 
-def _check_space(target: Target, name: Name, wanted: int | None) -> None:
-    """Refuse a pull or copy of `wanted` bytes for which the store has no space."""
-    if not target.store or not wanted:
-        return
-    free = target.store.free_bytes()
-    if free is not None and wanted > free:
-        raise ModelError(
-            "%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger "
-            "file system" % (name, wanted, target.store.path, free, wanted - free)
-        )
-
-
 # -- other stores ------------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +305,7 @@ def from_another_store(
         copied = copied or (store, way.copied_bytes)
     if copied is None:
         return None
-    _check_space(target, name, copied[1])
+    target.check_space(name, copied[1])
     return copied[0], "copy"
 
 

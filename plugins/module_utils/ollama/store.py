@@ -9,7 +9,7 @@ files in its store at once. Manifests are written last and atomically, so a run 
 manifest names; the next run uses them, or a pruning start deletes them.
 
 Root reads in a store (store_directory.py), and never changes anything there: that is done as the user that the store
-belongs to (store_changes.py), by one child process for each change.
+belongs to (store_changes.py and others), by one child process for each change.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Callable
 from ..common import paths
 from ..common.names import Name
 from ..host import as_user
+from ..host.file_system import available
 from . import partial_downloads, store_aliases, store_changes, store_kept, store_own
 from .manifest import Layer, Manifest
 from .store_directory import BLOBS, MANIFESTS, OpenStore, StoreError, blob_name, status_of
@@ -149,10 +150,9 @@ class Store:
     def free_bytes(self) -> int | None:
         """Return the free bytes of the store's file system, None where they cannot be read."""
         try:
-            space = os.statvfs(nearest(self.path))
+            return available(os.statvfs(nearest(self.path)))
         except (OSError, StoreError):
             return None
-        return space.f_bavail * space.f_frsize
 
     def begun_bytes(self, layers: Sequence[Layer] | None = None) -> int:
         """Return the bytes on the disk of unfinished downloads: those of these blobs, without them of all.

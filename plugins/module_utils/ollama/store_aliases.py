@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 
 from ..common.names import Name, parse
-from .store_changes import made, opened_store, remove_unfinished, write_manifest
 from .store_directory import BLOBS, MANIFESTS, OpenStore, StoreError, user_name
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path, was_given
+from .store_writing import made, opened_store, remove_unfinished, write_manifest
 
 
 def give_names(target: str, model: str, names: list[str]) -> None:

@@ -14,31 +14,27 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from typing import Any
 
 from ..common.names import Name, parse
-from .manifest import MAX_BYTES, Layer, Manifest
-from .store_directory import (
-    BLOBS,
-    MANIFESTS,
-    MAX_ENTRIES,
-    OpenStore,
-    StoreError,
-    blob_name,
-    foreign,
-    refusal,
-    status_of,
-    user_name,
-)
+from .manifest import Layer, Manifest
+from .store_directory import BLOBS, MANIFESTS, OpenStore, StoreError, blob_name, refusal, status_of, user_name
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
-from .store_replaced import REPLACED, replaced_manifests
+from .store_replaced import replaced_manifests
+from .store_writing import (
+    NEW,
+    UNFINISHED,
+    check_owner,
+    check_space,
+    made,
+    opened_store,
+    remove_manifest,
+    remove_unfinished,
+    replace_manifest,
+    write_all,
+)
 
-#: End of the names of files that are being written. A run that was killed leaves some; the next takes them away, and so
-#: does a pruning start of Ollama, because they are no digests.
-_UNFINISHED = "-copying"
 _CHUNK = 4 * 1024 * 1024
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Why a blob cannot be linked, although it can be copied: another file system, a file of others, too many links.
 _NOT_LINKED = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
 
@@ -169,16 +165,6 @@ def remove(target: str, name: str) -> None:
         raise StoreError("cannot remove %s from the store %s: %s" % (name, target, error.strerror or error))
 
 
-def remove_manifest(store: OpenStore, root: str, parts: tuple[str, ...]) -> None:
-    """Remove a manifest, then its directories that are empty now."""
-    for number in range(len(parts), 0, -1):
-        with store.existing(root, *parts[: number - 1]) as directory:
-            if number == len(parts):
-                os.unlink(parts[-1], dir_fd=directory)
-            elif not _rmdir(parts[number - 1], directory):
-                break
-
-
 def _manifest(store: OpenStore, name: Name, pulled: bool = False) -> Manifest:
     manifest = pulled_manifest(store, name) if pulled else store.manifest(name)
     if manifest is None or not all(store.has_blob(layer.digest, layer.size_bytes) for layer in manifest.blobs()):
@@ -197,47 +183,6 @@ def _readable(store: OpenStore, layer: Layer) -> os.stat_result:
         os.close(descriptor)
 
 
-def opened_store(path: str) -> OpenStore:
-    """Open the store of this user, and make it where it is missing."""
-    store = OpenStore.at(path, follow=False)
-    if store is None:
-        os.makedirs(path, 0o755, exist_ok=True)
-        store = OpenStore.at(path, follow=False)
-        if store is None:
-            raise StoreError("the store %s was removed during this run; run again" % path)
-    try:
-        _check_owner(path, os.fstat(store.descriptor))
-    except BaseException:
-        os.close(store.descriptor)
-        raise
-    return store
-
-
-def _check_owner(path: str, status: os.stat_result) -> None:
-    if status.st_uid != os.geteuid():
-        raise StoreError(foreign(path, status, user_name(os.geteuid())))
-
-
-@contextlib.contextmanager
-def made(store: OpenStore, *parts: str) -> Iterator[int]:
-    """Open a directory of the store, and make what is missing of its path."""
-    for number, part in enumerate(parts):
-        with store.existing(*parts[:number]) as parent:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o755, dir_fd=parent)
-        with store.existing(*parts[: number + 1]) as directory:
-            _check_owner("/".join((store.path, *parts[: number + 1])), os.fstat(directory))
-            if number + 1 == len(parts):
-                yield directory
-
-
-def remove_unfinished(store: OpenStore, blobs: int) -> None:
-    """Remove what a run that was killed left among the blobs."""
-    for name, status in store.entries(lambda _path, _status: True, [MAX_ENTRIES], BLOBS):
-        if name.endswith(_UNFINISHED) and not stat.S_ISDIR(status.st_mode):
-            os.unlink(name, dir_fd=blobs)
-
-
 def _bring(source: OpenStore, layer: Layer, target: OpenStore, blobs: int) -> str:
     """Bring a blob; return "linked_bytes", "copied_bytes", or "" where it is there. One of another size is replaced."""
     name = blob_name(layer.digest)
@@ -246,10 +191,10 @@ def _bring(source: OpenStore, layer: Layer, target: OpenStore, blobs: int) -> st
         path = "/".join((target.path, BLOBS, name))
         if not stat.S_ISREG(there.st_mode):
             raise StoreError(refusal(path, there))
-        _check_owner(path, there)
+        check_owner(path, there)
         if there.st_size == layer.size_bytes:
             return ""  # the server verifies its content
-    unfinished = name + _UNFINISHED
+    unfinished = name + UNFINISHED
     way = "linked_bytes" if _linked(source, layer, blobs, unfinished) else "copied_bytes"
     if way == "copied_bytes":
         _copy(source, layer, target, blobs, unfinished)
@@ -279,26 +224,20 @@ def _linked(source: OpenStore, layer: Layer, blobs: int, unfinished: str) -> boo
 def _copy(source: OpenStore, layer: Layer, target: OpenStore, blobs: int, unfinished: str) -> None:
     """Copy a blob under the name of an unfinished one; check its size and its SHA-256."""
     path = "/".join((source.path, BLOBS, blob_name(layer.digest)))
-    space = os.fstatvfs(blobs)
-    free = space.f_bavail * space.f_frsize
-    if layer.size_bytes > free:
-        raise StoreError(
-            "the copy of %s needs %d bytes in %s, where %d are free; free %d more"
-            % (path, layer.size_bytes, target.path, free, layer.size_bytes - free)
-        )
+    check_space(target, blobs, "the copy of %s" % path, layer.size_bytes)
     descriptor = source.open_file(BLOBS, blob_name(layer.digest))
     if descriptor is None:
         raise StoreError("%s was removed during this run; run again" % path)
     sha256, size = hashlib.sha256(), 0
     with os.fdopen(descriptor, "rb", buffering=0) as reading:
-        new = os.open(unfinished, _NEW, 0o644, dir_fd=blobs)
+        new = os.open(unfinished, NEW, 0o644, dir_fd=blobs)
         with os.fdopen(new, "wb", buffering=0) as writing:
             for chunk in iter(lambda: reading.read(_CHUNK), b""):
                 size += len(chunk)
                 if size > layer.size_bytes:
                     break
                 sha256.update(chunk)
-                _write_all(new, chunk)
+                write_all(new, chunk)
             writing.flush()
             os.fsync(new)
     if size != layer.size_bytes or "sha256:" + sha256.hexdigest() != layer.digest:
@@ -306,62 +245,3 @@ def _copy(source: OpenStore, layer: Layer, target: OpenStore, blobs: int, unfini
         raise StoreError(
             "%s is damaged: its content does not have the SHA-256 in its name; pull the model again" % path
         )
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(descriptor, left) :]
-
-
-def write_manifest(store: OpenStore, blobs: int, raw: bytes, parts: tuple[str, ...]) -> None:
-    """Write a manifest atomically. Its unfinished file lies with the blobs, where no server takes it for a model.
-
-    Args:
-        store: the store of this user.
-        blobs: descriptor of its blobs.
-        raw: the manifest.
-        parts: of its path in the store.
-
-    Raises:
-        StoreError: something else lies there, or it belongs to another user.
-    """
-    name, path = parts[-1], "/".join((store.path, *parts))
-    with made(store, *parts[:-1]) as directory:
-        there = status_of(name, directory)
-        if there is not None:
-            if not stat.S_ISREG(there.st_mode):
-                raise StoreError(refusal(path, there))
-            _check_owner(path, there)
-        unfinished = "manifest" + _UNFINISHED
-        descriptor = os.open(unfinished, _NEW, 0o644, dir_fd=blobs)
-        try:
-            _write_all(descriptor, raw)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(unfinished, name, src_dir_fd=blobs, dst_dir_fd=directory)
-
-
-def replace_manifest(store: OpenStore, blobs: int, raw: bytes, parts: tuple[str, ...]) -> None:
-    """Write the manifest of a model, `parts` below the manifests, and keep the one that it replaces by its digest
-    (store_replaced.py). The rest as `write_manifest`."""
-    before = store.read(MAX_BYTES, MANIFESTS, *parts)
-    if before is not None and before != raw:
-        for name, manifest in replaced_manifests(store).items():
-            if not all(store.has_blob(layer.digest, layer.size_bytes) for layer in manifest.blobs()):
-                remove_manifest(store, REPLACED, (name,))  # its blobs were freed
-        digest = "sha256:" + hashlib.sha256(before).hexdigest()
-        write_manifest(store, blobs, before, (REPLACED, blob_name(digest)))
-    write_manifest(store, blobs, raw, (MANIFESTS, *parts))
-
-
-def _rmdir(name: str, directory: int) -> bool:
-    """Remove a directory if it is empty; return whether it was."""
-    try:
-        os.rmdir(name, dir_fd=directory)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True

@@ -8,9 +8,9 @@ Blobs stay where they are until a new plan is proven, so the manifests are all t
 from __future__ import annotations
 
 from .manifest import MAX_BYTES
-from .store_changes import made, opened_store, remove_manifest, write_manifest
 from .store_directory import BLOBS, MANIFESTS, MAX_ENTRIES, OpenStore, refuse_special
 from .store_pulled import GIVEN, PULLED
+from .store_writing import made, opened_store, remove_manifest, write_manifest
 
 _ROOTS = (MANIFESTS, PULLED, GIVEN)
 

@@ -6,10 +6,10 @@ function here runs as the user that the store belongs to."""
 from __future__ import annotations
 
 from ..common.names import parse
-from .store_changes import made, opened_store, remove_manifest, remove_unfinished, write_manifest
 from .store_directory import BLOBS, MANIFESTS, StoreError, blob_name
 from .store_pulled import GIVEN, PULLED, pulled_manifest, side_path
 from .store_replaced import REPLACED, replaced_manifest
+from .store_writing import made, opened_store, remove_manifest, remove_unfinished, write_manifest
 
 
 def keep(target: str, name: str) -> None:

@@ -17,8 +17,16 @@ from ..common.regular import sha256_of
 from .file_address import AddressError, FileAtAddress
 from .manifest import Manifest
 from .registry import Registry, RegistryError
-from .store_changes import made, opened_store, remove_unfinished, replace_manifest, write_manifest
 from .store_directory import BLOBS, OpenStore, StoreError, blob_name, refusal, status_of, user_name
+from .store_writing import (
+    check_space,
+    made,
+    opened_store,
+    remove_unfinished,
+    replace_manifest,
+    write_all,
+    write_manifest,
+)
 
 #: End of the name of a blob that is not complete. Ollama's own downloads end in "-partial".
 UNCOMPLETED = "-own"
@@ -102,14 +110,15 @@ def _append(target: str, digest: str, size: int, offset: int, read: Read) -> int
                     "%s of %s has %d bytes and not %d: another run brings it; wait for it, and run again"
                     % (blob_name(digest), target, have, offset)
                 )
-            _check_space(blobs, target, digest, size - have)
+            check_space(store, blobs, "the rest of %s" % blob_name(digest), size - have)
             writing = os.open(blob_name(digest) + UNCOMPLETED, _APPENDED, 0o644, dir_fd=blobs)
             try:
                 while have < size:
                     part = read(min(_CHUNK, size - have))
                     if not part:
                         break
-                    have += _write(writing, part)
+                    write_all(writing, part)
+                    have += len(part)
                 os.fsync(writing)
             finally:
                 os.close(writing)
@@ -194,29 +203,12 @@ def _uncompleted(target: str, digest: str, blobs: int) -> Optional[os.stat_resul
     return status
 
 
-def _check_space(blobs: int, target: str, digest: str, missing: int) -> None:
-    space = os.fstatvfs(blobs)
-    free = space.f_bavail * space.f_frsize
-    if missing > free:
-        raise StoreError(
-            "%s needs %d more bytes in %s, where %d are free; free %d more"
-            % (blob_name(digest), missing, target, free, missing - free)
-        )
-
-
 def _hash(store: OpenStore, name: str) -> str:
     descriptor = store.open_file(BLOBS, name)
     if descriptor is None:
         raise StoreError("%s was removed from %s during this run; run again" % (name, store.path))
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         return "sha256:" + sha256_of(stream)
-
-
-def _write(descriptor: int, content: bytes) -> int:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(descriptor, left) :]
-    return len(content)
 
 
 def _not_brought(target: str, what: str, error: OSError) -> StoreError:

@@ -92,6 +92,25 @@ class Target:
         """Ask the server again next time, because something was changed."""
         self._asked = False
 
+    def check_space(self, name: Name, needed: int | None) -> None:
+        """Refuse a model that does not fit into the file system of the store.
+
+        Args:
+            name: The model.
+            needed: Bytes that are still to be written; None where that is not known, which refuses nothing.
+
+        Raises:
+            ModelError: Fewer bytes are free.
+        """
+        if not self.store or not needed:
+            return
+        free = self.store.free_bytes()
+        if free is not None and needed > free:
+            raise ModelError(
+                "%s needs %d bytes in %s, where %d are free; free %d more, or put the models directory on a larger "
+                "file system" % (name, needed, self.store.path, free, needed - free)
+            )
+
     def digest(self, name: Name) -> str | None:
         """Return the manifest digest of a model, or None where it is not there. In a store, only if it is complete."""
         if self.reachable():

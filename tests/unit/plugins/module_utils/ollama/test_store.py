@@ -9,7 +9,7 @@ import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import store_changes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import store_writing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Brought, Store, StoreError
 
 TINY = parse("tiny")
@@ -147,7 +147,7 @@ def test_a_run_that_is_killed_before_the_manifest_leaves_no_model(stores, monkey
     def killed(*unused):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_changes, "write_manifest", killed)
+    monkeypatch.setattr(store_writing, "write_manifest", killed)
     with pytest.raises(KeyboardInterrupt):
         second.take_from(first, TINY)
     monkeypatch.undo()

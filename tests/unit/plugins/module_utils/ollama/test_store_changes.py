@@ -342,19 +342,3 @@ def test_a_model_gets_another_name_in_the_letters_that_are_there(tmp_path):
     put(second, parse("Other:V1"))
     second.take_from(first, TINY, parse("other:v2"))
     assert [str(name) for name in second.names()] == ["Other:V1", "Other:v2"]
-
-
-@pytest.mark.parametrize("kind", ["a link", "a FIFO", "a file that has another link"])
-def test_what_appears_in_the_place_of_an_unfinished_file_is_not_written_to(tmp_path, kind):
-    other, draft = tmp_path / "other", tmp_path / "store" / "manifest-copying"
-    draft.parent.mkdir()
-    other.write_text("as before")
-    if kind == "a FIFO":
-        os.mkfifo(draft)
-    elif kind == "a link":
-        draft.symlink_to("../other")
-    else:
-        os.link(other, draft)
-    with store_changes.opened_store(str(draft.parent)) as store, pytest.raises(FileExistsError):
-        store_changes.write_manifest(store, store.descriptor, b"{}", ("manifests", "latest"))
-    assert other.read_text() == "as before" and not (draft.parent / "manifests" / "latest").exists()

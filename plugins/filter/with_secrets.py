@@ -38,7 +38,7 @@ _value:
   elements: dict
 """
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.files import filled_files
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.wanted_files import filled_files
 
 
 class FilterModule:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import json
 import os
 import stat
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 
 from ..common import paths
 from ..common.regular import read_regular
-from ..host import systemd
+from ..host import history, systemd
 from ..host.files import Files, WantedFile
 from ..host.json_file import read_object
 from ..host.ownership import Ownership, group_name, user_name
@@ -77,7 +76,7 @@ class Kept:
 def load() -> Kept:
     """Return what is kept for the plan that is written on this host. What is kept for another one counts for
     nothing."""
-    digest = _digest(paths.PLAN)
+    digest = history.digest_in_force() or ""
     data = read_object(paths.BEFORE) or {}
     with contextlib.suppress(ValueError, KeyError, TypeError):
         if data["plan"] == digest:
@@ -174,10 +173,3 @@ def _kept_file(path: str) -> KeptFile:
         return KeptFile("link", "", os.readlink(path), owner, group, "", status.st_mtime_ns)
     content = base64.b64encode(read_regular(path, follow=False)).decode("ascii")
     return KeptFile("file", content, "", owner, group, "%04o" % stat.S_IMODE(status.st_mode), status.st_mtime_ns)
-
-
-def _digest(path: str) -> str:
-    try:
-        return hashlib.sha256(read_regular(path)).hexdigest()
-    except OSError:
-        return ""

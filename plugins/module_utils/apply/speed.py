@@ -13,7 +13,7 @@ from ..common import paths
 from ..evidence.shapes import FAIL
 from ..evidence.slowdown import ProvenPlan, Slowdowns, measured_speeds, slowdowns
 from ..evidence.verdict_text import summary
-from ..host import history, managed
+from ..host import history
 from .proof import Proof
 
 #: How often a model that looks slower is measured; the fastest counts.
@@ -36,7 +36,7 @@ def proven_before(applied: dict[str, Any]) -> Optional[ProvenPlan]:
         applied: the plan that is written on this host.
     """
     plans = history.read_history()["plans"]
-    if not applied or not plans or plans[-1]["files"].get(paths.PLAN) != managed.describe(paths.PLAN)["digest"]:
+    if not applied or not plans or plans[-1]["files"].get(paths.PLAN) != history.digest_in_force():
         return None
     return ProvenPlan(applied, plans[-1]["tokens_per_second"], plans[-1]["number"])
 

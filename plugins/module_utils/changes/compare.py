@@ -11,7 +11,7 @@ from ..common import paths
 from ..common.sizes import gib
 from . import firewall
 from .configured import configured_plan
-from .files import compare_files, wanted_files, written_unit_files
+from .files import compare_files, written_unit_files
 from .history import compare_history, kept_release
 from .inputs import adopted_store, carried_variables
 from .known_servers import known_servers, with_stored_contents
@@ -23,6 +23,7 @@ from .schema import Change, Changes, Wanted
 from .space import space_obstacles
 from .store_obstacles import fetch_store_changes, leftover_changes, store_notes, store_obstacles
 from .switches import switches
+from .wanted_files import wanted_files
 
 #: Groups that give access to the GPUs' device nodes on some systems.
 _GPU_GROUPS = ("render", "video")
@@ -48,8 +49,9 @@ def compare(
     notes = _notes(plan, host, wanted)
     if not plan["feasible"]:
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
-    obstacles += file_obstacles(plan, host, wanted.secrets)
-    files_changes, files = compare_files(plan, host, wanted.secrets, wanted.checking, wanted.sandbox)
+    needed = wanted_files(plan, host, wanted.secrets, wanted.checking, wanted.sandbox)
+    obstacles += file_obstacles(needed, plan, host)
+    files_changes, files = compare_files(needed, plan, host, wanted.checking)
     firewall_changes, firewall_files = firewall.compare_firewall(plan, applied, host, wanted.allow_from)
     obstacles += firewall.obstacles(plan, host, wanted.allow_from)
     notes += firewall.notes(plan, host, wanted.allow_from)
@@ -76,9 +78,7 @@ def compare(
         + firewall_changes
         + services
         + models_changes
-        + compare_history(
-            wanted_files(plan, host, wanted.secrets, sandbox=wanted.sandbox), host, wanted.rolled_back_from
-        )
+        + compare_history(needed, host, wanted.rolled_back_from)
         + _pruned(plan, host, wanted)
         + fetch_store_changes(plan, host, models_changes)
         + leftover_changes(plan, host, models_changes, wanted.keep_blobs)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..common import addresses, networks, paths
-from .files import difference, is_absent, root_file
+from .files import difference, is_absent
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED
+from .wanted_files import root_file
 
 #: The first statement makes the table where it is missing, so that the second one never fails. nft applies a file as
 #: one transaction: at no moment is a port open to others.

@@ -26,7 +26,7 @@ def compare_history(
     """Return the changes of the history once a plan is proven.
 
     Args:
-        files: every file that the plan needs on the host (files.wanted_files).
+        files: every file that the plan needs on the host (wanted_files.wanted_files).
         host: of module host_info.
         rolled_back_from: number of the plan that is given up for this one.
     """

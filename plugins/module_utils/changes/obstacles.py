@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import Any
 
 from ..common import addresses, paths
 from ..releases import archives
 from .endpoints import EndpointsError, endpoints
-from .files import wanted_files
 from .schema import ManagedFile, Wanted
 
 
@@ -146,20 +144,15 @@ def _port(instance: dict[str, Any], listeners: list[dict[str, Any]], given_back:
     return []
 
 
-def file_obstacles(
-    plan: dict[str, Any], host: dict[str, Any], values: Mapping[str, Any] = MappingProxyType({})
-) -> list[str]:
+def file_obstacles(needed: Iterable[ManagedFile], plan: dict[str, Any], host: dict[str, Any]) -> list[str]:
     """Return sentences about what lies where the role needs a file, directory or link and is not replaced by it.
 
     Module instance_files would refuse the same, but only after services were stopped.
 
     Args:
+        needed: of wanted_files.wanted_files.
         plan: of module placement_info.
         host: of module host_info.
-        values: the values of variables that the plan hides, by name.
-
-    Raises:
-        ValueError: see files.wanted_files.
     """
     found: dict[str, str] = {}
     path = host["models_dir"]["path"]
@@ -167,7 +160,7 @@ def file_obstacles(
     if problem:
         found[path] = "ollama_multigpu_models_dir leads to %s, which %s." % (path, problem)
     # In the order of the paths: what is wrong with a directory is wrong with all that lies in it.
-    looked_at = {file.path: file for file in wanted_files(plan, host, values)}
+    looked_at = {file.path: file for file in needed}
     for path in sorted({*host["files"], *looked_at}):
         entry, wanted = host["files"].get(path), looked_at.get(path)
         if entry is None:

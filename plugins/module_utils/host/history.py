@@ -85,6 +85,15 @@ def read_history(root: str = "/") -> Dict[str, Any]:
     return {"plans": sorted(found, key=lambda plan: (plan["order"], plan["number"])), "leftovers": leftovers}
 
 
+def digest_in_force(root: str = "/") -> Optional[str]:
+    """Return the SHA-256 of the plan that is written on this host, None where there is none.
+
+    Args:
+        root: / except in tests.
+    """
+    return _digest(paths.PLAN, root)
+
+
 def kept_plan(number: int, root: str = "/") -> Dict[str, Any]:
     """Return a kept plan, as it was written.
 

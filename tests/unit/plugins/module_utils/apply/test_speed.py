@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import pathlib
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.apply import speed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.proof import Proof
@@ -87,7 +90,7 @@ def _plans(tmp_path, monkeypatch):
 
 def test_the_proof_before_is_that_of_the_plan_in_force(plans):
     assert speed.proven_before(PLAN) is None
-    digest = speed.managed.describe(paths.PLAN)["digest"]
+    digest = hashlib.sha256(pathlib.Path(paths.PLAN).read_bytes()).hexdigest()
     plans.append({"files": {paths.PLAN: digest}, "tokens_per_second": {"gpu0": {"tiny:latest": 1.5}}, "number": 4})
     assert speed.proven_before(PLAN) == ProvenPlan(PLAN, {"gpu0": {"tiny:latest": 1.5}}, 4)
     assert speed.proven_before({}) is None

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import posixpath
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.compare import SHELL, compare
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.schema import Wanted
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
@@ -128,7 +128,7 @@ def applied_host(wanted, values=None, **more):
     )
     found["made"] = ["/models", "/models/instances", paths.STATE_DIRECTORY]
     found["files"] = {path: dict(ABSENT, kind="directory") for path in ("/etc/ansible", paths.FACTS_DIRECTORY)}
-    managed = files.wanted_files(wanted, found, values or {})
+    managed = wanted_files.wanted_files(wanted, found, values or {})
     found["files"] |= {file.path: described(file) for file in managed}
     found["history"] = {"plans": [kept(1, managed)], "leftovers": []}
     return dict(found, **more)

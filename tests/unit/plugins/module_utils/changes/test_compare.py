@@ -8,7 +8,7 @@ import copy
 import json
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, files, order
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, order, wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import (
@@ -231,7 +231,7 @@ def test_a_run_that_was_killed_after_its_last_switch_loads_nothing_again():
     """The instances have the plan and have loaded by it, but the plan of the host is the one before."""
     one = model(create_as=OPTIMIZED)
     wanted, before = plan(one), plan(dict(one, predicted=dict(one["predicted"], ubatch=1)))
-    own = json.loads(files.instance_plan_file(wanted, "gpu0").content)
+    own = json.loads(wanted_files.instance_plan_file(wanted, "gpu0").content)
     state = applied_host(wanted, applied_plan=before, instances=[entry("gpu0", plan=own)])
     assert difference(wanted, state, serving(wanted)).changes == ()
     state["instances"][0]["plan"] = {}
@@ -241,7 +241,7 @@ def test_a_run_that_was_killed_after_its_last_switch_loads_nothing_again():
 def test_a_run_that_takes_back_what_a_killed_one_began_loads_again():
     one = model(create_as=OPTIMIZED)
     wanted, begun = plan(one), plan(dict(one, predicted=dict(one["predicted"], ubatch=1)))
-    own = json.loads(files.instance_plan_file(begun, "gpu0").content)
+    own = json.loads(wanted_files.instance_plan_file(begun, "gpu0").content)
     state = applied_host(wanted, instances=[entry("gpu0", plan=own)])
     assert [change.kind for change in difference(wanted, state, serving(wanted)).changes] == ["unload", "load"]
 
@@ -353,7 +353,7 @@ def test_a_plan_that_steps_down_says_so_first_and_is_written_without_it(wanted):
     down = dict(wanted, **told, warnings=[*(note for notes in told.values() for note in notes), *wanted["warnings"]])
     changes = difference(down, state, serving(wanted))
     assert changes.notes[:3] == ("it steps down.", "it moves.", "its tag moved.")
-    (written,) = [file for file in files.wanted_files(down, state) if file.path == paths.PLAN]
+    (written,) = [file for file in wanted_files.wanted_files(down, state) if file.path == paths.PLAN]
     assert json.loads(written.content) == dict(wanted, steps_down=[], moved_addresses=[], moved_tags=[])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files, history
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import history, wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.summary import change_line
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
@@ -21,7 +21,7 @@ def managed(context=4096, values=None, name="gpu0"):
     wanted = plan(model(parameters={"num_ctx": context}), name=name)
     if values:
         wanted["instances"][0]["environment"].update(HIDDEN)
-    return files.wanted_files(wanted, applied_host(wanted, values), values or {})
+    return wanted_files.wanted_files(wanted, applied_host(wanted, values), values or {})
 
 
 def compared(wanted, *plans, leftovers=(), **more):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import obstacles
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.program_units import Checking
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import (
@@ -134,6 +135,14 @@ def test_what_lies_in_the_way_of_a_file_is_said_before_anything_is_changed(path,
     assert obstacle.startswith(path) and words in obstacle
 
 
+def test_what_lies_in_the_way_of_a_file_of_the_metrics_is_said():
+    wanted, checking = plan(model()), Checking(metrics_directory="/srv/metrics")
+    state = applied_host(wanted)
+    state["files"][paths.METRICS_SETTINGS] = dict(state["files"]["/models"])
+    (obstacle,) = difference(wanted, state, serving(wanted), checking=checking).obstacles
+    assert obstacle.startswith(paths.METRICS_SETTINGS + " is a directory, and the role needs a file there")
+
+
 @pytest.mark.parametrize("path", [paths.CURRENT, paths.COMMAND, paths.PLAN])
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_files_and_links_in_the_place_of_others_are_replaced(path, kind):
@@ -182,7 +191,7 @@ def test_a_models_directory_of_others_is_refused(found, words):
 def test_a_directory_that_the_service_user_cannot_enter_is_an_obstacle():
     state = host()
     state["models_dir"] = dict(state["models_dir"], closed="/srv/closed")
-    (found,) = obstacles.file_obstacles(plan(model()), state)
+    (found,) = obstacles.file_obstacles([], plan(model()), state)
     assert "The user ollama cannot enter /srv/closed" in found and "chmod o+x /srv/closed" in found
 
 

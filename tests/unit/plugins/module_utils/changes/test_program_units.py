@@ -8,9 +8,9 @@ import json
 import re
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.files import wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.program_units import Checking, unit_texts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import unit_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.wanted_files import wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import (

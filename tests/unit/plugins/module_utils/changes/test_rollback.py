@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import files, rollback
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import rollback, wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.role_variables import settings_problems
 
 from tests.unit.plugins.module_utils.changes.builders import applied_host, kept, model, plan
@@ -33,7 +33,9 @@ def wanted(context=4096):
 def host(in_force, *contexts, **last):
     """A host with a kept plan for each context, the last one with `last`, and the plan of one of them in force."""
     state = applied_host(wanted(in_force))
-    plans = [kept(number, files.wanted_files(wanted(context), state)) for number, context in enumerate(contexts, 1)]
+    plans = [
+        kept(number, wanted_files.wanted_files(wanted(context), state)) for number, context in enumerate(contexts, 1)
+    ]
     if plans:
         plans[-1].update(last)
     state["history"] = {"plans": plans, "leftovers": []}

@@ -53,6 +53,7 @@ PURE = (
     "common/secrets.py",
     "common/shown_text.py",
     "common/paths.py",
+    "common/pci.py",
     "common/json_text.py",
     "common/printable.py",
     "common/sizes.py",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence
 
+from ..common.pci import in_pci_order
 from ..releases import variable_values
 from ..releases.release import Release
 from ..releases.versions import UnknownVersion, release_of
@@ -23,7 +24,7 @@ def release(server: Server) -> Optional[Release]:
 def listed(evidence: HostEvidence) -> list[dict[str, Any]]:
     """Return the GPUs that CUDA can show, in PCI order; one that is divided is replaced by its MIG devices."""
     found = []
-    for gpu in sorted(evidence.gpus, key=lambda one: one.get("pci_bus_id") or ""):
+    for gpu in in_pci_order(evidence.gpus):
         devices = (gpu.get("mig") or {}).get("devices") or [gpu]
         found += [dict(one, uuid=one.get("uuid") or "", pci_bus_id=gpu.get("pci_bus_id")) for one in devices]
     return found

@@ -13,6 +13,7 @@ import datetime
 import re
 from typing import Any
 
+from ..common.pci import in_pci_order
 from ..common.sizes import MIB
 from ..measure import memory_table
 from .shapes import EngineLog, LoggedDevice
@@ -244,7 +245,7 @@ def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[st
     Returns:
         {"CUDA0": uuid}, without the devices that neither the address nor the place identifies.
     """
-    ordered = sorted(gpus, key=lambda gpu: gpu.get("pci_bus_id") or "")
+    ordered = in_pci_order(gpus)
     by_pci = {gpu["pci_bus_id"]: gpu.get("uuid") for gpu in ordered if gpu.get("pci_bus_id") and not _slices(gpu)}
     places = [(_slices(gpu) or [gpu.get("uuid")])[0] for gpu in ordered]
     visible = places if visible_devices is None else _visible(visible_devices, ordered, places)

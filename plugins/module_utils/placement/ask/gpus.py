@@ -13,6 +13,7 @@ import dataclasses
 import re
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
+from ...common.pci import in_pci_order
 from ..left_out import LeftAlone, LeftOutGpu
 from ..shapes import Gpu
 from .host_memory import held_by, units_of
@@ -51,7 +52,7 @@ def usable_gpus(
     """
     applied_plan, alone = applied_plan or {}, alone or {}
     listed = gpu_inventory.get("gpus") or []
-    facts = sorted((fact for fact in listed if fact.get("uuid")), key=pci_order)
+    facts = in_pci_order(fact for fact in listed if fact.get("uuid"))
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
     units = units_of(applied_plan, own_units)
@@ -156,11 +157,6 @@ def capability(fact: Facts) -> Optional[tuple[int, ...]]:
     """The compute capability of a GPU's facts as releases/ takes it: "8.6" is (8, 6); None where it is not known."""
     parts = str(fact.get("compute_capability") or "").split(".")
     return tuple(int(part) for part in parts if part.isdigit()) or None
-
-
-def pci_order(fact: Facts) -> tuple[str, str]:
-    """Sort key: PCI address, then UUID (a vendor without PCI addresses still sorts the same way every time)."""
-    return (str(fact.get("pci_bus_id") or "").lower(), str(fact.get("uuid")))
 
 
 def gpu_numbers(facts: Sequence[Facts], applied_plan: dict[str, Any]) -> dict[str, int]:

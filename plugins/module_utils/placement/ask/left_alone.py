@@ -12,10 +12,10 @@ import dataclasses
 import datetime
 from typing import Any, Mapping, Optional, Sequence
 
+from ...common.pci import in_pci_order
 from ..errors import PlacementError
 from ..left_out import LeftAlone
 from . import model_options, selectors, until
-from .gpus import pci_order
 from .selectors import Facts
 
 CORDON, EXCLUDE = "cordon", "exclude"
@@ -77,7 +77,7 @@ def left_alone(
     Raises:
         PlacementError: the first value that cannot be.
     """
-    facts = sorted((fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid")), key=pci_order)
+    facts = in_pci_order(fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid"))
     # Of GPUs that cannot be read nothing is known: gpu_faults.py says that, and not that an index is wrong.
     readable = gpu_inventory.get("state") in (None, "ok") or bool(gpu_inventory.get("no_gpu_present"))
     lasting: dict[str, tuple[datetime.datetime, LeftAlone]] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional, Sequence
 
+from ...common.pci import pci_order
 from ...common.sizes import GIB, gib
 from ...memory import kv_cache
 from ...model.schema import ModelFacts
@@ -254,7 +255,7 @@ def _cpu(case: Case) -> list[str]:
 
 
 def _with(gpus: Sequence[Gpu], *more: Gpu) -> list[Gpu]:
-    return sorted([*gpus, *more], key=lambda gpu: (str(gpu.pci_bus_id).lower(), gpu.uuid))
+    return sorted([*gpus, *more], key=lambda gpu: pci_order(gpu.pci_bus_id, gpu.uuid))
 
 
 def _new_gpu(size: int) -> Gpu:

@@ -8,6 +8,8 @@
 #       - gpufleet.ollama.attributes                  # what every module must say itself
 #       - gpufleet.ollama.attributes.actiongroup_all  # complete
 #       - gpufleet.ollama.attributes.idempotent       # complete, for modules that change something
+#       - gpufleet.ollama.attributes.on_controller    # for modules whose action plugin does all the work
+#       - gpufleet.ollama.attributes.record           # with it, for those that write a record of the run
 #
 # A module that extends the first one gives C(support) for check_mode and diff_mode.
 
@@ -46,4 +48,18 @@ attributes:
     support: full
     membership:
       - gpufleet.ollama.all
+"""
+
+    ON_CONTROLLER = r"""
+options: {}
+attributes: {}
+notes:
+  - It is executed on the controller, as the user that runs Ansible, and opens no connection to the host.
+"""
+
+    RECORD = r"""
+options: {}
+attributes: {}
+notes:
+  - What it writes is a record of the run, so the task is never changed.
 """

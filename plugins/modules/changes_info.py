@@ -14,20 +14,18 @@ description:
   - Compares what M(gpufleet.ollama.host_info) and M(gpufleet.ollama.server_info) read with a plan of
     M(gpufleet.ollama.placement_info) and with the variables of the role ollama_multigpu.
   - Returns every change in the order in which the role makes it, each with its reason, and what stands in the way.
-  - It is executed on the controller and opens no connection to the host.
   - Without O(plan) it returns what can be said before a plan is made, and without O(host) it only checks O(settings).
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.on_controller
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   settings:
     description:

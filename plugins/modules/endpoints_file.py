@@ -13,8 +13,7 @@ version_added: "1.0.0"
 description:
   - Writes which models a host serves, where, and how much of them, into a JSON file for all hosts. What the file has of
     other hosts stays.
-  - It is executed on the controller, as the user that runs Ansible, and opens no connection to the host. Several hosts
-    may be entered at the same time.
+  - Several hosts may be entered at the same time.
   - The file has C(version), C(hosts) (what was entered, by host) and C(models), which has for each name that clients
     may use (models and aliases) C(served_as), C(replicas), C(slots), C(context_length), C(capabilities) and
     C(endpoints), each with C(host), C(instance), C(url), C(slots), C(context_length) and C(host_only).
@@ -23,13 +22,12 @@ author:
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.on_controller
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   path:
     description:

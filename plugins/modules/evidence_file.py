@@ -12,21 +12,19 @@ short_description: Write the evidence of a host to a file on the controller
 version_added: "1.0.0"
 description:
   - Writes what M(gpufleet.ollama.placement_check) returned to a file that is named after the host.
-  - It is executed on the controller, as the user that runs Ansible, and opens no connection to the host.
-  - The file is a record of the run, so the task is never changed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.on_controller
+  - gpufleet.ollama.attributes.record
 attributes:
   check_mode:
     support: full
     description: In check mode the file is not written. The role writes it in check mode as well.
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   directory:
     description:

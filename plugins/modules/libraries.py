@@ -24,8 +24,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-  platform:
-    platforms: linux
 options:
   state:
     description:

@@ -39,8 +39,6 @@ attributes:
       memory. The task does not fail for the verdict V(unproven).
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   plan:
     description:

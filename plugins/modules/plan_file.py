@@ -15,21 +15,19 @@ description:
   - Writes what changes on all hosts of the play, and why, to C(summary.md), which is made for the comment on a pull
     request, and to C(summary.json). Values of hosts are text in it and no markup. The same hosts give the same files.
   - Says in a sentence whether the host differs from its plan.
-  - It is executed on the controller, as the user that runs Ansible, and opens no connection to the host.
-  - The files are a record of the run, so the task is never changed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.on_controller
+  - gpufleet.ollama.attributes.record
 attributes:
   check_mode:
     support: full
     description: In check mode no file is written. The role writes them in check mode as well.
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   directory:
     description:

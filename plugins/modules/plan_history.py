@@ -26,8 +26,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   number:
     description:

@@ -25,8 +25,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-  platform:
-    platforms: linux
 options:
   path:
     description:

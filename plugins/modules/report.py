@@ -18,22 +18,20 @@ description:
     remedies, what differs from the plan, and the verdicts and tokens per second of earlier runs.
   - It says what changed since the last report, whose JSON lies at the same place.
   - Everything that a host answered is text in it.
-  - It is executed on the controller, as the user that runs Ansible, and opens no connection to a host. Use it with
-    C(run_once).
-  - The files are a record of the run, so the task is never changed.
+  - Use it with C(run_once).
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.on_controller
+  - gpufleet.ollama.attributes.record
 attributes:
   check_mode:
     support: full
     description: The files are written in check mode as well.
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   path:
     description:

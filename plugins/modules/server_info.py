@@ -24,8 +24,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   url:
     description:

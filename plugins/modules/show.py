@@ -18,19 +18,18 @@ description:
   - Control characters in what a host has answered are printed as escapes such as C(\\x1b).
   - Colours are used on a terminal only, and not with E(NO_COLOR). Where the output is not UTF-8, bars are drawn with
     ASCII characters. With C(-v) details are shown - UUIDs, each part of the memory, and what each setting does.
-  - It is executed on the controller and opens no connection to the host. With C(no_log) nothing is printed.
+  - With C(no_log) nothing is printed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.on_controller
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   plan:
     description:

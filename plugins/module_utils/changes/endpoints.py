@@ -63,8 +63,7 @@ class Endpoint:
         instance: name of the instance: "gpu0-1".
         address: what clients connect to: an IP address or a host name, without brackets. Never one that stands for all
             addresses of a host.
-        listen_address: where the instance listens, which may be one that stands for all; programs on the host itself
-            reach it at `local_url`.
+        listen_address: where the instance listens, which may be one that stands for all.
         port: where it listens.
         models: what it serves.
         gpu_uuids: its GPUs; none for an instance of the CPU.
@@ -82,11 +81,6 @@ class Endpoint:
     def url(self) -> str:
         """The address for clients: "http://192.0.2.7:11434"."""
         return "http://" + addresses.host_and_port(self.address, self.port)
-
-    @property
-    def local_url(self) -> str:
-        """The address for programs on the host itself."""
-        return addresses.url(self.listen_address, self.port)
 
     @property
     def host_only(self) -> bool:

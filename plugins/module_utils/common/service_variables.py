@@ -64,7 +64,6 @@ class Variable:
         first: the first release that reads it; (0, 0, 0) = all that the collection knows.
         last: the last release that reads it; None = it is still read.
         carried: whether it is carried over from an Ollama that is adopted.
-        loader: whether it makes a server load or run other code.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Variable:
     first: Version = (0, 0, 0)
     last: Optional[Version] = None
     carried: bool = False
-    loader: bool = False
 
     def known_to(self, version: Version) -> bool:
         """Return whether a release reads it."""
@@ -192,7 +190,7 @@ def find(name: str) -> Variable:
         return TABLE[name]
     loads, breaks = refused_variables.loads_code(name), refused_variables.breaks_plan(name)
     if loads or breaks:
-        return Variable(name, REFUSED, loads or breaks or "", loader=bool(loads))
+        return Variable(name, REFUSED, loads or breaks or "")
     if name.startswith(engine_variables.PREFIX):
         return _engine_variable(name)
     if name.upper().startswith("OLLAMA_"):

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The verdict of the host in words and as data: what evidence says of each instance. Pure."""
+"""The verdict of the host in words: what evidence says of each instance. Pure."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from ..evidence.shapes import FAIL, PASS, UNPROVEN, Evidence, InstanceEvidence, verdict_of
 from .shapes import LEVEL_OF_VERDICT, Line
@@ -40,8 +38,3 @@ def verdict_lines(evidence: Evidence, host: str = "the host") -> list[Line]:
         text = "%s: %s. Remedy: %s" % (entry.finding, entry.evidence.rstrip("."), entry.remedy)
         lines.append(Line(text, LEVEL_OF_VERDICT[found]))
     return lines
-
-
-def verdict_data(evidence: Evidence) -> dict[str, Any]:
-    """Return the verdicts as data that is kept: {verdict, instances: {name: verdict}}."""
-    return {"verdict": evidence.verdict, "instances": verdicts(evidence)}

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 LIGHT, DARK = "light", "dark"
 
-#: {name: colour} of a page. `paper` is behind everything, `panel` behind tables' heads and summaries.
+#: {name: colour} of a page. `paper` is behind everything, `panel` behind tables' heads and summaries; `rule` is the
+#: colour of lines, and the others are those of texts.
 PAGE = {
     LIGHT: {
         "paper": "#ffffff",
@@ -37,9 +38,6 @@ PAGE = {
         "bad": "#ffa3a3",
     },
 }
-#: Of texts, and of lines; all on `paper` and on `panel`.
-OF_TEXT = ("ink", "quiet", "link", "good", "note", "bad")
-OF_LINES = ("rule",)
 
 #: {part of the memory: (colour, colour of the text on it)}; the same on light and dark screens.
 PARTS = {
@@ -49,16 +47,3 @@ PARTS = {
     "models": ("#56b4e9", "#000000"),
     "others": ("#999999", "#000000"),
 }
-
-
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours ("#0072b2"), 1 to 21, as WCAG 2.2 defines it."""
-    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    """Relative luminance of a colour of sRGB (WCAG 2.2, definition of terms)."""
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

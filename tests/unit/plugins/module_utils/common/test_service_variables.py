@@ -36,44 +36,43 @@ NOW = (0, 32, 15)
 def test_every_name_has_an_owner(name, owner):
     found = service_variables.find(name)
     assert (found.name, found.owner) == (name, owner)
-    assert found.loader == name.startswith("LD_")
 
 
 @pytest.mark.parametrize(
-    "name, word, loader",
+    "name, word",
     [
-        ("LD_AUDIT", "dynamic linker", True),
-        ("GCONV_PATH", "other code", True),
-        ("GGML_BACKEND_PATH", "other code", True),
-        ("OLLAMA_LIBRARY_PATH", "other code", True),
-        ("CUDA_INJECTION64_PATH", "other code", True),
-        ("CUDA_INJECTION32_PATH", "other code", True),
-        ("NVTX_INJECTION64_PATH", "other code", True),
-        ("NCCL_NET_PLUGIN", "other code", True),
-        ("OMP_TOOL_LIBRARIES", "other code", True),
-        ("OPENSSL_CONF", "other code", True),
-        ("OPENSSL_MODULES", "other code", True),
-        ("OPENSSL_ENGINES", "other code", True),
-        ("VK_ICD_FILENAMES", "other code", True),
-        ("VK_ADD_DRIVER_FILES", "other code", True),
-        ("VK_LAYER_PATH", "other code", True),
-        ("LLAMA_ARG_MCP_SERVERS_JSON", "run programs", True),
-        ("LLAMA_ARG_TOOLS", "run programs", True),
-        ("LLAMA_ARG_VIDEO_FFMPEG_DIR", "run programs", True),
-        ("LLAMA_API_KEY", "locks Ollama out", False),
-        ("LLAMA_ARG_API_KEY", "locks Ollama out", False),
-        ("LLAMA_ARG_API_KEY_FILE", "locks Ollama out", False),
-        ("LLAMA_ARG_API_PREFIX", "locks Ollama out", False),
-        ("LLAMA_ARG_SSL_KEY_FILE", "locks Ollama out", False),
-        ("LLAMA_ARG_MMPROJ", "projector", False),
-        ("LLAMA_ARG_MMPROJ_URL", "projector", False),
-        ("LLAMA_ARG_MMPROJ_AUTO", "projector", False),
-        ("GGML_CUDA_P2P", "also as 0", False),
+        ("LD_AUDIT", "dynamic linker"),
+        ("GCONV_PATH", "other code"),
+        ("GGML_BACKEND_PATH", "other code"),
+        ("OLLAMA_LIBRARY_PATH", "other code"),
+        ("CUDA_INJECTION64_PATH", "other code"),
+        ("CUDA_INJECTION32_PATH", "other code"),
+        ("NVTX_INJECTION64_PATH", "other code"),
+        ("NCCL_NET_PLUGIN", "other code"),
+        ("OMP_TOOL_LIBRARIES", "other code"),
+        ("OPENSSL_CONF", "other code"),
+        ("OPENSSL_MODULES", "other code"),
+        ("OPENSSL_ENGINES", "other code"),
+        ("VK_ICD_FILENAMES", "other code"),
+        ("VK_ADD_DRIVER_FILES", "other code"),
+        ("VK_LAYER_PATH", "other code"),
+        ("LLAMA_ARG_MCP_SERVERS_JSON", "run programs"),
+        ("LLAMA_ARG_TOOLS", "run programs"),
+        ("LLAMA_ARG_VIDEO_FFMPEG_DIR", "run programs"),
+        ("LLAMA_API_KEY", "locks Ollama out"),
+        ("LLAMA_ARG_API_KEY", "locks Ollama out"),
+        ("LLAMA_ARG_API_KEY_FILE", "locks Ollama out"),
+        ("LLAMA_ARG_API_PREFIX", "locks Ollama out"),
+        ("LLAMA_ARG_SSL_KEY_FILE", "locks Ollama out"),
+        ("LLAMA_ARG_MMPROJ", "projector"),
+        ("LLAMA_ARG_MMPROJ_URL", "projector"),
+        ("LLAMA_ARG_MMPROJ_AUTO", "projector"),
+        ("GGML_CUDA_P2P", "also as 0"),
     ],
 )
-def test_what_no_service_may_have_is_refused_with_the_reason(name, word, loader):
+def test_what_no_service_may_have_is_refused_with_the_reason(name, word):
     found = service_variables.find(name)
-    assert (found.owner, found.loader) == (service_variables.REFUSED, loader)
+    assert found.owner == service_variables.REFUSED
     assert word in found.advice and name not in service_variables.TABLE
 
 

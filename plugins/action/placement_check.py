@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import NVML, REQUESTS
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.loads_models import LoadsModels
 
 
-class ActionModule(WithLibraries):
-    """Run the module placement_check with its libraries brought along."""
-
-    LIBRARIES = (REQUESTS, NVML)
+class ActionModule(LoadsModels):
+    """Run the module placement_check with its libraries brought along, and show how far models are loaded."""

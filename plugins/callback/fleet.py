@@ -158,8 +158,10 @@ class CallbackModule(Default):
         drawing = answer.get("drawing")
         if task.action != _SHOW or not drawing:
             return
-        self._print(undrawn(drawing["short" if self._is_quiet else "lines"]))
-        self._record.showed(name, answer.get("overview") or {})
+        overview = answer.get("overview") or {}
+        is_evidence = overview.get("kind") == "evidence" and self._record.wants_evidence(name)
+        self._print(undrawn(drawing["short" if self._is_quiet and not is_evidence else "lines"]))
+        self._record.showed(name, overview)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         name, task, answer = _parts(result)

@@ -19,6 +19,7 @@ description:
   - If going back fails, what serves is left as it is, and the module says so.
   - Without a plan that was applied before, nothing goes back.
   - It waits while another process holds the lock of the host, and then holds it.
+  - The progress of loads is shown on the controller.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:

@@ -22,7 +22,7 @@ description:
     R(evidence, ansible_collections.gpufleet.ollama.docsite.evidence) lists the tolerances of the other parts, and what
     cannot be detected.
   - Models of the plan that are not loaded are loaded first, which does not count as a change. No other model is
-    unloaded for them.
+    unloaded for them. The progress of loads is shown on the controller.
   - One short generation is run per model while the GPUs are observed. Which processes computed is kept below C(/run)
     for the checks of the program that M(gpufleet.ollama.program_file) installs, which generate nothing.
 author:
@@ -153,8 +153,12 @@ diagnosis:
       type: str
   sample:
     - finding: one_gpu_carries_all
-      evidence: GPU-1111 holds 64.1 GiB of llama4:16x17b-optimized, which is planned over 2 GPUs
-      remedy: Set OLLAMA_SCHED_SPREAD=1 in the environment of ollama@gpu0-1.service and restart it.
+      evidence: >-
+        GPU 0 (RTX A6000) holds 64.1 GiB of llama4:16x17b-optimized, which is planned over 2 GPUs; its engine was
+        started with --split-mode none, because the model has main_gpu 0
+      remedy: >-
+        Remove main_gpu from the parameters of llama4:16x17b-optimized (run the role, or create it without), and load it
+        again.
       instance: gpu0-1
       model: llama4:16x17b-optimized
 """

@@ -13,8 +13,8 @@ version_added: "1.0.0"
 description:
   - Prints what modules of this collection returned as lines for people, for the width of the terminal, with every
     stdout callback. The callback P(gpufleet.ollama.fleet#callback) decides itself how much of it is printed.
-  - Give one of O(plan), O(difference), O(evidence), O(switch), O(switched) and O(text). O(plan) and O(applied) may
-    stand beside the others.
+  - Give one of O(plan), O(difference), O(evidence), O(switch), O(switched), O(diagnosis) and O(text). O(plan) and
+    O(applied) may stand beside the others.
   - Control characters in what a host has answered are printed as escapes such as C(\\x1b).
   - Colours are used on a terminal only, and not with E(NO_COLOR). Where the output is not UTF-8, bars are drawn with
     ASCII characters. With C(-v) details are shown - UUIDs, each part of the memory, and what each setting does.
@@ -55,6 +55,10 @@ options:
   switched:
     description:
       - What M(gpufleet.ollama.instance_switch) returned, also where it failed.
+    type: dict
+  diagnosis:
+    description:
+      - What M(gpufleet.ollama.diagnosis_info) returned.
     type: dict
   text:
     description:
@@ -100,7 +104,8 @@ overview:
     - What a summary of all hosts needs of it. C(kind) is the option that is shown.
     - Of a plan C(gpus) (with C(weights), C(kv), C(compute), C(others) and C(total) in bytes), C(served) (addresses and
       models) and C(in_force) (whether it differs from O(applied)), of a difference the number of C(changes), of
-      evidence the C(verdict) and the bytes C(observed) by GPU.
+      evidence the C(verdict) and the bytes C(observed) by GPU, of a diagnosis C(findings), which is their number by
+      confidence.
   returned: success
   type: dict
 """
@@ -117,6 +122,7 @@ def argument_spec():
         "evidence": {"type": "dict", "no_log": True},
         "switch": {"type": "dict", "no_log": True},
         "switched": {"type": "dict", "no_log": True},
+        "diagnosis": {"type": "dict", "no_log": True},
         "text": {"type": "list", "elements": "str"},
     }
 

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.progress_record import (
+    SECONDS,
+    STEP,
+    content,
+    is_name,
+    is_size,
+)
 
-#: A model gets a further line when it has advanced by so much, or after so many seconds.
-STEP = 10  # percent
-SECONDS = 30.0
-_MOST_MODELS = 1000
-_LARGEST = 2**63
 _MIB = 1024 * 1024
 
 
@@ -74,28 +74,10 @@ def read(text: str) -> dict[str, Any]:
     Args:
         text: from the host.
     """
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        content = None
-    content = content if isinstance(content, dict) else {}
-    models = content.get("models") if isinstance(content.get("models"), dict) else {}
+    pid, finished, models = content(text)
     found = {}
-    for name, entry in list(models.items())[:_MOST_MODELS]:
-        sizes = [entry.get(key) if isinstance(entry, dict) else None for key in ("completed", "total")]
-        if _is_name(name) and all(_is_size(size) for size in sizes) and 0 < sizes[1] >= sizes[0]:
+    for name, entry in models.items():
+        sizes = [entry.get(key) for key in ("completed", "total")]
+        if is_name(name) and all(is_size(size) for size in sizes) and 0 < sizes[1] >= sizes[0]:
             found[name] = (sizes[0], sizes[1])
-    pid = content.get("pid")
-    return {"pid": pid if _is_size(pid) else 0, "finished": content.get("finished") is True, "models": found}
-
-
-def _is_name(name: str) -> bool:
-    try:
-        parse(name)
-    except InvalidName:
-        return False
-    return True
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+    return {"pid": pid, "finished": finished, "models": found}

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
 
-from tests.integration.acceptance import SET, STORE, Site, on, requests
+from tests.integration.acceptance import SET, STORE, Site, gpu, on, requests
 from tests.integration.asking import asking
 from tests.rig.hosts import fleet
 from tests.rig.models import store
@@ -125,3 +126,29 @@ def test_a_download_goes_on_where_it_stopped_whatever_is_killed(site, faults):
     assert client.failed(until=float(journal.splitlines()[-1].split()[0])) == []
     # What was fetched lies in the store of the instance alone.
     assert on("a", "find", STORE + "/fetch", "-type", "f", "-not", "-path", "*/.ollama/*") == ""
+
+
+#: How long a load takes here, in seconds. The first line comes after two looks of the controller.
+LOAD = 25
+READ = r"(about [\d.]+ MiB of \d+ MiB read|its whole file of \d+ MiB is read)"
+LOADING = re.compile(r"^a: loading small:latest-optimized on gpu0, \d+ s so far: %s" % READ, re.MULTILINE)
+UNLOAD = """import urllib.request
+data = b'{"model": "small:latest-optimized", "keep_alive": 0}'
+urllib.request.urlopen("http://127.0.0.1:11434/api/generate", data, timeout=60).read()
+"""
+
+
+@pytest.mark.parametrize("callback", ["default", "gpufleet.ollama.fleet"] if FULL else ["gpufleet.ollama.fleet"])
+def test_a_long_load_says_how_far_it_is(site, callback):
+    """By the module that switches with one callback, and by the one that checks with the other."""
+    gpu("a", "set", "engine.load_ms", str(LOAD * 1000))
+    try:
+        if callback == "default":
+            site.inventory({"a": {}}, ollama_multigpu_models=[TINY, dict(SMALL, context_length=2048)])
+            run = site.play("site", callback=callback)
+        else:
+            on("a", "python3", "-c", UNLOAD)
+            run = site.play("verify", callback=callback)
+    finally:
+        gpu("a", "set", "engine.load_ms", "50")
+    assert LOADING.search(run.output.replace("\n  ", " ")), run.output

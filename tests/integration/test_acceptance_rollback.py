@@ -85,7 +85,7 @@ def running(host: str) -> tuple[str, str]:
 
 def test_hosts_are_upgraded_the_canary_first(site):
     planned = site.play("site", "--check")
-    assert "Write history %s/1: It is not in the history." % PLANS in planned.text
+    assert "Write history %s/1: This plan is not kept yet." % PLANS in planned.text
     site.play("site")
     upgraded = site.play("upgrade", *CANARY, *to(NEW))
     assert "Release: Ollama %s takes the place of %s." % (NEW, OLD) in upgraded.text

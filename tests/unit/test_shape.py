@@ -83,6 +83,7 @@ PURE = (
     "evidence/instance_checks.py",
     "evidence/memory_findings.py",
     "evidence/model_memory.py",
+    "evidence/one_gpu.py",
     "evidence/tolerances.py",
     "evidence/planned.py",
     "evidence/shapes.py",

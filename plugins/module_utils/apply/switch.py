@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..common import paths
+from ..evidence.load_progress import LoadProgress
 from ..evidence.planned import instances_of
 from ..host import systemd, units
 from ..host.files import FileOutcome, Files, WantedFile
@@ -166,11 +167,7 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
     units.start(restarted)
     wait_until_ready(instances_of(plans.wanted, order.restart))
     times = dict.fromkeys(order.restart, time.monotonic())
-
-    def note(wanted: ensure.WantedModel) -> None:
-        times[wanted.instance] = time.monotonic()
-
-    progress = ensure.ensure_all(list(order.models), after=note)
+    progress = _bring(order, times)
     done.progress = _with_earlier(progress, linked + unloaded)
     for name in order.restart:
         if served:
@@ -186,6 +183,22 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
     done.proof = compare_speeds(plans.wanted, proven(), plans.speeds, proven)
     if done.proof.problem:
         raise SwitchFailed(done.proof.problem)
+
+
+def _bring(order: Order, times: dict[str, float]) -> ensure.Progress:
+    """Bring and load the models, say how far the loads are, and note in `times` when an instance had one of them."""
+    loads = LoadProgress(paths.LOAD_PROGRESS)
+
+    @contextlib.contextmanager
+    def noting(wanted: ensure.WantedModel) -> Iterator[None]:
+        load = loads.of(wanted.instance, paths.unit(wanted.instance), str(wanted.name))
+        with load if wanted.state == "loaded" else contextlib.nullcontext():
+            yield
+        times[wanted.instance] = time.monotonic()
+
+    progress = ensure.ensure_all(list(order.models), around=noting)
+    loads.finish()
+    return progress
 
 
 def _watch(order: Order, plans: Plans, before: kept.Kept, done: Done) -> None:

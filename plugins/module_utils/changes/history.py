@@ -74,7 +74,7 @@ def identity(digests: Mapping[str, Optional[str]]) -> dict[str, Optional[str]]:
 
 def _reason(there: Optional[Mapping[str, Any]], plans: list, unit: Optional[str]) -> str:
     if there is None:
-        return "It is not in the history."
+        return "This plan is not kept yet."
     if there is not plans[-1]:
         return "It comes into force again."
     if there["files"].get(paths.TEMPLATE_UNIT_FILE) != unit:

@@ -156,7 +156,7 @@ def compare_models(
                 staging.take_along(other)
         present[number] = staging.add(state, source, reason)
         linked = {"from": staging.store}
-        changes.append(Change("link", "model", state.name, "It is fetched before.", state.instance, linked))
+        changes.append(Change("link", "model", state.name, "It is fetched before the switch.", state.instance, linked))
     early = _replaced_files(plan, servers, brought, restarted)
     removed, absent = compare_unplanned(plan, servers, restarted)
     further, in_memory = _in_memory(plan, servers, moved_models(plan, applied), brought, restarted)
@@ -291,7 +291,7 @@ def _renamed(state: ModelState, servers: dict[str, Any], brought: set[tuple[str,
     """The change that lets a further name name a model; none where it does."""
     server = servers.get(state.instance) or {}
     if (state.instance, full_name(state.same_as)) in brought:
-        reason = "It is to name %s, which is brought." % state.same_as
+        reason = "It becomes another name of %s." % state.same_as
     elif not server.get("reachable"):
         return []
     else:

@@ -80,6 +80,8 @@ LOCK = "/run/ollama-multigpu/lock"
 FETCH_LOCK = "/run/ollama-multigpu/fetch.lock"
 FETCH_ENVIRONMENT = "/run/ollama-multigpu/fetch.env"
 FETCH_PROGRESS = "/run/ollama-multigpu/fetch.json"
+#: How far models are loaded by whoever loads them.
+LOAD_PROGRESS = "/run/ollama-multigpu/load.json"
 
 # Units.
 UNIT_DIRECTORY = "/etc/systemd/system"

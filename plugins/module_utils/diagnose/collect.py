@@ -20,13 +20,13 @@ from ..evidence.planned import plan_problem
 from ..evidence.shapes import EngineProcess, Evidence
 from ..evidence.start_problems import last_lines
 from ..gpu import nvml, sysfs, under_load
+from ..gpu.holders import NO_UNIT, tenant
 from ..host import device_nodes, gpu_nodes, kernel_log, listeners, proc, programs, systemd
 from ..host.json_file import read_object
 from ..ollama.client import OllamaClient, OllamaError
 from . import server_log
 from .asking import ask
 from .shapes import Engine, HostEvidence, Node, Program, Server
-from .tenants import NO_UNIT, tenant
 
 _ANSWER_SECONDS, _NVML_SECONDS = 10.0, 30.0
 #: The journal of a process is read from this long before its start.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..gpu.names import gpu_names, short_name, with_names
 from .answers import answer_findings
 from .driver import driver_findings
 from .gpu_condition import gpu_findings
@@ -34,7 +35,13 @@ _RULES = (
 
 def findings(evidence: HostEvidence) -> list[Finding]:
     """Return what is wrong with a host, the surest first; [] for one on which nothing was found."""
-    found = list(dict.fromkeys(finding for rules in _RULES for finding in rules(evidence)))
+    names = gpu_names(evidence.inventory)
+    named = [
+        dataclasses.replace(one, evidence=with_names(one.evidence, names))
+        for rules in _RULES
+        for one in rules(evidence)
+    ]
+    found = list(dict.fromkeys(named))
     return sorted(found, key=lambda finding: CONFIDENCES.index(finding.confidence))
 
 
@@ -49,9 +56,12 @@ def as_data(evidence: HostEvidence, found: list[Finding]) -> dict[str, Any]:
 def looked_at(evidence: HostEvidence) -> list[str]:
     """Return sentences on what the host has, so that a reader sees what was looked at."""
     inventory = evidence.inventory
-    gpus = ", ".join("%s (%s)" % (gpu.get("name") or "GPU", gpu.get("uuid") or "?") for gpu in evidence.gpus)
+    gpus = ", ".join(
+        "GPU %s (%s, %s)" % (gpu.get("index"), short_name(gpu.get("name") or "unknown"), gpu.get("uuid") or "no UUID")
+        for gpu in evidence.gpus
+    )
     if inventory.get("state") == "ok":
-        told = ["Driver %s, GPUs: %s." % (inventory.get("driver_version") or "of an unknown version", gpus or "none")]
+        told = ["Driver %s; %s." % (inventory.get("driver_version") or "of an unknown version", gpus or "no GPU")]
     elif inventory.get("no_gpu_present"):
         told = ["This host has no NVIDIA GPU."]
     else:

@@ -191,8 +191,7 @@ def _virtual(gpu: dict[str, Any]) -> Iterator[Finding]:
     if gpu.get("vgpu_licensed") is False:
         yield Finding(
             "vgpu_unlicensed",
-            "%s (%s) is a virtual GPU without a licence: NVIDIA lowers its clocks, then switches CUDA off"
-            % (uuid, name),
+            "%s is a virtual GPU without a licence: NVIDIA lowers its clocks, then switches CUDA off" % uuid,
             CERTAIN,
             "Look at nvidia-smi -q, vGPU Software Licensed Product, and at the log of nvidia-gridd.",
             subject=uuid,
@@ -237,11 +236,12 @@ def gpu_at(address: str, gpus: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _xids(evidence: HostEvidence) -> Iterator[Finding]:
     for (address, code), times in sorted(xids(evidence.kernel_lines or []).items()):
         uuid = (gpu_at(address, evidence.gpus) or {}).get("uuid")
+        where = "%s at %s" % (uuid or "the GPU", address)
         meaning, remedy = HARDWARE_XIDS.get(code, ("", "Look it up in NVIDIA's Xid catalog: most come from a program."))
         yield Finding(
             "xid",
-            "the kernel has logged Xid %d%s of the GPU at %s %s since the boot"
-            % (code, " (%s)" % meaning if meaning else "", address, "once" if times == 1 else "%d times" % times),
+            "the kernel has logged Xid %d%s of %s %s since the boot"
+            % (code, " (%s)" % meaning if meaning else "", where, "once" if times == 1 else "%d times" % times),
             LIKELY if code in HARDWARE_XIDS else POSSIBLE,
             remedy,
             subject=uuid or address,

@@ -231,8 +231,7 @@ def _library(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
         what, _semicolon, remedy = refused.reason.partition("; ")
         yield Finding(
             kind,
-            "%s: %s (%s, compute capability %s): %s"
-            % (server.name, gpu.get("uuid"), gpu.get("name"), gpu.get("compute_capability"), what),
+            "%s: %s (compute capability %s): %s" % (server.name, gpu.get("uuid"), gpu.get("compute_capability"), what),
             CERTAIN,
             sentence(refused.advice or remedy or "use another GPU"),
             variable,

@@ -1,50 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Findings about others that hold memory of the GPUs, and who they are by their control group. Pure."""
+"""Findings about others that hold memory of the GPUs. Pure."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, Iterator
 
 from ..common.sizes import GIB, gib
+from ..gpu.holders import held_by
 from .shapes import LIKELY, POSSIBLE, Finding, HostEvidence
 
 #: What llama.cpp leaves free on each GPU (LLAMA_ARG_FIT_TARGET, 1024 MiB): less than that, others may hold.
 _MARGIN = GIB
-NO_UNIT = "no unit"
-_POD = re.compile(
-    r"kubepods[^/]*?-?pod(?P<pod>[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})"
-)
-_POD_DIRECTORY = re.compile(r"/pod(?P<pod>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})(?:[/.]|$)")
-_SLURM = re.compile(r"/job_(?P<job>\d+)(?:/|$)")
-_CONTAINER = re.compile(r"(?:/|-)(?P<id>[0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
-_ENGINES = re.compile(r"(?P<engine>docker|libpod|cri-containerd|crio|containerd|lxc)")
-_LXC = re.compile(r"/lxc(?:\.payload)?[./](?P<name>[^/\n]+)")
-
-
-def tenant(cgroup: str, unit: str | None) -> str:
-    """Return who a process belongs to, in words: a pod, a Slurm job, a container, or a unit.
-
-    Args:
-        cgroup: text of its /proc/PID/cgroup.
-        unit: the systemd unit that it is in, None without one.
-    """
-    pod = _POD.search(cgroup) or _POD_DIRECTORY.search(cgroup)
-    if pod:
-        return "pod %s" % pod.group("pod").replace("_", "-")
-    job = _SLURM.search(cgroup)
-    if job:
-        return "Slurm job %s" % job.group("job")
-    container = _CONTAINER.search(cgroup)
-    if container:
-        engine = _ENGINES.search(cgroup)
-        name = {"libpod": "podman"}.get(engine.group("engine"), engine.group("engine")) if engine else "unknown engine"
-        return "container %s (%s)" % (container.group("id")[:12], name)
-    lxc = _LXC.search(cgroup)
-    if lxc:
-        return "container %s (lxc)" % lxc.group("name")
-    return "unit %s" % unit if unit else NO_UNIT
 
 
 def tenant_findings(evidence: HostEvidence) -> Iterator[Finding]:
@@ -76,16 +43,7 @@ def _is_short(evidence: HostEvidence) -> bool:
 def _finding(
     device: dict[str, Any], found: list[dict[str, Any]], total: int, evidence: HostEvidence, short: bool
 ) -> Finding:
-    told = [
-        "%s of process %d (%s, %s)"
-        % (
-            gib(one.get("used_bytes")),
-            one["pid"],
-            one.get("name") or "unknown",
-            tenant(evidence.cgroups.get(one["pid"], ""), one.get("unit")),
-        )
-        for one in sorted(found, key=lambda one: -(one.get("used_bytes") or 0))
-    ]
+    told = held_by(sorted(found, key=lambda one: -(one.get("used_bytes") or 0)), evidence.cgroups)
     return Finding(
         "foreign_tenant",
         "others hold %s of %s: %s%s"

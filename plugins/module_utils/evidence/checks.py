@@ -10,9 +10,11 @@ itself can pass a model; see comparison.py.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from ..common.sizes import gib
+from ..gpu.names import gpu_names, with_names
 from . import answer_checks, closed_nodes, engine_log, identity, instance_checks, model_memory
 from . import comparison as states
 from .comparison import Comparison
@@ -64,7 +66,9 @@ def check_plan(plan: dict[str, Any], observations: Observations, only: Collectio
         nodes = closed_nodes.explain(instance["name"], instance["unit"], observed.closed_nodes, found)
         diagnosis += nodes + identity.explain(server, found)
         instances.append(InstanceEvidence(instance["name"], instance["unit"], instance["url"], checks, models))
-    return Evidence(_verdict(instances, diagnosis), instances, diagnosis)
+    names = gpu_names(observations.inventory, plan)
+    named = [replace(finding, evidence=with_names(finding.evidence, names)) for finding in diagnosis]
+    return Evidence(_verdict(instances, diagnosis), instances, named)
 
 
 def _verdict(instances: list[InstanceEvidence], diagnosis: list[Finding]) -> str:

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 import time
 from typing import Any, Callable
 
+from ..common import paths
 from ..common.libraries import LibraryMissing, import_pynvml
 from ..common.names import key_of, served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import device_nodes, listeners, proc, systemd
 from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
+from ..ollama.parameters import of_show
 from . import asking, engine_log, engines, gpu_memory, loaded_models, server_process
-from .concurrency import in_parallel
+from .concurrency import in_parallel, while_active
 from .generations import answer_problem, rounds
+from .load_progress import LoadProgress
 from .planned import planned_uuids
 from .shapes import Answer, EngineProcess, Observations, ObservedInstance, ObservedModel
 
@@ -34,7 +36,6 @@ SETTLE_SECONDS = 1.5
 #: The journal is read from this long before the first engine started, and so far back where no engine runs.
 _BEFORE_START_SECONDS, _WITHOUT_ENGINE_SECONDS = 60, 600
 _ONE_DAY_SECONDS = 86400
-_POLL_SECONDS = 0.5
 _ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
 _RELOADED = "The server listed %s, but the process of its engine was gone: this check has loaded the model again."
 _STOPPED = "process %d is stopped by a signal or a debugger (kill -CONT %d lets it go on)"
@@ -70,7 +71,10 @@ def collect(
     used_before = (
         _used(nvml.read_inventory(nvml_timeout)[0]) if load and any(one.has_to_load() for one in observers) else {}
     )
-    in_parallel([functools.partial(one.load, load) for one in observers])
+    progress = LoadProgress(paths.LOAD_PROGRESS) if load else None
+    in_parallel([functools.partial(one.load, progress) for one in observers])
+    if progress:
+        progress.finish()
     if generate:
         by_name = {one.instance["name"]: one for one in observers}
         for together in rounds(instances):
@@ -133,7 +137,7 @@ class Observer:
         self.observed = ObservedInstance(unit=properties)
         for model in instance["models"]:
             self.observed.models[served_name(model)] = ObservedModel()
-        self._blobs: dict[str, str | None] = {}
+        self._shown: dict[str, dict[str, Any] | None] = {}
         # Without a running unit it is unknown whose process an engine is: a missing engine then means nothing.
         self._main_pid = int(properties.get("MainPID") or 0)
         self._sees_engines = self._main_pid != 0
@@ -151,8 +155,11 @@ class Observer:
         """Return the names of the models that stay loaded. The check does not load those on demand."""
         return [served_name(model) for model in self.instance["models"] if model.get("resident", True)]
 
-    def load(self, allowed: bool) -> None:
-        """Load planned models that are not loaded, unless that could evict another; find the engine of each model."""
+    def load(self, progress: LoadProgress | None) -> None:
+        """Load planned models that are not loaded, unless that could evict another; find the engine of each model.
+
+        Without `progress`, which is told how far the loads are, nothing is loaded.
+        """
         if not self._read_ps():
             return
         running = self._running()
@@ -163,7 +170,7 @@ class Observer:
             dead = found.loaded and self._sees_engines and not self._engine_of(name, running)
             if (found.loaded and not dead) or not model.get("resident", True):
                 continue
-            if not allowed:
+            if progress is None:
                 found.died = _ENGINE_GONE if dead else None
                 continue
             planned = self.observed.names_of_planned()
@@ -172,7 +179,8 @@ class Observer:
                 found.would_evict = strangers
                 continue
             found.reloaded = _RELOADED % name if dead else None
-            self._load(model, name, found)
+            with progress.of(self.instance["name"], self.instance["unit"], name):
+                self._load(model, name, found)
         self._read_ps()
         self._find_engines()
 
@@ -278,53 +286,28 @@ class Observer:
         found.fresh = True
 
     def _while_active(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Run a call that answers only when it is done; give up when its unit is idle for `timeout` seconds."""
-        answers: list[dict[str, Any]] = []
-        errors: list[OllamaError] = []
-
-        def work() -> None:
-            try:
-                answers.append(call())
-            except OllamaError as error:
-                errors.append(error)
-            except Exception as error:  # pylint: disable=broad-except
-                errors.append(OllamaError(None, "%s: %s" % (type(error).__name__, error)))
-
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        last, since = None, time.monotonic()
-        while True:
-            worker.join(_POLL_SECONDS)
-            if not worker.is_alive():
-                break
-            now = proc.activity(self.instance["unit"])
-            if now != last:
-                last, since = now, time.monotonic()
-            elif time.monotonic() - since > self.timeout:
-                raise OllamaError(
-                    None, "%s has made no progress for %g seconds" % (self.instance["unit"], self.timeout)
-                )
-        if errors:
-            raise errors[0]
-        return answers[0]
+        return while_active(self.instance["unit"], self.timeout, call)
 
     def _engine_of(self, name: str, running: list[EngineProcess]) -> EngineProcess | None:
         only_model = len(self.observed.models) == 1 and len(self.observed.loaded or []) == 1
         context_length = (self.observed.models[name].ps or {}).get("context_length")
         return engines.engine_of(running, self._blob(name), context_length, only_model)
 
+    def _show(self, name: str) -> dict[str, Any] | None:
+        """What the server says of a model; None where it does not say anything."""
+        if name not in self._shown:
+            try:
+                self._shown[name] = self.client.show(name)
+            except OllamaError:
+                self._shown[name] = None  # the model was deleted while it is loaded: the only engine is taken
+        return self._shown[name]
+
     def _blob(self, name: str) -> str | None:
         """Return the base name of the model's blob, from the FROM line of its Modelfile; None where it is unknown."""
-        if name not in self._blobs:
-            self._blobs[name] = None
-            try:
-                for line in (self.client.show(name).get("modelfile") or "").splitlines():
-                    if line.startswith("FROM ") and "sha256-" in line:
-                        self._blobs[name] = line.split("/")[-1].strip()
-                        break
-            except OllamaError:
-                pass  # the model was deleted while it is loaded: the only engine is taken
-        return self._blobs[name]
+        for line in ((self._show(name) or {}).get("modelfile") or "").splitlines():
+            if line.startswith("FROM ") and "sha256-" in line:
+                return line.split("/")[-1].strip()
+        return None
 
     def _running(self) -> list[EngineProcess]:
         return engines.of_server(engines.engines(self.instance["unit"]), self._main_pid)
@@ -341,6 +324,8 @@ class Observer:
             name, base = served_name(model), model.get("from") or model["name"]
             found = self.observed.models[name]
             found.served_file, found.base_file = self._blob(name), self._blob(base)
+            shown = self._show(name)
+            found.parameters = None if shown is None else of_show(shown.get("parameters"))
             found.stored_digest = stored.get(key_of(name))
             found.alias_digests = server_process.alias_digests(model, stored)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..common.sizes import gib
+from ..gpu.holders import holder
 from .comparison import Comparison
 from .host_view import ForeignGrowth
 
@@ -22,14 +23,8 @@ class Diagnosis(NamedTuple):
 def foreign(grown: list[ForeignGrowth], consequence: str) -> Diagnosis:
     """Explain `consequence` with the memory that other processes have taken."""
     who = "; ".join(
-        "process %s (%s, %s) and other processes outside the plan hold %s more of %s than when the plan was made"
-        % (
-            growth.process["pid"],
-            growth.process.get("name") or "unknown",
-            growth.process.get("unit") or "no service",
-            gib(growth.grown_bytes),
-            growth.uuid,
-        )
+        "%s and other processes outside the plan hold %s more of %s than when the plan was made"
+        % (holder(growth.process), gib(growth.grown_bytes), growth.uuid)
         for growth in grown
     )
     pids = list(dict.fromkeys(str(growth.process["pid"]) for growth in grown))

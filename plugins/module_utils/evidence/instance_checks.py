@@ -8,6 +8,7 @@ from typing import Any
 
 from ..common.names import key_of, served_name
 from ..common.sizes import gib
+from ..gpu.holders import holder
 from .host_view import HostView
 from .shapes import Check, Finding, ObservedInstance
 
@@ -126,8 +127,7 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
 
 def _words(processes: dict[str, list[dict[str, Any]]]) -> str:
     return ", ".join(
-        "process %d (%s) holds %s on %s"
-        % (process["pid"], process.get("name") or "unknown", gib(process.get("used_bytes")), uuid)
+        "%s holds %s on %s" % (holder(process), gib(process.get("used_bytes")), uuid)
         for uuid, others in sorted(processes.items())
         for process in others
     )

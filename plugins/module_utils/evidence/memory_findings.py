@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..common.sizes import gib
-from . import tolerances
+from . import one_gpu, tolerances
 from .comparison import Comparison
 from .diagnosis import Diagnosis, claims, foreign
 from .model_memory import TOO_LITTLE, TOO_MUCH
@@ -98,26 +98,12 @@ def _bare_contexts(comparison: Comparison) -> Diagnosis:
 
 def _one_gpu(comparison: Comparison, uuid: str) -> Diagnosis:
     held, planned = gib(comparison.memory.held[uuid].most_bytes), len(comparison.planned)
+    why = one_gpu.cause(comparison)
     return Diagnosis(
         "one_gpu_carries_all",
-        "%s holds %s of %s, which is planned over %d GPUs%s"
-        % (uuid, held, comparison.name, planned, claims(comparison)),
-        _spread(comparison),
-    )
-
-
-def _spread(comparison: Comparison) -> str:
-    """Return what spreads a model. A setting that the engine runs with already is not the cause."""
-    engine = comparison.observed.engine
-    has_set = engine is not None and (engine.environment or {}).get("OLLAMA_SCHED_SPREAD") in ("1", "true")
-    if has_set:
-        return (
-            "Remove main_gpu from the model's parameters and load it again (OLLAMA_SCHED_SPREAD is set already). If "
-            "nothing changes, restart %s and look at its journal for the line of the engine's start." % comparison.unit
-        )
-    return (
-        "Set OLLAMA_SCHED_SPREAD=1 in the environment of %s and restart it (num_gpu is a number of layers, not of "
-        "GPUs, and does not spread them). Remove main_gpu from the model's parameters." % comparison.unit
+        "%s holds %s of %s, which is planned over %d GPUs%s; %s"
+        % (uuid, held, comparison.name, planned, claims(comparison), why.seen),
+        why.remedy,
     )
 
 

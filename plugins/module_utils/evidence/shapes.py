@@ -104,7 +104,8 @@ class ObservedModel:
     `device_uuids` maps the log's devices to UUIDs ({"CUDA0": "GPU-..."}). `answered` is whether the generation gave an
     answer, and `answer` what it is; `vectors_only` is whether it is an embedding model. `served_file` is the base name
     of the blob that the server has under the model's name, and `base_file` that under the name of the model that the
-    plan makes it from; `stored_digest` is the digest of its manifest in the store.
+    plan makes it from; `stored_digest` is the digest of its manifest in the store. `parameters` are those that the
+    server has for it.
     `alias_digests` are the digests that its aliases have there, None for one that the store does not have.
     `utilization_peak` is in percent by UUID; `busy_processes` {uuid: {pid: percent}} is the same by process.
     """
@@ -133,6 +134,7 @@ class ObservedModel:
     served_file: str | None = None
     base_file: str | None = None
     stored_digest: str | None = None
+    parameters: dict[str, Any] | None = None
     alias_digests: dict[str, str | None] | None = None
 
 

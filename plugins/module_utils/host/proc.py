@@ -8,11 +8,20 @@ Every function answers None, [] or 0 for a process that is gone or may not be re
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 # What grows while a process reads, computes or gets memory: file of /proc/PID -> its keys.
 _ACTIVITY = (("io", ("rchar", "read_bytes")), ("status", ("VmRSS",)))
 _CREDENTIALS = ("Uid:", "Gid:", "Groups:")
+
+
+class Reading(NamedTuple):
+    """What a process has read since its start: `read_bytes` by read(), `disk_bytes` from disks, whoever needed them
+    (read or mapped), and `mapped_bytes` of files that are mapped and in memory now (its libraries among them)."""
+
+    read_bytes: int
+    disk_bytes: int
+    mapped_bytes: int
 
 
 def name(pid: int, root: str = "/proc") -> Optional[str]:
@@ -91,6 +100,15 @@ def credentials(pid: int, root: str = "/proc") -> Optional[Tuple[int, List[int]]
 def swapped_bytes(pid: int, root: str = "/proc") -> int:
     """Return the bytes of a process that are in swap, 0 for one that is gone."""
     return _status_bytes(pid, ("VmSwap",), root)
+
+
+def reading(pid: int, root: str = "/proc") -> Optional[Reading]:
+    """Return what a process has read; None if it is gone or may not be looked at (needs its user or root)."""
+    pairs = dict(line.split(":", 1) for line in (_read(pid, "io", root) or "").splitlines() if ":" in line)
+    if "rchar" not in pairs:
+        return None
+    mapped = _status_bytes(pid, ("RssFile",), root)
+    return Reading(int(pairs["rchar"]), int(pairs.get("read_bytes", 0)), mapped)
 
 
 def unit_processes(unit: str, root: str = "/proc") -> List[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable
+from typing import Any, Callable, ContextManager
 
 from ..common.names import InvalidName, Name, normalise_digest, parse, registry_host
 from . import absent, aliased, created, header_check, loading, modelfile, parameters, present
@@ -297,7 +297,9 @@ def link_all(wanted_models: list[WantedModel]) -> list[tuple[WantedModel, Outcom
 
 
 def ensure_all(
-    wanted_models: list[WantedModel], check_mode: bool = False, after: Callable[[WantedModel], None] | None = None
+    wanted_models: list[WantedModel],
+    check_mode: bool = False,
+    around: Callable[[WantedModel], ContextManager[Any]] = contextlib.nullcontext,
 ) -> Progress:
     """Bring models into their wanted states, one after the other.
 
@@ -308,7 +310,7 @@ def ensure_all(
     Args:
         wanted_models: In an order that works.
         check_mode: Whether nothing may be changed.
-        after: Called after each entry that was worked through.
+        around: What an entry is worked through in. It gets the exception where that fails.
 
     Raises:
         LibraryMissing: The host has no requests; nothing was done.
@@ -331,13 +333,12 @@ def ensure_all(
             continue
         changed = True  # a failure may come after something was changed
         try:
-            outcome = ensure(wanted, targets[wanted.server_key()], check_mode)
+            with around(wanted):
+                outcome = ensure(wanted, targets[wanted.server_key()], check_mode)
             if check_mode:
                 outcome = _after_the_earlier(wanted, outcome, progress.done)
             changed = outcome.changed
             progress.done.append((wanted, outcome))
-            if after is not None:
-                after(wanted)
         except EXPECTED_ERRORS as error:
             broken.add(wanted.instance)
             progress.failures.append((wanted, str(error)))

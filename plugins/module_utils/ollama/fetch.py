@@ -6,11 +6,13 @@ them, otherwise pulled and created by a server that is started for it."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Callable
 
+from ..common import paths
 from ..common.sizes import gib
+from ..host.progress_file import ProgressFile
 from . import fetch_server
 from .ensure import Progress, WantedModel, ensure_all
-from .fetch_progress import ProgressFile
 from .fetch_server import FetchServer
 from .store import Store
 from .target import ModelError, Outcome
@@ -49,9 +51,9 @@ def fetch_all(wanted_models: list[WantedModel], server: FetchServer, check_mode:
 def _with_a_server(wanted_models: list[WantedModel], server: FetchServer) -> Progress:
     """Start the server and bring the models; see `fetch_all`."""
     finished: list[tuple[WantedModel, Outcome]] = []
-    progress_file = ProgressFile()
+    progress_file = ProgressFile(paths.FETCH_PROGRESS)
     reported = [
-        replace(wanted, pull=replace(wanted.pull, report=progress_file.reporter(str(wanted.name))))
+        replace(wanted, pull=replace(wanted.pull, report=_reporter(progress_file, str(wanted.name))))
         for wanted in wanted_models
     ]
     try:
@@ -65,6 +67,15 @@ def _with_a_server(wanted_models: list[WantedModel], server: FetchServer) -> Pro
     finally:
         progress_file.finish()
     return _with_earlier(progress, finished)
+
+
+def _reporter(file: ProgressFile, name: str) -> Callable[[int, int], None]:
+    """A function that notes how many bytes of a model are there, and how many it has."""
+
+    def report(completed: int, total: int) -> None:
+        file.note(name, {"completed": completed, "total": total}, at_once=completed >= total)
+
+    return report
 
 
 def _check_space(expected: Progress, server: FetchServer) -> None:

@@ -8,6 +8,8 @@ import datetime
 import os
 from typing import Any
 
+from ..gpu.schema import devices_by_uuid
+from ..host import proc
 from ..host.last_check import last_check
 from ..host.run_lock import LockHeld, run_lock
 from . import observing
@@ -38,7 +40,15 @@ def status(places: Places) -> Answer:
         gpu_state=seen.inventory.get("state"),
     )
     code = FINE if running else OF_VERDICT[seen.evidence.verdict]
-    return Answer(code, lines + [Line("")] + status_lines(seen.evidence, seen.inventory), data)
+    return Answer(
+        code, lines + [Line("")] + status_lines(seen.evidence, seen.inventory, _cgroups(seen.inventory)), data
+    )
+
+
+def _cgroups(inventory: dict[str, Any]) -> dict[int, str]:
+    devices = devices_by_uuid(inventory).values()
+    pids = {process.get("pid") for device in devices for process in device.get("processes") or []}
+    return {pid: proc.cgroup(pid) for pid in sorted(filter(None, pids))}
 
 
 def _run_in_progress(places: Places) -> bool:

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from ..common.sizes import gib
 from ..evidence.shapes import Evidence, InstanceEvidence, ModelEvidence
+from ..gpu.holders import held_by
 from ..gpu.schema import devices_by_uuid
 from .shapes import LEVEL_OF_VERDICT, WARNING, Line
 from .verdicts import verdict_lines, verdicts
@@ -20,12 +22,13 @@ _SHORT_UUID = 12  # "GPU-4f5e6d7c": no two GPUs of a host were seen to share the
 _COLUMNS = (("INSTANCE", 10), ("MODEL", 27), ("LAYERS", 7), ("PLANNED", 9), ("SEEN", 9), ("VERDICT", 8))
 
 
-def status_lines(evidence: Evidence, inventory: dict[str, Any]) -> list[Line]:
+def status_lines(evidence: Evidence, inventory: dict[str, Any], cgroups: Mapping[int, str] | None = None) -> list[Line]:
     """Return a table of the GPUs, then the verdict.
 
     Args:
         evidence: of the plan.
         inventory: the GPU facts.
+        cgroups: {pid: text of /proc/PID/cgroup} of processes on GPUs, as far as they were read.
     """
     lines = [Line("  " + _row(name for name, _width in _COLUMNS))]
     facts = devices_by_uuid(inventory)
@@ -33,7 +36,7 @@ def status_lines(evidence: Evidence, inventory: dict[str, Any]) -> list[Line]:
     for uuid in list(facts) + sorted(set(planned) - set(facts)):
         lines.append(Line(_gpu_line(uuid, facts.get(uuid), inventory)))
         lines += _rows_of(uuid, evidence)
-        lines += _notes(facts.get(uuid) or {}, {instance.unit for instance in evidence.instances})
+        lines += _notes(facts.get(uuid) or {}, {instance.unit for instance in evidence.instances}, cgroups or {})
     if any(not model.devices for _one, model in _models(evidence)):
         lines.append(Line("No GPU"))
         lines += _rows_of(None, evidence)
@@ -68,19 +71,10 @@ def _gpu_line(uuid: str, device: dict[str, Any] | None, inventory: dict[str, Any
     )
 
 
-def _notes(device: dict[str, Any], units: set[str]) -> list[Line]:
+def _notes(device: dict[str, Any], units: set[str], cgroups: Mapping[int, str]) -> list[Line]:
     """What else holds memory of a GPU, and why its health is not good."""
     others = [one for one in device.get("processes") or [] if one.get("unit") not in units]
-    told = [
-        "  others: %s (process %s%s) holds %s"
-        % (
-            one.get("name") or "unknown",
-            one.get("pid"),
-            ", %s" % one["unit"] if one.get("unit") else "",
-            gib(one.get("used_bytes"), "an unknown amount"),
-        )
-        for one in others
-    ]
+    told = ["  others hold %s" % text for text in held_by(others, cgroups)]
     told += ["  %s" % reason for reason in (device.get("health") or {}).get("reasons") or []]
     return [
         Line(part, WARNING) for text in told for part in textwrap.wrap(text, WIDTH, subsequent_indent="    ", **_NAMES)

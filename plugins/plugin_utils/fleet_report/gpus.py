@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import short_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.schema import devices_by_uuid
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answers import Answers
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import GpuReport, MemoryParts
@@ -21,12 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.value
     text,
     whole,
 )
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import (
-    GpuMemory,
-    gpu_labels,
-    gpu_memory,
-    short_name,
-)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import GpuMemory, gpu_labels, gpu_memory
 
 
 def gpu_reports(answers: Answers) -> list[GpuReport]:

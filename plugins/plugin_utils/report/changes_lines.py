@@ -20,6 +20,15 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style impor
 
 _STAGES = ("install", "fetch", "switch", "finish", "history", "prune")
 _PLURALS = {"directory": "directories", "library": "libraries", "history": "plans of the history"}
+#: Words of a reason for one thing, and for several.
+_NUMBERS = (
+    (r"\bThe store of its instance does\b", "The stores of their instances do"),
+    (r"\bIts instance does\b", "Their instances do"),
+    (r"^It is\b", "They are"),
+    (r"^It does\b", "They do"),
+    (r"^It becomes another name\b", "They become other names"),
+    (r"\bhave it\b", "have them"),
+)
 _LABELS = 11
 
 
@@ -138,7 +147,14 @@ def _group_text(group: Sequence[dict[str, Any]]) -> str:
         return "%s %s %s%s: %s" % (verb, first["object"], first["what"], place, first["reason"])
     names = list(dict.fromkeys(_last_part(one) for one in group))
     plural = _PLURALS.get(first["object"], "%ss" % first["object"])
-    return "%s %d %s (%s): %s" % (verb, len(group), plural, ", ".join(names), _reason_of_all(first))
+    return "%s %d %s (%s): %s" % (verb, len(group), plural, ", ".join(names), _of_several(_reason_of_all(first)))
+
+
+def _of_several(reason: str) -> str:
+    """A reason that is the same for several things."""
+    for singular, words in _NUMBERS:
+        reason = re.sub(singular, words, reason)
+    return reason
 
 
 def _reason_of_all(change: dict[str, Any]) -> str:

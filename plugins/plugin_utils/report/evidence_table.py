@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import with_names
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import (
     Line,
     Span,
@@ -46,10 +47,10 @@ def evidence_table(evidence: dict[str, Any], style: Style, host: str = "", label
     for instance in evidence.get("instances") or []:
         for model in instance["models"]:
             rows += [[_model_title(instance, model)], *_device_rows(model, style, labels or {})]
-            notes += _not_passed(model, style)
+            notes += _not_passed(model, style, labels or {})
             for note in model.get("notes") or []:
                 notes += sentence(style, note, first="  ", rest="    ")
-        notes += _not_passed(dict(instance, name="instance %s" % instance["name"]), style)
+        notes += _not_passed(dict(instance, name="instance %s" % instance["name"]), style, labels or {})
     lines += list(_aligned(rows)) if len(rows) > 1 else []
     lines += notes
     for finding in evidence.get("diagnosis") or []:
@@ -112,7 +113,7 @@ def _aligned(rows: list[list[Any]]) -> Iterator[Line]:
         yield line(Span("    %s  %s" % (first, "  ".join(others)), "label" if not number else ""))
 
 
-def _not_passed(subject: dict[str, Any], style: Style) -> list[Line]:
+def _not_passed(subject: dict[str, Any], style: Style, labels: dict[str, str]) -> list[Line]:
     """The checks of a model or an instance that did not pass."""
     lines = []
     for check in subject.get("checks") or []:
@@ -125,6 +126,7 @@ def _not_passed(subject: dict[str, Any], style: Style) -> list[Line]:
                 check.get("observed"),
                 check.get("expected"),
             )
+            text = with_names(text, labels)
             lines += sentence(style, text, first="  ", rest="    ", role="bad" if check["passed"] is False else "note")
     return lines
 

@@ -81,5 +81,5 @@ def gains_text(found: Gains) -> tuple[str, str]:
         costs.append("%s of memory more" % gib(-found.bytes))
     if not said and not costs:
         return "gained", "nothing: Ollama would do the same by itself; the plan keeps it so"
-    text = "; ".join([part for part in (", ".join(said), ", ".join(costs)) if part])
+    text = ", for ".join([part for part in (", ".join(said), " and ".join(costs)) if part])
     return "gained" if said else "given up", text

@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import served_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import short_name
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import (
     Line,
     Span,
@@ -32,7 +33,6 @@ _SHORT_NAME = 12
 #: Terminals on which names are short, and on which there is no place for them.
 _NARROW, _NARROWER = 72, 60
 _SHORTEST_BAR, _LONGEST_BAR = 8, 64
-_OF_NAMES = ("NVIDIA ", "GeForce ", "Tesla ")
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,6 @@ def gpu_memory(plan: dict[str, Any]) -> list[GpuMemory]:
             )
         )
     return found
-
-
-def short_name(name: Any) -> str:
-    """Return the name of a GPU without the words that all have."""
-    name = str(name)
-    for word in _OF_NAMES:
-        name = name[len(word) :] if name.startswith(word) else name
-    return name
 
 
 def memory_rows(style: Style, gpus: list[GpuMemory], indent: str = "  ", after: str = "") -> list[Line]:

@@ -32,7 +32,18 @@ _SLOWEST = 5
 _LONGEST_HOST = 24
 #: The state of a host in check mode that differs from its plan.
 WOULD_CHANGE = "would change"
-_ROLES = {"proven": "good", "as planned": "good", "planned": "good", "FAILED": "bad", "UNREACHABLE": "bad"}
+#: The states of hosts that were diagnosed.
+WITH_FINDINGS, WITHOUT_FINDINGS = "with findings", "without findings"
+_ROLES = {
+    "proven": "good",
+    "as planned": "good",
+    "planned": "good",
+    WITHOUT_FINDINGS: "good",
+    "FAILED": "bad",
+    "UNREACHABLE": "bad",
+}
+#: States of runs that change nothing in any case.
+_READ_ONLY = (WOULD_CHANGE, WITH_FINDINGS, WITHOUT_FINDINGS)
 
 
 @dataclass
@@ -91,8 +102,9 @@ def _counted(hosts: Sequence[HostOutcome]) -> str:
 
 
 def _host(host: HostOutcome, style: Style, with_gpus: bool) -> list[Line]:
-    changed = ", %d changed" % host.changed if host.changed else ", nothing changed"
-    changed = "" if host.state == WOULD_CHANGE else changed
+    tasks = "%d %s" % (host.changed, "task" if host.changed == 1 else "tasks")
+    changed = ", %s changed something" % tasks if host.changed else ", nothing changed"
+    changed = "" if host.state in _READ_ONLY else changed
     name = cut(host.name, _LONGEST_HOST)
     spans = line(Span(name, "title"), ": ", Span(host.state, _ROLES.get(host.state, "note")), changed)
     lines = [spans]

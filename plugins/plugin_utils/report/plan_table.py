@@ -160,12 +160,12 @@ def _untouched(plan: dict[str, Any], untouched: dict[str, Any], labels: dict[str
     layers = [count for count in untouched.get("layers") or [] if count is not None]
     if layers and outcome != "cpu":
         text += ", %s layers" % " + ".join(map(str, layers))
-    return "%s, context %s%s" % (text, untouched.get("context_length"), _reckoned(untouched))
+    return "%s, context %s%s" % (text, untouched.get("context_length"), _estimate(untouched))
 
 
-def _reckoned(untouched: dict[str, Any]) -> str:
+def _estimate(untouched: dict[str, Any]) -> str:
     size = untouched.get("predicted_bytes")
-    return ", reckoned with %s" % gib(size) if size else ""
+    return ", %s by its own estimate" % gib(size) if size else ""
 
 
 def _planned(place: ModelPlace, labels: dict[str, str]) -> str:

@@ -10,12 +10,19 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import GpuMemory
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import WOULD_CHANGE, HostOutcome
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import (
+    WITH_FINDINGS,
+    WITHOUT_FINDINGS,
+    WOULD_CHANGE,
+    HostOutcome,
+)
 
 #: Stages of a run in their order. Each is a folder of the role's tasks, or a file beside them.
 STAGES = ("plan", "install", "fetch", "switch", "finish", "verify", "report", "remove", "gateway", "other")
 _OF_FILES = {"freeze": "plan", "main": "plan", "rollback": "plan", "upgrade": "plan", "reported": "report"}
 _PATH = re.compile(r"/roles/(?P<role>[^/]+)/(?:tasks|handlers)/(?:(?P<folder>\w+)/)?(?P<file>\w+)\.ya?ml")
+#: What is kept of the overviews.
+_KNOWN = ("in_force", "feasible", "changes", "verdict", "findings")
 _ROLE, _GATEWAY = "ollama_multigpu", "ollama_gateway"
 
 
@@ -66,12 +73,17 @@ class RunRecord:
         """
         host, known = self.host(name), self._shown.setdefault(name, {})
         kind = overview.get("kind")
-        known.update((key, overview[key]) for key in ("in_force", "feasible", "changes", "verdict") if key in overview)
+        known.update((key, overview[key]) for key in _KNOWN if key in overview)
         if kind == "plan":
             host.gpus = [GpuMemory(**dict(one, models=tuple(one["models"]))) for one in overview["gpus"]]
             host.served = [(str(url), [str(name) for name in names]) for url, names in overview["served"]]
         elif kind == "evidence":
             host.observed = dict(overview["observed"])
+
+    def wants_evidence(self, name: str) -> bool:
+        """Return whether the evidence of a host is shown although it passes: the host has changed, or nothing else of
+        it is shown, as by the playbook verify."""
+        return bool(self.host(name).changed) or "feasible" not in self._shown.get(name, {})
 
     def outcomes(self, summaries: Mapping[str, Mapping[str, int]]) -> list[HostOutcome]:
         """Return the hosts of the run with what became of them.
@@ -91,6 +103,10 @@ class RunRecord:
             return "UNREACHABLE", self._failures.get(name, "")
         if counted.get("failures"):
             return "FAILED", self._failures.get(name, "")
+        if "findings" in known:
+            counts = known["findings"]
+            told = ", ".join("%d %s" % (count, confidence) for confidence, count in counts.items())
+            return (WITH_FINDINGS, "%s, see above" % told) if counts else (WITHOUT_FINDINGS, "")
         verdict = known.get("verdict")
         if verdict:
             return ("proven", "") if verdict == "pass" else ("verdict %s" % verdict, "")

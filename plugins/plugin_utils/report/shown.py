@@ -141,6 +141,17 @@ def _switched(options: dict[str, Any], style: Style, host: str) -> Shown:
     return Shown(lines, lines)
 
 
+def _diagnosis(options: dict[str, Any], style: Style, host: str) -> Shown:
+    """What was looked at, the findings, and how many there are of each confidence."""
+    found = options["diagnosis"]
+    shown = _text({"text": [*(found.get("looked_at") or []), *(found.get("lines") or [])]}, style, host)
+    counts: dict[str, int] = {}
+    for finding in found.get("findings") or []:
+        confidence = str(finding["confidence"])
+        counts[confidence] = counts.get(confidence, 0) + 1
+    return Shown(shown.lines, shown.short, {"findings": counts})
+
+
 def _text(options: dict[str, Any], style: Style, host: str) -> Shown:
     lines: list[Line] = []
     for text in options["text"]:
@@ -151,6 +162,7 @@ def _text(options: dict[str, Any], style: Style, host: str) -> Shown:
 #: What the options show; the first that is given decides.
 _KINDS: dict[str, Callable[[dict[str, Any], Style, str], Shown]] = {
     "text": _text,
+    "diagnosis": _diagnosis,
     "switched": _switched,
     "switch": _switch,
     "evidence": _evidence,

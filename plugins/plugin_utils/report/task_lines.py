@@ -14,7 +14,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style impor
 #: What else says why a command failed.
 _STREAMS = ("stderr", "stdout", "module_stderr", "module_stdout")
 _MOST_LINES_OF_A_STREAM = 40
-_LONGEST_REASON = 300
+#: A message with its remedy is shorter; what is longer is the output of a program.
+_LONGEST_REASON = 2000
 #: A task that takes less needs no figure.
 _LONG = 1.0
 
@@ -78,7 +79,7 @@ def message(answer: Mapping[str, Any]) -> str:
 
 
 def reason(task: Any, answer: Mapping[str, Any]) -> str:
-    """Return a failure in short: the task and the begin of its message."""
+    """Return a failure for the overview: the task and its whole message, with the remedy."""
     text = " ".join(message(answer).split())
-    short = text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+    short = text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON].rsplit(" ", 1)[0] + " … (whole above)"
     return "%s: %s" % (name_of(task), short)

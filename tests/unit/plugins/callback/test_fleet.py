@@ -131,7 +131,7 @@ def test_a_change_is_a_line(run):
     run.ends("on_ok", "a", Task("Write the plan, maybe", check_mode=True), {"changed": True})
     assert len(run.printed) == count
     run.callback.v2_playbook_on_stats(Stats(a={"changed": 2}))
-    assert "a: done, 2 changed" in run.text
+    assert "a: done, 2 tasks changed something" in run.text
 
 
 def test_a_failure_is_told_with_its_whole_message(run):
@@ -141,6 +141,28 @@ def test_a_failure_is_told_with_its_whole_message(run):
     assert "FAILED on a: Refuse" in text and message in text and "E1\\x1b[2J E2" in text
     run.callback.v2_playbook_on_stats(Stats(a={"failures": 1}, b={}))
     assert "a: FAILED, nothing changed" in run.text and "Overview: 2 hosts, 1 FAILED, 1 done" in run.text
+    assert " ".join(run.text.split()).count(message) == 2, "the remedy is at its end, and is wanted in the overview"
+    assert max(map(len, run.text.splitlines())) <= 80
+
+
+def test_evidence_that_passes_is_shown_where_it_is_news(run):
+    """After a change, and where nothing else is shown, as by the playbook verify."""
+    run.shows("a", plan=PLAN, applied=PLAN)
+    run.shows("a", evidence=evidence_of(PLAN), plan=PLAN)
+    assert "Evidence on a" not in run.text
+    run.ends("on_ok", "a", Task("Write the plan", path="finish/main.yml"), {"changed": True})
+    run.shows("a", evidence=evidence_of(PLAN), plan=PLAN)
+    run.shows("b", evidence=evidence_of(PLAN), plan=PLAN)
+    assert run.text.count("Evidence on a. Verdict: pass") == 1 and "Evidence on b. Verdict: pass" in run.text
+
+
+def test_a_diagnosis_counts_the_hosts_with_findings(run):
+    finding = {"finding": "xid", "confidence": "certain"}
+    run.shows("a", diagnosis={"looked_at": [], "lines": ["xid: seen."], "findings": [finding]})
+    run.shows("b", diagnosis={"looked_at": [], "lines": ["Nothing was found."], "findings": []})
+    run.callback.v2_playbook_on_stats(Stats(a={}, b={}))
+    assert "Overview: 2 hosts, 1 with findings, 1 without findings" in run.text
+    assert "a: with findings\n  1 certain, see above" in run.text
 
 
 def test_what_is_rescued_is_no_failure_at_the_end(run):

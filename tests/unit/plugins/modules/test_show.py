@@ -60,4 +60,4 @@ def test_nothing_is_printed_with_no_log(played):
 
 
 def test_a_task_without_anything_to_show_says_what_it_takes(played):
-    assert "There is nothing to show: give one of difference, evidence, plan" in played
+    assert "There is nothing to show: give one of diagnosis, difference, evidence" in played

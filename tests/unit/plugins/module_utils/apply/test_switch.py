@@ -147,10 +147,11 @@ def test_models_are_linked_before_the_start_and_loaded_after_it(host, monkeypatc
         steps.append(("link", host.told[-1][0]))
         return [(one, Outcome("link", "sha256:a")) for one in models]
 
-    def ensure_all(models, after):
+    def ensure_all(models, around):
         steps.append(("ensure", host.told[-1][0]))
         for one in models:
-            after(one)
+            with around(one):
+                pass
         return ensure.Progress([(one, Outcome(digest="sha256:a")) for one in models])
 
     monkeypatch.setattr(ensure, "link_all", link_all)
@@ -164,7 +165,7 @@ def test_models_are_linked_before_the_start_and_loaded_after_it(host, monkeypatc
 def test_a_model_is_unloaded_before_its_running_instance_has_another_plan(host, monkeypatch, restart):
     moved, releases = wanted(state="unloaded"), []
 
-    def ensure_all(models, after=None):
+    def ensure_all(models, around=None):
         releases.append(host.of("gpu0")[0])
         return ensure.Progress([(one, Outcome("unload" if len(releases) == 1 else "none")) for one in models])
 
@@ -189,7 +190,7 @@ def test_models_that_fail_or_have_another_header_go_back(host, monkeypatch, diff
         if differs
         else ensure.Progress(failures=[(model, "the server answers with an error")])
     )
-    monkeypatch.setattr(ensure, "ensure_all", lambda models, after: progress)
+    monkeypatch.setattr(ensure, "ensure_all", lambda models, around: progress)
     done = make(order(host, "gpu0", models=(model,)), both(), host.files)
     assert ("tiny:latest of gpu0" if differs else "answers with an error") in done.failure
     assert host.of("gpu0") == (OLD, "A=1\n") and done.back.failure == ""

@@ -57,7 +57,7 @@ def test_what_a_stopped_instance_has_is_not_brought():
     missing = applied_host(wanted, stores=dict(stores, **{OWN: store()}))
     assert brought(wanted, missing, STOPPED) == [
         ("fetch", "", "The store of gpu0 does not have it."),
-        ("link", "gpu0", "It is fetched before."),
+        ("link", "gpu0", "It is fetched before the switch."),
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_model_that_is_missing_is_brought():
     changes = compared(wanted, {"gpu0": server("tiny:latest")})[0]
     assert changes[:2] == [
         ("create", OPTIMIZED, "gpu0 does not have it."),
-        ("link", OPTIMIZED, "It is fetched before."),
+        ("link", OPTIMIZED, "It is fetched before the switch."),
     ]
     changes = compared(wanted, {"gpu0": server()})[0]
     assert [change[:2] for change in changes] == [
@@ -166,8 +166,8 @@ def test_an_optimized_model_that_contains_something_else_is_created_again(conten
     changes = compared(wanted, servers)[0]
     assert changes == [
         ("create", OPTIMIZED, reason),
-        ("link", OPTIMIZED, "It is fetched before."),
-        ("alias", "tiny:latest", "It is to name tiny:latest-optimized, which is brought."),
+        ("link", OPTIMIZED, "It is fetched before the switch."),
+        ("alias", "tiny:latest", "It becomes another name of tiny:latest-optimized."),
         ("load", OPTIMIZED, "It is brought again."),
     ]
 

@@ -36,7 +36,7 @@ CASES = {
     "gpu_too_hot": (first(throttle_reasons=["hardware_thermal_slowdown"], temperature_celsius=94), ["94 C", "fans"]),
     "power_brake": (first(throttle_reasons=["hardware_power_brake_slowdown"]), ["power supplies"]),
     "power_limit_lowered": (first(power_limit_milliwatts=150000), ["150 W", "300 W"]),
-    "ecc_errors": (first(ecc={"enabled": True, "uncorrected_volatile": 3}), ["3 uncorrected", A]),
+    "ecc_errors": (first(ecc={"enabled": True, "uncorrected_volatile": 3}), ["3 uncorrected", "GPU 0 (RTX A6000)"]),
     "memory_row_faulty": (first(ecc={"remap_failure": True}), ["has failed", "Replace"]),
     "recovery_wanted": (first(recovery_action="drain_p2p"), ["drain_p2p"]),
     "xid": (host(kernel_lines=[XID, XID]), ["Xid 79 (the GPU has fallen off the bus)", "2 times"]),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.plugins.module_utils.diagnose.builders import GIB, MIB, UNIT, A, engine, found, host, inventory, server
+from tests.unit.plugins.module_utils.diagnose.builders import GIB, MIB, UNIT, engine, found, host, inventory, server
 
 #: As Linux 6.1 logs it.
 KILLED = "Out of memory: Killed process 901 (llama-server) total-vm:90000000kB, anon-rss:60000000kB"
@@ -15,7 +15,7 @@ SPILLED = server(engines=(engine(log={"layers": 3, "layers_total": 49}),))
 CASES = {
     "swapped": (host(servers=(server(engines=(engine(swapped_bytes=2 * GIB),)),)), ["2.0 GiB of llama3:70b", UNIT]),
     "killed_for_memory": (host(kernel_lines=[KILLED]), ["Killed process 901", "MemoryMax"]),
-    "page_cache": (host(inventory=SHARED, servers=(SPILLED,)), [A, "20.0 GiB", "drop_caches"]),
+    "page_cache": (host(inventory=SHARED, servers=(SPILLED,)), ["GPU 0 (RTX A6000)", "20.0 GiB", "drop_caches"]),
 }
 
 

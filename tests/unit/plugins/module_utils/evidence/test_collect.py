@@ -8,6 +8,7 @@ import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import concurrency
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import engines as evidence_engines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import EngineProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc, systemd
@@ -88,7 +89,7 @@ def gather(monkeypatch):
         )
         monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0)
         monkeypatch.setattr(collecting.asking, "SAMPLE_SECONDS", 0)
-        monkeypatch.setattr(collecting, "_POLL_SECONDS", 0.01)
+        monkeypatch.setattr(concurrency, "POLL_SECONDS", 0.01)
         with serving(host.routes()) as double:
             wanted = wanted or plan()
             wanted["instances"][0]["url"] = double.url

@@ -103,18 +103,18 @@ def test_a_server_that_reports_no_bytes_claims_nothing():
 def test_a_replica_on_the_wrong_gpu_fails():
     result = check_plan(plan({A: 5 * GIB}, outcome="single"), observations(held={B: 5 * GIB + OVERHEAD}, **WITHOUT_LOG))
     assert findings(result) == ["far_from_predicted"]
-    assert B in result.diagnosis[0].evidence
+    assert "on GPU 1 (RTX A6000), but" in result.diagnosis[0].evidence
     assert result.instances[0].models[0].devices[1].uuid == B
 
 
 def test_a_spread_of_a_small_model_that_is_on_one_gpu_fails():
     """num_gpu 999 alone, without OLLAMA_SCHED_SPREAD: one GPU (ollama-behaviour.md 14.2)."""
     spread = plan({A: 3 * GIB, B: 3 * GIB}, outcome="split")
-    result = check_plan(
-        spread, observations(held={A: 6 * GIB + OVERHEAD}, **WITHOUT_LOG, utilization_peak={A: 50, B: 0})
-    )
-    assert findings(result) == ["one_gpu_carries_all"]
-    assert "OLLAMA_SCHED_SPREAD" in result.diagnosis[0].remedy
+    seen = observations(held={A: 6 * GIB + OVERHEAD}, **WITHOUT_LOG, utilization_peak={A: 50, B: 0})
+    seen.instances["gpu0-1"].models[NAME].engine.arguments.extend(["--split-mode", "none", "--main-gpu", "0"])
+    result = check_plan(spread, seen)
+    assert findings(result) == ["far_from_predicted", "one_gpu_carries_all"]
+    assert "OLLAMA_SCHED_SPREAD" in result.diagnosis[1].remedy
 
 
 def test_a_gpu_that_is_gone_is_named():

@@ -53,7 +53,8 @@ def test_another_process_of_the_unit_is_named(held):
     join(seen, 1, dict(LISTED, pid=99, used_bytes=held))
     result = check_plan(plan(), seen)
     assert (result.verdict, findings(result)) == ("fail", ["unplanned_process"])
-    assert "process 99 (llama-server)" in result.diagnosis[0].evidence and B in result.diagnosis[0].evidence
+    assert "process 99 (llama-server, unit %s) holds" % UNIT in result.diagnosis[0].evidence
+    assert "on GPU 1 (RTX A6000)" in result.diagnosis[0].evidence
     assert "99" in result.diagnosis[0].remedy
 
 
@@ -91,7 +92,7 @@ def test_any_memory_on_a_gpu_outside_the_plan_is_a_finding(held):
     seen.instances["gpu0-1"].models[NAME].log_missing = "the journal has been rotated"
     result = check_plan(plan({A: 6 * GIB}, outcome="single"), seen)
     assert (result.verdict, findings(result)) == ("fail", ["far_from_predicted"])
-    assert B in result.diagnosis[0].evidence and "CUDA_VISIBLE_DEVICES" in result.diagnosis[0].remedy
+    assert "GPU 1 (RTX A6000)" in result.diagnosis[0].evidence and "CUDA_VISIBLE_DEVICES" in result.diagnosis[0].remedy
 
 
 def test_what_is_unknown_is_not_proven():

@@ -81,6 +81,18 @@ def test_activity_follows_what_the_units_processes_read_and_hold(tmp_path):
     assert proc.activity("other.service", str(tmp_path)) == 0
 
 
+def test_what_a_process_reads_is_known_where_it_may_be_looked_at(tmp_path):
+    for pid, io in (("7", "rchar: 10\nwchar: 99\nread_bytes: 5\n"), ("8", None), ("9", "")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "status").write_text("Name:\tx\nVmRSS:\t  100 kB\nRssFile:\t  3 kB\n")
+        if io is not None:
+            (tmp_path / pid / "io").write_text(io)
+    assert proc.reading(7, str(tmp_path)) == proc.Reading(read_bytes=10, disk_bytes=5, mapped_bytes=3072)
+    assert [proc.reading(pid, str(tmp_path)) for pid in (8, 9, 10)] == [None, None, None]
+    own = proc.reading(os.getpid())
+    assert own is not None and own.read_bytes > 0 and own.mapped_bytes > 0
+
+
 def test_the_memory_of_units_is_what_their_processes_hold_outside_of_files(tmp_path):
     for pid, unit, status in (
         (1, "a.service", "RssAnon:\t10 kB\nRssFile:\t999 kB\nRssShmem:\t5 kB\n"),

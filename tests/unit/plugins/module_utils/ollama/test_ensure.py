@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import ensure, present
@@ -163,8 +165,21 @@ def test_models_are_brought_from_stores_on_the_host_without_a_server(tmp_path, m
     assert ensure.link_all(models) == []
 
 
-def test_each_entry_that_is_done_is_told(monkeypatch):
+def test_each_entry_is_worked_through_in_what_the_caller_gives(monkeypatch):
     told = []
-    monkeypatch.setattr(ensure, "ensure", lambda model, target, check_mode: Outcome())
-    ensure.ensure_all([wanted("gpu0"), wanted("gpu1")], after=lambda model: told.append(model.instance))
-    assert told == ["gpu0", "gpu1"]
+
+    @contextlib.contextmanager
+    def around(model):
+        told.append("begin %s" % model.instance)
+        yield
+        told.append("end %s" % model.instance)
+
+    def fails_on_gpu1(model, target, check_mode):
+        told.append("work")
+        if model.instance == "gpu1":
+            raise ModelError("no")
+        return Outcome()
+
+    monkeypatch.setattr(ensure, "ensure", fails_on_gpu1)
+    progress = ensure.ensure_all([wanted("gpu0"), wanted("gpu1")], around=around)
+    assert told == ["begin gpu0", "work", "end gpu0", "begin gpu1", "work"] and len(progress.failures) == 1

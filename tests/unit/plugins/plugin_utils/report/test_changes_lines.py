@@ -52,12 +52,12 @@ def test_a_first_run():
         "  address    http://127.0.0.1:11435 is new and serves gemma3:27b-optimized",
         "  to fetch   Ollama 0.32.15 and 16.0 GiB of models (gemma3:27b)",
         "  install    Fetch release 0.32.15: It is not installed.",
-        "  fetch      Write 2 directories (ollama-multigpu, fetch): It is not there.",
+        "  fetch      Write 2 directories (ollama-multigpu, fetch): They are not there.",
         "             Fetch model gemma3:27b: The store of gpu0 does not have it.",
-        "  switch     Enable 2 instances (ollama@gpu0.service, ollama@gpu1.service): It",
-        "               does not start at boot.",
-        "             Link 2 models (gemma3:27b on gpu0, gemma3:27b on gpu1): The store",
-        "               of its instance does not have it.",
+        "  switch     Enable 2 instances (ollama@gpu0.service, ollama@gpu1.service): They",
+        "               do not start at boot.",
+        "             Link 2 models (gemma3:27b on gpu0, gemma3:27b on gpu1): The stores",
+        "               of their instances do not have them.",
     ]
 
 

@@ -37,7 +37,7 @@ def test_three_hosts_on_one_screen():
     assert found[3].startswith("  GPU 0 GPU of 49140 MiB  █") and found[3].endswith(
         "predicted 17.5 GiB, observed 18.0 GiB"
     )
-    assert "b: proven, 3 changed" in found and "  No route to host." in found
+    assert "b: proven, 3 tasks changed something" in found and "  No route to host." in found
     assert found[-4:] == [
         "seconds  plan  switch  verify   all",
         "a         2.0     0.0     1.0   3.0",

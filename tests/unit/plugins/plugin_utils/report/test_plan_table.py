@@ -33,11 +33,11 @@ def test_a_split_plan():
         "  llama4:16x17b, split over GPU 0 and 1",
         "    served as  llama4:16x17b-optimized at http://127.0.0.1:11434",
         "    strategy   split: 65.1 GiB on 2 GPUs: no single GPU has room for it.",
-        "    untouched  split over GPU 0 and 1, 25 + 24 layers, context 262144, reckoned",
-        "               with 108.9 GiB",
+        "    untouched  split over GPU 0 and 1, 25 + 24 layers, context 262144, 108.9 GiB",
+        "               by its own estimate",
         "    planned    split over GPU 0 and 1, 25 + 24 layers, context 32768, KV cache",
         "               f16, 65.1 GiB predicted",
-        "    gained     43.8 GiB of memory stay free; 229376 tokens of context less",
+        "    gained     43.8 GiB of memory stay free, for 229376 tokens of context less",
     ]
 
 
@@ -79,8 +79,11 @@ def test_replicas_say_what_is_gained():
 @pytest.mark.parametrize(
     "found, told",
     [
-        (Gains(context=-24576, bytes=-(2**30)), ("given up", "24576 tokens of context less, 1.0 GiB of memory more")),
-        (Gains(context=-8, replicas=1), ("gained", "+1 replica; 8 tokens of context less")),
+        (
+            Gains(context=-24576, bytes=-(2**30)),
+            ("given up", "24576 tokens of context less and 1.0 GiB of memory more"),
+        ),
+        (Gains(context=-8, replicas=1), ("gained", "+1 replica, for 8 tokens of context less")),
         (Gains(), ("gained", "nothing: Ollama would do the same by itself; the plan keeps it so")),
     ],
 )

@@ -39,6 +39,8 @@ def test_the_stage_of_a_task(path, stage):
         ([{"kind": "evidence", "verdict": "pass", "observed": {}}], {}, False, "proven"),
         ([{"kind": "evidence", "verdict": "unproven", "observed": {}}], {}, False, "verdict unproven"),
         ([{"kind": "evidence", "verdict": "pass", "observed": {}}], {"failures": 1}, False, "FAILED"),
+        ([{"kind": "diagnosis", "findings": {}}], {}, False, "without findings"),
+        ([{"kind": "diagnosis", "findings": {"certain": 2, "possible": 1}}], {}, False, "with findings"),
         ([], {"unreachable": 1, "failures": 1}, False, "UNREACHABLE"),
     ],
 )
@@ -48,6 +50,13 @@ def test_the_state_of_a_host(shown, counted, check, state):
         record.showed("a", overview)
     (host,) = record.outcomes({"a": counted})
     assert host.state == state
+
+
+def test_a_host_with_findings_says_how_sure_they_are():
+    record = RunRecord()
+    record.showed("a", {"kind": "diagnosis", "findings": {"certain": 2, "possible": 1}})
+    (host,) = record.outcomes({"a": {}})
+    assert host.text == "2 certain, 1 possible, see above" and not host.is_well
 
 
 def test_seconds_are_summed_by_stage_and_the_first_reason_counts():

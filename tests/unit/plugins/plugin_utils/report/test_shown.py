@@ -47,6 +47,15 @@ def test_another_plan_is_shown_whole():
     assert short == lines and not overview["in_force"]
 
 
+def test_a_diagnosis_is_its_sentences_and_their_number():
+    findings = [{"finding": "xid", "confidence": name} for name in ("certain", "possible", "possible")]
+    lines, short, overview = both(
+        diagnosis={"looked_at": ["Driver 1; GPU 0 (L4, GPU-1)."], "lines": ["xid: seen."], "findings": findings}
+    )
+    assert lines == short == ["gpu-a: Driver 1; GPU 0 (L4, GPU-1).", "gpu-a: xid: seen."]
+    assert overview == {"kind": "diagnosis", "findings": {"certain": 1, "possible": 2}}
+
+
 def test_evidence():
     plan = planned({"name": "llama4:16x17b", "context_length": 32768})
     lines, short, overview = both(evidence=evidence_of(plan), plan=plan)
@@ -101,5 +110,5 @@ def test_a_switch_that_failed_shows_both_pieces_of_evidence():
 
 
 def test_nothing_to_show():
-    with pytest.raises(NothingToShow, match="give one of difference, evidence"):
+    with pytest.raises(NothingToShow, match="give one of diagnosis, difference, evidence"):
         both()

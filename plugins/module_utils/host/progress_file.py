@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""How far a module is, in a file that the controller reads while the module runs: a module cannot print."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from typing import Dict
+
+_SECONDS = 0.5  # between two writes
+
+
+class ProgressFile:
+    """A file that says how far models are. It is a help alone: what keeps it from being written is ignored.
+
+    Its content: `pid` of the module, `finished`, and `models` as {name: entry} with what was noted last. Everybody may
+    read it. Several threads may note.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._models: Dict[str, Dict[str, int]] = {}
+        self._written = 0.0
+        self._lock = threading.Lock()
+        self._write(False)
+
+    def note(self, name: str, entry: Dict[str, int], at_once: bool = False) -> None:
+        """Note how far a model is.
+
+        Args:
+            name: of the model.
+            entry: numbers by their names.
+            at_once: whether it is written although something was written a moment ago.
+        """
+        with self._lock:
+            self._models[name] = entry
+            if at_once or time.monotonic() - self._written > _SECONDS:
+                self._write(False)
+
+    def finish(self) -> None:
+        """Say that the module ends, or what it reports on."""
+        with self._lock:
+            self._write(True)
+
+    def _write(self, finished: bool) -> None:
+        self._written = time.monotonic()
+        draft = self._path + ".new"
+        content = {"pid": os.getpid(), "finished": finished, "models": self._models}
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(draft), 0o755, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(draft, flags, 0o644), "w") as stream:
+                json.dump(content, stream)
+            os.rename(draft, self._path)

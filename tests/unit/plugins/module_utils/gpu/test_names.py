@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""What people call a GPU."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import gpu_names, short_name, with_names
+
+A, B, M = "GPU-11111111-a", "GPU-11111111-ab", "MIG-2222"
+MIG = {"devices": [{"uuid": M, "name": "A100 MIG 3g.20gb", "gpu_instance_id": 2}]}
+FACTS = {
+    "gpus": [
+        {"uuid": A, "index": 0, "name": "NVIDIA RTX A6000", "mig": {"devices": []}},
+        {"uuid": B, "index": 1, "name": "NVIDIA A100", "mig": MIG},
+        {"uuid": None, "index": 2, "name": None},
+    ]
+}
+
+
+def test_a_gpu_is_its_number_and_its_name():
+    assert gpu_names(FACTS) == {A: "GPU 0 (RTX A6000)", B: "GPU 1 (A100)", M: "GPU 1, MIG device 2 (A100 MIG 3g.20gb)"}
+    assert short_name("NVIDIA GeForce RTX 4090") == "RTX 4090" and gpu_names({}) == {}
+
+
+def test_a_plan_has_the_numbers_of_the_instances_and_knows_what_is_gone():
+    plan = {
+        "gpus": [{"uuid": A, "number": 5, "name": "NVIDIA RTX A6000"}],
+        "left_out": [{"uuid": "GPU-gone", "number": 6}],
+    }
+    names = gpu_names(FACTS, plan)
+    assert names[A] == "GPU 5 (RTX A6000)" and names["GPU-gone"] == "GPU 6" and names[B] == "GPU 1 (A100)"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("%s holds 3 GiB" % A, "GPU 0 (RTX A6000) holds 3 GiB"),
+        ("3 GiB on %s, 4 GiB on %s" % (A, B), "3 GiB on GPU 0 (RTX A6000), 4 GiB on GPU 1 (A100)"),
+        ("without %s, %s" % (B, A), "without GPU 1 (A100), GPU 0 (RTX A6000)"),
+        ("memory of %s: 3 (%s)" % (A, B), "memory of GPU 0 (RTX A6000): 3 (GPU 1 (A100))"),
+        ("it has CUDA_VISIBLE_DEVICES=%s,%s: no" % (A, B), "it has CUDA_VISIBLE_DEVICES=%s,%s: no" % (A, B)),
+        ("nvidia-smi --id=%s" % A, "nvidia-smi --id=%s" % A),
+        ("it wants '%s'" % A, "it wants '%s'" % A),
+        ("%s-x, x%s" % (A, A), "%s-x, x%s" % (A, A)),
+    ],
+)
+def test_uuids_of_sentences_become_names_and_values_stay(text, shown):
+    assert with_names(text, gpu_names(FACTS)) == shown
+    assert with_names(text, {}) == text

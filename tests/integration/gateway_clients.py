@@ -9,6 +9,7 @@ Prints JSON: what each call gave.
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import sys
@@ -31,6 +32,7 @@ def with_ollama(url: str, key: str, context: ssl.SSLContext) -> dict:
         "images": client.chat("llama3", [{**message, "images": [IMAGE]}]).done,
         "stream": [part.message.content for part in client.chat("tiny:8b", [message], stream=True)],
         "generate": client.generate("tiny:8b", "Hi").response,
+        "generate stream": [part.response for part in client.generate("tiny:8b", "Hi", stream=True)],
         "embed": [list(one) for one in client.embed("tiny:8b", ["a", "b"]).embeddings],
         "list": [model.model for model in client.list().models],
         "ps": [model.model for model in client.ps().models],
@@ -52,9 +54,16 @@ def with_openai(url: str, key: str, context: ssl.SSLContext) -> dict:
     """Calls of the package openai."""
     client = openai.OpenAI(base_url=url + "/v1", api_key=key, http_client=httpx.Client(verify=context), max_retries=0)
     messages = [{"role": "user", "content": "Hi"}]
+    url_of_image = {"url": "data:image/png;base64," + base64.b64encode(IMAGE).decode()}
+    image = {"type": "image_url", "image_url": url_of_image}
+    looking = [{"role": "user", "content": [{"type": "text", "text": "Hi"}, image]}]
     stream = client.chat.completions.create(model="tiny:8b", messages=messages, stream=True)
     found = {
         "chat": client.chat.completions.create(model="tiny:8b", messages=messages).choices[0].message.content,
+        "tools": client.chat.completions.create(model="tiny:8b", messages=messages, tools=[TOOL])
+        .choices[0]
+        .message.content,
+        "images": client.chat.completions.create(model="llama3", messages=looking).choices[0].message.content,
         "stream": [part.choices[0].delta.content for part in stream],
         "embed": [one.embedding for one in client.embeddings.create(model="tiny:8b", input=["a", "b"]).data],
         "list": [model.id for model in client.models.list().data],

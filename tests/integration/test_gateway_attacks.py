@@ -21,15 +21,15 @@ GOOD = b'{"model":"tiny:8b","prompt":"x"}'
 LIMIT = 65536
 
 
-@pytest.fixture(scope="module")
-def light():
+@pytest.fixture(name="light", scope="module")
+def light_server():
     found = Light("one", ["llama3:latest", "tiny:8b"])
     yield found
     found.kill()
 
 
-@pytest.fixture(scope="module")
-def front(light, tmp_path_factory):
+@pytest.fixture(name="front", scope="module")
+def attacked_front(light, tmp_path_factory):
     facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0", slots=16)]}}
     keys = [{"name": "ben", "key": KEYS["ben"], "models": ["tiny:8b"]}, {"name": "anna", "key": KEYS["anna"]}]
     place = tmp_path_factory.mktemp("attacked")

@@ -49,6 +49,7 @@ def test_the_package_ollama(answers):
         "images": True,
         "stream": ["one ", "one ", "one "],
         "generate": "one one one",
+        "generate stream": ["one ", "one ", "one "],
         "embed": [[0.5, 0.25], [0.5, 0.25]],
         "list": ["llama3:latest", "tiny:8b"],
         "ps": ["llama3:latest", "tiny:8b"],
@@ -63,6 +64,8 @@ def test_the_package_openai(answers):
     assert "model 'nope' not found; served are: llama3:latest, tiny:8b" in answers["with_openai"].pop("nope")
     assert answers["with_openai"] == {
         "chat": "one one one",
+        "tools": "one one one",
+        "images": "one one one",
         "stream": ["one ", "one ", "one "],
         "embed": [[0.5, 0.25], [0.5, 0.25]],
         "list": ["llama3:latest", "tiny:8b"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import Sandbox, unit_text
 
+from tests.integration.protections import UNIT_LINES, UNPROTECTING, service_lines
 from tests.unit.plugins.module_utils.placement.cases import plan_of
 
 
@@ -108,3 +109,9 @@ def test_only_peers_and_the_host_itself_are_heard(sandbox, allowed):
         "IPAddressAllow=" + allowed,
         "IPAddressDeny=any",
     ]
+
+
+def test_each_line_is_known_to_the_test_that_takes_it_away():
+    """A new line is added to UNIT_LINES, with what is missed without it, or to UNPROTECTING, with the reason."""
+    keys = {line.partition("=")[0] for line in service_lines(unit_text("/srv/models"))}
+    assert keys == set(UNIT_LINES) | set(UNPROTECTING)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Where a gateway sends requests while instances are busy, and what it does with those whose clients are gone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+
+import pytest
+
+from tests.integration.gateway_front import Light, entry, running, until
+
+CHAT = "/api/chat"
+#: Nothing is answered for so long that no test waits for it.
+SILENT = {"num_predict": 1, "rig_silence": 600}
+
+
+@pytest.fixture(name="lights", scope="module")
+def _lights():
+    found = [Light("one", ["llama3:latest"]), Light("two", ["llama3:latest"])]
+    yield found
+    for light in found:
+        light.kill()
+
+
+def facts_of(lights, slots):
+    endpoints = [entry(light, "gpu%d" % number, slots) for number, light in enumerate(lights)]
+    return {"a": {"ollama_version": "0.32.15", "endpoints": endpoints}}
+
+
+@contextlib.contextmanager
+def asking(front, options):
+    """A client that waits for an answer; it is gone after the block."""
+    body = json.dumps({"model": "llama3", "options": options}).encode()
+    head = "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (CHAT, len(body))
+    with socket.create_connection(("127.0.0.1", front.port), timeout=30) as connection:
+        connection.sendall(head.encode() + body)
+        yield connection
+
+
+def count(front, field, server="BACKEND"):
+    """A number that HAProxy tells of the model."""
+    return int(front.row("model_llama3:latest", server)[field])
+
+
+def test_an_instance_with_fewer_requests_under_way_is_asked(lights, tmp_path):
+    """In turn, every second request would go to the busy one."""
+    with running(tmp_path, facts_of(lights, slots=4), acknowledged=["keys"], allow_loading=True) as front:
+        with asking(front, SILENT):
+            until(lambda: count(front, "scur") == 1)
+            busy = [name for name in ("one", "two") if count(front, "scur", {"one": "a_gpu0", "two": "a_gpu1"}[name])]
+            ask = {"model": "llama3", "stream": False, "options": {"num_predict": 1}}
+            words = {front.ask("POST", CHAT, ask, key=None).json["message"]["content"].strip() for unused in range(6)}
+            assert words == {"one", "two"} - set(busy)
+
+
+def test_a_client_that_is_gone_neither_waits_nor_keeps_a_slot(lights, tmp_path):
+    with running(tmp_path, facts_of(lights[:1], slots=1), acknowledged=["keys"], allow_loading=True) as front:
+        with asking(front, SILENT):
+            until(lambda: count(front, "scur", "a_gpu0") == 1)
+            with asking(front, SILENT):
+                until(lambda: count(front, "qcur") == 1)
+            until(lambda: count(front, "qcur") == 0, what="the request whose client is gone left the queue")
+            assert count(front, "scur", "a_gpu0") == 1, "the first one has the slot"
+        until(lambda: count(front, "scur", "a_gpu0") == 0, what="the slot is free again")
+        ask = {"model": "llama3", "stream": False, "options": {"num_predict": 1}}
+        assert front.ask("POST", CHAT, ask, key=None).status == 200

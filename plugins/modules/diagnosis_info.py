@@ -112,7 +112,7 @@ def main():
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
     found = diagnosis.findings(evidence)
-    module.exit_json(changed=False, lines=diagnosis.lines(found), **diagnosis.as_data(evidence, found))
+    module.exit_json(changed=False, lines=diagnosis.lines(evidence, found), **diagnosis.as_data(evidence, found))
 
 
 if __name__ == "__main__":

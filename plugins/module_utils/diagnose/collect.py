@@ -13,7 +13,7 @@ from ..common.addresses import as_reached, url
 from ..common.libraries import LibraryMissing
 from ..common.service_variables import is_read_by_server
 from ..evidence import collect as evidence_of_plan
-from ..evidence import engine_log, engines, seen_computing
+from ..evidence import engine_log, engines, loaded_models, seen_computing
 from ..evidence.checks import check_plan
 from ..evidence.concurrency import in_parallel
 from ..evidence.planned import plan_problem
@@ -67,17 +67,18 @@ def collect(seconds: float, plan_path: str = paths.PLAN, asks: bool = False) -> 
         cgroups={pid: proc.cgroup(pid) for pid in sorted(on_gpus)},
         answers=tuple(ask(found)) if asks else (),
         strays=tuple(one for one in engines.engines_among(proc.pids()) if one.parent == _INIT),
-        proof=_proof(plan),
+        proof=_proof(plan, inventory),
+        amd_gpus=tuple(sysfs.amd_gpus()),
     )
 
 
-def _proof(plan: dict[str, Any]) -> Evidence | None:
+def _proof(plan: dict[str, Any], inventory: dict[str, Any]) -> Evidence | None:
     """How the host compares with its plan. Nothing is loaded or generated for it."""
     if not plan:
         return None
     try:
         seen = evidence_of_plan.collect(
-            plan, load=False, generate=False, timeout=_ANSWER_SECONDS, nvml_timeout=_NVML_SECONDS
+            plan, load=False, generate=False, timeout=_ANSWER_SECONDS, nvml_timeout=_NVML_SECONDS, inventory=inventory
         )
     except (LibraryMissing, OllamaError):
         return None  # why there is nothing to see is a finding of its own
@@ -160,6 +161,7 @@ def _server(
     address = planned["url"] if planned else _address(pid, sockets)
     version, loaded = _api(address) if pid and address else (None, None)
     own = engines.engines(name) if properties else []
+    files = _files(address, loaded or [])
     return Server(
         name=name,
         planned=planned,
@@ -176,7 +178,7 @@ def _server(
         swapped_bytes=proc.swapped_bytes(pid) if pid else 0,
         log=server_log.read(journal),
         last_lines=tuple(last_lines(journal)),
-        engines=tuple(_engine(one, journal, inventory, loaded or []) for one in _of(own, pid)),
+        engines=tuple(_engine(one, journal, inventory, files) for one in _of(own, pid)),
     )
 
 
@@ -213,20 +215,40 @@ def _api(address: str) -> tuple[str | None, list[dict[str, Any]] | None]:
         return None, None
 
 
+def _files(address: str | None, loaded: list[dict[str, Any]]) -> list[tuple[str | None, dict[str, Any]]]:
+    """[(base name of its blob, entry of /api/ps)]. Nobody is asked for the blob of the only model."""
+    if len(loaded) < 2 or not address:
+        return [(None, entry) for entry in loaded]
+    client = OllamaClient(address, _ANSWER_SECONDS)
+    return [(_file_of(client, entry["name"]), entry) for entry in loaded]
+
+
+def _file_of(client: OllamaClient, name: str) -> str | None:
+    try:
+        return loaded_models.file_of(client.show(name))
+    except OllamaError:
+        return None  # such as of a model that was deleted while it is loaded
+
+
 # -- engines ----------------------------------------------------------------------------------------------------------
 
 
 def _engine(
-    process: EngineProcess, journal: list[str], inventory: dict[str, Any], loaded: list[dict[str, Any]]
+    process: EngineProcess,
+    journal: list[str],
+    inventory: dict[str, Any],
+    files: list[tuple[str | None, dict[str, Any]]],
 ) -> Engine:
     started = proc.start_time(process.started)
     lines = engine_log.engine_lines(journal, process.port, process.model_file, started)
+    # Which one of two models of the same blob it is, cannot be told.
+    own = [entry for file, entry in files if len(files) == 1 or file == process.model_file]
     return Engine(
         process=process,
         log=engine_log.parse_engine(lines) if lines else None,
         held=_held(process.pid, inventory),
         swapped_bytes=proc.swapped_bytes(process.pid),
-        loaded=loaded[0] if len(loaded) == 1 else None,
+        loaded=own[0] if len(own) == 1 else None,
     )
 
 

@@ -65,7 +65,9 @@ def looked_at(evidence: HostEvidence) -> list[str]:
     elif inventory.get("no_gpu_present"):
         told = ["This host has no NVIDIA GPU."]
     else:
-        told = ["The GPUs cannot be read: %s." % (inventory.get("reason") or inventory.get("state"))]
+        told = ["The GPUs cannot be read: %s." % (inventory.get("reason") or inventory.get("state") or "").rstrip(".")]
+    if evidence.amd_gpus:
+        told.append("GPUs of AMD (%s) are not looked at." % ", ".join(evidence.amd_gpus))
     told += ["%s." % _server(server) for server in evidence.servers]
     if not evidence.servers:
         told.append("No Ollama server runs here, and there is no unit of one.")
@@ -92,17 +94,26 @@ def _server(server: Server) -> str:
     return "%s: Ollama %s at %s, %s" % (server.name, server.version or "?", server.url or "an unknown address", models)
 
 
-def lines(found: list[Finding]) -> list[str]:
+def lines(evidence: HostEvidence, found: list[Finding]) -> list[str]:
     """Return sentences about findings, one each, and a last one on how many there are."""
     told = []
     for one in found:
         variable = " The role's variable is %s." % one.variable if one.variable else ""
         told.append("%s (%s): %s. %s%s" % (one.finding, one.confidence, one.evidence, one.remedy, variable))
     if not found:
-        return [
-            "Nothing was found that explains: %s. Memory is not compared with a plan here: where the role ran, sudo "
-            "ollama-multigpu status does that." % "; ".join(SYMPTOMS)
-        ]
+        return [_nothing(evidence)]
     counts = {name: sum(one.confidence == name for one in found) for name in CONFIDENCES}
     summary = ", ".join("%d %s" % (count, name) for name, count in counts.items() if count)
     return told + ["%d %s (%s)." % (len(found), "finding" if len(found) == 1 else "findings", summary)]
+
+
+def _nothing(evidence: HostEvidence) -> str:
+    """What is said where nothing was found: what was looked for, and what was compared."""
+    if not evidence.inventory.get("no_gpu_present"):
+        said = "Nothing was found that explains: %s." % "; ".join(SYMPTOMS)
+    elif evidence.amd_gpus:
+        said = "Nothing was found. Only NVIDIA GPUs are looked at, and this host has none."
+    else:
+        said = "Nothing else was found: without an NVIDIA GPU, models run on the CPU."
+    compared = "was compared with its plan, too" if evidence.proof else "was not compared with a plan"
+    return "%s The host %s." % (said, compared)

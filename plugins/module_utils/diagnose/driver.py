@@ -106,22 +106,21 @@ def _nodes(evidence: HostEvidence) -> Iterator[Finding]:
             yield _missing(path, gpu.get("uuid") or "")
     if _UNIFIED_MEMORY in nodes and nodes[_UNIFIED_MEMORY].mode is None and evidence.gpus:
         yield _missing(_UNIFIED_MEMORY, "")
+    alike: dict[tuple[int, str], list[str]] = {}
     for server in _users(evidence):
         closed = [node for node in nodes.values() if server.user and not _may_open(node, server.user)]
         if closed and server.user:
-            yield Finding(
-                "device_node_closed",
-                "%s runs as user %d and may not open %s"
-                % (
-                    server.name,
-                    server.user[0],
-                    ", ".join("%s (mode %04o)" % (one.path, one.mode or 0) for one in closed),
-                ),
-                CERTAIN,
-                "Give the nodes the mode 0666 (the driver's default), or add the user to their group: see the options "
-                "NVreg_DeviceFileMode and NVreg_DeviceFileGID of the module nvidia. Then restart the service.",
-                subject=server.name,
-            )
+            told = ", ".join("%s (mode %04o)" % (one.path, one.mode or 0) for one in closed)
+            alike.setdefault((server.user[0], told), []).append(server.name)
+    for (user, told), names in alike.items():
+        yield Finding(
+            "device_node_closed",
+            "user %d may not open %s, and runs %s" % (user, told, ", ".join(names)),
+            CERTAIN,
+            "Give the nodes the mode 0666 (the driver's default), or add the user to their group: see the options "
+            "NVreg_DeviceFileMode and NVreg_DeviceFileGID of the module nvidia. Then restart the service.",
+            subject=names[0] if len(names) == 1 else "",
+        )
 
 
 def _missing(path: str, subject: str) -> Finding:

@@ -105,15 +105,14 @@ def _failed(server: Server) -> Iterator[Finding]:
     if not start_problems.has_ended(server.properties, None) or not _should_run(server):
         return
     lines = list(server.last_lines)
-    last = secrets.without_credentials(lines[-1]) if lines else "its journal holds nothing"
-    yield Finding(
-        "service_failed",
-        "%s is %s (%s): %s"
-        % (server.name, server.properties.get("ActiveState"), server.properties.get("Result") or "unknown", last),
-        CERTAIN,
-        start_problems.remedy(server.name, server.properties, lines),
-        subject=server.name,
-    )
+    seen = secrets.without_credentials(lines[-1]).rstrip(".") if lines else "its journal holds nothing"
+    state, result = server.properties.get("ActiveState"), server.properties.get("Result") or "unknown"
+    remedy = start_problems.remedy(server.name, server.properties, lines)
+    if (state, result) == ("inactive", "success"):
+        seen = "somebody has stopped it, or it ended by itself without an error"
+        remedy = "Start it: systemctl start %s. %s" % (server.name, remedy)
+    seen = "%s is %s (%s): %s" % (server.name, state, result, seen)
+    yield Finding("service_failed", seen, CERTAIN, remedy, subject=server.name)
 
 
 def _should_run(server: Server) -> bool:

@@ -8,8 +8,9 @@ from typing import Iterator
 
 from ..common import secrets, service_variables
 from ..releases import setting_effects, variable_values
+from ..releases.libraries import compute_capability
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence, Server
-from .visible import capability, library, listed, release, visible
+from .visible import library, listed, release, visible
 
 _VISIBLE, _ORDER, _VULKAN = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OLLAMA_VULKAN"
 #: Ollama's own engine program since 0.30 is llama-server.
@@ -117,17 +118,8 @@ def _visible_devices(server: Server, evidence: HostEvidence) -> Iterator[Finding
     if len(found) < len(tokens):
         if any(one in found for one in mig) and all(_names_one(token, gpus) for token in tokens):
             yield _one_mig_device(server, len(tokens))
-        else:
-            wrong = tokens[len(found)]
-            yield Finding(
-                "visible_devices_invalid",
-                "%s has %s=%s: '%s' names no GPU of this host, or one twice; CUDA hides it and all after it, so that "
-                "%d of %d are left" % (server.name, _VISIBLE, text, wrong, len(found), len(tokens)),
-                CERTAIN,
-                "Give the UUIDs that nvidia-smi -L shows, and restart the service.",
-                "ollama_multigpu_gpus",
-                server.name,
-            )
+        elif tokens[len(found)] not in ((server.planned or {}).get("gpu_uuids") or []):  # one of a plan was there
+            yield _invalid(server, tokens, len(found), evidence)
     if any(token.isdigit() for token in tokens) and len(gpus) > 1:
         by_bus = server.variables.get(_ORDER) == "PCI_BUS_ID"
         mixed = len({one.get("name") for one in gpus}) > 1
@@ -137,10 +129,30 @@ def _visible_devices(server: Server, evidence: HostEvidence) -> Iterator[Finding
             "%s has %s=%s: numbers count %s%s"
             % (server.name, _VISIBLE, text, order, ", and the GPUs differ" if mixed else ""),
             LIKELY if mixed and not by_bus else POSSIBLE,
-            "Give UUIDs (nvidia-smi -L), or set CUDA_DEVICE_ORDER=PCI_BUS_ID too.",
+            "Give UUIDs (nvidia-smi -L)%s." % ("" if by_bus else ", or set CUDA_DEVICE_ORDER=PCI_BUS_ID too"),
             "ollama_multigpu_gpus",
             server.name,
         )
+
+
+def _invalid(server: Server, tokens: list[str], left: int, evidence: HostEvidence) -> Finding:
+    """The first entry that shows no GPU; it may name one that the driver does not list, or cannot open."""
+    away = bool(evidence.inventory.get("unlisted")) or any(not gpu.get("uuid") for gpu in evidence.gpus)
+    seen = (
+        "%s has %s=%s: '%s' names no GPU of this host, or one twice; CUDA hides it and all after it, so that %d of %d "
+        "are left%s"
+    )
+    also = ". It may name the GPU that the driver does not list" if away else ""
+    return Finding(
+        "visible_devices_invalid",
+        seen % (server.name, _VISIBLE, ",".join(tokens), tokens[left], left, len(tokens), also),
+        POSSIBLE if away else CERTAIN,
+        "Give the UUIDs that nvidia-smi -L shows, and restart the service."
+        if not away
+        else "Look at that GPU first. If the entry is wrong, give the UUIDs that nvidia-smi -L shows.",
+        "ollama_multigpu_gpus",
+        server.name,
+    )
 
 
 def _names_one(token: str, gpus: list[dict]) -> bool:
@@ -221,12 +233,13 @@ def _library(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     for gpu in evidence.gpus:
         if gpu.get("pci_bus_id") not in seen:
             continue
-        refused = found.refused_gpu(capability(gpu), driver, library(server))
+        numbers = compute_capability(gpu.get("compute_capability"))
+        refused = found.refused_gpu(numbers, driver, library(server))
         if refused is None:
             continue
         kind = "driver_too_old" if not refused.lasting else "gpu_not_built_for"
         variable = "ollama_multigpu_version"
-        if refused.lasting and library(server) and not found.refused_gpu(capability(gpu), driver, ""):
+        if refused.lasting and library(server) and not found.refused_gpu(numbers, driver, ""):
             kind, variable = "library_leaves_gpu_out", "ollama_multigpu_environment"
         what, _semicolon, remedy = refused.reason.partition("; ")
         yield Finding(

@@ -164,6 +164,7 @@ class HostEvidence:
         strays: engines whose server has ended.
         answers: of the loaded models, where they were asked.
         proof: how the host compares with the applied plan; None where there is no plan, or it cannot be checked.
+        amd_gpus: PCI addresses of GPUs of AMD, which nothing else is known of.
     """
 
     inventory: dict[str, Any]
@@ -178,6 +179,7 @@ class HostEvidence:
     strays: tuple[EngineProcess, ...] = ()
     answers: tuple[Answer, ...] = ()
     proof: Evidence | None = None
+    amd_gpus: tuple[str, ...] = ()
 
     @property
     def gpus(self) -> list[dict[str, Any]]:

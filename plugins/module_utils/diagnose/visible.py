@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from typing import Any, Optional
 
 from ..common.pci import in_pci_order
 from ..releases import variable_values
+from ..releases.libraries import compute_capability
 from ..releases.release import Release
 from ..releases.versions import UnknownVersion, release_of
 from .shapes import HostEvidence, Server
@@ -45,17 +46,13 @@ def usable(server: Server, evidence: HostEvidence) -> list[dict[str, Any]]:
         if (whole.get("health") or {}).get("state") == "unusable":
             continue
         refused = found and found.refused_gpu(
-            capability(whole), evidence.inventory.get("driver_version"), library(server)
+            compute_capability(whole.get("compute_capability")),
+            evidence.inventory.get("driver_version"),
+            library(server),
         )
         if not refused:
             result.append(gpu)
     return result
-
-
-def capability(gpu: dict[str, Any]) -> Optional[Sequence[int]]:
-    """Return the compute capability of a GPU as numbers, None where it is not known."""
-    parts = (gpu.get("compute_capability") or "").split(".")
-    return [int(part) for part in parts] if all(part.isdigit() for part in parts) else None
 
 
 def library(server: Server) -> str:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Optional
 
 from .shapes import Answer
 
 #: As many tokens as a repetition has to have; fewer may be an answer.
 LEAST_TOKENS = 8
+#: So many of one token at the end of an answer are no end, unless it is white space: small models fill up with lines.
+LEAST_AT_THE_END = 16
 #: How many times as likely as the next one a replica's first token has to be (in natural logarithms: 2.7 times), so
 #: that another replica has to begin with the same. GPUs of two models round otherwise, which moves log-probabilities by
 #: some hundredths, and may turn the order of two tokens that are about as likely. Later tokens follow from the ones
@@ -83,13 +85,16 @@ def comparable(one: Answer, other: Answer) -> bool:
     """Return whether the answers of two replicas can be held against each other."""
     if one is other or one.content != other.content:
         return False
-    if one.vector is not None or other.vector is not None:
-        return _cosine(one.vector or (), other.vector or ()) is not None
+    if one.vector is not None and other.vector is not None:
+        return len(one.vector) != len(other.vector) or _cosine(one.vector, other.vector) is not None
     return bool(_first(one) and _first(other))
 
 
 def disagreement(one: Answer, other: Answer) -> Optional[str]:
     """Return how an answer differs from that of another replica, with which it is comparable; None where it may not."""
+    lengths = len(one.vector or ()), len(other.vector or ())
+    if lengths[0] != lengths[1]:
+        return "gives a vector of %d numbers, and %s one of %d" % (lengths[0], other.server, lengths[1])
     cosine = _cosine(one.vector or (), other.vector or ())
     if cosine is not None:
         different = "gives another vector than %s does (cosine %.3f)" % (other.server, cosine)
@@ -134,13 +139,21 @@ def _of_text(one: Answer) -> Iterator[Fault]:
         )
         yield Fault("answer_no_number", seen % zeros[0][0], True)
     tokens = [token[0] for token in one.tokens] or list(one.text.strip())
-    if len(tokens) >= LEAST_TOKENS and len(set(tokens)) == 1:
-        yield Fault("answer_one_token", "answers %r, %d times" % (tokens[0], len(tokens)))
+    times = _times_at_the_end(tokens)
+    if times >= LEAST_TOKENS and times == len(tokens):
+        yield Fault("answer_one_token", "answers %r, %d times" % (tokens[0], times))
+    elif times >= LEAST_AT_THE_END and tokens[-1].strip():
+        yield Fault("answer_one_token", "ends its answer with %r, %d times" % (tokens[-1], times))
     shown = [letter for letter in one.text if not letter.isspace()]
     odd = [letter for letter in shown if letter == _REPLACEMENT or unicodedata.category(letter) in _UNPRINTABLE]
     if len(shown) >= LEAST_TOKENS and 2 * len(odd) > len(shown):
         seen = "answers %d characters, %d of which cannot be printed" % (len(shown), len(odd))
         yield Fault("answer_unprintable", seen, True)
+
+
+def _times_at_the_end(tokens: Sequence[str]) -> int:
+    """How often the last token comes without another one between."""
+    return next((n for n, token in enumerate(reversed(tokens)) if token != tokens[-1]), len(tokens))
 
 
 def _of_vector(one: Answer) -> Iterator[Fault]:

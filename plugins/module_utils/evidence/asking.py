@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ..common.names import served_name
 from ..ollama.client import OllamaClient, OllamaError
 from .shapes import Answer
 
@@ -28,11 +30,14 @@ def options(tokens: int) -> dict[str, Any]:
 def content_of(model: Mapping[str, Any], file: Optional[str]) -> str:
     """Return what replicas have in common, "" where that is not known.
 
+    The name is part of it: two models of one file may have other templates or system texts, and answer otherwise.
+
     Args:
         model: of the plan.
         file: base name of the model's blob.
     """
-    return "%s %s %s" % (file, model.get("kv_cache_type"), model.get("adapters") or "") if file else ""
+    parts = (served_name(model), file, model.get("kv_cache_type"), model.get("adapters") or "")
+    return " ".join(map(str, parts)) if file else ""
 
 
 def answer_of(answer: Answer, found: Mapping[str, Any]) -> Answer:
@@ -43,7 +48,7 @@ def answer_of(answer: Answer, found: Mapping[str, Any]) -> Answer:
         for one in (listed if isinstance(listed, list) else [])
         if isinstance(one, dict)
     )
-    return Answer(answer.server, answer.model, answer.content, str(found.get("response") or ""), tokens)
+    return dataclasses.replace(answer, text=str(found.get("response") or ""), tokens=tokens)
 
 
 def vector_of(
@@ -58,16 +63,15 @@ def vector_of(
         timeout: seconds without a byte.
         seconds: for how long it is asked again, so that it is seen computing: one vector takes milliseconds.
     """
-    server, model, content = answer.server, answer.model, answer.content
     until = time.monotonic() + seconds
     try:
-        vector = client.embed(model, PROMPT, keep_alive, timeout)
+        vector = client.embed(answer.model, PROMPT, keep_alive, timeout)
         while time.monotonic() < until:
-            client.embed(model, PROMPT, keep_alive, timeout)
-        facts = client.show(model).get("model_info") or {}
+            client.embed(answer.model, PROMPT, keep_alive, timeout)
+        facts = client.show(answer.model).get("model_info") or {}
     except OllamaError as error:
-        return Answer(server, model, content, error=error.message)
-    return Answer(server, model, content, vector=tuple(vector), width=_width(facts))
+        return dataclasses.replace(answer, error=error.message)
+    return dataclasses.replace(answer, vector=tuple(vector), width=_width(facts))
 
 
 def _likeliest(token: Mapping[str, Any]) -> tuple[tuple[str, Optional[float]], ...]:

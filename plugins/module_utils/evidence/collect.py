@@ -44,7 +44,12 @@ _NOT_IN_JOURNAL = "the journal no longer has the start of this engine"
 
 
 def collect(
-    plan: dict[str, Any], load: bool = True, generate: bool = True, timeout: float = 300.0, nvml_timeout: float = 30.0
+    plan: dict[str, Any],
+    load: bool = True,
+    generate: bool = True,
+    timeout: float = 300.0,
+    nvml_timeout: float = 30.0,
+    inventory: dict[str, Any] | None = None,
 ) -> Observations:
     """Return what is observed for a plan.
 
@@ -54,6 +59,7 @@ def collect(
         generate: whether to run the generations.
         timeout: seconds without progress after which a load or generation is given up.
         nvml_timeout: seconds that NVML may take to answer.
+        inventory: the GPU facts, where they were just read and nothing is loaded or generated after that.
 
     Raises:
         LibraryMissing: requests, or nvidia-ml-py where the plan uses GPUs.
@@ -85,7 +91,7 @@ def collect(
             found.not_generated = _NOT_WANTED
     sockets = listeners.listeners()
     in_parallel([functools.partial(one.finish, sockets) for one in observers])
-    inventory = _settled_inventory(observers, nvml_timeout)
+    inventory = _settled_inventory(observers, nvml_timeout, inventory)
     for one in observers:
         one.join_devices(inventory["gpus"])
     return Observations(inventory, {one.instance["name"]: one.observed for one in observers}, used_before)
@@ -95,12 +101,15 @@ def _used(inventory: dict[str, Any]) -> dict[str, int | None]:
     return {uuid: device.used_bytes for uuid, device in gpu_memory.devices(inventory).items()}
 
 
-def _settled_inventory(observers: list[Observer], nvml_timeout: float) -> dict[str, Any]:
-    """Return the GPU facts, read again where a process of a unit was on a GPU that is the engine of no planned model.
+def _settled_inventory(
+    observers: list[Observer], nvml_timeout: float, inventory: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the GPU facts: the given ones, or those of now.
 
-    A server starts the engine for a moment to ask it for GPUs.
+    They are read again where a process of a unit was on a GPU that is the engine of no planned model: a server starts
+    the engine for a moment to ask it for GPUs.
     """
-    inventory = nvml.read_inventory(nvml_timeout)[0]
+    inventory = inventory or nvml.read_inventory(nvml_timeout)[0]
     if not any(one.strangers_on_gpus(inventory) for one in observers):
         return inventory
     time.sleep(SETTLE_SECONDS)
@@ -303,11 +312,8 @@ class Observer:
         return self._shown[name]
 
     def _blob(self, name: str) -> str | None:
-        """Return the base name of the model's blob, from the FROM line of its Modelfile; None where it is unknown."""
-        for line in ((self._show(name) or {}).get("modelfile") or "").splitlines():
-            if line.startswith("FROM ") and "sha256-" in line:
-                return line.split("/")[-1].strip()
-        return None
+        """Return the base name of the model's blob; without one, the only engine is taken."""
+        return loaded_models.file_of(self._show(name) or {})
 
     def _running(self) -> list[EngineProcess]:
         return engines.of_server(engines.engines(self.instance["unit"]), self._main_pid)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Mapping, Optional
 
 from ..common.names import key_of, served_name
 from ..ollama.client import OllamaError
@@ -35,6 +35,17 @@ def entries(
         name = served_name(model)
         found[name] = by_key.get(key_of(name)) or (_of_digest(others, name, tags) if others else None)
     return found
+
+
+def file_of(shown: Mapping[str, Any]) -> Optional[str]:
+    """Return the base name of a model's blob, from the FROM line of its Modelfile; None where it has none.
+
+    Args:
+        shown: what /api/show says of the model, {} where it says nothing.
+    """
+    lines = (shown.get("modelfile") or "").splitlines()
+    named = (line for line in lines if line.startswith("FROM ") and "sha256-" in line)
+    return next((line.split("/")[-1].strip() for line in named), None)
 
 
 def _of_digest(others: list[_Entry], name: str, tags: Callable[[], list[_Entry]]) -> _Entry | None:

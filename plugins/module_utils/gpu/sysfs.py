@@ -11,7 +11,7 @@ import os
 import re
 
 PCI = "/sys/bus/pci/devices"
-_NVIDIA = "0x10de"
+_NVIDIA, _AMD = "0x10de", "0x1002"
 _DISPLAY = "0x03"  # class of display controllers: VGA, 3D and others; not the audio and USB functions of a card
 _WSL = "/dev/dxg"  # GPUs of Windows, which the PCI bus of its Linux does not show as NVIDIA's
 
@@ -24,8 +24,8 @@ def _read(path: str) -> str | None:
         return None
 
 
-def _nvidia_gpus(root: str | None) -> list[str] | None:
-    """Return the PCI addresses of NVIDIA's display controllers, None where the bus cannot be read."""
+def _gpus_of(vendor: str, root: str | None) -> list[str] | None:
+    """Return the PCI addresses of a vendor's display controllers, None where the bus cannot be read."""
     root = root or PCI
     try:
         addresses = sorted(os.listdir(root))
@@ -34,14 +34,19 @@ def _nvidia_gpus(root: str | None) -> list[str] | None:
     return [
         address
         for address in addresses
-        if (_read(os.path.join(root, address, "vendor")) or "").strip() == _NVIDIA
+        if (_read(os.path.join(root, address, "vendor")) or "").strip() == vendor
         and (_read(os.path.join(root, address, "class")) or "").startswith(_DISPLAY)
     ]
 
 
 def pci_gpus(root: str | None = None) -> list[str]:
     """Return the PCI addresses (sysfs form) of all NVIDIA GPUs on the bus, whatever driver they have."""
-    return _nvidia_gpus(root) or []
+    return _gpus_of(_NVIDIA, root) or []
+
+
+def amd_gpus(root: str | None = None) -> list[str]:
+    """Return the PCI addresses (sysfs form) of all GPUs of AMD, those inside of processors among them."""
+    return _gpus_of(_AMD, root) or []
 
 
 def no_gpu_present(root: str | None = None) -> bool:
@@ -49,7 +54,7 @@ def no_gpu_present(root: str | None = None) -> bool:
 
     The PCI bus can be read and has none, and the host is not of a kind whose GPU is not on that bus (Jetson, WSL).
     """
-    return _nvidia_gpus(root) == [] and not is_tegra() and not is_wsl()
+    return _gpus_of(_NVIDIA, root) == [] and not is_tegra() and not is_wsl()
 
 
 def sysfs_bus_id(text: str) -> str | None:

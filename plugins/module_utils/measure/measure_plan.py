@@ -12,7 +12,6 @@ from ..common.sizes import gib
 from ..gpu.schema import devices_by_uuid
 from ..ollama import manifest as media
 from ..ollama.store import Store, StoreError
-from ..placement.ask import gpus
 from ..releases import engine_start, libraries, versions
 from . import dry_run, plan_figures
 from .memory_table import DeviceMemory
@@ -126,16 +125,16 @@ class _Measurement:
         release = versions.release_of(self._plan["ollama_version"])
         requested = instance["environment"].get("OLLAMA_LLM_LIBRARY", "")
         usable = [
-            release.gpu_libraries(gpus.capability(self._devices.get(uuid) or {}), self._driver, requested)
-            for uuid in instance["gpu_uuids"]
+            release.gpu_libraries(self._capability(uuid), self._driver, requested) for uuid in instance["gpu_uuids"]
         ]
         return libraries.taken(usable)[0] if usable and all(usable) else ""
 
+    def _capability(self, uuid: str) -> tuple[int, ...] | None:
+        return libraries.compute_capability((self._devices.get(uuid) or {}).get("compute_capability"))
+
     def _flash_attention(self, instance: dict[str, Any]) -> str:
         """Return the engine's option --flash-attn as Ollama would set it."""
-        capabilities = [
-            {"compute_capability": gpus.capability(self._devices.get(uuid) or {})} for uuid in instance["gpu_uuids"]
-        ]
+        capabilities = [{"compute_capability": self._capability(uuid)} for uuid in instance["gpu_uuids"]]
         version = versions.parse_version(self._plan["ollama_version"])
         return engine_start.flash_attention(capabilities, instance["environment"], version)
 

@@ -31,6 +31,6 @@ def diagnose(places: Places, seconds: float, asks: bool) -> Answer:
     found = diagnosis.findings(evidence)
     levels = [_LEVELS[one.confidence] for one in found] + [INFO]
     lines = [Line(text) for text in diagnosis.looked_at(evidence)] + [Line("")]
-    lines += [Line(text, level) for text, level in zip(diagnosis.lines(found), levels)]
+    lines += [Line(text, level) for text, level in zip(diagnosis.lines(evidence, found), levels)]
     sure = any(one.confidence in (CERTAIN, LIKELY) for one in found)
     return Answer(DIFFERS if sure else NOT_PROVEN if found else FINE, lines, diagnosis.as_data(evidence, found))

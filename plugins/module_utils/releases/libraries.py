@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from ..common.service_variables import Version, version_text
 from . import engine_table
@@ -37,6 +37,16 @@ class RefusedGpu:
     reason: str
     lasting: bool
     advice: str = ""
+
+
+def compute_capability(text: Any) -> Optional[Capability]:
+    """Return a compute capability as numbers: "8.6" is (8, 6); None for what is none, or is not known.
+
+    Args:
+        text: of the facts of a GPU.
+    """
+    parts = str(text or "").split(".")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else None
 
 
 def of_release(version: Version) -> tuple[Library, ...]:

@@ -14,6 +14,7 @@ import re
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from ...common.pci import in_pci_order
+from ...releases.libraries import compute_capability
 from ..left_out import LeftAlone, LeftOutGpu
 from ..shapes import Gpu
 from .host_memory import held_by, units_of
@@ -97,7 +98,7 @@ def _usable(
         pci_bus_id=fact.get("pci_bus_id"),
         name=device.get("name") or fact.get("name"),
         architecture=fact.get("architecture"),
-        compute_capability=capability(fact),
+        compute_capability=compute_capability(fact.get("compute_capability")),
         total_bytes=memory["total_bytes"],
         # What others hold is never available, also where the driver's free and used memory do not add up to the total.
         available_bytes=max(0, min(memory["free_bytes"] + own, memory["total_bytes"] - foreign)),
@@ -151,12 +152,6 @@ def _occupied(device: Facts, units: set[Optional[str]]) -> Optional[str]:
                 "to default with nvidia-smi -c 0" % (process.get("pid"), process.get("name") or "no name")
             )
     return None
-
-
-def capability(fact: Facts) -> Optional[tuple[int, ...]]:
-    """The compute capability of a GPU's facts as releases/ takes it: "8.6" is (8, 6); None where it is not known."""
-    parts = str(fact.get("compute_capability") or "").split(".")
-    return tuple(int(part) for part in parts if part.isdigit()) or None
 
 
 def gpu_numbers(facts: Sequence[Facts], applied_plan: dict[str, Any]) -> dict[str, int]:

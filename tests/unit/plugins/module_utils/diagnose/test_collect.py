@@ -78,6 +78,26 @@ def test_a_server_its_engine_and_what_they_hold(says, process, tmp_path, monkeyp
     assert evidence.kernel_lines == ["NVRM: x"] and engine in evidence.cgroups and evidence.under_load == {}
 
 
+@pytest.mark.parametrize("listed", [["tiny"], ["tiny", "large"]])
+def test_an_engine_is_that_of_the_model_with_its_file(says, process, tmp_path, monkeypatch, listed):
+    """Which of several loaded models an engine serves is known by the blob; one alone is not asked for."""
+    pid, engine = process(), process("--model", "/blobs/sha256-2", "--port", "4000")
+    asked, files = [], {"tiny": "sha256-2", "large": "sha256-1"}
+    says({"ollama.service": unit(pid)})
+    monkeypatch.setattr(collect.engines, "engines", lambda name: collect.engines.engines_among([engine]))
+    monkeypatch.setattr(collect.engines, "of_server", lambda found, main: found)
+    monkeypatch.setattr(collect, "_address", lambda pid, sockets: "http://127.0.0.1:1")
+    monkeypatch.setattr(collect, "_api", lambda address: ("0.32.15", [{"name": name} for name in listed]))
+    monkeypatch.setattr(
+        collect.OllamaClient,
+        "show",
+        lambda self, name: asked.append(name) or {"modelfile": "FROM /blobs/%s" % files[name]},
+    )
+    (server,) = collect.collect(0, str(tmp_path / "none")).servers
+    assert [one.name for one in server.engines] == ["tiny"]
+    assert asked == (listed if len(listed) > 1 else [])
+
+
 def test_a_plan_names_its_servers(says, tmp_path):
     plan = {"instances": [{"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:1"}]}
     plan["instances"][0]["models"] = [{"name": "tiny"}]
@@ -87,12 +107,15 @@ def test_a_plan_names_its_servers(says, tmp_path):
     assert server.planned == plan["instances"][0] and server.pid == 0 and server.version is None
 
 
-def test_the_plan_is_compared_with_the_host(says, tmp_path):
+def test_the_plan_is_compared_with_the_host(says, tmp_path, monkeypatch):
     instance = {"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:1", "models": [{"name": "tiny"}]}
     says({"ollama.service": unit(0)})
     assert collect.collect(0, str(tmp_path / "plan.json")).proof is None
     (tmp_path / "plan.json").write_text(json.dumps({"instances": [instance]}), encoding="utf-8")
+    asked, idle = [], inventory({"processes": []}, {"processes": []})
+    monkeypatch.setattr(collect.nvml, "read_inventory", lambda timeout: asked.append(timeout) or (idle, None))
     proof = collect.collect(0, str(tmp_path / "plan.json")).proof
+    assert len(asked) == 1, "NVML is read once for both"
     assert proof.verdict == "fail" and proof.diagnosis[0].instance == "x"
 
 

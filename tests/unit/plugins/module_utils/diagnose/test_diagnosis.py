@@ -7,14 +7,20 @@ from __future__ import annotations
 from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose import diagnosis
 from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.diagnosis import findings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.shapes import HostEvidence
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import Evidence
 
 from tests.unit.plugins.module_utils.diagnose.builders import A, broken, host, inventory, nodes, server
 
 
 def test_a_healthy_host_gives_no_finding():
     assert findings(host()) == []
-    (line,) = diagnosis.lines([])
-    assert "Nothing was found" in line and "it is slow" in line and "ollama-multigpu status" in line
+    (line,) = diagnosis.lines(host(), [])
+    assert "Nothing was found" in line and "it is slow" in line and "was not compared with a plan" in line
+
+
+def test_what_was_compared_with_a_plan_is_said_to_be():
+    (line,) = diagnosis.lines(host(proof=Evidence("pass", [], [])), [])
+    assert "was compared with its plan, too" in line and "not compared" not in line
 
 
 def test_a_host_without_ollama_and_without_gpus_gives_none():
@@ -22,6 +28,15 @@ def test_a_host_without_ollama_and_without_gpus_gives_none():
     assert findings(evidence) == []
     assert "This host has no NVIDIA GPU." in diagnosis.looked_at(evidence)
     assert any("No Ollama server" in line for line in diagnosis.looked_at(evidence))
+    (line,) = diagnosis.lines(evidence, [])
+    assert "without an NVIDIA GPU, models run on the CPU" in line and "that explains" not in line
+
+
+def test_gpus_of_amd_are_said_not_to_be_looked_at():
+    evidence = HostEvidence(inventory=broken("no_library", no_gpu_present=True), amd_gpus=("0000:03:00.0",))
+    assert "GPUs of AMD (0000:03:00.0) are not looked at." in diagnosis.looked_at(evidence)
+    (line,) = diagnosis.lines(evidence, [])
+    assert "Only NVIDIA GPUs are looked at" in line and "run on the CPU" not in line
 
 
 def test_the_surest_comes_first_and_all_have_what_they_need():
@@ -31,7 +46,7 @@ def test_the_surest_comes_first_and_all_have_what_they_need():
     found = findings(host(inventory=bad, nodes=nodes(uvm=None)))
     assert [one.confidence for one in found] == ["certain", "certain", "likely", "possible"]
     assert all(one.evidence and one.remedy.endswith(".") and not one.evidence.endswith(".") for one in found)
-    lines = diagnosis.lines(found)
+    lines = diagnosis.lines(host(), found)
     assert lines[-1] == "4 findings (2 certain, 1 likely, 1 possible)." and A in "".join(lines)
 
 

@@ -58,3 +58,13 @@ def test_a_service_that_was_stopped_has_not_failed():
     stopped = {"ActiveState": "inactive", "SubState": "dead", "Result": "success"}
     evidence = host(servers=(server(pid=0, process=None, properties=stopped, engines=()),))
     assert "service_failed" not in found(evidence)
+    planned = {"gpu_uuids": ["x"], "environment": {}, "models": []}
+    last = ("ollama.service: Consumed 1.577s CPU time.",)
+    evidence = host(
+        servers=(server(pid=0, process=None, properties=stopped, engines=(), planned=planned, last_lines=last),)
+    )
+    finding = found(evidence)["service_failed"]
+    assert finding.remedy.startswith("Start it: systemctl start %s." % UNIT)
+    assert "stopped it" in finding.evidence and "CPU time" not in finding.evidence
+    failed = server(pid=0, process=None, properties=FAILED, engines=(), last_lines=("It ended.",))
+    assert found(host(servers=(failed,)))["service_failed"].evidence.endswith("(exit-code): It ended")

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.diagnosis import findings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import (
     FAIL,
     UNPROVEN,
@@ -50,6 +53,17 @@ def test_it_is_not_sure_where_something_is_unknown():
 
 def test_a_host_that_is_as_planned():
     assert not found(host(proof=Evidence("pass", [], [])))
+
+
+def test_what_is_wrong_with_the_host_is_said_once():
+    """A driver that cannot be read is seen by each instance."""
+    made = proof()
+    second = dataclasses.replace(made.diagnosis[0], instance="gpu2-3", model="gemma3:27b")
+    third = dataclasses.replace(second, evidence="GPU 2 holds nothing")
+    both = dataclasses.replace(made, diagnosis=[*made.diagnosis, second, third])
+    one, other = [finding for finding in findings(host(proof=both)) if finding.finding == "not_as_planned"]
+    assert one.evidence.startswith("llama3:70b, gemma3:27b on 2 instances (one_gpu_carries_all)") and one.subject == ""
+    assert other.evidence.startswith("gemma3:27b (one_gpu_carries_all): GPU 2 holds nothing")
 
 
 def test_a_finding_of_the_instance_has_its_name():

@@ -84,7 +84,22 @@ def test_servers_that_share_the_gpus_out_hide_none():
 def test_numbers_are_worse_where_the_gpus_differ(order, names, confidence):
     facts = inventory(second={"name": "RTX 3090"} if names == "other" else {})
     evidence = has({"CUDA_VISIBLE_DEVICES": "0,1", "CUDA_DEVICE_ORDER": order}, facts)
-    assert found(evidence)["visible_devices_by_index"].confidence == confidence
+    finding = found(evidence)["visible_devices_by_index"]
+    assert finding.confidence == confidence
+    assert ("CUDA_DEVICE_ORDER" in finding.remedy) is (order is None), "what is there is no remedy"
+
+
+@pytest.mark.parametrize("away", [{"unlisted": ["0000:41:00.0"]}, {"second": {"uuid": None}}])
+def test_an_entry_may_name_the_gpu_that_the_driver_has_lost(away):
+    lost = inventory(**away)
+    finding = found(has({"CUDA_VISIBLE_DEVICES": "%s,GPU-ff" % A}, lost))["visible_devices_invalid"]
+    assert finding.confidence == "possible" and "Look at that GPU first" in finding.remedy
+
+
+def test_a_gpu_of_the_plan_that_is_gone_is_no_wrong_entry():
+    planned = {"gpu_uuids": [A, "GPU-ff"], "environment": {}, "models": []}
+    assert "visible_devices_invalid" not in found(has({"CUDA_VISIBLE_DEVICES": "%s,GPU-ff" % A}, planned=planned))
+    assert "visible_devices_invalid" in found(has({"CUDA_VISIBLE_DEVICES": "%s,GPU-00" % A}, planned=planned))
 
 
 def test_uuids_are_well():

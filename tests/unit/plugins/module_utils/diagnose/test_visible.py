@@ -28,8 +28,3 @@ def test_what_a_release_uses():
 def test_a_release_that_is_not_known_refuses_nothing():
     assert visible.release(server(version=None)) is None and visible.release(server(version="0.0.x")) is None
     assert len(visible.usable(server(version=None), host())) == 2
-
-
-@pytest.mark.parametrize("text, numbers", [("8.6", [8, 6]), ("", None), (None, None), ("x", None)])
-def test_compute_capability(text, numbers):
-    assert visible.capability({"compute_capability": text}) == numbers

@@ -27,7 +27,7 @@ def begins(likeliest, server="two.service", **changes):
 
 
 def vector(numbers, server="one.service", **changes):
-    return answer([], server, vector=tuple(numbers), width=4, **changes)
+    return answer([], server, **dict({"vector": tuple(numbers), "width": 4}, **changes))
 
 
 OTHER = begins({" Once": -0.1, " In": -2.9})
@@ -127,6 +127,16 @@ def test_other_models_and_unknown_ones_are_not_compared():
     assert list(answers.compared([answer()])) == []
 
 
+@pytest.mark.parametrize(
+    "ending, told",
+    [(["G"] * 16, True), (["G"] * 15, False), (["\n"] * 40, False), (["."] * 20 + ["!"], False)],
+    ids=["one token to the end", "too few", "white space", "another one at the end"],
+)
+def test_an_answer_that_ends_with_one_token_for_ever(ending, told):
+    found = kinds(answer([(" The", -0.5, ()), *[(one, -0.5, ()) for one in ending]]))
+    assert found == (["answer_one_token"] if told else [])
+
+
 def test_an_answer_that_is_wrong_by_itself_is_not_held_against_others():
     garbage = answer([("!", -0.1, (("!", -0.1), ("?", -3.0)))] * 9, "two.service")
     assert kinds(garbage) == ["answer_one_token"] and odd(answer(), garbage) == []
@@ -143,3 +153,13 @@ def test_vectors_of_replicas():
     one = [0.5, -0.5, 0.5, 0.5]
     assert odd(vector(one), vector([0.5001, -0.5, 0.4999, 0.5], "two.service")) == []
     assert odd(vector(one), vector([0.5, 0.5, -0.5, 0.5], "two.service")) == ["one.service", "two.service"]
+
+
+def test_vectors_of_unequal_lengths_disagree_where_the_right_one_is_not_known():
+    replicas = [vector([0.5] * length, "%d.service" % length, width=None) for length in (3, 4)]
+    assert odd(*replicas) == ["3.service", "4.service"]
+    assert "a vector of 3 numbers, and 4.service one of 4" in answers.disagreement(*replicas)
+
+
+def test_a_vector_and_a_text_cannot_be_compared():
+    assert [one.is_known for one in answers.compared([answer(), vector([0.5] * 4, "two.service")])] == [False, False]

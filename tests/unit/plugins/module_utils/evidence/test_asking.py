@@ -68,10 +68,17 @@ def test_why_there_is_no_vector_is_kept():
 
 
 def test_what_replicas_have_in_common():
-    model = {"kv_cache_type": "f16", "adapters": [{"digest": "1"}]}
+    model = {"name": "tiny", "kv_cache_type": "f16", "adapters": [{"digest": "1"}]}
     same = asking.content_of(dict(model), "sha256-1")
     assert asking.content_of(model, "sha256-1") == same and asking.content_of(model, None) == ""
     others = [
         asking.content_of(dict(model, **one), "sha256-1") for one in ({"kv_cache_type": "q8_0"}, {"adapters": []})
     ]
     assert len({same, asking.content_of(model, "sha256-2"), *others}) == 4
+
+
+def test_two_models_of_one_file_are_no_replicas():
+    """Another system text makes another answer, and no fault."""
+    plain = {"name": "tiny", "create_as": "tiny:latest-optimized", "kv_cache_type": "f16"}
+    pirate = dict(plain, create_as="tiny:latest-pirate", system="You are a pirate.")
+    assert asking.content_of(plain, "sha256-1") != asking.content_of(pirate, "sha256-1")

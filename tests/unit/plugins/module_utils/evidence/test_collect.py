@@ -109,7 +109,11 @@ def test_what_is_loaded_is_used_as_it_is(gather):
     # Anything else could make the server load the model anew.
     assert set(host.asked[0]["options"]) == {"num_predict", "temperature"}
     assert host.asked[0]["logprobs"] is True and host.asked[0]["top_logprobs"] == 5
-    assert found.answer.text == "x" and found.answer.content.startswith(BLOB) and found.answer.server == UNIT
+    assert (
+        found.answer.text == "x"
+        and found.answer.content.startswith("%s %s" % (NAME, BLOB))
+        and found.answer.server == UNIT
+    )
     assert found.engine.pid == 4242
     assert found.tokens_per_second == 20.0
     assert found.utilization_peak == {A: 40, B: None}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.loaded_models import entries
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.loaded_models import entries, file_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 
 MODELS = [{"name": "tiny", "create_as": "tiny:latest-x"}, {"name": "other:1", "create_as": "other:1-x"}]
@@ -46,3 +46,9 @@ def test_where_the_server_does_not_say_what_it_has_the_model_is_not_known_to_be_
         raise OllamaError(500, "no answer")
 
     assert entries(MODELS, [entry("tiny:latest")], tags)["tiny:latest-x"] is None
+
+
+def test_the_file_of_a_model_is_in_its_modelfile():
+    text = "# FROM /old/sha256-00\nFROM /srv/blobs/sha256-12\nFROM /srv/blobs/sha256-34\n"
+    assert file_of({"modelfile": text}) == "sha256-12"
+    assert file_of({"modelfile": "FROM tiny"}) is None and file_of({}) is None

@@ -49,12 +49,15 @@ def test_gpus_on_the_bus_are_nvidias_display_controllers(tmp_path):
         ("0000:18:00.1", "0x10de", "0x040300"),
         ("0000:3b:00.0", "0x10de", "0x030000"),
         ("0000:00:02.0", "0x8086", "0x030000"),
+        ("0000:41:00.0", "0x1002", "0x038000"),
+        ("0000:41:00.1", "0x1002", "0x040300"),
     ):
         (tmp_path / address).mkdir()
         (tmp_path / address / "vendor").write_text(vendor + "\n")
         (tmp_path / address / "class").write_text(kind + "\n")
     assert sysfs.pci_gpus(str(tmp_path)) == ["0000:18:00.0", "0000:3b:00.0"]
-    assert sysfs.pci_gpus(str(tmp_path / "nowhere")) == []
+    assert sysfs.amd_gpus(str(tmp_path)) == ["0000:41:00.0"]
+    assert sysfs.pci_gpus(str(tmp_path / "nowhere")) == sysfs.amd_gpus(str(tmp_path / "nowhere")) == []
 
 
 @pytest.mark.parametrize("text, node", [("1\n", 1), ("0\n", 0), ("-1\n", None)])

@@ -153,3 +153,8 @@ def test_a_library_that_only_a_newer_release_may_have_is_taken_with_a_doubt(name
         assert libraries.usable((0, 35, 1), (13, 0), 610, name) == (name,)
         assert libraries.refused_gpu((0, 35, 1), (8, 6), "610.1", name) is None
     assert not libraries.may_be_new(NEWEST, name) and libraries.doubted_library(engine_table.NEWEST_READ, name) is None
+
+
+@pytest.mark.parametrize("text, numbers", [("8.6", (8, 6)), ("12.0", (12, 0)), ("", None), (None, None), ("8.x", None)])
+def test_a_compute_capability_as_numbers(text, numbers):
+    assert libraries.compute_capability(text) == numbers

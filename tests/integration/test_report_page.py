@@ -178,6 +178,22 @@ def test_pictures(written):
             (target / path.name).write_bytes(path.read_bytes())
 
 
+def test_what_is_closed_on_a_screen_is_printed(written):
+    """By the number of pages: hosts of which only the summary is printed need less."""
+    pages = []
+    source = written.read_text(encoding="utf-8").replace("<details open>", "<details>")
+    for name, text in (
+        ("closed", source),
+        ("open", source.replace("<details>", "<details open>")),
+        ("screen", source.replace("details::details-content", "details::nothing")),
+    ):
+        page = written.with_name(name + ".html")
+        page.write_text(text, encoding="utf-8")
+        printed = chromium.picture(page, name + ".pdf", "--no-pdf-header-footer").read_bytes()
+        pages.append(len(re.findall(rb"/Type\s*/Page\b", printed)))
+    assert pages[0] == pages[1] > pages[2], "the last one is the test of the test"
+
+
 def test_a_fleet_of_a_thousand_hosts_opens(place):
     one = variables(sizes=(hosts.A6000,) * 8)
     page = place / "fleet.html"

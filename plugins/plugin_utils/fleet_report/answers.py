@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,12 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.value
 
 #: Variables in which the tasks of the role keep what they have read.
 _PREFIX = "__ollama_multigpu_"
-#: Beginning of each message of ansible-core 2.19 and later.
-_OF_ANSIBLE = "Task failed: "
+#: What ansible-core 2.19 and later write before what went wrong.
+_OF_ANSIBLE = re.compile(
+    r"\A(?:Task failed: |Action failed: |Module failed: |A '\w+' expression failed: |"
+    r"(?:Error rendering template|Finalization of task args for '[^']*' failed): |"
+    r"The (?:filter|lookup|test) plugin '[^']*' failed: )+"
+)
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,7 @@ def answers_of(variables: Mapping[str, Any]) -> Answers:
 def _why_unreachable(reached: Mapping[str, Any]) -> str:
     if not reached.get("unreachable"):
         return ""
-    said = text(reached.get("msg"))
-    return said[len(_OF_ANSIBLE) :] if said.startswith(_OF_ANSIBLE) else said or "It does not answer."
+    return _said(reached) or "It does not answer."
 
 
 def _why_failed(failure: Mapping[str, Any], switched: Mapping[str, Any]) -> str:
@@ -87,5 +91,11 @@ def _why_failed(failure: Mapping[str, Any], switched: Mapping[str, Any]) -> str:
     if not failure:
         return ""
     if switched.get("failed") and switched.get("msg"):
-        return text(switched["msg"])
-    return text(failure.get("msg")) or "The task '%s' failed." % text(failure.get("task"))
+        return _said(switched)
+    return _said(failure) or "The task '%s' failed." % text(failure.get("task"))
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    """The message of a task, without what Ansible writes before it."""
+    said = text(result.get("msg"))
+    return _OF_ANSIBLE.sub("", said) or said

@@ -9,9 +9,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answe
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import FindingReport, GpuReport
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.values import entries, mappings, name, text
 
-_REACH = (
-    "Check its name and address in the inventory, the network, its SSH server and the user with `ansible HOST -m ping`."
-)
+_REACH = "Check its name and address in the inventory, the network, its SSH server and the user: ansible HOST -m ping."
 
 
 def findings(answers: Answers, gpus: list[GpuReport]) -> list[FindingReport]:
@@ -49,7 +47,7 @@ def _of_plan(answers: Answers) -> list[FindingReport]:
     found = []
     for model in mappings(answers.plan.get("models")):
         if model.get("fits") is False:
-            remedies = " ".join(text(one) for one in entries(model.get("remedies")))
+            remedies = "; ".join(text(one).rstrip(".") for one in entries(model.get("remedies")))
             found.append(FindingReport("no_place", name(model.get("name")), text(model.get("reason")), remedies))
     for obstacle in entries(answers.difference.get("obstacles")):
         found.append(FindingReport("obstacle", "", text(obstacle), "Nothing is changed until it is resolved."))

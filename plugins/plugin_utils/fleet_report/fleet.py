@@ -90,10 +90,12 @@ def _host(host: str, answers: Answers, last: Mapping[str, Any], run: Run) -> Hos
 
 
 def _sound_host(host: str, answers: Answers, last: Mapping[str, Any], run: Run) -> HostReport:
-    gpus, instances = gpu_reports(answers), instance_reports(answers)
+    # What was observed belongs beside the plan that the host runs with, and not beside one that nobody has applied.
+    shown = replace(answers, plan=answers.applied_plan) if run.changes_nothing and answers.applied_plan else answers
+    gpus, instances = gpu_reports(shown), instance_reports(shown)
     state, reason = _state(answers, run)
     changes = [_change(one) for one in mappings(answers.difference.get("changes"))]
-    plan = answers.plan
+    plan = shown.plan
     notes = [text(one) for key in ("warnings", "release_changes") for one in entries(plan.get(key))]
     return HostReport(
         name=name(host),
@@ -111,7 +113,7 @@ def _sound_host(host: str, answers: Answers, last: Mapping[str, Any], run: Run) 
         changes=changes,
         is_drift=run.changes_nothing,
         notes=notes,
-        history=history.history(answers, instances, last, run.time),
+        history=history.history(shown, instances, last, run.time),
     )
 
 

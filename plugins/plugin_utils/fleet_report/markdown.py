@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The report as Markdown, such as for a comment of a pull request. Every value is text. Pure."""
+"""The report as Markdown. Every value is text. Pure."""
 
 from __future__ import annotations
 

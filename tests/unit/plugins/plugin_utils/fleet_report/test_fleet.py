@@ -102,6 +102,40 @@ def test_what_a_run_that_changes_nothing_finds_is_drift():
     assert only(a=given).state == shapes.AS_PLANNED and not only(a=given).is_drift
 
 
+def test_a_run_that_changes_nothing_shows_the_plan_in_force():
+    """What was observed is not held beside a plan that nobody has applied."""
+    applied = planned(dict(MODEL, context_length=4096, optimized={"suffix": "-old"}))
+    given = variables(evidence=evidence_of(applied, "pass"))
+    given["__ollama_multigpu_reached"]["host"]["applied_plan"] = dict(applied, ollama_version="0.32.1")
+    host = report_of(changes_nothing=True, a=given).hosts[0]
+    (model,) = host.instances[0].models
+    assert (host.ollama_version, model.name, model.context_length) == ("0.32.1", "gemma3:27b-old", 4096)
+    assert model.verdict == "pass" and model.observed_bytes == model.predicted_bytes
+    assert host.history[-1].release == "0.32.1"
+    host = only(a=given)
+    assert (host.ollama_version, host.instances[0].models[0].context_length) == ("0.32.15", 8192)
+
+
+def test_what_a_run_that_changes_nothing_would_apply_first_is_shown_where_nothing_is_in_force():
+    given = variables(evidence={})
+    given["__ollama_multigpu_reached"]["host"]["applied_plan"] = {}
+    host = report_of(changes_nothing=True, a=given).hosts[0]
+    assert host.state == shapes.PLANNED and host.instances[0].models[0].context_length == 8192
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "Task failed: ",
+        "Task failed: Action failed: ",
+        "Task failed: A 'when' expression failed: The filter plugin 'a.b.c' failed: ",
+    ],
+)
+def test_a_reason_begins_with_what_went_wrong(before):
+    assert only(a=variables(failure={"task": "x", "msg": before + "no space"})).reason == "no space"
+    assert only(a=unreachable(before + "no route")).reason == "no route"
+
+
 def test_findings_have_what_shows_them_and_a_remedy():
     entry = {"finding": "cpu_only", "evidence": "0 layers.", "remedy": "Restart it.", "instance": "gpu0", "model": "m"}
     given = variables(evidence=dict(evidence_of(planned(MODEL), "fail"), diagnosis=[entry]))
@@ -119,7 +153,9 @@ def test_a_model_without_a_place_and_gpus_that_cannot_be_read_are_findings():
     given["ansible_facts"]["gpu_inventory"].update(state="timeout", reason="NVML hangs", remedy="Reboot", gpus=[])
     found = {one.finding: one for one in only(a=given).findings}
     assert set(found) == {"timeout", "no_place", "obstacle"}
-    assert found["no_place"].remedy and found["timeout"].remedy == "Reboot"
+    assert found["timeout"].remedy == "Reboot"
+    remedies = [one.rstrip(".") for one in plan["models"][0]["remedies"]]
+    assert found["no_place"].remedy == "; ".join(remedies) and len(remedies) > 1
 
 
 def test_a_gpu_that_only_nvml_lists_is_in_the_report():

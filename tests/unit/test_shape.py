@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import ast
+import collections
 import functools
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -233,6 +235,50 @@ def test_lines_are_short():
             if len(line) > LONGEST_LINE:
                 long.append("%s:%d: %d columns" % (name, number, len(line)))
     assert not long, _list(long)
+
+
+# --- docstrings ------------------------------------------------------------------------------------
+
+
+def _public(path):
+    """(class or None, definition) of the public functions, methods and classes of a file, nested ones left out."""
+    for node in _tree(path).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield None, node
+            members = node.body if isinstance(node, ast.ClassDef) else []
+            yield from (
+                (node, one) for one in members if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")
+            )
+
+
+def test_what_is_public_in_the_rooms_has_a_docstring():
+    """A method that overrides another one is documented there."""
+    methods = collections.defaultdict(set)
+    for path in _python(ROOMS):
+        for of_class, node in _public(path):
+            if of_class is not None and ast.get_docstring(node):
+                methods[of_class.name].add(node.name)
+    missing = []
+    for path in _python(ROOMS):
+        for of_class, node in _public(path):
+            bases = [ast.unparse(base).split(".")[-1] for base in of_class.bases] if of_class else []
+            if not ast.get_docstring(node) and not any(node.name in methods[base] for base in bases):
+                missing.append("%s:%d: %s" % (_relative(path), node.lineno, node.name))
+    assert not missing, _list(missing)
+
+
+def test_docstrings_name_no_parameter_that_is_gone():
+    gone = []
+    for path in _python(PLUGINS):
+        for function in _functions(path):
+            section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", ast.get_docstring(function) or "", re.MULTILINE)
+            entries = re.findall(r"^    (\S[\w*, ]*):", section.group(1) if section else "", re.MULTILINE)
+            documented = {name.strip(" *") for entry in entries for name in entry.split(",")}
+            given = function.args
+            there = given.posonlyargs + given.args + given.kwonlyargs + [given.vararg, given.kwarg]
+            for name in sorted(documented - {argument.arg for argument in there if argument is not None}):
+                gone.append("%s:%d: %s of %s" % (_relative(path), function.lineno, name, function.name))
+    assert not gone, _list(gone)
 
 
 # --- who imports whom ------------------------------------------------------------------------------

@@ -15,12 +15,11 @@ from typing import Any
 
 from ..common.sizes import gib
 from ..gpu.names import gpu_names, with_names
-from . import answer_checks, closed_nodes, engine_log, identity, instance_checks, model_memory
+from . import answer_checks, closed_nodes, engine_log, instance_checks, model_identity, model_memory, server_identity
 from . import comparison as states
 from .comparison import Comparison
 from .findings import explain
 from .host_view import HostView
-from .identity import ModelIdentity, ServerIdentity
 from .instance_checks import InstanceComparison
 from .model_memory import GpuMemory
 from .planned import instances_of
@@ -53,8 +52,8 @@ def check_plan(plan: dict[str, Any], observations: Observations, only: Collectio
     for instance in instances_of(plan, only):
         observed = observations.instances.get(instance["name"]) or ObservedInstance()
         whole = InstanceComparison(instance, observed, host)
-        server = ServerIdentity(instance, observed, host.release)
-        checks = identity.check_server(server) + instance_checks.check_instance(whole)
+        server = server_identity.ServerIdentity(instance, observed, host.release)
+        checks = server_identity.check_server(server) + instance_checks.check_instance(whole)
         models: list[ModelEvidence] = []
         found: list[Finding] = []
         for model in instance["models"]:
@@ -64,7 +63,7 @@ def check_plan(plan: dict[str, Any], observations: Observations, only: Collectio
             found.extend(explain(comparison, evidence.checks))
         found += instance_checks.explain(whole, not found)
         nodes = closed_nodes.explain(instance["name"], instance["unit"], observed.closed_nodes, found)
-        diagnosis += nodes + identity.explain(server, found)
+        diagnosis += nodes + server_identity.explain(server, found)
         instances.append(InstanceEvidence(instance["name"], instance["unit"], instance["url"], checks, models))
     names = gpu_names(observations.inventory, plan)
     named = [replace(finding, evidence=with_names(finding.evidence, names)) for finding in diagnosis]
@@ -87,7 +86,9 @@ def check_model(comparison: Comparison) -> list[Check]:
     if comparison.serving() != states.SERVES:
         return checks
     checks += answer_checks.check_answer(comparison)
-    checks += identity.check_model(ModelIdentity(comparison.model, comparison.observed)) + _settings(comparison)
+    checks += model_identity.check_model(
+        model_identity.ModelIdentity(comparison.model, comparison.observed)
+    ) + _settings(comparison)
     if not comparison.planned:
         return checks + [_cpu_only(comparison), _cpu_buffers(comparison)]
     for part in (_memory, _layers, _engine_figures, _utilization, _foreign_memory):

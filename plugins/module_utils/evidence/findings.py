@@ -17,8 +17,8 @@ from . import comparison as states
 from .answer_checks import explain_answer
 from .comparison import Comparison
 from .diagnosis import Diagnosis, claims, foreign
-from .identity import ModelIdentity, explain_expiry, explain_model
 from .memory_findings import layers_on_cpu, memory_finding
+from .model_identity import ModelIdentity, explain_expiry, explain_model
 from .shapes import UNPROVEN, Check, Finding, verdict_of
 from .unproven import unproven
 

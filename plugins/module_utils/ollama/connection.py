@@ -11,7 +11,7 @@ import urllib.parse
 from typing import Any, Callable
 
 from ..common import secrets
-from . import bounded
+from . import bounded, failed_requests
 
 # Seconds by which the limit of a whole answer is longer than that of requests, which has the better words.
 SPARE = 1.0
@@ -87,30 +87,6 @@ def trusted() -> str | bool:
     return path if os.path.exists(path) and not os.environ.get("REQUESTS_CA_BUNDLE") else True
 
 
-def cause(error: Exception) -> str:
-    """Return a short phrase for an exception of requests, whose own texts are nested reprs."""
-    text = str(error)
-    for needle, phrase in (
-        ("Connection refused", "connection refused; is the service running?"),
-        ("Name or service not known", "its host name is unknown"),
-        ("nodename nor servname", "its host name is unknown"),
-        ("Temporary failure in name resolution", "its host name cannot be resolved"),
-        ("No route to host", "no route to the host"),
-        ("Network is unreachable", "the network is unreachable"),
-        ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
-        ("WRONG_VERSION_NUMBER", "it uses plain http, not https"),
-        ("ConnectTimeout", "the connection timed out"),
-        ("connect timeout", "the connection timed out"),
-        ("Connection reset", "the connection was reset"),
-        ("RemoteDisconnected", "the connection was closed"),
-        ("IncompleteRead", "the connection was closed in the middle of the answer"),
-        ("Response ended prematurely", "the connection was closed in the middle of the answer"),
-    ):
-        if needle in text:
-            return phrase
-    return text.splitlines()[0] if text else type(error).__name__
-
-
 def answer_within(exceptions: Any, url: str, seconds: tuple[float, float], what: str, work: Callable[[], Any]) -> Any:
     """Return the result of work(), which reads an answer, or a part of one.
 
@@ -136,4 +112,6 @@ def answer_within(exceptions: Any, url: str, seconds: tuple[float, float], what:
         # requests reports a read that times out in the middle of a body as ConnectionError("... Read timed out.")
         if isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error):
             raise OllamaUnreachable(url, "it sent nothing for %d seconds (%s)" % (silence, what))
-        raise OllamaUnreachable(url, cause(error))
+        phrase = failed_requests.phrase(error)
+        hint = "; is the service running?" if phrase == failed_requests.REFUSED else ""
+        raise OllamaUnreachable(url, phrase + hint)

@@ -16,7 +16,8 @@ from typing import Any, Callable
 from ..common.libraries import import_requests
 from ..common.secrets import without_credentials
 from . import bounded
-from .connection import cause, trusted
+from .connection import trusted
+from .failed_requests import phrase
 from .next_bytes import next_bytes
 from .redirects import Hops, Refused
 from .registry import LEAST_RATE, USER_AGENT
@@ -109,7 +110,7 @@ class FileAtAddress:
                 self.bytes_read += len(part)
                 yield part
         except self._requests.exceptions.RequestException as error:
-            raise AddressError("the connection broke in the middle of %s: %s" % (self.url, cause(error)))
+            raise AddressError("the connection broke in the middle of %s: %s" % (self.url, phrase(error)))
 
     def _get(self, offset: int, size: int | None) -> Any:
         end = "" if size is None else str(offset + size - 1)
@@ -118,7 +119,7 @@ class FileAtAddress:
         except Refused as error:
             raise AddressError("%s %s" % (self.url, error))
         except self._requests.exceptions.RequestException as error:
-            raise AddressError("%s cannot be read: %s" % (self.url, cause(error)))
+            raise AddressError("%s cannot be read: %s" % (self.url, phrase(error)))
         encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
         stated = _RANGE.match(response.headers.get("Content-Range", ""))
         other = response.status_code == 206 and (stated is None or int(stated.group(1)) != offset)

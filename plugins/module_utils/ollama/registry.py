@@ -16,7 +16,7 @@ from typing import Any, Callable, TypeVar
 from ..common.libraries import import_requests
 from ..common.names import Name, registry_host
 from ..common.secrets import without_credentials
-from . import bounded
+from . import bounded, failed_requests
 from .connection import trusted
 from .login import PASSWORD, USERNAME, Login, LoginRefused
 from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
@@ -250,7 +250,7 @@ class Registry:
             if any(sign in str(error) for sign in ("WRONG_VERSION_NUMBER", "record layer failure", "HTTP_REQUEST")):
                 problem = "it speaks plain http; set insecure: true if you trust the network"
             else:
-                problem = "its certificate is not trusted (%s)" % _short(error)
+                problem = "its certificate is not trusted (%s)" % failed_requests.innermost(error)
             return RegistryError("unreachable", "cannot get %s from the registry %s: %s" % (what, self.host, problem))
         if isinstance(error, exceptions.Timeout):
             return RegistryError(
@@ -261,7 +261,7 @@ class Registry:
         return RegistryError(
             "unreachable",
             "cannot reach the registry %s for %s: %s; check the network, or set a mirror with registry"
-            % (self.host, what, _short(error)),
+            % (self.host, what, failed_requests.phrase(error)),
         )
 
     def _check_answer(self, response: Any, what: str) -> None:
@@ -323,35 +323,8 @@ class Registry:
             raise RegistryError(
                 "unreachable",
                 "the connection to the registry %s broke in the middle of %s: %s; try again"
-                % (self.host, what, _short(error)),
+                % (self.host, what, failed_requests.phrase(error)),
             )
-
-
-def _short(error: Exception) -> str:
-    """Return the innermost reason of an exception of requests, whose own texts are nested reprs."""
-    reason: Any = error
-    for _level in range(6):
-        inner = getattr(reason, "reason", None) or (
-            reason.args[0] if getattr(reason, "args", None) and isinstance(reason.args[0], Exception) else None
-        )
-        if not isinstance(inner, Exception):
-            break
-        reason = inner
-    text = str(reason)
-    for needle, phrase in (
-        ("Connection refused", "connection refused"),
-        ("Name or service not known", "unknown host"),
-        ("Temporary failure in name resolution", "the host name cannot be resolved"),
-        ("No route to host", "no route to host"),
-        ("Network is unreachable", "network is unreachable"),
-        ("Read timed out", "it sent nothing more"),
-        ("IncompleteRead", "it was closed early"),
-        ("Connection reset", "it was reset"),
-        ("Remote end closed", "it was closed without an answer"),
-    ):
-        if needle in text:
-            return phrase
-    return text.rpartition("> ")[2].splitlines()[0] if text else type(reason).__name__
 
 
 def _may_pass(exceptions: Any, error: Exception) -> bool:

@@ -21,7 +21,8 @@ from ..common.secrets import without_credentials
 from ..common.sizes import gib
 from ..host import file_system
 from . import bounded
-from .connection import cause, trusted
+from .connection import trusted
+from .failed_requests import phrase
 from .redirects import Hops, Refused
 from .registry import LEAST_RATE, USER_AGENT
 
@@ -186,7 +187,7 @@ class Download:
         except bounded.TooMuch as error:
             raise DownloadError("%s %s" % (url, error))
         except self._requests.exceptions.RequestException as error:
-            raise DownloadInterrupted("%s cannot be read: %s" % (url, cause(error)))
+            raise DownloadInterrupted("%s cannot be read: %s" % (url, phrase(error)))
 
 
 def _goes_on(response: Any, offset: int) -> bool:

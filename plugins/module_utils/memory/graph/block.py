@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from . import attention, recurrent
+from . import attention, latent_attention, recurrent
 from .feed_forward import feed_forward, forward
 from .graph_builder import Builder
 from .kinds import Kind
@@ -131,7 +131,7 @@ def mixer(b: Builder, value: Value, kind: Kind, layer: int) -> Optional[Value]:
     if "shortconv.conv.weight" in kind:
         return recurrent.short_convolution(b, value, kind, layer)
     if "attn_kv_a_mqa.weight" in kind:
-        return attention.latent_attention(b, value, kind, layer)
+        return latent_attention.latent_attention(b, value, kind, layer)
     if "ssm_x.weight" in kind:
         return recurrent.mamba(b, value, kind, layer)
     if "ssm_conv1d.weight" in kind and ("attn_gate.weight" in kind or "ssm_ba.weight" in kind):

@@ -13,8 +13,7 @@ from tests.unit.plugins.module_utils.memory.graph.builders import builder, opera
 def attended(name, layer=0, **settings):
     b = builder(name, Load(4096, **settings))
     value = b.graph.given((b.width, b.tokens))
-    make = attention.latent_attention if "attn_kv_a_mqa.weight" in b.kinds[layer] else attention.attention
-    return b, make(b, value, b.kinds[layer], layer)
+    return b, attention.attention(b, value, b.kinds[layer], layer)
 
 
 def test_flash_attention_is_one_operation_and_scores_are_several():
@@ -30,11 +29,6 @@ def test_k_and_v_are_stored_unless_an_earlier_block_s_cache_serves():
     assert operations(b).count("set_rows") == 2
     b, dummy = attended("gemma3n-e4b", layer=34)
     assert operations(b).count("set_rows") == 0
-
-
-def test_latent_attention_stores_one_row_for_all_heads():
-    b, made = attended("deepseek-r1")
-    assert operations(b).count("set_rows") == 1 and made.shape[:2] == (b.width, b.tokens)
 
 
 def test_parts_of_a_fused_matrix_are_copied_before_a_quantized_cache_rotates_them():

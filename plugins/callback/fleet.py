@@ -14,7 +14,7 @@ author: The gpufleet.ollama contributors (@gpufleet)
 description:
   - Prints nothing of tasks that change nothing. A plan that is in force already is a line for each model.
   - Prints new plans, changes with their reasons, differences of files with C(--diff), and failures with their whole
-    message.
+    message. A plan, changes or a difference that another host has as well are not repeated.
   - At the end it shows all hosts with the memory of their GPUs, their verdicts, and the seconds that each stage took.
   - With C(-v) it prints what the callback P(ansible.builtin.default#callback) prints as well.
   - Results of tasks with C(no_log) stay hidden.
@@ -46,6 +46,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal im
 _SHOW = "gpufleet.ollama.show"
 #: Actions that take long and say nothing meanwhile.
 _LONG = ("gpufleet.ollama.placement_check", "gpufleet.ollama.release_files")
+#: What is alike on many hosts, and from how many lines on it is not repeated.
+_ALIKE, _WORTH_IT = ("plan", "difference"), 4
 #: What a terminal obeys, but for colours.
 _OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 
@@ -69,6 +71,8 @@ class CallbackModule(Default):
         self._record = None
         self._began = {}
         self._announced = set()
+        self._shown = {}  # (kind, lines) -> the host that was the first with them
+        self._differences = {}  # (task, text) -> the host that was the first with it
 
     @property
     def _is_quiet(self):
@@ -160,8 +164,16 @@ class CallbackModule(Default):
             return
         overview = answer.get("overview") or {}
         is_evidence = overview.get("kind") == "evidence" and self._record.wants_evidence(name)
-        self._print(undrawn(drawing["short" if self._is_quiet and not is_evidence else "lines"]))
+        lines = undrawn(drawing["short" if self._is_quiet and not is_evidence else "lines"])
+        self._print(self._once(name, overview.get("kind"), lines) if self._is_quiet else lines)
         self._record.showed(name, overview)
+
+    def _once(self, name, kind, lines):
+        """Return the lines of a host, and of what another host has shown already only the title."""
+        if kind not in _ALIKE or len(lines) < _WORTH_IT:
+            return lines
+        first = self._shown.setdefault((kind, tuple(lines[1:])), name)
+        return lines if first == name else [lines[0], line("  the same as on %s" % first)]
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         name, task, answer = _parts(result)
@@ -235,8 +247,14 @@ class CallbackModule(Default):
         answers = answer["results"] if task.loop and "results" in answer else [answer]
         found = [self._get_diff(one["diff"]) for one in answers if one.get("diff") and one.get("changed")]
         text = "\n".join(one.rstrip("\n") for one in found if one)
-        if text:
-            self._print([line(Span("%s: %s" % (name, task_lines.name_of(task)), "title"))])
+        if not text:
+            return
+        title = Span("%s: %s" % (name, task_lines.name_of(task)), "title")
+        first = self._differences.setdefault((task._uuid, text), name)
+        if first != name:
+            self._print([line(title, ": the same difference as on %s" % first)])
+        else:
+            self._print([line(title)])
             self._display.display(_OBEYED.sub(lambda match: ascii(match.group())[1:-1], text))
 
     def v2_playbook_on_stats(self, stats):

@@ -129,7 +129,7 @@ def main():
         changed=any(outcome.changed for outcome in done), files=list(map(file_result, done)), invocation=invocation
     )
     if module._diff:
-        result["diff"] = [diff for outcome in done for diff in diffs_of(outcome)]
+        result["diff"] = diffs_of(done, details=module._verbosity > 0)
     if failure:
         module.fail_json(msg="%s." % failure.rstrip("."), **result)
     module.exit_json(**result)

@@ -316,7 +316,7 @@ def main():
     for warning in warnings_of(done.progress):
         module.warn(warning)
     if module._diff:
-        result["diff"] = [diff for outcome in done.files for diff in diffs_of(outcome)]
+        result["diff"] = diffs_of(done.files, details=module._verbosity > 0)
         result["diff"] += [diff_of(wanted, outcome) for wanted, outcome in done.progress.done if outcome.changed]
     if done.failure:
         module.fail_json(

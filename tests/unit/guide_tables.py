@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import service_variables
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.service_variables import version_text
@@ -15,8 +16,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.release i
     is_checked,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.versions import RULES, effects, parse_version
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fetch_progress import Progress
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fetch_progress import read as read_download
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import LoadProgress
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import read as read_load
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import shown
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawn
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawn, sentence
 
 from tests.unit.plugins.plugin_utils.report.made_plans import planned
 
@@ -42,6 +47,22 @@ def several_models():
         {"name": "gemma3:27b", "context_length": 16384},
     )
     return drawn_plan("gpu-a.example.org", planned(*wanted, **_A6000))
+
+
+def progress():
+    """A download and a load that take long."""
+    gib = 1024**3
+    total = int(62.4 * gib)
+    download, load = Progress("gpu-a"), LoadProgress()
+    for seconds, share in ((0.0, 0.2), (15.6, 0.3)):
+        models = {"llama4:16x17b": {"completed": int(share * total) + 1, "total": total}}
+        fetched = list(download.lines(read_download(json.dumps({"models": models})), seconds))
+    for seconds in (36, 41):
+        entry = {"seconds": seconds, "total_bytes": total, "read_bytes": 38 * gib, "disk_bytes": 34 * gib}
+        models = {"gpu0-1/llama4:16x17b-optimized": entry}
+        loading = list(load.sentences(read_load(json.dumps({"models": models})), seconds))
+    style = Style()
+    return "\n".join("   " + text for text in fetched + drawn(style, sentence(style, loading[0], "gpu-a: ", "  ")))
 
 
 def settings_by_release():

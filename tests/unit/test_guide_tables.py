@@ -20,6 +20,7 @@ GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst
     [
         ("quickstart", guide_tables.two_gpus),
         ("several", guide_tables.several_models),
+        ("terminal", guide_tables.progress),
         ("releases", guide_tables.known_releases),
         ("releases", guide_tables.settings_by_release),
         ("releases", guide_tables.engines),

@@ -69,6 +69,8 @@ PURE = (
     "measure/memory_table.py",
     "measure/plan_figures.py",
     "changes/",
+    "gpu/holders.py",
+    "gpu/names.py",
     "evidence/answer_checks.py",
     "evidence/answers.py",
     "evidence/checks.py",

@@ -53,5 +53,5 @@ def with_names(text: str, names: Mapping[str, str]) -> str:
     """
     if not names:
         return text
-    pattern = _WORD % "|".join(re.escape(uuid) for uuid in sorted(names, key=len, reverse=True))
+    pattern = _WORD % "|".join(re.escape(uuid) for uuid in names)
     return re.sub(pattern, lambda match: names[match.group()], text)

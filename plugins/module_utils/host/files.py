@@ -335,7 +335,9 @@ def _contents(wanted: WantedFile, before: bytes | None, after: bytes | None) -> 
         return shown_difference(_text(before), _text(after))
     return (
         {"state": "absent"} if before is None else {"state": "file", "content": "not shown"},
-        {"state": "absent"} if after is None else {"state": "file", "content": "changed, not shown"},
+        {"state": "absent"}
+        if after is None
+        else {"state": "file", "content": "not shown" if before is None else "changed, not shown"},
     )
 
 

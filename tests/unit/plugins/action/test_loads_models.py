@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from types import SimpleNamespace
@@ -81,6 +82,7 @@ def test_how_far_a_load_is_stands_on_the_screen_while_the_module_runs(screen):
     assert set(threading.enumerate()) == before
 
 
+@pytest.mark.filterwarnings("error")  # of a thread that ends with an exception
 def test_a_look_that_fails_changes_nothing(screen):
     host = Host(broken=True)
     run(host, lambda: host.looks)
@@ -88,8 +90,11 @@ def test_a_look_that_fails_changes_nothing(screen):
 
 
 @pytest.mark.parametrize("check_mode, wrap_async", [(True, False), (False, True)])
-def test_nothing_is_looked_at_where_nothing_is_loaded_or_nobody_waits(check_mode, wrap_async):
-    host = Host()
+def test_nothing_is_looked_at_where_nothing_is_loaded_or_nobody_waits(check_mode, wrap_async, monkeypatch):
+    host, begun = Host(), []
     host._task.check_mode = check_mode
-    before = set(threading.enumerate())
-    assert host._run_module({}, wrap_async) == RESULT and set(threading.enumerate()) == before and not host.looks
+    monkeypatch.setattr(host, "_shown", lambda: begun.append(True) or contextlib.nullcontext())
+    assert host._run_module({}, wrap_async) == RESULT and not begun
+    host._task.check_mode = False
+    host.ends.set()
+    assert host._run_module({}) == RESULT and begun

@@ -124,6 +124,18 @@ def test_an_unchanged_run_of_three_hosts_is_short(run):
     assert not [line for line in lines if "Read" in line or "Do " in line]
 
 
+def test_what_is_alike_on_hosts_is_shown_once(run):
+    change = {"kind": "write", "object": "file", "what": "/a", "reason": "It is not there.", "stage": "switch"}
+    other = planned({"name": "gemma3:27b", "context_length": 4096})
+    for host, plan in (("a", PLAN), ("b", PLAN), ("c", other)):
+        run.shows(host, plan=plan)
+        run.shows(host, difference={"changes": [change], "summary": [], "obstacles": []}, plan=plan)
+    text = run.text
+    assert text.count("    strategy   ") == 2 and text.count("  the same as on a") == 3
+    assert "Plan for Ollama 0.32.15 on b: feasible\n  the same as on a\n" in text
+    assert "Changes on c: 1 (switch 1)\n  the same as on a" in text
+
+
 def test_a_change_is_a_line(run):
     run.ends("on_ok", "a", Task("Write the plan", path="finish/main.yml"), {"changed": True})
     assert run.printed[-1] == "a  changed: Write the plan"
@@ -207,6 +219,11 @@ def test_differences_of_files_are_shown_and_harmless(run):
     count = len(run.printed)
     run.callback.v2_on_file_diff(run.result("a", Task("Write"), {"changed": False, "diff": [diff]}))
     assert len(run.printed) == count
+    run.callback.v2_on_file_diff(run.result("b", Task("Write"), {"changed": True, "diff": [diff]}))
+    assert run.printed[count:] == ["b: Write: the same difference as on a"]
+    other = dict(diff, after="c\n")
+    run.callback.v2_on_file_diff(run.result("c", Task("Write"), {"changed": True, "diff": [other]}))
+    assert "+c" in run.printed[-1]
 
 
 def test_details_are_those_of_the_default_callback(monkeypatch):

@@ -86,7 +86,7 @@ def test_a_changed_content_and_a_changed_mode_show_both(tmp_path):
     path.chmod(0o604)
     result = put({"path": path, "content": "new\n", "mode": "0640"})
     assert actions(result) == ["change"] and mode(path) == "0640"
-    assert [part["before"] for part in result["diff"]] == ["old\n", {"mode": "0604"}]
+    assert [part["before"] for part in result["diff"]] == ["old\n", "%s: mode 0604\n" % path]
 
 
 def test_a_new_file_without_a_mode_has_that_of_the_umask(tmp_path):
@@ -104,7 +104,10 @@ def test_only_the_mode_differs(tmp_path):
     path.chmod(0o644)
     result = put({"path": path, "content": "x", "mode": "0600"})
     assert actions(result) == ["attributes"] and mode(path) == "0600"
-    assert (result["diff"][0]["before"], result["diff"][0]["after"]) == ({"mode": "0644"}, {"mode": "0600"})
+    assert (result["diff"][0]["before"], result["diff"][0]["after"]) == (
+        "%s: mode 0644\n" % path,
+        "%s: mode 0600\n" % path,
+    )
     (tmp_path / "directory").mkdir(0o755)
     assert actions(put({"path": tmp_path / "directory", "state": "directory", "mode": 0o700})) == ["attributes"]
     assert mode(tmp_path / "directory") == "0700"
@@ -116,7 +119,7 @@ def test_contents_are_not_shown_where_that_is_asked(tmp_path):
     result = put({"path": path, "content": "new secret", "diff": False, "backup": True})
     assert actions(result) == ["change"] and "secret" not in str(result), result
     result = put({"path": path, "state": "absent"})
-    assert "secret" not in str(result) and result["diff"][0]["before"] == {"state": "file"}
+    assert "secret" not in str(result) and result["diff"][0]["before"] == "%s: file\n" % path
 
 
 def test_no_diff_outside_diff_mode(tmp_path):
@@ -178,7 +181,7 @@ def test_a_link_is_pointed_elsewhere(tmp_path):
     link.symlink_to("releases/1")
     result = put({"path": link, "state": "link", "target": "releases/2"})
     assert actions(result) == ["change"] and os.readlink(str(link)) == "releases/2"
-    assert result["diff"][0]["before"] == {"state": "link", "target": "releases/1"}
+    assert result["diff"][0]["before"] == "%s: link, target releases/1\n" % link
 
 
 def test_a_file_in_the_place_of_a_link(tmp_path):
@@ -260,8 +263,8 @@ def test_an_unknown_owner(tmp_path):
     result = put(unknown, check=True)
     assert actions(result) == ["attributes"]
     assert (result["diff"][0]["before"], result["diff"][0]["after"]) == (
-        {"owner": ME},
-        {"owner": "nobody-has-this-name"},
+        "%s: owner %s\n" % (path, ME),
+        "%s: owner nobody-has-this-name\n" % path,
     )
     result = put(unknown)
     assert result["failed"] and "which the host does not have" in result["msg"]

@@ -27,7 +27,7 @@ def _host(monkeypatch, tmp_path):
     blob = tmp_path / "blob"
     with blob.open("wb") as stream:
         stream.truncate(100 * MIB)
-    found = {"engines": [engine(1, "/other")], "readings": {1: proc.Reading(7, 7, 7)}, "blob": blob}
+    found = {"engines": [engine(1, blob)], "readings": {1: proc.Reading(7, 7, 7)}, "blob": blob}
     monkeypatch.setattr(engines, "engines", lambda unit: list(found["engines"]) if unit == UNIT else [])
     monkeypatch.setattr(proc, "reading", lambda pid: found["readings"].get(pid))
     monkeypatch.setattr(load_progress, "SECONDS", 0.01)

@@ -14,8 +14,8 @@ WORKERS = -n auto --durations=25
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):  *## /  make \1\t/p' Makefile
 
-demo:  ## run the collection on two hosts with simulated GPUs
-	@$(HOSTS) tests/demo/run
+demo:  ## run the collection on two hosts with simulated GPUs; with every detail: make demo OPTIONS=-v
+	@$(HOSTS) tests/demo/run $(OPTIONS)
 
 test:  ## run all tests below except real, engine, gpu and bench, in one pytest session
 	@$(HOSTS) $(PYTEST) $(WORKERS) tests

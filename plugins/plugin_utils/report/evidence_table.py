@@ -23,8 +23,6 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style impor
 
 _ROLES = {"pass": "good", "fail": "bad"}
 _HEAD = ("MiB", "layers", "predicted", "engine", "observed", "allowed", "busy")
-#: What is inside of "engine" and "observed", for those who want to know.
-_FURTHER = ("context", "projector")
 _LONGEST_CELL = 48
 
 
@@ -42,7 +40,7 @@ def evidence_table(evidence: dict[str, Any], style: Style, host: str = "", label
     verdict = str(evidence.get("verdict") or "none")
     on = " on %s" % host if host else ""
     lines = [line(Span("Evidence%s. " % on, "title"), Span("Verdict: %s" % verdict, _ROLES.get(verdict, "note")))]
-    rows = [_head(style)]
+    rows: list[list[Any]] = [list(_HEAD)]
     notes: list[Line] = []
     for instance in evidence.get("instances") or []:
         for model in instance["models"]:
@@ -65,10 +63,6 @@ def verdict_of(instance: dict[str, Any], model: dict[str, Any]) -> str:
     return "fail" if failed else str(model.get("verdict") or "-")
 
 
-def _head(style: Style) -> list[Any]:
-    return [*_HEAD, *(_FURTHER if style.details else ())]
-
-
 def _model_title(instance: dict[str, Any], model: dict[str, Any]) -> Line:
     verdict = verdict_of(instance, model)
     rate, seconds = model.get("tokens_per_second"), model.get("load_seconds")
@@ -78,7 +72,7 @@ def _model_title(instance: dict[str, Any], model: dict[str, Any]) -> Line:
     return line(name, Span(verdict, _ROLES.get(verdict, "note")), said)
 
 
-def _device_rows(model: dict[str, Any], style: Style, labels: dict[str, str]) -> Iterator[list[str]]:
+def _device_rows(model: dict[str, Any], style: Style, labels: dict[str, str]) -> Iterator[list[Any]]:
     devices = model.get("devices") or []
     for device in devices:
         least, most = device.get("least_bytes"), device.get("most_bytes")
@@ -92,12 +86,13 @@ def _device_rows(model: dict[str, Any], style: Style, labels: dict[str, str]) ->
             "-" if least is None or most is None else "%s to %s" % (_mib(least), _mib(most)),
             "-" if busy is None else "%d %%" % busy,
         ]
-        if style.details:
-            cells += [_mib(device.get("context_bytes")), _mib(device.get("projector_bytes"))]
         yield [cut(cell, _LONGEST_CELL) for cell in cells]
+        if style.details:  # what is inside of "observed" and not of "engine"
+            inside = _mib(device.get("context_bytes")), _mib(device.get("projector_bytes"))
+            yield [line("      %s: context %s, projector %s" % (cut(device.get("uuid"), _LONGEST_CELL), *inside))]
     if not devices:
         layers = "%s/%s" % (_known(model.get("layers_offloaded")), _known(model.get("layers_total")))
-        yield ["CPU", cut(layers, _LONGEST_CELL)] + ["-"] * (len(_head(style)) - 2)
+        yield ["CPU", cut(layers, _LONGEST_CELL)] + ["-"] * (len(_HEAD) - 2)
 
 
 def _aligned(rows: list[list[Any]]) -> Iterator[Line]:
@@ -123,8 +118,8 @@ def _not_passed(subject: dict[str, Any], style: Style, labels: dict[str, str]) -
                 subject.get("name"),
                 check["name"],
                 word,
-                check.get("observed"),
-                check.get("expected"),
+                _or_unknown(check.get("observed")),
+                _or_unknown(check.get("expected")),
             )
             text = with_names(text, labels)
             lines += sentence(style, text, first="  ", rest="    ", role="bad" if check["passed"] is False else "note")
@@ -137,3 +132,7 @@ def _mib(size: Optional[float]) -> str:
 
 def _known(value: Any) -> Any:
     return "-" if value is None else value
+
+
+def _or_unknown(value: Any) -> Any:
+    return "unknown" if value is None else value

@@ -121,8 +121,9 @@ def _switch(options: dict[str, Any], style: Style, host: str) -> Shown:
     lines = [title]
     for text in why:
         lines += sentence(style, text, first="  ", rest="    ")
+    count = "%d %s" % (len(why), "change" if len(why) == 1 else "changes")
     # In check mode the list of changes has said it.
-    short = [] if options.get("check_mode") else [line(*title, "%d changes" % len(why))]
+    short = [] if options.get("check_mode") else [line(*title, count)]
     return Shown(lines, short)
 
 

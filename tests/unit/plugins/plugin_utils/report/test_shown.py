@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import NothingToShow, shown
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawn
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, columns_of, drawn
 
 from tests.unit.plugins.plugin_utils.report.made_plans import evidence_of, planned
 
@@ -79,16 +79,26 @@ def test_evidence_that_does_not_pass_is_shown_with_what_is_wrong():
     assert lines[-1] == "  foreign_process: x. Remedy: y."
 
 
+def test_details_of_evidence_fit_80_columns():
+    plan = planned({"name": "llama4:16x17b", "context_length": 32768})
+    style = Style(details=True)
+    lines = drawn(style, shown({"evidence": evidence_of(plan), "plan": plan}, style, "gpu-a").lines)
+    assert max(map(columns_of, lines)) <= 80
+    assert [line for line in lines if line.startswith("      GPU-00000001-") and "context 298, projector " in line], (
+        lines
+    )
+
+
 def test_what_is_not_proven_is_said():
     plan = planned(GEMMA)
     lines = both(evidence=evidence_of(plan, "unproven", name="memory", passed=None, expected="1", observed=None))[0]
-    assert "  gemma3:27b-optimized: memory is not proven: None instead of 1" in lines
+    assert "  gemma3:27b-optimized: memory is not proven: unknown instead of 1" in lines
 
 
 def test_a_switch_and_its_end():
     lines, short, _overview = both(switch={"title": "gpu0", "why": ["Restart instance gpu0: why not."]})
     assert lines == ["Switching gpu0 on gpu-a:", "  Restart instance gpu0: why not."]
-    assert short == ["Switching gpu0 on gpu-a: 1 changes"]
+    assert short == ["Switching gpu0 on gpu-a: 1 change"]
     checked = both(switch={"title": "gpu0", "why": ["x."]}, check_mode=True)
     assert checked[:2] == (["Would switch gpu0 on gpu-a:", "  x."], [])
     ended = both(switched={"seconds_without_answer": {"gpu0": 3.2}})[0]

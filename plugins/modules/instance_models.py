@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The models of all Ollama instances of a host: thin, see module_utils/ollama/ensure.py."""
+"""The models of all Ollama instances of a host: thin, see module_utils/ollama/ensure_list.py."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import Progress, ensure_all
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure_list import Progress, ensure_all
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch import fetch_all
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch_server import FetchServer, FetchServerError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.login import login_options

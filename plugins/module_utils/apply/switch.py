@@ -14,7 +14,8 @@ from ..evidence.load_progress import LoadProgress
 from ..evidence.planned import instances_of
 from ..host import systemd, units
 from ..host.files import FileOutcome, Files, WantedFile
-from ..ollama import ensure
+from ..ollama import ensure_list
+from ..ollama.ensure import WantedModel
 from ..ollama.store import Store
 from ..ollama.target import Outcome
 from . import going_back, kept
@@ -68,7 +69,7 @@ class Order:
     enable: tuple[str, ...] = ()
     reload: bool = False
     files: tuple[WantedFile, ...] = ()
-    models: tuple[ensure.WantedModel, ...] = ()
+    models: tuple[WantedModel, ...] = ()
 
     def names(self) -> list[str]:
         """Return the names of all instances, those that stop for good among them."""
@@ -94,7 +95,7 @@ class Done:
     """
 
     files: list[FileOutcome] = field(default_factory=list)
-    progress: ensure.Progress = field(default_factory=ensure.Progress)
+    progress: ensure_list.Progress = field(default_factory=ensure_list.Progress)
     seconds_without_answer: dict[str, float] = field(default_factory=dict)
     quiet: Quiet = Quiet()
     proof: Proof = field(default_factory=Proof)
@@ -107,7 +108,7 @@ def foresee(order: Order, files: Files) -> Done:
     done = Done()
     with _failures(done):
         done.files += [files.put(file) for file in order.files]
-        done.progress = ensure.ensure_all(list(order.models), check_mode=True)
+        done.progress = ensure_list.ensure_all(list(order.models), check_mode=True)
         if done.progress.failures:
             raise SwitchFailed(done.progress.message())
     return done
@@ -162,13 +163,13 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
         done.files.append(files.put(file))
     if order.reload:
         units.reload()
-    linked = ensure.link_all([wanted for wanted in order.models if wanted.instance in order.restart])
+    linked = ensure_list.link_all([wanted for wanted in order.models if wanted.instance in order.restart])
     units.enable([paths.unit(name) for name in order.enable])
     units.start(restarted)
     wait_until_ready(instances_of(plans.wanted, order.restart))
     times = dict.fromkeys(order.restart, time.monotonic())
     progress = _bring(order, times)
-    done.progress = _with_earlier(progress, linked + unloaded)
+    done.progress = progress.with_earlier(linked + unloaded)
     for name in order.restart:
         if served:
             done.seconds_without_answer[name] = round(times[name] - begun, 2)
@@ -185,18 +186,18 @@ def _change(order: Order, plans: Plans, files: Files, done: Done) -> None:
         raise SwitchFailed(done.proof.problem)
 
 
-def _bring(order: Order, times: dict[str, float]) -> ensure.Progress:
+def _bring(order: Order, times: dict[str, float]) -> ensure_list.Progress:
     """Bring and load the models, say how far the loads are, and note in `times` when an instance had one of them."""
     loads = LoadProgress(paths.LOAD_PROGRESS)
 
     @contextlib.contextmanager
-    def noting(wanted: ensure.WantedModel) -> Iterator[None]:
+    def noting(wanted: WantedModel) -> Iterator[None]:
         load = loads.of(wanted.instance, paths.unit(wanted.instance), str(wanted.name))
         with load if wanted.state == "loaded" else contextlib.nullcontext():
             yield
         times[wanted.instance] = time.monotonic()
 
-    progress = ensure.ensure_all(list(order.models), around=noting)
+    progress = ensure_list.ensure_all(list(order.models), around=noting)
     loads.finish()
     return progress
 
@@ -213,13 +214,13 @@ def _watch(order: Order, plans: Plans, before: kept.Kept, done: Done) -> None:
         raise SwitchFailed(watched.problem)
 
 
-def _unload(order: Order, done: Done) -> list[tuple[ensure.WantedModel, Outcome]]:
+def _unload(order: Order, done: Done) -> list[tuple[WantedModel, Outcome]]:
     """Unload models before their instance has its new plan: a run that is killed in between must not leave a model that
     was loaded by another plan than the instance has."""
     models = [one for one in order.models if one.state == "unloaded" and one.instance not in order.restart]
     if not models:
         return []
-    progress = ensure.ensure_all(models)
+    progress = ensure_list.ensure_all(models)
     if progress.failures:
         done.progress = progress
         raise SwitchFailed(progress.message())
@@ -232,18 +233,7 @@ def _serve(order: Order) -> bool:
     return any(unit.get("ActiveState") == "active" for unit in systemd.show(stopped).values())
 
 
-def _with_earlier(progress: ensure.Progress, earlier: list[tuple[ensure.WantedModel, Outcome]]) -> ensure.Progress:
-    """Return a progress in which what was linked and unloaded before the files were put in place is not said to have
-    been so before."""
-    before = {id(wanted): outcome for wanted, outcome in earlier}
-    for place, (wanted, outcome) in enumerate(progress.done):
-        if id(wanted) in before and not outcome.changed:
-            before[id(wanted)].header_differs = outcome.header_differs
-            progress.done[place] = (wanted, before[id(wanted)])
-    return progress
-
-
-def _differing(progress: ensure.Progress) -> str:
+def _differing(progress: ensure_list.Progress) -> str:
     models = ["%s of %s" % (wanted.name, wanted.instance) for wanted in progress.differing()]
     return (
         "The model files have other headers than the plan was made from: %s. Remove the model there, and run again."

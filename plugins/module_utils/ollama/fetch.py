@@ -12,7 +12,8 @@ from ..common import paths
 from ..common.sizes import gib
 from ..host.progress_file import ProgressFile
 from . import fetch_server
-from .ensure import Progress, WantedModel, ensure_all
+from .ensure import WantedModel
+from .ensure_list import Progress, ensure_all
 from .fetch_server import FetchServer
 from .store import Store
 from .target import ModelError, Outcome
@@ -66,7 +67,7 @@ def _with_a_server(wanted_models: list[WantedModel], server: FetchServer) -> Pro
                 break
     finally:
         progress_file.finish()
-    return _with_earlier(progress, finished)
+    return progress.with_earlier(finished)
 
 
 def _reporter(file: ProgressFile, name: str) -> Callable[[int, int], None]:
@@ -90,15 +91,3 @@ def _check_space(expected: Progress, server: FetchServer) -> None:
             "ollama_multigpu_models_dir to a directory on a larger file system. Nothing was fetched, and nothing that "
             "serves was touched." % (needed, gib(needed), server.store, free, needed - free)
         )
-
-
-def _with_earlier(progress: Progress, finished: list[tuple[WantedModel, Outcome]]) -> Progress:
-    """Return what the last attempt did, with what earlier ones did to the same models."""
-    earlier = {(str(wanted.name), wanted.instance): outcome for wanted, outcome in finished}
-    done = []
-    for wanted, outcome in progress.done:
-        before = earlier.get((str(wanted.name), wanted.instance))
-        if before is not None and not outcome.changed:
-            outcome = replace(before, header_differs=outcome.header_differs)
-        done.append((wanted, outcome))
-    return replace(progress, done=done)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from .ensure import EXPECTED_ERRORS, Progress, WantedModel, read_wanted
+from .ensure import EXPECTED_ERRORS, WantedModel, read_wanted
+from .ensure_list import Progress
 from .login import LoginRefused, login_of
 from .own_file import KINDS
 from .target import ModelError, Outcome

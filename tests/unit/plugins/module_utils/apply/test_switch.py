@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.apply.switch impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files, WantedFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import Ownership
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import ensure
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import ensure_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import Outcome
 
 from tests.unit.plugins.module_utils.apply.made_up_host import PASS, MadeUpHost, plan
@@ -152,10 +152,10 @@ def test_models_are_linked_before_the_start_and_loaded_after_it(host, monkeypatc
         for one in models:
             with around(one):
                 pass
-        return ensure.Progress([(one, Outcome(digest="sha256:a")) for one in models])
+        return ensure_list.Progress([(one, Outcome(digest="sha256:a")) for one in models])
 
-    monkeypatch.setattr(ensure, "link_all", link_all)
-    monkeypatch.setattr(ensure, "ensure_all", ensure_all)
+    monkeypatch.setattr(ensure_list, "link_all", link_all)
+    monkeypatch.setattr(ensure_list, "ensure_all", ensure_all)
     done = make(order(host, "gpu0", models=(model,)), both(), host.files)
     assert steps == [("link", "stop"), ("ensure", "start")]
     assert [outcome.action for _wanted, outcome in done.progress.done] == ["link"]
@@ -167,9 +167,9 @@ def test_a_model_is_unloaded_before_its_running_instance_has_another_plan(host, 
 
     def ensure_all(models, around=None):
         releases.append(host.of("gpu0")[0])
-        return ensure.Progress([(one, Outcome("unload" if len(releases) == 1 else "none")) for one in models])
+        return ensure_list.Progress([(one, Outcome("unload" if len(releases) == 1 else "none")) for one in models])
 
-    monkeypatch.setattr(ensure, "ensure_all", ensure_all)
+    monkeypatch.setattr(ensure_list, "ensure_all", ensure_all)
     done = make(order(host, "gpu0", models=(moved,), restart=restart), both(), host.files)
     assert releases == ([NEW] if restart else [OLD, NEW])
     assert [outcome.action for _wanted, outcome in done.progress.done] == ["unload"]
@@ -177,7 +177,9 @@ def test_a_model_is_unloaded_before_its_running_instance_has_another_plan(host, 
 
 def test_a_model_that_cannot_be_unloaded_leaves_its_instance_as_it_was(host, monkeypatch):
     moved = wanted(state="unloaded")
-    monkeypatch.setattr(ensure, "ensure_all", lambda models: ensure.Progress(failures=[(moved, "it is asked")]))
+    monkeypatch.setattr(
+        ensure_list, "ensure_all", lambda models: ensure_list.Progress(failures=[(moved, "it is asked")])
+    )
     done = make(order(host, "gpu0", models=(moved,), restart=()), both(), host.files)
     assert "it is asked" in done.failure and host.of("gpu0")[0] == OLD and done.files == []
 
@@ -186,11 +188,11 @@ def test_a_model_that_cannot_be_unloaded_leaves_its_instance_as_it_was(host, mon
 def test_models_that_fail_or_have_another_header_go_back(host, monkeypatch, differs):
     model = wanted()
     progress = (
-        ensure.Progress([(model, Outcome(header_differs=True))])
+        ensure_list.Progress([(model, Outcome(header_differs=True))])
         if differs
-        else ensure.Progress(failures=[(model, "the server answers with an error")])
+        else ensure_list.Progress(failures=[(model, "the server answers with an error")])
     )
-    monkeypatch.setattr(ensure, "ensure_all", lambda models, around: progress)
+    monkeypatch.setattr(ensure_list, "ensure_all", lambda models, around: progress)
     done = make(order(host, "gpu0", models=(model,)), both(), host.files)
     assert ("tiny:latest of gpu0" if differs else "answers with an error") in done.failure
     assert host.of("gpu0") == (OLD, "A=1\n") and done.back.failure == ""

@@ -9,7 +9,8 @@ import contextlib
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch, fetch_server
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import Progress, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure_list import Progress
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 
 A, B = (WantedModel(parse(name), "present", "", 5, instance="fetch") for name in ("a", "b"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import model_options
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure import Progress
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.ensure_list import Progress
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
 
 

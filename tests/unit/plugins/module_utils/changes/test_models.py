@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import models
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.wanted_models import wanted_models
 
 from tests.unit.plugins.module_utils.changes.builders import contents, model, plan, server, serving
 
@@ -21,7 +22,7 @@ def compared(wanted, servers, applied=None, restarted=()):
 def test_steps_come_in_an_order_that_works():
     both = plan(model(), model("tiny", OPTIMIZED))
     both["instances"] += plan(model(), name="gpu1", port=11435)["instances"]
-    states = models.wanted_models(both, ["/models", "/models/instances/gpu1"])
+    states = wanted_models(both, ["/models", "/models/instances/gpu1"])
     assert [(state.instance, state.name, state.base) for state in states] == [
         ("gpu0", "llama3.1:8b", ""),
         ("gpu0", "tiny", ""),
@@ -33,15 +34,6 @@ def test_steps_come_in_an_order_that_works():
     assert served == ["llama3.1:8b", OPTIMIZED, "llama3.1:8b"]
     assert "/models/instances/gpu1" in states[0].link_from and "/models/instances/gpu0" not in states[0].link_from
     assert states[0].parameters == {} and states[2].parameters == {"num_ctx": 4096}
-
-
-def test_what_the_plan_was_made_from_goes_along():
-    headers = [{"header_bytes": 1, "header_sha256": "a"}]
-    planned = {"planned_digest": "sha256:" + "a" * 64, "headers": headers}
-    pulled, created, named = models.wanted_models(plan(model("tiny", OPTIMIZED, **planned)), [])
-    assert (pulled.planned_digest, pulled.headers, pulled.digest) == (planned["planned_digest"], headers, "")
-    assert (created.planned_digest, created.headers) == (planned["planned_digest"], None)
-    assert (named.name, named.same_as, named.planned_digest) == ("tiny:latest", OPTIMIZED, None)
 
 
 def placed(layers, ubatch=512, name="gpu0", **more):
@@ -321,16 +313,6 @@ def test_a_model_that_was_loaded_under_an_alias_stays_when_the_alias_goes_to_ano
     assert compared(plan(model("tiny", OPTIMIZED)), servers)[0][1:] == []
 
 
-def test_a_name_that_two_models_share_is_that_of_the_first():
-    wanted = plan(model("tiny", OPTIMIZED), model("tiny", "tiny:latest-b"))
-    states = models.wanted_models(wanted, [])
-    assert [(state.name, state.same_as) for state in states if state.same_as] == [("tiny:latest", OPTIMIZED)]
-    # A name that is the optimized one of another model stays that.
-    wanted = plan(model("tiny:latest-b", "tiny:latest-b-optimized"), model("tiny", "tiny:latest-b"))
-    states = models.wanted_models(wanted, [])
-    assert [(state.name, state.same_as) for state in states if state.same_as] == [("tiny:latest", "tiny:latest-b")]
-
-
 def test_a_model_on_demand_is_not_loaded_and_an_old_one_is_unloaded():
     wanted = plan(model("tiny", OPTIMIZED, resident=False))
     servers = renamed(serving(wanted))
@@ -359,7 +341,7 @@ def drafted(**more):
 
 
 def test_a_named_draft_is_brought_before_what_is_made_with_it():
-    base, draft, optimized, *names = models.wanted_models(drafted()[0], ["/models"])
+    base, draft, optimized, *names = wanted_models(drafted()[0], ["/models"])
     assert (base.name, draft.name, optimized.name) == ("tiny", "heads", OPTIMIZED)
     assert (draft.planned_digest, draft.headers, draft.base) == (DRAFT["planned_digest"], DRAFT["headers"], "")
     assert draft.link_from and (optimized.draft, base.draft) == ("heads", "")
@@ -368,7 +350,7 @@ def test_a_named_draft_is_brought_before_what_is_made_with_it():
 
 def test_the_draft_of_a_model_that_is_refreshed_must_be_the_planned_one():
     for refresh, pin in ((True, DRAFT["planned_digest"]), (False, "")):
-        assert models.wanted_models(drafted(refresh=refresh)[0], [])[1].digest == pin
+        assert wanted_models(drafted(refresh=refresh)[0], [])[1].digest == pin
 
 
 def test_a_draft_that_is_as_planned_changes_nothing_and_is_not_deleted():
@@ -393,16 +375,6 @@ def test_a_draft_that_is_no_longer_named_is_deleted():
     assert ("create", OPTIMIZED) in found and ("delete", "heads:latest") in found
 
 
-def test_a_draft_that_is_served_itself_keeps_its_name():
-    wanted = plan(model("tiny", OPTIMIZED, draft=DRAFT), model("heads", "heads:latest-optimized"))
-    states = models.wanted_models(wanted, [])
-    assert [(state.name, state.same_as) for state in states if state.same_as] == [
-        ("tiny:latest", OPTIMIZED),
-        ("heads:latest", "heads:latest-optimized"),
-    ]
-    assert [state.name for state in states].count("heads") == 1
-
-
 def test_a_loaded_model_whose_file_is_replaced_is_unloaded_as_long_as_its_name_has_the_file():
     given = dict(planned_digest="sha256:" + "c" * 64, refresh=True)
     wanted = plan(model("tiny", OPTIMIZED, **given))
@@ -417,19 +389,13 @@ def test_a_loaded_model_whose_file_is_replaced_is_unloaded_as_long_as_its_name_h
     assert compared(wanted, renamed(serving(plan(model("tiny", OPTIMIZED)))))[1][0].state == "present"
 
 
-def test_a_model_of_the_users_own_comes_from_its_file():
-    source = {"kind": "file", "where": "/m.gguf", "sha256": "a" * 64}
-    pulled, created, *_further = models.wanted_models(plan(model("tiny", OPTIMIZED, source=source)), [])
-    assert pulled.file == created.file == source
-
-
 def test_an_adapter_of_the_users_own_is_of_the_optimized_model_alone():
     told = [
         {"digest": "sha256:" + "1" * 64, "size_bytes": 5, "kind": None, "where": None},
         {"digest": "sha256:" + "2" * 64, "size_bytes": 6, "kind": "file", "where": "/lora.gguf"},
     ]
     wanted = plan(model("tiny", OPTIMIZED, adapters=told))
-    pulled, created, *_further = models.wanted_models(wanted, [])
+    pulled, created, *_further = wanted_models(wanted, [])
     assert pulled.adapters == []
     assert created.adapters == [{"kind": "file", "where": "/lora.gguf", "sha256": "2" * 64, "size_bytes": 6}]
     servers = serving(wanted)

@@ -155,6 +155,7 @@ TESTED_ELSEWHERE = {
         "evidence/",
         "model_memory host_view",
     ),
+    "ollama/test_client.py": ("requests are those of the client's methods", "ollama/", "transport"),
     "ollama/test_store_own.py": ("a file that becomes a blob", "ollama/", "own_blob"),
     "ollama/test_present.py": ("present and absent are asked for together", "ollama/", "absent"),
     "ollama/test_replaced.py": ("manifests that were replaced", "ollama/", "store_named store_replaced"),

@@ -2,22 +2,20 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """HTTP API of an Ollama server (requests as in ollama-0.32.15-api.json).
 
-A streamed call that fails has HTTP status 200 and a last line `{"error": ...}`. Error texts differ between endpoints,
-so callers decide by `status` (404) and never by the text. Timeouts are in seconds without a byte: a pull may take as
-long as it makes progress. An answer, or a line of a stream, that comes byte by byte is given up soon after the timeout.
+Error texts differ between endpoints, so callers decide by `status` (404) and never by the text. Timeouts are in
+seconds without a byte: a pull may take as long as it makes progress.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Mapping
 
-from ..common.libraries import import_requests
 from ..common.regular import open_regular
-from . import bounded
-from .connection import OllamaError, OllamaUnreachable, answer_within, check_url, is_loopback, trusted
+from .connection import OllamaError, OllamaUnreachable
 from .pull_progress import PullProgress, TooLarge, TooSlow, can_resume
+from .transport import Transport
 
 # A load sends nothing until it is done, and the server itself ends a stalled one (OLLAMA_LOAD_TIMEOUT).
 LOAD_TIMEOUT = 1800.0
@@ -31,110 +29,8 @@ LEAST_RATE = 64 * 1024  # bytes per second of an upload
 CANNOT_GENERATE = "does not support generate"
 
 
-class OllamaClient:
-    """Client of one server.
-
-    Args:
-        url: http(s)://host:port.
-        timeout: seconds without a byte after which a call is given up.
-
-    Raises:
-        InvalidUrl: the url is wrong.
-        LibraryMissing: requests is not installed.
-    """
-
-    def __init__(self, url: str, timeout: float = 30.0) -> None:
-        self.url = check_url(url)
-        self.timeout = float(timeout)
-        self._requests = import_requests()
-        self._session = self._requests.Session()
-        self._session.verify = trusted()
-        self._session.get_redirect_target = lambda response: None  # else requests reads the whole body of a redirect
-        self._session.headers["Accept-Encoding"] = "identity"  # a few compressed bytes could become very many
-        if is_loopback(self.url):
-            self._session.trust_env = False  # requests for this host must not go to a proxy of the environment
-
-    # -- transport -----------------------------------------------------------------------------------------------------
-
-    def _call(
-        self, method: str, path: str, payload: Any = None, timeout: float | None = None, stream: bool = False
-    ) -> Any:
-        """Return the response. Raises OllamaError for an error status, OllamaUnreachable without an answer."""
-        timeout = self.timeout if timeout is None else float(timeout)
-        what = "%s %s" % (method, path)
-        connect = min(timeout, self.timeout)
-        response = self._within(
-            connect + timeout,
-            timeout,
-            what,
-            lambda: self._session.request(
-                method, self.url + path, json=payload, timeout=(connect, timeout), stream=True, allow_redirects=False
-            ),
-        )
-        if response.status_code >= 400:
-            raise OllamaError(response.status_code, self._error_text(response))
-        if not stream:
-            # Read here, so that the connection is used again.
-            response.body = self._within(2 * self.timeout, self.timeout, what, lambda: bounded.body(response))
-        return response
-
-    def _within(self, limit: float, timeout: float, what: str, work: Callable[[], Any]) -> Any:
-        return answer_within(self._requests.exceptions, self.url, (limit, timeout), what, work)
-
-    def _error_text(self, response: Any) -> str:
-        """Return the server's error, or a sentence for an answer without one (a proxy, another program on the port)."""
-        try:
-            raw = bounded.within(self.timeout, lambda: bounded.body(response, bounded.MAX_ERROR))
-            text = bounded.parse_object(raw)["error"]
-            if isinstance(text, str) and text:
-                return text
-        except (ValueError, KeyError, bounded.TookTooLong, self._requests.exceptions.RequestException):
-            pass
-        if response.status_code == 403:
-            return (
-                "the server at %s refused the request (403): a server bound to a loopback address answers only to "
-                "loopback host names" % self.url
-            )
-        return "the server at %s answered %d %s" % (self.url, response.status_code, (response.reason or "").strip())
-
-    def _json(self, method: str, path: str, payload: Any = None, timeout: float | None = None) -> dict[str, Any]:
-        response = self._call(method, path, payload, timeout)
-        return self._object(response.body, response.status_code, "the answer to %s" % path)
-
-    def _object(self, raw: bytes, status: int, what: str) -> dict[str, Any]:
-        try:
-            return bounded.parse_object(raw)
-        except ValueError as error:
-            raise OllamaError(status, "%s from %s %s; is this an Ollama server?" % (what, self.url, error))
-
-    def _models(self, path: str) -> list[dict[str, Any]]:
-        models = self._json("GET", path).get("models") or []
-        if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
-            raise OllamaError(200, "%s from %s has no list of models; is this an Ollama server?" % (path, self.url))
-        return models
-
-    def _lines(self, path: str, payload: dict[str, Any], stall_timeout: float) -> Iterator[dict[str, Any]]:
-        """Yield the objects of an NDJSON stream.
-
-        Raises:
-            OllamaError: for an error line.
-            OllamaUnreachable: the stream is closed early or stalls.
-        """
-        response = self._call("POST", path, dict(payload, stream=True), stall_timeout, stream=True)
-        found = bounded.lines(response)
-        try:
-            while True:
-                line = self._within(stall_timeout, stall_timeout, "POST " + path, lambda: next(found, None))
-                if line is None:
-                    return
-                if not line.strip():
-                    continue
-                item = self._object(line, response.status_code, "a line of the answer to %s" % path)
-                if item.get("error"):
-                    raise OllamaError(response.status_code, str(item["error"]))
-                yield item
-        finally:
-            response.close()
+class OllamaClient(Transport):
+    """Client of one server, made as Transport."""
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

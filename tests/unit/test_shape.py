@@ -157,7 +157,7 @@ TESTED_ELSEWHERE = {
     ),
     "ollama/test_client.py": ("requests are those of the client's methods", "ollama/", "transport"),
     "ollama/test_store_own.py": ("a file that becomes a blob", "ollama/", "own_blob"),
-    "ollama/test_present.py": ("present and absent are asked for together", "ollama/", "absent"),
+    "ollama/test_present.py": ("present and absent are asked for together", "ollama/", "absent other_stores"),
     "ollama/test_replaced.py": ("manifests that were replaced", "ollama/", "store_named store_replaced"),
     "diagnose/test_diagnosis.py": ("what a host shows is what findings are made of", "diagnose/", "shapes"),
     "program/test_main.py": ("exit codes are what a command ends with", "program/", "shapes"),

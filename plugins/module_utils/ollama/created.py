@@ -20,8 +20,9 @@ from . import manifest as media
 from . import model_content, modelfile, own_blob, replaced
 from .client import OllamaError, OllamaUnreachable
 from .manifest import Layer
+from .other_stores import from_another_store, has, take
 from .own_file import OwnFile
-from .present import NotHere, Pull, ensure_pulled, from_another_store, has, take
+from .present import NotHere, Pull, ensure_pulled
 from .store import Store, StoreError
 from .target import ModelError, Outcome, Target, content_in
 
@@ -158,7 +159,7 @@ def _in_another_store(
 ) -> tuple[Store, str, Name] | None:
     """Return what from_another_store returns, with the name that the model has in that store."""
     for held in filter(None, (name, pull.staged)):
-        found = from_another_store(target, held, pull, functools.partial(_fits_as, fits, held), warnings)
+        found = from_another_store(target, held, pull.link_from, functools.partial(_fits_as, fits, held), warnings)
         if found is not None:
             return (*found, held)
     return None

@@ -19,6 +19,7 @@ from .client import OllamaError, OllamaUnreachable
 from .imported import ensure_imported
 from .login import Login
 from .manifest import Manifest
+from .other_stores import PAST, digest_in, from_another_store, has, take
 from .own_file import OwnFile
 from .registry import Registry, RegistryError
 from .store import Store, StoreError
@@ -49,10 +50,6 @@ _REMEDIES = (
     ("it says that", "check that a trusted Ollama server answers at that address, and run again"),
     ("no space left", "free some space in the models directory; what has been downloaded is kept"),
 )
-
-
-# Outcome.action -> the same in words
-_PAST = {"link": "linked", "copy": "copied"}
 
 
 @dataclass(frozen=True)
@@ -114,13 +111,13 @@ def ensure_pulled(target: Target, name: Name, pull: Pull, pin: str | None = None
         return Outcome(digest=digest)
     before = {"digest": digest}
     warnings: list[str] = []
-    found = from_another_store(target, name, pull, lambda store: has(store, name, pin), warnings, pulled=True)
+    found = from_another_store(target, name, pull.link_from, lambda store: has(store, name, pin), warnings, pulled=True)
     if found is not None:
         other, action = found
-        digest = _held(other, name)
+        digest = digest_in(other, name)
         if not check_mode:
             action = take(target, other, name, digest, pulled=True)
-        brought = {"digest": digest, "%s_from" % _PAST[action]: other.path}
+        brought = {"digest": digest, "%s_from" % PAST[action]: other.path}
         return Outcome(action, digest, 0, before, brought, warnings=warnings)
     if pull.only_here:
         raise NotHere("no store on this host has %s; it is pulled when the server runs" % name)
@@ -265,91 +262,3 @@ def _missing_bytes(target: Target, manifest: Manifest | None, pull: Pull) -> int
             there = store.missing(manifest)
             missing = [layer for layer in missing if layer in there]
     return sum(layer.size_bytes for layer in missing)
-
-
-# -- other stores ------------------------------------------------------------------------------------------------------
-
-
-def from_another_store(
-    target: Target, name: Name, pull: Pull, fits: Callable[[Store], bool], warnings: list[str], pulled: bool = False
-) -> tuple[Store, str] | None:
-    """Return the store of link_from that a model can come from, and how: "link" or, where no store can be linked from,
-    "copy". The instance's own store is not one of them.
-
-    Args:
-        target: The instance.
-        name: The model.
-        pull: Its link_from.
-        fits: Whether a store has the model as it should be.
-        warnings: A sentence is added for each store that has it but cannot be used.
-        pulled: Whether the model is meant that was pulled under that name.
-
-    Raises:
-        ModelError: There is no space for a copy.
-    """
-    if target.store is None:
-        return None
-    copied = None
-    for store in pull.link_from:
-        if store.path == target.store.path:
-            continue
-        try:
-            if not fits(store):
-                continue
-            way = target.store.way_from(store, name, pulled)
-        except StoreError as error:
-            warnings.append("%s is not taken from the store %s: %s." % (name, store.path, error))
-            continue
-        if way.action == "link":
-            return store, "link"
-        copied = copied or (store, way.copied_bytes)
-    if copied is None:
-        return None
-    target.check_space(name, copied[1])
-    return copied[0], "copy"
-
-
-def has(store: Store, name: Name, pin: str | None) -> bool:
-    """Return whether a store has all of the model as it was pulled, in the pinned form."""
-    manifest = store.complete(name, pulled=True)
-    return manifest is not None and pin in (None, manifest.digest)
-
-
-def _held(store: Store, name: Name) -> str:
-    """Return the digest of what was pulled under a name that a store had a moment ago.
-
-    Raises:
-        StoreError: it does not have it any more.
-    """
-    manifest = store.pulled(name)
-    if manifest is None:
-        raise StoreError("%s was removed from the store %s during this run; run again" % (name, store.path))
-    return manifest.digest
-
-
-def take(
-    target: Target, other: Store, name: Name, digest: str, pulled: bool = False, held_as: Name | None = None
-) -> str:
-    """Link or copy a model from the store `other`, and check that a running server really uses the instance's store.
-
-    Args:
-        target: The instance.
-        other: The store that has the model.
-        name: The model.
-        digest: That it has there.
-        pulled: Whether the model is meant that was pulled under that name.
-        held_as: Its name there; the same without it.
-
-    Returns:
-        What was done: "link" or "copy".
-    """
-    if target.store is None:  # from_another_store() has found nothing then
-        return "link"
-    done = target.store.take_from(other, held_as or name, name, pulled)
-    target.forget()
-    if target.digest(name) != digest:
-        raise ModelError(
-            "%s was %s into the store %s, but the server at %s does not list it; give the store that this server "
-            "uses (OLLAMA_MODELS)" % (name, _PAST[done.action], target.store.path, target.client.url)
-        )
-    return done.action

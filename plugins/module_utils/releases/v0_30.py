@@ -13,7 +13,6 @@ from typing import Any, Mapping, Optional, Sequence
 
 from ..common import engine_variables
 from ..common.service_variables import Version
-from ..common.sizes import GIB
 from ..memory import weights
 from ..memory.load import Load
 from ..model.schema import ModelFacts
@@ -21,16 +20,14 @@ from . import engine_start, llama_fit, v0_30_eviction
 from . import variable_values as env
 from .shapes import Decision, Gpu, LoadRequest
 from .speculation import speculation_of
+from .v0_30_context import asked_context, effective_context
 
 FIRST_VERSION = (0, 30, 0)
 NEWEST_VERSION = (0, 32, 15)
 # llama.cpp #23861 was merged on 2026-06-01. LLAMA_CPP_VERSION of 0.30.0 is b9452, of that morning, and of 0.30.1 b9479.
 FIRST_WITH_FEW_OUTPUTS = (0, 30, 1)
 ENCODERS = ("t5", "t5encoder")  # src/llama-model.cpp `llama_model_has_encoder`
-LEAST_CONTEXT, LEAST_CONTEXT_WITH_IMAGES = 4, 2048
 
-# Default context by the total memory of all visible GPUs: (bytes at least, tokens). server/routes.go.
-CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
 # One request at a time whatever OLLAMA_NUM_PARALLEL is (server/sched.go); nemotron_h is a prefix.
 SERIAL_ARCHITECTURES = ("mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe")
 # What a setting does in these releases, for the settings that users believe to do something else.
@@ -62,37 +59,6 @@ def predicted_bytes(model: ModelFacts, context_total: int) -> int:
     kv_heads = min(model.head_count_kv or [1]) or 1  # so Ollama counts a hybrid model, whose recurrent layers have none
     width = (model.embedding_length or 0) // heads if heads else 0  # a model without attention (mamba) has no heads
     return (model.file_bytes or 0) + 2 * model.block_count * kv_heads * width * context_total * 2
-
-
-def default_context(gpus: Sequence[Gpu], environment: dict[str, str]) -> int:
-    """Tokens of context where neither request, model nor environment names one: by total memory of the visible GPUs.
-
-    The server subtracts in unsigned numbers: an overhead above the total gives 16 EiB and the largest context.
-    """
-    overhead = env.number(environment, "OLLAMA_GPU_OVERHEAD")
-    total = sum(gpu["total_bytes"] - overhead for gpu in gpus) % env.WORD
-    return next(tokens for least, tokens in CONTEXT_TIERS if total >= least)
-
-
-def asked_context(options: dict[str, Any], environment: dict[str, str], gpus: Sequence[Gpu]) -> int:
-    """Tokens of context of one slot as request, model or environment name it, or the default."""
-    asked = options.get("num_ctx")
-    if asked is None:
-        asked = env.number(environment, "OLLAMA_CONTEXT_LENGTH") or default_context(gpus, environment)
-    return asked
-
-
-def effective_context(
-    model: ModelFacts, options: dict[str, Any], environment: dict[str, str], gpus: Sequence[Gpu]
-) -> int:
-    """Tokens of context of one slot.
-
-    What is asked for, at least 4 (2048 for a model that sees images), at most what the model was trained for
-    (server/sched.go, `getRunner` and `effectiveModelContext`).
-    """
-    least = LEAST_CONTEXT_WITH_IMAGES if "vision" in (model.capabilities or []) else LEAST_CONTEXT
-    asked = max(asked_context(options, environment, gpus), least)
-    return min(asked, model.context_length or asked)
 
 
 def slots(model: ModelFacts, environment: dict[str, str]) -> int:

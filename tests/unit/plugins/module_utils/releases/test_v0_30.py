@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.load import Load
-from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import engine_start, llama_fit, v0_30, versions
+from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import engine_start, llama_fit, v0_30
 
 from tests.oracle import models, replay
 from tests.unit.plugins.module_utils.releases.loads import choose, decide, request
@@ -67,13 +67,10 @@ def test_layers_without_kv_heads_count_as_one_head():
     assert v0_30.predicted_bytes(model, 4096) == model.file_bytes + 2 * 32 * 1 * 128 * 4096 * 2
 
 
-def test_gpu_overhead_changes_nothing_but_the_default_context():
+def test_gpu_overhead_changes_nothing_of_a_load_whose_context_is_given():
     model = models.facts("llama3.1-8b")
     plain = decide(v0_30, model, gpus(24100, 24100), {"num_ctx": 4096})
     assert decide(v0_30, model, gpus(24100, 24100), {"num_ctx": 4096}, {"OLLAMA_GPU_OVERHEAD": "99000000000"}) == plain
-    assert v0_30.default_context(gpus(24564, 24564), {}) == 262144
-    assert v0_30.default_context(gpus(24564), {}) == 32768
-    assert v0_30.default_context(gpus(8192), {}) == 4096
 
 
 def test_fit_fills_the_last_gpu_first_where_the_margin_is_violated():
@@ -103,16 +100,6 @@ def test_flash_attention_is_a_matter_of_the_gpu_that_the_model_goes_to():
     assert engine_start.batch_size(GIB, 16384, [dict(host[1], library="Vulkan")], "off") == (1024, 768 * MIB)
 
 
-def test_a_model_that_sees_images_gets_2048_tokens_at_least():
-    # server/sched.go, getRunner.
-    plain, seeing = (
-        models.facts("llama3.1-8b"),
-        dataclasses.replace(models.facts("llama3.1-8b"), capabilities=["completion", "vision"]),
-    )
-    assert [v0_30.effective_context(model, {"num_ctx": 0}, {}, []) for model in (plain, seeing)] == [4, 2048]
-    assert v0_30.effective_context(dataclasses.replace(plain, context_length=None), {"num_ctx": 8192}, {}, []) == 8192
-
-
 def test_an_embedding_model_has_a_batch_of_its_own():
     # server/routes.go, shouldApplyEmbeddingBatchDefault; llm/llama_server.go, embeddingBatchSize.
     model = dataclasses.replace(models.facts("llama3.1-8b"), capabilities=["embedding"])
@@ -138,20 +125,6 @@ def test_the_fit_counts_logits_as_the_release_s_engine_has_them():
     assert decide(v0_30, model, does_not, options).outcome == "partial"
     # Before 0.30.1 there is room for the logits of every token of a batch.
     assert decide(v0_30, model, fits, options, version=(0, 30, 0)).outcome == "partial"
-
-
-@pytest.mark.parametrize(
-    "sizes, overhead_gib, context",
-    [((24,), 2, 4096), ((24,), 25, 262144), ((24, 24), 25, 262144), ((24, 48), 30, 4096), ((24, 48), 12, 262144)],
-)
-def test_an_overhead_above_the_memory_wraps_around(sizes, overhead_gib, context):
-    # server/routes.go adds `gpu.TotalMemory - envconfig.GpuOverhead()` in unsigned numbers.
-    environment = {"OLLAMA_GPU_OVERHEAD": str(overhead_gib * GIB)}
-    assert v0_30.default_context(gpus(*[size * 1024 for size in sizes]), environment) == context
-    total = versions.release_of("0.24.0").decide(
-        request(models.facts("llama3.3-70b"), gpus(*[size * 1024 for size in sizes]), {}, environment)
-    )
-    assert total.context_length == min(context, 131072)
 
 
 @pytest.mark.parametrize(

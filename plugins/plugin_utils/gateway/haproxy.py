@@ -4,8 +4,8 @@
 """Text of haproxy.cfg of a gateway, for HAProxy 2.6 and later. Pure.
 
 Options are those of the configuration manual of HAProxy 2.6 (2.6.12 ends with a fault at a set-var-fmt of nothing).
-Everything that is written between quotes is checked where
-it comes in (inputs.py): names, addresses and hashes have no quotes, spaces or line breaks.
+Everything that is written between quotes is checked where it comes in (inputs.py): names, addresses and hashes have no
+quotes, spaces or line breaks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import re
 from typing import Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.refusals import errors, refusals
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import Backend, Gateway, Server
 
 #: Room in a buffer for the head of a request, beside its body.
 HEAD_BYTES = 16 * 1024
-#: Seconds after which a client may ask again.
-RETRY_AFTER = 5
 #: Seconds that a request waits at least for an instance that is switched: it comes back, and a switch of an upgrade
 #: takes up to some four minutes (what is under way, 60 s; the load; watching the engines, 90 s).
 HOLD_SECONDS = 300
@@ -220,7 +219,7 @@ def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
         "hold": str(max(limits.queue_timeout, HOLD_SECONDS)),
         "answer_timeout": str(limits.answer_timeout),
         "socket": "    stats socket %s mode 600 level admin\n" % gateway.socket if gateway.socket else "",
-        "errors": _errors(limits.queue_timeout),
+        "errors": errors(limits.queue_timeout),
         "bind": _bind(gateway),
         "log": _log_format(),
         "version": gateway.version,
@@ -229,7 +228,7 @@ def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
         "metrics_port": str(gateway.metrics_port),
         "access": _ACCESS if gateway.keys else "",
         "allowed_models": _ALLOWED if gateway.keys else "",
-        **_refusals(gateway),
+        **refusals(gateway),
     }
     text = _filled(_GLOBAL, values)
     text += _filled(_METRICS, values) if gateway.metrics_port else ""
@@ -244,77 +243,6 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
         if filled == text:
             return filled
         text = filled
-
-
-def _refusal(status: int, words: str, condition: str, header: str = "") -> str:
-    """A rule that answers with an error in the form of the API that was asked."""
-    return (
-        'http-request return status %d content-type "application/json" '
-        "lf-string '%%[var(txn.open)]%s%%[var(txn.close)]'%s if %s" % (status, words, header, condition)
-    )
-
-
-def _refusals(gateway: Gateway) -> dict[str, str]:
-    """The refusals by their words in the texts above."""
-    names = " ".join(gateway.host_names)
-    limit = gateway.limits.body_bytes
-    origins = "".join(" !{ req.hdr(origin) -m str %s }" % origin for origin in gateway.origins)
-    again = " hdr Retry-After %d" % RETRY_AFTER
-    denied = "the path %[var(txn.path),json(utf8s)] is not served here, and neither is any that changes models"
-    may_not = "the key %[var(txn.key)] may not use the model %[var(txn.model)]"
-    challenge = ' hdr WWW-Authenticate "Bearer realm=ollama"'
-    return {
-        "no_host": _refusal(400, "the request needs one Host header", "!{ req.fhdr_cnt(host) 1 }"),
-        "other_host": _refusal(
-            403,
-            "the name of the host in this request is not one of this server",
-            "!{ var(txn.host) -m str %s } !{ var(txn.host) -m reg ^([0-9.]+|\\[[0-9a-f:.]+\\])$ }" % names,
-        ),
-        "origin": _refusal(403, "web pages may not use this server", "{ req.hdr(origin) -m found }%s" % origins),
-        "not_served": _refusal(403, denied, "!{ var(txn.kind) -m found } or !{ url_beg / }"),
-        "encoded": _refusal(415, "the body must not be compressed", "{ req.hdr(content-encoding) -m found }"),
-        "too_large": _refusal(413, "the body has more than %d bytes" % limit, "{ req.body_size -m int gt %d }" % limit),
-        "too_large_now": _refusal(
-            413, "the body has more than %d bytes" % limit, "{ req.body_len -m int gt %d }" % limit
-        ),
-        "unreadable": _refusal(400, "%[var(txn.refusal)]", "{ var(txn.refusal) -m found }"),
-        "other_user": "http-request unset-var(txn.key) if { http_auth_type -i basic } "
-        "!{ http_auth_user,strcmp(txn.key) 0 }",
-        "no_key": _refusal(401, "an API key is needed", "!{ var(txn.key) -m found }", challenge),
-        "too_often": _refusal(
-            429,
-            "the key %[var(txn.key)] has used its requests of this minute",
-            "{ var(txn.rate) -m int gt 0 } { var(txn.left) -m int le 0 }",
-            again,
-        ),
-        "not_allowed": _refusal(
-            403, may_not, "{ var(txn.restricted) -m found } !{ var(txn.use),map(@allowed@) -m found }"
-        ),
-        "crowded": _refusal(
-            429, "too many requests wait for this model", "held { nbsrv eq 0 } { be_conn gt @most@ }", again
-        ),
-        "full": _refusal(429, "too many requests wait for this model", "{ queue ge %d }" % gateway.limits.queue, again),
-    }
-
-
-def _errors(queue_timeout: int) -> str:
-    """Answers that HAProxy itself gives, in the form of the API that was asked where the path is known."""
-    unread = {400: "the request cannot be read", 408: "the request took too long to arrive"}
-    words = {
-        500: "the gateway failed",
-        502: "the server behind the gateway gave no answer",
-        503: "no server is free for this model, or none within %d seconds" % queue_timeout,
-        504: "the server behind the gateway took too long",
-    }
-    again = " hdr Retry-After %d" % RETRY_AFTER
-    start = '    http-error status %d content-type "application/json" '
-    return "".join(
-        [(start + 'string \'{"error":"%s"}\'\n') % pair for pair in unread.items()]
-        + [
-            (start + "lf-string '%%[var(txn.open)]%s%%[var(txn.close)]'%s\n") % (*pair, again if pair[0] == 503 else "")
-            for pair in words.items()
-        ]
-    )
 
 
 def _bind(gateway: Gateway) -> str:
@@ -334,7 +262,7 @@ def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> st
     text = _filled(
         _BACKEND,
         {
-            **_refusals(gateway),
+            **refusals(gateway),
             "name": backend.name,
             "balance": _balance(backend),
             "held": files["held"],

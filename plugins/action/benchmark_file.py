@@ -37,6 +37,8 @@ class ActionModule(OnController):
             return {"path": file.path if file else "", "compared_with": compared or "", "lines": []}
         facts = {"host": options["host"], "label": options["label"], "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", now)}
         benchmark = dict(options["benchmark"], **facts)
+        if options["untouched"]:
+            benchmark["untouched"] = options["untouched"]
         told = lines(benchmark, earlier)
         if file and not self._task.check_mode:
             file.write(benchmark)

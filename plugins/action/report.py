@@ -10,11 +10,15 @@ from typing import Any
 
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.modules import report
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.file import kept
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import ControllerFileError
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answers import answers_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.files import ReportFiles
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.fleet import Run, fleet_report
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
+
+#: Of each host, the last ones.
+_BENCHMARKS = 20
 
 
 class ActionModule(OnController):
@@ -39,13 +43,15 @@ class ActionModule(OnController):
         last, problem = files.last()
         if problem:
             Display().warning(problem + " Nothing is compared with it.")
+        hosts = [str(host) for host in self._variables.get("ansible_play_hosts_all") or []]
+        benchmarks = options["benchmark_directory"]
         run = Run(
             time=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             complete=options["complete"],
             changes_nothing=options["changes_nothing"] or bool(self._task.check_mode),
+            benchmarks={host: kept(benchmarks, host, _BENCHMARKS) for host in hosts} if benchmarks else {},
         )
         hostvars = self._variables.get("hostvars") or {}
-        hosts = {str(name): answers_of(hostvars[name]) for name in self._variables.get("ansible_play_hosts_all") or []}
-        written = fleet_report(hosts, last, run)
+        written = fleet_report({host: answers_of(hostvars[host]) for host in hosts}, last, run)
         files.write(written)
         return dict(files.paths, states=written.counts)

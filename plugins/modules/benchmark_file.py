@@ -12,7 +12,8 @@ short_description: Write a benchmark of a host to a file on the controller, and 
 version_added: "1.0.0"
 description:
   - Writes what M(gpufleet.ollama.benchmark_info) returned to a file that is named after the host and the time.
-  - Says how it differs from the last file of the host, or from the one in O(compare_with).
+  - Says how it differs from the last file of the host, or from the one in O(compare_with), with the names of what else
+    differs - the release, the plan, and its settings of each model.
   - It is executed on the controller, as the user that runs Ansible, and opens no connection to the host.
   - The file is a record of the run, so the task is never changed.
 author:
@@ -44,6 +45,11 @@ options:
   benchmark:
     description:
       - The benchmark. Without it, the module only looks whether the file can be written, and the earlier one be read.
+    type: dict
+  untouched:
+    description:
+      - The same models on an untouched Ollama, as M(gpufleet.ollama.benchmark_untouched) returns them. They are kept in
+        the same file, and the plan is compared with them.
     type: dict
   compare_with:
     description:
@@ -94,6 +100,7 @@ def argument_spec():
         "directory": {"type": "str", "default": ""},
         "host": {"type": "str", "required": True},
         "benchmark": {"type": "dict"},
+        "untouched": {"type": "dict"},
         "compare_with": {"type": "str", "default": ""},
         "label": {"type": "str", "default": ""},
     }

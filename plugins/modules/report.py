@@ -50,6 +50,12 @@ options:
         check mode.
     type: bool
     default: false
+  benchmark_directory:
+    description:
+      - The directory in which M(gpufleet.ollama.benchmark_file) keeps benchmarks. The report draws the newest one of
+        each host, and the tokens per second of the last 20.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -91,6 +97,7 @@ def argument_spec():
         "path": {"type": "str", "required": True},
         "complete": {"type": "bool", "default": True},
         "changes_nothing": {"type": "bool", "default": False},
+        "benchmark_directory": {"type": "str", "default": ""},
     }
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
-from typing import Iterator, Optional
+from typing import Any, Iterator, Optional
 
+#: The largest JSON that is read; that of a report of 1,000 hosts has some 20 MiB.
+MOST_BYTES = 256 * 1024 * 1024
 LONGEST_NAME = 200  # a file system takes 255 bytes, with the suffix and the name of the draft
 _MODE = 0o644
 
@@ -113,6 +116,32 @@ class ControllerFile:
             "%s cannot be written to %s: %s. Set %s to a directory on the controller that you may write."
             % (self._subject, self.directory, reason, self._variable)
         )
+
+
+class UnreadableError(ControllerFileError):
+    """A JSON file cannot be read. The text is the end of a sentence about why."""
+
+
+def read_json(path: str, most_bytes: int = MOST_BYTES) -> Any:
+    """Return the content of a JSON file on the controller, whatever it is.
+
+    Args:
+        path: Of the file; a relative one is below the current directory of Ansible.
+        most_bytes: That it may have.
+
+    Raises:
+        UnreadableError: It cannot be read, or is no JSON.
+    """
+    try:
+        with open(os.path.abspath(os.path.expanduser(path)), "rb") as stream:
+            content = stream.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise UnreadableError("it has more than %d bytes" % most_bytes)
+        return json.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError("it is no JSON (%s)" % error) from error
 
 
 def file_name(host: str, subject: str) -> str:

@@ -26,6 +26,7 @@ MAX_NUMBER = 2**63
 #: with the documentation of the modules.
 RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "benchmark_info": {"benchmark": (dict, True)},
+    "benchmark_untouched": {"benchmark": (dict, True)},
     "diagnosis_info": {"findings": (list, True), "looked_at": (list, True), "lines": (list, True)},
     "gateway_drain": {"servers": (list, True), "under_way": (int, True)},
     "gpu_facts": {"ansible_facts": (dict, True)},

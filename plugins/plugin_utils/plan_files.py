@@ -10,7 +10,6 @@ batches (serial) and with --limit. Hosts that are not in the play are no part of
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
@@ -19,7 +18,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text i
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import (
     ControllerFile,
     ControllerFileError,
+    UnreadableError,
     file_name,
+    read_json,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record import (
     DIFFERS,
@@ -92,11 +93,10 @@ class PlanFiles:
     def _read(self) -> dict[str, Any]:
         """The parts of the other hosts; none where what is there is of another format."""
         try:
-            with open(self._data.path, encoding="utf-8") as stream:
-                found = json.load(stream)
+            found = read_json(self._data.path)
             if found["format"] == FORMAT:
                 return {one["host"]: one for one in found["hosts"]}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (UnreadableError, KeyError, TypeError):
             pass
         return {}
 
@@ -113,13 +113,11 @@ def read_plan(path: str, host: str) -> dict[str, Any]:
     """
     place = os.path.abspath(os.path.expanduser(path))
     try:
-        with open(place, encoding="utf-8") as stream:
-            record = json.load(stream)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "it is no JSON (%s)" % error
+        record = read_json(place)
+    except UnreadableError as error:
         raise PlanFilesError(
             "The plan %s of ollama_multigpu_plan_file cannot be read: %s. Write it with the playbook "
-            "gpufleet.ollama.plan and ollama_multigpu_plan_dir." % (place, reason)
+            "gpufleet.ollama.plan and ollama_multigpu_plan_dir." % (place, error)
         ) from error
     problem = _problem_of(record, host)
     if problem:

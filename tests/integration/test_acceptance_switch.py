@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from tests.integration.acceptance import SET, Site, gpu, on
+from tests.integration.acceptance import SET, Site, on
 from tests.integration.asking import asking
 from tests.rig.hosts import fleet
 
@@ -89,38 +89,6 @@ def test_an_environment_is_changed_while_clients_ask(site):
     lines = [line for line in again.output.splitlines() if not line.startswith("[")]
     assert 3 < len(lines) < 40 and max(map(len, lines)) <= 80, again.output
     assert "Overview: 3 hosts, 3 proven" in lines
-
-
-def benchmark(site, directory, **more):
-    """The outcome of a benchmark of the host with two replicas."""
-    given = {"directory": str(directory), "label": "stand-in", "repeats": 3, "tokens": 8, "prompts": [16], **more}
-    variables = {"ollama_multigpu_benchmark_" + name: value for name, value in given.items()}
-    return site.play("benchmark", "--limit", "a", "-e", json.dumps(variables))
-
-
-def test_a_benchmark_of_two_replicas_is_kept_and_compared(site):
-    """What is measured here is the time that a token of the rig takes, and not a GPU."""
-    directory = site.scratch / "benchmarks"
-    outcome = benchmark(site, directory)
-    (first,) = directory.iterdir()
-    found = json.loads(first.read_text())
-    assert (found["host"], found["label"], found["release"]) == ("a", "stand-in", OLD)
-    assert "This is a measurement of: stand-in." in outcome.text and outcome.counts["a"]["changed"] == 0
-    places = [(one["instances"], one["streams"]) for one in found["measurements"]]
-    assert places == [(["gpu0"], 1), (["gpu1"], 1), (["gpu0", "gpu1"], 2)]
-    assert [one["tokens_per_second"]["median"] for one in found["measurements"]] == [200.0] * 3  # 5 ms a token
-    assert [one["instances"] for one in found["loads"]] == [["gpu0"], ["gpu1"]]
-    assert serves("a") == (OLD, [SERVED])
-    gpu("a", "set", "engine.token_ms", "100")
-    try:
-        outcome = benchmark(site, directory)
-    finally:
-        gpu("a", "unset", "engine.token_ms")
-        benchmark(site, "", loads=1, repeats=1)  # loads the models again
-    assert "It is compared with the benchmark of %s" % found["time"] in outcome.text
-    both = r"gpu0 and gpu1, prompts of 16 tokens, 2 requests at a time: [^:]*"
-    assert re.search(both + r"each 10\.0 tokens/s \([^)]*, 95\.0 % worse\)", outcome.text), outcome.output
-    assert len(list(directory.iterdir())) == 2
 
 
 def test_releases_that_fail_go_back_and_others_are_upgraded_while_clients_ask(site):

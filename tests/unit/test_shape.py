@@ -43,7 +43,7 @@ ARROWS = {
     "diagnose": {"common", "host", "gpu", "ollama", "releases", "evidence"},
     "program": {"common", "host", "gpu", "ollama", "evidence", "diagnose"},
     "apply": {"common", "host", "ollama", "changes", "evidence"},
-    "benchmark": {"common", "ollama", "apply"},
+    "benchmark": {"common", "host", "ollama", "evidence", "apply"},
 }
 #: Files below these neither read nor write anything outside their arguments, and neither does what they import.
 PURE = (

@@ -9,6 +9,37 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
+from ..common.names import served_name
+
+#: Settings of a model in a plan: {key: words}.
+_SETTINGS = {
+    "context_length": "context length",
+    "parallel": "slots",
+    "kv_cache_type": "KV cache type",
+    "flash_attention": "flash attention",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is measured.
+
+    Attributes:
+        repeats: how often each figure is measured.
+        tokens: most tokens of an answer.
+        prompts: about how many tokens the prompts have.
+        loads: how often each model is unloaded and loaded; 0 for not at all.
+        quiet_timeout: seconds to wait until nobody else is served.
+        timeout: seconds without a byte after which a request is given up.
+    """
+
+    repeats: int = 3
+    tokens: int = 64
+    prompts: Sequence[int] = (32, 512)
+    loads: int = 1
+    quiet_timeout: float = 60.0
+    timeout: float = 300.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -67,6 +98,18 @@ def measured(batches: Sequence[Batch]) -> dict[str, Any]:
         "requests_per_minute": spread(_rate(batch, 60.0 * len(batch.requests)) for batch in batches),
         "disturbed": sum(batch.disturbed for batch in batches),
     }
+
+
+def planned(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return {model: {setting: value}} of a plan: what makes a model fast or slow, and can differ between two plans."""
+    found: dict[str, dict[str, Any]] = {}
+    for instance in plan.get("instances") or []:
+        for model in instance["models"]:
+            entry = found.setdefault(served_name(model), {"instances": 0, "GPUs": 0})
+            entry["instances"] += 1
+            entry["GPUs"] += len(instance.get("gpu_uuids") or [])
+            entry.update((words, model[key]) for key, words in _SETTINGS.items() if model.get(key) is not None)
+    return found
 
 
 def levels(slots: int) -> list[int]:

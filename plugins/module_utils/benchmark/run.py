@@ -5,19 +5,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..apply import quiet
-from ..common.names import key_of, served_name
+from ..common.json_text import json_text
+from ..common.names import parse, served_name
+from ..ollama import loading
 from ..ollama.client import CANNOT_GENERATE, LOAD_TIMEOUT, OllamaClient
 from ..ollama.connection import OllamaError
-from .figures import Batch, levels, measured, spread
+from ..ollama.target import Target
+from .figures import Batch, Wanted, levels, measured, planned, spread
 from .streams import Streaming, prompt, together
-
-_UNLOAD_SECONDS, _POLL_SECONDS = 60.0, 0.05
 
 
 class Busy(Exception):
@@ -25,29 +27,19 @@ class Busy(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What is measured.
+class Served:
+    """A model of an instance.
 
     Attributes:
-        repeats: how often each figure is measured.
-        tokens: most tokens of an answer.
-        prompts: about how many tokens the prompts have.
-        loads: how often each model is unloaded and loaded; 0 for not at all.
-        quiet_timeout: seconds to wait until nobody else is served.
-        timeout: seconds without a byte after which a request is given up.
+        name: of the instance.
+        unit: of the instance.
+        url: of its server.
+        model: as the plan serves it.
+        slots: requests at once.
+        context: tokens of a slot; 0 where it is not known.
+        keep_alive: as the API takes it.
+        asked_as: the name that the server has it under; "" for `model`.
     """
-
-    repeats: int = 3
-    tokens: int = 64
-    prompts: Sequence[int] = (32, 512)
-    loads: int = 1
-    quiet_timeout: float = 60.0
-    timeout: float = 300.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Served:
-    """A model of an instance."""
 
     name: str
     unit: str
@@ -56,13 +48,24 @@ class Served:
     slots: int
     context: int
     keep_alive: Any
+    asked_as: str = ""
+
+    @property
+    def asked(self) -> str:
+        """The name in requests."""
+        return self.asked_as or self.model
 
 
 @dataclasses.dataclass
 class Benchmark:
-    """What was measured: `loads` and `measurements` by model and instances, and `notes` on what was not."""
+    """What was measured: `loads` and `measurements` by model and instances, and `notes` on what was not.
+
+    `release` is the version of Ollama, and `plan` has the SHA-256 `digest` of the plan that was measured, and what it
+    plans for each of its `models` (figures.planned).
+    """
 
     release: str = ""
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)
     loads: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     measurements: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -74,26 +77,48 @@ def run(plan: dict[str, Any], wanted: Wanted) -> Benchmark:
     Raises:
         Busy: others are served.
         OllamaError: a server has failed.
+        ModelError: a model stays loaded.
         LibraryMissing: requests.
     """
-    found = Benchmark(str(plan.get("ollama_version") or ""))
-    places = _served(plan, found.notes)
-    _wait({place.unit for place in places}, wanted.quiet_timeout)
-    measurable = [place for place in places if _is_ready(place, wanted, found)]
-    numbers = itertools.count(int(time.time()))  # of prompts: those of an earlier run are not met again
+    found = begun(plan)
+    places = served(plan, found.notes)
+    wait_until_quiet({place.unit for place in places}, wanted.quiet_timeout)
+    measurable = [place for place in places if is_ready(place, wanted, found)]
+    numbers = prompt_numbers()
     for place in measurable:
-        found.measurements += _of([place], levels(place.slots), wanted, numbers, found.notes)
-    by_model: dict[str, list[Served]] = {}
-    for place in measurable:
-        by_model.setdefault(place.model, []).append(place)
-    for replicas in by_model.values():
+        found.measurements += measure([place], levels(place.slots), wanted, numbers, found.notes)
+    for replicas in by_model(measurable).values():
         if len(replicas) > 1:
-            streams = levels(min(place.slots for place in replicas))
-            found.measurements += _of(replicas, sorted({1, streams[-1]}), wanted, numbers, [])
+            found.measurements += measure(replicas, each_of_replicas(replicas), wanted, numbers, [])
     return found
 
 
-def _served(plan: dict[str, Any], notes: list[str]) -> list[Served]:
+def begun(plan: dict[str, Any]) -> Benchmark:
+    """Return a benchmark of a plan, in which nothing was measured yet."""
+    digest = hashlib.sha256(json_text(plan).encode("ascii")).hexdigest()
+    return Benchmark(str(plan.get("ollama_version") or ""), {"digest": digest, "models": planned(plan)})
+
+
+def prompt_numbers() -> Iterator[int]:
+    """Return numbers of prompts that no earlier run has used."""
+    return itertools.count(int(time.time()))
+
+
+def by_model(places: Iterable[Served]) -> dict[str, list[Served]]:
+    """Return the places of each model; more than one are replicas."""
+    found: dict[str, list[Served]] = {}
+    for place in places:
+        found.setdefault(place.model, []).append(place)
+    return found
+
+
+def each_of_replicas(replicas: Sequence[Served]) -> list[int]:
+    """Return how many requests each of some replicas gets while all are measured: one, and all its slots."""
+    return sorted({1, levels(min(place.slots for place in replicas))[-1]})
+
+
+def served(plan: dict[str, Any], notes: list[str]) -> list[Served]:
+    """Return the models of the instances of a plan; `notes` gets a sentence about each that is not measured."""
     places = []
     for instance in plan.get("instances") or []:
         for model in instance["models"]:
@@ -106,8 +131,8 @@ def _served(plan: dict[str, Any], notes: list[str]) -> list[Served]:
     return places
 
 
-def _wait(units: set[str], seconds: float) -> None:
-    """Wait until nobody is served; without a time to wait, look once."""
+def wait_until_quiet(units: set[str], seconds: float) -> None:
+    """Wait until nobody is served; without a time to wait, look once. Raises Busy."""
     busy = quiet.wait_for_quiet(units, seconds).busy or tuple(unit for unit in sorted(units) if quiet.is_busy(unit))
     if busy:
         raise Busy(
@@ -116,11 +141,16 @@ def _wait(units: set[str], seconds: float) -> None:
         )
 
 
-def _is_ready(place: Served, wanted: Wanted, found: Benchmark) -> bool:
-    """Load a model so often as is wanted, and warm it up. Return whether it generates at all."""
+def is_ready(place: Served, wanted: Wanted, found: Benchmark) -> bool:
+    """Load a model so often as is wanted, and warm it up. Return whether it generates at all.
+
+    Raises:
+        OllamaError, ModelError: it cannot be loaded, or stays loaded.
+    """
     client = Streaming(place.url, wanted.timeout)
+    client.load(place.asked, place.keep_alive, timeout=LOAD_TIMEOUT)
     try:
-        client.request(place.model, prompt(8, 0), 4, place.keep_alive)
+        client.request(place.asked, prompt(8, 0), 4, place.keep_alive)
     except OllamaError as error:
         if CANNOT_GENERATE not in error.message:
             raise
@@ -129,27 +159,33 @@ def _is_ready(place: Served, wanted: Wanted, found: Benchmark) -> bool:
     seconds = [_load(client, place) for unused in range(wanted.loads)]
     if seconds:
         found.loads.append({"model": place.model, "instances": [place.name], "seconds": spread(seconds)})
-        client.request(place.model, prompt(8, 1), 4, place.keep_alive)
+        client.request(place.asked, prompt(8, 1), 4, place.keep_alive)
     return True
 
 
 def _load(client: OllamaClient, place: Served) -> float:
     """Unload a model and load it. Return the seconds of the load."""
-    client.unload(place.model)
-    until = time.monotonic() + _UNLOAD_SECONDS
-    while any(key_of(entry["name"]) == key_of(place.model) for entry in client.ps()):
-        if time.monotonic() > until:
-            raise Busy("%s of %s stays loaded, so a request is using it." % (place.model, place.name))
-        time.sleep(_POLL_SECONDS)
-    begun = time.monotonic()
-    client.load(place.model, place.keep_alive, timeout=LOAD_TIMEOUT)
-    return time.monotonic() - begun
+    loading.unload(Target(client), parse(place.asked))
+    begin = time.monotonic()
+    client.load(place.asked, place.keep_alive, timeout=LOAD_TIMEOUT)
+    return time.monotonic() - begin
 
 
-def _of(
+def measure(
     places: Sequence[Served], streams: Sequence[int], wanted: Wanted, numbers: Iterator[int], notes: list[str]
 ) -> list[dict[str, Any]]:
-    """Measure one instance, or replicas at the same time, each with so many requests."""
+    """Measure one instance, or replicas at the same time.
+
+    Args:
+        places: of one model.
+        streams: how many requests each of them gets at the same time.
+        wanted: prompts, tokens and repeats.
+        numbers: of prompts.
+        notes: gets a sentence about each prompt that does not fit.
+
+    Raises:
+        OllamaError: a server has failed.
+    """
     found, model = [], places[0].model
     names = [place.name for place in places]
     for words in wanted.prompts:
@@ -163,7 +199,7 @@ def _of(
             for _repeat in range(wanted.repeats):
                 disturbed = any(quiet.is_busy(place.unit) for place in places)
                 texts = [prompt(words, next(numbers)) for unused in clients]
-                batch = together(clients, model, texts, wanted.tokens, places[0].keep_alive)
+                batch = together(clients, places[0].asked, texts, wanted.tokens, places[0].keep_alive)
                 batches.append(Batch(batch.requests, batch.seconds, disturbed))
             what = {"model": model, "instances": names, "prompt": words, "streams": len(clients)}
             found.append(dict(what, **measured(batches)))

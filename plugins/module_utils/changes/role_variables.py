@@ -28,6 +28,9 @@ _SHORTEST_INTERVAL = 30
 _OF_ONE_VALUE = (
     "advertise_address",
     "base_port",
+    "benchmark_compare_with",
+    "benchmark_directory",
+    "benchmark_label",
     "check_interval",
     "endpoints_file",
     "gateways",

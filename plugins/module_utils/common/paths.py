@@ -82,6 +82,8 @@ FETCH_ENVIRONMENT = "/run/ollama-multigpu/fetch.env"
 FETCH_PROGRESS = "/run/ollama-multigpu/fetch.json"
 #: How far models are loaded by whoever loads them.
 LOAD_PROGRESS = "/run/ollama-multigpu/load.json"
+#: Held by a benchmark for as long as the instances are stopped for it.
+ASIDE_LOCK = "/run/ollama-multigpu/aside.lock"
 
 # Units.
 UNIT_DIRECTORY = "/etc/systemd/system"
@@ -95,6 +97,12 @@ INSTANCE_UNITS = "ollama@*.service"
 FETCH_UNIT = "ollama-fetch.service"
 #: Gone after a reboot, so that this server is never started at boot.
 FETCH_UNIT_FILE = "/run/systemd/system/" + FETCH_UNIT
+#: An Ollama with the default settings, which a benchmark measures while the instances are stopped, and the unit that
+#: starts them again when the benchmark has ended. Both are gone after a reboot, which starts the instances as well.
+UNTOUCHED_UNIT = "ollama-untouched.service"
+UNTOUCHED_UNIT_FILE = "/run/systemd/system/" + UNTOUCHED_UNIT
+WAY_BACK_UNIT = "ollama-way-back.service"
+WAY_BACK_UNIT_FILE = "/run/systemd/system/" + WAY_BACK_UNIT
 #: Makes the GPUs' device nodes and waits for the planned GPUs, before an instance starts.
 GPUS_UNIT = "ollama-gpus.service"
 GPUS_UNIT_FILE = UNIT_DIRECTORY + "/" + GPUS_UNIT
@@ -272,6 +280,11 @@ def instance_release(instance: str) -> str:
 def server(instance: str) -> str:
     """Return the program that an instance runs; "%i" stands for its name in the template unit."""
     return posixpath.join(instance_release(instance), "bin/ollama")
+
+
+def untouched_store(models_dir: str) -> str:
+    """Return the store of the Ollama that a benchmark compares with, on the file system of the instances' stores."""
+    return models_dir.rstrip("/") + "/untouched"
 
 
 def cuda_cache(store_path: str) -> str:

@@ -54,11 +54,12 @@ _MAY_BE_LINKS = (
     paths.STATE_DIRECTORY,
 )
 _ABSENT = {"kind": "absent", "owner": None, "group": None, "mode": None, "digest": None, "target": None}
-#: What a models directory may hold: the stores' parent, what the program of the host keeps in the default one, and what
-#: the root of a file system has.
+#: What a models directory may hold: the stores' parent, those of servers that are used for a while, what the program of
+#: the host keeps in the default one, and what the root of a file system has.
 _EXPECTED = (
     posixpath.basename(paths.stores("/")),
     posixpath.basename(paths.fetch_store("/")),
+    posixpath.basename(paths.untouched_store("/")),
     posixpath.basename(paths.VERDICT),
     posixpath.basename(paths.HEALING),
     "lost+found",

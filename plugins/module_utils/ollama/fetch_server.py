@@ -12,30 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ..common import environment_file, hardening, paths, secrets
+from ..common import environment_file, hardening, paths
 from ..common.service_variables import NETWORK_VARIABLES
-from ..host import listeners, systemd
-from ..host.command import ask
-from ..host.files import Files, FilesError, WantedFile
-from ..host.ownership import Ownership
+from ..host.ownership import FilesError
 from ..host.run_lock import run_lock
-from .client import OllamaClient, OllamaError
+from . import temporary_server
 from .store import Store, StoreError
+from .temporary_server import NotStarted, UnitFile
 
-#: Longest time until the server answers. The socket is open before it has looked for GPUs.
-START_SECONDS = 120.0
 #: How often a server that ends while it is used is started again.
 RESTARTS = 3
-_SYSTEMCTL_SECONDS = 90.0
-_ANSWER_SECONDS = 5.0
-_INTERVAL = 0.2
-_JOURNAL_LINES = 5
 _TEXT = """\
 [Unit]
 Description=Ollama that fetches models for the instances
@@ -47,8 +37,7 @@ User=@user@
 Group=@user@
 Environment=HOME=@store@
 Environment=OLLAMA_MODELS=@store@
-# The kernel chooses a free port.
-Environment=OLLAMA_HOST=127.0.0.1:0
+Environment=@port@
 Environment=OLLAMA_NOPRUNE=1
 Environment=OLLAMA_NO_CLOUD=1
 Environment=OLLAMA_VULKAN=0
@@ -98,6 +87,7 @@ class FetchServer:
         lines = hardening.HARDENING + hardening.homes(os.path.realpath(self.store)) + hardening.SYSTEM_CALLS
         for name, value in (
             ("hardening", lines.rstrip("\n")),
+            ("port", temporary_server.ANY_PORT),
             ("user", paths.USER),
             ("store", self.store),
             ("environment", paths.FETCH_ENVIRONMENT),
@@ -138,17 +128,12 @@ def running(server: FetchServer) -> Iterator[str]:
 
 def is_running() -> bool:
     """Return whether the unit of the fetch server runs."""
-    return systemd.show([paths.FETCH_UNIT]).get(paths.FETCH_UNIT, {}).get("ActiveState") in ("active", "activating")
+    return temporary_server.is_running(paths.FETCH_UNIT)
 
 
 def stop() -> None:
     """Stop the fetch server, if one runs, and remove its unit."""
-    if os.path.lexists(paths.FETCH_UNIT_FILE) or is_running():
-        _systemctl("stop", paths.FETCH_UNIT)
-        _systemctl("reset-failed", paths.FETCH_UNIT)
-    for path in (paths.FETCH_UNIT_FILE, paths.FETCH_ENVIRONMENT):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    temporary_server.stop(paths.FETCH_UNIT, [paths.FETCH_UNIT_FILE, paths.FETCH_ENVIRONMENT])
 
 
 def _start(server: FetchServer) -> str:
@@ -156,64 +141,12 @@ def _start(server: FetchServer) -> str:
     stop()
     try:
         Store(server.store, server.user).repair_downloads()
-        _write_files(server)
+        # The environment may have a proxy's password, and systemd reads it as root.
+        environment = UnitFile(paths.FETCH_ENVIRONMENT, server.environment_text(), 0o600)
+        temporary_server.write([environment, UnitFile(paths.FETCH_UNIT_FILE, server.unit_text())])
     except (FilesError, StoreError, ValueError) as error:
         raise FetchServerError("The server that fetches models is not started: %s." % error)
-    unit = systemd.show([paths.FETCH_UNIT]).get(paths.FETCH_UNIT, {})
-    if unit.get("LoadState") != "loaded" or unit.get("NeedDaemonReload") == "yes":
-        _systemctl("daemon-reload")
-    begin = time.time()
-    failed = _systemctl("start", paths.FETCH_UNIT)
-    limit = time.monotonic() + START_SECONDS
-    said = failed
-    while not failed and time.monotonic() < limit:
-        if not is_running():
-            break
-        said, address = _asked()
-        if address:
-            return address
-        time.sleep(_INTERVAL)
-    raise FetchServerError(
-        "%s, the server that fetches models, does not answer (%s); nothing that serves was touched. %s"
-        % (paths.FETCH_UNIT, said or "it ended", _journal(begin))
-    )
-
-
-def _asked() -> tuple[str, str]:
-    """(what is wrong, address) of the server."""
-    ports = [entry["port"] for entry in listeners.listeners() if entry["unit"] == paths.FETCH_UNIT]
-    if not ports:
-        return "it does not listen yet", ""
-    url = "http://127.0.0.1:%d" % ports[0]
     try:
-        OllamaClient(url, _ANSWER_SECONDS).version()
-    except OllamaError as error:
-        return error.message, ""
-    return "", url
-
-
-def _write_files(server: FetchServer) -> None:
-    """Write unit and environment. The latter may have a proxy's password, and systemd reads it as root."""
-    files = Files(False, lambda path: path, lambda path: False)
-    for path, text, mode in (
-        (paths.FETCH_ENVIRONMENT, server.environment_text(), 0o600),
-        (paths.FETCH_UNIT_FILE, server.unit_text(), 0o644),
-    ):
-        files.put(WantedFile(path, content=text.encode("utf-8"), ownership=Ownership("root", "root", mode)))
-
-
-def _journal(since: float) -> str:
-    lines, why = systemd.journal(paths.FETCH_UNIT, since - 1)
-    if not lines:
-        return "Its journal has no lines%s." % (" (%s)" % why if why else "")
-    shown = [secrets.without_credentials(line.strip()) for line in lines[-_JOURNAL_LINES:]]
-    return "The last lines of its journal: %s" % " | ".join(shown)
-
-
-def _systemctl(*arguments: str) -> str:
-    """Run systemctl; return what it complains about, "" where it does what it was told."""
-    try:
-        status, _output, complaints = ask(["systemctl", *arguments], timeout=_SYSTEMCTL_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return "systemctl cannot be run: %s" % error
-    return "" if status == 0 else (complaints.strip() or "systemctl ended with %d" % status)
+        return temporary_server.start(paths.FETCH_UNIT)
+    except NotStarted as error:
+        raise FetchServerError("Models cannot be fetched, and nothing that serves was touched: %s" % error)

@@ -9,55 +9,78 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.compared import (
+    beside_one,
+    beside_untouched,
+    change,
+    differences,
+    key,
+)
 
-#: Figure -> whether more is better.
-FIGURES = {
-    "first_token_seconds": False,
-    "tokens_per_second": True,
-    "total_tokens_per_second": True,
-    "requests_per_minute": True,
-    "seconds": False,
+#: Figures of the plan that are told beside those of an untouched Ollama.
+_AGAINST = {
+    "first_token_seconds": "first token",
+    "total_tokens_per_second": "tokens/s",
+    "requests_per_minute": "requests/min",
 }
-
-
-def change(figure: str, before: Optional[Mapping[str, Any]], now: Optional[Mapping[str, Any]]) -> str:
-    """Return how a figure differs from an earlier one: "12.5 % better", "12.5 % worse", "as before" or "".
-
-    It is as before where the middle halves of both overlap, because repeats of one run differ as much then.
-
-    Args:
-        figure: a key of FIGURES.
-        before: the earlier figure with median, q1 and q3.
-        now: the figure.
-    """
-    if not before or not now or not before["median"]:
-        return ""
-    if now["q1"] <= before["q3"] and before["q1"] <= now["q3"]:
-        return "as before"
-    percent = 100.0 * (now["median"] / before["median"] - 1)
-    return "%.1f %% %s" % (abs(percent), "better" if (percent > 0) is FIGURES[figure] else "worse")
 
 
 def lines(benchmark: Mapping[str, Any], earlier: Optional[Mapping[str, Any]] = None) -> list[str]:
     """Return sentences about a benchmark.
 
     Args:
-        benchmark: of module benchmark_info, with its label and time.
+        benchmark: of module benchmark_info, with its label and time, and with that of benchmark_untouched as
+            `untouched`, if there is one.
         earlier: an older one of the same host, None without one.
     """
     told = ["This is a measurement of: %s." % printable(benchmark["label"])] if benchmark.get("label") else []
     if earlier:
         what = ["of %s" % earlier.get("time"), "Ollama %s" % earlier.get("release"), str(earlier.get("label") or "")]
         told.append("It is compared with the benchmark %s." % printable(", ".join(one for one in what if one)))
-    loads = {_key(one): one for one in (earlier or {}).get("loads") or []}
+        other = differences(earlier, benchmark)
+        told += ["What differs beside the figures: %s." % printable("; ".join(other))] if other else []
+    loads = {key(one): one for one in (earlier or {}).get("loads") or []}
     for one in benchmark["loads"]:
-        told.append("%s: a load takes %s." % (_where(one), _figure("seconds", one, loads.get(_key(one)), "%.2f s")))
-    known = {_key(one): one for one in (earlier or {}).get("measurements") or []}
-    told += [_measurement(one, known.get(_key(one))) for one in benchmark["measurements"]]
-    return told + [printable(note) for note in benchmark["notes"]]
+        told.append("%s: a load takes %s." % (_where(one), _figure("seconds", one, loads.get(key(one)), "%.2f s")))
+    known = {key(one): one for one in (earlier or {}).get("measurements") or []}
+    times = {id(one): "%.1f times the tokens/s of one instance at its best" % x for one, x in beside_one(benchmark)}
+    for one in benchmark["measurements"]:
+        told.append(_measurement(one, known.get(key(one)), times.get(id(one), "")))
+    return told + [printable(note) for note in benchmark["notes"]] + _untouched(benchmark)
 
 
-def _measurement(one: Mapping[str, Any], before: Optional[Mapping[str, Any]]) -> str:
+def _untouched(benchmark: Mapping[str, Any]) -> list[str]:
+    """Sentences about the same models on an untouched Ollama, and what the plan changes."""
+    untouched = benchmark.get("untouched") or {}
+    told = [_loaded(one) for one in untouched.get("loaded") or []]
+    for one in untouched.get("loads") or []:
+        of_plan = next((load for load in benchmark["loads"] if load["model"] == one["model"]), None)
+        changed = change("seconds", one["seconds"], (of_plan or {}).get("seconds"))
+        told.append("%s: a load takes %s.%s" % (_where(one), _figure("seconds", one, None, "%.2f s"), _plan(changed)))
+    pairs = {id(one): of_plan for of_plan, one in beside_untouched(benchmark)}
+    for one in untouched.get("measurements") or []:
+        of_plan = pairs.get(id(one)) or {}
+        compared = ((words, change(name, one.get(name), of_plan.get(name))) for name, words in _AGAINST.items())
+        changed = ["%s %s" % one for one in compared if one[1]]
+        on = " and ".join(of_plan.get("instances") or [])
+        told.append(_measurement(one, None) + (_plan(", ".join(changed), printable(on)) if of_plan else ""))
+    return told + [printable(note) for note in untouched.get("notes") or []]
+
+
+def _plan(changed: str, on: str = "") -> str:
+    return " With the plan%s: %s." % (on and " (%s)" % on, changed.replace("as before", "the same")) if changed else ""
+
+
+def _loaded(one: Mapping[str, Any]) -> str:
+    """What an untouched Ollama makes of a model."""
+    size, on_gpus = one.get("size_bytes"), one.get("size_vram_bytes")
+    placed = ", %s of %s on GPUs" % (gib(on_gpus), gib(size)) if size and on_gpus is not None else ""
+    context = one.get("context_length") or "unknown"
+    return printable("Untouched, Ollama loads %s with a context of %s tokens%s." % (one["model"], context, placed))
+
+
+def _measurement(one: Mapping[str, Any], before: Optional[Mapping[str, Any]], more: str = "") -> str:
     streams = "1 request" if one["streams"] == 1 else "%d requests at a time" % one["streams"]
     figures = [
         "first token after " + _figure("first_token_seconds", one, before, "%.3f s"),
@@ -67,6 +90,7 @@ def _measurement(one: Mapping[str, Any], before: Optional[Mapping[str, Any]]) ->
     if one["streams"] > 1:
         figures.insert(1, "each " + _figure("tokens_per_second", one, before, "%.1f tokens/s"))
         figures[2] = "all " + figures[2]
+    figures += [more] if more else []
     disturbed = " Others were served before %d of the repeats." % one["disturbed"] if one["disturbed"] else ""
     prompt = "prompts of %d tokens" % one["prompt_tokens"]
     return "%s, %s, %s: %s.%s" % (_where(one), prompt, streams, "; ".join(figures), disturbed)
@@ -85,8 +109,3 @@ def _figure(name: str, one: Mapping[str, Any], before: Optional[Mapping[str, Any
 
 def _where(one: Mapping[str, Any]) -> str:
     return printable("%s on %s" % (one["model"], " and ".join(one["instances"])))
-
-
-def _key(one: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What two measurements have in common that can be compared. Instances may have other names in another plan."""
-    return one["model"], len(one["instances"]), one.get("prompt"), one.get("streams")

@@ -47,3 +47,6 @@ PARTS = {
     "models": ("#56b4e9", "#000000"),
     "others": ("#999999", "#000000"),
 }
+
+#: Lines of drawings, of the same palette; each is told apart from both papers, which its yellow and orange are not.
+LINES = ("#0072b2", "#d55e00", "#009e73", "#b5669a")

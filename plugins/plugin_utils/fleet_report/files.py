@@ -10,14 +10,17 @@ import os
 from dataclasses import asdict
 from typing import Any, Optional
 
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import ControllerFile, ControllerFileError
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import (
+    ControllerFile,
+    ControllerFileError,
+    UnreadableError,
+    read_json,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markdown import markdown_page
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import REPORT_VERSION, FleetReport
 
 SUFFIX = ".html"
-#: Of a JSON that is read; that of 1,000 hosts has some 20 MiB.
-_MOST_BYTES = 256 * 1024 * 1024
 
 
 class ReportFiles:
@@ -66,13 +69,10 @@ class ReportFiles:
         """
         path = self._json.path
         try:
-            if os.path.getsize(path) > _MOST_BYTES:
-                return {}, "%s is too large for the JSON of a report." % path
-            with open(path, encoding="utf-8") as stream:
-                content = json.load(stream)
-        except FileNotFoundError:
-            return {}, None
-        except (OSError, ValueError, RecursionError) as error:
+            content = read_json(path)
+        except UnreadableError as error:
+            if not os.path.exists(path):
+                return {}, None
             return {}, "The last report in %s cannot be read: %s." % (path, error)
         if not isinstance(content, dict) or content.get("version") != REPORT_VERSION:
             return {}, "%s is not the JSON of a report that this release of the collection reads." % path

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.versions import UnknownVersion, effects
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import history, shapes, since
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answers import Answers
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.benchmarks import benchmark_report
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.findings import findings
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.gpus import gpu_reports
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.instances import instance_reports
@@ -36,11 +37,13 @@ class Run:
         time: in UTC.
         complete: whether it came to its end.
         changes_nothing: whether `difference` of the answers is what differs, and not what was changed.
+        benchmarks: {host: what is in the files of its benchmarks, the newest at the end}.
     """
 
     time: str
     complete: bool = True
     changes_nothing: bool = False
+    benchmarks: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def fleet_report(hosts: Mapping[str, Answers], last: Mapping[str, Any], run: Run) -> FleetReport:
@@ -114,6 +117,7 @@ def _sound_host(host: str, answers: Answers, last: Mapping[str, Any], run: Run) 
         is_drift=run.changes_nothing,
         notes=notes,
         history=history.history(shown, instances, last, run.time),
+        benchmark=benchmark_report(run.benchmarks.get(host) or ()),
     )
 
 

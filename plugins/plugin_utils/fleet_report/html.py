@@ -8,16 +8,21 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from typing import Optional
+from typing import Optional, Union
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB, gib
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, colours, shapes
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, charts, colours, shapes
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
+    BenchmarkReport,
+    Figure,
     FleetReport,
     GpuReport,
     HostReport,
+    LoadRow,
+    MeasuredRow,
     MemoryParts,
     ModelReport,
+    SpeedEntry,
 )
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -50,6 +55,12 @@ def html_page(report: FleetReport) -> str:
         models=distinct_models,
         replicas=replicas,
         is_large=is_large,
+        line_colours=list(enumerate(colours.LINES)),
+        charts=_no_charts if is_large else charts.charts,
+        chart=charts,
+        figure=figure,
+        on=on,
+        speeds=speeds,
     )
 
 
@@ -70,6 +81,28 @@ def in_words(parts: MemoryParts) -> str:
         ("free", parts.free_bytes),
     )
     return ", ".join("%s %d" % (word, round(size / MIB)) for word, size in named if size is not None) + " MiB"
+
+
+def figure(value: Optional[Figure]) -> str:
+    """Return a figure with its middle half: "41.5 (40.9 to 42)"; a dash where it is not known."""
+    return "–" if value is None else "%.4g (%.4g to %.4g)" % (value.median, value.q1, value.q3)
+
+
+def on(row: Union[LoadRow, MeasuredRow]) -> str:
+    """Return where a row of a benchmark was measured, in words."""
+    return "untouched Ollama" if row.is_untouched else " and ".join(row.on)
+
+
+def speeds(entry: SpeedEntry) -> str:
+    """Return an entry of the history of benchmarks: "2026-11-29T13:00:00Z, Ollama 0.32.15: gemma3:27b 41.5"."""
+    found = ["%s %.4g" % pair for pair in entry.tokens_per_second.items()]
+    what = [entry.time, "Ollama %s" % entry.release if entry.release else "", entry.label]
+    return "%s: %s" % (", ".join(one for one in what if one), ", ".join(found) or "nothing was measured")
+
+
+def _no_charts(benchmark: BenchmarkReport) -> list[charts.Chart]:
+    """Of a large fleet, the tables alone."""
+    return []
 
 
 def distinct_models(host: HostReport) -> dict[str, ModelReport]:

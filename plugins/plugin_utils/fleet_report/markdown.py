@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import known
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import figure, known, on, speeds
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
+    BenchmarkReport,
     FleetReport,
     GpuReport,
     HostReport,
@@ -89,9 +90,29 @@ def _host(host: HostReport) -> list[str]:
     for instance in host.instances:
         lines += list(_instance(instance))
     lines += [""] if host.instances else []
+    lines += _benchmark(host.benchmark) if host.benchmark else []
     for title, said in ((_title(host), host.changes), ("Notes", host.notes), ("History", _history(host))):
         if said:
             lines += ["### %s" % title, "", *("* %s" % escaped(text) for text in said), ""]
+    return lines
+
+
+def _benchmark(found: BenchmarkReport) -> list[str]:
+    """The figures of the newest benchmark, and the history of all."""
+    what = [found.time, "Ollama %s" % found.release if found.release else "", found.label]
+    lines = ["### Benchmark", "", escaped(", ".join(one for one in what if one)), ""]
+    lines += _table(
+        ["Model", "On", "Prompt", "Requests at a time", "First token (s)", "Tokens/s", "Requests/min"],
+        [
+            (row.model, on(row), row.prompt, row.streams)
+            + tuple(map(figure, (row.first_token_seconds, row.tokens_per_second, row.requests_per_minute)))
+            for row in found.rows
+        ],
+    )
+    lines += _table(["Model", "On", "Load (s)"], [(row.model, on(row), figure(row.seconds)) for row in found.loads])
+    if len(found.history) > 1:
+        lines += ["Most tokens/s of each benchmark:", ""]
+        lines += ["* %s" % escaped(speeds(entry)) for entry in reversed(found.history)] + [""]
     return lines
 
 

@@ -165,6 +165,72 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """What repeats have measured: the median, and the quartiles between which the middle half is."""
+
+    median: float
+    q1: float
+    q3: float
+
+
+@dataclass(frozen=True)
+class LoadRow:
+    """How long a load of a model takes on instances, or on an untouched Ollama."""
+
+    model: str
+    on: list[str]
+    is_untouched: bool
+    seconds: Optional[Figure]
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """What a benchmark has measured of a model.
+
+    Attributes:
+        model: as the plan serves it.
+        on: instances that were asked at the same time.
+        is_untouched: whether it was an untouched Ollama in their place.
+        prompt: about how many tokens the prompts have.
+        streams: requests at the same time.
+        first_token_seconds: with the reading of the prompt.
+        tokens_per_second: of all requests together.
+        requests_per_minute: of all of them.
+    """
+
+    model: str
+    on: list[str]
+    is_untouched: bool
+    prompt: int
+    streams: int
+    first_token_seconds: Optional[Figure]
+    tokens_per_second: Optional[Figure]
+    requests_per_minute: Optional[Figure]
+
+
+@dataclass(frozen=True)
+class SpeedEntry:
+    """A benchmark of a host: its `time`, `label` and `release`, and the most tokens per second of each model."""
+
+    time: str
+    label: str
+    release: str
+    tokens_per_second: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """The newest benchmark of a host, and the `history` of its kept ones, the newest at the end."""
+
+    time: str
+    label: str = ""
+    release: str = ""
+    loads: list[LoadRow] = field(default_factory=list)
+    rows: list[MeasuredRow] = field(default_factory=list)
+    history: list[SpeedEntry] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class HostReport:
     """A host of the fleet.
 
@@ -185,6 +251,7 @@ class HostReport:
         is_drift: see `changes`.
         notes: warnings of its plan.
         history: of its verdicts, the last at the end.
+        benchmark: None where none was kept.
     """
 
     name: str
@@ -203,6 +270,7 @@ class HostReport:
     is_drift: bool = False
     notes: list[str] = field(default_factory=list)
     history: list[HistoryEntry] = field(default_factory=list)
+    benchmark: Optional[BenchmarkReport] = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ def measure(**options):
 
 
 def test_what_it_returns():
-    assert measure(quiet_timeout=0)["benchmark"] == {"release": "", "loads": [], "measurements": [], "notes": []}
+    found = measure(quiet_timeout=0)["benchmark"]
+    assert found.pop("plan")["models"] == {}
+    assert found == {"release": "", "loads": [], "measurements": [], "notes": []}
 
 
 def test_nothing_is_measured_in_check_mode(monkeypatch):
@@ -78,9 +80,12 @@ def test_ansible_writes_and_compares_without_a_connection(tmp_path):
         return done.stdout
 
     assert "measurement of: stand-in." in play("--check") and not (tmp_path / "kept").exists()
-    play()
+    task["gpufleet.ollama.benchmark_file"]["untouched"] = dict(FOUND, loaded=[], notes=["of the untouched."])
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task, shown]}]))
+    assert "of the untouched." in play()
     (first,) = (tmp_path / "kept").iterdir()
     written = json.loads(first.read_text())
+    assert written["untouched"]["notes"] == ["of the untouched."]
     assert (written["host"], written["label"], written["notes"]) == ("192.0.2.1", "stand-in", FOUND["notes"])
     first.rename(first.with_name("192.0.2.1.20200101T000000Z.json"))
     output = play()

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch_server, partial_downloads
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import partial_downloads, temporary_server
 
 from tests.rig.ollama import running
 from tests.rig.waiting import wait_until
@@ -59,10 +59,12 @@ def _systemd(rig, tmp_path, monkeypatch):
     found = Systemd(tmp_path / "log")
     for name in ("FETCH_UNIT_FILE", "FETCH_ENVIRONMENT", "FETCH_LOCK", "FETCH_PROGRESS"):
         monkeypatch.setattr(paths, name, str(tmp_path / name.lower()))
-    monkeypatch.setattr(fetch_server, "ask", found.ask)
-    monkeypatch.setattr(fetch_server.systemd, "show", found.show)
-    monkeypatch.setattr(fetch_server.systemd, "journal", lambda unit, since: ([], None))
-    monkeypatch.setattr(fetch_server.listeners, "listeners", lambda: [{"unit": paths.FETCH_UNIT, "port": found.port}])
+    monkeypatch.setattr(temporary_server, "ask", found.ask)
+    monkeypatch.setattr(temporary_server.systemd, "show", found.show)
+    monkeypatch.setattr(temporary_server.systemd, "journal", lambda unit, since: ([], None))
+    monkeypatch.setattr(
+        temporary_server.listeners, "listeners", lambda: [{"unit": paths.FETCH_UNIT, "port": found.port}]
+    )
     yield found
     found.kill()
 
@@ -124,7 +126,7 @@ def test_a_blob_that_another_model_of_the_host_has_is_not_fetched(rig, systemd, 
 
 
 def test_a_server_that_is_killed_is_started_again_and_its_models_brought(rig, systemd, store, monkeypatch):
-    create = fetch_server.OllamaClient.create
+    create = temporary_server.OllamaClient.create
     killed = []
 
     def kill_once(client, *arguments, **more):
@@ -133,7 +135,7 @@ def test_a_server_that_is_killed_is_started_again_and_its_models_brought(rig, sy
             systemd.kill()
         return create(client, *arguments, **more)
 
-    monkeypatch.setattr(fetch_server.OllamaClient, "create", kill_once)
+    monkeypatch.setattr(temporary_server.OllamaClient, "create", kill_once)
     done = run(rig, store, [{"name": "tiny"}, dict(OPTIMIZED, name="tiny:optimized")])
     assert actions(done) == ["pull", "create"] and systemd.starts == 2
 

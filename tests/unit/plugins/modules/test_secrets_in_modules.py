@@ -28,6 +28,7 @@ NAMES = module_names()
 #: Options that take any dictionary and are logged: what they hold is no environment.
 HARMLESS = {
     ("benchmark_file", "benchmark"): "names and figures",
+    ("benchmark_file", "untouched"): "names and figures",
     ("changes_info", "servers"): "server_info has hidden the values of secret variables",
     ("changes_info", "libraries"): "digests",
     ("changes_info", "gpu_inventory"): "facts of the GPUs",

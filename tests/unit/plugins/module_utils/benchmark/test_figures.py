@@ -10,6 +10,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.figures 
     Request,
     levels,
     measured,
+    planned,
     spread,
 )
 
@@ -49,3 +50,13 @@ def test_rates_of_a_batch_count_all_its_requests():
     assert found["tokens_per_second"]["median"] == 37.0 and found["tokens_per_second"]["repeats"] == 4
     assert found["first_token_seconds"]["median"] == 0.2
     assert (found["prompt_tokens"], found["disturbed"]) == (11, 1)
+
+
+def test_what_a_plan_says_of_its_models():
+    model = {"name": "tiny", "create_as": "tiny-x", "context_length": 4096, "parallel": 2, "kv_cache_type": None}
+    instances = [{"gpu_uuids": ["a", "b"], "models": [model]}, {"models": [model, {"name": "other"}]}]
+    assert planned({"instances": instances}) == {
+        "tiny-x:latest": {"instances": 2, "GPUs": 2, "context length": 4096, "slots": 2},
+        "other:latest": {"instances": 1, "GPUs": 0},
+    }
+    assert planned({}) == {}

@@ -8,7 +8,7 @@ import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch_server
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch_server, temporary_server
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch_server import FetchServer, FetchServerError
 
 from tests.unit.plugins.scripted_server import ScriptedServer
@@ -29,8 +29,8 @@ def _host(tmp_path, monkeypatch):
     host.said = []
     for name in ("FETCH_UNIT_FILE", "FETCH_ENVIRONMENT", "FETCH_LOCK"):
         monkeypatch.setattr(paths, name, str(tmp_path / name.lower()))
-    monkeypatch.setattr(fetch_server, "_INTERVAL", 0)
-    monkeypatch.setattr(fetch_server, "START_SECONDS", 5)
+    monkeypatch.setattr(temporary_server, "_INTERVAL", 0)
+    monkeypatch.setattr(temporary_server, "START_SECONDS", 5)
 
     def ask(command, timeout):
         host.said.append(" ".join(command[1:]))
@@ -41,11 +41,13 @@ def _host(tmp_path, monkeypatch):
     def show(units):
         return {units[0]: {"ActiveState": host.state, "LoadState": host.loaded}}
 
-    monkeypatch.setattr(fetch_server, "ask", ask)
-    monkeypatch.setattr(fetch_server.systemd, "show", show)
-    monkeypatch.setattr(fetch_server.systemd, "journal", lambda unit, since: (["a", "proxy http://u:secret@p"], None))
+    monkeypatch.setattr(temporary_server, "ask", ask)
+    monkeypatch.setattr(temporary_server.systemd, "show", show)
     monkeypatch.setattr(
-        fetch_server.listeners,
+        temporary_server.systemd, "journal", lambda unit, since: (["a", "proxy http://u:secret@p"], None)
+    )
+    monkeypatch.setattr(
+        temporary_server.listeners,
         "listeners",
         lambda: [{"unit": paths.FETCH_UNIT, "port": host.port}] if host.port else [],
     )

@@ -7,7 +7,8 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.lines import FIGURES, change, lines
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.compared import FIGURES, change
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.lines import lines
 
 
 def figure(median, spread=0.0):
@@ -69,8 +70,33 @@ def test_an_earlier_one_is_named_and_compared():
     told = lines(made(label="stand-in", notes=["x was not measured."]), earlier)
     assert told[0] == "This is a measurement of: stand-in."
     assert told[1] == "It is compared with the benchmark of 2026-11-28T10:00:00Z, Ollama 0.31.0, before."
-    assert "100.0 tokens/s (99.0 to 101.0, 25.0 % better)" in told[3]
-    assert "a load takes 2.00 s (1.90 to 2.10, as before)" in told[2] and told[-1] == "x was not measured."
+    assert told[2] == "What differs beside the figures: Ollama 0.31.0 -> 0.32.15."
+    assert "100.0 tokens/s (99.0 to 101.0, 25.0 % better)" in told[4]
+    assert "a load takes 2.00 s (1.90 to 2.10, as before)" in told[3] and told[-1] == "x was not measured."
+
+
+def test_replicas_are_told_beside_one_instance():
+    found = made(streams=2, loads=[])
+    found["measurements"].append(dict(found["measurements"][0], instances=["gpu0", "gpu1"], streams=4))
+    found["measurements"][1]["total_tokens_per_second"] = figure(380.0)
+    told = lines(found)
+    assert "times the tokens/s" not in told[0]
+    assert told[1].endswith("1.9 times the tokens/s of one instance at its best."), told[1]
+
+
+def test_an_untouched_ollama_is_told_beside_the_plan():
+    found, untouched = made(120.0), made(100.0)
+    untouched["measurements"][0]["instances"] = untouched["loads"][0]["instances"] = ["untouched Ollama"]
+    untouched["measurements"].append(dict(untouched["measurements"][0], streams=9))
+    untouched["loads"][0]["seconds"] = figure(4.0, 0.1)
+    untouched["loaded"] = [{"model": "tiny", "context_length": 4096, "size_bytes": 2**31, "size_vram_bytes": 2**30}]
+    told = lines(dict(found, untouched=dict(untouched, notes=["x"])))[2:]
+    assert told[0] == "Untouched, Ollama loads tiny with a context of 4096 tokens, 1.0 GiB of 2.0 GiB on GPUs."
+    assert told[1] == "tiny on untouched Ollama: a load takes 4.00 s (3.90 to 4.10). With the plan: 50.0 % better."
+    assert told[2].startswith("tiny on untouched Ollama, prompts of 31 tokens, 1 request: first token after 0.050 s")
+    changed = "first token the same, tokens/s 20.0 % better, requests/min the same."
+    assert told[2].endswith("With the plan (gpu0): " + changed)
+    assert "With the plan" not in told[3] and told[4] == "x"
 
 
 def test_only_the_same_is_compared():

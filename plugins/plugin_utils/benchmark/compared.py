@@ -1,0 +1,107 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Figures beside others: those of an earlier benchmark, of replicas, and of an untouched Ollama. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+#: Figure -> whether more is better.
+FIGURES = {
+    "first_token_seconds": False,
+    "tokens_per_second": True,
+    "total_tokens_per_second": True,
+    "requests_per_minute": True,
+    "seconds": False,
+}
+
+
+def change(figure: str, before: Optional[Mapping[str, Any]], now: Optional[Mapping[str, Any]]) -> str:
+    """Return how a figure differs from an earlier one: "12.5 % better", "12.5 % worse", "as before" or "".
+
+    It is as before where the middle halves of both overlap, because repeats of one run differ as much then.
+
+    Args:
+        figure: a key of FIGURES.
+        before: the earlier figure with median, q1 and q3.
+        now: the figure.
+    """
+    if not before or not now or not before["median"]:
+        return ""
+    if now["q1"] <= before["q3"] and before["q1"] <= now["q3"]:
+        return "as before"
+    percent = 100.0 * (now["median"] / before["median"] - 1)
+    return "%.1f %% %s" % (abs(percent), "better" if (percent > 0) is FIGURES[figure] else "worse")
+
+
+def key(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what two measurements have in common that can be compared. Instances may have other names in another plan.
+
+    Args:
+        one: an entry of `loads` or `measurements`.
+    """
+    return one["model"], len(one["instances"]), one.get("prompt"), one.get("streams")
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return phrases about what differs between two benchmarks beside their figures: the release, and the plan.
+
+    Args:
+        earlier: an older benchmark of the same host.
+        now: the benchmark.
+    """
+    found = []
+    if earlier.get("release") != now.get("release"):
+        found.append("Ollama %s -> %s" % (earlier.get("release"), now.get("release")))
+    before, after = (one.get("plan") or {} for one in (earlier, now))
+    if not before.get("digest") or before["digest"] == after.get("digest"):
+        return found
+    found.append("plan %.12s -> %.12s" % (before["digest"], after.get("digest")))
+    models, new = before.get("models") or {}, after.get("models") or {}
+    found += ["%s is new" % model for model in new if model not in models]
+    found += ["%s is gone" % model for model in models if model not in new]
+    for model in (model for model in new if model in models):
+        for what in dict.fromkeys([*models[model], *new[model]]):
+            values = models[model].get(what), new[model].get(what)
+            if values[0] != values[1]:
+                found.append("%s of %s %s -> %s" % (what, model, *values))
+    return found
+
+
+def beside_untouched(benchmark: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield pairs (of the plan, of the untouched Ollama) with the same model, prompt and number of requests.
+
+    Of the plan, the measurement with the most instances is taken: clients have all of them.
+
+    Args:
+        benchmark: as it is kept.
+    """
+    by_requests: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for one in benchmark["measurements"]:
+        same = (one["model"], one["prompt"], one["streams"])
+        if same not in by_requests or len(by_requests[same]["instances"]) < len(one["instances"]):
+            by_requests[same] = one
+    for one in (benchmark.get("untouched") or {}).get("measurements") or []:
+        same = (one["model"], one["prompt"], one["streams"])
+        if same in by_requests:
+            yield by_requests[same], one
+
+
+def beside_one(benchmark: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], float]]:
+    """Yield each measurement of replicas with how many times the tokens per second they give that one of them gives at
+    its best, with prompts of the same length.
+
+    Args:
+        benchmark: as it is kept.
+    """
+    measurements = [one for one in benchmark["measurements"] if one.get("total_tokens_per_second")]
+    for one in measurements:
+        alone = [
+            other["total_tokens_per_second"]["median"]
+            for other in measurements
+            if len(other["instances"]) == 1 and (other["model"], other["prompt"]) == (one["model"], one["prompt"])
+        ]
+        if len(one["instances"]) > 1 and max(alone, default=0) > 0:
+            yield one, one["total_tokens_per_second"]["median"] / max(alone)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Benchmarks in the report: their figures, their drawings, and what a host may have made up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.file import BenchmarkFile, kept
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import charts, colours
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answers import answers_of
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.benchmarks import benchmark_report
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.fleet import Run, fleet_report
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markdown import markdown_page
+
+from tests.unit.plugins.plugin_utils.fleet_report.made_benchmarks import made, one
+from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import TIME, Page, as_json, unreachable, variables
+
+
+def report_of(benchmarks, **hosts):
+    found = {name: answers_of(one) for name, one in (hosts or {"a": variables()}).items()}
+    return fleet_report(found, {}, Run(TIME, benchmarks=benchmarks))
+
+
+def test_the_newest_is_whole_and_the_others_are_a_history():
+    found = benchmark_report([made("T1", 80.0), made("T2", 100.0)])
+    assert (found.time, found.label, found.release) == ("T2", "stand-in", "0.32.15")
+    assert [(row.on, row.is_untouched) for row in found.loads] == [(["gpu0"], False), (["gpu0"], True)]
+    assert len(found.rows) == 8 + 3 and [row.is_untouched for row in found.rows[-3:]] == [True] * 3
+    assert (found.rows[0].prompt, found.rows[0].streams, found.rows[0].tokens_per_second.median) == (32, 1, 100.0)
+    assert [(one.time, one.tokens_per_second) for one in found.history] == [
+        ("T1", {"tiny": 320.0}),
+        ("T2", {"tiny": 400.0}),
+    ]
+    assert benchmark_report([]) is None
+
+
+@pytest.mark.parametrize("value", [None, "x", -1, True, float("nan"), [1], {"median": "1"}], ids=str)
+def test_what_is_no_figure_is_unknown(value):
+    given = made(untouched=value, loads=value, notes=value)
+    given["untouched"] = value
+    given["measurements"][0]["total_tokens_per_second"] = value
+    given["measurements"][1].update(model=value, instances=value, prompt=value, streams=value)
+    report = report_of({"a": [given]})
+    assert report.hosts[0].state == "as planned" and report.hosts[0].benchmark.rows[0].tokens_per_second is None
+    assert Page.of(report).problems == [] and markdown_page(report)
+
+
+def test_drawings_have_a_line_for_each_length_of_a_prompt_and_each_server():
+    speed, first, history = charts.charts(benchmark_report([made("T1", 80.0), made("T2")]))
+    assert (speed.title, first.title) == ("tiny: tokens/s of all requests", "tiny: time to the first token")
+    names = ["plan, 32 tokens", "plan, 512 tokens", "untouched Ollama, 32 tokens"]
+    assert [line.name for line in speed.lines] == [line.name for line in first.lines] == names
+    assert [line.is_dashed for line in speed.lines] == [False, False, True]
+    assert [tick.text for tick in speed.x_ticks] == ["1", "2", "4"]
+    assert [tick.text for tick in speed.y_ticks] == ["0", "100", "200", "300", "400"]
+    assert "plan, 32 tokens: 100, 200, 400" in speed.description and "untouched Ollama, 32 tokens: 80, 80, 80" in (
+        speed.description
+    )
+    assert [line.name for line in history.lines] == ["tiny"] and [tick.text for tick in history.x_ticks] == ["1", "2"]
+
+
+def test_points_are_where_their_values_are():
+    (speed, *_others) = charts.charts(benchmark_report([made()]))
+    line = speed.lines[0]
+    assert line.points[0] == (charts.LEFT, pytest.approx(charts.BOTTOM - (charts.BOTTOM - charts.TOP) / 4, abs=0.1))
+    assert line.points[-1] == (charts.RIGHT, charts.TOP)
+    for one_of in speed.lines:
+        assert all(charts.LEFT <= x <= charts.RIGHT and charts.TOP <= y <= charts.BOTTOM for x, y in one_of.points)
+        assert charts.BOTTOM < one_of.key[1] < speed.height
+
+
+def test_nothing_is_drawn_of_one_point():
+    rows = [one(["gpu0"], 32, 1, 100.0)]
+    assert charts.charts(benchmark_report([made(measurements=rows, untouched=False)])) == []
+    assert charts.charts(benchmark_report([made(measurements=[one(["gpu0"], 32, n, 0.0) for n in (1, 2)])]))
+
+
+@pytest.mark.parametrize("highest", [0, 1e-6, 0.07, 1, 9.99, 10, 101, 123456.0])
+def test_an_axis_has_few_ticks_and_holds_the_highest(highest):
+    rows = [one(["gpu0"], 32, streams, highest) for streams in (1, 2)]
+    (speed, *_others) = charts.charts(benchmark_report([made(measurements=rows, untouched=False)]))
+    assert 2 <= len(speed.y_ticks) <= 6 and speed.y_ticks[-1].at == charts.TOP
+    assert float(speed.y_ticks[-1].text) >= highest * 0.999
+
+
+def test_of_many_models_some_are_drawn_and_all_are_in_the_table():
+    rows = [one(["gpu0"], 32, n, 10.0, "model%d" % number) for number in range(30) for n in (1, 2)]
+    report = report_of({"a": [made(measurements=rows)]})
+    page = Page.of(report)
+    assert len([node for node in page.all("svg") if node.get("class") == "chart"]) == 12
+    assert len(report.hosts[0].benchmark.rows) == 63
+
+
+def test_html_markdown_and_json_have_the_same_figures():
+    report = report_of({"a": [made("T1", 80.0), made("T2")]})
+    page, text, data = Page.of(report), markdown_page(report), as_json(report)
+    assert page.problems == []
+    for shown in ("400 (360 to 440)", "0.05 (0.045 to 0.055)", "T2, Ollama 0.32.15, stand-in", "untouched Ollama"):
+        assert shown in page.text and shown in text.replace("\\", ""), shown
+    rows = data["hosts"][0]["benchmark"]["rows"]
+    assert rows[7]["tokens_per_second"] == {"median": 400.0, "q1": 360.0, "q3": pytest.approx(440.0)}
+    assert text.count("| tiny |") == len(rows) + 2 and "### Benchmark" in text
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_drawings_are_named_and_described_and_ids_are_unique():
+    report = report_of({"a": [made()], "b": [made()]}, a=variables(), b=unreachable())
+    page = Page.of(report)
+    drawn = [node for node in page.all("svg") if node.get("class") == "chart"]
+    ids = [attributes["id"] for _tag, attributes in page.nodes if "id" in attributes]
+    assert len(drawn) == 4 and len(ids) == len(set(ids))
+    for node in drawn:
+        assert node["role"] == "img" and {node["aria-labelledby"], node["aria-describedby"]} <= set(ids)
+    assert len(page.all("desc")) == 4 and page.all("title")
+
+
+def test_what_a_host_made_up_is_text():
+    evil = "<script>alert(1)</script>\x1b[2J|`"
+    report = report_of({"a": [made(model=evil, label=evil, release=evil, time=evil)] * 2})
+    source = html_page(report)
+    assert "<script" not in source and "\x1b" not in source and "&lt;script&gt;" in source
+    text = markdown_page(report)
+    assert "\x1b" not in text and "\\<script" in text
+
+
+@pytest.mark.parametrize("mode", [colours.LIGHT, colours.DARK])
+def test_lines_are_seen_on_both_papers_and_no_two_are_alike(mode):
+    assert len(set(colours.LINES)) == len(colours.LINES)
+    for colour in colours.LINES:
+        assert colours.contrast(colour, colours.PAGE[mode]["paper"]) >= 3, colour
+
+
+def test_a_large_fleet_has_tables_alone():
+    hosts = {"n%03d" % number: unreachable() for number in range(101)}
+    source = html_page(report_of(dict.fromkeys(hosts, [made()]), **hosts))
+    assert '<svg class="chart"' not in source and source.count("<h4>Benchmark</h4>") == 101
+
+
+def test_files_of_a_host_are_read_the_last_ones_and_no_others(tmp_path):
+    for day in range(1, 6):
+        BenchmarkFile(str(tmp_path), "a", "2026110%dT000000Z" % day).write(made("T%d" % day))
+    BenchmarkFile(str(tmp_path), "a.b", "20261109T000000Z").write(made("other"))
+    (tmp_path / "a.20261105T000000Z.json").write_text("{")
+    assert [one["time"] for one in kept(str(tmp_path), "a", 3)] == ["T3", "T4"]
+    assert kept(str(tmp_path / "none"), "a", 3) == [] and kept(str(tmp_path), "../a", 3) == []

@@ -41,7 +41,7 @@ real:  ## run the scenarios with a real Ollama: make real OLLAMA_ARCHIVE=path (w
 engine:  ## run a small real model on Debian's llama-server (as root; downloads 253 MB once): measuring, prediction, a generation
 	@GPUFLEET_ENGINE=1 $(ENV) --engine $(PYTEST) -s tests/integration/test_engine.py
 
-gpu:  ## compare gpu_facts with nvidia-smi on this machine's GPUs
+gpu:  ## compare gpu_facts with nvidia-smi on this machine's GPUs, and measure an Ollama that has a model on them
 	@$(ENV) $(PYTEST) tests/integration/test_gpu_lane.py
 
 bench:  ## measure all claimed figures and compare them with their limits

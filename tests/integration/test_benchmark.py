@@ -121,6 +121,23 @@ def test_the_plan_is_compared_with_an_untouched_ollama(site):
     assert site.play("site").counts[HOST]["changed"] == 0
 
 
+def test_the_report_draws_what_was_kept(site):
+    report, directory = site.scratch / "fleet.html", site.scratch / "untouched"
+    variables = {"ollama_multigpu_report": str(report), "ollama_multigpu_benchmark_directory": str(directory)}
+    site.play("report", "-e", json.dumps(variables))
+    kept = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))["hosts"][0]["benchmark"]
+    assert [(row["on"], row["streams"], row["is_untouched"]) for row in kept["rows"]] == [
+        (["gpu0"], 1, False),
+        (["gpu1"], 1, False),
+        (["gpu0", "gpu1"], 2, False),
+        (["untouched Ollama"], 1, True),
+        (["untouched Ollama"], 2, True),
+    ]
+    source = report.read_text(encoding="utf-8")
+    assert source.count('<svg class="chart"') == 2 and "stand-in" in source
+    assert "### Benchmark" in report.with_suffix(".md").read_text(encoding="utf-8")
+
+
 def test_what_serves_comes_back_where_the_measurement_is_killed(site):
     gpu(HOST, "set", "engine.token_ms", "500")
     outcomes = []

@@ -16,8 +16,11 @@ import time
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.gateway_socket import GatewaySocket, servers_of
 
+from tests.integration import prometheus
 from tests.integration.gateway_front import KEYS, ROLE, Light, entry, raw, running, until
 from tests.rig.ollama.running import free_port
+from tests.rig.waiting import wait_until
+from tests.unit import metrics_files
 
 CHAT = "/api/chat"
 
@@ -175,6 +178,29 @@ def test_metrics_are_told_by_instance_where_they_are_asked_for(front, lights, tm
         assert told.status == 200 and named in told.body.decode().splitlines()
         assert [reply.status for reply in others] == [404, 404]
         assert len(measured.log()) == 3, "the access log is that of clients"
+
+
+def test_prometheus_reads_them_for_the_dashboard_of_the_gateway(lights, tmp_path):
+    """Every query returns series, and requests are told by model and instance."""
+    port = free_port()
+    target = {"job_name": "gateway", "static_configs": [{"targets": ["127.0.0.1:%d" % port]}]}
+    configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": [target]}
+    with (
+        running(tmp_path, facts_of(lights), acknowledged=["keys"], metrics_port=port) as measured,
+        prometheus.Prometheus(tmp_path, configuration) as server,
+    ):
+        for unused in range(2):
+            assert measured.ask("POST", CHAT, {"model": "tiny:8b"}, key=None).status == 200
+        queries = [
+            target["expr"].replace("$host", ".*").replace("$__rate_interval", "1m")
+            for panel in metrics_files.gateway_dashboard()["panels"]
+            for target in panel["targets"]
+        ]
+        for query in queries:
+            wait_until(lambda query=query: server.series(query), "series of " + query)
+        answered = 'sum by (proxy, server) (haproxy_server_http_responses_total{code="2xx",server="a_gpu0"}) == 2'
+        wait_until(lambda: server.series(answered), "the requests of a_gpu0")
+        assert ({"proxy": "model_tiny:8b", "server": "a_gpu0"}, 2.0) in server.series(answered)
 
 
 def test_the_check_for_a_shared_address_follows_haproxy(lights, tmp_path):

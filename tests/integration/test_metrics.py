@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.schema import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.metrics import samples
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.metrics_text import metrics_text
 
+from tests.integration import grafana
 from tests.integration.prometheus import promtool
 from tests.unit import metrics_files
 from tests.unit.plugins.module_utils.program.test_metrics import PROOF, XID, facts, source
@@ -136,6 +137,21 @@ def _alerts(alert, labels):
 
 def test_the_rules_have_no_fault():
     assert "%d rules found" % len(metrics_files.ALERTS) in promtool("check", "rules", str(metrics_files.ALERT_FILE))
+
+
+@pytest.mark.parametrize("dashboard", [metrics_files.dashboard, metrics_files.gateway_dashboard])
+def test_grafana_knows_every_field_of_a_dashboard(dashboard):
+    assert grafana.lost(dashboard(), grafana.kept(dashboard())) == []
+
+
+def test_a_field_that_grafana_does_not_know_is_found():
+    """The test of the test."""
+    wrong = metrics_files.dashboard()
+    wrong["panels"][0]["gridPosition"] = wrong["panels"][0].pop("gridPos")
+    wrong["panels"][1]["targets"][0]["expression"] = "x"
+    wrong["templates"] = {}
+    found = {"/panels/0/gridPosition", "/panels/1/targets/0/expression", "/templates"}
+    assert set(grafana.lost(wrong, grafana.kept(wrong))) == found
 
 
 def test_the_text_is_what_prometheus_reads():

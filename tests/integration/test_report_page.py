@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html 
 
 from tests.browser import chromium
 from tests.oracle import hosts
+from tests.unit.plugins.plugin_utils.fleet_report.made_benchmarks import made
 from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import (
     MODEL,
     Page,
@@ -51,7 +52,9 @@ def report():
     evil = variables()
     evil["__ollama_multigpu_placement"]["placement"]["gpus"][0]["name"] = EVIL
     last = as_json(report_of(well=variables(), slow=variables(), evil=variables()))
-    return report_of(last, "2026-11-30T09:00:00Z", well=variables(), slow=failing, evil=evil, gone=unreachable(EVIL))
+    found = {"well": variables(), "slow": failing, "evil": evil, "gone": unreachable(EVIL)}
+    benchmarks = {"well": [made("2026-11-28T09:00:00Z", 80.0), made()]}
+    return report_of(last, "2026-11-30T09:00:00Z", benchmarks=benchmarks, **found)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,7 @@ def test_the_page_needs_no_network_and_says_nothing_to_the_console(written, repo
     assert found == wanted and len(found) == 6
     assert all(uuid in page.text for uuid, _bytes in wanted)
     assert not page.all("script") and not page.all("img")
+    assert len(page.all("polyline")) == 2 * (3 + 3 + 1), "lines of the benchmark, and those of the legends"
     assert re.search(r"<title>GPU fleet: 4 hosts", visit.dom) and EVIL in page.text
 
 

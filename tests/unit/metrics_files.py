@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The files that are made from the list of metrics: the alert rules, the dashboard, and the table of the guide.
+"""The files that are made from the list of metrics: the alert rules, the dashboard, and the table of the guide. Beside
+them is a dashboard of the gateway, with metrics of HAProxy.
 
 After a change of the list or of what is here, write them again with
 
@@ -22,6 +23,7 @@ from tests.unit.guide_tables import list_table
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "docs" / "metrics"
 ALERT_FILE, DASHBOARD_FILE = FOLDER / "alerts.yml", FOLDER / "dashboard.json"
+GATEWAY_FILE = FOLDER / "gateway.json"
 _HEADER = """\
 ---
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -137,6 +139,9 @@ class Panel:
     queries: tuple[tuple[str, str], ...]
     kind: str = "timeseries"
     width: int = 12
+    #: Of a panel without metrics of the list.
+    text: str = ""
+    unit: str = ""
 
     @property
     def metrics(self):
@@ -198,6 +203,49 @@ PANELS = (
     Panel("GPUs can be read", (("@gpus_readable", "{{instance}}"),), "stat", 8),
     Panel("Releases", (("@program_info", "{{instance}}"),), "table", 24),
 )
+_INSTANCE = "{{proxy}} {{server}}"
+_BY_INSTANCE = "sum by (instance, proxy, server) "
+#: Of HAProxy (manual of its 2.6, prometheus-exporter): proxies are models, and servers are HOST_INSTANCE.
+GATEWAY_PANELS = (
+    Panel(
+        "Requests per second of each instance",
+        ((_BY_INSTANCE + "(rate(haproxy_server_http_responses_total[$__rate_interval]))", _INSTANCE),),
+        text="Requests that each instance has answered.",
+        unit="reqps",
+    ),
+    Panel(
+        "Requests of each instance since HAProxy was started",
+        (("sum by (instance, proxy, server, code) (haproxy_server_http_responses_total)", _INSTANCE),),
+        "table",
+        text="By class of the answer. Those that HAProxy answered itself are not among them.",
+        unit="short",
+    ),
+    Panel(
+        "Requests that are being answered",
+        ((_BY_INSTANCE + "(haproxy_server_current_sessions)", _INSTANCE),),
+        text="Requests that each instance works on.",
+        unit="short",
+    ),
+    Panel(
+        "Requests that wait",
+        (("sum by (instance, proxy) (haproxy_backend_current_queue)", "{{proxy}}"),),
+        text="Requests that wait for a free slot of a model.",
+        unit="short",
+    ),
+    Panel(
+        "Seconds of an answer",
+        ((_BY_INSTANCE + "(haproxy_server_total_time_average_seconds)", _INSTANCE),),
+        text="Mean of the last 1024 requests of each instance.",
+        unit="s",
+    ),
+    Panel(
+        "Instances that take requests",
+        (('haproxy_server_status{state="UP"}', _INSTANCE),),
+        "table",
+        text="1 for an instance that HAProxy gives requests to, 0 for one that does not answer or is drained.",
+        unit="short",
+    ),
+)
 _HEIGHT, _COLUMNS = 8, 24
 _UNITS = {"bytes": "bytes", "seconds": "s", "celsius": "celsius", "": "short"}
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -215,8 +263,9 @@ def named(text):
 
 
 def query(text):
-    """A query of the dashboard, of the hosts that were chosen."""
-    return re.sub("%s[a-z_]+" % PREFIX, lambda match: "%s{%s}" % (match.group(), _CHOSEN), named(text))
+    """A query of a dashboard, of the hosts that were chosen."""
+    names = r"\b(?:%s|haproxy_)[a-z_]+" % PREFIX
+    return re.sub(names, lambda match: "%s{%s}" % (match.group(), _CHOSEN), named(text)).replace("}{", ",")
 
 
 def alert_rules():
@@ -247,9 +296,19 @@ def alert_text():
 
 
 def dashboard():
-    """The dashboard as Grafana imports it."""
+    """The dashboard of the hosts as Grafana imports it."""
+    return _dashboard("gpufleet-ollama", "Ollama on GPUs: plan and evidence", PANELS, named("@verdict"))
+
+
+def gateway_dashboard():
+    """The dashboard of the gateways as Grafana imports it."""
+    return _dashboard("gpufleet-ollama-gateway", "Gateway of Ollama", GATEWAY_PANELS, "haproxy_process_uptime_seconds")
+
+
+def _dashboard(uid, title, shown, of_each_host):
+    """A dashboard of panels; `of_each_host` is a metric that every host has."""
     panels, left, top = [], 0, 0
-    for number, panel in enumerate(PANELS, 1):
+    for number, panel in enumerate(shown, 1):
         if left + panel.width > _COLUMNS:
             left, top = 0, top + _HEIGHT
         panels.append(_panel(panel, number, {"x": left, "y": top, "w": panel.width, "h": _HEIGHT}))
@@ -260,7 +319,7 @@ def dashboard():
             "name": "host",
             "type": "query",
             "datasource": _SOURCE,
-            "query": named("label_values(@verdict, instance)"),
+            "query": "label_values(%s, instance)" % of_each_host,
             "refresh": 2,
             "multi": True,
             "includeAll": True,
@@ -268,8 +327,8 @@ def dashboard():
         },
     ]
     return {
-        "uid": "gpufleet-ollama",
-        "title": "Ollama on GPUs: plan and evidence",
+        "uid": uid,
+        "title": title,
         "schemaVersion": 36,
         "refresh": "1m",
         "time": {"from": "now-6h", "to": "now"},
@@ -283,11 +342,11 @@ def _panel(panel, number, place):
     return {
         "id": number,
         "title": panel.title,
-        "description": " ".join(metric.text for metric in panel.metrics),
+        "description": panel.text or " ".join(metric.text for metric in panel.metrics),
         "type": panel.kind,
         "datasource": _SOURCE,
         "gridPos": place,
-        "fieldConfig": {"defaults": {"unit": _UNITS[panel.metrics[0].unit]}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": panel.unit or _UNITS[panel.metrics[0].unit]}, "overrides": []},
         "targets": [
             {
                 "refId": chr(ord("A") + place_of),
@@ -301,9 +360,9 @@ def _panel(panel, number, place):
     }
 
 
-def dashboard_text():
-    """The file of the dashboard."""
-    return json.dumps(dashboard(), indent=2) + "\n"
+def dashboard_text(content):
+    """The file of a dashboard."""
+    return json.dumps(content, indent=2) + "\n"
 
 
 def table():
@@ -327,6 +386,7 @@ def write():
     """Write the files again."""
     FOLDER.mkdir(exist_ok=True)
     ALERT_FILE.write_text(alert_text(), encoding="utf-8")
-    DASHBOARD_FILE.write_text(dashboard_text(), encoding="utf-8")
+    for path, content in ((DASHBOARD_FILE, dashboard()), (GATEWAY_FILE, gateway_dashboard())):
+        path.write_text(dashboard_text(content), encoding="utf-8")
     print(table())
     print(alert_table())

@@ -109,6 +109,7 @@ PURE = (
     "evidence/verdict_text.py",
     "apply/report.py",
     "benchmark/figures.py",
+    "benchmark/options.py",
 )
 INPUT_OUTPUT = {
     "ctypes",

@@ -28,11 +28,12 @@ def test_no_metric_is_there_twice():
     assert len({metric.key for metric in METRICS}) == len(METRICS)
 
 
-@pytest.mark.parametrize("name", ["alert", "dashboard"])
-def test_the_files_are_made_from_the_list(name):
-    path, text = getattr(metrics_files, name.upper() + "_FILE"), getattr(metrics_files, name + "_text")
+def test_the_files_are_made_from_the_list():
     again = "write it again, as tests/unit/metrics_files.py says"
-    assert path.read_text(encoding="utf-8") == text(), again
+    assert metrics_files.ALERT_FILE.read_text(encoding="utf-8") == metrics_files.alert_text(), again
+    dashboards = {"dashboard.json": metrics_files.dashboard(), "gateway.json": metrics_files.gateway_dashboard()}
+    for name, content in dashboards.items():
+        assert (metrics_files.FOLDER / name).read_text(encoding="utf-8") == metrics_files.dashboard_text(content), again
 
 
 def test_the_dashboard_shows_every_metric():
@@ -49,14 +50,18 @@ def test_the_hosts_of_the_dashboard_can_be_chosen():
     assert metrics_files.query("time() - @verdict_timestamp_seconds") == (
         'time() - gpufleet_verdict_timestamp_seconds{instance=~"$host"}'
     )
-    for panel in metrics_files.dashboard()["panels"]:
-        for target in panel["targets"]:
-            assert target["expr"].count("gpufleet_") == target["expr"].count('instance=~"$host"') == 1
+    assert metrics_files.query('haproxy_server_status{state="UP"}') == (
+        'haproxy_server_status{instance=~"$host",state="UP"}'
+    )
+    for dashboard, prefix in ((metrics_files.dashboard, "gpufleet_"), (metrics_files.gateway_dashboard, "haproxy_")):
+        for target in (target for panel in dashboard()["panels"] for target in panel["targets"]):
+            assert target["expr"].count(prefix) == target["expr"].count('instance=~"$host"') == 1
 
 
-def test_the_panels_do_not_overlap():
+@pytest.mark.parametrize("dashboard", [metrics_files.dashboard, metrics_files.gateway_dashboard])
+def test_the_panels_do_not_overlap(dashboard):
     taken = set()
-    for panel in metrics_files.dashboard()["panels"]:
+    for panel in dashboard()["panels"]:
         place = panel["gridPos"]
         cells = {
             (x, y)

@@ -49,10 +49,10 @@ def unreachable(text="Failed to connect to the host via ssh: No route to host"):
     }
 
 
-def report_of(last=None, time=TIME, complete=True, changes_nothing=False, **found):
-    """The report of hosts, {name: variables}."""
+def report_of(last=None, time=TIME, complete=True, changes_nothing=False, benchmarks=None, **found):
+    """The report of hosts, {name: variables}, with their benchmarks {name: [benchmark]}."""
     answers = {name: one if isinstance(one, Answers) else answers_of(one) for name, one in found.items()}
-    return fleet_report(answers, last or {}, Run(time, complete, changes_nothing))
+    return fleet_report(answers, last or {}, Run(time, complete, changes_nothing, benchmarks or {}))
 
 
 def as_json(report):

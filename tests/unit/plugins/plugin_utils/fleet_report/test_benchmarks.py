@@ -9,19 +9,17 @@ import json
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.file import BenchmarkFile, kept
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import charts, colours
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answers import answers_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.benchmarks import benchmark_report
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.fleet import Run, fleet_report
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markdown import markdown_page
 
+from tests.unit.plugins.plugin_utils.fleet_report import made_hosts
 from tests.unit.plugins.plugin_utils.fleet_report.made_benchmarks import made, one
-from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import TIME, Page, as_json, unreachable, variables
+from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page, as_json, unreachable, variables
 
 
 def report_of(benchmarks, **hosts):
-    found = {name: answers_of(one) for name, one in (hosts or {"a": variables()}).items()}
-    return fleet_report(found, {}, Run(TIME, benchmarks=benchmarks))
+    return made_hosts.report_of(benchmarks=benchmarks, **(hosts or {"a": variables()}))
 
 
 def test_the_newest_is_whole_and_the_others_are_a_history():

@@ -28,7 +28,7 @@ def made(time="2026-11-29T13:00:00Z", speed=100.0, untouched=True, model="tiny",
     """A benchmark of two replicas with two slots, and of an untouched Ollama."""
     rows = [one(["gpu0"], prompt, streams, speed * streams, model) for prompt in (32, 512) for streams in (1, 2)]
     both = ["gpu0", "gpu1"]
-    rows += [one(both, prompt, streams, speed * streams, model) for prompt in (32, 512) for streams in (2, 4)]
+    rows += [one(both, prompt, streams, speed * streams * 1.25, model) for prompt in (32, 512) for streams in (2, 4)]
     loads = [{"model": model, "instances": ["gpu0"], "seconds": figure(2.0)}]
     found = {"time": time, "label": "stand-in", "release": "0.32.15", "loads": loads, "measurements": rows, "notes": []}
     if untouched:

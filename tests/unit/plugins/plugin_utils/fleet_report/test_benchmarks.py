@@ -29,8 +29,8 @@ def test_the_newest_is_whole_and_the_others_are_a_history():
     assert len(found.rows) == 8 + 3 and [row.is_untouched for row in found.rows[-3:]] == [True] * 3
     assert (found.rows[0].prompt, found.rows[0].streams, found.rows[0].tokens_per_second.median) == (32, 1, 100.0)
     assert [(one.time, one.tokens_per_second) for one in found.history] == [
-        ("T1", {"tiny": 320.0}),
-        ("T2", {"tiny": 400.0}),
+        ("T1", {"tiny": 400.0}),
+        ("T2", {"tiny": 500.0}),
     ]
     assert benchmark_report([]) is None
 
@@ -53,8 +53,8 @@ def test_drawings_have_a_line_for_each_length_of_a_prompt_and_each_server():
     assert [line.name for line in speed.lines] == [line.name for line in first.lines] == names
     assert [line.is_dashed for line in speed.lines] == [False, False, True]
     assert [tick.text for tick in speed.x_ticks] == ["1", "2", "4"]
-    assert [tick.text for tick in speed.y_ticks] == ["0", "100", "200", "300", "400"]
-    assert "plan, 32 tokens: 100, 200, 400" in speed.description and "untouched Ollama, 32 tokens: 80, 80, 80" in (
+    assert [tick.text for tick in speed.y_ticks] == ["0", "100", "200", "300", "400", "500"]
+    assert "plan, 32 tokens: 100, 250, 500" in speed.description and "untouched Ollama, 32 tokens: 80, 80, 80" in (
         speed.description
     )
     assert [line.name for line in history.lines] == ["tiny"] and [tick.text for tick in history.x_ticks] == ["1", "2"]
@@ -63,7 +63,7 @@ def test_drawings_have_a_line_for_each_length_of_a_prompt_and_each_server():
 def test_points_are_where_their_values_are():
     (speed, *_others) = charts.charts(benchmark_report([made()]))
     line = speed.lines[0]
-    assert line.points[0] == (charts.LEFT, pytest.approx(charts.BOTTOM - (charts.BOTTOM - charts.TOP) / 4, abs=0.1))
+    assert line.points[0] == (charts.LEFT, pytest.approx(charts.BOTTOM - (charts.BOTTOM - charts.TOP) / 5, abs=0.1))
     assert line.points[-1] == (charts.RIGHT, charts.TOP)
     for one_of in speed.lines:
         assert all(charts.LEFT <= x <= charts.RIGHT and charts.TOP <= y <= charts.BOTTOM for x, y in one_of.points)
@@ -96,10 +96,10 @@ def test_html_markdown_and_json_have_the_same_figures():
     report = report_of({"a": [made("T1", 80.0), made("T2")]})
     page, text, data = Page.of(report), markdown_page(report), as_json(report)
     assert page.problems == []
-    for shown in ("400 (360 to 440)", "0.05 (0.045 to 0.055)", "T2, Ollama 0.32.15, stand-in", "untouched Ollama"):
+    for shown in ("500 (450 to 550)", "0.05 (0.045 to 0.055)", "T2, Ollama 0.32.15, stand-in", "untouched Ollama"):
         assert shown in page.text and shown in text.replace("\\", ""), shown
     rows = data["hosts"][0]["benchmark"]["rows"]
-    assert rows[7]["tokens_per_second"] == {"median": 400.0, "q1": 360.0, "q3": pytest.approx(440.0)}
+    assert rows[7]["tokens_per_second"] == {"median": 500.0, "q1": 450.0, "q3": pytest.approx(550.0)}
     assert text.count("| tiny |") == len(rows) + 2 and "### Benchmark" in text
     assert json.loads(json.dumps(data)) == data
 

@@ -14,21 +14,19 @@ description:
   - Writes what M(gpufleet.ollama.benchmark_info) returned to a file that is named after the host and the time.
   - Says how it differs from the last file of the host, or from the one in O(compare_with), with the names of what else
     differs - the release, the plan, and its settings of each model.
-  - It is executed on the controller, as the user that runs Ansible, and opens no connection to the host.
-  - The file is a record of the run, so the task is never changed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama.attributes
   - gpufleet.ollama.attributes.actiongroup_all
+  - gpufleet.ollama.attributes.on_controller
+  - gpufleet.ollama.attributes.record
 attributes:
   check_mode:
     support: full
     description: In check mode the file is not written.
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   directory:
     description:

@@ -124,11 +124,8 @@ def test_what_a_host_made_up_is_text():
     assert "\x1b" not in text and "\\<script" in text
 
 
-@pytest.mark.parametrize("mode", [colours.LIGHT, colours.DARK])
-def test_lines_are_seen_on_both_papers_and_no_two_are_alike(mode):
+def test_no_two_lines_are_alike():
     assert len(set(colours.LINES)) == len(colours.LINES)
-    for colour in colours.LINES:
-        assert colours.contrast(colour, colours.PAGE[mode]["paper"]) >= 3, colour
 
 
 def test_a_large_fleet_has_tables_alone():

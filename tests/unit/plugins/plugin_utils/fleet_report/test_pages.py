@@ -179,6 +179,8 @@ def test_contrast_is_enough(mode):
             assert _contrast(tones[name], tones[ground]) >= least, (name, ground)
     for part, (colour, on_it) in colours.PARTS.items():
         assert _contrast(colour, on_it) >= 4.5, part
+    for colour in colours.LINES:
+        assert _contrast(colour, tones["paper"]) >= 3, colour
 
 
 def test_contrast_is_that_of_wcag():

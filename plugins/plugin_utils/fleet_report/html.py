@@ -13,7 +13,6 @@ from typing import Optional, Union
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB, gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, charts, colours, shapes
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
-    BenchmarkReport,
     Figure,
     FleetReport,
     GpuReport,
@@ -56,7 +55,7 @@ def html_page(report: FleetReport) -> str:
         replicas=replicas,
         is_large=is_large,
         line_colours=list(enumerate(colours.LINES)),
-        charts=_no_charts if is_large else charts.charts,
+        charts=charts.charts,
         chart=charts,
         figure=figure,
         on=on,
@@ -98,11 +97,6 @@ def speeds(entry: SpeedEntry) -> str:
     found = ["%s %.4g" % pair for pair in entry.tokens_per_second.items()]
     what = [entry.time, "Ollama %s" % entry.release if entry.release else "", entry.label]
     return "%s: %s" % (", ".join(one for one in what if one), ", ".join(found) or "nothing was measured")
-
-
-def _no_charts(benchmark: BenchmarkReport) -> list[charts.Chart]:
-    """Of a large fleet, the tables alone."""
-    return []
 
 
 def distinct_models(host: HostReport) -> dict[str, ModelReport]:

@@ -128,10 +128,12 @@ def test_no_two_lines_are_alike():
     assert len(set(colours.LINES)) == len(colours.LINES)
 
 
-def test_a_large_fleet_has_tables_alone():
+def test_of_a_large_fleet_the_page_has_none():
     hosts = {"n%03d" % number: unreachable() for number in range(101)}
-    source = html_page(report_of(dict.fromkeys(hosts, [made()]), **hosts))
-    assert '<svg class="chart"' not in source and source.count("<h4>Benchmark</h4>") == 101
+    report = report_of(dict.fromkeys(hosts, [made()]), **hosts)
+    source = html_page(report)
+    assert '<svg class="chart"' not in source and "<h4>Benchmark</h4>" not in source
+    assert markdown_page(report).count("### Benchmark") == 101
 
 
 def test_files_of_a_host_are_read_the_last_ones_and_no_others(tmp_path):

@@ -7,7 +7,14 @@ from __future__ import annotations
 from typing import Optional, Sequence
 
 
-def option(words: Sequence[str], flag: str) -> Optional[str]:
-    """Return the word after a flag in an argument list, None without it."""
-    listed = list(words)
-    return listed[listed.index(flag) + 1] if flag in listed[:-1] else None
+def option(words: Sequence[str], *flags: str) -> Optional[str]:
+    """Return the word after the last of these flags in an argument list, None without one.
+
+    Of an option that is given several times, llama-server and Go's flags take the last.
+
+    Args:
+        words: the arguments.
+        flags: the names of one option.
+    """
+    pairs = list(zip(words, words[1:]))
+    return next((value for flag, value in reversed(pairs) if flag in flags), None)

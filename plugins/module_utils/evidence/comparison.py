@@ -184,8 +184,8 @@ class Comparison:
         return {uuid: self.host.keeps_free(uuid, self.headroom_bytes) for uuid in self.planned}
 
     def headroom_taken(self) -> list[ForeignGrowth]:
-        """Return the growth of other processes on the GPUs where less than the planned headroom is free."""
-        return [self.host.foreign_growth(uuid) for uuid, kept in self.headroom_kept().items() if kept is False]
+        """Return what others have taken of the GPUs where less than the planned headroom is free."""
+        return [self.host.taken(uuid) for uuid, kept in self.headroom_kept().items() if kept is False]
 
     # -- what the engine and the server say ----------------------------------------------------------------------------
 
@@ -212,9 +212,10 @@ class Comparison:
         return excess if excess > tolerances.host_tolerance(planned) else None
 
     def sizes_of_server(self) -> tuple[int | None, int | None]:
-        """Return (size, size_vram) of /api/ps, None for what is unknown."""
+        """Return (size, size_vram) of /api/ps, None for what is unknown or cannot be: a part above the whole."""
         ps = self.observed.ps or {}
-        return gpu_memory.plausible(ps.get("size")), gpu_memory.plausible(ps.get("size_vram"))
+        size = gpu_memory.plausible(ps.get("size"))
+        return size, gpu_memory.plausible(ps.get("size_vram"), size)
 
     def size_vram_is_enough(self) -> bool | None:
         """Return whether /api/ps claims enough memory on GPUs, None where it says nothing.

@@ -21,17 +21,31 @@ class Diagnosis(NamedTuple):
 
 
 def foreign(grown: list[ForeignGrowth], consequence: str) -> Diagnosis:
-    """Explain `consequence` with the memory that other processes have taken."""
-    who = "; ".join(
-        "%s and other processes outside the plan hold %s more of %s than when the plan was made"
-        % (holder(growth.process), gib(growth.grown_bytes), growth.uuid)
-        for growth in grown
+    """Explain `consequence` with the memory that others have taken."""
+    pids = list(dict.fromkeys(str(growth.process["pid"]) for growth in grown if growth.process))
+    first = (
+        "Stop process %s" % ", ".join(pids)
+        if pids
+        else "Look for processes of containers, and for memory that a crashed process has left (nvidia-smi; a reset of "
+        "the GPU frees it)"
     )
-    pids = list(dict.fromkeys(str(growth.process["pid"]) for growth in grown))
     return Diagnosis(
         "foreign_process",
-        "%s: %s" % (who, consequence),
-        "Stop process %s, or run the role again so that the plan takes its memory into account." % ", ".join(pids),
+        "%s: %s" % ("; ".join(_who(growth) for growth in grown), consequence),
+        "%s, or run the role again so that the plan takes its memory into account." % first,
+    )
+
+
+def _who(growth: ForeignGrowth) -> str:
+    if not growth.process:
+        return "the plan has %s less of %s than when it was made, and NVML lists no process that has taken it" % (
+            gib(growth.grown_bytes),
+            growth.uuid,
+        )
+    return "%s and other processes outside the plan hold %s more of %s than when the plan was made" % (
+        holder(growth.process),
+        gib(growth.grown_bytes),
+        growth.uuid,
     )
 
 

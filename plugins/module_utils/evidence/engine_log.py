@@ -30,6 +30,7 @@ _FITTED = "fitting params to free memory took"
 _BEGINS = {"model": "loading model tensors", "context": "constructing llama_context", "LoRA": "loading lora adapter"}
 _EXTRA = "getting device memory data for the extra model"  # the next table is of what proposes tokens
 _TERMINATED = re.compile(r'msg="(?:llama-server terminated|Load failed)".*?error="(?P<error>[^"]*)"')
+_OF_A_REQUEST = "[GIN]"  # the path follows, as the client gave it
 _CACHE_KINDS = ("KV", "RS")  # KV cache and recurrent state
 _LOGGED = re.compile(r"\btime=(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d)")
 #: Ollama logs the start of an engine, then starts it. Until it runs on a busy host, and by the second of the boot time:
@@ -102,8 +103,8 @@ class _Reader:
         self._of_draft = False  # the next table is
 
     def read(self, line: str) -> None:
-        """Take in one line."""
-        if not self._read_table(line):
+        """Take in one line. What Ollama prints of requests is the clients' words."""
+        if not line.startswith(_OF_A_REQUEST) and not self._read_table(line):
             self._read_line(line)
 
     @property

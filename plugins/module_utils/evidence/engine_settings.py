@@ -38,6 +38,8 @@ _ELSEWHERE = (
     "LLAMA_ARG_KV_OFFLOAD",
     "LLAMA_ARG_KV_UNIFIED",
     "LLAMA_ARG_DEVICE",
+    "LLAMA_ARG_SWA_FULL",
+    "LLAMA_ARG_RPC",
 )
 _ELSEWHERE_FLAGS = (
     "-ot",
@@ -50,6 +52,10 @@ _ELSEWHERE_FLAGS = (
     "--no-kv-offload",
     "-dev",
     "--device",
+    "-kvu",
+    "--kv-unified",
+    "--swa-full",
+    "--rpc",
 )
 _ADAPTER_FLAGS = ("--lora", "--lora-scaled")
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 from ..common.arguments import option
@@ -14,6 +15,10 @@ from .shapes import EngineProcess
 
 #: What a process is a child of when the one that started it has ended.
 _INIT = 1
+#: What names the model, and the same in short: other programs (python -m) have it too, and are no engines for it.
+_MODEL, _MODEL_IN_SHORT = "--model", "-m"
+#: Names of files whose mappings tell what an engine has loaded: models, and the libraries that compute.
+_TELLING = re.compile(r"(sha256-.*|.*\.gguf|lib(ggml|llama).*)\Z")
 
 
 def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
@@ -31,9 +36,10 @@ def engines_among(pids: Iterable[int], root: str = "/proc") -> list[EngineProces
     found = []
     for pid in pids:
         arguments = proc.arguments(pid, root)
-        model, started = option(arguments, "--model"), proc.started(pid, root)
-        if model is None or not started:
+        started = proc.started(pid, root)
+        if option(arguments, _MODEL) is None or not started:
             continue
+        model = option(arguments, _MODEL, _MODEL_IN_SHORT) or ""
         port = option(arguments, "--port") or ""
         found.append(
             EngineProcess(
@@ -45,6 +51,7 @@ def engines_among(pids: Iterable[int], root: str = "/proc") -> list[EngineProces
                 environment=_environment(pid, root),
                 parent=proc.parent(pid, root),
                 executable=proc.executable(pid, root),
+                mapped=_mapped(pid, root),
             )
         )
     return sorted(found, key=lambda engine: (engine.started, engine.pid))
@@ -80,6 +87,12 @@ def engine_of(
     if not matches and only_model:
         matches = candidates
     return matches[-1] if matches else None
+
+
+def _mapped(pid: int, root: str) -> list[str] | None:
+    """Return the models and libraries that a process has mapped into its memory, None where that cannot be read."""
+    files = proc.mapped_files(pid, root)
+    return None if files is None else [file for file in files if _TELLING.match(os.path.basename(file))]
 
 
 def _environment(pid: int, root: str) -> dict[str, str] | None:

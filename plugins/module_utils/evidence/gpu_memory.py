@@ -29,11 +29,13 @@ class DeviceMemory:
         used_bytes: in use by anybody; None where it is unknown, or the host's own memory (unified).
         free_bytes: None where it is unknown.
         processes: facts of the processes that NVML lists; None where the list cannot be read.
+        is_unified: whether it is the host's memory.
     """
 
     used_bytes: Optional[int]
     free_bytes: Optional[int]
     processes: Optional[list[dict[str, Any]]]
+    is_unified: bool = False
 
     def listed(self, pid: int, unit: Optional[str] = None) -> list[dict[str, Any]]:
         """Return the facts of a process, [] where NVML does not list it.
@@ -128,11 +130,12 @@ def _memory(memory: dict[str, Any], processes: Optional[list[dict[str, Any]]]) -
     total = plausible(memory.get("total_bytes"))
     used, free = (plausible(memory.get(name), total) for name in ("used_bytes", "free_bytes"))
     if processes is not None:
-        processes = [dict(one, used_bytes=plausible(one.get("used_bytes"), total)) for one in processes]
+        # A process on a GPU has a context there: 0 is what some drivers say where they do not know.
+        processes = [dict(one, used_bytes=plausible(one.get("used_bytes"), total) or None) for one in processes]
     if memory.get("kind") == UNIFIED:
-        return DeviceMemory(None, free, processes)
-    if total is not None and free is not None:
-        free = min(free, max(0, total - max(used or 0, _listed_bytes(processes or []))))
+        return DeviceMemory(None, free, processes, is_unified=True)
+    if free is not None:  # nothing confirms what is free where it is not known of how much
+        free = min(free, max(0, total - max(used or 0, _listed_bytes(processes or [])))) if total else None
     return DeviceMemory(used, free, processes)
 
 

@@ -23,7 +23,7 @@ _NO_GPU_STATES = (schema.NO_DEVICES, schema.NO_LIBRARY, schema.DRIVER_NOT_LOADED
 class ForeignGrowth:
     """Memory that processes outside the plan have taken on a GPU since planning.
 
-    `process` is the largest of them, {} without one.
+    `process` is the largest of them, {} where NVML lists none.
 
     `unknown` is whether NVML lists some of these processes without their memory, or no processes at all.
     """
@@ -44,6 +44,8 @@ class HostView:
         devices: what NVML says of their memory, by UUID.
         own_units: the units of the plan.
         foreign_bytes_planned: memory that other processes held on each GPU when the plan was made.
+        available_bytes_planned: memory of each GPU that the plan counts on.
+        predicted_bytes: what the plan puts on each GPU.
         models_on: number of planned models on each GPU.
         used_before: bytes in use on each GPU before this check loaded anything.
         release: of Ollama that the plan is made for; None where it does not say.
@@ -57,6 +59,8 @@ class HostView:
     foreign_bytes_planned: dict[str, int]
     models_on: dict[str, int]
     used_before: dict[str, Optional[int]]
+    available_bytes_planned: dict[str, Optional[int]]
+    predicted_bytes: dict[str, int]
     release: Optional[str] = None
     replicas: dict[tuple[str, str], Compared] = dataclasses.field(default_factory=dict)
 
@@ -65,15 +69,20 @@ class HostView:
         """Return the view for a plan and what was observed for it."""
         instances = plan.get("instances") or []
         models_on: dict[str, int] = {}
+        predicted: dict[str, int] = {}
         for model in (model for instance in instances for model in instance["models"]):
             for uuid in planned_uuids(model):
                 models_on[uuid] = models_on.get(uuid, 0) + 1
+            for device in (model.get("predicted") or {}).get("devices") or []:
+                predicted[device["uuid"]] = predicted.get(device["uuid"], 0) + tolerances.total_bytes(device)
         return cls(
             inventory=observations.inventory,
             facts=schema.devices_by_uuid(observations.inventory),
             devices=gpu_memory.devices(observations.inventory),
             own_units=frozenset(instance["unit"] for instance in instances),
             foreign_bytes_planned={gpu["uuid"]: gpu.get("foreign_bytes") or 0 for gpu in plan.get("gpus") or []},
+            available_bytes_planned={gpu["uuid"]: gpu.get("available_bytes") for gpu in plan.get("gpus") or []},
+            predicted_bytes=predicted,
             models_on=models_on,
             used_before=observations.used_before,
             release=plan.get("ollama_version"),
@@ -120,15 +129,38 @@ class HostView:
         grown = held - self.foreign_bytes_planned.get(uuid, 0)
         return ForeignGrowth(uuid, grown, others[0] if others else {}, unknown)
 
+    def taken(self, uuid: str) -> ForeignGrowth:
+        """Return what the plan has less of a GPU than when it was made: the growth of other processes, or where that is
+        little, what nobody is listed with.
+
+        The latter is in use by a process that NVML does not list (of a container, or one that crashed), or the GPU is
+        smaller. What the plan's own processes hold above the plan is not taken by others.
+        """
+        growth, device = self.foreign_growth(uuid), self.devices.get(uuid)
+        available = self.available_bytes_planned.get(uuid)
+        if growth.grown_bytes > tolerances.FOREIGN_GROWTH_BYTES or available is None or device is None:
+            return growth
+        if device.is_unified or device.free_bytes is None:
+            return growth
+        own = [process for process in device.processes or [] if process.get("unit") in self.own_units]
+        held = [process.get("used_bytes") for process in own]
+        predicted = self.predicted_bytes.get(uuid, 0)
+        lost = available - device.free_bytes - max(predicted, sum(size or 0 for size in held))
+        if lost <= tolerances.FOREIGN_GROWTH_BYTES:
+            return growth
+        unknown = growth.unknown or not held or None in held or device.used_bytes is None
+        return ForeignGrowth(uuid, lost, {}, unknown)
+
     def keeps_free(self, uuid: str, headroom_bytes: int) -> Optional[bool]:
-        """Return whether other processes have left the headroom of a plan on a GPU; None where that is unknown."""
+        """Return whether others have left the headroom of a plan on a GPU; None where that is unknown."""
         free = self.devices[uuid].free_bytes if uuid in self.devices else None
         if free is not None and free >= headroom_bytes:
             return True
-        growth = self.foreign_growth(uuid)
-        if free is not None and growth.grown_bytes > tolerances.FOREIGN_GROWTH_BYTES:
+        taken = self.taken(uuid)
+        is_told = bool(taken.process) or not taken.unknown
+        if free is not None and is_told and taken.grown_bytes > tolerances.FOREIGN_GROWTH_BYTES:
             return False
-        return None if free is None or growth.unknown else True
+        return None if free is None or taken.unknown else True
 
 
 def _answers(observations: Observations) -> list[Answer]:

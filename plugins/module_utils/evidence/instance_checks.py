@@ -36,6 +36,11 @@ class InstanceComparison:
         planned = {key_of(name) for name in self.planned} | self.observed.names_of_planned()
         return [name for name in self.observed.loaded if key_of(name) not in planned]
 
+    def listed_again(self) -> list[str]:
+        """Return the names that are listed as loaded several times: the server still holds what they meant before."""
+        keys = [key_of(name) for name in self.observed.loaded or []]
+        return list(dict.fromkeys(name for name in self.observed.loaded or [] if keys.count(key_of(name)) > 1))
+
     def other_processes(self) -> dict[str, list[dict[str, Any]]] | None:
         """Return {uuid: processes} of the unit that hold memory of a GPU and are the engine of no planned model.
 
@@ -68,7 +73,7 @@ def check_instance(comparison: InstanceComparison) -> list[Check]:
     return [
         Check(
             "only_planned_models",
-            None if models is None else not models,
+            None if models is None else not models + comparison.listed_again(),
             planned,
             "unknown" if models is None else ", ".join(comparison.observed.loaded or []),
         ),
@@ -100,6 +105,17 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
                 "%s has loaded %s, which the plan does not contain" % (comparison.unit, names),
                 "Unload %s (gpufleet.ollama.model with state unloaded), or add it to the models of the host. Clients "
                 "have to ask for the planned names: %s." % (names, ", ".join(comparison.planned)),
+            )
+        )
+    again = comparison.listed_again()
+    if again:
+        found.append(
+            (
+                "unplanned_model",
+                "%s lists %s several times: it still holds what was under that name before"
+                % (comparison.unit, ", ".join(again)),
+                "Restart %s, or unload the model (gpufleet.ollama.model with state unloaded) and load it again."
+                % comparison.unit,
             )
         )
     if processes:

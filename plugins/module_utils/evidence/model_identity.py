@@ -11,6 +11,7 @@ from typing import Any, Mapping, Optional
 
 from ..common.names import InvalidName, full_name, normalise_digest, served_name
 from ..ollama.staleness import expires
+from . import programs
 from .diagnosis import Diagnosis
 from .shapes import Check, EngineProcess, ObservedModel
 
@@ -34,12 +35,17 @@ class ModelIdentity:
         engine: Optional[EngineProcess] = self.observed.engine
         return (engine.model_file or None) if engine else None
 
+    def other_files(self) -> list[str]:
+        """Return the models that the engine has mapped and that are not, or no longer, the files of its arguments."""
+        return programs.other_models(self.observed.engine) if self.observed.engine else []
+
     def has_file(self) -> Optional[bool]:
         """Return whether engine, served model and planned base have one file; None where one is not known."""
         files = [self.engine_file(), self.observed.served_file, self.observed.base_file]
-        if len({file for file in files if file}) > 1:
+        if len({file for file in files if file}) > 1 or self.other_files():
             return False
-        return None if None in files else True
+        mapped = self.observed.engine.mapped if self.observed.engine else None
+        return None if None in files or mapped is None else True
 
     def is_current(self) -> Optional[bool]:
         """Return whether what is loaded is what the store has under the name now; None where it is not known."""
@@ -74,9 +80,9 @@ class ModelIdentity:
 
 def check_model(identity: ModelIdentity) -> list[Check]:
     """Return the checks of which model is loaded, and for how long."""
-    file = identity.observed.base_file or "the file of %s" % identity.base
+    file, mapped = identity.observed.base_file or "the file of %s" % identity.base, identity.other_files()
     checks = [
-        Check("model_file", identity.has_file(), file, identity.engine_file() or "unknown"),
+        Check("model_file", identity.has_file(), file, ", ".join(mapped) or identity.engine_file() or "unknown"),
         Check(
             "model_digest",
             identity.is_current(),
@@ -96,6 +102,14 @@ def check_model(identity: ModelIdentity) -> list[Check]:
 
 def explain_model(identity: ModelIdentity) -> Optional[Diagnosis]:
     """Return the finding on a loaded model that is not the planned one, None if it is."""
+    if identity.other_files():
+        return Diagnosis(
+            "unplanned_model",
+            "the engine of %s works with %s, which is not, or no longer, the file that it was started with (%s)"
+            % (identity.name, ", ".join(identity.other_files()), identity.engine_file() or "unknown"),
+            "Unload it (gpufleet.ollama.model, state unloaded) and load it again. If the file in the store was "
+            "changed, delete the model and run the role.",
+        )
     if identity.has_file() is False:
         return Diagnosis(
             "unplanned_model",

@@ -32,6 +32,10 @@ BY_PROCESS = "process"
 BY_TOTAL = "total"
 BY_GROWTH = "growth"
 
+#: What an engine may hold of a GPU that it sees and that has nothing of its model: a large context (553 MiB are
+#: recorded), and half of it again.
+_CONTEXT_BYTES = tolerances.SMALLEST_SHARE_BYTES * 3 // 2
+
 
 @dataclasses.dataclass(frozen=True)
 class GpuMemory:
@@ -78,6 +82,7 @@ class ModelMemory:
         self._environment: dict[str, Any] = dict(instance.get("environment") or {})
         self.devices: list[dict[str, Any]] = self._predicted.get("devices") or []
         self.planned = planned_uuids(model)
+        #: GPUs that the instance uses. An engine has a context on each of them.
         self._visible = set(instance.get("gpu_uuids") or []) | set(self.planned)
         pid = observed.engine.pid if observed.engine else None
         #: {uuid: what the engine's process holds} of all GPUs of the host.
@@ -146,16 +151,31 @@ class ModelMemory:
     # -- other GPUs ----------------------------------------------------------------------------------------------------
 
     def off_plan(self) -> list[str]:
-        """Return the GPUs outside the plan where NVML lists the model's engine, with whatever bytes."""
-        return sorted(uuid for uuid, held in self.held.items() if held.listed and uuid not in self._visible)
-
-    def off_plan_unknown(self) -> list[str]:
-        """Return the GPUs outside the plan that are in use, where NVML does not tell by whom."""
+        """Return the GPUs outside the plan where NVML lists the model's engine: with whatever bytes, or with more than
+        a context where its instance uses them."""
         return sorted(
             uuid
-            for uuid, held in self.held.items()
-            if held.listed is None and uuid not in self._visible and held.most_bytes != 0
+            for uuid, held in self._held_off_plan()
+            if held.listed and (uuid not in self._visible or held.least_bytes > _CONTEXT_BYTES)
         )
+
+    def off_plan_unknown(self) -> list[str]:
+        """Return the GPUs outside the plan that are in use, where NVML does not tell by whom, or how much is the
+        model's."""
+        off = self.off_plan()
+        return sorted(
+            uuid
+            for uuid, held in self._held_off_plan()
+            if uuid not in off
+            and (
+                held.listed is not False and (held.most_bytes is None or held.most_bytes > _CONTEXT_BYTES)
+                if uuid in self._visible
+                else held.listed is None and held.most_bytes != 0
+            )
+        )
+
+    def _held_off_plan(self) -> list[tuple[str, Held]]:
+        return [(uuid, held) for uuid, held in self.held.items() if uuid not in self.planned]
 
     def buffers_off_plan(self) -> dict[str, int]:
         """Return {device of the engine's log: bytes} of what it allocated on GPUs that are not in the plan.

@@ -95,7 +95,7 @@ def read_servers(
         )
         program = executable or paths.server(instance["name"])
         server["wanted_executable"] = os.path.realpath(program)
-        server["runs_executable"] = _runs(program, server)
+        server["runs_executable"] = runs(program, server["unit"]["main_pid"] if server["unit"] else None)
         server["environment"]["differences"] = differences(instance.get("environment") or {}, server["environment"])
         server["contents"] = (
             read_contents(OllamaClient(instance["url"], timeout), instance)
@@ -150,16 +150,22 @@ def differences(wanted: dict[str, Any], environment: dict[str, Any]) -> list[dic
     ]
 
 
-def _runs(executable: str, server: dict[str, Any]) -> bool | None:
-    """Return whether the process runs `executable` and not another or earlier file; None where that is unknown."""
-    running, wanted = server["executable"], os.path.realpath(executable)
-    if running is None or running == wanted:
+def runs(program: str, pid: int | None) -> bool | None:
+    """Return whether a process runs a program, and not another or earlier file; None where that is unknown.
+
+    Args:
+        program: path of the program. Links are followed.
+        pid: of the process; None without one.
+    """
+    running, wanted = proc.executable(pid) if pid else None, os.path.realpath(program)
+    if pid is None or running is None or running == wanted:
         return None if running is None else True
     # The process of a script shows its interpreter. The script is an argument, and its link may have changed since.
-    scripts = [word for word in server["arguments"][:4] if os.path.isabs(word) and os.path.realpath(word) != running]
+    words = proc.arguments(pid)[:4]
+    scripts = [word for word in words if os.path.isabs(word) and os.path.realpath(word) != running]
     if not any(os.path.realpath(word) == wanted for word in scripts):
         return False
-    started = proc.process_start(server["unit"]["main_pid"])
+    started = proc.process_start(pid)
     return started is None or not any(_changed_since(word, started) for word in scripts)
 
 

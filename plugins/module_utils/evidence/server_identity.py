@@ -10,14 +10,11 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping, Optional
 
 from ..common.names import served_name
+from . import programs
 from .diagnosis import Diagnosis
 from .shapes import Check, Finding, ObservedInstance
 
-#: What the kernel adds to the path of a program whose file was deleted or replaced.
-_DELETED = " (deleted)"
-#: Programs of a release, by their place in it: another program (the interpreter of a script) does not tell the place.
-_PROGRAMS = ("ollama", "llama-server")
-_READ = {True: "as systemd has read it", False: "changed since"}
+_READ = {True: "as systemd has read it", False: "changed since", None: "unknown"}
 #: Findings that a wrong environment can cause.
 _OF_PLACEMENT = ("one_gpu_carries_all", "layers_on_cpu", "cpu_only", "far_from_predicted")
 
@@ -47,8 +44,16 @@ class ServerIdentity:
         return "process %s (%s, %s)" % (found["pid"], found.get("process") or "unknown", found.get("unit") or "no unit")
 
     def is_own(self) -> Optional[bool]:
-        """Return whether that process is of the instance's unit; None where it is not known."""
-        return None if self.listener() is None else (self.observed.listener or {}).get("unit") == self.unit
+        """Return whether that process is the server of the instance's unit; None where it is not known.
+
+        Another process of the unit may forward what it gets to anywhere.
+        """
+        found, server = self.observed.listener or {}, int(self.observed.unit.get("MainPID") or 0)
+        if found.get("pid") is None:
+            return None
+        if found.get("unit") != self.unit:
+            return False
+        return found["pid"] == server if server else None
 
     def is_read(self) -> Optional[bool]:
         """Return whether systemd has read the files of the unit as they are now; None where it does not say."""
@@ -60,22 +65,11 @@ class ServerIdentity:
         version = self.observed.version
         return None if not version else version == self.release
 
-    def replaced(self) -> Optional[list[str]]:
-        """Return the programs that a restart would replace or that are of another installation.
-
-        Returns:
-            None where a program is not known.
-        """
-        server = self.observed.executable
+    def other_programs(self) -> Optional[list[str]]:
+        """Return what runs and is not of the one installation that the next start would run; None where that is not
+        known."""
         running = [self.observed.models[name].engine for name in self.models if name in self.observed.models]
-        programs = [server] + [engine.executable for engine in running if engine]
-        known = [program for program in programs if program]
-        places = {_installation(program) for program in known} - {None}
-        if any(program.endswith(_DELETED) for program in known):
-            return [program for program in known if program.endswith(_DELETED)]
-        if len(places) > 1:
-            return known
-        return None if None in programs else []
+        return programs.others(self.observed.executable, self.observed.runs_next, [one for one in running if one])
 
     def other_variables(self) -> Optional[list[str]]:
         """Return the names of variables that differ between plan, process and unit; None where it is not known."""
@@ -93,14 +87,13 @@ def check_server(identity: ServerIdentity) -> list[Check]:
     """Return the checks of a server; [] where it is not reachable, which its models say."""
     if not identity.observed.reachable:
         return []
-    own, variables, replaced = identity.is_own(), identity.other_variables(), identity.replaced()
+    own, variables, others = identity.is_own(), identity.other_variables(), identity.other_programs()
     checks = [
-        Check("listener", own, "a process of %s" % identity.unit, identity.listener() or "unknown"),
-        Check("programs", None if replaced is None else not replaced, "of one installation", _list(replaced)),
+        Check("listener", own, "the server of %s" % identity.unit, identity.listener() or "unknown"),
+        Check("programs", None if others is None else not others, "of one installation", _list(others)),
         Check("environment", None if variables is None else not variables, "that of the plan", _list(variables)),
+        Check("unit", identity.is_read(), _READ[True], _READ[identity.is_read()]),
     ]
-    if identity.is_read() is not None:
-        checks.append(Check("unit", identity.is_read(), "as systemd has read it", _READ[bool(identity.is_read())]))
     if identity.release:
         checks.append(Check("release", identity.is_release(), identity.release, identity.observed.version or "unknown"))
     if len(identity.models) > 1:
@@ -156,7 +149,7 @@ def _other_listener(identity: ServerIdentity) -> Optional[Diagnosis]:
         return None
     return Diagnosis(
         "not_loaded",
-        "%s answers at %s, and not %s" % (identity.listener(), identity.url, identity.unit),
+        "%s answers at %s, and not the server of %s" % (identity.listener(), identity.url, identity.unit),
         "Stop that process, or give the instances other ports (ollama_multigpu_base_port), then restart %s."
         % identity.unit,
     )
@@ -186,14 +179,15 @@ def _unread_unit(identity: ServerIdentity) -> Optional[Diagnosis]:
 
 
 def _other_programs(identity: ServerIdentity) -> Optional[Diagnosis]:
-    replaced = identity.replaced()
-    if not replaced:
+    others = identity.other_programs()
+    if not others:
         return None
     return Diagnosis(
         "far_from_predicted",
         "the processes of %s run %s: not the one installation that the next restart would run"
-        % (identity.unit, ", ".join(replaced)),
-        "Restart %s (or run the role), then check again." % identity.unit,
+        % (identity.unit, ", ".join(others)),
+        "Restart %s (or run the role), then check again. If nothing changes, look at systemctl cat %s, and install the "
+        "release again." % (identity.unit, identity.unit),
     )
 
 
@@ -215,17 +209,6 @@ _SERVER: tuple[Callable[[ServerIdentity], Optional[Diagnosis]], ...] = (
     _unread_unit,
     _one_process,
 )
-
-
-def _installation(program: str) -> Optional[str]:
-    """Return the directory that a release is installed in, from a program in its bin or lib/ollama; None for others."""
-    directory, _slash, name = program.partition(_DELETED)[0].rpartition("/")
-    if name not in _PROGRAMS:
-        return None
-    for place in ("/bin", "/lib/ollama"):
-        if directory.endswith(place):
-            return directory[: -len(place)]
-    return directory
 
 
 def _list(names: Optional[list[str]]) -> str:

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import posixpath
 import urllib.parse
 from typing import Any, Mapping
 
-from ..common import secrets
+from ..common import secrets, service_variables
 from ..common.addresses import as_reached, is_wildcard
 from ..common.names import full_name, key_of
 from ..host import proc, systemd
@@ -32,28 +33,32 @@ def read(
         observed.version = client.version() or None
     except OllamaError:
         observed.version = None
-    observed.listener = listener_at(instance["url"], sockets)
+    observed.listener = listener_at(instance["url"], sockets, pid)
     observed.executable = proc.executable(pid) if pid else None
+    program = systemd.program(observed.unit)
+    if program:  # another one (numactl ...) starts the server, and tells nothing of it
+        observed.runs_next = posixpath.basename(program) != "ollama" or server.runs(program, pid or None)
     observed.differences = _differences(instance.get("environment") or {}, pid, observed.unit)
 
 
-def listener_at(url: str, sockets: list[dict[str, Any]]) -> dict[str, Any] | None:
+def listener_at(url: str, sockets: list[dict[str, Any]], server_pid: int = 0) -> dict[str, Any] | None:
     """Return the entry of host/listeners.py that connections to a URL reach; None where none is seen.
 
     Args:
         url: http://address:port.
         sockets: of host/listeners.py. A socket with the address itself goes before one for all addresses. Of several,
-            one whose process is not known or of another unit counts, because it may get the connections.
+            one of another process than the server counts, because it may get the connections.
+        server_pid: the server's process, 0 where it is not known.
     """
     parts = urllib.parse.urlsplit(url)
     host = as_reached(parts.hostname or "")
     at_port = [entry for entry in sockets if entry["port"] == parts.port]
     exact = [entry for entry in at_port if as_reached(entry["address"]) == host]
     found = exact or [entry for entry in at_port if is_wildcard(entry["address"])] or at_port
-    units = {entry["unit"] for entry in found}
-    if len(units) > 1 and not exact:  # the socket of the address's own family
+    if not exact:  # the socket of the address's own family
         found = [entry for entry in found if (":" in as_reached(entry["address"])) == (":" in host)] or found
-    return found[0] if found else None
+    others = [entry for entry in found if server_pid and entry["pid"] != server_pid]
+    return next(iter(others or found), None)
 
 
 def digests(client: OllamaClient) -> dict[str, str]:
@@ -80,14 +85,17 @@ def _differences(wanted: Mapping[str, Any], pid: int, properties: Mapping[str, s
     """Return how the process, and what the unit sets at its next start, differ from the plan; by name alone.
 
     Returns:
-        Entries as of server.differences, and `next_start` for a variable that the unit would set otherwise. None where
-        the environment of the process cannot be read.
+        Entries as of server.differences, `next_start` for a variable that the unit would set otherwise, and `refused`
+        for one that no service may have (common/service_variables.py). None where the environment of the process cannot
+        be read.
     """
     process = proc.environment(pid) if pid else None
     if process is None:
         return None
     unit = systemd.environment(properties) if properties.get("FragmentPath") else None
     found = server.differences(dict(wanted), {"process": process, "unit": unit})
+    refused = (name for name in sorted(process) if service_variables.find(name).owner == service_variables.REFUSED)
+    found += [{"name": name, "difference": "refused"} for name in refused if name not in wanted]
     if unit is not None:
         found += [
             {"name": name, "difference": "next_start"}

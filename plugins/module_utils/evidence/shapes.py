@@ -23,7 +23,9 @@ class EngineProcess:
     `model_file` is the base name of the model's blob ("sha256-..."), `port` the engine's own port, and `started` its
     start in clock ticks since boot. `arguments` is [] where they cannot be read. `environment` holds the variables that
     concern GPUs and Ollama, None where they cannot be read. `parent` is the process that started it; 1 where that one
-    has ended. `executable` is the file that it runs, None where it cannot be read.
+    has ended. `executable` is the file that it runs, None where it cannot be read. `mapped` are the models and the
+    libraries of llama.cpp that it has mapped into its memory (with " (deleted)" where the file is no longer that one);
+    None where they cannot be read.
     """
 
     pid: int
@@ -34,6 +36,7 @@ class EngineProcess:
     environment: dict[str, str] | None = dataclasses.field(default_factory=dict)
     parent: int | None = None
     executable: str | None = None
+    mapped: list[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,9 +150,10 @@ class ObservedInstance:
     `models` the models of the plan by the name they are served under.
 
     `version` is what the server says that it is, `listener` the process that listens at its address (host/listeners.py)
-    and `executable` what its process runs. `differences` names the variables ({name, difference}) that are other than
-    planned, in the process or at its next start. `closed_nodes` are the device nodes of its GPUs that the service
-    cannot open, with the reasons (host/device_nodes.py).
+    and `executable` what its process runs; `runs_next` is whether its unit would start that
+    one (True where it starts another program that starts the server). `differences` names the
+    variables ({name, difference}) that are other than planned, in the process or at its next start. `closed_nodes` are
+    the device nodes of its GPUs that the service cannot open, with the reasons (host/device_nodes.py).
     """
 
     reachable: bool = False
@@ -161,6 +165,7 @@ class ObservedInstance:
     version: str | None = None
     listener: dict[str, Any] | None = None
     executable: str | None = None
+    runs_next: bool | None = None
     differences: list[dict[str, str]] | None = None
     closed_nodes: dict[str, str] = dataclasses.field(default_factory=dict)
 

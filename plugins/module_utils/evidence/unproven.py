@@ -99,7 +99,7 @@ def _other_gpus(comparison: Comparison) -> tuple[str, str] | None:
     unknown = comparison.memory.off_plan_unknown()
     if not unknown:
         return None
-    return "NVML lists no processes on %s, which is outside its plan" % ", ".join(unknown), _BY_PROCESS.strip()
+    return "NVML does not tell who uses %s, which is outside its plan" % ", ".join(unknown), _BY_PROCESS.strip()
 
 
 def _cpu_only(comparison: Comparison) -> tuple[str, str] | None:

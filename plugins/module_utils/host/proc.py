@@ -54,6 +54,18 @@ def executable(pid: int, root: str = "/proc") -> Optional[str]:
         return None
 
 
+def mapped_files(pid: int, root: str = "/proc") -> Optional[List[str]]:
+    """Return the files that a process has mapped into its memory, each once; None if it is gone or may not be read.
+
+    The kernel adds " (deleted)" to the name of a file that was deleted or replaced since.
+    """
+    text = _read(pid, "maps", root)
+    if text is None:
+        return None
+    fields = (line.split(None, 5) for line in text.splitlines())
+    return list(dict.fromkeys(field[5] for field in fields if len(field) == 6 and field[5].startswith("/")))
+
+
 def pids(root: str = "/proc") -> List[int]:
     """Return the numbers of all processes, in ascending order."""
     try:

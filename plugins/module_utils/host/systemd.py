@@ -27,6 +27,7 @@ PROPERTIES = (
     "NeedDaemonReload",
     "FragmentPath",
     "DropInPaths",
+    "ExecStart",
     "User",
     "Environment",
     "EnvironmentFiles",
@@ -35,6 +36,7 @@ PROPERTIES = (
 )
 _SHOW_SECONDS = 30
 _JOURNAL_SECONDS = 60
+_PROGRAM = re.compile(r"\{ path=(/.*?) ; argv\[\]=")
 _ENVIRONMENT_FILE = re.compile(r"(?P<path>/.*?) \(ignore_errors=(?:yes|no)\)(?: |$|\n)")
 
 
@@ -92,6 +94,12 @@ def environment(properties: Mapping[str, str]) -> Dict[str, str]:
         except OSError:
             continue
     return variables
+
+
+def program(properties: Mapping[str, str]) -> Optional[str]:
+    """Return the program that a unit would start now, by its ExecStart; None without one, or with several."""
+    found = _PROGRAM.findall(properties.get("ExecStart", ""))
+    return found[0] if len(found) == 1 else None
 
 
 def user(properties: Mapping[str, str]) -> str:

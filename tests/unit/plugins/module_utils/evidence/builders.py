@@ -183,6 +183,7 @@ def observations(held=None, others=None, **changes):
             started=5,
             parent=4200,
             executable=RELEASE + "/lib/ollama/llama-server",
+            mapped=["/m/blobs/sha256-1", RELEASE + "/lib/ollama/libggml-base.so"],
         ),
         stayed=True,
         answered=True,
@@ -206,12 +207,13 @@ def observations(held=None, others=None, **changes):
     }
     instance = ObservedInstance(
         reachable=True,
-        unit={"ActiveState": "active", "MainPID": "4200"},
+        unit={"ActiveState": "active", "MainPID": "4200", "NeedDaemonReload": "no"},
         loaded=[NAME],
         models={NAME: dataclasses.replace(model, **changes)},
         version="0.32.15",
         listener={"address": "127.0.0.1", "port": 11434, "pid": 4200, "process": "ollama", "unit": UNIT},
         executable=RELEASE + "/bin/ollama",
+        runs_next=True,
         differences=[],
     )
     return Observations(inventory, {"gpu0-1": instance})

@@ -84,6 +84,7 @@ class Host:
         self.server.request("POST", "/api/generate", {"model": self.model["create_as"], "keep_alive": 0})
         state.set_lie(str(self.gpu_state), lie, factor)
         properties = {"ActiveState": "active", "MainPID": str(self.server.process.pid), "FragmentPath": "/unit"}
+        properties.update(NeedDaemonReload="no", ExecStart="{ path=/usr/bin/env ; argv[]=env ollama serve ; }")
         properties["Environment"] = " ".join('"%s=%s"' % variable for variable in self.variables.items())
         with (
             unittest.mock.patch.object(proc, "unit_of", self.unit_of),

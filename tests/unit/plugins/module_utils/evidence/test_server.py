@@ -39,20 +39,16 @@ def script(tmp_path):
 
 def test_a_script_is_known_by_its_argument_and_the_age_of_the_link(script):
     path, directory, process = script
-    running = {
-        "executable": os.path.realpath(sys.executable),
-        "arguments": [sys.executable, path, "serve"],
-        "unit": {"main_pid": process.pid},
-    }
-    assert servers._runs(path, running) is True
-    assert servers._runs("/elsewhere/ollama", running) is False
+    assert servers.runs(path, process.pid) is True
+    assert servers.runs("/elsewhere/ollama", process.pid) is False
+    assert servers.runs(path, None) is None
 
     (directory / "releases" / "2").symlink_to(directory / "releases" / "1")
     later = time.time() + 100
     (directory / "new").symlink_to(directory / "releases" / "1")
     os.utime(directory / "new", (later, later), follow_symlinks=False)
     os.replace(directory / "new", directory / "current")
-    assert servers._runs(path, running) is False
+    assert servers.runs(path, process.pid) is False
 
 
 def test_a_server_is_read(monkeypatch):

@@ -52,13 +52,14 @@ def test_what_is_not_known_of_the_server_is_not_proven(name):
 @pytest.mark.parametrize(
     "server, engine, passed",
     [
-        ("/opt/r/bin/ollama", "/opt/r/lib/ollama/llama-server", True),
-        ("/opt/r/bin/ollama", "/opt/r/bin/ollama", True),  # the runner of releases before 0.30
-        ("/usr/bin/python3", "/usr/bin/python3", True),
-        ("/opt/r/bin/ollama (deleted)", "/opt/r/lib/ollama/llama-server", False),
-        ("/opt/r/bin/ollama", "/opt/s/lib/ollama/llama-server", False),
-        (None, "/opt/r/lib/ollama/llama-server", None),
-        (None, "/opt/r/lib/ollama/llama-server (deleted)", False),
+        ("/opt/release/bin/ollama", "/opt/release/lib/ollama/llama-server", True),
+        ("/opt/release/bin/ollama", "/opt/release/bin/ollama", True),  # the runner of releases before 0.30
+        ("/usr/bin/python3", "/opt/release/lib/ollama/llama-server", True),  # a script
+        ("/opt/release/bin/ollama", "/tmp/llama-server.real", False),
+        ("/opt/release/bin/ollama (deleted)", "/opt/release/lib/ollama/llama-server", False),
+        ("/opt/release/bin/ollama", "/opt/s/lib/ollama/llama-server", False),
+        (None, "/opt/release/lib/ollama/llama-server", None),
+        (None, "/opt/release/lib/ollama/llama-server (deleted)", False),
     ],
 )
 def test_server_and_engine_are_of_one_installation(server, engine, passed):
@@ -76,14 +77,14 @@ def test_a_server_that_is_not_reachable_has_only_that_finding():
     assert findings(result) == ["not_loaded"] and "listener" not in checks(result)
 
 
-@pytest.mark.parametrize("answer, verdict", [("yes", "fail"), ("no", "pass"), (None, "pass")])
+@pytest.mark.parametrize("answer, verdict", [("yes", "fail"), ("no", "pass"), (None, "unproven")])
 def test_a_unit_that_systemd_has_not_read_again_is_found(answer, verdict):
     seen = observations()
     seen.instances["gpu0-1"].unit["NeedDaemonReload"] = answer
     if answer is None:
         del seen.instances["gpu0-1"].unit["NeedDaemonReload"]
     result = check_plan(plan(), seen)
-    assert result.verdict == verdict and checks(result).get("unit") is {"yes": False, "no": True}.get(answer)
+    assert result.verdict == verdict and checks(result)["unit"] is {"yes": False, "no": True}.get(answer)
     if verdict == "fail":
         assert findings(result) == ["far_from_predicted"]
         assert "systemd has not read it again" in result.diagnosis[0].evidence

@@ -40,6 +40,32 @@ def test_the_socket_that_connections_reach(url, sockets, pid):
     assert (server_process.listener_at(url, sockets) or {}).get("pid") == pid
 
 
+@pytest.mark.parametrize("entries", [[1, 2], [2, 1]])
+def test_of_several_at_one_address_the_one_that_is_not_the_server_counts(entries):
+    sockets = [entry("127.0.0.1", pid) for pid in entries]
+    assert server_process.listener_at("http://127.0.0.1:11434", sockets, 1)["pid"] == 2
+    wildcards = [entry("0.0.0.0", 2, "other.service"), entry("127.0.0.1", 1)]
+    assert server_process.listener_at("http://127.0.0.1:11434", wildcards, 1)["pid"] == 1
+
+
+@pytest.mark.parametrize("program, runs_next", [("/opt/bin/ollama", False), ("/usr/bin/numactl", True), (None, None)])
+def test_what_the_unit_would_start(program, runs_next):
+    properties = {"MainPID": str(os.getpid())}
+    if program:
+        properties["ExecStart"] = "{ path=%s ; argv[]=%s serve ; ignore_errors=no }" % (program, program)
+    seen = ObservedInstance(unit=properties)
+    server_process.read(OllamaClient("http://127.0.0.1:9", 1), {"url": "http://127.0.0.1:9"}, seen, [])
+    assert seen.runs_next is runs_next
+
+
+def test_a_variable_that_no_service_may_have_is_a_difference_also_where_the_unit_sets_it(monkeypatch):
+    both = {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": "1", "LLAMA_ARG_CPU_MOE": "1", "PATH": "/bin"}
+    monkeypatch.setattr(proc, "environment", lambda pid: both)
+    properties = {"FragmentPath": "/unit", "Environment": " ".join("%s=%s" % pair for pair in both.items())}
+    found = server_process._differences({"LLAMA_ARG_CPU_MOE": "1"}, 1, properties)
+    assert found == [{"name": "GGML_CUDA_ENABLE_UNIFIED_MEMORY", "difference": "refused"}]
+
+
 def test_this_process_is_found_as_the_server():
     routes = {("GET", "/api/version"): (200, {"version": "0.32.15"})}
     seen = ObservedInstance(unit={"MainPID": str(os.getpid())})

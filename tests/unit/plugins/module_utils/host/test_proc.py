@@ -48,6 +48,20 @@ def test_a_process(tmp_path):
         assert function(43, root) is None
 
 
+def test_the_files_that_a_process_has_mapped(tmp_path):
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "maps").write_text(
+        "7f00-7f10 r--p 00000000 fe:01 17   /m/blobs/sha256-1\n"
+        "7f10-7f20 r--p 00010000 fe:01 17   /m/blobs/sha256-1\n"
+        "7f20-7f30 r-xp 00000000 fe:01 18   /opt/a b/libggml.so (deleted)\n"
+        "7f30-7f40 rw-p 00000000 00:00 0 \n"
+        "7f40-7f50 rw-p 00000000 00:00 0    [heap]\n"
+    )
+    assert proc.mapped_files(42, str(tmp_path)) == ["/m/blobs/sha256-1", "/opt/a b/libggml.so (deleted)"]
+    assert proc.mapped_files(43, str(tmp_path)) is None
+    assert os.path.realpath(sys.executable) in proc.mapped_files(os.getpid())
+
+
 def test_this_process_can_be_read():
     assert proc.name(os.getpid())
     assert proc.executable(os.getpid())

@@ -28,6 +28,13 @@ def test_a_property_may_come_several_times():
     }
 
 
+def test_the_program_that_a_unit_starts():
+    one = "{ path=/opt/a/bin/ollama ; argv[]=/opt/a/bin/ollama serve ; ignore_errors=no ; start_time=[n/a] ; pid=0 }"
+    assert systemd.program({"ExecStart": one}) == "/opt/a/bin/ollama"
+    assert systemd.program({"ExecStart": one + "\n" + one}) is None and systemd.program({}) is None
+    assert "ExecStart" in systemd.PROPERTIES
+
+
 def test_the_environment_of_a_unit_is_read_as_systemd_does(tmp_path):
     more = write(tmp_path / "more.env", "# comment\nE='quoted'\nF=two words\nbroken\"\n")
     properties = {

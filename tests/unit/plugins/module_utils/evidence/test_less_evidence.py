@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.rig.gpus import state
 from tests.unit.plugins.module_utils.evidence.builders import NAME, documented_lies, findings
 from tests.unit.plugins.module_utils.evidence.less import UNKNOWN, less, pieces
-from tests.unit.plugins.module_utils.evidence.told_hosts import CONTRADICTIONS, LIES, TRUTHS
+from tests.unit.plugins.module_utils.evidence.told_hosts import CONTRADICTIONS, LIES
+from tests.unit.plugins.module_utils.evidence.true_hosts import TRUTHS
 
 
 @pytest.mark.parametrize("name", LIES)

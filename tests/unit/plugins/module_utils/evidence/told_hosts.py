@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Plans and observations of hosts that are not as planned, that contradict themselves, and that are as planned."""
+"""Plans and observations of hosts that are not as planned, and that contradict themselves."""
 
 from __future__ import annotations
 
@@ -322,37 +322,5 @@ CONTRADICTIONS = {
             held={},
             **WITHOUT_LOG,
         ),
-    ),
-}
-#: (plan, observations) of hosts that are as planned.
-TRUTHS = {
-    "split": (plan(), observations()),
-    "without the journal": (plan(), observations(**WITHOUT_LOG)),
-    "bytes unknown": (
-        plan(),
-        changed(lambda seen: [gpu["processes"][0].update(used_bytes=None) for gpu in seen.inventory["gpus"]]),
-    ),
-    "small": (
-        small(),
-        observations(
-            held={A: 100 * MIB + OVERHEAD}, utilization_peak={A: 3}, busy_processes={A: {4242: 3}}, **WITHOUT_LOG
-        ),
-    ),
-    "on the CPU": (on_the_cpu(), observations(held={}, **WITHOUT_LOG)),
-    "embedding": embedding(EACH, EACH),
-    "without log-probabilities": (plan(), answering(tokens=())),
-    "replicas": (plan(), beside(observations(), another((" The", -0.3), (" Once", -2.0)))),
-    "replicas that are about as likely": (
-        (
-            plan(),
-            beside(
-                answering(tokens=((" The", -0.6, ((" The", -0.6), (" Once", -0.9))),)),
-                another((" Once", -0.7), (" The", -0.8)),
-            ),
-        )
-    ),
-    "replicas without log-probabilities": (
-        plan(),
-        beside(observations(), dataclasses.replace(ANSWER, server="b", tokens=())),
     ),
 }

@@ -31,7 +31,7 @@ UNKNOWN = {
     ObservedModel: {
         **dict.fromkeys("load_error ps engine died stayed reloaded log log_missing load_seconds answered".split()),
         **dict.fromkeys("answer not_generated generation_error utilization_peak busy_processes".split()),
-        **dict.fromkeys("tokens_per_second served_file base_file stored_digest alias_digests".split()),
+        **dict.fromkeys("tokens_per_second served_file base_file stored_digest alias_digests parameters".split()),
         **dict.fromkeys("loaded would_evict fresh vectors_only".split(), CLAIM),
         "device_uuids": {},
     },

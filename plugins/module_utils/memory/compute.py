@@ -10,7 +10,7 @@ from the model's tensors, whatever the architecture. An architecture that is not
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from ..model import architecture
 from ..model.schema import ModelFacts
@@ -20,6 +20,7 @@ from .graph.reserve import COPIES
 from .graph.tensors import F32
 from .graph.traits import traits_of
 from .load import Load
+from .remembered import Remembered
 
 ESTIMATE_PERCENT = 125  # of the larger of two estimates, where the architecture is not known
 # Per cell and token: fitted to the engine's dry run of deepseek32 (build 11669), not derived; _indexed_attention is the
@@ -29,8 +30,6 @@ INDEXER_BYTES = 6
 # engine (build 11669) over two to four devices, with batches of 512 to 2048 and one to four slots.
 _PIPELINED = {"rwkv6": (30.5, 33.5, 29.5), "rwkv7": (35.5, 40.5, 36.5)}
 _PIPELINED.update(rwkv6qwen2=_PIPELINED["rwkv6"], arwkv7=_PIPELINED["rwkv7"])
-REMEMBERED = 4096  # answers kept; a search for the largest context asks for the same ones again and again
-_answers: Dict[tuple, List[int]] = {}
 
 
 def compute_by_device(
@@ -80,21 +79,7 @@ def _buffers(
     moved: Optional[weights.Moved],
 ) -> List[int]:
     """Bytes of the compute buffer of every device and, last, of the host; answers are remembered."""
-    moved = dict(moved or {})
-    found = kinds.kinds_of(model)
-    key = (
-        kinds.mark(model, found),
-        tuple(layer_devices),
-        device_count,
-        load,
-        tuple(sorted(moved.items(), key=repr)),
-        kinds.Sizes(model, found).mark() if load.op_offload else None,
-    )
-    if key not in _answers:
-        if len(_answers) >= REMEMBERED:
-            _answers.clear()
-        _answers[key] = _compute(model, found, list(layer_devices), device_count, load, moved)
-    return list(_answers[key])
+    return _answers.of(model, kinds.kinds_of(model), layer_devices, device_count, load, moved)
 
 
 def is_estimated(model: ModelFacts) -> bool:
@@ -136,7 +121,7 @@ def _compute(
     load: Load,
     moved: weights.Moved,
 ) -> List[int]:
-    """_buffers without its memory; `found`: the tensors of every block (kinds.kinds_of)."""
+    """What _buffers gives; `found`: the tensors of every block (kinds.kinds_of)."""
     graph = None
     if found:
         try:
@@ -150,6 +135,9 @@ def _compute(
         return [size * ESTIMATE_PERCENT // 100 for size in graph]
     devices = _careful(model, graph and graph[:device_count], layer_devices, device_count, load, moved)
     return devices + [_careful_host(model, graph, layer_devices, load, moved)]
+
+
+_answers = Remembered(_compute, 4096)
 
 
 def _careful_host(

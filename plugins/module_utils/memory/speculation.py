@@ -11,7 +11,7 @@ confirmed by llama-server of build 11669 (tests/oracle/engine-speculation.jsonl)
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from ..model import architecture
 from ..model.schema import ModelFacts
@@ -19,6 +19,7 @@ from . import compute, kv_cache, rough_estimate
 from .graph import heads, kinds
 from .graph.traits import traits_of
 from .load import DEFAULT_CACHE_TYPE, HEADS, Load
+from .remembered import Remembered
 from .weights import Moved
 
 # Architectures whose heads were compared with the engine's. The heads of others (bailingmoe3, cohere2moe, deepseek32,
@@ -29,8 +30,6 @@ ESTIMATE_PERCENT = 125
 # What the estimate of the compute buffer gives for the heads of KNOWN, in terms of the engine's
 # (tests/oracle/engine-speculation.jsonl): it is never below.
 ESTIMATE_RANGE = (1.25, 2.6)
-REMEMBERED = 1024  # answers kept; a search for the largest context asks for the same ones again and again
-_answers: Dict[tuple, List[int]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,27 +111,13 @@ def heads_by_device(
         load: the Load of their context (load_of).
         moved: as compute.compute_by_device takes it; heads share the model's weights, wherever those are.
     """
-    moved = dict(moved or {})
     cached = [0] * device_count
     for index in range(architecture.trunk_blocks(model), model.block_count):
         device = layer_devices[index]
         if device is not None:
             cached[device] += kv_cache.attention_bytes(model, load, index)
     found = kinds.kinds_of(model, heads=True)
-    weights = kinds.Sizes(model, found).mark() if load.op_offload else None
-    key = (
-        kinds.mark(model, found),
-        tuple(layer_devices),
-        device_count,
-        load,
-        tuple(sorted(moved.items(), key=repr)),
-        weights,
-    )
-    if key not in _answers:
-        if len(_answers) >= REMEMBERED:
-            _answers.clear()
-        _answers[key] = _computed(model, found, list(layer_devices), device_count, load, moved)
-    computed = _answers[key]
+    computed = _answers.of(model, found, layer_devices, device_count, load, moved)
     return [Drafting(0, *pair) for pair in zip(cached, computed)]
 
 
@@ -158,3 +143,6 @@ def _computed(
         max(pair) * ESTIMATE_PERCENT // 100 if device in used else 0
         for device, pair in enumerate(zip(careful, sizes or careful))
     ]
+
+
+_answers = Remembered(_computed, 1024)

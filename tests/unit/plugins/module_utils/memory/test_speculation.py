@@ -126,9 +126,9 @@ def test_the_estimate_is_within_the_range_that_the_plan_names(monkeypatch):
     """It is tried on the heads that are known, whose rows the engine gave."""
     rows = [row for row, unused in compared() if row["speculation"] == HEADS]
     monkeypatch.setattr(speculation, "KNOWN", frozenset())
-    speculation._answers.clear()
+    speculation._answers.forget()
     pairs = [(engine[5], ours[5]) for row in rows for engine, ours in oracle.devices(row) if engine[5]]
-    speculation._answers.clear()
+    speculation._answers.forget()
     least, most = speculation.ESTIMATE_RANGE
     assert len(pairs) >= 60
     for engine, ours in pairs:

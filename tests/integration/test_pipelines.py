@@ -8,6 +8,7 @@ The host is this machine, with a "Python" that answers in the place of the modul
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -20,6 +21,8 @@ from tests.integration.support import CHECKOUT, environment, run, tool
 from tests.setup.environment import virtual_environment
 from tests.unit import test_guides as guides
 
+#: Documented at docs.ansible.com/ansible/latest/collections/awx/awx/job_template_module.html.
+JOB_TEMPLATE = "awx.awx.job_template"
 GUIDE = CHECKOUT / "docs" / "docsite" / "rst" / "gitops.rst"
 PROGRAMS = [
     "ansible-core==2.21.5",
@@ -80,17 +83,19 @@ def test_the_execution_environment_is_one(collections, tmp_path):
 @pytest.mark.full
 def test_the_programs_of_awx_and_ansible_navigator_run_the_plan(host):
     home = virtual_environment("pipelines", sys.executable, PROGRAMS, constraints=None) / "bin"
-    (book,) = [content for content in examples() if isinstance(content, list)]
+    book, (task,) = [content for content in examples() if isinstance(content, list)]
+    job = task[JOB_TEMPLATE]
+    assert (job["job_type"], list(job["extra_vars"])) == ("check", ["ollama_multigpu_fail_on_change"])
     project = host.directory / "state" / "project"
     project.mkdir()
-    (project / "site.yml").write_text(yaml.safe_dump(book).replace(".site", ".plan"))
+    (project / job["playbook"]).write_text(yaml.safe_dump(book))
     inventory = str(host.directory / "inventory.yml")
     path = "PATH=%s:%s" % (home, environment()["PATH"])
-    options = ["-e", "ollama_multigpu_fail_on_change=true"]
-    runner = [home / "ansible-runner", "run", project.parent, "-p", "site.yml", "--inventory", inventory]
+    options = ["-e", json.dumps(job["extra_vars"])]
+    runner = [home / "ansible-runner", "run", project.parent, "-p", job["playbook"], "--inventory", inventory]
     navigator = [home / "ansible-navigator", "run", "gpufleet.ollama.plan", "-i", inventory, "--mode", "stdout"]
     navigator += ["--execution-environment", "false", "--playbook-artifact-enable", "false"]
-    for command, more in ((runner, ["--cmdline", shlex.join(options)]), (navigator, options)):
+    for command, more in ((runner, ["--cmdline", shlex.join(["--check", *options])]), (navigator, options)):
         asked = len(host.asked)
         host.command("env", path, *map(str, command), *more, cwd=host.directory / "state")
         assert host.status == 2, host.output

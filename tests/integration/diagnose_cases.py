@@ -41,6 +41,12 @@ def drop_in(kinds: str, *lines: str, then: tuple[str, ...] = ()) -> Group:
     return Group((write, RESTART, "wait-for-server", *then), ("rm " + DROP_IN, RESTART), tuple(kinds.split()))
 
 
+def with_gpus(group: Group, **keys: object) -> Group:
+    """A group of which the GPU state is another one; `__` in a key stands for a dot."""
+    changes = gpus("", **keys)
+    return Group(changes.do + group.do, group.undo + changes.undo, group.kinds)
+
+
 def plan() -> str:
     """A plan for the host, with a model that its server has not loaded and a variable that it does not have."""
     made = planned({"name": "gemma3:27b", "context_length": 8192})
@@ -53,6 +59,11 @@ GROUPS = {
     "mismatch": gpus("driver_library_mismatch", fault__nvmlInit=18),
     "not loaded": gpus("driver_not_loaded", fault__nvmlInit=9),
     "error": gpus("driver_refuses", fault__nvmlInit=999),
+    "no library": Group(
+        ("dirname /usr/lib/*/libnvidia-ml.so.1 > /root/where", "mv $(cat /root/where)/libnvidia-ml.so.1 /root"),
+        ("mv /root/libnvidia-ml.so.1 $(cat /root/where)",),
+        ("driver_library_missing",),
+    ),
     "not listed": gpus("gpu_not_listed", gpus=1),
     "lost": gpus("gpu_lost", gpu1__fault=15),
     "release": gpus("gpu_not_built_for driver_too_old", gpu0__compute_capability="3.7", driver__version="535.183.01"),
@@ -91,6 +102,22 @@ GROUPS = {
         "Environment=OLLAMA_GPU_OVERHEAD=1 GGML_CUDA_P2P=1 GGML_CUDA_ENABLE_UNIFIED_MEMORY=1",
     ),
     "one visible": drop_in("visible_devices_fewer vulkan_shows_hidden_gpu", "Environment=CUDA_VISIBLE_DEVICES=0"),
+    "two of a divided GPU": with_gpus(
+        drop_in("mig_one_device_only", "Environment=CUDA_VISIBLE_DEVICES=MIG-1,MIG-2"),
+        gpu0__mig=1,
+        gpu0__mig__pending=1,
+        gpu0__mig__max=2,
+        **{"gpu0__mig__%d__uuid" % slot: "MIG-%d" % (slot + 1) for slot in (0, 1)},
+        **{"gpu0__mig__%d__memory__total" % slot: 20 * 1024**3 for slot in (0, 1)},
+    ),
+    "another library": with_gpus(
+        drop_in("library_leaves_gpu_out", "Environment=OLLAMA_LLM_LIBRARY=cuda_v13"), gpu0__compute_capability="7.0"
+    ),
+    "main_gpu": drop_in(
+        "main_gpu_given",
+        "Environment=OLLAMA_SCHED_SPREAD=1",
+        then=("""ask '{"model": "tiny", "options": {"main_gpu": 0}}'""",),
+    ),
     "none visible": drop_in("visible_devices_none", "Environment=CUDA_VISIBLE_DEVICES=-1"),
     "wrong entry": drop_in("visible_devices_invalid", "Environment=CUDA_VISIBLE_DEVICES=0,7"),
     "not reloaded": Group(

@@ -161,7 +161,6 @@ TESTED_ELSEWHERE = {
     "ollama/test_present.py": ("present and absent are asked for together", "ollama/", "absent other_stores"),
     "ollama/test_replaced.py": ("manifests that were replaced", "ollama/", "store_named store_replaced"),
     "diagnose/test_diagnosis.py": ("what a host shows is what findings are made of", "diagnose/", "shapes"),
-    "diagnose/test_server_settings.py": ("CASES has the settings of a server together", "diagnose/", "visible_devices"),
     "program/test_main.py": ("exit codes are what a command ends with", "program/", "shapes"),
     "evidence/test_checks.py": ("the verdict of checks", "evidence/", "shapes"),
 }

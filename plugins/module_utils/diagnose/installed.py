@@ -105,7 +105,8 @@ def _failed(server: Server) -> Iterator[Finding]:
     if not start_problems.has_ended(server.properties, None) or not _should_run(server):
         return
     lines = list(server.last_lines)
-    seen = secrets.without_credentials(lines[-1]).rstrip(".") if lines else "its journal holds nothing"
+    line = start_problems.telling_line(lines)
+    seen = secrets.without_credentials(line).rstrip(".") if line else "its journal holds nothing"
     state, result = server.properties.get("ActiveState"), server.properties.get("Result") or "unknown"
     remedy = start_problems.remedy(server.name, server.properties, lines)
     if (state, result) == ("inactive", "success"):

@@ -108,8 +108,14 @@ def _vulkan(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     if on and hidden > 0 and VISIBLE_DEVICES in server.variables:
         yield Finding(
             "vulkan_shows_hidden_gpu",
-            "%s hides %d GPUs from CUDA, and %s is not 0%s"
-            % (server.name, hidden, _VULKAN, "; its log has %d Vulkan devices" % len(by_vulkan) if by_vulkan else ""),
+            "%s hides %d of the %d GPUs from CUDA, and %s is not 0%s"
+            % (
+                server.name,
+                hidden,
+                len(listed(evidence)),
+                _VULKAN,
+                "; its log has %d Vulkan devices" % len(by_vulkan) if by_vulkan else "",
+            ),
             CERTAIN if by_vulkan else LIKELY,
             "Set OLLAMA_VULKAN=0 and restart the service; the role always does.",
             subject=server.name,

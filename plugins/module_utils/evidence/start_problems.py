@@ -82,6 +82,16 @@ def remedy(unit: str, properties: Mapping[str, str], lines: Sequence[str]) -> st
     return _ANYTHING % {"unit": unit}
 
 
+def telling_line(lines: Sequence[str]) -> str:
+    """Return the line that says why a service ended: one that `remedy` knows, or the last one; "" where there is none.
+
+    Args:
+        lines: the end of its journal.
+    """
+    known = (line for line in lines for expression, _words in _KINDS if re.search(expression, line))
+    return next(known, lines[-1] if lines else "")
+
+
 def has_ended(properties: Mapping[str, str], restarts: Optional[int]) -> bool:
     """Whether systemd says that a service ended, although it was started: it failed, or is or was started again.
 

@@ -13,6 +13,7 @@ from tests.unit.plugins.module_utils.diagnose.builders import PROGRAM, UNIT, eng
 
 LIBRARIES = ("cuda_v13", "llama-server")
 FAILED = {"ActiveState": "failed", "SubState": "failed", "Result": "exit-code"}
+RESULT = "ollama.service: Failed with result 'exit-code'."
 BUSY = "Error: listen tcp 127.0.0.1:11434: bind: address already in use"
 CASES = {
     "two_servers": (
@@ -27,7 +28,7 @@ CASES = {
     "cuda_library_missing": (host(programs=(Program(PROGRAM, "/l", ("llama-server",)),)), ["/l", "cuda_v*"]),
     "program_replaced": (host(servers=(server(executable=PROGRAM + " (deleted)"),)), [PROGRAM, "restart " + UNIT]),
     "service_failed": (
-        host(servers=(server(pid=0, process=None, properties=FAILED, last_lines=(BUSY,), engines=()),)),
+        host(servers=(server(pid=0, process=None, properties=FAILED, last_lines=(BUSY, RESULT), engines=()),)),
         ["failed", "address already in use", "ss -ltnp"],
     ),
     "known_fault": (host(servers=(server(version="0.13.0"),)), ["0.13.0", "projector", "workaround"]),

@@ -20,6 +20,7 @@ from tests.unit.plugins.module_utils.diagnose import (
     test_proven,
     test_server_settings,
     test_tenants,
+    test_visible_devices,
 )
 
 GUIDE = pathlib.Path(__file__).resolve().parents[5] / "docs" / "docsite" / "rst" / "diagnose.rst"
@@ -33,6 +34,7 @@ MODULES = (
     test_proven,
     test_server_settings,
     test_tenants,
+    test_visible_devices,
 )
 
 

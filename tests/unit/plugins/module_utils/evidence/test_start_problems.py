@@ -49,6 +49,12 @@ def test_each_kind_has_a_remedy(line, words):
         assert word in remedy
 
 
+def test_the_line_that_says_why_is_told_and_not_the_last_one_of_systemd():
+    lines = ["begin", "listen tcp 127.0.0.1:1: bind: address already in use", "Failed with result 'exit-code'."]
+    assert start_problems.telling_line(lines) == lines[1]
+    assert start_problems.telling_line(lines[:1] + lines[2:]) == lines[2] and start_problems.telling_line([]) == ""
+
+
 def test_the_result_of_the_unit_counts_as_well():
     assert "too little memory" in start_problems.remedy(UNIT, {"Result": "oom-kill"}, [])
 

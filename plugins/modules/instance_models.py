@@ -210,7 +210,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch_server import FetchServer, FetchServerError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.login import login_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.model_options import (
-    diff_of,
+    model_diffs,
     model_options,
     read_models,
     result_of,
@@ -271,7 +271,7 @@ def main():
         ],
     )
     if module._diff:
-        result["diff"] = [diff_of(wanted, outcome) for wanted, outcome in progress.done if outcome.changed]
+        result["diff"] = model_diffs(progress.done, details=module._verbosity > 0)
     if progress.failures:
         module.fail_json(msg=progress.message(), **result)
     module.exit_json(**result)

@@ -198,7 +198,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, run_lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.state import applied_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.model_options import (
-    diff_of,
+    model_diffs,
     model_options,
     read_models,
     result_of,
@@ -317,7 +317,7 @@ def main():
         module.warn(warning)
     if module._diff:
         result["diff"] = diffs_of(done.files, details=module._verbosity > 0)
-        result["diff"] += [diff_of(wanted, outcome) for wanted, outcome in done.progress.done if outcome.changed]
+        result["diff"] += model_diffs(done.progress.done, details=module._verbosity > 0)
     if done.failure:
         module.fail_json(
             msg=failure_text(options["title"], done.failure, done.back, plans.wanted, plans.applied), **result

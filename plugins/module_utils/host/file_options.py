@@ -7,12 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..common.differences import differences
 from .files import FileOutcome, WantedFile
 from .ownership import FilesError, Ownership, parse_mode
-
-#: So many lines of a file that is new, or gone, are shown without -v.
-LONGEST_NEW = 10
-_WITHOUT_TEXT = "directories, links, owners and modes"
 
 
 def file_options() -> dict[str, Any]:
@@ -59,46 +56,10 @@ def read_files(entries: list[dict[str, Any]]) -> list[WantedFile]:
     return wanted
 
 
-def diffs_of(outcomes: Sequence[FileOutcome], details: bool) -> list[dict[str, Any]]:
-    """Return the differences of several paths, in Ansible's form.
-
-    Each file with text has one, and what is no text (directories, links, owners and modes) shares one with a line for
-    each path.
-
-    Args:
-        outcomes: of the paths.
-        details: whether to show the text of long files that are new, or gone. It is that of the role, and not what a
-            user has to look at.
-    """
-    found = []
-    states: tuple[list[str], list[str]] = ([], [])
-    for outcome in outcomes:
-        for before, after in outcome.differences:
-            if isinstance(before, dict):
-                for lines, state in zip(states, (before, after)):
-                    lines += ["%s: %s" % (outcome.path, _in_words(state))] if state.get("state") != "absent" else []
-                continue
-            texts = [before, after]
-            if "" in texts and not details:
-                texts = list(map(_shortened, texts))
-            found.append(_diff(outcome.path, *texts))
-    if states[0] or states[1]:
-        found.append(_diff(_WITHOUT_TEXT, *("".join("%s\n" % line for line in lines) for lines in states)))
-    return found
-
-
-def _diff(header: str, before: str, after: str) -> dict[str, Any]:
-    return dict(before=before, after=after, before_header=header, after_header=header)
-
-
-def _in_words(state: dict[str, Any]) -> str:
-    """{"state": "directory", "mode": "0755"} as "directory, mode 0755"."""
-    return ", ".join(str(value) if key == "state" else "%s %s" % (key, value) for key, value in state.items())
-
-
-def _shortened(text: str) -> str:
-    lines = text.count("\n")
-    return text if lines <= LONGEST_NEW else "(%d lines, which -v shows)\n" % lines
+def diffs_of(outcomes: Sequence[FileOutcome], details: bool) -> list[dict[str, str]]:
+    """Return the differences of several paths, in Ansible's form; see common/differences.py."""
+    entries = [(outcome.path, before, after) for outcome in outcomes for before, after in outcome.differences]
+    return differences(entries, "directories, links, owners and modes", details)
 
 
 def file_result(outcome: FileOutcome) -> dict[str, Any]:

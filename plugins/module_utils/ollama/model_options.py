@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Optional
 
+from ..common.differences import differences
 from .ensure import EXPECTED_ERRORS, WantedModel, read_wanted
 from .ensure_list import Progress
 from .login import LoginRefused, login_of
@@ -135,7 +137,11 @@ def warnings_of(progress: Progress) -> list[str]:
     return found
 
 
-def diff_of(wanted: WantedModel, outcome: Outcome) -> dict[str, Any]:
-    """Return the difference that one entry makes, in Ansible's form."""
-    header = "%s: %s" % (wanted.instance, wanted.name)
-    return dict(before=outcome.before, after=outcome.after, before_header=header, after_header=header)
+def model_diffs(done: Iterable[tuple[WantedModel, Outcome]], details: bool) -> list[dict[str, str]]:
+    """Return the differences that entries make, in Ansible's form; see common/differences.py."""
+    entries = [
+        ("%s: %s" % (wanted.instance, wanted.name), outcome.before, outcome.after)
+        for wanted, outcome in done
+        if outcome.changed
+    ]
+    return differences(entries, "models", details)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.differences import differences
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import present
 
 from tests.rig.models import catalog
@@ -74,8 +75,9 @@ def test_the_result_of_an_entry_is_that_of_the_module_model(rig, state):
         found = run(rig, [entry(rig, 0, "tiny:optimized", state, **options)], check=True)
         for key in ("changed", "action", "digest", "pulled_bytes", "loaded"):
             assert found["models"][0][key] == alone[key], key
-        assert [(part["before"], part["after"]) for part in found["diff"]] == (
-            [(alone["diff"]["before"], alone["diff"]["after"])] if alone["changed"] else []
+        diff = alone["diff"] if alone["changed"] else {"before": None, "after": None}
+        assert found["diff"] == differences(
+            [("gpu0: tiny:optimized", diff["before"], diff["after"])], "models", details=False
         )
 
 

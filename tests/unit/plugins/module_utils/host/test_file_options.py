@@ -50,38 +50,12 @@ def test_outcomes_are_told():
     assert file_options.without_contents([entry(path="/a", content="secret")])[0]["content"] is None
 
 
-def diffs(*differences, details=False):
-    outcomes = [FileOutcome("/%d" % number, "change", [one]) for number, one in enumerate(differences)]
-    return [(diff["before_header"], diff["before"], diff["after"]) for diff in file_options.diffs_of(outcomes, details)]
-
-
-def test_differences_of_texts_are_shown_one_by_one():
-    long = "x\n" * (file_options.LONGEST_NEW + 1)
-    short = long[2:]
-    assert diffs((short, ""), ("", short), (long, long + "y\n")) == [
-        ("/0", short, ""),
-        ("/1", "", short),
-        ("/2", long, long + "y\n"),
+def test_differences_are_those_of_all_paths():
+    outcomes = [
+        FileOutcome("/a", "change", [("x\n", "y\n")]),
+        FileOutcome("/b", "create", [({"state": "absent"}, {"state": "link", "target": "c"})]),
     ]
-
-
-def test_what_is_new_and_long_is_shown_on_request():
-    long = "x\n" * (file_options.LONGEST_NEW + 1)
-    assert diffs(("", long), (long, "")) == [
-        ("/0", "", "(11 lines, which -v shows)\n"),
-        ("/1", "(11 lines, which -v shows)\n", ""),
-    ]
-    assert diffs(("", long), (long, ""), details=True) == [("/0", "", long), ("/1", long, "")]
-
-
-def test_what_has_no_text_shares_a_difference():
-    absent, directory = {"state": "absent"}, {"state": "directory", "owner": "root", "mode": "0755"}
-    link = {"state": "link", "target": "a"}
-    assert diffs((absent, directory), (link, dict(link, target="b")), ("x", "y"), (directory, absent)) == [
-        ("/2", "x", "y"),
-        (
-            "directories, links, owners and modes",
-            "/1: link, target a\n/3: directory, owner root, mode 0755\n",
-            "/0: directory, owner root, mode 0755\n/1: link, target b\n",
-        ),
+    assert [(one["before_header"], one["after"]) for one in file_options.diffs_of(outcomes, details=False)] == [
+        ("/a", "y\n"),
+        ("directories, links, owners and modes", "/b: link, target c\n"),
     ]

@@ -36,7 +36,15 @@ def test_outcomes_are_told():
     outcome = Outcome("pull", "sha256:a", 3, {"digest": None}, {"digest": "sha256:a"}, warnings=["Oh."])
     told = model_options.result_of(wanted, outcome)
     assert (told["action"], told["changed"], told["pulled_bytes"], told["store"]) == ("pull", True, 3, None)
-    assert model_options.diff_of(wanted, outcome)["before_header"] == "gpu0: tiny:latest"
+    done = [(wanted, outcome), (wanted, Outcome())]
+    assert model_options.model_diffs(done, details=False) == [
+        {
+            "before": "",
+            "after": "gpu0: tiny:latest: digest sha256:a\n",
+            "before_header": "models",
+            "after_header": "models",
+        }
+    ]
     outcome.header_differs = True
     warnings = model_options.warnings_of(Progress([(wanted, outcome)], held_back=[wanted]))
     assert warnings[0] == "Oh." and "tiny:latest of gpu0" in warnings[1]

@@ -40,7 +40,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import task_lines
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import overview_lines
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.run_record import STAGES, RunRecord, stage_of
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Span, line, undrawn
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Span, line, sentence, undrawn
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import print_lines, terminal_style
 
 _SHOW = "gpufleet.ollama.show"
@@ -140,7 +140,7 @@ class CallbackModule(Default):
         if not is_loop:
             self._told(name, task, answer)
         if answer.get("changed") and not task.check_mode and not isinstance(task, TaskInclude):
-            self._print(task_lines.changed(name, task, answer, seconds))
+            self._print(task_lines.changed(name, task, answer, seconds, self._style))
 
     def v2_runner_item_on_ok(self, result):
         name, task, answer = _parts(result)
@@ -249,12 +249,10 @@ class CallbackModule(Default):
         text = "\n".join(one.rstrip("\n") for one in found if one)
         if not text:
             return
-        title = Span("%s: %s" % (name, task_lines.name_of(task)), "title")
         first = self._differences.setdefault((task._uuid, text), name)
-        if first != name:
-            self._print([line(title, ": the same difference as on %s" % first)])
-        else:
-            self._print([line(title)])
+        title = "%s: %s%s" % (name, task_lines.name_of(task), "" if first == name else ": the same as on %s" % first)
+        self._print(sentence(self._style, title, rest="  ", role="title"))
+        if first == name:
             self._display.display(_OBEYED.sub(lambda match: ascii(match.group())[1:-1], text))
 
     def v2_playbook_on_stats(self, stats):

@@ -25,6 +25,7 @@ _NUMBERS = (
     (r"\bThe store of its instance does\b", "The stores of their instances do"),
     (r"\bIts instance does\b", "Their instances do"),
     (r"^It is\b", "They are"),
+    (r"^Its content differs\b", "Their contents differ"),
     (r"^It does\b", "They do"),
     (r"^It becomes another name\b", "They become other names"),
     (r"\bhave it\b", "have them"),

@@ -25,12 +25,14 @@ def name_of(task: Any) -> str:
     return str(task.get_name()).strip().rsplit(" : ", 1)[-1]
 
 
-def changed(host: str, task: Any, answer: Mapping[str, Any], seconds: float) -> list[Line]:
-    """Return the line of a task that has changed something."""
+def changed(host: str, task: Any, answer: Mapping[str, Any], seconds: float, style: Style) -> list[Line]:
+    """Return the lines of a task that has changed something."""
     items = [one for one in answer.get("results") or [] if isinstance(one, Mapping) and one.get("changed")]
     count = ", %d items" % len(items) if len(items) > 1 else ""
     took = ", %.0f s" % seconds if seconds >= _LONG else ""
-    return [line("%s  " % host, Span("changed", "note"), ": %s%s%s" % (name_of(task), count, took))]
+    begin = "%s  changed: " % host
+    (first, *more) = sentence(style, "%s%s%s" % (name_of(task), count, took), first=begin, rest="    ")
+    return [line("%s  " % host, Span("changed", "note"), ": ", *first[1:]), *more]
 
 
 def failed(

@@ -139,11 +139,13 @@ def test_what_is_alike_on_hosts_is_shown_once(run):
 def test_a_change_is_a_line(run):
     run.ends("on_ok", "a", Task("Write the plan", path="finish/main.yml"), {"changed": True})
     assert run.printed[-1] == "a  changed: Write the plan"
+    run.ends("on_ok", "a", Task("Write " + "a plan and " * 9, path="finish/main.yml"), {"changed": True})
+    assert max(map(len, run.printed[-1].splitlines())) <= 80
     count = len(run.printed)
     run.ends("on_ok", "a", Task("Write the plan, maybe", check_mode=True), {"changed": True})
     assert len(run.printed) == count
     run.callback.v2_playbook_on_stats(Stats(a={"changed": 2}))
-    assert "a: done, 2 tasks changed something" in run.text
+    assert "a: done, 3 tasks changed something" in run.text
 
 
 def test_a_failure_is_told_with_its_whole_message(run):
@@ -220,7 +222,7 @@ def test_differences_of_files_are_shown_and_harmless(run):
     run.callback.v2_on_file_diff(run.result("a", Task("Write"), {"changed": False, "diff": [diff]}))
     assert len(run.printed) == count
     run.callback.v2_on_file_diff(run.result("b", Task("Write"), {"changed": True, "diff": [diff]}))
-    assert run.printed[count:] == ["b: Write: the same difference as on a"]
+    assert run.printed[count:] == ["b: Write: the same as on a"]
     other = dict(diff, after="c\n")
     run.callback.v2_on_file_diff(run.result("c", Task("Write"), {"changed": True, "diff": [other]}))
     assert "+c" in run.printed[-1]

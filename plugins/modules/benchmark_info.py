@@ -31,8 +31,6 @@ attributes:
     description: In check mode nothing is measured.
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 notes:
   - The engines of other users are read only with O(ignore:become).
 """

@@ -34,8 +34,6 @@ attributes:
     description: In check mode nothing is stopped and nothing is measured.
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   may_disturb:
     description:

@@ -27,8 +27,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-  platform:
-    platforms: linux
 options:
   host:
     description:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Shapes of what is observed on a host, and of the evidence that placement_check returns.
+"""Shapes of what is observed on a host, and of the evidence that placement_check returns. Pure.
 
 `Observations` is what `collect` gathers. `Evidence` is what `checks` makes of it; `dataclasses.asdict` of an Evidence
 is the result of the module. Bytes are integers named `*_bytes`; unknown is None, never 0.

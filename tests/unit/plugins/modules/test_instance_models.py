@@ -285,11 +285,11 @@ def test_wrong_options_are_refused_before_anything_is_done(rig, options, words):
 
 def test_a_missing_library_is_the_action_plugins_to_bring(rig, monkeypatch):
     from ansible_collections.gpufleet.ollama.plugins.module_utils.common import libraries
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import client
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import transport
 
     def missing(*unused):
         raise libraries.LibraryMissing("requests")
 
-    monkeypatch.setattr(client, "import_requests", missing)
+    monkeypatch.setattr(transport, "import_requests", missing)
     result = run(rig, [dict(instance="gpu0", name="tiny", url="http://127.0.0.1:1")])
     assert result["failed"] and result["missing_library"] == "requests"

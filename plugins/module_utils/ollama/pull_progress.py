@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How far a pull has come by what the server says, and when it is given up. Pure: the times are given.
+"""How far a pull has come by what the server says, and when it is given up. The times are given by the caller.
 
 A server may be another program, or lie. So a pull ends for certain: its bytes and steps have a limit, and they must
 come at a least rate.

@@ -109,6 +109,7 @@ instances:
         - Checks of the instance as a whole. V(only_planned_models) fails if a model is loaded that is not planned,
           V(only_engines) if another process of its unit holds memory of a GPU. V(listener), V(release), V(programs),
           V(environment), V(unit) and V(own_process) fail if it is not the planned server that runs and answers.
+          V(who_may_connect) fails if the host has rules of who may connect and they are not in force.
         - Each has C(name), C(passed) (null if it is unknown), C(required), C(expected) and C(observed).
       type: list
       elements: dict
@@ -136,8 +137,8 @@ diagnosis:
       description:
         - One of V(one_gpu_carries_all), V(layers_on_cpu), V(cpu_only), V(far_from_predicted), V(foreign_process),
           V(not_loaded), V(engine_died), V(gpu_not_seen), V(answer_no_number), V(answer_one_token),
-          V(answer_unprintable), V(vector_wrong), V(replicas_disagree), V(unplanned_model), V(unplanned_process) and
-          V(unproven).
+          V(answer_unprintable), V(vector_wrong), V(replicas_disagree), V(unplanned_model), V(unplanned_process),
+          V(open_to_others) and V(unproven).
       type: str
     evidence:
       description: What was observed.

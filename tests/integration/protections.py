@@ -109,6 +109,26 @@ UNIT_LINES = {
     "RestrictSUIDSGID": [(None, ["unit-RestrictSUIDSGID", "attempt-set-user-id-file"])],
     "SystemCallArchitectures": [(None, ["unit-SystemCallArchitectures"])],
 }
+#: The same of instances that listen on a network.
+NETWORK_LINES = {
+    "ExecStartPre": [
+        (None, ["unit-ExecStartPre"]),
+        ("ExecStartPre=+-/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft", ["unit-ExecStartPre"]),
+    ]
+}
+#: What else keeps others from these instances: (what is done, what takes it back, the finding).
+RULES = (
+    ("nft delete table inet ollama_multigpu", "systemctl reload ollama-firewall", "rules-port"),
+    ("nft flush chain inet ollama_multigpu clients", "systemctl reload ollama-firewall", "rules-drop"),
+    ("systemctl disable -q ollama-firewall", "systemctl enable -q ollama-firewall", "rules-unit"),
+    ("systemctl stop ollama-firewall", "systemctl start ollama-firewall", "rules-unit"),
+)
+#: Files of root's that load these rules.
+LOADERS = (
+    "/etc/ollama-multigpu/firewall.nft",
+    "/etc/systemd/system/ollama-firewall.service",
+    "/etc/systemd/system/nftables.service.d/ollama-multigpu.conf",
+)
 #: Further values of variables; each of them is taken away, too.
 VARIABLES = {
     "OLLAMA_HOST": [('OLLAMA_HOST="0.0.0.0:%(port)s"', ["environment-OLLAMA_HOST", "listens-loopback"])],
@@ -141,12 +161,12 @@ class Loss:
 
 
 class Host:
-    """A converged host of the rig with an instance of this name."""
+    """A converged host of the rig with an instance of this name, and the program that looks at it."""
 
-    def __init__(self, container: str, instance: str):
+    def __init__(self, container: str, instance: str, program: str = "protections.py"):
         self.container, self.instance = container, instance
         self._stale = False  # whether the instance was started with something missing
-        self.sh("cat > %s" % CHECK, (SCENARIOS / "utils" / "protections.py").read_bytes())
+        self.sh("cat > %s" % CHECK, (SCENARIOS / "utils" / program).read_bytes())
 
     def sh(self, command: str, stdin: bytes = b"", check: bool = True) -> str:
         """Output of a shell command, as root."""
@@ -170,7 +190,8 @@ class Host:
             self._stale = False
 
     def _findings(self, look: bool) -> list[str]:
-        return self.sh("python3 %s %s; true" % (CHECK, "--look" if look else "")).splitlines()
+        told = self.sh("python3 %s %s; true" % (CHECK, "--look" if look else ""))
+        return [line for line in told.splitlines() if line]
 
     def restart(self) -> None:
         """Let systemd read its files again and start the instance again, however that ends."""
@@ -195,14 +216,26 @@ class Host:
 
     def losses(self) -> list[Loss]:
         """Everything that can be taken away."""
-        return self._unit() + self._environment() + self._files() + self._releases()
+        return self._unit(UNIT_LINES) + self._environment() + self._files() + self._releases()
 
-    def _unit(self) -> list[Loss]:
+    def network_losses(self) -> list[Loss]:
+        """What keeps others from instances that listen on a network; network_protections.py looks at it."""
+        rules = [Loss("rules: " + change, change, back, (finding,)) for change, back, finding in RULES]
+        gone = [
+            Loss("rules: without " + one, "mv %s /run/x" % one, "mv /run/x " + one, ("file-" + one,)) for one in LOADERS
+        ]
+        owned = [
+            Loss("rules: of others: " + one, "chown ollama " + one, "chown root " + one, ("file-" + one,))
+            for one in LOADERS
+        ]
+        return self._unit(NETWORK_LINES) + rules + gone + owned
+
+    def _unit(self, lines: dict[str, list]) -> list[Loss]:
         text = self.read(UNIT)
         losses = []
         for line in service_lines(text):
             key = line.partition("=")[0]
-            for instead, findings in UNIT_LINES.get(key, []) if key not in UNPROTECTING else []:
+            for instead, findings in lines.get(key, []) if key not in UNPROTECTING else []:
                 name = "unit: %s%s" % (line, " -> " + instead.replace("\n", ", ") if instead else "")
                 # Another line of the same key goes, too, where the replacement has one.
                 gone = [line] + [

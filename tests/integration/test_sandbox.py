@@ -34,7 +34,19 @@ ASK = (
     "import urllib.request as u; u.urlopen('http://127.0.0.1:11434/api/generate', "
     'b\'{"model": "tiny:latest-optimized", "prompt": "x"}\').read()'
 )
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 11434), 2)"
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
+#: Gives a host an address of IPv6 (SIOCSIFADDR).
+GIVE_ADDRESS = """import fcntl, socket, struct, sys
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+    address = socket.inet_pton(socket.AF_INET6, sys.argv[1])
+    fcntl.ioctl(s, 0x8916, address + struct.pack("=Ii", 64, socket.if_nametoindex("eth0")))
+"""
+OF_IPV6 = {"served": "fd00:89::1", "friend": "fd00:89::2", "other": "fd00:89::3"}
+#: In the place of nft: loads nothing, as where the kernel lacks a module.
+NO_NFT = """#!/bin/sh
+case $1 in -f) echo "$2:3:1-7: Error: Could not process rule: Operation not supported" >&2; exit 1;; esac
+exec /usr/sbin/nft.real "$@"
+"""
 
 
 def address_of(host):
@@ -42,9 +54,9 @@ def address_of(host):
     return on(host, "hostname", "-I").split()[0]
 
 
-def connects(host, address):
-    """Whether a host can connect to the first instance at an address."""
-    command = ["exec", fleet.container_name(SET, host), "python3", "-c", CONNECT, address]
+def connects(host, address, port=11434):
+    """Whether a host can connect to an instance, usually the first one, at an address."""
+    command = ["exec", fleet.container_name(SET, host), "python3", "-c", CONNECT, address, str(port)]
     return podman(*command, check=False).returncode == 0
 
 
@@ -75,6 +87,11 @@ def test_only_peers_reach_an_instance(site):
     served = address_of("served")
     assert connects("served", "127.0.0.1") and connects("friend", served)
     assert not connects("other", served)
+
+
+def said(guarded, command):
+    """What the program of the host says, in one line."""
+    return " ".join(guarded.sh("ollama-multigpu %s 2>&1; true" % command).split())
 
 
 @pytest.fixture(name="guarded")
@@ -149,13 +166,79 @@ def test_only_listed_hosts_get_through_the_rules(site, guarded):
         guarded.sh("systemctl %s nftables" % command)
         assert not connects("other", served), command
 
+    for command in ("restart", "stop"):
+        guarded.sh("systemctl %s ollama-firewall" % command)
+        assert not connects("other", served), command
+    assert site.play("site").counts["served"]["changed"] == 1  # the unit
+
+
+def test_emptied_tables_are_a_finding_and_come_back(site, guarded):
+    """With the next run, with the start of an instance, and with what the finding says."""
+    served = address_of("served")
+    assert "Verdict: pass" in guarded.sh("ollama-multigpu check")
     guarded.sh("nft flush ruleset")
     assert connects("other", served)
+    for command in ("check", "status"):
+        told = said(guarded, command)
+        assert "open_to_others: the rules of /etc/ollama-multigpu/firewall.nft are not in force" in told
+        assert "everybody who reaches the host can connect to" in told
+    assert "open_to_others" in "".join(site.play("verify", expect=2).failures["served"])
+
     started = guarded.sh(STARTED)
     again = site.play("site")
-    assert again.counts["served"]["changed"] == 2, again.output  # what is loaded at once, and at boot
+    assert again.counts["served"]["changed"] == 1, again.output
     assert not connects("other", served) and guarded.sh(STARTED) == started
     assert site.play("site").counts["served"]["changed"] == 0
+
+    for command in ("systemctl reload-or-restart ollama-firewall", "ollama-multigpu check --heal"):
+        guarded.sh("nft flush ruleset")
+        guarded.sh(command)
+        assert not connects("other", served) and guarded.sh(STARTED) == started, command
+    guarded.sh("nft flush ruleset")
+    guarded.restart()
+    assert not connects("other", served)
+
+
+def test_an_instance_that_is_added_later_is_guarded_and_ports_that_are_given_up_are_free(site, guarded):
+    """With clients of IPv6 as well."""
+    for host, address in OF_IPV6.items():
+        on(host, "python3", "-c", GIVE_ADDRESS, address)
+    served = (address_of("served"), OF_IPV6["served"])
+    allowed = {"ollama_multigpu_allow_from": [address_of("friend"), OF_IPV6["friend"]]}
+    wanted = {**VARIABLES, **allowed, "ollama_multigpu_listen_address": "::"}
+    one = {"ollama_multigpu_models": [{"name": "tiny", "insecure": True, "strategy": "single"}]}
+    site.inventory({"served": {}}, **{**wanted, **one, "ollama_multigpu_base_port": 11440})
+    site.play("site")
+    assert "dport 11440 " in guarded.sh("nft list table inet ollama_multigpu")
+    assert "{ 11440 }" in guarded.sh("cat /etc/ollama-multigpu/firewall.nft")
+
+    site.inventory({"served": {}}, **wanted)
+    site.play("site")
+    reached = [(address, port) for address in served for port in (11434, 11435)]
+    for one in reached:
+        assert connects("friend", *one) and not connects("other", *one), one
+    guarded.sh("nft flush ruleset")
+    assert all(connects("other", *one) for one in reached), "it is the rules that keep it out"
+    guarded.sh("systemctl reload ollama-firewall")
+    assert "dport { 11434, 11435 }" in guarded.sh("nft list table inet ollama_multigpu")
+
+
+def test_no_instance_starts_without_the_rules(site, guarded):
+    """At boot, where nft fails; the host says why, and goes on by itself."""
+    guarded.sh("mv /usr/sbin/nft /usr/sbin/nft.real; cat > /usr/sbin/nft; chmod 755 /usr/sbin/nft", NO_NFT.encode())
+    fleet.reboot(SET, "served")
+    journal = "journalctl -u ollama@gpu0.service --output=cat -b --no-pager"
+    wait_until(lambda: "Operation not supported" in guarded.sh(journal), "the instance asks for its rules")
+    wait_until(lambda: guarded.sh("systemctl is-failed ollama-firewall; true") == "failed\n", "the unit of the rules")
+    assert not connects("other", address_of("served")) and not connects("served", "127.0.0.1")
+    told = said(guarded, "status")
+    assert "open_to_others" in told and "ollama@gpu0.service does not start without them" in told
+    failed = " ".join(" ".join(site.play("site", expect=2).failures["served"]).split())
+    assert "ollama-firewall.service" in failed
+
+    guarded.sh("mv /usr/sbin/nft.real /usr/sbin/nft")
+    wait_until(lambda: connects("served", "127.0.0.1"), "the instance starts by itself")
+    assert connects("friend", address_of("served")) and not connects("other", address_of("served"))
 
 
 def test_nothing_is_left_of_the_rules_by_remove(site, guarded):

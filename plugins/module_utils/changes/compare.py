@@ -23,6 +23,7 @@ from .schema import Change, Changes, Wanted
 from .space import space_obstacles
 from .store_obstacles import fetch_store_changes, leftover_changes, store_notes, store_obstacles
 from .switches import switches
+from .unit_file import Sandbox
 from .wanted_files import wanted_files
 
 #: Groups that give access to the GPUs' device nodes on some systems.
@@ -49,10 +50,12 @@ def compare(
     notes = _notes(plan, host, wanted)
     if not plan["feasible"]:
         return Changes(obstacles=tuple(obstacles), notes=tuple(notes))
-    needed = wanted_files(plan, host, wanted.secrets, wanted.checking, wanted.sandbox)
+    needed = wanted_files(plan, host, wanted.secrets, wanted.checking, _sandbox(plan, wanted))
     obstacles += file_obstacles(needed, plan, host)
     files_changes, files = compare_files(needed, plan, host, wanted.checking)
-    firewall_changes, firewall_files = firewall.compare_firewall(plan, applied, host, wanted.allow_from)
+    before = configured_plan(applied, host)
+    # An instance that an unfinished run has not started anew has the port of the applied plan.
+    rules, rule_files = firewall.compare_firewall(plan, _instances(applied, before), host, wanted.allow_from)
     obstacles += firewall.obstacles(plan, host, wanted.allow_from)
     notes += firewall.notes(plan, host, wanted.allow_from)
     release = _release(host, wanted)
@@ -63,7 +66,6 @@ def compare(
     restarted = {change.instance for change in services if change.kind in ("start", "restart")}
     known = with_stored_contents(known_servers(plan, servers), servers)
     sources = link_stores(plan, host)
-    before = configured_plan(applied, host)
     models_changes, models, fetched = compare_models(
         insisting(plan) if wanted.is_rollback else plan, known, before, sources, restarted, host
     )
@@ -75,7 +77,7 @@ def compare(
         release
         + _of_the_host(plan, host, wanted)
         + files_changes
-        + firewall_changes
+        + rules
         + services
         + models_changes
         + compare_history(needed, host, wanted.rolled_back_from)
@@ -86,9 +88,19 @@ def compare(
     obstacles += space_obstacles(plan, host, changes, fetched, wanted)
     changes += _forgotten(host)
     found = Changes(
-        ordered(changes), tuple(obstacles), tuple(notes), tuple(files + firewall_files), tuple(models), tuple(fetched)
+        ordered(changes), tuple(obstacles), tuple(notes), tuple(files + rule_files), tuple(models), tuple(fetched)
     )
     return dataclasses.replace(found, switches=switches(plan, host, servers, before, found))
+
+
+def _sandbox(plan: dict[str, Any], wanted: Wanted) -> Sandbox:
+    """How the instances of a plan are protected."""
+    guarded = firewall.wanted_firewall(plan["instances"], wanted.allow_from) is not None
+    return dataclasses.replace(wanted.sandbox, guarded=guarded)
+
+
+def _instances(*plans: dict[str, Any]) -> list[dict[str, Any]]:
+    return [instance for plan in plans for instance in plan.get("instances") or []]
 
 
 def _of_the_host(plan: dict[str, Any], host: dict[str, Any], wanted: Wanted) -> list[Change]:

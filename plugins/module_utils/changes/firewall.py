@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..common import addresses, networks, paths
+from . import order
 from .files import difference, is_absent
 from .schema import Change, ManagedFile
 from .unit_file import MANAGED
@@ -52,7 +53,7 @@ Type=oneshot
 RemainAfterExit=true
 ExecStart=@nft@ -f @rules@
 ExecReload=@nft@ -f @rules@
-ExecStop=-@nft@ delete table inet @table@
+# Nothing unloads the rules when it stops: the instances may go on.
 
 [Install]
 WantedBy=multi-user.target
@@ -70,6 +71,8 @@ _OPENING = {
     "firewalld": 'firewall-cmd --permanent --add-rich-rule=\'rule family="ipv%(version)d" source address="%(network)s" '
     'port port="%(ports)s" protocol="tcp" accept\'',
 }
+#: What puts that into force, where it is not at once.
+_IN_FORCE = {"firewalld": "firewall-cmd --reload"}
 
 
 @dataclass(frozen=True)
@@ -134,40 +137,52 @@ def wanted_firewall(instances: Iterable[Mapping[str, Any]], allowed: Sequence[st
 
 
 def compare_firewall(
-    plan: Mapping[str, Any], applied: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]
+    plan: Mapping[str, Any], before: Iterable[Mapping[str, Any]], host: Mapping[str, Any], allowed: Sequence[str]
 ) -> tuple[list[Change], list[ManagedFile]]:
     """Return the changes of rules, and the files that differ, as module instance_files takes them.
 
-    Before the instances are switched, rules for the old and the new ports are loaded, so that no instance is open in
-    between or after it has gone back. The files and those for the new ports alone come last.
+    Before the instances are switched, rules for the old and the new ports are written and loaded, so that no instance
+    is open in between, after it has gone back, or after a run that was killed and a reboot. Those for the new ports
+    alone come last.
 
     Args:
         plan: of module placement_info.
-        applied: the plan that was applied before; {} where there is none.
+        before: the instances of all plans that the host may run now, whole or in part.
         host: of module host_info.
         allowed: networks whose hosts may connect.
     """
     wanted = wanted_firewall(plan["instances"], allowed)
     if wanted is None:
         return _without(host)
+    both = wanted_firewall([*before, *plan["instances"]], allowed) or wanted
+    texts = dict(zip(_FILES, (both.text, unit_text(), drop_in_text())))
     directory = ManagedFile(
-        paths.NFTABLES_DROP_INS, "directory", owner="root", group="root", mode="0755", stage="finish"
+        paths.NFTABLES_DROP_INS, "directory", owner="root", group="root", mode="0755", stage=order.GUARD
     )
-    texts = dict(zip(_FILES, (wanted.text, unit_text(), drop_in_text())))
-    changes, files, there = [], [], host["firewall"]
-    if there["loaded"] != wanted.digest:
-        reason = "Its rules are not loaded." if there["loaded"] is None else "Other rules are loaded."
-        both = wanted_firewall([*(applied.get("instances") or []), *plan["instances"]], allowed) or wanted
-        changes.append(Change("load", "firewall", paths.FIREWALL_UNIT, reason, details={"rules": both.text}))
-    for file in [directory, *(root_file(path, text, "finish") for path, text in texts.items())]:
+    changes, files = [], []
+    for file in [directory, *(root_file(path, text, order.GUARD) for path, text in texts.items())]:
         reason = difference(file, host["files"].get(file.path))
         if reason:
             changes.append(Change("write", "firewall", file.path, reason))
             files.append(file)
-    if changes or not (there["active"] and there["enabled"]):
-        reason = "It does not start at boot." if not there["enabled"] else "Its rules are loaded anew."
-        changes.append(Change("enable", "firewall", paths.FIREWALL_UNIT, reason))
+    reason = _why_load(both, host["firewall"]) or ("Its files are written." if changes else "")
+    if reason:
+        changes.append(Change("load", "firewall", paths.FIREWALL_UNIT, reason))
+    given_up = sorted(set(both.ports) - set(wanted.ports))
+    if given_up:
+        reason = "No instance has port %s any more." % ", ".join(map(str, given_up))
+        changes.append(Change("narrow", "firewall", paths.FIREWALL_UNIT, reason))
+        files.append(root_file(paths.FIREWALL_RULES, wanted.text, order.FINISH))
     return changes, files
+
+
+def _why_load(rules: Firewall, there: Mapping[str, Any]) -> str:
+    """Why rules have to be loaded; "" where they are, now and at boot. `there`: of module host_info."""
+    if there["loaded"] != rules.digest:
+        return "Its rules are not loaded." if there["loaded"] is None else "Other rules are loaded."
+    if not there["enabled"]:
+        return "It does not start at boot."
+    return "" if there["active"] else "It does not run."
 
 
 def _without(host: Mapping[str, Any]) -> tuple[list[Change], list[ManagedFile]]:
@@ -204,6 +219,7 @@ def notes(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[st
             for network in networks.of_version(wanted.allowed, version)
             for ports in _ranges(wanted.ports, ":" if manager == "ufw" else "-")
         ]
+        commands += [_IN_FORCE[manager]] if manager in _IN_FORCE else []
         found.append(
             "%s manages the firewall of the host, and the rules of ollama_multigpu_allow_from open nothing there. If "
             "it refuses the clients: %s." % (manager, "; ".join(commands))

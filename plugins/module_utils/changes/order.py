@@ -7,6 +7,8 @@ from __future__ import annotations
 from .schema import Change
 
 INSTALL, FETCH, SWITCH, FINISH, HISTORY, PRUNE = "install", "fetch", "switch", "finish", "history", "prune"
+#: Of files alone: those that are written at the begin of the stage "switch", before the first instance is touched.
+GUARD = "guard"
 
 #: (kind, object) -> stage, in the order in which they are made.
 ORDER = {
@@ -24,6 +26,7 @@ ORDER = {
     ("copy", "model"): FETCH,
     ("create", "model"): FETCH,
     # Before an instance listens on a network.
+    ("write", "firewall"): SWITCH,
     ("load", "firewall"): SWITCH,
     # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
     ("carry_over", "environment"): SWITCH,
@@ -40,8 +43,7 @@ ORDER = {
     ("alias", "model"): SWITCH,
     ("unload", "model"): SWITCH,
     ("load", "model"): SWITCH,
-    ("write", "firewall"): FINISH,
-    ("enable", "firewall"): FINISH,
+    ("narrow", "firewall"): FINISH,
     ("remove", "firewall"): FINISH,
     ("adopt", "command"): FINISH,
     ("link", "command"): FINISH,

@@ -58,9 +58,10 @@ class ManagedFile:
 
     `state` is file, directory, link or absent. `content` belongs to a file and `target` to a link. `digest` is the
     SHA-256 of the content with its secret values, which `content` hides. `owner`, `group` and `mode` are not changed
-    where they are None. `stage` is when it is put there: "fetch" for what no client notices, "switch", or "finish" for
-    what is written last. `instance` is the one that it belongs to, "" where it belongs to the host. `backup` keeps a
-    copy of what is replaced, `diff` shows its content in diff mode, and `force` lets a link replace a file.
+    where they are None. `stage` is when it is put there: "fetch" for what no client notices, "guard" for what has to be
+    there before the first switch, "switch", or "finish" for what is written last. `instance` is the one that it belongs
+    to, "" where it belongs to the host. `backup` keeps a copy of what is replaced, `diff` shows its content in diff
+    mode, and `force` lets a link replace a file.
     """
 
     path: str

@@ -12,7 +12,7 @@ from . import order
 from .schema import Change, Changes, ManagedFile, ModelState, Switch
 from .summary import change_line
 
-_STAGES_OF_FILES = (order.FETCH, order.SWITCH, order.FINISH)
+_STAGES_OF_FILES = (order.FETCH, order.GUARD, order.FINISH)
 
 
 def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dict[str, Any]:
@@ -39,8 +39,9 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dic
         "send_files": _sent(changes.fetched),
         "stop_fetch_server": "".join(change.what for change in changes.of("stop", "fetch server")),
         "adopt": bool(changes.of("adopt", "service") or changes.of("adopt", "command")),
-        "load_firewall": next((change.details["rules"] for change in changes.of("load", "firewall")), ""),
-        "enable_firewall": bool(changes.of("enable", "firewall") or changes.of("write", "firewall")),
+        "firewall_files": files[order.GUARD],
+        "load_firewall": bool(changes.of("load", "firewall")),
+        "narrow_firewall": bool(changes.of("narrow", "firewall")),
         "remove_firewall": bool(changes.of("remove", "firewall")),
         "switches": [_switch(switch, servers) for switch in changes.switches],
         "measure": _measurable(changes, plan),

@@ -25,7 +25,7 @@ Group=@user@
 # Ollama's key and the driver's cache lie in the home. No other place on the host can be written by the service.
 Environment=HOME=@stores@/%i
 EnvironmentFile=@environment@/%i.env
-ExecStart=@program@ serve
+@guard@ExecStart=@program@ serve
 Restart=always
 RestartSec=3
 # The engine is a child that holds the GPUs' memory: it must not outlive the server.
@@ -37,6 +37,11 @@ LimitMEMLOCK=infinity
 @sandbox@
 [Install]
 WantedBy=multi-user.target
+"""
+#: As root, and without the sandbox. A file with the rules of now is there before an instance is switched.
+_GUARD = """\
+# Not without the rules of who may connect: they are loaded again, and where that fails, nothing is started.
+ExecStartPre=+@nft@ -f @rules@
 """
 _LINK_LOCAL = "link-local"
 _LOOPBACK = ("127.0.0.0/8", "::1")
@@ -50,11 +55,13 @@ class Sandbox:
         level: one of hardening.LEVELS.
         listen_address: where the instances listen.
         peers: networks (common/networks.py) with which alone the instances exchange anything; () for all.
+        guarded: whether rules of the host (firewall.py) say who may connect.
     """
 
     level: str = hardening.STRICT
     listen_address: str = "127.0.0.1"
     peers: tuple[str, ...] = ()
+    guarded: bool = False
 
 
 _SANDBOX = Sandbox()
@@ -70,6 +77,9 @@ def unit_text(models_dir: str, sandbox: Sandbox = _SANDBOX, real_models_dir: str
     """
     text = MANAGED + _TEXT
     for name, value in (
+        ("guard", _GUARD if sandbox.guarded else ""),
+        ("nft", paths.NFT),
+        ("rules", paths.FIREWALL_RULES),
         ("sandbox", _sandbox_lines(sandbox, paths.stores(real_models_dir or models_dir))),
         ("user", paths.USER),
         ("gpus", paths.GPUS_UNIT),

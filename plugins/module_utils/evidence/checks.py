@@ -15,7 +15,16 @@ from typing import Any
 
 from ..common.sizes import gib
 from ..gpu.names import gpu_names, with_names
-from . import answer_checks, closed_nodes, engine_log, instance_checks, model_identity, model_memory, server_identity
+from . import (
+    answer_checks,
+    closed_nodes,
+    engine_log,
+    guarded,
+    instance_checks,
+    model_identity,
+    model_memory,
+    server_identity,
+)
 from . import comparison as states
 from .comparison import Comparison
 from .findings import explain
@@ -54,6 +63,7 @@ def check_plan(plan: dict[str, Any], observations: Observations, only: Collectio
         whole = InstanceComparison(instance, observed, host)
         server = server_identity.ServerIdentity(instance, observed, host.release)
         checks = server_identity.check_server(server) + instance_checks.check_instance(whole)
+        checks += guarded.check(instance, host.rules)
         models: list[ModelEvidence] = []
         found: list[Finding] = []
         for model in instance["models"]:
@@ -64,6 +74,7 @@ def check_plan(plan: dict[str, Any], observations: Observations, only: Collectio
         found += instance_checks.explain(whole, not found)
         nodes = closed_nodes.explain(instance["name"], instance["unit"], observed.closed_nodes, found)
         diagnosis += nodes + server_identity.explain(server, found)
+        diagnosis += guarded.explain(instance, host.rules, observed.reachable)
         instances.append(InstanceEvidence(instance["name"], instance["unit"], instance["url"], checks, models))
     names = gpu_names(observations.inventory, plan)
     named = [replace(finding, evidence=with_names(finding.evidence, names)) for finding in diagnosis]

@@ -19,7 +19,7 @@ from ..common.libraries import LibraryMissing, import_pynvml
 from ..common.names import key_of, served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
-from ..host import device_nodes, listeners, proc, systemd
+from ..host import device_nodes, firewall, listeners, proc, systemd
 from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
 from ..ollama.parameters import of_show
 from . import asking, engine_log, engines, gpu_memory, loaded_models, server_process
@@ -27,7 +27,7 @@ from .concurrency import in_parallel, while_active
 from .generations import answer_problem, rounds
 from .load_progress import LoadProgress
 from .planned import planned_uuids
-from .shapes import Answer, EngineProcess, Observations, ObservedInstance, ObservedModel
+from .shapes import Answer, EngineProcess, Observations, ObservedInstance, ObservedModel, Rules
 
 #: Tokens of the generation: long enough for several sample periods of NVML on a GPU, short on a CPU.
 GPU_TOKENS, CPU_TOKENS = 64, 8
@@ -94,7 +94,8 @@ def collect(
     inventory = _settled_inventory(observers, nvml_timeout, inventory)
     for one in observers:
         one.join_devices(inventory["gpus"])
-    return Observations(inventory, {one.instance["name"]: one.observed for one in observers}, used_before)
+    observed = {one.instance["name"]: one.observed for one in observers}
+    return Observations(inventory, observed, used_before, Rules(**firewall.rules()))
 
 
 def _used(inventory: dict[str, Any]) -> dict[str, int | None]:

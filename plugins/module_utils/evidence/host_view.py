@@ -12,7 +12,7 @@ from . import gpu_memory, tolerances
 from .answers import Compared, compared
 from .gpu_memory import DeviceMemory
 from .planned import planned_uuids
-from .shapes import Answer, Observations
+from .shapes import Answer, Observations, Rules
 
 #: Without its driver, no process of a host can use a GPU of NVIDIA's. A process that runs keeps its GPU in all other
 #: states: with a new library beside the old kernel module, too.
@@ -49,6 +49,7 @@ class HostView:
         models_on: number of planned models on each GPU.
         used_before: bytes in use on each GPU before this check loaded anything.
         release: of Ollama that the plan is made for; None where it does not say.
+        rules: of who may connect to the instances.
         replicas: the answers that have replicas on the host beside these, by (unit, name of the model).
     """
 
@@ -62,6 +63,7 @@ class HostView:
     available_bytes_planned: dict[str, Optional[int]]
     predicted_bytes: dict[str, int]
     release: Optional[str] = None
+    rules: Rules = Rules()
     replicas: dict[tuple[str, str], Compared] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -86,6 +88,7 @@ class HostView:
             models_on=models_on,
             used_before=observations.used_before,
             release=plan.get("ollama_version"),
+            rules=observations.rules,
             replicas={(one.answer.server, one.answer.model): one for one in compared(_answers(observations))},
         )
 

@@ -177,8 +177,22 @@ class ObservedInstance:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rules:
+    """The host's rules of who may connect to its instances (host/firewall.py).
+
+    `wanted` is the digest of those that it loads at boot, None where it has none, and `loaded` that of those in force,
+    None where there are none. `problem` is why these are not known.
+    """
+
+    wanted: str | None = None
+    loaded: str | None = None
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Observations:
-    """What was observed for a plan: the GPU facts (fact `gpu_inventory`) and the instances by name.
+    """What was observed for a plan: the GPU facts (fact `gpu_inventory`), the instances by name and the rules of who
+    may connect to them.
 
     `used_before` is {uuid: bytes} in use on each GPU before this check loaded anything; {} where it loaded nothing.
     """
@@ -186,6 +200,7 @@ class Observations:
     inventory: dict[str, Any]
     instances: dict[str, ObservedInstance]
     used_before: dict[str, int | None] = dataclasses.field(default_factory=dict)
+    rules: Rules = Rules()
 
 
 # -- result of placement_check -----------------------------------------------------------------------------------------

@@ -17,6 +17,13 @@ _RELEASE = "Remove the release's directory below " + paths.RELEASES + " and run 
 #: (what a line or the result of the unit says, remedy with %(unit)s and the groups of the expression).
 _KINDS = (
     (
+        # nft is all that runs before the program itself (changes/unit_file.py).
+        r"Control process exited|Failed to locate executable " + re.escape(paths.NFT),
+        "The rules of who may connect (ollama_multigpu_allow_from) cannot be loaded, and without them the instance is "
+        "not started, because it would be open to everybody. " + paths.NFT + " -f " + paths.FIREWALL_RULES + " says "
+        "why; systemd starts the instance by itself once that works.",
+    ),
+    (
         r"listen tcp \S*?:(?P<port>\d+): bind: address already in use",
         "Another process has port %(port)s: free it (ss -ltnp shows the process), or set ollama_multigpu_base_port to "
         "another.",

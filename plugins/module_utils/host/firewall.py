@@ -15,6 +15,8 @@ from .command import ask
 
 _SECONDS = 30
 _DIGEST = re.compile(r'counter [^\n]*drop comment "([0-9a-f]{32})"')
+_LIST = ("list", "table", "inet", paths.FIREWALL_TABLE)
+_ABSENT = "No such file or directory"
 _UFW = "/etc/ufw/ufw.conf"
 _UFW_ENABLED = re.compile(r"(?m)^\s*ENABLED=[\"']?yes\b")
 
@@ -42,15 +44,42 @@ def state(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, 
     }
 
 
+def rules(root: str = "/") -> Dict[str, Optional[str]]:
+    """Return {wanted, loaded, problem} of the collection's rules.
+
+    `wanted` is the digest of those that are loaded at boot, None where the host has none; `loaded` that of those in the
+    kernel, "" where they are not as the collection writes them, None where there are none; `problem` is why it is not
+    known what is loaded. The kernel is asked only where rules are wanted.
+
+    Args:
+        root: / except in tests.
+    """
+    found: Dict[str, Optional[str]] = {"wanted": None, "loaded": None, "problem": None}
+    try:
+        found["wanted"] = digest_of(read_regular(paths.below(root, paths.FIREWALL_RULES)).decode("utf-8", "replace"))
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        return dict(found, problem=str(error))
+    try:
+        status, text, complaint = ask([paths.NFT, *_LIST], timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return dict(found, problem="%s: %s" % (paths.NFT, error))
+    if status == 0:
+        return dict(found, loaded=digest_of(text))
+    return found if _ABSENT in complaint else dict(found, problem=" ".join(complaint.split()) or "nft fails")
+
+
 def digest_of(listed: str) -> str:
-    """Return the digest in what `nft list table` shows of the collection's rules, "" where it has none."""
+    """Return the digest in the collection's rules, as a file or as `nft list table` shows them; "" where they have
+    none."""
     found = _DIGEST.search(listed)
     return found.group(1) if found else ""
 
 
 def _loaded(program: str) -> Optional[str]:
     try:
-        status, text, _complaint = ask([program, "list", "table", "inet", paths.FIREWALL_TABLE], timeout=_SECONDS)
+        status, text, _complaint = ask([program, *_LIST], timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return digest_of(text) if status == 0 else None

@@ -36,6 +36,11 @@ def start(units: Sequence[str]) -> None:
     _systemctl(["start", "--no-block"], units, _SECONDS)
 
 
+def load(units: Sequence[str]) -> None:
+    """Let units that load something load it again, and wait until they have. Raises UnitError."""
+    _systemctl(["reload-or-restart"], units, _SECONDS)
+
+
 def enable(units: Sequence[str]) -> None:
     """Let units start at boot. Raises UnitError."""
     _systemctl(["enable", "--quiet"], units, _SECONDS)

@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from ..common import paths
 from ..common.names import InvalidName, parse, served_name
+from ..evidence import guarded
 from ..evidence.shapes import FAIL, PASS, Evidence
 from ..host import systemd, units
 from ..ollama.client import OllamaClient, OllamaError
@@ -26,8 +27,9 @@ from .shapes import ERROR, WARNING, Line, Places
 from .verdicts import verdicts
 
 RELOADED, RESTARTED = "reloaded", "restarted"
-#: Findings that neither a load nor a restart changes: others hold the memory, or the GPU is gone.
-_NOT_HEALED = {"gpu_not_seen", "foreign_process", "unplanned_model", "unproven"}
+#: Findings that neither a load nor a restart changes: others hold the memory, or the GPU is gone. Rules of who may
+#: connect are loaded before.
+_NOT_HEALED = {"gpu_not_seen", "foreign_process", "unplanned_model", "unproven", guarded.OPEN}
 
 
 def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[Line]]:
@@ -46,6 +48,9 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
     """
     tried = _tried(places)
     instances, lines = configured(places), []
+    if any(one.finding == guarded.OPEN for one in seen.evidence.diagnosis):
+        lines.append(_guard())
+        seen = observe(plan)
     for step, act in ((RELOADED, _reload), (RESTARTED, _restart)):
         due = [
             instances[name]
@@ -109,6 +114,15 @@ def _reload(one: Configured, evidence: Evidence) -> Line:
                 unload(Target(client), parse(served_name(model)))
     named = ", ".join(sorted(failing)) or "its models"
     return Line("heal: %s of instance %s is loaded again." % (named, one.name), WARNING)
+
+
+def _guard() -> Line:
+    """Load the rules of who may connect. No client that may is disturbed, so it is done at each check."""
+    try:
+        units.load([paths.FIREWALL_UNIT])
+    except units.UnitError as error:
+        return Line("heal: the rules of who may connect are not loaded: %s." % error, ERROR)
+    return Line("heal: the rules of who may connect are loaded again.", WARNING)
 
 
 def _restart(one: Configured, _evidence: Evidence) -> Line:

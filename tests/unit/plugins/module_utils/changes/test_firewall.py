@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import firewall
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import firewall, order
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import NO_RULES, host
@@ -21,7 +21,7 @@ def with_rules(wanted, **more):
     """A host with these rules, in the kernel and as files."""
     files = {
         file.path: {"kind": file.state, "digest": file.digest, "owner": "root", "group": "root", "mode": file.mode}
-        for file in firewall.compare_firewall(plan(*wanted.ports), {}, host(), wanted.allowed)[1]
+        for file in firewall.compare_firewall(plan(*wanted.ports), [], host(), wanted.allowed)[1]
     }
     loaded = dict(NO_RULES, loaded=wanted.digest, active=True, enabled=True)
     return host(files=files, firewall=dict(loaded, **more))
@@ -72,64 +72,91 @@ def test_rules_are_wanted_where_an_instance_listens_on_a_network(address, allowe
     assert (found and found.ports) == ports
 
 
-def test_new_rules_are_loaded_before_and_written_after_the_switch():
-    changes, files = firewall.compare_firewall(plan(1), {}, host(), ALLOWED)
+def compared(wanted, before, there, allowed=ALLOWED):
+    """What is done to a host on which the instances of this plan have run."""
+    return firewall.compare_firewall(wanted, before["instances"], there, allowed)
+
+
+def test_new_rules_are_written_and_loaded_before_the_switch():
+    changes, files = compared(plan(1), plan(), host())
     assert told(changes) == [
-        ("load", paths.FIREWALL_UNIT),
         ("write", paths.NFTABLES_DROP_INS),
         ("write", paths.FIREWALL_RULES),
         ("write", paths.FIREWALL_UNIT_FILE),
         ("write", paths.NFTABLES_DROP_IN),
-        ("enable", paths.FIREWALL_UNIT),
+        ("load", paths.FIREWALL_UNIT),
     ]
-    assert {file.stage for file in files} == {"finish"}
-    assert changes[0].details["rules"] == firewall.Firewall((1,), ALLOWED).text == files[1].content
+    assert {file.stage for file in files} == {"guard"} and {order.stage(change) for change in changes} == {"switch"}
+    assert files[1].content == firewall.Firewall((1,), ALLOWED).text
 
 
 def test_nothing_is_done_about_rules_that_are_there():
-    assert firewall.compare_firewall(plan(1), plan(1), with_rules(firewall.Firewall((1,), ALLOWED)), ALLOWED) == (
-        [],
-        [],
-    )
+    assert compared(plan(1), plan(1), with_rules(firewall.Firewall((1,), ALLOWED))) == ([], [])
 
 
 def test_old_ports_stay_closed_until_the_instances_have_moved():
+    """Also at boot, where the run was killed in between."""
     there = with_rules(firewall.Firewall((1,), ALLOWED))
-    changes, files = firewall.compare_firewall(plan(2), plan(1), there, ALLOWED)
+    changes, files = compared(plan(2), plan(1), there)
     assert told(changes) == [
-        ("load", paths.FIREWALL_UNIT),
         ("write", paths.FIREWALL_RULES),
-        ("enable", paths.FIREWALL_UNIT),
+        ("load", paths.FIREWALL_UNIT),
+        ("narrow", paths.FIREWALL_UNIT),
     ]
-    assert "{ 1, 2 }" in changes[0].details["rules"] and "{ 2 }" in files[0].content
+    assert order.stage(changes[-1]) == "finish" and "port 1 " in changes[-1].reason
+    assert [(file.stage, "{ 1, 2 }" in file.content, "{ 2 }" in file.content) for file in files] == [
+        ("guard", True, False),
+        ("finish", False, True),
+    ]
+
+
+def test_a_run_that_goes_on_after_one_that_was_killed_narrows_the_rules_alone():
+    there = with_rules(firewall.Firewall((1, 2), ALLOWED))
+    changes, files = compared(plan(2), plan(1), there)
+    assert told(changes) == [("narrow", paths.FIREWALL_UNIT)] and [file.stage for file in files] == ["finish"]
+
+
+def test_a_list_that_changes_is_in_force_for_all_ports_at_once():
+    there = with_rules(firewall.Firewall((1,), ALLOWED))
+    changes, files = compared(plan(1), plan(1), there, ALLOWED[:1])
+    assert told(changes) == [("write", paths.FIREWALL_RULES), ("load", paths.FIREWALL_UNIT)]
+    assert files[0].content == firewall.Firewall((1,), ALLOWED[:1]).text
 
 
 @pytest.mark.parametrize(
-    ("there", "kinds"),
+    ("there", "reason"),
     [
-        ({"loaded": None}, ["load", "enable"]),
-        ({"loaded": ""}, ["load", "enable"]),
-        ({"loaded": "f" * 32}, ["load", "enable"]),
-        ({"active": False}, ["enable"]),
-        ({"enabled": False}, ["enable"]),
+        ({"loaded": None}, "Its rules are not loaded."),
+        ({"loaded": ""}, "Other rules are loaded."),
+        ({"loaded": "f" * 32}, "Other rules are loaded."),
+        ({"active": False}, "It does not run."),
+        ({"enabled": False}, "It does not start at boot."),
     ],
 )
-def test_rules_that_somebody_has_emptied_or_switched_off_come_back(there, kinds):
-    found = firewall.compare_firewall(plan(1), plan(1), with_rules(firewall.Firewall((1,), ALLOWED), **there), ALLOWED)
-    assert ([change.kind for change in found[0]], found[1]) == (kinds, [])
+def test_rules_that_somebody_has_emptied_or_switched_off_come_back(there, reason):
+    found = compared(plan(1), plan(1), with_rules(firewall.Firewall((1,), ALLOWED), **there))
+    assert ([(change.kind, change.reason) for change in found[0]], found[1]) == ([("load", reason)], [])
+
+
+def test_a_unit_of_an_earlier_run_is_written_and_its_rules_loaded_again():
+    there = with_rules(firewall.Firewall((1,), ALLOWED))
+    there["files"][paths.FIREWALL_UNIT_FILE]["digest"] = "0" * 64
+    changes, files = compared(plan(1), plan(1), there)
+    assert told(changes) == [("write", paths.FIREWALL_UNIT_FILE), ("load", paths.FIREWALL_UNIT)]
+    assert [file.path for file in files] == [paths.FIREWALL_UNIT_FILE]
 
 
 @pytest.mark.parametrize(("address", "allowed"), [("0.0.0.0", ()), ("127.0.0.1", ALLOWED)])
 def test_rules_that_are_not_wanted_any_more_go(address, allowed):
     there = with_rules(firewall.Firewall((1,), ALLOWED))
-    changes, files = firewall.compare_firewall(plan(1, address=address), plan(1), there, allowed)
+    changes, files = compared(plan(1, address=address), plan(1), there, allowed)
     assert told(changes) == [("remove", paths.FIREWALL_UNIT)]
     assert [(file.path, file.state, file.stage) for file in files] == [
         (paths.FIREWALL_RULES, "absent", "finish"),
         (paths.FIREWALL_UNIT_FILE, "absent", "finish"),
         (paths.NFTABLES_DROP_IN, "absent", "finish"),
     ]
-    assert firewall.compare_firewall(plan(1, address=address), {}, host(), allowed) == ([], [])
+    assert compared(plan(1, address=address), plan(), host(), allowed) == ([], [])
 
 
 def test_a_host_without_nftables_is_an_obstacle_where_rules_are_wanted():
@@ -143,6 +170,7 @@ def test_who_manages_the_firewall_is_told_with_the_commands():
     ufw, firewalld = firewall.notes(plan(7, 1, 2), managed, ("192.0.2.7", "2001:db8::/32"))
     assert "ufw allow proto tcp from 192.0.2.7 to any port 1:2; ufw allow proto tcp from 192.0.2.7 to any port 7" in ufw
     assert 'family="ipv6" source address="2001:db8::/32" port port="1-2" protocol="tcp" accept' in firewalld
+    assert firewalld.endswith("; firewall-cmd --reload.") and "reload" not in ufw
     assert firewall.notes(plan(1), managed, ()) == [] == firewall.notes(plan(1), host(), ALLOWED)
 
 
@@ -151,10 +179,10 @@ def test_the_unit_loads_the_rules_after_those_of_the_host():
     for line in (
         "ExecStart=/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft",
         "ExecReload=/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft",
-        "ExecStop=-/usr/sbin/nft delete table inet ollama_multigpu",
         "After=nftables.service",
     ):
         assert line in lines
+    assert not [line for line in lines if line.startswith("ExecStop")]  # nobody may connect because it has stopped
 
 
 @pytest.mark.parametrize("when", ["ExecStartPost", "ExecReload", "ExecStopPost"])

@@ -8,12 +8,14 @@ import copy
 import random
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.task_loops import work
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import served_name
 
 from tests.unit.plugins.module_utils.changes.builders import (
     EXISTING,
     applied_host,
+    described,
     difference,
     entry,
     host,
@@ -75,8 +77,45 @@ def test_rules_of_who_may_connect_are_loaded_without_a_switch():
     wanted = replicas("gpu0", "gpu1")
     for instance in wanted["instances"]:
         instance["address"] = "0.0.0.0"
-    found = difference(wanted, applied(wanted), serving(wanted), wanted, allow_from=("192.0.2.7",))
-    assert [change.kind for change in found.changes][0] == "load" and found.switches == ()
+    state = applied(wanted)
+    first = difference(wanted, state, serving(wanted), wanted, allow_from=("192.0.2.7",))
+    assert [switch.restarted for switch in first.switches] == [("gpu0",), ("gpu1",)], "the unit has a line more"
+    for file in first.files:
+        state["files"][file.path] = described(file)
+    found = difference(wanted, state, serving(wanted), wanted, allow_from=("192.0.2.7",))
+    assert [change.kind for change in found.changes if change.object != "history"] == ["load"] and not found.switches
+
+
+def test_the_unit_asks_for_rules_as_long_as_there_are_some():
+    wanted = replicas("gpu0")
+    wanted["instances"][0]["address"] = "0.0.0.0"
+    state, guard = applied(wanted), "ExecStartPre=+/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft"
+    (unit,) = [
+        file
+        for file in difference(wanted, state, serving(wanted), wanted, allow_from=("192.0.2.7",)).files
+        if file.path == paths.TEMPLATE_UNIT_FILE
+    ]
+    assert guard in unit.content.splitlines()
+    state["files"][unit.path] = described(unit)
+    (without,) = difference(wanted, state, serving(wanted), wanted).files
+    assert without.path == unit.path and "nft" not in without.content
+
+
+def test_ports_of_a_run_that_was_killed_stay_closed():
+    """One instance has been started on a port of its plan, another still has that of the applied plan."""
+    before, killed, wanted = (several(gpu0=(port, ["GPU-a"], [on("GPU-a")])) for port in (1, 2, 3))
+    for one in (before, killed, wanted):
+        one["instances"][0]["address"] = "0.0.0.0"
+    state = dict(applied(before), instances=[entry("gpu0", plan=killed)])
+    found = difference(wanted, state, serving(before), before, allow_from=("192.0.2.7",))
+    rules = {file.stage: file.content for file in found.files if file.path == paths.FIREWALL_RULES}
+    assert "dport { 1, 2, 3 }" in rules["guard"] and "dport { 3 }" in rules["finish"]
+    tasks = work(found, wanted, {})
+    assert tasks["load_firewall"] and tasks["narrow_firewall"] and not tasks["remove_firewall"]
+    assert paths.FIREWALL_RULES in [file["path"] for file in tasks["firewall_files"]]
+    assert paths.FIREWALL_RULES in [file["path"] for file in tasks["finish_files"]]
+    switched = [file["path"] for switch in tasks["switches"] for file in switch["files"]]
+    assert paths.TEMPLATE_UNIT_FILE in switched and paths.FIREWALL_RULES not in switched
 
 
 def test_replicas_are_changed_one_after_the_other_and_the_untouched_are_in_no_switch():

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.unit_file import Sandbox, unit_text
 
-from tests.integration.protections import UNIT_LINES, UNPROTECTING, service_lines
+from tests.integration.protections import NETWORK_LINES, UNIT_LINES, UNPROTECTING, service_lines
 from tests.unit.plugins.module_utils.placement.cases import plan_of
 
 
@@ -115,3 +115,14 @@ def test_each_line_is_known_to_the_test_that_takes_it_away():
     """A new line is added to UNIT_LINES, with what is missed without it, or to UNPROTECTING, with the reason."""
     keys = {line.partition("=")[0] for line in service_lines(unit_text("/srv/models"))}
     assert keys == set(UNIT_LINES) | set(UNPROTECTING)
+    keys = {line.partition("=")[0] for line in service_lines(unit_text("/srv/models", Sandbox(guarded=True)))}
+    assert keys == set(UNIT_LINES) | set(UNPROTECTING) | set(NETWORK_LINES)
+
+
+def test_rules_of_who_may_connect_come_before_the_program():
+    """Only where the host has some; as root, as the user of the service may not."""
+    guard = "ExecStartPre=+/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft"
+    for level in ("strict", "moderate", "off"):
+        lines = unit_text("/srv/models", Sandbox(level, guarded=True)).splitlines()
+        assert lines.index(guard) < [line.startswith("ExecStart=") for line in lines].index(True)
+        assert "ExecStartPre" not in unit_text("/srv/models", Sandbox(level))

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes im
     Observations,
     ObservedInstance,
     ObservedModel,
+    Rules,
 )
 
 #: {class: {field: its value where it is unknown}}. Where the value is CLAIM, no value says that it is unknown: any
@@ -21,7 +22,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes im
 CLAIM = object()
 GONE = object()  # in place of a value: the entry is not there
 UNKNOWN = {
-    Observations: {"inventory": CLAIM, "instances": CLAIM, "used_before": {}},
+    Observations: {
+        "inventory": CLAIM,
+        "instances": CLAIM,
+        "used_before": {},
+        "rules": Rules(problem="nft was not asked"),
+    },
     ObservedInstance: {
         **dict.fromkeys("error journal_problem loaded version listener executable runs_next differences".split()),
         **dict.fromkeys("reachable models".split(), CLAIM),

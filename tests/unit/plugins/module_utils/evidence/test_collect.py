@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import concurrency
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import engines as evidence_engines
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import EngineProcess
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import EngineProcess, Rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc, systemd
 
 from tests.unit.plugins.module_utils.evidence.builders import GIB, NAME, UNIT, A, B, plan
@@ -337,3 +337,9 @@ def test_what_server_and_store_say_of_the_model(gather):
     assert (found.served_file, found.base_file) == (BLOB, BLOB)
     assert found.stored_digest == "5" * 64
     assert instance.version == "0.32.15" and instance.listener["pid"] == os.getpid()
+
+
+def test_the_rules_of_who_may_connect_are_observed(gather, monkeypatch):
+    told = {"wanted": "a" * 32, "loaded": None, "problem": None}
+    monkeypatch.setattr(collecting.firewall, "rules", lambda: dict(told))
+    assert gather(Host([NAME], [engine()]), generate=False).rules == Rules("a" * 32)

@@ -39,6 +39,14 @@ RUNS = {"ActiveState": "active", "SubState": "running", "NRestarts": "0", "Job":
         ("Error: mkdir /srv/m/blobs: read-only file system", ["/srv/m/blobs", "read-only"]),
         ("write /srv/m/blobs/x: no space left on device", ["/srv/m/blobs/x is full"]),
         ("Main process exited, code=killed, status=4/ILL", ["processor"]),
+        (
+            "ollama@gpu0.service: Control process exited, code=exited, status=1/FAILURE",
+            ["ollama_multigpu_allow_from", "not started", "/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft"],
+        ),
+        (
+            "ollama@gpu0.service: Failed to locate executable /usr/sbin/nft: No such file or directory",
+            ["ollama_multigpu_allow_from", "open to everybody"],
+        ),
         ("panic: something else", ["journalctl --unit=" + UNIT]),
     ],
 )

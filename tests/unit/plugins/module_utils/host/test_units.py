@@ -36,12 +36,14 @@ def test_units_are_told_together(told):
     units.enable(["a.service"])
     units.disable(["b.service"])
     units.reload()
+    units.load(["c.service"])
     assert told == [
         ["stop", "a.service", "b.service"],
         ["start", "--no-block", "a.service"],
         ["enable", "--quiet", "a.service"],
         ["disable", "--quiet", "b.service"],
         ["daemon-reload"],
+        ["reload-or-restart", "c.service"],
     ]
 
 

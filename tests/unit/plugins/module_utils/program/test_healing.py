@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import Rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import run_lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.units import UnitError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import healing
@@ -31,6 +33,7 @@ class Healed:
         monkeypatch.setattr(healing, "unload", lambda target, name: self.does("unload " + str(name)))
         monkeypatch.setattr(healing.units, "stop", lambda units: self.does("stop " + " ".join(units)))
         monkeypatch.setattr(healing.units, "start", lambda units: self.does("start " + units[0]))
+        monkeypatch.setattr(healing.units, "load", lambda units: self.does("load rules " + units[0]))
         monkeypatch.setattr(healing, "load_and_prove", self._load)
         monkeypatch.setattr(healing.systemd, "show", lambda units: {units[0]: self.unit})
 
@@ -174,3 +177,29 @@ def test_a_file_that_is_none_counts_for_nothing(healed, content):
     with open(healed.host.places.healing, "w", encoding="utf-8") as stream:
         stream.write(content)
     assert healed.check()[1] == RELOAD + RESTART
+
+
+def without_rules():
+    return dataclasses.replace(observations(), rules=Rules("a" * 32, None))
+
+
+def test_rules_of_who_may_connect_are_loaded_again_and_no_instance_is_touched(healed):
+    opened = plan()
+    opened["instances"][0]["address"] = "0.0.0.0"
+    healed.host.places.plan_file.write_text(json.dumps(opened), encoding="utf-8")
+    healed.host.write_instance(opened)
+    healed.host.shows(without_rules())
+    healed.cured_by = "load rules"
+    code, done, text = healed.check()
+    assert (code, done) == (0, ["load rules ollama-firewall.service"]) and "are loaded again" in text
+    healed.cured_by = None
+    healed.host.shows(without_rules())
+    for _again in range(2):
+        code, done, text = healed.check()
+        assert (code, done) == (1, ["load rules ollama-firewall.service"]) and "open_to_others" in text
+
+    def fails(units):
+        raise UnitError("systemctl reload-or-restart ends with status 1: no")
+
+    healing.units.load = fails
+    assert "the rules of who may connect are not loaded: systemctl" in healed.check()[2]

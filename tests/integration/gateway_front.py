@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.files impo
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import gateway
 
 from tests.rig.ollama.running import free_port
+from tests.rig.waiting import PATIENCE, wait_until
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 ROLE = CHECKOUT / "roles" / "ollama_gateway"
@@ -69,7 +70,7 @@ class Light:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
     def ask(self, method: str, path: str, value: Any = None) -> Any:
         return ask(self.port, method, path, b"" if value is None else json.dumps(value).encode()).json
@@ -85,12 +86,9 @@ def _tunables() -> str:
     return unit.split("GLIBC_TUNABLES=")[1].split("\n")[0]
 
 
-def until(condition, seconds: float = 20, what: str = "") -> None:
+def until(condition, seconds: float = PATIENCE, what: object = "") -> None:
     """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what or condition
-        time.sleep(0.05)
+    wait_until(condition, str(what or condition), seconds)
 
 
 def listens(port: int) -> bool:
@@ -163,7 +161,7 @@ class Front:
     def reload(self) -> None:
         """Take over the files that were written, as the unit does."""
         before = self._worker()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         # A signal that comes while the process still starts is lost.
         while self._worker() in (before, ""):
             assert time.monotonic() < deadline, self.log_path
@@ -179,7 +177,7 @@ class Front:
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(PATIENCE)
 
     def command(self, text: str) -> str:
         """The answer of the socket for administration."""
@@ -195,6 +193,10 @@ class Front:
     def row(self, backend: str, server: str = "BACKEND") -> dict[str, str]:
         """What it says of a backend, or of a server of it."""
         return next(row for row in self.rows() if (row["pxname"], row["svname"]) == (backend, server))
+
+    def queued(self, backend: str) -> int:
+        """How many requests wait for a backend."""
+        return int(self.row(backend)["qcur"])
 
     def servers(self, up: bool) -> list[str]:
         """backend/server of those that are in rotation, or are not, after their first check."""
@@ -225,7 +227,7 @@ def ask(port: int, method: str, path: str, body: bytes = b"", headers: Optional[
     return raw(port, "\r\n".join(lines).encode("latin-1") + body)
 
 
-def raw(port: int, data: bytes, seconds: float = 30) -> Reply:
+def raw(port: int, data: bytes, seconds: float = PATIENCE) -> Reply:
     """Send bytes and read until the other side closes; status 0 where it says nothing."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -21,6 +21,7 @@ from tests.integration.support import run
 from tests.integration.test_gateway_clients import CLIENTS
 from tests.rig.ollama import running
 from tests.rig.ollama.running import free_port
+from tests.rig.waiting import PATIENCE
 from tests.setup.environment import controller, virtual_environment
 from tests.unit.rig import double_content
 
@@ -112,7 +113,7 @@ def _guide(tmp_path):
 
     def ask_with(name, found, *arguments, expect=0):
         (tmp_path / "endpoints.json").write_text(json.dumps(found))
-        return run([python, name, *arguments], cwd=tmp_path, timeout=60, expect=expect).strip()
+        return run([python, name, *arguments], cwd=tmp_path, timeout=300, expect=expect).strip()
 
     return ask_with
 
@@ -193,4 +194,4 @@ def test_nginx_takes_the_snippet_and_refuses_what_changes_models(endpoints, serv
             assert ask(port, "POST", path, b'{"model": "tiny"}').status == 403, path
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)

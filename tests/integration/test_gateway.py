@@ -130,15 +130,15 @@ def test_a_body_in_chunks_is_routed(front):
 
 
 def test_an_answer_streams(front):
-    begun, arrived = time.monotonic(), []
+    arrived = []
     connection = http.client.HTTPConnection("127.0.0.1", front.port)
-    options = {"num_predict": 5, "rig_pause": 0.2}
+    options = {"num_predict": 5, "rig_pause": 1}
     body = json.dumps({"model": "tiny:8b", "options": options})
     connection.request("POST", CHAT, body, {"Authorization": "Bearer " + KEYS["anna"], "Host": "localhost"})
     response = connection.getresponse()
     while line := response.readline():
-        arrived.append((time.monotonic() - begun, json.loads(line)))
-    assert arrived[0][0] < 0.5 and arrived[-1][0] > 0.7 and arrived[-1][1]["done"] is True
+        arrived.append((time.monotonic(), json.loads(line)))
+    assert arrived[-1][0] - arrived[0][0] > 1 and arrived[-1][1]["done"] is True, "they do not come all at once"
 
 
 def test_words_that_come_quickly_are_not_held_back(lights, tmp_path):
@@ -224,18 +224,22 @@ def test_the_check_for_a_shared_address_follows_haproxy(lights, tmp_path):
 
 def test_more_than_the_slots_wait_and_more_than_the_queue_is_refused(lights, tmp_path):
     facts = facts_of(lights, slots=2)
-    given = {"queue": 2, "queue_timeout": 1, "allow_loading": True}
+    given = {"queue": 2, "queue_timeout": 5, "allow_loading": True}
     with running(tmp_path, facts, acknowledged=["keys"], **given) as front:
-        slow = {"model": "tiny:8b", "options": {"num_predict": 3, "rig_pause": 0.7}, "stream": False}
+        slow = {"model": "tiny:8b", "options": {"num_predict": 3, "rig_pause": 4}, "stream": False}
         found = []
 
         def ask():
             found.append(front.ask("POST", CHAT, slow, key=None))
 
         threads = [threading.Thread(target=ask) for unused in range(5)]
-        for thread in threads:
+        for thread in threads[:2]:
             thread.start()
-            time.sleep(0.1)
+        until(lambda: lights[0].ask("GET", "/rig/seen")["active"] == 2)
+        for number, thread in enumerate(threads[2:4], 1):
+            thread.start()
+            until(lambda count=number: front.queued("model_tiny:8b") == count)
+        threads[4].start()
         for thread in threads:
             thread.join()
         assert sorted(reply.status for reply in found) == [200, 200, 429, 503, 503]
@@ -247,11 +251,13 @@ def test_a_drained_instance_gets_nothing_new(lights, tmp_path):
     with running(tmp_path, facts_of(lights), acknowledged=["keys"]) as front:
         front.write(facts_of(lights), drain=["gpu0"])
         front.reload()
-        ask = {"model": "llama3", "stream": False}
-        time.sleep(0.3)
-        assert {front.ask("POST", CHAT, ask, key=None).json["message"]["content"] for unused in "12345"} == {
-            "two two two"
-        }
+
+        def answers():
+            ask = {"model": "llama3", "stream": False}
+            return {front.ask("POST", CHAT, ask, key=None).json["message"]["content"] for unused in "12345"}
+
+        until(lambda: answers() == {"two two two"}, what="the new process has taken over")
+        assert answers() == {"two two two"}
 
 
 def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
@@ -276,7 +282,7 @@ def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
             time.sleep(0.1)
         assert gateway.wait(servers, 10) == 0
         lights[0].kill()
-        time.sleep(3)  # its checks fail
+        until(lambda: all("DOWN" in front.row(*server.split("/"))["status"] for server in servers))
         lights[0].start()
         back = time.monotonic()
         gateway.take_back(servers)
@@ -288,8 +294,7 @@ def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
         assert sum(at > back for reply, at in found if reply.status == 200) >= 2
         # Without a switch nobody waits for what is gone.
         lights[0].kill()
-        begin = time.monotonic()
-        assert front.ask("POST", CHAT, slow, key=None).status == 503 and time.monotonic() - begin < 10
+        assert front.ask("POST", CHAT, slow, key=None).status == 503
         lights[0].start()
         until(lambda: not front.servers(False))
 
@@ -363,18 +368,20 @@ def test_a_key_of_a_higher_priority_goes_first(lights, tmp_path):
         {"name": "batch", "key": "a-key-of-batch-0123456789", "priority": -10},
     ]
     with running(tmp_path, facts_of(lights, slots=1), keys=keys, allow_loading=True) as front:
-        slow = {"model": "tiny:8b", "options": {"num_predict": 2, "rig_pause": 0.4}, "stream": False}
         ended = []
 
-        def ask(key):
+        def ask(key, seconds):
+            slow = {"model": "tiny:8b", "options": {"num_predict": 2, "rig_pause": seconds / 2}, "stream": False}
             assert front.ask("POST", CHAT, slow, key=key).status == 200
             ended.append(key)
 
         threads = []
-        for key in ("ben", "a-key-of-batch-0123456789", "ben", "anna"):
-            threads.append(threading.Thread(target=ask, args=[key]))
+        # The first one takes long enough for all the others to come.
+        for number, key in enumerate(("ben", "a-key-of-batch-0123456789", "ben", "anna")):
+            threads.append(threading.Thread(target=ask, args=[key, 1 if number else 15]))
             threads[-1].start()
-            time.sleep(0.15)
+            until(lambda: lights[0].ask("GET", "/rig/seen")["active"] == 1)
+            until(lambda count=number: front.queued("model_tiny:8b") == count)
         for thread in threads:
             thread.join()
         assert ended == ["ben", "anna", "ben", "a-key-of-batch-0123456789"]

@@ -64,7 +64,7 @@ def stop(state: pathlib.Path) -> bool:
     if not running:
         return False
     os.kill(running["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while status(state) and time.monotonic() < deadline:
         time.sleep(0.02)
     if status(state):

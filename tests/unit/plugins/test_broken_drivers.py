@@ -32,7 +32,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host_me
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
 sysfs.PCI, unit, ours = sys.argv[1:4]
 proc.unit_of = lambda pid: unit if pid == int(ours) else None
-host_memory.read = lambda: schema.HostMemory(2**40, 2**40, 0, 0)  # not that of the machine that tests
+ours_on_host = [schema.UnitMemory(unit, 2**28)] if unit else []
+host_memory.read = lambda: schema.HostMemory(2**40, 2**40, 0, 0, ours_on_host)  # not that of the machine that tests
 for path in json.load(sys.stdin):
     os.environ["GPU_RIG_STATE"] = path
     print(json.dumps(nvml.read_inventory(0.5 if "hangs" in path else 60)[0]))
@@ -43,16 +44,20 @@ FUNCTIONS = sorted(
     {re.sub(r"_v\d$", "", name) for name in re.findall(r"\bnvml(?:Device|System)\w+", SOURCE)}
     | {"nvmlDeviceGet%sRunningProcesses" % kind for kind in ("Compute", "MPSCompute", "Graphics")}
 )
-CODES = (4, 15, 16, 999)  # no permission, lost, reset required, unknown
+CODES = (3, 4, 6, 10, 13, 15, 16, 20, 999)
 FAULTS = {
     **{"nvmlInit %d" % code: {"fault.nvmlInit": code} for code in (1, 2, 4, 6, 8, 9, 12, 15, 17, 18, 41, 999)},
     **{"%s %d" % (name, code): {"fault." + name: code} for name in FUNCTIONS for code in CODES},
     **{"%s %d on gpu1" % (name, code): {"gpu1.fault." + name: code} for name in FUNCTIONS for code in CODES},
+    **{"%s 4 on gpu1 itself" % name: {"gpu1.own.fault." + name: 4} for name in FUNCTIONS},
     **{"gpu1 %d" % code: {"gpu1.fault": code} for code in (3, 4, 15, 16, 999)},
+    "no memory of processes": {"processes.bytes": "unknown"},
+    "no processes listed": {"processes.hidden": 1},
     "no GPU listed": {"gpus": 0},
     "one GPU listed": {"gpus": 1},
     "init hangs": {"delay.nvmlInit": 60000},
     "count hangs": {"delay.nvmlDeviceGetCount": 60000},
+    "memory hangs": {"gpu1.delay.nvmlDeviceGetMemoryInfo": 60000},
     "debugger": {"gpu0.compute_mode": 2},
     "exclusive and in use": {"gpu0.compute_mode": 3, "gpu0.process.1": "1000000 C cuda-gdb"},
     "MIG without devices": {"gpu0.mig": 1},

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from ...common.pci import in_pci_order
 from ...releases.libraries import compute_capability
@@ -26,6 +26,13 @@ HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
 
 # Name that NVML gives a vGPU: the GPU, then the profile's size and series, as in "NVIDIA A16-4B" or "GRID P40-1B4".
 _VGPU_WITHOUT_CUDA = re.compile(r"-[0-9]+[AB][0-9]?\Z")
+
+
+class _Units(NamedTuple):
+    """Systemd units whose memory is ours, and those of them that hold memory of the host, so that they run."""
+
+    own: set[Optional[str]]
+    running: set[Optional[str]]
 
 
 def usable_gpus(
@@ -52,12 +59,14 @@ def usable_gpus(
         PlacementError: a selector matches no GPU.
     """
     applied_plan, alone = applied_plan or {}, alone or {}
-    listed = gpu_inventory.get("gpus") or []
+    listed = [_with_address(fact, applied_plan) for fact in gpu_inventory.get("gpus") or []]
     facts = in_pci_order(fact for fact in listed if fact.get("uuid"))
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
     units = units_of(applied_plan, own_units)
-    on_host = held_by(gpu_inventory.get("host_memory") or {}, units)
+    host_memory = gpu_inventory.get("host_memory") or {}
+    on_host = held_by(host_memory, units)
+    running = units & {entry.get("unit") for entry in host_memory.get("units") or []}
     gpus = []
     left_out = [
         LeftOutGpu(
@@ -69,7 +78,7 @@ def usable_gpus(
     ]
     for fact in facts:
         for device in devices(fact) or [fact]:
-            gpu = _usable(fact, device, numbers[fact["uuid"]], units, applied_plan)
+            gpu = _usable(fact, device, numbers[fact["uuid"]], _Units(units, running), applied_plan)
             if gpu and gpu.unified:
                 gpu = _shared(gpu, on_host, applied_plan)
             fault = unusable_reason(fact) or (gpu.occupied if gpu else "its memory is unknown to NVML")
@@ -82,14 +91,18 @@ def usable_gpus(
     return gpus, left_out
 
 
-def _usable(
-    fact: Facts, device: Facts, number: int, units: set[Optional[str]], applied_plan: dict[str, Any]
-) -> Optional[Gpu]:
+def _usable(fact: Facts, device: Facts, number: int, units: _Units, applied_plan: dict[str, Any]) -> Optional[Gpu]:
     """What a plan counts on of a GPU or MIG device, or None where NVML does not tell its memory."""
     memory = device.get("memory") or {}
     if memory.get("total_bytes") is None or memory.get("free_bytes") is None:
         return None
-    own, foreign = _process_bytes(device, units, applied_plan)
+    unified, before = memory.get("kind") == "unified", _applied(applied_plan, device["uuid"])
+    if unified and before.get("memory_kind") == "dedicated":
+        return None  # a GPU does not lose its memory: it cannot be read
+    own, foreign = _process_bytes(device, units.own, applied_plan)
+    if not device.get("processes") and not unified:
+        has_list = "processes" not in (fact.get("unsupported") or [])
+        own = _unlisted_bytes(device, units.running if has_list else units.own, applied_plan)
     exclusive = "exclusive" in str(fact.get("compute_mode") or "").lower()
     return Gpu(
         uuid=device["uuid"],
@@ -106,10 +119,21 @@ def _usable(
         exclusive=exclusive,
         is_slice=device is not fact,
         numa_node=fact.get("numa_node"),
-        unified=memory.get("kind") == "unified",
+        unified=unified,
         degraded=_degraded(fact),
-        occupied=_occupied(device, units) if exclusive else None,
+        occupied=_occupied(device, units.own) if exclusive else None,
     )
+
+
+def _applied(applied_plan: dict[str, Any], uuid: str) -> dict[str, Any]:
+    """The entry of a GPU in the applied plan, {} without one."""
+    return next((entry for entry in applied_plan.get("gpus") or [] if entry.get("uuid") == uuid), {})
+
+
+def _with_address(fact: Facts, applied_plan: dict[str, Any]) -> Facts:
+    """A GPU with the PCI address of the applied plan where NVML does not tell it, so that the order of GPUs stays."""
+    address = fact.get("pci_bus_id") or _applied(applied_plan, str(fact.get("uuid"))).get("pci_bus_id")
+    return dict(fact, pci_bus_id=address)
 
 
 def _shared(gpu: Gpu, on_host: int, applied_plan: dict[str, Any]) -> Gpu:
@@ -218,6 +242,17 @@ def _process_bytes(device: Facts, units: set[Optional[str]], applied_plan: dict[
         else:
             foreign += used or 0
     return own, foreign
+
+
+def _unlisted_bytes(device: Facts, units: set[Optional[str]], applied_plan: dict[str, Any]) -> int:
+    """Bytes of our own units' processes on a device where NVML lists none (not supported, or in a container).
+
+    As much as the device has less than when the applied plan was made, and no more than that plan has for these units.
+    """
+    planned = sum(_planned_bytes(applied_plan, unit, device["uuid"]) for unit in units if unit is not None)
+    before = _applied(applied_plan, device["uuid"]).get("available_bytes")
+    lost = before - device["memory"]["free_bytes"] if isinstance(before, int) else 0
+    return max(0, min(planned, lost))
 
 
 def _planned_bytes(applied_plan: dict[str, Any], unit: str, uuid: str) -> int:

@@ -39,7 +39,7 @@ def version():
     _scheme, address, port = settings.host()
     found = None
     try:
-        connection = http.client.HTTPConnection("127.0.0.1" if address == "0.0.0.0" else address, port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1" if address == "0.0.0.0" else address, port, timeout=60)
         connection.request("GET", "/api/version")
         found = json.loads(connection.getresponse().read())["version"]
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):

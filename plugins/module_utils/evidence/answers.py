@@ -19,6 +19,7 @@ from .shapes import Answer
 #: As many tokens as a repetition has to have; fewer may be an answer.
 LEAST_TOKENS = 8
 #: So many of one token at the end of an answer are no end, unless it is white space: small models fill up with lines.
+#: So many letters may be one token, such as a line of hyphens.
 LEAST_AT_THE_END = 16
 #: How many times as likely as the next one a replica's first token has to be (in natural logarithms: 2.7 times), so
 #: that another replica has to begin with the same. GPUs of two models round otherwise, which moves log-probabilities by
@@ -142,7 +143,7 @@ def _of_text(one: Answer) -> Iterator[Fault]:
     times = _times_at_the_end(tokens)
     if times >= LEAST_TOKENS and times == len(tokens):
         yield Fault("answer_one_token", "answers %r, %d times" % (tokens[0], times))
-    elif times >= LEAST_AT_THE_END and tokens[-1].strip():
+    elif one.tokens and times >= LEAST_AT_THE_END and tokens[-1].strip():
         yield Fault("answer_one_token", "ends its answer with %r, %d times" % (tokens[-1], times))
     shown = [letter for letter in one.text if not letter.isspace()]
     odd = [letter for letter in shown if letter == _REPLACEMENT or unicodedata.category(letter) in _UNPRINTABLE]

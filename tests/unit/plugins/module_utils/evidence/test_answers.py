@@ -137,6 +137,10 @@ def test_an_answer_that_ends_with_one_token_for_ever(ending, told):
     assert found == (["answer_one_token"] if told else [])
 
 
+def test_a_line_below_an_answer_is_no_token_for_ever():
+    assert kinds(answer([], text="The sea\n" + "-" * 40)) == []
+
+
 def test_an_answer_that_is_wrong_by_itself_is_not_held_against_others():
     garbage = answer([("!", -0.1, (("!", -0.1), ("?", -3.0)))] * 9, "two.service")
     assert kinds(garbage) == ["answer_one_token"] and odd(answer(), garbage) == []

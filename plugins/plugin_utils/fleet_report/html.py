@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
+from collections.abc import Sized
 from typing import Optional, Union
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB, gib
@@ -140,13 +141,18 @@ def _template() -> Template:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(gib=_gib, exact=exact, known=known, role=role, sign=_sign)
+    environment.filters.update(counted=counted, gib=_gib, exact=exact, known=known, role=role, sign=_sign)
     return environment.get_template(TEMPLATE)
 
 
 def exact(size: Optional[int]) -> str:
     """Return bytes with their thousands apart: "6 444 044 672 bytes"; the spaces do not break."""
     return "unknown" if size is None else "{:,} bytes".format(size).replace(",", "\u202f")
+
+
+def counted(things: Sized, word: str) -> str:
+    """Return how many things there are: "1 host", "3 hosts"."""
+    return "%d %s%s" % (len(things), word, "" if len(things) == 1 else "s")
 
 
 def known(value: object) -> object:

@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import figure, known, on, speeds
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import (
+    counted,
+    figure,
+    known,
+    on,
+    speeds,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
     BenchmarkReport,
     FleetReport,
@@ -23,7 +29,12 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.markdown im
 
 def markdown_page(report: FleetReport) -> str:
     """Return the page."""
-    lines = ["# GPU fleet", "", "%d hosts: %s. Written %s." % (len(report.hosts), _counts(report), report.time), ""]
+    lines = [
+        "# GPU fleet",
+        "",
+        "%s: %s. Written %s." % (counted(report.hosts, "host"), _counts(report), report.time),
+        "",
+    ]
     if not report.complete:
         lines += ["**The run has not come to its end: this shows what was known when it began.**", ""]
     lines += _overview(report) + _since(report)

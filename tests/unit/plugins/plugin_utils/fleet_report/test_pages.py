@@ -105,6 +105,12 @@ def test_all_three_have_the_same_hosts_gpus_and_models():
     assert "192.0.2.7" not in text and "No route to host" in text and "41.5 tokens/s" in text
 
 
+def test_one_host_is_no_hosts():
+    one, two = report_of(a=variables()), report_of(a=variables(), b=unreachable())
+    assert "GPU fleet: 1 host," in html_page(one) and "1 host: 1 as planned" in Page.of(one).text
+    assert "1 host: 1 as planned" in markdown_page(one) and "2 hosts: 1 unreachable" in markdown_page(two)
+
+
 def test_nothing_comes_from_the_network(page):
     source = html_page(report_of(a=variables()))
     assert not re.search(r"(?:src|href|action|data)=\"(?!#|data:,)", source)

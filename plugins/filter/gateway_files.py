@@ -21,6 +21,15 @@ options:
     description: The content of C(/etc/ansible/facts.d/ollama_multigpu.fact) by GPU host.
     type: dict
     required: true
+  not_reached:
+    description: GPU hosts that cannot be reached. Their O(facts) do not matter.
+    type: list
+    elements: str
+    default: []
+  before:
+    description: The content of C(/etc/ollama-gateway/endpoints.json), from which the endpoints of such hosts are taken.
+    type: str
+    default: ""
   texts:
     description: The program C(lua) and the C(unit) of the role, and a C(certificate) or a C(ca) where there are any.
     type: dict
@@ -37,8 +46,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(files) and C(configuration), entries for M(gpufleet.ollama.instance_files); C(packages) and
-      C(certificate_names).
+    - C(files) and C(configurations), entries for M(gpufleet.ollama.instance_files); C(packages) and their C(programs);
+      C(certificate), the path and the names of one that the host makes; C(shares_address); C(not_reached), a sentence
+      about each host that cannot be reached.
     - C(problem) is the sentence about a mistake in the variables, in which case there is nothing else, or null.
   type: dict
 """
@@ -47,10 +57,10 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.role impor
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
 
 
-def gateway_files(settings, facts, texts):
+def gateway_files(settings, facts, texts, not_reached=(), before=""):
     """Return the files of a gateway. A mistake is returned: the task has secrets and shows no error."""
     try:
-        return dict(role_files(settings, facts, texts), problem=None)
+        return dict(role_files(settings, {**facts, **dict.fromkeys(not_reached)}, texts, before), problem=None)
     except GatewayError as error:
         return {"problem": str(error)}
 

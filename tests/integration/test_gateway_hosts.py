@@ -41,6 +41,16 @@ except urllib.error.HTTPError as error:
 """
 
 
+#: A playbook of a user, in the same run: the variable of each host that other plays read.
+TOLD = """
+- hosts: "{{ ollama_multigpu_hosts }}"
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        content: "{{ ollama_multigpu_endpoints | to_json }}"
+        dest: "%s/{{ inventory_hostname }}.json"
+      delegate_to: localhost
+"""
 #: The administrative states of all servers of the gateway on a host; 8 is one that is drained.
 STATES = """
 import socket
@@ -138,8 +148,14 @@ def _site(podman_hosts, collections, tmp_path_factory):
         open_host = {"ollama_multigpu_listen_address": "0.0.0.0", "ollama_multigpu_acknowledged": ["listen_address"]}
         site.of_the_fleet = of_the_fleet
         told = {"ollama_multigpu_endpoints_file": str(site.scratch / "out" / "endpoints.json")}
-        site.inventory({"a": of_a_host, "b": {**of_a_host, **open_host}, "c": of_the_fleet, "d": of_the_fleet}, **told)
-        site.play("site", "-e", "ollama_multigpu_hosts=a:b")
+        inventory = {"a": of_a_host, "b": {**of_a_host, **open_host}, "c": of_the_fleet, "d": of_the_fleet}
+        site.without_b = {
+            **inventory,
+            "b": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1},
+        }
+        site.inventory(inventory, **told)
+        (site.scratch / "told.yml").write_text(TOLD % (site.scratch / "out"), encoding="utf-8")
+        site.play("site", str(site.scratch / "told.yml"), "-e", "ollama_multigpu_hosts=a:b")
         yield site
     finally:
         fleet.down(SET)
@@ -158,6 +174,7 @@ def test_the_endpoints_are_told_on_the_controller(site):
     assert (other["host"], other["url"], other["host_only"]) == ("b", "http://%s:11434" % address, False)
     for host in "ab":
         assert found["hosts"][host] == json.loads(on(host, "cat", "/etc/ansible/facts.d/ollama_multigpu.fact"))
+        assert found["hosts"][host] == json.loads((site.scratch / "out" / (host + ".json")).read_text(encoding="utf-8"))
     assert "chat:latest" in [one["name"] for one in models("a", other["url"])]
 
 
@@ -204,6 +221,18 @@ def test_two_levels_of_gateways(site):
     assert ask("c", "chat", USER_KEY)[0] == 200
 
     gateway(site, "c")  # nothing is drained any more
+
+
+def test_a_change_of_a_host_says_that_its_gateways_have_to_know(site):
+    models = [{"name": "tiny", "insecure": True, "aliases": ["chat", "talk"]}]
+    given = {"ollama_multigpu_gateways": "b:c", "ollama_multigpu_models": models}
+    change = ("site", "-e", "ollama_multigpu_hosts=b", "-e", json.dumps(given))
+    words = "What this host serves has changed. Run the playbook gpufleet.ollama.gateway on b, c:"
+    assert words in site.play(*change).text
+    assert ask("b", "talk", FLEET_KEY)[0] == 404
+    gateway(site, "b")
+    assert ask("b", "talk", FLEET_KEY)[0] == 200
+    assert words not in site.play(*change).text
 
 
 def has_address(site, host):

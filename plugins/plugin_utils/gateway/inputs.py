@@ -29,8 +29,6 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes imp
 
 DIRECTORY = "/etc/ollama-gateway"
 SOCKET = "/run/ollama-gateway/admin.sock"
-#: Certificate and key of a gateway that makes its own.
-SELF_SIGNED = DIRECTORY + "/self-signed.pem"
 #: What can be acknowledged: a gateway beyond loopback without keys, and one without TLS.
 ACKNOWLEDGED = ("keys", "tls")
 _KEY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
@@ -69,7 +67,7 @@ def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]],
             "None of the hosts in ollama_gateway_gpu_hosts has an applied plan with a model: run the playbook "
             "gpufleet.ollama.site on them."
         )
-    listen = _listen_address(settings["listen_address"])
+    listen = listen_address(settings["listen_address"])
     keys = tuple(_key(one, found) for one in settings["keys"])
     _check_keys(keys)
     _check_exposure(listen, keys, certificate, settings["acknowledged"])
@@ -79,7 +77,7 @@ def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]],
         directory=DIRECTORY,
         socket=SOCKET,
         certificate=certificate,
-        host_names=_host_names(settings),
+        host_names=host_names(settings),
         origins=tuple(_origin(one) for one in settings["origins"]),
         version=_version(facts),
         backends=found,
@@ -98,7 +96,12 @@ def _endpoints(facts: Mapping[str, Mapping[str, Any]]) -> tuple[Endpoint, ...]:
         raise GatewayError(str(error))
 
 
-def _listen_address(text: Any) -> str:
+def listen_address(text: Any) -> str:
+    """Return the address on which a gateway listens.
+
+    Raises:
+        GatewayError: it is no IP address.
+    """
     found = addresses.ip_address(str(text).strip())
     if found is None:
         raise GatewayError(
@@ -122,8 +125,12 @@ def _metrics_port(settings: Mapping[str, Any]) -> Optional[int]:
     return port
 
 
-def _host_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names by which clients may call the gateway; IP addresses are always among them."""
+def host_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names, in lower case, by which clients may call the gateway; IP addresses are always among them.
+
+    Raises:
+        GatewayError: one that is no host name.
+    """
     given = [addresses.host(name) for name in settings["host_names"]]
     if None in given:
         raise GatewayError(

@@ -5,18 +5,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Iterable, Mapping, Optional
+from typing import Any, Mapping, Optional
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.certificate import SELF_SIGNED, certificate, pem
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.files import CONFIGURATION, File, files, named
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import (
-    DIRECTORY,
-    SELF_SIGNED,
-    SOCKET,
-    gateway,
-)
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.host_facts import known, remembered
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import DIRECTORY, SOCKET, gateway
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.virtual_address import (
     VirtualAddress,
     keepalived,
@@ -31,52 +25,48 @@ KEEPALIVED = "keepalived.conf"
 DRAFT, KEEPALIVED_DRAFT = "draft.cfg", "draft.conf"
 #: Group of the service, from the package of the distribution.
 GROUP = "haproxy"
-#: Longest facts of a host that are read: those of 100 models on 8 GPUs have some 50 KiB.
-_LONGEST_FACTS = 4 * 1024 * 1024
+#: The endpoints that a run has read; a later one takes them for a GPU host that it cannot reach.
+ENDPOINTS = "endpoints.json"
 #: Packages of the distribution, and a program by which each is recognised.
 PROGRAMS = {"haproxy": "/usr/sbin/haproxy", "openssl": "/usr/bin/openssl", "keepalived": "/usr/sbin/keepalived"}
-TLS = ("self_signed", "given", "none")
 
 
-def role_files(settings: Mapping[str, Any], facts: Mapping[str, str], texts: Mapping[str, str]) -> dict[str, Any]:
+def role_files(
+    settings: Mapping[str, Any], facts: Mapping[str, Optional[str]], texts: Mapping[str, str], before: str = ""
+) -> dict[str, Any]:
     """Return what the role puts in place.
 
     Args:
         settings: see inputs.gateway and virtual_address.virtual_address; also `tls`.
-        facts: {GPU host: the content of its facts file}.
+        facts: {GPU host: the content of its facts file; None where it cannot be reached}.
         texts: `lua`, `unit`, `address_unit` and `check`, the files of the role; `certificate` and `certificate_key`
             where tls is given; `ca`, the certificates of the gateways of the hosts, where there are any.
+        before: the content of endpoints.json of the run before; "" for none.
 
     Returns:
         dict: `files`, everything that the configurations refer to and their drafts; `configurations`, haproxy.cfg and
         keepalived.conf themselves; `packages` of the distribution, and `programs` by which they are recognised;
-        `certificate_names`, the names for a certificate that the host makes; `shares_address`, whether there is a
-        keepalived.conf.
+        `certificate` {path, names} that the host makes, names "" where it makes none; `shares_address`, whether there
+        is a keepalived.conf; `not_reached`, a sentence about each GPU host that cannot be reached.
 
     Raises:
-        GatewayError: see inputs.gateway.
+        GatewayError: see inputs.gateway, host_facts.known and certificate.certificate.
     """
-    kind = settings["tls"]
-    if kind not in TLS:
-        raise GatewayError("ollama_gateway_tls is %r; it may be: %s." % (kind, ", ".join(TLS)))
-    beside = []
-    certificate: Optional[str] = SELF_SIGNED if kind == "self_signed" else None
-    if kind == "given":
-        both = _pem(texts["certificate"], "CERTIFICATE") + _pem(texts["certificate_key"], "PRIVATE KEY")
-        beside.append(named("certificate", "pem", both))
-        certificate = "%s/%s" % (DIRECTORY, beside[-1].name)
     settings = dict(settings, upstream=dict(settings.get("upstream") or {}))
     if settings["upstream"]:
         given = settings["upstream"].get("addresses") or {}
         settings["upstream"]["addresses"] = {**settings["gpu_host_addresses"], **given}
-    if settings["upstream"] and texts.get("ca"):
-        beside.append(named("gateways", "pem", _pem(texts["ca"], "CERTIFICATE")))
-        settings["upstream"]["ca_file"] = "%s/%s" % (DIRECTORY, beside[-1].name)
     shared = virtual_address(settings)
-    without = {"openssl": kind != "self_signed", "keepalived": shared is None}
+    tls = certificate(settings, texts, shared.ip if shared else None)
+    beside = [tls.file] if tls.file else []
+    if settings["upstream"] and texts.get("ca"):
+        beside.append(named("gateways", "pem", pem(texts["ca"], "CERTIFICATE")))
+        settings["upstream"]["ca_file"] = _path(beside[-1].name)
+    without = {"openssl": settings["tls"] != SELF_SIGNED, "keepalived": shared is None}
     programs = {name: path for name, path in PROGRAMS.items() if not without.get(name)}
-    wanted = gateway(settings, {host: _facts(host, text) for host, text in facts.items()}, certificate)
-    *others, configuration = files(wanted, texts["lua"])
+    there = known(facts, before)
+    *others, configuration = files(gateway(settings, there.hosts, tls.path), texts["lua"])
+    beside.append(File(ENDPOINTS, remembered(there.hosts)))
     of_address, shared_configuration = _of_address(shared, texts)
     return {
         "files": [
@@ -88,10 +78,9 @@ def role_files(settings: Mapping[str, Any], facts: Mapping[str, str], texts: Map
         "configurations": [_entry(File(CONFIGURATION, configuration.content)), shared_configuration],
         "packages": list(programs),
         "programs": list(programs.values()),
-        "certificate_names": _alternative_names(
-            wanted.host_names, (wanted.listen_address, settings.get("address"), shared.ip if shared else None)
-        ),
+        "certificate": {"path": tls.path or "", "names": tls.names},
         "shares_address": shared is not None,
+        "not_reached": list(there.not_reached),
     }
 
 
@@ -126,31 +115,5 @@ def _entry(file: File) -> dict[str, Any]:
         "owner": "root",
         "group": GROUP,
         "mode": "0640",
-        "diff": file.name.endswith((".map", ".tsv", ".py", KEEPALIVED)) and not file.name.startswith("keys"),
+        "diff": file.name.endswith((".map", ".tsv", ".py", ".json", KEEPALIVED)) and not file.name.startswith("keys"),
     }
-
-
-def _facts(host: str, text: str) -> dict[str, Any]:
-    if len(text) > _LONGEST_FACTS:
-        raise GatewayError("The facts of %s are longer than %d bytes." % (host, _LONGEST_FACTS))
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise GatewayError("The facts of %s are no JSON object: run the playbook gpufleet.ollama.site on it." % host)
-    return found
-
-
-def _pem(text: str, needed: str) -> str:
-    if "-----BEGIN" not in text or needed + "-----" not in text:
-        raise GatewayError("A file of the certificate has no %s in PEM form." % needed)
-    return text if text.endswith("\n") else text + "\n"
-
-
-def _alternative_names(names: Iterable[str], given: Iterable[Any]) -> str:
-    """The names and addresses of a certificate as openssl takes them (x509v3_config, Subject Alternative Name)."""
-    found = [addresses.ip_address(str(address)) for address in (*names, *given)]
-    ips = dict.fromkeys(ip for ip in found if ip and not addresses.is_wildcard(ip))
-    others = [name for name in names if not addresses.ip_address(name)]
-    return ",".join(["DNS:%s" % name for name in others] + ["IP:%s" % ip for ip in ips])

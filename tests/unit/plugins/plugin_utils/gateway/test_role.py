@@ -71,9 +71,8 @@ def test_certificates():
     with pytest.raises(GatewayError, match="has no PRIVATE KEY"):
         role_files(settings(tls="given"), ONE, dict(given, certificate_key=CERTIFICATE))
     own = role_files(settings(tls="self_signed"), ONE, TEXTS)
-    assert "ssl crt /etc/ollama-gateway/self-signed.pem" in haproxy_of(own)["content"]
+    assert "ssl crt %s alpn" % own["certificate"]["path"] in haproxy_of(own)["content"]
     assert own["packages"] == ["haproxy", "openssl"]
-    assert own["certificate_names"] == "DNS:a,DNS:localhost,IP:192.0.2.1,IP:127.0.0.1"
 
 
 def test_a_shared_address_has_a_service_of_its_own():
@@ -88,7 +87,7 @@ def test_a_shared_address_has_a_service_of_its_own():
     assert entries["/etc/ollama-gateway/draft.conf"]["content"] == text
     assert entries["/etc/systemd/system/ollama-gateway-address.service"]["content"] == "[Unit]\n"
     assert made["shares_address"] is True and made["packages"] == ["haproxy", "openssl", "keepalived"]
-    assert made["certificate_names"].endswith("IP:192.0.2.1,IP:192.0.2.10")
+    assert made["certificate"]["names"].endswith("IP:192.0.2.1,IP:192.0.2.10")
 
 
 def test_without_a_shared_address_its_files_are_removed():
@@ -108,10 +107,13 @@ def test_a_mistake_is_returned_by_the_filter():
     assert gateway_files(settings(), ONE, TEXTS)["problem"] is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{" * 100000, "x" * (5 * 1024 * 1024)])
-def test_facts_that_are_none_are_said(text):
-    with pytest.raises(GatewayError, match="The facts of a are"):
-        role_files(settings(), {"a": text}, TEXTS)
+def test_a_host_that_cannot_be_reached_keeps_its_servers():
+    two = texts_of(endpoint("a", "gpu0", model("x:latest")), endpoint("b", "gpu0", model("x:latest")))
+    before = gateway_files(settings(), two, TEXTS)
+    (remembered,) = [file for file in before["files"] if file["path"] == "/etc/ollama-gateway/endpoints.json"]
+    now = gateway_files(settings(), dict(two, b=""), TEXTS, ["b"], remembered["content"])
+    assert now["not_reached"] == ["The GPU host b cannot be reached. Its endpoints are those of the run before."]
+    assert {**now, "not_reached": []} == before
 
 
 def test_the_gateways_of_hosts_have_one_server_each():

@@ -88,6 +88,7 @@ TESTED_ELSEWHERE = {
         "evidence/",
         "comparison diagnosis memory_findings",
     ),
+    "evidence/test_collect.py": ("an instance is observed with all others of its plan", "evidence/", "observer"),
     "evidence/test_gpu_memory.py": (
         "whose memory it is, seen through the verdict",
         "evidence/",

@@ -19,7 +19,7 @@ import unittest.mock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.service_variables import is_of_the_server
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import concurrency
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import concurrency, observer
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import nvml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc, systemd
@@ -99,7 +99,7 @@ SETTLE_SECONDS = 0.9
 
 
 def main(directory, name, context_length, strategy):
-    collecting.SETTLE_SECONDS, concurrency.POLL_SECONDS = SETTLE_SECONDS, 0.05
+    observer.SETTLE_SECONDS, concurrency.POLL_SECONDS = SETTLE_SECONDS, 0.05
     paths.LOAD_PROGRESS = os.path.join(directory, "load.json")
     host = Host(pathlib.Path(directory), name, int(context_length), strategy)
     try:

@@ -8,7 +8,7 @@ import os
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import collect as collecting
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import concurrency
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import concurrency, observer
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import engines as evidence_engines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import EngineProcess, Rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc, systemd
@@ -87,8 +87,8 @@ def gather(monkeypatch):
         monkeypatch.setattr(
             collecting, "Sampler", lambda pynvml: type("S", (), {"finish": lambda self, timeout: dict(SAMPLED)})()
         )
-        monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0)
-        monkeypatch.setattr(collecting.asking, "SAMPLE_SECONDS", 0)
+        monkeypatch.setattr(observer, "SETTLE_SECONDS", 0)
+        monkeypatch.setattr(observer.asking, "SAMPLE_SECONDS", 0)
         monkeypatch.setattr(concurrency, "POLL_SECONDS", 0.01)
         with serving(host.routes()) as double:
             wanted = wanted or plan()
@@ -221,7 +221,7 @@ def test_a_stall_is_given_up_and_progress_is_not(gather, monkeypatch):
     monkeypatch.setattr(proc, "activity", lambda unit: 1)
     host = Host()
     host.generate = lambda request, handler: __import__("time").sleep(3) or (200, {})
-    monkeypatch.setattr(collecting.Observer, "__init__", _short(collecting.Observer.__init__))
+    monkeypatch.setattr(observer.Observer, "__init__", _short(observer.Observer.__init__))
     assert "has made no progress" in model_of(gather(host)).load_error
     numbers = iter(range(10**6))
     monkeypatch.setattr(proc, "activity", lambda unit: next(numbers))
@@ -264,7 +264,7 @@ def test_what_a_journal_no_longer_has_is_known_to_be_missing(gather, monkeypatch
         (([], "journalctl cannot be run"), 0, False),
     ):
         monkeypatch.setattr(systemd, "journal", lambda unit, since, answer=answer: answer)
-        monkeypatch.setattr(collecting.os, "geteuid", lambda user=user: user)
+        monkeypatch.setattr(observer.os, "geteuid", lambda user=user: user)
         with serving(host.routes()) as double:
             wanted["instances"][0]["url"] = double.url
             found = model_of(collecting.collect(wanted, timeout=5))

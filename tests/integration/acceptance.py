@@ -12,7 +12,9 @@ import dataclasses
 import json
 import os
 import pathlib
+import shlex
 
+from tests import shown
 from tests.integration.support import CHECKOUT, environment, run, tool
 from tests.rig.hosts import ansible, changes, fleet, gpus, podman
 from tests.rig.registry import background
@@ -116,6 +118,30 @@ class Site:
             json.loads((self.scratch / "results.json").read_text(encoding="utf-8")),
         )
 
+    def play_shown(
+        self,
+        line: str,
+        *more: str,
+        replaced: dict[str, str] | None = None,
+        expect: int | None = 0,
+        callback: str = "default",
+    ) -> Outcome:
+        """Run a command line that a page shows, on the hosts of this site.
+
+        Args:
+            line: `ansible-playbook -i inventory.yml gpufleet.ollama.NAME ...`, as it stands there.
+            more: further arguments, such as `--limit`.
+            replaced: what takes the place of values that are examples, such as the name of a host.
+            expect: as in `play`, and so is `callback`.
+        """
+        line = shown.command(line)
+        for example, value in (replaced or {}).items():
+            assert example in line, line
+            line = line.replace(example, value)
+        program, option, inventory, playbook, *arguments = shlex.split(line)
+        assert (program, option, inventory) == ("ansible-playbook", "-i", "inventory.yml"), line
+        return self.play(playbook.removeprefix("gpufleet.ollama."), *arguments, *more, expect=expect, callback=callback)
+
     @contextlib.contextmanager
     def untouched(self, *hosts: str):
         """Fail unless the files of the hosts are the same after the block."""
@@ -133,6 +159,14 @@ def gpu(host: str, *command: str) -> str:
 def on(host: str, *command: str, stdin: bytes | None = None) -> str:
     """Output of a command on a host, as root."""
     return podman.podman("exec", "-i", fleet.container_name(SET, host), *command, stdin=stdin).stdout.decode()
+
+
+def run_shown(line: str, host: str, expect: int | None = 0) -> str:
+    """Output of a command line that a page shows, run by a shell of a host; another exit status fails the test."""
+    done = podman.podman("exec", fleet.container_name(SET, host), "sh", "-c", shown.command(line), check=False)
+    output = done.stdout.decode()
+    assert expect is None or done.returncode == expect, "%s: status %d\n%s" % (line, done.returncode, output)
+    return output
 
 
 def requests(clear: bool = False) -> list[dict]:

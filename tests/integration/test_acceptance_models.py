@@ -146,8 +146,12 @@ def test_models_over_time(site):
     assert generate("chat") is True
     control("DELETE", "faults")
 
-    # Taken when it is asked for, and once.
-    taken = site.play("site", "-e", "ollama_multigpu_refresh=true")
+    # The changes say what would be taken; then it is, and once.
+    told = site.play_shown(
+        "ansible-playbook -i inventory.yml gpufleet.ollama.site -e ollama_multigpu_refresh=true --check --diff"
+    )
+    assert told.counts["a"]["changed"] > 0 and digests() == names
+    taken = site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.site -e ollama_multigpu_refresh=true")
     new = planned(taken)["tiny"]
     assert new != old and digests()["tiny:latest"] != names["tiny:latest"] == names["chat:latest"]
     assert digests()["chat:latest"] == digests()["tiny:latest-optimized"] and generate("chat") is True
@@ -289,8 +293,8 @@ def test_a_store_that_root_owns_is_copied_from(site):
     before = on("r", *listing)
     requests(clear=True)
     models = [dict(SMALL, optimized={"parameters": {"temperature": 0.5}})]
-    site.inventory({"r": {}}, ollama_multigpu_models=models, ollama_multigpu_existing="adopt")
-    site.play("site")
+    site.inventory({"r": {}}, ollama_multigpu_models=models)
+    site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.site -e ollama_multigpu_existing=adopt")
     assert pulls() == [] and on("r", *listing) == before
     owners = on("r", "find", "/var/lib/ollama-multigpu/instances", "-path", "*/blobs/*", "-printf", "%u\\n").split()
     assert len(owners) >= 5 and set(owners) == {"ollama"}

@@ -11,8 +11,11 @@ import json
 import re
 
 import pytest
+import yaml
 
+from tests import shown
 from tests.integration.acceptance import SEED_STORE, SET, Site, gpu, on, requests
+from tests.integration.support import run
 from tests.rig.hosts import fleet, seed
 
 pytestmark = pytest.mark.hosts
@@ -62,7 +65,7 @@ def _ten(site):
     """
     requests(clear=True)
     with site.untouched(*REAL_HOSTS):
-        outcome = site.play("plan")
+        outcome = site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.plan")
     return outcome, requests()
 
 
@@ -70,14 +73,16 @@ def _ten(site):
 def _checked(site, ten):
     """A run in check mode on a new host."""
     with site.untouched("a"):
-        return site.play("site", "--check", "--diff", "-v", "--limit", "a")
+        return site.play_shown(
+            "ansible-playbook -i inventory.yml gpufleet.ollama.site --check --diff", "-v", "--limit", "a"
+        )
 
 
 @pytest.fixture(name="applied", scope="module")
 def _applied(site, checked):
     """The first run on that host, with the model already in the store (it is never pulled)."""
     seed.seed(fleet.container_name(SET, "a"), MODEL, SEED_STORE, owner="ollama")
-    return site.play("site", "--limit", "a", "-vvv")
+    return site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.site", "--limit", "a", "-vvv")
 
 
 @pytest.fixture(name="second", scope="module")
@@ -96,6 +101,21 @@ def by_place(plan):
     for place, device in enumerate(plan["gpus"]):
         text = text.replace(device["uuid"], "GPU-at-%d" % place)
     return json.loads(text)
+
+
+def test_the_tasks_of_the_guide_make_the_same_plan(site, ten):
+    """They read the registry of the rig, which has no certificate."""
+    tasks = yaml.safe_load(shown.block("placement", "yaml+jinja"))
+    tasks[1]["gpufleet.ollama.model_info"].update(registry="{{ rig_registry }}", insecure=True)
+    path = site.scratch / "planned.json"
+    told = {"ansible.builtin.copy": {"content": "{{ planned.placement | to_json }}", "dest": str(path)}}
+    tasks.append({**told, "delegate_to": "localhost"})
+    book = [{"hosts": "{{ ollama_multigpu_hosts }}", "gather_facts": False, "tasks": tasks}]
+    (site.scratch / "tasks.yml").write_text(yaml.safe_dump(book))
+    words = ["tasks.yml" if word == "gpufleet.ollama.plan" else word for word in site.command("plan")]
+    run([*words, "--limit", "by-uuid"], cwd=site.scratch, env=site.environment())
+    (model,) = json.loads(path.read_text())["instances"][0]["models"]
+    assert model["predicted"] == ten[0].plans["by-uuid"]["instances"][0]["models"][0]["predicted"]
 
 
 def test_a_header_is_read_once_for_ten_hosts_and_never_the_model(ten):

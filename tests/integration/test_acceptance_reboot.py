@@ -11,9 +11,9 @@ import time
 import pytest
 import yaml
 
+from tests import shown
 from tests.integration import prometheus
-from tests.integration.acceptance import SET, Site, gpu, on
-from tests.integration.support import CHECKOUT
+from tests.integration.acceptance import SET, Site, gpu, on, run_shown
 from tests.rig.hosts import fleet
 from tests.rig.hosts.podman import podman
 from tests.rig.waiting import wait_until
@@ -91,6 +91,16 @@ def loaded(instance):
     return json.loads(done.stdout.decode()) if done.returncode == 0 else None
 
 
+def unload(instance):
+    """Unload the model of an instance, as a client may."""
+    script = (
+        "import urllib.request as u; "
+        'u.urlopen(\'http://127.0.0.1:%d/api/generate\', b\'{"model": "%s", "keep_alive": 0}\').read()'
+    )
+    on(HOST, "python3", "-c", script % (PORTS[instance], MODEL))
+    until(lambda: loaded(instance) == [], "the model is not unloaded")
+
+
 def verdict():
     """What is kept of the last check."""
     return json.loads(on(HOST, "cat", VERDICT))
@@ -130,8 +140,36 @@ def test_a_run_leaves_a_host_that_checks_itself(site):
     assert told and told[-1]["PRIORITY"] == "6"
     for command in ("status", "check"):
         assert program(command, expect=0)[1]["verdict"] == "pass"
-    text = on(HOST, "ollama-multigpu", "status")
+    text = run_shown("sudo ollama-multigpu status", HOST)
     assert max(map(len, text.splitlines())) <= 80 and text.count(MODEL) == 2
+
+
+def test_the_commands_of_the_guide(site):
+    """Those that the guide about the program shows, and what it says that they print."""
+    for text in (
+        run_shown("sudo ollama-multigpu check", HOST),
+        run_shown("sudo ollama-multigpu check --heal", HOST),
+        run_shown("sudo ollama-multigpu load", HOST),
+    ):
+        assert "Verdict: pass" in text
+    unload("gpu0")
+    told = run_shown("sudo ollama-multigpu load gpu0", HOST)
+    assert told == shown.block("diagnose", "text").replace("small:latest", "tiny:latest")
+    assert json.loads(run_shown("sudo ollama-multigpu check --json", HOST))["verdict"] == "pass"
+    assert "ollama-multigpu" in run_shown("ollama-multigpu version", HOST)
+    assert "Loaded: loaded" in run_shown("systemctl status ollama-gpus.service", HOST)
+    assert "Verdict: pass" in run_shown("journalctl -u ollama-ready@gpu0.service", HOST)
+    run_shown("journalctl -u ollama-check.service -p warning", HOST)
+    printed = run_shown("sudo ollama-multigpu metrics", HOST)
+    found = json.loads(run_shown("sudo ollama-multigpu metrics --json", HOST))
+    assert "gpufleet_verdict{" in printed and found["exit_code"] == 0
+    for text in (
+        run_shown("sudo ollama-multigpu diagnose", HOST),
+        run_shown("sudo ollama-multigpu diagnose --answers", HOST),
+        run_shown("sudo ollama-multigpu diagnose --seconds 10", HOST),
+    ):
+        assert "Nothing was found" in text
+    assert json.loads(run_shown("sudo ollama-multigpu diagnose --json", HOST))["findings"] == []
 
 
 def test_a_check_writes_metrics_that_everybody_may_read(site):
@@ -152,10 +190,8 @@ def test_prometheus_reads_them_as_the_guide_says(site, tmp_path):
     """Every query of the dashboard returns series, and a rule fires for a GPU with memory errors."""
     gpu(HOST, "set", "gpu0.ecc", "1", "gpu0.ecc.volatile", "0", "gpu0.ecc.aggregate", "3", *A_NAME)
     program("check", expect=0)
-    guide = (CHECKOUT / "docs" / "docsite" / "rst" / "metrics.rst").read_text(encoding="utf-8")
-    (arguments,) = re.findall('ARGS="(.*)"', guide)
-    (block,) = re.findall(r"code-block:: yaml\+jinja\n\n((?:   .*\n)+)", guide)
-    configuration = yaml.safe_load(block)
+    (arguments,) = re.findall('ARGS="(.*)"', shown.block("metrics", "sh"))
+    configuration = yaml.safe_load(shown.block("metrics", "yaml+jinja"))
     with prometheus.on_host(SET, HOST, *arguments.split()) as exporter:
         configuration["scrape_configs"][0]["static_configs"][0]["targets"] = [exporter.target]
         configuration["rule_files"] = [str(metrics_files.ALERT_FILE)]
@@ -170,6 +206,7 @@ def test_prometheus_reads_them_as_the_guide_says(site, tmp_path):
                 if not server.series(target["expr"].replace("$host", ".*"))
             ]
             assert silent == []
+            assert len(server.series(shown.block("metrics", "text").strip())) == 2
             names = {labels["name"] for labels, _value in server.series("gpufleet_gpu_info")}
             assert A_NAME[1] in names and len(names) == 2
             assert {rule["health"] for group in server.get("rules")["groups"] for rule in group["rules"]} == {"ok"}
@@ -281,7 +318,7 @@ def endpoints(site):
 
 def test_remove_takes_everything_away(site):
     assert list(endpoints(site)["hosts"]) == [HOST]
-    site.play("remove", "-e", "ollama_multigpu_remove_models=true")
+    site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.remove -e ollama_multigpu_remove_models=true")
     assert endpoints(site) == {"version": 1, "hosts": {}, "models": {}}
     left = "find / -xdev -name '*ollama*' -not -path '/proc/*' -not -path '/dev/*' -not -path '/var/log/*'"
     found = on(HOST, "sh", "-c", left).split()

@@ -87,7 +87,20 @@ def test_hosts_are_upgraded_the_canary_first(site):
     planned = site.play("site", "--check")
     assert "Write history %s/1: This plan is not kept yet." % PLANS in planned.text
     site.play("site")
-    upgraded = site.play("upgrade", *CANARY, *to(NEW))
+    with site.untouched(*"ab"):
+        told = site.play_shown(
+            "ansible-playbook -i inventory.yml gpufleet.ollama.plan -e ollama_multigpu_version=0.32.15"
+        )
+        checked = site.play_shown(
+            "ansible-playbook -i inventory.yml gpufleet.ollama.site -e ollama_multigpu_version=0.32.15 --check --diff"
+        )
+    for outcome in (told, checked):
+        assert "Release: Ollama %s takes the place of %s." % (NEW, OLD) in outcome.text
+    upgraded = site.play_shown(
+        "ansible-playbook -i inventory.yml gpufleet.ollama.upgrade -e ollama_multigpu_version=0.32.15"
+        " -e ollama_multigpu_canary=gpu-a.example.org",
+        replaced={"gpu-a.example.org": "b"},
+    )
     assert "Release: Ollama %s takes the place of %s." % (NEW, OLD) in upgraded.text
     batches = upgraded.output.split("PLAY [")[2:]
     assert [sorted(host for host in "ab" if "[%s]" % host in batch) for batch in batches][:2] == [["b"], ["a"]]
@@ -145,11 +158,17 @@ def test_each_release_that_fails_is_given_up_on_the_canary(site, version):
 def test_hosts_go_back_on_request(site):
     """The variables of the role still say the new release."""
     with site.untouched("a"):
-        planned = site.play("rollback", "--check", *to(NEW))
+        planned = site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.rollback --check --diff", *to(NEW))
         assert "Write history %s/1: It comes into force again." % PLANS in planned.text
+        numbered = site.play_shown(
+            "ansible-playbook -i inventory.yml gpufleet.ollama.rollback -e ollama_multigpu_rollback_to=3",
+            *(*to(NEW), "--check"),
+            replaced={"to=3": "to=1"},
+        )
+        assert "Write history %s/1: It comes into force again." % PLANS in numbered.text
         refused = site.play("rollback", "-e", "ollama_multigpu_rollback_to=9", *to(NEW), expect=2)
         assert "a keeps no plan 9 to go back to. a keeps 1 (Ollama %s, " % OLD in str(refused.failures["a"])
-    back = site.play("rollback", *to(NEW))
+    back = site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.rollback", *to(NEW))
     assert back.output.count("Verdict: pass") >= 2
     for host in "ab":
         assert running(host) == (OLD, "MY_TOKEN=of " + OLD)

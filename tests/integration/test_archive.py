@@ -9,7 +9,9 @@ import tarfile
 
 import pytest
 
-from tests.integration.support import CHECKOUT, checkout_files, environment, module_names, run, tool
+from tests import shown
+from tests.integration.support import CHECKOUT, checkout_files, copy_checkout, environment, module_names, run, tool
+from tests.setup.environment import CACHE
 
 SHIPPED = {
     "COPYING",
@@ -73,6 +75,36 @@ def test_ansible_doc_knows_every_module_role_and_playbook(collections, tmp_path)
         name = "gpufleet.ollama." + playbook.stem
         checked = run([tool("ansible-playbook"), "-i", "localhost,", "--syntax-check", name], cwd=tmp_path, env=env)
         assert "playbook: %s/ansible_collections/gpufleet/ollama/playbooks/%s" % (collections, playbook.name) in checked
+
+
+def test_the_lines_of_the_guide_install_the_collection(tmp_path):
+    """In a checkout and a home of their own; what the home has then runs a playbook of the collection."""
+    copy_checkout(tmp_path / "checkout")
+    home = tmp_path / "home"
+    home.mkdir()
+    lines = (
+        shown.command("make build"),
+        shown.command("python3 -m venv ~/gpufleet && . ~/gpufleet/bin/activate"),
+        shown.command("pip install ansible-core requests nvidia-ml-py"),
+        shown.command("ansible-galaxy collection install -p ~/.ansible/collections build/gpufleet-ollama-1.0.0.tar.gz"),
+    )
+    end = 'cd "$HOME" && ansible-playbook -i localhost, --syntax-check gpufleet.ollama.site'
+    told = run(
+        ["bash", "-ec", "\n".join([*lines, end])],
+        cwd=tmp_path / "checkout",
+        env=environment(HOME=str(home), GPUFLEET_CACHE=str(CACHE)),
+    )
+    assert "playbook: %s/.ansible/collections/" % home in told
+    assert (home / "gpufleet" / "bin" / "ansible-playbook").exists()
+
+
+def test_the_callback_of_the_guide(collections, tmp_path):
+    (tmp_path / "ansible.cfg").write_text(shown.block("terminal", "ini"))
+    (tmp_path / "book.yml").write_text(json.dumps([{"hosts": "localhost", "tasks": [], "gather_facts": False}]))
+    command = [tool("ansible-playbook"), "-i", "localhost,", "-c", "local", "book.yml"]
+    assert run(command, cwd=tmp_path, env=environment(collections)).split() == ["localhost"]
+    (tmp_path / "ansible.cfg").unlink()
+    assert "PLAY RECAP" in run(command, cwd=tmp_path, env=environment(collections))
 
 
 def test_a_module_answers_where_there_is_no_gpu(collections, tmp_path):

@@ -62,11 +62,19 @@ def _site(podman_hosts, collections, tmp_path_factory):
         fleet.down(SET)
 
 
-def benchmark(site, directory, expect=0, **more):
-    """The outcome of a benchmark."""
+def options(directory, **more):
+    """Arguments that make a benchmark short."""
     given = {"directory": str(directory), "label": "stand-in", "repeats": 3, "tokens": 8, "prompts": [16], **more}
-    variables = {"ollama_multigpu_benchmark_" + name: value for name, value in given.items()}
-    return site.play("benchmark", "-e", json.dumps(variables), expect=expect)
+    return "-e", json.dumps({"ollama_multigpu_benchmark_" + name: value for name, value in given.items()})
+
+
+def benchmark(site, directory="benchmarks", expect=0, **more):
+    """The outcome of a benchmark."""
+    return site.play_shown(
+        "ansible-playbook -i inventory.yml gpufleet.ollama.benchmark -e ollama_multigpu_benchmark_directory=benchmarks",
+        *options(directory, **more),
+        expect=expect,
+    )
 
 
 def loaded():
@@ -90,7 +98,7 @@ def left():
 
 def test_a_benchmark_of_two_replicas_is_kept_and_compared(site):
     directory = site.scratch / "benchmarks"
-    outcome = benchmark(site, directory)
+    outcome = benchmark(site)
     (first,) = directory.iterdir()
     found = json.loads(first.read_text())
     assert (found["host"], found["label"], found["release"]) == (HOST, "stand-in", "0.32.15")
@@ -125,7 +133,12 @@ def test_an_untouched_ollama_is_measured_only_where_the_host_may_be_disturbed(si
 def test_the_plan_is_compared_with_an_untouched_ollama(site):
     """It has the model as it was pulled, with a context of its own, and one slot for both requests."""
     stores, directory = on(HOST, "sh", "-c", STORES % STORE), site.scratch / "untouched"
-    outcome = benchmark(site, directory, untouched=True, may_disturb=True)
+    outcome = site.play_shown(
+        "ansible-playbook -i inventory.yml gpufleet.ollama.benchmark --limit gpu-a"
+        " -e ollama_multigpu_benchmark_untouched=true -e ollama_multigpu_benchmark_may_disturb=true",
+        *options(directory),
+        replaced={"gpu-a": HOST},
+    )
     (file,) = directory.iterdir()
     found = json.loads(file.read_text())["untouched"]
     assert [(one["model"], one["streams"]) for one in found["measurements"]] == [(SERVED, 1), (SERVED, 2)]

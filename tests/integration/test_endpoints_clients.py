@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
-import re
 import shutil
 import subprocess
-import textwrap
 
 import pytest
+import yaml
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import document
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.proxies import litellm_config, nginx_config
 
+from tests import shown
 from tests.integration.gateway_front import Light, ask, listens, until
-from tests.integration.support import run
+from tests.integration.support import environment as ansible_environment
+from tests.integration.support import run, tool
 from tests.integration.test_gateway_clients import CLIENTS
 from tests.rig.ollama import running
 from tests.rig.ollama.running import free_port
@@ -25,8 +25,6 @@ from tests.rig.waiting import PATIENCE
 from tests.setup.environment import controller, virtual_environment
 from tests.unit.rig import double_content
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-GUIDE = CHECKOUT / "docs" / "docsite" / "rst" / "clients.rst"
 ROUTERS = ["litellm==1.110.2"]
 ROUTER = """
 import asyncio, json, sys
@@ -80,8 +78,8 @@ def _endpoints(servers):
     return of_ports([server.port for server in servers])
 
 
-def of_ports(ports):
-    """The document of instances on this machine."""
+def of_ports(ports, **changed):
+    """The document of instances on this machine, or of others with what is changed of each."""
     model = {"slots": 2, "context_length": 8192, "capabilities": ["completion"], "resident": True}
     entries = [
         {
@@ -91,25 +89,19 @@ def of_ports(ports):
             "port": port,
             "gpu_uuids": ["GPU-%d" % number],
             "serves": [{"name": "tiny:latest", "names": ["tiny:latest", "chat:latest"], **model}],
+            **changed,
         }
         for number, port in enumerate(ports)
     ]
     return document({"a": {"ollama_version": "0.32.15", "endpoints": entries}})
 
 
-def scripts():
-    """The Python of the guide, in order."""
-    text = GUIDE.read_text(encoding="utf-8")
-    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:[ ]+.*\n|\n)+)", text, re.M)
-    return [textwrap.dedent(block) for block in blocks]
-
-
 @pytest.fixture(name="guide")
 def _guide(tmp_path):
     """Ask with a client of the guide: the output of one that ends with an exit status."""
     python = environment("clients", CLIENTS)
-    for name, text in zip(("fleet.py", "with_openai.py"), scripts()):
-        (tmp_path / name).write_text(text)
+    (tmp_path / "fleet.py").write_text(shown.block("clients", "python", 0))
+    (tmp_path / "with_openai.py").write_text(shown.block("clients", "python", 1))
 
     def ask_with(name, found, *arguments, expect=0):
         (tmp_path / "endpoints.json").write_text(json.dumps(found))
@@ -138,6 +130,22 @@ def test_the_client_of_the_guide_with_openai(guide):
         assert guide("with_openai.py", of_ports([light.port]), "endpoints.json", "chat") == "one one one"
     finally:
         light.kill()
+
+
+def test_the_tasks_of_the_guide(collections, tmp_path):
+    """The file of endpoints, the configuration and the snippet lie elsewhere than in the guide."""
+    endpoints = of_ports([11434, 11435], address="gpu1.example.org", listen_address="0.0.0.0")
+    text = shown.block("clients", "yaml+jinja")
+    for place, model in (("/etc/litellm/config.yaml", ""), ("/etc/nginx/conf.d/ollama.conf", "llama3.1:8b")):
+        assert place in text and model in text
+        text = text.replace(place, str(tmp_path / place.rpartition("/")[2])).replace(model or place, "tiny")
+    tasks = yaml.safe_load(text.replace("/srv/ollama", str(tmp_path)))
+    (tmp_path / "endpoints.json").write_text(json.dumps(endpoints))
+    (tmp_path / "book.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    command = [tool("ansible-playbook"), "-i", "localhost,", "-c", "local", "book.yml"]
+    run(command, cwd=tmp_path, env=ansible_environment(collections))
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == litellm_config(endpoints)
+    assert (tmp_path / "ollama.conf").read_text() == nginx_config(endpoints, "tiny")
 
 
 @pytest.mark.full

@@ -213,14 +213,19 @@ def test_two_levels_of_gateways(site):
 
     certificate = on("c", "sha256sum", "/etc/ollama-gateway/self-signed.pem")
     pid = on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway")
-    drained = gateway(site, "c", "-e", json.dumps({"ollama_gateway_drain": ["a"]}))
+    drained = site.play_shown(
+        """ansible-playbook -i inventory.yml gpufleet.ollama.gateway -e '{"ollama_gateway_drain": ["gpu1/gpu0"]}'""",
+        *("-e", "ollama_gateway_hosts=c"),
+        replaced={"gpu1/gpu0": "a/gateway"},
+    )
     assert drained.counts["c"]["changed"] > 0
     assert " weight 0" in on("c", "cat", "/run/ollama-gateway/running.cfg")
     assert on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway") == pid
     assert on("c", "sha256sum", "/etc/ollama-gateway/self-signed.pem") == certificate
     assert ask("c", "chat", USER_KEY)[0] == 200
 
-    gateway(site, "c")  # nothing is drained any more
+    # Nothing is drained any more.
+    site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.gateway", "-e", "ollama_gateway_hosts=c")
 
 
 def test_a_change_of_a_host_says_that_its_gateways_have_to_know(site):

@@ -16,14 +16,13 @@ import sys
 import pytest
 import yaml
 
+from tests import shown
 from tests.integration import test_hostile_hosts as hostile
-from tests.integration.support import CHECKOUT, environment, run, tool
+from tests.integration.support import environment, run, tool
 from tests.setup.environment import virtual_environment
-from tests.unit import test_guides as guides
 
 #: Documented at docs.ansible.com/ansible/latest/collections/awx/awx/job_template_module.html.
 JOB_TEMPLATE = "awx.awx.job_template"
-GUIDE = CHECKOUT / "docs" / "docsite" / "rst" / "gitops.rst"
 PROGRAMS = [
     "ansible-core==2.21.5",
     "ansible-navigator==26.10.0",
@@ -44,16 +43,21 @@ def _host(tmp_path, collections, registry, evil):
     return found
 
 
-def examples():
-    """The YAML of the guide that is no variables of the role."""
-    found = [yaml.safe_load(block) for block in guides._blocks(GUIDE, "yaml")]
-    return [content for content in found if not guides._is_of_the_role(content)]
+def scripts(content):
+    """The runs of ansible-playbook in an example of a pipeline, without the name of the program."""
+    if isinstance(content, str):
+        return [shlex.split(content)[1:]] if content.startswith("ansible-playbook ") else []
+    values = content.values() if isinstance(content, dict) else content if isinstance(content, list) else []
+    return [words for value in values for words in scripts(value)]
 
 
 def test_the_commands_of_the_guide(host):
     """Those of its text and of the examples for GitHub and GitLab, each once."""
-    commands = [words[1:] for words in guides._commands(GUIDE)]
-    commands += [words for content in examples() for words in guides._scripts(content)]
+    commands = [shlex.split(line)[1:] for line in shown.commands("gitops")]
+    for text in (shown.block("gitops", "yaml", 2), shown.block("gitops", "yaml", 3)):
+        found = scripts(yaml.safe_load(text))
+        assert len(found) == 2, text
+        commands += found
     told = list(dict.fromkeys(map(shlex.join, commands)))
     assert len(told) == 4, told
     review = host.directory / "review"
@@ -69,8 +73,7 @@ def test_the_commands_of_the_guide(host):
 
 def test_the_execution_environment_is_one(collections, tmp_path):
     """ansible-builder takes the file of the guide, and finds in the collection which libraries it needs."""
-    (wanted,) = [content for content in examples() if isinstance(content, dict) and "images" in content]
-    (tmp_path / "execution-environment.yml").write_text(yaml.safe_dump(wanted))
+    (tmp_path / "execution-environment.yml").write_text(shown.block("gitops", "yaml", 4))
     run([tool("ansible-builder"), "create", "-c", tmp_path / "context"], cwd=tmp_path, env=environment())
     built = (tmp_path / "context" / "Containerfile").read_text()
     assert "ansible-galaxy collection install" in built and "registry.example.org/centos:stream9" in built
@@ -83,12 +86,12 @@ def test_the_execution_environment_is_one(collections, tmp_path):
 @pytest.mark.full
 def test_the_programs_of_awx_and_ansible_navigator_run_the_plan(host):
     home = virtual_environment("pipelines", sys.executable, PROGRAMS, constraints=None) / "bin"
-    book, (task,) = [content for content in examples() if isinstance(content, list)]
+    (task,) = yaml.safe_load(shown.block("gitops", "yaml", 6))
     job = task[JOB_TEMPLATE]
     assert (job["job_type"], list(job["extra_vars"])) == ("check", ["ollama_multigpu_fail_on_change"])
     project = host.directory / "state" / "project"
     project.mkdir()
-    (project / job["playbook"]).write_text(yaml.safe_dump(book))
+    (project / job["playbook"]).write_text(shown.block("gitops", "yaml", 5))
     inventory = str(host.directory / "inventory.yml")
     path = "PATH=%s:%s" % (home, environment()["PATH"])
     options = ["-e", json.dumps(job["extra_vars"])]

@@ -42,21 +42,28 @@ class Reported:
 def runs(podman_hosts, collections, tmp_path_factory):
     """A site run with a host that fails and one that is gone; then one host that is well, upgraded, lies and stops."""
     scratch = tmp_path_factory.mktemp("report")
-    site, path = Site(collections, scratch), scratch / "out" / "fleet.html"
+    site, path = Site(collections, scratch), scratch / "reports" / "fleet.html"
     fleet.up(SET, {"a": "rtx-4090-x2"}, say=lambda text: None)
     try:
         fleet.serve(SET, versions=[OLD, NEW], say=lambda text: None)
         found = {"a": {}, "bad": {"ansible_host": fleet.container_name(SET, "a"), "ollama_multigpu_base_port": 0}}
         gone = {"gone": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}}
-        given = {"ollama_multigpu_models": MODELS, "ollama_multigpu_report": str(path), "ollama_multigpu_version": OLD}
+        given = {"ollama_multigpu_models": MODELS, "ollama_multigpu_version": OLD}
         given["ollama_multigpu_release_url"] = "{{ rig_release_url | replace(rig_version, ollama_multigpu_version) }}"
         given["ollama_multigpu_release_checksum"] = "{{ rig_checksums[ollama_multigpu_version] }}"
         results = {}
         site.inventory({**found, **gone}, **given)
-        results["site"] = (site.play("site", expect=None), Reported(path))
+        outcome = site.play_shown(
+            "ansible-playbook -i inventory.yml gpufleet.ollama.site -e ollama_multigpu_report=reports/fleet.html",
+            expect=None,
+        )
+        results["site"] = (outcome, Reported(path))
         site.inventory({"a": {}, **gone}, **given)
-        results["well"] = (site.play("report"), Reported(path))
-        given["ollama_multigpu_version"] = NEW
+        outcome = site.play_shown(
+            "ansible-playbook -i inventory.yml gpufleet.ollama.report -e ollama_multigpu_report=reports/fleet.html"
+        )
+        results["well"] = (outcome, Reported(path))
+        given.update(ollama_multigpu_version=NEW, ollama_multigpu_report=str(path))
         site.inventory({"a": {}, **gone}, **given)
         results["upgraded"] = (site.play("site", expect=None), Reported(path))
         gpu("a", "lie", "one_gpu")

@@ -104,7 +104,7 @@ def test_nothing_calls_out(site, guarded):
     host, and the instances. Without OLLAMA_NO_CLOUD, what they would call is seen."""
     calls = functools.partial(outgoing.attempts, functools.partial(on, "served"))
     assert calls() == registry()
-    site.play("verify")
+    site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.verify")
     guarded.restart()
     guarded.sh("systemctl start ollama-ready@gpu0.service; systemctl start ollama-check.service")
     assert "Verdict: pass" in guarded.sh("ollama-multigpu check")
@@ -243,7 +243,7 @@ def test_no_instance_starts_without_the_rules(site, guarded):
 
 def test_nothing_is_left_of_the_rules_by_remove(site, guarded):
     assert guarded.sh(RULES)
-    site.play("remove")
+    site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.remove")
     assert guarded.sh(RULES) == ""
     left = "ls -d /etc/systemd/system/ollama* /etc/systemd/system/nftables* /etc/ollama-multigpu 2>&-; true"
     assert guarded.sh(left) == ""

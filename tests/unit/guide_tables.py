@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import yaml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import service_variables
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.service_variables import version_text
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases import archives, engine_table, setting_effects
@@ -23,30 +24,30 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress impo
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawn, sentence
 
+from tests import shown as pages
 from tests.unit.plugins.plugin_utils.report.made_plans import planned
 
 _A6000 = {"name": "NVIDIA RTX A6000"}
 _SHOWN_AS = {"num_gpu_all": "``num_gpu`` above the number of layers"}
 
 
-def drawn_plan(name, plan):
-    """The plan of a host as a run shows it, as a block of literal text."""
-    lines = drawn(Style(), shown({"plan": plan}, Style(), name).lines)
-    return "".join(("   " + line).rstrip() + "\n" for line in lines)
+def drawn_plan(name, models):
+    """The plan of a host with two RTX A6000 as a run shows it."""
+    lines = drawn(Style(), shown({"plan": planned(*models, **_A6000)}, Style(), name).lines)
+    return "".join(line.rstrip() + "\n" for line in lines)
 
 
 def two_gpus():
-    """Two RTX A6000 and a model that needs both."""
-    return drawn_plan("gpu-a.example.org", planned({"name": "llama4:16x17b", "context_length": 32768}, **_A6000))
+    """The plan of the inventory in the guide: a model that needs both GPUs."""
+    hosts = yaml.safe_load(pages.block("quickstart", "yaml+jinja"))["all"]["hosts"]
+    ((name, variables),) = hosts.items()
+    return drawn_plan(name, variables["ollama_multigpu_models"])
 
 
 def several_models():
-    """Two models beside each other on two RTX A6000, one of them twice."""
-    wanted = (
-        {"name": "llama3.1:8b", "strategy": "replicate", "aliases": ["chat"]},
-        {"name": "gemma3:27b", "context_length": 16384},
-    )
-    return drawn_plan("gpu-a.example.org", planned(*wanted, **_A6000))
+    """The plan of the models in the guide: two beside each other, one of them twice."""
+    variables = yaml.safe_load(pages.block("several", "yaml", 0))
+    return drawn_plan("gpu-a.example.org", variables["ollama_multigpu_models"])
 
 
 def progress():
@@ -62,7 +63,7 @@ def progress():
         models = {"gpu0-1/llama4:16x17b-optimized": entry}
         loading = list(load.sentences(read_load(json.dumps({"models": models})), seconds))
     style = Style()
-    return "\n".join("   " + text for text in fetched + drawn(style, sentence(style, loading[0], "gpu-a: ", "  ")))
+    return "".join(text + "\n" for text in fetched + drawn(style, sentence(style, loading[0], "gpu-a: ", "  ")))
 
 
 def settings_by_release():

@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import pathlib
+import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds import SYMPTOMS
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import document
 
-from tests.unit import guide_tables, metrics_files
-from tests.unit.readme_picture import picture
+from tests import shown
+from tests.unit import guide_findings, guide_pictures, guide_tables, metrics_files
 
 GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst"
 
@@ -18,12 +23,11 @@ GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst
 @pytest.mark.parametrize(
     "guide, text",
     [
-        ("quickstart", guide_tables.two_gpus),
-        ("several", guide_tables.several_models),
-        ("terminal", guide_tables.progress),
         ("releases", guide_tables.known_releases),
         ("releases", guide_tables.settings_by_release),
         ("releases", guide_tables.engines),
+        *(("troubleshooting", functools.partial(guide_findings.of_symptom, symptom)) for symptom in SYMPTOMS),
+        ("troubleshooting", guide_findings.remedies),
         ("metrics", metrics_files.table),
         ("metrics", metrics_files.alert_table),
     ],
@@ -34,9 +38,52 @@ def test_the_guide_shows_what_the_code_says(guide, text):
     assert "\n\n%s\n" % expected in (GUIDES / (guide + ".rst")).read_text(encoding="utf-8"), "\n" + expected
 
 
-def test_the_picture_of_the_readme_is_what_the_report_draws():
-    drawn = picture()
-    assert (GUIDES.parents[1] / "report.svg").read_text(encoding="utf-8") == drawn, "\n" + drawn
+def test_the_guide_has_each_finding_of_a_comparison():
+    text = (GUIDES / "troubleshooting.rst").read_text(encoding="utf-8")
+    table = text.split("\nFindings of a comparison with the plan\n")[1].split("\nRemedies of the diagnosis\n")[0]
+    rows = re.findall(r"^   \* - (``.*)\n     - .+\n     - .+$", table, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"``(\w+)``", row)} == guide_findings.of_evidence()
+    assert all("\n%s\n---" % (symptom[:1].upper() + symptom[1:]) in text for symptom in SYMPTOMS)
+
+
+def test_the_guides_show_the_plans_of_their_inventories():
+    assert shown.block("quickstart", "text") == guide_tables.two_gpus()
+    assert shown.block("several", "text") == guide_tables.several_models()
+
+
+def test_the_guide_shows_how_far_downloads_and_loads_are():
+    assert shown.block("terminal", "text") == guide_tables.progress()
+
+
+def test_the_file_of_endpoints_is_as_the_guide_shows_it():
+    """Its `hosts` are left out there."""
+    model = {"name": "llama3.1:8b", "names": ["llama3.1:8b"], "slots": 2, "context_length": 8192}
+    instance = {
+        "instance": "gpu0",
+        "address": "gpu1.example.org",
+        "listen_address": "192.0.2.7",
+        "port": 11434,
+        "gpu_uuids": ["GPU-1"],
+        "serves": [{**model, "capabilities": ["completion"], "resident": True}],
+    }
+    made = document({"gpu1": {"ollama_version": "0.32.15", "endpoints": [instance]}})
+    assert json.loads(shown.block("clients", "json")) == {"models": made["models"]}
+
+
+@pytest.mark.parametrize("name", guide_pictures.PICTURES)
+def test_a_picture_is_what_the_report_draws(name):
+    drawn = guide_pictures.drawn(guide_pictures.PICTURES[name])
+    assert (guide_pictures.DOCS / name).read_text(encoding="utf-8") == drawn, "\n" + drawn
+
+
+def test_the_guides_show_each_picture():
+    told = {
+        (path.parent / name).resolve()
+        for path in GUIDES.glob("*.rst")
+        for name in re.findall(r"^ *\.\. image:: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert told == {guide_pictures.DOCS / name for name in guide_pictures.PICTURES if "/" in name}
+    assert told == set(GUIDES.glob("pictures/*"))
 
 
 def test_the_guide_names_what_is_on_a_host():

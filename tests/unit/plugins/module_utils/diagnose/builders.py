@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.shapes im
     ServerLog,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import EngineLog, EngineProcess
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.health import REMEDIES
 
 GIB = 1024**3
 MIB = 1024**2
@@ -79,7 +80,8 @@ def inventory(first=None, second=None, **changes):
 
 def broken(state, **changes):
     """An inventory of a host whose GPUs cannot be read."""
-    return inventory(state=state, reason="the driver says %s" % state, remedy="Do.", gpus=[], topology=[], **changes)
+    remedy = REMEDIES[state]
+    return inventory(state=state, reason="the driver says %s" % state, remedy=remedy, gpus=[], topology=[], **changes)
 
 
 def engine(*more, log=None, **changes):

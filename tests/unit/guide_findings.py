@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import re
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds import KINDS
 
 from tests.unit.plugins.module_utils.diagnose.builders import found
 from tests.unit.plugins.module_utils.diagnose.test_kinds import MODULES
 
-_EVIDENCE = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "evidence"
+_PLUGINS = pathlib.Path(__file__).resolve().parents[2] / "plugins"
 _ORDER = {"certain": 0, "likely": 1, "possible": 2}
 
 
@@ -40,17 +41,23 @@ def remedies():
 
 
 def of_evidence():
-    """The findings of a comparison with a plan: those that the room evidence makes by name."""
+    """The findings of a comparison with a plan: those that placement_check names in its documentation, and that of a
+    switch. What the room evidence makes by name has to be among them.
+    """
+    text = (_PLUGINS / "modules" / "placement_check.py").read_text(encoding="utf-8")
+    documented = re.search(r"\n +finding:\n +description:(.*?)\n +type: str\n", text, re.DOTALL).group(1)
+    return set(re.findall(r"V\((\w+)\)", documented)) | {"slower"}
+
+
+def made_by_name():
+    """The findings that the room evidence makes of a literal name."""
     named = set()
-    for path in _EVIDENCE.glob("*.py"):
+    for path in (_PLUGINS / "module_utils" / "evidence").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             made = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Diagnosis", "Finding", "Fault")
             # Or (finding, evidence, remedy), of which a Finding is made later.
             values = node.args if made else node.elts if isinstance(node, ast.Tuple) and len(node.elts) == 3 else []
-            if (
-                values
-                and isinstance(values[0], ast.Constant)
-                and not all(isinstance(one, ast.Constant) for one in values)
-            ):
+            constant = [isinstance(one, ast.Constant) for one in values]
+            if constant and constant[0] and not all(constant):
                 named.add(values[0].value)
     return named

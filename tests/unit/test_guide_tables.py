@@ -43,6 +43,7 @@ def test_the_guide_has_each_finding_of_a_comparison():
     table = text.split("\nFindings of a comparison with the plan\n")[1].split("\nRemedies of the diagnosis\n")[0]
     rows = re.findall(r"^   \* - (``.*)\n     - .+\n     - .+$", table, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"``(\w+)``", row)} == guide_findings.of_evidence()
+    assert guide_findings.made_by_name() <= guide_findings.of_evidence()
     assert all("\n%s\n---" % (symptom[:1].upper() + symptom[1:]) in text for symptom in SYMPTOMS)
 
 

@@ -204,7 +204,7 @@ def test_what_is_public_in_the_rooms_has_a_docstring():
     missing = []
     for path in _python(ROOMS):
         for of_class, node in _public(path):
-            bases = [ast.unparse(base).split(".")[-1] for base in of_class.bases] if of_class else []
+            bases = [ast.unparse(base).rsplit(".", maxsplit=1)[-1] for base in of_class.bases] if of_class else []
             if not ast.get_docstring(node) and not any(node.name in methods[base] for base in bases):
                 missing.append("%s:%d: %s" % (_relative(path), node.lineno, node.name))
     assert not missing, _list(missing)

@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import time
+from collections.abc import Sequence
 
 from tests.rig.hosts import ansible, gpus, image, limits
 from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, wrapper
@@ -54,11 +55,11 @@ def check_set_name(set_name: str) -> str:
     return set_name
 
 
-def up(set_name: str, hosts: dict[str, str], say=print) -> pathlib.Path:
+def up(set_name: str, hosts: dict[str, str], say=print, packages: Sequence[str] = ()) -> pathlib.Path:
     """Create the hosts, replacing those of the same name, wait until systemd runs, and return the path of the
-    inventory.
+    inventory. `packages` of the distribution are installed on them as well.
     """
-    base = image.ensure(image.library(), say)
+    base = image.ensure(image.library(), say, packages)
     network()
     hint = limits.raise_inotify()
     set_directory(set_name).mkdir(parents=True, exist_ok=True)

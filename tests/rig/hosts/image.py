@@ -11,6 +11,7 @@ import platform
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Sequence
 
 from tests.rig.gpus import build
 from tests.rig.hosts.podman import podman
@@ -62,35 +63,36 @@ ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.t
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc/* "$root"/usr/share/man/* \
 "$root"/etc/resolv.conf "$root"/etc/hostname
 """
+#: Of an image with further packages: a test starts their services itself.
+_SETUP_MORE = """\
+rm -f "$root"/etc/systemd/system/multi-user.target.wants/firewalld.service
+"""
 
 
-def name() -> str:
-    """Tag of the image. It depends on the recipe, so that an old image is never used for a new recipe."""
-    recipe = "\n".join([suite(), *PACKAGES, *MASKED, SETUP, (FILES / "rig-init").read_text()])
+def name(more: Sequence[str] = ()) -> str:
+    """Tag of the image with further packages. It depends on the recipe, so that an old image is never used for a new
+    recipe."""
+    recipe = "\n".join([suite(), *PACKAGES, *more, *MASKED, _setup(more), (FILES / "rig-init").read_text()])
     return f"{REPOSITORY}:{suite()}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def ensure(library_file: pathlib.Path | None = None, say=print) -> str:
-    """Return the name of the image, with the given library (a fake libnvidia-ml.so.1) in its library path.
+def ensure(library_file: pathlib.Path | None = None, say=print, more: Sequence[str] = ()) -> str:
+    """Return the name of the image, with the given library (a fake libnvidia-ml.so.1) in its library path, and with
+    further packages of the distribution, whose services do not start by themselves.
 
     The image is built once (about half a minute), kept as an archive in the cache, and imported if podman has lost it.
     """
     with locked("image"):
-        if not _exists(name()):
-            archive = cache_root() / "image" / (name().rsplit(":", 1)[1] + ".tar")
+        image = name(more)
+        if not _exists(image):
+            archive = cache_root() / "image" / (image.rsplit(":", 1)[1] + ".tar")
             if not archive.is_file():
-                _build(archive, say)
-            say(f"Importing the image of the rig's hosts as {name()}.")
+                _build(archive, more, say)
+            say(f"Importing the image of the rig's hosts as {image}.")
             podman(
-                "import",
-                "--change",
-                'CMD ["/sbin/rig-init"]',
-                "--change",
-                "STOPSIGNAL SIGRTMIN+3",
-                str(archive),
-                name(),
+                "import", "--change", 'CMD ["/sbin/rig-init"]', "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), image
             )
-        return name() if library_file is None else _with_library(library_file)
+        return image if library_file is None else _with_library(image, library_file)
 
 
 def library() -> pathlib.Path:
@@ -108,15 +110,19 @@ def library_path() -> str:
     return f"/usr/lib/{platform.machine()}-linux-gnu/libnvidia-ml.so.1"
 
 
+def _setup(more: Sequence[str]) -> str:
+    return SETUP + (_SETUP_MORE if more else "")
+
+
 def _exists(image: str) -> bool:
     return podman("image", "exists", image, check=False).returncode == 0
 
 
-def _with_library(library: pathlib.Path) -> str:
-    image = f"{name()}-{hashlib.sha256(library.read_bytes()).hexdigest()[:12]}"
+def _with_library(base: str, library: pathlib.Path) -> str:
+    image = f"{base}-{hashlib.sha256(library.read_bytes()).hexdigest()[:12]}"
     if not _exists(image):
         container = f"gpufleet-image-{uuid.uuid4().hex[:12]}"
-        podman("create", "--name", container, name())
+        podman("create", "--name", container, base)
         try:
             podman("cp", str(library), f"{container}:{library_path()}")
             podman("commit", "--quiet", container, image)
@@ -125,12 +131,12 @@ def _with_library(library: pathlib.Path) -> str:
     return image
 
 
-def _build(archive: pathlib.Path, say) -> None:
+def _build(archive: pathlib.Path, more: Sequence[str], say) -> None:
     with tempfile.TemporaryDirectory(prefix="gpufleet-image-") as scratch:
         hook = pathlib.Path(scratch) / "setup"
-        hook.write_text(SETUP.replace("@FILES@", str(FILES)).replace("@MASKED@", " ".join(MASKED)))
+        hook.write_text(_setup(more).replace("@FILES@", str(FILES)).replace("@MASKED@", " ".join(MASKED)))
         hook.chmod(0o755)
-        bootstrap(archive, PACKAGES, "the rig's hosts", say, hook)
+        bootstrap(archive, [*PACKAGES, *more], "the rig's hosts", say, hook)
 
 
 def bootstrap(archive: pathlib.Path, packages, what: str, say, hook: pathlib.Path | None = None) -> None:

@@ -74,6 +74,7 @@ GROUPS = {
         "vgpu_profile mig_change_pending",
         gpu0__compute_mode=2,
         gpu0__pcie__width=4,
+        gpu0__pcie__gen__busy=1,
         gpu0__utilization=90,
         gpu0__persistence=0,
         gpu0__power__limit=150000,

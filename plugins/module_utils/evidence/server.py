@@ -161,7 +161,8 @@ def runs(program: str, pid: int | None) -> bool | None:
     if pid is None or running is None or running == wanted:
         return None if running is None else True
     # The process of a script shows its interpreter. The script is an argument, and its link may have changed since.
-    words = proc.arguments(pid)[:4]
+    # Not the first: that is the program itself, whose path may hold another file by now (the kernel says "(deleted)").
+    words = proc.arguments(pid)[1:4]
     scripts = [word for word in words if os.path.isabs(word) and os.path.realpath(word) != running]
     if not any(os.path.realpath(word) == wanted for word in scripts):
         return False

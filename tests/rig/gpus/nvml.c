@@ -390,15 +390,19 @@ API int nvmlDeviceGetProcessUtilization(handle h, process_sample *out, unsigned 
     return code;
 }
 
-API int nvmlDeviceGetUtilizationRates(handle h, unsigned out[2]) {
-    unsigned pid, busy;
+static unsigned utilization(target t) {
+    unsigned pid, busy, most = (unsigned)number(of(t, "utilization"), 0);
     const char *value, *line = NULL;
-    BEGIN("nvmlDeviceGetUtilizationRates");
-    if (!(value = of(t, "utilization"))) return NOT_SUPPORTED;
-    out[0] = (unsigned)number(value, 0);
-    out[1] = (unsigned)number(of(t, "utilization.memory"), 0);
     while ((line = next_pid_line(t, "busy", line, &pid, &value)))
-        if ((busy = (unsigned)number(value, 0)) > out[0]) out[0] = busy;
+        if ((busy = (unsigned)number(value, 0)) > most) most = busy;
+    return most;
+}
+
+API int nvmlDeviceGetUtilizationRates(handle h, unsigned out[2]) {
+    BEGIN("nvmlDeviceGetUtilizationRates");
+    if (!of(t, "utilization")) return NOT_SUPPORTED;
+    out[0] = utilization(t);
+    out[1] = (unsigned)number(of(t, "utilization.memory"), 0);
     return OK;
 }
 
@@ -415,10 +419,17 @@ NUMBER(nvmlDeviceGetPowerUsage, "power")
 NUMBER(nvmlDeviceGetEnforcedPowerLimit, "power.limit")
 NUMBER(nvmlDeviceGetPowerManagementLimit, "power.limit")
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, "power.default")
-NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, "pcie.gen")
 NUMBER(nvmlDeviceGetCurrPcieLinkWidth, "pcie.width")
 NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, "pcie.max_gen")
 NUMBER(nvmlDeviceGetMaxPcieLinkWidth, "pcie.max_width")
+
+/* An idle link is slow, to save power; it is trained up while the GPU computes. */
+API int nvmlDeviceGetCurrPcieLinkGeneration(handle h, unsigned *out) {
+    const char *trained;
+    BEGIN("nvmlDeviceGetCurrPcieLinkGeneration");
+    trained = of(t, "pcie.gen.busy");
+    return put_number(!utilization(t) ? of(t, "pcie.gen") : trained ? trained : of(t, "pcie.max_gen"), out);
+}
 
 static int pair(target t, const char *first, const char *second, unsigned *a, unsigned *b) {
     int code = put_number(of(t, first), a);

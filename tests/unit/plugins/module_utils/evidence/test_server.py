@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -49,6 +50,20 @@ def test_a_script_is_known_by_its_argument_and_the_age_of_the_link(script):
     os.utime(directory / "new", (later, later), follow_symlinks=False)
     os.replace(directory / "new", directory / "current")
     assert servers.runs(path, process.pid) is False
+
+
+def test_a_program_is_known_by_its_file_also_where_that_was_replaced(tmp_path):
+    program = tmp_path / "ollama"
+    shutil.copy(shutil.which("sleep"), program)
+    with subprocess.Popen([str(program), "600"]) as process:
+        try:
+            assert servers.runs(str(program), process.pid) is True
+            assert servers.runs(sys.executable, process.pid) is False
+            program.unlink()
+            shutil.copy(shutil.which("sleep"), program)
+            assert servers.runs(str(program), process.pid) is False
+        finally:
+            process.kill()
 
 
 def test_a_server_is_read(monkeypatch):

@@ -47,7 +47,8 @@ _SHOW = "gpufleet.ollama.show"
 #: Actions that take long and say nothing meanwhile.
 _LONG = ("gpufleet.ollama.placement_check", "gpufleet.ollama.release_files")
 #: What is alike on many hosts, and from how many lines on it is not repeated.
-_ALIKE, _WORTH_IT = ("plan", "difference"), 4
+_ALIKE = ("plan", "difference")
+_WORTH_IT = 4
 #: What a terminal obeys, but for colours.
 _OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 

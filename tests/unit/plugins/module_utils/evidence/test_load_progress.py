@@ -29,7 +29,7 @@ def _host(monkeypatch, tmp_path):
         stream.truncate(100 * MIB)
     found = {"engines": [engine(1, blob)], "readings": {1: proc.Reading(7, 7, 7)}, "blob": blob}
     monkeypatch.setattr(engines, "engines", lambda unit: list(found["engines"]) if unit == UNIT else [])
-    monkeypatch.setattr(proc, "reading", lambda pid: found["readings"].get(pid))
+    monkeypatch.setattr(proc, "reading", found["readings"].get)
     monkeypatch.setattr(load_progress, "SECONDS", 0.01)
     monkeypatch.setattr("%s.progress_file._SECONDS" % proc.__name__.rpartition(".")[0], 0.0)
     return found

@@ -11,7 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes im
 SERVER = "/opt/r/bin/ollama"
 PROGRAM = "/opt/r/lib/ollama/llama-server"
 LIBRARIES = ["/opt/r/lib/ollama/libggml-base.so", "/opt/r/lib/ollama/cuda_v13/libggml-cuda.so"]
-ARGUMENTS = ["llama-server", "--model", "/m/blobs/sha256-1", "--mmproj", "/m/blobs/sha256-2"]
+ARGUMENTS = ("llama-server", "--model", "/m/blobs/sha256-1", "--mmproj", "/m/blobs/sha256-2")
 
 
 def engine(executable=PROGRAM, mapped=(), arguments=ARGUMENTS):

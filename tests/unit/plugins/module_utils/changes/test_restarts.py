@@ -19,9 +19,7 @@ INSTANCE = {"name": "gpu0-1", "unit": "ollama@gpu0-1.service", "url": "http://12
 
 def state(process=None, unit=None, active="active", reload=False, runs_executable=True):
     return {
-        "unit": None
-        if active is None
-        else {"active_state": active, "needs_daemon_reload": reload, "main_pid": 1},
+        "unit": None if active is None else {"active_state": active, "needs_daemon_reload": reload, "main_pid": 1},
         "environment": {"process": dict(WANTED, **(process or {})), "unit": dict(WANTED, **(unit or {}))},
         "wanted_executable": "/opt/new/bin/ollama",
         "runs_executable": runs_executable,

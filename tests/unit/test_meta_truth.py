@@ -15,7 +15,7 @@ import yaml
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 ROLE = CHECKOUT / "roles" / "ollama_multigpu"
 MODULES = sorted(path for path in (CHECKOUT / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
-LONGEST_FILE = {".c": 550}  # the fake library is one translation unit; everything else: 500 lines
+LONGEST_FILE = {".c": 560}  # the fake library is one translation unit; everything else: 500 lines
 FILE_KINDS = (
     ".py",
     ".yml",

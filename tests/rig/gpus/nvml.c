@@ -391,10 +391,10 @@ API int nvmlDeviceGetProcessUtilization(handle h, process_sample *out, unsigned 
 }
 
 static unsigned utilization(target t) {
-    unsigned pid, busy, most = (unsigned)number(of(t, "utilization"), 0);
+    unsigned pid, most = (unsigned)number(of(t, "utilization"), 0);
     const char *value, *line = NULL;
     while ((line = next_pid_line(t, "busy", line, &pid, &value)))
-        if ((busy = (unsigned)number(value, 0)) > most) most = busy;
+        if (number(value, 0) > most) most = (unsigned)number(value, 0);
     return most;
 }
 
@@ -425,10 +425,9 @@ NUMBER(nvmlDeviceGetMaxPcieLinkWidth, "pcie.max_width")
 
 /* An idle link is slow, to save power; it is trained up while the GPU computes. */
 API int nvmlDeviceGetCurrPcieLinkGeneration(handle h, unsigned *out) {
-    const char *trained;
     BEGIN("nvmlDeviceGetCurrPcieLinkGeneration");
-    trained = of(t, "pcie.gen.busy");
-    return put_number(!utilization(t) ? of(t, "pcie.gen") : trained ? trained : of(t, "pcie.max_gen"), out);
+    const char *busy = of(t, "pcie.gen.busy") ? "pcie.gen.busy" : "pcie.max_gen";
+    return put_number(of(t, utilization(t) ? busy : "pcie.gen"), out);
 }
 
 static int pair(target t, const char *first, const char *second, unsigned *a, unsigned *b) {

@@ -302,7 +302,7 @@ def test_a_gpu_that_is_gone_is_named_and_the_others_serve(site):
     assert verdict()["verdict"] == "fail"
     assert {one["name"]: one["verdict"] for one in verdict()["instances"]} == {"gpu0": "pass", "gpu1": "fail"}
     (finding,) = verdict()["diagnosis"]
-    assert finding["finding"] == "gpu_not_seen" and gone[0] in finding["evidence"]
+    assert finding["finding"] == "gpu_not_seen" and "GPU 1 (RTX 4090, %s)" % gone[0] in finding["evidence"]
     shown = podman("exec", fleet.container_name(SET, HOST), "ollama-multigpu", "status", check=False).stdout.decode()
     assert "%s  is planned and not there" % gone[0][:12] in shown and max(map(len, shown.splitlines())) <= 80
 

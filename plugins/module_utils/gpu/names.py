@@ -23,6 +23,8 @@ def short_name(name: Any) -> str:
 def gpu_names(inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = None) -> dict[str, str]:
     """Return {UUID: "GPU 0 (RTX A6000)"} of all GPUs and MIG devices that are known.
 
+    A GPU that only the plan knows keeps its UUID beside its name: the number of one that is gone may be another's now.
+
     Args:
         inventory: the fact `gpu_inventory`.
         plan: of placement_info. Its numbers are those of the names of instances; it knows GPUs that are gone.
@@ -32,14 +34,17 @@ def gpu_names(inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = 
         for device in [gpu, *((gpu.get("mig") or {}).get("devices") or [])]:
             part = "" if device is gpu else ", MIG device %s" % device.get("gpu_instance_id")
             _enter(found, device.get("uuid"), gpu.get("index"), part, device.get("name") or gpu.get("name"))
+    there = set(found)
     for gpu in [*((plan or {}).get("gpus") or []), *((plan or {}).get("left_out") or [])]:
-        _enter(found, gpu.get("uuid"), gpu.get("number"), "", gpu.get("name"))
+        uuid = gpu.get("uuid")
+        _enter(found, uuid, gpu.get("number"), "", gpu.get("name"), "" if uuid in there else uuid)
     return found
 
 
-def _enter(found: dict[str, str], uuid: Any, number: Any, part: str, name: Any) -> None:
+def _enter(found: dict[str, str], uuid: Any, number: Any, part: str, name: Any, identity: Any = "") -> None:
     if uuid and number is not None:
-        found[uuid] = "GPU %s%s%s" % (number, part, " (%s)" % short_name(name) if name else "")
+        words = ", ".join(word for word in (short_name(name or ""), identity) if word)
+        found[uuid] = "GPU %s%s%s" % (number, part, " (%s)" % words if words else "")
 
 
 def with_names(text: str, names: Mapping[str, str]) -> str:

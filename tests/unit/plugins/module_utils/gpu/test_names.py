@@ -26,10 +26,11 @@ def test_a_gpu_is_its_number_and_its_name():
 def test_a_plan_has_the_numbers_of_the_instances_and_knows_what_is_gone():
     plan = {
         "gpus": [{"uuid": A, "number": 5, "name": "NVIDIA RTX A6000"}],
-        "left_out": [{"uuid": "GPU-gone", "number": 6}],
+        "left_out": [{"uuid": "GPU-gone", "number": 6, "name": "NVIDIA GeForce RTX 4090"}],
     }
     names = gpu_names(FACTS, plan)
-    assert names[A] == "GPU 5 (RTX A6000)" and names["GPU-gone"] == "GPU 6" and names[B] == "GPU 1 (A100)"
+    assert names[A] == "GPU 5 (RTX A6000)" and names[B] == "GPU 1 (A100)"
+    assert names["GPU-gone"] == "GPU 6 (RTX 4090, GPU-gone)", "another GPU may have the number of one that is gone"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Optional
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, Optional, TypeVar
+
+M = TypeVar("M")
+R = TypeVar("R", bound=Hashable)
 
 #: Figure -> whether more is better.
 FIGURES = {
@@ -73,20 +76,35 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 def beside_untouched(benchmark: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Yield pairs (of the plan, of the untouched Ollama) with the same model, prompt and number of requests.
 
-    Of the plan, the measurement with the most instances is taken: clients have all of them.
-
     Args:
         benchmark: as it is kept.
     """
-    by_requests: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for one in benchmark["measurements"]:
-        same = (one["model"], one["prompt"], one["streams"])
-        if same not in by_requests or len(by_requests[same]["instances"]) < len(one["instances"]):
-            by_requests[same] = one
+    by_requests = with_most_instances(benchmark["measurements"], _requests, lambda one: len(one["instances"]))
     for one in (benchmark.get("untouched") or {}).get("measurements") or []:
-        same = (one["model"], one["prompt"], one["streams"])
-        if same in by_requests:
-            yield by_requests[same], one
+        if _requests(one) in by_requests:
+            yield by_requests[_requests(one)], one
+
+
+def with_most_instances(
+    measurements: Iterable[M], requests: Callable[[M], R], instances: Callable[[M], int]
+) -> dict[R, M]:
+    """Return {requests: the measurement of them with the most instances}: clients of a plan have all of them.
+
+    Args:
+        measurements: in any form.
+        requests: of a measurement: what is the same where two can be compared.
+        instances: how many a measurement has asked; of two with as many, the first is taken.
+    """
+    found: dict[R, M] = {}
+    for one in measurements:
+        known = found.get(requests(one))
+        if known is None or instances(one) > instances(known):
+            found[requests(one)] = one
+    return found
+
+
+def _requests(measurement: Mapping[str, Any]) -> tuple[Any, ...]:
+    return measurement["model"], measurement["prompt"], measurement["streams"]
 
 
 def beside_one(benchmark: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], float]]:

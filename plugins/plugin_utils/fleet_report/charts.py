@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.compared import with_most_instances
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.colours import LINES
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
     BenchmarkReport,
@@ -113,19 +114,17 @@ def charts(benchmark: BenchmarkReport) -> list[Chart]:
 def _of_streams(
     title: str, y_label: str, rows: Sequence[MeasuredRow], value: Callable[[MeasuredRow], Optional[Figure]]
 ) -> Optional[Chart]:
-    """A figure of a model against the number of requests; None where there is nothing to draw a line of.
-
-    Of the plan, the measurement with the most instances is taken: clients have all of them.
-    """
+    """A figure of a model against the number of requests; None where there is nothing to draw a line of."""
     prompts = sorted({row.prompt for row in rows})
     series = []
     for is_untouched in (False, True):
         for place, prompt in enumerate(prompts):
-            best: dict[int, MeasuredRow] = {}
-            for row in rows:
-                if (row.prompt, row.is_untouched) == (prompt, is_untouched) and value(row) and row.streams:
-                    known = best.get(row.streams)
-                    best[row.streams] = row if known is None or len(row.on) > len(known.on) else known
+            drawn = [
+                row
+                for row in rows
+                if (row.prompt, row.is_untouched) == (prompt, is_untouched) and value(row) and row.streams
+            ]
+            best = with_most_instances(drawn, lambda row: row.streams, lambda row: len(row.on))
             points = [(float(streams), figure.median) for streams, figure in _figures(best, value)]
             whose = "untouched Ollama" if is_untouched else "plan"
             series.append(_Series("%s, %d tokens" % (whose, prompt), place % len(LINES), is_untouched, points))

@@ -25,8 +25,6 @@ from ..host.json_file import read_object
 from ..host.ownership import Ownership, group_name, user_name
 from ..ollama.store import Store
 
-_RUNNING = ("active", "activating", "reloading")
-
 
 @dataclass(frozen=True)
 class KeptFile:
@@ -119,7 +117,7 @@ def keep(kept: Kept, files: Files, names: Sequence[str], changed: Iterable[str],
     new = KeptSwitch()
     for name in names:
         if name not in there:
-            active = units.get(paths.unit(name), {}).get("ActiveState") in _RUNNING
+            active = units.get(paths.unit(name), {}).get("ActiveState") in systemd.RUNNING
             store = stores.get(name)
             manifests = store.kept() if store else {}
             new.instances.append(KeptInstance(name, active, name in enabled, store.path if store else "", manifests))

@@ -40,25 +40,10 @@ _UNTOUCHED = """\
 [Unit]
 Description=Ollama with its default settings, for a benchmark
 
-[Service]
-Type=exec
-User=@user@
-Group=@user@
-Environment=HOME=@store@
-Environment=OLLAMA_MODELS=@store@
-Environment=@port@
-Environment=OLLAMA_NOPRUNE=1
-ExecStart=@release@/bin/ollama serve
-Restart=no
-KillMode=control-group
-TimeoutStopSec=30
-UMask=0077
-LimitCORE=0
-LimitMEMLOCK=infinity
+@service@LimitMEMLOCK=infinity
 ProtectHome=read-only
 IPAddressDeny=any
 IPAddressAllow=localhost
-ReadWritePaths=@store@
 @hardening@"""
 #: "+" runs a command as root. What is in the store is removed as the user that it belongs to.
 _WAY_BACK = """\
@@ -141,7 +126,7 @@ def _running(plan: dict[str, Any]) -> list[str]:
     return [
         instance["name"]
         for instance in plan["instances"]
-        if found.get(instance["unit"], {}).get("ActiveState") in ("active", "activating", "reloading")
+        if found.get(instance["unit"], {}).get("ActiveState") in systemd.RUNNING
     ]
 
 
@@ -167,8 +152,8 @@ def _write_units(plan: dict[str, Any], running: list[str]) -> None:
 
 def untouched_text(plan: Mapping[str, Any]) -> str:
     """Return the text of the unit of the untouched server of a plan."""
-    values = {"release": paths.release(str(plan["ollama_version"])), "port": temporary_server.ANY_PORT}
-    return _filled(_UNTOUCHED, plan, hardening=hardening.HARDENING, **values)
+    text = _UNTOUCHED.replace("@service@", temporary_server.SERVICE)
+    return _filled(text, plan, hardening=hardening.HARDENING, release=paths.release(str(plan["ollama_version"])))
 
 
 def way_back_text(plan: Mapping[str, Any], running: list[str]) -> str:

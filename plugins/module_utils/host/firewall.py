@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..common import paths
 from ..common.regular import read_regular
+from . import systemd
 from .command import ask
 
 _SECONDS = 30
@@ -37,8 +38,8 @@ def state(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, 
     program = paths.NFT if root == "/" and os.access(paths.NFT, os.X_OK) else None
     return {
         "program": program,
-        "loaded": _loaded(program) if program else None,
-        "active": unit.get("ActiveState") in ("active", "activating", "reloading"),
+        "loaded": _loaded()[0] if program else None,
+        "active": unit.get("ActiveState") in systemd.RUNNING,
         "enabled": unit.get("UnitFileState") in ("enabled", "enabled-runtime"),
         "managers": _managers(units, root),
     }
@@ -61,13 +62,8 @@ def rules(root: str = "/") -> Dict[str, Optional[str]]:
         return found
     except OSError as error:
         return dict(found, problem=str(error))
-    try:
-        status, text, complaint = ask([paths.NFT, *_LIST], timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return dict(found, problem="%s: %s" % (paths.NFT, error))
-    if status == 0:
-        return dict(found, loaded=digest_of(text))
-    return found if _ABSENT in complaint else dict(found, problem=" ".join(complaint.split()) or "nft fails")
+    found["loaded"], found["problem"] = _loaded()
+    return found
 
 
 def digest_of(listed: str) -> str:
@@ -77,12 +73,15 @@ def digest_of(listed: str) -> str:
     return found.group(1) if found else ""
 
 
-def _loaded(program: str) -> Optional[str]:
+def _loaded() -> Tuple[Optional[str], Optional[str]]:
+    """(digest of the rules in the kernel, why it is not known); both are None where there are no rules."""
     try:
-        status, text, _complaint = ask([program, *_LIST], timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return digest_of(text) if status == 0 else None
+        status, text, complaint = ask([paths.NFT, *_LIST], timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, "%s: %s" % (paths.NFT, error)
+    if status == 0:
+        return digest_of(text), None
+    return None, None if _ABSENT in complaint else " ".join(complaint.split()) or "nft fails"
 
 
 def _managers(units: Mapping[str, Mapping[str, str]], root: str) -> List[str]:

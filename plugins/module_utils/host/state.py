@@ -27,7 +27,6 @@ _GROUPS = ("render", "video", paths.USER)
 #: Most files of another models directory whose sizes are added up.
 _MOST_ENTRIES = 100000
 _ENABLED = ("enabled", "enabled-runtime")
-_RUNNING = ("active", "activating", "reloading")
 
 
 def host_state(
@@ -60,7 +59,7 @@ def host_state(
         "made": made(root),
         "existing": existing(units.get(paths.EXISTING_UNIT) or {}),
         "default_address": default_address() if root == "/" else None,
-        "fetch_server": (units.get(paths.FETCH_UNIT) or {}).get("ActiveState") in _RUNNING,
+        "fetch_server": (units.get(paths.FETCH_UNIT) or {}).get("ActiveState") in systemd.RUNNING,
         "instances": instances(units, models_dir, root),
         "check_timer": check_timer(units.get(paths.CHECK_TIMER) or {}),
         "firewall": firewall.state(units, root),
@@ -213,7 +212,10 @@ def check_timer(properties: Mapping[str, str]) -> Dict[str, bool]:
     Args:
         properties: of the timer, by `systemd.show_ours`.
     """
-    return {"active": properties.get("ActiveState") in _RUNNING, "enabled": properties.get("UnitFileState") in _ENABLED}
+    return {
+        "active": properties.get("ActiveState") in systemd.RUNNING,
+        "enabled": properties.get("UnitFileState") in _ENABLED,
+    }
 
 
 def made(root: str = "/") -> List[str]:
@@ -243,7 +245,7 @@ def existing(properties: Mapping[str, str]) -> Optional[Dict[str, Any]]:
         "unit": paths.EXISTING_UNIT,
         "path": path,
         "drop_ins": properties.get("DropInPaths", "").split(),
-        "active": properties.get("ActiveState") in _RUNNING,
+        "active": properties.get("ActiveState") in systemd.RUNNING,
         "enabled": properties.get("UnitFileState") in _ENABLED,
         "environment": environment,
         "store": store,

@@ -34,6 +34,8 @@ PROPERTIES = (
     "DevicePolicy",
     "DeviceAllow",
 )
+#: Values of ActiveState of a unit that runs, or is about to.
+RUNNING = ("active", "activating", "reloading")
 _SHOW_SECONDS = 30
 _JOURNAL_SECONDS = 60
 _PROGRAM = re.compile(r"\{ path=(/.*?) ; argv\[\]=")

@@ -31,32 +31,17 @@ _TEXT = """\
 Description=Ollama that fetches models for the instances
 Documentation=https://github.com/gpufleet/ollama
 
-[Service]
-Type=exec
-User=@user@
-Group=@user@
-Environment=HOME=@store@
-Environment=OLLAMA_MODELS=@store@
-Environment=@port@
-Environment=OLLAMA_NOPRUNE=1
-Environment=OLLAMA_NO_CLOUD=1
+@service@Environment=OLLAMA_NO_CLOUD=1
 Environment=OLLAMA_VULKAN=0
 Environment=CUDA_VISIBLE_DEVICES=-1
 Environment=HIP_VISIBLE_DEVICES=-1
 Environment=ROCR_VISIBLE_DEVICES=-1
 Environment=GGML_VK_VISIBLE_DEVICES=-1
 EnvironmentFile=@environment@
-ExecStart=@release@/bin/ollama serve
-Restart=no
-KillMode=control-group
-TimeoutStopSec=30
-UMask=0077
-LimitCORE=0
 # No device of a driver. A name server or a registry may have an address of the link.
 PrivateDevices=true
 DevicePolicy=closed
 IPAddressDeny=multicast
-ReadWritePaths=@store@
 @hardening@
 """
 
@@ -87,7 +72,7 @@ class FetchServer:
         lines = hardening.HARDENING + hardening.homes(os.path.realpath(self.store)) + hardening.SYSTEM_CALLS
         for name, value in (
             ("hardening", lines.rstrip("\n")),
-            ("port", temporary_server.ANY_PORT),
+            ("service", temporary_server.SERVICE),
             ("user", paths.USER),
             ("store", self.store),
             ("environment", paths.FETCH_ENVIRONMENT),

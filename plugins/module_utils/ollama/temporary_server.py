@@ -19,8 +19,24 @@ from ..host.files import Files, WantedFile
 from ..host.ownership import Ownership
 from .client import OllamaClient, OllamaError
 
-#: Variable of its unit: the kernel chooses a free port.
-ANY_PORT = "OLLAMA_HOST=127.0.0.1:0"
+#: Section of its unit, with the port for the kernel to choose: the program of a release, as the user of a store.
+SERVICE = """\
+[Service]
+Type=exec
+User=@user@
+Group=@user@
+Environment=HOME=@store@
+Environment=OLLAMA_MODELS=@store@
+Environment=OLLAMA_HOST=127.0.0.1:0
+Environment=OLLAMA_NOPRUNE=1
+ExecStart=@release@/bin/ollama serve
+Restart=no
+KillMode=control-group
+TimeoutStopSec=30
+UMask=0077
+LimitCORE=0
+ReadWritePaths=@store@
+"""
 #: Longest time until the server answers. The socket is open before it has looked for GPUs.
 START_SECONDS = 120.0
 _SYSTEMCTL_SECONDS = 90.0
@@ -44,7 +60,7 @@ class UnitFile:
 
 def is_running(unit: str) -> bool:
     """Return whether a unit runs."""
-    return systemd.show([unit]).get(unit, {}).get("ActiveState") in ("active", "activating")
+    return systemd.show([unit]).get(unit, {}).get("ActiveState") in systemd.RUNNING
 
 
 def write(files: Sequence[UnitFile]) -> None:

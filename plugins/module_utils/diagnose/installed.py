@@ -8,11 +8,11 @@ from typing import Iterator
 
 from ..common import paths, secrets
 from ..evidence import start_problems
+from ..evidence.shapes import DELETED
 from ..releases import faults
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence, Program, Server
 from .visible import release
 
-_DELETED = " (deleted)"
 #: What only releases before 0.30 have in lib/ollama: 0.5.7 and earlier runners, then libraries of CUDA 11.
 _OF_OLD_RELEASES = ("runners", "cuda_v11")
 _ENGINE = "llama-server"
@@ -27,8 +27,8 @@ def installation_findings(evidence: HostEvidence) -> Iterator[Finding]:
         yield from _libraries(server, evidence)
         yield from _failed(server)
         yield from _faults(server, evidence)
-        if (server.executable or "").endswith(_DELETED):
-            path = (server.executable or "")[: -len(_DELETED)]
+        if (server.executable or "").endswith(DELETED):
+            path = (server.executable or "")[: -len(DELETED)]
             yield Finding(
                 "program_replaced",
                 "%s runs %s as it was before that file was replaced" % (server.name, path),

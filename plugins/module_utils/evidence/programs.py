@@ -8,10 +8,9 @@ import posixpath
 from collections.abc import Collection, Sequence
 from typing import Optional
 
-from .shapes import EngineProcess
+from .shapes import DELETED, EngineProcess
 
 #: What the kernel adds to the path of a file that was deleted or replaced.
-_DELETED = " (deleted)"
 #: Programs of a release, by their place in it: another program (the interpreter of a script) does not tell the place.
 _PROGRAMS = ("ollama", "llama-server")
 _PLACES = ("/bin", "/lib/ollama")
@@ -32,7 +31,7 @@ def others(server: Optional[str], runs_next: Optional[bool], engines: Collection
     programs = [server] + [_program(engine) for engine in engines]
     known = [program for program in programs if program]
     libraries = [file for engine in engines for file in engine.mapped or [] if _name(file).startswith(_LIBRARIES)]
-    replaced = [file for file in known + libraries if file.endswith(_DELETED)]
+    replaced = [file for file in known + libraries if file.endswith(DELETED)]
     if replaced or runs_next is False:
         return replaced or known[:1]
     foreign = [
@@ -57,7 +56,7 @@ def other_models(engine: EngineProcess) -> list[str]:
 
 def _program(engine: EngineProcess) -> Optional[str]:
     """Return the program that an engine runs: that of its interpreter's arguments where it is a script."""
-    if engine.executable is None or _name(engine.executable) in _PROGRAMS or engine.executable.endswith(_DELETED):
+    if engine.executable is None or _name(engine.executable) in _PROGRAMS or engine.executable.endswith(DELETED):
         return engine.executable
     scripts = _scripts(engine.arguments)
     return scripts[0] if scripts else engine.executable

@@ -15,6 +15,9 @@ from ..common.names import key_of
 
 # -- observed on the host ----------------------------------------------------------------------------------------------
 
+#: The kernel adds it to the name of a file that was deleted or replaced (proc(5), /proc/PID/exe and maps).
+DELETED = " (deleted)"
+
 
 @dataclasses.dataclass(frozen=True)
 class EngineProcess:

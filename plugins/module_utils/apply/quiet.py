@@ -58,7 +58,7 @@ def wait_for_quiet(units: Iterable[str], timeout: float) -> Quiet:
 
 def is_busy(unit: str) -> bool:
     """Return whether an engine of a unit is known to work on a request."""
-    ports = [engine.port for engine in engines.engines(unit) if engine.port]
+    ports = [engine.port for engine in engines.engines(unit, with_mapped=False) if engine.port]
     return any(slot.get("is_processing") is True for port in ports for slot in _slots(port))
 
 

@@ -58,7 +58,7 @@ def watch(plan: dict[str, Any], names: Collection[str], seconds: float, accept_u
 
 def _processes(instance: dict[str, Any]) -> set[tuple[int, int]]:
     """(process id, start) of the engines of an instance."""
-    return {(engine.pid, engine.started) for engine in engines.engines(instance["unit"])}
+    return {(engine.pid, engine.started) for engine in engines.engines(instance["unit"], with_mapped=False)}
 
 
 def _ended(

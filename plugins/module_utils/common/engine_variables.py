@@ -8,6 +8,7 @@ Source of the names: `llama-server --help`, llama.cpp build 11669. Who may set w
 
 from __future__ import annotations
 
+import re
 from typing import Mapping, Optional
 
 PREFIX = "LLAMA_ARG_"
@@ -83,6 +84,21 @@ def known_word(word: str) -> Optional[str]:
     if word in FORMER:
         return FORMER[word]
     return known_word(word[len(_NEGATED) :]) if word.startswith(_NEGATED) else None
+
+
+def shares(text: str) -> list[float]:
+    """Return the numbers of LLAMA_ARG_TENSOR_SPLIT or --tensor-split: how much of a model each GPU gets.
+
+    A comma or a slash stands between them (common/arg.cpp). What is no number counts as 0; llama-server ends at it.
+    """
+    return [_number(part) for part in re.split(r"[,/]+", text) if part.strip()]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def unified(variables: Mapping[str, str]) -> bool:

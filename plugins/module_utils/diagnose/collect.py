@@ -66,9 +66,10 @@ def collect(seconds: float, plan_path: str = paths.PLAN, asks: bool = False) -> 
         memory=sysfs.meminfo(),
         cgroups={pid: proc.cgroup(pid) for pid in sorted(on_gpus)},
         answers=tuple(ask(found)) if asks else (),
-        strays=tuple(one for one in engines.engines_among(proc.pids()) if one.parent == _INIT),
+        strays=tuple(one for one in _all_engines() if one.parent == _INIT),
         proof=_proof(plan, inventory),
         amd_gpus=tuple(sysfs.amd_gpus()),
+        plan=plan,
     )
 
 
@@ -160,7 +161,7 @@ def _server(
     journal = _journal(name, pid) if properties else []
     address = planned["url"] if planned else _address(pid, sockets)
     version, loaded = _api(address) if pid and address else (None, None)
-    own = engines.engines(name) if properties else []
+    own = engines.engines(name, with_mapped=False) if properties else []
     files = _files(address, loaded or [])
     return Server(
         name=name,
@@ -186,9 +187,11 @@ def _of(own: list[EngineProcess], pid: int) -> list[EngineProcess]:
     """The engines of a server: those of its unit, and its children wherever they are (in a container)."""
     if not pid:
         return []
-    return (
-        own and engines.of_server(own, pid) or [one for one in engines.engines_among(proc.pids()) if one.parent == pid]
-    )
+    return own and engines.of_server(own, pid) or [one for one in _all_engines() if one.parent == pid]
+
+
+def _all_engines() -> list[EngineProcess]:
+    return engines.engines_among(proc.pids(), with_mapped=False)
 
 
 def _relevant(variables: dict[str, str]) -> dict[str, str]:

@@ -35,7 +35,7 @@ _RULES = (
 
 def findings(evidence: HostEvidence) -> list[Finding]:
     """Return what is wrong with a host, the surest first; [] for one on which nothing was found."""
-    names = gpu_names(evidence.inventory)
+    names = gpu_names(evidence.inventory, evidence.plan)
     named = [
         dataclasses.replace(one, evidence=with_names(one.evidence, names))
         for rules in _RULES
@@ -56,8 +56,10 @@ def as_data(evidence: HostEvidence, found: list[Finding]) -> dict[str, Any]:
 def looked_at(evidence: HostEvidence) -> list[str]:
     """Return sentences on what the host has, so that a reader sees what was looked at."""
     inventory = evidence.inventory
+    names = gpu_names(inventory, evidence.plan, with_uuids=True)
     gpus = ", ".join(
-        "GPU %s (%s, %s)" % (gpu.get("index"), short_name(gpu.get("name") or "unknown"), gpu.get("uuid") or "no UUID")
+        names.get(gpu.get("uuid") or "")
+        or "GPU %s (%s, no UUID)" % (gpu.get("index"), short_name(gpu.get("name") or "unknown"))
         for gpu in evidence.gpus
     )
     if inventory.get("state") == "ok":

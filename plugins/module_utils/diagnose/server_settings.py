@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from ..common import secrets, service_variables
+from ..common import go_values, secrets, service_variables
+from ..common.visible_devices import VISIBLE_DEVICES
 from ..releases import setting_effects, variable_values
 from ..releases.libraries import compute_capability
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence, Server
 from .visible import library, listed, release, visible
-from .visible_devices import VISIBLE_DEVICES, hidden_from_all, visible_devices
+from .visible_devices import hidden_from_all, visible_devices
 
 _VULKAN = "OLLAMA_VULKAN"
 #: Ollama's own engine program since 0.30 is llama-server.
@@ -19,8 +20,6 @@ _LLAMA_SERVER = (0, 30, 0)
 #: ggml/src/ggml-cuda/fattn.cu, ggml_cuda_fattn_kv_type_supported: these need a build with GGML_CUDA_FA_ALL_QUANTS,
 #: which Ollama's is not (llama/server/CMakePresets.json), or have none at all.
 _TYPES_WITHOUT_KERNEL = ("q4_1", "q5_0", "q5_1", "iq4_nl")
-#: Go's strconv.ParseBool; Ollama takes every other text for true (envconfig/config.go, BoolWithDefault).
-_BOOLEANS = ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
 _SWITCHES = ("OLLAMA_SCHED_SPREAD", "OLLAMA_VULKAN")
 _RESTART = "Run systemctl daemon-reload, then systemctl restart %s."
 
@@ -202,7 +201,7 @@ def _values(server: Server) -> Iterator[Finding]:
         variable = service_variables.find(name)
         text = variable_values.text(server.variables, name)
         is_switch = variable.type == service_variables.SWITCH or name in _SWITCHES
-        if text and is_switch and text not in _BOOLEANS:
+        if text and is_switch and go_values.boolean(text) is None:
             yield _not_understood(server, name, value, "Ollama takes every text that is no boolean for true")
         elif text and variable.type == service_variables.NUMBER and not text.isdigit():
             yield _not_understood(server, name, value, "Ollama takes its default in place of what is no number")

@@ -165,6 +165,7 @@ class HostEvidence:
         answers: of the loaded models, where they were asked.
         proof: how the host compares with the applied plan; None where there is no plan, or it cannot be checked.
         amd_gpus: PCI addresses of GPUs of AMD, which nothing else is known of.
+        plan: the applied plan, {} where there is none that can be used.
     """
 
     inventory: dict[str, Any]
@@ -180,6 +181,7 @@ class HostEvidence:
     answers: tuple[Answer, ...] = ()
     proof: Evidence | None = None
     amd_gpus: tuple[str, ...] = ()
+    plan: dict[str, Any] = field(default_factory=dict)
 
     @property
     def gpus(self) -> list[dict[str, Any]]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import Iterator
 
+from ..common.visible_devices import VISIBLE_DEVICES
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence, Server
 from .visible import listed, visible
 
-VISIBLE_DEVICES, _ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
+_ORDER = "CUDA_DEVICE_ORDER"
 
 
 def visible_devices(server: Server, evidence: HostEvidence) -> Iterator[Finding]:

@@ -30,7 +30,8 @@ CLEAR_GAP = 1.0
 LEAST_COSINE = 0.99
 #: Categories of Unicode that no text of a model has: control, private use, unassigned, surrogates.
 _UNPRINTABLE = ("Cc", "Co", "Cn", "Cs")
-_REPLACEMENT = "\ufffd"
+#: What stands for bytes that are no text.
+REPLACEMENT = "\ufffd"
 #: No probability is above 1, but for the rounding of its logarithm.
 _ROUNDING = 1e-3
 REMEDY = (
@@ -146,14 +147,20 @@ def _of_text(one: Answer) -> Iterator[Fault]:
     elif one.tokens and times >= LEAST_AT_THE_END and tokens[-1].strip():
         yield Fault("answer_one_token", "ends its answer with %r, %d times" % (tokens[-1], times))
     shown = [letter for letter in one.text if not letter.isspace()]
-    odd = [letter for letter in shown if letter == _REPLACEMENT or unicodedata.category(letter) in _UNPRINTABLE]
+    odd = [letter for letter in shown if letter == REPLACEMENT or unicodedata.category(letter) in _UNPRINTABLE]
     if len(shown) >= LEAST_TOKENS and 2 * len(odd) > len(shown):
         seen = "answers %d characters, %d of which cannot be printed" % (len(shown), len(odd))
         yield Fault("answer_unprintable", seen, True)
 
 
 def _times_at_the_end(tokens: Sequence[str]) -> int:
-    """How often the last token comes without another one between."""
+    """How often the last token comes without another one between.
+
+    Models write a letter of many scripts as several tokens of some bytes each. Where these bytes are not known, all
+    such tokens read U+FFFD, and need not be the same one. What they make together is in the text.
+    """
+    if tokens and REPLACEMENT in tokens[-1]:
+        return 1
     return next((n for n, token in enumerate(reversed(tokens)) if token != tokens[-1]), len(tokens))
 
 

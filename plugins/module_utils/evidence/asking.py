@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ..common.names import served_name
 from ..ollama.client import OllamaClient, OllamaError
+from .answers import REPLACEMENT
 from .shapes import Answer
 
 PROMPT = "Write one sentence about the sea."
@@ -44,7 +45,7 @@ def answer_of(answer: Answer, found: Mapping[str, Any]) -> Answer:
     """Return an answer with the text and the tokens of what /api/generate gave."""
     listed = found.get("logprobs")
     tokens = tuple(
-        (str(one.get("token")), one.get("logprob"), _likeliest(one))
+        (_token(one), one.get("logprob"), _likeliest(one))
         for one in (listed if isinstance(listed, list) else [])
         if isinstance(one, dict)
     )
@@ -77,7 +78,21 @@ def vector_of(
 def _likeliest(token: Mapping[str, Any]) -> tuple[tuple[str, Optional[float]], ...]:
     listed = token.get("top_logprobs")
     found = [one for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict)]
-    return tuple((str(one.get("token")), one.get("logprob")) for one in found)
+    return tuple((_token(one), one.get("logprob")) for one in found)
+
+
+def _token(entry: Mapping[str, Any]) -> str:
+    """The text of a token. One that is a part of a letter has its bytes ("\\xe6"), so that it differs from others.
+
+    Its text in the answer is U+FFFD, as that of all such parts; `bytes` are those of the token where the release tells.
+    """
+    text, known = str(entry.get("token")), entry.get("bytes")
+    if REPLACEMENT not in text or not isinstance(known, list):
+        return text
+    try:
+        return bytes(known).decode("utf-8", "backslashreplace")
+    except (TypeError, ValueError):
+        return text
 
 
 def _width(facts: Mapping[str, Any]) -> Optional[int]:

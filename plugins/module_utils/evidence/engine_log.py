@@ -15,6 +15,7 @@ from typing import Any
 
 from ..common.pci import in_pci_order
 from ..common.sizes import MIB
+from ..common.visible_devices import shown
 from ..measure import memory_table
 from .shapes import EngineLog, LoggedDevice
 
@@ -248,8 +249,8 @@ def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[st
     """
     ordered = in_pci_order(gpus)
     by_pci = {gpu["pci_bus_id"]: gpu.get("uuid") for gpu in ordered if gpu.get("pci_bus_id") and not _slices(gpu)}
-    places = [(_slices(gpu) or [gpu.get("uuid")])[0] for gpu in ordered]
-    visible = places if visible_devices is None else _visible(visible_devices, ordered, places)
+    places = [uuid for gpu in ordered for uuid in _slices(gpu) or [gpu.get("uuid")]]
+    visible = [places[place] for place, _token in shown(places, visible_devices)]
     found = {}
     for name in set(log.devices) | set(gpu_bytes(log)):
         device = log.devices.get(name)
@@ -265,25 +266,3 @@ def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[st
 def _slices(gpu: dict[str, Any]) -> list[str | None]:
     """Return the UUIDs of the MIG devices of a GPU."""
     return [device.get("uuid") for device in (gpu.get("mig") or {}).get("devices") or []]
-
-
-def _visible(text: str, ordered: list[dict[str, Any]], places: list[str | None]) -> list[str | None]:
-    """Return the UUIDs that CUDA_VISIBLE_DEVICES names. As in CUDA, an unknown entry hides all that follow.
-
-    Args:
-        text: the variable.
-        ordered: the GPUs in PCI order.
-        places: what CUDA takes for each of them, which is the first MIG device of a GPU that is divided.
-    """
-    uuids: list[str | None] = []
-    known = [gpu.get("uuid") for gpu in ordered if gpu.get("uuid")]
-    slices = [uuid for gpu in ordered for uuid in _slices(gpu)]
-    for token in [part.strip() for part in text.split(",")]:
-        if token.isdigit() and int(token) < len(ordered):
-            uuids.append(places[int(token)])
-            continue
-        matches = [uuid for uuid in known + slices if uuid and token and uuid.startswith(token)]
-        if len(matches) != 1:
-            break
-        uuids.append(matches[0])
-    return uuids

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ..common.arguments import option
 from ..common.service_variables import is_of_the_server
 from ..host import proc
-from .shapes import EngineProcess
+from .shapes import DELETED, EngineProcess
 
 #: What a process is a child of when the one that started it has ended.
 _INIT = 1
@@ -21,17 +21,25 @@ _MODEL, _MODEL_IN_SHORT = "--model", "-m"
 _TELLING = re.compile(r"(sha256-.*|.*\.gguf|lib(ggml|llama).*)\Z")
 
 
-def engines(unit: str, root: str = "/proc") -> list[EngineProcess]:
-    """Return the engines of a unit, oldest first: its living processes with the option `--model`."""
-    return engines_among(proc.unit_processes(unit, root), root)
+def engines(unit: str, root: str = "/proc", with_mapped: bool = True) -> list[EngineProcess]:
+    """Return the engines of a unit, oldest first: its living processes with the option `--model`.
+
+    Args:
+        unit: its name.
+        root: /proc except in tests.
+        with_mapped: see `engines_among`.
+    """
+    return engines_among(proc.unit_processes(unit, root), root, with_mapped)
 
 
-def engines_among(pids: Iterable[int], root: str = "/proc") -> list[EngineProcess]:
+def engines_among(pids: Iterable[int], root: str = "/proc", with_mapped: bool = True) -> list[EngineProcess]:
     """Return the engines among processes, oldest first.
 
     Args:
         pids: numbers of the processes.
         root: /proc except in tests.
+        with_mapped: whether to read what they have mapped. The kernel makes the list of thousands of mappings with the
+            memory of the process locked, so who looks again and again goes without.
     """
     found = []
     for pid in pids:
@@ -51,7 +59,7 @@ def engines_among(pids: Iterable[int], root: str = "/proc") -> list[EngineProces
                 environment=_environment(pid, root),
                 parent=proc.parent(pid, root),
                 executable=proc.executable(pid, root),
-                mapped=_mapped(pid, root),
+                mapped=_mapped(pid, root) if with_mapped else None,
             )
         )
     return sorted(found, key=lambda engine: (engine.started, engine.pid))
@@ -92,7 +100,10 @@ def engine_of(
 def _mapped(pid: int, root: str) -> list[str] | None:
     """Return the models and libraries that a process has mapped into its memory, None where that cannot be read."""
     files = proc.mapped_files(pid, root)
-    return None if files is None else [file for file in files if _TELLING.match(os.path.basename(file))]
+    if files is None:
+        return None
+    names = {file: os.path.basename(file[: -len(DELETED)] if file.endswith(DELETED) else file) for file in files}
+    return [file for file in files if _TELLING.match(names[file])]
 
 
 def _environment(pid: int, root: str) -> dict[str, str] | None:

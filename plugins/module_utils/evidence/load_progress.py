@@ -57,11 +57,11 @@ class LoadProgress:
             model: name of the model.
         """
         file, ended, began = self._begun(), threading.Event(), time.monotonic()
-        earlier = {engine.pid for engine in engines.engines(unit)}
+        earlier = {engine.pid for engine in engines.engines(unit, with_mapped=False)}
 
         def look() -> None:
             while not ended.wait(SECONDS):
-                new = [engine for engine in engines.engines(unit) if engine.pid not in earlier]
+                new = [engine for engine in engines.engines(unit, with_mapped=False) if engine.pid not in earlier]
                 entry = dict(_read_by(new[-1] if new else None), seconds=int(time.monotonic() - began))
                 file.note("%s/%s" % (instance, model), entry)
 

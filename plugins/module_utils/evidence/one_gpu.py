@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
 from ..common.arguments import option
+from ..common.engine_variables import shares
+from ..common.go_values import switch
 from .comparison import Comparison
 
 _SPREAD = "OLLAMA_SCHED_SPREAD"
-#: Go's strconv.ParseBool.
-_FALSE = ("", "0", "f", "F", "false", "FALSE", "False")
-_SPLIT, _VISIBLE, _MODE = "LLAMA_ARG_TENSOR_SPLIT", "CUDA_VISIBLE_DEVICES", "LLAMA_ARG_SPLIT_MODE"
+_SPLIT, _MODE = "LLAMA_ARG_TENSOR_SPLIT", "LLAMA_ARG_SPLIT_MODE"
 
 
 class Cause(NamedTuple):
@@ -76,7 +76,7 @@ def _one_was_chosen(comparison: Comparison, variables: Mapping[str, str]) -> Cau
             "%s, because the model has main_gpu %s" % (started, number),
             "Remove main_gpu from the parameters of %s (run the role, or create it without), and load it again." % name,
         )
-    if variables.get(_SPREAD, "") not in _FALSE:
+    if switch(variables.get(_SPREAD)):
         whose = "the model or the request" if parameters is None else "the request that loaded it"
         return Cause(
             "%s although %s=%s is set: %s has main_gpu" % (started, _SPREAD, variables[_SPREAD], whose),
@@ -87,8 +87,7 @@ def _one_was_chosen(comparison: Comparison, variables: Mapping[str, str]) -> Cau
 
 def _without_spread(comparison: Comparison, started: str) -> Cause:
     unit = comparison.unit
-    planned = (comparison.environment.get(_SPREAD) or "") not in _FALSE
-    if planned:
+    if switch(comparison.environment.get(_SPREAD)):
         remedy = "Restart %s: the plan sets %s=1, and this process runs without it." % (unit, _SPREAD)
     else:
         remedy = (
@@ -100,4 +99,4 @@ def _without_spread(comparison: Comparison, started: str) -> Cause:
 
 def _numbers(split: Optional[str]) -> int:
     """How many GPUs a list of shares gives layers to."""
-    return sum(part.strip() not in ("", "0", "0.0") for part in (split or "").split(","))
+    return sum(share > 0 for share in shares(split or ""))

@@ -10,7 +10,6 @@ from typing import Optional
 
 from .shapes import DELETED, EngineProcess
 
-#: What the kernel adds to the path of a file that was deleted or replaced.
 #: Programs of a release, by their place in it: another program (the interpreter of a script) does not tell the place.
 _PROGRAMS = ("ollama", "llama-server")
 _PLACES = ("/bin", "/lib/ollama")

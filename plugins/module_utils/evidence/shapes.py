@@ -80,7 +80,8 @@ class Answer:
         server: the unit of its server.
         content: what replicas have in common: the answers of models with the same content can be compared.
         tokens: (text, log-probability, likeliest tokens there as (text, log-probability)); () on releases that do not
-            tell (before 0.12.11).
+            tell (before 0.12.11). The text of a token that is a part of a letter is its bytes, U+FFFD where the release
+            does not tell them.
         vector: that of an embedding model, None for another one.
         width: how many numbers the vector has to have, None where that is not known.
         error: why there is no answer.

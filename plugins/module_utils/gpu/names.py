@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, Mapping, Optional
 
 _OF_ALL = ("NVIDIA ", "GeForce ", "Tesla ")
@@ -20,31 +21,45 @@ def short_name(name: Any) -> str:
     return name
 
 
-def gpu_names(inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = None) -> dict[str, str]:
+def gpu_names(
+    inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = None, with_uuids: bool = False
+) -> dict[str, str]:
     """Return {UUID: "GPU 0 (RTX A6000)"} of all GPUs and MIG devices that are known.
 
-    A GPU that only the plan knows keeps its UUID beside its name: the number of one that is gone may be another's now.
+    No two have the same name. A GPU that only the plan knows keeps its UUID beside its name, because the number of one
+    that is gone may be another's now. So do GPUs with the same number: a new GPU has the index of NVML, which may be
+    the number that the plan has given to another one.
 
     Args:
         inventory: the fact `gpu_inventory`.
         plan: of placement_info. Its numbers are those of the names of instances; it knows GPUs that are gone.
+        with_uuids: whether all names have the UUID.
     """
-    found: dict[str, str] = {}
+    listed = [*((plan or {}).get("left_out") or []), *((plan or {}).get("gpus") or [])]
+    planned = {gpu["uuid"]: gpu for gpu in listed if gpu.get("uuid") and gpu.get("number") is not None}
+    labels: dict[str, str] = {}
+    words: dict[str, str] = {}
     for gpu in inventory.get("gpus") or []:
-        for device in [gpu, *((gpu.get("mig") or {}).get("devices") or [])]:
+        devices = (gpu.get("mig") or {}).get("devices") or []
+        # A plan lists the MIG devices of a GPU in its place, with the number of the GPU.
+        known = [planned[one["uuid"]]["number"] for one in [gpu, *devices] if one.get("uuid") in planned]
+        number = known[0] if known else gpu.get("index")
+        for device in [gpu, *devices] if number is not None else []:
             part = "" if device is gpu else ", MIG device %s" % device.get("gpu_instance_id")
-            _enter(found, device.get("uuid"), gpu.get("index"), part, device.get("name") or gpu.get("name"))
-    there = set(found)
-    for gpu in [*((plan or {}).get("gpus") or []), *((plan or {}).get("left_out") or [])]:
-        uuid = gpu.get("uuid")
-        _enter(found, uuid, gpu.get("number"), "", gpu.get("name"), "" if uuid in there else uuid)
-    return found
+            if device.get("uuid"):
+                labels[device["uuid"]] = "GPU %s%s" % (number, part)
+                words[device["uuid"]] = short_name(device.get("name") or gpu.get("name") or "")
+    there = set(labels)
+    for uuid in planned.keys() - there:
+        labels[uuid], words[uuid] = "GPU %s" % planned[uuid]["number"], short_name(planned[uuid].get("name") or "")
+    count = Counter(labels.values())
+    alone = {uuid for uuid in there if count[labels[uuid]] == 1 and not with_uuids}
+    return {uuid: _named(labels[uuid], words[uuid], "" if uuid in alone else uuid) for uuid in labels}
 
 
-def _enter(found: dict[str, str], uuid: Any, number: Any, part: str, name: Any, identity: Any = "") -> None:
-    if uuid and number is not None:
-        words = ", ".join(word for word in (short_name(name or ""), identity) if word)
-        found[uuid] = "GPU %s%s%s" % (number, part, " (%s)" % words if words else "")
+def _named(label: str, *words: str) -> str:
+    shown = ", ".join(word for word in words if word)
+    return "%s (%s)" % (label, shown) if shown else label
 
 
 def with_names(text: str, names: Mapping[str, str]) -> str:

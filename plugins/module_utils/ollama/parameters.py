@@ -18,6 +18,8 @@ import re
 import struct
 from typing import Any, Iterable
 
+from ..common import go_values
+
 INTEGER = "an integer"
 NUMBER = "a number"
 BOOLEAN = "true or false"
@@ -86,8 +88,6 @@ _DIGITS = "[0-9](?:_?[0-9])*"
 _HEX = "[0-9a-fA-F](?:_?[0-9a-fA-F])*"
 _GO_DECIMAL = re.compile(r"[+-]?(?:{0}(?:\.(?:{0})?)?|\.{0})(?:[eE][+-]?{0})?\Z".format(_DIGITS))
 _GO_HEX = re.compile(r"[+-]?0[xX](?:_?{0}(?:\.(?:{0})?)?|\.{0})[pP][+-]?{1}\Z".format(_HEX, _DIGITS))
-_GO_TRUE = ("1", "t", "T", "true", "TRUE", "True")
-_GO_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 _EXACT = 2**53  # /api/show writes numbers as float64
 
 
@@ -168,7 +168,7 @@ def of_modelfile(name: str, text: str) -> Any:
 def _of_text(kind: str, text: str) -> Any:
     """Return a value of a kind from its text (Go: strconv.ParseInt, ParseFloat, ParseBool); None where it is none."""
     if kind == BOOLEAN:
-        return text in _GO_TRUE if text in _GO_TRUE + _GO_FALSE else None
+        return go_values.boolean(text)
     if kind == INTEGER:
         number = int(text) if _GO_INTEGER.match(text) and len(text) <= 4000 else None
         return number if number is not None and -(2**63) <= number < 2**63 else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
+from ..common.engine_variables import shares
 from ..common.sizes import GIB, MIB
 from ..model.schema import ModelFacts
 from . import llama_fit
@@ -167,5 +168,5 @@ def tensor_split(environment: Environment, count: int) -> Optional[List[float]]:
     asked = env.text(environment, "LLAMA_ARG_TENSOR_SPLIT")
     if not asked:
         return None
-    values = [float(value) for value in asked.replace("/", ",").split(",") if value.strip()]
+    values = shares(asked)
     return (values + [0.0] * count)[:count] if any(values) else None

@@ -45,7 +45,7 @@ def engine(answer, status=200):
 def unit_has(monkeypatch, *ports):
     """Let the unit have engines that listen on these ports."""
     found = [types.SimpleNamespace(port=port) for port in ports]
-    monkeypatch.setattr(engines, "engines", lambda unit: found if unit == UNIT else [])
+    monkeypatch.setattr(engines, "engines", lambda unit, with_mapped: found if unit == UNIT else [])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def _host(monkeypatch):
     """A clock that goes on with each sleep; the engines of gpu0 at its seconds, and what looks and proofs find."""
     host = types.SimpleNamespace(now=0.0, engines={0: [(10, 5)]}, look=Proof(PASS), proof=Proof(PASS), told=[])
 
-    def found(unit):
+    def found(unit, with_mapped):
         if unit != "ollama@gpu0.service":
             return [types.SimpleNamespace(pid=20, started=6)]
         last = max(second for second in host.engines if second <= host.now)

@@ -52,3 +52,8 @@ def test_other_names_of_what_llama_server_reads():
     assert word("THREDS") is None and word("NO_") is None and word("NO_THREDS") is None
     assert set(engine_variables.FORMER.values()) <= engine_variables.NAMES
     assert not set(engine_variables.FORMER) & engine_variables.NAMES
+
+
+def test_shares_of_gpus_are_read_as_llama_server_reads_them():
+    assert engine_variables.shares("3,0.5/0.00") == [3.0, 0.5, 0.0]
+    assert engine_variables.shares("1,/ 2,x") == [1.0, 2.0, 0.0] and engine_variables.shares("") == []

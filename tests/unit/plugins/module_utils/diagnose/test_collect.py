@@ -65,7 +65,7 @@ def unit(pid, **more):
 def test_a_server_its_engine_and_what_they_hold(says, process, tmp_path, monkeypatch):
     pid = process(OLLAMA_HOST="x", LS_COLORS="no")
     engine = process("--model", "/blobs/sha256-1", "--port", "4000")
-    monkeypatch.setattr(collect.engines, "engines", lambda name: collect.engines.engines_among([engine]))
+    monkeypatch.setattr(collect.engines, "engines", lambda name, with_mapped: collect.engines.engines_among([engine]))
     monkeypatch.setattr(collect.engines, "of_server", lambda found, main: found)
     listed = [{"pid": engine, "name": "llama-server", "used_bytes": 5, "unit": None}]
     says({"ollama.service": unit(pid, Environment="OLLAMA_HOST=y OTHER=1")}, inventory(first={"processes": listed}))
@@ -84,7 +84,7 @@ def test_an_engine_is_that_of_the_model_with_its_file(says, process, tmp_path, m
     pid, engine = process(), process("--model", "/blobs/sha256-2", "--port", "4000")
     asked, files = [], {"tiny": "sha256-2", "large": "sha256-1"}
     says({"ollama.service": unit(pid)})
-    monkeypatch.setattr(collect.engines, "engines", lambda name: collect.engines.engines_among([engine]))
+    monkeypatch.setattr(collect.engines, "engines", lambda name, with_mapped: collect.engines.engines_among([engine]))
     monkeypatch.setattr(collect.engines, "of_server", lambda found, main: found)
     monkeypatch.setattr(collect, "_address", lambda pid, sockets: "http://127.0.0.1:1")
     monkeypatch.setattr(collect, "_api", lambda address: ("0.32.15", [{"name": name} for name in listed]))

@@ -50,6 +50,16 @@ def test_the_surest_comes_first_and_all_have_what_they_need():
     assert lines[-1] == "4 findings (2 certain, 1 likely, 1 possible)." and A in "".join(lines)
 
 
+def test_a_gpu_has_the_number_of_the_plan_wherever_it_is_named():
+    """The names of instances have it, and what differs from the plan is told with it."""
+    plan = {"gpus": [{"uuid": A, "number": 7, "name": "NVIDIA RTX A6000"}]}
+    evidence = host(plan=plan, inventory=inventory(first={"compute_mode": "prohibited"}))
+    (seen,) = [one.evidence for one in findings(evidence) if A in one.evidence or "GPU 7" in one.evidence]
+    assert "GPU 7 (RTX A6000)" in seen and "GPU 0" not in seen
+    told = " ".join(diagnosis.looked_at(evidence))
+    assert "GPU 7 (RTX A6000, %s)" % A in told and "GPU 0" not in told
+
+
 def test_data_has_the_symptoms():
     evidence = host(inventory=broken("version_mismatch"))
     data = diagnosis.as_data(evidence, findings(evidence))

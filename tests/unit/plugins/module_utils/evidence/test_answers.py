@@ -137,6 +137,22 @@ def test_an_answer_that_ends_with_one_token_for_ever(ending, told):
     assert found == (["answer_one_token"] if told else [])
 
 
+@pytest.mark.parametrize("count", [8, 16, 40])
+def test_parts_of_letters_whose_bytes_are_not_known_are_not_one_token(count):
+    """A letter of some scripts is several tokens, each of which reads U+FFFD: the text has the letters."""
+    parts = [("\ufffd", -0.1 * (number % 7), ()) for number in range(count)]
+    assert kinds(answer(parts, text="海" * (count // 3))) == []
+    assert kinds(answer([(" The", -0.5, ()), *parts], text="The " + "海" * (count // 3))) == []
+    assert kinds(answer([], text="The " + "海は広い" * 9)) == []
+
+
+def test_one_part_of_a_letter_for_ever_is_told_by_its_bytes_or_by_the_text():
+    assert kinds(answer([("\\xe6", -0.1, ())] * 16, text="x")) == ["answer_one_token"]
+    assert kinds(answer([("\\xe6", -0.1, ()), ("\\xb5", -0.1, ())] * 16, text="x")) == []
+    assert kinds(answer([("\ufffd", -0.1, ())] * 16)) == ["answer_unprintable"]
+    assert kinds(answer([], text="\ufffd" * 16)) == ["answer_unprintable"]
+
+
 def test_a_line_below_an_answer_is_no_token_for_ever():
     assert kinds(answer([], text="The sea\n" + "-" * 40)) == []
 

@@ -23,6 +23,16 @@ def test_tokens_with_the_likeliest_beside_them():
     assert (found.server, found.model, found.content) == ("one.service", "tiny", "d")
 
 
+def test_a_part_of_a_letter_is_known_by_its_bytes_where_the_release_tells_them():
+    top = [{"token": "\ufffd", "logprob": -0.5, "bytes": [0xE6]}, {"token": "\ufffd", "logprob": -0.6, "bytes": None}]
+    entry = {"token": "\ufffd", "logprob": -0.5, "bytes": [0xE6, 0xB5], "top_logprobs": top}
+    ((text, _value, likeliest),) = asking.answer_of(BLANK, {"logprobs": [entry]}).tokens
+    assert text == "\\xe6\\xb5" and likeliest == (("\\xe6", -0.5), ("\ufffd", -0.6))
+    for odd in ([300], ["x"], "x", 7):
+        assert asking.answer_of(BLANK, {"logprobs": [dict(entry, bytes=odd)]}).tokens[0][0] == "\ufffd"
+    assert asking.answer_of(BLANK, {"logprobs": [{"token": "a", "bytes": [98]}]}).tokens[0][0] == "a"
+
+
 @pytest.mark.parametrize("listed", [None, "x", [None, 3], [{"token": 3, "top_logprobs": "x"}], [{"top_logprobs": [1]}]])
 def test_an_answer_of_another_shape_is_no_error(listed):
     found = asking.answer_of(BLANK, {"response": None, "logprobs": listed})

@@ -71,7 +71,7 @@ def gather(monkeypatch):
     """A function that observes the plan on a Host: gather(host, load, generate) -> Observations."""
 
     def run(host, load=True, generate=True, wanted=None, pid="4200"):
-        monkeypatch.setattr(evidence_engines, "engines", lambda unit, root="/proc": list(host.engines))
+        monkeypatch.setattr(evidence_engines, "engines", lambda unit, **_how: list(host.engines))
         monkeypatch.setattr(
             proc, "is_alive", lambda pid, started, root="/proc": any(one.pid == pid for one in host.engines)
         )
@@ -286,7 +286,7 @@ def test_the_use_of_the_gpus_is_read_before_something_is_loaded(gather, monkeypa
     def with_inventory(host):
         wanted = plan()
         gather(Host([NAME], [engine()]))  # sets the pieces up
-        monkeypatch.setattr(evidence_engines, "engines", lambda unit, root="/proc": list(host.engines))
+        monkeypatch.setattr(evidence_engines, "engines", lambda unit, **_how: list(host.engines))
         monkeypatch.setattr(proc, "is_alive", lambda pid, started, root="/proc": True)
         monkeypatch.setattr(collecting.nvml, "read_inventory", inventory)
         with serving(host.routes()) as double:

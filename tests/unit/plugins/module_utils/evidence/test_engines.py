@@ -42,10 +42,12 @@ def test_what_an_engine_was_given_last_and_what_it_works_with(tmp_path):
     process(tmp_path, 12, words, 9)
     process(tmp_path, 13, ["python3", "-m", "http.server"], 8)
     mapped = ["/m/blobs/sha256-2 (deleted)", "/opt/lib/libggml-cuda.so", "/usr/lib/libc.so.6", "/x/my.gguf"]
+    mapped.append("/x/other.gguf (deleted)")
     (tmp_path / "12" / "maps").write_text("".join("0-1 r--p 0 fe:01 17 %s\n" % file for file in mapped))
     (found,) = engines(UNIT, str(tmp_path))
     assert found.model_file == "sha256-2"
-    assert found.mapped == ["/m/blobs/sha256-2 (deleted)", "/opt/lib/libggml-cuda.so", "/x/my.gguf"]
+    assert found.mapped == ["/m/blobs/sha256-2 (deleted)", "/opt/lib/libggml-cuda.so", *mapped[3:]]
+    assert engines(UNIT, str(tmp_path), with_mapped=False)[0].mapped is None
 
 
 def test_what_cannot_be_read_of_an_engine_is_unknown(tmp_path):

@@ -28,7 +28,7 @@ def _host(monkeypatch, tmp_path):
     with blob.open("wb") as stream:
         stream.truncate(100 * MIB)
     found = {"engines": [engine(1, blob)], "readings": {1: proc.Reading(7, 7, 7)}, "blob": blob}
-    monkeypatch.setattr(engines, "engines", lambda unit: list(found["engines"]) if unit == UNIT else [])
+    monkeypatch.setattr(engines, "engines", lambda unit, with_mapped: list(found["engines"]) if unit == UNIT else [])
     monkeypatch.setattr(proc, "reading", found["readings"].get)
     monkeypatch.setattr(load_progress, "SECONDS", 0.01)
     monkeypatch.setattr("%s.progress_file._SECONDS" % proc.__name__.rpartition(".")[0], 0.0)

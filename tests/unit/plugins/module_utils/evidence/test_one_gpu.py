@@ -74,6 +74,22 @@ def found(arguments=(), environment=None, parameters=None, planned=None):
             "LLAMA_ARG_TENSOR_SPLIT=1,0 in the environment of",
             "Take LLAMA_ARG_TENSOR_SPLIT out",
         ),
+        (
+            dict(environment={"LLAMA_ARG_TENSOR_SPLIT": "0.00/1"}),
+            "LLAMA_ARG_TENSOR_SPLIT=0.00/1",
+            "Take LLAMA_ARG_TENSOR",
+        ),
+        (dict(environment={"LLAMA_ARG_TENSOR_SPLIT": "3/1"}), "nothing in its arguments", "Look at journalctl"),
+        (
+            dict(
+                arguments=NONE,
+                parameters={},
+                environment={"OLLAMA_SCHED_SPREAD": "'f'"},
+                planned={"OLLAMA_SCHED_SPREAD": ""},
+            ),
+            "--split-mode none, and OLLAMA_SCHED_SPREAD is not set",
+            "Set OLLAMA_SCHED_SPREAD=1",
+        ),
         (dict(environment={"LLAMA_ARG_DEVICE": "CUDA0"}), "LLAMA_ARG_DEVICE=CUDA0", "Take LLAMA_ARG_DEVICE out"),
         (
             dict(arguments=["--tensor-split", "49,0"], planned={"OLLAMA_SCHED_SPREAD": ""}),

@@ -33,6 +33,27 @@ def test_a_plan_has_the_numbers_of_the_instances_and_knows_what_is_gone():
     assert names["GPU-gone"] == "GPU 6 (RTX 4090, GPU-gone)", "another GPU may have the number of one that is gone"
 
 
+def test_two_gpus_never_have_one_name():
+    """A GPU that is new has NVML's index, which may be the number that the plan gave to another one."""
+    plan = {"gpus": [{"uuid": A, "number": 1, "name": "NVIDIA RTX A6000"}]}
+    names = gpu_names(FACTS, plan)
+    assert names[A] == "GPU 1 (RTX A6000, %s)" % A and names[B] == "GPU 1 (A100, %s)" % B
+    assert names[M] == "GPU 1, MIG device 2 (A100 MIG 3g.20gb)", "no other device has this name"
+    assert gpu_names(FACTS, with_uuids=True)[A] == "GPU 0 (RTX A6000, %s)" % A
+
+
+def test_mig_devices_of_a_plan_keep_their_number_and_have_that_of_the_gpu():
+    other = "MIG-3333"
+    slices = {"devices": [*MIG["devices"], {"uuid": other, "name": "A100 MIG 3g.20gb", "gpu_instance_id": 3}]}
+    facts = {"gpus": [{"uuid": B, "index": 1, "name": "NVIDIA A100", "mig": slices}]}
+    names = gpu_names(facts, {"gpus": [{"uuid": one, "number": 4, "name": "A100 MIG 3g.20gb"} for one in (M, other)]})
+    assert names == {
+        B: "GPU 4 (A100)",
+        M: "GPU 4, MIG device 2 (A100 MIG 3g.20gb)",
+        other: "GPU 4, MIG device 3 (A100 MIG 3g.20gb)",
+    }
+
+
 @pytest.mark.parametrize(
     "text, shown",
     [

@@ -142,7 +142,7 @@ def test_the_report_of_each_run_in_a_browser(runs, name):
     visit = chromium.visit(found.path, chromium.TO_THE_END)
     assert (visit.console, visit.requests) == ([], [])
     page = Page(visit.dom)
-    shown = [(one["data-uuid"], one.get("data-predicted-bytes")) for one in page.all("figure")]
+    shown = [(uuid, predicted) for uuid, predicted, _observed in page.gpus]
     gpus = [one for host in found.data["hosts"] for one in host["gpus"]]
     assert shown == [(one["uuid"], one["predicted"] and str(one["predicted"]["models_bytes"])) for one in gpus]
     assert all(host in page.text and state in page.text for host, state in found.states.items())

@@ -117,8 +117,9 @@ def _shifted(drawing, observed):
     if not observed:
         drawing = re.sub(r'<g class="seen">.*?</g>', "", drawing, flags=re.DOTALL)
     # The frame is the whole memory; what is free stays white.
-    drawing = re.sub(r"(<g[^>]*>)", r'\1<rect width="100%" style="fill:none"/>', drawing)
-    moved = re.sub(r'<text class="(\w)" x', r'<text class="\1" dx="4" dy="14" x', drawing)
+    frame = '<rect width="100%" style="fill:none"/>'
+    drawing = frame + re.sub(r"(<g[^>]*>)", r"\1" + frame, drawing)
+    moved = re.sub(r'<text class="(\w)"', r'<text class="\1" dx="4" dy="14"', drawing)
     return re.sub(r"\s*\n\s*", "", moved).replace("<rect", "\n<rect").replace("</g>", "\n</g>")
 
 

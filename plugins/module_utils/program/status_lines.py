@@ -74,7 +74,7 @@ def _gpu_line(uuid: str, device: dict[str, Any] | None, inventory: dict[str, Any
 def _notes(device: dict[str, Any], units: set[str], cgroups: Mapping[int, str]) -> list[Line]:
     """What else holds memory of a GPU, and why its health is not good."""
     others = [one for one in device.get("processes") or [] if one.get("unit") not in units]
-    told = ["  others hold %s" % text for text in held_by(others, cgroups)]
+    told = ["  outside the plan: %s" % text for text in held_by(others, cgroups)]
     told += ["  %s" % reason for reason in (device.get("health") or {}).get("reasons") or []]
     return [
         Line(part, WARNING) for text in told for part in textwrap.wrap(text, WIDTH, subsequent_indent="    ", **_NAMES)

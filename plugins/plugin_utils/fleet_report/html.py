@@ -1,22 +1,27 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The report as one HTML file that needs no network. Pure but for reading the template, which computes nothing."""
+"""The report as one HTML file that needs no network. Pure but for reading the templates, which compute nothing.
+
+It has no script, so that it can be read, searched and printed everywhere. A large one opens fast because it has few
+nodes, and because a browser lays out no host that is closed (`content-visibility`).
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections import Counter
-from collections.abc import Sized
-from typing import Optional, Union
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, Optional, Union
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB, gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, charts, colours, shapes
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
     Figure,
     FleetReport,
-    GpuReport,
+    HistoryEntry,
     HostReport,
     LoadRow,
     MeasuredRow,
@@ -25,49 +30,73 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shape
     SpeedEntry,
 )
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
-TEMPLATE = "report.html.j2"
+_PAGE, _HOST = "report.html.j2", "host.html.j2"
 #: Of a fleet this large, details say less of each host; the JSON has all.
 MANY_HOSTS = 100
 _LISTED, _LISTED_OF_MANY = 50, 8
 #: So many hosts that somebody has to look at are opened from the start.
 _OPENED = 5
 _ROLES = {shapes.AS_PLANNED: "good", shapes.PLANNED: "good", shapes.UNREACHABLE: "bad", shapes.FAILED: "bad"}
+#: A state is told by more than its colour. The page's style has them.
 _SIGNS = {"good": "✓", "bad": "✗", "note": "!"}
 
 
 def html_page(report: FleetReport) -> str:
-    """Return the page. All values are escaped by the template's environment."""
+    """Return the page. All values are escaped by the templates' environment."""
     to_look_at = [host.name for host in report.hosts if role(host.state) != "good"]
     opened = {host.name for host in report.hosts} if len(report.hosts) == 1 else set(to_look_at[:_OPENED])
     is_large = len(report.hosts) > MANY_HOSTS
-    return _template().render(
+    everywhere = _shared([settings for host in report.hosts for settings in _settings_of(host)]) if is_large else {}
+    most = _LISTED_OF_MANY if is_large else _LISTED
+    given = {"is_large": is_large, "most": most, "settings": functools.partial(_settings, is_large, everywhere)}
+
+    def section(host: HostReport, number: int) -> Markup:
+        return _section(host, {"number": number, "is_open": host.name in opened, **given})
+
+    return _template(_PAGE).render(
         report=report,
-        opened=opened,
-        most=_LISTED_OF_MANY if is_large else _LISTED,
+        most=most,
         page=colours.PAGE,
         parts=colours.PARTS,
         words=bars.WORDS,
-        bars=bars.bars,
-        shared=shared_settings,
-        summary=summary,
-        in_words=in_words,
-        models=distinct_models,
+        signs=_SIGNS,
         replicas=replicas,
-        is_large=is_large,
         line_colours=list(enumerate(colours.LINES)),
-        charts=charts.charts,
-        chart=charts,
-        figure=figure,
-        on=on,
-        speeds=speeds,
+        section=section,
+        everywhere=everywhere,
+        setting_list=setting_list,
     )
 
 
-def summary(gpu: GpuReport) -> str:
-    """Return the drawing of a GPU in words: "predicted 17.5 GiB, observed 17.4 GiB"."""
-    rows = (("predicted %s", gpu.predicted), ("observed %s", gpu.observed))
-    return ", ".join(words % _gib(parts.models_bytes) for words, parts in rows if parts) or "nothing is known"
+def _section(host: HostReport, given: Mapping[str, Any]) -> Markup:
+    """A host. What it answered may be what nobody has thought of: then the page says so, and has the other hosts."""
+    try:
+        return _drawn(host, given)
+    except Exception as error:  # pylint: disable=broad-except  # see above
+        reason = "%s What was read on it cannot be shown (%s: %s). The JSON beside this file has it."
+        words = (host.reason, type(error).__name__, printable(error)[:200])
+        return _drawn(HostReport(host.name, host.state, (reason % words).strip()), given)
+
+
+def _drawn(host: HostReport, given: Mapping[str, Any]) -> Markup:
+    return Markup(
+        _template(_HOST).render(
+            host=host,
+            bars=bars.bars,
+            setting_list=setting_list,
+            in_words=in_words,
+            models=distinct_models,
+            drawings=charts.drawings,
+            chart=charts,
+            figure=figure,
+            on=on,
+            speeds=speeds,
+            places=places,
+            **given,
+        )
+    )
 
 
 def in_words(parts: MemoryParts) -> str:
@@ -100,6 +129,15 @@ def speeds(entry: SpeedEntry) -> str:
     return "%s: %s" % (", ".join(one for one in what if one), ", ".join(found) or "nothing was measured")
 
 
+def places(entry: HistoryEntry) -> str:
+    """Return the speeds of a verdict, by model: "gemma3:27b on gpu0 41.5, gpu1 41.6 tokens/s"."""
+    found: dict[str, list[str]] = {}
+    for place, speed in entry.tokens_per_second.items():
+        model, _on, instance = place.rpartition(" on ")
+        found.setdefault(model, []).append("%s %g" % (instance, speed))
+    return "; ".join("%s on %s tokens/s" % (model, ", ".join(said)) for model, said in found.items())
+
+
 def distinct_models(host: HostReport) -> dict[str, ModelReport]:
     """Return the models of a host by name, each as its first instance has it."""
     found: dict[str, ModelReport] = {}
@@ -114,12 +152,37 @@ def replicas(host: HostReport) -> dict[str, int]:
     return dict(Counter(model.name for instance in host.instances for model in instance.models))
 
 
-def shared_settings(host: HostReport) -> dict[str, str]:
-    """Return the settings that all instances of a host have; {} where it has one instance."""
-    first, *others = [instance.settings for instance in host.instances] or [{}]
+def setting_list(settings: Mapping[str, str]) -> Markup:
+    """Return settings as HTML: their names and values as code."""
+    return Markup(", ").join(Markup("<code>%s=%s</code>") % pair for pair in settings.items())
+
+
+def _settings_of(host: HostReport) -> list[Mapping[str, str]]:
+    return [instance.settings for instance in host.instances]
+
+
+def _shared(all_settings: list[Mapping[str, str]]) -> dict[str, str]:
+    """The settings that are equal in all; {} where there is one."""
+    first, *others = all_settings or [{}]
     if not others:
         return {}
     return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
+
+
+def _settings(is_large: bool, everywhere: Mapping[str, str], host: HostReport) -> Iterator[tuple[str, dict[str, str]]]:
+    """What a page says of the settings of a host: (whose they are, settings).
+
+    Args:
+        is_large: whether the fleet is; then those of each instance are in the JSON alone.
+        everywhere: settings of all hosts, which the page has once.
+        host: the host.
+    """
+    common = _shared(_settings_of(host))
+    if set(common) - set(everywhere):
+        yield "All instances", {name: value for name, value in common.items() if name not in everywhere}
+    for instance in host.instances if not is_large or not common else []:
+        known_before = {**common, **everywhere}
+        yield instance.name, {name: value for name, value in instance.settings.items() if name not in known_before}
 
 
 def role(state: str) -> str:
@@ -127,13 +190,8 @@ def role(state: str) -> str:
     return _ROLES.get(state, "bad" if state == shapes.NOT_AS_PLANNED else "note")
 
 
-def _sign(state: str) -> str:
-    """A state is told by more than its colour."""
-    return _SIGNS[role(state)]
-
-
 @functools.lru_cache(maxsize=None)
-def _template() -> Template:
+def _environment() -> Environment:
     environment = Environment(
         autoescape=True,
         loader=FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
@@ -141,8 +199,18 @@ def _template() -> Template:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(counted=counted, gib=_gib, exact=exact, known=known, role=role, sign=_sign)
-    return environment.get_template(TEMPLATE)
+    environment.filters.update(at=_at, counted=counted, gib=_gib, exact=exact, known=known, role=role)
+    return environment
+
+
+@functools.lru_cache(maxsize=None)
+def _template(name: str) -> Template:
+    return _environment().get_template(name)
+
+
+def _at(start: float) -> Markup:
+    """Where something begins as an attribute of SVG, which is left out for the left edge."""
+    return Markup(' x="%g%%"' % start if start else "")
 
 
 def exact(size: Optional[int]) -> str:

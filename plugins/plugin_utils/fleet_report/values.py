@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -17,6 +16,8 @@ LONGEST_TEXT, LONGEST_NAME = 1000, 200
 #: Entries of one list that are taken.
 MOST_ENTRIES = 200
 _LARGEST = 2**63
+#: What is less is nothing: with it, a quotient may become 0, of which there is no logarithm.
+_LEAST = 1e-300
 
 
 def text(value: Any, longest: int = LONGEST_TEXT) -> str:
@@ -40,10 +41,10 @@ def whole(value: Any) -> Optional[int]:
 
 
 def number(value: Any) -> Optional[float]:
-    """Return a finite number that is not negative; None for everything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """Return a number that is not negative, and 0 for one that is next to it; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_LEAST < value < _LARGEST:
         return None
-    return float(value) if math.isfinite(value) and 0 <= value < _LARGEST else None
+    return float(value) if value >= _LEAST else 0.0
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -77,6 +77,6 @@ def test_others_and_the_reasons_of_a_bad_health_are_named():
     ]
     seen.inventory["gpus"][1]["health"] = {"state": "degraded", "reasons": ["its clocks are lowered because of heat"]}
     text = [line.text for line in status_lines(check_plan(plan(), seen), seen.inventory)]
-    assert "  others hold 9.0 GiB of process 4711 (python3, unit batch.service)" in text
-    assert "  others hold an unknown amount of process 4712 (unknown, no unit)" in text
+    assert "  outside the plan: 9.0 GiB of process 4711 (python3, unit batch.service)" in text
+    assert "  outside the plan: an unknown amount of process 4712 (unknown, no unit)" in text
     assert "  its clocks are lowered because of heat" in text and not any("ollama@" in line for line in text)

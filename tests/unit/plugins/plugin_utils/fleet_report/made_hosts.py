@@ -61,11 +61,15 @@ def as_json(report):
 
 
 class Page(HTMLParser):
-    """What is in a page: `nodes` are (tag, attributes), `text` all of its texts, and `problems` what is not closed."""
+    """What is in a page: `nodes` are (tag, attributes), `text` all of its texts, and `problems` what is not closed.
+
+    `gpus` are nodes with the UUID of a GPU: (UUID, predicted bytes, observed bytes), None for bytes that it has not.
+    """
 
     def __init__(self, source):
         super().__init__()
         self.nodes, self.texts, self.problems, self._open = [], [], [], []
+        self.gpus = []
         self.feed(source)
         self.close()
         self.problems += self._open
@@ -94,5 +98,8 @@ class Page(HTMLParser):
             self.problems.append("</%s>" % tag)
 
     def handle_data(self, data):
+        if self._open[-2:] == ["figcaption", "code"]:
+            found = self.nodes[-1][1]
+            self.gpus.append((data, *(found.get("data-%s-bytes" % which) for which in ("predicted", "observed"))))
         if "style" not in self._open:
             self.texts.append(data)

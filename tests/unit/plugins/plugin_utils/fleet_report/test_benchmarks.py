@@ -22,6 +22,10 @@ def report_of(benchmarks, **hosts):
     return made_hosts.report_of(benchmarks=benchmarks, **(hosts or {"a": variables()}))
 
 
+def drawn(kept_ones):
+    return charts.drawings(benchmark_report(kept_ones)).charts
+
+
 def test_the_newest_is_whole_and_the_others_are_a_history():
     found = benchmark_report([made("T1", 80.0), made("T2", 100.0)])
     assert (found.time, found.label, found.release) == ("T2", "stand-in", "0.32.15")
@@ -47,7 +51,7 @@ def test_what_is_no_figure_is_unknown(value):
 
 
 def test_drawings_have_a_line_for_each_length_of_a_prompt_and_each_server():
-    speed, first, history = charts.charts(benchmark_report([made("T1", 80.0), made("T2")]))
+    speed, first, history = drawn([made("T1", 80.0), made("T2")])
     assert (speed.title, first.title) == ("tiny: tokens/s of all requests", "tiny: time to the first token")
     names = ["plan, 32 tokens", "plan, 512 tokens", "untouched Ollama, 32 tokens"]
     assert [line.name for line in speed.lines] == [line.name for line in first.lines] == names
@@ -61,7 +65,7 @@ def test_drawings_have_a_line_for_each_length_of_a_prompt_and_each_server():
 
 
 def test_points_are_where_their_values_are():
-    (speed, *_others) = charts.charts(benchmark_report([made()]))
+    (speed, *_others) = drawn([made()])
     line = speed.lines[0]
     assert line.points[0] == (charts.LEFT, pytest.approx(charts.BOTTOM - (charts.BOTTOM - charts.TOP) / 5, abs=0.1))
     assert line.points[-1] == (charts.RIGHT, charts.TOP)
@@ -72,14 +76,14 @@ def test_points_are_where_their_values_are():
 
 def test_nothing_is_drawn_of_one_point():
     rows = [one(["gpu0"], 32, 1, 100.0)]
-    assert charts.charts(benchmark_report([made(measurements=rows, untouched=False)])) == []
-    assert charts.charts(benchmark_report([made(measurements=[one(["gpu0"], 32, n, 0.0) for n in (1, 2)])]))
+    assert drawn([made(measurements=rows, untouched=False)]) == []
+    assert drawn([made(measurements=[one(["gpu0"], 32, n, 0.0) for n in (1, 2)])])
 
 
-@pytest.mark.parametrize("highest", [0, 1e-6, 0.07, 1, 9.99, 10, 101, 123456.0])
+@pytest.mark.parametrize("highest", [0, 1e-299, 1e-6, 0.07, 1, 9.99, 10, 101, 123456.0])
 def test_an_axis_has_few_ticks_and_holds_the_highest(highest):
     rows = [one(["gpu0"], 32, streams, highest) for streams in (1, 2)]
-    (speed, *_others) = charts.charts(benchmark_report([made(measurements=rows, untouched=False)]))
+    (speed, *_others) = drawn([made(measurements=rows, untouched=False)])
     assert 2 <= len(speed.y_ticks) <= 6 and speed.y_ticks[-1].at == charts.TOP
     assert float(speed.y_ticks[-1].text) >= highest * 0.999
 
@@ -89,7 +93,42 @@ def test_of_many_models_some_are_drawn_and_all_are_in_the_table():
     report = report_of({"a": [made(measurements=rows)]})
     page = Page.of(report)
     assert len([node for node in page.all("svg") if node.get("class") == "chart"]) == 12
+    assert "Not all is drawn of model6, model7, " in page.text and "drawn of model5" not in page.text
     assert len(report.hosts[0].benchmark.rows) == 63
+
+
+def looks(chart):
+    """What tells the lines of a drawing apart."""
+    return [(line.number, line.is_dashed) for line in chart.lines]
+
+
+def test_lines_of_many_prompts_are_in_several_drawings_and_no_two_of_one_are_alike():
+    prompts = [16 * number for number in range(1, 11)]
+    rows = [one(["gpu0"], prompt, n, 10.0 * n) for prompt in prompts for n in (1, 2)]
+    given = made(measurements=rows)
+    given["untouched"] = {"measurements": rows}
+    found = drawn([given])
+    assert [chart.title for chart in found[:3]] == [
+        "tiny: tokens/s of all requests, prompts of 16 to 64 tokens",
+        "tiny: time to the first token, prompts of 16 to 64 tokens",
+        "tiny: tokens/s of all requests, prompts of 80 to 128 tokens",
+    ]
+    for chart in found:
+        assert len(set(looks(chart))) == len(chart.lines)
+        assert all(line.number < len(colours.LINES) for line in chart.lines)
+    names = [line.name for chart in found for line in chart.lines if "tokens/s" in chart.title]
+    assert len(names) == len(set(names)) == 2 * len(prompts)
+
+
+def test_lines_of_many_models_over_time_are_in_two_drawings_and_the_others_are_named():
+    models = ["model%d" % number for number in range(11)]
+    rows = [one(["gpu0"], 32, 1, 10.0, model) for model in models]
+    both = [made(time, measurements=rows, untouched=False) for time in ("T1", "T2")]
+    found = charts.drawings(benchmark_report(both))
+    assert [chart.title[-8:] for chart in found.charts] == ["(1 of 3)", "(2 of 3)"]
+    for chart in found.charts:
+        assert len(set(looks(chart))) == len(chart.lines) == 4
+    assert found.left_out == models[8:]
 
 
 def test_html_markdown_and_json_have_the_same_figures():

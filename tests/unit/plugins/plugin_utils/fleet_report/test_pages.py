@@ -87,10 +87,8 @@ def test_every_gpu_is_a_node_with_its_uuid_and_bytes(page):
     report = report_of(a=variables(), b=variables(verdict="fail"), c=unreachable())
     gpus = [gpu for host in report.hosts for gpu in host.gpus]
     assert len(gpus) == 4
-    keys = ("data-uuid", "data-predicted-bytes", "data-observed-bytes")
-    for node, gpu in zip(page.all("figure"), gpus, strict=True):
-        sizes = (gpu.predicted.models_bytes, gpu.observed.models_bytes)
-        assert [node[key] for key in keys] == [gpu.uuid, *map(str, sizes)]
+    wanted = [(gpu.uuid, str(gpu.predicted.models_bytes), str(gpu.observed.models_bytes)) for gpu in gpus]
+    assert page.gpus == wanted and len(page.all("figure")) == 4
     for gpu in gpus:
         assert gpu.uuid in page.text and "{:,} bytes".format(gpu.total_bytes).replace(",", " ") in page.text
 
@@ -154,7 +152,7 @@ def test_rules_of_accessibility_that_a_parser_can_check(page):
     for tag, attributes in page.nodes:
         assert attributes.get("aria-labelledby", ids[0]) in ids
         if tag == "svg":
-            assert attributes["role"] == "img" and attributes["aria-label"]
+            assert attributes["aria-hidden"] == "true", "the text below it has the same figures"
         if tag == "th":
             assert attributes["scope"] in ("col", "row")
         if attributes.get("tabindex"):
@@ -197,12 +195,13 @@ def test_contrast_is_that_of_wcag():
 # -- a fleet -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_hosts_fit_into_ten_megabytes():
+def test_a_thousand_hosts_are_clearly_less_than_ten_megabytes():
     one = variables(sizes=(hosts.A6000,) * 8)
     found = {"node%04d" % number: one for number in range(999)}
     report = report_of(**found, gone=unreachable())
     began = time.monotonic()
     source = html_page(report)
     assert time.monotonic() - began < 60
-    assert len(source.encode()) < 10 * 1000 * 1000
-    assert source.count("<figure ") == 999 * 8
+    assert len(source.encode()) < 8.3 * 1000 * 1000
+    assert source.count("OLLAMA_NO_CLOUD=1") == 1, "what all hosts have is there once"
+    assert source.count("<figure>") == 999 * 8

@@ -168,7 +168,7 @@ def test_the_commands_of_the_guide(site):
         run_shown("sudo ollama-multigpu diagnose --answers", HOST),
         run_shown("sudo ollama-multigpu diagnose --seconds 10", HOST),
     ):
-        assert "Nothing was found" in text
+        assert "No cause was found" in text
     assert json.loads(run_shown("sudo ollama-multigpu diagnose --json", HOST))["findings"] == []
 
 

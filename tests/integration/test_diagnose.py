@@ -87,7 +87,7 @@ def test_a_healthy_host_where_the_role_never_ran(site):
     """The playbook needs nothing there, finds nothing, and changes nothing."""
     with site.untouched(HOST):
         outcome = site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.diagnose")
-    assert "Nothing was found" in outcome.text and outcome.counts[HOST]["changed"] == 0
+    assert "No cause was found" in outcome.text and outcome.counts[HOST]["changed"] == 0
     assert "ollama.service: Ollama" in outcome.text and "RTX A6000" in outcome.text
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Tables of the guide for troubleshooting: findings by symptom, and the remedies of the tests that provoke them."""
+"""Lists of the guides for diagnosis and troubleshooting: findings by symptom and by subject, and their remedies."""
 
 from __future__ import annotations
 
@@ -8,36 +8,51 @@ import ast
 import pathlib
 import re
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds import KINDS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds import GROUPS, KINDS
 
 from tests.unit.plugins.module_utils.diagnose.builders import found
 from tests.unit.plugins.module_utils.diagnose.test_kinds import MODULES
 
 _PLUGINS = pathlib.Path(__file__).resolve().parents[2] / "plugins"
-_ORDER = {"certain": 0, "likely": 1, "possible": 2}
+#: Remedies of so many characters are repeated where several findings have the same one.
+_SHORT = 100
 
 
-def _example(kind):
+def example(kind):
     """The finding of the test that provokes a kind."""
     (evidence,) = [module.CASES[kind][0] for module in MODULES if kind in module.CASES]
     return found(evidence)[kind]
 
 
+def remedy(kind):
+    """What to do about a finding on any host: without the values of the test that provokes it."""
+    return KINDS[kind].remedy or example(kind).remedy
+
+
 def of_symptom(symptom):
-    """The findings that explain a symptom, the surest first, as a list of text."""
-    kinds = [kind for kind, one in KINDS.items() if symptom in one.symptoms]
-    ordered = sorted(kinds, key=lambda kind: _ORDER[_example(kind).confidence])
-    return "".join("* ``%s`` (%s): %s\n" % (kind, _example(kind).confidence, KINDS[kind].text) for kind in ordered)
-
-
-def remedies():
-    """What the program says to do about each finding of a diagnosis, in the example of its test."""
+    """The findings that explain a symptom by what they are about, each a link to its remedy."""
     lines = []
-    for kind in KINDS:
-        example = _example(kind)
-        variable = " Variable: ``%s``." % example.variable if example.variable else ""
-        lines.append("* ``%s``: %s%s\n" % (kind, example.remedy.replace("*", "\\*"), variable))
+    for group, kinds in GROUPS.items():
+        links = ", ".join("`%s`_" % kind for kind, one in kinds.items() if symptom in one.symptoms)
+        lines += ["* %s: %s\n" % (group, links)] if links else []
     return "".join(lines)
+
+
+def remedies(group):
+    """The findings about one subject: what is wrong, how sure it is in the example of its test, and what to do."""
+    lines, known = [], {}
+    for kind in GROUPS[group]:
+        variable = example(kind).variable
+        told = remedy(kind).replace("*", "\\*") + (" Variable: ``%s``." % variable if variable else "")
+        first = known.setdefault(told, kind)
+        told = told if first == kind or len(told) < _SHORT else "The remedy is that of `%s`_." % first
+        lines.append("* _`%s` (%s): %s. %s\n" % (kind, example(kind).confidence, KINDS[kind].text, told))
+    return "".join(lines)
+
+
+def tested(how):
+    """The findings that are provoked in one way, RIG or RECORDED."""
+    return ", ".join("``%s``" % kind for kind, one in KINDS.items() if one.tested == how)
 
 
 def of_evidence():

@@ -11,13 +11,24 @@ import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds import SYMPTOMS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds import (
+    GROUPS,
+    KINDS,
+    RECORDED,
+    RIG,
+    SYMPTOMS,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import document
 
 from tests import shown
 from tests.unit import guide_findings, guide_pictures, guide_tables, metrics_files
+from tests.unit.plugins.module_utils.diagnose.builders import UNIT, A
 
 GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst"
+#: Words of a remedy that stand for a value of the host.
+PLACEHOLDER = r"\b(?:PID|SERVICE|UUID|WATTS|DIRECTORY)\b"
+#: What is the same on every host, although it has a digit or a slash.
+CONSTANT = {"f16", "q8_0", "q4_0", "0", "1"}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +38,8 @@ GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "docsite" / "rst
         ("releases", guide_tables.settings_by_release),
         ("releases", guide_tables.engines),
         *(("troubleshooting", functools.partial(guide_findings.of_symptom, symptom)) for symptom in SYMPTOMS),
-        ("troubleshooting", guide_findings.remedies),
+        *(("troubleshooting", functools.partial(guide_findings.remedies, group)) for group in GROUPS),
+        *(("diagnose", functools.partial(guide_findings.tested, how)) for how in (RIG, RECORDED)),
         ("metrics", metrics_files.table),
         ("metrics", metrics_files.alert_table),
     ],
@@ -45,6 +57,24 @@ def test_the_guide_has_each_finding_of_a_comparison():
     assert {name for row in rows for name in re.findall(r"``(\w+)``", row)} == guide_findings.of_evidence()
     assert guide_findings.made_by_name() <= guide_findings.of_evidence()
     assert all("\n%s\n---" % (symptom[:1].upper() + symptom[1:]) in text for symptom in SYMPTOMS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_remedy_in_the_guide_has_no_value_of_a_test(kind):
+    """What was seen on the host of the test has values, such as a process; the guide has PID in its place."""
+    made = guide_findings.example(kind)
+    values = {A, UNIT} | {word.strip(".,:;()'") for word in made.evidence.split() if re.search(r"[\d/]", word)}
+    words = {word.strip(".,:;()'") for word in re.split(r"[ =]", guide_findings.remedy(kind))}
+    assert values & words <= CONSTANT
+
+
+def test_a_remedy_with_values_is_the_one_of_the_guide():
+    """Where the guide has words in capitals, the program puts values in their place and says nothing else."""
+    filled = [kind for kind, one in KINDS.items() if re.search(PLACEHOLDER, one.remedy)]
+    assert {"engine_left_behind", "mixed_libraries", "power_limit_lowered"} <= set(filled)
+    for kind in filled:
+        pattern = re.sub(PLACEHOLDER, r"\\S+", re.escape(KINDS[kind].remedy))
+        assert re.fullmatch(pattern, guide_findings.example(kind).remedy), kind
 
 
 def test_the_guides_show_the_plans_of_their_inventories():

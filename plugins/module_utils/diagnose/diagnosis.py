@@ -69,13 +69,13 @@ def looked_at(evidence: HostEvidence) -> list[str]:
     else:
         told = ["The GPUs cannot be read: %s." % (inventory.get("reason") or inventory.get("state") or "").rstrip(".")]
     if evidence.amd_gpus:
-        told.append("GPUs of AMD (%s) are not looked at." % ", ".join(evidence.amd_gpus))
+        told.append("This host has AMD GPUs (%s), which the diagnosis does not support." % ", ".join(evidence.amd_gpus))
     told += ["%s." % _server(server) for server in evidence.servers]
     if not evidence.servers:
-        told.append("No Ollama server runs here, and there is no unit of one.")
+        told.append("No Ollama server runs on this host, and no unit of one was found.")
     told += ["%s of %s: %s" % (one.model, one.server, _answered(one)) for one in evidence.answers]
     if evidence.kernel_lines is None:
-        told.append("The kernel's log cannot be read, so that faults in it (Xid) are not known.")
+        told.append("The kernel log cannot be read, so errors of GPUs (Xid) in it are not known.")
     return told
 
 
@@ -110,12 +110,12 @@ def lines(evidence: HostEvidence, found: list[Finding]) -> list[str]:
 
 
 def _nothing(evidence: HostEvidence) -> str:
-    """What is said where nothing was found: what was looked for, and what was compared."""
+    """The line for a host without a finding: what was looked for, and whether it was compared with a plan."""
     if not evidence.inventory.get("no_gpu_present"):
-        said = "Nothing was found that explains: %s." % "; ".join(SYMPTOMS)
+        said = "No cause was found for any of: %s." % "; ".join(SYMPTOMS)
     elif evidence.amd_gpus:
-        said = "Nothing was found. Only NVIDIA GPUs are looked at, and this host has none."
+        said = "No finding. The diagnosis supports only NVIDIA GPUs, and this host has none."
     else:
-        said = "Nothing else was found: without an NVIDIA GPU, models run on the CPU."
-    compared = "was compared with its plan, too" if evidence.proof else "was not compared with a plan"
-    return "%s The host %s." % (said, compared)
+        said = "No finding. This host has no NVIDIA GPU, so its models run on the CPU."
+    compared = "It was compared with its plan." if evidence.proof else "It was not compared with a plan."
+    return "%s %s" % (said, compared)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Findings about the driver, the GPUs that it lists, and the way of a service to them. Pure."""
+"""Findings about the driver, the GPUs that it lists, and what keeps a service from opening them. Pure."""
 
 from __future__ import annotations
 
 from typing import Any, Iterator
 
 from ..gpu import health, schema
+from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, Finding, HostEvidence, Node, Server
 
 #: State of the inventory -> kind of finding. Where there is no GPU on the bus, a missing driver is no fault.
@@ -20,12 +21,12 @@ _STATES = {
 }
 _CONTROL, _UNIFIED_MEMORY = "/dev/nvidiactl", "/dev/nvidia-uvm"
 _READ_AND_WRITE = 6
-#: What host/device_nodes.py says of a node that no service could open: another finding.
+#: The reason that host/device_nodes.py gives for a missing node, which is a finding of its own.
 _NOT_THERE = "it is not there"
 
 
 def driver_findings(evidence: HostEvidence) -> Iterator[Finding]:
-    """Yield what keeps the host from its GPUs."""
+    """Yield why the driver or a service cannot use the GPUs of the host."""
     inventory = evidence.inventory
     kind = _STATES.get(inventory.get("state") or "")
     if kind and not inventory.get("no_gpu_present"):
@@ -34,7 +35,8 @@ def driver_findings(evidence: HostEvidence) -> Iterator[Finding]:
         told = " (the loaded module is %s)" % version if version and version not in seen else ""
         yield Finding(kind, seen + told, CERTAIN, inventory.get("remedy") or "Run nvidia-smi on the host.")
         return
-    # One that the driver lists and cannot open has no address: that of the bus is its own, and a finding below.
+    # A GPU that the driver lists but cannot open has no address here. One of the addresses on the bus that the driver
+    # does not list is its own, and `_lost` has the finding.
     nameless = sum(gpu.get("pci_bus_id") is None for gpu in evidence.gpus)
     for address in (inventory.get("unlisted") or [])[nameless:]:
         yield _not_listed(address, evidence)
@@ -47,7 +49,7 @@ def driver_findings(evidence: HostEvidence) -> Iterator[Finding]:
 
 def _not_listed(address: str, evidence: HostEvidence) -> Finding:
     bound = evidence.bound_drivers.get(address)
-    seen = "the GPU at %s is on the PCI bus, and the driver %s does not list it" % (
+    seen = "the GPU at %s is on the PCI bus, but the driver %s does not list it" % (
         address,
         evidence.inventory.get("driver_version") or "",
     )
@@ -56,11 +58,11 @@ def _not_listed(address: str, evidence: HostEvidence) -> Finding:
             "gpu_not_listed",
             "%s: it is bound to %s" % (seen, bound),
             CERTAIN,
-            "Bind it to the driver nvidia: it was given to a virtual machine, or the module %s took it at the boot."
-            % bound,
+            "The GPU was given to a virtual machine, or the module %s took it at boot. To use it on this host, bind it "
+            "to the driver nvidia." % bound,
             subject=address,
         )
-    remedy = "Look for NVRM and Xid in the kernel's log (journalctl -k), then reboot the host or reseat the GPU."
+    remedy = "Look for NVRM and Xid in journalctl -k, then reboot the host. If the GPU is still missing, reseat it."
     return Finding("gpu_not_listed", seen, CERTAIN, remedy, subject=address)
 
 
@@ -68,21 +70,25 @@ def _lost(gpu: dict[str, Any]) -> Iterator[Finding]:
     codes = {error.get("code"): field for field, error in (gpu.get("errors") or {}).items()}
     where = gpu.get("uuid") or "GPU %s" % gpu.get("index")
     for code, says, remedy in (
-        (health.LOST, "GPU is lost", "Reboot the host, and look for Xid 79 in the kernel's log."),
+        (
+            health.LOST,
+            "GPU is lost",
+            "Reboot the host. If it happens again, look for Xid 79 in journalctl -k: check power, cooling and seat.",
+        ),
         (health.RESET_REQUIRED, "a reset is required", "Run nvidia-smi --gpu-reset, or reboot the host."),
     ):
         if code in codes:
             yield Finding(
-                "gpu_lost", "NVML says of %s: %s (error %d)" % (where, says, code), CERTAIN, remedy, "", where
+                "gpu_lost", "NVML reports for %s: %s (error %d)" % (where, says, code), CERTAIN, remedy, "", where
             )
             return
     if gpu.get("uuid") is None:
         errors = ", ".join(error.get("name") or "?" for error in (gpu.get("errors") or {}).values())
         yield Finding(
             "gpu_lost",
-            "the driver lists %s and cannot open it%s" % (where, " (%s)" % errors if errors else ""),
+            "the driver lists %s but cannot open it%s" % (where, " (%s)" % errors if errors else ""),
             CERTAIN,
-            "Look for Xid in the kernel's log, then reboot the host.",
+            "Look for Xid in journalctl -k, then reboot the host.",
             subject=where,
         )
 
@@ -97,7 +103,7 @@ def _users(evidence: HostEvidence) -> list[Server]:
 def _nodes(evidence: HostEvidence) -> Iterator[Finding]:
     nodes = {node.path: node for node in evidence.nodes}
     control = nodes.get(_CONTROL)
-    # Without this one the system is none whose GPUs have nodes of this kind (WSL, Jetson).
+    # A system without it gives its GPUs other nodes (WSL, Jetson).
     if control is None or control.mode is None:
         return
     for gpu in evidence.gpus:
@@ -115,10 +121,11 @@ def _nodes(evidence: HostEvidence) -> Iterator[Finding]:
     for (user, told), names in alike.items():
         yield Finding(
             "device_node_closed",
-            "user %d may not open %s, and runs %s" % (user, told, ", ".join(names)),
+            "user %d, who runs %s, may not open %s" % (user, ", ".join(names), told),
             CERTAIN,
-            "Give the nodes the mode 0666 (the driver's default), or add the user to their group: see the options "
-            "NVreg_DeviceFileMode and NVreg_DeviceFileGID of the module nvidia. Then restart the service.",
+            "Set the mode of the nodes to 0666, which is the default of the driver, or add the user to the group of "
+            "the nodes. The options NVreg_DeviceFileMode and NVreg_DeviceFileGID of the kernel module nvidia set "
+            "both. Then restart the service.",
             subject=names[0] if len(names) == 1 else "",
         )
 
@@ -127,10 +134,10 @@ def _missing(path: str, subject: str) -> Finding:
     is_uvm = path == _UNIFIED_MEMORY
     return Finding(
         "device_node_missing",
-        "%s is not there, although %s is" % (path, _CONTROL),
+        "the device node %s is missing, although %s exists" % (path, _CONTROL),
         CERTAIN if is_uvm else LIKELY,
-        "Run nvidia-modprobe%s, or load the module %s at the boot (/etc/modules-load.d). Then restart the services, "
-        "which look for GPUs at their start only."
+        "Run nvidia-modprobe%s. To have the node after each boot, list the module %s in /etc/modules-load.d. Then "
+        "restart the services of Ollama: they look for GPUs only when they start."
         % (" -u -c 0" if is_uvm else "", "nvidia_uvm" if is_uvm else "nvidia"),
         subject=subject,
     )
@@ -138,7 +145,7 @@ def _missing(path: str, subject: str) -> Finding:
 
 def _may_open(node: Node, user: tuple[int, list[int]]) -> bool:
     if node.mode is None or user[0] == 0:
-        return True  # one that is missing is another finding
+        return True  # a missing node is a finding of its own
     if user[0] == node.uid:
         bits = node.mode >> 6
     else:
@@ -157,7 +164,6 @@ def _sandbox(server: Server) -> Iterator[Finding]:
             "%s cannot open its GPUs: %s"
             % (server.name, "; ".join("%s (%s)" % (", ".join(nodes), why) for why, nodes in by_why.items())),
             CERTAIN,
-            "Take PrivateDevices, DevicePolicy or DeviceAllow out of the unit or its drop-in (systemctl cat %s shows "
-            "where it is), or allow the nodes. Then run systemctl daemon-reload and restart the service." % server.name,
+            remedy_of("unit_hides_devices", SERVICE=server.name),
             subject=server.name,
         )

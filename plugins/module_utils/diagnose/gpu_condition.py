@@ -11,18 +11,19 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator
 
+from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence
 
 _HEAT = ("hardware_thermal_slowdown", "software_thermal_slowdown")
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?(?P<address>[0-9a-fA-F:]+)[^)]*\): (?P<code>\d+)")
 #: Xids of the hardware, with what to do (docs.nvidia.com/deploy/xid-errors). Most others come from a program.
 HARDWARE_XIDS = {
-    48: ("an uncorrectable memory error", "Reset the GPU. If it comes again, replace the board."),
+    48: ("an uncorrectable memory error", "Reset the GPU. If it happens again, replace the board."),
     63: ("a memory row that is to be replaced", "Reset the GPU, so that the row is replaced."),
-    64: ("a memory row that cannot be replaced", "Reset the GPU. If it comes again, replace the board."),
-    74: ("an NVLink error", "Reset the GPUs, and look at the bridge and at nvidia-smi nvlink --status."),
-    79: ("the GPU has fallen off the bus", "Look at power, cooling and seat of the board, and reboot the host."),
-    94: ("a contained memory error", "Restart the service. Reset the GPU when it can be spared."),
+    64: ("a memory row that cannot be replaced", "Reset the GPU. If it happens again, replace the board."),
+    74: ("an NVLink error", "Check the NVLink bridge and nvidia-smi nvlink --status, then reset the GPUs."),
+    79: ("the GPU has fallen off the bus", "Check power, cooling and seat of the board, and reboot the host."),
+    94: ("a contained memory error", "Restart the service, and reset the GPU when no program needs it."),
     95: ("an uncontained memory error", "Reset the GPU before it is used again."),
 }
 #: vGPU types of series A and B are those for applications and desktops (vGPU licensing guide, table 1).
@@ -43,38 +44,39 @@ def gpu_findings(evidence: HostEvidence) -> Iterator[Finding]:
 
 def _modes(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
     uuid, mode = gpu["uuid"], gpu.get("compute_mode")
-    default = "Run nvidia-smi --id=%s --compute-mode=DEFAULT." % uuid
     if mode == "prohibited":
-        yield Finding(
-            "compute_mode_prohibited", "the compute mode of %s is prohibited" % uuid, CERTAIN, default, "", uuid
-        )
+        remedy = remedy_of("compute_mode_prohibited", UUID=uuid)
+        seen = "the compute mode of %s is prohibited: no program can use it" % uuid
+        yield Finding("compute_mode_prohibited", seen, CERTAIN, remedy, "", uuid)
     if mode in ("exclusive_process", "exclusive_thread"):
-        seen = "the compute mode of %s is %s: a second process gets an error" % (uuid, mode)
-        yield Finding("compute_mode_exclusive", seen, LIKELY, default, "", uuid)
+        remedy = remedy_of("compute_mode_exclusive", UUID=uuid)
+        seen = "the compute mode of %s is %s: a second process on it gets an error" % (uuid, mode)
+        yield Finding("compute_mode_exclusive", seen, LIKELY, remedy, "", uuid)
     mig = gpu.get("mig") or {}
     devices = mig.get("devices") or []
     if mig.get("mode") == "enabled" and not devices:
         yield Finding(
             "mig_without_devices",
-            "MIG is enabled on %s and there is no MIG device" % uuid,
+            "MIG is enabled on %s, and there is no MIG device" % uuid,
             CERTAIN,
-            "Create MIG devices (nvidia-smi mig -cgi PROFILE -C), or switch MIG off (nvidia-smi -mig 0).",
+            "Create MIG devices (nvidia-smi mig -cgi PROFILE -C), or disable MIG (nvidia-smi -mig 0).",
             subject=uuid,
         )
     if mig.get("mode") and mig.get("pending_mode") and mig["mode"] != mig["pending_mode"]:
         yield Finding(
             "mig_change_pending",
-            "MIG is %s on %s and %s after the next reset" % (mig["mode"], uuid, mig["pending_mode"]),
+            "MIG on %s is %s now, and will be %s after the next reset" % (uuid, mig["mode"], mig["pending_mode"]),
             CERTAIN,
-            "Reset the GPU (nvidia-smi --gpu-reset) or reboot the host, or set the mode back.",
+            "To apply the change, reset the GPU (nvidia-smi --gpu-reset) or reboot the host. To undo it, set the mode "
+            "with nvidia-smi -mig.",
             subject=uuid,
         )
     if gpu.get("persistence_mode") is False:
         held = bool(gpu.get("processes"))
         yield Finding(
             "persistence_off",
-            "persistence mode is off on %s: without a process on it the driver lets it go, and needs 1 to 3 s to begin "
-            "again" % uuid + (" (a process is on it now)" if held else ""),
+            "persistence mode is off on %s: when no process uses it, the driver shuts it down, and takes 1 to 3 s to "
+            "start it again" % uuid + (" (a process uses it now)" if held else ""),
             POSSIBLE if held else LIKELY,
             "Enable the service nvidia-persistenced.",
             subject=uuid,
@@ -87,22 +89,22 @@ def _links(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
     if width and most and width < most:
         yield Finding(
             "pcie_narrow",
-            "the PCIe link of %s has %d of %d lanes" % (uuid, width, most),
+            "the PCIe link of %s uses %d of %d lanes" % (uuid, width, most),
             LIKELY,
-            "Look at the slot (some have fewer lanes than their length), the riser and the seat of the board. Loading "
-            "takes longer, and so does each step from GPU to GPU.",
+            "Check the slot (some have fewer lanes than their length), the riser and the seat of the board. Until "
+            "then, models load slowly, and so does each copy between GPUs.",
             subject=uuid,
         )
     load = evidence.under_load.get(uuid) or {}
     generation, best = load.get("generation"), pcie.get("max_generation")
-    # One sample may be from before the link was trained up.
+    # An idle link is slow, and one sample may be from before it sped up.
     if generation and best and (load.get("busy_samples") or 0) > 1 and generation < best:
         yield Finding(
             "pcie_slow_under_load",
-            "the PCIe link of %s has generation %d of %d in %d samples while it computes"
+            "the PCIe link of %s ran at generation %d of %d in %d samples while the GPU computed"
             % (uuid, generation, best, load["busy_samples"]),
             LIKELY,
-            "Look at the firmware's setting for the slot, and at the riser.",
+            "Check the setting of the slot in the firmware (BIOS), and the riser.",
             subject=uuid,
         )
     nvlink = gpu.get("nvlink") or {}
@@ -111,7 +113,7 @@ def _links(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
             "nvlink_partly_down",
             "%d of the %d NVLink connections of %s are up" % (nvlink["active"], nvlink["links"], uuid),
             CERTAIN,
-            "Look at nvidia-smi nvlink --status and at the bridge, and reset the GPUs.",
+            "Check nvidia-smi nvlink --status and the NVLink bridge, then reset the GPUs.",
             subject=uuid,
         )
 
@@ -125,30 +127,30 @@ def _clocks(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
     if heat or (degrees is not None and limit is not None and degrees >= limit):
         yield Finding(
             "gpu_too_hot",
-            "%s is at %s C of %s C%s"
-            % (uuid, degrees, limit, ", and the driver lowers its clocks (%s)" % ", ".join(heat) if heat else ""),
+            "%s has %s C, and slows down at %s C%s"
+            % (uuid, degrees, limit, "; its clocks are lowered (%s)" % ", ".join(heat) if heat else ""),
             CERTAIN,
-            "Look at fans, filters and the air of the rack.",
+            "Check fans, filters and the airflow of the rack.",
             subject=uuid,
         )
     elif "hardware_slowdown" in reasons and "hardware_power_brake_slowdown" not in reasons:
         seen = "the hardware lowers the clocks of %s (hardware_slowdown) at %s C" % (uuid, degrees)
-        yield Finding("gpu_too_hot", seen, LIKELY, "Look at cooling and power of the board.", "", uuid)
+        yield Finding("gpu_too_hot", seen, LIKELY, "Check cooling and power of the board.", "", uuid)
     if "hardware_power_brake_slowdown" in reasons:
         yield Finding(
             "power_brake",
-            "the power supply asks %s to lower its clocks (hardware_power_brake_slowdown)" % uuid,
+            "the power supply makes %s lower its clocks (hardware_power_brake_slowdown)" % uuid,
             CERTAIN,
-            "Look at the power supplies of the host and at the cables of the board.",
+            "Check the power supplies of the host and the power cables of the board.",
             subject=uuid,
         )
     now, normal = gpu.get("power_limit_milliwatts"), gpu.get("default_power_limit_milliwatts")
     if now and normal and now < normal:
         yield Finding(
             "power_limit_lowered",
-            "the power limit of %s is %d W, and the board's default %d W" % (uuid, now // 1000, normal // 1000),
+            "the power limit of %s is %d W, and the default of the board is %d W" % (uuid, now // 1000, normal // 1000),
             LIKELY,
-            "Run nvidia-smi --id=%s --power-limit=%d, unless the limit is wanted." % (uuid, normal // 1000),
+            remedy_of("power_limit_lowered", UUID=uuid, WATTS=normal // 1000),
             subject=uuid,
         )
 
@@ -158,9 +160,10 @@ def _memory(gpu: dict[str, Any]) -> Iterator[Finding]:
     if ecc.get("uncorrected_volatile"):
         yield Finding(
             "ecc_errors",
-            "%s has %d uncorrected memory errors since the driver was loaded" % (uuid, ecc["uncorrected_volatile"]),
+            "%s had %d uncorrected memory errors since the driver was loaded" % (uuid, ecc["uncorrected_volatile"]),
             CERTAIN,
-            "Reset the GPU (nvidia-smi --gpu-reset). If errors come again, replace the board.",
+            "Reset the GPU (nvidia-smi --gpu-reset). If errors occur again, replace the board, and exclude the GPU "
+            "until then.",
             "ollama_multigpu_exclude",
             uuid,
         )
@@ -175,13 +178,17 @@ def _memory(gpu: dict[str, Any]) -> Iterator[Finding]:
     ]
     if waits:
         failed = bool(ecc.get("remap_failure"))
-        remedy = "Replace the board." if failed else "Reset the GPU, or reboot the host, when it can be spared."
+        remedy = (
+            "Replace the board, and exclude the GPU until then." if failed else "Reset the GPU, or reboot the host."
+        )
         variable = "ollama_multigpu_exclude" if failed else ""
         yield Finding("memory_row_faulty", "%s: %s" % (uuid, ", ".join(waits)), CERTAIN, remedy, variable, uuid)
     action = gpu.get("recovery_action")
     if action not in (None, "none"):
-        remedy = "Do what it asks for: see nvidia-smi -q, GPU Recovery Action."
-        yield Finding("recovery_wanted", "the driver asks for %s of %s" % (action, uuid), CERTAIN, remedy, "", uuid)
+        remedy = "Do what the driver asks for: nvidia-smi -q shows it as GPU Recovery Action."
+        yield Finding(
+            "recovery_wanted", "the driver asks for a recovery of %s: %s" % (uuid, action), CERTAIN, remedy, "", uuid
+        )
 
 
 def _virtual(gpu: dict[str, Any]) -> Iterator[Finding]:
@@ -191,16 +198,17 @@ def _virtual(gpu: dict[str, Any]) -> Iterator[Finding]:
     if gpu.get("vgpu_licensed") is False:
         yield Finding(
             "vgpu_unlicensed",
-            "%s is a virtual GPU without a licence: NVIDIA lowers its clocks, then switches CUDA off" % uuid,
+            "%s is a virtual GPU without a licence: the driver lowers its clocks, and then refuses CUDA" % uuid,
             CERTAIN,
-            "Look at nvidia-smi -q, vGPU Software Licensed Product, and at the log of nvidia-gridd.",
+            "Check the section vGPU Software Licensed Product of nvidia-smi -q, and the log of the service "
+            "nvidia-gridd.",
             subject=uuid,
         )
     profile = _DESKTOP_PROFILE.search(name)
     if profile:
         yield Finding(
             "vgpu_profile",
-            "%s is the virtual GPU %s; series %s is for desktops and applications"
+            "%s is a virtual GPU with the profile %s: series %s is for desktops and applications"
             % (uuid, name, profile.group("series")),
             POSSIBLE,
             "Give the virtual machine a profile of series C or Q.",
@@ -237,10 +245,12 @@ def _xids(evidence: HostEvidence) -> Iterator[Finding]:
     for (address, code), times in sorted(xids(evidence.kernel_lines or []).items()):
         uuid = (gpu_at(address, evidence.gpus) or {}).get("uuid")
         where = "%s at %s" % (uuid or "the GPU", address)
-        meaning, remedy = HARDWARE_XIDS.get(code, ("", "Look it up in NVIDIA's Xid catalog: most come from a program."))
+        meaning, remedy = HARDWARE_XIDS.get(
+            code, ("", "Look the number up in the Xid catalog of NVIDIA: programs cause most of these errors.")
+        )
         yield Finding(
             "xid",
-            "the kernel has logged Xid %d%s of %s %s since the boot"
+            "the kernel has logged Xid %d%s for %s %s since the boot"
             % (code, " (%s)" % meaning if meaning else "", where, "once" if times == 1 else "%d times" % times),
             LIKELY if code in HARDWARE_XIDS else POSSIBLE,
             remedy,

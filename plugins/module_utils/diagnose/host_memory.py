@@ -27,15 +27,14 @@ def memory_findings(evidence: HostEvidence) -> Iterator[Finding]:
         if told:
             yield Finding(
                 "swapped",
-                "in swap are %s (%s)" % (", ".join(told), server.name),
+                "of %s, these parts are in swap: %s" % (server.name, ", ".join(told)),
                 CERTAIN,
-                "Free memory of the host, then restart the service; lower vm.swappiness, or take the swap away.",
+                "Free memory of the host, then restart the service. To prevent it, lower vm.swappiness or remove the "
+                "swap.",
                 subject=server.name,
             )
         if server.properties.get("Result") == "oom-kill":
-            yield _killed(
-                "systemd says that %s was ended for lack of memory (Result=oom-kill)" % server.name, server.name
-            )
+            yield _killed("%s was killed because memory ran out (Result=oom-kill)" % server.name, server.name)
     for line in evidence.kernel_lines or []:
         match = _KILLED.search(line)
         if match:
@@ -48,7 +47,7 @@ def _killed(seen: str, subject: str) -> Finding:
         "killed_for_memory",
         seen,
         CERTAIN,
-        "Give the host more memory, keep fewer layers on the CPU, or raise the limit of the unit (MemoryMax).",
+        "Give the host more memory, keep fewer layers on the CPU, or raise MemoryMax of the unit.",
         subject=subject,
     )
 
@@ -66,9 +65,9 @@ def _page_cache(evidence: HostEvidence) -> Iterator[Finding]:
     if shared and spilled and free is not None and available is not None and available - free > _MARGIN:
         yield Finding(
             "page_cache",
-            "%s shares the host's memory, of which %s is free and %s could be; not all layers of %s are on it"
-            % (shared[0], gib(free), gib(available), ", ".join(spilled)),
+            "%s shares the memory of the host, of which only %s is free, and %s without the page cache; some layers "
+            "of %s are on the CPU" % (shared[0], gib(free), gib(available), ", ".join(spilled)),
             LIKELY,
-            "Drop the page cache (sysctl vm.drop_caches=3), and load the model again.",
+            "Empty the page cache (sysctl vm.drop_caches=3), and load the model again.",
             subject=shared[0],
         )

@@ -10,6 +10,7 @@ from ..common import paths, secrets
 from ..evidence import start_problems
 from ..evidence.shapes import DELETED
 from ..releases import faults
+from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence, Program, Server
 from .visible import release
 
@@ -31,19 +32,17 @@ def installation_findings(evidence: HostEvidence) -> Iterator[Finding]:
             path = (server.executable or "")[: -len(DELETED)]
             yield Finding(
                 "program_replaced",
-                "%s runs %s as it was before that file was replaced" % (server.name, path),
+                "%s still runs the file that was at %s before it was replaced" % (server.name, path),
                 CERTAIN,
-                "Run systemctl restart %s." % server.name,
+                remedy_of("program_replaced", SERVICE=server.name),
                 subject=server.name,
             )
     for engine in evidence.strays:
         yield Finding(
             "engine_left_behind",
-            "process %d serves %s and no server has it: the one that started it was killed"
-            % (engine.pid, engine.model_file),
+            "process %d serves %s, and the server that started it is gone" % (engine.pid, engine.model_file),
             CERTAIN,
-            "End it (kill %d). KillMode=control-group in the unit of the server keeps that from happening."
-            % engine.pid,
+            remedy_of("engine_left_behind", PID=engine.pid),
         )
 
 
@@ -52,18 +51,19 @@ def _programs(evidence: HostEvidence) -> Iterator[Finding]:
     if len(foreign) > 1:
         yield Finding(
             "two_programs",
-            "there are %s: an update of one leaves the other as it is" % " and ".join(one.path for one in foreign),
+            "Ollama is installed as %s: an update changes only one of them" % " and ".join(one.path for one in foreign),
             LIKELY,
-            "Find out which one the service runs (systemctl cat), and remove the other with its lib/ollama.",
+            "Find out which one the service runs (systemctl cat), and remove the other one and its directory "
+            "lib/ollama.",
         )
     for program in evidence.programs:
         old = [name for name in _OF_OLD_RELEASES if name in program.entries]
         if old and _ENGINE in program.entries:
             yield Finding(
                 "mixed_libraries",
-                "%s has %s of an old release beside %s of 0.30 or later" % (program.libraries, ", ".join(old), _ENGINE),
+                "%s holds %s of an old release and %s of 0.30 or later" % (program.libraries, ", ".join(old), _ENGINE),
                 CERTAIN,
-                "Stop the service, delete %s, and unpack the release again." % program.libraries,
+                remedy_of("mixed_libraries", DIRECTORY=program.libraries),
             )
 
 
@@ -74,9 +74,10 @@ def _libraries(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     if found.numbers >= _LLAMA_SERVER and not any(name.startswith("cuda_") for name in program.entries):
         yield Finding(
             "cuda_library_missing",
-            "%s runs Ollama %s, and %s has no directory cuda_v*" % (server.name, server.version, program.libraries),
+            "%s runs Ollama %s, and there is no directory cuda_v* in %s"
+            % (server.name, server.version, program.libraries),
             CERTAIN,
-            "Install the whole release: its archive has the CUDA libraries.",
+            "Install the whole release again: its archive contains the CUDA libraries.",
             subject=server.name,
         )
 
@@ -88,15 +89,16 @@ def _program_of(server: Server, evidence: HostEvidence) -> Program | None:
 def _servers(evidence: HostEvidence) -> Iterator[Finding]:
     running = [server for server in evidence.servers if server.pid and server.wants_gpus]
     foreign = [server for server in running if not server.planned]
-    # One that another server's variables keep from its GPUs does no harm, but that takes both to say so.
+    # Servers whose variables give each its own GPUs do no harm. Whether that is so is left to the reader.
     if not foreign or len(running) < 2 or not evidence.gpus:
         return
     told = ["%s (%s)" % (one.name, one.url or one.executable or "process %d" % one.pid) for one in running]
     yield Finding(
         "two_servers",
-        "%d servers run: %s. None counts what the others load" % (len(running), ", ".join(told)),
+        "%d servers run: %s. Each plans its models without those of the others" % (len(running), ", ".join(told)),
         LIKELY,
-        "Stop and disable those that are not needed, or show each its own GPUs (CUDA_VISIBLE_DEVICES by UUID).",
+        "Stop and disable the servers that you do not need, or give each its own GPUs: CUDA_VISIBLE_DEVICES with "
+        "UUIDs.",
         "ollama_multigpu_existing",
     )
 
@@ -106,11 +108,11 @@ def _failed(server: Server) -> Iterator[Finding]:
         return
     lines = list(server.last_lines)
     line = start_problems.telling_line(lines)
-    seen = secrets.without_credentials(line).rstrip(".") if line else "its journal holds nothing"
+    seen = secrets.without_credentials(line).rstrip(".") if line else "its journal is empty"
     state, result = server.properties.get("ActiveState"), server.properties.get("Result") or "unknown"
     remedy = start_problems.remedy(server.name, server.properties, lines)
     if (state, result) == ("inactive", "success"):
-        seen = "somebody has stopped it, or it ended by itself without an error"
+        seen = "it was stopped, or it ended without an error"
         remedy = "Start it: systemctl start %s. %s" % (server.name, remedy)
     seen = "%s is %s (%s): %s" % (server.name, state, result, seen)
     yield Finding("service_failed", seen, CERTAIN, remedy, subject=server.name)
@@ -136,7 +138,7 @@ def _faults(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
                 "known_fault",
                 "Ollama %s of %s: %s" % (server.version, server.name, fault["text"]),
                 POSSIBLE,
-                "Use a later release, or a workaround: %s." % fault["remedy"],
+                "Use a later release, or this workaround: %s." % fault["remedy"],
                 "ollama_multigpu_version",
                 server.name,
             )

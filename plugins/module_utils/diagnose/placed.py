@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Findings about where the models are: what servers have found, and what their engines hold. Pure."""
+"""Findings about where the models are: the GPUs that servers found, and the memory that their engines hold. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..common import secrets
 from ..common.arguments import option
 from ..common.sizes import gib
 from ..releases import variable_values
+from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Engine, Finding, HostEvidence, Server
 from .visible import release, usable
 
@@ -23,7 +24,7 @@ _LAYERS = "-ngl"
 
 
 def placement_findings(evidence: HostEvidence) -> Iterator[Finding]:
-    """Yield where models are not where their users think."""
+    """Yield where models are not on the GPUs that a user would expect."""
     if not evidence.gpus:
         return
     for server in evidence.servers:
@@ -42,11 +43,11 @@ def _discovered(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     if not found:
         yield Finding(
             "started_without_gpu",
-            "the log of %s says that it has found no GPU at its start, and the driver lists %d for it"
+            "%s found no GPU when it started, by its log, and the driver lists %d for it now"
             % (server.name, len(expected)),
             CERTAIN,
-            "Restart the service: it looks for GPUs at its start only. If that comes after each boot, let it wait for "
-            "the device nodes, as ollama-gpus.service of the role does.",
+            "Restart the service: it looks for GPUs only when it starts. If this happens after each boot, let the "
+            "service wait for the device nodes, as ollama-gpus.service of the role does.",
             subject=server.name,
         )
         return
@@ -58,10 +59,11 @@ def _discovered(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     if missing:
         yield Finding(
             "server_misses_gpu",
-            "the log of %s names %d GPUs, and CUDA shows it %d%s"
-            % (server.name, len(found), len(expected), " (not %s)" % ", ".join(missing) if known else ""),
+            "by its log, %s found %d of the %d GPUs that CUDA shows it%s"
+            % (server.name, len(found), len(expected), " (missing: %s)" % ", ".join(missing) if known else ""),
             CERTAIN if known else LIKELY,
-            "Restart the service. If nothing changes, set OLLAMA_DEBUG=1 and look at why it filters the GPU.",
+            "Restart the service. If the GPU is still missing, set OLLAMA_DEBUG=1: the log then says why it is left "
+            "out.",
             subject=server.name,
         )
 
@@ -79,26 +81,27 @@ def _problems(server: Server) -> Iterator[Finding]:
         yield Finding(kind, seen, confidence, remedy, variable, server.name)
 
 
-#: Problems that are none where a plan has made the choice.
+#: Problems that are not reported for an instance of a plan: the plan has decided for it.
 _FORESEEN = ("host_memory_short",)
 #: Problems in the log of a server -> (confidence, remedy, variable).
 _LOGGED = {
     "out_of_gpu_memory": (
         CERTAIN,
-        "Use a shorter context, a quantized KV cache or more GPUs, and look at who else holds memory of the GPU.",
+        "Use a shorter context, a quantized KV cache or more GPUs, and check which other processes hold memory of the "
+        "GPU.",
         _MODELS + "context_length",
     ),
     "cuda_error": (
         CERTAIN,
-        "Look for Xid in the kernel's log (journalctl -k), and restart the service. If it comes again with one GPU "
-        "only, exclude that GPU.",
+        "Look for Xid in journalctl -k, and restart the service. If it happens again and always on the same GPU, "
+        "exclude that GPU.",
         "ollama_multigpu_exclude",
     ),
-    # Ollama 0.32, server/sched.go: the file is larger than the free memory. On GPUs alone, that costs time to load.
+    # Ollama 0.32, server/sched.go: the file is larger than the free memory. A model on GPUs then loads more slowly.
     "host_memory_short": (
         POSSIBLE,
-        "Free memory of the host, or keep the model loaded: its file does not fit beside what else is there, and each "
-        "load reads it from the disk.",
+        "Free memory of the host, or keep the model loaded: while its file does not fit into free memory, each load "
+        "reads it from the disk.",
         _MODELS + "keep_alive",
     ),
 }
@@ -110,42 +113,43 @@ _LOGGED = {
 def _engine(engine: Engine, server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     expected = usable(server, evidence)
     if not expected:
-        return  # why there is none is a finding of its own
+        return  # another finding says why there is no GPU
     if engine.held is not None and not engine.held and not _unknown_somewhere(evidence):
         yield _on_cpu(engine, server)
         return
     yield from _layers(engine, server, evidence)
-    if server.planned is None:  # a plan decides that, and its own checks hold it to that
+    if server.planned is None:  # an instance of a plan is compared with the plan instead (proven.py)
         yield from _one_gpu(engine, server, expected)
         yield from _balance(engine, server, expected)
         yield from _tier(engine, server)
 
 
 def _unknown_somewhere(evidence: HostEvidence) -> bool:
-    """Whether NVML does not tell the memory of some process, so that holding nothing proves nothing."""
+    """Whether NVML does not tell the memory of some process: an engine without listed memory may then hold some."""
     processes = [one for gpu in evidence.gpus for one in gpu.get("processes") or []]
     return any(one.get("used_bytes") is None for one in processes)
 
 
 def _on_cpu(engine: Engine, server: Server) -> Finding:
     log, loaded = engine.log, engine.loaded or {}
-    claims = "its log says %s/%s layers" % (log.layers, log.layers_total) if log and log.layers else "its log says none"
+    layers = "%s/%s" % (log.layers, log.layers_total) if log and log.layers else "no"
     number = option(engine.process.arguments, _LAYERS)
     return Finding(
         "model_on_cpu",
-        "process %d of %s holds no memory of any GPU (%s; /api/ps says size_vram %s of %s%s)"
+        "process %d of %s holds no memory of any GPU (its log says that %s layers are on GPUs; /api/ps says that %s "
+        "of %s are in GPU memory%s)"
         % (
             engine.process.pid,
             engine.name,
-            claims,
+            layers,
             gib(loaded.get("size_vram")),
             gib(loaded.get("size")),
             "; -ngl %s" % number if number else "",
         ),
         CERTAIN,
-        "Take num_gpu out of the model and of requests, and load it again."
+        "Remove num_gpu from the model and from requests, and load the model again."
         if number == "0"
-        else "Restart %s, then load the model again; look in its journal for the line inference compute." % server.name,
+        else remedy_of("model_on_cpu", SERVICE=server.name),
         subject=server.name,
     )
 
@@ -159,9 +163,9 @@ def _layers(engine: Engine, server: Server, evidence: HostEvidence) -> Iterator[
     if number and number.isdigit() and int(number) < log.layers_total:
         yield Finding(
             "layers_limited",
-            "%s: the model or the request has num_gpu %s, a number of layers" % (seen, number),
+            "%s: the model or a request sets num_gpu %s, which is a number of layers" % (seen, number),
             CERTAIN,
-            "Take num_gpu out of the model, of its requests and of the client's settings.",
+            "Remove num_gpu from the model, from requests and from the settings of the client.",
             _MODELS + "allow_cpu_offload",
             server.name,
         )
@@ -173,7 +177,7 @@ def _layers(engine: Engine, server: Server, evidence: HostEvidence) -> Iterator[
     slots = variable_values.number(server.variables, "OLLAMA_NUM_PARALLEL", 1)
     yield Finding(
         "layers_on_cpu",
-        "%s; free are %s; the context is %s tokens%s"
+        "%s; free memory: %s; context: %s tokens%s"
         % (seen, free or "no GPUs", context or "unknown", " in each of %d slots" % slots if slots > 1 else ""),
         CERTAIN,
         "Use a shorter context, fewer slots, a quantized KV cache (q8_0) or more GPUs, and load the model again.",
@@ -187,9 +191,9 @@ def _layers(engine: Engine, server: Server, evidence: HostEvidence) -> Iterator[
     if draft:
         yield Finding(
             "draft_takes_memory",
-            "%s, while what proposes tokens (%s %s) holds memory too" % (seen, draft, option(arguments, draft) or ""),
+            "%s, and speculative decoding (%s %s) holds GPU memory too" % (seen, draft, option(arguments, draft) or ""),
             LIKELY,
-            "Leave speculative decoding out: it costs more than it gains while layers are on the CPU.",
+            "Turn speculative decoding off: while layers are on the CPU, it costs more time than it saves.",
             _MODELS + "speculative",
             server.name,
         )
@@ -201,20 +205,20 @@ def _one_gpu(engine: Engine, server: Server, expected: list[dict[str, Any]]) -> 
     if variable_values.boolean(server.variables, _SPREAD):
         yield Finding(
             "main_gpu_given",
-            "%s runs with --split-mode none although %s is on: the model or the request has main_gpu"
+            "%s runs with --split-mode none although %s is set: the model or a request sets main_gpu"
             % (engine.name, _SPREAD),
             CERTAIN,
-            "Take main_gpu out of the model, of its requests and of the client's settings.",
+            "Remove main_gpu from the model, from requests and from the settings of the client.",
             subject=server.name,
         )
         return
     yield Finding(
         "fits_on_one_gpu",
-        "%s is on one of %d GPUs (--split-mode none): Ollama puts a model on one where it needs at most 80 %% of its "
+        "%s is on one of %d GPUs (--split-mode none): Ollama uses one GPU for a model that needs at most 80 %% of its "
         "free memory" % (engine.name, len(expected)),
         POSSIBLE,
-        "That is the fastest for one request. For more of them, run one instance per GPU (strategy: replicate). To use "
-        "all GPUs for one model, set OLLAMA_SCHED_SPREAD=1 (strategy: spread).",
+        "This is the fastest way for one request. For more requests at a time, run one instance for each GPU (strategy "
+        "replicate). To use all GPUs for one model, set OLLAMA_SCHED_SPREAD=1 (strategy spread).",
         _MODELS + "strategy",
         server.name,
     )
@@ -233,14 +237,14 @@ def _balance(engine: Engine, server: Server, expected: list[dict[str, Any]]) -> 
     if any(abs(share - 1 / len(shares)) > _MOST_UNEVEN for share in shares.values()):
         yield Finding(
             "unbalanced_split",
-            "%s holds %s of equal GPUs"
+            "%s holds very different amounts on equal GPUs: %s"
             % (
                 engine.name,
                 ", ".join("%s (%d %%) on %s" % (gib(held.get(one, 0)), 100 * shares[one], one) for one in shares),
             ),
             CERTAIN,
-            "llama.cpp splits by what is free when the model is loaded: free what others hold, and load it again. If "
-            "it does not fit with 1 GiB to spare on each GPU, the last one is filled first: use a shorter context.",
+            "llama.cpp splits a model by the free memory of the GPUs at its load. Stop other programs on the GPUs and "
+            "load the model again. If the model does not fit with 1 GiB to spare on each GPU, use a shorter context.",
             _MODELS + "strategy",
             server.name,
         )
@@ -256,10 +260,10 @@ def _tier(engine: Engine, server: Server) -> Iterator[Finding]:
     spilled = _spilled(engine)
     yield Finding(
         "context_of_the_tier",
-        "%s is loaded with %d tokens of context, the default that Ollama %s takes from the memory of all GPUs%s"
-        % (engine.name, loaded, server.version, ", and not all layers are on GPUs" if spilled else ""),
+        "%s has a context of %d tokens, the default that Ollama %s derives from the memory of all GPUs%s"
+        % (engine.name, loaded, server.version, ", and some layers are on the CPU" if spilled else ""),
         LIKELY if spilled else POSSIBLE,
-        "Set OLLAMA_CONTEXT_LENGTH to what you need; before 0.15.5 the default was 4096.",
+        "Set OLLAMA_CONTEXT_LENGTH to the length that you need. Before Ollama 0.15.5, the default was 4096.",
         _MODELS + "context_length",
         server.name,
     )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Findings of the proof: where an instance is not as its plan says. Pure."""
+"""Where an instance differs from its plan, by the comparison of the evidence. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def proof_findings(evidence: HostEvidence) -> Iterator[Finding]:
     if evidence.proof is None:
         return
     units = {instance.name: instance.unit for instance in evidence.proof.instances}
-    # What is wrong with the host itself, such as with its driver, is so for each model.
+    # What is wrong with the host itself, such as with its driver, is found for each model: it is told once.
     alike: dict[tuple[str, str, str], list[evidence_shapes.Finding]] = {}
     for found in evidence.proof.diagnosis:
         alike.setdefault((found.finding, found.evidence, found.remedy), []).append(found)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Findings about the settings of a server: what its process has, its unit says, and its release reads. Pure."""
+"""Findings about the environment variables of a server: of its process, of its unit, and their effect. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..common import go_values, secrets, service_variables
 from ..common.visible_devices import VISIBLE_DEVICES
 from ..releases import setting_effects, variable_values
 from ..releases.libraries import compute_capability
+from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence, Server
 from .visible import library, listed, release, visible
 from .visible_devices import hidden_from_all, visible_devices
@@ -21,11 +22,10 @@ _LLAMA_SERVER = (0, 30, 0)
 #: which Ollama's is not (llama/server/CMakePresets.json), or have none at all.
 _TYPES_WITHOUT_KERNEL = ("q4_1", "q5_0", "q5_1", "iq4_nl")
 _SWITCHES = ("OLLAMA_SCHED_SPREAD", "OLLAMA_VULKAN")
-_RESTART = "Run systemctl daemon-reload, then systemctl restart %s."
 
 
 def settings_findings(evidence: HostEvidence) -> Iterator[Finding]:
-    """Yield what the settings of servers do against what their users want."""
+    """Yield which settings of servers are not in force, have no effect, or keep models from the GPUs."""
     for server in evidence.servers:
         yield from _applied(server)
         yield from visible_devices(server, evidence)
@@ -44,7 +44,8 @@ def _applied(server: Server) -> Iterator[Finding]:
     if server.properties.get("NeedDaemonReload") == "yes":
         drop_ins = server.properties.get("DropInPaths") or "none"
         seen = "the files of %s have changed since systemd read them (drop-ins: %s)" % (server.name, drop_ins)
-        yield Finding("unit_not_reloaded", seen, CERTAIN, _RESTART % server.name, "", server.name)
+        remedy = remedy_of("unit_not_reloaded", SERVICE=server.name)
+        yield Finding("unit_not_reloaded", seen, CERTAIN, remedy, "", server.name)
     if server.process is None:
         return
     if server.unit is not None:
@@ -56,9 +57,9 @@ def _applied(server: Server) -> Iterator[Finding]:
         if differs:
             yield Finding(
                 "environment_not_applied",
-                "%s runs with %s" % (server.name, "; ".join(differs)),
+                "the process of %s runs with %s" % (server.name, "; ".join(differs)),
                 CERTAIN,
-                _RESTART % server.name,
+                remedy_of("environment_not_applied", SERVICE=server.name),
                 "ollama_multigpu_environment",
                 server.name,
             )
@@ -74,7 +75,7 @@ def _applied(server: Server) -> Iterator[Finding]:
             "%s differs from its plan: %s (drop-ins: %s)"
             % (server.name, "; ".join(differs), server.properties.get("DropInPaths") or "none"),
             CERTAIN,
-            "Remove the drop-in that sets it, and run the playbook gpufleet.ollama.site.",
+            "Remove the drop-in that sets the variable, and run the playbook gpufleet.ollama.site.",
             "ollama_multigpu_environment",
             server.name,
         )
@@ -107,25 +108,25 @@ def _vulkan(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     if on and hidden > 0 and VISIBLE_DEVICES in server.variables:
         yield Finding(
             "vulkan_shows_hidden_gpu",
-            "%s hides %d of the %d GPUs from CUDA, and %s is not 0%s"
+            "%s hides %d of the %d GPUs from CUDA, but not from Vulkan, because %s is not 0%s"
             % (
                 server.name,
                 hidden,
                 len(listed(evidence)),
                 _VULKAN,
-                "; its log has %d Vulkan devices" % len(by_vulkan) if by_vulkan else "",
+                "; its log lists %d Vulkan devices" % len(by_vulkan) if by_vulkan else "",
             ),
             CERTAIN if by_vulkan else LIKELY,
-            "Set OLLAMA_VULKAN=0 and restart the service; the role always does.",
+            "Set OLLAMA_VULKAN=0, as the role does, and restart the service.",
             subject=server.name,
         )
     elif by_vulkan and len(by_vulkan) == len(gpus) and shown:
         yield Finding(
             "vulkan_instead_of_cuda",
-            "%s has found %d GPUs by Vulkan and none by CUDA" % (server.name, len(by_vulkan)),
+            "%s found %d GPUs through Vulkan and none through CUDA" % (server.name, len(by_vulkan)),
             CERTAIN,
-            "Look for the CUDA libraries of the release (lib/ollama/cuda_v*) and at the driver's version, set "
-            "OLLAMA_VULKAN=0, and restart the service.",
+            "Check that the release has CUDA libraries (lib/ollama/cuda_v*) and that the driver is new enough for it. "
+            "Then set OLLAMA_VULKAN=0 and restart the service.",
             subject=server.name,
         )
 
@@ -175,8 +176,8 @@ def _kv_cache(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
     if slow and (found is None or found.numbers >= _LLAMA_SERVER):
         yield Finding(
             "kv_cache_without_kernel",
-            "%s has the KV cache type %s: Ollama's CUDA library has attention kernels for f16, bf16, q8_0 and q4_0 "
-            "only, so attention runs on the CPU" % (server.name, ", ".join(slow)),
+            "%s uses the KV cache type %s: Ollama's CUDA library has attention kernels only for f16, bf16, q8_0 and "
+            "q4_0, so attention runs on the CPU" % (server.name, ", ".join(slow)),
             CERTAIN,
             "Use q8_0, q4_0 or f16.",
             "ollama_multigpu_models[].kv_cache_type",
@@ -186,10 +187,10 @@ def _kv_cache(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
         if not variable_values.boolean(server.variables, "OLLAMA_FLASH_ATTENTION"):
             yield Finding(
                 "kv_cache_type_ignored",
-                "%s has %s=%s and no OLLAMA_FLASH_ATTENTION=1, without which Ollama %s uses f16 for models of llama.cpp"
+                "%s has %s=%s without OLLAMA_FLASH_ATTENTION=1: Ollama %s then uses f16 for models of llama.cpp"
                 % (server.name, name, given, server.version),
                 LIKELY,
-                "Set OLLAMA_FLASH_ATTENTION=1 too.",
+                "Set OLLAMA_FLASH_ATTENTION=1 as well.",
                 "ollama_multigpu_models[].flash_attention",
                 server.name,
             )
@@ -202,10 +203,10 @@ def _values(server: Server) -> Iterator[Finding]:
         text = variable_values.text(server.variables, name)
         is_switch = variable.type == service_variables.SWITCH or name in _SWITCHES
         if text and is_switch and go_values.boolean(text) is None:
-            yield _not_understood(server, name, value, "Ollama takes every text that is no boolean for true")
+            yield _not_understood(server, name, value, "Ollama takes every value that is not a boolean for true")
         elif text and variable.type == service_variables.NUMBER and not text.isdigit():
-            yield _not_understood(server, name, value, "Ollama takes its default in place of what is no number")
-        # What a plan sets, it also tells where it has no effect.
+            yield _not_understood(server, name, value, "Ollama uses its default, because the value is not a number")
+        # A plan says itself where a variable that it sets has no effect.
         if found is None or server.planned or not name.startswith(("OLLAMA_", "LLAMA_ARG_")):
             continue
         effect = found.effects.get(name, "")
@@ -216,10 +217,10 @@ def _values(server: Server) -> Iterator[Finding]:
         if effect.startswith("no effect"):
             yield Finding(
                 "variable_without_effect",
-                "%s has %s=%s, on Ollama %s %s"
+                "%s has %s=%s. On Ollama %s: %s"
                 % (server.name, name, secrets.shown(name, value), server.version, effect),
                 POSSIBLE,
-                "Take it out of the unit, and look in the guide for what the release reads in its place.",
+                "Remove it from the unit. The guide Releases of Ollama lists what the release reads instead.",
                 "ollama_multigpu_environment",
                 server.name,
             )
@@ -235,14 +236,14 @@ def _not_understood(server: Server, name: str, value: str, why: str) -> Finding:
         "value_not_understood",
         "%s has %s=%s: %s" % (server.name, name, secrets.shown(name, value), why),
         CERTAIN,
-        "Give a value that Ollama understands, or take the variable out, and restart the service.",
+        "Set a value that Ollama understands, or remove the variable. Then restart the service.",
         "ollama_multigpu_environment",
         server.name,
     )
 
 
 def _copies(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
-    """Peer-to-peer copies (llama.cpp #21910) and memory that overflows; the presence of the variables counts."""
+    """Peer-to-peer copies (llama.cpp #21910) and unified memory. Both variables count with any value."""
     seen = {gpu["uuid"] for gpu in visible(server, evidence)}
     links = [one for one in evidence.inventory.get("topology") or [] if set(one.get("uuids") or []) <= seen]
     if "GGML_CUDA_P2P" in server.variables and len(seen) > 1:
@@ -250,7 +251,7 @@ def _copies(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
         refused = sorted({one["peer_access"] for one in without if one.get("peer_access") not in (None, "ok")})
         yield Finding(
             "peer_to_peer_on",
-            "%s has GGML_CUDA_P2P=%s, which switches copies from GPU to GPU on whatever its value; %s"
+            "%s has GGML_CUDA_P2P=%s, which turns on direct copies between GPUs, whatever its value; %s"
             % (
                 server.name,
                 server.variables["GGML_CUDA_P2P"],
@@ -260,18 +261,18 @@ def _copies(server: Server, evidence: HostEvidence) -> Iterator[Finding]:
                 else "how the GPUs are connected is not known",
             ),
             LIKELY if without or not links else POSSIBLE,
-            "Take the variable out and restart the service: on some boards and with some settings of the IOMMU, such "
-            "copies arrive damaged and nothing is logged.",
+            "Remove the variable and restart the service: on some boards and with some settings of the IOMMU, the "
+            "copied data is damaged, and nothing is logged.",
             "ollama_multigpu_environment",
             server.name,
         )
     if "GGML_CUDA_ENABLE_UNIFIED_MEMORY" in server.variables and evidence.gpus:
         yield Finding(
             "unified_memory_on",
-            "%s has GGML_CUDA_ENABLE_UNIFIED_MEMORY=%s: what does not fit goes to the host's memory without an error"
-            % (server.name, server.variables["GGML_CUDA_ENABLE_UNIFIED_MEMORY"]),
+            "%s has GGML_CUDA_ENABLE_UNIFIED_MEMORY=%s: data that does not fit goes to the host's memory without an "
+            "error" % (server.name, server.variables["GGML_CUDA_ENABLE_UNIFIED_MEMORY"]),
             LIKELY,
-            "Take the variable out and restart the service.",
+            "Remove the variable and restart the service.",
             "ollama_multigpu_environment",
             server.name,
         )

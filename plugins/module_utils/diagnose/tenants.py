@@ -46,11 +46,11 @@ def _finding(
     told = held_by(sorted(found, key=lambda one: -(one.get("used_bytes") or 0)), evidence.cgroups)
     return Finding(
         "foreign_tenant",
-        "others hold %s of %s: %s%s"
+        "other processes hold %s of %s: %s%s"
         % (gib(total), device.get("uuid"), "; ".join(told[:5]), "; and %d more" % (len(told) - 5) if told[5:] else ""),
         LIKELY if short else POSSIBLE,
-        "Stop what is not needed, or leave the GPU to it. Then load the models again, or run the playbook "
-        "gpufleet.ollama.site, which plans around it.",
+        "Stop the processes that you do not need and load the models again. Or leave the GPU to them, and run the "
+        "playbook gpufleet.ollama.site: it plans with the memory that is left.",
         "ollama_multigpu_gpus",
         device.get("uuid") or "",
     )

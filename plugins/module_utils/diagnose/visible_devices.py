@@ -25,9 +25,10 @@ def visible_devices(server: Server, evidence: HostEvidence) -> Iterator[Finding]
     if text.strip() in ("", "-1"):
         yield Finding(
             "visible_devices_none",
-            "%s has %s='%s', which shows none of the %d GPUs" % (server.name, VISIBLE_DEVICES, text, len(gpus)),
+            "%s has %s='%s', which hides all %d GPUs" % (server.name, VISIBLE_DEVICES, text, len(gpus)),
             CERTAIN,
-            "Take the variable out of the unit, or give it the UUIDs of GPUs (nvidia-smi -L), and restart the service.",
+            "Remove the variable from the unit, or set it to the UUIDs of GPUs (nvidia-smi -L lists them). Then "
+            "restart the service.",
             "ollama_multigpu_gpus",
             server.name,
         )
@@ -40,13 +41,14 @@ def visible_devices(server: Server, evidence: HostEvidence) -> Iterator[Finding]
     if any(token.isdigit() for token in tokens) and len(gpus) > 1:
         by_bus = server.variables.get(_ORDER) == "PCI_BUS_ID"
         mixed = len({one.get("name") for one in gpus}) > 1
-        order = "in PCI order, which changes when a GPU is missing" if by_bus else "in CUDA's order, the fastest first"
+        order = "PCI order, which changes when a GPU is missing" if by_bus else "CUDA's order, the fastest first"
         yield Finding(
             "visible_devices_by_index",
-            "%s has %s=%s: numbers count %s%s"
+            "%s has %s=%s: these indices are in %s%s"
             % (server.name, VISIBLE_DEVICES, text, order, ", and the GPUs differ" if mixed else ""),
             LIKELY if mixed and not by_bus else POSSIBLE,
-            "Give UUIDs (nvidia-smi -L)%s." % ("" if by_bus else ", or set CUDA_DEVICE_ORDER=PCI_BUS_ID too"),
+            "Use UUIDs (nvidia-smi -L lists them)%s."
+            % ("" if by_bus else ", or also set CUDA_DEVICE_ORDER=PCI_BUS_ID"),
             "ollama_multigpu_gpus",
             server.name,
         )
@@ -56,17 +58,17 @@ def _invalid(server: Server, tokens: list[str], left: int, evidence: HostEvidenc
     """The first entry that shows no GPU; it may name one that the driver does not list, or cannot open."""
     away = bool(evidence.inventory.get("unlisted")) or any(not gpu.get("uuid") for gpu in evidence.gpus)
     seen = (
-        "%s has %s=%s: '%s' names no GPU of this host, or one twice; CUDA hides it and all after it, so that %d of %d "
-        "are left%s"
+        "%s has %s=%s: '%s' is not a GPU of this host, or is listed twice. CUDA ignores this entry and all after it: "
+        "%d of %d are left%s"
     )
-    also = ". It may name the GPU that the driver does not list" if away else ""
+    also = ". The entry may be the GPU that the driver does not list" if away else ""
     return Finding(
         "visible_devices_invalid",
         seen % (server.name, VISIBLE_DEVICES, ",".join(tokens), tokens[left], left, len(tokens), also),
         POSSIBLE if away else CERTAIN,
-        "Give the UUIDs that nvidia-smi -L shows, and restart the service."
+        "Use the UUIDs that nvidia-smi -L lists, and restart the service."
         if not away
-        else "Look at that GPU first. If the entry is wrong, give the UUIDs that nvidia-smi -L shows.",
+        else "Look at that GPU first. If the entry is wrong, use the UUIDs that nvidia-smi -L lists.",
         "ollama_multigpu_gpus",
         server.name,
     )
@@ -79,9 +81,9 @@ def _names_one(token: str, gpus: list[dict]) -> bool:
 def _one_mig_device(server: Server, given: int) -> Finding:
     return Finding(
         "mig_one_device_only",
-        "%s gets %d MIG devices, and CUDA shows a process one of them" % (server.name, given),
+        "%s is given %d MIG devices, but CUDA lets a process use only one" % (server.name, given),
         CERTAIN,
-        "Run one server for each MIG device, as the role does, or make one larger device.",
+        "Run one server for each MIG device, as the role does, or create one larger MIG device.",
         "ollama_multigpu_models[].strategy",
         server.name,
     )
@@ -92,7 +94,7 @@ def hidden_from_all(evidence: HostEvidence) -> Iterator[Finding]:
     running = [server for server in evidence.servers if server.pid and server.wants_gpus]
     seen = {gpu["uuid"] for server in running for gpu in visible(server, evidence)}
     hidden = [gpu["uuid"] for gpu in listed(evidence) if gpu["uuid"] not in seen and not gpu["uuid"].startswith("MIG-")]
-    # A plan leaves GPUs out on purpose, and says so.
+    # A plan that leaves a GPU out says so itself.
     if not hidden or not seen or any(server.planned for server in running):
         return
     names = [
@@ -103,8 +105,8 @@ def hidden_from_all(evidence: HostEvidence) -> Iterator[Finding]:
     if names:
         yield Finding(
             "visible_devices_fewer",
-            "%s: no server sees %s" % ("; ".join(names), ", ".join(hidden)),
+            "%s: no server can use %s" % ("; ".join(names), ", ".join(hidden)),
             LIKELY,
-            "Name all GPUs in the variable, or take it out of the unit. Then restart the service.",
+            "List all GPUs in the variable, or remove it from the unit. Then restart the service.",
             "ollama_multigpu_gpus",
         )

@@ -35,9 +35,9 @@ REPLACEMENT = "\ufffd"
 #: No probability is above 1, but for the rounding of its logarithm.
 _ROUNDING = 1e-3
 REMEDY = (
-    "Load the model on one GPU and ask it again. If that answer is well, copies between the GPUs are damaged: take "
-    "GGML_CUDA_P2P out of the service, and look at the IOMMU and at Xid in the kernel's log. If not, pull the model "
-    "again, and look for memory errors of the GPU."
+    "Load the model on one GPU and ask it again. If this answer is good, copies between the GPUs are damaged: remove "
+    "GGML_CUDA_P2P from the service, and check the IOMMU and Xid in journalctl -k. Otherwise pull the model again, and "
+    "check the GPU for memory errors."
 )
 
 

@@ -103,8 +103,8 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
             (
                 "unplanned_model",
                 "%s has loaded %s, which the plan does not contain" % (comparison.unit, names),
-                "Unload %s (gpufleet.ollama.model with state unloaded), or add it to the models of the host. Clients "
-                "have to ask for the planned names: %s." % (names, ", ".join(comparison.planned)),
+                "Unload %s (module gpufleet.ollama.model with state unloaded), or add it to the models of the host. "
+                "Clients have to use the planned names: %s." % (names, ", ".join(comparison.planned)),
             )
         )
     again = comparison.listed_again()
@@ -112,7 +112,7 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
         found.append(
             (
                 "unplanned_model",
-                "%s lists %s several times: it still holds what was under that name before"
+                "%s lists %s several times: the former model of that name is still loaded"
                 % (comparison.unit, ", ".join(again)),
                 "Restart %s, or unload the model (gpufleet.ollama.model with state unloaded) and load it again."
                 % comparison.unit,
@@ -123,10 +123,9 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
         found.append(
             (
                 "unplanned_process",
-                "%s of %s, which %s the engine of no planned model"
-                % (_words(processes), comparison.unit, "is" if len(pids) == 1 else "are"),
-                "End process %s if it is left over from a server that was killed: its parent in `ps -o ppid= -p %d` is "
-                "then 1. Else unload what it serves." % (", ".join(str(pid) for pid in pids), pids[0]),
+                "%s has processes on GPUs that run no planned model: %s" % (comparison.unit, _words(processes)),
+                "If `ps -o ppid= -p %d` prints 1, the server that started the process was killed: run kill %s. "
+                "Otherwise unload the model that the process runs." % (pids[0], " ".join(str(pid) for pid in pids)),
             )
         )
     unknown = [check.name for check in check_instance(comparison) if check.passed is None]
@@ -134,7 +133,7 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
         found.append(
             (
                 "unproven",
-                "it is not known whether %s does only what is planned (%s)" % (comparison.unit, ", ".join(unknown)),
+                "whether %s serves only what is planned is unknown (checks %s)" % (comparison.unit, ", ".join(unknown)),
                 "Run the check as root on the host itself, where NVML lists the processes of all GPUs.",
             )
         )
@@ -142,6 +141,7 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
 
 
 def _words(processes: dict[str, list[dict[str, Any]]]) -> str:
+    """{uuid: processes} as text: "process 77 (llama-server, unit x.service) holds 1.0 GiB on GPU-aaaa"."""
     return ", ".join(
         "%s holds %s on %s" % (holder(process), gib(process.get("used_bytes")), uuid)
         for uuid, others in sorted(processes.items())

@@ -15,12 +15,12 @@ from tests.unit.plugins.module_utils.diagnose.builders import A, broken, host, i
 def test_a_healthy_host_gives_no_finding():
     assert findings(host()) == []
     (line,) = diagnosis.lines(host(), [])
-    assert "Nothing was found" in line and "it is slow" in line and "was not compared with a plan" in line
+    assert "No cause was found" in line and "it is slow" in line and "was not compared with a plan" in line
 
 
 def test_what_was_compared_with_a_plan_is_said_to_be():
     (line,) = diagnosis.lines(host(proof=Evidence("pass", [], [])), [])
-    assert "was compared with its plan, too" in line and "not compared" not in line
+    assert "It was compared with its plan." in line and "not compared" not in line
 
 
 def test_a_host_without_ollama_and_without_gpus_gives_none():
@@ -29,14 +29,16 @@ def test_a_host_without_ollama_and_without_gpus_gives_none():
     assert "This host has no NVIDIA GPU." in diagnosis.looked_at(evidence)
     assert any("No Ollama server" in line for line in diagnosis.looked_at(evidence))
     (line,) = diagnosis.lines(evidence, [])
-    assert "without an NVIDIA GPU, models run on the CPU" in line and "that explains" not in line
+    assert "This host has no NVIDIA GPU, so its models run on the CPU." in line and "No cause was found" not in line
 
 
 def test_gpus_of_amd_are_said_not_to_be_looked_at():
     evidence = HostEvidence(inventory=broken("no_library", no_gpu_present=True), amd_gpus=("0000:03:00.0",))
-    assert "GPUs of AMD (0000:03:00.0) are not looked at." in diagnosis.looked_at(evidence)
+    assert "This host has AMD GPUs (0000:03:00.0), which the diagnosis does not support." in diagnosis.looked_at(
+        evidence
+    )
     (line,) = diagnosis.lines(evidence, [])
-    assert "Only NVIDIA GPUs are looked at" in line and "run on the CPU" not in line
+    assert "supports only NVIDIA GPUs" in line and "run on the CPU" not in line
 
 
 def test_the_surest_comes_first_and_all_have_what_they_need():

@@ -66,6 +66,6 @@ def test_a_service_that_was_stopped_has_not_failed():
     )
     finding = found(evidence)["service_failed"]
     assert finding.remedy.startswith("Start it: systemctl start %s." % UNIT)
-    assert "stopped it" in finding.evidence and "CPU time" not in finding.evidence
+    assert "it was stopped" in finding.evidence and "CPU time" not in finding.evidence
     failed = server(pid=0, process=None, properties=FAILED, engines=(), last_lines=("It ended.",))
     assert found(host(servers=(failed,)))["service_failed"].evidence.endswith("(exit-code): It ended")

@@ -38,7 +38,10 @@ LARGE = {"name": "llama3:70b", "context_length": 262144, "size": 9, "size_vram":
 TIER = ServerLog(gpus=[ServerGpu("CUDA"), ServerGpu("CUDA")], default_context=262144)
 CASES = {
     "started_without_gpu": (runs(log=ServerLog(gpus=[])), ["no GPU", "Restart"]),
-    "server_misses_gpu": (runs(log=ServerLog(gpus=[ServerGpu("CUDA", PCI[A])])), ["names 1 GPUs", "GPU 1 (RTX A6000)"]),
+    "server_misses_gpu": (
+        runs(log=ServerLog(gpus=[ServerGpu("CUDA", PCI[A])])),
+        ["found 1 of the 2", "GPU 1 (RTX A6000)"],
+    ),
     "model_on_cpu": (runs(engine(held={})), ["49/49", "llama3:70b"]),
     "layers_on_cpu": (runs(engine(log=FEW)), ["33 of 49", "37.0 GiB", "4096"]),
     "layers_limited": (runs(engine("-ngl", "33", log=FEW)), ["num_gpu 33", "33 of 49"]),

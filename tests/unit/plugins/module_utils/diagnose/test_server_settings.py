@@ -31,7 +31,7 @@ CASES = {
         has({"CUDA_VISIBLE_DEVICES": A}, engines=()),
         ["hides 1 of the 2 GPUs", "OLLAMA_VULKAN=0"],
     ),
-    "vulkan_instead_of_cuda": (has(log=VULKAN), ["2 GPUs by Vulkan"]),
+    "vulkan_instead_of_cuda": (has(log=VULKAN), ["2 GPUs through Vulkan"]),
     "gpu_not_built_for": (has(facts=inventory(first={"compute_capability": "3.7"})), ["3.7", "GPU 0 (RTX A6000)"]),
     "driver_too_old": (has(facts=inventory(driver_version="535.183")), ["535.183", "550"]),
     "library_leaves_gpu_out": (

@@ -13,9 +13,12 @@ from tests.unit.plugins.module_utils.diagnose.test_server_settings import has
 MIG = [{"uuid": "MIG-1", "memory": {}, "processes": []}, {"uuid": "MIG-2", "memory": {}, "processes": []}]
 DIVIDED = inventory(first={"mig": {"mode": "enabled", "pending_mode": "enabled", "devices": MIG}})
 CASES = {
-    "visible_devices_none": (has({"CUDA_VISIBLE_DEVICES": "-1"}), ["'-1'", "none of the 2"]),
+    "visible_devices_none": (has({"CUDA_VISIBLE_DEVICES": "-1"}), ["'-1'", "all 2 GPUs"]),
     "visible_devices_invalid": (has({"CUDA_VISIBLE_DEVICES": "%s,GPU-ff" % A}), ["'GPU-ff'", "1 of 2"]),
-    "visible_devices_fewer": (has({"CUDA_VISIBLE_DEVICES": A, "OLLAMA_VULKAN": "0"}, engines=()), ["sees GPU 1 (RTX"]),
+    "visible_devices_fewer": (
+        has({"CUDA_VISIBLE_DEVICES": A, "OLLAMA_VULKAN": "0"}, engines=()),
+        ["can use GPU 1 (RTX"],
+    ),
     "visible_devices_by_index": (has({"CUDA_VISIBLE_DEVICES": "0,1"}), ["CUDA_VISIBLE_DEVICES=0,1"]),
     "mig_one_device_only": (has({"CUDA_VISIBLE_DEVICES": "MIG-1,MIG-2"}, DIVIDED, engines=()), ["2 MIG devices"]),
 }

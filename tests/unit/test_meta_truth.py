@@ -79,9 +79,9 @@ def _constant(path, name):
     return None
 
 
-def _readme_table(heading, place=CHECKOUT):
-    """Rows of the first table below a heading of the README.md of a directory: lists of cells."""
-    text = (place / "README.md").read_text(encoding="utf-8")
+def _table(heading, page):
+    """Rows of the first table below a heading of a page: lists of cells."""
+    text = page.read_text(encoding="utf-8")
     section = re.split(
         r"^#+ ",
         re.split(r"^##+ %s$" % heading, text, maxsplit=1, flags=re.MULTILINE)[1],
@@ -316,11 +316,11 @@ def test_no_result_of_a_comparison_is_printed_by_a_failure(path):
         assert "gpufleet.ollama.changes_info" not in task or "failed_when" not in task, task["name"]
 
 
-def test_readme_lists_what_only_test_full_runs():
+def test_the_guide_for_contributors_lists_what_only_test_full_runs():
     """The files that have the mark or read tests.session.FULL."""
     asking = re.compile(r"pytest\.mark\.full|\bFULL\b")
     files = [path for path in _files() if "integration" in path.parts and asking.search(_text(path))]
-    assert [row[0].strip("`") for row in _readme_table("Tests")] == [path.name for path in files]
+    assert [row[0].strip("`") for row in _table("Tests", CHECKOUT / "CONTRIBUTING.md")] == [path.name for path in files]
 
 
 def test_nothing_else_asks_for_the_long_tests():
@@ -330,7 +330,7 @@ def test_nothing_else_asks_for_the_long_tests():
 
 
 def test_readme_lists_the_modules():
-    rows = _readme_table("Modules", CHECKOUT / "plugins")
+    rows = _table("Modules", CHECKOUT / "plugins" / "README.md")
     assert [row[0].strip("`") for row in rows] == [path.stem for path in MODULES]
     for row, path in zip(rows, MODULES):
         assert row[1] == yaml.safe_load(_constant(path, "DOCUMENTATION"))["short_description"], path.stem
@@ -338,7 +338,7 @@ def test_readme_lists_the_modules():
 
 def test_readme_lists_the_variables_of_the_role():
     defaults = _load(ROLE / "defaults" / "main.yml")
-    rows = {row[0].strip("`"): row[1] for row in _readme_table("Variables of the role", ROLE)}
+    rows = {row[0].strip("`"): row[1] for row in _table("Variables of the role", ROLE / "README.md")}
     assert sorted(rows) == sorted(defaults)
     for name, shown in rows.items():
         if "{{" not in str(defaults[name]):
@@ -355,15 +355,15 @@ def _first_paragraph(option):
 def test_readme_says_of_variables_what_their_documentation_says():
     options = {**_options("main"), **_options("benchmark")}
     documented = {name: _first_paragraph(option) for name, option in options.items()}
-    assert {row[0].strip("`"): row[2] for row in _readme_table("Variables of the role", ROLE)} == documented
+    assert {row[0].strip("`"): row[2] for row in _table("Variables of the role", ROLE / "README.md")} == documented
     keys = _options("main")["ollama_multigpu_models"]["options"]
     documented = {name: _first_paragraph(option) for name, option in keys.items()}
-    assert {row[0].strip("`"): row[2] for row in _readme_table("Keys of a model", ROLE)} == documented
+    assert {row[0].strip("`"): row[2] for row in _table("Keys of a model", ROLE / "README.md")} == documented
 
 
 def test_readme_lists_the_keys_of_a_model():
     options = _options("main")["ollama_multigpu_models"]["options"]
-    rows = _readme_table("Keys of a model", ROLE)
+    rows = _table("Keys of a model", ROLE / "README.md")
     assert sorted(row[0].strip("`") for row in rows) == sorted(options)
     for row in rows:
         assert row[1].strip("`") == _as_text(options[row[0].strip("`")].get("default")), row[0]

@@ -42,7 +42,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Read the headers of the models that the host has in another form
+- name: Read the headers of models that differ on the host
   gpufleet.ollama.model_info:
     name: "{{ item.name }}"
     source: store

@@ -45,7 +45,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look whether the evidence can be written, before anything is changed
+- name: Check that the evidence can be written on the controller, before anything is changed
   gpufleet.ollama.evidence_file:
     directory: /srv/evidence
     host: "{{ inventory_hostname }}"

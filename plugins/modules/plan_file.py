@@ -104,7 +104,7 @@ EXAMPLES = r"""
     gpu_inventory: "{{ ansible_facts.gpu_inventory }}"
   register: reviewed
 
-- name: Fail where the host differs from its plan
+- name: Fail if the host differs from its plan
   ansible.builtin.fail:
     msg: "{{ written.differs }}"
   when: written.differs | length > 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 from .schema import Change
 
 INSTALL, FETCH, SWITCH, FINISH, HISTORY, PRUNE = "install", "fetch", "switch", "finish", "history", "prune"
-#: Of files alone: those that are written at the begin of the stage "switch", before the first instance is touched.
+#: A stage of files only: they are written when "switch" begins, before the first instance is changed.
 GUARD = "guard"
 
 #: (kind, object) -> stage, in the order in which they are made.
@@ -15,7 +15,7 @@ ORDER = {
     ("fetch", "release"): INSTALL,
     ("write", "library"): INSTALL,
     ("write", "program"): INSTALL,
-    # Everything that can be prepared while what was there before serves.
+    # Changes that can be prepared while the former instances serve.
     ("stop", "fetch server"): FETCH,
     ("create", "group"): FETCH,
     ("create", "user"): FETCH,
@@ -25,10 +25,10 @@ ORDER = {
     ("fetch", "model"): FETCH,
     ("copy", "model"): FETCH,
     ("create", "model"): FETCH,
-    # Before an instance listens on a network.
+    # The firewall rules, before an instance listens on a network.
     ("write", "firewall"): SWITCH,
     ("load", "firewall"): SWITCH,
-    # What is there is recorded before it is touched, so that it can be given back whatever happens in between.
+    # The state of an adopted Ollama is recorded before it is changed, so that it can always be restored.
     ("carry_over", "environment"): SWITCH,
     ("adopt", "service"): SWITCH,
     ("stop", "instance"): SWITCH,
@@ -47,7 +47,7 @@ ORDER = {
     ("remove", "firewall"): FINISH,
     ("adopt", "command"): FINISH,
     ("link", "command"): FINISH,
-    # A plan that is written down is one that was applied to its end.
+    # Late, so that the plan on the host is always one that was applied completely.
     ("write", "plan"): FINISH,
     ("remove", "record"): FINISH,
     ("enable", "timer"): FINISH,
@@ -68,5 +68,5 @@ def stage(change: Change) -> str:
 
 
 def ordered(changes: list[Change]) -> tuple[Change, ...]:
-    """Return changes in the order in which they are made; those of one kind and object keep theirs."""
+    """Return changes in the order in which they are made; changes of the same kind and object keep their order."""
     return tuple(sorted(changes, key=lambda change: _PLACES[change.kind, change.object]))

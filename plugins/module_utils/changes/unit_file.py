@@ -38,9 +38,9 @@ LimitMEMLOCK=infinity
 [Install]
 WantedBy=multi-user.target
 """
-#: As root, and without the sandbox. A file with the rules of now is there before an instance is switched.
+#: Runs as root and without the sandbox (+). The file with the current rules is written before an instance is switched.
 _GUARD = """\
-# Not without the rules of who may connect: they are loaded again, and where that fails, nothing is started.
+# Load the firewall rules before each start. If this fails, the instance does not start and stays closed.
 ExecStartPre=+@nft@ -f @rules@
 """
 _LINK_LOCAL = "link-local"

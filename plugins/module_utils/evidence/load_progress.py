@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How far models are loaded, for the file that the controller reads.
+"""Report the progress of model loads in the file that the controller reads.
 
-An engine takes the memory of the GPUs at the beginning of a load, and its server answers at the end (llama-server of
-Ollama 0.30 and later says "Loading model" until then). What grows meanwhile is what its process has read of the model's
-file: by read(), or by the pages of the file that are mapped (host/proc.py).
+GPU memory does not show the progress: an engine takes it at the beginning of a load. Its server does not either: it
+answers only at the end (llama-server of Ollama 0.30 and later says "Loading model" until then). So the progress is the
+part of the model file that the process has read, by read() or as mapped pages (host/proc.py).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..host.progress_file import ProgressFile
 from . import engines
 from .shapes import EngineProcess
 
-SECONDS = 2.0  # between two looks at a process
+SECONDS = 2.0  # between two samples of a process
 
 
 class LoadProgress:
-    """The loads of one module. Several threads may load.
+    """The progress of all loads of one module. Several threads may use it.
 
     Args:
         path: of the file that is written once there is a load.
@@ -43,13 +43,13 @@ class LoadProgress:
             return self._file
 
     def finish(self) -> None:
-        """Say that nothing is loaded any more."""
+        """Report that no load is running any more."""
         if self._file:
             self._file.finish()
 
     @contextlib.contextmanager
     def of(self, instance: str, unit: str, model: str) -> Iterator[None]:
-        """Note again and again how far a load is that goes on while the block runs.
+        """Report the progress of a load regularly while the block runs.
 
         Args:
             instance: name of the instance.
@@ -75,7 +75,7 @@ class LoadProgress:
 
 
 def _read_by(engine: Optional[EngineProcess]) -> dict[str, int]:
-    """What an engine has read of its model's file, and the size of that; without what is not known."""
+    """The bytes that an engine has read of its model file, and the size of the file; {} or a part if unknown."""
     path = option(engine.arguments, "--model") if engine else None
     if engine is None or path is None:
         return {}
@@ -86,6 +86,6 @@ def _read_by(engine: Optional[EngineProcess]) -> dict[str, int]:
     reading = proc.reading(engine.pid)
     if reading is None:
         return {"total_bytes": total}
-    # Its libraries and the header count as well, and are small beside the weights.
+    # This includes the libraries and the header, which are small compared with the weights.
     read = min(total, max(reading.read_bytes, reading.mapped_bytes))
     return {"total_bytes": total, "read_bytes": read, "disk_bytes": min(read, reading.disk_bytes)}

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Observe one instance of a plan: load its models, let them generate, and read what server and engines say of it.
 
-The order for all instances is in collect.py. Draws no conclusions.
+collect.py decides the order for all instances. This module only collects; checks.py judges.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .shapes import Answer, EngineProcess, ObservedInstance, ObservedModel
 
 #: Tokens of the generation: long enough for several sample periods of NVML on a GPU, short on a CPU.
 GPU_TOKENS, CPU_TOKENS = 64, 8
-#: An engine that dies while it loads does so at once: one that was just started is looked at again after this time.
+#: An engine that fails to load ends within this time, so an engine that was just started is checked again after it.
 SETTLE_SECONDS = 1.5
-#: The journal is read from this long before the first engine started, and so far back where no engine runs.
+#: The journal is read from this long before the start of the first engine, or this far back if no engine runs.
 _BEFORE_START_SECONDS, _WITHOUT_ENGINE_SECONDS = 60, 600
 _ONE_DAY_SECONDS = 86400
 _ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
@@ -52,7 +52,7 @@ class Observer:
         for model in instance["models"]:
             self.observed.models[served_name(model)] = ObservedModel()
         self._shown: dict[str, dict[str, Any] | None] = {}
-        # Without a running unit it is unknown whose process an engine is: a missing engine then means nothing.
+        # Without a running unit, engines cannot be assigned to it, so a missing engine proves nothing.
         self._main_pid = int(properties.get("MainPID") or 0)
         self._sees_engines = self._main_pid != 0
 
@@ -80,7 +80,7 @@ class Observer:
         for model in self.instance["models"]:
             name = served_name(model)
             found = self.observed.models[name]
-            # /api/ps goes on listing a model whose engine was killed; the next request would load it again.
+            # /api/ps still lists a model whose engine was killed, and the next request would load it again.
             dead = found.loaded and self._sees_engines and not self._engine_of(name, running)
             if (found.loaded and not dead) or not model.get("resident", True):
                 continue
@@ -99,13 +99,13 @@ class Observer:
         self._find_engines()
 
     def can_generate(self, model: dict[str, Any]) -> bool:
-        """Return whether a model is loaded and its engine, where engines are seen at all, is alive."""
+        """Return whether a model is loaded, and its engine is alive if engines can be seen."""
         found = self.observed.models[served_name(model)]
         alive = found.engine is not None or not self._sees_engines
         return self.observed.reachable and found.loaded and alive and not found.died
 
     def generate(self, model: dict[str, Any]) -> None:
-        """Run one short generation with a model that is loaded, or ask it for a vector."""
+        """Let a loaded model generate a short answer, or return a vector."""
         name = served_name(model)
         found = self.observed.models[name]
         tokens = GPU_TOKENS if planned_uuids(model) else CPU_TOKENS
@@ -169,7 +169,7 @@ class Observer:
                 found.device_uuids = engine_log.device_uuids(found.log, visible, gpus)
 
     def strangers_on_gpus(self, inventory: dict[str, Any]) -> bool:
-        """Return whether NVML lists a process of the unit that is the engine of no planned model."""
+        """Return whether NVML lists a process of the unit that does not run a planned model."""
         known = {found.engine.pid for found in self.observed.models.values() if found.engine}
         listed = gpu_memory.devices(inventory).values()
         unit = self.instance["unit"]
@@ -208,16 +208,16 @@ class Observer:
         return engines.engine_of(running, self._blob(name), context_length, only_model)
 
     def _show(self, name: str) -> dict[str, Any] | None:
-        """What the server says of a model; None where it does not say anything."""
+        """The answer of the server to /api/show for a model; None without an answer."""
         if name not in self._shown:
             try:
                 self._shown[name] = self.client.show(name)
             except OllamaError:
-                self._shown[name] = None  # the model was deleted while it is loaded: the only engine is taken
+                self._shown[name] = None  # the model was deleted while it is loaded
         return self._shown[name]
 
     def _blob(self, name: str) -> str | None:
-        """Return the base name of the model's blob; without one, the only engine is taken."""
+        """Return the base name of the model's blob; None if it is unknown, and `_engine_of` then takes the only engine."""
         return loaded_models.file_of(self._show(name) or {})
 
     def _running(self) -> list[EngineProcess]:
@@ -241,7 +241,7 @@ class Observer:
             found.alias_digests = server_process.alias_digests(model, stored)
 
     def _has_read_journal(self, lines: list[str]) -> bool:
-        """Return whether the journal is known to lack what is missing; only root is sure to see what is there."""
+        """Return whether the journal really lacks the missing lines. Only root is sure to see all lines."""
         return self.observed.journal_problem is None and (bool(lines) or os.geteuid() == 0)
 
     def _read_journal(self) -> None:

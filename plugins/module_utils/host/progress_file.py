@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How far a module is, in a file that the controller reads while the module runs: a module cannot print."""
+"""A file with the progress of a running module. The controller reads it, because a module cannot print."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import threading
 import time
 from typing import Dict
 
-_SECONDS = 0.5  # between two writes
+_SECONDS = 0.5  # at least between two writes
 
 
 class ProgressFile:
-    """A file that says how far models are. It is a help alone: what keeps it from being written is ignored.
+    """A file with the progress of models. It is only informative, so errors while it is written are ignored.
 
-    Its content: `pid` of the module, `finished`, and `models` as {name: entry} with what was noted last. Everybody may
-    read it. Several threads may note.
+    Its content: `pid` of the module, `finished`, and `models` as {name: entry} with the last progress. Every user may
+    read it. Several threads may write it.
 
     Args:
         path: of the file.
@@ -32,7 +32,7 @@ class ProgressFile:
         self._write(False)
 
     def note(self, name: str, entry: Dict[str, int], at_once: bool = False) -> None:
-        """Note how far a model is.
+        """Write the progress of a model.
 
         Args:
             name: of the model.
@@ -45,7 +45,7 @@ class ProgressFile:
                 self._write(False)
 
     def finish(self) -> None:
-        """Say that the module ends, or what it reports on."""
+        """Write that the module, or the work that it reports on, has ended."""
         with self._lock:
             self._write(True)
 

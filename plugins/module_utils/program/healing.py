@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Heal an instance that is not as planned: load its models again, then restart it, then leave it.
+"""Heal an instance that is not as planned: load its models again, or restart it if this did not help.
 
-Each is tried once. What was tried is kept, until a later check finds the instance as planned.
+Each step is tried once. The steps that were tried are kept in a file until a later check finds the instance as planned.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .shapes import ERROR, WARNING, Line, Places
 from .verdicts import verdicts
 
 RELOADED, RESTARTED = "reloaded", "restarted"
-#: Findings that neither a load nor a restart changes: others hold the memory, or the GPU is gone. Rules of who may
-#: connect are loaded before.
+#: Findings that neither a load nor a restart can mend, such as a GPU that is gone. Missing firewall rules are loaded
+#: before these steps.
 _NOT_HEALED = {"gpu_not_seen", "foreign_process", "unplanned_model", "unproven", guarded.OPEN}
 
 
 def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[Line]]:
-    """Heal what a check has found; the caller holds the lock.
+    """Mend the findings of a check. The caller holds the lock.
 
     Args:
         places: of the host.
@@ -61,7 +61,7 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
             continue
         for one in due:
             tried.setdefault(one.name, {})[step] = text_of(datetime.datetime.now(datetime.timezone.utc))
-        _keep(places, tried)  # first: what ends this process must not repeat it
+        _keep(places, tried)  # before the step: if it ends this process, the next check must not repeat it
         for one in due:
             lines.append(act(one, seen.evidence))
         lines += load_and_prove(due).lines
@@ -71,7 +71,7 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
 
 
 def begin_anew(places: Places, evidence: Evidence) -> None:
-    """Forget what was tried with the instances that a check has found as planned.
+    """Delete the record of tried steps for the instances that a check has found as planned.
 
     Raises:
         Refused: that cannot be kept.
@@ -81,7 +81,7 @@ def begin_anew(places: Places, evidence: Evidence) -> None:
 
 
 def why_not(one: Configured, evidence: Evidence) -> Optional[str]:
-    """Return why an instance is not healed, as the end of a sentence; None where it is."""
+    """Return why an instance is not healed, as the end of a sentence; None if it is healed."""
     if one.unfinished:
         return "a run of the role has begun to change it and has not ended: run the role again"
     unit = systemd.show([one.instance["unit"]]).get(one.instance["unit"], {})
@@ -98,7 +98,7 @@ def _failing(evidence: Evidence) -> list[str]:
 
 
 def _reload(one: Configured, evidence: Evidence) -> Line:
-    """Unload the models that are not as planned. What is not loaded is loaded by the caller."""
+    """Unload the models that are not as planned. The caller loads them again."""
     failing = {
         model.name
         for instance in evidence.instances
@@ -109,7 +109,7 @@ def _reload(one: Configured, evidence: Evidence) -> Line:
     client = OllamaClient(one.instance["url"], SERVER_SECONDS)
     for model in one.instance["models"]:
         if served_name(model) in failing:
-            # One whose engine is gone may not be unloaded; it is loaded again all the same.
+            # Unloading may fail for a model whose engine is gone. Loading it again works all the same.
             with contextlib.suppress(OllamaError, ModelError, InvalidName):
                 unload(Target(client), parse(served_name(model)))
     named = ", ".join(sorted(failing)) or "its models"
@@ -117,7 +117,7 @@ def _reload(one: Configured, evidence: Evidence) -> Line:
 
 
 def _guard() -> Line:
-    """Load the rules of who may connect. No client that may is disturbed, so it is done at each check."""
+    """Load the firewall rules. This disturbs no permitted client, so it is done at every check that misses them."""
     try:
         units.load([paths.FIREWALL_UNIT])
     except units.UnitError as error:
@@ -128,7 +128,7 @@ def _guard() -> Line:
 def _restart(one: Configured, _evidence: Evidence) -> Line:
     unit = one.instance["unit"]
     try:
-        # Where the driver was loaded again, the device nodes are made anew before the instance starts.
+        # If the driver was loaded again, the device nodes have to be created before the instance starts.
         units.stop([unit, paths.GPUS_UNIT])
         units.start([unit])
     except units.UnitError as error:
@@ -148,7 +148,7 @@ def _left(one: Configured, evidence: Evidence, tried: dict[str, dict[str, str]])
 
 
 def _tried(places: Places) -> dict[str, dict[str, str]]:
-    """{instance: {step: when}} of what was tried since a check found it as planned."""
+    """{instance: {step: time}} of the steps that were tried since a check last found the instance as planned."""
     kept = verdict_file.read(places.healing).get("tried")
     entries = kept.items() if isinstance(kept, dict) else ()
     return {name: dict(steps) for name, steps in entries if isinstance(steps, dict)}

@@ -217,7 +217,7 @@ class Observer:
         return self._shown[name]
 
     def _blob(self, name: str) -> str | None:
-        """Return the base name of the model's blob; None if it is unknown, and `_engine_of` then takes the only engine."""
+        """Return the base name of the model's blob; None if unknown: `_engine_of` then takes the only engine."""
         return loaded_models.file_of(self._show(name) or {})
 
     def _running(self) -> list[EngineProcess]:

@@ -117,8 +117,9 @@ ansible_facts:
         host_memory:
           description:
             - The host's own memory - C(total_bytes), C(available_bytes) (as the kernel estimates it),
-              C(swap_total_bytes), C(swap_free_bytes) and C(units), the systemd units that hold at least 64 MiB of it,
-              each with C(unit) and C(used_bytes) (without what is mapped from files).
+              C(swap_total_bytes), C(swap_free_bytes) and C(units), the systemd units that hold at least 64 MiB of it or
+              serve a model, each with C(unit), C(used_bytes) (without what is mapped from files) and C(engines) (how
+              many of its processes serve a model).
             - A GPU whose memory has the C(kind) V(unified) shares this memory.
           type: dict
         no_gpu_present:
@@ -164,7 +165,7 @@ ansible_facts:
         available_bytes: 526133493760
         swap_total_bytes: 0
         swap_free_bytes: 0
-        units: [{unit: ollama@gpu0.service, used_bytes: 1181116006}]
+        units: [{unit: ollama@gpu0.service, used_bytes: 1181116006, engines: 1}]
 """
 
 import platform

@@ -6,6 +6,14 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
+#: What names the model of an engine.
+MODEL = "--model"
+
+
+def is_engine(words: Sequence[str]) -> bool:
+    """Return whether an argument list is that of a process that serves one model, as all releases start it."""
+    return option(words, MODEL) is not None
+
 
 def option(words: Sequence[str], *flags: str) -> Optional[str]:
     """Return the word after the last of these flags in an argument list, None without one.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator
 
+from ..common.vgpu import series_without_cuda
 from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence
 
@@ -26,8 +27,6 @@ HARDWARE_XIDS = {
     94: ("a contained memory error", "Restart the service, and reset the GPU when no program needs it."),
     95: ("an uncontained memory error", "Reset the GPU before it is used again."),
 }
-#: vGPU types of series A and B are those for applications and desktops (vGPU licensing guide, table 1).
-_DESKTOP_PROFILE = re.compile(r"-\d+(?P<series>[AB])(?:$|[ -])")
 
 
 def gpu_findings(evidence: HostEvidence) -> Iterator[Finding]:
@@ -204,12 +203,12 @@ def _virtual(gpu: dict[str, Any]) -> Iterator[Finding]:
             "nvidia-gridd.",
             subject=uuid,
         )
-    profile = _DESKTOP_PROFILE.search(name)
-    if profile:
+    series = series_without_cuda(name)
+    if series:
         yield Finding(
             "vgpu_profile",
             "%s is a virtual GPU with the profile %s: series %s is for desktops and applications"
-            % (uuid, name, profile.group("series")),
+            % (uuid, name, series),
             POSSIBLE,
             "Give the virtual machine a profile of series C or Q.",
             subject=uuid,

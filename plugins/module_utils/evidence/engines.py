@@ -8,15 +8,15 @@ import os
 import re
 from collections.abc import Iterable
 
-from ..common.arguments import option
+from ..common.arguments import MODEL, is_engine, option
 from ..common.service_variables import is_of_the_server
 from ..host import proc
 from .shapes import DELETED, EngineProcess
 
 #: What a process is a child of when the one that started it has ended.
 _INIT = 1
-#: What names the model, and the same in short: other programs (python -m) have it too, and are no engines for it.
-_MODEL, _MODEL_IN_SHORT = "--model", "-m"
+#: The option --model in short: other programs (python -m) have it too, and are no engines for it.
+_MODEL_IN_SHORT = "-m"
 #: Names of files whose mappings tell what an engine has loaded: models, and the libraries that compute.
 _TELLING = re.compile(r"(sha256-.*|.*\.gguf|lib(ggml|llama).*)\Z")
 
@@ -45,9 +45,9 @@ def engines_among(pids: Iterable[int], root: str = "/proc", with_mapped: bool = 
     for pid in pids:
         arguments = proc.arguments(pid, root)
         started = proc.started(pid, root)
-        if option(arguments, _MODEL) is None or not started:
+        if not is_engine(arguments) or not started:
             continue
-        model = option(arguments, _MODEL, _MODEL_IN_SHORT) or ""
+        model = option(arguments, MODEL, _MODEL_IN_SHORT) or ""
         port = option(arguments, "--port") or ""
         found.append(
             EngineProcess(

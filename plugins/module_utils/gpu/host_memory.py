@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+from ..common.arguments import is_engine
 from ..common.sizes import MIB
 from ..host import proc
 from . import schema, sysfs
 
-LEAST_BYTES = 64 * MIB  # a unit that holds less is not listed
+LEAST_BYTES = 64 * MIB  # a unit that holds less is not listed, unless it has an engine
 
 
 def read(root: str = "/proc") -> schema.HostMemory:
@@ -18,7 +19,15 @@ def read(root: str = "/proc") -> schema.HostMemory:
         root: /proc except in tests.
     """
     values = sysfs.meminfo(root + "/meminfo")
-    held = [schema.UnitMemory(unit, size) for unit, size in proc.memory_of_units(root).items() if size >= LEAST_BYTES]
+    found = [
+        schema.UnitMemory(
+            unit,
+            sum(proc.held_bytes(pid, root) for pid in pids),
+            sum(is_engine(proc.arguments(pid, root)) for pid in pids),
+        )
+        for unit, pids in proc.processes_of_units(root).items()
+    ]
+    held = [one for one in found if one.used_bytes >= LEAST_BYTES or one.engines]
     return schema.HostMemory(
         total_bytes=values.get("MemTotal"),
         available_bytes=values.get("MemAvailable"),

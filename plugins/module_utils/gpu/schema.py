@@ -178,17 +178,21 @@ class Link:
 
 @dataclasses.dataclass
 class UnitMemory:
-    """Memory of the host that the processes of a systemd unit hold, without what is mapped from files."""
+    """Memory of the host that the processes of a systemd unit hold, without what is mapped from files.
+
+    `engines` is how many of these processes serve a model.
+    """
 
     unit: str
     used_bytes: int
+    engines: int = 0
 
 
 @dataclasses.dataclass
 class HostMemory:
     """The host's own memory. `available_bytes` is the kernel's estimate of what new processes can take without swap.
 
-    `units` are the units that hold most, largest first; one with little is not listed.
+    `units` are the units that hold most, largest first; one with little and without an engine is not listed.
     """
 
     total_bytes: int | None = None

@@ -128,17 +128,22 @@ def unit_processes(unit: str, root: str = "/proc") -> List[int]:
     return [pid for pid in pids(root) if unit_of(pid, root) == unit]
 
 
-def memory_of_units(root: str = "/proc") -> Dict[str, int]:
-    """Return {unit: bytes of memory that its processes hold}, without what is mapped from files.
-
-    Memory that CUDA pins counts as shared. What is swapped out does not count.
-    """
-    found: Dict[str, int] = {}
+def processes_of_units(root: str = "/proc") -> Dict[str, List[int]]:
+    """Return {unit: numbers of its processes} of all systemd units that have any."""
+    found: Dict[str, List[int]] = {}
     for pid in pids(root):
         unit = unit_of(pid, root)
         if unit is not None:
-            found[unit] = found.get(unit, 0) + _status_bytes(pid, ("RssAnon", "RssShmem"), root)
+            found.setdefault(unit, []).append(pid)
     return found
+
+
+def held_bytes(pid: int, root: str = "/proc") -> int:
+    """Return the bytes of memory that a process holds, without what is mapped from files; 0 for one that is gone.
+
+    Memory that CUDA pins counts as shared. What is swapped out does not count.
+    """
+    return _status_bytes(pid, ("RssAnon", "RssShmem"), root)
 
 
 def _status_bytes(pid: int, keys: Sequence[str], root: str) -> int:

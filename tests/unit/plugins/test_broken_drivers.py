@@ -32,7 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import host_me
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import proc
 sysfs.PCI, unit, ours = sys.argv[1:4]
 proc.unit_of = lambda pid: unit if pid == int(ours) else None
-ours_on_host = [schema.UnitMemory(unit, 2**28)] if unit else []
+ours_on_host = [schema.UnitMemory(unit, 2**28, 1)] if unit else []
 host_memory.read = lambda: schema.HostMemory(2**40, 2**40, 0, 0, ours_on_host)  # not that of the machine that tests
 for path in json.load(sys.stdin):
     os.environ["GPU_RIG_STATE"] = path

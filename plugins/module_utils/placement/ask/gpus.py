@@ -10,29 +10,20 @@ which is never the same twice: the figure of the applied plan is kept as long as
 from __future__ import annotations
 
 import dataclasses
-import re
-from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from ...common.pci import in_pci_order
+from ...common.vgpu import series_without_cuda
 from ...releases.libraries import compute_capability
 from ..left_out import LeftAlone, LeftOutGpu
 from ..shapes import Gpu
-from .host_memory import held_by, units_of
+from .host_memory import held_on_host, units_of
+from .own_memory import OwnMemory, own_memory, planned_gpu
 from .selectors import Facts, devices, mig_enabled, select
 
 # Memory that the host has available, and a GPU with it, counts as unchanged up to one in so many bytes of its total.
 KEEP_AVAILABLE = 64
 HIGHEST_NUMBER = 9999  # that names a GPU in an instance's name
-
-# Name that NVML gives a vGPU: the GPU, then the profile's size and series, as in "NVIDIA A16-4B" or "GRID P40-1B4".
-_VGPU_WITHOUT_CUDA = re.compile(r"-[0-9]+[AB][0-9]?\Z")
-
-
-class _Units(NamedTuple):
-    """Systemd units whose memory is ours, and those of them that hold memory of the host, so that they run."""
-
-    own: set[Optional[str]]
-    running: set[Optional[str]]
 
 
 def usable_gpus(
@@ -64,9 +55,8 @@ def usable_gpus(
     numbers = gpu_numbers(facts, applied_plan)
     chosen = select(facts, selectors)
     units = units_of(applied_plan, own_units)
-    host_memory = gpu_inventory.get("host_memory") or {}
-    on_host = held_by(host_memory, units)
-    running = units & {entry.get("unit") for entry in host_memory.get("units") or []}
+    ours = own_memory(units, gpu_inventory, applied_plan)
+    on_host = held_on_host(gpu_inventory.get("host_memory") or {}, units)
     gpus = []
     left_out = [
         LeftOutGpu(
@@ -78,7 +68,7 @@ def usable_gpus(
     ]
     for fact in facts:
         for device in devices(fact) or [fact]:
-            gpu = _usable(fact, device, numbers[fact["uuid"]], _Units(units, running), applied_plan)
+            gpu = _usable(fact, device, numbers[fact["uuid"]], ours)
             if gpu and gpu.unified:
                 gpu = _shared(gpu, on_host, applied_plan)
             fault = unusable_reason(fact) or (gpu.occupied if gpu else "its memory is unknown to NVML")
@@ -91,18 +81,15 @@ def usable_gpus(
     return gpus, left_out
 
 
-def _usable(fact: Facts, device: Facts, number: int, units: _Units, applied_plan: dict[str, Any]) -> Optional[Gpu]:
+def _usable(fact: Facts, device: Facts, number: int, ours: OwnMemory) -> Optional[Gpu]:
     """What a plan counts on of a GPU or MIG device, or None where NVML does not tell its memory."""
     memory = device.get("memory") or {}
     if memory.get("total_bytes") is None or memory.get("free_bytes") is None:
         return None
-    unified, before = memory.get("kind") == "unified", _applied(applied_plan, device["uuid"])
+    unified, before = memory.get("kind") == "unified", ours.before(device["uuid"])
     if unified and before.get("memory_kind") == "dedicated":
         return None  # a GPU does not lose its memory: it cannot be read
-    own, foreign = _process_bytes(device, units.own, applied_plan)
-    if not device.get("processes") and not unified:
-        has_list = "processes" not in (fact.get("unsupported") or [])
-        own = _unlisted_bytes(device, units.running if has_list else units.own, applied_plan)
+    own, foreign = ours.split(fact, device)
     exclusive = "exclusive" in str(fact.get("compute_mode") or "").lower()
     return Gpu(
         uuid=device["uuid"],
@@ -121,18 +108,13 @@ def _usable(fact: Facts, device: Facts, number: int, units: _Units, applied_plan
         numa_node=fact.get("numa_node"),
         unified=unified,
         degraded=_degraded(fact),
-        occupied=_occupied(device, units.own) if exclusive else None,
+        occupied=_occupied(device, ours.units) if exclusive else None,
     )
-
-
-def _applied(applied_plan: dict[str, Any], uuid: str) -> dict[str, Any]:
-    """The entry of a GPU in the applied plan, {} without one."""
-    return next((entry for entry in applied_plan.get("gpus") or [] if entry.get("uuid") == uuid), {})
 
 
 def _with_address(fact: Facts, applied_plan: dict[str, Any]) -> Facts:
     """A GPU with the PCI address of the applied plan where NVML does not tell it, so that the order of GPUs stays."""
-    address = fact.get("pci_bus_id") or _applied(applied_plan, str(fact.get("uuid"))).get("pci_bus_id")
+    address = fact.get("pci_bus_id") or planned_gpu(applied_plan, str(fact.get("uuid"))).get("pci_bus_id")
     return dict(fact, pci_bus_id=address)
 
 
@@ -226,42 +208,6 @@ def unusable_reason(fact: Facts) -> Optional[str]:
 
 
 def _lacks_cuda(fact: Facts) -> bool:
-    """Whether a GPU is a vGPU of a series for desktops or applications only (NVIDIA vGPU User Guide)."""
+    """Whether a GPU is a vGPU of a series for desktops or applications only."""
     guest = fact.get("virtualization_mode") in (None, "vgpu_guest")
-    return guest and _VGPU_WITHOUT_CUDA.search(str(fact.get("name") or "")) is not None
-
-
-def _process_bytes(device: Facts, units: set[Optional[str]], applied_plan: dict[str, Any]) -> tuple[int, int]:
-    """(bytes of our own units' processes, bytes of all others) on a device."""
-    own = foreign = 0
-    for process in device.get("processes") or []:
-        unit = process.get("unit")
-        used = process.get("used_bytes")
-        if unit in units and unit is not None:
-            own += _planned_bytes(applied_plan, unit, device["uuid"]) if used is None else used
-        else:
-            foreign += used or 0
-    return own, foreign
-
-
-def _unlisted_bytes(device: Facts, units: set[Optional[str]], applied_plan: dict[str, Any]) -> int:
-    """Bytes of our own units' processes on a device where NVML lists none (not supported, or in a container).
-
-    As much as the device has less than when the applied plan was made, and no more than that plan has for these units.
-    """
-    planned = sum(_planned_bytes(applied_plan, unit, device["uuid"]) for unit in units if unit is not None)
-    before = _applied(applied_plan, device["uuid"]).get("available_bytes")
-    lost = before - device["memory"]["free_bytes"] if isinstance(before, int) else 0
-    return max(0, min(planned, lost))
-
-
-def _planned_bytes(applied_plan: dict[str, Any], unit: str, uuid: str) -> int:
-    """What the applied plan says a unit holds on a device: used where NVML does not tell the bytes of a process."""
-    total = 0
-    for instance in applied_plan.get("instances") or []:
-        if instance.get("unit") == unit:
-            for model in instance.get("models") or []:
-                for device in (model.get("predicted") or {}).get("devices") or []:
-                    if device["uuid"] == uuid:
-                        total += device["total_bytes"]
-    return total
+    return guest and series_without_cuda(fact.get("name")) is not None

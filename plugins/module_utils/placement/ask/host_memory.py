@@ -87,7 +87,7 @@ def host_memory(
     elif total is None or available is None:
         return None
     else:
-        available = min(total, available + held_by(facts, units))
+        available = min(total, available + held_on_host(facts, units))
     return HostMemory(
         total_bytes=total,
         available_bytes=available,
@@ -114,7 +114,7 @@ def units_of(applied_plan: dict[str, Any], own_units: Any) -> set[Optional[str]]
     return units
 
 
-def held_by(facts: dict[str, Any], units: set[Optional[str]]) -> int:
+def held_on_host(facts: dict[str, Any], units: set[Optional[str]]) -> int:
     """Bytes of the host's memory that units hold.
 
     Args:

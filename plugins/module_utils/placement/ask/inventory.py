@@ -44,7 +44,8 @@ def check_inventory(gpu_inventory: Any) -> None:
         _kind(host.get(key), int, "%s of host_memory" % key)
     for unit in _list(host, "units", "host_memory"):
         _kind(unit.get("unit"), str, "unit of host_memory")
-        _kind(unit.get("used_bytes"), int, "used_bytes of unit %s" % unit.get("unit"))
+        for key in ("used_bytes", "engines"):
+            _kind(unit.get(key), int, "%s of unit %s" % (key, unit.get("unit")))
 
 
 def _check_device(device: dict[str, Any], what: str) -> None:

@@ -78,7 +78,7 @@ def _selectors(case: Case) -> list[str]:
     there = [out for out in case.left_out if out.gpu and not out.selected and not out.fault]
     for out in there:
         if out.gpu and case.solved(_with(case.gpus, out.gpu)):
-            return ["%s: GPU %s (%s): %s; with it the model fits" % (out.cause, out.gpu.index, out.uuid, out.reason)]
+            return ["%s: GPU %s (%s): %s; with it the model fits" % (out.cause, out.gpu.number, out.uuid, out.reason)]
     if len(there) > 1 and case.solved(_with(case.gpus, *(out.gpu for out in there if out.gpu))):
         options = " and ".join(dict.fromkeys(out.cause for out in there))
         return ["%s: %d GPUs are not selected; with all of them the model fits" % (options, len(there))]
@@ -188,7 +188,7 @@ def _foreign(case: Case) -> list[str]:
     for some in [[gpu] for gpu in holders] + ([holders] if len(holders) > 1 else []):
         freed = [_freed(gpu) if gpu in some else gpu for gpu in case.gpus]
         if case.solved(freed):
-            where = " and ".join("%s of GPU %s (%s)" % (gib(gpu.foreign_bytes), gpu.index, gpu.uuid) for gpu in some)
+            where = " and ".join("%s of GPU %s (%s)" % (gib(gpu.foreign_bytes), gpu.number, gpu.uuid) for gpu in some)
             return ["other processes use %s; without them the model fits" % where]
     return []
 

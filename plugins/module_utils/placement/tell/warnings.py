@@ -21,10 +21,10 @@ def of_gpus(gpus: Sequence[Gpu], left_out: Sequence[LeftOutGpu]) -> list[str]:
     """What the user should know of the GPUs: those that are left out, that are degraded, that others use."""
     return (
         ["GPU %s is left out: %s." % (gpu.uuid, gpu.reason) for gpu in left_out if gpu.selected]
-        + ["GPU %s (%s) is degraded: %s." % (gpu.index, gpu.uuid, gpu.degraded) for gpu in gpus if gpu.degraded]
+        + ["GPU %s (%s) is degraded: %s." % (gpu.number, gpu.uuid, gpu.degraded) for gpu in gpus if gpu.degraded]
         + [
             "Other processes use %s of GPU %s (%s), which the plan does not count on."
-            % (gib(gpu.foreign_bytes), gpu.index, gpu.uuid)
+            % (gib(gpu.foreign_bytes), gpu.number, gpu.uuid)
             for gpu in gpus
             if gpu.foreign_bytes
         ]
@@ -45,11 +45,11 @@ def of_unseen_processes(gpu_inventory: dict[str, Any], gpus: Sequence[Gpu]) -> l
     Under WSL, older drivers list no processes, newer ones list them without their memory (Syllo/nvtop#432), and NVML's
     free memory is that of the whole GPU, of which CUDA gets a share that Windows decides.
     """
-    used = {gpu.uuid for gpu in gpus}
+    used = {gpu.uuid: gpu.number for gpu in gpus}
     unseen = [
-        "The driver does not tell which processes use GPU %s (%s), as under WSL: memory of the services counts as that "
-        "of others once they run, and CUDA may give less than the free memory that NVML tells; raise headroom_bytes."
-        % (fact.get("index"), fact.get("uuid"))
+        "The driver does not tell which processes use GPU %s (%s), as under WSL: the services count with what the "
+        "applied plan has for their models, and CUDA may give less than the free memory that NVML tells; raise "
+        "headroom_bytes." % (used[fact["uuid"]], fact["uuid"])
         for fact in gpu_inventory.get("gpus") or []
         if fact.get("uuid") in used and "processes" in (fact.get("unsupported") or [])
     ]

@@ -33,10 +33,19 @@ def test_memory_and_the_units_that_hold_it(tmp_path):
         "swap_total_bytes": 50 * 1024,
         "swap_free_bytes": 20 * 1024,
         "units": [
-            {"unit": "db.service", "used_bytes": 200000 * 1024},
-            {"unit": "ollama@cpu.service", "used_bytes": 160000 * 1024},
+            {"unit": "db.service", "used_bytes": 200000 * 1024, "engines": 0},
+            {"unit": "ollama@cpu.service", "used_bytes": 160000 * 1024, "engines": 0},
         ],
     }, "what is mapped from files is available to others"
+
+
+def test_the_engines_of_a_unit_are_counted_and_a_unit_with_one_is_always_listed(tmp_path):
+    for pid, words, size in ((20, ["ollama", "serve"], 100), (21, ["llama-server", "--model", "/m"], 200)):
+        process(tmp_path, pid, "ollama@gpu0.service", size)
+        (tmp_path / str(pid) / "cmdline").write_text("\0".join(words) + "\0")
+    process(tmp_path, 22, "idle.service", 300)
+    (found,) = host_memory.read(str(tmp_path)).units
+    assert (found.unit, found.used_bytes, found.engines) == ("ollama@gpu0.service", 300 * 1024, 1)
 
 
 def test_what_cannot_be_read_is_unknown(tmp_path):

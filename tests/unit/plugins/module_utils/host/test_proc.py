@@ -107,7 +107,7 @@ def test_what_a_process_reads_is_known_where_it_may_be_looked_at(tmp_path):
     assert own is not None and own.read_bytes > 0 and own.mapped_bytes > 0
 
 
-def test_the_memory_of_units_is_what_their_processes_hold_outside_of_files(tmp_path):
+def test_the_processes_of_units_and_what_they_hold_outside_of_files(tmp_path):
     for pid, unit, status in (
         (1, "a.service", "RssAnon:\t10 kB\nRssFile:\t999 kB\nRssShmem:\t5 kB\n"),
         (2, "a.service", "RssAnon:\t1 kB\n"),
@@ -116,7 +116,8 @@ def test_the_memory_of_units_is_what_their_processes_hold_outside_of_files(tmp_p
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "cgroup").write_text("0::/system.slice/%s\n" % unit)
         (tmp_path / str(pid) / "status").write_text(status)
-    assert proc.memory_of_units(str(tmp_path)) == {"a.service": 16 * 1024, "b.service": 0}
+    assert proc.processes_of_units(str(tmp_path)) == {"a.service": [1, 2], "b.service": [3]}
+    assert [proc.held_bytes(pid, str(tmp_path)) for pid in (1, 2, 3, 9)] == [15 * 1024, 1024, 0, 0]
 
 
 def test_a_process_that_a_signal_has_stopped():

@@ -28,6 +28,16 @@ def test_a_gpu_keeps_the_number_of_the_applied_plan():
     assert names == {instance["gpu_uuids"][0]: instance["name"] for instance in before["instances"]}
 
 
+def test_warnings_name_a_gpu_by_the_number_of_its_instances():
+    before = plan(TWO_4090, wanted("llama3.1-8b"))
+    for gpu in before["gpus"]:
+        gpu["number"] += 5
+    taken = hosts.with_process(TWO_4090, 0, 2000, "other.service")
+    after = plan(taken, wanted("llama3.1-8b"), applied_plan=before)
+    assert {instance["name"] for instance in after["instances"]} <= {"gpu5", "gpu6"}
+    assert any("of GPU 5 (%s)" % TWO_4090["gpus"][0]["uuid"] in warning for warning in after["warnings"])
+
+
 def test_selectors_take_index_uuid_and_pci_address():
     second = TWO_4090["gpus"][1]
     for selector in ("1", 1, second["uuid"], second["pci_bus_id"].upper(), "00000000:02:00.0"):

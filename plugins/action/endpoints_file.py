@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller impo
 
 
 class ActionModule(OnController):
-    """Enter the endpoints of a host in a file on the controller, in the process of the task."""
+    """Write the endpoints of a host to a file on the controller, in the process of the task."""
 
     _requires_connection = False
     ERRORS = (EndpointsFileError,)

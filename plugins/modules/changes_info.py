@@ -8,13 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: changes_info
-short_description: Compare a host with its plan and list what a run changes, and why
+short_description: Compare a host with its plan and list the changes of a run with their reasons
 version_added: "1.0.0"
 description:
   - Compares what M(gpufleet.ollama.host_info) and M(gpufleet.ollama.server_info) read with a plan of
     M(gpufleet.ollama.placement_info) and with the variables of the role ollama_multigpu.
-  - Returns every change in the order in which the role makes it, each with its reason, and what stands in the way.
-  - Without O(plan) it returns what can be said before a plan is made, and without O(host) it only checks O(settings).
+  - Returns all changes with their reasons, in the order in which the role makes them, and the obstacles that prevent
+    them.
+  - Without O(plan), it returns the obstacles that are known before a plan is made. Without O(host), it only checks
+    O(settings).
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -34,15 +36,15 @@ options:
     required: true
   names:
     description:
-      - Names of all variables that begin as those of the role do. A name that is not in O(settings) is an obstacle,
-        but for names of lists of models.
+      - Names of all variables with the prefix of the role. A name that is not in O(settings) is an obstacle, unless it
+        is the name of a list of models.
     type: list
     elements: str
     default: []
   model_lists:
     description:
       - C(ollama_multigpu_models) as it was given and further lists of models, by the names of their variables.
-        O(settings) has them as one list. What two lists say otherwise of a model is an obstacle.
+        O(settings) has them as one list. Different values in two lists for a key of a model are an obstacle.
     type: dict
     default: {}
   host:
@@ -74,8 +76,8 @@ options:
     description:
       - Number of the plan in RV(gpufleet.ollama.host_info#module:host.history) to go back to, or V(previous) for the
         one before the plan in force.
-      - Without O(plan) the module returns RV(rollback). With O(plan), which then is the kept plan, its models replace
-        others that the host has under their names by now.
+      - Without O(plan), the module returns RV(rollback). With O(plan), which then is the kept plan, its models replace
+        models that have the same names on the host now.
     type: raw
   kept_plan:
     description:

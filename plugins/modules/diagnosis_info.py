@@ -10,9 +10,10 @@ module: diagnosis_info
 short_description: Find out why Ollama is slow, uses one GPU or none, or answers wrongly
 version_added: "1.0.0"
 description:
-  - Looks at the driver, the GPUs, the kernel's log, every Ollama server of the host with its unit, environment and
-    journal, the engines and what they hold, what is installed, other tenants of the GPUs and the host's memory.
-  - Also for hosts where the role ollama_multigpu never ran. Where a plan was applied, the servers are compared with it.
+  - Checks the driver, the GPUs, the kernel log, every Ollama server of the host with its unit, environment and journal,
+    the engines and their memory, the installed programs, other programs on the GPUs, and the memory of the host.
+  - Works also on hosts where the role ollama_multigpu never ran. If a plan was applied, the servers are compared with
+    it.
   - It loads no model and changes nothing. It generates nothing, unless O(answers) asks for it.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
@@ -35,10 +36,10 @@ options:
     default: 2.0
   answers:
     description:
-      - Whether to ask each loaded model one question, without chance, and to judge whether the answer can be that of a
-        model - whether what it computed are numbers, whether it is more than one token for ever, whether it can be
-        printed, and whether servers with the same model begin alike. An embedding model gives a vector instead.
-      - How good an answer is, is not judged.
+      - Whether to ask each loaded model one question at temperature 0, and to report answers that no working model
+        gives - values that are not numbers, one repeated token, characters that cannot be printed, and replicas that
+        begin their answers differently. Embedding models are asked for a vector instead.
+      - The quality of an answer is not judged.
     type: bool
     default: false
 notes:

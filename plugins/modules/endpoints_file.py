@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: endpoints_file
-short_description: Enter the endpoints of a host in a file on the controller
+short_description: Write the endpoints of a host to a file on the controller
 version_added: "1.0.0"
 description:
   - Writes which models a host serves, where, and how much of them, into a JSON file for all hosts. What the file has of

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_switch
-short_description: Change Ollama instances of a host, prove them, and go back where that fails
+short_description: Switch Ollama instances of a host to a plan, verify them, and restore them if this fails
 version_added: "1.0.0"
 description:
-  - Stops what has to stop, puts files in place, brings models, starts the instances, waits until they answer, loads the
-    models and checks them as M(gpufleet.ollama.placement_check) does, in one execution.
-  - If any of that fails and a plan was applied on this host before, these instances go back to the files, models and
-    services of before and are checked again, and so do those that were changed before since that plan was written. The
-    module then fails with the reason and with both pieces of evidence.
-  - If going back fails, what serves is left as it is, and the module says so.
-  - Without a plan that was applied before, nothing goes back.
-  - It waits while another process holds the lock of the host, and then holds it.
+  - Stops instances, writes their files, links their models, starts them, waits until they answer, loads the models and
+    checks them as M(gpufleet.ollama.placement_check) does, in one execution.
+  - If a step fails, the module restores the files, models and services of these instances as they were with the plan
+    that was applied before, and checks them again. It also restores the instances that other calls have switched since
+    that plan was written. Then it fails with the reason, and with the evidence of both.
+  - If the restore fails, the instances are left as they are, and the module says so.
+  - If no plan was applied before, nothing is restored.
+  - The module waits for the lock of the host and holds it while it works.
   - The progress of loads is shown on the controller.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
@@ -31,7 +31,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Services are said to change as they are given. Files and models are compared with what is there.
+      - Services are reported as changed if they are in the options. Files and models are compared with those on the
+        host.
   diff_mode:
     support: full
 requirements:
@@ -39,7 +40,7 @@ requirements:
 options:
   title:
     description:
-      - What is changed, for messages.
+      - Title of the change in messages.
     type: str
     required: true
   plan:
@@ -55,53 +56,53 @@ options:
     default: []
   stop:
     description:
-      - Units that stop and do not start at boot any more.
+      - Units to stop and to disable.
     type: list
     elements: str
     default: []
   restart:
     description:
-      - Names of instances that are stopped, if they run, and started. The others go on running.
+      - Names of instances to restart. The other instances keep running.
     type: list
     elements: str
     default: []
   enable:
     description:
-      - Names of instances that start at boot from now on.
+      - Names of instances to enable, so that they start at boot.
     type: list
     elements: str
     default: []
   reload:
     description:
-      - Whether systemd reads its units again.
+      - Whether systemd has to read its units again.
     type: bool
     default: false
   unproven:
     description:
-      - What happens if something is neither proven nor contradicted. With V(accept) the instances stay as they are.
+      - What to do if the verdict is V(unproven). With V(accept), the instances stay switched.
     type: str
     choices: [fail, accept]
     default: fail
   slowdown_allowed:
     description:
-      - By how many per cent a model may generate more slowly than when the plan before was proven
-        (M(gpufleet.ollama.plan_history)). A model that looks slower is measured up to three times, and the fastest
-        counts. V(100) allows everything.
-      - Where the plan changes what decides the speed (layers on the GPUs, the content of the model, KV cache type,
-        flash attention, speculative decoding), both figures are told and nothing fails.
+      - By how many per cent a model may generate more slowly than with the former plan
+        (M(gpufleet.ollama.plan_history)). A model that seems slower is measured up to three times, and the fastest
+        result counts. V(100) allows everything.
+      - If the plan changes what decides the speed (layers on the GPUs, content of the model, KV cache type, flash
+        attention, speculative decoding), both figures are returned and nothing fails.
     type: int
     default: 20
   quiet_timeout:
     description:
-      - Seconds to wait until instances that stop answer no request, as far as their engines tell it. After that they
-        are stopped all the same.
+      - Seconds to wait for running requests before instances are stopped, as far as their engines report them. After
+        that they are stopped in any case.
     type: int
     default: 0
   watch_time:
     description:
-      - Seconds for which, after the check, the engines of these instances have to run, and those of the instances that
-        were changed before since the plan on the host was written. Then all of them are checked once more.
-      - An engine that ends meanwhile fails the change. V(0) watches nothing.
+      - Seconds to watch, after the check, the engines of all instances that were switched since the plan on the host
+        was written. Then all of them are checked again.
+      - If an engine ends in this time, the switch fails. With V(0), nothing is watched.
     type: int
     default: 0
   lock_timeout:

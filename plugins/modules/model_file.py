@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_file
-short_description: Send a model file of the controller into the store of an instance
+short_description: Send a model file from the controller to the store of an instance
 version_added: "1.0.0"
 description:
   - Sends a GGUF file in pieces and appends them to a blob in a models directory on the host.

@@ -15,16 +15,16 @@ description:
   - A model passes by the memory that NVML reports on each GPU for the process of its own engine. The log line
     C(offloaded 49/49 layers to GPU) and a C(size_vram) equal to C(size) were both seen on hosts where everything ran on
     the CPU. They can make a model fail, but not pass.
-  - Unknown is not proven. Where the driver or the host does not tell what has to be known, the verdict is V(unproven),
-    and the diagnosis says what would prove it. Where NVML does not give the memory of processes, the memory in use on
-    the whole GPU is an upper limit. It proves a model only if no other process on the GPU can hold it.
-  - Weights, KV cache and projector are held exactly, because they are known exactly. The guide
-    R(evidence, ansible_collections.gpufleet.ollama.docsite.evidence) lists the tolerances of the other parts, and what
-    cannot be detected.
+  - If the driver or the host does not tell something that the proof needs, the verdict is V(unproven), and the
+    diagnosis says what is missing. If NVML does not report the memory of processes, the memory in use on the whole GPU
+    is an upper limit. It proves a model only if no other process on the GPU can hold this memory.
+  - Weights and KV cache have to match almost exactly, because they are known exactly. The guide
+    R(evidence, ansible_collections.gpufleet.ollama.docsite.evidence) lists the tolerances of all parts, and what cannot
+    be detected.
   - Models of the plan that are not loaded are loaded first, which does not count as a change. No other model is
     unloaded for them. The progress of loads is shown on the controller.
-  - One short generation is run per model while the GPUs are observed. Which processes computed is kept below C(/run)
-    for the checks of the program that M(gpufleet.ollama.program_file) installs, which generate nothing.
+  - Each model generates a short answer while the GPUs are observed. The result is stored below C(/run), for the checks
+    of the program that M(gpufleet.ollama.program_file) installs, which do not generate.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
@@ -57,7 +57,7 @@ options:
     default: 300.0
   unproven:
     description:
-      - What to do if nothing contradicts the plan, but something that has to be known is unknown.
+      - What to do if nothing contradicts the plan, but something that the proof needs is unknown.
       - V(fail) fails the task. V(accept) warns.
     type: str
     choices: [fail, accept]

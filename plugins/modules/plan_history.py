@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: plan_history
-short_description: Keep the plan that is in force on a host, for a way back to it
+short_description: Keep the applied plan of a host for a rollback
 version_added: "1.0.0"
 description:
-  - Copies the plan, the unit and the environment files that are in force on the host into
-    C(/etc/ollama-multigpu/plans), and records what the proof of the plan has found.
-  - The copies of the environment files have the values of secret variables. The directory can be entered by root alone.
-  - Nothing is changed where the plan has the number O(number), is the last one in force, and none of its files differs.
+  - Copies the applied plan with its unit and environment files to C(/etc/ollama-multigpu/plans), and records its
+    verdict and speed.
+  - The copies of the environment files have the values of secret variables. Only root can read the directory.
+  - Nothing is changed if O(number) is the last kept plan and its files are the same.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -29,7 +29,7 @@ attributes:
 options:
   number:
     description:
-      - Number of the plan. M(gpufleet.ollama.changes_info) says which one.
+      - Number of the plan. M(gpufleet.ollama.changes_info) returns it.
     type: int
     required: true
   verdict:
@@ -53,7 +53,7 @@ options:
     default: {}
   rolled_back_from:
     description:
-      - Number of the plan that was given up for this one.
+      - Number of the plan that a rollback to this one has replaced.
     type: int
 """
 

@@ -11,6 +11,7 @@ import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds import (
     GROUPS,
     KINDS,
@@ -18,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.diagnose.kinds imp
     RIG,
     SYMPTOMS,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import tolerances
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import document
 
 from tests import shown
@@ -75,6 +77,20 @@ def test_a_remedy_with_values_is_the_one_of_the_guide():
     for kind in filled:
         pattern = re.sub(PLACEHOLDER, r"\\S+", re.escape(KINDS[kind].remedy))
         assert re.fullmatch(pattern, guide_findings.example(kind).remedy), kind
+
+
+@pytest.mark.parametrize("page", ["README.md", "evidence", "lies"])
+def test_the_tolerances_on_a_page_are_those_of_the_code(page):
+    """The README has them in short, the guide on the evidence all of them, and that on lies what stays undetected."""
+    text = shown.pages()[page].read_text(encoding="utf-8")
+    exact = "%d MiB or %g %%" % (tolerances.exact_tolerance(0) / MIB, 100 * tolerances.EXACT_SHARE)
+    compute = "%d MiB or %g %%" % (tolerances.COMPUTE_BYTES / MIB, 100 * tolerances.COMPUTE_SHARE)
+    more = ["%d MiB" % (tolerances.RUNTIME_BYTES / MIB), "{:,d} MiB".format(tolerances.PROJECTOR_COMPUTE_BYTES // MIB)]
+    assert tolerances.LEAST_CONTEXT_SHARE == tolerances.MORE_CONTEXT_SHARE == 0.5 and re.search(
+        "half (a CUDA|of it)", text
+    )
+    missing = [one for one in (exact, *more, *([] if page == "lies" else [compute])) if one not in text]
+    assert missing == []
 
 
 def test_the_guides_show_the_plans_of_their_inventories():

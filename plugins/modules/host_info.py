@@ -178,8 +178,9 @@ host:
     firewall:
       description:
         - What the firewall of the host says, with C(program) (that of nftables, null if there is none), C(loaded) (what
-          names the rules of the collection in the kernel, null if there are none), C(active) and C(enabled) (of the
-          unit that loads them) and C(managers) (V(ufw) and V(firewalld), as far as they are in force).
+          names the rules of the collection in the kernel, empty if they were changed, null if there are none),
+          C(active) and C(enabled) (of the unit that loads them) and C(managers) (V(ufw) and V(firewalld), as far as
+          they are in force).
       type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes

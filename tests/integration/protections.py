@@ -120,6 +120,9 @@ NETWORK_LINES = {
 RULES = (
     ("nft delete table inet ollama_multigpu", "systemctl reload ollama-firewall", "rules-port"),
     ("nft flush chain inet ollama_multigpu clients", "systemctl reload ollama-firewall", "rules-drop"),
+    ("nft flush chain inet ollama_multigpu input", "systemctl reload ollama-firewall", "rules-port"),
+    ("nft insert rule inet ollama_multigpu input accept", "systemctl reload ollama-firewall", "rules-accept"),
+    ("nft 'add table inet ollama_multigpu { flags dormant; }'", "systemctl reload ollama-firewall", "rules-hook"),
     ("systemctl disable -q ollama-firewall", "systemctl enable -q ollama-firewall", "rules-unit"),
     ("systemctl stop ollama-firewall", "systemctl start ollama-firewall", "rules-unit"),
 )

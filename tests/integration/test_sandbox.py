@@ -29,6 +29,19 @@ RULES = (
     "ls /etc/ollama-multigpu/firewall.nft /etc/systemd/system/ollama-firewall.service "
     "/etc/systemd/system/nftables.service.d/ollama-multigpu.conf 2>&-; true"
 )
+RULES_FILE = "/etc/ollama-multigpu/firewall.nft"
+#: (what somebody does to the rules, what is told of it).
+OTHER_RULES = (
+    ("nft flush chain inet ollama_multigpu input", "the table ollama_multigpu has other rules"),
+    ("nft insert rule inet ollama_multigpu input accept", "the table ollama_multigpu has other rules"),
+    ("nft delete table inet ollama_multigpu", "the table ollama_multigpu is missing"),
+    ("sed 's/hook input/hook forward/' %s | nft -f -" % RULES_FILE, "the table ollama_multigpu has other rules"),
+    (
+        "sed 's/saddr [{]/saddr { 198.18.0.0-198.18.0.9,/' %s | nft -f -" % RULES_FILE,
+        "others than the listed hosts may",
+    ),
+    ("rm " + RULES_FILE, "it is missing), and ollama@gpu0.service does not start again without them"),
+)
 STARTED = "systemctl show -P ActiveEnterTimestamp ollama@gpu0.service"
 ASK = (
     "import urllib.request as u; u.urlopen('http://127.0.0.1:11434/api/generate', "
@@ -181,7 +194,7 @@ def test_emptied_tables_are_a_finding_and_come_back(site, guarded):
     for command in ("check", "status"):
         told = said(guarded, command)
         assert "open_to_others: the rules of /etc/ollama-multigpu/firewall.nft are not in force" in told
-        assert "everybody who reaches the host can connect to" in told
+        assert "the table ollama_multigpu is missing" in told and "they keep nobody out of 0.0.0.0:11434" in told
     assert "open_to_others" in "".join(site.play("verify", expect=2).failures["served"])
 
     started = guarded.sh(STARTED)
@@ -197,6 +210,31 @@ def test_emptied_tables_are_a_finding_and_come_back(site, guarded):
     guarded.sh("nft flush ruleset")
     guarded.restart()
     assert not connects("other", served)
+
+
+@pytest.mark.parametrize(("change", "words"), OTHER_RULES)
+def test_rules_that_somebody_has_changed_are_a_finding_and_are_healed(site, guarded, change, words):
+    served, file, started = address_of("served"), guarded.sh("cat " + RULES_FILE), guarded.sh(STARTED)
+    guarded.sh(change)
+    told = said(guarded, "check")
+    assert "open_to_others: the rules of %s are not in force (" % RULES_FILE in told and words in told, told
+    guarded.sh("ollama-multigpu check --heal")
+    assert "Verdict: pass" in guarded.sh("ollama-multigpu check")
+    assert guarded.sh("cat " + RULES_FILE) == file and guarded.sh(STARTED) == started
+    assert connects("friend", served) and not connects("other", served)
+
+
+def test_what_a_heal_cannot_mend_of_the_rules_the_role_mends(site, guarded):
+    """A rule that others have added, too: what the role compares is the same as what the check compares."""
+    served = address_of("served")
+    guarded.sh("nft insert rule inet ollama_multigpu input accept")
+    assert connects("other", served)
+    assert site.play("site").counts["served"]["changed"] == 1 and not connects("other", served)
+    guarded.sh("rm %s; nft delete table inet ollama_multigpu" % RULES_FILE)
+    told = said(guarded, "check --heal")
+    assert "they keep nobody out of" in told and "are not in force either. Run the role again." in told, told
+    site.play("site")
+    assert "Verdict: pass" in guarded.sh("ollama-multigpu check") and not connects("other", served)
 
 
 def test_an_instance_that_is_added_later_is_guarded_and_ports_that_are_given_up_are_free(site, guarded):

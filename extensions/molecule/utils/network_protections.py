@@ -41,14 +41,20 @@ def of_start(unit):
 
 
 def of_kernel(ports):
-    """Whether the rules that are loaded are for all ports, and end with a drop."""
+    """Whether the rules that are loaded see what comes in, are for all ports, end with a drop, and let through nobody
+    but the host itself and networks."""
     listed = subprocess.run(["nft", "list", "table", "inet", "ollama_multigpu"], capture_output=True, check=False)
     text = listed.stdout.decode()
     found = re.search(r"tcp dport (\{.*?\}|\d+) jump clients", text)
     guarded = re.findall(r"\d+", found.group(1)) if found else []
     findings = ["rules-port: nothing guards port %s" % port for port in ports if str(port) not in guarded]
-    ends = re.search(r"(?m)^\s*counter .*drop comment", text)
-    return findings + ([] if ends else ["rules-drop: who is not listed is let through"])
+    if not re.search(r"(?m)^\s*counter .*drop$", text):
+        findings.append("rules-drop: who is not listed is let through")
+    if "hook input priority filter; policy accept;" not in text or "flags" in text:
+        findings.append("rules-hook: the rules do not see what comes in")
+    accepts = [line.strip() for line in text.splitlines() if line.strip().endswith("accept")]
+    others = [line for line in accepts if not re.match(r'iifname "lo" accept$|ip6? saddr (\{.*\}|\S+) accept$', line)]
+    return findings + ["rules-accept: %s" % line for line in others]
 
 
 def of_unit():

@@ -9,33 +9,16 @@ here.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..common import addresses, networks, paths
+from ..common.firewall_rules import Firewall
+from ..common.managed import MANAGED
 from . import order
 from .files import difference, is_absent
 from .schema import Change, ManagedFile
-from .unit_file import MANAGED
 from .wanted_files import root_file
 
-#: The first statement makes the table where it is missing, so that the second one never fails. nft applies a file as
-#: one transaction: at no moment is a port open to others.
-_RULES = """\
-table inet @table@
-delete table inet @table@
-table inet @table@ {
-\tchain input {
-\t\ttype filter hook input priority filter; policy accept;
-\t\tiifname "lo" accept
-\t\ttcp dport { @ports@ } jump clients
-\t}
-\tchain clients {
-@clients@\t\tcounter drop@comment@
-\t}
-}
-"""
 _UNIT = """\
 [Unit]
 Description=Who may connect to the Ollama instances
@@ -75,37 +58,6 @@ _OPENING = {
 _IN_FORCE = {"firewalld": "firewall-cmd --reload"}
 
 
-@dataclass(frozen=True)
-class Firewall:
-    """Rules of a host.
-
-    Attributes:
-        ports: of the instances.
-        allowed: networks (common/networks.py) whose hosts may connect, beside the host itself.
-    """
-
-    ports: tuple[int, ...]
-    allowed: tuple[str, ...]
-
-    @property
-    def digest(self) -> str:
-        """What names the rules in the kernel: a comment of their last one."""
-        return hashlib.sha256(self._text("").encode()).hexdigest()[:32]
-
-    @property
-    def text(self) -> str:
-        """The input of `nft -f`."""
-        return MANAGED + self._text(' comment "%s"' % self.digest)
-
-    def _text(self, comment: str) -> str:
-        clients = ""
-        for name, version in (("ip", 4), ("ip6", 6)):
-            members = networks.of_version(self.allowed, version)
-            clients += "\t\t%s saddr { %s } accept\n" % (name, ", ".join(members)) if members else ""
-        text = _RULES.replace("@ports@", ", ".join(map(str, self.ports))).replace("@table@", paths.FIREWALL_TABLE)
-        return text.replace("@clients@", clients).replace("@comment@", comment)
-
-
 def unit_text() -> str:
     """Return the text of the unit that loads the rules at boot."""
     return _filled(_UNIT)
@@ -117,7 +69,7 @@ def drop_in_text() -> str:
 
 
 def _filled(text: str) -> str:
-    for name, value in (("nft", paths.NFT), ("rules", paths.FIREWALL_RULES), ("table", paths.FIREWALL_TABLE)):
+    for name, value in (("nft", paths.NFT), ("rules", paths.FIREWALL_RULES)):
         text = text.replace("@%s@" % name, value)
     return MANAGED + text
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..common import paths
-from .unit_file import MANAGED
+from ..common.managed import MANAGED
 
 #: Seconds after the boot in which a GPU may appear. A driver that is built for a new kernel takes longer; then the unit
 #: fails and says which GPU is missing, and the instances start.

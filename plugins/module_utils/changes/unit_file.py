@@ -8,9 +8,8 @@ import ipaddress
 from dataclasses import dataclass
 
 from ..common import addresses, hardening, networks, paths
+from ..common.managed import MANAGED
 
-#: First line of every file that the role writes and that can hold a comment.
-MANAGED = "# Managed by Ansible: the next run of the role ollama_multigpu replaces changes.\n"
 _TEXT = """\
 [Unit]
 Description=Ollama on the GPUs of %i

@@ -13,12 +13,13 @@ from typing import Any
 
 from ..common import environment_file, paths, secrets
 from ..common.json_text import json_text
+from ..common.managed import MANAGED
 from ..placement.tell.written import as_written
 from .endpoints import plan_endpoints
 from .files import is_absent
 from .program_units import Checking, unit_texts
 from .schema import ManagedFile
-from .unit_file import MANAGED, Sandbox, unit_text
+from .unit_file import Sandbox, unit_text
 
 _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 _CHECKING = Checking()

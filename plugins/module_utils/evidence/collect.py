@@ -52,7 +52,8 @@ def collect(
         LibraryMissing: requests, or nvidia-ml-py where the plan uses GPUs.
     """
     instances = plan.get("instances") or []
-    properties = systemd.show([instance["unit"] for instance in instances])
+    units = [instance["unit"] for instance in instances]
+    properties = systemd.show([*units, paths.FIREWALL_UNIT])
     observers = [Observer(instance, timeout, properties.get(instance["unit"], {})) for instance in instances]
     uses_gpus = any(planned_uuids(model) for instance in instances for model in instance["models"])
     try:
@@ -82,7 +83,7 @@ def collect(
     for one in observers:
         one.join_devices(inventory["gpus"])
     observed = {one.instance["name"]: one.observed for one in observers}
-    return Observations(inventory, observed, used_before, Rules(**firewall.rules()))
+    return Observations(inventory, observed, used_before, Rules(**firewall.rules(properties)))
 
 
 def _used(inventory: dict[str, Any]) -> dict[str, int | None]:

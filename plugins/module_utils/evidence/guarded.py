@@ -9,9 +9,17 @@ from typing import Any, Optional
 from ..common import addresses, paths
 from .shapes import Check, Finding, Rules
 
-#: The finding of an instance to which everybody can connect, although the host has rules that say who may.
+#: The finding of an instance that the rules of the host do not guard as its file says.
 OPEN = "open_to_others"
-_LOADED = "the rules of %s" % paths.FIREWALL_RULES
+_RULES = "the rules of %s" % paths.FIREWALL_RULES
+_LOAD = (
+    "Load them with systemctl reload-or-restart %s, or run the role again. If they go again, look for what empties all "
+    "tables, such as nft flush ruleset or nft -f /etc/nftables.conf." % paths.FIREWALL_UNIT
+)
+_WRITE = (
+    "Run the role again, which writes and loads them. Where only the file is missing, ollama-multigpu check --heal "
+    "writes it from the rules in force."
+)
 
 
 def check(instance: dict[str, Any], rules: Rules) -> list[Check]:
@@ -23,7 +31,7 @@ def check(instance: dict[str, Any], rules: Rules) -> list[Check]:
     """
     if not _concerns(instance, rules):
         return []
-    return [Check("who_may_connect", _in_force(rules), _LOADED, _words(rules))]
+    return [Check("who_may_connect", _is_guarded(instance, rules), _RULES, _words(instance, rules))]
 
 
 def explain(instance: dict[str, Any], rules: Rules, serves: bool) -> list[Finding]:
@@ -34,40 +42,64 @@ def explain(instance: dict[str, Any], rules: Rules, serves: bool) -> list[Findin
         rules: of the host.
         serves: whether its server can be reached.
     """
-    passed = _in_force(rules)
+    passed = _is_guarded(instance, rules)
     if passed or not _concerns(instance, rules):
         return []
+    words = _words(instance, rules)
     if passed is None:
-        kind, evidence = "unproven", "it is not known whether %s are in force: %s" % (_LOADED, _words(rules))
+        kind, evidence = "unproven", "it is not known whether %s are in force: %s" % (_RULES, words)
         remedy = "Run the check as root on the host itself, where nft lists the rules."
     else:
-        outcome = (
-            "everybody who reaches the host can connect to %s:%s" % (instance["address"], instance["port"])
-            if serves
-            else "%s does not start without them" % instance["unit"]
-        )
-        kind, evidence = OPEN, "%s are not in force (%s), and %s" % (_LOADED, _words(rules), outcome)
-        remedy = (
-            "Load them with systemctl reload-or-restart %s, or run the role again. If they go again, look for what "
-            "empties all tables, such as nft flush ruleset or nft -f /etc/nftables.conf." % paths.FIREWALL_UNIT
-        )
+        kind, remedy = OPEN, _WRITE if rules.fault or _lacks_port(instance, rules) else _LOAD
+        evidence = "%s are not in force (%s), and %s" % (_RULES, words, _outcome(instance, rules, serves))
     return [Finding(kind, evidence, remedy, instance=instance["name"], model="")]
+
+
+def _outcome(instance: dict[str, Any], rules: Rules, serves: bool) -> str:
+    """What follows for an instance without the rules of the file."""
+    address, port = instance.get("address"), instance.get("port")
+    where = "%s:%s" % (address, port) if address else "port %s" % port
+    if not serves:
+        return "%s does not start without them" % instance["unit"]
+    if not rules.loaded or port not in rules.ports:
+        return (
+            "they keep nobody out of %s: who can connect is up to other firewalls (ufw, firewalld, IPAddressAllow of "
+            "the unit)" % where
+        )
+    if rules.fault:
+        told = "%s does not start again without them; until then, the rules that were loaded before are in force"
+        return told % instance["unit"]
+    return "others than the listed hosts may connect to %s" % where
 
 
 def _concerns(instance: dict[str, Any], rules: Rules) -> bool:
     address = addresses.without_brackets(str(instance.get("address") or ""))
-    return (rules.wanted is not None or rules.problem is not None) and not addresses.is_loopback(address)
+    wants = any(one is not None for one in (rules.wanted, rules.fault, rules.problem))
+    return wants and not addresses.is_loopback(address)
 
 
-def _in_force(rules: Rules) -> Optional[bool]:
-    """Whether they are; None where that is not known."""
-    return None if rules.problem else rules.loaded == rules.wanted
+def _is_guarded(instance: dict[str, Any], rules: Rules) -> Optional[bool]:
+    """Whether the rules of the file are in force for an instance; None where that is not known."""
+    if rules.fault:
+        return False
+    if rules.problem:
+        return None
+    return rules.loaded == rules.wanted and not _lacks_port(instance, rules)
 
 
-def _words(rules: Rules) -> str:
+def _lacks_port(instance: dict[str, Any], rules: Rules) -> bool:
+    """Whether the rules of the file are loaded, and do not name the port of an instance."""
+    return rules.loaded == rules.wanted and instance.get("port") not in rules.ports
+
+
+def _words(instance: dict[str, Any], rules: Rules) -> str:
     """What is in force, in words."""
+    if rules.fault:
+        return "%s: %s" % (paths.FIREWALL_RULES, rules.fault)
     if rules.problem:
         return rules.problem
     if rules.loaded is None:
         return "the table %s is missing" % paths.FIREWALL_TABLE
-    return _LOADED if rules.loaded == rules.wanted else "the table %s has other rules" % paths.FIREWALL_TABLE
+    if rules.loaded != rules.wanted:
+        return "the table %s has other rules" % paths.FIREWALL_TABLE
+    return "they do not name port %s" % instance.get("port") if _lacks_port(instance, rules) else _RULES

@@ -182,14 +182,18 @@ class ObservedInstance:
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """The host's rules of who may connect to its instances (host/firewall.py).
+    """The host's rules of who may connect to its instances, as host/firewall.py tells them.
 
-    `wanted` is the digest of those that it loads at boot, None where it has none, and `loaded` that of those in force,
-    None where there are none. `problem` is why these are not known.
+    `wanted` is the digest of those in the file, None where it has none, and `fault` what is wrong with that file; both
+    are None on a host without rules. `loaded` is the digest of those in force, "" where these are not as the collection
+    writes them, None where there are none; `ports` are the ports that they guard. `problem` is why it is not known what
+    is in force.
     """
 
     wanted: str | None = None
+    fault: str | None = None
     loaded: str | None = None
+    ports: tuple[int, ...] = ()
     problem: str | None = None
 
 

@@ -9,16 +9,21 @@ import re
 import subprocess
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ..common import paths
+from ..common import firewall_rules, paths
 from ..common.regular import read_regular
 from . import systemd
 from .command import ask
+from .json_file import write_text
+from .ownership import FilesError
 
 _SECONDS = 30
-_DIGEST = re.compile(r'counter [^\n]*drop comment "([0-9a-f]{32})"')
 _LIST = ("list", "table", "inet", paths.FIREWALL_TABLE)
 _ABSENT = "No such file or directory"
 _UFW = "/etc/ufw/ufw.conf"
+_MODE = 0o644
+_MISSING = "it is missing"
+_NOT_WRITTEN = "it has other rules than the role writes"
+_ENABLED = ("enabled", "enabled-runtime")
 _UFW_ENABLED = re.compile(r"(?m)^\s*ENABLED=[\"']?yes\b")
 
 
@@ -38,57 +43,97 @@ def state(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, 
     program = paths.NFT if root == "/" and os.access(paths.NFT, os.X_OK) else None
     return {
         "program": program,
-        "loaded": _loaded()[0] if program else None,
+        "loaded": _digest(_listed()[0]) if program else None,
         "active": unit.get("ActiveState") in systemd.RUNNING,
-        "enabled": unit.get("UnitFileState") in ("enabled", "enabled-runtime"),
+        "enabled": unit.get("UnitFileState") in _ENABLED,
         "managers": _managers(units, root),
     }
 
 
-def rules(root: str = "/") -> Dict[str, Optional[str]]:
-    """Return {wanted, loaded, problem} of the collection's rules.
+def rules(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, Any]:
+    """Return {wanted, fault, loaded, ports, problem} of the collection's rules.
 
-    `wanted` is the digest of those that are loaded at boot, None where the host has none; `loaded` that of those in the
-    kernel, "" where they are not as the collection writes them, None where there are none; `problem` is why it is not
-    known what is loaded. The kernel is asked only where rules are wanted.
+    `wanted` is the digest of those in the file, None where it has none; `fault` what is wrong with the file although
+    rules are wanted: there is one, or a unit loads it. `loaded` is the digest of those in the kernel, "" where these
+    are not as the collection writes them, None where there are none; `ports` are the ports that they guard. `problem`
+    is why it is not known what is loaded. The kernel is asked only where rules are wanted.
 
     Args:
+        units: of `systemd.show`, of the instances and of paths.FIREWALL_UNIT.
         root: / except in tests.
     """
-    found: Dict[str, Optional[str]] = {"wanted": None, "loaded": None, "problem": None}
+    found: Dict[str, Any] = {"wanted": None, "fault": None, "loaded": None, "ports": (), "problem": None}
     try:
-        found["wanted"] = digest_of(read_regular(paths.below(root, paths.FIREWALL_RULES)).decode("utf-8", "replace"))
+        written = firewall_rules.read(_text(root, paths.FIREWALL_RULES))
+        found["wanted"], found["fault"] = (written.digest, None) if written else (None, _NOT_WRITTEN)
     except FileNotFoundError:
-        return found
+        if not _load_rules(units):
+            return found
+        found["fault"] = _MISSING
     except OSError as error:
         return dict(found, problem=str(error))
-    found["loaded"], found["problem"] = _loaded()
-    return found
+    listed, found["problem"] = _listed()
+    loaded = firewall_rules.read(listed or "")
+    return dict(found, loaded=_digest(listed), ports=loaded.ports if loaded else ())
 
 
-def digest_of(listed: str) -> str:
-    """Return the digest in the collection's rules, as a file or as `nft list table` shows them; "" where they have
-    none."""
-    found = _DIGEST.search(listed)
-    return found.group(1) if found else ""
+def ready_file() -> bool:
+    """Make sure that the file of the rules can be loaded: where it is missing, write it from the rules in force.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        FilesError: it has other rules than the role writes, or is missing and the kernel does not have them either.
+    """
+    try:
+        written = firewall_rules.read(_text("/", paths.FIREWALL_RULES))
+    except FileNotFoundError:
+        loaded = firewall_rules.read(_listed()[0] or "")
+        if not loaded:
+            raise FilesError("%s is missing, and its rules are not in force either" % paths.FIREWALL_RULES)
+        write_text(paths.FIREWALL_RULES, loaded.text, _MODE)
+        return True
+    except OSError as error:
+        raise FilesError(str(error))
+    if not written:
+        raise FilesError("%s: %s" % (paths.FIREWALL_RULES, _NOT_WRITTEN))
+    return False
 
 
-def _loaded() -> Tuple[Optional[str], Optional[str]]:
-    """(digest of the rules in the kernel, why it is not known); both are None where there are no rules."""
+def _load_rules(units: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a unit loads the rules at its next start."""
+    enabled = (units.get(paths.FIREWALL_UNIT) or {}).get("UnitFileState") in _ENABLED
+    return enabled or any(paths.FIREWALL_RULES in one.get("ExecStartPre", "") for one in units.values())
+
+
+def _digest(listed: Optional[str]) -> Optional[str]:
+    """The digest of what nft lists; "" where that is not as the collection writes it, None where it lists nothing."""
+    if listed is None:
+        return None
+    found = firewall_rules.read(listed)
+    return found.digest if found else ""
+
+
+def _listed() -> Tuple[Optional[str], Optional[str]]:
+    """(the table of the collection in the kernel, why it is not known); both are None where there is no such table."""
     try:
         status, text, complaint = ask([paths.NFT, *_LIST], timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, "%s: %s" % (paths.NFT, error)
     if status == 0:
-        return digest_of(text), None
+        return text, None
     return None, None if _ABSENT in complaint else " ".join(complaint.split()) or "nft fails"
+
+
+def _text(root: str, path: str) -> str:
+    return read_regular(paths.below(root, path)).decode("utf-8", "replace")
 
 
 def _managers(units: Mapping[str, Mapping[str, str]], root: str) -> List[str]:
     found = []
     try:
-        text = read_regular(paths.below(root, _UFW)).decode("utf-8", "replace")
-        found += ["ufw"] if _UFW_ENABLED.search(text) else []
+        found += ["ufw"] if _UFW_ENABLED.search(_text(root, _UFW)) else []
     except OSError:
         pass
     firewalld = units.get(paths.FIREWALLD_UNIT) or {}

@@ -36,11 +36,16 @@ def write_object(path: str, content: Dict[str, Any], mode: int) -> None:
     Raises:
         FilesError: the place is not safe, or the system refuses.
     """
+    write_text(path, json_text(content), mode)
+
+
+def write_text(path: str, content: str, mode: int) -> None:
+    """Put a file of text in its place as `write_object` does. Raises FilesError."""
     files = Files(False, backup=str, set_context=_no_context)
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
         files.put(WantedFile(directory, "directory", ownership=Ownership(mode=_DIRECTORY_MODE)))
-    files.put(WantedFile(path, content=json_text(content).encode(), ownership=Ownership(mode=mode)))
+    files.put(WantedFile(path, content=content.encode(), ownership=Ownership(mode=mode)))
 
 
 def _no_context(_path: str) -> bool:

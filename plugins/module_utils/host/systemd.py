@@ -27,6 +27,7 @@ PROPERTIES = (
     "NeedDaemonReload",
     "FragmentPath",
     "DropInPaths",
+    "ExecStartPre",
     "ExecStart",
     "User",
     "Environment",

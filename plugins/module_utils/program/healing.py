@@ -15,7 +15,8 @@ from ..common import paths
 from ..common.names import InvalidName, parse, served_name
 from ..evidence import guarded
 from ..evidence.shapes import FAIL, PASS, Evidence
-from ..host import systemd, units
+from ..host import firewall, systemd, units
+from ..host.ownership import FilesError
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.loading import unload
 from ..ollama.target import ModelError, Target
@@ -119,10 +120,14 @@ def _reload(one: Configured, evidence: Evidence) -> Line:
 def _guard() -> Line:
     """Load the firewall rules. This disturbs no permitted client, so it is done at every check that misses them."""
     try:
+        written = firewall.ready_file()
         units.load([paths.FIREWALL_UNIT])
+    except FilesError as error:
+        return Line("heal: the rules of who may connect are not loaded: %s. Run the role again." % error, ERROR)
     except units.UnitError as error:
         return Line("heal: the rules of who may connect are not loaded: %s." % error, ERROR)
-    return Line("heal: the rules of who may connect are loaded again.", WARNING)
+    done = "%s is written from the rules in force, and they" % paths.FIREWALL_RULES
+    return Line("heal: %s are loaded again." % (done if written else "the rules of who may connect"), WARNING)
 
 
 def _restart(one: Configured, _evidence: Evidence) -> Line:

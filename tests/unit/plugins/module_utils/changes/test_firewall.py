@@ -39,11 +39,11 @@ def test_the_rules_let_the_host_itself_and_the_listed_through():
         "tcp dport { 11434, 11435 } jump clients",
         "ip saddr { 192.0.2.0/24, 198.51.100.9 } accept",
         "ip6 saddr { 2001:db8::/32 } accept",
-        'counter drop comment "%s"' % rules.digest,
+        "counter drop",
     ):
         assert line in lines
     # What is not of our ports is left to others; what is, ends at the last rule.
-    assert lines.index("ip6 saddr { 2001:db8::/32 } accept") < lines.index('counter drop comment "%s"' % rules.digest)
+    assert lines.index("ip6 saddr { 2001:db8::/32 } accept") < lines.index("counter drop")
     assert "ip6 saddr" not in firewall.Firewall((1,), ("192.0.2.7",)).text
 
 

@@ -341,5 +341,5 @@ def test_what_server_and_store_say_of_the_model(gather):
 
 def test_the_rules_of_who_may_connect_are_observed(gather, monkeypatch):
     told = {"wanted": "a" * 32, "loaded": None, "problem": None}
-    monkeypatch.setattr(collecting.firewall, "rules", lambda: dict(told))
+    monkeypatch.setattr(collecting.firewall, "rules", lambda units: dict(told))
     assert gather(Host([NAME], [engine()]), generate=False).rules == Rules("a" * 32)

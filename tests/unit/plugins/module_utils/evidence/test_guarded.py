@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes im
 
 from tests.unit.plugins.module_utils.evidence.builders import findings, observations, plan
 
-WANTED, OTHER = "a" * 32, "b" * 32
+WANTED, OTHER, PORTS = "a" * 32, "b" * 32, (11434,)
 
 
 def judged(rules, address="0.0.0.0", reachable=True):
@@ -30,19 +30,38 @@ def rule_checks(evidence):
     ("address", "checked"), [("0.0.0.0", [True]), ("[::]", [True]), ("127.0.0.1", []), ("::1", [])]
 )
 def test_rules_that_are_in_force_pass(address, checked):
-    found = judged(Rules(WANTED, WANTED), address)
+    found = judged(Rules(WANTED, loaded=WANTED, ports=PORTS), address)
     assert (found.verdict, findings(found), rule_checks(found)) == ("pass", [], checked)
 
 
+NOBODY = "they keep nobody out of 0.0.0.0:11434: who can connect is up to other firewalls (ufw, firewalld,"
+LOAD, RUN = "systemctl reload-or-restart ollama-firewall.service", "Run the role again, which writes and loads them"
+
+
 @pytest.mark.parametrize(
-    ("loaded", "words"), [(None, "the table ollama_multigpu is missing"), (OTHER, "has other rules"), ("", "has other")]
+    ("rules", "words", "outcome", "remedy"),
+    [
+        (Rules(WANTED), "the table ollama_multigpu is missing", NOBODY, LOAD),
+        (Rules(WANTED, loaded=""), "the table ollama_multigpu has other rules", NOBODY, LOAD),
+        (Rules(WANTED, loaded=OTHER, ports=(11435,)), "has other rules", NOBODY, LOAD),
+        (Rules(WANTED, loaded=OTHER, ports=PORTS), "has other rules", "others than the listed hosts may connect", LOAD),
+        (Rules(WANTED, loaded=WANTED, ports=(11435,)), "they do not name port 11434", NOBODY, RUN),
+        (
+            Rules(fault="it is missing", loaded=OTHER, ports=PORTS),
+            "firewall.nft: it is missing",
+            "ollama@gpu0-1.service does not start again without them",
+            RUN,
+        ),
+        (Rules(fault="it is missing"), "firewall.nft: it is missing", NOBODY, RUN),
+        (Rules(fault="it has other rules", loaded=""), "it has other rules", NOBODY, RUN),
+        (Rules(fault="it is missing", problem="Operation not permitted"), "it is missing", NOBODY, RUN),
+    ],
 )
-def test_rules_that_are_not_in_force_are_the_finding(loaded, words):
-    found = judged(Rules(WANTED, loaded))
+def test_rules_that_are_not_in_force_are_the_finding(rules, words, outcome, remedy):
+    found = judged(rules)
     assert (found.verdict, findings(found), rule_checks(found)) == ("fail", ["open_to_others"], [False])
     told = found.diagnosis[0]
-    assert words in told.evidence and "everybody who reaches the host can connect to 0.0.0.0:11434" in told.evidence
-    assert "systemctl reload-or-restart ollama-firewall.service" in told.remedy
+    assert words in told.evidence and outcome in told.evidence and remedy in told.remedy
     assert (told.instance, told.model) == ("gpu0-1", "")
 
 
@@ -50,22 +69,31 @@ def test_an_instance_that_has_not_started_without_rules_is_not_called_open():
     found = judged(Rules(WANTED, None), reachable=False)
     assert "open_to_others" in findings(found)
     told = next(one for one in found.diagnosis if one.finding == "open_to_others")
-    assert "ollama@gpu0-1.service does not start without them" in told.evidence and "everybody" not in told.evidence
+    assert "ollama@gpu0-1.service does not start without them" in told.evidence and "nobody" not in told.evidence
+
+
+def test_an_instance_without_an_address_is_judged_as_one_on_a_network():
+    wanted, seen = plan(), dataclasses.replace(observations(), rules=Rules(WANTED))
+    wanted["instances"][0].pop("address", None)
+    told = check_plan(wanted, seen).diagnosis[0]
+    assert told.finding == "open_to_others" and "keep nobody out of port 11434:" in told.evidence
 
 
 def test_what_is_not_known_of_rules_is_unproven():
-    found = judged(Rules(WANTED, None, "Operation not permitted"))
+    found = judged(Rules(WANTED, problem="Operation not permitted"))
     assert (found.verdict, findings(found), rule_checks(found)) == ("unproven", ["unproven"], [None])
     assert "Operation not permitted" in found.diagnosis[0].evidence
 
 
-@pytest.mark.parametrize("rules", [Rules(), Rules(loaded=OTHER)])
+@pytest.mark.parametrize("rules", [Rules(), Rules(loaded=OTHER), Rules(loaded="")])
 def test_a_host_without_rules_has_no_such_check(rules):
     found = judged(rules)
     assert (found.verdict, rule_checks(found)) == ("pass", [])
 
 
-@pytest.mark.parametrize("rules", [Rules(WANTED, None), Rules(WANTED, None, "Operation not permitted")])
+@pytest.mark.parametrize(
+    "rules", [Rules(WANTED), Rules(WANTED, problem="Operation not permitted"), Rules(fault="it is missing")]
+)
 def test_an_instance_on_the_loopback_address_needs_none(rules):
     found = judged(rules, "127.0.0.1")
     assert (found.verdict, rule_checks(found)) == ("pass", [])

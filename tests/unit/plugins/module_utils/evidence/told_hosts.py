@@ -10,7 +10,11 @@ import posixpath
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.arguments import option
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import engine_log, server_process
-from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import ObservedInstance, ObservedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import (
+    ObservedInstance,
+    ObservedModel,
+    Rules,
+)
 
 from tests.unit.plugins.module_utils.evidence.builders import (
     ANSWER,
@@ -160,6 +164,14 @@ def another(*likeliest):
     return dataclasses.replace(ANSWER, server="ollama@gpu1.service", tokens=((likeliest[0][0], -0.3, likeliest),))
 
 
+def on_a_network(**rules):
+    """A plan whose instance listens on a network, and observations of a host with these rules of who may connect."""
+    wanted = plan()
+    wanted["instances"][0]["address"] = "0.0.0.0"
+    return wanted, dataclasses.replace(observations(), rules=Rules(**rules))
+
+
+RULES = {"wanted": "a" * 32, "loaded": "a" * 32, "ports": (11434,)}
 LISTENERS = [
     {"address": "127.0.0.1", "port": 11434, "pid": pid, "process": name, "unit": unit}
     for pid, name, unit in ((4200, "ollama", UNIT), (77, "nginx", "nginx.service"))
@@ -282,6 +294,12 @@ LIES = {
     ),
     "forged_lines": (plan(), observations(log=logged('[GIN] | GET "/offloaded 49/49 layers to GPU"'))),
     "cpu_with_context": (on_the_cpu(), observations(held={A: OVERHEAD}, **WITHOUT_LOG)),
+    # -- who may connect -----------------------------------------------------------------------------------------------
+    "rules_gone": on_a_network(**dict(RULES, loaded=None, ports=())),
+    "rules_changed": on_a_network(**dict(RULES, loaded="", ports=())),
+    "longer_list": on_a_network(**dict(RULES, loaded="b" * 32)),
+    "rules_of_other_ports": on_a_network(**dict(RULES, ports=(11435,))),
+    "rules_file_gone": on_a_network(**dict(RULES, wanted=None, fault="it is missing")),
 }
 #: (plan, observations) of hosts whose figures contradict each other, so that they prove nothing.
 CONTRADICTIONS = {

@@ -5,25 +5,33 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.firewall import Firewall
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.firewall_rules import Firewall
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import firewall
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
 
-DIGEST = "0123456789abcdef" * 2
+RULES = Firewall((11434, 11435), ("192.0.2.7", "2001:db8::/32"))
+#: What nft prints of them. test_firewall_rules.py has what several releases of nft print.
+LISTED = """\
+table inet ollama_multigpu {
+	chain input {
+		type filter hook input priority filter; policy accept;
+		iifname "lo" accept
+		tcp dport { 11434, 11435 } jump clients
+	}
 
-
-@pytest.mark.parametrize(
-    ("listed", "digest"),
-    [
-        ('\t\tcounter packets 3 bytes 180 drop comment "%s"\n' % DIGEST, DIGEST),
-        ('\t\tcounter drop comment "%s"' % DIGEST, DIGEST),
-        ("table inet ollama_multigpu {\n}\n", ""),
-        ('\t\tcounter packets 3 bytes 180 accept comment "%s"\n' % DIGEST, ""),
-        ('\t\tcounter packets 3 bytes 180 drop comment "%sff"\n' % DIGEST, ""),
-    ],
-)
-def test_what_names_the_rules(listed, digest):
-    assert firewall.digest_of(listed) == digest
+	chain clients {
+		ip saddr 192.0.2.7 accept
+		ip6 saddr { 2001:db8::/32 } accept
+		counter packets 3 bytes 180 drop
+	}
+}
+"""
+NONE = (1, "", "Error: No such file or directory\nlist table inet ollama_multigpu\n")
+DENIED = (1, "", "Operation not permitted (you must be root)\n")
+HOST = {"wanted": None, "fault": None, "loaded": None, "ports": (), "problem": None}
+ENABLED = {paths.FIREWALL_UNIT: {"UnitFileState": "enabled"}}
+LOADS = "{ path=/usr/sbin/nft ; argv[]=/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft ; ignore_errors=no }"
 
 
 @pytest.mark.parametrize(
@@ -57,38 +65,100 @@ def test_the_unit_that_loads_the_rules(tmp_path, unit, active, enabled):
     assert (found["active"], found["enabled"], found["loaded"]) == (active, enabled, None)
 
 
+@pytest.fixture(name="nft")
+def _nft(monkeypatch):
+    """Sets what nft answers."""
+
+    def answers(answer):
+        def ask(command, timeout):
+            assert command == ["/usr/sbin/nft", "list", "table", "inet", "ollama_multigpu"]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(firewall, "ask", ask)
+
+    return answers
+
+
 @pytest.mark.parametrize(
-    ("answer", "loaded", "problem"),
+    ("answer", "found"),
     [
-        ((0, 'counter packets 1 bytes 2 drop comment "%s"' % DIGEST, ""), DIGEST, None),
-        ((0, "table inet ollama_multigpu {\n}", ""), "", None),
-        ((1, "", "Error: No such file or directory\nlist table inet ollama_multigpu\n"), None, None),
-        ((1, "", "Operation not permitted (you must be root)\n"), None, "Operation not permitted (you must be root)"),
-        (FileNotFoundError("no program"), None, "/usr/sbin/nft: no program"),
+        ((0, LISTED, ""), {"loaded": RULES.digest, "ports": (11434, 11435)}),
+        ((0, LISTED.replace("192.0.2.7", "192.0.2.8"), ""), {"ports": (11434, 11435)}),
+        ((0, LISTED.replace('iifname "lo"', ""), ""), {"loaded": ""}),
+        ((0, "table inet ollama_multigpu {\n}", ""), {"loaded": ""}),
+        (NONE, {}),
+        (DENIED, {"problem": "Operation not permitted (you must be root)"}),
+        (FileNotFoundError("no program"), {"problem": "/usr/sbin/nft: no program"}),
     ],
 )
-def test_which_rules_are_wanted_and_loaded(tmp_path, monkeypatch, answer, loaded, problem):
-    def ask(command, timeout):
-        assert command == ["/usr/sbin/nft", "list", "table", "inet", "ollama_multigpu"]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(firewall, "ask", ask)
-    _written(tmp_path, Firewall((1,), ("192.0.2.7",)).text)
-    wanted = Firewall((1,), ("192.0.2.7",)).digest
-    assert firewall.rules(str(tmp_path)) == {"wanted": wanted, "loaded": loaded, "problem": problem}
+def test_which_rules_are_wanted_and_loaded(tmp_path, nft, answer, found):
+    nft(answer)
+    _written(tmp_path, RULES.text)
+    rules = firewall.rules({}, str(tmp_path))
+    assert rules == {**HOST, "wanted": RULES.digest, "loaded": rules["loaded"], **found}
+    assert (rules["loaded"] == rules["wanted"]) is ("loaded" in found and found["loaded"] == RULES.digest)
 
 
 def test_a_host_without_rules_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(firewall, "ask", None)
-    assert firewall.rules(str(tmp_path)) == {"wanted": None, "loaded": None, "problem": None}
+    units = {"ollama@gpu0.service": {"ExecStartPre": ""}, paths.FIREWALL_UNIT: {"UnitFileState": ""}}
+    assert firewall.rules(units, str(tmp_path)) == HOST
+
+
+@pytest.mark.parametrize("units", [ENABLED, {"ollama@gpu0.service": {"ExecStartPre": LOADS}}])
+def test_a_unit_that_loads_a_file_that_is_gone(tmp_path, nft, units):
+    nft((0, LISTED, ""))
+    found = firewall.rules(units, str(tmp_path))
+    assert found == {**HOST, "fault": "it is missing", "loaded": RULES.digest, "ports": (11434, 11435)}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", RULES.text.replace("counter drop", "counter accept")])
+def test_a_file_that_keeps_nobody_out(tmp_path, nft, text):
+    nft((0, text, ""))
+    _written(tmp_path, text)
+    found = firewall.rules({}, str(tmp_path))
+    assert (found["wanted"], found["fault"]) == (None, "it has other rules than the role writes")
 
 
 def test_rules_that_cannot_be_read_are_not_known(tmp_path):
     (tmp_path / "etc" / "ollama-multigpu" / "firewall.nft").mkdir(parents=True)
-    found = firewall.rules(str(tmp_path))
+    found = firewall.rules({}, str(tmp_path))
     assert found["wanted"] is None and found["problem"]
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path, monkeypatch):
+    """The place of the rules, in a directory that is there."""
+    file = tmp_path / "etc" / "firewall.nft"
+    file.parent.mkdir()
+    monkeypatch.setattr(paths, "FIREWALL_RULES", str(file))
+    return file
+
+
+def test_a_file_that_is_gone_is_written_from_what_is_in_force(file, nft):
+    nft((0, LISTED, ""))
+    assert firewall.ready_file() is True and file.read_text(encoding="utf-8") == RULES.text
+    assert file.stat().st_mode & 0o777 == 0o644
+    nft(NONE)
+    assert firewall.ready_file() is False and file.read_text(encoding="utf-8") == RULES.text
+
+
+@pytest.mark.parametrize("answer", [NONE, DENIED, (0, LISTED.replace("counter", "accept counter"), "")])
+def test_no_file_is_written_from_other_rules(file, nft, answer):
+    nft(answer)
+    with pytest.raises(FilesError, match="is missing, and its rules are not in force either"):
+        firewall.ready_file()
+    assert not file.exists()
+
+
+def test_a_file_that_somebody_has_changed_is_left(file, nft):
+    nft((0, LISTED, ""))
+    file.write_text("table inet other {\n}\n", encoding="utf-8")
+    with pytest.raises(FilesError, match="other rules than the role writes"):
+        firewall.ready_file()
+    assert file.read_text(encoding="utf-8").startswith("table inet other")
 
 
 def _written(root, text):

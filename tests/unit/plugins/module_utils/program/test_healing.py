@@ -9,6 +9,7 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import Rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import run_lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.units import UnitError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import healing
@@ -27,6 +28,7 @@ class Healed:
 
     def __init__(self, host, monkeypatch):
         self.host, self.done, self.cured_by, self.unit = host, [], None, {"ActiveState": "active"}
+        self.file_written = False
         host.write_instance(plan())
         host.shows(observations(**ILL))
         monkeypatch.setattr(healing, "OllamaClient", lambda url, timeout: None)
@@ -34,6 +36,7 @@ class Healed:
         monkeypatch.setattr(healing.units, "stop", lambda units: self.does("stop " + " ".join(units)))
         monkeypatch.setattr(healing.units, "start", lambda units: self.does("start " + units[0]))
         monkeypatch.setattr(healing.units, "load", lambda units: self.does("load rules " + units[0]))
+        monkeypatch.setattr(healing.firewall, "ready_file", lambda: self.file_written)
         monkeypatch.setattr(healing, "load_and_prove", self._load)
         monkeypatch.setattr(healing.systemd, "show", lambda units: {units[0]: self.unit})
 
@@ -183,23 +186,43 @@ def without_rules():
     return dataclasses.replace(observations(), rules=Rules("a" * 32, None))
 
 
-def test_rules_of_who_may_connect_are_loaded_again_and_no_instance_is_touched(healed):
-    opened = plan()
-    opened["instances"][0]["address"] = "0.0.0.0"
-    healed.host.places.plan_file.write_text(json.dumps(opened), encoding="utf-8")
-    healed.host.write_instance(opened)
+@pytest.fixture(name="opened")
+def _opened(healed):
+    """A healthy host whose rules of who may connect are not in force."""
+    wanted = plan()
+    wanted["instances"][0]["address"] = "0.0.0.0"
+    healed.host.places.plan_file.write_text(json.dumps(wanted), encoding="utf-8")
+    healed.host.write_instance(wanted)
     healed.host.shows(without_rules())
-    healed.cured_by = "load rules"
-    code, done, text = healed.check()
-    assert (code, done) == (0, ["load rules ollama-firewall.service"]) and "are loaded again" in text
-    healed.cured_by = None
-    healed.host.shows(without_rules())
+    return healed
+
+
+def test_rules_of_who_may_connect_are_loaded_again_and_no_instance_is_touched(opened):
+    opened.cured_by = "load rules"
+    code, done, text = opened.check()
+    assert (code, done) == (0, ["load rules ollama-firewall.service"]) and "connect are loaded again" in text
+    opened.cured_by = None
+    opened.host.shows(without_rules())
     for _again in range(2):
-        code, done, text = healed.check()
+        code, done, text = opened.check()
         assert (code, done) == (1, ["load rules ollama-firewall.service"]) and "open_to_others" in text
 
     def fails(units):
         raise UnitError("systemctl reload-or-restart ends with status 1: no")
 
     healing.units.load = fails
-    assert "the rules of who may connect are not loaded: systemctl" in healed.check()[2]
+    assert "the rules of who may connect are not loaded: systemctl" in opened.check()[2]
+
+
+def test_a_file_of_rules_that_is_gone_is_written_before_it_is_loaded(opened):
+    opened.cured_by, opened.file_written = "load rules", True
+    assert "/etc/ollama-multigpu/firewall.nft is written from the rules in force, and they are" in opened.check()[2]
+
+
+def test_a_file_of_rules_that_cannot_be_used_is_not_loaded(opened, monkeypatch):
+    def fails():
+        raise FilesError("firewall.nft: it has other rules than the role writes")
+
+    monkeypatch.setattr(healing.firewall, "ready_file", fails)
+    code, done, text = opened.check()
+    assert (code, done) == (1, []) and "than the role writes. Run the role again." in text

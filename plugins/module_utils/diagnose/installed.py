@@ -106,11 +106,9 @@ def _servers(evidence: HostEvidence) -> Iterator[Finding]:
 def _failed(server: Server) -> Iterator[Finding]:
     if not start_problems.has_ended(server.properties, None) or not _should_run(server):
         return
-    lines = list(server.last_lines)
-    line = start_problems.telling_line(lines)
+    line, remedy = start_problems.cause(server.name, server.properties, server.last_lines)
     seen = secrets.without_credentials(line).rstrip(".") if line else "its journal is empty"
     state, result = server.properties.get("ActiveState"), server.properties.get("Result") or "unknown"
-    remedy = start_problems.remedy(server.name, server.properties, lines)
     if (state, result) == ("inactive", "success"):
         seen = "it was stopped, or it ended without an error"
         remedy = "Start it: systemctl start %s. %s" % (server.name, remedy)

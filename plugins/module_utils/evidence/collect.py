@@ -19,7 +19,7 @@ from ..common.names import served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import firewall, listeners, systemd
-from . import gpu_memory, observer
+from . import gpu_memory, observer, server_process
 from .concurrency import in_parallel
 from .generations import rounds
 from .load_progress import LoadProgress
@@ -27,6 +27,8 @@ from .observer import Observer
 from .planned import planned_uuids
 from .shapes import Observations, Rules
 
+#: How often sockets are read while the main process of a unit changes.
+_LOOKS = 3
 _NOT_WANTED = "no generation was run"
 
 
@@ -53,7 +55,7 @@ def collect(
     """
     instances = plan.get("instances") or []
     units = [instance["unit"] for instance in instances]
-    properties = systemd.show([*units, paths.FIREWALL_UNIT])
+    properties = systemd.show(units)
     observers = [Observer(instance, timeout, properties.get(instance["unit"], {})) for instance in instances]
     uses_gpus = any(planned_uuids(model) for instance in instances for model in instance["models"])
     try:
@@ -77,13 +79,28 @@ def collect(
     else:
         for found in (found for one in observers for found in one.observed.models.values()):
             found.not_generated = _NOT_WANTED
-    sockets = listeners.listeners()
-    in_parallel([functools.partial(one.finish, sockets) for one in observers])
+    sockets, properties = _listening([*units, paths.FIREWALL_UNIT])
+    in_parallel([functools.partial(one.finish, sockets, properties.get(one.instance["unit"], {})) for one in observers])
     inventory = _settled_inventory(observers, nvml_timeout, inventory)
     for one in observers:
         one.join_devices(inventory["gpus"])
     observed = {one.instance["name"]: one.observed for one in observers}
     return Observations(inventory, observed, used_before, Rules(**firewall.rules(properties)))
+
+
+def _listening(units: list[str]) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
+    """Return the sockets of the host and what systemd says of these units, both of one moment: a server that was
+    restarted while its models were loaded, or between the two looks, has another process now."""
+    properties = systemd.show(units)
+    for _look in range(_LOOKS):
+        before, sockets, properties = properties, listeners.listeners(), systemd.show(units)
+        if _main_pids(before) == _main_pids(properties):
+            break
+    return sockets, properties
+
+
+def _main_pids(properties: dict[str, dict[str, str]]) -> dict[str, int]:
+    return {unit: server_process.main_pid(found) for unit, found in properties.items()}
 
 
 def _used(inventory: dict[str, Any]) -> dict[str, int | None]:

@@ -31,6 +31,8 @@ _BEFORE_START_SECONDS, _WITHOUT_ENGINE_SECONDS = 60, 600
 _ONE_DAY_SECONDS = 86400
 _ENGINE_GONE = "the server lists the model, but the process of its engine is gone"
 _RELOADED = "The server listed %s, but the process of its engine was gone: this check has loaded the model again."
+_ENDED = "process %d ended after it had loaded the model"
+_RESTARTED = "process %%d ended with its server, which was restarted during this check (process %d, then %d)"
 _STOPPED = "process %d is stopped by a signal or a debugger (kill -CONT %d lets it go on)"
 _NOT_IN_JOURNAL = "the journal no longer has the start of this engine"
 
@@ -52,9 +54,12 @@ class Observer:
         for model in instance["models"]:
             self.observed.models[served_name(model)] = ObservedModel()
         self._shown: dict[str, dict[str, Any] | None] = {}
-        # Without a running unit, engines cannot be assigned to it, so a missing engine proves nothing.
-        self._main_pid = int(properties.get("MainPID") or 0)
-        self._sees_engines = self._main_pid != 0
+        self._main_pid = server_process.main_pid(properties)
+
+    @property
+    def _sees_engines(self) -> bool:
+        """Without a running unit, engines cannot be assigned to it, so a missing engine proves nothing."""
+        return self._main_pid != 0
 
     def has_to_load(self) -> bool:
         """Return whether a planned model is not loaded, or its engine is gone."""
@@ -132,9 +137,17 @@ class Observer:
         if spent:
             found.tokens_per_second = round((answer.get("eval_count") or 0) * 1e9 / spent, 2)
 
-    def finish(self, sockets: list[dict[str, Any]]) -> None:
+    def finish(self, sockets: list[dict[str, Any]], properties: dict[str, str]) -> None:
         """Read what is loaded now, whether the engines that were seen are still alive, and what they logged.
-        `sockets`: of host/listeners.py."""
+
+        Args:
+            sockets: of host/listeners.py.
+            properties: systemd's, of the instance's unit, at the moment of the sockets.
+        """
+        pid = server_process.main_pid(properties)
+        restarted = pid != self._main_pid and pid and self._main_pid
+        ended = _RESTARTED % (self._main_pid, pid) if restarted else _ENDED
+        self.observed.unit, self._main_pid = properties, pid
         if not self.observed.reachable:
             return
         if any(found.fresh for found in self.observed.models.values()):
@@ -142,13 +155,13 @@ class Observer:
         self._read_ps()
         for found in self.observed.models.values():
             if found.engine and not proc.is_alive(found.engine.pid, found.engine.started):
-                found.died = "process %d ended after it had loaded the model" % found.engine.pid
+                found.died = ended % found.engine.pid
             elif found.engine and proc.is_stopped(found.engine.pid):
                 found.died = _STOPPED % (found.engine.pid, found.engine.pid)
         before = {name: found.engine for name, found in self.observed.models.items()}
         self._find_engines()
         for name, found in self.observed.models.items():
-            found.stayed = found.engine is not None and found.engine == before[name] or None
+            found.stayed = found.engine is not None and found.engine.is_process(before[name]) or None
         for found in self.observed.models.values():
             if found.loaded and not found.engine and self._sees_engines:
                 found.died = found.died or _ENGINE_GONE

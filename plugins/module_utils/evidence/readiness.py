@@ -85,7 +85,7 @@ def _wait(unit: str, client: OllamaClient, timeout: float) -> Readiness:
                 unit,
                 client.url,
                 problem="%s runs and has not answered for %g seconds (%s). %s%s"
-                % (unit, timeout, said, start_problems.remedy(unit, properties, lines), _told(lines)),
+                % (unit, timeout, said, start_problems.cause(unit, properties, lines)[1], _told(lines)),
             )
         time.sleep(_INTERVAL)
 
@@ -95,7 +95,7 @@ def _ended(unit: str, properties: dict[str, str], since: float) -> str:
     return "%s ended right after its start (systemd: %s). %s%s" % (
         unit,
         properties.get("Result") or properties.get("ActiveState") or "unknown",
-        start_problems.remedy(unit, properties, lines),
+        start_problems.cause(unit, properties, lines)[1],
         _told(lines),
     )
 

@@ -14,6 +14,8 @@ from . import programs
 from .diagnosis import Diagnosis
 from .shapes import Check, Finding, ObservedInstance
 
+#: The check whether systemd has read the files of the unit as they are now.
+UNIT_READ = "unit"
 _READ = {True: "as systemd has read it", False: "changed since", None: "unknown"}
 #: Findings that a wrong environment can cause.
 _OF_PLACEMENT = ("one_gpu_carries_all", "layers_on_cpu", "cpu_only", "far_from_predicted")
@@ -51,9 +53,13 @@ class ServerIdentity:
         found, server = self.observed.listener or {}, int(self.observed.unit.get("MainPID") or 0)
         if found.get("pid") is None:
             return None
-        if found.get("unit") != self.unit:
+        if not self.is_of_unit():
             return False
         return found["pid"] == server if server else None
+
+    def is_of_unit(self) -> bool:
+        """Return whether that process is one of the instance's unit, its server or another."""
+        return (self.observed.listener or {}).get("unit") == self.unit
 
     def is_read(self) -> Optional[bool]:
         """Return whether systemd has read the files of the unit as they are now; None where it does not say."""
@@ -92,7 +98,7 @@ def check_server(identity: ServerIdentity) -> list[Check]:
         Check("listener", own, "the server of %s" % identity.unit, identity.listener() or "unknown"),
         Check("programs", None if others is None else not others, "of one installation", _list(others)),
         Check("environment", None if variables is None else not variables, "that of the plan", _list(variables)),
-        Check("unit", identity.is_read(), _READ[True], _READ[identity.is_read()]),
+        Check(UNIT_READ, identity.is_read(), _READ[True], _READ[identity.is_read()]),
     ]
     if identity.release:
         checks.append(Check("release", identity.is_release(), identity.release, identity.observed.version or "unknown"))
@@ -124,10 +130,13 @@ def _unknown(identity: ServerIdentity) -> Optional[Diagnosis]:
     unknown = [check.name for check in check_server(identity) if check.passed is None]
     if not unknown:
         return None
+    remedy = "Run the check as root on the host itself, which may read the processes and sockets of %s." % identity.unit
+    if identity.observed.runs_next is None and identity.observed.executable:
+        remedy += " If its ExecStart (systemctl cat %s) is a script, let it name the program ollama." % identity.unit
     return Diagnosis(
         "unproven",
         "it is not known whether the server at %s is that of the plan (%s)" % (identity.url, ", ".join(unknown)),
-        "Run the check as root on the host itself, which may read the processes and sockets of %s." % identity.unit,
+        remedy,
     )
 
 
@@ -147,6 +156,15 @@ def _environment(identity: ServerIdentity) -> Optional[Diagnosis]:
 def _other_listener(identity: ServerIdentity) -> Optional[Diagnosis]:
     if identity.is_own() is not False:
         return None
+    if identity.is_of_unit():
+        return Diagnosis(
+            "not_loaded",
+            "%s answers at %s, and not the main process of its unit (%s)"
+            % (identity.listener(), identity.url, identity.observed.unit.get("MainPID")),
+            "Look at systemctl cat %s. A program that starts the server has to become the server (exec in a script): "
+            "systemd watches the main process alone. What forwards connections does not belong into the unit. "
+            "Then restart %s." % (identity.unit, identity.unit),
+        )
     return Diagnosis(
         "not_loaded",
         "%s answers at %s, and not the server of %s" % (identity.listener(), identity.url, identity.unit),

@@ -16,6 +16,8 @@ from ..ollama.client import OllamaClient, OllamaError
 from . import server
 from .shapes import ObservedInstance
 
+_SERVER = "ollama"
+
 
 def read(
     client: OllamaClient, instance: Mapping[str, Any], observed: ObservedInstance, sockets: list[dict[str, Any]]
@@ -28,17 +30,33 @@ def read(
         observed: of the instance, with the properties of its unit.
         sockets: of host/listeners.py, which reads all processes of the host: once for all instances.
     """
-    pid = int(observed.unit.get("MainPID") or 0)
+    pid = main_pid(observed.unit)
     try:
         observed.version = client.version() or None
     except OllamaError:
         observed.version = None
     observed.listener = listener_at(instance["url"], sockets, pid)
     observed.executable = proc.executable(pid) if pid else None
-    program = systemd.program(observed.unit)
-    if program:  # another one (numactl ...) starts the server, and tells nothing of it
-        observed.runs_next = posixpath.basename(program) != "ollama" or server.runs(program, pid or None)
+    program = _program(observed.unit)
+    if program:
+        observed.runs_next = server.runs(program, pid or None)
     observed.differences = _differences(instance.get("environment") or {}, pid, observed.unit)
+
+
+def main_pid(properties: Mapping[str, str]) -> int:
+    """Return the main process of a unit, 0 where it is not known.
+
+    Args:
+        properties: of systemd.show.
+    """
+    return int(properties.get("MainPID") or 0)
+
+
+def _program(properties: Mapping[str, str]) -> str | None:
+    """The server that a unit starts, by itself or by another program (numactl ...) whose arguments name it; None where
+    they do not, as for a script."""
+    words = systemd.command(properties)
+    return next((word for word in words if word.startswith("/") and posixpath.basename(word) == _SERVER), None)
 
 
 def listener_at(url: str, sockets: list[dict[str, Any]], server_pid: int = 0) -> dict[str, Any] | None:

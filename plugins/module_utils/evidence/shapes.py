@@ -41,6 +41,10 @@ class EngineProcess:
     executable: str | None = None
     mapped: list[str] | None = None
 
+    def is_process(self, other: EngineProcess | None) -> bool:
+        """Return whether another one is the same process. What it has mapped changes while a model is loaded."""
+        return other is not None and (self.pid, self.started) == (other.pid, other.started)
+
 
 @dataclasses.dataclass(frozen=True)
 class LoggedDevice:

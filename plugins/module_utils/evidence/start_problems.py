@@ -13,15 +13,23 @@ MOST_LINES = 12
 LONGEST_LINE = 300
 
 _ANYTHING = "Look at the whole journal: journalctl --unit=%(unit)s."
+_RULES = re.escape(paths.FIREWALL_RULES)
+_FAILED_BEFORE = "Failed in ExecStartPre: "
 _RELEASE = "Remove the release's directory below " + paths.RELEASES + " and run again, and check the archive"
 #: (what a line or the result of the unit says, remedy with %(unit)s and the groups of the expression).
 _KINDS = (
     (
-        # nft is all that runs before the program itself (changes/unit_file.py).
-        r"Control process exited|Failed to locate executable " + re.escape(paths.NFT),
+        # Each message of nft has the path of the file, and "Error".
+        _FAILED_BEFORE + paths.NFT + " |Error: .*" + _RULES + "|" + _RULES + r"\S* Error: |"
+        "Failed to locate executable " + paths.NFT,
         "The rules of who may connect (ollama_multigpu_allow_from) cannot be loaded, and without them the instance is "
         "not started, because it would be open to everybody. " + paths.NFT + " -f " + paths.FIREWALL_RULES + " says "
         "why; systemd starts the instance by itself once that works.",
+    ),
+    (
+        _FAILED_BEFORE + "(?P<command>.+)",
+        "The command %(command)s, which %(unit)s runs before the program, fails. The collection has no such command: "
+        "look at systemctl cat %(unit)s, and remove it or mend it.",
     ),
     (
         r"listen tcp \S*?:(?P<port>\d+): bind: address already in use",
@@ -70,33 +78,34 @@ _KINDS = (
         r"status=\d+/ILL|signal=ILL|SIGILL",
         "The processor does not know an instruction that this release uses: use another release or machine.",
     ),
+    (
+        r"Control process exited",
+        "A command that %(unit)s runs before or after the program fails: systemctl status %(unit)s names it, and the "
+        "journal may say why (journalctl --unit=%(unit)s).",
+    ),
 )
+#: A command in ExecStartPre whose failure ends the start, and how it has ended; one that has not has no code.
+_BEFORE = re.compile(r"argv\[\]=(.*?) ; ignore_errors=no ; [^\n]*?code=(\w+) ; status=(\d+)")
 
 
-def remedy(unit: str, properties: Mapping[str, str], lines: Sequence[str]) -> str:
-    """What to do about a service that ended: one or two sentences.
+def cause(unit: str, properties: Mapping[str, str], lines: Sequence[str]) -> tuple[str, str]:
+    """Return the line that says why a service ended, "" where there is none, and what to do about it.
 
     Args:
         unit: name of the unit.
-        properties: of systemd.show; `Result` is looked at as well.
-        lines: the end of its journal; the first kind of the table that any of them shows is the one.
+        properties: of systemd.show; `Result` and `ExecStartPre` are looked at as well.
+        lines: the end of its journal. The first kind of the table that any of them shows is the one, and the last line
+            of that kind is told. Where none is known, it is the last line of all.
     """
-    text = "\n".join([*lines, properties.get("Result", "")])
+    last = lines[-1] if lines else ""
+    before = _BEFORE.findall(properties.get("ExecStartPre", ""))
+    of_systemd = [_FAILED_BEFORE + command for command, code, status in before if (code, status) != ("exited", "0")]
     for expression, words in _KINDS:
-        found = re.search(expression, text)
-        if found:
-            return words % {"unit": unit, **found.groupdict()}
-    return _ANYTHING % {"unit": unit}
-
-
-def telling_line(lines: Sequence[str]) -> str:
-    """Return the line that says why a service ended: one that `remedy` knows, or the last one; "" where there is none.
-
-    Args:
-        lines: the end of its journal.
-    """
-    known = (line for line in lines for expression, _words in _KINDS if re.search(expression, line))
-    return next(known, lines[-1] if lines else "")
+        for text in reversed([properties.get("Result", ""), *of_systemd, *lines]):
+            found = re.search(expression, text)
+            if found:
+                return text if text in lines else last, words % {"unit": unit, **found.groupdict()}
+    return last, _ANYTHING % {"unit": unit}
 
 
 def has_ended(properties: Mapping[str, str], restarts: Optional[int]) -> bool:

@@ -39,7 +39,7 @@ PROPERTIES = (
 RUNNING = ("active", "activating", "reloading")
 _SHOW_SECONDS = 30
 _JOURNAL_SECONDS = 60
-_PROGRAM = re.compile(r"\{ path=(/.*?) ; argv\[\]=")
+_COMMAND = re.compile(r"\{ path=(/.*?) ; argv\[\]=(.*?) ; ")
 _ENVIRONMENT_FILE = re.compile(r"(?P<path>/.*?) \(ignore_errors=(?:yes|no)\)(?: |$|\n)")
 
 
@@ -99,10 +99,14 @@ def environment(properties: Mapping[str, str]) -> Dict[str, str]:
     return variables
 
 
-def program(properties: Mapping[str, str]) -> Optional[str]:
-    """Return the program that a unit would start now, by its ExecStart; None without one, or with several."""
-    found = _PROGRAM.findall(properties.get("ExecStart", ""))
-    return found[0] if len(found) == 1 else None
+def command(properties: Mapping[str, str]) -> List[str]:
+    """Return the program that a unit would start now, and its arguments, by its ExecStart; [] without one, or with
+    several.
+
+    systemd does not quote arguments: one with a space is two here.
+    """
+    found = _COMMAND.findall(properties.get("ExecStart", ""))
+    return [found[0][0], *found[0][1].split(" ")[1:]] if len(found) == 1 else []
 
 
 def user(properties: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Heal an instance that is not as planned: load its models again, or restart it if this did not help.
 
-Each step is tried once. The steps that were tried are kept in a file until a later check finds the instance as planned.
+Before that, missing firewall rules are loaded, and systemd reads units that were changed. Each step is tried once. The
+steps that were tried are kept in a file until a later check finds the instance as planned.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Optional
 from ..common import paths
 from ..common.names import InvalidName, parse, served_name
 from ..evidence import guarded
+from ..evidence.server_identity import UNIT_READ
 from ..evidence.shapes import FAIL, PASS, Evidence
 from ..host import firewall, systemd, units
 from ..host.ownership import FilesError
@@ -28,6 +30,7 @@ from .shapes import ERROR, WARNING, Line, Places
 from .verdicts import verdicts
 
 RELOADED, RESTARTED = "reloaded", "restarted"
+_TRIED = ((RELOADED, "its models were loaded again at %s"), (RESTARTED, "it was restarted at %s"))
 #: Findings that neither a load nor a restart can mend, such as a GPU that is gone. Missing firewall rules are loaded
 #: before these steps.
 _NOT_HEALED = {"gpu_not_seen", "foreign_process", "unplanned_model", "unproven", guarded.OPEN}
@@ -52,11 +55,14 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
     if any(one.finding == guarded.OPEN for one in seen.evidence.diagnosis):
         lines.append(_guard())
         seen = observe(plan)
+    if any(name in instances and not why_not(instances[name], seen.evidence) for name in _unread(seen.evidence)):
+        lines.append(_read_units())
+        seen = observe(plan)
     for step, act in ((RELOADED, _reload), (RESTARTED, _restart)):
         due = [
             instances[name]
             for name in _failing(seen.evidence)
-            if name in instances and not why_not(instances[name], seen.evidence) and step not in tried.get(name, {})
+            if name in instances and _is_due(instances[name], step, seen.evidence) and step not in tried.get(name, {})
         ]
         if not due:
             continue
@@ -98,23 +104,55 @@ def _failing(evidence: Evidence) -> list[str]:
     return [name for name, verdict in verdicts(evidence).items() if verdict == FAIL]
 
 
-def _reload(one: Configured, evidence: Evidence) -> Line:
-    """Unload the models that are not as planned. The caller loads them again."""
-    failing = {
+def _unread(evidence: Evidence) -> list[str]:
+    """The instances whose unit systemd has not read as it is now."""
+    return [
+        one.name
+        for one in evidence.instances
+        if any(check.name == UNIT_READ and check.passed is False for check in one.checks)
+    ]
+
+
+def _is_due(one: Configured, step: str, evidence: Evidence) -> bool:
+    """Whether a step can cure an instance: only models are loaded again, and no restart makes systemd read units."""
+    if why_not(one, evidence):
+        return False
+    if step == RELOADED:
+        return bool(_failing_models(one, evidence))
+    found = [entry for entry in evidence.diagnosis if entry.instance == one.name]
+    return not (len(found) == 1 and one.name in _unread(evidence))
+
+
+def _failing_models(one: Configured, evidence: Evidence) -> set[str]:
+    return {
         model.name
         for instance in evidence.instances
         if instance.name == one.name
         for model in instance.models
         if model.verdict == FAIL
     }
+
+
+def _reload(one: Configured, evidence: Evidence) -> Line:
+    """Unload the models that are not as planned. The caller loads them again."""
+    failing = _failing_models(one, evidence)
     client = OllamaClient(one.instance["url"], SERVER_SECONDS)
     for model in one.instance["models"]:
         if served_name(model) in failing:
             # Unloading may fail for a model whose engine is gone. Loading it again works all the same.
             with contextlib.suppress(OllamaError, ModelError, InvalidName):
                 unload(Target(client), parse(served_name(model)))
-    named = ", ".join(sorted(failing)) or "its models"
-    return Line("heal: %s of instance %s is loaded again." % (named, one.name), WARNING)
+    verb = "is" if len(failing) == 1 else "are"
+    return Line("heal: %s of instance %s %s loaded again." % (", ".join(sorted(failing)), one.name, verb), WARNING)
+
+
+def _read_units() -> Line:
+    """Let systemd read its units again: what it has not read is not what the next start runs with."""
+    try:
+        units.reload()
+    except units.UnitError as error:
+        return Line("heal: systemd has not read its units again: %s." % error, ERROR)
+    return Line("heal: systemd has read its units again.", WARNING)
 
 
 def _guard() -> Line:
@@ -145,10 +183,8 @@ def _left(one: Configured, evidence: Evidence, tried: dict[str, dict[str, str]])
     reason = why_not(one, evidence)
     if not reason:
         done = tried.get(one.name, {})
-        reason = "its models were loaded again at %s, it was restarted at %s, and neither helped" % (
-            done.get(RELOADED),
-            done.get(RESTARTED),
-        )
+        told = [words % done[step] for step, words in _TRIED if step in done]
+        reason = ", ".join([*told, "and that did not help"]) if told else "neither a load nor a restart changes that"
     return Line("heal: instance %s is left as it is, because %s." % (one.name, reason), ERROR)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
@@ -70,8 +71,13 @@ def engine(pid=4242, model=BLOB, context="32768"):
 def gather(monkeypatch):
     """A function that observes the plan on a Host: gather(host, load, generate) -> Observations."""
 
+<<<<<<< HEAD
     def run(host, load=True, generate=True, wanted=None, pid="4200"):
         monkeypatch.setattr(evidence_engines, "engines", lambda unit, **_how: list(host.engines))
+=======
+    def run(host, load=True, generate=True, wanted=None, pid="4200", between=lambda: None):
+        monkeypatch.setattr(evidence_engines, "engines", lambda unit, root="/proc": list(host.engines))
+>>>>>>> ea475bc (Healing reads changed units first; the server of now is the one that listens; a failed start has one line and remedy)
         monkeypatch.setattr(
             proc, "is_alive", lambda pid, started, root="/proc": any(one.pid == pid for one in host.engines)
         )
@@ -90,6 +96,7 @@ def gather(monkeypatch):
         monkeypatch.setattr(observer, "SETTLE_SECONDS", 0)
         monkeypatch.setattr(observer.asking, "SAMPLE_SECONDS", 0)
         monkeypatch.setattr(concurrency, "POLL_SECONDS", 0.01)
+        between()
         with serving(host.routes()) as double:
             wanted = wanted or plan()
             wanted["instances"][0]["url"] = double.url
@@ -127,6 +134,69 @@ def test_all_processes_of_the_host_are_read_once_for_all_instances(gather, monke
     wanted["instances"].append(dict(wanted["instances"][0], name="gpu1", url="http://127.0.0.1:9", models=[]))
     gather(Host([NAME], [engine()]), wanted=wanted)
     assert calls == [1]
+
+
+class Restarts:
+    """Systemd while the server is started again: it tells these processes, one after the other, then the last one."""
+
+    def __init__(self, monkeypatch, *pids):
+        self.pids, self.told = list(pids), ""
+        monkeypatch.setattr(systemd, "show", self.show)
+
+    def show(self, names):
+        self.told = self.pids.pop(0) if len(self.pids) > 1 else self.pids[0]
+        return {UNIT: {"ActiveState": "active", "MainPID": self.told}}
+
+
+@pytest.mark.parametrize("before_sockets", [True, False])
+def test_sockets_and_main_processes_are_of_one_moment(monkeypatch, before_sockets):
+    """Also where the server is started again just before the sockets are read, or just after that."""
+    restarts = Restarts(monkeypatch, "4200", "4300")
+    monkeypatch.setattr(
+        collecting.listeners, "listeners", lambda: [{"pid": restarts.pids[0] if before_sockets else restarts.told}]
+    )
+    sockets, properties = collecting._listening([UNIT])
+    assert sockets == [{"pid": "4300"}] and properties[UNIT]["MainPID"] == "4300"
+
+
+def test_a_server_that_was_started_again_during_the_check_is_the_one_that_listens(gather, monkeypatch):
+    host, wanted = Host([NAME], [engine()]), plan()
+
+    def sockets():
+        host.engines.clear()
+        port = int(wanted["instances"][0]["url"].rpartition(":")[2])
+        return [{"address": "127.0.0.1", "port": port, "pid": 4300, "process": "ollama", "unit": UNIT}]
+
+    monkeypatch.setattr(collecting.listeners, "listeners", sockets)
+    seen = gather(host, wanted=wanted, between=lambda: Restarts(monkeypatch, "4200", "4300"))
+    instance = seen.instances["gpu0-1"]
+    assert instance.unit["MainPID"] == "4300" and instance.listener["pid"] == 4300
+    assert model_of(seen).died == (
+        "process 4242 ended with its server, which was restarted during this check (process 4200, then 4300)"
+    )
+
+
+def test_an_engine_that_has_mapped_more_since_is_the_same_one(gather, monkeypatch):
+    host = Host([NAME], [engine()])
+    looks = []
+
+    def engines(unit, root="/proc"):
+        looks.append(unit)
+        return [dataclasses.replace(one, mapped=["/m/%d" % len(looks)]) for one in host.engines]
+
+    def patch():
+        monkeypatch.setattr(evidence_engines, "engines", engines)
+
+    assert model_of(gather(host, between=patch)).stayed is True and len(looks) > 1
+    again = iter(range(100))
+
+    def started_again(unit, root="/proc"):
+        return [dataclasses.replace(one, started=next(again)) for one in host.engines]
+
+    def patch_again():
+        monkeypatch.setattr(evidence_engines, "engines", started_again)
+
+    assert model_of(gather(host, between=patch_again)).stayed is None
 
 
 def test_what_is_not_loaded_is_loaded_with_the_plans_keep_alive(gather):

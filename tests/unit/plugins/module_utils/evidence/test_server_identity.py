@@ -40,6 +40,25 @@ def test_the_server_of_somebody_else_is_named_before_what_it_does():
     assert "process 77 (nginx, no unit)" in result.diagnosis[0].evidence
 
 
+@pytest.mark.parametrize("process", ["ollama", "socat"])
+def test_another_process_of_the_unit_is_not_told_as_one_of_elsewhere(process):
+    """A wrapper that starts the server and stays, or something that forwards."""
+    seen = observations()
+    seen.instances["gpu0-1"].listener = {"pid": 99, "process": process, "unit": "ollama@gpu0-1.service"}
+    told = check_plan(plan(), seen).diagnosis[0]
+    assert "process 99 (%s, ollama@gpu0-1.service) answers" % process in told.evidence
+    assert "not the main process of its unit (4200)" in told.evidence and "not the server of" not in told.evidence
+    assert "has to become the server (exec" in told.remedy
+
+
+def test_a_unit_that_does_not_say_which_program_it_starts_is_not_proven():
+    seen = observations()
+    seen.instances["gpu0-1"].runs_next = None
+    told = check_plan(plan(), seen)
+    assert (told.verdict, findings(told)) == ("unproven", ["unproven"])
+    assert "(programs)" in told.diagnosis[0].evidence and "let it name the program ollama" in told.diagnosis[0].remedy
+
+
 @pytest.mark.parametrize("name", ["version", "listener", "executable", "differences"])
 def test_what_is_not_known_of_the_server_is_not_proven(name):
     seen = observations()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence import server_process
@@ -48,11 +49,25 @@ def test_of_several_at_one_address_the_one_that_is_not_the_server_counts(entries
     assert server_process.listener_at("http://127.0.0.1:11434", wildcards, 1)["pid"] == 1
 
 
-@pytest.mark.parametrize("program, runs_next", [("/opt/bin/ollama", False), ("/usr/bin/numactl", True), (None, None)])
-def test_what_the_unit_would_start(program, runs_next):
+@pytest.mark.parametrize(
+    "command, runs_next",
+    [
+        ("/opt/bin/ollama serve", False),
+        ("OWN/ollama serve", True),
+        ("/usr/bin/numactl --interleave=all OWN/ollama serve", True),
+        ("/usr/bin/numactl --interleave=all /opt/bin/ollama serve", False),
+        ("/usr/bin/env ollama serve", None),
+        ("/usr/local/bin/start-ollama serve", None),
+        (None, None),
+    ],
+)
+def test_what_the_unit_would_start(tmp_path, command, runs_next):
+    """By itself, or by another program whose arguments name it."""
+    (tmp_path / "ollama").symlink_to(sys.executable)
     properties = {"MainPID": str(os.getpid())}
-    if program:
-        properties["ExecStart"] = "{ path=%s ; argv[]=%s serve ; ignore_errors=no }" % (program, program)
+    if command:
+        command = command.replace("OWN", str(tmp_path))
+        properties["ExecStart"] = "{ path=%s ; argv[]=%s ; ignore_errors=no }" % (command.split()[0], command)
     seen = ObservedInstance(unit=properties)
     server_process.read(OllamaClient("http://127.0.0.1:9", 1), {"url": "http://127.0.0.1:9"}, seen, [])
     assert seen.runs_next is runs_next

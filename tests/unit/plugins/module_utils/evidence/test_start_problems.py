@@ -40,8 +40,16 @@ RUNS = {"ActiveState": "active", "SubState": "running", "NRestarts": "0", "Job":
         ("write /srv/m/blobs/x: no space left on device", ["/srv/m/blobs/x is full"]),
         ("Main process exited, code=killed, status=4/ILL", ["processor"]),
         (
-            "ollama@gpu0.service: Control process exited, code=exited, status=1/FAILURE",
+            "/etc/ollama-multigpu/firewall.nft:3:1-7: Error: Could not process rule: Operation not supported",
             ["ollama_multigpu_allow_from", "not started", "/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft"],
+        ),
+        (
+            'Error: Could not open file "/etc/ollama-multigpu/firewall.nft": No such file or directory',
+            ["ollama_multigpu_allow_from", "open to everybody"],
+        ),
+        (
+            "ollama@gpu0.service: Control process exited, code=exited, status=1/FAILURE",
+            ["A command that %s runs before or after the program fails" % UNIT, "systemctl status " + UNIT],
         ),
         (
             "ollama@gpu0.service: Failed to locate executable /usr/sbin/nft: No such file or directory",
@@ -51,20 +59,57 @@ RUNS = {"ActiveState": "active", "SubState": "running", "NRestarts": "0", "Job":
     ],
 )
 def test_each_kind_has_a_remedy(line, words):
-    remedy = start_problems.remedy(UNIT, {"Result": "exit-code"}, ["starting", line, "ended"])
-    assert remedy.endswith(".")
+    told, remedy = start_problems.cause(UNIT, {"Result": "exit-code"}, ["starting", line, "ended"])
+    assert remedy.endswith(".") and told == ("ended" if "panic" in line else line)
     for word in words:
         assert word in remedy
 
 
-def test_the_line_that_says_why_is_told_and_not_the_last_one_of_systemd():
-    lines = ["begin", "listen tcp 127.0.0.1:1: bind: address already in use", "Failed with result 'exit-code'."]
-    assert start_problems.telling_line(lines) == lines[1]
-    assert start_problems.telling_line(lines[:1] + lines[2:]) == lines[2] and start_problems.telling_line([]) == ""
+def test_line_and_remedy_are_of_one_kind_and_not_the_last_line_of_systemd():
+    lines = [
+        "begin",
+        "Error: mkdir /srv/m: permission denied",
+        "Error: listen tcp 127.0.0.1:1: bind: address already in use",
+        "Error: listen tcp 127.0.0.1:2: bind: address already in use",
+        "Failed with result 'exit-code'.",
+    ]
+    line, remedy = start_problems.cause(UNIT, {}, lines)
+    assert line == lines[3] and "has port 2:" in remedy
+    line, remedy = start_problems.cause(UNIT, {}, lines[:2] + lines[4:])
+    assert line == lines[1] and "/srv/m" in remedy
+    assert start_problems.cause(UNIT, {}, lines[:1] + lines[4:])[0] == lines[4]
+    assert start_problems.cause(UNIT, {}, [])[0] == ""
 
 
 def test_the_result_of_the_unit_counts_as_well():
-    assert "too little memory" in start_problems.remedy(UNIT, {"Result": "oom-kill"}, [])
+    line, remedy = start_problems.cause(UNIT, {"Result": "oom-kill"}, ["begin"])
+    assert line == "begin" and "too little memory" in remedy
+
+
+def before(command, ended="code=exited ; status=1", ignored="no"):
+    """A command of ExecStartPre as systemctl shows it."""
+    how = (command.split()[0], command, ignored, ended)
+    return "{ path=%s ; argv[]=%s ; ignore_errors=%s ; start_time=[n/a] ; stop_time=[n/a] ; pid=7 ; %s }" % how
+
+
+NFT, OTHER = "/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft", "/opt/site/prepare --all"
+CONTROL = "ollama@gpu0.service: Control process exited, code=exited, status=1/FAILURE"
+
+
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        ([before(NFT)], "ollama_multigpu_allow_from"),
+        ([before(NFT, "code=killed ; status=9/KILL")], "ollama_multigpu_allow_from"),
+        ([before(NFT, "code=exited ; status=0"), before(OTHER)], "The command /opt/site/prepare --all, which"),
+        ([before(NFT, "code=exited ; status=0"), before(OTHER, ignored="yes")], "A command that"),
+        ([before(NFT, "code=(null) ; status=0/0")], "A command that"),
+        ([], "A command that"),
+    ],
+)
+def test_which_command_before_the_program_has_failed(commands, words):
+    line, remedy = start_problems.cause(UNIT, {"ExecStartPre": "\n".join(commands)}, ["begin", CONTROL])
+    assert words in remedy and line == CONTROL
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def test_a_property_may_come_several_times():
 
 def test_the_program_that_a_unit_starts():
     one = "{ path=/opt/a/bin/ollama ; argv[]=/opt/a/bin/ollama serve ; ignore_errors=no ; start_time=[n/a] ; pid=0 }"
-    assert systemd.program({"ExecStart": one}) == "/opt/a/bin/ollama"
-    assert systemd.program({"ExecStart": one + "\n" + one}) is None and systemd.program({}) is None
+    assert systemd.command({"ExecStart": one}) == ["/opt/a/bin/ollama", "serve"]
+    assert systemd.command({"ExecStart": one + "\n" + one}) == [] == systemd.command({})
     assert "ExecStart" in systemd.PROPERTIES
 
 

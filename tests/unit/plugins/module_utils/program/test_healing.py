@@ -35,6 +35,7 @@ class Healed:
         monkeypatch.setattr(healing, "unload", lambda target, name: self.does("unload " + str(name)))
         monkeypatch.setattr(healing.units, "stop", lambda units: self.does("stop " + " ".join(units)))
         monkeypatch.setattr(healing.units, "start", lambda units: self.does("start " + units[0]))
+        monkeypatch.setattr(healing.units, "reload", lambda: self.does("daemon-reload"))
         monkeypatch.setattr(healing.units, "load", lambda units: self.does("load rules " + units[0]))
         monkeypatch.setattr(healing.firewall, "ready_file", lambda: self.file_written)
         monkeypatch.setattr(healing, "load_and_prove", self._load)
@@ -97,7 +98,7 @@ def test_what_nothing_cures_is_left_after_one_of_each(healed):
     assert (code, done) == (1, RELOAD + RESTART) and "is left as it is" in text
     for _again in range(3):
         code, done, text = healed.check()
-        assert (code, done) == (1, []) and "is left as it is" in text and "neither helped" in text
+        assert (code, done) == (1, []) and "is left as it is" in text and "that did not help" in text
 
 
 def test_a_load_that_helps_for_a_moment_is_not_repeated(healed):
@@ -184,6 +185,59 @@ def test_a_file_that_is_none_counts_for_nothing(healed, content):
 
 def without_rules():
     return dataclasses.replace(observations(), rules=Rules("a" * 32, None))
+
+
+def unread(**options):
+    seen = observations(**options)
+    seen.instances["gpu0-1"].unit["NeedDaemonReload"] = "yes"
+    return seen
+
+
+def test_a_unit_that_systemd_has_not_read_is_read_and_no_healthy_instance_is_restarted(healed):
+    healed.host.shows(unread())
+    healed.cured_by = "daemon-reload"
+    code, done, text = healed.check()
+    assert (code, done) == (0, ["daemon-reload"]) and "systemd has read its units again" in text
+    assert "loaded again" not in text and "restarted" not in text
+
+
+def test_what_is_ill_besides_is_healed_after_the_units_are_read(healed):
+    healed.host.shows(unread(**ILL))
+    healed.cured_by = "load"
+    assert healed.check()[1] == ["daemon-reload", *RELOAD]
+
+
+def test_units_that_systemd_cannot_read_are_no_reason_for_a_restart(healed, monkeypatch):
+    def fails():
+        raise UnitError("systemctl daemon-reload ends with status 1")
+
+    monkeypatch.setattr(healing.units, "reload", fails)
+    healed.host.shows(unread())
+    code, done, text = healed.check()
+    assert (code, done) == (1, []) and "has not read its units again: systemctl daemon-reload" in text
+    assert "is left as it is, because neither a load nor a restart changes that" in text
+
+
+def test_units_of_a_run_that_has_not_ended_are_not_read(healed):
+    changed = plan()
+    changed["instances"][0]["models"][0]["context_length"] = 4096
+    healed.host.write_instance(changed)
+    healed.host.shows(unread())
+    assert healed.check()[1] == []
+
+
+def test_a_setting_of_the_server_is_cured_by_a_restart_and_not_by_a_load(healed):
+    seen = observations()
+    seen.instances["gpu0-1"].differences = [{"name": "OLLAMA_DEBUG", "difference": "other_than_planned"}]
+    healed.host.shows(seen)
+    healed.cured_by = "start"
+    code, done, text = healed.check()
+    assert (code, done) == (0, RESTART) and "loaded again" not in text
+    healed.check()
+    healed.host.shows(seen)
+    healed.cured_by = None
+    code, done, text = healed.check()
+    assert (code, done) == (1, RESTART) and "because it was restarted at" in text and "loaded again" not in text
 
 
 @pytest.fixture(name="opened")

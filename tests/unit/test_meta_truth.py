@@ -415,8 +415,8 @@ def test_no_binaries():
 
 
 def test_files_are_short():
-    # The last two: a table with a value on each line, and the documentation of all variables, which is one file.
-    data = {"COPYING", "GPL-3.0-or-later.txt", "dimensions.py", "argument_specs.yml"}
+    # The last three: tables with a value on each line, and the documentation of all variables, which is one file.
+    data = {"COPYING", "GPL-3.0-or-later.txt", "dimensions.py", "lies.rst", "argument_specs.yml"}
     long = {
         str(path.relative_to(CHECKOUT)): len(_text(path).splitlines())
         for path in _files()

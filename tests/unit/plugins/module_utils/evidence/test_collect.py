@@ -71,13 +71,8 @@ def engine(pid=4242, model=BLOB, context="32768"):
 def gather(monkeypatch):
     """A function that observes the plan on a Host: gather(host, load, generate) -> Observations."""
 
-<<<<<<< HEAD
-    def run(host, load=True, generate=True, wanted=None, pid="4200"):
-        monkeypatch.setattr(evidence_engines, "engines", lambda unit, **_how: list(host.engines))
-=======
     def run(host, load=True, generate=True, wanted=None, pid="4200", between=lambda: None):
-        monkeypatch.setattr(evidence_engines, "engines", lambda unit, root="/proc": list(host.engines))
->>>>>>> ea475bc (Healing reads changed units first; the server of now is the one that listens; a failed start has one line and remedy)
+        monkeypatch.setattr(evidence_engines, "engines", lambda unit, **_how: list(host.engines))
         monkeypatch.setattr(
             proc, "is_alive", lambda pid, started, root="/proc": any(one.pid == pid for one in host.engines)
         )
@@ -180,7 +175,7 @@ def test_an_engine_that_has_mapped_more_since_is_the_same_one(gather, monkeypatc
     host = Host([NAME], [engine()])
     looks = []
 
-    def engines(unit, root="/proc"):
+    def engines(unit, **_how):
         looks.append(unit)
         return [dataclasses.replace(one, mapped=["/m/%d" % len(looks)]) for one in host.engines]
 
@@ -190,7 +185,7 @@ def test_an_engine_that_has_mapped_more_since_is_the_same_one(gather, monkeypatc
     assert model_of(gather(host, between=patch)).stayed is True and len(looks) > 1
     again = iter(range(100))
 
-    def started_again(unit, root="/proc"):
+    def started_again(unit, **_how):
         return [dataclasses.replace(one, started=next(again)) for one in host.engines]
 
     def patch_again():

@@ -17,8 +17,8 @@ _BY_PROCESS = (
     "container with the host's PID namespace. "
 )
 _ALONE = (
-    "Where the driver does not give the memory of processes, the use of a GPU proves a model that is alone on it, or "
-    "that the check itself loads: next time when it is not loaded."
+    "If the driver does not report the memory of processes, the memory in use proves a model only if no other process "
+    "is on its GPU, or if the check itself loads the model, which it does when the model is not loaded."
 )
 
 
@@ -46,7 +46,7 @@ def _engine(comparison: Comparison) -> tuple[str, str] | None:
     if comparison.gpus_listed_twice():
         return (
             "NVML gives %s to several devices" % ", ".join(comparison.gpus_listed_twice()),
-            "Compare nvidia-smi -L with lspci, and reboot the host if it goes on.",
+            "Compare nvidia-smi -L with lspci. If both differ, reboot the host.",
         )
     if comparison.gpus_without_health():
         return (
@@ -57,7 +57,7 @@ def _engine(comparison: Comparison) -> tuple[str, str] | None:
         return "systemd does not tell the state of %s" % comparison.unit, "Run the check on the host itself, as root."
     if observed.engine is None or not observed.stayed:
         return (
-            "the process that serves it is not known",
+            "the process that runs it is unknown",
             "Run the check as root on the host itself, where it can read the processes of %s." % comparison.unit,
         )
     if any(one.matches is None for one in comparison.settings()):
@@ -66,7 +66,7 @@ def _engine(comparison: Comparison) -> tuple[str, str] | None:
             "Run the check as root, which may read the command line and the environment of that process.",
         )
     if not (observed.answered and observed.answer) and not observed.not_generated:
-        return "it is not known what it answers", "Run the check again without check mode."
+        return "its answer is unknown", "Run the check again without check mode."
     return None
 
 
@@ -77,13 +77,13 @@ def _memory(comparison: Comparison) -> tuple[str, str] | None:
     gpu = unknown[0]
     if gpu.held.contradicted:
         return (
-            "NVML contradicts itself on %s: with the memory that it lists for the processes there, more is in use than "
-            "it says of the whole GPU, or one process is listed with two sizes" % gpu.uuid,
-            "Check again. If it goes on, compare the two lists of nvidia-smi, and update the driver.",
+            "NVML contradicts itself on %s: the processes there are listed with more memory than the whole GPU has in "
+            "use, or one process is listed with two sizes" % gpu.uuid,
+            "Run the check again. If the result is the same, update the driver.",
         )
     listing = {None: "lists no processes", False: "does not list its process", True: "lists its process without memory"}
     return (
-        "NVML %s on %s, where %s is in use by anybody and %s to %s are planned"
+        "NVML %s on %s, where %s are in use in all and %s to %s are planned"
         % (
             listing[gpu.held.listed],
             gpu.uuid,
@@ -131,8 +131,9 @@ def _utilization(comparison: Comparison) -> tuple[str, str] | None:
         )
         return why, "Run the playbook gpufleet.ollama.verify without check mode: it runs a generation."
     return (
-        "it was not seen computing on %s: NVML gives no utilization by process there, and other processes may be what "
-        "is busy" % where,
+        "it was not seen computing on %s: NVML reports no utilization by process there, and another process may keep "
+        "the "
+        "GPU busy" % where,
         "Run the check as root while no other process is on these GPUs.",
     )
 

@@ -55,7 +55,7 @@ def test_replicas_that_cannot_be_compared_are_unknown_for_that_check_only():
 def test_an_answer_that_nobody_has_looked_at_is_not_proven():
     found, evidence = check("answer", answer=None)
     assert found.required and evidence.verdict == "unproven"
-    assert "it is not known what it answers" in evidence.diagnosis[0].evidence
+    assert "its answer is unknown" in evidence.diagnosis[0].evidence
 
 
 def test_a_wrong_answer_is_said_beside_what_is_wrong_with_the_memory():
